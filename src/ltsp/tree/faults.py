@@ -1,0 +1,46 @@
+"""What went wrong with single files while a source was read, and whether to go on.
+
+A live system changes under the reader. What a rule cannot decide is gathered here and named at the end: exit status 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ltsp.errors import Unreadable
+from ltsp.tree.name import printable
+
+
+@dataclass(slots=True)
+class Faults:
+    """Paths, relative to the root of the tree, by what happened to them."""
+
+    skip_unreadable: bool = False
+    changed: list[str] = field(default_factory=list)
+    """In the image, but maybe not one consistent version."""
+    vanished: list[str] = field(default_factory=list)
+    """Left out of the image."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Left out of the image on demand: path and reason."""
+
+    def note_changed(self, path: str) -> None:
+        self.changed.append(path)
+
+    def note_vanished(self, path: str) -> None:
+        self.vanished.append(path)
+
+    def note_unreadable(self, path: str, error: OSError) -> None:
+        """Leave the file out, if that was asked for.
+
+        Raises Unreadable if not.
+        """
+        reason = error.strerror or str(error)
+        if not self.skip_unreadable:
+            raise Unreadable(
+                f"cannot read /{printable(path)}: {reason}",
+                "nothing was published; run as root, exclude it, or give --skip-unreadable",
+            ) from error
+        self.unreadable.append((path, reason))
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.vanished or self.unreadable)

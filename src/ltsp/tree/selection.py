@@ -1,0 +1,28 @@
+"""Which parts of a source are taken in. Asked before anything is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+
+class Take(Enum):
+    """What becomes of a path."""
+
+    ALL = "all"
+    """It is in the image; a directory's entries are asked about one by one."""
+    EMPTIED = "emptied"
+    """The directory is in the image with its own metadata and nothing in it, and is never opened."""
+    NOTHING = "nothing"
+    """It is not in the image, and neither is what lies below it; a directory is never opened."""
+
+
+Selection = Callable[[str, bool], Take]
+"""From a path relative to the root, without a leading slash (`etc/passwd`), and whether it is a directory.
+
+The root itself is never asked about. EMPTIED is an answer for directories only.
+"""
+
+
+def everything(_path: str, _directory: bool) -> Take:
+    return Take.ALL

@@ -1,0 +1,190 @@
+"""A tree: the value that sources give, transforms map and writers write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from ltsp.tree.name import in_order
+from ltsp.tree.node import Directory, File, Node, Symlink
+from ltsp.tree.selection import Selection, Take
+
+_MOST_LINKS = 40
+"""As many symbolic links as Linux follows in one path. path_resolution(7)"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tree:
+    """Paths are relative to the root and have no leading slash; the root is the empty path."""
+
+    root: Directory
+
+    def walk(self) -> Iterator[tuple[str, Node]]:
+        """Every node but the root, depth first, the names of a directory in the order of their bytes."""
+        pending = [_entries("", self.root)]
+        while pending:
+            for path, node in pending[-1]:
+                yield path, node
+                if isinstance(node, Directory):
+                    pending.append(_entries(path + "/", node))
+                    break
+            else:
+                pending.pop()
+
+    def get(self, path: str) -> Node | None:
+        """The node at a path; no symbolic link is followed, not on the way either."""
+        node: Node = self.root
+        for name in filter(None, path.split("/")):
+            if not isinstance(node, Directory) or name not in node.entries:
+                return None
+            node = node.entries[name]
+        return node
+
+    def resolve(self, path: str) -> str | None:
+        """The path where a path leads with every symbolic link followed inside the tree; None if nowhere.
+
+        `..` of the root is the root, and an absolute target begins at the root of the tree, as in a chroot.
+        """
+        rest = path.split("/")[::-1]
+        names: list[str] = []
+        nodes: list[Node] = [self.root]
+        links = 0
+        while rest:
+            name = rest.pop()
+            directory = nodes[-1]
+            if not isinstance(directory, Directory):
+                return None
+            if name in ("", "."):
+                continue
+            if name == "..":
+                if names:
+                    names.pop()
+                    nodes.pop()
+                continue
+            node = directory.entries.get(name)
+            if node is None:
+                return None
+            if isinstance(node, Symlink):
+                links += 1
+                if links > _MOST_LINKS:
+                    return None
+                rest.extend(node.target.split("/")[::-1])
+                if node.target.startswith("/"):
+                    del names[:], nodes[1:]
+                continue
+            names.append(name)
+            nodes.append(node)
+        return "/".join(names)
+
+    def follow(self, path: str) -> Node | None:
+        """The node where a path leads with every symbolic link followed inside the tree."""
+        resolved = self.resolve(path)
+        return None if resolved is None else self.get(resolved)
+
+    def edit(self, changes: Mapping[str, Node | None]) -> Tree:
+        """The tree with nodes put at paths, or removed where the node is None.
+
+        A file that is rewritten is rewritten under each of its names; a removal takes away the one name. A change
+        whose directory is not in the tree is passed over.
+        """
+        rewritten = {
+            id(old): new for path, new in changes.items() if new is not None and isinstance(old := self.get(path), File)
+        }
+        every = dict(changes)
+        for path, node in self.walk() if rewritten else ():
+            if id(node) in rewritten:
+                every.setdefault(path, rewritten[id(node)])
+        branch: dict[str, dict[str, Node | None]] = {}
+        for path, new in every.items():
+            parent, _, name = path.rpartition("/")
+            branch.setdefault(parent, {})[name] = new
+        touched = {ancestor for path in branch for ancestor in _ancestors(path)}
+        return Tree(_grafted(self.root, "", branch, touched))
+
+    def map(self, function: Callable[[Node], Node]) -> Tree:
+        """The tree with each node, the root too, replaced by what the function makes of it, from the root down.
+
+        A node with several names is mapped once, so that hard links stay. Of a directory the function changes the
+        metadata; its entries are mapped after it.
+        """
+        mapped: dict[int, Node] = {}
+
+        def once(_path: str, node: Node) -> Node:
+            new = mapped.get(id(node))
+            if new is None:
+                new = mapped[id(node)] = function(node)
+            return new
+
+        root = function(self.root)
+        assert isinstance(root, Directory)
+        return Tree(_rebuilt(root, once))
+
+    def select(self, selection: Selection) -> Tree:
+        """What a scan with this selection would have taken in."""
+
+        def chosen(path: str, node: Node) -> Node | None:
+            match selection(path, isinstance(node, Directory)):
+                case Take.NOTHING:
+                    return None
+                case Take.EMPTIED:
+                    return replace(node, entries={}) if isinstance(node, Directory) else node
+                case Take.ALL:
+                    return node
+
+        return Tree(_rebuilt(self.root, chosen))
+
+
+def _entries(prefix: str, directory: Directory) -> Iterator[tuple[str, Node]]:
+    entries = directory.entries
+    for name in in_order(list(entries)):
+        yield prefix + name, entries[name]
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """The path and all above it, without the root: `a/b` gives `a` and `a/b`."""
+    at = path.find("/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
+    yield path
+
+
+def _grafted(
+    directory: Directory, prefix: str, branch: Mapping[str, Mapping[str, Node | None]], touched: set[str]
+) -> Directory:
+    """The directory with the branch's changes in it; as deep as the deepest change, not as the tree."""
+    entries = dict(directory.entries)
+    for name, new in branch.get(prefix.removesuffix("/"), {}).items():
+        if new is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = new
+    for name, node in entries.items():
+        if isinstance(node, Directory) and prefix + name in touched:
+            entries[name] = _grafted(node, f"{prefix}{name}/", branch, touched)
+    return replace(directory, entries=entries)
+
+
+def _rebuilt(root: Directory, function: Callable[[str, Node], Node | None]) -> Directory:
+    """The directory with the nodes below it replaced, or dropped where the function gives None.
+
+    Without recursion: a source may nest deeper than the interpreter's stack.
+    """
+    open_directories: list[tuple[str, str, Directory, Iterator[tuple[str, Node]], dict[str, Node]]] = [
+        ("", "", root, iter(list(root.entries.items())), {})
+    ]
+    while True:
+        prefix, name, directory, rest, entries = open_directories[-1]
+        for child, node in rest:
+            new = function(prefix + child, node)
+            if isinstance(new, Directory):
+                open_directories.append((f"{prefix}{child}/", child, new, iter(list(new.entries.items())), {}))
+                break
+            if new is not None:
+                entries[child] = new
+        else:
+            open_directories.pop()
+            built = replace(directory, entries=entries)
+            if not open_directories:
+                return built
+            open_directories[-1][4][name] = built
