@@ -1,0 +1,272 @@
+"""The records and constants of squashfs 4.0 below the superblock. All numbers are little-endian.
+
+Sources: doc/format.adoc of squashfs-tools-ng; fs/squashfs/squashfs_fs.h of Linux for the limits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from ltsp.squashfs.record import I16, U16, U32, U64, Record
+
+METADATA_SIZE = 8192
+"""Bytes of a metadata block before compression; only the last one of a table is shorter."""
+METADATA_STORED = 0x8000
+"""Bit of a metadata block's header (16 bits, the stored size in bytes): the block is not compressed."""
+BLOCK_STORED = 1 << 24
+"""Bit of a data or fragment block's size word: the block is not compressed. A word of 0 is a block of zeros."""
+NO_TABLE = 0xFFFF_FFFF_FFFF_FFFF
+"""Place of a table that the image has not."""
+NO_FRAGMENT = 0xFFFF_FFFF
+"""Fragment index of a file whose end is a block of its own."""
+NO_XATTRS = 0xFFFF_FFFF
+"""Xattr index of an inode without attributes."""
+MOST_NAME = 255
+"""Bytes of a file name; NAME_MAX of Linux. (The format has room for 256.)"""
+MOST_TARGET = 4095
+"""Bytes of a symbolic link's target; PATH_MAX of Linux less its NUL."""
+MOST_RUN = 256
+"""Entries below one directory header."""
+LISTING_EXTRA = 3
+"""A directory inode's listing size exceeds the bytes of its listing by this: Linux counts `.` and `..` so."""
+MOST_LISTING = 0xFFFF
+"""Listing size, with LISTING_EXTRA, from which on a directory needs an extended inode."""
+
+
+class InodeType(IntEnum):
+    """Kind of an inode. Directory entries hold the basic kind, also of extended inodes."""
+
+    DIRECTORY = 1
+    FILE = 2
+    SYMLINK = 3
+    BLOCK_DEVICE = 4
+    CHARACTER_DEVICE = 5
+    FIFO = 6
+    SOCKET = 7
+    EXTENDED_DIRECTORY = 8
+    EXTENDED_FILE = 9
+    EXTENDED_SYMLINK = 10
+    EXTENDED_BLOCK_DEVICE = 11
+    EXTENDED_CHARACTER_DEVICE = 12
+    EXTENDED_FIFO = 13
+    EXTENDED_SOCKET = 14
+
+    @property
+    def basic(self) -> InodeType:
+        return InodeType((self - 1) % 7 + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class InodeHeader(Record):
+    """What every inode begins with."""
+
+    kind: U16
+    """InodeType."""
+    mode: U16
+    """Permission bits, 0 to 0o7777; the type is not in it."""
+    uid: U16
+    """Index into the id table."""
+    gid: U16
+    """Index into the id table."""
+    mtime: U32
+    """Seconds since 1970, unsigned."""
+    number: U32
+    """1 to the superblock's inode count, once each."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryInode(InodeHeader):
+    block: U32
+    """Place of the metadata block in which the listing begins, relative to the directory table."""
+    links: U32
+    """2 and the number of subdirectories."""
+    listing_size: U16
+    """Bytes of the listing before compression, and LISTING_EXTRA."""
+    offset: U16
+    """Of the listing within its first metadata block, before compression; 0 to 8191."""
+    parent: U32
+    """Inode number of the directory above; the root's is the inode count and one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendedDirectoryInode(InodeHeader):
+    """Followed by `index_count` times a DirectoryIndex with its name."""
+
+    links: U32
+    listing_size: U32
+    block: U32
+    parent: U32
+    index_count: U16
+    offset: U16
+    xattrs: U32
+    """Index into the xattr id table, or NO_XATTRS."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryIndex(Record):
+    """Where to begin looking for a name; followed by that name."""
+
+    position: U32
+    """Bytes before the header within this directory's listing, before compression."""
+    block: U32
+    """Place of the metadata block that holds the header, relative to the directory table."""
+    name_size: U32
+    """Bytes of the name of the header's first entry, less one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileInode(InodeHeader):
+    """Followed by a size word (U32) for each data block. Such a file has one link and no attributes."""
+
+    start: U32
+    """Place of the first data block in the image."""
+    fragment: U32
+    """Index into the fragment table, or NO_FRAGMENT."""
+    offset: U32
+    """Of the file's end within the fragment block, before compression."""
+    file_size: U32
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendedFileInode(InodeHeader):
+    """Followed by a size word (U32) for each data block."""
+
+    start: U64
+    file_size: U64
+    sparse: U64
+    """Bytes of the file that lie in holes, as Linux accounts for them in st_blocks."""
+    links: U32
+    fragment: U32
+    offset: U32
+    xattrs: U32
+
+
+@dataclass(frozen=True, slots=True)
+class SymlinkInode(InodeHeader):
+    """Followed by the target and, in an extended inode, by the xattr index (U32)."""
+
+    links: U32
+    target_size: U32
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInode(InodeHeader):
+    """Followed, in an extended inode, by the xattr index (U32)."""
+
+    links: U32
+    device: U32
+    """As `encode_device` makes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialInode(InodeHeader):
+    """A fifo or socket. Followed, in an extended inode, by the xattr index (U32)."""
+
+    links: U32
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryHeader(Record):
+    """Begins a run of at most MOST_RUN entries whose inodes begin in one metadata block."""
+
+    count: U32
+    """Entries that follow, less one."""
+    block: U32
+    """Place of the metadata block in which the inodes begin, relative to the inode table."""
+    number: U32
+    """Inode number that the entries count from."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryEntry(Record):
+    """Followed by the name. Entries of a directory are sorted by the bytes of their names."""
+
+    offset: U16
+    """Of the inode within its metadata block, before compression; 0 to 8191."""
+    difference: I16
+    """Inode number less that of the header."""
+    kind: U16
+    """Basic InodeType."""
+    name_size: U16
+    """Bytes of the name, less one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentEntry(Record):
+    start: U64
+    """Place of the fragment block in the image."""
+    stored: U32
+    """Size word: bytes in the image, and BLOCK_STORED."""
+    unused: U32 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class XattrTable(Record):
+    """Lies at the superblock's `xattr_table`, followed by the places (U64) of the metadata blocks of XattrIds."""
+
+    start: U64
+    """Place of the first metadata block of attributes in the image."""
+    count: U32
+    """XattrIds."""
+    unused: U32 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class XattrId(Record):
+    """One set of attributes, which several inodes may share."""
+
+    reference: U64
+    """Of the first attribute, relative to `XattrTable.start`."""
+    count: U32
+    """Attributes."""
+    size: U32
+    """Bytes of the attributes in the table, before compression."""
+
+
+@dataclass(frozen=True, slots=True)
+class XattrKey(Record):
+    """Followed by the name without its prefix."""
+
+    namespace: U16
+    """Index into XATTR_PREFIXES, and XATTR_ELSEWHERE."""
+    name_size: U16
+    """Bytes of the name without its prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class XattrValue(Record):
+    """Followed by the value, or by the reference (U64) of the XattrValue that holds it."""
+
+    value_size: U32
+    """Bytes; 8 where a reference follows."""
+
+
+XATTR_PREFIXES = ("user.", "trusted.", "security.")
+"""The namespaces that squashfs keeps, by their number."""
+XATTR_ELSEWHERE = 0x0100
+"""Bit of XattrKey.namespace: the value lies elsewhere, a reference stands in its place."""
+MOST_XATTR_VALUE = 65536
+"""Bytes of a value; XATTR_SIZE_MAX of Linux."""
+
+
+def reference(block: int, offset: int) -> int:
+    """Where something lies in a table: the place of its metadata block and the offset in it before compression."""
+    return block << 16 | offset
+
+
+def dereference(value: int) -> tuple[int, int]:
+    """Block and offset of a reference."""
+    return value >> 16, value & 0xFFFF
+
+
+def encode_device(major: int, minor: int) -> int:
+    """A device number as Linux stores it in 32 bits: 12 bits of major, 20 of minor. new_encode_dev, linux/kdev_t.h"""
+    return minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
+
+
+def decode_device(device: int) -> tuple[int, int]:
+    """Major and minor."""
+    return device >> 8 & 0xFFF, device & 0xFF | device >> 12 & 0xFFF00

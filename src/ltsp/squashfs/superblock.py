@@ -1,0 +1,143 @@
+"""The superblock, the first 96 bytes of an image: what the image is made of and where its tables lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from itertools import pairwise
+from typing import Self
+
+from ltsp.errors import FormatError
+from ltsp.squashfs.format import METADATA_SIZE, NO_TABLE, InodeHeader, dereference
+from ltsp.squashfs.record import U16, U32, U64, Record
+
+MAGIC = 0x73717368
+"""`hsqs`."""
+SMALLEST_BLOCK = 4096
+LARGEST_BLOCK = 1 << 20
+PADDING = 4096
+"""Images are filled with zeros to a multiple of this, in bytes, so that they can be mounted through a loop device."""
+
+
+class CompressorId(IntEnum):
+    GZIP = 1
+    """A zlib stream."""
+    LZMA = 2
+    """A .lzma stream; Linux never read it."""
+    LZO = 3
+    XZ = 4
+    LZ4 = 5
+    ZSTD = 6
+
+
+class Flags(IntFlag):
+    """How the image was made. Readers need only COMPRESSOR_OPTIONS."""
+
+    STORED_INODES = 0x0001
+    STORED_DATA = 0x0002
+    STORED_FRAGMENTS = 0x0008
+    NO_FRAGMENTS = 0x0010
+    ALWAYS_FRAGMENTS = 0x0020
+    DUPLICATES = 0x0040
+    """Files with the same content share it."""
+    EXPORTABLE = 0x0080
+    """There is an export table."""
+    STORED_XATTRS = 0x0100
+    NO_XATTRS = 0x0200
+    COMPRESSOR_OPTIONS = 0x0400
+    """The superblock is followed by a metadata block, not compressed, of options of the compressor."""
+    STORED_IDS = 0x0800
+
+
+@dataclass(frozen=True, slots=True)
+class Superblock(Record):
+    magic: U32
+    inode_count: U32
+    mtime: U32
+    """Seconds since 1970, unsigned."""
+    block_size: U32
+    """Bytes of a data block; a power of two, SMALLEST_BLOCK to LARGEST_BLOCK."""
+    fragment_count: U32
+    compressor: U16
+    """CompressorId."""
+    block_log: U16
+    """Base-2 logarithm of the block size."""
+    flags: U16
+    """Flags."""
+    id_count: U16
+    """User and group ids in use, 1 to 65535."""
+    major: U16
+    """4."""
+    minor: U16
+    """0."""
+    root: U64
+    """Reference of the root directory's inode."""
+    bytes_used: U64
+    """Size of the image in bytes, without the padding."""
+    id_table: U64
+    """Place of the list of the id table's metadata blocks; as are the places of fragments and exports."""
+    xattr_table: U64
+    """Place of the XattrTable, or NO_TABLE."""
+    inode_table: U64
+    """Place of the first metadata block."""
+    directory_table: U64
+    """Place of the first metadata block."""
+    fragment_table: U64
+    """Or NO_TABLE."""
+    export_table: U64
+    """Or NO_TABLE."""
+
+    @classmethod
+    def parse(cls, raw: bytes, file_size: int) -> Self:
+        """The superblock at the start of a file of `file_size` bytes.
+
+        Raises FormatError where it contradicts itself or the file, as squashfs_fill_super of Linux does.
+        """
+        if len(raw) < cls.layout.size or raw[:4] != MAGIC.to_bytes(4, "little"):
+            raise FormatError("not a squashfs image: it does not begin with a superblock")
+        superblock = cls.unpack(raw)
+        for fault in _faults(superblock, file_size):
+            raise FormatError(f"superblock is damaged: {fault}")
+        return superblock
+
+
+def _faults(superblock: Superblock, file_size: int) -> Iterator[str]:
+    if (superblock.major, superblock.minor) != (4, 0):
+        yield f"version {superblock.major}.{superblock.minor} is not 4.0"
+    if superblock.compressor not in CompressorId.__members__.values():
+        yield f"there is no compressor {superblock.compressor}"
+    size, log = superblock.block_size, superblock.block_log
+    if not SMALLEST_BLOCK <= size <= LARGEST_BLOCK or log >= size.bit_length() or size != 1 << log:
+        yield f"block size {size} with logarithm {log}"
+    used = superblock.bytes_used
+    if used > file_size:
+        yield f"the image has {used} bytes, the file {file_size}"
+    # A metadata block takes three bytes or more, so no byte of an image unfolds to more than a whole one.
+    if not 1 <= superblock.inode_count <= used * METADATA_SIZE // InodeHeader.layout.size:
+        yield f"{superblock.inode_count} inodes in {used} bytes"
+    if superblock.fragment_count > used:
+        yield f"{superblock.fragment_count} fragment blocks in {used} bytes"
+    if not superblock.id_count:
+        yield "no user and group ids"
+    for (before, low), (after, high) in pairwise(_places(superblock)):
+        if low > high:
+            yield f"the {after} at {high} lies before the {before} at {low}"
+    block, offset = dereference(superblock.root)
+    if superblock.inode_table + block >= superblock.directory_table or offset >= METADATA_SIZE:
+        yield f"the root's inode lies outside the inode table, at {block}:{offset}"
+
+
+def _places(superblock: Superblock) -> Iterator[tuple[str, int]]:
+    """The parts that the image has, in the order in which Linux wants them."""
+    yield "end of the superblock", superblock.layout.size
+    yield "inode table", superblock.inode_table
+    yield "directory table", superblock.directory_table
+    if superblock.fragment_count:
+        yield "fragment table", superblock.fragment_table
+    if superblock.export_table != NO_TABLE:
+        yield "export table", superblock.export_table
+    yield "id table", superblock.id_table
+    if superblock.xattr_table != NO_TABLE:
+        yield "xattr table", superblock.xattr_table
+    yield "end of the image", superblock.bytes_used
