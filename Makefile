@@ -1,0 +1,68 @@
+# What a developer does with this checkout. `make help` lists it.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+PYTHON := .venv/bin/python
+# Tests at once. More than the processors there are makes time limits of tests fail.
+JOBS ?= 2
+# Everything random in the tests starts from this number; give it again to see a failure again.
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+# More arguments for pytest, such as ARGS="-k revert".
+ARGS ?=
+SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh)
+MANUALS := docs/man
+
+PYTEST = LTSP_SEED=$(SEED) $(PYTHON) -m pytest --hypothesis-seed=$(SEED)
+# Without root there are no mounts, devices or owners to test with.
+QUICK := not torture and not boot
+ifneq ($(shell id -u),0)
+QUICK := $(QUICK) and not root
+endif
+
+.PHONY: help setup root demo test test-all bench torture lint format lock man clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: ## packages and the virtual environment; everything below begins with it
+	@tools/setup.sh
+
+root: setup ## a small Debian or Ubuntu root below build/, which tests and benchmarks read
+	@$(PYTHON) -m tools.debian_root
+
+demo: setup ## from an empty folder to a published image that other programs read back
+	@$(PYTHON) -m tools.demo
+
+test: lint root ## the gate: lint, types, and every test but the long ones
+	@echo "test: seed $(SEED)$(if $(findstring not root,$(QUICK)),; not root: what needs root is left out)"
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m "$(QUICK)" $(ARGS)
+
+test-all: test torture ## the gate, and the torture tests at their whole numbers
+
+torture: root ## each promise of docs/reliability.md at its whole number; takes hours
+	@echo "torture: seed $(SEED)"
+	@LTSP_TORTURE=1 $(PYTEST) -n $(JOBS) --dist worksteal -m torture --timeout=14400 $(ARGS)
+
+bench: root ## time, size and memory beside the mksquashfs that is installed here
+	@$(PYTHON) -m bench $(ARGS)
+
+lint: setup ## ruff, mypy and shellcheck
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check --quiet
+	@.venv/bin/mypy
+	@shellcheck $(SHELL_SCRIPTS)
+
+format: setup ## let ruff format the code and mend what it can
+	@.venv/bin/ruff check --fix
+	@.venv/bin/ruff format
+
+lock: setup ## resolve requirements/*.txt anew from pyproject.toml
+	@$(PYTHON) -m tools.lock
+
+man: setup ## the manual pages, from the declarations of the options
+	@$(PYTHON) -m tools.manuals $(MANUALS)
+
+clean: ## remove what these targets made, but for the root file systems below demo/ and build/
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	@find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,110 @@
+#!/bin/sh
+# Make this checkout ready for its tests, demo and benchmarks: Debian packages, then a virtual environment in .venv.
+#
+# Run by make before anything else. What is there already is left alone; a second run takes well below a second.
+# As root with apt, what is missing is installed; otherwise it is named, and nothing is changed.
+set -eu
+cd "$(dirname "$0")/.."
+
+# Package and a file that tells that it is there, by whatever means it came. One a line.
+needed() {
+    cat <<'LIST'
+python3-venv         python:ensurepip
+squashfs-tools       mksquashfs
+mmdebstrap           mmdebstrap
+shellcheck           shellcheck
+strace               strace
+acl                  setfacl
+attr                 setfattr
+libcap2-bin          setcap
+e2fsprogs            mkfs.ext4
+util-linux           losetup
+man-db               man
+groff                groff
+bash-completion      file:/usr/share/bash-completion/bash_completion
+zsh                  zsh
+LIST
+}
+
+say() { printf '%s\n' "setup: $*"; }
+
+has() {
+    case $1 in
+        python:*) python3 -c "import ${1#python:}" 2>/dev/null ;;
+        file:*) [ -e "${1#file:}" ] ;;
+        *) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] ;;
+    esac
+}
+
+missing_packages() {
+    needed | while read -r package proof; do
+        has "$proof" || printf '%s\n' "$package"
+    done
+}
+
+# apt with nobody at the keyboard. A mirror that is being updated, or a lock of another apt, is worth a second try.
+apt() {
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@"
+}
+
+install_packages() {
+    # shellcheck disable=SC2086  # a list of package names
+    if ! apt-cache show --no-all-versions $1 >/dev/null 2>&1; then
+        apt update
+    fi
+    # shellcheck disable=SC2086
+    apt install --no-install-recommends $1 || { apt update && apt install --no-install-recommends $1; }
+}
+
+require_python() {
+    if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        say "python3 is older than 3.11 or missing; install Python 3.11 or later" >&2
+        exit 1
+    fi
+}
+
+require_packages() {
+    missing=$(missing_packages | tr '\n' ' ')
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        say "missing: $missing" >&2
+        say "install them as root: apt-get install $missing" >&2
+        exit 1
+    fi
+    say "installing $missing"
+    install_packages "$missing"
+    missing=$(missing_packages | tr '\n' ' ')
+    if [ -n "$missing" ]; then
+        say "still missing after apt-get install: $missing" >&2
+        exit 1
+    fi
+}
+
+# What the environment is made from; it is made anew when any of it changes.
+fingerprint() {
+    { python3 -c 'import sys; print(sys.version, sys.base_prefix)'; pwd; cat requirements/dev.txt; } | sha256sum
+}
+
+require_environment() {
+    stamp=.venv/setup-stamp
+    project=.venv/project-stamp
+    wanted=$(fingerprint)
+    if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
+        say "making the virtual environment .venv"
+        [ ! -e "$stamp" ] || rm -rf .venv
+        python3 -m venv .venv
+        .venv/bin/pip install --quiet --disable-pip-version-check --retries 5 \
+            --require-hashes --requirement requirements/dev.txt
+        rm -f "$project"
+        printf '%s\n' "$wanted" >"$stamp"
+    fi
+    if [ ! -x .venv/bin/ltsp ] || ! sha256sum --status --check "$project" 2>/dev/null; then
+        say "installing ltsp into .venv, in place"
+        .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+        sha256sum pyproject.toml >"$project"
+    fi
+}
+
+require_python
+require_packages
+require_environment
