@@ -1,0 +1,282 @@
+"""Other programs: how they are started, fed, watched and ended, and the one place that says why one failed.
+
+A program gets closed standard input unless it is fed, the C.UTF-8 locale, and a session of its own, so that a key
+typed at the terminal reaches us alone and whatever it started can be ended with it. None outlives us: leaving the
+block kills the group, and where we are killed ourselves the kernel kills the program (PR_SET_PDEATHSIG, set by
+setpriv(1): no code of ours may run between fork and exec, since other threads may hold locks then).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO
+
+from ltsp.errors import LtspError
+
+_SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
+"""Looked in after PATH: that of `su` and of cron lacks the directories where an administrator's programs are."""
+_GRACE = 2.0
+"""Seconds between SIGTERM and SIGKILL."""
+_MOST_TOLD = 5
+"""Last lines of a program's output that an error repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a program that has ended left."""
+
+    status: int
+    """As of wait(2): negative is the number of the signal that ended it."""
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(slots=True)
+class Running:
+    """A program that runs and is fed; what it prints is kept for the message if it fails."""
+
+    arguments: Sequence[str]
+    input: IO[bytes]
+    _process: subprocess.Popen[bytes]
+    _output: IO[bytes]
+
+    def finish(self) -> None:
+        """Close its input and wait for its end.
+
+        Raises LtspError when it failed; the message holds its own last lines.
+        """
+        with suppress(BrokenPipeError):
+            self.input.close()
+        status = self._process.wait()
+        if status:
+            raise failure(self.arguments[0], status, self.output())
+
+    def output(self) -> bytes:
+        """The last 64 KiB of what it has printed so far on standard output and standard error."""
+        size = os.fstat(self._output.fileno()).st_size
+        return os.pread(self._output.fileno(), 1 << 16, max(0, size - (1 << 16)))
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    stdin: bytes | None = None,
+    environment: Mapping[str, str] | None = None,
+    directory: str | None = None,
+    descriptors: Collection[int] = (),
+    accepted: Collection[int] = (0,),
+    timeout: float | None = None,
+    package: str = "",
+) -> Result:
+    """Run a program to its end and return what it printed.
+
+    `environment` adds to ours; `descriptors` stay open in it; `accepted` are the statuses that are no failure;
+    `timeout` is in seconds; `package` is what to install where the program is missing.
+    Raises LtspError when it is missing, failed or took too long.
+    """
+    with _started(
+        arguments,
+        environment,
+        directory,
+        descriptors,
+        package,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(stdin, timeout)
+        except subprocess.TimeoutExpired:
+            raise LtspError(f"{_name(arguments[0])} did not end within {timeout:g} seconds") from None
+    if process.returncode not in accepted:
+        raise failure(arguments[0], process.returncode, stderr or stdout)
+    return Result(process.returncode, stdout, stderr)
+
+
+@contextmanager
+def feeding(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    descriptors: Collection[int] = (),
+    package: str = "",
+) -> Iterator[Running]:
+    """Start a program whose standard input the block writes; the block calls `finish`, else the program is killed.
+
+    A BrokenPipeError that leaves the block is the program's own failure, and raised as that.
+    """
+    with (
+        open(os.memfd_create("output"), "r+b", buffering=0) as output,
+        _started(
+            arguments,
+            environment,
+            None,
+            descriptors,
+            package,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
+        assert process.stdin is not None
+        running = Running(arguments, process.stdin, process, output)
+        try:
+            yield running
+        except BrokenPipeError:
+            running.finish()
+            raise
+
+
+def run_shown(
+    arguments: Sequence[str],
+    show: Callable[[str], None],
+    *,
+    environment: Mapping[str, str] | None = None,
+    directory: str | None = None,
+) -> int:
+    """Run a program and hand each line that it prints to `show`, safe to print; return its status.
+
+    The end of the program ends it, not the end of its output: a service that it started may keep that open.
+    """
+    with (
+        _started(
+            arguments,
+            environment,
+            directory,
+            (),
+            "",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process,
+        _pidfd(process) as ended,
+    ):
+        assert process.stdout is not None
+        output = process.stdout.fileno()
+        poll = select.poll()
+        poll.register(output, select.POLLIN)
+        poll.register(ended, select.POLLIN)
+        rest = b""
+        while events := dict(poll.poll()):
+            piece = os.read(output, 1 << 16) if output in events else b""
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                show(_shown(line))
+            if not piece:
+                if ended in events:
+                    break
+                poll.unregister(output)
+        if rest:
+            show(_shown(rest))
+        return process.wait()
+
+
+def failure(program: str, status: int, output: bytes) -> LtspError:
+    """Why a program failed: its status or signal, and its last lines."""
+    if status < 0:
+        try:
+            how = f"was killed by {signal.Signals(-status).name}"
+        except ValueError:
+            how = f"was killed by signal {-status}"
+    else:
+        how = f"failed with exit status {status}"
+    said = [line for line in map(_shown, output.replace(b"\r", b"\n").splitlines()) if line.strip()][-_MOST_TOLD:]
+    return LtspError(f"{_name(program)} {how}" + (": " + " | ".join(said) if said else ""))
+
+
+def find(program: str) -> str | None:
+    """The path of a program, as it would be started; None where there is none."""
+    return shutil.which(program, path=_path())
+
+
+@contextmanager
+def _started(
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None,
+    directory: str | None,
+    descriptors: Collection[int],
+    package: str,
+    *,
+    stdin: int,
+    stdout: int | IO[bytes],
+    stderr: int | IO[bytes],
+) -> Iterator[subprocess.Popen[bytes]]:
+    program = find(arguments[0])
+    if program is None:
+        name = _name(arguments[0])
+        raise LtspError(f"the program {name} is not there", f"install the package {package}" if package else "")
+    line = [program, *arguments[1:]]
+    if setpriv := find("setpriv"):
+        line = [setpriv, "--pdeathsig", "KILL", "--", *line]
+    try:
+        process = subprocess.Popen(
+            [argument.encode("utf-8", "surrogateescape") for argument in line],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=directory,
+            env=_environment(environment or {}),
+            pass_fds=tuple(descriptors),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise LtspError(f"cannot run {_name(program)}: {error.strerror}") from error
+    with process:
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the program and all that it started and that stayed in its session's group.
+
+    The program is reaped last: until then its number, which is the group's, cannot be another's.
+    """
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+    with _pidfd(process) as ended:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        select.select([ended], [], [], _GRACE)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextmanager
+def _pidfd(process: subprocess.Popen[bytes]) -> Iterator[int]:
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _environment(additions: Mapping[str, str]) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("LC_") and name != "LANGUAGE"}
+    return {**ours, "LANG": "C.UTF-8", "PATH": _path(), **additions}
+
+
+def _path() -> str:
+    given = [directory for directory in os.environ.get("PATH", "").split(":") if directory]
+    return ":".join([*given, *(directory for directory in _SYSTEM_PATH if directory not in given)])
+
+
+def _name(program: str) -> str:
+    return _shown(os.path.basename(program).encode("utf-8", "surrogateescape"))
+
+
+def _shown(line: bytes) -> str:
+    """A line of a program's output, safe to print."""
+    text = line.rstrip(b"\r").decode("utf-8", "backslashreplace").expandtabs()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
