@@ -1,0 +1,117 @@
+"""The command line as getopt_long(3) of the GNU C library takes it apart: to the letter, its complaints too.
+
+Scripts rely on what no other parser does the same way: `-b0c0`, `--back=0`, options after operands, `-m "-comp xz"`,
+values that are optional only when joined. What is not here: `-W` and options of several letters after one hyphen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ltsp.settings.option import Argument
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One option as it was met."""
+
+    name: str
+    """A single letter for a short option, the full name for a long one."""
+    value: str | None
+    """None where none was given; `--revert=` gives the empty one."""
+
+    @property
+    def spelling(self) -> str:
+        return f"-{self.name}" if len(self.name) == 1 else f"--{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    options: tuple[Found, ...]
+    operands: tuple[str, ...]
+    faults: tuple[str, ...]
+    """What getopt would print, but for the program's name; it goes on after each, and so does this."""
+
+
+def getopt(
+    arguments: Sequence[str],
+    shorts: Mapping[str, Argument],
+    longs: Mapping[str, Argument],
+    *,
+    options_first: bool = False,
+) -> Parsed:
+    """Take arguments apart.
+
+    `options_first` ends the options at the first operand, as a leading `+` and POSIXLY_CORRECT do; else operands may
+    stand anywhere before `--`. Long names have two characters at least.
+    """
+    scan = _Scan(list(arguments), shorts, longs)
+    operands: list[str] = []
+    while scan.rest:
+        argument = scan.rest.pop(0)
+        if argument == "--":
+            break
+        if len(argument) < 2 or argument[0] != "-":
+            operands.append(argument)
+            if options_first:
+                break
+        elif argument[1] == "-":
+            scan.take_long(argument[2:])
+        else:
+            scan.take_shorts(argument[1:])
+    return Parsed(tuple(scan.found), (*operands, *scan.rest), tuple(scan.faults))
+
+
+class _Scan:
+    def __init__(self, rest: list[str], shorts: Mapping[str, Argument], longs: Mapping[str, Argument]) -> None:
+        self.rest = rest
+        self.shorts = shorts
+        self.longs = longs
+        self.found: list[Found] = []
+        self.faults: list[str] = []
+
+    def take_shorts(self, letters: str) -> None:
+        for at, letter in enumerate(letters, 1):
+            joined = letters[at:]
+            match self.shorts.get(letter):
+                case None:
+                    self.faults.append(f"invalid option -- '{letter}'")
+                case Argument.NONE:
+                    self.found.append(Found(letter, None))
+                case Argument.OPTIONAL:
+                    self.found.append(Found(letter, joined or None))
+                    return
+                case Argument.REQUIRED:
+                    if joined or self.rest:
+                        self.found.append(Found(letter, joined or self.rest.pop(0)))
+                    else:
+                        self.faults.append(f"option requires an argument -- '{letter}'")
+                    return
+
+    def take_long(self, text: str) -> None:
+        prefix, joined, value = text.partition("=")
+        name = self._long_name(prefix, text)
+        if name is None:
+            return
+        argument = self.longs[name]
+        if joined and argument is Argument.NONE:
+            self.faults.append(f"option '--{name}' doesn't allow an argument")
+        elif joined or argument is not Argument.REQUIRED:
+            self.found.append(Found(name, value if joined else None))
+        elif self.rest:
+            self.found.append(Found(name, self.rest.pop(0)))
+        else:
+            self.faults.append(f"option '--{name}' requires an argument")
+
+    def _long_name(self, prefix: str, text: str) -> str | None:
+        """The option that a prefix means; an exact name wins over longer ones that begin with it."""
+        if prefix in self.longs:
+            return prefix
+        possible = [name for name in self.longs if name.startswith(prefix)]
+        if not possible:
+            self.faults.append(f"unrecognized option '--{text}'")
+        elif len(possible) > 1:
+            quoted = " ".join(f"'--{name}'" for name in possible)
+            self.faults.append(f"option '--{text}' is ambiguous; possibilities: {quoted}")
+        return possible[0] if len(possible) == 1 else None

@@ -1,0 +1,341 @@
+"""The applets of `ltsp` and their options: the one place that names flags, keys, defaults and what they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ltsp.settings.option import (
+    Argument,
+    Choice,
+    Directory,
+    FileName,
+    Flag,
+    ImageName,
+    Integer,
+    Mode,
+    Reach,
+    Text,
+    Words,
+    option,
+    switch,
+)
+
+_BUILDING = "what goes in"
+_COMPRESSING = "compression"
+_PUBLISHING = "publishing"
+_OUTPUT = "output"
+
+
+def _help() -> bool:
+    declared: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+    return declared
+
+
+@dataclass(frozen=True, slots=True)
+class LtspOptions:
+    """What stands before the applet and holds for all of them. ltsp(8)"""
+
+    base_dir: str = option(
+        Directory(),
+        "where chroots, virtual machine disks and images lie",
+        default="/srv/ltsp",
+        short="b",
+        details="DIR/NAME is a chroot, DIR/NAME.img a virtual machine disk, DIR/images/NAME.img an exported image.",
+    )
+    help: str | None = option(
+        Text("APPLET"),
+        "print the help of ltsp, or of one applet, and exit",
+        default=None,
+        short="h",
+        argument=Argument.OPTIONAL,
+        implied="",
+        reach=Reach.ONCE,
+    )
+    home_dir: str = option(Directory(), "where the homes of users lie", default="/home", short="m")
+    overwrite: bool = option(
+        Flag(),
+        "replace existing files, those of the administrator too",
+        default=True,
+        short="o",
+        argument=Argument.OPTIONAL,
+        details="Images and kernels are replaced in any case; this is about generated configuration.",
+    )
+    tftp_dir: str = option(
+        Directory(),
+        "where kernels and initrds for the clients go",
+        default="/srv/tftp",
+        short="t",
+        details="Each image has its directory DIR/ltsp/NAME.",
+    )
+    version: bool = switch("print the version and exit", short="V", argument=Argument.NONE, reach=Reach.ONCE)
+
+
+@dataclass(frozen=True, slots=True)
+class _VersionedOptions:
+    """What every applet that changes the versions of an image takes."""
+
+    keep_versions: int = option(
+        Integer(least=1),
+        "how many versions of an image to keep",
+        default=2,
+        group=_PUBLISHING,
+        details="The current one and the one before count. Pinned versions and those in use stay besides.",
+    )
+    keep_days: int = option(
+        Integer("DAYS"),
+        "for how many days to keep each version",
+        default=3,
+        group=_PUBLISHING,
+        details="Clients that booted from a version go on reading it; this is how long they may run on.",
+    )
+    wait: int = option(
+        Integer("SECONDS"),
+        "how long to wait for another build of the same image",
+        default=0,
+        group=_PUBLISHING,
+        details="Then the exit status is 75, and the holder of the lock is named.",
+    )
+    help: bool = _help()
+
+
+@dataclass(frozen=True, slots=True)
+class _PublishingOptions(_VersionedOptions):
+    """What every applet that publishes a generation takes."""
+
+    kernel_initrd: str = option(
+        Text("GLOB-REGEX"),
+        "how to find the kernel in the image and name its initrd",
+        default="",
+        default_text="the built-in rules",
+        short="k",
+        details="A glob for the kernel, a space, and a substitution that makes the initrd's path of the kernel's, as "
+        "in `live/vmlinuz-* s|vmlinuz|initrd.img|`. It comes before the built-in rules. `none` publishes an image "
+        "without a kernel.",
+    )
+    name: str | None = option(
+        ImageName(),
+        "publish under this name",
+        default=None,
+        default_text="the source's own name",
+        reach=Reach.ONCE,
+        details="Only with a single source. Letters, digits and . _ + -, at most 64, a letter or digit first.",
+    )
+    all_images: bool = switch(
+        "take all images when none is named, even more than three",
+        group=_BUILDING,
+        details="Exported images count as sources too.",
+    )
+    rpi_image: str = option(
+        Text("NAME"),
+        "the image whose boot directory Raspberry Pis are served",
+        default="",
+        default_text="none",
+        group=_PUBLISHING,
+        details="The files of NAME/boot are linked into the TFTP directory when that image's kernel is published.",
+    )
+    image_mode: int | None = option(
+        Mode(),
+        "permissions of published images",
+        default=None,
+        default_text="0644, and 0600 with --cleanup=0",
+        group=_PUBLISHING,
+    )
+    image_group: str = option(
+        Text("GROUP"), "group of published images", default="", default_text="that of the builder", group=_PUBLISHING
+    )
+    lock_timeout: int = option(
+        Integer("SECONDS"),
+        "how long to wait for the source's package manager",
+        default=120,
+        group=_BUILDING,
+        details="A source whose packages are being installed is not in a state to be copied.",
+    )
+    progress: str = option(
+        Choice(("auto", "bar", "plain", "json", "none")),
+        "how to tell of progress",
+        default="auto",
+        group=_OUTPUT,
+        details="auto is a bar on a terminal and plain lines elsewhere; json is one object a line.",
+    )
+    quiet: bool = switch("print warnings and errors only", short="q", group=_OUTPUT)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions(_PublishingOptions):
+    """ltsp-image(8)"""
+
+    backup: bool = option(
+        Flag(),
+        "keep the image that is replaced as NAME.img.old",
+        default=True,
+        short="b",
+        details="With 0, an existing NAME.img.old stays as it is.",
+    )
+    cleanup: bool = option(
+        Flag(),
+        "leave user accounts, identities and secrets out of the image",
+        default=True,
+        short="c",
+        details="The source itself is never changed.",
+    )
+    ionice: tuple[str, ...] | None = option(
+        Words("CMDLINE"),
+        "prefix command that gives the build a lower priority",
+        default=None,
+        default_text="a systemd scope of low weight, else nice ionice -c3",
+        short="i",
+        details="Split as a shell splits words. An empty value keeps the priority as it is.",
+    )
+    mksquashfs_params: tuple[str, ...] = option(
+        Words("PARAMS"),
+        "parameters of mksquashfs(1), such as -comp xz",
+        default=(),
+        default_text="none",
+        short="m",
+        details="Split as a shell splits words. Parameters that the built-in engine does not know make the real "
+        "mksquashfs write the image, unless --engine=own.",
+    )
+    revert: bool = switch(
+        "exchange the current image and NAME.img.old, kernel included",
+        short="r",
+        details="No source is needed, and doing it twice is doing nothing. If there is no current image, the old one "
+        "is brought back.",
+    )
+    add_image_excludes: str = option(
+        Text("LINES"),
+        "more paths to leave out",
+        default="",
+        default_text="none",
+        group=_BUILDING,
+        details="An absolute path names a file of patterns; anything else is patterns itself, one a line.",
+    )
+    omit_image_excludes: str = option(
+        Text("LINES"),
+        "lines of the list of excluded paths that do not hold",
+        default="",
+        default_text="none",
+        group=_BUILDING,
+        details="Written as for --add-image-excludes.",
+    )
+    add_image_secrets: str = option(
+        Text("LINES"), "more rows for the table of secrets", default="", default_text="none", group=_BUILDING
+    )
+    omit_image_secrets: str = option(
+        Text("LINES"),
+        "rows of the table of secrets that do not hold",
+        default="",
+        default_text="none",
+        group=_BUILDING,
+    )
+    recompress: bool = switch(
+        "take an exported image as its own source",
+        group=_BUILDING,
+        details="Otherwise the source that its manifest records is read again.",
+    )
+    skip_unreadable: bool = switch(
+        "leave out files that cannot be read, name them, and exit 3",
+        group=_BUILDING,
+        details="Otherwise such a file ends the build and nothing is published.",
+    )
+    xattrs: bool = option(Flag(), "keep extended attributes, capabilities too", default=True, group=_BUILDING)
+    compression: str = option(
+        Choice(("auto", "gzip", "zstd", "xz", "lz4", "none")),
+        "how to compress",
+        default="auto",
+        group=_COMPRESSING,
+        details="auto is zstd where the image's own kernel reads it, and gzip elsewhere.",
+    )
+    preset: str = option(
+        Choice(("fast", "balanced", "small")), "what the compressor aims for", default="balanced", group=_COMPRESSING
+    )
+    engine: str = option(
+        Choice(("auto", "own", "mksquashfs")),
+        "who writes the squashfs file",
+        default="auto",
+        group=_COMPRESSING,
+        details="auto is the built-in engine, unless --mksquashfs-params names something that only mksquashfs does.",
+    )
+    threads: int = option(
+        Integer(most=4096), "how many processors to use", default=0, default_text="0, which is all", group=_COMPRESSING
+    )
+    sort_file: str | None = option(
+        FileName(),
+        "files to put first, with their priorities",
+        default=None,
+        default_text="none",
+        group=_COMPRESSING,
+        details="The format is that of mksquashfs -sort.",
+    )
+    verify: bool = switch("read the whole image back before it is published", group=_COMPRESSING)
+    dry_run: bool = switch("build nothing; list what would be left out, with sizes", reach=Reach.ONCE, group=_OUTPUT)
+    json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=_OUTPUT)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelOptions(_PublishingOptions):
+    """ltsp-kernel(8)"""
+
+    json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=_OUTPUT)
+
+
+@dataclass(frozen=True, slots=True)
+class InfoOptions:
+    """ltsp-info(8)"""
+
+    json: bool = switch("print JSON", reach=Reach.ONCE)
+    help: bool = _help()
+
+
+def _one(summary: str, details: str = "") -> str | None:
+    declared: str | None = option(
+        Text("VERSION"), summary, default=None, default_text="none", details=details, reach=Reach.ONCE
+    )
+    return declared
+
+
+def _several(summary: str, details: str = "") -> tuple[str, ...]:
+    declared: tuple[str, ...] = option(
+        Text("VERSION"), summary, default=(), default_text="none", details=details, reach=Reach.ONCE, repeated=True
+    )
+    return declared
+
+
+@dataclass(frozen=True, slots=True)
+class VersionsOptions(_VersionedOptions):
+    """ltsp-versions(8)"""
+
+    use: str | None = _one("make this version the current one")
+    pin: tuple[str, ...] = _several("keep this version until it is unpinned; may be given several times")
+    unpin: tuple[str, ...] = _several("let this version be collected again; may be given several times")
+    remove: tuple[str, ...] = _several(
+        "remove this version; may be given several times", "The current version and pinned ones are not removed."
+    )
+    prune: bool = switch("remove all versions that need not be kept", reach=Reach.ONCE)
+    keep: int | None = option(
+        Integer(least=1),
+        "how many versions --prune leaves",
+        default=None,
+        default_text="KEEP_VERSIONS",
+        reach=Reach.ONCE,
+    )
+    json: bool = switch("print JSON", reach=Reach.ONCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Applet:
+    name: str
+    options: type
+    summary: str
+    operands: str
+    """As the synopsis shows them."""
+
+
+APPLETS = {
+    applet.name: applet
+    for applet in (
+        Applet("image", ImageOptions, "generate a squashfs image from an image source", "[IMAGE]..."),
+        Applet("info", InfoOptions, "show the installation: sources, images and what clients would boot", ""),
+        Applet("kernel", KernelOptions, "publish kernel and initrd of an image or chroot", "[IMAGE]..."),
+        Applet("versions", VersionsOptions, "list, choose, pin and remove versions of an image", "[IMAGE]..."),
+    )
+}

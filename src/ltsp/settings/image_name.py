@@ -1,0 +1,38 @@
+"""The name of an image: a word that is safe as a file name, in a kernel command line and in an iPXE menu."""
+
+from __future__ import annotations
+
+import string
+
+from ltsp.errors import UsageError
+
+_LONGEST = 64
+_FIRST = frozenset(string.ascii_letters + string.digits)
+_REST = _FIRST | frozenset("._+-")
+_NAMED = {" ": "a space", "\t": "a tab", "\n": "a line break", ",": "a comma", "/": "a slash"}
+
+
+def fault(name: str) -> str:
+    """What is wrong with a name, as in `holds a comma`; empty if nothing is."""
+    if not name:
+        return "is empty"
+    wrong = next((character for character in name if character not in _REST), "")
+    if wrong:
+        return f"holds {_NAMED.get(wrong, ascii(wrong))}"
+    if name[0] not in _FIRST:
+        return f"begins with {name[0]!r}"
+    if len(name) > _LONGEST:
+        return f"has {len(name)} characters, {_LONGEST} at most"
+    return ""
+
+
+def checked(name: str) -> str:
+    """The name itself.
+
+    Raises UsageError where it cannot be an image's.
+    """
+    if reason := fault(name):
+        raise UsageError(
+            f"image name {name!a} {reason}", "a name is letters, digits and . _ + -, a letter or digit first"
+        )
+    return name

@@ -1,0 +1,250 @@
+"""An option, declared once as a field of a dataclass; parser, ltsp.conf, manual and completion read the declaration.
+
+```python
+@dataclass(frozen=True, slots=True)
+class Options:
+    backup: bool = option(Flag(), "keep the image that is replaced", default=True, short="b")
+```
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, ClassVar
+
+from ltsp.settings import image_name, word_list
+
+
+class Argument(Enum):
+    """Whether an option takes a value, as getopt(3) tells it."""
+
+    NONE = ""
+    REQUIRED = ":"
+    OPTIONAL = "::"
+
+
+class Reach(Enum):
+    """Where an option may be set."""
+
+    EVERYWHERE = "command line, ltsp.conf and environment"
+    ONCE = "command line"
+    """What belongs to one run; and names too common in environments, such as NAME."""
+
+
+# Each kind of value has a `metavar`, how it is shown, and `parse`, which raises ValueError with the reason.
+# `takes_empty` tells whether a variable that is set but empty is a value, or as good as not set.
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    metavar: ClassVar[str] = "0|1"
+    takes_empty: ClassVar[bool] = False
+
+    def parse(self, text: str) -> bool:
+        if text not in {"0", "1"}:
+            raise ValueError("is neither 0 nor 1")
+        return text == "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    metavar: str = "TEXT"
+    takes_empty: ClassVar[bool] = True
+
+    def parse(self, text: str) -> str:
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    metavar: ClassVar[str] = "DIR"
+    takes_empty: ClassVar[bool] = False
+
+    def parse(self, text: str) -> str:
+        """The absolute path; a relative one counts from the working directory."""
+        if not text:
+            raise ValueError("is empty")
+        return os.path.join(os.getcwd(), text) if not text.startswith("/") else text
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    metavar: ClassVar[str] = "FILE"
+    takes_empty: ClassVar[bool] = False
+
+    def parse(self, text: str) -> str:
+        """The absolute path; a relative one counts from the working directory."""
+        return Directory().parse(text)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    metavar: ClassVar[str] = "NAME"
+    takes_empty: ClassVar[bool] = False
+
+    def parse(self, text: str) -> str:
+        if fault := image_name.fault(text):
+            raise ValueError(fault)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    choices: tuple[str, ...]
+    takes_empty: ClassVar[bool] = False
+
+    @property
+    def metavar(self) -> str:
+        return "|".join(self.choices)
+
+    def parse(self, text: str) -> str:
+        if text not in self.choices:
+            raise ValueError(f"is none of {', '.join(self.choices)}")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Integer:
+    metavar: str = "N"
+    takes_empty: ClassVar[bool] = False
+    least: int = 0
+    most: int = 2**31 - 1
+
+    def parse(self, text: str) -> int:
+        if not (text.isascii() and text.isdecimal()):
+            raise ValueError("is no whole number")
+        if len(text) > len(str(self.most)) + 1 or not self.least <= int(text) <= self.most:
+            raise ValueError(f"is not between {self.least} and {self.most}")
+        return int(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """Permission bits in octal, of a file that its owner can read."""
+
+    metavar: ClassVar[str] = "MODE"
+    takes_empty: ClassVar[bool] = False
+
+    def parse(self, text: str) -> int:
+        digits = text.lstrip("0")
+        if not text or len(digits) > 3 or set(digits) - set("01234567"):
+            raise ValueError("is no mode such as 0640")
+        mode = int(text, 8)
+        if not mode & 0o400:
+            raise ValueError("keeps the owner from reading")
+        return mode
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A list of words, quoted as in a shell."""
+
+    metavar: str = "WORDS"
+    takes_empty: ClassVar[bool] = True
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return word_list.split(text)
+
+
+Kind = Flag | Text | Directory | FileName | ImageName | Choice | Integer | Mode | Words
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    name: str
+    """The field's name: `base_dir`."""
+    kind: Kind
+    summary: str
+    """What it does, in a line."""
+    details: str
+    """What the manual page says beyond the summary."""
+    default: object
+    default_text: str
+    """The default in words, where the value does not say it."""
+    short: str
+    """One letter, or empty."""
+    argument: Argument
+    implied: str
+    """The value that the option stands for where it is given without one."""
+    reach: Reach
+    repeated: bool
+    """Whether it may be given several times, each value one more of a tuple; else the last one holds."""
+    group: str
+    """The heading under which help lists it."""
+
+    @property
+    def long(self) -> str:
+        """The name on the command line, without hyphens before it."""
+        return self.name.replace("_", "-")
+
+    @property
+    def key(self) -> str:
+        """The name in ltsp.conf and in the environment."""
+        return self.name.upper()
+
+    @property
+    def spelling(self) -> str:
+        """How a person knows it: `-b, --backup=0|1`."""
+        match self.argument:
+            case Argument.NONE:
+                value = ""
+            case Argument.REQUIRED:
+                value = f"={self.kind.metavar}"
+            case Argument.OPTIONAL:
+                value = f"[={self.kind.metavar}]"
+        return f"{f'-{self.short}, ' if self.short else ''}--{self.long}{value}"
+
+    def parse(self, text: str) -> Any:
+        """The value that a text stands for.
+
+        Raises ValueError with the reason, which follows the text: `is neither 0 nor 1`.
+        """
+        return self.kind.parse(text)
+
+
+def option(
+    kind: Kind,
+    summary: str,
+    *,
+    default: object,
+    short: str = "",
+    details: str = "",
+    default_text: str = "",
+    argument: Argument = Argument.REQUIRED,
+    implied: str = "1",
+    reach: Reach = Reach.EVERYWHERE,
+    repeated: bool = False,
+    group: str = "",
+) -> Any:
+    """A dataclass field that is an option."""
+    declared = Option(
+        "", kind, summary, details, default, default_text, short, argument, implied, reach, repeated, group
+    )
+    return field(default=default, metadata={"option": declared})
+
+
+def switch(
+    summary: str,
+    *,
+    short: str = "",
+    details: str = "",
+    argument: Argument = Argument.OPTIONAL,
+    reach: Reach = Reach.EVERYWHERE,
+    group: str = "",
+) -> Any:
+    """A field that is off unless it is named: `--verify`, `--verify=1`; `=0` takes a setting of ltsp.conf back."""
+    return option(
+        Flag(), summary, default=False, short=short, details=details, argument=argument, reach=reach, group=group
+    )
+
+
+def declared(options: type) -> tuple[Option, ...]:
+    """The options of a dataclass, in the order of its fields."""
+    return tuple(
+        dataclasses.replace(each.metadata["option"], name=each.name)
+        for each in dataclasses.fields(options)
+        if "option" in each.metadata
+    )
