@@ -1,0 +1,288 @@
+"""How the blocks of an image are compressed: the choice, its record in the image, and the codec that does it."""
+
+from __future__ import annotations
+
+import importlib
+import lzma
+import struct
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Final
+
+import deflate
+
+from ltsp.errors import FormatError, LtspError, UsageError
+from ltsp.squashfs.format import METADATA_SIZE
+from ltsp.squashfs.superblock import LARGEST_BLOCK, CompressorId
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_IDS: Final[Mapping[str, CompressorId]] = {
+    "gzip": CompressorId.GZIP,
+    "zstd": CompressorId.ZSTD,
+    "xz": CompressorId.XZ,
+    "lz4": CompressorId.LZ4,
+    "lzma": CompressorId.LZMA,
+    "lzo": CompressorId.LZO,
+    # Nothing is compressed, and then nobody asks what with; mksquashfs calls that gzip too.
+    "none": CompressorId.GZIP,
+}
+_LEVELS: Final[Mapping[str, range]] = {"gzip": range(1, 13), "zstd": range(1, 23), "xz": range(10)}
+"""As libdeflate, zstd and liblzma count."""
+_PRESETS: Final[Mapping[str, Mapping[str, int]]] = {
+    "fast": {"gzip": 4, "zstd": 3, "xz": 0},
+    "balanced": {"gzip": 6, "zstd": 9, "xz": 6},
+    "small": {"gzip": 12, "zstd": 19, "xz": 9},
+}
+WRITABLE: Final = ("gzip", "zstd", "xz", "lz4", "none")
+"""Names of the codecs that images are written with. Of the others Linux reads lzo, which few kernels have."""
+PRESETS: Final = tuple(_PRESETS)
+
+_ZLIB_LEVELS: Final = range(1, 10)
+"""What unsquashfs takes for a gzip level; libdeflate's 10 to 12 are not recorded."""
+_ZLIB_WINDOW: Final = 15
+"""Base-2 logarithm of the window in bytes; the largest there is."""
+_DEFAULT_GZIP: Final = 9
+_DEFAULT_ZSTD: Final = 15
+"""Levels that a record which is absent stands for, in mksquashfs and unsquashfs."""
+_LZ4_VERSION: Final = 1
+_LZ4_HIGH: Final = 1
+_LZ4_HIGH_LEVEL: Final = 12
+"""What -Xhc means. lz4_wrapper.c of squashfs-tools"""
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """The two directions of a codec. It holds its own state: one thread may use it, not two at a time."""
+
+    compress: Callable[[bytes], bytes | bytearray]
+    decompress: Callable[[bytes, int], bytes | bytearray]
+    """From the compressed bytes and the most that they may unfold to. Raises FormatError when they are damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """A codec by name, and how hard it tries."""
+
+    name: str = "gzip"
+    level: int | None = None
+    """None is the balanced preset's; xz's is liblzma's preset; lz4 and none have no levels."""
+    high: bool = False
+    """lz4 alone: mksquashfs's -Xhc."""
+
+    def __post_init__(self) -> None:
+        if self.name not in _IDS:
+            raise UsageError(f"there is no compressor {self.name!r}", f"choose one of {', '.join(WRITABLE)}")
+        levels = _LEVELS.get(self.name, range(0))
+        if self.level is None:
+            object.__setattr__(self, "level", _PRESETS["balanced"].get(self.name))
+        elif self.level not in levels:
+            allowed = f"choose {levels[0]} to {levels[-1]}" if levels else "give none"
+            raise UsageError(f"{self.name} has no compression level {self.level}", allowed)
+        if self.high and self.name != "lz4":
+            raise UsageError(f"{self.name} has no high compression mode", "give a compression level")
+
+    @classmethod
+    def preset(cls, name: str, preset: str) -> Compression:
+        """What `fast`, `balanced` or `small` means for a codec."""
+        if preset not in _PRESETS:
+            raise UsageError(f"there is no preset {preset!r}", f"choose one of {', '.join(PRESETS)}")
+        return cls(name, _PRESETS[preset].get(name), high=name == "lz4" and preset == "small")
+
+    @classmethod
+    def parse(cls, compressor: CompressorId, options: bytes) -> Compression:
+        """What an image says it was compressed with; `options` is empty where the superblock has no record.
+
+        Raises FormatError when the record is damaged.
+        """
+        name = compressor.name.lower()
+        try:
+            match compressor:
+                case CompressorId.GZIP:
+                    return cls(name, struct.unpack("<ihh", options)[0] if options else _DEFAULT_GZIP)
+                case CompressorId.ZSTD:
+                    return cls(name, struct.unpack("<i", options)[0] if options else _DEFAULT_ZSTD)
+                case CompressorId.LZ4:
+                    version, flags = struct.unpack("<ii", options)
+                    if version != _LZ4_VERSION:
+                        raise FormatError(f"lz4 of version {version}, which Linux does not read")
+                    return cls(name, high=bool(flags & _LZ4_HIGH))
+                case _:
+                    return cls(name)
+        except (struct.error, UsageError) as error:
+            raise FormatError(f"the options of {name} in the superblock are damaged") from error
+
+    @property
+    def compressor(self) -> CompressorId:
+        return _IDS[self.name]
+
+    def options(self) -> bytes:
+        """The record that follows the superblock; empty where readers know without."""
+        match self.name, self.level:
+            case "gzip", int(level) if level in _ZLIB_LEVELS and level != _DEFAULT_GZIP:
+                return struct.pack("<ihh", level, _ZLIB_WINDOW, 0)
+            case "zstd", int(level) if level != _DEFAULT_ZSTD:
+                return struct.pack("<i", level)
+            case "lz4", _:
+                return struct.pack("<ii", _LZ4_VERSION, _LZ4_HIGH if self.high else 0)
+            case _:
+                return b""
+
+    def codec(self, block_size: int) -> Codec:
+        """A codec of its own for the thread that asks, for blocks of at most `block_size` bytes and for metadata.
+
+        Raises LtspError when a library is missing.
+        """
+        match self.name:
+            case "gzip":
+                return _gzip(self.level or 0)
+            case "zstd":
+                return _zstd(self.level or 0)
+            case "xz":
+                return _xz(self.level or 0, block_size)
+            case "lz4":
+                return _lz4(self.high)
+            case "lzma":
+                return Codec(_unwritable(self.name), _decompress_lzma)
+            case "lzo":
+                return _lzo()
+            case _:
+                return Codec(bytes, _copy)
+
+    def __str__(self) -> str:
+        """For people: `zstd 9`."""
+        if self.level is None:
+            return f"{self.name} high" if self.high else self.name
+        return f"{self.name} {self.level}"
+
+
+def _damaged(name: str, error: Exception) -> FormatError:
+    return FormatError(f"a block is damaged: {name} cannot unfold it: {error}")
+
+
+def _gzip(level: int) -> Codec:
+    def compress(data: bytes) -> bytearray:
+        return deflate.zlib_compress(data, level)
+
+    def decompress(data: bytes, most: int) -> bytearray:
+        try:
+            return deflate.zlib_decompress(data, most)
+        except (deflate.DeflateError, ValueError) as error:
+            raise _damaged("gzip", error) from error
+
+    return Codec(compress, decompress)
+
+
+def _zstd(level: int) -> Codec:
+    compressor = zstd.ZstdCompressor(level=level)
+    one_frame = zstd.ZstdCompressor.FLUSH_FRAME
+    # No block has a larger window, and Linux gives it no more memory than that.
+    limits = {zstd.DecompressionParameter.window_log_max: LARGEST_BLOCK.bit_length() - 1}
+
+    def compress(data: bytes) -> bytes:
+        # Whole frames in one call know their size, so that their window never exceeds the block.
+        return compressor.compress(data, one_frame)
+
+    def decompress(data: bytes, most: int) -> bytes:
+        decompressor = zstd.ZstdDecompressor(options=limits)
+        try:
+            unfolded = decompressor.decompress(data, most)
+        except zstd.ZstdError as error:
+            raise _damaged("zstd", error) from error
+        # A frame that unfolds to exactly `most` bytes may be at its end without having said so.
+        if not decompressor.eof and (len(unfolded) < most or decompressor.decompress(b"", 1)):
+            raise FormatError("a block is damaged: its zstd frame is cut off or too long")
+        return unfolded
+
+    return Codec(compress, decompress)
+
+
+def _xz(preset: int, block_size: int) -> Codec:
+    def filters(dictionary: int) -> list[dict[str, int]]:
+        return [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary}]
+
+    # Without a record Linux makes room for a dictionary as large as a block, or as a metadata block if that is more.
+    # A small dictionary for small blocks saves time: its tables are cleared for each.
+    small, large = filters(METADATA_SIZE), filters(max(block_size, METADATA_SIZE))
+
+    def compress(data: bytes) -> bytes:
+        chain = small if len(data) <= METADATA_SIZE else large
+        return lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32, None, chain)  # Linux takes no other check
+
+    return Codec(compress, lambda data, most: _decompress_xz(data, most, lzma.FORMAT_XZ))
+
+
+def _decompress_xz(data: bytes, most: int, kind: int) -> bytes:
+    # Room for the largest dictionary that a squashfs can ask for, and liblzma's own tables.
+    decompressor = lzma.LZMADecompressor(kind, memlimit=LARGEST_BLOCK * 32)
+    name = "xz" if kind == lzma.FORMAT_XZ else "lzma"
+    try:
+        unfolded = decompressor.decompress(data, most)
+    except (lzma.LZMAError, MemoryError) as error:
+        raise _damaged(name, error) from error
+    if not decompressor.eof and len(unfolded) < most:
+        raise FormatError(f"a block is damaged: its {name} stream is cut off")
+    return unfolded
+
+
+def _decompress_lzma(data: bytes, most: int) -> bytes:
+    return _decompress_xz(data, most, lzma.FORMAT_ALONE)
+
+
+def _lz4(high: bool) -> Codec:
+    block = _library("lz4", "lz4.block")
+    mode: dict[str, str | int] = {"mode": "high_compression", "compression": _LZ4_HIGH_LEVEL} if high else {}
+
+    def compress(data: bytes) -> bytes:
+        packed: bytes = block.compress(data, store_size=False, **mode)
+        return packed
+
+    def decompress(data: bytes, most: int) -> bytes:
+        try:
+            unfolded: bytes = block.decompress(data, uncompressed_size=most)
+        except (block.LZ4BlockError, ValueError) as error:
+            raise _damaged("lz4", error) from error
+        return unfolded
+
+    return Codec(compress, decompress)
+
+
+def _lzo() -> Codec:
+    library = _library("lzo", "lzo")
+
+    def decompress(data: bytes, most: int) -> bytes:
+        try:
+            unfolded: bytes = library.decompress(data, False, most)
+        except library.error as error:
+            raise _damaged("lzo", error) from error
+        return unfolded
+
+    return Codec(_unwritable("lzo"), decompress)
+
+
+def _library(name: str, module: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = {"lzo": "python-lzo"}.get(name, name)
+        raise LtspError(
+            f"{name} needs the Python library {package}, which is not installed", f"pipx inject ltsp {package}"
+        ) from error
+
+
+def _unwritable(name: str) -> Callable[[bytes], bytes]:
+    def compress(_data: bytes) -> bytes:
+        raise UsageError(f"images are not written with {name} here", f"choose one of {', '.join(WRITABLE)}")
+
+    return compress
+
+
+def _copy(data: bytes, most: int) -> bytes:
+    if len(data) > most:
+        raise FormatError(f"a block is damaged: it has {len(data)} bytes, at most {most} are allowed")
+    return data
