@@ -1,0 +1,204 @@
+"""What a directory, a tree or an image holds, as values that can be compared, and the differences in words.
+
+Run as a program (`python compare.py IMAGE MOUNTPOINT`) it mounts an image where only it can see it and writes what it
+found there to standard output: `mounted` runs it so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+PAGE = 4096
+LATEST = 2**32 - 1
+"""The last second that squashfs can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name, with all that an image should keep of it."""
+
+    kind: str
+    """One of `d f l c b p s`, as find(1) has it for %y."""
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    xattrs: tuple[tuple[bytes, bytes], ...]
+    size: int = 0
+    digest: str = ""
+    """Of each page that is not all zeros, with its place: what is a hole for one reader may be zeros for another."""
+    target: bytes = b""
+    device: tuple[int, int] = (0, 0)
+    names: tuple[bytes, ...] = ()
+    """Every path of the same file, but for directories."""
+    links: int = 1
+    """As the file system counts them."""
+
+
+Snapshot = dict[bytes, Entry]
+"""By path; the root is the empty one."""
+
+_KINDS = {
+    stat.S_IFDIR: "d",
+    stat.S_IFREG: "f",
+    stat.S_IFLNK: "l",
+    stat.S_IFCHR: "c",
+    stat.S_IFBLK: "b",
+    stat.S_IFIFO: "p",
+    stat.S_IFSOCK: "s",
+}
+
+
+def directory(root: str | os.PathLike[str], leave_out: Callable[[bytes], bool] = lambda _path: False) -> Snapshot:
+    """What lies below a directory on disk. A path that is left out is not opened, nor what lies below it."""
+    found: Snapshot = {}
+    names: dict[tuple[int, int], list[bytes]] = {}
+    inodes: dict[bytes, tuple[int, int]] = {}
+    pending = [b""]
+    base = os.fsencode(root)
+    while pending:
+        path = pending.pop()
+        full = base + b"/" + path
+        status = os.lstat(full)
+        inodes[path] = (status.st_dev, status.st_ino)
+        found[path] = _entry(full, status)
+        if stat.S_ISDIR(status.st_mode):
+            inside = (os.path.join(path, name) for name in os.listdir(full))
+            pending.extend(child for child in inside if not leave_out(child))
+        else:
+            names.setdefault(inodes[path], []).append(path)
+    return {
+        path: entry if entry.kind == "d" else replace(entry, names=tuple(sorted(names[inodes[path]])))
+        for path, entry in found.items()
+    }
+
+
+def _entry(path: bytes, status: os.stat_result) -> Entry:
+    kind = _KINDS[stat.S_IFMT(status.st_mode)]
+    attributes = os.listxattr(path, follow_symlinks=False)
+    entry = Entry(
+        kind,
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_mtime_ns // 10**9,
+        tuple(sorted((os.fsencode(name), os.getxattr(path, name, follow_symlinks=False)) for name in attributes)),
+        links=1 if kind == "d" else status.st_nlink,
+    )
+    match kind:
+        case "f":
+            return replace(entry, size=status.st_size, digest=_digest(path))
+        case "l":
+            return replace(entry, target=os.readlink(path))
+        case "b" | "c":
+            return replace(entry, device=(os.major(status.st_rdev), os.minor(status.st_rdev)))
+        case _:
+            return entry
+
+
+def _digest(path: bytes) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        for start, end in _data(file.fileno()):
+            for at in range(start, end, PAGE * 256):
+                _add(digest, at, os.pread(file.fileno(), min(PAGE * 256, end - at), at))
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib._Hash, at: int, data: bytes) -> None:
+    if data.count(0) == len(data):
+        return
+    for start in range(0, len(data), PAGE):
+        page = data[start : start + PAGE]
+        if page.count(0) != len(page):
+            digest.update((at + start).to_bytes(8, "little") + page)
+
+
+def _data(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Where the file has data, from page to page. lseek(2)"""
+    size = os.fstat(descriptor).st_size
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA) // PAGE * PAGE
+        except OSError:
+            return
+        end = min(-(-os.lseek(descriptor, start, os.SEEK_HOLE) // PAGE) * PAGE, size)
+        yield start, end
+
+
+def stated(source: Snapshot) -> Snapshot:
+    """The source with the differences that are stated: times are clamped to what 32 unsigned bits hold, attributes
+    outside user., trusted. and security. (POSIX ACLs) are lost, and only names in the image count as links.
+    """
+    return {
+        path: replace(
+            entry,
+            mtime=min(max(entry.mtime, 0), LATEST),
+            xattrs=tuple(pair for pair in entry.xattrs if pair[0].startswith((b"user.", b"trusted.", b"security."))),
+            links=len(entry.names) or 1,
+        )
+        for path, entry in source.items()
+    }
+
+
+def differences(expected: Snapshot, found: Snapshot) -> list[str]:
+    """In words, one a line, in the order of the paths; empty when there is none."""
+    lines = [f"{path!r}: missing" for path in expected.keys() - found.keys()]
+    lines += [f"{path!r}: not in the source" for path in found.keys() - expected.keys()]
+    for path in expected.keys() & found.keys():
+        want, have = expected[path], found[path]
+        if want != have:
+            lines += [
+                f"{path!r}: {name} is {_short(getattr(have, name))}, not {_short(getattr(want, name))}"
+                for name in Entry.__slots__
+                if getattr(want, name) != getattr(have, name)
+            ]
+    return sorted(lines)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"
+
+
+def unpacked(image: Path, scratch: Path) -> Snapshot:
+    """What unsquashfs unpacks. Needs root, for owners, devices and attributes."""
+    target = scratch / f"{image.name}.unpacked"
+    call = ["unsquashfs", "-quiet", "-no-progress", "-dest", str(target), str(image)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"unsquashfs: {done.stdout}{done.stderr}"
+    assert "failed" not in done.stderr.lower(), done.stderr
+    return directory(target)
+
+
+def mounted(image: Path, scratch: Path) -> Snapshot:
+    """What the kernel shows of the image, mounted where nobody else sees it: nothing is left behind by a kill."""
+    point = scratch / f"{image.name}.mounted"
+    point.mkdir()
+    call = ["unshare", "--mount", "--propagation=private", sys.executable, __file__, str(image), str(point)]
+    done = subprocess.run(call, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    found: Snapshot = pickle.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    image, point = sys.argv[1:]
+    subprocess.run(["mount", "-t", "squashfs", "-o", "loop,ro", image, point], check=True)
+    pickle.dump(directory(point), sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from corpus import compare  # so that what is pickled is of the module that the caller knows
+
+    compare.main()
