@@ -1,0 +1,201 @@
+"""One descriptor of a source's root, below which everything is opened: no path in the source leads out of it.
+
+A path string of the source is never handed to an ordinary system call: openat2(2) resolves it inside the root. Only
+regular files and directories are ever opened for reading, because opening anything else can act: a device may reset,
+a FIFO may block or wake a program.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from types import TracebackType
+from typing import Self
+
+from ltsp.host import system_call
+from ltsp.host.resolve import stepwise
+from ltsp.host.system_call import (
+    RESOLVE_BENEATH,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
+)
+
+_HANDLE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_LISTING = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_READING = os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC
+
+_STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
+_INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+
+_PATH_MAX = 4096
+"""Bytes of a path in one call, the final NUL among them. limits.h"""
+_CACHED = 32
+"""Directories kept open: files come in the order of their paths, so a few recent ones and their ancestors suffice."""
+_TRIES = 256
+"""openat2 gives EAGAIN when something was renamed or mounted meanwhile; that many in a row are no accident."""
+
+
+class NotRegular(OSError):
+    """What stands under the name is no regular file."""
+
+
+class Descriptor:
+    """A file descriptor that closes when nobody holds it any more, so that a cache may drop it while it is in use."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def close(self) -> None:
+        number, self.number = self.number, -1
+        if number >= 0:
+            os.close(number)
+
+    __del__ = close
+
+
+class Root:
+    """The root of a source, and the way to everything below it. Paths are bytes and relative to it.
+
+    Directories are opened without following any link and without crossing to what is mounted below.
+    """
+
+    __slots__ = ("_directories", "_handle", "_openat")
+
+    def __init__(self, descriptor: int) -> None:
+        """Take over a descriptor of a directory; O_PATH will do."""
+        self._handle = Descriptor(descriptor)
+        self._directories: dict[bytes, Descriptor] = {}
+        self._openat = _openat2 if _has_openat2(descriptor) else stepwise
+
+    @classmethod
+    def open(cls, path: bytes) -> Self:
+        """The directory at a path of the host, which is the caller's own: its links are followed."""
+        return cls(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    @property
+    def descriptor(self) -> int:
+        """O_PATH; it stays this object's."""
+        return self._handle.number
+
+    def path(self) -> bytes:
+        """Where the root lies, as the kernel names it: for people and for the mount table."""
+        return os.readlink(b"/proc/self/fd/%d" % self.descriptor)
+
+    def directory(self, path: bytes) -> Descriptor:
+        """A directory, open for listing; kept open for a while. No link is followed and no mount crossed.
+
+        Raises OSError: EXDEV where the path is a mount point or leads through one, ELOOP or ENOTDIR where it is no
+        directory, ENOENT, EACCES.
+        """
+        found = self._directories.get(path)
+        if found is None:
+            found = Descriptor(self._open_directory(path))
+            if len(self._directories) >= _CACHED:
+                # The oldest goes; two threads may choose the same one.
+                self._directories.pop(next(iter(self._directories)), None)
+            self._directories[path] = found
+        return found
+
+    def file(self, directory: bytes, name: str | bytes) -> tuple[int, os.stat_result]:
+        """A regular file, open for reading, and its state just before. No link is followed.
+
+        Raises NotRegular, or OSError as `directory` and open(2) do.
+        """
+        handle = os.open(name, _HANDLE, dir_fd=self.directory(directory).number)
+        try:
+            status = os.fstat(handle)
+            return _reopened(handle, status), status
+        finally:
+            os.close(handle)
+
+    def follow(self, path: bytes) -> int:
+        """An O_PATH descriptor of what a path leads to, with links resolved inside the root, as in a chroot."""
+        if len(path) >= _PATH_MAX:
+            return stepwise(self.descriptor, path, os.O_PATH | os.O_CLOEXEC, _INSIDE)
+        return self._openat(self.descriptor, path or b".", os.O_PATH | os.O_CLOEXEC, _INSIDE)
+
+    def follow_file(self, path: bytes) -> int:
+        """The regular file that a path leads to, with links resolved inside the root; open for reading."""
+        handle = self.follow(path)
+        try:
+            return _reopened(handle, os.fstat(handle))
+        finally:
+            os.close(handle)
+
+    def close(self) -> None:
+        self._directories.clear()
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_directory(self, path: bytes) -> int:
+        parent, _, name = path.rpartition(b"/")
+        near = self._directories.get(parent)
+        if near is not None and name:
+            return self._listing(near.number, name)
+        if len(path) < _PATH_MAX:
+            return self._listing(self.descriptor, path or b".")
+        above = Descriptor(os.dup(self.descriptor))
+        while len(path) >= _PATH_MAX:
+            cut = path.rindex(b"/", 0, _PATH_MAX)
+            above = Descriptor(self._openat(above.number, path[:cut], _HANDLE | os.O_DIRECTORY, _STRICT))
+            path = path[cut + 1 :]
+        return self._listing(above.number, path)
+
+    def _listing(self, directory: int, path: bytes) -> int:
+        try:
+            return self._openat(directory, path, _LISTING | os.O_NOATIME, _STRICT)
+        except PermissionError as error:
+            # Only the owner of a directory and root may read it without a trace. open(2), O_NOATIME
+            if error.errno != errno.EPERM:
+                raise
+            return self._openat(directory, path, _LISTING, _STRICT)
+
+
+def _reopened(handle: int, status: os.stat_result) -> int:
+    """The regular file behind an O_PATH handle, open for reading."""
+    if not stat.S_ISREG(status.st_mode):
+        raise NotRegular(errno.EINVAL, "not a regular file")
+    path = f"/proc/self/fd/{handle}"
+    try:
+        return os.open(path, _READING | os.O_NOATIME)
+    except PermissionError as error:
+        if error.errno != errno.EPERM:
+            raise
+        return os.open(path, _READING)
+
+
+_hows: dict[tuple[int, int], system_call.OpenHow] = {}
+
+
+def _openat2(directory: int, path: bytes, flags: int, resolve: int) -> int:
+    how = _hows.get((flags, resolve))
+    if how is None:
+        how = _hows[flags, resolve] = system_call.OpenHow(flags, 0, resolve)
+    for _ in range(_TRIES):
+        try:
+            return system_call.openat2(directory, path, how)
+        except BlockingIOError:
+            continue
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+def _has_openat2(directory: int) -> bool:
+    try:
+        os.close(_openat2(directory, b".", os.O_PATH | os.O_CLOEXEC, RESOLVE_IN_ROOT))
+    except OSError as error:
+        if system_call.is_missing(error):
+            return False
+        raise
+    return True

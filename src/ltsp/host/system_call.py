@@ -1,0 +1,150 @@
+"""The system calls that Python has no name for: openat2, open_tree, statx's mount id, mount and unshare.
+
+Thin: numbers and records in, a descriptor or a number out, OSError as the kernel gives it. Whether a call is allowed
+here (old kernels, seccomp filters of containers) is the caller's question.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_syscall = _libc.syscall
+
+# The same on every architecture: calls from 424 on are numbered alike. arch/x86/entry/syscalls/syscall_64.tbl
+_OPEN_TREE = ctypes.c_long(428)
+_OPENAT2 = ctypes.c_long(437)
+
+# openat2(2): how a path is resolved.
+RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+# Flags of mount(2).
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+
+_CLONE_NEWNS = 0x20000
+_OPEN_TREE_CLONE = 0x1
+
+
+class OpenHow(ctypes.Structure):
+    """struct open_how. linux/openat2.h"""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+_HOW_SIZE = ctypes.c_size_t(ctypes.sizeof(OpenHow))
+
+
+def openat2(directory: int, path: bytes, how: OpenHow) -> int:
+    """A descriptor. EAGAIN means that a rename or mount raced with a `..`: the caller tries again."""
+    descriptor: int = _syscall(_OPENAT2, ctypes.c_int(directory), path, ctypes.byref(how), _HOW_SIZE)
+    if descriptor < 0:
+        raise _failure()
+    return descriptor
+
+
+def clone_mount(directory: int, path: bytes = b"") -> int:
+    """An O_PATH descriptor of a private copy of the mount that holds the path, without what is mounted below it.
+
+    The path is the copy's root. The copy is in no mount namespace and goes when its descriptor is closed.
+    """
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
+    descriptor: int = _syscall(_OPEN_TREE, ctypes.c_int(directory), path, ctypes.c_uint(flags))
+    if descriptor < 0:
+        raise _failure()
+    return descriptor
+
+
+_AT_SYMLINK_NOFOLLOW = 0x100
+_AT_NO_AUTOMOUNT = 0x800
+_AT_EMPTY_PATH = 0x1000
+_AT_STATX_DONT_SYNC = 0x4000
+_STATX_BASIC_STATS = 0x7FF
+_STATX_MNT_ID = 0x1000
+
+
+class _Timestamp(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_int64), ("nanoseconds", ctypes.c_uint32), ("spare", ctypes.c_int32))
+
+
+class Statx(ctypes.Structure):
+    """struct statx. linux/stat.h"""
+
+    _fields_ = (
+        ("mask", ctypes.c_uint32),
+        ("block_size", ctypes.c_uint32),
+        ("attributes", ctypes.c_uint64),
+        ("links", ctypes.c_uint32),
+        ("uid", ctypes.c_uint32),
+        ("gid", ctypes.c_uint32),
+        ("mode", ctypes.c_uint16),
+        ("spare", ctypes.c_uint16),
+        ("inode", ctypes.c_uint64),
+        ("size", ctypes.c_uint64),
+        ("blocks", ctypes.c_uint64),
+        ("attributes_mask", ctypes.c_uint64),
+        ("atime", _Timestamp),
+        ("birth", _Timestamp),
+        ("ctime", _Timestamp),
+        ("mtime", _Timestamp),
+        ("special_major", ctypes.c_uint32),
+        ("special_minor", ctypes.c_uint32),
+        ("major", ctypes.c_uint32),
+        ("minor", ctypes.c_uint32),
+        ("mount_id", ctypes.c_uint64),
+        ("rest", ctypes.c_uint64 * 13),
+    )
+
+
+def statx(directory: int, name: bytes) -> Statx:
+    """The attributes of the name, or of the directory itself where the name is empty, as far as they are known here.
+
+    No server is asked for newer ones, nothing is mounted on demand, and no symbolic link is followed.
+    """
+    record = Statx()
+    flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT | _AT_STATX_DONT_SYNC | _AT_EMPTY_PATH
+    mask = _STATX_BASIC_STATS | _STATX_MNT_ID
+    if _libc.statx(directory, name, flags, ctypes.c_uint(mask), ctypes.byref(record)) < 0:
+        raise _failure()
+    return record
+
+
+def mount_id(descriptor: int) -> int | None:
+    """The id of the descriptor's mount, as in mountinfo; None where the kernel does not tell (before 5.8)."""
+    record = statx(descriptor, b"")
+    return int(record.mount_id) if record.mask & _STATX_MNT_ID else None
+
+
+def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) -> None:
+    if _libc.mount(source, target, kind, ctypes.c_ulong(flags), data) < 0:
+        raise _failure(target)
+
+
+def unshare_mounts() -> None:
+    """Give this process (and the threads and children that it starts from now on) a mount namespace of its own."""
+    if _libc.unshare(_CLONE_NEWNS) < 0:
+        raise _failure()
+
+
+def _failure(path: bytes = b"") -> OSError:
+    number = ctypes.get_errno()
+    text = os.strerror(number)
+    return OSError(number, text, path) if path else OSError(number, text)
+
+
+def is_missing(error: OSError) -> bool:
+    """Whether the kernel lacks the call, or a filter (seccomp) forbids it: such filters answer EPERM or ENOSYS."""
+    return error.errno in (errno.ENOSYS, errno.EPERM)

@@ -1,0 +1,68 @@
+"""What a place where trees come from offers: a name, a plan that can be shown before any work, and the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ltsp.tree.faults import Faults
+from ltsp.tree.selection import Selection
+from ltsp.tree.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a source and what becomes of it."""
+
+    path: str
+    """Relative to the root of the tree; the root itself is the empty path."""
+    description: str
+    """What lies there: `ext4 of /dev/sda2`, `/srv/ltsp/lab`."""
+    reason: str = ""
+    """Why it is left out, or taken in though it is apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a source consists of. The root is always taken."""
+
+    taken: tuple[Part, ...]
+    left_out: tuple[Part, ...] = ()
+    """Directories that stay empty in the tree, and files and output directories that are not in it."""
+    warnings: tuple[str, ...] = ()
+    """One line each: what the user should know before the work."""
+
+
+class Source(Protocol):
+    """Where a tree comes from."""
+
+    @property
+    def name(self) -> str:
+        """The image's name."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What it is, for people: `chroot /srv/ltsp/lab`."""
+        ...
+
+    def plan(self) -> Plan:
+        """What would be taken in. Nothing below the source is opened for it."""
+        ...
+
+    def open(self, selection: Selection, faults: Faults) -> AbstractContextManager[Tree]:
+        """The tree, which can be read until the context ends.
+
+        Raises SourceError and FormatError.
+        """
+        ...
+
+    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
+        """Keep the source's package manager from changing it meanwhile; yields notes, a line each.
+
+        `waiting` is called once, with the holder, when another process has the lock. Raises LockHeld after `timeout`
+        seconds.
+        """
+        ...
