@@ -1,0 +1,201 @@
+"""Reading inodes: from a place in the inode table to a node of a tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from ltsp.errors import FormatError
+from ltsp.squashfs.file_content import DataBlocks, FileContent
+from ltsp.squashfs.format import (
+    LISTING_EXTRA,
+    MOST_TARGET,
+    NO_FRAGMENT,
+    NO_XATTRS,
+    DeviceInode,
+    DirectoryInode,
+    ExtendedDirectoryInode,
+    ExtendedFileInode,
+    FileInode,
+    InodeHeader,
+    InodeType,
+    SpecialInode,
+    SymlinkInode,
+    decode_device,
+)
+from ltsp.squashfs.metadata_table import Allowance, MetadataTable
+from ltsp.squashfs.xattr_reader import XattrReader, Xattrs
+from ltsp.tree.name import decode
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
+
+_Record = (
+    DirectoryInode | FileInode | SymlinkInode | DeviceInode | SpecialInode | ExtendedDirectoryInode | ExtendedFileInode
+)
+_RECORDS: dict[int, type[_Record]] = {
+    InodeType.DIRECTORY: DirectoryInode,
+    InodeType.FILE: FileInode,
+    InodeType.SYMLINK: SymlinkInode,
+    InodeType.BLOCK_DEVICE: DeviceInode,
+    InodeType.CHARACTER_DEVICE: DeviceInode,
+    InodeType.FIFO: SpecialInode,
+    InodeType.SOCKET: SpecialInode,
+    InodeType.EXTENDED_DIRECTORY: ExtendedDirectoryInode,
+    InodeType.EXTENDED_FILE: ExtendedFileInode,
+    InodeType.EXTENDED_SYMLINK: SymlinkInode,
+    InodeType.EXTENDED_BLOCK_DEVICE: DeviceInode,
+    InodeType.EXTENDED_CHARACTER_DEVICE: DeviceInode,
+    InodeType.EXTENDED_FIFO: SpecialInode,
+    InodeType.EXTENDED_SOCKET: SpecialInode,
+}  # fmt: skip
+_LAST_BASIC = InodeType.SOCKET
+_COST = 400
+"""Bytes of memory that a node takes, measured, without names, targets and block lists."""
+_KNOWN = 1 << 16
+"""Distinct metadata kept to be shared; files of a package mostly have the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Where a directory's listing lies in the directory table, and what it is to fill."""
+
+    block: int
+    offset: int
+    size: int
+    """Bytes."""
+    entries: dict[str, Node]
+    """Of the directory's node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inode:
+    number: int
+    node: Node
+    listing: Listing | None = None
+    """Of a directory, whose node has no entries yet."""
+
+
+@dataclass(slots=True)
+class InodeReader:
+    table: MetadataTable
+    ids: tuple[int, ...]
+    xattrs: XattrReader | None
+    blocks: DataBlocks
+    allowance: Allowance
+    _known: dict[tuple[bytes, int], Metadata] = field(default_factory=dict)
+
+    def read(self, block: int, offset: int, kind: int) -> Inode:
+        """The inode at a place; it must be of that basic kind.
+
+        Raises FormatError where it is damaged.
+        """
+        data, at = self.table.view(block, offset, InodeHeader.layout.size)
+        found = int.from_bytes(data[at : at + 2], "little")
+        record = _RECORDS.get(found)
+        if record is None or InodeType(found).basic != kind:
+            raise self._damage(block, offset, f"type {found} where type {kind} is expected")
+        size = record.layout.size
+        data, at = self.table.view(block, offset, size)
+        inode = record.unpack(data, at)
+        try:
+            rest = self._rest_size(inode, extended=found > _LAST_BASIC)
+            self.allowance.take(_COST + rest)
+            data, at = self.table.view(block, offset, size + rest)
+            common = data[at + 2 : at + 12]
+            return self._inode(inode, found, common, data[at + size : at + size + rest])
+        except _Fault as fault:
+            raise self._damage(block, offset, str(fault)) from None
+
+    def _damage(self, block: int, offset: int, fault: str) -> FormatError:
+        return self.table.damage(block, f"inode at offset {offset}: {fault}")
+
+    def _rest_size(self, inode: _Record, *, extended: bool) -> int:
+        """Bytes of the inode behind its record, as far as they are needed here."""
+        match inode:
+            case DirectoryInode() | ExtendedDirectoryInode():
+                return 0
+            case FileInode() | ExtendedFileInode():
+                return 4 * self._block_count(inode)
+            case SymlinkInode():
+                if not 0 < inode.target_size <= MOST_TARGET:
+                    raise _Fault(f"a symbolic link to a path of {inode.target_size} bytes")
+                return inode.target_size + 4 * extended
+            case DeviceInode() | SpecialInode():
+                return 4 * extended
+            case _:
+                assert_never(inode)
+
+    def _block_count(self, inode: FileInode | ExtendedFileInode) -> int:
+        """Data blocks of a file, without its fragment."""
+        full, end = divmod(inode.file_size, self.blocks.block_size)
+        if inode.fragment == NO_FRAGMENT:
+            return full + (end > 0)
+        fragments = 0 if self.blocks.fragments is None else self.blocks.fragments.count
+        if inode.fragment >= fragments or inode.offset + end > self.blocks.block_size:
+            raise _Fault(f"{end} bytes at {inode.offset} in fragment block {inode.fragment} of {fragments}")
+        return full
+
+    def _inode(self, inode: _Record, kind: int, common: bytes, rest: bytes) -> Inode:
+        match inode:
+            case DirectoryInode():
+                return self._directory(inode, self._metadata(inode, common, NO_XATTRS))
+            case ExtendedDirectoryInode():
+                return self._directory(inode, self._metadata(inode, common, inode.xattrs))
+            case FileInode():
+                return self._file(inode, self._metadata(inode, common, NO_XATTRS), rest)
+            case ExtendedFileInode():
+                return self._file(inode, self._metadata(inode, common, inode.xattrs), rest)
+        xattrs = int.from_bytes(rest[-4:], "little") if kind > _LAST_BASIC else NO_XATTRS
+        metadata = self._metadata(inode, common, xattrs)
+        match inode:
+            case SymlinkInode():
+                target = rest[: inode.target_size]
+                if b"\0" in target:
+                    raise _Fault("a symbolic link to a path with a NUL")
+                return Inode(inode.number, Symlink(metadata, decode(target)))
+            case DeviceInode():
+                major, minor = decode_device(inode.device)
+                block_device = InodeType(kind).basic == InodeType.BLOCK_DEVICE
+                device_kind = DeviceKind.BLOCK if block_device else DeviceKind.CHARACTER
+                return Inode(inode.number, Device(metadata, device_kind, major, minor))
+            case SpecialInode():
+                fifo = InodeType(kind).basic == InodeType.FIFO
+                return Inode(inode.number, Fifo(metadata) if fifo else Socket(metadata))
+            case _:
+                assert_never(inode)
+
+    def _directory(self, inode: DirectoryInode | ExtendedDirectoryInode, metadata: Metadata) -> Inode:
+        listing = Listing(inode.block, inode.offset, max(inode.listing_size - LISTING_EXTRA, 0), {})
+        return Inode(inode.number, Directory(metadata, listing.entries), listing)
+
+    def _file(self, inode: FileInode | ExtendedFileInode, metadata: Metadata, words: bytes) -> Inode:
+        content = FileContent(self.blocks, inode.file_size, inode.start, words, inode.fragment, inode.offset)
+        return Inode(inode.number, File(metadata, content))
+
+    def _metadata(self, inode: _Record, common: bytes, xattrs: int) -> Metadata:
+        """`common` is the part of the header that the metadata is made of, as stored: mode, ids and time."""
+        metadata = self._known.get((common, xattrs))
+        if metadata is None:
+            if max(inode.uid, inode.gid) >= len(self.ids):
+                raise _Fault(f"owner {inode.uid}:{inode.gid} of {len(self.ids)} ids")
+            metadata = Metadata(
+                mode=inode.mode & 0o7777,
+                uid=self.ids[inode.uid],
+                gid=self.ids[inode.gid],
+                mtime=inode.mtime,
+                xattrs=self._xattrs(xattrs),
+            )
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[common, xattrs] = metadata
+        return metadata
+
+    def _xattrs(self, number: int) -> Xattrs:
+        if number == NO_XATTRS:
+            return ()
+        if self.xattrs is None:
+            raise _Fault("it has attributes, the image has no table of them")
+        return self.xattrs.read(number, self.allowance)
+
+
+class _Fault(Exception):
+    """What is wrong with an inode; the place is added where it is known."""

@@ -1,0 +1,77 @@
+"""The listing of a directory: names, and where their inodes lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ltsp.errors import FormatError
+from ltsp.squashfs.format import MOST_NAME, MOST_RUN, DirectoryEntry, DirectoryHeader
+
+_HEADER, _ENTRY = DirectoryHeader.layout, DirectoryEntry.layout
+
+
+class Entry(NamedTuple):
+    """A tuple because there is one for each name of the image."""
+
+    name: bytes
+    block: int
+    """Place of the metadata block in which the inode begins, relative to the inode table."""
+    offset: int
+    """Of the inode in that block."""
+    number: int
+    """Inode number."""
+    kind: int
+    """Basic InodeType."""
+
+
+def entries(listing: bytes) -> Iterator[Entry]:
+    """The entries of a listing, in the order of the names' bytes.
+
+    Raises FormatError when it is cut off, or a name is none that Linux would show: empty, `.`, `..`, with a slash or
+    NUL, too long, or not behind the one before it.
+    """
+    at, end = 0, len(listing)
+    last = b""
+    while at < end:
+        run, at = _run(listing, at)
+        names = [entry.name for entry in run]
+        _check(names, last)
+        last = names[-1]
+        yield from run
+
+
+def _run(listing: bytes, at: int) -> tuple[list[Entry], int]:
+    """The entries below the header at an offset, and where the next header is."""
+    if at + _HEADER.size > len(listing):
+        raise _damage("it is cut off")
+    count, block, number = _HEADER.unpack_from(listing, at)
+    if count >= MOST_RUN:
+        raise _damage(f"{count + 1} entries below one header")
+    at += _HEADER.size
+    run = []
+    for _ in range(count + 1):
+        name = at + _ENTRY.size
+        if name > len(listing):
+            raise _damage("it is cut off")
+        offset, difference, kind, size = _ENTRY.unpack_from(listing, at)
+        at = name + size + 1
+        run.append(Entry(listing[name:at], block, offset, number + difference, kind))
+    if at > len(listing):
+        raise _damage("it is cut off")
+    return run, at
+
+
+def _check(names: list[bytes], last: bytes) -> None:
+    """All names of a run at once: a directory may have a hundred thousand."""
+    if names != sorted(set(names)) or names[0] <= last:
+        raise _damage("its names are not in order")
+    if max(map(len, names)) > MOST_NAME:
+        raise _damage(f"a name of more than {MOST_NAME} bytes")
+    joined = b"\0".join(names)
+    if b"/" in joined or joined.count(b"\0") >= len(names) or not {b".", b".."}.isdisjoint(names):
+        raise _damage("a name that is `.` or `..` or holds a slash or NUL")
+
+
+def _damage(fault: str) -> FormatError:
+    return FormatError(f"directory listing is damaged: {fault}")

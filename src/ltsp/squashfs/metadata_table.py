@@ -1,0 +1,152 @@
+"""Reading tables: runs of metadata blocks, and the arrays that are stored in them.
+
+Nothing here trusts a number of the image. What a caller asks for is bounded by the table's place in the file, and
+what it keeps by an `Allowance`.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ltsp.errors import FormatError
+from ltsp.squashfs.format import METADATA_SIZE, METADATA_STORED
+from ltsp.squashfs.image_file import ImageFile
+
+Decompress = Callable[[bytes, int], bytes]
+"""From stored bytes and the most bytes they may unfold to; FormatError when they are damaged or unfold to more."""
+
+_KEPT = 4096
+"""Unfolded metadata blocks kept at hand for each table: 32 MiB."""
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How much memory the tree of an image may take: what small hostile images would exhaust."""
+
+    left: int
+    """Bytes."""
+
+    def take(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise FormatError("image unfolds to far more files and names than its size allows")
+
+
+@dataclass(slots=True)
+class MetadataTable:
+    """Metadata blocks one after another. Places are relative to the first one."""
+
+    file: ImageFile
+    decompress: Decompress
+    name: str
+    """For messages: `inode table`."""
+    start: int
+    end: int
+    """Of the table in the image, in bytes."""
+    _blocks: dict[int, tuple[bytes, int]] = field(default_factory=dict)
+    """By place: what is in a block, and the place of the next one."""
+
+    def block(self, place: int) -> tuple[bytes, int]:
+        """What the block at a place unfolds to, never empty, and the place of the next one."""
+        known = self._blocks.get(place)
+        if known is None:
+            known = self._read(place)
+            if len(self._blocks) >= _KEPT:
+                self._blocks.clear()
+            self._blocks[place] = known
+        return known
+
+    def view(self, place: int, offset: int, size: int) -> tuple[bytes, int]:
+        """Bytes of which `size` are at hand from the offset that is returned with them.
+
+        `offset` counts from the start of the block at `place`, unfolded; what is wanted may go on in the next ones.
+        """
+        data, following = self.block(place)
+        if offset + size <= len(data):
+            return data, offset
+        if offset >= len(data):
+            raise self.damage(place, f"offset {offset} lies beyond its {len(data)} bytes")
+        pieces = [data[offset:]]
+        missing = size - len(pieces[0])
+        while missing > 0:
+            if len(data) < METADATA_SIZE:
+                raise self.damage(place, f"{missing} bytes are missing after it")
+            place = following
+            data, following = self.block(place)
+            pieces.append(data)
+            missing -= len(data)
+        return b"".join(pieces), 0
+
+    def blocks(self) -> Iterator[bytes]:
+        """What each block unfolds to, from first to last. They fill the table, and only the last may be short."""
+        place, data = 0, bytes(METADATA_SIZE)
+        while place < self.end - self.start:
+            if len(data) < METADATA_SIZE:
+                raise self.damage(place, "the block before it is not full")
+            data, place = self._read(place)
+            yield data
+
+    def damage(self, place: int, fault: str) -> FormatError:
+        return FormatError(f"{self.name} is damaged: block at {self.start + place}: {fault}")
+
+    def _read(self, place: int) -> tuple[bytes, int]:
+        at = self.start + place
+        raw = self.file.read_up_to(at, min(2 + METADATA_SIZE, self.end - at)) if at < self.end else b""
+        if len(raw) < 2:
+            raise self.damage(place, f"the table ends at {self.end}")
+        header = int.from_bytes(raw[:2], "little")
+        size = header & ~METADATA_STORED
+        stored = raw[2 : 2 + size]
+        if not 0 < size <= METADATA_SIZE or len(stored) < size:
+            raise self.damage(place, f"it cannot have {size} bytes")
+        try:
+            data = stored if header & METADATA_STORED else self.decompress(stored, METADATA_SIZE)
+        except FormatError as error:
+            raise self.damage(place, error.message) from error
+        if not data:
+            raise self.damage(place, "it is empty")
+        return data, place + 2 + size
+
+
+class LookupTable:
+    """An array of records in metadata blocks, with a list of the blocks' places after them."""
+
+    def __init__(
+        self, file: ImageFile, decompress: Decompress, name: str, *, index: int, count: int, entry: int, limits: range
+    ) -> None:
+        """`index` is the place of the list, `entry` the size of a record in bytes, `limits` where all of it may lie."""
+        self.name = name
+        self.count = count
+        self._entry = entry
+        blocks = -(-count * entry // METADATA_SIZE)
+        if index + 8 * blocks > limits.stop:
+            raise FormatError(f"{name} is damaged: {count} entries at {index} do not fit before {limits.stop}")
+        self._places = array("Q", file.read(index, 8 * blocks))
+        if sys.byteorder == "big":
+            self._places.byteswap()
+        self.start = self._places[0] if blocks else index
+        """Where it begins in the image, in bytes."""
+        outside = [place for place in self._places if not limits.start <= place < index]
+        if outside:
+            raise FormatError(f"{name} is damaged: block at {outside[0]} lies outside {limits.start} to {index}")
+        self._table = MetadataTable(file, decompress, name, 0, index)
+
+    def at(self, number: int) -> tuple[bytes, int]:
+        """Bytes and the offset in them where the record lies."""
+        if number >= self.count:
+            raise FormatError(f"{self.name} is damaged: it has {self.count} entries, number {number} is wanted")
+        block, offset = divmod(number * self._entry, METADATA_SIZE)
+        return self._table.view(self._places[block], offset, self._entry)
+
+    def blocks(self) -> Iterator[bytes]:
+        """What each block unfolds to, from first to last; all but the last are full."""
+        left = self.count * self._entry
+        for place in self._places:
+            data, _ = self._table.block(place)
+            if len(data) != min(left, METADATA_SIZE):
+                raise self._table.damage(place, f"it has {len(data)} bytes, not {min(left, METADATA_SIZE)}")
+            left -= len(data)
+            yield data

@@ -1,0 +1,119 @@
+"""Reading an image: from an open file to a tree whose contents are read when they are asked for."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from threading import local
+from typing import BinaryIO
+
+from ltsp.squashfs.compression import Compression
+from ltsp.squashfs.file_content import DataBlocks
+from ltsp.squashfs.format import NO_TABLE, FragmentEntry
+from ltsp.squashfs.growth import Growth
+from ltsp.squashfs.image_file import ImageFile
+from ltsp.squashfs.inode_reader import InodeReader
+from ltsp.squashfs.metadata_table import Allowance, Decompress, LookupTable, MetadataTable
+from ltsp.squashfs.superblock import CompressorId, Superblock
+from ltsp.squashfs.xattr_reader import XattrReader
+from ltsp.tree.tree import Tree
+
+_ALLOWANCE = 384 << 20
+_ALLOWANCE_PER_BYTE = 32
+"""Memory that a tree may take, in bytes: for any image, and for each byte of its tables as stored.
+
+The tables of real images unfold to eight times their size or less."""
+
+_ID, _EXPORT = struct.Struct("<I"), struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Where everything lies in an image, and the arrays that are read at once."""
+
+    ids: tuple[int, ...]
+    inodes: MetadataTable
+    directories: MetadataTable
+    fragments: LookupTable | None
+    exports: LookupTable | None
+    id_table: LookupTable
+    xattrs: XattrReader | None
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image whose superblock and small tables have been read."""
+
+    file: ImageFile
+    superblock: Superblock
+    tables: Tables
+    blocks: DataBlocks
+
+    @classmethod
+    def open(cls, file: BinaryIO) -> Image:
+        """The image in a seekable file, which the caller closes when no content is read any more.
+
+        Raises FormatError where the file is none, or is damaged so that nothing in it can be found.
+        """
+        image = ImageFile(file)
+        superblock = Superblock.parse(image.read_up_to(0, Superblock.layout.size), image.size)
+        decompress = _decompressor(superblock)
+        tables = _tables(image, decompress, superblock)
+        area = range(Superblock.layout.size, superblock.inode_table)
+        blocks = DataBlocks(image, decompress, superblock.block_size, area, tables.fragments)
+        return cls(image, superblock, tables, blocks)
+
+    def tree(self) -> Tree:
+        """The tree of the image. Names of one inode share its node.
+
+        Raises FormatError where any inode or directory is damaged; contents are not looked at.
+        """
+        tables, superblock = self.tables, self.superblock
+        stored = superblock.bytes_used - superblock.inode_table
+        allowance = Allowance(_ALLOWANCE + _ALLOWANCE_PER_BYTE * stored)
+        inodes = InodeReader(tables.inodes, tables.ids, tables.xattrs, self.blocks, allowance)
+        return Growth(superblock, tables.directories, inodes, allowance).tree()
+
+
+class _Codecs(local):
+    """A codec for each thread that reads."""
+
+    def __init__(self, name: str, block_size: int) -> None:
+        self.codec = Compression(name).codec(block_size)
+
+
+def _decompressor(superblock: Superblock) -> Decompress:
+    codecs = _Codecs(CompressorId(superblock.compressor).name.lower(), superblock.block_size)
+
+    def decompress(stored: bytes, most: int) -> bytes:
+        return bytes(codecs.codec.decompress(stored, most))
+
+    return decompress
+
+
+def _tables(file: ImageFile, decompress: Decompress, superblock: Superblock) -> Tables:
+    """The tables from last to first: each ends where the next one begins."""
+
+    def lookup(name: str, place: int, count: int, entry: int) -> LookupTable:
+        limits = range(superblock.directory_table, end)
+        return LookupTable(file, decompress, name, index=place, count=count, entry=entry, limits=limits)
+
+    end = superblock.bytes_used
+    xattrs = fragments = exports = None
+    if superblock.xattr_table != NO_TABLE:
+        limits = range(superblock.id_table, end)
+        xattrs = XattrReader.of(file, decompress, superblock.xattr_table, limits)
+        end = xattrs.table.start
+    id_table = lookup("id table", superblock.id_table, superblock.id_count, _ID.size)
+    end = id_table.start
+    if superblock.export_table != NO_TABLE:
+        exports = lookup("export table", superblock.export_table, superblock.inode_count, _EXPORT.size)
+        end = exports.start
+    if superblock.fragment_count:
+        size = FragmentEntry.layout.size
+        fragments = lookup("fragment table", superblock.fragment_table, superblock.fragment_count, size)
+        end = fragments.start
+    inodes = MetadataTable(file, decompress, "inode table", superblock.inode_table, superblock.directory_table)
+    directories = MetadataTable(file, decompress, "directory table", superblock.directory_table, end)
+    ids = tuple(number for data in id_table.blocks() for (number,) in _ID.iter_unpack(data))
+    return Tables(ids, inodes, directories, fragments, exports, id_table, xattrs)

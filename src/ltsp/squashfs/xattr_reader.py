@@ -1,0 +1,103 @@
+"""Reading extended attributes: sets of names and values, which inodes refer to by number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ltsp.errors import FormatError
+from ltsp.squashfs.format import (
+    METADATA_SIZE,
+    MOST_NAME,
+    MOST_XATTR_VALUE,
+    XATTR_ELSEWHERE,
+    XATTR_PREFIXES,
+    XattrId,
+    XattrKey,
+    XattrTable,
+    XattrValue,
+    dereference,
+)
+from ltsp.squashfs.image_file import ImageFile
+from ltsp.squashfs.metadata_table import Allowance, Decompress, LookupTable, MetadataTable
+from ltsp.tree.name import byte_order, decode
+
+Xattrs = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """Where in the table the next bytes are taken from."""
+
+    table: MetadataTable
+    place: int
+    offset: int
+
+    def take(self, size: int) -> bytes:
+        if not size:
+            return b""
+        data, at = self.table.view(self.place, self.offset, size)
+        self.offset += size
+        while self.offset >= METADATA_SIZE:
+            self.place = self.table.block(self.place)[1]
+            self.offset -= METADATA_SIZE
+        return data[at : at + size]
+
+
+@dataclass(slots=True)
+class XattrReader:
+    ids: LookupTable
+    table: MetadataTable
+    _sets: dict[int, Xattrs] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, file: ImageFile, decompress: Decompress, place: int, limits: range) -> XattrReader:
+        """Of the table whose XattrTable record lies at a place; all of it lies within `limits`."""
+        head = XattrTable.unpack(file.read(place, XattrTable.layout.size))
+        ids = LookupTable(
+            file,
+            decompress,
+            "xattr id table",
+            index=place + XattrTable.layout.size,
+            count=head.count,
+            entry=XattrId.layout.size,
+            limits=limits,
+        )
+        if not limits.start <= head.start <= ids.start:
+            raise FormatError(f"xattr table is damaged: it lies at {head.start}, outside {limits.start} to {ids.start}")
+        return cls(ids, MetadataTable(file, decompress, "xattr table", head.start, min(ids.start, place)))
+
+    def read(self, number: int, allowance: Allowance) -> Xattrs:
+        """The set with that number, in the order of the names' bytes."""
+        known = self._sets.get(number)
+        if known is None:
+            known = self._sets[number] = self._read(XattrId.unpack(*self.ids.at(number)), allowance)
+        return known
+
+    def _read(self, head: XattrId, allowance: Allowance) -> Xattrs:
+        cursor = _Cursor(self.table, *dereference(head.reference))
+        found: dict[str, bytes] = {}
+        for _ in range(head.count):
+            key = XattrKey.unpack(cursor.take(XattrKey.layout.size))
+            allowance.take(200 + key.name_size)
+            raw = cursor.take(key.name_size)
+            namespace = key.namespace & ~XATTR_ELSEWHERE
+            if namespace >= len(XATTR_PREFIXES) or not 0 < len(raw) <= MOST_NAME or b"\0" in raw:
+                raise self.table.damage(cursor.place, f"no attribute name: namespace {namespace}, {len(raw)} bytes")
+            value = self._value(cursor, allowance)
+            if key.namespace & XATTR_ELSEWHERE:
+                if len(value) != 8:
+                    raise self.table.damage(cursor.place, f"a reference to a value has {len(value)} bytes")
+                elsewhere = _Cursor(self.table, *dereference(int.from_bytes(value, "little")))
+                value = self._value(elsewhere, allowance)
+            name = XATTR_PREFIXES[namespace] + decode(raw)
+            if name in found:
+                raise self.table.damage(cursor.place, "an attribute is there twice")
+            found[name] = value
+        return tuple((name, found[name]) for name in sorted(found, key=byte_order))
+
+    def _value(self, cursor: _Cursor, allowance: Allowance) -> bytes:
+        size = XattrValue.unpack(cursor.take(XattrValue.layout.size)).value_size
+        if size > MOST_XATTR_VALUE:
+            raise self.table.damage(cursor.place, f"an attribute of {size} bytes")
+        allowance.take(size)
+        return cursor.take(size)
