@@ -32,7 +32,7 @@ root: setup ## a small Debian or Ubuntu root below build/, which tests and bench
 	@$(PYTHON) -m tools.debian_root
 
 demo: setup ## from an empty folder to a published image that other programs read back
-	@$(PYTHON) -m tools.demo
+	@PYTHONPATH=tests $(PYTHON) -m tools.demo
 
 test: lint root ## the gate: lint, types, and every test but the long ones
 	@echo "test: seed $(SEED)$(if $(findstring not root,$(QUICK)),; not root: what needs root is left out)"

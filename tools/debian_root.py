@@ -139,6 +139,7 @@ def make(target: Path) -> bool:
 
     Only a complete root bears the name. Raises SystemExit with what is missing.
     """
+    target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -150,6 +150,13 @@ def stated(source: Snapshot) -> Snapshot:
     }
 
 
+def selected(source: Snapshot, taken: Callable[[bytes], bool]) -> Snapshot:
+    """What is left when only some paths are taken: a file keeps those of its names."""
+    return {
+        path: replace(entry, names=tuple(filter(taken, entry.names))) for path, entry in source.items() if taken(path)
+    }
+
+
 def differences(expected: Snapshot, found: Snapshot) -> list[str]:
     """In words, one a line, in the order of the paths; empty when there is none."""
     lines = [f"{path!r}: missing" for path in expected.keys() - found.keys()]
