@@ -1,0 +1,138 @@
+"""What a person asked for: the command line, with ltsp.conf and the environment behind it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from ltsp.cli.getopt import Parsed, getopt
+from ltsp.errors import UsageError
+from ltsp.settings import conf_file, conf_keys, conf_sections
+from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
+from ltsp.settings.hooks import Hooks, hooks
+from ltsp.settings.identity import Identity, this_machine
+from ltsp.settings.option import declared
+from ltsp.settings.resolve import Given, resolve
+
+AppletOptions = ImageOptions | InfoOptions | KernelOptions | VersionsOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """`--help`, before or after the applet: its page, or that of ltsp where the applet is empty."""
+
+    applet: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """`--version`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An applet, its options and what it is to be done with."""
+
+    ltsp: LtspOptions
+    applet: str
+    options: AppletOptions
+    operands: tuple[str, ...]
+    hooks: Hooks
+    warnings: tuple[str, ...]
+    """Lines about ltsp.conf; nothing that keeps the applet from running."""
+
+
+def parse(
+    arguments: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    conf_path: str = "",
+    identity: Callable[[], Identity] = this_machine,
+) -> Help | Version | Run:
+    """Understand a command line, without the program's name.
+
+    ltsp.conf is `conf_path`, else what LTSP_CONF names, else /etc/ltsp/ltsp.conf. It is not read for help.
+
+    Raises UsageError with all faults of command line, ltsp.conf and environment, and ConfError.
+    """
+    front, given = _take(arguments, LtspOptions, options_first=True)
+    applet = front.operands[0] if front.operands else ""
+    asked = {each.option.name: each.value for each in given}
+    if "help" in asked:
+        return Help(_known_applet(asked["help"] or applet, allow_none=True))
+    if "version" in asked:
+        return Version()
+    _refuse(front.faults, "")
+    options = APPLETS[_known_applet(applet)].options
+    back, given_to_applet = _take(front.operands[1:], options, options_first="POSIXLY_CORRECT" in environ)
+    if any(each.option.name == "help" for each in given_to_applet):
+        return Help(applet)
+    _refuse(back.faults, applet)
+
+    chosen = conf_path or environ.get(conf_file.VARIABLE, "")
+    conf = conf_file.read(chosen or conf_file.PATH, required=bool(chosen))
+    this = identity()
+    values = conf_sections.evaluate(conf, this, applet)
+    faults: list[str] = []
+    run = Run(
+        resolve(LtspOptions, given, values, environ, faults),
+        applet,
+        resolve(options, given_to_applet, values, environ, faults),
+        back.operands,
+        hooks(values, applet, faults),
+        conf_keys.warnings(conf, this),
+    )
+    _refuse([*faults, *_contradictions(run)], applet)
+    return run
+
+
+def _contradictions(run: Run) -> Iterator[str]:
+    """What each option allows and all together do not."""
+    count = len(run.operands)
+    match run.options:
+        case InfoOptions():
+            if count:
+                yield f"ltsp info takes no argument, and {run.operands[0]!a} is one"
+        case ImageOptions(name=name) | KernelOptions(name=name):
+            if name and count != 1:
+                yield f"option --name: {count} images cannot share one name"
+        case VersionsOptions() as options:
+            if options.keep is not None and not options.prune:
+                yield "option --keep says what --prune leaves, and goes with it"
+            if (options.use or options.pin or options.unpin or options.remove) and count != 1:
+                yield f"a version belongs to one image, and {count} are named"
+        case _:
+            assert_never(run.options)
+
+
+def _take(arguments: Sequence[str], options: type, *, options_first: bool) -> tuple[Parsed, list[Given]]:
+    every = declared(options)
+    shorts = {each.short: each for each in every if each.short}
+    longs = {each.long: each for each in every}
+    parsed = getopt(
+        arguments,
+        {name: each.argument for name, each in shorts.items()},
+        {name: each.argument for name, each in longs.items()},
+        options_first=options_first,
+    )
+    return parsed, [
+        Given((shorts if len(found.name) == 1 else longs)[found.name], found.value, found.spelling)
+        for found in parsed.options
+    ]
+
+
+def _known_applet(name: str, *, allow_none: bool = False) -> str:
+    if name in APPLETS or (allow_none and not name):
+        return name
+    if not name:
+        raise UsageError("no applet is named", f"ltsp {'|'.join(APPLETS)} ..., or ltsp --help")
+    near = difflib.get_close_matches(name, APPLETS, n=1)
+    hint = f"did you mean ltsp {near[0]}?" if near else f"there are {', '.join(APPLETS)}"
+    raise UsageError(f"there is no applet {name!a}", hint)
+
+
+def _refuse(faults: Sequence[str], applet: str) -> None:
+    if faults:
+        raise UsageError("; ".join(faults), f"ltsp --help{f'={applet}' if applet else ''} shows the options")

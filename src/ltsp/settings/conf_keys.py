@@ -1,0 +1,172 @@
+"""The keys of ltsp.conf: which are known, for whom, and a warning for each that has no effect where it stands.
+
+Keys that only clients or other applets of LTSP read are listed by name alone, as ltsp.conf(5) of LTSP 23.02 and of
+its successors documents them; what they mean is not this module's matter.
+"""
+
+from __future__ import annotations
+
+import difflib
+from enum import Flag, auto
+from fnmatch import fnmatchcase
+
+from ltsp.settings.applets import APPLETS, LtspOptions
+from ltsp.settings.conf_sections import SPECIAL, included, matches
+from ltsp.settings.conf_text import Assignment, Conf, Section, Variable
+from ltsp.settings.identity import Identity
+from ltsp.settings.option import Reach, declared
+
+
+class Side(Flag):
+    """Who reads a key, or a section."""
+
+    NOBODY = 0
+    SERVER = auto()
+    CLIENTS = auto()
+    BOTH = SERVER | CLIENTS
+
+
+_SERVER_APPLETS = frozenset(APPLETS) | {"dnsmasq", "http", "initrd", "ipxe", "nfs", "service"}
+_CLIENT_APPLETS = frozenset({"initrd-bottom", "init", "login", "display", "service", "ltsp"})
+
+_SERVER_KEYS = """
+    NAT IPXE_* DNS PROXY_DHCP REAL_DHCP TFTP HTTP HTTP_IMAGE BINARIES NFS_HOME NFS_TFTP IN_PLACE
+"""
+_CLIENT_KEYS = """
+    AUTOLOGIN RELOGIN GDM3_CONF LIGHTDM_CONF SDDM_CONF CRONTAB_* CUPS_SERVER FSTAB_* HOSTS_* IMAGE_TO_RAM LOCAL_SWAP
+    MULTISEAT UDEV_SEAT_* DISABLE_SESSION_SERVICES DISABLE_SYSTEM_SERVICES KEEP_SESSION_SERVICES KEEP_SYSTEM_SERVICES
+    MASK_SESSION_SERVICES MASK_SYSTEM_SERVICES PASSWORDS_* PWMERGE_SUR PWMERGE_SGR PWMERGE_DGR PWMERGE_DUR REMOTEAPPS
+    SEARCH_DOMAIN X_DRIVER X_HORIZSYNC X_MODELINE X_MODES X_PREFERREDMODE X_VERTREFRESH X_VIRTUAL HOSTNAME_PREFIX
+"""
+_COMMON_KEYS = """
+    INCLUDE SERVER HOSTNAME MAC_ADDRESS IP_ADDRESS DNS_SERVER DEBUG_LOG DEBUG_SHELL OMIT_FUNCTIONS
+    DEFAULT_IMAGE KERNEL_PARAMETERS MENU_TIMEOUT
+"""
+
+
+def _variable(applet: str) -> str:
+    return applet.upper().replace("-", "_")
+
+
+def _known() -> dict[str, Side]:
+    """Keys and globs of keys."""
+    keys = dict.fromkeys(_SERVER_KEYS.split(), Side.SERVER)
+    keys |= dict.fromkeys(_CLIENT_KEYS.split(), Side.CLIENTS)
+    for applets, side in ((_SERVER_APPLETS, Side.SERVER), (_CLIENT_APPLETS, Side.CLIENTS)):
+        for applet in sorted(applets):
+            for when in ("PRE", "POST"):
+                key = f"{when}_{_variable(applet)}_*"
+                keys[key] = keys.get(key, Side.NOBODY) | side
+    for options, side in ((LtspOptions, Side.BOTH), *((each.options, Side.SERVER) for each in APPLETS.values())):
+        keys |= {option.key: side for option in declared(options) if option.reach is Reach.EVERYWHERE}
+    return keys | dict.fromkeys(_COMMON_KEYS.split(), Side.BOTH)
+
+
+KEYS = _known()
+
+
+def side_of(key: str) -> Side:
+    """Who reads a key; NOBODY if it is not known."""
+    if key in KEYS:
+        return KEYS[key]
+    found = (side for pattern, side in KEYS.items() if pattern.endswith("*") and fnmatchcase(key, pattern))
+    return next(found, Side.NOBODY)
+
+
+def warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
+    """A line for each key that nobody knows, and for each that nobody reads where it stands."""
+    sides = _sides(conf, identity)
+    used = {
+        part.name
+        for section in conf.sections
+        for each in section.statements
+        if isinstance(each, Assignment)
+        for part in each.parts
+        if isinstance(part, Variable)
+    }
+    return tuple(
+        f"{conf.where(each.line)}: {fault}"
+        for section, side in zip(conf.sections, sides, strict=True)
+        for each in section.statements
+        if isinstance(each, Assignment) and each.key not in used and (fault := _fault(each.key, section, side))
+    )
+
+
+def _fault(key: str, section: Section, side: Side) -> str:
+    readers = side_of(key)
+    if not readers:
+        return f"{key} is not known{_suggestion(key)}"
+    if not readers & side:
+        who = "the server" if readers is Side.SERVER else "clients"
+        return f"{key} has no effect in [{section.name}], which is not for {who}"
+    return ""
+
+
+def _suggestion(key: str) -> str:
+    names = [name for name in KEYS if not name.endswith("*")]
+    stems = {name[:-1]: name for name in KEYS if name.endswith("*")}
+    near = difflib.get_close_matches(key.upper(), [*names, *stems], n=1, cutoff=0.75)
+    if not near:
+        head, underscore, tail = key.upper().rpartition("_")
+        near = difflib.get_close_matches(head + underscore, stems, n=1, cutoff=0.75) if underscore and tail else []
+        return f"; did you mean {near[0]}{tail}?" if near else ""
+    return f"; did you mean {stems.get(near[0], near[0])}?"
+
+
+def _sides(conf: Conf, identity: Identity) -> list[Side]:
+    """Who reads each section: by what it is called, and by where it is included."""
+    sides = [_own_side(section, identity) for section in conf.sections]
+    numbers = {id(section): number for number, section in enumerate(conf.sections)}
+    includers: dict[int, set[int]] = {}
+    for number, section in enumerate(conf.sections):
+        for name in _includes(section):
+            for target in included(conf, name):
+                includers.setdefault(numbers[id(target)], set()).add(number)
+    for number in includers:
+        if sides[number] is Side.CLIENTS and not _is_address(conf.sections[number]):
+            sides[number] = Side.NOBODY
+    changed = True
+    while changed:
+        changed = False
+        for number, sources in includers.items():
+            side = sides[number]
+            for source in sources:
+                side |= sides[source]
+            changed |= side is not sides[number]
+            sides[number] = side
+    return sides
+
+
+def _own_side(section: Section, identity: Identity) -> Side:
+    """Who reads a section for its name; a name that is nothing else may be that of a client."""
+    match section.name:
+        case "" | "common":
+            return Side.BOTH
+        case "server":
+            return Side.SERVER
+        case "clients":
+            return Side.CLIENTS
+    names = (*identity.macs, *identity.addresses, identity.hostname)
+    if any(matches(section, name) for name in names):
+        return Side.BOTH
+    applets = [pattern.lower().partition("/")[0] for pattern in section.patterns if "/" in pattern]
+    if any(fnmatchcase(applet, glob) for applet in _SERVER_APPLETS for glob in applets):
+        return Side.SERVER
+    return Side.CLIENTS
+
+
+def _is_address(section: Section) -> bool:
+    """Whether a section is surely that of machines, and not a name for INCLUDE."""
+    return section.name in SPECIAL or any(character in section.name for character in ":.*?/")
+
+
+def _includes(section: Section) -> list[str]:
+    """The names that a section includes, as far as they are plain text."""
+    return [
+        name
+        for each in section.statements
+        if isinstance(each, Assignment) and each.key == "INCLUDE"
+        for part in each.parts
+        if isinstance(part, str)
+        for name in part.split()
+    ]

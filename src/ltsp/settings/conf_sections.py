@@ -1,0 +1,129 @@
+"""What ltsp.conf says to one machine and applet: its sections in order, the later value winning. ltsp.conf(5)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from ltsp.errors import ConfError
+from ltsp.settings.conf_text import Assignment, Code, Conf, Section, Variable
+from ltsp.settings.identity import Identity
+from ltsp.settings.resolve import Setting
+
+SPECIAL = frozenset({"", "common", "server", "clients"})
+"""Sections that go by role; a machine of such a name does not match them."""
+
+_MOST_SECTIONS = 10_000
+_DEEPEST = 100
+_LONGEST_VALUE = 1 << 20
+"""Bounds for files in which each section includes the one before twice, and each value repeats another."""
+
+
+def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
+    """The keys as they stand on a server for one applet, by name.
+
+    In this order: what precedes the first section, [common], [server], the server's MAC addresses, IP addresses and
+    hostname, then [APPLET/], [APPLET/MAC], [APPLET/IP] and [APPLET/HOSTNAME].
+
+    Raises ConfError with every line that would need a shell, and every INCLUDE that leads nowhere or in circles.
+    """
+    evaluation = _Evaluation(conf)
+    for role in ("", "common", "server"):
+        evaluation.run_all(section for section in conf.sections if section.name == role)
+    for name in (*identity.macs, *identity.addresses):
+        evaluation.run_all(section for section in conf.sections if matches(section, name))
+    hostname = evaluation.values["HOSTNAME"].value if "HOSTNAME" in evaluation.values else ""
+    if not hostname or "%{" in hostname:
+        hostname = identity.hostname
+    evaluation.run_all(section for section in conf.sections if matches(section, hostname))
+    for name in ("", *identity.macs, *identity.addresses, hostname):
+        evaluation.run_all(section for section in conf.sections if matches(section, name, applet))
+    if evaluation.faults:
+        raise ConfError(
+            "; ".join(dict.fromkeys(evaluation.faults)), "on the server ltsp.conf is read, not run; quote what is text"
+        )
+    return evaluation.values
+
+
+def matches(section: Section, name: str, applet: str = "") -> bool:
+    """Whether a section is for a machine, or for an applet on that machine. Case does not matter."""
+    if section.name in SPECIAL:
+        return False
+    for pattern in section.patterns:
+        head, slash, tail = pattern.lower().partition("/")
+        if bool(slash) != bool(applet):
+            continue
+        if not applet and name and fnmatchcase(name.lower(), head):
+            return True
+        if applet and fnmatchcase(applet, head) and (fnmatchcase(name.lower(), tail) if name else not tail):
+            return True
+    return False
+
+
+def included(conf: Conf, name: str) -> tuple[Section, ...]:
+    """The sections that INCLUDE means by a name: those that are called so, or that list it between `|`."""
+    return tuple(section for section in conf.sections if section.name and name in (section.name, *section.patterns))
+
+
+@dataclass(slots=True)
+class _Evaluation:
+    conf: Conf
+    values: dict[str, Setting] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    runs: int = 0
+
+    def run_all(self, sections: Iterable[Section]) -> None:
+        for section in sections:
+            self._run(section, (section.name,))
+
+    def _run(self, section: Section, chain: tuple[str, ...]) -> None:
+        self.runs += 1
+        if self.runs > _MOST_SECTIONS:
+            self._fault(section.line, f"more than {_MOST_SECTIONS} sections are included")
+            return
+        code = [statement for statement in section.statements if isinstance(statement, Code)]
+        if code:
+            self._fault(code[0].line, code[0].reason)
+        for statement in section.statements:
+            if isinstance(statement, Assignment):
+                if statement.key == "INCLUDE":
+                    self._include(statement, chain)
+                else:
+                    self.values[statement.key] = self._setting(statement)
+
+    def _include(self, statement: Assignment, chain: tuple[str, ...]) -> None:
+        setting = self._setting(statement)
+        if setting.fault:
+            self._fault(statement.line, f"INCLUDE: {setting.fault}")
+        for name in setting.value.split():
+            sections = included(self.conf, name)
+            if not sections:
+                self._fault(statement.line, f"INCLUDE: there is no section [{name}]")
+            elif any(section.name in chain for section in sections):
+                self._fault(statement.line, f"INCLUDE: [{name}] includes itself")
+            elif len(chain) > _DEEPEST:
+                self._fault(statement.line, "INCLUDE: sections are nested too deeply")
+            elif self.runs <= _MOST_SECTIONS:
+                for section in sections:
+                    self._run(section, (*chain, section.name))
+
+    def _setting(self, statement: Assignment) -> Setting:
+        texts: list[str] = []
+        faults: list[str] = []
+        for part in statement.parts:
+            if isinstance(part, Variable):
+                known = self.values.get(part.name)
+                texts.append("" if known is None else known.value)
+                if known is None:
+                    faults.append(f"${part.name} is not set before this line; single quotes keep it as it is")
+                elif known.fault:
+                    faults.append(known.fault)
+            else:
+                texts.append(part)
+        if sum(map(len, texts)) > _LONGEST_VALUE:
+            texts, faults = [], ["the value is too long"]
+        return Setting(statement.key, "".join(texts), self.conf.where(statement.line), "; ".join(dict.fromkeys(faults)))
+
+    def _fault(self, line: int, reason: str) -> None:
+        self.faults.append(f"{self.conf.where(line)}: {reason}")

@@ -1,0 +1,316 @@
+"""The text of ltsp.conf, taken apart: sections of assignments with the quoting of a shell. ltsp.conf(5)
+
+Nothing is run and nothing is looked up here. What a shell would run, and we would not, becomes `Code` with the
+reason: it is a fault only where this machine evaluates the section it stands in, since clients have a shell.
+
+Of bytes: a UTF-8 mark at the start is passed over, CR LF counts as LF, what is not UTF-8 is kept as it is in values
+(PEP 383); NUL and UTF-16 are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from ltsp.errors import ConfError
+
+_UTF8_MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_BLANK = " \t"
+_OPERATORS = "&|;<>()"
+_COMMENT_FOLLOWS = frozenset(" \t;&|()")
+_LONGEST_CODE = 16384
+"""Characters in which the end of a command is looked for."""
+
+_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SPACED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*[ \t]+=")
+_PLAIN = r"[^\s\[\]'\"`$\\;&()<>]*"
+_HEADER = re.compile(rf"\[({_PLAIN}(?:\[{_PLAIN}\]{_PLAIN})*)\][ \t]*(?:#.*)?$", re.MULTILINE)
+_LIKE_HEADER = re.compile(r"\[(?!\[?[ \t])")
+_LIKE_PARAMETER = re.compile(r"[0-9@*#?$!-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """`$NAME` or `${NAME}` in a value."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    key: str
+    parts: tuple[str | Variable, ...]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What only a shell could make something of."""
+
+    reason: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    name: str
+    """As it stands between the brackets; empty for what comes before the first section."""
+    line: int
+    statements: tuple[Assignment | Code, ...]
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The names it holds for: globs, divided by `|`."""
+        return tuple(self.name.split("|"))
+
+
+@dataclass(frozen=True, slots=True)
+class Conf:
+    path: str
+    """For messages."""
+    sections: tuple[Section, ...] = ()
+    """In the order of the file, the unnamed one first; a name may occur several times."""
+
+    def where(self, line: int) -> str:
+        return f"{self.path}:{line}"
+
+
+def parse(raw: bytes, path: str) -> Conf:
+    """Take a file apart.
+
+    Raises ConfError with every line that has no meaning, in a shell neither.
+    """
+    scanner = _Scanner(_decoded(raw, path))
+    sections = scanner.sections()
+    if scanner.faults:
+        raise ConfError("; ".join(f"{path}:{line}: {reason}" for line, reason in scanner.faults))
+    return Conf(path, sections)
+
+
+def _decoded(raw: bytes, path: str) -> str:
+    if raw.startswith(_UTF16_MARKS):
+        raise ConfError(f"{path}:1: the file is UTF-16", "save it as UTF-8")
+    nul = raw.find(b"\0")
+    if nul >= 0:
+        line = raw.count(b"\n", 0, nul) + 1
+        raise ConfError(f"{path}:{line}: a NUL byte", "ltsp.conf is a text file")
+    return raw.removeprefix(_UTF8_MARK).replace(b"\r\n", b"\n").decode("utf-8", "surrogateescape")
+
+
+class _NotAValue(Exception):
+    """A shell would do more than take this as a value."""
+
+
+class _Unclosed(Exception):
+    """A quote that nothing closes; the argument is where it opens."""
+
+
+class _Scanner:
+    """Goes through a text once; `at` is the next character."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.breaks = [at for at, character in enumerate(text) if character == "\n"]
+        self.at = 0
+        self.faults: list[tuple[int, str]] = []
+
+    def sections(self) -> tuple[Section, ...]:
+        sections: list[Section] = []
+        name, line = "", 1
+        statements: list[Assignment | Code] = []
+        while self._to_statement():
+            if self._at_line_start() and _LIKE_HEADER.match(self.text, self.at):
+                sections.append(Section(name, line, tuple(statements)))
+                name, line, statements = self._header(), self._line(), []
+                self.at = self._line_end(self.at)
+            else:
+                statements += self._statement()
+        return (*sections, Section(name, line, tuple(statements)))
+
+    def _to_statement(self) -> bool:
+        """Pass over blank space, comments and semicolons; whether anything follows."""
+        while self.at < len(self.text):
+            if self.text.startswith("\\\n", self.at):
+                self.at += 2
+            elif self.text[self.at] == "#":
+                self.at = self._line_end(self.at)
+            elif self.text[self.at] in " \t\n;":
+                self.at += 1
+            else:
+                return True
+        return False
+
+    def _at_line_start(self) -> bool:
+        return not self.text[self.text.rfind("\n", 0, self.at) + 1 : self.at].strip(_BLANK)
+
+    def _header(self) -> str:
+        match = _HEADER.match(self.text, self.at)
+        if match is None or not match[1]:
+            self.faults.append(
+                (self._line(), "a section is its name in brackets, without spaces or quotes, alone on its line")
+            )
+            return ""
+        return match[1]
+
+    def _line(self, at: int | None = None) -> int:
+        return bisect_left(self.breaks, self.at if at is None else at) + 1
+
+    def _line_end(self, at: int) -> int:
+        end = self.text.find("\n", at)
+        return len(self.text) if end < 0 else end
+
+    def _statement(self) -> list[Assignment | Code]:
+        """The assignments of one command, or the command as code."""
+        start = self.at
+        try:
+            return [*self._assignments()]
+        except _NotAValue as reason:
+            line = self._line(start)
+            self.at = start
+            self._pass_code()
+            return [Code(str(reason), line)]
+        except _Unclosed as opening:
+            self.faults.append((self._line(opening.args[0]), "a quote is opened here and not closed"))
+            self.at = len(self.text)
+            return []
+
+    def _assignments(self) -> list[Assignment]:
+        """`A=1 B=2`, as far as one command goes."""
+        found: list[Assignment] = []
+        while self.at < len(self.text) and self.text[self.at] not in "\n;#":
+            match = _KEY.match(self.text, self.at)
+            if match is None:
+                raise _NotAValue(self._reason(after_assignment=bool(found)))
+            line = self._line()
+            self.at = match.end()
+            found.append(Assignment(match[1], self._value(), line))
+            while self.at < len(self.text) and (self.text[self.at] in _BLANK or self.text.startswith("\\\n", self.at)):
+                self.at += 1 if self.text[self.at] in _BLANK else 2
+        return found
+
+    def _reason(self, *, after_assignment: bool) -> str:
+        if after_assignment:
+            return "a value with spaces needs quotes"
+        if _SPACED.match(self.text, self.at):
+            return "no space may stand before ="
+        return "not an assignment KEY=value"
+
+    def _value(self) -> tuple[str | Variable, ...]:
+        """A word as a shell reads it, up to the blank or line end after it."""
+        parts: list[str | Variable] = []
+        may_be_home = True
+        while self.at < len(self.text):
+            character = self.text[self.at]
+            if character in _BLANK or character in "\n;":
+                break
+            if character in _OPERATORS:
+                raise _NotAValue(f"{character} needs quotes")
+            if character == "~" and may_be_home:
+                raise _NotAValue("~ is not expanded here; write the path, or quote it")
+            may_be_home = character == ":"
+            if character == "'":
+                parts.append(self._single_quoted())
+            elif character == '"':
+                parts += self._double_quoted()
+            elif character == "\\":
+                parts.append(self._escaped())
+            elif character in "$`":
+                parts.append(self._expansion(quoted=False))
+            else:
+                parts.append(character)
+                self.at += 1
+        return _joined(parts)
+
+    def _single_quoted(self) -> str:
+        end = self.text.find("'", self.at + 1)
+        if end < 0:
+            raise _Unclosed(self.at)
+        value = self.text[self.at + 1 : end]
+        self.at = end + 1
+        return value
+
+    def _double_quoted(self) -> list[str | Variable]:
+        opening = self.at
+        parts: list[str | Variable] = []
+        self.at += 1
+        while self.at < len(self.text):
+            character = self.text[self.at]
+            if character == '"':
+                self.at += 1
+                return parts
+            if character == "\\":
+                parts.append(self._escaped(among='$`"\\\n'))
+            elif character in "$`":
+                parts.append(self._expansion(quoted=True))
+            else:
+                parts.append(character)
+                self.at += 1
+        raise _Unclosed(opening)
+
+    def _escaped(self, among: str = "") -> str:
+        """A backslash and what follows; it stays where it escapes nothing, and takes a line break with it."""
+        following = self.text[self.at + 1 : self.at + 2]
+        self.at += 1 + len(following)
+        if following == "\n":
+            return ""
+        if not following or (among and following not in among):
+            return "\\" + following
+        return following
+
+    def _expansion(self, *, quoted: bool) -> str | Variable:
+        """What a dollar sign or backtick begins; a dollar sign may stand for itself."""
+        if self.text[self.at] == "`":
+            raise _NotAValue("command substitution is not done here")
+        following = self.text[self.at + 1 : self.at + 2]
+        for pattern in (_NAME, _BRACED):
+            if match := pattern.match(self.text, self.at + 1):
+                self.at = match.end()
+                return Variable(match[match.lastindex or 0])
+        if self.text.startswith("((", self.at + 1):
+            raise _NotAValue("arithmetic is not done here")
+        if following == "(":
+            raise _NotAValue("command substitution is not done here")
+        if following == "{":
+            raise _NotAValue("of variables only $NAME and ${NAME} are known here")
+        if _LIKE_PARAMETER.match(following) or (following and following in "'\"" and not quoted):
+            raise _NotAValue("a $ that means itself needs a backslash or single quotes")
+        self.at += 1
+        return "$"
+
+    def _pass_code(self) -> None:
+        """Pass over a command, which ends with its line; quotes may hold line breaks.
+
+        Code is not ours to parse: where its quotes seem not to end, as in a here-document, only the line is passed.
+        """
+        quote = ""
+        at = self.at
+        most = min(len(self.text), at + _LONGEST_CODE)
+        while at < most:
+            character = self.text[at]
+            if character == "\\" and quote != "'":
+                at += 1
+            elif quote:
+                quote = "" if character == quote else quote
+            elif character == "\n":
+                break
+            elif character in "'\"`":
+                quote = character
+            elif character == "#" and self.text[at - 1 : at] in _COMMENT_FOLLOWS:
+                at = self._line_end(at) - 1
+            at += 1
+        self.at = self._line_end(self.at) if quote or at >= most < len(self.text) else min(at, len(self.text))
+
+
+def _joined(parts: list[str | Variable]) -> tuple[str | Variable, ...]:
+    """Neighbouring texts as one."""
+    joined: list[str | Variable] = []
+    for part in parts:
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
+        elif part:
+            joined.append(part)
+    return tuple(joined)
