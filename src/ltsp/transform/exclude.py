@@ -1,0 +1,135 @@
+"""Which paths are left out of an image because a list of exclusions says so.
+
+Asked while a source is scanned: what is left out is never opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ltsp.errors import ConfError, UsageError
+from ltsp.transform.lines import Line, Tuned, built_in, lines, tuned
+from ltsp.transform.regular import regular
+from ltsp.transform.rules import LISTS, MKSQUASHFS, Rules, Syntax
+from ltsp.tree.name import printable
+from ltsp.tree.node import File, Node, Symlink
+from ltsp.tree.selection import Selection, Take
+from ltsp.tree.tree import Tree
+
+REGULAR = Syntax(regular, plain=lambda _component: False)
+"""`mksquashfs -regex`"""
+
+
+class Exclusions:
+    """A list of exclusions, compiled."""
+
+    def __init__(self, patterns: Iterable[str], syntax: Syntax = LISTS) -> None:
+        self._rules = Rules(((pattern, pattern) for pattern in patterns), syntax)
+
+    def take(self, path: str, directory: bool) -> Take:
+        """What becomes of a path; a `Selection`."""
+        parent, _, name = path.rpartition("/")
+        level = self._rules.level(parent)
+        if level.free:
+            return Take.ALL
+        if level.covered or level.values(name):
+            return Take.NOTHING
+        return Take.EMPTIED if directory and self._rules.level(path).every else Take.ALL
+
+    def rule(self, path: str) -> str | None:
+        """The line that leaves a path out, itself or with what it lies in."""
+        return next(iter(self._rules.matches(path)), None)
+
+    def leads_below(self, directory: str) -> bool:
+        """Whether some line is about what lies in a directory."""
+        return self._rules.level(directory).leads_on
+
+
+def image_excludes(site: str | None, add: Iterator[Line], omit: Iterator[Line]) -> Tuned:
+    """The exclusions of an image: the site's list (the text of /etc/ltsp/image.excludes) or the built-in one, tuned.
+
+    Raises ConfError, which names every bad line.
+    """
+    base = built_in("image.excludes") if site is None else lines(site, "/etc/ltsp/image.excludes")
+    result = tuned(base, add, omit)
+    faults = [f"{line}: {fault}" for line in result.lines if (fault := _fault(line.text)) is not None]
+    if faults:
+        raise ConfError("; ".join(faults), "patterns are relative to the root of the image, as in home/*")
+    return result
+
+
+def _fault(pattern: str) -> str | None:
+    components = pattern.removeprefix("... ").split("/")
+    if pattern.startswith(("/", "./", "../")):
+        return f"{printable(pattern)} begins with {pattern.partition('/')[0]}/"
+    if any(component in (".", "..") for component in components):
+        return f"{printable(pattern)} has a component that no file is named: . or .."
+    if not any(components):
+        return f"{printable(pattern)} names nothing"
+    if "\0" in pattern:
+        return "a zero byte"
+    if any(_ends_escaping(component) for component in components):
+        return f"{printable(pattern)} ends a component with a backslash, so it matches nothing"
+    return None
+
+
+def _ends_escaping(component: str) -> bool:
+    return (len(component) - len(component.rstrip("\\"))) % 2 == 1
+
+
+def exclude_file(text: str) -> list[str]:
+    """The patterns of a file given with `mksquashfs -ef`, by its own rules: trailing white space counts."""
+    stripped = (line.lstrip(" \t\r\f\v") for line in text.split("\n"))
+    return [pattern for line in stripped if not line.startswith("#") and (pattern := line.removeprefix("\\"))]
+
+
+def wildcards(patterns: Iterable[str]) -> Selection:
+    """What `mksquashfs -wildcards` leaves out with these patterns.
+
+    Raises UsageError where mksquashfs refuses one.
+    """
+    return Exclusions(_relative(patterns), MKSQUASHFS).take
+
+
+def regulars(patterns: Iterable[str]) -> Selection:
+    """What `mksquashfs -regex` leaves out with these patterns.
+
+    Raises UsageError where mksquashfs refuses one, or it is no regular expression.
+    """
+    return Exclusions(_relative(patterns), REGULAR).take
+
+
+def _relative(patterns: Iterable[str]) -> Iterator[str]:
+    for pattern in patterns:
+        if pattern.startswith(("/", "./", "../")):
+            raise UsageError(
+                f"cannot exclude {printable(pattern)} with -wildcards or -regex",
+                "write it relative to the root of the image, without the leading /, ./ or ../",
+            )
+        yield pattern
+
+
+def plain(tree: Tree, paths: Iterable[str]) -> Selection:
+    """What mksquashfs leaves out with these paths when neither `-wildcards` nor `-regex` is given.
+
+    It goes by inode: links on the way are followed, and other names of the same file are left out too. Paths are
+    relative to the root; one that leads nowhere is passed over, as there.
+    """
+    gone = {id(node) for path in paths if (node := _inode(tree, path)) is not None}
+    if not gone:
+        return lambda _path, _directory: Take.ALL
+    shared = {path for path, node in tree.walk() if id(node) in gone}
+    return lambda path, _directory: Take.NOTHING if path in shared else Take.ALL
+
+
+def _inode(tree: Tree, path: str) -> Node | None:
+    """The node that lstat(2) of a path finds: a link at its end is not followed, unless a slash comes after it."""
+    parent, _, name = path.rstrip("/").rpartition("/")
+    directory = tree.resolve(parent)
+    if directory is None or name in ("", ".", ".."):
+        return None
+    node = tree.get(f"{directory}/{name}")
+    if path.endswith("/"):
+        followed = tree.follow(path)
+        return None if isinstance(followed, File | Symlink) else followed
+    return node

@@ -1,0 +1,72 @@
+"""List files: one rule a line, the built-in list or the site's, tuned by ADD_ and OMIT_ settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import resources
+
+from ltsp.tree.name import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that is neither blank nor a comment."""
+
+    text: str
+    """Without the white space around it."""
+    file: str
+    number: int
+    """From 1 on."""
+
+    def __str__(self) -> str:
+        return f"{printable(self.file)}, line {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A list after ADD and OMIT."""
+
+    lines: tuple[Line, ...]
+    omitted: tuple[Line, ...]
+    """The lines that were in the list and are not any more."""
+    warnings: tuple[str, ...]
+
+
+def built_in(name: str) -> Iterator[Line]:
+    """The lines of a list that comes with the package."""
+    return lines(resources.files("ltsp.transform").joinpath("lists", name).read_text("utf-8"), name)
+
+
+def lines(text: str, file: str) -> Iterator[Line]:
+    """The lines of a list, less blank ones and those that begin with `#`.
+
+    White space at either end is dropped, also the carriage return that some editors leave. To begin a name with a
+    blank, `#` or a backslash, put a backslash before it; to end it with a blank, write `[ ]`.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        stripped = line.strip(" \t\r\f\v")
+        if stripped and not stripped.startswith("#"):
+            yield Line(stripped.removeprefix("\\"), file, number)
+
+
+def tuned(base: Iterator[Line], add: Iterator[Line], omit: Iterator[Line], key: Callable[[str], str] = str) -> Tuned:
+    """The base with lines added, those that are there already not twice, and lines taken out.
+
+    `key`: by which part of a line it is the same as another.
+    """
+    kept = {key(line.text): line for line in base}
+    for line in add:
+        kept.setdefault(key(line.text), line)
+    omitted: list[Line] = []
+    warnings: list[str] = []
+    for line in omit:
+        found = kept.pop(key(line.text), None)
+        if found is not None:
+            omitted.append(found)
+        elif all(key(line.text) != key(other.text) for other in omitted):
+            close = get_close_matches(line.text, [other.text for other in kept.values()], 1)
+            meant = f"; did you mean {printable(close[0])}?" if close else ""
+            warnings.append(f"{line}: {printable(line.text)} is not in the list{meant}")
+    return Tuned(tuple(kept.values()), tuple(omitted), tuple(warnings))

@@ -1,0 +1,309 @@
+"""Wildcards for one component of a path, as fnmatch(3) of glibc 2.36 reads them with FNM_EXTMATCH.
+
+That is what mksquashfs gives each component of its `-wildcards` patterns to: `*`, `?`, `[…]`, `[!…]`, a backslash, and
+`?(…)`, `*(…)`, `+(…)`, `@(…)`, `!(…)` with `|` between the alternatives. mksquashfs never calls setlocale(3), so the
+unit is the byte: `?` matches one byte of a longer character.
+
+Not followed are four oddities of that glibc: `@(a*)@(|b)`, where a star at the end of an alternative forgets what comes
+after the group; a group within a group right after a star; a range that ends in `[:`, `[=` or `[.`; and `*?[…]`, which
+takes the second character for a leading dot.
+
+Paths are not known here; see `rules`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import assert_never
+
+from ltsp.tree.name import encode
+
+Matcher = Callable[[str], bool]
+"""Whether a name matches."""
+
+
+def is_plain(component: str) -> bool:
+    """Whether a component has no wildcard in it, so that it matches itself and nothing else."""
+    return _WILD.search(component) is None
+
+
+def matches_everything(component: str) -> bool:
+    """Whether a component is only stars; what they do with a leading dot is another matter."""
+    return component != "" and not component.strip("*")
+
+
+def wildcard(component: str, *, hidden: bool) -> Matcher:
+    """The matcher of a component.
+
+    `hidden`: wildcards match a leading dot too. mksquashfs does not let them (FNM_PERIOD); our own lists do.
+    """
+    sequence = _parsed(_bytewise(component))
+    if _is_cheap(sequence):
+        match = re.compile(_expression(sequence, "" if hidden else r"(?!\A\.)"), re.DOTALL).fullmatch
+        return lambda name: match(_bytewise(name)) is not None
+
+    def matches(name: str) -> bool:
+        text = _bytewise(name)
+        return len(text) in _ends(sequence, text, {0}, hidden)
+
+    return matches
+
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    """`?`, `[…]`, or a character that stands for itself: one character of a set."""
+
+    characters: frozenset[str]
+    literal: bool = False
+    """Only a character that stands for itself matches a leading dot."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Star:
+    """`*`"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """`KIND(ALTERNATIVE|…)`"""
+
+    kind: str
+    alternatives: tuple[_Sequence, ...]
+    after_star: bool
+    """glibc does not try `@`, `+` and `!` at the end of the name when a `*` stands before them."""
+
+
+_Element = _One | _Star | _Group
+_Sequence = tuple[_Element, ...]
+
+_WILD = re.compile(r"[*?\[\\]|[+@!]\(")
+_EVERY = frozenset(map(chr, range(256)))
+_NONE: frozenset[str] = frozenset()
+_CLASSES = {
+    name: frozenset(character for character in _EVERY if re.match(f"[{body}]", character))
+    for name, body in {
+        "alnum": r"0-9A-Za-z",
+        "alpha": r"A-Za-z",
+        "blank": r" \t",
+        "cntrl": r"\x00-\x1f\x7f",
+        "digit": r"0-9",
+        "graph": r"\x21-\x7e",
+        "lower": r"a-z",
+        "print": r"\x20-\x7e",
+        "punct": r"\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e",
+        "space": r"\t-\r ",
+        "upper": r"A-Z",
+        "xdigit": r"0-9A-Fa-f",
+    }.items()
+}
+"""The character classes of the C locale."""
+
+
+def _bytewise(name: str) -> str:
+    """The name with one character for each of its bytes."""
+    return name if name.isascii() else encode(name).decode("latin-1")
+
+
+def _parsed(text: str) -> _Sequence:
+    elements: list[_Element] = []
+    after_star = False
+    at = 0
+    while at < len(text):
+        character = text[at]
+        group = _group(text, at) if text[at + 1 : at + 2] == "(" and character in "?*+@!" else None
+        at += 1
+        if group is not None:
+            alternatives, at = group
+            if not (after_star and character in "?*"):  # those may be empty, and the star takes what they would
+                elements.append(_Group(character, tuple(map(_parsed, alternatives)), after_star))
+                after_star = False
+        elif character == "*":
+            if not after_star:
+                elements.append(_Star())
+            after_star = True
+        elif character == "?":
+            elements.append(_One(_EVERY))
+        elif character == "[" and (bracket := _bracket(text, at)) is not None:
+            characters, at = bracket
+            elements.append(_One(characters))
+            after_star = False
+        elif character == "\\":
+            elements.append(_One(frozenset(text[at : at + 1]), literal=True))  # at the end: matches nothing
+            at += 1
+            after_star = False
+        else:
+            elements.append(_One(frozenset(character), literal=True))
+            after_star = False
+    return tuple(elements)
+
+
+def _group(text: str, at: int) -> tuple[list[str], int] | None:
+    """The alternatives of the group whose kind stands at `at`, and where it ends; None if it is not closed.
+
+    As glibc does, a backslash is no escape while the end is looked for.
+    """
+    alternatives: list[str] = []
+    level = 0
+    at += 2
+    begin = at
+    while at < len(text):
+        character = text[at]
+        if character == "[":
+            at += 2 if text[at + 1 : at + 2] in ("!", "^") else 1
+            closing = text.find("]", at + 1 if text[at : at + 1] == "]" else at)
+            if closing < 0:
+                return None
+            at = closing
+        elif character in "?*+@!" and text[at + 1 : at + 2] == "(":
+            level += 1
+            at += 1
+        elif character == "|" and level == 0:
+            alternatives.append(text[begin:at])
+            begin = at + 1
+        elif character == ")":
+            if level == 0:
+                return [*alternatives, text[begin:at]], at + 1
+            level -= 1
+        at += 1
+    return None
+
+
+def _bracket(text: str, at: int) -> tuple[frozenset[str], int] | None:
+    """The characters of the bracket expression that begins at `at`, after its `[`, and where it ends.
+
+    None if it is not closed: the `[` then stands for itself.
+    """
+    negated = text[at : at + 1] in ("!", "^")
+    at += negated
+    characters: set[str] = set()
+    first = True
+    while at < len(text) and (text[at] != "]" or first):
+        first = False
+        named = re.compile(r"\[:([a-y]*):\]").match(text, at)
+        if named is not None:
+            at = named.end()
+            if named[1] not in _CLASSES:
+                # fnmatch gives up here, so only what stands before can match.
+                rest = _bracket_end(text, at)
+                return None if rest is None else (_NONE if negated else frozenset(characters), rest)
+            characters |= _CLASSES[named[1]]
+            continue
+        equivalent = re.compile(r"\[=(.)=\]", re.DOTALL).match(text, at)
+        if equivalent is not None:
+            characters.add(equivalent[1])
+            at = equivalent.end()
+            continue
+        low, at = _member(text, at)
+        if text[at : at + 1] == "-" and text[at + 1 : at + 2] not in ("", "]"):
+            high, at = _member(text, at + 1)
+            if low and high:
+                characters.update(map(chr, range(ord(low), ord(high) + 1)))
+        else:
+            characters.update(low)
+    if at >= len(text):
+        return None
+    return (_EVERY - characters if negated else frozenset(characters)), at + 1
+
+
+def _member(text: str, at: int) -> tuple[str, int]:
+    """One member of a bracket expression, or one end of a range, and where it ends."""
+    collating = re.compile(r"\[\.(.)\.\]", re.DOTALL).match(text, at)
+    if collating is not None:
+        return collating[1], collating.end()
+    if text[at] == "\\":
+        return text[at + 1 : at + 2], at + 2
+    return text[at], at + 1
+
+
+def _bracket_end(text: str, at: int) -> int | None:
+    closing = text.find("]", at)
+    return None if closing < 0 else closing + 1
+
+
+def _is_cheap(sequence: _Sequence) -> bool:
+    """Whether a regular expression of it takes no more than a few times the square of the name's length."""
+    stars = sum(isinstance(element, _Star) for element in sequence)
+    return stars <= 2 and all(
+        isinstance(element, _One | _Star)
+        or (
+            (element.kind in "@?" or (element.kind == "!" and index == len(sequence) - 1 and not element.after_star))
+            and all(isinstance(part, _One) for alternative in element.alternatives for part in alternative)
+        )
+        for index, element in enumerate(sequence)
+    )
+
+
+def _expression(sequence: _Sequence, guard: str) -> str:
+    """A cheap sequence as a regular expression; `guard` keeps a wildcard off a leading dot."""
+    return "".join(_element_expression(element, guard) for element in sequence)
+
+
+def _element_expression(element: _Element, guard: str) -> str:
+    match element:
+        case _Star():
+            return f"{guard}.*"
+        case _One(characters, literal):
+            return _one_expression(characters) if literal else guard + _one_expression(characters)
+        case _Group(kind, alternatives, after_star):
+            either = "|".join(_expression(alternative, guard) for alternative in alternatives)
+            if kind == "!":
+                return rf"(?!(?:{either})\Z).*"
+            return ("(?=.)" if after_star and kind == "@" else "") + f"(?:{either})" + ("?" if kind == "?" else "")
+        case _:
+            assert_never(element)
+
+
+def _one_expression(characters: frozenset[str]) -> str:
+    if len(characters) == 1:
+        return re.escape(next(iter(characters)))
+    if not characters:
+        return "(?!)"
+    if characters == _EVERY:
+        return "."
+    return f"[{''.join(map(re.escape, sorted(characters)))}]"
+
+
+def _ends(sequence: _Sequence, text: str, starts: set[int], hidden: bool) -> set[int]:
+    """Where a match of the sequence that starts at one of `starts` can end; never more than quadratic in the text."""
+    for element in sequence:
+        if not starts:
+            break
+        starts = _element_ends(element, text, starts, hidden)
+    return starts
+
+
+def _element_ends(element: _Element, text: str, starts: set[int], hidden: bool) -> set[int]:
+    match element:
+        case _Star():
+            starts = _shown(text, starts, hidden)
+            return set(range(min(starts), len(text) + 1)) if starts else starts
+        case _One(characters, literal):
+            starts = starts if literal else _shown(text, starts, hidden)
+            return {start + 1 for start in starts if text[start : start + 1] in characters and start < len(text)}
+        case _Group(kind, alternatives, after_star):
+            if after_star and kind in "@+!":
+                starts = starts - {len(text)}
+            return _group_ends(kind, alternatives, text, starts, hidden)
+        case _:
+            assert_never(element)
+
+
+def _group_ends(kind: str, alternatives: tuple[_Sequence, ...], text: str, starts: set[int], hidden: bool) -> set[int]:
+    def once(begins: set[int]) -> set[int]:
+        return set().union(*(_ends(alternative, text, begins, hidden) for alternative in alternatives))
+
+    if kind == "!":
+        return set().union(*(set(range(start, len(text) + 1)) - once({start}) for start in starts))
+    found = once(starts)
+    if kind in "*+":
+        fresh = found
+        while fresh := once(fresh) - found:
+            found |= fresh
+    return found if kind in "@+" else found | starts
+
+
+def _shown(text: str, starts: set[int], hidden: bool) -> set[int]:
+    """Where a wildcard may start: not at a leading dot, unless it is to match that too."""
+    return starts if hidden or not text.startswith(".") else starts - {0}

@@ -1,0 +1,186 @@
+"""Rules for paths: patterns of several components, each with what it stands for, matched a directory at a time.
+
+As in mksquashfs, a pattern is taken apart at its slashes first, a component matches one name, and what matches a
+directory covers all below it. Of a tree only those directories cost anything that some pattern leads into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from ltsp.transform.pattern import Matcher, is_plain, matches_everything, wildcard
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """What the components of a pattern mean."""
+
+    component: Callable[[str], Matcher]
+    plain: Callable[[str], bool] = is_plain
+    """Whether a component is no more than a name."""
+    everything: Callable[[str], bool] = lambda _component: False
+    """Whether a component matches every name there is."""
+    deep: bool = False
+    """Whether `**` stands for any number of directories."""
+
+
+LISTS = Syntax(lambda component: wildcard(component, hidden=True), everything=matches_everything)
+"""Our own lists: wildcards match hidden entries too."""
+
+MKSQUASHFS = Syntax(lambda component: wildcard(component, hidden=False))
+"""`mksquashfs -wildcards`: a wildcard does not match a leading dot."""
+
+
+@dataclass(slots=True, eq=False)
+class _Names(Generic[V]):
+    """What may follow in one directory: a node of the tree of patterns, with its edges."""
+
+    stays: bool
+    """It holds in the directories below too (`**`, `... name`)."""
+    edges: dict[str, _Edge[V]] = field(default_factory=dict)
+    deep: _Names[V] | None = None
+    """What follows `**` here."""
+
+
+@dataclass(slots=True, eq=False)
+class _Edge(Generic[V]):
+    """A component of patterns: what ends with it, and what goes on below."""
+
+    matches: Matcher | None
+    """None where it matches no more than its own text."""
+    everything: bool
+    values: list[V] = field(default_factory=list)
+    below: _Names[V] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Level(Generic[V]):
+    """What the rules say about the entries of one directory."""
+
+    _states: tuple[_Names[V], ...]
+    covered: tuple[V, ...]
+    """What rules for this directory, or one above it, say of all that lies below."""
+    every: tuple[V, ...] = field(init=False)
+    """What rules for every entry say."""
+    _plain: dict[str, list[_Edge[V]]] = field(init=False)
+    _wild: list[tuple[Matcher, _Edge[V]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        edges = [(text, edge) for state in self._states for text, edge in state.edges.items()]
+        self.every = tuple(value for _, edge in edges if edge.everything for value in edge.values)
+        self._plain = {}
+        for text, edge in edges:
+            if edge.matches is None:
+                self._plain.setdefault(text, []).append(edge)
+        self._wild = [(edge.matches, edge) for _, edge in edges if edge.matches is not None]
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing is said about this directory's entries, nor about anything below."""
+        return not self._states and not self.covered
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether some rule is about an entry of this directory or one below it."""
+        return bool(self._states)
+
+    def edges(self, name: str) -> list[_Edge[V]]:
+        found = self._plain.get(name, [])
+        if self._wild:
+            found = found + [edge for matches, edge in self._wild if matches(name)]
+        return found
+
+    def values(self, name: str) -> tuple[V, ...]:
+        """What the rules for this entry itself stand for."""
+        return tuple(value for edge in self.edges(name) for value in edge.values)
+
+    def step(self, name: str) -> _State[V]:
+        """The states and the covering values of the directory of this name."""
+        edges = self.edges(name)
+        below = [edge.below for edge in edges if edge.below is not None]
+        states = dict.fromkeys(
+            [state for state in self._states if state.stays]
+            + [state for names in below for state in (names, names.deep) if state is not None]
+        )
+        values = tuple(value for edge in edges for value in edge.values)
+        return tuple(states), tuple(dict.fromkeys((*self.covered, *values))) if values else self.covered
+
+
+_State = tuple[tuple[_Names[V], ...], tuple[V, ...]]
+"""What holds in a directory: where in the patterns it is, and what covers it."""
+
+
+class Rules(Generic[V]):
+    """Patterns and what they stand for.
+
+    A `... ` before a pattern makes it hold in every directory, as in mksquashfs; of several components
+    (`... cache/tmp`) as its versions from 4.6 on read it.
+    """
+
+    def __init__(self, patterns: Iterable[tuple[str, V]], syntax: Syntax) -> None:
+        self._syntax = syntax
+        self._root: _Names[V] = _Names(stays=False)
+        self._everywhere: _Names[V] = _Names(stays=True)
+        for pattern, value in patterns:
+            if pattern.startswith("... "):
+                self._add(self._everywhere, pattern[4:], value)
+            else:
+                self._add(self._root, pattern, value)
+        first = tuple(state for state in (self._everywhere, self._root, self._root.deep) if state and _used(state))
+        root: Level[V] = Level(first, ())
+        self._known: dict[_State[V], Level[V]] = {(first, ()): root}
+        self._levels: dict[str, Level[V]] = {"": root}
+
+    def _add(self, names: _Names[V], pattern: str, value: V) -> None:
+        components = [component for component in pattern.split("/") if component]
+        edge: _Edge[V] | None = None
+        for index, component in enumerate(components):
+            if edge is not None:
+                if edge.below is None:
+                    edge.below = _Names(stays=False)
+                names = edge.below
+            if self._syntax.deep and component == "**" and index < len(components) - 1:
+                if names.deep is None:
+                    names.deep = _Names(stays=True)
+                names, edge = names.deep, None
+                continue
+            edge = names.edges.get(component)
+            if edge is None:
+                matches = None if self._syntax.plain(component) else self._syntax.component(component)
+                edge = names.edges[component] = _Edge(matches, self._syntax.everything(component))
+        if edge is not None:
+            edge.values.append(value)
+
+    def level(self, directory: str) -> Level[V]:
+        """What the rules say about the entries of a directory; "" is the root."""
+        found = self._levels.get(directory)
+        return self._entered(directory) if found is None else found
+
+    def _entered(self, directory: str) -> Level[V]:
+        """The level of a directory that was not asked about before; it may lie deeper than the interpreter's stack."""
+        unknown: list[str] = []
+        above = directory
+        while above not in self._levels:
+            unknown.append(above)
+            above = above.rpartition("/")[0]
+        level = self._levels[above]
+        for path in reversed(unknown):
+            if not level.free:
+                key = level.step(path.rpartition("/")[2])
+                level = self._known.get(key) or self._known.setdefault(key, Level(*key))
+            self._levels[path] = level
+        return level
+
+    def matches(self, path: str) -> tuple[V, ...]:
+        """What the rules for a path, and then those for what it lies in, stand for."""
+        parent, _, name = path.rpartition("/")
+        level = self.level(parent)
+        return level.values(name) + level.covered
+
+
+def _used(names: _Names[V]) -> bool:
+    return bool(names.edges or names.deep)
