@@ -15,6 +15,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import assert_never
+
+from ltsp.tree.content import Content
+from ltsp.tree.name import encode
+from ltsp.tree.node import Device, Directory, Fifo, File, Node, Socket, Symlink
+from ltsp.tree.tree import Tree
 
 PAGE = 4096
 LATEST = 2**32 - 1
@@ -36,6 +42,7 @@ class Entry:
     digest: str = ""
     """Of each page that is not all zeros, with its place: what is a hole for one reader may be zeros for another."""
     target: bytes = b""
+    """Of a symbolic link."""
     device: tuple[int, int] = (0, 0)
     names: tuple[bytes, ...] = ()
     """Every path of the same file, but for directories."""
@@ -135,16 +142,76 @@ def _data(descriptor: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
+def of_tree(tree: Tree) -> Snapshot:
+    """What a tree holds, its contents read from start to end."""
+    names: dict[int, list[bytes]] = {}
+    nodes: list[tuple[str, Node]] = [("", tree.root), *tree.walk()]
+    for path, node in nodes:
+        names.setdefault(id(node), []).append(encode(path))
+    entries = {id(node): _of_node(node) for _, node in nodes}
+    return {
+        encode(path): entry
+        if (entry := entries[id(node)]).kind == "d"
+        else replace(entry, names=tuple(sorted(names[id(node)])), links=len(names[id(node)]))
+        for path, node in nodes
+    }
+
+
+def _of_node(node: Node) -> Entry:
+    metadata = node.metadata
+    attributes = tuple(sorted((encode(name), value) for name, value in metadata.xattrs))
+    entry = Entry("", metadata.mode, metadata.uid, metadata.gid, metadata.mtime, attributes)
+    match node:
+        case Directory():
+            return replace(entry, kind="d")
+        case File(content=content):
+            return replace(entry, kind="f", size=content.size, digest=_digest_of_content(content))
+        case Symlink(target=target):
+            return replace(entry, kind="l", target=encode(target))
+        case Device(kind=kind, major=major, minor=minor):
+            return replace(entry, kind=kind.value, device=(major, minor))
+        case Fifo():
+            return replace(entry, kind="p")
+        case Socket():
+            return replace(entry, kind="s")
+        case _:
+            assert_never(node)
+
+
+def _digest_of_content(content: Content) -> str:
+    digest = hashlib.sha256()
+    at = 0
+    with content.open() as stream:
+        while at < stream.size:
+            if hole := stream.hole() // PAGE * PAGE:
+                stream.skip(hole)
+                at += hole
+            elif data := stream.read(min(PAGE * 256, stream.size - at)):
+                _add(digest, at, data)
+                at += len(data)
+            else:
+                break
+    return digest.hexdigest()
+
+
+def counted(entry: Entry) -> Entry:
+    """The entry with as many links as it has names in the snapshot."""
+    return replace(entry, links=len(entry.names) or 1)
+
+
+def without_attributes(source: Snapshot) -> Snapshot:
+    return {path: replace(entry, xattrs=()) for path, entry in source.items()}
+
+
 def stated(source: Snapshot) -> Snapshot:
     """The source with the differences that are stated: times are clamped to what 32 unsigned bits hold, attributes
     outside user., trusted. and security. (POSIX ACLs) are lost, and only names in the image count as links.
     """
     return {
         path: replace(
-            entry,
+            counted(entry),
             mtime=min(max(entry.mtime, 0), LATEST),
             xattrs=tuple(pair for pair in entry.xattrs if pair[0].startswith((b"user.", b"trusted.", b"security."))),
-            links=len(entry.names) or 1,
         )
         for path, entry in source.items()
     }

@@ -1,0 +1,167 @@
+"""What goes in from a directory comes back from unsquashfs, from the kernel and from our own reader.
+
+The differences that are allowed are those of `compare.stated`, and no other.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from corpus import compare, nasty
+
+from ltsp.host.root import Root
+from ltsp.source.directory import Scan
+from ltsp.squashfs.compression import Compression
+from ltsp.squashfs.reader import Image
+from ltsp.squashfs.writer import Written, WriteOptions, write
+from ltsp.tree.faults import Faults
+from ltsp.tree.selection import Selection, Take, everything
+
+pytestmark = [pytest.mark.oracle, pytest.mark.root]
+
+TORTURE = bool(os.environ.get("LTSP_TORTURE"))
+KIB = 1 << 10
+CODECS = [
+    Compression("gzip", 6),
+    Compression("zstd", 3),
+    Compression("xz", 0),
+    Compression("lz4"),
+    Compression("lz4", high=True),
+    Compression("none"),
+]
+
+
+def pack(source: Path, image: Path, options: WriteOptions, selection: Selection = everything) -> Written:
+    """Scan a directory and write its image, as a build does."""
+    faults = Faults()
+    with Root.open(os.fsencode(source)) as root, image.open("w+b", buffering=0) as output:
+        written = write(Scan(selection, faults).run(root), output, options, faults)
+    assert not faults
+    return written
+
+
+def read_back(image: Path) -> compare.Snapshot:
+    with image.open("rb") as file:
+        return compare.of_tree(Image.open(file).tree())
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """The nasty tree, with the snapshot of it. Nobody changes it."""
+    root = nasty.build(tmp_path_factory.mktemp("nasty") / "root", nasty.WHOLE if TORTURE else nasty.QUICK)
+    yield root, compare.directory(root)
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    """A place for images and what is unpacked from them, emptied after the test: it is large."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+def test_a_scan_sees_what_is_there(source):
+    root, there = source
+    with Root.open(os.fsencode(root)) as handle:
+        found = compare.of_tree(Scan(everything, Faults()).run(handle))
+    expected = {path: compare.counted(entry) for path, entry in there.items()}
+    assert compare.differences(expected, found) == []
+
+
+@pytest.mark.parametrize("compression", CODECS, ids=str)
+def test_every_codec_gives_back_the_nasty_tree(source, scratch, compression):
+    root, there = source
+    image = scratch / "image"
+    pack(root, image, WriteOptions(compression))
+    expected = compare.stated(there)
+    assert compare.differences(expected, read_back(image)) == []
+    assert compare.differences(expected, compare.unpacked(image, scratch)) == []
+    assert compare.differences(expected, compare.mounted(image, scratch)) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        WriteOptions(Compression("zstd", 1), block_size=4 * KIB),
+        WriteOptions(Compression("gzip", 1), block_size=1024 * KIB),
+        WriteOptions(Compression("zstd", 1), fragments=False),
+        WriteOptions(Compression("zstd", 1), duplicates=False),
+        WriteOptions(Compression("zstd", 1), exports=False),
+        WriteOptions(
+            Compression("zstd", 1),
+            compress_inodes=False,
+            compress_data=False,
+            compress_fragments=False,
+            compress_xattrs=False,
+        ),
+    ],
+    ids=["blocks of 4 KiB", "blocks of 1 MiB", "no fragments", "no duplicates", "no exports", "nothing compressed"],
+)
+def test_every_layout_gives_back_the_nasty_tree(source, scratch, options):
+    root, there = source
+    image = scratch / "image"
+    pack(root, image, options)
+    expected = compare.stated(there)
+    assert compare.differences(expected, read_back(image)) == []
+    assert compare.differences(expected, compare.unpacked(image, scratch)) == []
+    assert compare.differences(expected, compare.mounted(image, scratch)) == []
+
+
+def test_without_attributes_nothing_else_is_lost(source, scratch):
+    root, there = source
+    image = scratch / "image"
+    pack(root, image, WriteOptions(Compression("zstd", 1), xattrs=False))
+    expected = compare.without_attributes(compare.stated(there))
+    assert compare.differences(expected, compare.unpacked(image, scratch)) == []
+    assert compare.differences(expected, compare.mounted(image, scratch)) == []
+
+
+@pytest.mark.parametrize("take", [Take.NOTHING, Take.EMPTIED])
+def test_a_hard_link_across_a_directory_that_is_left_out_keeps_its_other_names(source, scratch, take):
+    root, there = source
+    image = scratch / "image"
+
+    def selection(path: str, _directory: bool) -> Take:
+        return take if path == "excluded" else Take.ALL
+
+    pack(root, image, WriteOptions(Compression("zstd", 1)), selection)
+    kept = compare.selected(
+        there, lambda path: not path.startswith(b"excluded/") and (path != b"excluded" or take is Take.EMPTIED)
+    )
+    expected = compare.stated(kept)
+    assert expected[b"links/last-name"].links == 1
+    assert compare.differences(expected, compare.unpacked(image, scratch)) == []
+    assert compare.differences(expected, compare.mounted(image, scratch)) == []
+
+
+def test_what_cannot_be_kept_is_counted(source, scratch):
+    root, there = source
+    written = pack(root, scratch / "image", WriteOptions(Compression("zstd", 1)))
+    nodes = {(entry.names or (path,))[0]: entry for path, entry in there.items()}
+    clamped = sum(not 0 <= entry.mtime <= compare.LATEST for entry in nodes.values())
+    acls = sum(name.startswith(b"system.posix_acl") for entry in nodes.values() for name, _ in entry.xattrs)
+    assert clamped == 4 * 3
+    assert (written.lost.times, written.lost.posix_acls) == (clamped, acls)
+
+
+def test_a_hole_takes_no_room_in_the_image_nor_where_it_is_unpacked(source, scratch):
+    root, _ = source
+    image = scratch / "image"
+    pack(root / "holes", image, WriteOptions(Compression("none"), block_size=128 * KIB))
+    assert image.stat().st_size < 16 * 128 * KIB
+    compare.unpacked(image, scratch)
+    taken = (scratch / "image.unpacked" / "over-4-gib").stat().st_blocks * 512
+    assert taken <= 4 * 128 * KIB
+
+
+def test_a_real_debian_root_comes_back_without_a_difference(debian_root, scratch):
+    image = scratch / "image"
+    pack(debian_root, image, WriteOptions(Compression("zstd", 1)))
+    expected = compare.stated(compare.directory(debian_root))
+    assert len(expected) > 5_000
+    assert compare.differences(expected, read_back(image)) == []
+    assert compare.differences(expected, compare.mounted(image, scratch)) == []
+    assert compare.differences(expected, compare.unpacked(image, scratch)) == []
