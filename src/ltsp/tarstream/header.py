@@ -1,0 +1,129 @@
+"""The header of one entry of a tar stream: POSIX pax records before a ustar block. pax(1), tar(5) of libarchive
+
+What a number or name is too large for goes into a pax record, with two departures that mksquashfs 4.5.1 needs:
+the target of a link goes into a GNU `K` record, because that reader cuts a leading `/` or `../` off a pax `linkpath`;
+and times are never in a record, because it takes none without a fraction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+LATEST = (1 << 32) - 1
+"""The newest time that squashfs can hold, and well within what 11 octal digits can."""
+
+_NAME_BYTES = 100
+_LARGEST_ID = 0o7777777
+_LARGEST_SIZE = 0o77777777777
+
+
+class Kind(Enum):
+    """The type flag."""
+
+    FILE = b"0"
+    HARD_LINK = b"1"
+    SYMLINK = b"2"
+    CHARACTER = b"3"
+    BLOCK = b"4"
+    DIRECTORY = b"5"
+    FIFO = b"6"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    kind: Kind
+    path: bytes
+    """Relative to the root, without a leading `./`."""
+    mode: int
+    """Permission bits."""
+    uid: int
+    gid: int
+    mtime: int
+    """Whole seconds since 1970, 0 to LATEST."""
+    size: int = 0
+    """Bytes of a file's data."""
+    target: bytes = b""
+    """Of a symbolic link; of a hard link, the path where the node came first."""
+    major: int = 0
+    minor: int = 0
+    xattrs: Sequence[tuple[bytes, bytes]] = ()
+    """Full names, none with `=` in it, and values."""
+
+    def pack(self) -> bytes:
+        """The blocks that stand before the entry's data."""
+        records = []
+        if len(self.path) > _NAME_BYTES:
+            records.append(_record(b"path", self.path))
+        if self.uid > _LARGEST_ID:
+            records.append(_record(b"uid", b"%d" % self.uid))
+        if self.gid > _LARGEST_ID:
+            records.append(_record(b"gid", b"%d" % self.gid))
+        if self.size > _LARGEST_SIZE:
+            records.append(_record(b"size", b"%d" % self.size))
+        records.extend(_record(b"SCHILY.xattr." + name, value) for name, value in self.xattrs)
+        # The GNU record comes first: once mksquashfs has a size from pax, it takes that for the record's own.
+        blocks = [_extension(b"K", b"././@LongLink", self.target + b"\0")] if len(self.target) > _NAME_BYTES else []
+        if records:
+            blocks.append(_extension(b"x", b"././@PaxHeader", b"".join(records)))
+        blocks.append(
+            _block(
+                self.kind.value,
+                self.path,
+                mode=self.mode,
+                uid=self.uid if self.uid <= _LARGEST_ID else 0,
+                gid=self.gid if self.gid <= _LARGEST_ID else 0,
+                size=self.size if self.size <= _LARGEST_SIZE else 0,
+                mtime=self.mtime,
+                target=self.target,
+                major=self.major,
+                minor=self.minor,
+            )
+        )
+        return b"".join(blocks)
+
+
+def padding(size: int) -> bytes:
+    """What follows data of this size up to the next block."""
+    return bytes(-size % BLOCK)
+
+
+def _record(keyword: bytes, value: bytes) -> bytes:
+    """`LENGTH KEYWORD=VALUE`, where the length counts its own digits."""
+    rest = len(keyword) + len(value) + 3
+    length = rest + len(str(rest))
+    length = rest + len(str(length))
+    return b"%d %b=%b\n" % (length, keyword, value)
+
+
+def _extension(flag: bytes, name: bytes, data: bytes) -> bytes:
+    return _block(flag, name, mode=0o644, size=len(data)) + data + padding(len(data))
+
+
+def _block(
+    flag: bytes,
+    path: bytes,
+    *,
+    mode: int,
+    uid: int = 0,
+    gid: int = 0,
+    size: int = 0,
+    mtime: int = 0,
+    target: bytes = b"",
+    major: int = 0,
+    minor: int = 0,
+) -> bytes:
+    """A ustar header. User and group have no names: mksquashfs would look those up on this machine."""
+    block = bytearray(BLOCK)
+    block[0:100] = path[:_NAME_BYTES].ljust(100, b"\0")
+    block[100:148] = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
+    block[148:156] = b" " * 8
+    block[156:157] = flag
+    block[157:257] = target[:_NAME_BYTES].ljust(100, b"\0")
+    block[257:265] = b"ustar\00000"
+    block[329:345] = b"%07o\0%07o\0" % (major, minor)
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
