@@ -25,6 +25,8 @@ class Mount:
     """The file system's type, with its subtype: `ext4`, `fuse.sshfs`."""
     source: bytes
     """A device, a server's directory, or any word that mount(2) was given."""
+    options: frozenset[bytes] = frozenset()
+    """Those of the file system, such as `subvol=/@` of btrfs."""
 
     @classmethod
     def parse(cls, line: bytes) -> Mount:
@@ -40,6 +42,7 @@ class Mount:
             point=_unescaped(fields[4]),
             kind=_unescaped(fields[dash + 1]).decode("utf-8", "replace"),
             source=_unescaped(fields[dash + 2]),
+            options=frozenset(_unescaped(fields[dash + 3]).split(b",")),
         )
 
 

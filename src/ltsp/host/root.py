@@ -113,6 +113,10 @@ class Root:
         finally:
             os.close(handle)
 
+    def mount_point(self, path: bytes) -> int:
+        """An O_PATH descriptor of what is mounted at a path; no link is followed, but mounts are crossed."""
+        return self._openat(self.descriptor, path, _HANDLE | os.O_DIRECTORY, _STRICT & ~RESOLVE_NO_XDEV)
+
     def follow(self, path: bytes) -> int:
         """An O_PATH descriptor of what a path leads to, with links resolved inside the root, as in a chroot."""
         if len(path) >= _PATH_MAX:

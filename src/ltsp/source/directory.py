@@ -1,200 +1,148 @@
-"""The tree of a directory of the host: one pass over its entries, each seen relative to its directory's descriptor.
+"""A directory of the host as a source: a chroot, or `/` itself, with the file systems mounted in it that belong to it.
 
-A directory that the selection empties or leaves out is never opened, and nothing but directories is opened at all:
-contents are read later (see host_file).
+With the privilege to do so, each file system is read through a private copy of its mount, in which nothing else is
+mounted: the directories below mount points show themselves, and no server or daemon can be met. The copies are in no
+mount namespace and go with their descriptors. Without the privilege the mounts are told by openat2(2) as they are met.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
-from ltsp.errors import Unreadable
+from ltsp.errors import SourceError
+from ltsp.host import mount_table
+from ltsp.host.medium import medium_of
 from ltsp.host.root import Root
-from ltsp.source.host_file import GONE, HostFile, Place
+from ltsp.host.system_call import clone_mount, mount_id
+from ltsp.source import package_lock
+from ltsp.source.mount_plan import Decision, decide
+from ltsp.source.scan import Mounted, Scan
+from ltsp.source.source import Part, Plan
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import byte_order, encode, from_os
-from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.name import decode, encode, printable
+from ltsp.tree.node import Metadata
+from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
-_SECOND = 1_000_000_000
-"""Nanoseconds; a division that rounds down, as squashfs and stat(1) do before 1970 too."""
-
-Xattrs = tuple[tuple[str, bytes], ...]
-
-_NO_XATTRS = frozenset({errno.ENOTSUP, errno.ENODATA, errno.ENOSYS})
-"""The file system has none, or the attribute was removed meanwhile."""
+_UNASKED = Metadata(mode=0o755)
+"""For the mount point of a server's or daemon's file system that cannot be looked below: as mkdir makes it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mounted:
-    """What becomes of a directory on which something is mounted."""
+class DirectorySource:
+    """A directory of the host."""
 
-    root: Root | None = None
-    """What is mounted there, if it belongs to the tree; else the directory stays empty."""
-    metadata: Metadata | None = None
-    """The directory's own, where looking at it would ask a server or a daemon that may not answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A directory to be scanned."""
-
-    place: Place
-    path: str
-    """In the tree."""
     name: str
-    siblings: dict[str, Node]
-    """The entries that it joins."""
+    path: str
+    """As the user gave it."""
+    description: str
+    leave_out: tuple[str, ...] = ()
+    """Directories of the host that are never part of the tree: where the images go."""
+    at: str = ""
+    """Where it lies in the system that it is a part of; empty for a whole system."""
+    warnings: tuple[str, ...] = ()
 
+    def plan(self) -> Plan:
+        with self._root() as root:
+            decisions = _decisions(root, self.at)
+            outputs = _inside(root, self.leave_out)
+            taken = (Part("", f"directory {decode(root.path())}"),)
+        lacking = tuple(
+            f"/{printable(decision.path)} is left out: {decision.reason}"
+            for decision in decisions
+            if decision.is_vital and not decision.taken
+        )
+        return Plan(
+            taken=taken + tuple(_part(decision) for decision in decisions if decision.taken),
+            left_out=tuple(_part(decision) for decision in decisions if not decision.taken)
+            + tuple(Part(path, "output directory", "the image does not pack itself") for path in outputs),
+            warnings=self.warnings + lacking,
+        )
 
-@dataclass(slots=True)
-class Scan:
-    """One scan. Without recursion: a source may nest deeper than the interpreter's stack and than descriptors go."""
+    @contextmanager
+    def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
+        with ExitStack() as opened:
+            root = opened.enter_context(self._root())
+            decisions = _decisions(root, self.at)
+            roots = [root, *_mounted(root, decisions, opened)]
+            copies = _copies(roots, opened)
+            root, *inner = copies or roots
+            below = iter(inner)
+            mounts = {
+                decision.path: Mounted(
+                    root=next(below) if decision.taken else None,
+                    metadata=_UNASKED if decision.may_hang and not copies else None,
+                )
+                for decision in decisions
+            }
+            scan = Scan(selection, faults, mounts=mounts, bare=bool(copies), outputs=_identities(self.leave_out, root))
+            yield scan.run(root)
 
-    selection: Selection
-    faults: Faults
-    mounts: Mapping[str, Mounted] = field(default_factory=dict)
-    """By path in the tree."""
-    bare: bool = False
-    """The roots are copies of single mounts: a file on which something is mounted shows itself."""
-    outputs: Collection[tuple[int, int]] = ()
-    """Directories that are left out wherever they appear, by device and inode."""
-    _jobs: list[_Job] = field(default_factory=list)
-    _links: dict[tuple[int, int, int], Node] = field(default_factory=dict)
-    """Nodes with several names, by device, inode and type."""
-    _metadata: dict[tuple[int, int, int, int, Xattrs], Metadata] = field(default_factory=dict)
-    """Most files of a system share theirs with others."""
-    _mount_names: frozenset[str] = frozenset()
+    @contextmanager
+    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
+        with self._root() as root, package_lock.hold(root, timeout, waiting) as notes:
+            yield notes
 
-    def run(self, root: Root) -> Tree:
-        """The tree from this root on.
-
-        Raises Unreadable.
-        """
-        self._mount_names = frozenset(path.rpartition("/")[2] for path in self.mounts)
-        top: dict[str, Node] = {}
-        self._jobs.append(_Job(Place(root, b""), "", "", top))
-        while self._jobs:
-            job = self._jobs.pop()
-            try:
-                self._scan(job)
-            except OSError as error:
-                if not job.path:
-                    raise Unreadable(f"cannot read the source: {error.strerror}", "run as root") from error
-                if error.errno in GONE:
-                    self.faults.note_vanished(job.path)
-                else:
-                    self.faults.note_unreadable(job.path, error)
-        directory = top[""]
-        assert isinstance(directory, Directory)
-        return Tree(directory)
-
-    def _scan(self, job: _Job) -> None:
-        descriptor = job.place.root.directory(job.place.path)
-        number = descriptor.number
-        status = os.fstat(number)
-        if (status.st_dev, status.st_ino) in self.outputs and job.path:
-            return
-        entries: dict[str, Node] = {}
-        directory = Directory(self._metadata_of(status, _xattrs(number)), entries)
-        prefix = job.path and job.path + "/"
-        with os.scandir(number) as listing:
-            for entry in listing:
-                name = from_os(entry.name)
-                path = prefix + name
-                try:
-                    node = self._node(job.place, number, entry, name, path, entries)
-                except FileNotFoundError:
-                    self.faults.note_vanished(path)
-                except OSError as error:
-                    self.faults.note_unreadable(path, error)
-                else:
-                    if node is not None:
-                        entries[name] = node
-        job.siblings[job.name] = directory
-
-    def _node(
-        self, place: Place, directory: int, entry: os.DirEntry[str], name: str, path: str, entries: dict[str, Node]
-    ) -> Node | None:
-        """The node of an entry; None if it is left out, or a directory that will join the entries later."""
-        mounted = self.mounts.get(path) if name in self._mount_names else None
-        is_directory = entry.is_dir(follow_symlinks=False)
-        take = self.selection(path, is_directory)
-        if take is Take.NOTHING:
-            return None
-        if is_directory:
-            if mounted is not None and mounted.metadata is not None:
-                return Directory(mounted.metadata)
-            if mounted is not None and mounted.root is not None and take is Take.ALL:
-                self._jobs.append(_Job(Place(mounted.root, b""), path, name, entries))
-                return None
-            if mounted is None and take is Take.ALL:
-                raw = encode(name)
-                below = place.path + b"/" + raw if place.path else raw
-                self._jobs.append(_Job(Place(place.root, below), path, name, entries))
-                return None
-        elif mounted is not None and not self.bare:
-            return None
-        status = entry.stat(follow_symlinks=False)
-        kind = stat.S_IFMT(status.st_mode)
-        shared = status.st_nlink > 1 and kind != stat.S_IFDIR
-        if shared:
-            known = self._links.get((status.st_dev, status.st_ino, kind))
-            if known is not None:
-                return known
-        metadata = self._metadata_of(status, _xattrs(f"/proc/self/fd/{directory}/{entry.name}"))
-        node = _made(kind, metadata, status, place, directory, entry.name)
-        if shared:
-            self._links[status.st_dev, status.st_ino, kind] = node
-        return node
-
-    def _metadata_of(self, status: os.stat_result, xattrs: Xattrs) -> Metadata:
-        key = (status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns // _SECOND, xattrs)
-        metadata = self._metadata.get(key)
-        if metadata is None:
-            metadata = self._metadata[key] = Metadata(*key)
-        return metadata
-
-
-def _made(kind: int, metadata: Metadata, status: os.stat_result, place: Place, directory: int, os_name: str) -> Node:
-    match kind:
-        case stat.S_IFREG:
-            seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            return File(metadata, HostFile(place, from_os(os_name), *seen))
-        case stat.S_IFLNK:
-            return Symlink(metadata, from_os(os.readlink(os_name, dir_fd=directory)))
-        case stat.S_IFDIR:
-            return Directory(metadata)
-        case stat.S_IFBLK | stat.S_IFCHR:
-            device = DeviceKind.BLOCK if kind == stat.S_IFBLK else DeviceKind.CHARACTER
-            return Device(metadata, device, os.major(status.st_rdev), os.minor(status.st_rdev))
-        case stat.S_IFIFO:
-            return Fifo(metadata)
-        case _:
-            return Socket(metadata)
-
-
-def _xattrs(file: int | str) -> Xattrs:
-    """All extended attributes, in the order of their names' bytes; of a path's last part, not of where it leads.
-
-    Raises OSError where they cannot be read: an image without a file's capabilities is another one.
-    """
-    try:
-        names = os.listxattr(file, follow_symlinks=isinstance(file, int))
-    except OSError as error:
-        if error.errno in _NO_XATTRS:
-            return ()
-        raise
-    found = []
-    for name in names:
+    def _root(self) -> Root:
         try:
-            found.append((from_os(name), os.getxattr(file, name, follow_symlinks=isinstance(file, int))))
+            return Root.open(encode(self.path))
         except OSError as error:
-            if error.errno not in _NO_XATTRS:
-                raise
-    return tuple(sorted(found, key=lambda pair: byte_order(pair[0]))) if found else ()
+            raise SourceError(f"cannot open {printable(self.path)}: {error.strerror}") from error
+
+
+def _decisions(root: Root, at: str) -> list[Decision]:
+    met = mount_table.below(mount_table.read(), root.path(), mount_id(root.descriptor))
+    return decide(met, medium_of, at)
+
+
+def _part(decision: Decision) -> Part:
+    return Part(decision.path, decision.description, decision.reason)
+
+
+def _mounted(root: Root, decisions: Sequence[Decision], opened: ExitStack) -> list[Root]:
+    """The roots of the mounts that are taken in, in the order of the decisions.
+
+    Raises SourceError where a mount is not what the table said: it was replaced a moment ago.
+    """
+    roots = []
+    for decision in decisions:
+        if decision.taken:
+            descriptor = root.mount_point(encode(decision.path))
+            roots.append(opened.enter_context(Root(descriptor)))
+            if mount_id(descriptor) not in (decision.mount.id, None):
+                raise SourceError(f"/{printable(decision.path)} was mounted anew a moment ago", "try again")
+    return roots
+
+
+def _copies(roots: Sequence[Root], opened: ExitStack) -> list[Root]:
+    """A private copy of each mount; none where that is not allowed (no root, a user namespace, Linux before 5.2)."""
+    copies = []
+    for root in roots:
+        try:
+            copies.append(opened.enter_context(Root(clone_mount(root.descriptor))))
+        except OSError:
+            return []
+    return copies
+
+
+def _inside(root: Root, directories: Sequence[str]) -> list[str]:
+    """The paths below the root, relative to it, of those directories that lie there."""
+    prefix = root.path().rstrip(b"/") + b"/"
+    paths = (os.path.realpath(encode(directory)) for directory in directories)
+    return sorted({decode(path.removeprefix(prefix)) for path in paths if path.startswith(prefix) and path != prefix})
+
+
+def _identities(directories: Sequence[str], root: Root) -> frozenset[tuple[int, int]]:
+    """Device and inode of the directories that are there: so they are known under any path, bound ones too."""
+    identities = set()
+    for directory in directories:
+        try:
+            status = os.stat(encode(directory))
+        except OSError:
+            continue
+        identities.add((status.st_dev, status.st_ino))
+    top = os.fstat(root.descriptor)
+    return frozenset(identities - {(top.st_dev, top.st_ino)})

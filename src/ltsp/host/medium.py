@@ -1,0 +1,59 @@
+"""What a file system lies on, as sysfs tells: a removable medium, a file, or neither."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+
+from ltsp.host.mount_table import Mount
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    removable: bool = False
+    """A stick, a card or a disc: the kernel says that the medium can be taken out of the drive."""
+    loop: bool = False
+    """A file of another file system."""
+
+
+def medium_of(mount: Mount, sysfs: str = "/sys") -> Medium:
+    """The medium of a mount; of a volume made of several, removable if one of them is."""
+    removable = loop = False
+    pending = [_device(mount)]
+    while pending:
+        entry = f"{sysfs}/dev/block/{pending.pop()}"
+        disk = f"{entry}/.." if os.path.exists(f"{entry}/partition") else entry
+        removable |= _text(f"{disk}/removable") == "1"
+        loop |= os.path.exists(f"{disk}/loop")
+        pending += [_text(f"{entry}/slaves/{slave}/dev") for slave in _names(f"{entry}/slaves")]
+    return Medium(removable, loop)
+
+
+def _device(mount: Mount) -> str:
+    """`major:minor`; btrfs gives an anonymous number, so that its source has to tell."""
+    major, minor = mount.device
+    if major == 0 and mount.source.startswith(b"/dev/"):
+        try:
+            status = os.stat(mount.source)
+        except OSError:
+            pass
+        else:
+            if stat.S_ISBLK(status.st_mode):
+                major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
+    return f"{major}:{minor}"
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []

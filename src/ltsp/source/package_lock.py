@@ -1,0 +1,126 @@
+"""The locks of the source's package manager, held while the source is read.
+
+They are taken for reading, on read-only descriptors that were opened inside the root: that keeps the package manager's
+write lock out and changes nothing in the source. No lock file is made: where there is none, or none that can be read,
+that is said in a line.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import Enum
+
+from ltsp.errors import LockHeld
+from ltsp.host import locks, shared_lock
+from ltsp.host.process import Process
+from ltsp.host.root import Root
+from ltsp.tree.name import encode, printable
+
+_PAUSE = 0.2
+"""Seconds between two tries: no lock waits with a timeout."""
+
+
+class _Way(Enum):
+    """How a package manager locks."""
+
+    RECORD = "fcntl(2)"
+    FLOCK = "flock(2)"
+    EXISTENCE = "the file is there while it works"
+
+
+@dataclass(frozen=True, slots=True)
+class _Lock:
+    directory: str
+    """Is there where the package manager is."""
+    file: str
+    way: _Way
+
+    @property
+    def path(self) -> str:
+        return f"{self.directory}/{self.file}"
+
+
+_LOCKS = (
+    # apt and its like hold the first over several runs of dpkg: the same order as theirs.
+    _Lock("var/lib/dpkg", "lock-frontend", _Way.RECORD),
+    _Lock("var/lib/dpkg", "lock", _Way.RECORD),
+    _Lock("var/lib/rpm", ".rpm.lock", _Way.RECORD),
+    _Lock("usr/lib/sysimage/rpm", ".rpm.lock", _Way.RECORD),
+    _Lock("lib/apk/db", "lock", _Way.FLOCK),
+    _Lock("var/lib/pacman", "db.lck", _Way.EXISTENCE),
+)
+
+
+@contextmanager
+def hold(root: Root, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
+    """Hold every lock of the package managers found below the root; yields a line for each that cannot be held.
+
+    `waiting` is called once for each lock that somebody has, with the holder. Raises LockHeld after `timeout` seconds.
+    """
+    until = time.monotonic() + timeout
+    notes: list[str] = []
+    with ExitStack() as held:
+        for lock in _LOCKS:
+            if _is_there(root, lock.directory):
+                reason = _take(root, lock, until, waiting, held)
+                if reason:
+                    notes.append(f"/{lock.path} is not held: {reason}")
+        yield notes
+
+
+def _take(root: Root, lock: _Lock, until: float, waiting: Callable[[str], None], held: ExitStack) -> str:
+    """Why the lock cannot be held; empty if it is."""
+    if lock.way is _Way.EXISTENCE:
+        _wait(lambda: not _is_there(root, lock.path), lambda: None, lock, until, waiting)
+        return f"{lock.file} can only be watched"
+    try:
+        descriptor = root.follow_file(encode(lock.path))
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    held.callback(os.close, descriptor)
+    try:
+        if lock.way is _Way.RECORD:
+            attempt, holder = shared_lock.try_record, shared_lock.record_holder
+        else:
+            attempt, holder = shared_lock.try_flock, locks.holder
+        _wait(lambda: attempt(descriptor), lambda: holder(descriptor), lock, until, waiting)
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return ""
+
+
+def _wait(
+    is_had: Callable[[], bool],
+    holder: Callable[[], Process | None],
+    lock: _Lock,
+    until: float,
+    waiting: Callable[[str], None],
+) -> None:
+    told = False
+    while not is_had():
+        name = _shown(holder())
+        if time.monotonic() >= until:
+            hint = "try again when it has ended"
+            if lock.way is _Way.EXISTENCE:
+                hint += "; if none runs, remove that file"
+            raise LockHeld(f"the package manager is at work on the source: {name} holds /{lock.path}", hint)
+        if not told:
+            waiting(f"waiting for the package manager: {name} holds /{lock.path}")
+            told = True
+        time.sleep(_PAUSE)
+
+
+def _shown(process: Process | None) -> str:
+    return "another process" if process is None else f"{printable(process.command)} (process {process.pid})"
+
+
+def _is_there(root: Root, path: str) -> bool:
+    try:
+        os.close(root.follow(encode(path)))
+    except OSError:
+        return False
+    return True
