@@ -24,7 +24,9 @@ _ALLOWANCE_PER_BYTE = 32
 
 The tables of real images unfold to eight times their size or less."""
 
-_ID, _EXPORT = struct.Struct("<I"), struct.Struct("<Q")
+_ID = struct.Struct("<I")
+EXPORT = struct.Struct("<Q")
+"""The entries of the id table and of the export table, whose references are by inode number less one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def _tables(file: ImageFile, decompress: Decompress, superblock: Superblock) -> 
     id_table = lookup("id table", superblock.id_table, superblock.id_count, _ID.size)
     end = id_table.start
     if superblock.export_table != NO_TABLE:
-        exports = lookup("export table", superblock.export_table, superblock.inode_count, _EXPORT.size)
+        exports = lookup("export table", superblock.export_table, superblock.inode_count, EXPORT.size)
         end = exports.start
     if superblock.fragment_count:
         size = FragmentEntry.layout.size

@@ -1,0 +1,59 @@
+"""What is checked of every image before it is published: that all of its tables can be read and point into it.
+
+Contents are not unfolded (see verify). It takes about 1 s for a million files.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from ltsp.errors import FormatError
+from ltsp.squashfs.format import BLOCK_STORED, FragmentEntry, XattrId, dereference
+from ltsp.squashfs.metadata_table import LookupTable, MetadataTable
+from ltsp.squashfs.reader import EXPORT, Image
+
+
+def check(file: BinaryIO) -> Image:
+    """The image in a file, of which superblock and tables have been read.
+
+    Raises FormatError.
+    """
+    image = Image.open(file)
+    tables = image.tables
+    for table in (tables.inodes, tables.directories):
+        for _ in table.blocks():
+            pass
+    if tables.fragments is not None:
+        _check_fragments(tables.fragments, image)
+    if tables.exports is not None:
+        _check_exports(tables.exports, tables.inodes)
+    if tables.xattrs is not None:
+        for _ in tables.xattrs.table.blocks():
+            pass
+        _check_xattrs(tables.xattrs.ids, tables.xattrs.table)
+    return image
+
+
+def _check_fragments(table: LookupTable, image: Image) -> None:
+    area, most = image.blocks.area, image.superblock.block_size
+    for data in table.blocks():
+        for start, word, _unused in FragmentEntry.layout.iter_unpack(data):
+            size = word & ~BLOCK_STORED
+            if not 0 < size <= most or not area.start <= start <= area.stop - size:
+                raise FormatError(f"fragment table is damaged: a block of {size} bytes at {start}")
+
+
+def _check_exports(table: LookupTable, inodes: MetadataTable) -> None:
+    length = inodes.end - inodes.start
+    for data in table.blocks():
+        for (reference,) in EXPORT.iter_unpack(data):
+            if dereference(reference)[0] >= length:
+                raise FormatError(f"export table is damaged: an inode at {dereference(reference)[0]} of {length}")
+
+
+def _check_xattrs(ids: LookupTable, table: MetadataTable) -> None:
+    length = table.end - table.start
+    for data in ids.blocks():
+        for reference, count, _size in XattrId.layout.iter_unpack(data):
+            if count and dereference(reference)[0] >= length:
+                raise FormatError(f"xattr id table is damaged: attributes at {dereference(reference)[0]} of {length}")
