@@ -1,0 +1,221 @@
+"""Files that others read: they appear whole or not at all, and are on the disk before anybody is told of them.
+
+A large file has no name until it is complete (O_TMPFILE, then a link): a kill leaves nothing. A small one that
+replaces another is written beside it under `.NAME.new` and renamed over it; whoever holds the lock of the place may
+remove what a kill left there under such a name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import io
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+_NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
+"""What file systems (NFS, older overlayfs) and kernels without O_TMPFILE answer. open(2)"""
+
+_RENAME_EXCHANGE = 2
+"""linux/fs.h"""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Nameless:
+    """A file that is being written and has no name yet, or where the file system lacks that, a private one."""
+
+    file: io.FileIO
+    """Open for reading and writing; mode 0600 until it is linked."""
+    temporary: str | None
+
+    def link(self, path: str, mode: int, group: int | None = None) -> None:
+        """Give the finished file its name; data, attributes and link count are on the disk, the name itself is not.
+
+        Raises FileExistsError where there is one already.
+        """
+        descriptor = self.file.fileno()
+        set_access(descriptor, mode, group)
+        if self.temporary is None:
+            # Linking through /proc follows its magic link only if a source directory is given, even an unused one.
+            proc = os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.link(str(descriptor), path, src_dir_fd=proc, follow_symlinks=True)
+            finally:
+                os.close(proc)
+        else:
+            os.link(self.temporary, path)
+        os.fsync(descriptor)
+
+
+@contextmanager
+def nameless(directory: str) -> Iterator[Nameless]:
+    """A new file for this directory; gone at the end, but for the names it was given."""
+    temporary = None
+    try:
+        descriptor = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in _NO_TMPFILE or not os.path.isdir(directory):
+            raise
+        temporary = os.path.join(directory, f".{os.getpid()}.{os.urandom(6).hex()}.new")
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w+b", buffering=0) as file:
+            assert isinstance(file, io.FileIO)
+            yield Nameless(file, temporary)
+    finally:
+        if temporary is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def write_whole(descriptor: int, data: bytes) -> None:
+    """All of the data: `write(2)` may take less."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def create(path: str, data: bytes, mode: int) -> None:
+    """A new file, whole from the moment it has its name; its directory is not yet on the disk."""
+    with nameless(os.path.dirname(path)) as new:
+        write_whole(new.file.fileno(), data)
+        os.fsync(new.file.fileno())
+        new.link(path, mode)
+
+
+def replace(path: str, data: bytes, mode: int) -> None:
+    """Put a small file in the place of another, in one step, durably."""
+    new = fresh_name(path)
+    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    try:
+        write_whole(descriptor, data)
+        os.fchmod(descriptor, mode)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(new, path)
+    sync_directory(os.path.dirname(path))
+
+
+def replace_by_symlink(path: str, target: str) -> None:
+    """Make the path a symbolic link in one step; a link that is right already is left alone."""
+    with suppress(OSError):
+        if os.readlink(path) == target:
+            return
+    new = fresh_name(path)
+    os.symlink(target, new)
+    os.rename(new, path)
+
+
+def replace_by_hard_link(path: str, source: str) -> None:
+    """Make the path another name of the source in one step; a source that is a symbolic link is not followed.
+
+    rename(2) of two names of one file does nothing and leaves both, so those are told apart first.
+    """
+    if same_file(path, source):
+        return
+    new = fresh_name(path)
+    os.link(source, new, follow_symlinks=False)
+    os.rename(new, path)
+
+
+def exchange(first: str, second: str) -> None:
+    """Swap two names in one step.
+
+    Raises OSError with EINVAL or ENOSYS where file system or kernel cannot. rename(2)
+    """
+    here = ctypes.c_int(-100)  # AT_FDCWD
+    if _libc.renameat2(here, os.fsencode(first), here, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), first, None, second)
+
+
+def fresh_name(path: str) -> str:
+    """Where the replacement of a path is prepared, with nothing there any more."""
+    directory, name = os.path.split(path)
+    new = os.path.join(directory, f".{name}.new")
+    with suppress(FileNotFoundError):
+        os.unlink(new)
+    return new
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a kill while writing may have left a file of this name."""
+    return name.startswith(".") and name.endswith(".new")
+
+
+def identity(path: str) -> tuple[int, int] | None:
+    """Device and inode of what bears the name, symbolic links not followed; None if nothing does."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def same_file(first: str, second: str) -> bool:
+    """Whether two paths name one inode, symbolic links not followed."""
+    one = identity(first)
+    return one is not None and one == identity(second)
+
+
+def make_directories(path: str, mode: int) -> None:
+    """The directory and those above it, durably; the mode is that of the ones that are new, whatever the umask."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    make_directories(parent, mode)
+    with suppress(FileExistsError):
+        os.mkdir(path)
+        os.chmod(path, mode)
+    sync_directory(parent)
+
+
+def set_access(descriptor: int, mode: int, group: int | None) -> None:
+    """Group first: changing it may clear bits of the mode. chown(2)"""
+    if group is not None:
+        os.fchown(descriptor, -1, group)
+    os.fchmod(descriptor, mode)
+
+
+def sync_directory(path: str) -> None:
+    """Names that were made, changed or removed in the directory are on the disk after this."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory of ours and all in it; nothing there is no fault."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+def entries(directory: str) -> list[str]:
+    """The names in a directory, sorted; none where there is no directory."""
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def is_regular(path: str) -> bool:
+    """Whether the path itself, no symbolic link followed, is a regular file."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def free_bytes(directory: str) -> int:
+    """What an unprivileged writer may still use. statvfs(3)"""
+    status = os.statvfs(directory)
+    return status.f_bavail * status.f_frsize

@@ -1,0 +1,131 @@
+"""Other processes of this machine, as /proc shows them: their command, and which files they hold open."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import struct
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+_LOOP_GET_STATUS64 = 0x4C05
+_LOOP_INFO64 = struct.Struct("=QQ 216x")
+"""struct loop_info64, of which the backing file's device and inode come first. linux/loop.h"""
+
+_NFS_OPEN = re.compile(r'superblock: "([0-9a-f]+):([0-9a-f]+):(\d+)"')
+"""Device (hexadecimal) and inode (decimal) in a line of `states`; NFS 3 has no such list. fs/nfsd/nfs4state.c"""
+
+_DELETED = " (deleted)"
+FileId = tuple[int, int]
+"""Device and inode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    pid: int
+    command: str
+    """Its arguments joined by spaces, or its name in brackets where it has none; not safe to print."""
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        return cls(pid, _command(pid))
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A kernel object that holds a file: a loop device, a client of the NFS server."""
+
+    name: str
+
+
+User = Process | Device
+
+
+def holders(files: Collection[FileId], may_be: Callable[[str], bool]) -> dict[FileId, User]:
+    """Who uses a file now, one of them for each file in use: a process, a loop device, or an NFS 4 client.
+
+    `may_be` is asked with the last part of a file's path as it was opened, before the file itself is: a look at an
+    unrelated file could hang on a server that is gone. What this process may not see is not found.
+    """
+    if not files:
+        return {}
+    everywhere = (*_opened_by_nfs(files), *_behind_loop_devices(), *_opened_by_processes(may_be))
+    return {file: user for file, user in everywhere if file in files}
+
+
+def _command(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().rstrip(b"\0").split(b"\0")
+        if words != [b""]:
+            return b" ".join(words).decode("utf-8", "surrogateescape")
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return "[" + file.read().strip().decode("utf-8", "surrogateescape") + "]"
+    except OSError:
+        return "[gone]"
+
+
+def _opened_by_processes(may_be: Callable[[str], bool]) -> Iterator[tuple[FileId, User]]:
+    own = os.getpid()
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        if pid == own:
+            continue
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        for descriptor in descriptors:
+            path = f"/proc/{pid}/fd/{descriptor}"
+            try:
+                if may_be(os.path.basename(os.readlink(path).removesuffix(_DELETED))):
+                    status = os.stat(path)
+                    yield (status.st_dev, status.st_ino), Process.of(pid)
+            except OSError:
+                continue
+
+
+def _behind_loop_devices() -> Iterator[tuple[FileId, User]]:
+    """By ioctl, not by the path in sysfs: that one no longer leads to a file that was replaced under its name."""
+    for name in _listed("/sys/block"):
+        if not name.startswith("loop") or not os.path.exists(f"/sys/block/{name}/loop/backing_file"):
+            continue
+        try:
+            descriptor = os.open(f"/dev/{name}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            status = fcntl.ioctl(descriptor, _LOOP_GET_STATUS64, bytes(_LOOP_INFO64.size))
+        except OSError:
+            continue
+        finally:
+            os.close(descriptor)
+        device, inode = _LOOP_INFO64.unpack(status)
+        yield (device, inode), Device(f"loop device /dev/{name}")
+
+
+def _opened_by_nfs(files: Collection[FileId]) -> Iterator[tuple[FileId, User]]:
+    """An inode that fits is enough, because btrfs shows NFS another device than stat(2): a doubt keeps a file."""
+    by_inode = {inode: (device, inode) for device, inode in files}
+    clients = "/proc/fs/nfsd/clients"
+    for client in _listed(clients):
+        try:
+            with open(f"{clients}/{client}/states", encoding="utf-8", errors="replace") as file:
+                text = file.read()
+        except OSError:
+            continue
+        for file_id in opened_in_nfs_states(text):
+            if file_id[1] in by_inode:
+                yield by_inode[file_id[1]], Device(f"NFS client {client}")
+
+
+def opened_in_nfs_states(text: str) -> list[FileId]:
+    """The files that a client of nfsd has open, from its `states` file."""
+    return [(os.makedev(int(match[1], 16), int(match[2], 16)), int(match[3])) for match in _NFS_OPEN.finditer(text)]
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []

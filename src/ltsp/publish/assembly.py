@@ -1,0 +1,58 @@
+"""Putting a version together: its directories, its files linked into them, and its manifest last."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from os.path import join
+
+from ltsp.host import files
+from ltsp.publish import version as versions
+from ltsp.publish.generation import Generation
+from ltsp.publish.manifest import Manifest
+from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places
+from ltsp.publish.switch import remove
+
+Link = Callable[[str], None]
+"""Gives a finished file one more name, the path."""
+
+
+def assemble(
+    places: Places, manifest: Manifest, digits: str, image: Link | None, boot_files: Mapping[str, Link]
+) -> Generation:
+    """A new complete version, durable and not yet current. Version and time of the manifest are filled in here.
+
+    `digits` begins with what ends the version's name. Whatever fails, no part of the version stays.
+    """
+    now = datetime.fromtimestamp(int(time.time()), UTC)
+    existing = filter(versions.is_version, {*files.entries(places.versions), *files.entries(places.boot)})
+    version = versions.new(now, digits, existing)
+    files.make_directories(places.versions, DIRECTORY_MODE)
+    files.make_directories(places.boot, DIRECTORY_MODE)
+    try:
+        directories = [places.version(version)]
+        if boot_files:
+            directories.append(places.boot_version(version))
+        for directory in directories:
+            files.make_directories(directory, DIRECTORY_MODE)
+        if image:
+            image(places.version_image(version))
+        for name, link in boot_files.items():
+            link(join(places.boot_version(version), name))
+        for directory in directories:
+            files.sync_directory(directory)
+        manifest = replace(manifest, version=version, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        files.create(places.manifest(version), manifest.to_json(), PUBLIC_MODE)
+        files.sync_directory(places.version(version))
+    except BaseException:
+        remove(places, version)
+        raise
+    return Generation.load(places, version)
+
+
+def another_name_of(path: str) -> Link:
+    """The file at the path itself, also where that is a symbolic link."""
+    return lambda new: os.link(path, new, follow_symlinks=False)

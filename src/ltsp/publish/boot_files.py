@@ -1,0 +1,80 @@
+"""Kernel and initrds on their way into the TFTP directory: copied and hashed before any of them has a name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from ltsp.errors import Changed
+from ltsp.host import files
+from ltsp.publish.assembly import Link, another_name_of
+from ltsp.publish.draft import sha256
+from ltsp.publish.generation import Generation
+from ltsp.publish.manifest import FileFacts
+from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places
+from ltsp.tree.content import Content
+
+_PIECE = 1 << 20
+"""Bytes read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootFile:
+    """Written, on the disk, and without a name."""
+
+    facts: FileFacts
+    new: files.Nameless
+
+    def link(self, path: str) -> None:
+        self.new.link(path, PUBLIC_MODE)
+
+
+@contextmanager
+def boot_files(places: Places, contents: Mapping[str, Content]) -> Iterator[dict[str, BootFile]]:
+    """Copies of the contents; they are gone at the end, but for those that were linked.
+
+    Raises Changed where one was not the same from its first to its last byte.
+    """
+    files.make_directories(places.boot, DIRECTORY_MODE)
+    with ExitStack() as stack:
+        yield {name: _copied(stack, places, name, content) for name, content in contents.items()}
+
+
+def links(new: Mapping[str, BootFile], current: Generation | None) -> dict[str, Link]:
+    """How the files get into a version: those that the current one has too are shared with it."""
+    shared = current.manifest.files if current else {}
+    return {
+        name: another_name_of(current.file(name)) if current and shared.get(name) == file.facts else file.link
+        for name, file in new.items()
+    }
+
+
+def facts(new: Mapping[str, BootFile]) -> dict[str, FileFacts]:
+    return {name: file.facts for name, file in new.items()}
+
+
+def facts_of(path: str) -> FileFacts:
+    """Of a file that lies there already."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return FileFacts(os.fstat(descriptor).st_size, sha256(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _copied(stack: ExitStack, places: Places, name: str, content: Content) -> BootFile:
+    new = stack.enter_context(files.nameless(places.boot))
+    digest = hashlib.sha256()
+    size = 0
+    with content.open() as stream:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+            files.write_whole(new.file.fileno(), piece)
+            size += len(piece)
+        if not stream.settled():
+            raise Changed(f"{name} of {places.name} changed while it was read", "nothing was published; try again")
+    os.fsync(new.file.fileno())
+    return BootFile(FileFacts(size, digest.hexdigest()), new)

@@ -1,0 +1,60 @@
+"""What a build hands over to be published, besides the image's bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ltsp.publish.generation import Generation
+from ltsp.publish.manifest import FileFacts, ImageFacts, Kernel, Manifest, Origin, Source
+from ltsp.tree.content import Content
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    source: Source
+    kernel: Kernel | None = None
+    """Facts about `files["vmlinuz"]`."""
+    files: Mapping[str, Content] = field(default_factory=dict)
+    """What clients fetch: `vmlinuz`, `initrd.img`, and further initrds, which follow that one by their names."""
+    codec: str = ""
+    """Of the image: `gzip`, `zstd`."""
+    packages: Mapping[str, str] | None = None
+    setuid: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def manifest(
+        self, name: str, origin: Origin, image: ImageFacts | None, boot_files: Mapping[str, FileFacts]
+    ) -> Manifest:
+        """All but the version and its time."""
+        return Manifest(
+            name,
+            version="",
+            created="",
+            origin=origin,
+            source=self.source,
+            image=image,
+            kernel=self.kernel,
+            files=boot_files,
+            packages=self.packages,
+            setuid=self.setuid,
+            warnings=self.warnings,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A switch was made and is durable."""
+
+    generation: Generation
+    previous: Generation | None
+    """What was current before, for telling what changed."""
+    collected: tuple[str, ...] = ()
+    """Versions that retention removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The same image and boot files are published already; nothing was done."""
+
+    generation: Generation

@@ -1,0 +1,81 @@
+"""An image in the making: without a name until it is whole and on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from ltsp.host import files
+from ltsp.publish.manifest import FileFacts
+
+_PIECE = 1 << 20
+"""Bytes read at a time."""
+
+_T = TypeVar("_T")
+
+
+class Draft:
+    """The image while it is written: `image` is its raw file, open for reading and writing."""
+
+    def __init__(self, new: files.Nameless, pool: ThreadPoolExecutor) -> None:
+        self.seconds: dict[str, float] = {}
+        """What was spent once the image was written, by step; fsync and sha256 run beside each other."""
+        self._new = new
+        self._pool = pool
+        self._flushed: Future[None] | None = None
+        self._hashed: Future[str] | None = None
+
+    @property
+    def image(self) -> io.FileIO:
+        return self._new.file
+
+    def flush_in_background(self) -> None:
+        """Begin to put the image on the disk and to hash it. It must not be written to any more."""
+        if self._flushed is None:
+            descriptor = self.image.fileno()
+            self._flushed = self._pool.submit(self._timed, "fsync", lambda: os.fsync(descriptor))
+            self._hashed = self._pool.submit(self._timed, "sha256", lambda: sha256(descriptor))
+
+    def finished(self) -> FileFacts:
+        """Size and sha256 of the image, which is on the disk now.
+
+        Raises OSError where it could not be written.
+        """
+        self.flush_in_background()
+        assert self._flushed is not None
+        assert self._hashed is not None
+        self._flushed.result()
+        return FileFacts(os.fstat(self.image.fileno()).st_size, self._hashed.result())
+
+    def link(self, path: str, mode: int, group: int | None) -> None:
+        self._new.link(path, mode, group)
+
+    def _timed(self, step: str, work: Callable[[], _T]) -> _T:
+        begin = time.monotonic()
+        try:
+            return work()
+        finally:
+            self.seconds[step] = time.monotonic() - begin
+
+
+@contextmanager
+def draft(directory: str) -> Iterator[Draft]:
+    """An image for this directory; gone at the end unless it was linked."""
+    with files.nameless(directory) as new, ThreadPoolExecutor(2, "publish") as pool:
+        yield Draft(new, pool)
+
+
+def sha256(descriptor: int) -> str:
+    """Of a whole file, by pread(2): the descriptor's own position belongs to somebody else."""
+    digest = hashlib.sha256()
+    at = 0
+    while piece := os.pread(descriptor, _PIECE, at):
+        digest.update(piece)
+        at += len(piece)
+    return digest.hexdigest()

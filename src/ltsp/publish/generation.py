@@ -1,0 +1,64 @@
+"""One version as it lies on the disk: complete, because its manifest is there, and never changed afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os.path import join
+
+from ltsp.errors import FormatError
+from ltsp.host import files
+from ltsp.publish.manifest import FileFacts, ImageFacts, Manifest
+from ltsp.publish.places import KERNEL, Places
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    places: Places
+    manifest: Manifest
+    image_id: tuple[int, int] | None
+    """Device and inode; versions that differ in the kernel alone share them. None where it has no image."""
+    pinned: bool
+    last_current: float
+    """When it was last switched away from, or made; seconds since 1970. The time of its manifest.json holds this."""
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    @property
+    def image(self) -> str:
+        """Path of the image; the file may not be there, see `image_id`."""
+        return self.places.version_image(self.version)
+
+    @property
+    def bootable(self) -> bool:
+        """Whether clients find a kernel."""
+        return KERNEL in self.manifest.files
+
+    def is_image_of(self, other: object) -> bool:
+        """Whether the other one is a version with the same image, as those that differ in the kernel alone are."""
+        return isinstance(other, Generation) and self.image_id is not None and self.image_id == other.image_id
+
+    def holds(self, image: ImageFacts | None, boot_files: Mapping[str, FileFacts]) -> bool:
+        """Whether it is made of just these bytes."""
+        own = self.manifest.image
+        return (own and own.sha256) == (image and image.sha256) and dict(self.manifest.files) == dict(boot_files)
+
+    def file(self, name: str) -> str:
+        """Path of a file that clients fetch: `vmlinuz`, `initrd.img`."""
+        return join(self.places.boot_version(self.version), name)
+
+    @classmethod
+    def load(cls, places: Places, version: str) -> Generation:
+        """Raises FileNotFoundError where the version is not complete, FormatError where its manifest is damaged."""
+        path = places.manifest(version)
+        with open(path, "rb") as file:
+            manifest = Manifest.from_json(file.read())
+            last_current = os.fstat(file.fileno()).st_mtime
+        if (manifest.name, manifest.version) != (places.name, version):
+            raise FormatError("damaged manifest.json", "it is that of another version")
+        image_id = files.identity(places.version_image(version))
+        pinned = os.path.lexists(places.pin(version))
+        return cls(places, manifest, image_id, pinned, last_current)

@@ -1,0 +1,143 @@
+"""What can be done with an image's versions by whoever holds its lock. Each change is durable when its call returns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from ltsp.errors import LtspError
+from ltsp.host import files
+from ltsp.publish import collection
+from ltsp.publish import state as states
+from ltsp.publish.adoption import adopt
+from ltsp.publish.assembly import another_name_of
+from ltsp.publish.boot_files import boot_files, facts, links
+from ltsp.publish.contents import Contents, Published, Unchanged
+from ltsp.publish.draft import draft
+from ltsp.publish.failure import told
+from ltsp.publish.generation import Generation
+from ltsp.publish.manifest import Origin
+from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places
+from ltsp.publish.retention import Retention
+from ltsp.publish.stage import Stage
+from ltsp.publish.state import Foreign, State
+from ltsp.publish.succession import DEFAULT, Succession, add, succeed
+from ltsp.tree.name import printable
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    places: Places
+
+    def state(self) -> State:
+        return states.read(self.places)
+
+    @contextmanager
+    def stage(self, expected_bytes: int = 0) -> Iterator[Stage]:
+        """A new image to write and publish; it leaves no trace unless it is published.
+
+        Raises LtspError where there are fewer free bytes than expected.
+        """
+        with ExitStack() as stack:
+            with told("prepare a version of", self.places.name):
+                files.make_directories(self.places.versions, DIRECTORY_MODE)
+                _check_space(self.places, expected_bytes)
+                new = stack.enter_context(draft(self.places.versions))
+            yield Stage(self.places, new)
+
+    def publish_kernel(
+        self, contents: Contents, *, of: Generation | None = None, keep: Retention = DEFAULT
+    ) -> Published | Unchanged:
+        """A new version with these boot files and the image of another one, by default of the one that NAME.img is.
+
+        Where NAME.img is not ours, or the root of the clients is a chroot, the version has no image of its own.
+        """
+        places = self.places
+        with told("publish the kernel of", places.name), boot_files(places, contents.files) as new:
+            now = self.state()
+            shared = of or (now.image if isinstance(now.image, Generation) else None)
+            image = shared.manifest.image if shared else None
+            current = now.current
+            is_shown = current is not None and (current.is_image_of(now.image) or shared is None)
+            if current and is_shown and current.holds(image, facts(new)):
+                return Unchanged(current)
+            manifest = contents.manifest(places.name, Origin.KERNEL, image, facts(new))
+            if shared:
+                # The image is the other version's, and so are the facts about it.
+                old = shared.manifest
+                manifest = replace(manifest, source=old.source, packages=old.packages, setuid=old.setuid)
+            digits = shared.version.rpartition("-")[2] if shared else _DIGITS_OF_NO_IMAGE
+            link = another_name_of(shared.image) if shared else None
+            return add(places, manifest, digits, link, links(new, current), Succession(keep))
+
+    def before(self) -> Generation:
+        """Where going back leads; a NAME.img.old that is not ours becomes a version.
+
+        Raises LtspError where there is nothing.
+        """
+        with told("go back to the version before of", self.places.name):
+            now = self.state()
+            target = adopt(now, now.old) if isinstance(now.old, Foreign) else now.old
+            target = target or now.before
+            if target is None or (now.current == target and target.is_image_of(now.image)):
+                raise LtspError(
+                    f"there is no version of {self.places.name} to go back to",
+                    f"ltsp versions {self.places.name} lists what there is",
+                )
+            return target
+
+    def revert(self, keep: Retention = DEFAULT) -> Published | Unchanged:
+        """Exchange the current version and the one before; doing it twice changes nothing."""
+        return self.use(self.before().version, keep)
+
+    def use(self, version: str, keep: Retention = DEFAULT) -> Published | Unchanged:
+        """Make any version the current one."""
+        with told("switch", self.places.name):
+            now = self.state()
+            target = now.existing(version)
+            name = self.places.name
+            if target.manifest.image is not None and target.image_id is None:
+                raise LtspError(f"version {version} of {name} has lost its image", f"ltsp versions {name} lists others")
+            if target.manifest.image is None and isinstance(now.image, Generation):
+                raise LtspError(f"version {version} of {name} has no image of its own", f"ltsp kernel {name}")
+            if now.current == target and (target.image_id is None or target.is_image_of(now.image)):
+                return Unchanged(target)
+            return succeed(target, Succession(keep))
+
+    def pin(self, version: str) -> None:
+        """Keep a version until it is unpinned."""
+        with told("pin a version of", self.places.name):
+            if not self.state().existing(version).pinned:
+                files.create(self.places.pin(version), b"", PUBLIC_MODE)
+                files.sync_directory(self.places.version(version))
+
+    def unpin(self, version: str) -> None:
+        with told("unpin a version of", self.places.name):
+            if self.state().existing(version).pinned:
+                os.unlink(self.places.pin(version))
+                files.sync_directory(self.places.version(version))
+
+    def remove(self, version: str) -> None:
+        """Raises LtspError where the version is current, pinned or in use."""
+        with told("remove a version of", self.places.name):
+            collection.remove_one(self.places, version)
+
+    def prune(self, versions: int) -> tuple[str, ...]:
+        """Remove all but so many images, however young; what is pinned, in use or not ours stays."""
+        with told("remove versions of", self.places.name):
+            return collection.retain(self.places, Retention(versions, days=0), keep_before=versions > 1)
+
+
+_DIGITS_OF_NO_IMAGE = "0" * 8
+
+
+def _check_space(places: Places, expected_bytes: int) -> None:
+    free = files.free_bytes(places.versions)
+    if free < expected_bytes:
+        raise LtspError(
+            f"not enough space for {places.name} in {printable(places.images)}: "
+            f"about {expected_bytes >> 20} MiB needed, {free >> 20} MiB free",
+            f"ltsp versions {places.name} --prune",
+        )

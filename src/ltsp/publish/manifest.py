@@ -1,0 +1,132 @@
+"""manifest.json: what one version is and what it was made of. It is public, and says only what is in the image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ltsp.errors import FormatError
+
+SCHEMA = 1
+"""Goes up when an older reader could take a manifest for what it is not."""
+
+
+class Origin(Enum):
+    """How a version came to be."""
+
+    BUILT = "built"
+    KERNEL = "kernel"
+    """It shares its image with another version and has its own kernel."""
+    FOREIGN = "foreign"
+    """Somebody else's file that lay where ours was to go. It is never collected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    argument: str
+    """As it was given on the command line, so that the same can be built again."""
+    kind: str
+    """`directory`, `squashfs` and so on."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hexadecimal; empty for a foreign file, which was never read."""
+    codec: str
+    """Empty for a foreign file."""
+    linked: bool = False
+    """A symbolic link, which leads to the right place only as NAME.img."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    path: str
+    """In the image, without a leading slash."""
+    version: str
+    """`6.1.0-18-amd64`; empty where the file does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    name: str
+    version: str
+    created: str
+    """UTC, ISO 8601."""
+    origin: Origin
+    source: Source
+    image: ImageFacts | None
+    """None where the clients' root is a chroot, or a NAME.img that is not ours."""
+    kernel: Kernel | None
+    files: Mapping[str, FileFacts] = field(default_factory=dict)
+    """What lies in the version's TFTP directory, by name."""
+    packages: Mapping[str, str] | None = None
+    """Versions by name; None where there is no package database that we read."""
+    setuid: tuple[str, ...] = ()
+    """Paths in the image of programs that run with another's rights."""
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> bytes:
+        """Readable ASCII text with sorted keys. Names that are not UTF-8 keep their bytes as escaped surrogates."""
+        record = {
+            "schema": SCHEMA,
+            "name": self.name,
+            "version": self.version,
+            "created": self.created,
+            "origin": self.origin.value,
+            "source": {"argument": self.source.argument, "kind": self.source.kind},
+            "image": self.image
+            and {
+                "size": self.image.size,
+                "sha256": self.image.sha256,
+                "codec": self.image.codec,
+                "linked": self.image.linked,
+            },
+            "kernel": self.kernel and {"path": self.kernel.path, "version": self.kernel.version},
+            "files": {name: {"size": file.size, "sha256": file.sha256} for name, file in self.files.items()},
+            "packages": None if self.packages is None else dict(self.packages),
+            "setuid": self.setuid,
+            "warnings": self.warnings,
+        }
+        return json.dumps(record, indent=1, sort_keys=True).encode("ascii") + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """Raises FormatError where it is damaged or of a later schema."""
+        try:
+            record = json.loads(data)
+            if record["schema"] != SCHEMA:
+                raise FormatError(f"manifest of schema {record['schema']!r}", "it was written by another ltsp release")
+            return _manifest(record)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FormatError("damaged manifest.json", "remove this version and publish again") from error
+
+
+def _manifest(record: Mapping[str, Any]) -> Manifest:
+    image, kernel, packages = record["image"], record["kernel"], record["packages"]
+    return Manifest(
+        name=str(record["name"]),
+        version=str(record["version"]),
+        created=str(record["created"]),
+        origin=Origin(record["origin"]),
+        source=Source(str(record["source"]["argument"]), str(record["source"]["kind"])),
+        image=image
+        and ImageFacts(int(image["size"]), str(image["sha256"]), str(image["codec"]), bool(image["linked"])),
+        kernel=kernel and Kernel(str(kernel["path"]), str(kernel["version"])),
+        files={name: FileFacts(int(file["size"]), str(file["sha256"])) for name, file in record["files"].items()},
+        packages=None if packages is None else {name: str(version) for name, version in packages.items()},
+        setuid=tuple(map(str, record["setuid"])),
+        warnings=tuple(map(str, record["warnings"])),
+    )

@@ -1,0 +1,71 @@
+"""Where the parts of one image lie, as paths; nothing here looks at the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os.path import join
+
+KERNEL = "vmlinuz"
+INITRD = "initrd.img"
+
+DIRECTORY_MODE = 0o711
+"""Names can be used but not listed by servers that run as other users."""
+PUBLIC_MODE = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    name: str
+    """Checked by `ltsp.settings.image_name`: safe as a file name and as a word of an iPXE script."""
+    base_dir: str
+    tftp_dir: str
+
+    @property
+    def images(self) -> str:
+        return join(self.base_dir, "images")
+
+    @property
+    def lock(self) -> str:
+        return join(self.images, f".{self.name}.lock")
+
+    @property
+    def image(self) -> str:
+        """NAME.img, the current image under the name that older menus know."""
+        return join(self.images, f"{self.name}.img")
+
+    @property
+    def old(self) -> str:
+        """NAME.img.old, the one before."""
+        return join(self.images, f"{self.name}.img.old")
+
+    @property
+    def versions(self) -> str:
+        return join(self.images, ".versions", self.name)
+
+    def version(self, version: str) -> str:
+        return join(self.versions, version)
+
+    def version_image(self, version: str) -> str:
+        return join(self.versions, version, "image.img")
+
+    def manifest(self, version: str) -> str:
+        return join(self.versions, version, "manifest.json")
+
+    def pin(self, version: str) -> str:
+        return join(self.versions, version, "pinned")
+
+    @property
+    def boot(self) -> str:
+        """What the image's clients fetch by TFTP."""
+        return join(self.tftp_dir, "ltsp", self.name)
+
+    def boot_version(self, version: str) -> str:
+        return join(self.boot, version)
+
+    @property
+    def pointer(self) -> str:
+        return join(self.boot, "boot.ipxe")
+
+    @property
+    def current(self) -> str:
+        return join(self.boot, "current")

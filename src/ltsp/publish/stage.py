@@ -1,0 +1,83 @@
+"""A new image being written in the place where it is going to be published."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ltsp.host import files
+from ltsp.publish import state as states
+from ltsp.publish.boot_files import boot_files, facts, links
+from ltsp.publish.contents import Contents, Published, Unchanged
+from ltsp.publish.draft import Draft
+from ltsp.publish.failure import told
+from ltsp.publish.manifest import ImageFacts, Origin
+from ltsp.publish.places import PUBLIC_MODE, Places
+from ltsp.publish.retention import Retention
+from ltsp.publish.succession import DEFAULT, Succession, add
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    places: Places
+    draft: Draft
+
+    @property
+    def image(self) -> io.FileIO:
+        """The raw file to write: unbuffered, seekable, open for reading too, mode 0600."""
+        return self.draft.image
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """What `fsync` and `sha256` of the image took, which run beside each other and beside the caller."""
+        return self.draft.seconds
+
+    def flush_in_background(self) -> None:
+        """Begin with that; the image must not be written to any more."""
+        self.draft.flush_in_background()
+
+    def publish(
+        self,
+        contents: Contents,
+        *,
+        backup: bool = True,
+        keep: Retention = DEFAULT,
+        mode: int = PUBLIC_MODE,
+        group: int | None = None,
+    ) -> Published | Unchanged:
+        """Put the image and its boot files before the clients in one step.
+
+        `backup` is whether NAME.img.old is to name what is replaced; `group` is an id.
+
+        Raises LtspError where the disk refuses, in which case the version before is untouched and current.
+        """
+        places = self.places
+        with told("publish", places.name):
+            self.draft.flush_in_background()
+            with boot_files(places, contents.files) as new:
+                written = self.draft.finished()
+                image = ImageFacts(written.size, written.sha256, contents.codec)
+                now = states.read(places)
+                current = now.current
+                if current and current.is_image_of(now.image) and current.holds(image, facts(new)):
+                    _set_access(current.image, mode, group)
+                    return Unchanged(current)
+                return add(
+                    places,
+                    contents.manifest(places.name, Origin.BUILT, image, facts(new)),
+                    image.sha256,
+                    lambda path: self.draft.link(path, mode, group),
+                    links(new, current),
+                    Succession(keep, backup),
+                )
+
+
+def _set_access(path: str, mode: int, group: int | None) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        files.set_access(descriptor, mode, group)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

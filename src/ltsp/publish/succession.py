@@ -1,0 +1,92 @@
+"""From one current version to the next: what was there before is kept, the switch is made, the rest is collected."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ltsp.publish import state as states
+from ltsp.publish.adoption import adopt
+from ltsp.publish.assembly import Link, assemble
+from ltsp.publish.collection import retain
+from ltsp.publish.contents import Published
+from ltsp.publish.generation import Generation
+from ltsp.publish.manifest import Manifest
+from ltsp.publish.places import Places
+from ltsp.publish.pointer import FOREIGN
+from ltsp.publish.retention import Retention
+from ltsp.publish.state import Foreign
+from ltsp.publish.switch import displace, remove, switch
+
+DEFAULT = Retention()
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """How one version follows another."""
+
+    keep: Retention
+    backup: bool = True
+    """Whether NAME.img.old is to name the version that is replaced. If not, that version is wanted no more."""
+
+
+def add(
+    places: Places,
+    manifest: Manifest,
+    digits: str,
+    image: Link | None,
+    boot_files: Mapping[str, Link],
+    succession: Succession,
+) -> Published:
+    """Assemble a version and switch to it; where that fails before the switch, nothing of it stays."""
+    if image:
+        _adopt_foreign(places, succession)
+    generation = assemble(places, manifest, digits, image, boot_files)
+    try:
+        return _switched(generation, succession)
+    except BaseException:
+        pointer = states.read_pointer(places)
+        if pointer is None or pointer.version != generation.version:
+            remove(places, generation.version)
+        raise
+
+
+def succeed(generation: Generation, succession: Succession) -> Published:
+    """Switch to a complete version, then collect what no rule keeps."""
+    if generation.image_id:
+        _adopt_foreign(generation.places, succession)
+    return _switched(generation, succession)
+
+
+def _switched(generation: Generation, succession: Succession) -> Published:
+    places = generation.places
+    now = states.read(places)
+    leaving = now.current
+    if isinstance(now.image, Generation) and not (leaving and leaving.is_image_of(now.image)):
+        # Another version was put there by hand, and its clients run on that.
+        leaving = now.image
+    if leaving and leaving.version == generation.version:
+        leaving = now.current if now.current and now.current.version != generation.version else None
+    before = leaving.version if leaving else None
+    if generation.image_id and isinstance(now.image, Foreign):
+        displace(places, generation)
+        before = FOREIGN
+    dropped = None
+    if not succession.backup:
+        dropped, before = before, now.pointer.before if now.pointer else None
+    if leaving:
+        # The time of the manifest tells until when the version was current: its clients may run on for days.
+        os.utime(places.manifest(leaving.version))
+    switch(generation, before)
+    return Published(generation, leaving, retain(places, succession.keep, dropped=dropped))
+
+
+def _adopt_foreign(places: Places, succession: Succession) -> None:
+    """Make versions of the files of others that are about to lose their names."""
+    now = states.read(places)
+    if isinstance(now.image, Foreign):
+        adopt(now, now.image)
+    if succession.backup and isinstance(now.old, Foreign) and adopt(now, now.old) is None:
+        os.rename(places.old, f"{places.old}-{int(time.time())}")
