@@ -180,13 +180,12 @@ def _gzip(level: int) -> Codec:
 
 def _zstd(level: int) -> Codec:
     compressor = zstd.ZstdCompressor(level=level)
-    one_frame = zstd.ZstdCompressor.FLUSH_FRAME
     # No block has a larger window, and Linux gives it no more memory than that.
-    limits = {zstd.DecompressionParameter.window_log_max: LARGEST_BLOCK.bit_length() - 1}
+    limits: dict[int, int] = {zstd.DecompressionParameter.window_log_max: LARGEST_BLOCK.bit_length() - 1}
 
     def compress(data: bytes) -> bytes:
         # Whole frames in one call know their size, so that their window never exceeds the block.
-        return compressor.compress(data, one_frame)
+        return compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
 
     def decompress(data: bytes, most: int) -> bytes:
         decompressor = zstd.ZstdDecompressor(options=limits)

@@ -1,0 +1,109 @@
+"""What a tree holds in numbers, counted once before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ltsp.errors import LtspError
+from ltsp.squashfs.format import MOST_NAME, MOST_TARGET
+from ltsp.tree.name import encode, printable
+from ltsp.tree.node import Device, Directory, File, Metadata, Symlink
+from ltsp.tree.tree import Tree
+
+LATEST = 0xFFFF_FFFF
+"""Squashfs has times from 1970 to 2106: whole seconds in 32 bits without a sign."""
+MOST_IDS = 0xFFFF
+"""Different user and group ids together; the superblock counts them in 16 bits."""
+_LARGEST_ID = 0xFFFF_FFFF
+_LARGEST_MAJOR = 0xFFF
+_LARGEST_MINOR = 0xF_FFFF
+
+
+def clamp(mtime: int) -> int:
+    """The nearest time that squashfs can hold."""
+    return min(max(mtime, 0), LATEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    ids: tuple[int, ...]
+    """User and group ids, sorted."""
+    links: Mapping[int, int]
+    """Number of names by the `id` of each node that has several."""
+    shared_sizes: frozenset[int]
+    """Sizes that more than one regular file has: only these can be duplicates."""
+    newest: int
+    """Latest clamped time."""
+    clamped: int
+    """Nodes whose time squashfs cannot hold."""
+
+    @classmethod
+    def of(cls, tree: Tree) -> Census:
+        """Raises LtspError where the tree has what squashfs cannot hold at all."""
+        owners: set[tuple[int, int]] = set()
+        seen: set[int] = set()
+        links: dict[int, int] = {}
+        sizes: set[int] = set()
+        shared: set[int] = set()
+        newest = clamped = 0
+        pending = [tree.root]
+        nodes: list[Metadata]
+        while pending:
+            directory = pending.pop()
+            nodes = [directory.metadata]
+            for name, node in directory.entries.items():
+                if len(name) > MOST_NAME // 4:
+                    _check_name(name)
+                if isinstance(node, Directory):
+                    pending.append(node)
+                    continue
+                key = id(node)
+                if key in seen:
+                    links[key] = links.get(key, 1) + 1
+                    continue
+                seen.add(key)
+                nodes.append(node.metadata)
+                if isinstance(node, File):
+                    size = node.content.size
+                    (shared if size in sizes else sizes).add(size)
+                elif isinstance(node, Symlink):
+                    _check_target(name, node.target)
+                elif isinstance(node, Device):
+                    _check_device(name, node)
+            for metadata in nodes:
+                owners.add((metadata.uid, metadata.gid))
+                mtime = metadata.mtime
+                if not 0 <= mtime <= LATEST:
+                    clamped += 1
+                    mtime = clamp(mtime)
+                if mtime > newest:
+                    newest = mtime
+        ids = {one for pair in owners for one in pair}
+        _check_ids(ids)
+        return cls(tuple(sorted(ids)), links, frozenset(shared), newest, clamped)
+
+
+def _check_ids(ids: set[int]) -> None:
+    if len(ids) > MOST_IDS:
+        raise LtspError(
+            f"the files have {len(ids)} different user and group ids, squashfs holds {MOST_IDS}",
+            "exclude some of the files, or give them one owner with -m -all-root",
+        )
+    if not 0 <= min(ids) <= max(ids) <= _LARGEST_ID:
+        raise LtspError(f"user and group ids from {min(ids)} to {max(ids)} do not fit in 32 bits")
+
+
+def _check_name(name: str) -> None:
+    if len(encode(name)) > MOST_NAME:
+        raise LtspError(f"a file name is longer than {MOST_NAME} bytes: {printable(name)}")
+
+
+def _check_target(name: str, target: str) -> None:
+    if not 1 <= len(encode(target)) <= MOST_TARGET:
+        raise LtspError(f"the target of the symbolic link {printable(name)} has not 1 to {MOST_TARGET} bytes")
+
+
+def _check_device(name: str, device: Device) -> None:
+    if not (0 <= device.major <= _LARGEST_MAJOR and 0 <= device.minor <= _LARGEST_MINOR):
+        raise LtspError(f"the device {printable(name)} has number {device.major}:{device.minor}, out of Linux's range")

@@ -1,0 +1,87 @@
+"""Where the contents of files lie in the image, in columns: a million files are a few arrays."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ltsp.squashfs.format import NO_FRAGMENT
+
+EMPTY = 0
+"""The number of the content that has no bytes."""
+
+
+class Place(NamedTuple):
+    """Of one content."""
+
+    size: int
+    """Bytes."""
+    start: int
+    """Place of the first data block in the image; 0 where there is none."""
+    fragment: int
+    """Index of the fragment block that holds the end, or NO_FRAGMENT."""
+    offset: int
+    sparse: int
+    """Bytes in blocks of zeros."""
+    words: bytes
+    """The size words of the data blocks, as they stand in an inode."""
+
+
+@dataclass(slots=True)
+class Places:
+    """Contents are numbered in the order in which they are begun."""
+
+    block_size: int
+    _sizes: array[int] = field(default_factory=lambda: array("Q", [0]))
+    _fragments: array[int] = field(default_factory=lambda: array("I", [NO_FRAGMENT]))
+    _offsets: array[int] = field(default_factory=lambda: array("I", [0]))
+    _starts: array[int] = field(default_factory=lambda: array("Q", [0]))
+    _first_words: array[int] = field(default_factory=lambda: array("Q", [0]))
+    _words: array[int] = field(default_factory=lambda: array("I"))
+
+    def begin(self) -> int:
+        """The number of a new content."""
+        self._sizes.append(0)
+        self._fragments.append(NO_FRAGMENT)
+        self._offsets.append(0)
+        self._starts.append(0)
+        self._first_words.append(0)
+        return len(self._sizes) - 1
+
+    def finish(self, number: int, size: int, fragment: int = NO_FRAGMENT, offset: int = 0) -> None:
+        """All of the content is known but for its data blocks, which may still be under way."""
+        self._sizes[number] = size
+        self._fragments[number] = fragment
+        self._offsets[number] = offset
+
+    def begin_blocks(self, number: int, position: int) -> None:
+        """The first data block of the content lies there; those of contents begun before are all known."""
+        self._starts[number] = position
+        self._first_words[number] = len(self._words)
+
+    def add_blocks(self, words: Sequence[int]) -> None:
+        """Size words of further blocks of the content whose blocks were begun last."""
+        self._words.extend(words)
+
+    def drop_blocks(self, number: int) -> None:
+        """Forget the blocks of the content whose blocks were begun last."""
+        self._starts[number] = 0
+        del self._words[self._first_words[number] :]
+
+    def get(self, number: int) -> Place:
+        size, fragment = self._sizes[number], self._fragments[number]
+        whole, end = divmod(size, self.block_size)
+        count = whole + (end > 0 and fragment == NO_FRAGMENT)
+        if not count:
+            return Place(size, 0, fragment, self._offsets[number], 0, b"")
+        first = self._first_words[number]
+        words = self._words[first : first + count]
+        sparse = words.count(0) * self.block_size
+        if count > whole and not words[-1]:
+            sparse -= self.block_size - end
+        if sys.byteorder == "big":
+            words.byteswap()
+        return Place(size, self._starts[number], fragment, self._offsets[number], sparse, words.tobytes())

@@ -1,0 +1,87 @@
+"""Tables of an image: records in metadata blocks, and the lists of places that lead to them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from struct import pack
+
+from ltsp.squashfs.format import METADATA_SIZE, METADATA_STORED
+from ltsp.squashfs.output import Output
+
+Compress = Callable[[bytes], bytes | bytearray]
+"""What metadata is compressed with; `bytes` leaves it as it is."""
+
+
+@dataclass(slots=True)
+class MetadataWriter:
+    """A stream of metadata blocks, each passed on as soon as it is full."""
+
+    put: Callable[[bytes | bytearray], None]
+    """Takes header and contents of the blocks in order."""
+    compress: Compress
+    block: int = field(init=False, default=0)
+    """Place of the open block, in bytes after the first one's."""
+    _open: bytearray = field(init=False, default_factory=bytearray)
+
+    @property
+    def offset(self) -> int:
+        """Bytes in the open block: 0 to METADATA_SIZE - 1."""
+        return len(self._open)
+
+    @property
+    def reference(self) -> int:
+        """Of what is written next."""
+        return self.block << 16 | len(self._open)
+
+    def write(self, data: bytes | bytearray) -> int:
+        """Returns the reference of the data."""
+        waiting = self._open
+        reference = self.block << 16 | len(waiting)
+        waiting += data
+        while len(waiting) >= METADATA_SIZE:
+            self._pass_on(bytes(waiting[:METADATA_SIZE]))
+            del waiting[:METADATA_SIZE]
+        return reference
+
+    def close(self) -> None:
+        if self._open:
+            self._pass_on(bytes(self._open))
+            self._open.clear()
+
+    def _pass_on(self, raw: bytes) -> None:
+        packed = self.compress(raw)
+        if len(packed) < len(raw):
+            self.put(pack("<H", len(packed)))
+            self.put(packed)
+            self.block += 2 + len(packed)
+        else:
+            self.put(pack("<H", len(raw) | METADATA_STORED))
+            self.put(raw)
+            self.block += 2 + len(raw)
+
+
+def write_table(output: Output, records: bytes | bytearray, compress: Compress) -> list[int]:
+    """Write records in metadata blocks. Returns the places of the blocks in the image."""
+    begin = output.position
+    writer = MetadataWriter(output.write, compress)
+    places: list[int] = []
+    for at in range(0, len(records), METADATA_SIZE):
+        places.append(begin + writer.block)
+        writer.write(records[at : at + METADATA_SIZE])
+    writer.close()
+    return places
+
+
+def write_listed_table(output: Output, records: bytes | bytearray, compress: Compress) -> int:
+    """Write records in metadata blocks, and behind them the list of the blocks' places. Returns the list's place."""
+    places = write_table(output, records, compress)
+    at = output.position
+    output.write(pack(f"<{len(places)}Q", *places))
+    return at
+
+
+def little_endian(column: array[int]) -> bytes:
+    """The column as a table's records."""
+    return pack(f"<{len(column)}{column.typecode}", *column)

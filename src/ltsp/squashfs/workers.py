@@ -1,0 +1,156 @@
+"""Threads that compress blocks, and the order in which what they made goes to the output.
+
+The interpreter's lock is released inside the codecs, so threads are enough. Whatever their number and luck, blocks
+reach the output in the order in which they were submitted, and a fixed number of bytes is under way.
+"""
+
+from __future__ import annotations
+
+from _thread import LockType, allocate_lock
+from array import array
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
+from time import thread_time
+from types import TracebackType
+from typing import Protocol, Self
+
+from ltsp.squashfs.compression import Codec, Compression
+from ltsp.squashfs.format import BLOCK_STORED
+from ltsp.squashfs.output import Mark, Output
+
+_LEAST_UNDER_WAY = 4 << 20
+"""Bytes of source that may wait for a worker or for their turn, for few threads and small blocks."""
+_BLOCKS_PER_THREAD = 8
+"""Blocks under way for each thread: enough that one slow block leaves the others something to do."""
+
+
+class Sink(Protocol):
+    """Told where blocks were put."""
+
+    def put(self, mark: Mark, words: Sequence[int]) -> None:
+        """One size word for each block, in order; the first of them lies at the mark."""
+        ...
+
+
+@dataclass(slots=True)
+class _Job:
+    sink: Sink
+    blocks: Sequence[bytes]
+    size: int
+    """Bytes of the blocks together."""
+    sparse: bool
+    """Whether a block of zeros becomes a hole."""
+    stored: bool
+    """Whether the blocks are left as they are."""
+    pieces: list[bytes | bytearray] = field(default_factory=list)
+    words: Sequence[int] = ()
+    error: BaseException | None = None
+    seconds: float = 0.0
+    """Of CPU time."""
+    finished: LockType = field(default_factory=allocate_lock)
+    """Held until a worker has dealt with the job."""
+
+
+@dataclass(slots=True)
+class Workers:
+    """A context: within it the threads run. All methods belong to the thread that opened it."""
+
+    output: Output
+    compression: Compression
+    block_size: int
+    threads: int
+    codec_seconds: float = field(init=False, default=0.0)
+    """Of CPU time, in all threads together."""
+    _jobs: SimpleQueue[_Job | None] = field(init=False, default_factory=SimpleQueue)
+    _in_order: deque[_Job] = field(init=False, default_factory=deque)
+    _under_way: int = field(init=False, default=0)
+    _most_under_way: int = field(init=False)
+    _running: list[Thread] = field(init=False, default_factory=list)
+    _zeros: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._most_under_way = max(_LEAST_UNDER_WAY, self.threads * _BLOCKS_PER_THREAD * self.block_size)
+        self._zeros = bytes(self.block_size)
+
+    def __enter__(self) -> Self:
+        # A codec whose library is missing fails here, before anything is read.
+        codecs = [self.compression.codec(self.block_size) for _ in range(self.threads)]
+        self._running = [Thread(target=self._work, args=(codec,), daemon=True) for codec in codecs]
+        for thread in self._running:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            while not self._jobs.empty():
+                self._jobs.get()
+            self._in_order.clear()
+        for _ in self._running:
+            self._jobs.put(None)
+        for thread in self._running:
+            thread.join()
+
+    def submit(self, sink: Sink, blocks: Sequence[bytes], size: int, *, sparse: bool, stored: bool) -> None:
+        """Compress blocks, `size` bytes together, and write them after all that was submitted before."""
+        job = _Job(sink, blocks, size, sparse, stored)
+        job.finished.acquire()
+        self._in_order.append(job)
+        self._jobs.put(job)
+        self._under_way += size
+        in_order = self._in_order
+        while self._under_way > self._most_under_way or (in_order and not in_order[0].finished.locked()):
+            self._write_next()
+
+    def submit_holes(self, sink: Sink, count: int) -> None:
+        """As many holes, each as large as a block, in their turn."""
+        self._in_order.append(_Job(sink, (), 0, sparse=True, stored=True, words=array("I", bytes(4 * count))))
+
+    def drain(self) -> None:
+        """Wait until all that was submitted is written."""
+        while self._in_order:
+            self._write_next()
+
+    def _write_next(self) -> None:
+        job = self._in_order.popleft()
+        job.finished.acquire()
+        self._under_way -= job.size
+        if job.error is not None:
+            raise job.error
+        self.codec_seconds += job.seconds
+        job.sink.put(self.output.mark(), job.words)
+        for piece in job.pieces:
+            self.output.write(piece)
+
+    def _work(self, codec: Codec) -> None:
+        compress, zeros = codec.compress, self._zeros
+        while (job := self._jobs.get()) is not None:
+            started = thread_time()
+            try:
+                _compress(job, compress, zeros)
+            except BaseException as error:  # it is raised again where the result is taken
+                job.error = error
+            job.blocks = ()
+            job.seconds = thread_time() - started
+            job.finished.release()
+
+
+def _compress(job: _Job, compress: Callable[[bytes], bytes | bytearray], zeros: bytes) -> None:
+    words: list[int] = []
+    for block in job.blocks:
+        size = len(block)
+        if job.sparse and block == (zeros if size == len(zeros) else zeros[:size]):
+            words.append(0)
+            continue
+        piece = block if job.stored else compress(block)
+        if len(piece) < size:
+            words.append(len(piece))
+        else:
+            piece = block
+            words.append(size | BLOCK_STORED)
+        job.pieces.append(piece)
+    job.words = words
