@@ -52,13 +52,13 @@ def image_excludes(site: str | None, add: Iterator[Line], omit: Iterator[Line]) 
     """
     base = built_in("image.excludes") if site is None else lines(site, "/etc/ltsp/image.excludes")
     result = tuned(base, add, omit)
-    faults = [f"{line}: {fault}" for line in result.lines if (fault := _fault(line.text)) is not None]
+    faults = [f"{line}: {wrong}" for line in result.lines if (wrong := fault(line.text)) is not None]
     if faults:
         raise ConfError("; ".join(faults), "patterns are relative to the root of the image, as in home/*")
     return result
 
 
-def _fault(pattern: str) -> str | None:
+def fault(pattern: str) -> str | None:
     components = pattern.removeprefix("... ").split("/")
     if pattern.startswith(("/", "./", "../")):
         return f"{printable(pattern)} begins with {pattern.partition('/')[0]}/"

@@ -52,13 +52,13 @@ def lines(text: str, file: str) -> Iterator[Line]:
 
 
 def tuned(base: Iterator[Line], add: Iterator[Line], omit: Iterator[Line], key: Callable[[str], str] = str) -> Tuned:
-    """The base with lines added, those that are there already not twice, and lines taken out.
+    """The base with lines added, each in the place of one that is the same, and lines taken out.
 
     `key`: by which part of a line it is the same as another.
     """
     kept = {key(line.text): line for line in base}
     for line in add:
-        kept.setdefault(key(line.text), line)
+        kept[key(line.text)] = line
     omitted: list[Line] = []
     warnings: list[str] = []
     for line in omit:

@@ -1,0 +1,100 @@
+"""The tree of a system without its people, passwords and identity: what `--cleanup` does to what was taken in.
+
+What the secrets leave out altogether was left out by the scan already; here files are emptied and rewritten, and what
+stays but may hold a secret is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ltsp.transform.rewrite import REWRITERS, TESTS, Changes, Source, with_bytes
+from ltsp.transform.secrets import Action, Finding, Row, Secrets
+from ltsp.tree.faults import Faults
+from ltsp.tree.node import File, Node
+from ltsp.tree.small import read_small
+from ltsp.tree.tree import Tree
+
+_MOST_TESTED = 16 << 20
+"""Bytes of the largest file that a test of a row W looks into; settings are smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one row, or the rows of one rewriter, did."""
+
+    rule: str
+    paths: tuple[str, ...]
+    bytes: int
+    """By how much the files are smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    tree: Tree
+    steps: tuple[Step, ...]
+    findings: tuple[Finding, ...]
+    """What stays and may hold a secret."""
+    let_in: tuple[Finding, ...]
+    """What a row would leave out, had OMIT_IMAGE_EXCLUDES not let it in."""
+
+
+def clean(tree: Tree, secrets: Secrets, faults: Faults | None = None) -> Cleaned:
+    """The tree after the rows T and F, and what rows W find in it.
+
+    Files that a row leaves as they are stay the same nodes. Raises LtspError where the accounts make no sense,
+    FormatError where a file is too large to be what it should be, and Unreadable.
+    """
+    faults = Faults() if faults is None else faults
+    changes: dict[str, Node | None] = {}
+    steps: list[Step] = []
+    for rule, made in _made(tree, secrets, faults):
+        fresh = {path: node for path, node in made.items() if path not in changes}
+        if fresh:
+            changes |= fresh
+            steps.append(Step(rule, tuple(fresh), sum(_size(tree.get(path)) - _size(fresh[path]) for path in fresh)))
+    cleaned = tree.edit(changes) if changes else tree
+    return Cleaned(cleaned, tuple(steps), tuple(findings(cleaned, secrets, faults)), tuple(secrets.let_in(cleaned)))
+
+
+def findings(tree: Tree, secrets: Secrets, faults: Faults) -> list[Finding]:
+    """What rows W name in the tree, those with a test only where it says so; `--cleanup=0` prints them too."""
+    return [found for found in secrets.findings(tree) if _holds(tree, found, faults)]
+
+
+def _made(tree: Tree, secrets: Secrets, faults: Faults) -> list[tuple[str, Changes]]:
+    """What each rule changes."""
+    made: list[tuple[str, Changes]] = []
+    rewritten: dict[str, list[str]] = {}
+    for row, paths in secrets.edited(tree, (Action.EMPTIED, Action.REWRITTEN)).items():
+        if row.action is Action.EMPTIED:
+            made.append((str(row), _emptied(tree, row, paths)))
+        else:
+            rewritten.setdefault(row.name, []).extend(paths)
+    for name, paths in rewritten.items():
+        made.append((f"F={name}", REWRITERS[name](Source(tree, paths, faults)) if paths else {}))
+    return made
+
+
+def _emptied(tree: Tree, row: Row, paths: list[str]) -> Mapping[str, Node | None]:
+    """Links are followed only from a path that the row spells out: a log may be a link to a program's documentation."""
+    resolved = [tree.resolve(path) for path in paths] if row.is_plain else paths
+    return {
+        path: with_bytes(file, b"")
+        for path in resolved
+        if path is not None and isinstance(file := tree.get(path), File) and file.content.size
+    }
+
+
+def _holds(tree: Tree, finding: Finding, faults: Faults) -> bool:
+    if not finding.row.name:
+        return True
+    file = tree.follow(finding.path)
+    if not isinstance(file, File) or file.content.size > _MOST_TESTED:
+        return isinstance(file, File)
+    return TESTS[finding.row.name](read_small(file, finding.path, _MOST_TESTED, faults))
+
+
+def _size(node: Node | None) -> int:
+    return node.content.size if isinstance(node, File) else 0

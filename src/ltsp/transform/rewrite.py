@@ -1,0 +1,210 @@
+"""The rewriters that rows `F=NAME` of the secrets name, and the tests of rows `W=NAME`.
+
+A rewriter is given the files of its rows and says what becomes of them. It sees the tree, so links lead where they
+lead inside the image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ltsp.errors import LtspError
+from ltsp.transform.accounts import Limits, People, group, gshadow, kept_groups, passwd, shadow, subordinate
+from ltsp.tree.content import Bytes
+from ltsp.tree.faults import Faults
+from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
+from ltsp.tree.small import read_small
+from ltsp.tree.tree import Tree
+
+MOST = 64 << 20
+"""Bytes of the largest file that is rewritten; an account file of a million people is as large."""
+
+_WRONG_AFTERWARDS = frozenset({"security.capability", "security.ima", "security.evm"})
+"""Attributes that speak of the bytes of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a rewriter works on."""
+
+    tree: Tree
+    paths: Sequence[str]
+    """Of its rows: a pattern without wildcards as it is, whether there is such a file or not; else what matches."""
+    faults: Faults
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of the regular file where a path leads; None where there is none."""
+        file = self.tree.follow(path)
+        return read_small(file, path, MOST, self.faults) if isinstance(file, File) else None
+
+
+Changes = Mapping[str, Node | None]
+"""As for `Tree.edit`; what would be as before is not in it."""
+
+Rewriter = Callable[[Source], Changes]
+
+
+def with_bytes(file: File, data: bytes) -> File:
+    """The file with other bytes: mode, owner, time and those attributes that do not speak of the bytes stay."""
+    xattrs = tuple(pair for pair in file.metadata.xattrs if pair[0] not in _WRONG_AFTERWARDS)
+    return replace(file, metadata=replace(file.metadata, xattrs=xattrs), content=Bytes(data))
+
+
+def _each(function: Callable[[bytes], bytes]) -> Rewriter:
+    """The rewriter that treats each file alone."""
+
+    def rewrite(source: Source) -> Changes:
+        changes: dict[str, Node | None] = {}
+        for path in source.paths:
+            data = source.read(path)
+            if data is not None:
+                changes |= _changed(source.tree, path, data, function(data))
+        return changes
+
+    return rewrite
+
+
+def _changed(tree: Tree, path: str, old: bytes, new: bytes) -> Changes:
+    """The change at the place where a path leads, if there is any."""
+    resolved = tree.resolve(path)
+    file = None if resolved is None else tree.get(resolved)
+    return {resolved: with_bytes(file, new)} if resolved and isinstance(file, File) and new != old else {}
+
+
+# Accounts
+
+_ACCOUNTS = ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")
+
+
+def _accounts(source: Source) -> Changes:
+    """Raises LtspError where there is no passwd, or two account files are one."""
+    tree = source.tree
+    texts = {name: text for name in _ACCOUNTS if (text := source.read(f"etc/{name}")) is not None}
+    if "passwd" not in texts:
+        raise LtspError("no etc/passwd in the image", "a system has one; --cleanup=0 leaves accounts as they are")
+    places: dict[int, str] = {}
+    for name in texts:
+        other = places.setdefault(id(tree.follow(f"etc/{name}")), name)
+        if other != name:
+            raise LtspError(f"etc/{other} and etc/{name} are the same file", "make them two files in the source")
+    settings = [text for path in ("usr/etc/login.defs", "etc/login.defs") if (text := source.read(path)) is not None]
+    limits = Limits.parse(settings)
+    people = People.parse(texts["passwd"], limits)
+    groups = kept_groups(texts.get("group", b""), people, limits)
+    written = {
+        "passwd": lambda text: passwd(text, limits),
+        "group": lambda text: group(text, people, limits),
+        "shadow": lambda text: shadow(text, people),
+        "gshadow": lambda text: gshadow(text, people, groups),
+        "subuid": lambda text: subordinate(text, people, limits),
+        "subgid": lambda text: subordinate(text, people, limits),
+    }
+    changes: dict[str, Node | None] = {}
+    for name, text in texts.items():
+        if f"etc/{name}" in source.paths:
+            changes |= _changed(tree, f"etc/{name}", text, written[name](text))
+    return changes
+
+
+# Identity
+
+
+def _machine_id(source: Source) -> Changes:
+    """An empty file, which systemd fills at each boot; without one it would take every boot for the first.
+
+    machine-id(5)
+    """
+    changes: dict[str, Node | None] = {}
+    for path in source.paths:
+        directory, _, name = path.rpartition("/")
+        parent = source.tree.resolve(directory)
+        above = None if parent is None else source.tree.get(parent)
+        if not isinstance(above, Directory):
+            continue
+        old = above.entries.get(name)
+        if isinstance(old, Directory) or (
+            isinstance(old, File) and not old.content.size and old.metadata.mode == 0o444
+        ):
+            continue
+        xattrs = old.metadata.xattrs if isinstance(old, File) else ()
+        metadata = Metadata(0o444, mtime=(above if old is None else old).metadata.mtime, xattrs=xattrs)
+        changes[f"{parent}/{name}".lstrip("/")] = File(metadata, Bytes(b""))
+    return changes
+
+
+def _machine_id_link(source: Source) -> Changes:
+    return {
+        path: Symlink(Metadata(0o777, mtime=file.metadata.mtime), "/etc/machine-id")
+        for path in source.paths
+        if isinstance(file := source.tree.get(path), File)
+    }
+
+
+# Network
+
+_LOCAL_ADDRESS = re.compile(rb"127\.0\.0\.1|::1|fe00::0|ff0[02]::[0-3]")
+_LOCAL_NAME = re.compile(rb"localhost[46]?(\.localdomain[46]?)?|ip6-(localhost|loopback|localnet|mcastprefix|all\w+)")
+_LOCAL_HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+
+
+def _hosts(text: bytes) -> bytes:
+    """The lines of localhost, with only its own names; they are made where there are none. hosts(5)"""
+    lines: list[bytes] = []
+    for line in text.split(b"\n"):
+        address, *names = line.partition(b"#")[0].split() or [b""]
+        local = [name for name in names if _LOCAL_NAME.fullmatch(name)]
+        if local and _LOCAL_ADDRESS.fullmatch(address):
+            lines.append(line if line.split() == [address, *local] else address + b"\t" + b" ".join(local))
+    return b"".join(line + b"\n" for line in lines) or _LOCAL_HOSTS
+
+
+_STUB = "../run/systemd/resolve/stub-resolv.conf"
+
+
+def _resolver(source: Source) -> Changes:
+    """`ltsp dnsmasq --dns` switches systemd-resolved's stub off and links resolv.conf past it: back to the stub."""
+    changes: dict[str, Node | None] = {}
+    for path in source.paths:
+        file = source.tree.get(path)
+        if not isinstance(file, File) or b"DNSStubListener" not in read_small(file, path, MOST, source.faults):
+            continue
+        changes[path] = None
+        link = source.tree.get("etc/resolv.conf")
+        if isinstance(link, Symlink) and link.target.lstrip("./").endswith("run/systemd/resolve/resolv.conf"):
+            changes["etc/resolv.conf"] = replace(link, target=_STUB)
+    return changes
+
+
+_CHAP = re.compile(
+    rb"[ \t]*#?[ \t]*(node\.session|discovery\.sendtargets)\.auth\.(username|password)(_in)?[ \t]*=.*\n?"
+)
+
+
+def _iscsid(text: bytes) -> bytes:
+    """Without names and passwords of CHAP, those in comments too. iscsid.conf as open-iscsi ships it"""
+    return _CHAP.sub(b"", text)
+
+
+def _comments(text: bytes) -> bytes:
+    """The comments alone, less those that a password could stand in."""
+    lines = text.split(b"\n")
+    return b"".join(line + b"\n" for line in lines if line.startswith(b"#") and b"://" not in line and b"@" not in line)
+
+
+REWRITERS: Mapping[str, Rewriter] = {
+    "accounts": _accounts,
+    "comments": _each(_comments),
+    "hosts": _each(_hosts),
+    "iscsid": _each(_iscsid),
+    "machine-id": _machine_id,
+    "machine-id-link": _machine_id_link,
+    "resolver": _resolver,
+}
+"""By the name in a row `F=NAME`."""
+
+TESTS: Mapping[str, Callable[[bytes], bool]] = {
+    "url-password": lambda text: re.search(rb"://[^/\s:@]*:[^/\s@]+@", text) is not None,
+}
+"""By the name in a row `W=NAME`: whether a file's bytes look like a secret."""

@@ -1,0 +1,238 @@
+"""Secrets and the identity of one machine: which paths they lie at, and what becomes of each.
+
+The list is data (`lists/image.secrets`). Rows that leave a path out are asked while a source is scanned (`take`); rows
+that change a file, and those that only warn, are looked up in the tree by `cleanup`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from ltsp.errors import ConfError
+from ltsp.transform.exclude import Exclusions, fault
+from ltsp.transform.lines import Line, Tuned, built_in, lines, tuned
+from ltsp.transform.pattern import is_plain
+from ltsp.transform.rewrite import REWRITERS, TESTS
+from ltsp.transform.rules import LISTS, Level, Rules
+from ltsp.tree.name import printable
+from ltsp.tree.node import Directory, Node
+from ltsp.tree.selection import Take
+from ltsp.tree.tree import Tree
+
+
+class Action(Enum):
+    """What becomes of what a row names."""
+
+    LEFT_OUT = "X"
+    MADE_BY_CLIENT = "R"
+    """Left out, and the client makes its own when it boots."""
+    EMPTIED = "T"
+    REWRITTEN = "F"
+    WARNED_OF = "W"
+    KEPT = "K"
+    """Stays, whatever other rows say of it or of what it lies in."""
+
+
+_GOES = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
+_ROW = re.compile(r"(?P<action>[XRTFWK])(?:=(?P<name>[\w-]+))?\s+(?P<pattern>\S+)(?:\s+(?P<reason>.*))?")
+_NAMES = {Action.REWRITTEN: REWRITERS.keys(), Action.WARNED_OF: TESTS.keys() | {""}}
+"""The names that a row of an action may give; other actions have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    action: Action
+    pattern: str
+    name: str = ""
+    """Of a rewriter (F) or a test (W)."""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.action.value}{'=' + self.name if self.name else ''} {self.pattern}"
+
+    @property
+    def is_plain(self) -> bool:
+        return all(map(is_plain, self.pattern.split("/")))
+
+    @classmethod
+    def parse(cls, text: str) -> Row:
+        """Raises ValueError, which says what is wrong."""
+        match = _ROW.fullmatch(text)
+        if match is None:
+            raise ValueError("a row is an action (X R T F=NAME W K), a pattern and a reason")
+        action, name, pattern = Action(match["action"]), match["name"] or "", match["pattern"]
+        names = _NAMES.get(action, {""})
+        if name not in names:
+            raise ValueError(f"{action.value}=NAME is one of {', '.join(sorted(names - {''})) or 'none'}")
+        if (wrong := fault(pattern)) is not None:
+            raise ValueError(wrong)
+        return cls(action, pattern, name, match["reason"] or "")
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRows:
+    """The list after it was tuned."""
+
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def image_secrets(
+    site: str | None = None, add: Iterable[Line] = (), omit: Iterable[Line] = (), swaps: Iterable[str] = ()
+) -> SecretRows:
+    """The rows for an image: the site's (the text of /etc/ltsp/image.secrets) or the built-in ones, tuned.
+
+    A row is added in place of one with the same pattern. To omit one, its pattern is enough. `swaps`: the paths of
+    active swap files, relative to the root. Raises ConfError, which names every bad line.
+    """
+    base = built_in("image.secrets") if site is None else lines(site, "/etc/ltsp/image.secrets")
+    result: Tuned = tuned(base, iter(add), iter(omit), _pattern)
+    rows: list[Row] = []
+    faults: list[str] = []
+    for line in result.lines:
+        try:
+            rows.append(Row.parse(line.text))
+        except ValueError as error:
+            faults.append(f"{line}: {error}")
+    if faults:
+        raise ConfError("; ".join(faults), "see the built-in list for the form of a row")
+    rows += (Row(Action.LEFT_OUT, _escaped(path), reason="active swap") for path in swaps)
+    return SecretRows(tuple(rows), result.warnings)
+
+
+def _pattern(text: str) -> str:
+    """What tells a row from others."""
+    match = _ROW.fullmatch(text)
+    return text if match is None else match["pattern"]
+
+
+def _escaped(path: str) -> str:
+    """The pattern that matches no more than this path."""
+    return re.sub(r"([*?\[\\+@!])", r"\\\1", path.strip("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A path that stays in the image and may hold a secret."""
+
+    path: str
+    row: Row
+    files: int = 1
+    """How many files a directory holds."""
+
+    def __str__(self) -> str:
+        inside = "" if self.files == 1 else f" ({self.files} files)"
+        return f"/{printable(self.path)}{inside}: {self.row.reason or 'may hold a secret'}"
+
+
+class Secrets:
+    """The rows, compiled.
+
+    `let_in`: the exclusions that OMIT_IMAGE_EXCLUDES took out of their list. What they name is free of its row.
+    """
+
+    def __init__(self, rows: Iterable[Row], let_in: Exclusions | None = None) -> None:
+        self.rows = tuple(rows)
+        syntax = replace(LISTS, deep=True)
+        self._rules: Rules[Row] = Rules(((row.pattern, row) for row in self.rows), syntax)
+        self._keep = Exclusions((row.pattern for row in self.rows if row.action is Action.KEPT), syntax)
+        self._let_in = Exclusions((), syntax) if let_in is None else let_in
+
+    def take(self, path: str, directory: bool) -> Take:
+        """What becomes of a path; a `Selection`."""
+        parent, _, name = path.rpartition("/")
+        level = self._rules.level(parent)
+        if level.free:
+            return Take.ALL
+        own = _going(level.values(name))
+        above = _going(level.covered)
+        if not own and not above and not (directory and _going(self._rules.level(path).every)):
+            return Take.ALL
+        if self._spared(path) or (directory and self._leads_to_spared(path)):
+            return Take.ALL
+        return Take.EMPTIED if directory and not above else Take.NOTHING
+
+    def rule(self, path: str) -> str | None:
+        """The row that leaves a path out, itself or with what it lies in."""
+        going = _going(self._rules.matches(path))
+        return str(going[0]) if going and not self._spared(path) else None
+
+    @property
+    def made_by_client(self) -> tuple[str, ...]:
+        """The patterns of what each client makes when it boots."""
+        return tuple(row.pattern for row in self.rows if row.action is Action.MADE_BY_CLIENT)
+
+    def edited(self, tree: Tree, actions: Iterable[Action]) -> dict[Row, list[str]]:
+        """The paths that each row of these actions is about, in the order of the rows.
+
+        A pattern without wildcards is given as it is, whether there is such a path or not.
+        """
+        wanted = frozenset(actions)
+        paths: dict[Row, list[str]] = {row: [] for row in self.rows if row.action in wanted}
+        for row, found in paths.items():
+            if row.is_plain and not self._spared(row.pattern):
+                found.append(row.pattern)
+        for path, _, rows in self._matched(tree):
+            if not self._spared(path):
+                for row in rows:
+                    if row in paths and not row.is_plain:
+                        paths[row].append(path)
+        return paths
+
+    def findings(self, tree: Tree) -> list[Finding]:
+        """What rows W name in the tree, in the order of paths; their tests are not asked here."""
+        return [
+            Finding(path, row, files)
+            for path, node, rows in self._matched(tree)
+            for row in rows
+            if row.action is Action.WARNED_OF and not self._spared(path) and (files := _files(node))
+        ]
+
+    def let_in(self, tree: Tree) -> list[Finding]:
+        """What is in the tree although a row leaves it out, because OMIT_IMAGE_EXCLUDES let it in."""
+        return [
+            Finding(path, row, max(1, _files(node)))
+            for path, node, rows in self._matched(tree)
+            for row in _going(rows)[:1]
+            if self._let_in.rule(path) is not None
+        ]
+
+    def _spared(self, path: str) -> bool:
+        return self._keep.rule(path) is not None or self._let_in.rule(path) is not None
+
+    def _leads_to_spared(self, directory: str) -> bool:
+        return self._keep.leads_below(directory) or self._let_in.leads_below(directory)
+
+    def _matched(self, tree: Tree) -> Iterator[tuple[str, Node, tuple[Row, ...]]]:
+        """What rows name themselves, in the order of paths; only directories that a row leads into are looked at."""
+        pending: list[Iterator[tuple[str, Node, Level[Row]]]] = [_listed("", tree.root, self._rules.level(""))]
+        while pending:
+            for path, node, level in pending[-1]:
+                rows = level.values(path.rpartition("/")[2])
+                if rows:
+                    yield path, node, rows
+                if isinstance(node, Directory) and (below := self._rules.level(path)).leads_on:
+                    pending.append(_listed(path + "/", node, below))
+                    break
+            else:
+                pending.pop()
+
+
+def _listed(prefix: str, directory: Directory, level: Level[Row]) -> Iterator[tuple[str, Node, Level[Row]]]:
+    for name, node in sorted(directory.entries.items(), key=lambda entry: entry[0].encode("utf-8", "surrogateescape")):
+        yield prefix + name, node, level
+
+
+def _going(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Those rows that leave a path out."""
+    return tuple(row for row in rows if row.action in _GOES)
+
+
+def _files(node: Node) -> int:
+    """How many nodes below, or whether itself, are no directories."""
+    if not isinstance(node, Directory):
+        return 1
+    return sum(not isinstance(below, Directory) for _, below in Tree(node).walk())

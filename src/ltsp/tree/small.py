@@ -1,0 +1,44 @@
+"""Files that are read as a whole because a rule needs to see what is in them: settings, accounts, headers."""
+
+from __future__ import annotations
+
+from ltsp.errors import FormatError
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import printable
+from ltsp.tree.node import File
+
+_TRIES = 4
+
+
+def read_small(file: File, path: str, most: int, faults: Faults | None = None) -> bytes:
+    """All bytes of a file, read again where it changed meanwhile, and noted if it never holds still.
+
+    An unreadable file is empty if `faults` lets it be skipped. Raises FormatError where it is larger than `most`
+    bytes, OSError (Unreadable, with faults) and Vanished as reading does.
+    """
+    data = b""
+    try:
+        for _ in range(_TRIES):
+            with file.content.open() as stream:
+                data = stream.read(most + 1)
+                settled = stream.settled()
+            if len(data) > most:
+                raise FormatError(
+                    f"/{printable(path)} is larger than {most >> 20} MiB, too large for what it should be"
+                )
+            if settled:
+                return data
+    except OSError as error:
+        if faults is None:
+            raise
+        faults.note_unreadable(path, error)
+        return b""
+    if faults is not None:
+        faults.note_changed(path)
+    return data
+
+
+def read_head(file: File, size: int) -> bytes:
+    """The first bytes of a file, `size` of them unless it is shorter. Raises OSError as reading does."""
+    with file.content.open() as stream:
+        return stream.read(size)
