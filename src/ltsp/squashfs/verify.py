@@ -1,0 +1,180 @@
+"""Reading an image back in full and comparing it with the tree that it was made from: `--verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator
+from dataclasses import dataclass, field
+
+from ltsp.errors import LtspError, Vanished
+from ltsp.squashfs.census import clamp
+from ltsp.squashfs.format import MOST_NAME, MOST_XATTR_VALUE, XATTR_PREFIXES
+from ltsp.squashfs.reader import Image
+from ltsp.tree.content import Stream
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import encode, in_order, printable
+from ltsp.tree.node import Device, Directory, File, Metadata, Node, Symlink
+from ltsp.tree.tree import Tree
+
+_NAMED = 5
+"""Differences that the message names."""
+_PIECE = 1 << 20
+"""Bytes compared at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found to be equal."""
+
+    nodes: int
+    source_bytes: int
+    """Of contents that were compared."""
+    unjudged: tuple[str, ...]
+    """Files whose source has changed since, so that their content cannot be compared."""
+
+
+def verify(
+    image: Image,
+    tree: Tree,
+    faults: Faults,
+    namespaces: Collection[str] = XATTR_PREFIXES,
+    progress: Callable[[int], None] = lambda _size: None,
+) -> Verified:
+    """Compare an image with the tree that it was made from.
+
+    `faults` are those of the making; what they name is not expected. Attributes are expected in these namespaces, as
+    far as Linux would take them, and times as squashfs can hold them. `progress` is called with bytes compared since
+    the last call.
+    Raises LtspError that names the first differences, and FormatError when the image cannot be read.
+    """
+    comparison = _Comparison(namespaces, progress)
+    for path in [*faults.vanished, *(path for path, _ in faults.unreadable)]:
+        comparison.missing.add(id(tree.get(path)))
+    for path in faults.changed:
+        comparison.changed.add(id(tree.get(path)))
+    differences = list(comparison.run(tree, image.tree()))
+    if differences:
+        more = f" and {len(differences) - _NAMED} more" if len(differences) > _NAMED else ""
+        raise LtspError(
+            f"the image differs from its source: {'; '.join(differences[:_NAMED])}{more}",
+            "nothing was published; check the disk and memory of this machine, and try again",
+        )
+    return Verified(comparison.nodes, comparison.source_bytes, tuple(comparison.unjudged))
+
+
+@dataclass(slots=True)
+class _Comparison:
+    namespaces: Collection[str]
+    progress: Callable[[int], None]
+    missing: set[int] = field(default_factory=set)
+    """Nodes of the tree, by `id`, that the image has not, rightly."""
+    changed: set[int] = field(default_factory=set)
+    """Files whose content is that of no single moment."""
+    nodes: int = 0
+    source_bytes: int = 0
+    unjudged: list[str] = field(default_factory=list)
+    _pairs: dict[int, Node] = field(default_factory=dict)
+    """What became of each node that is no directory, by `id`."""
+    _taken: set[int] = field(default_factory=set)
+    """The `id` of each node in `_pairs`."""
+
+    def run(self, expected: Tree, found: Tree) -> Iterator[str]:
+        """Differences, one line each."""
+        yield from self._compare("", expected.root, found.root)
+        pending = [("", expected.root, found.root)]
+        while pending:
+            prefix, wanted, had = pending.pop()
+            for name in in_order([*wanted.entries.keys() | had.entries.keys()]):
+                want, have = wanted.entries.get(name), had.entries.get(name)
+                path = prefix + name
+                if want is None:
+                    yield f"/{printable(path)} is not in the source"
+                elif have is None:
+                    if id(want) not in self.missing:
+                        yield f"/{printable(path)} is missing"
+                else:
+                    yield from self._compare(path, want, have)
+                    if isinstance(want, Directory) and isinstance(have, Directory):
+                        pending.append((f"{path}/", want, have))
+
+    def _compare(self, path: str, want: Node, have: Node) -> Iterator[str]:
+        known = self._pairs.get(id(want))
+        if known is not None or id(have) in self._taken:
+            if known is not have:
+                yield f"/{printable(path)} is not linked to the same names"
+            return
+        self.nodes += 1
+        if not isinstance(want, Directory):
+            self._pairs[id(want)] = have
+            self._taken.add(id(have))
+        mtime = want.metadata.mtime
+        if isinstance(want, File) and isinstance(have, File):
+            try:
+                mtime = yield from self._compare_content(path, want, have)
+            except Vanished:
+                self.unjudged.append(path)
+        for name, wanted, had in self._facts(want, have, mtime):
+            if wanted != had:
+                yield f"/{printable(path)}: {name} is {had}, not {wanted}"
+
+    def _facts(self, want: Node, have: Node, mtime: int) -> Iterator[tuple[str, object, object]]:
+        """Name, expected and found, of all but contents; where the type differs, of nothing else."""
+        if type(want) is not type(have):
+            yield "type", type(want).__name__.lower(), type(have).__name__.lower()
+            return
+        expected, found = want.metadata, have.metadata
+        yield "mode", oct(expected.mode), oct(found.mode)
+        yield "owner", f"{expected.uid}:{expected.gid}", f"{found.uid}:{found.gid}"
+        yield "time", clamp(mtime), found.mtime
+        yield "attributes", self._kept(expected), dict(found.xattrs)
+        match want, have:
+            case Symlink(), Symlink():
+                yield "target", printable(want.target), printable(have.target)
+            case Device(), Device():
+                yield "kind of device", want.kind.value, have.kind.value
+                yield "device number", f"{want.major}:{want.minor}", f"{have.major}:{have.minor}"
+            case _:
+                pass
+
+    def _kept(self, metadata: Metadata) -> dict[str, bytes]:
+        """The attributes that squashfs can hold."""
+        return {
+            name: value
+            for name, value in metadata.xattrs
+            if name.startswith(tuple(self.namespaces))
+            and name not in XATTR_PREFIXES
+            and len(value) <= MOST_XATTR_VALUE
+            and len(encode(name)) <= MOST_NAME
+        }
+
+    def _compare_content(self, path: str, want: File, have: File) -> Generator[str, None, int]:
+        """Differences, and the time that the image should have: that of the version of the file that was read."""
+        if id(want) in self.changed:
+            return have.metadata.mtime
+        with want.content.open() as source, have.content.open() as image:
+            equal = source.size == image.size and self._equal(source, image)
+            moved = source.mtime is not None or not source.settled()
+        if equal:
+            return want.metadata.mtime if source.mtime is None else source.mtime
+        if not moved:
+            yield f"/{printable(path)}: content differs"
+            return want.metadata.mtime
+        self.unjudged.append(path)
+        return have.metadata.mtime
+
+    def _equal(self, source: Stream, image: Stream) -> bool:
+        left = source.size
+        while left:
+            hole = min(source.hole(), image.hole(), left)
+            if hole:
+                source.skip(hole)
+                image.skip(hole)
+                left -= hole
+                continue
+            size = min(left, _PIECE)
+            piece = source.read(size)
+            if piece != image.read(size) or len(piece) < size:
+                return False
+            left -= size
+            self.source_bytes += size
+            self.progress(size)
+        return True
