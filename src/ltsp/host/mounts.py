@@ -1,0 +1,58 @@
+"""Mounts that nobody else sees: in a mount namespace of this process, which takes them with it when it ends.
+
+Nothing here is undone by hand. A build that needs a writable tree enters such a namespace in a child of its own; when
+the last process in it is gone, even by a kill, the kernel unmounts everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ltsp.errors import LtspError
+from ltsp.host import system_call
+from ltsp.host.system_call import MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT
+
+_LONGEST_OPTIONS = 4095
+"""Bytes of mount options: one page, with its NUL. mount(2)"""
+
+
+def private_mounts() -> None:
+    """Move this process into a mount namespace of its own, where nothing that is mounted reaches others.
+
+    Only for a process with one thread: threads that exist already stay where they are.
+
+    Raises LtspError without the privilege.
+    """
+    try:
+        system_call.unshare_mounts()
+        system_call.mount(b"none", b"/", b"", MS_REC | MS_PRIVATE, b"")
+    except OSError as error:
+        raise LtspError(f"cannot make private mounts: {error.strerror}", "run as root") from error
+
+
+def bind(source: bytes, target: bytes, *, recursive: bool = False, read_only: bool = False) -> None:
+    system_call.mount(source, target, b"", MS_BIND | (MS_REC if recursive else 0), b"")
+    if read_only:
+        # The flag is not taken with the first call. mount(2)
+        system_call.mount(b"none", target, b"", MS_BIND | MS_REMOUNT | MS_RDONLY, b"")
+
+
+def tmpfs(target: bytes, options: bytes = b"mode=0700") -> None:
+    system_call.mount(b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV, options)
+
+
+def overlay(lower: Sequence[bytes], upper: bytes, work: bytes, target: bytes) -> None:
+    """Lay a writable directory over others, the topmost of them first; `work` is empty and beside `upper`.
+
+    Raises OSError: EINVAL where the kernel cannot take one of the file systems.
+    """
+    layers = b":".join(_escaped(path, b"\\:,") for path in lower)
+    options = b"lowerdir=%s,upperdir=%s,workdir=%s" % (layers, _escaped(upper, b"\\,"), _escaped(work, b"\\,"))
+    if len(options) > _LONGEST_OPTIONS:
+        raise LtspError(f"{len(lower)} layers have more path than mount options hold")
+    system_call.mount(b"overlay", target, b"overlay", 0, options)
+
+
+def _escaped(path: bytes, special: bytes) -> bytes:
+    """A path in the options of overlay, where commas end an option and colons a layer. Kernel: overlayfs.rst"""
+    return b"".join(b"\\" + byte if byte in special else byte for byte in (path[i : i + 1] for i in range(len(path))))

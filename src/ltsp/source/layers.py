@@ -1,0 +1,74 @@
+"""The notation for a source of several parts: `img1,options,,img2,options,,…`, taken apart. ltsp-ipxe(8)"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ltsp.errors import UsageError
+from ltsp.tree.name import printable
+
+_OWN = ("fstype", "partition", "subdir")
+"""Options that are not the mount's; they come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One part."""
+
+    image: str
+    """A simple name, only of the first; a path; or a path relative to the tree so far, only of the others."""
+    subdir: str = ""
+    """Where it is laid, relative to the root of the tree."""
+    fstype: str = ""
+    partition: str = ""
+    options: tuple[str, ...] = ()
+    """For mount(8), where there is something to mount."""
+
+    @classmethod
+    def parse(cls, text: str) -> Layer:
+        image, *words = text.split(",")
+        if not image:
+            raise UsageError("a part of the source has no name", "write IMAGE,OPTIONS,,IMAGE,OPTIONS")
+        own: dict[str, str] = {}
+        options: list[str] = []
+        for word in filter(None, words):
+            key, equals, value = word.partition("=")
+            if not equals or key not in _OWN:
+                options.append(word)
+            elif options:
+                raise UsageError(
+                    f"{key}= comes before the mount options of {printable(image)}", f"write {image},{word}"
+                )
+            elif key in own:
+                raise UsageError(f"{key}= is there twice for {printable(image)}")
+            else:
+                own[key] = value
+        return cls(
+            image,
+            subdir=_inside(own.get("subdir", "")),
+            fstype=own.get("fstype", ""),
+            partition=own.get("partition", ""),
+            options=tuple(options),
+        )
+
+
+def parse(text: str) -> list[Layer]:
+    """The parts of a source, at least one.
+
+    Raises UsageError.
+    """
+    layers = [Layer.parse(part) for part in text.split(",,")]
+    if layers[0].subdir:
+        raise UsageError(
+            f"subdir={printable(layers[0].subdir)} stands at the first part of the source",
+            "that one is the root; the parts after it are laid over its directories",
+        )
+    return layers
+
+
+def _inside(subdir: str) -> str:
+    """The path without empty and dot parts; `..` is refused: what it means would depend on links."""
+    names = [name for name in subdir.split("/") if name not in ("", ".")]
+    if ".." in names:
+        raise UsageError(f"subdir={printable(subdir)} leads upwards", "name a directory of the source")
+    return "/".join(names)

@@ -1,0 +1,75 @@
+"""The names of images: of those that lie in the base directory, and of a source at a path."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from ltsp.errors import LtspError, UsageError
+from ltsp.settings import image_name
+from ltsp.tree.name import decode, encode, in_order, printable
+
+_SUFFIXES = (".img", ".iso", ".qcow2", ".raw", ".sfs", ".sqfs", ".squashfs", ".vdi", ".vhd", ".vhdx", ".vmdk")
+_MOST_UNNAMED = 3
+"""So many images are made without their names or ALL_IMAGES=1: more are rarely what was meant."""
+
+
+def names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[str]]:
+    """What there is to make images of when no name is given, and warnings: a line for each name that cannot be one.
+
+    Chroots and VM disks; exported images too with `all_images`. Raises UsageError where there are more than three
+    without it, and LtspError where there is nothing.
+    """
+    found = {entry for entry in entries_of(base_dir) if os.path.isdir(encode(f"{base_dir}/{entry}/proc"))}
+    found |= _images(base_dir)
+    if all_images:
+        found |= _images(f"{base_dir}/images")
+    good = in_order([entry for entry in found if not image_name.fault(entry)])
+    bad = in_order([entry for entry in found if image_name.fault(entry)])
+    warnings = [
+        f"{printable(base_dir)}/{printable(entry)}: name {image_name.fault(entry)}; passed over" for entry in bad
+    ]
+    if not good:
+        raise LtspError(
+            f"no image is named, and {printable(base_dir)} has no chroot and no VM disk",
+            "write ltsp image / for the running system",
+        )
+    if len(good) > _MOST_UNNAMED and not all_images:
+        raise UsageError(
+            f"no image is named, and there are {len(good)}: {', '.join(good)}", "name them, or set ALL_IMAGES=1"
+        )
+    return good, warnings
+
+
+def name_of(path: str) -> str:
+    """The image's name for a source at a path: its last part, without what tells the kind of a file.
+
+    `/` is the running system, which is named for the machine. A link's own name counts; `.`, `..` and `a/..` have the
+    name of the directory that they lead to.
+    """
+    last = path.rstrip("/").rpartition("/")[2]
+    if last in ("", ".", ".."):
+        last = os.path.basename(decode(os.path.realpath(encode(path))))
+    if not last:
+        machine = os.uname().machine
+        return "x86_32" if re.fullmatch(r"i[3-6]86|x86", machine) else machine
+    if os.path.isdir(encode(path)):
+        return last
+    stem, suffix = os.path.splitext(last)
+    return (stem if suffix.lower() in _SUFFIXES else last).removesuffix("-flat")
+
+
+def entries_of(directory: str) -> list[str]:
+    """The names in a directory; none where it cannot be read."""
+    try:
+        return [decode(name) for name in os.listdir(encode(directory))]
+    except OSError:
+        return []
+
+
+def _images(directory: str) -> set[str]:
+    return {
+        entry.removesuffix(".img")
+        for entry in entries_of(directory)
+        if entry.endswith(".img") and not entry.startswith(".") and os.path.isfile(encode(f"{directory}/{entry}"))
+    }
