@@ -69,7 +69,10 @@ class Hierarchy:
                 if not stack:
                     # Nothing lies above the root; readers expect a number that no inode has.
                     beyond = len(self.exports) + 1
-                    return self._export(_ROOT_NUMBER, self.inodes.add_directory(root, _ROOT_NUMBER, beyond, listing))
+                    reference = self.inodes.add_directory(root, _ROOT_NUMBER, beyond, listing)
+                    self.inodes.table.close()
+                    self.directories.table.close()
+                    return self._export(_ROOT_NUMBER, reference)
                 stack[-1].listings.append(listing)
 
     def _open(self, directory: Directory, number: int) -> _Open:
