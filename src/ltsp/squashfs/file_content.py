@@ -19,10 +19,6 @@ _HOLE = bytes(4)
 """The size word of a block of zeros that is not stored."""
 
 
-def _damage(place: int, fault: str) -> FormatError:
-    return FormatError(f"file content is damaged: block at {place}: {fault}")
-
-
 @dataclass(slots=True)
 class DataBlocks:
     """The data and fragment blocks of one image. Several threads may read at once."""
@@ -41,14 +37,17 @@ class DataBlocks:
         """What the block with a size word, not 0, unfolds to."""
         size = word & ~BLOCK_STORED
         if not 0 < size <= self.block_size or place < self.area.start or place + size > self.area.stop:
-            raise _damage(place, f"it cannot have {size} bytes")
+            raise self.damage(place, f"it cannot have {size} bytes")
         stored = self.file.read(place, size)
         if word & BLOCK_STORED:
             return stored
         try:
             return self.decompress(stored, self.block_size)
         except FormatError as error:
-            raise _damage(place, error.message) from error
+            raise self.damage(place, error.message) from error
+
+    def damage(self, place: int, fault: str) -> FormatError:
+        return FormatError(f"a file of {self.file.name} is damaged: block at {place}: {fault}")
 
     def fragment(self, index: int) -> bytes:
         """What a fragment block unfolds to."""
@@ -58,7 +57,7 @@ class DataBlocks:
                 self._kept.move_to_end(index)
                 return data
         if self.fragments is None:
-            raise FormatError("file is damaged: it ends in a fragment block and the image has none")
+            raise self.damage(0, "it ends in a fragment block, of which the image has none")
         entry = FragmentEntry.unpack(*self.fragments.at(index))
         data = self.read(entry.start, entry.stored)
         with self._lock:
@@ -161,4 +160,4 @@ class _FileStream:
                 self.data = content.blocks.read(self.place, word)
             self.place += word & ~BLOCK_STORED
         if wanted and len(self.data) != length:
-            raise _damage(self.place, f"it unfolds to {len(self.data)} bytes, not {length}")
+            raise content.blocks.damage(self.place, f"it unfolds to {len(self.data)} bytes, not {length}")

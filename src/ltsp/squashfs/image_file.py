@@ -13,7 +13,9 @@ from ltsp.errors import FormatError
 class ImageFile:
     """A seekable file that is open for reading. The caller closes it."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.name = name
+        """For messages."""
         self._file = file
         self._lock = Lock()
         self.size = file.seek(0, io.SEEK_END)
@@ -30,7 +32,9 @@ class ImageFile:
         """
         data = self.read_up_to(place, size)
         if len(data) < size:
-            raise FormatError(f"image is cut off: {size} bytes at {place} are wanted, it ends at {place + len(data)}")
+            raise FormatError(
+                f"{self.name} is cut off: {size} bytes at {place} are wanted, it ends at {place + len(data)}"
+            )
         return data
 
     def read_up_to(self, place: int, size: int) -> bytes:

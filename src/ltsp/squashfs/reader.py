@@ -52,12 +52,13 @@ class Image:
     blocks: DataBlocks
 
     @classmethod
-    def open(cls, file: BinaryIO) -> Image:
+    def open(cls, file: BinaryIO, name: str = "image") -> Image:
         """The image in a seekable file, which the caller closes when no content is read any more.
 
+        The name is for messages about damaged contents, which show when nobody knows any more where they are from.
         Raises FormatError where the file is none, or is damaged so that nothing in it can be found.
         """
-        image = ImageFile(file)
+        image = ImageFile(file, name)
         superblock = Superblock.parse(image.read_up_to(0, Superblock.layout.size), image.size)
         decompress = _decompressor(superblock)
         tables = _tables(image, decompress, superblock)

@@ -1,0 +1,67 @@
+"""A squashfs image as a source: read by our own reader, neither mounted nor unpacked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ltsp.errors import Changed, FormatError, SourceError
+from ltsp.source.source import Part, Plan
+from ltsp.squashfs.reader import Image
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import encode, printable
+from ltsp.tree.selection import Selection
+from ltsp.tree.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class SquashfsSource:
+    """An image in a file of the host."""
+
+    name: str
+    path: str
+    """As the user gave it."""
+
+    @property
+    def description(self) -> str:
+        return f"squashfs image {self.path}"
+
+    def plan(self) -> Plan:
+        return Plan(taken=(Part("", self.description),))
+
+    @contextmanager
+    def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - an image is whole or damaged
+        """Raises FormatError for a damaged image, and Changed when the file was written to while it was read.
+
+        An image that another one replaces meanwhile is no matter: the file that was opened stays.
+        """
+        shown = printable(self.path)
+        try:
+            file = open(encode(self.path), "rb", buffering=0)
+        except OSError as error:
+            raise SourceError(f"cannot open {shown}: {error.strerror}") from error
+        with file:
+            before = _state(file)
+            try:
+                tree = Image.open(file, shown).tree()
+            except FormatError as error:
+                raise FormatError(f"{shown}: {error.message}", "copy it again, or make it anew") from error
+            yield tree.select(selection)
+            if _state(file) != before:
+                raise Changed(f"{shown} was written to while it was read", "try again when nothing uses it")
+
+    def hold_packages(
+        self,
+        timeout: float,  # noqa: ARG002 - no package manager works in an image
+        waiting: Callable[[str], None],  # noqa: ARG002 - likewise
+    ) -> AbstractContextManager[list[str]]:
+        return nullcontext([])
+
+
+def _state(file: BinaryIO) -> tuple[int, int]:
+    """What a write changes. (Links to the file, which publishing makes, change its ctime.)"""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
