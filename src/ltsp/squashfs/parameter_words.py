@@ -1,0 +1,112 @@
+"""The options of mksquashfs as tables: which are followed here, which are left to the real one, which are refused.
+
+Those of squashfs-tools 4.5.1 to 4.7.5. An option in no table is left to the real mksquashfs, which may be newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+
+def _options(words: str) -> frozenset[str]:
+    return frozenset(f"-{word}" for word in words.split())
+
+
+COMPRESSORS: Final = ("gzip", "lzo", "lz4", "xz", "zstd", "lzma")
+SPECIAL: Final[Mapping[str, frozenset[str]]] = {
+    "gzip": _options("Xcompression-level Xwindow-size Xstrategy"),
+    "lzo": _options("Xalgorithm Xcompression-level"),
+    "lz4": _options("Xhc Xacceleration Xcompression-level"),
+    "xz": _options("Xbcj Xdict-size"),
+    "zstd": _options("Xcompression-level"),
+    "lzma": frozenset(),
+}
+"""The options of each compressor."""
+
+ALIASES: Final[Mapping[str, str]] = {
+    "-noInodeCompression": "-noI",
+    "-noIdTableCompression": "-noId",
+    "-noDataCompression": "-noD",
+    "-noFragmentCompression": "-noF",
+    "-noXattrCompression": "-noX",
+    "-root-owned": "-all-root",
+    "-fstime": "-mkfs-time",
+    "-inode-time": "-all-time",
+    "-always-use-fragments": "-tailends",
+}
+SWITCHES: Final[Mapping[str, Mapping[str, bool]]] = {
+    "-noI": {"compress_inodes": False},
+    "-noD": {"compress_data": False},
+    "-noF": {"compress_fragments": False},
+    "-noX": {"compress_xattrs": False},
+    "-no-compression": {
+        "compress_inodes": False,
+        "compress_data": False,
+        "compress_fragments": False,
+        "compress_xattrs": False,
+    },
+    "-no-fragments": {"fragments": False},
+    "-no-duplicates": {"duplicates": False},
+    "-no-xattrs": {"xattrs": False},
+    "-xattrs": {"xattrs": True},
+    "-no-exports": {"exports": False},
+    "-exports": {"exports": True},
+}
+"""Options without an argument, and the fields of WriteOptions that they set."""
+OUTPUT: Final[Mapping[str, Mapping[str, bool]]] = {
+    "-quiet": {"quiet": True},
+    "-progress": {"progress": True},
+    "-no-progress": {"progress": False},
+    "-percentage": {"percentage": True},
+    "-info": {"info": True},
+}
+"""Likewise, of Output."""
+AS_WE_DO: Final = frozenset(
+    {
+        "-tailends",  # our writer packs ends of files wherever it packs small files
+        "-reproducible",  # our images always are,
+        "-not-reproducible",  # which this allows,
+        "-repro",  # and their time is the newest of the tree
+        "-noappend",  # an image is always a new file
+        "-no-recovery",
+        "-exit-on-error",  # no error is ever passed over
+        "-numeric-owner",
+    }
+)
+"""Options without an argument that ask for what is done anyway."""
+TUNING: Final = _options("read-queue write-queue fragment-queue mem-percent small-readers block-readers overcommit")
+"""Options with a number that change how mksquashfs works, but not what it writes."""
+
+_SOURCE: Final = "the source is what is named on the command line of ltsp image"
+_WHOLE: Final = "an image that clients boot is one new squashfs, and begins with it"
+_STREAM: Final = "mksquashfs cannot do that for a tar stream, which is how ltsp hands it the tree"
+_HELP: Final = "run mksquashfs itself for that"
+_REASONS: Final = {
+    _SOURCE: _options(
+        "tar zip cpiostyle cpiostyle0 no-strip tarstyle keep-as-directory one-file-system one-file-system-x "
+        "dereference deref deref-path"
+    ),
+    _WHOLE: _options("root-becomes recover offset o stream fix"),
+    _STREAM: _options(
+        "action log-action true-action false-action a va ta fa action-file log-action-file true-action-file "
+        "false-action-file af vaf taf faf max-depth"
+    ),
+    _HELP: _options(
+        "version help h help-option ho help-section hs help-comp help-all ha Xhelp mem-default no-pager cols"
+    ),
+}
+REFUSED: Final[Mapping[str, str]] = {word: reason for reason, words in _REASONS.items() for word in words}
+"""Options that contradict what ltsp image is, and why."""
+
+ARGUMENTS: Final = TUNING | _options(
+    "comp b mkfs-time fstime all-time inode-time root-mode root-uid root-gid root-time force-uid force-gid processors "
+    "mem ef sort info-file recovery-path "
+    "Xcompression-level Xwindow-size Xstrategy Xalgorithm Xacceleration Xbcj Xdict-size "
+    "throttle limit p pf pd pseudo-dir xattrs-exclude xattrs-include xattrs-add default-mode default-uid default-gid "
+    "force-file-mode force-dir-mode uid-gid-offset repro-time log "
+    "deref deref-path root-becomes recover offset o fix action log-action true-action false-action a va ta fa "
+    "action-file log-action-file true-action-file false-action-file af vaf taf faf max-depth help-option ho "
+    "help-section hs help-comp cols"
+)
+"""Options that take the next word, whatever it is. `option_table` in mksquashfs.c"""
