@@ -28,14 +28,14 @@ def run(tmp_path, prefix, *arguments) -> list[list[str]]:
 
 
 def test_the_program_starts_again_once_in_its_own_place_with_its_own_arguments(tmp_path):
-    (first, second, after) = run(tmp_path, "nice -n 3", "a b", "", "--c=\udcff")
+    (first, second, after) = run(tmp_path, ("nice", "-n", "3"), "a b", "", "--c=\udcff")
     assert first == second
     assert after[2] == second[1]
     assert after[3] == f"{os.nice(0) + 3} [] {['a b', '', '--c=' + chr(0xDCFF)]!r}"
 
 
 def test_an_empty_prefix_changes_nothing(tmp_path):
-    (_, after) = run(tmp_path, "")
+    (_, after) = run(tmp_path, ())
     assert after[3] == f"{os.nice(0)} [] []"
 
 
@@ -50,7 +50,7 @@ def test_where_systemd_runs_the_default_is_a_scope(tmp_path, monkeypatch):
     assert priority.default(systemd=False) == []
 
 
-@pytest.mark.parametrize("prefix", ["no-such-program -x", "'unfinished", "/etc/passwd"])
+@pytest.mark.parametrize("prefix", [("no-such-program", "-x"), ("",), ("/etc/passwd",)])
 def test_a_prefix_that_is_no_command_is_one_clear_error(prefix):
     with pytest.raises(UsageError, match="--ionice"):
         priority.lower(prefix)

@@ -20,27 +20,16 @@ _WEIGHT = 20
 """Of CPU and disk, in a systemd scope; everyone else has 100. systemd.resource-control(5)"""
 
 
-def lower(prefix: str | None) -> None:
-    """Go on at the priority that a prefix command gives; None is the default one, an empty prefix none.
+def lower(prefix: Sequence[str] | None) -> None:
+    """Go on at the priority that a prefix command gives; None is the default one, no words none.
 
-    Returns where nothing is to be done or all is done already.
-    Raises UsageError when the prefix cannot be split into words or is no program.
+    Returns where nothing is to be done or all is done already. Raises UsageError when the prefix is no program.
     """
     if os.environ.pop(_MARK, None) is not None:
         return
-    if words := _words(prefix):
+    words = default(systemd=os.geteuid() == 0 and os.path.exists(_SYSTEMD)) if prefix is None else prefix
+    if words:
         _restart(words)
-
-
-def _words(prefix: str | None) -> Sequence[str]:
-    if prefix is None:
-        return default(systemd=os.geteuid() == 0 and os.path.exists(_SYSTEMD))
-    import shlex  # noqa: PLC0415 -- only where an administrator gives a prefix
-
-    try:
-        return shlex.split(prefix)
-    except ValueError as error:
-        raise UsageError(f"--ionice={prefix!a}: {str(error).lower()}", "quote it as in a shell") from None
 
 
 def default(*, systemd: bool) -> Sequence[str]:
