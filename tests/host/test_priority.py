@@ -16,7 +16,7 @@ sys.path.insert(0, {path!r})
 from ltsp.host import priority
 print("start", os.getpid(), flush=True)
 priority.lower({prefix!r})
-print("going on", os.getpid(), os.nice(0), [name for name in os.environ if "LTSP" in name], sys.argv[1:])
+print("going on", os.getpid(), os.nice(0), [name for name in os.environ if "PRIORITY" in name], sys.argv[1:])
 """
 
 

@@ -55,7 +55,6 @@ def _restart(words: Sequence[str]) -> None:
     sys.stderr.flush()
     try:
         os.execvpe(words[0], again, {**os.environ, _MARK: "1"})  # noqa: S606 -- the administrator names it, and no shell reads it
-    except OSError as error:
-        raise UsageError(
-            f"cannot run {words[0]!a} of --ionice: {(error.strerror or '').lower()}", 'give --ionice="" for none'
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError: an empty word, or one with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"cannot run {words[0]!a} of --ionice: {reason}", 'give --ionice="" for none') from error
