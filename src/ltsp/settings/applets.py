@@ -10,6 +10,7 @@ from ltsp.settings.option import (
     Directory,
     FileName,
     Flag,
+    Group,
     ImageName,
     Integer,
     Mode,
@@ -19,11 +20,6 @@ from ltsp.settings.option import (
     option,
     switch,
 )
-
-_BUILDING = "what goes in"
-_COMPRESSING = "compression"
-_PUBLISHING = "publishing"
-_OUTPUT = "output"
 
 
 def _help() -> bool:
@@ -78,21 +74,21 @@ class _VersionedOptions:
         Integer(least=1),
         "how many versions of an image to keep",
         default=2,
-        group=_PUBLISHING,
+        group=Group.PUBLISHING,
         details="The current one and the one before count. Pinned versions and those in use stay besides.",
     )
     keep_days: int = option(
         Integer("DAYS"),
         "for how many days to keep each version",
         default=3,
-        group=_PUBLISHING,
+        group=Group.PUBLISHING,
         details="Clients that booted from a version go on reading it; this is how long they may run on.",
     )
     wait: int = option(
         Integer("SECONDS"),
         "how long to wait for another build of the same image",
         default=0,
-        group=_PUBLISHING,
+        group=Group.PUBLISHING,
         details="Then the exit status is 75, and the holder of the lock is named.",
     )
     help: bool = _help()
@@ -122,15 +118,14 @@ class _PublishingOptions(_VersionedOptions):
     )
     all_images: bool = switch(
         "take all images when none is named, even more than three",
-        group=_BUILDING,
+        group=Group.CONTENT,
         details="Exported images count as sources too.",
     )
     rpi_image: str = option(
         Text("NAME"),
         "the image whose boot directory Raspberry Pis are served",
         default="",
-        default_text="none",
-        group=_PUBLISHING,
+        group=Group.PUBLISHING,
         details="The files of NAME/boot are linked into the TFTP directory when that image's kernel is published.",
     )
     image_mode: int | None = option(
@@ -138,26 +133,30 @@ class _PublishingOptions(_VersionedOptions):
         "permissions of published images",
         default=None,
         default_text="0644, and 0600 with --cleanup=0",
-        group=_PUBLISHING,
+        group=Group.PUBLISHING,
     )
     image_group: str = option(
-        Text("GROUP"), "group of published images", default="", default_text="that of the builder", group=_PUBLISHING
+        Text("GROUP"),
+        "group of published images",
+        default="",
+        default_text="that of the builder",
+        group=Group.PUBLISHING,
     )
     lock_timeout: int = option(
         Integer("SECONDS"),
         "how long to wait for the source's package manager",
         default=120,
-        group=_BUILDING,
+        group=Group.CONTENT,
         details="A source whose packages are being installed is not in a state to be copied.",
     )
     progress: str = option(
         Choice(("auto", "bar", "plain", "json", "none")),
         "how to tell of progress",
         default="auto",
-        group=_OUTPUT,
+        group=Group.OUTPUT,
         details="auto is a bar on a terminal and plain lines elsewhere; json is one object a line.",
     )
-    quiet: bool = switch("print warnings and errors only", short="q", group=_OUTPUT)
+    quiet: bool = switch("print warnings and errors only", short="q", group=Group.OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +189,6 @@ class ImageOptions(_PublishingOptions):
         Words("PARAMS"),
         "parameters of mksquashfs(1), such as -comp xz",
         default=(),
-        default_text="none",
         short="m",
         details="Split as a shell splits words. Parameters that the built-in engine does not know make the real "
         "mksquashfs write the image, unless --engine=own.",
@@ -205,77 +203,82 @@ class ImageOptions(_PublishingOptions):
         Text("LINES"),
         "more paths to leave out",
         default="",
-        default_text="none",
-        group=_BUILDING,
+        group=Group.CONTENT,
         details="An absolute path names a file of patterns; anything else is patterns itself, one a line.",
     )
     omit_image_excludes: str = option(
         Text("LINES"),
         "lines of the list of excluded paths that do not hold",
         default="",
-        default_text="none",
-        group=_BUILDING,
+        group=Group.CONTENT,
         details="Written as for --add-image-excludes.",
     )
     add_image_secrets: str = option(
-        Text("LINES"), "more rows for the table of secrets", default="", default_text="none", group=_BUILDING
+        Text("LINES"), "more rows for the table of secrets", default="", group=Group.CONTENT
     )
     omit_image_secrets: str = option(
         Text("LINES"),
         "rows of the table of secrets that do not hold",
         default="",
-        default_text="none",
-        group=_BUILDING,
+        group=Group.CONTENT,
     )
     recompress: bool = switch(
         "take an exported image as its own source",
-        group=_BUILDING,
+        group=Group.CONTENT,
         details="Otherwise the source that its manifest records is read again.",
     )
     skip_unreadable: bool = switch(
         "leave out files that cannot be read, name them, and exit 3",
-        group=_BUILDING,
+        group=Group.CONTENT,
         details="Otherwise such a file ends the build and nothing is published.",
     )
-    xattrs: bool = option(Flag(), "keep extended attributes, capabilities too", default=True, group=_BUILDING)
+    xattrs: bool = option(Flag(), "keep extended attributes, capabilities too", default=True, group=Group.CONTENT)
     compression: str = option(
         Choice(("auto", "gzip", "zstd", "xz", "lz4", "none")),
         "how to compress",
         default="auto",
-        group=_COMPRESSING,
+        group=Group.COMPRESSION,
         details="auto is zstd where the image's own kernel reads it, and gzip elsewhere.",
     )
     preset: str = option(
-        Choice(("fast", "balanced", "small")), "what the compressor aims for", default="balanced", group=_COMPRESSING
+        Choice(("fast", "balanced", "small")),
+        "what the compressor aims for",
+        default="balanced",
+        group=Group.COMPRESSION,
     )
     engine: str = option(
         Choice(("auto", "own", "mksquashfs")),
         "who writes the squashfs file",
         default="auto",
-        group=_COMPRESSING,
+        group=Group.COMPRESSION,
         details="auto is the built-in engine, unless --mksquashfs-params names something that only mksquashfs does.",
     )
     threads: int = option(
-        Integer(most=4096), "how many processors to use", default=0, default_text="0, which is all", group=_COMPRESSING
+        Integer(most=4096),
+        "how many processors to use",
+        default=0,
+        default_text="0, which is all",
+        group=Group.COMPRESSION,
     )
     sort_file: str | None = option(
         FileName(),
         "files to put first, with their priorities",
         default=None,
-        default_text="none",
-        group=_COMPRESSING,
+        group=Group.COMPRESSION,
         details="The format is that of mksquashfs -sort.",
     )
-    verify: bool = switch("read the whole image back before it is published", group=_COMPRESSING)
-    dry_run: bool = switch("build nothing; list what would be left out, with sizes", reach=Reach.ONCE, group=_OUTPUT)
-    json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=_OUTPUT)
+    verify: bool = switch("read the whole image back before it is published", group=Group.COMPRESSION)
+    dry_run: bool = switch(
+        "build nothing; list what would be left out, with sizes", reach=Reach.ONCE, group=Group.OUTPUT
+    )
+    json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=Group.OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)
 class KernelOptions(_PublishingOptions):
     """ltsp-kernel(8)"""
 
-    json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=_OUTPUT)
+    json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=Group.OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,15 +290,13 @@ class InfoOptions:
 
 
 def _one(summary: str, details: str = "") -> str | None:
-    declared: str | None = option(
-        Text("VERSION"), summary, default=None, default_text="none", details=details, reach=Reach.ONCE
-    )
+    declared: str | None = option(Text("VERSION"), summary, default=None, details=details, reach=Reach.ONCE)
     return declared
 
 
 def _several(summary: str, details: str = "") -> tuple[str, ...]:
     declared: tuple[str, ...] = option(
-        Text("VERSION"), summary, default=(), default_text="none", details=details, reach=Reach.ONCE, repeated=True
+        Text("VERSION"), summary, default=(), details=details, reach=Reach.ONCE, repeated=True
     )
     return declared
 

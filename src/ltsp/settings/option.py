@@ -152,6 +152,16 @@ class Words:
 Kind = Flag | Text | Directory | FileName | ImageName | Choice | Integer | Mode | Words
 
 
+class Group(Enum):
+    """The headings under which help and manual list options, in this order."""
+
+    MAIN = ""
+    CONTENT = "what goes in"
+    COMPRESSION = "compression"
+    PUBLISHING = "publishing"
+    OUTPUT = "output"
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     name: str
@@ -172,8 +182,7 @@ class Option:
     reach: Reach
     repeated: bool
     """Whether it may be given several times, each value one more of a tuple; else the last one holds."""
-    group: str
-    """The heading under which help lists it."""
+    group: Group
 
     @property
     def long(self) -> str:
@@ -197,6 +206,28 @@ class Option:
                 value = f"[={self.kind.metavar}]"
         return f"{f'-{self.short}, ' if self.short else ''}--{self.long}{value}"
 
+    @property
+    def shown_default(self) -> str:
+        """The default for people; empty where there is none to speak of, as for what is off unless named."""
+        if self.default_text:
+            return self.default_text
+        match self.default:
+            case None | "" | ():
+                return ""
+            case bool(on):
+                return "" if not on and self.argument is not Argument.REQUIRED else str(int(on))
+        return str(self.default)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """All values there are, where they can be listed."""
+        match self.kind:
+            case Flag():
+                return ("0", "1")
+            case Choice(choices):
+                return choices
+        return ()
+
     def parse(self, text: str) -> Any:
         """The value that a text stands for.
 
@@ -217,7 +248,7 @@ def option(
     implied: str = "1",
     reach: Reach = Reach.EVERYWHERE,
     repeated: bool = False,
-    group: str = "",
+    group: Group = Group.MAIN,
 ) -> Any:
     """A dataclass field that is an option."""
     declared = Option(
@@ -233,7 +264,7 @@ def switch(
     details: str = "",
     argument: Argument = Argument.OPTIONAL,
     reach: Reach = Reach.EVERYWHERE,
-    group: str = "",
+    group: Group = Group.MAIN,
 ) -> Any:
     """A field that is off unless it is named: `--verify`, `--verify=1`; `=0` takes a setting of ltsp.conf back."""
     return option(
@@ -248,3 +279,10 @@ def declared(options: type) -> tuple[Option, ...]:
         for each in dataclasses.fields(options)
         if "option" in each.metadata
     )
+
+
+def grouped(options: type) -> list[tuple[Group, tuple[Option, ...]]]:
+    """The options of a dataclass by heading, those with a letter first; no group is empty."""
+    ordered = sorted(declared(options), key=lambda option: (not option.short, option.short.lower(), option.long))
+    groups = ((group, tuple(option for option in ordered if option.group is group)) for group in Group)
+    return [(group, members) for group, members in groups if members]

@@ -1,0 +1,63 @@
+"""The short help: `ltsp --help`, `ltsp image --help`, `ltsp --help=image`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from ltsp.settings.applets import APPLETS, LtspOptions
+from ltsp.settings.option import Option, declared, grouped
+
+_WIDTH = 100
+_SUMMARY_AT = 34
+"""Columns; a longer spelling has a line of its own."""
+
+
+def text(applet: str = "") -> str:
+    """The help of an applet, or of ltsp itself."""
+    return "\n".join(_applet(applet) if applet else _ltsp()) + "\n"
+
+
+def _ltsp() -> Iterator[str]:
+    yield "Usage: ltsp [LTSP-OPTIONS] APPLET [OPTIONS] [ARGUMENT]..."
+    yield "Turn a Linux system into one image that diskless PCs boot over the network."
+    yield ""
+    yield "Applets:"
+    for applet in APPLETS.values():
+        yield from _entry(applet.name, applet.summary)
+    yield from _options("LTSP options", declared(LtspOptions))
+    yield ""
+    yield "ltsp --help=APPLET shows the options of an applet; ltsp(8) tells more."
+
+
+def _applet(name: str) -> Iterator[str]:
+    applet = APPLETS[name]
+    yield f"Usage: {synopsis(name)}"
+    yield f"{applet.summary[:1].upper()}{applet.summary[1:]}."
+    for group, options in grouped(applet.options):
+        yield from _options(f"Options, {group.value}" if group.value else "Options", options)
+    yield ""
+    yield f"ltsp --help shows what may stand before the applet; ltsp-{name}(8) tells more."
+
+
+def synopsis(name: str) -> str:
+    """`ltsp [LTSP-OPTIONS] image [OPTIONS] [IMAGE]...`"""
+    return f"ltsp [LTSP-OPTIONS] {name} [OPTIONS] {APPLETS[name].operands}".rstrip()
+
+
+def _options(heading: str, options: tuple[Option, ...]) -> Iterator[str]:
+    yield ""
+    yield f"{heading}:"
+    for option in options:
+        spelling = option.spelling if option.short else f"    {option.spelling}"
+        default = f" (default: {option.shown_default})" if option.shown_default else ""
+        yield from _entry(spelling, option.summary + default)
+
+
+def _entry(head: str, summary: str) -> Iterator[str]:
+    lines = textwrap.wrap(summary, _WIDTH - _SUMMARY_AT)
+    if len(head) + 4 > _SUMMARY_AT:
+        yield f"  {head}"
+    else:
+        lines[0] = f"  {head}".ljust(_SUMMARY_AT) + lines[0]
+    yield from (line if line.startswith("  ") else " " * _SUMMARY_AT + line for line in lines)

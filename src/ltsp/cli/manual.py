@@ -1,0 +1,166 @@
+"""The manual pages, in roff: options from their declarations, prose from `ltsp.cli.pages`. groff_man(7)"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import assert_never
+
+from ltsp.cli.pages import APPLETS as PROSE
+from ltsp.cli.pages import CONF, LTSP, Block, Example, Item, Prose
+from ltsp.settings.applets import APPLETS, LtspOptions
+from ltsp.settings.option import Argument, Option, Reach, declared, grouped
+
+_WIDTH = 78
+_DATE = "2026-11-22"
+"""Of the prose; a page does not depend on the day it is made."""
+
+_HOOKS = (
+    Item(
+        "PRE_IMAGE_x, POST_IMAGE_x",
+        "Commands that a shell runs before and after `ltsp image`, in the order of the keys; likewise for other "
+        "applets. One that names `LTSP_ROOT` finds there a writable view of the source, and what it changes goes "
+        "into the image only. Single quotes keep `$LTSP_ROOT` for that shell.",
+    ),
+)
+
+
+def pages() -> dict[str, str]:
+    """Every page by its file name, as in `ltsp-image.8`."""
+    every = {"ltsp.8": _ltsp(), "ltsp.conf.5": _conf()}
+    return every | {f"ltsp-{name}.8": _applet(name) for name in APPLETS}
+
+
+def _ltsp() -> str:
+    synopsis = [*_synopsis(["ltsp"], declared(LtspOptions)), r".I applet", r".RI [ argument ].\|.\|."]
+    applets = [
+        Item(f"ltsp-{each.name}(8)", f"{each.summary[:1].upper()}{each.summary[1:]}.") for each in APPLETS.values()
+    ]
+    return _page("LTSP", "8", LTSP, synopsis, [*_section("APPLETS", applets), *_options(LtspOptions)])
+
+
+def _applet(name: str) -> str:
+    prose, applet = PROSE[name], APPLETS[name]
+    synopsis = [
+        *(r".B ltsp", r".RI [ ltsp-options ]", rf".B {_escaped(name)}"),
+        *_synopsis([], declared(applet.options)),
+        *([r".RI [ image ].\|.\|."] if applet.operands else []),
+    ]
+    return _page(
+        f"LTSP-{name.upper()}",
+        "8",
+        prose,
+        synopsis,
+        _options(applet.options, "See `ltsp(8)` for the options that stand before the applet."),
+    )
+
+
+def _conf() -> str:
+    keys: dict[str, Option] = {}
+    for options in (LtspOptions, *(applet.options for applet in APPLETS.values())):
+        keys |= {each.key: each for each in declared(options) if each.reach is Reach.EVERYWHERE}
+    items = [Item(f"{key}={keys[key].kind.metavar}", _meaning(keys[key])) for key in sorted(keys)]
+    body: list[Block] = ["Options of the command line with their long names in capitals:", *items, *_HOOKS]
+    return _page("LTSP.CONF", "5", CONF, [".I /etc/ltsp/ltsp.conf"], _section("KEYS", body))
+
+
+def _page(name: str, section: str, prose: Prose, synopsis: Iterable[str], options: Iterable[str]) -> str:
+    lines = [
+        rf".TH {_escaped(name)} {section} {_DATE} ltsp",
+        *(".SH NAME", rf"{_escaped(prose.title.replace(' ', '-'))} \- {_text(prose.summary)}"),
+        *(".SH SYNOPSIS", *synopsis),
+        *_section("DESCRIPTION", prose.description),
+        *options,
+    ]
+    for title, blocks in prose.more:
+        lines += _section(title, blocks)
+    for title, items in (("FILES", prose.files), ("EXIT STATUS", prose.exit_status), ("EXAMPLES", prose.examples)):
+        lines += _section(title, items) if items else []
+    others = [rf".BR {_escaped(each.partition('(')[0])} ({each.partition('(')[2]}" for each in prose.see_also]
+    return "\n".join([*lines, ".SH SEE ALSO", *(f"{other} ," for other in others[:-1]), others[-1], ""])
+
+
+def _synopsis(program: list[str], options: Iterable[Option]) -> Iterator[str]:
+    """The options that have a letter; the others are told of in their section."""
+    yield from (rf".B {each}" for each in program)
+    for option in sorted(options, key=lambda option: (option.short.lower(), option.short)):
+        name = rf"\fB\-{option.short}\fR"
+        match option.argument:
+            case _ if not option.short:
+                continue
+            case Argument.NONE:
+                yield f"[{name}]"
+            case Argument.REQUIRED:
+                yield rf"[{name}\ \fI{_escaped(option.long)}\fR]"
+            case Argument.OPTIONAL:
+                yield rf"[{name}[\fI{_escaped(option.kind.metavar)}\fR]]"
+
+
+def _options(options: type, *blocks: Block) -> Iterator[str]:
+    yield from _section("OPTIONS", blocks)
+    for group, members in grouped(options):
+        if group.value:
+            yield f".SS {group.value[:1].upper()}{group.value[1:]}"
+        for option in members:
+            yield from (".TP", _spelling(option), _text(_meaning(option)))
+
+
+def _spelling(option: Option) -> str:
+    value = rf"\fI{_escaped(option.kind.metavar)}\fR"
+    joined = {Argument.NONE: "", Argument.REQUIRED: f"={value}", Argument.OPTIONAL: f"[={value}]"}[option.argument]
+    short = rf"\fB\-{option.short}\fR, " if option.short else ""
+    return rf"{short}\fB\-\-{_escaped(option.long)}\fR{joined}"
+
+
+def _meaning(option: Option) -> str:
+    """Summary, details and default as sentences."""
+    default = f"Default: {option.shown_default}." if option.shown_default else ""
+    summary = f"{option.summary[:1].upper()}{option.summary[1:]}."
+    return " ".join(filter(None, (summary, option.details, default)))
+
+
+def _section(title: str, blocks: Iterable[Block]) -> Iterator[str]:
+    yield f".SH {title}"
+    for number, block in enumerate(blocks):
+        match block:
+            case str():
+                yield from ([".PP"] if number else [])
+                yield _text(block)
+            case Item(term, text):
+                yield from (".TP", rf"\fB{_escaped(term)}\fR", _text(text))
+            case Example(text, lines):
+                yield from ([".PP"] if number else [])
+                yield _text(text)
+                yield from (".PP", ".RS 4", ".nf", *map(_escaped, lines.splitlines()), ".fi", ".RE")
+            case _:
+                assert_never(block)
+
+
+def _text(text: str) -> str:
+    """Running text; what stands in back quotes is set bold."""
+    roff = "".join(
+        rf"\fB{_escaped(part)}\fR" if number % 2 else part.replace("\\", r"\e").replace("--", r"\-\-")
+        for number, part in enumerate(text.split("`"))
+    )
+    wrapped = textwrap.wrap(roff, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(_guarded(line) for line in wrapped)
+
+
+def _escaped(text: str) -> str:
+    """Text to be typed or found as it stands: hyphens stay hyphens, quotes stay straight."""
+    for character, escape in (
+        ("\\", r"\e"),
+        ("-", r"\-"),
+        ("'", r"\(aq"),
+        ("`", r"\(ga"),
+        ("~", r"\(ti"),
+        ("^", r"\(ha"),
+    ):
+        text = text.replace(character, escape)
+    return _guarded(text)
+
+
+def _guarded(line: str) -> str:
+    """A line that begins with a dot or quote is text, no request."""
+    return re.sub(r"^([.'])", r"\\&\1", line)

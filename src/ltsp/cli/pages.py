@@ -1,0 +1,254 @@
+"""The prose of the manual pages: what options cannot say of themselves.
+
+In the text, `back quotes` set what a person types or finds on disk. Roff is made of it in `ltsp.cli.manual`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A term and what it means."""
+
+    term: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    text: str
+    lines: str
+    """What is typed or written, line by line."""
+
+
+Block = str | Item | Example
+
+
+@dataclass(frozen=True, slots=True)
+class Prose:
+    title: str
+    """As the first line of the page names it: `ltsp image`."""
+    summary: str
+    description: tuple[Block, ...]
+    more: tuple[tuple[str, tuple[Block, ...]], ...] = ()
+    """Sections of its own, after the options."""
+    files: tuple[Item, ...] = ()
+    exit_status: tuple[Item, ...] = ()
+    examples: tuple[Example, ...] = ()
+    see_also: tuple[str, ...] = ()
+
+
+_CONF = Item("/etc/ltsp/ltsp.conf", "Settings, see `ltsp.conf(5)`.")
+_DONE = Item("0", "All that was asked is done.")
+_FAILURE = Item("1", "Something failed; what was published before is as it was.")
+_USAGE = Item("2", "The command line or a setting is wrong; nothing was begun.")
+_CHANGED = Item("3", "Published, but a file changed or vanished while it was read, or was skipped; each is named.")
+_LOCKED = Item("75", "Another build of the same image holds the lock.")
+_SIGNALLED = Item("130, 143", "Ended by Ctrl-C or by `kill`.")
+
+LTSP = Prose(
+    title="ltsp",
+    summary="turn a Linux system into an image that diskless PCs boot",
+    description=(
+        (
+            "`ltsp` makes one squashfs image of the system it runs on, of a chroot directory or of a virtual machine, "
+            "and publishes it with its kernel so that a room of PCs boots it over the network. Each task is an applet; "
+            "options for all of them stand before its name."
+        ),
+    ),
+    files=(
+        _CONF,
+        Item("/srv/ltsp/NAME", "A chroot directory."),
+        Item("/srv/ltsp/NAME.img", "A virtual machine disk, often a symbolic link to it."),
+        Item("/srv/ltsp/images/NAME.img", "An exported image, and `NAME.img.old` the one before it."),
+        Item("/srv/tftp/ltsp/NAME", "Kernel and initrd of an image."),
+    ),
+    exit_status=(_DONE, _FAILURE, _USAGE, _CHANGED, _LOCKED, _SIGNALLED),
+    examples=(
+        Example("Publish the running system:", "ltsp image /"),
+        Example("The same with other directories:", "ltsp -b /data/ltsp -t /data/tftp image /"),
+    ),
+    see_also=("ltsp-image(8)", "ltsp-info(8)", "ltsp-kernel(8)", "ltsp-versions(8)", "ltsp.conf(5)"),
+)
+
+APPLETS = {
+    "image": Prose(
+        title="ltsp image",
+        summary="generate a squashfs image from an image source",
+        description=(
+            (
+                "Reads each source, leaves out what is no client's business, writes a squashfs file and publishes it "
+                "together with the kernel found in it. Clients that run on the image published before keep it. The "
+                "source is never changed."
+            ),
+            (
+                "Without an argument every source found is built; more than three need `--all-images`. Several sources "
+                "are tried one after the other, and the exit status is that of the worst."
+            ),
+        ),
+        more=(
+            (
+                "IMAGE SOURCES",
+                (
+                    (
+                        "A source is a name or a path. A name is looked up below the base directory, and the first of "
+                        "these is taken:"
+                    ),
+                    Item("NAME/", "A chroot: a directory that holds `proc`."),
+                    Item("NAME.img", "A virtual machine disk."),
+                    Item("images/NAME.img", "An exported image: it is built anew from the source it came from."),
+                    (
+                        "A path begins with a slash or a dot, and its last part names the image. `/` is the running "
+                        "system, and the name is then the machine's, such as x86_64; its local file systems for "
+                        "`/boot`, `/usr`, `/var` and the like are taken in, and what is taken in is printed."
+                    ),
+                    (
+                        "A source may be laid together of several parts, divided by two commas, each with options "
+                        "behind single commas; `subdir=` says where a part goes."
+                    ),
+                ),
+            ),
+            (
+                "WHAT IS LEFT OUT",
+                (
+                    (
+                        "Two lists say what does not go into the image: excluded paths, and secrets. "
+                        "`/etc/ltsp/image.excludes` and `/etc/ltsp/image.secrets` replace them; the options "
+                        "`--add-image-excludes`, `--omit-image-excludes` and their like for secrets change single "
+                        "lines. With `--cleanup=1`, accounts of people are taken out too: those whose number lies "
+                        "between UID_MIN and UID_MAX of the image's own `/etc/login.defs`. `--dry-run` lists what each line "
+                        "removes, with sizes."
+                    ),
+                ),
+            ),
+        ),
+        files=(
+            _CONF,
+            Item("/etc/ltsp/image.excludes", "Replaces the list of excluded paths: one pattern a line."),
+            Item("/etc/ltsp/image.secrets", "Replaces the table of secrets."),
+            Item("/etc/ltsp/image.d/", "Programs that are run before the image is written."),
+            Item("/srv/ltsp/images/NAME.img", "The image, and `NAME.img.old` the one before it."),
+        ),
+        exit_status=(_DONE, _FAILURE, _USAGE, _CHANGED, _LOCKED, _SIGNALLED),
+        examples=(
+            Example("Publish the running system:", "ltsp image /"),
+            Example(
+                "The running system with a separate /boot and /opt:", "ltsp image /,,/boot,subdir=boot,,/opt,subdir=opt"
+            ),
+            Example("A chroot or virtual machine disk, at normal priority:", 'ltsp image --ionice="" x86_64'),
+            Example("A virtual machine disk by its path:", "ltsp image ~/VMs/debian/debian-flat.vmdk"),
+            Example("Compress as well as xz can:", 'ltsp image -m "-comp xz" /'),
+            Example("Back to the image before:", "ltsp image -r /"),
+        ),
+        see_also=("ltsp(8)", "ltsp-kernel(8)", "ltsp-versions(8)", "ltsp.conf(5)", "mksquashfs(1)"),
+    ),
+    "info": Prose(
+        title="ltsp info",
+        summary="show the installation",
+        description=(
+            (
+                "Prints the version, the directories in use, the chroots, virtual machine disks and images found, and "
+                "which version of each image clients would boot."
+            ),
+        ),
+        files=(_CONF,),
+        exit_status=(_DONE, _FAILURE, _USAGE),
+        examples=(Example("For a program:", "ltsp info --json"),),
+        see_also=("ltsp(8)", "ltsp-image(8)", "ltsp-versions(8)"),
+    ),
+    "kernel": Prose(
+        title="ltsp kernel",
+        summary="publish kernel and initrd of an image or chroot",
+        description=(
+            (
+                "Finds the kernel in each image and publishes it with its initrd as a new version that shares the "
+                "image. `ltsp image` does this by itself; alone it is for images that were not built here: a live "
+                "system's ISO file or a virtual machine disk that was put below `images` as NAME.img."
+            ),
+        ),
+        files=(_CONF, Item("/srv/tftp/ltsp/NAME/", "`vmlinuz` and `initrd.img`, whatever they were called.")),
+        exit_status=(_DONE, _FAILURE, _USAGE, _LOCKED, _SIGNALLED),
+        examples=(
+            Example("After a kernel was found wanting:", "ltsp kernel x86_64"),
+            Example(
+                "Where the built-in rules find nothing:",
+                'ltsp kernel --kernel-initrd="live/vmlinuz-* s|vmlinuz|initrd.img|" debian-live',
+            ),
+        ),
+        see_also=("ltsp(8)", "ltsp-image(8)", "ltsp.conf(5)"),
+    ),
+    "versions": Prose(
+        title="ltsp versions",
+        summary="list, choose, pin and remove versions of an image",
+        description=(
+            (
+                "Each build publishes a new version: image, kernel and initrd that belong together. The current one is "
+                "what clients boot. Older ones are kept for KEEP_DAYS, and KEEP_VERSIONS of them in any case, because "
+                "clients that booted from a version go on reading it."
+            ),
+            (
+                "Without options the versions are listed: date, size, kernel and what changed. Nothing is copied by "
+                "any of the options, so each takes effect at once."
+            ),
+        ),
+        files=(_CONF, Item("/srv/ltsp/images/.versions/NAME/VERSION/", "Image and manifest of a version.")),
+        exit_status=(_DONE, _FAILURE, _USAGE, _LOCKED),
+        examples=(
+            Example("What is there:", "ltsp versions x86_64"),
+            Example("Go to any version:", "ltsp versions x86_64 --use 20260114T093000Z-3fa9c1"),
+            Example("Make room:", "ltsp versions x86_64 --prune --keep 1"),
+        ),
+        see_also=("ltsp(8)", "ltsp-image(8)", "ltsp.conf(5)"),
+    ),
+}
+
+CONF = Prose(
+    title="ltsp.conf",
+    summary="settings of ltsp, its applets and its clients",
+    description=(
+        (
+            "A text file of `KEY=value` lines in sections. Values are quoted as in a shell, and no space stands around "
+            "the equals sign; a value in quotes may go over several lines, and `#` begins a comment. `$KEY` and "
+            "`${KEY}` give the value of a key that was set before. On the server the file is read and not run: command "
+            "substitution and other code in what the server reads is refused with file and line. Sections that only "
+            "clients read may hold code."
+        ),
+        (
+            "The file is refused when it, or a directory above it, is writable by others than administrators. Group "
+            "root, sudo, wheel and admin may write."
+        ),
+        "What the command line says comes before `ltsp.conf`, and `ltsp.conf` before the environment.",
+    ),
+    more=(
+        (
+            "SECTIONS",
+            (
+                "On the server these are read in this order, and the later value holds:",
+                Item("lines before the first section, then [common]", "For the server and all clients."),
+                Item("[server]", "For the server."),
+                Item(
+                    "[MAC], [IP], [HOSTNAME]",
+                    "For machines, by address or name; `*`, `?` and `[...]` are globs and `|` divides several, as in "
+                    "`[b8:27:eb:*|dc:a6:32:*]`.",
+                ),
+                Item("[APPLET/HOST]", "For one applet on some machines; `[image/]` is for all of them."),
+                Item("[clients]", "For clients, not read by the server."),
+                (
+                    "Any other section is for `INCLUDE=SECTION`, which puts its lines in its place. There may be "
+                    "several; circles are refused."
+                ),
+            ),
+        ),
+    ),
+    files=(_CONF,),
+    examples=(
+        Example(
+            "Another place for kernels, a strong compressor, and a command before each build:",
+            "[common]\nTFTP_DIR=/var/lib/tftpboot\n\n[server]\nCOMPRESSION=zstd\nPRESET=small\nKEEP_VERSIONS=4\n"
+            "PRE_IMAGE_APT=\"apt-get clean\"\nADD_IMAGE_EXCLUDES='\nopt/games\nvar/cache/*\n'",
+        ),
+    ),
+    see_also=("ltsp(8)", "ltsp-image(8)"),
+)
