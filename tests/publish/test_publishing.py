@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 
 import pytest
 
-from ltsp.errors import LtspError
 from ltsp.publish.contents import Contents, Published, Unchanged
 from ltsp.publish.manifest import Kernel, Source
-from ltsp.publish.retention import Retention
-from ltsp.publish.state import Foreign
 from ltsp.publish.store import Store
 from ltsp.tree.content import Bytes
 

@@ -172,7 +172,7 @@ def make_directories(path: str, mode: int) -> None:
     parent = os.path.dirname(path)
     make_directories(parent, mode)
     with suppress(FileExistsError):
-        os.mkdir(path)
+        os.mkdir(path, mode)
         os.chmod(path, mode)
     sync_directory(parent)
 

@@ -1,0 +1,22 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
+
+
+def size(count: int) -> str:
+    """Bytes: `0 bytes`, `1.5 KiB`, `412 MiB`; three digits are as many as tell anything."""
+    if abs(count) < 1024:
+        return f"{count} bytes"
+    value = float(count)
+    for unit in _UNITS:
+        value /= 1024
+        if abs(value) < 1000 or unit == _UNITS[-1]:
+            break
+    return f"{value:.1f} {unit}" if abs(value) < 10 else f"{value:.0f} {unit}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 package`, `2 packages`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,44 @@
+"""What one version of an image has that another one has not, from their manifests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ltsp.publish.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    bytes: int | None
+    """By how much the image grew; None where one of the two has none."""
+    added: dict[str, str]
+    """Packages that are new, with their versions."""
+    removed: dict[str, str]
+    updated: dict[str, tuple[str, str]]
+    """Packages with another version, before and after."""
+    packages_known: bool
+    """Whether both manifests list packages; else the three above are empty."""
+    setuid_added: tuple[str, ...]
+    setuid_removed: tuple[str, ...]
+    kernel: tuple[str, str] | None
+    """The kernel's versions before and after, where they differ."""
+
+    @classmethod
+    def between(cls, before: Manifest, after: Manifest) -> Changes:
+        old, new = before.packages or {}, after.packages or {}
+        known = before.packages is not None and after.packages is not None
+        if not known:
+            old = new = {}
+        kernels = tuple(each.kernel.version if each.kernel else "" for each in (before, after))
+        return cls(
+            bytes=after.image.size - before.image.size if before.image and after.image else None,
+            added={name: new[name] for name in sorted(new.keys() - old.keys())},
+            removed={name: old[name] for name in sorted(old.keys() - new.keys())},
+            updated={
+                name: (old[name], new[name]) for name in sorted(old.keys() & new.keys()) if old[name] != new[name]
+            },
+            packages_known=known,
+            setuid_added=tuple(sorted(set(after.setuid) - set(before.setuid))),
+            setuid_removed=tuple(sorted(set(before.setuid) - set(after.setuid))),
+            kernel=(kernels[0], kernels[1]) if kernels[0] != kernels[1] else None,
+        )

@@ -1,0 +1,161 @@
+"""Images and kernels that say which version they belong to, so that a reader can tell whether what it finds fits.
+
+Run as a program it does one operation on a store, for tests that kill it, inject errors or cut the power.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+
+from ltsp.errors import LtspError
+from ltsp.publish.contents import Contents, Published, Unchanged
+from ltsp.publish.held import Held
+from ltsp.publish.manifest import Kernel, Source
+from ltsp.publish.retention import Retention
+from ltsp.publish.store import Store
+from ltsp.tree.content import Bytes
+
+NAME = "lab"
+_REPEATS = 5000
+
+
+def image(label: str) -> bytes:
+    """Some pages of data, so that a torn one shows."""
+    return b"hsqs" + f"image {label}\n".encode() * _REPEATS
+
+
+def kernel(label: str) -> bytes:
+    return f"kernel {label}\n".encode() * 100
+
+
+def initrd(label: str) -> bytes:
+    return f"initrd {label}\n".encode() * 100
+
+
+def contents(label: str) -> Contents:
+    files = {"vmlinuz": Bytes(kernel(label)), "initrd.img": Bytes(initrd(label))}
+    return Contents(Source("/", "directory"), Kernel(f"boot/vmlinuz-{label}", label), files, codec="gzip")
+
+
+def publish(store: Store, label: str, **options: object) -> Published | Unchanged:
+    with store.locked(NAME) as held:
+        return publish_held(held, label, **options)
+
+
+def publish_held(held: Held, label: str, **options: object) -> Published | Unchanged:
+    with held.stage(len(image(label))) as stage:
+        stage.image.write(image(label))
+        return stage.publish(contents(label), **options)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What clients would get, by label; None where there is nothing."""
+
+    menu: tuple[str, str] | None
+    """Image and kernel that the pointer leads to."""
+    image: str | None
+    """NAME.img."""
+    old: str | None
+    kernel: str | None
+    """The link that older menus name."""
+
+
+class Torn(AssertionError):
+    """A client would get a file that is not whole, or none where a name promises one."""
+
+
+def seen(store: Store) -> Seen:
+    """Read as clients do: through the pointer's own words, and through the names of older menus."""
+    places = store.places(NAME)
+    menu = None
+    if os.path.lexists(places.pointer):
+        script = _read(places.pointer).decode()
+        kernel_name = re.search(r"^kernel (\S+)", script, re.MULTILINE)
+        image_name = re.search(r"^set image (\S+)", script, re.MULTILINE)
+        if not kernel_name or not image_name or not script.endswith("boot\n"):
+            raise Torn(script)
+        path = os.path.join(places.base_dir, image_name[1].removeprefix("../../"))
+        menu = (label_of(path, image), label_of(os.path.join(places.boot, kernel_name[1]), kernel))
+    link = os.path.join(places.boot, "vmlinuz")
+    return Seen(
+        menu,
+        label_of(places.image, image) if os.path.lexists(places.image) else None,
+        label_of(places.old, image) if os.path.lexists(places.old) else None,
+        label_of(link, kernel) if os.path.exists(link) else None,
+    )
+
+
+def label_of(path: str, expected: object) -> str:
+    data = _read(path)
+    match = re.match(rb"(?:hsqs)?(?:image|kernel) (\S+)\n", data)
+    if match is None or data != expected(match[1].decode()):
+        raise Torn(f"{path}: {len(data)} bytes")
+    return match[1].decode()
+
+
+def leftovers(store: Store) -> list[str]:
+    """Files that no finished operation leaves: temporary ones, and versions that are not complete."""
+    places = store.places(NAME)
+    found = []
+    for top in (store.base_dir, store.tftp_dir):
+        for directory, _, names in os.walk(top):
+            found += [os.path.join(directory, name) for name in names if name.endswith(".new")]
+    complete = {each.version for each in store.versions(NAME)}
+    for directory in (places.versions, places.boot):
+        if os.path.isdir(directory):
+            found += [
+                each.path
+                for each in os.scandir(directory)
+                if each.is_dir(follow_symlinks=False) and each.name not in complete
+            ]
+    return found
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise Torn(f"{path} is missing") from error
+
+
+def operate(store: Store, operation: str, label: str) -> None:
+    everything_goes = Retention(versions=1, days=0)
+    match operation:
+        case "publish":
+            publish(store, label)
+        case "replace":
+            publish(store, label, backup=False)
+        case "rotate":
+            publish(store, label, keep=everything_goes)
+        case _:
+            with store.locked(NAME) as held:
+                match operation:
+                    case "revert":
+                        held.revert()
+                    case "kernel":
+                        held.publish_kernel(contents(label))
+                    case "prune":
+                        held.prune(1)
+                    case "repair":
+                        pass
+                    case _:
+                        raise AssertionError(operation)
+
+
+def main() -> None:
+    base_dir, tftp_dir, operation, label = sys.argv[1:]
+    try:
+        operate(Store(base_dir, tftp_dir), operation, label)
+    except LtspError as error:
+        sys.stderr.write(f"ltsp: {error}\n")
+        sys.exit(error.exit_status)
+    os.write(1, b"published\n")
+
+
+if __name__ == "__main__":
+    main()
