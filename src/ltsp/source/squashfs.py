@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -39,14 +39,13 @@ class SquashfsSource:
         An image that another one replaces meanwhile is no matter: the file that was opened stays.
         """
         shown = printable(self.path)
-        try:
-            file = open(encode(self.path), "rb", buffering=0)
-        except OSError as error:
-            raise SourceError(f"cannot open {shown}: {error.strerror}") from error
-        with file:
-            before = _state(file)
+        with ExitStack() as opened:
             try:
+                file = opened.enter_context(open(encode(self.path), "rb", buffering=0))
+                before = _state(file)
                 tree = Image.open(file, shown).tree()
+            except OSError as error:
+                raise SourceError(f"cannot read {shown}: {error.strerror}") from error
             except FormatError as error:
                 raise FormatError(f"{shown}: {error.message}", "copy it again, or make it anew") from error
             yield tree.select(selection)
