@@ -20,7 +20,7 @@ from ltsp.squashfs.format import (
     SymlinkInode,
 )
 from ltsp.squashfs.reader import Image
-from squashfs.forge import AFTER_ROOT, DIRECTORY, FILE, D, F, L, image, root, run
+from squashfs.forge import AFTER_ROOT, DIRECTORY, FILE, D, F, L, image, packed, root, run
 
 
 def tree(data: bytes):
