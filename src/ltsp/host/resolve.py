@@ -30,10 +30,10 @@ def stepwise(directory: int, path: bytes, flags: int, resolve: int) -> int:
         links = 0
         while rest:
             name = rest.pop()
-            if name in (b"", b"."):
-                continue
-            if name == b"..":
-                del stack[max(1, len(stack) - 1) :]
+            if name in (b"", b".", b".."):
+                _check_directory(stack[-1])
+                if name == b"..":
+                    del stack[max(1, len(stack) - 1) :]
                 continue
             handle = os.open(name, _HANDLE, dir_fd=stack[-1])
             opened.callback(os.close, handle)
@@ -53,11 +53,16 @@ def stepwise(directory: int, path: bytes, flags: int, resolve: int) -> int:
 
 
 def _opened(handle: int, flags: int) -> int:
-    if flags & os.O_DIRECTORY and not stat.S_ISDIR(os.fstat(handle).st_mode):
-        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if flags & os.O_DIRECTORY:
+        _check_directory(handle)
     if flags & os.O_PATH:
         return os.dup(handle)
     return os.open(b"/proc/self/fd/%d" % handle, flags & ~os.O_NOFOLLOW)
+
+
+def _check_directory(handle: int) -> None:
+    if not stat.S_ISDIR(os.fstat(handle).st_mode):
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
 def _mount(descriptor: int) -> tuple[int | None, int]:
