@@ -18,7 +18,7 @@ from ltsp.transform.pattern import is_plain
 from ltsp.transform.rewrite import REWRITERS, TESTS
 from ltsp.transform.rules import LISTS, Level, Rules
 from ltsp.tree.name import printable
-from ltsp.tree.node import Directory, Node
+from ltsp.tree.node import Directory, File, Node, Symlink
 from ltsp.tree.selection import Take
 from ltsp.tree.tree import Tree
 
@@ -188,13 +188,13 @@ class Secrets:
             Finding(path, row, files)
             for path, node, rows in self._matched(tree)
             for row in rows
-            if row.action is Action.WARNED_OF and not self._spared(path) and (files := _files(node))
+            if row.action is Action.WARNED_OF and not self._spared(path) and (files := _files(node, row))
         ]
 
     def let_in(self, tree: Tree) -> list[Finding]:
         """What is in the tree although a row leaves it out, because OMIT_IMAGE_EXCLUDES let it in."""
         return [
-            Finding(path, row, max(1, _files(node)))
+            Finding(path, row, max(1, _files(node, row)))
             for path, node, rows in self._matched(tree)
             for row in _going(rows)[:1]
             if self._let_in.rule(path) is not None
@@ -231,8 +231,12 @@ def _going(rows: tuple[Row, ...]) -> tuple[Row, ...]:
     return tuple(row for row in rows if row.action in _GOES)
 
 
-def _files(node: Node) -> int:
-    """How many nodes below, or whether itself, are no directories."""
-    if not isinstance(node, Directory):
-        return 1
-    return sum(not isinstance(below, Directory) for _, below in Tree(node).walk())
+def _files(node: Node, row: Row) -> int:
+    """How many files a row is about here. A link counts where the row spells it out, as what it leads to does."""
+    match node:
+        case Directory():
+            return sum(isinstance(below, File) for _, below in Tree(node).walk())
+        case Symlink():
+            return int(row.is_plain)
+        case _:
+            return 1

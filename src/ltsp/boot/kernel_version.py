@@ -1,0 +1,29 @@
+"""The order of kernel versions, as people mean it: 6.10 comes after 6.9, and a release after its candidates."""
+
+from __future__ import annotations
+
+import re
+
+_LESS = re.compile(r"[-._~]?(rc\d)|\.(old)$|\+(debug)$")
+"""What marks a version as less than the one without it."""
+_RUN = re.compile(r"\d+|\D")
+
+Key = tuple[tuple[int, int], ...]
+
+
+def version_key(version: str) -> Key:
+    """The key that sorts versions from old to new, of Debian, rpm and the kernel itself.
+
+    A run of digits counts as a number, `~` and what is marked as less sort before the end, letters before other signs.
+    deb-version(7)
+    """
+    marked = _LESS.sub(lambda match: "~" + (match[1] or match[2] or match[3]), version)
+    return (*(_rank(run) for run in _RUN.findall(marked)), (1, 0))
+
+
+def _rank(run: str) -> tuple[int, int]:
+    if run == "~":
+        return 0, 0
+    if run.isdigit():
+        return 4, int(run[:30])
+    return (2, ord(run)) if run.isalpha() else (3, ord(run))

@@ -1,0 +1,122 @@
+r"""The second half of `--kernel-initrd`: how an initrd's path follows from its kernel's, in the words of sed.
+
+`s|vmlinuz|initrd.img|`, several of them after each other with `;`, basic regular expressions with the extensions of
+GNU sed, `&` and `\1` to `\9`, the flags `g` and `I`. Nothing else of sed: what is asked for is a name. sed(1)
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ltsp.errors import UsageError
+from ltsp.tree.name import printable
+
+_FLAGS = re.compile(r"[gI]*")
+_TURNED = "(){}|+?"
+"""Where a basic expression wants a backslash and Python's does not, and the other way round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Substitution:
+    """One `s|…|…|`."""
+
+    pattern: re.Pattern[str]
+    replacement: str
+    """As `re.sub` takes it."""
+    every: bool
+
+    def apply(self, text: str) -> str:
+        return self.pattern.sub(self.replacement, text, count=0 if self.every else 1)
+
+
+def substitutions(text: str) -> tuple[Substitution, ...]:
+    """Raises UsageError where the text is not a row of substitutions."""
+    found: list[Substitution] = []
+    at = 0
+    while at < len(text):
+        if text[at] in " \t\n;":
+            at += 1
+            continue
+        if text[at] != "s" or at + 1 >= len(text) or text[at + 1] in "\\\n":
+            raise _fault(text, "it is not of the form s|vmlinuz|initrd.img|")
+        delimiter = text[at + 1]
+        old, at = _part(text, at + 2, delimiter)
+        new, at = _part(text, at, delimiter)
+        flags = _FLAGS.match(text, at)
+        assert flags is not None  # it matches the empty text
+        at = flags.end()
+        if at < len(text) and text[at] not in " \t\n;":
+            raise _fault(text, f"{text[at]} is no flag that is known here (g, I)")
+        found.append(_compiled(text, old, new, flags[0]))
+    return tuple(found)
+
+
+def _compiled(text: str, old: str, new: str, flags: str) -> Substitution:
+    try:
+        pattern = re.compile(_extended(old), re.IGNORECASE if "I" in flags else 0)
+        replacement = _replacement(new)
+        if max(map(int, re.findall(r"\\g<(\d+)>", replacement)), default=0) > pattern.groups:
+            raise _fault(text, "it refers to a group that it does not have")
+    except re.error as error:
+        raise _fault(text, str(error)) from error
+    return Substitution(pattern, replacement, "g" in flags)
+
+
+def _part(text: str, at: int, delimiter: str) -> tuple[str, int]:
+    """The text up to the delimiter, and what follows it; the delimiter itself is written with a backslash."""
+    part: list[str] = []
+    while at < len(text):
+        if text[at] == delimiter:
+            return "".join(part), at + 1
+        if text[at] == "\\" and at + 1 < len(text):
+            part.append(text[at + 1] if text[at + 1] == delimiter else text[at : at + 2])
+            at += 2
+        else:
+            part.append(text[at])
+            at += 1
+    raise _fault(text, f"a {delimiter} is missing")
+
+
+def _extended(basic: str) -> str:
+    """A basic regular expression as Python writes it."""
+    atoms = re.findall(r"\\.|\[\^?\]?[^\]]*\]|.", basic, re.DOTALL)
+    return "".join(_turned(atoms, index) for index in range(len(atoms)))
+
+
+def _turned(atoms: list[str], index: int) -> str:
+    atom = atoms[index]
+    before = atoms[index - 1] if index else None
+    after = atoms[index + 1] if index + 1 < len(atoms) else None
+    if atom.startswith("[") and len(atom) > 1:
+        return atom.replace("\\", "\\\\").replace("[[", "[\\[")
+    if atom.startswith("\\"):
+        return atom[1:] if atom[1] in _TURNED else atom
+    if atom in _TURNED:
+        return "\\" + atom
+    if atom == "*" and before in (None, "^", "\\(", "\\|"):
+        return r"\*"
+    if atom == "^" and before not in (None, "\\(", "\\|"):
+        return r"\^"
+    if atom == "$":
+        return r"\Z" if after in (None, "\\)", "\\|") else r"\$"
+    return atom
+
+
+def _replacement(new: str) -> str:
+    def turned(match: re.Match[str]) -> str:
+        atom = match[0]
+        if atom == "&":
+            return r"\g<0>"
+        if atom.startswith("\\"):
+            return rf"\g<{atom[1]}>" if atom[1].isdigit() else atom[1].replace("\\", r"\\")
+        return atom
+
+    return re.sub(r"\\.|&|\\", turned, new, flags=re.DOTALL)
+
+
+def _fault(text: str, reason: str) -> UsageError:
+    return UsageError(
+        f"cannot take {printable(text)} as a rule for the initrd: {reason}",
+        "an example of a whole rule: --kernel-initrd='live/vmlinuz-* s|vmlinuz|initrd.img|'",
+    )

@@ -1,0 +1,121 @@
+"""What a tree consists of, for people: where its bytes are, which files give rights, what rules would take away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ltsp.tree.node import Directory, File, Node
+from ltsp.tree.selection import Selection, Take
+from ltsp.tree.tree import Tree
+
+_SETUID, _SETGID = 0o4000, 0o2000
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    files: int
+    """Regular files, one with several names once."""
+    bytes: int
+    """In them."""
+    largest: tuple[tuple[str, int], ...]
+    """Directories and the bytes in and below them, the largest first; none that is nearly all of another one."""
+    privileged: tuple[str, ...]
+    """Files that run with other rights than those of who starts them: setuid, setgid, capabilities."""
+
+
+def survey(tree: Tree, directories: int = 10) -> Survey:
+    """A look at each node; `directories`: how many of the largest are named."""
+    sizes: dict[str, int] = {}
+    privileged: list[str] = []
+    seen: set[int] = set()
+    total = 0
+    for path, node in tree.walk():
+        if not isinstance(node, File):
+            continue
+        if _is_privileged(node):
+            privileged.append(path)
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        total += node.content.size
+        parent = path.rpartition("/")[0]
+        sizes[parent] = sizes.get(parent, 0) + node.content.size
+    return Survey(len(seen), total, _largest(_summed(sizes), directories), tuple(privileged))
+
+
+def _is_privileged(file: File) -> bool:
+    mode = file.metadata.mode
+    # setgid without the group's execute bit was once the mark of mandatory locks, and gives no rights.
+    by_mode = mode & _SETUID or (mode & _SETGID and mode & 0o010)
+    return bool(by_mode) or any(name == "security.capability" for name, _ in file.metadata.xattrs)
+
+
+def _summed(own: dict[str, int]) -> dict[str, int]:
+    """The bytes below each directory, by those of the files in it."""
+    sums: dict[str, int] = {}
+    for path, size in own.items():
+        while path:
+            sums[path] = sums.get(path, 0) + size
+            path = path.rpartition("/")[0]  # noqa: PLW2901 - the way up
+    return sums
+
+
+def _largest(sums: dict[str, int], count: int) -> tuple[tuple[str, int], ...]:
+    """The largest ones, without those that hold little more than one of their own directories (`usr/share/fonts`)."""
+    nearly: set[str] = set()
+    for path, size in sums.items():
+        parent = path.rpartition("/")[0]
+        if parent and size >= 0.9 * sums[parent]:
+            nearly.add(parent)
+    ranked = sorted(
+        ((path, size) for path, size in sums.items() if path not in nearly), key=lambda item: (-item[1], item[0])
+    )
+    return tuple(ranked[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What one rule leaves out of a tree that was taken in whole."""
+
+    rule: str
+    paths: tuple[str, ...]
+    """The topmost ones."""
+    files: int
+    bytes: int
+
+
+def removals(tree: Tree, selection: Selection, rule: Callable[[str], str | None]) -> list[Removal]:
+    """What a selection leaves out, by the rules that do it, in the order of the first path of each.
+
+    `rule` names the one for a path that is left out; what it knows nothing of is put down to the empty rule.
+    """
+    found: dict[str, list[tuple[str, int, int]]] = {}
+    pending: list[tuple[str, Directory]] = [("", tree.root)]
+    while pending:
+        prefix, directory = pending.pop()
+        for name, node in directory.entries.items():
+            path = prefix + name
+            match selection(path, isinstance(node, Directory)):
+                case Take.NOTHING:
+                    found.setdefault(rule(path) or "", []).append((path, *_weight(node)))
+                case Take.EMPTIED:
+                    for below, child in node.entries.items() if isinstance(node, Directory) else ():
+                        inside = f"{path}/{below}"
+                        found.setdefault(rule(inside) or "", []).append((inside, *_weight(child)))
+                case Take.ALL:
+                    if isinstance(node, Directory):
+                        pending.append((path + "/", node))
+    rows = [
+        Removal(name, tuple(path for path, _, _ in gone), sum(row[1] for row in gone), sum(row[2] for row in gone))
+        for name, gone in ((name, sorted(gone)) for name, gone in found.items())
+    ]
+    return sorted(rows, key=lambda row: row.paths)
+
+
+def _weight(node: Node) -> tuple[int, int]:
+    """The files in and below a node, and their bytes."""
+    if not isinstance(node, Directory):
+        return 1, node.content.size if isinstance(node, File) else 0
+    files = [below for _, below in Tree(node).walk() if not isinstance(below, Directory)]
+    return len(files), sum(file.content.size for file in files if isinstance(file, File))
