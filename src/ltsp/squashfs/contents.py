@@ -22,6 +22,8 @@ _WHOLE: Final = 2 << 20
 what was written of it is taken back when it turns out to have changed."""
 _PIECE: Final = 128 << 10
 """Bytes that are read and handed to a worker at a time, where blocks are not larger."""
+_SMALL_END: Final = 8
+"""The end of a file with whole blocks is packed where it is at most this part of a block. docs/decisions/0011"""
 _REPORT: Final = 1 << 20
 """Bytes between two reports of progress."""
 _READINGS: Final = 3
@@ -255,8 +257,11 @@ class Contents:
         self.workers.submit(blocks, cut, len(piece), sparse=True, stored=self.stored)
 
     def _put_end(self, blocks: _Blocks, size: int, end: bytes) -> None:
-        """The last part of a content with data blocks goes into a fragment block, unless it is the end of a hole."""
-        if end and self.pack_ends and any(end):
+        """The last part of a content with data blocks: a short block, or part of a fragment block.
+
+        The end of a hole is a hole.
+        """
+        if end and self.pack_ends and len(end) <= self.block_size // _SMALL_END and any(end):
             self.places.finish(blocks.number, size, *self.fragments.add(end))
             return
         if end:

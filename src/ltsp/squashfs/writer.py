@@ -316,7 +316,6 @@ class _Writer:
             Flags.STORED_FRAGMENTS: not (options.compress_fragments and options.codes),
             Flags.STORED_XATTRS: not (options.compress_xattrs and options.codes),
             Flags.NO_FRAGMENTS: not options.fragments,
-            Flags.ALWAYS_FRAGMENTS: options.fragments,
             Flags.DUPLICATES: options.duplicates,
             Flags.EXPORTABLE: options.exports,
             Flags.NO_XATTRS: xattr_table == NO_TABLE,
