@@ -29,7 +29,7 @@ def way(request, monkeypatch):
 
 
 @pytest.fixture
-def chroot(tmp_path, way):
+def chroot(tmp_path, way):  # noqa: ARG001, every test with a chroot runs both ways
     (tmp_path / "chroot").mkdir()
     return tmp_path / "chroot"
 
@@ -227,7 +227,8 @@ def survive(base, chance, count):
 
 
 @pytest.mark.root
-def test_30_hostile_chroots_lead_nowhere(tmp_path, way, chance):
+@pytest.mark.usefixtures("way")
+def test_30_hostile_chroots_lead_nowhere(tmp_path, chance):
     survive(tmp_path, chance, 30)
 
 

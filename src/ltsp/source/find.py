@@ -1,0 +1,194 @@
+"""From what the user wrote to a source: where chroots, disks and images are looked for, and what is no source."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ltsp.errors import LtspError, SourceError, UsageError
+from ltsp.host.root import Root
+from ltsp.settings import image_name
+from ltsp.source import layers
+from ltsp.source.combine import CombinedSource, Laid
+from ltsp.source.directory import DirectorySource
+from ltsp.source.file_kind import SQUASHFS, kind_of
+from ltsp.source.layers import Layer
+from ltsp.source.names import entries_of, name_of
+from ltsp.source.source import Source
+from ltsp.source.squashfs import SquashfsSource
+from ltsp.tree.name import decode, encode, in_order, printable
+
+_LIVE = ("casper/filesystem.squashfs", "live/filesystem.squashfs")
+"""Where live discs of Ubuntu and Debian keep the system itself."""
+_SHOWN = 6
+"""Names of what was found instead of a system."""
+
+
+def find(
+    argument: str,
+    base_dir: str,
+    *,
+    name: str = "",
+    leave_out: tuple[str, ...] = (),
+    recorded: Callable[[str], str] = lambda _name: "",
+    recompress: bool = False,
+) -> Source:
+    """The source that an argument of the command line stands for.
+
+    `name` is the image's, if not the one that the argument gives. `leave_out` are directories of the host that no tree
+    may contain. `recorded` gives the source that an exported image was made from, by its name, or nothing;
+    `recompress` allows such an image to be its own source.
+
+    Raises UsageError for a bad name or notation, LtspError where nothing is found, SourceError for what is no system.
+    """
+    first, *others = layers.parse(argument)
+    search = _Search(base_dir, leave_out, recorded, recompress)
+    base = search.base(first, name)
+    if not others:
+        return base
+    laid = tuple(Laid(layer, search.part(layer) if layer.image.startswith("/") else None) for layer in others)
+    warnings = tuple(warning for layer in others if (warning := _ignored(layer)))
+    return CombinedSource(base, laid, search.open_image, warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    base_dir: str
+    leave_out: tuple[str, ...]
+    recorded: Callable[[str], str]
+    recompress: bool
+
+    def base(self, layer: Layer, name: str) -> Source:
+        """The first part, which has to be a system and gives the image its name."""
+        path, note = self._path(layer.image)
+        own = image_name.checked(name or name_of(path))
+        if not name and not self.recompress and _same(path, f"{self.base_dir}/images/{own}.img"):
+            return self._rebuilt(path, own)
+        notes = tuple(filter(None, (note, _ignored(layer))))
+        if not os.path.isdir(encode(path)):
+            return _image(path, own, layer)
+        source = self._directory(path, own, layer)
+        lack = _lack(path)
+        if not lack:
+            return replace(source, warnings=notes)
+        for live in _LIVE:
+            if _leads(path, live, stat.S_ISREG):
+                return CombinedSource(source, (Laid(Layer(live), None),), self.open_image, notes)
+        raise SourceError(f"{printable(path)} is no system: {lack}", "a source has proc and etc/passwd in it")
+
+    def part(self, layer: Layer) -> Source:
+        """Another part: a directory or image of the host."""
+        if not os.path.exists(encode(layer.image)):
+            raise LtspError(f"there is no {printable(layer.image)}", "parts after the first are absolute paths")
+        if os.path.isdir(encode(layer.image)):
+            return self._directory(layer.image, name_of(layer.image), layer)
+        return _image(layer.image, name_of(layer.image), layer)
+
+    @staticmethod
+    def open_image(path: str) -> Source:
+        return _image(path, "", Layer(path))
+
+    def _path(self, text: str) -> tuple[str, str]:
+        """Where the source lies, and a note on the choice."""
+        if text.startswith(("/", ".")):
+            if os.path.lexists(encode(text)):
+                return text, ""
+            raise LtspError(f"there is no {printable(text)}", "name a chroot, a VM disk, an image, or their path")
+        chroot, disk = f"{self.base_dir}/{text}", f"{self.base_dir}/{text}.img"
+        exported = f"{self.base_dir}/images/{text}.img"
+        if os.path.isdir(encode(f"{chroot}/proc")):
+            return chroot, f"took the chroot {chroot}, not the VM disk {disk}" if os.path.lexists(encode(disk)) else ""
+        for path in (disk, exported, chroot, os.path.abspath(text)):
+            if os.path.exists(encode(path)):
+                return path, ""
+        raise LtspError(
+            f"there is no source {printable(text)}: looked for {printable(chroot)}/proc, {printable(disk)} "
+            f"and {printable(exported)}",
+            "a path begins with / or .",
+        )
+
+    def _rebuilt(self, path: str, name: str) -> Source:
+        """The source of an exported image, of which nothing but itself was found."""
+        argument = self.recorded(name)
+        if not argument or argument == name:
+            raise LtspError(
+                f"{printable(path)} is an exported image, and what it was made from is not known",
+                f"give --recompress to make it from itself, or its path with --name for another image than {name}",
+            )
+        return find(argument, self.base_dir, name=name, leave_out=self.leave_out)
+
+    def _directory(self, path: str, name: str, layer: Layer) -> DirectorySource:
+        for option, value in (("fstype", layer.fstype), ("partition", layer.partition)):
+            if value:
+                raise UsageError(f"{option}={printable(value)} is given for the directory {printable(path)}")
+        real = decode(os.path.realpath(encode(path)))
+        kind = "chroot" if _leads(path, "proc", stat.S_ISDIR) else "directory"
+        description = "the running system" if real == "/" else f"{kind} {path}"
+        return DirectorySource(name, path, description, self.leave_out, at=layer.subdir)
+
+
+def _image(path: str, name: str, layer: Layer) -> Source:
+    """A file as a source.
+
+    Raises LtspError where its content is none that can be read.
+    """
+    shown = printable(path)
+    try:
+        if not stat.S_ISREG(os.stat(encode(path)).st_mode):
+            raise LtspError(f"{shown} is no file and no directory", "name a chroot or an image")
+        with open(encode(path), "rb") as file:
+            kind = kind_of(file)
+    except OSError as error:
+        raise SourceError(f"cannot read {shown}: {error.strerror}") from error
+    if kind != SQUASHFS or layer.partition:
+        what = f"partition {layer.partition} of it is" if kind == SQUASHFS else f"it holds a {kind}, which is"
+        raise SourceError(
+            f"{shown} is not supported as a source: {what} not readable yet",
+            "mount it, and give the directory as the source",
+        )
+    if layer.fstype not in ("", "auto", SQUASHFS):
+        raise UsageError(f"fstype={printable(layer.fstype)} is given for {shown}, which is a squashfs")
+    return SquashfsSource(name, path)
+
+
+def _ignored(layer: Layer) -> str:
+    """The warning for options of mount(8), of which nothing is left to do: nothing is mounted."""
+    if not layer.options:
+        return ""
+    return f"{printable(layer.image)} is not mounted: {printable(','.join(layer.options))} has no effect"
+
+
+def _lack(path: str) -> str:
+    """Why a directory is no system, and what it seems to be; empty if it is one."""
+    missing = [
+        wanted
+        for wanted, is_kind in (("proc", stat.S_ISDIR), ("etc/passwd", stat.S_ISREG))
+        if not _leads(path, wanted, is_kind)
+    ]
+    if not missing:
+        return ""
+    entries = in_order(entries_of(path))
+    found = ", ".join(printable(entry) for entry in entries[:_SHOWN]) + (", …" if len(entries) > _SHOWN else "")
+    return f"there is no {' and no '.join(missing)}; found {found or 'nothing at all'}"
+
+
+def _leads(path: str, inner: str, is_kind: Callable[[int], bool]) -> bool:
+    """Whether there is something of this kind in a directory, links resolved inside it."""
+    try:
+        with Root.open(encode(path)) as root:
+            handle = root.follow(encode(inner))
+            try:
+                return is_kind(os.fstat(handle).st_mode)
+            finally:
+                os.close(handle)
+    except OSError:
+        return False
+
+
+def _same(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(encode(path), encode(other))
+    except OSError:
+        return False
