@@ -82,11 +82,11 @@ class _Scan:
                 case Argument.OPTIONAL:
                     self.found.append(Found(letter, joined or None))
                     return
-                case Argument.REQUIRED:
-                    if joined or self.rest:
-                        self.found.append(Found(letter, joined or self.rest.pop(0)))
-                    else:
-                        self.faults.append(f"option requires an argument -- '{letter}'")
+                case Argument.REQUIRED if joined or self.rest:
+                    self.found.append(Found(letter, joined or self.rest.pop(0)))
+                    return
+                case _:
+                    self.faults.append(f"option requires an argument -- '{letter}'")
                     return
 
     def take_long(self, text: str) -> None:

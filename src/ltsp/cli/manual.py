@@ -84,17 +84,14 @@ def _page(name: str, section: str, prose: Prose, synopsis: Iterable[str], option
 def _synopsis(program: list[str], options: Iterable[Option]) -> Iterator[str]:
     """The options that have a letter; the others are told of in their section."""
     yield from (rf".B {each}" for each in program)
-    for option in sorted(options, key=lambda option: (option.short.lower(), option.short)):
-        name = rf"\fB\-{option.short}\fR"
-        match option.argument:
-            case _ if not option.short:
-                continue
-            case Argument.NONE:
-                yield f"[{name}]"
-            case Argument.REQUIRED:
-                yield rf"[{name}\ \fI{_escaped(option.long)}\fR]"
-            case Argument.OPTIONAL:
-                yield rf"[{name}[\fI{_escaped(option.kind.metavar)}\fR]]"
+    lettered = (option for option in options if option.short)
+    for option in sorted(lettered, key=lambda option: (option.short.lower(), option.short)):
+        value = {
+            Argument.NONE: "",
+            Argument.REQUIRED: rf"\ \fI{_escaped(option.long)}\fR",
+            Argument.OPTIONAL: rf"[\fI{_escaped(option.kind.metavar)}\fR]",
+        }[option.argument]
+        yield rf"[\fB\-{option.short}\fR{value}]"
 
 
 def _options(options: type, *blocks: Block) -> Iterator[str]:
@@ -108,9 +105,8 @@ def _options(options: type, *blocks: Block) -> Iterator[str]:
 
 def _spelling(option: Option) -> str:
     value = rf"\fI{_escaped(option.kind.metavar)}\fR"
-    joined = {Argument.NONE: "", Argument.REQUIRED: f"={value}", Argument.OPTIONAL: f"[={value}]"}[option.argument]
     short = rf"\fB\-{option.short}\fR, " if option.short else ""
-    return rf"{short}\fB\-\-{_escaped(option.long)}\fR{joined}"
+    return rf"{short}\fB\-\-{_escaped(option.long)}\fR{option.argument.joined(value)}"
 
 
 def _meaning(option: Option) -> str:

@@ -118,8 +118,8 @@ APPLETS = {
                         "`/etc/ltsp/image.excludes` and `/etc/ltsp/image.secrets` replace them; the options "
                         "`--add-image-excludes`, `--omit-image-excludes` and their like for secrets change single "
                         "lines. With `--cleanup=1`, accounts of people are taken out too: those whose number lies "
-                        "between UID_MIN and UID_MAX of the image's own `/etc/login.defs`. `--dry-run` lists what each line "
-                        "removes, with sizes."
+                        "between UID_MIN and UID_MAX of the image's own `/etc/login.defs`. `--dry-run` lists what each "
+                        "line removes, with sizes."
                     ),
                 ),
             ),

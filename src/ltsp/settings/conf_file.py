@@ -62,7 +62,7 @@ def read(path: str = PATH, *, required: bool = False) -> Conf:
     when it cannot be taken apart.
     """
     try:
-        raw, owners = _bytes(os.path.abspath(path))
+        raw, owners = _bytes(os.path.join(os.getcwd(), path))
     except (FileNotFoundError, NotADirectoryError) as error:
         if required:
             raise ConfError(f"cannot read {path!a}: {error.strerror}", f"{VARIABLE} names this file") from error

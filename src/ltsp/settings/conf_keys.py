@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from enum import Flag, auto
 from fnmatch import fnmatchcase
+from functools import reduce
+from operator import or_
 
 from ltsp.settings.applets import APPLETS, LtspOptions
 from ltsp.settings.conf_sections import SPECIAL, included, matches
@@ -70,7 +72,7 @@ def side_of(key: str) -> Side:
     if key in KEYS:
         return KEYS[key]
     found = (side for pattern, side in KEYS.items() if pattern.endswith("*") and fnmatchcase(key, pattern))
-    return next(found, Side.NOBODY)
+    return reduce(or_, found, Side.NOBODY)
 
 
 def warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
@@ -103,14 +105,15 @@ def _fault(key: str, section: Section, side: Side) -> str:
 
 
 def _suggestion(key: str) -> str:
+    """The known key that a person may have meant; of keys with an x, theirs with that x."""
     names = [name for name in KEYS if not name.endswith("*")]
-    stems = {name[:-1]: name for name in KEYS if name.endswith("*")}
-    near = difflib.get_close_matches(key.upper(), [*names, *stems], n=1, cutoff=0.75)
-    if not near:
-        head, underscore, tail = key.upper().rpartition("_")
-        near = difflib.get_close_matches(head + underscore, stems, n=1, cutoff=0.75) if underscore and tail else []
-        return f"; did you mean {near[0]}{tail}?" if near else ""
-    return f"; did you mean {stems.get(near[0], near[0])}?"
+    stems = [name[:-1] for name in KEYS if name.endswith("*")]
+    head, _, tail = key.upper().rpartition("_")
+    if near := difflib.get_close_matches(key.upper(), names, n=1, cutoff=0.75):
+        return f"; did you mean {near[0]}?"
+    if tail and (near := difflib.get_close_matches(f"{head}_", stems, n=1, cutoff=0.75)):
+        return f"; did you mean {near[0]}{tail}?"
+    return ""
 
 
 def _sides(conf: Conf, identity: Identity) -> list[Side]:

@@ -18,9 +18,6 @@ class Identity:
     addresses: tuple[str, ...] = ()
     hostname: str = ""
 
-    def with_hostname(self, hostname: str) -> Identity:
-        return Identity(self.macs, self.addresses, hostname.lower())
-
 
 def this_machine(system: str = "/") -> Identity:
     """The machine we run on; `system` is where its /sys and /proc are found."""

@@ -25,6 +25,10 @@ class Argument(Enum):
     REQUIRED = ":"
     OPTIONAL = "::"
 
+    def joined(self, value: str) -> str:
+        """What follows a long option, for people."""
+        return {Argument.NONE: "", Argument.REQUIRED: f"={value}", Argument.OPTIONAL: f"[={value}]"}[self]
+
 
 class Reach(Enum):
     """Where an option may be set."""
@@ -197,14 +201,8 @@ class Option:
     @property
     def spelling(self) -> str:
         """How a person knows it: `-b, --backup=0|1`."""
-        match self.argument:
-            case Argument.NONE:
-                value = ""
-            case Argument.REQUIRED:
-                value = f"={self.kind.metavar}"
-            case Argument.OPTIONAL:
-                value = f"[={self.kind.metavar}]"
-        return f"{f'-{self.short}, ' if self.short else ''}--{self.long}{value}"
+        short = f"-{self.short}, " if self.short else ""
+        return f"{short}--{self.long}{self.argument.joined(self.kind.metavar)}"
 
     @property
     def shown_default(self) -> str:

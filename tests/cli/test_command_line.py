@@ -1,0 +1,153 @@
+"""A whole command line, with ltsp.conf and environment behind it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltsp.cli.command_line import Help, Run, Version, parse
+from ltsp.errors import ConfError, UsageError
+from ltsp.settings.applets import ImageOptions, KernelOptions, VersionsOptions
+from ltsp.settings.identity import Identity
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Parses a command line; `conf` is the text of ltsp.conf."""
+    path = tmp_path / "ltsp.conf"
+
+    def parsed(*arguments, conf="", **environ):
+        path.write_text(conf)
+        path.chmod(0o600)
+        return parse(arguments, environ, conf_path=str(path), identity=lambda: Identity((), (), "server01"))
+
+    return parsed
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "operands"),
+    [
+        ("image /", {}, ["/"]),
+        ("image -b0 lab", {"backup": False}, ["lab"]),
+        ("image lab -c0", {"cleanup": False}, ["lab"]),
+        ("image --back=0 --clean 0", {"backup": False, "cleanup": False}, []),
+        ("image -r x86", {"revert": True}, ["x86"]),
+        ("image -r1 x86", {"revert": True}, ["x86"]),
+        ("image -r0 x86", {"revert": False}, ["x86"]),
+        ("image --revert=1 /", {"revert": True}, ["/"]),
+        ("image -- -b", {}, ["-b"]),
+        ("image --threads=2 --preset small", {"threads": 2, "preset": "small"}, []),
+        ("image /,,/boot,subdir=boot,,/opt,subdir=opt", {}, ["/,,/boot,subdir=boot,,/opt,subdir=opt"]),
+    ],
+)
+def test_options_and_operands_of_the_manual_page(run, line, options, operands):
+    found = run(*line.split())
+    assert isinstance(found, Run)
+    assert (found.applet, found.options, list(found.operands)) == ("image", ImageOptions(**options), operands)
+    assert (found.warnings, found.hooks.before, found.hooks.after) == ((), (), ())
+
+
+def test_values_with_spaces_and_hyphens_are_taken_whole(run):
+    assert run("image", "-m", "-comp xz").options.mksquashfs_params == ("-comp", "xz")
+    assert run("image", "--ionice=", "x86_64").options.ionice == ()
+    rule = "live/vmlinuz-* s|vmlinuz|initrd.img|"
+    assert run("kernel", f"--kernel-initrd={rule}", "x").options == KernelOptions(kernel_initrd=rule)
+
+
+def test_options_before_the_applet_reach_every_applet(run):
+    for applet in ("image", "kernel", "info", "versions"):
+        found = run("-b/data", "--tftp-dir", "/tftp", applet)
+        assert (found.ltsp.base_dir, found.ltsp.tftp_dir, found.applet) == ("/data", "/tftp", applet)
+    assert run("-b", "/data", "image", "-b", "0").options.backup is False
+
+
+def test_ltsp_conf_and_environment_stand_behind_the_command_line(run):
+    conf = "[server]\nCLEANUP=0\nTFTP_DIR=/conf\nPRE_IMAGE_A='touch x'\nCOMPRESION=xz\n"
+    found = run("image", "-c1", conf=conf, BACKUP="0", TFTP_DIR="/environment")
+    assert (found.options.cleanup, found.options.backup, found.ltsp.tftp_dir) == (True, False, "/conf")
+    assert [hook.command for hook in found.hooks.before] == ["touch x"]
+    assert [line.rpartition("ltsp.conf:")[2] for line in found.warnings] == [
+        "5: COMPRESION is not known; did you mean COMPRESSION?"
+    ]
+
+
+def test_ltsp_conf_may_be_named_by_the_environment(tmp_path):
+    path = tmp_path / "other.conf"
+    path.write_text("BACKUP=0")
+    assert parse(["image"], {"LTSP_CONF": str(path)}).options.backup is False
+    with pytest.raises(ConfError, match="No such file"):
+        parse(["image"], {"LTSP_CONF": str(tmp_path / "none")})
+
+
+@pytest.mark.parametrize(
+    ("line", "page"),
+    [
+        ("--help", ""),
+        ("-h", ""),
+        ("--help=image", "image"),
+        ("-himage", "image"),
+        ("--help image", "image"),
+        ("--help= kernel", "kernel"),
+        ("image --help", "image"),
+        ("image -h /", "image"),
+        ("versions -h", "versions"),
+        ("image --nonsense -h", "image"),
+    ],
+)
+def test_help_is_asked_for(run, line, page):
+    assert run(*line.split(), conf="A=$(code)") == Help(page)
+
+
+def test_the_version_is_asked_for(run):
+    assert run("-V") == run("--version", "image") == Version()
+
+
+def test_posixly_correct_ends_the_options_at_the_first_operand(run):
+    assert run("image", "lab", "-c0", POSIXLY_CORRECT="").operands == ("lab", "-c0")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "no applet is named"),
+        ("-b /x", "no applet is named"),
+        ("imgae", "there is no applet 'imgae'"),
+        ("--help=nope", "there is no applet 'nope'"),
+        ("--nope image", "unrecognized option '--nope'"),
+        ("image -x -b", "invalid option -- 'x'; option requires an argument -- 'b'"),
+        ("image -b2 --wait=x", "option --wait: 'x' is no whole number; option -b: '2' is neither 0 nor 1"),
+        ("image --name=a,b x", "option --name: 'a,b' holds a comma"),
+        ("image --name=a", "option --name: 0 images cannot share one name"),
+        ("image --name=a b c", "option --name: 2 images cannot share one name"),
+        ("kernel --name=a b c", "option --name: 2 images cannot share one name"),
+        ("info x", "ltsp info takes no argument, and 'x' is one"),
+        ("versions x --keep 2", "option --keep says what --prune leaves, and goes with it"),
+        ("versions --use v", "a version belongs to one image, and 0 are named"),
+        ("versions a b --pin v", "a version belongs to one image, and 2 are named"),
+        ("-b image", "no applet is named"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_line(run, line, message):
+    with pytest.raises(UsageError) as caught:
+        run(*line.split())
+    assert caught.value.message == message
+    assert caught.value.hint
+
+
+def test_faults_of_all_places_are_told_at_once(run):
+    with pytest.raises(UsageError, match=r"^option -b: .*ltsp\.conf:1: CLEANUP: .*environment: THREADS: "):
+        run("image", "-b", "x", conf="CLEANUP=x", THREADS="x")
+
+
+def test_an_option_of_the_applet_before_it_is_an_option_of_ltsp(run):
+    with pytest.raises(UsageError, match="invalid option -- 'r'"):
+        run("-r", "image")
+
+
+def test_code_in_ltsp_conf_is_refused_before_anything_is_done(run):
+    with pytest.raises(ConfError, match=r"ltsp\.conf:2: command substitution is not done here"):
+        run("image", conf="[server]\nBACKUP=$(id)\n")
+
+
+def test_versions_of_an_image_are_chosen_by_name(run):
+    found = run("versions", "lab", "--pin", "a", "--pin=b", "--unpin", "c")
+    assert found.options == VersionsOptions(pin=("a", "b"), unpin=("c",))

@@ -1,0 +1,32 @@
+"""The short help tells every option, and fits a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltsp.cli.help import text
+from ltsp.settings.applets import APPLETS, LtspOptions
+from ltsp.settings.option import declared
+
+
+@pytest.mark.parametrize("applet", ["", *APPLETS])
+def test_every_option_is_told_with_its_default(applet):
+    shown = text(applet)
+    flat = " ".join(shown.split())
+    for option in declared(APPLETS[applet].options if applet else LtspOptions):
+        assert f"{option.spelling} {option.summary}" in flat
+        if option.shown_default:
+            assert f"{option.summary} (default: {option.shown_default})" in flat
+    assert all(len(line) <= 100 for line in shown.splitlines())
+    assert shown.endswith("\n")
+
+
+def test_the_help_of_ltsp_names_the_applets():
+    for applet in APPLETS.values():
+        assert f"  {applet.name} " in text()
+        assert applet.summary in text()
+
+
+def test_the_help_of_an_applet_begins_with_how_it_is_called():
+    assert text("image").startswith("Usage: ltsp [LTSP-OPTIONS] image [OPTIONS] [IMAGE]...\nGenerate a squashfs image")
+    assert text("info").startswith("Usage: ltsp [LTSP-OPTIONS] info [OPTIONS]\n")

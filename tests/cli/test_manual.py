@@ -1,0 +1,97 @@
+"""The manual pages: complete, and roff that groff has nothing to say about."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ltsp.cli import manual, share
+from ltsp.settings.applets import APPLETS, LtspOptions
+from ltsp.settings.option import Reach, declared
+
+PAGES = manual.pages()
+OURS = {"PYTHONPATH": str(Path(share.__file__).parents[2])}
+EVERY = {"ltsp.8": LtspOptions} | {f"ltsp-{name}.8": applet.options for name, applet in APPLETS.items()}
+
+
+def shown(page):
+    """The page as a terminal shows it, wide enough that no line breaks."""
+    done = subprocess.run(
+        ["groff", "-man", "-Tutf8", "-Kutf8", "-ww", "-rLL=600n", "-P-cbou"],
+        input=page,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return " ".join(done.stdout.split())
+
+
+def test_there_is_a_page_for_everything():
+    assert set(PAGES) == {"ltsp.8", "ltsp-image.8", "ltsp-info.8", "ltsp-kernel.8", "ltsp-versions.8", "ltsp.conf.5"}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_sections_are_those_of_a_manual_page(name):
+    sections = [line.removeprefix(".SH ") for line in PAGES[name].splitlines() if line.startswith(".SH ")]
+    assert sections[:3] == ["NAME", "SYNOPSIS", "DESCRIPTION"]
+    assert sections[-1] == "SEE ALSO"
+    wanted = {"KEYS", "FILES", "EXAMPLES"} if name == "ltsp.conf.5" else {"OPTIONS", "FILES", "EXIT STATUS", "EXAMPLES"}
+    assert wanted <= set(sections)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", EVERY)
+def test_every_option_is_told_by_the_page_that_groff_shows(name):
+    page = shown(PAGES[name])
+    for option in declared(EVERY[name]):
+        assert option.spelling in page
+        assert f"{option.summary[0].upper()}{option.summary[1:]}." in page
+
+
+@pytest.mark.oracle
+def test_every_key_is_told_by_the_page_of_ltsp_conf():
+    page = shown(PAGES["ltsp.conf.5"])
+    for options in EVERY.values():
+        for option in declared(options):
+            assert (f" {option.key}={option.kind.metavar} " in page) is (option.reach is Reach.EVERYWHERE)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", PAGES)
+def test_man_has_no_warnings(name, tmp_path):
+    path = tmp_path / name
+    path.write_text(PAGES[name])
+    done = subprocess.run(
+        ["man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "MANWIDTH": "80"},
+    )
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_lines_are_roff_and_short(name):
+    for line in PAGES[name].splitlines():
+        assert line.isascii()
+        assert not re.match(r"^[.'](?![A-Z]{1,2}( |$)|nf$|fi$)", line), line
+
+
+def test_what_a_package_installs_is_written_below_a_directory(tmp_path):
+    subprocess.run([sys.executable, "-m", "ltsp.cli.share", str(tmp_path)], check=True, env=OURS)
+    again = tmp_path / "again"
+    share.write(str(again))
+    assert (again / "man/man8/ltsp.8").read_text() == PAGES["ltsp.8"]
+    shutil.rmtree(again)
+    written = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == share.files()
+    assert {"man/man8/ltsp-image.8", "man/man5/ltsp.conf.5", "bash-completion/completions/ltsp"} <= set(written)
+    done = subprocess.run([sys.executable, "-m", "ltsp.cli.share"], capture_output=True, check=False, env=OURS)
+    assert (done.returncode, done.stderr) == (1, b"usage: python -m ltsp.cli.share DIRECTORY\n")
