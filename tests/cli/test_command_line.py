@@ -46,6 +46,11 @@ def test_options_and_operands_of_the_manual_page(run, line, options, operands):
     assert (found.warnings, found.hooks.before, found.hooks.after) == ((), (), ())
 
 
+def test_going_back_needs_no_source_but_a_name(run):
+    found = run("image", "-r", "--name=lab")
+    assert (found.options.name, found.options.revert, found.operands) == ("lab", True, ())
+
+
 def test_values_with_spaces_and_hyphens_are_taken_whole(run):
     assert run("image", "-m", "-comp xz").options.mksquashfs_params == ("-comp", "xz")
     assert run("image", "--ionice=", "x86_64").options.ionice == ()
@@ -118,6 +123,7 @@ def test_posixly_correct_ends_the_options_at_the_first_operand(run):
         ("image --name=a,b x", "option --name: 'a,b' holds a comma"),
         ("image --name=a", "option --name: 0 images cannot share one name"),
         ("image --name=a b c", "option --name: 2 images cannot share one name"),
+        ("image -r --name=a b c", "option --name: 2 images cannot share one name"),
         ("kernel --name=a b c", "option --name: 2 images cannot share one name"),
         ("info x", "ltsp info takes no argument, and 'x' is one"),
         ("versions x --keep 2", "option --keep says what --prune leaves, and goes with it"),

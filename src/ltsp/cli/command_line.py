@@ -95,6 +95,9 @@ def _contradictions(run: Run) -> Iterator[str]:
         case InfoOptions():
             if count:
                 yield f"ltsp info takes no argument, and {run.operands[0]!a} is one"
+        case ImageOptions(name=name, revert=True):
+            if name and count > 1:
+                yield f"option --name: {count} images cannot share one name"
         case ImageOptions(name=name) | KernelOptions(name=name):
             if name and count != 1:
                 yield f"option --name: {count} images cannot share one name"
