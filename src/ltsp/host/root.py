@@ -199,7 +199,5 @@ def _has_openat2(directory: int) -> bool:
     try:
         os.close(_openat2(directory, b".", os.O_PATH | os.O_CLOEXEC, RESOLVE_IN_ROOT))
     except OSError as error:
-        if system_call.is_missing(error):
-            return False
-        raise
+        return not system_call.is_missing(error)
     return True

@@ -15,10 +15,6 @@ from ltsp.tree.name import decode, printable, to_os
 
 _TICK = 20_000_000
 """Nanoseconds that a file system's clock may stand still: kernels before 6.13 step it by 1 to 4 ms, with a margin."""
-_WAIT = 1.1 * _TICK / 1e9
-"""Seconds after which a file that was changed just now is one that was changed before."""
-_COARSE_CLOCK = 5
-"""CLOCK_REALTIME_COARSE, which local file systems take their times from. linux/time.h"""
 _LARGE = 1 << 20
 """Bytes from which the kernel is told to read ahead further."""
 
@@ -64,20 +60,20 @@ class HostFile:
 class HostStream:
     """One reading of a file. It is consistent when the state is the same after it as before.
 
-    A write leaves its time in ctime, but only to the tick of the file system's clock, which for a local one is the
-    kernel's coarse clock. So the state counts only if its ctime lies more than a tick outside the reading ("racy git"
-    is the name of the fault otherwise); a file that was changed just now is waited for, once.
+    A write leaves its time in ctime, but only to the tick of the file system's clock, which for a local one follows
+    the kernel's. So the state counts only if its ctime lies more than a tick outside the reading (the fault is known
+    as "racy git" otherwise); a file that was changed just now is waited for, once.
     """
 
     __slots__ = ("_at", "_before", "_data_until", "_descriptor", "_sparse", "_start", "mtime", "size")
 
     def __init__(self, seen: HostFile, descriptor: int, status: os.stat_result) -> None:
         self._descriptor = descriptor
-        self._start = time.clock_gettime_ns(_COARSE_CLOCK)
+        self._start = time.time_ns()
         if -_TICK <= self._start - status.st_ctime_ns <= _TICK:
-            time.sleep(_WAIT)
+            time.sleep((status.st_ctime_ns + _TICK - self._start) / 1e9 + 0.001)
             status = os.fstat(descriptor)
-            self._start = time.clock_gettime_ns(_COARSE_CLOCK)
+            self._start = time.time_ns()
         self._before = status
         self._at = 0
         self._data_until = 0
@@ -134,7 +130,7 @@ class HostStream:
         if ctime < self._start - _TICK:
             return True
         # A time in the future (the clock went back) cannot be given to a write of today either.
-        return ctime > time.clock_gettime_ns(_COARSE_CLOCK) + _TICK
+        return ctime > time.time_ns() + _TICK
 
     def __enter__(self) -> Self:
         return self
