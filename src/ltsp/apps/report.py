@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from ltsp.errors import LtspError
+
 
 class Step(Protocol):
     """A piece of work that takes a while."""
@@ -29,6 +31,10 @@ class Report(Protocol):
 
     def warn(self, text: str) -> None:
         """Say something that the reader should act on or know."""
+        ...
+
+    def failure(self, error: LtspError) -> None:
+        """Tell of one image that failed while others are still to be made."""
         ...
 
     def say(self, text: str) -> None:

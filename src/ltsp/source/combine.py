@@ -49,6 +49,10 @@ class CombinedSource:
         return self.base.name
 
     @property
+    def kind(self) -> str:
+        return self.base.kind
+
+    @property
     def description(self) -> str:
         return ", ".join(
             [self.base.description, *(f"{laid.description} at /{laid.layer.subdir}" for laid in self.laid)]

@@ -45,6 +45,10 @@ class DirectorySource:
     """Where it lies in the system that it is a part of; empty for a whole system."""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> str:
+        return "directory"
+
     def plan(self) -> Plan:
         with self._root() as root:
             decisions = _decisions(root, self.at)

@@ -48,6 +48,11 @@ class Source(Protocol):
         """What it is, for people: `chroot /srv/ltsp/lab`."""
         ...
 
+    @property
+    def kind(self) -> str:
+        """What its first part is, in a word that scripts may rely on: `directory`, `squashfs`."""
+        ...
+
     def plan(self) -> Plan:
         """What would be taken in. Nothing below the source is opened for it."""
         ...

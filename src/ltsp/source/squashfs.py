@@ -29,6 +29,10 @@ class SquashfsSource:
     def description(self) -> str:
         return f"squashfs image {self.path}"
 
+    @property
+    def kind(self) -> str:
+        return "squashfs"
+
     def plan(self) -> Plan:
         return Plan(taken=(Part("", self.description),))
 

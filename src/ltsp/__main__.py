@@ -1,0 +1,5 @@
+"""`python -m ltsp`"""
+
+from ltsp.cli.main import main
+
+main()

@@ -1,0 +1,171 @@
+"""One image, from its source to a published generation."""
+
+from __future__ import annotations
+
+import grp
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from time import monotonic
+
+from ltsp.apps import mksquashfs, plan, summary
+from ltsp.apps.mksquashfs import Made
+from ltsp.apps.preparation import Prepared, prepare
+from ltsp.apps.report import Report
+from ltsp.apps.rules import Rules
+from ltsp.errors import UsageError
+from ltsp.publish import manifest
+from ltsp.publish.contents import Contents
+from ltsp.publish.places import PUBLIC_MODE
+from ltsp.publish.raspberry import link_boot_files
+from ltsp.publish.retention import Retention
+from ltsp.publish.stage import Stage
+from ltsp.publish.store import Store
+from ltsp.settings.applets import ImageOptions
+from ltsp.source.source import Source
+from ltsp.squashfs.check import check
+from ltsp.squashfs.parameters import Parameters
+from ltsp.squashfs.verify import verify
+from ltsp.squashfs.writer import Written, write
+from ltsp.transform.packages import packages
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import printable
+from ltsp.tree.selection import Selection
+from ltsp.tree.tree import Tree
+
+PRIVATE_MODE = 0o600
+"""Of an image that was not cleaned of secrets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a run was asked for, the same for each of its images."""
+
+    options: ImageOptions
+    parameters: Parameters
+    rules: Rules
+    store: Store
+    time: int | None
+    """Of the images, in seconds since 1970, where it was given."""
+
+    @property
+    def own_engine(self) -> bool:
+        """Whether our own writer can do all that was asked."""
+        return self.options.engine != "mksquashfs" and not self.parameters.unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One image of a run."""
+
+    argument: str
+    """As the source was given; the manifest records it, so that the same can be built again."""
+    source: Source
+
+
+def build(order: Order, asked: Asked, report: Report) -> summary.Built:
+    """Build and publish; or find that the same is published already.
+
+    Raises LtspError. Whatever happens, what clients boot is the old version or the new one, and nothing else stays.
+    """
+    begin = monotonic()
+    options, source = order.options, asked.source
+    faults = Faults(options.skip_unreadable)
+    with (
+        order.store.locked(source.name, options.wait) as held,
+        taken(source, order.rules.selection, options.lock_timeout, faults, report) as tree,
+    ):
+        prepared = prepare(tree, source.name, options, order.parameters, order.rules, order.time, faults)
+        needed = plan.expected_bytes(prepared, order.store.current(source.name))
+        plan.show(source, order.rules, prepared, needed, order.store, report)
+        with held.stage(needed) as stage:
+            written = _write(order, prepared, stage, faults, report)
+            contents = _contents(asked, prepared)
+            with report.step("publishing"):
+                outcome = stage.publish(
+                    contents,
+                    backup=options.backup,
+                    keep=Retention(options.keep_versions, options.keep_days),
+                    mode=_mode(options),
+                    group=group_id(options.image_group),
+                )
+    if options.rpi_image == source.name:
+        link_for_raspberries(order.store, source.name, report)
+    return summary.Built(source, outcome, prepared, written, faults, monotonic() - begin)
+
+
+@contextmanager
+def taken(source: Source, selection: Selection, lock_timeout: float, faults: Faults, report: Report) -> Iterator[Tree]:
+    """What a selection takes in of a source, whose packages stay as they are meanwhile."""
+    with ExitStack() as opened:
+        for note in opened.enter_context(source.hold_packages(lock_timeout, report.note)):
+            report.note(note)
+        with report.step("reading the tree"):
+            tree = opened.enter_context(source.open(selection, faults))
+        yield tree
+
+
+def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, report: Report) -> Written | Made:
+    """The image, written and checked; its way to the disk begins."""
+    with report.step("writing the image", prepared.survey.bytes) as step:
+        written: Written | Made
+        if order.own_engine:
+            written = write(prepared.tree, stage.image, prepared.write_options, faults, step.advance)
+        else:
+            written = mksquashfs.write(
+                prepared.tree, stage.image, prepared.write_options, order.parameters, faults, step.advance
+            )
+    stage.flush_in_background()
+    image = check(stage.image)
+    if order.options.verify:
+        with report.step("reading the image back", prepared.survey.bytes) as step:
+            options = prepared.write_options
+            namespaces = options.xattr_namespaces if options.xattrs else ()
+            verify(image, prepared.tree, faults, namespaces, step.advance)
+    return written
+
+
+def _contents(asked: Asked, prepared: Prepared) -> Contents:
+    kernel = prepared.kernel
+    boot_files = {"vmlinuz": kernel.kernel} if kernel else {}
+    if kernel and kernel.initrd:
+        boot_files["initrd.img"] = kernel.initrd
+    return Contents(
+        source=manifest.Source(lasting(asked.argument), asked.source.kind),
+        kernel=manifest.Kernel(kernel.path, kernel.version or "") if kernel else None,
+        files=boot_files,
+        codec=prepared.write_options.compression.name,
+        packages=packages(prepared.tree),
+        setuid=prepared.survey.privileged,
+        warnings=prepared.warnings,
+    )
+
+
+def lasting(argument: str) -> str:
+    """The argument in a form that means the same from any directory."""
+    first, comma, rest = argument.partition(",,")
+    return (os.path.abspath(first) if first.startswith(".") else first) + comma + rest
+
+
+def _mode(options: ImageOptions) -> int:
+    if options.image_mode is not None:
+        return options.image_mode
+    return PUBLIC_MODE if options.cleanup else PRIVATE_MODE
+
+
+def group_id(name: str) -> int | None:
+    """Raises UsageError where this machine has no such group."""
+    if not name:
+        return None
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UsageError(f"IMAGE_GROUP: there is no group {printable(name)}", "getent group lists them") from None
+
+
+def link_for_raspberries(store: Store, name: str, report: Report) -> None:
+    linked = link_boot_files(store.base_dir, store.tftp_dir, name)
+    report.note(f"linked {len(linked.links)} boot files for Raspberry Pis into {printable(store.tftp_dir)}")
+    for path in linked.in_the_way:
+        report.warn(f"{printable(store.tftp_dir)}/{printable(path)} is not ours and stays; Raspberry Pis get that file")

@@ -1,0 +1,110 @@
+"""`ltsp kernel`: publish kernel and initrd of a source again, with the image that is published already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from ltsp.apps.build import lasting, link_for_raspberries, taken
+from ltsp.apps.each import each
+from ltsp.apps.report import Report
+from ltsp.boot.kernel import RULES, Rule, find_kernel
+from ltsp.publish import manifest
+from ltsp.publish.contents import Contents, Published, Unchanged
+from ltsp.publish.retention import Retention
+from ltsp.publish.store import Store
+from ltsp.settings.applets import KernelOptions, LtspOptions
+from ltsp.source.find import find
+from ltsp.source.names import names
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import printable
+from ltsp.tree.selection import Selection, Take
+
+_MODULES = frozenset({"lib", "lib/modules", "usr", "usr/lib", "usr/lib/modules"})
+"""Looked into for the names of the versions that have modules."""
+
+
+def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, report: Report) -> int:
+    """Do it for each image, and return the worst exit status.
+
+    Raises UsageError, and LtspError where there is but one image.
+    """
+    store = Store(ltsp.base_dir, ltsp.tftp_dir)
+    if options.kernel_initrd:
+        Rule.parse(options.kernel_initrd)
+    arguments = list(dict.fromkeys(operands))
+    if not arguments:
+        arguments, warnings = names(ltsp.base_dir, all_images=options.all_images)
+        for warning in warnings:
+            report.warn(warning)
+    results: list[Mapping[str, object]] = []
+
+    def publish(argument: str) -> int:
+        results.append(_publish(argument, options, ltsp, store, report))
+        return 0
+
+    status = each(arguments, report, publish)
+    report.result({"kernels": results})
+    return status
+
+
+def _publish(
+    argument: str, options: KernelOptions, ltsp: LtspOptions, store: Store, report: Report
+) -> Mapping[str, object]:
+    exported = f"{ltsp.base_dir}/images/{argument}.img"
+    # The modules of the clients are those of the image; a chroot of the same name may be newer by now.
+    is_exported = "/" not in argument and os.path.exists(exported)
+    name = options.name or (argument if is_exported else "")
+    source = find(exported if is_exported else argument, ltsp.base_dir, name=name, recompress=True)
+    own_rule = options.kernel_initrd or None
+    faults = Faults()
+    with (
+        store.locked(source.name, options.wait) as held,
+        taken(source, _around_kernels(own_rule), options.lock_timeout, faults, report) as tree,
+    ):
+        found = find_kernel(tree, source.name, own_rule)
+        for warning in found.warnings:
+            report.warn(warning)
+        files = {"vmlinuz": found.kernel, **({"initrd.img": found.initrd} if found.initrd else {})}
+        contents = Contents(
+            manifest.Source(lasting(argument), source.kind),
+            manifest.Kernel(found.path, found.version or ""),
+            files,
+            warnings=found.warnings,
+        )
+        outcome = held.publish_kernel(contents, keep=Retention(options.keep_versions, options.keep_days))
+    if options.rpi_image == source.name:
+        link_for_raspberries(store, source.name, report)
+    _tell(outcome, source.name, found.path, report)
+    return {
+        "name": source.name,
+        "published": isinstance(outcome, Published),
+        "version": outcome.generation.version,
+        "kernel": {"path": found.path, "version": found.version, "initrd": found.initrd_path},
+        "warnings": list(found.warnings),
+    }
+
+
+def _tell(outcome: Published | Unchanged, name: str, path: str, report: Report) -> None:
+    version = outcome.generation.version
+    if isinstance(outcome, Unchanged):
+        report.say(f"unchanged {name}: version {version} has this kernel already")
+    else:
+        report.say(f"published {name}, version {version}, with the kernel /{printable(path)}")
+
+
+def _around_kernels(own_rule: str | None) -> Selection:
+    """All that a rule for kernels looks at, and no more: not everybody's home for one file in /boot."""
+    rules = (Rule.parse(own_rule), *RULES) if own_rule else RULES
+    directories = {"boot", *(rule.kernel.partition("/")[0] for rule in rules if "/" in rule.kernel)}
+
+    def take(path: str, directory: bool) -> Take:
+        first, _, rest = path.partition("/")
+        if not directory or path in _MODULES or any(fnmatchcase(first, wanted) for wanted in directories):
+            return Take.ALL
+        if not rest or path.rpartition("/")[0] in _MODULES:
+            return Take.EMPTIED
+        return Take.NOTHING
+
+    return take

@@ -1,0 +1,93 @@
+"""What a build is about to do, said before it begins: what is taken in and left out, the codec, the space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+
+from ltsp.apps import amount
+from ltsp.apps.preparation import Prepared
+from ltsp.apps.report import Report
+from ltsp.apps.rules import Rules
+from ltsp.host import files
+from ltsp.publish.generation import Generation
+from ltsp.publish.store import Store
+from ltsp.source.source import Part, Plan, Source
+from ltsp.tree.name import printable
+
+_FIRST_RATIO = 0.5
+"""Of image to contents, while there is no earlier image to go by: what programs and documents make in gzip, and some
+to spare."""
+_GROWTH = 1.1
+"""By how much more than the last time a build may need."""
+
+
+def expected_bytes(prepared: Prepared, current: Generation | None) -> int:
+    """About how large the image and its boot files will be."""
+    kernel = prepared.kernel
+    boot = kernel.kernel.size + (kernel.initrd.size if kernel.initrd else 0) if kernel else 0
+    image = current.manifest.image if current else None
+    codec = prepared.write_options.compression.name
+    if codec == "none":
+        return prepared.survey.bytes + boot
+    if image is not None and image.codec == codec:
+        return int(image.size * _GROWTH) + boot
+    return int(prepared.survey.bytes * _FIRST_RATIO) + boot
+
+
+def show(source: Source, rules: Rules, prepared: Prepared, needed: int, store: Store, report: Report) -> None:
+    """Say it, and warn of what should be known before."""
+    plan = source.plan()
+    for line in _lines(source, plan, rules, prepared):
+        report.say(line)
+    free = files.free_bytes(store.base_dir)
+    report.say(f"space     about {amount.size(needed)} needed in {printable(store.base_dir)}, {amount.size(free)} free")
+    for warning in (*plan.warnings, *prepared.warnings):
+        report.warn(warning)
+
+
+def facts(source: Source, prepared: Prepared) -> Mapping[str, object]:
+    """The same as data."""
+    plan, compression = source.plan(), prepared.write_options.compression
+    kernel = prepared.kernel
+    return {
+        "with": [asdict(part) for part in plan.taken],
+        "without": [asdict(part) for part in plan.left_out],
+        "files": prepared.survey.files,
+        "source_bytes": prepared.survey.bytes,
+        "kernel": kernel and {"path": kernel.path, "version": kernel.version, "initrd": kernel.initrd_path},
+        "codec": {"name": compression.name, "level": compression.level},
+        "warnings": [*plan.warnings, *prepared.warnings],
+    }
+
+
+def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iterator[str]:
+    yield f"image     {source.name} from {printable(source.description)}"
+    for part in plan.taken[1:]:
+        yield f"with      /{_part(part)}"
+    for part in plan.left_out:
+        yield f"without   /{_part(part)}"
+    survey = prepared.survey
+    yield f"contents  {amount.counted(survey.files, 'file')}, {amount.size(survey.bytes)}"
+    rewritten = sum(len(step.paths) for step in prepared.cleaned.steps)
+    if rules.cleanup:
+        yield f"cleanup   accounts, identity and secrets left out; {amount.counted(rewritten, 'file')} rewritten"
+    else:
+        yield "cleanup   none: accounts and secrets are in the image, so only its owner may read it"
+    kernel = prepared.kernel
+    yield f"kernel    {_kernel(prepared)}" if kernel else "kernel    none, as chosen"
+    compression = prepared.write_options.compression
+    level = "" if compression.level is None else f" {compression.level}"
+    yield f"codec     {compression.name}{level}, {prepared.compression_reason}"
+
+
+def _kernel(prepared: Prepared) -> str:
+    kernel = prepared.kernel
+    assert kernel is not None
+    initrd = f" with /{printable(kernel.initrd_path)}" if kernel.initrd_path else ", without an initrd"
+    return f"/{printable(kernel.path)}{initrd}"
+
+
+def _part(part: Part) -> str:
+    reason = f": {part.reason}" if part.reason else ""
+    return f"{printable(part.path)} ({printable(part.description)}){reason}"

@@ -1,0 +1,100 @@
+"""From what a source holds to what is going to be written: the tree after all rules, its kernel, its compression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ltsp.apps.rules import Rules
+from ltsp.boot.codecs import readable_codecs
+from ltsp.boot.kernel import Kernel, find_kernel
+from ltsp.errors import UsageError
+from ltsp.settings.applets import ImageOptions
+from ltsp.squashfs import sort_file
+from ltsp.squashfs.compression import Compression
+from ltsp.squashfs.parameters import Parameters
+from ltsp.squashfs.writer import WriteOptions
+from ltsp.transform.cleanup import Cleaned, clean, findings
+from ltsp.transform.override import override
+from ltsp.transform.survey import Survey, survey
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import encode, printable
+from ltsp.tree.tree import Tree
+
+NO_KERNEL = "none"
+"""The value of --kernel-initrd that publishes an image without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    tree: Tree
+    cleaned: Cleaned
+    survey: Survey
+    kernel: Kernel | None
+    write_options: WriteOptions
+    compression_reason: str
+    """Why it is this one, for the plan."""
+    warnings: tuple[str, ...]
+
+
+def prepare(
+    taken: Tree,
+    name: str,
+    options: ImageOptions,
+    parameters: Parameters,
+    rules: Rules,
+    time: int | None,
+    faults: Faults,
+) -> Prepared:
+    """The tree that was taken in, made ready.
+
+    `time`: of the image, where it was given. Raises LtspError where there is no kernel or the accounts make no sense.
+    """
+    taken = taken.select(rules.exact_selection(taken)) if rules.exact else taken
+    if rules.cleanup:
+        cleaned = clean(taken, rules.secrets, faults)
+    else:
+        cleaned = Cleaned(taken, (), tuple(findings(taken, rules.secrets, faults)), ())
+    tree = override(cleaned.tree, parameters.override)
+    kernel = None
+    if options.kernel_initrd != NO_KERNEL:
+        kernel = find_kernel(tree, name, options.kernel_initrd or None)
+    codecs = readable_codecs(tree, kernel.version if kernel else None)
+    compression, reason = _compression(options, parameters, codecs)
+    first, missing = _priorities(options.sort_file or parameters.sort_file, tree)
+    write_options = parameters.applied(
+        WriteOptions(compression, threads=options.threads, xattrs=options.xattrs, time=time, first=first)
+    )
+    warnings = [*(kernel.warnings if kernel else ()), *missing]
+    if codecs is not None and write_options.codes and compression.name not in codecs:
+        warnings.append(
+            f"the image's own kernel cannot read squashfs with {compression.name}; clients need another one"
+        )
+    return Prepared(tree, cleaned, survey(tree), kernel, write_options, reason, tuple(warnings))
+
+
+def _compression(
+    options: ImageOptions, parameters: Parameters, codecs: frozenset[str] | None
+) -> tuple[Compression, str]:
+    """The codec of an image: of `-m`, of COMPRESSION, or what its own kernel can read."""
+    if (asked := parameters.compression()) is not None:
+        return asked, "as --mksquashfs-params says"
+    if options.compression != "auto":
+        return Compression.preset(options.compression, options.preset), "as chosen"
+    if codecs is not None and "zstd" in codecs:
+        return Compression.preset("zstd", options.preset), "which the image's own kernel reads"
+    reason = "as nobody says what the image's kernel reads" if codecs is None else "as the image's kernel reads no zstd"
+    return Compression.preset("gzip", options.preset), reason
+
+
+def _priorities(path: str | None, tree: Tree) -> tuple[Mapping[str, int], list[str]]:
+    """What a sort file says of the tree's files, and a warning for each path that it names in vain."""
+    if path is None:
+        return {}, []
+    try:
+        with open(encode(path), "rb") as file:
+            entries = sort_file.parse(file.read(), printable(path))
+    except OSError as error:
+        raise UsageError(f"cannot read the sort file {printable(path)}: {error.strerror}") from error
+    found = sort_file.priorities(entries, tree)
+    return found.files, [f"{printable(path)}: /{printable(each)} is not in the image" for each in found.missing]

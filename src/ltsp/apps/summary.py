@@ -1,0 +1,135 @@
+"""What became of a build, for people and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from ltsp.apps import amount
+from ltsp.apps.mksquashfs import Made
+from ltsp.apps.preparation import Prepared
+from ltsp.apps.report import Report
+from ltsp.apps.versions import summary as change_summary
+from ltsp.publish.changes import Changes
+from ltsp.publish.contents import Published, Unchanged
+from ltsp.publish.generation import Generation
+from ltsp.source.source import Source
+from ltsp.squashfs.writer import Lost, Written
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import printable
+
+INCOMPLETE = 3
+"""The exit status where an image was published, but a file of the source was not taken as it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    source: Source
+    outcome: Published | Unchanged
+    prepared: Prepared
+    written: Written | Made
+    faults: Faults
+    seconds: float
+
+    @property
+    def exit_status(self) -> int:
+        return INCOMPLETE if self.faults else 0
+
+    @property
+    def generation(self) -> Generation:
+        return self.outcome.generation
+
+
+def show(built: Built, report: Report) -> None:
+    for warning in warnings(built):
+        report.warn(warning)
+    for line in _lines(built):
+        report.say(line)
+
+
+def facts(built: Built) -> Mapping[str, object]:
+    """The same as data."""
+    written, kernel, changes = built.written, built.prepared.kernel, _changes(built)
+    compression = built.prepared.write_options.compression
+    return {
+        "name": built.source.name,
+        "source": built.source.description,
+        "published": isinstance(built.outcome, Published),
+        "version": built.generation.version,
+        "path": built.generation.image,
+        "size": written.size,
+        "sha256": written.sha256,
+        "codec": {"name": compression.name, "level": compression.level},
+        "source_bytes": written.source_bytes,
+        "inodes": written.inodes,
+        "seconds": round(built.seconds, 3),
+        "kernel": kernel and {"path": kernel.path, "version": kernel.version, "initrd": kernel.initrd_path},
+        "largest": dict(built.prepared.survey.largest),
+        "setuid": list(built.prepared.survey.privileged),
+        "lost": asdict(written.lost),
+        "changed": built.faults.changed,
+        "vanished": built.faults.vanished,
+        "unreadable": dict(built.faults.unreadable),
+        "findings": [{"path": each.path, "reason": each.row.reason} for each in built.prepared.cleaned.findings],
+        "warnings": list(warnings(built)),
+        "changes": None if changes is None else asdict(changes),
+        "collected": list(built.outcome.collected) if isinstance(built.outcome, Published) else [],
+    }
+
+
+def warnings(built: Built) -> Iterator[str]:
+    """What of the source is not in the image as it was, or is there although it may be secret."""
+    faults, cleaned = built.faults, built.prepared.cleaned
+    for path in faults.changed:
+        yield f"/{printable(path)} changed while it was read; the image may hold a mixture"
+    for path in faults.vanished:
+        yield f"/{printable(path)} vanished while the source was read; it is not in the image"
+    for path, reason in faults.unreadable:
+        yield f"/{printable(path)} could not be read and is not in the image: {reason}"
+    yield from _losses(built.written.lost)
+    if isinstance(built.written, Made):
+        if built.written.sockets:
+            yield f"{amount.counted(built.written.sockets, 'socket')} left out: tar cannot hold them"
+        if built.written.root_attributes:
+            yield "the attributes of the root directory are lost: mksquashfs does not take them"
+    for finding in cleaned.findings:
+        yield f"in the image: {finding}"
+    for finding in cleaned.let_in:
+        yield f"in the image because OMIT_IMAGE_EXCLUDES lets it in: {finding}"
+
+
+def _losses(lost: Lost) -> Iterator[str]:
+    counted = (
+        (lost.acls, "POSIX ACL", "left out: squashfs cannot hold them"),
+        (lost.foreign, "attribute", "left out: squashfs holds only user., trusted. and security. ones"),
+        (lost.too_large, "attribute", "left out as too large"),
+        (lost.times, "time", "before 1970 or after 2106 moved to the nearest one that squashfs can hold"),
+    )
+    for count, noun, what in counted:
+        if count:
+            yield f"{amount.counted(count, noun)} {what}"
+
+
+def _lines(built: Built) -> Iterator[str]:
+    written, generation = built.written, built.generation
+    compression = built.prepared.write_options.compression
+    ratio = f", {100 * written.size / written.source_bytes:.0f} % of {amount.size(written.source_bytes)}"
+    if isinstance(built.outcome, Unchanged):
+        yield f"unchanged {built.source.name}: version {generation.version} is just this, in {built.seconds:.1f} s"
+        return
+    yield f"published {built.source.name}, version {generation.version}, in {built.seconds:.1f} s"
+    yield f"image     {amount.size(written.size)} ({compression.name}{ratio if written.source_bytes else ''})"
+    kernel = built.prepared.kernel
+    if kernel:
+        yield f"kernel    {printable(kernel.version or kernel.path)}"
+    largest = [f"{printable(path)} {amount.size(size)}" for path, size in built.prepared.survey.largest[:5]]
+    if largest:
+        yield f"largest   {', '.join(largest)}"
+    if (changes := _changes(built)) is not None:
+        yield f"changed   {change_summary(changes)}"
+
+
+def _changes(built: Built) -> Changes | None:
+    if not isinstance(built.outcome, Published) or built.outcome.previous is None:
+        return None
+    return Changes.between(built.outcome.previous.manifest, built.generation.manifest)
