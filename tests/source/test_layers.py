@@ -1,0 +1,52 @@
+"""`img1,options,,img2,options`, taken apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltsp.errors import UsageError
+from ltsp.source.layers import Layer, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    {
+        "a name": ("lab", [Layer("lab")]),
+        "the manual's example": (
+            "/,,/boot,subdir=boot,,/opt,subdir=opt",
+            [Layer("/"), Layer("/boot", subdir="boot"), Layer("/opt", subdir="opt")],
+        ),
+        "mount options after those of ours": (
+            "disk.img,fstype=ext4,partition=2,ro,noload,,/x,subdir=/a//./b/,ro",
+            [
+                Layer("disk.img", fstype="ext4", partition="2", options=("ro", "noload")),
+                Layer("/x", subdir="a/b", options=("ro",)),
+            ],
+        ),
+        "a mount option with a value": ("x,offset=512", [Layer("x", options=("offset=512",))]),
+        "a part without a place": (
+            "/cd,,casper/filesystem.squashfs",
+            [Layer("/cd"), Layer("casper/filesystem.squashfs")],
+        ),
+    }.values(),
+)
+def test_taken_apart(text, layers):
+    assert parse(text) == layers
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no name"),
+        ("/,,,subdir=x", "no name"),
+        ("/,,", "no name"),
+        ("/,subdir=x", "first part"),
+        ("/,,/x,subdir=../x", "leads upwards"),
+        ("/,,/x,subdir=a/../../x", "leads upwards"),
+        ("/,,/x,ro,subdir=x", "after the mount options"),
+        ("/,,/x,subdir=x,subdir=y", "twice"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(text, reason):
+    with pytest.raises(UsageError, match=reason):
+        parse(text)
