@@ -66,9 +66,8 @@ def repair(places: Places) -> None:
             os.unlink(join(directory, name))
     pointer = state.read_pointer(places)
     if os.path.isdir(places.versions):
-        named = {pointer.version, pointer.before} if pointer else set[str | None]()
         for version in filter(is_version, {*files.entries(places.versions), *files.entries(places.boot)}):
-            if not os.path.lexists(places.manifest(version)) and version not in named:
+            if not os.path.lexists(places.manifest(version)) and not (pointer and version == pointer.version):
                 remove(places, version)
     if pointer and os.path.lexists(places.manifest(pointer.version)) and not _settled(places, pointer):
         settle(places, pointer)

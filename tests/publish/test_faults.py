@@ -1,0 +1,148 @@
+"""A builder that is killed, or to which the disk says no, at any of its calls.
+
+Clients have a complete old or a complete new version, read through the names that they use before anything repairs; the
+next run puts the place in order; and an error is never silent.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ltsp.publish.store import Store
+from publish import tracing
+from publish.labelled import NAME, leftovers, operate, publish, seen
+
+OPERATIONS = ("publish", "replace", "rotate", "revert", "kernel", "prune", "first")
+ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EINTR")
+TORTURE = pytest.mark.torture
+
+pytestmark = pytest.mark.root
+
+
+class Case:
+    """One operation on a place of its own: two versions and a third one before them, or none for the first."""
+
+    def __init__(self, directory: Path, operation: str) -> None:
+        for part in ("srv", "tftp"):
+            (directory / part).mkdir(parents=True)
+        self.directory = directory
+        self.operation = operation
+        self.store = Store(str(directory / "srv"), str(directory / "tftp"))
+        if operation != "first":
+            for label in ("zero", "one", "two"):
+                publish(self.store, label)
+        verb = "publish" if operation == "first" else operation
+        self.arguments = [self.store.base_dir, self.store.tftp_dir, verb, "three"]
+
+    def remove(self) -> None:
+        shutil.rmtree(self.directory)
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """What is seen before and after each operation, where nothing goes wrong."""
+    found = {}
+    for operation in OPERATIONS:
+        case = Case(tmp_path_factory.mktemp("outcome") / operation, operation)
+        before = seen(case.store)
+        operate(case.store, *case.arguments[2:])
+        found[operation] = before, seen(case.store)
+    return found
+
+
+def points(directory: Path, names: tuple[str, ...]) -> list[tuple[str, tracing.Call]]:
+    found = []
+    for operation in OPERATIONS:
+        case = Case(directory / operation, operation)
+        found += [(operation, call) for call in tracing.calls(case.arguments, directory / f"{operation}.log", names)]
+    return found
+
+
+def some(chance, points, number):
+    """Each point as often as any other; all of them where there are not more."""
+    whole, rest = divmod(number, len(points))
+    return points * whole + chance.sample(points, rest)
+
+
+def assert_whole(store, before, after):
+    """Each way to boot is complete, and one that was there before or is there afterwards."""
+    now = seen(store)
+    assert now.menu in {before.menu, after.menu}
+    assert now.image in {before.image, after.image}
+    assert now.kernel in {before.kernel, after.kernel}
+    assert now.old in {before.old, after.old, before.image}
+
+
+def assert_repaired(store, before, after):
+    operate(store, "repair", "")
+    now = seen(store)
+    assert (now.menu, now.image, now.kernel) in {(each.menu, each.image, each.kernel) for each in (before, after)}
+    assert now.old in {before.old, after.old}
+    assert leftovers(store) == []
+    state = store.state(NAME)
+    assert not state.damaged
+    assert state.current is None or state.current.is_image_of(state.image)
+    publish(store, "four")
+    assert seen(store).menu == ("four", "four")
+
+
+def assert_made_good(store, error, call, after):
+    """The call was made again, or the program can do without it; what it said is true."""
+    assert error == "EINTR" or call.name == "openat"
+    assert seen(store) == after
+    assert leftovers(store) == []
+
+
+@contextmanager
+def during(what):
+    """Add to a failure what it was a failure of."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(what)
+        raise
+
+
+@pytest.mark.parametrize("number", [18, pytest.param(1000, marks=[TORTURE, pytest.mark.timeout(7200)])])
+def test_a_kill_leaves_the_old_or_the_new_version_and_the_next_run_repairs(
+    number, tmp_path, chance, outcomes, record_property
+):
+    every = points(tmp_path / "list", tracing.CHANGING)
+    killed = 0
+    for operation, call in some(chance, every, number):
+        case = Case(tmp_path / "case", operation)
+        with during(f"{operation} killed at {call}"):
+            killed += tracing.run(case.arguments, *tracing.kill_at(call)).returncode != 0
+            assert_whole(case.store, *outcomes[operation])
+            assert_repaired(case.store, *outcomes[operation])
+        case.remove()
+    assert killed > 0.95 * number
+    record_property("R1", f"{killed} kill points of {len(every)} places, 0 missing, 0 torn, 0 mixed")
+
+
+@pytest.mark.parametrize("number", [18, pytest.param(2000, marks=[TORTURE, pytest.mark.timeout(7200)])])
+def test_an_error_of_the_disk_is_told_and_leaves_the_old_or_the_new_version(
+    number, tmp_path, chance, outcomes, record_property
+):
+    every = points(tmp_path / "list", (*tracing.CHANGING, *tracing.READING))
+    told = 0
+    for operation, call in some(chance, every, number):
+        error = chance.choice(ERRORS)
+        case = Case(tmp_path / "case", operation)
+        with during(f"{operation} meets {error} at {call}"):
+            done = tracing.run(case.arguments, *tracing.fail_at(call, error))
+            assert_whole(case.store, *outcomes[operation])
+            if done.returncode == 0:
+                assert_made_good(case.store, error, call, outcomes[operation][1])
+            else:
+                told += 1
+                assert done.returncode == 1
+                assert done.stderr.startswith("ltsp: cannot ")
+                assert done.stderr.count("\n") == 1
+            assert_repaired(case.store, *outcomes[operation])
+        case.remove()
+    record_property("R5", f"{number} errors while publishing, {told} told, the others made good, 0 silent")

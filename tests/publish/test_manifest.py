@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltsp.errors import FormatError
+from ltsp.publish.manifest import FileFacts, ImageFacts, Kernel, Manifest, Origin, Source
+
+NAMES = st.text(st.characters(codec="utf-8") | st.sampled_from("\udc80\udcff\n\x1b'\""), max_size=12)
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+SIZES = st.integers(0, 2**50)
+MANIFESTS = st.builds(
+    Manifest,
+    name=NAMES,
+    version=NAMES,
+    created=NAMES,
+    origin=st.sampled_from(Origin),
+    source=st.builds(Source, NAMES, NAMES),
+    image=st.none() | st.builds(ImageFacts, SIZES, DIGESTS, NAMES, st.booleans()),
+    kernel=st.none() | st.builds(Kernel, NAMES, NAMES),
+    files=st.dictionaries(NAMES, st.builds(FileFacts, SIZES, DIGESTS), max_size=3),
+    packages=st.none() | st.dictionaries(NAMES, NAMES, max_size=3),
+    setuid=st.lists(NAMES, max_size=3).map(tuple),
+    warnings=st.lists(NAMES, max_size=3).map(tuple),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(MANIFESTS)
+def test_a_manifest_is_read_back_as_it_was(manifest):
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+@given(MANIFESTS, st.data())
+def test_a_damaged_manifest_is_a_format_error_or_another_manifest(manifest, data):
+    record = json.loads(manifest.to_json())
+    key = data.draw(st.sampled_from(sorted(record)))
+    record[key] = data.draw(JSON)
+    with suppress(FormatError):
+        assert isinstance(Manifest.from_json(json.dumps(record).encode()), Manifest)
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_raise_anything_but_a_format_error(data):
+    with pytest.raises(FormatError):
+        Manifest.from_json(data)
+
+
+def test_a_later_schema_is_refused():
+    manifest = Manifest("lab", "v", "", Origin.BUILT, Source("/", "directory"), None, None)
+    record = json.loads(manifest.to_json()) | {"schema": 2}
+    with pytest.raises(FormatError, match="schema 2"):
+        Manifest.from_json(json.dumps(record).encode())
