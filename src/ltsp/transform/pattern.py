@@ -4,9 +4,9 @@ That is what mksquashfs gives each component of its `-wildcards` patterns to: `*
 `?(…)`, `*(…)`, `+(…)`, `@(…)`, `!(…)` with `|` between the alternatives. mksquashfs never calls setlocale(3), so the
 unit is the byte: `?` matches one byte of a longer character.
 
-Not followed are four oddities of that glibc: `@(a*)@(|b)`, where a star at the end of an alternative forgets what comes
-after the group; a group within a group right after a star; a range that ends in `[:`, `[=` or `[.`; and `*?[…]`, which
-takes the second character for a leading dot.
+Not followed are some oddities of that glibc: `@(a*)@(|b)`, where a star at the end of an alternative forgets what
+comes after the group; a group within a group right after a star; a range that ends in `[:`, `[=` or `[.`, or a `[.` that
+begins no name; and `*?[…]`, which takes the second character for a leading dot.
 
 Paths are not known here; see `rules`.
 """

@@ -66,7 +66,9 @@ def _translated(token: re.Match[str]) -> str:
     if other == "(":
         # What Python reads into `(?` is no syntax here: there the question mark has nothing to repeat.
         return "(" if token.string[token.end() : token.end() + 1] not in ("?", "*", "+") else "(*"
-    return "\\" + other if other in "{}[" else other
+    if other == "[":
+        raise re.error("a [ is not closed")
+    return "\\" + other if other in "{}" else other
 
 
 def _bracket(text: str) -> str:
