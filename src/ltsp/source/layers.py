@@ -37,7 +37,7 @@ class Layer:
                 options.append(word)
             elif options:
                 raise UsageError(
-                    f"{key}= comes before the mount options of {printable(image)}", f"write {image},{word}"
+                    f"{key}= stands after the mount options of {printable(image)}", f"write {image},{word}"
                 )
             elif key in own:
                 raise UsageError(f"{key}= is there twice for {printable(image)}")
