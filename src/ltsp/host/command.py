@@ -68,7 +68,7 @@ def run(
     arguments: Sequence[str],
     *,
     stdin: bytes | None = None,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str | None] | None = None,
     directory: str | None = None,
     descriptors: Collection[int] = (),
     accepted: Collection[int] = (0,),
@@ -77,8 +77,8 @@ def run(
 ) -> Result:
     """Run a program to its end and return what it printed.
 
-    `environment` adds to ours; `descriptors` stay open in it; `accepted` are the statuses that are no failure;
-    `timeout` is in seconds; `package` is what to install where the program is missing.
+    `environment` adds to ours, and takes away where it has None; `descriptors` stay open in it; `accepted` are the
+    statuses that are no failure; `timeout` is in seconds; `package` is what to install where the program is missing.
     Raises LtspError when it is missing, failed or took too long.
     """
     with _started(
@@ -104,7 +104,7 @@ def run(
 def feeding(
     arguments: Sequence[str],
     *,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str | None] | None = None,
     descriptors: Collection[int] = (),
     package: str = "",
 ) -> Iterator[Running]:
@@ -138,7 +138,7 @@ def run_shown(
     arguments: Sequence[str],
     show: Callable[[str], None],
     *,
-    environment: Mapping[str, str] | None = None,
+    environment: Mapping[str, str | None] | None = None,
     directory: str | None = None,
 ) -> int:
     """Run a program and hand each line that it prints to `show`, safe to print; return its status.
@@ -199,7 +199,7 @@ def find(program: str) -> str | None:
 @contextmanager
 def _started(
     arguments: Sequence[str],
-    environment: Mapping[str, str] | None,
+    environment: Mapping[str, str | None] | None,
     directory: str | None,
     descriptors: Collection[int],
     package: str,
@@ -262,9 +262,10 @@ def _pidfd(process: subprocess.Popen[bytes]) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _environment(additions: Mapping[str, str]) -> dict[str, str]:
+def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith("LC_") and name != "LANGUAGE"}
-    return {**ours, "LANG": "C.UTF-8", "PATH": _path(), **additions}
+    changed = {**ours, "LANG": "C.UTF-8", "PATH": _path(), **changes}
+    return {name: value for name, value in changed.items() if value is not None}
 
 
 def _path() -> str:
