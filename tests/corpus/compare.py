@@ -6,6 +6,7 @@ found there to standard output: `mounted` runs it so.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -23,6 +24,8 @@ from ltsp.tree.node import Device, Directory, Fifo, File, Node, Socket, Symlink
 from ltsp.tree.tree import Tree
 
 PAGE = 4096
+_PIECE = 256 * PAGE
+_ZEROS = bytes(_PIECE)
 LATEST = 2**32 - 1
 """The last second that squashfs can hold."""
 
@@ -90,7 +93,12 @@ def directory(root: str | os.PathLike[str], leave_out: Callable[[bytes], bool] =
 
 def _entry(path: bytes, status: os.stat_result) -> Entry:
     kind = _KINDS[stat.S_IFMT(status.st_mode)]
-    attributes = os.listxattr(path, follow_symlinks=False)
+    try:
+        attributes = os.listxattr(path, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:  # an image without attributes has none to list
+            raise
+        attributes = []
     entry = Entry(
         kind,
         stat.S_IMODE(status.st_mode),
@@ -115,17 +123,17 @@ def _digest(path: bytes) -> str:
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
         for start, end in _data(file.fileno()):
-            for at in range(start, end, PAGE * 256):
-                _add(digest, at, os.pread(file.fileno(), min(PAGE * 256, end - at), at))
+            for at in range(start, end, _PIECE):
+                _add(digest, at, os.pread(file.fileno(), min(_PIECE, end - at), at))
     return digest.hexdigest()
 
 
 def _add(digest: hashlib._Hash, at: int, data: bytes) -> None:
-    if data.count(0) == len(data):
+    if data == _ZEROS[: len(data)]:
         return
     for start in range(0, len(data), PAGE):
         page = data[start : start + PAGE]
-        if page.count(0) != len(page):
+        if page != _ZEROS[: len(page)]:
             digest.update((at + start).to_bytes(8, "little") + page)
 
 
@@ -134,12 +142,21 @@ def _data(descriptor: int) -> Iterator[tuple[int, int]]:
     size = os.fstat(descriptor).st_size
     end = 0
     while end < size:
-        try:
-            start = os.lseek(descriptor, end, os.SEEK_DATA) // PAGE * PAGE
-        except OSError:
-            return
-        end = min(-(-os.lseek(descriptor, start, os.SEEK_HOLE) // PAGE) * PAGE, size)
-        yield start, end
+        data = _seek(descriptor, end, os.SEEK_DATA, otherwise=size)
+        end = min(-(-_seek(descriptor, data, os.SEEK_HOLE, otherwise=size) // PAGE) * PAGE, size)
+        if data < size:
+            yield data // PAGE * PAGE, end
+
+
+def _seek(descriptor: int, position: int, whence: int, otherwise: int) -> int:
+    try:
+        return os.lseek(descriptor, position, whence)
+    except OSError as error:
+        # ENXIO: nothing but a hole from here on. EIO: looking for a hole, squashfs of Linux 6.17 and later takes the
+        # next inode's first word for a block's size, and fails where that inode has setuid, setgid or sticky bits.
+        if error.errno not in {errno.ENXIO, errno.EIO}:
+            raise
+        return otherwise
 
 
 def of_tree(tree: Tree) -> Snapshot:
@@ -186,7 +203,7 @@ def _digest_of_content(content: Content) -> str:
             if hole := stream.hole() // PAGE * PAGE:
                 stream.skip(hole)
                 at += hole
-            elif data := stream.read(min(PAGE * 256, stream.size - at)):
+            elif data := stream.read(min(_PIECE, stream.size - at)):
                 _add(digest, at, data)
                 at += len(data)
             else:
@@ -259,7 +276,8 @@ def mounted(image: Path, scratch: Path) -> Snapshot:
     point = scratch / f"{image.name}.mounted"
     point.mkdir()
     call = ["unshare", "--mount", "--propagation=private", sys.executable, __file__, str(image), str(point)]
-    done = subprocess.run(call, capture_output=True, check=False)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(call, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     found: Snapshot = pickle.loads(done.stdout)
     return found
