@@ -143,12 +143,12 @@ def _image(path: str, name: str, layer: Layer) -> Source:
     except OSError as error:
         raise SourceError(f"cannot read {shown}: {error.strerror}") from error
     if kind != SQUASHFS or layer.partition:
-        what = f"partition {layer.partition} of it is" if kind == SQUASHFS else f"it holds a {kind}, which is"
+        what = f"partition {layer.partition} of it is" if kind == SQUASHFS else f"it holds {kind}, which is"
         raise SourceError(
             f"{shown} is not supported as a source: {what} not readable yet",
             "mount it, and give the directory as the source",
         )
-    if layer.fstype not in ("", "auto", SQUASHFS):
+    if layer.fstype not in ("", "auto", "squashfs"):
         raise UsageError(f"fstype={printable(layer.fstype)} is given for {shown}, which is a squashfs")
     return SquashfsSource(name, path)
 

@@ -7,6 +7,7 @@ that is said in a line.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ def _take(root: Root, lock: _Lock, until: float, waiting: Callable[[str], None],
     """Why the lock cannot be held; empty if it is."""
     if lock.way is _Way.EXISTENCE:
         _wait(lambda: not _is_there(root, lock.path), lambda: None, lock, until, waiting)
-        return f"{lock.file} can only be watched"
+        return "it can only be watched"
     try:
         descriptor = root.follow_file(encode(lock.path))
     except OSError as error:
@@ -119,8 +120,9 @@ def _shown(process: Process | None) -> str:
 
 
 def _is_there(root: Root, path: str) -> bool:
+    """Whether there is something, or it cannot be told."""
     try:
         os.close(root.follow(encode(path)))
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
     return True

@@ -1,0 +1,209 @@
+"""From an argument to a source: where it is looked for, and what is said of what is none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from corpus.system import make_system
+from ltsp.errors import LtspError, SourceError, UsageError
+from ltsp.source.directory import DirectorySource
+from ltsp.source.find import find
+from ltsp.source.squashfs import SquashfsSource
+from ltsp.tree.faults import Faults
+from ltsp.tree.selection import everything
+
+SQUASHFS = b"hsqs" + bytes(92)
+
+
+@pytest.fixture
+def base(tmp_path):
+    (tmp_path / "base/images").mkdir(parents=True)
+    return tmp_path / "base"
+
+
+def chroot(path):
+    return make_system(path)
+
+
+def found(argument, base, **options):
+    source = find(argument, str(base), **options)
+    return source.name, source.path
+
+
+def test_a_simple_name_is_a_chroot_before_a_disk_before_an_exported_image(base, monkeypatch, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    chroot(tmp_path / "elsewhere/lab")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert found("lab", base) == ("lab", str(tmp_path / "elsewhere/lab"))
+    (base / "images/lab.img").write_bytes(SQUASHFS)
+    assert found("lab", base, recompress=True) == ("lab", f"{base}/images/lab.img")
+    (base / "lab.img").write_bytes(SQUASHFS)
+    assert found("lab", base) == ("lab", f"{base}/lab.img")
+    chroot(base / "lab")
+    assert found("lab", base) == ("lab", f"{base}/lab")
+
+
+def test_of_a_chroot_and_a_disk_of_one_name_it_is_said_which_is_taken(base):
+    chroot(base / "lab")
+    assert find("lab", str(base)).plan().warnings == ()
+    (base / "lab.img").touch()
+    assert find("lab", str(base)).plan().warnings == (f"took the chroot {base}/lab, not the VM disk {base}/lab.img",)
+
+
+def test_a_path_below_the_base_directory(base):
+    chroot(base / "sub/lab")
+    (base / "images/other.img").write_bytes(SQUASHFS)
+    assert found("sub/lab", base) == ("lab", f"{base}/sub/lab")
+    assert found("images/other.img", base, recompress=True) == ("other", f"{base}/images/other.img")
+
+
+def test_paths_begin_with_a_slash_or_a_dot(base, tmp_path, monkeypatch):
+    chroot(tmp_path / "lab")
+    monkeypatch.chdir(tmp_path / "lab")
+    assert found(f"{tmp_path}/lab", base) == ("lab", f"{tmp_path}/lab")
+    assert found(f"{tmp_path}/lab/", base) == ("lab", f"{tmp_path}/lab/")
+    assert found(".", base) == ("lab", ".")
+    assert found("../lab", base) == ("lab", "../lab")
+
+
+def test_a_link_to_the_running_system_is_the_running_system(base, tmp_path):
+    (tmp_path / "amd64").symlink_to("/")
+    source = find(f"{tmp_path}/amd64", str(base))
+    assert (source.name, source.description) == ("amd64", "the running system")
+    (base / "server").symlink_to("/")
+    assert find("server", str(base)).description == "the running system"
+    assert find("/", str(base)).name == os.uname().machine.replace("i686", "x86_32")
+
+
+def test_the_name_can_be_chosen(base):
+    chroot(base / "lab")
+    assert find("lab", str(base), name="room1").name == "room1"
+    with pytest.raises(UsageError, match="holds a comma"):
+        find("lab", str(base), name="a,b")
+
+
+def test_a_bad_name_is_refused_unless_another_is_chosen(base, tmp_path):
+    chroot(tmp_path / "my lab")
+    with pytest.raises(UsageError, match="image name 'my lab' holds a space"):
+        find(f"{tmp_path}/my lab", str(base))
+    assert find(f"{tmp_path}/my lab", str(base), name="lab").name == "lab"
+
+
+def test_nothing_found_says_where_was_looked(base):
+    with pytest.raises(LtspError) as caught:
+        find("lab", str(base))
+    assert caught.value.message == (
+        f"there is no source lab: looked for {base}/lab/proc, {base}/lab.img and {base}/images/lab.img"
+    )
+    with pytest.raises(LtspError, match="there is no /nowhere"):
+        find("/nowhere", str(base))
+
+
+def test_a_directory_that_is_no_system_says_what_is_there(tmp_path, base):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError) as caught:
+        find(f"{tmp_path}/empty", str(base))
+    assert caught.value.message == (
+        f"{tmp_path}/empty is no system: there is no proc and no etc/passwd; found nothing at all"
+    )
+    (tmp_path / "boot/proc").mkdir(parents=True)
+    for name in ("vmlinuz", "grub", "efi", "a\nb", "x1", "x2"):
+        (tmp_path / "boot" / name).touch()
+    with pytest.raises(SourceError, match=r"there is no etc/passwd; found a\\nb, efi, grub, proc, vmlinuz, x1, …"):
+        find(f"{tmp_path}/boot", str(base))
+
+
+def test_a_system_of_links_out_of_it_is_none(tmp_path, base):
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab/proc").symlink_to("/proc")
+    (tmp_path / "lab/etc").symlink_to("/etc")
+    with pytest.raises(SourceError, match="no proc and no etc/passwd"):
+        find(f"{tmp_path}/lab", str(base))
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    {
+        "qcow2": (b"QFI\xfb\0\0\0\3", "qcow2 disk"),
+        "ext4": (bytes(0x438) + b"\x53\xef", "ext4 file system"),
+        "an iso": (bytes(0x1FE) + b"\x55\xaa" + bytes(0x8001 - 0x200) + b"CD001", "ISO 9660 disc"),
+        "an MBR": (bytes(0x1FE) + b"\x55\xaa", "disk with an MBR"),
+        "a GPT": (bytes(0x1FE) + b"\x55\xaaEFI PART", "disk with a GPT"),
+        "LUKS": (b"LUKS\xba\xbe\0\2", "encrypted volume (LUKS)"),
+        "LVM": (bytes(0x200) + b"LABELONE" + bytes(16) + b"LVM2 001", "LVM volume"),
+        "a descriptor": (b"# Disk DescriptorFile\nversion=1\n", "VMDK descriptor"),
+        "text": (b"nothing to see\n", "text"),
+        "noise": (b"\x01\x02\x03", "no format that is known here"),
+        "nothing": (b"", "nothing"),
+    }.values(),
+)
+def test_a_disk_that_cannot_be_read_yet_is_named_by_its_content(base, data, kind):
+    (base / "vm.img").write_bytes(data)
+    with pytest.raises(SourceError) as caught:
+        find("vm", str(base))
+    assert caught.value.message.startswith(f"{base}/vm.img is not supported as a source: it holds ")
+    assert caught.value.message.endswith(f" {kind}, which is not readable yet")
+
+
+@pytest.mark.oracle
+def test_a_real_disk_is_recognized(base):
+    subprocess.run(["mkfs.ext4", "-q", base / "vm.img", "1M"], check=True)
+    with pytest.raises(SourceError, match="an ext4 file system"):
+        find("vm", str(base))
+
+
+def test_what_is_neither_file_nor_directory_is_not_opened(base):
+    os.mkfifo(base / "vm.img")
+    with pytest.raises(LtspError, match="no file and no directory"):
+        find("vm", str(base))
+
+
+def test_an_exported_image_is_made_again_from_what_it_was_made_from(base):
+    (base / "images/lab.img").write_bytes(SQUASHFS)
+    chroot(base / "other")
+    source = find("lab", str(base), recorded={"lab": f"{base}/other"}.get)
+    assert isinstance(source, DirectorySource)
+    assert (source.name, source.path) == ("lab", f"{base}/other")
+
+
+def test_an_exported_image_of_unknown_origin_is_not_made_from_itself_unasked(base):
+    (base / "images/lab.img").write_bytes(SQUASHFS)
+    (base / "link.img").symlink_to("images/lab.img")
+    for argument in ("lab", f"{base}/images/lab.img"):
+        with pytest.raises(LtspError, match="what it was made from is not known") as caught:
+            find(argument, str(base))
+        assert "--recompress" in caught.value.hint
+    assert isinstance(find(f"{base}/images/lab.img", str(base), name="room1"), SquashfsSource)
+    assert isinstance(find("lab", str(base), recompress=True), SquashfsSource)
+    assert find("link", str(base)).name == "link"
+
+
+@pytest.mark.parametrize("option", ["fstype=ext4", "partition=1"])
+def test_options_of_disks_make_no_sense_for_directories(base, option):
+    chroot(base / "lab")
+    with pytest.raises(UsageError, match=f"{option} is given for the directory"):
+        find(f"lab,{option}", str(base))
+
+
+def test_options_of_mounts_are_said_to_have_no_effect(base):
+    chroot(base / "lab")
+    assert find("lab,ro,noatime", str(base)).plan().warnings == ("lab is not mounted: ro,noatime has no effect",)
+
+
+def test_the_type_of_a_squashfs_is_squashfs(base):
+    (base / "vm.img").write_bytes(SQUASHFS)
+    assert isinstance(find("vm,fstype=squashfs,ro", str(base)), SquashfsSource)
+    with pytest.raises(UsageError, match="fstype=ext4 is given for"):
+        find("vm,fstype=ext4", str(base))
+    with pytest.raises(SourceError, match="partition 1 of it"):
+        find("vm,partition=1", str(base))
+
+
+def test_output_directories_are_left_out_of_what_is_found(base):
+    chroot(base / "lab")
+    (base / "lab/srv/tftp").mkdir()
+    with find("lab", str(base), leave_out=(f"{base}/lab/srv/tftp",)).open(everything, Faults()) as tree:
+        assert tree.get("srv").entries == {}
