@@ -71,6 +71,7 @@ def test_the_limits_are_those_of_the_images_login_defs():
     text = b"# UID_MIN 5\nUID_MIN\t\t 500\nUID_MAX 0x7d0 # 2000\nGID_MIN 01750\nGID_MAX x\nSYS_UID_MIN 1\n"
     assert Limits.parse([text]) == Limits(500, 2000, 1000, 60000)
     assert Limits.parse([text, b"UID_MIN 700\n"]).uid_min == 700
+    assert Limits.parse([b"UID_MIN 0999\n"]).uid_min == 999
     assert Limits.parse([]) == Limits(1000, 60000, 1000, 60000)
 
 

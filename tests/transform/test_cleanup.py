@@ -106,6 +106,12 @@ def test_an_account_file_that_cannot_be_read_is_no_empty_one():
         cleaned({"etc/shadow": File(Metadata(0o640), Broken())})
 
 
+def test_an_unreadable_file_is_passed_over_on_demand_and_named():
+    faults = Faults(skip_unreadable=True)
+    clean(planted({"etc/passwd": PASSWD, "etc/hosts": File(Metadata(0o640), Broken())}), SECRETS, faults)
+    assert faults.unreadable == [("etc/hosts", "Input/output error")]
+
+
 class Restless:
     """A file that another program writes to: it settles at the reading of that number."""
 

@@ -18,62 +18,64 @@ from ltsp.tree.selection import Take
 CANARY = "CANARY-7f3a"
 PASSWD = "root:x:0:0::/root:/bin/sh\n"
 
-GONE = """
+_GONE = """
     etc/passwd- etc/group- etc/shadow- etc/gshadow- etc/subuid- etc/subgid- etc/shadow.org etc/shadow.dpkg-old
-    etc/passwd.bak etc/group~ etc/gshadow.dpkg-dist etc/passwd.ucf-old etc/foo.conf.ucf-old etc/subuid.bak etc/nshadow
-    etc/security/opasswd home/alice/notes home/alice/.ssh/id_rsa home/.ecryptfs/alice root/.bash_history root/.ssh/id_rsa
-    var/lib/AccountsService/users/alice var/lib/sudo/lectured/alice var/lib/fprint/alice/1 var/lib/systemd/linger/alice
-    var/lib/systemd/home/local.private
+    etc/passwd.bak etc/group~ etc/gshadow.dpkg-dist etc/passwd.ucf-old etc/foo.conf.ucf-old etc/subuid.bak
+    etc/nshadow etc/security/opasswd home/alice/notes home/alice/.ssh/id_rsa home/.ecryptfs/alice
+    root/.bash_history root/.ssh/id_rsa var/lib/AccountsService/users/alice var/lib/sudo/lectured/alice
+    var/lib/fprint/alice/1 var/lib/systemd/linger/alice var/lib/systemd/home/local.private
     var/lib/systemd/random-seed var/lib/urandom/random-seed boot/efi/loader/random-seed efi/loader/random-seed
-    var/lib/systemd/credential.secret etc/machine-info etc/hostid etc/hostname
-    etc/ssh/ssh_host_rsa_key etc/ssh/ssh_host_ed25519_key etc/ssh/ssh_host_ecdsa_key.pub
-    etc/lvm/devices/system.devices etc/mdadm/mdadm.conf etc/blkid.tab etc/blkid/blkid.tab
-    etc/udev/rules.d/70-persistent-net.rules etc/iscsi/initiatorname.iscsi etc/nvme/hostid etc/nvme/hostnqn
-    etc/popularity-contest.conf var/lib/whoopsie/whoopsie-id etc/sysconfig/hw-uuid
-    swapfile var/swap swap.img hiberfil.sys data/active.swap
-    etc/NetworkManager/system-connections/home.nmconnection etc/netplan/90-NM-1234.yaml etc/netplan/50-cloud-init.yaml
-    etc/network/interfaces.d/50-cloud-init etc/network/interfaces.d/50-cloud-init.cfg
-    etc/systemd/network/10-cloud-init-eth0.network
+    var/lib/systemd/credential.secret etc/machine-info etc/hostid etc/hostname etc/ssh/ssh_host_rsa_key
+    etc/ssh/ssh_host_ed25519_key etc/ssh/ssh_host_ecdsa_key.pub etc/lvm/devices/system.devices
+    etc/mdadm/mdadm.conf etc/blkid.tab etc/blkid/blkid.tab etc/udev/rules.d/70-persistent-net.rules
+    etc/iscsi/initiatorname.iscsi etc/nvme/hostid etc/nvme/hostnqn etc/popularity-contest.conf
+    var/lib/whoopsie/whoopsie-id etc/sysconfig/hw-uuid swapfile var/swap swap.img hiberfil.sys data/active.swap
+    etc/NetworkManager/system-connections/home.nmconnection etc/netplan/90-NM-1234.yaml
+    etc/netplan/50-cloud-init.yaml etc/network/interfaces.d/50-cloud-init
+    etc/network/interfaces.d/50-cloud-init.cfg etc/systemd/network/10-cloud-init-eth0.network
     var/lib/NetworkManager/secret_key var/lib/NetworkManager/seen-bssids var/lib/NetworkManager/timestamps
     var/lib/NetworkManager/internal-1-eth0.lease var/lib/iwd/home.psk etc/wpa_supplicant/wpa_supplicant.conf
     var/lib/bluetooth/AA/BB/info var/lib/connman/wifi/settings etc/wireguard/wg0.conf etc/openvpn/client/a.key
-    etc/ipsec.secrets etc/ipsec.d/private/a.pem etc/swanctl/private/a.pem etc/ppp/chap-secrets etc/ppp/pap-secrets
-    var/lib/tailscale/tailscaled.state var/lib/zerotier-one/identity.secret var/lib/dhcp/dhclient.leases
-    var/lib/dhcp3/dhclient.eth0.leases var/lib/dhclient/a.leases var/lib/misc/dnsmasq.leases var/lib/dhcpd/dhcpd.leases
-    etc/exports etc/exports.d/home.exports var/lib/nfs/rmtab
-    etc/krb5.keytab var/lib/samba/account_policy.tdb var/lib/samba/private/secrets.tdb
-    var/lib/sss/db/cache_x.ldb var/lib/sss/secrets/a var/lib/sss/mc/passwd etc/libnss-ldap.secret etc/pam_ldap.secret
-    etc/ldap.secret etc/ipa/default.conf var/lib/ipa-client/sysrestore/x var/lib/krb5kdc/principal var/kerberos/krb5kdc/p
-    var/lib/ldap/data.mdb etc/smbcredentials etc/samba/creds etc/davfs2/secrets etc/rsyncd.secrets
-    etc/cryptsetup-keys.d/root.key
-    etc/ssl/private/ssl-cert-snakeoil.key etc/ssl/private/own.key etc/ssl/private/sub/own.key etc/pki/tls/private/a.key
+    etc/ipsec.secrets etc/ipsec.d/private/a.pem etc/swanctl/private/a.pem etc/ppp/chap-secrets
+    etc/ppp/pap-secrets var/lib/tailscale/tailscaled.state var/lib/zerotier-one/identity.secret
+    var/lib/dhcp/dhclient.leases var/lib/dhcp3/dhclient.eth0.leases var/lib/dhclient/a.leases
+    var/lib/misc/dnsmasq.leases var/lib/dhcpd/dhcpd.leases etc/exports etc/exports.d/home.exports
+    var/lib/nfs/rmtab etc/krb5.keytab var/lib/samba/account_policy.tdb var/lib/samba/private/secrets.tdb
+    var/lib/sss/db/cache_x.ldb var/lib/sss/secrets/a var/lib/sss/mc/passwd etc/libnss-ldap.secret
+    etc/pam_ldap.secret etc/ldap.secret etc/ipa/default.conf var/lib/ipa-client/sysrestore/x
+    var/lib/krb5kdc/principal var/kerberos/krb5kdc/p var/lib/ldap/data.mdb etc/smbcredentials etc/samba/creds
+    etc/davfs2/secrets etc/rsyncd.secrets etc/cryptsetup-keys.d/root.key etc/ssl/private/ssl-cert-snakeoil.key
+    etc/ssl/private/own.key etc/ssl/private/sub/own.key etc/pki/tls/private/a.key
     etc/letsencrypt/live/a/privkey.pem etc/cups/ssl/a.key etc/cups/printers.conf.O etc/cups/subscriptions.conf
     etc/cups/subscriptions.conf.O etc/cups/printers.conf.bak etc/cups/cupsd.bak var/spool/cups/d00001-001
     etc/xrdp/key.pem etc/xrdp/rsakeys.ini var/lib/x2go/x2go_sessions etc/x2go/passwords etc/x2go/a/b/passwords
-    etc/x2go/x2gosql/passwords/x2gouser etc/epoptes/server.key etc/mysql/debian.cnf
-    etc/postfix/sasl_passwd etc/postfix/sasl_passwd.db etc/exim4/passwd.client etc/opendkim/keys/a/default.private
-    etc/munge/munge.key etc/ceph/ceph.client.admin.keyring etc/salt/pki/minion/minion.pem etc/puppetlabs/puppet/ssl/a
-    etc/chef/client.pem etc/zabbix/psk etc/gitlab-runner/config.toml etc/freeradius/3.0/clients.conf etc/bind/rndc.key
-    etc/snmp/snmpd.conf etc/redis/redis.conf var/lib/puppet/ssl/a var/lib/jenkins/secrets/master.key var/lib/tor/keys/a
-    var/lib/fwupd/pki/secret.key var/lib/snmp/snmpd.conf etc/ltsp/ltsp.conf etc/ltsp/ssh/known_hosts
-    var/lib/mysql/ibdata1 var/lib/postgresql/15/main/base/1 var/lib/redis/dump.rdb var/lib/docker/overlay2/a
-    var/lib/containerd/a var/lib/lxd/a var/lib/incus/a var/lib/libvirt/images/vm.qcow2 var/lib/machines/m.raw
-    var/lib/portables/a etc/docker/key.json etc/kubernetes/admin.conf etc/libvirt/secrets/a.xml
-    var/lib/cloud/instance/user-data.txt var/lib/cloud/data/x var/log/cloud-init.log var/log/cloud-init-output.log
-    etc/apt/auth.conf etc/apt/auth.conf.d/esm var/lib/ubuntu-advantage/private/token.json etc/pki/consumer/key.pem
-    etc/pki/entitlement/1-key.pem var/lib/snapd/device/private-keys-v1/a
-    var/log/journal/abc/system.journal var/log/installer/syslog var/log/apt/history.log var/log/private/a/b
-    var/lib/systemd/coredump/core.a var/crash/_usr_bin_x.crash var/spool/abrt/a/coredump var/lib/apport/coredump/a
-    var/spool/cron/crontabs/alice var/spool/cron/alice var/spool/cron/atjobs/a var/spool/at/a var/spool/mail/alice
-    var/spool/postfix/deferred/a var/spool/exim4/input/a var/mail/alice
-    var/cache/debconf/passwords.dat-old var/cache/debconf/config.dat-old
-    var/backups/shadow.bak var/lib/apt/lists/a var/cache/apt/archives/a.deb var/cache/dnf/a var/cache/yum/a
-    var/cache/zypp/a
-    tmp/a tmp/.X11-unix/a var/tmp/a run/secrets/a dev/shm/a proc/1/environ sys/a mnt/usb/a media/usb/a srv/www/a
-    etc/.git/config etc/.pwd.lock etc/.netrc
-""".split()
-EMPTIED = """etc/fstab etc/crypttab var/log/syslog var/log/auth.log var/log/.hidden var/cache/debconf/passwords.dat
-    var/cache/debconf/config.dat""".split()
+    etc/x2go/x2gosql/passwords/x2gouser etc/epoptes/server.key etc/mysql/debian.cnf etc/postfix/sasl_passwd
+    etc/postfix/sasl_passwd.db etc/exim4/passwd.client etc/opendkim/keys/a/default.private etc/munge/munge.key
+    etc/ceph/ceph.client.admin.keyring etc/salt/pki/minion/minion.pem etc/puppetlabs/puppet/ssl/a
+    etc/chef/client.pem etc/zabbix/psk etc/gitlab-runner/config.toml etc/freeradius/3.0/clients.conf
+    etc/bind/rndc.key etc/snmp/snmpd.conf etc/redis/redis.conf var/lib/puppet/ssl/a
+    var/lib/jenkins/secrets/master.key var/lib/tor/keys/a var/lib/fwupd/pki/secret.key var/lib/snmp/snmpd.conf
+    etc/ltsp/ltsp.conf etc/ltsp/ssh/known_hosts var/lib/mysql/ibdata1 var/lib/postgresql/15/main/base/1
+    var/lib/redis/dump.rdb var/lib/docker/overlay2/a var/lib/containerd/a var/lib/lxd/a var/lib/incus/a
+    var/lib/libvirt/images/vm.qcow2 var/lib/machines/m.raw var/lib/portables/a etc/docker/key.json
+    etc/kubernetes/admin.conf etc/libvirt/secrets/a.xml var/lib/cloud/instance/user-data.txt
+    var/lib/cloud/data/x var/log/cloud-init.log var/log/cloud-init-output.log etc/apt/auth.conf
+    etc/apt/auth.conf.d/esm var/lib/ubuntu-advantage/private/token.json etc/pki/consumer/key.pem
+    etc/pki/entitlement/1-key.pem var/lib/snapd/device/private-keys-v1/a var/log/journal/abc/system.journal
+    var/log/installer/syslog var/log/apt/history.log var/log/private/a/b var/lib/systemd/coredump/core.a
+    var/crash/_usr_bin_x.crash var/spool/abrt/a/coredump var/lib/apport/coredump/a var/spool/cron/crontabs/alice
+    var/spool/cron/alice var/spool/cron/atjobs/a var/spool/at/a var/spool/mail/alice
+    var/spool/postfix/deferred/a var/spool/exim4/input/a var/mail/alice var/cache/debconf/passwords.dat-old
+    var/cache/debconf/config.dat-old var/backups/shadow.bak var/lib/apt/lists/a var/cache/apt/archives/a.deb
+    var/cache/dnf/a var/cache/yum/a var/cache/zypp/a tmp/a tmp/.X11-unix/a var/tmp/a run/secrets/a dev/shm/a
+    proc/1/environ sys/a mnt/usb/a media/usb/a srv/www/a etc/.git/config etc/.pwd.lock etc/.netrc
+"""
+GONE = _GONE.split()
+_EMPTIED = """
+    etc/fstab etc/crypttab var/log/syslog var/log/auth.log var/log/.hidden var/cache/debconf/passwords.dat
+    var/cache/debconf/config.dat
+"""
+EMPTIED = _EMPTIED.split()
 REWRITTEN = {
     "etc/passwd": PASSWD + f"alice:x:1000:1000:{CANARY}:/home/alice:\nbob:{CANARY}:5:5::/:\n",
     "etc/group": f"root:x:0:\nadm:{CANARY}:4:\nalice:x:1000:{CANARY}\n",
@@ -91,14 +93,15 @@ REWRITTEN = {
     "etc/cups/printers.conf": f"# Printer configuration file\n<Printer a>\nDeviceURI smb://{CANARY}@host/a\n",
     "etc/systemd/resolved.conf.d/ltsp.conf": f"# {CANARY}\n[Resolve]\nDNSStubListener=no\n",
 }
-NAMED = """
+_NAMED = """
     etc/sudoers.d/alice etc/skel/.netrc etc/skel/.ssh/id_rsa etc/skel/.gnupg/a etc/skel/.aws/credentials
-    etc/skel/.pgpass etc/skel/.my.cnf etc/skel/.git-credentials etc/skel/.bash_history etc/skel/.docker/config.json
-    etc/skel/.kube/config etc/skel/.config/rclone/rclone.conf etc/skel/.local/share/keyrings/login.keyring
-    etc/sssd/sssd.conf etc/nslcd.conf etc/autofs_ldap_auth.conf boot/grub/grub.cfg boot/grub2/grub.cfg
-    etc/grub.d/40_custom opt/vendor/licence.key opt/key usr/local/etc/app.conf usr/local/bin/tool var/www/html/config.php
-    var/lib/snapd/state.json
-""".split()
+    etc/skel/.pgpass etc/skel/.my.cnf etc/skel/.git-credentials etc/skel/.bash_history
+    etc/skel/.docker/config.json etc/skel/.kube/config etc/skel/.config/rclone/rclone.conf
+    etc/skel/.local/share/keyrings/login.keyring etc/sssd/sssd.conf etc/nslcd.conf etc/autofs_ldap_auth.conf
+    boot/grub/grub.cfg boot/grub2/grub.cfg etc/grub.d/40_custom opt/vendor/licence.key opt/key
+    usr/local/etc/app.conf usr/local/bin/tool var/www/html/config.php var/lib/snapd/state.json
+"""
+NAMED = _NAMED.split()
 TESTED = {
     "etc/apt/sources.list": f"deb https://user:{CANARY}@repo.example/debian stable main\n",
     "etc/apt/sources.list.d/a.sources": f"URIs: https://user:{CANARY}@repo.example/\n",

@@ -14,7 +14,8 @@ Key = tuple[tuple[int, int], ...]
 def version_key(version: str) -> Key:
     """The key that sorts versions from old to new, of Debian, rpm and the kernel itself.
 
-    A run of digits counts as a number, `~` and what is marked as less sort before the end, letters before other signs.
+    A run of digits counts as a number; `~` and what is marked as less sort before the end, a revision right after it,
+    then letters, then other signs.
     deb-version(7)
     """
     marked = _LESS.sub(lambda match: "~" + (match[1] or match[2] or match[3]), version)
@@ -24,6 +25,8 @@ def version_key(version: str) -> Key:
 def _rank(run: str) -> tuple[int, int]:
     if run == "~":
         return 0, 0
+    if run == "-":
+        return 1, 1  # what follows is a revision
     if run.isdigit():
         return 4, int(run[:30])
     return (2, ord(run)) if run.isalpha() else (3, ord(run))

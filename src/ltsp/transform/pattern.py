@@ -5,8 +5,8 @@ That is what mksquashfs gives each component of its `-wildcards` patterns to: `*
 unit is the byte: `?` matches one byte of a longer character.
 
 Not followed are some oddities of that glibc: `@(a*)@(|b)`, where a star at the end of an alternative forgets what
-comes after the group; a group within a group right after a star; a range that ends in `[:`, `[=` or `[.`, or a `[.` that
-begins no name; and `*?[…]`, which takes the second character for a leading dot.
+comes after the group; a group within a group right after a star; a range that ends in `[:`, `[=` or `[.`, or a `[.`
+that begins no name; and `*?[…]`, which takes the second character for a leading dot.
 
 Paths are not known here; see `rules`.
 """
