@@ -185,9 +185,11 @@ def _bracket(text: str, at: int) -> tuple[frozenset[str], int] | None:
         if named is not None:
             at = named.end()
             if named[1] not in _CLASSES:
-                # fnmatch gives up here, so only what stands before can match.
-                rest = _bracket_end(text, at)
-                return None if rest is None else (_NONE if negated else frozenset(characters), rest)
+                # fnmatch gives up here, so only what stands before can match, and that only if the end is there.
+                closing = text.find("]", at)
+                if closing < 0:
+                    return _NONE, len(text)
+                return (_NONE if negated else frozenset(characters)), closing + 1
             characters |= _CLASSES[named[1]]
             continue
         equivalent = re.compile(r"\[=(.)=\]", re.DOTALL).match(text, at)
@@ -215,11 +217,6 @@ def _member(text: str, at: int) -> tuple[str, int]:
     if text[at] == "\\":
         return text[at + 1 : at + 2], at + 2
     return text[at], at + 1
-
-
-def _bracket_end(text: str, at: int) -> int | None:
-    closing = text.find("]", at)
-    return None if closing < 0 else closing + 1
 
 
 def _is_cheap(sequence: _Sequence) -> bool:
