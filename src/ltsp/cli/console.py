@@ -1,0 +1,170 @@
+"""What a person, or a program in their place, sees of a run: `Report` as text and as JSON lines.
+
+What was asked for goes to standard output, how it goes to standard error. docs/json.md describes the JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+from ltsp.apps.report import Report
+from ltsp.cli.command_line import Run
+from ltsp.cli.progress import Bar, Clock, Counter, Lines, Percentages, Silence, Steps
+from ltsp.cli.screen import Screen, columns, may_colour
+from ltsp.errors import LtspError
+from ltsp.settings.applets import ImageOptions
+
+_JSON_SECONDS = 1.0
+"""Between two `progress` objects of a step."""
+
+
+@contextmanager
+def console(asked: Run, environ: Mapping[str, str] = os.environ) -> Iterator[Report]:
+    """The report that a command line asks for, on this process's standard output and standard error."""
+    yield report(Wishes.of(asked), sys.stdout, sys.stderr, environ)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How a run is to be told of."""
+
+    progress: str = "auto"
+    """auto, bar, plain, percentage, json, none."""
+    quiet: bool = False
+    json: bool = False
+    """The result goes to standard output as JSON, and nothing else does."""
+
+    @classmethod
+    def of(cls, asked: Run) -> Wishes:
+        """Those of the options; where they leave progress open, those of mksquashfs's parameters."""
+        options = asked.options
+        wishes = cls(
+            getattr(options, "progress", "auto"), getattr(options, "quiet", False), getattr(options, "json", False)
+        )
+        if not isinstance(options, ImageOptions) or not options.mksquashfs_params:
+            return wishes
+        from ltsp.squashfs.parameters import parse  # noqa: PLC0415 -- `ltsp info` needs no squashfs
+
+        output = parse(options.mksquashfs_params).output
+        progress = wishes.progress
+        if progress == "auto":
+            progress = "none" if output.progress is False else "percentage" if output.percentage else "auto"
+        return cls(progress, wishes.quiet or output.quiet, wishes.json)
+
+
+def report(wishes: Wishes, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> Report:
+    if wishes.progress == "json":
+        return JsonReport(out, quiet=wishes.quiet)
+    screen = Screen(out, err, may_colour(err, environ))
+    return TextReport(screen, _steps(wishes, screen, environ), quiet=wishes.quiet, result_only=wishes.json)
+
+
+def _steps(wishes: Wishes, screen: Screen, environ: Mapping[str, str]) -> Steps:
+    progress = wishes.progress
+    if progress == "auto":
+        progress = "bar" if screen.err.isatty() and environ.get("TERM", "dumb") != "dumb" else "plain"
+    if wishes.quiet or progress == "none":
+        return Silence()
+    if progress == "percentage":
+        return Percentages(screen)
+    return Bar(screen, colour=screen.colour) if progress == "bar" else Lines(screen)
+
+
+@dataclass(frozen=True, slots=True)
+class TextReport:
+    """Lines for people."""
+
+    screen: Screen
+    steps: Steps
+    quiet: bool = False
+    result_only: bool = False
+    """Standard output is for the result as JSON alone; what else was asked for goes to standard error."""
+
+    def step(self, title: str, total: int | None = None) -> AbstractContextManager[Counter]:
+        return self.steps.step(title, total)
+
+    def note(self, text: str) -> None:
+        if not self.quiet:
+            with self.steps.aside():
+                self.screen.remark(text)
+
+    def warn(self, text: str) -> None:
+        with self.steps.aside():
+            self.screen.warning(text)
+
+    def failure(self, error: LtspError) -> None:
+        with self.steps.aside():
+            self.screen.failure(str(error))
+
+    def say(self, text: str) -> None:
+        if self.result_only:
+            self.note(text)
+        elif not self.quiet:
+            with self.steps.aside():
+                self.screen.line(text)
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        for line in columns(headings, rows) if rows else ():
+            self.say(line)
+
+    def result(self, facts: Mapping[str, object]) -> None:
+        if self.result_only:
+            self.screen.out.write(json.dumps(facts, indent=2) + "\n")
+            self.screen.out.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonReport:
+    """One object a line, for programs."""
+
+    out: TextIO
+    quiet: bool = False
+    clock: Clock = time.monotonic
+
+    @contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator[Counter]:
+        def tell(counter: Counter) -> None:
+            self._chat("progress", step=title, done=counter.done, total=total, seconds=round(counter.elapsed, 3))
+
+        self._chat("step", step=title, total=total)
+        counter = Counter(total, tell, _JSON_SECONDS, self.clock)
+        done = False
+        try:
+            yield counter
+            done = True
+        finally:
+            self._chat("done", step=title, ok=done, done=counter.done, seconds=round(counter.elapsed, 3))
+
+    def note(self, text: str) -> None:
+        self._chat("note", text=text)
+
+    def warn(self, text: str) -> None:
+        self._print("warning", text=text)
+
+    def failure(self, error: LtspError) -> None:
+        self._print("error", text=error.message, hint=error.hint, status=error.exit_status)
+
+    def say(self, text: str) -> None:
+        self._chat("text", text=text)
+
+    def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        self._chat("table", headings=list(headings), rows=[list(row) for row in rows])
+
+    def result(self, facts: Mapping[str, object]) -> None:
+        self._print("result", result=facts)
+
+    def _chat(self, event: str, **facts: object) -> None:
+        if not self.quiet:
+            self._print(event, **facts)
+
+    def _print(self, event: str, **facts: object) -> None:
+        # Plain ASCII, so that neither the locale nor a name in it can break a line.
+        self.out.write(json.dumps({"event": event, **facts}) + "\n")
+        self.out.flush()

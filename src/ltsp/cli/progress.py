@@ -1,0 +1,217 @@
+"""How far a piece of work is, for people: a bar on a terminal, now and then a line elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from ltsp.apps import amount
+from ltsp.cli.screen import Screen, safe
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+Clock = Callable[[], float]
+LINE_SECONDS = 5.0
+"""Between two lines about the same step."""
+_BAR_SECONDS = 0.1
+_SETTLED_SECONDS = 1.0
+"""From when on a rate tells anything."""
+
+
+@dataclass(slots=True)
+class Counter:
+    """What is done of a step. Threads may advance it; `tell` is called by one at a time, and seldom."""
+
+    total: int | None
+    tell: Callable[[Counter], None]
+    seconds: float
+    """Between two calls of `tell`."""
+    clock: Clock = time.monotonic
+    done: int = 0
+    begin: float = field(init=False)
+    _next: float = field(init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.begin = self.clock()
+        self._next = self.begin + self.seconds
+
+    def advance(self, amount: int) -> None:
+        with self._lock:
+            self.done += amount
+            now = self.clock()
+            if now >= self._next:
+                self._next = now + self.seconds
+                self.tell(self)
+
+    @property
+    def elapsed(self) -> float:
+        return self.clock() - self.begin
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes a second; None while that would be a guess."""
+        return self.done / self.elapsed if self.done and self.elapsed >= _SETTLED_SECONDS else None
+
+    @property
+    def percent(self) -> int | None:
+        return min(100, self.done * 100 // self.total) if self.total else None
+
+    def state(self) -> str:
+        """`45 %, 194 MiB of 433 MiB, 78 MiB/s, 3 s left`."""
+        done, rate = amount.size(self.done), self.rate
+        parts = [done] if not self.total else [f"{self.percent} %", f"{done} of {amount.size(self.total)}"]
+        if rate is not None:
+            parts.append(f"{amount.size(round(rate))}/s")
+            if self.total and self.done < self.total:
+                parts.append(f"{duration((self.total - self.done) / rate)} left")
+        return ", ".join(parts)
+
+    def outcome(self) -> str:
+        """`433 MiB in 5.5 s`."""
+        took = duration(self.elapsed)
+        return f"{amount.size(self.done)} in {took}" if self.done else took
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3 min 5 s`, `2 h 1 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Steps(Protocol):
+    """A way of showing steps."""
+
+    def step(self, title: str, total: int | None) -> AbstractContextManager[Counter]: ...
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Clear the screen of progress while a line is printed."""
+        ...
+
+
+class Silence:
+    """Steps that are not shown."""
+
+    @contextmanager
+    def step(self, _title: str, total: int | None) -> Iterator[Counter]:
+        yield Counter(total, lambda _counter: None, float("inf"))
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A line when a step is done, and one every few seconds while it takes long."""
+
+    screen: Screen
+    clock: Clock = time.monotonic
+
+    @contextmanager
+    def step(self, title: str, total: int | None) -> Iterator[Counter]:
+        def tell(counter: Counter) -> None:
+            self.screen.remark(f"{title}: {counter.state()}")
+
+        counter = Counter(total, tell, LINE_SECONDS, self.clock)
+        yield counter
+        self.screen.remark(f"{title}: {counter.outcome()}")
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class Percentages:
+    """The whole percents of the largest steps, a line each, for `dialog --gauge`: mksquashfs's -percentage."""
+
+    screen: Screen
+
+    @contextmanager
+    def step(self, _title: str, total: int | None) -> Iterator[Counter]:
+        last = -1
+
+        def tell(counter: Counter) -> None:
+            nonlocal last
+            if counter.percent is not None and counter.percent > last:
+                last = counter.percent
+                self.screen.line(str(last))
+
+        yield Counter(total, tell, 0)
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class Bar:
+    """A bar with bytes, rate and time left, on a terminal; a line takes its place when the step is done.
+
+    It is drawn by whoever advances the step, at most ten times a second: no thread of its own has to be kept apart
+    from forks and signals.
+    """
+
+    def __init__(self, screen: Screen, *, colour: bool) -> None:
+        self._screen = screen
+        self._colour = colour
+        self._progress: Progress | None = None
+
+    @contextmanager
+    def step(self, title: str, total: int | None) -> Iterator[Counter]:
+        outer = self._progress
+        progress = self._progress = outer or self._new()
+        shown = safe(title, self._screen.err)
+        task = progress.add_task(shown, total=total, state="")
+
+        def tell(counter: Counter) -> None:
+            progress.update(task, completed=counter.done, state=counter.state(), refresh=True)
+
+        counter = Counter(total, tell, _BAR_SECONDS)
+        try:
+            if outer is None:
+                progress.start()
+            progress.refresh()
+            yield counter
+        finally:
+            progress.remove_task(task)
+            if outer is None:
+                progress.stop()
+                self._progress = None
+        with self.aside():
+            self._screen.remark(f"{title}: {counter.outcome()}")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        progress = self._progress
+        if progress is None:
+            yield
+            return
+        progress.stop()
+        try:
+            yield
+        finally:
+            progress.start()
+
+    def _new(self) -> Progress:
+        from rich.console import Console  # noqa: PLC0415 -- only a terminal pays for it
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
+        return Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[state]}", markup=False),
+            console=Console(file=self._screen.err, force_terminal=True, no_color=not self._colour),
+            transient=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )

@@ -1,0 +1,81 @@
+"""Text on standard output and standard error, safe to print and as plain as the reader's end allows."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from ltsp.tree.name import printable
+
+_YELLOW, _RED, _PLAIN = "\x1b[33m", "\x1b[31m", "\x1b[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """Where lines go: what was asked for to `out`, all else to `err`."""
+
+    out: TextIO
+    err: TextIO
+    colour: bool = False
+    """Whether warnings and failures on `err` stand out by colour."""
+
+    def line(self, text: str) -> None:
+        self.out.write(safe(text, self.out) + "\n")
+        self.out.flush()
+
+    def remark(self, text: str) -> None:
+        self.err.write(safe(text, self.err) + "\n")
+        self.err.flush()
+
+    def warning(self, text: str) -> None:
+        self._marked("warning: ", _YELLOW, text)
+
+    def failure(self, text: str) -> None:
+        self._marked("ltsp: ", _RED, text)
+
+    def _marked(self, mark: str, colour: str, text: str) -> None:
+        mark = f"{colour}{mark}{_PLAIN}" if self.colour else mark
+        self.err.write(mark + safe(text, self.err) + "\n")
+        self.err.flush()
+
+
+def safe(text: str, stream: TextIO) -> str:
+    """One line that does nothing but show, in characters that the stream can take.
+
+    Names in it went through `printable`; this holds for whatever did not, and leaves what did as it is.
+    """
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else printable(character) for character in text)
+    encoding = stream.encoding or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def may_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether colour is welcome on a stream: no-color.org, and terminals that say they are dumb."""
+    return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+
+
+def columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table as lines; the last column is not filled up."""
+    table = [list(map(_shown, row)) for row in (headings, *rows)]
+    widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+
+
+def _shown(cell: str) -> str:
+    return "".join(character if character.isprintable() else printable(character) for character in cell)
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
