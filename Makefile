@@ -45,7 +45,7 @@ torture: root ## each promise of docs/reliability.md at its whole number; takes 
 	@LTSP_TORTURE=1 $(PYTEST) -n $(JOBS) --dist worksteal -m torture --timeout=14400 $(ARGS)
 
 bench: root ## time, size and memory beside the mksquashfs that is installed here
-	@$(PYTHON) -m bench $(ARGS)
+	@PYTHONPATH=tests $(PYTHON) -m bench $(ARGS)
 
 lint: setup ## ruff, mypy and shellcheck
 	@.venv/bin/ruff check

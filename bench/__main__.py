@@ -1,0 +1,82 @@
+"""`make bench`: time, size and memory beside the mksquashfs that is installed here, as markdown or JSON.
+
+All runs read the same warm cache on the same machine, in turn. `--pairs zstd gzip` runs those pairs alone; with
+BENCH_FULL=1 the tree of a million files is made too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from bench import engine, pairs, report, scale
+from bench.programs import ltsp_image
+from tools.debian_root import CHECKOUT, shared
+
+SCRATCH = CHECKOUT / "build" / "bench"
+
+
+def tell(text: str) -> None:
+    """Say what is going on, apart from the results."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def cleaned(root: Path) -> Path:
+    """The root as `ltsp image` leaves it in an image, on disk: both programs are to pack the same files."""
+    tell(f"unpacking what ltsp image makes of {root.relative_to(CHECKOUT)}")
+    ltsp_image(root, SCRATCH / "ours", pairs.PAIRS[1].ours.split())
+    source = SCRATCH / "source" / root.name
+    source.parent.mkdir()
+    image = SCRATCH / "ours" / "images" / f"{root.name}.img"
+    subprocess.run(["unsquashfs", "-quiet", "-no-progress", "-dest", source, image], check=True)
+    os.sync()  # what is still to be written would slow the first runs down
+    return source
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    parser.add_argument("--pairs", nargs="*", default=[], metavar="CODEC", help="only the pairs that begin so")
+    parser.add_argument("--files", nargs="*", type=int, metavar="N", help="sizes of the trees of many files")
+    options = parser.parse_args()
+    counts = options.files
+    if counts is None:
+        counts = [10_000, 100_000, 1_000_000] if os.environ.get("BENCH_FULL") else [10_000, 100_000]
+
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    SCRATCH.mkdir(parents=True)
+    try:
+        source = cleaned(shared())
+        compared = list(pairs.compared(source, SCRATCH, tell, options.pairs))
+        costs = list(engine.costs(source, SCRATCH, tell))
+        grown = list(scale.grown(counts, SCRATCH, tell))
+        version = subprocess.run(["mksquashfs", "-version"], stdout=subprocess.PIPE, text=True, check=False).stdout
+        about = {
+            "mksquashfs": version.split()[2],
+            "python": platform.python_version(),
+            "processors": len(os.sched_getaffinity(0)),
+            "bytes": sum(
+                path.lstat().st_size for path in source.rglob("*") if path.is_file() and not path.is_symlink()
+            ),
+            "files": sum(1 for _ in source.rglob("*")),
+        }
+    finally:
+        shutil.rmtree(SCRATCH)
+    if options.json:
+        rows = {"pairs": [*map(asdict, compared)], "costs": [*map(asdict, costs)], "scale": [*map(asdict, grown)]}
+        print(json.dumps(about | rows, indent=1))
+        return
+    print(report.heading(about))
+    for table in (report.of_pairs(compared), report.of_costs(costs), report.of_scale(grown)):
+        print(f"\n{table}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Trees of many small files: how time and memory grow with their number."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.measure import Run
+from bench.programs import ltsp_image, mksquashfs
+from corpus.system import make_system
+
+PER_DIRECTORY = 30
+PARAMETERS = ["-comp", "zstd", "-Xcompression-level", "3"]
+MOST_MEMORY = 1_500_000_000
+"""Bytes, for a million files."""
+LINEAR = 1.5
+"""How many times as long a file may take in the largest tree as in the one before."""
+_LINES = "".join(f"{number} {number * 2654435761 % 2**32:x}\n" for number in range(400)).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    files: int
+    theirs: Run
+    ours: Run
+
+    @property
+    def per_file(self) -> float:
+        """Microseconds."""
+        return self.ours.seconds / self.files * 1e6
+
+
+def build(root: Path, files: int) -> None:
+    """A small system with that many files of 0 to 4 KB below /data, no two alike, in directories of thirty."""
+    make_system(root)
+    for number in range(files):
+        if number % PER_DIRECTORY == 0:
+            group = number // PER_DIRECTORY
+            directory = os.path.join(root, "data", f"{group // 1000:04}", f"{group % 1000:03}")
+            os.makedirs(directory)
+        with open(os.path.join(directory, f"file-{number}"), "wb", buffering=0) as file:
+            file.write(b"%d\n" % number + _LINES[: number * 7919 % 4000])
+
+
+def grown(counts: Sequence[int], scratch: Path, tell: Callable[[str], None]) -> Iterator[Result]:
+    """Each tree, made, packed by both programs and removed."""
+    for files in counts:
+        tell(f"{files:,} files")
+        root = scratch / "many"
+        build(root, files)
+        try:
+            theirs = mksquashfs(root, scratch / "theirs.img", PARAMETERS)
+            ours = ltsp_image(root, scratch / "ours", PARAMETERS)
+        finally:
+            shutil.rmtree(root)
+        yield Result(files, theirs, ours)
