@@ -19,6 +19,7 @@ def check(file: BinaryIO) -> Image:
     Raises FormatError.
     """
     image = Image.open(file)
+    image.compression()
     tables = image.tables
     for table in (tables.inodes, tables.directories):
         for _ in table.blocks():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.file_content import DataBlocks, FileContent
@@ -31,7 +31,7 @@ from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, 
 _Record = (
     DirectoryInode | FileInode | SymlinkInode | DeviceInode | SpecialInode | ExtendedDirectoryInode | ExtendedFileInode
 )
-_RECORDS: dict[int, type[_Record]] = {
+_BASIC: dict[InodeType, type[_Record]] = {
     InodeType.DIRECTORY: DirectoryInode,
     InodeType.FILE: FileInode,
     InodeType.SYMLINK: SymlinkInode,
@@ -39,15 +39,28 @@ _RECORDS: dict[int, type[_Record]] = {
     InodeType.CHARACTER_DEVICE: DeviceInode,
     InodeType.FIFO: SpecialInode,
     InodeType.SOCKET: SpecialInode,
-    InodeType.EXTENDED_DIRECTORY: ExtendedDirectoryInode,
-    InodeType.EXTENDED_FILE: ExtendedFileInode,
-    InodeType.EXTENDED_SYMLINK: SymlinkInode,
-    InodeType.EXTENDED_BLOCK_DEVICE: DeviceInode,
-    InodeType.EXTENDED_CHARACTER_DEVICE: DeviceInode,
-    InodeType.EXTENDED_FIFO: SpecialInode,
-    InodeType.EXTENDED_SOCKET: SpecialInode,
-}  # fmt: skip
-_LAST_BASIC = InodeType.SOCKET
+}
+_LARGER: dict[InodeType, type[_Record]] = {
+    InodeType.DIRECTORY: ExtendedDirectoryInode,
+    InodeType.FILE: ExtendedFileInode,
+}
+"""Extended inodes with a record of their own; the others have an xattr index at their end."""
+
+
+class _Kind(NamedTuple):
+    basic: InodeType
+    record: type[_Record]
+    extended: bool
+
+
+_KINDS = {
+    kind.value: _Kind(kind.basic, _BASIC[kind], extended=False)
+    if kind == kind.basic
+    else _Kind(kind.basic, _LARGER.get(kind.basic, _BASIC[kind.basic]), extended=True)
+    for kind in InodeType
+}
+"""By the number in the inode."""
+_LEAST = InodeHeader.layout.size
 _COST = 400
 """Bytes of memory that a node takes, measured, without names, targets and block lists."""
 _KNOWN = 1 << 16
@@ -88,20 +101,20 @@ class InodeReader:
 
         Raises FormatError where it is damaged.
         """
-        data, at = self.table.view(block, offset, InodeHeader.layout.size)
-        found = int.from_bytes(data[at : at + 2], "little")
-        record = _RECORDS.get(found)
-        if record is None or InodeType(found).basic != kind:
+        data, at = self.table.view(block, offset, _LEAST)
+        found = data[at] | data[at + 1] << 8
+        is_kind = _KINDS.get(found)
+        if is_kind is None or is_kind.basic != kind:
             raise self._damage(block, offset, f"type {found} where type {kind} is expected")
-        size = record.layout.size
+        size = is_kind.record.layout.size
         data, at = self.table.view(block, offset, size)
-        inode = record.unpack(data, at)
+        inode = is_kind.record.unpack(data, at)
         try:
-            rest = self._rest_size(inode, extended=found > _LAST_BASIC)
+            rest = self._rest_size(inode, extended=is_kind.extended)
             self.allowance.take(_COST + rest)
-            data, at = self.table.view(block, offset, size + rest)
-            common = data[at + 2 : at + 12]
-            return self._inode(inode, found, common, data[at + size : at + size + rest])
+            if rest:
+                data, at = self.table.view(block, offset, size + rest)
+            return self._inode(inode, is_kind, data[at + 2 : at + 12], data[at + size : at + size + rest])
         except _Fault as fault:
             raise self._damage(block, offset, str(fault)) from None
 
@@ -134,7 +147,7 @@ class InodeReader:
             raise _Fault(f"{end} bytes at {inode.offset} in fragment block {inode.fragment} of {fragments}")
         return full
 
-    def _inode(self, inode: _Record, kind: int, common: bytes, rest: bytes) -> Inode:
+    def _inode(self, inode: _Record, kind: _Kind, common: bytes, rest: bytes) -> Inode:
         match inode:
             case DirectoryInode():
                 return self._directory(inode, self._metadata(inode, common, NO_XATTRS))
@@ -144,7 +157,7 @@ class InodeReader:
                 return self._file(inode, self._metadata(inode, common, NO_XATTRS), rest)
             case ExtendedFileInode():
                 return self._file(inode, self._metadata(inode, common, inode.xattrs), rest)
-        xattrs = int.from_bytes(rest[-4:], "little") if kind > _LAST_BASIC else NO_XATTRS
+        xattrs = int.from_bytes(rest[-4:], "little") if kind.extended else NO_XATTRS
         metadata = self._metadata(inode, common, xattrs)
         match inode:
             case SymlinkInode():
@@ -154,11 +167,11 @@ class InodeReader:
                 return Inode(inode.number, Symlink(metadata, decode(target)))
             case DeviceInode():
                 major, minor = decode_device(inode.device)
-                block_device = InodeType(kind).basic == InodeType.BLOCK_DEVICE
+                block_device = kind.basic is InodeType.BLOCK_DEVICE
                 device_kind = DeviceKind.BLOCK if block_device else DeviceKind.CHARACTER
                 return Inode(inode.number, Device(metadata, device_kind, major, minor))
             case SpecialInode():
-                fifo = InodeType(kind).basic == InodeType.FIFO
+                fifo = kind.basic is InodeType.FIFO
                 return Inode(inode.number, Fifo(metadata) if fifo else Socket(metadata))
             case _:
                 assert_never(inode)

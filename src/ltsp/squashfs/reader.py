@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from threading import local
 from typing import BinaryIO
 
+from ltsp.errors import FormatError
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.file_content import DataBlocks
-from ltsp.squashfs.format import NO_TABLE, FragmentEntry
+from ltsp.squashfs.format import METADATA_SIZE, METADATA_STORED, NO_TABLE, FragmentEntry
 from ltsp.squashfs.growth import Growth
 from ltsp.squashfs.image_file import ImageFile
 from ltsp.squashfs.inode_reader import InodeReader
 from ltsp.squashfs.metadata_table import Allowance, Decompress, LookupTable, MetadataTable
-from ltsp.squashfs.superblock import CompressorId, Superblock
+from ltsp.squashfs.superblock import CompressorId, Flags, Superblock
 from ltsp.squashfs.xattr_reader import XattrReader
 from ltsp.tree.tree import Tree
 
@@ -65,6 +66,20 @@ class Image:
         area = range(Superblock.layout.size, superblock.inode_table)
         blocks = DataBlocks(image, decompress, superblock.block_size, area, tables.fragments)
         return cls(image, superblock, tables, blocks)
+
+    def compression(self) -> Compression:
+        """What the image says it was compressed with.
+
+        Raises FormatError when the record of the compressor's options is damaged.
+        """
+        options = b""
+        if self.superblock.flags & Flags.COMPRESSOR_OPTIONS:
+            at = Superblock.layout.size
+            header = int.from_bytes(self.file.read(at, 2), "little")
+            if not METADATA_STORED < header <= METADATA_STORED | METADATA_SIZE:
+                raise FormatError("the compressor's options behind the superblock are damaged")
+            options = self.file.read(at + 2, header & ~METADATA_STORED)
+        return Compression.parse(CompressorId(self.superblock.compressor), options)
 
     def tree(self) -> Tree:
         """The tree of the image. Names of one inode share its node.

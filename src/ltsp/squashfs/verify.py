@@ -112,6 +112,7 @@ class _Comparison:
                 mtime = yield from self._compare_content(path, want, have)
             except Vanished:
                 self.unjudged.append(path)
+                mtime = have.metadata.mtime
         for name, wanted, had in self._facts(want, have, mtime):
             if wanted != had:
                 yield f"/{printable(path)}: {name} is {had}, not {wanted}"
