@@ -6,12 +6,14 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from corpus.system import make_system
 from ltsp.errors import SourceError
+from ltsp.host import mount_table
 from ltsp.source import directory
 from ltsp.source.directory import DirectorySource
 from ltsp.tree.faults import Faults
@@ -187,6 +189,48 @@ def test_a_mount_that_comes_during_the_scan_stays_out(tmp_path, monkeypatch):
     finally:
         subprocess.run(["umount", root / "late"], check=True)
     assert faults.vanished == ["late"]
+
+
+@pytest.mark.root
+def test_a_mount_that_was_replaced_a_moment_ago_is_an_error(mounted, monkeypatch):
+    true = mount_table.read
+    monkeypatch.setattr(
+        mount_table,
+        "read",
+        lambda: [
+            replace(mount, id=mount.id + 100_000) if mount.point.endswith(b"/boot") else mount for mount in true()
+        ],
+    )
+    with (
+        pytest.raises(SourceError, match="/boot was mounted or unmounted a moment ago"),
+        source(mounted).open(everything, Faults()),
+    ):
+        pass
+
+
+@pytest.mark.root
+def test_a_mount_behind_a_closed_directory_is_unreadable(mounted):
+    os.chmod(mounted.parent, 0o711)
+    for above in mounted.parents[1:-1]:
+        os.chmod(above, above.stat().st_mode | 0o011)
+    efi = mounted / "boot/efi"
+    efi.mkdir()
+    disk = mounted.parent / "efi.ext4"
+    subprocess.run(["mkfs.ext4", "-q", disk, "4M"], check=True)
+    subprocess.run(["mount", "-o", "loop", disk, efi], check=True)
+    try:
+        faults = Faults(skip_unreadable=True)
+        os.seteuid(65534)
+        try:
+            with source(mounted).open(
+                lambda path, _: Take.ALL if path[:4] in {"boot", "etc"} else Take.NOTHING, faults
+            ):
+                pass
+        finally:
+            os.seteuid(0)
+    finally:
+        subprocess.run(["umount", efi], check=True)
+    assert faults.unreadable == [("boot", "Permission denied")]
 
 
 @pytest.mark.root

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -64,12 +65,13 @@ class Root:
     Directories are opened without following any link and without crossing to what is mounted below.
     """
 
-    __slots__ = ("_directories", "_handle", "_openat")
+    __slots__ = ("_directories", "_handle", "_openat", "_turn")
 
     def __init__(self, descriptor: int) -> None:
         """Take over a descriptor of a directory; O_PATH will do."""
         self._handle = Descriptor(descriptor)
         self._directories: dict[bytes, Descriptor] = {}
+        self._turn = Lock()
         self._openat = _openat2 if _has_openat2(descriptor) else stepwise
 
     @classmethod
@@ -95,10 +97,10 @@ class Root:
         found = self._directories.get(path)
         if found is None:
             found = Descriptor(self._open_directory(path))
-            if len(self._directories) >= _CACHED:
-                # The oldest goes; two threads may choose the same one.
-                self._directories.pop(next(iter(self._directories)), None)
-            self._directories[path] = found
+            with self._turn:
+                if len(self._directories) >= _CACHED:
+                    del self._directories[next(iter(self._directories))]
+                self._directories[path] = found
         return found
 
     def file(self, directory: bytes, name: str | bytes) -> tuple[int, os.stat_result]:

@@ -124,7 +124,12 @@ def statx(directory: int, name: bytes) -> Statx:
 
 def mount_id(descriptor: int) -> int | None:
     """The id of the descriptor's mount, as in mountinfo; None where the kernel does not tell (before 5.8)."""
-    record = statx(descriptor, b"")
+    try:
+        record = statx(descriptor, b"")
+    except OSError as error:
+        if is_missing(error):
+            return None
+        raise
     return int(record.mount_id) if record.mask & _STATX_MNT_ID else None
 
 

@@ -8,7 +8,7 @@ mount namespace and go with their descriptors. Without the privilege the mounts 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -71,19 +71,17 @@ class DirectorySource:
         with ExitStack() as opened:
             root = opened.enter_context(self._root())
             decisions = _decisions(root, self.at)
-            roots = [root, *_mounted(root, decisions, opened)]
+            roots = {"": root, **_mounted(root, decisions, opened)}
             copies = _copies(roots, opened)
-            root, *inner = copies or roots
-            below = iter(inner)
             mounts = {
                 decision.path: Mounted(
-                    root=next(below) if decision.taken else None,
+                    root=(copies or roots).get(decision.path),
                     metadata=_UNASKED if decision.may_hang and not copies else None,
                 )
                 for decision in decisions
             }
             scan = Scan(selection, faults, mounts=mounts, bare=bool(copies), outputs=_identities(self.leave_out, root))
-            yield scan.run(root)
+            yield scan.run((copies or roots)[""])
 
     @contextmanager
     def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
@@ -106,29 +104,41 @@ def _part(decision: Decision) -> Part:
     return Part(decision.path, decision.description, decision.reason)
 
 
-def _mounted(root: Root, decisions: Sequence[Decision], opened: ExitStack) -> list[Root]:
-    """The roots of the mounts that are taken in, in the order of the decisions.
+def _mounted(root: Root, decisions: Sequence[Decision], opened: ExitStack) -> dict[str, Root]:
+    """The roots of the mounts that are taken in, by path.
+
+    One that may not be reached is none of them: the scan meets the directory that forbids it, and says so.
 
     Raises SourceError where a mount is not what the table said: it was replaced a moment ago.
     """
-    roots = []
+    roots = {}
     for decision in decisions:
-        if decision.taken:
+        if not decision.taken:
+            continue
+        try:
             descriptor = root.mount_point(encode(decision.path))
-            roots.append(opened.enter_context(Root(descriptor)))
-            if mount_id(descriptor) not in (decision.mount.id, None):
-                raise SourceError(f"/{printable(decision.path)} was mounted anew a moment ago", "try again")
+        except PermissionError:
+            continue
+        except OSError as error:
+            raise _replaced(decision) from error
+        roots[decision.path] = opened.enter_context(Root(descriptor))
+        if mount_id(descriptor) not in (decision.mount.id, None):
+            raise _replaced(decision)
     return roots
 
 
-def _copies(roots: Sequence[Root], opened: ExitStack) -> list[Root]:
+def _replaced(decision: Decision) -> SourceError:
+    return SourceError(f"/{printable(decision.path)} was mounted or unmounted a moment ago", "try again")
+
+
+def _copies(roots: Mapping[str, Root], opened: ExitStack) -> dict[str, Root]:
     """A private copy of each mount; none where that is not allowed (no root, a user namespace, Linux before 5.2)."""
-    copies = []
-    for root in roots:
+    copies = {}
+    for path, root in roots.items():
         try:
-            copies.append(opened.enter_context(Root(clone_mount(root.descriptor))))
+            copies[path] = opened.enter_context(Root(clone_mount(root.descriptor)))
         except OSError:
-            return []
+            return {}
     return copies
 
 
