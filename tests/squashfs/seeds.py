@@ -1,4 +1,4 @@
-"""Small images of every codec and shape, to be damaged."""
+"""Small images of every codec and shape, mksquashfs's and ours, to be damaged."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 import random
 import subprocess
 from pathlib import Path
+
+from ltsp.squashfs.compression import Compression
+from ltsp.squashfs.reader import Image
+from ltsp.squashfs.writer import WriteOptions, write
+from ltsp.tree.faults import Faults
 
 SEEDS = {
     "gzip": ["-comp", "gzip"],
@@ -18,6 +23,12 @@ SEEDS = {
     "small-blocks": ["-comp", "lz4", "-b", "4096", "-noI", "-noX", "-always-use-fragments"],
 }
 
+OURS = {
+    "gzip": WriteOptions(Compression("gzip")),
+    "stored": WriteOptions(Compression("none"), block_size=4096),
+    "stored-tables": WriteOptions(Compression("zstd", 1), compress_inodes=False, compress_xattrs=False),
+}
+
 
 def make(directory: Path) -> list[Path]:
     """Images of one small tree with every kind of inode, basic and extended."""
@@ -28,6 +39,13 @@ def make(directory: Path) -> list[Path]:
         call = ["mksquashfs", source, image, "-noappend", "-quiet", "-no-progress", "-nopad", *options]
         subprocess.run(call, check=True, stderr=subprocess.DEVNULL)
         images.append(image)
+    with images[0].open("rb") as file:
+        tree = Image.open(file).tree()
+        for name, options in OURS.items():
+            image = directory / f"our-{name}.img"
+            with image.open("w+b", buffering=0) as output:
+                write(tree, output, options, Faults())
+            images.append(image)
     return images
 
 

@@ -1,0 +1,79 @@
+"""A squashfs image as a source."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ltsp.errors import Changed, FormatError, SourceError
+from ltsp.source.squashfs import SquashfsSource
+from ltsp.squashfs.writer import WriteOptions, write
+from ltsp.tree.content import Bytes
+from ltsp.tree.faults import Faults
+from ltsp.tree.node import Directory, File, Metadata
+from ltsp.tree.selection import Take, everything
+from ltsp.tree.tree import Tree
+
+PLAIN = Metadata(0o755)
+
+
+@pytest.fixture
+def image(tmp_path):
+    etc = Directory(PLAIN, {"passwd": File(PLAIN, Bytes(b"root\n")), "shadow": File(PLAIN, Bytes(b"secret\n"))})
+    path = tmp_path / "lab.img"
+    with path.open("w+b", buffering=0) as file:
+        write(
+            Tree(Directory(PLAIN, {"etc": etc, "home": Directory(PLAIN, {"a": etc})})), file, WriteOptions(), Faults()
+        )
+    return path
+
+
+def test_an_image_gives_its_tree_as_the_selection_takes_it(image):
+    def select(path, _directory):
+        return {"home": Take.EMPTIED, "etc/shadow": Take.NOTHING}.get(path, Take.ALL)
+
+    source = SquashfsSource("lab", str(image))
+    assert (source.name, source.description) == ("lab", f"squashfs image {image}")
+    assert source.plan().taken[0].description == source.description
+    with source.hold_packages(0, print) as notes, source.open(select, Faults()) as tree:
+        assert notes == []
+        assert [path for path, _ in tree.walk()] == ["etc", "etc/passwd", "home"]
+        with tree.get("etc/passwd").content.open() as stream:
+            assert stream.read(100) == b"root\n"
+
+
+def test_an_image_that_another_one_replaces_while_it_is_read_stays_what_it_was(image):
+    with SquashfsSource("lab", str(image)).open(everything, Faults()) as tree:
+        other = image.with_name("other")
+        other.write_bytes(b"other")
+        os.replace(other, image)
+        with tree.get("etc/shadow").content.open() as stream:
+            assert stream.read(100) == b"secret\n"
+
+
+def test_an_image_that_is_written_to_while_it_is_read_is_an_error(image):
+    with pytest.raises(Changed, match="written to"), SquashfsSource("lab", str(image)).open(everything, Faults()):
+        os.utime(image, (0, 0))
+
+
+def test_a_second_link_to_an_image_is_no_change_of_it(image):
+    with SquashfsSource("lab", str(image)).open(everything, Faults()):
+        os.link(image, image.with_name("version"))
+
+
+def test_damage_is_told_with_the_path_of_the_image(image):
+    image.write_bytes(image.read_bytes()[:150])
+    with (
+        pytest.raises(FormatError, match=r"lab\.img: superblock is damaged"),
+        SquashfsSource("lab", str(image)).open(everything, Faults()),
+    ):
+        pass
+
+
+def test_an_image_that_cannot_be_opened_is_told_with_the_reason(tmp_path):
+    with (
+        pytest.raises(SourceError, match="no-such: No such file"),
+        SquashfsSource("x", f"{tmp_path}/no-such").open(everything, Faults()),
+    ):
+        pass

@@ -1,0 +1,155 @@
+"""What publishing always checks takes what our writer and mksquashfs make, and refuses what is damaged or cut off."""
+
+from __future__ import annotations
+
+import io
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+
+from corpus.compare import differences, of_tree
+from corpus.trees import trees
+from ltsp.errors import FormatError, LtspError
+from ltsp.squashfs.check import check
+from ltsp.squashfs.compression import Compression
+from ltsp.squashfs.growth import Growth
+from ltsp.squashfs.inode_reader import InodeReader
+from ltsp.squashfs.metadata_table import Allowance
+from ltsp.squashfs.reader import Image
+from ltsp.squashfs.superblock import CompressorId, Flags, Superblock
+from ltsp.squashfs.verify import verify
+from ltsp.squashfs.writer import WriteOptions, write
+from ltsp.tree.faults import Faults
+from ltsp.tree.node import File
+from squashfs.forge import image, root
+from squashfs.image_snapshot import snapshot
+
+
+def written(tree, **options) -> io.BytesIO:
+    file = io.BytesIO()
+    write(tree, file, WriteOptions(**{"compression": Compression("zstd", 1), "block_size": 4096, **options}), Faults())
+    return file
+
+
+@settings(max_examples=40)
+@given(trees())
+def test_what_our_writer_makes_passes_the_check_and_equals_its_source(tree):
+    image = check(written(tree))
+    verified = verify(image, tree, Faults())
+    assert verified.nodes == image.superblock.inode_count
+    assert verified.unjudged == ()
+
+
+@settings(max_examples=40)
+@given(trees())
+def test_the_export_table_leads_to_the_inode_of_each_number(tree):
+    image = Image.open(written(tree))
+    tables = image.tables
+    allowance = Allowance(1 << 30)
+    growth = Growth(
+        image.superblock,
+        tables.directories,
+        InodeReader(tables.inodes, tables.ids, tables.xattrs, image.blocks, allowance),
+        allowance,
+    )
+    growth.tree()
+    exported = array("Q", b"".join(tables.exports.blocks()))
+    assert exported == growth.references[1:]
+
+
+@settings(max_examples=20)
+@given(trees())
+def test_holes_are_told_and_reads_of_any_size_fit_together(tree):
+    image = Image.open(written(tree)).tree()
+    assert differences(of_tree(image), snapshot(image)) == []
+
+
+@settings(max_examples=10)
+@given(trees())
+def test_several_threads_may_read_one_image(tree):
+    image = Image.open(written(tree))
+    files = [node for _, node in image.tree().walk() if isinstance(node, File)]
+
+    def whole(file):
+        with file.content.open() as stream:
+            return stream.read(stream.size)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(whole, files * 4)) == [whole(file) for file in files] * 4
+
+
+@pytest.mark.parametrize(
+    "compression",
+    [
+        Compression("gzip", 3),
+        Compression("gzip", 9),
+        Compression("zstd", 4),
+        Compression("lz4"),
+        Compression("lz4", high=True),
+    ],
+    ids=str,
+)
+def test_an_image_tells_what_it_was_compressed_with(compression):
+    file = io.BytesIO()
+    write(Image.open(io.BytesIO(image(root(b"")))).tree(), file, WriteOptions(compression), Faults())
+    assert check(file).compression() == compression
+
+
+@pytest.mark.parametrize("length", [0, 1, 95, 96, 100, 140])
+def test_an_image_that_is_cut_off_is_refused(length):
+    data = image(root(b""))
+    assert length < len(data)
+    with pytest.raises(FormatError):
+        check(io.BytesIO(data[:length]))
+
+
+def test_what_is_no_image_is_called_so():
+    for data in (b"", b"x" * 200, b"sqsh" + bytes(200)):
+        with pytest.raises(FormatError, match="not a squashfs image"):
+            check(io.BytesIO(data))
+
+
+SUPERBLOCKS = {
+    "version 3.1 is not 4.0": {"major": 3, "minor": 1},
+    "there is no compressor 7": {"compressor": 7},
+    "block size 131073": {"block_size": 131073},
+    "with logarithm 16": {"block_log": 16},
+    "with logarithm 65535": {"block_log": 65535},
+    "block size 2097152": {"block_size": 1 << 21, "block_log": 21},
+    "the image has 1000000 bytes": {"bytes_used": 1_000_000},
+    "0 inodes in": {"inode_count": 0},
+    "fragment blocks in": {"fragment_count": 2**32 - 1},
+    "no user and group ids": {"id_count": 0},
+    "the inode table at 5 lies before": {"inode_table": 5},
+    "the directory table at 0 lies before": {"directory_table": 0},
+    "the end of the image at 144 lies before the id table": {"id_table": 2**63},
+    "the xattr table at 7 lies before": {"xattr_table": 7},
+    "the export table at 97 lies before": {"export_table": 97},
+    "the root's inode lies outside the inode table": {"root": 100 << 16},
+    "outside the inode table, at 0:8192": {"root": 8192},
+}
+
+
+@pytest.mark.parametrize("told", SUPERBLOCKS)
+def test_a_superblock_that_contradicts_itself_or_the_file_is_refused(told):
+    data = image(root(b""))
+    with pytest.raises(FormatError) as refused:
+        check(io.BytesIO(replace(Superblock.unpack(data), **SUPERBLOCKS[told]).pack() + data[96:]))
+    assert told in refused.value.message
+    assert refused.value.message.startswith("superblock is damaged: ")
+
+
+def test_a_record_of_options_that_is_damaged_is_refused():
+    data = image(root(b""), data=b"\x07\x80" + bytes(7), flags=Flags.COMPRESSOR_OPTIONS)
+    with pytest.raises(FormatError, match="options of gzip"):
+        check(io.BytesIO(data))
+
+
+def test_a_codec_without_its_library_is_told_by_the_name_of_the_library():
+    """Where it is installed, by what it says."""
+    data = image(root(b""), inode_table=b"\x01\x00x" * 20, compressor=CompressorId.LZO)
+    with pytest.raises(LtspError, match="lzo"):
+        check(io.BytesIO(data))
