@@ -116,6 +116,19 @@ def test_a_directory_that_is_no_system_says_what_is_there(tmp_path, base):
         find(f"{tmp_path}/boot", str(base))
 
 
+@pytest.mark.root
+def test_a_directory_that_may_not_be_read_is_not_called_empty(base):
+    chroot(base / "lab").chmod(0o700)
+    for above in base.parents[:-1]:
+        above.chmod(above.stat().st_mode | 0o011)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(SourceError, match=r"cannot read .*/lab: Permission denied"):
+            find(f"{base}/lab", str(base))
+    finally:
+        os.seteuid(0)
+
+
 def test_a_system_of_links_out_of_it_is_none(tmp_path, base):
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab/proc").symlink_to("/proc")

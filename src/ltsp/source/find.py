@@ -8,22 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ltsp.errors import LtspError, SourceError, UsageError
-from ltsp.host.root import Root
 from ltsp.settings import image_name
-from ltsp.source import layers
+from ltsp.source import layers, system
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
 from ltsp.source.file_kind import SQUASHFS, kind_of
 from ltsp.source.layers import Layer
-from ltsp.source.names import entries_of, name_of
+from ltsp.source.names import name_of
 from ltsp.source.source import Source
 from ltsp.source.squashfs import SquashfsSource
-from ltsp.tree.name import decode, encode, in_order, printable
+from ltsp.tree.name import decode, encode, printable
 
 _LIVE = ("casper/filesystem.squashfs", "live/filesystem.squashfs")
 """Where live discs of Ubuntu and Debian keep the system itself."""
-_SHOWN = 6
-"""Names of what was found instead of a system."""
 
 
 def find(
@@ -70,11 +67,11 @@ class _Search:
         if not os.path.isdir(encode(path)):
             return _image(path, own, layer)
         source = self._directory(path, own, layer)
-        lack = _lack(path)
+        lack = system.lack(path)
         if not lack:
             return replace(source, warnings=notes)
         for live in _LIVE:
-            if _leads(path, live, stat.S_ISREG):
+            if system.leads(path, live, stat.S_ISREG):
                 return CombinedSource(source, (Laid(Layer(live), None),), self.open_image, notes)
         raise SourceError(f"{printable(path)} is no system: {lack}", "a source has proc and etc/passwd in it")
 
@@ -98,7 +95,7 @@ class _Search:
             raise LtspError(f"there is no {printable(text)}", "name a chroot, a VM disk, an image, or their path")
         chroot, disk = f"{self.base_dir}/{text}", f"{self.base_dir}/{text}.img"
         exported = f"{self.base_dir}/images/{text}.img"
-        if os.path.isdir(encode(f"{chroot}/proc")):
+        if system.leads(chroot, "proc", stat.S_ISDIR):
             return chroot, f"took the chroot {chroot}, not the VM disk {disk}" if os.path.lexists(encode(disk)) else ""
         for path in (disk, exported, chroot, os.path.abspath(text)):
             if os.path.exists(encode(path)):
@@ -124,7 +121,7 @@ class _Search:
             if value:
                 raise UsageError(f"{option}={printable(value)} is given for the directory {printable(path)}")
         real = decode(os.path.realpath(encode(path)))
-        kind = "chroot" if _leads(path, "proc", stat.S_ISDIR) else "directory"
+        kind = "chroot" if system.leads(path, "proc", stat.S_ISDIR) else "directory"
         description = "the running system" if real == "/" else f"{kind} {path}"
         return DirectorySource(name, path, description, self.leave_out, at=layer.subdir)
 
@@ -158,33 +155,6 @@ def _ignored(layer: Layer) -> str:
     if not layer.options:
         return ""
     return f"{printable(layer.image)} is not mounted: {printable(','.join(layer.options))} has no effect"
-
-
-def _lack(path: str) -> str:
-    """Why a directory is no system, and what it seems to be; empty if it is one."""
-    missing = [
-        wanted
-        for wanted, is_kind in (("proc", stat.S_ISDIR), ("etc/passwd", stat.S_ISREG))
-        if not _leads(path, wanted, is_kind)
-    ]
-    if not missing:
-        return ""
-    entries = in_order(entries_of(path))
-    found = ", ".join(printable(entry) for entry in entries[:_SHOWN]) + (", …" if len(entries) > _SHOWN else "")
-    return f"there is no {' and no '.join(missing)}; found {found or 'nothing at all'}"
-
-
-def _leads(path: str, inner: str, is_kind: Callable[[int], bool]) -> bool:
-    """Whether there is something of this kind in a directory, links resolved inside it."""
-    try:
-        with Root.open(encode(path)) as root:
-            handle = root.follow(encode(inner))
-            try:
-                return is_kind(os.fstat(handle).st_mode)
-            finally:
-                os.close(handle)
-    except OSError:
-        return False
 
 
 def _same(path: str, other: str) -> bool:

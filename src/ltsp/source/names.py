@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 
 from ltsp.errors import LtspError, UsageError
 from ltsp.settings import image_name
+from ltsp.source.system import entries_of, leads
 from ltsp.tree.name import decode, encode, in_order, printable
 
 _SUFFIXES = (".img", ".iso", ".qcow2", ".raw", ".sfs", ".sqfs", ".squashfs", ".vdi", ".vhd", ".vhdx", ".vmdk")
@@ -20,7 +22,7 @@ def names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[s
     Chroots and VM disks; exported images too with `all_images`. Raises UsageError where there are more than three
     without it, and LtspError where there is nothing.
     """
-    found = {entry for entry in entries_of(base_dir) if os.path.isdir(encode(f"{base_dir}/{entry}/proc"))}
+    found = {entry for entry in entries_of(base_dir) if leads(f"{base_dir}/{entry}", "proc", stat.S_ISDIR)}
     found |= _images(base_dir)
     if all_images:
         found |= _images(f"{base_dir}/images")
@@ -57,14 +59,6 @@ def name_of(path: str) -> str:
         return last
     stem, suffix = os.path.splitext(last)
     return (stem if suffix.lower() in _SUFFIXES else last).removesuffix("-flat")
-
-
-def entries_of(directory: str) -> list[str]:
-    """The names in a directory; none where it cannot be read."""
-    try:
-        return [decode(name) for name in os.listdir(encode(directory))]
-    except OSError:
-        return []
 
 
 def _images(directory: str) -> set[str]:
