@@ -128,6 +128,9 @@ def operate(store: Store, operation: str, label: str) -> None:
     match operation:
         case "publish":
             publish(store, label)
+        case "wait and publish":
+            with store.locked(NAME, wait=60) as held:
+                publish_held(held, label)
         case "replace":
             publish(store, label, backup=False)
         case "rotate":
@@ -139,6 +142,8 @@ def operate(store: Store, operation: str, label: str) -> None:
                         held.revert()
                     case "kernel":
                         held.publish_kernel(contents(label))
+                    case "use":
+                        held.use(label)
                     case "prune":
                         held.prune(1)
                     case "repair":
@@ -150,6 +155,11 @@ def operate(store: Store, operation: str, label: str) -> None:
 def main() -> None:
     base_dir, tftp_dir, operation, label = sys.argv[1:]
     try:
+        if operation == "hold":
+            with Store(base_dir, tftp_dir).locked(NAME, float(label)):
+                os.write(1, b"held\n")
+                sys.stdin.read()
+            return
         operate(Store(base_dir, tftp_dir), operation, label)
     except LtspError as error:
         sys.stderr.write(f"ltsp: {error}\n")

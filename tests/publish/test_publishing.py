@@ -254,6 +254,15 @@ class TestGoingBack:
         publish(store, "three")
         assert seen(store) == all_of("three", old="one")
 
+    def test_a_version_without_a_kernel_does_not_replace_one_that_boots(self, store, held, places):
+        write(places.image, image("disk"))
+        publish_held(held, "one")
+        with pytest.raises(LtspError, match="has no kernel"):
+            held.revert()
+        assert seen(store) == all_of("one", old="disk")
+        held.publish_kernel(contents("disk"), of=held.before())
+        assert seen(store) == all_of("disk", old="one")
+
     def test_an_unknown_version_is_named(self, held):
         publish_held(held, "one")
         with pytest.raises(LtspError, match=r"lab has no version x\\x1b"):
@@ -361,8 +370,9 @@ class TestForeign:
         publish_held(held, "one")
         assert os.readlink(places.old) == "../../disk"
         assert seen(store) == all_of("one", old="disk")
-        held.revert()
+        held.publish_kernel(contents("disk"), of=held.before())
         assert os.readlink(places.image) == "../../disk"
+        assert seen(store) == all_of("disk", old="one")
 
     def test_one_that_cannot_be_linked_becomes_the_old_one(self, store, held, places):
         write(places.image, image("disk"))

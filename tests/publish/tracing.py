@@ -37,11 +37,18 @@ class Call:
 
 def run(arguments: list[str], *strace: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """The labelled program, below strace if there are options for that."""
-    command = [sys.executable, "-B", str(_PROGRAM), *arguments]
-    if strace:
-        command = ["strace", "-f", "-qq", *strace, *command]
-    environment = os.environ | {"PYTHONPATH": str(_SOURCE)}
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, env=environment)
+    prefix = ["strace", "-f", "-qq", *strace] if strace else []
+    return subprocess.run(
+        [*prefix, *command(arguments)], capture_output=True, text=True, timeout=timeout, check=False, env=environment()
+    )
+
+
+def command(arguments: list[str]) -> list[str]:
+    return [sys.executable, "-B", str(_PROGRAM), *arguments]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(_SOURCE)}
 
 
 def calls(arguments: list[str], log: Path, names: tuple[str, ...] = CHANGING) -> list[Call]:

@@ -75,6 +75,8 @@ class Held:
     def before(self) -> Generation:
         """Where going back leads; a NAME.img.old that is not ours becomes a version.
 
+        That one has no kernel yet: whoever goes back takes one out of it, `publish_kernel(…, of=before)`.
+
         Raises LtspError where there is nothing.
         """
         with told("go back to the version before of", self.places.name):
@@ -93,13 +95,19 @@ class Held:
         return self.use(self.before().version, keep)
 
     def use(self, version: str, keep: Retention = DEFAULT) -> Published | Unchanged:
-        """Make any version the current one."""
+        """Make any version the current one.
+
+        Raises LtspError where that has no kernel and the current one has.
+        """
         with told("switch", self.places.name):
             now = self.state()
             target = now.existing(version)
             name = self.places.name
             if target.manifest.image is not None and target.image_id is None:
                 raise LtspError(f"version {version} of {name} has lost its image", f"ltsp versions {name} lists others")
+            if not target.bootable and now.current and now.current.bootable:
+                # Only `publish_kernel(of=target)` makes it one that clients can boot.
+                raise LtspError(f"version {version} of {name} has no kernel, and clients boot {now.current.version}")
             if target.manifest.image is None and isinstance(now.image, Generation):
                 raise LtspError(f"version {version} of {name} has no image of its own", f"ltsp kernel {name}")
             if now.current == target and (target.image_id is None or target.is_image_of(now.image)):
