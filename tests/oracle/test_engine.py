@@ -22,7 +22,6 @@ from ltsp.tree.selection import Selection, Take, everything
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
-TORTURE = bool(os.environ.get("LTSP_TORTURE"))
 KIB = 1 << 10
 CODECS = [
     Compression("gzip", 6),
@@ -48,10 +47,16 @@ def read_back(image: Path) -> compare.Snapshot:
         return compare.of_tree(Image.open(file).tree())
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(nasty.QUICK, id="quick"),
+        pytest.param(nasty.WHOLE, id="whole", marks=pytest.mark.torture),
+    ],
+)
+def source(request, tmp_path_factory):
     """The nasty tree, with the snapshot of it. Nobody changes it."""
-    root = nasty.build(tmp_path_factory.mktemp("nasty") / "root", nasty.WHOLE if TORTURE else nasty.QUICK)
+    root = nasty.build(tmp_path_factory.mktemp("nasty") / "root", request.param)
     yield root, compare.directory(root)
     shutil.rmtree(root)
 
