@@ -77,8 +77,7 @@ class Census:
                 if not 0 <= mtime <= LATEST:
                     clamped += 1
                     mtime = clamp(mtime)
-                if mtime > newest:
-                    newest = mtime
+                newest = max(newest, mtime)
         ids = {one for pair in owners for one in pair}
         _check_ids(ids)
         return cls(tuple(sorted(ids)), links, frozenset(shared), newest, clamped)

@@ -1,0 +1,70 @@
+"""How an image is to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from ltsp.errors import UsageError
+from ltsp.squashfs.compression import Compression
+from ltsp.squashfs.format import METADATA_STORED, XATTR_PREFIXES
+from ltsp.squashfs.superblock import LARGEST_BLOCK, SMALLEST_BLOCK, Flags
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """What mksquashfs's options of the same meaning say."""
+
+    compression: Compression = field(default_factory=Compression)
+    block_size: int = 131072
+    """Bytes; a power of two from 4096 to 1 MiB."""
+    threads: int = 0
+    """That compress; 0 is one for each processor that this process may use."""
+    compress_inodes: bool = True
+    """Inodes and the other tables, but for attributes."""
+    compress_data: bool = True
+    compress_fragments: bool = True
+    compress_xattrs: bool = True
+    fragments: bool = True
+    """Whether small files and ends of files are packed into shared blocks."""
+    duplicates: bool = True
+    """Whether files with the same content are stored once."""
+    xattrs: bool = True
+    xattr_namespaces: Collection[str] = XATTR_PREFIXES
+    """Which are kept, of XATTR_PREFIXES."""
+    exports: bool = True
+    """Whether there is a table of inodes by number, which NFS servers need."""
+    time: int | None = None
+    """Of the image, in seconds since 1970; None is the newest time in the tree."""
+    first: Mapping[str, int] = field(default_factory=dict)
+    """Priorities of files by path: those above 0 come before all others, those below 0 after, the highest first."""
+
+    def __post_init__(self) -> None:
+        size = self.block_size
+        if not SMALLEST_BLOCK <= size <= LARGEST_BLOCK or size & (size - 1):
+            raise UsageError(f"no image has blocks of {size} bytes", "choose a power of two from 4K to 1M")
+
+    @property
+    def codes(self) -> bool:
+        """Whether anything at all is compressed."""
+        return self.compression.name != "none"
+
+    @property
+    def stored(self) -> Flags:
+        """Which parts are left as they are."""
+        flags = Flags(0)
+        for flag, compressed in (
+            (Flags.STORED_INODES, self.compress_inodes),
+            (Flags.STORED_DATA, self.compress_data),
+            (Flags.STORED_FRAGMENTS, self.compress_fragments),
+            (Flags.STORED_XATTRS, self.compress_xattrs),
+        ):
+            if not (compressed and self.codes):
+                flags |= flag
+        return flags
+
+    @property
+    def record(self) -> bytes:
+        """The compressor's options behind the superblock, as a metadata block; empty where there is none."""
+        options = self.compression.options() if self.codes else b""
+        return (len(options) | METADATA_STORED).to_bytes(2, "little") + options if options else b""
