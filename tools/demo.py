@@ -1,0 +1,135 @@
+"""The demonstration: from an empty folder to a published image that other programs read back without a difference.
+
+All that it makes lies below ./demo, and a second run starts from the root file system of the first. Needs root.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from corpus import compare
+from tools.debian_root import CHECKOUT, make, this_release
+
+DEMO = Path("demo")
+MOST_SHOWN = 12
+"""Lines of a list that a newcomer still reads."""
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """A heading, and below what was done how long it took."""
+    print(f"\n== {title}", flush=True)
+    began = time.monotonic()
+    yield
+    print(f"   ({time.monotonic() - began:.1f} s)", flush=True)
+
+
+def shown(*words: str) -> None:
+    """Run a command, shown as it would be typed, with its output as it comes."""
+    print(f"$ {shlex.join(words)}", flush=True)
+    subprocess.run(words, check=True)
+
+
+def said(*words: str) -> str:
+    """Run a command, shown as it would be typed, and give what it printed."""
+    print(f"$ {shlex.join(words)}", flush=True)
+    return subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout.decode("utf-8", "backslashreplace")
+
+
+def excerpt(lines: list[str], most: int = MOST_SHOWN) -> None:
+    for line in lines[:most]:
+        print(f"   {line}")
+    if len(lines) > most:
+        print(f"   … and {len(lines) - most:,} more")
+
+
+def left_out(source: compare.Snapshot, found: compare.Snapshot) -> list[str]:
+    """How many names are missing from the image, by the directory that stayed."""
+    places: Counter[bytes] = Counter()
+    for path in source.keys() - found.keys():
+        above = path.rpartition(b"/")[0]
+        while above not in found:
+            above = above.rpartition(b"/")[0]
+        places[above] += 1
+    return [
+        f"{count:7,}  below /{place.decode('utf-8', 'backslashreplace')}" for place, count in sorted(places.items())
+    ]
+
+
+def prove(root: Path, image: Path) -> None:
+    """Compare the source with what the kernel shows of the image.
+
+    Raises SystemExit when the image has something that the source has not, or lost something outside of the
+    directories that hold accounts, secrets, logs and caches.
+    """
+    source = compare.directory(root)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = compare.mounted(image, Path(scratch))
+    added = sorted(found.keys() - source.keys())
+    common = source.keys() & found.keys()
+    kept = compare.stated(compare.selected(source, found.__contains__))
+    changed = sorted({path for path in common if kept[path] != found[path]})
+    same = len(common) - len(changed)
+    size = sum(found[path].size for path in common if path not in set(changed) and found[path].names[:1] == (path,))
+    print(f"   {same:,} names are the same in the source and in the mounted image: type, mode, owner, time, contents")
+    print(f"   ({size / 1e6:,.0f} MB), symbolic and hard links, device numbers and extended attributes.")
+    print(f"   {len(source) - len(common):,} names were left out, as the exclusions and the clean-up say:")
+    excerpt(left_out(source, found))
+    print(f"   {len(changed):,} were rewritten by the clean-up:")
+    excerpt(["/" + path.decode("utf-8", "backslashreplace") for path in changed])
+    surprising = [path for path in changed if not path.startswith((b"etc/", b"var/"))]
+    if added or surprising:
+        sys.exit(f"the image differs where it should not: {[*added, *surprising][:MOST_SHOWN]}")
+    print("   Nothing else differs.")
+
+
+def check_kernel(root: Path, boot: Path) -> None:
+    """Show the files that clients fetch. Raises SystemExit when one is not that of the source, byte for byte."""
+    for name in ("vmlinuz", "initrd.img"):
+        served = (boot / name).read_bytes()
+        origin = next((path for path in sorted(root.glob(f"boot/{name}-*")) if path.read_bytes() == served), None)
+        if origin is None:
+            sys.exit(f"{boot / name} is none of {root}/boot/{name}-*")
+        print(f"   {boot / name}, {len(served):,} bytes: the same as {origin}")
+
+
+def main() -> None:
+    os.chdir(CHECKOUT)
+    if os.geteuid() != 0:
+        sys.exit("make demo needs root: a root file system has owners and devices that only root can make")
+    os.environ["PATH"] = f"{CHECKOUT}/.venv/bin:{os.environ['PATH']}"
+    release = this_release()
+    name = release.codename
+    base, tftp = DEMO / "ltsp", DEMO / "tftp"
+    root, image = base / name, base / "images" / f"{name}.img"
+    ltsp = ["ltsp", f"--base-dir={base}", f"--tftp-dir={tftp}"]
+
+    with step(f"A small {release.id} {name} to begin with, with kernel, made by mmdebstrap in {root}"):
+        print("   made now" if make(root) else "   kept from an earlier run; remove it to have it made anew")
+    with step("The image: what an administrator types"):
+        shown(*ltsp, "image", name)
+    with step("What squashfs-tools say about it"):
+        excerpt(said("unsquashfs", "-stat", str(image)).splitlines(), most=9)
+        excerpt(said("unsquashfs", "-lls", str(image)).splitlines(), most=6)
+    with step("Proof: the kernel mounts the image, and each file is compared with the source"):
+        prove(root, image)
+    with step("The kernel and initrd that clients fetch"):
+        check_kernel(root, tftp / "ltsp" / name)
+    with step("The versions that there are now; `ltsp image --revert` goes back to the one before"):
+        shown(*ltsp, "versions", name)
+    free = shutil.disk_usage(DEMO).free
+    print(f"\nAll of it lies in ./{DEMO}; `rm -r {DEMO}` removes it. {free / 1e9:,.0f} GB are free there.")
+
+
+if __name__ == "__main__":
+    main()
