@@ -168,6 +168,12 @@ def test_a_real_disk_is_recognized(base):
         find("vm", str(base))
 
 
+def test_a_link_to_nothing_is_named_with_what_it_leads_to(base):
+    (base / "vm.img").symlink_to("/gone/disk.vmdk")
+    with pytest.raises(SourceError, match=r"vm.img, which leads to /gone/disk.vmdk: No such file"):
+        find("vm", str(base))
+
+
 def test_what_is_neither_file_nor_directory_is_not_opened(base):
     os.mkfifo(base / "vm.img")
     with pytest.raises(LtspError, match="no file and no directory"):

@@ -98,7 +98,7 @@ class _Search:
         if system.leads(chroot, "proc", stat.S_ISDIR):
             return chroot, f"took the chroot {chroot}, not the VM disk {disk}" if os.path.lexists(encode(disk)) else ""
         for path in (disk, exported, chroot, os.path.abspath(text)):
-            if os.path.exists(encode(path)):
+            if os.path.lexists(encode(path)):
                 return path, ""
         raise LtspError(
             f"there is no source {printable(text)}: looked for {printable(chroot)}/proc, {printable(disk)} "
@@ -138,7 +138,10 @@ def _image(path: str, name: str, layer: Layer) -> Source:
         with open(encode(path), "rb") as file:
             kind = kind_of(file)
     except OSError as error:
-        raise SourceError(f"cannot read {shown}: {error.strerror}") from error
+        target = (
+            f", which leads to {printable(decode(os.readlink(encode(path))))}" if os.path.islink(encode(path)) else ""
+        )
+        raise SourceError(f"cannot read {shown}{target}: {error.strerror}") from error
     if kind != SQUASHFS or layer.partition:
         what = f"partition {layer.partition} of it is" if kind == SQUASHFS else f"it holds {kind}, which is"
         raise SourceError(

@@ -85,11 +85,9 @@ class Scan:
                 self._scan(job)
             except OSError as error:
                 if not job.path:
-                    raise Unreadable(f"cannot read the source: {error.strerror}", "run as root") from error
-                if error.errno in GONE:
-                    self.faults.note_vanished(job.path)
-                else:
-                    self.faults.note_unreadable(job.path, error)
+                    hint = "run as root" if isinstance(error, PermissionError) else ""
+                    raise Unreadable(f"cannot read the source: {error.strerror}", hint) from error
+                self._note(job.path, error)
         directory = top[""]
         assert isinstance(directory, Directory)
         return Tree(directory)
@@ -109,10 +107,8 @@ class Scan:
                 path = prefix + name
                 try:
                     node = self._node(job.place, number, entry, name, path, entries)
-                except FileNotFoundError:
-                    self.faults.note_vanished(path)
                 except OSError as error:
-                    self.faults.note_unreadable(path, error)
+                    self._note(path, error)
                 else:
                     if node is not None:
                         entries[name] = node
@@ -123,7 +119,8 @@ class Scan:
     ) -> Node | None:
         """The node of an entry; None if it is left out, or a directory that will join the entries later."""
         mounted = self.mounts.get(path) if name in self._mount_names else None
-        is_directory = entry.is_dir(follow_symlinks=False)
+        # A file system that does not keep types in directories makes is_dir() look at the entry itself.
+        is_directory = (mounted is not None and mounted.metadata is not None) or entry.is_dir(follow_symlinks=False)
         take = self.selection(path, is_directory)
         if take is Take.NOTHING:
             return None
@@ -152,6 +149,12 @@ class Scan:
         if shared:
             self._links[status.st_dev, status.st_ino, kind] = node
         return node
+
+    def _note(self, path: str, error: OSError) -> None:
+        if error.errno in GONE:
+            self.faults.note_vanished(path)
+        else:
+            self.faults.note_unreadable(path, error)
 
     def _metadata_of(self, status: os.stat_result, xattrs: Xattrs) -> Metadata:
         key = (status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns // _SECOND, xattrs)
