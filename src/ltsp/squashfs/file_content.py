@@ -30,7 +30,8 @@ class DataBlocks:
     area: range
     """Where blocks may lie in the image."""
     fragments: LookupTable | None
-    _kept: OrderedDict[int, bytes] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[int, bytes | FormatError] = field(default_factory=OrderedDict)
+    """Fragment blocks by index. Damage is kept too: thousands of files may end in one block."""
     _lock: Lock = field(default_factory=Lock)
 
     def read(self, place: int, word: int) -> bytes:
@@ -52,19 +53,27 @@ class DataBlocks:
     def fragment(self, index: int) -> bytes:
         """What a fragment block unfolds to."""
         with self._lock:
-            data = self._kept.get(index)
-            if data is not None:
+            known = self._kept.get(index)
+            if known is not None:
                 self._kept.move_to_end(index)
-                return data
+        if known is None:
+            try:
+                known = self._read_fragment(index)
+            except FormatError as error:
+                known = error
+            with self._lock:
+                self._kept[index] = known
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+        if isinstance(known, FormatError):
+            raise FormatError(known.message)
+        return known
+
+    def _read_fragment(self, index: int) -> bytes:
         if self.fragments is None:
             raise self.damage(0, "it ends in a fragment block, of which the image has none")
         entry = FragmentEntry.unpack(*self.fragments.at(index))
-        data = self.read(entry.start, entry.stored)
-        with self._lock:
-            self._kept[index] = data
-            if len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return data
+        return self.read(entry.start, entry.stored)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

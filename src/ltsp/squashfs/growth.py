@@ -20,7 +20,7 @@ from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Sock
 from ltsp.tree.tree import Tree
 
 _NAME_COST = 150
-"""Bytes of memory that an entry of a directory takes besides its node, at most, and without the name's bytes."""
+"""Bytes of memory that an entry of a directory takes besides its node, at most, and without the name's characters."""
 _INODE_COST = 16
 """Bytes of memory that an inode number takes while the tree grows."""
 _LONGEST_PATH = 16384
@@ -86,12 +86,8 @@ class Growth:
     def _fill(self, branch: _Branch, pending: list[_Branch]) -> None:
         """Give a directory its entries; those that are directories become pending."""
         listing = branch.listing
-        if not listing.size:
-            return
-        self.allowance.take(listing.size)
-        data, at = self.directories.view(listing.block, listing.offset, listing.size)
-        for entry in entries(data[at : at + listing.size]):
-            self.allowance.take(_NAME_COST)
+        for entry in entries(self.directories.pieces(listing.block, listing.offset, listing.size)):
+            self.allowance.take(_NAME_COST + 2 * len(entry.name))
             name = decode(entry.name)
             node = self._known(entry)
             if node is None:

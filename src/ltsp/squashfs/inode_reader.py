@@ -62,7 +62,7 @@ _KINDS = {
 """By the number in the inode."""
 _LEAST = InodeHeader.layout.size
 _COST = 400
-"""Bytes of memory that a node takes, measured, without names, targets and block lists."""
+"""Bytes of memory that a node takes, measured, without names, targets and block lists; each byte of those may take two."""
 _KNOWN = 1 << 16
 """Distinct metadata kept to be shared; files of a package mostly have the same."""
 
@@ -111,7 +111,7 @@ class InodeReader:
         inode = is_kind.record.unpack(data, at)
         try:
             rest = self._rest_size(inode, extended=is_kind.extended)
-            self.allowance.take(_COST + rest)
+            self.allowance.take(_COST + 2 * rest)
             if rest:
                 data, at = self.table.view(block, offset, size + rest)
             return self._inode(inode, is_kind, data[at + 2 : at + 12], data[at + size : at + size + rest])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.format import MOST_NAME, MOST_RUN, DirectoryEntry, DirectoryHeader
 
 _HEADER, _ENTRY = DirectoryHeader.layout, DirectoryEntry.layout
+_LARGEST_RUN = _HEADER.size + MOST_RUN * (_ENTRY.size + MOST_NAME + 1)
+"""Bytes."""
 
 
 class Entry(NamedTuple):
@@ -25,20 +27,36 @@ class Entry(NamedTuple):
     """Basic InodeType."""
 
 
-def entries(listing: bytes) -> Iterator[Entry]:
-    """The entries of a listing, in the order of the names' bytes.
+def entries(pieces: Iterable[bytes]) -> Iterator[Entry]:
+    """The entries of a listing that comes in pieces, in the order of the names' bytes.
 
     Raises FormatError when it is cut off, or a name is none that Linux would show: empty, `.`, `..`, with a slash or
     NUL, too long, or not behind the one before it.
     """
-    at, end = 0, len(listing)
     last = b""
-    while at < end:
-        run, at = _run(listing, at)
+    for run in _runs(pieces):
         names = [entry.name for entry in run]
         _check(names, last)
         last = names[-1]
         yield from run
+
+
+def _runs(pieces: Iterable[bytes]) -> Iterator[list[Entry]]:
+    """The runs of entries below one header each; no more of the listing is held than two runs may take."""
+    rest = b""
+    for piece in pieces:
+        rest += piece
+        if len(rest) < 2 * _LARGEST_RUN:
+            continue
+        at = 0
+        while len(rest) - at >= _LARGEST_RUN:
+            run, at = _run(rest, at)
+            yield run
+        rest = rest[at:]
+    at = 0
+    while at < len(rest):
+        run, at = _run(rest, at)
+        yield run
 
 
 def _run(listing: bytes, at: int) -> tuple[list[Entry], int]:
@@ -56,6 +74,8 @@ def _run(listing: bytes, at: int) -> tuple[list[Entry], int]:
             raise _damage("it is cut off")
         offset, difference, kind, size = _ENTRY.unpack_from(listing, at)
         at = name + size + 1
+        if size >= MOST_NAME:
+            raise _damage(f"a name of more than {MOST_NAME} bytes")
         run.append(Entry(listing[name:at], block, offset, number + difference, kind))
     if at > len(listing):
         raise _damage("it is cut off")
@@ -66,8 +86,6 @@ def _check(names: list[bytes], last: bytes) -> None:
     """All names of a run at once: a directory may have a hundred thousand."""
     if names != sorted(set(names)) or names[0] <= last:
         raise _damage("its names are not in order")
-    if max(map(len, names)) > MOST_NAME:
-        raise _damage(f"a name of more than {MOST_NAME} bytes")
     joined = b"\0".join(names)
     if b"/" in joined or joined.count(b"\0") >= len(names) or not {b".", b".."}.isdisjoint(names):
         raise _damage("a name that is `.` or `..` or holds a slash or NUL")

@@ -80,6 +80,17 @@ class MetadataTable:
             missing -= len(data)
         return b"".join(pieces), 0
 
+    def pieces(self, place: int, offset: int, size: int) -> Iterator[bytes]:
+        """What `view` gives, block by block, for what may be large."""
+        while size > 0:
+            data, at = self.view(place, offset, 1)
+            piece = data[at : at + size]
+            yield piece
+            size -= len(piece)
+            if size > 0 and len(data) < METADATA_SIZE:
+                raise self.damage(place, f"{size} bytes are missing after it")
+            place, offset = self.block(place)[1], 0
+
     def blocks(self) -> Iterator[bytes]:
         """What each block unfolds to, from first to last. They fill the table, and only the last may be short."""
         place, data = 0, bytes(METADATA_SIZE)
