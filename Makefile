@@ -4,6 +4,8 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 PYTHON := .venv/bin/python
+# Images and unpacked trees are large; /tmp may be memory.
+export TMPDIR ?= /var/tmp
 # Tests at once. More than the processors there are makes time limits of tests fail.
 JOBS ?= 2
 # Everything random in the tests starts from this number; give it again to see a failure again.
@@ -11,7 +13,6 @@ SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 # More arguments for pytest, such as ARGS="-k revert".
 ARGS ?=
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh)
-MANUALS := docs/man
 
 PYTEST = LTSP_SEED=$(SEED) $(PYTHON) -m pytest --hypothesis-seed=$(SEED)
 # Without root there are no mounts, devices or owners to test with.
@@ -60,8 +61,8 @@ format: setup ## let ruff format the code and mend what it can
 lock: setup ## resolve requirements/*.txt anew from pyproject.toml
 	@$(PYTHON) -m tools.lock
 
-man: setup ## the manual pages, from the declarations of the options
-	@$(PYTHON) -m tools.manuals $(MANUALS)
+man: setup ## manual pages and completions below build/share, from the declarations of the options
+	@$(PYTHON) -m ltsp.cli.share build/share
 
 clean: ## remove what these targets made, but for the root file systems below demo/ and build/
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
