@@ -196,6 +196,38 @@ def test_what_is_mounted_below_is_not_entered(chroot):
         subprocess.run(["umount", chroot / "mounted"], check=True)
 
 
+@pytest.mark.root
+def test_without_mount_ids_file_systems_tell_mounts_apart(tmp_path, monkeypatch):
+    def no_such_call(*_arguments):
+        raise OSError(errno.ENOSYS, "no such call")
+
+    for name in ("openat2", "statx"):
+        monkeypatch.setattr(system_call, name, no_such_call)
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "sub").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "mounted"], check=True)
+    try:
+        with Root.open(os.fsencode(tmp_path)) as root:
+            assert failure(root.directory, b"mounted") == errno.EXDEV
+            assert os.listdir(root.directory(b"sub").number) == []
+    finally:
+        subprocess.run(["umount", tmp_path / "mounted"], check=True)
+
+
+def test_a_filter_that_forbids_the_call_is_as_good_as_its_absence():
+    assert system_call.is_missing(PermissionError(errno.EPERM, "seccomp"))
+    assert not system_call.is_missing(PermissionError(errno.EACCES, "mode"))
+
+
+def test_a_broken_mount_id_is_an_error(monkeypatch):
+    def broken(*_arguments):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(system_call, "statx", broken)
+    with pytest.raises(OSError, match="broken"):
+        system_call.mount_id(0)
+
+
 def attack(root):
     """Do to each touched path all that a build may do to a path; gives whatever could be read."""
     for name in TOUCHED:

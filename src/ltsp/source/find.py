@@ -96,7 +96,8 @@ class _Search:
         chroot, disk = f"{self.base_dir}/{text}", f"{self.base_dir}/{text}.img"
         exported = f"{self.base_dir}/images/{text}.img"
         if system.leads(chroot, "proc", stat.S_ISDIR):
-            return chroot, f"took the chroot {chroot}, not the VM disk {disk}" if os.path.lexists(encode(disk)) else ""
+            both = os.path.lexists(encode(disk))
+            return chroot, f"took the chroot {printable(chroot)}, not the VM disk {printable(disk)}" if both else ""
         for path in (disk, exported, chroot, os.path.abspath(text)):
             if os.path.lexists(encode(path)):
                 return path, ""

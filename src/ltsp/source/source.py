@@ -14,7 +14,7 @@ from ltsp.tree.tree import Tree
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a source and what becomes of it."""
+    """A part of a source and what becomes of it. Texts hold names as they are: not safe to print."""
 
     path: str
     """Relative to the root of the tree; the root itself is the empty path."""
@@ -32,7 +32,7 @@ class Plan:
     left_out: tuple[Part, ...] = ()
     """Directories that stay empty in the tree, and files and output directories that are not in it."""
     warnings: tuple[str, ...] = ()
-    """One line each: what the user should know before the work."""
+    """One line each, safe to print: what the user should know before the work."""
 
 
 class Source(Protocol):
@@ -45,7 +45,7 @@ class Source(Protocol):
 
     @property
     def description(self) -> str:
-        """What it is, for people: `chroot /srv/ltsp/lab`."""
+        """What it is, for people: `chroot /srv/ltsp/lab`. The path is as it was given: not safe to print."""
         ...
 
     @property
