@@ -17,6 +17,7 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ from enum import IntEnum
 from pathlib import Path
 
 SIZE = 24 << 20
-_SECTOR = 512
-"""What a disk writes whole or not at all."""
+_SECTOR = 4096
+"""What a disk writes whole or not at all; ext4 itself needs its superblock of 1024 bytes not to be torn."""
 
 _ROOT, _DISK = 1, 2
 _DISK_NAME = b"disk"
@@ -136,14 +137,18 @@ def logged_disk(directory: Path, *mkfs: str) -> Iterator[LoggedDisk]:
 @contextmanager
 def mounted(directory: Path, disk: bytes) -> Iterator[Path]:
     """What a machine sees that comes up with this disk: its file system, with its journal replayed."""
-    image, mount = directory / "cut.img", directory / "cut"
-    image.write_bytes(disk)
+    # A file of its own for each: mount(8) would take up a loop device that is just going, with what it has cached.
+    descriptor, image = tempfile.mkstemp(".img", "cut-", directory)
+    mount = directory / "cut"
     mount.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=True)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(disk)
+    subprocess.run(["mount", "-o", "loop", image, str(mount)], check=True)
     try:
         yield mount
     finally:
         subprocess.run(["umount", str(mount)], check=True)
+        os.unlink(image)
 
 
 class _Server:
