@@ -62,7 +62,7 @@ _KINDS = {
 """By the number in the inode."""
 _LEAST = InodeHeader.layout.size
 _COST = 400
-"""Bytes of memory that a node takes, measured, without names, targets and block lists; each byte of those may take two."""
+"""Bytes of memory that a node takes, measured, without names, targets and block lists, a byte of which may take two."""
 _KNOWN = 1 << 16
 """Distinct metadata kept to be shared; files of a package mostly have the same."""
 
