@@ -48,6 +48,20 @@ def test_the_plan_shows_each_part(place):
     assert plan.warnings == (f"{place}/boot is not mounted: ro has no effect",)
 
 
+def test_the_plan_shows_parts_of_the_tree_itself(place):
+    plan = find(f"{place}/lab,,boot,subdir=opt", str(place)).plan()
+    assert [(part.path, part.description, part.reason) for part in plan.taken[1:]] == [
+        ("opt", "boot", "a part of the source itself")
+    ]
+
+
+def test_the_locks_are_those_of_the_first_part(place):
+    source = find(f"{place}/lab,,{place}/boot,subdir=boot", str(place))
+    with source.hold_packages(0, print) as notes:
+        assert len(notes) == 2
+        assert all("var/lib/dpkg/lock" in note for note in notes)
+
+
 def test_what_a_part_covers_is_not_read(place):
     asked = []
 

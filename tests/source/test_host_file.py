@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -221,6 +222,30 @@ def test_a_hole_of_a_file_that_shrank_ends_with_the_file(seen, tmp_path):
         os.truncate(path, 100)
         assert stream.hole() == 1 << 20
         assert not stream.settled()
+
+
+def test_a_short_read_is_gone_on_with(seen, monkeypatch):
+    data = bytes(range(256)) * 10
+    content, _ = seen(data)
+    true = os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, size, at: true(descriptor, min(size, 100), at))
+    with content.open() as stream:
+        assert stream.read(1000) == data[:1000]
+        assert stream.read(9000) == data[1000:]
+
+
+def test_a_file_system_that_tells_no_holes_has_none(seen, tmp_path, monkeypatch):
+    with open(tmp_path / "file", "wb") as file:
+        file.truncate(1 << 20)
+    content, _ = seen(None)
+
+    def unknown(*_arguments):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "lseek", unknown)
+    with content.open() as stream:
+        assert stream.hole() == 0
+        assert stream.read(1 << 20) == bytes(1 << 20)
 
 
 def test_data_without_holes_costs_no_look_for_them(seen, monkeypatch):
