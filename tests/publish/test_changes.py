@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from ltsp.publish.changes import Changes
+from ltsp.publish.manifest import ImageFacts, Kernel, Manifest, Origin, Source
+
+
+def manifest(packages, *, size=100, setuid=(), kernel="6.1"):
+    image = ImageFacts(size, "", "gzip")
+    source = Source("/", "directory")
+    return Manifest(
+        "lab", "", "", Origin.BUILT, source, image, Kernel("boot/vmlinuz", kernel), {}, packages, tuple(setuid)
+    )
+
+
+def test_packages_are_added_removed_and_updated():
+    before = manifest({"bash": "5.2-1", "gone": "1", "same": "1"})
+    after = manifest({"bash": "5.2-2", "same": "1", "new": "2"}, size=150)
+    changes = Changes.between(before, after)
+    assert changes.added == {"new": "2"}
+    assert changes.removed == {"gone": "1"}
+    assert changes.updated == {"bash": ("5.2-1", "5.2-2")}
+    assert changes.bytes == 50
+    assert changes.kernel is None
+
+
+def test_programs_with_the_rights_of_others_come_and_go():
+    changes = Changes.between(manifest({}, setuid=["usr/bin/su"]), manifest({}, setuid=["usr/bin/new"]))
+    assert changes.setuid_added == ("usr/bin/new",)
+    assert changes.setuid_removed == ("usr/bin/su",)
+
+
+def test_without_a_package_list_on_both_sides_nothing_is_said_of_packages():
+    changes = Changes.between(manifest(None), manifest({"bash": "5.2-1"}, kernel="6.2"))
+    assert not changes.packages_known
+    assert changes.added == {}
+    assert changes.kernel == ("6.1", "6.2")

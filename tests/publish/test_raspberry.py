@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ltsp.errors import LtspError
+from ltsp.publish.raspberry import link_boot_files
+
+
+@pytest.fixture
+def boot(tmp_path):
+    directory = tmp_path / "srv" / "raspios" / "boot"
+    (directory / "overlays").mkdir(parents=True)
+    (directory / "kernel8.img").write_bytes(b"kernel")
+    (directory / "overlays" / "vc4.dtbo").write_bytes(b"overlay")
+    (tmp_path / "tftp").mkdir()
+    return directory
+
+
+def link(tmp_path, name="raspios"):
+    return link_boot_files(str(tmp_path / "srv"), str(tmp_path / "tftp"), name)
+
+
+def test_the_files_of_boot_are_found_at_the_top_of_the_tftp_directory(tmp_path, boot):
+    assert link(tmp_path).links == ("kernel8.img", "overlays/vc4.dtbo")
+    assert (tmp_path / "tftp" / "kernel8.img").read_bytes() == b"kernel"
+    assert os.readlink(tmp_path / "tftp" / "overlays" / "vc4.dtbo") == str(boot / "overlays" / "vc4.dtbo")
+
+
+def test_links_of_earlier_runs_that_lead_nowhere_are_removed(tmp_path, boot):
+    link(tmp_path)
+    (boot / "kernel8.img").rename(boot / "kernel9.img")
+    assert link(tmp_path).links == ("kernel9.img", "overlays/vc4.dtbo")
+    assert not os.path.lexists(tmp_path / "tftp" / "kernel8.img")
+
+
+def test_links_of_others_stay(tmp_path, boot):
+    os.symlink("/nowhere", tmp_path / "tftp" / "theirs")
+    assert boot
+    link(tmp_path)
+    assert os.path.lexists(tmp_path / "tftp" / "theirs")
+
+
+def test_another_image_takes_the_links_over(tmp_path, boot):
+    link(tmp_path)
+    boot.parent.rename(tmp_path / "srv" / "other")
+    link(tmp_path, "other")
+    assert "/other/" in os.readlink(tmp_path / "tftp" / "kernel8.img")
+
+
+@pytest.mark.usefixtures("boot")
+def test_a_file_of_somebody_else_stays_and_is_named(tmp_path):
+    (tmp_path / "tftp" / "kernel8.img").write_bytes(b"theirs")
+    linked = link(tmp_path)
+    assert linked.in_the_way == ("kernel8.img",)
+    assert (tmp_path / "tftp" / "kernel8.img").read_bytes() == b"theirs"
+
+
+def test_a_link_in_the_chroot_serves_no_file_of_the_server(tmp_path, boot):
+    """A chroot with boot/shadow -> /etc/shadow would have the server's file served by TFTP."""
+    os.symlink("/etc/shadow", boot / "shadow")
+    os.symlink("/etc", boot / "etc")
+    link(tmp_path)
+    assert sorted(os.listdir(tmp_path / "tftp")) == ["kernel8.img", "overlays"]
+
+
+def test_boot_itself_may_be_no_link(tmp_path):
+    (tmp_path / "srv" / "raspios").mkdir(parents=True)
+    os.symlink("/etc", tmp_path / "srv" / "raspios" / "boot")
+    with pytest.raises(LtspError, match=r"no directory .*raspios/boot"):
+        link(tmp_path)
