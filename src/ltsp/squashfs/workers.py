@@ -10,8 +10,9 @@ from _thread import LockType, allocate_lock
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 from time import thread_time
 from types import TracebackType
@@ -87,8 +88,9 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            while not self._jobs.empty():
-                self._jobs.get()
+            with suppress(Empty):
+                while True:
+                    self._jobs.get_nowait()
             self._in_order.clear()
         for _ in self._running:
             self._jobs.put(None)

@@ -51,16 +51,16 @@ def write(
     """
     begin, cpu = perf_counter(), process_time()
     census = Census.of(tree)
-    image = Output(output, Superblock.layout.size + len(options.record))
-    with Workers(image, options.compression, options.block_size, options.threads or _processors()) as workers:
-        files = _write_files(tree, census, options, workers, faults, progress)
-    contents_end = perf_counter()
-    tables = _write_tables(tree, census, options, files, image)
-    used = image.position
-    image.write(bytes(-used % PADDING))
-    size = image.position
-    tables_end = perf_counter()
-    sha256 = image.seal(_superblock(census, options, files, tables, used).pack() + options.record)
+    with Output(output, Superblock.layout.size + len(options.record)) as image:
+        with Workers(image, options.compression, options.block_size, options.threads or _processors()) as workers:
+            files = _write_files(tree, census, options, workers, faults, progress)
+        contents_end = perf_counter()
+        tables = _write_tables(tree, census, options, files, image)
+        used = image.position
+        image.write(bytes(-used % PADDING))
+        size = image.position
+        tables_end = perf_counter()
+        sha256 = image.seal(_superblock(census, options, files, tables, used).pack() + options.record)
     contents, fragments, xattrs = files.contents, files.fragments, tables.xattrs
     return Written(
         size=size,

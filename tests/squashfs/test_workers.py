@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from corpus.trees import noise, text
+from ltsp.squashfs.compression import Codec, Compression
+from ltsp.squashfs.output import Output
+from ltsp.squashfs.workers import Workers
+
+BLOCK = 4096
+
+
+class Places:
+    def __init__(self):
+        self.marks, self.words = [], []
+
+    def put(self, mark, words):
+        self.marks.append(mark.position)
+        self.words += words
+
+
+@pytest.fixture
+def output(tmp_path):
+    with open(tmp_path / "image", "w+b", buffering=0) as file, Output(file, 96) as opened:
+        yield opened
+
+
+class Failing(Compression):
+    def codec(self, _block_size):
+        def fail(_data):
+            raise MemoryError("no room")
+
+        return Codec(fail, fail)
+
+
+def test_blocks_reach_the_output_in_the_order_of_their_submission(output):
+    places = Places()
+    with Workers(output, Compression("zstd", 1), BLOCK, 8) as workers:
+        for number in range(500):
+            data = noise(BLOCK, number) if number % 3 else text(BLOCK, number)
+            workers.submit(places, (data,), BLOCK, sparse=True, stored=bool(number % 2))
+        workers.drain()
+    sizes = [word & ~(1 << 24) for word in places.words]
+    assert places.marks == [96 + sum(sizes[:number]) for number in range(500)]
+    assert output.position == 96 + sum(sizes)
+
+
+def test_zeros_become_holes_where_holes_are_allowed(output):
+    places, packed = Places(), Places()
+    with Workers(output, Compression("gzip", 1), BLOCK, 1) as workers:
+        workers.submit(places, (bytes(BLOCK), b"x" * BLOCK, bytes(10)), 2 * BLOCK + 10, sparse=True, stored=False)
+        workers.submit_holes(places, 3)
+        workers.submit(packed, (bytes(BLOCK),), BLOCK, sparse=False, stored=False)
+        workers.drain()
+    assert [bool(word) for word in places.words] == [False, True, False, False, False, False]
+    assert packed.words[0] > 0
+
+
+def test_what_a_worker_raises_is_raised_where_the_result_is_taken(output):
+    with pytest.raises(MemoryError, match="no room"), Workers(output, Failing(), BLOCK, 2) as workers:
+        for _ in range(100):
+            workers.submit(Places(), (b"x" * BLOCK,), BLOCK, sparse=True, stored=False)
+        workers.drain()
+
+
+def test_no_thread_is_left_behind(tmp_path):
+    before = threading.active_count()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open(tmp_path / "image", "w+b", buffering=0) as file,
+        Output(file, 96) as output,
+        Workers(output, Compression("xz", 9), 1 << 20, 4) as workers,
+    ):
+        for _ in range(6):
+            workers.submit(Places(), (text(1 << 20),), 1 << 20, sparse=True, stored=False)
+        raise KeyboardInterrupt
+    assert threading.active_count() == before
