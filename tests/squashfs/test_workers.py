@@ -58,22 +58,31 @@ def test_zeros_become_holes_where_holes_are_allowed(output):
     assert packed.words[0] > 0
 
 
-def test_what_a_worker_raises_is_raised_where_the_result_is_taken(output):
-    with pytest.raises(MemoryError, match="no room"), Workers(output, Failing(), BLOCK, 2) as workers:
+def fail(output):
+    with Workers(output, Failing(), BLOCK, 2) as workers:
         for _ in range(100):
             workers.submit(Places(), (b"x" * BLOCK,), BLOCK, sparse=True, stored=False)
         workers.drain()
 
 
-def test_no_thread_is_left_behind(tmp_path):
-    before = threading.active_count()
+def test_what_a_worker_raises_is_raised_where_the_result_is_taken(output):
+    with pytest.raises(MemoryError, match="no room"):
+        fail(output)
+
+
+def be_interrupted(path):
     with (
-        pytest.raises(KeyboardInterrupt),
-        open(tmp_path / "image", "w+b", buffering=0) as file,
+        open(path, "w+b", buffering=0) as file,
         Output(file, 96) as output,
         Workers(output, Compression("xz", 9), 1 << 20, 4) as workers,
     ):
         for _ in range(6):
             workers.submit(Places(), (text(1 << 20),), 1 << 20, sparse=True, stored=False)
         raise KeyboardInterrupt
+
+
+def test_no_thread_is_left_behind(tmp_path):
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        be_interrupted(tmp_path / "image")
     assert threading.active_count() == before
