@@ -6,6 +6,7 @@ next run puts the place in order; and an error is never silent.
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,13 @@ def assert_whole(store, before, after):
     assert now.old in {before.old, after.old, before.image}
 
 
+def assert_no_temporary_data(store):
+    """Not even before the next run is there an image or kernel under a temporary name, but for another name of one."""
+    for path in leftovers(store):
+        if path.endswith(".new") and not os.path.islink(path):
+            assert os.stat(path).st_nlink > 1 or os.path.basename(path) == ".boot.ipxe.new"
+
+
 def assert_repaired(store, before, after):
     operate(store, "repair", "")
     now = seen(store)
@@ -117,10 +125,12 @@ def test_a_kill_leaves_the_old_or_the_new_version_and_the_next_run_repairs(
         case = Case(tmp_path / "case", operation)
         with during(f"{operation} killed at {call}"):
             killed += tracing.run(case.arguments, *tracing.kill_at(call)).returncode != 0
+            assert_no_temporary_data(case.store)
             assert_whole(case.store, *outcomes[operation])
             assert_repaired(case.store, *outcomes[operation])
         case.remove()
     assert killed > 0.95 * number
+    record_property("R15", f"{killed} kills while publishing, nothing left after the next run")
     record_property("R1", f"{killed} kill points of {len(every)} places, 0 missing, 0 torn, 0 mixed")
 
 
