@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ltsp.apps.report import Report
-from ltsp.errors import LtspError
+from ltsp.apps.unforeseen import told
 
 _SEVERITY = (0, 3, 75, 1, 2)
 """Exit statuses, the worst last."""
@@ -20,10 +20,11 @@ def each(arguments: Sequence[str], report: Report, do: Callable[[str], int]) -> 
     for argument in arguments:
         try:
             status = do(argument)
-        except LtspError as error:
+        except Exception as error:  # what nobody foresaw of one image is no fault of the others
             if len(arguments) == 1:
                 raise
-            report.failure(error)
-            status = error.exit_status
+            failure = told(error)
+            report.failure(failure)
+            status = failure.exit_status
         worst = max(worst, status, key=_SEVERITY.index)
     return worst

@@ -18,6 +18,7 @@ from ltsp.apps.report import Report
 from ltsp.cli.command_line import Run
 from ltsp.cli.progress import Bar, Clock, Counter, Lines, Percentages, Silence, Steps
 from ltsp.cli.screen import Screen, columns, may_colour
+from ltsp.cli.streams import write
 from ltsp.errors import LtspError
 from ltsp.settings.applets import ImageOptions
 
@@ -116,8 +117,7 @@ class TextReport:
 
     def result(self, facts: Mapping[str, object]) -> None:
         if self.result_only:
-            self.screen.out.write(json.dumps(facts, indent=2) + "\n")
-            self.screen.out.flush()
+            write(self.screen.out, json.dumps(facts, indent=2) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,5 +166,4 @@ class JsonReport:
 
     def _print(self, event: str, **facts: object) -> None:
         # Plain ASCII, so that neither the locale nor a name in it can break a line.
-        self.out.write(json.dumps({"event": event, **facts}) + "\n")
-        self.out.flush()
+        write(self.out, json.dumps({"event": event, **facts}) + "\n")

@@ -7,64 +7,54 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
-from types import FrameType
 from typing import NoReturn, assert_never
 
+from ltsp.apps.unforeseen import told
+from ltsp.cli import signals, streams
 from ltsp.cli.command_line import Help, Run, Version, parse
+from ltsp.cli.screen import safe
 from ltsp.errors import LtspError, UsageError
 from ltsp.host import priority
 from ltsp.settings.applets import ImageOptions, InfoOptions, KernelOptions, VersionsOptions
 from ltsp.settings.conf_file import PATH, VARIABLE
 
-_SIGNALLED = 128
-"""Exit status of a program that a signal ended, less the signal's number. POSIX.1-2017, sh, 2.8.2"""
-
-
-class _Terminated(BaseException):
-    """SIGTERM or SIGHUP: the work is undone on the way up, as after Ctrl-C."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.exit_status = _SIGNALLED + number
-
 
 def main() -> NoReturn:
-    sys.exit(run(sys.argv[1:], os.environ))
+    streams.stand_in()
+    signals.listen()
+    status = run(sys.argv[1:], os.environ)
+    signals.stop_listening()
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Do what a command line asks for, and return the exit status."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
     try:
-        match parse(arguments, environ):
-            case Help(applet=applet):
-                from ltsp.cli import help  # noqa: A004, PLC0415 -- seldom needed
+        return _asked(arguments, environ)
+    except signals.Ended as ended:
+        return ended.exit_status
+    except Exception as error:  # the edge: a person gets a line, whatever happened
+        return _complain(told(error))
 
-                sys.stdout.write(help.text(applet))
-                return 0
-            case Version():
-                sys.stdout.write(f"ltsp {metadata.version('ltsp')}\n")
-                return 0
-            case Run() as asked:
-                return _run(asked, environ)
-            case never:
-                assert_never(never)
-    except LtspError as error:
-        _complain(error)
-        return error.exit_status
-    except KeyboardInterrupt:
-        return _SIGNALLED + signal.SIGINT
-    except _Terminated as terminated:
-        return terminated.exit_status
-    except BrokenPipeError:
-        # Whoever read our output has enough. Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _SIGNALLED + signal.SIGPIPE
+
+def _asked(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    match parse(arguments, environ):
+        case Help(applet=applet):
+            from ltsp.cli import help  # noqa: A004, PLC0415 -- seldom needed
+
+            streams.write(sys.stdout, help.text(applet))
+            return 0
+        case Version():
+            streams.write(sys.stdout, f"ltsp {metadata.version('ltsp')}\n")
+            return 0
+        case Run() as asked:
+            return _run(asked, environ)
+        case never:
+            assert_never(never)
 
 
 def _run(asked: Run, environ: Mapping[str, str]) -> int:
@@ -100,11 +90,8 @@ def _run(asked: Run, environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated(number)
-
-
-def _complain(error: LtspError) -> None:
-    hint = f": {error.hint}" if error.hint else ""
+def _complain(error: LtspError) -> int:
     usage = "usage: " if isinstance(error, UsageError) else ""
-    sys.stderr.write(f"ltsp: {usage}{error.message}{hint}\n")
+    with suppress(LtspError, signals.Ended):  # the exit status is all that is left to tell it by
+        streams.write(sys.stderr, safe(f"ltsp: {usage}{error}") + "\n")
+    return error.exit_status

@@ -169,7 +169,7 @@ class Bar:
     def step(self, title: str, total: int | None) -> Iterator[Counter]:
         outer = self._progress
         progress = self._progress = outer or self._new()
-        shown = safe(title, self._screen.err)
+        shown = safe(title)
         task = progress.add_task(shown, total=total, state="")
 
         def tell(counter: Counter) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from ltsp.cli.streams import write
 from ltsp.tree.name import printable
 
 _YELLOW, _RED, _PLAIN = "\x1b[33m", "\x1b[31m", "\x1b[0m"
@@ -22,12 +23,10 @@ class Screen:
     """Whether warnings and failures on `err` stand out by colour."""
 
     def line(self, text: str) -> None:
-        self.out.write(safe(text, self.out) + "\n")
-        self.out.flush()
+        write(self.out, safe(text) + "\n")
 
     def remark(self, text: str) -> None:
-        self.err.write(safe(text, self.err) + "\n")
-        self.err.flush()
+        write(self.err, safe(text) + "\n")
 
     def warning(self, text: str) -> None:
         self._marked("warning: ", _YELLOW, text)
@@ -37,19 +36,17 @@ class Screen:
 
     def _marked(self, mark: str, colour: str, text: str) -> None:
         mark = f"{colour}{mark}{_PLAIN}" if self.colour else mark
-        self.err.write(mark + safe(text, self.err) + "\n")
-        self.err.flush()
+        write(self.err, mark + safe(text) + "\n")
 
 
-def safe(text: str, stream: TextIO) -> str:
-    """One line that does nothing but show, in characters that the stream can take.
+def safe(text: str) -> str:
+    """One line that does nothing but show.
 
     Names in it went through `printable`; this holds for whatever did not, and leaves what did as it is.
     """
-    if not text.isprintable():
-        text = "".join(character if character.isprintable() else printable(character) for character in text)
-    encoding = stream.encoding or "ascii"
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else printable(character) for character in text)
 
 
 def may_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -59,16 +56,12 @@ def may_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 def columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table as lines; the last column is not filled up."""
-    table = [list(map(_shown, row)) for row in (headings, *rows)]
+    table = [list(map(safe, row)) for row in (headings, *rows)]
     widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in table
     ]
-
-
-def _shown(cell: str) -> str:
-    return "".join(character if character.isprintable() else printable(character) for character in cell)
 
 
 def _width(text: str) -> int:
