@@ -21,7 +21,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def of_pairs(results: Sequence[pairs.Result]) -> str:
     head = ["codec", "runs", "mksquashfs s", "ltsp s", "speed", "mksquashfs bytes", "ltsp bytes", "size"]
-    head += ["memory MB", "goals", "reached"]
+    head += ["processor s", "memory MB", "goals", "reached"]
     return table(
         head,
         [
@@ -34,6 +34,7 @@ def of_pairs(results: Sequence[pairs.Result]) -> str:
                 f"{row.theirs.size:,}",
                 f"{row.ours.size:,}",
                 f"{(row.growth - 1) * 100:+.2f} %",
+                f"{row.theirs.processor:.2f} → {row.ours.processor:.2f}",
                 f"{row.theirs.peak / 1e6:,.0f} → {row.ours.peak / 1e6:,.0f}",
                 f"≥ {row.pair.speed:g} times, ≤ {(row.pair.growth - 1) * 100:+.1f} %, memory ≤",
                 f"no: {', '.join(row.misses)}" if row.misses else "yes",
