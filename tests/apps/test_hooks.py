@@ -45,7 +45,7 @@ def source(tmp_path):
 
 
 def opened(source) -> set[str]:
-    with source.open(everything, Faults()) as tree:
+    with source.hold_packages(0, str), source.open(everything, Faults()) as tree:
         return {path for path, _ in tree.walk()}
 
 

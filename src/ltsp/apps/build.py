@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import grp
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
-from ltsp.apps import mksquashfs, plan, summary
+from ltsp.apps import hooks, mksquashfs, plan, summary
 from ltsp.apps.mksquashfs import Made
 from ltsp.apps.preparation import Prepared, prepare
 from ltsp.apps.report import Report
@@ -22,15 +22,15 @@ from ltsp.publish.raspberry import link_boot_files
 from ltsp.publish.retention import Retention
 from ltsp.publish.stage import Stage
 from ltsp.publish.store import Store
-from ltsp.settings.applets import ImageOptions
+from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.source.source import Source
 from ltsp.squashfs.check import check
-from ltsp.squashfs.parameters import Parameters
+from ltsp.squashfs.parameters import Output, Parameters
 from ltsp.squashfs.verify import verify
 from ltsp.squashfs.writer import Written, write
 from ltsp.transform.packages import packages
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import printable
+from ltsp.tree.name import encode, printable
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
@@ -45,6 +45,9 @@ class Order:
     options: ImageOptions
     parameters: Parameters
     rules: Rules
+    before: Sequence[hooks.Command]
+    after: Sequence[hooks.Command]
+    ltsp: LtspOptions
     store: Store
     time: int | None
     """Of the images, in seconds since 1970, where it was given."""
@@ -70,8 +73,10 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
     Raises LtspError. Whatever happens, what clients boot is the old version or the new one, and nothing else stays.
     """
     begin = monotonic()
-    options, source = order.options, asked.source
+    options = order.options
     faults = Faults(options.skip_unreadable)
+    told = hooks.environment(asked.source, order.ltsp)
+    source = hooks.prepared(asked.source, order.before, told, report)
     with (
         order.store.locked(source.name, options.wait) as held,
         taken(source, order.rules.selection, options.lock_timeout, faults, report) as tree,
@@ -79,6 +84,7 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
         prepared = prepare(tree, source.name, options, order.parameters, order.rules, order.time, faults)
         needed = plan.expected_bytes(prepared, order.store.current(source.name))
         plan.show(source, order.rules, prepared, needed, order.store, report)
+        _name_files(prepared.tree, order.parameters.output, report)
         with held.stage(needed) as stage:
             written = _write(order, prepared, stage, faults, report)
             contents = _contents(asked, prepared)
@@ -92,6 +98,7 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
                 )
     if options.rpi_image == source.name:
         link_for_raspberries(order.store, source.name, report)
+    hooks.run(order.after, told, report, f"{source.name} was published all the same")
     return summary.Built(source, outcome, prepared, written, faults, monotonic() - begin)
 
 
@@ -106,6 +113,23 @@ def taken(source: Source, selection: Selection, lock_timeout: float, faults: Fau
         yield tree
 
 
+def _name_files(tree: Tree, wanted: Output, report: Report) -> None:
+    """What -info and -info-file of mksquashfs ask for: the path of each file of the image.
+
+    Raises UsageError where the file cannot be written.
+    """
+    if wanted.info:
+        for path, _ in tree.walk():
+            report.say(printable(path))
+    if wanted.info_file is not None:
+        try:
+            with open(wanted.info_file, "wb") as file:
+                file.writelines(encode(path) + b"\n" for path, _ in tree.walk())
+        except OSError as error:
+            name = printable(wanted.info_file)
+            raise UsageError(f"cannot write {name} of -info-file: {error.strerror}") from error
+
+
 def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, report: Report) -> Written | Made:
     """The image, written and checked; its way to the disk begins."""
     with report.step("writing the image", prepared.survey.bytes) as step:
@@ -117,6 +141,8 @@ def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, repor
                 prepared.tree, stage.image, prepared.write_options, order.parameters, faults, step.advance
             )
     stage.flush_in_background()
+    if order.parameters.foreign_compressor:
+        return written  # by a codec that only the real mksquashfs has, which ended without an error
     image = check(stage.image)
     if order.options.verify:
         with report.step("reading the image back", prepared.survey.bytes) as step:
@@ -135,7 +161,7 @@ def _contents(asked: Asked, prepared: Prepared) -> Contents:
         source=manifest.Source(lasting(asked.argument), asked.source.kind),
         kernel=manifest.Kernel(kernel.path, kernel.version or "") if kernel else None,
         files=boot_files,
-        codec=prepared.write_options.compression.name,
+        codec=prepared.codec,
         packages=packages(prepared.tree),
         setuid=prepared.survey.privileged,
         warnings=prepared.warnings,

@@ -96,7 +96,7 @@ def run(commands: Sequence[Command], told: Mapping[str, str], report: Report, co
 
 
 def prepared(source: Source, commands: Sequence[Command], told: Mapping[str, str], report: Report) -> Source:
-    """The source as the commands leave it: they are run each time it is opened, once it is kept from changing.
+    """The source as the commands leave it: they are run when it is held, or in the view when that is opened.
 
     Raises SourceError where one needs a writable view that this source cannot have.
     """
@@ -135,14 +135,15 @@ class _Preceded:
     def plan(self) -> Plan:
         return self.base.plan()
 
-    @contextmanager
-    def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
-        self.first()
-        with self.base.open(selection, faults) as tree:
-            yield tree
+    def open(self, selection: Selection, faults: Faults) -> AbstractContextManager[Tree]:
+        return self.base.open(selection, faults)
 
-    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
-        return self.base.hold_packages(timeout, waiting)
+    @contextmanager
+    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
+        """The commands run before: they may install packages."""
+        self.first()
+        with self.base.hold_packages(timeout, waiting) as notes:
+            yield notes
 
 
 def _of_conf(hooks: Hooks, *, after: bool) -> Iterator[Command]:

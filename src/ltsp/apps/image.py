@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from ltsp.apps import dry_run, plan, summary
+from ltsp.apps import dry_run, hooks, plan, summary
 from ltsp.apps.build import Asked, Order, build, group_id, taken
 from ltsp.apps.each import each
 from ltsp.apps.preparation import prepare
@@ -17,6 +17,7 @@ from ltsp.publish.manifest import Origin
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, LtspOptions
+from ltsp.settings.hooks import Hooks
 from ltsp.source.find import find
 from ltsp.source.names import name_of, names
 from ltsp.source.source import Source
@@ -27,16 +28,21 @@ from ltsp.tree.selection import everything
 
 
 def image(
-    operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions, conf_directory: str, report: Report
+    operands: Sequence[str],
+    options: ImageOptions,
+    ltsp: LtspOptions,
+    commands: Hooks,
+    conf_directory: str,
+    report: Report,
 ) -> int:
-    """Do it for each image, and return the worst exit status.
+    """Do it for each image, and return the worst exit status. Lists and executables of the site lie beside ltsp.conf.
 
     Raises UsageError before any work, and LtspError where there is but one image.
     """
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     if options.revert:
         return each(_reverted(operands, options, store), report, lambda name: _revert(name, options, store, report))
-    order = _order(options, store, conf_directory)
+    order = _order(options, ltsp, commands, conf_directory)
     for warning in order.rules.warnings:
         report.warn(warning)
     found = _found(_arguments(operands, options, ltsp, report), options, ltsp, store)
@@ -59,14 +65,25 @@ def image(
     return status
 
 
-def _order(options: ImageOptions, store: Store, conf_directory: str) -> Order:
+def _order(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_directory: str) -> Order:
     asked = parameters.parse(options.mksquashfs_params)
     if asked.unknown and options.engine == "own":
         raise UsageError(
             f"the built-in engine does not know {printable(' '.join(asked.unknown))}", "leave out --engine=own"
         )
+    if options.verify and (asked.unknown or options.engine == "mksquashfs"):
+        raise UsageError("--verify compares what the built-in engine wrote, and mksquashfs is asked for")
     group_id(options.image_group)
-    return Order(options, asked, rules(options, asked.excludes, conf_directory), store, _source_date_epoch())
+    return Order(
+        options,
+        asked,
+        rules(options, asked.excludes, conf_directory),
+        hooks.before(commands, os.path.join(conf_directory, "image.d")),
+        hooks.after(commands),
+        ltsp,
+        Store(ltsp.base_dir, ltsp.tftp_dir),
+        _source_date_epoch(),
+    )
 
 
 def _source_date_epoch() -> int | None:

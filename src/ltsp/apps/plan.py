@@ -27,7 +27,7 @@ def expected_bytes(prepared: Prepared, current: Generation | None) -> int:
     kernel = prepared.kernel
     boot = kernel.kernel.size + (kernel.initrd.size if kernel.initrd else 0) if kernel else 0
     image = current.manifest.image if current else None
-    codec = prepared.write_options.compression.name
+    codec = prepared.codec
     if codec == "none":
         return prepared.survey.bytes + boot
     if image is not None and image.codec == codec:
@@ -48,17 +48,29 @@ def show(source: Source, rules: Rules, prepared: Prepared, needed: int, store: S
 
 def facts(source: Source, prepared: Prepared) -> Mapping[str, object]:
     """The same as data."""
-    plan, compression = source.plan(), prepared.write_options.compression
-    kernel = prepared.kernel
+    plan = source.plan()
     return {
         "with": [asdict(part) for part in plan.taken],
         "without": [asdict(part) for part in plan.left_out],
         "files": prepared.survey.files,
         "source_bytes": prepared.survey.bytes,
-        "kernel": kernel and {"path": kernel.path, "version": kernel.version, "initrd": kernel.initrd_path},
-        "codec": {"name": compression.name, "level": compression.level},
+        "kernel": kernel_facts(prepared),
+        "codec": codec_facts(prepared),
         "warnings": [*plan.warnings, *prepared.warnings],
     }
+
+
+def codec_facts(prepared: Prepared) -> Mapping[str, object]:
+    """Name and level, which is not known of a codec that is not ours."""
+    compression = prepared.write_options.compression
+    return {"name": prepared.codec, "level": compression.level if compression.name == prepared.codec else None}
+
+
+def kernel_facts(prepared: Prepared) -> Mapping[str, object] | None:
+    kernel = prepared.kernel
+    if kernel is None:
+        return None
+    return {"path": kernel.path, "version": kernel.version, "initrd": kernel.initrd_path}
 
 
 def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iterator[str]:
@@ -76,9 +88,8 @@ def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iter
         yield "cleanup   none: accounts and secrets are in the image, so only its owner may read it"
     kernel = prepared.kernel
     yield f"kernel    {_kernel(prepared)}" if kernel else "kernel    none, as chosen"
-    compression = prepared.write_options.compression
-    level = "" if compression.level is None else f" {compression.level}"
-    yield f"codec     {compression.name}{level}, {prepared.compression_reason}"
+    level = codec_facts(prepared)["level"]
+    yield f"codec     {prepared.codec}{'' if level is None else f' {level}'}, {prepared.codec_reason}"
 
 
 def _kernel(prepared: Prepared) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ltsp.apps.rules import Rules
 from ltsp.boot.codecs import readable_codecs
 from ltsp.boot.kernel import Kernel, find_kernel
-from ltsp.errors import UsageError
+from ltsp.errors import SourceError, UsageError
 from ltsp.settings.applets import ImageOptions
 from ltsp.squashfs import sort_file
 from ltsp.squashfs.compression import Compression
@@ -18,9 +18,12 @@ from ltsp.transform.cleanup import Cleaned, clean, findings
 from ltsp.transform.override import override
 from ltsp.transform.survey import Survey, survey
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import encode, printable
+from ltsp.tree.name import encode, in_order, printable
+from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
+_SHOWN = 6
+"""Names of what was found instead of a system."""
 NO_KERNEL = "none"
 """The value of --kernel-initrd that publishes an image without one."""
 
@@ -32,7 +35,9 @@ class Prepared:
     survey: Survey
     kernel: Kernel | None
     write_options: WriteOptions
-    compression_reason: str
+    codec: str
+    """The name of the compression, also where only the real mksquashfs has it."""
+    codec_reason: str
     """Why it is this one, for the plan."""
     warnings: tuple[str, ...]
 
@@ -48,8 +53,10 @@ def prepare(
 ) -> Prepared:
     """The tree that was taken in, made ready.
 
-    `time`: of the image, where it was given. Raises LtspError where there is no kernel or the accounts make no sense.
+    `time`: of the image, where it was given. Raises SourceError where the tree is no system, LtspError where it has no
+    kernel or its accounts make no sense.
     """
+    _refuse_other_things(taken, name)
     taken = taken.select(rules.exact_selection(taken)) if rules.exact else taken
     if rules.cleanup:
         cleaned = clean(taken, rules.secrets, faults)
@@ -66,19 +73,33 @@ def prepare(
         WriteOptions(compression, threads=options.threads, xattrs=options.xattrs, time=time, first=first)
     )
     warnings = [*(kernel.warnings if kernel else ()), *missing]
-    if codecs is not None and write_options.codes and compression.name not in codecs:
-        warnings.append(
-            f"the image's own kernel cannot read squashfs with {compression.name}; clients need another one"
+    codec = parameters.foreign_compressor or compression.name
+    if codecs is not None and write_options.codes and codec not in codecs:
+        warnings.append(f"the image's own kernel cannot read squashfs with {codec}; clients need another one")
+    return Prepared(tree, cleaned, survey(tree), kernel, write_options, codec, reason, tuple(warnings))
+
+
+def _refuse_other_things(tree: Tree, name: str) -> None:
+    """See that it is a system: images are not looked into before."""
+    missing = [
+        wanted
+        for wanted, kind in (("proc", Directory), ("etc/passwd", File))
+        if not isinstance(tree.follow(wanted), kind)
+    ]
+    if missing:
+        found = ", ".join(map(printable, in_order(list(tree.root.entries))[:_SHOWN])) or "nothing at all"
+        raise SourceError(
+            f"{name} is no system: there is no {' and no '.join(missing)}; found {found}",
+            "a source has proc and etc/passwd in it",
         )
-    return Prepared(tree, cleaned, survey(tree), kernel, write_options, reason, tuple(warnings))
 
 
 def _compression(
     options: ImageOptions, parameters: Parameters, codecs: frozenset[str] | None
 ) -> tuple[Compression, str]:
     """The codec of an image: of `-m`, of COMPRESSION, or what its own kernel can read."""
-    if (asked := parameters.compression()) is not None:
-        return asked, "as --mksquashfs-params says"
+    if parameters.compressor or parameters.foreign_compressor:
+        return parameters.compression() or Compression(), "as --mksquashfs-params says"
     if options.compression != "auto":
         return Compression.preset(options.compression, options.preset), "as chosen"
     if codecs is not None and "zstd" in codecs:

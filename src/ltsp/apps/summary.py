@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 from ltsp.apps import amount
 from ltsp.apps.mksquashfs import Made
+from ltsp.apps.plan import codec_facts, kernel_facts
 from ltsp.apps.preparation import Prepared
 from ltsp.apps.report import Report
 from ltsp.apps.versions import summary as change_summary
@@ -49,8 +50,7 @@ def show(built: Built, report: Report) -> None:
 
 def facts(built: Built) -> Mapping[str, object]:
     """The same as data."""
-    written, kernel, changes = built.written, built.prepared.kernel, _changes(built)
-    compression = built.prepared.write_options.compression
+    written, changes = built.written, _changes(built)
     return {
         "name": built.source.name,
         "source": built.source.description,
@@ -59,11 +59,11 @@ def facts(built: Built) -> Mapping[str, object]:
         "path": built.generation.image,
         "size": written.size,
         "sha256": written.sha256,
-        "codec": {"name": compression.name, "level": compression.level},
+        "codec": codec_facts(built.prepared),
         "source_bytes": written.source_bytes,
         "inodes": written.inodes,
         "seconds": round(built.seconds, 3),
-        "kernel": kernel and {"path": kernel.path, "version": kernel.version, "initrd": kernel.initrd_path},
+        "kernel": kernel_facts(built.prepared),
         "largest": dict(built.prepared.survey.largest),
         "setuid": list(built.prepared.survey.privileged),
         "lost": asdict(written.lost),
@@ -88,10 +88,7 @@ def warnings(built: Built) -> Iterator[str]:
         yield f"/{printable(path)} could not be read and is not in the image: {reason}"
     yield from _losses(built.written.lost)
     if isinstance(built.written, Made):
-        if built.written.sockets:
-            yield f"{amount.counted(built.written.sockets, 'socket')} left out: tar cannot hold them"
-        if built.written.root_attributes:
-            yield "the attributes of the root directory are lost: mksquashfs does not take them"
+        yield from built.written.losses()
     for finding in cleaned.findings:
         yield f"in the image: {finding}"
     for finding in cleaned.let_in:
@@ -112,13 +109,14 @@ def _losses(lost: Lost) -> Iterator[str]:
 
 def _lines(built: Built) -> Iterator[str]:
     written, generation = built.written, built.generation
-    compression = built.prepared.write_options.compression
-    ratio = f", {100 * written.size / written.source_bytes:.0f} % of {amount.size(written.source_bytes)}"
+    source = written.source_bytes
+    ratio = f", {100 * written.size / source:.0f} % of {amount.size(source)}" if source else ""
     if isinstance(built.outcome, Unchanged):
         yield f"unchanged {built.source.name}: version {generation.version} is just this, in {built.seconds:.1f} s"
         return
     yield f"published {built.source.name}, version {generation.version}, in {built.seconds:.1f} s"
-    yield f"image     {amount.size(written.size)} ({compression.name}{ratio if written.source_bytes else ''})"
+    size = f"{amount.size(written.size)} ({built.prepared.codec}{ratio})"
+    yield f"image     {printable(generation.places.image)}, {size}"
     kernel = built.prepared.kernel
     if kernel:
         yield f"kernel    {printable(kernel.version or kernel.path)}"

@@ -72,7 +72,7 @@ def _run(asked: Run, environ: Mapping[str, str]) -> int:
                 from ltsp.apps.image import image  # noqa: PLC0415
 
                 directory = os.path.dirname(environ.get(VARIABLE) or PATH)
-                return image(asked.operands, options, asked.ltsp, directory, report)
+                return image(asked.operands, options, asked.ltsp, asked.hooks, directory, report)
             case KernelOptions() as options:
                 from ltsp.apps.kernel import kernel  # noqa: PLC0415
 

@@ -88,6 +88,8 @@ class Output:
 class Parameters:
     compressor: str | None = None
     """None leaves the choice to the settings."""
+    foreign_compressor: str | None = None
+    """The one asked for, where only the real mksquashfs has it."""
     level: int | None = None
     high: bool = False
     """lz4's -Xhc."""
@@ -348,6 +350,7 @@ class _Reading:
         foreign = [] if ours or self.compressor is None else ["-comp", self.compressor]
         return Parameters(
             compressor=ours,
+            foreign_compressor=None if ours else self.compressor,
             level=self.level,
             high=self.high,
             changes=self.changes,
