@@ -56,7 +56,7 @@ class Seen:
     """What clients would get, by label; None where there is nothing."""
 
     menu: tuple[str, str] | None
-    """Image and kernel that the pointer leads to."""
+    """Image and kernel that the pointer leads to, if it leads anywhere."""
     image: str | None
     """NAME.img."""
     old: str | None
@@ -76,10 +76,11 @@ def seen(store: Store) -> Seen:
         script = _read(places.pointer).decode()
         kernel_name = re.search(r"^kernel (\S+)", script, re.MULTILINE)
         image_name = re.search(r"^set image (\S+)", script, re.MULTILINE)
-        if not kernel_name or not image_name or not script.endswith("boot\n"):
+        if kernel_name and image_name and script.endswith("boot\n"):
+            path = os.path.join(places.base_dir, image_name[1].removeprefix("../../"))
+            menu = (label_of(path, image), label_of(os.path.join(places.boot, kernel_name[1]), kernel))
+        elif "has no kernel" not in script or not script.endswith("exit 1\n"):
             raise Torn(script)
-        path = os.path.join(places.base_dir, image_name[1].removeprefix("../../"))
-        menu = (label_of(path, image), label_of(os.path.join(places.boot, kernel_name[1]), kernel))
     link = os.path.join(places.boot, "vmlinuz")
     return Seen(
         menu,
