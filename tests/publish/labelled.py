@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ltsp.errors import LtspError
 from ltsp.publish.contents import Contents, Published, Unchanged
+from ltsp.publish.failure import told
 from ltsp.publish.held import Held
 from ltsp.publish.manifest import Kernel, Source
 from ltsp.publish.retention import Retention
@@ -47,7 +48,8 @@ def publish(store: Store, label: str, **options: object) -> Published | Unchange
 
 def publish_held(held: Held, label: str, **options: object) -> Published | Unchanged:
     with held.stage(len(image(label))) as stage:
-        stage.image.write(image(label))
+        with told("write an image of", NAME):
+            stage.image.write(image(label))
         return stage.publish(contents(label), **options)
 
 
