@@ -20,6 +20,8 @@ class Site:
     conf: Path
     home: Path
     """The working directory, and `~`."""
+    through: tuple[str, ...] = ()
+    """What the command is started by: another user, another mount namespace."""
 
     @classmethod
     def make(cls, root: Path) -> Site:
@@ -41,10 +43,13 @@ class Site:
             **more,
         }
 
+    def command(self, *arguments: str) -> list[str]:
+        return [*self.through, sys.executable, "-m", "ltsp", *arguments]
+
     def ltsp(self, *arguments: str, status: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run it and check its exit status."""
         done = subprocess.run(
-            [sys.executable, "-m", "ltsp", *arguments],
+            self.command(*arguments),
             env=self.environment(**environment),
             cwd=self.home,
             stdin=subprocess.DEVNULL,

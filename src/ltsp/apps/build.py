@@ -15,7 +15,7 @@ from ltsp.apps.preparation import Prepared, prepare
 from ltsp.apps.report import Report
 from ltsp.apps.rules import Rules
 from ltsp.errors import UsageError
-from ltsp.publish import manifest
+from ltsp.publish import failure, manifest
 from ltsp.publish.contents import Contents
 from ltsp.publish.places import PUBLIC_MODE
 from ltsp.publish.raspberry import link_boot_files
@@ -86,7 +86,8 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
         plan.show(source, order.rules, prepared, needed, order.store, report)
         _name_files(prepared.tree, order.parameters.output, report)
         with held.stage(needed) as stage:
-            written = _write(order, prepared, stage, faults, report)
+            with failure.told("write the image of", source.name):
+                written = _write(order, prepared, stage, faults, report)
             contents = _contents(asked, prepared)
             with report.step("publishing"):
                 outcome = stage.publish(

@@ -72,7 +72,7 @@ class Store:
                 except locks.Taken as taken:
                     by = described(taken.holder) if taken.holder else "another process"
                     raise LockHeld(
-                        f"{name} is being changed by {by}", "try again when it is done, or give --wait"
+                        f"{name} is being changed by {by}", "try again when it is done, or give --wait=SECONDS"
                     ) from None
                 repair(places)
             yield Held(places)

@@ -59,6 +59,8 @@ class _Search:
 
     def base(self, layer: Layer, name: str) -> Source:
         """The first part, which has to be a system and gives the image its name."""
+        if not name and "/" not in layer.image and not layer.image.startswith("."):
+            image_name.checked(layer.image)
         path, note = self._path(layer.image)
         own = image_name.checked(name or name_of(path))
         if not name and not self.recompress and _same(path, f"{self.base_dir}/images/{own}.img"):

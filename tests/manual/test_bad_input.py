@@ -1,0 +1,483 @@
+"""What bad input gets: one line that names cause and remedy, the right exit status, and a server as it was before."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from corpus.hostile import TOUCHED, TRAPS, is_free_of_traps, make_hostile, plant_canaries
+from corpus.refusal import UNPRIVILEGED, command_refused, left_behind, one_line, refused, unharmed
+from corpus.site import Site, listing
+from corpus.small_disk import mounted
+from corpus.system import VERSION, make_system
+
+pytestmark = pytest.mark.oracle
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Clients boot `lab` already, and a chroot that has changed since is there for the next build."""
+    site = Site.make(tmp_path)
+    site.system("lab")
+    site.ltsp("image", "lab")
+    (site.base / "lab/etc/motd").write_text("changed\n")
+    return site
+
+
+# Names and sources
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("two words", "holds a space"),
+        ("\x1b[31mred", "'\\x1b[31mred' holds '\\x1b'"),
+        ("lab\nlab", "holds a line break"),
+        ("$(reboot)", "holds '$'"),
+        ("schön", "holds '\\xf6'"),
+        ("-lab", "begins with '-'"),
+        ("x" * 65, "has 65 characters, 64 at most"),
+    ],
+)
+def test_a_bad_name_is_told_before_it_is_looked_for(site, name, fault):
+    refused(site, "--", name, status=2, says=["image name", fault, "letters, digits and . _ + -"])
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../lab", "a,b"])
+def test_a_bad_name_for_the_image_is_told(site, name):
+    refused(site, f"--name={name}", "lab", status=2, says=["--name"])
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("nothing", ["there is no source nothing", "looked for", "a path begins with / or ."]),
+        ("./nothing", ["there is no ./nothing", "name a chroot"]),
+        ("lab/etc", ["is no system", "found fstab, group"]),
+        (".", ["is no system", "found nothing at all"]),
+        ("/dev/null", ["is no file and no directory", "name a chroot"]),
+        ("lab/etc/passwd", ["holds text", "not supported as a source"]),
+        ("lab,,/nowhere", ["there is no /nowhere", "absolute paths"]),
+    ],
+)
+def test_a_source_that_is_none_is_told_with_what_was_found(site, argument, says):
+    refused(site, argument, says=says)
+
+
+@pytest.mark.parametrize("argument", ["", "lab,,", "lab,subdir=../..", "lab,fstype=ext4", "lab,partition=7"])
+def test_a_notation_that_makes_no_sense_is_a_usage_error(site, argument):
+    refused(site, argument, status=2, says=["usage: "])
+
+
+def test_a_system_without_a_kernel_is_refused_unless_that_is_wanted(site):
+    shutil.rmtree(site.base / "lab/boot")
+    for link in ("vmlinuz", "initrd.img"):
+        (site.base / "lab" / link).unlink()
+    refused(site, "lab", says=["no kernel in lab", "--kernel-initrd"])
+    site.ltsp("image", "--kernel-initrd=none", "lab")
+
+
+# Options, ltsp.conf and the site's lists
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--compression=brotli",), ["--compression", "brotli", "zstd"]),
+        (("-m", "-comp brotli"), ["-comp brotli is no compressor", "zstd"]),
+        (("-m", "-b 3"), ["-b 3"]),
+        (("-m", "-comp 'zstd"), ["a quote is not closed"]),
+        (("-m", "-no-such-parameter 7"), ["-no-such-parameter"]),
+        (("-m", "-ef /nowhere"), ["/nowhere"]),
+        (("-m", "-sort /nowhere"), ["/nowhere"]),
+        (("--sort-file=/",), ["sort file /"]),
+        (("--image-mode=9",), ["--image-mode"]),
+        (("--image-group=no-such-group",), ["no-such-group", "getent group"]),
+        (("--no-such-option",), ["--no-such-option", "ltsp --help=image"]),
+        (("-b2",), ["neither 0 nor 1"]),
+        (("--ionice=no-such-program",), ["no-such-program", "--ionice"]),
+        (("--name=a", "b"), ["--name", "2 images"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_wrong_option_is_a_usage_error(site, words, says):
+    refused(site, *words, "lab", status=2, says=says)
+
+
+@pytest.mark.parametrize("setting", [{"COMPRESSION": "brotli"}, {"SOURCE_DATE_EPOCH": "x"}, {"IMAGE_GROUP": "nobody?"}])
+def test_a_wrong_setting_is_told_by_its_name(site, setting):
+    refused(site, "lab", status=2, says=list(setting), **setting)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "COMPRESSION=$(reboot)",
+        "COMPRESSION=`reboot`",
+        '[server]\nBACKUP="$(reboot)"',
+        "reboot",
+        "if true; then BACKUP=0; fi",
+        "BACKUP=0; reboot",
+        "f() { reboot; }",
+        ". /etc/default/ltsp",
+        'BACKUP="0',
+        "[common\nBACKUP=0",
+    ],
+)
+def test_code_in_ltsp_conf_is_refused_with_file_line_and_reason(site, text):
+    site.conf.write_text(f"# ltsp.conf\n{text}\n")
+    line = refused(site, "lab")
+    assert line.startswith((f"ltsp: {site.conf}:2: ", f"ltsp: {site.conf}:3: ")), line
+
+
+def test_an_ltsp_conf_that_anybody_may_write_is_not_trusted(site):
+    site.conf.chmod(0o666)
+    refused(site, "lab", says=[str(site.conf), "writable by everyone"])
+
+
+def test_a_value_of_ltsp_conf_is_told_by_file_and_line(site):
+    site.conf.write_text("\nLOCK_TIMEOUT=soon\n")
+    refused(site, "lab", status=2, says=[f"{site.conf}:2", "LOCK_TIMEOUT", "soon"])
+
+
+def test_an_ltsp_conf_that_is_no_file_is_refused(site):
+    os.mkfifo(site.home / "fifo")
+    for path in (site.home / "fifo", "/dev/zero", "/etc", "/nowhere"):
+        refused(site, "lab", LTSP_CONF=str(path), says=[f"cannot read '{path}'"])
+
+
+def test_a_list_of_the_site_that_cannot_be_read_is_told(site):
+    for name, text in (("image.excludes", None), ("image.secrets", "no row at all\n")):
+        path = site.conf.parent / name
+        path.mkdir() if text is None else path.write_text(text)
+        refused(site, "lab", says=[name])
+        path.rmdir() if text is None else path.unlink()
+
+
+# Disks and permissions
+
+
+@pytest.mark.root
+def test_a_base_directory_without_space_is_told_before_anything_is_written(tmp_path):
+    lab = make_system(tmp_path / "lab", {f"boot/config-{VERSION}": "CONFIG_SQUASHFS=m\nCONFIG_SQUASHFS_LZ4=y\n"})
+    with mounted(Site.make(tmp_path), 'mount -t tmpfs -o size=2m tmpfs "$base"') as site:
+        site.ltsp("image", str(lab))
+        (lab / "usr/large").write_bytes(random.Random(1).randbytes(6 << 20))
+        refused(site, "-m", "-comp lz4", str(lab), says=["not enough space", "MiB needed", "MiB free", "--prune"])
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("words", [(), ("-m", "-Xbcj x86 -comp xz")], ids=["own", "mksquashfs"])
+@pytest.mark.parametrize("file_system", ["tmpfs", "ext4"])
+def test_a_base_directory_that_fills_up_keeps_the_image_before(tmp_path, words, file_system):
+    """The plan found room enough, and then there was more than what was planned."""
+    lab = make_system(
+        tmp_path / "lab",
+        {"boot/config-" + VERSION: "CONFIG_SQUASHFS=m\nCONFIG_SQUASHFS_ZLIB=y\nCONFIG_SQUASHFS_XZ=y\n"},
+    )
+    mount = 'mount -t tmpfs -o size=5m tmpfs "$base"'
+    if file_system == "ext4":
+        disk = tmp_path / "disk"
+        mount = f'truncate -s 6m {disk}; mke2fs -qF -O ^has_journal {disk}; mount -o loop {disk} "$base"'
+    with mounted(Site.make(tmp_path), mount) as site:
+        site.ltsp("image", *words, str(lab))
+        (lab / "usr/large").write_bytes(random.Random(1).randbytes(9 << 20))
+        refused(site, *words, str(lab), says=["No space left on device"])
+
+
+@pytest.mark.root
+def test_a_tftp_directory_without_space_keeps_image_and_kernel_before(tmp_path):
+    lab = make_system(tmp_path / "lab")
+    with mounted(Site.make(tmp_path), 'mount -t tmpfs -o size=256k tmpfs "$tftp"') as site:
+        site.ltsp("image", str(lab))
+        (lab / f"boot/initrd.img-{VERSION}").write_bytes(random.Random(1).randbytes(1 << 20))
+        refused(site, str(lab), says=["cannot publish lab", "No space left on device"])
+        refused(site, str(lab), says=["cannot publish lab", "No space left on device"])
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("place", ["base", "tftp"])
+def test_a_place_that_is_read_only_is_told(tmp_path, place):
+    site = Site.make(tmp_path)
+    site.system("lab")
+    site.ltsp("image", "lab")
+    with mounted(site, f'mount --bind "${place}" "${place}"; mount -o remount,ro,bind "${place}"') as site:
+        refused(site, "lab", says=[str(getattr(site, place)), f"--{place}-dir"])
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("place", ["base", "tftp"])
+def test_a_place_that_the_user_may_not_write_is_told(site, place):
+    os.chown(getattr(site, place), 65534, 65534)
+    refused(
+        replace(site, through=UNPRIVILEGED),
+        *("--ionice=", "lab"),
+        says=["cannot write to", str(getattr(site, place)), "run it as root", f"--{place}-dir"],
+    )
+
+
+@pytest.mark.parametrize("place", ["BASE_DIR", "TFTP_DIR"])
+def test_a_place_that_is_not_there_or_no_directory_is_told(site, place):
+    lab = site.base / "lab"
+    for path in ("/nowhere/at/all", "/etc/passwd", "/dev/null"):
+        command_refused(site, "image", "--quiet", str(lab), status=1, says=[path], **{place: path})
+
+
+# Locks
+
+_HOLD_RECORD_LOCK = """
+import fcntl, sys
+with open(sys.argv[1], "w") as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("file", ["lock", "lock-frontend"])
+def test_a_package_manager_at_work_is_waited_for_and_then_named(site, file):
+    lock = site.base / "lab/var/lib/dpkg" / file
+    for name in ("lock-frontend", "lock"):
+        (lock.parent / name).touch()
+    with subprocess.Popen(
+        [sys.executable, "-c", _HOLD_RECORD_LOCK, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        holder.stdout.readline()
+        refused(
+            site,
+            *("--lock-timeout=1", "lab"),
+            status=75,
+            says=["the package manager is at work", f"(process {holder.pid})", f"/var/lib/dpkg/{file}", "try again"],
+        )
+        holder.stdin.close()
+    site.ltsp("image", "--lock-timeout=1", "lab")
+
+
+def test_another_build_is_named_and_can_be_waited_for(site):
+    with open(site.base / "images/.lab.lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in (("image", "--quiet", "lab"), ("kernel", "--quiet", "lab"), ("versions", "--prune", "lab")):
+            command_refused(
+                site,
+                *command,
+                status=75,
+                says=["lab is being changed by", f"(process {os.getpid()})", "--wait=SECONDS"],
+            )
+        command_refused(site, "image", "--quiet", "--wait=1", "lab", status=75, says=[f"(process {os.getpid()})"])
+        waiting = subprocess.Popen(
+            site.command("image", "--quiet", "--wait=60", "lab"), env=site.environment(), cwd=site.home
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(2)
+    assert waiting.wait(60) == 0
+
+
+# Images as sources
+
+
+@pytest.fixture
+def exported(site, tmp_path):
+    """An image outside the server, which may be spoilt."""
+    path = tmp_path / "copy.img"
+    shutil.copyfile(site.image("lab"), path)
+    return path
+
+
+def test_a_truncated_image_is_refused(site, exported, chance):
+    used = struct.unpack_from("<Q", exported.read_bytes(), 40)[0]
+    for length in (0, 1, 95, 96, used // 2, used - 1, chance.randrange(96, used)):
+        os.truncate(exported, length)
+        refused(site, "--name=lab", str(exported), says=[str(exported)])
+        shutil.copyfile(site.image("lab"), exported)
+
+
+@pytest.mark.parametrize("cases", [6, pytest.param(200, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
+def test_a_forged_image_is_refused_or_read_as_it_is(site, exported, chance, cases, record_property):
+    """A byte of it is another one: most are a fault of the image, some a change of what is in it."""
+    whole = exported.read_bytes()
+    refusals = 0
+    for _ in range(cases):
+        forged = bytearray(whole)
+        for _ in range(chance.choice([1, 1, 8])):
+            at = chance.choice([chance.randrange(96), chance.randrange(len(forged))])
+            forged[at] = chance.randrange(256)
+        exported.write_bytes(forged)
+        done = site.ltsp("image", "--quiet", "--name=forged", str(exported), status=None)
+        assert done.returncode in {0, 1}, done.stderr
+        if done.returncode:
+            refusals += 1
+            one_line(done.stderr, [str(exported)] if "no kernel" not in done.stderr else [])
+    assert left_behind(site) == []
+    record_property("R10", f"{cases} forged images as sources, {refusals} refused in a line, no other end")
+
+
+# Hostile chroots
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.__name__.strip("_"))
+def test_a_trap_at_any_path_gets_a_line_or_nothing_and_hangs_nothing(tmp_path, trap, chance):
+    """Links out of the chroot, pipes and devices at the paths that a build looks at, some at a time."""
+    site = Site.make(tmp_path)
+    host = plant_canaries(tmp_path / "host")
+    root = site.system("lab")
+    for name in chance.sample(TOUCHED, 6):
+        path = root / name
+        if name == "proc" or not is_free_of_traps(path.parent, root):
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        trap(path, host / name, chance)
+    done = site.ltsp("image", "--quiet", "--lock-timeout=0", "lab", status=None)
+    assert done.returncode in {0, 1, 75}  # 75: pacman is at work while its lock is there, whatever it is
+    if done.returncode:
+        one_line(done.stderr.splitlines(keepends=True)[-1])
+    _no_canary(site)
+    assert left_behind(site) == []
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("chroots", [8, pytest.param(200, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
+def test_chroots_full_of_traps_put_nothing_of_the_host_before_clients(tmp_path, chance, chroots, record_property):
+    host = plant_canaries(tmp_path / "host")
+    ends = {0: 0, 1: 0, 75: 0}
+    for number in range(chroots):
+        site = Site.make(tmp_path / str(number))
+        root = make_hostile(site.base / "lab", host, chance)
+        if not (root / "proc").is_dir() or (root / "proc").is_symlink():
+            (root / "proc").unlink(missing_ok=True)
+            (root / "proc").mkdir()
+        kernel = "boot/vmlinuz-*" if number % 2 else "none"
+        done = site.ltsp("image", "--quiet", "--lock-timeout=0", f"--kernel-initrd={kernel}", "lab", status=None)
+        ends[done.returncode] += 1
+        _no_canary(site)
+        assert left_behind(site) == []
+        shutil.rmtree(site.base.parent.parent)
+    record_property(
+        "R11", f"{chroots} hostile chroots by the command, {ends[0]} published, {ends[1] + ends[75]} refused, 0 escapes"
+    )
+
+
+def _no_canary(site):
+    for path in (*site.tftp.rglob("*"), *(site.base / "images").rglob("*")):
+        if path.is_file():
+            assert b"canary" not in path.read_bytes(), path
+    for image in (site.base / "images").glob("*.img"):
+        done = subprocess.run(
+            ["unsquashfs", "-cat", image, "etc/passwd", "etc/os-release"], capture_output=True, check=False
+        )
+        assert b"canary" not in done.stdout
+
+
+# What nobody foresaw
+
+
+def test_an_output_that_takes_no_more_is_told_and_nothing_is_published(site):
+    for words in (
+        ("image", "lab"),
+        ("info",),
+        ("versions", "lab"),
+        ("--help",),
+        ("--version",),
+        ("versions", "--json"),
+    ):
+        with unharmed(site), open("/dev/full", "w") as full:
+            done = subprocess.run(
+                site.command(*words),
+                env=site.environment(),
+                cwd=site.home,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == "ltsp: cannot write to standard output: No space left on device"
+        assert "Exception" not in done.stderr
+
+
+def test_a_reader_that_has_enough_ends_the_program_as_it_ends_others(site):
+    done = subprocess.run(
+        ["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "sh", *site.command("versions", "lab")],
+        env=site.environment(),
+        cwd=site.home,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) in [(128 + signal.SIGPIPE, b""), (0, b"")]
+
+
+def test_closed_standard_streams_do_no_harm(site):
+    """The next file opened would get their numbers, and an image what is printed."""
+    for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {closed}', "sh", *site.command("image", "lab")],
+            env=site.environment(),
+            cwd=site.home,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "etc/motd" in listing(site.image("lab"))
+
+
+def _limited(site, *words, limits, **environment):
+    def limit():
+        for number, value in limits.items():
+            resource.setrlimit(number, (value, value))
+
+    return subprocess.run(
+        site.command(*words),
+        env=site.environment(**environment),
+        cwd=site.home,
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("megabytes", [60, 100, 150, 250])
+def test_too_little_memory_is_told(site, megabytes):
+    before = site.everything()
+    done = _limited(site, "image", "--quiet", "lab", limits={resource.RLIMIT_AS: megabytes << 20})
+    assert done.returncode in {0, 1}
+    if done.returncode:
+        assert "Traceback" not in done.stderr
+        assert site.everything() == before
+
+
+def test_too_few_descriptors_are_told(site):
+    for number in (8, 12, 16, 24):
+        before = site.everything()
+        done = _limited(site, "image", "--quiet", "lab", limits={resource.RLIMIT_NOFILE: number})
+        assert done.returncode in {0, 1}
+        if done.returncode:
+            assert "Traceback" not in done.stderr
+            assert site.everything() == before
+
+
+def test_a_chroot_of_endless_depth_is_read(site):
+    at = os.open(site.base / "lab/usr", os.O_PATH)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=at)
+        deeper = os.open("d", os.O_PATH, dir_fd=at)
+        os.close(at)
+        at = deeper
+    os.close(at)
+    site.ltsp("image", "lab")
+    site.ltsp("image", "--dry-run", "lab")
+    subprocess.run(["rm", "-rf", site.base / "lab/usr"], check=True)
