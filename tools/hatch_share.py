@@ -1,0 +1,25 @@
+"""What a wheel installs beside the program: manual pages and completion, written from the declared options."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class CustomBuildHook(BuildHookInterface[Any]):
+    """Hatchling looks for a class of this kind in the file that pyproject.toml names."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "editable":
+            return  # a checkout; `make man` writes them
+        sys.path.insert(0, str(Path(self.root, "src")))
+        from ltsp.cli import share  # noqa: PLC0415 -- importable from here on
+
+        # The wheel is packed after this returns, so the directory outlives it; the interpreter's end removes it.
+        self._share = tempfile.TemporaryDirectory()
+        share.write(self._share.name)
+        build_data["shared_data"] |= {str(Path(self._share.name, name)): f"share/{name}" for name in share.files()}
