@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -44,11 +46,27 @@ def run(arguments: list[str], *strace: str, timeout: float = 60) -> subprocess.C
 
 
 def command(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-B", str(_PROGRAM), *arguments]
+    return [sys.executable, str(_PROGRAM), *arguments]
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(_SOURCE)}
+    return _variables(_compiled())
+
+
+def _variables(cache_directory: str) -> dict[str, str]:
+    variables = os.environ | {"PYTHONPATH": str(_SOURCE), "PYTHONPYCACHEPREFIX": cache_directory}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    return variables
+
+
+@cache
+def _compiled() -> str:
+    """A directory with the compiled program: how many calls it makes must not depend on who compiled it before."""
+    directory = tempfile.TemporaryDirectory()
+    atexit.register(directory.cleanup)
+    compiling = command(["", "", "compile", ""])
+    subprocess.run(compiling, capture_output=True, check=True, env=_variables(directory.name))
+    return directory.name
 
 
 def calls(arguments: list[str], log: Path, names: tuple[str, ...] = CHANGING) -> list[Call]:
