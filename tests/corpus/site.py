@@ -22,6 +22,8 @@ class Site:
     """The working directory, and `~`."""
     through: tuple[str, ...] = ()
     """What the command is started by: another user, another mount namespace."""
+    seen: str = ""
+    """Where that namespace's root is seen from here."""
 
     @classmethod
     def make(cls, root: Path) -> Site:

@@ -31,6 +31,7 @@ def mounted(site: Site, script: str) -> Iterator[Site]:
             site,
             base=Path(seen + str(site.base)),
             tftp=Path(seen + str(site.tftp)),
+            seen=seen,
             through=("nsenter", "--mount", f"--target={holder.pid}", "--"),
         )
         assert holder.stdin is not None
