@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from importlib import metadata
 from typing import NoReturn, assert_never
 
 from ltsp.apps.unforeseen import told
@@ -49,6 +48,8 @@ def _asked(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             streams.write(sys.stdout, help.text(applet))
             return 0
         case Version():
+            from importlib import metadata  # noqa: PLC0415 -- it imports half of the library
+
             streams.write(sys.stdout, f"ltsp {metadata.version('ltsp')}\n")
             return 0
         case Run() as asked:

@@ -12,30 +12,35 @@ may extend another one, whose fields then come first. What a number means is che
 from __future__ import annotations
 
 import struct
-from typing import Annotated, ClassVar, Self, get_type_hints
+from typing import ClassVar, Final, Self
 
 from ltsp.errors import FormatError
 
-U16 = Annotated[int, "H"]
-I16 = Annotated[int, "h"]
-U32 = Annotated[int, "I"]
-U64 = Annotated[int, "Q"]
+U16 = int
+I16 = int
+U32 = int
+U64 = int
+
+_CODES: Final = {"U16": "H", "I16": "h", "U32": "I", "U64": "Q"}
+"""Of `struct`, by annotation, whose text is enough: evaluating annotations would take much of the start-up time."""
 
 
 class Record:
-    """Base of the records; each annotation `Annotated[type, code]` of a subclass is a field with that struct code."""
+    """Base of the records; each annotation U16, I16, U32 or U64 of a subclass is a field of that kind."""
 
     __slots__ = ()
 
-    layout: ClassVar[struct.Struct]
+    layout: ClassVar[struct.Struct] = struct.Struct("<")
     """Its `size` is that of the record in bytes; hot loops take the bare numbers from it."""
-    fields: ClassVar[tuple[str, ...]]
+    fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        hints = get_type_hints(cls, include_extras=True)
-        codes = {name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")}
-        cls.layout = struct.Struct("<" + "".join(codes.values()))
-        cls.fields = tuple(codes)
+        base = cls.__base__
+        assert base is not None
+        assert issubclass(base, Record)
+        own = cls.__annotations__
+        cls.layout = struct.Struct(base.layout.format + "".join(_CODES[own[name]] for name in own))
+        cls.fields = (*base.fields, *own)
 
     def pack(self) -> bytes:
         """Raises struct.error when a value does not fit its field, which is a fault of whoever made the record."""
