@@ -75,7 +75,7 @@ def digests(site, systems, locales, every, *words):
             PYTHONHASHSEED=seed,
         )
         (image,) = json.loads(done.stdout)["images"]
-        found[threads, locale, zone, umask, medium] = image["sha256"]
+        found[threads, locale, zone, umask, medium, seed] = image["sha256"]
     return found
 
 

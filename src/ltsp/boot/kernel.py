@@ -106,6 +106,10 @@ def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
             if found.initrd is not None or (rule.chosen and not rule.initrds):
                 return _with(found, warnings)
             lone.append(found)
+        if rule.chosen:
+            warnings.append(
+                f"--kernel-initrd={printable(rule.kernel)} led to no kernel with an initrd; others are tried"
+            )
     if lone:
         first = lone[0]
         return _with(first, [*warnings, f"/{printable(first.path)} has no initrd in the image"])
