@@ -46,7 +46,9 @@ _FAILURE = Item("1", "Something failed; what was published before is as it was."
 _USAGE = Item("2", "The command line or a setting is wrong; nothing was begun.")
 _CHANGED = Item("3", "Published, but a file changed or vanished while it was read, or was skipped; each is named.")
 _LOCKED = Item("75", "Another build of the same image holds the lock.")
-_SIGNALLED = Item("130, 143", "Ended by Ctrl-C or by `kill`; what was begun is undone. A second one does not wait for that.")
+_SIGNALLED = Item(
+    "130, 143", "Ended by Ctrl-C or `kill`; what was begun is undone. A second one does not wait for that."
+)
 
 LTSP = Prose(
     title="ltsp",
