@@ -180,3 +180,31 @@ def test_what_was_ignored_before_stays_ignored(site):
         check=False,
     )
     assert "unchanged lab" in done.stdout or "published lab" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sleep 70",
+        "sleep 70 & wait",
+        "trap '' TERM INT HUP; while :; do sleep 7; done",
+        "touch $LTSP_ROOT/etc/motd; sleep 70",
+        "touch $LTSP_ROOT/etc/motd; cd $LTSP_ROOT; exec 5<etc/passwd; sleep 70 & wait",
+    ],
+)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_of_the_administrator_ends_with_the_build(site, command, number):
+    """Also one that does not want to, and one that works in the writable view of the source."""
+    escaped = command.replace("$", r"\$")
+    site.conf.write_text(f'PRE_IMAGE_WAIT="{escaped}"\n')
+    before = site.everything()
+    with building(site, site.base / "lab", "--ionice=") as process:
+        while "running PRE_IMAGE_WAIT" not in process.stdout.readline():
+            assert process.poll() is None
+        time.sleep(0.5)
+        said, seconds = end(process, number)
+    assert process.returncode == 128 + number, said
+    assert "Traceback" not in said
+    assert seconds < (SECONDS + 2) * _BUSY, "a program has two seconds to end by itself"
+    assert left_behind(site) == []
+    assert site.everything() == before
