@@ -53,7 +53,7 @@ def versions(names: Sequence[str], options: VersionsOptions, places: LtspOptions
         report.say(f"no images in {printable(places.base_dir)}/images")
     for state in states:
         report.say(state.places.name)
-        report.table(("version", "size", "kernel", "", "changes"), _rows(state))
+        report.table(("version", "size", "kernel", "state", "changes"), _rows(state))
 
 
 def _acted(held: Held, options: VersionsOptions) -> list[str]:
