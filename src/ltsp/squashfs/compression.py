@@ -222,10 +222,12 @@ def _decompress_xz(data: bytes, most: int, kind: int) -> bytes:
     name = "xz" if kind == lzma.FORMAT_XZ else "lzma"
     try:
         unfolded = decompressor.decompress(data, most)
+        # A stream that unfolds to exactly `most` bytes may be at its end without having said so.
+        beyond = b"" if decompressor.eof or len(unfolded) < most else decompressor.decompress(b"", 1)
     except (lzma.LZMAError, MemoryError) as error:
         raise _damaged(name, error) from error
-    if not decompressor.eof and len(unfolded) < most:
-        raise FormatError(f"a block is damaged: its {name} stream is cut off")
+    if beyond or (not decompressor.eof and len(unfolded) < most):
+        raise FormatError(f"a block is damaged: its {name} stream is cut off or too long")
     return unfolded
 
 
