@@ -52,9 +52,11 @@ def test_a_chroot_goes_before_a_disk_of_the_same_name_and_that_is_said(site):
 def test_an_exported_image_is_rebuilt_from_the_source_that_its_manifest_records(site, tmp_path):
     system = make_system(tmp_path / "chroots/lab")
     site.ltsp("image", str(system))
-    (system / "etc/motd").write_text("new\n")
-    site.ltsp("image", "lab")
-    assert "etc/motd" in listing(site.image("lab"))
+    for name in ("motd", "issue"):
+        (system / "etc" / name).write_text("new\n")
+        done = site.ltsp("image", "lab")
+        assert f"made anew from {system}" in done.stderr
+        assert f"etc/{name}" in listing(site.image("lab"))
 
 
 def test_an_exported_image_is_its_own_source_with_recompress(site, tmp_path):

@@ -45,7 +45,7 @@ def image(
     order = _order(options, ltsp, commands, conf_directory)
     for warning in order.rules.warnings:
         report.warn(warning)
-    found = _found(_arguments(operands, options, ltsp, report), options, ltsp, store)
+    found = _found(_arguments(operands, options, ltsp, report), options, ltsp, store, report)
     results: list[Mapping[str, object]] = []
 
     def make(argument: str) -> int:
@@ -106,7 +106,7 @@ def _arguments(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions
 
 
 def _found(
-    arguments: Sequence[str], options: ImageOptions, ltsp: LtspOptions, store: Store
+    arguments: Sequence[str], options: ImageOptions, ltsp: LtspOptions, store: Store, report: Report
 ) -> dict[str, Asked | LtspError]:
     """The source of each argument, or why there is none.
 
@@ -114,6 +114,15 @@ def _found(
     """
     found: dict[str, Asked | LtspError] = {}
     taken_by: dict[str, str] = {}
+    made_from: dict[str, str] = {}
+
+    def recorded(name: str) -> str:
+        argument = _recorded(store, name)
+        if argument and argument != name:
+            report.note(f"{name} is an exported image: it is made anew from {printable(argument)}, as it was before")
+            made_from[name] = argument
+        return argument
+
     for argument in arguments:
         try:
             source = find(
@@ -121,7 +130,7 @@ def _found(
                 ltsp.base_dir,
                 name=options.name or "",
                 leave_out=(ltsp.base_dir, ltsp.tftp_dir),
-                recorded=lambda name: _recorded(store, name),
+                recorded=recorded,
                 recompress=options.recompress,
             )
         except UsageError:
@@ -135,7 +144,8 @@ def _found(
                 f"{printable(other)} and {printable(argument)} would both be the image {source.name}",
                 "make them one by one, with --name",
             )
-        found[argument] = Asked(argument, source)
+        # An image that recorded its own name could not be made anew a second time.
+        found[argument] = Asked(made_from.get(source.name, argument), source)
     return found
 
 
