@@ -364,6 +364,17 @@ class TestForeign:
         held.revert()
         assert seen(store) == all_of("disk", old="two")
 
+    def test_two_of_them_with_one_kernel_are_told_apart(self, store, held, places):
+        """Neither was read, so there is no hash that could tell."""
+        write(places.image, image("disk"))
+        held.publish_kernel(contents("disk"))
+        publish_held(held, "two")
+        held.revert()
+        os.unlink(places.old)
+        write(places.old, image("other"))
+        held.publish_kernel(contents("disk"), of=held.before())
+        assert seen(store).image == "other"
+
     def test_a_symbolic_link_stays_one(self, store, held, places, tmp_path):
         write(tmp_path / "disk", image("disk"))
         os.symlink("../../disk", places.image)

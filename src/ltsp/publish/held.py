@@ -60,7 +60,10 @@ class Held:
             shared = of or (now.image if isinstance(now.image, Generation) else None)
             image = shared.manifest.image if shared else None
             current = now.current
-            is_shown = current is not None and (current.is_image_of(now.image) or shared is None)
+            # Foreign images have no hash: only the file itself tells whether it is the current one's.
+            is_shown = shared is None or (
+                current is not None and current.is_image_of(shared) and current.is_image_of(now.image)
+            )
             if current and is_shown and current.holds(image, facts(new)):
                 return Unchanged(current)
             manifest = contents.manifest(places.name, Origin.KERNEL, image, facts(new))
