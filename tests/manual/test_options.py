@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import stat
 
 import pytest
@@ -162,6 +164,27 @@ def test_revert_brings_old_back_where_there_is_no_image(site):
     site.image("lab").unlink()
     site.ltsp("image", "-r", "lab")
     assert site.image("lab").read_bytes() == first
+
+
+def test_revert_to_an_image_that_another_ltsp_left_takes_the_kernel_out_of_it(site):
+    site.ltsp("image", "lab")
+    change(site)
+    (site.base / f"lab/boot/vmlinuz-{VERSION}").write_text("another kernel")
+    site.ltsp("image", "lab")
+    old, boot = site.base / "images/lab.img.old", site.tftp / "ltsp/lab"
+    first, second = old.read_bytes(), site.image("lab").read_bytes()
+    shutil.rmtree(site.base / "images")
+    shutil.rmtree(boot)
+    for path, data in ((site.image("lab"), second), (old, first), (site.kernel("lab"), b"another kernel")):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+
+    done = json.loads(site.ltsp("image", "-r", "--json", "lab").stdout)
+    assert done["images"][0]["reverted"]
+    assert (site.image("lab").read_bytes(), old.read_bytes()) == (first, second)
+    assert site.kernel("lab").read_text() == content(site.image("lab"), f"boot/vmlinuz-{VERSION}")
+    site.ltsp("image", "-r", "lab")
+    assert (site.image("lab").read_bytes(), site.kernel("lab").read_text()) == (second, "another kernel")
 
 
 def test_revert_0_builds(site):

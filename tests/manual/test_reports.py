@@ -212,6 +212,10 @@ def test_a_rule_of_ones_own_that_leads_nowhere_is_told(site):
         assert "--kernel-initrd=" in site.ltsp("image", "--quiet", "-k", rule, "lab").stderr
 
 
+def test_kernel_without_a_kernel_is_a_usage_error(site):
+    assert "--kernel-initrd=none" in site.ltsp("kernel", "--kernel-initrd=none", "lab", status=2).stderr
+
+
 def test_kernel_needs_no_image(site):
     site.ltsp("kernel", "lab")
     assert site.kernel("lab").read_text().startswith("kernel")

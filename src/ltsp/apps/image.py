@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from ltsp.apps import dry_run, hooks, plan, summary
 from ltsp.apps.build import Asked, Order, build, group_id, taken
 from ltsp.apps.each import each
+from ltsp.apps.kernel import publish_found
 from ltsp.apps.preparation import prepare
 from ltsp.apps.report import Report
 from ltsp.apps.rules import rules
 from ltsp.errors import LtspError, UsageError
-from ltsp.publish.contents import Unchanged
+from ltsp.publish.contents import Published, Unchanged
 from ltsp.publish.manifest import Origin
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
@@ -41,7 +42,7 @@ def image(
     """
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     if options.revert:
-        return each(_reverted(operands, options, store), report, lambda name: _revert(name, options, store, report))
+        return _revert_all(_reverted(operands, options, store), options, ltsp, store, report)
     order = _order(options, ltsp, commands, conf_directory)
     for warning in order.rules.warnings:
         report.warn(warning)
@@ -187,11 +188,30 @@ def _reverted(operands: Sequence[str], options: ImageOptions, store: Store) -> S
     return every
 
 
-def _revert(name: str, options: ImageOptions, store: Store, report: Report) -> int:
+def _revert_all(images: Sequence[str], options: ImageOptions, ltsp: LtspOptions, store: Store, report: Report) -> int:
+    results: list[Mapping[str, object]] = []
+
+    def revert(name: str) -> int:
+        outcome = _revert(name, options, ltsp, store, report)
+        version, reverted = outcome.generation.version, isinstance(outcome, Published)
+        if reverted:
+            report.say(f"reverted  {name}: clients now boot version {version}")
+        else:
+            report.say(f"unchanged {name}: version {version} is current already")
+        results.append({"name": name, "reverted": reverted, "version": version})
+        return 0
+
+    status = each(images, report, revert)
+    report.result({"images": results})
+    return status
+
+
+def _revert(name: str, options: ImageOptions, ltsp: LtspOptions, store: Store, report: Report) -> Published | Unchanged:
     with store.locked(name, options.wait) as held:
-        outcome = held.revert(Retention(options.keep_versions, options.keep_days))
-    if isinstance(outcome, Unchanged):
-        report.say(f"unchanged {name}: version {outcome.generation.version} is current already")
-    else:
-        report.say(f"reverted  {name}: clients now boot version {outcome.generation.version}")
-    return 0
+        before = held.before()
+        if before.bootable or before.manifest.origin is not Origin.FOREIGN:
+            return held.revert(Retention(options.keep_versions, options.keep_days))
+        # What another LTSP left as NAME.img.old has its kernel inside. A link leads somewhere only under that name.
+        path = held.places.old if before.is_image_of(held.state().old) else before.image
+        source = find(path, ltsp.base_dir, name=name)
+        return publish_found(held, source, path, options, report, of=before)[0]

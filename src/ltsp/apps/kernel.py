@@ -8,15 +8,20 @@ from fnmatch import fnmatchcase
 
 from ltsp.apps.build import lasting, link_for_raspberries, taken
 from ltsp.apps.each import each
+from ltsp.apps.preparation import NO_KERNEL
 from ltsp.apps.report import Report
-from ltsp.boot.kernel import RULES, Rule, find_kernel
+from ltsp.boot.kernel import RULES, Kernel, Rule, find_kernel
+from ltsp.errors import UsageError
 from ltsp.publish import manifest
 from ltsp.publish.contents import Contents, Published, Unchanged
+from ltsp.publish.generation import Generation
+from ltsp.publish.held import Held
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
-from ltsp.settings.applets import KernelOptions, LtspOptions
+from ltsp.settings.applets import ImageOptions, KernelOptions, LtspOptions
 from ltsp.source.find import find
 from ltsp.source.names import names
+from ltsp.source.source import Source
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Selection, Take
@@ -31,6 +36,8 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, r
     Raises UsageError, and LtspError where there is but one image.
     """
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
+    if options.kernel_initrd == NO_KERNEL:
+        raise UsageError("--kernel-initrd=none leaves ltsp kernel nothing to publish", "leave it out")
     if options.kernel_initrd:
         Rule.parse(options.kernel_initrd)
     arguments = list(dict.fromkeys(operands))
@@ -57,23 +64,8 @@ def _publish(
     is_exported = "/" not in argument and os.path.exists(exported)
     name = options.name or (argument if is_exported else "")
     source = find(exported if is_exported else argument, ltsp.base_dir, name=name, recompress=True)
-    own_rule = options.kernel_initrd or None
-    faults = Faults()
-    with (
-        store.locked(source.name, options.wait) as held,
-        taken(source, _around_kernels(own_rule), options.lock_timeout, faults, report) as tree,
-    ):
-        found = find_kernel(tree, source.name, own_rule)
-        for warning in found.warnings:
-            report.warn(warning)
-        files = {"vmlinuz": found.kernel, **({"initrd.img": found.initrd} if found.initrd else {})}
-        contents = Contents(
-            manifest.Source(lasting(argument), source.kind),
-            manifest.Kernel(found.path, found.version or ""),
-            files,
-            warnings=found.warnings,
-        )
-        outcome = held.publish_kernel(contents, keep=Retention(options.keep_versions, options.keep_days))
+    with store.locked(source.name, options.wait) as held:
+        outcome, found = publish_found(held, source, argument, options, report)
     if options.rpi_image == source.name:
         link_for_raspberries(store, source.name, report)
     _tell(outcome, source.name, found.path, report)
@@ -84,6 +76,31 @@ def _publish(
         "kernel": {"path": found.path, "version": found.version, "initrd": found.initrd_path},
         "warnings": list(found.warnings),
     }
+
+
+def publish_found(
+    held: Held,
+    source: Source,
+    argument: str,
+    options: ImageOptions | KernelOptions,
+    report: Report,
+    *,
+    of: Generation | None = None,
+) -> tuple[Published | Unchanged, Kernel]:
+    """A new version with the kernel that a source has and the image of another version, by default NAME.img's."""
+    own_rule = options.kernel_initrd or None
+    with taken(source, _around_kernels(own_rule), options.lock_timeout, Faults(), report) as tree:
+        found = find_kernel(tree, source.name, own_rule)
+        for warning in found.warnings:
+            report.warn(warning)
+        contents = Contents(
+            manifest.Source(lasting(argument), source.kind),
+            manifest.Kernel(found.path, found.version or ""),
+            {"vmlinuz": found.kernel, **({"initrd.img": found.initrd} if found.initrd else {})},
+            warnings=found.warnings,
+        )
+        keep = Retention(options.keep_versions, options.keep_days)
+        return held.publish_kernel(contents, of=of, keep=keep), found
 
 
 def _tell(outcome: Published | Unchanged, name: str, path: str, report: Report) -> None:
