@@ -10,7 +10,7 @@ import pytest
 
 from ltsp.apps.info import info
 from ltsp.apps.versions import summary, versions
-from ltsp.errors import LtspError, UsageError
+from ltsp.errors import LtspError
 from ltsp.publish.changes import Changes
 from ltsp.publish.store import Store
 from ltsp.settings.applets import InfoOptions, LtspOptions, VersionsOptions
@@ -101,12 +101,6 @@ def test_a_beginning_that_fits_several_is_refused(places, store):
     with pytest.raises(LtspError, match="several versions 20"):
         run(places, NAME, use="20")
     assert seen(store).menu == ("three", "three")
-
-
-@pytest.mark.parametrize("options", [{"use": "x"}, {"pin": ("x",)}, {"keep": 2}])
-def test_options_that_make_no_sense_are_refused_before_anything_is_done(places, options):
-    with pytest.raises(UsageError):
-        run(places, **options)
 
 
 def test_an_unknown_image_is_named_and_no_place_is_made_for_it(places, tmp_path):

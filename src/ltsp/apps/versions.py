@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ltsp.apps import amount
 from ltsp.apps.report import Report
-from ltsp.errors import LtspError, UsageError
+from ltsp.errors import LtspError
 from ltsp.host.process import User
 from ltsp.publish.changes import Changes
 from ltsp.publish.collection import in_use
@@ -26,21 +26,16 @@ _NAMED = 4
 
 
 def versions(names: Sequence[str], options: VersionsOptions, places: LtspOptions, report: Report) -> None:
-    """Do what the options ask for, then list what there is now.
+    """Do what the options ask for, then list what there is now. Where they name a version, there is one name.
 
-    Raises UsageError where a version is named without its image, LtspError where there is no such image.
+    Raises LtspError where there is no such image.
     """
     store = Store(places.base_dir, places.tftp_dir)
-    acts_on_one = bool(options.use or options.pin or options.unpin or options.remove)
-    if acts_on_one and len(names) != 1:
-        raise UsageError("--use, --pin, --unpin and --remove need the name of one image", "ltsp versions NAME")
-    if options.keep is not None and not options.prune:
-        raise UsageError("--keep says how many versions --prune leaves", "ltsp versions NAME --prune --keep=2")
     every = list(names) or store.names()
     for name in every:
         if not store.state(name).exists:
             raise LtspError(f"no image {name} in {printable(places.base_dir)}/images", "ltsp info lists what there is")
-    if acts_on_one or options.prune:
+    if options.use or options.pin or options.unpin or options.remove or options.prune:
         for name in every:
             with store.locked(name, options.wait) as held:
                 for line in _acted(held, options):
