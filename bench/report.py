@@ -52,7 +52,7 @@ def of_costs(results: Sequence[engine.Costs]) -> str:
         [
             [
                 row.name,
-                *(f"{value:.2f}" for value in (row.scan, row.contents, row.tables, row.seal, row.check, row.fsync)),
+                *(f"{value:.2f}" for value in (row.scan, row.contents, row.tables, row.sha256, row.check, row.fsync)),
                 f"{row.processor:.2f}",
                 f"{row.codecs:.2f} ({row.codecs / row.processor:.0%})",
                 f"{row.hashes:.2f} ({row.hashes / row.processor:.0%})",

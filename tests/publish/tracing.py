@@ -17,7 +17,7 @@ _PROGRAM = Path(__file__).with_name("labelled.py")
 _SOURCE = _PROGRAM.parent.parent.parent / "src"
 
 CHANGING = (
-    *("open", "openat", "write", "pwrite64", "ftruncate", "fsync", "fdatasync"),
+    *("open", "openat", "write", "pwrite64", "pwritev", "ftruncate", "fsync", "fdatasync"),
     *("link", "linkat", "symlink", "symlinkat", "rename", "renameat", "renameat2"),
     *("unlink", "unlinkat", "rmdir", "mkdir", "mkdirat"),
     *("chmod", "fchmod", "fchmodat", "chown", "fchown", "utimensat"),

@@ -21,17 +21,16 @@ from ltsp.squashfs.metadata_table import Allowance
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.superblock import CompressorId, Flags, Superblock
 from ltsp.squashfs.verify import verify
-from ltsp.squashfs.writer import WriteOptions, write
+from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
 from squashfs.forge import image, root
 from squashfs.image_snapshot import snapshot
+from squashfs.writing import in_memory
 
 
 def written(tree, **options) -> io.BytesIO:
-    file = io.BytesIO()
-    write(tree, file, WriteOptions(**{"compression": Compression("zstd", 1), "block_size": 4096, **options}), Faults())
-    return file
+    return in_memory(tree, WriteOptions(**{"compression": Compression("zstd", 1), "block_size": 4096, **options}))
 
 
 @settings(max_examples=40)
@@ -93,8 +92,7 @@ def test_several_threads_may_read_one_image(tree):
     ids=str,
 )
 def test_an_image_tells_what_it_was_compressed_with(compression):
-    file = io.BytesIO()
-    write(Image.open(io.BytesIO(image(root(b"")))).tree(), file, WriteOptions(compression), Faults())
+    file = in_memory(Image.open(io.BytesIO(image(root(b"")))).tree(), WriteOptions(compression))
     assert check(file).compression() == compression
 
 

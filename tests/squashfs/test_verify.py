@@ -13,11 +13,12 @@ from ltsp.squashfs.check import check
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.verify import verify
-from ltsp.squashfs.writer import WriteOptions, write
+from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Socket, Symlink
 from ltsp.tree.tree import Tree
+from squashfs.writing import in_memory
 
 PLAIN = Metadata(0o644, 1, 2, 3)
 LINKED = File(PLAIN, Bytes(b"linked"))
@@ -46,9 +47,7 @@ def tree(**changes):
 
 
 def written(source, faults):
-    file = io.BytesIO()
-    write(source, file, WriteOptions(Compression("zstd", 1)), faults)
-    return check(file)
+    return check(in_memory(source, WriteOptions(Compression("zstd", 1)), faults))
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +109,7 @@ def test_of_many_differences_the_first_are_named_and_the_others_counted(image):
 
 
 def test_damage_of_a_block_is_told():
-    file = io.BytesIO()
-    write(tree(), file, WriteOptions(Compression("gzip")), Faults())
-    raw = bytearray(file.getvalue())
+    raw = bytearray(in_memory(tree(), WriteOptions(Compression("gzip"))).getvalue())
     raw[120] ^= 0xFF
     with pytest.raises(FormatError, match="block at 106"):
         verify(Image.open(io.BytesIO(raw)), tree(), Faults())

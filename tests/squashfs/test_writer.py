@@ -6,6 +6,8 @@ import os
 import struct
 import subprocess
 from contextlib import nullcontext
+from hashlib import sha256
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,8 +18,7 @@ from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.format import ExtendedDirectoryInode, ExtendedFileInode, InodeType
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.superblock import Flags
-from ltsp.squashfs.writer import Lost, WriteOptions, write
-from ltsp.tree.faults import Faults
+from ltsp.squashfs.writer import Lost, WriteOptions
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, Metadata, Symlink
 from ltsp.tree.tree import Tree
 from squashfs.writing import file, tree, write_image
@@ -259,40 +260,43 @@ def test_blocks_are_stored_as_they_are_where_compression_does_not_pay(tmp_path):
     assert done.sizes.data == 40_960
 
 
-class FullDisk:
-    """A file of which only so many bytes fit on the disk, a few at a time."""
+@pytest.fixture
+def small_disk(monkeypatch):
+    """Writes take 1000 bytes at a time, as long as there is room for them."""
+    disk = SimpleNamespace(room=10**9)
 
-    def __init__(self, file, room):
-        self.file, self.room = file, room
-
-    def write(self, data):
-        if not self.room:
+    def pwrite(descriptor, data, at):
+        if not disk.room:
             raise OSError(28, "No space left on device")
-        count = self.file.write(bytes(data[: min(self.room, 1000)]))
-        self.room -= count
+        count = whole(descriptor, data[: min(disk.room, 1000)], at)
+        disk.room -= count
         return count
 
-    def __getattr__(self, name):
-        return getattr(self.file, name)
+    whole = os.pwrite
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "pwritev", lambda descriptor, parts, at: pwrite(descriptor, b"".join(parts), at))
+    return disk
 
 
-def test_a_file_that_takes_less_than_it_is_given_gets_the_rest(tmp_path):
+def test_a_file_that_takes_less_than_it_is_given_gets_the_rest(tmp_path, small_disk):
     nodes = tree(a=noise(100_000))
-    with open(tmp_path / "slow", "w+b", buffering=0) as output:
-        slow = write(nodes, FullDisk(output, 10**9), WriteOptions(), Faults())
-    with open(tmp_path / "fast", "w+b", buffering=0) as output:
-        assert write(nodes, output, WriteOptions(), Faults()).sha256 == slow.sha256
-    with open(tmp_path / "full", "w+b", buffering=0) as output, pytest.raises(OSError, match="No space left"):
-        write(nodes, FullDisk(output, 50_000), WriteOptions(), Faults())
+    write_image(nodes, tmp_path / "slow")
+    small_disk.room = 50_000
+    with pytest.raises(OSError, match="No space left"):
+        write_image(nodes, tmp_path / "full")
+    assert (tmp_path / "slow").stat().st_size > 100_000
+    assert differences(of_tree(nodes), unpacked(tmp_path / "slow", tmp_path)) == []
 
 
 def test_what_changes_between_writing_and_reading_back_is_noticed(tmp_path):
-    class Forgetful(FullDisk):
-        def readinto(self, buffer):
-            count = self.file.readinto(buffer)
-            buffer[count - 1] ^= 1
-            return count
-
-    with open(tmp_path / "image", "w+b", buffering=0) as output, pytest.raises(LtspError, match="read back differs"):
-        write(tree(a=noise(9000)), Forgetful(output, 10**9), WriteOptions(), Faults())
-    assert os.path.exists(tmp_path / "image")
+    image = tmp_path / "image"
+    sealed = write_image(tree(a=noise(9000)), image).sealed
+    with open(image, "r+b", buffering=0) as file:
+        assert sealed.read_back(file.fileno()) == sha256(image.read_bytes()).hexdigest()
+        file.seek(-1, os.SEEK_END)
+        file.write(b"x")
+        with pytest.raises(LtspError, match="read back differs"):
+            sealed.read_back(file.fileno())
+        file.truncate(sealed.size - 1)
+        with pytest.raises(LtspError, match="read back differs"):
+            sealed.read_back(file.fileno())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.writer import WriteOptions, Written, write
@@ -19,6 +21,13 @@ def write_image(tree: Tree, path: Path, faults: Faults | None = None, **options:
     options.setdefault("block_size", 4096)
     with open(path, "w+b", buffering=0) as file:
         return write(tree, file, WriteOptions(**options), Faults() if faults is None else faults)  # type: ignore[arg-type]
+
+
+def in_memory(tree: Tree, options: WriteOptions, faults: Faults | None = None) -> io.BytesIO:
+    with TemporaryFile(buffering=0) as file:
+        write(tree, file, options, Faults() if faults is None else faults)
+        file.seek(0)
+        return io.BytesIO(file.read())
 
 
 def file(content: Content | bytes, **metadata: object) -> File:

@@ -141,7 +141,10 @@ def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, repor
             written = mksquashfs.write(
                 prepared.tree, stage.image, prepared.write_options, order.parameters, faults, step.advance
             )
-    stage.flush_in_background()
+    if isinstance(written, Written):
+        stage.flush_in_background(written.sealed.read_back)
+    else:
+        stage.flush_in_background()
     if order.parameters.foreign_compressor:
         return written  # by a codec that only the real mksquashfs has, which ended without an error
     image = check(stage.image)

@@ -9,7 +9,6 @@ on after an error with an empty file in place of the one that it could not read.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +43,6 @@ class Made:
     """What is known of an image that another program wrote; named as in what our own writer returns."""
 
     size: int
-    sha256: str
     inodes: int
     source_bytes: int
     lost: Lost
@@ -159,11 +157,8 @@ def _made(descriptor: int, tree: Tree, done: Streamed, *, keeps_root: bool) -> M
     size = os.fstat(descriptor).st_size
     superblock = Superblock.parse(os.pread(descriptor, Superblock.layout.size, 0), size)
     root = tree.root.metadata
-    with open(f"/proc/self/fd/{descriptor}", "rb", buffering=0) as image:
-        digest = hashlib.file_digest(image, "sha256").hexdigest()
     return Made(
         size=size,
-        sha256=digest,
         inodes=superblock.inode_count,
         source_bytes=done.source_bytes,
         lost=Lost(

@@ -58,7 +58,7 @@ def facts(built: Built) -> Mapping[str, object]:
         "version": built.generation.version,
         "path": built.generation.image,
         "size": written.size,
-        "sha256": written.sha256,
+        "sha256": image.sha256 if (image := built.generation.manifest.image) else None,
         "codec": codec_facts(built.prepared),
         "source_bytes": written.source_bytes,
         "inodes": written.inodes,

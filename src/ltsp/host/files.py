@@ -23,6 +23,9 @@ _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 _RENAME_EXCHANGE = 2
 """linux/fs.h"""
 
+_SYNC_FILE_RANGE_WRITE = 2
+"""linux/fs.h"""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -79,6 +82,12 @@ def write_whole(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def begin_flush(descriptor: int, at: int, size: int) -> None:
+    """Let the kernel begin to write `size` bytes to the disk. It promises nothing: fsync does, and is shorter then."""
+    place, length = ctypes.c_int64(at), ctypes.c_int64(size)
+    _libc.sync_file_range(descriptor, place, length, ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
 
 
 def create(path: str, data: bytes, mode: int) -> None:

@@ -35,19 +35,19 @@ class Draft:
     def image(self) -> io.FileIO:
         return self._new.file
 
-    def flush_in_background(self) -> None:
-        """Begin to put the image on the disk and to hash it. It must not be written to any more."""
+    def flush_in_background(self, hashed: Callable[[int], str]) -> None:
+        """Begin to put the image on the disk and to hash it, as `sha256` does. It must not be written to any more."""
         if self._flushed is None:
             descriptor = self.image.fileno()
             self._flushed = self._pool.submit(self._timed, "fsync", lambda: os.fsync(descriptor))
-            self._hashed = self._pool.submit(self._timed, "sha256", lambda: sha256(descriptor))
+            self._hashed = self._pool.submit(self._timed, "sha256", lambda: hashed(descriptor))
 
     def finished(self) -> FileFacts:
         """Size and sha256 of the image, which is on the disk now.
 
-        Raises OSError where it could not be written.
+        Raises OSError where it could not be written, and what hashing it raised.
         """
-        self.flush_in_background()
+        self.flush_in_background(sha256)
         assert self._flushed is not None
         assert self._hashed is not None
         self._flushed.result()

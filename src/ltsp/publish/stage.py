@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ltsp.host import files
 from ltsp.publish import state as states
 from ltsp.publish.boot_files import boot_files, facts, links
 from ltsp.publish.contents import Contents, Published, Unchanged
-from ltsp.publish.draft import Draft
+from ltsp.publish.draft import Draft, sha256
 from ltsp.publish.failure import told
 from ltsp.publish.manifest import ImageFacts, Origin
 from ltsp.publish.places import PUBLIC_MODE, Places
@@ -34,9 +34,12 @@ class Stage:
         """What `fsync` and `sha256` of the image took, which run beside each other and beside the caller."""
         return self.draft.seconds
 
-    def flush_in_background(self) -> None:
-        """Begin with that; the image must not be written to any more."""
-        self.draft.flush_in_background()
+    def flush_in_background(self, hashed: Callable[[int], str] = sha256) -> None:
+        """Begin with that; the image must not be written to any more.
+
+        `hashed` may see to more than the sha256 while it reads all of it; what it raises, `publish` raises.
+        """
+        self.draft.flush_in_background(hashed)
 
     def publish(
         self,
@@ -55,7 +58,7 @@ class Stage:
         """
         places = self.places
         with told("publish", places.name):
-            self.draft.flush_in_background()
+            self.flush_in_background()
             with boot_files(places, contents.files) as new:
                 written = self.draft.finished()
                 image = ImageFacts(written.size, written.sha256, contents.codec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from queue import Queue
 from threading import Thread
@@ -12,11 +13,18 @@ from typing import BinaryIO, NamedTuple, Self
 from deflate import crc32
 
 from ltsp.errors import LtspError
+from ltsp.host import files
 
 _PIECE = 1 << 20
 """Bytes that are gathered before they are written, and read back at a time."""
+_MOST_PARTS = 512
+"""Parts of a piece; Linux takes 1024 in one call. writev(2), IOV_MAX"""
 _MOST_QUEUED = 8
 """Pieces that wait to be written."""
+_FLUSHED = 8 << 20
+"""Bytes whose way to the disk is begun together, so that little is left of it when all is written."""
+
+Part = bytes | bytearray
 
 
 class Mark(NamedTuple):
@@ -24,6 +32,33 @@ class Mark(NamedTuple):
 
     position: int
     crc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What a finished file holds."""
+
+    size: int
+    """Bytes."""
+    begin: int
+    crc: int
+    """Of everything from `begin` on. It finds what memory or the file system damaged on the way; a sha256 of what was
+    written would cost as much as a fast codec, this costs nothing."""
+
+    def read_back(self, descriptor: int) -> str:
+        """The sha256 of the file, in hexadecimal, by pread(2): its own position belongs to somebody else.
+
+        Raises LtspError when the file holds something else than what was written to it.
+        """
+        digest = hashlib.sha256()
+        at = crc = 0
+        while piece := os.pread(descriptor, _PIECE, at):
+            digest.update(piece)
+            crc = crc32(memoryview(piece)[max(self.begin - at, 0) :], crc)
+            at += len(piece)
+        if at != self.size or crc != self.crc:
+            raise LtspError("the image read back differs from what was written", "check the disk and the memory")
+        return digest.hexdigest()
 
 
 @dataclass(slots=True)
@@ -36,19 +71,22 @@ class Output:
 
     file: BinaryIO
     begin: int
+    _descriptor: int = field(init=False)
+    position: int = field(init=False)
+    """Where the next byte will lie."""
+    _crc: int = field(init=False, default=0)
+    """Of everything from `begin` on."""
     _taken: int = field(init=False)
     """Place of what is pending; all before was passed on."""
-    _crc: int = field(init=False, default=0)
-    """Of everything from `begin` on. It finds what memory or the file system damaged on the way; sha256 would cost
-    as much as a fast codec, this costs nothing."""
-    _pending: bytearray = field(init=False, default_factory=bytearray)
-    _queue: Queue[bytearray | None] = field(init=False, default_factory=lambda: Queue(_MOST_QUEUED))
+    _pending: list[Part] = field(init=False, default_factory=list)
+    _queue: Queue[tuple[int, list[Part]] | None] = field(init=False, default_factory=lambda: Queue(_MOST_QUEUED))
+    """Pieces and their places."""
     _error: BaseException | None = field(init=False, default=None)
     _thread: Thread = field(init=False)
 
     def __enter__(self) -> Self:
-        self.file.seek(self.begin)
-        self._taken = self.begin
+        self._descriptor = self.file.fileno()
+        self.position = self._taken = self.begin
         self._thread = Thread(target=self._work, daemon=True)
         self._thread.start()
         return self
@@ -60,15 +98,12 @@ class Output:
         self._queue.put(None)
         self._thread.join()
 
-    @property
-    def position(self) -> int:
-        """Where the next byte will lie."""
-        return self._taken + len(self._pending)
-
-    def write(self, data: bytes | bytearray) -> None:
-        self._pending += data
+    def write(self, data: Part) -> None:
+        """The data must not change any more."""
+        self._pending.append(data)
         self._crc = crc32(data, self._crc)
-        if len(self._pending) >= _PIECE:
+        self.position += len(data)
+        if self.position - self._taken >= _PIECE or len(self._pending) == _MOST_PARTS:
             self._pass_on()
 
     def mark(self) -> Mark:
@@ -76,48 +111,30 @@ class Output:
 
     def rewind(self, mark: Mark) -> None:
         """Take back everything that was written since the mark."""
-        self._crc = mark.crc
-        if mark.position >= self._taken:
-            del self._pending[mark.position - self._taken :]
-        else:
+        if mark.position < self._taken:
             self._pending.clear()
             self._wait()
             self._taken = mark.position
-            self.file.seek(mark.position)
+        else:
+            kept = b"".join(self._pending)[: mark.position - self._taken]
+            self._pending = [kept] if kept else []
+        self.position, self._crc = mark
 
-    def seal(self, head: bytes) -> str:
-        """Write what lies before `begin`, cut off what was taken back, and read everything once.
-
-        Returns the sha256 of the file, in hexadecimal. Raises LtspError when the file holds something else than what
-        was written to it.
-        """
+    def seal(self, head: bytes) -> Sealed:
+        """Write what lies before `begin`, and cut off what was taken back."""
         assert len(head) <= self.begin
         self._pass_on()
         self._wait()
-        self.file.truncate(self._taken)
-        self.file.seek(0)
-        _write_all(self.file, head)
-        self.file.seek(0)
-        digest = hashlib.sha256()
-        crc, rest = 0, self._taken
-        buffer = bytearray(_PIECE)
-        view = memoryview(buffer)
-        while rest and (count := self.file.readinto(buffer)):  # type: ignore[attr-defined] # BinaryIO lacks it
-            at = self._taken - rest
-            digest.update(view[:count])
-            if at + count > self.begin:
-                crc = crc32(view[max(self.begin - at, 0) : count], crc)
-            rest -= count
-        if rest or crc != self._crc:
-            raise LtspError("the image read back differs from what was written", "check the disk and the memory")
-        return digest.hexdigest()
+        os.ftruncate(self._descriptor, self.position)
+        _write_all(self._descriptor, [head], 0)
+        return Sealed(self.position, self.begin, self._crc)
 
     def _pass_on(self) -> None:
         if self._error is not None:
             raise self._error
-        self._taken += len(self._pending)
-        self._queue.put(self._pending)
-        self._pending = bytearray()
+        self._queue.put((self._taken, self._pending))
+        self._taken = self.position
+        self._pending = []
 
     def _wait(self) -> None:
         self._queue.join()
@@ -125,17 +142,25 @@ class Output:
             raise self._error
 
     def _work(self) -> None:
-        while (data := self._queue.get()) is not None:
+        flushed = self.begin
+        while (piece := self._queue.get()) is not None:
             if self._error is None:
                 try:
-                    _write_all(self.file, data)
+                    end = _write_all(self._descriptor, piece[1], piece[0])
+                    if end - flushed >= _FLUSHED:
+                        files.begin_flush(self._descriptor, flushed, end - flushed)
+                        flushed = end
                 except BaseException as error:  # it is raised again in the other thread
                     self._error = error
             self._queue.task_done()
 
 
-def _write_all(file: BinaryIO, data: bytes | bytearray) -> None:
-    """A raw file may take less than it is given: when the disk is almost full, or a signal arrives."""
-    at = file.write(data)
-    while at < len(data):
-        at += file.write(data[at:])
+def _write_all(descriptor: int, parts: list[Part], at: int) -> int:
+    """Write the parts one after the other. Returns the place of their end."""
+    end = at + sum(map(len, parts))
+    at += os.pwritev(descriptor, parts, at)
+    if at < end:  # the disk is almost full, or a signal arrived
+        rest = memoryview(b"".join(parts))
+        while at < end:
+            at += os.pwrite(descriptor, rest[at - end :], at)
+    return end

@@ -60,11 +60,11 @@ def write(
         image.write(bytes(-used % PADDING))
         size = image.position
         tables_end = perf_counter()
-        sha256 = image.seal(_superblock(census, options, files, tables, used).pack() + options.record)
+        sealed = image.seal(_superblock(census, options, files, tables, used).pack() + options.record)
     contents, fragments, xattrs = files.contents, files.fragments, tables.xattrs
     return Written(
         size=size,
-        sha256=sha256,
+        sealed=sealed,
         inodes=tables.inode_count,
         source_bytes=contents.source_bytes,
         duplicates=contents.duplicates,
@@ -83,7 +83,6 @@ def write(
             hash=contents.hash_seconds,
             contents=contents_end - begin,
             tables=tables_end - contents_end,
-            seal=perf_counter() - tables_end,
             cpu=process_time() - cpu,
         ),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ltsp.squashfs.output import Sealed
+
 
 @dataclass(frozen=True, slots=True)
 class Lost:
@@ -43,8 +45,6 @@ class Seconds:
     """From the first file to the last block, by the clock; reading, `codec` and `hash` happen within."""
     tables: float
     """By the clock."""
-    seal: float
-    """Reading the image back and its sha256, by the clock."""
     cpu: float
     """CPU time of the whole process while `write` ran."""
 
@@ -55,8 +55,8 @@ class Written:
 
     size: int
     """Bytes, with the padding."""
-    sha256: str
-    """Of the whole file, in hexadecimal."""
+    sealed: Sealed
+    """What the file holds; whoever wants to know that it arrived, and its sha256, reads it back."""
     inodes: int
     source_bytes: int
     """Of regular files, each inode counted once, duplicates too."""
