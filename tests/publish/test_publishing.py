@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from ltsp.errors import Changed, LtspError
+from ltsp.publish import succession
 from ltsp.publish.contents import Contents, Published, Unchanged
 from ltsp.publish.manifest import Origin, Source
 from ltsp.publish.retention import Retention
@@ -392,6 +393,15 @@ class TestForeign:
         publish_held(held, "one")
         assert seen(store) == all_of("one", old="disk")
         assert inode(places.old) == identity
+
+    def test_one_that_cannot_be_linked_is_kept_without_a_backup_too(self, store, held, places, monkeypatch):
+        publish_held(held, "one")
+        publish_held(held, "two")
+        os.unlink(places.image)
+        write(places.image, image("disk"))
+        monkeypatch.setattr(succession, "adopt", lambda _state, _foreign: None)
+        publish_held(held, "three", backup=False)
+        assert seen(store) == all_of("three", old="disk")
 
     def test_an_old_one_is_kept_as_well(self, store, held, places):
         self.legacy(places)

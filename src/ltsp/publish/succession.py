@@ -70,11 +70,12 @@ def _switched(generation: Generation, succession: Succession) -> Published:
     if leaving and leaving.version == generation.version:
         leaving = now.current if now.current and now.current.version != generation.version else None
     before = leaving.version if leaving else None
+    dropped = None
     if generation.image_id and isinstance(now.image, Foreign):
+        # Nothing else has this file, so that it becomes NAME.img.old where no backup is wanted, too.
         displace(places, generation)
         before = FOREIGN
-    dropped = None
-    if not succession.backup:
+    elif not succession.backup:
         dropped, before = before, now.pointer.before if now.pointer else None
     if leaving:
         # The time of the manifest tells until when the version was current: its clients may run on for days.
@@ -86,7 +87,6 @@ def _switched(generation: Generation, succession: Succession) -> Published:
 def _adopt_foreign(places: Places, succession: Succession) -> None:
     """Make versions of the files of others that are about to lose their names."""
     now = states.read(places)
-    if isinstance(now.image, Foreign):
-        adopt(now, now.image)
-    if succession.backup and isinstance(now.old, Foreign) and adopt(now, now.old) is None:
+    displaced = isinstance(now.image, Foreign) and adopt(now, now.image) is None
+    if (succession.backup or displaced) and isinstance(now.old, Foreign) and adopt(now, now.old) is None:
         os.rename(places.old, f"{places.old}-{int(time.time())}")
