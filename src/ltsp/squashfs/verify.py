@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import LtspError, Vanished
 from ltsp.squashfs.census import clamp
-from ltsp.squashfs.format import MOST_NAME, MOST_XATTR_VALUE, XATTR_PREFIXES
+from ltsp.squashfs.format import XATTR_PREFIXES
 from ltsp.squashfs.reader import Image
+from ltsp.squashfs.xattr_table import Fate, fate
 from ltsp.tree.content import Stream
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import encode, in_order, printable
+from ltsp.tree.name import in_order, printable
 from ltsp.tree.node import Device, Directory, File, Metadata, Node, Symlink
 from ltsp.tree.tree import Tree
 
@@ -138,14 +139,7 @@ class _Comparison:
 
     def _kept(self, metadata: Metadata) -> dict[str, bytes]:
         """The attributes that squashfs can hold."""
-        return {
-            name: value
-            for name, value in metadata.xattrs
-            if name.startswith(tuple(self.namespaces))
-            and name not in XATTR_PREFIXES
-            and len(value) <= MOST_XATTR_VALUE
-            and len(encode(name)) <= MOST_NAME
-        }
+        return {name: value for name, value in metadata.xattrs if fate(name, value, self.namespaces) is Fate.KEPT}
 
     def _compare_content(self, path: str, want: File, have: File) -> Generator[str, None, int]:
         """Differences, and the time that the image should have: that of the version of the file that was read."""

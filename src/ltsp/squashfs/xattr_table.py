@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from struct import pack
 from typing import NamedTuple
 
@@ -29,6 +30,31 @@ is near compresses well anyway; the values that matter are SELinux labels (short
 _ACL_PREFIX = "system.posix_acl_"
 
 Xattrs = tuple[tuple[str, bytes], ...]
+
+
+class Fate(Enum):
+    """What becomes of an attribute."""
+
+    KEPT = auto()
+    UNWANTED = auto()
+    """Of a namespace that was not asked for."""
+    ACL = auto()
+    FOREIGN = auto()
+    TOO_LARGE = auto()
+
+
+def fate(name: str, value: bytes, namespaces: Collection[str] = XATTR_PREFIXES) -> Fate:
+    """Whether an image of these namespaces (`user.`) holds an attribute, and why not."""
+    prefix = name[: name.find(".") + 1]
+    if name.startswith(_ACL_PREFIX):
+        return Fate.ACL
+    if prefix not in XATTR_PREFIXES or name == prefix:
+        return Fate.FOREIGN
+    if prefix not in namespaces:
+        return Fate.UNWANTED
+    if len(value) > MOST_XATTR_VALUE or len(encode(name)) > MOST_NAME:
+        return Fate.TOO_LARGE
+    return Fate.KEPT
 
 
 class _Set(NamedTuple):
@@ -69,22 +95,10 @@ class XattrSets:
         return known.number
 
     def _sort_out(self, xattrs: Xattrs) -> _Set:
-        kept: list[tuple[str, bytes]] = []
-        acls = foreign = too_large = 0
-        for name, value in xattrs:
-            prefix = name[: name.find(".") + 1]
-            if name.startswith(_ACL_PREFIX):
-                acls += 1
-            elif prefix not in XATTR_PREFIXES or name == prefix:
-                foreign += 1
-            elif prefix not in self.namespaces:
-                continue
-            elif len(value) > MOST_XATTR_VALUE or len(encode(name)) > MOST_NAME:
-                too_large += 1
-            else:
-                kept.append((name, value))
-        index = self._kept.setdefault(tuple(kept), len(self._kept)) if kept else NO_XATTRS
-        return _Set(index, acls, foreign, too_large)
+        fates = [fate(name, value, self.namespaces) for name, value in xattrs]
+        kept = tuple(pair for pair, its in zip(xattrs, fates, strict=True) if its is Fate.KEPT)
+        index = self._kept.setdefault(kept, len(self._kept)) if kept else NO_XATTRS
+        return _Set(index, fates.count(Fate.ACL), fates.count(Fate.FOREIGN), fates.count(Fate.TOO_LARGE))
 
     def write(self, output: Output, compress: Compress) -> int:
         """Write the table, the last of an image. Returns its place, NO_TABLE where no inode has attributes."""
