@@ -72,24 +72,6 @@ def test_an_overlay_is_writable_and_leaves_what_is_below_as_it_was(tmp_path):
     assert (lower / "sub").is_dir()
 
 
-@pytest.mark.root
-def test_a_bound_directory_can_be_read_only(tmp_path):
-    (tmp_path / "from").mkdir()
-    (tmp_path / "to").mkdir()
-    shown = run(
-        [
-            "private_mounts()",
-            "bind(place + b'/from', place + b'/to', read_only=True)",
-            "try: open(place + b'/to/file', 'w')",
-            "except OSError as error: print(error.strerror)",
-            "open(place + b'/from/file', 'w').close()",
-            "print(os.listdir(place + b'/to'))",
-        ],
-        tmp_path,
-    )
-    assert shown == "Read-only file system\n[b'file']\n"
-
-
 def test_without_the_privilege_it_is_an_error_with_a_way_out(monkeypatch):
     def forbidden():
         raise PermissionError(1, "Operation not permitted")

@@ -64,37 +64,16 @@ class Running:
         return os.pread(self._output.fileno(), 1 << 16, max(0, size - (1 << 16)))
 
 
-def run(
-    arguments: Sequence[str],
-    *,
-    stdin: bytes | None = None,
-    environment: Mapping[str, str | None] | None = None,
-    directory: str | None = None,
-    descriptors: Collection[int] = (),
-    accepted: Collection[int] = (0,),
-    timeout: float | None = None,
-    package: str = "",
-) -> Result:
+def run(arguments: Sequence[str], *, accepted: Collection[int] = (0,), package: str = "") -> Result:
     """Run a program to its end and return what it printed.
 
-    `environment` adds to ours, and takes away where it has None; `descriptors` stay open in it; `accepted` are the
-    statuses that are no failure; `timeout` is in seconds; `package` is what to install where the program is missing.
-    Raises LtspError when it is missing, failed or took too long.
+    `accepted` are the statuses that are no failure; `package` is what to install where the program is missing.
+    Raises LtspError when it is missing or failed.
     """
     with _started(
-        arguments,
-        environment,
-        directory,
-        descriptors,
-        package,
-        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        arguments, package=package, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        try:
-            stdout, stderr = process.communicate(stdin, timeout)
-        except subprocess.TimeoutExpired:
-            raise LtspError(f"{_name(arguments[0])} did not end within {timeout:g} seconds") from None
+        stdout, stderr = process.communicate()
     if process.returncode not in accepted:
         raise failure(arguments[0], process.returncode, stderr or stdout)
     return Result(process.returncode, stdout, stderr)
@@ -116,10 +95,9 @@ def feeding(
         open(os.memfd_create("output"), "r+b", buffering=0) as output,
         _started(
             arguments,
-            environment,
-            None,
-            descriptors,
-            package,
+            environment=environment,
+            descriptors=descriptors,
+            package=package,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
@@ -139,7 +117,6 @@ def run_shown(
     show: Callable[[str], None],
     *,
     environment: Mapping[str, str | None] | None = None,
-    directory: str | None = None,
 ) -> int:
     """Run a program and hand each line that it prints to `show`, safe to print; return its status.
 
@@ -148,10 +125,7 @@ def run_shown(
     with (
         _started(
             arguments,
-            environment,
-            directory,
-            (),
-            "",
+            environment=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -199,15 +173,15 @@ def find(program: str) -> str | None:
 @contextmanager
 def _started(
     arguments: Sequence[str],
-    environment: Mapping[str, str | None] | None,
-    directory: str | None,
-    descriptors: Collection[int],
-    package: str,
     *,
     stdin: int,
     stdout: int | IO[bytes],
     stderr: int | IO[bytes],
+    environment: Mapping[str, str | None] | None = None,
+    descriptors: Collection[int] = (),
+    package: str = "",
 ) -> Iterator[subprocess.Popen[bytes]]:
+    """`environment` adds to ours, and takes away where it has None; `descriptors` stay open in the program."""
     program = find(arguments[0])
     if program is None:
         name = _name(arguments[0])
@@ -221,7 +195,6 @@ def _started(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            cwd=directory,
             env=_environment(environment or {}),
             pass_fds=tuple(descriptors),
             start_new_session=True,

@@ -1,7 +1,6 @@
-"""Mounts that nobody else sees: in a mount namespace of this process, which takes them with it when it ends.
+"""Mounts that nobody else sees: in a mount namespace of our own, which takes them with it when it ends.
 
-Nothing here is undone by hand. A build that needs a writable tree enters such a namespace in a child of its own; when
-the last process in it is gone, even by a kill, the kernel unmounts everything.
+Nothing here is undone by hand: when the last process in it is gone, even by a kill, the kernel unmounts everything.
 """
 
 from __future__ import annotations
@@ -10,16 +9,16 @@ from collections.abc import Sequence
 
 from ltsp.errors import LtspError
 from ltsp.host import system_call
-from ltsp.host.system_call import MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT
+from ltsp.host.system_call import MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_REC
 
 _LONGEST_OPTIONS = 4095
 """Bytes of mount options: one page, with its NUL. mount(2)"""
 
 
 def private_mounts() -> None:
-    """Move this process into a mount namespace of its own, where nothing that is mounted reaches others.
+    """Move this thread into a mount namespace of its own, where nothing that is mounted reaches others.
 
-    Only for a process with one thread: threads that exist already stay where they are.
+    Threads that exist already stay where they are; those and the programs that it starts from now on are in it.
 
     Raises LtspError without the privilege.
     """
@@ -30,15 +29,12 @@ def private_mounts() -> None:
         raise LtspError(f"cannot make private mounts: {error.strerror}", "run as root") from error
 
 
-def bind(source: bytes, target: bytes, *, recursive: bool = False, read_only: bool = False) -> None:
-    system_call.mount(source, target, b"", MS_BIND | (MS_REC if recursive else 0), b"")
-    if read_only:
-        # The flag is not taken with the first call. mount(2)
-        system_call.mount(b"none", target, b"", MS_BIND | MS_REMOUNT | MS_RDONLY, b"")
+def bind(source: bytes, target: bytes) -> None:
+    system_call.mount(source, target, b"", MS_BIND, b"")
 
 
-def tmpfs(target: bytes, options: bytes = b"mode=0700") -> None:
-    system_call.mount(b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV, options)
+def tmpfs(target: bytes) -> None:
+    system_call.mount(b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0700")
 
 
 def overlay(lower: Sequence[bytes], upper: bytes, work: bytes, target: bytes) -> None:

@@ -15,7 +15,7 @@ from ltsp.host.system_call import RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, mount_id
 
 _HANDLE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
-MOST_LINKS = 40
+_MOST_LINKS = 40
 """As many symbolic links as Linux follows in one path. path_resolution(7)"""
 
 
@@ -43,7 +43,7 @@ def stepwise(directory: int, path: bytes, flags: int, resolve: int) -> int:
                 stack.append(handle)
                 continue
             links += 1
-            if resolve & RESOLVE_NO_SYMLINKS or links > MOST_LINKS:
+            if resolve & RESOLVE_NO_SYMLINKS or links > _MOST_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             target = os.readlink(b"", dir_fd=handle)
             if target.startswith(b"/"):

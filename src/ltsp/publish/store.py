@@ -53,7 +53,7 @@ class Store:
         return self.state(name).current
 
     @contextmanager
-    def locked(self, name: str, wait: float | None = None) -> Iterator[Held]:
+    def locked(self, name: str, wait: float = 0) -> Iterator[Held]:
         """The only way to change anything. What a killed run left behind is put right first.
 
         `wait` is in seconds, `math.inf` for ever.
@@ -68,7 +68,7 @@ class Store:
         with ExitStack() as stack:
             with told("lock", name):
                 try:
-                    stack.enter_context(locks.exclusive(places.lock, wait or 0))
+                    stack.enter_context(locks.exclusive(places.lock, wait))
                 except locks.Taken as taken:
                     by = described(taken.holder) if taken.holder else "another process"
                     raise LockHeld(

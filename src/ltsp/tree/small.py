@@ -36,9 +36,3 @@ def read_small(file: File, path: str, most: int, faults: Faults | None = None) -
     if faults is not None:
         faults.note_changed(path)
     return data
-
-
-def read_head(file: File, size: int) -> bytes:
-    """The first bytes of a file, `size` of them unless it is shorter. Raises OSError as reading does."""
-    with file.content.open() as stream:
-        return stream.read(size)
