@@ -102,6 +102,7 @@ def test_a_system_without_a_kernel_is_refused_unless_that_is_wanted(site):
         (("-m", "-sort /nowhere"), ["/nowhere"]),
         (("--sort-file=/",), ["sort file /"]),
         (("--image-mode=9",), ["--image-mode"]),
+        (("--kernel-initrd=vmlinuz s|a",), ["as a rule for the initrd"]),
         (("--image-group=no-such-group",), ["no-such-group", "getent group"]),
         (("--no-such-option",), ["--no-such-option", "ltsp --help=image"]),
         (("-b2",), ["neither 0 nor 1"]),

@@ -38,6 +38,14 @@ def test_a_command_that_fails_ends_the_build_before_anything_is_published(site):
     assert site.everything() == before
 
 
+def test_a_command_that_fails_afterwards_leaves_the_image_published_and_told_of(site):
+    site.conf.write_text("[server]\nPOST_IMAGE_X='exit 4'\n")
+    done = site.ltsp("image", "lab", status=1)
+    assert "published lab" in done.stdout
+    assert "lab was published all the same" in done.stderr
+    assert site.image("lab").exists()
+
+
 @pytest.mark.root
 def test_what_an_executable_changes_in_the_root_wins_and_the_source_stays(site):
     script = site.conf.parent / "image.d/10-motd"

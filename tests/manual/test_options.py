@@ -89,7 +89,9 @@ def test_without_cleanup_accounts_and_secrets_stay_and_only_the_owner_reads_the_
     assert "alice" in content(site.image("lab"), "etc/passwd")
     assert "$6$" in content(site.image("lab"), "etc/shadow")
     assert stat.S_IMODE(site.image("lab").stat().st_mode) == 0o600
-    assert "only its owner may read it" in done.stdout
+    assert "mode 0600: only its owner may read it" in done.stdout
+    done = site.ltsp("image", option, "--image-mode=0644", "--name=open", "lab")
+    assert "may read it" not in done.stdout
 
 
 def test_ionice_is_a_prefix_command_that_the_build_runs_under(site, tmp_path):

@@ -97,10 +97,15 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
                     mode=_mode(options),
                     group=group_id(options.image_group),
                 )
-    if options.rpi_image == source.name:
+    return summary.Built(source, outcome, prepared, written, faults, _mode(options), monotonic() - begin)
+
+
+def conclude(order: Order, source: Source, report: Report) -> None:
+    """What comes after the image was published, and cannot take that back where it fails."""
+    if order.options.rpi_image == source.name:
         link_for_raspberries(order.store, source.name, report)
+    told = hooks.environment(source, order.ltsp)
     hooks.run(order.after, told, report, f"{source.name} was published all the same")
-    return summary.Built(source, outcome, prepared, written, faults, monotonic() - begin)
 
 
 @contextmanager
@@ -152,7 +157,9 @@ def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, repor
         with report.step("reading the image back", prepared.survey.bytes) as step:
             options = prepared.write_options
             namespaces = options.xattr_namespaces if options.xattrs else ()
-            verify(image, prepared.tree, faults, namespaces, step.advance)
+            verified = verify(image, prepared.tree, faults, namespaces, step.advance)
+        for path in verified.unjudged:
+            report.note(f"/{printable(path)} has changed since it was read, so that it could not be compared")
     return written
 
 

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ltsp.apps import dry_run, hooks, plan, summary
-from ltsp.apps.build import Asked, Order, build, group_id, taken
+from ltsp.apps.build import Asked, Order, build, conclude, group_id, taken
 from ltsp.apps.each import each
 from ltsp.apps.kernel import publish_found
-from ltsp.apps.preparation import prepare
+from ltsp.apps.preparation import NO_KERNEL, prepare
 from ltsp.apps.report import Report
 from ltsp.apps.rules import rules
+from ltsp.boot.kernel import Rule
 from ltsp.errors import LtspError, UsageError
 from ltsp.publish.contents import Published, Unchanged
 from ltsp.publish.manifest import Origin
@@ -59,6 +60,7 @@ def image(
         built = build(order, asked, report)
         summary.show(built, report)
         results.append(summary.facts(built))
+        conclude(order, built.source, report)
         return built.exit_status
 
     status = each(list(found), report, make)
@@ -75,6 +77,8 @@ def _order(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_direc
     if options.verify and (asked.unknown or options.engine == "mksquashfs"):
         raise UsageError("--verify compares what the built-in engine wrote, and mksquashfs is asked for")
     group_id(options.image_group)
+    if options.kernel_initrd not in ("", NO_KERNEL):
+        Rule.parse(options.kernel_initrd)
     return Order(
         options,
         asked,
@@ -92,7 +96,7 @@ def _source_date_epoch() -> int | None:
     text = os.environ.get("SOURCE_DATE_EPOCH")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and int(text) < 1 << 32):
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < 1 << 32):
         raise UsageError(f"environment: SOURCE_DATE_EPOCH: {text!a} is no number of seconds below 2^32")
     return int(text)
 

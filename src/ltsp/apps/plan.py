@@ -85,7 +85,7 @@ def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iter
     if rules.cleanup:
         yield f"cleanup   accounts, identity and secrets left out; {amount.counted(rewritten, 'file')} rewritten"
     else:
-        yield "cleanup   none: accounts and secrets are in the image, so only its owner may read it"
+        yield "cleanup   none: accounts and secrets are in the image"
     kernel = prepared.kernel
     yield f"kernel    {_kernel(prepared)}" if kernel else "kernel    none, as chosen"
     level = codec_facts(prepared)["level"]

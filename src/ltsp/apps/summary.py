@@ -30,6 +30,8 @@ class Built:
     prepared: Prepared
     written: Written | Made
     faults: Faults
+    mode: int
+    """Permissions of the image."""
     seconds: float
 
     @property
@@ -117,6 +119,9 @@ def _lines(built: Built) -> Iterator[str]:
     yield f"published {built.source.name}, version {generation.version}, in {built.seconds:.1f} s"
     size = f"{amount.size(written.size)} ({built.prepared.codec}{ratio})"
     yield f"image     {printable(generation.places.image)}, {size}"
+    if not built.mode & 0o004:
+        readers = "its owner and group" if built.mode & 0o040 else "its owner"
+        yield f"access    mode {built.mode:04o}: only {readers} may read it"
     kernel = built.prepared.kernel
     if kernel:
         yield f"kernel    {printable(kernel.version or kernel.path)}"

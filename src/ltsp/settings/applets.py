@@ -128,20 +128,6 @@ class _PublishingOptions(_VersionedOptions):
         group=Group.PUBLISHING,
         details="The files of NAME/boot are linked into the TFTP directory when that image's kernel is published.",
     )
-    image_mode: int | None = option(
-        Mode(),
-        "permissions of published images",
-        default=None,
-        default_text="0644, and 0600 with --cleanup=0",
-        group=Group.PUBLISHING,
-    )
-    image_group: str = option(
-        Text("GROUP"),
-        "group of published images",
-        default="",
-        default_text="that of the builder",
-        group=Group.PUBLISHING,
-    )
     lock_timeout: int = option(
         Integer("SECONDS"),
         "how long to wait for the source's package manager",
@@ -268,6 +254,20 @@ class ImageOptions(_PublishingOptions):
         details="The format is that of mksquashfs -sort.",
     )
     verify: bool = switch("read the whole image back before it is published", group=Group.COMPRESSION)
+    image_mode: int | None = option(
+        Mode(),
+        "permissions of published images",
+        default=None,
+        default_text="0644, and 0600 with --cleanup=0",
+        group=Group.PUBLISHING,
+    )
+    image_group: str = option(
+        Text("GROUP"),
+        "group of published images",
+        default="",
+        default_text="that of the builder",
+        group=Group.PUBLISHING,
+    )
     dry_run: bool = switch(
         "build nothing; list what would be left out, with sizes", reach=Reach.ONCE, group=Group.OUTPUT
     )
