@@ -5,7 +5,6 @@ Applets are imported when they are called for, and only after the priority was l
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -61,8 +60,6 @@ def _asked(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 def _run(asked: Run, environ: Mapping[str, str]) -> int:
     if isinstance(asked.options, ImageOptions) and not (asked.options.revert or asked.options.dry_run):
         priority.lower(asked.options.ionice)
-    # A tree is a million objects that live to the end, and looking for cycles among them finds none.
-    gc.disable()
     from ltsp.cli.console import console  # noqa: PLC0415 -- after the priority was lowered
 
     with console(asked) as report:

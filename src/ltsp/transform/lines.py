@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib import resources
 
 from ltsp.tree.name import printable
 
@@ -36,7 +36,8 @@ class Tuned:
 
 def built_in(name: str) -> Iterator[Line]:
     """The lines of a list that comes with the package."""
-    return lines(resources.files("ltsp.transform").joinpath("lists", name).read_text("utf-8"), name)
+    with open(os.path.join(os.path.dirname(__file__), "lists", name), encoding="utf-8") as file:
+        return lines(file.read(), name)
 
 
 def lines(text: str, file: str) -> Iterator[Line]:

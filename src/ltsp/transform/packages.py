@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from collections.abc import Iterator, Mapping
 
@@ -74,6 +73,8 @@ def _rpm(tree: Tree) -> dict[str, str] | None:
 
 
 def _of_sqlite(database: bytes) -> dict[str, str] | None:
+    import sqlite3  # noqa: PLC0415 -- seldom needed, and large
+
     connection = sqlite3.connect(":memory:")
     try:
         # A database in WAL mode, which a memory database cannot have: say that it is in the other.
