@@ -30,7 +30,9 @@ _SPACED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*[ \t]+=")
 _PLAIN = r"[^\s\[\]'\"`$\\;&()<>]*"
 _HEADER = re.compile(rf"\[({_PLAIN}(?:\[{_PLAIN}\]{_PLAIN})*)\][ \t]*(?:#.*)?$", re.MULTILINE)
 _LIKE_HEADER = re.compile(r"\[(?!\[?[ \t])")
-_LIKE_PARAMETER = re.compile(r"[0-9@*#?$!-]")
+_LIKE_PARAMETER = re.compile(r"[0-9@*#?$!-]|\\\n")
+_GOES_ON = re.compile(r"(?:\\\n)+[A-Za-z0-9_]")
+"""A name over two lines: a shell joins lines before it looks at words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,7 @@ class _Scanner:
                 raise _NotAValue(f"{character} needs quotes")
             if character == "~" and may_be_home:
                 raise _NotAValue("~ is not expanded here; write the path, or quote it")
-            may_be_home = character == ":"
+            may_be_home = character == ":" or (may_be_home and self.text.startswith("\\\n", self.at))
             if character == "'":
                 parts.append(self._single_quoted())
             elif character == '"':
@@ -269,6 +271,8 @@ class _Scanner:
         for pattern in (_NAME, _BRACED):
             if match := pattern.match(self.text, self.at + 1):
                 self.at = match.end()
+                if pattern is _NAME and _GOES_ON.match(self.text, self.at):
+                    raise _NotAValue("a name goes over two lines; ${NAME} on one of them is known here")
                 return Variable(match[match.lastindex or 0])
         if self.text.startswith("((", self.at + 1):
             raise _NotAValue("arithmetic is not done here")
@@ -276,7 +280,7 @@ class _Scanner:
             raise _NotAValue("command substitution is not done here")
         if following == "{":
             raise _NotAValue("of variables only $NAME and ${NAME} are known here")
-        if _LIKE_PARAMETER.match(following) or (following and following in "'\"" and not quoted):
+        if _LIKE_PARAMETER.match(self.text, self.at + 1) or (following and following in "'\"" and not quoted):
             raise _NotAValue("a $ that means itself needs a backslash or single quotes")
         self.at += 1
         return "$"
