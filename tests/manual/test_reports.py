@@ -212,6 +212,12 @@ def test_a_rule_of_ones_own_that_leads_nowhere_is_told(site):
         assert "--kernel-initrd=" in site.ltsp("image", "--quiet", "-k", rule, "lab").stderr
 
 
+def test_a_dry_run_needs_no_place_for_images(site, tmp_path):
+    places = (f"-b{tmp_path}/no/base", f"-t{tmp_path}/no/tftp")
+    assert "free" in site.ltsp(*places, "image", "--dry-run", str(site.base / "lab")).stdout
+    assert not (tmp_path / "no").exists()
+
+
 def test_kernel_without_a_kernel_is_a_usage_error(site):
     assert "--kernel-initrd=none" in site.ltsp("kernel", "--kernel-initrd=none", "lab", status=2).stderr
 

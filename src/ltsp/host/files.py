@@ -225,6 +225,8 @@ def is_regular(path: str) -> bool:
 
 
 def free_bytes(directory: str) -> int:
-    """What an unprivileged writer may still use. statvfs(3)"""
+    """What an unprivileged writer may still use where a directory is, or would be made. statvfs(3)"""
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
     status = os.statvfs(directory)
     return status.f_bavail * status.f_frsize
