@@ -7,7 +7,6 @@ remove what a kill left there under such a name.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import io
 import os
@@ -17,16 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from ltsp.host import system_call
+
 _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 """What file systems (NFS, older overlayfs) and kernels without O_TMPFILE answer. open(2)"""
-
-_RENAME_EXCHANGE = 2
-"""linux/fs.h"""
-
-_SYNC_FILE_RANGE_WRITE = 2
-"""linux/fs.h"""
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +79,8 @@ def write_whole(descriptor: int, data: bytes) -> None:
 
 def begin_flush(descriptor: int, at: int, size: int) -> None:
     """Let the kernel begin to write `size` bytes to the disk. It promises nothing: fsync does, and is shorter then."""
-    place, length = ctypes.c_int64(at), ctypes.c_int64(size)
-    _libc.sync_file_range(descriptor, place, length, ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
+    with suppress(OSError):
+        system_call.begin_flush(descriptor, at, size)
 
 
 def create(path: str, data: bytes, mode: int) -> None:
@@ -139,10 +132,7 @@ def exchange(first: str, second: str) -> None:
 
     Raises OSError with EINVAL or ENOSYS where file system or kernel cannot. rename(2)
     """
-    here = ctypes.c_int(-100)  # AT_FDCWD
-    if _libc.renameat2(here, os.fsencode(first), here, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)) < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), first, None, second)
+    system_call.exchange(os.fsencode(first), os.fsencode(second))
 
 
 def fresh_name(path: str) -> str:

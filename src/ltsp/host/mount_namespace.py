@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
+from ltsp.host import system_call
 from ltsp.host.mounts import private_mounts
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_CLONE_NEWNS = 0x20000
 
 
 @contextmanager
@@ -34,7 +31,11 @@ def visited() -> Iterator[None]:
             yield
         finally:
             # The call leads to the root of the namespace, which is not ours where we run in a chroot. setns(2)
-            if _libc.setns(before, _CLONE_NEWNS) == 0:
+            entered = False
+            with suppress(OSError):
+                system_call.enter_mounts(before)
+                entered = True
+            if entered:
                 os.fchdir(root)
                 os.chroot(".")
                 os.fchdir(here)

@@ -1,4 +1,4 @@
-"""The system calls that Python has no name for: openat2, open_tree, statx's mount id, mount and unshare.
+"""The system calls that Python has no name for: to open, to mount, to exchange names, to begin a flush.
 
 Thin: numbers and records in, a descriptor or a number out, OSError as the kernel gives it. Whether a call is allowed
 here (old kernels, seccomp filters of containers) is the caller's question.
@@ -32,7 +32,10 @@ MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 
+_AT_FDCWD = -100
 _CLONE_NEWNS = 0x20000
+_RENAME_EXCHANGE = 0x2
+_SYNC_FILE_RANGE_WRITE = 0x2
 _OPEN_TREE_CLONE = 0x1
 
 
@@ -138,6 +141,27 @@ def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) ->
 def unshare_mounts() -> None:
     """Give this process (and the threads and children that it starts from now on) a mount namespace of its own."""
     if _libc.unshare(_CLONE_NEWNS) < 0:
+        raise _failure()
+
+
+def enter_mounts(namespace: int) -> None:
+    """Move this thread into the mount namespace of a descriptor, and to its root. setns(2)"""
+    if _libc.setns(namespace, _CLONE_NEWNS) < 0:
+        raise _failure()
+
+
+def exchange(first: bytes, second: bytes) -> None:
+    """Swap two names in one step; EINVAL or ENOSYS where file system or kernel cannot. renameat2(2)"""
+    here = ctypes.c_int(_AT_FDCWD)
+    if _libc.renameat2(here, first, here, second, ctypes.c_uint(_RENAME_EXCHANGE)) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fsdecode(first), None, os.fsdecode(second))
+
+
+def begin_flush(descriptor: int, at: int, size: int) -> None:
+    """Begin to write `size` bytes to the disk, and wait for nothing. sync_file_range(2)"""
+    place, length = ctypes.c_int64(at), ctypes.c_int64(size)
+    if _libc.sync_file_range(descriptor, place, length, ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)) < 0:
         raise _failure()
 
 
