@@ -17,7 +17,7 @@ from ltsp.transform.lines import Line, Tuned, built_in, lines, tuned
 from ltsp.transform.pattern import is_plain
 from ltsp.transform.rewrite import REWRITERS, TESTS
 from ltsp.transform.rules import LISTS, Level, Rules
-from ltsp.tree.name import printable
+from ltsp.tree.name import in_order, printable
 from ltsp.tree.node import Directory, File, Node, Symlink
 from ltsp.tree.selection import Take
 from ltsp.tree.tree import Tree
@@ -160,11 +160,6 @@ class Secrets:
         going = _going(self._rules.matches(path))
         return str(going[0]) if going and not self._spared(path) else None
 
-    @property
-    def made_by_client(self) -> tuple[str, ...]:
-        """The patterns of what each client makes when it boots."""
-        return tuple(row.pattern for row in self.rows if row.action is Action.MADE_BY_CLIENT)
-
     def edited(self, tree: Tree, actions: Iterable[Action]) -> dict[Row, list[str]]:
         """The paths that each row of these actions is about, in the order of the rows.
 
@@ -222,8 +217,8 @@ class Secrets:
 
 
 def _listed(prefix: str, directory: Directory, level: Level[Row]) -> Iterator[tuple[str, Node, Level[Row]]]:
-    for name, node in sorted(directory.entries.items(), key=lambda entry: entry[0].encode("utf-8", "surrogateescape")):
-        yield prefix + name, node, level
+    for name in in_order(list(directory.entries)):
+        yield prefix + name, directory.entries[name], level
 
 
 def _going(rows: tuple[Row, ...]) -> tuple[Row, ...]:
