@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import signal
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from corpus.promises import PROMISES, promises_of
 from tools.debian_root import make, shared
 
 SEED = int(os.environ.setdefault("LTSP_SEED", str(secrets.randbelow(2**32))))  # set, so that workers get the same
+
+# A shell starts jobs in its background with SIGINT ignored, and so would be all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "gate",
