@@ -22,8 +22,9 @@ from ltsp.squashfs.compression import Codec, Compression
 from ltsp.squashfs.format import BLOCK_STORED
 from ltsp.squashfs.output import Mark, Output
 
-_LEAST_UNDER_WAY = 4 << 20
-"""Bytes of source that may wait for a worker or for their turn, for few threads and small blocks."""
+_LEAST_UNDER_WAY = 16 << 20
+"""Bytes of source that may wait for a worker or for their turn, for few threads and small blocks: what is read ahead
+while large files are compressed keeps the threads busy while many small ones are opened."""
 _BLOCKS_PER_THREAD = 8
 """Blocks under way for each thread: enough that one slow block leaves the others something to do."""
 
