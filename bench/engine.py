@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import ltsp.cli.main  # noqa: F401 -- for its part of the start-up time
+from ltsp.apps.image import image as applet  # noqa: F401 -- likewise: all modules that a build needs
+from ltsp.apps.order import order
+from ltsp.apps.preparation import prepare
 from ltsp.host.root import Root
+from ltsp.settings import conf_file
+from ltsp.settings.applets import ImageOptions, LtspOptions
+from ltsp.settings.hooks import Hooks
 from ltsp.source.scan import Scan
 from ltsp.squashfs.check import check
-from ltsp.squashfs.compression import Compression
-from ltsp.squashfs.writer import WriteOptions, write
+from ltsp.squashfs.writer import write
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
 
-CODECS = (("gzip", 6), ("zstd", 3), ("zstd", 9), ("lz4", None))
+ALWAYS = (
+    "-comp gzip -Xcompression-level 6",
+    "-comp zstd -Xcompression-level 3",
+    "-comp zstd -Xcompression-level 9",
+    "-comp lz4",
+)
+"""The default of each codec that kernels read, and the fast ones, of which the rest is the larger part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,66 +40,86 @@ class Costs:
     """Seconds, by the clock where nothing else is said."""
 
     name: str
+    start: float
+    """Until all modules are imported."""
     scan: float
+    prepare: float
+    """Clean-up, kernel, codec and the count of what there is."""
     contents: float
-    """Reading, hashing, compressing and writing the files."""
+    """Reading, telling duplicates, compressing and writing the files."""
     tables: float
-    sha256: float
-    """Reading the finished image back; beside `check` and `fsync` in a real run."""
     check: float
     """The superblock, and every block of the tables, before an image is published."""
+    sha256: float
+    """Reading the finished image back; in `ltsp image` beside `check` and `fsync`."""
     fsync: float
+    """What is left of it when all is written: the way to the disk begins before."""
     processor: float
-    """Of all threads, while the image was written."""
+    """Of the whole process, user and system."""
     codecs: float
     """Of `processor`, inside the codec."""
     hashes: float
-    """Of `processor`, in telling duplicates by their sha256."""
+    """Of `contents`, in telling duplicates by their sha256."""
 
 
-def costs(source: Path, scratch: Path, tell: Callable[[str], None]) -> Iterator[Costs]:
-    """One row for each codec."""
-    for name, level in CODECS:
-        tell(f"stages of {name}{'' if level is None else f' {level}'}")
-        call = [sys.executable, "-m", "bench.engine", str(source), str(scratch / "stages.img"), name, str(level or "")]
-        done = subprocess.run(call, stdout=subprocess.PIPE, check=True)
+def costs(source: Path, scratch: Path, tell: Callable[[str], None], calls: Sequence[str]) -> Iterator[Costs]:
+    """One row for each value of --mksquashfs-params."""
+    for call in calls:
+        tell(f"stages of {call}")
+        began = str(time.monotonic())
+        command = [sys.executable, "-m", "bench.engine", began, str(source), str(scratch / "stages.img"), call]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         yield Costs(**json.loads(done.stdout))
 
 
-def measured(source: str, image: str, compression: Compression) -> Costs:
-    """Scan, write, check and fsync, one after the other."""
+def measured(started: float, source: str, image: str, call: str) -> Costs:
+    """Scan, prepare, write, check, fsync and hash, one after the other. `started` is of the monotonic clock."""
+    laps = [started, time.monotonic()]
+
+    def lap() -> None:
+        laps.append(time.monotonic())
+
+    options = ImageOptions(mksquashfs_params=tuple(call.split()))
+    asked = order(options, LtspOptions(), Hooks(), os.path.dirname(conf_file.PATH))
     faults = Faults()
     with Root.open(os.fsencode(source)) as root, open(image, "w+b", buffering=0) as output:
-        began = time.perf_counter()
-        tree = Scan(everything, faults).run(root)
-        scanned = time.perf_counter()
-        written = write(tree, output, WriteOptions(compression), faults)
-        finished = time.perf_counter()
+        tree = Scan(asked.rules.selection, faults).run(root)
+        lap()
+        prepared = prepare(tree, Path(source).name, asked, faults)
+        lap()
+        written = write(prepared.tree, output, prepared.write_options, faults)
+        lap()
         check(output)
-        checked = time.perf_counter()
+        lap()
         os.fsync(output)
-        synced = time.perf_counter()
+        lap()
         written.sealed.read_back(output.fileno())
-        read_back = time.perf_counter()
-    seconds = written.seconds
+        lap()
+    start, scan, prepare_, _, check_, fsync, sha256 = (end - begin for begin, end in pairwise(laps))
+    used = resource.getrusage(resource.RUSAGE_SELF)
     return Costs(
-        str(compression),
-        scan=scanned - began,
-        contents=seconds.contents,
-        tables=seconds.tables,
-        sha256=read_back - synced,
-        check=checked - finished,
-        fsync=synced - checked,
-        processor=seconds.cpu,
-        codecs=seconds.codec,
-        hashes=seconds.hash,
+        str(prepared.write_options.compression),
+        start=start,
+        scan=scan,
+        prepare=prepare_,
+        contents=written.seconds.contents,
+        tables=written.seconds.tables,
+        check=check_,
+        sha256=sha256,
+        fsync=fsync,
+        processor=used.ru_utime + used.ru_stime,
+        codecs=written.seconds.codec,
+        hashes=written.seconds.hash,
     )
 
 
 def main() -> None:
-    source, image, name, level = sys.argv[1:]
-    print(json.dumps(asdict(measured(source, image, Compression(name, int(level) if level else None)))))
+    started, source, image, call = sys.argv[1:]
+    print(json.dumps(asdict(measured(float(started), source, image, call))))
 
 
 if __name__ == "__main__":
+    import gc
+
+    gc.disable()  # as the program does
     main()

@@ -21,7 +21,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def of_pairs(results: Sequence[pairs.Result]) -> str:
     head = ["codec", "runs", "mksquashfs s", "ltsp s", "speed", "mksquashfs bytes", "ltsp bytes", "size"]
-    head += ["processor s", "memory MB", "goals", "reached"]
+    head += ["processor s", "work", "memory MB", "goals", "reached"]
     return table(
         head,
         [
@@ -35,6 +35,7 @@ def of_pairs(results: Sequence[pairs.Result]) -> str:
                 f"{row.ours.size:,}",
                 f"{(row.growth - 1) * 100:+.2f} %",
                 f"{row.theirs.processor:.2f} → {row.ours.processor:.2f}",
+                f"{row.ours.processor / row.theirs.processor:.2f} times",
                 f"{row.theirs.peak / 1e6:,.0f} → {row.ours.peak / 1e6:,.0f}",
                 f"≥ {row.pair.speed:g} times, ≤ {(row.pair.growth - 1) * 100:+.1f} %, memory ≤",
                 f"no: {', '.join(row.misses)}" if row.misses else "yes",
@@ -45,20 +46,23 @@ def of_pairs(results: Sequence[pairs.Result]) -> str:
 
 
 def of_costs(results: Sequence[engine.Costs]) -> str:
-    head = ["codec", "scan s", "contents s", "tables s", "sha256 of the image s", "check s", "fsync s"]
-    head += ["processor s", "in codecs", "in hashes"]
-    return table(
-        head,
-        [
-            [
-                row.name,
-                *(f"{value:.2f}" for value in (row.scan, row.contents, row.tables, row.sha256, row.check, row.fsync)),
-                f"{row.processor:.2f}",
-                f"{row.codecs:.2f} ({row.codecs / row.processor:.0%})",
-                f"{row.hashes:.2f} ({row.hashes / row.processor:.0%})",
-            ]
-            for row in results
-        ],
+    head = ["codec", "start s", "scan s", "prepare s", "contents s", "tables s", "check s", "sha256 of the image s"]
+    head += ["fsync s", "processor s", "in codecs", "in hashes"]
+    rows = []
+    for row in results:
+        stages = (row.start, row.scan, row.prepare, row.contents, row.tables, row.check, row.sha256, row.fsync)
+        shares = (f"{value:.2f} ({value / row.processor:.0%})" for value in (row.codecs, row.hashes))
+        rows.append([row.name, *(f"{value:.2f}" for value in stages), f"{row.processor:.2f}", *shares])
+    return table(head, rows)
+
+
+def of_misses(results: Sequence[pairs.Result]) -> str:
+    """The goals of pairs that were not reached, one a line; the stages above show where the time goes."""
+    return "\n".join(
+        f"Missed: {row.pair.name}, {', '.join(row.misses)}: {row.speed:.2f} times as fast for {row.pair.speed:g}, "
+        f"{(row.growth - 1) * 100:+.2f} % for {(row.pair.growth - 1) * 100:+.1f} %."
+        for row in results
+        if row.misses
     )
 
 

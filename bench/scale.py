@@ -12,6 +12,7 @@ from bench.measure import Run
 from bench.programs import ltsp_image, mksquashfs
 from corpus.system import make_system
 
+COUNTS = (10_000, 100_000, 1_000_000)
 PER_DIRECTORY = 30
 PARAMETERS = ["-comp", "zstd", "-Xcompression-level", "3"]
 MOST_MEMORY = 1_500_000_000
