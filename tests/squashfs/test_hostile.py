@@ -51,8 +51,9 @@ def survive(images: list[Path], seed: int, count: int, scratch: Path) -> dict[st
 def test_2000_mutants_are_read_or_refused(images, chance, tmp_path):
     fates = survive(images, chance.randrange(2**32), 2000, tmp_path)
     assert sum(fates.values()) == 2000
-    assert fates["refused"] > 200
-    assert fates["read"] > 200
+    # About a tenth is read; with half of that, chance alone does not fail the test in a lifetime.
+    assert fates["refused"] > 100
+    assert fates["read"] > 100
 
 
 @pytest.mark.torture
