@@ -115,6 +115,13 @@ def test_a_wrong_option_is_a_usage_error(site, words, says):
     refused(site, *words, "lab", status=2, says=says)
 
 
+@pytest.mark.parametrize("words", [("--sort-file=/nowhere",), ("-m", "-sort /nowhere"), ("--image-group=nobody?",)])
+def test_a_wrong_option_is_told_before_the_source_is_read(site, words):
+    shutil.rmtree(site.base / "lab/etc")
+    refused(site, *words, "lab", status=2)
+    refused(site, "lab", says=["no system"])
+
+
 @pytest.mark.parametrize("setting", [{"COMPRESSION": "brotli"}, {"SOURCE_DATE_EPOCH": "x"}, {"IMAGE_GROUP": "nobody?"}])
 def test_a_wrong_setting_is_told_by_its_name(site, setting):
     refused(site, "lab", status=2, says=list(setting), **setting)

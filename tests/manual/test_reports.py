@@ -222,6 +222,28 @@ def test_kernel_without_a_kernel_is_a_usage_error(site):
     assert "--kernel-initrd=none" in site.ltsp("kernel", "--kernel-initrd=none", "lab", status=2).stderr
 
 
+def test_kernel_without_a_name_takes_what_clients_boot_and_before_that_the_sources(site):
+    def done():
+        return [each["name"] for each in json.loads(site.ltsp("kernel", "--json").stdout)["kernels"]]
+
+    assert done() == ["lab"]
+    site.system("other")
+    assert done() == ["lab"]
+    site.ltsp("image", "other")
+    assert done() == ["lab", "other"]
+
+
+def test_more_than_three_images_are_not_meant_by_no_name(site):
+    for name in ("b", "c", "d"):
+        site.system(name)
+    site.ltsp("image", "lab", "b", "c", "d")
+    for each in ("lab", "b", "c", "d"):
+        shutil.rmtree(site.base / each)
+    assert "ALL_IMAGES=1" in site.ltsp("kernel", status=2).stderr
+    said = json.loads(site.ltsp("kernel", "--json", ALL_IMAGES="1").stdout)
+    assert len(said["kernels"]) == 4
+
+
 def test_kernel_needs_no_image(site):
     site.ltsp("kernel", "lab")
     assert site.kernel("lab").read_text().startswith("kernel")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import grp
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
 from ltsp.apps import hooks, mksquashfs, plan, summary
 from ltsp.apps.mksquashfs import Made
+from ltsp.apps.order import Order
 from ltsp.apps.preparation import Prepared, prepare
 from ltsp.apps.report import Report
-from ltsp.apps.rules import Rules
 from ltsp.errors import UsageError
 from ltsp.publish import failure, manifest
 from ltsp.publish.contents import Contents
@@ -22,10 +21,10 @@ from ltsp.publish.raspberry import link_boot_files
 from ltsp.publish.retention import Retention
 from ltsp.publish.stage import Stage
 from ltsp.publish.store import Store
-from ltsp.settings.applets import ImageOptions, LtspOptions
+from ltsp.settings.applets import ImageOptions
 from ltsp.source.source import Source
 from ltsp.squashfs.check import check
-from ltsp.squashfs.parameters import Output, Parameters
+from ltsp.squashfs.parameters import Output
 from ltsp.squashfs.verify import verify
 from ltsp.squashfs.writer import Written, write
 from ltsp.transform.packages import packages
@@ -36,26 +35,6 @@ from ltsp.tree.tree import Tree
 
 PRIVATE_MODE = 0o600
 """Of an image that was not cleaned of secrets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a run was asked for, the same for each of its images."""
-
-    options: ImageOptions
-    parameters: Parameters
-    rules: Rules
-    before: Sequence[hooks.Command]
-    after: Sequence[hooks.Command]
-    ltsp: LtspOptions
-    store: Store
-    time: int | None
-    """Of the images, in seconds since 1970, where it was given."""
-
-    @property
-    def own_engine(self) -> bool:
-        """Whether our own writer can do all that was asked."""
-        return self.options.engine != "mksquashfs" and not self.parameters.unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +60,7 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
         order.store.locked(source.name, options.wait) as held,
         taken(source, order.rules.selection, options.lock_timeout, faults, report) as tree,
     ):
-        prepared = prepare(tree, source.name, options, order.parameters, order.rules, order.time, faults)
+        prepared = prepare(tree, source.name, order, faults)
         needed = plan.expected_bytes(prepared, order.store.current(source.name))
         plan.show(source, order.rules, prepared, needed, order.store, report)
         _name_files(prepared.tree, order.parameters.output, report)
@@ -95,7 +74,7 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
                     backup=options.backup,
                     keep=Retention(options.keep_versions, options.keep_days),
                     mode=_mode(options),
-                    group=group_id(options.image_group),
+                    group=order.group,
                 )
     return summary.Built(source, outcome, prepared, written, faults, _mode(options), monotonic() - begin)
 
@@ -189,16 +168,6 @@ def _mode(options: ImageOptions) -> int:
     if options.image_mode is not None:
         return options.image_mode
     return PUBLIC_MODE if options.cleanup else PRIVATE_MODE
-
-
-def group_id(name: str) -> int | None:
-    """Raises UsageError where this machine has no such group."""
-    if not name:
-        return None
-    try:
-        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise UsageError(f"IMAGE_GROUP: there is no group {printable(name)}", "getent group lists them") from None
 
 
 def link_for_raspberries(store: Store, name: str, report: Report) -> None:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from ltsp.apps.build import lasting, link_for_raspberries, taken
 from ltsp.apps.each import each
-from ltsp.apps.preparation import NO_KERNEL
+from ltsp.apps.order import NO_KERNEL
 from ltsp.apps.report import Report
 from ltsp.boot.kernel import RULES, Kernel, Rule, find_kernel
 from ltsp.errors import UsageError
@@ -20,7 +20,7 @@ from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, KernelOptions, LtspOptions
 from ltsp.source.find import find
-from ltsp.source.names import names
+from ltsp.source.names import at_most_three, names
 from ltsp.source.source import Source
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
@@ -40,11 +40,7 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, r
         raise UsageError("--kernel-initrd=none leaves ltsp kernel nothing to publish", "leave it out")
     if options.kernel_initrd:
         Rule.parse(options.kernel_initrd)
-    arguments = list(dict.fromkeys(operands))
-    if not arguments:
-        arguments, warnings = names(ltsp.base_dir, all_images=options.all_images)
-        for warning in warnings:
-            report.warn(warning)
+    arguments = list(dict.fromkeys(operands)) or _published_or_sources(store, options, report)
     results: list[Mapping[str, object]] = []
 
     def publish(argument: str) -> int:
@@ -54,6 +50,17 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, r
     status = each(arguments, report, publish)
     report.result({"kernels": results})
     return status
+
+
+def _published_or_sources(store: Store, options: KernelOptions, report: Report) -> Sequence[str]:
+    """Where none is named, the images that clients boot; before there are any, what images could be made of."""
+    published = store.names()
+    if published:
+        return at_most_three(published, all_images=options.all_images)
+    every, warnings = names(store.base_dir, all_images=options.all_images)
+    for warning in warnings:
+        report.warn(warning)
+    return every
 
 
 def _publish(

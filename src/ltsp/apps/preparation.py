@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ltsp.apps.rules import Rules
+from ltsp.apps.order import NO_KERNEL, Order
 from ltsp.boot.codecs import readable_codecs
 from ltsp.boot.kernel import Kernel, find_kernel
-from ltsp.errors import SourceError, UsageError
+from ltsp.errors import SourceError
 from ltsp.settings.applets import ImageOptions
 from ltsp.squashfs import sort_file
 from ltsp.squashfs.compression import Compression
@@ -18,14 +17,12 @@ from ltsp.transform.cleanup import Cleaned, clean, findings
 from ltsp.transform.override import override
 from ltsp.transform.survey import Survey, survey
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import encode, in_order, printable
+from ltsp.tree.name import in_order, printable
 from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
 _SHOWN = 6
 """Names of what was found instead of a system."""
-NO_KERNEL = "none"
-"""The value of --kernel-initrd that publishes an image without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +39,12 @@ class Prepared:
     warnings: tuple[str, ...]
 
 
-def prepare(
-    taken: Tree,
-    name: str,
-    options: ImageOptions,
-    parameters: Parameters,
-    rules: Rules,
-    time: int | None,
-    faults: Faults,
-) -> Prepared:
+def prepare(taken: Tree, name: str, order: Order, faults: Faults) -> Prepared:
     """The tree that was taken in, made ready.
 
-    `time`: of the image, where it was given. Raises SourceError where the tree is no system, LtspError where it has no
-    kernel or its accounts make no sense.
+    Raises SourceError where the tree is no system, LtspError where it has no kernel or its accounts make no sense.
     """
+    options, parameters, rules = order.options, order.parameters, order.rules
     _refuse_other_things(taken, name)
     taken = taken.select(rules.exact_selection(taken)) if rules.exact else taken
     if rules.cleanup:
@@ -68,11 +57,14 @@ def prepare(
         kernel = find_kernel(tree, name, options.kernel_initrd or None)
     codecs = readable_codecs(tree, kernel.version if kernel else None)
     compression, reason = _compression(options, parameters, codecs)
-    first, missing = _priorities(options.sort_file or parameters.sort_file, tree)
+    listed = sort_file.priorities(order.priorities, tree)
     write_options = parameters.applied(
-        WriteOptions(compression, threads=options.threads, xattrs=options.xattrs, time=time, first=first)
+        WriteOptions(compression, threads=options.threads, xattrs=options.xattrs, time=order.time, first=listed.files)
     )
-    warnings = [*(kernel.warnings if kernel else ()), *missing]
+    warnings = [
+        *(kernel.warnings if kernel else ()),
+        *(f"the sort file names /{printable(path)}, which is not in the image" for path in listed.missing),
+    ]
     codec = parameters.foreign_compressor or compression.name
     if codecs is not None and write_options.codes and codec not in codecs:
         warnings.append(f"the image's own kernel cannot read squashfs with {codec}; clients need another one")
@@ -106,16 +98,3 @@ def _compression(
         return Compression.preset("zstd", options.preset), "which the image's own kernel reads"
     reason = "as nobody says what the image's kernel reads" if codecs is None else "as the image's kernel reads no zstd"
     return Compression.preset("gzip", options.preset), reason
-
-
-def _priorities(path: str | None, tree: Tree) -> tuple[Mapping[str, int], list[str]]:
-    """What a sort file says of the tree's files, and a warning for each path that it names in vain."""
-    if path is None:
-        return {}, []
-    try:
-        with open(encode(path), "rb") as file:
-            entries = sort_file.parse(file.read(), printable(path))
-    except OSError as error:
-        raise UsageError(f"cannot read the sort file {printable(path)}: {error.strerror}") from error
-    found = sort_file.priorities(entries, tree)
-    return found.files, [f"{printable(path)}: /{printable(each)} is not in the image" for each in found.missing]

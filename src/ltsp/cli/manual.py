@@ -19,8 +19,9 @@ _DATE = "2026-11-22"
 _HOOKS = (
     Item(
         "PRE_IMAGE_x, POST_IMAGE_x",
-        "Commands that a shell runs before and after `ltsp image`, in the order of the keys. One that names `LTSP_ROOT` finds there a writable view of the source, and what it changes goes "
-        "into the image only. Single quotes keep `$LTSP_ROOT` for that shell.",
+        "Commands that a shell runs before and after `ltsp image`, in the order of the keys. One that names "
+        "`LTSP_ROOT` finds there a writable view of the source, and what it changes goes into the image only. Single "
+        "quotes keep `$LTSP_ROOT` for that shell.",
     ),
 )
 

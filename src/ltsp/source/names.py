@@ -36,11 +36,19 @@ def names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[s
             f"no image is named, and {printable(base_dir)} has no chroot and no VM disk",
             "write ltsp image / for the running system",
         )
-    if len(good) > _MOST_UNNAMED and not all_images:
+    return at_most_three(good, all_images=all_images), warnings
+
+
+def at_most_three(found: list[str], *, all_images: bool) -> list[str]:
+    """The names, if they are not so many that they must have been written.
+
+    Raises UsageError.
+    """
+    if len(found) > _MOST_UNNAMED and not all_images:
         raise UsageError(
-            f"no image is named, and there are {len(good)}: {', '.join(good)}", "name them, or set ALL_IMAGES=1"
+            f"no image is named, and there are {len(found)}: {', '.join(found)}", "name them, or set ALL_IMAGES=1"
         )
-    return good, warnings
+    return found
 
 
 def name_of(path: str) -> str:

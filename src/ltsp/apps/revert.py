@@ -1,0 +1,64 @@
+"""`ltsp image --revert`: exchange the current version and the one before, without a source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ltsp.apps.each import each
+from ltsp.apps.kernel import publish_found
+from ltsp.apps.report import Report
+from ltsp.errors import LtspError, UsageError
+from ltsp.publish.contents import Published, Unchanged
+from ltsp.publish.manifest import Origin
+from ltsp.publish.retention import Retention
+from ltsp.publish.store import Store
+from ltsp.settings.applets import ImageOptions, LtspOptions
+from ltsp.source.find import find
+from ltsp.source.names import name_of
+from ltsp.tree.name import printable
+
+
+def revert(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions, report: Report) -> int:
+    """Do it for each image, the only one where none is named, and return the worst exit status.
+
+    Raises UsageError where it is not told which, and LtspError where there is but one image.
+    """
+    store = Store(ltsp.base_dir, ltsp.tftp_dir)
+    results: list[Mapping[str, object]] = []
+
+    def exchange(name: str) -> int:
+        outcome = _exchanged(name, options, store, report)
+        version, reverted = outcome.generation.version, isinstance(outcome, Published)
+        if reverted:
+            report.say(f"reverted  {name}: clients now boot version {version}")
+        else:
+            report.say(f"unchanged {name}: version {version} is current already")
+        results.append({"name": name, "reverted": reverted, "version": version})
+        return 0
+
+    status = each(_names(operands, options, store), report, exchange)
+    report.result({"images": results})
+    return status
+
+
+def _names(operands: Sequence[str], options: ImageOptions, store: Store) -> Sequence[str]:
+    if options.name:
+        return [options.name]
+    if operands:
+        return [name_of(operand) if operand.startswith(("/", ".")) else operand for operand in operands]
+    every = store.names()
+    if len(every) != 1:
+        raise UsageError(f"which image to go back with: there are {', '.join(every) or 'none'}", "ltsp image -r NAME")
+    return every
+
+
+def _exchanged(name: str, options: ImageOptions, store: Store, report: Report) -> Published | Unchanged:
+    if not store.state(name).exists:
+        raise LtspError(f"no image {name} in {printable(store.base_dir)}/images", "ltsp info lists what there is")
+    with store.locked(name, options.wait) as held:
+        before = held.before()
+        if before.bootable or before.manifest.origin is not Origin.FOREIGN:
+            return held.revert(Retention(options.keep_versions, options.keep_days))
+        # What another LTSP left as NAME.img.old has its kernel inside. A link leads somewhere only under that name.
+        path = held.places.old if before.is_image_of(held.state().old) else before.image
+        return publish_found(held, find(path, store.base_dir, name=name), path, options, report, of=before)[0]
