@@ -17,8 +17,9 @@ from tools.debian_root import make, shared
 
 SEED = int(os.environ.setdefault("LTSP_SEED", str(secrets.randbelow(2**32))))  # set, so that workers get the same
 
-# A shell starts jobs in its background with SIGINT ignored, and so would be all that tests start.
+# A shell starts jobs in its background with SIGINT ignored, nohup with SIGHUP, and so would be all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 hypothesis.settings.register_profile(
     "gate",
