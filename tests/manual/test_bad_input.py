@@ -153,6 +153,15 @@ def test_an_ltsp_conf_that_anybody_may_write_is_not_trusted(site):
     refused(site, "lab", says=[str(site.conf), "writable by everyone"])
 
 
+def test_a_list_of_the_site_that_anybody_may_write_is_not_trusted(site):
+    for name in ("image.excludes", "image.secrets"):
+        path = site.conf.parent / name
+        path.write_text("")
+        path.chmod(0o666)
+        refused(site, "lab", says=[str(path), "writable by everyone"])
+        path.unlink()
+
+
 def test_a_value_of_ltsp_conf_is_told_by_file_and_line(site):
     site.conf.write_text("\nLOCK_TIMEOUT=soon\n")
     refused(site, "lab", status=2, says=[f"{site.conf}:2", "LOCK_TIMEOUT", "soon"])

@@ -8,8 +8,9 @@ import stat
 import pytest
 
 from ltsp.errors import ConfError
-from ltsp.settings import conf_file
-from ltsp.settings.conf_file import Owner, permission_fault, read
+from ltsp.settings import trusted
+from ltsp.settings.conf_file import read
+from ltsp.settings.trusted import Owner, permission_fault
 
 DIRECTORY, FILE = stat.S_IFDIR, stat.S_IFREG
 SUDO = 27
@@ -131,5 +132,5 @@ def test_a_file_of_another_user_is_refused(conf):
 
 
 def test_groups_that_a_system_lacks_are_passed_over(monkeypatch):
-    monkeypatch.setattr(conf_file, "_TRUSTED_GROUPS", ("root", "no such group"))
-    assert conf_file._trusted_gids() == {0}
+    monkeypatch.setattr(trusted, "_TRUSTED_GROUPS", ("root", "no such group"))
+    assert trusted._trusted_gids() == {0}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ltsp.errors import ConfError, UsageError
 from ltsp.host import swaps
+from ltsp.settings import trusted
 from ltsp.settings.applets import ImageOptions
 from ltsp.squashfs.parameters import Excludes, ExcludeStyle
 from ltsp.transform import exclude
@@ -18,6 +19,8 @@ from ltsp.transform.selection import combined
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.selection import Selection, everything
 from ltsp.tree.tree import Tree
+
+_LARGEST_LIST = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ class Rules:
 def rules(options: ImageOptions, excludes: Excludes, conf_directory: str) -> Rules:
     """The rules of a run. The site's lists lie beside ltsp.conf.
 
-    Raises ConfError for a bad list, UsageError for a bad pattern or a file that is not there.
+    Raises ConfError for a bad list and one that others could have written, UsageError for a bad pattern or a missing
+    file.
     """
     tuned = image_excludes(
         _site_list(conf_directory, "image.excludes"),
@@ -90,8 +94,7 @@ def _site_list(directory: str, name: str) -> str | None:
     """The text of a list of the site's own; None where there is none, and the built-in one holds."""
     path = os.path.join(directory, name)
     try:
-        with open(encode(path), "rb") as file:
-            return decode(file.read())
+        return decode(trusted.read(path, _LARGEST_LIST))
     except FileNotFoundError:
         return None
     except OSError as error:

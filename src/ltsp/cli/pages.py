@@ -55,7 +55,7 @@ LTSP = Prose(
     summary="turn a Linux system into an image that diskless PCs boot",
     description=(
         (
-            "`ltsp` makes one squashfs image of the system it runs on, of a chroot directory or of a virtual machine, "
+            "`ltsp` makes one squashfs image of the system it runs on, of a chroot directory or of a squashfs file, "
             "and publishes it with its kernel so that a room of PCs boots it over the network. Each task is an applet; "
             "options for all of them stand before its name."
         ),
@@ -99,7 +99,7 @@ APPLETS = {
                         "these is taken:"
                     ),
                     Item("NAME/", "A chroot: a directory that holds `proc`."),
-                    Item("NAME.img", "A virtual machine disk."),
+                    Item("NAME.img", "A virtual machine disk. Not readable yet: mount it, and name the directory."),
                     Item("images/NAME.img", "An exported image: it is built anew from the source it came from."),
                     (
                         "A path begins with a slash or a dot, and its last part names the image. `/` is the running "
@@ -139,8 +139,7 @@ APPLETS = {
             Example(
                 "The running system with a separate /boot and /opt:", "ltsp image /,,/boot,subdir=boot,,/opt,subdir=opt"
             ),
-            Example("A chroot or virtual machine disk, at normal priority:", 'ltsp image --ionice="" x86_64'),
-            Example("A virtual machine disk by its path:", "ltsp image ~/VMs/debian/debian-flat.vmdk"),
+            Example("A chroot, at normal priority:", 'ltsp image --ionice="" x86_64'),
             Example("Compress as well as xz can:", 'ltsp image -m "-comp xz" /'),
             Example("Back to the image before:", "ltsp image -r /"),
         ),
