@@ -177,7 +177,7 @@ def test_a_list_of_the_site_that_cannot_be_read_is_told(site):
     for name, text in (("image.excludes", None), ("image.secrets", "no row at all\n")):
         path = site.conf.parent / name
         path.mkdir() if text is None else path.write_text(text)
-        refused(site, "lab", says=[name])
+        refused(site, "lab", says=[str(path)])
         path.rmdir() if text is None else path.unlink()
 
 

@@ -20,7 +20,8 @@ def built_in():
 
 
 def tuned(site=None, add="", omit=""):
-    return image_excludes(site, lines(add, "ADD_IMAGE_EXCLUDES"), lines(omit, "OMIT_IMAGE_EXCLUDES"))
+    own = None if site is None else lines(site, "/etc/ltsp/image.excludes")
+    return image_excludes(own, lines(add, "ADD_IMAGE_EXCLUDES"), lines(omit, "OMIT_IMAGE_EXCLUDES"))
 
 
 EMPTIED = "cdrom dev home lost+found media mnt proc root run srv sys tmp var/tmp var/mail var/crash var/lib/mysql"

@@ -235,7 +235,7 @@ def test_rows_are_tuned_by_their_pattern():
 )
 def test_a_bad_row_is_named_by_file_and_line(row, fault):
     with pytest.raises(ConfError, match=re.escape(f"/etc/ltsp/image.secrets, line 2: {fault}")):
-        image_secrets(f"X etc/a  good\n{row}\n")
+        image_secrets(lines(f"X etc/a  good\n{row}\n", "/etc/ltsp/image.secrets"))
 
 
 def test_a_file_with_a_control_character_in_its_name_is_shown_safely():

@@ -90,11 +90,11 @@ def _selection(style: ExcludeStyle, patterns: list[str]) -> Selection:
             return exclude.regulars(patterns)
 
 
-def _site_list(directory: str, name: str) -> str | None:
-    """The text of a list of the site's own; None where there is none, and the built-in one holds."""
+def _site_list(directory: str, name: str) -> Iterator[Line] | None:
+    """The lines of a list of the site's own; None where there is none, and the built-in one holds."""
     path = os.path.join(directory, name)
     try:
-        return decode(trusted.read(path, _LARGEST_LIST))
+        return lines(decode(trusted.read(path, _LARGEST_LIST)), path)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ltsp.errors import ConfError, UsageError
-from ltsp.transform.lines import Line, Tuned, built_in, lines, tuned
+from ltsp.transform.lines import Line, Tuned, built_in, tuned
 from ltsp.transform.regular import regular
 from ltsp.transform.rules import LISTS, MKSQUASHFS, Rules, Syntax
 from ltsp.tree.name import printable
@@ -45,13 +45,12 @@ class Exclusions:
         return self._rules.level(directory).leads_on
 
 
-def image_excludes(site: str | None, add: Iterator[Line], omit: Iterator[Line]) -> Tuned:
-    """The exclusions of an image: the site's list (the text of /etc/ltsp/image.excludes) or the built-in one, tuned.
+def image_excludes(site: Iterator[Line] | None, add: Iterator[Line], omit: Iterator[Line]) -> Tuned:
+    """The exclusions of an image: the site's own list, as of /etc/ltsp/image.excludes, or the built-in one, tuned.
 
     Raises ConfError, which names every bad line.
     """
-    base = built_in("image.excludes") if site is None else lines(site, "/etc/ltsp/image.excludes")
-    result = tuned(base, add, omit)
+    result = tuned(built_in("image.excludes") if site is None else site, add, omit)
     faults = [f"{line}: {wrong}" for line in result.lines if (wrong := fault(line.text)) is not None]
     if faults:
         raise ConfError("; ".join(faults), "patterns are relative to the root of the image, as in home/*")

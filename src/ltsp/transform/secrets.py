@@ -13,7 +13,7 @@ from enum import Enum
 
 from ltsp.errors import ConfError
 from ltsp.transform.exclude import Exclusions, fault
-from ltsp.transform.lines import Line, Tuned, built_in, lines, tuned
+from ltsp.transform.lines import Line, Tuned, built_in, tuned
 from ltsp.transform.pattern import is_plain
 from ltsp.transform.rewrite import REWRITERS, TESTS
 from ltsp.transform.rules import LISTS, Level, Rules
@@ -81,14 +81,14 @@ class SecretRows:
 
 
 def image_secrets(
-    site: str | None = None, add: Iterable[Line] = (), omit: Iterable[Line] = (), swaps: Iterable[str] = ()
+    site: Iterator[Line] | None = None, add: Iterable[Line] = (), omit: Iterable[Line] = (), swaps: Iterable[str] = ()
 ) -> SecretRows:
-    """The rows for an image: the site's (the text of /etc/ltsp/image.secrets) or the built-in ones, tuned.
+    """The rows for an image: the site's own, as of /etc/ltsp/image.secrets, or the built-in ones, tuned.
 
     A row is added in place of one with the same pattern. To omit one, its pattern is enough. `swaps`: the paths of
     active swap files, relative to the root. Raises ConfError, which names every bad line.
     """
-    base = built_in("image.secrets") if site is None else lines(site, "/etc/ltsp/image.secrets")
+    base = built_in("image.secrets") if site is None else site
     result: Tuned = tuned(base, iter(add), iter(omit), _pattern)
     rows: list[Row] = []
     faults: list[str] = []
