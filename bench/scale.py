@@ -52,6 +52,7 @@ def grown(counts: Sequence[int], scratch: Path, tell: Callable[[str], None]) -> 
         tell(f"{files:,} files")
         root = scratch / "many"
         build(root, files)
+        os.sync()  # what is still to be written would slow the runs down
         try:
             theirs = mksquashfs(root, scratch / "theirs.img", PARAMETERS)
             ours = ltsp_image(root, scratch / "ours", PARAMETERS)
