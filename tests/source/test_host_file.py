@@ -188,6 +188,32 @@ def extents(stream):
     return found
 
 
+@pytest.mark.root
+def test_a_sparse_file_on_a_mounted_squashfs_is_read_to_its_end(tmp_path):
+    """Linux may say EIO where it is asked for a hole there."""
+    files, image, point = tmp_path / "files", tmp_path / "image", tmp_path / "point"
+    files.mkdir()
+    point.mkdir()
+    data = bytes(256 << 10) + os.urandom(128 << 10) + b"the end"
+    with (files / "sparse").open("wb") as file:
+        file.seek(256 << 10)
+        file.write(data[256 << 10 :])
+    (files / "the one after").touch()
+    (files / "the one after").chmod(0o4755)
+    subprocess.run(["mksquashfs", files, image, "-quiet", "-no-progress", "-always-use-fragments"], check=True)
+    subprocess.run(["mount", "-o", "loop,ro", image, point], check=True)
+    try:
+        with Root.open(os.fsencode(point)) as root:
+            tree = Scan(everything, Faults()).run(root)
+            with tree.get("sparse").content.open() as stream:
+                hole = stream.hole()
+                stream.skip(hole)
+                assert stream.hole() == 0
+                assert bytes(hole) + stream.read(len(data)) == data
+    finally:
+        subprocess.run(["umount", point], check=True)
+
+
 def test_holes_are_told_and_not_read(seen, tmp_path):
     with open(tmp_path / "file", "wb") as file:
         file.truncate(1 << 20)
