@@ -125,6 +125,7 @@ def _generation_facts(
         "current": generation == state.current,
         "old": generation == state.before,
         "pinned": generation.pinned,
+        "damaged": generation.harm or None,
         "in_use": described(user) if user else None,
         "warnings": list(manifest.warnings),
         "changes": changes
@@ -158,7 +159,7 @@ def _rows(state: State) -> list[tuple[str, str, str, str, str]]:
         size = amount.size(manifest.image.size) if manifest.image else "-"
         kernel = manifest.kernel.version if manifest.kernel else ""
         marks = ", ".join(_marks(state, generation, users.get(generation.version)))
-        changes = summary(Changes.between(before.manifest, manifest)) if before else ""
+        changes = generation.harm or (summary(Changes.between(before.manifest, manifest)) if before else "")
         rows.append((generation.version, size, printable(kernel) or _bootable(generation), marks, changes))
         before = generation
     rows += [(version, "?", "?", "damaged", "its manifest.json cannot be read") for version in state.damaged]
@@ -186,6 +187,8 @@ def _marks(state: State, generation: Generation, user: User | None) -> list[str]
         marks.append("foreign")
     if generation.pinned:
         marks.append("pinned")
+    if generation.harm:
+        marks.append("damaged")
     if user:
         marks.append(f"in use by {described(user)}")
     return marks
@@ -207,4 +210,4 @@ def summary(changes: Changes) -> str:
         parts.append("setuid gone: " + ", ".join(map(printable, changes.setuid_removed)))
     if changes.kernel:
         parts.append(f"kernel {printable(changes.kernel[0]) or 'none'} -> {printable(changes.kernel[1]) or 'none'}")
-    return "; ".join(parts) or "nothing"
+    return "; ".join(parts) or "files only: no package, no setuid file and not the size"

@@ -214,6 +214,14 @@ def is_regular(path: str) -> bool:
         return False
 
 
+def size(path: str) -> int | None:
+    """Bytes of what lies or leads there; None where nothing does."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return None
+
+
 def free_bytes(directory: str) -> int:
     """What an unprivileged writer may still use where a directory is, or would be made. statvfs(3)"""
     while not os.path.isdir(directory):

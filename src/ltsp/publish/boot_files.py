@@ -45,15 +45,32 @@ def boot_files(places: Places, contents: Mapping[str, Content]) -> Iterator[dict
 
 def links(new: Mapping[str, BootFile], current: Generation | None) -> dict[str, Link]:
     """How the files get into a version: those that the current one has too are shared with it."""
-    shared = current.manifest.files if current else {}
     return {
-        name: another_name_of(current.file(name)) if current and shared.get(name) == file.facts else file.link
+        name: another_name_of(current.file(name)) if current and _found(current.file(name)) == file.facts else file.link
         for name, file in new.items()
     }
 
 
+def has_its_boot_files(generation: Generation) -> bool:
+    """Whether they are what they were when it was made. They are read for that."""
+    return all(_found(generation.file(name)) == facts for name, facts in generation.manifest.files.items())
+
+
+def has_its_image(generation: Generation) -> bool:
+    """Whether it is what it was when it was made. It is read for that."""
+    image = generation.manifest.image
+    return image is None or _found(generation.image) == FileFacts(image.size, image.sha256)
+
+
 def facts(new: Mapping[str, BootFile]) -> dict[str, FileFacts]:
     return {name: file.facts for name, file in new.items()}
+
+
+def _found(path: str) -> FileFacts | None:
+    try:
+        return facts_of(path)
+    except FileNotFoundError:
+        return None
 
 
 def facts_of(path: str) -> FileFacts:

@@ -11,6 +11,7 @@ from ltsp.errors import FormatError
 from ltsp.host import files
 from ltsp.publish.manifest import FileFacts, ImageFacts, Manifest
 from ltsp.publish.places import KERNEL, Places
+from ltsp.tree.name import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,21 @@ class Generation:
     def is_image_of(self, other: object) -> bool:
         """Whether the other one is a version with the same image, as those that differ in the kernel alone are."""
         return isinstance(other, Generation) and self.image_id is not None and self.image_id == other.image_id
+
+    @property
+    def harm(self) -> str:
+        """Which of its files is gone or has another size than when it was made, safe to print; empty if none."""
+        image = self.manifest.image
+        sizes = {self.file(name): facts.size for name, facts in self.manifest.files.items()}
+        if image is not None and image.sha256:  # what others made may be a disk that is written to
+            sizes[self.image] = image.size
+        for path, size in sizes.items():
+            found = files.size(path)
+            if found is None:
+                return f"{printable(path)} is gone"
+            if found != size:
+                return f"{printable(path)} has {found} bytes, not {size}"
+        return ""
 
     def holds(self, image: ImageFacts | None, boot_files: Mapping[str, FileFacts]) -> bool:
         """Whether it is made of just these bytes."""

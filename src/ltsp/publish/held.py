@@ -13,7 +13,7 @@ from ltsp.publish import collection
 from ltsp.publish import state as states
 from ltsp.publish.adoption import adopt
 from ltsp.publish.assembly import another_name_of
-from ltsp.publish.boot_files import boot_files, facts, links
+from ltsp.publish.boot_files import boot_files, facts, has_its_boot_files, links
 from ltsp.publish.contents import Contents, Published, Unchanged
 from ltsp.publish.draft import draft
 from ltsp.publish.failure import told
@@ -64,7 +64,8 @@ class Held:
             is_shown = shared is None or (
                 current is not None and current.is_image_of(shared) and current.is_image_of(now.image)
             )
-            if current and is_shown and current.holds(image, facts(new)):
+            same = current is not None and is_shown and current.holds(image, facts(new))
+            if current and same and has_its_boot_files(current):
                 return Unchanged(current)
             manifest = contents.manifest(places.name, Origin.KERNEL, image, facts(new))
             if shared:
@@ -73,7 +74,8 @@ class Held:
                 manifest = replace(manifest, source=old.source, packages=old.packages, setuid=old.setuid)
             digits = shared.version.rpartition("-")[2] if shared else _DIGITS_OF_NO_IMAGE
             link = another_name_of(shared.image) if shared else None
-            return add(places, manifest, digits, link, links(new, current), Succession(keep))
+            # A version that was the same once and is damaged now is nothing to go back to.
+            return add(places, manifest, digits, link, links(new, current), Succession(keep, backup=not same))
 
     def before(self) -> Generation:
         """Where going back leads; a NAME.img.old that is not ours becomes a version.
@@ -106,8 +108,8 @@ class Held:
             now = self.state()
             target = now.existing(version)
             name = self.places.name
-            if target.manifest.image is not None and target.image_id is None:
-                raise LtspError(f"version {version} of {name} has lost its image", f"ltsp versions {name} lists others")
+            if harm := target.harm:
+                raise LtspError(f"version {version} of {name} is damaged: {harm}", f"ltsp versions {name} lists others")
             if not target.bootable and now.current and now.current.bootable:
                 # Only `publish_kernel(of=target)` makes it one that clients can boot.
                 raise LtspError(f"version {version} of {name} has no kernel, and clients boot {now.current.version}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ltsp.host import files
 from ltsp.publish import state as states
-from ltsp.publish.boot_files import boot_files, facts, links
+from ltsp.publish.boot_files import boot_files, facts, has_its_boot_files, has_its_image, links
 from ltsp.publish.contents import Contents, Published, Unchanged
 from ltsp.publish.draft import Draft, sha256
 from ltsp.publish.failure import told
@@ -65,8 +65,10 @@ class Stage:
                 now = states.read(places)
                 current = now.current
                 if current and current.is_image_of(now.image) and current.holds(image, facts(new)):
-                    _set_access(current.image, mode, group)
-                    return Unchanged(current)
+                    if has_its_boot_files(current) and has_its_image(current):
+                        _set_access(current.image, mode, group)
+                        return Unchanged(current)
+                    backup = False  # it was whole once; nobody is to go back to what it is now
                 return add(
                     places,
                     contents.manifest(places.name, Origin.BUILT, image, facts(new)),
