@@ -98,6 +98,9 @@ def test_a_system_without_a_kernel_is_refused_unless_that_is_wanted(site):
         (("-m", "-b 3"), ["-b 3"]),
         (("-m", "-comp 'zstd"), ["a quote is not closed"]),
         (("-m", "-no-such-parameter 7"), ["-no-such-parameter"]),
+        (("-m", "-all-time foo"), ["-all-time"]),
+        (("-m", "-p '/etc/pseudo d 755 0 0'"), ["--mksquashfs-params", "Pseudo files"]),
+        (("-m", "-comp lz4 -Xcompression-level 5"), ["--mksquashfs-params"]),
         (("-m", "-ef /nowhere"), ["/nowhere"]),
         (("-m", "-sort /nowhere"), ["/nowhere"]),
         (("--sort-file=/",), ["sort file /"]),
@@ -115,7 +118,9 @@ def test_a_wrong_option_is_a_usage_error(site, words, says):
     refused(site, *words, "lab", status=2, says=says)
 
 
-@pytest.mark.parametrize("words", [("--sort-file=/nowhere",), ("-m", "-sort /nowhere"), ("--image-group=nobody?",)])
+@pytest.mark.parametrize(
+    "words", [("--sort-file=/nowhere",), ("-m", "-no-such"), ("-m", "-p x"), ("--image-group=nobody?",)]
+)
 def test_a_wrong_option_is_told_before_the_source_is_read(site, words):
     shutil.rmtree(site.base / "lab/etc")
     refused(site, *words, "lab", status=2)

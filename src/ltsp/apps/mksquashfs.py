@@ -14,19 +14,21 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from ltsp.apps.amount import counted
 from ltsp.errors import LtspError, UsageError
 from ltsp.host import command
 from ltsp.squashfs.census import Census, clamp
+from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.parameters import Parameters
 from ltsp.squashfs.superblock import Superblock
 from ltsp.squashfs.writer import Lost, WriteOptions
 from ltsp.tarstream.stream import Streamed, stream
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
-from ltsp.tree.node import Metadata
+from ltsp.tree.node import Directory, Metadata
 from ltsp.tree.tree import Tree
 
 _PIPE_BYTES = 1 << 20
@@ -102,6 +104,23 @@ def write(
                 ) from error
             raise
     return _made(descriptor, tree, done, keeps_root=known >= _KEEPS_ROOT)
+
+
+def see_that_it_takes(parameters: Parameters) -> None:
+    """Have mksquashfs make an image of nothing with them.
+
+    Raises UsageError with what it says against them, LtspError where it cannot be had.
+    """
+    version()
+    nothing = Tree(Directory(Metadata(0o755)))
+    options = WriteOptions(parameters.compression() or Compression.preset("gzip", "balanced"))
+    with TemporaryFile(buffering=0) as image:
+        try:
+            write(nothing, image, parameters.applied(options), parameters, Faults())
+        except UsageError:
+            raise
+        except LtspError as error:
+            raise UsageError(f"--mksquashfs-params: {error.message}", "see mksquashfs -help") from error
 
 
 def version() -> tuple[int, int]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ltsp.apps import hooks
+from ltsp.apps import hooks, mksquashfs
 from ltsp.apps.rules import Rules, rules
 from ltsp.boot.kernel import Rule
 from ltsp.errors import UsageError
@@ -76,6 +76,8 @@ def order(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_direct
     )
     if made.own_engine:
         _see_that_codec_is_there(options, asked)
+    else:
+        mksquashfs.see_that_it_takes(asked)
     return made
 
 
