@@ -1,0 +1,212 @@
+"""What ltsp.conf says to clients: what all of them share, and a layer for each section that some of them match.
+
+Which sections a client matches is known when it boots, so layers are not merged here: a section's settings are those
+that it makes itself, and what they refer to (`$KEY`) may also stand in what all clients share. Values that belong to a
+shell on the client (PRE_INIT_x, POST_INIT_x) stay text. ltsp.conf(5)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ltsp.settings.conf_keys import Side, side_of
+from ltsp.settings.conf_sections import SPECIAL, included
+from ltsp.settings.conf_text import Assignment, Code, Conf, Section
+from ltsp.settings.machine_pattern import pattern_fault
+from ltsp.settings.resolve import Setting
+
+ROLES = ("", "common", "clients")
+"""The sections for every client, in the order in which they are read; the later value wins."""
+
+_CLIENT_FACTS = frozenset({"SERVER", "HOSTNAME"})
+"""Variables whose values the client knows: they become `%{NAME}`, which it fills in."""
+_CLIENT_APPLETS = frozenset({"init", "initrd-bottom"})
+"""In `[APPLET/HOST]`: those of LTSP that run before anybody logs in on a client."""
+_HOOK = re.compile(r"(?:PRE|POST)_[A-Z_]+_\w+")
+_MOST_SECTIONS = 10_000
+_DEEPEST = 100
+_LONGEST_VALUE = 1 << 20
+"""Bounds for files in which each section includes the one before twice, and each value repeats another."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLayer:
+    """The settings of one section, or of all that every client reads."""
+
+    title: str
+    """For people: `[pc*]`."""
+    where: str
+    """File and line of the section: `/etc/ltsp/ltsp.conf:12`."""
+    match: tuple[str, ...]
+    """Globs of MAC addresses, IP addresses and hostnames in lower case, one of which fits; none for every client."""
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    common: ClientLayer
+    sections: tuple[ClientLayer, ...]
+    """In the order of the file, in which they also take effect."""
+    warnings: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    """Each with file and line; with any of them nothing may be made of the settings."""
+
+
+def client_settings(conf: Conf) -> ClientSettings:
+    """The layers of a file. INCLUDE is resolved; one that leads nowhere or in circles is a fault."""
+    messages = _Messages(conf)
+    shared = _Evaluation(conf, messages, {})
+    for role in ROLES:
+        for section in conf.sections:
+            if section.name == role:
+                shared.run(section, (role,))
+    for section in conf.sections:
+        if any(head in _CLIENT_APPLETS and not tail for head, tail in _applet_patterns(section)):
+            shared.run(section, (section.name,))
+    layers: list[ClientLayer] = []
+    for section in conf.sections:
+        patterns = tuple(_patterns(conf, section, messages))
+        if patterns:
+            own = _Evaluation(conf, messages, shared.values)
+            own.run(section, (section.name,))
+            layers.append(ClientLayer(f"[{section.name}]", conf.where(section.line), patterns, own.values))
+    common = ClientLayer("[clients]", conf.where(1), (), shared.values)
+    return ClientSettings(
+        common, tuple(layers), tuple(dict.fromkeys(messages.warnings)), tuple(dict.fromkeys(messages.faults))
+    )
+
+
+def _patterns(conf: Conf, section: Section, messages: _Messages) -> Iterator[str]:
+    """The globs by which a section is a client's; none where it is for others, or a name for INCLUDE alone."""
+    if section.name in SPECIAL or _is_only_included(conf, section):
+        return
+    hosts = [tail for head, tail in _applet_patterns(section) if head in _CLIENT_APPLETS and tail]
+    hosts += [pattern.lower() for pattern in section.patterns if "/" not in pattern]
+    for pattern in hosts:
+        if fault := pattern_fault(pattern):
+            messages.warn(section.line, f"[{section.name}] is no client's: {fault}")
+        else:
+            yield pattern
+
+
+def _applet_patterns(section: Section) -> Iterator[tuple[str, str]]:
+    for pattern in section.patterns:
+        head, slash, tail = pattern.lower().partition("/")
+        if slash:
+            yield head, tail
+
+
+def _is_only_included(conf: Conf, section: Section) -> bool:
+    """A plain name that some section includes groups settings, and is not a hostname."""
+    if any(character in section.name for character in ":.*?/["):
+        return False
+    names = {name for each in conf.sections for name in _included_names(each.statements)}
+    return not names.isdisjoint((section.name, *section.patterns))
+
+
+def _included_names(statements: Iterable[Assignment | Code]) -> Iterator[str]:
+    for each in statements:
+        if isinstance(each, Assignment) and each.key == "INCLUDE":
+            for part in each.parts:
+                if isinstance(part, str):
+                    yield from part.split()
+
+
+@dataclass(slots=True)
+class _Messages:
+    conf: Conf
+    warnings: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def warn(self, line: int, text: str) -> None:
+        self.warnings.append(f"{self.conf.where(line)}: {text}")
+
+    def fault(self, line: int, text: str) -> None:
+        self.faults.append(f"{self.conf.where(line)}: {text}")
+
+
+@dataclass(slots=True)
+class _Evaluation:
+    conf: Conf
+    messages: _Messages
+    before: Mapping[str, Setting]
+    """What values may refer to besides."""
+    values: dict[str, Setting] = field(default_factory=dict)
+    runs: int = 0
+
+    def run(self, section: Section, chain: tuple[str, ...]) -> None:
+        self.runs += 1
+        if self.runs > _MOST_SECTIONS:
+            self.messages.fault(section.line, f"more than {_MOST_SECTIONS} sections are included")
+            return
+        for each in section.statements:
+            if isinstance(each, Code):
+                self.messages.warn(
+                    each.line, f"clients do not run this: {each.reason}; commands belong into POST_INIT_x=…"
+                )
+            elif each.key == "INCLUDE":
+                self._include(each, chain)
+            else:
+                self._take(each)
+
+    def _take(self, each: Assignment) -> None:
+        setting = self._setting(each)
+        self.values[each.key] = setting
+        if _HOOK.fullmatch(each.key) and setting.value.startswith("section_"):
+            self.messages.warn(each.line, f"{each.key}: sections are no commands; write the commands here")
+
+    def _include(self, each: Assignment, chain: tuple[str, ...]) -> None:
+        setting = self._setting(each)
+        if setting.fault:
+            self.messages.fault(each.line, f"INCLUDE: {setting.fault}")
+        for name in setting.value.split():
+            sections = included(self.conf, name)
+            if not sections:
+                self.messages.fault(each.line, f"INCLUDE: there is no section [{name}]")
+            elif any(section.name in chain for section in sections):
+                self.messages.fault(each.line, f"INCLUDE: [{name}] includes itself")
+            elif len(chain) > _DEEPEST:
+                self.messages.fault(each.line, "INCLUDE: sections are nested too deeply")
+            elif self.runs <= _MOST_SECTIONS:
+                for section in sections:
+                    self.run(section, (*chain, section.name))
+
+    def _setting(self, each: Assignment) -> Setting:
+        texts: list[str] = []
+        faults: list[str] = []
+        for part in each.parts:
+            if isinstance(part, str):
+                texts.append(part)
+                continue
+            known = self.values.get(part.name, self.before.get(part.name))
+            if known is not None:
+                texts.append(known.value)
+                faults += [known.fault] if known.fault else []
+            elif _HOOK.fullmatch(each.key):
+                texts.append(f"${{{part.name}}}")
+            elif part.name in _CLIENT_FACTS:
+                texts.append(f"%{{{part.name}}}")
+            else:
+                faults.append(f"${part.name} is not set before this line; single quotes keep it as it is")
+        if sum(map(len, texts)) > _LONGEST_VALUE:
+            texts, faults = [], ["the value is too long"]
+        where = self.conf.where(each.line)
+        return Setting(each.key, "".join(texts), where, "; ".join(dict.fromkeys(faults)))
+
+
+def without_effect(layers: Iterable[ClientLayer], acted_on: Iterable[str]) -> tuple[str, ...]:
+    """A warning for each key that is meant for clients, and that no client acts on.
+
+    `acted_on` are keys and globs of keys (`FSTAB_*`). What nobody knows is told of by `conf_keys.warnings`.
+    """
+    known = tuple(acted_on)
+    exact = frozenset(key for key in known if not key.endswith("*"))
+    stems = tuple(key[:-1] for key in known if key.endswith("*"))
+    return tuple(
+        f"{setting.where}: {setting.key} has no effect on clients yet"
+        for layer in layers
+        for setting in layer.settings.values()
+        if side_of(setting.key) is Side.CLIENTS and setting.key not in exact and not setting.key.startswith(stems)
+    )

@@ -1,0 +1,63 @@
+"""The names of sections that mean machines: globs of MAC addresses, IPv4 addresses and hostnames, and what is wrong."""
+
+from __future__ import annotations
+
+import re
+
+_WILD = frozenset("*?[")
+_PAIR = re.compile(r"[0-9a-f]{2}")
+_GLOB_OF_PAIRS = re.compile(r"[0-9a-f:*?\[\]!-]+")
+_SEPARATED = re.compile(r"(?:01[-:])?([0-9a-f]{1,2}(?:[-:.][0-9a-f]{1,2}){5})")
+"""Also with the hardware type before it, as PXELINUX and BOOTIF write it."""
+_DOTTED = re.compile(r"([0-9a-f]{4})\.([0-9a-f]{4})\.([0-9a-f]{4})")
+"""As Cisco writes it."""
+_BARE = re.compile(r"[0-9a-f]{12}")
+_ADDRESS = re.compile(r"[0-9.*?\[\]!-]+")
+_HOSTNAME = re.compile(r"[0-9a-z.*?\[\]!_-]+")
+
+
+def pattern_fault(pattern: str) -> str:
+    """Why no client can ever match a pattern (in lower case), with the right form; empty if one may."""
+    if right := _meant_address(pattern):
+        return "" if right == pattern else f"a MAC address is written [{right}]"
+    if ":" in pattern:
+        return "" if _is_mac_glob(pattern) else "a MAC address is six pairs as in [52:54:00:12:34:56] or [52:54:00:*]"
+    if _ADDRESS.fullmatch(pattern) and "." in pattern:
+        return _address_fault(pattern)
+    if not _HOSTNAME.fullmatch(pattern):
+        return "a hostname has letters, digits and hyphens"
+    return ""
+
+
+def _meant_address(pattern: str) -> str:
+    """The MAC address that a text without wildcards spells in any of the usual ways; empty if it spells none."""
+    match = _SEPARATED.fullmatch(pattern)
+    if match and not ("." in pattern and all(map(str.isdecimal, re.split(r"[-:.]", pattern)))):
+        return ":".join(pair.zfill(2) for pair in re.split(r"[-:.]", match[1]))
+    digits = "".join(dotted.groups()) if (dotted := _DOTTED.fullmatch(pattern)) else pattern
+    if _BARE.fullmatch(digits) and (dotted or not digits.isdecimal()):
+        return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+    return ""
+
+
+def _is_mac_glob(pattern: str) -> bool:
+    """Whether some address of six pairs may match."""
+    groups = pattern.split(":")
+    if not _GLOB_OF_PAIRS.fullmatch(pattern) or not _WILD & set(pattern) or len(groups) > 6:
+        return False
+    wild = [bool(_WILD & set(group)) for group in groups]
+    if not all(is_wild or _PAIR.fullmatch(group) for group, is_wild in zip(groups, wild, strict=True)):
+        return False
+    return len(groups) == 6 or "*" in pattern
+
+
+def _address_fault(pattern: str) -> str:
+    groups = pattern.split(".")
+    if len(groups) > 4 or (len(groups) < 4 and "*" not in pattern):
+        return "an IPv4 address has four numbers as in [192.168.67.20] or [192.168.67.*]"
+    for group in groups:
+        if group.isdecimal() and int(group) > 255:
+            return f"{group} is too large for an IPv4 address"
+        if not group:
+            return "an IPv4 address has four numbers as in [192.168.67.20] or [192.168.67.*]"
+    return ""

@@ -1,0 +1,118 @@
+"""Layers of settings for clients, as ltsp.conf gives them."""
+
+from __future__ import annotations
+
+from ltsp.settings.client_sections import client_settings, without_effect
+from ltsp.settings.conf_text import parse
+
+
+def read(text):
+    return client_settings(parse(text.encode(), "ltsp.conf"))
+
+
+def plain(layer):
+    return {key: setting.value for key, setting in layer.settings.items()}
+
+
+GOLDEN = """\
+TIMEZONE=Europe/Athens
+[server]
+DNS=1
+[common]
+SEARCH_DOMAIN=example.org
+[clients]
+SEARCH_DOMAIN=lab.example.org
+INCLUDE=nfs
+[52:54:00:12:34:56]
+HOSTNAME=pc01
+INCLUDE=crt
+[B8:27:eb:*|dc:a6:32:*]
+HOSTNAME="pi%{MAC}"
+[192.168.67.*]
+AUTOLOGIN=guest
+[PC0*]
+HOSTS_A="10.0.0.1 $SEARCH_DOMAIN"
+[crt]
+X_MODES=800x600
+[nfs]
+FSTAB_HOME="server:/home /home nfs defaults 0 0"
+[image/]
+FSTAB_IMAGE=none
+[init/lab*]
+LOCAL_SWAP=0
+[init/]
+IMAGE_TO_RAM=1
+"""
+
+
+def test_the_layers_of_a_file():
+    settings = read(GOLDEN)
+    assert plain(settings.common) == {
+        "TIMEZONE": "Europe/Athens",
+        "SEARCH_DOMAIN": "lab.example.org",
+        "FSTAB_HOME": "server:/home /home nfs defaults 0 0",
+        "IMAGE_TO_RAM": "1",
+    }
+    assert [(layer.title, layer.where, layer.match, plain(layer)) for layer in settings.sections] == [
+        ("[52:54:00:12:34:56]", "ltsp.conf:9", ("52:54:00:12:34:56",), {"HOSTNAME": "pc01", "X_MODES": "800x600"}),
+        ("[B8:27:eb:*|dc:a6:32:*]", "ltsp.conf:12", ("b8:27:eb:*", "dc:a6:32:*"), {"HOSTNAME": "pi%{MAC}"}),
+        ("[192.168.67.*]", "ltsp.conf:14", ("192.168.67.*",), {"AUTOLOGIN": "guest"}),
+        ("[PC0*]", "ltsp.conf:16", ("pc0*",), {"HOSTS_A": "10.0.0.1 lab.example.org"}),
+        ("[init/lab*]", "ltsp.conf:24", ("lab*",), {"LOCAL_SWAP": "0"}),
+    ]
+    assert (settings.warnings, settings.faults) == ((), ())
+
+
+def test_a_section_with_a_bad_address_is_warned_of_with_its_line_and_the_right_form():
+    settings = read("[clients]\n\n[52-54-00-12-34-56]\nHOSTNAME=pc01\n")
+    assert settings.sections == ()
+    assert settings.warnings == (
+        "ltsp.conf:3: [52-54-00-12-34-56] is no client's: a MAC address is written [52:54:00:12:34:56]",
+    )
+
+
+def test_of_several_patterns_the_good_ones_hold():
+    settings = read("[52:54:00|pc01]\nHOSTNAME=a\n")
+    assert settings.sections[0].match == ("pc01",)
+    assert "ltsp.conf:1" in settings.warnings[0]
+
+
+def test_commands_for_the_client_keep_what_only_its_shell_knows():
+    settings = read("[clients]\nX=1\nPOST_INIT_A=\"echo $HOME ${X} $IP_ADDRESS\"\nPRE_INIT_B='a $b `c`'\n")
+    assert plain(settings.common)["POST_INIT_A"] == "echo ${HOME} 1 ${IP_ADDRESS}"
+    assert plain(settings.common)["PRE_INIT_B"] == "a $b `c`"
+    assert not any(setting.fault for setting in settings.common.settings.values())
+
+
+def test_the_server_is_what_the_client_takes_it_for_unless_it_is_set():
+    assert plain(read("[clients]\nCUPS_SERVER=$SERVER\n").common)["CUPS_SERVER"] == "%{SERVER}"
+    assert plain(read("[clients]\nSERVER=10.0.0.1\nCUPS_SERVER=$SERVER\n").common)["CUPS_SERVER"] == "10.0.0.1"
+
+
+def test_a_variable_that_nobody_sets_is_a_fault_of_the_value():
+    setting = read("[clients]\nHOSTS_A=$NOWHERE\n").common.settings["HOSTS_A"]
+    assert "$NOWHERE is not set" in setting.fault
+
+
+def test_commands_among_the_settings_are_warned_of():
+    settings = read("[clients]\nPOST_INIT_A=section_hash\n[hash]\nsed -i s/a/b/ /etc/shadow\n")
+    assert [warning.partition(": ")[0] for warning in settings.warnings] == ["ltsp.conf:2", "ltsp.conf:4"]
+
+
+def test_an_include_that_leads_nowhere_or_in_circles_is_a_fault():
+    assert read("[clients]\nINCLUDE=no\n").faults == ("ltsp.conf:2: INCLUDE: there is no section [no]",)
+    assert read("[pc01]\nINCLUDE=a\n[a]\nINCLUDE=a\n").faults == ("ltsp.conf:4: INCLUDE: [a] includes itself",)
+
+
+def test_includes_without_end_are_bounded():
+    doubling = "".join(f"[s{n}]\nINCLUDE='s{n + 1} s{n + 1}'\n" for n in range(40))
+    settings = read(f"[clients]\nINCLUDE=s0\n{doubling}[s40]\nA=1\n")
+    assert any("are included" in fault for fault in settings.faults)
+
+
+def test_keys_that_no_client_acts_on_yet_are_warned_of():
+    settings = read("[clients]\nX_MODES=800x600\nFSTAB_A=x\n[pc01]\nX_MODES=640x480\n")
+    assert without_effect((settings.common, *settings.sections), ["FSTAB_*"]) == (
+        "ltsp.conf:2: X_MODES has no effect on clients yet",
+        "ltsp.conf:5: X_MODES has no effect on clients yet",
+    )

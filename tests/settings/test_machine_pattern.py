@@ -1,0 +1,67 @@
+"""Names of sections that mean machines, and those that never match one."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltsp.settings.machine_pattern import pattern_fault
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "52:54:00:12:34:56",
+        "52:54:00:*",
+        "*:34:56",
+        "b8:27:eb:*",
+        "52:54:00:12:34:[0-5]?",
+        "192.168.67.20",
+        "192.168.67.*",
+        "192.168.*",
+        "192.168.67.[0-9]",
+        "pc01",
+        "pc*",
+        "lab-[12]*",
+        "*",
+        "pc01.example.org",
+        "123456789012",
+    ],
+)
+def test_what_a_client_may_match_has_no_fault(pattern):
+    assert pattern_fault(pattern) == ""
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "52-54-00-12-34-56",
+        "01-52-54-00-12-34-56",
+        "525400ab3456",
+        "5254.00ab.3456",
+        "52:54:0:12:34:56",
+        "52.54.00.ab.34.56",
+    ],
+)
+def test_an_address_in_another_notation_is_told_the_right_form(pattern):
+    assert "[52:54:00:" in pattern_fault(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["52:54:00:12:34", "52:54:00:12:34:5g", "52:54:00:12:34:56:78", "5?:54:00", "fe80::1", "254:0:*"]
+)
+def test_what_cannot_be_an_address_is_told_what_one_looks_like(pattern):
+    assert "six pairs" in pattern_fault(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ("192.168.67", "four numbers"),
+        ("192.168.67.300", "300 is too large"),
+        ("192.168..1", "four numbers"),
+        ("1.2.3.4.*", "four numbers"),
+        ("my@pc", "letters, digits"),
+    ],
+)
+def test_what_can_be_neither_address_nor_hostname_is_told_why(pattern, says):
+    assert says in pattern_fault(pattern)
