@@ -136,3 +136,18 @@ def test_a_service_that_a_program_leaves_behind_does_not_hold_us_up():
 
 def test_a_program_that_closes_its_output_early_is_waited_for():
     assert command.run_shown(["sh", "-c", "exec >&- 2>&-; sleep 0.2; exit 5"], print) == 5
+
+
+def test_a_server_runs_while_its_block_does():
+    with command.serving(["sh", "-c", "echo ready; exec sleep 60"]) as server:
+        while server.output() != b"ready\n":
+            assert server.status(0.01) is None
+        pid = server._process.pid
+        assert alive(pid)
+    assert gone(pid)
+
+
+def test_a_server_that_ends_by_itself_says_how():
+    with command.serving(["sh", "-c", "echo no room >&2; exit 3"]) as server:
+        assert server.status(5) == 3
+        assert server.output() == b"no room\n"

@@ -60,8 +60,27 @@ class Running:
 
     def output(self) -> bytes:
         """The last 64 KiB of what it has printed so far on standard output and standard error."""
-        size = os.fstat(self._output.fileno()).st_size
-        return os.pread(self._output.fileno(), 1 << 16, max(0, size - (1 << 16)))
+        return _last(self._output)
+
+
+@dataclass(slots=True)
+class Serving:
+    """A program that runs beside us until its block ends, such as a server."""
+
+    arguments: Sequence[str]
+    _process: subprocess.Popen[bytes]
+    _output: IO[bytes]
+
+    def status(self, seconds: float = 0) -> int | None:
+        """Its exit status as of wait(2); None where it still runs after so many seconds."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def output(self) -> bytes:
+        """The last 64 KiB of what it has printed so far on standard output and standard error."""
+        return _last(self._output)
 
 
 def run(arguments: Sequence[str], *, accepted: Collection[int] = (0,), package: str = "") -> Result:
@@ -110,6 +129,30 @@ def feeding(
         except BrokenPipeError:
             running.finish()
             raise
+
+
+@contextmanager
+def serving(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str | None] | None = None,
+    descriptors: Collection[int] = (),
+    package: str = "",
+) -> Iterator[Serving]:
+    """Start a program that runs while the block does, and is ended with it."""
+    with (
+        open(os.memfd_create("output"), "r+b", buffering=0) as output,
+        _started(
+            arguments,
+            environment=environment,
+            descriptors=descriptors,
+            package=package,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
+        yield Serving(arguments, process, output)
 
 
 def run_shown(
@@ -168,6 +211,11 @@ def failure(program: str, status: int, output: bytes) -> LtspError:
 def find(program: str) -> str | None:
     """The path of a program, as it would be started; None where there is none."""
     return shutil.which(program, path=_path())
+
+
+def _last(output: IO[bytes]) -> bytes:
+    size = os.fstat(output.fileno()).st_size
+    return os.pread(output.fileno(), 1 << 16, max(0, size - (1 << 16)))
 
 
 @contextmanager

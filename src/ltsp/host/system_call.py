@@ -34,6 +34,7 @@ MS_PRIVATE = 0x40000
 
 _AT_FDCWD = -100
 _CLONE_NEWNS = 0x20000
+_CLONE_NEWNET = 0x40000000
 _RENAME_EXCHANGE = 0x2
 _SYNC_FILE_RANGE_WRITE = 0x2
 _OPEN_TREE_CLONE = 0x1
@@ -147,6 +148,18 @@ def unshare_mounts() -> None:
 def enter_mounts(namespace: int) -> None:
     """Move this thread into the mount namespace of a descriptor, and to its root. setns(2)"""
     if _libc.setns(namespace, _CLONE_NEWNS) < 0:
+        raise _failure()
+
+
+def unshare_network() -> None:
+    """Give this thread (and the threads and children that it starts from now on) a network of its own."""
+    if _libc.unshare(_CLONE_NEWNET) < 0:
+        raise _failure()
+
+
+def enter_network(namespace: int) -> None:
+    """Move this thread into the network namespace of a descriptor. setns(2)"""
+    if _libc.setns(namespace, _CLONE_NEWNET) < 0:
         raise _failure()
 
 
