@@ -38,6 +38,10 @@ class Made:
     size: int
     seed: int = 0
 
+    @property
+    def stored(self) -> int:
+        return self.size
+
     def open(self) -> AbstractContextManager[Stream]:
         return Bytes(self.make(self.size, self.seed)).open()
 
@@ -49,6 +53,10 @@ class Sparse:
     size: int
     data: tuple[tuple[int, int], ...] = ()
     """Place and bytes, in order, not touching each other."""
+
+    @property
+    def stored(self) -> int:
+        return sum(size for _, size in self.data)
 
     def open(self) -> AbstractContextManager[SparseStream]:
         return nullcontext(SparseStream(self))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import random
 import resource
@@ -85,6 +86,14 @@ def test_a_system_without_a_kernel_is_refused_unless_that_is_wanted(site):
         (site.base / "lab" / link).unlink()
     refused(site, "lab", says=["no kernel in lab", "--kernel-initrd"])
     site.ltsp("image", "--kernel-initrd=none", "lab")
+
+
+@pytest.mark.parametrize("words", [(), ("--cleanup=0",)])
+@pytest.mark.parametrize("link", ["initrd.img", "vmlinuz"])
+def test_a_link_to_secrets_is_served_to_nobody(site, link, words):
+    (site.base / "lab" / link).unlink()
+    (site.base / "lab" / link).symlink_to("etc/shadow")
+    refused(site, *words, "lab", says=[f"/{link} leads to /etc/shadow", "--kernel-initrd"])
 
 
 # Options, ltsp.conf and the site's lists
@@ -217,14 +226,22 @@ def test_a_base_directory_that_fills_up_keeps_the_image_before(tmp_path, words, 
         refused(site, *words, str(lab), says=["No space left on device"])
 
 
+def test_a_hole_needs_no_space(site):
+    """As in the disk of a virtual machine that lies about in the source."""
+    with (site.base / "lab/usr/disk").open("wb") as file:
+        file.truncate(1 << 42)
+    said = json.loads(site.ltsp("image", "--dry-run", "--json", "lab").stdout)
+    assert said["images"][0]["space_needed"]["base_dir"] < 1 << 20
+
+
 @pytest.mark.root
 def test_a_tftp_directory_without_space_keeps_image_and_kernel_before(tmp_path):
     lab = make_system(tmp_path / "lab")
     with mounted(Site.make(tmp_path), 'mount -t tmpfs -o size=256k tmpfs "$tftp"') as site:
         site.ltsp("image", str(lab))
         (lab / f"boot/initrd.img-{VERSION}").write_bytes(random.Random(1).randbytes(1 << 20))
-        refused(site, str(lab), says=["cannot publish lab", "No space left on device"])
-        refused(site, str(lab), says=["cannot publish lab", "No space left on device"])
+        for _ in range(2):
+            refused(site, str(lab), says=["not enough space for lab", str(site.tftp), "1 MiB needed", "0 MiB free"])
 
 
 @pytest.mark.root

@@ -118,6 +118,14 @@ def test_kernel_initrd_finds_the_kernel_and_names_its_initrd(site):
     assert site.initrd("lab").read_text() == "live initrd"
 
 
+def test_homes_stay_out_wherever_they_lie(site):
+    (site.base / "lab/usr/people/ann").mkdir(parents=True)
+    (site.base / "lab/usr/people/ann/letter").write_text("private")
+    site.ltsp("--home-dir=/usr/people", "image", "lab")
+    assert "usr/people" in listing(site.image("lab"))
+    assert not [path for path in listing(site.image("lab")) if path.startswith("usr/people/")]
+
+
 def test_kernel_initrd_none_publishes_an_image_without_a_kernel(site):
     site.ltsp("image", "--kernel-initrd=none", "lab")
     assert site.image("lab").exists()

@@ -522,7 +522,11 @@ class TestPlaces:
     def test_too_little_space_is_told_before_the_build(self, held):
         with pytest.raises(LtspError, match=r"not enough space for lab .* MiB free") as error, held.stage(2**60):
             pass
-        assert error.value.hint == "ltsp versions lab --prune"
+        assert error.value.hint == "free some space there"
+        publish_held(held, "one")
+        with pytest.raises(LtspError, match="not enough space for lab") as error, held.stage(0, 2**60):
+            pass
+        assert error.value.hint == "free some space there, for example by: ltsp versions lab --prune"
 
     def test_a_file_system_without_nameless_files_will_do(self, store, monkeypatch):
         monkeypatch.setattr(os, "O_TMPFILE", 0)  # opening a directory for writing fails as it does there

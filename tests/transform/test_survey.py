@@ -1,4 +1,5 @@
 from corpus.planted import planted
+from corpus.trees import Sparse
 from ltsp.transform.exclude import Exclusions
 from ltsp.transform.survey import Removal, removals, survey
 from ltsp.tree.content import Bytes
@@ -12,6 +13,11 @@ def test_sizes_are_summed_up_the_tree_and_a_file_with_two_names_counts_once():
     assert (found.files, found.bytes) == (3, 95)
     assert found.largest == (("usr", 90), ("usr/bin", 60), ("usr/lib", 30), ("etc", 5))
     assert survey(tree, directories=1).largest == (("usr", 90),)
+
+
+def test_holes_are_told_apart():
+    tree = planted({"disk": File(Metadata(0o644), Sparse(1 << 40, ((4096, 5),)))})
+    assert (survey(tree).bytes, survey(tree).stored) == (1 << 40, 5)
 
 
 def test_a_directory_that_is_nearly_all_of_one_below_it_is_not_named():

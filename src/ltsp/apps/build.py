@@ -61,11 +61,11 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
         taken(source, order.rules.selection, options.lock_timeout, faults, report) as tree,
     ):
         prepared = prepare(tree, source.name, order, faults)
-        needed = plan.expected_bytes(prepared, order.store.current(source.name))
+        needed = plan.space(prepared, order.store.current(source.name))
         plan.show(source, order.rules, prepared, needed, order.store, report)
         _name_files(prepared.tree, order.parameters.output, report)
-        with held.stage(needed) as stage:
-            with failure.told("write the image of", source.name):
+        with held.stage(needed.image, needed.boot) as stage:
+            with failure.told("write the image of", source.name, order.store.base_dir):
                 written = _write(order, prepared, stage, faults, report)
             contents = _contents(asked, prepared)
             with report.step("publishing"):
@@ -84,7 +84,7 @@ def conclude(order: Order, source: Source, report: Report) -> None:
     if order.options.rpi_image == source.name:
         link_for_raspberries(order.store, source.name, report)
     told = hooks.environment(source, order.ltsp)
-    hooks.run(order.after, told, report, f"{source.name} was published all the same")
+    hooks.run(order.after, told, report, f"the image of {source.name} stays published")
 
 
 @contextmanager

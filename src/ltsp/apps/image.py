@@ -128,7 +128,7 @@ def _dry_run(asked_for: Order, source: Source, report: Report) -> Mapping[str, o
     with taken(source, everything, options.lock_timeout, faults, report) as whole:
         left, gone = dry_run.removed(whole, asked_for.rules)
         prepared = prepare(left, source.name, asked_for, faults)
-        needed = plan.expected_bytes(prepared, asked_for.store.current(source.name))
+        needed = plan.space(prepared, asked_for.store.current(source.name))
         plan.show(source, asked_for.rules, prepared, needed, asked_for.store, report)
         for path, reason in faults.unreadable:
             report.warn(f"/{printable(path)} cannot be read: {reason}")
@@ -138,7 +138,7 @@ def _dry_run(asked_for: Order, source: Source, report: Report) -> Mapping[str, o
         return {
             "name": source.name,
             "source": source.description,
-            "space_needed": needed,
+            "space_needed": {"base_dir": needed.image, "tftp_dir": needed.boot},
             **plan.facts(source, prepared),
             **dry_run.facts(gone, prepared.cleaned),
         }

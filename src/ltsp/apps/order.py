@@ -65,7 +65,7 @@ def order(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_direct
     made = Order(
         options,
         asked,
-        rules(options, asked.excludes, conf_directory),
+        rules(options, asked.excludes, conf_directory, ltsp.home_dir),
         _priorities(options.sort_file or asked.sort_file),
         hooks.before(commands, os.path.join(conf_directory, "image.d")),
         hooks.after(commands),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from ltsp.apps import amount
 from ltsp.apps.preparation import Prepared
@@ -22,26 +22,36 @@ _GROWTH = 1.1
 """By how much more than the last time a build may need."""
 
 
-def expected_bytes(prepared: Prepared, current: Generation | None) -> int:
-    """About how large the image and its boot files will be."""
+@dataclass(frozen=True, slots=True)
+class Space:
+    """About how many bytes a build will take."""
+
+    image: int
+    """In BASE_DIR."""
+    boot: int
+    """In TFTP_DIR, for kernel and initrd."""
+
+
+def space(prepared: Prepared, current: Generation | None) -> Space:
     kernel = prepared.kernel
     boot = kernel.kernel.size + (kernel.initrd.size if kernel.initrd else 0) if kernel else 0
     image = current.manifest.image if current else None
     codec = prepared.codec
     if codec == "none":
-        return prepared.survey.bytes + boot
+        return Space(prepared.survey.stored, boot)
     if image is not None and image.codec == codec:
-        return int(image.size * _GROWTH) + boot
-    return int(prepared.survey.bytes * _FIRST_RATIO) + boot
+        return Space(int(image.size * _GROWTH), boot)
+    return Space(int(prepared.survey.stored * _FIRST_RATIO), boot)
 
 
-def show(source: Source, rules: Rules, prepared: Prepared, needed: int, store: Store, report: Report) -> None:
+def show(source: Source, rules: Rules, prepared: Prepared, needed: Space, store: Store, report: Report) -> None:
     """Say it, and warn of what should be known before."""
     plan = source.plan()
     for line in _lines(source, plan, rules, prepared):
         report.say(line)
-    free = files.free_bytes(store.base_dir)
-    report.say(f"space     about {amount.size(needed)} needed in {printable(store.base_dir)}, {amount.size(free)} free")
+    for directory, needs in ((store.base_dir, needed.image), (store.tftp_dir, needed.boot)):
+        free = files.free_bytes(directory)
+        report.say(f"space     about {amount.size(needs)} needed in {printable(directory)}, {amount.size(free)} free")
     for warning in (*plan.warnings, *prepared.warnings):
         report.warn(warning)
 

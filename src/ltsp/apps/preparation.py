@@ -15,6 +15,7 @@ from ltsp.squashfs.parameters import Parameters
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.transform.cleanup import Cleaned, clean, findings
 from ltsp.transform.override import override
+from ltsp.transform.secrets import Secrets
 from ltsp.transform.survey import Survey, survey
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import in_order, printable
@@ -55,6 +56,7 @@ def prepare(taken: Tree, name: str, order: Order, faults: Faults) -> Prepared:
     kernel = None
     if options.kernel_initrd != NO_KERNEL:
         kernel = find_kernel(tree, name, options.kernel_initrd or None)
+        _refuse_to_serve_secrets(tree, kernel, rules.secrets)
     codecs = readable_codecs(tree, kernel.version if kernel else None)
     compression, reason = _compression(options, parameters, codecs)
     listed = sort_file.priorities(order.priorities, tree)
@@ -69,6 +71,17 @@ def prepare(taken: Tree, name: str, order: Order, faults: Faults) -> Prepared:
     if codecs is not None and write_options.codes and codec not in codecs:
         warnings.append(f"the image's own kernel cannot read squashfs with {codec}; clients need another one")
     return Prepared(tree, cleaned, survey(tree), kernel, write_options, codec, reason, tuple(warnings))
+
+
+def _refuse_to_serve_secrets(tree: Tree, kernel: Kernel, secrets: Secrets) -> None:
+    """See that neither of the files that anybody may fetch is a link to what the table of secrets lists."""
+    for path in filter(None, (kernel.path, kernel.initrd_path)):
+        target = tree.resolve(path)
+        if target is not None and secrets.is_private(target):
+            raise SourceError(
+                f"/{printable(path)} leads to /{printable(target)}, which is no file for clients to fetch",
+                "make it lead to a kernel or initrd, or choose others with --kernel-initrd",
+            )
 
 
 def _refuse_other_things(tree: Tree, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from ltsp.errors import ConfError, UsageError
 from ltsp.host import swaps
@@ -14,6 +15,7 @@ from ltsp.squashfs.parameters import Excludes, ExcludeStyle
 from ltsp.transform import exclude
 from ltsp.transform.exclude import Exclusions, image_excludes
 from ltsp.transform.lines import Line, lines
+from ltsp.transform.pattern import literal
 from ltsp.transform.secrets import Secrets, image_secrets
 from ltsp.transform.selection import combined
 from ltsp.tree.name import decode, encode, printable
@@ -52,15 +54,15 @@ class Rules:
         return "mksquashfs -e"
 
 
-def rules(options: ImageOptions, excludes: Excludes, conf_directory: str) -> Rules:
-    """The rules of a run. The site's lists lie beside ltsp.conf.
+def rules(options: ImageOptions, excludes: Excludes, conf_directory: str, home_dir: str) -> Rules:
+    """The rules of a run. The site's lists lie beside ltsp.conf, and people's files below `home_dir`.
 
     Raises ConfError for a bad list and one that others could have written, UsageError for a bad pattern or a missing
     file.
     """
     tuned = image_excludes(
         _site_list(conf_directory, "image.excludes"),
-        _named_lines(options.add_image_excludes, "ADD_IMAGE_EXCLUDES"),
+        chain(_homes(home_dir), _named_lines(options.add_image_excludes, "ADD_IMAGE_EXCLUDES")),
         _named_lines(options.omit_image_excludes, "OMIT_IMAGE_EXCLUDES"),
     )
     secrets = image_secrets(
@@ -106,6 +108,12 @@ def _named_lines(setting: str, key: str) -> Iterator[Line]:
     if setting.startswith("/") and "\n" not in setting:
         return lines(_text(setting, key), setting)
     return lines(setting, key)
+
+
+def _homes(directory: str) -> Iterator[Line]:
+    path = os.path.normpath(directory).strip("/")
+    if path:
+        yield Line(f"{literal(path)}/*", "HOME_DIR", 1)
 
 
 def _exclude_file(name: str) -> list[str]:

@@ -20,8 +20,8 @@ _HOOKS = (
     Item(
         "PRE_IMAGE_x, POST_IMAGE_x",
         "Commands that a shell runs before and after `ltsp image`, in the order of the keys. One that names "
-        "`LTSP_ROOT` finds there a writable view of the source, and what it changes goes into the image only. Single "
-        "quotes keep `$LTSP_ROOT` for that shell.",
+        "`LTSP_ROOT` finds there a writable view of the source, and what it changes goes into the image only. "
+        "Exclusions and clean-up hold for that, too. Single quotes keep `$LTSP_ROOT` for that shell.",
     ),
 )
 

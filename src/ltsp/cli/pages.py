@@ -42,10 +42,14 @@ class Prose:
 
 _CONF = Item("/etc/ltsp/ltsp.conf", "Settings, see `ltsp.conf(5)`.")
 _DONE = Item("0", "All that was asked is done.")
-_FAILURE = Item("1", "Something failed; what was published before is as it was.")
+_FAILURE = Item(
+    "1", "Something failed; what was published before is as it was, unless only a command of POST_IMAGE_x failed."
+)
 _USAGE = Item("2", "The command line or a setting is wrong; nothing was begun.")
 _CHANGED = Item("3", "Published, but a file changed or vanished while it was read, or was skipped; each is named.")
-_LOCKED = Item("75", "Another build of the same image holds the lock.")
+_LOCKED = Item(
+    "75", "Another build holds the lock of the image, or a package manager that of the source; try again later."
+)
 _SIGNALLED = Item(
     "130, 143", "Ended by Ctrl-C or `kill`; what was begun is undone. A second one does not wait for that."
 )
@@ -99,7 +103,10 @@ APPLETS = {
                         "these is taken:"
                     ),
                     Item("NAME/", "A chroot: a directory that holds `proc`."),
-                    Item("NAME.img", "A virtual machine disk. Not readable yet: mount it, and name the directory."),
+                    Item(
+                        "NAME.img",
+                        "A squashfs file. The disk of a virtual machine is not readable yet: mount it, and name that.",
+                    ),
                     Item("images/NAME.img", "An exported image: it is built anew from the source it came from."),
                     (
                         "A path begins with a slash or a dot, and its last part names the image. `/` is the running "

@@ -222,9 +222,18 @@ def size(path: str) -> int | None:
         return None
 
 
+def on_same_disk(first: str, second: str) -> bool:
+    """Whether two directories share their free space, where they are or would be made."""
+    return os.stat(_existing(first)).st_dev == os.stat(_existing(second)).st_dev
+
+
 def free_bytes(directory: str) -> int:
     """What an unprivileged writer may still use where a directory is, or would be made. statvfs(3)"""
+    status = os.statvfs(_existing(directory))
+    return status.f_bavail * status.f_frsize
+
+
+def _existing(directory: str) -> str:
     while not os.path.isdir(directory):
         directory = os.path.dirname(directory)
-    status = os.statvfs(directory)
-    return status.f_bavail * status.f_frsize
+    return directory

@@ -12,6 +12,7 @@ from ltsp.errors import Changed
 from ltsp.host import files
 from ltsp.publish.assembly import Link, another_name_of
 from ltsp.publish.draft import sha256
+from ltsp.publish.failure import told
 from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import FileFacts
 from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places
@@ -89,9 +90,11 @@ def _copied(stack: ExitStack, places: Places, name: str, content: Content) -> Bo
     with content.open() as stream:
         while piece := stream.read(_PIECE):
             digest.update(piece)
-            files.write_whole(new.file.fileno(), piece)
+            with told("publish", places.name, places.boot):
+                files.write_whole(new.file.fileno(), piece)
             size += len(piece)
         if not stream.settled():
             raise Changed(f"{name} of {places.name} changed while it was read", "nothing was published; try again")
-    os.fsync(new.file.fileno())
+    with told("publish", places.name, places.boot):
+        os.fsync(new.file.fileno())
     return BootFile(FileFacts(size, digest.hexdigest()), new)

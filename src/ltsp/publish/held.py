@@ -35,15 +35,15 @@ class Held:
         return states.read(self.places)
 
     @contextmanager
-    def stage(self, expected_bytes: int = 0) -> Iterator[Stage]:
+    def stage(self, image_bytes: int = 0, boot_bytes: int = 0) -> Iterator[Stage]:
         """A new image to write and publish; it leaves no trace unless it is published.
 
-        Raises LtspError where there are fewer free bytes than expected.
+        Raises LtspError where there is less room than the image, or kernel and initrds, are expected to take.
         """
         with ExitStack() as stack:
             with told("prepare a version of", self.places.name):
                 files.make_directories(self.places.versions, DIRECTORY_MODE)
-                _check_space(self.places, expected_bytes)
+                _check_space(self, image_bytes, boot_bytes)
                 new = stack.enter_context(draft(self.places.versions))
             yield Stage(self.places, new)
 
@@ -146,11 +146,16 @@ class Held:
 _DIGITS_OF_NO_IMAGE = "0" * 8
 
 
-def _check_space(places: Places, expected_bytes: int) -> None:
-    free = files.free_bytes(places.versions)
-    if free < expected_bytes:
-        raise LtspError(
-            f"not enough space for {places.name} in {printable(places.images)}: "
-            f"about {expected_bytes >> 20} MiB needed, {free >> 20} MiB free",
-            f"ltsp versions {places.name} --prune",
-        )
+def _check_space(held: Held, image_bytes: int, boot_bytes: int) -> None:
+    places = held.places
+    if files.on_same_disk(places.versions, places.boot):
+        image_bytes += boot_bytes
+    for directory, needed in ((places.versions, image_bytes), (places.boot, boot_bytes)):
+        free = files.free_bytes(directory)
+        if free < needed:
+            prune = f", for example by: ltsp versions {places.name} --prune" if held.state().generations else ""
+            raise LtspError(
+                f"not enough space for {places.name} in {printable(directory)}: "
+                f"about {needed >> 20} MiB needed, {free >> 20} MiB free",
+                f"free some space there{prune}",
+            )

@@ -47,7 +47,13 @@ class LtspOptions:
         implied="",
         reach=Reach.ONCE,
     )
-    home_dir: str = option(Directory(), "where the homes of users lie", default="/home", short="m")
+    home_dir: str = option(
+        Directory(),
+        "where the homes of users lie",
+        default="/home",
+        short="m",
+        details="What is in that directory of a source stays out of the image.",
+    )
     overwrite: bool = option(
         Flag(),
         "replace existing files, those of the administrator too",

@@ -41,7 +41,8 @@ def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
         evaluation.run_all(section for section in conf.sections if matches(section, name, applet))
     if evaluation.faults:
         raise ConfError(
-            "; ".join(dict.fromkeys(evaluation.faults)), "on the server ltsp.conf is read, not run; quote what is text"
+            "; ".join(dict.fromkeys(evaluation.faults)),
+            "mend these lines; here ltsp.conf is read, not run: quote what is text",
         )
     return evaluation.values
 

@@ -146,10 +146,10 @@ def _image(path: str, name: str, layer: Layer) -> Source:
         )
         raise SourceError(f"cannot read {shown}{target}: {error.strerror}") from error
     if kind != SQUASHFS or layer.partition:
-        what = f"partition {layer.partition} of it is" if kind == SQUASHFS else f"it holds {kind}, which is"
+        what = f"partition {layer.partition} of it" if kind == SQUASHFS else f"it holds {kind}"
         raise SourceError(
-            f"{shown} is not supported as a source: {what} not readable yet",
-            "mount it, and give the directory as the source",
+            f"{shown} is not supported as a source: {what}",
+            "give a directory or a squashfs file; what Linux can mount, mount, and give that directory",
         )
     if layer.fstype not in ("", "auto", "squashfs"):
         raise UsageError(f"fstype={printable(layer.fstype)} is given for {shown}, which is a squashfs")

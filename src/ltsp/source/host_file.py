@@ -41,6 +41,7 @@ class HostFile:
     size: int
     mtime_ns: int
     ctime_ns: int
+    stored: int
 
     def open(self) -> HostStream:
         try:

@@ -168,7 +168,8 @@ def _made(kind: int, metadata: Metadata, status: os.stat_result, place: Place, d
     match kind:
         case stat.S_IFREG:
             seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-            return File(metadata, HostFile(place, from_os(os_name), *seen))
+            stored = min(status.st_size, status.st_blocks * 512)
+            return File(metadata, HostFile(place, from_os(os_name), *seen, stored))
         case stat.S_IFLNK:
             return Symlink(metadata, from_os(os.readlink(os_name, dir_fd=directory)))
         case stat.S_IFDIR:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -90,6 +91,11 @@ class FileContent:
     """Index of the fragment block that holds the end of the file, or NO_FRAGMENT."""
     offset: int
     """Of the end of the file in the fragment block."""
+
+    @property
+    def stored(self) -> int:
+        holes = array("I", self.words).count(0)
+        return max(0, self.size - holes * self.blocks.block_size)
 
     def open(self) -> AbstractContextManager[Stream]:
         return nullcontext(_FileStream(self, self.start))

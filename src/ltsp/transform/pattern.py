@@ -24,6 +24,11 @@ Matcher = Callable[[str], bool]
 """Whether a name matches."""
 
 
+def literal(path: str) -> str:
+    """The pattern that matches no more than this path."""
+    return re.sub(r"([*?\[\\+@!])", r"\\\1", path.strip("/"))
+
+
 def is_plain(component: str) -> bool:
     """Whether a component has no wildcard in it, so that it matches itself and nothing else."""
     return _WILD.search(component) is None

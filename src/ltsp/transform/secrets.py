@@ -14,7 +14,7 @@ from enum import Enum
 from ltsp.errors import ConfError
 from ltsp.transform.exclude import Exclusions, fault
 from ltsp.transform.lines import Line, Tuned, built_in, tuned
-from ltsp.transform.pattern import is_plain
+from ltsp.transform.pattern import is_plain, literal
 from ltsp.transform.rewrite import REWRITERS, TESTS
 from ltsp.transform.rules import LISTS, Level, Rules
 from ltsp.tree.name import in_order, printable
@@ -98,8 +98,8 @@ def image_secrets(
         except ValueError as error:
             faults.append(f"{line}: {error}")
     if faults:
-        raise ConfError("; ".join(faults), "see the built-in list for the form of a row")
-    rows += (Row(Action.LEFT_OUT, _escaped(path), reason="active swap") for path in swaps)
+        raise ConfError("; ".join(faults), "a row is like this: X etc/app.key  the key of app")
+    rows += (Row(Action.LEFT_OUT, literal(path), reason="active swap") for path in swaps)
     return SecretRows(tuple(rows), result.warnings)
 
 
@@ -107,11 +107,6 @@ def _pattern(text: str) -> str:
     """What tells a row from others."""
     match = _ROW.fullmatch(text)
     return text if match is None else match["pattern"]
-
-
-def _escaped(path: str) -> str:
-    """The pattern that matches no more than this path."""
-    return re.sub(r"([*?\[\\+@!])", r"\\\1", path.strip("/"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +154,10 @@ class Secrets:
         """The row that leaves a path out, itself or with what it lies in."""
         going = _going(self._rules.matches(path))
         return str(going[0]) if going and not self._spared(path) else None
+
+    def is_private(self, path: str) -> bool:
+        """Whether a file is not to be seen by others as it is: left out, emptied or rewritten."""
+        return any(row.action not in {Action.KEPT, Action.WARNED_OF} for row in self._rules.matches(path))
 
     def edited(self, tree: Tree, actions: Iterable[Action]) -> dict[Row, list[str]]:
         """The paths that each row of these actions is about, in the order of the rows.

@@ -18,6 +18,8 @@ class Survey:
     """Regular files, one with several names once."""
     bytes: int
     """In them."""
+    stored: int
+    """Of those, the ones that are in no hole."""
     largest: tuple[tuple[str, int], ...]
     """Directories and the bytes in and below them, the largest first; none that is nearly all of another one."""
     privileged: tuple[str, ...]
@@ -29,7 +31,7 @@ def survey(tree: Tree, directories: int = 10) -> Survey:
     sizes: dict[str, int] = {}
     privileged: list[str] = []
     seen: set[int] = set()
-    total = 0
+    total = stored = 0
     for path, node in tree.walk():
         if not isinstance(node, File):
             continue
@@ -39,9 +41,10 @@ def survey(tree: Tree, directories: int = 10) -> Survey:
             continue
         seen.add(id(node))
         total += node.content.size
+        stored += node.content.stored
         parent = path.rpartition("/")[0]
         sizes[parent] = sizes.get(parent, 0) + node.content.size
-    return Survey(len(seen), total, _largest(_summed(sizes), directories), tuple(privileged))
+    return Survey(len(seen), total, stored, _largest(_summed(sizes), directories), tuple(privileged))
 
 
 def _is_privileged(file: File) -> bool:

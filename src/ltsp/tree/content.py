@@ -48,6 +48,11 @@ class Content(Protocol):
         """Bytes, as the scan saw them."""
         ...
 
+    @property
+    def stored(self) -> int:
+        """Bytes that take room where the file lies: those in holes do not."""
+        ...
+
     def open(self) -> AbstractContextManager[Stream]:
         """Open for one reading.
 
@@ -89,6 +94,10 @@ class Bytes:
 
     @property
     def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def stored(self) -> int:
         return len(self.data)
 
     def open(self) -> AbstractContextManager[Stream]:
