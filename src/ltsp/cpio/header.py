@@ -1,0 +1,59 @@
+"""The header of a newc entry: a magic and thirteen numbers of eight hexadecimal digits, then the name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+TRAILER: Final = b"TRAILER!!!"
+"""The name of the entry that ends an archive."""
+LONGEST_PATH: Final = 4095
+"""Bytes of a name or a link's target; init/initramfs.c passes over what has more, its NUL included, than PATH_MAX."""
+LARGEST: Final = 2**32 - 1
+"""The bytes of a file, and the seconds since 1970, that eight digits hold."""
+
+_MAGIC: Final = b"070701"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    name: bytes
+    """Relative, or `.` for the root."""
+    inode: int = 0
+    mode: int = 0
+    """With the bits of the type."""
+    uid: int = 0
+    gid: int = 0
+    links: int = 1
+    """Entries of the archive with this inode; the kernel looks for an earlier one only where there are 2 or more."""
+    mtime: int = 0
+    size: int = 0
+    """Bytes that follow."""
+    major: int = 0
+    """Of the device that the entry is."""
+    minor: int = 0
+
+    def pack(self) -> bytes:
+        """The header with the name, padded so that data may follow."""
+        numbers = (
+            self.inode,
+            self.mode,
+            self.uid,
+            self.gid,
+            self.links,
+            self.mtime,
+            self.size,
+            0,  # major and minor number of the device that the file lay on
+            0,
+            self.major,
+            self.minor,
+            len(self.name) + 1,
+            0,  # the sum of the data, of magic 070702 alone
+        )
+        packed = _MAGIC + b"".join(b"%08X" % number for number in numbers) + self.name + b"\0"
+        return packed + padding(len(packed))
+
+
+def padding(size: int) -> bytes:
+    """What follows so many bytes up to a multiple of 4, counted from the start of the archive or of the data."""
+    return bytes(-size % 4)

@@ -1,0 +1,228 @@
+"""A tree as a newc archive, which the kernel unpacks into its initramfs.
+
+Documentation/driver-api/early-userspace/buffer-format.rst of Linux describes the format; what its reader does with it
+stands in init/initramfs.c. The order is that of the names' bytes, and inodes are numbered in it, so that one tree gives
+one archive. A file's data come with the first of its names: the kernel links the others to it as it meets them, GNU
+cpio and busybox when they are through.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final, Protocol, assert_never
+
+from ltsp.cpio.header import LARGEST, LONGEST_PATH, TRAILER, Header, padding
+from ltsp.errors import Changed, LtspError, Unreadable
+from ltsp.tree.content import Stream
+from ltsp.tree.name import encode, printable
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink
+from ltsp.tree.tree import Tree
+
+_PIECE: Final = 1 << 20
+"""Bytes read at a time."""
+
+
+class Output(Protocol):
+    def write(self, data: bytes, /) -> object:
+        """Take all of the bytes, as buffered files do."""
+        ...
+
+
+@dataclass(slots=True)
+class Written:
+    """What went into an archive, and how many things could not."""
+
+    entries: int = 0
+    size: int = 0
+    """Bytes of the archive."""
+    xattrs: int = 0
+    """Extended attributes that are lost: newc has no place for them."""
+    clamped_times: int = 0
+    """Times before 1970 or after 2106, which newc cannot hold."""
+    split_symlinks: int = 0
+    """Further names of symbolic links, which became links of their own: the kernel does not link those."""
+
+
+def write(tree: Tree, output: Output) -> Written:
+    """Write the tree, its root as `.`, and the trailer.
+
+    Raises LtspError for what the kernel would pass over in silence or newc cannot hold (files of 4 GiB, paths and
+    targets longer than 4095 bytes), before anything is written; Unreadable and Changed where a file cannot be read as
+    it was seen; and what `output.write` raises.
+    """
+    names = _counted(tree)
+    archive = _Archive(output, names)
+    for path, node in _nodes(tree):
+        archive.add(path, node)
+    archive.end()
+    return archive.done
+
+
+def _nodes(tree: Tree) -> Iterator[tuple[str, Node]]:
+    yield "", tree.root
+    yield from tree.walk()
+
+
+def _counted(tree: Tree) -> dict[int, int]:
+    """The number of names of each node, by its identity.
+
+    Raises LtspError where one does not fit.
+    """
+    names: dict[int, int] = {}
+    for path, node in _nodes(tree):
+        names[id(node)] = names.get(id(node), 0) + 1
+        if len(encode(path)) > LONGEST_PATH:
+            raise LtspError(
+                f"/{printable(path[:60])}… has a path of more than {LONGEST_PATH} bytes, the most that an initrd holds"
+            )
+        if isinstance(node, Symlink) and len(encode(node.target)) > LONGEST_PATH:
+            raise LtspError(f"the link /{printable(path)} leads to a path of more than {LONGEST_PATH} bytes")
+        if isinstance(node, File):
+            _check_size(path, node.content.size)
+    return names
+
+
+def _check_size(path: str, size: int) -> None:
+    if size > LARGEST:
+        raise LtspError(
+            f"/{printable(path)} has {size >> 30} GiB; the files of an initrd are smaller than 4 GiB",
+            "leave it out, or lay it where clients can fetch it",
+        )
+
+
+class _Archive:
+    def __init__(self, output: Output, names: dict[int, int]) -> None:
+        self._output = output
+        self._names = names
+        self._inodes: dict[int, int] = {}
+        self._next_inode = 1
+        self.done = Written()
+
+    def add(self, path: str, node: Node) -> None:
+        known = self._inodes.get(id(node))
+        if known is not None and not isinstance(node, Symlink):
+            self._put(path, node, inode=known)
+            return
+        self.done.split_symlinks += known is not None
+        self.done.xattrs += len(node.metadata.xattrs)
+        inode = self._inodes[id(node)] = self._next_inode
+        self._next_inode += 1
+        match node:
+            case File():
+                self._add_file(path, node, inode)
+            case Symlink():
+                target = encode(node.target)
+                self._put(path, node, inode=inode, size=len(target))
+                self._write(target + padding(len(target)))
+            case Directory() | Device() | Fifo() | Socket():
+                self._put(path, node, inode=inode)
+            case _:
+                assert_never(node)
+        self.done.clamped_times += node.metadata.mtime != _clamped(node.metadata.mtime)
+
+    def end(self) -> None:
+        self._write(Header(name=TRAILER, links=1).pack())
+
+    def _add_file(self, path: str, file: File, inode: int) -> None:
+        with ExitStack() as opened:
+            try:
+                stream = opened.enter_context(file.content.open())
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            size = stream.size
+            _check_size(path, size)
+            self._put(path, file, inode=inode, size=size, mtime=stream.mtime)
+            for piece in _pieces(path, stream, size):
+                self._write(piece)
+            if not stream.settled():
+                raise _changed(path)
+        self._write(padding(size))
+
+    def _put(self, path: str, node: Node, *, inode: int, size: int = 0, mtime: int | None = None) -> None:
+        metadata = node.metadata
+        kind = _kind(node)
+        self.done.entries += 1
+        self._write(
+            Header(
+                name=_name(path),
+                inode=inode,
+                mode=kind | metadata.mode,
+                uid=metadata.uid,
+                gid=metadata.gid,
+                links=_links(node, self._names[id(node)]),
+                mtime=_clamped(metadata.mtime if mtime is None else mtime),
+                size=size,
+                major=node.major if isinstance(node, Device) else 0,
+                minor=node.minor if isinstance(node, Device) else 0,
+            ).pack()
+        )
+
+    def _write(self, data: bytes) -> None:
+        self._output.write(data)
+        self.done.size += len(data)
+
+
+def _name(path: str) -> bytes:
+    name = encode(path) or b"."
+    # A file of this name at the top would end the archive for every reader; another spelling of it does not.
+    return b"./" + name if name == TRAILER else name
+
+
+def _links(node: Node, names: int) -> int:
+    """As usr/gen_init_cpio.c of Linux counts, but for hard links."""
+    match node:
+        case Directory():
+            return 2
+        case Symlink():
+            return 1
+        case _:
+            return names
+
+
+def _clamped(mtime: int) -> int:
+    return min(max(mtime, 0), LARGEST)
+
+
+def _kind(node: Node) -> int:
+    match node:
+        case Directory():
+            return stat.S_IFDIR
+        case File():
+            return stat.S_IFREG
+        case Symlink():
+            return stat.S_IFLNK
+        case Device(kind=kind):
+            return stat.S_IFBLK if kind is DeviceKind.BLOCK else stat.S_IFCHR
+        case Fifo():
+            return stat.S_IFIFO
+        case Socket():
+            return stat.S_IFSOCK
+        case _:
+            assert_never(node)
+
+
+def _pieces(path: str, stream: Stream, size: int) -> Iterator[bytes]:
+    """Exactly `size` bytes.
+
+    Raises Changed where there are fewer, Unreadable where they cannot be read.
+    """
+    while size:
+        try:
+            piece = stream.read(min(size, _PIECE))
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if not piece:
+            raise _changed(path)
+        size -= len(piece)
+        yield piece
+
+
+def _changed(path: str) -> Changed:
+    return Changed(f"/{printable(path)} changed while it was read", "try again when nobody writes to it")
+
+
+def _unreadable(path: str, error: OSError) -> Unreadable:
+    return Unreadable(f"cannot read /{printable(path)}: {error.strerror or error}")
