@@ -24,7 +24,7 @@ IN_WORDS = [name for name in NASTY if "\0" not in name and "\udc1b" not in name]
 NAMES = [name for name in IN_WORDS if "/" not in name]
 _SCREEN = re.compile(rb"\x1b\[[0-9;?]*[A-HJKhlm]")
 """What a bar does to a terminal: colours, the cursor, lines that are cleared."""
-_IPXE = re.compile(r"(#|set|kernel|initrd|boot|echo|exit)[A-Za-z0-9 ._+/:,${}=-]*|#!ipxe")
+_IPXE = re.compile(r"(#|:|set|isset|iseq|clear|goto|kernel|initrd|boot|echo|exit)[A-Za-z0-9 ._+/:,${}=|&-]*|#!ipxe")
 
 
 def assert_safe(said: bytes):

@@ -1,27 +1,116 @@
 from __future__ import annotations
 
+import pytest
+
+from corpus.ipxe_script import Client
 from ltsp.publish.pointer import FOREIGN, Pointer
 
 NEW = "20260131T174512Z-1a2b3c4d"
 OLD = "20260130T174512Z-5e6f7a8b"
 
 
-def test_the_script_names_kernel_initrds_and_image_of_one_version():
-    pointer = Pointer("lab", NEW, OLD, f"images/.versions/lab/{NEW}/image.img", ("client.img", "initrd.img", "vmlinuz"))
-    assert (
-        pointer.text()
-        == f"""\
-#!ipxe
-# ltsp: lab is version {NEW}, before it {OLD}
-# ltsp replaces this file: do not edit it
-set image ../../images/.versions/lab/{NEW}/image.img
-kernel {NEW}/vmlinuz initrd=initrd.img initrd=client.img ltsp.image=images/.versions/lab/{NEW}/image.img \
-${{ltsp-arguments}}
-initrd {NEW}/initrd.img
-initrd {NEW}/client.img
-boot
-"""
-    )
+IMAGE = f"images/.versions/lab/{NEW}/image.img"
+SUM = "0" * 64
+BY_NFS = {"ltsp-root": "nfs://10.0.2.2/srv/ltsp/images!", "ltsp-server": "10.0.2.2", "ltsp-transport": "nfs"}
+BY_HTTP = {"ltsp-root": "http://10.0.2.2/images/", "ltsp-transport": "http", "ltsp-whole": "1"}
+
+
+def started(pointer, settings, *missing):
+    """What a client loads, given the settings that the menu left."""
+    client = Client({"netX/mac:hexhyp": "52-54-00-12-34-56", **settings}, fetch=lambda uri: uri not in missing)
+    return client, client.run(pointer.text())
+
+
+def ours(*files, image=IMAGE):
+    return Pointer("lab", NEW, OLD, image, ("client.img", "vmlinuz", *files), SUM)
+
+
+def test_a_version_with_its_distributions_initrd_alone_is_told_its_image():
+    pointer = Pointer("lab", NEW, OLD, IMAGE, ("initrd.img", "vmlinuz"))
+    client, end = started(pointer, {"ltsp-arguments": "root=/dev/nfs quiet"})
+    assert end == "booted"
+    assert client.loaded == [
+        ["kernel", f"{NEW}/vmlinuz", "initrd=initrd.img", f"ltsp.image={IMAGE}", "root=/dev/nfs quiet"],
+        ["initrd", f"{NEW}/initrd.img"],
+    ]
+
+
+@pytest.mark.parametrize("files", [(), ("initrd.img",)])
+def test_our_own_initrd_comes_with_the_site_and_without_the_distributions(files):
+    client, end = started(ours(*files), {**BY_NFS, "ltsp-arguments": "quiet"})
+    assert end == "booted"
+    kernel, *initrds = client.loaded
+    assert " ".join(kernel).split() == [
+        *("kernel", f"{NEW}/vmlinuz", "rdinit=/ltsp/init", "initrd=client.img", "initrd=ltsp.img"),
+        *(f"ltsp.image={IMAGE}", f"ltsp.root=nfs://10.0.2.2/srv/ltsp/images!.versions/lab/{NEW}/image.img"),
+        *("ltsp.server=10.0.2.2", "BOOTIF=01-52-54-00-12-34-56", "quiet"),
+    ]
+    assert initrds == [["initrd", f"{NEW}/client.img"], ["initrd", "../ltsp.img"]]
+
+
+def test_the_sum_goes_with_transports_that_fetch_the_whole_image():
+    client, _ = started(ours(), BY_HTTP)
+    arguments = client.loaded[0][-1].split()
+    assert f"ltsp.sha256={SUM}" in arguments
+    assert f"ltsp.root=http://10.0.2.2/images/.versions/lab/{NEW}/image.img" in arguments
+
+
+def test_an_image_in_the_initramfs_is_loaded_last_and_has_a_name_there():
+    client, end = started(ours(), {"ltsp-url": "file:/image.img", "ltsp-transport": "file", "ltsp-whole": "1"})
+    assert end == "booted"
+    assert client.loaded[-1] == ["initrd", f"../../{IMAGE}", "/image.img"]
+    assert "ltsp.root=file:/image.img" in client.loaded[0][-1].split()
+
+
+def test_ours_follows_the_distributions_initrd_where_that_is_wished_for():
+    client, end = started(ours("initrd.img"), {**BY_NFS, "ltsp-initrd": "distro"})
+    assert end == "booted"
+    assert "rdinit" not in " ".join(client.loaded[0])
+    assert [uri for _, uri, *_ in client.loaded[1:]] == [f"{NEW}/initrd.img", f"{NEW}/client.img", "../ltsp.img"]
+    assert client.loaded[0][2:5] == ["initrd=initrd.img", "initrd=client.img", "initrd=ltsp.img"]
+
+
+def test_a_direct_image_is_found_below_its_own_name():
+    client, _ = started(ours(image="images/lab.img"), BY_NFS)
+    assert "ltsp.root=nfs://10.0.2.2/srv/ltsp/images!lab.img" in client.loaded[0][-1].split()
+
+
+def test_the_root_that_the_menu_names_comes_first():
+    for pointer in (ours(), ours(image="")):
+        client, end = started(pointer, {**BY_NFS, "ltsp-url": "nfs://10.0.2.2/srv/ltsp!lab"})
+        assert end == "booted"
+        assert "ltsp.root=nfs://10.0.2.2/srv/ltsp!lab" in client.loaded[0][-1].split()
+
+
+@pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [
+        (f"{NEW}/vmlinuz", "ltsp versions lab"),
+        (f"{NEW}/client.img", "ltsp versions lab"),
+        ("../ltsp.img", "ltsp initrd"),
+        (f"../../{IMAGE}", "ltsp http"),
+    ],
+)
+def test_what_cannot_be_fetched_is_told_with_its_remedy(missing, remedy):
+    transport = {**BY_NFS, "ltsp-transport": "file"} if missing.endswith("image.img") else BY_NFS
+    client, end = started(ours(), transport, missing)
+    assert end == "exit 1"
+    assert remedy in " ".join(client.said)
+
+
+def test_a_deleted_version_is_told_where_the_distributions_initrd_boots_too():
+    pointer = Pointer("lab", NEW, OLD, IMAGE, ("initrd.img", "vmlinuz"))
+    client, end = started(pointer, {}, f"{NEW}/vmlinuz")
+    assert end == "exit 1"
+    assert "ltsp versions lab" in " ".join(client.said)
+
+
+def test_without_a_root_the_script_sends_to_the_menu():
+    for pointer in (ours(), ours(image="")):
+        client, end = started(pointer, {})
+        assert end == "exit 1"
+        assert "menu" in " ".join(client.said)
+        assert client.loaded == []
 
 
 def test_a_script_says_which_versions_it_stands_for():

@@ -7,6 +7,11 @@ from os.path import join
 
 KERNEL = "vmlinuz"
 INITRD = "initrd.img"
+"""The image's own."""
+CLIENT = "client.img"
+"""The initrd that we made of the image's modules."""
+ADD_ON = "ltsp.img"
+"""The site's configuration, one for all images, beside their directories."""
 
 DIRECTORY_MODE = 0o711
 """Names can be used but not listed by servers that run as other users."""

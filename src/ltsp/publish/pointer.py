@@ -9,14 +9,17 @@ iPXE has no quoting, so every word in the script is of a form that needs none.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ltsp.publish.places import INITRD, KERNEL
+from ltsp.publish.places import ADD_ON, CLIENT, INITRD, KERNEL
 from ltsp.publish.version import is_version
 
 FOREIGN = "foreign"
 """Stands for a version: a NAME.img.old that is not ours."""
 _NONE = "none"
+_IMAGES = "images/"
+"""Below BASE_DIR: what NFS exports and HTTP serves."""
 
 _WORD = re.compile(r"[A-Za-z0-9._+/-]+")
 _FIRST_COMMENT = re.compile(r"# ltsp: (\S+) is version (\S+), before it (\S+)\n")
@@ -32,9 +35,16 @@ class Pointer:
     """Relative to BASE_DIR; empty where the root of the clients is no image."""
     files: tuple[str, ...] = ()
     """Names in the version's TFTP directory."""
+    sha256: str = ""
+    """Of the image; empty where it may become another file under the same name."""
 
     def text(self) -> str:
-        """Kernel and initrds are named relative to the script, and so is `image`, for a menu that boots by HTTP."""
+        """Kernel and initrds are named relative to the script, and so is `image`, which HTTP serves there.
+
+        A version with our own initrd needs what the menu sets, see `ltsp.boot.menu`; one that has its distribution's
+        alone gets the arguments of the menu and nothing else. What boots ends with `boot`: a script that was cut short
+        boots nothing.
+        """
         lines = [
             "#!ipxe",
             f"# ltsp: {_word(self.name)} is version {_word(self.version)}, before it {_word(self.before or _NONE)}",
@@ -44,15 +54,81 @@ class Pointer:
             lines.append(f"set image ../../{_word(self.image)}")
         if KERNEL not in self.files:
             lines += [f"echo {self.name} has no kernel here: type ltsp kernel {self.name} on the server", "exit 1"]
-            return "\n".join(lines) + "\n"
-        initrds = sorted((name for name in self.files if name != KERNEL), key=lambda name: (name != INITRD, name))
-        arguments = [f"initrd={_word(name)}" for name in initrds]
-        if self.image:
-            arguments.append(f"ltsp.image={self.image}")
-        lines.append(f"kernel {self.version}/{KERNEL} {' '.join(arguments)} ${{ltsp-arguments}}")
-        lines += [f"initrd {self.version}/{name}" for name in initrds]
-        lines.append("boot")
+        elif CLIENT in self.files:
+            lines += self._by_our_initrd()
+        else:
+            lines += self._by_other_initrds()
         return "\n".join(lines) + "\n"
+
+    def _by_other_initrds(self) -> Iterator[str]:
+        initrds = sorted((name for name in self.files if name != KERNEL), key=lambda name: (name != INITRD, name))
+        words = [f"initrd={_word(name)}" for name in initrds]
+        if self.image:
+            words.append(f"ltsp.image={self.image}")
+        yield "goto start"
+        yield from self._gone()
+        yield ":start"
+        yield f"kernel {self._kernel} {' '.join(words)} ${{ltsp-arguments}} || goto gone"
+        yield from (f"initrd {self.version}/{name} || goto gone" for name in initrds)
+        yield "boot"
+
+    def _by_our_initrd(self) -> Iterator[str]:
+        """UEFI takes initrds in the order of the command line, BIOS in that of their loading: they are the same."""
+        both = f"initrd={CLIENT} initrd={ADD_ON} ${{arguments}} || goto gone"
+        yield "goto start"
+        yield from self._gone()
+        yield from _failure("no-add-on", "There is no ltsp.img: type ltsp initrd on the server.")
+        yield from _failure("no-root", f"{self.name} has no root here: boot it from the menu of ltsp ipxe.")
+        if self.image:
+            yield from _failure("no-image", f"No image of {self.name}: TFTP has none, type ltsp http on the server.")
+        yield ":start"
+        yield from self._arguments()
+        if INITRD in self.files:
+            yield "iseq ${ltsp-initrd} distro && goto distro ||"
+        yield f"kernel {self._kernel} rdinit=/ltsp/init {both}"
+        if INITRD in self.files:
+            yield "goto client"
+            yield ":distro"
+            yield f"kernel {self._kernel} initrd={INITRD} {both}"
+            yield f"initrd {self.version}/{INITRD} || goto gone"
+            yield ":client"
+        yield f"initrd {self.version}/{CLIENT} || goto gone"
+        yield f"initrd ../{ADD_ON} || goto no-add-on"
+        if self.image:
+            yield "iseq ${ltsp-transport} file || boot"
+            # With a path after it, iPXE makes a file of the initramfs of what it loads.
+            yield "initrd ${image} /image.img || goto no-image"
+        yield "boot"
+
+    def _arguments(self) -> Iterator[str]:
+        """What the kernel is told besides its initrds, as the settings `url`, `sum` and `arguments`."""
+        yield "isset ${ltsp-server} || set ltsp-server ${next-server} ||"
+        yield "clear url ||"
+        if self.image:
+            yield f"isset ${{ltsp-root}} && set url ${{ltsp-root}}{_word(self.image.removeprefix(_IMAGES))} ||"
+        yield "isset ${ltsp-url} && set url ${ltsp-url} ||"
+        yield "isset ${url} || goto no-root"
+        yield "clear sum ||"
+        if self.sha256:
+            yield f"isset ${{ltsp-whole}} && set sum ltsp.sha256={_word(self.sha256)} ||"
+        words = (
+            f"ltsp.image={self.image or self.name}",
+            "ltsp.root=${url} ${sum}",
+            "ltsp.server=${ltsp-server} BOOTIF=01-${netX/mac:hexhyp} ${ltsp-arguments}",
+        )
+        yield f"set arguments {' '.join(words)}"
+
+    def _gone(self) -> Iterator[str]:
+        return _failure(
+            "gone",
+            f"Version {self.version} of {self.name} could not be fetched.",
+            f"To see whether it is there, type ltsp versions {self.name} on the server.",
+            f"Then ltsp kernel {self.name} publishes it anew.",
+        )
+
+    @property
+    def _kernel(self) -> str:
+        return f"{self.version}/{KERNEL}"
 
     @classmethod
     def parse(cls, text: str) -> Pointer | None:
@@ -61,6 +137,13 @@ class Pointer:
         if match is None or not is_version(match[2]):
             return None
         return cls(match[1], match[2], None if match[3] == _NONE else match[3])
+
+
+def _failure(label: str, *lines: str) -> Iterator[str]:
+    """Said to the person before the screen; the menu comes back then."""
+    yield f":{label}"
+    yield from (f"echo {line}" for line in lines)
+    yield "exit 1"
 
 
 def _word(text: str) -> str:

@@ -29,6 +29,7 @@ def switch(generation: Generation, before: str | None) -> None:
         before,
         image=_served(generation),
         files=tuple(generation.manifest.files),
+        sha256=_lasting_sum(generation),
     )
     files.replace(places.pointer, pointer.text().encode("ascii"), PUBLIC_MODE)
     settle(places, pointer)
@@ -107,6 +108,12 @@ def _served(generation: Generation) -> str:
     if facts is not None or files.identity(places.image):
         return os.path.relpath(places.image, places.base_dir)
     return ""
+
+
+def _lasting_sum(generation: Generation) -> str:
+    """The sha256 of what `_served` names, if that name is a version's, whose bytes stay."""
+    facts = generation.manifest.image
+    return facts.sha256 if facts is not None and not facts.linked else ""
 
 
 def _settled(places: Places, pointer: Pointer) -> bool:
