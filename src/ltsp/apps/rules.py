@@ -60,9 +60,12 @@ def rules(options: ImageOptions, excludes: Excludes, conf_directory: str, home_d
     Raises ConfError for a bad list and one that others could have written, UsageError for a bad pattern or a missing
     file.
     """
+    excluded = _site_list(conf_directory, "image.excludes")
     tuned = image_excludes(
-        _site_list(conf_directory, "image.excludes"),
-        chain(_homes(home_dir), _named_lines(options.add_image_excludes, "ADD_IMAGE_EXCLUDES")),
+        excluded,
+        chain(
+            _homes(home_dir) if excluded is None else (), _named_lines(options.add_image_excludes, "ADD_IMAGE_EXCLUDES")
+        ),
         _named_lines(options.omit_image_excludes, "OMIT_IMAGE_EXCLUDES"),
     )
     secrets = image_secrets(

@@ -52,7 +52,7 @@ class LtspOptions:
         "where the homes of users lie",
         default="/home",
         short="m",
-        details="What is in that directory of a source stays out of the image.",
+        details="What is in that directory of a source stays out of the image, unless the site has its own list.",
     )
     overwrite: bool = option(
         Flag(),
