@@ -1,0 +1,46 @@
+"""Whether KVM works here: not whether /dev/kvm is there, but whether a processor of its runs an instruction.
+
+In some containers and virtual machines KVM can be opened and then hangs, or refuses the processor's registers.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ltsp.boottest.machine import Accel
+from ltsp.host import command
+
+_SECONDS = 2.0
+_FIRMWARE_SIZE = 1 << 16
+_RESET_VECTOR = 0xFFF0
+"""Where a PC's processor begins, in the last 64 KiB below 4 GiB."""
+_ANSWER = 0x2A
+_EXIT_STATUS = _ANSWER << 1 | 1
+"""As QEMU's isa-debug-exit makes it of what is written to its port."""
+
+
+def firmware() -> bytes:
+    """A ROM that ends the machine with its first instructions."""
+    # mov dx, 0x501; mov al, ANSWER; out dx, al; hlt
+    code = bytes((0xBA, 0x01, 0x05, 0xB0, _ANSWER, 0xEE, 0xF4))
+    return code.rjust(_RESET_VECTOR + len(code), b"\xf4").ljust(_FIRMWARE_SIZE, b"\xf4")
+
+
+def best() -> Accel:
+    """KVM where it works, else TCG, which emulates."""
+    return Accel.KVM if os.access("/dev/kvm", os.R_OK | os.W_OK) and works(Accel.KVM) else Accel.TCG
+
+
+def works(accel: Accel, seconds: float = _SECONDS) -> bool:
+    with open(os.memfd_create("firmware"), "wb", buffering=0) as rom:
+        rom.write(firmware())
+        arguments = [
+            "qemu-system-x86_64",
+            *("-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"),
+            *("-machine", "pc", "-m", "16"),
+            *accel.arguments,
+            *("-bios", f"/proc/self/fd/{rom.fileno()}"),
+            *("-device", "isa-debug-exit,iobase=0x501,iosize=1"),
+        ]
+        with command.serving(arguments, descriptors=[rom.fileno()], package="qemu-system-x86") as trial:
+            return trial.status(seconds) == _EXIT_STATUS

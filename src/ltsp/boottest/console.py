@@ -1,0 +1,206 @@
+"""What a client's serial console says of its boot: how far it came and when, and what ended it.
+
+A state machine that is fed with bytes and the seconds since power-on; it neither waits nor reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ltsp.boottest.terminal import Terminal
+
+_TAIL = 40
+"""Lines of the console's end that are kept."""
+_WIDEST = 500
+"""Characters of a line that are kept in the tail."""
+
+REPORT = "ltsp-boottest: "
+"""Begins the line in which the booted system itself tells how it is; JSON follows."""
+
+
+class Stage(Enum):
+    """How far a boot comes, in this order. The value is for people."""
+
+    POWER = "power on"
+    FIRMWARE = "firmware"
+    IPXE = "iPXE"
+    MENU = "menu"
+    KERNEL = "kernel"
+    INITRD = "initrd"
+    NETWORK = "network"
+    ATTACH = "attaching the image"
+    OVERLAY = "overlay"
+    SITE = "site configuration"
+    ROOT = "root mounted"
+    SYSTEMD = "systemd"
+    LOGIN = "login"
+
+
+_ORDER = {stage: number for number, stage in enumerate(Stage)}
+
+_MARKS: tuple[tuple[Stage, re.Pattern[str]], ...] = tuple(
+    (stage, re.compile(pattern))
+    for stage, pattern in (
+        (Stage.FIRMWARE, r"SeaBIOS \(version|BdsDxe: |^UEFI "),
+        (Stage.IPXE, r"\biPXE initialising devices|^Features: .*\b(?:TFTP|HTTP)\b"),
+        (Stage.MENU, r"^ltsp: menu\b"),
+        (Stage.KERNEL, r"\bLinux version \d"),
+        (Stage.INITRD, r"\bltsp: stage start\b|^Loading, please wait\.\.\.|\bdracut-cmdline\b|\bRunning in initr"),
+        (Stage.NETWORK, r"\bltsp: stage network\b"),
+        (Stage.ATTACH, r"\bltsp: stage attach\b"),
+        (Stage.OVERLAY, r"\bltsp: stage overlay\b"),
+        (Stage.SITE, r"\bltsp: stage site\b"),
+        (Stage.ROOT, r"\bltsp: stage switch\b|^Begin: Running /scripts/init-bottom|Reached target .*Switch Root"),
+        (Stage.SYSTEMD, r"\bsystemd\[1\]: (?:Detected architecture|Hostname set|Queued start job)|^Welcome to .+!$"),
+        (Stage.LOGIN, r"\S login:$"),
+    )
+)
+"""From SeaBIOS, EDK2's BdsDxe, iPXE's startup.c, the kernel's linux_banner, our init, systemd's manager, agetty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    cause: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """A line that tells of trouble; groups of the pattern stand in the texts as {0}, {1}."""
+
+    pattern: re.Pattern[str]
+    cause: str
+    remedy: str
+
+    def read(self, line: str) -> Trouble | None:
+        match = self.pattern.search(line)
+        if match is None:
+            return None
+        groups = [group or "" for group in match.groups()]
+        return Trouble(self.cause.format(*groups).strip(), self.remedy.format(*groups).strip())
+
+
+def _signs(*rows: tuple[str, str, str]) -> tuple[_Sign, ...]:
+    return tuple(_Sign(re.compile(pattern), cause, remedy) for pattern, cause, remedy in rows)
+
+
+_ENDS = _signs(
+    (r"\bltsp: FATAL: (.+?): (.+)$", "{0}", "{1}"),
+    (r"\bltsp: FATAL: (.+)$", "{0}", ""),
+    (
+        r"Kernel panic - not syncing: (VFS: Unable to mount root fs.*)$",
+        "the kernel panicked: {0}",
+        "the kernel got no initrd that it could unpack, or no rdinit=; see the lines of iPXE above it",
+    ),
+    (
+        r"Kernel panic - not syncing: (System is deadlocked on memory|Out of memory.*)$",
+        "the kernel panicked: {0}",
+        "give the client more memory, or a transport that does not load the whole image into it",
+    ),
+    (r"Kernel panic - not syncing: (.+)$", "the kernel panicked: {0}", "see the console's last lines"),
+    (
+        r"^\(initramfs\)$|^dracut:/#|\bALERT! .*Dropping to a shell!",
+        "the distribution's initrd gave up and opened a shell",
+        "boot with the client's own initrd (rdinit=/ltsp/init), or see the console's last lines",
+    ),
+    (
+        r"(?:You are in|Entering) (?:emergency|rescue) mode",
+        "systemd went into emergency mode",
+        "see the console's last lines for the unit that failed, often a line of fstab",
+    ),
+    (r"^iPXE>$", "iPXE opened its shell", "a script ended with `shell`, or what it chained to could not be fetched"),
+    (
+        r"^No bootable device|^UEFI Interactive Shell|BdsDxe: No bootable option",
+        "no bootable device: the network boot gave up",
+        "check that the boot file exists in TFTP_DIR/ltsp: type ltsp ipxe",
+    ),
+)
+"""Nothing good comes after these."""
+
+_CLUES = _signs(
+    (
+        r"^(.*\S)\.\.\. ?(\S.*\S) \(https?://ipxe\.org/",
+        "iPXE could not fetch {0}: {1}",
+        "check the name and the server",
+    ),
+    (
+        r"Initramfs unpacking failed: (.*)$",
+        "the kernel could not unpack the initrd: {0}",
+        "a wrong codec for this kernel, a damaged file, or too little memory",
+    ),
+    (r"^(.+): command not found$", "iPXE has no command {0}", "its build lacks it; take iPXE of the distribution"),
+)
+"""What explains a boot that ends badly or not at all; by themselves they end nothing."""
+
+
+@dataclass(slots=True)
+class Console:
+    seconds: dict[Stage, float] = field(default_factory=lambda: {Stage.POWER: 0.0})
+    """When each stage was reached, since power-on."""
+    trouble: Trouble | None = None
+    """What ended the boot; nothing is read after it."""
+    clue: Trouble | None = None
+    """The last thing that was wrong and ended nothing."""
+    report: str | None = None
+    """The JSON with which the booted system told how it is."""
+    _terminal: Terminal = field(default_factory=Terminal)
+    _tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
+
+    def feed(self, data: bytes, now: float) -> None:
+        """Take what the console printed until `now`, seconds since power-on."""
+        for line in self._terminal.feed(data):
+            self._read(line, now)
+            if line:
+                self._tail.append(line[:_WIDEST])
+        self._read_prompt(self._terminal.line, now)
+
+    @property
+    def stage(self) -> Stage:
+        """The furthest one that was reached."""
+        return max(self.seconds, key=_ORDER.__getitem__)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        return self.trouble is not None or self.report is not None
+
+    @property
+    def tail(self) -> tuple[str, ...]:
+        """The last lines, safe to print, the one that has not ended among them."""
+        last = self._terminal.line
+        return (*self._tail, last[:_WIDEST]) if last else tuple(self._tail)
+
+    def _read(self, line: str, now: float) -> None:
+        if self.over:
+            return
+        before, mark, report = line.partition(REPORT)
+        if mark:
+            self._reach(before.rstrip(), now)
+            self.report = report
+            return
+        self._reach(line, now)
+        self.trouble = _first(_ENDS, line)
+        self.clue = _first(_CLUES, line) or self.clue
+
+    def _read_prompt(self, line: str, now: float) -> None:
+        """A prompt waits on a line that does not end; what else stands there may not be whole yet."""
+        if not self.over and line.endswith((":", ">", ")", "#")):
+            self._reach(line, now)
+            self.trouble = _first(_ENDS, line) if line.startswith(("iPXE>", "(initramfs)", "dracut:/#")) else None
+
+    def _reach(self, line: str, now: float) -> None:
+        """Later marks are looked for first; a stage that was passed is not reached again."""
+        furthest = _ORDER[self.stage]
+        for stage, pattern in reversed(_MARKS):
+            if _ORDER[stage] <= furthest:
+                return
+            if pattern.search(line):
+                self.seconds[stage] = round(now, 2)
+                return
+
+
+def _first(signs: tuple[_Sign, ...], line: str) -> Trouble | None:
+    return next((trouble for sign in signs if (trouble := sign.read(line))), None)

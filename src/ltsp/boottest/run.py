@@ -1,0 +1,111 @@
+"""A machine is switched on and watched until its boot is over."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from tempfile import TemporaryDirectory
+
+from ltsp.boottest.console import Console, Stage
+from ltsp.boottest.machine import Machine
+from ltsp.boottest.monitor import Monitor, png
+from ltsp.boottest.verdict import Verdict
+from ltsp.errors import LtspError
+from ltsp.host import command
+from ltsp.host.command import Serving
+
+_PATIENCE = 0.5
+"""Seconds between looks at the clock."""
+_FOR_LOGIN = 30.0
+"""Seconds that the login prompt may come after the report."""
+_PACKAGE = "qemu-system-x86"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What is wanted of a run beside its verdict."""
+
+    timeout: float
+    """Seconds from power-on."""
+    reached: Callable[[Stage, float], None] = lambda _stage, _seconds: None
+    """Told of each new stage and its seconds."""
+    printed: Callable[[bytes, float], None] = lambda _data, _seconds: None
+    """Given what the console prints, as it comes."""
+    screenshot: str = ""
+    """A PNG file to write when the boot is over; empty for none."""
+
+
+def run(machine: Machine, watch: Watch) -> Verdict:
+    """Boot the machine; it and its QEMU are gone when this returns.
+
+    Raises LtspError where QEMU is missing or refuses its arguments, or the screenshot cannot be had.
+    """
+    console, console_there = socket.socketpair()
+    monitor, monitor_there = socket.socketpair()
+    with console, console_there, monitor, monitor_there:
+        descriptors = [console_there.fileno(), monitor_there.fileno()]
+        arguments = machine.arguments(*descriptors)
+        with command.serving(arguments, descriptors=descriptors, package=_PACKAGE) as qemu:
+            console_there.close()
+            monitor_there.close()
+            console.setblocking(False)
+            read = Console()
+            ending = _watched(console, qemu, read, watch)
+            if watch.screenshot and qemu.status() is None:
+                _take_picture(Monitor(monitor), watch.screenshot)
+        return Verdict.of(read, ending)
+
+
+def _watched(connection: socket.socket, qemu: Serving, console: Console, watch: Watch) -> str:
+    """Feed the console until the boot is over, and say why nothing more is read."""
+    began = time.monotonic()
+    told: set[Stage] = set()
+    end = watch.timeout
+    while (now := time.monotonic() - began) < end:
+        if select.select([connection], [], [], min(_PATIENCE, end - now))[0]:
+            data = b""
+            with suppress(ConnectionResetError):
+                data = connection.recv(1 << 16)
+            now = time.monotonic() - began
+            if not data:
+                return _ended(qemu)
+            watch.printed(data, now)
+            console.feed(data, now)
+        for stage, seconds in console.seconds.items():
+            if stage not in told:
+                told.add(stage)
+                watch.reached(stage, seconds)
+        if console.trouble or (console.report is not None and Stage.LOGIN in console.seconds):
+            return ""
+        if console.report is not None and end == watch.timeout:
+            end = min(watch.timeout, now + _FOR_LOGIN)
+    return f"it was not through after {watch.timeout:.0f} seconds"
+
+
+def _ended(qemu: Serving) -> str:
+    """QEMU ends where the guest switches off or restarts.
+
+    Raises LtspError where it never ran.
+    """
+    status = qemu.status(5)
+    if status:
+        raise command.failure(qemu.arguments[0], status, qemu.output())
+    return "the machine restarted or switched itself off"
+
+
+def _take_picture(monitor: Monitor, path: str) -> None:
+    with TemporaryDirectory(prefix="ltsp-screen-") as directory:
+        pixmap = os.path.join(directory, "screen.ppm")
+        monitor.screenshot(pixmap)
+        with open(pixmap, "rb") as file:
+            picture = png(file.read())
+    try:
+        with open(path, "wb") as file:
+            file.write(picture)
+    except OSError as error:
+        raise LtspError(f"cannot write the picture: {error.strerror}") from error

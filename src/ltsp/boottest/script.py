@@ -1,0 +1,84 @@
+"""The iPXE script that the client of a boot test begins with: it says what a person would choose, then hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ltsp.boot.ipxe import word, written
+from ltsp.boottest.machine import HOST
+
+CONSOLE = "console=tty0 console=ttyS0"
+"""The last one is /dev/console, where init and the report write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    name: str
+    """Of the image."""
+    transport: str
+    root: str
+    """URL of the image for the client's initrd."""
+    base: str
+    """URL, with a slash at its end, below which `ltsp/` is served."""
+    http: str
+    """URL of the HTTP server, without a slash; empty where there is none."""
+    report: str
+    """URL of the initrd that makes the booted system report."""
+    extra: str = ""
+    """More words for the kernel."""
+
+    def through_menu(self) -> str:
+        """Chain to the site's own menu, with the choice made."""
+        # Where an HTTP server is named, the menu takes itself and the rest from there.
+        http = [f"set ltsp-http {word(self.http)}"] if self.http and self.base.startswith("http") else []
+        return _text(
+            "#!ipxe",
+            f"set ltsp-server {HOST}",
+            *http,
+            f"set ltsp-transport {word(self.transport)}",
+            f"set ltsp-url {word(self.root)}",
+            f"set ltsp-choice {word(self.name)}",
+            f"set ltsp-extra {self._words()} initrd=report.img",
+            f"initrd --name report.img {word(self.report)}",
+            "echo ltsp: menu",
+            f"chain {word(self.base)}ltsp/ltsp.ipxe",
+        )
+
+    def direct(self, version: str, image: str, sha256: str, initrds: Sequence[str]) -> str:
+        """Boot one version, whether or not it is the one that the menu boots.
+
+        `image` is its path below BASE_DIR; `initrds` are names in its directory, or `ltsp.img` above it. The sum is
+        checked where it is not empty.
+        """
+        home = f"{word(self.base)}ltsp/"
+        names = [*initrds, "report.img"]
+        arguments = [
+            "rdinit=/ltsp/init",
+            *(f"initrd={word(name)}" for name in names),
+            f"ltsp.image={word(image)}",
+            f"ltsp.root={word(self.root)}",
+            *([f"ltsp.sha256={word(sha256)}"] if sha256 else []),
+            f"ltsp.server={HOST}",
+            "BOOTIF=01-${netX/mac:hexhyp}",
+            self._words(),
+        ]
+        return _text(
+            "#!ipxe",
+            f"kernel {home}{word(self.name)}/{word(version)}/vmlinuz {' '.join(arguments)}",
+            *(
+                f"initrd {home}{word(name) if name == 'ltsp.img' else f'{self.name}/{version}/{word(name)}'}"
+                for name in initrds
+            ),
+            f"initrd --name report.img {word(self.report)}",
+            # With a path after it, iPXE makes a file of the initramfs of what it loads.
+            *([f"initrd {word(self.http)}/{word(image)} /image.img"] if self.transport == "file" else []),
+            "boot",
+        )
+
+    def _words(self) -> str:
+        return written(f"{CONSOLE} {self.extra}".strip())
+
+
+def _text(*lines: str) -> str:
+    return "\n".join(lines) + "\n"

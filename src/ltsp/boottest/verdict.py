@@ -1,0 +1,150 @@
+"""What a boot test came to: whether the client booted, how far and how fast, and why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ltsp.boottest.console import Console, Stage, Trouble
+from ltsp.errors import FormatError
+
+_OVERLAY = ("ltsp", "overlay")
+"""Source and type of the root that the client's initrd mounts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What the booted system said of itself."""
+
+    source: str
+    fstype: str
+    """Of what is mounted at `/`."""
+    root: str
+    """The URL that the client's initrd took the image from."""
+    state: str
+    """`running`, `degraded` and so on. systemctl(1), is-system-running"""
+    failed: tuple[str, ...]
+    """Units."""
+    cmdline: str
+    received: Mapping[str, int]
+    """Bytes by network interface since its driver was loaded: not those that the firmware fetched."""
+    available: int
+    """KiB of memory that programs could have. proc(5), MemAvailable"""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises FormatError where the line is not whole or not the reporter's."""
+        try:
+            record = json.loads(text)
+            # A name that is missing or unknown is a KeyError.
+            fields = {name: _checked(record[name], _FIELDS[name]) for name in {*record, *_FIELDS}}
+            received = {name: int(_checked(count, int)) for name, count in fields["received"].items()}
+            failed = tuple(str(_checked(unit, str)) for unit in fields["failed"])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise FormatError(
+                "the booted system's report is damaged", "something else wrote to the console meanwhile; try again"
+            ) from error
+        return cls(**{**fields, "received": received, "failed": failed})
+
+
+_FIELDS: dict[str, type] = {
+    "source": str,
+    "fstype": str,
+    "root": str,
+    "state": str,
+    "failed": list,
+    "cmdline": str,
+    "received": dict,
+    "available": int,
+}
+
+
+def _checked(value: Any, kind: type) -> Any:
+    # Not isinstance: true is an int.
+    if type(value) is not kind:
+        raise TypeError(kind)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    passed: bool
+    cause: str
+    """Why it did not pass, in a line; empty where it did."""
+    remedy: str
+    stage: Stage
+    """The furthest one that was reached."""
+    seconds: Mapping[Stage, float]
+    """From power-on to each stage that was reached."""
+    guest: Guest | None
+    tail: tuple[str, ...]
+    """The console's last lines, safe to print."""
+
+    @classmethod
+    def of(cls, console: Console, ending: str) -> Self:
+        """`ending` says why nothing more is read: `the test took longer than 180 seconds`."""
+        guest = None
+        try:
+            guest = Guest.parse(console.report) if console.report is not None else None
+            trouble = _trouble_of(guest) if guest else _trouble_on(console, ending)
+        except FormatError as error:
+            trouble = Trouble(error.message, error.hint)
+        return cls(
+            passed=trouble is None,
+            cause=trouble.cause if trouble else "",
+            remedy=trouble.remedy if trouble else "",
+            stage=console.stage,
+            seconds=dict(console.seconds),
+            guest=guest,
+            tail=console.tail,
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """For readers of JSON. Stages are named as in `Stage`, in small letters."""
+        guest = self.guest
+        return {
+            "passed": self.passed,
+            "cause": self.cause or None,
+            "remedy": self.remedy or None,
+            "stage": self.stage.name.lower(),
+            "seconds": {stage.name.lower(): seconds for stage, seconds in self.seconds.items()},
+            "guest": guest
+            and {
+                "root": {"source": guest.source, "fstype": guest.fstype, "url": guest.root},
+                "state": guest.state,
+                "failed": list(guest.failed),
+                "cmdline": guest.cmdline,
+                "received": dict(guest.received),
+                "available_kib": guest.available,
+            },
+            "tail": list(self.tail),
+        }
+
+
+def _trouble_of(guest: Guest) -> Trouble | None:
+    if (guest.source, guest.fstype) != _OVERLAY:
+        return Trouble(
+            f"the root is {guest.fstype} from {guest.source}, not the client's overlay",
+            "boot it with rdinit=/ltsp/init, or see what its own initrd did",
+        )
+    if guest.failed:
+        return Trouble(
+            f"units failed: {', '.join(guest.failed)}",
+            "see why in the image: journalctl -b -u UNIT, or mask them for clients with MASK_SYSTEM_SERVICES",
+        )
+    if guest.state != "running":
+        return Trouble(f"systemd says {guest.state}, not running", "see the console's last lines")
+    return None
+
+
+def _trouble_on(console: Console, ending: str) -> Trouble:
+    found = console.trouble
+    if found is None:
+        cause = f"{ending}; it got as far as: {console.stage.value}"
+        found = Trouble(cause, "see the console's last lines, or give it longer with --timeout")
+    if console.clue:
+        # What went wrong first explains the rest.
+        return Trouble(f"{console.clue.cause} ({found.cause})", console.clue.remedy or found.remedy)
+    return found

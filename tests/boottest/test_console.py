@@ -1,0 +1,146 @@
+"""Consoles that were recorded from QEMU, and lines that a boot may print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ltsp.boottest.console import REPORT, Console, Stage, Trouble
+
+RECORDED = Path(__file__).parent / "consoles"
+
+NO_BOOTFILE = Trouble(
+    "no bootable device: the network boot gave up",
+    "check that the boot file exists in TFTP_DIR/ltsp: type ltsp ipxe",
+)
+IPXE_SHELL = Trouble("iPXE opened its shell", "a script ended with `shell`, or what it chained to could not be fetched")
+
+
+def fed(*pieces: bytes, console=None):
+    console = console or Console()
+    for second, piece in enumerate(pieces, 1):
+        console.feed(piece, float(second))
+    return console
+
+
+def in_pieces(data, size):
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 1 << 20])
+@pytest.mark.parametrize(
+    ("name", "stage", "trouble"),
+    [
+        ("no_bootfile", Stage.IPXE, NO_BOOTFILE),
+        ("ipxe_shell", Stage.IPXE, IPXE_SHELL),
+        ("uefi_ipxe_shell", Stage.IPXE, IPXE_SHELL),
+        (
+            "panic",
+            Stage.KERNEL,
+            Trouble(
+                "the kernel panicked: VFS: Unable to mount root fs on unknown-block(0,0)",
+                "the kernel got no initrd that it could unpack, or no rdinit=; see the lines of iPXE above it",
+            ),
+        ),
+        (
+            "initramfs_shell",
+            Stage.INITRD,
+            Trouble(
+                "the distribution's initrd gave up and opened a shell",
+                "boot with the client's own initrd (rdinit=/ltsp/init), or see the console's last lines",
+            ),
+        ),
+    ],
+)
+def test_a_recorded_boot_is_told_by_its_last_stage_and_trouble(name, stage, trouble, size):
+    console = fed(*in_pieces((RECORDED / f"{name}.bin").read_bytes(), size))
+    assert (console.stage, console.trouble) == (stage, trouble)
+    assert list(console.seconds) == [each for each in Stage if each in console.seconds]
+
+
+def test_what_ipxe_could_not_fetch_explains_a_boot_that_gave_up():
+    console = fed((RECORDED / "no_bootfile.bin").read_bytes())
+    assert console.clue is not None
+    assert console.clue.cause == "iPXE could not fetch tftp://10.0.2.2/missing.ipxe: No such file or directory"
+
+
+OURS = [
+    (b"SeaBIOS (version 1.16.2-debian-1.16.2-1)\r\n", Stage.FIRMWARE),
+    (b"iPXE initialising devices...ok\r\n", Stage.IPXE),
+    (b"ltsp: menu\r\n", Stage.MENU),
+    (b"[    0.000000] Linux version 6.1.0-50-amd64 (debian-kernel@lists.debian.org)\r\n", Stage.KERNEL),
+    (b"ltsp: stage start\r\n", Stage.INITRD),
+    (b"ltsp: stage network\r\n", Stage.NETWORK),
+    (b"ltsp: stage attach\r\n", Stage.ATTACH),
+    (b"ltsp: stage overlay\r\n", Stage.OVERLAY),
+    (b"ltsp: stage site\r\n", Stage.SITE),
+    (b"ltsp: stage switch\r\n", Stage.ROOT),
+    (b"Welcome to \x1b[1mDebian GNU/Linux 12 (bookworm)\x1b[0m!\r\n", Stage.SYSTEMD),
+    (b"\r\nDebian GNU/Linux 12 lab7 ttyS0\r\n\r\nlab7 login: ", Stage.LOGIN),
+]
+
+
+def test_the_stages_of_a_good_boot_and_their_seconds():
+    console = fed(*(piece for piece, _ in OURS))
+    assert console.seconds == {Stage.POWER: 0.0, **{stage: second for second, (_, stage) in enumerate(OURS, 1)}}
+    assert not console.over
+
+
+def test_a_stage_that_was_passed_is_not_reached_again():
+    console = fed(b"ltsp: stage switch\n", b"ltsp: stage network\nLinux version 6\n")
+    assert console.seconds == {Stage.POWER: 0.0, Stage.ROOT: 1.0}
+
+
+def test_a_report_ends_the_boot_wherever_in_a_line_it_begins():
+    console = fed(
+        b"lab7 login: ", b"\r\nlab7 login: " + REPORT.encode() + b'{"a":1}\r\nKernel panic - not syncing: x\n'
+    )
+    assert console.report == '{"a":1}'
+    assert console.trouble is None
+    assert console.stage is Stage.LOGIN
+
+
+def test_our_inits_last_words_are_cause_and_remedy():
+    console = fed(b"ltsp: FATAL: no answer from 10.0.2.2: check the cable, then the server\n")
+    assert console.trouble == Trouble("no answer from 10.0.2.2", "check the cable, then the server")
+    assert fed(b"[    3.1] ltsp: FATAL: out of ideas\n").trouble == Trouble("out of ideas", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        (b"(initramfs) ", "the distribution's initrd gave up and opened a shell"),
+        (b"dracut:/# ", "the distribution's initrd gave up and opened a shell"),
+        (b"You are in emergency mode. After logging in, type\n", "systemd went into emergency mode"),
+        (b"UEFI Interactive Shell v2.2\n", "no bootable device: the network boot gave up"),
+        (b"Kernel panic - not syncing: Attempted to kill init!\n", "the kernel panicked: Attempted to kill init!"),
+    ],
+)
+def test_marks_after_which_nothing_good_comes(line, cause):
+    trouble = fed(line).trouble
+    assert trouble is not None
+    assert trouble.cause == cause
+    assert trouble.remedy
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"echo type iPXE> to see\n",
+        b"BusyBox is fine\n",
+        b"Press Ctrl-B for the iPXE command line...\n",
+        b"udevadm: last login: never\n",
+    ],
+)
+def test_lines_that_only_look_like_the_end_end_nothing(line):
+    console = fed(line)
+    assert not console.over
+    assert console.stage is Stage.POWER
+
+
+def test_the_tail_is_bounded_and_holds_the_prompt():
+    console = fed(b"".join(b"line %d\n" % number for number in range(1000)), b"x" * 10000)
+    assert len(console.tail) == 41
+    assert console.tail[0] == "line 960"
+    assert len(console.tail[-1]) == 500

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ltsp.boottest.console import REPORT, Console, Stage
+from ltsp.boottest.verdict import Guest, Verdict
+from ltsp.errors import FormatError
+
+GOOD = {
+    "source": "ltsp",
+    "fstype": "overlay",
+    "root": "nfs://10.0.2.2/srv/ltsp/images!.versions/lab/V/image.img",
+    "state": "running",
+    "failed": [],
+    "cmdline": "rdinit=/ltsp/init console=ttyS0",
+    "received": {"eth0": 31000000},
+    "available": 700000,
+}
+
+
+def verdict(ending="", lines=b"", **changes):
+    console = Console()
+    console.feed(b"Linux version 6.1\n", 5.0)
+    console.feed(lines, 6.0)
+    if changes or not (ending or lines):
+        console.feed(REPORT.encode() + json.dumps({**GOOD, **changes}).encode() + b"\n", 20.0)
+    return Verdict.of(console, ending)
+
+
+def test_a_running_system_on_our_overlay_passes():
+    seen = verdict()
+    assert (seen.passed, seen.cause, seen.remedy) == (True, "", "")
+    assert seen.guest == Guest(**{**GOOD, "failed": ()})
+    assert json.loads(json.dumps(seen.as_dict())) == {
+        "passed": True,
+        "cause": None,
+        "remedy": None,
+        "stage": "kernel",
+        "seconds": {"power": 0.0, "kernel": 5.0},
+        "guest": {
+            "root": {"source": "ltsp", "fstype": "overlay", "url": GOOD["root"]},
+            "state": "running",
+            "failed": [],
+            "cmdline": GOOD["cmdline"],
+            "received": {"eth0": 31000000},
+            "available_kib": 700000,
+        },
+        "tail": ["Linux version 6.1", REPORT + json.dumps(GOOD)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "cause"),
+    [
+        ({"source": "/dev/sda1", "fstype": "ext4"}, "the root is ext4 from /dev/sda1, not the client's overlay"),
+        ({"source": "overlayroot"}, "the root is overlay from overlayroot, not the client's overlay"),
+        ({"failed": ["a.service", "b.mount"], "state": "degraded"}, "units failed: a.service, b.mount"),
+        ({"state": "maintenance"}, "systemd says maintenance, not running"),
+    ],
+)
+def test_a_system_that_came_up_badly_does_not_pass(changes, cause):
+    seen = verdict(**changes)
+    assert (seen.passed, seen.cause) == (False, cause)
+    assert seen.remedy
+
+
+def test_a_boot_that_stands_still_is_told_by_where():
+    seen = verdict("it was not through after 180 seconds")
+    assert seen.cause == "it was not through after 180 seconds; it got as far as: kernel"
+    assert seen.stage is Stage.KERNEL
+
+
+def test_what_went_wrong_first_comes_first():
+    seen = verdict(lines=b"Initramfs unpacking failed: write error\nKernel panic - not syncing: x\n")
+    assert seen.cause == "the kernel could not unpack the initrd: write error (the kernel panicked: x)"
+    assert "too little memory" in seen.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "nonsense",
+        json.dumps(GOOD)[:-1],
+        json.dumps({**GOOD, "more": 1}),
+        json.dumps({**GOOD, "available": "1"}),
+        json.dumps({**GOOD, "available": True}),
+        json.dumps({**GOOD, "failed": [1]}),
+        json.dumps({**GOOD, "received": {"eth0": -0.5}}),
+        "[" * 100000,
+    ],
+)
+def test_a_report_that_is_not_whole_is_none(text):
+    with pytest.raises(FormatError, match="report"):
+        Guest.parse(text)
+
+
+def test_a_damaged_report_is_a_cause():
+    console = Console()
+    console.feed(REPORT.encode() + b'{"source":"ltsp",[    9.0] usb 1-1: new device\n', 9.0)
+    seen = Verdict.of(console, "")
+    assert (seen.passed, seen.cause) == (False, "the booted system's report is damaged")
