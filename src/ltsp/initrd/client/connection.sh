@@ -1,0 +1,49 @@
+# The connection that carries the root: whatever manages the network in the image has to leave it up.
+
+keep_connection() {
+    if [ -n "$INTERFACE" ]; then
+        keep_from_networkd
+        keep_from_ifupdown
+        write_resolver
+    fi
+}
+
+# networkd renews the lease and keeps what it finds: systemd.network(5), KeepConfiguration=. A card that is up
+# may be renamed since Linux 6.2; its name stays.
+keep_from_networkd() {
+    mkdir -p "$RUN/systemd/network"
+    printf '[Match]\nMACAddress=%s\n[Link]\nNamePolicy=keep\n' "$MAC" >"$RUN/systemd/network/00-ltsp.link"
+    printf '[Match]\nMACAddress=%s\nType=ether\n[Network]\nDHCP=ipv4\nKeepConfiguration=yes\n[DHCPv4]\nClientIdentifier=mac\n' \
+        "$MAC" >"$RUN/systemd/network/00-ltsp.network"
+}
+
+# interfaces(5); a card that is configured by hand is neither taken up nor down.
+keep_from_ifupdown() {
+    if [ -d /etc/network ]; then
+        printf 'auto lo\niface lo inet loopback\niface %s inet manual\n' "$INTERFACE" >"$RUN/ltsp/interfaces"
+        rm -f /etc/network/interfaces
+        cp "$RUN/ltsp/interfaces" /etc/network/interfaces
+    fi
+}
+
+# systemd-resolved is told; any other link to a file of the running system would stay dangling.
+write_resolver() {
+    if [ -z "$DNS" ]; then return; fi
+    case $(readlink /etc/resolv.conf) in
+    *systemd/resolve/*)
+        if [ -e /usr/lib/systemd/systemd-resolved ] || [ -e /lib/systemd/systemd-resolved ]; then
+            mkdir -p "$RUN/systemd/resolved.conf.d"
+            printf '[Resolve]\nDNS=%s\nDomains=%s\n' "$DNS" "${SEARCH:-$DOMAIN}" >"$RUN/systemd/resolved.conf.d/ltsp.conf"
+            return
+        fi
+        ;;
+    esac
+    rm -f /etc/resolv.conf
+    {
+        for address in $DNS; do printf 'nameserver %s\n' "$address"; done
+        [ -z "$SEARCH$DOMAIN" ] || printf 'search %s\n' "${SEARCH:-$DOMAIN}"
+    } >/etc/resolv.conf
+    # NetworkManager calls a connection that it did not make external, knows no name servers for it, and would say so.
+    mkdir -p "$RUN/NetworkManager/conf.d"
+    printf '[main]\ndns=none\n' >"$RUN/NetworkManager/conf.d/00-ltsp.conf"
+}

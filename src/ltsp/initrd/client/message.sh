@@ -1,0 +1,53 @@
+# What the person before the screen reads; whoever boots clients by machine looks for the same lines.
+
+say() {
+    printf 'ltsp: %s\n' "$*"
+    # Level 7 is not shown on consoles; the journal of the running system has it.
+    { printf '<7>ltsp: %s\n' "$*" >"$DEV/kmsg"; } 2>/dev/null
+}
+
+# Text of others (a server's answer, the command line) without the control bytes that a terminal obeys.
+printable() {
+    printf '%s' "$*" | tr '\n\t' '  ' | tr -cd ' -~'
+}
+
+stage() {
+    if [ "${DEBUG-}" = "$1" ]; then
+        debug_shell "the stage $1 comes next; exit goes on"
+    fi
+    say "stage $1"
+}
+
+warn() {
+    say "warning: $(printable "$1")"
+}
+
+# fatal CAUSE REMEDY
+fatal() {
+    trap - EXIT
+    line="ltsp: FATAL: $(printable "$1"): $(printable "$2")"
+    printf '%s\n' "$line"
+    # printf writes to one console only; what the kernel says at level 2 goes to all of them.
+    { printf '<2>%s\n' "$line" >"$DEV/kmsg"; } 2>/dev/null
+    give_up
+}
+
+debug_shell() {
+    say "a shell: $1"
+    load_group keyboard
+    # shellcheck disable=SC2094 # a terminal
+    setsid -c sh -i <"$DEV/console" >"$DEV/console" 2>&1
+}
+
+give_up() {
+    if [ -n "${DEBUG-}" ]; then
+        debug_shell "exit restarts this computer"
+    elif [ -n "${WAIT-}" ]; then
+        while :; do sleep 3600; done
+    else
+        say 'this computer restarts in 30 seconds'
+        sleep 30
+    fi
+    reboot -f
+    exit 1
+}

@@ -1,0 +1,18 @@
+# The root of the running system: the image below, the client's memory above.
+
+mount_overlay() {
+    upper=$RUN/ltsp/root/upper
+    mkdir -p "$upper"
+    mount -t tmpfs -o "mode=755,size=$OVERLAY" tmpfs "$upper" ||
+        fatal "the kernel refuses ltsp.overlay=$OVERLAY" 'give a percentage or a size, such as 80% or 512M'
+    mkdir "$upper/upper" "$upper/work"
+    # The root directory itself comes from upper: it has to look like the one of the image.
+    chmod "$(stat -c %a "$LOWER")" "$upper/upper"
+    chown "$(stat -c %u:%g "$LOWER")" "$upper/upper"
+    error=$(mount -t overlay -o "lowerdir=$LOWER,upperdir=$upper/upper,workdir=$upper/work" ltsp "$NEWROOT" 2>&1) ||
+        fatal "the kernel cannot mount an overlay: $error" 'use a kernel with overlayfs, then: ltsp kernel'
+    for place in dev proc sys run; do
+        [ -d "$NEWROOT/$place" ] || mkdir "$NEWROOT/$place" ||
+            fatal "the image has something else than a directory at /$place" 'publish a root file system'
+    done
+}

@@ -1,0 +1,143 @@
+# The site's configuration: layers of plain files, laid over the root in the order common, image, sections.
+# A layer has files/ and the lists remove, templates, mask, enable, disable, match, and env.
+
+SITE=$LTSP/site
+
+# shellcheck disable=SC2034 # the other parts read these
+read_facts() {
+    IMAGE='' INTERFACE='' MAC='' IP='' PREFIX='' DNS='' DOMAIN='' SEARCH='' HOST='' GATEWAY=''
+    while IFS='=' read -r key value; do
+        case $key in
+        IMAGE) IMAGE=$value ;;
+        INTERFACE) INTERFACE=$value ;;
+        MAC) MAC=$value ;;
+        IP) IP=$value ;;
+        PREFIX) PREFIX=$value ;;
+        GATEWAY) GATEWAY=$value ;;
+        DNS) DNS=$value ;;
+        DOMAIN) DOMAIN=$value ;;
+        SEARCH) SEARCH=$value ;;
+        HOST) HOST=$value ;;
+        esac
+    done <"$RUN/ltsp/facts"
+}
+
+# find_layers sets LAYERS and CLIENT, its name. A section may name the client that another section is then chosen by.
+find_layers() {
+    CLIENT=''
+    for layer in "$SITE/common" "$SITE/image/$IMAGE" "$SITE"/section/*; do
+        case $layer in
+        */section/*) matches "$layer" "$MAC" "$IP" || continue ;;
+        esac
+        read_environment "$layer"
+    done
+    CLIENT=$(expanded "${CLIENT:-${HOST:-ltsp%{IP\}}}")
+    case $CLIENT in
+    '' | -* | *[!A-Za-z0-9.-]*)
+        warn "no host can have the name $CLIENT; this one is now ltsp"
+        CLIENT=ltsp
+        ;;
+    esac
+    LAYERS=''
+    for layer in "$SITE/common" "$SITE/image/$IMAGE" "$SITE"/section/*; do
+        case $layer in
+        */section/*) matches "$layer" "$MAC" "$IP" "$CLIENT" || continue ;;
+        esac
+        if [ -d "$layer" ]; then LAYERS="$LAYERS $layer"; fi
+    done
+}
+
+# matches LAYER WORD...: one of its globs fits one of the words, whatever their case.
+matches() (
+    if [ ! -f "$1/match" ]; then exit 1; fi
+    layer=$1
+    shift
+    words=$(printf '%s\n' "$@" | tr '[:upper:]' '[:lower:]')
+    set -f
+    while read -r pattern || [ -n "$pattern" ]; do
+        for word in $words; do
+            # shellcheck disable=SC2254 # it is a pattern
+            case $word in
+            $pattern) exit 0 ;;
+            esac
+        done
+    done <"$layer/match"
+    exit 1
+)
+
+# Settings of later layers win.
+read_environments() {
+    name=$CLIENT
+    for layer in $LAYERS; do read_environment "$layer"; done
+    CLIENT=$name
+    # shellcheck disable=SC2034 # connection.sh reads it
+    DNS=${DNS_SERVER:-$DNS} SEARCH=${SEARCH_DOMAIN:-$SEARCH}
+}
+
+# Lines of KEY='value'. They are read, not run, and a value with a character that no such value has is refused.
+read_environment() {
+    [ -f "$1/env" ] || return 0
+    while IFS= read -r line || [ -n "$line" ]; do
+        key=${line%%=*} value=${line#*=}
+        case $value in
+        \'*\') value=${value#?} value=${value%?} ;;
+        esac
+        case $value in
+        *[!A-Za-z0-9.:_%{}\ -]*)
+            warn "a value of $key in the site's configuration is not for a client: $value"
+            continue
+            ;;
+        esac
+        case $key in
+        HOSTNAME) CLIENT=$value ;;
+        DNS_SERVER) DNS_SERVER=$value ;;
+        SEARCH_DOMAIN) SEARCH_DOMAIN=$value ;;
+        esac
+    done <"$1/env"
+}
+
+lay_layers() {
+    for layer in $LAYERS; do
+        each_line "$layer/remove" remove
+        if [ -d "$layer/files" ]; then lay_files "$layer/files"; fi
+    done
+}
+
+remove() {
+    rm -rf "/${1:?}"
+}
+
+# Directories that the root has keep their mode and owner. Files are replaced, never written through a link.
+lay_files() {
+    cd "$1" || return
+    find . -type d | while IFS= read -r directory; do
+        if [ ! -d "/$directory" ]; then
+            mkdir "/$directory"
+            chown "$(stat -c %u:%g "$directory")" "/$directory"
+            chmod "$(stat -c %a "$directory")" "/$directory"
+        fi
+    done
+    find . ! -type d >"$RUN/ltsp/names"
+    if [ -s "$RUN/ltsp/names" ]; then
+        tar -c -f - --numeric-owner -T "$RUN/ltsp/names" | tar -x -f - --numeric-owner -C /
+    fi || fatal "the files of ${1#"$SITE"/} could not be written" 'give ltsp.overlay= more room'
+    cd /
+}
+
+expand_templates() {
+    for layer in $LAYERS; do each_line "$layer/templates" expand_template; done
+}
+
+expand_template() {
+    if [ -f "/${1#/}" ]; then
+        sed -i -e "s/%{IP}/$(host_number "$IP" "$PREFIX")/g" -e "s/%{MAC}/$(bare_mac)/g" -e "s/%{HOSTNAME}/$CLIENT/g" "/${1#/}"
+    fi
+}
+
+# each_line FILE FUNCTION
+each_line() {
+    [ -f "$1" ] || return 0
+    while IFS= read -r line || [ -n "$line" ]; do
+        if [ -n "$line" ]; then "$2" "$line"; fi
+    done <"$1"
+}
