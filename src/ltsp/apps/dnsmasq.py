@@ -1,0 +1,120 @@
+"""`ltsp dnsmasq`: have dnsmasq lead clients to this server."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ltsp.apps import generated
+from ltsp.apps.report import Report
+from ltsp.errors import UsageError
+from ltsp.host import command, systemd
+from ltsp.host.interfaces import interfaces
+from ltsp.services.dnsmasq import Dnsmasq
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.option import Argument, Flag, Reach, Words, option, switch
+
+_PATH = "/etc/dnsmasq.d/ltsp-dnsmasq.conf"
+_RESOLVERS = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
+"""The first one has what systemd-resolved asks; the other one then names itself alone. systemd-resolved(8)"""
+_THIS_SERVER = "0.0.0.0"  # noqa: S104 -- dnsmasq puts its own address in its place, and nothing is bound to it
+
+
+@dataclass(frozen=True, slots=True)
+class DnsmasqOptions:
+    """ltsp-dnsmasq(8)"""
+
+    dns: bool = option(Flag(), "answer DNS requests too", default=False, short="d")
+    proxy_dhcp: bool = option(
+        Flag(),
+        "lead clients here that get their addresses from another DHCP server",
+        default=True,
+        short="p",
+        details="In every network that the server has an address in when this is run.",
+    )
+    real_dhcp: bool = option(
+        Flag(),
+        "give addresses to clients of the network 192.168.67.0/24",
+        default=True,
+        short="r",
+        details="It has no effect on servers without an address of that network.",
+    )
+    dns_server: tuple[str, ...] = option(
+        Words("ADDRESSES"),
+        "DNS servers of clients that get their address here",
+        default=(),
+        default_text="this server with --dns=1, else those that it asks itself",
+        short="s",
+        details="0.0.0.0 is this server.",
+    )
+    tftp: bool = option(Flag(), "serve the TFTP directory", default=True, short="t")
+    dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
+    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+
+
+def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:
+    """Raises UsageError for a DNS server that is no address, and LtspError where dnsmasq cannot be set up."""
+    wanted = Dnsmasq(
+        tuple(each.address for each in interfaces()),
+        ltsp.tftp_dir,
+        dns=options.dns,
+        proxy_dhcp=options.proxy_dhcp,
+        real_dhcp=options.real_dhcp,
+        dns_servers=_addresses(options.dns_server) or _own_servers(dns=options.dns),
+        tftp=options.tftp,
+    )
+    if options.proxy_dhcp and not wanted.addresses:
+        report.warn("this server has no IPv4 network now: run ltsp dnsmasq again when it is connected")
+    changed = generated.write(path, wanted.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
+    if not changed:
+        return
+    if command.find("dnsmasq") is None:
+        report.warn("dnsmasq is not there: install the package dnsmasq")
+    elif systemd.is_running():
+        systemd.restart("dnsmasq")
+    else:
+        report.warn("systemd does not run here: start dnsmasq anew by hand")
+
+
+def nameservers(resolv_conf: str) -> tuple[str, ...]:
+    """The addresses in a resolv.conf(5) that clients can ask, too: none of the loopback, and IPv4 alone for DHCPv4."""
+    found: dict[str, None] = {}
+    for line in resolv_conf.splitlines():
+        match line.split():
+            case ["nameserver", address, *_]:
+                try:
+                    parsed = ipaddress.IPv4Address(address)
+                except ValueError:
+                    continue
+                if not parsed.is_loopback:
+                    found[str(parsed)] = None
+            case _:
+                continue
+    return tuple(found)
+
+
+def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
+    faults: list[str] = []
+    for text in texts:
+        try:
+            ipaddress.IPv4Address(text)
+        except ValueError:
+            faults.append(f"{text!a} is no IPv4 address")
+    if faults:
+        raise UsageError(f"option --dns-server: {'; '.join(faults)}", 'write --dns-server="192.168.1.1 9.9.9.9"')
+    return tuple(texts)
+
+
+def _own_servers(*, dns: bool) -> tuple[str, ...]:
+    if dns:
+        return (_THIS_SERVER,)
+    for path in _RESOLVERS:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                servers = nameservers(file.read())
+        except OSError:
+            continue
+        if servers:
+            return servers
+    return ()

@@ -1,0 +1,16 @@
+"""systemd, where it is the init of this machine. sd_booted(3)"""
+
+from __future__ import annotations
+
+import os
+
+from ltsp.host import command
+
+
+def is_running() -> bool:
+    return os.path.isdir("/run/systemd/system")
+
+
+def restart(unit: str) -> None:
+    """Raises LtspError where the unit does not exist or does not start; its message holds what systemctl said."""
+    command.run(["systemctl", "restart", unit])

@@ -1,0 +1,112 @@
+"""Configuration of dnsmasq: DHCP or proxyDHCP, PXE, TFTP and DNS for diskless clients. dnsmasq(8)
+
+ProxyDHCP leaves addresses to a router and answers PXE alone. dnsmasq does it for each network that it is told of; the
+network of LTSP's own, 192.168.67.0/24, is that of servers with two cards, and gets addresses too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network
+
+from ltsp.services import plain
+from ltsp.services.firmware import FIRMWARES, IPXE_OPTION, MENU
+
+LTSP_NETWORK = IPv4Network("192.168.67.0/24")
+_RASPBERRIES = ("28:cd:c1", "2c:cf:67", "b8:27:eb", "d8:3a:dd", "dc:a6:32", "e4:5f:01")
+"""The vendor's MAC addresses: as BIOS PCs do, they say architecture 0. IEEE's list of OUIs"""
+
+
+@dataclass(frozen=True, slots=True)
+class Dnsmasq:
+    addresses: tuple[IPv4Interface, ...]
+    """Those of the server, with their networks."""
+    tftp_dir: str
+    dns: bool = False
+    proxy_dhcp: bool = True
+    real_dhcp: bool = True
+    """In LTSP_NETWORK; no matter whether the server has its address there yet."""
+    dns_servers: tuple[str, ...] = ()
+    """What clients with our addresses are told; 0.0.0.0 is this server."""
+    tftp: bool = True
+
+    def text(self) -> str:
+        """Raises LtspError where the TFTP directory cannot be written there."""
+        blocks = [self._head(), self._dns()]
+        if proxied := self._proxied:
+            blocks.append(
+                f"dhcp-range=set:{_tag(each)},{each.network.network_address},proxy,{each.netmask}" for each in proxied
+            )
+        if self.real_dhcp:
+            blocks.append(self._real())
+        if proxied or self.real_dhcp:
+            blocks += [_kinds(), self._boot()]
+        if self.tftp:
+            blocks.append(self._tftp())
+        return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+    @property
+    def _proxied(self) -> tuple[IPv4Interface, ...]:
+        """One address for each network."""
+        if not self.proxy_dhcp:
+            return ()
+        first = {each.network: each for each in sorted(self.addresses, reverse=True)}
+        networks = sorted(each for each in first if not (self.real_dhcp and each.overlaps(LTSP_NETWORK)))
+        return tuple(first[each] for each in networks)
+
+    def _head(self) -> Iterator[str]:
+        yield "# Made by ltsp dnsmasq: what is changed here gets lost. Settings belong in /etc/ltsp/ltsp.conf, and what"
+        yield "# dnsmasq is to do besides, in another file of this directory."
+
+    def _dns(self) -> Iterator[str]:
+        if self.dns:
+            yield "# Not on the loopback, where systemd-resolved may listen."
+            yield "bind-dynamic"
+            yield "except-interface=lo"
+        else:
+            yield "# No DNS."
+            yield "port=0"
+
+    def _real(self) -> Iterator[str]:
+        first, last = LTSP_NETWORK[20], LTSP_NETWORK[250]
+        yield f"dhcp-range=set:real,{first},{last},{LTSP_NETWORK.netmask},8h"
+        if self.dns_servers:
+            yield f"dhcp-option=tag:real,option:dns-server,{','.join(self.dns_servers)}"
+
+    def _boot(self) -> Iterator[str]:
+        yield "# Firmware gets iPXE, and iPXE the menu."
+        if self.real_dhcp:
+            yield f"dhcp-boot=tag:real,tag:ipxe,ltsp/{MENU}"
+            for firmware in FIRMWARES:
+                yield f"dhcp-boot=tag:real,tag:!ipxe,tag:{firmware.tag},ltsp/{firmware.file}"
+        for address in self._proxied:
+            # Without an address here, dnsmasq leaves it out for BIOS PCs, and iPXE would ask the router for the file.
+            yield f"dhcp-boot=tag:{_tag(address)},tag:ipxe,ltsp/{MENU},,{address.ip}"
+        if self._proxied:
+            # By number: what BC_EFI and X86-64_EFI stand for was exchanged between releases of dnsmasq.
+            for firmware in FIRMWARES:
+                yield (
+                    f"pxe-service=tag:!real,tag:!ipxe,tag:!raspberry,tag:{firmware.tag},{firmware.code},"
+                    f'"Network boot",ltsp/{firmware.file}'
+                )
+            yield "# A Raspberry Pi wants to see these words, and then takes its files from the TFTP root."
+            yield 'pxe-service=tag:!real,tag:raspberry,X86PC,"Raspberry Pi Boot",unused'
+
+    def _tftp(self) -> Iterator[str]:
+        yield "enable-tftp"
+        yield f"tftp-root={plain.path(self.tftp_dir, 'the TFTP directory')}"
+        yield "# Without its directory yet, dnsmasq shall start all the same."
+        yield "tftp-no-fail"
+
+
+def _tag(address: IPv4Interface) -> str:
+    return f"proxy-{address.network.network_address}"
+
+
+def _kinds() -> Iterator[str]:
+    yield f"dhcp-match=set:ipxe,{IPXE_OPTION}"
+    for firmware in FIRMWARES:
+        yield f"dhcp-match=set:{firmware.tag},option:client-arch,{firmware.code}"
+    for vendor in _RASPBERRIES:
+        yield f"dhcp-mac=set:raspberry,{vendor}:*:*:*"

@@ -1,0 +1,27 @@
+"""What a PC's firmware says of itself in DHCP, and the iPXE that it is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    tag: str
+    code: int
+    """Client system architecture, DHCP option 93. RFC 4578, and IANA's list of processor architecture types."""
+    file: str
+    """Below TFTP_DIR/ltsp."""
+    title: str
+
+
+BIOS = Firmware("bios", 0, "undionly.kpxe", "PC with BIOS")
+UEFI = Firmware("uefi-x64", 7, "snponly.efi", "PC with UEFI")
+"""RFC 4578 has 7 for EFI byte code, and nearly every PC with 64-bit UEFI says 7; few say 9, as the RFC's errata do."""
+UEFI_BY_ERRATA = Firmware("uefi-x64-9", 9, "snponly.efi", "PC with UEFI, other number")
+ARM = Firmware("uefi-arm64", 11, "snponly-arm64.efi", "ARM with UEFI")
+FIRMWARES = (BIOS, UEFI, UEFI_BY_ERRATA, ARM)
+MENU = "ltsp.ipxe"
+"""What iPXE itself is given, below TFTP_DIR/ltsp."""
+IPXE_OPTION = 175
+"""DHCP option by which iPXE is told from the firmware that started it. iPXE, net/udp/dhcp.c"""
