@@ -1,0 +1,90 @@
+"""A layer of ltsp.img, as docs/ltsp.img.md describes it: what one kind of client gets laid over its root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ltsp.tree.content import Bytes
+from ltsp.tree.name import encode
+from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
+from ltsp.tree.tree import Tree
+
+FOLDER = Metadata(0o755)
+LISTS = ("remove", "mask", "disable", "enable", "keep")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Lists are in the order in which they were said, each entry once. All times are 0: settings alone decide."""
+
+    match: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Node] = field(default_factory=dict)
+    """By path in the client's root. Directories above are made; one that is named itself keeps its mode."""
+    parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Pieces by the file's path and the piece's name."""
+    templates: frozenset[str] = frozenset()
+    remove: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
+    disable: tuple[str, ...] = ()
+    enable: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    shadow: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it would change nothing on a client."""
+        lists = any(getattr(self, name) for name in LISTS)
+        return not (self.env or self.files or self.parts or self.shadow or lists)
+
+    def directory(self) -> Directory:
+        entries: dict[str, Node] = {}
+        for name, lines in (("match", self.match), *((name, getattr(self, name)) for name in LISTS)):
+            if lines:
+                entries[name] = text_file("".join(f"{line}\n" for line in lines))
+        if self.env:
+            entries["env"] = text_file("".join(f"{key}='{value}'\n" for key, value in sorted(self.env.items())))
+        if self.shadow:
+            entries["shadow"] = text_file("".join(f"{name}:{hashed}\n" for name, hashed in self.shadow.items()), 0o600)
+        if self.templates:
+            entries["templates"] = text_file("".join(f"{path}\n" for path in sorted(self.templates)))
+        if self.files:
+            entries["files"] = nested(self.files).root
+        if self.parts:
+            pieces = {f"{path}/{name}": text for path, each in self.parts.items() for name, text in each.items()}
+            entries["parts"] = nested({path: text_file(text) for path, text in pieces.items()}).root
+        return Directory(FOLDER, entries)
+
+
+def text_file(text: str, mode: int = 0o644) -> File:
+    return File(Metadata(mode), Bytes(encode(text)))
+
+
+def link(target: str) -> Symlink:
+    return Symlink(Metadata(0o777), target)
+
+
+def nested(nodes: Mapping[str, Node]) -> Tree:
+    """The tree with nodes at paths, and directories above them where none is given."""
+    root: dict[str, Node] = {}
+    for path, node in sorted(nodes.items()):
+        *above, name = path.split("/")
+        entries = root
+        for each in above:
+            directory = entries.setdefault(each, Directory(FOLDER, {}))
+            assert isinstance(directory, Directory)
+            assert isinstance(directory.entries, dict)
+            entries = directory.entries
+        entries[name] = Directory(node.metadata, dict(node.entries)) if isinstance(node, Directory) else node
+    return Tree(Directory(FOLDER, root))
+
+
+def site(common: Layer, images: Mapping[str, Layer], sections: Iterable[Layer], server: Mapping[str, str]) -> Tree:
+    """The whole of ltsp.img."""
+    layers: dict[str, Node] = {"ltsp": Directory(FOLDER, {}), "ltsp/site/common": common.directory()}
+    layers |= {f"ltsp/site/image/{name}": layer.directory() for name, layer in images.items()}
+    layers |= {f"ltsp/site/section/{number:04}": layer.directory() for number, layer in enumerate(sections, 1)}
+    facts = "".join(f"{key}='{value}'\n" for key, value in sorted(server.items()))
+    layers["ltsp/site/server"] = text_file(facts)
+    return nested(layers)

@@ -1,0 +1,103 @@
+"""PASSWORDS_x: which accounts of a client get which password, as hashes that its /etc/shadow takes.
+
+A word is `USER/SECRET`. USER is a name, or a regular expression for whole names. SECRET is a hash of crypt(5), or as
+LTSP has it the password in base64, often with the line end that base64(1) was given; nothing is an empty password.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ltsp.initrd.sha_crypt import salt, sha512_crypt
+from ltsp.settings.resolve import Setting
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?")
+_HASH = re.compile(
+    r"\$6\$(?:rounds=[0-9]+\$)?[./0-9A-Za-z]{1,16}\$[./0-9A-Za-z]{86}"
+    r"|\$5\$(?:rounds=[0-9]+\$)?[./0-9A-Za-z]{1,16}\$[./0-9A-Za-z]{43}"
+    r"|\$g?y\$[./0-9A-Za-z]+\$[./0-9A-Za-z]{1,86}\$[./0-9A-Za-z]{43}"
+    r"|\$7\$[./0-9A-Za-z]{11,97}\$[./0-9A-Za-z]{43}"
+    r"|\$2[aby]\$[0-9]{2}\$[./0-9A-Za-z]{53}"
+    r"|\$1\$[./0-9A-Za-z]{1,8}\$[./0-9A-Za-z]{22}"
+)
+"""The methods of libxcrypt that are of use for passwords. crypt(5)"""
+_CLASS = re.compile(r"\[:(\w+):\]")
+_CLASSES = {
+    "alnum": "0-9A-Za-z",
+    "alpha": "A-Za-z",
+    "digit": "0-9",
+    "lower": "a-z",
+    "upper": "A-Z",
+    "xdigit": "0-9A-Fa-f",
+}
+_EXPRESSION = re.compile(r"[A-Za-z0-9_.$^*+?|()\[\]\\:-]+")
+_LONGEST = 256
+"""Characters of an expression, and bytes of a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Who may be meant, and what makes salts differ from server to server."""
+
+    names: frozenset[str] = frozenset({"root"})
+    """The accounts of the server's people and those of each image."""
+    key: bytes = b""
+    """What only this server has; a salt is the same each time, so that the same settings give the same bytes."""
+
+
+def passwords(setting: Setting, accounts: Accounts, warnings: list[str]) -> Mapping[str, str]:
+    """The hash of each account that a setting names; a later word wins.
+
+    Raises ValueError where a word is wrong, which is never repeated in the message.
+    """
+    found: dict[str, str] = {}
+    for number, word in enumerate(setting.value.split(), 1):
+        name, slash, secret = word.partition("/")
+        if not slash or not name:
+            raise ValueError(f"word {number} is not USER/PASSWORD, with the password in base64 or hashed")
+        names = _names(name, accounts.names)
+        if not names or (name in names and name not in accounts.names):
+            warnings.append(f"{setting.where}: {setting.key}: neither the server nor an image has an account {name!a}")
+        for each in names:
+            found[each] = _hash(each, secret, accounts.key, number)
+    return found
+
+
+def _names(expression: str, known: Collection[str]) -> list[str]:
+    if _NAME.fullmatch(expression) and "." not in expression.strip("."):
+        return [expression]
+    if expression in known:
+        return [expression]
+    if len(expression) > _LONGEST or not _EXPRESSION.fullmatch(_CLASS.sub("", expression)):
+        raise ValueError(f"{expression[:_LONGEST]!a} is no regular expression for names")
+    try:
+        pattern = re.compile(_CLASS.sub(lambda match: _CLASSES.get(match[1], ""), expression))
+    except re.error as error:
+        raise ValueError(f"{expression!a} is no regular expression for names: {error}") from None
+    return sorted(name for name in known if pattern.fullmatch(name))
+
+
+def _hash(name: str, secret: str, key: bytes, number: int) -> str:
+    if not secret:
+        return ""
+    if secret.startswith("$"):
+        if not _HASH.fullmatch(secret):
+            raise ValueError(f"word {number} has a damaged hash; `openssl passwd -6` makes one, in single quotes here")
+        return secret
+    return sha512_crypt(_decoded(secret, number), salt(key + b"\0" + name.encode("ascii")))
+
+
+def _decoded(secret: str, number: int) -> bytes:
+    """The password, without the line end that was typed after it."""
+    try:
+        password = base64.b64decode(secret, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"word {number} has neither a hash nor base64 after the slash") from None
+    password = password.removesuffix(b"\n").removesuffix(b"\r")
+    if len(password) > _LONGEST or any(byte < 32 or byte == 127 for byte in password):
+        raise ValueError(f"word {number} has a password that nobody can type, or longer than {_LONGEST} bytes")
+    return password

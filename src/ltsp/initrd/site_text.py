@@ -1,0 +1,214 @@
+"""Text of ltsp.conf on its way into files that others parse: what would mean more there than it says is refused.
+
+Each function gives the text as it goes in, and raises ValueError with the reason, which follows the name of the key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import string
+
+TEMPLATES = frozenset({"IP", "MAC", "HOSTNAME", "SERVER"})
+"""What a client fills in for `%{NAME}`."""
+
+_TEMPLATE = re.compile(r"%\{([^}]*)\}?")
+_FIELD = re.compile(r"[^\s#]\S*")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+_HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_DOMAIN = re.compile(rf"{_HOSTNAME.pattern}(?:\.{_HOSTNAME.pattern})*\.?")
+_ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,253}")
+"""More than a hostname may be: hosts have had names with underscores."""
+_UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,254}")
+_UNIT_KINDS = (
+    ".service",
+    ".socket",
+    ".timer",
+    ".path",
+    ".mount",
+    ".automount",
+    ".swap",
+    ".target",
+    ".slice",
+    ".device",
+)
+_ZONE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*")
+_SIZE = re.compile(r"[1-9][0-9]*[KMG]?")
+_SCHEDULE = re.compile(r"@(?:reboot|yearly|annually|monthly|weekly|daily|midnight|hourly)|[0-9A-Za-z*/,~-]+")
+
+
+def one_line(value: str) -> str:
+    """A line of text without control characters, in UTF-8."""
+    if "\n" in value:
+        raise ValueError("goes over two lines")
+    for character in value:
+        if 0xDC80 <= ord(character) <= 0xDCFF:
+            raise ValueError("is not UTF-8")
+        if not character.isprintable() and character != "\t":
+            raise ValueError(f"holds the character {character!a}")
+    return value
+
+
+def template(value: str) -> str:
+    """A line in which the client fills in what it knows."""
+    one_line(value)
+    for match in _TEMPLATE.finditer(value):
+        if not match[0].endswith("}") or match[1] not in TEMPLATES:
+            known = ", ".join(f"%{{{name}}}" for name in sorted(TEMPLATES))
+            raise ValueError(f"holds {match[0]}; clients fill in {known}")
+    return value
+
+
+def flag(value: str) -> bool:
+    if value not in {"0", "1"}:
+        raise ValueError("is neither 0 nor 1")
+    return value == "1"
+
+
+def hostname(value: str) -> str:
+    """A name of one label, in which the client may fill in numbers."""
+    if not _HOSTNAME.fullmatch(_filled(value, {"IP", "MAC"})):
+        raise ValueError("is no hostname: letters, digits and hyphens, at most 63, and %{IP} or %{MAC}")
+    return value
+
+
+def machine(value: str) -> str:
+    if not is_address(value) and not _DOMAIN.fullmatch(value):
+        raise ValueError("is neither an address nor the name of a machine")
+    return value
+
+
+def machine_or_server(value: str) -> str:
+    """Also what the client takes for its server."""
+    return value if value == "%{SERVER}" else machine(value)
+
+
+def is_address(value: str) -> bool:
+    """Whether it is an IPv4 or IPv6 address, without an interface."""
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return "%" not in value
+
+
+def addresses(value: str) -> str:
+    """Addresses, with one blank between them."""
+    words = value.split()
+    for word in words:
+        if not is_address(word):
+            raise ValueError(f"{word!a} is no address")
+    return " ".join(words)
+
+
+def domains(value: str) -> str:
+    """resolv.conf(5), search"""
+    words = value.split()
+    for word in words:
+        if not _DOMAIN.fullmatch(word):
+            raise ValueError(f"{word!a} is no domain")
+    return " ".join(words)
+
+
+def hosts_line(value: str) -> str:
+    """hosts(5)"""
+    line = template(value).strip()
+    first, *names = line.partition("#")[0].split() or [""]
+    if line and not line.startswith("#"):
+        if first != "%{SERVER}" and not is_address(first):
+            raise ValueError("is no address and names, as in 192.168.67.10 nfs-server")
+        if not names or not all(_ALIAS.fullmatch(_filled(name, TEMPLATES)) for name in names):
+            raise ValueError("has no names of machines after the address")
+    return line
+
+
+def fstab_line(value: str) -> str:
+    """fstab(5)"""
+    line = template(value).strip()
+    if line and not line.startswith("#"):
+        fields = line.split()
+        if not 3 <= len(fields) <= 6 or not all(map(_FIELD.fullmatch, fields)):
+            raise ValueError("is no line of fstab: what, where, type, options, 0, 0")
+        if not all(field.isdecimal() for field in fields[4:]):
+            raise ValueError("has something else than numbers after the options; write \\040 for a blank")
+        if fields[1] != "none" and not fields[1].startswith("/") and fields[2] != "swap":
+            raise ValueError(f"mounts at {fields[1]!a}, which is no absolute path")
+    return line
+
+
+def crontab_line(value: str) -> str:
+    """crontab(5) of the system, with the user before the command."""
+    line = template(value).strip()
+    if line and not line.startswith("#"):
+        times = 1 if line.startswith("@") else 5
+        fields = line.split(None, times + 1)
+        if len(fields) < times + 2 or not all(map(_SCHEDULE.fullmatch, fields[:times])):
+            raise ValueError("is no line of crontab: five times, a user and a command, as in 30 15 * * * root poweroff")
+        if not _USER.fullmatch(fields[times]):
+            raise ValueError(f"has {fields[times]!a} where the user stands")
+    return line
+
+
+def units(value: str) -> tuple[str, ...]:
+    """Names of units; one without a kind is a service. systemd.unit(5)"""
+    return tuple(word if word.endswith(_UNIT_KINDS) else f"{word}.service" for word in unit_words(value))
+
+
+def unit_words(value: str) -> tuple[str, ...]:
+    words = value.split()
+    for word in words:
+        if not _UNIT.fullmatch(word):
+            raise ValueError(f"{word!a} is no name of a service")
+    return tuple(words)
+
+
+def has_kind(unit: str) -> bool:
+    return unit.endswith(_UNIT_KINDS)
+
+
+def user(value: str) -> str:
+    """The name of an account, in which the client may fill in numbers."""
+    if value and not _USER.fullmatch(_filled(value, {"IP", "MAC"})):
+        raise ValueError("is no name of an account")
+    return value
+
+
+def zone(value: str) -> str:
+    """The name of a file below /usr/share/zoneinfo. tzfile(5)"""
+    if not _ZONE.fullmatch(value):
+        raise ValueError("is no time zone such as Europe/Athens")
+    return value
+
+
+def size(value: str) -> str:
+    """journald.conf(5)"""
+    if not _SIZE.fullmatch(value):
+        raise ValueError("is no size such as 16M")
+    return value
+
+
+def ini_lines(value: str) -> str:
+    """Lines for a file of sections and keys; what they mean is between their author and the program."""
+    lines = value.strip().split("\n")
+    for line in lines:
+        template(line)
+    if value.startswith("/"):
+        raise ValueError("is a path; write the lines themselves here")
+    return "".join(line.strip() + "\n" for line in lines if line.strip())
+
+
+def script(value: str) -> str:
+    """Commands for a shell, any of them; NUL ends a file for no shell, and what is not UTF-8 stays as it is."""
+    for character in value:
+        if (
+            character not in string.whitespace
+            and not character.isprintable()
+            and not 0xDC80 <= ord(character) <= 0xDCFF
+        ):
+            raise ValueError(f"holds the character {character!a}")
+    return value.rstrip("\n") + "\n"
+
+
+def _filled(value: str, names: frozenset[str] | set[str]) -> str:
+    """The value with a digit for each template, for a check of what else is in it."""
+    return _TEMPLATE.sub(lambda match: "0" if match[0].endswith("}") and match[1] in names else match[0], value)

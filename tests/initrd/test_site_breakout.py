@@ -1,0 +1,109 @@
+"""No text of ltsp.conf gets out of the file, the line or the quotes that it is meant for."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ltsp.initrd import site_text
+from ltsp.initrd.site_layer import LISTS
+from ltsp.initrd.site_passwords import Accounts
+from ltsp.initrd.site_settings import ACTED_ON, layer
+from ltsp.settings.resolve import Setting
+from ltsp.tree.node import File
+
+KEYS = [key.replace("*", "X") for key in ACTED_ON if not key.startswith(("PRE_INIT", "POST_INIT", "PWMERGE"))]
+PIECES = [
+    *(
+        "'",
+        '"',
+        "\\",
+        "\n",
+        "\r",
+        "\0",
+        "\x1b",
+        "\x85",
+        "\u2028",
+        "$(reboot)",
+        "`id`",
+        ";",
+        "|",
+        "%{IP}",
+        "%{",
+        "%s",
+        "#",
+    ),
+    *("../", "/", "[Service]\n", "ExecStart=x", "a", "10.0.0.1", "* * * * *", "root", "nfs", " ", "\t", ":", "0", "1"),
+    *("$6$abc$", "YWJj", "\udcff", "=", "{", "}", "+", "-", "@", "alice"),
+]
+VALUES = st.one_of(st.text(max_size=30), st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+
+
+def made_of(key, value):
+    faults = []
+    setting = Setting(key, value, "ltsp.conf:7")
+    made = layer({key: setting}, {}, ("pc*",), Accounts(frozenset({"root", "alice"})), faults, [])
+    return made, faults
+
+
+@given(key=st.sampled_from(KEYS), value=VALUES)
+def test_a_value_is_refused_with_file_and_line_or_stays_where_it_belongs(key, value):
+    made, faults = made_of(key, value)
+    assert all(fault.startswith(f"ltsp.conf:7: {key}") for fault in faults)
+    assert len(faults) <= 1
+    for text in made.env.values():
+        assert re.fullmatch(r"[A-Za-z0-9.:_%{} -]*", text), "as the shell of the client takes it, in single quotes"
+    for path, pieces in made.parts.items():
+        for name, text in pieces.items():
+            assert text == "" or text.endswith("\n")
+            if path in {"etc/hosts", "etc/fstab"} or name.startswith("CRONTAB"):
+                assert text.count("\n") <= 1, "one line"
+    for name in LISTS:
+        for entry in getattr(made, name):
+            assert re.fullmatch(r"[A-Za-z0-9:_.@\\/-]+", entry)
+            assert ".." not in entry.split("/")
+    for name, hashed in made.shadow.items():
+        assert re.fullmatch(r"[A-Za-z0-9_.$-]+", name)
+        assert re.fullmatch(r"[./A-Za-z0-9$=]*", hashed)
+
+
+@given(key=st.sampled_from(KEYS), value=VALUES)
+def test_every_file_of_a_layer_is_text_without_control_characters(key, value):
+    made, _ = made_of(key, value)
+    for path, node in made.files.items():
+        assert re.fullmatch(r"[A-Za-z0-9:_.@/\\-]+", path)
+        assert ".." not in path.split("/")
+        if isinstance(node, File):
+            text = node.content.data.decode()
+            assert all(character.isprintable() or character in "\n\t" for character in text)
+
+
+@given(VALUES)
+def test_a_line_of_hosts_begins_with_an_address(value):
+    try:
+        line = site_text.hosts_line(value)
+    except ValueError:
+        return
+    assume(line and not line.startswith("#"))
+    first = line.split()[0]
+    assert first == "%{SERVER}" or site_text.is_address(first)
+
+
+@given(VALUES)
+def test_settings_of_display_managers_stay_lines(value):
+    try:
+        text = site_text.ini_lines(value)
+    except ValueError:
+        return
+    assert text == "" or text.endswith("\n")
+
+
+@given(VALUES)
+def test_commands_stay_what_they_are(value):
+    try:
+        text = site_text.script(value)
+    except ValueError:
+        return
+    assert text.rstrip("\n") == value.rstrip("\n")
