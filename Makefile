@@ -13,6 +13,8 @@ SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 # More arguments for pytest, such as ARGS="-k revert".
 ARGS ?=
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh)
+# What runs on a client under busybox.
+CLIENT_SCRIPTS := $(wildcard src/ltsp/initrd/client/*)
 
 PYTEST = LTSP_SEED=$(SEED) $(PYTHON) -m pytest --hypothesis-seed=$(SEED)
 # Without root there are no mounts, devices or owners to test with.
@@ -53,6 +55,7 @@ lint: setup ## ruff, mypy and shellcheck
 	@.venv/bin/ruff format --check --quiet
 	@.venv/bin/mypy
 	@shellcheck $(SHELL_SCRIPTS)
+	@shellcheck --shell=sh $(CLIENT_SCRIPTS)
 
 format: setup ## let ruff format the code and mend what it can
 	@.venv/bin/ruff check --fix
