@@ -1,0 +1,220 @@
+"""`ltsp initrd`: the add-on ltsp.img, which brings the site's configuration to every client."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from os.path import dirname, join
+
+from ltsp.apps import amount
+from ltsp.apps.report import Report
+from ltsp.apps.site_sources import account_files, files_beside, images, server
+from ltsp.cpio import newc
+from ltsp.errors import ConfError, LockHeld, LtspError
+from ltsp.host import files, locks
+from ltsp.initrd.site_image import ImageFacts, image_layer
+from ltsp.initrd.site_layer import Layer, site
+from ltsp.initrd.site_passwords import Accounts
+from ltsp.initrd.site_settings import ACTED_ON, common, layer, server_facts
+from ltsp.publish.failure import told
+from ltsp.publish.places import PUBLIC_MODE
+from ltsp.publish.store import Store
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.client_sections import ClientLayer, ClientSettings, client_settings, without_effect
+from ltsp.settings.conf_text import Conf
+from ltsp.settings.option import Argument, Reach, switch
+from ltsp.transform.merge import AccountFiles, Choice, Merged, account_names, merge, people_names
+from ltsp.tree.name import printable
+
+_WAIT = 60.0
+"""Seconds for which another run is waited for; it takes a few."""
+_DIRECTORY_MODE = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class InitrdOptions:
+    """ltsp-initrd(8)"""
+
+    dry_run: bool = switch("write nothing; list the layers and what is in them", reach=Reach.ONCE)
+    json: bool = switch("print the summary as JSON", reach=Reach.ONCE)
+    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A layer, and where it comes from."""
+
+    name: str
+    """As in ltsp.img: `section/0001`."""
+    title: str
+    where: str
+    layer: Layer
+
+
+def initrd(options: InitrdOptions, ltsp: LtspOptions, conf: Conf, report: Report, system: str = "/") -> None:
+    """Make it, and put it in the place of the one before, if it is another. `system` is where the server's /etc is.
+
+    Raises ConfError with every line of ltsp.conf that must not reach a client as it is, and LtspError.
+    """
+    settings = client_settings(conf)
+    layers = (settings.common, *settings.sections)
+    for warning in (*settings.warnings, *without_effect(layers, ACTED_ON)):
+        report.warn(printable(warning))
+    made = _layers(settings, conf, ltsp, report, system)
+    first, *others = made
+    by_image = {each.title: each.layer for each in others if each.name.startswith("image/")}
+    sections = [each.layer for each in others if each.name.startswith("section/")]
+    output = io.BytesIO()
+    newc.write(site(first.layer, by_image, sections, server_facts(settings.common.settings)), output)
+    archive = output.getvalue()
+    path = join(ltsp.tftp_dir, "ltsp", "ltsp.img")
+    changed = _read(path) != archive
+    if changed and not options.dry_run:
+        _put(path, archive, ltsp.tftp_dir)
+    with_passwords = [each for each in made if any(hashed != "!" for hashed in each.layer.shadow.values())]
+    for each in with_passwords:
+        report.warn(
+            f"{each.where}: PASSWORDS of {each.title} are in ltsp.img as hashes, which whoever can boot can read; "
+            "let them guard nothing but these clients"
+        )
+    _tell(made, path, len(archive), report, options, changed=changed)
+
+
+def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, report: Report, system: str) -> list[_Made]:
+    """The common one first, then those of images, then those of sections.
+
+    Raises ConfError with all faults of ltsp.conf.
+    """
+    beside = dirname(conf.path) or "."
+    here = server(system, beside)
+    shared = settings.common.settings
+    merged = list(_merged(here.accounts, _choice(settings.common), Store(ltsp.base_dir, ltsp.tftp_dir), report))
+    names = {"root"} | people_names(here.accounts)
+    for _, facts, _ in merged:
+        names |= account_names(facts.texts.get("etc/passwd", b""))
+    accounts = Accounts(frozenset(names), here.key)
+    logs_in = any("AUTOLOGIN" in each.settings for each in (settings.common, *settings.sections))
+    faults: list[str] = list(settings.faults)
+    warnings: list[str] = []
+    base = common(shared, accounts, faults, warnings, logs_in=logs_in)
+    made = [
+        _Made(
+            "common",
+            settings.common.title,
+            settings.common.where,
+            replace(base, files={**files_beside(beside, report), **base.files}),
+        )
+    ]
+    for name, facts, each in merged:
+        of_image = image_layer(facts, each.files, each.locked, logs_in=logs_in)
+        made += [] if of_image.is_empty else [_Made(f"image/{name}", name, name, of_image)]
+    number = 0
+    for section in settings.sections:
+        own = layer(section.settings, shared, section.match, accounts, faults, warnings)
+        if not own.is_empty:
+            number += 1
+            made.append(_Made(f"section/{number:04}", section.title, section.where, own))
+    if faults:
+        raise ConfError(
+            "; ".join(map(printable, dict.fromkeys(faults))), "correct these lines; ltsp.img is as it was before"
+        )
+    for warning in dict.fromkeys(warnings):
+        report.warn(printable(warning))
+    return made
+
+
+def _merged(
+    accounts: AccountFiles, choice: Choice, store: Store, report: Report
+) -> Iterator[tuple[str, ImageFacts, Merged]]:
+    for name, facts in images(store, report):
+        merged = merge(accounts, account_files(facts), choice)
+        for conflict in merged.conflicts:
+            report.warn(f"accounts in {name}: {printable(conflict)}")
+        if merged.locked:
+            report.warn(f"{name} holds passwords of its own, which stay in it; the server's people are locked there")
+        yield name, facts, merged
+
+
+def _choice(clients: ClientLayer) -> Choice:
+    found = {key: clients.settings.get(key) for key in ("PWMERGE_SUR", "PWMERGE_SGR")}
+    texts = {key: setting.value for key, setting in found.items() if setting is not None}
+    return Choice(texts.get("PWMERGE_SUR", ""), texts.get("PWMERGE_SGR", ""))
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _put(path: str, archive: bytes, tftp_dir: str) -> None:
+    if not os.path.isdir(tftp_dir):
+        raise LtspError(
+            f"no directory {printable(tftp_dir)}, where clients fetch ltsp.img",
+            "make it or mount it, or choose another one with ltsp --tftp-dir",
+        )
+    directory = dirname(path)
+    with told("write", "ltsp.img", directory):
+        files.make_directories(directory, _DIRECTORY_MODE)
+        try:
+            with locks.exclusive(join(directory, ".ltsp.img.lock"), _WAIT):
+                files.replace(path, archive, PUBLIC_MODE)
+        except locks.Taken:
+            raise LockHeld("another ltsp initrd is at work", "try again when it is done") from None
+
+
+def _tell(made: list[_Made], path: str, size: int, report: Report, options: InitrdOptions, *, changed: bool) -> None:
+    if options.json:
+        report.result(
+            {
+                "path": path,
+                "size": size,
+                "changed": changed,
+                "written": changed and not options.dry_run,
+                "layers": [
+                    {
+                        "name": each.name,
+                        "title": each.title,
+                        "where": each.where,
+                        "match": list(each.layer.match),
+                        "env": dict(each.layer.env),
+                        "files": sorted(each.layer.files),
+                        "parts": {file: sorted(pieces) for file, pieces in each.layer.parts.items()},
+                        "mask": list(each.layer.mask),
+                        "disable": list(each.layer.disable),
+                        "enable": list(each.layer.enable),
+                        "keep": list(each.layer.keep),
+                        "remove": list(each.layer.remove),
+                        "passwords": sorted(name for name, hashed in each.layer.shadow.items() if hashed != "!"),
+                    }
+                    for each in made
+                ],
+            }
+        )
+        return
+    if options.dry_run:
+        report.table(("layer", "of", "for", "what"), [_row(each, line) for each in made for line in _lines(each.layer)])
+        return
+    what = f"{printable(path)}: {amount.size(size)}, {amount.counted(len(made), 'layer')}"
+    report.say(what if changed else f"unchanged {what}")
+
+
+def _row(each: _Made, line: str) -> tuple[str, str, str, str]:
+    who = " ".join(each.layer.match) or ("every client" if each.name == "common" else "its clients")
+    return each.name, printable(each.title), printable(who), printable(line)
+
+
+def _lines(layer: Layer) -> Iterator[str]:
+    """What is in a layer, one thing a line; no password, and no hash."""
+    yield from (f"{key}={value}" for key, value in sorted(layer.env.items()))
+    yield from (f"file {path}" for path in sorted(layer.files))
+    yield from (f"piece of {path}: {name}" for path, each in sorted(layer.parts.items()) for name in sorted(each))
+    for name in ("remove", "mask", "disable", "enable", "keep"):
+        entries: tuple[str, ...] = getattr(layer, name)
+        if entries:
+            yield f"{name} {' '.join(entries)}"
+    yield from (f"password of {name}" for name, hashed in layer.shadow.items() if hashed != "!")

@@ -1,0 +1,152 @@
+"""Where the add-on ltsp.img comes from besides ltsp.conf: files beside it, the server's accounts, published images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from os.path import join
+
+from ltsp.apps.report import Report
+from ltsp.errors import LtspError
+from ltsp.initrd.site_image import LIMIT_FILES, ImageFacts
+from ltsp.publish.state import Foreign
+from ltsp.publish.store import Store
+from ltsp.source.directory import DirectorySource
+from ltsp.source.squashfs import SquashfsSource
+from ltsp.transform.accounts import Limits
+from ltsp.transform.merge import AccountFiles
+from ltsp.tree.content import Bytes
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import printable
+from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
+from ltsp.tree.selection import Take, everything
+from ltsp.tree.small import read_small
+
+_MOST = 256 << 20
+"""Bytes of the largest file beside ltsp.conf that goes to clients: it lies in their memory, twice while they start."""
+_OF_THE_SERVER = ("ltsp.conf", "image.")
+"""How names begin of what is the server's own: settings, copies of them, lists for building images."""
+_OURS = frozenset({"pre-init", "post-init", "autologin", "relogin"})
+"""What we lay there ourselves."""
+_ACCOUNTS = ("passwd", "group")
+"""Beside ltsp.conf, these take the place of the server's own: accounts of a directory service, listed by getent(1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the server has to give."""
+
+    accounts: AccountFiles
+    key: bytes
+    """What no other server has: its machine-id(5)."""
+
+
+def server(system: str, beside: str) -> Server:
+    """`system` is where its /etc is found; `beside` the directory of ltsp.conf.
+
+    Raises LtspError where its accounts cannot be read.
+    """
+    texts = {name: _bytes(join(beside, name)) or _bytes(join(system, "etc", name)) for name in _ACCOUNTS}
+    limits = Limits.parse(_bytes(join(system, path)) for path in LIMIT_FILES)
+    return Server(AccountFiles(texts["passwd"], texts["group"], limits=limits), _bytes(join(system, "etc/machine-id")))
+
+
+def _bytes(path: str) -> bytes:
+    """What a file of the server's own holds; nothing where there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        raise LtspError(f"cannot read {printable(path)}: {error.strerror}") from error
+
+
+def files_beside(directory: str, report: Report) -> dict[str, Node]:
+    """What clients get of the directory of ltsp.conf, by path in their root: what everybody may read, and only
+    administrators may write. All else is named in a warning.
+    """
+    if not os.path.isdir(directory):
+        return {}
+    nodes: dict[str, Node] = {}
+    with DirectorySource("site", directory, directory).open(_for_clients, Faults()) as tree:
+        hidden: set[str] = set()
+        for path, node in tree.walk():
+            if path.rpartition("/")[0] in hidden:
+                hidden.add(path)
+                continue
+            if reason := _why_not(node):
+                hidden.add(path)
+                report.warn(f"{printable(join(directory, path))} does not go to clients: {reason}")
+                continue
+            nodes[f"etc/ltsp/{path}"] = _plain(node, path)
+    return nodes
+
+
+def _for_clients(path: str, _directory: bool) -> Take:
+    first = path.partition("/")[0]
+    name = path.rpartition("/")[2]
+    if first.startswith(_OF_THE_SERVER) or first in _OURS or first in _ACCOUNTS:
+        return Take.NOTHING
+    return Take.NOTHING if name.startswith(".") or name.endswith("~") else Take.ALL
+
+
+def _why_not(node: Node) -> str:
+    metadata = node.metadata
+    if isinstance(node, Symlink):
+        return ""
+    if not isinstance(node, File | Directory):
+        return "it is neither a file nor a directory"
+    if metadata.uid not in {0, os.geteuid()}:
+        return f"it belongs to user {metadata.uid}"
+    if metadata.mode & 0o002:
+        return "everybody can write to it"
+    wanted = 0o005 if isinstance(node, Directory) else 0o004
+    if metadata.mode & wanted != wanted:
+        return "not everybody may read it, and whoever can boot can read what clients get; chmod o+r if it is no secret"
+    return ""
+
+
+def _plain(node: Node, path: str) -> Node:
+    """As root's, and without a time."""
+    metadata = Metadata(node.metadata.mode & 0o755)
+    match node:
+        case Directory():
+            return Directory(metadata, {})
+        case File():
+            return File(metadata, Bytes(read_small(node, f"etc/ltsp/{path}", _MOST)))
+        case Symlink(target=target):
+            return Symlink(Metadata(0o777), target)
+        case _:
+            raise AssertionError(path)
+
+
+def images(store: Store, report: Report) -> Iterator[tuple[str, ImageFacts]]:
+    """The images that clients boot, by name; those that cannot be looked into are named in a warning."""
+    for name in store.names():
+        state = store.state(name)
+        current = state.current
+        path = current.image if current is not None and current.image_id else ""
+        if not path and isinstance(state.image, Foreign):
+            path = state.image.path
+        if not path:
+            continue
+        try:
+            with SquashfsSource(name, path).open(everything, Faults()) as tree:
+                facts = ImageFacts.of(tree)
+        except LtspError as error:
+            report.warn(f"the server's accounts are not merged into those of {name}: {error.message}")
+            continue
+        yield name, facts
+
+
+def account_files(facts: ImageFacts) -> AccountFiles:
+    texts: Mapping[str, bytes] = facts.texts
+    return AccountFiles(
+        texts.get("etc/passwd", b""),
+        texts.get("etc/group", b""),
+        texts.get("etc/shadow"),
+        texts.get("etc/gshadow"),
+        Limits.parse(texts[path] for path in LIMIT_FILES if path in texts),
+    )
