@@ -1,0 +1,54 @@
+"""The files that are served by HTTP, opened so that no link leads out of the directories that are served."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from os.path import join
+
+from ltsp.errors import LtspError
+from ltsp.host.root import Root
+from ltsp.services.http_layout import Area, place
+from ltsp.tree.name import encode, printable
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFiles:
+    roots: Mapping[Area, Root]
+    public_only: bool
+    """Whether a file has to be readable for everyone, as it has to be for servers that are not root."""
+
+    def open(self, target: str) -> int:
+        """A descriptor of the regular file that the target of a request names.
+
+        Raises FileNotFoundError where nothing is served there, PermissionError where it is not for everyone, and
+        OSError as open(2) does.
+        """
+        wanted = place(target)
+        if wanted is None:
+            raise FileNotFoundError(errno.ENOENT, "nothing is served there")
+        descriptor = self.roots[wanted.area].follow_file(encode(wanted.path))
+        if self.public_only and not os.fstat(descriptor).st_mode & stat.S_IROTH:
+            os.close(descriptor)
+            raise PermissionError(errno.EACCES, "not readable for everyone")
+        return descriptor
+
+
+@contextmanager
+def http_files(base_dir: str, tftp_dir: str, *, public_only: bool = True) -> Iterator[HttpFiles]:
+    """Raises LtspError where one of the directories is missing."""
+    directories = {Area.LTSP: join(tftp_dir, "ltsp"), Area.IMAGES: join(base_dir, "images")}
+    with ExitStack() as opened:
+        roots: dict[Area, Root] = {}
+        for area, directory in directories.items():
+            try:
+                roots[area] = opened.enter_context(Root.open(encode(directory)))
+            except OSError as error:
+                raise LtspError(
+                    f"cannot serve {printable(directory)}: {error.strerror}", "publish an image first: ltsp image NAME"
+                ) from error
+        yield HttpFiles(roots, public_only)

@@ -1,0 +1,56 @@
+"""What is served by HTTP, and under which paths: `/ltsp/…` is TFTP_DIR/ltsp, `/images/…` is BASE_DIR/images.
+
+The boot files are served as TFTP serves them. Of the images, those with a name and those of versions: not the locks,
+manifests and indexes beside them. Nothing is listed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import unquote_to_bytes
+
+from ltsp.tree.name import decode
+
+_LONGEST = 4096
+"""Bytes of a path. limits.h, PATH_MAX"""
+
+
+class Area(Enum):
+    """The first part of a path."""
+
+    LTSP = "ltsp"
+    IMAGES = "images"
+
+
+# Backslashes and blanks are no part of our names; a name that begins with a dot is hidden.
+_NAME = r"[^/.\\\s\x00-\x1f\x7f][^/\\\s\x00-\x1f\x7f]*"
+
+SERVED = {
+    Area.LTSP: rf"(?:{_NAME}/)*{_NAME}",
+    Area.IMAGES: rf"{_NAME}|\.versions/{_NAME}/{_NAME}/image\.img",
+}
+"""Regular expressions of the paths in each area that are served, in the language of Python and of PCRE alike."""
+
+_PATTERNS = {area: re.compile(pattern) for area, pattern in SERVED.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    area: Area
+    path: str
+    """Below the area's directory; without `..`, empty parts or a slash at either end."""
+
+
+def place(target: str) -> Place | None:
+    """Where the target of a request lies; None where nothing is served under it.
+
+    The target is as it stands in the request: `/images/lab.img?x`, percent-encoded. RFC 9112, 3.2.1
+    """
+    path = decode(unquote_to_bytes(target.partition("?")[0].partition("#")[0]))
+    first, _, rest = path.removeprefix("/").partition("/")
+    for area, pattern in _PATTERNS.items():
+        if path.startswith("/") and first == area.value and len(path) < _LONGEST and pattern.fullmatch(rest):
+            return Place(area, rest)
+    return None

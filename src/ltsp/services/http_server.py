@@ -1,0 +1,121 @@
+"""A server of files by HTTP/1.1, on aiohttp: GET and HEAD, ranges, and bytes that the kernel sends by itself.
+
+It runs in a thread with an event loop of its own, for as long as its block does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from ltsp.errors import LtspError
+from ltsp.tree.name import printable
+
+_BACKLOG = 512
+"""Connections that wait to be accepted: a room full of PCs is switched on at once."""
+_SECONDS_TO_END = 2.0
+"""What transfers that are under way get when the server ends."""
+
+Open = Callable[[str], int]
+"""From a request's target to a descriptor of a regular file; raises OSError, FileNotFoundError where there is none."""
+Log = Callable[[str], None]
+"""Takes a line, safe to print."""
+
+
+def listening(address: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 is any that is free.
+
+    Raises LtspError where the port is taken or not allowed.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server(
+            (address, port),
+            family=family,
+            backlog=_BACKLOG,
+            dualstack_ipv6=address == "::" and socket.has_dualstack_ipv6(),
+        )
+    except OSError as error:
+        raise LtspError(
+            f"cannot listen on {printable(address)} port {port}: {error.strerror}",
+            "another server may be there; choose another port with --port",
+        ) from error
+
+
+@contextmanager
+def serving(listener: socket.socket, open_file: Open, log: Log) -> Iterator[None]:
+    """Serve while the block runs. `open_file` and `log` are called in other threads."""
+    loop = asyncio.new_event_loop()
+    try:
+        runner = loop.run_until_complete(_begun(_Handler(open_file, log), listener))
+        thread = Thread(target=loop.run_forever, name="http")
+        thread.start()
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.run_until_complete(runner.cleanup())
+            loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+async def _begun(handler: _Handler, listener: socket.socket) -> web.ServerRunner:
+    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=_SECONDS_TO_END)
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    return runner
+
+
+class _Handler:
+    def __init__(self, open_file: Open, log: Log) -> None:
+        self._open = open_file
+        self._log = log
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        began = time.monotonic()
+        what = f"{request.remote} {printable(request.method)} {printable(request.raw_path)}"
+        try:
+            response = await self._answer(request)
+        except (ConnectionError, asyncio.CancelledError):
+            self._log(f"{what} broken off after {time.monotonic() - began:.2f} s")
+            raise
+        sent = response.headers.get("Content-Length", "0") if request.method == "GET" else "0"
+        self._log(f"{what} {response.status} {sent} bytes {time.monotonic() - began:.2f} s")
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method not in {"GET", "HEAD"}:
+            return web.Response(status=405, headers={"Allow": "GET, HEAD"})
+        try:
+            descriptor = await asyncio.get_running_loop().run_in_executor(None, self._open, request.raw_path)
+        except PermissionError:
+            return web.Response(status=403)
+        except OSError:
+            return web.Response(status=404)
+        try:
+            response = _File(descriptor)
+            await response.prepare(request)
+            return response
+        finally:
+            os.close(descriptor)
+
+
+class _File(web.FileResponse):
+    """By its descriptor: what was checked is what is sent, whatever happens to the name meanwhile."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(f"/proc/self/fd/{descriptor}", headers={"Content-Type": "application/octet-stream"})
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send it, once: aiohttp calls this again when the handler is through, and the number is another file's then."""
+        return None if self.prepared else await super().prepare(request)
