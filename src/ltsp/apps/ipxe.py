@@ -1,0 +1,130 @@
+"""`ltsp ipxe`: the menu of what is published, and iPXE itself, where clients fetch them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os.path import join
+
+from ltsp.apps import generated
+from ltsp.apps.ipxe_binaries import BINARIES, MEMTESTS, Binary, complain, install
+from ltsp.apps.report import Report
+from ltsp.boot.ipxe import Unwritable
+from ltsp.boot.menu import Entry, Menu
+from ltsp.boot.menu_settings import menu_settings, title
+from ltsp.errors import LtspError
+from ltsp.host import files
+from ltsp.publish.store import Store
+from ltsp.settings import image_name
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf_sections import evaluate
+from ltsp.settings.conf_text import Conf
+from ltsp.settings.identity import Identity
+from ltsp.settings.option import Argument, Choice, Flag, Integer, Reach, Text, option, switch
+from ltsp.settings.resolve import Setting
+from ltsp.tree.name import printable
+
+_NO_CHROOTS = frozenset({"images"})
+
+
+@dataclass(frozen=True, slots=True)
+class IpxeOptions:
+    """ltsp-ipxe(8)"""
+
+    binaries: str = option(
+        Choice(("0", "1", "")),
+        "copy iPXE and memtest of the distribution's packages, even where they lie already",
+        default="",
+        default_text="copy those that are missing",
+        short="b",
+        argument=Argument.OPTIONAL,
+        details="--overwrite has no effect on them.",
+    )
+    http: bool = option(
+        Flag(),
+        "let iPXE fetch menus, kernels and initrds by HTTP",
+        default=False,
+        details="The server must serve them: ltsp http does. Where it does not answer, clients go on by TFTP.",
+    )
+    http_port: int = option(Integer("PORT", least=1, most=65535), "where the server serves by HTTP", default=80)
+    server: str = option(
+        Text("ADDRESS"), "this server's address, where clients learn a wrong one from DHCP", default=""
+    )
+    menu_shell: bool = option(Flag(), "offer iPXE's shell in the menu", default=True)
+    menu_configuration: bool = option(Flag(), "offer iPXE's configuration in the menu", default=True)
+    dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
+    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+
+
+def ipxe(
+    options: IpxeOptions,
+    ltsp: LtspOptions,
+    conf: Conf,
+    identity: Identity,
+    report: Report,
+    binaries: Sequence[Binary] = BINARIES,
+) -> None:
+    """Make the menu anew, and copy what is missing.
+
+    Raises ConfError with every line of ltsp.conf that has no place in a menu, and LtspError where a file cannot be
+    written, or iPXE is not installed.
+    """
+    directory = join(ltsp.tftp_dir, "ltsp")
+    missing: Sequence[Binary] = ()
+    if options.binaries != "0":
+        again = options.binaries == "1"
+        missing = install(directory, binaries, report, again=again, dry_run=options.dry_run)
+    menu = _menu(options, ltsp, conf, evaluate(conf, identity, "ipxe"), report)
+    try:
+        text = menu.text()
+    except Unwritable as fault:
+        raise LtspError(
+            f"the menu cannot name {printable(ltsp.base_dir)} or {printable(options.server)}: one {fault}",
+            "iPXE scripts hold letters, digits and . _ + - / : only; a bind mount gives a directory such a name",
+        ) from None
+    generated.write(join(directory, "ltsp.ipxe"), text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
+    if not menu.labels:
+        report.warn("nothing can be booted yet: ltsp image makes an image")
+    complain(missing)
+
+
+def _menu(options: IpxeOptions, ltsp: LtspOptions, conf: Conf, server: Mapping[str, Setting], report: Report) -> Menu:
+    images, chroots = _bootable(ltsp, report)
+    bare = Menu(ltsp.base_dir, _entries(images, server), _entries(chroots, server, prefix="r_"))
+    settings = menu_settings(conf, server, bare.labels)
+    for warning in settings.warnings:
+        report.warn(printable(warning))
+    return Menu(
+        ltsp.base_dir,
+        bare.images,
+        bare.chroots,
+        settings.wishes,
+        settings.sections,
+        server=options.server,
+        http_port=options.http_port if options.http else None,
+        memtest=any(os.path.isfile(join(ltsp.tftp_dir, "ltsp", name)) for name in MEMTESTS),
+        configuration=options.menu_configuration,
+        shell=options.menu_shell,
+    )
+
+
+def _entries(names: Sequence[str], server: Mapping[str, Setting], prefix: str = "") -> tuple[Entry, ...]:
+    return tuple(Entry(name, title(prefix + name, server)) for name in names)
+
+
+def _bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[str]]:
+    """The images, and the chroots, whose kernels are published."""
+    store = Store(ltsp.base_dir, ltsp.tftp_dir)
+    states = [store.state(name) for name in store.names()]
+    with_kernel = {state.places.name for state in states if state.pointer}
+    images = [state.places.name for state in states if state.image is not None]
+    chroots = [
+        name
+        for name in files.entries(ltsp.base_dir)
+        if name not in _NO_CHROOTS and not image_name.fault(name) and os.path.isdir(join(ltsp.base_dir, name, "proc"))
+    ]
+    for name in images:
+        if name not in with_kernel:
+            report.warn(f"the menu leaves image {name} out, which has no kernel here: ltsp kernel {name} finds it")
+    return [name for name in images if name in with_kernel], [name for name in chroots if name in with_kernel]

@@ -1,0 +1,170 @@
+"""What ltsp.conf says of the menu: for all clients, and for those of a section. ltsp.conf(5)"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import AddressValueError, IPv4Address
+
+from ltsp.boot import ipxe
+from ltsp.boot.menu import HIDDEN, INITRDS, TRANSPORTS, ClientSection, Wishes
+from ltsp.errors import ConfError
+from ltsp.settings.client_sections import ClientLayer, client_settings
+from ltsp.settings.conf_text import Conf
+from ltsp.settings.resolve import Setting
+from ltsp.tree.name import printable
+
+_KEYS = ("DEFAULT_IMAGE", "KERNEL_PARAMETERS", "MENU_TIMEOUT", "IMAGE_TRANSPORT", "CLIENT_INITRD")
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
+_GLOB = frozenset("*?[")
+_HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LONGEST_TIMEOUT = 24 * 3600 * 1000
+"""Milliseconds."""
+_NO_VARIABLE = re.compile(r"[^A-Z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class MenuSettings:
+    wishes: Wishes
+    sections: tuple[ClientSection, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def menu_settings(conf: Conf, server: Mapping[str, Setting], labels: Sequence[str]) -> MenuSettings:
+    """What holds for the clients of a menu with these entries. `server` is what the file says to the server.
+
+    Raises ConfError with every value that cannot be meant, by file and line.
+    """
+    clients = client_settings(conf)
+    reading = _Reading(labels, list(clients.warnings), list(clients.faults))
+    common = reading.wishes({**server, **_of_clients(conf, clients.common.settings)})
+    sections = [section for layer in clients.sections if (section := reading.section(layer))]
+    if reading.faults:
+        raise ConfError("; ".join(dict.fromkeys(reading.faults)))
+    return MenuSettings(common, tuple(sections), tuple(dict.fromkeys(reading.warnings)))
+
+
+def title(label: str, server: Mapping[str, Setting]) -> str:
+    """The title of an entry: IPXE_LAB_IMG for `lab`, and IPXE_R_LAB_IMG for the chroot `r_lab`."""
+    setting = server.get(title_key(label))
+    return setting.value if setting and setting.value and not setting.fault else label
+
+
+def title_key(label: str) -> str:
+    """What no variable's name can hold becomes an underscore: IPXE_X86_64_IMG, IPXE_DEBIAN_12_IMG."""
+    return f"IPXE_{_NO_VARIABLE.sub('_', label.upper())}_IMG"
+
+
+def _of_clients(conf: Conf, settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Those of all clients that [clients] makes: what else they share, the server reads with what [server] says."""
+    others = Conf(conf.path, tuple(section for section in conf.sections if section.name != "clients"))
+    shared = client_settings(others).common.settings
+    return {key: setting for key, setting in settings.items() if shared.get(key) != setting}
+
+
+@dataclass(slots=True)
+class _Reading:
+    labels: Sequence[str]
+    warnings: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def section(self, layer: ClientLayer) -> ClientSection | None:
+        """None where it has nothing to say to the menu."""
+        wishes = self.wishes(layer.settings)
+        hostname = self._hostname(layer)
+        if wishes == Wishes() and hostname is None:
+            return None
+        macs, addresses, hostnames = [], [], []
+        for pattern in layer.match:
+            if _MAC.fullmatch(pattern):
+                macs.append(pattern)
+            elif address := _address(pattern):
+                addresses.append(address)
+            elif _GLOB & set(pattern):
+                if pattern != "*" and wishes != Wishes():
+                    self.warnings.append(
+                        f"{layer.where}: iPXE knows no patterns: what {layer.title} says of the menu holds for no "
+                        f"client by {pattern}; name each client"
+                    )
+            else:
+                hostnames.append(pattern)
+        everyone = "*" in layer.match
+        if not (macs or addresses or hostnames or everyone):
+            return None
+        return ClientSection(
+            tuple(macs),
+            tuple(addresses),
+            tuple(hostnames),
+            everyone=everyone,
+            hostname=None if everyone else hostname,
+            wishes=wishes,
+        )
+
+    def wishes(self, settings: Mapping[str, Setting]) -> Wishes:
+        said = {key: setting for key in _KEYS if (setting := settings.get(key))}
+        self.faults += [f"{each.where}: {each.key}: {each.fault}" for each in said.values() if each.fault]
+        sound = {key: setting for key, setting in said.items() if not setting.fault}
+        return Wishes(
+            self._default(sound.get("DEFAULT_IMAGE")),
+            self._parameters(sound.get("KERNEL_PARAMETERS")),
+            self._timeout(sound.get("MENU_TIMEOUT")),
+            self._choice(sound.get("IMAGE_TRANSPORT"), TRANSPORTS),
+            self._choice(sound.get("CLIENT_INITRD"), INITRDS),
+        )
+
+    def _hostname(self, layer: ClientLayer) -> str | None:
+        """What the section calls its clients; a template is known to them alone."""
+        setting = layer.settings.get("HOSTNAME")
+        if setting is None or setting.fault or not _HOSTNAME.fullmatch(setting.value):
+            return None
+        return setting.value
+
+    def _default(self, setting: Setting | None) -> str | None:
+        if setting is None or not setting.value:
+            return None
+        if setting.value not in self.labels:
+            there = ", ".join(self.labels) or "none"
+            self.warnings.append(
+                f"{setting.where}: DEFAULT_IMAGE: the menu has no entry {printable(setting.value)!r}; there are {there}"
+            )
+            return None
+        return setting.value
+
+    def _parameters(self, setting: Setting | None) -> str | None:
+        if setting is None:
+            return None
+        try:
+            return ipxe.parameters(setting.value, setting.key, setting.where)
+        except ConfError as fault:
+            self.faults.append(f"{fault.message} ({fault.hint})")
+            return None
+
+    def _timeout(self, setting: Setting | None) -> int | None:
+        if setting is None or not setting.value:
+            return None
+        text = setting.value
+        if text == str(HIDDEN):
+            return HIDDEN
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= _LONGEST_TIMEOUT):
+            self.faults.append(
+                f"{setting.where}: MENU_TIMEOUT: {text!a} is no number of milliseconds up to {_LONGEST_TIMEOUT}; "
+                "0 waits for ever, and -1 shows no menu"
+            )
+            return None
+        return int(text)
+
+    def _choice(self, setting: Setting | None, choices: Sequence[str]) -> str | None:
+        if setting is None or not setting.value:
+            return None
+        if setting.value not in choices:
+            self.faults.append(f"{setting.where}: {setting.key}: {setting.value!a} is none of {', '.join(choices)}")
+            return None
+        return setting.value
+
+
+def _address(text: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(text)
+    except AddressValueError:
+        return None

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from ltsp.boot.menu import ClientSection, Wishes
+from ltsp.boot.menu_settings import menu_settings, title, title_key
+from ltsp.errors import ConfError
+from ltsp.settings.conf_sections import evaluate
+from ltsp.settings.conf_text import parse
+from ltsp.settings.identity import Identity
+
+LABELS = ("lab", "lab2", "r_dev")
+
+
+def read(text):
+    conf = parse(text.encode(), "ltsp.conf")
+    return menu_settings(conf, evaluate(conf, Identity(), "ipxe"), LABELS)
+
+
+def test_the_server_section_speaks_for_all_clients():
+    settings = read("[server]\nDEFAULT_IMAGE=lab2\nKERNEL_PARAMETERS='nomodeset quiet'\nMENU_TIMEOUT=0\n")
+    assert settings.wishes == Wishes("lab2", "nomodeset quiet", 0)
+    assert settings.sections == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[common]\nMENU_TIMEOUT=1\n[server]\nMENU_TIMEOUT=2\n", 2),
+        ("[common]\nMENU_TIMEOUT=1\n[clients]\nMENU_TIMEOUT=3\n", 3),
+        ("[clients]\nMENU_TIMEOUT=3\n[server]\nMENU_TIMEOUT=2\n", 3),
+        ("MENU_TIMEOUT=-1\n", -1),
+        ("MENU_TIMEOUT=\n", None),
+    ],
+)
+def test_what_is_said_to_clients_comes_before_what_is_said_to_the_server(text, expected):
+    assert read(text).wishes.timeout == expected
+
+
+def test_sections_go_by_address_and_name_and_take_in_others():
+    settings = read(
+        "[slow]\nMENU_TIMEOUT=9000\nIMAGE_TRANSPORT=http\n"
+        "[52:54:00:AA:bb:01|10.0.2.15|pc07]\nINCLUDE=slow\nHOSTNAME=pc01\nDEFAULT_IMAGE=r_dev\nCLIENT_INITRD=distro\n"
+    )
+    assert settings.sections == (
+        ClientSection(
+            ("52:54:00:aa:bb:01",),
+            (ip_address("10.0.2.15"),),
+            ("pc07",),
+            hostname="pc01",
+            wishes=Wishes("r_dev", None, 9000, "http", "distro"),
+        ),
+    )
+    assert settings.warnings == ()
+
+
+def test_sections_that_say_nothing_of_the_menu_are_left_out():
+    assert read("[52:54:00:aa:bb:01]\nAUTOLOGIN=user01\n[pc*]\nHOSTNAME=x\n").sections == ()
+
+
+def test_a_section_for_all_is_one_without_conditions():
+    (section,) = read("[*]\nMENU_TIMEOUT=7\nHOSTNAME=same\n").sections
+    assert section == ClientSection(everyone=True, wishes=Wishes(timeout=7))
+
+
+@pytest.mark.parametrize("pattern", ["b8:27:eb:*", "192.168.67.*", "pc*"])
+def test_patterns_that_ipxe_cannot_compare_are_warned_of(pattern):
+    settings = read(f"[{pattern}]\nDEFAULT_IMAGE=lab2\n")
+    assert settings.sections == ()
+    (warning,) = settings.warnings
+    assert warning.startswith("ltsp.conf:1: iPXE knows no patterns")
+    assert pattern in warning
+
+
+def test_a_mac_address_that_is_none_is_warned_of():
+    settings = read("[52:54:00:12:34]\nDEFAULT_IMAGE=lab2\n")
+    assert settings.sections == ()
+    (warning,) = settings.warnings
+    assert warning.startswith("ltsp.conf:1: [52:54:00:12:34]")
+    assert "[52:54:00:12:34:56]" in warning
+
+
+def test_an_image_that_is_not_there_is_warned_of():
+    settings = read("[server]\n\nDEFAULT_IMAGE=gone\n")
+    assert settings.wishes.default is None
+    assert settings.warnings == (
+        "ltsp.conf:3: DEFAULT_IMAGE: the menu has no entry 'gone'; there are lab, lab2, r_dev",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("KERNEL_PARAMETERS='quiet ; shell'", "KERNEL_PARAMETERS: 'quiet ; shell' holds ';'"),
+        ("KERNEL_PARAMETERS='${net0/ip}'", "holds '\\$'"),
+        ("MENU_TIMEOUT=5s", "MENU_TIMEOUT: '5s' is no number of milliseconds"),
+        ("MENU_TIMEOUT=-2", "MENU_TIMEOUT: '-2' is no number"),
+        ("MENU_TIMEOUT=99999999999999", "MENU_TIMEOUT: "),
+        ("IMAGE_TRANSPORT=ftp", "IMAGE_TRANSPORT: 'ftp' is none of nfs, http, nbd, file, auto"),
+        ("CLIENT_INITRD=dracut", "CLIENT_INITRD: 'dracut' is none of ltsp, distro"),
+        ("DEFAULT_IMAGE=$NOTHING", "DEFAULT_IMAGE: \\$NOTHING is not set"),
+    ],
+)
+@pytest.mark.parametrize("section", ["server", "52:54:00:12:34:56"])
+def test_values_that_cannot_be_meant_are_refused_by_file_and_line(section, line, fault):
+    with pytest.raises(ConfError, match=f"^ltsp.conf:2: .*{fault}"):
+        read(f"[{section}]\n{line}\n")
+
+
+def test_all_faults_are_told_at_once():
+    with pytest.raises(ConfError, match=r"ltsp\.conf:1: .*; ltsp\.conf:3: "):
+        read("MENU_TIMEOUT=x\n[52:54:00:12:34:56]\nKERNEL_PARAMETERS='#'\n")
+
+
+def test_titles_are_found_by_the_name_of_the_entry():
+    conf = parse(b"IPXE_LAB_IMG='Lab, first floor'\nIPXE_R_DEV_IMG=Chroot\nIPXE_X86_64_IMG=\n", "ltsp.conf")
+    server = evaluate(conf, Identity(), "ipxe")
+    assert [title(label, server) for label in ("lab", "r_dev", "x86_64", "lab2")] == [
+        *("Lab, first floor", "Chroot", "x86_64", "lab2")
+    ]
+    assert title_key("debian-12.5") == "IPXE_DEBIAN_12_5_IMG"
