@@ -23,6 +23,21 @@ man-db               man
 groff                groff
 bash-completion      file:/usr/share/bash-completion/bash_completion
 zsh                  zsh
+busybox-static       file:/usr/share/doc/busybox-static
+cpio                 cpio
+dash                 dash
+kmod                 modinfo
+iproute2             ip
+dnsmasq-base         dnsmasq
+ipxe                 file:/usr/lib/ipxe/undionly.kpxe
+ipxe-qemu            file:/usr/lib/ipxe/qemu/pxe-virtio.rom
+qemu-system-x86      qemu-system-x86_64
+ovmf                 file:/usr/share/OVMF
+nbdkit               nbdkit
+nbd-client           nbd-client
+nfs-ganesha          ganesha.nfsd
+nfs-ganesha-vfs      file:/usr/share/doc/nfs-ganesha-vfs
+rpcbind              rpcbind
 LIST
 }
 
@@ -47,13 +62,39 @@ apt() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@"
 }
 
+# Servers that tests start for themselves are not to run on this machine: neither now nor when it boots.
+SERVERS='nfs-ganesha rpcbind'
+
+keep_servers_down() {
+    policy=/usr/sbin/policy-rc.d
+    [ -e "$policy" ] && return 0
+    # shellcheck disable=SC2064  # the path as it is now
+    trap "rm -f $policy" EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+}
+
+disable_servers() {
+    command -v systemctl >/dev/null || return 0
+    for server in $SERVERS; do
+        case " $1 " in
+            *" $server "*) systemctl disable --quiet "$server.service" 2>/dev/null || true ;;
+        esac
+    done
+    case " $1 " in
+        *" rpcbind "*) systemctl disable --quiet rpcbind.socket 2>/dev/null || true ;;
+    esac
+}
+
 install_packages() {
+    keep_servers_down
     # shellcheck disable=SC2086  # a list of package names
     if ! apt-cache show --no-all-versions $1 >/dev/null 2>&1; then
         apt update
     fi
     # shellcheck disable=SC2086
     apt install --no-install-recommends $1 || { apt update && apt install --no-install-recommends $1; }
+    disable_servers "$1"
 }
 
 require_python() {
