@@ -142,7 +142,8 @@ def test_the_layer_of_a_section():
 def test_what_every_client_gets_without_any_setting():
     made = for_all("")
     assert "apt-daily.timer" in made.mask
-    assert "dnsmasq.service" in made.disable
+    assert "dnsmasq.service" in made.mask
+    assert "anydesk.service" in made.disable
     assert made.enable == ("ltsp-post-init.service", "ltsp-swap.service")
     assert made.parts["etc/fstab"]["00-head"].startswith("#")
     assert made.parts["etc/hosts"]["10-name"] == "127.0.1.1\t%{HOSTNAME}\n"
@@ -153,11 +154,11 @@ def test_what_every_client_gets_without_any_setting():
 
 def test_what_is_kept_is_neither_masked_nor_disabled():
     made = for_all(
-        "[clients]\nKEEP_SYSTEM_SERVICES='apt-daily dnsmasq e2scrub_all.timer'\nKEEP_SESSION_SERVICES=update-notifier\n"
+        "[clients]\nKEEP_SYSTEM_SERVICES='apt-daily anydesk e2scrub_all.timer'\nKEEP_SESSION_SERVICES=update-notifier\n"
     )
     assert not {"apt-daily.service", "apt-daily.timer", "e2scrub_all.timer"} & set(made.mask)
     assert "apt-daily-upgrade.timer" in made.mask
-    assert "dnsmasq.service" not in made.disable
+    assert "anydesk.service" not in made.disable
     assert "etc/systemd/user/update-notifier.service" not in made.files
     assert "etc/systemd/user/gnome-software-service.service" in made.files
 

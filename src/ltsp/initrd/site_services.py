@@ -84,7 +84,7 @@ DEFAULTS = (
         """,
     ),
     _rows(
-        Fate.DISABLED,
+        Fate.MASKED,  # some are scripts of init.d still, which cannot be disabled from outside
         "they belong to the server, and two of a kind in one network harm each other",
         """
         dnsmasq.service isc-dhcp-server.service isc-dhcp-server6.service kea-dhcp4-server.service
