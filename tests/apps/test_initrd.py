@@ -237,6 +237,24 @@ def test_accounts_beside_ltsp_conf_take_the_place_of_the_server_s(place):
     assert not any("passwd" in path for path in told.facts["layers"][0]["files"])
 
 
+def test_who_is_merged_is_the_same_for_all_clients(place):
+    with pytest.raises(ConfError, match=r"ltsp.conf:2: PWMERGE_SUR is not the same for all clients"):
+        place.run("[clients]\nPWMERGE_SUR='.*%{HOSTNAME#pc}'\n")
+    told = place.run("[pc1]\nPWMERGE_SUR='al.*'\n")
+    assert "PWMERGE_SUR has an effect for all clients only" in told.warnings[0]
+
+
+def test_expressions_of_ltsp_conf_choose_who_is_merged(place):
+    place.site.system("lab")
+    place.site.ltsp("image", "lab")
+    place.file("etc/passwd", "alice:x:1000:1000::/home/alice:\nbob:x:1001:1001::/home/bob:\n")
+    told = place.run("[clients]\nPWMERGE_SUR=bob\n", dry_run=True)
+    assert ("image/lab", "lab", "its clients", "file etc/passwd") in told.rows
+    place.run()
+    assert b"bob:x:1001" in place.add_on.read_bytes()
+    assert b"alice" not in place.add_on.read_bytes()
+
+
 def test_an_image_that_cannot_be_read_is_warned_of(place):
     (place.site.base / "images").mkdir()
     (place.site.base / "images/disk.img").write_bytes(b"no squashfs" * 1000)

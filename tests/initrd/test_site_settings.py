@@ -254,7 +254,7 @@ def test_the_server_is_told_once():
 
 def test_the_tree_has_the_layers_in_their_places():
     made, *_ = section("[pc1]\nHOSTNAME=a\nHOSTS_A='10.0.0.1 b'\nMASK_SYSTEM_SERVICES=x\nPASSWORDS_A=root/\n")
-    tree = site(for_all(""), {"lab": made}, [made], {"SERVER": "10.0.0.1"})
+    tree = site({"common": for_all(""), "image/lab": made, "section/0001": made}, {"SERVER": "10.0.0.1"})
     paths = {path for path, _ in tree.walk()}
     assert {"ltsp/site/server", "ltsp/site/common/parts/etc/hosts/10-name", "ltsp/site/image/lab/env"} <= paths
     at = "ltsp/site/section/0001"

@@ -22,7 +22,7 @@ from ltsp.publish.failure import told
 from ltsp.publish.places import PUBLIC_MODE
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.client_sections import ClientLayer, ClientSettings, client_settings, without_effect
+from ltsp.settings.client_sections import ClientSettings, client_settings, without_effect
 from ltsp.settings.conf_text import Conf
 from ltsp.settings.option import Argument, Reach, switch
 from ltsp.transform.merge import AccountFiles, Choice, Merged, account_names, merge, people_names
@@ -31,6 +31,9 @@ from ltsp.tree.name import printable
 _WAIT = 60.0
 """Seconds for which another run is waited for; it takes a few."""
 _DIRECTORY_MODE = 0o755
+_DIGITS = 4
+"""Of the numbers of sections, which shells sort as text."""
+_CHOICES = frozenset({"PWMERGE_SUR", "PWMERGE_SGR"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,8 @@ def initrd(options: InitrdOptions, ltsp: LtspOptions, conf: Conf, report: Report
     for warning in (*settings.warnings, *without_effect(layers, ACTED_ON)):
         report.warn(printable(warning))
     made = _layers(settings, conf, ltsp, report, system)
-    first, *others = made
-    by_image = {each.title: each.layer for each in others if each.name.startswith("image/")}
-    sections = [each.layer for each in others if each.name.startswith("section/")]
     output = io.BytesIO()
-    newc.write(site(first.layer, by_image, sections, server_facts(settings.common.settings)), output)
+    newc.write(site({each.name: each.layer for each in made}, server_facts(settings.common.settings)), output)
     archive = output.getvalue()
     path = join(ltsp.tftp_dir, "ltsp", "ltsp.img")
     changed = _read(path) != archive
@@ -90,13 +90,14 @@ def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, report: Rep
     beside = dirname(conf.path) or "."
     here = server(system, beside)
     shared = settings.common.settings
-    merged = list(_merged(here.accounts, _choice(settings.common), Store(ltsp.base_dir, ltsp.tftp_dir), report))
+    faults = list(settings.faults)
+    choice = _choice(settings, faults, report)
+    merged = list(_merged(here.accounts, choice, Store(ltsp.base_dir, ltsp.tftp_dir), report))
     names = {"root"} | people_names(here.accounts)
     for _, facts, _ in merged:
         names |= account_names(facts.texts.get("etc/passwd", b""))
     accounts = Accounts(frozenset(names), here.key)
     logs_in = any("AUTOLOGIN" in each.settings for each in (settings.common, *settings.sections))
-    faults: list[str] = list(settings.faults)
     warnings: list[str] = []
     base = common(shared, accounts, faults, warnings, logs_in=logs_in)
     made = [
@@ -110,12 +111,13 @@ def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, report: Rep
     for name, facts, each in merged:
         of_image = image_layer(facts, each.files, each.locked, logs_in=logs_in)
         made += [] if of_image.is_empty else [_Made(f"image/{name}", name, name, of_image)]
+    width = max(_DIGITS, len(str(len(settings.sections))))
     number = 0
     for section in settings.sections:
         own = layer(section.settings, shared, section.match, accounts, faults, warnings)
         if not own.is_empty:
             number += 1
-            made.append(_Made(f"section/{number:04}", section.title, section.where, own))
+            made.append(_Made(f"section/{number:0{width}}", section.title, section.where, own))
     if faults:
         raise ConfError(
             "; ".join(map(printable, dict.fromkeys(faults))), "correct these lines; ltsp.img is as it was before"
@@ -137,9 +139,20 @@ def _merged(
         yield name, facts, merged
 
 
-def _choice(clients: ClientLayer) -> Choice:
-    found = {key: clients.settings.get(key) for key in ("PWMERGE_SUR", "PWMERGE_SGR")}
-    texts = {key: setting.value for key, setting in found.items() if setting is not None}
+def _choice(settings: ClientSettings, faults: list[str], report: Report) -> Choice:
+    """Whom PWMERGE_x lets in. Accounts are merged for each image, so what it would say to some clients is not done."""
+    for section in settings.sections:
+        for key in _CHOICES & section.settings.keys():
+            where = section.settings[key].where
+            report.warn(f"{printable(where)}: {key} has an effect for all clients only, in [clients] or [common]")
+    texts: dict[str, str] = {}
+    for key in sorted(_CHOICES & settings.common.settings.keys()):
+        setting = settings.common.settings[key]
+        fault = setting.fault or ("is not the same for all clients: it holds %{" if "%{" in setting.value else "")
+        if fault:
+            faults.append(f"{setting.where}: {key} {fault}")
+        else:
+            texts[key] = setting.value
     return Choice(texts.get("PWMERGE_SUR", ""), texts.get("PWMERGE_SGR", ""))
 
 

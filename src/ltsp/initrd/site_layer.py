@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ltsp.tree.content import Bytes
@@ -80,11 +80,8 @@ def nested(nodes: Mapping[str, Node]) -> Tree:
     return Tree(Directory(FOLDER, root))
 
 
-def site(common: Layer, images: Mapping[str, Layer], sections: Iterable[Layer], server: Mapping[str, str]) -> Tree:
-    """The whole of ltsp.img."""
-    layers: dict[str, Node] = {"ltsp": Directory(FOLDER, {}), "ltsp/site/common": common.directory()}
-    layers |= {f"ltsp/site/image/{name}": layer.directory() for name, layer in images.items()}
-    layers |= {f"ltsp/site/section/{number:04}": layer.directory() for number, layer in enumerate(sections, 1)}
+def site(layers: Mapping[str, Layer], server: Mapping[str, str]) -> Tree:
+    """The whole of ltsp.img, given the layers by their names in it: `common`, `image/lab`, `section/0001`."""
+    nodes: dict[str, Node] = {f"ltsp/site/{name}": layer.directory() for name, layer in layers.items()}
     facts = "".join(f"{key}='{value}'\n" for key, value in sorted(server.items()))
-    layers["ltsp/site/server"] = text_file(facts)
-    return nested(layers)
+    return nested(nodes | {"ltsp/site/server": text_file(facts)})

@@ -38,7 +38,7 @@ class ClientLayer:
     title: str
     """For people: `[pc*]`."""
     where: str
-    """File and line of the section: `/etc/ltsp/ltsp.conf:12`."""
+    """File and line of the section: `/etc/ltsp/ltsp.conf:12`; the file alone for what all read."""
     match: tuple[str, ...]
     """Globs of MAC addresses, IP addresses and hostnames in lower case, one of which fits; none for every client."""
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -72,7 +72,7 @@ def client_settings(conf: Conf) -> ClientSettings:
             own = _Evaluation(conf, messages, shared.values)
             own.run(section, (section.name,))
             layers.append(ClientLayer(f"[{section.name}]", conf.where(section.line), patterns, own.values))
-    common = ClientLayer("[clients]", conf.where(1), (), shared.values)
+    common = ClientLayer("[clients]", conf.path, (), shared.values)
     return ClientSettings(
         common, tuple(layers), tuple(dict.fromkeys(messages.warnings)), tuple(dict.fromkeys(messages.faults))
     )
