@@ -101,6 +101,11 @@ def test_a_report_ends_the_boot_wherever_in_a_line_it_begins():
     assert console.stage is Stage.LOGIN
 
 
+def test_the_login_prompt_may_come_after_the_report():
+    console = fed(b"ltsp: stage switch\n", REPORT.encode() + b"{}\n", b"lab7 ttyS0\r\n\r\nlab7 login: ")
+    assert console.seconds[Stage.LOGIN] == 3.0
+
+
 def test_our_inits_last_words_are_cause_and_remedy():
     console = fed(b"ltsp: FATAL: no answer from 10.0.2.2: check the cable, then the server\n")
     assert console.trouble == Trouble("no answer from 10.0.2.2", "check the cable, then the server")

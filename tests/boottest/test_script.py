@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from ltsp.boottest.script import Script
 
+IMAGE = "images/.versions/lab/V/image.img"
+ROOT = "nfs://10.0.2.2/srv/ltsp/images!.versions/lab/V/image.img"
 SCRIPT = Script(
     name="lab",
     transport="nfs",
-    root="nfs://10.0.2.2/srv/ltsp/images!.versions/lab/V/image.img",
     base="tftp://10.0.2.2/",
     http="",
     report="tftp://10.0.2.2/report.img",
@@ -19,7 +20,6 @@ def test_the_menu_is_told_what_a_person_would_choose():
         "#!ipxe\n"
         "set ltsp-server 10.0.2.2\n"
         "set ltsp-transport nfs\n"
-        "set ltsp-url nfs://10.0.2.2/srv/ltsp/images!.versions/lab/V/image.img\n"
         "set ltsp-choice lab\n"
         "set ltsp-extra console=tty0 console=ttyS0 initrd=report.img\n"
         "initrd --name report.img tftp://10.0.2.2/report.img\n"
@@ -36,7 +36,7 @@ def test_a_menu_that_came_by_http_goes_on_by_http():
 
 
 def test_one_version_boots_without_a_menu():
-    assert SCRIPT.direct("V", "images/.versions/lab/V/image.img", "ab12", ["client.img", "ltsp.img"]) == (
+    assert SCRIPT.direct("V", IMAGE, ROOT, "ab12", ["client.img", "ltsp.img"]) == (
         "#!ipxe\n"
         "kernel tftp://10.0.2.2/ltsp/lab/V/vmlinuz rdinit=/ltsp/init initrd=client.img initrd=ltsp.img "
         "initrd=report.img ltsp.image=images/.versions/lab/V/image.img "
@@ -50,7 +50,7 @@ def test_one_version_boots_without_a_menu():
 
 
 def test_an_image_that_the_firmware_loads_becomes_a_file():
-    loaded = replace(SCRIPT, transport="file", root="file:/image.img", http="http://10.0.2.2")
+    loaded = replace(SCRIPT, transport="file", http="http://10.0.2.2")
     assert "initrd http://10.0.2.2/images/.versions/lab/V/image.img /image.img\nboot\n" in loaded.direct(
-        "V", "images/.versions/lab/V/image.img", "", []
+        "V", IMAGE, "file:/image.img", "", []
     )

@@ -66,6 +66,13 @@ def test_a_system_that_came_up_badly_does_not_pass(changes, cause):
     assert seen.remedy
 
 
+def test_another_image_than_the_one_that_was_meant_does_not_pass():
+    console = Console()
+    console.feed(REPORT.encode() + json.dumps({**GOOD, "cmdline": "ltsp.image=images/old.img"}).encode() + b"\n", 20.0)
+    assert Verdict.of(console, "", "images/old.img").passed
+    assert Verdict.of(console, "", "images/old").cause == "another image than images/old was booted"
+
+
 def test_a_boot_that_stands_still_is_told_by_where():
     seen = verdict("it was not through after 180 seconds")
     assert seen.cause == "it was not through after 180 seconds; it got as far as: kernel"

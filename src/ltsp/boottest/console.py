@@ -175,6 +175,7 @@ class Console:
 
     def _read(self, line: str, now: float) -> None:
         if self.over:
+            self._await_login(line, now)
             return
         before, mark, report = line.partition(REPORT)
         if mark:
@@ -187,9 +188,16 @@ class Console:
 
     def _read_prompt(self, line: str, now: float) -> None:
         """A prompt waits on a line that does not end; what else stands there may not be whole yet."""
-        if not self.over and line.endswith((":", ">", ")", "#")):
+        if self.over:
+            self._await_login(line, now)
+        elif line.endswith((":", ">", ")", "#")):
             self._reach(line, now)
             self.trouble = _first(_ENDS, line) if line.startswith(("iPXE>", "(initramfs)", "dracut:/#")) else None
+
+    def _await_login(self, line: str, now: float) -> None:
+        """The prompt is all that may still come: getty gives it when nothing else is started any more."""
+        if self.trouble is None:
+            self._reach(line, now)
 
     def _reach(self, line: str, now: float) -> None:
         """Later marks are looked for first; a stage that was passed is not reached again."""

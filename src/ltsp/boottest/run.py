@@ -40,8 +40,8 @@ class Watch:
     """A PNG file to write when the boot is over; empty for none."""
 
 
-def run(machine: Machine, watch: Watch) -> Verdict:
-    """Boot the machine; it and its QEMU are gone when this returns.
+def run(machine: Machine, watch: Watch, image: str = "") -> Verdict:
+    """Boot the machine; it and its QEMU are gone when this returns. `image` is what it should boot, as in ltsp.image=.
 
     Raises LtspError where QEMU is missing or refuses its arguments, or the screenshot cannot be had.
     """
@@ -58,7 +58,7 @@ def run(machine: Machine, watch: Watch) -> Verdict:
             ending = _watched(console, qemu, read, watch)
             if watch.screenshot and qemu.status() is None:
                 _take_picture(Monitor(monitor), watch.screenshot)
-        return Verdict.of(read, ending)
+        return Verdict.of(read, ending, image)
 
 
 def _watched(connection: socket.socket, qemu: Serving, console: Console, watch: Watch) -> str:

@@ -17,8 +17,6 @@ class Script:
     name: str
     """Of the image."""
     transport: str
-    root: str
-    """URL of the image for the client's initrd."""
     base: str
     """URL, with a slash at its end, below which `ltsp/` is served."""
     http: str
@@ -30,14 +28,13 @@ class Script:
 
     def through_menu(self) -> str:
         """Chain to the site's own menu, with the choice made."""
-        # Where an HTTP server is named, the menu takes itself and the rest from there.
-        http = [f"set ltsp-http {word(self.http)}"] if self.http and self.base.startswith("http") else []
+        # Where an HTTP server is named, the menu looks for no other one.
+        http = [f"set ltsp-http {word(self.http)}"] if self.http else []
         return _text(
             "#!ipxe",
             f"set ltsp-server {HOST}",
             *http,
             f"set ltsp-transport {word(self.transport)}",
-            f"set ltsp-url {word(self.root)}",
             f"set ltsp-choice {word(self.name)}",
             f"set ltsp-extra {self._words()} initrd=report.img",
             f"initrd --name report.img {word(self.report)}",
@@ -45,11 +42,11 @@ class Script:
             f"chain {word(self.base)}ltsp/ltsp.ipxe",
         )
 
-    def direct(self, version: str, image: str, sha256: str, initrds: Sequence[str]) -> str:
+    def direct(self, version: str, image: str, root: str, sha256: str, initrds: Sequence[str]) -> str:
         """Boot one version, whether or not it is the one that the menu boots.
 
-        `image` is its path below BASE_DIR; `initrds` are names in its directory, or `ltsp.img` above it. The sum is
-        checked where it is not empty.
+        `image` is its path below BASE_DIR and `root` its URL for the client's initrd; `initrds` are names in the
+        version's directory, or `ltsp.img` above it. The sum is checked where it is not empty.
         """
         home = f"{word(self.base)}ltsp/"
         names = [*initrds, "report.img"]
@@ -57,7 +54,7 @@ class Script:
             "rdinit=/ltsp/init",
             *(f"initrd={word(name)}" for name in names),
             f"ltsp.image={word(image)}",
-            f"ltsp.root={word(self.root)}",
+            f"ltsp.root={word(root)}",
             *([f"ltsp.sha256={word(sha256)}"] if sha256 else []),
             f"ltsp.server={HOST}",
             "BOOTIF=01-${netX/mac:hexhyp}",

@@ -83,12 +83,15 @@ class Verdict:
     """The console's last lines, safe to print."""
 
     @classmethod
-    def of(cls, console: Console, ending: str) -> Self:
-        """`ending` says why nothing more is read: `the test took longer than 180 seconds`."""
+    def of(cls, console: Console, ending: str, image: str = "") -> Self:
+        """`ending` says why nothing more is read: `it was not through after 180 seconds`.
+
+        `image` is what the client should have booted, as in ltsp.image=; empty where any will do.
+        """
         guest = None
         try:
             guest = Guest.parse(console.report) if console.report is not None else None
-            trouble = _trouble_of(guest) if guest else _trouble_on(console, ending)
+            trouble = _trouble_of(guest, image) if guest else _trouble_on(console, ending)
         except FormatError as error:
             trouble = Trouble(error.message, error.hint)
         return cls(
@@ -123,12 +126,14 @@ class Verdict:
         }
 
 
-def _trouble_of(guest: Guest) -> Trouble | None:
+def _trouble_of(guest: Guest, image: str) -> Trouble | None:
     if (guest.source, guest.fstype) != _OVERLAY:
         return Trouble(
             f"the root is {guest.fstype} from {guest.source}, not the client's overlay",
             "boot it with rdinit=/ltsp/init, or see what its own initrd did",
         )
+    if image and f"ltsp.image={image}" not in guest.cmdline.split():
+        return Trouble(f"another image than {image} was booted", "the menu is older than the image: type ltsp ipxe")
     if guest.failed:
         return Trouble(
             f"units failed: {', '.join(guest.failed)}",

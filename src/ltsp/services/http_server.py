@@ -83,7 +83,8 @@ class _Handler:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.monotonic()
-        what = f"{request.remote} {printable(request.method)} {printable(request.raw_path)}"
+        client = (request.remote or "?").removeprefix("::ffff:")
+        what = f"{client} {printable(request.method)} {printable(request.raw_path)}"
         try:
             response = await self._answer(request)
         except (ConnectionError, asyncio.CancelledError):
@@ -117,5 +118,5 @@ class _File(web.FileResponse):
         super().__init__(f"/proc/self/fd/{descriptor}", headers={"Content-Type": "application/octet-stream"})
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send it, once: aiohttp calls this again when the handler is through, and the number is another file's then."""
+        """Send it once: aiohttp calls this again after the handler, and the number is another file's then."""
         return None if self.prepared else await super().prepare(request)

@@ -1,0 +1,85 @@
+"""An NFS server for a test: nfs-ganesha, which runs in user space and leaves the kernel's own server alone.
+
+It runs in a private network and with a private /run, where rpcbind has its sockets: what the machine serves otherwise
+goes on undisturbed, on the same ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os.path import join
+
+from ltsp.boottest.loopback import answers
+from ltsp.errors import LtspError
+from ltsp.host import command
+from ltsp.tree.name import printable
+
+_PORT = 2049
+_PORTMAPPER = 111
+_QUOTED = frozenset('"\\\n')
+"""Characters that a string of ganesha's configuration cannot hold as they are."""
+
+
+def configuration(directory: str, state: str) -> str:
+    """Ganesha's configuration for one directory, read-only, by NFS 3 and 4 over TCP.
+
+    `state` is a directory that it may write. ganesha-config(8), ganesha-export-config(8)
+
+    Raises LtspError where a path cannot be written in it.
+    """
+    for path in (directory, state):
+        if _QUOTED & set(path):
+            raise LtspError(f"nfs-ganesha cannot be told of {printable(path)}", "choose a directory with a plain name")
+    # Ports of privileged programs are not what QEMU's user network connects from; a grace period would keep clients
+    # waiting for 90 seconds after the start.
+    return f"""NFS_CORE_PARAM {{
+    Protocols = 3, 4;
+    NFS_Port = {_PORT};
+    Enable_NLM = false;
+    Enable_RQUOTA = false;
+    mount_path_pseudo = true;
+}}
+NFSv4 {{
+    Graceless = true;
+    RecoveryRoot = "{state}";
+}}
+EXPORT {{
+    Export_Id = 1;
+    Path = "{directory}";
+    Pseudo = "{directory}";
+    Access_Type = RO;
+    Squash = No_Root_Squash;
+    PrivilegedPort = false;
+    SecType = sys;
+    Transports = TCP;
+    FSAL {{
+        Name = VFS;
+    }}
+}}
+"""
+
+
+@contextmanager
+def serving(directory: str, state: str) -> Iterator[None]:
+    """Export a directory on the loopback of the private network that this thread visits, /run being private too.
+
+    Raises LtspError where a program is missing or does not begin to serve.
+    """
+    config = join(state, "ganesha.conf")
+    with open(config, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(configuration(directory, state))
+    # Not `-w`: a warm start reads what another rpcbind left.
+    with command.serving(["rpcbind", "-f"], package="rpcbind") as portmapper:
+        answers(portmapper, _PORTMAPPER)
+        arguments = [
+            "ganesha.nfsd",
+            "-F",
+            *("-f", config),
+            *("-L", join(state, "ganesha.log")),
+            *("-p", join(state, "ganesha.pid")),
+            *("-N", "NIV_WARN"),
+        ]
+        with command.serving(arguments, package="nfs-ganesha and nfs-ganesha-vfs") as ganesha:
+            answers(ganesha, _PORT)
+            yield

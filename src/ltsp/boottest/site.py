@@ -1,0 +1,144 @@
+"""The servers of a test: what a client needs to boot one version by one transport, on a loopback of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from os.path import join
+from tempfile import TemporaryDirectory
+
+from ltsp.boottest import firmware, guest, nbd_server, nfs_server
+from ltsp.boottest.loopback import private
+from ltsp.boottest.machine import HOST, Bios, NetworkBoot, Uefi
+from ltsp.boottest.script import Script
+from ltsp.errors import LtspError
+from ltsp.publish.generation import Generation
+from ltsp.publish.places import CLIENT
+from ltsp.services import http_server
+from ltsp.services.http_files import http_files
+
+TRANSPORTS = ("nfs", "http", "nbd", "file")
+FETCHES = ("tftp", "http")
+
+_MENU = "ltsp.ipxe"
+_ADD_ON = "ltsp.img"
+_HTTP_PORT = 80
+_WHOLE = ("http", "file")
+"""Transports that fetch the whole image, whose sum can then be checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a client boots."""
+
+    generation: Generation
+    through_menu: bool
+    """By the site's menu, which boots the current version; else by a script that names the version."""
+    transport: str
+    """Of TRANSPORTS."""
+    fetch: str
+    """Of FETCHES: how iPXE gets menu, kernel and initrds."""
+    uefi: bool
+    extra: str = ""
+    """More words for the kernel."""
+
+    @property
+    def image(self) -> str:
+        """Path below BASE_DIR, as in ltsp.image=."""
+        return os.path.relpath(self.generation.image, self.generation.places.base_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    boot: NetworkBoot
+    firmware: Bios | Uefi
+
+
+def can_use_menu(generation: Generation) -> bool:
+    return os.path.isfile(join(generation.places.tftp_dir, "ltsp", _MENU))
+
+
+@contextmanager
+def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
+    """Run the servers; all that was started or made for them is gone at the end.
+
+    Raises LtspError where a version cannot be booted this way, or a server is missing.
+    """
+    places = route.generation.places
+    _check(route)
+    with ExitStack() as started:
+        # Before the private /run, where TMPDIR may be.
+        directory = started.enter_context(TemporaryDirectory(prefix="ltsp-boottest-"))
+        started.enter_context(private())
+        tftp = join(directory, "tftp")
+        os.mkdir(tftp)
+        os.symlink(join(places.tftp_dir, "ltsp"), join(tftp, "ltsp"))
+        with open(join(tftp, "report.img"), "wb") as file:
+            file.write(guest.initrd())
+        if route.transport == "nfs":
+            state = join(directory, "nfs")
+            os.mkdir(state)
+            started.enter_context(nfs_server.serving(places.images, state))
+        elif route.transport == "nbd":
+            started.enter_context(nbd_server.serving(route.generation.image))
+        if route.fetch == "http" or route.transport in _WHOLE:
+            files = started.enter_context(http_files(places.base_dir, places.tftp_dir, public_only=False))
+            listener = started.enter_context(http_server.listening("127.0.0.1", _HTTP_PORT))
+            started.enter_context(http_server.serving(listener, files.open, log))
+        with open(join(tftp, "boottest.ipxe"), "w", encoding="ascii") as file:
+            file.write(_script(route))
+        chosen = firmware.uefi(join(directory, "disk")) if route.uefi else Bios()
+        yield Site(NetworkBoot("boottest.ipxe", tftp), chosen)
+
+
+def _check(route: Route) -> None:
+    name, version = route.generation.places.name, route.generation.version
+    if not route.generation.bootable:
+        raise LtspError(f"version {version} of {name} has no kernel", f"type ltsp kernel {name}")
+    if route.generation.image_id is None:
+        raise LtspError(f"version {version} of {name} has no image of its own", f"make one: ltsp image {name}")
+    if CLIENT not in route.generation.manifest.files:
+        raise LtspError(f"version {version} of {name} has no client's initrd", f"make it: ltsp kernel {name}")
+    if route.transport == "file" and route.through_menu and route.fetch != "http":
+        raise LtspError("the menu loads an image as a file by HTTP alone", "add --fetch=http")
+
+
+def _script(route: Route) -> str:
+    places = route.generation.places
+    http = f"http://{HOST}"
+    script = Script(
+        name=places.name,
+        transport=route.transport,
+        base=f"{http}/" if route.fetch == "http" else f"tftp://{HOST}/",
+        http=http if route.fetch == "http" or route.transport in _WHOLE else "",
+        # Script and report are the test's own: no server of a site has them.
+        report=f"tftp://{HOST}/report.img",
+        extra=route.extra,
+    )
+    if route.through_menu:
+        return script.through_menu()
+    image = route.generation.manifest.image
+    add_on = [_ADD_ON] if os.path.isfile(join(places.tftp_dir, "ltsp", _ADD_ON)) else []
+    return script.direct(
+        version=route.generation.version,
+        image=route.image,
+        root=_root(route),
+        sha256=image.sha256 if image and route.transport in _WHOLE else "",
+        initrds=[CLIENT, *add_on],
+    )
+
+
+def _root(route: Route) -> str:
+    """What the menu makes of transport and image."""
+    below = route.image.removeprefix("images/")
+    match route.transport:
+        case "nfs":
+            return f"nfs://{HOST}{route.generation.places.images}!{below}"
+        case "nbd":
+            return f"nbd://{HOST}/{below}"
+        case "http":
+            return f"http://{HOST}/{route.image}"
+        case _:
+            return "file:/image.img"
