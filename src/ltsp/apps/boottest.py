@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from ltsp.apps.report import Report
 from ltsp.boottest import acceleration, run, site
 from ltsp.boottest.console import Stage
 from ltsp.boottest.machine import Accel, Machine
-from ltsp.boottest.site import FETCHES, TRANSPORTS, Route
+from ltsp.boottest.site import FETCHES, TRANSPORTS, Route, Subject
 from ltsp.boottest.verdict import Verdict
 from ltsp.errors import LtspError
 from ltsp.publish.generation import Generation
+from ltsp.publish.places import CLIENT
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.option import Argument, Choice, FileName, Integer, Reach, Text, option, switch
@@ -82,12 +84,12 @@ def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: R
 
     Raises LtspError where the test cannot be made.
     """
-    generation = _generation(Store(places.base_dir, places.tftp_dir), name, options.version)
-    through_menu = options.version is None and site.can_use_menu(generation)
+    subject = _subject(_generation(Store(places.base_dir, places.tftp_dir), name, options.version))
+    through_menu = options.version is None and subject.has_menu
     if options.version is None and not through_menu:
         report.note("there is no menu yet, so the version is booted without one; ltsp ipxe makes it")
     route = Route(
-        generation,
+        subject,
         through_menu,
         options.transport,
         options.fetch,
@@ -103,7 +105,7 @@ def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: R
             printed=printed,
             screenshot=options.screenshot or "",
         )
-        verdict = run.run(machine, watch, route.image)
+        verdict = run.run(machine, watch, subject.image)
     if options.json:
         report.result(_facts(route, accel, options, verdict))
     else:
@@ -121,6 +123,26 @@ def _generation(store: Store, name: str, version: str | None) -> Generation:
     if state.current is None:
         raise LtspError(f"{name} has no version that clients boot", f"ltsp versions {name} lists what there is")
     return state.current
+
+
+def _subject(generation: Generation) -> Subject:
+    """Raises LtspError where clients could not boot it, whatever the way."""
+    places, version = generation.places, generation.version
+    if not generation.bootable:
+        raise LtspError(f"version {version} of {places.name} has no kernel", f"type ltsp kernel {places.name}")
+    if generation.image_id is None or generation.manifest.image is None:
+        raise LtspError(f"version {version} of {places.name} has no image", f"make one: ltsp image {places.name}")
+    if CLIENT not in generation.manifest.files:
+        raise LtspError(f"version {version} of {places.name} has no client's initrd", f"ltsp kernel {places.name}")
+    return Subject(
+        places.name,
+        version,
+        places.base_dir,
+        places.tftp_dir,
+        os.path.relpath(generation.image, places.base_dir),
+        generation.manifest.image.sha256,
+        CLIENT,
+    )
 
 
 @contextmanager
@@ -143,8 +165,8 @@ def _write(write: Callable[[bytes], int], data: bytes) -> None:
 
 def _facts(route: Route, accel: Accel, options: BootTestOptions, verdict: Verdict) -> dict[str, object]:
     return {
-        "name": route.generation.places.name,
-        "version": route.generation.version,
+        "name": route.subject.name,
+        "version": route.subject.version,
         "menu": route.through_menu,
         "transport": route.transport,
         "fetch": route.fetch,
@@ -156,7 +178,7 @@ def _facts(route: Route, accel: Accel, options: BootTestOptions, verdict: Verdic
 
 
 def _told(route: Route, verdict: Verdict) -> Iterator[str]:
-    name, version = route.generation.places.name, route.generation.version
+    name, version = route.subject.name, route.subject.version
     if verdict.passed:
         yield f"{name} {version} boots by {route.transport}"
     else:

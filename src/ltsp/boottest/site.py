@@ -14,8 +14,6 @@ from ltsp.boottest.loopback import private
 from ltsp.boottest.machine import HOST, Bios, NetworkBoot, Uefi
 from ltsp.boottest.script import Script
 from ltsp.errors import LtspError
-from ltsp.publish.generation import Generation
-from ltsp.publish.places import CLIENT
 from ltsp.services import http_server
 from ltsp.services.http_files import http_files
 
@@ -24,30 +22,46 @@ FETCHES = ("tftp", "http")
 
 _MENU = "ltsp.ipxe"
 _ADD_ON = "ltsp.img"
+_IMAGES = "images"
 _HTTP_PORT = 80
 _WHOLE = ("http", "file")
 """Transports that fetch the whole image, whose sum can then be checked."""
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """The version of an image that is to boot, and where it lies."""
+
+    name: str
+    version: str
+    base_dir: str
+    tftp_dir: str
+    image: str
+    """Path below BASE_DIR, as in ltsp.image=."""
+    sha256: str
+    """Of the image."""
+    client: str
+    """Name of the client's initrd beside the kernel."""
+
+    @property
+    def has_menu(self) -> bool:
+        return os.path.isfile(join(self.tftp_dir, "ltsp", _MENU))
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """How a client boots."""
 
-    generation: Generation
+    subject: Subject
     through_menu: bool
     """By the site's menu, which boots the current version; else by a script that names the version."""
     transport: str
     """Of TRANSPORTS."""
     fetch: str
     """Of FETCHES: how iPXE gets menu, kernel and initrds."""
-    uefi: bool
+    uefi: bool = False
     extra: str = ""
     """More words for the kernel."""
-
-    @property
-    def image(self) -> str:
-        """Path below BASE_DIR, as in ltsp.image=."""
-        return os.path.relpath(self.generation.image, self.generation.places.base_dir)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +70,33 @@ class Site:
     firmware: Bios | Uefi
 
 
-def can_use_menu(generation: Generation) -> bool:
-    return os.path.isfile(join(generation.places.tftp_dir, "ltsp", _MENU))
-
-
 @contextmanager
 def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
     """Run the servers; all that was started or made for them is gone at the end.
 
     Raises LtspError where a version cannot be booted this way, or a server is missing.
     """
-    places = route.generation.places
-    _check(route)
+    subject = route.subject
+    images = join(subject.base_dir, _IMAGES)
+    if route.transport == "file" and route.through_menu and route.fetch != "http":
+        raise LtspError("the menu loads an image as a file by HTTP alone", "add --fetch=http")
     with ExitStack() as started:
         # Before the private /run, where TMPDIR may be.
         directory = started.enter_context(TemporaryDirectory(prefix="ltsp-boottest-"))
         started.enter_context(private())
         tftp = join(directory, "tftp")
         os.mkdir(tftp)
-        os.symlink(join(places.tftp_dir, "ltsp"), join(tftp, "ltsp"))
+        os.symlink(join(subject.tftp_dir, "ltsp"), join(tftp, "ltsp"))
         with open(join(tftp, "report.img"), "wb") as file:
             file.write(guest.initrd())
         if route.transport == "nfs":
             state = join(directory, "nfs")
             os.mkdir(state)
-            started.enter_context(nfs_server.serving(places.images, state))
+            started.enter_context(nfs_server.serving(images, state))
         elif route.transport == "nbd":
-            started.enter_context(nbd_server.serving(route.generation.image))
+            started.enter_context(nbd_server.serving(join(subject.base_dir, subject.image)))
         if route.fetch == "http" or route.transport in _WHOLE:
-            files = started.enter_context(http_files(places.base_dir, places.tftp_dir, public_only=False))
+            files = started.enter_context(http_files(subject.base_dir, subject.tftp_dir, public_only=False))
             listener = started.enter_context(http_server.listening("127.0.0.1", _HTTP_PORT))
             started.enter_context(http_server.serving(listener, files.open, log))
         with open(join(tftp, "boottest.ipxe"), "w", encoding="ascii") as file:
@@ -93,23 +105,11 @@ def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
         yield Site(NetworkBoot("boottest.ipxe", tftp), chosen)
 
 
-def _check(route: Route) -> None:
-    name, version = route.generation.places.name, route.generation.version
-    if not route.generation.bootable:
-        raise LtspError(f"version {version} of {name} has no kernel", f"type ltsp kernel {name}")
-    if route.generation.image_id is None:
-        raise LtspError(f"version {version} of {name} has no image of its own", f"make one: ltsp image {name}")
-    if CLIENT not in route.generation.manifest.files:
-        raise LtspError(f"version {version} of {name} has no client's initrd", f"make it: ltsp kernel {name}")
-    if route.transport == "file" and route.through_menu and route.fetch != "http":
-        raise LtspError("the menu loads an image as a file by HTTP alone", "add --fetch=http")
-
-
 def _script(route: Route) -> str:
-    places = route.generation.places
+    subject = route.subject
     http = f"http://{HOST}"
     script = Script(
-        name=places.name,
+        name=subject.name,
         transport=route.transport,
         base=f"{http}/" if route.fetch == "http" else f"tftp://{HOST}/",
         http=http if route.fetch == "http" or route.transport in _WHOLE else "",
@@ -119,26 +119,26 @@ def _script(route: Route) -> str:
     )
     if route.through_menu:
         return script.through_menu()
-    image = route.generation.manifest.image
-    add_on = [_ADD_ON] if os.path.isfile(join(places.tftp_dir, "ltsp", _ADD_ON)) else []
+    add_on = [_ADD_ON] if os.path.isfile(join(subject.tftp_dir, "ltsp", _ADD_ON)) else []
     return script.direct(
-        version=route.generation.version,
-        image=route.image,
+        version=subject.version,
+        image=subject.image,
         root=_root(route),
-        sha256=image.sha256 if image and route.transport in _WHOLE else "",
-        initrds=[CLIENT, *add_on],
+        sha256=subject.sha256 if route.transport in _WHOLE else "",
+        initrds=[subject.client, *add_on],
     )
 
 
 def _root(route: Route) -> str:
     """What the menu makes of transport and image."""
-    below = route.image.removeprefix("images/")
+    subject = route.subject
+    below = subject.image.removeprefix(f"{_IMAGES}/")
     match route.transport:
         case "nfs":
-            return f"nfs://{HOST}{route.generation.places.images}!{below}"
+            return f"nfs://{HOST}{join(subject.base_dir, _IMAGES)}!{below}"
         case "nbd":
             return f"nbd://{HOST}/{below}"
         case "http":
-            return f"http://{HOST}/{route.image}"
+            return f"http://{HOST}/{subject.image}"
         case _:
             return "file:/image.img"
