@@ -44,7 +44,7 @@ VALUES = st.one_of(st.text(max_size=30), st.lists(st.sampled_from(PIECES), max_s
 def made_of(key, value):
     faults = []
     setting = Setting(key, value, "ltsp.conf:7")
-    made = layer({key: setting}, {}, ("pc*",), Accounts(frozenset({"root", "alice"})), faults, [])
+    made = layer({key: setting}, {}, ("pc*",), Accounts(frozenset({"alice"})), faults, [])
     return made, faults
 
 

@@ -13,7 +13,9 @@ from ltsp.initrd.sha_crypt import salt, sha512_crypt
 from ltsp.initrd.site_passwords import Accounts, passwords
 from ltsp.settings.resolve import Setting
 
-ACCOUNTS = Accounts(frozenset({"root", "alice", "teacher", "a1-01", "b1-02", "guest01", "guest02"}), b"machine")
+ACCOUNTS = Accounts(
+    frozenset({"alice", "teacher", "a1-01", "b1-02", "guest01", "guest02"}), frozenset({"root", "daemon"}), b"machine"
+)
 GOOD = "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1"
 """The password is `Hello world!`: the first example in the paper that describes the method."""
 
@@ -49,7 +51,7 @@ def test_passwords_in_base64_are_hashed_without_the_line_end_that_was_typed():
 
 def test_the_same_settings_give_the_same_hashes_and_another_server_others():
     assert given_by("alice/YWJj") == given_by("alice/YWJj")
-    assert given_by("alice/YWJj") != given_by("alice/YWJj", Accounts(ACCOUNTS.names, b"other"))
+    assert given_by("alice/YWJj") != given_by("alice/YWJj", Accounts(ACCOUNTS.people, key=b"other"))
 
 
 def test_an_expression_means_all_accounts_whose_whole_name_fits():
@@ -57,6 +59,17 @@ def test_an_expression_means_all_accounts_whose_whole_name_fits():
     assert set(hashes) == {"a1-01", "b1-02", "guest01", "guest02"}
     assert hashes["guest01"] == ""
     assert hashes["guest02"].startswith("$6$")
+
+
+def test_accounts_of_the_system_have_to_be_named():
+    assert set(given_by(".*/YWJj")) == ACCOUNTS.people
+    assert set(given_by("root/YWJj daemon/YWJj")) == {"root", "daemon"}
+
+
+def test_a_name_with_a_dot_is_a_name_where_there_is_such_an_account():
+    accounts = Accounts(frozenset({"a.b", "axb"}))
+    assert set(given_by("a.b/", accounts)) == {"a.b"}
+    assert set(given_by("a./", Accounts(frozenset({"ab", "abc"})))) == {"ab"}
 
 
 def test_a_hash_is_taken_as_it_is():

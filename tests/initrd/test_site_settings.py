@@ -22,11 +22,11 @@ def text_of(node):
     raise AssertionError(node)
 
 
-def section(text, names=("root", "alice", "bob")):
+def section(text, names=("alice", "bob")):
     """The first section's layer, with faults and warnings."""
     settings = client_settings(parse(text.encode("utf-8", "surrogateescape"), "ltsp.conf"))
     faults, warnings = [], []
-    accounts = Accounts(frozenset(names), b"key")
+    accounts = Accounts(frozenset(names), key=b"key")
     first = settings.sections[0]
     made = layer(first.settings, settings.common.settings, first.match, accounts, faults, warnings)
     return made, faults, warnings

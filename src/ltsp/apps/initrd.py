@@ -10,7 +10,7 @@ from os.path import dirname, join
 
 from ltsp.apps import amount
 from ltsp.apps.report import Report
-from ltsp.apps.site_sources import account_files, files_beside, images, server
+from ltsp.apps.site_sources import Server, account_files, files_beside, images, server
 from ltsp.cpio import newc
 from ltsp.errors import ConfError, LockHeld, LtspError
 from ltsp.host import files, locks
@@ -93,10 +93,7 @@ def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, report: Rep
     faults = list(settings.faults)
     choice = _choice(settings, faults, report)
     merged = list(_merged(here.accounts, choice, Store(ltsp.base_dir, ltsp.tftp_dir), report))
-    names = {"root"} | people_names(here.accounts)
-    for _, facts, _ in merged:
-        names |= account_names(facts.texts.get("etc/passwd", b""))
-    accounts = Accounts(frozenset(names), here.key)
+    accounts = _accounts(here, [facts for _, facts, _ in merged])
     logs_in = any("AUTOLOGIN" in each.settings for each in (settings.common, *settings.sections))
     warnings: list[str] = []
     base = common(shared, accounts, faults, warnings, logs_in=logs_in)
@@ -125,6 +122,14 @@ def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, report: Rep
     for warning in dict.fromkeys(warnings):
         report.warn(printable(warning))
     return made
+
+
+def _accounts(here: Server, every: list[ImageFacts]) -> Accounts:
+    """Who may get a password on clients."""
+    of_images = [account_files(facts) for facts in every]
+    people = people_names(here.accounts).union(*map(people_names, of_images))
+    others = {"root"}.union(*(account_names(each.passwd) for each in of_images)) - people
+    return Accounts(people, frozenset(others), here.key)
 
 
 def _merged(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ltsp.initrd.sha_crypt import salt, sha512_crypt
@@ -43,8 +43,10 @@ _LONGEST = 256
 class Accounts:
     """Who may be meant, and what makes salts differ from server to server."""
 
-    names: frozenset[str] = frozenset({"root"})
-    """The accounts of the server's people and those of each image."""
+    people: frozenset[str] = frozenset()
+    """Whom expressions mean: people of the server and of the images, and nobody who runs a service."""
+    others: frozenset[str] = frozenset({"root"})
+    """Who has to be named to be meant."""
     key: bytes = b""
     """What only this server has; a salt is the same each time, so that the same settings give the same bytes."""
 
@@ -59,18 +61,17 @@ def passwords(setting: Setting, accounts: Accounts, warnings: list[str]) -> Mapp
         name, slash, secret = word.partition("/")
         if not slash or not name:
             raise ValueError(f"word {number} is not USER/PASSWORD, with the password in base64 or hashed")
-        names = _names(name, accounts.names)
-        if not names or (name in names and name not in accounts.names):
+        names = _names(name, accounts)
+        if not names or (names == [name] and name not in accounts.people | accounts.others):
             warnings.append(f"{setting.where}: {setting.key}: neither the server nor an image has an account {name!a}")
         for each in names:
             found[each] = _hash(each, secret, accounts.key, number)
     return found
 
 
-def _names(expression: str, known: Collection[str]) -> list[str]:
-    if _NAME.fullmatch(expression) and "." not in expression.strip("."):
-        return [expression]
-    if expression in known:
+def _names(expression: str, accounts: Accounts) -> list[str]:
+    is_plain = _NAME.fullmatch(expression) and "." not in expression
+    if is_plain or expression in accounts.people | accounts.others:
         return [expression]
     if len(expression) > _LONGEST or not _EXPRESSION.fullmatch(_CLASS.sub("", expression)):
         raise ValueError(f"{expression[:_LONGEST]!a} is no regular expression for names")
@@ -78,7 +79,7 @@ def _names(expression: str, known: Collection[str]) -> list[str]:
         pattern = re.compile(_CLASS.sub(lambda match: _CLASSES.get(match[1], ""), expression))
     except re.error as error:
         raise ValueError(f"{expression!a} is no regular expression for names: {error}") from None
-    return sorted(name for name in known if pattern.fullmatch(name))
+    return sorted(name for name in accounts.people if pattern.fullmatch(name))
 
 
 def _hash(name: str, secret: str, key: bytes, number: int) -> str:
