@@ -6,7 +6,7 @@ It is one frame or member: init/initramfs.c takes what follows it for the next a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 import deflate
@@ -18,33 +18,37 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_ZSTD_LEVEL: Final = 17
+CODECS: Final = ("zstd", "gzip", "none")
+_LEVELS: Final[Mapping[str, Mapping[str, int]]] = {
+    "fast": {"zstd": 9, "gzip": 4},
+    "small": {"zstd": 19, "gzip": 9},
+}
+"""zstd's windows are of 8 MiB at most with these: memory that the client must have to unpack it."""
 _ZSTD_THREADS: Final = 2
 """The bytes do not depend on how many threads there are, only on whether there are any."""
-_GZIP_LEVEL: Final = 9
 
 
-def compress(archive: bytes, codec: str) -> bytes:
-    """The archive compressed with `zstd` or `gzip`, or as it is for `none`.
+def compress(archive: bytes, codec: str, preset: str = "small") -> bytes:
+    """The archive compressed with `zstd` or `gzip`, `fast` or `small`, or as it is for `none`.
 
     Raises UsageError where there is no such codec.
     """
-    if codec not in _CODECS:
-        raise UsageError(f"an initrd is not compressed with {codec!r}", f"choose one of {', '.join(_CODECS)}")
-    return _CODECS[codec](archive)
+    if codec not in CODECS:
+        raise UsageError(f"an initrd is not compressed with {codec!r}", f"choose one of {', '.join(CODECS)}")
+    level = _LEVELS[preset].get(codec, 0)
+    match codec:
+        case "zstd":
+            return _zstd(archive, level)
+        case "gzip":
+            return bytes(deflate.gzip_compress(archive, level))
+        case _:
+            return archive
 
 
-def _zstd(archive: bytes) -> bytes:
+def _zstd(archive: bytes, level: int) -> bytes:
     options: dict[int, int] = {
-        zstd.CompressionParameter.compression_level: _ZSTD_LEVEL,
+        zstd.CompressionParameter.compression_level: level,
         zstd.CompressionParameter.nb_workers: _ZSTD_THREADS,
         zstd.CompressionParameter.checksum_flag: 1,
     }
     return zstd.compress(archive, options=options)
-
-
-def _gzip(archive: bytes) -> bytes:
-    return bytes(deflate.gzip_compress(archive, _GZIP_LEVEL))
-
-
-_CODECS: Final[Mapping[str, Callable[[bytes], bytes]]] = {"zstd": _zstd, "gzip": _gzip, "none": bytes}

@@ -1,0 +1,86 @@
+"""The static busybox that a client's initrd runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from ltsp.errors import FormatError, LtspError
+from ltsp.initrd.elf import Elf, Target
+from ltsp.initrd.program_file import Read, parsed
+
+PATHS: Final = (
+    "bin/busybox.static",
+    "bin/busybox-static",
+    "bin/busybox",
+    "usr/bin/busybox.static",
+    "usr/bin/busybox-static",
+    "usr/bin/busybox",
+    "sbin/busybox",
+    "usr/sbin/busybox",
+)
+"""Of Debian, Ubuntu, Fedora, openSUSE, Arch and Alpine."""
+APPLETS: Final = (
+    *("ash", "awk", "cat", "grep", "insmod", "ip", "losetup", "mkdir", "mount", "sed", "sha256sum", "switch_root"),
+    *("timeout", "udhcpc", "umount", "uname", "wget"),
+)
+"""What the client's shell cannot do without. Busybox is built with a choice of hundreds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Busybox:
+    data: bytes
+    origin: str
+    """Where it comes from, for people."""
+
+
+def find_busybox(image: Read, server: Read, given: bytes | None, targets: Iterable[Target]) -> Busybox:
+    """The one that was given, else the image's, else the server's if it is for one of the image's targets.
+
+    Raises LtspError where there is none that will do.
+    """
+    allowed = frozenset(targets)
+    if given is not None:
+        _check_given(given, allowed)
+        return Busybox(given, "--busybox")
+    faults: list[str] = []
+    for read, where, own in ((image, "the image", True), (server, "this server", False)):
+        for path in PATHS:
+            elf = parsed(read(path))
+            if elf is None:
+                continue
+            fault = _fault(elf, allowed, own=own)
+            if fault is None:
+                return Busybox(elf.data, f"/{path} of {where}")
+            faults.append(f"/{path} of {where} {fault}")
+    kinds = " or ".join(sorted(map(str, allowed)))
+    tried = "; ".join(dict.fromkeys(faults)) or "there is none in the image, and none on this server"
+    raise LtspError(
+        f"no static busybox for {kinds}: {tried}",
+        "install busybox-static (Fedora: busybox) in the image or here, or give --busybox FILE",
+    )
+
+
+def _check_given(data: bytes, allowed: frozenset[Target]) -> None:
+    """Raises LtspError where what was given will not do."""
+    try:
+        fault = _fault(Elf.parse(data), allowed, own=False)
+    except FormatError as error:
+        fault = f"cannot be used: {error.message}"
+    if fault is not None:
+        raise LtspError(f"the busybox that --busybox names {fault}", "give a static one of the image's architecture")
+
+
+def _fault(elf: Elf, allowed: frozenset[Target], *, own: bool) -> str | None:
+    """Why a busybox will not do. The image's own runs on the image's kernel, whatever that is made for."""
+    try:
+        if not elf.is_static:
+            return "is not static"
+    except FormatError as error:
+        return f"is damaged: {error.message}"
+    if not own and allowed and elf.target not in allowed:
+        return f"is for {elf.target}"
+    # The names of applets are one run of texts, each ended by a NUL. include/applet_tables.h
+    lacking = [name for name in APPLETS if b"\0" + name.encode() + b"\0" not in elf.data]
+    return f"lacks {', '.join(lacking)}" if lacking else None

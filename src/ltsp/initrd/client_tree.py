@@ -1,0 +1,223 @@
+"""The client's own initrd as a tree, made for one kernel of one image out of what that image holds.
+
+    /init, /ltsp/init          the shell core's first file, under both names: switch_root wants the first
+    /ltsp/sh/*.sh              the rest of it
+    /ltsp/bin/busybox          what it runs on; and nbd-client, with loader and libraries in /ltsp/lib
+    /ltsp/modules/VERSION/…    kernel modules, unpacked
+    /ltsp/modules.order        `GROUP PATH`, in the order in which they can be loaded
+    /ltsp/modules.dep          `PATH: OTHER …`, what is to be loaded first comes last
+    /ltsp/modules.alias        `PATTERN PATH`
+    /lib/firmware/…            where the kernel looks for it
+    /ltsp/version              of the kernel
+    /dev/console, /dev/null    without a console the kernel starts init with no output at all
+
+All times are 0 and all owners root, so that the same image gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+from ltsp.errors import FormatError, Unreadable
+from ltsp.initrd.busybox import find_busybox
+from ltsp.initrd.drivers import grouped
+from ltsp.initrd.elf import Target
+from ltsp.initrd.firmware import DIRECTORY, Firmware
+from ltsp.initrd.kernel_modules import KernelModules
+from ltsp.initrd.module_file import MOST, ModuleFile
+from ltsp.initrd.packed_file import unpacked, without_suffix
+from ltsp.initrd.program_file import Program, Read, ServerPrograms, find_program, in_image, parsed
+from ltsp.tree.content import Bytes
+from ltsp.tree.name import encode, in_order, printable
+from ltsp.tree.node import Device, DeviceKind, Directory, File, Metadata, Node
+from ltsp.tree.small import read_small
+from ltsp.tree.tree import Tree
+
+FIRMWARE_LIMIT: Final = 8 << 20
+"""Bytes of firmware that a client's initrd carries unless told otherwise."""
+_NBD_CLIENT: Final = ("usr/sbin/nbd-client", "sbin/nbd-client", "usr/bin/nbd-client", "bin/nbd-client")
+_OF_THE_IMAGE: Final = ("bin/sh", "usr/bin/env", "sbin/init")
+"""Programs that tell the architecture of an image's own programs."""
+_FOLDER, _TEXT, _PROGRAM = Metadata(0o755), Metadata(0o644), Metadata(0o755)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    network: tuple[str, ...] = ()
+    """Names of network drivers; none means all that drive a card with a wire."""
+    firmware_limit: int = FIRMWARE_LIMIT
+    """Bytes."""
+    file_systems: tuple[str, ...] = ()
+    """Modules of file systems that the image has, beside squashfs, erofs, ext4 and isofs: `xfs`, `btrfs`."""
+    nbd: bool = True
+    """Whether nbd-client is taken along. With the libraries that Debian's wants it is 2.7 MB, compressed."""
+    busybox: bytes | None = None
+    """A static one that was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInitrd:
+    tree: Tree
+    modules: Mapping[str, tuple[str, ...]]
+    """Paths of the modules of each group, in the order in which they can be loaded."""
+    left_out_firmware: tuple[str, ...]
+    """What is in the image and went beyond the limit."""
+    absent_firmware: tuple[str, ...]
+    """What modules may ask for and the image has not."""
+    busybox: str
+    """Where it comes from."""
+    has_nbd: bool
+    warnings: tuple[str, ...]
+
+
+def client_tree(
+    image: Tree, version: str, options: ClientOptions | None = None, server: ServerPrograms | None = None
+) -> ClientInitrd:
+    """The initrd of clients that boot the kernel `version` of an image.
+
+    Raises LtspError where the image has no such modules or nobody has a busybox, FormatError where a file of the image
+    is damaged, Unreadable where one cannot be read.
+    """
+    options, server = options or ClientOptions(), server or ServerPrograms()
+    modules = KernelModules.read(image, version)
+    groups = grouped(modules, options.network, options.file_systems)
+    try:
+        files = _module_files(image, modules, groups)
+        wanted = (name for file in files.values() for name in file.firmware)
+        firmware = Firmware.collect(image, version, wanted, options.firmware_limit)
+    except OSError as error:
+        raise Unreadable(f"cannot read a module or firmware of the image: {error.strerror or error}") from error
+    own = in_image(image)
+    targets = _targets(own, files.values())
+    busybox = find_busybox(own, server.read, options.busybox, targets)
+    nbd = (find_program(own, _NBD_CLIENT) or _lent(server.read, targets)) if options.nbd else None
+    nodes = {
+        **_shell_core(),
+        **_places(),
+        **_lists(modules, groups, files),
+        **{f"ltsp/modules/{version}/{path}": File(_TEXT, Bytes(file.data)) for path, file in files.items()},
+        **{f"{DIRECTORY}/{path}": File(_TEXT, Bytes(data)) for path, data in firmware.taken.items()},
+        **(_program_nodes(nbd) if nbd else {}),
+        "ltsp/bin/busybox": File(_PROGRAM, Bytes(busybox.data)),
+        "ltsp/version": _text(f"{version}\n"),
+    }
+    return ClientInitrd(
+        tree=_grown(nodes),
+        modules={name: tuple(map(without_suffix, paths)) for name, paths in groups.items()},
+        left_out_firmware=firmware.left_out,
+        absent_firmware=firmware.absent,
+        busybox=busybox.origin,
+        has_nbd=nbd is not None,
+        warnings=tuple(_warnings(modules, options, firmware, nbd)),
+    )
+
+
+def _module_files(image: Tree, modules: KernelModules, groups: Mapping[str, Iterable[str]]) -> dict[str, ModuleFile]:
+    """By their paths without a suffix.
+
+    Raises FormatError where one is missing or damaged, OSError as reading does.
+    """
+    found: dict[str, ModuleFile] = {}
+    for path in dict.fromkeys(path for paths in groups.values() for path in paths):
+        full = f"lib/modules/{modules.version}/{path}"
+        file = image.follow(full)
+        if not isinstance(file, File):
+            raise FormatError(
+                f"modules.dep names /{printable(full)}, which is not in the image",
+                f"run in the source: depmod -a {modules.version}",
+            )
+        data = unpacked(read_small(file, full, MOST), full, MOST)
+        found[without_suffix(path)] = ModuleFile.parse(data, full)
+    return found
+
+
+def _targets(own: Read, files: Iterable[ModuleFile]) -> frozenset[Target]:
+    """What programs for this image may be made for: what its modules are for, and what its own programs are for."""
+    programs = (parsed(own(path)) for path in _OF_THE_IMAGE)
+    return frozenset([file.target for file in files] + [elf.target for elf in programs if elf is not None])
+
+
+def _lent(read: Read, targets: frozenset[Target]) -> Program | None:
+    program = find_program(read, _NBD_CLIENT)
+    return program if program is not None and program.target in targets else None
+
+
+def _program_nodes(program: Program) -> dict[str, Node]:
+    libraries = {f"ltsp/lib/{name}": File(_PROGRAM, Bytes(data)) for name, data in program.libraries.items()}
+    return {"ltsp/bin/nbd-client": File(_PROGRAM, Bytes(program.data)), **libraries}
+
+
+def _lists(
+    modules: KernelModules, groups: Mapping[str, Iterable[str]], files: Mapping[str, ModuleFile]
+) -> dict[str, Node]:
+    """The lists by which the client's shell loads modules."""
+    packed = {without_suffix(path): path for paths in groups.values() for path in paths}
+    order = [f"{name} {without_suffix(path)}" for name, paths in groups.items() for path in paths]
+    needs = {path: [without_suffix(other) for other in modules.closure([packed[path]])[-2::-1]] for path in files}
+    return {
+        "ltsp/modules.order": _lines(order),
+        "ltsp/modules.dep": _lines(f"{path}:" + "".join(f" {other}" for other in needs[path]) for path in files),
+        "ltsp/modules.alias": _lines(f"{alias} {path}" for path, file in files.items() for alias in file.aliases),
+    }
+
+
+def _shell_core() -> dict[str, Node]:
+    """The shell's files, as they lie beside this module."""
+    directory = resources.files("ltsp.initrd").joinpath("client")
+    files = {entry.name: entry.read_bytes() for entry in directory.iterdir() if entry.is_file()}
+    init = File(_PROGRAM, Bytes(files["init"]))
+    parts = {
+        f"ltsp/sh/{name}": File(_PROGRAM if data.startswith(b"#!") else _TEXT, Bytes(data))
+        for name, data in files.items()
+        if name.endswith(".sh")
+    }
+    return {"init": init, "ltsp/init": init, **parts}
+
+
+def _places() -> dict[str, Node]:
+    return {
+        "dev/console": Device(Metadata(0o600), DeviceKind.CHARACTER, 5, 1),
+        "dev/null": Device(Metadata(0o666), DeviceKind.CHARACTER, 1, 3),
+        **{name: Directory(_FOLDER) for name in ("proc", "sys", "run", "etc", "tmp", "root")},
+    }
+
+
+def _warnings(modules: KernelModules, options: ClientOptions, firmware: Firmware, nbd: Program | None) -> Iterable[str]:
+    for name in options.network:
+        if name.replace("-", "_") not in modules.names:
+            yield f"the network driver {printable(name)} is not among the modules of kernel {modules.version}"
+    if firmware.left_out:
+        yield (
+            f"{len(firmware.left_out)} firmware files are left out, beyond {options.firmware_limit >> 20} MiB: "
+            f"{', '.join(map(printable, firmware.left_out[:4]))}{'…' if len(firmware.left_out) > 4 else ''}"
+        )
+    if nbd is None and options.nbd:
+        yield "clients cannot boot by NBD: no nbd-client in the image or here; install the package nbd-client (or nbd)"
+
+
+def _text(text: str) -> File:
+    return File(_TEXT, Bytes(encode(text)))
+
+
+def _lines(lines: Iterable[str]) -> File:
+    return _text("".join(f"{line}\n" for line in lines))
+
+
+def _grown(nodes: Mapping[str, Node]) -> Tree:
+    """The tree with these nodes at these paths, and the directories above them."""
+    root: dict[str, Node] = {}
+    entries: dict[str, dict[str, Node]] = {"": root}
+    for path in in_order(list(nodes)):
+        *above, name = path.split("/")
+        at, prefix = root, ""
+        for directory in above:
+            prefix = f"{prefix}/{directory}"
+            if prefix not in entries:
+                entries[prefix] = {}
+                at[directory] = Directory(_FOLDER, entries[prefix])
+            at = entries[prefix]
+        at[name] = nodes[path]
+    return Tree(Directory(_FOLDER, root))

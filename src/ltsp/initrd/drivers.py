@@ -1,0 +1,78 @@
+"""Which modules a client may need before it has its root, in groups that are loaded one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from ltsp.initrd.kernel_modules import KernelModules, name_of
+from ltsp.initrd.packed_file import without_suffix
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Modules by name, as the kernel has it, and by directory."""
+
+    names: frozenset[str] = frozenset()
+    directories: tuple[str, ...] = ()
+
+    def has(self, path: str) -> bool:
+        return name_of(path) in self.names or without_suffix(path).startswith(self.directories)
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_USB_HOSTS = "xhci_pci xhci_pci_renesas xhci_plat_hcd ehci_pci ehci_platform ohci_pci ohci_platform uhci_hcd dwc2 dwc3"
+_VIRTUAL_BUSES = "hv_vmbus virtio_mmio"
+
+GROUPS: Mapping[str, Group] = {
+    # Loaded on each client. af_packet: openSUSE has it as a module, and DHCP needs it.
+    "base": Group(_names("overlay loop squashfs virtio_pci af_packet")),
+    "net": Group(
+        _names(
+            f"virtio_net vmxnet3 hv_netvsc xen_netfront {_USB_HOSTS} {_VIRTUAL_BUSES} "
+            "asix ax88179_178a aqc111 r8152 r8153_ecm rtl8150 smsc75xx smsc95xx lan78xx pegasus kaweth catc mcs7830 "
+            "dm9601 sr9700 sr9800 ch9200 cdc_ether cdc_ncm cdc_eem cdc_subset rndis_host"  # with a wire, no modems
+        ),
+        (
+            "kernel/drivers/net/ethernet/",
+            "kernel/drivers/net/phy/",
+            "kernel/drivers/net/mdio/",
+            "kernel/drivers/net/pcs/",
+        ),
+    ),
+    "nfs": Group(_names("nfs nfsv3 nfsv4")),
+    "nbd": Group(_names("nbd")),
+    # Disks for a local cache, and the file systems of those; others, which are large, only where an image has them.
+    "storage": Group(
+        _names(
+            f"ahci ahci_platform ata_piix sd_mod sr_mod nvme vmd virtio_blk virtio_scsi usb_storage uas mmc_block "
+            f"sdhci_pci sdhci_acpi hv_storvsc vmw_pvscsi xen_blkfront {_VIRTUAL_BUSES} "
+            "erofs ext4 isofs vfat exfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8 crc32c_generic"
+        )
+    ),
+    # For a person at the console of a client that does not boot.
+    "keyboard": Group(_names(f"{_USB_HOSTS} usbhid hid_generic i8042 atkbd hyperv_keyboard hid_hyperv virtio_input")),
+}
+
+
+def grouped(
+    modules: KernelModules, network: Collection[str] = (), file_systems: Collection[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """Paths of the modules of each group with all that they need, in an order in which they can be loaded.
+
+    What base has is in no other group, since that one is always loaded. `network`: names of drivers to take
+    instead of all. `file_systems`: modules of those that images have, beside the usual ones.
+    """
+    groups = dict(GROUPS)
+    groups["storage"] = Group(GROUPS["storage"].names | _names(" ".join(file_systems)))
+    if network:
+        groups["net"] = Group(_names(" ".join(network).replace("-", "_")))
+    found: dict[str, tuple[str, ...]] = {}
+    for name, group in groups.items():
+        wanted = [path for path in modules.dependencies if group.has(path)]
+        always = found.get("base", ())
+        found[name] = tuple(path for path in modules.closure(wanted) if path not in always)
+    return found

@@ -1,0 +1,132 @@
+"""The modules of one kernel, by the tables that depmod(8) wrote: modules.dep(5), modules.builtin, modules.softdep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ltsp.errors import LtspError
+from ltsp.initrd.packed_file import without_suffix
+from ltsp.tree.name import decode, printable
+from ltsp.tree.node import File
+from ltsp.tree.small import read_small
+from ltsp.tree.tree import Tree
+
+_MOST: Final = 64 << 20
+"""Bytes of a table; modules.dep of a distribution has some 700 KiB."""
+_PATH: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./+,@=-]{0,250}\.ko(\.gz|\.xz|\.zst)?")
+"""Paths that may stand in a list for a shell; no kernel has others."""
+_VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,100}")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelModules:
+    """Paths are relative to lib/modules/VERSION, as they stand in modules.dep."""
+
+    version: str
+    dependencies: Mapping[str, tuple[str, ...]]
+    """Of each module: all that it needs, those that others of them need last."""
+    builtin: frozenset[str]
+    """Names of what the kernel has within itself."""
+    order: Mapping[str, int]
+    """Where each stands in the kernel's own order, by which a device gets its driver; paths without a suffix."""
+    before: Mapping[str, tuple[str, ...]]
+    """Of a module's name: modules that it wants loaded before, though it does not need them to be loaded itself."""
+
+    @classmethod
+    def read(cls, tree: Tree, version: str) -> KernelModules:
+        """Raises LtspError where the image has no tables for this kernel."""
+        if not _VERSION.fullmatch(version):
+            raise LtspError(f"{printable(version)} is no version of a kernel", "give the image's kernel its own name")
+        directory = f"lib/modules/{version}"
+        listed = _lines(tree, f"{directory}/modules.dep")
+        if listed is None:
+            raise LtspError(f"/{directory}/modules.dep is not in the image", f"run in the source: depmod -a {version}")
+        dependencies = dict(_dependencies(listed))
+        order = {without_suffix(path): n for n, path in enumerate(_lines(tree, f"{directory}/modules.order") or ())}
+        builtin = frozenset(map(name_of, _lines(tree, f"{directory}/modules.builtin") or ()))
+        aliases = _exact_aliases(_lines(tree, f"{directory}/modules.alias") or ())
+        softdeps = _lines(tree, f"{directory}/modules.softdep") or ()
+        return cls(version, dependencies, builtin, order, dict(_before(softdeps, dependencies, aliases)))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all that the kernel can have, loaded or within itself."""
+        return self.builtin | frozenset(map(name_of, self.dependencies))
+
+    def closure(self, wanted: Iterable[str]) -> list[str]:
+        """The modules at these paths with all that they need, in an order in which they can be loaded."""
+        found: dict[str, None] = {}
+        pending = [(path, False) for path in sorted(wanted, key=self._rank, reverse=True)]
+        met: set[str] = set()
+        while pending:
+            path, is_ready = pending.pop()
+            if is_ready:
+                found[path] = None
+            elif path not in met:
+                met.add(path)
+                pending.append((path, True))
+                pending.extend((other, False) for other in self.needs(path))
+        return list(found)
+
+    def needs(self, path: str) -> tuple[str, ...]:
+        """What a module needs and what it wants loaded before; what is to be loaded first comes last."""
+        needed = tuple(other for other in self.dependencies.get(path, ()) if other in self.dependencies)
+        return (*needed, *(other for other in self.before.get(name_of(path), ()) if other != path))
+
+    def _rank(self, path: str) -> tuple[int, str]:
+        return self.order.get(without_suffix(path), len(self.order)), path
+
+
+def name_of(path: str) -> str:
+    """The name of the module at a path, as the kernel has it: `kernel/net/8021q/8021q.ko.xz` is `8021q`."""
+    return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
+
+
+def _lines(tree: Tree, path: str) -> list[str] | None:
+    file = tree.follow(path)
+    if not isinstance(file, File):
+        return None
+    try:
+        return decode(read_small(file, path, _MOST)).splitlines()
+    except OSError as error:
+        raise LtspError(f"cannot read /{printable(path)} of the image: {error.strerror or error}") from error
+
+
+def _dependencies(lines: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for line in lines:
+        path, colon, others = line.partition(":")
+        if colon and _PATH.fullmatch(path):
+            yield path, tuple(filter(_PATH.fullmatch, others.split()))
+
+
+def _exact_aliases(lines: Iterable[str]) -> dict[str, list[str]]:
+    """The names of modules by those of their aliases that are no patterns: `crypto-crc32c`, `fs-ext4`."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        match line.split():
+            case ["alias", alias, name] if "*" not in alias:
+                found.setdefault(_underscored(alias), []).append(_underscored(name))
+    return found
+
+
+def _before(
+    lines: Iterable[str], dependencies: Iterable[str], aliases: Mapping[str, list[str]]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What `softdep NAME pre: OTHER …` says; others are names or aliases. modprobe.d(5)"""
+    paths = {name_of(path): path for path in dependencies}
+    wanted: dict[str, list[str]] = {}
+    for line in lines:
+        match line.split():
+            case ["softdep", name, "pre:", *others]:
+                for other in others[: others.index("post:")] if "post:" in others else others:
+                    names = [_underscored(other), *aliases.get(_underscored(other), ())]
+                    wanted.setdefault(_underscored(name), []).extend(paths[name] for name in names if name in paths)
+    for name, others in wanted.items():
+        yield name, tuple(dict.fromkeys(others))
+
+
+def _underscored(name: str) -> str:
+    return name.replace("-", "_")

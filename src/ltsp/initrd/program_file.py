@@ -1,0 +1,130 @@
+"""Programs that a client needs before it has its root, found in the image or on the server: read, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from ltsp.errors import FormatError
+from ltsp.initrd.elf import Elf, Target
+from ltsp.tree.node import File
+from ltsp.tree.small import read_small
+from ltsp.tree.tree import Tree
+
+MOST: Final = 64 << 20
+"""Bytes of a program or library."""
+Read = Callable[[str], bytes | None]
+"""The bytes of the regular file at a path relative to the root, links followed; None where there is none to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPrograms:
+    """What the server can lend to clients of the same architecture: nothing, unless it is told otherwise."""
+
+    read: Read = lambda _path: None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program with the loader and libraries that it is started with."""
+
+    path: str
+    """Where it was found."""
+    data: bytes
+    target: Target
+    libraries: dict[str, bytes]
+    """By file name, the loader too; empty where it is static."""
+
+
+def in_image(tree: Tree) -> Read:
+    """What an image has."""
+
+    def read(path: str) -> bytes | None:
+        file = tree.follow(path)
+        if not isinstance(file, File):
+            return None
+        try:
+            return read_small(file, path, MOST)
+        except (OSError, FormatError):
+            return None
+
+    return read
+
+
+def parsed(data: bytes | None) -> Elf | None:
+    """None where it is no program that Linux could load."""
+    try:
+        return None if data is None else Elf.parse(data)
+    except FormatError:
+        return None
+
+
+def find_program(read: Read, paths: tuple[str, ...]) -> Program | None:
+    """The first of the paths that leads to a program whose libraries are all there; None if none does."""
+    for path in paths:
+        elf = parsed(read(path))
+        if elf is None:
+            continue
+        try:
+            libraries = _libraries(read, elf)
+        except FormatError:
+            continue
+        if libraries is not None:
+            return Program(path, elf.data, elf.target, libraries)
+    return None
+
+
+def _libraries(read: Read, program: Elf) -> dict[str, bytes] | None:
+    """The loader and all libraries that the headers name, theirs too; None where one is not to be found.
+
+    Raises FormatError where one is damaged.
+    """
+    found: dict[str, bytes] = {}
+    loader = program.interpreter()
+    if loader is not None:
+        data = read(loader.lstrip("/"))
+        if data is None:
+            return None
+        found[loader.rpartition("/")[2]] = data
+    pending = list(program.needed())
+    while pending:
+        name = pending.pop()
+        if name in found:
+            continue
+        library = _library(read, name, program.target)
+        if library is None:
+            return None
+        found[name] = library.data
+        pending.extend(library.needed())
+    return found
+
+
+def _library(read: Read, name: str, target: Target) -> Elf | None:
+    """A library for that target, from where loaders look without being told. ld.so(8)"""
+    if "/" in name:
+        return None
+    for directory in _directories(target):
+        elf = parsed(read(f"{directory}/{name}"))
+        if elf is not None and elf.target == target:
+            return elf
+    return None
+
+
+_TRIPLETS: Final = {
+    "x86-64": ("x86_64-linux-gnu",),
+    "i386": ("i386-linux-gnu", "i686-linux-gnu"),
+    "arm64": ("aarch64-linux-gnu",),
+    "arm": ("arm-linux-gnueabihf", "arm-linux-gnueabi"),
+    "ppc64": ("powerpc64le-linux-gnu",),
+    "s390x": ("s390x-linux-gnu",),
+    "riscv, 64 bit": ("riscv64-linux-gnu",),
+}
+"""Names of Debian's multiarch directories."""
+
+
+def _directories(target: Target) -> Iterator[str]:
+    for triplet in _TRIPLETS.get(str(target), ()):
+        yield f"usr/lib/{triplet}"
+        yield f"lib/{triplet}"
+    yield from ("usr/lib64", "lib64", "usr/lib", "lib")

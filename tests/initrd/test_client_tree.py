@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import lzma
+from pathlib import Path
+
+import pytest
+
+from corpus.elf_files import ARM64, module, program
+from corpus.planted import data, paths, planted
+from ltsp.cpio.compression import compress
+from ltsp.cpio.newc import write
+from ltsp.errors import FormatError, LtspError
+from ltsp.initrd.busybox import APPLETS
+from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, client_tree
+from ltsp.initrd.module_file import ModuleFile
+from ltsp.initrd.program_file import ServerPrograms
+from ltsp.source.directory import DirectorySource
+from ltsp.tree.faults import Faults
+from ltsp.tree.node import Device, Directory, File
+from ltsp.tree.selection import everything
+
+MODULES = "usr/lib/modules/6.1.0"
+E1000, PTP, OVERLAY = "kernel/drivers/net/ethernet/intel/e1000.ko", "kernel/drivers/ptp/ptp.ko", "kernel/fs/overlay.ko"
+IMAGE = {
+    "lib": "-> usr/lib",
+    "bin": "-> usr/bin",
+    "usr/bin/busybox": program(applets=APPLETS),
+    f"{MODULES}/modules.dep": f"{E1000}.xz: {PTP}\n{PTP}:\n{OVERLAY}:\n",
+    f"{MODULES}/modules.builtin": "kernel/fs/squashfs/squashfs.ko\n",
+    f"{MODULES}/{E1000}.xz": lzma.compress(
+        module(["alias=pci:v00008086d*", "firmware=e1000.fw", "alias=two words", "firmware=../../etc/shadow"])
+    ),
+    f"{MODULES}/{PTP}": module(["alias=ptp-alias"]),
+    f"{MODULES}/{OVERLAY}": module(["alias=fs-overlay"]),
+    "usr/lib/firmware/e1000.fw": "firmware",
+}
+
+
+def made(changes=None, options=None, server=None) -> ClientInitrd:
+    return client_tree(planted(IMAGE | (changes or {})), "6.1.0", options, server)
+
+
+def text(initrd: ClientInitrd, path: str) -> list[str]:
+    return (data(initrd.tree, path) or b"").decode().splitlines()
+
+
+def test_modules_lie_unpacked_with_the_lists_that_the_shell_reads():
+    initrd = made()
+    assert data(initrd.tree, f"ltsp/modules/6.1.0/{E1000}").startswith(b"\x7fELF")
+    assert text(initrd, "ltsp/modules.order") == [f"base {OVERLAY}", f"net {PTP}", f"net {E1000}"]
+    assert f"{E1000}: {PTP}" in text(initrd, "ltsp/modules.dep")
+    assert set(text(initrd, "ltsp/modules.alias")) == {
+        f"pci:v00008086d* {E1000}", f"ptp-alias {PTP}", f"fs-overlay {OVERLAY}"
+    }  # fmt: skip
+    assert text(initrd, "ltsp/version") == ["6.1.0"]
+    assert initrd.modules["net"] == (PTP, E1000)
+
+
+def test_the_last_dependency_of_a_line_is_the_one_to_be_loaded_first():
+    deep = {f"{MODULES}/modules.dep": f"{E1000}.xz: {PTP} {OVERLAY}\n{PTP}: {OVERLAY}\n{OVERLAY}:\n"}
+    assert f"{E1000}: {PTP} {OVERLAY}" in text(made(deep), "ltsp/modules.dep")
+
+
+def test_init_is_one_file_with_two_names():
+    tree = made().tree
+    init = tree.get("init")
+    assert isinstance(init, File)
+    assert init is tree.get("ltsp/init")
+    assert init.metadata.mode == 0o755
+    assert data(tree, "init").startswith(b"#!/ltsp/bin/busybox sh\n")
+    assert "ltsp/sh/message.sh" in paths(tree)
+
+
+def test_the_places_that_the_kernel_and_the_shell_need_are_there():
+    tree = made().tree
+    console = tree.get("dev/console")
+    assert isinstance(console, Device)
+    assert (console.major, console.minor) == (5, 1)
+    assert all(isinstance(tree.get(name), Directory) for name in ("proc", "sys", "run", "root", "dev"))
+
+
+def test_firmware_lies_where_the_kernel_looks_and_nothing_else_can_be_asked_for():
+    initrd = made()
+    assert data(initrd.tree, "lib/firmware/e1000.fw") == b"firmware"
+    assert initrd.absent_firmware == ()
+    assert not any("shadow" in path for path in paths(initrd.tree))
+
+
+def test_firmware_beyond_the_limit_is_listed():
+    initrd = made(options=ClientOptions(firmware_limit=3))
+    assert initrd.left_out_firmware == ("e1000.fw",)
+    assert any("1 firmware files are left out" in warning for warning in initrd.warnings)
+
+
+def test_all_is_roots_and_of_the_year_1970_so_that_bytes_are_the_same():
+    metadata = {(node.metadata.uid, node.metadata.gid, node.metadata.mtime) for _, node in made().tree.walk()}
+    assert metadata == {(0, 0, 0)}
+    assert archive(made()) == archive(made())
+
+
+def archive(initrd: ClientInitrd) -> bytes:
+    output = io.BytesIO()
+    write(initrd.tree, output)
+    return output.getvalue()
+
+
+def test_nbd_client_of_the_server_is_lent_to_an_image_for_the_same_machine():
+    def lending(target):
+        tree = {"usr/sbin/nbd-client": program(target, "/lib/ld.so.1", ["libc.so"]), "lib/ld.so.1": program(target)}
+        files = tree | {"usr/lib/libc.so": program(target)}
+        return ServerPrograms(files.get)
+
+    lent = made(server=lending((64, 62)))
+    assert lent.has_nbd
+    assert {"ltsp/bin/nbd-client", "ltsp/lib/ld.so.1", "ltsp/lib/libc.so"} <= paths(lent.tree)
+    assert not made(server=lending(ARM64)).has_nbd
+    assert not made(options=ClientOptions(nbd=False), server=lending((64, 62))).has_nbd
+
+
+def test_without_nbd_client_the_package_is_named():
+    assert any("install the package nbd-client" in warning for warning in made().warnings)
+
+
+def test_a_driver_that_was_chosen_and_is_not_there_is_named():
+    (warning,) = (w for w in made(options=ClientOptions(network=("e1000", "r8169"))).warnings if "driver" in w)
+    assert warning == "the network driver r8169 is not among the modules of kernel 6.1.0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({f"{MODULES}/{PTP}": None}, f"modules.dep names /lib/modules/6.1.0/{PTP}, which is not in the image"),
+        ({f"{MODULES}/{PTP}": "text"}, "ptp.ko is no kernel module: it is no ELF file"),
+        ({f"{MODULES}/{E1000}.xz": b"\xfd7zXZ\0" + b"x" * 50}, r"e1000.ko.xz is damaged"),
+    ],
+    ids=["missing", "no module", "damaged"],
+)
+def test_a_module_that_cannot_be_had_is_an_error_that_names_it(changes, reason):
+    with pytest.raises(FormatError, match=reason):
+        made(changes)
+
+
+def test_records_of_a_module_are_read():
+    file = ModuleFile.parse(module(["license=GPL", "alias=a", "alias=a", "firmware=x/y.bin"]), "x.ko")
+    assert (file.aliases, file.firmware) == (("a",), ("x/y.bin",))
+
+
+def test_an_image_without_busybox_takes_none_from_an_unlike_server():
+    with pytest.raises(LtspError, match="no static busybox for x86-64"):
+        made({"usr/bin/busybox": "no program"})
+
+
+@pytest.mark.oracle
+def test_a_debian_root_gives_an_initrd_with_all_wired_drivers(debian_root):
+    (version,) = (path.name for path in (debian_root / "usr/lib/modules").iterdir())
+    server = ServerPrograms(lambda path: Path("/", path).read_bytes() if Path("/", path).is_file() else None)
+    with DirectorySource("d", str(debian_root), "").open(everything, Faults()) as image:
+        initrd = client_tree(image, version, ClientOptions(nbd=False), server)
+        again = client_tree(image, version, ClientOptions(nbd=False), server)
+    tree = initrd.tree
+    names = {path.rpartition("/")[2] for path in paths(tree)}
+    wired = {
+        path.name for path in (debian_root / f"usr/lib/modules/{version}/kernel/drivers/net/ethernet").rglob("*.ko")
+    }
+    assert wired <= names
+    assert {"overlay.ko", "squashfs.ko", "loop.ko", "virtio_pci.ko", "nfsv3.ko", "nfsv4.ko", "nbd.ko"} <= names
+    assert hashlib.sha256(archive(initrd)).digest() == hashlib.sha256(archive(again)).digest()
+    assert len(compress(archive(initrd), "zstd")) <= 14_000_000

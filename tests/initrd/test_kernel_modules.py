@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+
+from corpus.planted import planted
+from ltsp.errors import LtspError
+from ltsp.initrd.drivers import grouped
+from ltsp.initrd.kernel_modules import KernelModules, name_of
+
+NFS, LOCKD, SUNRPC, GRACE = "kernel/fs/nfs.ko", "kernel/fs/lockd.ko", "kernel/net/sunrpc.ko", "kernel/fs/grace.ko"
+DEP = f"""{NFS}: {LOCKD} {GRACE} {SUNRPC}
+{LOCKD}: {GRACE} {SUNRPC}
+{GRACE}:
+{SUNRPC}:
+kernel/fs/ext4.ko: kernel/lib/crc16.ko
+kernel/lib/crc16.ko:
+kernel/arch/crc32c-intel.ko:
+kernel/crypto/crc32c_generic.ko:
+"""
+ALIAS = """# a comment
+alias crypto-crc32c crc32c_generic
+alias crypto-crc32c crc32c_intel
+alias pci:v*d* ext4
+"""
+SOFTDEP = """# Soft dependencies
+softdep ext4 pre: crypto-crc32c post: grace
+softdep cifs gcm
+softdep lockd pre: absent
+"""
+
+
+def read(**tables: str) -> KernelModules:
+    files = {"dep": DEP, "alias": ALIAS, "softdep": SOFTDEP} | tables
+    entries = {f"usr/lib/modules/6.1/modules.{name}": text for name, text in files.items()}
+    return KernelModules.read(planted({**entries, "lib": "-> usr/lib"}), "6.1")
+
+
+def test_what_a_module_needs_comes_before_it():
+    assert read().closure([NFS]) == [SUNRPC, GRACE, LOCKD, NFS]
+
+
+def test_a_module_comes_once_for_all_that_need_it():
+    assert read().closure([NFS, LOCKD, SUNRPC]) == [SUNRPC, GRACE, LOCKD, NFS]
+
+
+def test_soft_dependencies_come_first_by_name_or_alias():
+    closure = read().closure(["kernel/fs/ext4.ko"])
+    assert closure[-1] == "kernel/fs/ext4.ko"
+    assert set(closure[:-1]) == {
+        "kernel/lib/crc16.ko", "kernel/arch/crc32c-intel.ko", "kernel/crypto/crc32c_generic.ko"
+    }  # fmt: skip
+
+
+def test_circles_of_soft_dependencies_end():
+    modules = read(softdep="softdep nfs pre: lockd\nsoftdep lockd pre: nfs\n")
+    assert set(modules.closure([NFS])) == {NFS, LOCKD, GRACE, SUNRPC}
+
+
+def test_modules_come_in_the_kernels_own_order():
+    modules = read(order="kernel/net/sunrpc.ko\nkernel/lib/crc16.ko\n")
+    assert modules.closure([GRACE, "kernel/lib/crc16.ko", SUNRPC]) == [SUNRPC, "kernel/lib/crc16.ko", GRACE]
+
+
+def test_names_are_those_of_modules_and_of_what_is_built_in():
+    modules = read(builtin="kernel/fs/squashfs/squashfs.ko\nkernel/drivers/usb/host/xhci-pci.ko\n")
+    assert {"squashfs", "xhci_pci", "nfs", "crc32c_intel"} <= modules.names
+    assert name_of("kernel/net/8021q/8021q.ko.xz") == "8021q"
+
+
+def test_paths_that_lead_elsewhere_or_would_be_code_are_passed_over():
+    modules = read(
+        dep="../../etc/passwd.ko:\n/abs.ko:\na b.ko:\n$(id).ko:\nkernel/x.ko: ../y.ko kernel/z.ko\nno line\n"
+    )
+    assert modules.dependencies == {"kernel/x.ko": ("kernel/z.ko",)}
+
+
+def test_an_image_without_tables_is_told_how_to_get_them():
+    with pytest.raises(LtspError, match=r"/lib/modules/6.1/modules.dep is not in the image: .*depmod -a 6.1"):
+        KernelModules.read(planted({"lib/modules/6.1": None}), "6.1")
+
+
+@pytest.mark.parametrize("version", ["", "../6.1", "6.1 $(id)", "6.1\n", "-rf"])
+def test_what_cannot_be_a_version_is_refused(version):
+    with pytest.raises(LtspError, match="no version of a kernel"):
+        KernelModules.read(planted({}), version)
+
+
+ETHERNET = "kernel/drivers/net/ethernet/intel/e1000e/e1000e.ko.xz"
+TABLE = {
+    "kernel/fs/overlayfs/overlay.ko.xz": (),
+    "kernel/drivers/virtio/virtio.ko.xz": (),
+    "kernel/drivers/virtio/virtio_pci.ko.xz": ("kernel/drivers/virtio/virtio.ko.xz",),
+    "kernel/drivers/net/virtio_net.ko.xz": ("kernel/drivers/virtio/virtio.ko.xz",),
+    ETHERNET: ("kernel/drivers/ptp/ptp.ko.xz",),
+    "kernel/drivers/ptp/ptp.ko.xz": (),
+    "kernel/drivers/net/wireless/iwlwifi.ko.xz": (),
+    "kernel/drivers/net/usb/r8152.ko.xz": (),
+    "kernel/drivers/net/usb/qmi_wwan.ko.xz": (),
+    "kernel/fs/xfs/xfs.ko.xz": (),
+    "kernel/fs/nls/nls_iso8859-1.ko.xz": (),
+    "kernel/drivers/usb/host/xhci-pci.ko.xz": (),
+}
+MODULES = KernelModules("6.1", TABLE, frozenset(), {}, {})
+
+
+def test_groups_hold_what_is_wanted_with_what_it_needs():
+    groups = grouped(MODULES)
+    assert set(groups) == {"base", "net", "nfs", "nbd", "storage", "keyboard"}
+    assert groups["base"][-1] == "kernel/fs/overlayfs/overlay.ko.xz"
+    assert "kernel/drivers/ptp/ptp.ko.xz" in groups["net"]
+    assert groups["storage"] == ("kernel/fs/nls/nls_iso8859-1.ko.xz",)
+
+
+def test_wired_cards_are_in_and_wireless_and_modems_are_not():
+    names = set(map(name_of, grouped(MODULES)["net"]))
+    assert {"e1000e", "virtio_net", "r8152"} <= names
+    assert not names & {"iwlwifi", "qmi_wwan"}
+
+
+def test_what_base_has_is_in_no_other_group_and_what_others_share_is_in_each():
+    groups = grouped(MODULES)
+    assert "kernel/drivers/virtio/virtio.ko.xz" not in groups["net"]
+    assert "kernel/drivers/usb/host/xhci-pci.ko.xz" in groups["net"]
+    assert "kernel/drivers/usb/host/xhci-pci.ko.xz" in groups["keyboard"]
+
+
+def test_chosen_drivers_replace_the_wired_ones():
+    assert grouped(MODULES, network=["e1000e"])["net"] == ("kernel/drivers/ptp/ptp.ko.xz", ETHERNET)
+
+
+def test_the_file_system_of_an_image_is_added():
+    assert "kernel/fs/xfs/xfs.ko.xz" in grouped(MODULES, file_systems=["xfs"])["storage"]

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from corpus.elf_files import ARM64, I386, X86_64, program
+from corpus.planted import planted
+from ltsp.errors import LtspError
+from ltsp.initrd.busybox import APPLETS, find_busybox
+from ltsp.initrd.elf import Elf
+from ltsp.initrd.program_file import find_program, in_image
+
+LIBC = program(needed=["ld-linux.so.2"])
+LOADER = program()
+NBD = program(interpreter="/lib64/ld-linux.so.2", needed=["libnl.so", "libc.so.6"])
+IMAGE = {
+    "usr/sbin/nbd-client": NBD,
+    "sbin": "-> usr/sbin",
+    "lib64": "-> usr/lib64",
+    "usr/lib64/ld-linux.so.2": LOADER,
+    "usr/lib/x86_64-linux-gnu/libc.so.6": LIBC,
+    "usr/lib/x86_64-linux-gnu/libnl.so": "-> libnl.so.200",
+    "usr/lib/x86_64-linux-gnu/libnl.so.200": program(needed=["libc.so.6"]),
+}
+PATHS = ("usr/sbin/nbd-client",)
+
+
+def found(entries, paths=PATHS):
+    return find_program(in_image(planted(entries)), paths)
+
+
+def test_a_program_comes_with_its_loader_and_all_libraries_that_the_headers_name():
+    nbd = found(IMAGE)
+    assert nbd is not None
+    assert nbd.data == NBD
+    assert set(nbd.libraries) == {"ld-linux.so.2", "libc.so.6", "libnl.so"}
+    assert nbd.libraries["libc.so.6"] == LIBC
+
+
+def test_a_static_program_needs_nothing():
+    nbd = found({"usr/sbin/nbd-client": program()})
+    assert nbd is not None
+    assert nbd.libraries == {}
+
+
+def test_a_library_for_another_machine_is_passed_over():
+    entries = IMAGE | {"usr/lib/libfoo.so": program(I386), "usr/sbin/nbd-client": program(needed=["libfoo.so"])}
+    assert found(entries) is None
+
+
+@pytest.mark.parametrize("path", ["usr/lib64/ld-linux.so.2", "usr/lib/x86_64-linux-gnu/libc.so.6"])
+def test_a_program_that_lacks_a_loader_or_library_is_none(path):
+    assert found({name: what for name, what in IMAGE.items() if name != path}) is None
+
+
+def test_the_next_path_is_tried_where_one_is_no_program():
+    entries = {"usr/sbin/nbd-client": "#!/bin/sh\n", "usr/bin/nbd-client": program()}
+    nbd = found(entries, ("usr/sbin/nbd-client", "usr/bin/nbd-client", "absent"))
+    assert nbd is not None
+    assert nbd.path == "usr/bin/nbd-client"
+
+
+def test_links_of_an_image_lead_to_no_file_of_the_server():
+    assert in_image(planted({"bin/busybox": "-> /usr/bin/env"}))("bin/busybox") is None
+
+
+@pytest.mark.oracle
+def test_the_libraries_are_those_that_the_loader_lists():
+    def read(path):
+        return Path("/", path).read_bytes() if Path("/", path).is_file() else None
+
+    nbd = find_program(read, PATHS)
+    assert nbd is not None
+    said = subprocess.run(["ldd", "/usr/sbin/nbd-client"], capture_output=True, text=True, check=True).stdout
+    names = {os.path.basename(line.split()[0]) for line in said.splitlines()} - {"linux-vdso.so.1"}
+    assert set(nbd.libraries) == names
+
+
+GOOD = program(applets=APPLETS)
+TARGETS = {Elf.parse(program(X86_64)).target}
+
+
+def busybox(image, server=None, given=None, targets=TARGETS):
+    return find_busybox(in_image(planted(image)), in_image(planted(server or {})), given, targets)
+
+
+def test_the_images_own_static_busybox_comes_first():
+    chosen = busybox({"usr/bin/busybox": GOOD, "bin": "-> usr/bin"}, {"bin/busybox": program(applets=[*APPLETS, "vi"])})
+    assert (chosen.data, chosen.origin) == (GOOD, "/bin/busybox of the image")
+
+
+def test_the_images_own_may_be_for_another_machine_than_its_kernel():
+    small = program(I386, applets=APPLETS)
+    assert busybox({"bin/busybox": small}).data == small
+
+
+def test_the_servers_serves_where_the_images_is_not_static():
+    chosen = busybox({"bin/busybox": program(needed=["libc.so.6"])}, {"usr/bin/busybox": GOOD})
+    assert chosen.origin == "/usr/bin/busybox of this server"
+
+
+def test_one_that_was_given_comes_before_all():
+    assert busybox({"bin/busybox": program(applets=[*APPLETS, "vi"])}, given=GOOD).data == GOOD
+
+
+@pytest.mark.parametrize(
+    ("image", "server", "reason"),
+    [
+        ({}, {}, "no static busybox for x86-64: there is none in the image, and none on this server"),
+        ({"bin/busybox": program(needed=["libc.so.6"])}, {}, "/bin/busybox of the image is not static"),
+        ({}, {"bin/busybox": program(ARM64, applets=APPLETS)}, "/bin/busybox of this server is for arm64"),
+        ({"bin/busybox": program(applets=APPLETS[:-2])}, {}, "/bin/busybox of the image lacks uname, wget"),
+    ],
+    ids=["none", "with libraries", "another machine", "built without what is needed"],
+)
+def test_without_one_that_will_do_the_error_says_what_was_found_and_names_the_package(image, server, reason):
+    with pytest.raises(LtspError, match=reason) as caught:
+        busybox(image, server)
+    assert "busybox-static" in caught.value.hint
+    assert "--busybox FILE" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (b"#!/bin/sh", "names cannot be used: it is no ELF file"),
+        (program(ARM64, applets=APPLETS), "names is for arm64"),
+        (program(needed=["libc.so.6"]), "names is not static"),
+    ],
+)
+def test_one_that_was_given_and_will_not_do_is_an_error(given, reason):
+    with pytest.raises(LtspError, match=reason):
+        busybox({"bin/busybox": GOOD}, given=given)
+
+
+@pytest.mark.oracle
+def test_the_busybox_of_a_distribution_has_all_that_the_shell_needs():
+    data = Path("/usr/bin/busybox").read_bytes()
+    listed = subprocess.run(["/usr/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
+    assert set(APPLETS) <= set(listed)
+    assert busybox({}, {"usr/bin/busybox": data}).data == data
