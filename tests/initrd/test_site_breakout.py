@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import re
+import shlex
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from ltsp.cpio import newc
+from ltsp.errors import ConfError
 from ltsp.initrd import site_text
-from ltsp.initrd.site_layer import LISTS
+from ltsp.initrd.site_layer import LISTS, site
 from ltsp.initrd.site_passwords import Accounts
-from ltsp.initrd.site_settings import ACTED_ON, layer
+from ltsp.initrd.site_settings import ACTED_ON, common, layer, server_facts
+from ltsp.settings.client_sections import client_settings
+from ltsp.settings.conf_text import parse
 from ltsp.settings.resolve import Setting
 from ltsp.tree.node import File
 
@@ -107,3 +113,29 @@ def test_commands_stay_what_they_are(value):
     except ValueError:
         return
     assert text.rstrip("\n") == value.rstrip("\n")
+
+
+HEADERS = ["[clients]", "[common]", "[pc*]", "[52:54:00:*]", "[192.168.67.*|a]", "[x]", "[init/]", "[init/pc1]", "[::]"]
+LINES = st.one_of(
+    st.sampled_from([*HEADERS, "INCLUDE=x", "INCLUDE='x clients'", "echo hello", "A=$B", "POST_INIT_A=$B"]),
+    st.builds(lambda key, value: f"{key}={shlex.quote(value)}", st.sampled_from(KEYS), VALUES),
+)
+
+
+@given(st.lists(LINES, max_size=8))
+def test_any_file_of_settings_becomes_an_archive_or_faults_with_their_lines(lines):
+    text = "\n".join(lines).encode("utf-8", "surrogateescape")
+    try:
+        conf = parse(text, "ltsp.conf")
+    except ConfError:
+        return
+    settings = client_settings(conf)
+    faults, warnings = list(settings.faults), list(settings.warnings)
+    shared = settings.common.settings
+    layers = {"common": common(shared, Accounts(), faults, warnings, logs_in=True)}
+    for number, each in enumerate(settings.sections):
+        layers[f"section/{number:04}"] = layer(each.settings, shared, each.match, Accounts(), faults, warnings)
+    assert all(re.match(r"ltsp\.conf:[0-9]+: ", message) for message in (*faults, *warnings))
+    archive = io.BytesIO()
+    written = newc.write(site(layers, server_facts(shared)), archive)
+    assert written.size == len(archive.getvalue())

@@ -252,7 +252,7 @@ def _mask_session_services(draft: Draft, setting: Setting) -> None:
 
 def _mask_session(draft: Draft, word: str) -> None:
     unit = word if site_text.has_kind(word) else f"{word}.service"
-    kept = site_text.unit_words(draft.value("KEEP_SESSION_SERVICES"))
+    kept = draft.value("KEEP_SESSION_SERVICES").split()
     if word not in kept and unit not in kept:
         draft.files[f"etc/systemd/user/{unit}"] = link("/dev/null")
         draft.add("remove", [f"etc/xdg/autostart/{word.removesuffix('.service')}.desktop"])
