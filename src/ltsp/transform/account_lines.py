@@ -1,0 +1,68 @@
+"""Lines of account files: fields with colons between them, among comments and lines for NIS.
+
+Lines are bytes: old GECOS fields are often not UTF-8. passwd(5), group(5), shadow(5), gshadow(5)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+NAME = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?")
+"""An account or group that we add; what an image already has may have any name."""
+_LOCKED = re.compile(rb"(?:x|\*|!|!!|!\*|\*LK\*|\*NP\*)?")
+"""What may stand in field 2 of shadow and gshadow without being anybody's password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    name: bytes
+    gid: int
+    members: tuple[bytes, ...]
+
+
+def groups(text: bytes) -> Iterator[Group]:
+    for fields in entries(text):
+        gid = number(fields, 2)
+        if gid is not None and len(fields) >= 4:
+            yield Group(fields[0], gid, tuple(name.strip() for name in fields[3].split(b",") if name.strip()))
+
+
+def holds_hashes(text: bytes) -> bool:
+    return any(len(fields) > 1 and not _LOCKED.fullmatch(fields[1]) for fields in entries(text))
+
+
+def names(text: bytes) -> frozenset[bytes]:
+    return frozenset(fields[0] for fields in entries(text))
+
+
+def appended(text: bytes, lines: list[bytes]) -> bytes:
+    """New lines come before those of NIS (`+`), which have to be the last ones. nsswitch.conf(5), compat"""
+    if not lines:
+        return text
+    own = text.split(b"\n")
+    if not own[-1]:
+        own.pop()
+    at = next((number for number, line in enumerate(own) if line.startswith((b"+", b"-"))), len(own))
+    return b"".join(line + b"\n" for line in (*own[:at], *lines, *own[at:]))
+
+
+def entries(text: bytes) -> Iterator[list[bytes]]:
+    for line in text.split(b"\n"):
+        if (fields := entry(line)) is not None:
+            yield fields
+
+
+def entry(line: bytes) -> list[bytes] | None:
+    """The fields of an account; None where the line is none."""
+    return None if not line.strip() or line.lstrip()[:1] in (b"#", b"+", b"-") else line.split(b":")
+
+
+def number(fields: list[bytes], index: int) -> int | None:
+    text = fields[index].strip() if index < len(fields) else b""
+    return int(text) if text.isdigit() and len(text) < 20 else None
+
+
+def shown(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
