@@ -12,7 +12,8 @@ import pytest
 from corpus.site import Site
 from corpus.told import Told
 from ltsp.apps.initrd import InitrdOptions, initrd
-from ltsp.errors import ConfError, LtspError
+from ltsp.errors import ConfError, LockHeld, LtspError
+from ltsp.host.locks import exclusive
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.conf_file import read
 
@@ -273,3 +274,29 @@ def test_passwords_are_never_in_a_message(place):
     with pytest.raises(ConfError) as caught:
         place.run("[pc1]\nPASSWORDS_A='alice/hunter2!'\n")
     assert "hunter2" not in str(caught.value)
+
+
+def test_hashes_that_an_image_was_published_with_stay_in_it(place):
+    place.site.system("lab")
+    place.site.ltsp("image", "lab", "--cleanup=0", SECRETS="warn")
+    place.file("etc/passwd", "bob:x:1001:1001::/home/bob:/bin/sh\n")
+    told = place.run("")
+    assert any("holds passwords of its own" in warning for warning in told.warnings)
+    assert b"$6$salt$hash" not in place.add_on.read_bytes()
+    assert b"bob:!\n" in place.add_on.read_bytes()
+
+
+def test_accounts_that_collide_are_told(place):
+    place.site.system("lab", {"etc/passwd": "root:x:0:0::/root:/bin/sh\nalice:x:120:120::/:/bin/sh\n"})
+    place.site.ltsp("image", "lab")
+    told = place.run("")
+    assert told.warnings == ["accounts in lab: alice is left out: the image's own alice has the number 120"]
+
+
+def test_a_run_waits_for_another_and_says_so_when_it_lasts(place, monkeypatch):
+    monkeypatch.setattr("ltsp.apps.initrd._WAIT", 0.0)
+    place.run("")
+    before = place.add_on.read_bytes()
+    with exclusive(str(place.add_on.parent / ".ltsp.img.lock")), pytest.raises(LockHeld, match="another ltsp initrd"):
+        place.run("[clients]\nHOSTNAME=pc1\n")
+    assert place.add_on.read_bytes() == before

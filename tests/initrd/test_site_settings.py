@@ -265,3 +265,26 @@ def test_the_tree_has_the_layers_in_their_places():
     assert text_of(tree.get(f"{at}/shadow")) == "root:\n"
     assert tree.get(f"{at}/shadow").metadata.mode == 0o600
     assert text_of(tree.get("ltsp/site/server")) == "SERVER='10.0.0.1'\n"
+
+
+def test_swap_and_printing_may_be_taken_back_in_a_section():
+    made, faults, _ = section(
+        "[clients]\nLOCAL_SWAP=0\n[pc1]\nLOCAL_SWAP=1\nCUPS_SERVER=ignore\nKEEP_SESSION_SERVICES=update-notifier\n"
+    )
+    assert faults == []
+    assert made.keep == made.enable == ("ltsp-swap.service",)
+    assert made.mask == ()
+    assert made.remove == ("etc/systemd/user/update-notifier.service",)
+
+
+def test_lines_for_display_managers_follow_ours():
+    made, faults, _ = section("[pc1]\nLIGHTDM_CONF='a=b\n\n c=d'\nSDDM_CONF=e=f\nGDM3_CONF=WaylandEnable=false\n")
+    assert faults == []
+    assert text_of(made.files["etc/lightdm/lightdm.conf.d/95-ltsp.conf"]).endswith("[Seat:*]\na=b\nc=d\n")
+    assert text_of(made.files["etc/sddm.conf.d/95-ltsp.conf"]).endswith("[Autologin]\ne=f\n")
+    assert made.parts["etc/gdm/custom.conf"] == {"70-more": "[daemon]\nWaylandEnable=false\n"}
+
+
+def test_a_server_that_has_a_name_only_stays_what_the_client_takes_it_for():
+    made, *_ = section("[pc1]\nSERVER=server.example.org\nSEARCH_DOMAIN=\n")
+    assert made.parts["etc/hosts"] == {"10-name": "127.0.1.1\t%{HOSTNAME}\n"}

@@ -116,3 +116,24 @@ def test_keys_that_no_client_acts_on_yet_are_warned_of():
         "ltsp.conf:2: X_MODES has no effect on clients yet",
         "ltsp.conf:5: X_MODES has no effect on clients yet",
     )
+
+
+def test_an_include_by_a_variable_that_nobody_sets_is_a_fault():
+    assert "INCLUDE: $WHAT is not set" in read("[pc1]\nINCLUDE=$WHAT\n").faults[0]
+
+
+def test_sections_nested_without_measure_are_a_fault():
+    chain = "".join(f"[s{n}]\nINCLUDE=s{n + 1}\n" for n in range(200))
+    assert any("nested too deeply" in fault for fault in read(f"[clients]\nINCLUDE=s0\n{chain}[s200]\nA=1\n").faults)
+
+
+def test_values_that_double_each_other_are_bounded():
+    doubling = "".join(f"A{n + 1}=$A{n}$A{n}\n" for n in range(25))
+    settings = read(f"[clients]\nA0=0123456789\n{doubling}")
+    assert settings.common.settings["A25"].fault == "the value is too long"
+    assert all(len(setting.value) <= 1 << 20 for setting in settings.common.settings.values())
+
+
+def test_a_section_that_is_included_by_its_address_stays_a_client_s():
+    settings = read("[pc1]\nINCLUDE=52:54:00:12:34:56\n[52:54:00:12:34:56]\nHOSTNAME=a\n")
+    assert [layer.title for layer in settings.sections] == ["[pc1]", "[52:54:00:12:34:56]"]
