@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,8 @@ GROUPS = {
     "nfs": ["nfsv3", "nfsv4"],
     "nbd": ["nbd"],
 }
+CARD = "user,id=n0;virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01"
+"""A network and a card in it; the network reaches servers on this machine's loopback as 10.0.2.2."""
 BOOT_SECONDS = 240
 """More than three times what any of these boots takes on two slow processors without KVM."""
 
@@ -156,11 +158,15 @@ def boot(
     words: str,
     *,
     memory: int = 768,
-    cards: tuple[str, ...] = ("user,id=n0;virtio-net-pci,netdev=n0,mac=52:54:00:00:00:01",),
+    cards: tuple[str, ...] = (CARD,),
+    network: Sequence[str] = (),
     until: tuple[str, ...] = ("login:", "ltsp: FATAL:", "Kernel panic"),
     seconds: float = BOOT_SECONDS,
 ) -> Boot:
-    """Boot until one of the texts is on the console."""
+    """Boot until one of the texts is on the console.
+
+    `network` is the command that starts programs in the network namespace where the servers are.
+    """
     kernel = root / "boot" / f"vmlinuz-{Modules.of(root).directory.name}"
     arguments = ["qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2"]
     arguments += ["-m", str(memory), "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]
@@ -172,7 +178,11 @@ def boot(
     with one_at_a_time():
         start = time.monotonic()
         machine = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0
+            [*network, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            process_group=0,
         )
         assert machine.stdout is not None
         lines: list[tuple[float, str]] = []

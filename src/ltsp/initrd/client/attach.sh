@@ -24,7 +24,7 @@ attach_nfs() {
     case $export in
     *!*) path=${export#*!} export=${export%%!*} ;;
     esac
-    server=${server:-$SERVER}
+    server=${server:-${SERVER:-$NEXT_SERVER}}
     address=$(address_of "$server")
     [ -n "$address" ] || fatal "the name of the NFS server has no address: $server" 'write its address in the menu'
     # A version's file never changes, so its attributes are kept. Not soft: a client waits for a server that restarts.
@@ -93,14 +93,14 @@ attach_http() {
     progress=$!
     if [ -n "$SHA256" ]; then
         # Summed while it arrives: two processors are faster than reading it again.
-        sum=$(wget -q -O - "$ROOT" 2>"$RUN/ltsp/wget.log" | tee "$IMAGE_FILE" | sha256sum)
+        sum=$(wget -q -O - "$ROOT" 2>"$WORK/wget.log" | tee "$IMAGE_FILE" | sha256sum)
     else
-        wget -q -O "$IMAGE_FILE" "$ROOT" 2>"$RUN/ltsp/wget.log"
+        wget -q -O "$IMAGE_FILE" "$ROOT" 2>"$WORK/wget.log"
     fi
     { kill "$progress" && wait "$progress"; } 2>/dev/null
     fetched=$(stat -c %s "$IMAGE_FILE")
     if [ "$fetched" != "${bytes:-$fetched}" ] || [ "$fetched" = 0 ]; then
-        fatal "only $fetched of $bytes bytes came from $ROOT; $(tail -n 1 "$RUN/ltsp/wget.log")" 'look at the network and the server'
+        fatal "only $fetched of $bytes bytes came from $ROOT; $(tail -n 1 "$WORK/wget.log")" 'look at the network and the server'
     fi
     [ -z "$SHA256" ] || check_sum "$sum"
 }

@@ -1,10 +1,26 @@
 # Started inside the new root by the static busybox of the initrd: what makes this client itself. First what any
 # diskless client needs, then the site's layers, so that the site has the last word.
 set -u
-for part in message site identity connection units; do
+for part in message site layers identity connection units; do
     # shellcheck source=/dev/null
     . "$LTSP/sh/$part.sh"
 done
+
+# init gives up; it has what that takes.
+give_up() {
+    exit 3
+}
+
+# Prints the program that becomes the first process; nothing where there is none.
+find_init() {
+    for init in ${INIT:-/sbin/init /usr/lib/systemd/systemd /lib/systemd/systemd /usr/sbin/init /bin/init}; do
+        if [ -x "$init" ]; then
+            printf '%s\n' "$init"
+            return
+        fi
+    done
+    return 0
+}
 
 read_facts
 find_layers
@@ -13,7 +29,8 @@ keep_connection
 write_machine_id
 make_keys_at_boot
 lay_layers
-expand_templates
 write_hostname
 switch_units
-find_init >"$RUN/ltsp/init"
+note_name
+run_site_commands
+find_init >"$WORK/init"

@@ -20,9 +20,9 @@ keep_from_networkd() {
 # interfaces(5); a card that is configured by hand is neither taken up nor down.
 keep_from_ifupdown() {
     if [ -d /etc/network ]; then
-        printf 'auto lo\niface lo inet loopback\niface %s inet manual\n' "$INTERFACE" >"$RUN/ltsp/interfaces"
+        printf 'auto lo\niface lo inet loopback\niface %s inet manual\n' "$INTERFACE" >"$WORK/interfaces"
         rm -f /etc/network/interfaces
-        cp "$RUN/ltsp/interfaces" /etc/network/interfaces
+        cp "$WORK/interfaces" /etc/network/interfaces
     fi
 }
 

@@ -4,34 +4,47 @@
 configure() {
     write_facts
     for place in dev proc sys run; do mount -o move "/$place" "$NEWROOT/$place"; done
-    DEV=$NEWROOT/dev RUN=$NEWROOT/run
+    DEV=$NEWROOT/dev RUN=$NEWROOT/run WORK=$NEWROOT/run/ltsp/work
     mkdir "$RUN/ltsp/client"
     mount -o bind "$LTSP" "$RUN/ltsp/client"
     # Inside, links of the image lead to where they will lead, never to this initrd; the shell is our static one.
-    INIT=$INIT DEV=/dev RUN=/run LTSP=/run/ltsp/client PATH=/run/ltsp/client/bin \
-        chroot "$NEWROOT" /run/ltsp/client/bin/busybox sh /run/ltsp/client/sh/configure.sh ||
-        fatal 'the configuration could not be laid over the image' 'read the lines above; make it again: ltsp initrd'
+    INIT=$INIT DEV=/dev RUN=/run WORK=/run/ltsp/work LTSP=/run/ltsp/client PATH=/run/ltsp/client/bin \
+        chroot "$NEWROOT" /run/ltsp/client/bin/busybox sh /run/ltsp/client/sh/configure.sh
+    case $? in
+    0) ;;
+    3) give_up ;; # the cause has been told
+    *) fatal 'the configuration could not be laid over the image' 'read the lines above; make it again: ltsp initrd' ;;
+    esac
     umount "$RUN/ltsp/client"
     rmdir "$RUN/ltsp/client"
 }
 
-# For the running system; configure.sh reads them too.
+# For configure.sh and the running system. HOST is the name that DHCP gave.
 write_facts() {
-    printf '%s=%s\n' IMAGE "$(image_name)" ROOT "$ROOT" SERVER "$SERVER" INTERFACE "${INTERFACE-}" MAC "${MAC-}" \
+    printf '%s=%s\n' IMAGE "$(image_name)" ROOT "$ROOT" SERVER "$(server)" INTERFACE "${INTERFACE-}" MAC "${MAC-}" \
         IP "${IP-}" PREFIX "${PREFIX-}" GATEWAY "${GATEWAY-}" DNS "${DNS-}" DOMAIN "${DOMAIN-}" SEARCH "${SEARCH-}" \
-        HOST "${HOST-}" KERNELS_MODPROBE "$KERNELS_MODPROBE" >"$RUN/ltsp/facts"
+        HOST "${HOST-}" >"$RUN/ltsp/facts"
 }
 
+# Who the menu says, else who the image comes from, else who DHCP says.
+server() (
+    case ${SERVER:-$ROOT} in
+    nfs:///* | file:*) ;;
+    *://*) SERVER=${ROOT#*://} SERVER=${SERVER%%/*} SERVER=${SERVER%:*} ;;
+    esac
+    printf '%s' "${SERVER:-${NEXT_SERVER-}}"
+)
+
 hand_over() {
-    read -r init <"$RUN/ltsp/init" ||
+    read -r init <"$WORK/init" ||
         fatal "the image has no init${INIT:+ at $INIT}" 'publish a root file system, or correct init= in the menu'
     printf '%s' "$KERNELS_MODPROBE" >"$NEWROOT/proc/sys/kernel/modprobe"
-    find "$RUN/ltsp" -xdev -type f ! -name facts -exec rm {} +
+    rm -r "$WORK"
     # A file /init is what tells switch_root that / is an initramfs that it may empty.
     [ -f /init ] || : >/init
     trap - EXIT
     set -- "$NEWROOT" "$init"
-    unset LTSP PROC SYS DEV RUN NEWROOT LC_ALL # systemd would hand them to its services
+    unset LTSP PROC SYS DEV RUN WORK NEWROOT LC_ALL # systemd would hand them to its services
     export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     exec /ltsp/bin/switch_root "$@"
 }

@@ -30,6 +30,11 @@ bare_mac() {
     printf '%s' "$MAC" | tr -d :
 }
 
+# For the running system, after the facts that the network gave.
+note_name() {
+    printf 'HOSTNAME=%s\nSERVER=%s\n' "$CLIENT" "$SERVER" >>"$RUN/ltsp/facts"
+}
+
 write_hostname() {
     printf '%s\n' "$CLIENT" >/etc/hostname
     hostname "$CLIENT"

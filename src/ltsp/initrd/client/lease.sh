@@ -48,4 +48,4 @@ fi
     printf 'IP=%s\nPREFIX=%s\nDNS=%s\nDOMAIN=%s\n' "$ip" "$(prefix)" "${dns-}" "${domain-}"
     printf 'SEARCH=%s\nHOST=%s\nGATEWAY=%s\n' "${search-}" "${hostname-}" "${router-}"
     printf 'NEXT_SERVER=%s\n' "${siaddr:-${serverid-}}"
-} >"$RUN/ltsp/lease"
+} >"$WORK/lease"

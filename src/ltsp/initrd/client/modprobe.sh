@@ -1,7 +1,7 @@
 #!/ltsp/bin/busybox sh
 # What the kernel starts as `modprobe -q -- NAME` when it wants a module by alias or name itself: drivers of network
 # PHYs, versions of NFS, algorithms. See /proc/sys/kernel/modprobe in the kernel's admin-guide/sysctl/kernel.rst.
-export LTSP=/ltsp SYS=/sys DEV=/dev RUN=/run/ltsp/modprobe.$$ PATH=/ltsp/bin LC_ALL=C
+export LTSP=/ltsp SYS=/sys DEV=/dev WORK=/run/ltsp/modprobe.$$ PATH=/ltsp/bin LC_ALL=C
 for part in message modules; do
     # shellcheck source=/dev/null
     . "$LTSP/sh/$part.sh"
@@ -9,7 +9,7 @@ done
 # shellcheck disable=SC2034 # modules.sh reads it
 read -r KERNEL <"$LTSP/version"
 for name; do :; done # the last argument
-mkdir -p "$RUN/ltsp"
+mkdir -p "$WORK"
 paths=$(modules_for "$name" '')
 if [ -z "$paths" ]; then
     paths=$(awk -v "name=$(module_name "$name")" '{
@@ -18,5 +18,5 @@ if [ -z "$paths" ]; then
     }' "$LTSP/modules.order")
 fi
 for path in $paths; do load_with_dependencies "$path"; done
-rm -r "$RUN"
+rm -r "$WORK"
 [ -n "$paths" ]

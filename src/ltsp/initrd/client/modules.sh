@@ -43,8 +43,8 @@ load_with_dependencies() {
 
 # Loads what drives the network cards that are here and were not driven yet.
 load_network_drivers() {
-    modules_for "$(cat "$SYS"/bus/*/devices/*/modalias 2>/dev/null | sort -u)" net >"$RUN/ltsp/drivers"
-    while read -r driver; do load_with_dependencies "$driver"; done <"$RUN/ltsp/drivers"
+    modules_for "$(cat "$SYS"/bus/*/devices/*/modalias 2>/dev/null | sort -u)" net >"$WORK/drivers"
+    while read -r driver; do load_with_dependencies "$driver"; done <"$WORK/drivers"
 }
 
 # modules_for MODALIASES GROUP: paths of the modules that drive one of the devices.
@@ -54,8 +54,8 @@ modules_for() (
     IFS='
 '
     printf '%s\npci:v*\nusb:v*\n' "$1" | sed -e 's/^\(pci:v........\).*/\1/;t' -e 's/^\(usb:v....\).*/\1/;t' \
-        -e 's/^\(virtio:d........\).*/\1/;t' -e 's/^\([^:]*:\).*/\1/' -e '/^$/d' | sort -u >"$RUN/ltsp/makers"
-    grep -F -f "$RUN/ltsp/makers" "$LTSP/modules.alias" | while IFS=' ' read -r pattern path; do
+        -e 's/^\(virtio:d........\).*/\1/;t' -e 's/^\([^:]*:\).*/\1/' -e '/^$/d' | sort -u >"$WORK/makers"
+    grep -F -f "$WORK/makers" "$LTSP/modules.alias" | while IFS=' ' read -r pattern path; do
         for modalias in $1; do
             # shellcheck disable=SC2254 # it is a pattern
             case $modalias in

@@ -23,14 +23,13 @@ start_network() {
     read_lease
     [ -n "$IP" ] || fatal "$INTERFACE got no address" 'look at the settings of the DHCP server'
     say "address $IP/$PREFIX"
-    write_resolver "$RUN/ltsp/resolv.conf"
-    cp "$RUN/ltsp/resolv.conf" /etc/resolv.conf
+    for address in $DNS; do printf 'nameserver %s\n' "$address"; done >/etc/resolv.conf
 }
 
 ask_for_lease() {
     udhcpc -f -q -n -i "$INTERFACE" -s "$LTSP/sh/lease.sh" -t "$DHCP_TRIES" -T "$DHCP_PAUSE" -O search -O staticroutes -O mtu \
-        2>"$RUN/ltsp/dhcp.log" || {
-        tail -n 3 "$RUN/ltsp/dhcp.log"
+        2>"$WORK/dhcp.log" || {
+        tail -n 3 "$WORK/dhcp.log"
         fatal "no answer to DHCP on $INTERFACE ($MAC) in $((DHCP_TRIES * DHCP_PAUSE)) seconds" \
             'check the DHCP server and its range, and set the port of the switch to portfast'
     }
@@ -65,15 +64,7 @@ read_lease() {
         HOST) HOST=$value ;;
         NEXT_SERVER) NEXT_SERVER=$value ;;
         esac
-    done <"$RUN/ltsp/lease"
-    SERVER=${SERVER:-$NEXT_SERVER}
-}
-
-write_resolver() {
-    {
-        for address in $DNS; do printf 'nameserver %s\n' "$address"; done
-        [ -z "$SEARCH$DOMAIN" ] || printf 'search %s\n' "${SEARCH:-$DOMAIN}"
-    } >"$1"
+    done <"$WORK/lease"
 }
 
 # address_of HOST prints its first IPv4 address: the kernel's NFS and NBD take no names.

@@ -1,11 +1,10 @@
-# The site's configuration: layers of plain files, laid over the root in the order common, image, sections.
-# A layer has files/ and the lists remove, templates, mask, enable, disable, match, and env.
+# Which layers of the site's configuration are for this client, and what they call it: see docs/ltsp.img.md.
 
 SITE=$LTSP/site
 
 # shellcheck disable=SC2034 # the other parts read these
 read_facts() {
-    IMAGE='' INTERFACE='' MAC='' IP='' PREFIX='' DNS='' DOMAIN='' SEARCH='' HOST='' GATEWAY=''
+    IMAGE='' SERVER='' INTERFACE='' MAC='' IP='' PREFIX='' DNS='' DOMAIN='' SEARCH='' HOST='' GATEWAY=''
     while IFS='=' read -r key value; do
         case $key in
         IMAGE) IMAGE=$value ;;
@@ -18,6 +17,7 @@ read_facts() {
         DOMAIN) DOMAIN=$value ;;
         SEARCH) SEARCH=$value ;;
         HOST) HOST=$value ;;
+        SERVER) SERVER=$value ;;
         esac
     done <"$RUN/ltsp/facts"
 }
@@ -69,7 +69,7 @@ matches() (
 read_environments() {
     name=$CLIENT
     for layer in $LAYERS; do read_environment "$layer"; done
-    CLIENT=$name
+    CLIENT=$name SERVER=${SITE_SERVER:-$SERVER}
     # shellcheck disable=SC2034 # connection.sh reads it
     DNS=${DNS_SERVER:-$DNS} SEARCH=${SEARCH_DOMAIN:-$SEARCH}
 }
@@ -90,54 +90,9 @@ read_environment() {
         esac
         case $key in
         HOSTNAME) CLIENT=$value ;;
+        SERVER) SITE_SERVER=$value ;;
         DNS_SERVER) DNS_SERVER=$value ;;
         SEARCH_DOMAIN) SEARCH_DOMAIN=$value ;;
         esac
     done <"$1/env"
-}
-
-lay_layers() {
-    for layer in $LAYERS; do
-        each_line "$layer/remove" remove
-        if [ -d "$layer/files" ]; then lay_files "$layer/files"; fi
-    done
-}
-
-remove() {
-    rm -rf "/${1:?}"
-}
-
-# Directories that the root has keep their mode and owner. Files are replaced, never written through a link.
-lay_files() {
-    cd "$1" || return
-    find . -type d | while IFS= read -r directory; do
-        if [ ! -d "/$directory" ]; then
-            mkdir "/$directory"
-            chown "$(stat -c %u:%g "$directory")" "/$directory"
-            chmod "$(stat -c %a "$directory")" "/$directory"
-        fi
-    done
-    find . ! -type d >"$RUN/ltsp/names"
-    if [ -s "$RUN/ltsp/names" ]; then
-        tar -c -f - --numeric-owner -T "$RUN/ltsp/names" | tar -x -f - --numeric-owner -C /
-    fi || fatal "the files of ${1#"$SITE"/} could not be written" 'give ltsp.overlay= more room'
-    cd /
-}
-
-expand_templates() {
-    for layer in $LAYERS; do each_line "$layer/templates" expand_template; done
-}
-
-expand_template() {
-    if [ -f "/${1#/}" ]; then
-        sed -i -e "s/%{IP}/$(host_number "$IP" "$PREFIX")/g" -e "s/%{MAC}/$(bare_mac)/g" -e "s/%{HOSTNAME}/$CLIENT/g" "/${1#/}"
-    fi
-}
-
-# each_line FILE FUNCTION
-each_line() {
-    [ -f "$1" ] || return 0
-    while IFS= read -r line || [ -n "$line" ]; do
-        if [ -n "$line" ]; then "$2" "$line"; fi
-    done <"$1"
 }

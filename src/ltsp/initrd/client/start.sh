@@ -8,7 +8,7 @@ prepare() {
     mount -t sysfs -o nosuid,nodev,noexec sysfs "$SYS"
     mount -t devtmpfs -o nosuid,mode=755 devtmpfs "$DEV"
     mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs "$RUN" # becomes /run of the running system
-    mkdir -p "$RUN/ltsp/root"
+    mkdir -p "$RUN/ltsp/root" "$WORK"
     read -r KERNEL <"$LTSP/version"
     if [ "$KERNEL" != "$(uname -r)" ]; then
         fatal "the kernel is $(uname -r), the modules here are for $KERNEL" 'publish again: ltsp kernel'

@@ -2,13 +2,42 @@
 
 UNITS=/etc/systemd/system
 
+# A unit that a layer keeps is neither masked nor disabled by it and by those before it.
 switch_units() {
+    MASKED=' ' DISABLED=' '
     for layer in $LAYERS; do
-        each_line "$layer/disable" disable_unit
-        each_line "$layer/enable" enable_unit
-        each_line "$layer/mask" mask_unit
+        each_line "$layer/mask" add_masked
+        each_line "$layer/disable" add_disabled
+        each_line "$layer/keep" keep_unit
     done
+    for layer in $LAYERS; do each_line "$layer/enable" enable_unit; done
+    for unit in $DISABLED; do disable_unit "$unit"; done
+    for unit in $MASKED; do mask_unit "$unit"; done
 }
+
+add_masked() {
+    if is_unit "$1"; then MASKED="$MASKED$1 "; fi
+}
+
+add_disabled() {
+    if is_unit "$1"; then DISABLED="$DISABLED$1 "; fi
+}
+
+keep_unit() {
+    MASKED=$(without "$1" "$MASKED") DISABLED=$(without "$1" "$DISABLED")
+}
+
+# without WORD " WORDS "
+without() (
+    words=$2
+    while :; do
+        case $words in
+        *" $1 "*) words="${words%%" $1 "*} ${words#*" $1 "}" ;;
+        *) break ;;
+        esac
+    done
+    printf '%s' "$words"
+)
 
 is_unit() {
     case $1 in
@@ -17,16 +46,13 @@ is_unit() {
 }
 
 mask_unit() {
-    if is_unit "$1"; then
-        mkdir -p "$UNITS"
-        rm -f "$UNITS/$1"
-        ln -s /dev/null "$UNITS/$1"
-    fi
+    mkdir -p "$UNITS"
+    rm -f "$UNITS/$1"
+    ln -s /dev/null "$UNITS/$1"
 }
 
 disable_unit() {
-    is_unit "$1" || return 0
-    rm -f "$UNITS"/*.wants/"$1" "$UNITS"/*.requires/"$1"
+    rm -f "$UNITS"/*.wants/"$1" "$UNITS"/*.requires/"$1" "$UNITS"/*.upholds/"$1"
     for link in "$UNITS"/*; do
         case $(readlink "$link") in
         */"$1") rm "$link" ;; # an alias
@@ -62,21 +88,22 @@ enable_unit() {
         warn "the image has no unit $1 to enable"
         return
     fi
-    awk -v "unit=$1" '
+    awk '
         /^\[/ { install = /^\[Install\]/ }
         install && split($0, half, "=") > 1 {
             gsub(/ /, "", half[1])
             count = split(substr($0, index($0, "=") + 1), words, " ")
             for (i = 1; i <= count; i++) print half[1], words[i]
-        }' "$file" >"$RUN/ltsp/install.$1"
+        }' "$file" >"$WORK/install.$1"
     while read -r how target; do
         case $how in
         WantedBy) link "$file" "$UNITS/$target.wants/$1" ;;
+        UpheldBy) link "$file" "$UNITS/$target.upholds/$1" ;;
         RequiredBy) link "$file" "$UNITS/$target.requires/$1" ;;
         Alias) link "$file" "$UNITS/$target" ;;
         Also) also="${also-} $target" ;;
         esac
-    done <"$RUN/ltsp/install.$1"
+    done <"$WORK/install.$1"
     # shellcheck disable=SC2086 # names of units
     set -- ${also-}
     also=''
@@ -86,14 +113,4 @@ enable_unit() {
 link() {
     mkdir -p "${2%/*}"
     [ -e "$2" ] || ln -s -f "$1" "$2"
-}
-
-find_init() {
-    for init in ${INIT:-/sbin/init /usr/lib/systemd/systemd /lib/systemd/systemd /usr/sbin/init /bin/init}; do
-        if [ -x "$init" ]; then
-            printf '%s\n' "$init"
-            return
-        fi
-    done
-    return 0
 }

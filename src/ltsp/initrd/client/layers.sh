@@ -1,0 +1,84 @@
+# Laying the layers over the root; docs/ltsp.img.md says what each part of one means.
+
+lay_layers() {
+    for layer in $LAYERS; do
+        each_line "$layer/remove" remove
+        if [ -d "$layer/files" ]; then lay_files "$layer/files"; fi
+        if [ -d "$layer/parts" ]; then
+            mkdir -p "$WORK/parts"
+            cp -r "$layer/parts/." "$WORK/parts"
+        fi
+    done
+    assemble_parts
+    for layer in $LAYERS; do
+        if [ -f "$layer/shadow" ]; then set_hashes "$layer/shadow"; fi
+        each_line "$layer/templates" fill_template
+    done
+}
+
+# each_line FILE FUNCTION
+each_line() {
+    [ -f "$1" ] || return 0
+    while IFS= read -r line || [ -n "$line" ]; do
+        if [ -n "$line" ]; then "$2" "$line"; fi
+    done <"$1"
+}
+
+remove() {
+    rm -rf "/${1:?}"
+}
+
+# Directories that the root has keep their mode and owner. Files are replaced, never written through a link.
+lay_files() {
+    cd "$1" || return
+    find . | while IFS= read -r name; do
+        if [ ! -d "$name" ] || [ -L "$name" ]; then
+            rm -rf "/${name:?}" && cp -a "$name" "/$name"
+        elif [ ! -d "/$name" ]; then
+            mkdir "/$name" && chown "$(stat -c %u:%g "$name")" "/$name" && chmod "$(stat -c %a "$name")" "/$name"
+        fi || exit 1
+    done || fatal "the files of ${1#"$SITE"/} could not be written" 'give the overlay more room: ltsp.overlay='
+    cd /
+}
+
+assemble_parts() {
+    [ -d "$WORK/parts" ] || return 0
+    find "$WORK/parts" -type f | sed 's,/[^/]*$,,' | sort -u | while IFS= read -r directory; do
+        path=${directory#"$WORK/parts"}
+        mkdir -p "${path%/*}"
+        rm -f "$path"
+        cat "$directory"/* >"$path"
+    done
+}
+
+# Lines of NAME:HASH; the file keeps its mode.
+set_hashes() {
+    [ -f /etc/shadow ] || return 0
+    (
+        umask 077
+        awk -F : -v OFS=: '
+            NR == FNR { hash[$1] = $2; next }
+            $1 in hash { $2 = hash[$1]; seen[$1] = 1 }
+            { print }
+            END { for (name in hash) if (hash[name] == "!" && !(name in seen)) print name ":!:::::::" }
+        ' "$1" /etc/shadow >"$WORK/shadow"
+    )
+    cat "$WORK/shadow" >/etc/shadow
+}
+
+# What is filled in are a number, hexadecimal digits and names of hosts, so sed reads no more into it.
+fill_template() {
+    if [ -f "/$1" ]; then
+        sed -i -e "s/%{IP}/$(host_number "$IP" "$PREFIX")/g" -e "s/%{MAC}/$(bare_mac)/g" \
+            -e "s/%{HOSTNAME}/$CLIENT/g" -e "s/%{SERVER}/$SERVER/g" "/$1"
+    fi
+}
+
+# PRE_INIT_x of ltsp.conf, by the shell of the image.
+run_site_commands() {
+    for command in /etc/ltsp/pre-init/*; do
+        [ -f "$command" ] || continue
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /bin/sh "$command" ||
+            warn "${command##*/} of ltsp.conf failed"
+    done
+}

@@ -1,0 +1,394 @@
+"""The shell core by its functions, under dash and busybox, with a false /proc and /sys."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from corpus.diskless import CLIENT
+
+SHELLS = {"dash": ["dash"], "busybox": ["busybox", "sh"]}
+HOSTILE = ["$(touch canary)", "`touch canary`", "';touch canary;'", '";touch canary;"', "|touch canary", "${IFS}", "*"]
+GIVE_UP = "give_up() { exit 9; }"
+
+
+@pytest.fixture(params=list(SHELLS))
+def shell(request, tmp_path):
+    """Runs functions of parts: `shell("settings network", "booted_address", cmdline=…)` gives what they print."""
+    for name in ("proc", "sys/bus", "sys/class/net", "sys/module", "dev", "run/ltsp", "work", "ltsp/site", "bin"):
+        (tmp_path / name).mkdir(parents=True)
+
+    def run(parts: str, script: str, *, cmdline: str | None = None, fails: bool = False) -> str:
+        if cmdline is not None:
+            (tmp_path / "proc/cmdline").write_text(f"{cmdline}\n")
+        sources = "\n".join(f". {shlex.quote(str(CLIENT / part))}.sh" for part in ["message", *parts.split()])
+        done = subprocess.run(
+            [*SHELLS[request.param], "-c", f"set -u\n{sources}\n{GIVE_UP}\n{script}"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                "PATH": f"{tmp_path}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "LC_ALL": "C",
+                "KERNEL": "6.1",
+                "LTSP": f"{tmp_path}/ltsp",
+                "PROC": f"{tmp_path}/proc",
+                "SYS": f"{tmp_path}/sys",
+                "DEV": f"{tmp_path}/dev",
+                "RUN": f"{tmp_path}/run",
+                "WORK": f"{tmp_path}/work",
+            },
+        )
+        assert done.returncode == (9 if fails else 0), done.stdout + done.stderr
+        assert not (tmp_path / "canary").exists()
+        assert done.stderr == ""
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.parametrize("part", sorted(CLIENT.iterdir()), ids=lambda part: part.name)
+def test_shellcheck_has_nothing_to_say(part):
+    done = subprocess.run(["shellcheck", "-s", "sh", part], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("part", sorted(CLIENT.iterdir()), ids=lambda part: part.name)
+@pytest.mark.parametrize("command", list(SHELLS.values()), ids=list(SHELLS))
+def test_both_shells_can_parse_it(part, command):
+    subprocess.run([*command, "-n", part], check=True)
+
+
+def show(*names: str) -> str:
+    return "read_settings; printf '%s\\n' " + " ".join(f'"${name}"' for name in names)
+
+
+def test_the_words_of_ours_are_taken_and_the_last_one_wins(shell):
+    words = "quiet ltsp.root=nfs://a/b ltsp.root=nfs://10.0.2.2/srv/ltsp!i.img BOOTIF=01-aa ltsp.overlay=1G x.root=y"
+    assert shell("settings", show("ROOT", "BOOTIF", "OVERLAY", "DEBUG"), cmdline=words).splitlines() == [
+        "nfs://10.0.2.2/srv/ltsp!i.img",
+        "01-aa",
+        "1G",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "root"),
+    [
+        (
+            "root=/dev/nfs nfsroot=10.0.2.2:/srv/ltsp,tcp ltsp.image=images/a.img",
+            "nfs://10.0.2.2/srv/ltsp!images/a.img",
+        ),
+        ("root=/dev/nfs nfsroot=10.0.2.2:/srv/ltsp/chroot", "nfs://10.0.2.2/srv/ltsp/chroot"),
+        ("root=/dev/nfs nfsroot=/srv/ltsp ltsp.image=images/a.img", "nfs:///srv/ltsp!images/a.img"),
+        ("root=/dev/nfs nfsroot=/srv/ltsp ltsp.server=10.0.2.2", "nfs://10.0.2.2/srv/ltsp"),
+        ("root=/dev/nfs nfsroot=10.0.2.2:/srv ltsp.root=file:/a.img ltsp.image=images/a.img", "file:/a.img"),
+        ("root=/dev/sda1 ltsp.root=file:/a.img", "file:/a.img"),
+    ],
+)
+def test_menus_of_older_clients_are_understood(shell, words, root):
+    assert shell("settings", show("ROOT"), cmdline=words).strip() == root
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize(
+    "key", ["ltsp.root=nfs://10.0.2.2/", "ltsp.server=", "ltsp.overlay=", "ltsp.sha256=", "ltsp.image=", "ip="]
+)
+def test_no_value_of_the_command_line_is_run(shell, key, value):
+    value = value.replace(" ", "${IFS}")
+    words = f"ltsp.root=file:/a.img {key}{value}"
+    fails = key in {"ltsp.server=", "ltsp.overlay=", "ltsp.sha256="} or (key.startswith("ltsp.root") and value != "")
+    shell("settings", 'read_settings; image_name; [ -z "$IMAGE" ] || image_name', cmdline=words, fails=fails)
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        ("", "the kernel got no ltsp.root="),
+        ("ltsp.root=ftp://10.0.2.2/a", "no address of a kind that is known: ftp://10.0.2.2/a"),
+        ("ltsp.root=nfs://10.0.2.2", "no address of a kind"),
+        ("ltsp.root=https://10.0.2.2/a", "https without ltsp.sha256="),
+        ("ltsp.root=http://10.0.2.2/a ltsp.sha256=abc", "has 3 digits"),
+        ("ltsp.root=http://10.0.2.2/a ltsp.sha256=xyz", "is no checksum"),
+        ("ltsp.root=file:/a ltsp.overlay=lots", "is no size"),
+        ("ltsp.root=file:/a ltsp.server=a,b", "is no address"),
+        ("ltsp.root=nfs://a\x1b[2J/b", "a character that no address has"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_its_remedy(shell, words, cause):
+    told = shell("settings", "read_settings", cmdline=words, fails=True)
+    assert told.startswith("ltsp: FATAL: ")
+    assert cause in told
+    assert len(told.rstrip().split(": ")) >= 4
+    assert told.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("images/.versions/lab/20261122T215512Z-b13f90af/image.img", "lab"),
+        ("images/lab.img", "lab"),
+        ("lab.img", "lab"),
+        ("images/.versions/../V/image.img", ""),
+        ("images/...img", ""),
+        ("images/.img", ""),
+    ],
+)
+def test_the_image_is_known_by_its_name(shell, image, name):
+    assert shell("settings", "read_settings; image_name", cmdline=f"ltsp.root=file:/a ltsp.image={image}") == name
+
+
+def card(tmp_path: Path, name: str, address: str, *, index: int, carrier: str) -> None:
+    directory = tmp_path / "sys/class/net" / name
+    (directory / "device").mkdir(parents=True)
+    for file, text in {"address": address, "type": "1", "carrier": carrier, "ifindex": str(index)}.items():
+        (directory / file).write_text(f"{text}\n")
+
+
+@pytest.fixture
+def cards(tmp_path, shell):
+    """Two cards, of which the second has a link; commands that need a kernel do nothing."""
+    card(tmp_path, "eth0", "52:54:00:00:00:01", index=2, carrier="0")
+    card(tmp_path, "eth1", "52:54:00:00:00:0a", index=3, carrier="1")
+    (tmp_path / "sys/class/net/lo").mkdir()
+
+    def find(bootif: str, *, fails: bool = False) -> str:
+        script = f"load_network_drivers() {{ :; }}; ip() {{ :; }}; sleep() {{ :; }}; BOOTIF={bootif}\n"
+        return shell("interface", script + "find_interface; printf '%s\\n' \"card $INTERFACE\"", fails=fails)
+
+    return find
+
+
+def test_the_card_that_booted_is_used(cards):
+    assert cards("01-52-54-00-00-00-0A").endswith("card eth1\n")
+
+
+def test_without_bootif_the_first_card_with_a_link_is_used(cards):
+    assert cards("''").endswith("card eth1\n")
+
+
+def test_another_card_serves_when_the_one_that_booted_stays_without_link(cards):
+    told = cards("01-52-54-00-00-00-01")
+    assert "waiting for a link on eth0" in told
+    assert "eth0, which the firmware booted by, has no link; using eth1" in told
+    assert told.endswith("card eth1\n")
+
+
+def test_a_card_that_is_not_there_is_told_and_another_one_is_used(cards):
+    told = cards("01-52-54-00-00-00-99")
+    assert "no card has the address that the firmware booted by, 52:54:00:00:00:99" in told
+    assert told.endswith("card eth1\n")
+
+
+def test_no_link_at_all_names_the_cards_and_the_cable(cards, tmp_path):
+    (tmp_path / "sys/class/net/eth1/carrier").write_text("0\n")
+    told = cards("''", fails=True)
+    assert "FATAL: no link on eth0 (52:54:00:00:00:01), eth1 (52:54:00:00:00:0a) in 30 seconds: check the cable" in told
+
+
+def test_no_card_at_all_names_the_controllers_that_have_no_driver(shell, tmp_path):
+    device = tmp_path / "sys/bus/pci/devices/0000:00:03.0"
+    device.mkdir(parents=True)
+    for file, text in {"class": "0x020000", "vendor": "0x8086", "device": "0x100e"}.items():
+        (device / file).write_text(f"{text}\n")
+    script = "load_network_drivers() { :; }; sleep() { :; }; BOOTIF=; find_interface"
+    told = shell("interface", script, fails=True)
+    assert "FATAL: no network card with a driver; PCI 0x8086:0x100e has none: install its driver" in told
+
+
+@pytest.fixture
+def modules(tmp_path, shell):  # noqa: ARG001 - it makes the directories
+    """Lists of modules as the image's maker writes them."""
+    ltsp = tmp_path / "ltsp"
+    (ltsp / "modules.order").write_text(
+        "base a/loop.ko\nnet a/mii.ko\nnet a/e1000.ko\nnet a/virtio-net.ko\nstorage a/ahci.ko\n"
+    )
+    (ltsp / "modules.dep").write_text("a/loop.ko:\na/e1000.ko: a/mii.ko a/core.ko\na/virtio-net.ko: a/failover.ko\n")
+    (ltsp / "modules.alias").write_text(
+        "pci:v00008086d0000100Esv*sd*bc*sc*i* a/e1000.ko\n"
+        "pci:v00008086d0000100Fsv*sd*bc*sc*i* a/e1000.ko\n"
+        "virtio:d00000001v* a/virtio-net.ko\n"
+        "pci:v*d*sv*sd*bc01sc06i01* a/ahci.ko\n"
+    )
+    return tmp_path
+
+
+def loaded(tmp_path: Path) -> list[str]:
+    lines = (tmp_path / "loaded").read_text().splitlines()
+    return [line.removeprefix(f"{tmp_path}/ltsp/modules/6.1/") for line in lines]
+
+
+def stub(tmp_path: Path, text: str) -> str:
+    """busybox runs its own insmod before that of PATH; a function comes before both."""
+    return f"insmod() {{ printf '%s\\n' \"$1\" >>{tmp_path}/loaded; {text}; }}\n"
+
+
+def test_dependencies_are_loaded_first_and_nothing_twice(shell, modules):
+    (modules / "sys/module/core").mkdir()
+    shell("modules", stub(modules, ":") + "load_with_dependencies a/e1000.ko")
+    assert loaded(modules) == ["a/mii.ko", "a/e1000.ko"]
+
+
+@pytest.mark.parametrize(
+    ("modaliases", "drivers"),
+    [
+        (["pci:v00008086d0000100Esv00001AF4sd00001100bc02sc00i00"], ["a/e1000.ko"]),
+        (["virtio:d00000001v00001AF4", "acpi:PNP0303:"], ["a/virtio-net.ko"]),
+        (["virtio:d00000002v00001AF4", "pci:v000010ECd00008139sv0sd0bc02sc00i00"], []),
+        (["pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"], []),
+        ([], []),
+    ],
+)
+def test_drivers_are_those_whose_alias_fits_the_hardware(shell, modules, modaliases, drivers):
+    for number, modalias in enumerate(modaliases):
+        device = modules / f"sys/bus/pci/devices/{number}"
+        device.mkdir(parents=True)
+        (device / "modalias").write_text(f"{modalias}\n")
+    shell("modules", "load_with_dependencies() { printf '%s\\n' \"$1\" >>loaded; }; : >loaded; load_network_drivers")
+    assert loaded(modules) == drivers
+
+
+@pytest.mark.usefixtures("modules")
+def test_what_the_kernel_asks_for_may_be_of_any_group(shell):
+    alias = "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"
+    assert shell("modules", f"modules_for {alias} ''") == "a/ahci.ko\n"
+
+
+def test_a_module_that_the_kernel_refuses_is_told_and_absent_hardware_is_not(shell, modules):
+    refused = stub(modules, "echo \"insmod: can't insert '$1': invalid module format\" >&2; return 1")
+    assert "warning: the kernel did not take a module: " in shell("modules", refused + "load a/loop.ko")
+    absent = stub(modules, "echo \"insmod: can't insert '$1': No such device\" >&2; return 1")
+    assert shell("modules", absent + "load a/loop.ko") == ""
+
+
+@pytest.mark.parametrize(("path", "name"), [("a/b/snd-hda-intel.ko.xz", "snd_hda_intel"), ("loop.ko", "loop")])
+def test_a_module_has_the_name_that_the_kernel_gives_it(shell, path, name):
+    assert shell("modules", f"module_name {path}") == name
+
+
+@pytest.mark.parametrize(
+    ("settings", "prefix"),
+    [("mask=20", 20), ("subnet=255.255.255.0", 24), ("subnet=255.255.240.0", 20), ("subnet=255.255.255.255", 32)],
+)
+def test_a_lease_is_noted_with_its_prefix(shell, tmp_path, settings, prefix):
+    script = f"ip() {{ :; }}; export {settings} ip=10.1.2.3 interface=eth0; set -- bound; . {CLIENT}/lease.sh"
+    shell("", script)
+    assert f"IP=10.1.2.3\nPREFIX={prefix}\n" in (tmp_path / "work/lease").read_text()
+
+
+def test_routes_of_a_lease_replace_its_router(shell):
+    script = (
+        "ip() { printf '%s\\n' \"$*\"; }; export mask=24 ip=10.1.2.3 interface=eth0 router=10.1.2.1\n"
+        f"staticroutes='10.9.0.0/16 10.1.2.9 0.0.0.0/0 10.1.2.8'; set -- bound; . {CLIENT}/lease.sh"
+    )
+    routes = [line for line in shell("", script).splitlines() if line.startswith("route")]
+    assert routes == [
+        "route add 10.9.0.0/16 via 10.1.2.9 dev eth0 onlink",
+        "route add 0.0.0.0/0 via 10.1.2.8 dev eth0 onlink",
+    ]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_what_a_dhcp_server_says_is_not_run_and_what_is_no_name_is_dropped(shell, tmp_path, value):
+    (tmp_path / "work/lease").write_text(f"IP=10.1.2.3\nHOST={value}\nPATH=/evil\nDOMAIN=x.example\n")
+    assert shell("network", 'read_lease; printf \'%s,\' "$IP" "$HOST" "$DOMAIN"') == "10.1.2.3,,x.example,"
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix", "number"),
+    [
+        ("192.168.67.20", 24, 20),
+        ("192.168.67.20", 16, 17172),
+        ("192.168.67.20", 20, 788),
+        ("10.0.2.0", 23, 0),
+        ("10.0.3.0", 23, 256),
+        ("10.255.255.254", 8, 16777214),
+    ],
+)
+def test_a_client_has_the_number_of_its_address_in_its_network(shell, address, prefix, number):
+    assert shell("identity", f"host_number {address} {prefix}") == str(number)
+
+
+def layer(tmp_path: Path, name: str, **files: str) -> None:
+    directory = tmp_path / "ltsp/site" / name
+    directory.mkdir(parents=True)
+    for file, text in files.items():
+        (directory / file).write_text(text)
+
+
+FACTS = "IMAGE=lab\nMAC=52:54:00:00:00:0a\nIP=192.168.67.20\nPREFIX=24\n"
+FOUND = """
+read_facts; find_layers; read_environments
+for each in $LAYERS; do printf '%s ' "${each#$SITE/}"; done; echo; echo $CLIENT
+"""
+
+
+@pytest.mark.parametrize(
+    ("match", "fits"),
+    [
+        ("52:54:*", True),
+        ("192.168.67.*", True),
+        ("pc2[0-9]", True),
+        ("nothing\nPC20\npc20", True),
+        ("pc20", True),
+        ("52:55:*", False),
+        ("*.67", False),
+        ("", False),
+        ("$(touch canary)", False),
+    ],
+)
+def test_a_section_is_chosen_by_globs_of_mac_address_or_name(shell, tmp_path, match, fits):
+    (tmp_path / "run/ltsp/facts").write_text(FACTS)
+    layer(tmp_path, "common", env="HOSTNAME='PC%{IP}'\n")
+    layer(tmp_path, "image/lab")
+    layer(tmp_path, "image/other")
+    layer(tmp_path, "section/0001", match=match)
+    expected = "common image/lab section/0001 " if fits else "common image/lab "
+    assert shell("identity site", FOUND).splitlines() == [expected, "PC20"]
+
+
+def test_a_section_by_address_may_give_the_name_that_an_earlier_one_is_chosen_by(shell, tmp_path):
+    (tmp_path / "run/ltsp/facts").write_text(f"{FACTS}HOST=dhcp\n")
+    layer(tmp_path, "section/0001", match="teacher")
+    layer(tmp_path, "section/0002", match="52:54:00:00:00:0a", env="HOSTNAME='teacher'")
+    assert shell("identity site", FOUND).splitlines() == ["section/0001 section/0002 ", "teacher"]
+
+
+@pytest.mark.parametrize(("host", "name"), [("", "ltsp20"), ("given", "given"), ("-bad", "ltsp")])
+def test_without_a_setting_the_name_comes_from_dhcp_or_from_the_address(shell, tmp_path, host, name):
+    (tmp_path / "run/ltsp/facts").write_text(f"{FACTS}HOST={host}\n")
+    assert shell("identity site", FOUND).splitlines()[-1] == name
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_no_value_of_the_site_is_run(shell, tmp_path, value):
+    (tmp_path / "run/ltsp/facts").write_text(FACTS)
+    layer(tmp_path, "common", env=f"HOSTNAME='{value}'\nDNS_SERVER={value}\nPATH='/evil'\nIFS='x'\n")
+    told = shell("identity site", f"{FOUND}printf '%s\\n' \"$DNS,$PATH\"").splitlines()
+    assert told[-2] == "ltsp20"
+    assert told[-1].startswith(",")
+    assert "/evil" not in told[-1]
+
+
+def test_the_machine_id_depends_on_the_card_alone(shell):
+    told = shell("identity", "MAC=52:54:00:00:00:01; machine_id; MAC=52:54:00:00:00:02; machine_id").split()
+    assert told == [hashlib.md5(f"ltsp 52:54:00:00:00:0{number}".encode()).hexdigest() for number in (1, 2)]
+
+
+def test_what_is_kept_leaves_the_lists(shell):
+    assert shell("units", "without b.service ' a.service b.service c.service b.service '") == " a.service c.service "
+
+
+def test_the_server_is_the_one_of_the_menu_else_of_the_root_else_of_dhcp(shell):
+    script = (
+        "NEXT_SERVER=3.3.3.3\n"
+        "for pair in 1.1.1.1,nfs://2.2.2.2/a ,nfs://2.2.2.2/a ,http://2.2.2.2:80/a ,file:/a ,nfs:///a; do\n"
+        "SERVER=${pair%%,*} ROOT=${pair#*,}; server; echo; done"
+    )
+    assert shell("handover", script).split() == ["1.1.1.1", "2.2.2.2", "2.2.2.2", "3.3.3.3", "3.3.3.3"]
