@@ -64,7 +64,7 @@ class BootTestOptions:
         Integer("MIB", least=128, most=1 << 20), "memory of the virtual machine, in MiB", default=1024, reach=Reach.ONCE
     )
     timeout: int = option(
-        Integer("SECONDS", least=1, most=86400), "seconds until the test has failed", default=180, reach=Reach.ONCE
+        Integer("SECONDS", least=1, most=86400), "seconds until the test has failed", default=300, reach=Reach.ONCE
     )
     kernel_arguments: str = option(
         Text("WORDS"), "more words for the kernel's command line", default="", reach=Reach.ONCE

@@ -87,9 +87,12 @@ class _Handler:
         what = f"{client} {printable(request.method)} {printable(request.raw_path)}"
         try:
             response = await self._answer(request)
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
+            # No fault of ours: a client that only wanted the size, or was switched off.
             self._log(f"{what} broken off after {time.monotonic() - began:.2f} s")
-            raise
+            if request.transport is not None:
+                request.transport.close()
+            return web.Response()
         sent = response.headers.get("Content-Length", "0") if request.method == "GET" else "0"
         self._log(f"{what} {response.status} {sent} bytes {time.monotonic() - began:.2f} s")
         return response
