@@ -4,7 +4,7 @@ import pytest
 
 from corpus.planted import planted
 from ltsp.errors import LtspError
-from ltsp.initrd.drivers import grouped
+from ltsp.initrd.drivers import grouped, network_drivers
 from ltsp.initrd.kernel_modules import KernelModules, name_of
 
 NFS, LOCKD, SUNRPC, GRACE = "kernel/fs/nfs.ko", "kernel/fs/lockd.ko", "kernel/net/sunrpc.ko", "kernel/fs/grace.ko"
@@ -115,6 +115,12 @@ def test_wired_cards_are_in_and_wireless_and_modems_are_not():
     names = set(map(name_of, grouped(MODULES)["net"]))
     assert {"e1000e", "virtio_net", "r8152"} <= names
     assert not names & {"iwlwifi", "qmi_wwan"}
+
+
+def test_drivers_of_wired_cards_count_whether_they_are_modules_or_built_in():
+    builtin = frozenset({"kernel/drivers/net/ethernet/broadcom/genet/genet.ko", "kernel/fs/ext4/ext4.ko"})
+    modules = KernelModules("6.1", TABLE, builtin, {}, {})
+    assert network_drivers(modules) == {"genet", "e1000e", "virtio_net", "r8152"}
 
 
 def test_what_base_has_is_in_no_other_group_and_what_others_share_is_in_each():

@@ -1,13 +1,13 @@
-"""Which compressions the squashfs driver of an image's own kernel can read, by its configuration or by the module."""
+"""Which compressions an image's own kernel can read: its squashfs driver, and what unpacks its initrd."""
 
 from __future__ import annotations
 
 import lzma
-import re
 import sys
 import zlib
 from collections.abc import Mapping
 
+from ltsp.boot.kernel_config import kernel_options
 from ltsp.errors import FormatError
 from ltsp.tree.node import File
 from ltsp.tree.small import read_small
@@ -18,12 +18,12 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_OPTIONS: Mapping[str, bytes] = {
-    "gzip": b"CONFIG_SQUASHFS_ZLIB",
-    "lz4": b"CONFIG_SQUASHFS_LZ4",
-    "lzo": b"CONFIG_SQUASHFS_LZO",
-    "xz": b"CONFIG_SQUASHFS_XZ",
-    "zstd": b"CONFIG_SQUASHFS_ZSTD",
+_OPTIONS: Mapping[str, str] = {
+    "gzip": "CONFIG_SQUASHFS_ZLIB",
+    "lz4": "CONFIG_SQUASHFS_LZ4",
+    "lzo": "CONFIG_SQUASHFS_LZO",
+    "xz": "CONFIG_SQUASHFS_XZ",
+    "zstd": "CONFIG_SQUASHFS_ZSTD",
 }
 """Of fs/squashfs/Kconfig."""
 _NEEDS: Mapping[str, bytes] = {
@@ -36,7 +36,7 @@ _NEEDS: Mapping[str, bytes] = {
 """A symbol that the module takes from the kernel for each; older kernels have ZSTD_decompressStream."""
 _MODULE = "kernel/fs/squashfs/squashfs.ko"
 _MOST = 16 << 20
-"""Bytes of the largest configuration or module; squashfs.ko has some 100 KiB."""
+"""Bytes of the largest module; squashfs.ko has some 100 KiB."""
 
 
 def readable_codecs(tree: Tree, version: str | None) -> frozenset[str] | None:
@@ -46,10 +46,9 @@ def readable_codecs(tree: Tree, version: str | None) -> frozenset[str] | None:
     """
     if version is None:
         return None
-    for path in (f"boot/config-{version}", f"lib/modules/{version}/config", f"lib/modules/{version}/build/.config"):
-        text = _read(tree, path)
-        if text:
-            return _of_configuration(text)
+    options = kernel_options(tree, version)
+    if options is not None:
+        return _of_configuration(options)
     for suffix in ("", ".zst", ".xz", ".gz"):
         packed = _read(tree, f"lib/modules/{version}/{_MODULE}{suffix}")
         if packed:
@@ -58,9 +57,20 @@ def readable_codecs(tree: Tree, version: str | None) -> frozenset[str] | None:
     return None
 
 
-def _of_configuration(text: bytes) -> frozenset[str]:
-    options = set(re.findall(rb"^(CONFIG_\w+)=[ym]$", text, re.MULTILINE))
-    if b"CONFIG_SQUASHFS" not in options:
+def initrd_codec(tree: Tree, version: str) -> str:
+    """The best compression of an initrd that the kernel unpacks: `zstd`, `gzip`, or `none`. usr/Kconfig of Linux
+
+    Where the image does not say, it is gzip, which kernels have been built with for twenty years.
+    """
+    options = kernel_options(tree, version)
+    if options is None:
+        return "gzip"
+    known = (name for name, option in (("zstd", "CONFIG_RD_ZSTD"), ("gzip", "CONFIG_RD_GZIP")) if option in options)
+    return next(known, "none")
+
+
+def _of_configuration(options: frozenset[str]) -> frozenset[str]:
+    if "CONFIG_SQUASHFS" not in options:
         return frozenset()
     return frozenset(name for name, option in _OPTIONS.items() if option in options)
 

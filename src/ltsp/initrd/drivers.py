@@ -27,21 +27,22 @@ def _names(text: str) -> frozenset[str]:
 _USB_HOSTS = "xhci_pci xhci_pci_renesas xhci_plat_hcd ehci_pci ehci_platform ohci_pci ohci_platform uhci_hcd dwc2 dwc3"
 _VIRTUAL_BUSES = "hv_vmbus virtio_mmio"
 
+_CARDS = Group(
+    _names(
+        "virtio_net vmxnet3 hv_netvsc xen_netfront "
+        "asix ax88179_178a aqc111 r8152 r8153_ecm rtl8150 smsc75xx smsc95xx lan78xx pegasus kaweth catc mcs7830 "
+        "dm9601 sr9700 sr9800 ch9200 cdc_ether cdc_ncm cdc_eem cdc_subset rndis_host"  # with a wire, no modems
+    ),
+    ("kernel/drivers/net/ethernet/",),
+)
+"""All that drives a network card with a wire."""
+
 GROUPS: Mapping[str, Group] = {
     # Loaded on each client. af_packet: openSUSE has it as a module, and DHCP needs it.
     "base": Group(_names("overlay loop squashfs virtio_pci af_packet")),
     "net": Group(
-        _names(
-            f"virtio_net vmxnet3 hv_netvsc xen_netfront {_USB_HOSTS} {_VIRTUAL_BUSES} "
-            "asix ax88179_178a aqc111 r8152 r8153_ecm rtl8150 smsc75xx smsc95xx lan78xx pegasus kaweth catc mcs7830 "
-            "dm9601 sr9700 sr9800 ch9200 cdc_ether cdc_ncm cdc_eem cdc_subset rndis_host"  # with a wire, no modems
-        ),
-        (
-            "kernel/drivers/net/ethernet/",
-            "kernel/drivers/net/phy/",
-            "kernel/drivers/net/mdio/",
-            "kernel/drivers/net/pcs/",
-        ),
+        _CARDS.names | _names(f"{_USB_HOSTS} {_VIRTUAL_BUSES}"),
+        (*_CARDS.directories, "kernel/drivers/net/phy/", "kernel/drivers/net/mdio/", "kernel/drivers/net/pcs/"),
     ),
     "nfs": Group(_names("nfs nfsv3 nfsv4")),
     "nbd": Group(_names("nbd")),
@@ -56,6 +57,11 @@ GROUPS: Mapping[str, Group] = {
     # For a person at the console of a client that does not boot.
     "keyboard": Group(_names(f"{_USB_HOSTS} usbhid hid_generic i8042 atkbd hyperv_keyboard hid_hyperv virtio_input")),
 }
+
+
+def network_drivers(modules: KernelModules) -> frozenset[str]:
+    """Names of the drivers of wired network cards that the kernel can have, loaded or within itself."""
+    return frozenset(name_of(path) for path in (*modules.builtin, *modules.dependencies) if _CARDS.has(path))
 
 
 def grouped(

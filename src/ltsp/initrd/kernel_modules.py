@@ -29,7 +29,7 @@ class KernelModules:
     dependencies: Mapping[str, tuple[str, ...]]
     """Of each module: all that it needs, those that others of them need last."""
     builtin: frozenset[str]
-    """Names of what the kernel has within itself."""
+    """Paths of what the kernel has within itself."""
     order: Mapping[str, int]
     """Where each stands in the kernel's own order, by which a device gets its driver; paths without a suffix."""
     before: Mapping[str, tuple[str, ...]]
@@ -46,7 +46,7 @@ class KernelModules:
             raise LtspError(f"/{directory}/modules.dep is not in the image", f"run in the source: depmod -a {version}")
         dependencies = dict(_dependencies(listed))
         order = {without_suffix(path): n for n, path in enumerate(_lines(tree, f"{directory}/modules.order") or ())}
-        builtin = frozenset(map(name_of, _lines(tree, f"{directory}/modules.builtin") or ()))
+        builtin = frozenset(_lines(tree, f"{directory}/modules.builtin") or ())
         aliases = _exact_aliases(_lines(tree, f"{directory}/modules.alias") or ())
         softdeps = _lines(tree, f"{directory}/modules.softdep") or ()
         return cls(version, dependencies, builtin, order, dict(_before(softdeps, dependencies, aliases)))
@@ -54,7 +54,7 @@ class KernelModules:
     @property
     def names(self) -> frozenset[str]:
         """Of all that the kernel can have, loaded or within itself."""
-        return self.builtin | frozenset(map(name_of, self.dependencies))
+        return frozenset(map(name_of, (*self.builtin, *self.dependencies)))
 
     def closure(self, wanted: Iterable[str]) -> list[str]:
         """The modules at these paths with all that they need, in an order in which they can be loaded."""

@@ -1,0 +1,121 @@
+"""Whether clients can boot an image, judged when it is built: what its kernel lacks, and the package that brings it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from ltsp.boot.distribution import NBD_CLIENT, Distribution, kernel_package
+from ltsp.errors import LtspError
+from ltsp.tree.name import printable
+
+
+class Severity(Enum):
+    ERROR = "error"
+    """No client can boot the image."""
+    WARNING = "warning"
+    """Some clients cannot, or not in some way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    severity: Severity
+    message: str
+    hint: str
+    """What to install in the source."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of an image and its kernel."""
+
+    version: str
+    modules: frozenset[str]
+    """Names of all modules that can be loaded or are built in, with underscores."""
+    network: frozenset[str]
+    """Those of them that drive a network card with a wire."""
+    options: frozenset[str] | None
+    """Of the kernel's configuration; None where the image does not say."""
+    codec: str
+    """The compression of the image."""
+    codecs: frozenset[str] | None
+    """Those that the kernel reads; None where the image does not say."""
+    has_nbd_client: bool
+    distribution: Distribution
+
+
+_NEEDED: Final[Mapping[str, str]] = {
+    "overlay": "writes over the image",
+    "squashfs": "reads the image",
+    "loop": "makes a disk of the image's file",
+    "af_packet": "asks for an address by DHCP",
+}
+"""Modules without which no client boots, and what for."""
+_BUILT_IN: Final[Mapping[str, str]] = {
+    "CONFIG_BLK_DEV_INITRD": "initrds",
+    "CONFIG_DEVTMPFS": "devtmpfs",
+    "CONFIG_TMPFS": "tmpfs",
+}
+_OF_COMPUTERS: Final = frozenset(
+    {
+        *("alx", "atl1c", "e1000e", "forcedeth", "igb", "igc", "jme", "r8169", "sky2", "tg3"),
+        *("bcmgenet", "dwmac_rk", "genet", "lan743x", "macb"),
+    }
+)
+"""Drivers of the cards that computers and boards have built in. A kernel with none of them is for virtual machines."""
+
+
+def preflight(facts: Facts) -> tuple[Lack, ...]:
+    """All that is lacking, the errors first; empty where nothing is."""
+    return (*_errors(facts), *_warnings(facts))
+
+
+def require(lacks: tuple[Lack, ...], name: str) -> None:
+    """Raises LtspError where clients could not boot the image `name`; the warnings are the caller's to show."""
+    errors = [lack for lack in lacks if lack.severity is Severity.ERROR]
+    if errors:
+        hints = "; ".join(dict.fromkeys(lack.hint for lack in errors))
+        raise LtspError(
+            f"no client could boot {printable(name)}: " + "; ".join(lack.message for lack in errors),
+            f"{hints}; or publish it all the same with --no-preflight",
+        )
+
+
+def _errors(facts: Facts) -> Iterator[Lack]:
+    install = _install(facts)
+    missing = {name: purpose for name, purpose in _NEEDED.items() if name not in facts.modules}
+    for name, purpose in missing.items():
+        yield Lack(Severity.ERROR, f"kernel {facts.version} lacks the module {name}, which {purpose}", install)
+    if not facts.network:
+        yield Lack(Severity.ERROR, f"kernel {facts.version} has no driver of a wired network card", install)
+    if facts.codecs is not None and facts.codec not in facts.codecs and "squashfs" not in missing:
+        readable = ", ".join(sorted(facts.codecs)) or "none at all"
+        hint = f"build with COMPRESSION=auto (readable: {readable})"
+        yield Lack(Severity.ERROR, f"kernel {facts.version} reads no squashfs with {facts.codec}", hint)
+    for option, what in _BUILT_IN.items() if facts.options is not None else ():
+        if facts.options is not None and option not in facts.options:
+            message = f"kernel {facts.version} was built without {what} ({option})"
+            yield Lack(Severity.ERROR, message, "install a kernel of a distribution")
+
+
+def _warnings(facts: Facts) -> Iterator[Lack]:
+    install = _install(facts)
+    if facts.network and not facts.network & _OF_COMPUTERS:
+        drivers = ", ".join(sorted(facts.network)[:4])
+        message = f"kernel {facts.version} drives no network card of common computers, only {drivers}"
+        yield Lack(Severity.WARNING, message, install)
+    if "nfs" not in facts.modules or not facts.modules & {"nfsv3", "nfsv4"}:
+        lacking = ", ".join(name for name in ("nfs", "nfsv3", "nfsv4") if name not in facts.modules)
+        yield Lack(Severity.WARNING, f"clients cannot boot by NFS: kernel {facts.version} lacks {lacking}", install)
+    if "nbd" not in facts.modules:
+        yield Lack(Severity.WARNING, f"clients cannot boot by NBD: kernel {facts.version} lacks nbd", install)
+    elif not facts.has_nbd_client:
+        package = NBD_CLIENT.get(facts.distribution, "with nbd-client")
+        hint = f"install the package {package} in the source, or nbd-client on this server"
+        yield Lack(Severity.WARNING, "clients cannot boot by NBD: there is no program nbd-client", hint)
+
+
+def _install(facts: Facts) -> str:
+    return f"install in the source: {kernel_package(facts.distribution, facts.version)}"

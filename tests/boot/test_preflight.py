@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from corpus.planted import planted
+from ltsp.boot.codecs import initrd_codec, readable_codecs
+from ltsp.boot.distribution import Distribution, distribution_of, kernel_package
+from ltsp.boot.kernel_config import kernel_options
+from ltsp.boot.preflight import Facts, Severity, preflight, require
+from ltsp.errors import LtspError
+from ltsp.initrd.drivers import network_drivers
+from ltsp.initrd.kernel_modules import KernelModules
+from ltsp.source.directory import DirectorySource
+from ltsp.tree.faults import Faults
+from ltsp.tree.selection import everything
+
+NEEDED = frozenset({"overlay", "squashfs", "loop", "af_packet", "nfs", "nfsv3", "nfsv4", "nbd"})
+GOOD = Facts(
+    version="6.1.0-18-amd64",
+    modules=NEEDED | {"e1000e"},
+    network=frozenset({"e1000e", "virtio_net"}),
+    options=frozenset({"CONFIG_BLK_DEV_INITRD", "CONFIG_DEVTMPFS", "CONFIG_TMPFS"}),
+    codec="zstd",
+    codecs=frozenset({"zstd", "gzip"}),
+    has_nbd_client=True,
+    distribution=Distribution.DEBIAN,
+)
+
+
+def test_a_whole_image_lacks_nothing():
+    assert preflight(GOOD) == ()
+    assert preflight(replace(GOOD, options=None, codecs=None)) == ()
+
+
+ERRORS = {
+    "no overlay": (replace(GOOD, modules=GOOD.modules - {"overlay"}), "lacks the module overlay, which writes over"),
+    "no squashfs": (
+        replace(GOOD, modules=GOOD.modules - {"squashfs"}, codecs=frozenset()),
+        "lacks the module squashfs, which reads the image",
+    ),
+    "no packets for DHCP": (replace(GOOD, modules=GOOD.modules - {"af_packet"}), "asks for an address by DHCP"),
+    "no network driver": (replace(GOOD, network=frozenset()), "has no driver of a wired network card"),
+    "a codec that it cannot read": (replace(GOOD, codec="xz"), "reads no squashfs with xz"),
+    "no initrd": (
+        replace(GOOD, options=frozenset({"CONFIG_DEVTMPFS", "CONFIG_TMPFS"})),
+        r"was built without initrds \(CONFIG_BLK_DEV_INITRD\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_what_no_client_boots_without_is_one_error(case):
+    facts, message = ERRORS[case]
+    (lack,) = preflight(facts)
+    assert lack.severity is Severity.ERROR
+    with pytest.raises(LtspError, match=f"no client could boot lab: kernel 6.1.0-18-amd64 .*{message}") as caught:
+        require((lack,), "lab")
+    assert lack.hint in caught.value.hint
+    assert "--no-preflight" in caught.value.hint
+
+
+WARNINGS = {
+    "no NFS": (replace(GOOD, modules=GOOD.modules - {"nfs", "nfsv3", "nfsv4"}), "lacks nfs, nfsv3, nfsv4"),
+    "NFS without a version": (replace(GOOD, modules=GOOD.modules - {"nfsv3", "nfsv4"}), "lacks nfsv3, nfsv4"),
+    "no NBD": (replace(GOOD, modules=GOOD.modules - {"nbd"}), "lacks nbd"),
+    "no nbd-client": (replace(GOOD, has_nbd_client=False), "no program nbd-client"),
+    "a kernel for virtual machines": (
+        replace(GOOD, network=frozenset({"virtio_net", "ena"})),
+        "drives no network card of common computers, only ena, virtio_net",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WARNINGS)
+def test_what_some_clients_boot_without_is_one_warning(case):
+    facts, message = WARNINGS[case]
+    (lack,) = preflight(facts)
+    assert lack.severity is Severity.WARNING
+    assert message in lack.message
+    require((lack,), "lab")
+
+
+def test_errors_are_gathered_and_come_first():
+    lacks = preflight(replace(GOOD, modules=frozenset(), network=frozenset()))
+    severities = [lack.severity for lack in lacks]
+    assert severities == [Severity.ERROR] * 5 + [Severity.WARNING] * 2
+    with pytest.raises(LtspError, match=r"overlay.*squashfs.*loop.*wired"):
+        require(lacks, "lab")
+
+
+@pytest.mark.parametrize(
+    ("distribution", "version", "package"),
+    [
+        (Distribution.DEBIAN, "6.1.0-18-cloud-amd64", "linux-image-amd64 in place of linux-image-cloud-amd64"),
+        (Distribution.DEBIAN, "6.1.0-18-amd64", "linux-image-6.1.0-18-amd64"),
+        (Distribution.UBUNTU, "6.8.0-31-generic", "linux-modules-extra-6.8.0-31-generic"),
+        (Distribution.UBUNTU, "5.15.0-1050-kvm", "linux-image-generic in place"),
+        (Distribution.FEDORA, "6.5.6-300.fc39.x86_64", "kernel-modules-6.5.6-300.fc39.x86_64"),
+        (Distribution.SUSE, "6.4.0-150600.21-default", "kernel-default in place of kernel-default-base"),
+        (Distribution.ARCH, "6.7.1-arch1-1", "6.7.1-arch1-1"),
+        (Distribution.ALPINE, "6.6.8-0-virt", "linux-lts in place of linux-virt"),
+        (Distribution.OTHER, "6.1", "all modules of kernel 6.1"),
+    ],
+)
+def test_the_package_is_the_distributions_own(distribution, version, package):
+    assert package in kernel_package(distribution, version)
+    facts = replace(GOOD, distribution=distribution, version=version, network=frozenset())
+    assert package in preflight(facts)[0].hint
+
+
+@pytest.mark.parametrize(
+    ("text", "distribution"),
+    [
+        ('PRETTY_NAME="Debian"\nID=debian\n', Distribution.DEBIAN),
+        ("ID=linuxmint\nID_LIKE='ubuntu debian'\n", Distribution.UBUNTU),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', Distribution.FEDORA),
+        ('ID="opensuse-leap"\n', Distribution.SUSE),
+        ("# ID=arch\nID=gentoo\n", Distribution.OTHER),
+        ("ID='arch\n", Distribution.OTHER),
+    ],
+)
+def test_the_distribution_is_what_os_release_says(text, distribution):
+    tree = planted({"etc/os-release": "-> ../usr/lib/os-release", "usr/lib/os-release": text})
+    assert distribution_of(tree) is distribution
+    assert distribution_of(planted({})) is Distribution.OTHER
+
+
+@pytest.mark.parametrize(
+    ("configuration", "codec"),
+    [
+        ("CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n", "zstd"),
+        ("CONFIG_RD_GZIP=y\n# CONFIG_RD_ZSTD is not set\n", "gzip"),
+        ("CONFIG_RD_XZ=y\n", "none"),
+        (None, "gzip"),
+    ],
+)
+def test_an_initrd_is_compressed_with_what_the_kernel_unpacks(configuration, codec):
+    assert initrd_codec(planted({} if configuration is None else {"boot/config-6.1": configuration}), "6.1") == codec
+
+
+@pytest.mark.oracle
+def test_a_debian_root_lacks_nothing_but_nbd_client(debian_root):
+    (version,) = (path.name for path in (debian_root / "usr/lib/modules").iterdir())
+    with DirectorySource("d", str(debian_root), "").open(everything, Faults()) as tree:
+        modules = KernelModules.read(tree, version)
+        facts = Facts(
+            version=version,
+            modules=modules.names,
+            network=network_drivers(modules),
+            options=kernel_options(tree, version),
+            codec="zstd",
+            codecs=readable_codecs(tree, version),
+            has_nbd_client=False,
+            distribution=distribution_of(tree),
+        )
+        assert initrd_codec(tree, version) == "zstd"
+    (lack,) = preflight(facts)
+    assert lack.hint.startswith("install the package nbd-client")
