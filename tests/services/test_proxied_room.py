@@ -1,0 +1,63 @@
+"""Our dnsmasq configuration beside the DHCP server of a router: firmware and the real iPXE find the menu."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from ipaddress import ip_interface
+from pathlib import Path
+
+import pytest
+
+from corpus import proxied_room
+from ltsp.boot.menu import Entry, Menu, Wishes
+from ltsp.services.dnsmasq import Dnsmasq
+
+SECONDS = 180
+"""Three times what UEFI took on two busy processors without KVM."""
+CARD = ("-device", "virtio-net-pci,netdev=net,mac=52:54:00:12:34:56")
+BIOS = ("-m", "256", *CARD)
+"""Its card carries iPXE."""
+UEFI = ("-m", "512", "-bios", "/usr/share/ovmf/OVMF.fd", "-device", "virtio-net-pci,netdev=net,romfile=")
+"""Its firmware has PXE of its own, and loads iPXE."""
+
+
+@pytest.mark.boot
+@pytest.mark.oracle
+@pytest.mark.root
+@pytest.mark.parametrize("machine", [BIOS, UEFI], ids=["bios", "uefi"])
+def test_a_pc_with_the_routers_address_boots_from_the_server(tmp_path, machine):
+    tftp = tmp_path / "tftp"
+    (tftp / "ltsp/lab").mkdir(parents=True)
+    for name in ("undionly.kpxe", "snponly.efi"):
+        shutil.copy(f"/usr/lib/ipxe/{name}", tftp / "ltsp" / name)
+    (tftp / "ltsp/ltsp.ipxe").write_text(Menu("/srv/ltsp", (Entry("lab", "Lab"),), wishes=Wishes(timeout=-1)).text())
+    (tftp / "ltsp/lab/boot.ipxe").write_text("#!ipxe\necho ENTRY ip=${netX/ip} root=${ltsp-root} END\n")
+    conf = tmp_path / "conf"
+    conf.write_text(Dnsmasq((ip_interface(f"{proxied_room.SERVER}/24"),), str(tftp)).text())
+    words = ["unshare", "--net", sys.executable, proxied_room.__file__, str(conf), str(tmp_path), str(SECONDS), "END"]
+    words += [
+        "-accel",
+        "tcg",
+        "-nographic",
+        "-monitor",
+        "none",
+        "-serial",
+        "stdio",
+        "-no-reboot",
+        "-boot",
+        "n",
+        *machine,
+    ]
+    with Path(tempfile.gettempdir(), "qemu.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shown = subprocess.run(words, check=True, capture_output=True, timeout=SECONDS + 60).stdout
+    said = shown.decode("ascii", "replace")
+    assert "ENTRY ip=10.77.0." in said, said[-2000:]
+    assert f"root=nfs://{proxied_room.SERVER}/srv/ltsp/images!" in said
+    log = (tmp_path / "server.log").read_text()
+    assert (f"sent {os.fspath(tftp)}/ltsp/snponly.efi" in log) == (machine is UEFI)
