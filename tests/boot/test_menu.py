@@ -230,6 +230,7 @@ def test_no_text_of_a_person_adds_a_command(titles, heading):
     assert [label for label, _ in client.items if label.startswith("n")] == [entry.name for entry in entries]
 
 
-def test_a_base_directory_that_no_script_can_hold_is_refused():
+@pytest.mark.parametrize("path", ["/srv/my ltsp", "/srv/ltsp!", "/srv/(ltsp)", "/srv/ä", ""])
+def test_a_base_directory_that_no_script_or_address_can_hold_is_refused(path):
     with pytest.raises(Unwritable):
-        Menu("/srv/my ltsp", LAB.images).text()
+        Menu(path, LAB.images).text()

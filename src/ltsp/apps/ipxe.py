@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from os.path import join
 
 from ltsp.apps import generated
@@ -21,40 +20,11 @@ from ltsp.settings.applets import LtspOptions
 from ltsp.settings.conf_sections import evaluate
 from ltsp.settings.conf_text import Conf
 from ltsp.settings.identity import Identity
-from ltsp.settings.option import Argument, Choice, Flag, Integer, Reach, Text, option, switch
+from ltsp.settings.network_options import IpxeOptions
 from ltsp.settings.resolve import Setting
 from ltsp.tree.name import printable
 
 _NO_CHROOTS = frozenset({"images"})
-
-
-@dataclass(frozen=True, slots=True)
-class IpxeOptions:
-    """ltsp-ipxe(8)"""
-
-    binaries: str = option(
-        Choice(("0", "1", "")),
-        "copy iPXE and memtest of the distribution's packages, even where they lie already",
-        default="",
-        default_text="copy those that are missing",
-        short="b",
-        argument=Argument.OPTIONAL,
-        details="--overwrite has no effect on them.",
-    )
-    http: bool = option(
-        Flag(),
-        "let iPXE fetch menus, kernels and initrds by HTTP",
-        default=False,
-        details="The server must serve them: ltsp http does. Where it does not answer, clients go on by TFTP.",
-    )
-    http_port: int = option(Integer("PORT", least=1, most=65535), "where the server serves by HTTP", default=80)
-    server: str = option(
-        Text("ADDRESS"), "this server's address, where clients learn a wrong one from DHCP", default=""
-    )
-    menu_shell: bool = option(Flag(), "offer iPXE's shell in the menu", default=True)
-    menu_configuration: bool = option(Flag(), "offer iPXE's configuration in the menu", default=True)
-    dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
 
 
 def ipxe(
@@ -81,7 +51,7 @@ def ipxe(
     except Unwritable as fault:
         raise LtspError(
             f"the menu cannot name {printable(ltsp.base_dir)} or {printable(options.server)}: one {fault}",
-            "iPXE scripts hold letters, digits and . _ + - / : only; a bind mount gives a directory such a name",
+            "letters, digits and . _ ~ + @ = / - can be named there; a bind mount gives a directory such a name",
         ) from None
     generated.write(join(directory, "ltsp.ipxe"), text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if not menu.labels:

@@ -21,11 +21,12 @@ In a line of iPXE each command looks at the one before it: `a && b ||` is b wher
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
-from ltsp.boot.ipxe import title, word, written
+from ltsp.boot.ipxe import Unwritable, title, word, written
 
 TRANSPORTS = ("nfs", "http", "nbd", "file", "auto")
 """How a client gets its root. `auto` is http where the menu came by HTTP, and nfs elsewhere."""
@@ -41,6 +42,7 @@ try again."""
 _ARCHITECTURES = ("x86_64", "x86_32", "aarch64", "armv7l")
 """What `ltsp image /` names an image after. behaviour: uname -m, and x86_32 for all of 32 bits."""
 _HTTP_PORT = 80
+_IN_URLS = frozenset(string.ascii_letters + string.digits + "._~+@=/-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +224,7 @@ class Menu:
         """A directory of the server as the root, which needs `ltsp nfs --export=base`."""
         yield f":r_{entry.name}"
         yield f"set ltsp-name {entry.name}"
-        yield f"set ltsp-url nfs://${{ltsp-server}}{word(self.base_dir)}!{entry.name}"
+        yield f"set ltsp-url nfs://${{ltsp-server}}{_exported(self.base_dir)}!{entry.name}"
         yield "clear ltsp-whole ||"
         yield "goto _chain"
 
@@ -230,7 +232,7 @@ class Menu:
         yield ":_boot"
         yield "clear ltsp-root ||"
         yield "clear ltsp-whole ||"
-        yield f"iseq ${{ltsp-transport}} nfs && set ltsp-root nfs://${{ltsp-server}}{word(self.base_dir)}/images! ||"
+        yield f"iseq ${{ltsp-transport}} nfs && set ltsp-root nfs://${{ltsp-server}}{_exported(self.base_dir)}/images! ||"
         yield "iseq ${ltsp-transport} nbd && set ltsp-root nbd://${ltsp-server}/ ||"
         yield "iseq ${ltsp-transport} http && set ltsp-root ${ltsp-images} ||"
         yield "iseq ${ltsp-transport} http && set ltsp-whole 1 ||"
@@ -264,6 +266,17 @@ class Menu:
             "sanboot --no-describe --drive 0x80 || goto _failed",
         )
         yield ":_exit", "set ltsp-leave 1", "exit 1"
+
+
+def _exported(directory: str) -> str:
+    """A directory in `nfs://SERVER/EXPORT!PATH`, where `!` ends it and the client takes letters of addresses alone.
+
+    Raises Unwritable.
+    """
+    for character in directory:
+        if character not in _IN_URLS:
+            raise Unwritable(f"holds {character!a}")
+    return word(directory)
 
 
 def _set(wishes: Wishes) -> Iterator[str]:
