@@ -40,7 +40,7 @@ _AFTER_FAILURE = 10000
 """Milliseconds that a failure stays on the screen, and that a hidden menu is then shown: clients that nobody looks at
 try again."""
 _ARCHITECTURES = ("x86_64", "x86_32", "aarch64", "armv7l")
-"""What `ltsp image /` names an image after. behaviour: uname -m, and x86_32 for all of 32 bits."""
+"""What `ltsp image /` names an image after: uname -m, and x86_32 for every x86 of 32 bits."""
 _HTTP_PORT = 80
 _IN_URLS = frozenset(string.ascii_letters + string.digits + "._~+@=/-")
 
@@ -232,7 +232,8 @@ class Menu:
         yield ":_boot"
         yield "clear ltsp-root ||"
         yield "clear ltsp-whole ||"
-        yield f"iseq ${{ltsp-transport}} nfs && set ltsp-root nfs://${{ltsp-server}}{_exported(self.base_dir)}/images! ||"
+        images = f"{_exported(self.base_dir)}/images"
+        yield f"iseq ${{ltsp-transport}} nfs && set ltsp-root nfs://${{ltsp-server}}{images}! ||"
         yield "iseq ${ltsp-transport} nbd && set ltsp-root nbd://${ltsp-server}/ ||"
         yield "iseq ${ltsp-transport} http && set ltsp-root ${ltsp-images} ||"
         yield "iseq ${ltsp-transport} http && set ltsp-whole 1 ||"
