@@ -111,7 +111,7 @@ def test_no_value_of_the_command_line_is_run(shell, key, value):
     ("words", "cause"),
     [
         ("", "the kernel got no ltsp.root="),
-        ("ltsp.root=ftp://10.0.2.2/a", "no address of a kind that is known: ftp://10.0.2.2/a"),
+        ("ltsp.root=ftp://10.0.2.2/a", "no address of a kind that is known, ftp://10.0.2.2/a"),
         ("ltsp.root=nfs://10.0.2.2", "no address of a kind"),
         ("ltsp.root=https://10.0.2.2/a", "https without ltsp.sha256="),
         ("ltsp.root=http://10.0.2.2/a ltsp.sha256=abc", "has 3 digits"),
@@ -125,7 +125,8 @@ def test_a_wrong_setting_is_told_with_its_remedy(shell, words, cause):
     told = shell("settings", "read_settings", cmdline=words, fails=True)
     assert told.startswith("ltsp: FATAL: ")
     assert cause in told
-    assert len(told.rstrip().split(": ")) >= 4
+    assert cause in told.split(": ")[2]
+    assert len(told.split(": ")[3]) > 10
     assert told.rstrip("\n").isprintable()
 
 

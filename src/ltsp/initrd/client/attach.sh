@@ -1,7 +1,7 @@
 # Makes the file that ltsp.root= names readable here: IMAGE_FILE is a file, a block device, or a directory tree.
 
-# Seconds that a server may take to answer a mount.
-MOUNT_SECONDS=30
+# Seconds that a server may take to answer, and to go on when it has stopped sending.
+ANSWER_SECONDS=30 STALL_SECONDS=60
 # KiB of memory that an image fetched into memory leaves to the system that runs from it.
 SYSTEM_KIB=98304
 
@@ -31,13 +31,13 @@ attach_nfs() {
     common="ro,nolock,hard,nocto,noatime,actimeo=3600,proto=tcp,addr=$address"
     for version in 3,mountproto=tcp 4.2 4; do
         # noresvport lets clients behind address translation in where the export is `insecure`; most are.
-        if error=$(timeout -s KILL "$MOUNT_SECONDS" mount -t nfs -o "vers=$version,$common" \
+        if error=$(timeout -s KILL "$ANSWER_SECONDS" mount -t nfs -o "vers=$version,$common" \
             "$address:$export" "$SOURCE" 2>&1); then
             IMAGE_FILE=$SOURCE${path:+/$path}
             [ -e "$IMAGE_FILE" ] || fatal "no $path in $server:$export" "publish it again, or correct the menu: ltsp ipxe"
             return
         fi
-        say "NFS ${version%%,*}: $(printable "${error:-no answer in $MOUNT_SECONDS seconds}")"
+        say "NFS ${version%%,*}: $(printable "${error:-no answer in $ANSWER_SECONDS seconds}")"
     done
     fatal "$server does not give $export by NFS" "look at 'exportfs -v' there; run: ltsp nfs; open ports 111 and 2049"
 }
@@ -59,7 +59,7 @@ attach_nbd() {
     done
     # By ioctl, so that the program stays and connects again when the server restarts; its mark keeps systemd from
     # killing it (systemd.io/ROOT_STORAGE_DAEMONS).
-    error=$(timeout "$MOUNT_SECONDS" "$@" -nonetlink -persist -systemd-mark -readonly -block-size 4096 \
+    error=$(timeout "$ANSWER_SECONDS" "$@" -nonetlink -persist -systemd-mark -readonly -block-size 4096 \
         -name "$export" "$address" "$port" "$DEV/nbd0" 2>&1) ||
         fatal "$server:$port does not give $export by NBD: $error" 'check that the NBD server runs and offers that name'
     IMAGE_FILE=$DEV/nbd0
@@ -76,7 +76,7 @@ attach_http() {
     case $ROOT in
     https:*) say 'no certificates are checked here; the checksum is' ;;
     esac
-    answer=$(wget -S --spider "$ROOT" 2>&1) ||
+    answer=$(timeout "$ANSWER_SECONDS" wget -S --spider "$ROOT" 2>&1) ||
         fatal "$ROOT cannot be fetched: $(printf '%s' "$answer" | tail -n 1)" \
             "check that 'ltsp http' runs there, and that the version was not deleted: ltsp ipxe"
     # Cutting three digits off, not dividing: shells may count in 32 bits. A little too many KiB is right.
@@ -112,9 +112,14 @@ check_sum() {
             'start again; if it comes back, the menu and the image are of different versions: ltsp kernel'
 }
 
-# show_progress KIB: a line each five seconds.
+# show_progress KIB: a line each five seconds. Not every wget knows when a server has stopped sending.
 show_progress() {
+    before='' stalled=0
     while sleep 5; do
-        say "fetched $(($(stat -c %b "$IMAGE_FILE") / 2048)) of $(($1 / 1024)) MiB"
+        blocks=$(stat -c %b "$IMAGE_FILE")
+        say "fetched $((blocks / 2048)) of $(($1 / 1024)) MiB"
+        if [ "$blocks" != "$before" ]; then stalled=0; fi
+        before=$blocks stalled=$((stalled + 5))
+        if [ "$stalled" -gt "$STALL_SECONDS" ]; then killall wget; fi
     done
 }

@@ -22,10 +22,10 @@ warn() {
     say "warning: $(printable "$1")"
 }
 
-# fatal CAUSE REMEDY
+# fatal CAUSE REMEDY: one line, in which the remedy begins after the first `: ` behind FATAL.
 fatal() {
     trap - EXIT
-    line="ltsp: FATAL: $(printable "$1"): $(printable "$2")"
+    line="ltsp: FATAL: $(printable "$1" | sed 's/: /, /g'): $(printable "$2")"
     printf '%s\n' "$line"
     # printf writes to one console only; what the kernel says at level 2 goes to all of them.
     { printf '<2>%s\n' "$line" >"$DEV/kmsg"; } 2>/dev/null
