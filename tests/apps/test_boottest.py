@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from corpus import bootable, diskless
-from ltsp.apps.boottest import BootTestOptions, boottest
+from ltsp.apps.boottest import boottest
 from ltsp.boottest import run, site
 from ltsp.boottest.machine import HOST, Machine
 from ltsp.boottest.site import Route, Subject
 from ltsp.errors import LtspError
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions
+from ltsp.settings.network_options import BootTestOptions
 
 SECONDS = 300
 """A good boot takes 30 to 60 on two slow processors."""
@@ -52,7 +53,7 @@ def places(debian_root, tmp_path_factory):
     return bootable.published(debian_root, base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
-def tested(places, **options):
+def outcome(places, **options):
     told = Told()
     chosen = BootTestOptions(accel="tcg", timeout=SECONDS, json=True, **options)
     with diskless.one_at_a_time():
@@ -88,7 +89,7 @@ def boot(function):
 )
 def test_a_published_image_boots_and_says_so_itself(places, tmp_path, record_property, transport, options):
     console, screen = tmp_path / "console", tmp_path / "screen.png"
-    status, facts = tested(places, transport=transport, console=str(console), screenshot=str(screen), **options)
+    status, facts = outcome(places, transport=transport, console=str(console), screenshot=str(screen), **options)
     record_property(f"{transport} {options}", facts["seconds"])
     assert (status, facts["passed"], facts["cause"]) == (0, True, None), json.dumps(facts, indent=1)
     guest = facts["guest"]
@@ -156,6 +157,7 @@ def test_a_test_that_is_killed_takes_its_machine_and_servers_along(places):
     before = left_behind()
     code = (
         "from ltsp.apps.boottest import *\nfrom ltsp.settings.applets import LtspOptions\n"
+        "from ltsp.settings.network_options import BootTestOptions\n"
         "class R:\n    def note(self, text): print(text, flush=True)\n"
         f"boottest({bootable.NAME!r}, BootTestOptions(accel='tcg'), LtspOptions(base_dir={places.base_dir!r}, "
         f"tftp_dir={places.tftp_dir!r}, home_dir='/home'), R())\n"
