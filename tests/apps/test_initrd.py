@@ -11,11 +11,12 @@ import pytest
 
 from corpus.site import Site
 from corpus.told import Told
-from ltsp.apps.initrd import InitrdOptions, initrd
+from ltsp.apps.initrd import initrd
 from ltsp.errors import ConfError, LockHeld, LtspError
 from ltsp.host.locks import exclusive
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.conf_file import read
+from ltsp.settings.network_options import InitrdOptions
 
 CONF = """\
 [server]

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from corpus.ipxe_script import Client
-from ltsp.apps.ipxe import IpxeOptions, ipxe
+from ltsp.apps.ipxe import ipxe
 from ltsp.apps.ipxe_binaries import Binary
 from ltsp.cli.console import Wishes, report
 from ltsp.errors import ConfError, LtspError
@@ -15,6 +15,7 @@ from ltsp.publish.pointer import Pointer
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.conf_text import parse
 from ltsp.settings.identity import Identity
+from ltsp.settings.network_options import IpxeOptions
 
 VERSION = "20260131T174512Z-1a2b3c4d"
 

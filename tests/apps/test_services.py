@@ -7,13 +7,14 @@ import json
 
 import pytest
 
-from ltsp.apps.dhcp_snippet import DhcpSnippetOptions, dhcp_snippet
-from ltsp.apps.dnsmasq import DnsmasqOptions, dnsmasq, nameservers
-from ltsp.apps.nfs import NfsOptions, nfs
+from ltsp.apps.dhcp_snippet import dhcp_snippet
+from ltsp.apps.dnsmasq import dnsmasq, nameservers
+from ltsp.apps.nfs import nfs
 from ltsp.cli.console import Wishes, report
 from ltsp.errors import LtspError, UsageError
 from ltsp.host import systemd
 from ltsp.settings.applets import LtspOptions
+from ltsp.settings.network_options import DhcpSnippetOptions, DnsmasqOptions, NfsOptions
 
 LINKS = [{"ifname": "eth0", "addr_info": [{"local": "192.168.1.5", "prefixlen": 24, "scope": "global"}]}]
 

@@ -46,8 +46,8 @@ def proposals(base, *words):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([""], ["image", "info", "kernel", "versions"]),
-        (["i"], ["image", "info"]),
+        ([""], sorted(APPLETS)),
+        (["i"], ["image", "info", "initrd", "ipxe"]),
         (["-b", "/x", "im"], ["image"]),
         (["-b/x", "im"], ["image"]),
         (["--base-dir", "=", "/x", "im"], ["image"]),

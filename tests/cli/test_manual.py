@@ -33,7 +33,8 @@ def shown(page):
 
 
 def test_there_is_a_page_for_everything():
-    assert set(PAGES) == {"ltsp.8", "ltsp-image.8", "ltsp-info.8", "ltsp-kernel.8", "ltsp-versions.8", "ltsp.conf.5"}
+    applets = "boottest dhcp-snippet dnsmasq http image info initrd ipxe kernel nfs versions"
+    assert set(PAGES) == {"ltsp.8", "ltsp.conf.5", *(f"ltsp-{name}.8" for name in applets.split())}
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -5,78 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from ltsp.apps import amount
 from ltsp.apps.report import Report
 from ltsp.boottest import acceleration, run, site
 from ltsp.boottest.console import Stage
 from ltsp.boottest.machine import Accel, Machine
-from ltsp.boottest.site import FETCHES, TRANSPORTS, Route, Subject
+from ltsp.boottest.site import Route, Subject
 from ltsp.boottest.verdict import Verdict
 from ltsp.errors import LtspError
 from ltsp.publish.generation import Generation
 from ltsp.publish.places import CLIENT
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.option import Argument, Choice, FileName, Integer, Reach, Text, option, switch
+from ltsp.settings.network_options import BootTestOptions
 from ltsp.tree.name import printable
 
 _TOLD = 12
 """Last lines of the console that people get with a failure; the JSON form has more."""
-
-
-@dataclass(frozen=True, slots=True)
-class BootTestOptions:
-    """ltsp-boottest(8)"""
-
-    version: str | None = option(
-        Text("VERSION"),
-        "boot this version, without the menu",
-        default=None,
-        default_text="the current one, through the menu",
-        reach=Reach.ONCE,
-    )
-    transport: str = option(
-        Choice(TRANSPORTS),
-        "how the client gets its root",
-        default="nfs",
-        reach=Reach.ONCE,
-        details="`file` is an image that iPXE loads together with the initrds.",
-    )
-    fetch: str = option(
-        Choice(FETCHES),
-        "how iPXE gets menu, kernel and initrds",
-        default="tftp",
-        reach=Reach.ONCE,
-    )
-    firmware: str = option(
-        Choice(("bios", "uefi")), "firmware of the virtual machine", default="bios", reach=Reach.ONCE
-    )
-    accel: str = option(
-        Choice(("auto", "kvm", "tcg")),
-        "what runs the guest",
-        default="auto",
-        reach=Reach.ONCE,
-        details="`auto` is kvm where a trial of it succeeds within two seconds, else tcg, which emulates.",
-    )
-    memory: int = option(
-        Integer("MIB", least=128, most=1 << 20), "memory of the virtual machine, in MiB", default=1024, reach=Reach.ONCE
-    )
-    timeout: int = option(
-        Integer("SECONDS", least=1, most=86400), "seconds until the test has failed", default=300, reach=Reach.ONCE
-    )
-    kernel_arguments: str = option(
-        Text("WORDS"), "more words for the kernel's command line", default="", reach=Reach.ONCE
-    )
-    console: str | None = option(
-        FileName(), "write all that the serial console says into this file", default=None, reach=Reach.ONCE
-    )
-    screenshot: str | None = option(
-        FileName(), "write what the screen shows at the end into this file, as PNG", default=None, reach=Reach.ONCE
-    )
-    json: bool = switch("print the verdict as JSON", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
 
 
 def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: Report) -> int:

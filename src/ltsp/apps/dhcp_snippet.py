@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 
 from ltsp.apps.report import Report
 from ltsp.errors import LtspError, UsageError
 from ltsp.host.interfaces import interfaces
 from ltsp.services.snippet import SNIPPETS
-from ltsp.settings.option import Argument, Reach, Text, option, switch
-
-
-@dataclass(frozen=True, slots=True)
-class DhcpSnippetOptions:
-    """ltsp-dhcp-snippet(8)"""
-
-    server: str = option(
-        Text("ADDRESS"),
-        "this server's address in the clients' network",
-        default="",
-        default_text="that of its interface, where there is but one",
-    )
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+from ltsp.settings.network_options import DhcpSnippetOptions
 
 
 def dhcp_snippet(kind: str, options: DhcpSnippetOptions, report: Report) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ltsp.apps import generated
 from ltsp.apps.report import Report
@@ -13,44 +12,12 @@ from ltsp.host import command, systemd
 from ltsp.host.interfaces import interfaces
 from ltsp.services.dnsmasq import Dnsmasq
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.option import Argument, Flag, Reach, Words, option, switch
+from ltsp.settings.network_options import DnsmasqOptions
 
 _PATH = "/etc/dnsmasq.d/ltsp-dnsmasq.conf"
 _RESOLVERS = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
 """The first one has what systemd-resolved asks; the other one then names itself alone. systemd-resolved(8)"""
 _THIS_SERVER = "0.0.0.0"  # noqa: S104 -- dnsmasq puts its own address in its place, and nothing is bound to it
-
-
-@dataclass(frozen=True, slots=True)
-class DnsmasqOptions:
-    """ltsp-dnsmasq(8)"""
-
-    dns: bool = option(Flag(), "answer DNS requests too", default=False, short="d")
-    proxy_dhcp: bool = option(
-        Flag(),
-        "lead clients here that get their addresses from another DHCP server",
-        default=True,
-        short="p",
-        details="In every network that the server has an address in when this is run.",
-    )
-    real_dhcp: bool = option(
-        Flag(),
-        "give addresses to clients of the network 192.168.67.0/24",
-        default=True,
-        short="r",
-        details="It has no effect on servers without an address of that network.",
-    )
-    dns_server: tuple[str, ...] = option(
-        Words("ADDRESSES"),
-        "DNS servers of clients that get their address here",
-        default=(),
-        default_text="this server with --dns=1, else those that it asks itself",
-        short="s",
-        details="0.0.0.0 is this server.",
-    )
-    tftp: bool = option(Flag(), "serve the TFTP directory", default=True, short="t")
-    dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
 
 
 def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:

@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 
 from ltsp.apps.report import Report
 from ltsp.errors import LtspError
 from ltsp.services import nginx
 from ltsp.services.http_files import http_files
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.option import Argument, Integer, Reach, Text, option, switch
+from ltsp.settings.network_options import HttpOptions
 from ltsp.tree.name import printable
-
-
-@dataclass(frozen=True, slots=True)
-class HttpOptions:
-    """ltsp-http(8)"""
-
-    http_address: str = option(
-        Text("ADDRESS"),
-        "listen on this address of the server alone",
-        default="::",
-        default_text="all",
-    )
-    http_port: int = option(
-        Integer("PORT", least=1, most=65535), "listen on this port", default=80, short="p", default_text="80"
-    )
-    nginx: bool = switch("print the configuration of nginx for the same files, and exit", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
 
 
 def http(options: HttpOptions, places: LtspOptions, report: Report) -> None:

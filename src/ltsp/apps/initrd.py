@@ -24,7 +24,7 @@ from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.client_sections import ClientSettings, client_settings, without_effect
 from ltsp.settings.conf_text import Conf
-from ltsp.settings.option import Argument, Reach, switch
+from ltsp.settings.network_options import InitrdOptions
 from ltsp.transform.merge import AccountFiles, Choice, Merged, account_names, merge, people_names
 from ltsp.tree.name import printable
 
@@ -34,15 +34,6 @@ _DIRECTORY_MODE = 0o755
 _DIGITS = 4
 """Of the numbers of sections, which shells sort as text."""
 _CHOICES = frozenset({"PWMERGE_SUR", "PWMERGE_SGR"})
-
-
-@dataclass(frozen=True, slots=True)
-class InitrdOptions:
-    """ltsp-initrd(8)"""
-
-    dry_run: bool = switch("write nothing; list the layers and what is in them", reach=Reach.ONCE)
-    json: bool = switch("print the summary as JSON", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from os.path import join
 
 from ltsp.apps import generated
@@ -12,35 +11,11 @@ from ltsp.host import command, files
 from ltsp.host.interfaces import interfaces
 from ltsp.services.nfs import Exports
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.option import Argument, Choice, Flag, Reach, option, switch
+from ltsp.settings.network_options import NfsOptions
 from ltsp.tree.name import printable
 
 _PATH = "/etc/exports.d/ltsp-nfs.exports"
 _LARGEST_MENU = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class NfsOptions:
-    """ltsp-nfs(8)"""
-
-    nfs_home: bool = option(
-        Flag(),
-        "export the homes too",
-        default=False,
-        short="h",
-        details="NFS believes what clients say who their users are. The directory is that of --home-dir.",
-    )
-    nfs_tftp: bool = option(Flag(), "export the kernels and initrds too", default=True, short="t")
-    export: str = option(
-        Choice(("images", "base")),
-        "what of the base directory to export",
-        default="images",
-        reach=Reach.ONCE,
-        details="base is all of it, and makes every chroot and disk there readable: clients that boot from a chroot "
-        "need it, and so do menus from before this release.",
-    )
-    dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", argument=Argument.NONE, reach=Reach.ONCE)
 
 
 def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:

@@ -17,9 +17,6 @@ from ltsp.errors import LtspError
 from ltsp.services import http_server
 from ltsp.services.http_files import http_files
 
-TRANSPORTS = ("nfs", "http", "nbd", "file")
-FETCHES = ("tftp", "http")
-
 _MENU = "ltsp.ipxe"
 _ADD_ON = "ltsp.img"
 _IMAGES = "images"
@@ -56,9 +53,9 @@ class Route:
     through_menu: bool
     """By the site's menu, which boots the current version; else by a script that names the version."""
     transport: str
-    """Of TRANSPORTS."""
+    """How it gets its root: `nfs`, `http`, `nbd`, `file`."""
     fetch: str
-    """Of FETCHES: how iPXE gets menu, kernel and initrds."""
+    """How iPXE gets menu, kernel and initrds: `tftp`, `http`."""
     uefi: bool = False
     extra: str = ""
     """More words for the kernel."""

@@ -5,18 +5,31 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
 from ltsp.cli.getopt import Parsed, getopt
 from ltsp.errors import UsageError
 from ltsp.settings import conf_file, conf_keys, conf_sections
 from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
+from ltsp.settings.conf_text import Conf
 from ltsp.settings.hooks import Hooks, hooks
 from ltsp.settings.identity import Identity, this_machine
+from ltsp.settings.network_options import (
+    BootTestOptions,
+    DhcpSnippetOptions,
+    DnsmasqOptions,
+    HttpOptions,
+    InitrdOptions,
+    IpxeOptions,
+    NfsOptions,
+)
 from ltsp.settings.option import declared
 from ltsp.settings.resolve import Given, resolve
 
-AppletOptions = ImageOptions | InfoOptions | KernelOptions | VersionsOptions
+ImageApplet = ImageOptions | InfoOptions | KernelOptions | VersionsOptions
+NetworkApplet = (
+    BootTestOptions | DhcpSnippetOptions | DnsmasqOptions | HttpOptions | InitrdOptions | IpxeOptions | NfsOptions
+)
+AppletOptions = ImageApplet | NetworkApplet
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,9 @@ class Run:
     options: AppletOptions
     operands: tuple[str, ...]
     hooks: Hooks
+    conf: Conf
+    identity: Identity
+    """Of this server."""
     warnings: tuple[str, ...]
     """Lines about ltsp.conf; nothing that keeps the applet from running."""
 
@@ -82,6 +98,8 @@ def parse(
         resolve(options, given_to_applet, values, environ, faults),
         back.operands,
         hooks(values, applet, faults),
+        conf,
+        this,
         conf_keys.warnings(conf, this),
     )
     _refuse([*faults, *_contradictions(run)], applet)
@@ -91,10 +109,12 @@ def parse(
 def _contradictions(run: Run) -> Iterator[str]:
     """What each option allows and all together do not."""
     count = len(run.operands)
+    wanted = APPLETS[run.applet].operands
+    if not wanted and count:
+        yield f"ltsp {run.applet} takes no argument, and {run.operands[0]!a} is one"
+    if wanted and not wanted.startswith("[") and count != 1:
+        yield f"ltsp {run.applet} takes one {wanted}, and {count} are given"
     match run.options:
-        case InfoOptions():
-            if count:
-                yield f"ltsp info takes no argument, and {run.operands[0]!a} is one"
         case ImageOptions(name=name, revert=True):
             if name and count > 1:
                 yield f"option --name: {count} images cannot share one name"
@@ -107,7 +127,7 @@ def _contradictions(run: Run) -> Iterator[str]:
             if (options.use or options.pin or options.unpin or options.remove) and count != 1:
                 yield f"a version belongs to one image, and {count} are named"
         case _:
-            assert_never(run.options)
+            pass
 
 
 def _take(arguments: Sequence[str], options: type, *, options_first: bool) -> tuple[Parsed, list[Given]]:

@@ -193,7 +193,7 @@ def bash() -> str:
         required=" | \\\n".join(f"        {each}" for each in required) + ")",
         values="\n".join(values),
         applets=" ".join(APPLETS),
-        with_operands=" | ".join(name for name, applet in APPLETS.items() if applet.operands),
+        with_operands=" | ".join(name for name, applet in APPLETS.items() if "IMAGE" in applet.operands),
     )
 
 
@@ -218,7 +218,10 @@ def zsh() -> str:
     """For /usr/share/zsh/site-functions/_ltsp."""
     arguments = []
     for name, applet in APPLETS.items():
-        lines = [*_zsh_options(declared(applet.options)), *(["'*:image:_ltsp_images'"] if applet.operands else [])]
+        lines = [
+            *_zsh_options(declared(applet.options)),
+            *(["'*:image:_ltsp_images'"] if "IMAGE" in applet.operands else []),
+        ]
         joined = " \\\n".join(f"                        {line}" for line in lines)
         arguments.append(f"                {name})\n                    _arguments -S \\\n{joined} ;;")
     return _ZSH.substitute(

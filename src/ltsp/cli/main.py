@@ -12,13 +12,12 @@ from contextlib import suppress
 from typing import NoReturn, assert_never
 
 from ltsp.apps.unforeseen import told
-from ltsp.cli import signals, streams
+from ltsp.cli import applets, signals, streams
 from ltsp.cli.command_line import Help, Run, Version, parse
 from ltsp.cli.screen import safe
 from ltsp.errors import LtspError, UsageError
 from ltsp.host import priority
-from ltsp.settings.applets import ImageOptions, InfoOptions, KernelOptions, VersionsOptions
-from ltsp.settings.conf_file import PATH, VARIABLE
+from ltsp.settings.applets import ImageOptions
 
 
 def main() -> NoReturn:
@@ -52,12 +51,12 @@ def _asked(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             streams.write(sys.stdout, f"ltsp {metadata.version('ltsp')}\n")
             return 0
         case Run() as asked:
-            return _run(asked, environ)
+            return _run(asked)
         case never:
             assert_never(never)
 
 
-def _run(asked: Run, environ: Mapping[str, str]) -> int:
+def _run(asked: Run) -> int:
     if isinstance(asked.options, ImageOptions) and not (asked.options.revert or asked.options.dry_run):
         priority.lower(asked.options.ionice)
     from ltsp.cli.console import console  # noqa: PLC0415 -- after the priority was lowered
@@ -65,27 +64,7 @@ def _run(asked: Run, environ: Mapping[str, str]) -> int:
     with console(asked) as report:
         for warning in asked.warnings:
             report.warn(warning)
-        match asked.options:
-            case ImageOptions() as options:
-                from ltsp.apps.image import image  # noqa: PLC0415
-
-                directory = os.path.dirname(environ.get(VARIABLE) or PATH)
-                return image(asked.operands, options, asked.ltsp, asked.hooks, directory, report)
-            case KernelOptions() as options:
-                from ltsp.apps.kernel import kernel  # noqa: PLC0415
-
-                return kernel(asked.operands, options, asked.ltsp, report)
-            case InfoOptions() as options:
-                from ltsp.apps.info import info  # noqa: PLC0415
-
-                info(options, asked.ltsp, report)
-            case VersionsOptions() as options:
-                from ltsp.apps.versions import versions  # noqa: PLC0415
-
-                versions(asked.operands, options, asked.ltsp, report)
-            case never:
-                assert_never(never)
-    return 0
+        return applets.run(asked, report)
 
 
 def _complain(error: LtspError) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import assert_never
 
 from ltsp.cli.pages import APPLETS as PROSE
-from ltsp.cli.pages import CONF, LTSP, Block, Example, Item, Prose
+from ltsp.cli.pages import CONF, LTSP
+from ltsp.cli.prose import Block, Example, Item, Prose
 from ltsp.settings.applets import APPLETS, LtspOptions
 from ltsp.settings.option import Argument, Option, Reach, declared, grouped
 

@@ -1,58 +1,9 @@
-"""The prose of the manual pages: what options cannot say of themselves.
-
-In the text, `back quotes` set what a person types or finds on disk. Roff is made of it in `ltsp.cli.manual`.
-"""
+"""The prose of ltsp(8), ltsp.conf(5) and the applets for images: what options cannot say of themselves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A term and what it means."""
-
-    term: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    text: str
-    lines: str
-    """What is typed or written, line by line."""
-
-
-Block = str | Item | Example
-
-
-@dataclass(frozen=True, slots=True)
-class Prose:
-    title: str
-    """As the first line of the page names it: `ltsp image`."""
-    summary: str
-    description: tuple[Block, ...]
-    more: tuple[tuple[str, tuple[Block, ...]], ...] = ()
-    """Sections of its own, after the options."""
-    files: tuple[Item, ...] = ()
-    exit_status: tuple[Item, ...] = ()
-    examples: tuple[Example, ...] = ()
-    see_also: tuple[str, ...] = ()
-
-
-_CONF = Item("/etc/ltsp/ltsp.conf", "Settings, see `ltsp.conf(5)`.")
-_DONE = Item("0", "All that was asked is done.")
-_FAILURE = Item(
-    "1", "Something failed; what was published before is as it was, unless only a command of POST_IMAGE_x failed."
-)
-_USAGE = Item("2", "The command line or a setting is wrong; nothing was begun.")
-_CHANGED = Item("3", "Published, but a file changed or vanished while it was read, or was skipped; each is named.")
-_LOCKED = Item(
-    "75", "Another build holds the lock of the image, or a package manager that of the source; try again later."
-)
-_SIGNALLED = Item(
-    "130, 143", "Ended by Ctrl-C or `kill`; what was begun is undone. A second one does not wait for that."
-)
+from ltsp.cli.network_pages import NETWORK_APPLETS
+from ltsp.cli.prose import CHANGED, CONF_FILE, DONE, FAILURE, LOCKED, SIGNALLED, USAGE, Example, Item, Prose
 
 LTSP = Prose(
     title="ltsp",
@@ -63,23 +14,28 @@ LTSP = Prose(
             "and publishes it with its kernel so that a room of PCs boots it over the network. Each task is an applet; "
             "options for all of them stand before its name."
         ),
+        (
+            "A new server needs five of them, once: `ltsp dnsmasq`, `ltsp nfs`, `ltsp image`, `ltsp initrd` and "
+            "`ltsp ipxe`. Later on `ltsp image` is run after the system was changed, and `ltsp initrd` and `ltsp ipxe` "
+            "after ltsp.conf was."
+        ),
     ),
     files=(
-        _CONF,
+        CONF_FILE,
         Item("/srv/ltsp/NAME", "A chroot directory."),
         Item("/srv/ltsp/NAME.img", "A virtual machine disk, often a symbolic link to it."),
         Item("/srv/ltsp/images/NAME.img", "An exported image, and `NAME.img.old` the one before it."),
         Item("/srv/tftp/ltsp/NAME", "Kernel and initrd of an image."),
     ),
-    exit_status=(_DONE, _FAILURE, _USAGE, _CHANGED, _LOCKED, _SIGNALLED),
+    exit_status=(DONE, FAILURE, USAGE, CHANGED, LOCKED, SIGNALLED),
     examples=(
         Example("Publish the running system:", "ltsp image /"),
         Example("The same with other directories:", "ltsp -b /data/ltsp -t /data/tftp image /"),
     ),
-    see_also=("ltsp-image(8)", "ltsp-info(8)", "ltsp-kernel(8)", "ltsp-versions(8)", "ltsp.conf(5)"),
+    see_also=("ltsp-image(8)", "ltsp-ipxe(8)", "ltsp-initrd(8)", "ltsp-nfs(8)", "ltsp-dnsmasq(8)", "ltsp.conf(5)"),
 )
 
-APPLETS = {
+IMAGE_APPLETS = {
     "image": Prose(
         title="ltsp image",
         summary="generate a squashfs image from an image source",
@@ -134,13 +90,13 @@ APPLETS = {
             ),
         ),
         files=(
-            _CONF,
+            CONF_FILE,
             Item("/etc/ltsp/image.excludes", "Replaces the list of excluded paths: one pattern a line."),
             Item("/etc/ltsp/image.secrets", "Replaces the table of secrets."),
             Item("/etc/ltsp/image.d/", "Programs that are run before the image is written."),
             Item("/srv/ltsp/images/NAME.img", "The image, and `NAME.img.old` the one before it."),
         ),
-        exit_status=(_DONE, _FAILURE, _USAGE, _CHANGED, _LOCKED, _SIGNALLED),
+        exit_status=(DONE, FAILURE, USAGE, CHANGED, LOCKED, SIGNALLED),
         examples=(
             Example("Publish the running system:", "ltsp image /"),
             Example(
@@ -161,8 +117,8 @@ APPLETS = {
                 "which version of each image clients would boot."
             ),
         ),
-        files=(_CONF,),
-        exit_status=(_DONE, _FAILURE, _USAGE),
+        files=(CONF_FILE,),
+        exit_status=(DONE, FAILURE, USAGE),
         examples=(Example("For a program:", "ltsp info --json"),),
         see_also=("ltsp(8)", "ltsp-image(8)", "ltsp-versions(8)"),
     ),
@@ -176,8 +132,8 @@ APPLETS = {
                 "system's ISO file or a virtual machine disk that was put below `images` as NAME.img."
             ),
         ),
-        files=(_CONF, Item("/srv/tftp/ltsp/NAME/", "`vmlinuz` and `initrd.img`, whatever they were called.")),
-        exit_status=(_DONE, _FAILURE, _USAGE, _LOCKED, _SIGNALLED),
+        files=(CONF_FILE, Item("/srv/tftp/ltsp/NAME/", "`vmlinuz` and `initrd.img`, whatever they were called.")),
+        exit_status=(DONE, FAILURE, USAGE, LOCKED, SIGNALLED),
         examples=(
             Example("After a kernel was found wanting:", "ltsp kernel x86_64"),
             Example(
@@ -201,8 +157,8 @@ APPLETS = {
                 "any of the options, so each takes effect at once."
             ),
         ),
-        files=(_CONF, Item("/srv/ltsp/images/.versions/NAME/VERSION/", "Image and manifest of a version.")),
-        exit_status=(_DONE, _FAILURE, _USAGE, _LOCKED),
+        files=(CONF_FILE, Item("/srv/ltsp/images/.versions/NAME/VERSION/", "Image and manifest of a version.")),
+        exit_status=(DONE, FAILURE, USAGE, LOCKED),
         examples=(
             Example("What is there:", "ltsp versions x86_64"),
             Example("Go to any version:", "ltsp versions x86_64 --use 20260114T093000Z-3fa9c1"),
@@ -250,7 +206,7 @@ CONF = Prose(
             ),
         ),
     ),
-    files=(_CONF,),
+    files=(CONF_FILE,),
     examples=(
         Example(
             "Another place for kernels, a strong compressor, and a command before each build:",
@@ -260,3 +216,6 @@ CONF = Prose(
     ),
     see_also=("ltsp(8)", "ltsp-image(8)"),
 )
+
+APPLETS = IMAGE_APPLETS | NETWORK_APPLETS
+"""By name."""

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ltsp.settings.network_options import (
+    BootTestOptions,
+    DhcpSnippetOptions,
+    DnsmasqOptions,
+    HttpOptions,
+    InitrdOptions,
+    IpxeOptions,
+    NfsOptions,
+)
 from ltsp.settings.option import (
     Argument,
     Choice,
@@ -340,9 +349,16 @@ class Applet:
 APPLETS = {
     applet.name: applet
     for applet in (
+        Applet("boottest", BootTestOptions, "boot an image in a virtual machine and tell what happened", "IMAGE"),
+        Applet("dhcp-snippet", DhcpSnippetOptions, "print settings for a DHCP server of your own", "KIND"),
+        Applet("dnsmasq", DnsmasqOptions, "set up dnsmasq to lead clients here", ""),
+        Applet("http", HttpOptions, "serve kernels, initrds and images by HTTP", ""),
         Applet("image", ImageOptions, "generate a squashfs image from an image source", "[IMAGE]..."),
         Applet("info", InfoOptions, "show the installation: sources, images and what clients would boot", ""),
+        Applet("initrd", InitrdOptions, "make the add-on that brings the settings of clients", ""),
+        Applet("ipxe", IpxeOptions, "make the menu that clients boot from", ""),
         Applet("kernel", KernelOptions, "publish kernel and initrd of an image or chroot", "[IMAGE]..."),
+        Applet("nfs", NfsOptions, "export images to clients", ""),
         Applet("versions", VersionsOptions, "list, choose, pin and remove versions of an image", "[IMAGE]..."),
     )
 }
