@@ -20,16 +20,19 @@ else:
 
 CODECS: Final = ("zstd", "gzip", "none")
 _LEVELS: Final[Mapping[str, Mapping[str, int]]] = {
-    "fast": {"zstd": 9, "gzip": 4},
-    "small": {"zstd": 19, "gzip": 9},
+    "fast": {"zstd": 3, "gzip": 4},
+    "balanced": {"zstd": 9, "gzip": 6},
+    "small": {"zstd": 19, "gzip": 12},
 }
-"""zstd's windows are of 8 MiB at most with these: memory that the client must have to unpack it."""
+"""zstd's windows are of 8 MiB at most with these: memory that the client must have to unpack it. Those between 9 and 16
+take longer and are hardly smaller, as kernel modules go.
+"""
 _ZSTD_THREADS: Final = 2
 """The bytes do not depend on how many threads there are, only on whether there are any."""
 
 
-def compress(archive: bytes, codec: str, preset: str = "small") -> bytes:
-    """The archive compressed with `zstd` or `gzip`, `fast` or `small`, or as it is for `none`.
+def compress(archive: bytes, codec: str, preset: str = "balanced") -> bytes:
+    """The archive compressed with `zstd` or `gzip`, as a preset says, or as it is for `none`.
 
     Raises UsageError where there is no such codec.
     """
