@@ -11,14 +11,14 @@ from corpus.elf_files import ARM64, module, program
 from corpus.planted import data, paths, planted
 from ltsp.cpio.compression import compress
 from ltsp.cpio.newc import write
-from ltsp.errors import FormatError, LtspError
+from ltsp.errors import FormatError, LtspError, Unreadable
 from ltsp.initrd.busybox import APPLETS
 from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, client_tree
 from ltsp.initrd.module_file import ModuleFile
 from ltsp.initrd.program_file import ServerPrograms
 from ltsp.source.directory import DirectorySource
 from ltsp.tree.faults import Faults
-from ltsp.tree.node import Device, Directory, File
+from ltsp.tree.node import Device, Directory, File, Metadata
 from ltsp.tree.selection import everything
 
 MODULES = "usr/lib/modules/6.1.0"
@@ -140,6 +140,25 @@ def test_a_driver_that_was_chosen_and_is_not_there_is_named():
 def test_a_module_that_cannot_be_had_is_an_error_that_names_it(changes, reason):
     with pytest.raises(FormatError, match=reason):
         made(changes)
+
+
+class Failing:
+    """A file on a disk that fails."""
+
+    size = 100
+
+    def open(self):
+        raise OSError(5, "Input/output error")
+
+
+def test_a_module_that_cannot_be_read_is_an_error_of_the_source():
+    with pytest.raises(Unreadable, match="cannot read a module or firmware of the image: Input/output error"):
+        made({f"{MODULES}/{PTP}": File(Metadata(0o644), Failing())})
+
+
+def test_an_nbd_client_that_cannot_be_read_or_is_damaged_is_none():
+    for broken in (File(Metadata(0o755), Failing()), program(needed=["libc.so"])[:-40]):
+        assert not made({"usr/sbin/nbd-client": broken}).has_nbd
 
 
 def test_records_of_a_module_are_read():
