@@ -59,6 +59,13 @@ def test_a_recorded_boot_is_told_by_its_last_stage_and_trouble(name, stage, trou
     assert list(console.seconds) == [each for each in Stage if each in console.seconds]
 
 
+def test_a_line_that_the_firmware_broke_is_read_whole():
+    said = "tftp://10.0.2.2/ltsp/lab/20200101T000000Z-00000000/vmlinuz... No such file or directory (http://ipxe.org/2d12603b)"
+    console = fed(f"iPXE initialising devices...ok\r\n{said[:80]}\r\n{said[80:]}\r\n".encode())
+    assert console.clue is not None
+    assert console.clue.cause.endswith("20200101T000000Z-00000000/vmlinuz: No such file or directory")
+
+
 def test_what_ipxe_could_not_fetch_explains_a_boot_that_gave_up():
     console = fed((RECORDED / "no_bootfile.bin").read_bytes())
     assert console.clue is not None

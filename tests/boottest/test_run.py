@@ -68,9 +68,9 @@ def test_the_initrd_of_the_distribution_without_a_root(debian_root):
     assert seen.stage is Stage.INITRD
 
 
-def test_a_machine_that_switches_itself_off(tmp_path):
-    (tmp_path / "off.ipxe").write_text("#!ipxe\npoweroff\n")
-    seen = verdict(NetworkBoot("off.ipxe", str(tmp_path)))
+def test_a_machine_that_restarts(tmp_path):
+    (tmp_path / "again.ipxe").write_text("#!ipxe\nreboot\n")
+    seen = verdict(NetworkBoot("again.ipxe", str(tmp_path)))
     assert seen.cause == "the machine restarted or switched itself off; it got as far as: iPXE"
 
 

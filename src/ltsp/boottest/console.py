@@ -17,6 +17,9 @@ _TAIL = 40
 _WIDEST = 500
 """Characters of a line that are kept in the tail."""
 
+_COLUMNS = 80
+"""Where the firmware's console breaks a line, iPXE's too. SeaBIOS, sercon.c"""
+
 REPORT = "ltsp-boottest: "
 """Begins the line in which the booted system itself tells how it is; JSON follows."""
 
@@ -147,12 +150,16 @@ class Console:
     report: str | None = None
     """The JSON with which the booted system told how it is."""
     _terminal: Terminal = field(default_factory=Terminal)
+    _broken: str = ""
+    """What stood on the lines before that the firmware broke."""
     _tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
 
     def feed(self, data: bytes, now: float) -> None:
         """Take what the console printed until `now`, seconds since power-on."""
         for line in self._terminal.feed(data):
-            self._read(line, now)
+            whole = self._broken + line
+            self._broken = whole if len(line) == _COLUMNS and Stage.KERNEL not in self.seconds else ""
+            self._read(whole, now)
             if line:
                 self._tail.append(line[:_WIDEST])
         self._read_prompt(self._terminal.line, now)

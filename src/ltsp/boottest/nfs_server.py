@@ -17,6 +17,9 @@ from ltsp.tree.name import printable
 
 _PORT = 2049
 _PORTMAPPER = 111
+_PORTMAPPER_PROGRAM = ("unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "rpcbind -f; exit")
+"""rpcbind becomes another user, which makes the kernel forget that it is to die with us (PR_SET_PDEATHSIG, prctl(2)).
+It dies with the first process of its namespace instead. Not `-w`: that reads what another rpcbind left."""
 _QUOTED = frozenset('"\\\n')
 """Characters that a string of ganesha's configuration cannot hold as they are."""
 
@@ -69,8 +72,9 @@ def serving(directory: str, state: str) -> Iterator[None]:
     config = join(state, "ganesha.conf")
     with open(config, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(configuration(directory, state))
-    # Not `-w`: a warm start reads what another rpcbind left.
-    with command.serving(["rpcbind", "-f"], package="rpcbind") as portmapper:
+    if command.find("rpcbind") is None:
+        raise LtspError("the program rpcbind is not there", "install the package rpcbind")
+    with command.serving(_PORTMAPPER_PROGRAM, package="util-linux") as portmapper:
         answers(portmapper, _PORTMAPPER)
         arguments = [
             "ganesha.nfsd",
