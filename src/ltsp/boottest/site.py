@@ -78,9 +78,9 @@ def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
     if route.transport == "file" and route.through_menu and route.fetch != "http":
         raise LtspError("the menu loads an image as a file by HTTP alone", "add --fetch=http")
     with ExitStack() as started:
-        # Before the private /run, where TMPDIR may be.
-        directory = started.enter_context(TemporaryDirectory(prefix="ltsp-boottest-"))
         started.enter_context(private())
+        # In the private /run, which goes with the last process even where we are killed.
+        directory = started.enter_context(TemporaryDirectory(prefix="ltsp-boottest-", dir="/run"))
         tftp = join(directory, "tftp")
         os.mkdir(tftp)
         os.symlink(join(subject.tftp_dir, "ltsp"), join(tftp, "ltsp"))
