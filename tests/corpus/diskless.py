@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -159,13 +161,15 @@ def boot(
     *,
     memory: int = 768,
     cards: tuple[str, ...] = (CARD,),
+    unplugged: Sequence[str] = (),
     network: Sequence[str] = (),
     until: tuple[str, ...] = ("login:", "ltsp: FATAL:", "Kernel panic"),
     seconds: float = BOOT_SECONDS,
 ) -> Boot:
     """Boot until one of the texts is on the console.
 
-    `network` is the command that starts programs in the network namespace where the servers are.
+    `network` is the command that starts programs in the network namespace where the servers are; `unplugged` are the
+    identifiers of cards without link.
     """
     kernel = root / "boot" / f"vmlinuz-{Modules.of(root).directory.name}"
     arguments = ["qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2"]
@@ -175,7 +179,10 @@ def boot(
     for card in cards:
         netdev, device = card.split(";")
         arguments += ["-netdev", netdev, "-device", device]
-    with one_at_a_time():
+    with one_at_a_time(), tempfile.TemporaryDirectory() as directory:
+        control = f"{directory}/qmp"
+        if unplugged:
+            arguments += ["-S", "-qmp", f"unix:{control},server=on,wait=off"]
         start = time.monotonic()
         machine = subprocess.Popen(
             [*network, *arguments],
@@ -188,6 +195,8 @@ def boot(
         lines: list[tuple[float, str]] = []
         partial = b""
         try:
+            if unplugged:
+                _unplug(control, unplugged)
             os.set_blocking(machine.stdout.fileno(), False)
             while time.monotonic() - start < seconds and (machine.poll() is None or partial):
                 data = machine.stdout.read() or b""
@@ -204,3 +213,20 @@ def boot(
             machine.wait()
             machine.stdout.close()
     return Boot(lines)
+
+
+def _unplug(control: str, cards: Sequence[str]) -> None:
+    """Take the links of cards away, then let the machine start. QEMU's qmp-spec."""
+    while not os.path.exists(control):
+        time.sleep(0.05)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(control)
+        with connection.makefile("rw") as stream:
+            stream.readline()
+            commands = [{"execute": "qmp_capabilities"}]
+            commands += [{"execute": "set_link", "arguments": {"name": card, "up": False}} for card in cards]
+            for command in [*commands, {"execute": "cont"}]:
+                stream.write(f"{json.dumps(command)}\n")
+                stream.flush()
+                while "return" not in (answer := json.loads(stream.readline())):
+                    assert "error" not in answer, answer

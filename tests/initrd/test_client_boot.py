@@ -1,0 +1,288 @@
+"""The shell core on a real kernel: from power-on to a login prompt by each transport, and each failure told.
+
+These machines are QEMU without KVM; the servers are those of the distribution, in a network namespace of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from corpus import diskless
+
+pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.timeout(1200)]
+
+BOOTIF = "BOOTIF=01-52-54-00-00-00-01"
+TELL = """\
+[Unit]
+Description=What the client says of itself
+[Service]
+ExecStart=/bin/sh /usr/local/bin/tell
+[Install]
+WantedBy=multi-user.target
+"""
+TOLD = {
+    "state": "echo $state",
+    "failed": "systemctl list-units --failed --plain --no-legend",
+    "type": "findmnt -n -o FSTYPE /",
+    "lower": "findmnt -n -o OPTIONS / | tr , '\\n' | grep lowerdir",
+    "image": "findmnt -n -o FSTYPE /run/ltsp/root/image",
+    "hostname": "cat /proc/sys/kernel/hostname",
+    "machine": "cat /etc/machine-id",
+    "hosts": "cat /etc/hosts",
+    "cron": "systemctl is-enabled cron.service",
+    "timers": "systemctl is-enabled apt-daily.timer",
+    "person": "getent passwd person",
+    "shadow": "grep ^root: /etc/shadow | cut -d : -f 2; stat -c %a /etc/shadow",
+    "lease": "ip -o -4 address show dev eth0 | cut -d ' ' -f 7",
+    "modprobe": "cat /proc/sys/kernel/modprobe",
+    "facts": "cat /run/ltsp/facts",
+    "work": "ls /run/ltsp",
+    "early": "cat /etc/early",
+}
+# As messages of the kernel, which come in whole lines: a getty flushes the console, and hangs up who has it.
+TELL_SCRIPT = "state=$(systemctl is-system-running --wait)\n" + "".join(
+    f"printf '<4>tell {name} %s\\n' \"$({{ {command}; }} 2>&1 | tr '\\n' '|')\" >/dev/kmsg\n"
+    for name, command in {**TOLD, "end": "echo end"}.items()
+)
+
+
+@dataclass(slots=True)
+class Network:
+    """Programs that share loopback and /run with each other and with nobody else."""
+
+    holder: subprocess.Popen[str]
+    log: Path
+    servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def command(self) -> list[str]:
+        return ["nsenter", "-t", str(self.holder.pid), "-n", "-m"]
+
+    def serve(self, *command: str | Path, port: int) -> None:
+        with self.log.open("ab") as log:
+            server = subprocess.Popen([*self.command, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.servers.append(server)
+        for _ in range(300):
+            listening = subprocess.run([*self.command, "ss", "-Htln"], capture_output=True, text=True, check=True)
+            if f":{port} " in listening.stdout:
+                return
+            assert server.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        pytest.fail(f"nothing listens on port {port}: {self.log.read_text()}")
+
+    def end(self) -> None:
+        for server in [*self.servers, self.holder]:
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+
+
+@pytest.fixture
+def network(tmp_path) -> Iterator[Network]:
+    script = "ip link set lo up && mount -t tmpfs tmpfs /run && mkdir /run/ganesha && echo ready && exec sleep 3600"
+    holder = subprocess.Popen(
+        ["unshare", "--net", "--mount", "sh", "-c", script], stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "ready\n"
+    network = Network(holder, tmp_path / "servers.log")
+    yield network
+    network.end()
+    holder.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def images(debian_root, tmp_path_factory) -> Path:
+    """A directory to serve, with lab.img in it."""
+    directory = tmp_path_factory.mktemp("images")
+    left_out = ["boot", "proc", "sys", "dev", "run", "tmp", "var/cache", "var/lib/apt/lists", "usr/share/doc"]
+    left_out += ["usr/share/locale", "usr/share/man", "etc/ssh/ssh_host_*"]
+    words = ["-comp", "zstd", "-Xcompression-level", "1", "-quiet", "-no-progress", "-wildcards", "-e"]
+    empty = [word for name in ("proc", "sys", "dev", "run") for word in ("-p", f"/{name} d 755 0 0")]
+    subprocess.run(
+        ["mksquashfs", debian_root, directory / "lab.img", "-p", "/tmp d 1777 0 0", *empty, *words, *left_out],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return directory
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    """What the site says of its clients; each layer has something that is seen on the client."""
+    site = tmp_path_factory.mktemp("site")
+    texts = {
+        "common/files/etc/systemd/system/tell.service": TELL,
+        "common/files/usr/local/bin/tell": TELL_SCRIPT,
+        "common/files/etc/ltsp/pre-init/PRE_INIT_EARLY": "echo early >/etc/early\n",
+        "common/enable": "tell.service\n",
+        "common/disable": "apt-daily.timer\ncron.service\n",
+        "common/parts/etc/hosts/10-name": "127.0.1.1 %{HOSTNAME} %{MAC}\n",
+        "common/parts/etc/hosts/00-local": "127.0.0.1 localhost\n",
+        "common/templates": "etc/hosts\n",
+        "common/shadow": "root:$6$hash\n",
+        "image/lab/mask": "cron.service\n",
+        "image/lab/keep": "cron.service\n",
+        "section/0001/match": "52:54:00:*\n",
+        "section/0001/env": "HOSTNAME='pc%{IP}'\n",
+        "section/0001/parts/etc/hosts/20-server": "%{SERVER} server\n",
+        "section/0002/match": "pc15\n",
+        "section/0002/mask": "cron.service\n",
+        "section/0003/match": "pc16\n192.168.*\n",
+        "section/0003/env": "HOSTNAME='wrong'\n",
+    }
+    for path, text in texts.items():
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(text)
+    return site
+
+
+@pytest.fixture(scope="module")
+def initrd(debian_root, site, tmp_path_factory) -> Path:
+    return diskless.initrd(debian_root, tmp_path_factory.mktemp("initrd"), extra={"ltsp/site": site})
+
+
+def told(boot: diskless.Boot) -> dict[str, str]:
+    words = re.findall(r"\] tell (\w+) (.*)", boot.text)
+    return {name: value.rstrip("|") for name, value in words}
+
+
+def runs(debian_root: Path, initrd: Path, words: str, record_property, *, transport: str, **options) -> dict[str, str]:
+    boot = diskless.boot(
+        debian_root,
+        initrd,
+        f"{words} {BOOTIF} printk.devkmsg=on",
+        until=("tell end", "ltsp: FATAL:", "Kernel panic"),
+        **options,
+    )
+    said = told(boot)
+    assert said.get("state") == "running", f"{json.dumps(said, indent=1)}\n{boot.text[-6000:]}"
+    marks = ("ltsp: stage start", "ltsp: stage attach", "ltsp: stage switch", "login:")
+    figures = {mark.removeprefix("ltsp: stage "): round(boot.seconds(mark), 1) for mark in marks}
+    record_property(f"seconds by {transport}", figures)
+    assert (said["type"], said["image"], said["failed"]) == ("overlay", "squashfs", "")
+    assert "lowerdir=/run/ltsp/root/image" in said["lower"]
+    assert said["hostname"] == "pc15"
+    return said
+
+
+def test_a_client_boots_by_http_and_is_what_the_site_says_of_it(debian_root, initrd, images, network, record_property):
+    network.serve("busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", images, port=8080)
+    digest = hashlib.sha256((images / "lab.img").read_bytes()).hexdigest()
+    words = f"ltsp.root=http://10.0.2.2:8080/lab.img ltsp.sha256={digest} ltsp.image=images/lab.img"
+    said = runs(debian_root, initrd, words, record_property, transport="http", memory=1024, network=network.command)
+    assert said["machine"] == hashlib.md5(b"ltsp 52:54:00:00:00:01").hexdigest()
+    assert said["hosts"] == "127.0.0.1 localhost|127.0.1.1 pc15 525400000001|10.0.2.2 server"
+    assert said["cron"] == "masked"
+    assert said["timers"] == "disabled"
+    assert said["shadow"] == "$6$hash|640"
+    assert said["lease"] == "10.0.2.15/24"
+    assert said["modprobe"] == "/sbin/modprobe"
+    assert said["work"] == "facts|root"
+    assert said["early"] == "early"
+    assert {"IMAGE=lab", "SERVER=10.0.2.2", "INTERFACE=eth0", "HOSTNAME=pc15"} <= set(said["facts"].split("|"))
+
+
+def test_a_client_boots_from_a_file_in_its_initrd(debian_root, site, images, tmp_path, record_property):
+    extra = {"ltsp/site": site, "lab.img": images / "lab.img"}
+    initrd = diskless.initrd(debian_root, tmp_path, extra=extra)
+    words = "ltsp.root=file:/lab.img ltsp.image=images/.versions/lab/V/image.img"
+    runs(debian_root, initrd, words, record_property, transport="file", memory=1280)
+
+
+@pytest.mark.parametrize("protocols", ["3, 4", "4"])
+def test_a_client_boots_by_nfs(debian_root, initrd, images, network, tmp_path, record_property, protocols):
+    """With both versions it takes 3; a server of version 4 alone does, too."""
+    serve_nfs(network, images, tmp_path, protocols)
+    words = f"ltsp.root=nfs://10.0.2.2{images}!lab.img ltsp.image=images/lab.img"
+    runs(
+        debian_root,
+        initrd,
+        words,
+        record_property,
+        transport=f"nfs {protocols}",
+        memory=384,
+        network=network.command,
+    )
+
+
+def serve_nfs(network: Network, images: Path, tmp_path: Path, protocols: str) -> None:
+    settings = tmp_path / "ganesha.conf"
+    settings.write_text(
+        f"NFS_CORE_PARAM {{ Protocols = {protocols}; Enable_NLM = false; mount_path_pseudo = true; }}\n"
+        "NFSv4 { Graceless = true; }\n"
+        f"EXPORT {{ Export_Id = 1; Path = {images}; Pseudo = {images}; Access_Type = RO; Squash = No_root_squash;"
+        " PrivilegedPort = false; FSAL { Name = VFS; } }\n"
+    )
+    network.serve("rpcbind", "-f", port=111)
+    log, pid = tmp_path / "ganesha.log", tmp_path / "ganesha.pid"
+    network.serve("ganesha.nfsd", "-F", "-L", log, "-f", settings, "-p", pid, port=2049)
+
+
+def test_a_menu_of_older_clients_boots(debian_root, initrd, images, network, tmp_path, record_property):
+    serve_nfs(network, images.parent, tmp_path, "3, 4")
+    words = f"root=/dev/nfs nfsroot=10.0.2.2:{images.parent},vers=3 ltsp.image={images.name}/lab.img"
+    runs(debian_root, initrd, words, record_property, transport="nfs, old menu", memory=512, network=network.command)
+
+
+def test_a_client_boots_by_nbd(debian_root, initrd, images, network, record_property):
+    network.serve("nbdkit", "-f", "-r", "-i", "127.0.0.1", "-e", "lab", "file", images / "lab.img", port=10809)
+    words = "ltsp.root=nbd://10.0.2.2/lab ltsp.image=images/lab.img"
+    runs(debian_root, initrd, words, record_property, transport="nbd", memory=384, network=network.command)
+
+
+@pytest.mark.parametrize("bootif", ["", "BOOTIF=01-52-54-00-00-00-02"])
+def test_a_card_without_link_is_passed_over(debian_root, initrd, images, network, bootif):
+    """Even when the firmware says that it booted by it, but that takes the time that a switch may need."""
+    network.serve("busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", images, port=8080)
+    boot = diskless.boot(
+        debian_root,
+        initrd,
+        f"ltsp.root=http://10.0.2.2:8080/none.img {bootif}",
+        cards=("user,id=n0;e1000,id=dead,netdev=n0,mac=52:54:00:00:00:02", diskless.CARD.replace("n0", "n1")),
+        unplugged=["dead"],
+        until=("ltsp: FATAL:", "Kernel panic"),
+        network=network.command,
+    )
+    assert re.search(r"ltsp: network card \w+, 52:54:00:00:00:01", boot.text), boot.text[-3000:]
+    assert "404 Not Found" in boot.fatal
+    assert ("has no link; using" in boot.text) == bool(bootif)
+
+
+@pytest.mark.parametrize(
+    ("words", "memory", "cause", "remedy"),
+    [
+        ("ltsp.root=http://10.0.2.2:8080/none.img", 384, "404 Not Found", "ltsp ipxe"),
+        ("ltsp.root=http://10.0.2.2:8081/lab.img", 384, "Connection refused", "ltsp http"),
+        ("ltsp.root=http://10.0.2.2:8080/lab.img", 256, "of this computer's memory", "by NFS or NBD"),
+        (f"ltsp.root=http://10.0.2.2:8080/lab.img ltsp.sha256={'0' * 64}", 1024, "wrong checksum", "start again"),
+        ("ltsp.root=http://10.0.2.2:8080/text.img", 384, "no file system", "publish the image again"),
+        ("ltsp.root=nfs://10.0.2.2/srv!lab.img", 384, "does not give /srv by NFS", "exportfs -v"),
+        ("ltsp.root=nbd://10.0.2.2/lab", 384, "does not give lab by NBD", "NBD server runs"),
+        ("ltsp.root=file:/none.img", 384, "no /none.img", "as an initrd"),
+        ("", 384, "no ltsp.root=", "ltsp ipxe"),
+        ("ltsp.root=https://10.0.2.2/lab.img", 384, "without ltsp.sha256", "checksum"),
+    ],
+)
+def test_a_failure_says_its_cause_and_its_remedy(debian_root, initrd, images, network, words, memory, cause, remedy):
+    (images / "text.img").write_text("no image at all\n" * 1000)
+    network.serve("busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", images, port=8080)
+    boot = diskless.boot(
+        debian_root,
+        initrd,
+        f"{words} {BOOTIF}",
+        memory=memory,
+        until=("ltsp: FATAL:", "login:", "Kernel panic"),
+        network=network.command,
+    )
+    assert cause in boot.fatal, boot.text[-3000:]
+    assert remedy in boot.fatal
