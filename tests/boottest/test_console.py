@@ -113,6 +113,16 @@ def test_the_login_prompt_may_come_after_the_report():
     assert console.seconds[Stage.LOGIN] == 3.0
 
 
+def test_a_report_that_others_wrote_into_is_waited_for_again():
+    console = fed(REPORT.encode() + b'{"a":\n', REPORT.encode() + b'{"a":1}\n')
+    assert console.report == '{"a":1}'
+
+
+@pytest.mark.parametrize("line", [b"lab7 login: [  OK  ] Finished x.\n", b"lab7 login: root (automatic login)\n"])
+def test_a_login_prompt_is_one_whatever_is_written_behind_it(line):
+    assert fed(line).stage is Stage.LOGIN
+
+
 def test_our_inits_last_words_are_cause_and_remedy():
     console = fed(b"ltsp: FATAL: no answer from 10.0.2.2: check the cable, then the server\n")
     assert console.trouble == Trouble("no answer from 10.0.2.2", "check the cable, then the server")

@@ -108,6 +108,6 @@ def test_a_report_that_is_not_whole_is_none(text):
 
 def test_a_damaged_report_is_a_cause():
     console = Console()
-    console.feed(REPORT.encode() + b'{"source":"ltsp",[    9.0] usb 1-1: new device\n', 9.0)
+    console.feed(REPORT.encode() + b'{"source":"ltsp",[    9.0] usb 1-1: new device"}\n', 9.0)
     seen = Verdict.of(console, "")
     assert (seen.passed, seen.cause) == (False, "the booted system's report is damaged")

@@ -58,7 +58,7 @@ _MARKS: tuple[tuple[Stage, re.Pattern[str]], ...] = tuple(
         (Stage.SITE, r"\bltsp: stage site\b"),
         (Stage.ROOT, r"\bltsp: stage switch\b|^Begin: Running /scripts/init-bottom|Reached target .*Switch Root"),
         (Stage.SYSTEMD, r"\bsystemd\[1\]: (?:Detected architecture|Hostname set|Queued start job)|^Welcome to .+!$"),
-        (Stage.LOGIN, r"\S login:$"),
+        (Stage.LOGIN, r"^(?!Last )\S+ login:(?: |$)"),
     )
 )
 """From SeaBIOS, EDK2's BdsDxe, iPXE's startup.c, the kernel's linux_banner, our init, systemd's manager, agetty."""
@@ -187,7 +187,11 @@ class Console:
         before, mark, report = line.partition(REPORT)
         if mark:
             self._reach(before.rstrip(), now)
-            self.report = report
+            if report.endswith("}"):
+                self.report = report
+            else:
+                # The reporter repeats it.
+                self.clue = Trouble("something wrote into the booted system's report", "try again")
             return
         self._reach(line, now)
         self.trouble = _first(_ENDS, line)

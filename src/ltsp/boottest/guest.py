@@ -1,7 +1,8 @@
 """What the booted system is asked: a layer of site configuration with a unit that reports on the console.
 
 It travels as one more initrd behind the others, so nothing changes in the image that is tested. The unit waits until
-systemd is through, prints one line of JSON, and switches the machine off a while later, if nobody else did.
+systemd is through, prints a line of JSON (thrice, since others write to consoles too), and switches the machine off a
+while later, if nobody else did.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ line=$(
     printf '"received":{{%s}},' "$(received)"
     printf '"available":%s}}' "${{available:-0}}"
 )
-printf '\n{REPORT}%s\n' "$line" >/dev/console
+for _ in 1 2 3; do
+    printf '\n{REPORT}%s\n' "$line" >/dev/console
+    sleep 2
+done
 sleep {_SECONDS_LEFT}
 systemctl --no-block poweroff
 """
