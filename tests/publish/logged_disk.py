@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -130,8 +131,20 @@ def logged_disk(directory: Path, *mkfs: str) -> Iterator[LoggedDisk]:
             finally:
                 subprocess.run(["umount", str(mount)], check=True)
         finally:
-            subprocess.run(["umount", str(fuse)], check=True)
+            _unmount(fuse)
             server.communicate()
+
+
+def _unmount(point: Path) -> None:
+    """Wait for what others have of it: a mount namespace that began meanwhile keeps the loop device, which has a file.
+
+    Raises CalledProcessError after two minutes.
+    """
+    until = time.monotonic() + 120
+    while subprocess.run(["umount", str(point)], check=False, capture_output=True).returncode:
+        if time.monotonic() > until:
+            subprocess.run(["umount", str(point)], check=True)
+        time.sleep(0.2)
 
 
 @contextmanager
