@@ -23,7 +23,7 @@ ifneq ($(shell id -u),0)
 QUICK := $(QUICK) and not root
 endif
 
-.PHONY: help setup root demo test test-all bench torture lint format lock man clean
+.PHONY: help setup root demo test test-all boot bench torture lint format lock man clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -41,7 +41,11 @@ test: lint root ## the gate: lint, types, and every test but the long ones
 	@echo "test: seed $(SEED)$(if $(findstring not root,$(QUICK)),; not root: what needs root is left out)"
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m "$(QUICK)" $(ARGS)
 
-test-all: test torture ## the gate, and the torture tests at their whole numbers
+test-all: test boot torture ## the gate, the boots, and the torture tests at their whole numbers
+
+boot: root ## virtual machines that boot what we publish, one after the other
+	@echo "boot: seed $(SEED)"
+	@$(PYTEST) -m "boot and not torture" --timeout=1200 $(ARGS)
 
 torture: root ## each promise of docs/reliability.md at its whole number; takes hours
 	@echo "torture: seed $(SEED)"
