@@ -110,18 +110,9 @@ def feeding(
 
     A BrokenPipeError that leaves the block is the program's own failure, and raised as that.
     """
-    with (
-        open(os.memfd_create("output"), "r+b", buffering=0) as output,
-        _started(
-            arguments,
-            environment=environment,
-            descriptors=descriptors,
-            package=package,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-        ) as process,
-    ):
+    with _kept_output(
+        arguments, environment=environment, descriptors=descriptors, package=package, stdin=subprocess.PIPE
+    ) as (process, output):
         assert process.stdin is not None
         running = Running(arguments, process.stdin, process, output)
         try:
@@ -140,6 +131,22 @@ def serving(
     package: str = "",
 ) -> Iterator[Serving]:
     """Start a program that runs while the block does, and is ended with it."""
+    with _kept_output(
+        arguments, environment=environment, descriptors=descriptors, package=package, stdin=subprocess.DEVNULL
+    ) as (process, output):
+        yield Serving(arguments, process, output)
+
+
+@contextmanager
+def _kept_output(
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str | None] | None,
+    descriptors: Collection[int],
+    package: str,
+    stdin: int,
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """A started program, and the file without a name that all its output goes to."""
     with (
         open(os.memfd_create("output"), "r+b", buffering=0) as output,
         _started(
@@ -147,12 +154,12 @@ def serving(
             environment=environment,
             descriptors=descriptors,
             package=package,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=output,
             stderr=output,
         ) as process,
     ):
-        yield Serving(arguments, process, output)
+        yield process, output
 
 
 def run_shown(
