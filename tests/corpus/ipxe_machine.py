@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import select
 import subprocess
-import tempfile
 import time
 from pathlib import Path
+
+from corpus.diskless import one_at_a_time
 
 SECONDS = 90
 """Three times what the slowest of these boots took on two busy processors without KVM."""
@@ -25,8 +25,7 @@ def screen(tftp: Path, until: str, mac: str = "52:54:00:12:34:56", *, keys: tupl
     arguments = ["qemu-system-x86_64", "-accel", "tcg", "-m", "256", "-nographic", "-monitor", "none", "-no-reboot"]
     arguments += ["-serial", "stdio", "-boot", "n", "-netdev", network]
     arguments += ["-device", f"virtio-net-pci,netdev=net,mac={mac}"]
-    with Path(tempfile.gettempdir(), "qemu.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time():
         machine = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
             return _watched(machine, until, list(keys))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from ipaddress import ip_interface
-from pathlib import Path
 
 import pytest
 
 from corpus import proxied_room
+from corpus.diskless import one_at_a_time
 from ltsp.boot.menu import Entry, Menu, Wishes
 from ltsp.services.dnsmasq import Dnsmasq
 
@@ -53,8 +51,7 @@ def test_a_pc_with_the_routers_address_boots_from_the_server(tmp_path, machine):
         "n",
         *machine,
     ]
-    with Path(tempfile.gettempdir(), "qemu.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time():
         shown = subprocess.run(words, check=True, capture_output=True, timeout=SECONDS + 60).stdout
     said = shown.decode("ascii", "replace")
     assert "ENTRY ip=10.77.0." in said, said[-2000:]
