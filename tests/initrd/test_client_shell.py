@@ -393,3 +393,10 @@ def test_the_server_is_the_one_of_the_menu_else_of_the_root_else_of_dhcp(shell):
         "SERVER=${pair%%,*} ROOT=${pair#*,}; server; echo; done"
     )
     assert shell("handover", script).split() == ["1.1.1.1", "2.2.2.2", "2.2.2.2", "3.3.3.3", "3.3.3.3"]
+
+
+def test_without_the_initrd_of_nbd_the_client_says_what_was_not_loaded(shell, tmp_path):
+    (tmp_path / "ltsp/modules.order").write_text("")
+    told = shell("modules attach", "attach_nbd 10.0.2.2/lab", fails=True)
+    assert "FATAL: no nbd.img was loaded, which brings nbd-client: install nbd-client" in told
+    assert "ltsp kernel" in told

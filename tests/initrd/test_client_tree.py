@@ -113,10 +113,16 @@ def test_nbd_client_of_the_server_is_lent_to_an_image_for_the_same_machine():
         return ServerPrograms(files.get)
 
     lent = made(server=lending((64, 62)))
-    assert lent.has_nbd
-    assert {"ltsp/bin/nbd-client", "ltsp/lib/ld.so.1", "ltsp/lib/libc.so"} <= paths(lent.tree)
-    assert not made(server=lending(ARM64)).has_nbd
-    assert not made(options=ClientOptions(nbd=False), server=lending((64, 62))).has_nbd
+    assert lent.nbd is not None
+    assert {"ltsp/bin/nbd-client", "ltsp/lib/ld.so.1", "ltsp/lib/libc.so"} <= paths(lent.nbd)
+    assert made(server=lending(ARM64)).nbd is None
+    assert made(options=ClientOptions(nbd=False), server=lending((64, 62))).nbd is None
+
+
+def test_what_only_nbd_needs_is_not_in_the_initrd_of_all_clients():
+    with_nbd = made(server=ServerPrograms({"usr/sbin/nbd-client": program()}.get))
+    assert paths(with_nbd.tree) == paths(made().tree)
+    assert paths(with_nbd.nbd) == {"ltsp", "ltsp/bin", "ltsp/bin/nbd-client"}
 
 
 def test_without_nbd_client_the_package_is_named():
@@ -158,7 +164,7 @@ def test_a_module_that_cannot_be_read_is_an_error_of_the_source():
 
 def test_an_nbd_client_that_cannot_be_read_or_is_damaged_is_none():
     for broken in (File(Metadata(0o755), Failing()), program(needed=["libc.so"])[:-40]):
-        assert not made({"usr/sbin/nbd-client": broken}).has_nbd
+        assert made({"usr/sbin/nbd-client": broken}).nbd is None
 
 
 def test_records_of_a_module_are_read():
@@ -176,8 +182,8 @@ def test_a_debian_root_gives_an_initrd_with_all_wired_drivers(debian_root):
     (version,) = (path.name for path in (debian_root / "usr/lib/modules").iterdir())
     server = ServerPrograms(lambda path: Path("/", path).read_bytes() if Path("/", path).is_file() else None)
     with DirectorySource("d", str(debian_root), "").open(everything, Faults()) as image:
-        initrd = client_tree(image, version, ClientOptions(nbd=False), server)
-        again = client_tree(image, version, ClientOptions(nbd=False), server)
+        initrd = client_tree(image, version, server=server)
+        again = client_tree(image, version, server=server)
     tree = initrd.tree
     names = {path.rpartition("/")[2] for path in paths(tree)}
     wired = {

@@ -67,7 +67,27 @@ def test_ours_follows_the_distributions_initrd_where_that_is_wished_for():
     assert end == "booted"
     assert "rdinit" not in " ".join(client.loaded[0])
     assert [uri for _, uri, *_ in client.loaded[1:]] == [f"{NEW}/initrd.img", f"{NEW}/client.img", "../ltsp.img"]
-    assert client.loaded[0][2:5] == ["initrd=initrd.img", "initrd=client.img", "initrd=ltsp.img"]
+    assert words(client)[2:5] == ["initrd=initrd.img", "initrd=client.img", "initrd=ltsp.img"]
+
+
+@pytest.mark.parametrize("initrd", ["ltsp", "distro"])
+def test_what_only_nbd_needs_comes_with_that_transport_alone(initrd):
+    """UEFI goes by the words of the command line, BIOS by what was loaded and when: both have to say the same."""
+    settings = {"ltsp-root": "nbd://10.0.2.2/", "ltsp-initrd": initrd}
+    loaded = {}
+    for transport in ("nbd", "nfs"):
+        client, end = started(ours("initrd.img", "nbd.img"), {**settings, "ltsp-transport": transport})
+        assert end == "booted"
+        loaded[transport] = [uri.rpartition("/")[2] for _, uri, *_ in client.loaded[1:]]
+        named = [word.removeprefix("initrd=") for word in words(client) if word.startswith("initrd=")]
+        assert named == loaded[transport]
+    assert loaded["nbd"] == [*(["initrd.img"] if initrd == "distro" else []), "client.img", "nbd.img", "ltsp.img"]
+    assert loaded["nfs"] == [name for name in loaded["nbd"] if name != "nbd.img"]
+
+
+def words(client):
+    """Of the kernel's command line, behind the command and the kernel."""
+    return " ".join(client.loaded[0]).split()
 
 
 def test_a_direct_image_is_found_below_its_own_name():
@@ -87,13 +107,14 @@ def test_the_root_that_the_menu_names_comes_first():
     [
         (f"{NEW}/vmlinuz", "ltsp versions lab"),
         (f"{NEW}/client.img", "ltsp versions lab"),
+        (f"{NEW}/nbd.img", "ltsp versions lab"),
         ("../ltsp.img", "ltsp initrd"),
         (f"../../{IMAGE}", "ltsp http"),
     ],
 )
 def test_what_cannot_be_fetched_is_told_with_its_remedy(missing, remedy):
-    transport = {**BY_NFS, "ltsp-transport": "file"} if missing.endswith("image.img") else BY_NFS
-    client, end = started(ours(), transport, missing)
+    by = {"image.img": "file", "nbd.img": "nbd"}.get(missing.rpartition("/")[2], "nfs")
+    client, end = started(ours("nbd.img"), {**BY_NFS, "ltsp-transport": by}, missing)
     assert end == "exit 1"
     assert remedy in " ".join(client.said)
 

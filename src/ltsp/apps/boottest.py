@@ -15,7 +15,7 @@ from ltsp.boottest.site import Route, Subject
 from ltsp.boottest.verdict import Verdict
 from ltsp.errors import LtspError
 from ltsp.publish.generation import Generation
-from ltsp.publish.places import CLIENT
+from ltsp.publish.places import CLIENT, NBD
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import BootTestOptions
@@ -88,6 +88,7 @@ def _subject(generation: Generation) -> Subject:
         os.path.relpath(generation.image, places.base_dir),
         generation.manifest.image.sha256,
         CLIENT,
+        NBD if NBD in generation.manifest.files else "",
     )
 
 

@@ -39,6 +39,8 @@ class Subject:
     """Of the image."""
     client: str
     """Name of the client's initrd beside the kernel."""
+    nbd: str = ""
+    """Name of what is loaded behind it for NBD; empty where the version has none."""
 
     @property
     def has_menu(self) -> bool:
@@ -122,7 +124,7 @@ def _script(route: Route) -> str:
         image=subject.image,
         root=_root(route),
         sha256=subject.sha256 if route.transport in _WHOLE else "",
-        initrds=[subject.client, *add_on],
+        initrds=[subject.client, *([subject.nbd] if subject.nbd and route.transport == "nbd" else []), *add_on],
     )
 
 

@@ -2,7 +2,7 @@
 
     /init, /ltsp/init          the shell core's first file, under both names: switch_root wants the first
     /ltsp/sh/*.sh              the rest of it
-    /ltsp/bin/busybox          what it runs on; and nbd-client, with loader and libraries in /ltsp/lib
+    /ltsp/bin/busybox          what it runs on
     /ltsp/modules/VERSION/…    kernel modules, unpacked
     /ltsp/modules.order        `GROUP PATH`, in the order in which they can be loaded
     /ltsp/modules.dep          `PATH: OTHER …`, what is to be loaded first comes last
@@ -10,6 +10,11 @@
     /lib/firmware/…            where the kernel looks for it
     /ltsp/version              of the kernel
     /dev/console, /dev/null    without a console the kernel starts init with no output at all
+
+What only clients need that boot by NBD is a tree of its own, loaded behind the other:
+
+    /ltsp/bin/nbd-client
+    /ltsp/lib/…                its loader and libraries
 
 All times are 0 and all owners root, so that the same image gives the same bytes.
 """
@@ -53,7 +58,7 @@ class ClientOptions:
     file_systems: tuple[str, ...] = ()
     """Modules of file systems that the image has, beside squashfs, erofs, ext4 and isofs: `xfs`, `btrfs`."""
     nbd: bool = True
-    """Whether nbd-client is taken along. With the libraries that Debian's wants it is 2.7 MB, compressed."""
+    """Whether nbd-client is looked for. With the libraries that Debian's wants it is 3 MB, compressed."""
     busybox: bytes | None = None
     """A static one that was given."""
 
@@ -61,6 +66,8 @@ class ClientOptions:
 @dataclass(frozen=True, slots=True)
 class ClientInitrd:
     tree: Tree
+    nbd: Tree | None
+    """What is loaded behind it by clients of NBD; None without an nbd-client."""
     modules: Mapping[str, tuple[str, ...]]
     """Paths of the modules of each group, in the order in which they can be loaded."""
     left_out_firmware: tuple[str, ...]
@@ -69,7 +76,6 @@ class ClientInitrd:
     """What modules may ask for and the image has not."""
     busybox: str
     """Where it comes from."""
-    has_nbd: bool
     warnings: tuple[str, ...]
 
 
@@ -100,17 +106,16 @@ def client_tree(
         **_lists(modules, groups, files),
         **{f"ltsp/modules/{version}/{path}": File(_TEXT, Bytes(file.data)) for path, file in files.items()},
         **{f"{DIRECTORY}/{path}": File(_TEXT, Bytes(data)) for path, data in firmware.taken.items()},
-        **(_program_nodes(nbd) if nbd else {}),
         "ltsp/bin/busybox": File(_PROGRAM, Bytes(busybox.data)),
         "ltsp/version": _text(f"{version}\n"),
     }
     return ClientInitrd(
         tree=_grown(nodes),
+        nbd=_grown(_program_nodes(nbd)) if nbd else None,
         modules={name: tuple(map(without_suffix, paths)) for name, paths in groups.items()},
         left_out_firmware=firmware.left_out,
         absent_firmware=firmware.absent,
         busybox=busybox.origin,
-        has_nbd=nbd is not None,
         warnings=tuple(_warnings(modules, options, firmware, nbd)),
     )
 

@@ -10,6 +10,8 @@ INITRD = "initrd.img"
 """The image's own."""
 CLIENT = "client.img"
 """The initrd that we made of the image's modules."""
+NBD = "nbd.img"
+"""What clients that boot by NBD need besides."""
 ADD_ON = "ltsp.img"
 """The site's configuration, one for all images, beside their directories."""
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ltsp.publish.places import ADD_ON, CLIENT, INITRD, KERNEL
+from ltsp.publish.places import ADD_ON, CLIENT, INITRD, KERNEL, NBD
 from ltsp.publish.version import is_version
 
 FOREIGN = "foreign"
@@ -74,7 +74,7 @@ class Pointer:
 
     def _by_our_initrd(self) -> Iterator[str]:
         """UEFI takes initrds in the order of the command line, BIOS in that of their loading: they are the same."""
-        both = f"initrd={CLIENT} initrd={ADD_ON} ${{arguments}} || goto gone"
+        both = "${initrds} ${arguments} || goto gone"
         yield "goto start"
         yield from self._gone()
         yield from _failure("no-add-on", "There is no ltsp.img: type ltsp initrd on the server.")
@@ -83,6 +83,9 @@ class Pointer:
             yield from _failure("no-image", f"No image of {self.name}: TFTP has none, type ltsp http on the server.")
         yield ":start"
         yield from self._arguments()
+        yield f"set initrds initrd={CLIENT} initrd={ADD_ON}"
+        if NBD in self.files:
+            yield f"iseq ${{ltsp-transport}} nbd && set initrds initrd={CLIENT} initrd={NBD} initrd={ADD_ON} ||"
         if INITRD in self.files:
             yield "iseq ${ltsp-initrd} distro && goto distro ||"
         yield f"kernel {self._kernel} rdinit=/ltsp/init {both}"
@@ -93,6 +96,10 @@ class Pointer:
             yield f"initrd {self.version}/{INITRD} || goto gone"
             yield ":client"
         yield f"initrd {self.version}/{CLIENT} || goto gone"
+        if NBD in self.files:
+            yield "iseq ${ltsp-transport} nbd || goto add-on"
+            yield f"initrd {self.version}/{NBD} || goto gone"
+            yield ":add-on"
         yield f"initrd ../{ADD_ON} || goto no-add-on"
         if self.image:
             yield "iseq ${ltsp-transport} file || boot"

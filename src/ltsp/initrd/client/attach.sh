@@ -46,7 +46,8 @@ attach_nfs() {
 attach_nbd() {
     load_group nbd
     [ -e "$LTSP/bin/nbd-client" ] ||
-        fatal 'this initrd has no nbd-client' 'install nbd-client on the server or in the image, then: ltsp kernel'
+        fatal 'no nbd.img was loaded, which brings nbd-client' \
+            'install nbd-client on the server or in the image, then: ltsp kernel; boot from the menu of ltsp ipxe'
     server=${1%%/*} export=${1#*/} port=10809
     case $server in
     *:*) port=${server##*:} server=${server%:*} ;;
