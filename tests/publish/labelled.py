@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 
 from ltsp.errors import LtspError
-from ltsp.publish.contents import Contents, Published, Unchanged
+from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.failure import told
 from ltsp.publish.held import Held
 from ltsp.publish.manifest import Kernel, Source
@@ -51,6 +51,13 @@ def publish_held(held: Held, label: str, **options: object) -> Published | Uncha
         with told("write an image of", NAME):
             stage.image.write(image(label))
         return stage.publish(contents(label), **options)
+
+
+def stage_held(held: Held, label: str) -> Staged | Unchanged:
+    with held.stage(len(image(label))) as stage:
+        with told("write an image of", NAME):
+            stage.image.write(image(label))
+        return stage.publish_later(contents(label))
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,12 @@ def operate(store: Store, operation: str, label: str) -> None:
                 match operation:
                     case "revert":
                         held.revert()
+                    case "stage":
+                        stage_held(held, label)
+                    case "trial":
+                        staged = stage_held(held, label)
+                        assert isinstance(staged, Staged)
+                        held.publish_staged(staged)
                     case "kernel":
                         held.publish_kernel(contents(label))
                     case "use":

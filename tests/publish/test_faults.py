@@ -17,7 +17,7 @@ from ltsp.publish.store import Store
 from publish import tracing
 from publish.labelled import NAME, leftovers, operate, publish, seen
 
-OPERATIONS = ("publish", "replace", "rotate", "revert", "kernel", "prune", "first")
+OPERATIONS = ("publish", "replace", "rotate", "revert", "kernel", "prune", "stage", "trial", "first")
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EINTR")
 TORTURE = pytest.mark.torture
 

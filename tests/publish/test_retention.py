@@ -10,14 +10,15 @@ DAY = 86400
 NOW = 100 * DAY
 
 
-def made(version, *, image=None, days=50, pinned=False, origin=Origin.BUILT):
+def made(version, *, image=None, days=50, pinned=False, origin=Origin.BUILT, staged=False):
     """A version, last current so many days ago; its image is its own unless another one's is given."""
     manifest = Manifest("lab", version, "", origin, Source("/", "directory"), None, None)
-    return Generation(PLACES, manifest, (1, hash(image or version)), pinned, NOW - days * DAY)
+    return Generation(PLACES, manifest, (1, hash(image or version)), pinned, NOW - days * DAY, staged)
 
 
-def collected(generations, keep=Retention(2, 3), *, current="d", before=None, in_use=(), dropped=None):  # noqa: B008 -- frozen
-    doomed = collectable(generations, keep, current={current}, before=before, in_use=in_use, now=NOW, dropped=dropped)
+def collected(generations, keep=Retention(2, 3), *, current="d", **names):  # noqa: B008 -- frozen
+    names = {"before": None, "in_use": (), **names}
+    doomed = collectable(generations, keep, current={current}, now=NOW, **names)
     return [each.version for each in doomed]
 
 
@@ -63,3 +64,15 @@ def test_the_dropped_version_stays_while_pinned_or_in_use():
 
 def test_the_current_version_is_never_collected():
     assert collected([made("d", days=99)], Retention(1, 0), dropped="d") == []
+
+
+def test_the_version_that_waits_is_kept_and_takes_no_place_of_one_that_clients_ran_on():
+    generations = [made("b"), *FOUR[2:], made("e", staged=True)]
+    assert collected(generations, Retention(1, 0), waiting="e") == ["b", "c"]
+    assert collected(generations, Retention(2, 0), before="b", waiting="e") == ["c"]
+
+
+def test_staged_versions_that_are_overtaken_go_however_young_they_are():
+    assert collected([made("b", staged=True, days=0), *FOUR[2:]]) == ["b"]
+    assert collected([made("b", staged=True, image="x"), made("d", image="x")]) == ["b"]
+    assert collected([made("b", staged=True, pinned=True), made("d")]) == []

@@ -59,7 +59,7 @@ class Life(RuleBasedStateMachine):
         for place in (self.store.base_dir, self.store.tftp_dir):
             os.mkdir(place)
 
-    @rule(operation=st.sampled_from(["publish", "replace", "rotate", "kernel"]), die_at=DEATHS)
+    @rule(operation=st.sampled_from(["publish", "replace", "rotate", "kernel", "trial"]), die_at=DEATHS)
     def publish(self, operation, die_at):
         if operation == "kernel" and not os.path.exists(self.store.places(NAME).image):
             return  # the kernel of a chroot, which has no image to be lost
@@ -74,7 +74,7 @@ class Life(RuleBasedStateMachine):
                 assert now.image == label
                 self.published = True
 
-    @rule(operation=st.sampled_from(["revert", "prune", "repair"]), die_at=DEATHS)
+    @rule(operation=st.sampled_from(["revert", "prune", "repair", "stage"]), die_at=DEATHS)
     def change(self, operation, die_at):
         self.attempt(operation, "-", die_at)
 

@@ -7,7 +7,7 @@ import hashlib
 from os.path import join
 
 from ltsp.host import files
-from ltsp.publish.assembly import another_name_of, assemble
+from ltsp.publish.assembly import Parts, another_name_of, assemble
 from ltsp.publish.boot_files import facts_of
 from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import ImageFacts, Kernel, Manifest, Origin, Source
@@ -40,7 +40,7 @@ def adopt(state: State, foreign: Foreign) -> Generation | None:
     digits = hashlib.sha256(f"{foreign.size} {foreign.mtime}".encode()).hexdigest()
     links = {name: another_name_of(path) for name, path in boot_files.items()}
     try:
-        return assemble(state.places, manifest, digits, another_name_of(foreign.path), links)
+        return assemble(state.places, Parts(manifest, digits, another_name_of(foreign.path), links))
     except OSError as error:
         if error.errno in _UNLINKABLE:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from os.path import join
 
@@ -20,31 +20,40 @@ Link = Callable[[str], None]
 """Gives a finished file one more name, the path."""
 
 
-def assemble(
-    places: Places, manifest: Manifest, digits: str, image: Link | None, boot_files: Mapping[str, Link]
-) -> Generation:
-    """A new complete version, durable and not yet current. Version and time of the manifest are filled in here.
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a version is put together of."""
 
-    `digits` begins with what ends the version's name. Whatever fails, no part of the version stays.
-    """
+    manifest: Manifest
+    """Version and time are filled in when the version is made."""
+    digits: str
+    """Begins with what ends the version's name."""
+    image: Link | None
+    boot_files: Mapping[str, Link]
+
+
+def assemble(places: Places, parts: Parts, *, staged: bool = False) -> Generation:
+    """A new complete version, durable and not yet current. Whatever fails, no part of the version stays."""
     now = datetime.fromtimestamp(int(time.time()), UTC)
     existing = filter(versions.is_version, {*files.entries(places.versions), *files.entries(places.boot)})
-    version = versions.new(now, digits, existing)
+    version = versions.new(now, parts.digits, existing)
     files.make_directories(places.versions, DIRECTORY_MODE)
     files.make_directories(places.boot, DIRECTORY_MODE)
     try:
         directories = [places.version(version)]
-        if boot_files:
+        if parts.boot_files:
             directories.append(places.boot_version(version))
         for directory in directories:
             files.make_directories(directory, DIRECTORY_MODE)
-        if image:
-            image(places.version_image(version))
-        for name, link in boot_files.items():
+        if parts.image:
+            parts.image(places.version_image(version))
+        for name, link in parts.boot_files.items():
             link(join(places.boot_version(version), name))
+        if staged:
+            files.create(places.staged(version), b"", PUBLIC_MODE)
         for directory in directories:
             files.sync_directory(directory)
-        manifest = replace(manifest, version=version, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        manifest = replace(parts.manifest, version=version, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
         files.create(places.manifest(version), manifest.to_json(), PUBLIC_MODE)
         files.sync_directory(places.version(version))
     except BaseException:

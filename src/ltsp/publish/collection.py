@@ -31,6 +31,7 @@ def retain(places: Places, keep: Retention, *, dropped: str | None = None, keep_
         keep,
         current=now.current_versions,
         before=now.pointer.before if now.pointer and keep_before else None,
+        waiting=now.waiting.version if now.waiting else None,
         in_use=in_use(now),
         now=time.time(),
         dropped=dropped,
@@ -38,6 +39,17 @@ def retain(places: Places, keep: Retention, *, dropped: str | None = None, keep_
     for generation in doomed:
         _collect(places, generation.version)
     return tuple(generation.version for generation in doomed)
+
+
+def retain_staged(places: Places) -> tuple[str, ...]:
+    """Remove the staged versions but for the newest, those that are pinned and those in use; the versions that were."""
+    now = states.read(places)
+    staged = [each for each in now.generations if each.staged and each.version not in now.current_versions]
+    users = in_use(now) if len(staged) > 1 else {}
+    doomed = [each.version for each in staged[:-1] if not each.pinned and each.version not in users]
+    for version in doomed:
+        _collect(places, version)
+    return tuple(doomed)
 
 
 def remove_one(places: Places, version: str) -> None:

@@ -54,6 +54,15 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Staged:
+    """A version is complete and durable, and clients do not boot it yet."""
+
+    generation: Generation
+    replaces_damaged: bool = False
+    """Whether the current one was of just the same bytes once, so that nobody is to go back to it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unchanged:
     """The same image and boot files are published already; nothing was done."""
 

@@ -23,6 +23,8 @@ class Generation:
     pinned: bool
     last_current: float
     """When it was last switched away from, or made; seconds since 1970. The time of its manifest.json holds this."""
+    staged: bool = False
+    """Whether it was made to wait, and was never current."""
 
     @property
     def version(self) -> str:
@@ -77,4 +79,5 @@ class Generation:
             raise FormatError("damaged manifest.json", "it is that of another version")
         image_id = files.identity(places.version_image(version))
         pinned = os.path.lexists(places.pin(version))
-        return cls(places, manifest, image_id, pinned, last_current)
+        staged = os.path.lexists(places.staged(version))
+        return cls(places, manifest, image_id, pinned, last_current, staged)

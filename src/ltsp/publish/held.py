@@ -12,9 +12,9 @@ from ltsp.host import files
 from ltsp.publish import collection
 from ltsp.publish import state as states
 from ltsp.publish.adoption import adopt
-from ltsp.publish.assembly import another_name_of
+from ltsp.publish.assembly import Parts, another_name_of
 from ltsp.publish.boot_files import boot_files, facts, has_its_boot_files, links
-from ltsp.publish.contents import Contents, Published, Unchanged
+from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.draft import draft
 from ltsp.publish.failure import told
 from ltsp.publish.generation import Generation
@@ -75,7 +75,13 @@ class Held:
             digits = shared.version.rpartition("-")[2] if shared else _DIGITS_OF_NO_IMAGE
             link = another_name_of(shared.image) if shared else None
             # A version that was the same once and is damaged now is nothing to go back to.
-            return add(places, manifest, digits, link, links(new, current), Succession(keep, backup=not same))
+            parts = Parts(manifest, digits, link, links(new, current))
+            return add(places, parts, Succession(keep, backup=not same))
+
+    def publish_staged(self, staged: Staged, *, backup: bool = True, keep: Retention = DEFAULT) -> Published:
+        """Make a version that waited the current one. `backup` is whether NAME.img.old is to name what is replaced."""
+        with told("publish", self.places.name):
+            return succeed(staged.generation, Succession(keep, backup and not staged.replaces_damaged))
 
     def before(self) -> Generation:
         """Where going back leads; a NAME.img.old that is not ours becomes a version.

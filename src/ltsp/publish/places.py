@@ -61,6 +61,10 @@ class Places:
     def pin(self, version: str) -> str:
         return join(self.versions, version, "pinned")
 
+    def staged(self, version: str) -> str:
+        """A mark: the version waits to become current, and never was."""
+        return join(self.versions, version, "staged")
+
     @property
     def boot(self) -> str:
         """What the image's clients fetch by TFTP."""

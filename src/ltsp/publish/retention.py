@@ -26,22 +26,26 @@ def collectable(
     *,
     current: Collection[str],
     before: str | None,
+    waiting: str | None = None,
     in_use: Collection[str],
     now: float,
     dropped: str | None = None,
 ) -> list[Generation]:
     """The generations that no rule keeps, oldest first.
 
-    `current`, `before` and `in_use` name versions, `now` is in seconds since 1970. `dropped` is a version that is
-    wanted no more, so that neither its age nor its being one of the newest keeps it.
+    `current`, `before`, `waiting` and `in_use` name versions, `now` in seconds since 1970. `waiting` is staged, and a
+    person may still choose it; other staged ones, on which no client ever ran, and `dropped` are wanted no more, so
+    that neither their age nor their being one of the newest keeps them.
     """
     images: set[tuple[int, int]] = set()
     kept: set[str] = set()
     for generation in sorted(
-        generations, key=lambda each: (each.version in current, each.version == before, each.version), reverse=True
+        generations,
+        key=lambda each: (each.version in current, each.version == before, not each.staged, each.version),
+        reverse=True,
     ):
-        chosen = generation.version in current or generation.version == before
-        wanted = generation.version != dropped
+        chosen = generation.version in current or generation.version in (before, waiting)
+        wanted = generation.version != dropped and (chosen or not generation.staged)
         if (
             generation.image_id is not None
             and wanted

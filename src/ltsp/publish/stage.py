@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ltsp.host import files
 from ltsp.publish import state as states
+from ltsp.publish.assembly import Parts
 from ltsp.publish.boot_files import boot_files, facts, has_its_boot_files, has_its_image, links
-from ltsp.publish.contents import Contents, Published, Unchanged
+from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.draft import Draft, sha256
 from ltsp.publish.failure import told
+from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import ImageFacts, Origin
 from ltsp.publish.places import PUBLIC_MODE, Places
 from ltsp.publish.retention import Retention
-from ltsp.publish.succession import DEFAULT, Succession, add
+from ltsp.publish.succession import DEFAULT, Succession, add, stage, succeed, waiting_twin
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +59,58 @@ class Stage:
 
         Raises LtspError where the disk refuses, in which case the version before is untouched and current.
         """
+        with told("publish", self.places.name), self._finished(contents, mode, group) as made:
+            if isinstance(made, Unchanged):
+                return made
+            succession = Succession(keep, backup and not made.replaces_damaged)
+            return succeed(made.twin, succession) if made.twin else add(self.places, made.parts, succession)
+
+    def publish_later(
+        self, contents: Contents, *, mode: int = PUBLIC_MODE, group: int | None = None
+    ) -> Staged | Unchanged:
+        """Make it a version that waits for `Held.publish_staged`, durably; clients boot what they did before.
+
+        Raises LtspError where the disk refuses.
+        """
+        with told("stage a version of", self.places.name), self._finished(contents, mode, group) as made:
+            if isinstance(made, Unchanged):
+                return made
+            return Staged(made.twin or stage(self.places, made.parts), made.replaces_damaged)
+
+    @contextmanager
+    def _finished(self, contents: Contents, mode: int, group: int | None) -> Iterator[_Finished | Unchanged]:
+        """What a version is to be made of, written and on the disk; or the current one, where that is just this."""
         places = self.places
-        with told("publish", places.name):
-            self.flush_in_background()
-            with boot_files(places, contents.files) as new:
-                written = self.draft.finished()
-                image = ImageFacts(written.size, written.sha256, contents.codec)
-                now = states.read(places)
-                current = now.current
-                if current and current.is_image_of(now.image) and current.holds(image, facts(new)):
-                    if has_its_boot_files(current) and has_its_image(current):
-                        _set_access(current.image, mode, group)
-                        return Unchanged(current)
-                    backup = False  # it was whole once; nobody is to go back to what it is now
-                return add(
-                    places,
-                    contents.manifest(places.name, Origin.BUILT, image, facts(new)),
-                    image.sha256,
-                    lambda path: self.draft.link(path, mode, group),
-                    links(new, current),
-                    Succession(keep, backup),
-                )
+        self.flush_in_background()
+        with boot_files(places, contents.files) as new:
+            written = self.draft.finished()
+            image = ImageFacts(written.size, written.sha256, contents.codec)
+            now = states.read(places)
+            current = now.current
+            same = current is not None and current.is_image_of(now.image) and current.holds(image, facts(new))
+            if current and same and has_its_boot_files(current) and has_its_image(current):
+                _set_access(current.image, mode, group)
+                yield Unchanged(current)
+                return
+            parts = Parts(
+                contents.manifest(places.name, Origin.BUILT, image, facts(new)),
+                image.sha256,
+                lambda path: self.draft.link(path, mode, group),
+                links(new, current),
+            )
+            twin = waiting_twin(now, parts)
+            if twin:
+                _set_access(twin.image, mode, group)
+            # The current one was whole once; nobody is to go back to what it is now.
+            yield _Finished(parts, twin, replaces_damaged=same)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    parts: Parts
+    twin: Generation | None
+    """A version that waits already and is made of the same."""
+    replaces_damaged: bool
 
 
 def _set_access(path: str, mode: int, group: int | None) -> None:

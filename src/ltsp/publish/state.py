@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ltsp.errors import FormatError, LtspError
 from ltsp.host import files
 from ltsp.publish.generation import Generation
+from ltsp.publish.manifest import Origin
 from ltsp.publish.places import Places
 from ltsp.publish.pointer import Pointer
 from ltsp.publish.version import is_version
@@ -50,6 +51,13 @@ class State:
     def before(self) -> Generation | None:
         """What the pointer says was current before."""
         return self.generation(self.pointer.before) if self.pointer and self.pointer.before else None
+
+    @property
+    def waiting(self) -> Generation | None:
+        """The newest version of ours, where it is staged: nothing newer was found good enough for clients."""
+        ours = [each for each in self.generations if each.manifest.origin is not Origin.FOREIGN]
+        newest = ours[-1] if ours else None
+        return newest if newest and newest.staged and newest != self.current else None
 
     @property
     def current_versions(self) -> set[str]:

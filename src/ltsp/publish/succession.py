@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ltsp.publish import state as states
 from ltsp.publish.adoption import adopt
-from ltsp.publish.assembly import Link, assemble
-from ltsp.publish.collection import retain
+from ltsp.publish.assembly import Parts, assemble
+from ltsp.publish.boot_files import has_its_boot_files, has_its_image
+from ltsp.publish.collection import retain, retain_staged
 from ltsp.publish.contents import Published
 from ltsp.publish.generation import Generation
-from ltsp.publish.manifest import Manifest
 from ltsp.publish.places import Places
 from ltsp.publish.pointer import FOREIGN
 from ltsp.publish.retention import Retention
-from ltsp.publish.state import Foreign
+from ltsp.publish.state import Foreign, State
 from ltsp.publish.switch import displace, remove, switch
 
 DEFAULT = Retention()
@@ -32,18 +31,11 @@ class Succession:
     """Whether NAME.img.old is to name the version that is replaced. If not, that version is wanted no more."""
 
 
-def add(
-    places: Places,
-    manifest: Manifest,
-    digits: str,
-    image: Link | None,
-    boot_files: Mapping[str, Link],
-    succession: Succession,
-) -> Published:
+def add(places: Places, parts: Parts, succession: Succession) -> Published:
     """Assemble a version and switch to it; where that fails before the switch, nothing of it stays."""
-    if image:
+    if parts.image:
         _adopt_foreign(places, succession)
-    generation = assemble(places, manifest, digits, image, boot_files)
+    generation = assemble(places, parts)
     try:
         return _switched(generation, succession)
     except BaseException:
@@ -51,6 +43,21 @@ def add(
         if pointer is None or pointer.version != generation.version:
             remove(places, generation.version)
         raise
+
+
+def stage(places: Places, parts: Parts) -> Generation:
+    """Assemble a version that waits, in the place of those that waited before it."""
+    generation = assemble(places, parts, staged=True)
+    retain_staged(places)
+    return generation
+
+
+def waiting_twin(now: State, parts: Parts) -> Generation | None:
+    """A version that waits already and is made of the same bytes. They are read for that."""
+    waiting = now.waiting
+    if waiting and waiting.holds(parts.manifest.image, parts.manifest.files):
+        return waiting if has_its_boot_files(waiting) and has_its_image(waiting) else None
+    return None
 
 
 def succeed(generation: Generation, succession: Succession) -> Published:

@@ -50,6 +50,9 @@ def settle(places: Places, pointer: Pointer) -> None:
     files.sync_directory(places.images)
     for name in (KERNEL, INITRD):
         files.replace_by_symlink(join(places.boot, name), join("current", name))
+    if os.path.lexists(places.staged(pointer.version)):
+        os.unlink(places.staged(pointer.version))
+        files.sync_directory(places.version(pointer.version))
     files.replace_by_symlink(places.current, pointer.version)
     files.sync_directory(places.boot)
 
