@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,43 @@ def test_nobody_else_sees_them_and_they_go_with_their_process(tmp_path):
     assert shown == "['file']\n0\n"
     assert list(tmp_path.iterdir()) == []
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+
+@pytest.mark.root
+def test_what_the_server_unmounts_meanwhile_is_gone_and_its_loop_device_is_free(tmp_path):
+    disk, server = tmp_path / "disk.img", tmp_path / "server"
+    server.mkdir()
+    with disk.open("wb") as file:
+        file.truncate(1 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", disk], check=True)
+    visit = (
+        "import sys; from ltsp.host.mounts import *; private_mounts(); tmpfs(sys.argv[1].encode() + b'/ours');"
+        "print('there', flush=True); sys.stdin.read()"
+    )
+    script = """
+        set -e
+        mount -t tmpfs tmpfs "$1" && mount --make-shared "$1"
+        mkdir "$1/disk" "$1/ours"
+        mount -o loop "$2" "$1/disk"
+        mkfifo "$1/go" "$1/there"
+        "$3" -c "$4" "$1" <"$1/go" >"$1/there" &
+        exec 3>"$1/go" 4<"$1/there"
+        read -r there <&4
+        umount "$1/disk"
+        kill -0 $!
+        echo "$there, loop devices: $(losetup --noheadings --output NAME --associated "$2")"
+        grep -c "$1/ours" /proc/self/mountinfo || true
+        exec 3>&-
+        wait $!
+    """
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", server, disk, sys.executable, visit],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert (done.stdout, done.returncode) == ("there, loop devices: \n0\n", 0), done.stderr
 
 
 @pytest.mark.root

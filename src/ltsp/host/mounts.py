@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ltsp.errors import LtspError
 from ltsp.host import system_call
-from ltsp.host.system_call import MS_BIND, MS_NODEV, MS_NOSUID, MS_PRIVATE, MS_REC
+from ltsp.host.system_call import MS_BIND, MS_NODEV, MS_NOSUID, MS_REC, MS_SLAVE
 
 _LONGEST_OPTIONS = 4095
 """Bytes of mount options: one page, with its NUL. mount(2)"""
@@ -18,13 +18,15 @@ _LONGEST_OPTIONS = 4095
 def private_mounts() -> None:
     """Move this thread into a mount namespace of its own, where nothing that is mounted reaches others.
 
+    What others unmount is unmounted here too: a copy that stayed would keep their disk or loop device busy, unseen,
+    until we end. mount_namespaces(7), MS_SLAVE
     Threads that exist already stay where they are; those and the programs that it starts from now on are in it.
 
     Raises LtspError without the privilege.
     """
     try:
         system_call.unshare_mounts()
-        system_call.mount(b"none", b"/", b"", MS_REC | MS_PRIVATE, b"")
+        system_call.mount(b"none", b"/", b"", MS_REC | MS_SLAVE, b"")
     except OSError as error:
         raise LtspError(f"cannot make private mounts: {error.strerror}", "run as root") from error
 
