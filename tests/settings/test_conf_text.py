@@ -96,7 +96,12 @@ def test_a_value_is_what_a_shell_would_read(text, value):
     ],
 )
 def test_what_a_shell_would_run_is_code(text, reason):
-    assert only(text) == (Code(reason, 1),)
+    key = "A" if text.startswith("A=") else ""
+    assert only(text) == (Code(reason, 1, key),)
+
+
+def test_code_is_that_of_the_value_it_stands_in():
+    assert [each.key for each in only("A=1 B=$(id) C=3\nrm x")] == ["B", ""]
 
 
 def test_assignments_of_one_line_are_taken_one_by_one():

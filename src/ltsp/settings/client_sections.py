@@ -143,13 +143,20 @@ class _Evaluation:
             return
         for each in section.statements:
             if isinstance(each, Code):
-                self.messages.warn(
-                    each.line, f"clients do not run this: {each.reason}; commands belong into POST_INIT_x=…"
-                )
+                self._tell_of_code(each)
             elif each.key == "INCLUDE":
                 self._include(each, chain)
             else:
                 self._take(each)
+
+    def _tell_of_code(self, each: Code) -> None:
+        """A value that is wanted and cannot be had is a fault; most are passwords in quotes where `$6` means another
+        thing. Commands are what older files have for clients.
+        """
+        if side_of(each.key) & Side.CLIENTS:
+            self.messages.fault(each.line, f"{each.key}: {each.reason}")
+        else:
+            self.messages.warn(each.line, f"clients do not run this: {each.reason}; commands belong into POST_INIT_x=…")
 
     def _take(self, each: Assignment) -> None:
         setting = self._setting(each)

@@ -55,6 +55,8 @@ class Code:
 
     reason: str
     line: int
+    key: str = ""
+    """Whose value it would be, as in `KEY=$(date)`; empty where it is a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class _Scanner:
         self.text = text
         self.breaks = [at for at, character in enumerate(text) if character == "\n"]
         self.at = 0
+        self.key = ""
+        """Of the assignment that was begun last in this statement."""
         self.faults: list[tuple[int, str]] = []
 
     def sections(self) -> tuple[Section, ...]:
@@ -167,14 +171,14 @@ class _Scanner:
 
     def _statement(self) -> list[Assignment | Code]:
         """The assignments of one command, or the command as code."""
-        start = self.at
+        start, self.key = self.at, ""
         try:
             return [*self._assignments()]
         except _NotAValue as reason:
             line = self._line(start)
             self.at = start
             self._pass_code()
-            return [Code(str(reason), line)]
+            return [Code(str(reason), line, self.key)]
         except _Unclosed as opening:
             self.faults.append((self._line(opening.args[0]), "a quote is opened here and not closed"))
             self.at = len(self.text)
@@ -187,9 +191,9 @@ class _Scanner:
             match = _KEY.match(self.text, self.at)
             if match is None:
                 raise _NotAValue(self._reason(after_assignment=bool(found)))
-            line = self._line()
+            line, self.key = self._line(), match[1]
             self.at = match.end()
-            found.append(Assignment(match[1], self._value(), line))
+            found.append(Assignment(self.key, self._value(), line))
             while self.at < len(self.text) and (self.text[self.at] in _BLANK or self.text.startswith("\\\n", self.at)):
                 self.at += 1 if self.text[self.at] in _BLANK else 2
         return found
