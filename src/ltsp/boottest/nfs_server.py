@@ -24,10 +24,11 @@ _QUOTED = frozenset('"\\\n')
 """Characters that a string of ganesha's configuration cannot hold as they are."""
 
 
-def configuration(directory: str, state: str) -> str:
+def configuration(directory: str, state: str, squash: str = "No_Root_Squash") -> str:
     """Ganesha's configuration for one directory, read-only, by NFS 3 and 4 over TCP.
 
-    `state` is a directory that it may write. ganesha-config(8), ganesha-export-config(8)
+    `state` is a directory that it may write; `squash` says who is nobody there: `No_Root_Squash`, `Root_Squash`,
+    `All_Squash`. ganesha-config(8), ganesha-export-config(8)
 
     Raises LtspError where a path cannot be written in it.
     """
@@ -52,7 +53,7 @@ EXPORT {{
     Path = "{directory}";
     Pseudo = "{directory}";
     Access_Type = RO;
-    Squash = No_Root_Squash;
+    Squash = {squash};
     PrivilegedPort = false;
     SecType = sys;
     Transports = TCP;
@@ -64,14 +65,14 @@ EXPORT {{
 
 
 @contextmanager
-def serving(directory: str, state: str) -> Iterator[None]:
+def serving(directory: str, state: str, squash: str = "No_Root_Squash") -> Iterator[None]:
     """Export a directory on the loopback of the private network that this thread visits, /run being private too.
 
     Raises LtspError where a program is missing or does not begin to serve.
     """
     config = join(state, "ganesha.conf")
     with open(config, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(configuration(directory, state))
+        file.write(configuration(directory, state, squash))
     if command.find("rpcbind") is None:
         raise LtspError("the program rpcbind is not there", "install the package rpcbind")
     with command.serving(_PORTMAPPER_PROGRAM, package="util-linux") as portmapper:
