@@ -142,3 +142,23 @@ def test_going_back_never_leads_to_one_that_waits(store, held):
     assert seen(store).menu == ("one", "one")
     held.revert()
     assert seen(store).menu == ("two", "two")
+
+
+def test_a_kernel_waits_with_the_image_of_the_current_version(store, held):
+    current = publish_held(held, "one").generation
+    staged = held.publish_kernel_later(contents("two"))
+    assert seen(store) == Seen(("one", "one"), "one", None, "one")
+    assert staged.generation.is_image_of(current)
+    assert held.publish_kernel_later(contents("two")) == staged
+    assert held.publish_kernel_later(contents("one")) == Unchanged(current)
+    held.publish_staged(staged)
+    assert seen(store).menu == ("one", "two")
+
+
+def test_a_kernel_that_waits_with_another_image_is_no_twin(held):
+    first = publish_held(held, "one").generation
+    publish_held(held, "two")
+    staged = held.publish_kernel_later(contents("three")).generation
+    again = held.publish_kernel_later(contents("three"), of=first).generation
+    assert again.version != staged.version
+    assert again.is_image_of(first)

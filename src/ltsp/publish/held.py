@@ -23,7 +23,7 @@ from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places
 from ltsp.publish.retention import Retention
 from ltsp.publish.stage import Stage
 from ltsp.publish.state import Foreign, State
-from ltsp.publish.succession import DEFAULT, Succession, add, succeed
+from ltsp.publish.succession import DEFAULT, Ready, Succession, succeed, waiting_twin
 from ltsp.tree.name import printable
 
 
@@ -54,8 +54,18 @@ class Held:
 
         Where NAME.img is not ours, or the root of the clients is a chroot, the version has no image of its own.
         """
+        with told("publish the kernel of", self.places.name), self._with_kernel(contents, of) as ready:
+            return ready if isinstance(ready, Unchanged) else ready.publish(Succession(keep))
+
+    def publish_kernel_later(self, contents: Contents, *, of: Generation | None = None) -> Staged | Unchanged:
+        """The same, as a version that waits for `publish_staged`."""
+        with told("stage the kernel of", self.places.name), self._with_kernel(contents, of) as ready:
+            return ready if isinstance(ready, Unchanged) else ready.publish_later()
+
+    @contextmanager
+    def _with_kernel(self, contents: Contents, of: Generation | None) -> Iterator[Ready | Unchanged]:
         places = self.places
-        with told("publish the kernel of", places.name), boot_files(places, contents.files) as new:
+        with boot_files(places, contents.files) as new:
             now = self.state()
             shared = of or (now.image if isinstance(now.image, Generation) else None)
             image = shared.manifest.image if shared else None
@@ -66,7 +76,8 @@ class Held:
             )
             same = current is not None and is_shown and current.holds(image, facts(new))
             if current and same and has_its_boot_files(current):
-                return Unchanged(current)
+                yield Unchanged(current)
+                return
             manifest = contents.manifest(places.name, Origin.KERNEL, image, facts(new))
             if shared:
                 # The image is the other version's, and so are the facts about it.
@@ -74,9 +85,12 @@ class Held:
                 manifest = replace(manifest, source=old.source, packages=old.packages, setuid=old.setuid)
             digits = shared.version.rpartition("-")[2] if shared else _DIGITS_OF_NO_IMAGE
             link = another_name_of(shared.image) if shared else None
-            # A version that was the same once and is damaged now is nothing to go back to.
             parts = Parts(manifest, digits, link, links(new, current))
-            return add(places, parts, Succession(keep, backup=not same))
+            twin = waiting_twin(now, parts)
+            if twin and shared and not twin.is_image_of(shared):
+                twin = None
+            # A version that was the same once and is damaged now is nothing to go back to.
+            yield Ready(places, parts, twin, replaces_damaged=same)
 
     def publish_staged(self, staged: Staged, *, backup: bool = True, keep: Retention = DEFAULT) -> Published:
         """Make a version that waited the current one. `backup` is whether NAME.img.old is to name what is replaced."""

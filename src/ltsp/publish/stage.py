@@ -15,11 +15,10 @@ from ltsp.publish.boot_files import boot_files, facts, has_its_boot_files, has_i
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.draft import Draft, sha256
 from ltsp.publish.failure import told
-from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import ImageFacts, Origin
 from ltsp.publish.places import PUBLIC_MODE, Places
 from ltsp.publish.retention import Retention
-from ltsp.publish.succession import DEFAULT, Succession, add, stage, succeed, waiting_twin
+from ltsp.publish.succession import DEFAULT, Ready, Succession, waiting_twin
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +58,8 @@ class Stage:
 
         Raises LtspError where the disk refuses, in which case the version before is untouched and current.
         """
-        with told("publish", self.places.name), self._finished(contents, mode, group) as made:
-            if isinstance(made, Unchanged):
-                return made
-            succession = Succession(keep, backup and not made.replaces_damaged)
-            return succeed(made.twin, succession) if made.twin else add(self.places, made.parts, succession)
+        with told("publish", self.places.name), self._finished(contents, mode, group) as ready:
+            return ready if isinstance(ready, Unchanged) else ready.publish(Succession(keep, backup))
 
     def publish_later(
         self, contents: Contents, *, mode: int = PUBLIC_MODE, group: int | None = None
@@ -72,13 +68,11 @@ class Stage:
 
         Raises LtspError where the disk refuses.
         """
-        with told("stage a version of", self.places.name), self._finished(contents, mode, group) as made:
-            if isinstance(made, Unchanged):
-                return made
-            return Staged(made.twin or stage(self.places, made.parts), made.replaces_damaged)
+        with told("stage a version of", self.places.name), self._finished(contents, mode, group) as ready:
+            return ready if isinstance(ready, Unchanged) else ready.publish_later()
 
     @contextmanager
-    def _finished(self, contents: Contents, mode: int, group: int | None) -> Iterator[_Finished | Unchanged]:
+    def _finished(self, contents: Contents, mode: int, group: int | None) -> Iterator[Ready | Unchanged]:
         """What a version is to be made of, written and on the disk; or the current one, where that is just this."""
         places = self.places
         self.flush_in_background()
@@ -101,16 +95,7 @@ class Stage:
             twin = waiting_twin(now, parts)
             if twin:
                 _set_access(twin.image, mode, group)
-            # The current one was whole once; nobody is to go back to what it is now.
-            yield _Finished(parts, twin, replaces_damaged=same)
-
-
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    parts: Parts
-    twin: Generation | None
-    """A version that waits already and is made of the same."""
-    replaces_damaged: bool
+            yield Ready(places, parts, twin, replaces_damaged=same)
 
 
 def _set_access(path: str, mode: int, group: int | None) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ltsp.publish import state as states
 from ltsp.publish.adoption import adopt
 from ltsp.publish.assembly import Parts, assemble
 from ltsp.publish.boot_files import has_its_boot_files, has_its_image
 from ltsp.publish.collection import retain, retain_staged
-from ltsp.publish.contents import Published
+from ltsp.publish.contents import Published, Staged
 from ltsp.publish.generation import Generation
 from ltsp.publish.places import Places
 from ltsp.publish.pointer import FOREIGN
@@ -29,6 +29,25 @@ class Succession:
     keep: Retention
     backup: bool = True
     """Whether NAME.img.old is to name the version that is replaced. If not, that version is wanted no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A version that can be made: all of its bytes are on the disk."""
+
+    places: Places
+    parts: Parts
+    twin: Generation | None
+    """One that waits already and is made of the same."""
+    replaces_damaged: bool
+    """Whether the current one was of just these bytes once: nobody is to go back to what it is now."""
+
+    def publish(self, succession: Succession) -> Published:
+        succession = replace(succession, backup=succession.backup and not self.replaces_damaged)
+        return succeed(self.twin, succession) if self.twin else add(self.places, self.parts, succession)
+
+    def publish_later(self) -> Staged:
+        return Staged(self.twin or stage(self.places, self.parts), self.replaces_damaged)
 
 
 def add(places: Places, parts: Parts, succession: Succession) -> Published:
