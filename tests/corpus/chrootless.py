@@ -7,6 +7,7 @@ once it is loaded. What it is loaded from lies in the new root's /run, which no 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -33,13 +34,14 @@ mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
 mkdir "$root/run/ltsp"
 mount --bind "$source" "$root/run/ltsp"
+cp "$busybox" "$root/run/busybox"
 mount --rbind "$root/run" /run
 ltsp() { "$python" -c "$program" "$root" "$@"; }
 . "$1"
 """
 
 _PROGRAM = """
-import _strptime, encodings.ascii, encodings.latin_1, encodings.unicode_escape, os, sys
+import _strptime, importlib.readers, encodings.ascii, encodings.latin_1, encodings.unicode_escape, os, sys
 import lz4.block, rich.console, rich.progress, rich.table
 import ltsp.apps.image, ltsp.apps.info, ltsp.apps.kernel, ltsp.apps.versions, ltsp.cli.console, ltsp.cli.main
 import ltsp.transform.lines
@@ -74,6 +76,8 @@ def run_chrootless(
             "HOME": "/root",
             "python": sys.executable,
             "program": _PROGRAM,
+            "busybox": shutil.which("busybox") or "",
+            "BUSYBOX": "/run/busybox",
         },
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -7,6 +7,19 @@ from pathlib import Path
 
 VERSION = "6.1.0-18-amd64"
 
+BUILT_IN = (
+    *("fs/overlayfs/overlay", "fs/squashfs/squashfs", "drivers/block/loop", "drivers/block/nbd", "fs/nfs/nfs"),
+    *("fs/nfs/nfsv3", "fs/nfs/nfsv4", "net/packet/af_packet", "drivers/net/ethernet/realtek/r8169"),
+)
+"""What the kernel has within itself, so that the system can be booted without modules."""
+
+
+def configuration(*codecs: str) -> str:
+    """Of a kernel that clients can boot, with these compressions of squashfs as its Kconfig names them."""
+    options = ("SQUASHFS", "BLK_DEV_INITRD", "DEVTMPFS", "TMPFS", "RD_ZSTD", *(f"SQUASHFS_{codec}" for codec in codecs))
+    return "".join(f"CONFIG_{option}=y\n" for option in options)
+
+
 FILES = {
     "etc/passwd": (
         "root:x:0:0:root:/root:/bin/bash\n"
@@ -32,8 +45,9 @@ FILES = {
     "usr/bin/tool": "#!/bin/sh\n",
     f"boot/vmlinuz-{VERSION}": "kernel " * 1000,
     f"boot/initrd.img-{VERSION}": "initrd " * 3000,
-    f"boot/config-{VERSION}": "CONFIG_SQUASHFS=m\nCONFIG_SQUASHFS_ZSTD=y\nCONFIG_SQUASHFS_XZ=y\n",
+    f"boot/config-{VERSION}": configuration("ZLIB", "LZ4", "LZO", "XZ", "ZSTD"),
     f"lib/modules/{VERSION}/modules.dep": "",
+    f"lib/modules/{VERSION}/modules.builtin": "".join(f"kernel/{path}.ko\n" for path in BUILT_IN),
 }
 DIRECTORIES = ("proc", "sys", "dev", "run", "tmp", "mnt", "root", "srv", "usr/lib", "opt")
 

@@ -20,7 +20,7 @@ from corpus.hostile import CANARY, TOUCHED, TRAPS, is_free_of_traps, plant_canar
 from corpus.refusal import UNPRIVILEGED, command_refused, left_behind, one_line, refused, unharmed
 from corpus.site import Site, listing
 from corpus.small_disk import mounted
-from corpus.system import VERSION, make_system
+from corpus.system import VERSION, configuration, make_system
 
 pytestmark = pytest.mark.oracle
 
@@ -200,7 +200,7 @@ def test_a_list_of_the_site_that_cannot_be_read_is_told(site):
 
 @pytest.mark.root
 def test_a_base_directory_without_space_is_told_before_anything_is_written(tmp_path):
-    lab = make_system(tmp_path / "lab", {f"boot/config-{VERSION}": "CONFIG_SQUASHFS=m\nCONFIG_SQUASHFS_LZ4=y\n"})
+    lab = make_system(tmp_path / "lab", {f"boot/config-{VERSION}": configuration("LZ4", "ZLIB")})
     with mounted(Site.make(tmp_path), 'mount -t tmpfs -o size=2m tmpfs "$base"') as site:
         site.ltsp("image", str(lab))
         (lab / "usr/large").write_bytes(random.Random(1).randbytes(6 << 20))
@@ -214,7 +214,7 @@ def test_a_base_directory_that_fills_up_keeps_the_image_before(tmp_path, words, 
     """The plan found room enough, and then there was more than what was planned."""
     lab = make_system(
         tmp_path / "lab",
-        {"boot/config-" + VERSION: "CONFIG_SQUASHFS=m\nCONFIG_SQUASHFS_ZLIB=y\nCONFIG_SQUASHFS_XZ=y\n"},
+        {f"boot/config-{VERSION}": configuration("ZLIB", "XZ")},
     )
     mount = 'mount -t tmpfs -o size=5m tmpfs "$base"'
     if file_system == "ext4":
@@ -237,11 +237,11 @@ def test_a_hole_needs_no_space(site):
 @pytest.mark.root
 def test_a_tftp_directory_without_space_keeps_image_and_kernel_before(tmp_path):
     lab = make_system(tmp_path / "lab")
-    with mounted(Site.make(tmp_path), 'mount -t tmpfs -o size=256k tmpfs "$tftp"') as site:
+    with mounted(Site.make(tmp_path), 'mount -t tmpfs -o size=3m tmpfs "$tftp"') as site:
         site.ltsp("image", str(lab))
-        (lab / f"boot/initrd.img-{VERSION}").write_bytes(random.Random(1).randbytes(1 << 20))
+        (lab / f"boot/initrd.img-{VERSION}").write_bytes(random.Random(1).randbytes(8 << 20))
         for _ in range(2):
-            refused(site, str(lab), says=["not enough space for lab", str(site.tftp), "1 MiB needed", "0 MiB free"])
+            refused(site, str(lab), says=["not enough space for lab", str(site.tftp), "8 MiB needed", "MiB free"])
 
 
 @pytest.mark.root

@@ -11,7 +11,7 @@ import pytest
 
 from corpus.refusal import UNPRIVILEGED, left_behind, refused
 from corpus.site import Site, listing
-from corpus.system import VERSION
+from corpus.system import VERSION, configuration
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
@@ -22,7 +22,7 @@ ENGINES = {"own": ("-m", "-comp gzip"), "mksquashfs": ("-m", "-Xstrategy default
 def site(tmp_path):
     """Clients boot `lab` already."""
     site = Site.make(tmp_path)
-    site.system("lab", {f"boot/config-{VERSION}": "CONFIG_SQUASHFS=m\nCONFIG_SQUASHFS_ZLIB=y\n"})
+    site.system("lab", {f"boot/config-{VERSION}": configuration("ZLIB")})
     site.ltsp("image", "lab")
     return site
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from ltsp.apps import hooks, mksquashfs, plan, summary
+from ltsp.apps.client_initrd import Client, Wanted, client_initrd
 from ltsp.apps.mksquashfs import Made
 from ltsp.apps.order import Order
 from ltsp.apps.preparation import Prepared, prepare
@@ -16,7 +17,7 @@ from ltsp.apps.report import Report
 from ltsp.errors import UsageError
 from ltsp.publish import failure, manifest
 from ltsp.publish.contents import Contents
-from ltsp.publish.places import PUBLIC_MODE
+from ltsp.publish.places import INITRD, KERNEL, PUBLIC_MODE
 from ltsp.publish.raspberry import link_boot_files
 from ltsp.publish.retention import Retention
 from ltsp.publish.stage import Stage
@@ -61,13 +62,15 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
         taken(source, order.rules.selection, options.lock_timeout, faults, report) as tree,
     ):
         prepared = prepare(tree, source.name, order, faults)
-        needed = plan.space(prepared, order.store.current(source.name))
+        client = initrd(prepared, source.name, order.client, report)
+        needed = plan.space(prepared, client, order.store.current(source.name))
         plan.show(source, order.rules, prepared, needed, order.store, report)
+        client.tell(report)
         _name_files(prepared.tree, order.parameters.output, report)
         with held.stage(needed.image, needed.boot) as stage:
             with failure.told("write the image of", source.name, order.store.base_dir):
                 written = _write(order, prepared, stage, faults, report)
-            contents = _contents(asked, prepared)
+            contents = _contents(asked, prepared, client)
             with report.step("publishing"):
                 outcome = stage.publish(
                     contents,
@@ -96,6 +99,16 @@ def taken(source: Source, selection: Selection, lock_timeout: float, faults: Fau
         with report.step("reading the tree"):
             tree = opened.enter_context(source.open(selection, faults))
         yield tree
+
+
+def initrd(prepared: Prepared, name: str, wanted: Wanted, report: Report) -> Client:
+    """The clients' own, for the kernel of a tree that was prepared.
+
+    Raises LtspError where no client could boot it.
+    """
+    codec = prepared.codec if prepared.write_options.codes else ""
+    with report.step("making the clients' initrd"):
+        return client_initrd(prepared.tree, prepared.kernel, codec, name, wanted)
 
 
 def _name_files(tree: Tree, wanted: Output, report: Report) -> None:
@@ -142,19 +155,19 @@ def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, repor
     return written
 
 
-def _contents(asked: Asked, prepared: Prepared) -> Contents:
+def _contents(asked: Asked, prepared: Prepared, client: Client) -> Contents:
     kernel = prepared.kernel
-    boot_files = {"vmlinuz": kernel.kernel} if kernel else {}
+    boot_files = {KERNEL: kernel.kernel} if kernel else {}
     if kernel and kernel.initrd:
-        boot_files["initrd.img"] = kernel.initrd
+        boot_files[INITRD] = kernel.initrd
     return Contents(
         source=manifest.Source(lasting(asked.argument), asked.source.kind),
         kernel=manifest.Kernel(kernel.path, kernel.version or "") if kernel else None,
-        files=boot_files,
+        files={**boot_files, **client.files},
         codec=prepared.codec,
         packages=packages(prepared.tree),
         setuid=prepared.survey.privileged,
-        warnings=prepared.warnings,
+        warnings=(*prepared.warnings, *client.warnings),
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ltsp.apps import dry_run, plan, summary
-from ltsp.apps.build import Asked, build, conclude, taken
+from ltsp.apps.build import Asked, build, conclude, initrd, taken
 from ltsp.apps.each import each
 from ltsp.apps.order import Order, order
 from ltsp.apps.preparation import prepare
@@ -128,8 +129,10 @@ def _dry_run(asked_for: Order, source: Source, report: Report) -> Mapping[str, o
     with taken(source, everything, options.lock_timeout, faults, report) as whole:
         left, gone = dry_run.removed(whole, asked_for.rules)
         prepared = prepare(left, source.name, asked_for, faults)
-        needed = plan.space(prepared, asked_for.store.current(source.name))
+        client = initrd(prepared, source.name, replace(asked_for.client, must_boot=False), report)
+        needed = plan.space(prepared, client, asked_for.store.current(source.name))
         plan.show(source, asked_for.rules, prepared, needed, asked_for.store, report)
+        client.tell(report)
         for path, reason in faults.unreadable:
             report.warn(f"/{printable(path)} cannot be read: {reason}")
         dry_run.show(gone, prepared.cleaned, report)

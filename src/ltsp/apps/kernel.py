@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from ltsp.apps.build import lasting, link_for_raspberries, taken
+from ltsp.apps.client_initrd import Wanted, client_initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL
 from ltsp.apps.report import Report
@@ -16,7 +17,9 @@ from ltsp.publish import manifest
 from ltsp.publish.contents import Contents, Published, Unchanged
 from ltsp.publish.generation import Generation
 from ltsp.publish.held import Held
+from ltsp.publish.places import INITRD, KERNEL
 from ltsp.publish.retention import Retention
+from ltsp.publish.state import Foreign
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, KernelOptions, LtspOptions
 from ltsp.source.find import find
@@ -26,8 +29,10 @@ from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Selection, Take
 
-_MODULES = frozenset({"lib", "lib/modules", "usr", "usr/lib", "usr/lib/modules"})
-"""Looked into for the names of the versions that have modules."""
+_SYSTEM = ("bin", "etc", "lib*", "sbin", "usr")
+"""Where modules, firmware and programs for the clients' initrd are, and what tells the distribution."""
+_BULK = frozenset({"usr/share", "usr/src", "usr/include", "usr/local", "usr/games"})
+"""Beside them, and never of use."""
 
 
 def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, report: Report) -> int:
@@ -70,9 +75,10 @@ def _publish(
     # The modules of the clients are those of the image; a chroot of the same name may be newer by now.
     is_exported = "/" not in argument and os.path.exists(exported)
     name = options.name or (argument if is_exported else "")
+    wanted = Wanted.of(options)
     source = find(exported if is_exported else argument, ltsp.base_dir, name=name, recompress=True)
     with store.locked(source.name, options.wait) as held:
-        outcome, found = publish_found(held, source, argument, options, report)
+        outcome, found = publish_found(held, source, argument, options, wanted, report)
     if options.rpi_image == source.name:
         link_for_raspberries(store, source.name, report)
     _tell(outcome, source.name, found.path, report)
@@ -90,6 +96,7 @@ def publish_found(
     source: Source,
     argument: str,
     options: ImageOptions | KernelOptions,
+    wanted: Wanted,
     report: Report,
     *,
     of: Generation | None = None,
@@ -100,14 +107,24 @@ def publish_found(
         found = find_kernel(tree, source.name, own_rule)
         for warning in found.warnings:
             report.warn(warning)
+        with report.step("making the clients' initrd"):
+            client = client_initrd(tree, found, _codec(of or held.state().image), source.name, wanted)
+        client.tell(report)
+        initrds = {INITRD: found.initrd} if found.initrd else {}
         contents = Contents(
             manifest.Source(lasting(argument), source.kind),
             manifest.Kernel(found.path, found.version or ""),
-            {"vmlinuz": found.kernel, **({"initrd.img": found.initrd} if found.initrd else {})},
-            warnings=found.warnings,
+            {KERNEL: found.kernel, **initrds, **client.files},
+            warnings=(*found.warnings, *client.warnings),
         )
         keep = Retention(options.keep_versions, options.keep_days)
         return held.publish_kernel(contents, of=of, keep=keep), found
+
+
+def _codec(shared: Generation | Foreign | None) -> str:
+    """Of the image that the kernel is published with; empty where that is not known, or nothing is compressed."""
+    image = shared.manifest.image if isinstance(shared, Generation) else None
+    return image.codec if image and image.codec != "none" else ""
 
 
 def _tell(outcome: Published | Unchanged, name: str, path: str, report: Report) -> None:
@@ -119,16 +136,14 @@ def _tell(outcome: Published | Unchanged, name: str, path: str, report: Report) 
 
 
 def _around_kernels(own_rule: str | None) -> Selection:
-    """All that a rule for kernels looks at, and no more: not everybody's home for one file in /boot."""
+    """All that a rule for kernels looks at and the clients' initrd is made of, and no more: nobody's home is read."""
     rules = (Rule.parse(own_rule), *RULES) if own_rule else RULES
-    directories = {"boot", *(rule.kernel.partition("/")[0] for rule in rules if "/" in rule.kernel)}
+    directories = {"boot", *_SYSTEM, *(rule.kernel.partition("/")[0] for rule in rules if "/" in rule.kernel)}
 
     def take(path: str, directory: bool) -> Take:
         first, _, rest = path.partition("/")
-        if not directory or path in _MODULES or any(fnmatchcase(first, wanted) for wanted in directories):
+        if not directory or (any(fnmatchcase(first, wanted) for wanted in directories) and path not in _BULK):
             return Take.ALL
-        if not rest or path.rpartition("/")[0] in _MODULES:
-            return Take.EMPTIED
-        return Take.NOTHING
+        return Take.NOTHING if rest else Take.EMPTIED
 
     return take

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ltsp.apps import hooks, mksquashfs
+from ltsp.apps.client_initrd import Wanted
 from ltsp.apps.rules import Rules, rules
 from ltsp.boot.kernel import Rule
 from ltsp.errors import UsageError
@@ -39,6 +40,7 @@ class Order:
     store: Store
     group: int | None
     """Of the images, where it was given."""
+    client: Wanted
     time: int | None
     """Of the images, in seconds since 1970, where it was given."""
 
@@ -72,6 +74,7 @@ def order(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_direct
         ltsp,
         Store(ltsp.base_dir, ltsp.tftp_dir),
         _group_id(options.image_group),
+        Wanted.of(options),
         _source_date_epoch(),
     )
     if made.own_engine:

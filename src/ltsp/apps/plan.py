@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from ltsp.apps import amount
+from ltsp.apps.client_initrd import Client
 from ltsp.apps.preparation import Prepared
 from ltsp.apps.report import Report
 from ltsp.apps.rules import Rules
@@ -29,12 +30,13 @@ class Space:
     image: int
     """In BASE_DIR."""
     boot: int
-    """In TFTP_DIR, for kernel and initrd."""
+    """In TFTP_DIR, for kernel and initrds."""
 
 
-def space(prepared: Prepared, current: Generation | None) -> Space:
+def space(prepared: Prepared, client: Client, current: Generation | None) -> Space:
     kernel = prepared.kernel
-    boot = kernel.kernel.size + (kernel.initrd.size if kernel.initrd else 0) if kernel else 0
+    initrds = [*([kernel.initrd] if kernel and kernel.initrd else ()), *client.files.values()]
+    boot = (kernel.kernel.size if kernel else 0) + sum(initrd.size for initrd in initrds)
     image = current.manifest.image if current else None
     codec = prepared.codec
     if codec == "none":

@@ -63,14 +63,12 @@ def prepare(taken: Tree, name: str, order: Order, faults: Faults) -> Prepared:
     write_options = parameters.applied(
         WriteOptions(compression, threads=options.threads, xattrs=options.xattrs, time=order.time, first=listed.files)
     )
-    warnings = [
+    warnings = (
         *(kernel.warnings if kernel else ()),
         *(f"the sort file names /{printable(path)}, which is not in the image" for path in listed.missing),
-    ]
+    )
     codec = parameters.foreign_compressor or compression.name
-    if codecs is not None and write_options.codes and codec not in codecs:
-        warnings.append(f"the image's own kernel cannot read squashfs with {codec}; clients need another one")
-    return Prepared(tree, cleaned, survey(tree), kernel, write_options, codec, reason, tuple(warnings))
+    return Prepared(tree, cleaned, survey(tree), kernel, write_options, codec, reason, warnings)
 
 
 def _refuse_to_serve_secrets(tree: Tree, kernel: Kernel, secrets: Secrets) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
+from ltsp.apps.client_initrd import Wanted
 from ltsp.apps.each import each
 from ltsp.apps.kernel import publish_found
 from ltsp.apps.report import Report
@@ -61,4 +63,5 @@ def _exchanged(name: str, options: ImageOptions, store: Store, report: Report) -
             return held.revert(Retention(options.keep_versions, options.keep_days))
         # What another LTSP left as NAME.img.old has its kernel inside. A link leads somewhere only under that name.
         path = held.places.old if before.is_image_of(held.state().old) else before.image
-        return publish_found(held, find(path, store.base_dir, name=name), path, options, report, of=before)[0]
+        wanted = replace(Wanted.of(options), must_boot=False)
+        return publish_found(held, find(path, store.base_dir, name=name), path, options, wanted, report, of=before)[0]

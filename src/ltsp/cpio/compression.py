@@ -6,7 +6,6 @@ It is one frame or member: init/initramfs.c takes what follows it for the next a
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Final
 
 import deflate
@@ -19,38 +18,33 @@ else:
     from backports import zstd
 
 CODECS: Final = ("zstd", "gzip", "none")
-_LEVELS: Final[Mapping[str, Mapping[str, int]]] = {
-    "fast": {"zstd": 3, "gzip": 4},
-    "balanced": {"zstd": 9, "gzip": 6},
-    "small": {"zstd": 19, "gzip": 12},
-}
-"""zstd's windows are of 8 MiB at most with these: memory that the client must have to unpack it. Those between 9 and 16
-take longer and are hardly smaller, as kernel modules go.
-"""
+_ZSTD_LEVEL: Final = 9
+"""Windows of 4 MiB: memory that the client must have to unpack it. The next levels take longer and are hardly smaller,
+as kernel modules go; the last ones take twenty times as long to save a tenth."""
+_GZIP_LEVEL: Final = 6
 _ZSTD_THREADS: Final = 2
 """The bytes do not depend on how many threads there are, only on whether there are any."""
 
 
-def compress(archive: bytes, codec: str, preset: str = "balanced") -> bytes:
-    """The archive compressed with `zstd` or `gzip`, as a preset says, or as it is for `none`.
+def compress(archive: bytes, codec: str) -> bytes:
+    """The archive compressed with `zstd` or `gzip`, or as it is for `none`.
 
     Raises UsageError where there is no such codec.
     """
-    if codec not in CODECS:
-        raise UsageError(f"an initrd is not compressed with {codec!r}", f"choose one of {', '.join(CODECS)}")
-    level = _LEVELS[preset].get(codec, 0)
     match codec:
         case "zstd":
-            return _zstd(archive, level)
+            return _zstd(archive)
         case "gzip":
-            return bytes(deflate.gzip_compress(archive, level))
-        case _:
+            return bytes(deflate.gzip_compress(archive, _GZIP_LEVEL))
+        case "none":
             return archive
+        case _:
+            raise UsageError(f"an initrd is not compressed with {codec!r}", f"choose one of {', '.join(CODECS)}")
 
 
-def _zstd(archive: bytes, level: int) -> bytes:
+def _zstd(archive: bytes) -> bytes:
     options: dict[int, int] = {
-        zstd.CompressionParameter.compression_level: level,
+        zstd.CompressionParameter.compression_level: _ZSTD_LEVEL,
         zstd.CompressionParameter.nb_workers: _ZSTD_THREADS,
         zstd.CompressionParameter.checksum_flag: 1,
     }

@@ -54,7 +54,7 @@ def find_busybox(image: Read, server: Read, given: bytes | None, targets: Iterab
             if fault is None:
                 return Busybox(elf.data, f"/{path} of {where}")
             faults.append(f"/{path} of {where} {fault}")
-    kinds = " or ".join(sorted(map(str, allowed)))
+    kinds = " or ".join(sorted(map(str, allowed))) or "clients"
     tried = "; ".join(dict.fromkeys(faults)) or "there is none in the image, and none on this server"
     raise LtspError(
         f"no static busybox for {kinds}: {tried}",

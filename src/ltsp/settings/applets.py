@@ -143,6 +143,26 @@ class _PublishingOptions(_VersionedOptions):
         group=Group.PUBLISHING,
         details="The files of NAME/boot are linked into the TFTP directory when that image's kernel is published.",
     )
+    no_preflight: bool = switch(
+        "publish what no client could boot, too",
+        group=Group.PUBLISHING,
+        details="Otherwise what its kernel lacks is named, with the package that brings it, before anything is built.",
+    )
+    client_drivers: tuple[str, ...] = option(
+        Words("NAMES"),
+        "network drivers for the initrd of clients",
+        default=(),
+        default_text="all of cards with a wire",
+        group=Group.PUBLISHING,
+        details="Names of modules, as in `r8169 e1000e`. Fewer make a smaller initrd.",
+    )
+    busybox: str | None = option(
+        FileName(),
+        "a static busybox for the initrd of clients",
+        default=None,
+        default_text="that of the image, else of this server",
+        group=Group.PUBLISHING,
+    )
     lock_timeout: int = option(
         Integer("SECONDS"),
         "how long to wait for the source's package manager",

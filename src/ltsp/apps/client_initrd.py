@@ -1,0 +1,134 @@
+"""The clients' own initrd of a version, and whether clients can boot it at all, judged before the image is written."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from ltsp.apps.report import Report
+from ltsp.boot.codecs import initrd_codec, readable_codecs
+from ltsp.boot.distribution import distribution_of
+from ltsp.boot.kernel import Kernel
+from ltsp.boot.kernel_config import kernel_options
+from ltsp.boot.preflight import Facts, Lack, Severity, preflight, require
+from ltsp.cpio import compression, newc
+from ltsp.errors import LtspError, UsageError
+from ltsp.host.server_file import read_server_file
+from ltsp.initrd.client_tree import ClientOptions, client_tree
+from ltsp.initrd.drivers import network_drivers
+from ltsp.initrd.kernel_modules import KernelModules
+from ltsp.initrd.program_file import ServerPrograms
+from ltsp.publish.places import CLIENT, NBD
+from ltsp.settings.applets import ImageOptions, KernelOptions
+from ltsp.tree.content import Bytes, Content
+from ltsp.tree.name import printable
+from ltsp.tree.node import Directory
+from ltsp.tree.tree import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for, checked before any work."""
+
+    drivers: tuple[str, ...] = ()
+    """Names of network drivers; none for all of cards with a wire."""
+    busybox: bytes | None = None
+    must_boot: bool = True
+    """Whether an image that no client could boot is an error."""
+
+    @classmethod
+    def of(cls, options: ImageOptions | KernelOptions) -> Self:
+        """Raises UsageError where the busybox that was named cannot be read."""
+        path, data = options.busybox, None
+        if path is not None:
+            data = read_server_file(os.path.abspath(path))
+            if data is None:
+                raise UsageError(f"cannot read the busybox {printable(path)}", "give the path of a static busybox")
+        return cls(options.client_drivers, data, not options.no_preflight)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the clients of a version boot by, besides the kernel."""
+
+    files: Mapping[str, Content] = field(default_factory=dict)
+    """As they are called in a version; none where the image has no kernel, or none that a client could boot."""
+    warnings: tuple[str, ...] = ()
+    """Who cannot boot the image, or not in some way."""
+    notes: tuple[str, ...] = ()
+    """What the initrd goes without."""
+
+    def tell(self, report: Report) -> None:
+        for warning in self.warnings:
+            report.warn(warning)
+        for note in self.notes:
+            report.note(note)
+
+
+def client_initrd(tree: Tree, kernel: Kernel | None, codec: str, name: str, wanted: Wanted) -> Client:
+    """Make it for the kernel of the image `name`; `codec` is the image's, empty where nobody knows.
+
+    Raises LtspError where no client could boot the image, unless that was asked for.
+    """
+    if kernel is None:
+        return Client()
+    try:
+        return _made(tree, kernel.version or _only_version(tree, kernel.path), codec, name, wanted)
+    except LtspError as error:
+        if wanted.must_boot:
+            raise
+        return Client(warnings=(f"{error.message}; published without an initrd of ours",))
+
+
+def _only_version(tree: Tree, path: str) -> str:
+    """Of a kernel that does not say it, in an image with modules for one alone.
+
+    Raises LtspError where there are others.
+    """
+    directory = tree.follow("lib/modules")
+    versions = list(directory.entries) if isinstance(directory, Directory) else []
+    if len(versions) != 1:
+        raise LtspError(
+            f"nobody can tell which version /{printable(path)} is, and so which modules belong to it",
+            "choose another kernel with --kernel-initrd, or publish it all the same with --no-preflight",
+        )
+    return versions[0]
+
+
+def _made(tree: Tree, version: str, codec: str, name: str, wanted: Wanted) -> Client:
+    modules = KernelModules.read(tree, version)
+    facts = Facts(
+        version=version,
+        modules=modules.names,
+        network=network_drivers(modules),
+        options=kernel_options(tree, version),
+        codec=codec,
+        codecs=readable_codecs(tree, version) if codec else None,
+        has_nbd_client=True,  # whoever makes the initrd tells of that
+        distribution=distribution_of(tree),
+    )
+    lacks = preflight(facts)
+    if wanted.must_boot:
+        require(lacks, name)
+    options = ClientOptions(wanted.drivers, busybox=wanted.busybox)
+    made = client_tree(tree, version, options, ServerPrograms(read_server_file))
+    packing = initrd_codec(tree, version)
+    files = {CLIENT: _packed(made.tree, packing)}
+    if made.nbd is not None:
+        files[NBD] = _packed(made.nbd, packing)
+    return Client(files, tuple(_told(lacks)), made.warnings)
+
+
+def _packed(tree: Tree, codec: str) -> Content:
+    archive = io.BytesIO()
+    newc.write(tree, archive)
+    return Bytes(compression.compress(archive.getvalue(), codec))
+
+
+def _told(lacks: tuple[Lack, ...]) -> Iterator[str]:
+    """Errors too: where they end nothing, they are warnings."""
+    for lack in sorted(lacks, key=lambda each: each.severity is not Severity.ERROR):
+        yield f"{printable(lack.message)}; {printable(lack.hint)}"
