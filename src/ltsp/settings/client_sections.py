@@ -143,18 +143,18 @@ class _Evaluation:
             return
         for each in section.statements:
             if isinstance(each, Code):
-                self._tell_of_code(each)
+                self._pass(each)
             elif each.key == "INCLUDE":
                 self._include(each, chain)
             else:
                 self._take(each)
 
-    def _tell_of_code(self, each: Code) -> None:
-        """A value that is wanted and cannot be had is a fault; most are passwords in quotes where `$6` means another
-        thing. Commands are what older files have for clients.
+    def _pass(self, each: Code) -> None:
+        """Commands are what older files have for clients. In the place of a value that they have, code is a fault of
+        that value: mostly it is a hash in double quotes, where `$6` means another thing.
         """
         if side_of(each.key) & Side.CLIENTS:
-            self.messages.fault(each.line, f"{each.key}: {each.reason}")
+            self.values[each.key] = Setting(each.key, "", self.conf.where(each.line), each.reason)
         else:
             self.messages.warn(each.line, f"clients do not run this: {each.reason}; commands belong into POST_INIT_x=…")
 
