@@ -1,4 +1,5 @@
-"""The demonstration: from an empty folder to a published image that other programs read back without a difference.
+"""The demonstration: from an empty folder to a published image that other programs read back without a difference, and
+that a diskless machine boots to its login prompt.
 
 All that it makes lies below ./demo, and a second run starts from the root file system of the first. Needs root.
 """
@@ -103,6 +104,15 @@ def check_kernel(root: Path, boot: Path) -> None:
         print(f"   {boot / name}, {len(served):,} bytes: the same as {origin}")
 
 
+def boot(ltsp: list[str], name: str, log: Path) -> None:
+    """Boot the image as a diskless PC does, and show how its console ends."""
+    shown(*ltsp, "boottest", f"--console={log}", name)
+    lines = log.read_bytes().decode("utf-8", "backslashreplace").replace("\r", "").splitlines()
+    at = max(number for number, line in enumerate(lines) if "login:" in line)
+    print(f"   The end of what the PC's console shows, all of which is in {log}:")
+    excerpt([line for line in lines[at - 2 : at + 1] if line])
+
+
 def main() -> None:
     os.chdir(CHECKOUT)
     if os.geteuid() != 0:
@@ -125,6 +135,11 @@ def main() -> None:
         prove(root, image)
     with step("The kernel and initrd that clients fetch"):
         check_kernel(root, tftp / "ltsp" / name)
+    with step("What clients need besides: the site's configuration and the menu"):
+        shown(*ltsp, "initrd")
+        shown(*ltsp, "ipxe")
+    with step("A PC without a disk, in QEMU: iPXE, menu, kernel, our initrd, the image by NFS, login"):
+        boot(ltsp, name, DEMO / "console.log")
     with step("The versions that there are now; `ltsp image --revert` goes back to the one before"):
         shown(*ltsp, "versions", name)
     free = shutil.disk_usage(DEMO).free
