@@ -202,6 +202,15 @@ def test_a_dry_run_lists_what_would_be_in_it_and_writes_nothing(place):
     assert not any("$6$" in cell for row in told.rows for cell in row)
 
 
+def test_long_lists_of_a_dry_run_go_over_several_lines(place):
+    """The defaults alone mask some eighty units, whose names have hyphens."""
+    told = place.run("", dry_run=True)
+    masked = [cell.removeprefix("mask ") for *_, cell in told.rows if cell.startswith("mask ")]
+    assert len(masked) > 10
+    assert max(map(len, masked)) <= 72
+    assert {"apt-daily.timer", "systemd-networkd-wait-online.service"} <= set(" ".join(masked).split())
+
+
 def test_the_json_form_has_all_of_it_but_hashes(place):
     facts = place.run(CONF, json=True).facts
     assert facts["path"] == str(place.add_on)

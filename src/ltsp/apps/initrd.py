@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from os.path import dirname, join
+from textwrap import wrap
 
 from ltsp.apps import amount
 from ltsp.apps.report import Report
@@ -33,6 +34,8 @@ _WAIT = 60.0
 _DIRECTORY_MODE = 0o755
 _DIGITS = 4
 """Of the numbers of sections, which shells sort as text."""
+_LIST_WIDTH = 72
+"""Characters of a list that stand on one line of the table."""
 _CHOICES = frozenset({"PWMERGE_SUR", "PWMERGE_SGR"})
 
 
@@ -224,6 +227,8 @@ def _lines(layer: Layer) -> Iterator[str]:
     yield from (f"piece of {path}: {name}" for path, each in sorted(layer.parts.items()) for name in sorted(each))
     for name in ("remove", "mask", "disable", "enable", "keep"):
         entries: tuple[str, ...] = getattr(layer, name)
-        if entries:
-            yield f"{name} {' '.join(entries)}"
+        yield from (
+            f"{name} {line}"
+            for line in wrap(" ".join(entries), _LIST_WIDTH, break_long_words=False, break_on_hyphens=False)
+        )
     yield from (f"password of {name}" for name, hashed in layer.shadow.items() if hashed != "!")
