@@ -266,6 +266,17 @@ def test_expressions_of_ltsp_conf_choose_who_is_merged(place):
     assert b"alice" not in place.add_on.read_bytes()
 
 
+def test_a_chroot_that_clients_boot_gets_the_people_of_the_server(place):
+    place.site.system("dev", {"usr/share/xsessions/xfce.desktop": ""})
+    place.site.system("unused")
+    place.site.ltsp("kernel", "dev")
+    place.file("etc/passwd", "bob:x:1001:1001::/home/bob:\n")
+    told = place.run("[clients]\nAUTOLOGIN=bob\n", json=True)
+    (layer,) = [each for each in told.facts["layers"] if each["name"].startswith("image/")]
+    assert layer["name"] == "image/dev"
+    assert layer["files"] == ["etc/passwd", "etc/sddm.conf.d/80-ltsp-session.conf"]
+
+
 def test_an_image_that_cannot_be_read_is_warned_of(place):
     (place.site.base / "images").mkdir()
     (place.site.base / "images/disk.img").write_bytes(b"no squashfs" * 1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from os.path import dirname, join
 from textwrap import wrap
@@ -86,7 +86,8 @@ def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, report: Rep
     shared = settings.common.settings
     faults = list(settings.faults)
     choice = _choice(settings, faults, report)
-    merged = list(_merged(here.accounts, choice, Store(ltsp.base_dir, ltsp.tftp_dir), report))
+    found = images(Store(ltsp.base_dir, ltsp.tftp_dir), ltsp.base_dir, report)
+    merged = list(_merged(here.accounts, choice, found, report))
     accounts = _accounts(here, [facts for _, facts, _ in merged])
     logs_in = any("AUTOLOGIN" in each.settings for each in (settings.common, *settings.sections))
     warnings: list[str] = []
@@ -127,9 +128,9 @@ def _accounts(here: Server, every: list[ImageFacts]) -> Accounts:
 
 
 def _merged(
-    accounts: AccountFiles, choice: Choice, store: Store, report: Report
+    accounts: AccountFiles, choice: Choice, found: Iterable[tuple[str, ImageFacts]], report: Report
 ) -> Iterator[tuple[str, ImageFacts, Merged]]:
-    for name, facts in images(store, report):
+    for name, facts in found:
         merged = merge(accounts, account_files(facts), choice)
         for conflict in merged.conflicts:
             report.warn(f"accounts in {name}: {printable(conflict)}")

@@ -9,10 +9,11 @@ from os.path import join
 
 from ltsp.apps.report import Report
 from ltsp.errors import LtspError
-from ltsp.initrd.site_image import LIMIT_FILES, ImageFacts
-from ltsp.publish.state import Foreign
+from ltsp.initrd.site_image import FACTS, LIMIT_FILES, SESSION_DIRECTORIES, ImageFacts
+from ltsp.publish.state import Foreign, State
 from ltsp.publish.store import Store
 from ltsp.source.directory import DirectorySource
+from ltsp.source.source import Source
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.transform.accounts import Limits
 from ltsp.transform.merge import AccountFiles
@@ -20,7 +21,7 @@ from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Selection, Take, everything
 from ltsp.tree.small import read_small
 
 _MOST = 256 << 20
@@ -122,23 +123,38 @@ def _plain(node: Node, path: str) -> Node:
             raise AssertionError(path)
 
 
-def images(store: Store, report: Report) -> Iterator[tuple[str, ImageFacts]]:
-    """The images that clients boot, by name; those that cannot be looked into are named in a warning."""
+def images(store: Store, base_dir: str, report: Report) -> Iterator[tuple[str, ImageFacts]]:
+    """The images and chroots that clients boot, by name; those that cannot be looked into are named in a warning."""
     for name in store.names():
-        state = store.state(name)
-        current = state.current
-        path = current.image if current is not None and current.image_id else ""
-        if not path and isinstance(state.image, Foreign):
-            path = state.image.path
-        if not path:
+        source, take = _root(store.state(name), join(base_dir, name))
+        if source is None:
             continue
         try:
-            with SquashfsSource(name, path).open(everything, Faults()) as tree:
+            with source.open(take, Faults()) as tree:
                 facts = ImageFacts.of(tree)
         except LtspError as error:
             report.warn(f"the server's accounts are not merged into those of {name}: {error.message}")
             continue
         yield name, facts
+
+
+def _root(state: State, chroot: str) -> tuple[Source | None, Selection]:
+    """What clients of a name have as their root: its image, else the directory of that name."""
+    name, current = state.places.name, state.current
+    if current is not None and current.image_id:
+        return SquashfsSource(name, current.image), everything
+    if isinstance(state.image, Foreign):
+        return SquashfsSource(name, state.image.path), everything
+    if current is not None and os.path.isdir(chroot):
+        return DirectorySource(name, chroot, chroot), _facts_alone
+    return None, everything
+
+
+def _facts_alone(path: str, _directory: bool) -> Take:
+    """A chroot has a hundred thousand files, a few of which are looked at."""
+    inside = f"{path}/"
+    wanted = any(f"{each}/".startswith(inside) for each in FACTS)
+    return Take.ALL if wanted or inside.startswith(SESSION_DIRECTORIES) else Take.NOTHING
 
 
 def account_files(facts: ImageFacts) -> AccountFiles:

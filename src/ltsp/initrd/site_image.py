@@ -16,6 +16,9 @@ from ltsp.tree.tree import Tree
 
 ACCOUNT_FILES = ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow")
 LIMIT_FILES = ("usr/etc/login.defs", "etc/login.defs")
+FACTS = (*ACCOUNT_FILES, *LIMIT_FILES, *GDM_FILES, *SESSIONS)
+"""All that is looked at."""
+SESSION_DIRECTORIES = tuple(f"{path}/" for path in SESSIONS)
 _MOST = 16 << 20
 """Bytes of the largest file that is looked at."""
 _LARGEST_SETTINGS = 1 << 20
