@@ -38,6 +38,7 @@ nbd-client           nbd-client
 nfs-ganesha          ganesha.nfsd
 nfs-ganesha-vfs      file:/usr/share/doc/nfs-ganesha-vfs
 rpcbind              rpcbind
+systemd              systemd-analyze
 LIST
 }
 

@@ -9,12 +9,13 @@ import pytest
 
 from ltsp.apps.dhcp_snippet import dhcp_snippet
 from ltsp.apps.dnsmasq import dnsmasq, nameservers
+from ltsp.apps.http import http
 from ltsp.apps.nfs import nfs
 from ltsp.cli.console import Wishes, report
 from ltsp.errors import LtspError, UsageError
 from ltsp.host import systemd
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.network_options import DhcpSnippetOptions, DnsmasqOptions, NfsOptions
+from ltsp.settings.network_options import DhcpSnippetOptions, DnsmasqOptions, HttpOptions, NfsOptions
 
 LINKS = [{"ifname": "eth0", "addr_info": [{"local": "192.168.1.5", "prefixlen": 24, "scope": "global"}]}]
 
@@ -143,3 +144,19 @@ def test_settings_for_an_unknown_server_or_of_an_unknown_address_are_refused(ser
     server.has_links([*LINKS, {"ifname": "b", "addr_info": [{"local": "10.0.0.1", "prefixlen": 8, "scope": "global"}]}])
     with pytest.raises(LtspError, match=r"192\.168\.1\.5, 10\.0\.0\.1: name one with --server"):
         server.run(dhcp_snippet, "isc", DhcpSnippetOptions())
+
+
+def test_http_becomes_a_service_that_is_restarted_when_its_unit_changed(server, monkeypatch):
+    monkeypatch.setattr(systemd, "is_running", lambda: True)
+    path = str(server.etc / "ltsp-http.service")
+    again = ["systemctl daemon-reload", "systemctl enable ltsp-http.service"]
+
+    assert f"would write {path}" in server.run(http, HttpOptions(service=True, dry_run=True), server.ltsp, path=path)
+    assert server.started() == []
+    assert f"wrote {path}" in server.run(http, HttpOptions(service=True), server.ltsp, path=path)
+    assert server.started() == [*again, "systemctl restart ltsp-http.service"]
+    assert f"unchanged {path}" in server.run(http, HttpOptions(service=True), server.ltsp, path=path)
+    assert server.started() == [*again, "systemctl start ltsp-http.service"]
+    server.run(http, HttpOptions(service=True, http_port=8080), server.ltsp, path=path)
+    assert server.started() == [*again, "systemctl restart ltsp-http.service"]
+    assert '"--http-port=8080"' in (server.etc / "ltsp-http.service").read_text()

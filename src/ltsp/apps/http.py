@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from importlib.util import find_spec
 
+from ltsp.apps import generated
 from ltsp.apps.report import Report
 from ltsp.errors import LtspError
-from ltsp.services import nginx
+from ltsp.host import systemd
+from ltsp.services import nginx, unit
 from ltsp.services.http_files import http_files
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import HttpOptions
 from ltsp.tree.name import printable
 
+_UNIT = f"/etc/systemd/system/{unit.NAME}"
 
-def http(options: HttpOptions, places: LtspOptions, report: Report) -> None:
-    """Serve until the process is ended.
+
+def http(options: HttpOptions, places: LtspOptions, report: Report, path: str = _UNIT) -> None:
+    """Serve until the process is ended, or let systemd do so.
 
     Raises LtspError where it cannot.
     """
@@ -22,13 +28,37 @@ def http(options: HttpOptions, places: LtspOptions, report: Report) -> None:
         for line in nginx.configuration(places.base_dir, places.tftp_dir, options.http_port).splitlines():
             report.say(line)
         return
-    try:
-        from ltsp.services import http_server  # noqa: PLC0415 -- an extra, which not every installation has
-    except ImportError as error:
+    if find_spec("aiohttp") is None:
         raise LtspError(
             "the Python package aiohttp is not there",
             "install the package python3-aiohttp, or pip install 'ltsp[http]'; or see ltsp http --nginx",
-        ) from error
+        )
+    if options.service:
+        _install(options, places, report, path)
+    else:
+        _serve(options, places, report)
+
+
+def _install(options: HttpOptions, places: LtspOptions, report: Report, path: str) -> None:
+    command = [
+        *(sys.executable, "-m", "ltsp"),
+        *(f"--base-dir={places.base_dir}", f"--tftp-dir={places.tftp_dir}", "http"),
+        *(f"--http-address={options.http_address}", f"--http-port={options.http_port}"),
+    ]
+    text = unit.unit(command)
+    changed = generated.write(path, text, report, overwrite=places.overwrite, dry_run=options.dry_run)
+    if options.dry_run:
+        return
+    if not systemd.is_running():
+        report.warn("systemd does not run here, so that nobody starts the service")
+        return
+    systemd.start_always(unit.NAME, restart=changed)
+    report.say(f"running: systemctl status {unit.NAME}")
+
+
+def _serve(options: HttpOptions, places: LtspOptions, report: Report) -> None:
+    from ltsp.services import http_server  # noqa: PLC0415 -- an extra, which not every installation has
+
     with (
         http_files(places.base_dir, places.tftp_dir) as files,
         http_server.listening(options.http_address, options.http_port) as listener,

@@ -70,9 +70,10 @@ NETWORK_APPLETS = {
                 "prints the same as a configuration of nginx."
             ),
         ),
-        files=(CONF_FILE,),
+        files=(CONF_FILE, Item("/etc/systemd/system/ltsp-http.service", "What `--service` writes.")),
         exit_status=_EXITS,
         examples=(
+            Example("From now on, and from each start of the server:", "ltsp http --service"),
             Example("On a port of its own:", "ltsp http --http-port=8080"),
             Example("By nginx:", "ltsp http --nginx > /etc/nginx/sites-enabled/ltsp"),
         ),
@@ -114,6 +115,12 @@ NETWORK_APPLETS = {
                 "clients: DEFAULT_IMAGE, KERNEL_PARAMETERS, MENU_TIMEOUT, IMAGE_TRANSPORT, and titles from "
                 "IPXE_NAME_IMG. Copies iPXE and memtest from the packages of the distribution where they are missing. "
                 "A new version of an image needs no new menu; a new image does."
+            ),
+            (
+                "Clients start from an initrd of ours, made of the image's kernel modules. `CLIENT_INITRD=distro` has "
+                "them start from the one that the distribution made by initramfs-tools or dracut, with ours behind it: "
+                "for hardware that needs what only that one does. It is larger and takes longer. KERNEL_PARAMETERS "
+                "must not have a root= then."
             ),
         ),
         files=(CONF_FILE, Item("/srv/tftp/ltsp/ltsp.ipxe", "The menu.")),

@@ -11,6 +11,16 @@ def is_running() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
+def start_always(unit: str, *, restart: bool) -> None:
+    """Now and with each start of the machine; `restart` is for a unit whose file is another one now.
+
+    Raises LtspError as `restart` does.
+    """
+    command.run(["systemctl", "daemon-reload"])
+    command.run(["systemctl", "enable", unit])
+    command.run(["systemctl", "restart" if restart else "start", unit])
+
+
 def restart(unit: str) -> None:
     """Raises LtspError where the unit does not exist or does not start; its message holds what systemctl said."""
     command.run(["systemctl", "restart", unit])

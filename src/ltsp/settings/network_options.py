@@ -128,6 +128,12 @@ class HttpOptions:
         Integer("PORT", least=1, most=65535), "listen on this port", default=80, short="p", default_text="80"
     )
     nginx: bool = switch("print the configuration of nginx for the same files, and exit", reach=Reach.ONCE)
+    service: bool = switch(
+        "make it a service of systemd, which runs from now on and from each start of the server",
+        reach=Reach.ONCE,
+        details="Written is /etc/systemd/system/ltsp-http.service, with the options that are given here.",
+    )
+    dry_run: bool = switch("with --service: write nothing; show what would be written", reach=Reach.ONCE)
     help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
 
 
