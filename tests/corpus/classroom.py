@@ -52,26 +52,26 @@ class Classroom:
         (self.edition / "large").write_bytes(data)
         return data
 
-    def publish(self, *options: str) -> None:
+    def publish(self, **environment: str) -> None:
         source = f"{self.root},,{self.edition},subdir={_EDITION}"
         fast = ("-m", "-comp zstd -Xcompression-level 1", "--ionice=")
-        self.site.ltsp("image", f"--name={NAME}", *fast, *options, source)
+        self.site.ltsp("image", f"--name={NAME}", *fast, source, **environment)
 
-    def configure(self, conf: str, passwd: str = "", group: str = "") -> None:
+    def configure(self, conf: str, passwd: str = "", group: str = "", **environment: str) -> None:
         """Settings, and the people of the server."""
         self.site.conf.write_text(conf)
         (self.site.conf.parent / "passwd").write_text(passwd)
         (self.site.conf.parent / "group").write_text(group)
         self.site.ltsp("initrd")
-        self.site.ltsp("ipxe")
+        self.site.ltsp("ipxe", **environment)
 
     @contextmanager
-    def open(self, squash: str = "No_Root_Squash") -> Iterator[None]:
-        """Be where the server serves by NFS, and where machines may be switched on."""
+    def open(self, squash: str = "No_Root_Squash", below: str = "images") -> Iterator[None]:
+        """Be where the server serves this directory of its by NFS, and where machines may be switched on."""
         with ExitStack() as started:
             started.enter_context(one_at_a_time())
             started.enter_context(private())
             state = self.site.home / "nfs"
             state.mkdir(exist_ok=True)
-            started.enter_context(nfs_server.serving(str(self.site.base / "images"), str(state), squash))
+            started.enter_context(nfs_server.serving(str(self.site.base / below), str(state), squash))
             yield

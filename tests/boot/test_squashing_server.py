@@ -1,0 +1,28 @@
+"""A client of an NFS server that takes nobody for root."""
+
+from __future__ import annotations
+
+import pytest
+
+from corpus.classroom import CONSOLE, HASH, PASSWORD, Classroom
+from corpus.desk import switched_on
+
+pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1200)]
+
+CONF = f"[clients]\n{CONSOLE}PASSWORDS_ROOT='root/{HASH}'\n"
+
+
+def test_root_of_a_client_has_all_of_its_image_where_the_server_squashes_everybody(debian_root, tmp_path):
+    """The server has to read one file only, which everybody may read; who may read what is in it, the client knows."""
+    room = Classroom.make(tmp_path, debian_root)
+    secret = room.edition / "private"
+    secret.write_text("of root alone\n")
+    secret.chmod(0o600)
+    room.publish()
+    room.configure(CONF)
+    with room.open(squash="All_Squash"), switched_on(room.site.tftp) as desk:
+        desk.log_in("root", PASSWORD)
+        assert desk.run("cat /usr/local/share/private; stat -c '%U %a' /usr/local/share/private") == (
+            "of root alone\nroot 600"
+        )
+        assert desk.run("systemctl is-system-running --wait") == "running"
