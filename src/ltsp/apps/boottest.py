@@ -30,7 +30,7 @@ def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: R
 
     Raises LtspError where the test cannot be made.
     """
-    subject = _subject(_generation(Store(places.base_dir, places.tftp_dir), name, options.version))
+    subject = subject_of(_generation(Store(places.base_dir, places.tftp_dir), name, options.version))
     through_menu = options.version is None and subject.has_menu
     if options.version is None and not through_menu:
         report.note("there is no menu yet, so the version is booted without one; ltsp ipxe makes it")
@@ -47,7 +47,7 @@ def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: R
         machine = Machine(where.boot, where.firmware, accel, options.memory)
         watch = run.Watch(
             timeout=options.timeout,
-            reached=lambda stage, seconds: report.note(f"{seconds:6.1f} s  {stage.value}"),
+            reached=progress(report),
             printed=printed,
             screenshot=options.screenshot or "",
         )
@@ -58,6 +58,11 @@ def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: R
         for line in _told(route, verdict):
             report.say(line)
     return 0 if verdict.passed else 1
+
+
+def progress(report: Report) -> Callable[[Stage, float], None]:
+    """Tells how far a boot has come."""
+    return lambda stage, seconds: report.note(f"{seconds:6.1f} s  {stage.value}")
 
 
 def _generation(store: Store, name: str, version: str | None) -> Generation:
@@ -71,8 +76,11 @@ def _generation(store: Store, name: str, version: str | None) -> Generation:
     return state.current
 
 
-def _subject(generation: Generation) -> Subject:
-    """Raises LtspError where clients could not boot it, whatever the way."""
+def subject_of(generation: Generation) -> Subject:
+    """The version, for a test.
+
+    Raises LtspError where clients could not boot it, whatever the way.
+    """
     places, version = generation.places, generation.version
     if not generation.bootable:
         raise LtspError(f"version {version} of {places.name} has no kernel", f"type ltsp kernel {places.name}")

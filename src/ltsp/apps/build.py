@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from ltsp.apps import hooks, mksquashfs, plan, summary
+from ltsp.apps.boot_gate import publish_booted, transport_of
 from ltsp.apps.client_initrd import Client, Wanted, client_initrd
 from ltsp.apps.mksquashfs import Made
 from ltsp.apps.order import Order
@@ -16,7 +17,8 @@ from ltsp.apps.preparation import Prepared, prepare
 from ltsp.apps.report import Report
 from ltsp.errors import UsageError
 from ltsp.publish import failure, manifest
-from ltsp.publish.contents import Contents
+from ltsp.publish.contents import Contents, Published, Staged, Unchanged
+from ltsp.publish.held import Held
 from ltsp.publish.places import INITRD, KERNEL, PUBLIC_MODE
 from ltsp.publish.raspberry import link_boot_files
 from ltsp.publish.retention import Retention
@@ -50,17 +52,35 @@ class Asked:
 def build(order: Order, asked: Asked, report: Report) -> summary.Built:
     """Build and publish; or find that the same is published already.
 
-    Raises LtspError. Whatever happens, what clients boot is the old version or the new one, and nothing else stays.
+    Raises LtspError. Whatever happens, what clients boot is the old version or the new one, and nothing else stays but
+    a version that waits because it did not boot.
     """
     begin = monotonic()
     options = order.options
     faults = Faults(options.skip_unreadable)
     told = hooks.environment(asked.source, order.ltsp)
     source = hooks.prepared(asked.source, order.before, told, report)
-    with (
-        order.store.locked(source.name, options.wait) as held,
-        taken(source, order.rules.selection, options.lock_timeout, faults, report) as tree,
-    ):
+    with order.store.locked(source.name, options.wait) as held:
+        made = _made(order, replace(asked, source=source), held, faults, report)
+        outcome = made.outcome
+        if isinstance(outcome, Staged):
+            transport = transport_of(options.boot_test)
+            outcome = publish_booted(held, outcome, transport, report, backup=options.backup, keep=_retention(options))
+    return summary.Built(source, outcome, made.prepared, made.written, faults, _mode(options), monotonic() - begin)
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version that was made, whether or not clients have it already."""
+
+    outcome: Published | Unchanged | Staged
+    prepared: Prepared
+    written: Written | Made
+
+
+def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report) -> _Version:
+    options, source = order.options, asked.source
+    with taken(source, order.rules.selection, options.lock_timeout, faults, report) as tree:
         prepared = prepare(tree, source.name, order, faults)
         client = initrd(prepared, source.name, order.client, report)
         needed = plan.space(prepared, client, order.store.current(source.name))
@@ -71,15 +91,18 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
             with failure.told("write the image of", source.name, order.store.base_dir):
                 written = _write(order, prepared, stage, faults, report)
             contents = _contents(asked, prepared, client)
-            with report.step("publishing"):
-                outcome = stage.publish(
-                    contents,
-                    backup=options.backup,
-                    keep=Retention(options.keep_versions, options.keep_days),
-                    mode=_mode(options),
-                    group=order.group,
-                )
-    return summary.Built(source, outcome, prepared, written, faults, _mode(options), monotonic() - begin)
+            return _Version(_published(order, stage, contents, report), prepared, written)
+
+
+def _published(order: Order, stage: Stage, contents: Contents, report: Report) -> Published | Unchanged | Staged:
+    """Before clients, or before a virtual machine first."""
+    options, mode = order.options, _mode(order.options)
+    if transport_of(options.boot_test):
+        with report.step("staging"):
+            return stage.publish_later(contents, mode=mode, group=order.group)
+    with report.step("publishing"):
+        keep = _retention(options)
+        return stage.publish(contents, backup=options.backup, keep=keep, mode=mode, group=order.group)
 
 
 def conclude(order: Order, source: Source, report: Report) -> None:
@@ -175,6 +198,10 @@ def lasting(argument: str) -> str:
     """The argument in a form that means the same from any directory."""
     first, comma, rest = argument.partition(",,")
     return (os.path.abspath(first) if first.startswith(".") else first) + comma + rest
+
+
+def _retention(options: ImageOptions) -> Retention:
+    return Retention(options.keep_versions, options.keep_days)
 
 
 def _mode(options: ImageOptions) -> int:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
+from ltsp.apps.boot_gate import publish_booted, transport_of
 from ltsp.apps.build import lasting, link_for_raspberries, taken
 from ltsp.apps.client_initrd import Wanted, client_initrd
 from ltsp.apps.each import each
@@ -14,7 +15,7 @@ from ltsp.apps.report import Report
 from ltsp.boot.kernel import RULES, Kernel, Rule, find_kernel
 from ltsp.errors import UsageError
 from ltsp.publish import manifest
-from ltsp.publish.contents import Contents, Published, Unchanged
+from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.generation import Generation
 from ltsp.publish.held import Held
 from ltsp.publish.places import INITRD, KERNEL
@@ -78,7 +79,11 @@ def _publish(
     wanted = Wanted.of(options)
     source = find(exported if is_exported else argument, ltsp.base_dir, name=name, recompress=True)
     with store.locked(source.name, options.wait) as held:
-        outcome, found = publish_found(held, source, argument, options, wanted, report)
+        boot_test = transport_of(options.boot_test)
+        if boot_test and not isinstance(held.state().image, Generation):
+            report.note(f"{source.name} is no image that was made here: its kernel is published without a boot test")
+            boot_test = ""
+        outcome, found = publish_found(held, source, argument, options, wanted, report, boot_test=boot_test)
     if options.rpi_image == source.name:
         link_for_raspberries(store, source.name, report)
     _tell(outcome, source.name, found.path, report)
@@ -100,8 +105,13 @@ def publish_found(
     report: Report,
     *,
     of: Generation | None = None,
+    boot_test: str = "",
 ) -> tuple[Published | Unchanged, Kernel]:
-    """A new version with the kernel that a source has and the image of another version, by default NAME.img's."""
+    """A new version with the kernel that a source has and the image of another version, by default NAME.img's.
+
+    `boot_test` is the transport by which it has to boot first; empty for none.
+    """
+    keep = Retention(options.keep_versions, options.keep_days)
     own_rule = options.kernel_initrd or None
     with taken(source, _around_kernels(own_rule), options.lock_timeout, Faults(), report) as tree:
         found = find_kernel(tree, source.name, own_rule)
@@ -117,8 +127,12 @@ def publish_found(
             {KERNEL: found.kernel, **initrds, **client.files},
             warnings=(*found.warnings, *client.warnings),
         )
-        keep = Retention(options.keep_versions, options.keep_days)
-        return held.publish_kernel(contents, of=of, keep=keep), found
+        if not boot_test:
+            return held.publish_kernel(contents, of=of, keep=keep), found
+        made = held.publish_kernel_later(contents, of=of)
+    if isinstance(made, Staged):
+        return publish_booted(held, made, boot_test, report, keep=keep), found
+    return made, found
 
 
 def _codec(shared: Generation | Foreign | None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ltsp.apps import hooks, mksquashfs
+from ltsp.apps.boot_gate import transport_of
 from ltsp.apps.client_initrd import Wanted
 from ltsp.apps.rules import Rules, rules
 from ltsp.boot.kernel import Rule
@@ -62,6 +63,8 @@ def order(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_direct
         )
     if options.verify and (asked.unknown or options.engine == "mksquashfs"):
         raise UsageError("--verify compares what the built-in engine wrote, and mksquashfs is asked for")
+    if options.kernel_initrd == NO_KERNEL and transport_of(options.boot_test):
+        raise UsageError("--boot-test cannot boot what --kernel-initrd=none leaves without a kernel", "leave one out")
     if options.kernel_initrd not in ("", NO_KERNEL):
         Rule.parse(options.kernel_initrd)
     made = Order(

@@ -124,6 +124,7 @@ def _generation_facts(
         "files": {name: file.size for name, file in manifest.files.items()},
         "current": generation == state.current,
         "old": generation == state.before,
+        "staged": generation.staged,
         "pinned": generation.pinned,
         "damaged": generation.harm or None,
         "in_use": described(user) if user else None,
@@ -181,6 +182,8 @@ def _marks(state: State, generation: Generation, user: User | None) -> list[str]
         marks.append("current")
     elif generation == state.before:
         marks.append("old")
+    elif generation.staged:
+        marks.append("staged")
     if isinstance(state.image, Generation) and state.current and not state.current.is_image_of(state.image):
         marks += [f"{state.places.name}.img"] if generation == state.image else []
     if generation.manifest.origin is Origin.FOREIGN:

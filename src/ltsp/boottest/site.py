@@ -21,7 +21,7 @@ _MENU = "ltsp.ipxe"
 _ADD_ON = "ltsp.img"
 _IMAGES = "images"
 _HTTP_PORT = 80
-_WHOLE = ("http", "file")
+WHOLE = ("http", "file")
 """Transports that fetch the whole image, whose sum can then be checked."""
 
 
@@ -94,7 +94,7 @@ def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
             started.enter_context(nfs_server.serving(images, state))
         elif route.transport == "nbd":
             started.enter_context(nbd_server.serving(join(subject.base_dir, subject.image)))
-        if route.fetch == "http" or route.transport in _WHOLE:
+        if route.fetch == "http" or route.transport in WHOLE:
             files = started.enter_context(http_files(subject.base_dir, subject.tftp_dir, public_only=False))
             listener = started.enter_context(http_server.listening("127.0.0.1", _HTTP_PORT))
             started.enter_context(http_server.serving(listener, files.open, log))
@@ -111,7 +111,7 @@ def _script(route: Route) -> str:
         name=subject.name,
         transport=route.transport,
         base=f"{http}/" if route.fetch == "http" else f"tftp://{HOST}/",
-        http=http if route.fetch == "http" or route.transport in _WHOLE else "",
+        http=http if route.fetch == "http" or route.transport in WHOLE else "",
         # Script and report are the test's own: no server of a site has them.
         report=f"tftp://{HOST}/report.img",
         extra=route.extra,
@@ -123,7 +123,7 @@ def _script(route: Route) -> str:
         version=subject.version,
         image=subject.image,
         root=_root(route),
-        sha256=subject.sha256 if route.transport in _WHOLE else "",
+        sha256=subject.sha256 if route.transport in WHOLE else "",
         initrds=[subject.client, *([subject.nbd] if subject.nbd and route.transport == "nbd" else []), *add_on],
     )
 

@@ -143,6 +143,16 @@ class _PublishingOptions(_VersionedOptions):
         group=Group.PUBLISHING,
         details="The files of NAME/boot are linked into the TFTP directory when that image's kernel is published.",
     )
+    boot_test: str = option(
+        Choice(("0", "1", "nfs", "http", "nbd", "file")),
+        "publish a version only after a virtual machine has booted it",
+        default="0",
+        argument=Argument.OPTIONAL,
+        group=Group.PUBLISHING,
+        details="1 is nfs; the others are what ltsp-boottest(8) knows. Until it has booted, and where it does not, the "
+        "version is staged: clients go on booting the one before, and `ltsp versions NAME --use=VERSION` publishes it "
+        "all the same.",
+    )
     no_preflight: bool = switch(
         "publish what no client could boot, too",
         group=Group.PUBLISHING,

@@ -1,0 +1,81 @@
+"""The boot test as a gate: a version is published only after a virtual machine has booted it, as clients would."""
+
+from __future__ import annotations
+
+from ltsp.apps.boottest import progress, subject_of
+from ltsp.apps.report import Report
+from ltsp.apps.unforeseen import told
+from ltsp.boottest import acceleration, run, site
+from ltsp.boottest.console import Stage
+from ltsp.boottest.machine import Machine
+from ltsp.boottest.site import Route
+from ltsp.boottest.verdict import Verdict
+from ltsp.errors import LtspError
+from ltsp.publish.contents import Published, Staged
+from ltsp.publish.generation import Generation
+from ltsp.publish.held import Held
+from ltsp.publish.retention import Retention
+
+_SWITCH = {"0": "", "1": "nfs"}
+"""What BOOT_TEST means where it names no transport. NFS asks least of a client's memory."""
+_SECONDS = 900
+"""From power-on. Nobody waits at the screen: a large system that is emulated beside other work may take its time."""
+_MEMORY = 1024
+"""MiB, besides what a client fetches as a whole."""
+_LAST_LINES = 12
+
+
+def transport_of(boot_test: str) -> str:
+    """How BOOT_TEST wants a version to be booted; empty where it does not."""
+    return _SWITCH.get(boot_test, boot_test)
+
+
+def publish_booted(
+    held: Held, staged: Staged, transport: str, report: Report, *, backup: bool = True, keep: Retention
+) -> Published:
+    """Boot the version that waits, then make it the current one.
+
+    Raises LtspError where it does not boot, or where nobody can tell; then it goes on waiting, and clients go on
+    booting what they did before.
+    """
+    generation = staged.generation
+    name, version = held.places.name, generation.version
+    report.note(f"version {version} of {name} is staged: clients get it when it has booted")
+    try:
+        with report.step(f"booting {name} by {transport}"):
+            verdict = _verdict(generation, transport, report)
+    except Exception as error:  # whatever it was, people are to know what became of their version
+        raise _refused(held, version, told(error), f"nobody knows whether it boots by {transport}") from error
+    if not verdict.passed:
+        for line in verdict.tail[-_LAST_LINES:]:
+            report.note(f"| {line}")
+        raise _refused(held, version, LtspError(verdict.cause, verdict.remedy), f"it does not boot by {transport}")
+    seconds = verdict.seconds.get(Stage.LOGIN) or max(verdict.seconds.values())
+    report.note(f"version {version} of {name} boots by {transport}, in {seconds:.1f} s")
+    return held.publish_staged(staged, backup=backup, keep=keep)
+
+
+def _verdict(generation: Generation, transport: str, report: Report) -> Verdict:
+    subject = subject_of(generation)
+    image = generation.manifest.image
+    # As a file it is in memory twice while the kernel unpacks its initrds.
+    whole = 2 * image.size >> 20 if image and transport in site.WHOLE else 0
+    # The menu leads to the current version, which this is not yet.
+    route = Route(subject, through_menu=False, transport=transport, fetch="tftp")
+    with site.served(route, report.note) as where:
+        machine = Machine(where.boot, where.firmware, acceleration.best(), _MEMORY + whole)
+        return run.run(machine, run.Watch(_SECONDS, progress(report)), subject.image)
+
+
+def _refused(held: Held, version: str, error: LtspError, why: str) -> LtspError:
+    name = held.places.name
+    current = held.state().current
+    clients = f"clients go on booting {current.version}" if current else "nothing is published"
+    remedies = (
+        *((error.hint,) if error.hint else ()),
+        f"ltsp boottest {name} --version={version} tries again",
+        f"ltsp versions {name} --use={version} publishes it untested",
+    )
+    return LtspError(
+        f"version {version} of {name} stays staged and {clients}: {why}: {error.message}", "; ".join(remedies)
+    )

@@ -1,0 +1,189 @@
+"""BOOT_TEST: clients get a version only after it has booted; what has not waits, and is lost by nothing.
+
+QEMU is a false one here, which reads the script that a client would be given and says what a serial console would.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from corpus.site import Site
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(120)]
+
+QEMU = """\
+#!{python} -I
+import json, os, re, sys, time
+words = " ".join(sys.argv)
+if "-netdev" not in words:
+    sys.exit(1)  # a trial of KVM
+def say(text):
+    os.write(int(re.search(r"id=console,fd=(\\d+)", words)[1]), text.encode())
+tftp, name = re.search(r"tftp=([^ ]+),bootfile=(\\S+)", words).groups()
+script = open(os.path.join(tftp, name)).read()
+for url in re.findall(r"^(?:kernel|initrd)(?: --name \\S+)? tftp://10.0.2.2/(\\S+)", script, re.MULTILINE):
+    if not os.path.getsize(os.path.join(tftp, url)):
+        sys.exit(1)
+command_line = re.search(r"^kernel \\S+ (.*)", script, re.MULTILINE)[1]
+def boot():
+    guest = dict(source="ltsp", fstype="overlay", root="", state="running", failed=[], cmdline=command_line)
+    say("Linux version 6.1\\nltsp-boottest: " + json.dumps(dict(guest, received=dict(eth0=1), available=1)) + "\\n")
+    say("pc login: ")
+{behaviour}
+time.sleep(100)
+"""
+FAILS = 'say("ltsp: stage attach\\nltsp: FATAL: the server does not give it: type ltsp nfs\\n")'
+BOOTS = "boot()"
+REFUSES = 'sys.exit("Could not access a module")'
+HANGS = 'say("Linux version 6.1\\n")'
+
+
+@pytest.fixture
+def site(tmp_path):
+    site = Site.make(tmp_path)
+    site.system("lab")
+    return site
+
+
+@pytest.fixture
+def programs(tmp_path):
+    """All that a boot test starts but QEMU."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    for name in ("sh", "unshare", "rpcbind", "ganesha.nfsd", "nbdkit", "nice", "ionice"):
+        (directory / name).symlink_to(shutil.which(name) or pytest.fail(f"no {name}"))
+    return directory
+
+
+def qemu(programs: Path, behaviour: str) -> None:
+    program = programs / "qemu-system-x86_64"
+    program.write_text(QEMU.format(python=sys.executable, behaviour=behaviour))
+    program.chmod(0o755)
+
+
+def image(site, programs, *options, status=0):
+    return site.ltsp("image", "--ionice=", "--boot-test", *options, "lab", status=status, PATH=str(programs))
+
+
+def versions(site):
+    """Each with its state, oldest first."""
+    rows = site.ltsp("versions", "lab").stdout.splitlines()
+    found = [re.match(r"\S*\s*(\d{8}T\d{6}Z-\w{8})\s+(\S+ \S+)\s+(\S+)\s+(current|old|staged)?", row) for row in rows]
+    return [(match[1], match[4]) for match in found if match]
+
+
+def states(site):
+    return [state for _, state in versions(site)]
+
+
+def change(site):
+    (site.base / "lab/etc/motd").write_text("another system\n")
+
+
+def test_a_version_that_boots_is_published(site, programs):
+    qemu(programs, BOOTS)
+    done = image(site, programs)
+    assert "boots by nfs" in done.stderr
+    assert "published lab" in done.stdout
+    assert states(site) == ["current"]
+
+
+def test_one_that_does_not_boot_stays_staged_until_a_person_publishes_it(site, programs):
+    site.ltsp("image", "lab")
+    before = site.image("lab").read_bytes()
+    change(site)
+    qemu(programs, FAILS)
+    done = image(site, programs, status=1)
+    (current, _), (staged, _) = versions(site)
+    assert states(site) == ["current", "staged"]
+    assert site.image("lab").read_bytes() == before
+    assert done.stderr.splitlines()[-1] == (
+        f"ltsp: version {staged} of lab stays staged and clients go on booting {current}: it does not boot by nfs: "
+        f"the server does not give it: type ltsp nfs; ltsp boottest lab --version={staged} tries again; "
+        f"ltsp versions lab --use={staged} publishes it untested"
+    )
+    assert "| ltsp: FATAL" in done.stderr
+    site.ltsp("versions", "lab", f"--use={staged}")
+    assert states(site) == ["old", "current"]
+
+
+def test_the_same_again_boots_the_version_that_waits(site, programs):
+    site.ltsp("image", "lab")
+    change(site)
+    qemu(programs, FAILS)
+    image(site, programs, status=1)
+    waiting = versions(site)[1][0]
+    image(site, programs, status=1)
+    assert [version for version, _ in versions(site)][1:] == [waiting]
+    qemu(programs, BOOTS)
+    image(site, programs)
+    assert versions(site)[1] == (waiting, "current")
+    qemu(programs, REFUSES)
+    assert "unchanged lab" in image(site, programs).stdout
+
+
+def test_where_qemu_does_not_run_nobody_knows_and_the_first_version_waits(site, programs):
+    qemu(programs, REFUSES)
+    done = image(site, programs, "--boot-test=nbd", status=1)
+    assert "nothing is published: nobody knows whether it boots by nbd" in done.stderr
+    assert "Could not access a module" in done.stderr
+    assert states(site) == ["staged"]
+    assert not (site.tftp / "ltsp/lab/boot.ipxe").exists()
+    assert "none" in site.ltsp("info").stdout
+
+
+def test_one_that_is_killed_while_it_boots_leaves_the_version_waiting(site, programs):
+    site.ltsp("image", "lab")
+    change(site)
+    qemu(programs, HANGS)
+    ours = subprocess.Popen(
+        site.command("image", "--ionice=", "--boot-test=1", "lab"),
+        env=site.environment(PATH=str(programs)),
+        cwd=site.home,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert ours.stderr is not None
+    assert any("kernel" in line and " s " in line for line in ours.stderr)
+    assert states(site) == ["current", "staged"]
+    ours.send_signal(signal.SIGKILL)
+    ours.wait()
+    ours.stderr.close()
+    site.ltsp("versions", "lab", "--prune", "--keep=1")
+    assert states(site) == ["current", "staged"]
+
+
+def test_a_kernel_has_to_boot_first_too(site, programs):
+    site.ltsp("image", "lab")
+    qemu(programs, FAILS)
+    other = site.home / "busybox"
+    other.write_bytes(Path(shutil.which("busybox") or "").read_bytes() + b"\0")
+    command = ("kernel", "--boot-test", f"--busybox={other}", "lab")
+    site.ltsp(*command, status=1, PATH=str(programs))
+    assert states(site) == ["current", "staged"]
+    qemu(programs, BOOTS)
+    site.ltsp(*command, PATH=str(programs))
+    assert states(site) == ["old", "current"]
+
+
+def test_the_setting_of_ltsp_conf_holds_and_the_command_line_can_take_it_back(site, programs):
+    site.conf.write_text("[server]\nBOOT_TEST=1\n")
+    qemu(programs, FAILS)
+    site.ltsp("image", "lab", status=1, PATH=str(programs))
+    assert states(site) == ["staged"]
+    site.ltsp("image", "--boot-test=0", "lab", PATH=str(programs))
+    assert states(site) == ["current"]
+
+
+def test_an_image_without_a_kernel_cannot_be_asked_to_boot(site):
+    done = site.ltsp("image", "--boot-test", "--kernel-initrd=none", "lab", status=2)
+    assert "without a kernel" in done.stderr
+    assert site.ltsp("image", "--boot-test=tape", "lab", status=2).stderr
