@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from corpus.classroom import CONSOLE, HASH, PASSWORD, Classroom
-from corpus.desk import switched_on
+from corpus.desk import MAC, switched_on
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1200)]
 
@@ -26,3 +26,4 @@ def test_root_of_a_client_has_all_of_its_image_where_the_server_squashes_everybo
             "of root alone\nroot 600"
         )
         assert desk.run("systemctl is-system-running --wait") == "running"
+        assert desk.run("cat /sys/module/nfs/parameters/nfs4_unique_id") == MAC, "what servers of NFS 4 know it by"

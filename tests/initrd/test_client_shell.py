@@ -400,3 +400,14 @@ def test_without_the_initrd_of_nbd_the_client_says_what_was_not_loaded(shell, tm
     told = shell("modules attach", "attach_nbd 10.0.2.2/lab", fails=True)
     assert "FATAL: no nbd.img was loaded, which brings nbd-client: install nbd-client" in told
     assert "ltsp kernel" in told
+
+
+def test_each_client_has_a_name_of_its_own_for_servers_of_nfs_4(shell, tmp_path):
+    """By default it is the hostname, which is `(none)` then; a server takes them all for one that restarts again and
+    again.
+    """
+    (tmp_path / "sys/module/nfs/parameters").mkdir(parents=True)
+    (tmp_path / "run/ltsp/root").mkdir()
+    false = "load_group() { :; }; address_of() { echo 10.0.2.2; }; timeout() { :; }; MAC=52:54:00:12:34:56\n"
+    shell("attach", f"{false}SOURCE=$RUN/ltsp/root attach_nfs 10.0.2.2/srv/ltsp")
+    assert (tmp_path / "sys/module/nfs/parameters/nfs4_unique_id").read_text() == "52:54:00:12:34:56"

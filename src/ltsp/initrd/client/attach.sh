@@ -27,6 +27,9 @@ attach_nfs() {
     server=${server:-${SERVER:-$NEXT_SERVER}}
     address=$(address_of "$server")
     [ -n "$address" ] || fatal "the name of the NFS server has no address: $server" 'write its address in the menu'
+    # Servers of NFS 4 tell clients apart by this and the hostname, which none of them has yet: where all have the same
+    # name, each that starts ends the sessions of the others. The kernel's client-identifier.rst
+    { printf '%s' "$MAC" >"$SYS/module/nfs/parameters/nfs4_unique_id"; } 2>/dev/null
     # A version's file never changes, so its attributes are kept. Not soft: a client waits for a server that restarts.
     common="ro,nolock,hard,nocto,noatime,actimeo=3600,proto=tcp,addr=$address"
     for version in 3,mountproto=tcp 4.2 4; do
