@@ -48,6 +48,14 @@ def debian_root() -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def dracut_root() -> Path:
+    """The same with an initrd by dracut. Made once for the checkout, which takes some minutes."""
+    root = shared("dracut")
+    make(root, "dracut")
+    return root
+
+
 def pytest_terminal_summary(terminalreporter):
     """What each promise came to, where a torture run asked for it.
 

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
-_PACKAGES = ["systemd-sysv", "udev", "kmod", "initramfs-tools", "login", "passwd", "dbus", "iproute2"]
-"""With the kernel: the least that boots to a login."""
+_PACKAGES = ["systemd-sysv", "udev", "kmod", "login", "passwd", "dbus", "iproute2"]
+"""With the kernel and a program that makes initrds: the least that boots to a login."""
+INITRDS = ("initramfs-tools", "dracut")
+"""Packages that make the initrd; the first one is Debian's own choice."""
 _POCKETS = ("", "-updates", "-security")
 _KEYRING = re.compile(r"/usr/share/keyrings/(debian|ubuntu)-archive-keyring\.(gpg|pgp)")
 _SETTINGS = re.compile(r"(Acquire::(https?::(Proxy|CAInfo|Verify-Peer)|Retries|Check-Valid-Until)\b.*);")
@@ -117,13 +119,13 @@ def sources(release: Release, etc_apt: Path = Path("/etc/apt")) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def command(release: Release, target: Path, settings: Iterable[str]) -> list[str]:
+def command(release: Release, target: Path, settings: Iterable[str], initrd: str = INITRDS[0]) -> list[str]:
     """The call of mmdebstrap, which reads the sources from its standard input."""
     return [
         "mmdebstrap",
         "--mode=root",
         "--variant=minbase",
-        f"--include={','.join([*_PACKAGES, release.kernel])}",
+        f"--include={','.join([*_PACKAGES, initrd, release.kernel])}",
         *(f"--aptopt={setting}" for setting in settings),
         # An account and a home: something for the clean-up of an image to leave out.
         '--customize-hook=chroot "$1" useradd --create-home --shell=/bin/bash teacher',
@@ -134,8 +136,8 @@ def command(release: Release, target: Path, settings: Iterable[str]) -> list[str
     ]
 
 
-def make(target: Path) -> bool:
-    """Make the root at `target` unless it is there; whether it was made now.
+def make(target: Path, initrd: str = INITRDS[0]) -> bool:
+    """Make the root at `target` unless it is there; whether it was made now. `initrd`: one of INITRDS.
 
     Only a complete root bears the name. Raises SystemExit with what is missing.
     """
@@ -160,7 +162,7 @@ def make(target: Path) -> bool:
         log = target.with_name(f".{target.name}.log")
         with log.open("w") as output:
             done = subprocess.run(
-                command(release, partial, settings),
+                command(release, partial, settings, initrd),
                 input="\n".join(lines) + "\n",
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -182,9 +184,10 @@ def this_release() -> Release:
     return release
 
 
-def shared() -> Path:
+def shared(initrd: str = INITRDS[0]) -> Path:
     """Where the root that tests and benchmarks read is, or is to be."""
-    return CHECKOUT / "build" / "root" / this_release().codename
+    codename = this_release().codename
+    return CHECKOUT / "build" / "root" / (codename if initrd == INITRDS[0] else f"{codename}-{initrd}")
 
 
 def main() -> None:

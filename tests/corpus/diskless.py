@@ -78,7 +78,6 @@ def initrd(root: Path, work: Path, *, extra: dict[str, Path] | None = None) -> P
         (tree / directory).mkdir(parents=True)
     shutil.copy(CLIENT / "init", tree / "ltsp/init")
     (tree / "ltsp/init").chmod(0o755)
-    os.link(tree / "ltsp/init", tree / "init")
     for part in CLIENT.glob("*.sh"):
         shutil.copy(part, tree / "ltsp/sh")
     shutil.copy(shutil.which("busybox") or "busybox", tree / "ltsp/bin/busybox")
@@ -107,14 +106,18 @@ def initrd(root: Path, work: Path, *, extra: dict[str, Path] | None = None) -> P
             shutil.copy(source, target)
     os.mknod(tree / "dev/console", 0o600 | 0o020000, os.makedev(5, 1))
     os.mknod(tree / "dev/null", 0o666 | 0o020000, os.makedev(1, 3))
-    archive = work / "client.img"
+    archived(tree, work / "client.img")
+    shutil.rmtree(tree)
+    return work / "client.img"
+
+
+def archived(tree: Path, archive: Path) -> None:
+    """The tree as an initrd."""
     names = subprocess.run(["find", ".", "-print0"], cwd=tree, capture_output=True, check=True).stdout
     with archive.open("wb") as output:
         subprocess.run(
             ["cpio", "-0", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=tree, input=names, stdout=output, check=True
         )
-    shutil.rmtree(tree)
-    return archive
 
 
 def _nbd_client(ltsp: Path) -> None:
@@ -159,6 +162,7 @@ def boot(
     archive: Path,
     words: str,
     *,
+    start: str = "rdinit=/ltsp/init",
     memory: int = 768,
     cards: tuple[str, ...] = (CARD,),
     unplugged: Sequence[str] = (),
@@ -168,6 +172,7 @@ def boot(
 ) -> Boot:
     """Boot until one of the texts is on the console.
 
+    `start` is the word that says what the kernel starts; nothing is /init of the first archive that has one.
     `network` is the command that starts programs in the network namespace where the servers are; `unplugged` are the
     identifiers of cards without link.
     """
@@ -175,7 +180,7 @@ def boot(
     arguments = ["qemu-system-x86_64", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2"]
     arguments += ["-m", str(memory), "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]
     arguments += ["-kernel", str(kernel), "-initrd", str(archive)]
-    arguments += ["-append", f"console=ttyS0 rdinit=/ltsp/init {words}"]
+    arguments += ["-append", f"console=ttyS0 {start} {words}"]
     for card in cards:
         netdev, device = card.split(";")
         arguments += ["-netdev", netdev, "-device", device]

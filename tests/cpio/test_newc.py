@@ -112,6 +112,12 @@ def test_the_data_of_a_file_with_several_names_come_with_the_first():
     assert first.links == second.links == 2
 
 
+def test_directories_that_are_present_are_not_written():
+    tree, output = planted({"usr/lib/hook": "data", "usr/own/file": ""}), io.BytesIO()
+    write(tree, output, {"usr", "usr/lib"})
+    assert [entry.name for entry in entries(output.getvalue())] == [b".", b"usr/lib/hook", b"usr/own", b"usr/own/file"]
+
+
 def test_devices_with_several_names_are_linked_and_symbolic_links_are_not():
     device, link = Device(Metadata(0o600), DeviceKind.CHARACTER, 5, 1), Symlink(Metadata(0o777), "x")
     tree = planted({"a": device, "b": device, "l": link, "m": link})

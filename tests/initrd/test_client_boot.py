@@ -6,8 +6,10 @@ These machines are QEMU without KVM; the servers are those of the distribution, 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -18,6 +20,13 @@ from pathlib import Path
 import pytest
 
 from corpus import diskless
+from ltsp.cpio import compression, newc
+from ltsp.host.server_file import read_server_file
+from ltsp.initrd.client_tree import client_tree
+from ltsp.initrd.program_file import ServerPrograms
+from ltsp.source.directory import DirectorySource
+from ltsp.tree.faults import Faults
+from ltsp.tree.selection import everything
 
 pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.timeout(1200)]
 
@@ -43,7 +52,7 @@ TOLD = {
     "timers": "systemctl is-enabled apt-daily.timer",
     "person": "getent passwd person",
     "shadow": "grep ^root: /etc/shadow | cut -d : -f 2; stat -c %a /etc/shadow",
-    "lease": "ip -o -4 address show dev eth0 | cut -d ' ' -f 7",
+    "lease": "ip -o -4 address show scope global | cut -d ' ' -f 7",
     "modprobe": "cat /proc/sys/kernel/modprobe",
     "facts": "cat /run/ltsp/facts",
     "work": "ls /run/ltsp",
@@ -238,6 +247,57 @@ def test_a_client_boots_by_nbd(debian_root, initrd, images, network, record_prop
     network.serve("nbdkit", "-f", "-r", "-i", "127.0.0.1", "-e", "lab", "file", images / "lab.img", port=10809)
     words = "ltsp.root=nbd://10.0.2.2/lab ltsp.image=images/lab.img"
     runs(debian_root, initrd, words, record_property, transport="nbd", memory=384, network=network.command)
+
+
+@pytest.fixture(scope="module", params=["debian_root", "dracut_root"])
+def distribution(request, site, tmp_path_factory) -> tuple[Path, Path]:
+    """A root, and its own initrd with ours and a site behind it, each padded as boot loaders do it."""
+    root, work = request.getfixturevalue(request.param), tmp_path_factory.mktemp("distribution")
+    (version,) = (path.name for path in (root / "usr/lib/modules").iterdir())
+    with DirectorySource("lab", str(root), "").open(everything, Faults()) as tree:
+        client = client_tree(tree, version, server=ServerPrograms(read_server_file))
+    ours = io.BytesIO()
+    newc.write(client.tree, ours, client.present)
+    shutil.copytree(site, work / "tree/ltsp/site")
+    diskless.archived(work / "tree", work / "site.img")
+    parts = [
+        (root / f"boot/initrd.img-{version}").read_bytes(),
+        compression.compress(ours.getvalue(), "gzip"),
+        (work / "site.img").read_bytes(),
+    ]
+    (work / "initrd.img").write_bytes(b"".join(part + bytes(-len(part) % 4) for part in parts))
+    return root, work / "initrd.img"
+
+
+@pytest.mark.slow
+def test_a_client_boots_behind_the_initrd_of_its_distribution(distribution, images, network, tmp_path, record_property):
+    serve_nfs(network, images, tmp_path, "3, 4")
+    root, initrd = distribution
+    words = f"ltsp.root=nfs://10.0.2.2{images}!lab.img ltsp.image=images/lab.img"
+    said = runs(
+        root,
+        initrd,
+        words,
+        record_property,
+        start="",
+        transport=f"nfs, {root.name}",
+        memory=1024,
+        network=network.command,
+    )
+    assert said["work"].split("|")[0] == "facts"
+    assert said["modprobe"] == "/sbin/modprobe"
+    assert said["early"] == "early"
+
+
+@pytest.mark.slow
+def test_a_failure_behind_the_initrd_of_a_distribution_is_told_too(distribution):
+    root, initrd = distribution
+    words = f"ltsp.root=file:/none.img {BOOTIF}"
+    boot = diskless.boot(
+        root, initrd, words, start="", memory=1024, until=("ltsp: FATAL:", "login:", "Kernel panic", "emergency")
+    )
+    assert "no /none.img" in boot.fatal, boot.text[-3000:]
+    assert "as an initrd" in boot.fatal
 
 
 @pytest.mark.parametrize("bootif", ["", "BOOTIF=01-52-54-00-00-00-02"])

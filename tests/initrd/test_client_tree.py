@@ -63,14 +63,29 @@ def test_the_last_dependency_of_a_line_is_the_one_to_be_loaded_first():
     assert f"{E1000}: {PTP} {OVERLAY}" in text(made(deep), "ltsp/modules.dep")
 
 
-def test_init_is_one_file_with_two_names():
+def test_the_shell_core_begins_with_init():
     tree = made().tree
-    init = tree.get("init")
+    init = tree.get("ltsp/init")
     assert isinstance(init, File)
-    assert init is tree.get("ltsp/init")
     assert init.metadata.mode == 0o755
-    assert data(tree, "init").startswith(b"#!/ltsp/bin/busybox sh\n")
+    assert data(tree, "ltsp/init").startswith(b"#!/ltsp/bin/busybox sh\n")
     assert "ltsp/sh/message.sh" in paths(tree)
+
+
+def test_what_a_distributions_initrd_has_itself_is_not_replaced():
+    """It is unpacked first; its /lib is a link, and that of dracut's hooks may be one."""
+    initrd = made()
+    assert {"init", "bin", "lib", "lib64", "sbin"}.isdisjoint(paths(initrd.tree))
+    hooks = {f"{place}/lib/dracut/hooks/{hook}" for place in ("usr", "var") for hook in ("cmdline", "mount")}
+    assert {f"{hook}/99-ltsp.sh" for hook in hooks} <= paths(initrd.tree)
+    above = {"usr", "var", "usr/lib", "var/lib"}
+    assert initrd.present == {
+        *above,
+        *(f"{path}/dracut{rest}" for path in ("usr/lib", "var/lib") for rest in ("", "/hooks")),
+        *hooks,
+    }
+    assert data(initrd.tree, "conf/conf.d/zz-ltsp") == b"BOOT=netboot\n"
+    assert b"mountroot() {" in data(initrd.tree, "scripts/netboot")
 
 
 def test_the_places_that_the_kernel_and_the_shell_need_are_there():
@@ -81,9 +96,9 @@ def test_the_places_that_the_kernel_and_the_shell_need_are_there():
     assert all(isinstance(tree.get(name), Directory) for name in ("proc", "sys", "run", "root", "dev"))
 
 
-def test_firmware_lies_where_the_kernel_looks_and_nothing_else_can_be_asked_for():
+def test_firmware_is_taken_along_and_nothing_else_can_be_asked_for():
     initrd = made()
-    assert data(initrd.tree, "lib/firmware/e1000.fw") == b"firmware"
+    assert data(initrd.tree, "ltsp/firmware/e1000.fw") == b"firmware"
     assert initrd.absent_firmware == ()
     assert not any("shadow" in path for path in paths(initrd.tree))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -36,6 +36,8 @@ class Wanted:
     drivers: tuple[str, ...] = ()
     """Names of network drivers; none for all of cards with a wire."""
     busybox: bytes | None = None
+    file_systems: tuple[str, ...] = ()
+    """More than any image of ours needs."""
     must_boot: bool = True
     """Whether an image that no client could boot is an error."""
 
@@ -47,7 +49,7 @@ class Wanted:
             data = read_server_file(os.path.abspath(path))
             if data is None:
                 raise UsageError(f"cannot read the busybox {printable(path)}", "give the path of a static busybox")
-        return cls(options.client_drivers, data, not options.no_preflight)
+        return cls(options.client_drivers, data, must_boot=not options.no_preflight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +115,18 @@ def _made(tree: Tree, version: str, codec: str, name: str, wanted: Wanted) -> Cl
     lacks = preflight(facts)
     if wanted.must_boot:
         require(lacks, name)
-    options = ClientOptions(wanted.drivers, busybox=wanted.busybox)
+    options = ClientOptions(wanted.drivers, file_systems=wanted.file_systems, busybox=wanted.busybox)
     made = client_tree(tree, version, options, ServerPrograms(read_server_file))
     packing = initrd_codec(tree, version)
-    files = {CLIENT: _packed(made.tree, packing)}
+    files = {CLIENT: _packed(made.tree, packing, made.present)}
     if made.nbd is not None:
         files[NBD] = _packed(made.nbd, packing)
     return Client(files, tuple(_told(lacks)), made.warnings)
 
 
-def _packed(tree: Tree, codec: str) -> Content:
+def _packed(tree: Tree, codec: str, present: Collection[str] = ()) -> Content:
     archive = io.BytesIO()
-    newc.write(tree, archive)
+    newc.write(tree, archive, present)
     return Bytes(compression.compress(archive.getvalue(), codec))
 
 

@@ -9,7 +9,7 @@ cpio and busybox when they are through.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
@@ -46,8 +46,12 @@ class Written:
     """Further names of symbolic links, which became links of their own: the kernel does not link those."""
 
 
-def write(tree: Tree, output: Output) -> Written:
+def write(tree: Tree, output: Output, present: Collection[str] = ()) -> Written:
     """Write the tree, its root as `.`, and the trailer.
+
+    `present` are paths of directories that are not written, for an archive that is unpacked over others: where one of
+    those has a link of that name, the kernel would put a directory in its place. It passes over files for which there
+    is no directory.
 
     Raises LtspError for what the kernel would pass over in silence or newc cannot hold (files of 4 GiB, paths and
     targets longer than 4095 bytes), before anything is written; Unreadable and Changed where a file cannot be read as
@@ -56,7 +60,8 @@ def write(tree: Tree, output: Output) -> Written:
     names = _counted(tree)
     archive = _Archive(output, names)
     for path, node in _nodes(tree):
-        archive.add(path, node)
+        if path not in present:
+            archive.add(path, node)
     archive.end()
     return archive.done
 

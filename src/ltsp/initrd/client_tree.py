@@ -1,15 +1,23 @@
 """The client's own initrd as a tree, made for one kernel of one image out of what that image holds.
 
-    /init, /ltsp/init          the shell core's first file, under both names: switch_root wants the first
+    /ltsp/init                 the shell core's first file
     /ltsp/sh/*.sh              the rest of it
     /ltsp/bin/busybox          what it runs on
     /ltsp/modules/VERSION/…    kernel modules, unpacked
     /ltsp/modules.order        `GROUP PATH`, in the order in which they can be loaded
     /ltsp/modules.dep          `PATH: OTHER …`, what is to be loaded first comes last
     /ltsp/modules.alias        `PATTERN PATH`
-    /lib/firmware/…            where the kernel looks for it
+    /ltsp/firmware/…           where the shell has the kernel look for it
     /ltsp/version              of the kernel
     /dev/console, /dev/null    without a console the kernel starts init with no output at all
+
+It is unpacked over the distribution's initrd where that is wished for, and joins it by
+
+    /scripts/netboot           of initramfs-tools, chosen by /conf/conf.d/zz-ltsp
+    /usr/lib/dracut/hooks/…    of dracut; since dracut 102 in /var/lib, until 109 with a link in the old place
+
+so nothing in it may have the name of what such an initrd begins with: no /init, and no /lib, /bin or /sbin, which are
+links there and would become directories. `ClientInitrd.present` are the directories in which the hooks lie.
 
 What only clients need that boot by NBD is a tree of its own, loaded behind the other:
 
@@ -30,7 +38,7 @@ from ltsp.errors import FormatError, Unreadable
 from ltsp.initrd.busybox import find_busybox
 from ltsp.initrd.drivers import grouped
 from ltsp.initrd.elf import Target
-from ltsp.initrd.firmware import DIRECTORY, Firmware
+from ltsp.initrd.firmware import Firmware
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.module_file import MOST, ModuleFile
 from ltsp.initrd.packed_file import unpacked, without_suffix
@@ -44,6 +52,17 @@ from ltsp.tree.tree import Tree
 FIRMWARE_LIMIT: Final = 8 << 20
 """Bytes of firmware that a client's initrd carries unless told otherwise."""
 _NBD_CLIENT: Final = ("usr/sbin/nbd-client", "sbin/nbd-client", "usr/bin/nbd-client", "bin/nbd-client")
+_JOINS: Final = {
+    "scripts/netboot": "initramfs-tools.sh",
+    **{
+        f"{place}/lib/dracut/hooks/{hook}/99-ltsp.sh": f"dracut-{hook}.sh"
+        for place in ("usr", "var")
+        for hook in ("cmdline", "mount")
+    },
+}
+"""What the distribution's initrds start, by path, as the files beside this module are named."""
+_CHOICE: Final = "BOOT=netboot\n"
+"""For the init of initramfs-tools, which reads conf.d in the order of the names."""
 _OF_THE_IMAGE: Final = ("bin/sh", "usr/bin/env", "sbin/init")
 """Programs that tell the architecture of an image's own programs."""
 _FOLDER, _TEXT, _PROGRAM = Metadata(0o755), Metadata(0o644), Metadata(0o755)
@@ -66,6 +85,8 @@ class ClientOptions:
 @dataclass(frozen=True, slots=True)
 class ClientInitrd:
     tree: Tree
+    present: frozenset[str]
+    """Directories of the tree that get no entries of their own in its archive: see `ltsp.cpio.newc.write`."""
     nbd: Tree | None
     """What is loaded behind it by clients of NBD; None without an nbd-client."""
     modules: Mapping[str, tuple[str, ...]]
@@ -105,12 +126,14 @@ def client_tree(
         **_places(),
         **_lists(modules, groups, files),
         **{f"ltsp/modules/{version}/{path}": File(_TEXT, Bytes(file.data)) for path, file in files.items()},
-        **{f"{DIRECTORY}/{path}": File(_TEXT, Bytes(data)) for path, data in firmware.taken.items()},
+        **{f"ltsp/firmware/{path}": File(_TEXT, Bytes(data)) for path, data in firmware.taken.items()},
         "ltsp/bin/busybox": File(_PROGRAM, Bytes(busybox.data)),
         "ltsp/version": _text(f"{version}\n"),
     }
+    tree = _grown(nodes)
     return ClientInitrd(
-        tree=_grown(nodes),
+        tree=tree,
+        present=frozenset(path for path, node in tree.walk() if isinstance(node, Directory) and _is_foreign(path)),
         nbd=_grown(_program_nodes(nbd)) if nbd else None,
         modules={name: tuple(map(without_suffix, paths)) for name, paths in groups.items()},
         left_out_firmware=firmware.left_out,
@@ -170,16 +193,20 @@ def _lists(
 
 
 def _shell_core() -> dict[str, Node]:
-    """The shell's files, as they lie beside this module."""
+    """The shell's files, as they lie beside this module, and what starts them in other initrds."""
     directory = resources.files("ltsp.initrd").joinpath("client")
     files = {entry.name: entry.read_bytes() for entry in directory.iterdir() if entry.is_file()}
-    init = File(_PROGRAM, Bytes(files["init"]))
+    joins = {path: File(_TEXT, Bytes(files[name])) for path, name in _JOINS.items()}
     parts = {
         f"ltsp/sh/{name}": File(_PROGRAM if data.startswith(b"#!") else _TEXT, Bytes(data))
         for name, data in files.items()
-        if name.endswith(".sh")
+        if name.endswith(".sh") and name not in _JOINS.values()
     }
-    return {"init": init, "ltsp/init": init, **parts}
+    return {"ltsp/init": File(_PROGRAM, Bytes(files["init"])), **parts, **joins, "conf/conf.d/zz-ltsp": _text(_CHOICE)}
+
+
+def _is_foreign(path: str) -> bool:
+    return path.partition("/")[0] in {"usr", "var"}
 
 
 def _places() -> dict[str, Node]:

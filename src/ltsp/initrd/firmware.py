@@ -13,7 +13,7 @@ from ltsp.initrd.packed_file import read_unpacked
 from ltsp.tree.name import in_order
 from ltsp.tree.tree import Tree
 
-DIRECTORY: Final = "lib/firmware"
+_DIRECTORY: Final = "lib/firmware"
 _MOST: Final = 64 << 20
 """Bytes of one file."""
 
@@ -54,7 +54,7 @@ class Firmware:
 def _read(tree: Tree, version: str, path: str) -> bytes | None:
     """From the places where the kernel looks, in its order. drivers/base/firmware_loader/main.c"""
     for place in (f"updates/{version}", "updates", version, ""):
-        data = read_unpacked(tree, "/".join(filter(None, (DIRECTORY, place, path))), _MOST)
+        data = read_unpacked(tree, "/".join(filter(None, (_DIRECTORY, place, path))), _MOST)
         if data is not None:
             return data
     return None

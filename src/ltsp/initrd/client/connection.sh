@@ -8,9 +8,11 @@ keep_connection() {
     fi
 }
 
-# networkd renews the lease and keeps what it finds: systemd.network(5), KeepConfiguration=. A card that is up
-# may be renamed since Linux 6.2; its name stays.
+# networkd renews the lease and keeps what it finds: systemd.network(5), KeepConfiguration=. It is started even where
+# the image leaves networks to others, which take the card for one that somebody else manages: without renewal, the
+# server may give the address to another one day. A card that is up may be renamed since Linux 6.2; its name stays.
 keep_from_networkd() {
+    if [ -n "$(unit_file systemd-networkd.service)" ]; then enable_unit systemd-networkd.service; fi
     mkdir -p "$RUN/systemd/network"
     printf '[Match]\nMACAddress=%s\n[Link]\nNamePolicy=keep\n' "$MAC" >"$RUN/systemd/network/00-ltsp.link"
     printf '[Match]\nMACAddress=%s\nType=ether\n[Network]\nDHCP=ipv4\nKeepConfiguration=yes\n[DHCPv4]\nClientIdentifier=mac\n' \

@@ -1,10 +1,11 @@
 # The last acts: the configuration is laid over the new root from inside it, then its own init takes over.
 
+# configure move|bind
 # shellcheck disable=SC2034,SC2153 # names of the other parts
 configure() {
     write_facts
-    for place in dev proc sys run; do mount -o move "/$place" "$NEWROOT/$place"; done
-    DEV=$NEWROOT/dev RUN=$NEWROOT/run WORK=$NEWROOT/run/ltsp/work
+    for place in dev proc sys run; do mount -o "$1" "/$place" "$NEWROOT/$place"; done
+    PROC=$NEWROOT/proc SYS=$NEWROOT/sys DEV=$NEWROOT/dev RUN=$NEWROOT/run WORK=$NEWROOT/run/ltsp/work
     mkdir "$RUN/ltsp/client"
     mount -o bind "$LTSP" "$RUN/ltsp/client"
     # Inside, links of the image lead to where they will lead, never to this initrd; the shell is our static one.
@@ -35,15 +36,17 @@ server() (
     printf '%s' "${SERVER:-${NEXT_SERVER-}}"
 )
 
-hand_over() {
-    read -r init <"$WORK/init" ||
+# read_init sets FIRST, the program that becomes the first process.
+read_init() {
+    read -r FIRST <"$WORK/init" ||
         fatal "the image has no init${INIT:+ at $INIT}" 'publish a root file system, or correct init= in the menu'
-    printf '%s' "$KERNELS_MODPROBE" >"$NEWROOT/proc/sys/kernel/modprobe"
-    rm -r "$WORK"
-    # A file /init is what tells switch_root that / is an initramfs that it may empty.
-    [ -f /init ] || : >/init
-    trap - EXIT
-    set -- "$NEWROOT" "$init"
+}
+
+hand_over() {
+    # A file /init is what tells switch_root that / is an initramfs that it may empty. There is none in client.img: laid
+    # over the distribution's initrd, it would take the place of that one's.
+    : >/init
+    set -- "$NEWROOT" "$FIRST"
     unset LTSP PROC SYS DEV RUN WORK NEWROOT LC_ALL # systemd would hand them to its services
     export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     exec /ltsp/bin/switch_root "$@"

@@ -79,6 +79,7 @@ wait_for_cards() {
     waited=0
     while :; do
         load_network_drivers
+        wait_for_names
         if [ -n "$wanted" ]; then
             if [ -n "$(card_with_address "$wanted")" ]; then return; fi
         elif [ -n "$(cards)" ]; then
@@ -93,6 +94,11 @@ wait_for_cards() {
         fatal "no network card with a driver$(undriven)" \
             'install its driver in the image (kernel modules, firmware), then: ltsp kernel'
     fi
+}
+
+# The udev of a distribution's initrd renames cards, and cannot any more once they are up.
+wait_for_names() {
+    if command -v udevadm >/dev/null; then udevadm settle --timeout=10; fi
 }
 
 # Network controllers (PCI class 02) that no driver took, by vendor and device.

@@ -19,4 +19,6 @@ if [ -z "$paths" ]; then
 fi
 for path in $paths; do load_with_dependencies "$path"; done
 rm -r "$WORK"
-[ -n "$paths" ]
+if [ -n "$paths" ]; then exit; fi
+# Within the distribution's initrd, its own modules are there too.
+[ -x /sbin/modprobe ] && exec /sbin/modprobe "$@"

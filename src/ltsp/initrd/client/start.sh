@@ -3,17 +3,36 @@
 # shellcheck disable=SC2034 # the other parts read these
 prepare() {
     "$LTSP/bin/busybox" mkdir -p "$PROC" "$SYS" "$DEV" "$RUN" "$NEWROOT" /etc /tmp
-    "$LTSP/bin/busybox" mount -t proc -o nosuid,nodev,noexec proc "$PROC" # applets find themselves through it
+    # Applets find themselves through /proc. Inside an initrd of the distribution, all four are mounted.
+    [ -e "$PROC/mounts" ] || "$LTSP/bin/busybox" mount -t proc -o nosuid,nodev,noexec proc "$PROC"
     "$LTSP/bin/busybox" --install -s "$LTSP/bin"
-    mount -t sysfs -o nosuid,nodev,noexec sysfs "$SYS"
-    mount -t devtmpfs -o nosuid,mode=755 devtmpfs "$DEV"
-    mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs "$RUN" # becomes /run of the running system
+    is_mounted "$SYS" || mount -t sysfs -o nosuid,nodev,noexec sysfs "$SYS"
+    is_mounted "$DEV" || mount -t devtmpfs -o nosuid,mode=755 devtmpfs "$DEV"
+    is_mounted "$RUN" || mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs "$RUN" # becomes /run of the running system
     mkdir -p "$RUN/ltsp/root" "$WORK"
     read -r KERNEL <"$LTSP/version"
     if [ "$KERNEL" != "$(uname -r)" ]; then
         fatal "the kernel is $(uname -r), the modules here are for $KERNEL" 'publish again: ltsp kernel'
     fi
     chmod 755 "$LTSP"/sh/*.sh
+    borrow
+}
+
+is_mounted() {
+    grep -q -F " $1 " "$PROC/mounts"
+}
+
+# What the kernel asks of user space is served from here until give_back: modules by modprobe.sh, and firmware, which
+# is not at /lib/firmware because a directory /lib would take the place of the distribution's link.
+borrow() {
     KERNELS_MODPROBE=$(cat "$PROC/sys/kernel/modprobe" 2>/dev/null)
     { echo "$LTSP/sh/modprobe.sh" >"$PROC/sys/kernel/modprobe"; } 2>/dev/null
+    KERNELS_FIRMWARE=$(cat "$SYS/module/firmware_class/parameters/path" 2>/dev/null)
+    { printf '%s/firmware\0' "$LTSP" >"$SYS/module/firmware_class/parameters/path"; } 2>/dev/null
+}
+
+# Strings end with a zero byte, as the kernel would take a newline for part of a path, and an empty one for no write.
+give_back() {
+    { printf '%s' "$KERNELS_MODPROBE" >"$PROC/sys/kernel/modprobe"; } 2>/dev/null
+    { printf '%s\0' "$KERNELS_FIRMWARE" >"$SYS/module/firmware_class/parameters/path"; } 2>/dev/null
 }

@@ -1,0 +1,3 @@
+# A cmdline hook of dracut, dracut.modules(7): the root is none that dracut has to wait for.
+# shellcheck disable=SC2034 # they are dracut's
+root=ltsp rootok=1

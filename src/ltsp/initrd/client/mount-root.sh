@@ -1,0 +1,13 @@
+#!/ltsp/bin/busybox sh
+# mount-root.sh DIRECTORY: started by the distribution's own initrd in place of what it would mount (CLIENT_INITRD=distro).
+# The root is at DIRECTORY afterwards, and whoever started this switches to it.
+set -u
+# udevadm is the initrd's.
+export LTSP=/ltsp PROC=/proc SYS=/sys DEV=/dev RUN=/run WORK=/run/ltsp/work NEWROOT="$1" LC_ALL=C
+export PATH=/ltsp/bin:/usr/sbin:/usr/bin:/sbin:/bin
+umask 022
+# shellcheck source=/dev/null
+. "$LTSP/sh/root.sh"
+
+make_root bind
+for place in dev proc sys run; do umount -l "$NEWROOT/$place"; done
