@@ -39,6 +39,7 @@ nfs-ganesha          ganesha.nfsd
 nfs-ganesha-vfs      file:/usr/share/doc/nfs-ganesha-vfs
 rpcbind              rpcbind
 systemd              systemd-analyze
+xorriso              xorriso
 LIST
 }
 

@@ -16,6 +16,7 @@ from ltsp.boottest.verdict import Verdict
 from ltsp.errors import LtspError
 from ltsp.publish.generation import Generation
 from ltsp.publish.places import CLIENT, NBD
+from ltsp.publish.state import Foreign, State
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import BootTestOptions
@@ -30,7 +31,8 @@ def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: R
 
     Raises LtspError where the test cannot be made.
     """
-    subject = subject_of(_generation(Store(places.base_dir, places.tftp_dir), name, options.version))
+    state = Store(places.base_dir, places.tftp_dir).state(name)
+    subject = subject_of(_generation(state, options.version), state.image)
     through_menu = options.version is None and subject.has_menu
     if options.version is None and not through_menu:
         report.note("there is no menu yet, so the version is booted without one; ltsp ipxe makes it")
@@ -65,8 +67,8 @@ def progress(report: Report) -> Callable[[Stage, float], None]:
     return lambda stage, seconds: report.note(f"{seconds:6.1f} s  {stage.value}")
 
 
-def _generation(store: Store, name: str, version: str | None) -> Generation:
-    state = store.state(name)
+def _generation(state: State, version: str | None) -> Generation:
+    name = state.places.name
     if not state.exists:
         raise LtspError(f"no image {printable(name)} is published", "ltsp info lists what there is")
     if version is not None:
@@ -76,15 +78,18 @@ def _generation(store: Store, name: str, version: str | None) -> Generation:
     return state.current
 
 
-def subject_of(generation: Generation) -> Subject:
-    """The version, for a test.
+def subject_of(generation: Generation, shown: Generation | Foreign | None = None) -> Subject:
+    """The version, for a test; `shown` is what NAME.img is, which a version without an image of its own boots.
 
     Raises LtspError where clients could not boot it, whatever the way.
     """
     places, version = generation.places, generation.version
     if not generation.bootable:
         raise LtspError(f"version {version} of {places.name} has no kernel", f"type ltsp kernel {places.name}")
-    if generation.image_id is None or generation.manifest.image is None:
+    facts = generation.manifest.image
+    own = generation.image if generation.image_id is not None and facts is not None else None
+    image = own or (shown.path if isinstance(shown, Foreign) else None)
+    if image is None:
         raise LtspError(f"version {version} of {places.name} has no image", f"make one: ltsp image {places.name}")
     if CLIENT not in generation.manifest.files:
         raise LtspError(f"version {version} of {places.name} has no client's initrd", f"ltsp kernel {places.name}")
@@ -93,8 +98,8 @@ def subject_of(generation: Generation) -> Subject:
         version,
         places.base_dir,
         places.tftp_dir,
-        os.path.relpath(generation.image, places.base_dir),
-        generation.manifest.image.sha256,
+        os.path.relpath(image, places.base_dir),
+        facts.sha256 if facts else "",
         CLIENT,
         NBD if NBD in generation.manifest.files else "",
     )

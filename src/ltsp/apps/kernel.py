@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ltsp.apps.boot_gate import publish_booted, transport_of
@@ -34,6 +35,8 @@ _SYSTEM = ("bin", "etc", "lib*", "sbin", "usr")
 """Where modules, firmware and programs for the clients' initrd are, and what tells the distribution."""
 _BULK = frozenset({"usr/share", "usr/src", "usr/include", "usr/local", "usr/games"})
 """Beside them, and never of use."""
+_OF_DISKS = ("xfs", "btrfs")
+"""File systems of virtual machines' disks, beside those that every client knows."""
 
 
 def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, report: Report) -> int:
@@ -113,12 +116,15 @@ def publish_found(
     """
     keep = Retention(options.keep_versions, options.keep_days)
     own_rule = options.kernel_initrd or None
+    shown = of or held.state().image
+    if isinstance(shown, Foreign):
+        wanted = replace(wanted, file_systems=_OF_DISKS)
     with taken(source, _around_kernels(own_rule), options.lock_timeout, Faults(), report) as tree:
         found = find_kernel(tree, source.name, own_rule)
         for warning in found.warnings:
             report.warn(warning)
         with report.step("making the clients' initrd"):
-            client = client_initrd(tree, found, _codec(of or held.state().image), source.name, wanted)
+            client = client_initrd(tree, found, _codec(shown), source.name, wanted)
         client.tell(report)
         initrds = {INITRD: found.initrd} if found.initrd else {}
         contents = Contents(
