@@ -258,7 +258,27 @@ def test_drivers_are_those_whose_alias_fits_the_hardware(shell, modules, modalia
 @pytest.mark.usefixtures("modules")
 def test_what_the_kernel_asks_for_may_be_of_any_group(shell):
     alias = "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"
-    assert shell("modules", f"modules_for {alias} ''") == "a/ahci.ko\n"
+    assert shell("modules", f"echo {alias} | modules_for ''") == "a/ahci.ko\n"
+
+
+@pytest.mark.parametrize(
+    ("alias", "modalias", "fits"),
+    [
+        ("fs-nfs4", "fs-nfs4", True),
+        ("fs-nfs4", "fs-nfs4x", False),
+        ("crypto-gcm(aes)", "crypto-gcm(aes)", True),
+        ("of:N*T*Cvendor,card-1.0C*", "of:NethTnetCvendor,card-1.0Cx", True),
+        ("of:N*T*Cvendor,card-1.0C*", "of:NethTnetCvendor,card-1x0Cx", False),
+        ("mdio:0000000101000001000011011110????", "mdio:00000001010000010000110111100001", True),
+        ("hid:b0003g*v0000[1-3]p*", "hid:b0003g1v00002p7", True),
+        ("hid:b0003g*v0000[1-3]p*", "hid:b0003g1v00004p7", False),
+        ("*:last", "first:last", True),
+    ],
+)
+def test_an_alias_is_a_pattern_of_the_shell(shell, tmp_path, alias, modalias, fits):
+    (tmp_path / "ltsp/modules.order").write_text("net a/x.ko\n")
+    (tmp_path / "ltsp/modules.alias").write_text(f"{alias} a/x.ko\n")
+    assert shell("modules", f"echo {shlex.quote(modalias)} | modules_for net") == ("a/x.ko\n" if fits else "")
 
 
 def test_a_module_that_the_kernel_refuses_is_told_and_absent_hardware_is_not(shell, modules):
@@ -270,7 +290,7 @@ def test_a_module_that_the_kernel_refuses_is_told_and_absent_hardware_is_not(she
 
 @pytest.mark.parametrize(("path", "name"), [("a/b/snd-hda-intel.ko.xz", "snd_hda_intel"), ("loop.ko", "loop")])
 def test_a_module_has_the_name_that_the_kernel_gives_it(shell, path, name):
-    assert shell("modules", f"module_name {path}") == name
+    assert shell("modules", f'name_module {path}; printf %s "$MODULE"') == name
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 #!/ltsp/bin/busybox sh
 # What the kernel starts as `modprobe -q -- NAME` when it wants a module by alias or name itself: drivers of network
 # PHYs, versions of NFS, algorithms. See /proc/sys/kernel/modprobe in the kernel's admin-guide/sysctl/kernel.rst.
-export LTSP=/ltsp SYS=/sys DEV=/dev WORK=/run/ltsp/modprobe.$$ PATH=/ltsp/bin LC_ALL=C
+export LTSP=/ltsp SYS=/sys DEV=/dev PATH=/ltsp/bin LC_ALL=C
 for part in message modules; do
     # shellcheck source=/dev/null
     . "$LTSP/sh/$part.sh"
@@ -9,16 +9,15 @@ done
 # shellcheck disable=SC2034 # modules.sh reads it
 read -r KERNEL <"$LTSP/version"
 for name; do :; done # the last argument
-mkdir -p "$WORK"
-paths=$(modules_for "$name" '')
+paths=$(echo "$name" | modules_for '')
 if [ -z "$paths" ]; then
-    paths=$(awk -v "name=$(module_name "$name")" '{
+    name_module "$name"
+    paths=$(awk -v "name=$MODULE" '{
         own = $2; sub(/.*\//, "", own); sub(/\.ko.*/, "", own); gsub(/-/, "_", own)
         if (own == name) { print $2; exit }
     }' "$LTSP/modules.order")
 fi
 for path in $paths; do load_with_dependencies "$path"; done
-rm -r "$WORK"
 if [ -n "$paths" ]; then exit; fi
 # Within the distribution's initrd, its own modules are there too.
 [ -x /sbin/modprobe ] && exec /sbin/modprobe "$@"
