@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from corpus.trees import noise, text
-from ltsp.cpio.compression import compress
+from ltsp.cpio.compression import CODECS, compress, holds
 from ltsp.errors import UsageError
 
 ARCHIVE = text(300_000) + noise(100_000) + text(300_000, 2)
@@ -38,3 +38,15 @@ def test_an_archive_may_stay_as_it_is():
 def test_a_codec_that_kernels_may_lack_is_refused():
     with pytest.raises(UsageError, match="not compressed with 'lz4'"):
         compress(ARCHIVE, "lz4")
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_what_is_packed_already_is_known_again(codec):
+    packed = compress(ARCHIVE, codec)
+    assert holds(packed, codec, ARCHIVE)
+    for other in (ARCHIVE[:-1], ARCHIVE + b"x", b"x" + ARCHIVE[1:]):
+        assert not holds(packed, codec, other)
+    for damaged in (b"", packed[:100], packed[: len(packed) // 2], b"damaged" + packed):
+        assert not holds(damaged, codec, ARCHIVE)
+    for another in set(CODECS) - {codec}:
+        assert not holds(packed, another, ARCHIVE)

@@ -95,3 +95,12 @@ def test_a_kernel_of_unknown_version_has_the_modules_of_the_only_one(site):
 @pytest.mark.parametrize(("path", "status"), [("nowhere", 2), ("lab/etc/passwd", 1)])
 def test_a_busybox_that_will_not_do_is_refused(site, path, status):
     refused(site, f"--busybox={site.base / path}", "lab", status=status, says=["busybox"])
+
+
+def test_an_initrd_that_was_damaged_on_the_disk_is_made_anew(site):
+    before = current(site)["files"]["client.img"]
+    path = site.tftp / "ltsp/lab/current/client.img"
+    path.write_bytes(path.read_bytes()[:-100] + bytes(100))
+    site.ltsp("image", "lab")
+    assert current(site)["files"]["client.img"] == before
+    assert path.read_bytes()[-100:] != bytes(100)

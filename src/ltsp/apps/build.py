@@ -18,6 +18,7 @@ from ltsp.apps.report import Report
 from ltsp.errors import UsageError
 from ltsp.publish import failure, manifest
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
+from ltsp.publish.generation import Generation
 from ltsp.publish.held import Held
 from ltsp.publish.places import INITRD, KERNEL, PUBLIC_MODE
 from ltsp.publish.raspberry import link_boot_files
@@ -82,8 +83,9 @@ def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report
     options, source = order.options, asked.source
     with taken(source, order.rules.selection, options.lock_timeout, faults, report) as tree:
         prepared = prepare(tree, source.name, order, faults)
-        client = initrd(prepared, source.name, order.client, report)
-        needed = plan.space(prepared, client, order.store.current(source.name))
+        current = held.state().current
+        client = initrd(prepared, source.name, order.client, current, report)
+        needed = plan.space(prepared, client, current)
         plan.show(source, order.rules, prepared, needed, order.store, report)
         client.tell(report)
         _name_files(prepared.tree, order.parameters.output, report)
@@ -124,14 +126,14 @@ def taken(source: Source, selection: Selection, lock_timeout: float, faults: Fau
         yield tree
 
 
-def initrd(prepared: Prepared, name: str, wanted: Wanted, report: Report) -> Client:
+def initrd(prepared: Prepared, name: str, wanted: Wanted, before: Generation | None, report: Report) -> Client:
     """The clients' own, for the kernel of a tree that was prepared.
 
     Raises LtspError where no client could boot it.
     """
     codec = prepared.codec if prepared.write_options.codes else ""
     with report.step("making the clients' initrd"):
-        return client_initrd(prepared.tree, prepared.kernel, codec, name, wanted)
+        return client_initrd(prepared.tree, prepared.kernel, codec, name, wanted, before)
 
 
 def _name_files(tree: Tree, wanted: Output, report: Report) -> None:

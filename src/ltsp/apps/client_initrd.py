@@ -21,6 +21,7 @@ from ltsp.initrd.client_tree import ClientOptions, client_tree
 from ltsp.initrd.drivers import network_drivers
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms
+from ltsp.publish.generation import Generation
 from ltsp.publish.places import CLIENT, NBD
 from ltsp.settings.applets import ImageOptions, KernelOptions
 from ltsp.tree.content import Bytes, Content
@@ -70,15 +71,19 @@ class Client:
             report.note(note)
 
 
-def client_initrd(tree: Tree, kernel: Kernel | None, codec: str, name: str, wanted: Wanted) -> Client:
+def client_initrd(
+    tree: Tree, kernel: Kernel | None, codec: str, name: str, wanted: Wanted, before: Generation | None
+) -> Client:
     """Make it for the kernel of the image `name`; `codec` is the image's, empty where nobody knows.
+
+    `before` is the version from which it can be taken where it would be the same.
 
     Raises LtspError where no client could boot the image, unless that was asked for.
     """
     if kernel is None:
         return Client()
     try:
-        return _made(tree, kernel.version or _only_version(tree, kernel.path), codec, name, wanted)
+        return _made(tree, kernel.version or _only_version(tree, kernel.path), codec, name, wanted, before)
     except LtspError as error:
         if wanted.must_boot:
             raise
@@ -100,7 +105,7 @@ def _only_version(tree: Tree, path: str) -> str:
     return versions[0]
 
 
-def _made(tree: Tree, version: str, codec: str, name: str, wanted: Wanted) -> Client:
+def _made(tree: Tree, version: str, codec: str, name: str, wanted: Wanted, before: Generation | None) -> Client:
     modules = KernelModules.read(tree, version)
     facts = Facts(
         version=version,
@@ -118,16 +123,23 @@ def _made(tree: Tree, version: str, codec: str, name: str, wanted: Wanted) -> Cl
     options = ClientOptions(wanted.drivers, file_systems=wanted.file_systems, busybox=wanted.busybox)
     made = client_tree(tree, version, options, ServerPrograms(read_server_file))
     packing = initrd_codec(tree, version)
-    files = {CLIENT: _packed(made.tree, packing, made.present)}
+    files = {CLIENT: _packed(made.tree, packing, _known(before, CLIENT), made.present)}
     if made.nbd is not None:
-        files[NBD] = _packed(made.nbd, packing)
+        files[NBD] = _packed(made.nbd, packing, _known(before, NBD))
     return Client(files, tuple(_told(lacks)), made.warnings)
 
 
-def _packed(tree: Tree, codec: str, present: Collection[str] = ()) -> Content:
-    archive = io.BytesIO()
-    newc.write(tree, archive, present)
-    return Bytes(compression.compress(archive.getvalue(), codec))
+def _packed(tree: Tree, codec: str, known: bytes | None, present: Collection[str] = ()) -> Content:
+    file = io.BytesIO()
+    newc.write(tree, file, present)
+    archive = file.getvalue()
+    if known is not None and compression.holds(known, codec, archive):
+        return Bytes(known)
+    return Bytes(compression.compress(archive, codec))
+
+
+def _known(before: Generation | None, name: str) -> bytes | None:
+    return read_server_file(os.path.abspath(before.file(name))) if before else None
 
 
 def _told(lacks: tuple[Lack, ...]) -> Iterator[str]:

@@ -129,8 +129,9 @@ def _dry_run(asked_for: Order, source: Source, report: Report) -> Mapping[str, o
     with taken(source, everything, options.lock_timeout, faults, report) as whole:
         left, gone = dry_run.removed(whole, asked_for.rules)
         prepared = prepare(left, source.name, asked_for, faults)
-        client = initrd(prepared, source.name, replace(asked_for.client, must_boot=False), report)
-        needed = plan.space(prepared, client, asked_for.store.current(source.name))
+        current = asked_for.store.current(source.name)
+        client = initrd(prepared, source.name, replace(asked_for.client, must_boot=False), current, report)
+        needed = plan.space(prepared, client, current)
         plan.show(source, asked_for.rules, prepared, needed, asked_for.store, report)
         client.tell(report)
         for path, reason in faults.unreadable:

@@ -116,7 +116,8 @@ def publish_found(
     """
     keep = Retention(options.keep_versions, options.keep_days)
     own_rule = options.kernel_initrd or None
-    shown = of or held.state().image
+    state = held.state()
+    shown = of or state.image
     if isinstance(shown, Foreign):
         wanted = replace(wanted, file_systems=_OF_DISKS)
     with taken(source, _around_kernels(own_rule), options.lock_timeout, Faults(), report) as tree:
@@ -124,7 +125,7 @@ def publish_found(
         for warning in found.warnings:
             report.warn(warning)
         with report.step("making the clients' initrd"):
-            client = client_initrd(tree, found, _codec(shown), source.name, wanted)
+            client = client_initrd(tree, found, _codec(shown), source.name, wanted, state.current)
         client.tell(report)
         initrds = {INITRD: found.initrd} if found.initrd else {}
         contents = Contents(

@@ -6,6 +6,7 @@ It is one frame or member: init/initramfs.c takes what follows it for the next a
 from __future__ import annotations
 
 import sys
+import zlib
 from typing import Final
 
 import deflate
@@ -22,6 +23,8 @@ _ZSTD_LEVEL: Final = 9
 """Windows of 4 MiB: memory that the client must have to unpack it. The next levels take longer and are hardly smaller,
 as kernel modules go; the last ones take twenty times as long to save a tenth."""
 _GZIP_LEVEL: Final = 6
+_GZIP_WINDOW: Final = 31
+"""zlib's name for a gzip member. zlib.h, inflateInit2"""
 _ZSTD_THREADS: Final = 2
 """The bytes do not depend on how many threads there are, only on whether there are any."""
 
@@ -40,6 +43,23 @@ def compress(archive: bytes, codec: str) -> bytes:
             return archive
         case _:
             raise UsageError(f"an initrd is not compressed with {codec!r}", f"choose one of {', '.join(CODECS)}")
+
+
+def holds(packed: bytes, codec: str, archive: bytes) -> bool:
+    """Whether this is the archive, compressed so: then it need not be compressed again, which takes far longer."""
+    match codec:
+        case "zstd":
+            try:
+                return zstd.ZstdDecompressor().decompress(packed, len(archive) + 1) == archive
+            except zstd.ZstdError:
+                return False
+        case "gzip":
+            try:
+                return zlib.decompressobj(_GZIP_WINDOW).decompress(packed, len(archive) + 1) == archive
+            except zlib.error:
+                return False
+        case _:
+            return packed == archive
 
 
 def _zstd(archive: bytes) -> bytes:
