@@ -119,7 +119,9 @@ def test_foreign_files_are_said_to_be(places, store):
 
 
 def test_what_is_printed_of_packages_and_paths_is_safe():
-    changes = Changes(0, {"a\x1b[2J": "1"}, {}, {"b": ("1\n", "2")}, True, ("usr/bin/\udcff",), (), ("", "6.1"))
+    changes = Changes(
+        0, {"a\x1b[2J": "1"}, {}, {"b": ("1\n", "2")}, True, ("usr/bin/\udcff",), (), ("", "6.1"), False, ()
+    )
     assert summary(changes) == (
         r"1 package added: a\x1b[2J; 1 package updated: b 1\n -> 2; new setuid: usr/bin/\xff; kernel none -> 6.1"
     )

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ltsp.publish.changes import Changes
-from ltsp.publish.manifest import ImageFacts, Kernel, Manifest, Origin, Source
+from ltsp.publish.manifest import FileFacts, ImageFacts, Kernel, Manifest, Origin, Source
 
 
 def manifest(packages, *, size=100, setuid=(), kernel="6.1"):
@@ -34,3 +36,13 @@ def test_without_a_package_list_on_both_sides_nothing_is_said_of_packages():
     assert not changes.packages_known
     assert changes.added == {}
     assert changes.kernel == ("6.1", "6.2")
+
+
+def test_boot_files_change_without_the_image():
+    one = {"vmlinuz": FileFacts(1, "a"), "initrd.img": FileFacts(2, "b")}
+    old = replace(manifest({}), files=one)
+    new = replace(manifest({}), files={**one, "initrd.img": FileFacts(2, "c"), "client.img": FileFacts(3, "d")})
+    changes = Changes.between(old, new)
+    assert changes.same_image
+    assert changes.boot_files == ("client.img", "initrd.img")
+    assert not Changes.between(old, manifest({}, size=101)).same_image

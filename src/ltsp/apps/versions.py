@@ -137,6 +137,7 @@ def _generation_facts(
             "packages_updated": {name: list(both) for name, both in changes.updated.items()},
             "setuid_added": list(changes.setuid_added),
             "setuid_removed": list(changes.setuid_removed),
+            "boot_files": list(changes.boot_files),
         },
     }
 
@@ -213,4 +214,6 @@ def summary(changes: Changes) -> str:
         parts.append("setuid gone: " + ", ".join(map(printable, changes.setuid_removed)))
     if changes.kernel:
         parts.append(f"kernel {printable(changes.kernel[0]) or 'none'} -> {printable(changes.kernel[1]) or 'none'}")
+    if changes.same_image and changes.boot_files:
+        parts.append(f"the image is the same; another {', '.join(changes.boot_files)}")
     return "; ".join(parts) or "files only: no package, no setuid file and not the size"

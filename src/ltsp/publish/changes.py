@@ -22,6 +22,10 @@ class Changes:
     setuid_removed: tuple[str, ...]
     kernel: tuple[str, str] | None
     """The kernel's versions before and after, where they differ."""
+    same_image: bool
+    """To the byte, as far as both have been read."""
+    boot_files: tuple[str, ...]
+    """Names of those that clients fetch and that came, went or changed."""
 
     @classmethod
     def between(cls, before: Manifest, after: Manifest) -> Changes:
@@ -41,4 +45,10 @@ class Changes:
             setuid_added=tuple(sorted(set(after.setuid) - set(before.setuid))),
             setuid_removed=tuple(sorted(set(before.setuid) - set(after.setuid))),
             kernel=(kernels[0], kernels[1]) if kernels[0] != kernels[1] else None,
+            same_image=before.image == after.image,
+            boot_files=tuple(
+                name
+                for name in sorted({*before.files, *after.files})
+                if before.files.get(name) != after.files.get(name)
+            ),
         )
