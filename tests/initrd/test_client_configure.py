@@ -56,6 +56,16 @@ def test_it_has_a_name_an_id_and_an_init(client):
     assert "HOSTNAME=ltsp20\n" in (root / "run/ltsp/facts").read_text()
 
 
+def test_networkd_renews_the_lease_where_the_image_has_it_unless_the_site_masks_it(client):
+    unit = "lib/systemd/system/systemd-networkd.service"
+    files = {unit: "[Install]\nWantedBy=multi-user.target\n"}
+    root = client(**files)
+    enabled = root / "etc/systemd/system/multi-user.target.wants/systemd-networkd.service"
+    assert str(enabled.readlink()) == f"/{unit}"
+    root = client(**files, **{"run/ltsp/client/site/common/mask": "systemd-networkd.service\n"})
+    assert str((root / "etc/systemd/system/systemd-networkd.service").readlink()) == "/dev/null"
+
+
 def test_whatever_manages_the_network_leaves_the_card_of_the_root_alone(client):
     root = client(**{"etc/network/interfaces": "auto eth0\niface eth0 inet dhcp\n"})
     assert "iface eth0 inet manual\n" in (root / "etc/network/interfaces").read_text()
