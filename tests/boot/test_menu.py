@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from corpus.ipxe_script import Client, commands
 from ltsp.boot.ipxe import Unwritable
-from ltsp.boot.menu import ClientSection, Entry, Menu, Wishes
+from ltsp.boot.menu import REACHED, ClientSection, Entry, Menu, Wishes
 
 MAC = "52:54:00:12:34:56"
 LAB = Menu(
@@ -212,6 +212,7 @@ def test_a_script_before_it_chooses_for_the_menu():
         "ltsp-http": "http://1.2.3.4:5",
     }
     client = booted(LAB, pc(**given_before))
+    assert client.said == [REACHED]
     assert client.timeouts == []
     assert client.chained == ["lab2/boot.ipxe"]
     assert client.settings["ltsp-root"] == "http://1.2.3.4:5/images/"

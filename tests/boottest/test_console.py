@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
+from ltsp.boot.menu import REACHED, Menu
 from ltsp.boottest.console import REPORT, Console, Stage, Trouble
+from ltsp.publish.pointer import Pointer
 
 RECORDED = Path(__file__).parent / "consoles"
 
@@ -75,7 +78,7 @@ def test_what_ipxe_could_not_fetch_explains_a_boot_that_gave_up():
 OURS = [
     (b"SeaBIOS (version 1.16.2-debian-1.16.2-1)\r\n", Stage.FIRMWARE),
     (b"iPXE initialising devices...ok\r\n", Stage.IPXE),
-    (b"ltsp: menu\r\n", Stage.MENU),
+    (f"{REACHED}\r\n".encode(), Stage.MENU),
     (b"[    0.000000] Linux version 6.1.0-50-amd64 (debian-kernel@lists.debian.org)\r\n", Stage.KERNEL),
     (b"ltsp: stage start\r\n", Stage.INITRD),
     (b"ltsp: stage network\r\n", Stage.NETWORK),
@@ -127,6 +130,41 @@ def test_our_inits_last_words_are_cause_and_remedy():
     console = fed(b"ltsp: FATAL: no answer from 10.0.2.2: check the cable, then the server\n")
     assert console.trouble == Trouble("no answer from 10.0.2.2", "check the cable, then the server")
     assert fed(b"[    3.1] ltsp: FATAL: out of ideas\n").trouble == Trouble("out of ideas", "")
+
+
+def said_at(label, script):
+    """What a script tells people between a label and the next one."""
+    lines = iter(script.splitlines())
+    behind = itertools.dropwhile(lambda line: line != f":{label}", lines)
+    next(behind)
+    here = itertools.takewhile(lambda line: not line.startswith(":"), behind)
+    return "".join(line.removeprefix("echo").strip() + "\n" for line in here if line.startswith("echo"))
+
+
+@pytest.mark.parametrize(
+    ("label", "cause", "remedy"),
+    [
+        ("gone", "version 20260101T000000Z-12345678 of lab could not be fetched", "ltsp kernel lab publishes it anew"),
+        ("no-add-on", "There is no ltsp.img", "type ltsp initrd on the server"),
+        ("no-image", "No image of lab", "type ltsp http on the server"),
+    ],
+)
+def test_what_pointer_and_menu_tell_people_is_cause_and_remedy_and_the_end(label, cause, remedy):
+    files = ("vmlinuz", "client.img")
+    pointer = Pointer("lab", "20260101T000000Z-12345678", None, "images/.versions/lab/V/image.img", files, "12")
+    menu = said_at("_failed", Menu("/srv/ltsp").text()).replace("${ltsp-name}", "lab")
+    console = fed(b"ltsp: menu\n", said_at(label, pointer.text()).encode())
+    assert console.clue is not None
+    assert (console.clue.cause, console.stage, console.over) == (cause, Stage.MENU, False)
+    assert remedy in console.clue.remedy
+    console = fed(menu.encode(), console=console)
+    assert console.trouble is not None
+    assert console.trouble.cause == "the menu could not boot lab"
+
+
+def test_a_pointer_without_a_kernel_says_what_to_type():
+    console = fed(Pointer("lab", "20260101T000000Z-12345678", None).text().replace("echo ", "").encode())
+    assert console.clue == Trouble("lab has no kernel here", "type ltsp kernel lab on the server")
 
 
 @pytest.mark.parametrize(

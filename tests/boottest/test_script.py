@@ -23,7 +23,6 @@ def test_the_menu_is_told_what_a_person_would_choose():
         "set ltsp-choice lab\n"
         "set ltsp-extra console=tty0 console=ttyS0 initrd=report.img\n"
         "initrd --name report.img tftp://10.0.2.2/report.img\n"
-        "echo ltsp: menu\n"
         "chain tftp://10.0.2.2/ltsp/ltsp.ipxe\n"
     )
 

@@ -26,8 +26,12 @@ class Site:
     """Where that namespace's root is seen from here."""
 
     @classmethod
+    def at(cls, root: Path) -> Site:
+        return cls(root / "srv/ltsp", root / "srv/tftp", root / "etc/ltsp/ltsp.conf", root / "root")
+
+    @classmethod
     def make(cls, root: Path) -> Site:
-        site = cls(root / "srv/ltsp", root / "srv/tftp", root / "etc/ltsp/ltsp.conf", root / "root")
+        site = cls.at(root)
         for directory in (site.base, site.tftp, site.conf.parent, site.home):
             directory.mkdir(parents=True)
         site.conf.write_text("")

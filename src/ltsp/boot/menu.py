@@ -42,6 +42,8 @@ try again."""
 _ARCHITECTURES = ("x86_64", "x86_32", "aarch64", "armv7l")
 """What `ltsp image /` names an image after: uname -m, and x86_32 for every x86 of 32 bits."""
 _HTTP_PORT = 80
+REACHED = "ltsp: menu"
+"""Tells whoever reads the serial console that this is the menu, and all before it went well."""
 _IN_URLS = frozenset(string.ascii_letters + string.digits + "._~+@=/-")
 
 
@@ -195,6 +197,7 @@ class Menu:
         yield from (f"isset ${{ltsp-fits}} && {command} ||" for command in settings)
 
     def _menu(self) -> Iterator[str]:
+        yield f"echo {REACHED}"
         yield "isset ${ltsp-choice} || goto _no-choice"
         yield "goto ${ltsp-choice} || goto _failed"
         yield ":_no-choice"

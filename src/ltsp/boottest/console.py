@@ -61,7 +61,7 @@ _MARKS: tuple[tuple[Stage, re.Pattern[str]], ...] = tuple(
         (Stage.LOGIN, r"^(?!Last )\S+ login:(?: |$)"),
     )
 )
-"""From SeaBIOS, EDK2's BdsDxe, iPXE's startup.c, the kernel's linux_banner, our init, systemd's manager, agetty."""
+"""From SeaBIOS, EDK2's BdsDxe, iPXE's startup.c, the kernel's linux_banner, our menu and init, systemd's manager, agetty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,11 @@ _ENDS = _signs(
         "systemd went into emergency mode",
         "see the console's last lines for the unit that failed, often a line of fstab",
     ),
+    (
+        r"^LTSP: (.*?) ?could not be booted: the lines above say why",
+        "the menu could not boot {0}",
+        "ltsp info shows what there is, and ltsp ipxe makes a new menu of it",
+    ),
     (r"^iPXE>$", "iPXE opened its shell", "a script ended with `shell`, or what it chained to could not be fetched"),
     (
         r"^No bootable device|^UEFI Interactive Shell|BdsDxe: No bootable option",
@@ -129,6 +134,12 @@ _CLUES = _signs(
         "iPXE could not fetch {0}: {1}",
         "check the name and the server",
     ),
+    (
+        r"^Version (\S+) of (\S+) could not be fetched",
+        "version {0} of {1} could not be fetched",
+        "ltsp versions {1} tells whether it is there, and ltsp kernel {1} publishes it anew",
+    ),
+    (r"^(.+?)(?::|: TFTP has none,) type (ltsp \S+(?: \S+)?) on the server\b", "{0}", "type {1} on the server"),
     (
         r"Initramfs unpacking failed: (.*)$",
         "the kernel could not unpack the initrd: {0}",

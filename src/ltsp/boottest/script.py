@@ -38,7 +38,6 @@ class Script:
             f"set ltsp-choice {word(self.name)}",
             f"set ltsp-extra {self._words()} initrd=report.img",
             f"initrd --name report.img {word(self.report)}",
-            "echo ltsp: menu",
             f"chain {word(self.base)}ltsp/ltsp.ipxe",
         )
 
