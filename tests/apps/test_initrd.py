@@ -321,3 +321,39 @@ def test_a_run_waits_for_another_and_says_so_when_it_lasts(place, monkeypatch):
     with exclusive(str(place.add_on.parent / ".ltsp.img.lock")), pytest.raises(LockHeld, match="another ltsp initrd"):
         place.run("[clients]\nHOSTNAME=pc1\n")
     assert place.add_on.read_bytes() == before
+
+
+def test_what_is_published_refreshes_the_add_on_that_is_there_already(tmp_path):
+    site = Site.make(tmp_path)
+    lab = site.system("lab")
+    add_on = site.tftp / "ltsp/ltsp.img"
+    (site.conf.parent / "passwd").write_text("root:x:0:0::/root:/bin/sh\nalice:x:5000:5000::/home/alice:/bin/sh\n")
+    (site.conf.parent / "group").write_text("root:x:0:\nalice:x:5000:\n")
+    site.ltsp("image", "lab")
+    assert not add_on.exists()
+    site.ltsp("initrd")
+    before = add_on.read_bytes()
+    assert b"alice" in before
+    with (lab / "etc/passwd").open("a") as passwd:
+        passwd.write("avahi:x:110:110::/run/avahi:/usr/sbin/nologin\n")
+    done = site.ltsp("image", "lab")
+    assert f"made {add_on} again" in done.stderr
+    assert b"avahi:x:110" in add_on.read_bytes()
+    assert "made" not in site.ltsp("image", "lab").stderr
+    site.ltsp("image", "--revert", "lab")
+    assert add_on.read_bytes() == before
+
+
+def test_an_add_on_that_cannot_be_made_again_stays_and_the_image_is_published(tmp_path):
+    site = Site.make(tmp_path)
+    lab = site.system("lab")
+    site.ltsp("image", "lab")
+    site.ltsp("initrd")
+    add_on = site.tftp / "ltsp/ltsp.img"
+    before = add_on.read_bytes()
+    site.conf.write_text("[clients]\nHOSTNAME='not a name'\n")
+    (lab / "etc/new").write_text("new\n")
+    done = site.ltsp("image", "lab")
+    assert "is as it was before" in done.stderr
+    assert "published lab" in done.stdout
+    assert add_on.read_bytes() == before

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from os.path import dirname, join
 from textwrap import wrap
 
 from ltsp.apps import amount
 from ltsp.apps.report import Report
-from ltsp.apps.site_sources import Server, account_files, files_beside, images, server
+from ltsp.apps.site_sources import Server, Warn, account_files, files_beside, images, server
 from ltsp.cpio import newc
 from ltsp.errors import ConfError, LockHeld, LtspError
 from ltsp.host import files, locks
@@ -20,7 +21,7 @@ from ltsp.initrd.site_layer import Layer, site
 from ltsp.initrd.site_passwords import Accounts
 from ltsp.initrd.site_settings import ACTED_ON, common, layer, server_facts
 from ltsp.publish.failure import told
-from ltsp.publish.places import PUBLIC_MODE
+from ltsp.publish.places import ADD_ON, PUBLIC_MODE
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.client_sections import ClientSettings, client_settings, without_effect
@@ -40,7 +41,7 @@ _CHOICES = frozenset({"PWMERGE_SUR", "PWMERGE_SGR"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _Part:
     """A layer, and where it comes from."""
 
     name: str
@@ -55,28 +56,63 @@ def initrd(options: InitrdOptions, ltsp: LtspOptions, conf: Conf, report: Report
 
     Raises ConfError with every line of ltsp.conf that must not reach a client as it is, and LtspError.
     """
-    settings = client_settings(conf)
-    layers = (settings.common, *settings.sections)
-    for warning in (*settings.warnings, *without_effect(layers, ACTED_ON)):
-        report.warn(printable(warning))
-    made = _layers(settings, conf, ltsp, report, system)
-    output = io.BytesIO()
-    newc.write(site({each.name: each.layer for each in made}, server_facts(settings.common.settings)), output)
-    archive = output.getvalue()
-    path = join(ltsp.tftp_dir, "ltsp", "ltsp.img")
-    changed = _read(path) != archive
-    if changed and not options.dry_run:
-        _put(path, archive, ltsp.tftp_dir)
-    with_passwords = [each for each in made if any(hashed != "!" for hashed in each.layer.shadow.values())]
-    for each in with_passwords:
-        report.warn(
-            f"{each.where}: PASSWORDS of {each.title} are in ltsp.img as hashes, which whoever can boot can read; "
-            "let them guard nothing but these clients"
-        )
+    path = _path(ltsp)
+    with nullcontext() if options.dry_run else _alone(path, ltsp.tftp_dir):
+        made, archive = _made(ltsp, conf, report.warn, system)
+        changed = _read(path) != archive
+        if changed and not options.dry_run:
+            _put(path, archive)
     _tell(made, path, len(archive), report, options, changed=changed)
 
 
-def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, report: Report, system: str) -> list[_Made]:
+def refresh(ltsp: LtspOptions, conf: Conf, report: Report, system: str = "/") -> None:
+    """Make it again where there is one, after clients were given another version of an image: the server's people are
+    in it beside the image's own accounts, which may be others now. Where that fails, it is told and the old one stays.
+    """
+    path = _path(ltsp)
+    if not _read(path):
+        return
+    warnings: list[str] = []
+    try:
+        with _alone(path, ltsp.tftp_dir):
+            _, archive = _made(ltsp, conf, warnings.append, system)
+            if _read(path) == archive:
+                return
+            _put(path, archive)
+    except LtspError as error:
+        report.warn(f"{printable(path)} is as it was before, made for earlier accounts: {error.message}; {error.hint}")
+        return
+    for warning in warnings:
+        report.warn(warning)
+    report.note(f"made {printable(path)} again, with the accounts of what clients boot now")
+
+
+def _path(ltsp: LtspOptions) -> str:
+    return join(ltsp.tftp_dir, "ltsp", ADD_ON)
+
+
+def _made(ltsp: LtspOptions, conf: Conf, warn: Warn, system: str) -> tuple[list[_Part], bytes]:
+    """The layers, and the archive that holds them.
+
+    Raises as `initrd` does.
+    """
+    settings = client_settings(conf)
+    layers = (settings.common, *settings.sections)
+    for warning in (*settings.warnings, *without_effect(layers, ACTED_ON)):
+        warn(printable(warning))
+    made = _layers(settings, conf, ltsp, warn, system)
+    for each in made:
+        if any(hashed != "!" for hashed in each.layer.shadow.values()):
+            warn(
+                f"{each.where}: PASSWORDS of {each.title} are in ltsp.img as hashes, which whoever can boot can read; "
+                "let them guard nothing but these clients"
+            )
+    output = io.BytesIO()
+    newc.write(site({each.name: each.layer for each in made}, server_facts(settings.common.settings)), output)
+    return made, output.getvalue()
+
+
+def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: Warn, system: str) -> list[_Part]:
     """The common one first, then those of images, then those of sections.
 
     Raises ConfError with all faults of ltsp.conf.
@@ -85,37 +121,37 @@ def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, report: Rep
     here = server(system, beside)
     shared = settings.common.settings
     faults = list(settings.faults)
-    choice = _choice(settings, faults, report)
-    found = images(Store(ltsp.base_dir, ltsp.tftp_dir), ltsp.base_dir, report)
-    merged = list(_merged(here.accounts, choice, found, report))
+    choice = _choice(settings, faults, warn)
+    found = images(Store(ltsp.base_dir, ltsp.tftp_dir), ltsp.base_dir, warn)
+    merged = list(_merged(here.accounts, choice, found, warn))
     accounts = _accounts(here, [facts for _, facts, _ in merged])
     logs_in = any("AUTOLOGIN" in each.settings for each in (settings.common, *settings.sections))
     warnings: list[str] = []
     base = common(shared, accounts, faults, warnings, logs_in=logs_in)
     made = [
-        _Made(
+        _Part(
             "common",
             settings.common.title,
             settings.common.where,
-            replace(base, files={**files_beside(beside, report), **base.files}),
+            replace(base, files={**files_beside(beside, warn), **base.files}),
         )
     ]
     for name, facts, each in merged:
         of_image = image_layer(facts, each.files, each.locked, logs_in=logs_in)
-        made += [] if of_image.is_empty else [_Made(f"image/{name}", name, name, of_image)]
+        made += [] if of_image.is_empty else [_Part(f"image/{name}", name, name, of_image)]
     width = max(_DIGITS, len(str(len(settings.sections))))
     number = 0
     for section in settings.sections:
         own = layer(section.settings, shared, section.match, accounts, faults, warnings)
         if not own.is_empty:
             number += 1
-            made.append(_Made(f"section/{number:0{width}}", section.title, section.where, own))
+            made.append(_Part(f"section/{number:0{width}}", section.title, section.where, own))
     if faults:
         raise ConfError(
             "; ".join(map(printable, dict.fromkeys(faults))), "correct these lines; ltsp.img is as it was before"
         )
     for warning in dict.fromkeys(warnings):
-        report.warn(printable(warning))
+        warn(printable(warning))
     return made
 
 
@@ -128,23 +164,23 @@ def _accounts(here: Server, every: list[ImageFacts]) -> Accounts:
 
 
 def _merged(
-    accounts: AccountFiles, choice: Choice, found: Iterable[tuple[str, ImageFacts]], report: Report
+    accounts: AccountFiles, choice: Choice, found: Iterable[tuple[str, ImageFacts]], warn: Warn
 ) -> Iterator[tuple[str, ImageFacts, Merged]]:
     for name, facts in found:
         merged = merge(accounts, account_files(facts), choice)
         for conflict in merged.conflicts:
-            report.warn(f"accounts in {name}: {printable(conflict)}")
+            warn(f"accounts in {name}: {printable(conflict)}")
         if merged.locked:
-            report.warn(f"{name} holds passwords of its own, which stay in it; the server's people are locked there")
+            warn(f"{name} holds passwords of its own, which stay in it; the server's people are locked there")
         yield name, facts, merged
 
 
-def _choice(settings: ClientSettings, faults: list[str], report: Report) -> Choice:
+def _choice(settings: ClientSettings, faults: list[str], warn: Warn) -> Choice:
     """Whom PWMERGE_x lets in. Accounts are merged for each image, so what it would say to some clients is not done."""
     for section in settings.sections:
         for key in _CHOICES & section.settings.keys():
             where = section.settings[key].where
-            report.warn(f"{printable(where)}: {key} has an effect for all clients only, in [clients] or [common]")
+            warn(f"{printable(where)}: {key} has an effect for all clients only, in [clients] or [common]")
     texts: dict[str, str] = {}
     for key in sorted(_CHOICES & settings.common.settings.keys()):
         setting = settings.common.settings[key]
@@ -164,23 +200,30 @@ def _read(path: str) -> bytes:
         return b""
 
 
-def _put(path: str, archive: bytes, tftp_dir: str) -> None:
+@contextmanager
+def _alone(path: str, tftp_dir: str) -> Iterator[None]:
+    """From the reading of accounts and images to the writing: else an older state could come last."""
     if not os.path.isdir(tftp_dir):
         raise LtspError(
             f"no directory {printable(tftp_dir)}, where clients fetch ltsp.img",
             "make it or mount it, or choose another one with ltsp --tftp-dir",
         )
-    directory = dirname(path)
-    with told("write", "ltsp.img", directory):
-        files.make_directories(directory, _DIRECTORY_MODE)
-        try:
-            with locks.exclusive(join(directory, ".ltsp.img.lock"), _WAIT):
-                files.replace(path, archive, PUBLIC_MODE)
-        except locks.Taken:
-            raise LockHeld("another ltsp initrd is at work", "try again when it is done") from None
+    with ExitStack() as held:
+        with told("write", ADD_ON, dirname(path)):
+            files.make_directories(dirname(path), _DIRECTORY_MODE)
+            try:
+                held.enter_context(locks.exclusive(join(dirname(path), f".{ADD_ON}.lock"), _WAIT))
+            except locks.Taken:
+                raise LockHeld("another ltsp initrd is at work", "try again when it is done") from None
+        yield
 
 
-def _tell(made: list[_Made], path: str, size: int, report: Report, options: InitrdOptions, *, changed: bool) -> None:
+def _put(path: str, archive: bytes) -> None:
+    with told("write", ADD_ON, dirname(path)):
+        files.replace(path, archive, PUBLIC_MODE)
+
+
+def _tell(made: list[_Part], path: str, size: int, report: Report, options: InitrdOptions, *, changed: bool) -> None:
     if options.json:
         report.result(
             {
@@ -216,7 +259,7 @@ def _tell(made: list[_Made], path: str, size: int, report: Report, options: Init
     report.say(what if changed else f"unchanged {what}")
 
 
-def _row(each: _Made, line: str) -> tuple[str, str, str, str]:
+def _row(each: _Part, line: str) -> tuple[str, str, str, str]:
     who = " ".join(each.layer.match) or ("every client" if each.name == "common" else "its clients")
     return each.name, printable(each.title), printable(who), printable(line)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from os.path import join
 
-from ltsp.apps.report import Report
 from ltsp.errors import LtspError
 from ltsp.initrd.site_image import FACTS, LIMIT_FILES, SESSION_DIRECTORIES, ImageFacts
 from ltsp.publish.state import Foreign, State
@@ -32,6 +31,9 @@ _OURS = frozenset({"pre-init", "post-init", "autologin", "relogin"})
 """What we lay there ourselves."""
 _ACCOUNTS = ("passwd", "group")
 """Beside ltsp.conf, these take the place of the server's own: accounts of a directory service, listed by getent(1)."""
+
+Warn = Callable[[str], None]
+"""Told what the reader should act on or know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def _bytes(path: str) -> bytes:
         raise LtspError(f"cannot read {printable(path)}: {error.strerror}") from error
 
 
-def files_beside(directory: str, report: Report) -> dict[str, Node]:
+def files_beside(directory: str, warn: Warn) -> dict[str, Node]:
     """What clients get of the directory of ltsp.conf, by path in their root: what everybody may read, and only
     administrators may write. All else is named in a warning.
     """
@@ -79,7 +81,7 @@ def files_beside(directory: str, report: Report) -> dict[str, Node]:
                 continue
             if reason := _why_not(node):
                 hidden.add(path)
-                report.warn(f"{printable(join(directory, path))} does not go to clients: {reason}")
+                warn(f"{printable(join(directory, path))} does not go to clients: {reason}")
                 continue
             nodes[f"etc/ltsp/{path}"] = _plain(node, path)
     return nodes
@@ -123,7 +125,7 @@ def _plain(node: Node, path: str) -> Node:
             raise AssertionError(path)
 
 
-def images(store: Store, base_dir: str, report: Report) -> Iterator[tuple[str, ImageFacts]]:
+def images(store: Store, base_dir: str, warn: Warn) -> Iterator[tuple[str, ImageFacts]]:
     """The images and chroots that clients boot, by name; those that cannot be looked into are named in a warning."""
     for name in store.names():
         source, take = _root(store.state(name), join(base_dir, name))
@@ -133,7 +135,7 @@ def images(store: Store, base_dir: str, report: Report) -> Iterator[tuple[str, I
             with source.open(take, Faults()) as tree:
                 facts = ImageFacts.of(tree)
         except LtspError as error:
-            report.warn(f"the server's accounts are not merged into those of {name}: {error.message}")
+            warn(f"the server's accounts are not merged into those of {name}: {error.message}")
             continue
         yield name, facts
 

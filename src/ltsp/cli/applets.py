@@ -23,9 +23,24 @@ def run(asked: Run, report: Report) -> int:
     """Call the applet, and return the exit status."""
     match asked.options:
         case ImageOptions() | InfoOptions() | KernelOptions() | VersionsOptions() as options:
-            return _image(options, asked, report)
+            status = _image(options, asked, report)
+            if _may_publish(options):
+                from ltsp.apps.initrd import refresh  # noqa: PLC0415
+
+                refresh(asked.ltsp, asked.conf, report)
+            return status
         case options:
             return _network(options, asked, report)
+
+
+def _may_publish(options: ImageApplet) -> bool:
+    match options:
+        case ImageOptions():
+            return not options.dry_run
+        case VersionsOptions():
+            return options.use is not None
+        case other:
+            return isinstance(other, KernelOptions)
 
 
 def _image(options: ImageApplet, asked: Run, report: Report) -> int:
