@@ -188,7 +188,7 @@ def boot(
         control = f"{directory}/qmp"
         if unplugged:
             arguments += ["-S", "-qmp", f"unix:{control},server=on,wait=off"]
-        start = time.monotonic()
+        began = time.monotonic()
         machine = subprocess.Popen(
             [*network, *arguments],
             stdin=subprocess.DEVNULL,
@@ -203,10 +203,10 @@ def boot(
             if unplugged:
                 _unplug(control, unplugged)
             os.set_blocking(machine.stdout.fileno(), False)
-            while time.monotonic() - start < seconds and (machine.poll() is None or partial):
+            while time.monotonic() - began < seconds and (machine.poll() is None or partial):
                 data = machine.stdout.read() or b""
                 *whole, partial = (partial + data).split(b"\n")
-                now = time.monotonic() - start
+                now = time.monotonic() - began
                 new = [line.decode(errors="replace").rstrip("\r") for line in [*whole, partial]]
                 lines += [(now, line) for line in new[:-1]]
                 if any(mark in line for mark in until for line in new):
@@ -228,7 +228,7 @@ def _unplug(control: str, cards: Sequence[str]) -> None:
         connection.connect(control)
         with connection.makefile("rw") as stream:
             stream.readline()
-            commands = [{"execute": "qmp_capabilities"}]
+            commands: list[dict[str, object]] = [{"execute": "qmp_capabilities"}]
             commands += [{"execute": "set_link", "arguments": {"name": card, "up": False}} for card in cards]
             for command in [*commands, {"execute": "cont"}]:
                 stream.write(f"{json.dumps(command)}\n")
