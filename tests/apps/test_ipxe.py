@@ -7,6 +7,7 @@ import io
 import pytest
 
 from corpus.ipxe_script import Client
+from corpus.site import Site
 from ltsp.apps.ipxe import ipxe
 from ltsp.apps.ipxe_binaries import Binary
 from ltsp.cli.console import Wishes, report
@@ -164,3 +165,15 @@ def test_an_address_that_no_script_can_hold_is_refused(server):
 
 def test_without_images_the_way_to_one_is_told(server):
     assert "ltsp image makes an image" in server.run()
+
+
+def test_an_image_that_the_menu_lacks_is_told_when_it_is_published(tmp_path):
+    site = Site.make(tmp_path)
+    site.system("lab")
+    site.system("office")
+    assert "menu" not in site.ltsp("image", "lab").stderr
+    site.ltsp("ipxe", "--binaries=0")
+    assert "menu" not in site.ltsp("image", "lab").stderr
+    assert "no entry for office yet: ltsp ipxe" in site.ltsp("image", "office").stderr
+    site.ltsp("ipxe", "--binaries=0")
+    assert "menu" not in site.ltsp("kernel", "office").stderr

@@ -59,6 +59,19 @@ def ipxe(
     complain(missing)
 
 
+def remind(ltsp: LtspOptions, report: Report) -> None:
+    """Say what the menu that there is has no entry for, after something was published."""
+    try:
+        with open(join(ltsp.tftp_dir, "ltsp", "ltsp.ipxe"), encoding="ascii", errors="replace") as file:
+            labels = {line[1:].strip() for line in file if line.startswith(":")}
+    except OSError:
+        return
+    store = Store(ltsp.base_dir, ltsp.tftp_dir)
+    images = (name for name in store.names() if (state := store.state(name)).image is not None and state.pointer)
+    if missing := [name for name in images if name not in labels]:
+        report.note(f"the menu has no entry for {', '.join(missing)} yet: ltsp ipxe makes it anew")
+
+
 def _menu(options: IpxeOptions, ltsp: LtspOptions, conf: Conf, server: Mapping[str, Setting], report: Report) -> Menu:
     images, chroots = _bootable(ltsp, report)
     bare = Menu(ltsp.base_dir, _entries(images, server), _entries(chroots, server, prefix="r_"))

@@ -26,8 +26,10 @@ def run(asked: Run, report: Report) -> int:
             status = _image(options, asked, report)
             if _may_publish(options):
                 from ltsp.apps.initrd import refresh  # noqa: PLC0415
+                from ltsp.apps.ipxe import remind  # noqa: PLC0415
 
                 refresh(asked.ltsp, asked.conf, report)
+                remind(asked.ltsp, report)
             return status
         case options:
             return _network(options, asked, report)
