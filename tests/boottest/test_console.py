@@ -168,6 +168,19 @@ def test_a_pointer_without_a_kernel_says_what_to_type():
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        b"ltsp: FATAL: htt[    7.027098] ltsp: FATAL: http://a/b cannot be fetched: run ltsp http\np://a/b cannot be\n",
+        b"ltsp: FATAL: htt[    7.012345] random: crng init done\np://a/b cannot be fetched: run ltsp http\n"
+        + b"[    7.027098] ltsp: FATAL: http://a/b cannot be fetched: run ltsp http\n",
+        b"ltsp: FATAL: httltsp: FATAL: http://a/b cannot be fetched: run ltsp http\np://a/b cannot\n",
+    ],
+)
+def test_last_words_are_read_from_a_line_that_is_whole(lines):
+    assert fed(lines).trouble == Trouble("http://a/b cannot be fetched", "run ltsp http")
+
+
+@pytest.mark.parametrize(
     ("line", "cause"),
     [
         (b"(initramfs) ", "the distribution's initrd gave up and opened a shell"),

@@ -61,7 +61,7 @@ _MARKS: tuple[tuple[Stage, re.Pattern[str]], ...] = tuple(
         (Stage.LOGIN, r"^(?!Last )\S+ login:(?: |$)"),
     )
 )
-"""From SeaBIOS, EDK2's BdsDxe, iPXE's startup.c, the kernel's linux_banner, our menu and init, systemd's manager, agetty."""
+"""From SeaBIOS, EDK2's BdsDxe, iPXE's startup.c, our menu, the kernel's linux_banner, our init, systemd, agetty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,13 @@ def _signs(*rows: tuple[str, str, str]) -> tuple[_Sign, ...]:
     return tuple(_Sign(re.compile(pattern), cause, remedy) for pattern, cause, remedy in rows)
 
 
+_UNBROKEN = r"(?:(?!\[ *\d+\.\d{6}\] ).)+"
+"""Text into which the kernel did not write a message, which begins with the time. Kernel: printk.c, print_time"""
+
 _ENDS = _signs(
-    (r"\bltsp: FATAL: (.+?): (.+)$", "{0}", "{1}"),
-    (r"\bltsp: FATAL: (.+)$", "{0}", ""),
+    # Our init says it to the console and by the kernel's log, and so one of them may stand within the other.
+    (rf"^.*ltsp: FATAL: ({_UNBROKEN}?): ({_UNBROKEN})$", "{0}", "{1}"),
+    (rf"^.*ltsp: FATAL: ({_UNBROKEN})$", "{0}", ""),
     (
         r"Kernel panic - not syncing: (VFS: Unable to mount root fs.*)$",
         "the kernel panicked: {0}",
