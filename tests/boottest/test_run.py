@@ -51,6 +51,7 @@ def test_a_kernel_without_a_root(debian_root):
     assert seen.stage is Stage.KERNEL
 
 
+@pytest.mark.slow
 def test_an_initrd_that_the_kernel_cannot_unpack(debian_root, tmp_path):
     kernel = max(Path(debian_root, "boot").glob("vmlinuz-*"))
     damaged = tmp_path / "initrd.img"
@@ -60,6 +61,7 @@ def test_an_initrd_that_the_kernel_cannot_unpack(debian_root, tmp_path):
     assert "the kernel panicked" in seen.cause
 
 
+@pytest.mark.slow
 def test_the_initrd_of_the_distribution_without_a_root(debian_root):
     kernel = max(Path(debian_root, "boot").glob("vmlinuz-*"))
     initrd = max(Path(debian_root, "boot").glob("initrd.img-*"))
