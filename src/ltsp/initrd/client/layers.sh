@@ -25,7 +25,7 @@ each_line() {
 }
 
 remove() {
-    rm -rf "/${1:?}"
+    if [ -e "/$1" ] || [ -L "/$1" ]; then rm -rf "/${1:?}"; fi
 }
 
 # Directories that the root has keep their mode and owner. Files are replaced, never written through a link.
@@ -33,7 +33,7 @@ lay_files() {
     cd "$1" || return
     find . | while IFS= read -r name; do
         if [ ! -d "$name" ] || [ -L "$name" ]; then
-            rm -rf "/${name:?}" && cp -a "$name" "/$name"
+            remove "$name" && cp -a "$name" "/$name"
         elif [ ! -d "/$name" ]; then
             mkdir "/$name" && chown "$(stat -c %u:%g "$name")" "/$name" && chmod "$(stat -c %a "$name")" "/$name"
         fi || exit 1

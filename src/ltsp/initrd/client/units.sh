@@ -12,6 +12,7 @@ switch_units() {
     done
     for layer in $LAYERS; do each_line "$layer/enable" enable_unit; done
     for unit in $DISABLED; do disable_unit "$unit"; done
+    [ "$MASKED" = ' ' ] || mkdir -p "$UNITS"
     for unit in $MASKED; do mask_unit "$unit"; done
 }
 
@@ -45,15 +46,15 @@ is_unit() {
     esac
 }
 
+# One program for each unit, since there are many of them.
 mask_unit() {
-    mkdir -p "$UNITS"
-    rm -f "$UNITS/$1"
-    ln -s /dev/null "$UNITS/$1"
+    ln -s -f -n /dev/null "$UNITS/$1"
 }
 
 disable_unit() {
     rm -f "$UNITS"/*.wants/"$1" "$UNITS"/*.requires/"$1" "$UNITS"/*.upholds/"$1"
     for link in "$UNITS"/*; do
+        [ -L "$link" ] || continue
         case $(readlink "$link") in
         */"$1") rm "$link" ;; # an alias
         esac
