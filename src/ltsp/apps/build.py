@@ -20,7 +20,7 @@ from ltsp.publish import failure, manifest
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.generation import Generation
 from ltsp.publish.held import Held
-from ltsp.publish.places import INITRD, KERNEL, PUBLIC_MODE
+from ltsp.publish.places import PUBLIC_MODE
 from ltsp.publish.raspberry import link_boot_files
 from ltsp.publish.retention import Retention
 from ltsp.publish.stage import Stage
@@ -182,13 +182,10 @@ def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, repor
 
 def _contents(asked: Asked, prepared: Prepared, client: Client) -> Contents:
     kernel = prepared.kernel
-    boot_files = {KERNEL: kernel.kernel} if kernel else {}
-    if kernel and kernel.initrd:
-        boot_files[INITRD] = kernel.initrd
     return Contents(
         source=manifest.Source(lasting(asked.argument), asked.source.kind),
         kernel=manifest.Kernel(kernel.path, kernel.version or "") if kernel else None,
-        files={**boot_files, **client.files},
+        files=client.boot_files(kernel),
         codec=prepared.codec,
         packages=packages(prepared.tree),
         setuid=prepared.survey.privileged,

@@ -22,9 +22,10 @@ from ltsp.initrd.drivers import network_drivers
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms
 from ltsp.publish.generation import Generation
-from ltsp.publish.places import CLIENT, NBD
+from ltsp.publish.places import CLIENT, INITRD, KERNEL, NBD
 from ltsp.settings.applets import ImageOptions, KernelOptions
 from ltsp.tree.content import Bytes, Content
+from ltsp.tree.joined import Joined
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory
 from ltsp.tree.tree import Tree
@@ -63,6 +64,23 @@ class Client:
     """Who cannot boot the image, or not in some way."""
     notes: tuple[str, ...] = ()
     """What the initrd goes without."""
+
+    def boot_files(self, kernel: Kernel | None) -> dict[str, Content]:
+        """All that a version has for its clients to load, by the names there."""
+        if kernel is None:
+            return dict(self.files)
+        initrds = {INITRD: self._behind(kernel.initrd)} if kernel.initrd else {}
+        return {KERNEL: kernel.kernel, **initrds, **self.files}
+
+    def _behind(self, initrd: Content) -> Content:
+        """The distribution's initrd with ours behind it: what clients load with CLIENT_INITRD=distro, and those whose
+        menu is from before and names no other.
+        """
+        ours = self.files.get(CLIENT)
+        if ours is None:
+            return initrd
+        # Archives begin at multiples of 4 (initramfs-buffer-format.rst of the kernel), and lz4 ends with a size of 0.
+        return Joined((initrd, Bytes(bytes(4 + -initrd.size % 4)), ours))
 
     def tell(self, report: Report) -> None:
         for warning in self.warnings:

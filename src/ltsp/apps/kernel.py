@@ -19,7 +19,6 @@ from ltsp.publish import manifest
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.generation import Generation
 from ltsp.publish.held import Held
-from ltsp.publish.places import INITRD, KERNEL
 from ltsp.publish.retention import Retention
 from ltsp.publish.state import Foreign
 from ltsp.publish.store import Store
@@ -127,11 +126,10 @@ def publish_found(
         with report.step("making the clients' initrd"):
             client = client_initrd(tree, found, _codec(shown), source.name, wanted, state.current)
         client.tell(report)
-        initrds = {INITRD: found.initrd} if found.initrd else {}
         contents = Contents(
             manifest.Source(lasting(argument), source.kind),
             manifest.Kernel(found.path, found.version or ""),
-            {KERNEL: found.kernel, **initrds, **client.files},
+            client.boot_files(found),
             warnings=(*found.warnings, *client.warnings),
         )
         if not boot_test:

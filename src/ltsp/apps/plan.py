@@ -34,9 +34,7 @@ class Space:
 
 
 def space(prepared: Prepared, client: Client, current: Generation | None) -> Space:
-    kernel = prepared.kernel
-    initrds = [*([kernel.initrd] if kernel and kernel.initrd else ()), *client.files.values()]
-    boot = (kernel.kernel.size if kernel else 0) + sum(initrd.size for initrd in initrds)
+    boot = sum(file.size for file in client.boot_files(prepared.kernel).values())
     image = current.manifest.image if current else None
     codec = prepared.codec
     if codec == "none":

@@ -11,7 +11,7 @@
     /ltsp/version              of the kernel
     /dev/console, /dev/null    without a console the kernel starts init with no output at all
 
-It is unpacked over the distribution's initrd where that is wished for, and joins it by
+It is also unpacked over the distribution's initrd, and joins that one where the kernel's command line is for us, by
 
     /scripts/netboot           of initramfs-tools, chosen by /conf/conf.d/zz-ltsp
     /usr/lib/dracut/hooks/…    of dracut; since dracut 102 in /var/lib, until 109 with a link in the old place
@@ -53,6 +53,7 @@ FIRMWARE_LIMIT: Final = 8 << 20
 """Bytes of firmware that a client's initrd carries unless told otherwise."""
 _NBD_CLIENT: Final = ("usr/sbin/nbd-client", "sbin/nbd-client", "usr/bin/nbd-client", "bin/nbd-client")
 _JOINS: Final = {
+    "conf/conf.d/zz-ltsp": "initramfs-tools-conf.sh",
     "scripts/netboot": "initramfs-tools.sh",
     **{
         f"{place}/lib/dracut/hooks/{hook}/99-ltsp.sh": f"dracut-{hook}.sh"
@@ -61,8 +62,6 @@ _JOINS: Final = {
     },
 }
 """What the distribution's initrds start, by path, as the files beside this module are named."""
-_CHOICE: Final = "BOOT=netboot\n"
-"""For the init of initramfs-tools, which reads conf.d in the order of the names."""
 _OF_THE_IMAGE: Final = ("bin/sh", "usr/bin/env", "sbin/init")
 """Programs that tell the architecture of an image's own programs."""
 _FOLDER, _TEXT, _PROGRAM = Metadata(0o755), Metadata(0o644), Metadata(0o755)
@@ -202,7 +201,7 @@ def _shell_core() -> dict[str, Node]:
         for name, data in files.items()
         if name.endswith(".sh") and name not in _JOINS.values()
     }
-    return {"ltsp/init": File(_PROGRAM, Bytes(files["init"])), **parts, **joins, "conf/conf.d/zz-ltsp": _text(_CHOICE)}
+    return {"ltsp/init": File(_PROGRAM, Bytes(files["init"])), **parts, **joins}
 
 
 def _is_foreign(path: str) -> bool:

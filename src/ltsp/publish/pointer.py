@@ -74,7 +74,6 @@ class Pointer:
 
     def _by_our_initrd(self) -> Iterator[str]:
         """UEFI takes initrds in the order of the command line, BIOS in that of their loading: they are the same."""
-        both = "${initrds} ${arguments} || goto gone"
         yield "goto start"
         yield from self._gone()
         yield from _failure("no-add-on", "There is no ltsp.img: type ltsp initrd on the server.")
@@ -83,19 +82,17 @@ class Pointer:
             yield from _failure("no-image", f"No image of {self.name}: TFTP has none, type ltsp http on the server.")
         yield ":start"
         yield from self._arguments()
-        yield f"set initrds initrd={CLIENT} initrd={ADD_ON}"
+        yield f"set first {CLIENT}"
+        yield "set rdinit rdinit=/ltsp/init"
+        if INITRD in self.files:
+            # It has ours behind it.
+            yield f"iseq ${{ltsp-initrd}} distro && set first {INITRD} ||"
+            yield "iseq ${ltsp-initrd} distro && clear rdinit ||"
+        yield f"set initrds initrd=${{first}} initrd={ADD_ON}"
         if NBD in self.files:
-            yield f"iseq ${{ltsp-transport}} nbd && set initrds initrd={CLIENT} initrd={NBD} initrd={ADD_ON} ||"
-        if INITRD in self.files:
-            yield "iseq ${ltsp-initrd} distro && goto distro ||"
-        yield f"kernel {self._kernel} rdinit=/ltsp/init {both}"
-        if INITRD in self.files:
-            yield "goto client"
-            yield ":distro"
-            yield f"kernel {self._kernel} initrd={INITRD} {both}"
-            yield f"initrd {self.version}/{INITRD} || goto gone"
-            yield ":client"
-        yield f"initrd {self.version}/{CLIENT} || goto gone"
+            yield f"iseq ${{ltsp-transport}} nbd && set initrds initrd=${{first}} initrd={NBD} initrd={ADD_ON} ||"
+        yield f"kernel {self._kernel} ${{rdinit}} ${{initrds}} ${{arguments}} || goto gone"
+        yield f"initrd {self.version}/${{first}} || goto gone"
         if NBD in self.files:
             yield "iseq ${ltsp-transport} nbd || goto add-on"
             yield f"initrd {self.version}/{NBD} || goto gone"
