@@ -71,11 +71,13 @@ def test_a_section_by_mac_address_chooses_and_escape_does_not_leave_the_menu(tft
     assert "ENTRY lab2 root=nbd://10.0.2.2/ arguments=[nomodeset a=b ] server=10.0.2.2" in shown
 
 
+@pytest.mark.slow
 def test_another_entry_can_be_chosen(tftp):
     put(tftp, Menu("/srv/ltsp", IMAGES, wishes=Wishes(timeout=0)))
     assert "ENTRY lab2" in screen(tftp, "END", keys=(("Exit iPXE", b"\x1b[B\r"),))
 
 
+@pytest.mark.slow
 def test_a_deleted_version_is_told_and_the_menu_comes_back(tftp):
     for files in (("client.img", "vmlinuz"), ("initrd.img", "vmlinuz")):
         pointer = Pointer("lab", VERSION, None, f"images/.versions/lab/{VERSION}/image.img", files)
@@ -97,6 +99,7 @@ def test_where_the_server_has_http_tftp_carries_the_first_script_alone(tftp):
     assert "tftp://10.0.2.2/ltsp/lab" not in shown
 
 
+@pytest.mark.slow
 def test_where_http_does_not_answer_tftp_goes_on(tftp):
     with served(tftp) as port:
         pass

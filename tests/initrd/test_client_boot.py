@@ -28,7 +28,7 @@ from ltsp.source.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything
 
-pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1200)]
 
 BOOTIF = "BOOTIF=01-52-54-00-00-00-01"
 TELL = """\
@@ -269,7 +269,6 @@ def distribution(request, site, tmp_path_factory) -> tuple[Path, Path]:
     return root, work / "initrd.img"
 
 
-@pytest.mark.slow
 def test_a_client_boots_behind_the_initrd_of_its_distribution(distribution, images, network, tmp_path, record_property):
     serve_nfs(network, images, tmp_path, "3, 4")
     root, initrd = distribution
@@ -289,7 +288,6 @@ def test_a_client_boots_behind_the_initrd_of_its_distribution(distribution, imag
     assert said["early"] == "early"
 
 
-@pytest.mark.slow
 def test_a_failure_behind_the_initrd_of_a_distribution_is_told_too(distribution):
     root, initrd = distribution
     words = f"ltsp.root=file:/none.img {BOOTIF}"

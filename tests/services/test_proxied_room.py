@@ -27,7 +27,9 @@ UEFI = ("-m", "512", "-bios", "/usr/share/ovmf/OVMF.fd", "-device", "virtio-net-
 @pytest.mark.boot
 @pytest.mark.oracle
 @pytest.mark.root
-@pytest.mark.parametrize("machine", [BIOS, UEFI], ids=["bios", "uefi"])
+@pytest.mark.parametrize(
+    "machine", [pytest.param(BIOS, id="bios"), pytest.param(UEFI, id="uefi", marks=pytest.mark.slow)]
+)
 def test_a_pc_with_the_routers_address_boots_from_the_server(tmp_path, machine):
     tftp = tmp_path / "tftp"
     (tftp / "ltsp/lab").mkdir(parents=True)

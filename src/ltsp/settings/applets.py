@@ -90,7 +90,8 @@ class _VersionedOptions:
         "how many versions of an image to keep",
         default=2,
         group=Group.PUBLISHING,
-        details="The current one and the one before count. Pinned versions and those in use stay besides.",
+        details="The current one and the one before count. Pinned versions, those in use and the newest one that is "
+        "staged stay besides.",
     )
     keep_days: int = option(
         Integer("DAYS"),
