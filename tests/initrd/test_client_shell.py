@@ -415,6 +415,19 @@ def test_the_server_is_the_one_of_the_menu_else_of_the_root_else_of_dhcp(shell):
     assert shell("handover", script).split() == ["1.1.1.1", "2.2.2.2", "2.2.2.2", "3.3.3.3", "3.3.3.3"]
 
 
+def test_a_device_of_nbd_is_used_when_it_has_its_size(shell, tmp_path):
+    """Its pid shows earlier, and what is read before the size shows is an error."""
+    (tmp_path / "ltsp/bin").mkdir()
+    (tmp_path / "ltsp/bin/nbd-client").touch()
+    (tmp_path / "sys/block/nbd0").mkdir(parents=True)
+    (tmp_path / "sys/block/nbd0/pid").touch()
+    (tmp_path / "sys/block/nbd0/size").write_text("0\n")
+    false = "load_group() { :; }; address_of() { echo 10.0.2.2; }; timeout() { :; }\n"
+    grows = 'sleep() { echo slept; echo 8 >"$SYS/block/nbd0/size"; }\n'
+    told = shell("attach", f'{false}{grows}attach_nbd 10.0.2.2/lab; echo "$IMAGE_FILE"')
+    assert told == f"slept\n{tmp_path}/dev/nbd0\n"
+
+
 def test_without_the_initrd_of_nbd_the_client_says_what_was_not_loaded(shell, tmp_path):
     (tmp_path / "ltsp/modules.order").write_text("")
     told = shell("modules attach", "attach_nbd 10.0.2.2/lab", fails=True)

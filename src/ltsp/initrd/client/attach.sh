@@ -66,9 +66,10 @@ attach_nbd() {
     error=$(timeout "$ANSWER_SECONDS" "$@" -nonetlink -persist -systemd-mark -readonly -block-size 4096 \
         -name "$export" "$address" "$port" "$DEV/nbd0" 2>&1) ||
         fatal "$server:$port does not give $export by NBD: $error" 'check that the NBD server runs and offers that name'
-    # It goes to the background first and starts the device then, which fails all reads until its pid shows.
+    # It goes to the background first and starts the device then, whose size shows last: nbd_start_device() in the
+    # kernel's drivers/block/nbd.c. All reads fail until then.
     waited=0
-    until [ -e "$SYS/block/nbd0/pid" ]; do
+    until [ "$(cat "$SYS/block/nbd0/size")" != 0 ]; do
         [ "$waited" -lt 100 ] || fatal "$export of $server:$port was attached by NBD and does not start" 'start again'
         sleep 0.1 2>/dev/null || sleep 1
         waited=$((waited + 1))
