@@ -66,6 +66,15 @@ def test_networkd_renews_the_lease_where_the_image_has_it_unless_the_site_masks_
     assert str((root / "etc/systemd/system/systemd-networkd.service").readlink()) == "/dev/null"
 
 
+def test_networkd_asks_for_no_lease_where_the_address_was_given_and_keeps_to_the_name_servers_of_the_site(client):
+    network = client() / "run/systemd/network/00-ltsp.network"
+    assert "DHCP=ipv4\n" in network.read_text()
+    assert network.read_text().count("UseDNS=no\n") == 2
+    client(**{"run/ltsp/facts": FACTS.replace("DNS=192.168.67.1 192.168.67.2", "DNS=") + "DHCP=no\n"})
+    assert "DHCP=no\n" in network.read_text()
+    assert network.read_text().count("UseDNS=yes\n") == 2
+
+
 def test_whatever_manages_the_network_leaves_the_card_of_the_root_alone(client):
     root = client(**{"etc/network/interfaces": "auto eth0\niface eth0 inet dhcp\n"})
     assert "iface eth0 inet manual\n" in (root / "etc/network/interfaces").read_text()

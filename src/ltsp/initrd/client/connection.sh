@@ -11,12 +11,17 @@ keep_connection() {
 # networkd renews the lease and keeps what it finds: systemd.network(5), KeepConfiguration=. It is started even where
 # the image leaves networks to others, which take the card for one that somebody else manages: without renewal, the
 # server may give the address to another one day. A card that is up may be renamed since Linux 6.2; its name stays.
+# It is told no name servers where write_resolver has some: those of a lease would come beside those of the site.
 keep_from_networkd() {
+    use_dns=yes
+    if [ -n "$DNS" ]; then use_dns=no; fi
     if [ -n "$(unit_file systemd-networkd.service)" ]; then enable_unit systemd-networkd.service; fi
     mkdir -p "$RUN/systemd/network"
     printf '[Match]\nMACAddress=%s\n[Link]\nNamePolicy=keep\n' "$MAC" >"$RUN/systemd/network/00-ltsp.link"
-    printf '[Match]\nMACAddress=%s\nType=ether\n[Network]\nDHCP=ipv4\nKeepConfiguration=yes\n[DHCPv4]\nClientIdentifier=mac\n' \
-        "$MAC" >"$RUN/systemd/network/00-ltsp.network"
+    {
+        printf '[Match]\nMACAddress=%s\nType=ether\n[Network]\nDHCP=%s\nKeepConfiguration=yes\n' "$MAC" "${DHCP:-ipv4}"
+        printf '[DHCPv4]\nClientIdentifier=mac\nUseDNS=%s\n[IPv6AcceptRA]\nUseDNS=%s\n' "$use_dns" "$use_dns"
+    } >"$RUN/systemd/network/00-ltsp.network"
 }
 
 # interfaces(5); a card that is configured by hand is neither taken up nor down.

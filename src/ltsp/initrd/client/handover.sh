@@ -22,9 +22,11 @@ configure() {
 
 # For configure.sh and the running system. HOST is the name that DHCP gave.
 write_facts() {
+    dhcp=ipv4
+    if has_address; then dhcp=no; fi
     printf '%s=%s\n' IMAGE "$(image_name)" ROOT "$ROOT" SERVER "$(server)" INTERFACE "${INTERFACE-}" MAC "${MAC-}" \
         IP "${IP-}" PREFIX "${PREFIX-}" GATEWAY "${GATEWAY-}" DNS "${DNS-}" DOMAIN "${DOMAIN-}" SEARCH "${SEARCH-}" \
-        HOST "${HOST-}" >"$RUN/ltsp/facts"
+        HOST "${HOST-}" DHCP "$dhcp" >"$RUN/ltsp/facts"
 }
 
 # Who the menu says, else who the image comes from, else who DHCP says.

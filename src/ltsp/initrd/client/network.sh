@@ -16,14 +16,19 @@ start_network() {
     # shellcheck disable=SC2034 # for the facts and the templates
     MAC=$(cat "$SYS/class/net/$INTERFACE/address")
     say "network card $INTERFACE, $MAC"
-    case $ADDRESSES in
-    [0-9]*:*) static_lease "$ADDRESSES" ;;
-    *) ask_for_lease ;;
-    esac
+    if has_address; then static_lease "$ADDRESSES"; else ask_for_lease; fi
     read_lease
     [ -n "$IP" ] || fatal "$INTERFACE got no address" 'look at the settings of the DHCP server'
     say "address $IP/$PREFIX"
     for address in $DNS; do printf 'nameserver %s\n' "$address"; done >/etc/resolv.conf
+}
+
+# Whether ip= brings one.
+has_address() {
+    case $ADDRESSES in
+    [0-9]*:*) return 0 ;;
+    esac
+    return 1
 }
 
 ask_for_lease() {

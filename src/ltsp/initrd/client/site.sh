@@ -4,7 +4,7 @@ SITE=$LTSP/site
 
 # shellcheck disable=SC2034 # the other parts read these
 read_facts() {
-    IMAGE='' SERVER='' INTERFACE='' MAC='' IP='' PREFIX='' DNS='' DOMAIN='' SEARCH='' HOST='' GATEWAY=''
+    IMAGE='' SERVER='' INTERFACE='' MAC='' IP='' PREFIX='' DNS='' DOMAIN='' SEARCH='' HOST='' GATEWAY='' DHCP=''
     while IFS='=' read -r key value; do
         case $key in
         IMAGE) IMAGE=$value ;;
@@ -17,6 +17,7 @@ read_facts() {
         DOMAIN) DOMAIN=$value ;;
         SEARCH) SEARCH=$value ;;
         HOST) HOST=$value ;;
+        DHCP) DHCP=$value ;;
         SERVER) SERVER=$value ;;
         esac
     done <"$RUN/ltsp/facts"
