@@ -288,6 +288,16 @@ def test_a_client_boots_behind_the_initrd_of_its_distribution(distribution, imag
     assert said["early"] == "early"
 
 
+@pytest.mark.parametrize("distribution", ["dracut_root"], indirect=True)
+def test_a_menu_of_older_clients_boots_behind_dracut(distribution, images, network, tmp_path, record_property):
+    """dracut would mount that root itself; behind initramfs-tools, see tests/boot/test_old_menu.py."""
+    serve_nfs(network, images.parent, tmp_path, "3, 4")
+    root, initrd = distribution
+    words = f"root=/dev/nfs nfsroot=10.0.2.2:{images.parent} ltsp.image={images.name}/lab.img"
+    options = {"start": "", "memory": 1024, "network": network.command}
+    runs(root, initrd, words, record_property, transport="nfs, old menu, dracut", **options)
+
+
 def test_a_failure_behind_the_initrd_of_a_distribution_is_told_too(distribution):
     root, initrd = distribution
     words = f"ltsp.root=file:/none.img {BOOTIF}"
