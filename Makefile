@@ -27,10 +27,10 @@ BOOTS = $(PYTEST) --timeout=1200
 # With ARGS="-k revert" there may be no boot among the tests.
 NONE_CHOSEN = || [ $$? -eq 5 -a -n "$(ARGS)" ]
 
-.PHONY: help setup root demo test test-all boot slow bench torture lint format lock man clean
+.PHONY: help setup root demo test test-all boot slow bench bench-boot torture lint format lock man clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## packages and the virtual environment; everything below begins with it
 	@tools/setup.sh
@@ -63,6 +63,9 @@ torture: root ## each promise of docs/reliability.md at its whole number; takes 
 
 bench: root ## time, size and memory beside the mksquashfs that is installed here
 	@PYTHONPATH=tests $(PYTHON) -m bench $(ARGS)
+
+bench-boot: root ## seconds and bytes from power-on to login, by each transport
+	@PYTHONPATH=tests $(PYTHON) -m bench.boots $(ARGS)
 
 lint: setup ## ruff, mypy and shellcheck
 	@.venv/bin/ruff check
