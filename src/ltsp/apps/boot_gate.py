@@ -20,6 +20,8 @@ _SWITCH = {"0": "", "1": "nfs"}
 """What BOOT_TEST means where it names no transport. NFS asks least of a client's memory."""
 _SECONDS = 900
 """From power-on. Nobody waits at the screen: a large system that is emulated beside other work may take its time."""
+_SILENCE = 300
+"""Seconds. A system that starts tells of each unit, and of those that keep it waiting."""
 _MEMORY = 1024
 """MiB, besides what a client fetches as a whole."""
 _LAST_LINES = 12
@@ -64,7 +66,7 @@ def _verdict(generation: Generation, transport: str, report: Report) -> Verdict:
     route = Route(subject, through_menu=False, transport=transport, fetch="tftp")
     with site.served(route, report.note) as where:
         machine = Machine(where.boot, where.firmware, acceleration.best(), _MEMORY + whole)
-        return run.run(machine, run.Watch(_SECONDS, progress(report)), subject.image)
+        return run.run(machine, run.Watch(_SECONDS, _SILENCE, progress(report)), subject.image)
 
 
 def _refused(held: Held, version: str, error: LtspError, why: str) -> LtspError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
@@ -32,6 +33,8 @@ class Watch:
 
     timeout: float
     """Seconds from power-on."""
+    silence: float = math.inf
+    """Seconds without a word on the console, after which nothing more is expected of it."""
     reached: Callable[[Stage, float], None] = lambda _stage, _seconds: None
     """Told of each new stage and its seconds."""
     printed: Callable[[bytes, float], None] = lambda _data, _seconds: None
@@ -66,12 +69,15 @@ def _watched(connection: socket.socket, qemu: Serving, console: Console, watch: 
     began = time.monotonic()
     told: set[Stage] = set()
     end = watch.timeout
+    heard = 0.0
     while (now := time.monotonic() - began) < end:
+        if now - heard > watch.silence:
+            return f"it said nothing for {watch.silence:.0f} seconds"
         if select.select([connection], [], [], min(_PATIENCE, end - now))[0]:
             data = b""
             with suppress(ConnectionResetError):
                 data = connection.recv(1 << 16)
-            now = time.monotonic() - began
+            heard = now = time.monotonic() - began
             if not data:
                 return _ended(qemu)
             watch.printed(data, now)

@@ -1,0 +1,58 @@
+"""How long a console is watched, whatever machine is behind it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+from ltsp.boottest.console import REPORT, Console, Stage
+from ltsp.boottest.run import Watch, _watched
+
+
+class Running:
+    """QEMU that has not ended."""
+
+    def status(self, _seconds=0.0):
+        return None
+
+
+@contextmanager
+def told(*lines):
+    """A console on which a line comes every tenth of a second."""
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        end = threading.Event()
+
+        def tell():
+            for line in lines:
+                if end.wait(0.1):
+                    return
+                there.send(line)
+
+        teller = threading.Thread(target=tell)
+        teller.start()
+        try:
+            yield here
+        finally:
+            end.set()
+            teller.join()
+
+
+def test_a_machine_that_falls_silent_is_not_waited_for():
+    console = Console()
+    begin = time.monotonic()
+    with told(*[b"Linux version 6\n"] * 25) as connection:
+        assert _watched(connection, Running(), console, Watch(60, silence=2)) == "it said nothing for 2 seconds"
+    assert 4 < time.monotonic() - begin < 30
+    assert console.stage is Stage.KERNEL
+
+
+def test_the_report_and_the_prompt_end_it():
+    reached = []
+    watch = Watch(60, reached=lambda stage, _seconds: reached.append(stage))
+    with told(REPORT.encode() + b"{}\n", b"pc login: ") as connection:
+        assert _watched(connection, Running(), Console(), watch) == ""
+    assert reached == [Stage.POWER, Stage.LOGIN]
