@@ -23,7 +23,7 @@ from pathlib import Path
 CLIENT = Path(__file__).parents[2] / "src/ltsp/initrd/client"
 GROUPS = {
     "base": ["virtio_pci", "loop", "squashfs", "overlay"],
-    "net": ["virtio_net", "e1000"],
+    "net": ["virtio_net", "e1000", "e100"],
     "nfs": ["nfsv3", "nfsv4"],
     "nbd": ["nbd"],
 }

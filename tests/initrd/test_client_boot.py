@@ -308,6 +308,22 @@ def test_a_failure_behind_the_initrd_of_a_distribution_is_told_too(distribution)
     assert "as an initrd" in boot.fatal
 
 
+@pytest.mark.slow
+def test_a_driver_finds_its_firmware_in_the_initrd(debian_root, tmp_path):
+    """The driver of this card says where its microcode has another size than it should; without one it does as well."""
+    (tmp_path / "microcode").write_bytes(b"false")
+    extra = {"ltsp/firmware/e100/d101s_ucode.bin": tmp_path / "microcode"}
+    initrd = diskless.initrd(debian_root, tmp_path, extra=extra)
+    boot = diskless.boot(
+        debian_root,
+        initrd,
+        "ltsp.root=http://10.0.2.2/none.img",
+        cards=("user,id=n0;i82559er,netdev=n0",),
+        until=("has wrong size", "Failed to load firmware", "ltsp: FATAL:", "Kernel panic"),
+    )
+    assert 'Firmware "e100/d101s_ucode.bin" has wrong size 5' in boot.text, boot.text[-3000:]
+
+
 @pytest.mark.parametrize("bootif", ["", "BOOTIF=01-52-54-00-00-00-02"])
 def test_a_card_without_link_is_passed_over(debian_root, initrd, images, network, bootif):
     """Even when the firmware says that it booted by it, but that takes the time that a switch may need."""
