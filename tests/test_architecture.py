@@ -13,7 +13,7 @@ LAYERS = [
     {"apps"},
     {"source", "publish", "boottest"},
     {"transform", "boot", "initrd", "services"},
-    {"squashfs", "cpio", "tarstream"},
+    {"squashfs", "cpio", "tarstream", "disk", "filesystem", "archive"},
     {"tree", "settings", "host"},
     {"errors"},
 ]
