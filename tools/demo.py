@@ -95,13 +95,22 @@ def prove(root: Path, image: Path) -> None:
 
 
 def check_kernel(root: Path, boot: Path) -> None:
-    """Show the files that clients fetch. Raises SystemExit when one is not that of the source, byte for byte."""
+    """Show the files that clients fetch.
+
+    Raises SystemExit when kernel or initrd do not begin with what the source has, byte for byte.
+    """
     for name in ("vmlinuz", "initrd.img"):
         served = (boot / name).read_bytes()
-        origin = next((path for path in sorted(root.glob(f"boot/{name}-*")) if path.read_bytes() == served), None)
+        origin = next(
+            (path for path in sorted(root.glob(f"boot/{name}-*")) if served.startswith(path.read_bytes())), None
+        )
         if origin is None:
             sys.exit(f"{boot / name} is none of {root}/boot/{name}-*")
-        print(f"   {boot / name}, {len(served):,} bytes: the same as {origin}")
+        behind = len(served) - origin.stat().st_size
+        more = f", and {behind:,} bytes of ours behind it" if behind else ""
+        print(f"   {boot / name}, {len(served):,} bytes: the same as {origin}{more}")
+    client = boot / "current/client.img"
+    print(f"   {client}, {client.stat().st_size:,} bytes: our initrd, made of the image's kernel modules")
 
 
 def boot(ltsp: list[str], name: str, log: Path) -> None:
