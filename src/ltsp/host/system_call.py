@@ -38,6 +38,7 @@ _CLONE_NEWNET = 0x40000000
 _RENAME_EXCHANGE = 0x2
 _SYNC_FILE_RANGE_WRITE = 0x2
 _OPEN_TREE_CLONE = 0x1
+_PR_SET_NO_NEW_PRIVS = 38
 
 
 class OpenHow(ctypes.Structure):
@@ -160,6 +161,12 @@ def unshare_network() -> None:
 def enter_network(namespace: int) -> None:
     """Move this thread into the network namespace of a descriptor. setns(2)"""
     if _libc.setns(namespace, _CLONE_NEWNET) < 0:
+        raise _failure()
+
+
+def never_gain_rights() -> None:
+    """Programs that this process starts from now on get no rights by setuid or capabilities of their files. prctl(2)"""
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))) < 0:
         raise _failure()
 
 

@@ -1,0 +1,36 @@
+"""What a process gives up before it reads bytes that somebody may have made to harm it. prctl(2), setrlimit(2)"""
+
+from __future__ import annotations
+
+import os
+import resource
+
+from ltsp.host import system_call
+
+_NOBODY = 65534
+"""User and group. systemd, "Users, Groups, UIDs and GIDs", and kernel.overflowuid"""
+_FILES = 4096
+"""Descriptors that may be open."""
+
+
+def confine(memory: int) -> None:
+    """For good: no more memory than so many bytes, no file written, and nobody's rights instead of root's.
+
+    What is open already stays so; what is to be imported has to be before. Raises OSError where the kernel refuses.
+    """
+    _limit(resource.RLIMIT_AS, memory)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, _FILES)
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)  # takes the capabilities away, too: capabilities(7)
+    system_call.never_gain_rights()
+
+
+def _limit(what: int, most: int) -> None:
+    """As low as that, or as it is already."""
+    _, hard = resource.getrlimit(what)
+    lowest = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(what, (lowest, lowest))

@@ -1,0 +1,144 @@
+"""What passes between us and the process that reads a disk: frames over a socket, some with open files."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from ltsp.errors import Changed, FormatError, LtspError, SourceError, Unreadable
+from ltsp.tree.name import printable
+
+_HEAD = struct.Struct("<cQ")
+_MOST = 1 << 30
+"""Bytes of a frame: a directory of some ten million entries."""
+MOST_FILES = 64
+"""In a frame."""
+_ERRORS: dict[str, type[LtspError]] = {
+    each.__name__: each for each in (LtspError, FormatError, SourceError, Unreadable, Changed)
+}
+
+
+class Kind(Enum):
+    """What a frame is."""
+
+    ASK = b"?"
+    """Do this: JSON."""
+    ANSWER = b"!"
+    """JSON; the last frame of an answer."""
+    MORE = b"+"
+    """JSON; an answer goes on."""
+    FAILURE = b"-"
+    """Error: kind, message and hint as JSON. The last frame of an answer, too."""
+    SIBLING = b"s"
+    """The name of another file beside the one that is read; it comes back with the file, or as FAILURE."""
+    CHANNEL = b"c"
+    """With a socket, over which contents are asked for from now on."""
+    CONTENT = b"r"
+    """The number of a content, as JSON."""
+    DATA = b"d"
+    HOLE = b"h"
+    """So many zero bytes."""
+    END = b"e"
+    """Of a content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    kind: Kind
+    payload: bytes
+    files: tuple[int, ...] = ()
+    """Descriptors, which are the receiver's to close."""
+
+    def json(self) -> Any:
+        """Raises FormatError where it is none."""
+        try:
+            return json.loads(self.payload)
+        except (ValueError, RecursionError) as error:
+            raise _broken() from error
+
+
+class Ended(Exception):
+    """The other side is gone."""
+
+
+def send(to: socket.socket, kind: Kind, payload: bytes = b"", files: Sequence[int] = ()) -> None:
+    """Raises Ended, or TimeoutError as the socket does."""
+    head = _HEAD.pack(kind.value, len(payload))
+    try:
+        if files:
+            socket.send_fds(to, [head], files)
+            to.sendall(payload)
+        elif len(payload) < 1 << 16:
+            to.sendall(head + payload)
+        else:
+            to.sendall(head)
+            to.sendall(payload)
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise Ended from error
+
+
+def send_json(to: socket.socket, kind: Kind, value: object, files: Sequence[int] = ()) -> None:
+    send(to, kind, json.dumps(value).encode("ascii"), files)
+
+
+def send_failure(to: socket.socket, error: LtspError) -> None:
+    send_json(to, Kind.FAILURE, [type(error).__name__, error.message, error.hint])
+
+
+def receive(source: socket.socket, files: int = 0) -> Frame:
+    """With so many open files at most; others are closed.
+
+    Raises Ended, FormatError where the other side does not keep to the form, TimeoutError as the socket does."""
+    try:
+        head, given, _, _ = socket.recv_fds(source, _HEAD.size, files)
+    except ConnectionResetError as error:
+        raise Ended from error
+    if not head:
+        raise Ended
+    if len(head) < _HEAD.size:
+        head += _exactly(source, _HEAD.size - len(head))
+    letter, size = _HEAD.unpack(head)
+    try:
+        kind = Kind(letter)
+    except ValueError:
+        raise _broken() from None
+    if size > _MOST:
+        raise _broken()
+    return Frame(kind, _exactly(source, size), tuple(given))
+
+
+def _exactly(source: socket.socket, size: int) -> bytes:
+    data = bytearray(size)
+    view, at = memoryview(data), 0
+    while at < size:
+        try:
+            count = source.recv_into(view[at:])
+        except ConnectionResetError:
+            count = 0
+        if not count:
+            raise Ended
+        at += count
+    return bytes(data)
+
+
+def failure(frame: Frame) -> LtspError:
+    """The error that a FAILURE tells, safe to print whoever made it."""
+    match frame.json():
+        case [str(kind), str(message), str(hint)]:
+            return _ERRORS.get(kind, FormatError)(_one_line(message), _one_line(hint))
+        case _:
+            return _broken()
+
+
+def _one_line(text: str) -> str:
+    """Names in it were made printable before; a backslash of theirs is to stay single."""
+    return text if text.isprintable() else printable(text)
+
+
+def _broken() -> FormatError:
+    return FormatError("the reader of the source broke off in the middle")

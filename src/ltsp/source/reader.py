@@ -1,0 +1,248 @@
+"""Trees that another process reads for us, from files that we have opened for it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from ltsp.errors import FormatError, LtspError
+from ltsp.host import command
+from ltsp.host.command import Serving
+from ltsp.source.frames import Ended, Frame, Kind, failure, receive, send_failure, send_json
+from ltsp.tree.records import Record, tree
+from ltsp.tree.tree import Tree
+
+_PATIENCE = 300.0
+"""Seconds without a word from the reader; a disk that is slow answers something now and then."""
+_MEMORY_FLOOR = 2 << 30
+_SHARE = 2
+"""It may have memory of 1/_SHARE of the machine's, and _MEMORY_FLOOR at least: address space, most of it never used."""
+
+OpenSibling = Callable[[str], BinaryIO]
+
+
+@dataclass(slots=True)
+class Reader:
+    """Questions to the process, one at a time; contents come over channels of their own, several at once."""
+
+    control: socket.socket
+    open_sibling: OpenSibling
+    ended: Callable[[], str]
+    """Why the process is gone."""
+    idle: list[socket.socket] = field(default_factory=list)
+    """Channels that nobody reads from just now."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def look(self, question: dict[str, object]) -> object:
+        """What there is, as the session in the process says it.
+
+        Raises LtspError, of which the text is safe to print.
+        """
+        with self.lock:
+            send_json(self.control, Kind.ASK, question)
+            return self._answer().json()
+
+    def tree(self, question: dict[str, object]) -> Tree:
+        """Raises LtspError."""
+        with self.lock:
+            send_json(self.control, Kind.ASK, {**question, "tree": True})
+            return tree(self._records(), lambda number, size, stored: _Content(self, number, size, stored))
+
+    def _records(self) -> Iterator[Record]:
+        while (frame := self._answer()).kind is Kind.MORE:
+            match frame.json():
+                case list(batch):
+                    yield from batch
+                case _:
+                    raise FormatError("what the reader of the source sent is no tree")
+
+    def _answer(self) -> Frame:
+        while True:
+            with self._told():
+                frame = receive(self.control)
+            match frame.kind:
+                case Kind.SIBLING:
+                    self._send_sibling(str(frame.json()))
+                case Kind.FAILURE:
+                    raise failure(frame)
+                case _:
+                    return frame
+
+    def _send_sibling(self, name: str) -> None:
+        try:
+            with self.open_sibling(name) as file:
+                send_json(self.control, Kind.ANSWER, None, [file.fileno()])
+        except LtspError as error:
+            send_failure(self.control, error)
+
+    def channel(self) -> socket.socket:
+        with self.lock:
+            if self.idle:
+                return self.idle.pop()
+            ours, theirs = socket.socketpair()
+            ours.settimeout(_PATIENCE)
+            with theirs, self._told():
+                send_json(self.control, Kind.CHANNEL, None, [theirs.fileno()])
+            return ours
+
+    def give_back(self, channel: socket.socket) -> None:
+        with self.lock:
+            self.idle.append(channel)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Raises FormatError where the process is gone or says nothing any more."""
+        try:
+            yield
+        except Ended as error:
+            raise FormatError(self.ended()) from error
+        except TimeoutError as error:
+            raise FormatError(f"its reader has said nothing for {_PATIENCE:.0f} seconds") from error
+
+    def receive(self, channel: socket.socket) -> Frame:
+        with self._told():
+            return receive(channel)
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    reader: Reader
+    number: int
+    size: int
+    stored: int
+
+    def open(self) -> _Stream:
+        return _Stream(self.reader, self.number, self.size)
+
+
+class _Stream:
+    """One reading of a content. What was not fetched to its end leaves its channel unusable, and that is closed."""
+
+    __slots__ = ("_at", "_channel", "_data", "_ended", "_hole", "_reader", "mtime", "size")
+
+    def __init__(self, reader: Reader, number: int, size: int) -> None:
+        self._reader = reader
+        self._channel = reader.channel()
+        self._data = memoryview(b"")
+        self._hole = 0
+        self._at = 0
+        self._ended = False
+        self.mtime: int | None = None
+        self.size = size
+        send_json(self._channel, Kind.CONTENT, number)
+
+    def read(self, size: int) -> bytes:
+        pieces: list[bytes] = []
+        while size and self._fetch():
+            count = min(size, len(self._data) or self._hole)
+            pieces.append(bytes(self._data[:count]) if self._data else bytes(count))
+            self._pass(count)
+            size -= count
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def hole(self) -> int:
+        return self._hole if self._fetch() and not self._data else 0
+
+    def skip(self, size: int) -> None:
+        while size and self._fetch():
+            count = min(size, len(self._data) or self._hole)
+            self._pass(count)
+            size -= count
+
+    def settled(self) -> bool:
+        """The file that is read is watched as a whole, by the source."""
+        return True
+
+    def _pass(self, count: int) -> None:
+        if self._data:
+            self._data = self._data[count:]
+        else:
+            self._hole -= count
+        self._at += count
+
+    def _fetch(self) -> bool:
+        """Whether there is more.
+
+        Raises FormatError where the file is shorter or longer than its size.
+        """
+        while not self._data and not self._hole and not self._ended:
+            frame = self._reader.receive(self._channel)
+            match frame.kind:
+                case Kind.DATA:
+                    self._data = memoryview(frame.payload)
+                case Kind.HOLE:
+                    self._hole = _length(frame.json())
+                case Kind.END:
+                    self._ended = True
+                case Kind.FAILURE:
+                    self._ended = True
+                    raise failure(frame)
+                case _:
+                    raise FormatError("the reader of the source broke off in the middle")
+            left = self.size - self._at
+            if len(self._data) + self._hole > left or (self._ended and left):
+                raise FormatError("a file in the source has not the size that its inode says")
+        return not self._ended
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._ended and error is None and self._at == self.size and not self._data and not self._hole:
+            with suppress(LtspError):
+                self._fetch()
+        if self._ended:
+            self._reader.give_back(self._channel)
+        else:
+            self._channel.close()
+
+
+def _length(value: object) -> int:
+    if type(value) is not int or value <= 0:
+        raise FormatError("the reader of the source broke off in the middle")
+    return value
+
+
+@contextmanager
+def reading(
+    module: str, files: Sequence[BinaryIO], open_sibling: OpenSibling, options: dict[str, object]
+) -> Iterator[Reader]:
+    """Start the process, a module that calls `reader_child.main`, with these files; it ends with the block.
+
+    Raises LtspError.
+    """
+    ours, theirs = socket.socketpair()
+    with ExitStack() as opened:
+        opened.enter_context(ours)
+        with theirs:
+            arguments = [sys.executable, "-m", module, str(theirs.fileno()), str(_memory())]
+            process = opened.enter_context(command.serving(arguments, descriptors=[theirs.fileno()]))
+        ours.settimeout(_PATIENCE)
+        reader = Reader(ours, open_sibling, lambda: _why(process))
+        with reader.lock:
+            with reader._told():  # noqa: SLF001 -- of this module
+                send_json(ours, Kind.ASK, options, [file.fileno() for file in files])
+            reader._answer()  # noqa: SLF001 -- likewise
+        try:
+            yield reader
+        finally:
+            for channel in reader.idle:
+                channel.close()
+
+
+def _memory() -> int:
+    return max(_MEMORY_FLOOR, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _SHARE)
+
+
+def _why(process: Serving) -> str:
+    status = process.status(5)
+    return f"its reader ended: {command.failure('the reader', status or 0, process.output()).message}"

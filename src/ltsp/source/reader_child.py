@@ -1,0 +1,129 @@
+"""The process that reads disks and file systems which somebody may have made to harm the reader.
+
+It gets open files, gives up its rights (`ltsp.host.confine`), and answers questions over a socket until that is closed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import BinaryIO, Protocol
+
+from ltsp.errors import FormatError, LtspError
+from ltsp.host.confine import confine
+from ltsp.source.frames import MOST_FILES, Ended, Frame, Kind, failure, receive, send, send_failure, send_json
+from ltsp.tree.content import Content
+from ltsp.tree.records import records
+from ltsp.tree.tree import Tree
+
+_BATCH = 512
+"""Records in a frame."""
+_PIECE = 1 << 20
+"""Bytes of content in a frame."""
+
+OpenSibling = Callable[[str], BinaryIO]
+
+
+class Session(Protocol):
+    """What is read: questions and answers are JSON."""
+
+    def look(self, question: dict[str, object]) -> object:
+        """What there is. Raises LtspError."""
+        ...
+
+    def tree(self, question: dict[str, object]) -> Tree:
+        """Raises LtspError."""
+        ...
+
+
+Begin = Callable[[list[BinaryIO], OpenSibling, dict[str, object]], Session]
+"""From the open files, what asks for others beside them, and options."""
+
+
+def serve(control: socket.socket, begin: Begin) -> None:
+    """Answer until the other side is gone."""
+    contents: list[Content] = []
+    session: Session | None = None
+
+    def open_sibling(name: str) -> BinaryIO:
+        send_json(control, Kind.SIBLING, name)
+        frame = receive(control, 1)
+        if frame.kind is Kind.FAILURE:
+            raise failure(frame)
+        return _opened(frame)[0]
+
+    with suppress(Ended):
+        while True:
+            frame = receive(control, MOST_FILES)
+            if frame.kind is Kind.CHANNEL:
+                channel = socket.socket(fileno=frame.files[0])
+                threading.Thread(target=_serve_contents, args=(channel, contents), daemon=True).start()
+                continue
+            question = frame.json()
+            try:
+                if session is None:
+                    session = begin(_opened(frame), open_sibling, question)
+                    send_json(control, Kind.ANSWER, None)
+                elif question.pop("tree", False):
+                    every = records(session.tree(question), contents)
+                    for batch in _batches(every):
+                        send_json(control, Kind.MORE, batch)
+                    send_json(control, Kind.ANSWER, None)
+                else:
+                    send_json(control, Kind.ANSWER, session.look(question))
+            except LtspError as error:
+                send_failure(control, error)
+            except MemoryError:
+                send_failure(control, FormatError("it asks for more memory than any sound one needs"))
+
+
+def _batches(every: Iterator[object]) -> Iterator[list[object]]:
+    while batch := list(itertools.islice(every, _BATCH)):
+        yield batch
+
+
+def _opened(frame: Frame) -> list[BinaryIO]:
+    return [open(descriptor, "rb", buffering=0) for descriptor in frame.files]
+
+
+def _serve_contents(channel: socket.socket, contents: list[Content]) -> None:
+    with channel, suppress(Ended):
+        while True:
+            number = receive(channel).json()
+            try:
+                _send_content(channel, contents[number])
+            except LtspError as error:
+                send_failure(channel, error)
+            except OSError as error:
+                send_failure(channel, FormatError(f"a file cannot be read: {error.strerror or error}"))
+
+
+def _send_content(channel: socket.socket, content: Content) -> None:
+    with content.open() as stream:
+        at = 0
+        while at < stream.size:
+            if hole := min(stream.hole(), stream.size - at):
+                stream.skip(hole)
+                send_json(channel, Kind.HOLE, hole)
+                at += hole
+                continue
+            data = stream.read(min(_PIECE, stream.size - at))
+            if not data:
+                break
+            send(channel, Kind.DATA, data)
+            at += len(data)
+    send(channel, Kind.END)
+
+
+def main(begin: Begin) -> None:
+    """`argv`: the descriptor of the socket, and bytes of memory."""
+    descriptor, memory = map(int, sys.argv[1:])
+    with socket.socket(fileno=descriptor) as control:
+        confine(memory)
+        os.chdir("/")
+        serve(control, begin)

@@ -1,0 +1,140 @@
+"""A tree as records of JSON, for another process that may not be trusted: what reads hostile disks runs by itself.
+
+A record comes after all that it names, and its number is its place, counted from 0; the last one is the root. Files are
+records without contents, which are asked for by their numbers.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from ltsp.errors import FormatError
+from ltsp.tree.content import Content
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
+from ltsp.tree.tree import Tree
+
+Record = list[Any]
+ContentOf = Callable[[int, int, int], Content]
+"""From number, size and stored bytes of a file."""
+
+_MOST_BYTES: Final = (1 << 63) - 1
+_LONGEST_NAME: Final = 255
+"""Bytes. limits.h, NAME_MAX"""
+_LONGEST_TARGET: Final = 65535
+"""Bytes, as squashfs can hold; Linux itself takes 4,095."""
+_NOT_NAMES: Final = frozenset({"", ".", ".."})
+
+
+def records(tree: Tree, found: list[Content]) -> Iterator[Record]:
+    """The records of a tree; contents are appended to `found`, which `["f", …]` records number."""
+    numbers: dict[int, int] = {}
+    count = 0
+    pending: list[tuple[Node, Iterator[Node]]] = [(tree.root, iter(tree.root.entries.values()))]
+    while pending:
+        node, below = pending[-1]
+        child = next((each for each in below if id(each) not in numbers), None)
+        if isinstance(child, Directory):
+            pending.append((child, iter(child.entries.values())))
+            continue
+        if child is None:
+            pending.pop()
+            child = node
+        yield _record(child, numbers, found)
+        numbers[id(child)] = count
+        count += 1
+
+
+def _record(node: Node, numbers: dict[int, int], found: list[Content]) -> Record:
+    metadata = node.metadata
+    xattrs = [[name, base64.b64encode(value).decode("ascii")] for name, value in metadata.xattrs]
+    common = [metadata.mode, metadata.uid, metadata.gid, metadata.mtime, xattrs]
+    match node:
+        case Directory(entries=entries):
+            return ["d", *common, list(entries), [numbers[id(each)] for each in entries.values()]]
+        case File(content=content):
+            found.append(content)
+            return ["f", *common, len(found) - 1, content.size, content.stored]
+        case Symlink(target=target):
+            return ["l", *common, target]
+        case Device():
+            return [node.kind.value, *common, node.major, node.minor]
+        case Fifo():
+            return ["p", *common]
+        case Socket():
+            return ["s", *common]
+
+
+def tree(given: Iterable[Record], content_of: ContentOf) -> Tree:
+    """The tree that records make.
+
+    Raises FormatError where they make none.
+    """
+    nodes: list[Node] = []
+    placed: set[int] = set()
+    for record in given:
+        try:
+            nodes.append(_node(record, nodes, placed, content_of))
+        except (ValueError, TypeError, IndexError, binascii.Error) as error:
+            raise FormatError("what the reader of the source sent is no tree") from error
+    if not nodes or not isinstance(nodes[-1], Directory):
+        raise FormatError("what the reader of the source sent is no tree")
+    return Tree(nodes[-1])
+
+
+def _node(record: Record, nodes: list[Node], placed: set[int], content_of: ContentOf) -> Node:
+    """Raises ValueError, TypeError or IndexError where the record is none."""
+    kind, mode, uid, gid, mtime, xattrs, *rest = record
+    metadata = Metadata(
+        _number(mode, 0o7777),
+        _number(uid, 0xFFFFFFFF),
+        _number(gid, 0xFFFFFFFF),
+        _number(mtime, _MOST_BYTES, -_MOST_BYTES),
+        tuple((_text(name, _LONGEST_NAME), base64.b64decode(value, validate=True)) for name, value in xattrs),
+    )
+    match kind, rest:
+        case "d", [names, numbers]:
+            return Directory(metadata, dict(_entries(names, numbers, nodes, placed)))
+        case "f", [number, size, stored]:
+            return File(metadata, content_of(_number(number), _number(size), _number(stored)))
+        case "l", [target]:
+            return Symlink(metadata, _text(target, _LONGEST_TARGET))
+        case "b" | "c", [major, minor]:
+            return Device(metadata, DeviceKind(kind), _number(major, 0xFFF), _number(minor, 0xFFFFF))
+        case "p", []:
+            return Fifo(metadata)
+        case "s", []:
+            return Socket(metadata)
+        case _:
+            raise ValueError(kind)
+
+
+def _entries(names: list[Any], numbers: list[Any], nodes: list[Node], placed: set[int]) -> Iterator[tuple[str, Node]]:
+    """A directory has one name, so that there is no way around in a circle."""
+    if len(set(names)) != len(names):
+        raise ValueError
+    for name, number in zip(names, numbers, strict=True):
+        checked = _text(name, _LONGEST_NAME)
+        if checked in _NOT_NAMES or "/" in checked:
+            raise ValueError(name)
+        node = nodes[_number(number)]
+        if isinstance(node, Directory):
+            if number in placed:
+                raise ValueError(number)
+            placed.add(number)
+        yield checked, node
+
+
+def _number(value: object, most: int = _MOST_BYTES, least: int = 0) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(value)
+    return value
+
+
+def _text(value: object, most: int) -> str:
+    """A name or target; UnicodeEncodeError, which is a ValueError, where its surrogates stand for no bytes."""
+    if type(value) is not str or "\0" in value or len(value.encode("utf-8", "surrogateescape")) > most:
+        raise ValueError(value)
+    return value

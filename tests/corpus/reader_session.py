@@ -1,0 +1,107 @@
+"""A process that reads for us, as tests need it: what it does is what it is asked for."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from corpus.trees import noise
+from ltsp.errors import SourceError
+from ltsp.source.reader_child import main
+from ltsp.tree.content import Bytes
+from ltsp.tree.node import Directory, File, Metadata
+from ltsp.tree.tree import Tree
+
+FILE = Metadata(0o640, 1000, 100, -5, (("user.x", b"\0\xff"),))
+
+
+class _Sparse:
+    """10 bytes, a hole, 3 bytes."""
+
+    size = 10 + (5 << 20) + 3
+    stored = 13
+
+    def open(self):
+        return self
+
+    def __enter__(self):
+        self.at = 0
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def hole(self):
+        return self.size - 3 - self.at if 10 <= self.at < self.size - 3 else 0
+
+    def skip(self, size):
+        self.at += size
+
+    def read(self, size):
+        end = 10 if self.at < 10 else self.size
+        data = b"x" * min(size, end - self.at)
+        self.at += len(data)
+        return data
+
+    def settled(self):
+        return True
+
+
+class _Liar(_Sparse):
+    """Ends before its size."""
+
+    def hole(self):
+        return 0
+
+    def read(self, size):
+        return b"" if self.at >= 10 else super().read(size)
+
+
+def begin(files, open_sibling, options):
+    return Session(files, open_sibling, options)
+
+
+class Session:
+    def __init__(self, files, open_sibling, options):
+        self.files, self.open_sibling, self.options = files, open_sibling, options
+        if options.get("refuse"):
+            raise SourceError("it is refused", "ask otherwise")
+
+    def look(self, question):
+        match question:
+            case {"sibling": name}:
+                with self.open_sibling(name) as file:
+                    return file.read().decode()
+            case {"do": "read"}:
+                return self.files[0].read().decode()
+            case {"do": "escape"}:
+                raise SourceError("a\x1b[2Jb\nc")
+            case {"do": "eat"}:
+                return len(bytearray(1 << 46))
+            case {"do": "die"}:
+                os._exit(3)
+            case {"do": "hang"}:
+                time.sleep(600)
+            case {"do": "rights"}:
+                return [os.getuid(), os.getgid(), os.getgroups(), _writes()]
+        return question
+
+    def tree(self, question):
+        data = File(FILE, Bytes(noise(3 << 20)))
+        entries = {"a": data, "same": data, "sparse": File(FILE, _Sparse()), "empty": File(FILE, Bytes(b""))}
+        entries |= {"liar": File(FILE, _Liar())} if question.get("lie") else {}
+        many = {f"n{number}": File(FILE, Bytes(str(number).encode())) for number in range(2000)}
+        return Tree(Directory(Metadata(0o755), {**entries, "many": Directory(Metadata(0o700), many)}))
+
+
+def _writes():
+    try:
+        with open("/tmp/ltsp-must-not-be", "w") as file:
+            file.write("x")
+    except OSError as error:
+        return error.strerror
+    return "written"
+
+
+if __name__ == "__main__":
+    main(begin)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from corpus import reader_session
+from corpus.trees import noise
+from ltsp.errors import FormatError, SourceError
+from ltsp.source.frames import Frame, Kind, failure
+from ltsp.source.reader import reading
+
+
+@pytest.fixture(autouse=True)
+def tests_on_the_path(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(reader_session.__file__).parents[1]))
+
+
+def no_sibling(name):
+    raise SourceError(f"there is no {name}", "put it there")
+
+
+def started(files=(), open_sibling=no_sibling, **options):
+    return reading("corpus.reader_session", files, open_sibling, options)
+
+
+def content(tree, path):
+    with tree.get(path).content.open() as stream:
+        return stream.read(tree.get(path).content.size)
+
+
+def test_trees_and_contents_come_as_they_are():
+    with started() as process:
+        tree = process.tree({})
+        file = tree.get("a")
+        assert file is tree.get("same")
+        assert file.metadata == reader_session.FILE
+        assert content(tree, "a") == noise(3 << 20)
+        assert content(tree, "empty") == b""
+        assert [content(tree, f"many/n{number}") for number in (0, 7, 1999)] == [b"0", b"7", b"1999"]
+
+
+def test_holes_stay_holes():
+    with started() as process:
+        tree = process.tree({})
+        with tree.get("sparse").content.open() as stream:
+            assert stream.hole() == 0
+            assert stream.read(10) == b"x" * 10
+            assert stream.hole() == 5 << 20
+            stream.skip(5 << 20)
+            assert stream.read(100) == b"xxx"
+            assert stream.read(1) == b""
+        assert content(tree, "sparse") == b"x" * 10 + bytes(5 << 20) + b"xxx"
+
+
+def test_several_contents_are_read_at_once_and_some_not_to_their_end():
+    with started() as process:
+        tree = process.tree({})
+        with tree.get("a").content.open() as one, tree.get("a").content.open() as other:
+            assert one.read(100) == noise(3 << 20)[:100]
+            assert other.read(3 << 20) == noise(3 << 20)
+        found = []
+        threads = [threading.Thread(target=lambda: found.append(content(tree, "a"))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [noise(3 << 20)] * 8
+        assert len(process.idle) <= 9
+
+
+def test_other_files_are_asked_for(tmp_path):
+    (tmp_path / "main").write_text("main")
+    (tmp_path / "backing").write_text("behind it")
+
+    def beside(name):
+        return (tmp_path / name).open("rb") if name == "backing" else no_sibling(name)
+
+    with (tmp_path / "main").open("rb") as file, started([file], beside) as process:
+        assert process.look({"do": "read"}) == "main"
+        assert process.look({"sibling": "backing"}) == "behind it"
+        with pytest.raises(SourceError, match="there is no other"):
+            process.look({"sibling": "other"})
+        assert process.look({"sibling": "backing"}) == "behind it"
+
+
+def test_errors_come_with_their_kind_and_are_safe_to_print():
+    with pytest.raises(SourceError, match="it is refused: ask otherwise"), started(refuse=True):
+        pass
+    with started() as process, pytest.raises(SourceError) as caught:
+        process.look({"do": "escape"})
+    assert caught.value.message.isprintable()
+
+
+def test_a_process_that_eats_memory_is_told_and_goes_on():
+    with started() as process:
+        with pytest.raises(FormatError, match="more memory than any sound one needs"):
+            process.look({"do": "eat"})
+        assert process.look({"still": "there"}) == {"still": "there"}
+
+
+def test_a_process_that_dies_is_told():
+    with started() as process, pytest.raises(FormatError, match=r"its reader ended: .* exit status 3"):
+        process.look({"do": "die"})
+
+
+def test_a_process_that_hangs_is_told_and_ended():
+    with started() as process:
+        process.control.settimeout(0.5)
+        with pytest.raises(FormatError, match="has said nothing"):
+            process.look({"do": "hang"})
+
+
+def test_a_file_that_is_shorter_than_it_should_be_is_told():
+    with started() as process:
+        tree = process.tree({"lie": True})
+        with pytest.raises(FormatError, match="not the size"):
+            content(tree, "liar")
+        assert content(tree, "many/n5") == b"5"
+
+
+@pytest.mark.root
+def test_the_process_has_no_rights():
+    with started() as process:
+        uid, gid, groups, written = process.look({"do": "rights"})
+    assert (uid, gid, groups) == (65534, 65534, [])
+    assert written != "written"
+
+
+@pytest.mark.parametrize("payload", [b"[1", b"[" * 100_000, b"\xff", b"{}", b"[1,2]"])
+def test_what_is_no_error_is_told_as_one(payload):
+    with pytest.raises(FormatError, match="broke off"):
+        raise failure(Frame(Kind.FAILURE, payload))
