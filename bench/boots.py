@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import sys
@@ -64,6 +65,8 @@ class Boot:
     way: str
     seconds: dict[str, float]
     """From power-on to each stage."""
+    processor: float
+    """Seconds of this machine's processors, servers included, which other load changes less than those of the clock."""
     loaded: int
     """Bytes that the firmware fetched: kernel and initrds."""
     received: int
@@ -75,7 +78,14 @@ class Boot:
     def median(cls, boots: Sequence[Boot]) -> Boot:
         stages = {stage: statistics.median(boot.seconds[stage] for boot in boots) for stage in boots[0].seconds}
         received = statistics.median_low([boot.received for boot in boots])
-        return cls(boots[0].way, stages, boots[0].loaded, received, min(boot.available for boot in boots))
+        return cls(
+            boots[0].way,
+            stages,
+            statistics.median(boot.processor for boot in boots),
+            boots[0].loaded,
+            received,
+            min(boot.available for boot in boots),
+        )
 
 
 def tell(text: str) -> None:
@@ -109,6 +119,7 @@ def _boot(site: Site, way: Way) -> Boot:
     site.ltsp("ipxe")
     words = ["--json", "--accel=tcg", "--fetch=http", f"--transport={way.transport}", f"--memory={way.memory}", NAME]
     with one_at_a_time():
+        before = _processor()
         done = site.ltsp("boottest", *words, status=None)
     verdict = json.loads(done.stdout)
     if not verdict["passed"]:
@@ -116,20 +127,25 @@ def _boot(site: Site, way: Way) -> Boot:
     return Boot(
         way.name,
         {stage: round(verdict["seconds"][stage], 1) for stage in STAGES if stage in verdict["seconds"]},
+        round(_processor() - before, 1),
         sum(os.stat(path).st_size for path in _loaded(site, way)),
         sum(verdict["guest"]["received"].values()),
         verdict["guest"]["available_kib"] << 10,
     )
 
 
+def _processor() -> float:
+    """Seconds that programs took which this one has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def _loaded(site: Site, way: Way) -> Iterator[Path]:
     """The files that the menu's script loads for it."""
     version = site.tftp / "ltsp" / NAME / "current"
     yield version / "vmlinuz"
-    yield version / "client.img"
+    yield version / ("client.img" if way.initrd == "ltsp" else "initrd.img")  # which has ours behind it
     yield site.tftp / "ltsp/ltsp.img"
-    if way.initrd == "distro":
-        yield version / "initrd.img"
     if way.transport == "nbd":
         yield version / "nbd.img"
     if way.transport == "file":
@@ -138,11 +154,12 @@ def _loaded(site: Site, way: Way) -> Iterator[Path]:
 
 def rows(found: Sequence[Boot]) -> str:
     return table(
-        ["boots by", *(f"{stage} s" for stage in STAGES), "loaded MB", "received MB", "memory left MB"],
+        ["boots by", *(f"{stage} s" for stage in STAGES), "processor s", "loaded MB", "received MB", "memory left MB"],
         [
             [
                 boot.way,
                 *(f"{boot.seconds[stage]:.1f}" if stage in boot.seconds else "" for stage in STAGES),
+                f"{boot.processor:.1f}",
                 *(f"{size / 1e6:.1f}" for size in (boot.loaded, boot.received, boot.available)),
             ]
             for boot in found
