@@ -88,6 +88,23 @@ IMAGE_APPLETS = {
                     ),
                 ),
             ),
+            (
+                "WHAT CLIENTS START FROM",
+                (
+                    (
+                        "With the image goes an initrd of ours, made of the modules of its kernel and a static "
+                        "busybox. What no client could do without, such as overlayfs, is looked for before anything is "
+                        "built, and the package that brings it is named; `--no-preflight` publishes all the same. "
+                        "Clients load it through the menu of `ltsp ipxe`. Where `ltsp initrd` has been run before, "
+                        "`ltsp.img` is made again after the image, since the image's accounts are in it."
+                    ),
+                    (
+                        "`--boot-test`, or `BOOT_TEST=1` in ltsp.conf, boots the version in a virtual machine first. "
+                        "Until then, and for good where it does not boot, it is `staged`: clients go on with the "
+                        "version before, and `ltsp versions NAME --use=VERSION` publishes it untested."
+                    ),
+                ),
+            ),
         ),
         files=(
             CONF_FILE,
