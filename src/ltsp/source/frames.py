@@ -93,7 +93,8 @@ def send_failure(to: socket.socket, error: LtspError) -> None:
 def receive(source: socket.socket, files: int = 0) -> Frame:
     """With so many open files at most; others are closed.
 
-    Raises Ended, FormatError where the other side does not keep to the form, TimeoutError as the socket does."""
+    Raises Ended, FormatError where the other side does not keep to the form, TimeoutError as the socket does.
+    """
     try:
         head, given, _, _ = socket.recv_fds(source, _HEAD.size, files)
     except ConnectionResetError as error:

@@ -98,7 +98,7 @@ def decide(met: Mapping[bytes, Mount], medium_of: Callable[[Mount], Medium], at:
 
 def _objection(path: str, mount: Mount, medium_of: Callable[[Mount], Medium]) -> str:
     """Why the mount is left out; empty if it is taken in."""
-    if reason := _foreign(mount) or _data(path):
+    if reason := _foreign(mount) or data_reason(path):
         return reason
     if mount.kind in _OVERLAYS:
         # systemd-sysext and overlayroot lay one over a directory of the system; containers have theirs elsewhere.
@@ -128,7 +128,8 @@ def _foreign(mount: Mount) -> str:
     return ""
 
 
-def _data(path: str) -> str:
+def data_reason(path: str) -> str:
+    """Why what is mounted at a path is no part of the system; empty if it is one."""
     for above in (*_and_above(path), path):
         if above in _DATA:
             return _DATA[above]
