@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,22 @@ def test_files_that_are_secret_or_not_to_be_trusted_stay_on_the_server(place):
     assert b"secret-of-site" not in place.add_on.read_bytes()
     named = [Path(warning.split(" ", 1)[0]).name for warning in told.warnings]
     assert named == ["fifo", "key", "open", "private"]
+
+
+def test_a_directory_that_is_closed_to_others_stays_on_the_server(place):
+    place.beside("diary", "secret-of-site\n")
+    place.site.conf.parent.chmod(0o700)
+    told = place.run(json=True)
+    assert b"secret-of-site" not in place.add_on.read_bytes()
+    assert any("nothing in" in warning and "chmod" in warning for warning in told.warnings)
+
+
+def test_ltsp_conf_stays_on_the_server_whatever_its_name(place):
+    place.site = replace(place.site, conf=place.site.conf.with_name("room.conf"))
+    place.beside("room.conf.bak", "secret-of-site\n")
+    place.beside("room", "for clients\n")
+    told = place.run("[clients]\nHOSTNAME=pc%{IP}\n", json=True)
+    assert [path for path in told.facts["layers"][0]["files"] if path.startswith("etc/ltsp")] == ["etc/ltsp/room"]
 
 
 def test_accounts_beside_ltsp_conf_take_the_place_of_the_server_s(place):

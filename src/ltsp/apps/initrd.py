@@ -133,7 +133,7 @@ def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: Warn,
             "common",
             settings.common.title,
             settings.common.where,
-            replace(base, files={**files_beside(beside, warn), **base.files}),
+            replace(base, files={**files_beside(conf.path, warn), **base.files}),
         )
     ]
     for name, facts, each in merged:

@@ -66,14 +66,23 @@ def _bytes(path: str) -> bytes:
         raise LtspError(f"cannot read {printable(path)}: {error.strerror}") from error
 
 
-def files_beside(directory: str, warn: Warn) -> dict[str, Node]:
-    """What clients get of the directory of ltsp.conf, by path in their root: what everybody may read, and only
-    administrators may write. All else is named in a warning.
+def files_beside(conf: str, warn: Warn) -> dict[str, Node]:
+    """What clients get of the directory of ltsp.conf, whose path is `conf`, by path in their root: what everybody may
+    read, and only administrators may write. All else is named in a warning.
     """
+    directory, own = os.path.split(conf)
+    directory = directory or "."
     if not os.path.isdir(directory):
         return {}
+
+    def chosen(path: str, is_directory: bool) -> Take:
+        return Take.NOTHING if path.startswith(own) else _for_clients(path, is_directory)
+
     nodes: dict[str, Node] = {}
-    with DirectorySource("site", directory, directory).open(_for_clients, Faults()) as tree:
+    with DirectorySource("site", directory, directory).open(chosen, Faults()) as tree:
+        if reason := _why_not(tree.root):
+            warn(f"nothing in {printable(directory)} goes to clients: {reason}")
+            return {}
         hidden: set[str] = set()
         for path, node in tree.walk():
             if path.rpartition("/")[0] in hidden:
