@@ -21,7 +21,7 @@ from ltsp.boottest import run, site
 from ltsp.boottest.console import Stage
 from ltsp.boottest.machine import HOST, Machine
 from ltsp.boottest.site import Route
-from ltsp.errors import LtspError
+from ltsp.errors import LtspError, UsageError
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import BootTestOptions
 
@@ -262,3 +262,16 @@ def test_what_is_not_published_cannot_be_tested(tmp_path):
     places = LtspOptions(base_dir=str(tmp_path), tftp_dir=str(tmp_path), home_dir=str(tmp_path))
     with pytest.raises(LtspError, match="no image lab is published"):
         boottest("lab", BootTestOptions(), places, Told())
+
+
+def test_words_that_no_script_can_hold_are_refused(tmp_path):
+    places = LtspOptions(base_dir=str(tmp_path), tftp_dir=str(tmp_path), home_dir=str(tmp_path))
+    with pytest.raises(UsageError, match=r"option --kernel-arguments: .* holds '\$'"):
+        boottest("lab", BootTestOptions(kernel_arguments="quiet ${x}"), places, Told())
+
+
+def test_a_screenshot_that_could_not_be_written_is_told_before_the_boot(tmp_path):
+    places = LtspOptions(base_dir=str(tmp_path), tftp_dir=str(tmp_path), home_dir=str(tmp_path))
+    for path in (tmp_path / "nowhere/screen.png", tmp_path):
+        with pytest.raises(LtspError, match="cannot write"):
+            boottest("lab", BootTestOptions(screenshot=str(path)), places, Told())

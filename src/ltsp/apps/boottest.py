@@ -8,12 +8,13 @@ from contextlib import contextmanager
 
 from ltsp.apps import amount
 from ltsp.apps.report import Report
+from ltsp.boot.ipxe import Unwritable, written
 from ltsp.boottest import acceleration, run, site
 from ltsp.boottest.console import Stage
 from ltsp.boottest.machine import Accel, Machine
 from ltsp.boottest.site import Route, Subject
 from ltsp.boottest.verdict import Verdict
-from ltsp.errors import LtspError
+from ltsp.errors import LtspError, UsageError
 from ltsp.publish.generation import Generation
 from ltsp.publish.places import CLIENT, NBD
 from ltsp.publish.state import Foreign, State
@@ -29,8 +30,11 @@ _TOLD = 12
 def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: Report) -> int:
     """Boot a version of an image, print the verdict, and return the exit status: 0 where it passed.
 
-    Raises LtspError where the test cannot be made.
+    Raises UsageError for words that no script can hold, and LtspError where the test cannot be made.
     """
+    words = _words(options.kernel_arguments)
+    if options.screenshot is not None:
+        _expect_writable(options.screenshot)
     state = Store(places.base_dir, places.tftp_dir).state(name)
     subject = subject_of(_generation(state, options.version), state.image)
     through_menu = options.version is None and subject.has_menu
@@ -42,7 +46,7 @@ def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: R
         options.transport,
         options.fetch,
         uefi=options.firmware == "uefi",
-        extra=options.kernel_arguments,
+        extra=words,
     )
     accel = acceleration.best() if options.accel == "auto" else Accel(options.accel)
     with _log(options.console) as printed, site.served(route, report.note) as where:
@@ -65,6 +69,25 @@ def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: R
 def progress(report: Report) -> Callable[[Stage, float], None]:
     """Tells how far a boot has come."""
     return lambda stage, seconds: report.note(f"{seconds:6.1f} s  {stage.value}")
+
+
+def _words(text: str) -> str:
+    try:
+        return written(text)
+    except Unwritable as fault:
+        raise UsageError(
+            f"option --kernel-arguments: {printable(text)!r} {fault}, which no iPXE script can hold",
+            "give words without it",
+        ) from None
+
+
+def _expect_writable(path: str) -> None:
+    """It is written when the boot is over, which nobody should have waited for in vain.
+
+    Raises LtspError.
+    """
+    if os.path.isdir(path) or not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
+        raise LtspError(f"cannot write {printable(path)}", "name a file in a directory that is there")
 
 
 def _generation(state: State, version: str | None) -> Generation:
