@@ -174,9 +174,18 @@ def test_nothing_runs_or_listens_after_the_block(site):
 def test_a_port_that_is_taken_is_said():
     with (
         http_server.listening("127.0.0.1", 0) as taken,
-        pytest.raises(LtspError, match=r"cannot listen on 127\.0\.0\.1 port"),
+        pytest.raises(LtspError, match=r"cannot listen on 127\.0\.0\.1 port") as told,
     ):
         http_server.listening("127.0.0.1", taken.getsockname()[1])
+    assert told.value.message.endswith("Address already in use")
+    assert "--http-port" in told.value.hint
+
+
+@pytest.mark.parametrize("address", ["192.0.2.99", "no address"])
+def test_an_address_of_another_computer_is_told_as_such(address):
+    with pytest.raises(LtspError, match="cannot listen on") as told:
+        http_server.listening(address, 0)
+    assert "--http-address" in told.value.hint
 
 
 def test_a_site_without_images_is_told_what_to_type(tmp_path):

@@ -6,6 +6,7 @@ It runs in a thread with an event loop of its own, for as long as its block does
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import time
@@ -33,7 +34,7 @@ Log = Callable[[str], None]
 def listening(address: str, port: int) -> socket.socket:
     """A socket that listens; port 0 is any that is free.
 
-    Raises LtspError where the port is taken or not allowed.
+    Raises LtspError where the port is taken or not allowed, or the address is another computer's.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -45,9 +46,24 @@ def listening(address: str, port: int) -> socket.socket:
         )
     except OSError as error:
         raise LtspError(
-            f"cannot listen on {printable(address)} port {port}: {error.strerror}",
-            "another server may be there; choose another port with --port",
+            f"cannot listen on {printable(address)} port {port}: {_reason(error)}", _remedy(error)
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    """Without the address, which Python puts behind it. A name that leads nowhere has a number of its own."""
+    number = error.errno or 0
+    return os.strerror(number) if number in errno.errorcode else str(error.strerror)
+
+
+def _remedy(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another server is there; choose another port with --http-port"
+        case errno.EACCES:
+            return "run it as root, or choose a port above 1023 with --http-port"
+        case _:
+            return "give an address of this server with --http-address, or leave that out for all of them"
 
 
 @contextmanager
