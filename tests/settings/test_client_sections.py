@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ltsp.settings.client_sections import client_settings, without_effect
 from ltsp.settings.conf_text import parse
 
@@ -148,3 +150,9 @@ def test_values_that_double_each_other_are_bounded():
 def test_a_section_that_is_included_by_its_address_stays_a_client_s():
     settings = read("[pc1]\nINCLUDE=52:54:00:12:34:56\n[52:54:00:12:34:56]\nHOSTNAME=a\n")
     assert [layer.title for layer in settings.sections] == ["[pc1]", "[52:54:00:12:34:56]"]
+
+
+@pytest.mark.parametrize("name", ["192.168.67.0/24", "192.168.67.0/255.255.255.0", "pc01|10.0.0.0/8"])
+def test_a_network_as_a_section_is_warned_of(name):
+    settings = read(f"[clients]\n[{name}]\nHOSTNAME=a\n")
+    assert settings.warnings == (f"ltsp.conf:2: [{name}] is no client's: a network is written [192.168.67.*]",)

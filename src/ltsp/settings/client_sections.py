@@ -24,6 +24,8 @@ _CLIENT_FACTS = frozenset({"SERVER", "HOSTNAME"})
 """Variables whose values the client knows: they become `%{NAME}`, which it fills in."""
 _CLIENT_APPLETS = frozenset({"init", "initrd-bottom"})
 """In `[APPLET/HOST]`: those of LTSP that run before anybody logs in on a client."""
+_NETWORK = re.compile(r"[0-9.]+/[0-9.]+")
+"""192.168.67.0/24 or /255.255.255.0: a pattern with a slash is an applet's, and no applet has such a name."""
 _HOOK = re.compile(r"(?:PRE|POST)_[A-Z_]+_\w+")
 _MOST_SECTIONS = 10_000
 _DEEPEST = 100
@@ -83,6 +85,9 @@ def _patterns(conf: Conf, section: Section, messages: _Messages) -> Iterator[str
     if section.name in SPECIAL or _is_only_included(conf, section):
         return
     hosts = [tail for head, tail in _applet_patterns(section) if head in _CLIENT_APPLETS and tail]
+    for pattern in section.patterns:
+        if _NETWORK.fullmatch(pattern):
+            messages.warn(section.line, f"[{section.name}] is no client's: a network is written [192.168.67.*]")
     hosts += [pattern.lower() for pattern in section.patterns if "/" not in pattern]
     for pattern in hosts:
         if fault := pattern_fault(pattern):
