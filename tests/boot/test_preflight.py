@@ -158,3 +158,13 @@ def test_a_debian_root_lacks_nothing_but_nbd_client(debian_root):
         assert initrd_codec(tree, version) == "zstd"
     (lack,) = preflight(facts)
     assert lack.hint.startswith("install the package nbd-client")
+
+
+def test_chosen_drivers_of_which_the_kernel_has_none_are_an_error():
+    (lack,) = preflight(replace(GOOD, chosen=("r8196", "e1000-e")))
+    assert (lack.severity, lack.message) == (
+        Severity.ERROR,
+        "kernel 6.1.0-18-amd64 has none of the network drivers that were chosen: r8196 e1000-e",
+    )
+    assert "--client-drivers" in lack.hint
+    assert preflight(replace(GOOD, chosen=("r8196", "e1000e"))) == ()

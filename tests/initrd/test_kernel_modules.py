@@ -134,5 +134,9 @@ def test_chosen_drivers_replace_the_wired_ones():
     assert grouped(MODULES, network=["e1000e"])["net"] == ("kernel/drivers/ptp/ptp.ko.xz", ETHERNET)
 
 
+def test_chosen_drivers_of_usb_bring_those_of_its_ports():
+    assert "kernel/drivers/usb/host/xhci-pci.ko.xz" in grouped(MODULES, network=["r8152"])["net"]
+
+
 def test_the_file_system_of_an_image_is_added():
     assert "kernel/fs/xfs/xfs.ko.xz" in grouped(MODULES, file_systems=["xfs"])["storage"]

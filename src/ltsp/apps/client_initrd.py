@@ -129,6 +129,7 @@ def _made(tree: Tree, version: str, codec: str, name: str, wanted: Wanted, befor
         version=version,
         modules=modules.names,
         network=network_drivers(modules),
+        chosen=wanted.drivers,
         options=kernel_options(tree, version),
         codec=codec,
         codecs=readable_codecs(tree, version) if codec else None,

@@ -24,7 +24,7 @@ class Lack:
     severity: Severity
     message: str
     hint: str
-    """What to install in the source."""
+    """What to install in the source, or to ask for instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,8 @@ class Facts:
     """Names of all modules that can be loaded or are built in, with underscores."""
     network: frozenset[str]
     """Those of them that drive a network card with a wire."""
+    chosen: tuple[str, ...] = ()
+    """Names of the drivers that the initrd shall have alone; none for all of them."""
     options: frozenset[str] | None
     """Of the kernel's configuration; None where the image does not say."""
     codec: str
@@ -90,6 +92,9 @@ def _errors(facts: Facts) -> Iterator[Lack]:
         yield Lack(Severity.ERROR, f"kernel {facts.version} lacks the module {name}, which {purpose}", install)
     if not facts.network:
         yield Lack(Severity.ERROR, f"kernel {facts.version} has no driver of a wired network card", install)
+    elif facts.chosen and facts.modules.isdisjoint(name.replace("-", "_") for name in facts.chosen):
+        message = f"kernel {facts.version} has none of the network drivers that were chosen: {' '.join(facts.chosen)}"
+        yield Lack(Severity.ERROR, message, "name modules with --client-drivers or CLIENT_DRIVERS, as in r8169 e1000e")
     if facts.codecs is not None and facts.codec not in facts.codecs and "squashfs" not in missing:
         readable = ", ".join(sorted(facts.codecs)) or "none at all"
         hint = f"build with COMPRESSION=auto (readable: {readable})"

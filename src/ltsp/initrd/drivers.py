@@ -25,6 +25,7 @@ def _names(text: str) -> frozenset[str]:
 
 
 _USB_HOSTS = "xhci_pci xhci_pci_renesas xhci_plat_hcd ehci_pci ehci_platform ohci_pci ohci_platform uhci_hcd dwc2 dwc3"
+_USB_CARDS = "kernel/drivers/net/usb/"
 _VIRTUAL_BUSES = "hv_vmbus virtio_mmio"
 
 _CARDS = Group(
@@ -70,12 +71,15 @@ def grouped(
     """Paths of the modules of each group with all that they need, in an order in which they can be loaded.
 
     What base has is in no other group, since that one is always loaded. `network`: names of drivers to take
-    instead of all. `file_systems`: modules of those that images have, beside the usual ones.
+    instead of all; those of USB bring the drivers of its ports. `file_systems`: modules of those that images have,
+    beside the usual ones.
     """
     groups = dict(GROUPS)
     groups["storage"] = Group(GROUPS["storage"].names | _names(" ".join(file_systems)))
     if network:
-        groups["net"] = Group(_names(" ".join(network).replace("-", "_")))
+        groups["net"] = chosen = Group(_names(" ".join(network).replace("-", "_")))
+        if any(path.startswith(_USB_CARDS) and chosen.has(path) for path in modules.dependencies):
+            groups["net"] = Group(chosen.names | _names(_USB_HOSTS))
     found: dict[str, tuple[str, ...]] = {}
     for name, group in groups.items():
         wanted = [path for path in modules.dependencies if group.has(path)]
