@@ -1,0 +1,52 @@
+"""Extended attributes: their order, and POSIX ACLs from the form on disk to the one that getxattr(2) gives."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+
+from ltsp.errors import FormatError
+from ltsp.tree.name import decode
+
+Xattrs = tuple[tuple[str, bytes], ...]
+
+_USER, _GROUP = 0x02, 0x08
+_TAGS = frozenset({0x01, _USER, 0x04, _GROUP, 0x10, 0x20})
+"""Of entries; only those of named users and groups carry an id. acl(5)"""
+_NO_ID = 0xFFFFFFFF
+_XATTR_VERSION = 2
+"""Of the form that programs see. Linux include/uapi/linux/posix_acl_xattr.h"""
+_NATIVE = struct.Struct("<HHI")
+
+
+def in_order(found: Mapping[bytes, bytes]) -> Xattrs:
+    """As a tree has them: by the bytes of their full names."""
+    return tuple((decode(name), found[name]) for name in sorted(found)) if found else ()
+
+
+def acl_of_ext(stored: bytes) -> bytes:
+    """From the packed form of ext2, 3 and 4. Linux fs/ext4/acl.c"""
+    if len(stored) < 4 or stored[:4] != b"\1\0\0\0":
+        raise FormatError("an access control list is damaged")
+    entries = []
+    at = 4
+    while at < len(stored):
+        tag, permissions = struct.unpack_from("<HH", stored, at)
+        at += 4
+        identity = _NO_ID
+        if tag in {_USER, _GROUP}:
+            (identity,) = struct.unpack_from("<I", stored, at)
+            at += 4
+        entries.append((tag, permissions, identity))
+    return acl(entries)
+
+
+def acl(entries: list[tuple[int, int, int]]) -> bytes:
+    """From tag, permissions and id of each entry; an id is meant only for named users and groups."""
+    if any(tag not in _TAGS for tag, _, _ in entries):
+        raise FormatError("an access control list is damaged")
+    packed = [
+        _NATIVE.pack(tag, permissions & 0xFFFF, identity if tag in {_USER, _GROUP} else _NO_ID)
+        for tag, permissions, identity in entries
+    ]
+    return struct.pack("<I", _XATTR_VERSION) + b"".join(packed)

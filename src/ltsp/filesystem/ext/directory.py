@@ -1,0 +1,41 @@
+"""The entries of a directory. Linux Documentation/filesystems/ext4/directory.rst
+
+The inner blocks of an indexed directory look like blocks without entries, so that reading one block after another
+sees each entry once.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from ltsp.errors import FormatError
+
+_ENTRY = struct.Struct("<IHBB")
+_OWN = frozenset({b".", b".."})
+
+
+def entries(data: bytes, block_size: int, typed: bool) -> Iterator[tuple[bytes, int]]:
+    """Names and inode numbers in blocks of a directory, but for itself and its parent.
+
+    `typed` tells whether the byte behind the name's length is a type; before that feature it belonged to the length.
+    Raises FormatError.
+    """
+    unpack = _ENTRY.unpack_from
+    for block in range(0, len(data), block_size):
+        at, end = block, min(block + block_size, len(data))
+        while at < end:
+            inode, length, size, more = unpack(data, at)
+            if length in {0, 0xFFFF}:
+                length = block_size  # blocks of 64 KiB
+            elif block_size > 65535:
+                length = length & 0xFFFC | (length & 3) << 16
+            if not typed:
+                size |= more << 8
+            if length < 8 or length & 3 or at + length > end or size + 8 > length:
+                raise FormatError(f"its entry at {at} is damaged")
+            if inode:
+                name = data[at + 8 : at + 8 + size]
+                if name not in _OWN:
+                    yield name, inode
+            at += length

@@ -1,0 +1,118 @@
+"""An inode as it lies on disk, and its extended attributes. Linux fs/ext4/ext4.h, xattr.h"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ltsp.errors import FormatError
+from ltsp.filesystem.attributes import acl_of_ext
+
+_RECORD = struct.Struct("<HHIIIIIHHIII60sIIII12s")
+"""Mode to the end of the record of 128 bytes."""
+_OWNERS = struct.Struct("<HHHH")
+_EXTRA_AT = 128
+_XATTR_MAGIC = b"\0\0\x02\xea"
+_BLOCK_HEADER = 32
+_ENTRY = struct.Struct("<BBHIII")
+MOST_VALUE = 65536
+"""Bytes of an attribute's value. xattr(7)"""
+
+ENCRYPTED = 0x800
+HUGE = 0x40000
+EXTENTS = 0x80000
+EA_INODE = 0x200000
+INLINE = 0x10000000
+
+_PREFIXES = {
+    1: b"user.",
+    2: b"system.posix_acl_access",
+    3: b"system.posix_acl_default",
+    4: b"trusted.",
+    6: b"security.",
+    7: b"system.",
+}
+_ACLS = frozenset({2, 3})
+INLINE_REST = b"system.data"
+"""What does not fit into the inode's own bytes of a small file's content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inode:
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    """Seconds since 1970."""
+    links: int
+    flags: int
+    stored: int
+    """Bytes on disk."""
+    map: bytes
+    """The 60 bytes that name blocks, or are the content."""
+    attributes: int
+    """The block with attributes, or 0."""
+    rest: bytes
+    """What follows the record and its extra fields: attributes."""
+
+    @classmethod
+    def parse(cls, raw: bytes, block_size: int) -> Inode:
+        mode, uid, low, _, _, seconds, _, gid, links, blocks, flags, _, mapped, _, attributes, high, _, more = (
+            _RECORD.unpack_from(raw)
+        )
+        blocks_high, attributes_high, uid_high, gid_high = _OWNERS.unpack_from(more)
+        extra = int.from_bytes(raw[128:130], "little") if len(raw) > _EXTRA_AT else 0
+        if extra + _EXTRA_AT > len(raw):
+            raise FormatError("its record is damaged")
+        if seconds >= 1 << 31:
+            seconds -= 1 << 32
+        if extra >= 0x8C - _EXTRA_AT:
+            seconds += (raw[0x88] & 3) << 32
+        blocks |= blocks_high << 32
+        if not stat.S_ISREG(mode):
+            high = 0  # of directories it was something else once, and none is that large. Linux ext4_isize
+        return cls(
+            mode=mode,
+            uid=uid | uid_high << 16,
+            gid=gid | gid_high << 16,
+            size=low | high << 32,
+            mtime=seconds,
+            links=links,
+            flags=flags,
+            stored=blocks * (block_size if flags & HUGE else 512),
+            map=mapped,
+            attributes=attributes | attributes_high << 32,
+            rest=raw[_EXTRA_AT + extra :] if extra else b"",
+        )
+
+    def in_body(self, large: Callable[[int, int], bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """The attributes that lie in the inode. `large` gives the value that an inode of its own holds."""
+        if self.rest[:4] == _XATTR_MAGIC:
+            yield from _attributes(self.rest[4:], 0, large)
+
+
+def in_block(block: bytes, large: Callable[[int, int], bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """The attributes of a block of them, which inodes may share."""
+    if block[:4] != _XATTR_MAGIC:
+        raise FormatError("its block of attributes is damaged")
+    yield from _attributes(block, _BLOCK_HEADER, large)
+
+
+def _attributes(data: bytes, at: int, large: Callable[[int, int], bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Names and values; `at` is where the entries begin, and values are found from the start of the data."""
+    while data[at : at + 4] not in {b"\0\0\0\0", b""}:
+        name_size, prefix, place, inode, size, _ = _ENTRY.unpack_from(data, at)
+        name = data[at + _ENTRY.size : at + _ENTRY.size + name_size]
+        at = (at + _ENTRY.size + name_size + 3) & ~3
+        if at > len(data) or size > MOST_VALUE or (not inode and place + size > len(data)):
+            raise FormatError("its attributes are damaged")
+        known = _PREFIXES.get(prefix)
+        if known is None:
+            continue
+        if b"\0" in name or (prefix in _ACLS and name):
+            raise FormatError("its attributes are damaged")
+        value = large(inode, size) if inode else data[place : place + size]
+        yield known + name, acl_of_ext(value) if prefix in _ACLS else value

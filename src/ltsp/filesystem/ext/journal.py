@@ -1,0 +1,246 @@
+"""The journal of ext3 and ext4: what it holds is laid over the volume in memory, as a mount would write it there.
+
+Linux fs/jbd2/recovery.c; Documentation/filesystems/ext4/journal.rst. A journal that cannot be replayed to its end is
+refused: what comes before it would be an older state of the file system, or a mixed one.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.blocks import Blocks, read_exactly
+from ltsp.filesystem.checksum import crc32c
+from ltsp.filesystem.ext.superblock import REMEDY
+from ltsp.filesystem.runs import Run, read_whole
+
+_MAGIC = 0xC03B3998
+_HEADER = struct.Struct(">III")
+_DESCRIPTOR, _COMMIT, _SUPERBLOCK_1, _SUPERBLOCK_2, _REVOKE = 1, 2, 3, 4, 5
+_REVOKES, _BITS_64, _ASYNC, _CSUM_2, _CSUM_3, _FAST = 1, 2, 4, 8, 16, 32
+_KNOWN = _REVOKES | _BITS_64 | _ASYNC | _CSUM_2 | _CSUM_3 | _FAST
+_ESCAPED, _SAME_UUID, _LAST = 1, 2, 8
+_TAIL = 4
+"""Bytes of the checksum at the end of a descriptor or revoke block."""
+_COMMIT_CHECKSUM = 16
+_FAST_HEAD = 9
+_FAST_DEFAULT = 256
+"""Blocks for fast commits where the journal's superblock does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """A volume of which some blocks are read from elsewhere in it."""
+
+    blocks: Blocks
+    block_size: int
+    moved: dict[int, tuple[int, bool]]
+    """By block: where in the volume its content lies, in bytes, and whether its first four bytes are the magic number
+    that journals escape."""
+    order: Sequence[int]
+    """The moved blocks, sorted."""
+
+    @property
+    def size(self) -> int:
+        return self.blocks.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        data = self.blocks.read_at(offset, size)
+        first = bisect_left(self.order, offset // self.block_size)
+        last = bisect_left(self.order, -(-(offset + len(data)) // self.block_size))
+        if first == last:
+            return data
+        patched = bytearray(data)
+        for block in self.order[first:last]:
+            place, escaped = self.moved[block]
+            content = self.blocks.read_at(place, self.block_size)
+            if escaped:
+                content = _MAGIC.to_bytes(4, "big") + content[4:]
+            start = block * self.block_size - offset
+            piece = content[max(0, -start) : len(data) - start]
+            patched[max(0, start) : max(0, start) + len(piece)] = piece
+        return bytes(patched)
+
+
+def replayed(blocks: Blocks, block_size: int, block_count: int, runs: Sequence[Run], size: int) -> Blocks:
+    """The volume as it is after the journal, a file of `size` bytes in these runs, was replayed.
+
+    Raises FormatError where it is damaged, SourceError where it is of a kind that is not replayed here.
+    """
+    journal = _Journal.open(blocks, block_size, runs, size)
+    if journal is None:
+        return blocks
+    moved = journal.replay(block_count)
+    return Overlay(blocks, block_size, moved, sorted(moved))
+
+
+@dataclass(slots=True)
+class _Journal:
+    blocks: Blocks
+    block_size: int
+    runs: Sequence[Run]
+    first: int
+    """The first block of the log."""
+    end: int
+    """Behind its last one: there it goes on at the first."""
+    start: int
+    sequence: int
+    """Of the first transaction."""
+    features: int
+    fast: range
+    seed: int
+    places: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, blocks: Blocks, block_size: int, runs: Sequence[Run], size: int) -> _Journal | None:
+        """None where nothing is left to be replayed."""
+        raw = read_whole(blocks, min(size, block_size), runs)
+        if len(raw) < 1024:
+            raise _damaged("it is cut off")
+        magic, kind, _ = _HEADER.unpack_from(raw)
+        own_size, length, first, sequence, start = struct.unpack_from(">IIIII", raw, 12)
+        if magic != _MAGIC or kind not in {_SUPERBLOCK_1, _SUPERBLOCK_2}:
+            raise _damaged("it has no superblock")
+        if not start:
+            return None
+        features = int.from_bytes(raw[0x28:0x2C], "big") if kind == _SUPERBLOCK_2 else 0
+        if features & ~_KNOWN:
+            raise SourceError(f"the journal of the file system has unknown features: 0x{features & ~_KNOWN:x}", REMEDY)
+        seed = 0
+        if features & (_CSUM_2 | _CSUM_3):
+            if crc32c(raw[:0xFC] + bytes(4) + raw[0x100:1024]) != int.from_bytes(raw[0xFC:0x100], "big"):
+                raise _damaged("the checksum of its superblock is wrong")
+            seed = crc32c(raw[0x30:0x40])
+        end = length
+        if features & _FAST:
+            end -= int.from_bytes(raw[0x54:0x58], "big") or _FAST_DEFAULT
+        if own_size != block_size or length * block_size > size or not 0 < first <= start < end:
+            raise _damaged(f"it has {length} blocks, the log begins at {start}")
+        fast = range(end, length)
+        return cls(blocks, block_size, runs, first, end, start, sequence, features, fast, seed)
+
+    def replay(self, block_count: int) -> dict[int, tuple[int, bool]]:
+        """By block of the file system: what `Overlay.moved` tells."""
+        revoked: dict[int, int] = {}
+        last = self.sequence
+        for transaction, kind, _, data in self._log():
+            if kind == _REVOKE:
+                for block in self._revoked(data):
+                    revoked[block] = transaction
+            elif kind == _COMMIT:
+                last = transaction + 1
+        self._refuse_fast_commits(last)
+        moved: dict[int, tuple[int, bool]] = {}
+        for transaction, kind, at, data in self._log():
+            if kind != _DESCRIPTOR or transaction >= last:
+                continue
+            for number, (block, flags, checksum) in enumerate(self._tags(data), start=1):
+                if block in revoked and transaction <= revoked[block]:
+                    continue
+                if block >= block_count:
+                    raise _damaged(f"it has block {block} of {block_count}")
+                place = self._place(self._wrapped(at + number))
+                self._check_block(place, transaction, checksum)
+                moved[block] = (place, bool(flags & _ESCAPED))
+        return moved
+
+    def _log(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """Transaction, kind, block of the journal and content of each of its own blocks, to the end of the log."""
+        at, sequence = self.start, self.sequence
+        passed = 0
+        while passed < self.end - self.first:
+            data = self._block(at)
+            magic, kind, number = _HEADER.unpack_from(data)
+            if magic != _MAGIC or number != sequence & 0xFFFFFFFF:
+                return
+            if kind not in {_DESCRIPTOR, _COMMIT, _REVOKE}:
+                return
+            self._check_own(data, kind)
+            yield sequence, kind, at, data
+            size = 1
+            if kind == _DESCRIPTOR:
+                size += sum(1 for _ in self._tags(data))
+            elif kind == _COMMIT:
+                sequence += 1
+            at = self._wrapped(at + size)
+            passed += size
+
+    def _tags(self, data: bytes) -> Iterator[tuple[int, int, int]]:
+        """Block, flags and checksum of each block of a transaction."""
+        wide = self.features & _BITS_64
+        size = 16 if self.features & _CSUM_3 else 8 + (4 if wide else 0) + (2 if self.features & _CSUM_2 else 0)
+        at, end = 12, self.block_size - (_TAIL if self._checked else 0)
+        while at + size <= end:
+            if self.features & _CSUM_3:
+                low, flags, high, checksum = struct.unpack_from(">IIII", data, at)
+            else:
+                low, checksum, flags = struct.unpack_from(">IHH", data, at)
+                high = int.from_bytes(data[at + 8 : at + 12], "big") if wide else 0
+            yield low | (high << 32 if wide else 0), flags, checksum
+            if flags & _LAST:
+                return
+            at += size if flags & _SAME_UUID else size + 16
+
+    def _revoked(self, data: bytes) -> Iterator[int]:
+        used = int.from_bytes(data[12:16], "big")
+        size = 8 if self.features & _BITS_64 else 4
+        if used > self.block_size - (_TAIL if self._checked else 0):
+            raise _damaged(f"a list of revoked blocks has {used} bytes")
+        for at in range(16, used - size + 1, size):
+            yield int.from_bytes(data[at : at + size], "big")
+
+    @property
+    def _checked(self) -> int:
+        return self.features & (_CSUM_2 | _CSUM_3)
+
+    def _check_own(self, data: bytes, kind: int) -> None:
+        if not self._checked:
+            return
+        if kind == _COMMIT:
+            at = _COMMIT_CHECKSUM
+            blanked = data[:at] + bytes(4) + data[at + 4 :]
+        else:
+            at = self.block_size - _TAIL
+            blanked = data[:at] + bytes(4)
+        if crc32c(blanked, self.seed) != int.from_bytes(data[at : at + 4], "big"):
+            raise _damaged("a checksum in it is wrong")
+
+    def _check_block(self, place: int, transaction: int, checksum: int) -> None:
+        if not self._checked:
+            return
+        seed = crc32c((transaction & 0xFFFFFFFF).to_bytes(4, "big"), self.seed)
+        found = crc32c(self.blocks.read_at(place, self.block_size), seed)
+        if checksum != (found if self.features & _CSUM_3 else found & 0xFFFF):
+            raise _damaged("the checksum of a block in it is wrong")
+
+    def _refuse_fast_commits(self, following: int) -> None:
+        """A fast commit tells of the changes since the last transaction in a form of its own."""
+        if self.fast:
+            data = self._block(self.fast.start)
+            tag, _, _, transaction = struct.unpack_from("<HHII", data)
+            if tag == _FAST_HEAD and transaction == following & 0xFFFFFFFF:
+                raise SourceError("the journal of the file system ends in fast commits", REMEDY)
+
+    def _wrapped(self, at: int) -> int:
+        return at if at < self.end else at - (self.end - self.first)
+
+    def _block(self, number: int) -> bytes:
+        return read_exactly(self.blocks, self._place(number), self.block_size, "a block of the journal")
+
+    def _place(self, number: int) -> int:
+        """Where a block of the journal lies in the volume, in bytes."""
+        if not self.places:
+            for start, place, length in self.runs:
+                for passed in range(0, length, self.block_size):
+                    self.places[(start + passed) // self.block_size] = place + passed
+        place = self.places.get(number, -1)
+        if place < 0:
+            raise _damaged(f"its block {number} lies nowhere")
+        return place
+
+
+def _damaged(fault: str) -> FormatError:
+    return FormatError(f"the journal of the file system is damaged: {fault}", REMEDY)

@@ -1,0 +1,135 @@
+"""Where the blocks of a file lie: extents, or the direct and indirect blocks of before.
+
+Linux fs/ext4/extents.c, indirect.c; Documentation/filesystems/ext4/ifork.rst
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from dataclasses import dataclass
+
+from ltsp.errors import FormatError
+from ltsp.filesystem.blocks import Blocks, read_exactly
+from ltsp.filesystem.runs import Run, add_run
+
+_HEADER = struct.Struct("<HHHHI")
+_EXTENT = struct.Struct("<IHHI")
+_INDEX = struct.Struct("<IIHH")
+_MAGIC = 0xF30A
+_DEEPEST = 5
+_LONGEST = 32768
+"""Blocks of an extent; a larger number means one that was allocated and never written, which reads as a hole."""
+_DIRECT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    blocks: Blocks
+    block_size: int
+    """Bytes."""
+    first: int
+    end: int
+    """Blocks of the file system that may hold data."""
+
+    def extents(self, root: bytes) -> list[Run]:
+        """The runs that a tree of extents names; `root` is what lies in the inode.
+
+        Raises FormatError. Each leaf must go on behind the one before it, so that no tree is read for ever.
+        """
+        runs: list[Run] = []
+        following = total = 0
+        pending = [(root, -1)]
+        while pending:
+            node, depth = pending.pop()
+            magic, count, _, height, _ = _HEADER.unpack_from(node)
+            if magic != _MAGIC or height > _DEEPEST or (depth >= 0 and height != depth):
+                raise FormatError("its tree of extents is damaged")
+            if _HEADER.size + 12 * count > len(node) or (not count and depth >= 0):
+                raise FormatError(f"its tree of extents is damaged: a node with {count} entries")
+            if height:
+                children = list(_INDEX.iter_unpack(node[12 : 12 + 12 * count]))
+                for _, low, high, _ in reversed(children):
+                    pending.append((self._node(low | high << 32), height - 1))
+                    if len(pending) > _DEEPEST * (self.block_size // 12):
+                        raise FormatError("its tree of extents is damaged")
+                continue
+            for logical, length, high, low in _EXTENT.iter_unpack(node[12 : 12 + 12 * count]):
+                if logical < following or not length:
+                    raise FormatError("its extents are damaged: they overlap")
+                written = length <= _LONGEST
+                blocks = length if written else length - _LONGEST
+                following = logical + blocks
+                total += blocks
+                place = low | high << 32
+                self._inside(place, blocks)
+                if written:
+                    add_run(runs, logical * self.block_size, place * self.block_size, blocks * self.block_size)
+        if total > self.end:
+            raise FormatError("its extents are damaged: more blocks than there are")
+        return runs
+
+    def pointers(self, words: bytes, size: int) -> list[Run]:
+        """The runs that a map of blocks names, as far as a file of `size` bytes needs it.
+
+        Raises FormatError.
+        """
+        runs: list[Run] = []
+        wanted = -(-size // self.block_size)
+        direct = array("I", words)
+        if sys.byteorder == "big":
+            direct.byteswap()
+        budget = _Budget(2 * self.end)
+        self._take(runs, 0, direct[:_DIRECT], wanted, budget)
+        logical = _DIRECT
+        per_block = self.block_size // 4
+        for depth, pointer in enumerate(direct[_DIRECT:], start=1):
+            if logical < wanted:
+                self._descend(runs, pointer, depth, logical, wanted, budget)
+            logical += per_block**depth
+        return runs
+
+    def _descend(self, runs: list[Run], pointer: int, depth: int, logical: int, wanted: int, budget: _Budget) -> None:
+        """The blocks below an indirect one, of which there are three levels at most."""
+        if not pointer or logical >= wanted:
+            return
+        budget.take(1)
+        words = array("I", self._node(pointer))
+        if sys.byteorder == "big":
+            words.byteswap()
+        if depth == 1:
+            self._take(runs, logical, words, wanted, budget)
+            return
+        span = len(words) ** (depth - 1)
+        for number, below in enumerate(words):
+            if below:
+                self._descend(runs, below, depth - 1, logical + number * span, wanted, budget)
+
+    def _take(self, runs: list[Run], logical: int, words: array[int], wanted: int, budget: _Budget) -> None:
+        size = self.block_size
+        for number, place in enumerate(words[: max(0, wanted - logical)], start=logical):
+            if place:
+                budget.take(1)
+                self._inside(place, 1)
+                add_run(runs, number * size, place * size, size)
+
+    def _node(self, block: int) -> bytes:
+        self._inside(block, 1)
+        return read_exactly(self.blocks, block * self.block_size, self.block_size, "the map of a file")
+
+    def _inside(self, block: int, count: int) -> None:
+        if block <= self.first or block + count > self.end:
+            raise FormatError(f"its map is damaged: block {block} of {self.end}")
+
+
+@dataclass(slots=True)
+class _Budget:
+    """Blocks that a map may still name: none lies in a file twice."""
+
+    left: int
+
+    def take(self, blocks: int) -> None:
+        self.left -= blocks
+        if self.left < 0:
+            raise FormatError("its map is damaged: more blocks than there are")

@@ -1,0 +1,225 @@
+"""The superblock of ext2, ext3 and ext4, and where their groups of inodes lie. Linux fs/ext4/ext4.h"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntFlag
+from uuid import UUID
+
+from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.blocks import Blocks, read_exactly
+from ltsp.filesystem.checksum import crc32c
+from ltsp.tree.name import decode
+
+PLACE = 1024
+SIZE = 1024
+MAGIC = b"\x53\xef"
+MAGIC_AT = 0x38
+REMEDY = "run e2fsck -fy on it, or on a copy"
+
+
+class Compatible(IntFlag):
+    HAS_JOURNAL = 0x4
+    SPARSE_SUPER2 = 0x200
+
+
+class Incompatible(IntFlag):
+    """Features that a reader must know."""
+
+    COMPRESSION = 0x1
+    FILETYPE = 0x2
+    RECOVER = 0x4
+    JOURNAL_DEV = 0x8
+    META_BG = 0x10
+    EXTENTS = 0x40
+    BITS_64 = 0x80
+    MMP = 0x100
+    FLEX_BG = 0x200
+    EA_INODE = 0x400
+    DIRDATA = 0x1000
+    CSUM_SEED = 0x2000
+    LARGEDIR = 0x4000
+    INLINE_DATA = 0x8000
+    ENCRYPT = 0x10000
+    CASEFOLD = 0x20000
+
+
+class ReadOnlyCompatible(IntFlag):
+    SPARSE_SUPER = 0x1
+    HUGE_FILE = 0x8
+    METADATA_CSUM = 0x400
+
+
+_KNOWN = sum(Incompatible) & ~int(Incompatible.COMPRESSION | Incompatible.JOURNAL_DEV | Incompatible.DIRDATA)
+_EXT4 = (
+    Incompatible.EXTENTS
+    | Incompatible.BITS_64
+    | Incompatible.MMP
+    | Incompatible.FLEX_BG
+    | Incompatible.EA_INODE
+    | Incompatible.CSUM_SEED
+    | Incompatible.LARGEDIR
+    | Incompatible.INLINE_DATA
+    | Incompatible.ENCRYPT
+    | Incompatible.CASEFOLD
+)
+_EXT4_READ_ONLY = 0x8 | 0x10 | 0x20 | 0x40 | 0x100 | 0x200 | 0x400
+"""huge_file, uninit_bg, dir_nlink, extra_isize, quota, bigalloc, metadata_csum: what ext3 does not know."""
+
+_CHECKSUM_AT = 0x3FC
+
+
+@dataclass(frozen=True, slots=True)
+class Superblock:
+    block_size: int
+    """Bytes."""
+    block_count: int
+    inode_count: int
+    inode_size: int
+    inodes_per_group: int
+    blocks_per_group: int
+    first_data_block: int
+    first_meta_group: int
+    descriptor_size: int
+    first_inode: int
+    """The first one that is not reserved."""
+    compatible: int
+    incompatible: int
+    read_only: int
+    journal_inode: int
+    backup_groups: tuple[int, int]
+    uuid: str
+    label: str
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Superblock:
+        """Raises FormatError where it is damaged, SourceError where it has features that are not known here."""
+        if len(raw) < SIZE or raw[MAGIC_AT : MAGIC_AT + 2] != MAGIC:
+            raise FormatError("no ext2, ext3 or ext4 file system")
+
+        def word(at: int) -> int:
+            return int.from_bytes(raw[at : at + 4], "little")
+
+        def half(at: int) -> int:
+            return int.from_bytes(raw[at : at + 2], "little")
+
+        compatible, incompatible, read_only = struct.unpack_from("<III", raw, 0x5C)
+        revised = word(0x4C) > 0
+        if not revised:
+            compatible = incompatible = read_only = 0
+        if unknown := incompatible & ~_KNOWN:
+            raise SourceError(f"the ext4 file system has features that are not known here: {_names(unknown)}")
+        if read_only & ReadOnlyCompatible.METADATA_CSUM and crc32c(raw[:_CHECKSUM_AT]) != word(_CHECKSUM_AT):
+            raise FormatError("the superblock of the ext4 file system is damaged: its checksum is wrong", REMEDY)
+        wide = incompatible & Incompatible.BITS_64
+        found = cls(
+            block_size=1024 << min(word(0x18), 32),
+            block_count=word(0x4) | (word(0x150) << 32 if wide else 0),
+            inode_count=word(0x0),
+            inode_size=half(0x58) if revised else 128,
+            inodes_per_group=word(0x28),
+            blocks_per_group=word(0x20),
+            first_data_block=word(0x14),
+            first_meta_group=word(0x104) if incompatible & Incompatible.META_BG else 1 << 32,
+            descriptor_size=half(0xFE) if wide else 32,
+            first_inode=word(0x54) if revised else 11,
+            compatible=compatible,
+            incompatible=incompatible,
+            read_only=read_only,
+            journal_inode=word(0xE0),
+            backup_groups=(word(0x24C), word(0x250)),
+            uuid=str(UUID(bytes=raw[0x68:0x78])) if any(raw[0x68:0x78]) else "",
+            label=decode(raw[0x78:0x88].split(b"\0", 1)[0]),
+        )
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        """What the kernel checks before it mounts, too. Linux ext4_fill_super"""
+        sound = (
+            self.block_size <= 65536
+            and 128 <= self.inode_size <= self.block_size
+            and not self.inode_size & (self.inode_size - 1)
+            and 0 < self.inodes_per_group <= 8 * self.block_size
+            and 8 <= self.blocks_per_group <= 1 << 32
+            and 32 <= self.descriptor_size <= 1024
+            and not self.descriptor_size & (self.descriptor_size - 1)
+            and self.first_data_block < self.block_count
+            and self.first_data_block <= 1
+            and 0 < self.inode_count <= self.inodes_per_group * self.groups
+        )
+        if not sound:
+            raise FormatError("the superblock of the ext4 file system is damaged: its numbers cannot be", REMEDY)
+
+    @property
+    def groups(self) -> int:
+        return -(-(self.block_count - self.first_data_block) // self.blocks_per_group)
+
+    @property
+    def kind(self) -> str:
+        """As blkid(8) tells them apart."""
+        if self.incompatible & _EXT4 or self.read_only & _EXT4_READ_ONLY:
+            return "ext4"
+        return "ext3" if self.compatible & Compatible.HAS_JOURNAL else "ext2"
+
+    def has(self, feature: Incompatible) -> bool:
+        return bool(self.incompatible & feature)
+
+    def inode_tables(self, blocks: Blocks) -> list[int]:
+        """The first block of each group's inodes.
+
+        Raises FormatError.
+        """
+        per_block = self.block_size // self.descriptor_size
+        groups = self.groups
+        # The count of inodes, which is checked, bounds the groups; and a volume holds a descriptor of each.
+        if groups * self.descriptor_size > blocks.size:
+            raise FormatError(f"the ext4 file system claims {groups} groups, more than the volume can hold", REMEDY)
+        tables: list[int] = []
+        for number in range(-(-groups // per_block)):
+            place = self._descriptors(number) * self.block_size
+            data = read_exactly(blocks, place, self.block_size, "the table of groups")
+            for at in range(0, per_block * self.descriptor_size, self.descriptor_size):
+                table = int.from_bytes(data[at + 8 : at + 12], "little")
+                if self.descriptor_size >= 64:
+                    table |= int.from_bytes(data[at + 0x28 : at + 0x2C], "little") << 32
+                tables.append(table)
+        return tables[:groups]
+
+    def _descriptors(self, number: int) -> int:
+        """Where a block of group descriptors lies. Linux descriptor_loc"""
+        superblock = 1 if self.block_size == 1024 else 0
+        if number < self.first_meta_group:
+            return superblock + number + 1
+        group = number * (self.block_size // self.descriptor_size)
+        before = int(self._holds_superblock(group))
+        if self.block_size == 1024 and not number and not self.first_data_block:
+            before += 1
+        return self.first_data_block + group * self.blocks_per_group + before
+
+    def _holds_superblock(self, group: int) -> bool:
+        if not group:
+            return True
+        if self.compatible & Compatible.SPARSE_SUPER2:
+            return group in self.backup_groups
+        if group == 1 or not self.read_only & ReadOnlyCompatible.SPARSE_SUPER:
+            return True
+        return any(_is_power(group, base) for base in (3, 5, 7))
+
+
+def _is_power(number: int, base: int) -> bool:
+    while number > 1 and not number % base:
+        number //= base
+    return number == 1
+
+
+def _names(features: int) -> str:
+    names = []
+    for bit in range(32):
+        if features >> bit & 1:
+            try:
+                names.append((Incompatible(1 << bit).name or "").lower() or f"0x{1 << bit:x}")
+            except ValueError:
+                names.append(f"0x{1 << bit:x}")
+    return ", ".join(names)

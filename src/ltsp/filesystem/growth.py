@@ -1,0 +1,169 @@
+"""How the tree of a file system grows: from its root, one directory after another, each inode once."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.blocks import damage_told
+from ltsp.tree.name import decode, printable
+from ltsp.tree.node import Directory, Metadata, Node
+from ltsp.tree.selection import Selection, Take, everything
+from ltsp.tree.tree import Tree
+
+_ALLOWANCE = 96 << 20
+_ALLOWANCE_PER_BYTE = 16
+"""Memory that a tree may take, in bytes: for any volume, and for each byte of it. Real trees stay below a tenth."""
+_NODE_COST = 700
+_NAME_COST = 150
+"""Bytes of memory that a node and a name take at most, besides names and attributes themselves."""
+_LONGEST_NAME = 255
+_LONGEST_PATH = 16384
+"""Bytes; four times PATH_MAX of Linux. It bounds how deep directories nest, and with that what a walk costs."""
+
+
+class Inodes(Protocol):
+    """The inodes of a file system, by numbers of its own."""
+
+    def node(self, number: int) -> Node:
+        """The node of an inode, without its entries. Asked once for each."""
+        ...
+
+    def entries(self, number: int) -> Iterable[tuple[bytes, int]]:
+        """Names and inode numbers of a directory, without `.` and `..`."""
+        ...
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How much memory a tree may take: what small hostile volumes would exhaust."""
+
+    left: int
+    """Bytes."""
+
+    @classmethod
+    def of(cls, volume: int) -> Allowance:
+        """For a volume of so many bytes."""
+        return cls(_ALLOWANCE + _ALLOWANCE_PER_BYTE * volume)
+
+    def take(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise FormatError("the file system holds far more files and names than its size allows")
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """A directory whose entries are still to be read."""
+
+    number: int
+    siblings: dict[str, Node]
+    """What its entries become."""
+    path: str
+    length: int
+    """Of the path, in bytes."""
+
+
+@dataclass(slots=True)
+class Growth:
+    inodes: Inodes
+    allowance: Allowance
+    selection: Selection = everything
+    _nodes: dict[int, Node] = field(default_factory=dict)
+
+    def tree(self, root: int) -> Tree:
+        """The tree from the directory with that number on.
+
+        Raises FormatError and SourceError that name the directory.
+        """
+        with _uncollected():
+            node = self._node(root)
+            if not isinstance(node, Directory):
+                raise FormatError("the root of the file system is not a directory")
+            entries: dict[str, Node] = {}
+            top = replace(node, entries=entries)
+            self._nodes[root] = top
+            pending = [_Branch(root, entries, "", 0)]
+            while pending:
+                branch = pending.pop()
+                try:
+                    with damage_told("it"):
+                        self._fill(branch, pending)
+                except FormatError as error:
+                    raise FormatError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
+                except SourceError as error:
+                    raise SourceError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
+        return Tree(top)
+
+    def _node(self, number: int) -> Node:
+        with damage_told(f"inode {number}"):
+            node = self.inodes.node(number)
+        self.allowance.take(_NODE_COST + _weight(node.metadata))
+        return node
+
+    def _fill(self, branch: _Branch, pending: list[_Branch]) -> None:
+        siblings, selection = branch.siblings, self.selection
+        prefix = branch.path and branch.path + "/"
+        selective = selection is not everything
+        known = self._nodes
+        for raw, number in self.inodes.entries(branch.number):
+            self.allowance.take(_NAME_COST + 2 * len(raw))
+            if not raw or len(raw) > _LONGEST_NAME or b"/" in raw or b"\0" in raw or raw in {b".", b".."}:
+                raise FormatError(f"it has an entry with the name {printable(decode(raw[:80]))!r}")
+            name = decode(raw)
+            if name in siblings:
+                raise FormatError(f"it has two entries with the name {printable(name)}")
+            node = known.get(number)
+            if node is None:
+                try:
+                    node = self._node(number)
+                except FormatError as error:
+                    raise FormatError(f"entry {printable(name)}: {error.message}", error.hint) from error
+                if isinstance(node, Directory):
+                    node = self._directory(branch, name, len(raw), number, node, pending)
+                    if node is None:
+                        continue
+                elif selective and selection(prefix + name, False) is not Take.ALL:
+                    continue
+                known[number] = node
+            elif isinstance(node, Directory):
+                raise FormatError(f"entry {printable(name)} is a directory that has a name already")
+            elif selective and selection(prefix + name, False) is not Take.ALL:
+                continue
+            siblings[name] = node
+
+    def _directory(
+        self, above: _Branch, name: str, size: int, number: int, node: Directory, pending: list[_Branch]
+    ) -> Directory | None:
+        """The directory as it goes into the tree, its entries to be read later; None where it is left out."""
+        path = f"{above.path}/{name}" if above.path else name
+        length = above.length + 1 + size
+        if length > _LONGEST_PATH:
+            raise FormatError(f"the path of its entry {printable(name)} has more than {_LONGEST_PATH} bytes")
+        take = self.selection(path, True)
+        if take is Take.NOTHING:
+            return None
+        entries: dict[str, Node] = {}
+        if take is Take.ALL:
+            pending.append(_Branch(number, entries, path, length))
+        return Directory(node.metadata, entries)
+
+
+def _weight(metadata: Metadata) -> int:
+    return sum(len(value) + 200 for _, value in metadata.xattrs)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection: nodes are not garbage, and looking again and again takes 40 % of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from corpus import nasty
+from filesystem.laid_out import FileBlocks
+
+
+@pytest.fixture(scope="session")
+def nasty_root(tmp_path_factory):
+    """Everything that ever went wrong, as a directory to copy into file systems."""
+    return nasty.build(tmp_path_factory.mktemp("nasty") / "root", nasty.Extent(entries=1500, owners=30))
+
+
+@pytest.fixture
+def blocks():
+    """Files as volumes, closed after the test."""
+    opened = []
+
+    def of(path):
+        opened.append(FileBlocks(path))
+        return opened[-1]
+
+    yield of
+    for one in opened:
+        one.close()

@@ -1,0 +1,148 @@
+"""File systems for the tests: made by their own tools, filled through the kernel, and shown as the kernel shows them.
+
+What needs a mount runs as a program in a mount namespace of its own, so that a kill leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from corpus import compare
+from ltsp.tree.tree import Tree
+
+TESTS = Path(__file__).parent.parent
+
+
+class FileBlocks:
+    """A file as what a file system lies in."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return os.pread(self._file.fileno(), size, offset)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def formatted(image: Path, size: int, *command: str) -> Path:
+    """An image of `size` bytes on which a mkfs was run; the image is the command's last argument."""
+    with image.open("wb") as file:
+        file.truncate(size)
+    subprocess.run([*command, image], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return image
+
+
+def filled(image: Path, source: Path, options: str = "", then: str = "nothing") -> compare.Snapshot:
+    """Copy a directory into the image through a mount, do what is named, and tell what the kernel shows then.
+
+    What the file system cannot hold is not there afterwards: a long link, an attribute too many.
+    """
+    return _in_namespace("fill", image, options, str(source), then)
+
+
+def shown(image: Path, options: str = "") -> compare.Snapshot:
+    """What the kernel shows; it may change the image, as any mount of it would."""
+    return _in_namespace("show", image, options)
+
+
+def differences(expected: compare.Snapshot, tree: Tree) -> list[str]:
+    """In words; links count only inside the tree."""
+
+    def counted(snapshot: compare.Snapshot) -> compare.Snapshot:
+        return {path: compare.counted(entry) for path, entry in snapshot.items()}
+
+    return compare.differences(counted(expected), counted(compare.of_tree(tree)))
+
+
+def _in_namespace(*arguments: object) -> compare.Snapshot:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    call = ["unshare", "--mount", "--propagation=private", sys.executable, __file__, *map(str, arguments)]
+    done = subprocess.run(call, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    found: compare.Snapshot = pickle.loads(done.stdout)
+    return found
+
+
+def _mount(image: str, point: Path, options: str) -> None:
+    every = ",".join(filter(None, ("loop", options)))
+    subprocess.run(["mount", "-o", every, image, point], check=True)
+
+
+def _copy(source: Path, point: Path) -> None:
+    call = ["cp", "-a", "--sparse=always", f"{source}/.", point]
+    subprocess.run(call, check=False, stderr=subprocess.DEVNULL)
+
+
+def _nothing(_image: str, _point: Path) -> None:
+    pass
+
+
+def _pull_the_plug(image: str, point: Path) -> None:
+    """Copy the image while a log holds changes that are nowhere else: what a disk has after a power cut."""
+    os.sync()
+    for number in range(200):
+        (point / f"new-{number}").write_bytes(b"new" * number * 10)
+    shutil.rmtree(point / "crowd")
+    os.sync()
+    for number in range(0, 200, 2):
+        (point / f"new-{number}").unlink()
+    for number in range(100):
+        (point / f"directory-{number}" / "inside").mkdir(parents=True)
+        # Every block of it begins with the magic number of a journal, which the journal then has to escape.
+        (point / f"directory-{number}" / "magic").write_bytes(b"\xc0\x3b\x39\x98" * 1024)
+    for last in (point / "directory-99" / "magic", point):
+        descriptor = os.open(last, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    subprocess.run(["cp", "--sparse=always", image, f"{image}.cut"], check=True)
+
+
+def _allocated_and_punched(_image: str, point: Path) -> None:
+    """Extents that were never written, and holes between extents."""
+    data = bytes(range(1, 256)) * 4096
+    with (point / "allocated").open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 1 << 20)
+        file.seek(300_000)
+        file.write(data[:70_000])
+    with (point / "pieces").open("wb") as file:
+        for number in range(400):
+            file.seek(number * 3 * 4096)
+            file.write(data[:4096])
+            if not number % 50:
+                os.fsync(file.fileno())
+    (point / "end").write_bytes(data)
+    os.truncate(point / "end", 5000)
+    os.truncate(point / "end", 900_000)
+
+
+_AFTERWARDS: dict[str, Callable[[str, Path], None]] = {
+    "nothing": _nothing,
+    "pull-the-plug": _pull_the_plug,
+    "allocated": _allocated_and_punched,
+}
+
+
+def main(what: str, image: str, options: str, more: Sequence[str]) -> None:
+    point = Path(f"{image}.point")
+    point.mkdir(exist_ok=True)
+    _mount(image, point, options)
+    if what == "fill":
+        source, then = more
+        _copy(Path(source), point)
+        _AFTERWARDS[then](image, point)
+    pickle.dump(compare.directory(point), sys.stdout.buffer)
+    sys.stdout.flush()
+    subprocess.run(["umount", point], check=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4], sys.argv[4:])
