@@ -152,6 +152,12 @@ def test_a_bad_line_of_ltsp_conf_leaves_the_menu_as_it_was(server):
     assert server.menu.read_text() == before
 
 
+def test_the_port_of_http_holds_for_images_alone_too(server):
+    server.image("lab")
+    server.run("[clients]\nIMAGE_TRANSPORT=http\n", http_port=8080)
+    assert server.client().settings["ltsp-root"] == "http://10.0.2.2:8080/images/"
+
+
 def test_a_server_with_http_sends_its_clients_there(server):
     server.image("lab")
     server.run(http=True, http_port=8080)

@@ -178,17 +178,24 @@ def test_the_transport_makes_the_root(transport, root):
 
 
 def test_a_server_with_http_hands_on_its_own_menu():
-    menu = Menu("/srv/ltsp", LAB.images, http_port=8080)
+    menu = Menu("/srv/ltsp", LAB.images, http=True, http_port=8080)
     client = pc()
     assert client.run(menu.text()) == "booted"
     assert client.chained == ["http://10.0.2.2:8080/ltsp/ltsp.ipxe"]
     assert client.settings["ltsp-http"] == "http://10.0.2.2:8080"
 
 
+def test_images_are_fetched_from_the_port_of_the_server_whoever_brought_the_menu():
+    menu = Menu("/srv/ltsp", LAB.images, http_port=8080, wishes=Wishes(transport="http"))
+    client = booted(menu)
+    assert client.chained == ["lab/boot.ipxe"]
+    assert client.settings["ltsp-root"] == "http://10.0.2.2:8080/images/"
+
+
 def test_where_http_fails_tftp_goes_on():
     client = pc()
     client.chain = lambda uri: not uri.startswith("http")
-    booted(Menu("/srv/ltsp", LAB.images, http_port=80), client)
+    booted(Menu("/srv/ltsp", LAB.images, http=True, http_port=80), client)
     assert client.chained == ["http://10.0.2.2/ltsp/ltsp.ipxe", "lab/boot.ipxe"]
     assert any("ltsp http" in line for line in client.said)
 
@@ -197,7 +204,7 @@ def test_where_http_fails_tftp_goes_on():
     "fetched", [{"ltsp-http": "http://10.0.2.2:81"}, {"filename": "http://10.0.2.2:81/ltsp/ltsp.ipxe"}]
 )
 def test_a_menu_that_came_by_http_takes_the_image_from_there(fetched):
-    menu = Menu("/srv/ltsp", LAB.images, http_port=81, wishes=Wishes(transport="auto"))
+    menu = Menu("/srv/ltsp", LAB.images, http=True, http_port=81, wishes=Wishes(transport="auto"))
     client = booted(menu, pc(**fetched))
     assert client.chained == ["lab/boot.ipxe"]
     assert client.settings["ltsp-root"] == "http://10.0.2.2:81/images/"

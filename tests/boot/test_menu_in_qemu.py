@@ -92,7 +92,7 @@ def test_a_deleted_version_is_told_and_the_menu_comes_back(tftp):
 
 def test_where_the_server_has_http_tftp_carries_the_first_script_alone(tftp):
     with served(tftp) as port:
-        put(tftp, Menu("/srv/ltsp", IMAGES, wishes=Wishes(timeout=-1, transport="auto"), http_port=port))
+        put(tftp, Menu("/srv/ltsp", IMAGES, wishes=Wishes(timeout=-1, transport="auto"), http=True, http_port=port))
         shown = screen(tftp, "END")
     assert f"http://10.0.2.2:{port}/ltsp/ltsp.ipxe... ok" in shown
     assert f"ENTRY lab root=http://10.0.2.2:{port}/images/ arguments=[ ] server=10.0.2.2" in shown
@@ -103,7 +103,7 @@ def test_where_the_server_has_http_tftp_carries_the_first_script_alone(tftp):
 def test_where_http_does_not_answer_tftp_goes_on(tftp):
     with served(tftp) as port:
         pass
-    put(tftp, Menu("/srv/ltsp", IMAGES, wishes=Wishes(timeout=-1, transport="auto"), http_port=port))
+    put(tftp, Menu("/srv/ltsp", IMAGES, wishes=Wishes(timeout=-1, transport="auto"), http=True, http_port=port))
     shown = screen(tftp, "END")
     assert f"No menu at http://10.0.2.2:{port}/ltsp/ltsp.ipxe" in shown
     assert "ENTRY lab root=nfs://10.0.2.2/srv/ltsp/images!" in shown

@@ -95,8 +95,10 @@ class Menu:
     sections: tuple[ClientSection, ...] = ()
     server: str = ""
     """Its address, where the one that DHCP tells is not right."""
-    http_port: int | None = None
-    """Where the server offers TFTP_DIR/ltsp and the images by HTTP; None where it does not."""
+    http: bool = False
+    """Whether clients go on by HTTP where they came by TFTP."""
+    http_port: int = _HTTP_PORT
+    """Where the server offers TFTP_DIR/ltsp and the images by HTTP, if it does."""
     memtest: bool = False
     configuration: bool = True
     shell: bool = True
@@ -144,8 +146,8 @@ class Menu:
             yield f"isset ${{ltsp-server}} || set ltsp-server ${{{setting}}} ||"
 
     def _http(self) -> Iterator[str]:
-        port = "" if self.http_port in {None, _HTTP_PORT} else f":{self.http_port}"
-        if self.http_port is not None:
+        port = "" if self.http_port == _HTTP_PORT else f":{self.http_port}"
+        if self.http:
             yield "# TFTP carries iPXE and this script: the rest is faster by HTTP."
             yield "isset ${ltsp-http} && goto _fetched ||"
             yield f"set ltsp-http http://${{ltsp-server}}{port}"
