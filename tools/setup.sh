@@ -40,6 +40,10 @@ nfs-ganesha-vfs      file:/usr/share/doc/nfs-ganesha-vfs
 rpcbind              rpcbind
 systemd              systemd-analyze
 xorriso              xorriso
+qemu-utils           qemu-img
+fdisk                sfdisk
+lvm2                 lvm
+mdadm                mdadm
 LIST
 }
 

@@ -1,0 +1,161 @@
+"""Ranges of bytes: files, parts of others, and images whose parts lie scattered."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final, Protocol
+
+from ltsp.errors import FormatError, SourceError
+
+SECTOR: Final = 512
+"""Bytes: the unit of most tables, whatever the sectors of the disk itself."""
+
+
+class Blocks(Protocol):
+    """Bytes that can be read anywhere, by several threads at once."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """So many bytes, fewer only at the end. Raises FormatError and SourceError."""
+        ...
+
+
+OpenSibling = Callable[[str], BinaryIO]
+"""Opens a file that an image names, as the image names it; where the image itself lies elsewhere, its directory comes
+first. It decides what may be opened, and closes the files when nothing is read any more.
+
+Raises LtspError.
+"""
+
+
+def exactly(blocks: Blocks, offset: int, size: int, what: str) -> bytes:
+    """Raises FormatError where they do not lie in `blocks` as a whole."""
+    if offset + size > blocks.size:
+        raise FormatError(f"{what} lies beyond the end of the file")
+    data = blocks.read_at(offset, size)
+    if len(data) != size:
+        raise FormatError(f"{what} is cut short")
+    return data
+
+
+def numbers(layout: str, data: bytes) -> tuple[int, ...]:
+    """An array of integers: `<I` are little-endian, of four bytes."""
+    width = struct.calcsize(layout)
+    return struct.unpack(f"{layout[0]}{len(data) // width}{layout[1]}", data)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileBlocks:
+    """An open file, which its opener closes."""
+
+    file: BinaryIO
+    size: int
+    descriptor: int
+    """Or -1 for what is no file of the system."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, file: BinaryIO) -> FileBlocks:
+        """Raises SourceError where its size cannot be told."""
+        try:
+            descriptor = file.fileno()
+        except (OSError, AttributeError):  # io.UnsupportedOperation is an OSError
+            descriptor = -1
+        try:
+            size = file.seek(0, io.SEEK_END)
+        except OSError as error:
+            raise SourceError(f"its size cannot be told: {error.strerror}") from error
+        return cls(file, size, descriptor)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        size = min(size, self.size - offset)
+        if size <= 0:
+            return b""
+        try:
+            piece = self._read(offset, size)
+            if len(piece) == size:
+                return piece
+            pieces = [piece]
+            while piece and size > len(piece):
+                offset += len(piece)
+                size -= len(piece)
+                pieces.append(piece := self._read(offset, size))
+        except OSError as error:
+            raise SourceError(f"it cannot be read at byte {offset}: {error.strerror}") from error
+        return b"".join(pieces)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if self.descriptor >= 0:
+            return os.pread(self.descriptor, size, offset)
+        with self.lock:
+            self.file.seek(offset)
+            return self.file.read(size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """A part of others; it may be cut off by their end."""
+
+    blocks: Blocks
+    offset: int
+    size: int
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        size = min(size, self.size - offset)
+        return self.blocks.read_at(self.offset + offset, size) if size > 0 else b""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """Bytes that lie side by side: from an offset in `blocks`, or so many zeros where there are none."""
+
+    size: int
+    blocks: Blocks | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scattered:
+    """An image whose bytes lie in runs.
+
+    `run` gives the one at an offset, of so many bytes or fewer and at least one. Where a run reaches beyond the end of
+    what it lies in, there are zeros: an image that ends with less than a cluster of data ends there, and so may the
+    disk below a larger one.
+    """
+
+    size: int
+    run: Callable[[int, int], Run]
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        size = min(size, self.size - offset)
+        pieces = []
+        while size > 0:
+            run = self.run(offset, size)
+            piece = run.blocks.read_at(run.offset, run.size) if run.blocks else bytes(run.size)
+            pieces.append(piece)
+            if len(piece) < run.size:
+                pieces.append(bytes(run.size - len(piece)))
+            offset += run.size
+            size -= run.size
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InMemory:
+    """Bytes that are at hand."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self.data[offset : offset + size]

@@ -1,0 +1,50 @@
+"""VDI, the disks of VirtualBox: dynamic and fixed.
+
+Layout: VirtualBox's VDICore.h. dissect.hypervisor is not used: it reads what spans two blocks as if they lay side by
+side, and takes a difference for a whole disk.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from ltsp.disk.blocks import Blocks, Run, Scattered, exactly, numbers
+from ltsp.errors import FormatError, SourceError
+
+MAGIC: Final = b"\x7f\x10\xda\xbe"
+MAGIC_AT: Final = 0x40
+_HEADER: Final = struct.Struct("<64x4xII II 256x II 20x QIIII")
+_VERSION: Final = 1 << 16 | 1
+_FREE, _ZERO = 0xFFFFFFFF, 0xFFFFFFFE
+_KINDS: Final = {3: "an undo image", 4: "a snapshot's difference to another disk"}
+
+
+def open_vdi(file: Blocks) -> Blocks:
+    """The disk. Raises FormatError, and SourceError for an image that is no whole disk."""
+    header = _HEADER.unpack(exactly(file, 0, _HEADER.size, "the header"))
+    version, _size, kind, _flags, map_at, data_at, size, block, extra, count, _allocated = header
+    if version != _VERSION:
+        raise SourceError(f"it is VDI of version {version >> 16}.{version & 0xFFFF}")
+    if kind not in {1, 2}:
+        raise SourceError(
+            f"it is {_KINDS.get(kind, f'a VDI disk of kind {kind}')}",
+            "make a whole disk of it with VBoxManage clonemedium",
+        )
+    if extra or block & block - 1 or not 4096 <= block <= 256 << 20:
+        raise FormatError(f"its blocks have {block} bytes and {extra} more")
+    if count * block < size:
+        raise FormatError(f"it has {count} blocks, which is too little for a disk of {size} bytes")
+    places = numbers("<I", exactly(file, map_at, -(-size // block) * 4, "the table of blocks"))
+
+    def run(offset: int, wanted: int) -> Run:
+        index, within = divmod(offset, block)
+        place, length = places[index], min(wanted, block - within)
+        if place >= _ZERO:
+            return Run(length)
+        start = data_at + place * block
+        if start >= file.size:
+            raise FormatError(f"block {index} lies beyond the end of the file")
+        return Run(length, file, start + within)
+
+    return Scattered(size, run)

@@ -1,0 +1,153 @@
+"""The log of a VHDX that was not closed cleanly: its sectors are laid over the file's in memory.
+
+Layout and rules: [MS-VHDX] 2.3. The active sequence is the valid one with the highest number; without one there is
+nothing to do.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from ltsp.disk.blocks import Blocks, InMemory, Run, Scattered, exactly
+from ltsp.disk.crc32c import crc32c
+from ltsp.errors import FormatError
+
+_SECTOR: Final = 4096
+_MOST_LOG: Final = 8 << 20
+"""Bytes; writers make one of 1 MiB."""
+_MOST_SUMMED: Final = 24 << 20
+"""Bytes of entries that are looked into, which takes two seconds: forged ones could all be as long as the log."""
+_MOST_ZEROED: Final = 1 << 20
+"""Descriptors of areas that become zero."""
+_ENTRY: Final = struct.Struct("<4sIIIQII16sQQ")
+_DESCRIPTOR: Final = struct.Struct("<4s4sQQQ")
+
+
+@dataclass(slots=True)
+class _Entry:
+    size: int
+    tail: int
+    sequence: int
+    least_size: int
+    """Bytes that the file had when it was written."""
+    sectors: dict[int, bytes] = field(default_factory=dict)
+    """By place in the file."""
+    zeros: list[tuple[int, int]] = field(default_factory=list)
+    """Place and size."""
+
+
+def replayed(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
+    """The file as it is with its log.
+
+    Raises FormatError.
+    """
+    if size % _SECTOR or size > _MOST_LOG:
+        raise FormatError(f"its log has {size} bytes")
+    log = exactly(file, place, size, "the log")
+    entries = _active(log, identity)
+    if not entries:
+        return file
+    if entries[-1].least_size > file.size:
+        raise FormatError("it is cut off: its log knows a longer file")
+    changed: dict[int, bytes | None] = {}
+    for entry in entries:
+        for start, length in entry.zeros:
+            if length > file.size or start > file.size or len(changed) + length // _SECTOR > _MOST_ZEROED:
+                raise FormatError("its log empties more than the file has")
+            changed.update(dict.fromkeys(range(start, start + length, _SECTOR)))
+        changed.update(entry.sectors)
+    return Scattered(file.size, _Overlaid(file, changed).run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Overlaid:
+    file: Blocks
+    changed: dict[int, bytes | None]
+
+    def run(self, offset: int, size: int) -> Run:
+        within = offset % _SECTOR
+        at = offset - within
+        length = min(size, _SECTOR - within)
+        if at in self.changed:
+            data = self.changed[at]
+            return Run(length) if data is None else Run(length, InMemory(data), within)
+        while length < size and at + within + length not in self.changed:
+            length = min(size, length + _SECTOR)
+        return Run(length, self.file, offset)
+
+
+def _active(log: bytes, identity: UUID) -> list[_Entry]:
+    """The entries of the active sequence, from tail to head."""
+    heads: dict[int, _Entry] = {}
+    summed = 0
+    for at in range(0, len(log), _SECTOR):
+        if not log.startswith(b"loge", at):
+            continue
+        summed += min(_ENTRY.unpack_from(log, at)[2], len(log))
+        if summed > _MOST_SUMMED:
+            raise FormatError("the entries of its log lie over each other")
+        entry = _entry(log, at, identity)
+        if entry:
+            heads[at] = entry
+    for head in sorted(heads, key=lambda at: heads[at].sequence, reverse=True):
+        sequence = _sequence(heads, head, len(log))
+        if sequence:
+            return sequence
+    return []
+
+
+def _sequence(heads: dict[int, _Entry], head: int, size: int) -> list[_Entry]:
+    """From the tail that the head names, by numbers that follow each other; nothing where it is broken."""
+    at = heads[head].tail
+    found: list[_Entry] = []
+    while at in heads and len(found) <= len(heads):
+        entry = heads[at]
+        if found and entry.sequence != found[-1].sequence + 1:
+            return []
+        found.append(entry)
+        if at == head:
+            return found
+        at = (at + entry.size) % size
+    return []
+
+
+def _entry(log: bytes, at: int, identity: UUID) -> _Entry | None:
+    """The entry that begins there, which may go on at the start of the log; None where none is whole."""
+    _magic, total, size, tail, sequence, count, _reserved, name, least, _last = _ENTRY.unpack_from(log, at)
+    if UUID(bytes_le=name) != identity or not size or size % _SECTOR or size > len(log):
+        return None
+    data = log[at : at + size]
+    data += log[: size - len(data)]
+    descriptors = -(-(64 + count * _DESCRIPTOR.size) // _SECTOR) * _SECTOR
+    if descriptors > size or tail % _SECTOR or crc32c(data[:4] + bytes(4) + data[8:]) != total:
+        return None
+    entry = _Entry(size, tail, sequence, least)
+    data_at = descriptors
+    for index in range(count):
+        kind, trailing, middle, place, number = _DESCRIPTOR.unpack_from(data, 64 + index * _DESCRIPTOR.size)
+        if number != sequence or place % _SECTOR:
+            return None
+        if kind == b"zero":
+            entry.zeros.append((place, middle))
+        elif kind == b"desc":
+            sector = _sector(data, data_at, sequence)
+            if sector is None:
+                return None
+            entry.sectors[place] = middle.to_bytes(8, "little") + sector + trailing
+            data_at += _SECTOR
+        else:
+            return None
+    return entry
+
+
+def _sector(data: bytes, at: int, sequence: int) -> bytes | None:
+    """What a data sector holds: all but its first 8 and last 4 bytes, which are in the descriptor."""
+    if at + _SECTOR > len(data) or data[at : at + 4] != b"data":
+        return None
+    high, low = data[at + 4 : at + 8], data[at + _SECTOR - 4 : at + _SECTOR]
+    if int.from_bytes(low + high, "little") != sequence:
+        return None
+    return data[at + 8 : at + _SECTOR - 4]

@@ -1,0 +1,75 @@
+"""The text that describes a VMDK: which extents, in which files, make the disk.
+
+    RW 4192256 SPARSE "disk-s001.vmdk"
+    RW 2097152 FLAT "disk-flat.vmdk" 0
+
+VMware's Virtual Disk Format 1.1.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ltsp.errors import FormatError, SourceError
+from ltsp.tree.name import decode, printable
+
+MAGIC: Final = b"# Disk DescriptorFile"
+MOST: Final = 1 << 20
+"""Bytes of a descriptor that is a file by itself."""
+_MOST_EXTENTS: Final = 4096
+_EXTENT: Final = re.compile(
+    r'(?:RW|RDONLY|NOACCESS)\s+(\d{1,15})\s+(\w+)(?:\s+"([^"]*)"(?:\s+(\d{1,15}))?.*)?$', re.ASCII
+)
+_SETTING: Final = re.compile(r'([\w.]+)\s*=\s*"?([^"]*)"?$', re.ASCII)
+_NO_PARENT: Final = "ffffffff"
+KINDS: Final = {
+    "SESPARSE": "a redo log of ESXi",
+    "VMFSSPARSE": "a redo log of ESXi",
+    "VMFSRDM": "a raw device of ESXi",
+    "VMFSRAW": "a raw device of ESXi",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    size: int
+    """Sectors."""
+    kind: str
+    """FLAT, SPARSE or ZERO; VMFS is FLAT."""
+    name: str
+    start: int
+    """Sectors in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    kind: str
+    """As it calls itself: monolithicSparse, twoGbMaxExtentFlat …"""
+    extents: tuple[Extent, ...]
+
+    @classmethod
+    def parse(cls, data: bytes) -> Descriptor:
+        """Raises FormatError, and SourceError for an image that is no whole disk."""
+        settings: dict[str, str] = {}
+        extents: list[Extent] = []
+        for line in map(str.strip, decode(data.partition(b"\0")[0]).splitlines()):
+            if match := _EXTENT.match(line):
+                size, kind, name, start = match.groups()
+                if kind in KINDS:
+                    raise SourceError(
+                        f"it has {KINDS[kind]} in it", "merge its snapshots, or export the machine as OVF"
+                    )
+                kind = "FLAT" if kind == "VMFS" else kind
+                if kind not in {"FLAT", "SPARSE", "ZERO"} or (kind != "ZERO" and not name):
+                    raise FormatError(f"its descriptor has a line that is none: {printable(line[:80])}")
+                extents.append(Extent(int(size), kind, name or "", int(start or 0)))
+            elif match := _SETTING.match(line):
+                settings.setdefault(match[1].lower(), match[2])
+        if settings.get("parentcid", _NO_PARENT).lower() != _NO_PARENT:
+            parent = printable(settings.get("parentfilenamehint", "another disk"))
+            raise SourceError(f"it is a snapshot's difference to {parent}", "merge its snapshots, or make a full clone")
+        if len(extents) > _MOST_EXTENTS:
+            raise FormatError(f"its descriptor has {len(extents)} extents")
+        return cls(settings.get("createtype", ""), tuple(extents))
