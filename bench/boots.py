@@ -102,22 +102,29 @@ def published(root: Path) -> Site:
     return site
 
 
-def boots(site: Site, ways: Sequence[Way], rounds: int) -> Iterator[Boot]:
+def boots(site: Site, ways: Sequence[Way], rounds: int, fetch: str) -> Iterator[Boot]:
     """Each way in turn, `rounds` times; the medians of each."""
     found: dict[Way, list[Boot]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way in ways:
-            found[way].append(_boot(site, way))
+            found[way].append(_boot(site, way, fetch))
             tell(f"{way.name}: login after {found[way][-1].seconds['login']:.1f} s")
     yield from map(Boot.median, found.values())
 
 
-def _boot(site: Site, way: Way) -> Boot:
+def _boot(site: Site, way: Way, fetch: str) -> Boot:
     """Raises SystemExit where it failed: a failed boot is no figure."""
     site.conf.write_text(f"[clients]\nCLIENT_INITRD={way.initrd}\n")
     site.conf.chmod(0o644)
     site.ltsp("ipxe")
-    words = ["--json", "--accel=tcg", "--fetch=http", f"--transport={way.transport}", f"--memory={way.memory}", NAME]
+    words = [
+        "--json",
+        "--accel=tcg",
+        f"--fetch={fetch}",
+        f"--transport={way.transport}",
+        f"--memory={way.memory}",
+        NAME,
+    ]
     with one_at_a_time():
         before = _processor()
         done = site.ltsp("boottest", *words, status=None)
@@ -191,6 +198,12 @@ def main() -> None:
         "--rounds", type=int, default=1, metavar="N", help="boots of each way, of which medians are taken"
     )
     parser.add_argument("--ways", nargs="*", default=[], metavar="TRANSPORT", help="only these transports")
+    parser.add_argument(
+        "--fetch",
+        choices=("tftp", "http"),
+        default="tftp",
+        help="how iPXE gets kernel and initrds: by TFTP unless told",
+    )
     options = parser.parse_args()
     ways = [way for way in WAYS if not options.ways or way.transport in options.ways]
 
@@ -198,15 +211,20 @@ def main() -> None:
     try:
         site = published(shared())
         image = os.stat(site.base / "images" / f"{NAME}.img").st_size
-        found = list(boots(site, ways, options.rounds))
+        found = list(boots(site, ways, options.rounds, options.fetch))
     finally:
         shutil.rmtree(SCRATCH, ignore_errors=True)
     if options.json:
-        print(json.dumps({"image": image, "processors": os.cpu_count(), "boots": [*map(asdict, found)]}, indent=1))
+        print(
+            json.dumps(
+                {"image": image, "processors": os.cpu_count(), "fetch": options.fetch, "boots": [*map(asdict, found)]},
+                indent=1,
+            )
+        )
         return
     print(
-        f"Seconds from power-on, in QEMU without KVM on {os.cpu_count()} processors ({platform.machine()}); iPXE loads "
-        f"kernel and initrds by HTTP. The image has {image / 1e6:.0f} MB; medians of {options.rounds}.\n"
+        f"Seconds from power-on, in QEMU without KVM on {os.cpu_count()} processors ({platform.machine()}); iPXE loads by "
+        f"{options.fetch.upper()}. The image has {image / 1e6:.0f} MB; medians of {options.rounds}.\n"
     )
     print(rows(found))
     print()
