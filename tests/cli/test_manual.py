@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from ltsp.boot.menu_settings import KEYS
 from ltsp.cli import manual, share
+from ltsp.cli.client_keys import CLIENTS, MENU
+from ltsp.cli.prose import Item
+from ltsp.initrd.site_settings import ACTED_ON
 from ltsp.settings.applets import APPLETS, LtspOptions
 from ltsp.settings.option import Reach, declared
 
@@ -61,6 +65,23 @@ def test_every_key_is_told_by_the_page_of_ltsp_conf():
     for options in EVERY.values():
         for option in declared(options):
             assert (f" {option.key}={option.kind.metavar} " in page) is (option.reach is Reach.EVERYWHERE)
+
+
+@pytest.mark.parametrize("key", [*ACTED_ON, *KEYS, "IPXE_NAME_IMG"])
+def test_every_key_of_menus_and_clients_is_told_by_the_page_of_ltsp_conf(key):
+    terms = {
+        term for block in (*MENU, *CLIENTS) if isinstance(block, Item) for term in block.term.split("=")[0].split(", ")
+    }
+    assert key.replace("*", "x") in terms
+    assert key.rstrip("*") in PAGES["ltsp.conf.5"].replace(r"\-", "-")
+
+
+@pytest.mark.parametrize(
+    ("name", "operands"), [("boottest", ".I image"), ("dhcp-snippet", ".I kind"), ("image", r".RI [ image ].\|.\|.")]
+)
+def test_the_synopsis_says_how_many_arguments_an_applet_takes(name, operands):
+    lines = PAGES[f"ltsp-{name}.8"].splitlines()
+    assert lines[lines.index(".SH DESCRIPTION") - 1] == operands
 
 
 @pytest.mark.oracle

@@ -15,7 +15,7 @@ from ltsp.settings.conf_text import Conf
 from ltsp.settings.resolve import Setting
 from ltsp.tree.name import printable
 
-_KEYS = ("DEFAULT_IMAGE", "KERNEL_PARAMETERS", "MENU_TIMEOUT", "IMAGE_TRANSPORT", "CLIENT_INITRD")
+KEYS = ("DEFAULT_IMAGE", "KERNEL_PARAMETERS", "MENU_TIMEOUT", "IMAGE_TRANSPORT", "CLIENT_INITRD")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _GLOB = frozenset("*?[")
 _HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -102,7 +102,7 @@ class _Reading:
         )
 
     def wishes(self, settings: Mapping[str, Setting]) -> Wishes:
-        said = {key: setting for key in _KEYS if (setting := settings.get(key))}
+        said = {key: setting for key in KEYS if (setting := settings.get(key))}
         self.faults += [f"{each.where}: {each.key}: {each.fault}" for each in said.values() if each.fault]
         sound = {key: setting for key, setting in said.items() if not setting.fault}
         return Wishes(

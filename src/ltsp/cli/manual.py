@@ -46,7 +46,7 @@ def _applet(name: str) -> str:
     synopsis = [
         *(r".B ltsp", r".RI [ ltsp-options ]", rf".B {_escaped(name)}"),
         *_synopsis([], declared(applet.options)),
-        *([r".RI [ image ].\|.\|."] if applet.operands else []),
+        *_operands(applet.operands),
     ]
     return _page(
         f"LTSP-{name.upper()}",
@@ -55,6 +55,14 @@ def _applet(name: str) -> str:
         synopsis,
         _options(applet.options, "See `ltsp(8)` for the options that stand before the applet."),
     )
+
+
+def _operands(operands: str) -> list[str]:
+    """`IMAGE` or `[IMAGE]...` in a synopsis."""
+    name = operands.strip("[].").lower()
+    if not name:
+        return []
+    return [rf".RI [ {name} ].\|.\|." if operands.startswith("[") else rf".I {name}"]
 
 
 def _conf() -> str:

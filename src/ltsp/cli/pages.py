@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ltsp.cli import client_keys
 from ltsp.cli.network_pages import NETWORK_APPLETS
 from ltsp.cli.prose import CHANGED, CONF_FILE, DONE, FAILURE, LOCKED, SIGNALLED, USAGE, Example, Item, Prose
 
@@ -203,6 +204,8 @@ CONF = Prose(
         "What the command line says comes before `ltsp.conf`, and `ltsp.conf` before the environment.",
     ),
     more=(
+        ("KEYS OF THE MENU", client_keys.MENU),
+        ("KEYS OF CLIENTS", client_keys.CLIENTS),
         (
             "SECTIONS",
             (
