@@ -74,6 +74,7 @@ def proposals(base, *words):
         (["versions", "none", "--use", ""], []),
         (["-t", "im"], ["images"]),
         (["info", ""], []),
+        (["dhcp-snippet", "m"], ["mikrotik"]),
     ],
 )
 def test_bash_proposes(base, words, expected):

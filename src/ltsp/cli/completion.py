@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from string import Template
 
+from ltsp.services.snippet import SNIPPETS
 from ltsp.settings.applets import APPLETS, LtspOptions
 from ltsp.settings.option import Argument, Directory, FileName, Option, declared
 
@@ -130,6 +131,7 @@ _ltsp() {
 _ltsp_operands() {
     case $$1 in
         $with_operands) _ltsp_images "$$2" "$$3" | sort -u ;;
+        dhcp-snippet) compgen -W '$kinds' -- "$$2" ;;
     esac
 }
 
@@ -193,6 +195,7 @@ def bash() -> str:
         required=" | \\\n".join(f"        {each}" for each in required) + ")",
         values="\n".join(values),
         applets=" ".join(APPLETS),
+        kinds=" ".join(SNIPPETS),
         with_operands=" | ".join(name for name, applet in APPLETS.items() if "IMAGE" in applet.operands),
     )
 
@@ -221,6 +224,7 @@ def zsh() -> str:
         lines = [
             *_zsh_options(declared(applet.options)),
             *(["'*:image:_ltsp_images'"] if "IMAGE" in applet.operands else []),
+            *([f"'1:kind:({' '.join(SNIPPETS)})'"] if applet.operands == "KIND" else []),
         ]
         joined = " \\\n".join(f"                        {line}" for line in lines)
         arguments.append(f"                {name})\n                    _arguments -S \\\n{joined} ;;")

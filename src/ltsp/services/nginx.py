@@ -28,6 +28,8 @@ def configuration(base_dir: str, tftp_dir: str, port: int) -> str:
     locations = "".join(_location(area, directory) for area, directory in directories.items())
     return (
         "# Made by ltsp http --nginx: what clients boot from. Everything else is not found.\n"
+        "# Where another file has a server for this port, as sites-enabled/default of Debian, nginx takes that one:\n"
+        "# remove it there.\n"
         "server {\n"
         f"    listen {port};\n"
         f"    listen [::]:{port};\n"
