@@ -31,8 +31,8 @@ MENU: tuple[Block, ...] = (
 CLIENTS: tuple[Block, ...] = (
     (
         "In [clients] for all clients, or in the section of some. `ltsp initrd` brings them to clients. An x is any "
-        "name that tells keys of one kind apart. `%{IP}` in a value is the number of the client in its network, `%{MAC}` "
-        "its MAC address without colons, `%{HOSTNAME}` its name."
+        "name that tells keys of one kind apart. `%{IP}` in a value is the number of the client in its network, "
+        "`%{MAC}` its MAC address without colons, `%{HOSTNAME}` its name."
     ),
     Item("HOSTNAME=NAME", "As in `pc%{IP}` or `pc-%{MAC}`. Default: what DHCP says, else `ltsp%{IP}`."),
     Item("SERVER=ADDRESS", "What clients take for their server. Default: where they boot from."),
