@@ -224,8 +224,8 @@ def main() -> None:
         return
     where = f"QEMU without KVM on {os.cpu_count()} processors ({platform.machine()})"
     print(
-        f"Seconds from power-on, in {where}; iPXE loads by {options.fetch.upper()}. The image has {image / 1e6:.0f} MB; "
-        f"medians of {options.rounds}.\n"
+        f"Seconds from power-on, in {where}; iPXE loads by {options.fetch.upper()}. "
+        f"The image has {image / 1e6:.0f} MB; medians of {options.rounds}.\n"
     )
     print(rows(found))
     print()
