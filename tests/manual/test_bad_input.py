@@ -241,7 +241,7 @@ def test_a_tftp_directory_without_space_keeps_image_and_kernel_before(tmp_path):
         site.ltsp("image", str(lab))
         (lab / f"boot/initrd.img-{VERSION}").write_bytes(random.Random(1).randbytes(8 << 20))
         for _ in range(2):
-            refused(site, str(lab), says=["not enough space for lab", str(site.tftp), "8 MiB needed", "MiB free"])
+            refused(site, str(lab), says=["not enough space for lab", str(site.tftp), "9 MiB needed", "MiB free"])
 
 
 @pytest.mark.root
@@ -351,7 +351,7 @@ def test_a_forged_image_is_refused_or_read_as_it_is(site, exported, chance, case
             at = chance.choice([chance.randrange(96), chance.randrange(len(forged))])
             forged[at] = chance.randrange(256)
         exported.write_bytes(forged)
-        done = site.ltsp("image", "--quiet", "--name=forged", str(exported), status=None)
+        done = site.ltsp("image", "--quiet", "--no-preflight", "--name=forged", str(exported), status=None)
         assert done.returncode in {0, 1}, done.stderr
         if done.returncode:
             refusals += 1
