@@ -81,7 +81,7 @@ def test_all_that_has_a_kernel_is_in_the_menu(server):
     server.chroot("dev")
     server.chroot("raw", kernel=False)
     said = server.run("IPXE_LAB_IMG='Lab; first floor'\n[52:54:00:12:34:56]\nDEFAULT_IMAGE=r_dev\n")
-    assert "ltsp kernel disk" in said
+    assert "ltsp kernel disk finds its own, ltsp kernel --name=disk CHROOT takes that of a chroot" in said
     client = server.client()
     assert [item for item in client.items if item[0][:1] != "_"] == [
         *(("", "Images"), ("lab", "Lab_ first floor"), ("", "Chroots"), ("r_dev", "r_dev"), ("", "Other"))

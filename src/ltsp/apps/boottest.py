@@ -97,7 +97,8 @@ def _generation(state: State, version: str | None) -> Generation:
     if version is not None:
         return state.existing(version)
     if state.current is None:
-        raise LtspError(f"{name} has no version that clients boot", f"ltsp versions {name} lists what there is")
+        remedy = f"ltsp versions {name} lists what there is" if state.generations else f"ltsp kernel {name} makes one"
+        raise LtspError(f"{name} has no version that clients boot", remedy)
     return state.current
 
 

@@ -16,6 +16,7 @@ from ltsp.boot.menu import Entry, Menu
 from ltsp.boot.menu_settings import menu_settings, title
 from ltsp.errors import LtspError, UsageError
 from ltsp.host import files
+from ltsp.publish.state import Foreign
 from ltsp.publish.store import Store
 from ltsp.settings import image_name
 from ltsp.settings.applets import LtspOptions
@@ -121,13 +122,17 @@ def _bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[str]]:
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     states = [store.state(name) for name in store.names()]
     with_kernel = {state.places.name for state in states if state.pointer}
-    images = [state.places.name for state in states if state.image is not None]
+    images = {state.places.name: state.image for state in states if state.image is not None}
     chroots = [
         name
         for name in files.entries(ltsp.base_dir)
         if name not in _NO_CHROOTS and not image_name.fault(name) and os.path.isdir(join(ltsp.base_dir, name, "proc"))
     ]
-    for name in images:
+    for name, image in images.items():
         if name not in with_kernel:
-            report.warn(f"the menu leaves image {name} out, which has no kernel here: ltsp kernel {name} finds it")
+            # A disk or live medium that somebody put there boots by the kernel of a chroot.
+            other = f", ltsp kernel --name={name} CHROOT takes that of a chroot" if isinstance(image, Foreign) else ""
+            report.warn(
+                f"the menu leaves image {name} out, which has no kernel here: ltsp kernel {name} finds its own{other}"
+            )
     return [name for name in images if name in with_kernel], [name for name in chroots if name in with_kernel]
