@@ -26,6 +26,7 @@ from ltsp.publish.retention import Retention
 from ltsp.publish.stage import Stage
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions
+from ltsp.source.archive import Notation
 from ltsp.source.source import Source
 from ltsp.squashfs.check import check
 from ltsp.squashfs.parameters import Output
@@ -196,6 +197,10 @@ def _contents(asked: Asked, prepared: Prepared, client: Client) -> Contents:
 def lasting(argument: str) -> str:
     """The argument in a form that means the same from any directory."""
     first, comma, rest = argument.partition(",,")
+    image, option, options = first.partition(",")
+    notation = Notation.parse(image)
+    if notation is not None:
+        first = notation.lasting() + option + options
     return (os.path.abspath(first) if first.startswith(".") else first) + comma + rest
 
 

@@ -37,6 +37,7 @@ _MAGICS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1f\x8b", "a gzip file"),
     (0, b"\xfd7zXZ\0", "an xz file"),
     (0, b"\x28\xb5\x2f\xfd", "a zstd file"),
+    (0, b"BZh", "a bzip2 file"),
     (0, b"PK\x03\x04", "a zip archive"),
     (0, b"\x7fELF", "a program"),
 )

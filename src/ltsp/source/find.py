@@ -7,9 +7,12 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ltsp.archive.archive import is_archive
+from ltsp.archive.stored import OpenFile
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.settings import image_name
 from ltsp.source import layers, system
+from ltsp.source.archive import STANDARD_INPUT, ArchiveSource, Notation, see_that_it_is_no_disk
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
 from ltsp.source.file_kind import SQUASHFS, kind_of
@@ -59,6 +62,9 @@ class _Search:
 
     def base(self, layer: Layer, name: str) -> Source:
         """The first part, which has to be a system and gives the image its name."""
+        notation = Notation.parse(layer.image)
+        if notation is not None:
+            return _archived(notation, name, layer)
         if not name and "/" not in layer.image and not layer.image.startswith("."):
             image_name.checked(layer.image)
         path, note = self._path(layer.image)
@@ -112,7 +118,7 @@ class _Search:
     def _rebuilt(self, path: str, name: str) -> Source:
         """The source of an exported image, of which nothing but itself was found."""
         argument = self.recorded(name)
-        if not argument or argument == name:
+        if argument in ("", name, STANDARD_INPUT):
             raise LtspError(
                 f"{printable(path)} is an exported image, and what it was made from is not known",
                 f"give --recompress to make it from itself, or its path with --name for another image than {name}",
@@ -129,6 +135,19 @@ class _Search:
         return DirectorySource(name, path, description, self.leave_out, at=layer.subdir)
 
 
+def _archived(notation: Notation, name: str, layer: Layer) -> Source:
+    """What a notation stands for.
+
+    Raises UsageError where the image has no name, LtspError where there is nothing.
+    """
+    if not name and not notation.named_by:
+        raise UsageError(
+            "what comes from standard input has no name", "podman export CONTAINER | ltsp image - --name NAME"
+        )
+    see_that_it_is_no_disk(notation.path, layer.fstype, layer.partition)
+    return notation.source(image_name.checked(name or name_of(notation.named_by)))
+
+
 def _image(path: str, name: str, layer: Layer) -> Source:
     """A file as a source.
 
@@ -140,11 +159,15 @@ def _image(path: str, name: str, layer: Layer) -> Source:
             raise LtspError(f"{shown} is no file and no directory", "name a chroot or an image")
         with open(encode(path), "rb") as file:
             kind = kind_of(file)
+            holds_archive = is_archive(OpenFile.of(file.fileno()))
     except OSError as error:
         target = (
             f", which leads to {printable(decode(os.readlink(encode(path))))}" if os.path.islink(encode(path)) else ""
         )
         raise SourceError(f"cannot read {shown}{target}: {error.strerror}") from error
+    if holds_archive:
+        see_that_it_is_no_disk(path, layer.fstype, layer.partition)
+        return ArchiveSource(name, path)
     if kind != SQUASHFS or layer.partition:
         what = f"partition {layer.partition} of it" if kind == SQUASHFS else f"it holds {kind}"
         raise SourceError(

@@ -11,7 +11,12 @@ from ltsp.settings import image_name
 from ltsp.source.system import entries_of, leads
 from ltsp.tree.name import decode, encode, in_order, printable
 
-_SUFFIXES = (".img", ".iso", ".qcow2", ".raw", ".sfs", ".sqfs", ".squashfs", ".vdi", ".vhd", ".vhdx", ".vmdk")
+_SUFFIXES = (
+    *(".img", ".iso", ".qcow2", ".raw", ".sfs", ".sqfs", ".squashfs", ".vdi", ".vhd", ".vhdx", ".vmdk"),
+    *(".oci", ".tar", ".tbz2", ".tgz", ".txz", ".tzst"),
+)
+_COMPRESSED = (".bz2", ".gz", ".xz", ".zst")
+"""What may follow one of those."""
 _MOST_UNNAMED = 3
 """So many images are made without their names or ALL_IMAGES=1: more are rarely what was meant."""
 
@@ -66,6 +71,9 @@ def name_of(path: str) -> str:
     if os.path.isdir(encode(path)):
         return last
     stem, suffix = os.path.splitext(last)
+    if suffix.lower() in _COMPRESSED:
+        last = stem
+        stem, suffix = os.path.splitext(last)
     return (stem if suffix.lower() in _SUFFIXES else last).removesuffix("-flat")
 
 

@@ -1,0 +1,140 @@
+"""Compressed streams, told by their content: gzip, bzip2, xz and zstd, and several of them one behind the other."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import sys
+import zlib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Final, Protocol
+
+from ltsp.archive.allowance import Allowance
+from ltsp.errors import FormatError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_PIECE: Final = 1 << 20
+"""Bytes that are unpacked at once."""
+_MEMORY: Final = 128 << 20
+"""Bytes that liblzma may take: for a dictionary of 64 MiB, as `xz -9` makes them."""
+_WINDOW: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 27}
+"""128 MiB, as much as the zstd program takes without being told."""
+_SKIPPED: Final = range(0x184D2A50, 0x184D2A60)
+"""Frames of zstd that hold no data: tables of contents, in images of containers. RFC 8878, 3.1.2"""
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+
+
+class _Inflate:
+    """zlib with the manners of the other decompressors: it keeps what it has not yet taken."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(31)
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._zlib.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        return self._zlib.decompress(self._zlib.unconsumed_tail + data, max(0, max_length))
+
+
+_DECOMPRESSORS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
+    b"\x1f\x8b": _Inflate,
+    b"BZh": bz2.BZ2Decompressor,
+    b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY),
+    b"\x28\xb5\x2f\xfd": lambda: zstd.ZstdDecompressor(options=_WINDOW),
+    **{number.to_bytes(4, "little"): lambda: zstd.ZstdDecompressor(options=_WINDOW) for number in _SKIPPED},
+}
+_MAGIC: Final = max(map(len, _DECOMPRESSORS))
+
+
+def is_compressed(start: bytes) -> bool:
+    """Whether what begins so is one of those that are unpacked here."""
+    return _decompressor(start) is not None
+
+
+def unpacked(packed: Iterator[bytes], allowance: Allowance) -> Iterator[bytes]:
+    """What a stream unpacks to, in pieces.
+
+    Raises FormatError where it is damaged, cut off or a bomb.
+    """
+    rest = _first(packed)
+    while True:
+        decompressor = _decompressor(rest)
+        if decompressor is None:
+            raise FormatError("has other bytes behind its compressed ones")
+        rest = yield from _one(decompressor, rest, packed, allowance)
+        rest = _without_padding(rest, packed)
+        if not rest:
+            return
+
+
+def _one(
+    decompressor: _Decompressor, data: bytes, packed: Iterator[bytes], allowance: Allowance
+) -> Generator[bytes, None, bytes]:
+    """What one stream unpacks to; returns what lies behind it."""
+    allowance.unpack(len(data), 0)
+    while True:
+        try:
+            piece = decompressor.decompress(data, _PIECE)
+        except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, ValueError, EOFError, MemoryError) as error:
+            raise FormatError(f"is damaged: {error or 'it cannot be unpacked'}") from error
+        allowance.unpack(0, len(piece))
+        if piece:
+            yield piece
+        if decompressor.eof:
+            return decompressor.unused_data
+        data = b""
+        if decompressor.needs_input:
+            data = next(packed, b"")
+            if not data:
+                raise FormatError("is cut off: its compressed bytes have no end")
+            allowance.unpack(len(data), 0)
+
+
+def _first(packed: Iterator[bytes]) -> bytes:
+    """As many bytes as a magic number has, and what came with them."""
+    start = b""
+    while len(start) < _MAGIC and (piece := next(packed, b"")):
+        start += piece
+    return start
+
+
+def _without_padding(rest: bytes, packed: Iterator[bytes]) -> bytes:
+    """What follows the zeros that may fill a tape's record, or an xz file to a multiple of four bytes."""
+    while not (rest := rest.lstrip(b"\0")):
+        piece = next(packed, b"")
+        if not piece:
+            return b""
+        rest = piece
+    while len(rest) < _MAGIC and (piece := next(packed, b"")):
+        rest += piece
+    return rest
+
+
+def _decompressor(start: bytes) -> _Decompressor | None:
+    return next((made() for magic, made in _DECOMPRESSORS.items() if start.startswith(magic)), None)

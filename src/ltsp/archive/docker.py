@@ -1,0 +1,70 @@
+"""An image as `docker save` and `skopeo copy … docker-archive:` write it: from `manifest.json` to layers.
+
+moby: image/spec/spec.md, "Combined Image JSON + Filesystem Changeset Format". The digests of the layers stand in the
+image's configuration, whose own digest is its file's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ltsp.archive import document
+from ltsp.archive.document import Digest
+from ltsp.archive.parcel import Layer, Parts
+from ltsp.errors import FormatError, SourceError
+from ltsp.tree.name import printable
+
+MANIFEST: Final = "manifest.json"
+_MOST_LAYERS: Final = 1000
+_MOST_SHOWN: Final = 8
+_NAMED_BY_DIGEST: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    configuration: str
+    """Its path."""
+    tags: Sequence[str]
+    layers: Sequence[str]
+    """Their paths, from the lowest on."""
+
+    @classmethod
+    def of(cls, value: object) -> _Image:
+        """Raises FormatError."""
+        record = document.mapping(value, MANIFEST)
+        return cls(
+            document.text(record.get("Config"), MANIFEST),
+            [document.text(tag, MANIFEST) for tag in document.items(record.get("RepoTags") or [], MANIFEST)],
+            [document.text(path, MANIFEST) for path in document.items(record.get("Layers"), MANIFEST)],
+        )
+
+
+def layers(parts: Parts, tag: str) -> Sequence[Layer]:
+    """The layers of the image with this tag, or of the only one.
+
+    Raises SourceError where it is not clear which, FormatError for what is damaged.
+    """
+    values = document.items(document.read(parts(MANIFEST), MANIFEST), MANIFEST)
+    image = _chosen([_Image.of(value) for value in values], tag)
+    match = _NAMED_BY_DIGEST.fullmatch(image.configuration)
+    digest = Digest("sha256", match[1]) if match else None
+    stored = parts(image.configuration)
+    configuration = document.mapping(document.read(stored, "the configuration", digest), "the configuration")
+    root = document.mapping(configuration.get("rootfs"), "the configuration")
+    digests = [document.text(text, "a digest") for text in document.items(root.get("diff_ids"), "the configuration")]
+    if len(digests) != len(image.layers) or not 0 < len(digests) <= _MOST_LAYERS:
+        raise FormatError(f"is damaged: it has {len(image.layers)} layers, and digests of {len(digests)}")
+    return [Layer(path, unpacked=Digest.parse(digest)) for path, digest in zip(image.layers, digests, strict=True)]
+
+
+def _chosen(images: Sequence[_Image], tag: str) -> _Image:
+    listed = ", ".join(printable(name) for image in images for name in image.tags[:_MOST_SHOWN])
+    fitting = [image for image in images if not tag or tag in image.tags or f"{tag}:latest" in image.tags]
+    if not fitting:
+        raise SourceError(f"holds no image {printable(tag) or 'at all'}", f"there is {listed}" if listed else "")
+    if len(fitting) > 1:
+        raise SourceError(f"holds {len(fitting)} images: {listed}", "write one of them behind the name, after a colon")
+    return fitting[0]

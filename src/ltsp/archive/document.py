@@ -1,0 +1,96 @@
+"""The JSON documents of a container image, and the digests that name its parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ltsp.archive.stored import Stored, pieces
+from ltsp.errors import FormatError
+from ltsp.tree.name import printable
+
+_LARGEST: Final = 8 << 20
+"""Bytes of a document; registries take manifests of up to 4 MiB."""
+_DIGEST: Final = re.compile(r"(sha256):([0-9a-f]{64})|(sha512):([0-9a-f]{128})")
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What names bytes by what they are. image-spec: descriptor.md, under Digests"""
+
+    algorithm: str
+    hexadecimal: str
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Raises FormatError."""
+        match = _DIGEST.fullmatch(text)
+        if match is None:
+            raise FormatError(f"names a part by {printable(text[:100])}, which is neither sha256 nor sha512")
+        return cls(match[1] or match[3], match[2] or match[4])
+
+    @property
+    def path(self) -> str:
+        """Of the part in a layout."""
+        return f"blobs/{self.algorithm}/{self.hexadecimal}"
+
+    def checked(self, data: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces, as they come.
+
+        Raises FormatError after the last one, where they were not what the digest says.
+        """
+        digest = hashlib.new(self.algorithm)
+        for piece in data:
+            digest.update(piece)
+            yield piece
+        if digest.hexdigest() != self.hexadecimal:
+            raise FormatError(f"is damaged: {self} is not what is stored under that name", "copy it again")
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hexadecimal[:12]}"
+
+
+def read(stored: Stored, what: str, digest: Digest | None = None) -> Any:
+    """What a document says.
+
+    Raises FormatError where it is none, or not what its digest says.
+    """
+    if stored.size > _LARGEST:
+        raise FormatError(f"is damaged: {what} has {stored.size >> 20} MiB, which is no document")
+    data = b"".join(pieces(stored) if digest is None else digest.checked(pieces(stored)))
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise FormatError(f"is damaged: {what} is no JSON") from None
+
+
+def mapping(value: object, what: str) -> Mapping[str, Any]:
+    """Raises FormatError where it is none."""
+    if not isinstance(value, dict):
+        raise FormatError(f"is damaged: {what} is not what it should be")
+    return value
+
+
+def items(value: object, what: str) -> Sequence[Any]:
+    """Raises FormatError where it is no list."""
+    if not isinstance(value, list):
+        raise FormatError(f"is damaged: {what} is not what it should be")
+    return value
+
+
+def text(value: object, what: str) -> str:
+    """Raises FormatError where it is none."""
+    if not isinstance(value, str):
+        raise FormatError(f"is damaged: {what} is not what it should be")
+    return value
+
+
+def texts(value: object) -> Mapping[str, str]:
+    """Those of the pairs that are text: annotations, platforms."""
+    if not isinstance(value, dict):
+        return {}
+    return {key: said for key, said in value.items() if isinstance(said, str)}

@@ -1,0 +1,123 @@
+"""The records of a pax extended header, `LENGTH KEYWORD=VALUE`, and what they say of a member.
+
+POSIX.1-2017 pax(1), "pax Extended Header". Attributes are records `SCHILY.xattr.NAME` with their bytes as they are
+(star; GNU tar and container tools write them); libarchive writes them in base64 too, and long wrote only that.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote_to_bytes
+
+from ltsp.errors import FormatError
+from ltsp.tree.name import byte_order, decode
+
+_STAR_XATTR = b"SCHILY.xattr."
+_LIBARCHIVE_XATTR = b"LIBARCHIVE.xattr."
+_SELINUX = b"RHT.security.selinux"
+_TIME = re.compile(rb"(-?)(\d{1,19})(?:\.(\d*))?")
+_LONGEST_LENGTH = 20
+"""Digits of the length of a record."""
+_LARGEST_XATTR = 65536
+"""Bytes of a value, and 255 of a name: XATTR_SIZE_MAX and XATTR_NAME_MAX of linux/limits.h."""
+
+Record = tuple[bytes, bytes]
+Xattrs = tuple[tuple[str, bytes], ...]
+
+
+def records(data: bytes) -> list[Record]:
+    """Keywords and values in their order: those of sparse files may come again and again.
+
+    Raises FormatError.
+    """
+    found = []
+    at = 0
+    while at < len(data) and data[at]:
+        space = data.find(b" ", at, at + _LONGEST_LENGTH + 1)
+        length = decimal(data[at:space]) if space > 0 else None
+        end = at + (length or 0)
+        equals = data.find(b"=", space, end)
+        if length is None or not space < equals < end <= len(data) or data[end - 1] != ord("\n"):
+            raise FormatError("is damaged: an extended header is no list of records")
+        found.append((data[space + 1 : equals], data[equals + 1 : end - 1]))
+        at = end
+    return found
+
+
+def decimal(digits: bytes) -> int | None:
+    """A number of 63 bits; None for anything else. (What `int` takes besides: blanks, signs, underscores.)"""
+    if not 0 < len(digits) <= _LONGEST_LENGTH or not digits.isdigit():
+        return None
+    value = int(digits)
+    return value if value < 1 << 63 else None
+
+
+def amount(values: Mapping[bytes, bytes], keyword: bytes, otherwise: int) -> int:
+    """The number under a keyword.
+
+    Raises FormatError.
+    """
+    if keyword not in values:
+        return otherwise
+    value = decimal(values[keyword])
+    if value is None:
+        raise FormatError(f"is damaged: an extended header has no number for {keyword.decode('ascii')}")
+    return value
+
+
+def seconds(values: Mapping[bytes, bytes], otherwise: int) -> int:
+    """The time, rounded down: the fraction may have more digits than a floating point number.
+
+    Raises FormatError.
+    """
+    if b"mtime" not in values:
+        return otherwise
+    match = _TIME.fullmatch(values[b"mtime"])
+    if match is None:
+        raise FormatError("is damaged: an extended header has no time for mtime")
+    sign, digits, fraction = match.groups()
+    if not sign:
+        return int(digits)
+    return -int(digits) - bool((fraction or b"").strip(b"0"))
+
+
+def xattrs(values: Mapping[bytes, bytes]) -> Xattrs:
+    """In the order of the names' bytes.
+
+    Raises FormatError.
+    """
+    found: dict[bytes, bytes] = {}
+    for keyword, value in values.items():
+        if keyword.startswith(_STAR_XATTR):
+            found[keyword.removeprefix(_STAR_XATTR)] = value
+        elif keyword.startswith(_LIBARCHIVE_XATTR):
+            try:
+                decoded = base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
+            except binascii.Error:
+                raise FormatError("is damaged: an extended header has an attribute that is no base64") from None
+            found.setdefault(unquote_to_bytes(keyword.removeprefix(_LIBARCHIVE_XATTR)), decoded)
+        elif keyword == _SELINUX:
+            found[b"security.selinux"] = value.rstrip(b"\0") + b"\0"  # as the kernel keeps it
+    for name, value in found.items():
+        if not name or len(name) > 255 or b"\0" in name or len(value) > _LARGEST_XATTR:
+            raise FormatError("is damaged: an extended header has an attribute that no file can have")
+    if not found:
+        return ()
+    return tuple(sorted(((decode(name), value) for name, value in found.items()), key=lambda pair: byte_order(pair[0])))
+
+
+def latest(found: Sequence[Record], everywhere: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """What holds of a member: its own records, the last of each keyword, over those of global headers.
+
+    An empty value takes a keyword away, but an attribute may be empty.
+    """
+    values = dict(everywhere)
+    for keyword, value in found:
+        if value or keyword.startswith((_STAR_XATTR, _LIBARCHIVE_XATTR)):
+            values[keyword] = value
+        else:
+            values.pop(keyword, None)
+    return values

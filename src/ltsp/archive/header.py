@@ -1,0 +1,102 @@
+"""The header block of a tar member: ustar, its dialects of GNU and star, and the one of Unix v7 before them.
+
+POSIX.1-2017 pax(1), "ustar Interchange Format"; GNU tar manual, "Basic Tar Format"; tar(5) of libarchive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ltsp.errors import FormatError
+
+BLOCK = 512
+_OCTAL = b"01234567"
+_SUM = slice(148, 156)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    flag: bytes
+    """The type flag, one byte."""
+    path: bytes
+    mode: int
+    """With whatever bits the writer put above the permissions."""
+    uid: int
+    gid: int
+    size: int
+    """Bytes of data that follow, rounded up to blocks, where the type has any."""
+    mtime: int
+    target: bytes
+    major: int
+    minor: int
+
+    @classmethod
+    def parse(cls, block: bytes, place: int) -> Header | None:
+        """The header in a block; None where that is all zeros, which ends an archive.
+
+        `place` is for messages. Raises FormatError.
+        """
+        if not block.strip(b"\0"):
+            return None
+        if not _adds_up(block):
+            raise FormatError(f"is damaged: what lies at {place} is no header of a member")
+        flag = block[156:157]
+        numbers = flag in b"34" and block[257:262] == b"ustar"
+        return cls(
+            flag=flag,
+            path=_path(block),
+            mode=_number(block[100:108], "mode", place),
+            uid=_number(block[108:116], "owner", place),
+            gid=_number(block[116:124], "group", place),
+            size=_number(block[124:136], "size", place),
+            mtime=_number(block[136:148], "time", place, negative=True),
+            target=_text(block[157:257]),
+            major=_number(block[329:337], "device number", place) if numbers else 0,
+            minor=_number(block[337:345], "device number", place) if numbers else 0,
+        )
+
+
+def is_header(block: bytes) -> bool:
+    """Whether this can be where an archive begins."""
+    return len(block) == BLOCK and any(block) and _adds_up(block)
+
+
+def number(field: bytes) -> int | None:
+    """A number as octal digits, or as base 256 where the first bit is set (GNU, star); None where it is neither."""
+    if field[0] & 0x80:
+        bits = 8 * len(field) - 1
+        value = int.from_bytes(field, "big") - (1 << bits)
+        return value - (1 << bits) if field[0] & 0x40 else value
+    digits = field.partition(b"\0")[0].strip(b" ")
+    if digits.translate(None, _OCTAL):
+        return None
+    return int(digits, 8) if digits else 0
+
+
+def _adds_up(block: bytes) -> bool:
+    """Whether the checksum is right: of the bytes as they are, or of signed ones, as some old writers had it."""
+    told = number(block[_SUM])
+    plain = sum(block) - sum(block[_SUM]) + 8 * ord(" ")
+    if told == plain:
+        return True
+    high = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[_SUM])
+    return told == plain - 256 * high
+
+
+def _path(block: bytes) -> bytes:
+    name = _text(block[:100])
+    if block[257:263] != b"ustar\0":
+        return name  # GNU keeps other things where the prefix would be
+    prefix = _text(block[345 : 476 if block[508:512] == b"tar\0" else 500])
+    return prefix + b"/" + name if prefix else name
+
+
+def _text(field: bytes) -> bytes:
+    return field.partition(b"\0")[0]
+
+
+def _number(field: bytes, what: str, place: int, *, negative: bool = False) -> int:
+    value = number(field)
+    if value is None or not (-(1 << 63) if negative else 0) <= value < 1 << 63:
+        raise FormatError(f"is damaged: the {what} in the header at {place} is no number that can be")
+    return value

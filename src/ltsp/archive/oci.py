@@ -1,0 +1,154 @@
+"""An image in an OCI layout: from `index.json` by way of a manifest to layers.
+
+image-spec 1.1: image-layout.md, image-index.md, manifest.md. What podman, buildah, skopeo, umoci, buildkit and
+`docker save` since 25 write.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ltsp.archive import document
+from ltsp.archive.document import Digest
+from ltsp.archive.parcel import Layer, Parts
+from ltsp.errors import FormatError, SourceError
+from ltsp.tree.name import printable
+
+INDEX: Final = "index.json"
+_MOST_LAYERS: Final = 1000
+"""Overlays take 500 at most. Kernel: fs/overlayfs/params.c, OVL_MAX_STACK"""
+_DEEPEST: Final = 4
+"""Indexes in each other."""
+_MOST_SHOWN: Final = 8
+_INDEXES: Final = frozenset(
+    {
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    }
+)
+_NAMES: Final = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
+"""Annotations under which an image has its name: the tag alone, or all of it."""
+_ARCHITECTURES: Final[Mapping[str, str]] = {
+    "x86_64": "amd64",
+    "i686": "386",
+    "i586": "386",
+    "aarch64": "arm64",
+    "armv7l": "arm",
+    "armv6l": "arm",
+}
+"""Go's names for those of uname(2), where they differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Descriptor:
+    digest: Digest
+    size: int | None
+    media_type: str
+    names: tuple[str, ...]
+    platform: Mapping[str, str]
+
+    @classmethod
+    def of(cls, value: object) -> _Descriptor:
+        """Raises FormatError."""
+        record = document.mapping(value, "a descriptor")
+        size = record.get("size")
+        annotations = document.texts(record.get("annotations"))
+        return cls(
+            Digest.parse(document.text(record.get("digest"), "a digest")),
+            size if type(size) is int else None,
+            document.text(record.get("mediaType", ""), "a media type"),
+            tuple(annotations[key] for key in _NAMES if key in annotations),
+            document.texts(record.get("platform")),
+        )
+
+    def read(self, parts: Parts, what: str) -> Mapping[str, Any]:
+        stored = parts(self.digest.path)
+        if self.size is not None and stored.size != self.size:
+            raise FormatError(f"is damaged: {self.digest} has {stored.size} bytes and not {self.size}", "copy it again")
+        return document.mapping(document.read(stored, what, self.digest), what)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it may be a system: buildkit's statements on how it was made are of no platform."""
+        return self.platform.get("architecture") != "unknown"
+
+    @property
+    def shown(self) -> str:
+        """The platform, as `docker --platform` has it."""
+        parts = (self.platform.get(key, "") for key in ("os", "architecture", "variant"))
+        return "/".join(filter(None, parts)) or str(self.digest)
+
+
+def layers(parts: Parts, tag: str, machine: str = "") -> Sequence[Layer]:
+    """The layers of the image with this tag, or of the only one; for this machine where there are several.
+
+    Raises SourceError where it is not clear which, FormatError for what is damaged.
+    """
+    index = document.mapping(document.read(parts(INDEX), INDEX), INDEX)
+    chosen = _tagged(_descriptors(index), tag)
+    for _ in range(_DEEPEST):
+        descriptor = _fitting(chosen, machine or os.uname().machine)
+        record = descriptor.read(parts, "a manifest")
+        if descriptor.media_type not in _INDEXES and "manifests" not in record:
+            return _layers(record)
+        chosen = _descriptors(record)
+    raise FormatError(f"is damaged: more than {_DEEPEST} indexes lead to each other")
+
+
+def _descriptors(index: Mapping[str, Any]) -> Sequence[_Descriptor]:
+    found = [_Descriptor.of(value) for value in document.items(index.get("manifests"), "an index")]
+    images = [descriptor for descriptor in found if descriptor.is_image]
+    if not images:
+        raise SourceError("holds no image of a container")
+    return images
+
+
+def _tagged(found: Sequence[_Descriptor], tag: str) -> Sequence[_Descriptor]:
+    names = {name for descriptor in found for name in descriptor.names}
+    listed = ", ".join(printable(name) for name in sorted(names)[:_MOST_SHOWN])
+    if tag:
+        fitting = [descriptor for descriptor in found if tag in descriptor.names]
+        if not fitting:
+            raise SourceError(
+                f"holds no image {printable(tag)}", f"there is {listed}" if listed else "leave the tag out"
+            )
+        return fitting
+    firsts = {descriptor.names[0] for descriptor in found if descriptor.names}
+    if len(firsts) > 1:
+        raise SourceError(f"holds {len(firsts)} images: {listed}", "write one of them behind the name, after a colon")
+    return found
+
+
+def _fitting(found: Sequence[_Descriptor], machine: str) -> _Descriptor:
+    """The only one, or the one for this machine."""
+    if len(found) == 1:
+        return found[0]
+    wanted = _ARCHITECTURES.get(machine, machine)
+    for descriptor in found:
+        if descriptor.platform.get("architecture") == wanted and descriptor.platform.get("os", "linux") == "linux":
+            return descriptor
+    there = ", ".join(printable(descriptor.shown) for descriptor in found[:_MOST_SHOWN])
+    raise SourceError(
+        f"holds nothing for linux/{wanted}, but {there}",
+        "copy the one that is meant: skopeo copy --override-arch ARCH SOURCE oci:DIR",
+    )
+
+
+def _layers(manifest: Mapping[str, Any]) -> Sequence[Layer]:
+    kind = document.texts(manifest).get("artifactType", "")
+    if kind or "layers" not in manifest:
+        raise SourceError(f"holds no image of a container, but {printable(kind) or 'something else'}")
+    found = []
+    for value in document.items(manifest["layers"], "the list of layers"):
+        descriptor = _Descriptor.of(value)
+        if descriptor.media_type.endswith("+encrypted"):
+            raise SourceError("has encrypted layers", "decrypt it: skopeo copy --decryption-key KEY SOURCE oci:DIR")
+        if "tar" not in descriptor.media_type:
+            raise SourceError(f"holds no image of a container: a layer is {printable(descriptor.media_type)}")
+        found.append(Layer(descriptor.digest.path, packed=descriptor.digest, size=descriptor.size))
+    if not 0 < len(found) <= _MOST_LAYERS:
+        raise FormatError(f"has {len(found)} layers")
+    return found

@@ -1,0 +1,87 @@
+"""Where bytes that can be read only once are kept while the tree is: a file without a name.
+
+Nothing of it is left when we are killed. Runs of zeros take no room.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import Self
+
+from ltsp.errors import LtspError
+from ltsp.tree.name import printable
+
+_GRAIN = 64 << 10
+"""Bytes: zeros are looked for in pieces of this size."""
+_ZEROS = bytes(_GRAIN)
+_RESERVE = 64 << 20
+"""Bytes that stay free for others."""
+_BETWEEN_LOOKS = 32 << 20
+"""Bytes written between two looks at how much is free."""
+
+
+class Spool:
+    """Made when the first bytes come."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._file = -1
+        self._looked = 0
+        self.size = 0
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Raises LtspError where there is no room."""
+        try:
+            if self._file < 0:
+                with TemporaryFile(dir=self._directory) as file:
+                    self._file = os.dup(file.fileno())
+                self._look()
+            for at in range(0, len(data), _GRAIN) if len(data) > _GRAIN else (0,):
+                piece = data[at : at + _GRAIN]
+                if piece != _ZEROS[: len(piece)]:
+                    self._write(piece)
+                self.size += len(piece)
+            if self.size - self._looked > _BETWEEN_LOOKS:
+                self._look()
+        except OSError as error:
+            reason = "there is no room" if error.errno == errno.ENOSPC else error.strerror
+            raise LtspError(
+                f"cannot keep what is unpacked in {printable(self._directory)}: {reason}",
+                "make room there, or set TMPDIR to a directory that has it",
+            ) from error
+
+    def read_at(self, place: int, size: int) -> bytes:
+        """As many bytes as there are, at most `size`."""
+        size = max(0, min(size, self.size - place))
+        if not size:
+            return b""
+        data = os.pread(self._file, size, place)
+        # Zeros at the end were never written.
+        return data if len(data) == size else data + bytes(size - len(data))
+
+    def close(self) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, piece: bytes | memoryview) -> None:
+        done = 0
+        while done < len(piece):
+            done += os.pwrite(self._file, piece[done:], self.size + done)
+
+    def _look(self) -> None:
+        self._looked = self.size
+        system = os.fstatvfs(self._file)
+        if system.f_bavail * system.f_frsize < _RESERVE:
+            raise OSError(errno.ENOSPC, "")

@@ -1,0 +1,156 @@
+"""Bytes that lie somewhere and can be read at any place, and the contents of files among them.
+
+What lies in an archive is itself such bytes: a layer in a tar of layers is read as the tar was.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Protocol
+
+from ltsp.errors import FormatError
+from ltsp.tree.content import Stream
+
+_PIECE = 1 << 20
+
+
+class Stored(Protocol):
+    """Several threads may read at once."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read_at(self, place: int, size: int) -> bytes:
+        """As many bytes as there are, at most `size`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file that its owner keeps open."""
+
+    descriptor: int
+    size: int
+    """Bytes; what is written behind them meanwhile is not seen."""
+
+    @classmethod
+    def of(cls, descriptor: int) -> OpenFile:
+        return cls(descriptor, os.lseek(descriptor, 0, os.SEEK_END))
+
+    def read_at(self, place: int, size: int) -> bytes:
+        left = min(size, self.size - place)
+        piece = os.pread(self.descriptor, left, place) if left > 0 else b""
+        if len(piece) == left or not piece:
+            return piece
+        pieces = [piece]
+        while (left := left - len(piece)) and (piece := os.pread(self.descriptor, left, place + sum(map(len, pieces)))):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+def pieces(stored: Stored) -> Iterator[bytes]:
+    """All of it, from start to end."""
+    at = 0
+    while piece := stored.read_at(at, _PIECE):
+        yield piece
+        at += len(piece)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Whole:
+    """A file whose bytes lie one behind the other."""
+
+    base: Stored
+    place: int
+    size: int
+
+    @property
+    def stored(self) -> int:
+        return self.size
+
+    def read_at(self, place: int, size: int) -> bytes:
+        return self.base.read_at(self.place + place, max(0, min(size, self.size - place)))
+
+    def hole_at(self, _place: int) -> int:
+        return 0
+
+    def open(self) -> AbstractContextManager[Stream]:
+        return nullcontext(_Reading(self))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sparse:
+    """A file with holes: its runs of data lie one behind the other."""
+
+    base: Stored
+    place: int
+    size: int
+    offsets: tuple[int, ...]
+    """Where each run begins in the file; in order, none touching the one before."""
+    starts: tuple[int, ...]
+    """Where each run begins among the data, and the data's end."""
+
+    @property
+    def stored(self) -> int:
+        return self.starts[-1]
+
+    def read_at(self, place: int, size: int) -> bytes:
+        size = min(size, self.size - place)
+        found = []
+        while size > 0:
+            hole = min(self.hole_at(place), size)
+            if hole:
+                piece = bytes(hole)
+            else:
+                run = bisect_right(self.offsets, place) - 1
+                inside = self.starts[run] + place - self.offsets[run]
+                piece = self.base.read_at(self.place + inside, min(size, self.starts[run + 1] - inside))
+                if not piece:
+                    break
+            found.append(piece)
+            place += len(piece)
+            size -= len(piece)
+        return b"".join(found)
+
+    def hole_at(self, place: int) -> int:
+        """How many bytes from a place on lie in a hole."""
+        run = bisect_right(self.offsets, place) - 1
+        if run >= 0 and place < self.offsets[run] + self.starts[run + 1] - self.starts[run]:
+            return 0
+        end = self.offsets[run + 1] if run + 1 < len(self.offsets) else self.size
+        return max(0, end - place)
+
+    def open(self) -> AbstractContextManager[Stream]:
+        return nullcontext(_Reading(self))
+
+
+@dataclass(slots=True)
+class _Reading:
+    content: Whole | Sparse
+    at: int = 0
+    mtime: int | None = None
+
+    @property
+    def size(self) -> int:
+        return self.content.size
+
+    def read(self, size: int) -> bytes:
+        """Raises FormatError where the archive was cut off since it was looked through."""
+        piece = self.content.read_at(self.at, size)
+        if len(piece) < min(size, self.size - self.at):
+            raise FormatError("the archive became shorter while it was read", "try again when nothing writes to it")
+        self.at += len(piece)
+        return piece
+
+    def hole(self) -> int:
+        return self.content.hole_at(self.at)
+
+    def skip(self, size: int) -> None:
+        self.at += size
+
+    def settled(self) -> bool:
+        return True
