@@ -44,6 +44,9 @@ qemu-utils           qemu-img
 fdisk                sfdisk
 lvm2                 lvm
 mdadm                mdadm
+xfsprogs             mkfs.xfs
+btrfs-progs          mkfs.btrfs
+dosfstools           mkfs.vfat
 LIST
 }
 

@@ -37,7 +37,8 @@ def formatted(image: Path, size: int, *command: str) -> Path:
     """An image of `size` bytes on which a mkfs was run; the image is the command's last argument."""
     with image.open("wb") as file:
         file.truncate(size)
-    subprocess.run([*command, image], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run([*command, image], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return image
 
 
@@ -124,10 +125,35 @@ def _allocated_and_punched(_image: str, point: Path) -> None:
     os.truncate(point / "end", 900_000)
 
 
+def _turn_the_log_over(_image: str, point: Path) -> None:
+    """More changes than a small log holds at once, so that it is written from its start again."""
+    for round_ in range(6):
+        for number in range(1500):
+            (point / f"{round_}-{number:0200}").touch()
+        os.sync()
+        for number in range(1500):
+            (point / f"{round_}-{number:0200}").unlink()
+        os.sync()
+
+
+def _cloned(_image: str, point: Path) -> None:
+    """Files that share extents."""
+    data = bytes(range(1, 256)) * 4096
+    (point / "original").write_bytes(data)
+    for number in range(3):
+        call = ["cp", "--reflink=always", point / "original", point / f"clone-{number}"]
+        subprocess.run(call, check=True)
+    with (point / "clone-1").open("r+b") as file:
+        file.seek(400_000)
+        file.write(b"changed" * 2000)
+
+
 _AFTERWARDS: dict[str, Callable[[str, Path], None]] = {
     "nothing": _nothing,
     "pull-the-plug": _pull_the_plug,
     "allocated": _allocated_and_punched,
+    "log-turned-over": _turn_the_log_over,
+    "cloned": _cloned,
 }
 
 

@@ -26,3 +26,11 @@ def _engine() -> Callable[[bytes, int], int]:
 def crc32c(data: bytes, seed: int = _ALL) -> int:
     """As the kernel's function of that name: neither the seed nor the result is inverted."""
     return _engine()(data, seed ^ _ALL) ^ _ALL
+
+
+def is_right(data: bytes, at: int) -> bool:
+    """Whether the checksum that stands at a place in the data, in four bytes that count as zeros, is that of the data.
+
+    In the form of xfs: seeded and inverted. Linux xfs_cksum.h
+    """
+    return crc32c(data[:at] + bytes(4) + data[at + 4 :]) ^ _ALL == int.from_bytes(data[at : at + 4], "little")

@@ -40,9 +40,10 @@ class Mapping:
         """
         runs: list[Run] = []
         following = total = 0
-        pending = [(root, -1)]
+        pending: list[tuple[int, int]] = [(0, -1)]
         while pending:
-            node, depth = pending.pop()
+            block, depth = pending.pop()
+            node = self._node(block) if depth >= 0 else root
             magic, count, _, height, _ = _HEADER.unpack_from(node)
             if magic != _MAGIC or height > _DEEPEST or (depth >= 0 and height != depth):
                 raise FormatError("its tree of extents is damaged")
@@ -50,10 +51,7 @@ class Mapping:
                 raise FormatError(f"its tree of extents is damaged: a node with {count} entries")
             if height:
                 children = list(_INDEX.iter_unpack(node[12 : 12 + 12 * count]))
-                for _, low, high, _ in reversed(children):
-                    pending.append((self._node(low | high << 32), height - 1))
-                    if len(pending) > _DEEPEST * (self.block_size // 12):
-                        raise FormatError("its tree of extents is damaged")
+                pending.extend((low | high << 32, height - 1) for _, low, high, _ in reversed(children))
                 continue
             for logical, length, high, low in _EXTENT.iter_unpack(node[12 : 12 + 12 * count]):
                 if logical < following or not length:

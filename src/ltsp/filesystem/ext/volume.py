@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.attributes import Xattrs, in_order
-from ltsp.filesystem.blocks import Blocks, damage_told, read_exactly
+from ltsp.filesystem.blocks import Blocks, Records, damage_told, read_exactly
 from ltsp.filesystem.ext import directory, inode, journal
 from ltsp.filesystem.ext.inode import Inode
 from ltsp.filesystem.ext.mapping import Mapping
@@ -23,9 +23,6 @@ from ltsp.tree.selection import Selection, everything
 from ltsp.tree.tree import Tree
 
 _ROOT = 2
-_CHUNK = 64 << 10
-_CHUNKS = 256
-"""Of inode tables: bytes that are read at once, and how many are kept."""
 _BLOCKS_KEPT = 64
 """Blocks of attributes, which inodes share."""
 _LONGEST_TARGET = 4096
@@ -83,16 +80,17 @@ class Ext:
     superblock: Superblock
     _tables: list[int]
     """The first block of each group's inodes."""
-    _chunks: dict[int, bytes] = field(default_factory=dict)
     _attributes: dict[int, tuple[tuple[bytes, bytes], ...]] = field(default_factory=dict)
     _metadata: dict[tuple[int, int, int, int, Xattrs], Metadata] = field(default_factory=dict)
     _mapping: Mapping = field(init=False)
+    _records: Records = field(init=False)
     _directories: dict[int, Inode] = field(default_factory=dict)
     """Directories whose entries are still to be read."""
 
     def __post_init__(self) -> None:
         found = self.superblock
         self._mapping = Mapping(self.blocks, found.block_size, found.first_data_block, found.block_count)
+        self._records = Records(self.blocks)
 
     @property
     def kind(self) -> str:
@@ -227,15 +225,7 @@ class Ext:
             raise FormatError(f"inode {number} of {found.inode_count} is wanted")
         group, index = divmod(number - 1, found.inodes_per_group)
         place = self._tables[group] * found.block_size + index * found.inode_size
-        chunk, offset = divmod(place, _CHUNK)
-        data = self._chunks.get(chunk)
-        if data is None:
-            if len(self._chunks) >= _CHUNKS:
-                self._chunks.clear()
-            data = self._chunks[chunk] = self.blocks.read_at(chunk * _CHUNK, _CHUNK)
-        raw = data[offset : offset + found.inode_size]
-        if len(raw) < found.inode_size:
-            raise FormatError(f"inode {number} should lie at {place}, the volume has {self.blocks.size} bytes")
+        raw = self._records.read(place, found.inode_size, f"inode {number}")
         return Inode.parse(raw, found.block_size)
 
 

@@ -1,0 +1,74 @@
+"""The entries of a directory of xfs. Linux fs/xfs/libxfs/xfs_da_format.h
+
+They lie in the inode, or in blocks below 32 GiB of the directory; what lies above only helps to find them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ltsp.errors import FormatError
+from ltsp.filesystem.blocks import Blocks
+from ltsp.filesystem.runs import Run, RunStream
+
+_INDEX = 1 << 35
+"""Bytes: where the index begins."""
+_HEADER_SIZE = {b"XD2B": 16, b"XD2D": 16, b"XDB3": 64, b"XDD3": 64}
+_WITH_TAIL = frozenset({b"XD2B", b"XDB3"})
+"""Directories of one block, at whose end lies the index."""
+_FREE = 0xFFFF
+_OWN = frozenset({b".", b".."})
+
+
+def short_entries(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
+    """Of a directory that lies in its inode; it does not name itself nor its parent."""
+    count, wide = data[0], data[1]
+    size = 8 if wide else 4
+    at = 2 + size
+    for _ in range(count or wide):
+        length = data[at]
+        name = data[at + 3 : at + 3 + length]
+        at += 3 + length + typed
+        if at + size > len(data):
+            raise FormatError("its entries are damaged")
+        yield name, int.from_bytes(data[at : at + size], "big")
+        at += size
+
+
+def entries(blocks: Blocks, runs: list[Run], block_size: int, typed: bool) -> Iterator[tuple[bytes, int]]:
+    """Of a directory in blocks.
+
+    Raises FormatError.
+    """
+    stream = RunStream(blocks, _INDEX, runs)
+    following = 0
+    for start, _, length in runs:
+        if start >= _INDEX:
+            break
+        for number in range(max(start // block_size, following), -(-(start + length) // block_size)):
+            stream.skip(number * block_size - stream.at)
+            yield from _in_block(stream.read(block_size), typed)
+            following = number + 1
+
+
+def _in_block(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
+    magic = data[:4]
+    at = _HEADER_SIZE.get(magic, 0)
+    end = len(data)
+    if not at:
+        raise FormatError("one of its blocks is damaged")
+    if magic in _WITH_TAIL:
+        end -= 8 + 8 * int.from_bytes(data[-8:-4], "big")
+    while at < end:
+        if data[at] == 0xFF and data[at + 1] == 0xFF:
+            length = int.from_bytes(data[at + 2 : at + 4], "big")
+        else:
+            size = data[at + 8]
+            length = (size + 11 + typed + 7) & ~7
+            if at + length <= end:
+                name = data[at + 9 : at + 9 + size]
+                if name not in _OWN:
+                    yield name, int.from_bytes(data[at : at + 8], "big")
+        if length < 8 or length & 7 or at + length > end:
+            raise FormatError(f"its entry at {at} of a block is damaged")
+        at += length

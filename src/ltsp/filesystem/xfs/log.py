@@ -1,0 +1,89 @@
+"""Whether the log of xfs holds changes that are nowhere else. Linux fs/xfs/xfs_log_recover.c
+
+It does unless its last record, found by where the numbers of its cycles step down, is the one that an unmount writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ltsp.errors import SourceError
+from ltsp.filesystem.blocks import Blocks, read_exactly
+from ltsp.filesystem.xfs.superblock import Superblock
+
+_BLOCK = 512
+"""Bytes: what a log counts in, whatever its file system's blocks are."""
+_MAGIC = 0xFEEDBABE
+_HEADER_DATA = 32 << 10
+"""Bytes of data that one block of a record's header describes."""
+_UNMOUNT = 0x20
+_MOST_RECORD = 2 * (256 << 10) // _BLOCK + 16
+"""Blocks: of the largest record and its header, twice."""
+
+
+def refuse_dirty(blocks: Blocks, superblock: Superblock) -> None:
+    """Raises SourceError where a mount would change what is read here, FormatError where there is no telling."""
+    if not superblock.log_start:
+        raise SourceError(
+            "the log of the xfs file system is on another device, so that nobody can tell whether it was unmounted",
+            "mount it with its log and give the directory",
+        )
+    start = superblock.place(superblock.log_start, superblock.log_blocks)
+    log = _Log(blocks, start, superblock.log_blocks * superblock.block_size // _BLOCK)
+    if not log.is_clean():
+        raise SourceError(
+            "the xfs file system was not unmounted: its log holds changes that are not in place yet",
+            "shut its machine down, or mount and unmount it once (a copy will do)",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    blocks: Blocks
+    start: int
+    size: int
+    """Blocks of the log."""
+
+    def is_clean(self) -> bool:
+        head = self._head()
+        for back in range(1, min(self.size, _MOST_RECORD)):
+            at = (head - back) % self.size
+            header = self._read(at)
+            if int.from_bytes(header[:4], "big") == _MAGIC:
+                return self._is_unmount(at, header, head)
+        return False
+
+    def _is_unmount(self, at: int, header: bytes, head: int) -> bool:
+        version, length = int.from_bytes(header[8:12], "big"), int.from_bytes(header[12:16], "big")
+        operations, most = int.from_bytes(header[40:44], "big"), int.from_bytes(header[320:324], "big")
+        blocks = -(-most // _HEADER_DATA) if version & 2 and most > _HEADER_DATA else 1
+        if operations != 1 or (at + blocks - head + -(-length // _BLOCK)) % self.size:
+            return False
+        return bool(self._read((at + blocks) % self.size)[9] & _UNMOUNT)
+
+    def _head(self) -> int:
+        """Where the next record would be written."""
+        first, last = self._cycle(0), self._cycle(self.size - 1)
+        if first == last:
+            return 0
+        # From some block on, all are of the cycle before, or were never written.
+        return self._first(lambda cycle: cycle != first)
+
+    def _first(self, wanted: Callable[[int], bool]) -> int:
+        low, high = 0, self.size - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            if wanted(self._cycle(middle)):
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def _cycle(self, block: int) -> int:
+        data = self._read(block)
+        first = int.from_bytes(data[:4], "big")
+        return int.from_bytes(data[4:8], "big") if first == _MAGIC else first
+
+    def _read(self, block: int) -> bytes:
+        return read_exactly(self.blocks, self.start + block * _BLOCK, _BLOCK, "the log")

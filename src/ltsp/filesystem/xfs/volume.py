@@ -1,0 +1,162 @@
+"""xfs, versions 4 and 5: from a volume to a tree."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.attributes import Xattrs, in_order
+from ltsp.filesystem.blocks import Blocks, Records, damage_told, read_exactly
+from ltsp.filesystem.growth import Allowance, Growth
+from ltsp.filesystem.made import made
+from ltsp.filesystem.runs import RunStream
+from ltsp.filesystem.xfs import directory, log
+from ltsp.filesystem.xfs.attributes import attributes
+from ltsp.filesystem.xfs.extents import runs
+from ltsp.filesystem.xfs.inode import Fork, Format, Inode
+from ltsp.filesystem.xfs.superblock import MAGIC, REMEDY, SIZE, Superblock
+from ltsp.tree.content import Bytes, Content, Stream
+from ltsp.tree.node import Metadata, Node
+from ltsp.tree.selection import Selection, everything
+from ltsp.tree.tree import Tree
+
+_LONGEST_TARGET = 1024
+"""Bytes of a symbolic link. Linux XFS_SYMLINK_MAXLEN"""
+_TARGET_HEADER = 56
+"""Bytes at the start of each extent of a link, since version 5."""
+_LARGEST_FILE = 1 << 63
+
+
+def open(blocks: Blocks) -> Xfs:  # noqa: A001 - what every kind of file system has under this name
+    """The file system in these blocks.
+
+    Raises FormatError where it is none or is damaged, SourceError where it cannot be read here: its log is dirty, or
+    it has features that are not known.
+    """
+    with damage_told("the xfs file system"):
+        raw = blocks.read_at(0, SIZE)
+        sector = int.from_bytes(raw[102:104], "big") if raw[:4] == MAGIC else 0
+        if sector & (sector - 1) or not (512 <= sector <= 32768 or raw[:4] != MAGIC):
+            raise FormatError("the superblock of the xfs file system is damaged", REMEDY)
+        superblock = Superblock.parse(raw, blocks.read_at(0, sector))
+        size = superblock.block_count * superblock.block_size
+        if size > blocks.size:
+            raise FormatError(
+                f"the xfs file system has {size} bytes, the volume only {blocks.size}",
+                "copy it again: it was cut off",
+            )
+        log.refuse_dirty(blocks, superblock)
+        return Xfs(blocks, superblock)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _XfsContent:
+    """A regular file, whose extents are looked up when it is opened."""
+
+    volume: Xfs
+    number: int
+    fork: Fork
+    size: int
+    stored: int
+
+    def open(self) -> AbstractContextManager[Stream]:
+        volume = self.volume
+        with damage_told(f"inode {self.number}"):
+            try:
+                found = runs(volume.blocks, volume.superblock, self.fork)
+            except FormatError as error:
+                raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
+        return nullcontext(RunStream(volume.blocks, self.size, found))
+
+
+@dataclass(slots=True)
+class Xfs:
+    blocks: Blocks
+    superblock: Superblock
+    _records: Records = field(init=False)
+    _metadata: dict[tuple[int, int, int, int, Xattrs], Metadata] = field(default_factory=dict)
+    _directories: dict[int, Inode] = field(default_factory=dict)
+    """Directories whose entries are still to be read."""
+
+    def __post_init__(self) -> None:
+        self._records = Records(self.blocks)
+
+    @property
+    def kind(self) -> str:
+        return "xfs"
+
+    @property
+    def label(self) -> str:
+        return self.superblock.label
+
+    @property
+    def uuid(self) -> str:
+        return self.superblock.uuid
+
+    def tree(self, selection: Selection = everything) -> Tree:
+        try:
+            return Growth(self, Allowance.of(self.blocks.size), selection).tree(self.superblock.root)
+        except FormatError as error:
+            raise FormatError(error.message, error.hint or REMEDY) from error
+
+    def node(self, number: int) -> Node:
+        found = self.superblock
+        raw = self._records.read(found.inode_place(number), found.inode_size, f"inode {number}")
+        record = Inode.parse(raw, number)
+        if not record.links or not record.mode:
+            raise FormatError(f"inode {number} is not in use")
+        xattrs: Xattrs = ()
+        if record.attributes is not None:
+            xattrs = in_order(attributes(self.blocks, found, record.attributes))
+        key = (record.mode & 0o7777, record.uid, record.gid, record.mtime, xattrs)
+        metadata = self._metadata.get(key)
+        if metadata is None:
+            metadata = self._metadata[key] = Metadata(*key)
+        match stat.S_IFMT(record.mode):
+            case stat.S_IFREG:
+                return made(record.mode, metadata, content=self._content(record))
+            case stat.S_IFLNK:
+                return made(record.mode, metadata, target=self._target(record))
+            case stat.S_IFDIR:
+                self._directories[number] = record
+            case stat.S_IFBLK | stat.S_IFCHR:
+                device = int.from_bytes(record.content.data[:4], "big")
+                return made(record.mode, metadata, device=(device >> 18 & 0x3FFF, device & 0x3FFFF))
+        return made(record.mode, metadata)
+
+    def entries(self, number: int) -> Iterator[tuple[bytes, int]]:
+        record, found = self._directories.pop(number), self.superblock
+        if record.content.format == Format.LOCAL:
+            return directory.short_entries(record.content.data[: record.size], found.typed)
+        mapped = runs(self.blocks, found, record.content)
+        return directory.entries(self.blocks, mapped, found.directory_block, found.typed)
+
+    def _content(self, record: Inode) -> Content:
+        if record.realtime and record.size:
+            raise SourceError(
+                f"inode {record.number} lies on the realtime device of the xfs file system",
+                "mount it with that device and give the directory",
+            )
+        if record.size >= _LARGEST_FILE:
+            raise FormatError(f"inode {record.number} is a file of {record.size} bytes")
+        if record.content.format == Format.LOCAL:
+            return Bytes(record.content.data[: record.size])
+        stored = min(record.size, record.blocks * self.superblock.block_size)
+        return _XfsContent(self, record.number, record.content, record.size, stored)
+
+    def _target(self, record: Inode) -> bytes:
+        if record.size > _LONGEST_TARGET:
+            raise FormatError(f"it is a symbolic link to a path of {record.size} bytes")
+        if record.content.format == Format.LOCAL:
+            return record.content.data[: record.size]
+        header = _TARGET_HEADER if self.superblock.version == 5 else 0
+        target = b""
+        for _, place, length in runs(self.blocks, self.superblock, record.content):
+            size = min(length, header + record.size - len(target))
+            target += read_exactly(self.blocks, place, size, "a symbolic link")[header:]
+            if len(target) == record.size:
+                return target
+        raise FormatError("it is a symbolic link that is cut off")

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import pytest
+
+from corpus import compare
+from filesystem.laid_out import differences, filled, formatted, shown
+from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.xfs import volume as xfs
+
+MIB = 1 << 20
+MKFS = ("mkfs.xfs", "-q", "--unsupported", "-L", "a label")
+SHAPES = {
+    "as it comes": (),
+    "times of 32 bits and small counts": ("-m", "bigtime=0,reflink=0", "-i", "nrext64=0"),
+    "large inodes, counts of 64 bits": ("-i", "size=2048,nrext64=1,sparse=1"),
+    "small blocks, large blocks of directories": ("-b", "size=1024", "-n", "size=16384", "-m", "rmapbt=1"),
+    "sectors of 4096 bytes, stripes": ("-s", "size=4096", "-d", "su=64k,sw=2,agcount=5"),
+}
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+@pytest.mark.parametrize("shape", SHAPES)
+def test_all_that_the_kernel_shows_is_in_the_tree(shape, nasty_root, blocks, tmp_path):
+    image = formatted(tmp_path / "image", 128 * MIB, *MKFS, *SHAPES[shape])
+    expected = filled(image, nasty_root, then="allocated")
+    found = xfs.open(blocks(image))
+    assert (found.kind, found.label) == ("xfs", "a label")
+    assert len(expected) > 1800
+    assert differences(expected, found.tree()) == []
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+@pytest.mark.parametrize("then", ["cloned", "log-turned-over"])
+def test_shared_extents_and_a_log_that_began_anew_are_read(then, blocks, tmp_path):
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", 128 * MIB, *MKFS, "-l", "size=8m")
+    expected = filled(image, tmp_path / "source", then=then)
+    assert differences(expected, xfs.open(blocks(image)).tree()) == []
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_a_log_with_changes_is_refused_until_it_was_mounted(nasty_root, blocks, tmp_path):
+    image = formatted(tmp_path / "image", 128 * MIB, *MKFS)
+    filled(image, nasty_root, then="pull-the-plug")
+    cut = tmp_path / "image.cut"
+    with pytest.raises(SourceError, match="was not unmounted") as raised:
+        xfs.open(blocks(cut))
+    assert "mount and unmount it once" in raised.value.hint
+    expected = shown(cut)
+    assert differences(expected, xfs.open(blocks(cut)).tree()) == []
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("options", [(), ("-n", "ftype=0"), ("-b", "size=1024", "-n", "size=8192")])
+def test_version_4_is_read(options, blocks, tmp_path):
+    """The kernel may not read it any more. mkfs lays files out, but neither times nor attributes."""
+    content = tmp_path / "content"
+    content.write_bytes(bytes(range(256)) * 100)
+    crowd = [f"entry-{number:04} ---644 {number} 5 {content}" for number in range(400)]
+    lines = [
+        "/",
+        "0 0",
+        "d--755 1 2",
+        f"file -u-755 3 4 {content}",
+        "device b--660 0 6 8 17",
+        "null c--666 0 0 1 3",
+        "fifo p--600 7 8",
+        f"link l--777 0 0 {'target/' * 30}",
+        f"long l--777 0 0 {'target/' * 100}",
+        "crowd d--700 9 10",
+        *crowd,
+        "$",
+        "empty d--711 0 0",
+        "$",
+        "$",
+    ]
+    prototype = tmp_path / "prototype"
+    prototype.write_text("\n".join(lines) + "\n")
+    call = (*MKFS, "-m", "crc=0,finobt=0,bigtime=0,reflink=0,inobtcount=0", "-p", str(prototype), *options)
+    image = formatted(tmp_path / "image", 64 * MIB, *call)
+    found = compare.of_tree(xfs.open(blocks(image)).tree())
+    kinds = {name: found[name].kind for name in (b"file", b"device", b"null", b"fifo", b"link", b"crowd", b"empty")}
+    assert "".join(kinds.values()) == "fbcpldd"
+    assert (found[b""].mode, found[b""].uid, found[b""].gid) == (0o755, 1, 2)
+    assert (found[b"file"].mode, found[b"file"].uid, found[b"file"].gid) == (0o4755, 3, 4)
+    assert found[b"device"].device == (8, 17)
+    assert found[b"link"].target == b"target/" * 30
+    assert found[b"long"].target == b"target/" * 100
+    expected = compare.directory(tmp_path)[b"content"]
+    assert sum(path.startswith(b"crowd/") for path in found) == 400
+    for number in range(400):
+        entry = found[b"crowd/entry-%04d" % number]
+        assert (entry.uid, entry.size, entry.digest) == (number, expected.size, expected.digest)
+
+
+def patch(image, at, data):
+    with image.open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+@pytest.mark.oracle
+def test_what_is_no_sound_superblock_is_told(blocks, tmp_path):
+    image = formatted(tmp_path / "image", 64 * MIB, *MKFS)
+    with image.open("r+b") as file:
+        file.truncate(32 * MIB)
+    with pytest.raises(FormatError, match="67108864 bytes, the volume only 33554432"):
+        xfs.open(blocks(image))
+    patch(image, 108, b"other")
+    with pytest.raises(FormatError, match="its checksum is wrong"):
+        xfs.open(blocks(image))
+    patch(image, 216, (1 << 20).to_bytes(4, "big"))
+    with pytest.raises(SourceError, match="features that are not known here: 0x100000"):
+        xfs.open(blocks(image))
+    patch(image, 0, b"none")
+    with pytest.raises(FormatError, match="no xfs file system"):
+        xfs.open(blocks(image))
