@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 from collections.abc import Mapping, Sequence
 from os.path import join
 
@@ -14,7 +12,7 @@ from ltsp.apps.report import Report
 from ltsp.boot.ipxe import Unwritable
 from ltsp.boot.menu import Entry, Menu
 from ltsp.boot.menu_settings import menu_settings, title
-from ltsp.errors import LtspError, UsageError
+from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.publish.state import Foreign
 from ltsp.publish.store import Store
@@ -28,7 +26,6 @@ from ltsp.settings.resolve import Setting
 from ltsp.tree.name import printable
 
 _NO_CHROOTS = frozenset({"images"})
-_HOSTNAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
 def ipxe(
@@ -41,10 +38,9 @@ def ipxe(
 ) -> None:
     """Make the menu anew, and copy what is missing.
 
-    Raises UsageError for a server that is neither address nor name, ConfError with every line of ltsp.conf that has no
-    place in a menu, and LtspError where a file cannot be written, or iPXE is not installed.
+    Raises ConfError with every line of ltsp.conf that has no place in a menu, and LtspError where a file cannot be
+    written, or iPXE is not installed.
     """
-    _check_server(options.server)
     directory = join(ltsp.tftp_dir, "ltsp")
     missing: Sequence[Binary] = ()
     if options.binaries != "0":
@@ -62,21 +58,6 @@ def ipxe(
     if not menu.labels:
         report.warn("nothing can be booted yet: ltsp image makes an image")
     complain(missing)
-
-
-def _check_server(text: str) -> None:
-    """Clients boot by IPv4; their firmware and initrd also look names up.
-
-    Raises UsageError.
-    """
-    if not text or _HOSTNAME.fullmatch(text):
-        return
-    try:
-        ipaddress.IPv4Address(text)
-    except ValueError:
-        raise UsageError(
-            f"option --server: {printable(text)!r} is no IPv4 address", "as in --server=192.168.1.10"
-        ) from None
 
 
 def remind(ltsp: LtspOptions, report: Report) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ltsp.settings.option import Argument, Choice, FileName, Flag, Integer, Reach, Text, Words, option, switch
+from ltsp.settings.option import Argument, Choice, FileName, Flag, Integer, Machine, Reach, Text, Words, option, switch
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,7 @@ class IpxeOptions:
         details="The server must serve them: ltsp http does. Where it does not answer, clients go on by TFTP.",
     )
     http_port: int = option(Integer("PORT", least=1, most=65535), "where the server serves by HTTP", default=80)
-    server: str = option(
-        Text("ADDRESS"), "this server's address, where clients learn a wrong one from DHCP", default=""
-    )
+    server: str = option(Machine(), "this server's address, where clients learn a wrong one from DHCP", default="")
     menu_shell: bool = option(Flag(), "offer iPXE's shell in the menu", default=True)
     menu_configuration: bool = option(Flag(), "offer iPXE's configuration in the menu", default=True)
     dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)

@@ -10,12 +10,16 @@ class Options:
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
 from ltsp.settings import image_name, word_list
+
+_HOSTNAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
 class Argument(Enum):
@@ -59,6 +63,22 @@ class Text:
     takes_empty: ClassVar[bool] = True
 
     def parse(self, text: str) -> str:
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """By IPv4 address, which clients boot by, or by a name that they can look up."""
+
+    metavar: ClassVar[str] = "ADDRESS"
+    takes_empty: ClassVar[bool] = True
+
+    def parse(self, text: str) -> str:
+        if text and not _HOSTNAME.fullmatch(text):
+            try:
+                ipaddress.IPv4Address(text)
+            except ValueError:
+                raise ValueError("is no IPv4 address such as 192.168.1.10") from None
         return text
 
 
@@ -153,7 +173,7 @@ class Words:
         return word_list.split(text)
 
 
-Kind = Flag | Text | Directory | FileName | ImageName | Choice | Integer | Mode | Words
+Kind = Flag | Text | Machine | Directory | FileName | ImageName | Choice | Integer | Mode | Words
 
 
 class Group(Enum):
