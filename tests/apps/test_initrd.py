@@ -234,12 +234,13 @@ def test_files_that_are_secret_or_not_to_be_trusted_stay_on_the_server(place):
         place.beside(name, "secret-of-site\n")
     os.symlink("sshfs", place.site.conf.parent / "link")
     os.mkfifo(place.site.conf.parent / "fifo")
+    place.beside("two\nlines")
     told = place.run("[clients]\nPOST_INIT_A=true\n", json=True)
     files = [path for path in told.facts["layers"][0]["files"] if path.startswith("etc/ltsp")]
     assert files == ["etc/ltsp/link", "etc/ltsp/post-init/POST_INIT_A", "etc/ltsp/sshfs"]
     assert b"secret-of-site" not in place.add_on.read_bytes()
     named = [Path(warning.split(" ", 1)[0]).name for warning in told.warnings]
-    assert named == ["fifo", "key", "open", "private"]
+    assert named == ["fifo", "key", "open", "private", r"two\nlines"]
 
 
 def test_a_directory_that_is_closed_to_others_stays_on_the_server(place):

@@ -80,7 +80,7 @@ def files_beside(conf: str, warn: Warn) -> dict[str, Node]:
 
     nodes: dict[str, Node] = {}
     with DirectorySource("site", directory, directory).open(chosen, Faults()) as tree:
-        if reason := _why_not(tree.root):
+        if reason := _why_not("", tree.root):
             warn(f"nothing in {printable(directory)} goes to clients: {reason}")
             return {}
         hidden: set[str] = set()
@@ -88,7 +88,7 @@ def files_beside(conf: str, warn: Warn) -> dict[str, Node]:
             if path.rpartition("/")[0] in hidden:
                 hidden.add(path)
                 continue
-            if reason := _why_not(node):
+            if reason := _why_not(path, node):
                 hidden.add(path)
                 warn(f"{printable(join(directory, path))} does not go to clients: {reason}")
                 continue
@@ -104,8 +104,10 @@ def _for_clients(path: str, _directory: bool) -> Take:
     return Take.NOTHING if name.startswith(".") or name.endswith("~") else Take.ALL
 
 
-def _why_not(node: Node) -> str:
+def _why_not(path: str, node: Node) -> str:
     metadata = node.metadata
+    if "\n" in path:
+        return "its name goes over two lines"  # which the shell of a client that boots would read as two names
     if isinstance(node, Symlink):
         return ""
     if not isinstance(node, File | Directory):
