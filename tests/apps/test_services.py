@@ -160,3 +160,8 @@ def test_http_becomes_a_service_that_is_restarted_when_its_unit_changed(server, 
     server.run(http, HttpOptions(service=True, http_port=8080), server.ltsp, path=path)
     assert server.started() == [*again, "systemctl restart ltsp-http.service"]
     assert '"--http-port=8080"' in (server.etc / "ltsp-http.service").read_text()
+
+
+def test_a_dry_run_of_the_http_server_itself_is_refused(server):
+    with pytest.raises(UsageError, match="--dry-run goes with --service"):
+        server.run(http, HttpOptions(dry_run=True), server.ltsp)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from ltsp.apps import generated
 from ltsp.apps.report import Report
-from ltsp.errors import LtspError
+from ltsp.errors import LtspError, UsageError
 from ltsp.host import systemd
 from ltsp.services import nginx, unit
 from ltsp.services.http_files import http_files
@@ -22,8 +22,10 @@ _UNIT = f"/etc/systemd/system/{unit.NAME}"
 def http(options: HttpOptions, places: LtspOptions, report: Report, path: str = _UNIT) -> None:
     """Serve until the process is ended, or let systemd do so.
 
-    Raises LtspError where it cannot.
+    Raises UsageError for a dry run of that, and LtspError where it cannot.
     """
+    if options.dry_run and not options.service:
+        raise UsageError("option --dry-run goes with --service alone", "ltsp http --service --dry-run")
     if options.nginx:
         for line in nginx.configuration(places.base_dir, places.tftp_dir, options.http_port).splitlines():
             report.say(line)
