@@ -1,0 +1,111 @@
+"""The text in which LVM2 keeps what it knows: sections, and keys with strings, integers and lists.
+
+    vg { seqno = 4
+         status = ["READ", "WRITE"] }
+
+lvm2's lib/config/config.c
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, TypeAlias
+
+from ltsp.errors import FormatError
+from ltsp.tree.name import decode
+
+Value: TypeAlias = "int | str | list[int | str] | Section"
+Section: TypeAlias = dict[str, Value]
+
+_TOKEN: Final = re.compile(
+    rb"""(?:[\s\0]|\#[^\n]*)*+(?:(?P<sign>[{}\[\]=,])|"(?P<text>(?:[^"\\]|\\.)*+)"|(?P<word>[\w.+/-]++))""", re.ASCII
+)
+_REST: Final = re.compile(rb"(?:[\s\0]|#[^\n]*)*+\Z")
+_ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
+_DEEPEST: Final = 16
+
+
+def parse(data: bytes) -> Section:
+    """Raises FormatError."""
+    root: Section = {}
+    above: list[Section] = []
+    here = root
+    key = ""
+    items: list[int | str] | None = None
+    expected = ""
+    """`=` is open: a value comes."""
+    at = 0
+    while match := _TOKEN.match(data, at):
+        at = match.end()
+        sign = (match["sign"] or b"").decode()
+        if sign == "{" and key and not expected and len(above) < _DEEPEST:
+            child: Section = {}
+            here[key] = child
+            above.append(here)
+            here, key = child, ""
+        elif sign == "}" and above and not key:
+            here = above.pop()
+        elif sign == "=" and key and not expected:
+            expected = sign
+        elif sign == "[" and expected and items is None:
+            items = []
+        elif sign == "]" and items is not None:
+            here[key] = items
+            key, expected, items = "", "", None
+        elif sign == "," and items is not None:
+            pass
+        elif sign:
+            raise FormatError("the metadata of LVM is damaged: it is no text of sections")
+        elif items is not None:
+            items.append(_value(match))
+        elif expected:
+            here[key] = _value(match)
+            key, expected = "", ""
+        elif key or match["word"] is None:
+            raise FormatError("the metadata of LVM is damaged: a key has no value")
+        else:
+            key = match["word"].decode()
+    if above or key or items is not None or not _REST.match(data, at):
+        raise FormatError("the metadata of LVM is damaged: it ends too early")
+    return root
+
+
+def _value(match: re.Match[bytes]) -> int | str:
+    text = match["text"]
+    if text is not None:
+        return decode(_ESCAPED.sub(rb"\1", text))
+    word: bytes = match["word"]
+    try:
+        return int(word[:20])
+    except ValueError:
+        return word.decode()
+
+
+def section(of: Section, key: str) -> Section:
+    match of.get(key, {}):
+        case dict(found):
+            return found
+    raise FormatError(f"the metadata of LVM is damaged: {key} is no section")
+
+
+def number(of: Section, key: str, default: int | None = None) -> int:
+    match of.get(key, default):
+        case int(found) if 0 <= found < 1 << 63:
+            return found
+    raise FormatError(f"the metadata of LVM is damaged: {key} is no number")
+
+
+def text(of: Section, key: str, default: str = "") -> str:
+    match of.get(key, default):
+        case str(found):
+            return found
+    raise FormatError(f"the metadata of LVM is damaged: {key} is no text")
+
+
+def items(of: Section, key: str) -> list[int | str]:
+    match of.get(key, []):
+        case list(found):
+            return found
+        case int() | str() as single:
+            return [single]
+    raise FormatError(f"the metadata of LVM is damaged: {key} is no list")

@@ -1,0 +1,222 @@
+"""From disks to all that may hold a file system: partitions, logical volumes, RAID1, or a disk as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from ltsp.disk import content, gpt, lvm, mbr, md
+from ltsp.disk.blocks import Blocks, Window
+from ltsp.disk.image import Disk
+from ltsp.disk.partition import Partition
+from ltsp.errors import FormatError, LtspError
+
+_MOST: Final = 4096
+"""Volumes of all disks together."""
+_DEEPEST: Final = 3
+"""A table in a RAID in a partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """Bytes that may hold a file system."""
+
+    name: str
+    """`partition 2`, `vg/root`, `RAID1 host:root`, `whole disk`; with several disks, `disk 2, partition 1`. Not safe to
+    print."""
+    blocks: Blocks
+    kind: str
+    """What it holds: a word of ltsp.disk.content."""
+    disk: int = 0
+    """Which of the disks, from 0."""
+    number: int = 0
+    """As `partition=` names it, or 0 for what is no partition."""
+    offset: int = 0
+    """Bytes before it on its disk; of use where `direct`."""
+    direct: bool = True
+    """Whether it is a plain range of its disk."""
+    type: str = ""
+    """Of the partition: `83`, or a GUID."""
+    label: str = ""
+    """The partition's name in a GPT; not safe to print."""
+    devices: tuple[str, ...] = ()
+    """What fstab(5) may call it, apart from what its file system says: `PARTUUID=…`, `/dev/vg/root`."""
+    fault: str = ""
+    """Why it cannot be read, in a line that is safe to print; nothing where it can."""
+
+    @property
+    def size(self) -> int:
+        return self.blocks.size
+
+
+@dataclass(frozen=True, slots=True)
+class Volumes:
+    """All of some disks, in the order of the disks and of their tables, logical ones last."""
+
+    volumes: tuple[Volume, ...]
+    tables: tuple[str, ...]
+    """Of each disk: `GPT`, `MBR`, `none`."""
+    warnings: tuple[str, ...] = ()
+    """One line each, safe to print."""
+
+    @classmethod
+    def of(cls, disks: Sequence[Disk]) -> Volumes:
+        """Raises FormatError where a table is damaged, SourceError where a disk cannot be read."""
+        search = _Search(len(disks) > 1)
+        tables = tuple(search.disk(number, disk) for number, disk in enumerate(disks))
+        search.mirrored()
+        search.logical()
+        return cls(tuple(search.found), tables, tuple(search.warnings))
+
+
+@dataclass(frozen=True, slots=True)
+class _Mirror:
+    """A member of a RAID1 that has the data."""
+
+    volume: Volume
+    member: md.Member
+    depth: int
+
+
+@dataclass(slots=True)
+class _Search:
+    several: bool
+    found: list[Volume] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    physical: list[lvm.Physical] = field(default_factory=list)
+    members: list[_Mirror] = field(default_factory=list)
+
+    def disk(self, number: int, disk: Disk) -> str:
+        where = Volume("whole disk", disk.blocks, "", number)
+        return self._layout(replace(where, name=f"disk {number + 1}") if self.several else where, disk.sector, 0)
+
+    def _layout(self, where: Volume, sector: int, depth: int) -> str:
+        """A disk, or the data of a RAID, which may have a table too."""
+        table, partitions = _table(where.blocks, sector, self.warnings)
+        if not partitions and table == "none":
+            self._leaf(where, depth)
+            return table
+        for partition in partitions:
+            self._leaf(_volume(where, partition, top=depth == 0, several=self.several), depth)
+        return table
+
+    def _leaf(self, volume: Volume, depth: int) -> None:
+        """A volume that has no table, and what is in it."""
+        if len(self.found) >= _MOST:
+            raise FormatError(f"it has more than {_MOST} volumes")
+        member = md.member(volume.blocks)
+        if member is None:
+            volume = replace(volume, kind=content.kind_of(volume.blocks))
+        else:
+            volume = replace(volume, kind=content.MD, fault=member.fault or volume.fault)
+        self.found.append(volume)
+        if volume.fault:
+            return
+        if member is not None:
+            if member.offset + member.size > volume.size:
+                self.found[-1] = replace(volume, fault="its data reach beyond its end")
+            elif depth < _DEEPEST:
+                self.members.append(_Mirror(volume, member, depth))
+        elif volume.kind == content.LVM:
+            try:
+                self.physical.append(lvm.physical(volume.blocks))
+            except FormatError as error:
+                self.found[-1] = replace(volume, fault=error.message)
+
+    def mirrored(self) -> None:
+        """The data of each RAID1, from the freshest of its members; there may be another one in them."""
+        while self.members:
+            depth = self.members[0].depth
+            array = self.members[0].member.array
+            same = [each for each in self.members if each.member.array == array]
+            self.members = [each for each in self.members if each.member.array != array]
+            if len({each.member.events for each in same}) > 1:
+                self.warnings.append("the members of a RAID1 are not of the same state: the freshest is taken")
+            best = max(same, key=lambda each: each.member.events)
+            self._layout(_data(best.volume, best.member), 0, depth + 1)
+
+    def logical(self) -> None:
+        try:
+            volumes = lvm.logical(self.physical)
+        except FormatError as error:
+            self.warnings.append(error.message)
+            volumes = []
+        for volume in volumes:
+            if len(self.found) >= _MOST:
+                raise FormatError(f"it has more than {_MOST} volumes")
+            group, name = volume.group, volume.name
+            mapper = f"{group.replace('-', '--')}-{name.replace('-', '--')}"
+            kind, fault = _held(volume)
+            self.found.append(
+                Volume(
+                    f"{group}/{name}",
+                    volume.blocks,
+                    kind,
+                    direct=False,
+                    devices=(f"/dev/{group}/{name}", f"/dev/mapper/{mapper}"),
+                    fault=fault,
+                )
+            )
+
+
+def _data(volume: Volume, member: md.Member) -> Volume:
+    name = member.name.rpartition(":")[2]
+    devices = (f"/dev/md/{name}" if name else "", f"/dev/md{name}" if name.isdecimal() else "")
+    return Volume(
+        f"RAID1 {member.name or member.array}",
+        Window(volume.blocks, member.offset, member.size),
+        "",
+        volume.disk,
+        offset=volume.offset + member.offset,
+        devices=tuple(filter(None, devices)),
+    )
+
+
+def _held(volume: lvm.Logical) -> tuple[str, str]:
+    """What is in it, and why it cannot be read."""
+    if volume.fault:
+        return content.UNKNOWN, volume.fault
+    try:
+        return content.kind_of(volume.blocks), ""
+    except LtspError as error:
+        return content.UNKNOWN, error.message
+
+
+def _table(blocks: Blocks, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
+    """The kind of the table, and its partitions."""
+    held = content.kind_of(blocks)
+    # A disc that also boots as a disk has a table for the machine's firmware only.
+    if held == content.ISO9660:
+        return "none", ()
+    entries = mbr.table(blocks)
+    protected = any(entry.type == mbr.PROTECTIVE for entry in entries)
+    if protected or (not entries and held in {content.NOTHING, content.UNKNOWN}):
+        found = gpt.read(blocks, (sector,) if sector else gpt.SECTORS)
+        if found is not None:
+            if found.backup:
+                warnings.append("the primary partition table (GPT) is damaged: the backup was taken")
+            return "GPT", found.partitions
+        if protected and all(entry.type in {0, mbr.PROTECTIVE} for entry in entries):
+            raise FormatError(
+                "its partition table (GPT) is damaged or missing, and so is the backup", "repair it with gdisk"
+            )
+    return ("MBR", mbr.partitions(blocks, sector or 512)) if entries else ("none", ())
+
+
+def _volume(where: Volume, partition: Partition, *, top: bool, several: bool) -> Volume:
+    own = f"partition {partition.number}"
+    blocks = Window(where.blocks, partition.offset, partition.size)
+    beyond = partition.offset + partition.size > where.size
+    devices = (f"PARTUUID={partition.uuid}", f"PARTLABEL={partition.name}" if partition.name else "")
+    return replace(
+        where,
+        name=own if top and not several else f"{where.name}, {own}",
+        blocks=blocks,
+        number=partition.number if top else 0,
+        offset=where.offset + partition.offset,
+        type=partition.type,
+        label=partition.name,
+        devices=tuple(filter(None, devices)),
+        fault="it reaches beyond the end of the disk: the disk is cut off, or one of several" if beyond else "",
+    )
