@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -175,6 +176,20 @@ def shown(tree: Tree) -> dict[str, str]:
             case Fifo() | Socket():
                 found[path] = type(node).__name__
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes at hand, read as those of a file are."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def read_at(self, place: int, size: int) -> bytes:
+        return self.data[place : place + size]
 
 
 class Opened:
