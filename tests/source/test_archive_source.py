@@ -1,0 +1,278 @@
+"""Archives and container images as sources: how they are written on the command line, found, named and read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from archive.forge import Layout, directory, docker, file, layout, packed, shown, tar
+from ltsp.apps.build import lasting
+from ltsp.errors import Changed, FormatError, LtspError, SourceError, UsageError
+from ltsp.source.archive import ArchiveSource, LayoutSource, Notation, RegistrySource
+from ltsp.source.find import find
+from ltsp.tree.faults import Faults
+from ltsp.tree.selection import Take, everything
+
+SYSTEM = tar(directory(b"proc/"), directory(b"etc/"), file(b"etc/passwd", b"root\n"), file(b"home/a", b"x"))
+FOUND = {"etc/": "", "etc/passwd": "root\n", "home/": "", "home/a": "x", "proc/": ""}
+
+
+@pytest.fixture
+def base(tmp_path):
+    (tmp_path / "base/images").mkdir(parents=True)
+    return tmp_path / "base"
+
+
+def read(source, selection=everything):
+    with source.hold_packages(0, print) as notes, source.open(selection, Faults()) as tree:
+        assert notes == []
+        return shown(tree)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    {
+        "lab.tar": SYSTEM,
+        "lab.tar.gz": packed(SYSTEM),
+        "lab.TGZ": packed(SYSTEM),
+        "lab": SYSTEM,
+        "lab.img": packed(layout(SYSTEM).archive()),
+        "lab.oci": layout(packed(SYSTEM)).archive(),
+        "lab.tar.zst": docker(SYSTEM),
+    }.items(),
+)
+def test_an_archive_is_known_by_its_content_and_names_the_image(tmp_path, base, name, data):
+    (tmp_path / name).write_bytes(data)
+    source = find(f"{tmp_path}/{name}", str(base))
+    assert isinstance(source, ArchiveSource)
+    assert (source.name, source.kind) == ("lab", "archive")
+    assert source.plan().taken[0].description == f"archive {tmp_path}/{name}"
+    assert read(source) == FOUND
+
+
+def test_an_archive_in_the_base_directory_is_found_by_its_name(base):
+    (base / "lab.img").write_bytes(SYSTEM)
+    assert read(find("lab", str(base))) == FOUND
+
+
+def test_the_selection_says_what_is_taken(base):
+    (base / "lab.img").write_bytes(SYSTEM)
+    chosen = {"home": Take.EMPTIED, "etc/passwd": Take.NOTHING}
+    found = read(find("lab", str(base)), lambda path, _directory: chosen.get(path, Take.ALL))
+    assert list(found) == ["etc/", "home/", "proc/"]
+
+
+def test_a_system_in_a_directory_of_its_own_is_that_directory(tmp_path, base):
+    (tmp_path / "lab.tar").write_bytes(tar(file(b"lab/etc/passwd", b"x"), directory(b"lab/proc")))
+    assert list(read(find(f"{tmp_path}/lab.tar", str(base)))) == ["etc/", "etc/passwd", "proc/"]
+
+
+def test_notations_of_containers(tmp_path, base, monkeypatch):
+    layout(packed(SYSTEM)).write(tmp_path / "lab")
+    (tmp_path / "lab.tar").write_bytes(layout(SYSTEM).archive())
+    (tmp_path / "saved.tar").write_bytes(docker(SYSTEM))
+    monkeypatch.chdir(tmp_path)
+    for argument, name, kind in (
+        ("oci:lab", "lab", "oci"),
+        (f"oci:{tmp_path}/lab", "lab", "oci"),
+        ("oci-archive:lab.tar", "lab", "archive"),
+        ("docker-archive:./saved.tar:lab:latest", "saved", "archive"),
+    ):
+        source = find(argument, str(base))
+        assert (source.name, source.kind) == (name, kind)
+        assert read(source) == FOUND
+    assert find("oci:lab", str(base), name="room").name == "room"
+
+
+def test_a_colon_divides_a_path_from_a_tag_unless_it_is_of_the_path(tmp_path, base):
+    made = Layout()
+    made.of(made.image(SYSTEM, tag="one"), made.image(tar(file(b"other")), tag="localhost/lab:two"))
+    made.write(tmp_path / "lab")
+    made.write(tmp_path / "with:colon")
+    assert read(find(f"oci:{tmp_path}/lab:one", str(base))) == FOUND
+    assert read(find(f"oci:{tmp_path}/lab:localhost/lab:two", str(base))) == {"other": ""}
+    assert read(find(f"oci:{tmp_path}/with:colon:one", str(base), name="lab")) == FOUND
+    with pytest.raises(SourceError, match=rf"{tmp_path}/lab holds 2 images: localhost/lab:two, one"):
+        read(find(f"oci:{tmp_path}/lab", str(base)))
+
+
+@pytest.mark.parametrize(
+    ("argument", "meant"),
+    [
+        ("-", "-"),
+        ("docker://example.org/lab:1", "docker://example.org/lab:1"),
+        ("oci:lab:one", "oci:{here}/lab:one"),
+        ("oci:./lab", "oci:{here}/lab"),
+        ("oci-archive:/a.tar", "oci-archive:/a.tar"),
+        ("docker-archive:a.tar:x/y:z,,/b,subdir=c", "docker-archive:{here}/a.tar:x/y:z,,/b,subdir=c"),
+        ("./lab,,/b", "{here}/lab,,/b"),
+        ("lab", "lab"),
+    ],
+)
+def test_what_is_recorded_means_the_same_from_any_directory(tmp_path, monkeypatch, argument, meant):
+    monkeypatch.chdir(tmp_path)
+    assert lasting(argument) == meant.format(here=tmp_path)
+
+
+def test_what_is_not_there_says_how_it_is_written(base):
+    with pytest.raises(LtspError, match="there is no /nowhere") as caught:
+        find("oci:/nowhere:tag", str(base))
+    assert caught.value.hint == "write oci:PATH, or oci:PATH:TAG"
+
+
+def test_standard_input_needs_a_name(base):
+    with pytest.raises(UsageError, match="has no name") as caught:
+        find("-", str(base))
+    assert "--name" in caught.value.hint
+
+
+@pytest.mark.parametrize("through", ["pipe", "file"])
+def test_standard_input_is_read_to_its_end(base, tmp_path, through):
+    source = find("-", str(base), name="lab")
+    assert (source.name, source.description) == ("lab", "archive from standard input")
+    path = tmp_path / "stdin"
+    path.write_bytes(packed(SYSTEM) + bytes(1 << 20))
+    saved = os.dup(0)
+    with path.open("rb") as given, subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as process:
+        try:
+            os.dup2(process.stdout.fileno() if through == "pipe" else given.fileno(), 0)
+            assert read(source) == FOUND
+        finally:
+            os.dup2(saved, 0)
+            os.close(saved)
+    assert through == "file" or process.returncode == 0
+
+
+def test_a_terminal_is_no_archive(base, monkeypatch):
+    monkeypatch.setattr(os, "isatty", lambda _descriptor: True)
+    with pytest.raises(UsageError, match="standard input is a terminal"):
+        read(find("-", str(base), name="lab"))
+
+
+def test_an_image_from_standard_input_cannot_be_made_anew(base):
+    (base / "images/lab.img").write_bytes(b"hsqs" + bytes(92))
+    with pytest.raises(LtspError, match="what it was made from is not known"):
+        find("lab", str(base), recorded={"lab": "-"}.get)
+
+
+@pytest.mark.parametrize("option", ["fstype=ext4", "partition=1"])
+def test_options_of_disks_make_no_sense_for_archives(base, option):
+    (base / "lab.img").write_bytes(SYSTEM)
+    for argument in ("lab", f"oci-archive:{base}/lab.img"):
+        with pytest.raises(UsageError, match=f"{option} is given for"):
+            find(f"{argument},{option}", str(base))
+
+
+def test_an_archive_that_is_written_to_while_it_is_read_is_an_error(base):
+    path = base / "lab.img"
+    path.write_bytes(SYSTEM)
+    with pytest.raises(Changed, match="written to"), find("lab", str(base)).open(everything, Faults()):
+        os.utime(path, (0, 0))
+    layout(SYSTEM).write(base / "layout")
+    with pytest.raises(Changed, match="written to"), LayoutSource("lab", f"{base}/layout").open(everything, Faults()):
+        os.utime(base / "layout/index.json", (0, 0))
+
+
+def test_damage_is_told_with_the_path(base):
+    (base / "lab.img").write_bytes(SYSTEM[:-1200])
+    with pytest.raises(FormatError, match=r"lab\.img is cut off") as caught:
+        read(find("lab", str(base)))
+    assert caught.value.hint
+
+
+@pytest.mark.root
+def test_a_layout_is_never_left_by_its_links(tmp_path):
+    made = layout(SYSTEM).write(tmp_path / "lab")
+    outside = layout(SYSTEM).write(tmp_path / "outside")
+    blobs = list((made / "blobs/sha256").iterdir())
+    for blob in blobs:
+        blob.unlink()
+        blob.symlink_to(outside / "blobs/sha256" / blob.name)
+    with pytest.raises(FormatError, match="there is no blobs/sha256/"):
+        read(LayoutSource("lab", str(made)))
+    for blob in blobs:
+        blob.unlink()
+        os.mkfifo(blob)
+    with pytest.raises(SourceError, match="not a regular file"):
+        read(LayoutSource("lab", str(made)))
+
+
+def test_what_is_no_layout_is_said(base, tmp_path):
+    (tmp_path / "lab").mkdir()
+    with pytest.raises(FormatError, match=r"lab is no OCI layout, or is damaged: there is no index\.json in it"):
+        read(find(f"oci:{tmp_path}/lab", str(base)))
+    (tmp_path / "lab/index.json").write_text("{}")
+    with pytest.raises(SourceError, match=r"cannot read .*index\.json: Not a directory"):
+        read(find(f"oci:{tmp_path}/lab/index.json", str(base)))
+    with pytest.raises(SourceError, match="is no file"):
+        read(ArchiveSource("lab", str(tmp_path)))
+
+
+class TestRegistry:
+    """skopeo is a script here, which copies a layout from beside itself and takes notes."""
+
+    @pytest.fixture
+    def skopeo(self, tmp_path, monkeypatch):
+        layout(packed(SYSTEM)).write(tmp_path / "remote")
+        script = tmp_path / "bin/skopeo"
+        script.parent.mkdir()
+        script.write_text(
+            f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/called\n'
+            f'cp -r {tmp_path}/remote "${{5#oci:}}" && test -e {tmp_path}/remote/index.json\n'
+        )
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+        (tmp_path / "scratch").mkdir()
+        return tmp_path
+
+    @pytest.mark.parametrize("reference", ["example.org:5000/rooms/lab:1.2", "lab", f"a/lab@sha256:{'0' * 64}"])
+    def test_an_image_is_copied_and_nothing_stays(self, base, skopeo, reference):
+        source = find(f"docker://{reference}", str(base))
+        assert (source.name, source.kind) == ("lab", "registry")
+        assert source.description == f"container image docker://{reference}"
+        assert read(source) == FOUND
+        called = (skopeo / "called").read_text().split("\n")
+        assert called[2:4] == ["copy", f"docker://{reference}"]
+        assert list((skopeo / "scratch").iterdir()) == []
+
+    def test_a_failure_is_told_in_its_words(self, base, skopeo):
+        (skopeo / "bin/skopeo").write_text("#!/bin/sh\necho 'manifest unknown' >&2\nexit 1\n")
+        with pytest.raises(LtspError, match="skopeo failed with exit status 1: manifest unknown"):
+            read(find("docker://example.org/lab", str(base)))
+        assert list((skopeo / "scratch").iterdir()) == []
+
+    def test_where_it_is_missing_the_package_is_named(self, base, monkeypatch):
+        monkeypatch.setattr("ltsp.host.command.find", lambda _program: None)
+        with pytest.raises(LtspError, match="skopeo is not there") as caught:
+            read(find("docker://example.org/lab", str(base)))
+        assert caught.value.hint == "install the package skopeo"
+
+    def test_a_copy_of_a_run_that_was_killed_is_removed_by_the_next_one(self, base, skopeo):
+        forgotten, foreign = skopeo / "scratch/ltsp-registry-dead", skopeo / "scratch/ltsp-registry-live"
+        for path in (forgotten, foreign):
+            path.mkdir()
+            (path / "layout").mkdir()
+            os.utime(path, (time.time() - 1000,) * 2)
+        (skopeo / "scratch/ltsp-registry-new").mkdir()
+        hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), 2); print(flush=True); input()"
+        with subprocess.Popen(
+            [sys.executable, "-c", hold, foreign], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as holder:
+            holder.stdout.readline()
+            assert read(find("docker://example.org/lab", str(base))) == FOUND
+            holder.stdin.close()
+        assert sorted(path.name for path in (skopeo / "scratch").iterdir()) == [
+            "ltsp-registry-live",
+            "ltsp-registry-new",
+        ]
+
+
+def test_notations_are_values():
+    assert Notation.parse("lab") is None
+    assert Notation.parse("./oci:lab") is None
+    assert isinstance(Notation.parse("docker://a/b:c").source("b"), RegistrySource)
