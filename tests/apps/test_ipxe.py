@@ -158,6 +158,14 @@ def test_the_port_of_http_holds_for_images_alone_too(server):
     assert server.client().settings["ltsp-root"] == "http://10.0.2.2:8080/images/"
 
 
+@pytest.mark.parametrize("section", ["clients", "52:54:00:12:34:56"])
+def test_images_that_ipxe_loads_need_http(server, section):
+    server.image("lab")
+    conf = f"[{section}]\nIMAGE_TRANSPORT=file\n"
+    assert "IMAGE_TRANSPORT=file needs HTTP=1" in server.run(conf)
+    assert "IMAGE_TRANSPORT" not in server.run(conf, http=True)
+
+
 def test_a_server_with_http_sends_its_clients_there(server):
     server.image("lab")
     server.run(http=True, http_port=8080)

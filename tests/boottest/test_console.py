@@ -146,7 +146,7 @@ def said_at(label, script):
     [
         ("gone", "version 20260101T000000Z-12345678 of lab could not be fetched", "ltsp kernel lab publishes it anew"),
         ("no-add-on", "There is no ltsp.img", "type ltsp initrd on the server"),
-        ("no-image", "No image of lab", "type ltsp http on the server"),
+        ("no-image", "No image of lab where the menu came from", "type ltsp ipxe --http=1 on the server"),
     ],
 )
 def test_what_pointer_and_menu_tell_people_is_cause_and_remedy_and_the_end(label, cause, remedy):

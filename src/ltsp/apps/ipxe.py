@@ -79,6 +79,9 @@ def _menu(options: IpxeOptions, ltsp: LtspOptions, conf: Conf, server: Mapping[s
     settings = menu_settings(conf, server, bare.labels)
     for warning in settings.warnings:
         report.warn(printable(warning))
+    transports = {settings.wishes.transport, *(section.wishes.transport for section in settings.sections)}
+    if "file" in transports and not options.http:
+        report.warn("IMAGE_TRANSPORT=file needs HTTP=1 in ltsp.conf or ltsp ipxe --http=1: TFTP carries no images")
     return Menu(
         ltsp.base_dir,
         bare.images,

@@ -143,7 +143,7 @@ _CLUES = _signs(
         "version {0} of {1} could not be fetched",
         "ltsp versions {1} tells whether it is there, and ltsp kernel {1} publishes it anew",
     ),
-    (r"^(.+?)(?::|: TFTP has none,) type (ltsp \S+(?: \S+)?) on the server\b", "{0}", "type {1} on the server"),
+    (r"^(.+?): type (ltsp \S+(?: \S+)?) on the server\b", "{0}", "type {1} on the server"),
     (
         r"Initramfs unpacking failed: (.*)$",
         "the kernel could not unpack the initrd: {0}",

@@ -79,7 +79,11 @@ class Pointer:
         yield from _failure("no-add-on", "There is no ltsp.img: type ltsp initrd on the server.")
         yield from _failure("no-root", f"{self.name} has no root here: boot it from the menu of ltsp ipxe.")
         if self.image:
-            yield from _failure("no-image", f"No image of {self.name}: TFTP has none, type ltsp http on the server.")
+            yield from _failure(
+                "no-image",
+                f"No image of {self.name} where the menu came from: type ltsp ipxe --http=1 on the server.",
+                "TFTP carries no images. What serves them by HTTP is ltsp http.",
+            )
         yield ":start"
         yield from self._arguments()
         yield f"set first {CLIENT}"
