@@ -148,12 +148,40 @@ def _cloned(_image: str, point: Path) -> None:
         file.write(b"changed" * 2000)
 
 
+def _subvolumes(_image: str, point: Path) -> None:
+    """As distributions lay them out, one in another, a snapshot, one that was removed, and a default."""
+
+    def btrfs(*arguments: object) -> None:
+        subprocess.run(["btrfs", "-q", "subvolume", *map(str, arguments)], check=True)
+
+    for name in ("@", "@home", "directory/@/nested", "@/var/lib/machines", "@/removed"):
+        (point / name).parent.mkdir(parents=True, exist_ok=True)
+        btrfs("create", point / name)
+        (point / name / "name").write_text(name)
+    btrfs("snapshot", "-r", point / "@", point / "@" / "snapshot")
+    btrfs("delete", point / "@/removed")
+    btrfs("set-default", point / "@")
+
+
+def _synced_file(image: str, point: Path) -> None:
+    """Copy the image when a file was synced: its changes are in the log of trees and nowhere else."""
+    (point / "before").write_text("before")
+    os.sync()
+    with (point / "after").open("w") as file:
+        file.write("after")
+        file.flush()
+        os.fsync(file.fileno())
+    subprocess.run(["cp", "--sparse=always", image, f"{image}.cut"], check=True)
+
+
 _AFTERWARDS: dict[str, Callable[[str, Path], None]] = {
     "nothing": _nothing,
     "pull-the-plug": _pull_the_plug,
     "allocated": _allocated_and_punched,
     "log-turned-over": _turn_the_log_over,
     "cloned": _cloned,
+    "subvolumes": _subvolumes,
+    "synced-file": _synced_file,
 }
 
 

@@ -1,0 +1,119 @@
+"""Items of the trees of files, and what they hold. Linux include/uapi/linux/btrfs_tree.h"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ltsp.errors import FormatError
+
+INODE_ITEM, INODE_REF, XATTR_ITEM, DIR_ITEM, DIR_INDEX, EXTENT_DATA = 1, 12, 24, 84, 96, 108
+ROOT_ITEM, ROOT_BACKREF, ROOT_REF, CHUNK_ITEM = 132, 144, 156, 228
+LAST = 1 << 64
+"""Above every offset."""
+
+_INODE = struct.Struct("<QQQQQIIIIQ")
+_INODE_SIZE = 160
+_MTIME = struct.Struct("<q")
+_MTIME_AT = 136
+_NAMED = struct.Struct("<QBQQHHB")
+_EXTENT = struct.Struct("<QQBBHB")
+_EXTENT_PLACE = struct.Struct("<QQQQ")
+_REFERENCE = struct.Struct("<QQH")
+_ROOT_SIZE = 239
+
+
+@dataclass(frozen=True, slots=True)
+class Inode:
+    size: int
+    stored: int
+    """Bytes."""
+    links: int
+    uid: int
+    gid: int
+    mode: int
+    device: int
+    mtime: int
+    """Seconds since 1970."""
+
+    @classmethod
+    def parse(cls, data: bytes) -> Inode:
+        if len(data) < _INODE_SIZE:
+            raise FormatError("its inode is cut off")
+        _, _, size, stored, _, links, uid, gid, mode, device = _INODE.unpack_from(data)
+        (mtime,) = _MTIME.unpack_from(data, _MTIME_AT)
+        return cls(size, stored, links, uid, gid, mode, device, mtime)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An entry of a directory, or an attribute."""
+
+    target: tuple[int, int]
+    """Object and type of the key that an entry leads to."""
+    name: bytes
+    value: bytes
+
+
+def named(data: bytes) -> Iterator[Named]:
+    """All in an item: names whose hashes are equal share one."""
+    at = 0
+    while at < len(data):
+        target, kind, _, _, value_size, name_size, _ = _NAMED.unpack_from(data, at)
+        at += _NAMED.size
+        middle, end = at + name_size, at + name_size + value_size
+        if end > len(data):
+            raise FormatError("an item with a name is cut off")
+        yield Named((target, kind), data[at:middle], data[middle:end])
+        at = end
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A piece of a file."""
+
+    start: int
+    """In the file, in bytes."""
+    unfolded: int
+    """Bytes of the whole extent, when it is not compressed any more."""
+    compression: int
+    inline: bytes | None
+    """What lies in the item itself."""
+    address: int = 0
+    """0 for a hole."""
+    stored: int = 0
+    offset: int = 0
+    """Of the piece in the unfolded extent."""
+    length: int = 0
+    written: bool = True
+
+    @classmethod
+    def parse(cls, start: int, data: bytes) -> Extent:
+        _, unfolded, compression, encryption, other, kind = _EXTENT.unpack_from(data)
+        if encryption or other or kind > 2:
+            raise FormatError("one of its extents is of an unknown kind")
+        rest = data[_EXTENT.size :]
+        if not kind:
+            length = unfolded if compression else len(rest)
+            return cls(start, unfolded, compression, rest, length=length)
+        address, stored, offset, length = _EXTENT_PLACE.unpack(rest)
+        return cls(start, unfolded, compression, None, address, stored, offset, length, kind == 1)
+
+
+def reference(data: bytes) -> tuple[int, bytes]:
+    """Directory and name of a subvolume, as both trees of it tell."""
+    directory, _, size = _REFERENCE.unpack_from(data)
+    name = data[_REFERENCE.size : _REFERENCE.size + size]
+    if len(name) < size:
+        raise FormatError("the name of a subvolume is cut off")
+    return directory, name
+
+
+def root(data: bytes) -> tuple[int, int, int, int, int]:
+    """Address, level and generation of a tree, its first directory, and how many names it has."""
+    if len(data) < _ROOT_SIZE:
+        raise FormatError("the item of a tree is cut off")
+    generation, directory, address = struct.unpack_from("<QQQ", data, 160)
+    (names,) = struct.unpack_from("<I", data, 216)
+    return address, data[238], generation, directory, names

@@ -1,0 +1,157 @@
+"""The trees of btrfs: from keys to items. Linux fs/btrfs/ctree.h, tree-checker.c"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from threading import Lock
+
+from ltsp.errors import FormatError
+from ltsp.filesystem.blocks import Blocks
+from ltsp.filesystem.btrfs.chunks import Chunks
+from ltsp.filesystem.btrfs.superblock import CHECKSUM_SIZE, Superblock
+
+Key = tuple[int, int, int]
+"""Object, type and offset, by which items are sorted."""
+
+_HEADER = struct.Struct("<32s16sQQ16sQQIB")
+_ITEM = struct.Struct("<QBQII")
+_POINTER = struct.Struct("<QBQQQ")
+_DEEPEST = 8
+_KEPT = 512
+"""Nodes at hand: 8 MiB of the usual size, and three times that for their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """Where a tree begins."""
+
+    address: int
+    level: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    level: int
+    keys: list[Key]
+    below: list[Root]
+    """Of an inner node, beside each key."""
+    items: list[tuple[int, int]]
+    """Of a leaf, beside each key: place and size in the data."""
+    data: bytes
+
+
+@dataclass(slots=True)
+class Nodes:
+    """All nodes of a file system. Several threads may ask."""
+
+    blocks: Blocks
+    superblock: Superblock
+    chunks: Chunks
+    _kept: OrderedDict[int, tuple[int, Node]] = field(default_factory=OrderedDict)
+    """By address, with the generation."""
+    _lock: Lock = field(default_factory=Lock)
+
+    def items(self, root: Root, start: Key, end: Key) -> Iterator[tuple[Key, bytes]]:
+        """The items of a tree whose keys lie from `start` up to, but not including, `end`.
+
+        Raises FormatError. Keys must ascend from item to item, so that no tree is read for ever.
+        """
+        if root.level >= _DEEPEST:
+            raise FormatError(f"a tree has {root.level} levels")
+        node = self._node(root)
+        path: list[tuple[Node, int]] = []
+        last: Key = (-1, 0, 0)
+        while True:
+            if node.level:
+                if path or node.keys:
+                    path.append((node, max(0, bisect_right(node.keys, start) - 1)))
+            else:
+                for index in range(bisect_left(node.keys, start), len(node.keys)):
+                    key = node.keys[index]
+                    if key >= end:
+                        return
+                    if key <= last:
+                        raise FormatError("a tree is damaged: its keys do not ascend")
+                    last = key
+                    place, size = node.items[index]
+                    yield key, node.data[place : place + size]
+                while path:
+                    above, index = path.pop()
+                    if index + 1 < len(above.keys):
+                        if above.keys[index + 1] >= end:
+                            return
+                        path.append((above, index + 1))
+                        break
+            if not path:
+                return
+            above, index = path[-1]
+            if above.keys[index] < last:
+                raise FormatError("a tree is damaged: its keys do not ascend")
+            node = self._node(above.below[index])
+
+    def item(self, root: Root, key: Key) -> bytes | None:
+        """The item with that key."""
+        for _, data in self.items(root, key, (key[0], key[1], key[2] + 1)):
+            return data
+        return None
+
+    def _node(self, wanted: Root) -> Node:
+        with self._lock:
+            known = self._kept.get(wanted.address)
+            if known is not None:
+                self._kept.move_to_end(wanted.address)
+        if known is None:
+            generation, node = self._read(wanted)
+            with self._lock:
+                self._kept[wanted.address] = generation, node
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+        else:
+            generation, node = known
+        if node.level != wanted.level or generation != wanted.generation:
+            raise FormatError(f"the node at address {wanted.address} is damaged: it is of another time or level")
+        return node
+
+    def _read(self, wanted: Root) -> tuple[int, Node]:
+        """The first sound copy."""
+        size = self.superblock.node_size
+        fault = FormatError(f"the node at address {wanted.address} lies nowhere")
+        for place in self.chunks.places(wanted.address, size):
+            data = self.blocks.read_at(place, size)
+            if len(data) < size or not data.startswith(self.superblock.checksum(data[CHECKSUM_SIZE:])):
+                fault = FormatError(f"the node at address {wanted.address} is damaged: its checksum is wrong")
+                continue
+            try:
+                return _parsed(data, wanted.address)
+            except FormatError as error:
+                fault = error
+        raise fault
+
+
+def _parsed(data: bytes, address: int) -> tuple[int, Node]:
+    """Generation and content."""
+    _, _, own, _, _, generation, _, count, level = _HEADER.unpack_from(data)
+    start = _HEADER.size
+    record = _POINTER if level else _ITEM
+    end = start + count * record.size
+    if own != address or end > len(data) or level >= _DEEPEST or (level and not count):
+        raise FormatError(f"the node at address {address} is damaged")
+    keys: list[Key] = []
+    below: list[Root] = []
+    items: list[tuple[int, int]] = []
+    if level:
+        for one, kind, offset, pointer, born in _POINTER.iter_unpack(data[start:end]):
+            keys.append((one, kind, offset))
+            below.append(Root(pointer, level - 1, born))
+    else:
+        for one, kind, offset, place, size in _ITEM.iter_unpack(data[start:end]):
+            keys.append((one, kind, offset))
+            items.append((start + place, size))
+            if start + place + size > len(data):
+                raise FormatError(f"the node at address {address} is damaged: an item lies outside of it")
+    return generation, Node(level, keys, below, items, data)

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from filesystem.laid_out import differences, filled, formatted, shown
+from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.btrfs import volume as btrfs
+from ltsp.tree.node import Directory, File
+
+MIB = 1 << 20
+SIZE = 128 * MIB
+MKFS = ("mkfs.btrfs", "-q", "-L", "a label")
+SHAPES = {
+    "as it comes": ((), ""),
+    "one copy of metadata": (("-m", "single"), ""),
+    "data and metadata in the same chunks": (("--mixed",), "compress=zstd"),
+    "zlib": ((), "compress-force=zlib"),
+    "zstd": ((), "compress-force=zstd"),
+    "lzo": (("-n", "4096"), "compress-force=lzo,max_inline=4095"),
+    "holes that are written down": (("-O", "^no-holes"), ""),
+    "sha256": (("--csum", "sha256"), ""),
+    "blake2": (("--csum", "blake2"), ""),
+    "xxhash": (("--csum", "xxhash"), ""),
+}
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+@pytest.mark.parametrize("shape", SHAPES)
+def test_all_that_the_kernel_shows_is_in_the_tree(shape, nasty_root, blocks, tmp_path):
+    mkfs, options = SHAPES[shape]
+    image = formatted(tmp_path / "image", SIZE, *MKFS, *mkfs)
+    expected = filled(image, nasty_root, options, then="allocated")
+    found = btrfs.open(blocks(image))
+    assert (found.kind, found.label) == ("btrfs", "a label")
+    assert len(expected) > 1800
+    assert differences(expected, found.tree()) == []
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+@pytest.mark.parametrize("options", ["", "compress-force=zstd"])
+def test_pieces_of_shared_extents_are_read(options, blocks, tmp_path):
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    expected = filled(image, tmp_path / "source", options, then="cloned")
+    assert differences(expected, btrfs.open(blocks(image)).tree()) == []
+
+
+@pytest.fixture
+def layered(blocks, tmp_path):
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    filled(image, tmp_path / "source", then="subvolumes")
+    return image
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_subvolumes_are_listed_and_found_by_path_and_number(layered, blocks):
+    found = btrfs.open(blocks(layered))
+    paths = [one.path for one in found.subvolumes()]
+    assert paths == ["", "@", "@/snapshot", "@/var/lib/machines", "@home", "directory/@/nested"]
+    assert found.default() == found.find("@") == found.find("/@/") == found.find(str(found.find("@")))
+    with pytest.raises(SourceError, match="no subvolume @root") as raised:
+        found.find("@root")
+    assert "@, @/snapshot" in raised.value.hint
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+@pytest.mark.parametrize("subvolume", [None, "", "@", "@home", "@/snapshot", "directory/@/nested"])
+def test_the_tree_of_a_subvolume_is_that_of_its_mount(subvolume, layered, blocks):
+    """With those that lie in it; an entry of a snapshot for one that is not in it is an empty directory."""
+    found = btrfs.open(blocks(layered))
+    number = None if subvolume is None else found.find(subvolume)
+    tree = found.tree(subvolume=number)
+    options = "" if subvolume is None else f"subvol=/{subvolume}"
+    expected = shown(layered, options)
+    for path, entry in expected.items():
+        whole = b"snapshot/" + path if subvolume == "@/snapshot" else path
+        if whole.endswith((b"snapshot/var/lib/machines", b"snapshot/removed")):
+            # The kernel makes its time up.
+            expected[path] = replace(entry, mtime=0)
+    assert differences(expected, tree) == []
+    if subvolume is None:
+        assert isinstance(tree.get("snapshot/var/lib/machines"), Directory)
+        assert isinstance(tree.get("snapshot/name"), File)
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_a_log_of_trees_is_refused_until_it_was_mounted(blocks, tmp_path):
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    filled(image, tmp_path / "source", then="synced-file")
+    cut = tmp_path / "image.cut"
+    with pytest.raises(SourceError, match="was not unmounted") as raised:
+        btrfs.open(blocks(cut))
+    assert "mount and unmount it once" in raised.value.hint
+    expected = shown(cut)
+    assert b"after" in expected
+    assert differences(expected, btrfs.open(blocks(cut)).tree()) == []
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_a_damaged_node_is_read_from_its_second_copy(nasty_root, blocks, tmp_path):
+    image = formatted(tmp_path / "image", SIZE, *MKFS, "-m", "dup")
+    expected = filled(image, nasty_root)
+    found = btrfs.open(blocks(image))
+    root = found._subtree(btrfs.TOP).root
+    first, second = found.nodes.chunks.places(root.address, found.nodes.superblock.node_size)
+    with image.open("r+b") as file:
+        file.seek(first + 500)
+        file.write(b"damage")
+    assert differences(expected, btrfs.open(blocks(image)).tree()) == []
+    with image.open("r+b") as file:
+        file.seek(second + 500)
+        file.write(b"damage")
+    with pytest.raises(FormatError, match="its checksum is wrong"):
+        btrfs.open(blocks(image)).tree()
+
+
+@pytest.mark.oracle
+def test_several_devices_are_named(blocks, tmp_path):
+    other = tmp_path / "other"
+    with other.open("wb") as file:
+        file.truncate(SIZE)
+    image = formatted(tmp_path / "image", SIZE, *MKFS, "-m", "raid1", "-d", "raid0", str(other))
+    with pytest.raises(SourceError, match="lies on 2 devices"):
+        btrfs.open(blocks(image))
+
+
+@pytest.mark.oracle
+def test_what_is_no_sound_superblock_is_told(blocks, tmp_path):
+    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    with image.open("r+b") as file:
+        file.truncate(100 * MIB)
+    with pytest.raises(FormatError, match="134217728 bytes, the volume only 104857600"):
+        btrfs.open(blocks(image))
+    with image.open("r+b") as file:
+        file.seek(0x10000 + 299)
+        file.write(b"other")
+    with pytest.raises(FormatError, match="its checksum is wrong"):
+        btrfs.open(blocks(image))
+    with image.open("r+b") as file:
+        file.seek(0x10000 + 64)
+        file.write(b"none")
+    with pytest.raises(FormatError, match="no btrfs file system"):
+        btrfs.open(blocks(image))
