@@ -215,9 +215,7 @@ class Growth:
                 case None if make and not of_link:
                     made = _Folder(_UNSAID)
                     self._allowance.take(_MEMORY)
-                    for folder in way:
-                        self._touch(folder)
-                    self._put(way[-1], name, made)
+                    way[-1].entries[name] = made
                     way.append(made)
                 case _ if make:
                     what = "nothing" if entry is None else "no directory"
