@@ -226,6 +226,11 @@ def test_a_script_before_it_chooses_for_the_menu():
     assert client.settings["ltsp-arguments"].split() == ["quiet"]
 
 
+def test_a_choice_that_the_menu_lacks_is_named():
+    client = booted(LAB, pc(**{"ltsp-choice": "lab9"}))
+    assert "LTSP: lab9 could not be booted: the lines above say why." in client.said
+
+
 @given(st.lists(st.text(max_size=30), max_size=4), st.text(max_size=20))
 def test_no_text_of_a_person_adds_a_command(titles, heading):
     entries = tuple(Entry(f"n{number}", text) for number, text in enumerate(titles))

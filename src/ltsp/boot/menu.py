@@ -201,6 +201,7 @@ class Menu:
     def _menu(self) -> Iterator[str]:
         yield f"echo {REACHED}"
         yield "isset ${ltsp-choice} || goto _no-choice"
+        yield "set ltsp-name ${ltsp-choice}"
         yield "goto ${ltsp-choice} || goto _failed"
         yield ":_no-choice"
         yield f"iseq ${{ltsp-timeout}} {_NO_MENU} || goto _menu"
