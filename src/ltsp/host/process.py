@@ -50,7 +50,7 @@ def holders(files: Collection[FileId], may_be: Callable[[str], bool]) -> dict[Fi
     """
     if not files:
         return {}
-    everywhere = (*_opened_by_nfs(files), *_behind_loop_devices(), *_opened_by_processes(may_be))
+    everywhere = (*_opened_by_nfs(files), *behind_loop_devices(), *_opened_by_processes(may_be))
     return {file: user for file, user in everywhere if file in files}
 
 
@@ -85,8 +85,11 @@ def _opened_by_processes(may_be: Callable[[str], bool]) -> Iterator[tuple[FileId
                 continue
 
 
-def _behind_loop_devices() -> Iterator[tuple[FileId, User]]:
-    """By ioctl, not by the path in sysfs: that one no longer leads to a file that was replaced under its name."""
+def behind_loop_devices() -> Iterator[tuple[FileId, Device]]:
+    """The files that loop devices hold.
+
+    By ioctl, not by the path in sysfs: that one no longer leads to a file that was replaced under its name.
+    """
     for name in _listed("/sys/block"):
         if not name.startswith("loop") or not os.path.exists(f"/sys/block/{name}/loop/backing_file"):
             continue

@@ -1,0 +1,119 @@
+"""Who writes to a file just now: a virtual machine that runs from the disk, above all.
+
+QEMU says so by locks (block/file-posix.c), other hypervisors only by having the file open. What this process may not
+see (other users' descriptors, or processes outside of its container) is not found, but for the locks.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ltsp.host.process import Device, Process, User, behind_loop_devices
+
+_FLOCK = struct.Struct("@hhqqi0q")
+"""struct flock with 64-bit offsets: type, whence, start, length, pid. fcntl(2)"""
+_QEMU_WRITES = (101, 103)
+"""Bytes that QEMU locks, shared, as long as it may write to a disk or change its size. (100 stands for reading.)"""
+_NO_LOCKS = frozenset({errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+_DELETED = " (deleted)"
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    user: User | None
+    """None where a lock is all that can be seen of it."""
+    locked: bool
+    """Whether it has a lock that says so; else it has the file open for writing."""
+
+
+def writer(descriptor: int) -> Writer | None:
+    """Who writes to an open file, other than this process; one of them.
+
+    Raises OSError where the file is no file any more.
+    """
+    opened = next(_opened_for_writing(descriptor), None)
+    locked, pid = _record_lock(descriptor)
+    if locked or _flock_held(descriptor):
+        return Writer(opened or (Process.of(pid) if pid > 0 else None), locked=True)
+    return Writer(opened, locked=False) if opened else None
+
+
+def _record_lock(descriptor: int) -> tuple[bool, int]:
+    """Whether a lock of fcntl(2) keeps us out, and whose it is; -1 and 0 stand for what cannot be told."""
+    for kind, start, length in (*((fcntl.F_WRLCK, byte, 1) for byte in _QEMU_WRITES), (fcntl.F_RDLCK, 0, 0)):
+        try:
+            asked = _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
+            found = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked))
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return False, 0
+            raise
+        if found[0] != fcntl.F_UNLCK:
+            return True, found[4]
+    return False, 0
+
+
+def _flock_held(descriptor: int) -> bool:
+    """By an open file of its own, so that a lock of ours on this one is not lost."""
+    try:
+        other = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    finally:
+        os.close(other)
+    return False
+
+
+def _opened_for_writing(descriptor: int) -> Iterator[User]:
+    """Only files of the same name are looked at: a look at an unrelated one could hang on a server that is gone."""
+    status = os.fstat(descriptor)
+    name = _name(f"/proc/self/fd/{descriptor}")
+    own = os.getpid()
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        if pid == own:
+            continue
+        try:
+            descriptors = os.listdir(f"/proc/{pid}/fd")
+        except OSError:
+            continue
+        for each in descriptors:
+            path = f"/proc/{pid}/fd/{each}"
+            try:
+                if _name(path) == name and os.path.samestat(os.stat(path), status) and _writes(pid, each):
+                    yield Process.of(pid)
+            except OSError:
+                continue
+    for file, device in behind_loop_devices():
+        if file == (status.st_dev, status.st_ino) and not _read_only(device):
+            yield device
+
+
+def _read_only(device: Device) -> bool:
+    with open(f"/sys/block/{device.name.rpartition('/')[2]}/ro", encoding="ascii") as file:
+        return file.read().strip() == "1"
+
+
+def _name(path: str) -> str:
+    return os.path.basename(os.readlink(path).removesuffix(_DELETED))
+
+
+def _writes(pid: int, descriptor: str) -> bool:
+    """By the flags that proc(5) shows, in octal."""
+    with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii", errors="replace") as file:
+        for line in file:
+            key, _, value = line.partition(":")
+            if key == "flags":
+                return int(value, 8) & os.O_ACCMODE != os.O_RDONLY
+    return False
