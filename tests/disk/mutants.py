@@ -1,0 +1,226 @@
+"""Hostile disks: seeds with a few bytes, numbers or sectors changed, and what our readers make of each.
+
+Run as a program, `python mutants.py SEED COUNT DIRECTORY...` puts readers that may take 512 MiB and 5 s for each
+through COUNT mutants, and writes how many were refused and read; the first that breaks the promise ends it with
+status 1.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import resource
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from disk.mend import mend
+from ltsp.disk.content import named
+from ltsp.disk.image import Disk, open_disk
+from ltsp.disk.volumes import Volumes
+from ltsp.errors import LtspError, SourceError
+from ltsp.tree.name import printable
+
+MEMORY = 512 << 20
+SECONDS = 5.0
+"""Of CPU time: the machine may have other things to do."""
+MOST_READ = 4 << 20
+"""Bytes of each volume that are read at both of its ends."""
+
+_TELLING = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    *(2**bits + more for bits in (7, 8, 9, 12, 15, 16, 20, 24, 31, 32, 62, 63, 64) for more in (-1, 0)),
+)
+
+
+@dataclass(frozen=True)
+class Seed:
+    files: dict[str, bytes]
+    sectors: dict[str, list[int]]
+    """Numbers of those in each file that are not zero, and of the next ones: most of them are headers and tables."""
+
+    @classmethod
+    def read(cls, directory: Path) -> Seed:
+        files = {path.name: path.read_bytes() for path in directory.iterdir()}
+        return cls(files, {name: _telling_sectors(data) for name, data in files.items()})
+
+
+def _telling_sectors(data: bytes) -> list[int]:
+    full = {at // 512 for at in range(0, len(data), 512) if data[at : at + 512].strip(b"\0")}
+    # Long runs are content, of which the first sectors are enough.
+    heads = {each for each in full if not {each - 1, each - 2, each - 3, each - 4} <= full}
+    return sorted(heads | {each + 1 for each in heads} | {0, max(len(data) // 512 - 1, 0)})
+
+
+def mutant(seed: Seed, chance: random.Random) -> dict[str, bytes]:
+    name = chance.choice(sorted(seed.files))
+    disk = bytearray(seed.files[name])
+    for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
+        if not disk:
+            break
+        chance.choice(_MUTATIONS)(disk, seed.sectors[name], chance)
+    if chance.randrange(4):
+        mend(disk)
+    return {**seed.files, name: bytes(disk)}
+
+
+def _anywhere(disk: bytearray, sectors: list[int], chance: random.Random) -> int:
+    # The first and the last ones are hardly ever content.
+    chosen = chance.choice((sectors, sectors[:6], sectors[-3:]))
+    at = chance.choice(chosen) * 512 + chance.choice((chance.randrange(512), chance.randrange(128)))
+    return at if at < len(disk) and chance.randrange(16) else chance.randrange(len(disk))
+
+
+Sectors = list[int]
+
+
+def _flip(disk: bytearray, sectors: Sectors, chance: random.Random) -> None:
+    disk[_anywhere(disk, sectors, chance)] ^= 1 << chance.randrange(8)
+
+
+def _set(disk: bytearray, sectors: Sectors, chance: random.Random) -> None:
+    disk[_anywhere(disk, sectors, chance)] = chance.choice((0, 1, 0x22, 0x7B, 0x7D, 0x80, 0xFF, chance.randrange(256)))
+
+
+def _number(disk: bytearray, sectors: Sectors, chance: random.Random) -> None:
+    width = chance.choice((2, 4, 8))
+    at = _anywhere(disk, sectors, chance) // width * width
+    value = chance.choice((*_TELLING, chance.randrange(len(disk) + 1))) % (1 << 8 * width)
+    piece = value.to_bytes(width, chance.choice(("little", "big")))[: len(disk) - at]
+    disk[at : at + len(piece)] = piece
+
+
+def _nudge(disk: bytearray, sectors: Sectors, chance: random.Random) -> None:
+    """A number that is nearly right."""
+    at = _anywhere(disk, sectors, chance)
+    disk[at] = (disk[at] + chance.randint(-16, 16)) % 256
+
+
+def _copy(disk: bytearray, sectors: Sectors, chance: random.Random) -> None:
+    size = chance.choice((4, 8, 16, 64, 512, 4096))
+    source, target = _anywhere(disk, sectors, chance), _anywhere(disk, sectors, chance)
+    piece = disk[source : source + size][: len(disk) - target]
+    disk[target : target + len(piece)] = piece
+
+
+def _cut(disk: bytearray, sectors: Sectors, chance: random.Random) -> None:
+    if not chance.randrange(3):
+        del disk[_anywhere(disk, sectors, chance) :]
+
+
+def _noise(disk: bytearray, sectors: Sectors, chance: random.Random) -> None:
+    at = _anywhere(disk, sectors, chance)
+    size = min(chance.choice((4, 16, 256)), len(disk) - at)
+    disk[at : at + size] = chance.randbytes(size)
+
+
+_MUTATIONS: tuple[Callable[[bytearray, Sectors, random.Random], None], ...] = (
+    _flip, _set, _number, _number, _number, _nudge, _nudge, _copy, _cut, _noise,
+)  # fmt: skip
+
+
+def fate(files: dict[str, bytes]) -> str:
+    """What becomes of disks when all is done with them that a source does; anything else breaks the promise."""
+
+    def sibling(name: str) -> BinaryIO:
+        if name not in files:
+            raise SourceError(f"there is no {printable(name)}")
+        return io.BytesIO(files[name])
+
+    with scratch() as make:
+        try:
+            disks = [
+                open_disk(io.BytesIO(files[name]), open_sibling=sibling, scratch=make)
+                for name in ("disk", "disk1")
+                if name in files
+            ]
+            found = Volumes.of(disks)
+        except LtspError as error:
+            return _told(error)
+        assert all(text.isprintable() for text in found.warnings)
+        return _read(disks, found)
+
+
+@contextmanager
+def scratch() -> Iterator[Callable[[], BinaryIO]]:
+    """Makes files in memory, which are closed at the end."""
+    with ExitStack() as files:
+        yield lambda: files.enter_context(os.fdopen(os.memfd_create("scratch"), "w+b"))
+
+
+def _read(disks: list[Disk], found: Volumes) -> str:
+    outcome = "read"
+    for volume in found.volumes:
+        assert named(volume.kind).isprintable()
+        assert volume.fault.isprintable()
+        if volume.fault:
+            outcome = "read in part"
+    for blocks in [*(disk.blocks for disk in disks), *(each.blocks for each in found.volumes if not each.fault)]:
+        try:
+            for start in {0, max(blocks.size - MOST_READ, 0)}:
+                size = min(blocks.size - start, MOST_READ)
+                for at in range(start, start + size, 1 << 20):
+                    wanted = min(1 << 20, start + size - at)
+                    assert len(blocks.read_at(at, wanted)) == wanted
+        except LtspError as error:
+            _told(error)
+            outcome = "read in part"
+    return outcome
+
+
+def _told(error: LtspError) -> str:
+    """The message is one line that names the kind of damage and the place."""
+    assert error.message
+    assert error.message.isprintable(), error.message
+    return "refused"
+
+
+def fates(seed: int, count: int, seeds: list[Seed]) -> Counter[str]:
+    """Of mutants that depend on the seed alone. Says which one breaks the promise."""
+    found: Counter[str] = Counter()
+    for number in range(count):
+        chance = random.Random(f"{seed} {number}")
+        files = mutant(chance.choice(seeds), chance)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        try:
+            found[fate(files)] += 1
+        except BaseException:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            for name, data in files.items():
+                Path(f"mutant-{seed}-{number}-{name}").write_bytes(data)
+            sys.stderr.write(f"mutant {number} of seed {seed}\n")
+            raise
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+    return found
+
+
+def _too_late(_signal: int, _frame: object) -> None:
+    raise TimeoutError(f"more than {SECONDS} s")
+
+
+def main() -> None:
+    seed, count, *directories = sys.argv[1:]
+    seeds = [Seed.read(Path(directory)) for directory in directories]
+    for each in seeds:
+        assert fate(each.files) == "read", sorted(each.files)
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
+    signal.signal(signal.SIGPROF, _too_late)
+    json.dump(fates(int(seed), int(count), seeds), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
