@@ -40,6 +40,12 @@ nfs-ganesha-vfs      file:/usr/share/doc/nfs-ganesha-vfs
 rpcbind              rpcbind
 systemd              systemd-analyze
 xorriso              xorriso
+skopeo               skopeo
+umoci                umoci
+libarchive-tools     bsdtar
+bzip2                bzip2
+xz-utils             xz
+zstd                 zstd
 qemu-utils           qemu-img
 fdisk                sfdisk
 lvm2                 lvm

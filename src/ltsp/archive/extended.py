@@ -90,17 +90,23 @@ def xattrs(values: Mapping[bytes, bytes]) -> Xattrs:
     Raises FormatError.
     """
     found: dict[bytes, bytes] = {}
+    encoded: dict[bytes, bytes] = {}
     for keyword, value in values.items():
         if keyword.startswith(_STAR_XATTR):
-            found[keyword.removeprefix(_STAR_XATTR)] = value
+            # GNU tar writes the two characters so that would end the keyword, or look as if they were written so.
+            name = keyword.removeprefix(_STAR_XATTR).replace(b"%3D", b"=").replace(b"%25", b"%")
+            found[name] = value
         elif keyword.startswith(_LIBARCHIVE_XATTR):
             try:
                 decoded = base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
             except binascii.Error:
                 raise FormatError("is damaged: an extended header has an attribute that is no base64") from None
-            found.setdefault(unquote_to_bytes(keyword.removeprefix(_LIBARCHIVE_XATTR)), decoded)
+            encoded[keyword.removeprefix(_LIBARCHIVE_XATTR)] = decoded
         elif keyword == _SELINUX:
             found[b"security.selinux"] = value.rstrip(b"\0") + b"\0"  # as the kernel keeps it
+    for name, value in encoded.items():
+        found.pop(name, None)  # which stands for the same, as libarchive writes names alike in both forms
+        found[unquote_to_bytes(name)] = value
     for name, value in found.items():
         if not name or len(name) > 255 or b"\0" in name or len(value) > _LARGEST_XATTR:
             raise FormatError("is damaged: an extended header has an attribute that no file can have")
