@@ -25,7 +25,7 @@ def _vhd(disk: bytearray) -> None:
         (len(disk) - 512, b"conectix", 64, 512),
         (512, b"cxsparse", 36, 1024),
     ):
-        if at >= 0 and disk.startswith(magic, at):
+        if at >= 0 and disk.startswith(magic, at) and len(disk) >= at + size:
             disk[at + place : at + place + 4] = bytes(4)
             disk[at + place : at + place + 4] = (~sum(disk[at : at + size]) & 0xFFFFFFFF).to_bytes(4, "big")
 
@@ -34,9 +34,15 @@ def _vhdx(disk: bytearray) -> None:
     if not disk.startswith(b"vhdxfile"):
         return
     for at, magic, size in ((64, b"head", 4), (128, b"head", 4), (192, b"regi", 64)):
-        if disk.startswith(magic, at << 10):
+        if disk.startswith(magic, at << 10) and len(disk) >= at + size << 10:
             _put(disk, (at << 10) + 4, 0)
             _put(disk, (at << 10) + 4, crc32c(bytes(disk[at << 10 : at + size << 10])))
+    at = disk.find(b"loge")
+    if at >= 0:
+        (length,) = struct.unpack_from("<I", disk, at + 8)
+        if length <= 1 << 20:
+            _put(disk, at + 4, 0)
+            _put(disk, at + 4, crc32c(bytes(disk[at : at + length])))
 
 
 def _gpt(disk: bytearray) -> None:
@@ -52,14 +58,14 @@ def _gpt(disk: bytearray) -> None:
 
 
 def _lvm(disk: bytearray) -> None:
-    if disk.startswith(b" LVM2 x", 4100):
+    if disk.startswith(b" LVM2 x", 4100) and len(disk) >= 4096 + 512:
         start, size = struct.unpack_from("<QQ", disk, 4096 + 40)
         end = 1 << 20
         first = disk[4096 + start : min(4096 + start + size, end)]
         text = first + disk[4608 : 4608 + max(size - len(first), 0)]
         _put(disk, 4096 + 56, lvm_sum(bytes(text)))
         _put(disk, 4096, lvm_sum(bytes(disk[4100 : 4096 + 512])))
-    if disk.startswith(b"LABELONE", 512):
+    if disk.startswith(b"LABELONE", 512) and len(disk) >= 1024:
         _put(disk, 528, lvm_sum(bytes(disk[532:1024])))
 
 

@@ -12,7 +12,7 @@ import random
 import subprocess
 from pathlib import Path
 
-from disk import tables
+from disk import tables, vhdx_logs
 from disk.tables import MIB, group, marked, physical_volume, striped, volume
 
 FORMATS = {
@@ -44,6 +44,10 @@ def make(directory: Path) -> list[Path]:
     (made.parent / "below").write_bytes(base.read_bytes()[:MIB])
     words = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", "below", "-F", "raw", made, "2M"]
     subprocess.run(words, check=True, capture_output=True)
+    disk = (directory / "vhdx/disk").read_bytes()
+    place = disk.rindex(b"text text") // vhdx_logs.PAGE * vhdx_logs.PAGE
+    entry = vhdx_logs.Entry(7, {place: b"logged  " * 512}, [(place + vhdx_logs.PAGE, vhdx_logs.PAGE)])
+    _place(directory, "vhdx-log").write_bytes(vhdx_logs.logged(disk, [entry]))
     for name, pack in (("gzip", gzip.compress), ("xz", lzma.compress)):
         _place(directory, name).write_bytes(pack((directory / "qcow2-zlib/disk").read_bytes()))
     scripts = {
