@@ -96,7 +96,7 @@ class Session:
 
 def _writes():
     try:
-        with open("/tmp/ltsp-must-not-be", "w") as file:
+        with open("/etc/ltsp-must-not-be", "w") as file:
             file.write("x")
     except OSError as error:
         return error.strerror

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
 import pytest
 
 from corpus.system import make_system
-from ltsp.errors import LtspError, SourceError, UsageError
+from ltsp.errors import FormatError, LtspError, SourceError, UsageError
 from ltsp.source.directory import DirectorySource
 from ltsp.source.find import find
 from ltsp.source.squashfs import SquashfsSource
@@ -138,34 +137,24 @@ def test_a_system_of_links_out_of_it_is_none(tmp_path, base):
 
 
 @pytest.mark.parametrize(
-    ("data", "kind"),
+    ("data", "said"),
     {
-        "qcow2": (b"QFI\xfb\0\0\0\3", "qcow2 disk"),
-        "ext4": (bytes(0x438) + b"\x53\xef", "ext4 file system"),
-        "an iso": (bytes(0x1FE) + b"\x55\xaa" + bytes(0x8001 - 0x200) + b"CD001", "ISO 9660 disc"),
-        "an MBR": (bytes(0x1FE) + b"\x55\xaa", "disk with an MBR"),
-        "a GPT": (bytes(0x1FE) + b"\x55\xaaEFI PART", "disk with a GPT"),
+        "qcow2": (b"QFI\xfb\0\0\0\3", "vm.img: "),
         "LUKS": (b"LUKS\xba\xbe\0\2", "encrypted volume (LUKS)"),
-        "LVM": (bytes(0x200) + b"LABELONE" + bytes(16) + b"LVM2 001", "LVM volume"),
-        "a descriptor": (b"# Disk DescriptorFile\nversion=1\n", "VMDK descriptor"),
-        "text": (b"nothing to see\n", "text"),
+        "LVM": (bytes(0x200) + b"LABELONE" + bytes(16) + b"LVM2 001", "LVM"),
+        "a descriptor": (b"# Disk DescriptorFile\nversion=1\n", "no extents"),
+        "text": (b"nothing to see\n", "it holds text"),
         "noise": (b"\x01\x02\x03", "no format that is known here"),
-        "nothing": (b"", "nothing"),
+        "nothing": (b"", "it holds nothing"),
+        "a program": (b"\x7fELF", "it holds a program"),
     }.values(),
 )
-def test_a_disk_that_cannot_be_read_yet_is_named_by_its_content(base, data, kind):
+def test_a_file_without_a_system_is_named_with_what_it_holds(base, data, said):
     (base / "vm.img").write_bytes(data)
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises((SourceError, FormatError)) as caught:
         find("vm", str(base))
-    assert caught.value.message.startswith(f"{base}/vm.img is not supported as a source: it holds ")
-    assert caught.value.message.endswith(f" {kind}")
-
-
-@pytest.mark.oracle
-def test_a_real_disk_is_recognized(base):
-    subprocess.run(["mkfs.ext4", "-q", base / "vm.img", "1M"], check=True)
-    with pytest.raises(SourceError, match="an ext4 file system"):
-        find("vm", str(base))
+    assert caught.value.message.startswith(f"{base}/vm.img")
+    assert said in caught.value.message
 
 
 def test_a_link_to_nothing_is_named_with_what_it_leads_to(base):
@@ -217,7 +206,7 @@ def test_the_type_of_a_squashfs_is_squashfs(base):
     assert isinstance(find("vm,fstype=squashfs,ro", str(base)), SquashfsSource)
     with pytest.raises(UsageError, match="fstype=ext4 is given for"):
         find("vm,fstype=ext4", str(base))
-    with pytest.raises(SourceError, match="partition 1 of it"):
+    with pytest.raises(SourceError, match="there is no partition 1"):
         find("vm,partition=1", str(base))
 
 

@@ -73,16 +73,16 @@ def test_several_contents_are_read_at_once_and_some_not_to_their_end():
 def test_other_files_are_asked_for(tmp_path):
     (tmp_path / "main").write_text("main")
     (tmp_path / "backing").write_text("behind it")
-
-    def beside(name):
-        return (tmp_path / name).open("rb") if name == "backing" else no_sibling(name)
-
-    with (tmp_path / "main").open("rb") as file, started([file], beside) as process:
+    with (
+        (tmp_path / "main").open("rb") as file,
+        (tmp_path / "backing").open("rb") as backing,
+        started([file], lambda name: backing if name == "backing" else no_sibling(name)) as process,
+    ):
         assert process.look({"do": "read"}) == "main"
         assert process.look({"sibling": "backing"}) == "behind it"
         with pytest.raises(SourceError, match="there is no other"):
             process.look({"sibling": "other"})
-        assert process.look({"sibling": "backing"}) == "behind it"
+        assert process.look({"do": "read"}) == ""
 
 
 def test_errors_come_with_their_kind_and_are_safe_to_print():

@@ -9,17 +9,19 @@ from ltsp.host import system_call
 
 _NOBODY = 65534
 """User and group. systemd, "Users, Groups, UIDs and GIDs", and kernel.overflowuid"""
+_LAST_WORDS = 1 << 20
+"""Bytes that it may say of why it ends."""
 _FILES = 4096
 """Descriptors that may be open."""
 
 
-def confine(memory: int) -> None:
-    """For good: no more memory than so many bytes, no file written, and nobody's rights instead of root's.
+def confine(memory: int, file_size: int = 0) -> None:
+    """For good: no more memory than so many bytes, no file that grows beyond `file_size`, and the rights of nobody.
 
     What is open already stays so; what is to be imported has to be before. Raises OSError where the kernel refuses.
     """
     _limit(resource.RLIMIT_AS, memory)
-    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_FSIZE, max(file_size, _LAST_WORDS))
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, _FILES)
     if os.geteuid() == 0:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import BinaryIO
 
 SQUASHFS = "a squashfs"
+NO_DISKS = frozenset(
+    {"a tar archive", "a cpio archive", "a bzip2 file", "a zip archive", "a program", "text", "nothing"}
+)
+"""What nobody would look for a system in."""
 
 _MAGICS: tuple[tuple[int, bytes, str], ...] = (
     # In the order in which they decide: an isolinux disc has a partition table too.

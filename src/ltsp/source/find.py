@@ -15,7 +15,8 @@ from ltsp.source import layers, system
 from ltsp.source.archive import STANDARD_INPUT, ArchiveSource, Notation, see_that_it_is_no_disk
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
-from ltsp.source.file_kind import SQUASHFS, kind_of
+from ltsp.source.disk import DiskSource, disk_source
+from ltsp.source.file_kind import NO_DISKS, SQUASHFS, kind_of
 from ltsp.source.layers import Layer
 from ltsp.source.names import name_of
 from ltsp.source.source import Source
@@ -73,7 +74,10 @@ class _Search:
             return self._rebuilt(path, own)
         notes = tuple(filter(None, (note, _ignored(layer))))
         if not os.path.isdir(encode(path)):
-            return _image(path, own, layer)
+            image = _image(path, own, layer, system=True)
+            if isinstance(image, DiskSource) and image.live:
+                return CombinedSource(image, (Laid(Layer(image.live), None),), self.open_image, notes)
+            return image
         source = self._directory(path, own, layer)
         lack = system.lack(path)
         if not lack:
@@ -148,8 +152,8 @@ def _archived(notation: Notation, name: str, layer: Layer) -> Source:
     return notation.source(image_name.checked(name or name_of(notation.named_by)))
 
 
-def _image(path: str, name: str, layer: Layer) -> Source:
-    """A file as a source.
+def _image(path: str, name: str, layer: Layer, *, system: bool = False) -> Source:
+    """A file as a source; with `system`, one has to be in it.
 
     Raises LtspError where its content is none that can be read.
     """
@@ -168,12 +172,13 @@ def _image(path: str, name: str, layer: Layer) -> Source:
     if holds_archive:
         see_that_it_is_no_disk(path, layer.fstype, layer.partition)
         return ArchiveSource(name, path)
-    if kind != SQUASHFS or layer.partition:
-        what = f"partition {layer.partition} of it" if kind == SQUASHFS else f"it holds {kind}"
+    if kind in NO_DISKS:
         raise SourceError(
-            f"{shown} is not supported as a source: {what}",
-            "give a directory or a squashfs file; what Linux can mount, mount, and give that directory",
+            f"{shown} is not supported as a source: it holds {kind}",
+            "give a directory, a squashfs file, a disk of a virtual machine or a tar archive",
         )
+    if kind != SQUASHFS or layer.partition:
+        return disk_source(path, name, layer, system=system)
     if layer.fstype not in ("", "auto", "squashfs"):
         raise UsageError(f"fstype={printable(layer.fstype)} is given for {shown}, which is a squashfs")
     return SquashfsSource(name, path)

@@ -75,7 +75,7 @@ class Decision:
     @property
     def is_vital(self) -> bool:
         """Whether the system is not whole without it."""
-        return self.path in _VITAL
+        return is_vital(self.path)
 
 
 def decide(met: Mapping[bytes, Mount], medium_of: Callable[[Mount], Medium], at: str = "") -> list[Decision]:
@@ -138,6 +138,11 @@ def data_reason(path: str) -> str:
     if path.partition("/")[0] not in _SYSTEM:
         return "no directory of the system"
     return ""
+
+
+def is_vital(path: str) -> bool:
+    """Whether a system is not whole without what is mounted there."""
+    return path in _VITAL
 
 
 def _whole(mount: Mount) -> bytes:

@@ -25,6 +25,8 @@ _MEMORY_FLOOR = 2 << 30
 _SHARE = 2
 """It may have memory of 1/_SHARE of the machine's, and _MEMORY_FLOOR at least: address space, most of it never used."""
 
+_MOST_UNPACKED = 1 << 40
+
 OpenSibling = Callable[[str], BinaryIO]
 
 
@@ -77,8 +79,7 @@ class Reader:
 
     def _send_sibling(self, name: str) -> None:
         try:
-            with self.open_sibling(name) as file:
-                send_json(self.control, Kind.ANSWER, None, [file.fileno()])
+            send_json(self.control, Kind.ANSWER, None, [self.open_sibling(name).fileno()])
         except LtspError as error:
             send_failure(self.control, error)
 
@@ -214,9 +215,16 @@ def _length(value: object) -> int:
 
 @contextmanager
 def reading(
-    module: str, files: Sequence[BinaryIO], open_sibling: OpenSibling, options: dict[str, object]
+    module: str,
+    files: Sequence[BinaryIO],
+    open_sibling: OpenSibling,
+    options: dict[str, object],
+    *,
+    unpacks: bool = False,
 ) -> Iterator[Reader]:
     """Start the process, a module that calls `reader_child.main`, with these files; it ends with the block.
+
+    `unpacks`: whether it may write to a file that it is given.
 
     Raises LtspError.
     """
@@ -224,7 +232,8 @@ def reading(
     with ExitStack() as opened:
         opened.enter_context(ours)
         with theirs:
-            arguments = [sys.executable, "-m", module, str(theirs.fileno()), str(_memory())]
+            limits = (_memory(), _MOST_UNPACKED if unpacks else 0)
+            arguments = [sys.executable, "-m", module, str(theirs.fileno()), *map(str, limits)]
             process = opened.enter_context(command.serving(arguments, descriptors=[theirs.fileno()]))
         ours.settimeout(_PATIENCE)
         reader = Reader(ours, open_sibling, lambda: _why(process))

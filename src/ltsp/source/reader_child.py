@@ -5,6 +5,7 @@ It gets open files, gives up its rights (`ltsp.host.confine`), and answers quest
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import os
 import socket
@@ -23,6 +24,8 @@ from ltsp.tree.tree import Tree
 
 _BATCH = 512
 """Records in a frame."""
+_CODECS = ("ascii", "latin-1", "unicode_escape", "utf-16", "utf-16-le", "utf-16-be", "cp437", "cp850")
+"""Of names on disks, and in messages: nobody may read the files of a Python that is root's own."""
 _PIECE = 1 << 20
 """Bytes of content in a frame."""
 
@@ -121,9 +124,11 @@ def _send_content(channel: socket.socket, content: Content) -> None:
 
 
 def main(begin: Begin) -> None:
-    """`argv`: the descriptor of the socket, and bytes of memory."""
-    descriptor, memory = map(int, sys.argv[1:])
+    """`argv`: the descriptor of the socket, bytes of memory, and bytes of a file that it writes."""
+    descriptor, memory, file_size = map(int, sys.argv[1:])
+    for name in _CODECS:
+        codecs.lookup(name)
     with socket.socket(fileno=descriptor) as control:
-        confine(memory)
+        confine(memory, file_size)
         os.chdir("/")
         serve(control, begin)

@@ -1,0 +1,191 @@
+"""Disks of virtual machines, and file systems in files, as sources: read in a process of their own, without a mount."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, Self
+
+from ltsp.errors import Changed, FormatError, SourceError
+from ltsp.source.layers import Layer
+from ltsp.source.reader import Reader, reading
+from ltsp.source.source import Part, Plan
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import encode, printable
+from ltsp.tree.selection import Selection
+from ltsp.tree.tree import Tree
+
+_MODULE = "ltsp.source.disk_session"
+_COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
+"""How gzip, xz and zstd files begin."""
+_SUBVOLUME = "subvol="
+_NO_EFFECT = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev", "nosuid", "noexec"})
+"""Options for mount(8) which say what is so anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """What a disk may have below it or beside it: files of its own directory, and of one that was allowed."""
+
+    path: str
+    """Of the disk, as the user gave it."""
+    allowed: str = ""
+    """A directory, links resolved; empty for none."""
+
+    def open(self, name: str, opened: ExitStack) -> BinaryIO:
+        """Raises SourceError."""
+        own = os.path.dirname(os.path.realpath(encode(self.path)))
+        wanted = os.path.realpath(os.path.join(own, encode(name)))
+        directories = {own, encode(self.allowed)} if self.allowed else {own}
+        if os.path.dirname(wanted) not in directories:
+            raise SourceError(
+                f"it needs {printable(name)}, which is not in its own directory",
+                "copy it there, or allow its directory with --allow-backing=DIRECTORY",
+            )
+        return opened.enter_context(opened_file(wanted, printable(name)))
+
+
+def opened_file(path: bytes, shown: str) -> BinaryIO:
+    """A regular file or block device, open for reading.
+
+    Raises SourceError.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise SourceError(f"cannot read {shown}: {error.strerror}") from error
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        os.close(descriptor)
+        raise SourceError(f"{shown} is no file")
+    return open(descriptor, "rb", buffering=0)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSource:
+    """A disk, of which one system is taken, or with `whole` unset any file system."""
+
+    name: str
+    path: str
+    """As the user gave it."""
+    choice: dict[str, object] = field(default_factory=dict)
+    allowed: str = ""
+    """Where backing files may lie besides."""
+    seen: Plan | None = None
+    """What was found when it was looked into."""
+    live: str = ""
+    """The path of the file in it that holds the system, where it is a live medium."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def description(self) -> str:
+        return self.seen.taken[0].description if self.seen else f"disk {self.path}"
+
+    @property
+    def kind(self) -> str:
+        return "disk"
+
+    def plan(self) -> Plan:
+        plan = self.seen or Plan(taken=(Part("", self.description),))
+        return replace(plan, warnings=(*plan.warnings, *self.warnings))
+
+    def looked_into(self) -> Self:
+        """With what there is; a compressed disk stays as it is, since it has to be unpacked for that.
+
+        Raises FormatError and SourceError.
+        """
+        with self._started() as (reader, compressed):
+            if compressed:
+                return self
+            seen = reader.look({})
+        return self._with(seen)
+
+    @contextmanager
+    def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - it is whole or damaged
+        """Raises FormatError, SourceError, and Changed when the file was written to while it was read."""
+        with self._started() as (reader, _):
+            with self._told():
+                tree = reader.tree({})
+            yield tree.select(selection)
+
+    def hold_packages(
+        self,
+        timeout: float,  # noqa: ARG002 - no package manager works in a disk that lies there
+        waiting: Callable[[str], None],  # noqa: ARG002 - likewise
+    ) -> AbstractContextManager[list[str]]:
+        return nullcontext([])
+
+    @contextmanager
+    def _started(self) -> Iterator[tuple[Reader, bool]]:
+        """The process, and whether the disk is compressed."""
+        siblings = Siblings(self.path, self.allowed)
+        with ExitStack() as opened:
+            file = opened.enter_context(opened_file(encode(self.path), printable(self.path)))
+            compressed = os.pread(file.fileno(), 8, 0).startswith(_COMPRESSED)
+
+            def open_sibling(name: str) -> BinaryIO:
+                if not name:
+                    return opened.enter_context(tempfile.TemporaryFile(dir="/var/tmp", prefix="ltsp-", buffering=0))
+                return siblings.open(name, opened)
+
+            before = _state(file)
+            with self._told():
+                started = reading(_MODULE, [file], open_sibling, dict(self.choice), unpacks=compressed)
+                reader = opened.enter_context(started)
+            yield reader, compressed
+            if _state(file) != before:
+                raise Changed(
+                    f"{printable(self.path)} was written to while it was read",
+                    "shut the virtual machine down, or take a snapshot and name that",
+                )
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Names the file in what goes wrong."""
+        try:
+            yield
+        except (FormatError, SourceError) as error:
+            raise type(error)(f"{printable(self.path)}: {error.message}", error.hint) from error
+
+    def _with(self, seen: object) -> Self:
+        """Raises FormatError where the answer is none."""
+        try:
+            match seen:
+                case {"root": str(root), "parts": list(parts), "left_out": list(left_out), "live": str(live), **rest}:
+                    formats = ", ".join(map(str, _list(rest.get("formats"))))
+                    title = str(rest.get("title", ""))
+                    what = f"{f'{title}, ' if title else ''}{root} in {formats} disk {self.path}"
+                    plan = Plan(
+                        (Part("", what), *(Part(path, text, "its fstab says so") for path, text in parts)),
+                        tuple(Part(path, text, reason) for path, text, reason in left_out),
+                        tuple(printable(str(each)) for each in _list(rest.get("warnings"))),
+                    )
+                    return replace(self, seen=plan, live=live)
+        except (ValueError, TypeError):
+            pass
+        raise FormatError(f"{printable(self.path)}: what its reader says makes no sense")
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def disk_source(path: str, name: str, layer: Layer, *, system: bool, allowed: str = "") -> DiskSource:
+    """The disk that a part of the notation names; with `system`, there has to be a system on it.
+
+    Raises FormatError and SourceError.
+    """
+    subvolume = next((each.removeprefix(_SUBVOLUME) for each in layer.options if each.startswith(_SUBVOLUME)), "")
+    others = [each for each in layer.options if not each.startswith(_SUBVOLUME) and each not in _NO_EFFECT]
+    choice = {"partition": layer.partition, "subvolume": subvolume, "fstype": layer.fstype, "whole": system}
+    warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()
+    return DiskSource(name, path, choice, allowed, warnings=warnings).looked_into()
+
+
+def _state(file: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,87 @@
+"""What the process that reads disks does: from open files to a system and its tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ltsp.disk import content
+from ltsp.disk.image import open_disk
+from ltsp.disk.volumes import Volume, Volumes
+from ltsp.errors import SourceError
+from ltsp.filesystem.blocks import Blocks
+from ltsp.filesystem.ext import volume as ext
+from ltsp.filesystem.file_system import FileSystem
+from ltsp.filesystem.xfs import volume as xfs
+from ltsp.source.disk_systems import Choice, Found, Search
+from ltsp.source.reader_child import OpenSibling, main
+from ltsp.tree.name import printable
+from ltsp.tree.tree import Tree
+
+SCRATCH = ""
+"""Asked for in the place of a sibling: a file without a name, to unpack into."""
+_READERS: dict[str, Callable[[Blocks], FileSystem]] = {
+    content.EXT: ext.open,
+    content.XFS: xfs.open,
+}
+_KINDS = {"ext2": content.EXT, "ext3": content.EXT, "ext4": content.EXT}
+"""As fstype= says it."""
+_HINTS = {
+    content.LUKS: "unlock and mount it, and name the directory",
+    content.BITLOCKER: "unlock and mount it, and name the directory",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    volumes: Volumes
+    found: Found
+    formats: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def look(self, _question: dict[str, object]) -> object:
+        """What is there, as `ltsp.source.disk` shows it."""
+        found = self.found
+        return {
+            "title": found.title,
+            "root": found.place.description,
+            "parts": [[path, place.description] for path, place in found.parts],
+            "left_out": [list(each) for each in found.left_out],
+            "live": found.live,
+            "formats": list(self.formats),
+            "warnings": list(self.warnings),
+        }
+
+    def tree(self, _question: dict[str, object]) -> Tree:
+        return self.found.tree()
+
+
+def begin(files: list[BinaryIO], open_sibling: OpenSibling, options: dict[str, object]) -> Session:
+    """`options`: `partition`, `subvolume`, `fstype`, and `whole` where it has to be a system.
+
+    Raises FormatError and SourceError.
+    """
+    disks = [open_disk(file, open_sibling=open_sibling, scratch=lambda: open_sibling(SCRATCH)) for file in files]
+    volumes = Volumes.of(disks)
+    wanted = str(options.get("fstype", ""))
+    search = Search(volumes, lambda volume: open_volume(volume, wanted))
+    choice = Choice(str(options.get("partition", "")), str(options.get("subvolume", "")))
+    found = search.system(choice, whole=bool(options.get("whole", True)))
+    formats = tuple(" in ".join(filter(None, (disk.format, disk.compression))) for disk in disks)
+    warnings = (*(warning for disk in disks for warning in disk.warnings), *volumes.warnings)
+    return Session(volumes, found, formats, warnings)
+
+
+def open_volume(volume: Volume, fstype: str) -> FileSystem:
+    """Raises SourceError for what no reader here knows, and what the reader raises."""
+    kind = volume.kind if fstype in ("", "auto") else _KINDS.get(fstype, fstype)
+    reader = _READERS.get(kind)
+    if reader is None:
+        what = content.named(volume.kind) if kind == volume.kind else f"no reader for fstype={printable(fstype)}"
+        raise SourceError(f"it holds {what}", _HINTS.get(kind, ""))
+    return reader(volume.blocks)
+
+
+if __name__ == "__main__":
+    main(begin)

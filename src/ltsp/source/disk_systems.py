@@ -1,0 +1,297 @@
+"""The systems on disks: found by what is in them, then put together as their own fstab says."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from ltsp.disk import content
+from ltsp.disk.volumes import Volume, Volumes
+from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.filesystem.file_system import FileSystem
+from ltsp.source import fstab
+from ltsp.source.fstab import Entry, device
+from ltsp.source.mount_plan import is_vital
+from ltsp.tree.name import decode, printable
+from ltsp.tree.node import Directory, File
+from ltsp.tree.selection import Selection, Take
+from ltsp.tree.small import read_small
+from ltsp.tree.tree import Tree
+
+LIVE = ("casper/filesystem.squashfs", "live/filesystem.squashfs", "LiveOS/squashfs.img", "LiveOS/rootfs.img")
+"""Where live media keep the system itself: Ubuntu, Debian, Fedora."""
+_MOST_TEXT = 1 << 20
+_SHOWN = 8
+_PEEKED = frozenset({"etc", "proc", "usr", "usr/lib", "lib", *(live.partition("/")[0] for live in LIVE)})
+"""Directories that tell a system."""
+
+OpenVolume = Callable[[Volume], FileSystem]
+"""Raises FormatError and SourceError."""
+
+
+@runtime_checkable
+class Subvolumes(Protocol):
+    """A file system with several trees, such as btrfs."""
+
+    def subvolumes(self) -> Sequence[str]:
+        """Paths in it, without a leading slash."""
+        ...
+
+    def subvolume(self, name: str) -> FileSystem:
+        """Raises SourceError where there is none of that path."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the user has said of it; nothing where it is to be found out."""
+
+    partition: str = ""
+    """A number, or the name of a volume: `2`, `vg/root`."""
+    subvolume: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file system, or a subvolume of one."""
+
+    volume: Volume
+    system: FileSystem
+    subvolume: str | None = None
+    """None for what the file system itself shows."""
+
+    def tree(self, selection: Selection) -> Tree:
+        if self.subvolume is not None and isinstance(self.system, Subvolumes):
+            return self.system.subvolume(self.subvolume).tree(selection)
+        return self.system.tree(selection)
+
+    @property
+    def description(self) -> str:
+        below = f", subvolume {self.subvolume}" if self.subvolume is not None else ""
+        return f"{self.system.kind} of {self.volume.name}{below}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A system, and what belongs to it."""
+
+    place: Place
+    title: str
+    """Of os-release(5); not safe to print."""
+    parts: tuple[tuple[str, Place], ...] = ()
+    """Other file systems by where they are laid, parents first."""
+    left_out: tuple[tuple[str, str, str], ...] = ()
+    """Of the fstab: path, device, and why it is not taken in."""
+    live: str = ""
+    """The path of the file that holds the system, where this is a medium that carries one."""
+
+    def tree(self) -> Tree:
+        covered = frozenset(path for path, _ in self.parts)
+        tree = self.place.tree(_all_but(covered, ""))
+        for path, place in self.parts:
+            below = place.tree(_all_but(covered, f"{path}/"))
+            at = tree.resolve(path)
+            if at is not None and isinstance(tree.get(at), Directory):
+                tree = tree.edit({at: below.root})
+        return tree
+
+
+def _all_but(covered: frozenset[str], above: str) -> Selection:
+    """What is mounted over is not looked into; paths begin below `above`."""
+    return lambda path, _directory: Take.EMPTIED if above + path in covered else Take.ALL
+
+
+@dataclass(slots=True)
+class Search:
+    volumes: Volumes
+    open_volume: OpenVolume
+    opened: dict[int, FileSystem] = field(default_factory=dict)
+    faults: dict[int, str] = field(default_factory=dict)
+    """Why a volume could not be read, by its place."""
+
+    def system(self, choice: Choice, *, whole: bool) -> Found:
+        """The system that is meant; with `whole`, what is there may also be a part of one: any file system.
+
+        Raises SourceError where there is none, or several and no choice among them, and FormatError.
+        """
+        places = list(self._places(choice))
+        systems = [place for place in places if _is_system(_peek(place))]
+        if not systems:
+            carriers = [(place, live) for place in places if (live := _live(_peek(place)))]
+            if carriers:
+                place, live = carriers[0]
+                return Found(place, "", live=live)
+            if not whole and len(places) == 1:
+                return Found(places[0], "")
+            raise self._none(places, choice, whole=whole)
+        if len(systems) > 1:
+            raise _several(systems)
+        return self._joined(systems[0])
+
+    def _places(self, choice: Choice) -> Iterator[Place]:
+        chosen = [number for number, volume in enumerate(self.volumes.volumes) if _is_meant(volume, choice.partition)]
+        if choice.partition and not chosen:
+            raise SourceError(f"there is no partition {printable(choice.partition)}; there are {self._listed()}")
+        for number in chosen:
+            system = self._open(number)
+            if system is None:
+                if choice.partition:
+                    raise SourceError(f"{printable(self.volumes.volumes[number].name)}: {self.faults[number]}")
+                continue
+            yield from self._subvolumes(self.volumes.volumes[number], system, choice.subvolume)
+
+    def _subvolumes(self, volume: Volume, system: FileSystem, chosen: str) -> Iterator[Place]:
+        names = list(system.subvolumes()) if isinstance(system, Subvolumes) else []
+        if chosen:
+            wanted = chosen.strip("/")
+            if wanted not in names:
+                there = ", ".join(map(printable, names[:_SHOWN])) or "none"
+                raise SourceError(
+                    f"there is no subvolume {printable(wanted)} in {printable(volume.name)}; there are {there}"
+                )
+            yield Place(volume, system, wanted)
+            return
+        yield Place(volume, system)
+        if not _is_system(_peek(Place(volume, system))):
+            yield from (Place(volume, system, name) for name in names)
+
+    def _open(self, number: int) -> FileSystem | None:
+        if number in self.opened:
+            return self.opened[number]
+        if number in self.faults:
+            return None
+        volume = self.volumes.volumes[number]
+        try:
+            if volume.fault:
+                raise SourceError(volume.fault)
+            self.opened[number] = self.open_volume(volume)
+        except LtspError as error:
+            self.faults[number] = str(error)
+            return None
+        return self.opened[number]
+
+    def _joined(self, place: Place) -> Found:
+        """With what the fstab of the system mounts."""
+        tree = _peek(place)
+        parts: list[tuple[str, Place]] = []
+        left_out: list[tuple[str, str, str]] = []
+        for entry in fstab.parts(_text(tree, "etc/fstab")):
+            try:
+                parts.append((entry.path, self._part(entry, place)))
+            except LtspError as error:
+                if is_vital(entry.path) and not entry.is_optional:
+                    what = f"its fstab has {printable(entry.spec)} at /{printable(entry.path)}"
+                    raise type(error)(f"{what}: {error.message}", error.hint) from error
+                left_out.append((entry.path, entry.spec, error.message))
+        return Found(place, _title(tree), tuple(parts), tuple(left_out))
+
+    def _part(self, entry: Entry, root: Place) -> Place:
+        """Raises SourceError where it is not here, or cannot be read."""
+        meant = device(entry.spec)
+        for number, volume in enumerate(self.volumes.volumes):
+            names = {device(name) for name in volume.devices}
+            if volume.number:
+                names.add(fstab.Device("partition", f"{volume.disk}/{volume.number}"))
+            if meant in names:
+                system = self._open(number)
+                if system is None:
+                    raise SourceError(self.faults[number])
+                return self._subvolume(entry, volume, system)
+        for number, volume in enumerate(self.volumes.volumes):
+            system = self._open(number)
+            if system is None:
+                continue
+            own = {fstab.Device("uuid", system.uuid.lower()), fstab.Device("label", system.label)}
+            if meant.value and meant in own:
+                return self._subvolume(entry, volume, system)
+        unread = [f"{printable(self.volumes.volumes[each].name)}: {why}" for each, why in self.faults.items()]
+        because = f"; what cannot be read: {'; '.join(unread[:_SHOWN])}" if unread else ""
+        raise SourceError(
+            f"it is on none of these volumes{because}",
+            f"{printable(root.volume.name)} alone is not the whole system: mount it, and name the directory",
+        )
+
+    @staticmethod
+    def _subvolume(entry: Entry, volume: Volume, system: FileSystem) -> Place:
+        return Place(volume, system, entry.subvolume or None)
+
+    def _none(self, places: Sequence[Place], choice: Choice, *, whole: bool) -> LtspError:
+        if places and not whole and not choice.partition:
+            return SourceError(f"it has several file systems: {_named(places)}", "choose one: FILE,partition=NUMBER")
+        if not places and len(self.faults) == 1:
+            [(number, fault)] = self.faults.items()
+            name = self.volumes.volumes[number].name
+            return SourceError(fault if name == "whole disk" else f"{printable(name)}: {fault}")
+        return SourceError(f"there is no system on it, with proc and etc/passwd; there are {self._listed()}")
+
+    def _listed(self) -> str:
+        """All volumes, safe to print."""
+        listed = []
+        for number, volume in enumerate(self.volumes.volumes[:_SHOWN]):
+            what = self.opened[number].kind if number in self.opened else self.faults.get(number)
+            listed.append(f"{printable(volume.name)} ({what or content.named(volume.kind)})")
+        more = len(self.volumes.volumes) - _SHOWN
+        return ", ".join(listed) + (f", and {more} more" if more > 0 else "") or "no volumes at all"
+
+
+def _is_meant(volume: Volume, partition: str) -> bool:
+    if not partition:
+        return True
+    return partition in {volume.name, *volume.devices} or (partition.isdecimal() and volume.number == int(partition))
+
+
+def _several(systems: Sequence[Place]) -> SourceError:
+    place = systems[0]
+    first = place.volume.number or place.volume.name
+    how = f"FILE,subvol={printable(place.subvolume)}" if place.subvolume is not None else f"FILE,partition={first}"
+    return SourceError(f"there are several systems on it: {_named(systems)}", f"choose one, such as {how}")
+
+
+def _named(places: Sequence[Place]) -> str:
+    named = [f"{_title(_peek(place)) or 'a file system'} on {place.description}" for place in places[:_SHOWN]]
+    return "; ".join(map(printable, named)) + ("; and more" if len(places) > _SHOWN else "")
+
+
+def _peek(place: Place) -> Tree:
+    """Just enough of it to tell what it is.
+
+    Raises FormatError where it is damaged.
+    """
+
+    def select(path: str, directory: bool) -> Take:
+        if not directory or path in _PEEKED:
+            return Take.ALL
+        return Take.EMPTIED if "/" not in path else Take.NOTHING
+
+    return place.tree(select)
+
+
+def _is_system(tree: Tree) -> bool:
+    return isinstance(tree.follow("proc"), Directory) and isinstance(tree.follow("etc/passwd"), File)
+
+
+def _live(tree: Tree) -> str:
+    return next((path for path in LIVE if isinstance(tree.follow(path), File)), "")
+
+
+def _title(tree: Tree) -> str:
+    for line in (_text(tree, "etc/os-release") or _text(tree, "usr/lib/os-release")).splitlines():
+        key, _, value = line.partition("=")
+        if key == "PRETTY_NAME":
+            try:
+                return " ".join(shlex.split(value))
+            except ValueError:
+                return ""
+    return ""
+
+
+def _text(tree: Tree, path: str) -> str:
+    file = tree.follow(path)
+    if not isinstance(file, File):
+        return ""
+    try:
+        return decode(read_small(file, path, _MOST_TEXT))
+    except (OSError, FormatError):
+        return ""

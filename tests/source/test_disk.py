@@ -1,0 +1,171 @@
+"""Systems on disks, through the process that reads them."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+
+import pytest
+
+from corpus.disks import converted, ext4, fstab, moved, partitioned
+from corpus.system import VERSION, make_system
+from ltsp.errors import Changed, FormatError, SourceError
+from ltsp.source.disk import DiskSource
+from ltsp.source.find import find
+from ltsp.tree.faults import Faults
+from ltsp.tree.node import File
+from ltsp.tree.selection import everything
+
+pytestmark = pytest.mark.oracle
+
+TOOL = "usr/bin/tool"
+KERNEL = f"boot/vmlinuz-{VERSION}"
+
+
+@pytest.fixture
+def system(tmp_path):
+    return make_system(tmp_path / "system")
+
+
+def paths(argument):
+    with find(str(argument), "/nowhere").open(everything, Faults()) as tree:
+        return {path for path, _ in tree.walk()}
+
+
+def read_whole(disk):
+    with find(str(disk), "/nowhere").open(everything, Faults()) as tree:
+        for _, node in tree.walk():
+            if isinstance(node, File):
+                with node.content.open() as stream:
+                    stream.read(1 << 30)
+
+
+def told(argument, kind=SourceError):
+    with pytest.raises(kind) as caught:
+        find(str(argument), "/nowhere")
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["raw", "qcow2", "vmdk", "vdi", "vpc", "vhdx"])
+@pytest.mark.parametrize("label", ["gpt", "dos"])
+def test_the_system_is_found_whatever_stands_before_it(tmp_path, system, label, form):
+    words = {"gpt": ("type=uefi", "type=swap", "type=linux"), "dos": ("type=ef", "type=82", "type=83")}[label]
+    parts = zip(words, (4, 4, ext4(tmp_path / "root.ext4", system)), strict=True)
+    disk = partitioned(tmp_path / "vm.img", label, list(parts))
+    disk = disk if form == "raw" else converted(disk, form)
+    source = find(str(disk), "/nowhere")
+    assert source.kind == "disk"
+    assert "ext4 of partition 3" in source.description
+    with source.open(everything, Faults()) as tree:
+        assert isinstance(tree.get(TOOL), File)
+        with tree.get(KERNEL).content.open() as stream:
+            assert stream.read(1 << 20) == (system / KERNEL).read_bytes()
+
+
+def test_a_file_system_without_a_table_is_a_disk_too(tmp_path, system):
+    assert {TOOL, KERNEL} <= paths(ext4(tmp_path / "root.img", system))
+
+
+def test_a_compressed_disk_is_unpacked(tmp_path, system):
+    disk = ext4(tmp_path / "root.img", system)
+    (tmp_path / "root.img.gz").write_bytes(gzip.compress(disk.read_bytes(), 1))
+    assert {TOOL, KERNEL} <= paths(tmp_path / "root.img.gz")
+
+
+@pytest.mark.parametrize(
+    "spec", ["UUID={uuid}", "LABEL=boots", "PARTLABEL=boot", "/dev/vda1", "/dev/disk/by-uuid/{uuid}"]
+)
+def test_what_its_fstab_mounts_is_taken_in(tmp_path, system, spec):
+    uuid = "01234567-89ab-cdef-0123-456789abcdef"
+    fstab(system, {"boot": spec.format(uuid=uuid), "home": "UUID=feed", "opt": "UUID=beef"})
+    boot = ext4(tmp_path / "boot.ext4", moved(system, "boot", tmp_path / "boot"), 16, "-U", uuid, "-L", "boots")
+    root = ext4(tmp_path / "root.ext4", system)
+    disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux, name=boot", boot), ("type=linux", root)])
+    source = find(str(disk), "/nowhere")
+    plan = source.plan()
+    assert [part.path for part in plan.taken] == ["", "boot"]
+    assert [part.path for part in plan.left_out] == ["opt"]
+    assert {TOOL, KERNEL} <= paths(disk)
+
+
+def test_a_part_that_is_missing_and_vital_is_an_error(tmp_path, system):
+    fstab(system, {"usr": "UUID=0123"})
+    said = told(ext4(tmp_path / "root.img", system))
+    assert "its fstab has UUID=0123 at /usr" in said
+    assert "on none of these volumes" in said
+
+
+def test_of_several_systems_one_is_named(tmp_path, system):
+    (system / "etc/os-release").write_text('PRETTY_NAME="First \x1b[2J"\n')
+    first = ext4(tmp_path / "one.ext4", system)
+    (system / "etc/os-release").write_text("PRETTY_NAME=Second\n")
+    (system / "only-second").touch()
+    disk = partitioned(
+        tmp_path / "vm.img", "gpt", [("type=linux", first), ("type=linux", ext4(tmp_path / "two.ext4", system))]
+    )
+    said = told(disk)
+    assert "several systems" in said
+    assert "Second on ext4 of partition 2" in said
+    assert "partition=1" in said
+    assert "only-second" in paths(f"{disk},partition=2")
+    assert "only-second" not in paths(f"{disk},partition=1")
+    assert "there is no partition 7" in told(f"{disk},partition=7")
+
+
+def test_a_disk_without_a_system_says_what_it_has(tmp_path):
+    (tmp_path / "data").mkdir()
+    data = ext4(tmp_path / "data.ext4", tmp_path / "data", 8)
+    disk = partitioned(tmp_path / "vm.img", "gpt", [("type=swap", 4), ("type=linux", data)])
+    with disk.open("r+b") as file:
+        file.seek((1 << 20) + 4086)
+        file.write(b"SWAPSPACE2")
+    said = told(disk)
+    assert "no system on it" in said
+    assert "partition 1" in said
+    assert "swap" in said
+    assert "partition 2 (ext4)" in said
+
+
+def test_encrypted_volumes_are_named(tmp_path):
+    luks = tmp_path / "luks.img"
+    luks.write_bytes(b"LUKS\xba\xbe\0\2" + bytes(1 << 20))
+    assert "encrypted volume (LUKS)" in told(luks)
+
+
+def test_parts_of_a_source_may_be_file_systems(tmp_path, system):
+    boot = ext4(tmp_path / "boot.img", moved(system, "boot", tmp_path / "boot"))
+    assert {TOOL, KERNEL} <= paths(f"{system},,{boot},subdir=boot")
+
+
+def test_a_backing_file_lies_beside_or_is_allowed(tmp_path, system):
+    disk = ext4(tmp_path / "root.img", system)
+    (tmp_path / "elsewhere").mkdir()
+    beside, apart = tmp_path / "above.qcow2", tmp_path / "elsewhere/above.qcow2"
+    for overlay, backing in ((beside, disk.name), (apart, f"../{disk.name}")):
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", backing, "-F", "raw", overlay], check=True)
+    assert TOOL in paths(beside)
+    assert "not in its own directory" in told(apart)
+    (tmp_path / "elsewhere" / disk.name).symlink_to(disk)
+    subprocess.run(["qemu-img", "rebase", "-u", "-b", disk.name, "-F", "raw", apart], check=True)
+    assert "not in its own directory" in told(apart), "a link leads out"
+
+
+def test_a_disk_that_is_written_to_meanwhile_is_told(tmp_path, system):
+    disk = ext4(tmp_path / "root.img", system)
+    source = find(str(disk), "/nowhere")
+    with pytest.raises(Changed, match="shut the virtual machine down"), source.open(everything, Faults()):
+        os.utime(disk, ns=(1, 1))
+
+
+def test_a_truncated_disk_is_refused(tmp_path, system):
+    disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux", ext4(tmp_path / "root.ext4", system))])
+    qcow2 = converted(disk, "qcow2")
+    os.truncate(qcow2, qcow2.stat().st_size // 2)
+    with pytest.raises((FormatError, SourceError)):
+        read_whole(qcow2)
+
+
+def test_a_source_whose_disk_was_not_looked_into_has_a_plan(tmp_path):
+    assert DiskSource("a", str(tmp_path / "x")).plan().taken[0].description == f"disk {tmp_path}/x"
