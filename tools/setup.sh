@@ -53,6 +53,7 @@ mdadm                mdadm
 xfsprogs             mkfs.xfs
 btrfs-progs          mkfs.btrfs
 dosfstools           mkfs.vfat
+mtools               mcopy
 LIST
 }
 

@@ -50,7 +50,7 @@ def test_pieces_of_shared_extents_are_read(options, blocks, tmp_path):
 
 
 @pytest.fixture
-def layered(blocks, tmp_path):
+def layered(tmp_path):
     (tmp_path / "source").mkdir()
     image = formatted(tmp_path / "image", SIZE, *MKFS)
     filled(image, tmp_path / "source", then="subvolumes")

@@ -1,0 +1,192 @@
+"""Records of directories of ISO 9660, and what Rock Ridge adds to them. ECMA-119, IEEE P1281 and P1282; Linux rock.c"""
+
+from __future__ import annotations
+
+import calendar
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ltsp.errors import FormatError
+from ltsp.filesystem.blocks import Blocks, read_exactly
+from ltsp.filesystem.runs import Run
+
+BLOCK = 2048
+"""Bytes."""
+DIRECTORY, ASSOCIATED, CONTINUED = 0x2, 0x4, 0x80
+_RECORD = struct.Struct("<BBI4xI4x7sB6xB")
+_HEADER = 33
+_MOST_CONTINUATIONS = 64
+_MOST_AREA = 1 << 20
+"""Bytes of one continuation; it lies in one block or a few."""
+_CURRENT, _PARENT, _ROOT = 0x2, 0x4, 0x8
+_LONG = 0x80
+_MODIFIED, _CREATED = 0x2, 0x1
+_MOST_TARGET = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A file as its directory tells of it."""
+
+    place: int
+    """Of the record in the volume, in bytes."""
+    extent: int
+    """The first block."""
+    size: int
+    flags: int
+    name: bytes
+    mtime: int
+    area: bytes
+    """Behind the record: for Rock Ridge and others."""
+
+    @classmethod
+    def parse(cls, data: bytes, at: int, place: int) -> Record:
+        length, attributes, extent, size, date, flags, name_size = _RECORD.unpack_from(data, at)
+        end = at + length
+        name_end = at + _HEADER + name_size
+        if end > len(data) or name_end > end:
+            raise FormatError(f"its record at {place} is damaged")
+        area = data[name_end + (not name_size & 1) : end]
+        return cls(place, extent + attributes, size, flags, data[at + _HEADER : name_end], _short_date(date), area)
+
+
+@dataclass(slots=True)
+class RockRidge:
+    """What the fields behind a record come to."""
+
+    mode: int = 0
+    links: int = 1
+    uid: int = 0
+    gid: int = 0
+    serial: int = 0
+    """The same for all names of a file; 0 where it is not told."""
+    device: tuple[int, int] = (0, 0)
+    name: bytes = b""
+    target: bytes = b""
+    mtime: int | None = None
+    child: int = 0
+    """Block of a directory that was moved elsewhere because it lies too deep."""
+    moved: bool = False
+    """Whether it is one that was moved: it is shown where it belongs."""
+    compressed: bool = False
+    _open: bool = False
+    """Whether the last component of the target goes on, so that no slash follows it."""
+
+    @classmethod
+    def parse(cls, blocks: Blocks, area: bytes, skipped: int) -> RockRidge:
+        """`skipped` bytes of each area belong to something else. Raises FormatError."""
+        found = cls()
+        for kind, data in _fields(blocks, area[skipped:]):
+            found._take(kind, data)
+        return found
+
+    def _take(self, kind: bytes, data: bytes) -> None:
+        match kind:
+            case b"PX":
+                self.mode, self.links, self.uid, self.gid = (_word(data, at) for at in (4, 12, 20, 28))
+                self.serial = _word(data, 36) if len(data) >= 44 else 0
+            case b"PN":
+                high, low = _word(data, 4), _word(data, 12)
+                # Writers of old put all into the second word; what does not fit is cut off, as Linux does.
+                major, minor = (high, low) if high or low < 1 << 8 else (low >> 8, low & 0xFF)
+                self.device = major & 0xFFF, minor & 0xFFFFF
+            case b"NM":
+                if not data[4] & (_CURRENT | _PARENT):
+                    self.name += data[5:]
+                if len(self.name) > 1024:
+                    raise FormatError("a name has no end")
+            case b"SL":
+                self._add_components(data)
+            case b"TF":
+                self.mtime = _modified(data)
+            case b"CL":
+                self.child = _word(data, 4)
+            case b"RE":
+                self.moved = True
+            case b"ZF":
+                self.compressed = True
+
+    def _add_components(self, data: bytes) -> None:
+        at = 5
+        while at + 2 <= len(data):
+            flags, size = data[at], data[at + 1]
+            content = data[at + 2 : at + 2 + size]
+            at += 2 + size
+            if flags & _ROOT:
+                self.target, self._open = b"/", True
+                continue
+            if flags & _CURRENT:
+                content = b"."
+            elif flags & _PARENT:
+                content = b".."
+            self.target += (b"/" if self.target and not self._open else b"") + content
+            self._open = bool(flags & 1)
+            if len(self.target) > _MOST_TARGET:
+                raise FormatError("it is a symbolic link to a path without end")
+
+
+def _fields(blocks: Blocks, area: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Signature and bytes of each field, those in continuations too."""
+    for _ in range(_MOST_CONTINUATIONS):
+        following: tuple[int, int, int] | None = None
+        at = 0
+        while at + 4 <= len(area):
+            kind, length = area[at : at + 2], area[at + 2]
+            data = area[at : at + length]
+            if length < 4 or len(data) < length:
+                break
+            if kind == b"ST":
+                break
+            if kind == b"CE":
+                following = _word(data, 4), _word(data, 12), _word(data, 20)
+            else:
+                yield kind, data
+            at += length
+        if following is None:
+            return
+        block, offset, size = following
+        if size > _MOST_AREA:
+            raise FormatError(f"a continuation of {size} bytes")
+        area = read_exactly(blocks, block * BLOCK + offset, size, "the continuation of a record")
+    raise FormatError("the continuations of a record have no end")
+
+
+def _word(data: bytes, at: int) -> int:
+    """A number that is stored in both byte orders."""
+    (number,) = struct.unpack_from("<I", data, at)
+    return int(number)
+
+
+def _modified(data: bytes) -> int | None:
+    flags = data[4]
+    if not flags & _MODIFIED:
+        return None
+    size = 17 if flags & _LONG else 7
+    at = 5 + (size if flags & _CREATED else 0)
+    date = data[at : at + size]
+    return _long_date(date) if flags & _LONG else _short_date(date)
+
+
+def _short_date(date: bytes) -> int:
+    """Seconds since 1970 of the seven bytes of a date; 0 where it is none."""
+    if len(date) < 7 or not 1 <= date[1] <= 12:
+        return 0
+    zone = date[6] - 256 if date[6] > 127 else date[6]
+    seconds = calendar.timegm((1900 + date[0], date[1], max(1, date[2]), date[3], date[4], date[5]))
+    return seconds - 15 * 60 * zone
+
+
+def _long_date(date: bytes) -> int:
+    digits = date[:14]
+    if len(date) < 17 or not digits.isdigit():
+        return 0
+    numbers = [int(digits[:4]), *(int(digits[at : at + 2]) for at in range(4, 14, 2))]
+    if not 1 <= numbers[1] <= 12 or not numbers[0]:
+        return 0
+    zone = date[16] - 256 if date[16] > 127 else date[16]
+    return calendar.timegm((*numbers,)) - 15 * 60 * zone
+
+
+def run_of(record: Record, start: int) -> Run:
+    return start, record.extent * BLOCK, record.size

@@ -1,0 +1,208 @@
+"""ISO 9660 with Rock Ridge: from a volume to a tree.
+
+Without Rock Ridge there are no owners, modes and links, and no names as they were: Joliet has the names alone.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.blocks import Blocks, damage_told, read_exactly
+from ltsp.filesystem.growth import Allowance, Growth
+from ltsp.filesystem.iso.record import ASSOCIATED, BLOCK, CONTINUED, DIRECTORY, Record, RockRidge, run_of
+from ltsp.filesystem.made import made
+from ltsp.filesystem.runs import Run, RunStream
+from ltsp.tree.content import Stream
+from ltsp.tree.name import decode
+from ltsp.tree.node import Metadata, Node
+from ltsp.tree.selection import Selection, everything
+from ltsp.tree.tree import Tree
+
+PLACE = 16 * BLOCK
+MAGIC = b"CD001"
+_PRIMARY, _END = 1, 255
+_MOST_DESCRIPTORS = 64
+_READ_AT_ONCE = 1 << 20
+"""Bytes of a directory."""
+_AT_BLOCK, _OF_SERIAL = 1 << 64, 1 << 65
+"""What keeps the numbers of directories, of names of one file, and of records apart."""
+REMEDY = "copy it again, and compare its checksum with the publisher's"
+
+
+def open(blocks: Blocks) -> Iso:  # noqa: A001 - what every kind of file system has under this name
+    """The file system in these blocks.
+
+    Raises FormatError where it is none or is damaged, SourceError where it has no Rock Ridge.
+    """
+    with damage_told("the ISO 9660 file system"):
+        for number in range(_MOST_DESCRIPTORS):
+            descriptor = blocks.read_at(PLACE + number * BLOCK, BLOCK)
+            if len(descriptor) < BLOCK or descriptor[1:6] != MAGIC or descriptor[0] == _END:
+                break
+            if descriptor[0] == _PRIMARY:
+                return _opened(blocks, descriptor)
+        raise FormatError("no ISO 9660 file system")
+
+
+def _opened(blocks: Blocks, descriptor: bytes) -> Iso:
+    if int.from_bytes(descriptor[128:130], "little") != BLOCK:
+        raise SourceError("the ISO 9660 file system has blocks of another size than 2048 bytes")
+    root = Record.parse(descriptor, 156, 0)
+    first = read_exactly(blocks, root.extent * BLOCK, BLOCK, "the root directory")
+    own = Record.parse(first, 0, root.extent * BLOCK)
+    # The field that announces extensions stands first, behind what a boot loader may have left there.
+    skipped = own.area[6] if own.area[:2] == b"SP" and own.area[4:6] == b"\xbe\xef" else 0
+    if own.area[:2] != b"SP" or not RockRidge.parse(blocks, own.area, 0).mode:
+        raise SourceError(
+            "the ISO 9660 file system has no Rock Ridge, so that owners, modes and links are lost",
+            "make it with xorriso or with mkisofs -R",
+        )
+    return Iso(blocks, descriptor, root.extent, skipped)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _IsoContent:
+    blocks: Blocks
+    size: int
+    runs: tuple[Run, ...]
+    compressed: bool
+
+    @property
+    def stored(self) -> int:
+        return self.size
+
+    def open(self) -> AbstractContextManager[Stream]:
+        if self.compressed:
+            raise SourceError(
+                "a file of the ISO 9660 file system is compressed (zisofs)", "mount it, give the directory"
+            )
+        return nullcontext(RunStream(self.blocks, self.size, self.runs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file whose node is still to be made."""
+
+    record: Record
+    more: RockRidge
+    runs: tuple[Run, ...]
+
+
+@dataclass(slots=True)
+class Iso:
+    blocks: Blocks
+    descriptor: bytes
+    """The primary volume descriptor."""
+    _root: int
+    _skipped: int
+    _found: dict[int, _Found] = field(default_factory=dict)
+    _directories: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Block and size of directories whose entries are still to be read."""
+    _metadata: dict[Metadata, Metadata] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        return "iso9660"
+
+    @property
+    def label(self) -> str:
+        return decode(self.descriptor[40:72].rstrip(b" \0"))
+
+    @property
+    def uuid(self) -> str:
+        """Of the time of the last change, as blkid(8) has it."""
+        for at in (830, 813):
+            digits = self.descriptor[at : at + 16]
+            if digits.isdigit() and digits.strip(b"0"):
+                text = digits.decode("ascii")
+                return "-".join([text[:4], *(text[part : part + 2] for part in range(4, 16, 2))])
+        return ""
+
+    def tree(self, selection: Selection = everything) -> Tree:
+        try:
+            return Growth(self, Allowance.of(self.blocks.size), selection).tree(_AT_BLOCK | self._root)
+        except FormatError as error:
+            raise FormatError(error.message, error.hint or REMEDY) from error
+
+    def node(self, number: int) -> Node:
+        if number & _AT_BLOCK:
+            return self._directory(number)
+        found = self._found.pop(number)
+        record, more = found.record, found.more
+        metadata = self._metadata_of(record, more)
+        match stat.S_IFMT(more.mode):
+            case stat.S_IFREG:
+                size = sum(length for _, _, length in found.runs)
+                for _, place, length in found.runs:
+                    if length and place + length > self.blocks.size:
+                        raise FormatError(f"its content should lie at {place}, the volume has {self.blocks.size} bytes")
+                return made(more.mode, metadata, content=_IsoContent(self.blocks, size, found.runs, more.compressed))
+            case stat.S_IFDIR:
+                raise FormatError("it is a directory that is stored as a file")
+        return made(more.mode, metadata, target=more.target, device=more.device)
+
+    def entries(self, number: int) -> Iterator[tuple[bytes, int]]:
+        block, size = self._directories.pop(number)
+        pending: list[Record] = []
+        for record in self._records(block, size):
+            if record.name in {b"\0", b"\1"} or record.flags & ASSOCIATED:
+                continue
+            pending.append(record)
+            if record.flags & CONTINUED:
+                continue
+            yield from self._entry(pending)
+            pending = []
+
+    def _entry(self, records: list[Record]) -> Iterator[tuple[bytes, int]]:
+        """Of the records of one file: those before the last are the parts of one of more than 4 GiB."""
+        record = records[-1]
+        more = RockRidge.parse(self.blocks, record.area, self._skipped)
+        if more.moved:
+            return
+        name = more.name or record.name.split(b";", 1)[0]
+        if more.child or record.flags & DIRECTORY:
+            yield name, _AT_BLOCK | (more.child or record.extent)
+            return
+        number = record.place
+        if more.serial and more.links > 1:
+            number = _OF_SERIAL | more.serial
+        runs = []
+        start = 0
+        for part in records:
+            runs.append(run_of(part, start))
+            start += part.size
+        self._found[number] = _Found(record, more, tuple(runs))
+        yield name, number
+
+    def _directory(self, number: int) -> Node:
+        """As its own first record tells of it."""
+        block = number & ~_AT_BLOCK
+        data = read_exactly(self.blocks, block * BLOCK, BLOCK, "a directory")
+        own = Record.parse(data, 0, block * BLOCK)
+        if own.extent != block or own.name != b"\0" or own.size > self.blocks.size:
+            raise FormatError(f"the directory at block {block} is damaged")
+        more = RockRidge.parse(self.blocks, own.area, self._skipped)
+        self._directories[number] = block, own.size
+        return made(stat.S_IFDIR | more.mode & 0o7777, self._metadata_of(own, more))
+
+    def _records(self, block: int, size: int) -> Iterator[Record]:
+        """None lies in two blocks; zeros fill the rest of a block."""
+        start = block * BLOCK
+        for passed in range(0, size, _READ_AT_ONCE):
+            data = read_exactly(self.blocks, start + passed, min(_READ_AT_ONCE, size - passed), "a directory")
+            at = 0
+            while at < len(data):
+                if not data[at]:
+                    at = (at // BLOCK + 1) * BLOCK
+                    continue
+                yield Record.parse(data[: (at // BLOCK + 1) * BLOCK], at, start + passed + at)
+                at += data[at]
+
+    def _metadata_of(self, record: Record, more: RockRidge) -> Metadata:
+        mtime = record.mtime if more.mtime is None else more.mtime
+        new = Metadata(more.mode & 0o7777, more.uid, more.gid, mtime)
+        return self._metadata.setdefault(new, new)

@@ -1,0 +1,194 @@
+"""FAT12, FAT16 and FAT32 with long names, as a mount of the EFI system partition shows them. Linux fs/fat
+
+It has no owners, modes and links: root owns all, and a mask of the mount decides on modes.
+"""
+
+from __future__ import annotations
+
+import calendar
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from ltsp.errors import FormatError
+from ltsp.filesystem.blocks import Blocks, Records, damage_told, read_exactly
+from ltsp.filesystem.growth import Allowance, Growth
+from ltsp.filesystem.made import made
+from ltsp.filesystem.runs import Run, RunStream, add_run, read_whole
+from ltsp.filesystem.vfat.boot_sector import BootSector
+from ltsp.filesystem.vfat.name import LongName, short_name
+from ltsp.tree.content import Stream
+from ltsp.tree.node import Metadata, Node
+from ltsp.tree.selection import Selection, everything
+from ltsp.tree.tree import Tree
+
+REMEDY = "run fsck.vfat on it, or on a copy"
+_MASK = 0o022
+"""Of a mount without options, by root."""
+_ENTRY = struct.Struct("<11sBBB6xHHHHI")
+_READ_ONLY, _LABEL, _DIRECTORY = 0x1, 0x8, 0x10
+_LONG, _LONG_MASK = 0x0F, 0x3F
+_DELETED = 0xE5
+_MOST_DIRECTORY = 2 << 20
+"""Bytes of a directory. Linux FAT_MAX_DIR_SIZE"""
+_ROOT = -1
+
+
+def open(blocks: Blocks, mask: int = _MASK) -> Vfat:  # noqa: A001 - what every kind of file system has under this name
+    """The file system in these blocks; `mask` has the bits that no mode shall have.
+
+    Raises FormatError where it is none or is damaged.
+    """
+    with damage_told("the vfat file system"):
+        return Vfat(blocks, BootSector.parse(blocks.read_at(0, 512), blocks.size), mask)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _VfatContent:
+    """A file, whose clusters are looked up when it is opened."""
+
+    volume: Vfat
+    cluster: int
+    size: int
+
+    @property
+    def stored(self) -> int:
+        return self.size
+
+    def open(self) -> AbstractContextManager[Stream]:
+        runs = self.volume.runs(self.cluster, self.size) if self.size else []
+        return nullcontext(RunStream(self.volume.blocks, self.size, runs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An entry whose node is still to be made."""
+
+    attributes: int
+    cluster: int
+    size: int
+    mtime: int
+
+
+@dataclass(slots=True)
+class Vfat:
+    blocks: Blocks
+    boot: BootSector
+    mask: int
+    _table: Records = field(init=False)
+    _found: dict[int, _Found] = field(default_factory=dict)
+    _metadata: dict[Metadata, Metadata] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._table = Records(self.blocks)
+
+    @property
+    def kind(self) -> str:
+        return "vfat"
+
+    @property
+    def label(self) -> str:
+        return self.boot.label
+
+    @property
+    def uuid(self) -> str:
+        return self.boot.uuid
+
+    def tree(self, selection: Selection = everything) -> Tree:
+        self._found[_ROOT] = _Found(_DIRECTORY, self.boot.root_cluster, 0, 0)
+        try:
+            return Growth(self, Allowance.of(self.blocks.size), selection).tree(_ROOT)
+        except FormatError as error:
+            raise FormatError(error.message, error.hint or REMEDY) from error
+
+    def node(self, number: int) -> Node:
+        found = self._found[number]
+        directory = found.attributes & _DIRECTORY
+        mode = 0o777 & ~self.mask
+        if found.attributes & _READ_ONLY and not directory:
+            mode &= ~0o222
+        new = Metadata(mode, mtime=found.mtime)
+        metadata = self._metadata.setdefault(new, new)
+        if directory:
+            return made(stat.S_IFDIR, metadata)
+        del self._found[number]
+        return made(stat.S_IFREG, metadata, content=_VfatContent(self, found.cluster, found.size))
+
+    def entries(self, number: int) -> Iterator[tuple[bytes, int]]:
+        cluster = self._found.pop(number).cluster
+        boot = self.boot
+        if number == _ROOT and not cluster:
+            base = boot.root_place
+            data = read_exactly(self.blocks, base, boot.root_size, "the root directory")
+            runs: list[Run] = [(0, base, len(data))]
+        else:
+            runs = self.runs(cluster, None)
+            data = read_whole(self.blocks, runs[-1][0] + runs[-1][2], runs)
+        name = LongName()
+        for at in range(0, len(data), 32):
+            entry = data[at : at + 32]
+            if not entry[0]:
+                return
+            if entry[0] == _DELETED:
+                name = LongName()
+                continue
+            if entry[11] & _LONG_MASK == _LONG:
+                name.add(entry)
+                continue
+            short, attributes, case, _, high, time, date, low, size = _ENTRY.unpack(entry)
+            shown = name.of(short) or short_name(short, case)
+            name = LongName()
+            if attributes & _LABEL or short[:2] in {b". ", b".."}:
+                continue
+            place = _place(runs, at)
+            target = low | (high << 16 if boot.bits == 32 else 0)
+            # A directory is known by where it lies, so that two entries for one are told.
+            key = target << 64 if attributes & _DIRECTORY else place
+            self._found[key] = _Found(attributes, target, size, _seconds(date, time))
+            yield shown, key
+
+    def runs(self, cluster: int, size: int | None) -> list[Run]:
+        """Where a chain of clusters lies: as far as `size` bytes need it, or to its end.
+
+        Raises FormatError.
+        """
+        boot = self.boot
+        wanted = None if size is None else -(-size // boot.cluster_size)
+        runs: list[Run] = []
+        count = 0
+        while wanted is None or count < wanted:
+            if not 2 <= cluster < boot.clusters + 2:
+                if wanted is None and count and cluster >= boot.last:
+                    break
+                raise FormatError(f"a chain of clusters is damaged: it leads to {cluster} of {boot.clusters}", REMEDY)
+            if count >= boot.clusters or (wanted is None and count * boot.cluster_size >= _MOST_DIRECTORY):
+                raise FormatError("a chain of clusters has no end", REMEDY)
+            place = boot.data + (cluster - 2) * boot.cluster_size
+            add_run(runs, count * boot.cluster_size, place, boot.cluster_size)
+            cluster = self._next(cluster)
+            count += 1
+        return runs
+
+    def _next(self, cluster: int) -> int:
+        boot = self.boot
+        place = boot.table + cluster * boot.bits // 8
+        size = 4 if boot.bits == 32 else 2
+        found = int.from_bytes(self._table.read(place, size, "the table of clusters"), "little")
+        if boot.bits == 12:
+            return found >> 4 if cluster & 1 else found & 0xFFF
+        return found & 0x0FFFFFFF if boot.bits == 32 else found
+
+
+def _place(runs: list[Run], at: int) -> int:
+    """Where in the volume a byte of a directory lies."""
+    return next(place + at - start for start, place, length in runs if start <= at < start + length)
+
+
+def _seconds(date: int, time: int) -> int:
+    """Since 1970. The zone is not told; that of a server is taken: UTC."""
+    year, month, day = 1980 + (date >> 9), date >> 5 & 15, max(1, date & 31)
+    if not 1 <= month <= 12:
+        return 0
+    return calendar.timegm((year, month, day, time >> 11, time >> 5 & 63, 2 * (time & 31)))
