@@ -415,6 +415,16 @@ def test_a_damaged_volume_is_named_and_the_others_are_read(what, chance):
     assert content(one(found, "vg-one/root")) == parts[3]
 
 
+def test_damaged_metadata_of_a_group_is_told_and_other_volumes_are_read(disk, chance):
+    tables.sfdisk(disk, "label: dos\nsize=4M,type=83\nsize=12M,type=8e\n")
+    tables.put(disk, MIB, marked("ext"))
+    tables.put(disk, 5 * MIB, physical_volume(tables.UUIDS[0], "vg {", extents(chance)))
+    found = look(disk)
+    assert [each.kind for each in found.volumes] == ["ext", "lvm"]
+    assert "it ends too early" in found.warnings[0]
+    assert "no physical volume says" in found.warnings[1]
+
+
 TEXTS = ["a {", "a = [1", "}", "a = {", "a = = 1", 'a = "open', "a b", "[", "a { " * 40, "{", "a = [ [ 1 ] ]"]
 
 

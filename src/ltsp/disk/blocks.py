@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import struct
+import sys
 import threading
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, Protocol
@@ -35,8 +36,14 @@ Raises LtspError.
 """
 
 
+_MOST_AT_ONCE: Final = 64 << 20
+"""Bytes of a table: a sparse file may have any size, and its headers claim any."""
+
+
 def exactly(blocks: Blocks, offset: int, size: int, what: str) -> bytes:
-    """Raises FormatError where they do not lie in `blocks` as a whole."""
+    """Raises FormatError where they do not lie in `blocks` as a whole, or are too many for what is read at once."""
+    if size > _MOST_AT_ONCE:
+        raise FormatError(f"{what} has {size} bytes")
     if offset + size > blocks.size:
         raise FormatError(f"{what} lies beyond the end of the file")
     data = blocks.read_at(offset, size)
@@ -45,10 +52,12 @@ def exactly(blocks: Blocks, offset: int, size: int, what: str) -> bytes:
     return data
 
 
-def numbers(layout: str, data: bytes) -> tuple[int, ...]:
-    """An array of integers: `<I` are little-endian, of four bytes."""
-    width = struct.calcsize(layout)
-    return struct.unpack(f"{layout[0]}{len(data) // width}{layout[1]}", data)
+def numbers(layout: str, data: bytes) -> array[int]:
+    """Integers: `<I` are little-endian, of four bytes, `>Q` big-endian, of eight."""
+    found = array(layout[1], data)
+    if layout[0] != ("<" if sys.byteorder == "little" else ">"):
+        found.byteswap()
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

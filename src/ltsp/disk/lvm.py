@@ -1,7 +1,8 @@
 """LVM2: physical volumes, and the logical ones that are linear or striped over them.
 
-Layout: lvm2's lib/format_text/layout.h. dissect.volume is not used: it checks no sums, reads one metadata area and no
-text that goes round its end, and cannot give some volumes of a group when others are of a kind that it lacks.
+Layout: lvm2's lib/format_text/layout.h. dissect.volume is not used: it lays the
+parts of a striped volume one behind the other, checks no sums, and reads one metadata area and no text that goes round
+its end.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ _TEXT: Final = struct.Struct("<QQII")
 _AREA_MAGIC: Final = b" LVM2 x[5A%r0N*>"
 _AREA_HEADER: Final = 512
 _SUM_START: Final = 0xF597A6CF
-_MOST_TEXT: Final = 8 << 20
+_MOST_TEXT: Final = 2 << 20
 """Bytes; a group of a thousand volumes has 1 MiB."""
-_MOST_AREAS: Final = 16
+_MOST_AREAS: Final = 2
+"""At the start and at the end of a volume."""
 _IGNORED: Final = 1
 _LABEL_SECTORS: Final = 4
 
@@ -39,8 +41,8 @@ class Physical:
     blocks: Blocks
     uuid: str
     """32 characters, without the dashes."""
-    groups: tuple[Section, ...]
-    """The text of each area that is whole."""
+    texts: tuple[bytes, ...]
+    """Of each area that is whole, what it says of the group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def _pairs(data: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def _text(blocks: Blocks, place: int, size: int) -> Section | None:
+def _text(blocks: Blocks, place: int, size: int) -> bytes | None:
     """What an area says; None where it is damaged, empty or not in use."""
     header = blocks.read_at(place, _AREA_HEADER)
     if len(header) < _AREA_HEADER:
@@ -101,9 +103,7 @@ def _text(blocks: Blocks, place: int, size: int) -> Section | None:
     # The area is a ring behind its header.
     first = min(length, size - start)
     data = blocks.read_at(place + start, first) + blocks.read_at(place + _AREA_HEADER, length - first)
-    if len(data) != length or _sum(data) != text_sum:
-        return None
-    return lvm_text.parse(data)
+    return data if len(data) == length and _sum(data) == text_sum else None
 
 
 def _sum(data: bytes) -> int:
@@ -111,28 +111,43 @@ def _sum(data: bytes) -> int:
     return zlib.crc32(data, _SUM_START ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
 
 
-def logical(volumes: list[Physical]) -> list[Logical]:
-    """The logical volumes of all groups that these belong to, with the hidden ones left out.
-
-    Raises FormatError where the metadata of a group is damaged, and where no volume has it.
-    """
+def logical(volumes: list[Physical]) -> tuple[list[Logical], list[str]]:
+    """The logical volumes of all groups that these belong to, with the hidden ones left out; and what is damaged."""
     newest: dict[str, tuple[int, str, Section]] = {}
-    for volume in volumes:
-        for text in volume.groups:
-            name, group = _group(text)
+    texts = dict.fromkeys(text for volume in volumes for text in volume.texts)
+    damages: list[str] = []
+    for text in texts:
+        try:
+            name, group = _group(lvm_text.parse(text))
             sequence, uuid = lvm_text.number(group, "seqno"), lvm_text.text(group, "id")
-            if uuid not in newest or newest[uuid][0] < sequence:
-                newest[uuid] = (sequence, name, group)
+        except FormatError as error:
+            damages.append(error.message)
+            continue
+        if uuid not in newest or newest[uuid][0] < sequence:
+            newest[uuid] = (sequence, name, group)
+    if volumes and not newest:
+        damages.append(
+            "no physical volume says of what group it is: the metadata of LVM is damaged, or on another disk"
+        )
     present = {volume.uuid: volume.blocks for volume in volumes}
     found: list[Logical] = []
     for _sequence, name, group in newest.values():
-        parts = _Parts.of(group, present)
-        members = lvm_text.section(group, "logical_volumes")
-        snapshots = _snapshots(members)
-        for key, value in members.items():
-            if isinstance(value, dict) and "VISIBLE" in lvm_text.items(value, "status"):
-                found.append(_logical(name, key, value, parts, snapshots.get(key, "")))
-    return found
+        try:
+            found += _visible(name, group, present)
+        except FormatError as error:
+            damages.append(error.message)
+    return found, damages
+
+
+def _visible(name: str, group: Section, present: dict[str, Blocks]) -> list[Logical]:
+    parts = _Parts.of(group, present)
+    members = lvm_text.section(group, "logical_volumes")
+    snapshots = _snapshots(members)
+    return [
+        _logical(name, key, value, parts, snapshots.get(key, ""))
+        for key, value in members.items()
+        if isinstance(value, dict) and "VISIBLE" in lvm_text.items(value, "status")
+    ]
 
 
 def _snapshots(volumes: Section) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The partition table of PCs, with logical partitions.
 
 Rules are those of Linux (block/partitions/msdos.c): numbers of logical ones begin at 5; a chain of extended ones is
-followed by places relative to the first. dissect.volume is not used: it follows a loop for ever, and gives logical
-partitions the numbers of others.
+followed by places relative to the first. dissect.volume is not used: it follows a loop to the end of
+the stack, and gives logical partitions the numbers of primary ones.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Members of Linux's software RAID: the data of a RAID1 is in each of them.
 
 Layout: linux/raid/md_p.h. Version 0.90 has its superblock near the end, 1.0 at it, 1.1 at the start and 1.2 at 4 KiB.
-dissect.volume is not used: it takes members that are being rebuilt, or that failed, for whole ones.
+dissect.volume is not used: it checks no sums, and takes a member that is being rebuilt for a whole one.
 """
 
 from __future__ import annotations

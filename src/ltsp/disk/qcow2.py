@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -95,6 +96,8 @@ class Header:
         if backing_size > _LONGEST_NAME:
             raise FormatError(f"the name of its backing file has {backing_size} bytes")
         backing = exactly(file, backing_at, backing_size, "the backing file's name") if backing_at else b""
+        if b"\0" in backing:
+            raise FormatError("the name of its backing file is damaged")
         header = cls(
             version, bits, size, entries, l1_offset, incompatible, compression == 1,
             decode(backing), decode(extensions.get(_BACKING_FORMAT, b"")),
@@ -211,7 +214,7 @@ class _Clusters:
     def _below(self, offset: int, size: int) -> Run:
         return Run(size, self._backing, offset) if self._backing else Run(size)
 
-    def _table(self, place: int) -> tuple[int, ...]:
+    def _table(self, place: int) -> array[int]:
         if place & self._cluster - 1:
             raise FormatError(f"a table lies at {place}, where none can be")
         return numbers(">Q", exactly(self._file, place, self._cluster, "a table"))

@@ -1,14 +1,14 @@
 """VMDK, the disks of VMware: flat, sparse, split and stream-optimised.
 
 Layout: VMware's Virtual Disk Format 1.1. dissect.hypervisor is not used: it opens extents by itself at the paths that
-the descriptor names, drops extents of zeros, passes over lines that it cannot read, and takes neighbours among
-compressed grains by the sizes that they unfold to.
+the descriptor names, whatever they are, drops extents of zeros, and passes over lines that it cannot read.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
@@ -32,8 +32,6 @@ _MOST_GRAIN: Final = 32768
 """Sectors."""
 _MOST_TABLE: Final = 512
 """Entries of a table of grains, as in QEMU."""
-_MOST_DIRECTORY: Final = 64 << 20
-"""Bytes."""
 _CACHED: Final = 4 << 20
 _MARKER: Final = struct.Struct("<QI")
 
@@ -150,8 +148,6 @@ class _Grains:
         self._header = header
         self._grain = header.grain * SECTOR
         tables = -(-header.capacity // (header.grain * header.table))
-        if tables * 4 > _MOST_DIRECTORY:
-            raise FormatError(f"its directory has {tables} entries")
         place = header.directory_at * SECTOR
         self._directory = numbers("<I", exactly(file, place, tables * 4, "the directory"))
         self._table = Recent(self._read_table, _CACHED // 4 // header.table)
@@ -183,7 +179,7 @@ class _Grains:
             return Run(left, InMemory(self._unpacked(place)), within)
         return Run(left, self._file, place * SECTOR + within)
 
-    def _read_table(self, sector: int) -> tuple[int, ...]:
+    def _read_table(self, sector: int) -> array[int]:
         return numbers("<I", exactly(self._file, sector * SECTOR, self._header.table * 4, "a table of grains"))
 
     def _unpack(self, sector: int) -> bytes:

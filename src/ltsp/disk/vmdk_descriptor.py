@@ -20,9 +20,9 @@ MOST: Final = 1 << 20
 """Bytes of a descriptor that is a file by itself."""
 _MOST_EXTENTS: Final = 4096
 _EXTENT: Final = re.compile(
-    r'(?:RW|RDONLY|NOACCESS)\s+(\d{1,15})\s+(\w+)(?:\s+"([^"]*)"(?:\s+(\d{1,15}))?.*)?$', re.ASCII
+    r"""(?:RW|RDONLY|NOACCESS)\s++(\d{1,15}+)\s++(\w++)(?:\s++"([^"]*+)"(?:\s++(\d{1,15}+))?+.*+)?+$""", re.ASCII
 )
-_SETTING: Final = re.compile(r'([\w.]+)\s*=\s*"?([^"]*)"?$', re.ASCII)
+_SETTING: Final = re.compile(r"""([\w.]++)\s*+=\s*+"?+([^"]*+)"?+$""", re.ASCII)
 _NO_PARENT: Final = "ffffffff"
 KINDS: Final = {
     "SESPARSE": "a redo log of ESXi",

@@ -14,6 +14,8 @@ from ltsp.errors import FormatError, LtspError
 
 _MOST: Final = 4096
 """Volumes of all disks together."""
+_MOST_TEXTS: Final = 4 << 20
+"""Bytes of what LVM says of groups, as far as it differs; they take two seconds to read."""
 _DEEPEST: Final = 3
 """A table in a RAID in a partition."""
 
@@ -86,6 +88,7 @@ class _Search:
     warnings: list[str] = field(default_factory=list)
     physical: list[lvm.Physical] = field(default_factory=list)
     members: list[_Mirror] = field(default_factory=list)
+    texts: dict[bytes, bytes] = field(default_factory=dict)
 
     def disk(self, number: int, disk: Disk) -> str:
         where = Volume("whole disk", disk.blocks, "", number)
@@ -120,9 +123,17 @@ class _Search:
                 self.members.append(_Mirror(volume, member, depth))
         elif volume.kind == content.LVM:
             try:
-                self.physical.append(lvm.physical(volume.blocks))
+                self.physical.append(self._physical(volume.blocks))
             except FormatError as error:
                 self.found[-1] = replace(volume, fault=error.message)
+
+    def _physical(self, blocks: Blocks) -> lvm.Physical:
+        """With texts that are there once, however many volumes have them."""
+        found = lvm.physical(blocks)
+        texts = tuple(self.texts.setdefault(text, text) for text in found.texts)
+        if sum(map(len, self.texts)) > _MOST_TEXTS:
+            raise FormatError("the metadata of LVM is larger than any group has")
+        return replace(found, texts=texts)
 
     def mirrored(self) -> None:
         """The data of each RAID1, from the freshest of its members; there may be another one in them."""
@@ -137,11 +148,8 @@ class _Search:
             self._layout(_data(best.volume, best.member), 0, depth + 1)
 
     def logical(self) -> None:
-        try:
-            volumes = lvm.logical(self.physical)
-        except FormatError as error:
-            self.warnings.append(error.message)
-            volumes = []
+        volumes, damages = lvm.logical(self.physical)
+        self.warnings += dict.fromkeys(damages)
         for volume in volumes:
             if len(self.found) >= _MOST:
                 raise FormatError(f"it has more than {_MOST} volumes")
