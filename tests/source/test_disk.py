@@ -169,3 +169,65 @@ def test_a_truncated_disk_is_refused(tmp_path, system):
 
 def test_a_source_whose_disk_was_not_looked_into_has_a_plan(tmp_path):
     assert DiskSource("a", str(tmp_path / "x")).plan().taken[0].description == f"disk {tmp_path}/x"
+
+
+@pytest.mark.root
+def test_a_system_in_subvolumes_is_put_together_as_on_fedora(tmp_path, system):
+    fstab(system, {"boot": "LABEL=boots", "boot/efi": "LABEL=ESP"})
+    with (system / "etc/fstab").open("a") as file:
+        file.write("LABEL=fedora /var btrfs subvol=var 0 0\nLABEL=fedora /home btrfs subvol=home 0 0\n")
+    boot = moved(system, "boot", tmp_path / "boot")
+    (boot / "efi").mkdir()
+    disk = partitioned(
+        tmp_path / "vm.img",
+        "gpt",
+        [
+            ("type=uefi", esp(tmp_path / "esp.vfat")),
+            ("type=linux", ext4(tmp_path / "boot.ext4", boot, 16, "-L", "boots")),
+            ("type=linux", btrfs(tmp_path / "root.btrfs", system)),
+        ],
+    )
+    source = find(str(disk), "/nowhere")
+    assert "btrfs of partition 3, subvolume root" in source.description
+    assert [part.path for part in source.plan().taken] == ["", "boot", "boot/efi", "var"]
+    found = paths(disk)
+    assert {TOOL, KERNEL, "boot/efi/EFI/fedora.cfg", "var/of-var"} <= found
+    assert "old" in paths(f"{disk},subvol=snapshot")
+    assert "no subvolume nothing" in told(f"{disk},subvol=nothing")
+
+
+def esp(path):
+    (path.parent / "cfg").write_text("set\n")
+    subprocess.run(["mkfs.vfat", "-C", "-n", "ESP", path, "8192"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["mmd", "-i", path, "::EFI"], check=True)
+    subprocess.run(["mcopy", "-i", path, path.parent / "cfg", "::EFI/fedora.cfg"], check=True)
+    return path
+
+
+def btrfs(path, system):
+    with path.open("wb") as file:
+        file.truncate(128 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", "-L", "fedora", path], check=True)
+    at = path.with_name("mounted")
+    at.mkdir()
+    script = """
+        set -e
+        mount -o loop "$1" "$2"
+        for name in root home var snapshot; do btrfs -q subvolume create "$2/$name"; done
+        cp -a "$3/." "$2/root"; cp -a "$3/." "$2/snapshot"
+        touch "$2/var/of-var" "$2/snapshot/old"
+        umount "$2"
+    """
+    subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", path, at, system], check=True)
+    return path
+
+
+def test_the_system_of_a_live_medium_is_what_is_meant(tmp_path, system):
+    live = tmp_path / "medium/live"
+    live.mkdir(parents=True)
+    subprocess.run(["mksquashfs", system, live / "filesystem.squashfs", "-quiet", "-no-progress"], check=True)
+    iso = tmp_path / "live.iso"
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", iso, live.parent], check=True)
+    found = paths(iso)
+    assert {TOOL, KERNEL} <= found
+    assert "live" not in found

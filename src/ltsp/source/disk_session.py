@@ -11,8 +11,11 @@ from ltsp.disk.image import open_disk
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import SourceError
 from ltsp.filesystem.blocks import Blocks
+from ltsp.filesystem.btrfs import volume as btrfs
 from ltsp.filesystem.ext import volume as ext
 from ltsp.filesystem.file_system import FileSystem
+from ltsp.filesystem.iso import volume as iso
+from ltsp.filesystem.vfat import volume as vfat
 from ltsp.filesystem.xfs import volume as xfs
 from ltsp.source.disk_systems import Choice, Found, Search
 from ltsp.source.reader_child import OpenSibling, main
@@ -24,6 +27,9 @@ SCRATCH = ""
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     content.EXT: ext.open,
     content.XFS: xfs.open,
+    content.BTRFS: btrfs.open,
+    content.ISO9660: iso.open,
+    content.VFAT: vfat.open,
 }
 _KINDS = {"ext2": content.EXT, "ext3": content.EXT, "ext4": content.EXT}
 """As fstype= says it."""

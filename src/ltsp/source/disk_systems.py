@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 from ltsp.disk import content
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.filesystem.btrfs.volume import Btrfs
 from ltsp.filesystem.file_system import FileSystem
 from ltsp.source import fstab
 from ltsp.source.fstab import Entry, device
@@ -22,6 +22,8 @@ from ltsp.tree.tree import Tree
 
 LIVE = ("casper/filesystem.squashfs", "live/filesystem.squashfs", "LiveOS/squashfs.img", "LiveOS/rootfs.img")
 """Where live media keep the system itself: Ubuntu, Debian, Fedora."""
+_USUAL = frozenset({"@", "@rootfs", "root"})
+"""Subvolumes in which the installers of Ubuntu, Debian and Fedora put the system; others are its snapshots."""
 _MOST_TEXT = 1 << 20
 _SHOWN = 8
 _PEEKED = frozenset({"etc", "proc", "usr", "usr/lib", "lib", *(live.partition("/")[0] for live in LIVE)})
@@ -29,19 +31,6 @@ _PEEKED = frozenset({"etc", "proc", "usr", "usr/lib", "lib", *(live.partition("/
 
 OpenVolume = Callable[[Volume], FileSystem]
 """Raises FormatError and SourceError."""
-
-
-@runtime_checkable
-class Subvolumes(Protocol):
-    """A file system with several trees, such as btrfs."""
-
-    def subvolumes(self) -> Sequence[str]:
-        """Paths in it, without a leading slash."""
-        ...
-
-    def subvolume(self, name: str) -> FileSystem:
-        """Raises SourceError where there is none of that path."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +52,8 @@ class Place:
     """None for what the file system itself shows."""
 
     def tree(self, selection: Selection) -> Tree:
-        if self.subvolume is not None and isinstance(self.system, Subvolumes):
-            return self.system.subvolume(self.subvolume).tree(selection)
+        if self.subvolume is not None and isinstance(self.system, Btrfs):
+            return self.system.tree(selection, self.system.find(self.subvolume))
         return self.system.tree(selection)
 
     @property
@@ -117,6 +106,8 @@ class Search:
         Raises SourceError where there is none, or several and no choice among them, and FormatError.
         """
         places = list(self._places(choice))
+        if choice.subvolume and not places:
+            raise self._no_subvolume(choice.subvolume)
         systems = [place for place in places if _is_system(_peek(place))]
         if not systems:
             carriers = [(place, live) for place in places if (live := _live(_peek(place)))]
@@ -143,19 +134,18 @@ class Search:
             yield from self._subvolumes(self.volumes.volumes[number], system, choice.subvolume)
 
     def _subvolumes(self, volume: Volume, system: FileSystem, chosen: str) -> Iterator[Place]:
-        names = list(system.subvolumes()) if isinstance(system, Subvolumes) else []
+        names = [each.path for each in system.subvolumes()] if isinstance(system, Btrfs) else []
         if chosen:
-            wanted = chosen.strip("/")
-            if wanted not in names:
-                there = ", ".join(map(printable, names[:_SHOWN])) or "none"
-                raise SourceError(
-                    f"there is no subvolume {printable(wanted)} in {printable(volume.name)}; there are {there}"
-                )
-            yield Place(volume, system, wanted)
+            if chosen.strip("/") in names:
+                yield Place(volume, system, chosen.strip("/"))
             return
         yield Place(volume, system)
-        if not _is_system(_peek(Place(volume, system))):
-            yield from (Place(volume, system, name) for name in names)
+        if _is_system(_peek(Place(volume, system))):
+            return
+        places = [Place(volume, system, name) for name in names if name]
+        usual = (place for place in places if place.subvolume in _USUAL and _is_system(_peek(place)))
+        chosen_place = next(usual, None)
+        yield from places if chosen_place is None else (chosen_place,)
 
     def _open(self, number: int) -> FileSystem | None:
         if number in self.opened:
@@ -216,6 +206,11 @@ class Search:
     @staticmethod
     def _subvolume(entry: Entry, volume: Volume, system: FileSystem) -> Place:
         return Place(volume, system, entry.subvolume or None)
+
+    def _no_subvolume(self, name: str) -> SourceError:
+        every = [one.path for each in self.opened.values() if isinstance(each, Btrfs) for one in each.subvolumes()]
+        there = ", ".join(map(printable, filter(None, every[: _SHOWN + 1]))) or "none"
+        return SourceError(f"there is no subvolume {printable(name)}; there are {there}")
 
     def _none(self, places: Sequence[Place], choice: Choice, *, whole: bool) -> LtspError:
         if places and not whole and not choice.partition:
