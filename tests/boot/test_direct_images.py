@@ -47,7 +47,7 @@ def test_it_boots_without_a_build(tmp_path, debian_root, made):
     (site.base / "images").mkdir()
     direct = site.base / "images/vm.img"
     made(debian_root, direct)
-    site.ltsp("kernel", "--name=vm", str(debian_root))
+    site.ltsp("kernel", "vm")
     site.ltsp("initrd")
     site.ltsp("ipxe")
     with one_at_a_time():

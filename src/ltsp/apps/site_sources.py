@@ -12,6 +12,7 @@ from ltsp.initrd.site_image import FACTS, LIMIT_FILES, SESSION_DIRECTORIES, Imag
 from ltsp.publish.state import Foreign, State
 from ltsp.publish.store import Store
 from ltsp.source.directory import DirectorySource
+from ltsp.source.find import find
 from ltsp.source.source import Source
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.transform.accounts import Limits
@@ -139,10 +140,10 @@ def _plain(node: Node, path: str) -> Node:
 def images(store: Store, base_dir: str, warn: Warn) -> Iterator[tuple[str, ImageFacts]]:
     """The images and chroots that clients boot, by name; those that cannot be looked into are named in a warning."""
     for name in store.names():
-        source, take = _root(store.state(name), join(base_dir, name))
-        if source is None:
-            continue
         try:
+            source, take = _root(store.state(name), base_dir)
+            if source is None:
+                continue
             with source.open(take, Faults()) as tree:
                 facts = ImageFacts.of(tree)
         except LtspError as error:
@@ -151,13 +152,17 @@ def images(store: Store, base_dir: str, warn: Warn) -> Iterator[tuple[str, Image
         yield name, facts
 
 
-def _root(state: State, chroot: str) -> tuple[Source | None, Selection]:
-    """What clients of a name have as their root: its image, else the directory of that name."""
+def _root(state: State, base_dir: str) -> tuple[Source | None, Selection]:
+    """What clients of a name have as their root: its image, else the directory of that name.
+
+    Raises LtspError where somebody else's NAME.img is nothing that can be read.
+    """
     name, current = state.places.name, state.current
+    chroot = join(base_dir, name)
     if current is not None and current.image_id:
         return SquashfsSource(name, current.image), everything
     if isinstance(state.image, Foreign):
-        return SquashfsSource(name, state.image.path), everything
+        return find(state.image.path, base_dir, name=name, recompress=True), everything
     if current is not None and os.path.isdir(chroot):
         return DirectorySource(name, chroot, chroot), _facts_alone
     return None, everything

@@ -60,10 +60,7 @@ IMAGE_APPLETS = {
                         "these is taken:"
                     ),
                     Item("NAME/", "A chroot: a directory that holds `proc`."),
-                    Item(
-                        "NAME.img",
-                        "A squashfs file. The disk of a virtual machine is not readable yet: mount it, and name that.",
-                    ),
+                    Item("NAME.img", "The disk of a virtual machine, a live medium, or a squashfs file."),
                     Item("images/NAME.img", "An exported image: it is built anew from the source it came from."),
                     (
                         "A path begins with a slash or a dot, and its last part names the image. `/` is the running "
