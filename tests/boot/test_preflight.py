@@ -6,7 +6,7 @@ import pytest
 
 from corpus.planted import planted
 from ltsp.boot.codecs import initrd_codec, readable_codecs
-from ltsp.boot.distribution import Distribution, distribution_of, kernel_package
+from ltsp.boot.distribution import Distribution, distribution_of, kernel_installation, kernel_package
 from ltsp.boot.kernel_config import kernel_options
 from ltsp.boot.preflight import Facts, Severity, preflight, require
 from ltsp.errors import LtspError
@@ -125,6 +125,25 @@ def test_the_distribution_is_what_os_release_says(text, distribution):
     tree = planted({"etc/os-release": "-> ../usr/lib/os-release", "usr/lib/os-release": text})
     assert distribution_of(tree) is distribution
     assert distribution_of(planted({})) is Distribution.OTHER
+
+
+@pytest.mark.parametrize(
+    ("entries", "command"),
+    [
+        ({"etc/os-release": "ID=debian\n"}, "apt-get update && apt-get install -y linux-image-generic systemd-sysv"),
+        (
+            {"etc/os-release": "ID=debian\n", "bin/sh": "\x7fELF" + "\0" * 14 + "\x3e\0", "sbin/init": "init"},
+            "apt-get update && apt-get install -y linux-image-amd64",
+        ),
+        ({"etc/os-release": "ID=ubuntu\n"}, "apt-get update && apt-get install -y linux-image-generic systemd-sysv"),
+        ({"etc/os-release": "ID=fedora\n", "sbin/init": "init"}, "dnf install -y kernel"),
+        ({"etc/os-release": "ID=alpine\n"}, "apk add linux-lts openrc"),
+        ({"etc/os-release": "ID=gentoo\n"}, ""),
+        ({}, ""),
+    ],
+)
+def test_what_brings_a_kernel_into_a_container(entries, command):
+    assert kernel_installation(planted(entries)) == command
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,17 @@ NBD_CLIENT: Final[Mapping[Distribution, str]] = {
     Distribution.ARCH: "nbd",
 }
 """The package that has the program."""
+_INSTALL: Final[Mapping[Distribution, tuple[str, str]]] = {
+    Distribution.DEBIAN: ("apt-get update && apt-get install -y {kernel}", "systemd-sysv"),
+    Distribution.UBUNTU: ("apt-get update && apt-get install -y linux-image-generic", "systemd-sysv"),
+    Distribution.FEDORA: ("dnf install -y kernel", "systemd"),
+    Distribution.SUSE: ("zypper --non-interactive install kernel-default", "systemd-sysvinit"),
+    Distribution.ARCH: ("pacman -Syu --noconfirm linux", "systemd-sysvcompat"),
+    Distribution.ALPINE: ("apk add linux-lts", "openrc"),
+}
+"""What installs a kernel, and the package of /sbin/init: images of containers have neither."""
+_DEBIAN_KERNELS: Final = {3: "686", 40: "armmp", 62: "amd64", 183: "arm64", 243: "riscv64"}
+"""What Debian's kernel for a machine is called, by e_machine of elf(5); each kernel provides `generic` as well."""
 _FLAVOURS: Final = ("-kvm", "-virtual", "-aws", "-azure", "-gcp", "-gke", "-oracle", "-ibm")
 """Of Ubuntu's kernels for machines without real hardware."""
 
@@ -84,6 +95,31 @@ def kernel_package(distribution: Distribution, version: str) -> str:
             return "linux-lts in place of linux-virt"
         case Distribution.ALPINE | Distribution.OTHER:
             return f"all modules of kernel {version}"
+
+
+def kernel_installation(tree: Tree) -> str:
+    """The command that brings a kernel into a system that has none, and an init where there is none either.
+
+    Empty where the distribution is not known here.
+    """
+    command, init = _INSTALL.get(distribution_of(tree), ("", ""))
+    if not command:
+        return ""
+    command = command.format(kernel=f"linux-image-{_DEBIAN_KERNELS.get(_machine(tree), 'generic')}")
+    return command if tree.follow("sbin/init") else f"{command} {init}"
+
+
+def _machine(tree: Tree) -> int:
+    """What the shell is made for; 0 where that cannot be told."""
+    shell = tree.follow("bin/sh")
+    if not isinstance(shell, File):
+        return 0
+    try:
+        with shell.content.open() as stream:
+            head = stream.read(20)
+    except (OSError, FormatError):
+        return 0
+    return int.from_bytes(head[18:20], "little") if head.startswith(b"\x7fELF") else 0
 
 
 def _values(file: File, path: str) -> dict[str, str]:

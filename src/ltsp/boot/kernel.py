@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 
+from ltsp.boot.distribution import kernel_installation
 from ltsp.boot.kernel_header import stated_version
 from ltsp.boot.kernel_version import version_key
 from ltsp.boot.substitution import substitutions
@@ -115,9 +116,11 @@ def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
         return _with(first, [*warnings, f"/{printable(first.path)} has no initrd in the image"])
     globs = ", ".join(dict.fromkeys(rule.kernel for rule in rules))
     passed = "".join(f"; {warning}" for warning in dict.fromkeys(warnings))
+    installation = kernel_installation(tree)
+    how = f"run in the source, or as RUN of its Containerfile: {installation};" if installation else "install one,"
     raise LtspError(
         f"no kernel in {printable(name)}: looked for {globs} in / and /boot{passed}",
-        "install one in the source, or give --kernel-initrd='GLOB s|KERNEL|INITRD|' or --kernel-initrd=none",
+        f"{how} or give --kernel-initrd='GLOB s|KERNEL|INITRD|' or --kernel-initrd=none",
     )
 
 
