@@ -74,6 +74,31 @@ IMAGE_APPLETS = {
                 ),
             ),
             (
+                "ARCHIVES AND CONTAINERS",
+                (
+                    (
+                        "A tar archive of a root file system is a source like a directory, compressed by gzip, bzip2, "
+                        "xz or zstd or not, whatever its name; so is one of a container image. Owners, devices and "
+                        "attributes are those of the archive: no root is needed, and nothing is unpacked but what is "
+                        "compressed or comes through a pipe, below `/var/tmp` or TMPDIR, while the image is made."
+                    ),
+                    Item("-", "An archive from standard input; `--name` names the image."),
+                    Item("oci:DIR[:TAG]", "A directory that is an OCI layout."),
+                    Item("oci-archive:FILE[:TAG]", "The same as a tar archive."),
+                    Item("docker-archive:FILE[:TAG]", "What `docker save` and `podman save` write."),
+                    Item(
+                        "docker://HOST/NAME:TAG",
+                        "An image in a registry. It is fetched by skopeo(1), with the logins that are set up for that.",
+                    ),
+                    (
+                        "The last part of the path names the image. TAG is needed where there are several images; of "
+                        "one for several machines, that for this machine is taken. Every layer is checked against its "
+                        "digest. Images of containers rarely have a kernel and an init: where one is missing, what "
+                        "installs it is said, to be put into the Containerfile."
+                    ),
+                ),
+            ),
+            (
                 "WHAT IS LEFT OUT",
                 (
                     (
@@ -118,6 +143,8 @@ IMAGE_APPLETS = {
                 "The running system with a separate /boot and /opt:", "ltsp image /,,/boot,subdir=boot,,/opt,subdir=opt"
             ),
             Example("A chroot, at normal priority:", 'ltsp image --ionice="" x86_64'),
+            Example("A container, as it is now:", "podman export lab | ltsp image - --name lab"),
+            Example("An image of a container:", "ltsp image docker://registry.example.org/lab:2026"),
             Example("Compress as well as xz can:", 'ltsp image -m "-comp xz" /'),
             Example("Back to the image before:", "ltsp image -r /"),
         ),
