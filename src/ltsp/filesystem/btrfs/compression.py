@@ -80,8 +80,11 @@ def _lzo(data: bytes, size: int, sector: int) -> bytes:
 def _lzo_piece(data: bytes, most: int) -> bytes:
     try:
         piece = _lzo_engine()(data, False, most)
-    except Exception as error:  # the library raises what its language gives
-        raise FormatError(f"a compressed extent is damaged: {error}") from error
+    except BaseException as error:
+        # The library raises what its language gives; a panic of Rust is no Exception, and anything else may pass.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise FormatError("a compressed extent is damaged") from error
     if len(piece) > most:
         raise FormatError("a compressed extent is damaged: a piece of it is too large")
     return piece

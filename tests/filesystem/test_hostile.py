@@ -1,0 +1,98 @@
+"""R10: whatever a volume holds, reading it ends soon, in little memory, and with our error if not with a tree."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from filesystem import damaged
+from filesystem.laid_out import filled, formatted
+from squashfs.seeds import _tree
+
+TESTS = Path(__file__).parent.parent
+SOURCE = TESTS.parent / "src"
+MIB = 1 << 20
+SEEDS = {
+    "ext4": ("ext", 4, ("mke2fs", "-q", "-t", "ext4", "-b", "1024", "-O", "^metadata_csum,inline_data,ea_inode"), ""),
+    "ext4-checked": ("ext", 6, ("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-O", "metadata_csum"), ""),
+    "ext2": ("ext", 3, ("mke2fs", "-q", "-t", "ext2", "-b", "1024"), ""),
+    "xfs": ("xfs", 64, ("mkfs.xfs", "-q", "--unsupported"), ""),
+    "btrfs": ("btrfs", 64, ("mkfs.btrfs", "-q", "--mixed"), "compress-force=lzo"),
+    "btrfs-two-copies": ("btrfs", 128, ("mkfs.btrfs", "-q", "-n", "4096"), "compress-force=zstd"),
+}
+
+pytestmark = [pytest.mark.oracle, pytest.mark.root]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Small file systems of every kind, of one tree, and one whose journal is to be replayed."""
+    directory = tmp_path_factory.mktemp("seeds")
+    source = _tree(directory / "source")
+    found = []
+    for name, (kind, size, command, options) in SEEDS.items():
+        image = formatted(directory / name, size * MIB, *command)
+        filled(image, source, options)
+        found.append(f"{kind}:{image}")
+    image = formatted(directory / "ext4-journal", 6 * MIB, "mke2fs", "-q", "-t", "ext4", "-J", "size=1", "-b", "1024")
+    (source / "crowd").mkdir()
+    filled(image, source, then="pull-the-plug")
+    found.append(f"ext:{image}.cut")
+    (source / "long-symlink").unlink()  # xorriso does not take it
+    image = directory / "iso"
+    call = ["xorriso", "-as", "mkisofs", "-quiet", "-R", "--hardlinks", "-o", image, source]
+    subprocess.run(call, check=True, capture_output=True)
+    found.append(f"iso:{image}")
+    plain = directory / "plain"
+    shutil.copytree(source / "a", plain)
+    for bits, size in (("12", 2), ("16", 20), ("32", 40)):
+        image = formatted(directory / f"fat{bits}", size * MIB, "mkfs.vfat", "-F", bits, "-s", "1")
+        subprocess.run(["mcopy", "-s", "-i", image, plain, "::"], check=True, capture_output=True)
+        found.append(f"vfat:{image}")
+    return found
+
+
+def survive(images: list[str], seed: int, count: int, scratch: Path) -> dict[str, int]:
+    """Fates of so many mutants, in processes that may take 512 MiB more than an idle one."""
+    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}:{TESTS}"}
+    program = [sys.executable, damaged.__file__]
+    runs = [
+        subprocess.Popen(
+            [*program, str(seed + checks), str(count // 2), str(checks), *images],
+            env=environment,
+            cwd=scratch,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for checks in range(2)
+    ]
+    total: dict[str, int] = {}
+    for run in runs:
+        output, errors = run.communicate()
+        assert run.returncode == 0, errors
+        for fate, number in json.loads(output).items():
+            total[fate] = total.get(fate, 0) + number
+    return total
+
+
+def test_1500_mutants_are_read_or_refused(images, chance, tmp_path):
+    fates = survive(images, chance.randrange(2**32), 1500, tmp_path)
+    assert sum(fates.values()) == 1500
+    for kind in damaged.READERS:
+        assert fates[f"{kind} refused"] > 5
+        assert fates[f"{kind} read"] > 5
+
+
+@pytest.mark.torture
+def test_100000_mutants_are_read_or_refused(images, chance, tmp_path, record_property):
+    count = max(int(os.environ.get("LTSP_TORTURE", "0")), 100_000)
+    fates = survive(images, chance.randrange(2**32), count, tmp_path)
+    assert sum(fates.values()) == count
+    record_property("R10", f"{count} mutants of file systems: {fates}")
