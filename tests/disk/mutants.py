@@ -67,7 +67,7 @@ def _telling_sectors(data: bytes) -> list[int]:
 def mutant(seed: Seed, chance: random.Random) -> dict[str, bytes]:
     name = chance.choice(sorted(seed.files))
     disk = bytearray(seed.files[name])
-    for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
+    for _ in range(chance.choice((1, 1, 2, 3, 5, 8))):
         if not disk:
             break
         chance.choice(_MUTATIONS)(disk, seed.sectors[name], chance)
@@ -78,8 +78,11 @@ def mutant(seed: Seed, chance: random.Random) -> dict[str, bytes]:
 
 def _anywhere(disk: bytearray, sectors: list[int], chance: random.Random) -> int:
     # The first and the last ones are hardly ever content.
-    chosen = chance.choice((sectors, sectors[:6], sectors[-3:]))
-    at = chance.choice(chosen) * 512 + chance.choice((chance.randrange(512), chance.randrange(128)))
+    sector = chance.choice(chance.choice((sectors, sectors[:6], sectors[-3:]))) * 512
+    full = [at for at, byte in enumerate(disk[sector : sector + 512]) if byte]
+    if full and chance.randrange(4):
+        return min(sector + chance.choice(full) + chance.choice((0, 0, 0, 1, 4, 8)), len(disk) - 1)
+    at = sector + chance.randrange(512)
     return at if at < len(disk) and chance.randrange(16) else chance.randrange(len(disk))
 
 
