@@ -131,6 +131,29 @@ def test_a_disk_that_others_write_to_is_refused_but_with_force(home, which):
             sleep.kill()
 
 
+@pytest.mark.root
+def test_a_device_that_is_mounted_is_refused_but_with_force(tmp_path):
+    disk, place = tmp_path / "disk", tmp_path / "mounted"
+    disk.write_bytes(bytes(4 << 20))
+    place.mkdir()
+    subprocess.run(["mkfs.ext4", "-q", disk], check=True)
+    made = subprocess.run(["losetup", "-f", "--show", disk], check=True, capture_output=True, text=True)
+    device = made.stdout.strip()
+    try:
+        with DiskFiles() as files:
+            files.open(device)
+        subprocess.run(["mount", device, place], check=True)
+        try:
+            with DiskFiles() as files, pytest.raises(LockHeld, match="it is mounted"):
+                files.open(device)
+            with DiskFiles(force=True) as files:
+                files.open(device)
+        finally:
+            subprocess.run(["umount", place], check=True)
+    finally:
+        subprocess.run(["losetup", "-d", device], check=True)
+
+
 def test_writers_are_told_so_that_it_can_be_printed():
     assert told(Writer(None, locked=True)) == "a process that cannot be seen from here has locked it"
     assert told(Writer(Process(7, "/usr/bin/qemu\x1b -m 1"), locked=True)) == "qemu\\x1b (process 7) has locked it"

@@ -6,6 +6,7 @@ what an image says. All are watched, so that a disk which runs, or is written to
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -88,8 +89,9 @@ class DiskFiles:
             raise SourceError(f"{printable(path)} is no file", "name a chroot, a VM disk or an image")
         if not self.force:
             user = writer(descriptor)
-            if user is not None:
-                raise LockHeld(f"{printable(path)} is in use: {told(user)}", "shut that down, or give --force")
+            use = told(user) if user is not None else _claimed(descriptor)
+            if use:
+                raise LockHeld(f"{printable(path)} is in use: {use}", "shut that down, or give --force")
         self.opened.append((path, file, _state(file)))
         return file
 
@@ -106,6 +108,17 @@ class DiskFiles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stack.close()
+
+
+def _claimed(descriptor: int) -> str:
+    """What the kernel does with a block device; nothing where it is free, or a file. open(2), O_EXCL"""
+    if not stat.S_ISBLK(os.fstat(descriptor).st_mode):
+        return ""
+    try:
+        os.close(os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        return "it is mounted, or a part of another device" if error.errno == errno.EBUSY else ""
+    return ""
 
 
 def told(user: Writer) -> str:
