@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from archive.forge import (
     Held,
     Layout,
     Opened,
+    digest,
     directory,
     docker,
     extended,
@@ -212,6 +215,25 @@ def test_docker_archives_by_content_and_by_name(read):
     with pytest.raises(SourceError, match="holds no image other") as caught:
         read(data, Form.DOCKER, "other")
     assert caught.value.hint == "there is lab:latest"
+
+
+def test_what_docker_saves_since_25_is_both(read):
+    made = layout(tar(*BASE), tar(file(b"etc/.wh.a")))
+    (configuration,) = (name for name, data in made.files.items() if b"diff_ids" in data)
+    paths = [f"blobs/{digest(tar(*members)).replace(':', '/')}" for members in (BASE, [file(b"etc/.wh.a")])]
+    manifest = [{"Config": configuration, "RepoTags": ["lab:1"], "Layers": paths}]
+    made.files["manifest.json"] = json.dumps(manifest).encode()
+    whole = shown(read(made.archive()))
+    assert "etc/a" not in whole
+    for form, tag in ((Form.OCI, ""), (Form.DOCKER, "lab:1")):
+        assert shown(read(made.archive(), form, tag)) == whole
+
+
+def test_one_large_layer_does_not_come_again_and_again(read):
+    large, empty = tar(file(b"a", b"x" * 70_000)), tar(directory(b"a"))
+    assert shown(read(layout(*[empty] * 100, *[large] * 8).archive()))
+    with pytest.raises(FormatError, match="one layer 900 times"):
+        read(layout(*[large] * 900).archive())
 
 
 def test_a_layer_of_a_docker_archive_may_be_a_link_to_another(read):

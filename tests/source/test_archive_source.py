@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from archive.forge import Layout, directory, docker, file, layout, packed, shown, tar
+from archive.forge import Layout, directory, docker, extended, file, header, layout, packed, shown, tar
 from ltsp.apps.build import lasting
 from ltsp.errors import Changed, FormatError, LtspError, SourceError, UsageError
 from ltsp.source.archive import ArchiveSource, LayoutSource, Notation, RegistrySource
@@ -199,6 +199,28 @@ def test_a_layout_is_never_left_by_its_links(tmp_path):
         os.mkfifo(blob)
     with pytest.raises(SourceError, match="not a regular file"):
         read(LayoutSource("lab", str(made)))
+
+
+@pytest.mark.root
+def test_anybody_reads_owners_devices_and_attributes_of_others(base):
+    data = tar(
+        directory(b"etc", uid=b"0000005\0", mode=b"0000700\0"),
+        header(b"null", b"3", numbers=b"0000001\x000000003\0"),
+        extended((b"SCHILY.xattr.security.capability", b"c"), (b"SCHILY.xattr.trusted.a", b"t")),
+        file(b"etc/a", b"x", uid=b"0000006\0", mode=b"0004000\0"),
+    )
+    (base / "lab.img").write_bytes(packed(data))
+    for above in base.parents[:-1]:
+        above.chmod(above.stat().st_mode | 0o011)
+    os.seteuid(65534)
+    try:
+        with find("lab", str(base)).open(everything, Faults()) as tree:
+            assert shown(tree) == {"etc/": "", "etc/a": "x", "null": "c 1:3"}
+            metadata = tree.get("etc/a").metadata
+    finally:
+        os.seteuid(0)
+    assert (metadata.mode, metadata.uid) == (0o4000, 6)
+    assert metadata.xattrs == (("security.capability", b"c"), ("trusted.a", b"t"))
 
 
 def test_what_is_no_layout_is_said(base, tmp_path):

@@ -6,6 +6,7 @@ kept unpacked beside, once. Works within what anybody may: owners and devices ar
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -30,6 +31,10 @@ from ltsp.tree.tree import Tree
 
 _MAGIC = 8
 """Bytes that tell a compressed stream."""
+
+_MOST_TIMES = 8
+_SMALL = 64 << 10
+"""Bytes of a layer that may come more often than that: builders write empty ones for steps that change no file."""
 
 
 class Form(Enum):
@@ -105,9 +110,13 @@ class Reader:
 
     def _layers(self, parts: Parts, layers: Sequence[Layer]) -> Tree:
         growth = Growth(self._allowance)
+        times = Counter(layer.path for layer in layers)
         for layer in layers:
             growth.next_layer()
-            for member in members(self._layer(parts(layer.path), layer), self._allowance, must_end=False):
+            stored = parts(layer.path)
+            if times[layer.path] > _MOST_TIMES and stored.size > _SMALL:
+                raise FormatError(f"has one layer {times[layer.path]} times, which is more than makes sense")
+            for member in members(self._layer(stored, layer), self._allowance, must_end=False):
                 growth.add(member)
         return growth.tree()
 

@@ -2,6 +2,9 @@
 
 POSIX.1-2017 pax(1), "pax Extended Header". Attributes are records `SCHILY.xattr.NAME` with their bytes as they are
 (star; GNU tar and container tools write them); libarchive writes them in base64 too, and long wrote only that.
+
+Access control lists as text (`SCHILY.acl.*`, which `tar --acls` writes) are passed over: they name users of the machine
+that wrote them, and squashfs has no room for any. Those among the attributes are kept like the others.
 """
 
 from __future__ import annotations

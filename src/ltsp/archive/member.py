@@ -33,6 +33,9 @@ _MOST_GLOBAL: Final = 64
 _MEMORY: Final = 400
 """Bytes that a member takes in a tree, about."""
 
+_RUN: Final = 100
+"""Bytes that a run of data in a sparse file takes, about."""
+
 
 class Kind(Enum):
     FILE = "file"
@@ -192,6 +195,7 @@ def _content(
             found, taken = told
     if taken > size:
         raise FormatError("is damaged: the map of a sparse file is larger than its data")
+    allowance.take(_RUN * len(found.pairs) if found else 0)
     base, place = feed.keep(size - taken)
     _padding(feed, size)
     if found is None:
