@@ -10,8 +10,8 @@ import pytest
 
 from corpus.disks import converted, ext4, fstab, moved, partitioned
 from corpus.system import VERSION, make_system
-from ltsp.errors import Changed, FormatError, SourceError
-from ltsp.source.disk import DiskSource
+from ltsp.errors import Changed, FormatError, LockHeld, SourceError
+from ltsp.source.disk import DiskSource, Wishes
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
@@ -150,12 +150,25 @@ def test_a_backing_file_lies_beside_or_is_allowed(tmp_path, system):
     (tmp_path / "elsewhere" / disk.name).symlink_to(disk)
     subprocess.run(["qemu-img", "rebase", "-u", "-b", disk.name, "-F", "raw", apart], check=True)
     assert "not in its own directory" in told(apart), "a link leads out"
+    assert find(str(apart), "/nowhere", disks=Wishes((str(tmp_path),))).kind == "disk"
+
+
+def test_a_disk_that_somebody_writes_to_is_refused_by_his_name(tmp_path, system):
+    disk = ext4(tmp_path / "root.img", system)
+    with disk.open("r+b") as file, subprocess.Popen(["sleep", "60"], stdin=file) as machine:
+        file.close()
+        try:
+            said = told(disk, LockHeld)
+            assert f"sleep (process {machine.pid})" in said
+            assert find(str(disk), "/nowhere", disks=Wishes(force=True)).kind == "disk"
+        finally:
+            machine.kill()
 
 
 def test_a_disk_that_is_written_to_meanwhile_is_told(tmp_path, system):
     disk = ext4(tmp_path / "root.img", system)
     source = find(str(disk), "/nowhere")
-    with pytest.raises(Changed, match="shut the virtual machine down"), source.open(everything, Faults()):
+    with pytest.raises(Changed, match="written to while it was read"), source.open(everything, Faults()):
         os.utime(disk, ns=(1, 1))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -76,7 +77,9 @@ def test_other_files_are_asked_for(tmp_path):
     with (
         (tmp_path / "main").open("rb") as file,
         (tmp_path / "backing").open("rb") as backing,
-        started([file], lambda name: backing if name == "backing" else no_sibling(name)) as process,
+        started(
+            [file], lambda name: open(os.dup(backing.fileno()), "rb") if name == "backing" else no_sibling(name)
+        ) as process,
     ):
         assert process.look({"do": "read"}) == "main"
         assert process.look({"sibling": "backing"}) == "behind it"

@@ -17,6 +17,7 @@ from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.hooks import Hooks
+from ltsp.source.disk import Wishes
 from ltsp.source.find import find
 from ltsp.source.names import names
 from ltsp.source.source import Source
@@ -100,6 +101,7 @@ def _found(
                 leave_out=(ltsp.base_dir, ltsp.tftp_dir),
                 recorded=recorded,
                 recompress=options.recompress,
+                disks=Wishes(options.allow_backing, options.force),
             )
         except UsageError:
             raise

@@ -23,6 +23,7 @@ from ltsp.publish.retention import Retention
 from ltsp.publish.state import Foreign
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, KernelOptions, LtspOptions
+from ltsp.source.disk import Wishes
 from ltsp.source.find import find
 from ltsp.source.names import at_most_three, names
 from ltsp.source.source import Source
@@ -79,7 +80,8 @@ def _publish(
     is_exported = "/" not in argument and os.path.exists(exported)
     name = options.name or (argument if is_exported else "")
     wanted = Wanted.of(options)
-    source = find(exported if is_exported else argument, ltsp.base_dir, name=name, recompress=True)
+    disks = Wishes(options.allow_backing, options.force)
+    source = find(exported if is_exported else argument, ltsp.base_dir, name=name, recompress=True, disks=disks)
     with store.locked(source.name, options.wait) as held:
         boot_test = transport_of(options.boot_test)
         if boot_test and not isinstance(held.state().image, Generation):

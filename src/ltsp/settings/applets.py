@@ -174,6 +174,18 @@ class _PublishingOptions(_VersionedOptions):
         default_text="that of the image, else of this server",
         group=Group.PUBLISHING,
     )
+    allow_backing: tuple[str, ...] = option(
+        Words("DIRECTORIES"),
+        "where disks may have their backing files and extents, besides their own directory",
+        default=(),
+        group=Group.CONTENT,
+    )
+    force: bool = switch(
+        "take a disk that another program writes to",
+        reach=Reach.ONCE,
+        group=Group.CONTENT,
+        details="What is read of it may make no sense. Otherwise that program is named: a virtual machine that runs.",
+    )
     lock_timeout: int = option(
         Integer("SECONDS"),
         "how long to wait for the source's package manager",

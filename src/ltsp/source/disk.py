@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Self
 
-from ltsp.errors import Changed, FormatError, SourceError
+from ltsp.disk.image import temporary
+from ltsp.errors import FormatError, SourceError
+from ltsp.source.disk_files import DiskFiles
 from ltsp.source.layers import Layer
 from ltsp.source.reader import Reader, reading
 from ltsp.source.source import Part, Plan
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import encode, printable
+from ltsp.tree.name import printable
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
@@ -28,41 +28,17 @@ _NO_EFFECT = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev
 
 
 @dataclass(frozen=True, slots=True)
-class Siblings:
-    """What a disk may have below it or beside it: files of its own directory, and of one that was allowed."""
+class Wishes:
+    """What the user allows."""
 
-    path: str
-    """Of the disk, as the user gave it."""
-    allowed: str = ""
-    """A directory, links resolved; empty for none."""
-
-    def open(self, name: str, opened: ExitStack) -> BinaryIO:
-        """Raises SourceError."""
-        own = os.path.dirname(os.path.realpath(encode(self.path)))
-        wanted = os.path.realpath(os.path.join(own, encode(name)))
-        directories = {own, encode(self.allowed)} if self.allowed else {own}
-        if os.path.dirname(wanted) not in directories:
-            raise SourceError(
-                f"it needs {printable(name)}, which is not in its own directory",
-                "copy it there, or allow its directory with --allow-backing=DIRECTORY",
-            )
-        return opened.enter_context(opened_file(wanted, printable(name)))
+    backing: tuple[str, ...] = ()
+    """Directories, below which a disk may name other files too."""
+    force: bool = False
+    """Whether disks that others write to are taken."""
 
 
-def opened_file(path: bytes, shown: str) -> BinaryIO:
-    """A regular file or block device, open for reading.
-
-    Raises SourceError.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as error:
-        raise SourceError(f"cannot read {shown}: {error.strerror}") from error
-    mode = os.fstat(descriptor).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-        os.close(descriptor)
-        raise SourceError(f"{shown} is no file")
-    return open(descriptor, "rb", buffering=0)
+ANY = Wishes()
+"""Nothing beyond the ordinary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +49,7 @@ class DiskSource:
     path: str
     """As the user gave it."""
     choice: dict[str, object] = field(default_factory=dict)
-    allowed: str = ""
-    """Where backing files may lie besides."""
+    wishes: Wishes = ANY
     seen: Plan | None = None
     """What was found when it was looked into."""
     live: str = ""
@@ -122,26 +97,19 @@ class DiskSource:
     @contextmanager
     def _started(self) -> Iterator[tuple[Reader, bool]]:
         """The process, and whether the disk is compressed."""
-        siblings = Siblings(self.path, self.allowed)
-        with ExitStack() as opened:
-            file = opened.enter_context(opened_file(encode(self.path), printable(self.path)))
+        with DiskFiles(self.wishes.backing, self.wishes.force) as files:
+            file = files.open(self.path)
             compressed = os.pread(file.fileno(), 8, 0).startswith(_COMPRESSED)
 
-            def open_sibling(name: str) -> BinaryIO:
-                if not name:
-                    return opened.enter_context(tempfile.TemporaryFile(dir="/var/tmp", prefix="ltsp-", buffering=0))
-                return siblings.open(name, opened)
+            def open_other(name: str) -> BinaryIO:
+                return files.beside(self.path, name) if name else temporary()
 
-            before = _state(file)
-            with self._told():
-                started = reading(_MODULE, [file], open_sibling, dict(self.choice), unpacks=compressed)
-                reader = opened.enter_context(started)
-            yield reader, compressed
-            if _state(file) != before:
-                raise Changed(
-                    f"{printable(self.path)} was written to while it was read",
-                    "shut the virtual machine down, or take a snapshot and name that",
-                )
+            with ExitStack() as opened:
+                with self._told():
+                    started = reading(_MODULE, [file], open_other, dict(self.choice), unpacks=compressed)
+                    reader = opened.enter_context(started)
+                yield reader, compressed
+            files.settled()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -174,7 +142,7 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def disk_source(path: str, name: str, layer: Layer, *, system: bool, allowed: str = "") -> DiskSource:
+def disk_source(path: str, name: str, layer: Layer, wishes: Wishes, *, system: bool) -> DiskSource:
     """The disk that a part of the notation names; with `system`, there has to be a system on it.
 
     Raises FormatError and SourceError.
@@ -183,9 +151,4 @@ def disk_source(path: str, name: str, layer: Layer, *, system: bool, allowed: st
     others = [each for each in layer.options if not each.startswith(_SUBVOLUME) and each not in _NO_EFFECT]
     choice = {"partition": layer.partition, "subvolume": subvolume, "fstype": layer.fstype, "whole": system}
     warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()
-    return DiskSource(name, path, choice, allowed, warnings=warnings).looked_into()
-
-
-def _state(file: BinaryIO) -> tuple[int, int]:
-    status = os.fstat(file.fileno())
-    return status.st_size, status.st_mtime_ns
+    return DiskSource(name, path, choice, wishes, warnings=warnings).looked_into()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from ltsp.disk import content
 from ltsp.disk.image import open_disk
 from ltsp.disk.volumes import Volume, Volumes
-from ltsp.errors import SourceError
+from ltsp.errors import LtspError, SourceError
 from ltsp.filesystem.blocks import Blocks
 from ltsp.filesystem.btrfs import volume as btrfs
+from ltsp.filesystem.checksum import crc32c
 from ltsp.filesystem.ext import volume as ext
 from ltsp.filesystem.file_system import FileSystem
 from ltsp.filesystem.iso import volume as iso
@@ -24,6 +26,8 @@ from ltsp.tree.tree import Tree
 
 SCRATCH = ""
 """Asked for in the place of a sibling: a file without a name, to unpack into."""
+with suppress(LtspError):
+    crc32c(b"")  # loads what may not be read any more when it is first needed
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     content.EXT: ext.open,
     content.XFS: xfs.open,

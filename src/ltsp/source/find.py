@@ -15,7 +15,7 @@ from ltsp.source import layers, system
 from ltsp.source.archive import STANDARD_INPUT, ArchiveSource, Notation, see_that_it_is_no_disk
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
-from ltsp.source.disk import DiskSource, disk_source
+from ltsp.source.disk import ANY, DiskSource, Wishes, disk_source
 from ltsp.source.file_kind import NO_DISKS, SQUASHFS, kind_of
 from ltsp.source.layers import Layer
 from ltsp.source.names import name_of
@@ -35,6 +35,7 @@ def find(
     leave_out: tuple[str, ...] = (),
     recorded: Callable[[str], str] = lambda _name: "",
     recompress: bool = False,
+    disks: Wishes = ANY,
 ) -> Source:
     """The source that an argument of the command line stands for.
 
@@ -45,7 +46,7 @@ def find(
     Raises UsageError for a bad name or notation, LtspError where nothing is found, SourceError for what is no system.
     """
     first, *others = layers.parse(argument)
-    search = _Search(base_dir, leave_out, recorded, recompress)
+    search = _Search(base_dir, leave_out, recorded, recompress, disks)
     base = search.base(first, name)
     if not others:
         return base
@@ -60,6 +61,7 @@ class _Search:
     leave_out: tuple[str, ...]
     recorded: Callable[[str], str]
     recompress: bool
+    disks: Wishes
 
     def base(self, layer: Layer, name: str) -> Source:
         """The first part, which has to be a system and gives the image its name."""
@@ -74,7 +76,7 @@ class _Search:
             return self._rebuilt(path, own)
         notes = tuple(filter(None, (note, _ignored(layer))))
         if not os.path.isdir(encode(path)):
-            image = _image(path, own, layer, system=True)
+            image = _image(path, own, layer, self.disks, system=True)
             if isinstance(image, DiskSource) and image.live:
                 return CombinedSource(image, (Laid(Layer(image.live), None),), self.open_image, notes)
             return image
@@ -93,11 +95,11 @@ class _Search:
             raise LtspError(f"there is no {printable(layer.image)}", "parts after the first are absolute paths")
         if os.path.isdir(encode(layer.image)):
             return self._directory(layer.image, name_of(layer.image), layer)
-        return _image(layer.image, name_of(layer.image), layer)
+        return _image(layer.image, name_of(layer.image), layer, self.disks)
 
     @staticmethod
     def open_image(path: str) -> Source:
-        return _image(path, "", Layer(path))
+        return _image(path, "", Layer(path), ANY)
 
     def _path(self, text: str) -> tuple[str, str]:
         """Where the source lies, and a note on the choice."""
@@ -127,7 +129,7 @@ class _Search:
                 f"{printable(path)} is an exported image, and what it was made from is not known",
                 f"give --recompress to make it from itself, or its path with --name for another image than {name}",
             )
-        return find(argument, self.base_dir, name=name, leave_out=self.leave_out)
+        return find(argument, self.base_dir, name=name, leave_out=self.leave_out, disks=self.disks)
 
     def _directory(self, path: str, name: str, layer: Layer) -> DirectorySource:
         for option, value in (("fstype", layer.fstype), ("partition", layer.partition)):
@@ -152,7 +154,7 @@ def _archived(notation: Notation, name: str, layer: Layer) -> Source:
     return notation.source(image_name.checked(name or name_of(notation.named_by)))
 
 
-def _image(path: str, name: str, layer: Layer, *, system: bool = False) -> Source:
+def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = False) -> Source:
     """A file as a source; with `system`, one has to be in it.
 
     Raises LtspError where its content is none that can be read.
@@ -178,7 +180,7 @@ def _image(path: str, name: str, layer: Layer, *, system: bool = False) -> Sourc
             "give a directory, a squashfs file, a disk of a virtual machine or a tar archive",
         )
     if kind != SQUASHFS or layer.partition:
-        return disk_source(path, name, layer, system=system)
+        return disk_source(path, name, layer, disks, system=system)
     if layer.fstype not in ("", "auto", "squashfs"):
         raise UsageError(f"fstype={printable(layer.fstype)} is given for {shown}, which is a squashfs")
     return SquashfsSource(name, path)

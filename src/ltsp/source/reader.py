@@ -79,7 +79,8 @@ class Reader:
 
     def _send_sibling(self, name: str) -> None:
         try:
-            send_json(self.control, Kind.ANSWER, None, [self.open_sibling(name).fileno()])
+            with self.open_sibling(name) as file:
+                send_json(self.control, Kind.ANSWER, None, [file.fileno()])
         except LtspError as error:
             send_failure(self.control, error)
 
