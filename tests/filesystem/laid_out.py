@@ -5,6 +5,8 @@ What needs a mount runs as a program in a mount namespace of its own, so that a 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pickle
 import shutil
@@ -125,9 +127,36 @@ def _allocated_and_punched(_image: str, point: Path) -> None:
     os.truncate(point / "end", 900_000)
 
 
+def _commit_fast(image: str, point: Path) -> None:
+    """Copy the image when single files were synced, of which a journal may tell in short."""
+    os.sync()
+    for number in range(3):
+        with (point / f"synced-{number}").open("wb") as file:
+            file.write(b"synced" * 500)
+            file.flush()
+            os.fsync(file.fileno())
+    subprocess.run(["cp", "--sparse=always", image, f"{image}.cut"], check=True)
+
+
+def _many_attributes(_image: str, point: Path) -> None:
+    """As many, and as large, as fit."""
+    for name, count, size in (("many", 1000, 30), ("large", 3, 65536), ("larger-than-a-block", 4, 6000)):
+        path = point / name
+        path.write_text(name)
+        try:
+            for number in range(count):
+                os.setxattr(path, f"user.{'n' * (number % 200)}{number}", bytes([number % 251]) * size)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.E2BIG}:
+                raise
+    for number in range(1, 1000, 2):
+        with contextlib.suppress(OSError):
+            os.removexattr(point / "many", f"user.{'n' * (number % 200)}{number}")
+
+
 def _turn_the_log_over(_image: str, point: Path) -> None:
     """More changes than a small log holds at once, so that it is written from its start again."""
-    for round_ in range(6):
+    for round_ in range(9):
         for number in range(1500):
             (point / f"{round_}-{number:0200}").touch()
         os.sync()
@@ -178,6 +207,8 @@ _AFTERWARDS: dict[str, Callable[[str, Path], None]] = {
     "nothing": _nothing,
     "pull-the-plug": _pull_the_plug,
     "allocated": _allocated_and_punched,
+    "many-attributes": _many_attributes,
+    "commit-fast": _commit_fast,
     "log-turned-over": _turn_the_log_over,
     "cloned": _cloned,
     "subvolumes": _subvolumes,

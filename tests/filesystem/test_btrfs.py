@@ -49,6 +49,15 @@ def test_pieces_of_shared_extents_are_read(options, blocks, tmp_path):
     assert differences(expected, btrfs.open(blocks(image)).tree()) == []
 
 
+@pytest.mark.root
+@pytest.mark.oracle
+def test_many_and_large_attributes_are_read(blocks, tmp_path):
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    expected = filled(image, tmp_path / "source", then="many-attributes")
+    assert differences(expected, btrfs.open(blocks(image)).tree()) == []
+
+
 @pytest.fixture
 def layered(tmp_path):
     (tmp_path / "source").mkdir()

@@ -59,6 +59,31 @@ def test_after_a_power_cut_the_tree_is_what_a_mount_shows(shape, mode, nasty_roo
     assert differences(shown(tmp_path / "image.cut"), tree) == []
 
 
+@pytest.mark.root
+@pytest.mark.oracle
+def test_fast_commits_are_refused_with_the_remedy(blocks, tmp_path):
+    """They are not replayed here; without them the last files would be missing."""
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", 64 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", "fast_commit")
+    filled(image, tmp_path / "source", then="commit-fast")
+    with pytest.raises(SourceError, match="ends in fast commits") as raised:
+        ext.open(blocks(tmp_path / "image.cut"))
+    assert "e2fsck -fy" in raised.value.hint
+    subprocess.run(["e2fsck", "-fy", tmp_path / "image.cut"], check=False, capture_output=True)
+    tree = ext.open(blocks(tmp_path / "image.cut")).tree()
+    assert {"synced-0", "synced-1", "synced-2"} <= tree.root.entries.keys()
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+@pytest.mark.parametrize("features", ["ea_inode", "^ea_inode"])
+def test_many_and_large_attributes_are_read(features, blocks, tmp_path):
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", 64 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", features)
+    expected = filled(image, tmp_path / "source", then="many-attributes")
+    assert differences(expected, ext.open(blocks(image)).tree()) == []
+
+
 @pytest.mark.oracle
 def test_a_damaged_journal_is_refused_with_the_remedy(blocks, tmp_path):
     """Never the state before it, which would be an older or a mixed one."""

@@ -32,8 +32,8 @@ def test_all_that_the_kernel_shows_is_in_the_tree(shape, nasty_root, blocks, tmp
 
 @pytest.mark.root
 @pytest.mark.oracle
-@pytest.mark.parametrize("then", ["cloned", "log-turned-over"])
-def test_shared_extents_and_a_log_that_began_anew_are_read(then, blocks, tmp_path):
+@pytest.mark.parametrize("then", ["cloned", "log-turned-over", "many-attributes"])
+def test_shared_extents_a_log_that_began_anew_and_many_attributes_are_read(then, blocks, tmp_path):
     (tmp_path / "source").mkdir()
     image = formatted(tmp_path / "image", 128 * MIB, *MKFS, "-l", "size=8m")
     expected = filled(image, tmp_path / "source", then=then)

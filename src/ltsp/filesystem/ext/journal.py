@@ -109,6 +109,10 @@ class _Journal:
         features = int.from_bytes(raw[0x28:0x2C], "big") if kind == _SUPERBLOCK_2 else 0
         if features & ~_KNOWN:
             raise SourceError(f"the journal of the file system has unknown features: 0x{features & ~_KNOWN:x}", REMEDY)
+        if features & _ASYNC and not features & (_CSUM_2 | _CSUM_3):
+            raise SourceError(
+                "the journal of the file system was written without waiting (journal_async_commit)", REMEDY
+            )
         seed = 0
         if features & (_CSUM_2 | _CSUM_3):
             if crc32c(raw[:0xFC] + bytes(4) + raw[0x100:1024]) != int.from_bytes(raw[0xFC:0x100], "big"):
@@ -119,7 +123,7 @@ class _Journal:
             end -= int.from_bytes(raw[0x54:0x58], "big") or _FAST_DEFAULT
         if own_size != block_size or length * block_size > size or not 0 < first <= start < end:
             raise _damaged(f"it has {length} blocks, the log begins at {start}")
-        fast = range(end, length)
+        fast = range(end + 1, length)
         return cls(blocks, block_size, runs, first, end, start, sequence, features, fast, seed)
 
     def replay(self, block_count: int) -> dict[int, tuple[int, bool]]:
