@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 
-from ltsp.errors import FormatError, LtspError
+from ltsp.errors import FormatError
+from ltsp.filesystem.btrfs import lzo
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -78,8 +79,11 @@ def _lzo(data: bytes, size: int, sector: int) -> bytes:
 
 
 def _lzo_piece(data: bytes, most: int) -> bytes:
+    native = _native_lzo()
+    if native is None:
+        return lzo.decompress(data, most)
     try:
-        piece = _lzo_engine()(data, False, most)
+        piece = native(data, False, most)
     except BaseException as error:
         # The library raises what its language gives; a panic of Rust is no Exception, and anything else may pass.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
@@ -91,12 +95,11 @@ def _lzo_piece(data: bytes, most: int) -> bytes:
 
 
 @cache
-def _lzo_engine() -> Callable[[bytes, bool, int], bytes]:
+def _native_lzo() -> Callable[[bytes, bool, int], bytes] | None:
+    """Five times as fast as ours, where it is installed."""
     try:
-        from dissect.util.compression import lzo  # noqa: PLC0415 - an extra, asked for where it is needed
-    except ImportError as error:
-        raise LtspError(
-            "files are compressed with lzo, which needs a library that is not installed", "pip install 'ltsp[disk]'"
-        ) from error
-    decompress: Callable[[bytes, bool, int], bytes] = lzo.decompress
-    return decompress
+        from dissect.util.compression import lzo_native  # noqa: PLC0415 - an extra, asked for where it is needed
+    except ImportError:
+        return None
+    found: Callable[[bytes, bool, int], bytes] | None = getattr(lzo_native, "decompress", None)
+    return found

@@ -1,0 +1,93 @@
+"""LZO1X, unpacked. Linux Documentation/staging/lzo.rst describes the format.
+
+Instructions each copy bytes from what was unpacked before, and up to three bytes, or a longer run, from the input.
+"""
+
+from __future__ import annotations
+
+from ltsp.errors import FormatError
+
+_LITERALS = 4
+"""The state after a run of literals, as against one of 0 to 3 literals."""
+_FAR = 16384
+
+
+def decompress(data: bytes, most: int) -> bytes:
+    """What a piece without a header unpacks to.
+
+    Raises FormatError where it is damaged or unpacks to more than `most` bytes.
+    """
+    try:
+        return _decompressed(data, most)
+    except IndexError:
+        raise _damaged("it is cut off") from None
+
+
+def _decompressed(data: bytes, most: int) -> bytes:
+    found = bytearray()
+    at = state = 0
+    if data[0] > 17:
+        count = data[0] - 17
+        found += _literals(data, 1, count)
+        at, state = 1 + count, min(count, _LITERALS)
+    while True:
+        word = data[at]
+        at += 1
+        if word < 16 and not state:
+            count, at = _length(data, at, word, 15)
+            found += _literals(data, at, count + 3)
+            at, state = at + count + 3, _LITERALS
+            if len(found) > most:
+                raise _damaged("it is too large")
+            continue
+        if word >= 64:
+            following, distance, length = word & 3, (word >> 2 & 7) + (data[at] << 3) + 1, (word >> 5) + 1
+            at += 1
+        elif word < 16:
+            following, distance, length = word & 3, (word >> 2) + (data[at] << 2) + 1, 2
+            at += 1
+            if state == _LITERALS:
+                distance, length = distance + 2048, 3
+        else:
+            mask = 31 if word >= 32 else 7
+            length, at = _length(data, at, word & mask, mask)
+            length += 2
+            low = data[at] | data[at + 1] << 8
+            at += 2
+            following, distance = low & 3, (low >> 2) + 1
+            if word < 32:
+                distance += ((word & 8) << 11) + _FAR - 1
+                if distance == _FAR:
+                    return bytes(found)
+        start = len(found) - distance
+        if start < 0 or len(found) + length + following > most:
+            raise _damaged("it refers to what is not there, or is too large")
+        if distance >= length:
+            found += found[start : start + length]
+        else:
+            found += (found[start:] * (length // distance + 1))[:length]
+        if following:
+            found += _literals(data, at, following)
+            at += following
+        state = following
+
+
+def _length(data: bytes, at: int, count: int, most: int) -> tuple[int, int]:
+    """A number that goes on in the next bytes where it is 0, and where these end."""
+    if count:
+        return count, at
+    while not data[at]:
+        count += 255
+        at += 1
+    return count + most + data[at], at + 1
+
+
+def _literals(data: bytes, at: int, count: int) -> bytes:
+    piece = data[at : at + count]
+    if len(piece) < count:
+        raise _damaged("it is cut off")
+    return piece
+
+
+def _damaged(fault: str) -> FormatError:
+    return FormatError(f"a compressed extent is damaged: {fault}")
