@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
+import deflate
+
 from ltsp.disk.blocks import Blocks
 from ltsp.errors import FormatError
 
@@ -60,12 +62,21 @@ class _Gzip:
         return self._object.decompress(self._object.unconsumed_tail + data, max_length)
 
 
-def zstd_piece(stored: bytes, most: int) -> bytes:
-    """One frame of a cluster, with anything behind it. Raises FormatError."""
+def unpack_piece(kind: str, stored: bytes, most: int) -> bytes:
+    """What a cluster or grain holds, `most` bytes or fewer; there may be anything behind it.
+
+    `kind` is `deflate`, `zlib` or `zstd`. Raises FormatError.
+    """
     try:
-        return _zstd(_CLUSTER_WINDOW_LOG).decompress(stored, most)
-    except zstd.ZstdError as error:
-        raise FormatError(f"a compressed cluster is damaged: {error}") from error
+        match kind:
+            case "deflate":
+                return bytes(deflate.deflate_decompress(stored, most))
+            case "zlib":
+                return bytes(deflate.zlib_decompress(stored, most))
+            case _:
+                return _zstd(_CLUSTER_WINDOW_LOG).decompress(stored, most)
+    except (deflate.DeflateError, ValueError, zstd.ZstdError) as error:
+        raise FormatError(f"its {kind} data is damaged") from error
 
 
 def kind_of(head: bytes) -> str:

@@ -8,14 +8,13 @@ than the image, and reads lengths from the header without asking whether the fil
 from __future__ import annotations
 
 import struct
-import zlib
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from ltsp.disk.blocks import Blocks, InMemory, Run, Scattered, exactly, numbers
-from ltsp.disk.codecs import zstd_piece
+from ltsp.disk.codecs import unpack_piece
 from ltsp.disk.recent import Recent
 from ltsp.errors import FormatError, SourceError
 from ltsp.tree.name import decode, printable
@@ -224,14 +223,7 @@ class _Clusters:
         bits = 62 - (self._header.cluster_bits - 8)
         place = where & (1 << bits) - 1
         stored = self._file.read_at(place, ((where >> bits) + 1) * 512 - (place & 511))
-        try:
-            data = (
-                zstd_piece(stored, self._cluster)
-                if self._header.zstd
-                else zlib.decompressobj(-15).decompress(stored, self._cluster)
-            )
-        except zlib.error as error:
-            raise FormatError(f"the compressed cluster at {place} is damaged: {error}") from error
+        data = unpack_piece("zstd" if self._header.zstd else "deflate", stored, self._cluster)
         if len(data) != self._cluster:
             raise FormatError(f"the compressed cluster at {place} is damaged: it ends too early")
         return data

@@ -7,7 +7,6 @@ the descriptor names, whatever they are, drops extents of zeros, and passes over
 from __future__ import annotations
 
 import struct
-import zlib
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Final
 
 from ltsp.disk import vmdk_descriptor
 from ltsp.disk.blocks import SECTOR, Blocks, FileBlocks, InMemory, OpenSibling, Run, Scattered, exactly, numbers
+from ltsp.disk.codecs import unpack_piece
 from ltsp.disk.recent import Recent
 from ltsp.disk.vmdk_descriptor import Descriptor, Extent
 from ltsp.errors import FormatError, LtspError, SourceError
@@ -193,7 +193,4 @@ class _Grains:
         # What does not compress grows a little.
         if size > 2 * self._grain + SECTOR:
             raise FormatError(f"the grain at {place} says that it takes {size} bytes")
-        try:
-            return zlib.decompressobj().decompress(exactly(self._file, place, size, "a grain"), self._grain)
-        except zlib.error as error:
-            raise FormatError(f"the grain at {place} is damaged: {error}") from error
+        return unpack_piece("zlib", exactly(self._file, place, size, "a grain"), self._grain)
