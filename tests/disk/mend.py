@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from contextlib import suppress
 
 from disk.tables import lvm_sum
 from ltsp.disk.crc32c import crc32c
@@ -12,7 +13,8 @@ from ltsp.disk.crc32c import crc32c
 def mend(disk: bytearray) -> None:
     """All that are found where they belong."""
     for each in (_vhd, _vhdx, _gpt, _lvm, _md):
-        each(disk)
+        with suppress(struct.error):  # what is cut off within a header stays as it is
+            each(disk)
 
 
 def _put(disk: bytearray, at: int, value: int) -> None:

@@ -249,13 +249,32 @@ def look_at(path: Path) -> Volumes:
         return Volumes.of([open_disk(file)])
 
 
-def test_a_disc_that_boots_as_a_disk_is_a_disc():
-    raw = bytearray(MIB)
-    raw[510:512] = b"\x55\xaa"
-    raw[446:462] = bytes([0x80, 0, 0, 0, 0x17, 0, 0, 0]) + (64).to_bytes(4, "little") + (1024).to_bytes(4, "little")
-    raw[0x8001:0x8006] = b"CD001"
-    (found,) = look(bytes(raw)).volumes
+DISCS = {
+    "an MBR": [],
+    "an MBR whose partition begins behind it": ["-partition_offset", "16"],
+    "a GPT": ["-appended_part_as_gpt"],
+    "a GPT with the disc as a partition": ["-appended_part_as_gpt", "-partition_offset", "16"],
+}
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("what", DISCS)
+def test_a_disc_that_boots_as_a_disk_is_a_disc(what, tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/one").write_text("one")
+    (tmp_path / "efi").write_bytes(bytes(MIB))
+    words = ["xorriso", "-as", "mkisofs", "-quiet", *DISCS[what], "-append_partition", "2", "0xef", "efi"]
+    subprocess.run([*words, "-o", "disc", "files"], check=True, cwd=tmp_path, capture_output=True, timeout=60)
+    assert len(json.loads(tables.listed(tmp_path / "disc"))["partitiontable"]["partitions"]) > 1
+    (found,) = look(tmp_path / "disc").volumes
     assert (found.name, found.kind) == ("whole disk", "iso9660")
+
+
+@pytest.mark.oracle
+def test_a_disk_that_was_a_disc_before_is_a_disk(disk):
+    tables.sfdisk(disk, TABLES["primary partitions"])
+    tables.put(disk, 0x8001, b"CD001")
+    assert look(disk).tables == ("MBR",)
 
 
 VERSIONS = ["0.90", "1.0", "1.1", "1.2"]

@@ -16,6 +16,8 @@ _MOST: Final = 4096
 """Volumes of all disks together."""
 _MOST_TEXTS: Final = 4 << 20
 """Bytes of what LVM says of groups, as far as it differs; they take two seconds to read."""
+_DESCRIPTOR: Final = 32 << 10
+"""Where the first descriptor of an ISO 9660 disc lies."""
 _DEEPEST: Final = 3
 """A table in a RAID in a partition."""
 
@@ -194,9 +196,19 @@ def _held(volume: lvm.Logical) -> tuple[str, str]:
 def _table(blocks: Blocks, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
     """The kind of the table, and its partitions."""
     held = content.kind_of(blocks)
-    # A disc that also boots as a disk has a table for the machine's firmware only.
-    if held == content.ISO9660:
+    if held != content.ISO9660:
+        return _listed(blocks, held, sector, warnings)
+    try:
+        table, found = _listed(blocks, held, sector, [])
+    except FormatError:
         return "none", ()
+    # A disc that also boots as a disk has a table for the firmware only, in which a partition begins before its
+    # descriptor; without one, the table came later, and the descriptor is a rest of what was there before.
+    disc = any(partition.offset <= _DESCRIPTOR for partition in found)
+    return ("none", ()) if disc or not found else (table, found)
+
+
+def _listed(blocks: Blocks, held: str, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
     entries = mbr.table(blocks)
     protected = any(entry.type == mbr.PROTECTIVE for entry in entries)
     if protected or (not entries and held in {content.NOTHING, content.UNKNOWN}):
