@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode
@@ -17,6 +17,22 @@ _NO_ID = 0xFFFFFFFF
 _XATTR_VERSION = 2
 """Of the form that programs see. Linux include/uapi/linux/posix_acl_xattr.h"""
 _NATIVE = struct.Struct("<HHI")
+
+
+_MOST = 8 << 20
+"""Bytes of all names and values of one inode. Linux lists 64 KiB of names at most; values seldom reach that."""
+
+
+def gathered(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Raises FormatError where they are so many, or so large, that they were forged."""
+    found: dict[bytes, bytes] = {}
+    size = 0
+    for name, value in pairs:
+        size += len(name) + len(value)
+        if size > _MOST:
+            raise FormatError(f"its attributes have more than {_MOST >> 20} MiB")
+        found[name] = value
+    return found
 
 
 def in_order(found: Mapping[bytes, bytes]) -> Xattrs:

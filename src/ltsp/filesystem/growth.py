@@ -33,27 +33,34 @@ class Inodes(Protocol):
         """The node of an inode, without its entries. Asked once for each."""
         ...
 
-    def entries(self, number: int) -> Iterable[tuple[bytes, int]]:
-        """Names and inode numbers of a directory, without `.` and `..`."""
+    def entries(self, number: int, allowance: Allowance) -> Iterable[tuple[bytes, int]]:
+        """Names and inode numbers of a directory, without `.` and `..`. What is read of it is taken from `unread`."""
         ...
 
 
 @dataclass(slots=True)
 class Allowance:
-    """How much memory a tree may take: what small hostile volumes would exhaust."""
+    """What a tree may take: so that no small hostile volume exhausts memory, or time by having the same read often."""
 
     left: int
-    """Bytes."""
+    """Bytes of memory."""
+    unread: int
+    """Bytes of directories: no two of them share any."""
 
     @classmethod
     def of(cls, volume: int) -> Allowance:
         """For a volume of so many bytes."""
-        return cls(_ALLOWANCE + _ALLOWANCE_PER_BYTE * volume)
+        return cls(_ALLOWANCE + _ALLOWANCE_PER_BYTE * volume, volume)
 
     def take(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
             raise FormatError("the file system holds far more files and names than its size allows")
+
+    def read(self, size: int) -> None:
+        self.unread -= size
+        if self.unread < 0:
+            raise FormatError("the directories of the file system are larger than it is: they overlap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,7 @@ class Growth:
         prefix = branch.path and branch.path + "/"
         selective = selection is not everything
         known = self._nodes
-        for raw, number in self.inodes.entries(branch.number):
+        for raw, number in self.inodes.entries(branch.number, self.allowance):
             self.allowance.take(_NAME_COST + 2 * len(raw))
             if not raw or len(raw) > _LONGEST_NAME or b"/" in raw or b"\0" in raw or raw in {b".", b".."}:
                 raise FormatError(f"it has an entry with the name {printable(decode(raw[:80]))!r}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem.attributes import in_order
+from ltsp.filesystem.attributes import gathered, in_order
 from ltsp.filesystem.blocks import Blocks, damage_told
 from ltsp.filesystem.btrfs import items
 from ltsp.filesystem.btrfs.chunks import Chunks
@@ -160,7 +160,7 @@ class Btrfs:
             if kind == items.INODE_ITEM:
                 record = Inode.parse(data)
             elif kind == items.XATTR_ITEM:
-                found.update((one.name, one.value) for one in items.named(data))
+                found.update(gathered((one.name, one.value) for one in items.named(data)))
         if record is None or not record.links or not record.mode:
             raise FormatError(f"inode {inode} of subvolume {tree} is not in use")
         if any(b"\0" in name or not name for name in found):
@@ -179,7 +179,7 @@ class Btrfs:
                 return made(record.mode, metadata, device=(record.device >> 20 & 0xFFF, record.device & 0xFFFFF))
         return made(record.mode, metadata)
 
-    def entries(self, number: int) -> Iterator[tuple[bytes, int]]:
+    def entries(self, number: int, allowance: Allowance) -> Iterator[tuple[bytes, int]]:  # noqa: ARG002 - no item is read twice
         tree, inode = number >> 64, number & LAST - 1
         if inode == _MISSING:
             return

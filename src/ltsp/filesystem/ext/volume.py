@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem.attributes import Xattrs, in_order
+from ltsp.filesystem.attributes import Xattrs, gathered, in_order
 from ltsp.filesystem.blocks import Blocks, Records, damage_told, read_exactly
 from ltsp.filesystem.ext import directory, inode, journal
 from ltsp.filesystem.ext.inode import Inode
@@ -150,7 +150,7 @@ class Ext:
                 return made(record.mode, metadata, device=_device(record.map))
         return made(record.mode, metadata)
 
-    def entries(self, number: int) -> Iterator[tuple[bytes, int]]:
+    def entries(self, number: int, allowance: Allowance) -> Iterator[tuple[bytes, int]]:
         record = self._directories.pop(number)
         if record.flags & inode.ENCRYPTED:
             raise SourceError("it is encrypted (fscrypt)", "unlock and copy it on its own system, or exclude it")
@@ -163,6 +163,7 @@ class Ext:
             return
         if record.size > self.blocks.size:
             raise FormatError(f"it is a directory of {record.size} bytes")
+        allowance.read(record.size)
         for start, place, length in self.runs(record.map, record.flags, record.size):
             end = min(length, record.size - start)
             for passed in range(0, end, _READ_AT_ONCE):
@@ -199,7 +200,7 @@ class Ext:
         if record.attributes:
             found.update(self._block_of_attributes(record.attributes))
         if record.rest:
-            found.update(record.in_body(self._large_value))
+            found.update(gathered(record.in_body(self._large_value)))
         return found
 
     def _block_of_attributes(self, block: int) -> tuple[tuple[bytes, bytes], ...]:
@@ -207,7 +208,7 @@ class Ext:
         if known is None:
             size = self.superblock.block_size
             data = read_exactly(self.blocks, block * size, size, "a block of attributes")
-            known = tuple(inode.in_block(data, self._large_value))
+            known = tuple(gathered(inode.in_block(data, self._large_value)).items())
             if len(self._attributes) >= _BLOCKS_KEPT:
                 self._attributes.clear()
             self._attributes[block] = known

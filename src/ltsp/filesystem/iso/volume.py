@@ -145,8 +145,9 @@ class Iso:
                 raise FormatError("it is a directory that is stored as a file")
         return made(more.mode, metadata, target=more.target, device=more.device)
 
-    def entries(self, number: int) -> Iterator[tuple[bytes, int]]:
+    def entries(self, number: int, allowance: Allowance) -> Iterator[tuple[bytes, int]]:
         block, size = self._directories.pop(number)
+        allowance.read(size)
         pending: list[Record] = []
         for record in self._records(block, size):
             if record.name in {b"\0", b"\1"} or record.flags & ASSOCIATED:

@@ -116,7 +116,7 @@ class Vfat:
         del self._found[number]
         return made(stat.S_IFREG, metadata, content=_VfatContent(self, found.cluster, found.size))
 
-    def entries(self, number: int) -> Iterator[tuple[bytes, int]]:
+    def entries(self, number: int, allowance: Allowance) -> Iterator[tuple[bytes, int]]:
         cluster = self._found.pop(number).cluster
         boot = self.boot
         if number == _ROOT and not cluster:
@@ -125,6 +125,7 @@ class Vfat:
             runs: list[Run] = [(0, base, len(data))]
         else:
             runs = self.runs(cluster, None)
+            allowance.read(runs[-1][0] + runs[-1][2])
             data = read_whole(self.blocks, runs[-1][0] + runs[-1][2], runs)
         name = LongName()
         for at in range(0, len(data), 32):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.attributes import acl
+from ltsp.filesystem.attributes import acl, gathered
 from ltsp.filesystem.blocks import Blocks, read_exactly
 from ltsp.filesystem.runs import Run
 from ltsp.filesystem.xfs.extents import runs
@@ -39,17 +39,19 @@ def attributes(blocks: Blocks, superblock: Superblock, fork: Fork) -> dict[bytes
         found = _Leaves(blocks, superblock, runs(blocks, superblock, fork)).all()
     else:
         found = iter(())
-    shown: dict[bytes, bytes] = {}
+    return gathered(_shown(found))
+
+
+def _shown(found: Iterator[tuple[int, bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
     for flags, name, value in found:
         if flags & (_PARENT | _INCOMPLETE):
             continue
         if not name or b"\0" in name:
             raise FormatError("its attributes are damaged")
         prefix = b"trusted." if flags & _ROOT else b"security." if flags & _SECURE else b"user."
-        shown[prefix + name] = value
+        yield prefix + name, value
         if flags & _ROOT and name in _ACLS:
-            shown[_ACLS[name]] = _acl(value)
-    return shown
+            yield _ACLS[name], _acl(value)
 
 
 def _acl(stored: bytes) -> bytes:

@@ -127,11 +127,13 @@ class Xfs:
                 return made(record.mode, metadata, device=(device >> 18 & 0x3FFF, device & 0x3FFFF))
         return made(record.mode, metadata)
 
-    def entries(self, number: int) -> Iterator[tuple[bytes, int]]:
+    def entries(self, number: int, allowance: Allowance) -> Iterator[tuple[bytes, int]]:
         record, found = self._directories.pop(number), self.superblock
         if record.content.format == Format.LOCAL:
             return directory.short_entries(record.content.data[: record.size], found.typed)
         mapped = runs(self.blocks, found, record.content)
+        # Extents may be shared, but no directory's are.
+        allowance.read(sum(length for _, _, length in mapped))
         return directory.entries(self.blocks, mapped, found.directory_block, found.typed)
 
     def _content(self, record: Inode) -> Content:
