@@ -93,18 +93,17 @@ def open_disk(
     """
     blocks = FileBlocks.of(file)
     kind = codecs.kind_of(blocks.read_at(0, 8))
-    if kind:
-        with ExitStack() as on_failure:
-            file = scratch()
-            on_failure.callback(file.close)
-            blocks = _unpack(blocks, kind, file)
-            if codecs.kind_of(blocks.read_at(0, 8)):
-                raise SourceError(f"it is a compressed file in a {kind} file", "unpack it")
-            on_failure.pop_all()
-    try:
-        return replace(_Chain(open_sibling).disk(blocks, ""), compression=kind)
-    except RecursionError as error:  # pragma: no cover - the chain's limit comes first
-        raise FormatError("it nests too deeply") from error
+    if not kind:
+        return _Chain(open_sibling).disk(blocks, "")
+    with ExitStack() as on_failure:
+        file = scratch()
+        on_failure.callback(file.close)
+        blocks = _unpack(blocks, kind, file)
+        if codecs.kind_of(blocks.read_at(0, 8)):
+            raise SourceError(f"it is a compressed file in a {kind} file", "unpack it")
+        disk = _Chain(open_sibling).disk(blocks, "")
+        on_failure.pop_all()
+    return replace(disk, compression=kind)
 
 
 def format_of(blocks: Blocks) -> str:
