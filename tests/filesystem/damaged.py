@@ -224,6 +224,7 @@ def trust_checksums() -> None:
     """And do without the library that would unpack lzo."""
     compression._native_lzo = lambda: None
     checksum.is_right = lambda _data, _at: True
+    checksum.matches = lambda *_data, **_bits: True
     journal._Journal._check_own = lambda _self, _data, _kind: None
     journal._Journal._check_block = lambda _self, _place, _transaction, _sum: None
     for kind in btrfs_superblock._CHECKSUMS:

@@ -15,6 +15,11 @@ def crc32c(data: bytes, seed: int = _ALL) -> int:
     return plain(data, seed) if native is None else native(data, seed ^ _ALL) ^ _ALL
 
 
+def matches(data: bytes, expected: int, seed: int = _ALL, bits: int = 32) -> bool:
+    """In the form of ext4: not inverted, and in some places only the lower half of it is kept."""
+    return crc32c(data, seed) & (1 << bits) - 1 == expected
+
+
 def is_right(data: bytes, at: int) -> bool:
     """Whether the checksum that stands at a place in the data, in four bytes that count as zeros, is that of the data.
 

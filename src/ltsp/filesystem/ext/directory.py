@@ -10,16 +10,19 @@ import struct
 from collections.abc import Iterator
 
 from ltsp.errors import FormatError
+from ltsp.filesystem import checksum
 
 _ENTRY = struct.Struct("<IHBB")
+_TAIL, _TAIL_MARK = 12, b"\0\0\0\0\x0c\0\0\xde"
+"""Where a block of entries, not of the index, has its checksum: it looks like an entry that leads nowhere."""
 _OWN = frozenset({b".", b".."})
 
 
-def entries(data: bytes, block_size: int, typed: bool) -> Iterator[tuple[bytes, int]]:
+def entries(data: bytes, block_size: int, typed: bool, seed: int | None = None) -> Iterator[tuple[bytes, int]]:
     """Names and inode numbers in blocks of a directory, but for itself and its parent.
 
     `typed` tells whether the byte behind the name's length is a type; before that feature it belonged to the length.
-    Raises FormatError.
+    `seed` is what checksums begin with; None where there are none. Raises FormatError.
     """
     unpack = _ENTRY.unpack_from
     for block in range(0, len(data), block_size):
@@ -34,7 +37,10 @@ def entries(data: bytes, block_size: int, typed: bool) -> Iterator[tuple[bytes, 
                 size |= more << 8
             if length < 8 or length & 3 or at + length > end or size + 8 > length:
                 raise FormatError(f"its entry at {at} is damaged")
-            if inode:
+            if seed is not None and at == end - _TAIL and data[at : at + 8] == _TAIL_MARK:
+                if not checksum.matches(data[block:at], int.from_bytes(data[at + 8 : end], "little"), seed):
+                    raise FormatError(f"its block at {block} is damaged: the checksum is wrong")
+            elif inode:
                 name = data[at + 8 : at + 8 + size]
                 if name not in _OWN:
                     yield name, inode

@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
+from ltsp.filesystem import checksum
 from ltsp.filesystem.attributes import acl_of_ext
+from ltsp.filesystem.checksum import crc32c
 
 _RECORD = struct.Struct("<HHIIIIIHHIII60sIIII12s")
 """Mode to the end of the record of 128 bytes."""
 _OWNERS = struct.Struct("<HHHH")
 _EXTRA_AT = 128
+_SUM_LOW, _SUM_HIGH = 0x7C, 0x82
+"""Where the two halves of the checksum stand; the second in large inodes only."""
 _XATTR_MAGIC = b"\0\0\x02\xea"
 _BLOCK_HEADER = 32
 _ENTRY = struct.Struct("<BBHIII")
@@ -57,9 +61,15 @@ class Inode:
     """The block with attributes, or 0."""
     rest: bytes
     """What follows the record and its extra fields: attributes."""
+    seed: int | None
+    """What checksums of its blocks begin with; None where there are none."""
 
     @classmethod
-    def parse(cls, raw: bytes, block_size: int) -> Inode:
+    def parse(cls, raw: bytes, block_size: int, number: int, seed: int | None) -> Inode:
+        """`seed` is that of the file system.
+
+        Raises FormatError where it is damaged.
+        """
         mode, uid, low, _, _, seconds, _, gid, links, blocks, flags, _, mapped, _, attributes, high, _, more = (
             _RECORD.unpack_from(raw)
         )
@@ -67,6 +77,8 @@ class Inode:
         extra = int.from_bytes(raw[128:130], "little") if len(raw) > _EXTRA_AT else 0
         if extra + _EXTRA_AT > len(raw):
             raise FormatError("its record is damaged")
+        if seed is not None:
+            seed = _checked(raw, extra, crc32c(number.to_bytes(4, "little") + raw[0x64:0x68], seed))
         if seconds >= 1 << 31:
             seconds -= 1 << 32
         if extra >= 0x8C - _EXTRA_AT:
@@ -86,12 +98,26 @@ class Inode:
             map=mapped,
             attributes=attributes | attributes_high << 32,
             rest=raw[_EXTRA_AT + extra :] if extra else b"",
+            seed=seed,
         )
 
     def in_body(self, large: Callable[[int, int], bytes]) -> Iterator[tuple[bytes, bytes]]:
         """The attributes that lie in the inode. `large` gives the value that an inode of its own holds."""
         if self.rest[:4] == _XATTR_MAGIC:
             yield from _attributes(self.rest[4:], 0, large)
+
+
+def _checked(raw: bytes, extra: int, seed: int) -> int:
+    """The seed, if the checksum that begins with it is right. Linux ext4_inode_csum"""
+    expected = int.from_bytes(raw[_SUM_LOW : _SUM_LOW + 2], "little")
+    blanked = raw[:_SUM_LOW] + bytes(2) + raw[_SUM_LOW + 2 :]
+    wide = extra >= _SUM_HIGH + 2 - _EXTRA_AT
+    if wide:
+        expected |= int.from_bytes(raw[_SUM_HIGH : _SUM_HIGH + 2], "little") << 16
+        blanked = blanked[:_SUM_HIGH] + bytes(2) + blanked[_SUM_HIGH + 2 :]
+    if not checksum.matches(blanked, expected, seed, bits=32 if wide else 16):
+        raise FormatError("its record is damaged: the checksum is wrong")
+    return seed
 
 
 def in_block(block: bytes, large: Callable[[int, int], bytes]) -> Iterator[tuple[bytes, bytes]]:

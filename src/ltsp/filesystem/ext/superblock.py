@@ -8,8 +8,8 @@ from enum import IntFlag
 from uuid import UUID
 
 from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem import checksum
 from ltsp.filesystem.blocks import Blocks, read_exactly
-from ltsp.filesystem.checksum import crc32c
 from ltsp.tree.name import decode
 
 PLACE = 1024
@@ -89,6 +89,8 @@ class Superblock:
     read_only: int
     journal_inode: int
     backup_groups: tuple[int, int]
+    seed: int | None
+    """What checksums of inodes begin with; None where there are none."""
     uuid: str
     label: str
 
@@ -110,8 +112,13 @@ class Superblock:
             compatible = incompatible = read_only = 0
         if unknown := incompatible & ~_KNOWN:
             raise SourceError(f"the ext4 file system has features that are not known here: {_names(unknown)}")
-        if read_only & ReadOnlyCompatible.METADATA_CSUM and crc32c(raw[:_CHECKSUM_AT]) != word(_CHECKSUM_AT):
+        if read_only & ReadOnlyCompatible.METADATA_CSUM and not checksum.matches(
+            raw[:_CHECKSUM_AT], word(_CHECKSUM_AT)
+        ):
             raise FormatError("the superblock of the ext4 file system is damaged: its checksum is wrong", REMEDY)
+        seed = None
+        if read_only & ReadOnlyCompatible.METADATA_CSUM:
+            seed = word(0x270) if incompatible & Incompatible.CSUM_SEED else checksum.crc32c(raw[0x68:0x78])
         wide = incompatible & Incompatible.BITS_64
         found = cls(
             block_size=1024 << min(word(0x18), 32),
@@ -129,6 +136,7 @@ class Superblock:
             read_only=read_only,
             journal_inode=word(0xE0),
             backup_groups=(word(0x24C), word(0x250)),
+            seed=seed,
             uuid=str(UUID(bytes=raw[0x68:0x78])) if any(raw[0x68:0x78]) else "",
             label=decode(raw[0x78:0x88].split(b"\0", 1)[0]),
         )

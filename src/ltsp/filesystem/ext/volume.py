@@ -168,7 +168,7 @@ class Ext:
             end = min(length, record.size - start)
             for passed in range(0, end, _READ_AT_ONCE):
                 data = read_exactly(self.blocks, place + passed, min(_READ_AT_ONCE, end - passed), "a directory")
-                yield from directory.entries(data, found.block_size, typed)
+                yield from directory.entries(data, found.block_size, typed, record.seed)
 
     def _content(self, number: int, record: Inode, rest: bytes) -> Content:
         if record.flags & inode.ENCRYPTED:
@@ -227,7 +227,7 @@ class Ext:
         group, index = divmod(number - 1, found.inodes_per_group)
         place = self._tables[group] * found.block_size + index * found.inode_size
         raw = self._records.read(place, found.inode_size, f"inode {number}")
-        return Inode.parse(raw, found.block_size)
+        return Inode.parse(raw, found.block_size, number, found.seed)
 
 
 def _is_shown(name: bytes) -> bool:

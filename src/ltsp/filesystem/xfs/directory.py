@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ltsp.errors import FormatError
+from ltsp.filesystem import checksum
 from ltsp.filesystem.blocks import Blocks
 from ltsp.filesystem.runs import Run, RunStream
 
 _INDEX = 1 << 35
 """Bytes: where the index begins."""
 _HEADER_SIZE = {b"XD2B": 16, b"XD2D": 16, b"XDB3": 64, b"XDD3": 64}
+_CHECKED = 64
+"""Size of the headers with a checksum."""
 _WITH_TAIL = frozenset({b"XD2B", b"XDB3"})
 """Directories of one block, at whose end lies the index."""
 _FREE = 0xFFFF
@@ -55,7 +58,7 @@ def _in_block(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
     magic = data[:4]
     at = _HEADER_SIZE.get(magic, 0)
     end = len(data)
-    if not at:
+    if not at or (at == _CHECKED and not checksum.is_right(data, 4)):
         raise FormatError("one of its blocks is damaged")
     if magic in _WITH_TAIL:
         end -= 8 + 8 * int.from_bytes(data[-8:-4], "big")

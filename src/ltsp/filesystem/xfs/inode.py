@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from ltsp.errors import FormatError
+from ltsp.filesystem import checksum
 
 _CORE = struct.Struct(">2sHBBHIIIHHQqqqQQIIHBbIHHII")
 _CORE_SIZE = 100
 _CORE_3_SIZE = 176
+_CHECKSUM_AT = 100
 _REALTIME = 0x1
 _BIGTIME = 1 << 3
 _LARGE_COUNTS = 1 << 4
@@ -66,6 +68,8 @@ class Inode:
         flags2, start = 0, _CORE_SIZE
         if version == 3:
             flags2, start = int.from_bytes(raw[120:128], "big"), _CORE_3_SIZE
+            if not checksum.is_right(raw, _CHECKSUM_AT):
+                raise FormatError(f"inode {number} is damaged: its checksum is wrong")
             if int.from_bytes(raw[152:160], "big") != number:
                 raise FormatError(f"inode {number} is damaged: it has the number of another one")
         if flags2 & _LARGE_COUNTS:
