@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -172,3 +174,27 @@ def test_each_file_of_a_live_source_is_one_version_or_named(site, tmp_path, engi
             assert left_behind(site) == []
             subprocess.run(["rm", "-rf", unpacked], check=True)
     record_property("R18", f"{runs} runs of {engine}, {whole} files in one version, {named} named, 0 mixed")
+
+
+DAMAGING = """#!/bin/sh
+{real} "$@" || exit
+for word; do case $word in /proc/self/fd/*) image=$word ;; esac; done
+case $* in *-Xstrategy*) ;; *) exit 0 ;; esac
+count=$(cat {count} 2>/dev/null || echo 0)
+echo $((count + 1)) >{count}
+case $count in 0) exit 0 ;; esac # whether it knows the parameters
+[ "$count" -gt {times} ] || printf damaged | dd of="$image" conv=notrunc status=none
+"""
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, 0), (9, 1)])
+def test_an_image_that_mksquashfs_left_damaged_is_made_again_or_told(site, tmp_path, times, status):
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/mksquashfs"
+    program.write_text(DAMAGING.format(real=shutil.which("mksquashfs"), count=tmp_path / "count", times=times))
+    program.chmod(0o755)
+    (site.base / "lab/etc/new").write_text("new\n")
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    done = site.ltsp("image", "--quiet", *ENGINES["mksquashfs"], "lab", status=status, PATH=path)
+    assert ("etc/new" in listing(site.image("lab"))) is (status == 0)
+    assert "damaged" in done.stderr or "superblock" in done.stderr or status == 0

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -15,7 +15,7 @@ from ltsp.apps.mksquashfs import Made
 from ltsp.apps.order import Order
 from ltsp.apps.preparation import Prepared, prepare
 from ltsp.apps.report import Report
-from ltsp.errors import UsageError
+from ltsp.errors import FormatError, UsageError
 from ltsp.publish import failure, manifest
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.generation import Generation
@@ -28,7 +28,7 @@ from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions
 from ltsp.source.archive import Notation
 from ltsp.source.source import Source
-from ltsp.squashfs.check import check
+from ltsp.squashfs.check import check, read_through
 from ltsp.squashfs.parameters import Output
 from ltsp.squashfs.verify import verify
 from ltsp.squashfs.writer import Written, write
@@ -38,6 +38,8 @@ from ltsp.tree.name import encode, printable
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
+_TRIES = 3
+"""On a busy machine, one in some dozens of runs of mksquashfs 4.5.1 leaves blocks or a table that cannot be read."""
 PRIVATE_MODE = 0o600
 """Of an image that was not cleaned of secrets."""
 
@@ -161,9 +163,7 @@ def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, repor
         if order.own_engine:
             written = write(prepared.tree, stage.image, prepared.write_options, faults, step.advance)
         else:
-            written = mksquashfs.write(
-                prepared.tree, stage.image, prepared.write_options, order.parameters, faults, step.advance
-            )
+            written = _by_mksquashfs(order, prepared, stage, faults, step.advance)
     if isinstance(written, Written):
         stage.flush_in_background(written.sealed.read_back)
     else:
@@ -179,6 +179,25 @@ def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, repor
         for path in verified.unjudged:
             report.note(f"/{printable(path)} has changed since it was read, so that it could not be compared")
     return written
+
+
+def _by_mksquashfs(
+    order: Order, prepared: Prepared, stage: Stage, faults: Faults, progress: Callable[[int], None]
+) -> Made:
+    """Raises FormatError where what it wrote is damaged each time."""
+    for _ in range(_TRIES - 1):
+        with suppress(FormatError):
+            return _made_once(order, prepared, stage, faults, progress)
+        stage.image.seek(0)
+        stage.image.truncate()
+    return _made_once(order, prepared, stage, faults, progress)
+
+
+def _made_once(order: Order, prepared: Prepared, stage: Stage, faults: Faults, progress: Callable[[int], None]) -> Made:
+    made = mksquashfs.write(prepared.tree, stage.image, prepared.write_options, order.parameters, faults, progress)
+    if not order.parameters.foreign_compressor:  # only itself can read those
+        read_through(check(stage.image))
+    return made
 
 
 def _contents(asked: Asked, prepared: Prepared, client: Client) -> Contents:
