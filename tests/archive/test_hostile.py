@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
-import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -31,12 +27,9 @@ from archive.forge import (
     tar,
 )
 from archive.test_member import OLD_SPARSE, PAX_00, PAX_01, PAX_10
+from corpus.mutant_runs import survive
 from ltsp.archive.archive import Reader
 from ltsp.errors import FormatError
-
-TESTS = Path(__file__).parent.parent
-SOURCE = TESTS.parent / "src"
-PROCESSES = 2
 
 MEMBERS = (
     directory(b"./"),
@@ -102,31 +95,8 @@ def seeds(tmp_path_factory):
     return paths
 
 
-def survive(seeds: list[Path], seed: int, count: int, scratch: Path) -> dict[str, int]:
-    """Fates of so many mutants, in processes that may take 512 MiB more than an idle one."""
-    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}:{TESTS}"}
-    runs = [
-        subprocess.Popen(
-            [sys.executable, mutants.__file__, str(seed + run), str(count // PROCESSES), *seeds],
-            env=environment,
-            cwd=scratch,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for run in range(PROCESSES)
-    ]
-    total: dict[str, int] = {}
-    for run in runs:
-        output, errors = run.communicate()
-        assert run.returncode == 0, errors
-        for fate, number in json.loads(output).items():
-            total[fate] = total.get(fate, 0) + number
-    return total
-
-
 def test_2000_mutants_are_read_or_refused(seeds, chance, tmp_path):
-    fates = survive(seeds, chance.randrange(2**32), 2000, tmp_path)
+    fates = survive(mutants.__file__, seeds, chance.randrange(2**32), 2000, tmp_path)
     assert sum(fates.values()) == 2000
     assert fates["refused"] > 200
     assert fates["read"] > 200
@@ -135,7 +105,7 @@ def test_2000_mutants_are_read_or_refused(seeds, chance, tmp_path):
 @pytest.mark.torture
 def test_100000_mutants_are_read_or_refused(seeds, chance, tmp_path, record_property):
     count = max(int(os.environ.get("LTSP_TORTURE", "0")), 100_000)
-    fates = survive(seeds, chance.randrange(2**32), count, tmp_path)
+    fates = survive(mutants.__file__, seeds, chance.randrange(2**32), count, tmp_path)
     assert sum(fates.values()) == count
     record_property("R10", f"{count} mutants of archives: {fates}")
 
