@@ -5,14 +5,16 @@ from __future__ import annotations
 from ltsp.cli import client_keys
 from ltsp.cli.network_pages import NETWORK_APPLETS
 from ltsp.cli.prose import CHANGED, CONF_FILE, DONE, FAILURE, LOCKED, SIGNALLED, USAGE, Example, Item, Prose
+from ltsp.cli.source_pages import SOURCES
 
 LTSP = Prose(
     title="ltsp",
     summary="turn a Linux system into an image that diskless PCs boot",
     description=(
         (
-            "`ltsp` makes one squashfs image of the system it runs on, of a chroot directory or of a squashfs file, "
-            "and publishes it with its kernel so that a room of PCs boots it over the network. Each task is an applet; "
+            "`ltsp` makes one squashfs image of the system it runs on, of a chroot directory, a virtual machine's "
+            "disk, a container or another image, and publishes it with its kernel so that a room of PCs boots it over "
+            "the network. Each task is an applet; "
             "options for all of them stand before its name."
         ),
         (
@@ -52,52 +54,7 @@ IMAGE_APPLETS = {
             ),
         ),
         more=(
-            (
-                "IMAGE SOURCES",
-                (
-                    (
-                        "A source is a name or a path. A name is looked up below the base directory, and the first of "
-                        "these is taken:"
-                    ),
-                    Item("NAME/", "A chroot: a directory that holds `proc`."),
-                    Item("NAME.img", "The disk of a virtual machine, a live medium, or a squashfs file."),
-                    Item("images/NAME.img", "An exported image: it is built anew from the source it came from."),
-                    (
-                        "A path begins with a slash or a dot, and its last part names the image. `/` is the running "
-                        "system, and the name is then the machine's, such as x86_64; its local file systems for "
-                        "`/boot`, `/usr`, `/var` and the like are taken in, and what is taken in is printed."
-                    ),
-                    (
-                        "A source may be laid together of several parts, divided by two commas, each with options "
-                        "behind single commas; `subdir=` says where a part goes."
-                    ),
-                ),
-            ),
-            (
-                "ARCHIVES AND CONTAINERS",
-                (
-                    (
-                        "A tar archive of a root file system is a source like a directory, compressed by gzip, bzip2, "
-                        "xz or zstd or not, whatever its name; so is one of a container image. Owners, devices and "
-                        "attributes are those of the archive: no root is needed, and nothing is unpacked but what is "
-                        "compressed or comes through a pipe, below `/var/tmp` or TMPDIR, while the image is made."
-                    ),
-                    Item("-", "An archive from standard input; `--name` names the image."),
-                    Item("oci:DIR[:TAG]", "A directory that is an OCI layout."),
-                    Item("oci-archive:FILE[:TAG]", "The same as a tar archive."),
-                    Item("docker-archive:FILE[:TAG]", "What `docker save` and `podman save` write."),
-                    Item(
-                        "docker://HOST/NAME:TAG",
-                        "An image in a registry. It is fetched by skopeo(1), with the logins that are set up for that.",
-                    ),
-                    (
-                        "The last part of the path names the image. TAG is needed where there are several images; of "
-                        "one for several machines, that for this machine is taken. Every layer is checked against its "
-                        "digest. Images of containers rarely have a kernel and an init: where one is missing, what "
-                        "installs it is said, to be put into the Containerfile."
-                    ),
-                ),
-            ),
+            *SOURCES,
             (
                 "WHAT IS LEFT OUT",
                 (
@@ -143,6 +100,7 @@ IMAGE_APPLETS = {
                 "The running system with a separate /boot and /opt:", "ltsp image /,,/boot,subdir=boot,,/opt,subdir=opt"
             ),
             Example("A chroot, at normal priority:", 'ltsp image --ionice="" x86_64'),
+            Example("The disk of a virtual machine that is shut down:", "ltsp image /var/lib/libvirt/images/lab.qcow2"),
             Example("A container, as it is now:", "podman export lab | ltsp image - --name lab"),
             Example("An image of a container:", "ltsp image docker://registry.example.org/lab:2026"),
             Example("Compress as well as xz can:", 'ltsp image -m "-comp xz" /'),

@@ -1,0 +1,78 @@
+"""The prose of ltsp-image(8) on what images are made from."""
+
+from __future__ import annotations
+
+from ltsp.cli.prose import Block, Item
+
+SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
+    (
+        "IMAGE SOURCES",
+        (
+            (
+                "A source is a name or a path. A name is looked up below the base directory, and the first of "
+                "these is taken:"
+            ),
+            Item("NAME/", "A chroot: a directory that holds `proc`."),
+            Item("NAME.img", "The disk of a virtual machine, a live medium, or a squashfs file."),
+            Item("images/NAME.img", "An exported image: it is built anew from the source it came from."),
+            (
+                "A path begins with a slash or a dot, and its last part names the image. `/` is the running "
+                "system, and the name is then the machine's, such as x86_64; its local file systems for "
+                "`/boot`, `/usr`, `/var` and the like are taken in, and what is taken in is printed."
+            ),
+            (
+                "A source may be laid together of several parts, divided by two commas, each with options "
+                "behind single commas; `subdir=` says where a part goes."
+            ),
+        ),
+    ),
+    (
+        "DISKS",
+        (
+            (
+                "The disk of a virtual machine that is shut down is a source, whatever its format: raw, qcow2, VMDK, "
+                "VDI, VHD, VHDX, and any of these in gzip, xz or zstd. What is in it decides, not its name. "
+                "Partitions, LVM and RAID1 are looked through for a system on ext2, ext3, ext4, xfs, btrfs or "
+                "ISO 9660, and what the system's own /etc/fstab mounts at `/boot`, `/usr`, `/var` and the like is "
+                "taken in. A live medium stands for the system in it."
+            ),
+            (
+                "Disks are read by a process that may do nothing else: no mount, no root, and a file system made to do "
+                "harm does it there. A journal of ext4 is replayed in memory; nothing is ever written to the disk."
+            ),
+            Item("FILE,partition=N", "One of several systems on it: a number, or a name such as `vg/root`."),
+            Item("FILE,subvol=NAME", "A subvolume of btrfs, where it is none that an installer makes."),
+            Item("FILE,fstype=TYPE", "Its file system is of this type, whatever it looks like."),
+            (
+                "Other files that a disk names, such as a backing file, are read where they lie in its own directory, "
+                "or below one that `--allow-backing` names. A disk that a program has open for writing is refused by "
+                "that program's name."
+            ),
+        ),
+    ),
+    (
+        "ARCHIVES AND CONTAINERS",
+        (
+            (
+                "A tar archive of a root file system is a source like a directory, compressed by gzip, bzip2, "
+                "xz or zstd or not, whatever its name; so is one of a container image. Owners, devices and "
+                "attributes are those of the archive: no root is needed, and nothing is unpacked but what is "
+                "compressed or comes through a pipe, below `/var/tmp` or TMPDIR, while the image is made."
+            ),
+            Item("-", "An archive from standard input; `--name` names the image."),
+            Item("oci:DIR[:TAG]", "A directory that is an OCI layout."),
+            Item("oci-archive:FILE[:TAG]", "The same as a tar archive."),
+            Item("docker-archive:FILE[:TAG]", "What `docker save` and `podman save` write."),
+            Item(
+                "docker://HOST/NAME:TAG",
+                "An image in a registry. It is fetched by skopeo(1), with the logins that are set up for that.",
+            ),
+            (
+                "The last part of the path names the image. TAG is needed where there are several images; of "
+                "one for several machines, that for this machine is taken. Every layer is checked against its "
+                "digest. Images of containers rarely have a kernel and an init: where one is missing, what "
+                "installs it is said, to be put into the Containerfile."
+            ),
+        ),
+    ),
+)
