@@ -14,7 +14,7 @@ LAYERS = [
     {"source", "publish", "boottest"},
     {"transform", "boot", "initrd", "services"},
     {"squashfs", "cpio", "tarstream", "disk", "filesystem", "archive"},
-    {"tree", "settings", "host"},
+    {"tree", "settings", "host", "storage"},
     {"errors"},
 ]
 MODULES = sorted(SOURCE.rglob("*.py"))

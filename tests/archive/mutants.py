@@ -16,8 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ltsp.archive.archive import Reader
-from ltsp.archive.stored import Stored, pieces
 from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.storage.blocks import Blocks, pieces
 from ltsp.tree.node import File
 
 MEMORY = 512 << 20
@@ -159,7 +159,7 @@ class Held:
 
 def fate(data: bytes, *, piped: bool = False) -> str:
     """What becomes of an archive when all is done with it that a build does; anything else breaks the promise."""
-    stored: Stored = Held(data)
+    stored: Blocks = Held(data)
     with Reader("/var/tmp") as reader:
         try:
             tree = reader.stream(pieces(stored)) if piped else reader.file(stored)

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.blocks import Records, read_exactly
+from ltsp.filesystem.blocks import Records
 from ltsp.filesystem.runs import RunStream, add_run
+from ltsp.storage.blocks import read_exactly
 
 
 @dataclass
@@ -67,7 +68,7 @@ def test_data_behind_the_end_of_the_volume_is_damage():
     stream = RunStream(VOLUME, 100, [(0, VOLUME.size - 50, 100)])
     with pytest.raises(FormatError, match="where the volume ends"):
         stream.read(100)
-    with pytest.raises(FormatError, match="the map should lie at 1990, the volume has 2000 bytes"):
+    with pytest.raises(FormatError, match="the map should lie at 1990, where there are 2000 bytes"):
         read_exactly(VOLUME, 1990, 20, "the map")
 
 

@@ -16,21 +16,19 @@ from typing import Self
 
 from ltsp.archive import docker, oci
 from ltsp.archive.allowance import Allowance
-from ltsp.archive.compressed import is_compressed, unpacked
 from ltsp.archive.feed import Feed, Lying, Passing
 from ltsp.archive.growth import Growth
 from ltsp.archive.header import BLOCK, is_header
 from ltsp.archive.member import members
 from ltsp.archive.parcel import Layer, Parts
 from ltsp.archive.spool import Spool
-from ltsp.archive.stored import Sparse, Stored, Whole, pieces
+from ltsp.archive.stored import Sparse, Whole
 from ltsp.errors import FormatError, SourceError
+from ltsp.storage import compressed
+from ltsp.storage.blocks import Blocks, pieces
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
-
-_MAGIC = 8
-"""Bytes that tell a compressed stream."""
 
 _MOST_TIMES = 8
 _SMALL = 64 << 10
@@ -58,12 +56,12 @@ class Reader:
     def __post_init__(self) -> None:
         self._spool = Spool(self.scratch)
 
-    def file(self, stored: Stored, form: Form = Form.ANY, tag: str = "") -> Tree:
+    def file(self, stored: Blocks, form: Form = Form.ANY, tag: str = "") -> Tree:
         """The tree of an archive that lies still.
 
         Raises FormatError where it is damaged, SourceError where it is not clear what of it is meant.
         """
-        if is_compressed(stored.read_at(0, _MAGIC)):
+        if compressed.kind_of(stored.read_at(0, compressed.LONGEST_MAGIC)):
             return self.stream(pieces(stored), form, tag)
         self._allowance.packed += stored.size
         return self._archive(Lying(stored), form, tag)
@@ -75,7 +73,7 @@ class Reader:
     def layout(self, parts: Parts, tag: str = "") -> Tree:
         """The tree of an image in an OCI layout. Raises as `file` does."""
 
-        def counted(path: str) -> Stored:
+        def counted(path: str) -> Blocks:
             part = parts(path)
             self._allowance.packed += part.size
             return part
@@ -120,19 +118,19 @@ class Reader:
                 growth.add(member)
         return growth.tree()
 
-    def _layer(self, stored: Stored, layer: Layer) -> Feed:
+    def _layer(self, stored: Blocks, layer: Layer) -> Feed:
         """The tar of a layer. What lies still is checked before, what has to be unpacked while it is."""
         if layer.size is not None and stored.size != layer.size:
             raise FormatError(f"is damaged: {layer.packed} has {stored.size} bytes and not {layer.size}")
-        compressed = is_compressed(stored.read_at(0, _MAGIC))
+        packed = compressed.kind_of(stored.read_at(0, compressed.LONGEST_MAGIC))
         data = pieces(stored)
         if layer.packed is not None:
             data = layer.packed.checked(data)
-        if compressed:
-            data = unpacked(data, self._allowance)
+        if packed:
+            data = compressed.unpacked(data, self._allowance.unpack)
         if layer.unpacked is not None:
             data = layer.unpacked.checked(data)
-        if compressed:
+        if packed:
             return Passing(data, self._spool)
         for _piece in data:
             pass
@@ -143,21 +141,21 @@ class Reader:
         while len(start) < BLOCK and (piece := next(data, b"")):
             start += piece
         data = chain((start,), data)
-        if is_compressed(start):
-            yield from unpacked(data, self._allowance)
+        if compressed.kind_of(start):
+            yield from compressed.unpacked(data, self._allowance.unpack)
             return
         for piece in data:
             self._allowance.packed += len(piece)
             yield piece
 
 
-def is_archive(stored: Stored) -> bool:
+def is_archive(stored: Blocks) -> bool:
     """Whether a file holds a tar, compressed or not; no more than its first block is unpacked.
 
     A disk may be compressed as well.
     """
     start = stored.read_at(0, BLOCK)
-    if is_compressed(start):
+    if compressed.kind_of(start):
         try:
             start = _first_block(stored)
         except FormatError:
@@ -165,9 +163,9 @@ def is_archive(stored: Stored) -> bool:
     return is_header(start[:BLOCK])
 
 
-def _first_block(stored: Stored) -> bytes:
+def _first_block(stored: Blocks) -> bytes:
     start = b""
-    for piece in unpacked(pieces(stored), Allowance()):
+    for piece in compressed.unpacked(pieces(stored), Allowance().unpack):
         start += piece
         if len(start) >= BLOCK:
             break
@@ -181,7 +179,7 @@ def _has(tree: Tree, path: str) -> bool:
 def _parts(tree: Tree) -> Parts:
     """The parts of an image by their path in an archive, links inside it followed."""
 
-    def part(path: str) -> Stored:
+    def part(path: str) -> Blocks:
         node = tree.follow(path)
         if not isinstance(node, File):
             raise FormatError(f"is damaged: there is no {printable(path)} in it")

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ltsp.archive.stored import Stored, pieces
 from ltsp.errors import FormatError
+from ltsp.storage.blocks import Blocks, pieces
 from ltsp.tree.name import printable
 
 _LARGEST: Final = 8 << 20
@@ -54,7 +54,7 @@ class Digest:
         return f"{self.algorithm}:{self.hexadecimal[:12]}"
 
 
-def read(stored: Stored, what: str, digest: Digest | None = None) -> Any:
+def read(stored: Blocks, what: str, digest: Digest | None = None) -> Any:
     """What a document says.
 
     Raises FormatError where it is none, or not what its digest says.

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ltsp.archive.spool import Spool
-from ltsp.archive.stored import Stored
 from ltsp.errors import FormatError
+from ltsp.storage.blocks import Blocks
 
 _MOST_BEHIND = 64 << 20
 """Bytes behind the end of an archive: some writers fill up whole records."""
@@ -26,7 +26,7 @@ class Feed(Protocol):
         """The next bytes, at most `size`; fewer only at the end."""
         ...
 
-    def keep(self, size: int) -> tuple[Stored, int]:
+    def keep(self, size: int) -> tuple[Blocks, int]:
         """Pass over `size` bytes; where they can be read again.
 
         Raises FormatError where there are not so many.
@@ -41,7 +41,7 @@ class Feed(Protocol):
 class Lying:
     """Bytes that lie still."""
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: Blocks) -> None:
         self._stored = stored
         self.at = 0
 
@@ -50,7 +50,7 @@ class Lying:
         self.at += len(piece)
         return piece
 
-    def keep(self, size: int) -> tuple[Stored, int]:
+    def keep(self, size: int) -> tuple[Blocks, int]:
         place = self.at
         if place + size > self._stored.size:
             raise cut_off()
@@ -76,7 +76,7 @@ class Passing:
             data += more
         return data
 
-    def keep(self, size: int) -> tuple[Stored, int]:
+    def keep(self, size: int) -> tuple[Blocks, int]:
         place = self._spool.size
         while size:
             piece = self._some(size)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ltsp.archive.document import Digest
-from ltsp.archive.stored import Stored
+from ltsp.storage.blocks import Blocks
 
-Parts = Callable[[str], Stored]
+Parts = Callable[[str], Blocks]
 """The part at a path, relative to the layout; raises FormatError where there is none."""
 
 

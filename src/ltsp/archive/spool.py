@@ -53,12 +53,12 @@ class Spool:
                 "make room there, or set TMPDIR to a directory that has it",
             ) from error
 
-    def read_at(self, place: int, size: int) -> bytes:
+    def read_at(self, offset: int, size: int) -> bytes:
         """As many bytes as there are, at most `size`."""
-        size = max(0, min(size, self.size - place))
+        size = max(0, min(size, self.size - offset))
         if not size:
             return b""
-        data = os.pread(self._file, size, place)
+        data = os.pread(self._file, size, offset)
         # Zeros at the end were never written.
         return data if len(data) == size else data + bytes(size - len(data))
 

@@ -1,4 +1,4 @@
-"""Bytes that lie somewhere and can be read at any place, and the contents of files among them.
+"""Open files, and the contents of files that lie in archives.
 
 What lies in an archive is itself such bytes: a layer in a tar of layers is read as the tar was.
 """
@@ -7,26 +7,12 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 from ltsp.errors import FormatError
+from ltsp.storage.blocks import Blocks
 from ltsp.tree.content import Stream
-
-_PIECE = 1 << 20
-
-
-class Stored(Protocol):
-    """Several threads may read at once."""
-
-    @property
-    def size(self) -> int: ...
-
-    def read_at(self, place: int, size: int) -> bytes:
-        """As many bytes as there are, at most `size`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +27,23 @@ class OpenFile:
     def of(cls, descriptor: int) -> OpenFile:
         return cls(descriptor, os.lseek(descriptor, 0, os.SEEK_END))
 
-    def read_at(self, place: int, size: int) -> bytes:
-        left = min(size, self.size - place)
-        piece = os.pread(self.descriptor, left, place) if left > 0 else b""
+    def read_at(self, offset: int, size: int) -> bytes:
+        left = min(size, self.size - offset)
+        piece = os.pread(self.descriptor, left, offset) if left > 0 else b""
         if len(piece) == left or not piece:
             return piece
         pieces = [piece]
-        while (left := left - len(piece)) and (piece := os.pread(self.descriptor, left, place + sum(map(len, pieces)))):
-            pieces.append(piece)
+        while piece and (left := left - len(piece)):
+            offset += len(piece)
+            pieces.append(piece := os.pread(self.descriptor, left, offset))
         return b"".join(pieces)
-
-
-def pieces(stored: Stored) -> Iterator[bytes]:
-    """All of it, from start to end."""
-    at = 0
-    while piece := stored.read_at(at, _PIECE):
-        yield piece
-        at += len(piece)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Whole:
     """A file whose bytes lie one behind the other."""
 
-    base: Stored
+    base: Blocks
     place: int
     size: int
 
@@ -72,8 +51,8 @@ class Whole:
     def stored(self) -> int:
         return self.size
 
-    def read_at(self, place: int, size: int) -> bytes:
-        return self.base.read_at(self.place + place, max(0, min(size, self.size - place)))
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self.base.read_at(self.place + offset, max(0, min(size, self.size - offset)))
 
     def hole_at(self, _place: int) -> int:
         return 0
@@ -86,7 +65,7 @@ class Whole:
 class Sparse:
     """A file with holes: its runs of data lie one behind the other."""
 
-    base: Stored
+    base: Blocks
     place: int
     size: int
     offsets: tuple[int, ...]
@@ -98,21 +77,21 @@ class Sparse:
     def stored(self) -> int:
         return self.starts[-1]
 
-    def read_at(self, place: int, size: int) -> bytes:
-        size = min(size, self.size - place)
+    def read_at(self, offset: int, size: int) -> bytes:
+        size = min(size, self.size - offset)
         found = []
         while size > 0:
-            hole = min(self.hole_at(place), size)
+            hole = min(self.hole_at(offset), size)
             if hole:
                 piece = bytes(hole)
             else:
-                run = bisect_right(self.offsets, place) - 1
-                inside = self.starts[run] + place - self.offsets[run]
+                run = bisect_right(self.offsets, offset) - 1
+                inside = self.starts[run] + offset - self.offsets[run]
                 piece = self.base.read_at(self.place + inside, min(size, self.starts[run + 1] - inside))
                 if not piece:
                     break
             found.append(piece)
-            place += len(piece)
+            offset += len(piece)
             size -= len(piece)
         return b"".join(found)
 

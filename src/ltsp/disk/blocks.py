@@ -9,23 +9,13 @@ import threading
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
-from ltsp.errors import FormatError, SourceError
+from ltsp.errors import SourceError
+from ltsp.storage.blocks import Blocks
 
 SECTOR: Final = 512
 """Bytes: the unit of most tables, whatever the sectors of the disk itself."""
-
-
-class Blocks(Protocol):
-    """Bytes that can be read anywhere, by several threads at once."""
-
-    @property
-    def size(self) -> int: ...
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """So many bytes, fewer only at the end. Raises FormatError and SourceError."""
-        ...
 
 
 OpenSibling = Callable[[str], BinaryIO]
@@ -34,22 +24,6 @@ first. It decides what may be opened, and closes the files when nothing is read 
 
 Raises LtspError.
 """
-
-
-_MOST_AT_ONCE: Final = 64 << 20
-"""Bytes of a table: a sparse file may have any size, and its headers claim any."""
-
-
-def exactly(blocks: Blocks, offset: int, size: int, what: str) -> bytes:
-    """Raises FormatError where they do not lie in `blocks` as a whole, or are too many for what is read at once."""
-    if size > _MOST_AT_ONCE:
-        raise FormatError(f"{what} has {size} bytes")
-    if offset + size > blocks.size:
-        raise FormatError(f"{what} lies beyond the end of the file")
-    data = blocks.read_at(offset, size)
-    if len(data) != size:
-        raise FormatError(f"{what} is cut short")
-    return data
 
 
 def numbers(layout: str, data: bytes) -> array[int]:

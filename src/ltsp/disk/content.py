@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ltsp.disk.blocks import Blocks
+from ltsp.storage.blocks import Blocks
 
 EXT, XFS, BTRFS, SQUASHFS, EROFS, ISO9660, VFAT = "ext", "xfs", "btrfs", "squashfs", "erofs", "iso9660", "vfat"
 SWAP, LVM, MD, LUKS, BITLOCKER = "swap", "lvm", "md", "luks", "bitlocker"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from ltsp.disk.blocks import Blocks
 from ltsp.disk.partition import Partition
 from ltsp.errors import FormatError
+from ltsp.storage.blocks import Blocks
 
 MAGIC: Final = b"EFI PART"
 SECTORS: Final = (512, 4096)

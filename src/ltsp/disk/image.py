@@ -8,14 +8,16 @@ from __future__ import annotations
 import os
 import posixpath
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final
 
-from ltsp.disk import codecs, qcow2, vdi, vhd, vhdx, vmdk, vmdk_descriptor
-from ltsp.disk.blocks import Blocks, FileBlocks, OpenSibling
+from ltsp.disk import qcow2, vdi, vhd, vhdx, vmdk, vmdk_descriptor
+from ltsp.disk.blocks import FileBlocks, OpenSibling
 from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.storage import compressed
+from ltsp.storage.blocks import Blocks, pieces
 from ltsp.tree.name import printable
 
 _LONGEST_CHAIN: Final = 64
@@ -61,7 +63,7 @@ class Disk:
     blocks: Blocks
     format: str
     compression: str = ""
-    """`gzip`, `xz`, `zstd` or nothing."""
+    """`gzip`, `bzip2`, `xz`, `zstd` or nothing."""
     sector: int = 0
     """Bytes of its sectors, where the format says."""
     below: tuple[str, ...] = ()
@@ -92,18 +94,22 @@ def open_disk(
     SourceError for what cannot be read, and what `open_sibling` raises; the messages do not name the file.
     """
     blocks = FileBlocks.of(file)
-    kind = codecs.kind_of(blocks.read_at(0, 8))
+    kind = _compression(blocks)
     if not kind:
         return _Chain(open_sibling).disk(blocks, "")
     with ExitStack() as on_failure:
         file = scratch()
         on_failure.callback(file.close)
-        blocks = _unpack(blocks, kind, file)
-        if codecs.kind_of(blocks.read_at(0, 8)):
+        blocks = _unpack(blocks, file)
+        if _compression(blocks):
             raise SourceError(f"it is a compressed file in a {kind} file", "unpack it")
         disk = _Chain(open_sibling).disk(blocks, "")
         on_failure.pop_all()
     return replace(disk, compression=kind)
+
+
+def _compression(blocks: Blocks) -> str:
+    return compressed.kind_of(blocks.read_at(0, compressed.LONGEST_MAGIC))
 
 
 def format_of(blocks: Blocks) -> str:
@@ -204,7 +210,7 @@ def _expected(kind: str) -> str:
     return _BY_QEMU.get(kind, "")
 
 
-def _unpack(blocks: Blocks, kind: str, file: BinaryIO) -> FileBlocks:
+def _unpack(blocks: Blocks, file: BinaryIO) -> FileBlocks:
     """Into a file that has holes where there are only zeros.
 
     Raises FormatError where it is damaged or unfolds to too much, and SourceError where there is no room.
@@ -214,7 +220,7 @@ def _unpack(blocks: Blocks, kind: str, file: BinaryIO) -> FileBlocks:
     size = written = 0
     hint = "unpack it yourself where there is room"
     try:
-        for piece in codecs.unpacked(blocks, kind):
+        for piece in _unpacked(blocks):
             if size + len(piece) > most:
                 raise FormatError(f"it unfolds to more than {most >> 30} GiB", "if that is right, unpack it first")
             view = memoryview(piece)
@@ -231,6 +237,13 @@ def _unpack(blocks: Blocks, kind: str, file: BinaryIO) -> FileBlocks:
     except OSError as error:
         raise SourceError(f"it cannot be unpacked: {error.strerror}", hint) from error
     return FileBlocks.of(file)
+
+
+def _unpacked(blocks: Blocks) -> Iterator[bytes]:
+    try:
+        yield from compressed.unpacked(pieces(blocks))
+    except FormatError as error:
+        raise FormatError(f"it {error.message}", "copy it again") from error
 
 
 def _write(descriptor: int, data: memoryview, offset: int) -> int:

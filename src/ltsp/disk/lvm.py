@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltsp.disk import lvm_text
-from ltsp.disk.blocks import SECTOR, Blocks, InMemory, Run, Scattered
+from ltsp.disk.blocks import SECTOR, InMemory, Run, Scattered
 from ltsp.disk.lvm_text import Section
 from ltsp.errors import FormatError
+from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode, printable
 
 _LABEL: Final = struct.Struct("<8sQII8s")

@@ -11,10 +11,10 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from ltsp.disk.blocks import Blocks
 from ltsp.disk.content import is_fat
 from ltsp.disk.partition import Partition
 from ltsp.errors import FormatError
+from ltsp.storage.blocks import Blocks
 
 PROTECTIVE: Final = 0xEE
 _EXTENDED: Final = frozenset({0x05, 0x0F, 0x85})

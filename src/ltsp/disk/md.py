@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from ltsp.disk.blocks import SECTOR, Blocks, numbers
+from ltsp.disk.blocks import SECTOR, numbers
+from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode
 
 _MAGIC: Final = 0xA92B4EFC.to_bytes(4, "little")

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ltsp.disk.blocks import Blocks, InMemory, Run, Scattered, exactly, numbers
+from ltsp.disk.blocks import InMemory, Run, Scattered, numbers
 from ltsp.disk.codecs import unpack_piece
 from ltsp.disk.recent import Recent
 from ltsp.errors import FormatError, SourceError
+from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.name import decode, printable
 
 MAGIC: Final = b"QFI\xfb"
@@ -71,7 +72,7 @@ class Header:
     @classmethod
     def parse(cls, file: Blocks) -> Header:
         """Raises FormatError, and SourceError for what cannot be read here."""
-        start = exactly(file, 0, _VERSION_2.size, "the header")
+        start = read_exactly(file, 0, _VERSION_2.size, "the header")
         version, backing_at, backing_size, bits, size, encryption, entries, l1_offset = _VERSION_2.unpack(start)
         if version not in {2, 3}:
             raise SourceError(
@@ -84,17 +85,17 @@ class Header:
             raise SourceError(f"it is encrypted ({kind})", "make a plain copy of it with qemu-img convert")
         incompatible, length, compression = 0, _VERSION_2.size, 0
         if version == 3:
-            fixed = exactly(file, 0, _VERSION_3.size, "the header")
+            fixed = read_exactly(file, 0, _VERSION_3.size, "the header")
             incompatible, _order, length = _VERSION_3.unpack(fixed)
             if length < _VERSION_3.size or length > 1 << bits:
                 raise FormatError(f"its header has {length} bytes")
             if incompatible & _COMPRESSION and length > _COMPRESSION_AT:
-                compression = exactly(file, _COMPRESSION_AT, 1, "the header")[0]
+                compression = read_exactly(file, _COMPRESSION_AT, 1, "the header")[0]
         extensions = _extensions(file, length, min(1 << bits, backing_at or 1 << bits))
         _refuse(incompatible, compression, extensions.get(_FEATURE_NAMES, b""))
         if backing_size > _LONGEST_NAME:
             raise FormatError(f"the name of its backing file has {backing_size} bytes")
-        backing = exactly(file, backing_at, backing_size, "the backing file's name") if backing_at else b""
+        backing = read_exactly(file, backing_at, backing_size, "the backing file's name") if backing_at else b""
         if b"\0" in backing:
             raise FormatError("the name of its backing file is damaged")
         header = cls(
@@ -167,7 +168,7 @@ class _Clusters:
         """Bytes that are allocated by themselves."""
         self._l2_bits = header.cluster_bits - (4 if header.extended else 3)
         needed = -(-header.size >> self._l2_bits + header.cluster_bits)
-        self._l1 = numbers(">Q", exactly(file, header.l1_offset, needed * 8, "its table"))
+        self._l1 = numbers(">Q", read_exactly(file, header.l1_offset, needed * 8, "its table"))
         self._l2 = Recent(self._table, _CACHED // self._cluster)
         self._unpacked = Recent(self._unpack, _CACHED // self._cluster // 4)
 
@@ -216,7 +217,7 @@ class _Clusters:
     def _table(self, place: int) -> array[int]:
         if place & self._cluster - 1:
             raise FormatError(f"a table lies at {place}, where none can be")
-        return numbers(">Q", exactly(self._file, place, self._cluster, "a table"))
+        return numbers(">Q", read_exactly(self._file, place, self._cluster, "a table"))
 
     def _unpack(self, where: int) -> bytes:
         """Place in the low bits, number of sectors less one above them."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from ltsp.disk.blocks import Blocks, Run, Scattered, exactly, numbers
+from ltsp.disk.blocks import Run, Scattered, numbers
 from ltsp.errors import FormatError, SourceError
+from ltsp.storage.blocks import Blocks, read_exactly
 
 MAGIC: Final = b"\x7f\x10\xda\xbe"
 MAGIC_AT: Final = 0x40
@@ -22,7 +23,7 @@ _KINDS: Final = {3: "an undo image", 4: "a snapshot's difference to another disk
 
 def open_vdi(file: Blocks) -> Blocks:
     """The disk. Raises FormatError, and SourceError for an image that is no whole disk."""
-    header = _HEADER.unpack(exactly(file, 0, _HEADER.size, "the header"))
+    header = _HEADER.unpack(read_exactly(file, 0, _HEADER.size, "the header"))
     version, _size, kind, _flags, map_at, data_at, size, block, extra, count, _allocated = header
     if version != _VERSION:
         raise SourceError(f"it is VDI of version {version >> 16}.{version & 0xFFFF}")
@@ -35,7 +36,7 @@ def open_vdi(file: Blocks) -> Blocks:
         raise FormatError(f"its blocks have {block} bytes and {extra} more")
     if count * block < size:
         raise FormatError(f"it has {count} blocks, which is too little for a disk of {size} bytes")
-    places = numbers("<I", exactly(file, map_at, -(-size // block) * 4, "the table of blocks"))
+    places = numbers("<I", read_exactly(file, map_at, -(-size // block) * 4, "the table of blocks"))
 
     def run(offset: int, wanted: int) -> Run:
         index, within = divmod(offset, block)

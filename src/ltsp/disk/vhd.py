@@ -10,8 +10,9 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from ltsp.disk.blocks import Blocks, Run, Scattered, Window, exactly, numbers
+from ltsp.disk.blocks import Run, Scattered, Window, numbers
 from ltsp.errors import FormatError, SourceError
+from ltsp.storage.blocks import Blocks, read_exactly
 
 MAGIC: Final = b"conectix"
 FOOTER: Final = 512
@@ -53,7 +54,7 @@ def open_vhd(file: Blocks) -> Blocks:
 
 
 def _dynamic(file: Blocks, header_at: int, size: int) -> Blocks:
-    header = exactly(file, header_at, 1024, "the header")
+    header = read_exactly(file, header_at, 1024, "the header")
     magic, table_at, _version, count, block, _sum = _HEADER.unpack_from(header)
     if magic != b"cxsparse" or not _summed(header, 36):
         raise FormatError("the header is damaged")
@@ -61,7 +62,7 @@ def _dynamic(file: Blocks, header_at: int, size: int) -> Blocks:
         raise FormatError(f"its blocks have {block} bytes")
     if count * block < size:
         raise FormatError(f"it has {count} blocks, which is too little for a disk of {size} bytes")
-    places = numbers(">I", exactly(file, table_at, -(-size // block) * 4, "the table of blocks"))
+    places = numbers(">I", read_exactly(file, table_at, -(-size // block) * 4, "the table of blocks"))
     # A map of the sectors that were written comes first; in a disk that has no parent the others are zero.
     bitmap = -(-block // 512 // 8 // 512) * 512
 

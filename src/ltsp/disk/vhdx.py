@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from ltsp.disk.blocks import Blocks, Run, Scattered, exactly, numbers
+from ltsp.disk.blocks import Run, Scattered, numbers
 from ltsp.disk.crc32c import crc32c
 from ltsp.disk.vhdx_log import replayed
 from ltsp.errors import FormatError, SourceError
+from ltsp.storage.blocks import Blocks, read_exactly
 
 MAGIC: Final = b"vhdxfile"
 _HEADERS: Final = (64 << 10, 128 << 10)
@@ -66,7 +67,7 @@ def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
     bat_at, bat_size = regions[_BAT]
     if entries * 8 > bat_size:
         raise FormatError(f"its table of blocks is too small for a disk of {size} bytes")
-    places = numbers("<Q", exactly(file, bat_at, entries * 8, "the table of blocks"))
+    places = numbers("<Q", read_exactly(file, bat_at, entries * 8, "the table of blocks"))
 
     def run(offset: int, wanted: int) -> Run:
         index, within = divmod(offset, block)
@@ -123,7 +124,7 @@ def _regions(file: Blocks) -> dict[UUID, tuple[int, int]]:
 
 
 def _metadata(file: Blocks, place: int, size: int) -> Metadata:
-    table = exactly(file, place, min(size, 64 << 10), "the metadata")
+    table = read_exactly(file, place, min(size, 64 << 10), "the metadata")
     if not table.startswith(b"metadata") or len(table) < 32:
         raise FormatError("its metadata is damaged")
     count = int.from_bytes(table[10:12], "little")
@@ -134,7 +135,7 @@ def _metadata(file: Blocks, place: int, size: int) -> Metadata:
         kind, at, length, flags = _ITEM.unpack_from(table, 32 + index * _ITEM.size)
         name = UUID(bytes_le=kind)
         if name in {_PARAMETERS, _SIZE, _SECTOR}:
-            items[name] = exactly(file, place + at, min(length, 8), "the metadata")
+            items[name] = read_exactly(file, place + at, min(length, 8), "the metadata")
         elif flags & _REQUIRED_ITEM and name not in _KNOWN:
             raise SourceError(f"it needs a feature that is not known here ({name})")
     if {name: len(item) for name, item in items.items()} != {_PARAMETERS: 8, _SIZE: 8, _SECTOR: 4}:

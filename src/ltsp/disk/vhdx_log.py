@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from ltsp.disk.blocks import Blocks, InMemory, Run, Scattered, exactly
+from ltsp.disk.blocks import InMemory, Run, Scattered
 from ltsp.disk.crc32c import crc32c
 from ltsp.errors import FormatError
+from ltsp.storage.blocks import Blocks, read_exactly
 
 _SECTOR: Final = 4096
 _MOST_LOG: Final = 8 << 20
@@ -46,7 +47,7 @@ def replayed(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
     """
     if size % _SECTOR or size > _MOST_LOG:
         raise FormatError(f"its log has {size} bytes")
-    log = exactly(file, place, size, "the log")
+    log = read_exactly(file, place, size, "the log")
     entries = _active(log, identity)
     if not entries:
         return file

@@ -14,11 +14,12 @@ from itertools import accumulate
 from typing import Final
 
 from ltsp.disk import vmdk_descriptor
-from ltsp.disk.blocks import SECTOR, Blocks, FileBlocks, InMemory, OpenSibling, Run, Scattered, exactly, numbers
+from ltsp.disk.blocks import SECTOR, FileBlocks, InMemory, OpenSibling, Run, Scattered, numbers
 from ltsp.disk.codecs import unpack_piece
 from ltsp.disk.recent import Recent
 from ltsp.disk.vmdk_descriptor import Descriptor, Extent
 from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.name import printable
 
 SPARSE: Final = b"KDMV"
@@ -86,7 +87,7 @@ def open_sparse(file: Blocks) -> Blocks:
     header = _header(file)
     if header.descriptor_at and header.descriptor_size:
         size = min(header.descriptor_size * SECTOR, vmdk_descriptor.MOST)
-        Descriptor.parse(exactly(file, header.descriptor_at * SECTOR, size, "the descriptor"))
+        Descriptor.parse(read_exactly(file, header.descriptor_at * SECTOR, size, "the descriptor"))
     return _extent(file, header)
 
 
@@ -149,7 +150,7 @@ class _Grains:
         self._grain = header.grain * SECTOR
         tables = -(-header.capacity // (header.grain * header.table))
         place = header.directory_at * SECTOR
-        self._directory = numbers("<I", exactly(file, place, tables * 4, "the directory"))
+        self._directory = numbers("<I", read_exactly(file, place, tables * 4, "the directory"))
         self._table = Recent(self._read_table, _CACHED // 4 // header.table)
         self._unpacked = Recent(self._unpack, _CACHED // self._grain)
 
@@ -180,17 +181,17 @@ class _Grains:
         return Run(left, self._file, place * SECTOR + within)
 
     def _read_table(self, sector: int) -> array[int]:
-        return numbers("<I", exactly(self._file, sector * SECTOR, self._header.table * 4, "a table of grains"))
+        return numbers("<I", read_exactly(self._file, sector * SECTOR, self._header.table * 4, "a table of grains"))
 
     def _unpack(self, sector: int) -> bytes:
         place = sector * SECTOR
         if self._header.flags & _MARKERS:
-            _lba, size = _MARKER.unpack(exactly(self._file, place, _MARKER.size, "a grain"))
+            _lba, size = _MARKER.unpack(read_exactly(self._file, place, _MARKER.size, "a grain"))
             place += _MARKER.size
         else:
-            size = int.from_bytes(exactly(self._file, place, 4, "a grain"), "little")
+            size = int.from_bytes(read_exactly(self._file, place, 4, "a grain"), "little")
             place += 4
         # What does not compress grows a little.
         if size > 2 * self._grain + SECTOR:
             raise FormatError(f"the grain at {place} says that it takes {size} bytes")
-        return unpack_piece("zlib", exactly(self._file, place, size, "a grain"), self._grain)
+        return unpack_piece("zlib", read_exactly(self._file, place, size, "a grain"), self._grain)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ltsp.disk import content, gpt, lvm, mbr, md
-from ltsp.disk.blocks import Blocks, Window
+from ltsp.disk.blocks import Window
 from ltsp.disk.image import Disk
 from ltsp.disk.partition import Partition
 from ltsp.errors import FormatError, LtspError
+from ltsp.storage.blocks import Blocks
 
 _MOST: Final = 4096
 """Volumes of all disks together."""

@@ -1,4 +1,4 @@
-"""What a file system lies in: a range of bytes that can be read from anywhere."""
+"""What the readers of file systems share: small records of a volume, and damage that is told as such."""
 
 from __future__ import annotations
 
@@ -6,35 +6,9 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ltsp.errors import FormatError
-
-
-class Blocks(Protocol):
-    """A partition, a volume or a file. Several threads may read at once if its maker allows it."""
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        ...
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """`size` bytes; fewer only at the end."""
-        ...
-
-
-def read_exactly(blocks: Blocks, offset: int, size: int, what: str) -> bytes:
-    """All of these bytes.
-
-    Raises FormatError, which names what should have been there, where they do not lie in the volume.
-    """
-    if offset < 0 or size < 0 or offset + size > blocks.size:
-        raise FormatError(f"{what} should lie at {offset}, the volume has {blocks.size} bytes")
-    data = blocks.read_at(offset, size)
-    if len(data) != size:
-        raise FormatError(f"{what} at {offset} is cut off")
-    return data
+from ltsp.storage.blocks import Blocks, read_exactly
 
 
 @contextmanager
@@ -70,5 +44,5 @@ class Records:
             chunk = self._chunks[number] = self.blocks.read_at(number * _CHUNK, _CHUNK)
         record = chunk[offset : offset + size]
         if len(record) < size:
-            raise FormatError(f"{what} should lie at {place}, the volume has {self.blocks.size} bytes")
+            raise FormatError(f"{what} should lie at {place}, where there are {self.blocks.size} bytes")
         return record

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.blocks import Blocks
+from ltsp.storage.blocks import Blocks
 
 Run = tuple[int, int, int]
 """Where it begins in the file, where in the volume, and its length, all in bytes."""

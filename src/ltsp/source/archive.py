@@ -20,11 +20,12 @@ from tempfile import mkdtemp
 from typing import Final
 
 from ltsp.archive.archive import Form, Reader
-from ltsp.archive.stored import OpenFile, Stored
+from ltsp.archive.stored import OpenFile
 from ltsp.errors import Changed, FormatError, LtspError, SourceError, UsageError
 from ltsp.host import command
 from ltsp.host.root import Root
 from ltsp.source.source import Part, Plan
+from ltsp.storage.blocks import Blocks
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
 from ltsp.tree.node import Directory
@@ -222,7 +223,7 @@ def _layout(path: str, tag: str, shown: str) -> Iterator[Tree]:
             root = opened.enter_context(Root.open(encode(path)))
         states: dict[int, tuple[int, int]] = {}
 
-        def part(path: str) -> Stored:
+        def part(path: str) -> Blocks:
             try:
                 descriptor = root.follow_file(encode(path))
             except FileNotFoundError:

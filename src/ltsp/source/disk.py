@@ -14,14 +14,13 @@ from ltsp.source.disk_files import DiskFiles
 from ltsp.source.layers import Layer
 from ltsp.source.reader import Reader, reading
 from ltsp.source.source import Part, Plan
+from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
 _MODULE = "ltsp.source.disk_session"
-_COMPRESSED = (b"\x1f\x8b", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
-"""How gzip, xz and zstd files begin."""
 _SUBVOLUME = "subvol="
 _NO_EFFECT = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev", "nosuid", "noexec"})
 """Options for mount(8) which say what is so anyway."""
@@ -73,8 +72,8 @@ class DiskSource:
 
         Raises FormatError and SourceError.
         """
-        with self._started() as (reader, compressed):
-            if compressed:
+        with self._started() as (reader, is_compressed):
+            if is_compressed:
                 return self
             seen = reader.look({})
         return self._with(seen)
@@ -99,16 +98,16 @@ class DiskSource:
         """The process, and whether the disk is compressed."""
         with DiskFiles(self.wishes.backing, self.wishes.force) as files:
             file = files.open(self.path)
-            compressed = os.pread(file.fileno(), 8, 0).startswith(_COMPRESSED)
+            is_compressed = bool(compressed.kind_of(os.pread(file.fileno(), compressed.LONGEST_MAGIC, 0)))
 
             def open_other(name: str) -> BinaryIO:
                 return files.beside(self.path, name) if name else temporary()
 
             with ExitStack() as opened:
                 with self._told():
-                    started = reading(_MODULE, [file], open_other, dict(self.choice), unpacks=compressed)
+                    started = reading(_MODULE, [file], open_other, dict(self.choice), unpacks=is_compressed)
                     reader = opened.enter_context(started)
-                yield reader, compressed
+                yield reader, is_compressed
             files.settled()
 
     @contextmanager

@@ -11,7 +11,6 @@ from ltsp.disk import content
 from ltsp.disk.image import open_disk
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import LtspError, SourceError
-from ltsp.filesystem.blocks import Blocks
 from ltsp.filesystem.btrfs import volume as btrfs
 from ltsp.filesystem.checksum import crc32c
 from ltsp.filesystem.ext import volume as ext
@@ -21,6 +20,7 @@ from ltsp.filesystem.vfat import volume as vfat
 from ltsp.filesystem.xfs import volume as xfs
 from ltsp.source.disk_systems import Choice, Found, Search
 from ltsp.source.reader_child import OpenSibling, main
+from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import printable
 from ltsp.tree.tree import Tree
 

@@ -16,7 +16,7 @@ from ltsp.source.archive import STANDARD_INPUT, ArchiveSource, Notation, see_tha
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
 from ltsp.source.disk import ANY, DiskSource, Wishes, disk_source
-from ltsp.source.file_kind import NO_DISKS, SQUASHFS, kind_of
+from ltsp.source.file_kind import DISK, SQUASHFS, kind_of
 from ltsp.source.layers import Layer
 from ltsp.source.names import name_of
 from ltsp.source.source import Source
@@ -174,7 +174,7 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
     if holds_archive:
         see_that_it_is_no_disk(path, layer.fstype, layer.partition)
         return ArchiveSource(name, path)
-    if kind in NO_DISKS:
+    if kind not in {DISK, SQUASHFS}:
         raise SourceError(
             f"{shown} is not supported as a source: it holds {kind}",
             "give a directory, a squashfs file, a disk of a virtual machine or a tar archive",

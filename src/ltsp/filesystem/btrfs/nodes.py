@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.blocks import Blocks
 from ltsp.filesystem.btrfs.chunks import Chunks
 from ltsp.filesystem.btrfs.superblock import CHECKSUM_SIZE, Superblock
+from ltsp.storage.blocks import Blocks
 
 Key = tuple[int, int, int]
 """Object, type and offset, by which items are sorted."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.attributes import gathered, in_order
-from ltsp.filesystem.blocks import Blocks, damage_told
+from ltsp.filesystem.blocks import damage_told
 from ltsp.filesystem.btrfs import items
 from ltsp.filesystem.btrfs.chunks import Chunks
 from ltsp.filesystem.btrfs.content import BtrfsContent, ExtentStream
@@ -17,6 +17,7 @@ from ltsp.filesystem.btrfs.nodes import Nodes, Root
 from ltsp.filesystem.btrfs.superblock import PLACE, REMEDY, SIZE, Superblock
 from ltsp.filesystem.growth import Allowance, Growth
 from ltsp.filesystem.made import made
+from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.node import Directory, Metadata, Node
 from ltsp.tree.selection import Selection, everything

@@ -11,8 +11,8 @@ from array import array
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.blocks import Blocks, read_exactly
 from ltsp.filesystem.runs import Run, add_run
+from ltsp.storage.blocks import Blocks, read_exactly
 
 _HEADER = struct.Struct("<HHHHI")
 _EXTENT = struct.Struct("<IHHI")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.blocks import Blocks, read_exactly
+from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.name import decode
 
 PLACE = 1024

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.attributes import Xattrs, gathered, in_order
-from ltsp.filesystem.blocks import Blocks, Records, damage_told, read_exactly
+from ltsp.filesystem.blocks import Records, damage_told
 from ltsp.filesystem.ext import directory, inode, journal
 from ltsp.filesystem.ext.inode import Inode
 from ltsp.filesystem.ext.mapping import Mapping
@@ -17,6 +17,7 @@ from ltsp.filesystem.ext.superblock import PLACE, REMEDY, SIZE, Incompatible, Su
 from ltsp.filesystem.growth import Allowance, Growth
 from ltsp.filesystem.made import made
 from ltsp.filesystem.runs import Run, RunStream, read_whole
+from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.content import Bytes, Content, Stream
 from ltsp.tree.node import Metadata, Node
 from ltsp.tree.selection import Selection, everything

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.blocks import Blocks, read_exactly
 from ltsp.filesystem.runs import Run
+from ltsp.storage.blocks import Blocks, read_exactly
 
 BLOCK = 2048
 """Bytes."""

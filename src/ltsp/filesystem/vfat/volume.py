@@ -13,12 +13,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.blocks import Blocks, Records, damage_told, read_exactly
+from ltsp.filesystem.blocks import Records, damage_told
 from ltsp.filesystem.growth import Allowance, Growth
 from ltsp.filesystem.made import made
 from ltsp.filesystem.runs import Run, RunStream, add_run, read_whole
 from ltsp.filesystem.vfat.boot_sector import BootSector
 from ltsp.filesystem.vfat.name import LongName, short_name
+from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.content import Stream
 from ltsp.tree.node import Metadata, Node
 from ltsp.tree.selection import Selection, everything

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from ltsp.errors import FormatError
 from ltsp.filesystem.attributes import acl, gathered
-from ltsp.filesystem.blocks import Blocks, read_exactly
 from ltsp.filesystem.runs import Run
 from ltsp.filesystem.xfs.extents import runs
 from ltsp.filesystem.xfs.inode import Fork, Format
 from ltsp.filesystem.xfs.superblock import Superblock
+from ltsp.storage.blocks import Blocks, read_exactly
 
 _LOCAL, _ROOT, _SECURE, _PARENT, _INCOMPLETE = 0x1, 0x2, 0x4, 0x8, 0x80
 _LEAVES = {0xFBEE: (12, 32), 0x3BEE: (56, 80)}

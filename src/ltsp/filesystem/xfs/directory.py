@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.blocks import Blocks
 from ltsp.filesystem.runs import Run, RunStream
+from ltsp.storage.blocks import Blocks
 
 _INDEX = 1 << 35
 """Bytes: where the index begins."""

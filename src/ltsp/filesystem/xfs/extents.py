@@ -6,10 +6,10 @@ import struct
 from collections.abc import Iterator
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.blocks import Blocks, read_exactly
 from ltsp.filesystem.runs import Run
 from ltsp.filesystem.xfs.inode import Fork, Format
 from ltsp.filesystem.xfs.superblock import Superblock
+from ltsp.storage.blocks import Blocks, read_exactly
 
 _RECORD = struct.Struct(">QQ")
 _HEADER = struct.Struct(">4sHH")

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ltsp.errors import SourceError
-from ltsp.filesystem.blocks import Blocks, read_exactly
 from ltsp.filesystem.xfs.superblock import Superblock
+from ltsp.storage.blocks import Blocks, read_exactly
 
 _BLOCK = 512
 """Bytes: what a log counts in, whatever its file system's blocks are."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.attributes import Xattrs, in_order
-from ltsp.filesystem.blocks import Blocks, Records, damage_told, read_exactly
+from ltsp.filesystem.blocks import Records, damage_told
 from ltsp.filesystem.growth import Allowance, Growth
 from ltsp.filesystem.made import made
 from ltsp.filesystem.runs import RunStream
@@ -18,6 +18,7 @@ from ltsp.filesystem.xfs.attributes import attributes
 from ltsp.filesystem.xfs.extents import runs
 from ltsp.filesystem.xfs.inode import Fork, Format, Inode
 from ltsp.filesystem.xfs.superblock import MAGIC, REMEDY, SIZE, Superblock
+from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.content import Bytes, Content, Stream
 from ltsp.tree.node import Metadata, Node
 from ltsp.tree.selection import Selection, everything

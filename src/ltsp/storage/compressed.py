@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Final, Protocol
 
-from ltsp.archive.allowance import Allowance
 from ltsp.errors import FormatError
 
 if sys.version_info >= (3, 14):
@@ -62,48 +61,58 @@ class _Inflate:
         return self._zlib.decompress(self._zlib.unconsumed_tail + data, max(0, max_length))
 
 
-_DECOMPRESSORS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
-    b"\x1f\x8b": _Inflate,
-    b"BZh": bz2.BZ2Decompressor,
-    b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY),
-    b"\x28\xb5\x2f\xfd": lambda: zstd.ZstdDecompressor(options=_WINDOW),
-    **{number.to_bytes(4, "little"): lambda: zstd.ZstdDecompressor(options=_WINDOW) for number in _SKIPPED},
+_MAGICS: Final[Mapping[bytes, str]] = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    **{number.to_bytes(4, "little"): "zstd" for number in _SKIPPED},
 }
-_MAGIC: Final = max(map(len, _DECOMPRESSORS))
+_DECOMPRESSORS: Final[Mapping[str, Callable[[], _Decompressor]]] = {
+    "gzip": _Inflate,
+    "bzip2": bz2.BZ2Decompressor,
+    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY),
+    "zstd": lambda: zstd.ZstdDecompressor(options=_WINDOW),
+}
+LONGEST_MAGIC: Final = max(map(len, _MAGICS))
+"""Bytes that tell a compressed stream."""
+
+Counted = Callable[[int, int], None]
+"""Is told how many bytes were taken in, and how many came out of them. May raise FormatError."""
 
 
-def is_compressed(start: bytes) -> bool:
-    """Whether what begins so is one of those that are unpacked here."""
-    return _decompressor(start) is not None
+def kind_of(start: bytes) -> str:
+    """`gzip`, `bzip2`, `xz` or `zstd`, where what begins so is one of them; else nothing."""
+    return next((kind for magic, kind in _MAGICS.items() if start.startswith(magic)), "")
 
 
-def unpacked(packed: Iterator[bytes], allowance: Allowance) -> Iterator[bytes]:
-    """What a stream unpacks to, in pieces.
+def unpacked(packed: Iterator[bytes], counted: Counted = lambda _packed, _unpacked: None) -> Iterator[bytes]:
+    """What a stream unpacks to, in pieces of a mebibyte at most.
 
-    Raises FormatError where it is damaged, cut off or a bomb.
+    Raises FormatError, which begins with a verb, where it is damaged or cut off, and what `counted` raises.
     """
     rest = _first(packed)
     while True:
-        decompressor = _decompressor(rest)
-        if decompressor is None:
+        kind = kind_of(rest)
+        if not kind:
             raise FormatError("has other bytes behind its compressed ones")
-        rest = yield from _one(decompressor, rest, packed, allowance)
+        rest = yield from _one(_DECOMPRESSORS[kind](), rest, packed, counted)
         rest = _without_padding(rest, packed)
         if not rest:
             return
 
 
 def _one(
-    decompressor: _Decompressor, data: bytes, packed: Iterator[bytes], allowance: Allowance
+    decompressor: _Decompressor, data: bytes, packed: Iterator[bytes], counted: Counted
 ) -> Generator[bytes, None, bytes]:
     """What one stream unpacks to; returns what lies behind it."""
-    allowance.unpack(len(data), 0)
+    counted(len(data), 0)
     while True:
         try:
             piece = decompressor.decompress(data, _PIECE)
         except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, ValueError, EOFError, MemoryError) as error:
             raise FormatError(f"is damaged: {error or 'it cannot be unpacked'}") from error
-        allowance.unpack(0, len(piece))
+        counted(0, len(piece))
         if piece:
             yield piece
         if decompressor.eof:
@@ -113,13 +122,13 @@ def _one(
             data = next(packed, b"")
             if not data:
                 raise FormatError("is cut off: its compressed bytes have no end")
-            allowance.unpack(len(data), 0)
+            counted(len(data), 0)
 
 
 def _first(packed: Iterator[bytes]) -> bytes:
     """As many bytes as a magic number has, and what came with them."""
     start = b""
-    while len(start) < _MAGIC and (piece := next(packed, b"")):
+    while len(start) < LONGEST_MAGIC and (piece := next(packed, b"")):
         start += piece
     return start
 
@@ -131,10 +140,6 @@ def _without_padding(rest: bytes, packed: Iterator[bytes]) -> bytes:
         if not piece:
             return b""
         rest = piece
-    while len(rest) < _MAGIC and (piece := next(packed, b"")):
+    while len(rest) < LONGEST_MAGIC and (piece := next(packed, b"")):
         rest += piece
     return rest
-
-
-def _decompressor(start: bytes) -> _Decompressor | None:
-    return next((made() for magic, made in _DECOMPRESSORS.items() if start.startswith(magic)), None)

@@ -1,0 +1,35 @@
+"""Pieces of what may be shorter than its own tables say."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltsp.disk.blocks import InMemory
+from ltsp.errors import FormatError
+from ltsp.storage.blocks import pieces, read_exactly
+
+
+class Shrunk:
+    size = 100
+
+    def read_at(self, offset, size):
+        return bytes(min(size, 50 - offset))
+
+
+def test_what_does_not_lie_there_is_named():
+    assert read_exactly(InMemory(b"abc"), 1, 2, "the map") == b"bc"
+    for offset, size in ((2, 2), (-1, 2), (4, 0), (1, -1)):
+        with pytest.raises(FormatError, match=rf"the map should lie at {offset}, where there are 3 bytes"):
+            read_exactly(InMemory(b"abc"), offset, size, "the map")
+    with pytest.raises(FormatError, match="the map at 40 is cut off"):
+        read_exactly(Shrunk(), 40, 20, "the map")
+
+
+def test_no_size_that_is_claimed_takes_the_memory():
+    with pytest.raises(FormatError, match="the map has 1099511627776 bytes"):
+        read_exactly(Shrunk(), 0, 1 << 40, "the map")
+
+
+def test_all_pieces_are_the_whole():
+    data = bytes(range(256)) * 5000
+    assert b"".join(pieces(InMemory(data))) == data
