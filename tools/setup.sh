@@ -49,6 +49,7 @@ zstd                 zstd
 qemu-utils           qemu-img
 fdisk                sfdisk
 lvm2                 lvm
+cryptsetup-bin       cryptsetup
 mdadm                mdadm
 xfsprogs             mkfs.xfs
 btrfs-progs          mkfs.btrfs

@@ -229,7 +229,7 @@ def test_what_a_partition_holds_is_told(kind, disk):
         (["mkfs.vfat"], "vfat"),
         (["mkfs.vfat", "-F", "32"], "vfat"),
         (["mkfs.ntfs", "-q", "-F", "-f"], "ntfs"),
-        (["cryptsetup", "-q", "luksFormat", "--key-file", "/dev/null"], "luks"),
+        (["cryptsetup", "-q", "luksFormat", *tables.FAST_LUKS, "--key-file", __file__], "luks"),
     ],
 )
 def test_what_mkfs_makes_is_told(command, kind, disk):
@@ -376,6 +376,7 @@ def test_a_volume_on_another_disk_is_named_and_the_others_are_read(chance):
     found = look(physical_volume(tables.UUIDS[0], text, parts))
     assert content(one(found, "vg-one/here")) == parts[0]
     assert re.search(r"another disk .*, once /dev/sdb2", one(found, "vg-one/there").fault)
+    assert found.missing == (f"the physical volume {tables.UUIDS[1]}, once /dev/sdb2, of the volume group vg-one",)
 
 
 def test_the_newest_text_of_a_group_counts(chance):

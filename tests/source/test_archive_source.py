@@ -110,6 +110,7 @@ def test_a_colon_divides_a_path_from_a_tag_unless_it_is_of_the_path(tmp_path, ba
         ("oci-archive:/a.tar", "oci-archive:/a.tar"),
         ("docker-archive:a.tar:x/y:z,,/b,subdir=c", "docker-archive:{here}/a.tar:x/y:z,,/b,subdir=c"),
         ("./lab,,/b", "{here}/lab,,/b"),
+        ("./a,disk=b,disk=c/d,partition=1,,/b", "{here}/a,disk=b,disk={here}/c/d,partition=1,,/b"),
         ("lab", "lab"),
     ],
 )

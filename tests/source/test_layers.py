@@ -23,6 +23,10 @@ from ltsp.source.layers import Layer, parse
                 Layer("/x", subdir="a/b", options=("ro",)),
             ],
         ),
+        "several disks of one system": (
+            "vm.img,disk=vm-2.img,disk=/b/vm-3.img,partition=2:1",
+            [Layer("vm.img", partition="2:1", disks=("vm-2.img", "/b/vm-3.img"))],
+        ),
         "a mount option with a value": ("x,offset=512", [Layer("x", options=("offset=512",))]),
         "a part without a place": (
             "/cd,,casper/filesystem.squashfs",
@@ -45,6 +49,8 @@ def test_taken_apart(text, layers):
         ("/,,/x,subdir=a/../../x", "leads upwards"),
         ("/,,/x,ro,subdir=x", "after the mount options"),
         ("/,,/x,subdir=x,subdir=y", "twice"),
+        ("vm.img,disk=", "names no file"),
+        ("vm.img,ro,disk=b.img", "after the mount options"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text, reason):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ from ltsp.tree.name import encode, printable
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
+_DISK = re.compile(r",disk=([^,]*/[^,]*)")
+"""Another disk by its path; without a slash it lies beside the first one, wherever that is."""
 _TRIES = 3
 """On a busy machine, one in some dozens of runs of mksquashfs 4.5.1 leaves blocks or a table that cannot be read."""
 PRIVATE_MODE = 0o600
@@ -220,6 +223,7 @@ def lasting(argument: str) -> str:
     notation = Notation.parse(image)
     if notation is not None:
         first = notation.lasting() + option + options
+    first = _DISK.sub(lambda match: f",disk={os.path.abspath(match[1])}", first)
     return (os.path.abspath(first) if first.startswith(".") else first) + comma + rest
 
 

@@ -40,7 +40,16 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "Disks are read by a process that may do nothing else: no mount, no root, and a file system made to do "
                 "harm does it there. A journal of ext4 is replayed in memory; nothing is ever written to the disk."
             ),
-            Item("FILE,partition=N", "One of several systems on it: a number, or a name such as `vg/root`."),
+            Item(
+                "FILE,disk=SECOND",
+                "The system lies on several disks, such as a volume group of LVM. A name without a slash lies beside "
+                "the first disk; a third one is one more `,disk=`.",
+            ),
+            Item(
+                "FILE,partition=N",
+                "One of several systems on it: a number, or a name such as `vg/root`; with several disks, `2:1` is "
+                "the first partition of the second.",
+            ),
             Item("FILE,subvol=NAME", "A subvolume of btrfs, where it is none that an installer makes."),
             Item("FILE,fstype=TYPE", "Its file system is of this type, whatever it looks like."),
             (

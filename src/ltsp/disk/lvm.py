@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,8 +113,19 @@ def _sum(data: bytes) -> int:
     return zlib.crc32(data, _SUM_START ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
 
 
-def logical(volumes: list[Physical]) -> tuple[list[Logical], list[str]]:
-    """The logical volumes of all groups that these belong to, with the hidden ones left out; and what is damaged."""
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """What the volume groups of some physical volumes hold."""
+
+    volumes: tuple[Logical, ...]
+    """Those that are to be seen."""
+    damages: tuple[str, ...]
+    missing: tuple[str, ...]
+    """Physical volumes that are elsewhere, for people."""
+
+
+def groups(volumes: Sequence[Physical]) -> Groups:
+    """All groups that these belong to."""
     newest: dict[str, tuple[int, str, Section]] = {}
     texts = dict.fromkeys(text for volume in volumes for text in volume.texts)
     damages: list[str] = []
@@ -126,22 +138,28 @@ def logical(volumes: list[Physical]) -> tuple[list[Logical], list[str]]:
             continue
         if uuid not in newest or newest[uuid][0] < sequence:
             newest[uuid] = (sequence, name, group)
+    missing: list[str] = []
     if volumes and not newest:
         damages.append(
             "no physical volume says of what group it is: the metadata of LVM is damaged, or on another disk"
         )
+        missing.append("what LVM says of its volume group")
     present = {volume.uuid: volume.blocks for volume in volumes}
     found: list[Logical] = []
     for _sequence, name, group in newest.values():
         try:
-            found += _visible(name, group, present)
+            parts = _Parts.of(group, present)
+            missing += (
+                f"the physical volume {printable(each)}, of the volume group {printable(name)}"
+                for each in parts.missing.values()
+            )
+            found += _visible(name, group, parts)
         except FormatError as error:
             damages.append(error.message)
-    return found, damages
+    return Groups(tuple(found), tuple(damages), tuple(missing))
 
 
-def _visible(name: str, group: Section, present: dict[str, Blocks]) -> list[Logical]:
-    parts = _Parts.of(group, present)
+def _visible(name: str, group: Section, parts: _Parts) -> list[Logical]:
     members = lvm_text.section(group, "logical_volumes")
     snapshots = _snapshots(members)
     return [

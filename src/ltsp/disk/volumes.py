@@ -64,6 +64,8 @@ class Volumes:
     """Of each disk: `GPT`, `MBR`, `none`."""
     warnings: tuple[str, ...] = ()
     """One line each, safe to print."""
+    missing: tuple[str, ...] = ()
+    """What belongs to these disks and is on none of them, for people; safe to print."""
 
     @classmethod
     def of(cls, disks: Sequence[Disk]) -> Volumes:
@@ -72,7 +74,7 @@ class Volumes:
         tables = tuple(search.disk(number, disk) for number, disk in enumerate(disks))
         search.mirrored()
         search.logical()
-        return cls(tuple(search.found), tables, tuple(search.warnings))
+        return cls(tuple(search.found), tables, tuple(search.warnings), tuple(search.missing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class _Search:
     several: bool
     found: list[Volume] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     physical: list[lvm.Physical] = field(default_factory=list)
     members: list[_Mirror] = field(default_factory=list)
     texts: dict[bytes, bytes] = field(default_factory=dict)
@@ -151,9 +154,10 @@ class _Search:
             self._layout(_data(best.volume, best.member), 0, depth + 1)
 
     def logical(self) -> None:
-        volumes, damages = lvm.logical(self.physical)
-        self.warnings += dict.fromkeys(damages)
-        for volume in volumes:
+        groups = lvm.groups(self.physical)
+        self.warnings += dict.fromkeys(groups.damages)
+        self.missing += groups.missing
+        for volume in groups.volumes:
             if len(self.found) >= _MOST:
                 raise FormatError(f"it has more than {_MOST} volumes")
             group, name = volume.group, volume.name

@@ -24,6 +24,7 @@ from ltsp.archive.stored import OpenFile
 from ltsp.errors import Changed, FormatError, LtspError, SourceError, UsageError
 from ltsp.host import command
 from ltsp.host.root import Root
+from ltsp.source.layers import Layer
 from ltsp.source.source import Part, Plan
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.faults import Faults
@@ -209,9 +210,9 @@ class RegistrySource(_NoPackageManager):
                 yield tree.select(selection)
 
 
-def see_that_it_is_no_disk(path: str, fstype: str, partition: str) -> None:
+def see_that_it_is_no_disk(path: str, layer: Layer) -> None:
     """Raises UsageError where options of disks are given for an archive."""
-    for option, value in (("fstype", fstype), ("partition", partition)):
+    for option, value in (("fstype", layer.fstype), ("partition", layer.partition), ("disk", ",".join(layer.disks))):
         if value:
             raise UsageError(f"{option}={printable(value)} is given for {printable(path)}, which is no disk")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Self
@@ -47,6 +47,8 @@ class DiskSource:
     name: str
     path: str
     """As the user gave it."""
+    others: tuple[str, ...] = ()
+    """Disks of the same system; a name without a slash lies beside the first one."""
     choice: dict[str, object] = field(default_factory=dict)
     wishes: Wishes = ANY
     seen: Plan | None = None
@@ -97,15 +99,18 @@ class DiskSource:
     def _started(self) -> Iterator[tuple[Reader, bool]]:
         """The process, and whether the disk is compressed."""
         with DiskFiles(self.wishes.backing, self.wishes.force) as files:
-            file = files.open(self.path)
-            is_compressed = bool(compressed.kind_of(os.pread(file.fileno(), compressed.LONGEST_MAGIC, 0)))
+            paths = [self.path, *(_beside(self.path, other) for other in self.others)]
+            disks = [files.open(path) for path in paths]
+            _see_that_they_differ(paths, disks)
+            is_compressed = any(map(_is_compressed, disks))
 
             def open_other(name: str) -> BinaryIO:
-                return files.beside(self.path, name) if name else temporary()
+                number, _, own = name.partition("/")
+                return files.beside(paths[int(number)], own) if name else temporary()
 
             with ExitStack() as opened:
                 with self._told():
-                    started = reading(_MODULE, [file], open_other, dict(self.choice), unpacks=is_compressed)
+                    started = reading(_MODULE, disks, open_other, dict(self.choice), unpacks=is_compressed)
                     reader = opened.enter_context(started)
                 yield reader, is_compressed
             files.settled()
@@ -125,7 +130,8 @@ class DiskSource:
                 case {"root": str(root), "parts": list(parts), "left_out": list(left_out), "live": str(live), **rest}:
                     formats = ", ".join(map(str, _list(rest.get("formats"))))
                     title = str(rest.get("title", ""))
-                    what = f"{f'{title}, ' if title else ''}{root} in {formats} disk {self.path}"
+                    disks = f"disks {self.path}, {', '.join(self.others)}" if self.others else f"disk {self.path}"
+                    what = f"{f'{title}, ' if title else ''}{root} in {formats} {disks}"
                     plan = Plan(
                         (Part("", what), *(Part(path, text, "its fstab says so") for path, text in parts)),
                         tuple(Part(path, text, reason) for path, text, reason in left_out),
@@ -135,6 +141,24 @@ class DiskSource:
         except (ValueError, TypeError):
             pass
         raise FormatError(f"{printable(self.path)}: what its reader says makes no sense")
+
+
+def _beside(path: str, other: str) -> str:
+    return other if "/" in other else os.path.join(os.path.dirname(path), other)
+
+
+def _see_that_they_differ(paths: Sequence[str], disks: Sequence[BinaryIO]) -> None:
+    """Raises SourceError where one is given twice: everything on it would be there twice."""
+    seen: set[tuple[int, int]] = set()
+    for path, file in zip(paths, disks, strict=True):
+        status = os.fstat(file.fileno())
+        if (status.st_dev, status.st_ino) in seen:
+            raise SourceError(f"{printable(path)} is given twice", "name each disk once")
+        seen.add((status.st_dev, status.st_ino))
+
+
+def _is_compressed(file: BinaryIO) -> bool:
+    return bool(compressed.kind_of(os.pread(file.fileno(), compressed.LONGEST_MAGIC, 0)))
 
 
 def _list(value: object) -> list[object]:
@@ -150,4 +174,4 @@ def disk_source(path: str, name: str, layer: Layer, wishes: Wishes, *, system: b
     others = [each for each in layer.options if not each.startswith(_SUBVOLUME) and each not in _NO_EFFECT]
     choice = {"partition": layer.partition, "subvolume": subvolume, "fstype": layer.fstype, "whole": system}
     warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()
-    return DiskSource(name, path, choice, wishes, warnings=warnings).looked_into()
+    return DiskSource(name, path, layer.disks, choice, wishes, warnings=warnings).looked_into()

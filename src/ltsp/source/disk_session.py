@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ltsp.disk import content
-from ltsp.disk.image import open_disk
+from ltsp.disk.image import Disk, open_disk
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import LtspError, SourceError
 from ltsp.filesystem.btrfs import volume as btrfs
@@ -72,7 +72,7 @@ def begin(files: list[BinaryIO], open_sibling: OpenSibling, options: dict[str, o
 
     Raises FormatError and SourceError.
     """
-    disks = [open_disk(file, open_sibling=open_sibling, scratch=lambda: open_sibling(SCRATCH)) for file in files]
+    disks = [_disk(number, file, open_sibling) for number, file in enumerate(files)]
     volumes = Volumes.of(disks)
     wanted = str(options.get("fstype", ""))
     search = Search(volumes, lambda volume: open_volume(volume, wanted))
@@ -81,6 +81,24 @@ def begin(files: list[BinaryIO], open_sibling: OpenSibling, options: dict[str, o
     formats = tuple(" in ".join(filter(None, (disk.format, disk.compression))) for disk in disks)
     warnings = (*(warning for disk in disks for warning in disk.warnings), *volumes.warnings)
     return Session(volumes, found, formats, warnings)
+
+
+def sibling(number: int, name: str) -> str:
+    """How a file that a disk names is asked for."""
+    return f"{number}/{name}"
+
+
+def _disk(number: int, file: BinaryIO, open_sibling: OpenSibling) -> Disk:
+    try:
+        return open_disk(
+            file,
+            open_sibling=lambda name: open_sibling(sibling(number, name)),
+            scratch=lambda: open_sibling(SCRATCH),
+        )
+    except LtspError as error:
+        if not number:
+            raise
+        raise type(error)(f"disk {number + 1}: {error.message}", error.hint) from error
 
 
 def open_volume(volume: Volume, fstype: str) -> FileSystem:

@@ -22,6 +22,7 @@ from ltsp.tree.tree import Tree
 
 LIVE = ("casper/filesystem.squashfs", "live/filesystem.squashfs", "LiveOS/squashfs.img", "LiveOS/rootfs.img")
 """Where live media keep the system itself: Ubuntu, Debian, Fedora."""
+_OTHER_DISKS = "name the others behind it: FILE,disk=SECOND,disk=THIRD"
 _USUAL = frozenset({"@", "@rootfs", "root"})
 """Subvolumes in which the installers of Ubuntu, Debian and Fedora put the system; others are its snapshots."""
 _MOST_TEXT = 1 << 20
@@ -38,7 +39,7 @@ class Choice:
     """What the user has said of it; nothing where it is to be found out."""
 
     partition: str = ""
-    """A number, or the name of a volume: `2`, `vg/root`."""
+    """A number, with several disks behind the disk's and a colon, or the name of a volume: `2`, `2:1`, `vg/root`."""
     subvolume: str = ""
 
 
@@ -200,7 +201,7 @@ class Search:
         because = f"; what cannot be read: {'; '.join(unread[:_SHOWN])}" if unread else ""
         raise SourceError(
             f"it is on none of these volumes{because}",
-            f"{printable(root.volume.name)} alone is not the whole system: mount it, and name the directory",
+            f"{printable(root.volume.name)} alone is not the whole system: {_OTHER_DISKS}",
         )
 
     @staticmethod
@@ -219,6 +220,10 @@ class Search:
             [(number, fault)] = self.faults.items()
             name = self.volumes.volumes[number].name
             return SourceError(fault if name == "whole disk" else f"{printable(name)}: {fault}")
+        if self.volumes.missing:
+            every = self.volumes.missing
+            absent = ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
+            return SourceError(f"it is one of several disks: {absent} is on another one", _OTHER_DISKS)
         return SourceError(f"there is no system on it, with proc and etc/passwd; there are {self._listed()}")
 
     def _listed(self) -> str:
@@ -234,12 +239,18 @@ class Search:
 def _is_meant(volume: Volume, partition: str) -> bool:
     if not partition:
         return True
-    return partition in {volume.name, *volume.devices} or (partition.isdecimal() and volume.number == int(partition))
+    if partition in {volume.name, *volume.devices}:
+        return True
+    disk, colon, number = partition.rpartition(":")
+    if not number.isdecimal() or volume.number != int(number):
+        return False
+    return not colon or (disk.isdecimal() and volume.disk + 1 == int(disk))
 
 
 def _several(systems: Sequence[Place]) -> SourceError:
     place = systems[0]
-    first = place.volume.number or place.volume.name
+    volume = place.volume
+    first = f"{volume.disk + 1}:{volume.number}" if volume.disk else printable(str(volume.number or volume.name))
     how = f"FILE,subvol={printable(place.subvolume)}" if place.subvolume is not None else f"FILE,partition={first}"
     return SourceError(f"there are several systems on it: {_named(systems)}", f"choose one, such as {how}")
 

@@ -132,7 +132,8 @@ class _Search:
         return find(argument, self.base_dir, name=name, leave_out=self.leave_out, disks=self.disks)
 
     def _directory(self, path: str, name: str, layer: Layer) -> DirectorySource:
-        for option, value in (("fstype", layer.fstype), ("partition", layer.partition)):
+        options = (("fstype", layer.fstype), ("partition", layer.partition), ("disk", ",".join(layer.disks)))
+        for option, value in options:
             if value:
                 raise UsageError(f"{option}={printable(value)} is given for the directory {printable(path)}")
         real = decode(os.path.realpath(encode(path)))
@@ -150,7 +151,7 @@ def _archived(notation: Notation, name: str, layer: Layer) -> Source:
         raise UsageError(
             "what comes from standard input has no name", "podman export CONTAINER | ltsp image - --name NAME"
         )
-    see_that_it_is_no_disk(notation.path, layer.fstype, layer.partition)
+    see_that_it_is_no_disk(notation.path, layer)
     return notation.source(image_name.checked(name or name_of(notation.named_by)))
 
 
@@ -172,14 +173,14 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
         )
         raise SourceError(f"cannot read {shown}{target}: {error.strerror}") from error
     if holds_archive:
-        see_that_it_is_no_disk(path, layer.fstype, layer.partition)
+        see_that_it_is_no_disk(path, layer)
         return ArchiveSource(name, path)
     if kind not in {DISK, SQUASHFS}:
         raise SourceError(
             f"{shown} is not supported as a source: it holds {kind}",
             "give a directory, a squashfs file, a disk of a virtual machine or a tar archive",
         )
-    if kind != SQUASHFS or layer.partition:
+    if kind != SQUASHFS or layer.partition or layer.disks:
         return disk_source(path, name, layer, disks, system=system)
     if layer.fstype not in ("", "auto", "squashfs"):
         raise UsageError(f"fstype={printable(layer.fstype)} is given for {shown}, which is a squashfs")

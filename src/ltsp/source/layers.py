@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ltsp.errors import UsageError
 from ltsp.tree.name import printable
 
-_OWN = ("fstype", "partition", "subdir")
+_OWN = ("disk", "fstype", "partition", "subdir")
 """Options that are not the mount's; they come first."""
 
 
@@ -21,6 +21,8 @@ class Layer:
     """Where it is laid, relative to the root of the tree."""
     fstype: str = ""
     partition: str = ""
+    disks: tuple[str, ...] = ()
+    """Other disks of the same system, in the order of the machine's; a name without a slash lies beside the first."""
     options: tuple[str, ...] = ()
     """For mount(8), where there is something to mount."""
 
@@ -30,6 +32,7 @@ class Layer:
         if not image:
             raise UsageError("a part of the source has no name", "write IMAGE,OPTIONS,,IMAGE,OPTIONS")
         own: dict[str, str] = {}
+        disks: list[str] = []
         options: list[str] = []
         for word in filter(None, words):
             key, equals, value = word.partition("=")
@@ -39,6 +42,10 @@ class Layer:
                 raise UsageError(
                     f"{key}= stands after the mount options of {printable(image)}", f"write {image},{word}"
                 )
+            elif key == "disk":
+                if not value:
+                    raise UsageError(f"disk= of {printable(image)} names no file", f"write {image},disk=FILE")
+                disks.append(value)
             elif key in own:
                 raise UsageError(f"{key}= is there twice for {printable(image)}")
             else:
@@ -48,6 +55,7 @@ class Layer:
             subdir=_inside(own.get("subdir", "")),
             fstype=own.get("fstype", ""),
             partition=own.get("partition", ""),
+            disks=tuple(disks),
             options=tuple(options),
         )
 
