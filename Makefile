@@ -27,7 +27,7 @@ BOOTS = $(PYTEST) --timeout=1200
 # With ARGS="-k revert" there may be no boot among the tests.
 NONE_CHOSEN = || [ $$? -eq 5 -a -n "$(ARGS)" ]
 
-.PHONY: help setup root demo test test-all boot slow bench bench-boot torture lint format lock man clean
+.PHONY: help setup root demo test test-all boot slow bench bench-boot bench-sources torture lint format lock man clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -63,6 +63,9 @@ torture: root ## each promise of docs/reliability.md at its whole number; takes 
 
 bench: root ## time, size and memory beside the mksquashfs that is installed here
 	@PYTHONPATH=tests $(PYTHON) -m bench $(ARGS)
+
+bench-sources: root ## what a build costs from disks and archives beside one from a directory
+	@PYTHONPATH=tests $(PYTHON) -m bench.sources $(ARGS)
 
 bench-boot: root ## seconds and bytes from power-on to login, by each transport
 	@PYTHONPATH=tests $(PYTHON) -m bench.boots $(ARGS)

@@ -34,7 +34,7 @@ def cleaned(root: Path) -> Path:
     ltsp_image(root, SCRATCH / "ours", pairs.PAIRS[1].ours.split())
     source = SCRATCH / "source" / root.name
     source.parent.mkdir()
-    image = SCRATCH / "ours" / "images" / f"{root.name}.img"
+    image = SCRATCH / "ours" / "images" / "lab.img"
     subprocess.run(["unsquashfs", "-quiet", "-no-progress", "-dest", source, image], check=True)
     os.sync()  # what is still to be written would slow the first runs down
     return source

@@ -18,14 +18,16 @@ def mksquashfs(source: Path, image: Path, parameters: Sequence[str]) -> Run:
     return replace(measured, size=image.stat().st_size)
 
 
-def ltsp_image(source: Path, base: Path, parameters: Sequence[str]) -> Run:
-    """`ltsp image` from a directory to a published version with its kernel, into a base directory that was empty.
+def ltsp_image(source: Path | str, base: Path, parameters: Sequence[str], options: Sequence[str] = ()) -> Run:
+    """`ltsp image` from a directory, or what else it takes, to a published version with its kernel, into a base
+    directory that was empty; without `parameters` as it is called without any.
 
     All that it does for people it does here: clean-up, hashes, checks, fsync and publishing.
     """
     shutil.rmtree(base, ignore_errors=True)
     base.mkdir(parents=True)
     program = Path(sys.executable).with_name("ltsp")
+    given = [f"--mksquashfs-params={' '.join(parameters)}"] if parameters else []
     measured = run(
         [
             str(program),
@@ -33,8 +35,10 @@ def ltsp_image(source: Path, base: Path, parameters: Sequence[str]) -> Run:
             f"--tftp-dir={base}/tftp",
             "image",
             "--ionice=",  # mksquashfs runs at ordinary priority too
-            f"--mksquashfs-params={' '.join(parameters)}",
-            str(source.absolute()),
+            "--name=lab",
+            *given,
+            *options,
+            str(source.absolute() if isinstance(source, Path) else source),
         ]
     )
-    return replace(measured, size=(base / "images" / f"{source.name}.img").stat().st_size)
+    return replace(measured, size=(base / "images" / "lab.img").stat().st_size)

@@ -1,0 +1,164 @@
+"""`make bench-sources`: what a build costs from each kind of source beside one from the directory, as a table or JSON.
+
+One Debian root is put into every form, and packed from it and from the directory in turn, both in a warm cache, with
+the codec that is used unless told otherwise; ratios are those of two runs that followed each other. What reading alone
+takes is measured apart: all contents, by one thread, without an image. `--forms raw qcow2` takes those alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.measure import Run, run
+from bench.prepared import FORMS, prepared
+from bench.programs import ltsp_image
+from bench.report import table
+from ltsp.source.find import find
+from ltsp.tree.faults import Faults
+from ltsp.tree.node import File
+from ltsp.tree.selection import everything
+from tools.debian_root import CHECKOUT, shared
+
+SCRATCH = CHECKOUT / "build" / "bench-sources"
+MOST = 1.5
+"""Times the directory's seconds that a build from the forms of GOALS may take."""
+GOALS = frozenset({"raw", "qcow2"})
+_PIECE = 1 << 17
+"""Bytes that a build reads at once: a block of squashfs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One form; seconds and ratios are medians."""
+
+    form: str
+    builds: int
+    seconds: float
+    processor: float
+    peak: int
+    """Bytes of the largest process."""
+    ratio: float
+    """Of the seconds, to those of the directory's build that came before."""
+    work: float
+    """The same of processor time, which other load of the machine changes less."""
+    reading: float
+    """Seconds for the tree and all contents without a build."""
+    reading_processor: float
+    read: int
+    """Bytes that were read."""
+
+    @property
+    def misses(self) -> bool:
+        return self.form in GOALS and self.ratio > MOST
+
+
+def tell(text: str) -> None:
+    """Say what is going on, apart from the results."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def rows(root: Path, forms: list[str], rounds: int, options: list[str]) -> Iterator[Row]:
+    """The directory first; each form is removed when it was measured, but for those that others are made of."""
+    yield _row("directory", str(root), root, 1, options)
+    for form, argument in prepared(root, SCRATCH / "forms", forms):
+        yield _row(form, argument, root, rounds, options)
+
+
+def _row(form: str, argument: str, root: Path, rounds: int, options: list[str]) -> Row:
+    taken, read = _reading(argument)
+    pairs: list[tuple[Run, Run]] = []
+    for number in range(rounds):
+        base = ltsp_image(str(root), SCRATCH / "ours", [])
+        ours = base if argument == str(root) else ltsp_image(argument, SCRATCH / "ours", [], options)
+        pairs.append((base, ours))
+        tell(f"{form}, round {number + 1}: {ours.seconds / base.seconds:.2f} of the directory's time")
+    middle = Run.median([ours for _, ours in pairs])
+    return Row(
+        form,
+        rounds,
+        middle.seconds,
+        middle.processor,
+        middle.peak,
+        statistics.median(ours.seconds / base.seconds for base, ours in pairs),
+        statistics.median(ours.processor / base.processor for base, ours in pairs),
+        taken.seconds,
+        taken.processor,
+        read,
+    )
+
+
+def _reading(argument: str) -> tuple[Run, int]:
+    """The second of two readings: the first one fills the cache."""
+    command = [sys.executable, "-m", "bench.sources", "--read", argument]
+    read = int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return run(command), read
+
+
+def read(argument: str) -> int:
+    """All that a source holds, through its reader; how many bytes that was."""
+    total = 0
+    with find(argument, str(SCRATCH), name="lab").open(everything, Faults()) as tree:
+        contents = {id(node): node.content for _, node in tree.walk() if isinstance(node, File)}
+        for content in contents.values():
+            with content.open() as stream:
+                while total_read := len(stream.read(_PIECE)):
+                    total += total_read
+    return total
+
+
+def printed(found: list[Row]) -> str:
+    empty = run([sys.executable, "-c", "import bench.sources"])
+    lines = []
+    for row in found:
+        rate = row.read / max(row.reading - empty.seconds, 0.01) / 1e6
+        goal = "" if row.form not in GOALS else f"≤ {MOST:g}: {'missed' if row.misses else 'reached'}"
+        lines.append([
+            row.form, f"{row.seconds:.2f}", f"{row.processor:.2f}", f"{row.ratio:.2f}", f"{row.work:.2f}",
+            f"{row.peak / 1e6:.0f}", f"{rate:.0f}", f"{row.reading_processor - empty.processor:.2f}", goal,
+        ])  # fmt: skip
+    head = ["source", "build s", "processor s", "time beside the directory", "work beside it", "memory MB"]
+    return table([*head, "reading MB/s", "processor s of reading", "goal"], lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench-sources", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--forms", nargs="*", choices=[*FORMS], default=[*FORMS], metavar="FORM", help=", ".join(FORMS))
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="pairs of builds, for medians")
+    parser.add_argument("--read", metavar="SOURCE", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.read:
+        print(read(options.read))
+        return
+
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    (SCRATCH / "forms").mkdir(parents=True)
+    began = time.monotonic()
+    try:
+        found = list(rows(shared(), options.forms, options.rounds, []))
+    finally:
+        shutil.rmtree(SCRATCH)
+    tell(f"{time.monotonic() - began:.0f} s")
+    if options.json:
+        print(json.dumps([asdict(row) for row in found], indent=1))
+        return
+    print(
+        f"ltsp image with Python {platform.python_version()} on {len(os.sched_getaffinity(0))} processors, from a warm "
+        f"cache; medians of {options.rounds} pairs.\n"
+    )
+    print(printed(found))
+
+
+if __name__ == "__main__":
+    main()
