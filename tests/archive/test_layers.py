@@ -217,6 +217,15 @@ def test_docker_archives_by_content_and_by_name(read):
     assert caught.value.hint == "there is lab:latest"
 
 
+@pytest.mark.parametrize("full", ["docker.io/library/lab:latest", "localhost/lab:latest", "docker.io/lab"])
+def test_a_name_is_found_as_its_user_gave_it_to_skopeo_or_podman(read, full):
+    data = docker(tar(*BASE), tags=[full])
+    for tag in ("lab", "lab:latest", full) if full.endswith("latest") else ("lab", full):
+        assert shown(read(data, Form.DOCKER, tag))["etc/b"] == "base b"
+    with pytest.raises(SourceError, match="holds no image la"):
+        read(data, Form.DOCKER, "la")
+
+
 def test_what_docker_saves_since_25_is_both(read):
     made = layout(tar(*BASE), tar(file(b"etc/.wh.a")))
     (configuration,) = (name for name, data in made.files.items() if b"diff_ids" in data)

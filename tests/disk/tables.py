@@ -47,17 +47,25 @@ def put(disk: Path, offset: int, data: bytes) -> None:
 
 def mirror(data: bytes, version: str, **fields: int) -> bytes:
     """A member of a RAID1, of a version of the metadata. linux/raid/md_p.h"""
-    return _old_mirror(data, **fields) if version == "0.90" else _new_mirror(data, version, **fields)
+    start, place, block, size = mirrored(len(data), version, **fields)
+    content = bytearray(size)
+    content[start : start + len(data)] = data
+    content[place : place + len(block)] = block
+    return bytes(content)
 
 
-def _new_mirror(
-    data: bytes, version: str, *, level: int = 1, role: int = 0, events: int = 17, features: int = 0
-) -> bytes:
+def mirrored(size: int, version: str, **fields: int) -> tuple[int, int, bytes, int]:
+    """For so many bytes of data: where they begin, the place and the text of the superblock, and the member's size."""
+    return _old_mirrored(size, **fields) if version == "0.90" else _new_mirrored(size, version, **fields)
+
+
+def _new_mirrored(
+    size: int, version: str, *, level: int = 1, role: int = 0, events: int = 17, features: int = 0
+) -> tuple[int, int, bytes, int]:
     start = 0 if version == "1.0" else 128
-    content = bytes(start * 512) + data
-    content += bytes(64 * 1024)
-    place = {"1.0": (len(content) // 512 - 16) & ~7, "1.1": 0, "1.2": 8}[version]
-    sectors = len(data) // 512
+    whole = start * 512 + size + 64 * 1024
+    place = {"1.0": (whole // 512 - 16) & ~7, "1.1": 0, "1.2": 8}[version]
+    sectors = size // 512
     roles = struct.pack("<2H", role, 1)
     name = b"host:root".ljust(32, b"\0")
     block = struct.pack(
@@ -67,21 +75,21 @@ def _new_mirror(
     total = sum(struct.unpack(f"<{len(block) // 4}I", block))
     total = (total & 0xFFFFFFFF) + (total >> 32)
     block = block[:216] + struct.pack("<I", total & 0xFFFFFFFF) + block[220:]
-    return content[: place * 512] + block + content[place * 512 + len(block) :]
+    return start * 512, place * 512, block, whole
 
 
-def _old_mirror(data: bytes, *, level: int = 1, state: int = 6, events: int = 17) -> bytes:
-    assert len(data) % 65536 == 0
+def _old_mirrored(size: int, *, level: int = 1, state: int = 6, events: int = 17) -> tuple[int, int, bytes, int]:
+    assert size % 65536 == 0
     words = [0] * 1024
     words[0:16] = [
-        0xA92B4EFC, 0, 90, 0, 0, 1, 0, level & 0xFFFFFFFF, len(data) >> 10, 2, 2, 0, 0, 2, 3, 4,
+        0xA92B4EFC, 0, 90, 0, 0, 1, 0, level & 0xFFFFFFFF, size >> 10, 2, 2, 0, 0, 2, 3, 4,
     ]  # fmt: skip
     words[39] = events
     words[128:133] = [0, 8, 1, 0, 6]
     words[992:997] = [0, 8, 1, 0, state]
     total = sum(words)
     words[38] = (total & 0xFFFFFFFF) + (total >> 32) & 0xFFFFFFFF
-    return data + struct.pack("<1024I", *words) + bytes(65536 - 4096)
+    return 0, size, struct.pack("<1024I", *words), size + 65536
 
 
 def lvm_sum(data: bytes) -> int:

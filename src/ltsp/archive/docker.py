@@ -20,6 +20,8 @@ from ltsp.tree.name import printable
 MANIFEST: Final = "manifest.json"
 _MOST_LAYERS: Final = 1000
 _MOST_SHOWN: Final = 8
+_IMPLIED: Final = ("", "docker.io/library/", "docker.io/", "localhost/")
+"""What skopeo and podman put before a name in the file, and their users leave away."""
 _NAMED_BY_DIGEST: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
 
 
@@ -62,7 +64,10 @@ def layers(parts: Parts, tag: str) -> Sequence[Layer]:
 
 def _chosen(images: Sequence[_Image], tag: str) -> _Image:
     listed = ", ".join(printable(name) for image in images for name in image.tags[:_MOST_SHOWN])
-    fitting = [image for image in images if not tag or tag in image.tags or f"{tag}:latest" in image.tags]
+    meant = {tag, *(f"{where}{tag}{latest}" for where in _IMPLIED for latest in ("", ":latest"))}
+    fitting = [image for image in images if tag in image.tags] or [
+        image for image in images if not tag or meant.intersection(image.tags)
+    ]
     if not fitting:
         raise SourceError(f"holds no image {printable(tag) or 'at all'}", f"there is {listed}" if listed else "")
     if len(fitting) > 1:

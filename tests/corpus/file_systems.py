@@ -1,0 +1,136 @@
+"""A tree in each file system that Linux is installed to: made by its own tools, filled through the kernel.
+
+What is mounted is mounted in a mount namespace of its own, and gone with the program that did it.
+"""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from corpus import losses
+from corpus.compare import Entry
+from corpus.losses import Loss
+
+MIB = 1 << 20
+_FILL = """
+    set -e
+    mount -o "loop${4:+,$4}" "$1" "$2"
+    [ ! -d "$2/lost+found" ] || rmdir "$2/lost+found"
+    at=$2${5:+/$5}
+    eval "$6"
+    # What the file system cannot hold is said and left out.
+    cp -a --sparse=always "$3/." "$at" 2>/dev/null || true
+    umount "$2"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A kind of file system, with the features that one or another distribution gives it."""
+
+    mkfs: tuple[str, ...]
+    options: str = ""
+    """Of the mount that it is filled through; `-d` where mkfs fills it itself."""
+    least: int = 32
+    """MiB, below which it cannot be."""
+    inside: str = ""
+    """The directory that the tree is copied to, and `ltsp image` is told of."""
+    before: str = ""
+    """Of the shell, before the copy; `$at` is where that goes."""
+    losses: tuple[Loss, ...] = ()
+    argument: str = ""
+    """What is typed behind the path of the image, if the tree is not what the file system shows."""
+
+
+_SHORT_TIMES = losses.times(
+    "without bigtime, xfs holds seconds in 32 bits with a sign",
+    lambda second: min(max(second, -(1 << 31)), (1 << 31) - 1),
+)
+_OF_XFS = (
+    losses.entries(
+        "xfs has links of at most 1,023 bytes, and 18 bits for a minor number",
+        lambda _path, entry: len(entry.target) > 1023 or entry.device[1] >= 1 << 18,
+    ),
+    losses.each(
+        "nothing is lost: Linux shows an ACL of xfs to root in its form on the disk, too",
+        lambda entry: replace(entry, xattrs=tuple(sorted([*entry.xattrs, *_as_xfs_stores(entry)]))),
+    ),
+)
+
+
+def _as_xfs_stores(entry: Entry) -> Iterator[tuple[bytes, bytes]]:
+    """Attributes for the ACLs of an entry. fs/xfs/xfs_acl.c"""
+    for name, value in entry.xattrs:
+        stored = {b"system.posix_acl_access": b"FILE", b"system.posix_acl_default": b"DEFAULT"}.get(name)
+        if stored:
+            parts = [(tag, identity, bits) for tag, bits, identity in struct.iter_unpack("<HHI", value[4:])]
+            packed = b"".join(struct.pack(">IIHxx", *part) for part in parts)
+            yield b"trusted.SGI_ACL_" + stored, struct.pack(">I", len(parts)) + packed
+
+
+_OF_MKE2FS = (
+    replace(
+        losses.paths("mke2fs 1.47.0 has no other times than those of 32 bits, which later ones have", "times"),
+        varies=True,
+    ),
+    replace(losses.paths("it makes symbolic links of several names one for each", "links"), varies=True),
+    replace(losses.paths("it makes a directory for what e2fsck finds", "lost+found"), varies=True),
+    replace(losses.root("it leaves the root directory as it makes it, up to 1.47.0"), varies=True),
+)
+
+_EXT4 = ("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096")
+_XFS = ("mkfs.xfs", "-q", "-f", "--unsupported")
+_BTRFS = ("mkfs.btrfs", "-q", "-f")
+DEBIAN_EXT4 = Shape((*_EXT4, "-O", "metadata_csum,64bit,^orphan_file"))
+SHAPES: dict[str, Shape] = {
+    "ext2": Shape(("mke2fs", "-q", "-F", "-t", "ext2", "-b", "4096")),
+    "ext3": Shape(("mke2fs", "-q", "-F", "-t", "ext3", "-b", "4096")),
+    "ext4 of Debian": DEBIAN_EXT4,
+    "ext4 of Ubuntu, of larger inodes": Shape((*_EXT4, "-I", "512", "-O", "metadata_csum,64bit,metadata_csum_seed")),
+    "ext4 of the time before checksums": Shape((*_EXT4, "-O", "^metadata_csum,^64bit")),
+    "ext4 with inline_data": Shape((*_EXT4, "-O", "inline_data")),
+    "ext4 with bigalloc": Shape((*_EXT4, "-O", "bigalloc", "-C", "16384")),
+    "ext4 with large_dir": Shape((*_EXT4, "-O", "large_dir")),
+    "ext4 with ea_inode": Shape((*_EXT4, "-O", "ea_inode")),
+    "ext4 with encrypt, and nothing encrypted": Shape((*_EXT4, "-O", "encrypt")),
+    "ext4 with casefold, and nothing folded": Shape(
+        (*_EXT4, "-O", "casefold", "-E", "encoding=utf8"), "-d", losses=_OF_MKE2FS
+    ),
+    "xfs": Shape(_XFS, least=128, losses=_OF_XFS),
+    "xfs without bigtime": Shape((*_XFS, "-m", "bigtime=0,inobtcount=0"), least=128, losses=(*_OF_XFS, _SHORT_TIMES)),
+    "xfs with rmapbt": Shape((*_XFS, "-m", "rmapbt=1"), least=128, losses=_OF_XFS),
+    "xfs without reflink": Shape((*_XFS, "-m", "reflink=0"), least=128, losses=_OF_XFS),
+    "btrfs": Shape(_BTRFS, least=128),
+    "btrfs by zlib": Shape(_BTRFS, "compress-force=zlib", least=128),
+    "btrfs by lzo": Shape(_BTRFS, "compress-force=lzo", least=128),
+    "btrfs by zstd": Shape(_BTRFS, "compress-force=zstd:1", least=128),
+    "btrfs, subvolume @": Shape(
+        _BTRFS, least=128, inside="@", before='btrfs -q subvolume create "$at"', argument=",subvol=@"
+    ),
+    "btrfs, found in subvolume root": Shape(_BTRFS, least=128, inside="root", before='btrfs -q subvolume create "$at"'),
+    "btrfs, subvolumes in it": Shape(
+        _BTRFS,
+        least=128,
+        before='btrfs -q subvolume create "$at/usr"; btrfs -q subvolume create "$at/var"; mkdir "$at/etc";'
+        'btrfs -q subvolume create "$at/etc/nested"',
+    ),
+}
+
+
+def made(shape: Shape, tree: Path, image: Path, megabytes: int = 0) -> Path:
+    """An image of a file system with the tree in it; `megabytes` where the least is too small."""
+    with image.open("wb") as file:
+        file.truncate(max(shape.least, megabytes) * MIB)
+    filling = ["-d", tree] if shape.options == "-d" else []
+    subprocess.run([*shape.mkfs, *filling, image], check=True, capture_output=True)
+    if not filling:
+        point = image.with_name(f"{image.name}.point")
+        point.mkdir()
+        words = [image, point, tree, shape.options, shape.inside, shape.before]
+        subprocess.run(["unshare", "--mount", "sh", "-c", _FILL, "sh", *words], check=True, capture_output=True)
+        point.rmdir()
+    return image

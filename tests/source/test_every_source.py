@@ -1,0 +1,189 @@
+"""Each kind of source, made of one directory by the programs that people have, is that directory again.
+
+The table's columns are what a disk is kept in, how it is divided, and the file system; archives and container images
+come after them. What a format cannot hold stands beside it as data (`corpus.losses`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from corpus import archived, compare, disk_formats, file_systems, layouts, losses, nasty
+from corpus.losses import Loss
+from ltsp.source.disk import ANY, Wishes
+from ltsp.source.find import find
+from ltsp.tree.faults import Faults
+from ltsp.tree.node import File
+from ltsp.tree.selection import everything
+
+pytestmark = [pytest.mark.oracle, pytest.mark.root]
+
+READERS: dict[str, Wishes] = {"in user space": ANY}
+SMALL = nasty.Extent(entries=300, owners=30, depth=40, large=9 * nasty.BLOCK + 17)
+MIB = 1 << 20
+PLAIN = "ext4 of Debian"
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A row of the table: what the disk is kept in, how it is divided, and what its file system is."""
+
+    format: str = "raw"
+    layout: str = "no table"
+    shape: str = PLAIN
+
+    def __str__(self) -> str:
+        return f"{self.format}; {self.layout}; {self.shape}"
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        return file_systems.SHAPES[self.shape].losses
+
+    def make(self, origin: Origin, at: Path) -> str:
+        part = origin.volume(self.shape, at)
+        disk = part if self.layout == "no table" else layouts.LAYOUTS[self.layout](part, at / "disk.raw")
+        made = disk_formats.FORMATS[self.format](disk, at)
+        return f"{made}{file_systems.SHAPES[self.shape].argument}"
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    kind: str
+
+    def __str__(self) -> str:
+        return self.kind
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        return archived.KINDS[self.kind].losses
+
+    def make(self, origin: Origin, at: Path) -> str:
+        return archived.KINDS[self.kind].make(origin.tree, at)
+
+
+Row = Disk | Archive
+
+_SPLIT = {"VMDK in sparse files", "VMDK in flat files"}
+"""Of 2 GiB each, with the file system over the border."""
+ROWS: list[Row] = [
+    *(Disk(form, "GPT, over the border of 2 GiB" if form in _SPLIT else "GPT") for form in disk_formats.FORMATS),
+    *(Disk(layout=layout) for layout in layouts.LAYOUTS if layout != "GPT"),
+    *(Disk(shape=shape) for shape in file_systems.SHAPES if shape != PLAIN),
+    Disk("qcow2 by zstd", "LVM over two partitions", "xfs"),
+    Disk("VHDX that grows", "MBR, a logical partition", "btrfs by zstd"),
+    Disk("VMDK as a stream", "GPT", "btrfs, found in subvolume root"),
+    Disk("raw in zstd", "RAID1 of version 1.2", "xfs"),
+    *(Archive(kind) for kind in archived.KINDS),
+]
+OF_DEBIAN: list[Row] = [
+    Disk("qcow2", "LVM", PLAIN),
+    Disk("VMDK as a stream", "GPT", "btrfs by zstd"),
+    Disk("raw", "MBR, a logical partition", "xfs"),
+    Archive("a tar in zstd on standard input"),
+]
+"""Of a whole Debian root in each run of the tests; the other rows only in long ones."""
+
+
+class Origin:
+    """A directory, what is in it, and file systems with it, each made once."""
+
+    def __init__(self, tree: Path, scratch: Path) -> None:
+        self.tree = tree
+        self.scratch = scratch
+        self.holds = compare.directory(tree)
+        stored = sum(path.lstat().st_blocks * 512 for path in tree.rglob("*"))
+        self.megabytes = stored // MIB * 3 // 2
+
+    def volume(self, shape: str, at: Path) -> Path:
+        if shape != PLAIN:
+            return file_systems.made(file_systems.SHAPES[shape], self.tree, at / "volume", self.megabytes)
+        kept = self.scratch / "volume"
+        if not kept.exists():
+            file_systems.made(file_systems.SHAPES[shape], self.tree, kept, self.megabytes)
+        return kept
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Iterator[Origin]:
+    """Everything that ever went wrong, in what is just so a system."""
+    at = tmp_path_factory.mktemp("small")
+    tree = nasty.build(at / "tree", SMALL)
+    for name in ("proc", "usr", "var/lib", "etc/nested"):
+        (tree / name).mkdir(parents=True)
+    for name in ("etc/passwd", "etc/nested/file", "usr/file", "var/lib/file"):
+        (tree / name).write_text(f"{name}\n")
+    os.utime(tree, (0, 987_654_321))
+    yield Origin(tree, at)
+    shutil.rmtree(at)
+
+
+@pytest.fixture(scope="module")
+def debian(debian_root, tmp_path_factory) -> Iterator[Origin]:
+    at = tmp_path_factory.mktemp("debian")
+    yield Origin(debian_root, at)
+    shutil.rmtree(at)
+
+
+@pytest.fixture
+def at(tmp_path) -> Iterator[Path]:
+    """A directory of which nothing is left: disks are large."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+@contextmanager
+def standard_input(path: str) -> Iterator[None]:
+    before, opened = os.dup(0), os.open(path, os.O_RDONLY)
+    os.dup2(opened, 0)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(opened)
+
+
+def compared(row: Row, origin: Origin, at: Path, wishes: Wishes) -> tuple[list[str], list[str]]:
+    """Differences, and the files of holes that are not stored whole."""
+    argument = row.make(origin, at)
+    if isinstance(row, Archive) and archived.KINDS[row.kind].piped:
+        with standard_input(argument):
+            return _read("-", row, origin, wishes)
+    return _read(argument, row, origin, wishes)
+
+
+def _read(argument: str, row: Row, origin: Origin, wishes: Wishes) -> tuple[list[str], list[str]]:
+    with find(argument, "/nowhere", name="lab", disks=wishes).open(everything, Faults()) as tree:
+        found = losses.differences(origin.holds, compare.of_tree(tree), row.losses)
+        files = ((path, node) for path, node in tree.walk() if isinstance(node, File))
+        return found, sorted(path for path, node in files if node.content.stored < node.content.size)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_the_nasty_tree_is_read_from_each_source(row, reader, small, at):
+    found, with_holes = compared(row, small, at, READERS[reader])
+    assert found == []
+    if isinstance(row, Disk):
+        assert {f"holes/{name}" for name in ("leading", "middle", "trailing", "nothing-but-a-hole")} <= {*with_holes}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    "row",
+    [
+        *(pytest.param(row, id=str(row)) for row in OF_DEBIAN),
+        *(pytest.param(row, id=str(row), marks=pytest.mark.torture) for row in ROWS if row not in OF_DEBIAN),
+    ],
+)
+def test_a_debian_root_is_read_from_each_source(row, reader, debian, at, record_property):
+    found, _with_holes = compared(row, debian, at, READERS[reader])
+    record_property("R6", f"{row}: {len(debian.holds):,} names, {len(found)} differences")
+    assert found == []
