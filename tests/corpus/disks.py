@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 MEGABYTE = 1 << 20
@@ -53,3 +54,13 @@ def fstab(system: Path, lines: Mapping[str, str]) -> None:
     """Mount points by what is mounted there."""
     text = "".join(f"{spec} /{path} auto defaults 0 0\n" for path, spec in lines.items())
     (system / "etc/fstab").write_text(text)
+
+
+@contextmanager
+def attached(disk: Path) -> Iterator[str]:
+    """The loop device of a disk, read-only; it is gone when nothing has it open any more."""
+    device = subprocess.check_output(["losetup", "--find", "--show", "--read-only", disk], text=True).strip()
+    try:
+        yield device
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)

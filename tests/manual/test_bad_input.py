@@ -66,7 +66,7 @@ def test_a_bad_name_for_the_image_is_told(site, name):
         ("./nothing", ["there is no ./nothing", "name a chroot"]),
         ("lab/etc", ["is no system", "found fstab, group"]),
         (".", ["is no system", "found nothing at all"]),
-        ("/dev/null", ["is no file and no directory", "name a chroot"]),
+        ("/dev/null", ["is no file, disk or directory", "name a chroot"]),
         ("lab/etc/passwd", ["holds text", "not supported as a source"]),
         ("lab,,/nowhere", ["there is no /nowhere", "absolute paths"]),
     ],

@@ -165,7 +165,7 @@ def test_a_link_to_nothing_is_named_with_what_it_leads_to(base):
 
 def test_what_is_neither_file_nor_directory_is_not_opened(base):
     os.mkfifo(base / "vm.img")
-    with pytest.raises(LtspError, match="no file and no directory"):
+    with pytest.raises(LtspError, match="no file, disk or directory"):
         find("vm", str(base))
 
 

@@ -162,11 +162,12 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
     """
     shown = printable(path)
     try:
-        if not stat.S_ISREG(os.stat(encode(path)).st_mode):
-            raise LtspError(f"{shown} is no file and no directory", "name a chroot or an image")
+        mode = os.stat(encode(path)).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            raise LtspError(f"{shown} is no file, disk or directory", "name a chroot, a VM disk or an image")
         with open(encode(path), "rb") as file:
             kind = kind_of(file)
-            holds_archive = is_archive(OpenFile.of(file.fileno()))
+            holds_archive = stat.S_ISREG(mode) and is_archive(OpenFile.of(file.fileno()))
     except OSError as error:
         target = (
             f", which leads to {printable(decode(os.readlink(encode(path))))}" if os.path.islink(encode(path)) else ""

@@ -81,5 +81,14 @@ def _images(directory: str) -> set[str]:
     return {
         entry.removesuffix(".img")
         for entry in entries_of(directory)
-        if entry.endswith(".img") and not entry.startswith(".") and os.path.isfile(encode(f"{directory}/{entry}"))
+        if entry.endswith(".img") and not entry.startswith(".") and _is_disk(f"{directory}/{entry}")
     }
+
+
+def _is_disk(path: str) -> bool:
+    """Whether it is a file, or the device of one: a logical volume that a virtual machine has for its disk."""
+    try:
+        mode = os.stat(encode(path)).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
