@@ -62,6 +62,7 @@ def facts(source: Source, prepared: Prepared) -> Mapping[str, object]:
     return {
         "with": [asdict(part) for part in plan.taken],
         "without": [asdict(part) for part in plan.left_out],
+        "reader": plan.reader or None,
         "files": prepared.survey.files,
         "source_bytes": prepared.survey.bytes,
         "kernel": kernel_facts(prepared),
@@ -89,6 +90,8 @@ def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iter
         yield f"with      /{_part(part)}"
     for part in plan.left_out:
         yield f"without   /{_part(part)}"
+    if plan.reader == "kernel":
+        yield "reader    the kernel, which has mounted what it is read from where nobody else sees it"
     survey = prepared.survey
     yield f"contents  {amount.counted(survey.files, 'file')}, {amount.size(survey.bytes)}"
     rewritten = sum(len(step.paths) for step in prepared.cleaned.steps)

@@ -56,6 +56,7 @@ def facts(built: Built) -> Mapping[str, object]:
     return {
         "name": built.source.name,
         "source": built.source.description,
+        "reader": built.source.plan().reader or None,
         "published": isinstance(built.outcome, Published),
         "version": built.generation.version,
         "path": built.generation.image,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from ltsp.tree.selection import Selection, everything
 from ltsp.tree.tree import Tree
@@ -32,4 +33,17 @@ class FileSystem(Protocol):
         A directory that the selection leaves out or empties is not looked into. Raises FormatError where anything
         that is looked at is damaged, and SourceError where it cannot be read by anybody without its key.
         """
+        ...
+
+
+@runtime_checkable
+class Divided(FileSystem, Protocol):
+    """A file system of several trees: btrfs with its subvolumes."""
+
+    def subvolume_paths(self) -> Sequence[str]:
+        """From the top one, which comes first and is the empty path. Raises FormatError and SourceError."""
+        ...
+
+    def subvolume_tree(self, path: str, selection: Selection) -> Tree:
+        """As `tree` gives it for the one that a mount without options shows. Raises SourceError where it is not."""
         ...

@@ -186,6 +186,16 @@ class _PublishingOptions(_VersionedOptions):
         group=Group.CONTENT,
         details="What is read of it may make no sense. Otherwise that program is named: a virtual machine that runs.",
     )
+    reader: str = option(
+        Choice(("auto", "user", "kernel")),
+        "who reads the file systems of a disk",
+        default="auto",
+        group=Group.CONTENT,
+        details="user is our own code, in a process without rights, which mounts nothing. kernel mounts them, where "
+        "nobody else sees it, and takes root. auto is user, and kernel for what that cannot read: erofs, f2fs, a log "
+        "of xfs or btrfs that has to be replayed, unknown features. What is no plain part of a raw disk, or has a log "
+        "to be replayed, is copied for the kernel, to TMPDIR or /var/tmp.",
+    )
     lock_timeout: int = option(
         Integer("SECONDS"),
         "how long to wait for the source's package manager",

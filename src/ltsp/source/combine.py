@@ -73,7 +73,7 @@ class CombinedSource:
             taken += (_moved(at, part) for part in below.taken)
             left_out += (_moved(at, part) for part in below.left_out)
             warnings += below.warnings
-        return Plan(tuple(taken), tuple(left_out), tuple(warnings))
+        return Plan(tuple(taken), tuple(left_out), tuple(warnings), plan.reader)
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:

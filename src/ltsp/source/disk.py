@@ -1,4 +1,7 @@
-"""Disks of virtual machines, and file systems in files, as sources: read in a process of their own, without a mount."""
+"""Disks of virtual machines, and file systems in files, as sources.
+
+They are read in a process of their own, without a mount; where that cannot read a file system, the kernel mounts it.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Self
 
 from ltsp.disk.image import temporary
-from ltsp.errors import FormatError, SourceError
+from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.source.disk_files import DiskFiles
+from ltsp.source.disk_systems import Choice
+from ltsp.source.kernel_volumes import KernelVolumes
 from ltsp.source.layers import Layer
 from ltsp.source.reader import Reader, reading
 from ltsp.source.source import Part, Plan
@@ -20,7 +25,7 @@ from ltsp.tree.name import printable
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
-_MODULE = "ltsp.source.disk_session"
+_MODULE, _OF_VOLUMES = "ltsp.source.disk_session", "ltsp.source.volume_session"
 _SUBVOLUME = "subvol="
 _NO_EFFECT = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev", "nosuid", "noexec"})
 """Options for mount(8) which say what is so anyway."""
@@ -34,10 +39,26 @@ class Wishes:
     """Directories, below which a disk may name other files too."""
     force: bool = False
     """Whether disks that others write to are taken."""
+    reader: str = "auto"
+    """Who reads file systems: `user`, `kernel`, or `auto`, the one and, what that cannot read, the other."""
 
 
 ANY = Wishes()
 """Nothing beyond the ordinary."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A process that reads some disks."""
+
+    reader: Reader
+    files: DiskFiles
+    scratch: Sequence[BinaryIO]
+    """What it was given to write to."""
+    unpacks: bool
+    """Whether a disk is compressed."""
+    opened: ExitStack
+    """What closes before it ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +76,8 @@ class DiskSource:
     """What was found when it was looked into."""
     live: str = ""
     """The path of the file in it that holds the system, where it is a live medium."""
+    reader: str = ""
+    """Who reads it, as far as that is settled."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -67,26 +90,68 @@ class DiskSource:
 
     def plan(self) -> Plan:
         plan = self.seen or Plan(taken=(Part("", self.description),))
-        return replace(plan, warnings=(*plan.warnings, *self.warnings))
+        return replace(plan, warnings=(*plan.warnings, *self.warnings), reader=self.reader or self.wishes.reader)
 
     def looked_into(self) -> Self:
-        """With what there is; a compressed disk stays as it is, since it has to be unpacked for that.
+        """With what there is; a disk that has to be unpacked or copied for that stays as it is.
 
-        Raises FormatError and SourceError.
+        Raises LtspError.
         """
-        with self._started() as (reader, is_compressed):
-            if is_compressed:
-                return self
-            seen = reader.look({})
-        return self._with(seen)
+        if self.wishes.reader == "kernel":
+            return self._looked_into_by_kernel()
+        try:
+            with self._started() as started:
+                if started.unpacks:
+                    return self
+                seen = started.reader.look({})
+        except LtspError as error:
+            if not self._may_be_mounted(error):
+                raise
+            return self._looked_into_by_kernel()
+        return replace(self._with(seen), reader="user")
+
+    def _looked_into_by_kernel(self) -> Self:
+        with self._volumes() as volumes:
+            with self._told():
+                found = volumes.system_without_copies(*self._choice())
+            if found is not None:
+                seen = found.told(volumes.formats, (*volumes.volumes.warnings, *volumes.notes))
+        if found is not None:
+            return replace(self._with(seen), reader="kernel")
+        note = f"{printable(self.path)} is copied for the kernel as far as it has to be, to TMPDIR or /var/tmp"
+        return replace(self, reader="kernel", warnings=(*self.warnings, note))
 
     @contextmanager
-    def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - it is whole or damaged
-        """Raises FormatError, SourceError, and Changed when the file was written to while it was read."""
-        with self._started() as (reader, _):
-            with self._told():
-                tree = reader.tree({})
-            yield tree.select(selection)
+    def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
+        """Raises LtspError, of which Changed when the file was written to while it was read."""
+        with ExitStack() as opened:
+            yield self._tree(selection, faults, opened)
+
+    def _tree(self, selection: Selection, faults: Faults, opened: ExitStack) -> Tree:
+        if self.reader != "kernel" and self.wishes.reader != "kernel":
+            try:
+                with ExitStack() as trial:
+                    started = trial.enter_context(self._started())
+                    with self._told():
+                        tree = started.reader.tree({})
+                    opened.push(trial.pop_all())
+                return tree.select(selection)
+            except LtspError as error:
+                if not self._may_be_mounted(error):
+                    raise
+        volumes = opened.enter_context(self._volumes())
+        with self._told():
+            found = volumes.system(*self._choice())
+        volumes.faults = faults
+        return found.tree().select(selection)
+
+    def _may_be_mounted(self, error: LtspError) -> bool:
+        """Whether the kernel is asked where the first reader gave this error: not for what is damaged, or in use."""
+        return self.wishes.reader == "auto" and type(error) in {LtspError, SourceError}
+
+    def _choice(self) -> tuple[Choice, bool]:
+        partition, subvolume = (str(self.choice.get(key, "")) for key in ("partition", "subvolume"))
+        return Choice(partition, subvolume), bool(self.choice.get("whole", True))
 
     def hold_packages(
         self,
@@ -96,24 +161,44 @@ class DiskSource:
         return nullcontext([])
 
     @contextmanager
-    def _started(self) -> Iterator[tuple[Reader, bool]]:
-        """The process, and whether the disk is compressed."""
+    def _started(self, module: str = _MODULE) -> Iterator[_Started]:
+        """The process, with the disks."""
         with DiskFiles(self.wishes.backing, self.wishes.force) as files:
             paths = [self.path, *(_beside(self.path, other) for other in self.others)]
             disks = [files.open(path) for path in paths]
             _see_that_they_differ(paths, disks)
-            is_compressed = any(map(_is_compressed, disks))
-
-            def open_other(name: str) -> BinaryIO:
-                number, _, own = name.partition("/")
-                return files.beside(paths[int(number)], own) if name else temporary()
-
+            unpacks = any(map(_is_compressed, disks))
+            scratch: list[BinaryIO] = []
             with ExitStack() as opened:
+
+                def open_other(name: str) -> BinaryIO:
+                    if name:
+                        number, _, own = name.partition("/")
+                        return files.beside(paths[int(number)], own)
+                    scratch.append(opened.enter_context(temporary()))
+                    return os.fdopen(os.dup(scratch[-1].fileno()), "r+b", buffering=0)
+
                 with self._told():
-                    started = reading(_MODULE, disks, open_other, dict(self.choice), unpacks=is_compressed)
+                    writes = unpacks or module == _OF_VOLUMES
+                    started = reading(module, disks, open_other, dict(self.choice), unpacks=writes)
                     reader = opened.enter_context(started)
-                yield reader, is_compressed
+                yield _Started(reader, files, scratch, unpacks, opened)
             files.settled()
+
+    @contextmanager
+    def _volumes(self) -> Iterator[KernelVolumes]:
+        """What is on it, for the kernel."""
+        with self._started(_OF_VOLUMES) as started:
+            with self._told():
+                volumes = KernelVolumes(
+                    started.reader,
+                    lambda: [file for _, file, _ in started.files.opened],
+                    started.scratch,
+                    str(self.choice.get("fstype", "")),
+                    alone=self.wishes.reader == "kernel",
+                    opened=started.opened,
+                )
+            yield volumes
 
     @contextmanager
     def _told(self) -> Iterator[None]:

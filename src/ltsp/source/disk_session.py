@@ -18,6 +18,7 @@ from ltsp.filesystem.file_system import FileSystem
 from ltsp.filesystem.iso import volume as iso
 from ltsp.filesystem.vfat import volume as vfat
 from ltsp.filesystem.xfs import volume as xfs
+from ltsp.source import drivers
 from ltsp.source.disk_systems import Choice, Found, Search
 from ltsp.source.reader_child import OpenSibling, main
 from ltsp.storage.blocks import Blocks
@@ -35,8 +36,6 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     content.ISO9660: iso.open,
     content.VFAT: vfat.open,
 }
-_KINDS = {"ext2": content.EXT, "ext3": content.EXT, "ext4": content.EXT}
-"""As fstype= says it."""
 _HINTS = {
     content.LUKS: "unlock and mount it, and name the directory",
     content.BITLOCKER: "unlock and mount it, and name the directory",
@@ -52,16 +51,7 @@ class Session:
 
     def look(self, _question: dict[str, object]) -> object:
         """What is there, as `ltsp.source.disk` shows it."""
-        found = self.found
-        return {
-            "title": found.title,
-            "root": found.place.description,
-            "parts": [[path, place.description] for path, place in found.parts],
-            "left_out": [list(each) for each in found.left_out],
-            "live": found.live,
-            "formats": list(self.formats),
-            "warnings": list(self.warnings),
-        }
+        return self.found.told(self.formats, self.warnings)
 
     def tree(self, _question: dict[str, object]) -> Tree:
         return self.found.tree()
@@ -72,7 +62,7 @@ def begin(files: list[BinaryIO], open_sibling: OpenSibling, options: dict[str, o
 
     Raises FormatError and SourceError.
     """
-    disks = [_disk(number, file, open_sibling) for number, file in enumerate(files)]
+    disks = [opened_disk(number, file, open_sibling) for number, file in enumerate(files)]
     volumes = Volumes.of(disks)
     wanted = str(options.get("fstype", ""))
     search = Search(volumes, lambda volume: open_volume(volume, wanted))
@@ -88,7 +78,8 @@ def sibling(number: int, name: str) -> str:
     return f"{number}/{name}"
 
 
-def _disk(number: int, file: BinaryIO, open_sibling: OpenSibling) -> Disk:
+def opened_disk(number: int, file: BinaryIO, open_sibling: OpenSibling) -> Disk:
+    """One of several, counted from 0. Raises FormatError and SourceError."""
     try:
         return open_disk(
             file,
@@ -103,10 +94,12 @@ def _disk(number: int, file: BinaryIO, open_sibling: OpenSibling) -> Disk:
 
 def open_volume(volume: Volume, fstype: str) -> FileSystem:
     """Raises SourceError for what no reader here knows, and what the reader raises."""
-    kind = volume.kind if fstype in ("", "auto") else _KINDS.get(fstype, fstype)
+    kind = volume.kind if fstype in ("", "auto") else drivers.NAMES.get(fstype, fstype)
     reader = _READERS.get(kind)
     if reader is None:
         what = content.named(volume.kind) if kind == volume.kind else f"no reader for fstype={printable(fstype)}"
+        if drivers.of(kind):
+            what += ", which only the kernel reads"
         raise SourceError(f"it holds {what}", _HINTS.get(kind, ""))
     return reader(volume.blocks)
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from ltsp.disk import content
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.filesystem.btrfs.volume import Btrfs
-from ltsp.filesystem.file_system import FileSystem
+from ltsp.filesystem.file_system import Divided, FileSystem
 from ltsp.source import fstab
 from ltsp.source.fstab import Entry, device
 from ltsp.source.mount_plan import is_vital
@@ -53,8 +52,8 @@ class Place:
     """None for what the file system itself shows."""
 
     def tree(self, selection: Selection) -> Tree:
-        if self.subvolume is not None and isinstance(self.system, Btrfs):
-            return self.system.tree(selection, self.system.find(self.subvolume))
+        if self.subvolume is not None and isinstance(self.system, Divided):
+            return self.system.subvolume_tree(self.subvolume, selection)
         return self.system.tree(selection)
 
     @property
@@ -76,6 +75,18 @@ class Found:
     """Of the fstab: path, device, and why it is not taken in."""
     live: str = ""
     """The path of the file that holds the system, where this is a medium that carries one."""
+
+    def told(self, formats: Sequence[str], warnings: Sequence[str]) -> dict[str, object]:
+        """What `ltsp.source.disk` shows of it; JSON."""
+        return {
+            "title": self.title,
+            "root": self.place.description,
+            "parts": [[path, place.description] for path, place in self.parts],
+            "left_out": [list(each) for each in self.left_out],
+            "live": self.live,
+            "formats": list(formats),
+            "warnings": list(warnings),
+        }
 
     def tree(self) -> Tree:
         covered = frozenset(path for path, _ in self.parts)
@@ -135,7 +146,7 @@ class Search:
             yield from self._subvolumes(self.volumes.volumes[number], system, choice.subvolume)
 
     def _subvolumes(self, volume: Volume, system: FileSystem, chosen: str) -> Iterator[Place]:
-        names = [each.path for each in system.subvolumes()] if isinstance(system, Btrfs) else []
+        names = system.subvolume_paths() if isinstance(system, Divided) else []
         if chosen:
             if chosen.strip("/") in names:
                 yield Place(volume, system, chosen.strip("/"))
@@ -209,7 +220,7 @@ class Search:
         return Place(volume, system, entry.subvolume or None)
 
     def _no_subvolume(self, name: str) -> SourceError:
-        every = [one.path for each in self.opened.values() if isinstance(each, Btrfs) for one in each.subvolumes()]
+        every = [one for each in self.opened.values() if isinstance(each, Divided) for one in each.subvolume_paths()]
         there = ", ".join(map(printable, filter(None, every[: _SHOWN + 1]))) or "none"
         return SourceError(f"there is no subvolume {printable(name)}; there are {there}")
 

@@ -33,6 +33,9 @@ class Plan:
     """Directories that stay empty in the tree, and files and output directories that are not in it."""
     warnings: tuple[str, ...] = ()
     """One line each, safe to print: what the user should know before the work."""
+    reader: str = ""
+    """What reads the file systems of a disk: `user` for our own code, `kernel` for that and the kernel, `auto` where
+    that is not known before; empty where there is nothing to be chosen."""
 
 
 class Source(Protocol):

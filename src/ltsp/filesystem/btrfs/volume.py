@@ -150,6 +150,12 @@ class Btrfs:
         except FormatError as error:
             raise FormatError(error.message, error.hint or REMEDY) from error
 
+    def subvolume_paths(self) -> list[str]:
+        return [one.path for one in self.subvolumes()]
+
+    def subvolume_tree(self, path: str, selection: Selection) -> Tree:
+        return self.tree(selection, self.find(path))
+
     def node(self, number: int) -> Node:
         tree, inode = number >> 64, number & LAST - 1
         if inode == _MISSING:

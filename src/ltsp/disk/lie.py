@@ -1,0 +1,85 @@
+"""How the bytes of a volume lie in files: in one piece of one of them, and where there is nothing but zeros."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+from ltsp.disk.blocks import FileBlocks, Scattered, Window
+from ltsp.storage.blocks import Blocks
+
+Range = tuple[int, int]
+"""Place and length, bytes."""
+
+
+def in_one_piece(blocks: Blocks) -> tuple[int, int] | None:
+    """The descriptor of the file that they are a range of, and where in it they begin; None where they are no range."""
+    offset, size = 0, blocks.size
+    while True:
+        match blocks:
+            case FileBlocks(descriptor=descriptor):
+                return (descriptor, offset) if descriptor >= 0 and offset + size <= blocks.size else None
+            case Window(blocks=inner, offset=start):
+                blocks, offset = inner, start + offset
+            case Scattered() if size:
+                run = blocks.run(offset, size)
+                if run.blocks is None or run.size < size:
+                    return None
+                blocks, offset = run.blocks, run.offset
+            case _:
+                return None
+
+
+def stored(blocks: Blocks) -> Iterator[Range]:
+    """The ranges beside which there are only zeros, in order; zeros may be in them, too.
+
+    Raises FormatError and SourceError.
+    """
+    begin = end = 0
+    for place, length in _ranges(blocks, 0, blocks.size):
+        if place > end:
+            if end > begin:
+                yield begin, end - begin
+            begin = place
+        end = place + length
+    if end > begin:
+        yield begin, end - begin
+
+
+def _ranges(blocks: Blocks, offset: int, size: int) -> Iterator[Range]:
+    """Of so many bytes from an offset on; places count from there."""
+    size = min(size, blocks.size - offset)
+    if size <= 0:
+        return
+    match blocks:
+        case FileBlocks(descriptor=descriptor) if descriptor >= 0:
+            yield from _of_file(descriptor, offset, size)
+        case Window(blocks=inner, offset=start):
+            yield from _ranges(inner, start + offset, size)
+        case Scattered():
+            at = 0
+            while at < size:
+                run = blocks.run(offset + at, size - at)
+                if run.blocks is not None:
+                    for place, length in _ranges(run.blocks, run.offset, run.size):
+                        yield at + place, length
+                at += run.size
+        case _:
+            yield 0, size
+
+
+def _of_file(descriptor: int, offset: int, size: int) -> Iterator[Range]:
+    """Where it has data. lseek(2), SEEK_DATA; a file system or a device that does not tell has nothing else."""
+    at, end = offset, offset + size
+    while at < end:
+        try:
+            data = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # there is none behind
+                yield at - offset, end - at
+            return
+        hole = os.lseek(descriptor, data, os.SEEK_HOLE)
+        if data < end:
+            yield data - offset, min(hole, end) - data
+        at = hole

@@ -1,0 +1,157 @@
+"""What the process that reads disks does where the kernel reads file systems: it tells of volumes, and unpacks them.
+
+Formats, tables, LVM and RAID are read here all the same, without rights; so are the file systems that need no kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import BinaryIO
+
+from ltsp.disk import lie
+from ltsp.disk.image import Disk
+from ltsp.disk.volumes import Volume, Volumes
+from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.file_system import Divided, FileSystem
+from ltsp.source.disk_session import SCRATCH, open_volume, opened_disk
+from ltsp.source.reader_child import OpenSibling, main
+from ltsp.tree.name import printable
+from ltsp.tree.selection import everything
+from ltsp.tree.tree import Tree
+
+_SECTOR = 512
+_PIECE = 1 << 20
+_PAGE = 64 << 10
+"""Bytes: so many zeros at least become a hole."""
+_TURN = 5.0
+"""Seconds of work, after which we say that we are still at it."""
+_ROOM_LEFT = 64 << 20
+"""Bytes that are left free."""
+
+
+@dataclass(slots=True)
+class Session:
+    disks: tuple[Disk, ...]
+    volumes: Volumes
+    open_sibling: OpenSibling
+    fstype: str
+    opened: dict[int, FileSystem] = field(default_factory=dict)
+    copying: Iterator[None] = field(default_factory=lambda: iter(()))
+
+    def look(self, question: dict[str, object]) -> object:
+        match question:
+            case {"do": "list"}:
+                return self._listed()
+            case {"do": "open", "volume": int(number)}:
+                system = self._system(number)
+                return {"kind": system.kind, "label": system.label, "uuid": system.uuid, "subvolumes": _paths(system)}
+            case {"do": "place", "volume": int(number)}:
+                found = lie.in_one_piece(self._volume(number).blocks)
+                return found and {"file": _identity(found[0]), "offset": found[1]}
+            case {"do": "copy", "volume": int(number)}:
+                return self._copy(self._volume(number))
+            case {"do": "go on"}:
+                return next((True for _ in self.copying), False)
+        raise FormatError("that cannot be asked")
+
+    def tree(self, question: dict[str, object]) -> Tree:
+        match question:
+            case {"volume": int(number), "subvolume": str(path)}:
+                system = self._system(number)
+                return system.subvolume_tree(path, everything) if isinstance(system, Divided) else system.tree()
+            case {"volume": int(number)}:
+                return self._system(number).tree()
+        raise FormatError("that cannot be asked")
+
+    def _listed(self) -> object:
+        return {
+            "volumes": [
+                {
+                    "name": each.name,
+                    "size": each.size,
+                    "kind": each.kind,
+                    "disk": each.disk,
+                    "number": each.number,
+                    "devices": list(each.devices),
+                    "fault": each.fault,
+                }
+                for each in self.volumes.volumes
+            ],
+            "formats": [" in ".join(filter(None, (disk.format, disk.compression))) for disk in self.disks],
+            "missing": list(self.volumes.missing),
+            "warnings": [*(warning for disk in self.disks for warning in disk.warnings), *self.volumes.warnings],
+        }
+
+    def _volume(self, number: int) -> Volume:
+        return self.volumes.volumes[number]
+
+    def _system(self, number: int) -> FileSystem:
+        if number not in self.opened:
+            self.opened[number] = open_volume(self._volume(number), self.fstype)
+        return self.opened[number]
+
+    def _copy(self, volume: Volume) -> object:
+        """Where it is copied to, and how many bytes that may take; whoever asked asks on until it is done.
+
+        Raises SourceError where there is no room for it.
+        """
+        file = self.open_sibling(SCRATCH)
+        needs = sum(length for _, length in lie.stored(volume.blocks))
+        status = os.fstatvfs(file.fileno())
+        free = status.f_bavail * status.f_frsize
+        if needs + _ROOM_LEFT > free:
+            raise SourceError(
+                f"a copy of {printable(volume.name)} may take {needs >> 20} MiB, and {free >> 20} MiB are free for it",
+                "make room in /var/tmp, or set TMPDIR to a directory that has it",
+            )
+        os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
+        self.copying = _copied(volume, file)
+        return {"file": _identity(file.fileno()), "needs": needs}
+
+
+def _copied(volume: Volume, file: BinaryIO) -> Iterator[None]:
+    """Step by step. Raises FormatError, and SourceError where there is no room after all."""
+    zeros = bytes(_PAGE)
+    since = monotonic()
+    with file:
+        for place, length in lie.stored(volume.blocks):
+            for at in range(place, place + length, _PIECE):
+                piece = memoryview(volume.blocks.read_at(at, min(_PIECE, place + length - at)))
+                for start in range(0, len(piece), _PAGE):
+                    page = piece[start : start + _PAGE]
+                    if page != zeros[: len(page)]:
+                        _write(file.fileno(), page, at + start)
+                if monotonic() - since > _TURN:
+                    yield
+                    since = monotonic()
+
+
+def _write(descriptor: int, data: memoryview, offset: int) -> None:
+    try:
+        while data:
+            count = os.pwrite(descriptor, data, offset)
+            data, offset = data[count:], offset + count
+    except OSError as error:
+        raise SourceError(f"the volume cannot be copied: {error.strerror}", "make room, or set TMPDIR") from error
+
+
+def _identity(descriptor: int) -> list[int]:
+    status = os.fstat(descriptor)
+    return [status.st_dev, status.st_ino]
+
+
+def _paths(system: FileSystem) -> list[str] | None:
+    return list(system.subvolume_paths()) if isinstance(system, Divided) else None
+
+
+def begin(files: list[BinaryIO], open_sibling: OpenSibling, options: dict[str, object]) -> Session:
+    """`options`: `fstype`. Raises FormatError and SourceError."""
+    disks = tuple(opened_disk(number, file, open_sibling) for number, file in enumerate(files))
+    return Session(disks, Volumes.of(disks), open_sibling, str(options.get("fstype", "")))
+
+
+if __name__ == "__main__":
+    main(begin)
