@@ -155,5 +155,5 @@ KINDS: dict[str, Kind] = {
         _copied("oci-archive:{at}/archive:lab", "--dest-compress-format", "zstd"), _OF_UMOCI
     ),
     "an archive of docker save": Kind(_copied("docker-archive:{at}/archive:lab:latest"), _OF_UMOCI),
-    **{f"squashfs by {codec}": Kind(_squashed(codec), _OF_SQUASHFS) for codec in ("gzip", "xz", "zstd", "lz4")},
+    **{f"squashfs by {codec}": Kind(_squashed(codec), _OF_SQUASHFS) for codec in ("gzip", "xz", "zstd", "lz4", "lzo")},
 }

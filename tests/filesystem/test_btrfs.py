@@ -7,6 +7,7 @@ import pytest
 from filesystem.laid_out import differences, filled, formatted, shown
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.btrfs import volume as btrfs
+from ltsp.storage import lzo
 from ltsp.tree.node import Directory, File
 
 MIB = 1 << 20
@@ -55,6 +56,15 @@ def test_many_and_large_attributes_are_read(blocks, tmp_path):
     (tmp_path / "source").mkdir()
     image = formatted(tmp_path / "image", SIZE, *MKFS)
     expected = filled(image, tmp_path / "source", then="many-attributes")
+    assert differences(expected, btrfs.open(blocks(image)).tree()) == []
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_what_lzo_compressed_is_unpacked_without_the_library(nasty_root, blocks, tmp_path, monkeypatch):
+    monkeypatch.setattr(lzo, "native", lambda: None)
+    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    expected = filled(image, nasty_root, "compress-force=lzo")
     assert differences(expected, btrfs.open(blocks(image)).tree()) == []
 
 

@@ -16,6 +16,7 @@ import deflate
 from ltsp.errors import FormatError, LtspError, UsageError
 from ltsp.squashfs.format import METADATA_SIZE
 from ltsp.squashfs.superblock import LARGEST_BLOCK, CompressorId
+from ltsp.storage import lzo
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -150,7 +151,7 @@ class Compression:
             case "lzma":
                 return Codec(_unwritable(self.name), _decompress_lzma)
             case "lzo":
-                return _lzo()
+                return Codec(_unwritable(self.name), _decompress_lzo)
             case _:
                 return Codec(bytes, _copy)
 
@@ -253,26 +254,19 @@ def _lz4(high: bool) -> Codec:
     return Codec(compress, decompress)
 
 
-def _lzo() -> Codec:
-    library = _library("lzo", "lzo")
-
-    def decompress(data: bytes, most: int) -> bytes:
-        try:
-            unfolded: bytes = library.decompress(data, False, most)
-        except library.error as error:
-            raise _damaged("lzo", error) from error
-        return unfolded
-
-    return Codec(_unwritable("lzo"), decompress)
+def _decompress_lzo(data: bytes, most: int) -> bytes:
+    try:
+        return lzo.decompress(data, most)
+    except FormatError as error:
+        raise _damaged("lzo", error) from error
 
 
 def _library(name: str, module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        package = {"lzo": "python-lzo"}.get(name, name)
         raise LtspError(
-            f"{name} needs the Python library {package}, which is not installed", f"pipx inject ltsp {package}"
+            f"{name} needs the Python library {name}, which is not installed", f"pipx inject ltsp {name}"
         ) from error
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 import zlib
-from collections.abc import Callable
-from functools import cache
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.btrfs import lzo
+from ltsp.storage import lzo
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -71,35 +69,8 @@ def _lzo(data: bytes, size: int, sector: int) -> bytes:
         at += _WORD
         if not 0 < length <= total - at:
             raise FormatError("a compressed extent is damaged: a piece of it is cut off")
-        piece = _lzo_piece(data[at : at + length], sector)
+        piece = lzo.decompress(data[at : at + length], sector)
         at += length
         pieces.append(piece)
         found += len(piece)
     return b"".join(pieces)[:size]
-
-
-def _lzo_piece(data: bytes, most: int) -> bytes:
-    native = _native_lzo()
-    if native is None:
-        return lzo.decompress(data, most)
-    try:
-        piece = native(data, False, most)
-    except BaseException as error:
-        # The library raises what its language gives; a panic of Rust is no Exception, and anything else may pass.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise FormatError("a compressed extent is damaged") from error
-    if len(piece) > most:
-        raise FormatError("a compressed extent is damaged: a piece of it is too large")
-    return piece
-
-
-@cache
-def _native_lzo() -> Callable[[bytes, bool, int], bytes] | None:
-    """Five times as fast as ours, where it is installed."""
-    try:
-        from dissect.util.compression import lzo_native  # noqa: PLC0415 - an extra, asked for where it is needed
-    except ImportError:
-        return None
-    found: Callable[[bytes, bool, int], bytes] | None = getattr(lzo_native, "decompress", None)
-    return found
