@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from corpus import lying
 from disk import pattern
 from ltsp.disk.image import open_disk
 from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.storage.extents import NotInFiles, extents, joined
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -116,6 +118,13 @@ def test_a_disk_is_read_as_qemu_reads_it(kind, raw, tmp_path, siblings, chance):
             at = chance.randrange(len(expected) + 100)
             size = chance.choice((1, 17, 512, 4096, 70_000, chance.randrange(MIB)))
             assert disk.blocks.read_at(at, size) == expected[at : at + size]
+            size = min(size, len(expected) - at)
+            try:
+                found = joined(extents(disk.blocks, at, size), 1 << 20) if size > 0 else []
+            except NotInFiles:
+                assert " by z" in kind or " as a stream" in kind or at + size > SIZE & -MIB
+                continue
+            assert lying.fetched(found) == expected[at : at + max(size, 0)]
 
 
 @pytest.mark.parametrize("kind", ["raw", "qcow2 of version 3", "VMDK as a stream", "VHD of fixed size"])

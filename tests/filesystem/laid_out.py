@@ -12,10 +12,11 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from corpus import compare
+from corpus import compare, lying
+from ltsp.storage.extents import Extent
 from ltsp.tree.tree import Tree
 
 TESTS = Path(__file__).parent.parent
@@ -30,6 +31,9 @@ class FileBlocks:
 
     def read_at(self, offset: int, size: int) -> bytes:
         return os.pread(self._file.fileno(), size, offset)
+
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        yield Extent(self._file.fileno(), offset, size)
 
     def close(self) -> None:
         self._file.close()
@@ -58,12 +62,13 @@ def shown(image: Path, options: str = "") -> compare.Snapshot:
 
 
 def differences(expected: compare.Snapshot, tree: Tree) -> list[str]:
-    """In words; links count only inside the tree."""
+    """In words; links count only inside the tree. Contents are also fetched from where they are said to lie."""
 
     def counted(snapshot: compare.Snapshot) -> compare.Snapshot:
         return {path: compare.counted(entry) for path, entry in snapshot.items()}
 
-    return compare.differences(counted(expected), counted(compare.of_tree(tree)))
+    moved = [f"{path} lies elsewhere" for path in lying.moved(tree)]
+    return compare.differences(counted(expected), counted(compare.of_tree(tree))) + moved
 
 
 def _in_namespace(*arguments: object) -> compare.Snapshot:

@@ -15,7 +15,8 @@ from ltsp.source.reader import reading
 
 @pytest.fixture(autouse=True)
 def tests_on_the_path(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(reader_session.__file__).parents[1]))
+    tests = str(Path(reader_session.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH")))))
 
 
 def no_sibling(name):

@@ -7,19 +7,20 @@ from hypothesis import given
 
 from corpus.trees import trees
 from ltsp.errors import FormatError
+from ltsp.tree.content import Bytes
 from ltsp.tree.node import Directory, File, Metadata
 from ltsp.tree.records import records, tree
 from ltsp.tree.tree import Tree
 
 COMMON = [0o755, 0, 0, 0, []]
-FILE = ["f", *COMMON, 0, 5, 5]
+FILE = ["f", *COMMON, 0, 5, 5, []]
 
 
 def through(given_tree):
     """What another process would make of it, and the numbers of the contents under their paths."""
     contents = []
     sent = json.loads(json.dumps(list(records(given_tree, contents))))
-    return tree(sent, lambda number, size, stored: _checked(contents[number], size, stored))
+    return tree(sent, lambda number, size, stored, _places: _checked(contents[number], size, stored))
 
 
 def _checked(content, size, stored):
@@ -76,14 +77,20 @@ def test_a_tree_may_be_deeper_than_the_interpreters_stack():
         [FILE, ["d", *COMMON, 1, [0]]],
         [FILE, ["d", *COMMON, [["a"]], [0]]],
         [["d", *COMMON, [], []], ["d", *COMMON, ["a", "b"], [0, 0]]],
-        [["f", *COMMON, 0, -1, 0], ["d", *COMMON, [], []]],
-        [["f", *COMMON, 0, 1 << 64, 0], ["d", *COMMON, [], []]],
-        [["f", 0o10000, 0, 0, 0, [], 0, 0, 0], ["d", *COMMON, [], []]],
-        [["f", 0.5, 0, 0, 0, [], 0, 0, 0], ["d", *COMMON, [], []]],
-        [["f", 0, 1 << 32, 0, 0, [], 0, 0, 0], ["d", *COMMON, [], []]],
-        [["f", 0, 0, 0, 0, [["user.x", "?"]], 0, 0, 0], ["d", *COMMON, [], []]],
-        [["f", 0, 0, 0, 0, [[1, ""]], 0, 0, 0], ["d", *COMMON, [], []]],
-        [["f", 0, 0, 0, 0, {"a": 1}, 0, 0, 0], ["d", *COMMON, [], []]],
+        [["f", *COMMON, 0, 5, 5], ["d", *COMMON, [], []]],
+        [["f", *COMMON, 0, 5, 5, [[0, 0, 4]]], ["d", *COMMON, [], []]],
+        [["f", *COMMON, 0, 5, 5, [[0, 0, 5], [0, 5, 0]]], ["d", *COMMON, [], []]],
+        [["f", *COMMON, 0, 5, 5, [[-2, 0, 5]]], ["d", *COMMON, [], []]],
+        [["f", *COMMON, 0, 5, 5, [[0, -1, 5]]], ["d", *COMMON, [], []]],
+        [["f", *COMMON, 0, 5, 5, [[0, 5]]], ["d", *COMMON, [], []]],
+        [["f", *COMMON, 0, -1, 0, []], ["d", *COMMON, [], []]],
+        [["f", *COMMON, 0, 1 << 64, 0, []], ["d", *COMMON, [], []]],
+        [["f", 0o10000, 0, 0, 0, [], 0, 0, 0, []], ["d", *COMMON, [], []]],
+        [["f", 0.5, 0, 0, 0, [], 0, 0, 0, []], ["d", *COMMON, [], []]],
+        [["f", 0, 1 << 32, 0, 0, [], 0, 0, 0, []], ["d", *COMMON, [], []]],
+        [["f", 0, 0, 0, 0, [["user.x", "?"]], 0, 0, 0, []], ["d", *COMMON, [], []]],
+        [["f", 0, 0, 0, 0, [[1, ""]], 0, 0, 0, []], ["d", *COMMON, [], []]],
+        [["f", 0, 0, 0, 0, {"a": 1}, 0, 0, 0, []], ["d", *COMMON, [], []]],
         [["l", *COMMON, "a\0b"], ["d", *COMMON, [], []]],
         [["l", *COMMON, "a" * 70_000], ["d", *COMMON, [], []]],
         [["b", *COMMON, 1 << 12, 0], ["d", *COMMON, [], []]],
@@ -93,3 +100,10 @@ def test_a_tree_may_be_deeper_than_the_interpreters_stack():
 def test_what_is_no_tree_is_refused(forged):
     with pytest.raises(FormatError, match="no tree"):
         tree(forged, lambda *_: File)
+
+
+def test_places_of_contents_come_with_them():
+    places = ((0, 4096, 3), (-1, 0, 7))
+    given_tree = Tree(Directory(Metadata(0o755), {"a": File(Metadata(0o644), Bytes(b"x" * 10))}))
+    sent = json.loads(json.dumps(list(records(given_tree, [], lambda _content: places))))
+    assert tree(sent, lambda *given: given).get("a").content == (0, 10, 10, places)

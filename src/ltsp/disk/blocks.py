@@ -7,12 +7,13 @@ import os
 import sys
 import threading
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from ltsp.errors import SourceError
 from ltsp.storage.blocks import Blocks
+from ltsp.storage.extents import HOLE, Extent, NotInFiles, extents
 
 SECTOR: Final = 512
 """Bytes: the unit of most tables, whatever the sectors of the disk itself."""
@@ -74,6 +75,11 @@ class FileBlocks:
             raise SourceError(f"it cannot be read at byte {offset}: {error.strerror}") from error
         return b"".join(pieces)
 
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        if self.descriptor < 0:
+            raise NotInFiles
+        yield Extent(self.descriptor, offset, size)
+
     def _read(self, offset: int, size: int) -> bytes:
         if self.descriptor >= 0:
             return os.pread(self.descriptor, size, offset)
@@ -93,6 +99,9 @@ class Window:
     def read_at(self, offset: int, size: int) -> bytes:
         size = min(size, self.size - offset)
         return self.blocks.read_at(self.offset + offset, size) if size > 0 else b""
+
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        return extents(self.blocks, self.offset + offset, size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +137,27 @@ class Scattered:
             offset += run.size
             size -= run.size
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        while size > 0:
+            run = self.run(offset, size)
+            if run.blocks is None:
+                yield Extent(HOLE, 0, run.size)
+            else:
+                yield from extents(run.blocks, run.offset, run.size)
+            offset += run.size
+            size -= run.size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unpacked:
+    """Bytes that are made when they are read."""
+
+    size: int
+    make: Callable[[], bytes]
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self.make()[offset : offset + size]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

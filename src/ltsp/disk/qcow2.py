@@ -11,9 +11,10 @@ import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from ltsp.disk.blocks import InMemory, Run, Scattered, numbers
+from ltsp.disk.blocks import Run, Scattered, Unpacked, numbers
 from ltsp.disk.codecs import unpack_piece
 from ltsp.disk.recent import Recent
 from ltsp.errors import FormatError, SourceError
@@ -174,7 +175,7 @@ class _Clusters:
 
     def run(self, offset: int, size: int) -> Run:
         run = self._part_run(offset)
-        while run.size < size and not isinstance(run.blocks, InMemory):
+        while run.size < size and not isinstance(run.blocks, Unpacked):
             more = self._part_run(offset + run.size)
             if more.blocks is not run.blocks or (run.blocks and more.offset != run.offset + run.size):
                 break
@@ -194,7 +195,8 @@ class _Clusters:
         entry = entries[at]
         in_cluster = offset & self._cluster - 1
         if entry & _COMPRESSED:
-            return Run(self._cluster - in_cluster, InMemory(self._unpacked(entry & _COMPRESSED - 1)), in_cluster)
+            unpacked = Unpacked(self._cluster, partial(self._unpacked, entry & _COMPRESSED - 1))
+            return Run(self._cluster - in_cluster, unpacked, in_cluster)
         place = entry & _OFFSET
         if self._header.extended:
             part = in_cluster // self._part

@@ -10,11 +10,12 @@ import struct
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Final
 
 from ltsp.disk import vmdk_descriptor
-from ltsp.disk.blocks import SECTOR, FileBlocks, InMemory, OpenSibling, Run, Scattered, numbers
+from ltsp.disk.blocks import SECTOR, FileBlocks, OpenSibling, Run, Scattered, Unpacked, numbers
 from ltsp.disk.codecs import unpack_piece
 from ltsp.disk.recent import Recent
 from ltsp.disk.vmdk_descriptor import Descriptor, Extent
@@ -156,7 +157,7 @@ class _Grains:
 
     def run(self, offset: int, size: int) -> Run:
         run = self._grain_run(offset)
-        while run.size < size and not isinstance(run.blocks, InMemory):
+        while run.size < size and not isinstance(run.blocks, Unpacked):
             more = self._grain_run(offset + run.size)
             if more.blocks is not run.blocks or (run.blocks and more.offset != run.offset + run.size):
                 break
@@ -177,7 +178,7 @@ class _Grains:
         if place * SECTOR >= self._file.size:
             raise FormatError(f"the grain of byte {offset} lies beyond the end of the file")
         if self._header.flags & _COMPRESSED:
-            return Run(left, InMemory(self._unpacked(place)), within)
+            return Run(left, Unpacked(self._grain, partial(self._unpacked, place)), within)
         return Run(left, self._file, place * SECTOR + within)
 
     def _read_table(self, sector: int) -> array[int]:

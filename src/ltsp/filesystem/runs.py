@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks
+from ltsp.storage.extents import HOLE, Extent, extents
 
 Run = tuple[int, int, int]
 """Where it begins in the file, where in the volume, and its length, all in bytes."""
@@ -53,6 +54,19 @@ class RunStream:
 
     def settled(self) -> bool:
         return True
+
+    def extents(self) -> Iterator[Extent]:
+        """Of all that is left. Raises NotInFiles."""
+        while self.at < self.size:
+            start, place, length = self._run()
+            passed = self.at - start
+            if passed < 0:
+                size = min(start, self.size) - self.at
+                yield Extent(HOLE, 0, size)
+            else:
+                size = min(length - passed, self.size - self.at)
+                yield from extents(self.blocks, place + passed, size)
+            self.at += size
 
     def _run(self) -> Run:
         """The run in which the stream stands, or the next one; behind the last one, a run that begins at the end."""

@@ -16,7 +16,9 @@ from ltsp.errors import FormatError, LtspError
 from ltsp.host import command
 from ltsp.host.command import Serving
 from ltsp.source.frames import Ended, Frame, Kind, failure, receive, send_failure, send_json
-from ltsp.tree.records import Record, tree
+from ltsp.source.given_files import GivenFiles
+from ltsp.tree.content import Content
+from ltsp.tree.records import Places, Record, tree
 from ltsp.tree.tree import Tree
 
 _PATIENCE = 300.0
@@ -38,6 +40,7 @@ class Reader:
     open_sibling: OpenSibling
     ended: Callable[[], str]
     """Why the process is gone."""
+    files: GivenFiles
     idle: list[socket.socket] = field(default_factory=list)
     """Channels that nobody reads from just now."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -55,7 +58,13 @@ class Reader:
         """Raises LtspError."""
         with self.lock:
             send_json(self.control, Kind.ASK, {**question, "tree": True})
-            return tree(self._records(), lambda number, size, stored: _Content(self, number, size, stored))
+            return tree(self._records(), self._content)
+
+    def _content(self, number: int, size: int, stored: int, places: Places) -> Content:
+        """Raises ValueError where the places are none."""
+        if places:
+            return self.files.content(stored, places)
+        return _Content(self, number, size, stored)
 
     def _records(self) -> Iterator[Record]:
         while (frame := self._answer()).kind is Kind.MORE:
@@ -80,6 +89,7 @@ class Reader:
     def _send_sibling(self, name: str) -> None:
         try:
             with self.open_sibling(name) as file:
+                self.files.add(file)
                 send_json(self.control, Kind.ANSWER, None, [file.fileno()])
         except LtspError as error:
             send_failure(self.control, error)
@@ -237,7 +247,10 @@ def reading(
             arguments = [sys.executable, "-m", module, str(theirs.fileno()), *map(str, limits)]
             process = opened.enter_context(command.serving(arguments, descriptors=[theirs.fileno()]))
         ours.settimeout(_PATIENCE)
-        reader = Reader(ours, open_sibling, lambda: _why(process))
+        given = opened.enter_context(GivenFiles())
+        for file in files:
+            given.add(file)
+        reader = Reader(ours, open_sibling, lambda: _why(process), given)
         with reader.lock:
             with reader._told():  # noqa: SLF001 -- of this module
                 send_json(ours, Kind.ASK, options, [file.fileno() for file in files])

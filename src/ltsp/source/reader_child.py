@@ -18,8 +18,9 @@ from typing import BinaryIO, Protocol
 from ltsp.errors import FormatError, LtspError
 from ltsp.host.confine import confine
 from ltsp.source.frames import MOST_FILES, Ended, Frame, Kind, failure, receive, send, send_failure, send_json
+from ltsp.storage.extents import HOLE, Extent, NotInFiles, joined
 from ltsp.tree.content import Content
-from ltsp.tree.records import records
+from ltsp.tree.records import Places, records
 from ltsp.tree.tree import Tree
 
 _BATCH = 512
@@ -28,6 +29,8 @@ _CODECS = ("ascii", "latin-1", "unicode_escape", "utf-16", "utf-16-le", "utf-16-
 """Of names on disks, and in messages: nobody may read the files of a Python that is root's own."""
 _PIECE = 1 << 20
 """Bytes of content in a frame."""
+_MOST_PLACES = 1024
+"""Of a content; one in more pieces is asked for."""
 
 OpenSibling = Callable[[str], BinaryIO]
 
@@ -51,6 +54,7 @@ Begin = Callable[[list[BinaryIO], OpenSibling, dict[str, object]], Session]
 def serve(control: socket.socket, begin: Begin) -> None:
     """Answer until the other side is gone."""
     contents: list[Content] = []
+    places = _Places()
     session: Session | None = None
 
     def open_sibling(name: str) -> BinaryIO:
@@ -58,7 +62,7 @@ def serve(control: socket.socket, begin: Begin) -> None:
         frame = receive(control, 1)
         if frame.kind is Kind.FAILURE:
             raise failure(frame)
-        return _opened(frame)[0]
+        return places.opened(frame)[0]
 
     with suppress(Ended):
         while True:
@@ -70,10 +74,10 @@ def serve(control: socket.socket, begin: Begin) -> None:
             question = frame.json()
             try:
                 if session is None:
-                    session = begin(_opened(frame), open_sibling, question)
+                    session = begin(places.opened(frame), open_sibling, question)
                     send_json(control, Kind.ANSWER, None)
                 elif question.pop("tree", False):
-                    every = records(session.tree(question), contents)
+                    every = records(session.tree(question), contents, places.of)
                     for batch in _batches(every):
                         send_json(control, Kind.MORE, batch)
                     send_json(control, Kind.ANSWER, None)
@@ -90,8 +94,31 @@ def _batches(every: Iterator[object]) -> Iterator[list[object]]:
         yield batch
 
 
-def _opened(frame: Frame) -> list[BinaryIO]:
-    return [open(descriptor, "rb", buffering=0) for descriptor in frame.files]
+class _Places:
+    """Where contents lie in the files that we were given, which the other side numbers as they come."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._numbers = {HOLE: HOLE}
+        """By descriptor."""
+
+    def opened(self, frame: Frame) -> list[BinaryIO]:
+        for number, descriptor in enumerate(frame.files, self._count):
+            self._numbers[descriptor] = number
+        self._count += len(frame.files)
+        return [open(descriptor, "rb", buffering=0) for descriptor in frame.files]
+
+    def of(self, content: Content) -> Places:
+        """Nothing where it does not lie in them as it is, or cannot be read: that is told when it is asked for."""
+        try:
+            with content.open() as stream:
+                extents: Callable[[], Iterator[Extent]] | None = getattr(stream, "extents", None)
+                if extents is None:
+                    return ()
+                found = joined(extents(), _MOST_PLACES)
+                return tuple((self._numbers[file], offset, size) for file, offset, size in found)
+        except (NotInFiles, LtspError):
+            return ()
 
 
 def _serve_contents(channel: socket.socket, contents: list[Content]) -> None:

@@ -17,8 +17,13 @@ from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, 
 from ltsp.tree.tree import Tree
 
 Record = list[Any]
-ContentOf = Callable[[int, int, int], Content]
-"""From number, size and stored bytes of a file."""
+Places = tuple[tuple[int, int, int], ...]
+"""Where the bytes of a file lie: number of an open file, or -1 for zeros, offset and size of each part. What the
+numbers mean is between those who send and take them; nothing where the content has to be asked for.
+"""
+PlacesOf = Callable[[Content], Places]
+ContentOf = Callable[[int, int, int, Places], Content]
+"""From number, size, stored bytes and places of a file."""
 
 _MOST_BYTES: Final = (1 << 63) - 1
 _LONGEST_NAME: Final = 255
@@ -28,7 +33,7 @@ _LONGEST_TARGET: Final = 65535
 _NOT_NAMES: Final = frozenset({"", ".", ".."})
 
 
-def records(tree: Tree, found: list[Content]) -> Iterator[Record]:
+def records(tree: Tree, found: list[Content], places_of: PlacesOf = lambda _content: ()) -> Iterator[Record]:
     """The records of a tree; contents are appended to `found`, which `["f", …]` records number."""
     numbers: dict[int, int] = {}
     count = 0
@@ -42,12 +47,12 @@ def records(tree: Tree, found: list[Content]) -> Iterator[Record]:
         if child is None:
             pending.pop()
             child = node
-        yield _record(child, numbers, found)
+        yield _record(child, numbers, found, places_of)
         numbers[id(child)] = count
         count += 1
 
 
-def _record(node: Node, numbers: dict[int, int], found: list[Content]) -> Record:
+def _record(node: Node, numbers: dict[int, int], found: list[Content], places_of: PlacesOf) -> Record:
     metadata = node.metadata
     xattrs = [[name, base64.b64encode(value).decode("ascii")] for name, value in metadata.xattrs]
     common = [metadata.mode, metadata.uid, metadata.gid, metadata.mtime, xattrs]
@@ -56,7 +61,7 @@ def _record(node: Node, numbers: dict[int, int], found: list[Content]) -> Record
             return ["d", *common, list(entries), [numbers[id(each)] for each in entries.values()]]
         case File(content=content):
             found.append(content)
-            return ["f", *common, len(found) - 1, content.size, content.stored]
+            return ["f", *common, len(found) - 1, content.size, content.stored, places_of(content)]
         case Symlink(target=target):
             return ["l", *common, target]
         case Device():
@@ -97,8 +102,11 @@ def _node(record: Record, nodes: list[Node], placed: set[int], content_of: Conte
     match kind, rest:
         case "d", [names, numbers]:
             return Directory(metadata, dict(_entries(names, numbers, nodes, placed)))
-        case "f", [number, size, stored]:
-            return File(metadata, content_of(_number(number), _number(size), _number(stored)))
+        case "f", [number, size, stored, places]:
+            found = tuple(map(_place, places))
+            if found and sum(length for _, _, length in found) != size:
+                raise ValueError(places)
+            return File(metadata, content_of(_number(number), _number(size), _number(stored), found))
         case "l", [target]:
             return Symlink(metadata, _text(target, _LONGEST_TARGET))
         case "b" | "c", [major, minor]:
@@ -125,6 +133,11 @@ def _entries(names: list[Any], numbers: list[Any], nodes: list[Node], placed: se
                 raise ValueError(number)
             placed.add(number)
         yield checked, node
+
+
+def _place(place: list[Any]) -> tuple[int, int, int]:
+    number, offset, size = place
+    return _number(number, least=-1), _number(offset), _number(size, least=1)
 
 
 def _number(value: object, most: int = _MOST_BYTES, least: int = 0) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ from ltsp.filesystem.btrfs.compression import MOST, unfolded
 from ltsp.filesystem.btrfs.items import EXTENT_DATA, LAST, Extent
 from ltsp.filesystem.btrfs.nodes import Nodes, Root
 from ltsp.filesystem.btrfs.superblock import REMEDY
+from ltsp.storage import extents as storage
 from ltsp.tree.content import Stream
 
 
@@ -66,7 +67,7 @@ class ExtentStream:
 
     nodes: Nodes
     size: int
-    extents: Sequence[Extent]
+    found: Sequence[Extent]
     """In the order of the file, not overlapping; between them are holes."""
     at: int = 0
     index: int = 0
@@ -103,8 +104,25 @@ class ExtentStream:
     def settled(self) -> bool:
         return True
 
+    def extents(self) -> Iterator[storage.Extent]:
+        """Of all that is left. Raises NotInFiles."""
+        while self.at < self.size:
+            extent = self._extent()
+            start = self.size if extent is None else min(extent.start, self.size)
+            if extent is None or self.at < start:
+                size = start - self.at
+                yield storage.Extent(storage.HOLE, 0, size)
+            elif extent.compression or extent.inline is not None:
+                raise storage.NotInFiles
+            else:
+                passed = self.at - extent.start
+                size = min(extent.length - passed, self.size - self.at)
+                address = extent.address + extent.offset + passed
+                yield from storage.extents(self.nodes.blocks, self.nodes.chunks.places(address, size)[0], size)
+            self.at += size
+
     def _extent(self) -> Extent | None:
-        extents = self.extents
+        extents = self.found
         while self.index < len(extents):
             extent = extents[self.index]
             if self.at < extent.start + extent.length:

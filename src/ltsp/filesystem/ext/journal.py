@@ -16,6 +16,7 @@ from ltsp.filesystem.checksum import crc32c
 from ltsp.filesystem.ext.superblock import REMEDY
 from ltsp.filesystem.runs import Run, read_whole
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import Extent, NotInFiles, extents
 
 _MAGIC = 0xC03B3998
 _HEADER = struct.Struct(">III")
@@ -63,6 +64,12 @@ class Overlay:
             piece = content[max(0, -start) : len(data) - start]
             patched[max(0, start) : max(0, start) + len(piece)] = piece
         return bytes(patched)
+
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        first = bisect_left(self.order, offset // self.block_size)
+        if first != bisect_left(self.order, -(-(offset + size) // self.block_size)):
+            raise NotInFiles
+        return extents(self.blocks, offset, size)
 
 
 def replayed(blocks: Blocks, block_size: int, block_count: int, runs: Sequence[Run], size: int) -> Blocks:
