@@ -16,7 +16,7 @@ from ltsp.apps.mksquashfs import Made
 from ltsp.apps.order import Order
 from ltsp.apps.preparation import Prepared, prepare
 from ltsp.apps.report import Report
-from ltsp.errors import FormatError, UsageError
+from ltsp.errors import FormatError, SourceError, UsageError
 from ltsp.publish import failure, manifest
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.generation import Generation
@@ -28,7 +28,7 @@ from ltsp.publish.stage import Stage
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions
 from ltsp.source.archive import Notation
-from ltsp.source.source import Source
+from ltsp.source.source import Plan, Source
 from ltsp.squashfs.check import check, read_through
 from ltsp.squashfs.parameters import Output
 from ltsp.squashfs.verify import verify
@@ -73,7 +73,9 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
         if isinstance(outcome, Staged):
             transport = transport_of(options.boot_test)
             outcome = publish_booted(held, outcome, transport, report, backup=options.backup, keep=_retention(options))
-    return summary.Built(source, outcome, made.prepared, made.written, faults, _mode(options), monotonic() - begin)
+    return summary.Built(
+        source, outcome, made.plan, made.prepared, made.written, faults, _mode(options), monotonic() - begin
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class _Version:
     """A version that was made, whether or not clients have it already."""
 
     outcome: Published | Unchanged | Staged
+    plan: Plan
     prepared: Prepared
     written: Written | Made
 
@@ -98,8 +101,9 @@ def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report
         with held.stage(needed.image, needed.boot) as stage:
             with failure.told("write the image of", source.name, order.store.base_dir):
                 written = _write(order, prepared, stage, faults, report)
+            was = _whole(source)
             contents = _contents(asked, prepared, client)
-            return _Version(_published(order, stage, contents, report), prepared, written)
+            return _Version(_published(order, stage, contents, report), was, prepared, written)
 
 
 def _published(order: Order, stage: Stage, contents: Contents, report: Report) -> Published | Unchanged | Staged:
@@ -123,13 +127,29 @@ def conclude(order: Order, source: Source, report: Report) -> None:
 
 @contextmanager
 def taken(source: Source, selection: Selection, lock_timeout: float, faults: Faults, report: Report) -> Iterator[Tree]:
-    """What a selection takes in of a source, whose packages stay as they are meanwhile."""
-    with ExitStack() as opened:
-        for note in opened.enter_context(source.hold_packages(lock_timeout, report.note)):
+    """What a selection takes in of a source, whose packages stay as they are meanwhile.
+
+    Where all is read from snapshots, that is until there is the tree.
+    """
+    with ExitStack() as opened, ExitStack() as held:
+        for note in held.enter_context(source.hold_packages(lock_timeout, report.note)):
             report.note(note)
         with report.step("reading the tree"):
             tree = opened.enter_context(source.open(selection, faults))
+        if source.plan().still:
+            held.close()
         yield tree
+
+
+def _whole(source: Source) -> Plan:
+    """What was read. Raises SourceError where a snapshot was lost meanwhile."""
+    was = source.plan()
+    if was.lost:
+        raise SourceError(
+            f"{printable(source.description)} could not be read to its end: {printable(was.lost)}",
+            "make the image while less is written, or give --snapshot=none",
+        )
+    return was
 
 
 def initrd(prepared: Prepared, name: str, wanted: Wanted, before: Generation | None, report: Report) -> Client:

@@ -102,6 +102,7 @@ def _found(
                 recorded=recorded,
                 recompress=options.recompress,
                 disks=Wishes(options.allow_backing, options.force, options.reader),
+                snapshots=options.snapshot,
             )
         except UsageError:
             raise

@@ -81,7 +81,14 @@ def _publish(
     name = options.name or (argument if is_exported else "")
     wanted = Wanted.of(options)
     disks = Wishes(options.allow_backing, options.force, options.reader)
-    source = find(exported if is_exported else argument, ltsp.base_dir, name=name, recompress=True, disks=disks)
+    source = find(
+        exported if is_exported else argument,
+        ltsp.base_dir,
+        name=name,
+        recompress=True,
+        disks=disks,
+        snapshots=options.snapshot,
+    )
     with store.locked(source.name, options.wait) as held:
         boot_test = transport_of(options.boot_test)
         if boot_test and not isinstance(held.state().image, Generation):

@@ -63,12 +63,18 @@ def facts(source: Source, prepared: Prepared) -> Mapping[str, object]:
         "with": [asdict(part) for part in plan.taken],
         "without": [asdict(part) for part in plan.left_out],
         "reader": plan.reader or None,
+        **snapshot_facts(plan),
         "files": prepared.survey.files,
         "source_bytes": prepared.survey.bytes,
         "kernel": kernel_facts(prepared),
         "codec": codec_facts(prepared),
         "warnings": [*plan.warnings, *prepared.warnings],
     }
+
+
+def snapshot_facts(plan: Plan) -> Mapping[str, object]:
+    """What is read from snapshots, and what could have been and is not."""
+    return {"snapshots": [asdict(each) for each in plan.snapshots], "live": [asdict(part) for part in plan.live]}
 
 
 def codec_facts(prepared: Prepared) -> Mapping[str, object]:
@@ -92,6 +98,7 @@ def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iter
         yield f"without   /{_part(part)}"
     if plan.reader == "kernel":
         yield "reader    the kernel, which has mounted what it is read from where nobody else sees it"
+    yield from snapshot_lines(plan)
     survey = prepared.survey
     yield f"contents  {amount.counted(survey.files, 'file')}, {amount.size(survey.bytes)}"
     rewritten = sum(len(step.paths) for step in prepared.cleaned.steps)
@@ -103,6 +110,14 @@ def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iter
     yield f"kernel    {_kernel(prepared)}" if kernel else "kernel    none, as chosen"
     level = codec_facts(prepared)["level"]
     yield f"codec     {prepared.codec}{'' if level is None else f' {level}'}, {prepared.codec_reason}"
+
+
+def snapshot_lines(plan: Plan) -> Iterator[str]:
+    """A line for each part that stands still, or could have."""
+    for each in plan.snapshots:
+        yield f"snapshot  /{printable(each.path)} ({each.kind} of {printable(each.of)})"
+    for part in plan.live:
+        yield f"live      /{_part(part)}"
 
 
 def _kernel(prepared: Prepared) -> str:

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 
 from ltsp.apps import amount
 from ltsp.apps.mksquashfs import Made
-from ltsp.apps.plan import codec_facts, kernel_facts
+from ltsp.apps.plan import codec_facts, kernel_facts, snapshot_facts
 from ltsp.apps.preparation import Prepared
 from ltsp.apps.report import Report
 from ltsp.apps.versions import summary as change_summary
 from ltsp.publish.changes import Changes
 from ltsp.publish.contents import Published, Unchanged
 from ltsp.publish.generation import Generation
-from ltsp.source.source import Source
+from ltsp.source.source import Plan, Source
 from ltsp.squashfs.writer import Lost, Written
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
@@ -27,6 +27,7 @@ INCOMPLETE = 3
 class Built:
     source: Source
     outcome: Published | Unchanged
+    plan: Plan
     prepared: Prepared
     written: Written | Made
     faults: Faults
@@ -56,7 +57,8 @@ def facts(built: Built) -> Mapping[str, object]:
     return {
         "name": built.source.name,
         "source": built.source.description,
-        "reader": built.source.plan().reader or None,
+        "reader": built.plan.reader or None,
+        **snapshot_facts(built.plan),
         "published": isinstance(built.outcome, Published),
         "version": built.generation.version,
         "path": built.generation.image,

@@ -82,6 +82,16 @@ def below(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> dict[by
     return dict(sorted(met.items()))
 
 
+def holding(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> Mount | None:
+    """The mount that a directory lies in; None where the table does not show it.
+
+    `mount_id` is as in `below`.
+    """
+    if mount_id is None:
+        mount_id = _holder(mounts, path.rstrip(b"/") + b"/")
+    return next((mount for mount in mounts if mount.id == mount_id), None)
+
+
 def _lies_below_any(point: bytes, siblings: dict[bytes, Mount]) -> bool:
     """Whether a mount made later, on a directory above the point, hides it: else that one would be its parent."""
     at = point.rfind(b"/")

@@ -196,6 +196,15 @@ class _PublishingOptions(_VersionedOptions):
         "of xfs or btrfs that has to be replayed, unknown features. What is no plain part of a raw disk, or has a log "
         "to be replayed, is copied for the kernel, to TMPDIR or /var/tmp.",
     )
+    snapshot: str = option(
+        Choice(("auto", "btrfs", "lvm", "zfs", "none")),
+        "read a directory from a snapshot of its file system",
+        default="auto",
+        group=Group.CONTENT,
+        details="What changes meanwhile is packed as it was, and packages may be installed once the tree is read. "
+        "auto takes one where it costs nothing (btrfs, thin volumes of LVM, ZFS) and root asks; lvm takes one of thick "
+        "volumes too. It is removed at the end; that of a run that was killed, by the next one.",
+    )
     lock_timeout: int = option(
         Integer("SECONDS"),
         "how long to wait for the source's package manager",

@@ -64,6 +64,8 @@ class CombinedSource:
         taken = [part for part in plan.taken if not part.path or part.path not in covered]
         left_out = [part for part in plan.left_out if part.path not in covered]
         warnings = [*self.warnings, *plan.warnings]
+        snapshots, live = [*plan.snapshots], [*plan.live]
+        others = []
         for laid in self.laid:
             at = laid.layer.subdir
             if laid.source is None:
@@ -73,7 +75,19 @@ class CombinedSource:
             taken += (_moved(at, part) for part in below.taken)
             left_out += (_moved(at, part) for part in below.left_out)
             warnings += below.warnings
-        return Plan(tuple(taken), tuple(left_out), tuple(warnings), plan.reader)
+            snapshots += (replace(each, path=_joined(at, each.path)) for each in below.snapshots)
+            live += (_moved(at, part) for part in below.live)
+            others.append(below)
+        return Plan(
+            tuple(taken),
+            tuple(left_out),
+            tuple(warnings),
+            plan.reader,
+            tuple(snapshots),
+            tuple(live),
+            still=plan.still,  # the locks of packages are those of the first part
+            lost=next(filter(None, (each.lost for each in (plan, *others))), ""),
+        )
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:

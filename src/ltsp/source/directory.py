@@ -8,23 +8,25 @@ mount namespace and go with their descriptors. Without the privilege the mounts 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ltsp.errors import SourceError
 from ltsp.host import mount_table
 from ltsp.host.medium import medium_of
 from ltsp.host.root import Root
 from ltsp.host.system_call import clone_mount, mount_id
-from ltsp.source import package_lock
+from ltsp.source import package_lock, snapshot
+from ltsp.source.btrfs_snapshot import own_place
 from ltsp.source.mount_plan import Decision, decide
 from ltsp.source.scan import Mounted, Scan
 from ltsp.source.source import Part, Plan
+from ltsp.source.still import Live, Still, Wanted
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.node import Metadata
-from ltsp.tree.selection import Selection
+from ltsp.tree.selection import Selection, Take
 from ltsp.tree.tree import Tree
 
 _UNASKED = Metadata(mode=0o755)
@@ -44,6 +46,9 @@ class DirectorySource:
     at: str = ""
     """Where it lies in the system that it is a part of; empty for a whole system."""
     warnings: tuple[str, ...] = ()
+    snapshots: str = snapshot.NONE
+    """Which kind of them to read it from: one of `snapshot.KINDS`."""
+    record: snapshot.Record = field(default_factory=snapshot.Record, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
@@ -64,6 +69,10 @@ class DirectorySource:
             left_out=tuple(_part(decision) for decision in decisions if not decision.taken)
             + tuple(Part(path, "output directory", "the image does not pack itself") for path in outputs),
             warnings=self.warnings + lacking,
+            snapshots=self.record.snapshots,
+            live=self.record.refused,
+            still=self.record.whole,
+            lost=self.record.lost(),
         )
 
     @contextmanager
@@ -72,16 +81,29 @@ class DirectorySource:
             root = opened.enter_context(self._root())
             decisions = _decisions(root, self.at)
             roots = {"": root, **_mounted(root, decisions, opened)}
-            copies = _copies(roots, opened)
-            mounts = {
+            lives = _lives(roots, decisions)
+            selection = _without(selection, {path for live in lives if (path := own_place(live))})
+            stills, refused = snapshot.taken(lives, self.snapshots, _wanted(selection, decisions), opened)
+            still = {each.path: each.root for each in stills}
+            others = {path: live for path, live in roots.items() if path not in still}
+            opened.enter_context(self.record.of(stills, refused, whole=not others))
+            copies = _copies(others, opened)
+            bare = len(copies) == len(others)
+            read = {**others, **copies, **still}
+            mounts = {path: Mounted(root) for path, root in still.items() if path} | {
                 decision.path: Mounted(
-                    root=(copies or roots).get(decision.path),
-                    metadata=_UNASKED if decision.may_hang and not copies else None,
+                    root=read.get(decision.path),
+                    metadata=_UNASKED if decision.may_hang and not bare else None,
                 )
                 for decision in decisions
             }
-            scan = Scan(selection, faults, mounts=mounts, bare=bool(copies), outputs=_identities(self.leave_out, root))
-            yield scan.run((copies or roots)[""])
+            scan = Scan(selection, faults, mounts=mounts, bare=bare, outputs=_identities(self.leave_out, root, stills))
+            yield scan.run(read[""])
+
+    def see_that_snapshots_can_be_taken(self) -> None:
+        """Raises LtspError where a kind is asked for that this directory cannot have. Nothing is done yet."""
+        with self._root() as root:
+            snapshot.see_that_it_can_be_taken(self.snapshots, root, printable(self.path))
 
     @contextmanager
     def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
@@ -142,6 +164,36 @@ def _copies(roots: Mapping[str, Root], opened: ExitStack) -> dict[str, Root]:
     return copies
 
 
+def _lives(roots: Mapping[str, Root], decisions: Sequence[Decision]) -> list[Live]:
+    """The mounts that are read, the source's own one first."""
+    mounts = {decision.path: decision.mount for decision in decisions}
+    own = snapshot.own_mount(roots[""])
+    if own is not None:
+        mounts[""] = own
+    lives = (snapshot.live(path, mounts[path], root) for path, root in roots.items() if path in mounts)
+    return [live for live in lives if live is not None]
+
+
+def _without(selection: Selection, left_out: Collection[str]) -> Selection:
+    """The selection without these directories, which are ours."""
+    if not left_out:
+        return selection
+    return lambda path, directory: Take.NOTHING if path in left_out else selection(path, directory)
+
+
+def _wanted(selection: Selection, decisions: Sequence[Decision]) -> Wanted:
+    """Whether a directory of a mount is looked into: the selection has it, and no other mount hides it."""
+    mounted = {decision.path for decision in decisions}
+
+    def wanted(path: str, mount: str) -> bool:
+        names = path.split("/")
+        ways = ["/".join(names[:end]) for end in range(1, len(names) + 1)]
+        nearest = next((way for way in reversed(ways) if way in mounted), "")
+        return nearest == mount and all(selection(way, True) is Take.ALL for way in ways)
+
+    return wanted
+
+
 def _inside(root: Root, directories: Sequence[str]) -> list[str]:
     """The paths below the root, relative to it, of those directories that lie there."""
     prefix = root.path().rstrip(b"/") + b"/"
@@ -149,8 +201,11 @@ def _inside(root: Root, directories: Sequence[str]) -> list[str]:
     return sorted({decode(path.removeprefix(prefix)) for path in paths if path.startswith(prefix) and path != prefix})
 
 
-def _identities(directories: Sequence[str], root: Root) -> frozenset[tuple[int, int]]:
-    """Device and inode of the directories that are there: so they are known under any path, bound ones too."""
+def _identities(directories: Sequence[str], root: Root, stills: Sequence[Still]) -> frozenset[tuple[int, int]]:
+    """Device and inode of the directories that are there: so they are known under any path, bound ones too.
+
+    In a snapshot, the device is another one.
+    """
     identities = set()
     for directory in directories:
         try:
@@ -159,4 +214,6 @@ def _identities(directories: Sequence[str], root: Root) -> frozenset[tuple[int, 
             continue
         identities.add((status.st_dev, status.st_ino))
     top = os.fstat(root.descriptor)
-    return frozenset(identities - {(top.st_dev, top.st_ino)})
+    identities -= {(top.st_dev, top.st_ino)}
+    devices = {still.device: os.fstat(still.root.descriptor).st_dev for still in stills}
+    return frozenset(identities | {(devices[device], inode) for device, inode in identities if device in devices})

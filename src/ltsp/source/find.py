@@ -19,6 +19,7 @@ from ltsp.source.disk import ANY, DiskSource, Wishes, disk_source
 from ltsp.source.file_kind import DISK, SQUASHFS, kind_of
 from ltsp.source.layers import Layer
 from ltsp.source.names import name_of
+from ltsp.source.snapshot import NONE
 from ltsp.source.source import Source
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.name import decode, encode, printable
@@ -36,17 +37,18 @@ def find(
     recorded: Callable[[str], str] = lambda _name: "",
     recompress: bool = False,
     disks: Wishes = ANY,
+    snapshots: str = NONE,
 ) -> Source:
     """The source that an argument of the command line stands for.
 
     `name` is the image's, if not the one that the argument gives. `leave_out` are directories of the host that no tree
     may contain. `recorded` gives the source that an exported image was made from, by its name, or nothing;
-    `recompress` allows such an image to be its own source.
+    `recompress` allows such an image to be its own source. `snapshots` is the kind from which directories are read.
 
     Raises UsageError for a bad name or notation, LtspError where nothing is found, SourceError for what is no system.
     """
     first, *others = layers.parse(argument)
-    search = _Search(base_dir, leave_out, recorded, recompress, disks)
+    search = _Search(base_dir, leave_out, recorded, recompress, disks, snapshots)
     base = search.base(first, name)
     if not others:
         return base
@@ -62,6 +64,7 @@ class _Search:
     recorded: Callable[[str], str]
     recompress: bool
     disks: Wishes
+    snapshots: str
 
     def base(self, layer: Layer, name: str) -> Source:
         """The first part, which has to be a system and gives the image its name."""
@@ -129,7 +132,14 @@ class _Search:
                 f"{printable(path)} is an exported image, and what it was made from is not known",
                 f"give --recompress to make it from itself, or its path with --name for another image than {name}",
             )
-        return find(argument, self.base_dir, name=name, leave_out=self.leave_out, disks=self.disks)
+        return find(
+            argument,
+            self.base_dir,
+            name=name,
+            leave_out=self.leave_out,
+            disks=self.disks,
+            snapshots=self.snapshots,
+        )
 
     def _directory(self, path: str, name: str, layer: Layer) -> DirectorySource:
         options = (("fstype", layer.fstype), ("partition", layer.partition), ("disk", ",".join(layer.disks)))
@@ -139,7 +149,9 @@ class _Search:
         real = decode(os.path.realpath(encode(path)))
         kind = "chroot" if system.leads(path, "proc", stat.S_ISDIR) else "directory"
         description = "the running system" if real == "/" else f"{kind} {path}"
-        return DirectorySource(name, path, description, self.leave_out, at=layer.subdir)
+        source = DirectorySource(name, path, description, self.leave_out, at=layer.subdir, snapshots=self.snapshots)
+        source.see_that_snapshots_can_be_taken()
+        return source
 
 
 def _archived(notation: Notation, name: str, layer: Layer) -> Source:

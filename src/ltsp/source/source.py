@@ -25,6 +25,18 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A part that is read from a snapshot."""
+
+    path: str
+    """Relative to the root of the tree, as that of a part; also of what is nested in one."""
+    kind: str
+    """`btrfs`, `lvm` or `zfs`."""
+    of: str
+    """What it is a snapshot of: a device, volume or dataset; not safe to print."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a source consists of. The root is always taken."""
 
@@ -36,6 +48,14 @@ class Plan:
     reader: str = ""
     """What reads the file systems of a disk: `user` for our own code, `kernel` for that and the kernel, `auto` where
     that is not known before; empty where there is nothing to be chosen."""
+    snapshots: tuple[Snapshot, ...] = ()
+    """Those that the opened source is, or was, read from."""
+    live: tuple[Part, ...] = ()
+    """Parts that could have been read from a snapshot and are not, with the reason."""
+    still: bool = False
+    """Nothing that is taken in changes while the opened source is read."""
+    lost: str = ""
+    """Why what was read of a snapshot makes no whole, asked when the plan is; empty where it does."""
 
 
 class Source(Protocol):

@@ -18,6 +18,7 @@ from ltsp.errors import SourceError
 from ltsp.host import command, mounts
 from ltsp.host.mount_namespace import visited
 from ltsp.source.directory import DirectorySource
+from ltsp.source.snapshot import AUTO, NONE
 from ltsp.source.source import Plan, Source
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
@@ -71,6 +72,11 @@ def writable(source: Source, change: Callable[[str], None], wanted_by: str) -> W
 
     Raises SourceError, before anything is done, where the kernel cannot mount the source; it names who wants that.
     """
+    if isinstance(source, DirectorySource) and source.snapshots not in (AUTO, NONE):
+        raise SourceError(
+            f"{wanted_by} uses LTSP_ROOT, and a writable view is not made of a {source.snapshots} snapshot",
+            "give --snapshot=none",
+        )
     if isinstance(source, DirectorySource | SquashfsSource):
         return WritableSource(source, change)
     raise SourceError(
@@ -124,6 +130,7 @@ def _of_directory(source: DirectorySource) -> DirectorySource:
     view = replace(
         source,
         path=decode(_ROOT),
+        snapshots=NONE,
         leave_out=tuple(decode(os.path.join(_ROOT, inside)) for inside in outputs),
     )
     if lacking := set(taken) - {part.path for part in view.plan().taken}:

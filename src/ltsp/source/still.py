@@ -1,0 +1,82 @@
+"""What all kinds of snapshots have in common: a mount before, and what is read instead of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ltsp.errors import SourceError
+from ltsp.host.mount_table import Mount
+from ltsp.host.root import Root
+from ltsp.host.system_call import (
+    MOUNT_ATTR_NOATIME,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+)
+from ltsp.tree.name import printable
+
+PRIVATE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME
+"""What a mount of ours does not do: nothing in a source is to be run, or used as a device."""
+READING = PRIVATE | MOUNT_ATTR_RDONLY
+
+Wanted = Callable[[str, str], bool]
+"""Whether a directory is looked into, by its path in the tree and that of the mount which it lies in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A mount that is taken in, as it is read without a snapshot."""
+
+    path: str
+    """In the tree."""
+    mount: Mount
+    root: Root
+    """What is taken of it, which may be a directory below its mount point."""
+    inner: bytes
+    """That directory in the file system; for btrfs, from its topmost subvolume on."""
+
+
+def _never() -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """What is read from a snapshot."""
+
+    path: str
+    """In the tree."""
+    kind: str
+    of: str
+    """What it is a snapshot of; not safe to print."""
+    root: Root
+    device: int
+    """Of the live files; those of the snapshot have another number, and the same inodes."""
+    lost: Callable[[], str] = _never
+    """Why it cannot be trusted any more; empty while it can."""
+
+
+def inside(mounted: int, inner: bytes, live: Root) -> Root:
+    """The directory of a snapshot that a live one has become. `mounted` becomes the root's, or is closed.
+
+    Raises SourceError where it was moved just before.
+    """
+    try:
+        with Root(mounted) as whole:
+            found = Root(os.open(b"/proc/self/fd/%d" % whole.directory(inner).number, os.O_PATH | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        raise _moved(live) from error
+    if os.fstat(found.descriptor).st_ino != os.fstat(live.descriptor).st_ino:
+        found.close()
+        raise _moved(live)
+    return found
+
+
+def _moved(live: Root) -> SourceError:
+    return SourceError(f"{printable(os.fsdecode(live.path()))} was moved a moment ago", "try again")
