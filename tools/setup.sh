@@ -55,6 +55,7 @@ xfsprogs             mkfs.xfs
 btrfs-progs          mkfs.btrfs
 dosfstools           mkfs.vfat
 mtools               mcopy
+erofs-utils          mkfs.erofs
 LIST
 }
 

@@ -24,6 +24,7 @@ _FILL = """
     eval "$6"
     # What the file system cannot hold is said and left out.
     cp -a --sparse=always "$3/." "$at" 2>/dev/null || true
+    eval "$7"
     umount "$2"
 """
 
@@ -34,16 +35,25 @@ class Shape:
 
     mkfs: tuple[str, ...]
     options: str = ""
-    """Of the mount that it is filled through; `-d` where mkfs fills it itself."""
+    """Of the mount that it is filled through."""
+    filling: tuple[str, ...] = ()
+    """More words where mkfs fills it itself, with `{tree}` and `{image}`."""
     least: int = 32
     """MiB, below which it cannot be."""
     inside: str = ""
     """The directory that the tree is copied to, and `ltsp image` is told of."""
     before: str = ""
-    """Of the shell, before the copy; `$at` is where that goes."""
+    """Of the shell, before the copy; `$at` is where that goes, `$2` the mount point."""
+    after: str = ""
     losses: tuple[Loss, ...] = ()
     argument: str = ""
     """What is typed behind the path of the image, if the tree is not what the file system shows."""
+    lacks: str = ""
+    """Of the reader in user space: why the kernel alone reads it."""
+    holes: bool = True
+    """Whether it stores no zeros where a file has holes."""
+    drivers: str = ""
+    """Why some kernels cannot mount it."""
 
 
 _SHORT_TIMES = losses.times(
@@ -82,6 +92,47 @@ _OF_MKE2FS = (
     replace(losses.root("it leaves the root directory as it makes it, up to 1.47.0"), varies=True),
 )
 
+_LAST_OF_2155 = 5_869_583_999
+_OF_ISO = (
+    losses.attributes("xorriso writes no attributes where other readers than its own would see them", lambda *_: True),
+    replace(
+        losses.entries(
+            "its links are short: xorriso ends with an error at 4,000 bytes",
+            lambda _path, entry: len(entry.target) > 1023,
+        ),
+        refused=True,
+    ),
+    losses.each(
+        "it keeps eight bits of a minor number",
+        lambda entry: replace(entry, device=(entry.device[0], entry.device[1] & 0xFF)),
+    ),
+    losses.each(
+        "xorriso leaves slashes at the end of a link away",
+        lambda entry: replace(entry, target=entry.target.rstrip(b"/") or entry.target),
+    ),
+    Loss(
+        "xorriso leaves the sticky bit of the root away",
+        lambda whole: whole | {b"": replace(whole[b""], mode=whole[b""].mode & ~0o1000)},
+    ),
+    losses.times("a year is one byte there, from 1900 on", lambda second: min(second, _LAST_OF_2155)),
+)
+_OF_EROFS = (
+    replace(
+        losses.entries(
+            "mkfs.erofs 1.5 ends with an error at names of 255 bytes",
+            lambda path, _entry: len(path.rpartition(b"/")[2]) == 255,
+        ),
+        refused=True,
+    ),
+)
+_EROFS = Shape(
+    ("mkfs.erofs", "--quiet"),
+    filling=("{image}", "{tree}"),
+    losses=_OF_EROFS,
+    lacks="there is no reader of erofs in user space",
+    holes=False,
+)
+
 _EXT4 = ("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096")
 _XFS = ("mkfs.xfs", "-q", "-f", "--unsupported")
 _BTRFS = ("mkfs.btrfs", "-q", "-f")
@@ -98,8 +149,12 @@ SHAPES: dict[str, Shape] = {
     "ext4 with ea_inode": Shape((*_EXT4, "-O", "ea_inode")),
     "ext4 with encrypt, and nothing encrypted": Shape((*_EXT4, "-O", "encrypt")),
     "ext4 with casefold, and nothing folded": Shape(
-        (*_EXT4, "-O", "casefold", "-E", "encoding=utf8"), "-d", losses=_OF_MKE2FS
+        (*_EXT4, "-O", "casefold", "-E", "encoding=utf8"),
+        filling=("-d", "{tree}", "{image}"),
+        losses=_OF_MKE2FS,
+        drivers="CONFIG_UNICODE is not in every one",
     ),
+    "ext4 of Debian 13": Shape((*_EXT4, "-O", "metadata_csum,64bit,orphan_file,metadata_csum_seed")),
     "xfs": Shape(_XFS, least=128, losses=_OF_XFS),
     "xfs without bigtime": Shape((*_XFS, "-m", "bigtime=0,inobtcount=0"), least=128, losses=(*_OF_XFS, _SHORT_TIMES)),
     "xfs with rmapbt": Shape((*_XFS, "-m", "rmapbt=1"), least=128, losses=_OF_XFS),
@@ -118,6 +173,15 @@ SHAPES: dict[str, Shape] = {
         before='btrfs -q subvolume create "$at/usr"; btrfs -q subvolume create "$at/var"; mkdir "$at/etc";'
         'btrfs -q subvolume create "$at/etc/nested"',
     ),
+    "ISO 9660 with Rock Ridge": Shape(
+        ("xorriso", "-as", "mkisofs", "-quiet", "-R", "-D", "--hardlinks"),
+        filling=("-o", "{image}", "{tree}"),
+        losses=_OF_ISO,
+        holes=False,
+        drivers="isofs is a module that may be missing",
+    ),
+    "erofs": _EROFS,
+    "erofs by lz4": replace(_EROFS, mkfs=(*_EROFS.mkfs, "-zlz4hc")),
 }
 
 
@@ -125,12 +189,14 @@ def made(shape: Shape, tree: Path, image: Path, megabytes: int = 0) -> Path:
     """An image of a file system with the tree in it; `megabytes` where the least is too small."""
     with image.open("wb") as file:
         file.truncate(max(shape.least, megabytes) * MIB)
-    filling = ["-d", tree] if shape.options == "-d" else []
-    subprocess.run([*shape.mkfs, *filling, image], check=True, capture_output=True)
-    if not filling:
-        point = image.with_name(f"{image.name}.point")
-        point.mkdir()
-        words = [image, point, tree, shape.options, shape.inside, shape.before]
-        subprocess.run(["unshare", "--mount", "sh", "-c", _FILL, "sh", *words], check=True, capture_output=True)
-        point.rmdir()
+    if shape.filling:
+        words = [each.format(tree=tree, image=image) for each in shape.filling]
+        subprocess.run([*shape.mkfs, *words], check=True, capture_output=True)
+        return image
+    subprocess.run([*shape.mkfs, image], check=True, capture_output=True)
+    point = image.with_name(f"{image.name}.point")
+    point.mkdir()
+    script = [image, point, tree, shape.options, shape.inside, shape.before, shape.after]
+    subprocess.run(["unshare", "--mount", "sh", "-c", _FILL, "sh", *script], check=True, capture_output=True)
+    point.rmdir()
     return image

@@ -5,8 +5,11 @@ A comparison with what is left is strict both ways: a loss that does not happen 
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from corpus import compare
 from corpus.compare import Entry, Snapshot
@@ -17,6 +20,8 @@ class Loss:
     reason: str
     left: Callable[[Snapshot], Snapshot]
     """What a snapshot is without it."""
+    refused: bool = False
+    """Whether the tool ends with an error there, so that it has to be taken away before."""
     varies: bool = False
     """Whether some versions of the tool have it and others not: it is taken from both sides."""
 
@@ -25,6 +30,22 @@ def differences(whole: Snapshot, found: Snapshot, losses: Iterable[Loss]) -> lis
     """In words, between what is left of a tree and what was found of it."""
     losses = tuple(losses)
     return compare.differences(left(whole, losses), left(found, [loss for loss in losses if loss.varies]))
+
+
+def without_refused(tree: Path, holds: Snapshot, losses: Iterable[Loss], target: Path) -> Path:
+    """A copy of the tree without what a tool refuses; the tree itself where it has nothing of that."""
+    kept = left(holds, [loss for loss in losses if loss.refused])
+    gone = sorted(holds.keys() - kept.keys(), reverse=True)
+    if not gone:
+        return tree
+    subprocess.run(["cp", "-a", "--sparse=always", tree, target], check=True)
+    for path in gone:
+        full = os.fsencode(target) + b"/" + path
+        above = os.path.dirname(full)
+        time = os.lstat(above).st_mtime_ns
+        (os.rmdir if holds[path].kind == "d" else os.unlink)(full)
+        os.utime(above, ns=(time, time))
+    return target
 
 
 def left(whole: Snapshot, losses: Iterable[Loss]) -> Snapshot:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -67,6 +68,15 @@ def test_directories_that_lie_too_deep_are_where_they_belong(blocks, tmp_path):
     assert isinstance(tree.get("a/b/c/d/e/f/g/h/i/j/k/l/m/file"), File)
     moved = tree.get("rr_moved")
     assert moved is None or (isinstance(moved, Directory) and not moved.entries)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("target", ["//double///slashes", "a//b/c", "/", "/a", "../..//c", "./d"])
+def test_links_are_what_they_were_slash_by_slash(target, blocks, tmp_path):
+    (tmp_path / "source").mkdir()
+    os.symlink(target, tmp_path / "source/link")
+    link = iso.open(blocks(made(tmp_path / "source", tmp_path / "image", "-R"))).tree().get("link")
+    assert link.target == target
 
 
 @pytest.mark.oracle

@@ -7,17 +7,20 @@ come after them. What a format cannot hold stands beside it as data (`corpus.los
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from corpus import archived, compare, disk_formats, file_systems, layouts, losses, nasty
 from corpus.losses import Loss
-from ltsp.source.disk import ANY, Wishes
+from ltsp.errors import SourceError
+from ltsp.source.disk import Wishes
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
@@ -25,7 +28,6 @@ from ltsp.tree.selection import everything
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
-READERS: dict[str, Wishes] = {"in user space": ANY}
 SMALL = nasty.Extent(entries=300, owners=30, depth=40, large=9 * nasty.BLOCK + 17)
 MIB = 1 << 20
 PLAIN = "ext4 of Debian"
@@ -43,14 +45,23 @@ class Disk:
         return f"{self.format}; {self.layout}; {self.shape}"
 
     @property
+    def kind(self) -> file_systems.Shape:
+        return file_systems.SHAPES[self.shape]
+
+    @property
     def losses(self) -> tuple[Loss, ...]:
-        return file_systems.SHAPES[self.shape].losses
+        return self.kind.losses
+
+    @property
+    def readers(self) -> Sequence[str]:
+        """As --reader has them."""
+        return ("kernel",) if self.kind.lacks else ("user", "kernel")
 
     def make(self, origin: Origin, at: Path) -> str:
         part = origin.volume(self.shape, at)
         disk = part if self.layout == "no table" else layouts.LAYOUTS[self.layout](part, at / "disk.raw")
         made = disk_formats.FORMATS[self.format](disk, at)
-        return f"{made}{file_systems.SHAPES[self.shape].argument}"
+        return f"{made}{self.kind.argument}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +75,21 @@ class Archive:
     def losses(self) -> tuple[Loss, ...]:
         return archived.KINDS[self.kind].losses
 
+    @property
+    def readers(self) -> Sequence[str]:
+        return ("user",)
+
     def make(self, origin: Origin, at: Path) -> str:
         return archived.KINDS[self.kind].make(origin.tree, at)
 
 
 Row = Disk | Archive
+
+
+def _is_sampled(row: Row) -> bool:
+    """Whether each run of the tests has it by the kernel, too: file systems differ there, and what copies a disk."""
+    return isinstance(row, Disk) and (row.shape != PLAIN or row in {Disk("qcow2", "GPT"), Disk(layout="LVM")})
+
 
 _SPLIT = {"VMDK in sparse files", "VMDK in flat files"}
 """Of 2 GiB each, with the file system over the border."""
@@ -101,12 +122,14 @@ class Origin:
         stored = sum(path.lstat().st_blocks * 512 for path in tree.rglob("*"))
         self.megabytes = stored // MIB * 3 // 2
 
-    def volume(self, shape: str, at: Path) -> Path:
-        if shape != PLAIN:
-            return file_systems.made(file_systems.SHAPES[shape], self.tree, at / "volume", self.megabytes)
+    def volume(self, name: str, at: Path) -> Path:
+        shape = file_systems.SHAPES[name]
+        if name != PLAIN:
+            tree = losses.without_refused(self.tree, self.holds, shape.losses, at / "tree")
+            return file_systems.made(shape, tree, at / "volume", self.megabytes)
         kept = self.scratch / "volume"
         if not kept.exists():
-            file_systems.made(file_systems.SHAPES[shape], self.tree, kept, self.megabytes)
+            file_systems.made(shape, self.tree, kept, self.megabytes)
         return kept
 
 
@@ -150,40 +173,48 @@ def standard_input(path: str) -> Iterator[None]:
         os.close(opened)
 
 
-def compared(row: Row, origin: Origin, at: Path, wishes: Wishes) -> tuple[list[str], list[str]]:
-    """Differences, and the files of holes that are not stored whole."""
+def read(row: Row, origin: Origin, at: Path, reader: str) -> tuple[list[str], set[str]]:
+    """Differences, and the files of which holes are not stored."""
     argument = row.make(origin, at)
-    if isinstance(row, Archive) and archived.KINDS[row.kind].piped:
-        with standard_input(argument):
-            return _read("-", row, origin, wishes)
-    return _read(argument, row, origin, wishes)
-
-
-def _read(argument: str, row: Row, origin: Origin, wishes: Wishes) -> tuple[list[str], list[str]]:
-    with find(argument, "/nowhere", name="lab", disks=wishes).open(everything, Faults()) as tree:
+    with ExitStack() as opened:
+        if isinstance(row, Archive) and archived.KINDS[row.kind].piped:
+            opened.enter_context(standard_input(argument))
+            argument = "-"
+        source = find(argument, "/nowhere", name="lab", disks=Wishes(reader=reader))
+        tree = opened.enter_context(source.open(everything, Faults()))
         found = losses.differences(origin.holds, compare.of_tree(tree), row.losses)
         files = ((path, node) for path, node in tree.walk() if isinstance(node, File))
-        return found, sorted(path for path, node in files if node.content.stored < node.content.size)
+        return found, {path for path, node in files if node.content.stored < node.content.size}
 
 
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("row", ROWS, ids=str)
+def cases(gate: Callable[[Row, str], bool]) -> list[ParameterSet]:
+    """Each row with each reader that can read it: those that each run of the tests has, and others for long ones."""
+    return [
+        pytest.param(row, reader, id=f"{row}; {reader}", marks=() if gate(row, reader) else pytest.mark.torture)
+        for row in ROWS
+        for reader in row.readers
+    ]
+
+
+HOLES = {f"holes/{name}" for name in ("leading", "middle", "trailing", "nothing-but-a-hole")}
+
+
+@pytest.mark.parametrize(("row", "reader"), cases(lambda row, reader: reader == row.readers[0] or _is_sampled(row)))
 def test_the_nasty_tree_is_read_from_each_source(row, reader, small, at):
-    found, with_holes = compared(row, small, at, READERS[reader])
+    try:
+        found, with_holes = read(row, small, at, reader)
+    except SourceError as error:
+        by_chance = reader == "kernel" and isinstance(row, Disk) and row.kind.drivers
+        if not by_chance or not re.search("this kernel does not know|the kernel cannot mount it", error.message):
+            raise
+        return
     assert found == []
-    if isinstance(row, Disk):
-        assert {f"holes/{name}" for name in ("leading", "middle", "trailing", "nothing-but-a-hole")} <= {*with_holes}
+    if isinstance(row, Disk) and row.kind.holes:
+        assert with_holes >= HOLES
 
 
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize(
-    "row",
-    [
-        *(pytest.param(row, id=str(row)) for row in OF_DEBIAN),
-        *(pytest.param(row, id=str(row), marks=pytest.mark.torture) for row in ROWS if row not in OF_DEBIAN),
-    ],
-)
+@pytest.mark.parametrize(("row", "reader"), cases(lambda row, reader: reader == "user" and row in OF_DEBIAN))
 def test_a_debian_root_is_read_from_each_source(row, reader, debian, at, record_property):
-    found, _with_holes = compared(row, debian, at, READERS[reader])
-    record_property("R6", f"{row}: {len(debian.holds):,} names, {len(found)} differences")
+    found, _with_holes = read(row, debian, at, reader)
+    record_property("R6", f"{row}, by {reader}: {len(debian.holds):,} names, {len(found)} differences")
     assert found == []

@@ -114,14 +114,13 @@ class RockRidge:
             content = data[at + 2 : at + 2 + size]
             at += 2 + size
             if flags & _ROOT:
-                self.target, self._open = b"/", True
-                continue
-            if flags & _CURRENT:
+                content = b"/"  # amid others it is one more slash: Linux fs/isofs/rock.c
+            elif flags & _CURRENT:
                 content = b"."
             elif flags & _PARENT:
                 content = b".."
             self.target += (b"/" if self.target and not self._open else b"") + content
-            self._open = bool(flags & 1)
+            self._open = bool(flags & (1 | _ROOT))
             if len(self.target) > _MOST_TARGET:
                 raise FormatError("it is a symbolic link to a path without end")
 
