@@ -44,6 +44,7 @@ _HEAD: Final = 256 << 10
 
 NAMES: Final = {
     EXT: "an ext2, ext3 or ext4 file system",
+    "f2fs": "an f2fs file system",
     SWAP: "swap space",
     LVM: "a physical volume of LVM",
     MD: "a member of a RAID",

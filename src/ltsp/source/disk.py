@@ -13,9 +13,10 @@ from typing import BinaryIO, Self
 
 from ltsp.disk.image import temporary
 from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.host.privilege import may_mount
 from ltsp.source.disk_files import DiskFiles
 from ltsp.source.disk_systems import Choice
-from ltsp.source.kernel_volumes import KernelVolumes
+from ltsp.source.kernel_volumes import BY_ROOT, KernelVolumes
 from ltsp.source.layers import Layer
 from ltsp.source.reader import Reader, reading
 from ltsp.source.source import Part, Plan
@@ -98,6 +99,9 @@ class DiskSource:
         Raises LtspError.
         """
         if self.wishes.reader == "kernel":
+            if not may_mount():
+                what = f"--reader=kernel has {printable(self.path)} mounted, which only root may"
+                raise SourceError(what, f"{BY_ROOT}, or leave --reader=kernel out")
             return self._looked_into_by_kernel()
         try:
             with self._started() as started:
@@ -115,10 +119,11 @@ class DiskSource:
             with self._told():
                 found = volumes.system_without_copies(*self._choice())
             if found is not None:
-                seen = found.told(volumes.formats, (*volumes.volumes.warnings, *volumes.notes))
+                seen = found.told(volumes.formats, volumes.volumes.warnings)
         if found is not None:
             return replace(self._with(seen), reader="kernel")
-        note = f"{printable(self.path)} is copied for the kernel as far as it has to be, to TMPDIR or /var/tmp"
+        copied = (f"{printable(name)} (up to {-(-size >> 20)} MiB)" for name, size in volumes.wanting.items())
+        note = f"the kernel reads copies in TMPDIR or /var/tmp, of what of this it needs: {', '.join(copied)}"
         return replace(self, reader="kernel", warnings=(*self.warnings, note))
 
     @contextmanager

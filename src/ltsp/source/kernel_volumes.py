@@ -20,6 +20,7 @@ from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import FileSystem
 from ltsp.host import btrfs, command, loop
+from ltsp.host.privilege import may_mount
 from ltsp.host.root import Root
 from ltsp.host.system_call import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, new_mount
 from ltsp.source import drivers
@@ -32,6 +33,10 @@ from ltsp.tree.selection import Selection, everything
 from ltsp.tree.tree import Tree
 
 _SECTOR: Final = 512
+_READ_ONLY: Final = frozenset({errno.EROFS})
+_HAS_A_LOG: Final = {content.BTRFS: frozenset({errno.EROFS, errno.EIO})}
+"""What a mount of a device that cannot be written to fails with where there is a log to be replayed, and nobody is
+shown what was before it. Linux ext4_load_journal, xlog_recover, f2fs_fill_super; btrfs_replay_log"""
 _NOT_ALLOWED: Final = frozenset({errno.EPERM, errno.EACCES})
 _BLKID_FOUND_NOTHING: Final = (2, 8)
 _ROOT_ONLY: Final = "only root may have the kernel mount it"
@@ -55,10 +60,8 @@ class KernelVolumes:
     faults: Faults = field(default_factory=lambda: Faults(skip_unreadable=True))
     copies: bool = False
     """Whether volumes may be copied just now."""
-    wanting: bool = False
-    """Whether a volume was not read because it had to be copied."""
-    notes: list[str] = field(default_factory=list)
-    """One line each, safe to print."""
+    wanting: dict[str, int] = field(default_factory=dict)
+    """Volumes that were not read because they had to be copied, and the bytes that this takes at most."""
     systems: dict[int, FileSystem] = field(default_factory=dict)
     volumes: Volumes = field(init=False)
     formats: tuple[str, ...] = field(init=False)
@@ -134,7 +137,7 @@ class KernelVolumes:
             given = self.fstype not in ("", "auto")
             what = f"fstype={printable(self.fstype)}, which the kernel does not mount here" if given else ""
             raise SourceError(what or f"it holds {content.named(volume.kind)}")
-        if os.geteuid():
+        if not may_mount():
             raise SourceError(_ROOT_ONLY, BY_ROOT)
         try:
             device, root = self._attached(number, volume, *driver)
@@ -154,8 +157,7 @@ class KernelVolumes:
             try:
                 return self._mount(*place, volume.size, kind, options, writable=False)
             except OSError as error:
-                # A log has to be replayed: what was before is never taken for what is.
-                if error.errno != errno.EROFS:
+                if error.errno not in _HAS_A_LOG.get(kind, _READ_ONLY):
                     raise
         if place is None or place[0] not in self.scratch:
             place = self._copied(number, volume), 0
@@ -203,16 +205,15 @@ class KernelVolumes:
     def _copied(self, number: int, volume: Volume) -> BinaryIO:
         """Raises SourceError where there is no room, or where no copies are wanted now."""
         if not self.copies:
-            self.wanting = True
+            self.wanting[volume.name] = int(str(self.reader.look({"do": "measure", "volume": number})))
             raise SourceError("it has to be copied before the kernel can read it")
         try:
             answer = _record(self.reader.look({"do": "copy", "volume": number}))
-            file, size = self._file(answer["file"]), int(str(answer["needs"]))
+            file = self._file(answer["file"])
         except (KeyError, ValueError, TypeError) as error:
             raise _nonsense() from error
         while self.reader.look({"do": "go on"}):
             pass
-        self.notes.append(f"{printable(volume.name)} was copied for the kernel, up to {-(-size >> 20)} MiB")
         return file
 
 
@@ -319,9 +320,11 @@ def _refusal(kind: str, error: OSError) -> LtspError:
         return SourceError(_ROOT_ONLY, BY_ROOT)
     if error.errno == errno.ENODEV:
         return SourceError(f"this kernel does not know {kind}", f"install the module {kind} for this kernel")
+    if error.errno == errno.EEXIST:
+        return SourceError(f"{kind} with the same UUID is mounted on this machine", "unmount that for as long")
     if error.filename:
-        return SourceError(f"the kernel cannot mount it: {error.filename}: {error.strerror}")
-    return SourceError(f"the kernel cannot mount it as {kind}: {printable(error.strerror or '')}")
+        return SourceError(f"it needs a loop device, and {error.filename} gives none: {error.strerror}", BY_ROOT)
+    return SourceError(f"the kernel cannot mount it as {kind}: {error.strerror}", "the last lines of dmesg say why")
 
 
 def _both(first: LtspError, second: LtspError) -> SourceError:

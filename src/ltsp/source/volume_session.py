@@ -51,6 +51,8 @@ class Session:
             case {"do": "place", "volume": int(number)}:
                 found = lie.in_one_piece(self._volume(number).blocks)
                 return found and {"file": _identity(found[0]), "offset": found[1]}
+            case {"do": "measure", "volume": int(number)}:
+                return _measured(self._volume(number))
             case {"do": "copy", "volume": int(number)}:
                 return self._copy(self._volume(number))
             case {"do": "go on"}:
@@ -94,12 +96,12 @@ class Session:
         return self.opened[number]
 
     def _copy(self, volume: Volume) -> object:
-        """Where it is copied to, and how many bytes that may take; whoever asked asks on until it is done.
+        """Where it is copied to; whoever asked asks on until it is done.
 
         Raises SourceError where there is no room for it.
         """
         file = self.open_sibling(SCRATCH)
-        needs = sum(length for _, length in lie.stored(volume.blocks))
+        needs = _measured(volume)
         status = os.fstatvfs(file.fileno())
         free = status.f_bavail * status.f_frsize
         if needs + _ROOM_LEFT > free:
@@ -109,7 +111,12 @@ class Session:
             )
         os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
         self.copying = _copied(volume, file)
-        return {"file": _identity(file.fileno()), "needs": needs}
+        return {"file": _identity(file.fileno())}
+
+
+def _measured(volume: Volume) -> int:
+    """Bytes that a copy of it takes at most."""
+    return sum(length for _, length in lie.stored(volume.blocks))
 
 
 def _copied(volume: Volume, file: BinaryIO) -> Iterator[None]:
