@@ -38,17 +38,17 @@ def laid(size, *runs):
 
 def test_a_window_of_a_file_is_one_piece(sparse):
     inner = Window(Window(sparse, PAGE, 60 * PAGE), 3 * PAGE, 5 * PAGE)
-    assert lie.in_one_piece(inner) == (sparse.descriptor, 4 * PAGE)
-    assert lie.in_one_piece(sparse) == (sparse.descriptor, 0)
+    assert lie.in_one_piece(inner) == (sparse.descriptor, 4 * PAGE, 5 * PAGE)
+    assert lie.in_one_piece(sparse) == (sparse.descriptor, 0, 64 * PAGE)
 
 
 def test_a_linear_volume_is_one_piece_and_one_of_two_segments_is_none(sparse):
     linear = laid(8 * PAGE, (0, 8 * PAGE, Window(sparse, PAGE, 60 * PAGE), 2 * PAGE))
-    assert lie.in_one_piece(linear) == (sparse.descriptor, 3 * PAGE)
-    assert lie.in_one_piece(Window(linear, PAGE, PAGE)) == (sparse.descriptor, 4 * PAGE)
-    two = laid(8 * PAGE, (0, 4 * PAGE, sparse, 0), (4 * PAGE, 4 * PAGE, sparse, 4 * PAGE))
+    assert lie.in_one_piece(linear) == (sparse.descriptor, 3 * PAGE, 8 * PAGE)
+    assert lie.in_one_piece(Window(linear, PAGE, PAGE)) == (sparse.descriptor, 4 * PAGE, PAGE)
+    two = laid(8 * PAGE, (0, 4 * PAGE, sparse, 0), (4 * PAGE, 4 * PAGE, sparse, 5 * PAGE))
     assert lie.in_one_piece(two) is None
-    assert lie.in_one_piece(Window(two, 0, 4 * PAGE)) == (sparse.descriptor, 0)
+    assert lie.in_one_piece(Window(two, 0, 4 * PAGE)) == (sparse.descriptor, 0, 4 * PAGE)
 
 
 @pytest.mark.parametrize("what", ["hole", "memory", "beyond", "nothing"])

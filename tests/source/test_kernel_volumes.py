@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,6 +17,8 @@ import pytest
 
 from corpus import compare, layouts, nasty
 from corpus.disks import converted, ext4, fstab, moved, partitioned
+from corpus.refusal import left_behind
+from corpus.site import Site
 from corpus.system import make_system
 from filesystem import laid_out
 from ltsp.errors import FormatError, LtspError, SourceError
@@ -282,6 +285,21 @@ def test_without_the_privilege_it_says_what_to_type(tmp_path, system):
         "it holds an erofs file system, which only the kernel reads; only root may have the kernel mount it" in needed
     )
     assert "run the command as root" in needed
+
+
+def test_an_image_is_made_through_either_reader_to_the_byte_and_tells_which(tmp_path, system):
+    site = Site.make(tmp_path / "site")
+    disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux", ext4(tmp_path / "root.ext4", system))])
+    words = ("image", "--quiet", "--json", "--no-preflight", "--name=lab", str(disk))
+    [by_us] = json.loads(site.ltsp(*words).stdout)["images"]
+    site.conf.write_text("[server]\nREADER=kernel\n")
+    [by_kernel] = json.loads(site.ltsp(*words).stdout)["images"]
+    assert (by_us["reader"], by_kernel["reader"]) == ("user", "kernel")
+    assert by_us["sha256"] == by_kernel["sha256"]
+    said = site.ltsp("image", "--dry-run", "--no-preflight", str(disk)).stdout
+    assert "reader    the kernel" in said
+    assert "reader" not in site.ltsp("image", "--dry-run", "--no-preflight", "--reader=user", str(disk)).stdout
+    assert left_behind(site) == []
 
 
 KILLED = """

@@ -40,6 +40,13 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "Disks are read by a process that may do nothing else: no mount, no root, and a file system made to do "
                 "harm does it there. A journal of ext4 is replayed in memory; nothing is ever written to the disk."
             ),
+            (
+                "What that process does not read is mounted by the kernel, where the command is run as root: erofs, "
+                "f2fs, a log of xfs or btrfs that has to be replayed, features of file systems that are newer than it. "
+                "The mount is in no namespace, and gone with the command. A volume that is not one piece of a raw "
+                "disk, or that has a log, is copied for it to TMPDIR or `/var/tmp`. `--reader=user` never mounts; "
+                "`--reader=kernel` mounts every volume."
+            ),
             Item(
                 "FILE,disk=SECOND",
                 "The system lies on several disks, such as a volume group of LVM. A name without a slash lies beside "

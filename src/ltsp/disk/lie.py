@@ -8,27 +8,22 @@ from collections.abc import Iterator
 
 from ltsp.disk.blocks import FileBlocks, Scattered, Window
 from ltsp.storage.blocks import Blocks
+from ltsp.storage.extents import HOLE, Extent, NotInFiles, extents, joined
 
 Range = tuple[int, int]
 """Place and length, bytes."""
 
 
-def in_one_piece(blocks: Blocks) -> tuple[int, int] | None:
-    """The descriptor of the file that they are a range of, and where in it they begin; None where they are no range."""
-    offset, size = 0, blocks.size
-    while True:
-        match blocks:
-            case FileBlocks(descriptor=descriptor):
-                return (descriptor, offset) if descriptor >= 0 and offset + size <= blocks.size else None
-            case Window(blocks=inner, offset=start):
-                blocks, offset = inner, start + offset
-            case Scattered() if size:
-                run = blocks.run(offset, size)
-                if run.blocks is None or run.size < size:
-                    return None
-                blocks, offset = run.blocks, run.offset
-            case _:
-                return None
+def in_one_piece(blocks: Blocks) -> Extent | None:
+    """The range of a file that they are; None where they are none.
+
+    Raises FormatError and SourceError.
+    """
+    try:
+        [found] = joined(extents(blocks, 0, blocks.size), 1)
+    except (NotInFiles, ValueError):
+        return None
+    return None if found.file == HOLE else found
 
 
 def stored(blocks: Blocks) -> Iterator[Range]:

@@ -50,7 +50,7 @@ class Session:
                 return {"kind": system.kind, "label": system.label, "uuid": system.uuid, "subvolumes": _paths(system)}
             case {"do": "place", "volume": int(number)}:
                 found = lie.in_one_piece(self._volume(number).blocks)
-                return found and {"file": _identity(found[0]), "offset": found[1]}
+                return found and {"file": _identity(found.file), "offset": found.offset}
             case {"do": "measure", "volume": int(number)}:
                 return _measured(self._volume(number))
             case {"do": "copy", "volume": int(number)}:
