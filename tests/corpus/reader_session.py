@@ -86,7 +86,12 @@ class Session:
                 return [os.getuid(), os.getgid(), os.getgroups(), _writes()]
         return question
 
-    def tree(self, question):
+    def tree(self, question, entered):
+        if question.get("ask"):
+            paths = question["ask"]
+            answers = dict(zip(paths, entered(paths), strict=True))
+            names = {f"{path}-{answer}": File(FILE, Bytes(b"")) for path, answer in answers.items()}
+            return Tree(Directory(Metadata(0o755), names))
         data = File(FILE, Bytes(noise(3 << 20)))
         entries = {"a": data, "same": data, "sparse": File(FILE, _Sparse()), "empty": File(FILE, Bytes(b""))}
         entries |= {"liar": File(FILE, _Liar())} if question.get("lie") else {}

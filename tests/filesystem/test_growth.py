@@ -105,3 +105,22 @@ def test_what_cannot_be_read_is_told_with_its_directory_and_the_remedy():
     with pytest.raises(SourceError, match="directory /d: it is encrypted") as raised:
         grown({1: [(b"d", 2)], 2: [(b"x", -1)]})
     assert raised.value.hint == "do this"
+
+
+def test_what_is_entered_is_asked_once_for_all_directories_that_lie_equally_deep():
+    class Asking:
+        def __init__(self):
+            self.asked = []
+
+        def __call__(self, path, _directory):
+            return Take.EMPTIED if path == "b" else Take.ALL
+
+        def entered(self, paths):
+            self.asked.append(sorted(paths))
+            return [path != "a" for path in paths]
+
+    made_up = MadeUp({1: [(b"a", 2), (b"b", 3), (b"c", 4)], 2: [(b"x", -1)], 3: [(b"x", -1)], 4: [(b"d", 6)], 6: []})
+    asking = Asking()
+    tree = Growth(made_up, Allowance.of(10_000), asking).tree(1)
+    assert asking.asked == [["a", "c"], ["c/d"]]
+    assert [path for path, _ in tree.walk()] == ["a", "b", "c", "c/d"]

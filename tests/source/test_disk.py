@@ -15,7 +15,7 @@ from ltsp.source.disk import DiskSource, Wishes
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import Take, everything
 
 pytestmark = pytest.mark.oracle
 
@@ -66,6 +66,42 @@ def test_the_system_is_found_whatever_stands_before_it(tmp_path, system, label, 
 
 def test_a_file_system_without_a_table_is_a_disk_too(tmp_path, system):
     assert {TOOL, KERNEL} <= paths(ext4(tmp_path / "root.img", system))
+
+
+def test_a_directory_that_is_left_out_is_not_read(tmp_path, system):
+    (system / "home/teacher").mkdir(parents=True)
+    disk = ext4(tmp_path / "root.img", system, 16, "-O", "metadata_csum")
+    call = ["debugfs", "-R", "blocks /home", disk]
+    block = int(subprocess.run(call, check=True, capture_output=True, text=True).stdout.split()[0])
+    with disk.open("r+b") as file:
+        file.seek(block * 1024)
+        file.write(b"\xff" * 1024)
+    source = find(str(disk), "/nowhere")
+    with pytest.raises(FormatError, match="directory /home"), source.open(everything, Faults()):
+        pass
+    for take in (Take.EMPTIED, Take.NOTHING):
+        select = lambda path, _directory, take=take: take if path == "home" else Take.ALL  # noqa: E731
+        with source.open(select, Faults()) as tree:
+            assert {TOOL, KERNEL} <= {path for path, _ in tree.walk()}
+            assert (tree.get("home") is None) is (take is Take.NOTHING)
+
+
+def test_what_stands_on_a_partition_of_its_own_is_left_out_under_the_path_that_it_has(tmp_path, system):
+    (system / "data").mkdir()
+    (system / "boot").rename(system / "data/boot")
+    (system / "boot").symlink_to("data/boot")
+    part = tmp_path / "part"
+    (part / "kept/in").mkdir(parents=True)
+    (part / "left/out").mkdir(parents=True)
+    below = ext4(tmp_path / "below.ext4", part, 4, "-L", "below")
+    fstab(system, {"boot": "LABEL=below"})
+    disk = partitioned(tmp_path / "vm.img", "gpt", [("", ext4(tmp_path / "root.ext4", system)), ("", below)])
+    emptied = {"data/boot/left", "boot/kept"}
+    select = lambda path, _directory: Take.EMPTIED if path in emptied else Take.ALL  # noqa: E731
+    with find(str(disk), "/nowhere").open(select, Faults()) as tree:
+        found = {path for path, _ in tree.walk()}
+    assert {"data/boot/kept/in", "data/boot/left"} <= found
+    assert "data/boot/left/out" not in found
 
 
 def test_a_compressed_disk_is_unpacked(tmp_path, system):

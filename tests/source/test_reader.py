@@ -11,6 +11,7 @@ from corpus.trees import noise
 from ltsp.errors import FormatError, SourceError
 from ltsp.source.frames import Frame, Kind, failure
 from ltsp.source.reader import reading
+from ltsp.tree.selection import Take
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,30 @@ def test_trees_and_contents_come_as_they_are():
         assert content(tree, "a") == noise(3 << 20)
         assert content(tree, "empty") == b""
         assert [content(tree, f"many/n{number}") for number in (0, 7, 1999)] == [b"0", b"7", b"1999"]
+
+
+def test_which_directories_are_looked_into_is_asked_many_at_once():
+    asked = []
+
+    def select(path, directory):
+        asked.append((path, directory))
+        return Take.EMPTIED if path == "home" else Take.ALL
+
+    names = [f"d{number}" for number in range(20_000)]
+    with started() as process:
+        assert "home-True" in process.tree({"ask": ["home", "usr"]}).root.entries
+        tree = process.tree({"ask": ["home", "usr", *names]}, select)
+        assert list(tree.root.entries)[:3] == ["home-False", "usr-True", "d0-True"]
+        assert asked[0] == ("home", True)
+        with pytest.raises(FormatError, match="broke off"):
+            process.tree({"ask": [1]}, select)
+
+
+def test_what_is_left_out_is_not_in_the_tree():
+    with started() as process:
+        tree = process.tree({}, lambda path, _directory: Take.NOTHING if path in {"a", "many"} else Take.ALL)
+    assert "same" in tree.root.entries
+    assert not {"a", "many"} & set(tree.root.entries)
 
 
 def test_holes_stay_holes():

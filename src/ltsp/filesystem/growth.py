@@ -1,4 +1,4 @@
-"""How the tree of a file system grows: from its root, one directory after another, each inode once."""
+"""How the tree of a file system grows: from its root, one level of directories after another, each inode once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.blocks import damage_told
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, Metadata, Node
-from ltsp.tree.selection import Selection, Take, everything
+from ltsp.tree.selection import Entered, Selection, Take, everything
 from ltsp.tree.tree import Tree
 
 _ALLOWANCE = 96 << 20
@@ -80,6 +80,7 @@ class Growth:
     inodes: Inodes
     allowance: Allowance
     selection: Selection = everything
+    """May have a method `entered`, an Entered, which is asked about directories that the selection itself takes."""
     _nodes: dict[int, Node] = field(default_factory=dict)
 
     def tree(self, root: int) -> Tree:
@@ -94,17 +95,30 @@ class Growth:
             entries: dict[str, Node] = {}
             top = replace(node, entries=entries)
             self._nodes[root] = top
-            pending = [_Branch(root, entries, "", 0)]
-            while pending:
-                branch = pending.pop()
-                try:
-                    with damage_told("it"):
-                        self._fill(branch, pending)
-                except FormatError as error:
-                    raise FormatError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
-                except SourceError as error:
-                    raise SourceError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
+            level = [_Branch(root, entries, "", 0)]
+            while level:
+                below: list[_Branch] = []
+                for branch in level:
+                    self._grow(branch, below)
+                level = self._entered(below)
         return Tree(top)
+
+    def _grow(self, branch: _Branch, pending: list[_Branch]) -> None:
+        try:
+            with damage_told("it"):
+                self._fill(branch, pending)
+        except FormatError as error:
+            raise FormatError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
+        except SourceError as error:
+            raise SourceError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
+
+    def _entered(self, level: list[_Branch]) -> list[_Branch]:
+        """Those of all directories that lie equally deep which are to be read."""
+        entered: Entered | None = getattr(self.selection, "entered", None)
+        if entered is None or not level:
+            return level
+        answers = entered([branch.path for branch in level])
+        return [branch for branch, answer in zip(level, answers, strict=True) if answer]
 
     def _node(self, number: int) -> Node:
         with damage_told(f"inode {number}"):

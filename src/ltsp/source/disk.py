@@ -138,12 +138,13 @@ class DiskSource:
                 with ExitStack() as trial:
                     started = trial.enter_context(self._started())
                     with self._told():
-                        tree = started.reader.tree({})
+                        tree = started.reader.tree({}, selection)
                     opened.push(trial.pop_all())
-                return tree.select(selection)
             except LtspError as error:
                 if not self._may_be_mounted(error):
                     raise
+            else:
+                return tree
         volumes = opened.enter_context(self._volumes())
         with self._told():
             found = volumes.system(*self._choice())

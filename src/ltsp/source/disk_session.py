@@ -23,6 +23,7 @@ from ltsp.source.disk_systems import Choice, Found, Search
 from ltsp.source.reader_child import OpenSibling, main
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import printable
+from ltsp.tree.selection import Entered
 from ltsp.tree.tree import Tree
 
 SCRATCH = ""
@@ -53,8 +54,8 @@ class Session:
         """What is there, as `ltsp.source.disk` shows it."""
         return self.found.told(self.formats, self.warnings)
 
-    def tree(self, _question: dict[str, object]) -> Tree:
-        return self.found.tree()
+    def tree(self, _question: dict[str, object], entered: Entered) -> Tree:
+        return self.found.tree(entered)
 
 
 def begin(files: list[BinaryIO], open_sibling: OpenSibling, options: dict[str, object]) -> Session:

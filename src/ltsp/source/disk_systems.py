@@ -15,7 +15,7 @@ from ltsp.source.fstab import Entry, device
 from ltsp.source.mount_plan import is_vital
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.selection import Entered, Selection, Take, all_entered
 from ltsp.tree.small import read_small
 from ltsp.tree.tree import Tree
 
@@ -88,20 +88,33 @@ class Found:
             "warnings": list(warnings),
         }
 
-    def tree(self) -> Tree:
+    def tree(self, entered: Entered = all_entered) -> Tree:
         covered = frozenset(path for path, _ in self.parts)
-        tree = self.place.tree(_all_but(covered, ""))
+        tree = self.place.tree(_Uncovered(covered, "", "", entered))
         for path, place in self.parts:
-            below = place.tree(_all_but(covered, f"{path}/"))
             at = tree.resolve(path)
-            if at is not None and isinstance(tree.get(at), Directory):
+            if at is not None and isinstance(tree.get(at), Directory) and all(entered([at])):
+                below = place.tree(_Uncovered(covered, f"{path}/", f"{at}/", entered))
                 tree = tree.edit({at: below.root})
         return tree
 
 
-def _all_but(covered: frozenset[str], above: str) -> Selection:
-    """What is mounted over is not looked into; paths begin below `above`."""
-    return lambda path, _directory: Take.EMPTIED if above + path in covered else Take.ALL
+@dataclass(frozen=True, slots=True)
+class _Uncovered:
+    """A selection: what is mounted over is not looked into, nor what is not entered."""
+
+    covered: frozenset[str]
+    above: str
+    """What stands in front of the paths of a part in its fstab."""
+    at: str
+    """And in the whole tree, where links lead elsewhere."""
+    asked: Entered
+
+    def __call__(self, path: str, directory: bool) -> Take:
+        return Take.EMPTIED if directory and self.above + path in self.covered else Take.ALL
+
+    def entered(self, paths: Sequence[str]) -> Sequence[bool]:
+        return self.asked([self.at + path for path in paths])
 
 
 @dataclass(slots=True)

@@ -18,6 +18,8 @@ _MOST = 1 << 30
 """Bytes of a frame: a directory of some ten million entries."""
 MOST_FILES = 64
 """In a frame."""
+SELECTED = "selected"
+"""Of the tree that is asked for: not all directories are to be looked into."""
 _ERRORS: dict[str, type[LtspError]] = {
     each.__name__: each for each in (LtspError, FormatError, SourceError, Unreadable, Changed)
 }
@@ -36,6 +38,8 @@ class Kind(Enum):
     """Error: kind, message and hint as JSON. The last frame of an answer, too."""
     SIBLING = b"s"
     """The name of another file beside the one that is read; it comes back with the file, or as FAILURE."""
+    ENTER = b"i"
+    """Paths of directories; the answer says of each whether it is to be looked into."""
     CHANNEL = b"c"
     """With a socket, over which contents are asked for from now on."""
     CONTENT = b"r"

@@ -15,10 +15,11 @@ from typing import BinaryIO, Self
 from ltsp.errors import FormatError, LtspError
 from ltsp.host import command
 from ltsp.host.command import Serving
-from ltsp.source.frames import Ended, Frame, Kind, failure, receive, send_failure, send_json
+from ltsp.source.frames import SELECTED, Ended, Frame, Kind, failure, receive, send_failure, send_json
 from ltsp.source.given_files import GivenFiles
 from ltsp.tree.content import Content
 from ltsp.tree.records import Places, Record, tree
+from ltsp.tree.selection import Selection, Take, everything
 from ltsp.tree.tree import Tree
 
 _PATIENCE = 300.0
@@ -54,11 +55,16 @@ class Reader:
             send_json(self.control, Kind.ASK, question)
             return self._answer().json()
 
-    def tree(self, question: dict[str, object]) -> Tree:
-        """Raises LtspError."""
+    def tree(self, question: dict[str, object], selection: Selection = everything) -> Tree:
+        """What the selection leaves out is not there, and as far as it is in directories, it is not read.
+
+        Raises LtspError.
+        """
+        wanted = "whole" if selection is everything else SELECTED
         with self.lock:
-            send_json(self.control, Kind.ASK, {**question, "tree": True})
-            return tree(self._records(), self._content)
+            send_json(self.control, Kind.ASK, {**question, "tree": wanted})
+            found = tree(self._records(selection), self._content)
+        return found if selection is everything else found.select(selection)
 
     def _content(self, number: int, size: int, stored: int, places: Places) -> Content:
         """Raises ValueError where the places are none."""
@@ -66,21 +72,23 @@ class Reader:
             return self.files.content(stored, places)
         return _Content(self, number, size, stored)
 
-    def _records(self) -> Iterator[Record]:
-        while (frame := self._answer()).kind is Kind.MORE:
+    def _records(self, selection: Selection) -> Iterator[Record]:
+        while (frame := self._answer(selection)).kind is Kind.MORE:
             match frame.json():
                 case list(batch):
                     yield from batch
                 case _:
                     raise FormatError("what the reader of the source sent is no tree")
 
-    def _answer(self) -> Frame:
+    def _answer(self, selection: Selection = everything) -> Frame:
         while True:
             with self._told():
                 frame = receive(self.control)
             match frame.kind:
                 case Kind.SIBLING:
                     self._send_sibling(str(frame.json()))
+                case Kind.ENTER:
+                    send_json(self.control, Kind.ANSWER, [selection(path, True) is Take.ALL for path in _paths(frame)])
                 case Kind.FAILURE:
                     raise failure(frame)
                 case _:
@@ -216,6 +224,14 @@ class _Stream:
             self._reader.give_back(self._channel)
         else:
             self._channel.close()
+
+
+def _paths(frame: Frame) -> list[str]:
+    match frame.json():
+        case list(paths) if all(isinstance(path, str) for path in paths):
+            return paths
+        case _:
+            raise FormatError("the reader of the source broke off in the middle")
 
 
 def _length(value: object) -> int:

@@ -11,20 +11,34 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import BinaryIO, Protocol
 
 from ltsp.errors import FormatError, LtspError
 from ltsp.host.confine import confine
-from ltsp.source.frames import MOST_FILES, Ended, Frame, Kind, failure, receive, send, send_failure, send_json
+from ltsp.source.frames import (
+    MOST_FILES,
+    SELECTED,
+    Ended,
+    Frame,
+    Kind,
+    failure,
+    receive,
+    send,
+    send_failure,
+    send_json,
+)
 from ltsp.storage.extents import HOLE, Extent, NotInFiles, joined
 from ltsp.tree.content import Content
 from ltsp.tree.records import Places, records
+from ltsp.tree.selection import Entered, all_entered
 from ltsp.tree.tree import Tree
 
 _BATCH = 512
 """Records in a frame."""
+_PATHS = 8192
+"""In a question."""
 _CODECS = ("ascii", "latin-1", "unicode_escape", "utf-16", "utf-16-le", "utf-16-be", "cp437", "cp850")
 """Of names on disks, and in messages: nobody may read the files of a Python that is root's own."""
 _PIECE = 1 << 20
@@ -42,8 +56,8 @@ class Session(Protocol):
         """What there is. Raises LtspError."""
         ...
 
-    def tree(self, question: dict[str, object]) -> Tree:
-        """Raises LtspError."""
+    def tree(self, question: dict[str, object], entered: Entered) -> Tree:
+        """Directories that are not entered may be left empty. Raises LtspError."""
         ...
 
 
@@ -64,6 +78,13 @@ def serve(control: socket.socket, begin: Begin) -> None:
             raise failure(frame)
         return places.opened(frame)[0]
 
+    def entered(paths: Sequence[str]) -> Sequence[bool]:
+        answers: list[bool] = []
+        for at in range(0, len(paths), _PATHS):
+            send_json(control, Kind.ENTER, paths[at : at + _PATHS])
+            answers += receive(control).json()
+        return answers
+
     with suppress(Ended):
         while True:
             frame = receive(control, MOST_FILES)
@@ -76,8 +97,9 @@ def serve(control: socket.socket, begin: Begin) -> None:
                 if session is None:
                     session = begin(places.opened(frame), open_sibling, question)
                     send_json(control, Kind.ANSWER, None)
-                elif question.pop("tree", False):
-                    every = records(session.tree(question), contents, places.of)
+                elif (wanted := question.pop("tree", "")) != "":
+                    tree = session.tree(question, entered if wanted == SELECTED else all_entered)
+                    every = records(tree, contents, places.of)
                     for batch in _batches(every):
                         send_json(control, Kind.MORE, batch)
                     send_json(control, Kind.ANSWER, None)

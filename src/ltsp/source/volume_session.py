@@ -19,7 +19,7 @@ from ltsp.filesystem.file_system import Divided, FileSystem
 from ltsp.source.disk_session import SCRATCH, open_volume, opened_disk
 from ltsp.source.reader_child import OpenSibling, main
 from ltsp.tree.name import printable
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import Entered, everything
 from ltsp.tree.tree import Tree
 
 _SECTOR = 512
@@ -59,7 +59,7 @@ class Session:
                 return next((True for _ in self.copying), False)
         raise FormatError("that cannot be asked")
 
-    def tree(self, question: dict[str, object]) -> Tree:
+    def tree(self, question: dict[str, object], _entered: Entered) -> Tree:
         match question:
             case {"volume": int(number), "subvolume": str(path)}:
                 system = self._system(number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 
@@ -24,5 +24,15 @@ The root itself is never asked about. EMPTIED is an answer for directories only.
 """
 
 
+Entered = Callable[[Sequence[str]], Sequence[bool]]
+"""Of directories, by their paths, which are looked into. For who reads and does not select: what is looked into is
+selected from afterwards, and to ask once for many spares the way.
+"""
+
+
 def everything(_path: str, _directory: bool) -> Take:
     return Take.ALL
+
+
+def all_entered(paths: Sequence[str]) -> Sequence[bool]:
+    return [True] * len(paths)
