@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,12 +14,12 @@ import pytest
 from corpus.btrfs_disk import btrfs_disk, subvolume, subvolumes
 from corpus.system import make_system
 from ltsp.errors import SourceError
-from ltsp.host import mount_table
+from ltsp.host import btrfs, mount_table
 from ltsp.source.btrfs_snapshot import PLACE
 from ltsp.source.directory import DirectorySource
 from ltsp.source.source import Snapshot
 from ltsp.tree.faults import Faults
-from ltsp.tree.node import Directory
+from ltsp.tree.node import Directory, Metadata
 from ltsp.tree.selection import Take, everything
 
 pytestmark = pytest.mark.root
@@ -120,8 +121,45 @@ def test_of_nested_subvolumes_only_what_is_taken_in_is_snapshotted(chroot):
     reading = source(chroot)
     with reading.open(lambda path, _: takes.get(path, Take.ALL), Faults()) as tree:
         assert [each.path for each in reading.plan().snapshots] == ["", "opt/kept"]
+        assert reading.plan().still
         assert sorted(tree.get("opt").entries) == ["emptied", "kept"]
         assert sorted(tree.get("opt/kept").entries) == ["file"]
+
+
+def test_a_nested_subvolume_that_stays_empty_keeps_its_own_attributes(chroot):
+    """In a snapshot of the outer one, the kernel shows a directory 0755 of root in its place."""
+    chroot.joinpath("tmp").rmdir()
+    tmp = subvolume(chroot / "tmp")
+    (tmp / "file").touch()
+    os.chown(tmp, 12, 34)
+    tmp.chmod(0o1777)
+    os.setxattr(tmp, "user.a", b"b")
+    os.utime(tmp, (1, 1))
+    with source(chroot).open(lambda path, _: Take.EMPTIED if path == "tmp" else Take.ALL, Faults()) as tree:
+        shown = tree.get("tmp")
+    assert isinstance(shown, Directory)
+    assert shown.metadata == Metadata(0o1777, 12, 34, 1, (("user.a", b"b"),))
+    assert shown.entries == {}
+
+
+def test_a_nested_subvolume_with_a_swap_file_in_use_is_read_as_it_is(chroot, monkeypatch):
+    """So is swap laid out, in order that the rest can have snapshots."""
+    true = btrfs.snapshot
+
+    def snapshot(root, place, name):
+        if os.path.exists(f"/proc/self/fd/{root}/swapfile"):
+            raise OSError(errno.ETXTBSY, "Text file busy")
+        true(root, place, name)
+
+    monkeypatch.setattr(btrfs, "snapshot", snapshot)
+    (subvolume(chroot / "swap") / "swapfile").write_text("swap")
+    reading = source(chroot)
+    with reading.open(everything, Faults()) as tree:
+        plan = reading.plan()
+        assert [each.path for each in plan.snapshots] == [""]
+        assert [(part.path, part.reason) for part in plan.live] == [("swap", "it holds a swap file that is in use")]
+        assert not plan.still
+        assert content(tree, "swap/swapfile") == "swap"
 
 
 def test_a_mount_over_a_nested_subvolume_hides_it(chroot, tmp_path):
@@ -254,10 +292,9 @@ def test_a_place_that_others_can_write_to_is_not_used(chroot, disk):
 
 def test_a_swap_file_in_use_forbids_it_and_auto_reads_the_live_directory(chroot, disk, monkeypatch):
     """As the kernel answers: ETXTBSY."""
-    from ltsp.host import btrfs  # noqa: PLC0415
 
     def busy(*_):
-        raise OSError(26, "Text file busy")
+        raise OSError(errno.ETXTBSY, "Text file busy")
 
     monkeypatch.setattr(btrfs, "snapshot", busy)
     with pytest.raises(SourceError, match="swap file"), source(chroot).open(everything, Faults()):

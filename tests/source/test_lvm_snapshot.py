@@ -16,6 +16,7 @@ from ltsp.host.root import Root
 from ltsp.source import lvm_snapshot, snapshot, snapshot_name
 from ltsp.source.lvm_snapshot import Volume
 from ltsp.source.still import Live
+from ltsp.tree.selection import Take
 
 GIB = 1 << 30
 ROOT = b"29 1 253:1 / / rw,relatime shared:1 - %s /dev/mapper/vg--0-root rw,errors=remount-ro"
@@ -191,7 +192,7 @@ def test_it_is_made_mounted_read_checked_and_removed(lvm, tmp_path, monkeypatch,
         return os.open(tmp_path, os.O_PATH)
 
     monkeypatch.setattr(lvm_snapshot, "new_mount", mounted)
-    with live(tmp_path, kind) as one, lvm_snapshot.taken(one, lambda *_: True) as stills:
+    with live(tmp_path, kind) as one, lvm_snapshot.taken(one, lambda *_: Take.ALL) as stills:
         (still,) = stills
         (created,) = lvm.calls("lvcreate")
         name = created[created.index("--name") + 1]
@@ -215,7 +216,7 @@ def test_where_it_cannot_be_mounted_it_is_removed_all_the_same(lvm, tmp_path):
         (PROGRAM % {"log": lvm.log, "answers": lvm.answers})
         + f"cat >{lvm.answers}/@ltsp <<EOF\n{report(row(lv_name='$4'))}\nEOF\n"
     )
-    with live(tmp_path) as one, pytest.raises(FileNotFoundError), lvm_snapshot.taken(one, lambda *_: True):
+    with live(tmp_path) as one, pytest.raises(FileNotFoundError), lvm_snapshot.taken(one, lambda *_: Take.ALL):
         pass
     assert lvm.calls("lvremove")[0] == ["--yes", f"vg-0/{names()[0]}"]
 
@@ -228,7 +229,7 @@ def test_what_killed_runs_have_left_is_removed_and_nothing_else(lvm, tmp_path, m
     with (
         locks.exclusive(f"{snapshot_name.LOCKS}/{living}"),
         live(tmp_path) as one,
-        lvm_snapshot.taken(one, lambda *_: True),
+        lvm_snapshot.taken(one, lambda *_: Take.ALL),
     ):
         assert lvm.calls("lvremove") == [["--yes", f"vg-0/{forgotten}"]]
 
@@ -241,7 +242,7 @@ def test_a_group_without_room_says_so_where_lvm_was_asked_for(lvm, tmp_path, mon
         ExitStack() as opened,
         pytest.raises(SourceError, match=r"no lvm snapshot of the source .* Insufficient free space: .*none"),
     ):
-        snapshot.taken([one], "lvm", lambda *_: True, opened)
+        snapshot.taken([one], "lvm", lambda *_: Take.ALL, opened)
     assert lvm.calls("lvremove") == []
 
 

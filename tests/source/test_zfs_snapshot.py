@@ -13,6 +13,7 @@ from ltsp.host.mount_table import Mount
 from ltsp.host.root import Root
 from ltsp.source import snapshot_name, zfs_snapshot
 from ltsp.source.still import READING, Live
+from ltsp.tree.selection import Take
 
 ROOT = b"29 1 0:24 / / rw,relatime shared:1 - zfs rpool/ROOT/debian rw,xattr,posixacl"
 
@@ -47,7 +48,7 @@ def pool(tmp_path, monkeypatch):
 def taken(path):
     with Root.open(os.fsencode(path)) as root:
         live = Live("", Mount.parse(ROOT), root, b"")
-        with zfs_snapshot.taken(live, lambda *_: True) as stills:
+        with zfs_snapshot.taken(live, lambda *_: Take.ALL) as stills:
             yield stills
 
 

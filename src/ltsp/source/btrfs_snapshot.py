@@ -23,6 +23,7 @@ from ltsp.host.system_call import new_mount
 from ltsp.source.removal import removed_after
 from ltsp.source.still import PRIVATE, READING, Live, Still, Wanted, inside
 from ltsp.tree.name import decode
+from ltsp.tree.selection import Take
 
 PLACE = ".ltsp-snapshots"
 _PLACE = PLACE.encode()
@@ -45,16 +46,22 @@ def taken(live: Live, wanted: Wanted) -> Iterator[Sequence[Still]]:
         pending = [_Part(live.path, where.subvolume, where.path)]
         while pending:
             part = pending.pop()
+            take = wanted(part.path, live.path) if stills else Take.ALL
+            if take is Take.NOTHING:
+                continue
             try:
-                device, snapshot, nested = _taken(disk, place, b"%d" % len(stills), part)
+                found = _taken(disk, place, b"%d" % len(stills), part, take)
+                mounted = disk.mounted(found.subvolume, READING)
             except FileNotFoundError:
                 if not stills:
                     raise
                 continue  # it was removed before its turn came, and is an empty directory
-            mounted = disk.mounted(snapshot, READING)
+            if found.live and not stills:
+                os.close(mounted)
+                raise SourceError(found.live)
             root = opened.enter_context(Root(mounted) if stills else inside(mounted, part.inner, live.root))
-            stills.append(Still(part.path, "btrfs", decode(disk.device), root, device))
-            pending += (each for each in nested if wanted(each.path, live.path))
+            stills.append(Still(part.path, found.kind, decode(disk.device), root, found.device, found.live))
+            pending += found.nested
         yield stills
 
 
@@ -108,35 +115,48 @@ class _Disk:
             yield root.directory(b"").number
 
 
-def _taken(disk: _Disk, place: int, name: bytes, part: _Part) -> tuple[int, int, Sequence[_Part]]:
-    """The device number of a subvolume, the number of its snapshot, and what is nested in it."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is read instead of a subvolume."""
+
+    subvolume: int
+    device: int
+    """Of the live files."""
+    kind: str
+    live: str = ""
+    nested: Sequence[_Part] = ()
+
+
+def _taken(disk: _Disk, place: int, name: bytes, part: _Part, take: Take) -> _Found:
+    """The snapshot, or the subvolume itself where it stays empty in the tree or can have no snapshot."""
     with disk.opened(part.subvolume) as origin:
+        device = os.fstat(origin).st_dev
+        if take is Take.EMPTIED:
+            return _Found(part.subvolume, device, "")
         # Nested ones are asked for twice: one that comes or goes at this moment is in one of the answers.
         nested = {each.path: each.subvolume for each in btrfs.nested(origin)}
         try:
             btrfs.snapshot(origin, place, name)
         except OSError as error:
-            if error.errno == errno.ETXTBSY:
-                raise SourceError("it holds a swap file that is in use") from error
-            raise
+            if error.errno != errno.ETXTBSY:
+                raise
+            subvolume, kind, against = part.subvolume, "", "it holds a swap file that is in use"
+        else:
+            subvolume, kind, against = _number(name, place), "btrfs", ""
         nested |= {each.path: each.subvolume for each in btrfs.nested(origin)}
-        device = os.fstat(origin).st_dev
-    snapshot = os.open(name, _LISTING, dir_fd=place)
-    try:
-        number = btrfs.within(snapshot).subvolume
-    finally:
-        os.close(snapshot)
     above = part.inner + b"/" if part.inner else b""
     below = part.path and part.path + "/"
-    return (
-        device,
-        number,
-        [
-            _Part(below + decode(path.removeprefix(above)), subvolume, b"")
-            for path, subvolume in nested.items()
-            if path.startswith(above)
-        ],
-    )
+    parts = [
+        _Part(below + decode(path.removeprefix(above)), number, b"")
+        for path, number in nested.items()
+        if path.startswith(above)
+    ]
+    return _Found(subvolume, device, kind, against, parts)
+
+
+def _number(name: bytes, directory: int) -> int:
+    with ExitStack() as opened:
+        return btrfs.within(_opened(name, directory, opened)).subvolume
 
 
 @contextmanager

@@ -86,11 +86,11 @@ class DirectorySource:
             stills, refused = snapshot.taken(lives, self.snapshots, _wanted(selection, decisions), opened)
             still = {each.path: each.root for each in stills}
             others = {path: live for path, live in roots.items() if path not in still}
-            opened.enter_context(self.record.of(stills, refused, whole=not others))
+            opened.enter_context(self.record.of(stills, refused, whole=not (others or refused)))
             copies = _copies(others, opened)
             bare = len(copies) == len(others)
             read = {**others, **copies, **still}
-            mounts = {path: Mounted(root) for path, root in still.items() if path} | {
+            mounts = {path: Mounted(root, itself=True) for path, root in still.items()} | {
                 decision.path: Mounted(
                     root=read.get(decision.path),
                     metadata=_UNASKED if decision.may_hang and not bare else None,
@@ -182,14 +182,16 @@ def _without(selection: Selection, left_out: Collection[str]) -> Selection:
 
 
 def _wanted(selection: Selection, decisions: Sequence[Decision]) -> Wanted:
-    """Whether a directory of a mount is looked into: the selection has it, and no other mount hides it."""
+    """What the selection makes of a directory of a mount, unless another mount hides it."""
     mounted = {decision.path for decision in decisions}
 
-    def wanted(path: str, mount: str) -> bool:
+    def wanted(path: str, mount: str) -> Take:
         names = path.split("/")
-        ways = ["/".join(names[:end]) for end in range(1, len(names) + 1)]
-        nearest = next((way for way in reversed(ways) if way in mounted), "")
-        return nearest == mount and all(selection(way, True) is Take.ALL for way in ways)
+        above = ["/".join(names[:end]) for end in range(1, len(names))]
+        nearest = next((way for way in (path, *reversed(above)) if way in mounted), "")
+        if nearest != mount or any(selection(way, True) is not Take.ALL for way in above):
+            return Take.NOTHING
+        return selection(path, True)
 
     return wanted
 

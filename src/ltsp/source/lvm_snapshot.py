@@ -154,7 +154,7 @@ def taken(live: Live, _wanted: Wanted) -> Iterator[Sequence[Still]]:
             )
             with inside(mounted, live.inner, live.root) as root:
                 device = os.fstat(live.root.descriptor).st_dev
-                yield [Still(live.path, "lvm", origin.full_name, root, device, lost)]
+                yield [Still(live.path, "lvm", origin.full_name, root, device, lost=lost)]
 
 
 def _device(group: str, name: str) -> bytes:

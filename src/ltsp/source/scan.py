@@ -38,6 +38,8 @@ class Mounted:
     """What is mounted there, if it belongs to the tree; else the directory stays empty."""
     metadata: Metadata | None = None
     """The directory's own, where looking at it would ask a server or a daemon that may not answer."""
+    itself: bool = False
+    """The directory is the root, also where it stays empty: what stands in its place has made-up attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,9 @@ class Scan:
             if mounted is not None and mounted.root is not None and take is Take.ALL:
                 self._jobs.append(_Job(Place(mounted.root, b""), path, name, entries))
                 return None
+            if mounted is not None and mounted.root is not None and mounted.itself:
+                number = mounted.root.directory(b"").number
+                return Directory(self._metadata_of(os.fstat(number), _xattrs(number)))
             if mounted is None and take is Take.ALL:
                 raw = encode(name)
                 below = place.path + b"/" + raw if place.path else raw

@@ -48,7 +48,7 @@ class Record:
 
     @contextmanager
     def of(self, stills: Sequence[Still], refused: Sequence[Part], *, whole: bool) -> Iterator[None]:
-        self.snapshots = tuple(Snapshot(still.path, still.kind, still.of) for still in stills)
+        self.snapshots = tuple(Snapshot(still.path, still.kind, still.of) for still in stills if still.kind)
         self.refused = tuple(refused)
         self.whole = whole
         self._stills = list(stills)
@@ -112,6 +112,8 @@ def taken(
             try:
                 stills += tried.enter_context(_TAKEN[kind](each, wanted))
             except (OSError, LtspError) as error:
+                if asked == AUTO and isinstance(error, PermissionError):
+                    continue  # root of a container
                 reason = _reason(error)
                 if asked != AUTO:
                     shown = f"/{printable(each.path)} of the source" if each.path else "the source"
@@ -121,6 +123,7 @@ def taken(
                 refused.append(Part(each.path, f"no {kind} snapshot could be taken", reason))
             else:
                 opened.push(tried.pop_all())
+    refused += (Part(still.path, "no snapshot could be taken", still.live) for still in stills if still.live)
     return stills, refused
 
 

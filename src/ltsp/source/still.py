@@ -18,13 +18,14 @@ from ltsp.host.system_call import (
     MOUNT_ATTR_RDONLY,
 )
 from ltsp.tree.name import printable
+from ltsp.tree.selection import Take
 
 PRIVATE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME
 """What a mount of ours does not do: nothing in a source is to be run, or used as a device."""
 READING = PRIVATE | MOUNT_ATTR_RDONLY
 
-Wanted = Callable[[str, str], bool]
-"""Whether a directory is looked into, by its path in the tree and that of the mount which it lies in."""
+Wanted = Callable[[str, str], Take]
+"""What becomes of a directory, by its path in the tree and that of the mount which it lies in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,19 @@ def _never() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """What is read from a snapshot."""
+    """What is read from a snapshot, or belongs to one and is read as it is."""
 
     path: str
     """In the tree."""
     kind: str
+    """Empty where it is no snapshot: of a directory that stays empty, its own attributes are all that is read."""
     of: str
     """What it is a snapshot of; not safe to print."""
     root: Root
     device: int
     """Of the live files; those of the snapshot have another number, and the same inodes."""
+    live: str = ""
+    """Why it is no snapshot, where it is read all the same."""
     lost: Callable[[], str] = _never
     """Why it cannot be trusted any more; empty while it can."""
 
