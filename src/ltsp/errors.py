@@ -5,6 +5,7 @@ LtspError                 1   something asked for could not be done
 ├── ConfError             1   ltsp.conf cannot be taken as it stands
 ├── LockHeld             75   another process has what we need
 ├── FormatError           1   an image, disk or archive is damaged, truncated or forged
+│   └── ReaderFailed          the process that reads it is gone, or says what makes no sense
 └── SourceError           1   the source cannot be read as it should be
     ├── Unreadable            a file or directory that no rule leaves out cannot be read
     ├── Changed               a file was another one after reading than before
@@ -48,6 +49,10 @@ class LockHeld(LtspError):
 
 class FormatError(LtspError):
     """An image, disk or archive is damaged, truncated or forged."""
+
+
+class ReaderFailed(FormatError):
+    """The process that reads it is gone, or says what makes no sense. The message does not name what was read."""
 
 
 class SourceError(LtspError):

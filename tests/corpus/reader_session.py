@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 
 from corpus.trees import noise
@@ -84,6 +85,8 @@ class Session:
                 time.sleep(600)
             case {"do": "rights"}:
                 return [os.getuid(), os.getgid(), os.getgroups(), _writes()]
+            case {"do": "reach", "path": path, "port": port, "pid": pid}:
+                return [_refused(reached) for reached in _reaching(path, port, pid)]
         return question
 
     def tree(self, question, entered):
@@ -97,6 +100,21 @@ class Session:
         entries |= {"liar": File(FILE, _Liar())} if question.get("lie") else {}
         many = {f"n{number}": File(FILE, Bytes(str(number).encode())) for number in range(2000)}
         return Tree(Directory(Metadata(0o755), {**entries, "many": Directory(Metadata(0o700), many)}))
+
+
+def _reaching(path, port, pid):
+    """Ways out: a file that anybody may read, a server of this machine, the process that waits for us."""
+    yield lambda: os.close(os.open(path, os.O_RDONLY))
+    yield lambda: socket.socket().connect((b"127.0.0.1", port))
+    yield lambda: os.kill(pid, 0)
+
+
+def _refused(reached):
+    try:
+        reached()
+    except OSError as error:
+        return error.strerror or "refused"
+    return ""
 
 
 def _writes():

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from archive.forge import Layout, directory, docker, extended, file, header, layout, packed, shown, tar
+from archive.forge import Layout, directory, docker, file, layout, packed, shown, tar
 from ltsp.apps.build import lasting
-from ltsp.errors import Changed, FormatError, LtspError, SourceError, UsageError
+from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.source.archive import ArchiveSource, LayoutSource, Notation, RegistrySource
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
@@ -202,26 +204,72 @@ def test_a_layout_is_never_left_by_its_links(tmp_path):
         read(LayoutSource("lab", str(made)))
 
 
-@pytest.mark.root
-def test_anybody_reads_owners_devices_and_attributes_of_others(base):
-    data = tar(
-        directory(b"etc", uid=b"0000005\0", mode=b"0000700\0"),
-        header(b"null", b"3", numbers=b"0000001\x000000003\0"),
-        extended((b"SCHILY.xattr.security.capability", b"c"), (b"SCHILY.xattr.trusted.a", b"t")),
-        file(b"etc/a", b"x", uid=b"0000006\0", mode=b"0004000\0"),
-    )
-    (base / "lab.img").write_bytes(packed(data))
-    for above in base.parents[:-1]:
-        above.chmod(above.stat().st_mode | 0o011)
-    os.seteuid(65534)
-    try:
-        with find("lab", str(base)).open(everything, Faults()) as tree:
-            assert shown(tree) == {"etc/": "", "etc/a": "x", "null": "c 1:3"}
-            metadata = tree.get("etc/a").metadata
-    finally:
-        os.seteuid(0)
-    assert (metadata.mode, metadata.uid) == (0o4000, 6)
-    assert metadata.xattrs == (("security.capability", b"c"), ("trusted.a", b"t"))
+class TestProcess:
+    """Of what reads archives: what becomes of it is an error that names the archive."""
+
+    @pytest.fixture(autouse=True)
+    def on_the_path(self, monkeypatch):
+        tests = Path(__file__).parents[1]
+        monkeypatch.setenv("PYTHONPATH", f"{tests.parent}/src:{tests}")
+
+    @pytest.fixture
+    def lab(self, base):
+        (base / "lab.img").write_bytes(SYSTEM)
+        return find("lab", str(base))
+
+    def test_one_that_is_killed_is_told(self, base, lab, monkeypatch):
+        monkeypatch.setattr("ltsp.source.archive._MODULE", "corpus.dying_session")
+        with pytest.raises(ReaderFailed, match=r"lab\.img: its reader ended: the reader was killed by SIGSEGV"):
+            read(lab)
+        layout(SYSTEM).write(base / "layout")
+        with pytest.raises(ReaderFailed, match=r"layout: its reader ended"):
+            read(LayoutSource("lab", f"{base}/layout"))
+        (base / "lab.img").write_bytes(packed(SYSTEM))
+        with pytest.raises(ReaderFailed, match=r"lab\.img: its reader ended"):
+            find("lab", str(base))
+
+    def test_one_that_asks_for_parts_of_a_tar_gets_none(self, lab, monkeypatch):
+        monkeypatch.setattr("ltsp.source.archive._MODULE", "corpus.dying_session")
+        monkeypatch.setenv("LTSP_ASKS_FOR", "../../etc/shadow")
+        with pytest.raises(FormatError, match="is damaged: it asks for"):
+            read(lab)
+
+    def test_one_that_asks_for_what_is_outside_of_a_layout_gets_none(self, base, monkeypatch):
+        layout(SYSTEM).write(base / "layout")
+        (base / "secret").write_text("secret")
+        monkeypatch.setattr("ltsp.source.archive._MODULE", "corpus.dying_session")
+        monkeypatch.setenv("LTSP_ASKS_FOR", "../secret")
+        with pytest.raises(FormatError, match=r"there is no \.\./secret in it"):
+            read(LayoutSource("lab", f"{base}/layout"))
+
+    def test_what_is_unpacked_lies_where_tmpdir_says(self, base, tmp_path, monkeypatch):
+        (base / "lab.img").write_bytes(packed(SYSTEM))
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
+        with pytest.raises(LtspError, match=r"cannot keep what is unpacked in .*/none: No such file") as caught:
+            read(find("lab", str(base)))
+        assert "TMPDIR" in caught.value.hint
+
+    def test_a_pipe_that_is_slow_is_waited_for(self, base, monkeypatch):
+        """Longer than a reader may be silent."""
+        monkeypatch.setattr("ltsp.source.reader._PATIENCE", 5.0)
+        source = find("-", str(base), name="lab")
+        ours, theirs = os.pipe()
+        saved = os.dup(0)
+        writer = threading.Timer(7, lambda: (os.write(theirs, SYSTEM), os.close(theirs)))
+        try:
+            os.dup2(ours, 0)
+            writer.start()
+            assert read(source) == FOUND
+        finally:
+            os.dup2(saved, 0)
+            writer.join()
+            os.close(saved)
+            os.close(ours)
+
+    def test_a_bomb_meets_its_limits_there(self, base):
+        (base / "lab.img").write_bytes(packed(SYSTEM + bytes(1 << 30)))
+        with pytest.raises(FormatError, match=r"lab\.img unpacks to more than|MiB behind its end"):
+            read(find("lab", str(base)))
 
 
 def test_what_is_no_layout_is_said(base, tmp_path):

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from corpus import reader_session
+from corpus import ordinary, reader_session
 from corpus.trees import noise
 from ltsp.errors import FormatError, SourceError
 from ltsp.source.frames import Frame, Kind, failure
@@ -155,6 +157,30 @@ def test_the_process_has_no_rights():
         uid, gid, groups, written = process.look({"do": "rights"})
     assert (uid, gid, groups) == (65534, 65534, [])
     assert written != "written"
+
+
+REACH = """
+import os, socket, sys
+from ltsp.source.reader import reading
+with socket.create_server(("127.0.0.1", 0)) as server:
+    question = {"do": "reach", "path": sys.argv[1], "port": server.getsockname()[1], "pid": os.getpid()}
+    with reading("corpus.reader_session", [], None, {}) as process:
+        print(*process.look(question), sep="\\n")
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("who", ["root", "user", "container"])
+def test_the_process_reaches_nothing_whoever_starts_it(tmp_path, who):
+    """An ordinary user's own files, too, which becoming nobody would keep from it."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "file").write_text("anybody's")
+    ordinary.given(tmp_path)
+    through = {"root": (), "user": ordinary.as_user(tmp_path), "container": ordinary.in_container(tmp_path)}[who]
+    command = [*through, sys.executable, "-c", REACH, tmp_path / "file"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(said) == 3
+    assert all(said), said
 
 
 @pytest.mark.parametrize("payload", [b"[1", b"[" * 100_000, b"\xff", b"{}", b"[1,2]"])

@@ -7,12 +7,12 @@ kept unpacked beside, once. Works within what anybody may: owners and devices ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from ltsp.archive import docker, oci
 from ltsp.archive.allowance import Allowance
@@ -21,7 +21,7 @@ from ltsp.archive.growth import Growth
 from ltsp.archive.header import BLOCK, is_header
 from ltsp.archive.member import members
 from ltsp.archive.parcel import Layer, Parts
-from ltsp.archive.spool import Spool
+from ltsp.archive.spool import Spool, nameless
 from ltsp.archive.stored import Sparse, Whole
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage import compressed
@@ -49,12 +49,16 @@ class Reader:
     """One reading; trees and their contents can be used until it is closed. Messages begin with a verb."""
 
     scratch: str
-    """Where what is unpacked is kept."""
+    """The directory where what is unpacked is kept."""
+    make: Callable[[str], BinaryIO] = nameless
+    """A file in that directory which is gone with its descriptor."""
+    working: Callable[[], None] = lambda: None
+    """Called now and then."""
     _allowance: Allowance = field(default_factory=Allowance)
     _spool: Spool = field(init=False)
 
     def __post_init__(self) -> None:
-        self._spool = Spool(self.scratch)
+        self._spool = Spool(self.scratch, self.make, self.working)
 
     def file(self, stored: Blocks, form: Form = Form.ANY, tag: str = "") -> Tree:
         """The tree of an archive that lies still.

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from ltsp.errors import LtspError
 from ltsp.tree.name import printable
@@ -23,20 +24,30 @@ _BETWEEN_LOOKS = 32 << 20
 """Bytes written between two looks at how much is free."""
 
 
+def nameless(directory: str) -> BinaryIO:
+    return TemporaryFile(dir=directory)
+
+
 class Spool:
     """Made when the first bytes come."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(
+        self, directory: str, make: Callable[[str], BinaryIO] = nameless, working: Callable[[], None] = lambda: None
+    ) -> None:
+        """`make` gives a file for that directory; `working` is called for each piece that is written or read."""
         self._directory = directory
+        self._make = make
+        self._working = working
         self._file = -1
         self._looked = 0
         self.size = 0
 
     def append(self, data: bytes | memoryview) -> None:
         """Raises LtspError where there is no room."""
+        self._working()
         try:
             if self._file < 0:
-                with TemporaryFile(dir=self._directory) as file:
+                with self._make(self._directory) as file:
                     self._file = os.dup(file.fileno())
                 self._look()
             for at in range(0, len(data), _GRAIN) if len(data) > _GRAIN else (0,):
@@ -55,6 +66,7 @@ class Spool:
 
     def read_at(self, offset: int, size: int) -> bytes:
         """As many bytes as there are, at most `size`."""
+        self._working()
         size = max(0, min(size, self.size - offset))
         if not size:
             return b""

@@ -1,9 +1,15 @@
-"""What a process gives up before it reads bytes that somebody may have made to harm it. prctl(2), setrlimit(2)"""
+"""What a process gives up before it reads bytes that somebody may have made to harm it.
+
+Root becomes nobody. Whoever is no root, or root of a container only, cannot become another, and so files, network and
+other processes are closed to the process itself, as far as the kernel does that for everybody: what is open stays open.
+"""
 
 from __future__ import annotations
 
 import os
 import resource
+import signal
+from contextlib import suppress
 
 from ltsp.host import system_call
 
@@ -16,19 +22,44 @@ _FILES = 4096
 
 
 def confine(memory: int, file_size: int = 0) -> None:
-    """For good: no more memory than so many bytes, no file that grows beyond `file_size`, and the rights of nobody.
+    """For good: no more memory than so many bytes, no file that grows beyond `file_size`, and as few rights as can be.
 
-    What is open already stays so; what is to be imported has to be before. Raises OSError where the kernel refuses.
+    What is open already stays so; what is to be imported has to be before. There is one thread. Raises OSError where
+    the kernel refuses what every kernel can.
     """
     _limit(resource.RLIMIT_AS, memory)
     _limit(resource.RLIMIT_FSIZE, max(file_size, _LAST_WORDS))
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, _FILES)
+    alone = _left_network()
     if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)  # takes the capabilities away, too: capabilities(7)
+        _become_nobody()
+    if not alone:
+        _left_network(with_user=True)  # in which nobody could not have become nobody
+    system_call.drop_capabilities()
     system_call.never_gain_rights()
+    with suppress(OSError):  # Linux before 5.13, or built or started without it
+        system_call.close_files_and_network()
+    system_call.die_with_parent(signal.SIGKILL)  # said again: becoming another took it back
+
+
+def _left_network(*, with_user: bool = False) -> bool:
+    """Whether this is a network without a way out now; in a user namespace that needs no privilege in most places."""
+    try:
+        system_call.unshare_network_and_ipc(with_user=with_user)
+    except OSError:
+        return False
+    return True
+
+
+def _become_nobody() -> None:
+    """Does nothing where that is not given: in a container with one user, or without the capabilities."""
+    with suppress(OSError):
+        os.setgroups([])
+    with suppress(OSError):
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+    with suppress(OSError):
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
 
 
 def _limit(what: int, most: int) -> None:

@@ -45,6 +45,8 @@ MS_SLAVE = 0x80000
 
 _AT_FDCWD = -100
 _CLONE_NEWNS = 0x20000
+_CLONE_NEWIPC = 0x8000000
+_CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _RENAME_EXCHANGE = 0x2
 _SYNC_FILE_RANGE_WRITE = 0x2
@@ -54,7 +56,19 @@ _FSCONFIG_SET_FLAG = 0
 _FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
 _FSMOUNT_CLOEXEC = 0x1
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+_CAPABILITIES_VERSION = 0x20080522
+"""_LINUX_CAPABILITY_VERSION_3, of which the data are two words of each set. linux/capability.h"""
+
+_LANDLOCK_CREATE_RULESET = ctypes.c_long(444)
+_LANDLOCK_RESTRICT_SELF = ctypes.c_long(446)
+_LANDLOCK_VERSION = ctypes.c_uint32(1)
+"""LANDLOCK_CREATE_RULESET_VERSION: asks which version there is."""
+_LANDLOCK_FILES = (0, (1 << 13) - 1, (1 << 14) - 1, (1 << 15) - 1, (1 << 15) - 1, (1 << 16) - 1)
+"""Rights to act on files that each version knows, from 1 on; the last holds for later ones. linux/landlock.h"""
+_LANDLOCK_TCP, _LANDLOCK_SCOPES = 0x3, 0x3
+"""To bind and connect, since version 4; abstract sockets and signals to others, since version 6."""
 
 
 class OpenHow(ctypes.Structure):
@@ -211,6 +225,45 @@ def never_gain_rights() -> None:
     """Programs that this process starts from now on get no rights by setuid or capabilities of their files. prctl(2)"""
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))) < 0:
         raise _failure()
+
+
+def unshare_network_and_ipc(*, with_user: bool = False) -> None:
+    """As `unshare_network`, and no IPC with others. A user namespace of its own wants a process of one thread."""
+    if _libc.unshare(_CLONE_NEWNET | _CLONE_NEWIPC | (_CLONE_NEWUSER if with_user else 0)) < 0:
+        raise _failure()
+
+
+def drop_capabilities() -> None:
+    """Leave this thread none. capset(2)"""
+    header, nothing = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0), (ctypes.c_uint32 * 6)()
+    if _libc.capset(header, nothing) < 0:
+        raise _failure()
+
+
+def die_with_parent(number: int) -> None:
+    """Have this signal come when the thread that started us ends. prctl(2)"""
+    if _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number)) < 0:
+        raise _failure()
+
+
+def close_files_and_network() -> None:
+    """Let this thread open no file, connect nowhere and signal nobody, as far as Landlock here knows. landlock(7)
+
+    It must not be able to gain rights (`never_gain_rights`). Descriptors that are open already keep theirs.
+    """
+    version = _syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+    if version < 1:
+        raise _failure()
+    files = _LANDLOCK_FILES[min(version, len(_LANDLOCK_FILES) - 1)]
+    denied = (ctypes.c_uint64 * 3)(files, _LANDLOCK_TCP if version >= 4 else 0, _LANDLOCK_SCOPES if version >= 6 else 0)
+    rules = _syscall(_LANDLOCK_CREATE_RULESET, denied, ctypes.c_size_t(ctypes.sizeof(denied)), ctypes.c_uint32(0))
+    if rules < 0:
+        raise _failure()
+    try:
+        if _syscall(_LANDLOCK_RESTRICT_SELF, ctypes.c_int(rules), ctypes.c_uint32(0)) < 0:
+            raise _failure()
+    finally:
+        os.close(rules)
 
 
 def exchange(first: bytes, second: bytes) -> None:

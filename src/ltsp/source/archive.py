@@ -1,5 +1,7 @@
 """Archives and images of containers as sources: files, standard input, OCI layouts, and registries by way of skopeo.
 
+What is in them is read in a process of its own, as what is on disks: it gets open files, and has no rights.
+
 A notation says what something is where its content alone does not: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
 `docker-archive:FILE[:TAG]` and `docker://REFERENCE`, as containers-transports(5) has them, and `-`.
 """
@@ -12,21 +14,21 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import partial
-from tempfile import mkdtemp
-from typing import Final
+from tempfile import TemporaryFile, mkdtemp
+from typing import BinaryIO, Final
 
-from ltsp.archive.archive import Form, Reader
-from ltsp.archive.stored import OpenFile
-from ltsp.errors import Changed, FormatError, LtspError, SourceError, UsageError
+from ltsp.archive.archive import Form
+from ltsp.archive.header import BLOCK, is_header
+from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.host import command
 from ltsp.host.root import Root
 from ltsp.source.layers import Layer
+from ltsp.source.reader import reading
 from ltsp.source.source import Part, Plan
-from ltsp.storage.blocks import Blocks
+from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
 from ltsp.tree.node import Directory
@@ -37,7 +39,9 @@ STANDARD_INPUT: Final = "-"
 _REGISTRY: Final = "docker://"
 _LAYOUT: Final = "oci:"
 _FORMS: Final = {f"{form.value}:": form for form in (Form.OCI, Form.DOCKER)}
-_PIECE: Final = 1 << 20
+_MODULE: Final = "ltsp.source.archive_session"
+_MOST_PARTS: Final = 4000
+"""Of a layout, that are opened: 1000 layers, and what leads to them."""
 _COPY: Final = "ltsp-registry-"
 """How directories begin that skopeo copies to."""
 _FORGOTTEN: Final = 60.0
@@ -139,14 +143,10 @@ class ArchiveSource(_NoPackageManager):
         shown = "standard input" if self.path == STANDARD_INPUT else printable(self.path)
         with ExitStack() as opened:
             descriptor = _opened(self.path, shown, opened)
-            reader = opened.enter_context(Reader(_scratch()))
             before = _state(descriptor)
+            file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it closes nothing
             with _told(shown):
-                # What comes through a pipe comes once.
-                if stat.S_ISREG(os.fstat(descriptor).st_mode) and not os.lseek(descriptor, 0, os.SEEK_CUR):
-                    tree = reader.file(OpenFile.of(descriptor), self.form, self.tag)
-                else:
-                    tree = reader.stream(iter(partial(os.read, descriptor, _PIECE), b""), self.form, self.tag)
+                tree = opened.enter_context(_read([file], _no_part, form=self.form.value, tag=self.tag))
             yield _system(tree).select(selection)
             if _state(descriptor) != before:
                 raise Changed(f"{shown} was written to while it was read", "try again when nothing uses it")
@@ -222,23 +222,62 @@ def _layout(path: str, tag: str, shown: str) -> Iterator[Tree]:
     with ExitStack() as opened:
         with _told(shown):
             root = opened.enter_context(Root.open(encode(path)))
-        states: dict[int, tuple[int, int]] = {}
+        parts: dict[str, tuple[BinaryIO, tuple[int, int]]] = {}
 
-        def part(path: str) -> Blocks:
-            try:
-                descriptor = root.follow_file(encode(path))
-            except FileNotFoundError:
-                raise FormatError(f"is no OCI layout, or is damaged: there is no {printable(path)} in it") from None
-            opened.callback(os.close, descriptor)
-            states[descriptor] = _state(descriptor)
-            return OpenFile.of(descriptor)
+        def part(path: str) -> BinaryIO:
+            if path not in parts:
+                if len(parts) == _MOST_PARTS:
+                    raise FormatError(f"is damaged: it names more than {_MOST_PARTS} parts")
+                file = opened.enter_context(_part(root, path))
+                parts[path] = file, _state(file.fileno())
+            return os.fdopen(os.dup(parts[path][0].fileno()), "rb", buffering=0)
 
-        reader = opened.enter_context(Reader(_scratch()))
         with _told(shown):
-            tree = reader.layout(part, tag)
+            tree = opened.enter_context(_read([], part, layout=True, tag=tag))
         yield tree
-        if any(_state(descriptor) != state for descriptor, state in states.items()):
+        if any(_state(file.fileno()) != state for file, state in parts.values()):
             raise Changed(f"{shown} was written to while it was read", "try again when nothing uses it")
+
+
+def _part(root: Root, path: str) -> BinaryIO:
+    """Raises FormatError where there is none, SourceError where it cannot be read."""
+    try:
+        return os.fdopen(root.follow_file(encode(path)), "rb", buffering=0)
+    except FileNotFoundError:
+        raise FormatError(f"is no OCI layout, or is damaged: there is no {printable(path)} in it") from None
+    except OSError as error:
+        raise SourceError(f"cannot be read: {printable(path)}: {error.strerror}") from error
+
+
+def _no_part(path: str) -> BinaryIO:
+    raise FormatError(f"is damaged: it asks for {printable(path)}")
+
+
+@contextmanager
+def _read(files: Sequence[BinaryIO], part: Callable[[str], BinaryIO], **options: object) -> Iterator[Tree]:
+    """The tree, as the process reads it, which ends with the block.
+
+    Raises LtspError, of which the message begins with a verb.
+    """
+    scratch = _scratch()
+
+    def other(path: str) -> BinaryIO:
+        return part(path) if path else _unpacked_to(scratch)
+
+    with reading(_MODULE, files, other, {"scratch": scratch, **options}, unpacks=True) as reader:
+        yield reader.tree({})
+
+
+def holds_archive(file: BinaryIO, shown: str) -> bool:
+    """Whether it is a tar, compressed or not; the first block of a compressed one is unpacked by the process, too.
+
+    Raises ReaderFailed where that comes to nothing.
+    """
+    start = os.pread(file.fileno(), BLOCK, 0)
+    if not compressed.kind_of(start):
+        return is_header(start)
+    with _told(shown), reading(_MODULE, [file], _no_part, {"scratch": ""}) as reader:
+        return reader.look({}) is True
 
 
 @contextmanager
@@ -246,6 +285,8 @@ def _told(shown: str) -> Iterator[None]:
     """Say of what it is that something is said."""
     try:
         yield
+    except ReaderFailed as error:
+        raise ReaderFailed(f"{shown}: {error.message}", error.hint) from error
     except FormatError as error:
         raise FormatError(f"{shown} {error.message}", error.hint or "copy it again, or make it anew") from error
     except SourceError as error:
@@ -284,6 +325,17 @@ def _state(descriptor: int) -> tuple[int, int]:
 
 def _scratch() -> str:
     return os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - what is made there has no name, or is locked
+
+
+def _unpacked_to(scratch: str) -> BinaryIO:
+    """A file without a name. Raises LtspError."""
+    try:
+        return TemporaryFile(dir=scratch, buffering=0)
+    except OSError as error:
+        raise LtspError(
+            f"cannot keep what is unpacked in {printable(scratch)}: {error.strerror}",
+            "set TMPDIR to a directory that has room",
+        ) from error
 
 
 @contextmanager

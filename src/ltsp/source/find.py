@@ -7,12 +7,10 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from ltsp.archive.archive import is_archive
-from ltsp.archive.stored import OpenFile
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.settings import image_name
 from ltsp.source import layers, system
-from ltsp.source.archive import STANDARD_INPUT, ArchiveSource, Notation, see_that_it_is_no_disk
+from ltsp.source.archive import STANDARD_INPUT, ArchiveSource, Notation, holds_archive, see_that_it_is_no_disk
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
 from ltsp.source.disk import ANY, DiskSource, Wishes, disk_source
@@ -179,13 +177,13 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
             raise LtspError(f"{shown} is no file, disk or directory", "name a chroot, a VM disk or an image")
         with open(encode(path), "rb") as file:
             kind = kind_of(file)
-            holds_archive = stat.S_ISREG(mode) and is_archive(OpenFile.of(file.fileno()))
+            is_archive = stat.S_ISREG(mode) and holds_archive(file, shown)
     except OSError as error:
         target = (
             f", which leads to {printable(decode(os.readlink(encode(path))))}" if os.path.islink(encode(path)) else ""
         )
         raise SourceError(f"cannot read {shown}{target}: {error.strerror}") from error
-    if holds_archive:
+    if is_archive:
         see_that_it_is_no_disk(path, layer)
         return ArchiveSource(name, path)
     if kind not in {DISK, SQUASHFS}:

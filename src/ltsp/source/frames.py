@@ -1,4 +1,4 @@
-"""What passes between us and the process that reads a disk: frames over a socket, some with open files."""
+"""What passes between us and the process that reads a source: frames over a socket, some with open files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ltsp.errors import Changed, FormatError, LtspError, SourceError, Unreadable
+from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, Unreadable
 from ltsp.tree.name import printable
 
 _HEAD = struct.Struct("<cQ")
@@ -21,7 +21,7 @@ MOST_FILES = 64
 SELECTED = "selected"
 """Of the tree that is asked for: not all directories are to be looked into."""
 _ERRORS: dict[str, type[LtspError]] = {
-    each.__name__: each for each in (LtspError, FormatError, SourceError, Unreadable, Changed)
+    each.__name__: each for each in (LtspError, FormatError, ReaderFailed, SourceError, Unreadable, Changed)
 }
 
 
@@ -40,6 +40,8 @@ class Kind(Enum):
     """The name of another file beside the one that is read; it comes back with the file, or as FAILURE."""
     ENTER = b"i"
     """Paths of directories; the answer says of each whether it is to be looked into."""
+    WORKING = b"w"
+    """The answer takes its time."""
     CHANNEL = b"c"
     """With a socket, over which contents are asked for from now on."""
     CONTENT = b"r"
@@ -59,7 +61,7 @@ class Frame:
     """Descriptors, which are the receiver's to close."""
 
     def json(self) -> Any:
-        """Raises FormatError where it is none."""
+        """Raises ReaderFailed where it is none."""
         try:
             return json.loads(self.payload)
         except (ValueError, RecursionError) as error:
@@ -97,7 +99,7 @@ def send_failure(to: socket.socket, error: LtspError) -> None:
 def receive(source: socket.socket, files: int = 0) -> Frame:
     """With so many open files at most; others are closed.
 
-    Raises Ended, FormatError where the other side does not keep to the form, TimeoutError as the socket does.
+    Raises Ended, ReaderFailed where the other side does not keep to the form, TimeoutError as the socket does.
     """
     try:
         head, given, _, _ = socket.recv_fds(source, _HEAD.size, files)
@@ -145,5 +147,5 @@ def _one_line(text: str) -> str:
     return text if text.isprintable() else printable(text)
 
 
-def _broken() -> FormatError:
-    return FormatError("the reader of the source broke off in the middle")
+def _broken() -> ReaderFailed:
+    return ReaderFailed("the reader of the source broke off in the middle")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from ltsp.errors import FormatError, LtspError
+from ltsp.errors import FormatError, LtspError, ReaderFailed
 from ltsp.host import command
 from ltsp.host.command import Serving
 from ltsp.source.frames import SELECTED, Ended, Frame, Kind, failure, receive, send_failure, send_json
@@ -78,7 +78,7 @@ class Reader:
                 case list(batch):
                     yield from batch
                 case _:
-                    raise FormatError("what the reader of the source sent is no tree")
+                    raise ReaderFailed("what the reader of the source sent is no tree")
 
     def _answer(self, selection: Selection = everything) -> Frame:
         while True:
@@ -89,6 +89,8 @@ class Reader:
                     self._send_sibling(str(frame.json()))
                 case Kind.ENTER:
                     send_json(self.control, Kind.ANSWER, [selection(path, True) is Take.ALL for path in _paths(frame)])
+                case Kind.WORKING:
+                    pass
                 case Kind.FAILURE:
                     raise failure(frame)
                 case _:
@@ -118,13 +120,13 @@ class Reader:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Raises FormatError where the process is gone or says nothing any more."""
+        """Raises ReaderFailed where the process is gone or says nothing any more."""
         try:
             yield
         except Ended as error:
-            raise FormatError(self.ended()) from error
+            raise ReaderFailed(self.ended()) from error
         except TimeoutError as error:
-            raise FormatError(f"its reader has said nothing for {_PATIENCE:.0f} seconds") from error
+            raise ReaderFailed(f"its reader has said nothing for {_PATIENCE:.0f} seconds") from error
 
     def receive(self, channel: socket.socket) -> Frame:
         with self._told():
@@ -205,7 +207,7 @@ class _Stream:
                     self._ended = True
                     raise failure(frame)
                 case _:
-                    raise FormatError("the reader of the source broke off in the middle")
+                    raise ReaderFailed("the reader of the source broke off in the middle")
             left = self.size - self._at
             if len(self._data) + self._hole > left or (self._ended and left):
                 raise FormatError("a file in the source has not the size that its inode says")
@@ -236,7 +238,7 @@ def _paths(frame: Frame) -> list[str]:
 
 def _length(value: object) -> int:
     if type(value) is not int or value <= 0:
-        raise FormatError("the reader of the source broke off in the middle")
+        raise ReaderFailed("the reader of the source broke off in the middle")
     return value
 
 

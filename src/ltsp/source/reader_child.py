@@ -1,4 +1,4 @@
-"""The process that reads disks and file systems which somebody may have made to harm the reader.
+"""The process that reads disks, file systems and archives which somebody may have made to harm the reader.
 
 It gets open files, gives up its rights (`ltsp.host.confine`), and answers questions over a socket until that is closed.
 """
@@ -13,9 +13,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import BinaryIO, Protocol
 
-from ltsp.errors import FormatError, LtspError
+from ltsp.errors import FormatError, LtspError, ReaderFailed
 from ltsp.host.confine import confine
 from ltsp.source.frames import (
     MOST_FILES,
@@ -45,6 +46,8 @@ _PIECE = 1 << 20
 """Bytes of content in a frame."""
 _MOST_PLACES = 1024
 """Of a content; one in more pieces is asked for."""
+_SIGN_OF_LIFE = 3.0
+"""Seconds between two of them."""
 
 OpenSibling = Callable[[str], BinaryIO]
 
@@ -61,7 +64,31 @@ class Session(Protocol):
         ...
 
 
-Begin = Callable[[list[BinaryIO], OpenSibling, dict[str, object]], Session]
+class Caller:
+    """Whoever waits for an answer: opens other files, and has to hear something now and then."""
+
+    def __init__(self, control: socket.socket, places: _Places) -> None:
+        self._control = control
+        self._places = places
+        self._thread = threading.get_ident()
+        self._last = monotonic()
+
+    def __call__(self, name: str) -> BinaryIO:
+        """Raises LtspError where we do not get that file."""
+        send_json(self._control, Kind.SIBLING, name)
+        frame = receive(self._control, 1)
+        if frame.kind is Kind.FAILURE:
+            raise failure(frame)
+        return self._places.opened(frame)[0]
+
+    def working(self) -> None:
+        """Say that it goes on, from whatever does; only where a question is being answered does that matter."""
+        if threading.get_ident() == self._thread and monotonic() - self._last > _SIGN_OF_LIFE:
+            self._last = monotonic()
+            send(self._control, Kind.WORKING)
+
+
+Begin = Callable[[list[BinaryIO], Caller, dict[str, object]], Session]
 """From the open files, what asks for others beside them, and options."""
 
 
@@ -70,13 +97,7 @@ def serve(control: socket.socket, begin: Begin) -> None:
     contents: list[Content] = []
     places = _Places()
     session: Session | None = None
-
-    def open_sibling(name: str) -> BinaryIO:
-        send_json(control, Kind.SIBLING, name)
-        frame = receive(control, 1)
-        if frame.kind is Kind.FAILURE:
-            raise failure(frame)
-        return places.opened(frame)[0]
+    caller = Caller(control, places)
 
     def entered(paths: Sequence[str]) -> Sequence[bool]:
         answers: list[bool] = []
@@ -95,7 +116,7 @@ def serve(control: socket.socket, begin: Begin) -> None:
             question = frame.json()
             try:
                 if session is None:
-                    session = begin(places.opened(frame), open_sibling, question)
+                    session = begin(places.opened(frame), caller, question)
                     send_json(control, Kind.ANSWER, None)
                 elif (wanted := question.pop("tree", "")) != "":
                     tree = session.tree(question, entered if wanted == SELECTED else all_entered)
@@ -108,7 +129,7 @@ def serve(control: socket.socket, begin: Begin) -> None:
             except LtspError as error:
                 send_failure(control, error)
             except MemoryError:
-                send_failure(control, FormatError("it asks for more memory than any sound one needs"))
+                send_failure(control, ReaderFailed("it asks for more memory than any sound one needs"))
 
 
 def _batches(every: Iterator[object]) -> Iterator[list[object]]:

@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from ltsp.errors import FormatError
+from ltsp.errors import ReaderFailed
 from ltsp.tree.content import Content
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
 from ltsp.tree.tree import Tree
@@ -75,7 +75,7 @@ def _record(node: Node, numbers: dict[int, int], found: list[Content], places_of
 def tree(given: Iterable[Record], content_of: ContentOf) -> Tree:
     """The tree that records make.
 
-    Raises FormatError where they make none.
+    Raises ReaderFailed where they make none.
     """
     nodes: list[Node] = []
     placed: set[int] = set()
@@ -83,9 +83,9 @@ def tree(given: Iterable[Record], content_of: ContentOf) -> Tree:
         try:
             nodes.append(_node(record, nodes, placed, content_of))
         except (ValueError, TypeError, IndexError, binascii.Error) as error:
-            raise FormatError("what the reader of the source sent is no tree") from error
+            raise ReaderFailed("what the reader of the source sent is no tree") from error
     if not nodes or not isinstance(nodes[-1], Directory):
-        raise FormatError("what the reader of the source sent is no tree")
+        raise ReaderFailed("what the reader of the source sent is no tree")
     return Tree(nodes[-1])
 
 

@@ -1,0 +1,25 @@
+"""A process that reads for us and was taken over by what it reads: it asks for what it likes, and dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from ltsp.source.reader_child import main
+
+
+def begin(_files, caller, _options):
+    if wanted := os.environ.get("LTSP_ASKS_FOR"):
+        caller(wanted)
+    return Session()
+
+
+class Session:
+    def look(self, *_asked):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    tree = look
+
+
+if __name__ == "__main__":
+    main(begin)
