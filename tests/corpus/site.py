@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from corpus.system import make_system
 
@@ -52,13 +53,15 @@ class Site:
     def command(self, *arguments: str) -> list[str]:
         return [*self.through, sys.executable, "-m", "ltsp", *arguments]
 
-    def ltsp(self, *arguments: str, status: int | None = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    def ltsp(
+        self, *arguments: str, status: int | None = 0, stdin: int | IO[bytes] = subprocess.DEVNULL, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run it and check its exit status."""
         done = subprocess.run(
             self.command(*arguments),
             env=self.environment(**environment),
             cwd=self.home,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             capture_output=True,
             text=True,
             errors="surrogateescape",

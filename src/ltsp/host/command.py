@@ -245,15 +245,16 @@ def _started(
     if setpriv := find("setpriv"):
         line = [setpriv, "--pdeathsig", "KILL", "--", *line]
     try:
-        process = subprocess.Popen(
-            [argument.encode("utf-8", "surrogateescape") for argument in line],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            env=_environment(environment or {}),
-            pass_fds=tuple(descriptors),
-            start_new_session=True,
-        )
+        with _empty(stdin) as given:
+            process = subprocess.Popen(
+                [argument.encode("utf-8", "surrogateescape") for argument in line],
+                stdin=given,
+                stdout=stdout,
+                stderr=stderr,
+                env=_environment(environment or {}),
+                pass_fds=tuple(descriptors),
+                start_new_session=True,
+            )
     except OSError as error:
         raise LtspError(f"cannot run {_name(program)}: {error.strerror}") from error
     with process:
@@ -262,6 +263,22 @@ def _started(
         finally:
             if process.returncode is None:
                 _end(process)
+
+
+@contextmanager
+def _empty(stdin: int) -> Iterator[int]:
+    """What ends at once in the place of DEVNULL, also where there is no /dev."""
+    if stdin != subprocess.DEVNULL:
+        yield stdin
+        return
+    try:
+        descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        descriptor = os.memfd_create("nothing")
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
