@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 
 from archive.forge import Layout, directory, docker, file, layout, packed, shown, tar
+from archive.test_member import OLD_SPARSE
 from ltsp.apps.build import lasting
+from ltsp.archive.archive import Reader
+from ltsp.archive.stored import OpenFile
 from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.source.archive import ArchiveSource, LayoutSource, Notation, RegistrySource
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
+from ltsp.tree.node import File
 from ltsp.tree.selection import Take, everything
 
 SYSTEM = tar(directory(b"proc/"), directory(b"etc/"), file(b"etc/passwd", b"root\n"), file(b"home/a", b"x"))
@@ -265,6 +269,32 @@ class TestProcess:
             writer.join()
             os.close(saved)
             os.close(ours)
+
+    @pytest.mark.parametrize("form", ["plain", "packed", "layout", "packed layout", "layout in an archive"])
+    def test_contents_are_the_same_wherever_they_lie(self, base, form):
+        """In the archive, in a layer of it, in what it was unpacked to, with holes and with zeros at the end."""
+        made = tar(file(b"a", b"text" * 500), OLD_SPARSE, file(b"empty"), file(b"zeros", bytes(200_000)))
+        argument = "lab"
+        match form:
+            case "layout" | "packed layout":
+                layout(made if form == "layout" else packed(made)).write(base / "layout")
+                argument = f"oci:{base}/layout"
+            case "layout in an archive":
+                (base / "lab.img").write_bytes(layout(made, packed(tar(file(b"b", b"above")))).archive())
+            case _:
+                (base / "lab.img").write_bytes(made if form == "plain" else packed(made))
+        with (
+            find(argument, str(base)).open(everything, Faults()) as tree,
+            (base / "same").open("w+b") as same,
+            Reader(str(base)) as reader,
+        ):
+            same.write(made)
+            same.flush()
+            expected = reader.file(OpenFile.of(same.fileno()))
+            for path in (path for path, node in expected.walk() if isinstance(node, File)):
+                with tree.get(path).content.open() as ours, expected.get(path).content.open() as theirs:
+                    assert ours.hole() == theirs.hole()
+                    assert ours.read(1 << 20) == theirs.read(1 << 20)
 
     def test_a_bomb_meets_its_limits_there(self, base):
         (base / "lab.img").write_bytes(packed(SYSTEM + bytes(1 << 30)))

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from tempfile import TemporaryFile
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from ltsp.errors import LtspError
+from ltsp.storage.extents import Extent
 from ltsp.tree.name import printable
 
 _GRAIN = 64 << 10
@@ -38,7 +39,7 @@ class Spool:
         self._directory = directory
         self._make = make
         self._working = working
-        self._file = -1
+        self._file: BinaryIO | None = None
         self._looked = 0
         self.size = 0
 
@@ -46,17 +47,16 @@ class Spool:
         """Raises LtspError where there is no room."""
         self._working()
         try:
-            if self._file < 0:
-                with self._make(self._directory) as file:
-                    self._file = os.dup(file.fileno())
-                self._look()
+            if self._file is None:
+                self._file = self._make(self._directory)
+                self._look(self._file.fileno())
             for at in range(0, len(data), _GRAIN) if len(data) > _GRAIN else (0,):
                 piece = data[at : at + _GRAIN]
                 if piece != _ZEROS[: len(piece)]:
-                    self._write(piece)
+                    self._write(self._file.fileno(), piece)
                 self.size += len(piece)
             if self.size - self._looked > _BETWEEN_LOOKS:
-                self._look()
+                self._look(self._file.fileno())
         except OSError as error:
             reason = "there is no room" if error.errno == errno.ENOSPC else error.strerror
             raise LtspError(
@@ -68,16 +68,23 @@ class Spool:
         """As many bytes as there are, at most `size`."""
         self._working()
         size = max(0, min(size, self.size - offset))
-        if not size:
+        if not size or self._file is None:
             return b""
-        data = os.pread(self._file, size, offset)
+        data = os.pread(self._file.fileno(), size, offset)
         # Zeros at the end were never written.
         return data if len(data) == size else data + bytes(size - len(data))
 
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        """Where these bytes lie; asked when all are here."""
+        if size and self._file is not None:
+            if os.fstat(self._file.fileno()).st_size < self.size:
+                os.truncate(self._file.fileno(), self.size)
+            yield Extent(self._file.fileno(), offset, size)
+
     def close(self) -> None:
-        file, self._file = self._file, -1
-        if file >= 0:
-            os.close(file)
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -87,13 +94,13 @@ class Spool:
     ) -> None:
         self.close()
 
-    def _write(self, piece: bytes | memoryview) -> None:
+    def _write(self, file: int, piece: bytes | memoryview) -> None:
         done = 0
         while done < len(piece):
-            done += os.pwrite(self._file, piece[done:], self.size + done)
+            done += os.pwrite(file, piece[done:], self.size + done)
 
-    def _look(self) -> None:
+    def _look(self, file: int) -> None:
         self._looked = self.size
-        system = os.fstatvfs(self._file)
+        system = os.fstatvfs(file)
         if system.f_bavail * system.f_frsize < _RESERVE:
             raise OSError(errno.ENOSPC, "")

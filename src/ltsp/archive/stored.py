@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks
+from ltsp.storage.extents import HOLE, Extent, extents
 from ltsp.tree.content import Stream
 
 
@@ -38,6 +40,10 @@ class OpenFile:
             pieces.append(piece := os.pread(self.descriptor, left, offset))
         return b"".join(pieces)
 
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        if size:
+            yield Extent(self.descriptor, offset, size)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Whole:
@@ -56,6 +62,9 @@ class Whole:
 
     def hole_at(self, _place: int) -> int:
         return 0
+
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        return extents(self.base, self.place + offset, size)
 
     def open(self) -> AbstractContextManager[Stream]:
         return nullcontext(_Reading(self))
@@ -103,6 +112,19 @@ class Sparse:
         end = self.offsets[run + 1] if run + 1 < len(self.offsets) else self.size
         return max(0, end - place)
 
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        end = offset + size
+        while offset < end:
+            if hole := min(self.hole_at(offset), end - offset):
+                yield Extent(HOLE, 0, hole)
+                offset += hole
+                continue
+            run = bisect_right(self.offsets, offset) - 1
+            inside = self.starts[run] + offset - self.offsets[run]
+            count = min(end - offset, self.starts[run + 1] - inside)
+            yield from extents(self.base, self.place + inside, count)
+            offset += count
+
     def open(self) -> AbstractContextManager[Stream]:
         return nullcontext(_Reading(self))
 
@@ -130,6 +152,10 @@ class _Reading:
 
     def skip(self, size: int) -> None:
         self.at += size
+
+    def extents(self) -> Iterator[Extent]:
+        """Raises NotInFiles."""
+        return extents(self.content, 0, self.size)
 
     def settled(self) -> bool:
         return True

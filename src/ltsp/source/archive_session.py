@@ -13,6 +13,7 @@ from ltsp.archive.archive import Form, Reader, is_archive
 from ltsp.archive.stored import OpenFile
 from ltsp.source.reader_child import Caller, main
 from ltsp.storage.blocks import Blocks
+from ltsp.storage.extents import Extent
 from ltsp.tree.selection import Entered
 from ltsp.tree.tree import Tree
 
@@ -69,6 +70,9 @@ class _Noticed:
     def read_at(self, offset: int, size: int) -> bytes:
         self.working()
         return self.file.read_at(offset, size)
+
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        return self.file.extents(offset, size)
 
 
 def _pieces(descriptor: int, working: Callable[[], None]) -> Iterator[bytes]:

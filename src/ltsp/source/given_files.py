@@ -43,7 +43,10 @@ class GivenFiles:
     def _size(self, number: int) -> int:
         if number >= len(self.descriptors):
             raise ValueError(number)
-        return os.lseek(self.descriptors[number], 0, io.SEEK_END)
+        try:
+            return os.lseek(self.descriptors[number], 0, io.SEEK_END)
+        except OSError as error:  # what comes through a pipe lies nowhere
+            raise ValueError(number) from error
 
     def __enter__(self) -> Self:
         return self
@@ -110,10 +113,10 @@ class _Stream:
             while len(piece) < size:
                 more = os.pread(self.descriptors[number], size - len(piece), offset + len(piece))
                 if not more:
-                    raise Changed("the disk became shorter while it was read", "try again when nothing uses it")
+                    raise Changed("the source became shorter while it was read", "try again when nothing uses it")
                 piece += more
         except OSError as error:
-            raise SourceError(f"the disk cannot be read at byte {offset}: {error.strerror}") from error
+            raise SourceError(f"the source cannot be read at byte {offset}: {error.strerror}") from error
         return piece
 
     def _pass(self, count: int) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from ltsp.errors import FormatError, LtspError, ReaderFailed
+from ltsp.errors import FormatError, LtspError, ReaderFailed, SourceError
 from ltsp.host import command
 from ltsp.host.command import Serving
 from ltsp.source.frames import SELECTED, Ended, Frame, Kind, failure, receive, send_failure, send_json
@@ -99,7 +99,10 @@ class Reader:
     def _send_sibling(self, name: str) -> None:
         try:
             with self.open_sibling(name) as file:
-                self.files.add(file)
+                try:
+                    self.files.add(file)
+                except OSError as error:
+                    raise SourceError(f"needs more open files than may be here: {error.strerror}") from error
                 send_json(self.control, Kind.ANSWER, None, [file.fileno()])
         except LtspError as error:
             send_failure(self.control, error)
