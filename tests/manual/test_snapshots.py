@@ -231,3 +231,42 @@ def test_the_root_of_a_running_system_on_a_subvolume_is_read_from_a_snapshot(dis
     ]
     assert subvolumes(disk) == ["@", "@/var/lib/nested"]
     assert Path(root / "etc/hostname").read_text() == "after"
+
+
+@contextmanager
+def started(site, chroot):
+    """A build from its first moment on; what it printed is of no matter."""
+    line = site.command("image", "--name=lab", *FAST, str(chroot))
+    with subprocess.Popen(
+        line, env=site.environment(), cwd=site.home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+
+
+@pytest.mark.parametrize("times", [6, pytest.param(200, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
+def test_a_signal_or_kill_at_any_moment_leaves_nothing_that_the_next_run_does_not_remove(
+    site, chroot, disk, times, chance, record_property
+):
+    subvolume(chroot / "opt/nested")
+    before = subvolumes(disk)
+    began = time.monotonic()
+    site.ltsp("image", "--name=lab", *FAST, str(chroot))
+    length = time.monotonic() - began
+    left = 0
+    for turn in range(times):
+        number = (signal.SIGTERM, signal.SIGINT, signal.SIGKILL)[turn % 3]
+        with started(site, chroot) as process:
+            time.sleep(chance.uniform(0.1, length))
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        assert "Exception" not in said
+        if number == signal.SIGKILL or process.returncode < 0:  # the interpreter had not begun, or was at its end
+            left += subvolumes(disk) != before
+            site.ltsp("image", "--dry-run", "--name=lab", str(chroot))
+        assert subvolumes(disk) == before, said
+        assert os.listdir(disk) == ["@"]
+    record_property("R15", f"{times} signals and kills, {left} left a snapshot, 0 after the next run")
