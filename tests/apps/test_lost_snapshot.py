@@ -31,7 +31,7 @@ def site(tmp_path, monkeypatch):
     @contextmanager
     def taken(live, _wanted):
         with live.root.__class__(os.dup(live.root.descriptor)) as root:
-            yield [Still(live.path, "lvm", "vg0/root", root, 0, lost)]
+            yield [Still(live.path, "lvm", "vg0/root", root, 0, lost=lost)]
 
     monkeypatch.setattr(snapshot, "_TAKEN", {"lvm": taken})
     monkeypatch.setattr(snapshot, "_kind", lambda _mount, asked_for: "lvm" if asked_for == "auto" else "")

@@ -18,6 +18,7 @@ from ltsp.host import btrfs, mount_table
 from ltsp.source.btrfs_snapshot import PLACE
 from ltsp.source.directory import DirectorySource
 from ltsp.source.source import Snapshot
+from ltsp.source.writable import writable
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, Metadata
 from ltsp.tree.selection import Take, everything
@@ -342,6 +343,22 @@ def test_a_device_that_goes_by_another_name_is_found(chroot, monkeypatch):
     monkeypatch.setattr(mount_table, "read", lambda: [replace(mount, source=b"/dev/root") for mount in true()])
     with source(chroot).open(everything, Faults()) as tree:
         assert content(tree, "etc/hostname") == "server\n"
+
+
+def test_a_writable_view_lies_over_the_live_directory(chroot, disk):
+    """What commands change in it goes into the tree, as it does elsewhere."""
+
+    def change(view):
+        assert len(subvolumes(disk)) == 1
+        Path(view, "etc/hostname").write_text("changed\n")
+
+    reading = writable(source(chroot, snapshots="auto"), change, "PRE_IMAGE_x")
+    with reading.open(everything, Faults()) as tree:
+        assert content(tree, "etc/hostname") == "changed\n"
+        assert reading.plan().snapshots == ()
+        assert not reading.plan().still
+    with pytest.raises(SourceError, match=r"PRE_IMAGE_x uses LTSP_ROOT, .* btrfs snapshot: give --snapshot=none"):
+        writable(source(chroot), change, "PRE_IMAGE_x")
 
 
 @pytest.mark.parametrize("asked", ["lvm", "zfs"])

@@ -217,5 +217,7 @@ def _identities(directories: Sequence[str], root: Root, stills: Sequence[Still])
         identities.add((status.st_dev, status.st_ino))
     top = os.fstat(root.descriptor)
     identities -= {(top.st_dev, top.st_ino)}
-    devices = {still.device: os.fstat(still.root.descriptor).st_dev for still in stills}
-    return frozenset(identities | {(devices[device], inode) for device, inode in identities if device in devices})
+    devices = [(still.device, os.fstat(still.root.descriptor).st_dev) for still in stills]
+    return frozenset(
+        identities | {(new, inode) for old, new in devices for device, inode in identities if device == old}
+    )
