@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from corpus.system import make_system
 from filesystem import laid_out
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.source.disk import Wishes, disk_source
+from ltsp.source.disk_systems import Choice
 from ltsp.source.find import find
+from ltsp.source.kernel_mounts import Mounts
 from ltsp.source.kernel_volumes import KernelVolumes
 from ltsp.source.layers import Layer
 from ltsp.tree.faults import Faults
@@ -195,6 +197,25 @@ def test_what_cannot_be_read_otherwise_is_read_by_the_kernel_and_the_rest_is_not
     assert any(path.startswith(b"boot/vmlinuz") for path in tree)
 
 
+def test_a_part_that_only_the_kernel_reads_is_taken_in_and_without_it_left_out(tmp_path, system):
+    uuid = "01234567-89ab-cdef-0123-456789abcdef"
+    fstab(system, {"opt": f"UUID={uuid}"})
+    (system / "opt").mkdir(exist_ok=True)
+    (tmp_path / "opt").mkdir()
+    (tmp_path / "opt/tool").write_text("tool")
+    part = tmp_path / "opt.erofs"
+    subprocess.run(["mkfs.erofs", f"-U{uuid}", part, tmp_path / "opt"], check=True, capture_output=True)
+    os.truncate(part, MIB)
+    root = ext4(tmp_path / "root.ext4", system)
+    disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux", root), ("type=linux", part)])
+    tree, plan = found(disk)
+    assert (plan.reader, [each.path for each in plan.taken]) == ("kernel", ["", "opt"])
+    assert b"opt/tool" in tree
+    tree, plan = found(disk, "user")
+    assert (plan.reader, [each.path for each in plan.left_out]) == ("user", ["opt"])
+    assert b"opt/tool" not in tree
+
+
 @pytest.fixture(scope="session")
 def short(trouble, tmp_path_factory):
     """Without the names of 255 bytes, which mkfs.erofs 1.5 takes from no directory."""
@@ -331,9 +352,8 @@ def test_a_kill_leaves_no_mount_no_device_no_file_and_no_process(tmp_path, troub
         words = [sys.executable, "-c", KILLED, disk]
         with subprocess.Popen(words, env=os.environ | {"TMPDIR": str(scratch)}, stdout=subprocess.PIPE) as run:
             assert run.stdout.readline() == b"begin\n"
-            wait_for(lambda: loops_of(tmp_path), 30)
+            seen.update(wait_for(lambda: loops_of(tmp_path), 30))
             time.sleep(chance.random() / 2)
-            seen.update(loops_of(tmp_path))
             run.send_signal(signal.SIGKILL)
         assert wait_for(lambda: not loops_of(tmp_path), 20), loops_of(tmp_path)
         assert list(scratch.iterdir()) == []
@@ -374,14 +394,55 @@ def processes_of(disk):
     return there
 
 
-def test_what_the_process_says_of_volumes_is_checked():
-    class Lying:
-        def __init__(self, answer):
-            self.answer = answer
+VOLUME = {"name": "whole disk", "size": 4096, "kind": "ext", "disk": 0, "number": 0, "devices": [], "fault": ""}
+LISTED = {"volumes": [VOLUME], "formats": ["raw"], "warnings": [], "missing": []}
 
-        def look(self, _question):
-            return self.answer
 
-    for answer in (None, [], {}, {"volumes": [{}]}, {"volumes": 3, "formats": [], "warnings": [], "missing": []}):
-        with pytest.raises(FormatError, match="makes no sense"):
-            KernelVolumes(Lying(answer), list, [], "", alone=True, opened=None)
+class Lying:
+    """A process that was taken over by what it reads."""
+
+    def __init__(self, **answers):
+        self.answers = answers
+
+    def look(self, question):
+        return self.answers.get(question["do"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        3,
+        {},
+        {**LISTED, "volumes": [{}]},
+        {**LISTED, "volumes": 3},
+        {**LISTED, "volumes": [{**VOLUME, "size": -1}]},
+    ],
+)
+def test_a_list_of_volumes_that_cannot_be_is_refused(answer):
+    with pytest.raises(FormatError, match="makes no sense"):
+        KernelVolumes(Lying(list=answer), list, [], "", alone=True, mounts=None)
+
+
+@pytest.mark.parametrize("place", ["other", "beyond", "negative", "text", "copy of a disk"])
+def test_a_place_that_is_none_of_our_files_is_mounted_by_nobody(tmp_path, place):
+    """It may not have the kernel read another file than it was given, nor write to the disk."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(8192))
+    with disk.open("rb") as file, ExitStack() as stack:
+        status = os.fstat(file.fileno())
+        own = [status.st_dev, status.st_ino]
+        answers = {
+            "other": {"place": {"file": [status.st_dev, 2], "offset": 0}},
+            "beyond": {"place": {"file": own, "offset": 8192}},
+            "negative": {"place": {"file": own, "offset": -512}},
+            "text": {"place": {"file": own, "offset": "0"}},
+            "copy of a disk": {"copy": {"file": own}},
+        }[place]
+        volumes = KernelVolumes(
+            Lying(list=LISTED, measure=1, **answers), lambda: [file], [], "", alone=True, mounts=Mounts(stack, Faults())
+        )
+        volumes.copies = True
+        with pytest.raises(SourceError, match="makes no sense"):
+            volumes.system(Choice(), True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Self
 
@@ -16,7 +16,8 @@ from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.host.privilege import may_mount
 from ltsp.source.disk_files import DiskFiles
 from ltsp.source.disk_systems import Choice
-from ltsp.source.kernel_volumes import BY_ROOT, KernelVolumes
+from ltsp.source.kernel_mounts import BY_ROOT, Mounts
+from ltsp.source.kernel_volumes import KernelVolumes
 from ltsp.source.layers import Layer
 from ltsp.source.reader import Reader, reading
 from ltsp.source.source import Part, Plan
@@ -112,16 +113,27 @@ class DiskSource:
             if not self._may_be_mounted(error):
                 raise
             return self._looked_into_by_kernel()
-        return replace(self._with(seen), reader="user")
+        found = replace(self._with(seen), reader="user")
+        if self.wishes.reader == "auto" and isinstance(seen, dict) and seen.get("unread") is True:
+            return self._completed(found)
+        return found
+
+    def _completed(self, found: Self) -> Self:
+        """With the parts that were left out and that the kernel reads, where it can without copies."""
+        left_out = len(found.plan().left_out)
+        if left_out and may_mount():
+            with suppress(LtspError):
+                whole = self._looked_into_by_kernel()
+                if whole.seen and len(whole.plan().left_out) < left_out:
+                    return whole
+        return found
 
     def _looked_into_by_kernel(self) -> Self:
         with self._volumes() as volumes:
             with self._told():
                 found = volumes.system_without_copies(*self._choice())
             if found is not None:
-                seen = found.told(volumes.formats, volumes.volumes.warnings)
-        if found is not None:
-            return replace(self._with(seen), reader="kernel")
+                return replace(self._with(found.told(volumes.formats, volumes.volumes.warnings)), reader="kernel")
         copied = (f"{printable(name)} (up to {-(-size >> 20)} MiB)" for name, size in volumes.wanting.items())
         note = f"the kernel reads copies in TMPDIR or /var/tmp, of what of this it needs: {', '.join(copied)}"
         return replace(self, reader="kernel", warnings=(*self.warnings, note))
@@ -148,7 +160,7 @@ class DiskSource:
         volumes = opened.enter_context(self._volumes())
         with self._told():
             found = volumes.system(*self._choice())
-        volumes.faults = faults
+        volumes.mounts.faults = faults
         return found.tree().select(selection)
 
     def _may_be_mounted(self, error: LtspError) -> bool:
@@ -202,7 +214,7 @@ class DiskSource:
                     started.scratch,
                     str(self.choice.get("fstype", "")),
                     alone=self.wishes.reader == "kernel",
-                    opened=started.opened,
+                    mounts=Mounts(started.opened, Faults(skip_unreadable=True)),
                 )
             yield volumes
 

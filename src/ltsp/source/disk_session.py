@@ -49,10 +49,12 @@ class Session:
     found: Found
     formats: tuple[str, ...]
     warnings: tuple[str, ...]
+    unread: bool
+    """Whether a file system was not read that the kernel may read."""
 
     def look(self, _question: dict[str, object]) -> object:
         """What is there, as `ltsp.source.disk` shows it."""
-        return self.found.told(self.formats, self.warnings)
+        return {**self.found.told(self.formats, self.warnings), "unread": self.unread}
 
     def tree(self, _question: dict[str, object], entered: Entered) -> Tree:
         return self.found.tree(entered)
@@ -71,7 +73,9 @@ def begin(files: list[BinaryIO], open_sibling: OpenSibling, options: dict[str, o
     found = search.system(choice, whole=bool(options.get("whole", True)))
     formats = tuple(" in ".join(filter(None, (disk.format, disk.compression))) for disk in disks)
     warnings = (*(warning for disk in disks for warning in disk.warnings), *volumes.warnings)
-    return Session(volumes, found, formats, warnings)
+    unread = [volumes.volumes[number] for number in search.faults]
+    mountable = any(not each.fault and drivers.of(each.kind, wanted) is not None for each in unread)
+    return Session(volumes, found, formats, warnings, mountable)
 
 
 def sibling(number: int, name: str) -> str:
@@ -99,7 +103,7 @@ def open_volume(volume: Volume, fstype: str) -> FileSystem:
     reader = _READERS.get(kind)
     if reader is None:
         what = content.named(volume.kind) if kind == volume.kind else f"no reader for fstype={printable(fstype)}"
-        if drivers.of(kind):
+        if drivers.of(kind) is not None:
             what += ", which only the kernel reads"
         raise SourceError(f"it holds {what}", _HINTS.get(kind, ""))
     return reader(volume.blocks)

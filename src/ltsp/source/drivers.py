@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from ltsp.disk import content
@@ -10,21 +11,31 @@ from ltsp.disk import content
 Options = Mapping[str, str | None]
 """None stands for a flag."""
 
-_OTHERS: Final = ("bcachefs", "exfat", "f2fs", "jfs", "nilfs2", "ntfs3", "reiserfs", "udf")
-_DRIVERS: Final[Mapping[str, tuple[str, Options]]] = {
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    name: str
+    """As in /proc/filesystems."""
+    options: Options = field(default_factory=dict)
+
+
+_BY_THEIR_NAMES: Final = (
+    *(content.BTRFS, content.EROFS, content.SQUASHFS, content.ISO9660, content.VFAT),
+    *("bcachefs", "exfat", "f2fs", "jfs", "nilfs2", "ntfs3", "reiserfs", "udf"),
+)
+_DRIVERS: Final[Mapping[str, Driver]] = {
     # A superblock may say that the machine is to panic when something is damaged. ext4(5), errors
-    content.EXT: ("ext4", {"errors": "continue"}),
+    content.EXT: Driver("ext4", {"errors": "continue"}),
     # One with the same UUID may be mounted: that of the machine which this disk is a copy of. xfs(5), nouuid
-    content.XFS: ("xfs", {"nouuid": None}),
-    **{name: (name, {}) for name in (content.BTRFS, content.EROFS, content.SQUASHFS, content.ISO9660, content.VFAT)},
-    **{name: (name, {}) for name in _OTHERS},
-    "ntfs": ("ntfs3", {}),
+    content.XFS: Driver("xfs", {"nouuid": None}),
+    **{name: Driver(name) for name in _BY_THEIR_NAMES},
+    "ntfs": Driver("ntfs3"),
 }
 """By what a volume holds, as `ltsp.disk.content` calls it."""
 NAMES: Final = {"ext2": content.EXT, "ext3": content.EXT, "ext4": content.EXT}
 """As fstype= says it."""
 
 
-def of(kind: str, fstype: str = "") -> tuple[str, Options] | None:
-    """The kernel's name and the options of what is in a volume, or of what the user says; None for no file system."""
+def of(kind: str, fstype: str = "") -> Driver | None:
+    """Of what is in a volume, or of what the user says; None for no file system."""
     return _DRIVERS.get(kind if fstype in ("", "auto") else NAMES.get(fstype, fstype))

@@ -98,9 +98,9 @@ class _Search:
             return self._directory(layer.image, name_of(layer.image), layer)
         return _image(layer.image, name_of(layer.image), layer, self.disks)
 
-    @staticmethod
-    def open_image(path: str) -> Source:
-        return _image(path, "", Layer(path), ANY)
+    def open_image(self, path: str) -> Source:
+        """One that lies in a source: what the user allows for disks of his own does not hold for it."""
+        return _image(path, "", Layer(path), Wishes(reader=self.disks.reader))
 
     def _path(self, text: str) -> tuple[str, str]:
         """Where the source lies, and a note on the choice."""
