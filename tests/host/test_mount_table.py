@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltsp.host.mount_table import Mount, below, parse, read
+from ltsp.host.mount_table import Mount, below, holding, parse, read
 
 ROOT = b"22 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw,errors=remount-ro\n"
 
@@ -78,3 +78,11 @@ def test_without_mount_ids_the_last_mount_that_holds_the_path_counts():
 
 def test_a_root_that_is_its_own_parent_ends():
     assert points(b"22 22 0:2 / / rw - rootfs rootfs rw\n" + ROOT.replace(b"22 1", b"23 22")) == {}
+
+
+def test_the_mount_of_a_directory_is_found_by_its_number_or_by_its_path():
+    mounts = parse(ROOT + b"30 22 8:3 / /usr rw - ext4 /dev/sda3 rw\n31 30 8:4 / /usr rw - ext4 /dev/sda4 rw\n")
+    assert holding(mounts, b"/usr/lib", 31).source == b"/dev/sda4"
+    assert holding(mounts, b"/usr/lib", None).source == b"/dev/sda4"
+    assert holding(mounts, b"/usrlib", None).source == b"/dev/sda2"
+    assert holding(mounts, b"/usr/lib", 99) is None

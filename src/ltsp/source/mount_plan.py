@@ -64,8 +64,7 @@ class Decision:
 
     @property
     def description(self) -> str:
-        source = decode(self.mount.source)
-        return self.mount.kind if source in ("", "none", self.mount.kind) else f"{self.mount.kind} of {source}"
+        return description(self.mount)
 
     @property
     def may_hang(self) -> bool:
@@ -76,6 +75,12 @@ class Decision:
     def is_vital(self) -> bool:
         """Whether the system is not whole without it."""
         return is_vital(self.path)
+
+
+def description(mount: Mount) -> str:
+    """The file system and what it lies on, for people; not safe to print."""
+    source = decode(mount.source)
+    return mount.kind if source in ("", "none", mount.kind) else f"{mount.kind} of {source}"
 
 
 def decide(met: Mapping[bytes, Mount], medium_of: Callable[[Mount], Medium], at: str = "") -> list[Decision]:

@@ -17,9 +17,10 @@ from ltsp.host.mount_table import Mount
 from ltsp.host.root import Root
 from ltsp.host.system_call import mount_id
 from ltsp.source import btrfs_snapshot, lvm_snapshot, zfs_snapshot
+from ltsp.source.mount_plan import description
 from ltsp.source.source import Part, Snapshot
 from ltsp.source.still import Live, Still, Wanted
-from ltsp.tree.name import decode, printable
+from ltsp.tree.name import printable
 
 AUTO, NONE = "auto", "none"
 KINDS = (AUTO, "btrfs", "lvm", "zfs", NONE)
@@ -79,9 +80,8 @@ def see_that_it_can_be_taken(asked: str, root: Root, shown: str) -> None:
     if mount is None:
         against = "it cannot be told what it lies on"
     else:
-        on = f"{printable(mount.kind)} of {printable(decode(mount.source))}"
         fits = lvm_snapshot.fits(mount) if asked == "lvm" else mount.kind == asked
-        against = "" if fits else f"it lies on {on}"
+        against = "" if fits else f"it lies on {printable(description(mount))}"
     if not against and os.geteuid() != 0:
         raise SourceError(f"a snapshot of {shown} takes root's rights", "run as root, or give --snapshot=none")
     if against:
