@@ -8,9 +8,11 @@ takes is measured apart: all contents, by one thread, without an image. `--forms
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -20,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.measure import Run, run
+from bench.measure import Run
 from bench.prepared import FORMS, prepared
 from bench.programs import ltsp_image
 from bench.report import table
@@ -76,13 +78,14 @@ def rows(root: Path, forms: list[str], rounds: int, options: list[str]) -> Itera
 
 
 def _row(form: str, argument: str, root: Path, rounds: int, options: list[str]) -> Row:
-    taken, read = _reading(argument)
+    taken = [_reading(argument) for _ in range(rounds + 1)][1:]  # the first one fills the cache
     pairs: list[tuple[Run, Run]] = []
     for number in range(rounds):
         base = ltsp_image(str(root), SCRATCH / "ours", [])
         ours = base if argument == str(root) else ltsp_image(argument, SCRATCH / "ours", [], options)
         pairs.append((base, ours))
-        tell(f"{form}, round {number + 1}: {ours.seconds / base.seconds:.2f} of the directory's time")
+        ratio, work = ours.seconds / base.seconds, ours.processor / base.processor
+        tell(f"{form}, round {number + 1}: {ratio:.2f} of the directory's time, {work:.2f} of its processor time")
     middle = Run.median([ours for _, ours in pairs])
     return Row(
         form,
@@ -92,40 +95,46 @@ def _row(form: str, argument: str, root: Path, rounds: int, options: list[str]) 
         middle.peak,
         statistics.median(ours.seconds / base.seconds for base, ours in pairs),
         statistics.median(ours.processor / base.processor for base, ours in pairs),
-        taken.seconds,
-        taken.processor,
-        read,
+        statistics.median(each.seconds for each in taken),
+        statistics.median(each.processor for each in taken),
+        taken[0].size,
     )
 
 
-def _reading(argument: str) -> tuple[Run, int]:
-    """The second of two readings: the first one fills the cache."""
+def _reading(argument: str) -> Run:
+    """In a process of its own, from when all modules are there."""
     command = [sys.executable, "-m", "bench.sources", "--read", argument]
-    read = int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    return run(command), read
+    return Run(**json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
 
 
-def read(argument: str) -> int:
-    """All that a source holds, through its reader; how many bytes that was."""
+def read(argument: str) -> Run:
+    """All that a source holds, through its reader, as `ltsp image` calls it but without its threads."""
+    gc.disable()  # as the program does
     total = 0
+    began, before = time.perf_counter(), _processor()
     with find(argument, str(SCRATCH), name="lab").open(everything, Faults()) as tree:
         contents = {id(node): node.content for _, node in tree.walk() if isinstance(node, File)}
         for content in contents.values():
             with content.open() as stream:
                 while total_read := len(stream.read(_PIECE)):
                     total += total_read
-    return total
+    return Run(time.perf_counter() - began, _processor() - before, 0, total)
+
+
+def _processor() -> float:
+    """Seconds of this process and of the readers that it started."""
+    every = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(used.ru_utime + used.ru_stime for used in every)
 
 
 def printed(found: list[Row]) -> str:
-    empty = run([sys.executable, "-c", "import bench.sources"])
     lines = []
     for row in found:
-        rate = row.read / max(row.reading - empty.seconds, 0.01) / 1e6
+        rate = row.read / row.reading / 1e6
         goal = "" if row.form not in GOALS else f"≤ {MOST:g}: {'missed' if row.misses else 'reached'}"
         lines.append([
             row.form, f"{row.seconds:.2f}", f"{row.processor:.2f}", f"{row.ratio:.2f}", f"{row.work:.2f}",
-            f"{row.peak / 1e6:.0f}", f"{rate:.0f}", f"{row.reading_processor - empty.processor:.2f}", goal,
+            f"{row.peak / 1e6:.0f}", f"{rate:.0f}", f"{row.reading_processor:.2f}", goal,
         ])  # fmt: skip
     head = ["source", "build s", "processor s", "time beside the directory", "work beside it", "memory MB"]
     return table([*head, "reading MB/s", "processor s of reading", "goal"], lines)
@@ -139,7 +148,7 @@ def main() -> None:
     parser.add_argument("--read", metavar="SOURCE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
-        print(read(options.read))
+        print(json.dumps(asdict(read(options.read))))
         return
 
     shutil.rmtree(SCRATCH, ignore_errors=True)

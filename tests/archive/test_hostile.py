@@ -86,6 +86,13 @@ SEEDS = {
 }
 
 
+PARSERS = {
+    "tar": ("plain", "packed"),
+    "OCI": ("layout", "packed-layers", "several"),
+    "docker": ("docker",),
+}
+
+
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory):
     paths = []
@@ -102,12 +109,18 @@ def test_2000_mutants_are_read_or_refused(seeds, chance, tmp_path):
     assert fates["read"] > 200
 
 
+def test_each_seed_is_of_a_parser():
+    assert sorted(name for names in PARSERS.values() for name in names) == sorted(SEEDS)
+
+
 @pytest.mark.torture
-def test_100000_mutants_are_read_or_refused(seeds, chance, tmp_path, record_property):
+@pytest.mark.parametrize("kind", PARSERS)
+def test_100000_mutants_are_read_or_refused(kind, seeds, chance, tmp_path, record_property):
     count = max(int(os.environ.get("LTSP_TORTURE", "0")), 100_000)
-    fates = survive(mutants.__file__, seeds, chance.randrange(2**32), count, tmp_path)
+    chosen = [path for path in seeds if path.name in PARSERS[kind]]
+    fates = survive(mutants.__file__, chosen, chance.randrange(2**32), count, tmp_path)
     assert sum(fates.values()) == count
-    record_property("R10", f"{count} mutants of archives: {fates}")
+    record_property("R10", f"{count} mutants of archives ({kind}): {fates}")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import zlib
 from contextlib import suppress
 
 from disk.tables import lvm_sum
-from ltsp.disk.crc32c import crc32c
+from ltsp.storage.crc32c import finished
 
 
 def mend(disk: bytearray) -> None:
@@ -38,13 +38,13 @@ def _vhdx(disk: bytearray) -> None:
     for at, magic, size in ((64, b"head", 4), (128, b"head", 4), (192, b"regi", 64)):
         if disk.startswith(magic, at << 10) and len(disk) >= at + size << 10:
             _put(disk, (at << 10) + 4, 0)
-            _put(disk, (at << 10) + 4, crc32c(bytes(disk[at << 10 : at + size << 10])))
+            _put(disk, (at << 10) + 4, finished(bytes(disk[at << 10 : at + size << 10])))
     at = disk.find(b"loge")
     if at >= 0:
         (length,) = struct.unpack_from("<I", disk, at + 8)
         if length <= 1 << 20:
             _put(disk, at + 4, 0)
-            _put(disk, at + 4, crc32c(bytes(disk[at : at + length])))
+            _put(disk, at + 4, finished(bytes(disk[at : at + length])))
 
 
 def _gpt(disk: bytearray) -> None:

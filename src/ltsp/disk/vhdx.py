@@ -12,10 +12,10 @@ from typing import Final
 from uuid import UUID
 
 from ltsp.disk.blocks import Run, Scattered, numbers
-from ltsp.disk.crc32c import crc32c
 from ltsp.disk.vhdx_log import replayed
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.crc32c import finished
 
 MAGIC: Final = b"vhdxfile"
 _HEADERS: Final = (64 << 10, 128 << 10)
@@ -152,4 +152,4 @@ def _metadata(file: Blocks, place: int, size: int) -> Metadata:
 
 
 def _summed(data: bytes) -> bool:
-    return crc32c(data[:4] + bytes(4) + data[8:]) == int.from_bytes(data[4:8], "little")
+    return finished(data[:4] + bytes(4) + data[8:]) == int.from_bytes(data[4:8], "little")

@@ -12,9 +12,9 @@ from typing import Final
 from uuid import UUID
 
 from ltsp.disk.blocks import InMemory, Run, Scattered
-from ltsp.disk.crc32c import crc32c
 from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.crc32c import finished
 
 _SECTOR: Final = 4096
 _MOST_LOG: Final = 8 << 20
@@ -123,7 +123,7 @@ def _entry(log: bytes, at: int, identity: UUID) -> _Entry | None:
     data = log[at : at + size]
     data += log[: size - len(data)]
     descriptors = -(-(64 + count * _DESCRIPTOR.size) // _SECTOR) * _SECTOR
-    if descriptors > size or tail % _SECTOR or crc32c(data[:4] + bytes(4) + data[8:]) != total:
+    if descriptors > size or tail % _SECTOR or finished(data[:4] + bytes(4) + data[8:]) != total:
         return None
     entry = _Entry(size, tail, sequence, least)
     data_at = descriptors

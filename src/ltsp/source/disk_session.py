@@ -12,7 +12,6 @@ from ltsp.disk.image import Disk, open_disk
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import LtspError, SourceError
 from ltsp.filesystem.btrfs import volume as btrfs
-from ltsp.filesystem.checksum import crc32c
 from ltsp.filesystem.ext import volume as ext
 from ltsp.filesystem.file_system import FileSystem
 from ltsp.filesystem.iso import volume as iso
@@ -22,6 +21,7 @@ from ltsp.source import drivers
 from ltsp.source.disk_systems import Choice, Found, Search
 from ltsp.source.reader_child import OpenSibling, main
 from ltsp.storage.blocks import Blocks
+from ltsp.storage.crc32c import crc32c
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Entered
 from ltsp.tree.tree import Tree

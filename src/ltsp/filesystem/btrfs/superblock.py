@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem.checksum import crc32c
+from ltsp.storage.crc32c import crc32c
 from ltsp.tree.name import decode
 
 PLACE = 0x10000

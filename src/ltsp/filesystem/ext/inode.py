@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
 from ltsp.filesystem.attributes import acl_of_ext
-from ltsp.filesystem.checksum import crc32c
+from ltsp.storage.crc32c import crc32c
 
 _RECORD = struct.Struct("<HHIIIIIHHIII60sIIII12s")
 """Mode to the end of the record of 128 bytes."""

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem.checksum import crc32c
 from ltsp.filesystem.ext.superblock import REMEDY
 from ltsp.filesystem.runs import Run, read_whole
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.crc32c import crc32c
 from ltsp.storage.extents import Extent, NotInFiles, extents
 
 _MAGIC = 0xC03B3998

@@ -10,6 +10,7 @@ from uuid import UUID
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem import checksum
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.crc32c import crc32c
 from ltsp.tree.name import decode
 
 PLACE = 1024
@@ -118,7 +119,7 @@ class Superblock:
             raise FormatError("the superblock of the ext4 file system is damaged: its checksum is wrong", REMEDY)
         seed = None
         if read_only & ReadOnlyCompatible.METADATA_CSUM:
-            seed = word(0x270) if incompatible & Incompatible.CSUM_SEED else checksum.crc32c(raw[0x68:0x78])
+            seed = word(0x270) if incompatible & Incompatible.CSUM_SEED else crc32c(raw[0x68:0x78])
         wide = incompatible & Incompatible.BITS_64
         found = cls(
             block_size=1024 << min(word(0x18), 32),
