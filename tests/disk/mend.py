@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from contextlib import suppress
@@ -12,7 +13,7 @@ from ltsp.storage.crc32c import finished
 
 def mend(disk: bytearray) -> None:
     """All that are found where they belong."""
-    for each in (_vhd, _vhdx, _gpt, _lvm, _md):
+    for each in (_vhd, _vhdx, _gpt, _lvm, _md, _luks):
         with suppress(struct.error):  # what is cut off within a header stays as it is
             each(disk)
 
@@ -69,6 +70,14 @@ def _lvm(disk: bytearray) -> None:
         _put(disk, 4096, lvm_sum(bytes(disk[4100 : 4096 + 512])))
     if disk.startswith(b"LABELONE", 512) and len(disk) >= 1024:
         _put(disk, 528, lvm_sum(bytes(disk[532:1024])))
+
+
+def _luks(disk: bytearray) -> None:
+    for at, magic in ((0, b"LUKS"), (16384, b"SKUL")):
+        (size,) = struct.unpack_from(">Q", disk, at + 8)
+        if disk.startswith(magic, at) and 512 <= size <= 1 << 22 and len(disk) >= at + size:
+            disk[at + 448 : at + 512] = bytes(64)
+            disk[at + 448 : at + 480] = hashlib.sha256(disk[at : at + size]).digest()
 
 
 def _md(disk: bytearray) -> None:

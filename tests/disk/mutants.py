@@ -33,6 +33,8 @@ SECONDS = 5.0
 """Of CPU time: the machine may have other things to do."""
 MOST_READ = 4 << 20
 """Bytes of each volume that are read at both of its ends."""
+_KEY = bytes(range(64))
+"""Opens every encrypted volume; what comes out is noise."""
 
 _TELLING = (
     0,
@@ -149,7 +151,7 @@ def fate(files: dict[str, bytes]) -> str:
                 for name in ("disk", "disk1")
                 if name in files
             ]
-            found = Volumes.of(disks)
+            found = Volumes.of(disks, lambda _header: _KEY)
         except LtspError as error:
             return _told(error)
         assert all(text.isprintable() for text in found.warnings)

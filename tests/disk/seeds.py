@@ -12,6 +12,7 @@ import random
 import subprocess
 from pathlib import Path
 
+from corpus import luks
 from disk import tables, vhdx_logs
 from disk.tables import MIB, group, marked, physical_volume, striped, volume
 
@@ -30,6 +31,7 @@ FORMATS = {
     "vhd-fixed": ["-O", "vpc", "-o", "subformat=fixed,force_size=on"],
     "vhdx": ["-O", "vhdx", "-o", "block_size=1M"],
 }
+_SMALL_HEADER = ["--luks2-metadata-size", "16k", "--luks2-keyslots-size", "256k"]
 
 
 def make(directory: Path) -> list[Path]:
@@ -71,6 +73,13 @@ def make(directory: Path) -> list[Path]:
     disk = _place(directory, "lvm")
     disk.write_bytes(physical_volume(tables.UUIDS[0], text, extents))
     (disk.parent / "disk1").write_bytes(physical_volume(tables.UUIDS[1], text, extents, wrapped=True))
+    for version, words in (("1", ["--offset", "4096"]), ("2", [*_SMALL_HEADER, "--offset", "1024"])):
+        disk = _place(directory, f"luks{version}")
+        disk.write_bytes(bytes(3 * MIB))
+        (disk.parent.parent / "key").write_bytes(b"key")
+        format_ = ["cryptsetup", "--batch-mode", "luksFormat", "--type", f"luks{version}", *luks.FAST, *words]
+        subprocess.run([*format_, "--key-file", disk.parent.parent / "key", disk], check=True, capture_output=True)
+    (directory / "key").unlink()
     base.unlink()
     return sorted(path for path in directory.iterdir() if path.is_dir())
 

@@ -8,8 +8,6 @@ import zlib
 from pathlib import Path
 
 MIB = 1 << 20
-FAST_LUKS = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
-"""What makes keys quickly, which guards nothing."""
 
 
 def sfdisk(disk: Path, script: str, *options: str) -> None:

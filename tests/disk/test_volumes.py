@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from corpus import luks
 from disk import tables
 from disk.tables import EXTENT, MIB, group, marked, physical_volume, striped, volume
 from ltsp.disk import lvm_text
@@ -229,7 +230,7 @@ def test_what_a_partition_holds_is_told(kind, disk):
         (["mkfs.vfat"], "vfat"),
         (["mkfs.vfat", "-F", "32"], "vfat"),
         (["mkfs.ntfs", "-q", "-F", "-f"], "ntfs"),
-        (["cryptsetup", "-q", "luksFormat", *tables.FAST_LUKS, "--key-file", __file__], "luks"),
+        (["cryptsetup", "-q", "luksFormat", *luks.FAST, "--key-file", __file__], "luks"),
     ],
 )
 def test_what_mkfs_makes_is_told(command, kind, disk):

@@ -101,7 +101,7 @@ def _found(
                 leave_out=(ltsp.base_dir, ltsp.tftp_dir),
                 recorded=recorded,
                 recompress=options.recompress,
-                disks=Wishes(options.allow_backing, options.force, options.reader),
+                disks=Wishes(options.allow_backing, options.force, options.reader, options.key_file or ""),
                 snapshots=options.snapshot,
             )
         except UsageError:

@@ -80,7 +80,7 @@ def _publish(
     is_exported = "/" not in argument and os.path.exists(exported)
     name = options.name or (argument if is_exported else "")
     wanted = Wanted.of(options)
-    disks = Wishes(options.allow_backing, options.force, options.reader)
+    disks = Wishes(options.allow_backing, options.force, options.reader, options.key_file or "")
     source = find(
         exported if is_exported else argument,
         ltsp.base_dir,

@@ -60,6 +60,12 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
             Item("FILE,subvol=NAME", "A subvolume of btrfs, where it is none that an installer makes."),
             Item("FILE,fstype=TYPE", "Its file system is of this type, whatever it looks like."),
             (
+                "Encrypted volumes (LUKS) are opened by the key in the file that `--key-file` names. It is asked of "
+                "cryptsetup(8), which has to be installed; neither root nor device-mapper is needed. Detached "
+                "headers, integrity, and other ciphers than AES in XTS or CBC cannot be read: unlock and mount such a "
+                "volume, and name the directory."
+            ),
+            (
                 "Other files that a disk names, such as a backing file, are read where they lie in its own directory, "
                 "or below one that `--allow-backing` names. A disk that a program has open for writing is refused by "
                 "that program's name."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from ltsp.disk import luks
 from ltsp.storage.blocks import Blocks
 
 EXT, XFS, BTRFS, SQUASHFS, EROFS, ISO9660, VFAT = "ext", "xfs", "btrfs", "squashfs", "erofs", "iso9660", "vfat"
@@ -15,7 +16,8 @@ SWAP, LVM, MD, LUKS, BITLOCKER = "swap", "lvm", "md", "luks", "bitlocker"
 NOTHING, UNKNOWN = "nothing", "unknown"
 
 _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
-    (0, b"LUKS\xba\xbe", LUKS),
+    (0, luks.MAGIC, LUKS),
+    (0, luks.BEGUN, LUKS),
     (3, b"-FVE-FS-", BITLOCKER),
     *((sector * 512 + 24, b"LVM2 001", LVM) for sector in range(4)),
     (0, b"XFSB", XFS),

@@ -1,16 +1,16 @@
-"""From disks to all that may hold a file system: partitions, logical volumes, RAID1, or a disk as a whole."""
+"""From disks to all that may hold a file system: partitions, logical volumes, RAID1, or a disk as a whole; unlocked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ltsp.disk import content, gpt, lvm, mbr, md
+from ltsp.disk import content, gpt, luks, lvm, mbr, md
 from ltsp.disk.blocks import Window
 from ltsp.disk.image import Disk
 from ltsp.disk.partition import Partition
-from ltsp.errors import FormatError, LtspError
+from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage.blocks import Blocks
 
 _MOST: Final = 4096
@@ -21,6 +21,11 @@ _DESCRIPTOR: Final = 32 << 10
 """Where the first descriptor of an ISO 9660 disc lies."""
 _DEEPEST: Final = 3
 """A table in a RAID in a partition."""
+_MOST_UNLOCKED: Final = 16
+"""Encrypted volumes; each takes the key's owner a second or more."""
+
+FindKey = Callable[[bytes], bytes]
+"""The key of a volume of LUKS, from what stands before its encrypted bytes. Raises LtspError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Volume:
     """The partition's name in a GPT; not safe to print."""
     devices: tuple[str, ...] = ()
     """What fstab(5) may call it, apart from what its file system says: `PARTUUID=…`, `/dev/vg/root`."""
+    encrypted: tuple[str, ...] = ()
+    """What crypttab(5) may call the encrypted volume that this is in."""
     fault: str = ""
     """Why it cannot be read, in a line that is safe to print; nothing where it can."""
 
@@ -68,12 +75,16 @@ class Volumes:
     """What belongs to these disks and is on none of them, for people; safe to print."""
 
     @classmethod
-    def of(cls, disks: Sequence[Disk]) -> Volumes:
-        """Raises FormatError where a table is damaged, SourceError where a disk cannot be read."""
-        search = _Search(len(disks) > 1)
+    def of(cls, disks: Sequence[Disk], find_key: FindKey | None = None) -> Volumes:
+        """Encrypted volumes are opened where `find_key` is given.
+
+        Raises FormatError where a table is damaged, SourceError where a disk cannot be read.
+        """
+        search = _Search(len(disks) > 1, find_key)
         tables = tuple(search.disk(number, disk) for number, disk in enumerate(disks))
-        search.mirrored()
-        search.logical()
+        while search.members or search.physical:
+            search.mirrored()
+            search.logical()
         return cls(tuple(search.found), tables, tuple(search.warnings), tuple(search.missing))
 
 
@@ -89,6 +100,8 @@ class _Mirror:
 @dataclass(slots=True)
 class _Search:
     several: bool
+    find_key: FindKey | None
+    unlocked: int = 0
     found: list[Volume] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -127,11 +140,37 @@ class _Search:
                 self.found[-1] = replace(volume, fault="its data reach beyond its end")
             elif depth < _DEEPEST:
                 self.members.append(_Mirror(volume, member, depth))
+        elif volume.kind == content.LUKS:
+            self._unlock(volume, depth)
         elif volume.kind == content.LVM:
             try:
                 self.physical.append(self._physical(volume.blocks))
             except FormatError as error:
                 self.found[-1] = replace(volume, fault=error.message)
+
+    def _unlock(self, volume: Volume, depth: int) -> None:
+        """What is in the encrypted volume that was found last takes its place."""
+        if self.find_key is None or depth >= _DEEPEST:
+            return
+        self.unlocked += 1
+        try:
+            if self.unlocked > _MOST_UNLOCKED:
+                raise SourceError(f"it is one of more than {_MOST_UNLOCKED} encrypted volumes")
+            header = luks.Header.parse(volume.blocks)
+            blocks = header.decrypted(volume.blocks, self.find_key(header.area(volume.blocks)))
+        except LtspError as error:
+            self.found[-1] = replace(volume, fault=str(error))
+            return
+        self.found.pop()
+        inside = replace(
+            volume,
+            name=f"{volume.name}, unlocked",
+            blocks=blocks,
+            direct=False,
+            devices=(f"/dev/mapper/luks-{header.uuid}",),
+            encrypted=(*volume.devices, f"UUID={header.uuid}"),
+        )
+        self._layout(inside, header.sector, depth + 1)
 
     def _physical(self, blocks: Blocks) -> lvm.Physical:
         """With texts that are there once, however many volumes have them."""
@@ -155,6 +194,7 @@ class _Search:
 
     def logical(self) -> None:
         groups = lvm.groups(self.physical)
+        self.physical = []
         self.warnings += dict.fromkeys(groups.damages)
         self.missing += groups.missing
         for volume in groups.volumes:
@@ -163,16 +203,11 @@ class _Search:
             group, name = volume.group, volume.name
             mapper = f"{group.replace('-', '--')}-{name.replace('-', '--')}"
             kind, fault = _held(volume)
-            self.found.append(
-                Volume(
-                    f"{group}/{name}",
-                    volume.blocks,
-                    kind,
-                    direct=False,
-                    devices=(f"/dev/{group}/{name}", f"/dev/mapper/{mapper}"),
-                    fault=fault,
-                )
-            )
+            devices = (f"/dev/{group}/{name}", f"/dev/mapper/{mapper}")
+            held = Volume(f"{group}/{name}", volume.blocks, kind, direct=False, devices=devices, fault=fault)
+            self.found.append(held)
+            if kind == content.LUKS:
+                self._unlock(held, 0)
 
 
 def _data(volume: Volume, member: md.Member) -> Volume:

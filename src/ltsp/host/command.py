@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from typing import IO
 
 from ltsp.errors import LtspError
+from ltsp.host.confine import NOBODY
 
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 """Looked in after PATH: that of `su` and of cron lacks the directories where an administrator's programs are."""
 _GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
+_NO_RIGHTS = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
 _MOST_TOLD = 5
 """Last lines of a program's output that an error repeats."""
 
@@ -83,16 +85,34 @@ class Serving:
         return _last(self._output)
 
 
-def run(arguments: Sequence[str], *, accepted: Collection[int] = (0,), package: str = "") -> Result:
+def run(
+    arguments: Sequence[str],
+    *,
+    accepted: Collection[int] = (0,),
+    package: str = "",
+    standard_input: IO[bytes] | None = None,
+    descriptors: Collection[int] = (),
+    as_nobody: bool = False,
+    seconds: float | None = None,
+) -> Result:
     """Run a program to its end and return what it printed.
 
-    `accepted` are the statuses that are no failure; `package` is what to install where the program is missing.
-    Raises LtspError when it is missing or failed.
+    `accepted` are the statuses that are no failure; `package` is what to install where the program is missing;
+    `as_nobody` takes root's rights from it. Raises LtspError when it is missing, failed, or took longer than `seconds`.
     """
     with _started(
-        arguments, package=package, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        arguments,
+        descriptors=descriptors,
+        package=package,
+        as_nobody=as_nobody,
+        stdin=standard_input.fileno() if standard_input else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
-        stdout, stderr = process.communicate()
+        try:
+            stdout, stderr = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise LtspError(f"{_name(arguments[0])} had not ended after {seconds:.0f} seconds") from error
     if process.returncode not in accepted:
         raise failure(arguments[0], process.returncode, stderr or stdout)
     return Result(process.returncode, stdout, stderr)
@@ -235,6 +255,7 @@ def _started(
     environment: Mapping[str, str | None] | None = None,
     descriptors: Collection[int] = (),
     package: str = "",
+    as_nobody: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`environment` adds to ours, and takes away where it has None; `descriptors` stay open in the program."""
     program = find(arguments[0])
@@ -243,7 +264,7 @@ def _started(
         raise LtspError(f"the program {name} is not there", f"install the package {package}" if package else "")
     line = [program, *arguments[1:]]
     if setpriv := find("setpriv"):
-        line = [setpriv, "--pdeathsig", "KILL", "--", *line]
+        line = [setpriv, "--pdeathsig", "KILL", *(_NO_RIGHTS if as_nobody and os.geteuid() == 0 else ()), "--", *line]
     try:
         with _empty(stdin) as given:
             process = subprocess.Popen(

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from ltsp.host import system_call
 
-_NOBODY = 65534
+NOBODY = 65534
 """User and group. systemd, "Users, Groups, UIDs and GIDs", and kernel.overflowuid"""
 _LAST_WORDS = 1 << 20
 """Bytes that it may say of why it ends."""
@@ -57,9 +57,9 @@ def _become_nobody() -> None:
     with suppress(OSError):
         os.setgroups([])
     with suppress(OSError):
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresgid(NOBODY, NOBODY, NOBODY)
     with suppress(OSError):
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
 def _limit(what: int, most: int) -> None:

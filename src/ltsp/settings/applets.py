@@ -180,6 +180,14 @@ class _PublishingOptions(_VersionedOptions):
         default=(),
         group=Group.CONTENT,
     )
+    key_file: str | None = option(
+        FileName(),
+        "a key to the encrypted volumes (LUKS) of disks",
+        default=None,
+        group=Group.CONTENT,
+        details="Its whole content is the key, as with cryptsetup(8), which has to be installed: a passphrase in it "
+        "must not end with a line feed (`printf %s PASSPHRASE`).",
+    )
     force: bool = switch(
         "take a disk that another program writes to",
         reach=Reach.ONCE,

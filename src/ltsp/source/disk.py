@@ -19,8 +19,9 @@ from ltsp.source.disk_systems import Choice
 from ltsp.source.kernel_mounts import BY_ROOT, Mounts
 from ltsp.source.kernel_volumes import KernelVolumes
 from ltsp.source.layers import Layer
-from ltsp.source.reader import Reader, reading
+from ltsp.source.reader import Reader, no_key, reading
 from ltsp.source.source import Part, Plan
+from ltsp.source.volume_key import volume_key
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
@@ -43,6 +44,8 @@ class Wishes:
     """Whether disks that others write to are taken."""
     reader: str = "auto"
     """Who reads file systems: `user`, `kernel`, or `auto`, the one and, what that cannot read, the other."""
+    key_file: str = ""
+    """What opens encrypted volumes; empty where they stay closed."""
 
 
 ANY = Wishes()
@@ -198,10 +201,14 @@ class DiskSource:
 
                 with self._told():
                     writes = unpacks or module == _OF_VOLUMES
-                    started = reading(module, disks, open_other, dict(self.choice), unpacks=writes)
+                    choice = dict(self.choice)
+                    started = reading(module, disks, open_other, choice, unpacks=writes, find_key=self._find_key)
                     reader = opened.enter_context(started)
                 yield _Started(reader, files, scratch, unpacks, opened)
             files.settled()
+
+    def _find_key(self, header: bytes) -> bytes:
+        return volume_key(header, self.wishes.key_file) if self.wishes.key_file else no_key(header)
 
     @contextmanager
     def _volumes(self) -> Iterator[KernelVolumes]:
@@ -276,5 +283,6 @@ def disk_source(path: str, name: str, layer: Layer, wishes: Wishes, *, system: b
     subvolume = next((each.removeprefix(_SUBVOLUME) for each in layer.options if each.startswith(_SUBVOLUME)), "")
     others = [each for each in layer.options if not each.startswith(_SUBVOLUME) and each not in _NO_EFFECT]
     choice = {"partition": layer.partition, "subvolume": subvolume, "fstype": layer.fstype, "whole": system}
+    choice |= {"unlock": bool(wishes.key_file)}
     warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()
     return DiskSource(name, path, layer.disks, choice, wishes, warnings=warnings).looked_into()

@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ltsp.disk import content
+from ltsp.disk import content, sector_cipher
+from ltsp.disk.blocks import OpenSibling
 from ltsp.disk.image import Disk, open_disk
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import LtspError, SourceError
@@ -19,7 +20,7 @@ from ltsp.filesystem.vfat import volume as vfat
 from ltsp.filesystem.xfs import volume as xfs
 from ltsp.source import drivers
 from ltsp.source.disk_systems import Choice, Found, Search
-from ltsp.source.reader_child import OpenSibling, main
+from ltsp.source.reader_child import Caller, main
 from ltsp.storage.blocks import Blocks
 from ltsp.storage.crc32c import crc32c
 from ltsp.tree.name import printable
@@ -30,6 +31,8 @@ SCRATCH = ""
 """Asked for in the place of a sibling: a file without a name, to unpack into."""
 with suppress(LtspError):
     crc32c(b"")  # loads what may not be read any more when it is first needed
+with suppress(LtspError):
+    sector_cipher.load()  # likewise
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     content.EXT: ext.open,
     content.XFS: xfs.open,
@@ -38,7 +41,7 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     content.VFAT: vfat.open,
 }
 _HINTS = {
-    content.LUKS: "unlock and mount it, and name the directory",
+    content.LUKS: "give its key by --key-file FILE, or unlock and mount it, and name the directory",
     content.BITLOCKER: "unlock and mount it, and name the directory",
 }
 
@@ -60,13 +63,13 @@ class Session:
         return self.found.tree(entered)
 
 
-def begin(files: list[BinaryIO], open_sibling: OpenSibling, options: dict[str, object]) -> Session:
-    """`options`: `partition`, `subvolume`, `fstype`, and `whole` where it has to be a system.
+def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> Session:
+    """`options`: `partition`, `subvolume`, `fstype`, `whole` where it has to be a system, `unlock` with a key.
 
     Raises FormatError and SourceError.
     """
-    disks = [opened_disk(number, file, open_sibling) for number, file in enumerate(files)]
-    volumes = Volumes.of(disks)
+    disks = [opened_disk(number, file, caller) for number, file in enumerate(files)]
+    volumes = Volumes.of(disks, caller.find_key if options.get("unlock") else None)
     wanted = str(options.get("fstype", ""))
     search = Search(volumes, lambda volume: open_volume(volume, wanted))
     choice = Choice(str(options.get("partition", "")), str(options.get("subvolume", "")))

@@ -190,11 +190,12 @@ class Search:
     def _joined(self, place: Place) -> Found:
         """With what the fstab of the system mounts."""
         tree = _peek(place)
+        encrypted = fstab.crypttab(_text(tree, "etc/crypttab"))
         parts: list[tuple[str, Place]] = []
         left_out: list[tuple[str, str, str]] = []
         for entry in fstab.parts(_text(tree, "etc/fstab")):
             try:
-                parts.append((entry.path, self._part(entry, place)))
+                parts.append((entry.path, self._part(entry, place, encrypted.get(entry.spec, ""))))
             except LtspError as error:
                 if is_vital(entry.path) and not entry.is_optional:
                     what = f"its fstab has {printable(entry.spec)} at /{printable(entry.path)}"
@@ -202,14 +203,17 @@ class Search:
                 left_out.append((entry.path, entry.spec, error.message))
         return Found(place, _title(tree), tuple(parts), tuple(left_out))
 
-    def _part(self, entry: Entry, root: Place) -> Place:
-        """Raises SourceError where it is not here, or cannot be read."""
-        meant = device(entry.spec)
+    def _part(self, entry: Entry, root: Place, encrypted: str) -> Place:
+        """`encrypted` is the volume that it is in, where crypttab(5) says so.
+
+        Raises SourceError where it is not here, or cannot be read.
+        """
+        meant, around = device(entry.spec), device(encrypted)
         for number, volume in enumerate(self.volumes.volumes):
             names = {device(name) for name in volume.devices}
             if volume.number:
                 names.add(fstab.Device("partition", f"{volume.disk}/{volume.number}"))
-            if meant in names:
+            if meant in names or (encrypted and around in map(device, volume.encrypted)):
                 system = self._open(number)
                 if system is None:
                     raise SourceError(self.faults[number])
@@ -240,6 +244,10 @@ class Search:
     def _none(self, places: Sequence[Place], choice: Choice, *, whole: bool) -> LtspError:
         if places and not whole and not choice.partition:
             return SourceError(f"it has several file systems: {_named(places)}", "choose one: FILE,partition=NUMBER")
+        locked = [number for number, each in enumerate(self.volumes.volumes) if each.kind == content.LUKS]
+        if locked and not choice.partition:
+            faults = "; ".join(f"{printable(self.volumes.volumes[each].name)}: {self.faults[each]}" for each in locked)
+            return SourceError(f"there is no system on it but for what is encrypted: {faults}")
         if not places and len(self.faults) == 1:
             [(number, fault)] = self.faults.items()
             name = self.volumes.volumes[number].name

@@ -42,6 +42,8 @@ class Kind(Enum):
     """Paths of directories; the answer says of each whether it is to be looked into."""
     WORKING = b"w"
     """The answer takes its time."""
+    KEY = b"k"
+    """What stands before the bytes of an encrypted volume; its key comes back as JSON in hexadecimal, or as FAILURE."""
     CHANNEL = b"c"
     """With a socket, over which contents are asked for from now on."""
     CONTENT = b"r"

@@ -60,6 +60,12 @@ def entries(text: str) -> list[Entry]:
     return found
 
 
+def crypttab(text: str) -> dict[str, str]:
+    """Encrypted volumes, by the paths in /dev/mapper of what is in them."""
+    lines = (line.split() for line in text.splitlines())
+    return {f"/dev/mapper/{line[0]}": line[1] for line in lines if len(line) > 1 and not line[0].startswith("#")}
+
+
 def parts(text: str) -> list[Entry]:
     """Those that hold a part of the system, parents first; not the root."""
     found: dict[str, Entry] = {}

@@ -31,6 +31,13 @@ _SHARE = 2
 _MOST_UNPACKED = 1 << 40
 
 OpenSibling = Callable[[str], BinaryIO]
+FindKey = Callable[[bytes], bytes]
+"""The key of an encrypted volume, from what stands before its encrypted bytes. Raises LtspError."""
+
+
+def no_key(_header: bytes) -> bytes:
+    """Of one who has none."""
+    raise SourceError("it is an encrypted volume")
 
 
 @dataclass(slots=True)
@@ -42,6 +49,7 @@ class Reader:
     ended: Callable[[], str]
     """Why the process is gone."""
     files: GivenFiles
+    find_key: FindKey = no_key
     idle: list[socket.socket] = field(default_factory=list)
     """Channels that nobody reads from just now."""
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -91,6 +99,8 @@ class Reader:
                     send_json(self.control, Kind.ANSWER, [selection(path, True) is Take.ALL for path in _paths(frame)])
                 case Kind.WORKING:
                     pass
+                case Kind.KEY:
+                    self._send_key(frame.payload)
                 case Kind.FAILURE:
                     raise failure(frame)
                 case _:
@@ -104,6 +114,12 @@ class Reader:
                 except OSError as error:
                     raise SourceError(f"needs more open files than may be here: {error.strerror}") from error
                 send_json(self.control, Kind.ANSWER, None, [file.fileno()])
+        except LtspError as error:
+            send_failure(self.control, error)
+
+    def _send_key(self, header: bytes) -> None:
+        try:
+            send_json(self.control, Kind.ANSWER, self.find_key(header).hex())
         except LtspError as error:
             send_failure(self.control, error)
 
@@ -253,6 +269,7 @@ def reading(
     options: dict[str, object],
     *,
     unpacks: bool = False,
+    find_key: FindKey = no_key,
 ) -> Iterator[Reader]:
     """Start the process, a module that calls `reader_child.main`, with these files; it ends with the block.
 
@@ -271,7 +288,7 @@ def reading(
         given = opened.enter_context(GivenFiles())
         for file in files:
             given.add(file)
-        reader = Reader(ours, open_sibling, lambda: _why(process), given)
+        reader = Reader(ours, open_sibling, lambda: _why(process), given, find_key)
         with reader.lock:
             with reader._told():  # noqa: SLF001 -- of this module
                 send_json(ours, Kind.ASK, options, [file.fileno() for file in files])

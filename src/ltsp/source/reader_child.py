@@ -49,6 +49,7 @@ _MOST_PLACES = 1024
 _SIGN_OF_LIFE = 3.0
 """Seconds between two of them."""
 
+
 OpenSibling = Callable[[str], BinaryIO]
 
 
@@ -80,6 +81,14 @@ class Caller:
         if frame.kind is Kind.FAILURE:
             raise failure(frame)
         return self._places.opened(frame)[0]
+
+    def find_key(self, header: bytes) -> bytes:
+        """The key of an encrypted volume, from what stands before its encrypted bytes. Raises LtspError."""
+        send(self._control, Kind.KEY, header)
+        frame = receive(self._control)
+        if frame.kind is Kind.FAILURE:
+            raise failure(frame)
+        return bytes.fromhex(frame.json())
 
     def working(self) -> None:
         """Say that it goes on, from whatever does; only where a question is being answered does that matter."""

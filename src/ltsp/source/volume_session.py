@@ -17,7 +17,7 @@ from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.file_system import Divided, FileSystem
 from ltsp.source.disk_session import SCRATCH, open_volume, opened_disk
-from ltsp.source.reader_child import OpenSibling, main
+from ltsp.source.reader_child import Caller, OpenSibling, main
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Entered, everything
 from ltsp.tree.tree import Tree
@@ -154,10 +154,11 @@ def _paths(system: FileSystem) -> list[str] | None:
     return list(system.subvolume_paths()) if isinstance(system, Divided) else None
 
 
-def begin(files: list[BinaryIO], open_sibling: OpenSibling, options: dict[str, object]) -> Session:
-    """`options`: `fstype`. Raises FormatError and SourceError."""
-    disks = tuple(opened_disk(number, file, open_sibling) for number, file in enumerate(files))
-    return Session(disks, Volumes.of(disks), open_sibling, str(options.get("fstype", "")))
+def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> Session:
+    """`options`: `fstype`, and `unlock` with a key. Raises FormatError and SourceError."""
+    disks = tuple(opened_disk(number, file, caller) for number, file in enumerate(files))
+    volumes = Volumes.of(disks, caller.find_key if options.get("unlock") else None)
+    return Session(disks, volumes, caller, str(options.get("fstype", "")))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""The key of an encrypted volume: cryptsetup finds it, by a key file of the user's, from the volume's header alone.
+
+What it reads is what somebody may have made to harm it, so that it gets no rights; and the key is a secret, so that
+it passes through pipes and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.host import command
+from ltsp.tree.name import encode, printable
+
+_MOST_HEADER: Final = 160 << 20
+_SPARE: Final = 1 << 20
+"""Bytes behind the header: a volume has some."""
+_SECONDS: Final = 120
+"""A key slot is made to take two, on the machine where it was made."""
+_NO_KEY: Final = 2
+"""The exit status of cryptsetup(8) for a key that fits no slot."""
+_DUMPED: Final = re.compile(rb"^MK dump:((?:\s+[0-9a-f]{2})+)\s*$", re.MULTILINE)
+
+
+def volume_key(header: bytes, key_file: str) -> bytes:
+    """Of the volume that begins with the header.
+
+    Raises SourceError where the key file cannot be read or does not fit, FormatError for what cryptsetup refuses, and
+    LtspError where it is missing.
+    """
+    if len(header) > _MOST_HEADER:
+        raise FormatError("the header of LUKS is larger than any can be")
+    try:
+        key = os.open(encode(key_file), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise SourceError(f"cannot read the key file {printable(key_file)}: {error.strerror}") from error
+    with open(key, "rb", buffering=0) as key_input, open(os.memfd_create("header"), "w+b", buffering=0) as file:
+        view = memoryview(header)
+        while view:
+            view = view[file.write(view) :]
+        file.truncate(len(header) + _SPARE)
+        options = ["--batch-mode", "--dump-volume-key", "--key-file=-"]
+        done = command.run(
+            ["cryptsetup", "luksDump", *options, f"/proc/self/fd/{file.fileno()}"],
+            accepted=range(256),
+            package="cryptsetup-bin",
+            standard_input=key_input,
+            descriptors=[file.fileno()],
+            as_nobody=True,
+            seconds=_SECONDS,
+        )
+    if done.status == _NO_KEY:
+        raise SourceError(f"the key in {printable(key_file)} fits none of its key slots", "give --key-file another one")
+    if done.status:
+        raise FormatError(command.failure("cryptsetup", done.status, done.stderr).message)
+    match = _DUMPED.search(done.stdout)
+    if match is None:
+        raise LtspError("cryptsetup said no key")
+    return bytes.fromhex(match[1].decode("ascii"))

@@ -1,0 +1,177 @@
+"""Encrypted volumes: cryptsetup finds the key, and the process without rights reads what is in them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from corpus.disks import ext4, fstab, moved, partitioned
+from corpus.luks import FAST, encrypted
+from corpus.site import Site, listing
+from corpus.system import VERSION, make_system
+from disk.tables import EXTENT, UUIDS, group, physical_volume, striped, volume
+from ltsp.errors import FormatError, SourceError
+from ltsp.source.disk import Wishes
+from ltsp.source.find import find
+from ltsp.source.volume_key import volume_key
+from ltsp.tree.faults import Faults
+from ltsp.tree.selection import everything
+
+pytestmark = pytest.mark.oracle
+
+TOOL = "usr/bin/tool"
+KERNEL = f"boot/vmlinuz-{VERSION}"
+
+
+@pytest.fixture
+def system(tmp_path):
+    return make_system(tmp_path / "system")
+
+
+@pytest.fixture
+def key(tmp_path):
+    path = tmp_path / "key"
+    path.write_bytes(b"sesame\n\0of bytes")
+    path.chmod(0o400)
+    return path
+
+
+def opened(argument, key):
+    return find(str(argument), "/nowhere", disks=Wishes(key_file=str(key or "")))
+
+
+def paths(argument, key):
+    with opened(argument, key).open(everything, Faults()) as tree:
+        return {path for path, _ in tree.walk()}
+
+
+def told(argument, key=None, kind=SourceError):
+    with pytest.raises(kind) as caught:
+        opened(argument, key)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+def lvm(path, data):
+    """One volume of a volume group, with what a file holds."""
+    content = data.read_bytes()
+    extents = [content[at : at + EXTENT] for at in range(0, len(content), EXTENT)]
+    extents[-1] = extents[-1].ljust(EXTENT, b"\0")
+    path.write_bytes(physical_volume(UUIDS[0], group(volume("root", striped(0, len(extents), ("pv0", 0)))), extents))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "first_version"),
+    {
+        "LUKS2": ([], False),
+        "LUKS1": ([], True),
+        "sectors of 4096": (["--sector-size", "4096"], False),
+        "a short key": (["--key-size", "256"], False),
+        "CBC": (["--cipher", "aes-cbc-essiv:sha256", "--key-size", "256"], False),
+        "CBC in LUKS1": (["--cipher", "aes-cbc-essiv:sha256", "--key-size", "256"], True),
+        "CBC by number": (["--cipher", "aes-cbc-plain64", "--key-size", "128"], False),
+        "argon2": (["--pbkdf", "argon2id", "--pbkdf-force-iterations", "4", "--pbkdf-memory", "4096"], False),
+    }.values(),
+)
+def test_the_system_in_it_is_read(tmp_path, system, key, options, first_version):
+    disk = ext4(tmp_path / "root.img", system, 16, "-b", "4096")
+    encrypted(disk, key, *options, first_version=first_version)
+    source = opened(disk, key)
+    assert "ext4 of whole disk, unlocked" in source.description
+    with source.open(everything, Faults()) as tree:
+        for path in (TOOL, KERNEL):
+            with tree.get(path).content.open() as stream:
+                assert stream.read(1 << 20) == (system / path).read_bytes()
+
+
+def test_lvm_in_it_is_put_together_as_by_installers(tmp_path, system, key):
+    fstab(system, {"boot": "LABEL=boots"})
+    boot = ext4(tmp_path / "boot.ext4", moved(system, "boot", tmp_path / "boot"), 16, "-L", "boots")
+    group = lvm(tmp_path / "lvm", ext4(tmp_path / "root.ext4", system))
+    disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux", boot), ("type=linux", encrypted(group, key))])
+    assert {TOOL, KERNEL} <= paths(disk, key)
+    said = told(disk)
+    assert "partition 2: it holds an encrypted volume (LUKS)" in said
+    assert "--key-file FILE" in said
+
+
+def test_a_logical_volume_may_be_encrypted(tmp_path, system, key):
+    disk = lvm(tmp_path / "vm.img", encrypted(ext4(tmp_path / "root.ext4", system), key))
+    assert TOOL in paths(disk, key)
+    assert "vg-one/root: it holds an encrypted volume" in told(disk)
+
+
+@pytest.mark.parametrize("spec", ["UUID={luks}", "PARTLABEL=hidden"])
+def test_an_fstab_names_what_crypttab_opens(tmp_path, system, key, spec):
+    usr = encrypted(ext4(tmp_path / "usr.ext4", moved(system, "usr", tmp_path / "usr")), key)
+    luks = subprocess.run(["cryptsetup", "luksUUID", usr], check=True, capture_output=True, text=True).stdout.strip()
+    fstab(system, {"usr": "/dev/mapper/usr_crypt"})
+    (system / "etc/crypttab").write_text(f"# name device key\nusr_crypt {spec.format(luks=luks)} none luks\n")
+    root = ext4(tmp_path / "root.ext4", system)
+    disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux", root), ("type=linux, name=hidden", usr)])
+    assert {TOOL, KERNEL} <= paths(disk, key)
+    assert "/dev/mapper/usr_crypt at /usr" in told(disk)
+
+
+def test_a_key_that_does_not_fit_is_told(tmp_path, system, key):
+    disk = encrypted(ext4(tmp_path / "root.img", system), key)
+    (tmp_path / "other").write_bytes(b"sesame\n")
+    assert f"the key in {tmp_path}/other fits none of its key slots" in told(disk, tmp_path / "other")
+    assert "cannot read the key file" in told(disk, tmp_path / "none")
+
+
+def test_cryptsetup_that_is_missing_is_told_with_its_package(tmp_path, system, key, monkeypatch):
+    disk = encrypted(ext4(tmp_path / "root.img", system), key)
+    monkeypatch.setattr("ltsp.host.command._SYSTEM_PATH", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = told(disk, key)
+    assert "cryptsetup is not there" in said
+    assert "cryptsetup-bin" in said
+
+
+def test_a_header_without_its_bytes_is_refused_by_name(tmp_path, key):
+    (tmp_path / "data").write_bytes(bytes(1 << 20))
+    disk = tmp_path / "vm.img"
+    disk.write_bytes(bytes(16 << 20))
+    words = ["cryptsetup", "--batch-mode", "luksFormat", *FAST, "--header", disk, "--key-file", key, tmp_path / "data"]
+    subprocess.run(list(map(str, words)), check=True)
+    said = told(disk, key)
+    assert "detached" in said
+    assert "unlock and mount it" in said
+
+
+def test_an_encryption_that_is_not_finished_is_refused(tmp_path, system, key):
+    disk = ext4(tmp_path / "root.img", system)
+    os.truncate(disk, disk.stat().st_size + (32 << 20))
+    words = ["reencrypt", "--encrypt", "--init-only", "--type", "luks2", "--reduce-device-size", "32M", *FAST]
+    subprocess.run(["cryptsetup", "--batch-mode", *words, "--key-file", key, disk], check=True)
+    assert "begun and not finished" in told(disk, key)
+
+
+def test_a_header_that_is_no_header_is_refused_by_cryptsetup_without_rights(key):
+    with pytest.raises(FormatError, match="cryptsetup failed"):
+        volume_key(b"LUKS\xba\xbe\0\2" + bytes(100000), str(key))
+
+
+def test_a_damaged_copy_of_the_header_is_no_matter(tmp_path, system, key):
+    disk = encrypted(ext4(tmp_path / "root.img", system), key)
+    with disk.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"damage")
+    assert TOOL in paths(disk, key)
+    with disk.open("r+b") as file:
+        file.seek((16 << 10) + 5000)
+        file.write(b"damage")
+    assert "the header of LUKS is damaged" in told(disk, key)
+
+
+def test_the_command_takes_a_key_file_and_never_tells_it(tmp_path, system, key):
+    site = Site.make(tmp_path / "site")
+    disk = encrypted(ext4(tmp_path / "lab.img", system), key)
+    done = site.ltsp("image", str(disk), f"--key-file={key}")
+    assert TOOL in listing(site.image("lab"))
+    assert "sesame" not in done.stdout + done.stderr
+    assert "--key-file" in site.ltsp("image", str(disk), status=1).stderr
