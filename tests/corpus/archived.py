@@ -72,15 +72,15 @@ def in_whole_seconds(root: Path) -> None:
             os.utime(path, ns=(second, second), follow_symlinks=False)
 
 
-def _umoci(at: Path, *arguments: str) -> None:
+def umoci(at: Path, *arguments: str) -> None:
     subprocess.run(["umoci", *arguments], cwd=at, check=True, capture_output=True)
 
 
 def layered(tree: Path, at: Path) -> Path:
     """An OCI layout with the tree as `lab`: in its first layer something is there that the second takes away."""
-    _umoci(at, "init", "--layout", "layout")
-    _umoci(at, "new", "--image", "layout:new")
-    _umoci(at, "unpack", "--image", "layout:new", "bundle")
+    umoci(at, "init", "--layout", "layout")
+    umoci(at, "new", "--image", "layout:new")
+    umoci(at, "unpack", "--image", "layout:new", "bundle")
     root = at / "bundle/rootfs"
     script = r"""
         set -e
@@ -92,7 +92,7 @@ def layered(tree: Path, at: Path) -> Path:
     """
     subprocess.run(["sh", "-c", script, "sh", tree, root], check=True)
     in_whole_seconds(root)
-    _umoci(at, "repack", "--image", "layout:first", "--refresh-bundle", "bundle")
+    umoci(at, "repack", "--image", "layout:first", "--refresh-bundle", "bundle")
     script = """
         set -e
         rm -r "$2/hidden" "$2/etc/hidden" "$2/etc/passwd"
@@ -101,7 +101,7 @@ def layered(tree: Path, at: Path) -> Path:
     """
     subprocess.run(["sh", "-c", script, "sh", tree, root], check=True)
     in_whole_seconds(root)  # Go's writer of tar rounds to the nearest second
-    _umoci(at, "repack", "--image", "layout:lab", "bundle")
+    umoci(at, "repack", "--image", "layout:lab", "bundle")
     return at / "layout"
 
 

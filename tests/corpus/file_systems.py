@@ -185,6 +185,12 @@ SHAPES: dict[str, Shape] = {
 }
 
 
+def room(tree: Path) -> int:
+    """MiB that are enough for what is in a directory."""
+    stored = sum(path.lstat().st_blocks * 512 for path in tree.rglob("*"))
+    return stored // MIB * 3 // 2
+
+
 def made(shape: Shape, tree: Path, image: Path, megabytes: int = 0) -> Path:
     """An image of a file system with the tree in it; `megabytes` where the least is too small."""
     with image.open("wb") as file:

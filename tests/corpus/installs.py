@@ -52,7 +52,8 @@ def _volume(mkfs: Sequence[str], uuid: str, tree: Path, image: Path, **more: str
     kind = mkfs[0]
     words = {"mke2fs": ("-U", uuid), "mkfs.xfs": ("-m", f"uuid={uuid}"), "mkfs.btrfs": ("-U", uuid)}[kind]
     least = 32 if kind == "mke2fs" else 128
-    return file_systems.made(replace(Shape((*mkfs, *words), least=least), **more), tree, image)
+    shape = replace(Shape((*mkfs, *words), least=least), **more)
+    return file_systems.made(shape, tree, image, file_systems.room(tree))
 
 
 def _apart(system: Path, directory: str, at: Path) -> Path:

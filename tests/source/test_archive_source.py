@@ -13,6 +13,7 @@ import pytest
 
 from archive.forge import Layout, directory, docker, file, layout, packed, shown, tar
 from archive.test_member import OLD_SPARSE
+from corpus.site import Site
 from ltsp.apps.build import lasting
 from ltsp.archive.archive import Reader
 from ltsp.archive.stored import OpenFile
@@ -58,6 +59,31 @@ def test_an_archive_is_known_by_its_content_and_names_the_image(tmp_path, base, 
     assert (source.name, source.kind) == ("lab", "archive")
     assert source.plan().taken[0].description == f"archive {tmp_path}/{name}"
     assert read(source) == FOUND
+
+
+@pytest.mark.parametrize(
+    ("release", "command"),
+    [
+        ("ID=debian", "apt-get update && apt-get install -y linux-image-generic systemd-sysv;"),
+        ("ID=ubuntu", "apt-get update && apt-get install -y linux-image-generic systemd-sysv;"),
+        ("ID=linuxmint\nID_LIKE='ubuntu debian'", "apt-get install -y linux-image-generic systemd-sysv;"),
+        ("ID=fedora", "dnf install -y kernel systemd;"),
+        ("ID=rocky\nID_LIKE='rhel centos fedora'", "dnf install -y kernel systemd;"),
+        ("ID=alpine", "apk add linux-lts openrc;"),
+        ("ID=arch", "pacman -Syu --noconfirm linux systemd-sysvcompat;"),
+        ("ID=opensuse-leap", "zypper --non-interactive install kernel-default systemd-sysvinit;"),
+        ("ID=void", "install one, or give --kernel-initrd="),
+    ],
+)
+def test_a_container_without_a_kernel_is_told_what_brings_one(tmp_path, release, command):
+    site = Site.make(tmp_path)
+    passwd = file(b"etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+    system = tar(directory(b"proc/"), directory(b"etc/"), passwd, file(b"etc/os-release", release.encode()))
+    layout(packed(system)).write(site.home / "lab")
+    said = site.ltsp("image", "oci:lab", status=1).stderr
+    assert "no kernel in lab" in said
+    assert command in said
+    assert not site.image("lab").exists()
 
 
 def test_an_archive_in_the_base_directory_is_found_by_its_name(base):

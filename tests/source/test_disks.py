@@ -62,6 +62,28 @@ def test_a_volume_group_lies_on_several_disks(spanned, tmp_path):
     assert f"{first}, {away}" in source.description
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "/dev/mapper/vg--one-boot",
+        "/dev/vg-one/boot",
+        "/dev/disk/by-id/dm-name-vg--one-boot",
+        # As Ubuntu's installer names volumes: the group's UUID, then the volume's.
+        "/dev/disk/by-id/dm-uuid-LVM-GGGGGGaaaabbbbccccddddeeeeffffffBOOTBOaaaabbbbccccddddeeeeffffff",
+    ],
+)
+def test_an_fstab_may_call_a_logical_volume_by_any_of_its_names(tmp_path, system, spec):
+    fstab(system, {"boot": spec})
+    boot = ext4(tmp_path / "boot.ext4", moved(system, "boot", tmp_path / "boot")).read_bytes()
+    data = boot + ext4(tmp_path / "root.ext4", system).read_bytes()
+    pieces = [data[at : at + EXTENT] for at in range(0, len(data), EXTENT)]
+    count = len(boot) // EXTENT
+    volumes = volume("boot", striped(0, count, ("pv0", 0))), volume("root", striped(0, count, ("pv0", count)))
+    disk = tmp_path / "lab.img"
+    disk.write_bytes(physical_volume(UUIDS[0], group("".join(volumes)), pieces))
+    assert {TOOL, KERNEL} <= paths(disk)
+
+
 def test_a_disk_that_is_missing_is_named_with_what_to_type(spanned):
     first, second = spanned
     said = told(first)

@@ -29,7 +29,6 @@ from ltsp.tree.selection import everything
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
 SMALL = nasty.Extent(entries=300, owners=30, depth=40, large=9 * nasty.BLOCK + 17)
-MIB = 1 << 20
 PLAIN = "ext4 of Debian"
 
 
@@ -119,8 +118,7 @@ class Origin:
         self.tree = tree
         self.scratch = scratch
         self.holds = compare.directory(tree)
-        stored = sum(path.lstat().st_blocks * 512 for path in tree.rglob("*"))
-        self.megabytes = stored // MIB * 3 // 2
+        self.megabytes = file_systems.room(tree)
 
     def volume(self, name: str, at: Path) -> Path:
         shape = file_systems.SHAPES[name]

@@ -52,6 +52,7 @@ class Logical:
     group: str
     name: str
     uuid: str
+    """As device-mapper has it: that of the group and then its own, 64 characters without dashes."""
     blocks: Blocks
     fault: str = ""
     """Why it cannot be read; nothing where it can."""
@@ -162,8 +163,9 @@ def groups(volumes: Sequence[Physical]) -> Groups:
 def _visible(name: str, group: Section, parts: _Parts) -> list[Logical]:
     members = lvm_text.section(group, "logical_volumes")
     snapshots = _snapshots(members)
+    identity = lvm_text.text(group, "id")
     return [
-        _logical(name, key, value, parts, snapshots.get(key, ""))
+        _logical(name, identity, key, value, parts, snapshots.get(key, ""))
         for key, value in members.items()
         if isinstance(value, dict) and "VISIBLE" in lvm_text.items(value, "status")
     ]
@@ -221,9 +223,9 @@ class _Parts:
         return parts
 
 
-def _logical(group: str, name: str, volume: Section, parts: _Parts, fault: str) -> Logical:
+def _logical(group: str, identity: str, name: str, volume: Section, parts: _Parts, fault: str) -> Logical:
     """One volume. What is wrong with it is no matter of the others."""
-    uuid = lvm_text.text(volume, "id")
+    uuid = (identity + lvm_text.text(volume, "id")).replace("-", "")
     nothing = InMemory(b"")
     if fault:
         return Logical(group, name, uuid, nothing, fault)

@@ -203,7 +203,8 @@ class _Search:
             group, name = volume.group, volume.name
             mapper = f"{group.replace('-', '--')}-{name.replace('-', '--')}"
             kind, fault = _held(volume)
-            devices = (f"/dev/{group}/{name}", f"/dev/mapper/{mapper}")
+            by_id = (f"/dev/disk/by-id/dm-name-{mapper}", f"/dev/disk/by-id/dm-uuid-LVM-{volume.uuid}")
+            devices = (f"/dev/{group}/{name}", f"/dev/mapper/{mapper}", *by_id)
             held = Volume(f"{group}/{name}", volume.blocks, kind, direct=False, devices=devices, fault=fault)
             self.found.append(held)
             if kind == content.LUKS:

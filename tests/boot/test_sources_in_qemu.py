@@ -1,0 +1,97 @@
+"""Clients boot images of what is no directory: a virtual machine's disk with LVM, and a container with a kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from corpus.archived import in_whole_seconds, umoci
+from corpus.diskless import one_at_a_time
+from corpus.installs import INSTALLS
+from corpus.site import Site, listing
+
+pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.timeout(1200)]
+
+FAST = ("-m", "-comp zstd -Xcompression-level 1", "--ionice=")
+KERNEL = ("boot", "usr/lib/modules", "vmlinuz", "vmlinuz.old", "initrd.img", "initrd.img.old")
+"""What the images of containers of distributions lack."""
+
+
+@pytest.fixture
+def site(tmp_path):
+    yield Site.make(tmp_path)
+    shutil.rmtree(tmp_path)
+
+
+def booted(site, *arguments):
+    """What a client says that boots the image of this source."""
+    site.ltsp("image", *FAST, *arguments)
+    site.ltsp("initrd")
+    site.ltsp("ipxe")
+    with one_at_a_time():
+        done = site.ltsp("boottest", "--json", "--timeout=600", "lab", status=None)
+    verdict = json.loads(done.stdout)
+    assert verdict["passed"], (verdict["cause"], verdict["tail"])
+    return verdict["guest"]
+
+
+def test_the_disk_of_a_server_with_lvm(site, debian_root):
+    """The kernel of which is on a partition of its own, as Ubuntu's and Debian's installers lay it out."""
+    install = INSTALLS["Ubuntu Server"]
+    system, made = site.home / "system", site.home / "made"
+    subprocess.run(["cp", "-a", debian_root, system], check=True)
+    (system / "etc/fstab").unlink(missing_ok=True)
+    (system / "etc/fstab").write_text(install.fstab)
+    made.mkdir()
+    disk = install.make(system, made)
+    assert not any((system / "boot").iterdir())
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", disk, site.base / "lab.img"], check=True)
+    for path in (system, made):
+        shutil.rmtree(path)
+    assert "ltsp.image=images/.versions/lab/" in booted(site, "lab")["cmdline"]
+
+
+@pytest.mark.slow
+def test_an_oci_archive_to_which_a_kernel_was_added(site, debian_root):
+    """In a layer of its own, over one that has what this one takes away."""
+    umoci(site.home, "init", "--layout", "layout")
+    umoci(site.home, "new", "--image", "layout:new")
+    umoci(site.home, "unpack", "--image", "layout:new", "bundle")
+    root = site.home / "bundle/rootfs"
+    subprocess.run(["cp", "-a", f"{debian_root}/.", root], check=True)
+    for name in KERNEL:
+        path = root / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+            path.mkdir()
+        else:
+            path.unlink(missing_ok=True)
+    (root / "etc/systemd/system/gone.service").write_text("[Service]\nExecStart=/bin/false\n")
+    os.symlink("../gone.service", root / "etc/systemd/system/multi-user.target.wants/gone.service")
+    (root / "opt/gone").mkdir()
+    (root / "opt/gone/file").write_text("gone\n")
+    in_whole_seconds(root)
+    umoci(site.home, "repack", "--image", "layout:container", "--refresh-bundle", "bundle")
+    (root / "etc/systemd/system/gone.service").unlink()
+    (root / "etc/systemd/system/multi-user.target.wants/gone.service").unlink()
+    shutil.rmtree(root / "opt/gone")
+    for name in KERNEL:
+        if (debian_root / name).is_dir():
+            subprocess.run(["cp", "-a", f"{debian_root / name}/.", root / name], check=True)
+        elif os.path.lexists(debian_root / name):
+            subprocess.run(["cp", "-a", debian_root / name, root / name], check=True)
+    in_whole_seconds(root)
+    umoci(site.home, "repack", "--image", "layout:bootable", "bundle")
+    shutil.rmtree(site.home / "bundle")
+    for tag in ("container", "bootable"):
+        words = ["skopeo", "--insecure-policy", "copy", "-q", f"oci:layout:{tag}", f"oci-archive:{tag}.tar:{tag}"]
+        subprocess.run(words, cwd=site.home, check=True, capture_output=True)
+    said = site.ltsp("image", *FAST, "--name=lab", "oci-archive:container.tar", status=1).stderr
+    assert "apt-get install -y linux-image-amd64" in said
+    guest = booted(site, "--name=lab", "oci-archive:bootable.tar")
+    assert guest["failed"] == []
+    assert not {"opt/gone", "etc/systemd/system/gone.service"} & listing(site.image("lab"))
