@@ -394,7 +394,8 @@ def processes_of(disk):
     return there
 
 
-VOLUME = {"name": "whole disk", "size": 4096, "kind": "ext", "disk": 0, "number": 0, "devices": [], "fault": ""}
+VOLUME = {"name": "whole disk", "size": 4096, "kind": "ext", "disk": 0, "number": 0, "fault": ""}
+VOLUME |= {"devices": [], "encrypted": []}
 LISTED = {"volumes": [VOLUME], "formats": ["raw"], "warnings": [], "missing": []}
 
 

@@ -25,7 +25,7 @@ from ltsp.source.volume_key import volume_key
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
-from ltsp.tree.selection import Selection
+from ltsp.tree.selection import Selection, Take
 from ltsp.tree.tree import Tree
 
 _MODULE, _OF_VOLUMES = "ltsp.source.disk_session", "ltsp.source.volume_session"
@@ -164,7 +164,7 @@ class DiskSource:
         with self._told():
             found = volumes.system(*self._choice())
         volumes.mounts.faults = faults
-        return found.tree().select(selection)
+        return found.tree(lambda paths: [selection(path, True) is Take.ALL for path in paths]).select(selection)
 
     def _may_be_mounted(self, error: LtspError) -> bool:
         """Whether the kernel is asked where the first reader gave this error: not for what is damaged, or in use."""

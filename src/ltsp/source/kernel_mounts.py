@@ -20,7 +20,7 @@ from ltsp.source import drivers
 from ltsp.source.scan import Scan
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode
-from ltsp.tree.selection import Selection, everything
+from ltsp.tree.selection import Entered, Selection, Take, everything
 from ltsp.tree.tree import Tree
 
 BY_ROOT: Final = "run the command as root, on the machine itself where this is a container"
@@ -91,7 +91,7 @@ class _Whole:
     root: Root
 
     def tree(self, selection: Selection = everything) -> Tree:
-        return Scan(selection, self.mounts.faults).run(self.root)
+        return Scan(_asked(selection), self.mounts.faults).run(self.root)
 
 
 @dataclass(slots=True)
@@ -112,13 +112,26 @@ class _Divided(_Whole):
         return self.paths
 
     def subvolume_tree(self, path: str, selection: Selection) -> Tree:
-        return Scan(selection, self.mounts.faults).run(self._root(path))
+        return Scan(_asked(selection), self.mounts.faults).run(self._root(path))
 
     def _root(self, path: str) -> Root:
         if path not in self.roots:
             which = {"subvol": f"/{path}"} if path else {"subvolid": str(btrfs.TOP)}
             self.roots[path] = self.mounts.subvolume(self.driver, self.device, which)
         return self.roots[path]
+
+
+def _asked(selection: Selection) -> Selection:
+    """A selection that empties, too, what a method `entered` of it says is not looked into."""
+    entered: Entered | None = getattr(selection, "entered", None)
+    if entered is None:
+        return selection
+
+    def select(path: str, directory: bool) -> Take:
+        take = selection(path, directory)
+        return Take.EMPTIED if directory and take is Take.ALL and not all(entered([path])) else take
+
+    return select
 
 
 def _below(top: Root) -> Iterator[bytes]:

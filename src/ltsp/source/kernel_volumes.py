@@ -152,8 +152,6 @@ class KernelVolumes:
             file = self._file(_record(self.reader.look({"do": "copy", "volume": number}))["file"])
             if file not in self.scratch:
                 raise ValueError(file)
-        while self.reader.look({"do": "go on"}):
-            pass
         return file
 
 
@@ -166,7 +164,8 @@ def _both(first: LtspError, second: LtspError) -> SourceError:
 def _volume(record: Mapping[str, object]) -> Volume:
     size, disk, number = (_number(record[key]) for key in ("size", "disk", "number"))
     name, kind, fault = (str(record[key]) for key in ("name", "kind", "fault"))
-    return Volume(name, _Elsewhere(size), kind, disk, number, devices=tuple(_texts(record["devices"])), fault=fault)
+    devices, encrypted = (tuple(_texts(record[key])) for key in ("devices", "encrypted"))
+    return Volume(name, _Elsewhere(size), kind, disk, number, devices=devices, encrypted=encrypted, fault=fault)
 
 
 @dataclass(frozen=True, slots=True)

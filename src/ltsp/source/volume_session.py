@@ -6,9 +6,7 @@ Formats, tables, LVM and RAID are read here all the same, without rights; so are
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import BinaryIO
 
 from ltsp.disk import lie
@@ -17,7 +15,7 @@ from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.file_system import Divided, FileSystem
 from ltsp.source.disk_session import SCRATCH, open_volume, opened_disk
-from ltsp.source.reader_child import Caller, OpenSibling, main
+from ltsp.source.reader_child import Caller, main
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Entered, everything
 from ltsp.tree.tree import Tree
@@ -26,8 +24,6 @@ _SECTOR = 512
 _PIECE = 1 << 20
 _PAGE = 64 << 10
 """Bytes: so many zeros at least become a hole."""
-_TURN = 5.0
-"""Seconds of work, after which we say that we are still at it."""
 _ROOM_LEFT = 64 << 20
 """Bytes that are left free."""
 
@@ -36,10 +32,9 @@ _ROOM_LEFT = 64 << 20
 class Session:
     disks: tuple[Disk, ...]
     volumes: Volumes
-    open_sibling: OpenSibling
+    caller: Caller
     fstype: str
     opened: dict[int, FileSystem] = field(default_factory=dict)
-    copying: Iterator[None] = field(default_factory=lambda: iter(()))
 
     def look(self, question: dict[str, object]) -> object:
         match question:
@@ -52,11 +47,9 @@ class Session:
                 found = lie.in_one_piece(self._volume(number).blocks)
                 return found and {"file": _identity(found.file), "offset": found.offset}
             case {"do": "measure", "volume": int(number)}:
-                return _measured(self._volume(number))
+                return self._measured(self._volume(number))
             case {"do": "copy", "volume": int(number)}:
-                return self._copy(self._volume(number))
-            case {"do": "go on"}:
-                return next((True for _ in self.copying), False)
+                return self._copied(self._volume(number))
         raise FormatError("that cannot be asked")
 
     def tree(self, question: dict[str, object], _entered: Entered) -> Tree:
@@ -78,6 +71,7 @@ class Session:
                     "disk": each.disk,
                     "number": each.number,
                     "devices": list(each.devices),
+                    "encrypted": list(each.encrypted),
                     "fault": each.fault,
                 }
                 for each in self.volumes.volumes
@@ -95,45 +89,44 @@ class Session:
             self.opened[number] = open_volume(self._volume(number), self.fstype)
         return self.opened[number]
 
-    def _copy(self, volume: Volume) -> object:
-        """Where it is copied to; whoever asked asks on until it is done.
+    def _measured(self, volume: Volume) -> int:
+        """Bytes that a copy of it takes at most."""
+        needs = 0
+        for _, length in lie.stored(volume.blocks):
+            needs += length
+            self.caller.working()
+        return needs
 
-        Raises SourceError where there is no room for it.
+    def _copied(self, volume: Volume) -> object:
+        """The file that it is copied to, with holes where there are only zeros.
+
+        Raises FormatError, and SourceError where there is no room for it.
         """
-        file = self.open_sibling(SCRATCH)
-        needs = _measured(volume)
-        status = os.fstatvfs(file.fileno())
-        free = status.f_bavail * status.f_frsize
-        if needs + _ROOM_LEFT > free:
-            raise SourceError(
-                f"a copy of {printable(volume.name)} may take {needs >> 20} MiB, and {free >> 20} MiB are free for it",
-                "make room in /var/tmp, or set TMPDIR to a directory that has it",
-            )
-        os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
-        self.copying = _copied(volume, file)
-        return {"file": _identity(file.fileno())}
+        zeros = bytes(_PAGE)
+        needs = self._measured(volume)
+        with self.caller(SCRATCH) as file:
+            _see_that_there_is_room(volume, needs, file.fileno())
+            os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
+            for place, length in lie.stored(volume.blocks):
+                for at in range(place, place + length, _PIECE):
+                    piece = memoryview(volume.blocks.read_at(at, min(_PIECE, place + length - at)))
+                    for start in range(0, len(piece), _PAGE):
+                        page = piece[start : start + _PAGE]
+                        if page != zeros[: len(page)]:
+                            _write(file.fileno(), page, at + start)
+                    self.caller.working()
+            return {"file": _identity(file.fileno())}
 
 
-def _measured(volume: Volume) -> int:
-    """Bytes that a copy of it takes at most."""
-    return sum(length for _, length in lie.stored(volume.blocks))
-
-
-def _copied(volume: Volume, file: BinaryIO) -> Iterator[None]:
-    """Step by step. Raises FormatError, and SourceError where there is no room after all."""
-    zeros = bytes(_PAGE)
-    since = monotonic()
-    with file:
-        for place, length in lie.stored(volume.blocks):
-            for at in range(place, place + length, _PIECE):
-                piece = memoryview(volume.blocks.read_at(at, min(_PIECE, place + length - at)))
-                for start in range(0, len(piece), _PAGE):
-                    page = piece[start : start + _PAGE]
-                    if page != zeros[: len(page)]:
-                        _write(file.fileno(), page, at + start)
-                if monotonic() - since > _TURN:
-                    yield
-                    since = monotonic()
+def _see_that_there_is_room(volume: Volume, needs: int, descriptor: int) -> None:
+    """Raises SourceError."""
+    status = os.fstatvfs(descriptor)
+    free = status.f_bavail * status.f_frsize
+    if needs + _ROOM_LEFT > free:
+        raise SourceError(
+            f"a copy of {printable(volume.name)} may take {needs >> 20} MiB, and {free >> 20} MiB are free for it",
+            "make room in /var/tmp, or set TMPDIR to a directory that has it",
+        )
 
 
 def _write(descriptor: int, data: memoryview, offset: int) -> None:
