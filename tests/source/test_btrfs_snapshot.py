@@ -163,6 +163,25 @@ def test_a_nested_subvolume_with_a_swap_file_in_use_is_read_as_it_is(chroot, mon
         assert content(tree, "swap/swapfile") == "swap"
 
 
+def test_a_nested_subvolume_that_is_removed_meanwhile_is_not_an_empty_directory(chroot, monkeypatch):
+    """auto reads the live directory then, where it is gone, and says so."""
+    nested = subvolume(chroot / "opt/nested")
+    (nested / "file").touch()
+    true = btrfs.snapshot
+
+    def snapshot(root, place, name):
+        true(root, place, name)
+        if nested.exists():
+            subprocess.run(["btrfs", "-q", "subvolume", "delete", nested], check=True)
+
+    monkeypatch.setattr(btrfs, "snapshot", snapshot)
+    reading = source(chroot, snapshots="auto")
+    with reading.open(everything, Faults()) as tree:
+        assert tree.get("opt").entries == {}
+        (part,) = reading.plan().live
+        assert part.reason == "its subvolume /opt/nested was removed a moment ago"
+
+
 def test_a_mount_over_a_nested_subvolume_hides_it(chroot, tmp_path):
     subvolume(chroot / "var/hidden")
     usr = chroot / "usr"

@@ -75,7 +75,7 @@ def test_only_root_takes_them(server):
 def refusal(monkeypatch, line, asked):
     """What is said of a directory on this mount; nothing where it is not refused."""
     monkeypatch.setattr(snapshot, "own_mount", lambda _root: Mount.parse(line) if line else None)
-    with Root.open(os.fsencode("/")) as root:
+    with Root.open(b"/") as root:
         try:
             snapshot.see_that_it_can_be_taken(asked, root, "/srv/lab")
         except LtspError as error:

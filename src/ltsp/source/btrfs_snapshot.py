@@ -22,7 +22,7 @@ from ltsp.host.root import Root
 from ltsp.host.system_call import new_mount
 from ltsp.source.removal import removed_after
 from ltsp.source.still import PRIVATE, READING, Live, Still, Wanted, inside
-from ltsp.tree.name import decode
+from ltsp.tree.name import decode, printable
 from ltsp.tree.selection import Take
 
 PLACE = ".ltsp-snapshots"
@@ -52,10 +52,9 @@ def taken(live: Live, wanted: Wanted) -> Iterator[Sequence[Still]]:
             try:
                 found = _taken(disk, place, b"%d" % len(stills), part, take)
                 mounted = disk.mounted(found.subvolume, READING)
-            except FileNotFoundError:
-                if not stills:
-                    raise
-                continue  # it was removed before its turn came, and is an empty directory
+            except FileNotFoundError as error:
+                # Between the snapshot of the outer one, where it may be an empty directory, and its turn.
+                raise SourceError(f"its subvolume /{printable(part.path)} was removed a moment ago") from error
             if found.live and not stills:
                 os.close(mounted)
                 raise SourceError(found.live)

@@ -77,7 +77,7 @@ def see_that_it_can_be_taken(asked: str, root: Root, shown: str) -> None:
     if asked in (AUTO, NONE):
         return
     mount = own_mount(root)
-    if mount is None:
+    if mount is None or live("", mount, root) is None:
         against = "it cannot be told what it lies on"
     else:
         fits = lvm_snapshot.fits(mount) if asked == "lvm" else mount.kind == asked
