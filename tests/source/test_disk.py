@@ -280,3 +280,46 @@ def test_the_system_of_a_live_medium_is_what_is_meant(tmp_path, system):
     found = paths(iso)
     assert {TOOL, KERNEL} <= found
     assert "live" not in found
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_the_system_of_fedoras_live_media_is_found_in_the_file_in_the_file(tmp_path, system, nested):
+    if nested:
+        inside = tmp_path / "inside/LiveOS"
+        inside.mkdir(parents=True)
+        ext4(inside / "rootfs.img", system, 64)
+    iso = live_medium(tmp_path, "LiveOS/squashfs.img", tmp_path / "inside" if nested else system)
+    found = paths(iso)
+    assert {TOOL, KERNEL} <= found
+    assert "LiveOS" not in found
+    with find(str(iso), "/nowhere").open(everything, Faults()) as tree, tree.get(KERNEL).content.open() as stream:
+        assert stream.read(1 << 20) == (system / KERNEL).read_bytes()
+
+
+def test_a_selection_means_what_is_in_the_medium(tmp_path, system):
+    iso = live_medium(tmp_path, "LiveOS/squashfs.img", system)
+
+    def select(path, _directory):
+        return Take.ALL if path.partition("/")[0] in {"boot", "usr"} else Take.NOTHING
+
+    with find(str(iso), "/nowhere").open(select, Faults()) as tree:
+        assert set(tree.root.entries) == {"boot", "usr"}
+
+
+def test_a_live_medium_whose_system_lies_in_layers_is_named(tmp_path, system):
+    casper = tmp_path / "medium/casper"
+    casper.mkdir(parents=True)
+    (casper / "minimal.standard.squashfs").write_bytes(b"hsqs")
+    said = told(live_medium(tmp_path, "casper/minimal.squashfs", system))
+    assert "minimal.squashfs, minimal.standard.squashfs in casper" in said
+    assert "mount -t overlay" in said
+
+
+def live_medium(tmp_path, place, content):
+    """A disc with a squashfs at a place, of what a directory holds."""
+    file = tmp_path / "medium" / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mksquashfs", content, file, "-quiet", "-no-progress"], check=True)
+    iso = tmp_path / "live.iso"
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", iso, tmp_path / "medium"], check=True)
+    return iso

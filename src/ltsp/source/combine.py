@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from tempfile import TemporaryFile
 
+from ltsp.disk.image import temporary
 from ltsp.errors import SourceError
+from ltsp.source.disk_systems import is_system, live_file
 from ltsp.source.host_file import HostFile
 from ltsp.source.layers import Layer
 from ltsp.source.source import Part, Plan, Source
@@ -15,10 +17,12 @@ from ltsp.tree.content import Content
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.selection import Selection, Take, everything
 from ltsp.tree.tree import Tree
 
 _PIECE = 1 << 20
+_DEEPEST = 3
+"""Files in each other: a file system in a squashfs in a disc."""
 
 OpenImage = Callable[[str], Source]
 """The source of an image file of the host, by path."""
@@ -93,8 +97,13 @@ class CombinedSource:
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         with ExitStack() as opened:
             covered = frozenset(laid.layer.subdir for laid in self.laid if laid.layer.subdir)
-            tree = opened.enter_context(self.base.open(_bare(selection, covered), faults))
+            inside = any(not laid.layer.subdir and laid.source is None for laid in self.laid)
+            wanted = everything if inside else _bare(selection, covered)  # who selects means what is in it
+            tree = opened.enter_context(self.base.open(wanted, faults))
             for laid in self.laid:
+                if not laid.layer.subdir and laid.source is None:
+                    tree = self._innermost(laid, tree, faults, opened).select(selection)
+                    continue
                 at = _place(tree, laid.layer.subdir, selection)
                 if at is None:
                     continue
@@ -105,6 +114,16 @@ class CombinedSource:
 
     def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
         return self.base.hold_packages(timeout, waiting)
+
+    def _innermost(self, laid: Laid, tree: Tree, faults: Faults, opened: ExitStack) -> Tree:
+        """The system that a file in the tree holds; on some live media that is in a file in that one."""
+        for _ in range(_DEEPEST):
+            tree = opened.enter_context(self._part(laid, tree, everything, faults))
+            inner = "" if is_system(tree) else live_file(tree)
+            if not inner:
+                break
+            laid = Laid(Layer(inner), None)
+        return tree
 
     @contextmanager
     def _part(self, laid: Laid, tree: Tree, selection: Selection, faults: Faults) -> Iterator[Tree]:
@@ -190,11 +209,37 @@ def _on_host(content: Content) -> Iterator[str]:
         with content.open() as stream:
             yield stream.path
         return
-    with TemporaryFile(dir="/var/tmp") as copy:
-        with content.open() as stream:
-            left = stream.size
-            while left and (piece := stream.read(min(left, _PIECE))):
-                copy.write(piece)
-                left -= len(piece)
-        copy.flush()
+    with temporary() as copy:
+        try:
+            _copy(content, copy.fileno())
+        except OSError as error:
+            raise SourceError(
+                f"a file in it cannot be copied: {error.strerror}", "set TMPDIR to where room is"
+            ) from error
         yield f"/proc/self/fd/{copy.fileno()}"
+
+
+def _copy(content: Content, target: int) -> None:
+    """With holes where there are only zeros."""
+    zeros = bytes(_PIECE)
+    with content.open() as stream:
+        at = 0
+        while at < stream.size:
+            if hole := min(stream.hole(), stream.size - at):
+                stream.skip(hole)
+                at += hole
+                continue
+            piece = stream.read(min(stream.size - at, _PIECE))
+            if not piece:
+                break
+            if piece != zeros[: len(piece)]:
+                _write(target, piece, at)
+            at += len(piece)
+        os.ftruncate(target, stream.size)
+
+
+def _write(target: int, data: bytes, at: int) -> None:
+    left = memoryview(data)
+    while left:
+        count = os.pwrite(target, left, at)
+        left, at = left[count:], at + count

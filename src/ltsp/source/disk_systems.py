@@ -20,7 +20,7 @@ from ltsp.tree.small import read_small
 from ltsp.tree.tree import Tree
 
 LIVE = ("casper/filesystem.squashfs", "live/filesystem.squashfs", "LiveOS/squashfs.img", "LiveOS/rootfs.img")
-"""Where live media keep the system itself: Ubuntu, Debian, Fedora."""
+"""Where live media keep the system itself: Ubuntu, Debian, Fedora, which has an ext4 in a squashfs."""
 _OTHER_DISKS = "name the others behind it: FILE,disk=SECOND,disk=THIRD"
 _USUAL = frozenset({"@", "@rootfs", "root"})
 """Subvolumes in which the installers of Ubuntu, Debian and Fedora put the system; others are its snapshots."""
@@ -133,12 +133,15 @@ class Search:
         places = list(self._places(choice))
         if choice.subvolume and not places:
             raise self._no_subvolume(choice.subvolume)
-        systems = [place for place in places if _is_system(_peek(place))]
+        systems = [place for place in places if is_system(_peek(place))]
         if not systems:
-            carriers = [(place, live) for place in places if (live := _live(_peek(place)))]
+            carriers = [(place, live) for place in places if (live := live_file(_peek(place)))]
             if carriers:
                 place, live = carriers[0]
                 return Found(place, "", live=live)
+            for place in places:
+                if layers := _layers(_peek(place)):
+                    raise _in_layers(layers)
             if not whole and len(places) == 1:
                 return Found(places[0], "")
             raise self._none(places, choice, whole=whole)
@@ -165,10 +168,10 @@ class Search:
                 yield Place(volume, system, chosen.strip("/"))
             return
         yield Place(volume, system)
-        if _is_system(_peek(Place(volume, system))):
+        if is_system(_peek(Place(volume, system))):
             return
         places = [Place(volume, system, name) for name in names if name]
-        usual = (place for place in places if place.subvolume in _USUAL and _is_system(_peek(place)))
+        usual = (place for place in places if place.subvolume in _USUAL and is_system(_peek(place)))
         chosen_place = next(usual, None)
         yield from places if chosen_place is None else (chosen_place,)
 
@@ -279,6 +282,14 @@ def _is_meant(volume: Volume, partition: str) -> bool:
     return not colon or (disk.isdecimal() and volume.disk + 1 == int(disk))
 
 
+def _in_layers(names: Sequence[str]) -> SourceError:
+    shown = ", ".join(map(printable, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "")
+    return SourceError(
+        f"it is a live medium whose system lies in several parts over each other: {shown} in casper",
+        "mount those that belong together by an overlay (mount -t overlay), and name the directory",
+    )
+
+
 def _several(systems: Sequence[Place]) -> SourceError:
     place = systems[0]
     volume = place.volume
@@ -306,12 +317,23 @@ def _peek(place: Place) -> Tree:
     return place.tree(select)
 
 
-def _is_system(tree: Tree) -> bool:
+def is_system(tree: Tree) -> bool:
+    """Whether there is what no system is without."""
     return isinstance(tree.follow("proc"), Directory) and isinstance(tree.follow("etc/passwd"), File)
 
 
-def _live(tree: Tree) -> str:
+def live_file(tree: Tree) -> str:
+    """The path of the file that holds the system, where the tree is that of a live medium, or of a file in one."""
     return next((path for path in LIVE if isinstance(tree.follow(path), File)), "")
+
+
+def _layers(tree: Tree) -> list[str]:
+    """Where a medium has its system in parts: `minimal.squashfs`, `minimal.standard.squashfs`, as Ubuntu's do."""
+    directory = tree.follow("casper")
+    names = directory.entries if isinstance(directory, Directory) else {}
+    return sorted(
+        name for name in names if name.endswith(".squashfs") and isinstance(tree.follow(f"casper/{name}"), File)
+    )
 
 
 def _title(tree: Tree) -> str:

@@ -14,6 +14,7 @@ from ltsp.source.archive import STANDARD_INPUT, ArchiveSource, Notation, holds_a
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
 from ltsp.source.disk import ANY, DiskSource, Wishes, disk_source
+from ltsp.source.disk_systems import LIVE
 from ltsp.source.file_kind import DISK, SQUASHFS, kind_of
 from ltsp.source.layers import Layer
 from ltsp.source.names import name_of
@@ -21,9 +22,6 @@ from ltsp.source.snapshot import NONE
 from ltsp.source.source import Source
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.name import decode, encode, printable
-
-_LIVE = ("casper/filesystem.squashfs", "live/filesystem.squashfs")
-"""Where live discs of Ubuntu and Debian keep the system itself."""
 
 
 def find(
@@ -85,7 +83,7 @@ class _Search:
         lack = system.lack(path)
         if not lack:
             return replace(source, warnings=notes)
-        for live in _LIVE:
+        for live in LIVE:
             if system.leads(path, live, stat.S_ISREG):
                 return CombinedSource(source, (Laid(Layer(live), None),), self.open_image, notes)
         raise SourceError(f"{printable(path)} is no system: {lack}", "a source has proc and etc/passwd in it")
