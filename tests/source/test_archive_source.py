@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
@@ -403,3 +404,13 @@ def test_notations_are_values():
     assert Notation.parse("lab") is None
     assert Notation.parse("./oci:lab") is None
     assert isinstance(Notation.parse("docker://a/b:c").source("b"), RegistrySource)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_disk_on_standard_input_is_to_be_written_to_a_file(tmp_path, pack):
+    disk = pack(b"QFI\xfb" + bytes(1 << 20))
+    command = [sys.executable, "-m", "ltsp", f"--base-dir={tmp_path}", "image", "-", "--name=lab"]
+    done = subprocess.run(command, input=disk, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert b"standard input is damaged" in done.stderr
+    assert b"write a disk to a file, and name that" in done.stderr

@@ -215,3 +215,9 @@ def test_output_directories_are_left_out_of_what_is_found(base):
     (base / "lab/srv/tftp").mkdir()
     with find("lab", str(base), leave_out=(f"{base}/lab/srv/tftp",)).open(everything, Faults()) as tree:
         assert tree.get("srv").entries == {}
+
+
+@pytest.mark.parametrize("address", ["https://example.org/lab.qcow2", "ssh://server/srv/lab.img", "nbd+unix:///lab"])
+def test_what_is_on_another_machine_is_to_be_fetched_first(base, address):
+    with pytest.raises(LtspError, match=r"is not on this machine: fetch it by curl, scp or rsync"):
+        find(address, str(base))

@@ -34,7 +34,7 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "VDI, VHD, VHDX, and any of these in gzip, xz or zstd. What is in it decides, not its name. "
                 "Partitions, LVM and RAID1 are looked through for a system on ext2, ext3, ext4, xfs, btrfs or "
                 "ISO 9660, and what the system's own /etc/fstab mounts at `/boot`, `/usr`, `/var` and the like is "
-                "taken in. A live medium stands for the system in it."
+                "taken in. A live medium stands for the system in it, also where that is a file in a file."
             ),
             (
                 "Disks are read by a process that may do nothing else: no mount, no root, and a file system made to do "

@@ -42,6 +42,7 @@ _FORMS: Final = {f"{form.value}:": form for form in (Form.OCI, Form.DOCKER)}
 _MODULE: Final = "ltsp.source.archive_session"
 _MOST_PARTS: Final = 4000
 """Of a layout, that are opened: 1000 layers, and what leads to them."""
+_NO_DISKS: Final = "only archives come this way: write a disk to a file, and name that"
 _COPY: Final = "ltsp-registry-"
 """How directories begin that skopeo copies to."""
 _FORGOTTEN: Final = 60.0
@@ -145,7 +146,7 @@ class ArchiveSource(_NoPackageManager):
             descriptor = _opened(self.path, shown, opened)
             before = _state(descriptor)
             file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it closes nothing
-            with _told(shown):
+            with _told(shown, _NO_DISKS if self.path == STANDARD_INPUT else ""):
                 tree = opened.enter_context(_read([file], _no_part, form=self.form.value, tag=self.tag))
             yield _system(tree).select(selection)
             if _state(descriptor) != before:
@@ -281,14 +282,16 @@ def holds_archive(file: BinaryIO, shown: str) -> bool:
 
 
 @contextmanager
-def _told(shown: str) -> Iterator[None]:
-    """Say of what it is that something is said."""
+def _told(shown: str, remedy: str = "") -> Iterator[None]:
+    """Say of what it is that something is said, and what to do where that does not say it."""
     try:
         yield
     except ReaderFailed as error:
         raise ReaderFailed(f"{shown}: {error.message}", error.hint) from error
     except FormatError as error:
-        raise FormatError(f"{shown} {error.message}", error.hint or "copy it again, or make it anew") from error
+        raise FormatError(
+            f"{shown} {error.message}", error.hint or remedy or "copy it again, or make it anew"
+        ) from error
     except SourceError as error:
         raise SourceError(f"{shown} {error.message}", error.hint) from error
     except OSError as error:

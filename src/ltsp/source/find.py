@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -102,6 +103,11 @@ class _Search:
 
     def _path(self, text: str) -> tuple[str, str]:
         """Where the source lies, and a note on the choice."""
+        if re.match(r"[a-z][a-z0-9+.-]*://", text):
+            raise LtspError(
+                f"{printable(text)} is not on this machine",
+                "fetch it by curl, scp or rsync, and name the file; of addresses, only docker:// is known",
+            )
         if text.startswith(("/", ".")):
             if os.path.lexists(encode(text)):
                 return text, ""
