@@ -17,6 +17,7 @@ import pytest
 
 from corpus import compare, layouts, nasty
 from corpus.disks import converted, ext4, fstab, moved, partitioned
+from corpus.luks import encrypted
 from corpus.refusal import left_behind
 from corpus.site import Site
 from corpus.system import make_system
@@ -195,6 +196,35 @@ def test_what_cannot_be_read_otherwise_is_read_by_the_kernel_and_the_rest_is_not
     assert plan.reader == "kernel"
     assert {b"usr/bin/tool", b"new-1", b"boot/efi"} < set(tree)
     assert any(path.startswith(b"boot/vmlinuz") for path in tree)
+
+
+@pytest.mark.parametrize("reader", ["user", "kernel"])
+def test_parts_are_found_by_label_and_uuid_through_either(tmp_path, system, reader):
+    uuid = "01234567-89ab-cdef-0123-456789abcdef"
+    fstab(system, {"boot": 'LABEL=a\\040b"ü', "opt": f"UUID={uuid.upper()}"})
+    boot = ext4(tmp_path / "boot.ext4", moved(system, "boot", tmp_path / "boot"), 16, "-L", 'a b"ü')
+    (system / "opt").mkdir(exist_ok=True)
+    opt = ext4(tmp_path / "opt.ext4", moved(system, "opt", tmp_path / "opt"), 16, "-U", uuid)
+    root = ext4(tmp_path / "root.ext4", system)
+    disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux", part) for part in (boot, root, opt)])
+    _, plan = found(disk, reader)
+    assert [each.path for each in plan.taken] == ["", "boot", "opt"]
+    assert plan.reader == reader
+
+
+def test_what_is_encrypted_is_copied_without_its_encryption_and_the_same_through_both(tmp_path, trouble):
+    key = tmp_path / "key"
+    key.write_bytes(b"sesame")
+    image = laid_out.formatted(tmp_path / "root.img", 96 * MIB, *EXT4)
+    laid_out.filled(image, trouble)
+    encrypted(image, key)
+    trees = []
+    for reader in ("user", "kernel"):
+        source = find(str(image), "/nowhere", disks=Wishes(reader=reader, key_file=str(key)))
+        with source.open(everything, Faults()) as tree:
+            trees.append(compare.of_tree(tree))
+        assert source.plan().reader == reader
+    assert compare.differences(*trees) == []
 
 
 def test_a_part_that_only_the_kernel_reads_is_taken_in_and_without_it_left_out(tmp_path, system):

@@ -21,7 +21,7 @@ class Driver:
 
 _BY_THEIR_NAMES: Final = (
     *(content.BTRFS, content.EROFS, content.SQUASHFS, content.ISO9660, content.VFAT),
-    *("bcachefs", "exfat", "f2fs", "jfs", "nilfs2", "ntfs3", "reiserfs", "udf"),
+    *("bcachefs", "f2fs", "jfs", "nilfs2", "reiserfs", "udf"),
 )
 _DRIVERS: Final[Mapping[str, Driver]] = {
     # A superblock may say that the machine is to panic when something is damaged. ext4(5), errors
@@ -29,9 +29,10 @@ _DRIVERS: Final[Mapping[str, Driver]] = {
     # One with the same UUID may be mounted: that of the machine which this disk is a copy of. xfs(5), nouuid
     content.XFS: Driver("xfs", {"nouuid": None}),
     **{name: Driver(name) for name in _BY_THEIR_NAMES},
-    "ntfs": Driver("ntfs3"),
 }
-"""By what a volume holds, as `ltsp.disk.content` calls it."""
+"""By what a volume holds, as `ltsp.disk.content` calls it. Nobody has a Linux system on ntfs or exfat, and what is not
+mounted does no harm.
+"""
 NAMES: Final = {"ext2": content.EXT, "ext3": content.EXT, "ext4": content.EXT}
 """As fstype= says it."""
 
