@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -12,8 +13,9 @@ import pytest
 from archive.forge import layout
 from corpus import ordinary
 from corpus.disks import converted, ext4, partitioned
-from corpus.site import Site
-from corpus.system import make_system
+from corpus.refusal import refused
+from corpus.site import Site, listing
+from corpus.system import VERSION, make_system
 from ltsp.squashfs.reader import Image
 from ltsp.tree.node import Device, DeviceKind
 
@@ -101,3 +103,113 @@ def test_what_anybody_builds_is_what_root_builds(tmp_path, sources, kind):
     for who in WHO:
         _, found = built(tmp_path / who.replace(" ", "-"), who, sources, kind)
         assert {name: data == expected[name] for name, data in found.items()} == dict.fromkeys(expected, True), who
+
+
+# Directories
+
+
+@pytest.fixture
+def chroot(tmp_path):
+    """A system that root made, of which a user may read what users may; and a server of that user's."""
+    system = make_system(tmp_path / "lab")
+    for name in ("shadow", "gshadow"):
+        (system / "etc" / name).chmod(0o640)
+    os.chown(system / "opt", 33, 44)
+    tmp_path.chmod(0o755)
+    return system
+
+
+def of_user(tmp_path, *needed):
+    (tmp_path / "user").mkdir()
+    return somebodys(tmp_path / "user", "user", *needed)
+
+
+def test_a_directory_that_a_user_may_read_is_packed_as_by_root(tmp_path, chroot):
+    """Clean-up locks all accounts, for which it needs no password."""
+    (tmp_path / "root").mkdir()
+    root, user = somebodys(tmp_path / "root", "root"), of_user(tmp_path, chroot)
+    done = user.ltsp("image", "--quiet", str(chroot))
+    assert "shadow" not in done.stderr
+    root.ltsp("image", str(chroot))
+    assert user.image("lab").read_bytes() == root.image("lab").read_bytes()
+
+
+def test_what_a_user_may_not_read_is_named_and_counted(tmp_path, chroot):
+    (chroot / "opt/key").write_text("secret")
+    (chroot / "opt/key").chmod(0o600)
+    (chroot / "opt/closed").mkdir(mode=0o700)
+    (chroot / "opt/closed/inside").write_text("secret")
+    site = of_user(tmp_path, chroot)
+    done = site.ltsp("image", "--quiet", "--json", str(chroot), status=3)
+    assert "/opt/key could not be read and is not in the image: Permission denied" in done.stderr
+    assert "/opt/closed could not be read and is not in the image: Permission denied" in done.stderr
+    assert "2 files and directories could not be read; root may be able to" in done.stderr
+    (built,) = json.loads(done.stdout)["images"]
+    assert built["unreadable"] == {"opt/key": "Permission denied", "opt/closed": "Permission denied"}
+    assert {"opt", "usr/bin/tool"} <= listing(site.image("lab"))
+    assert not {"opt/key", "opt/closed"} & listing(site.image("lab"))
+    refused(site, "--skip-unreadable=0", str(chroot), says=["cannot read /opt/"])
+
+
+def test_what_is_vital_and_may_not_be_read_is_told_in_a_line(tmp_path, chroot):
+    site = of_user(tmp_path, chroot)
+    for path in (f"boot/vmlinuz-{VERSION}", f"boot/initrd.img-{VERSION}", "etc/passwd", "etc/group"):
+        (chroot / path).chmod(0o600)
+        for applet in ("image",) if path.startswith("etc") else ("image", "kernel"):
+            line = site.ltsp(applet, "--name=lab", "--quiet", str(chroot), status=1).stderr
+            assert line.count("\n") == 1
+            assert "cannot read /" in line
+            assert "Permission denied" in line
+            assert "chmod" in line
+        (chroot / path).chmod(0o644)
+
+
+def test_files_of_whoever_made_the_tree_are_roots_with_all_root(tmp_path, chroot):
+    ordinary.given(chroot)
+    site = of_user(tmp_path, chroot)
+    for words, owner in (((), ordinary.USER), (("--all-root",), 0), (("--all-root", "-m", "-force-uid 7"), 7)):
+        site.ltsp("image", *words, str(chroot))
+        with site.image("lab").open("rb") as file:
+            tree = Image.open(file).tree()
+            machine_id = tree.get("etc/machine-id").metadata.uid
+            assert {node.metadata.uid for path, node in tree.walk() if path != "etc/machine-id"} == {owner}, words
+            assert machine_id in (0, owner)
+    site.conf.write_text("[server]\nALL_ROOT=1\n")
+    site.ltsp("image", str(chroot))
+    with site.image("lab").open("rb") as file:
+        assert {node.metadata.gid for _, node in Image.open(file).tree().walk()} == {0}
+
+
+def test_the_running_system_as_an_ordinary_user_sees_it(tmp_path):
+    site = of_user(tmp_path)
+    done = site.ltsp("image", "--dry-run", "--kernel-initrd=none", "/", status=None)
+    assert done.returncode in (0, 3), done.stderr
+
+
+# The rest of the command
+
+
+def test_what_a_user_built_is_shown_reverted_and_removed_by_that_user(tmp_path, chroot):
+    site = of_user(tmp_path, chroot)
+    site.ltsp("image", str(chroot))
+    first = site.image("lab").read_bytes()
+    (tmp_path / "user/bin").mkdir()
+    (chroot / "opt/new").write_text("new")
+    site.ltsp("image", str(chroot))
+    assert "lab" in site.ltsp("info").stdout
+    assert len(json.loads(site.ltsp("versions", "--json", "lab").stdout)["lab"]["versions"]) == 2
+    site.ltsp("image", "--revert", "lab")
+    assert site.image("lab").read_bytes() == first
+    site.ltsp("kernel", "--name=lab", str(chroot))
+    site.ltsp("image", "--dry-run", str(chroot))
+    site.ltsp("initrd")
+    assert {path.stat().st_uid for path in site.base.rglob("*") if path.exists()} == {ordinary.USER}
+    refused(site, "--image-group=0", str(chroot), says=["Operation not permitted"])
+
+
+def test_a_place_that_is_roots_is_refused_with_what_to_type(tmp_path, chroot):
+    site = of_user(tmp_path, chroot, tmp_path)
+    (tmp_path / "roots").mkdir(mode=0o755)
+    line = site.ltsp(f"--base-dir={tmp_path}/roots", "image", "--quiet", str(chroot), status=1).stderr
+    assert f"{tmp_path}/roots" in line
+    assert "choose another one with ltsp --base-dir" in line

@@ -64,7 +64,7 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
     """
     begin = monotonic()
     options = order.options
-    faults = Faults(options.skip_unreadable)
+    faults = Faults(order.skips_unreadable)
     told = hooks.environment(asked.source, order.ltsp)
     source = hooks.prepared(asked.source, order.before, told, report)
     with order.store.locked(source.name, options.wait) as held:

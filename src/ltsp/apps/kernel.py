@@ -22,6 +22,7 @@ from ltsp.publish.held import Held
 from ltsp.publish.retention import Retention
 from ltsp.publish.state import Foreign
 from ltsp.publish.store import Store
+from ltsp.settings import users
 from ltsp.settings.applets import ImageOptions, KernelOptions, LtspOptions
 from ltsp.source.disk import Wishes
 from ltsp.source.find import find
@@ -126,9 +127,10 @@ def publish_found(
     own_rule = options.kernel_initrd or None
     state = held.state()
     shown = of or state.image
+    faults = Faults(skip_unreadable=not users.is_root())  # what is vital is seen to
     if isinstance(shown, Foreign):
         wanted = replace(wanted, file_systems=_OF_DISKS)
-    with taken(source, _around_kernels(own_rule), options.lock_timeout, Faults(), report) as tree:
+    with taken(source, _around_kernels(own_rule), options.lock_timeout, faults, report) as tree:
         found = find_kernel(tree, source.name, own_rule)
         for warning in found.warnings:
             report.warn(warning)

@@ -14,6 +14,7 @@ from ltsp.apps.rules import Rules, rules
 from ltsp.boot.kernel import Rule
 from ltsp.errors import UsageError
 from ltsp.publish.store import Store
+from ltsp.settings import users
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.hooks import Hooks
 from ltsp.squashfs import parameters, sort_file
@@ -46,6 +47,12 @@ class Order:
     """Of the images, in seconds since 1970, where it was given."""
 
     @property
+    def skips_unreadable(self) -> bool:
+        """Root means to have all; anybody else has what there is for them."""
+        wanted = self.options.skip_unreadable
+        return not users.is_root() if wanted is None else wanted
+
+    @property
     def own_engine(self) -> bool:
         """Whether our own writer can do all that was asked."""
         return self.options.engine != "mksquashfs" and not self.parameters.unknown
@@ -56,7 +63,7 @@ def order(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_direct
 
     Raises UsageError and ConfError for what is wrong in itself, LtspError where a library for the codec is missing.
     """
-    asked = parameters.parse(options.mksquashfs_params)
+    asked = parameters.parse([*(["-all-root"] if options.all_root else []), *options.mksquashfs_params])
     if asked.unknown and options.engine == "own":
         raise UsageError(
             f"the built-in engine does not know {printable(' '.join(asked.unknown))}", "leave out --engine=own"

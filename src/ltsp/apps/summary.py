@@ -91,6 +91,8 @@ def warnings(built: Built) -> Iterator[str]:
         yield f"/{printable(path)} vanished while the source was read; it is not in the image"
     for path, reason in faults.unreadable:
         yield f"/{printable(path)} could not be read and is not in the image: {reason}"
+    if len(faults.unreadable) > 1:
+        yield f"{len(faults.unreadable)} files and directories could not be read; root may be able to"
     yield from _losses(built.written.lost)
     if isinstance(built.written, Made):
         yield from built.written.losses()

@@ -14,7 +14,7 @@ from ltsp.boot.distribution import kernel_installation
 from ltsp.boot.kernel_header import stated_version
 from ltsp.boot.kernel_version import version_key
 from ltsp.boot.substitution import substitutions
-from ltsp.errors import LtspError, UsageError
+from ltsp.errors import LtspError, Unreadable, UsageError
 from ltsp.tree.content import Content
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File
@@ -94,7 +94,7 @@ def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
     """The kernel of an image, by the user's rule and then by the built-in ones; the newest version of each.
 
     `name`: of the image, for the error. A kernel without an initrd is taken only if no other has one.
-    Raises LtspError where there is none, UsageError where the user's rule is not one.
+    Raises LtspError where there is none, Unreadable where we may not read it, UsageError where the user's rule is none.
     """
     rules = (Rule.parse(own_rule), *RULES) if own_rule else RULES
     warnings: list[str] = []
@@ -126,7 +126,22 @@ def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
 
 def _with(kernel: Kernel, warnings: Sequence[str]) -> Kernel:
     every = tuple(dict.fromkeys((*warnings, *kernel.warnings)))
+    for path, content in ((kernel.path, kernel.kernel), (kernel.initrd_path or "", kernel.initrd)):
+        if content is not None:
+            _see_that_it_may_be_read(path, content)
     return Kernel(kernel.path, kernel.initrd_path, kernel.version, kernel.kernel, kernel.initrd, every)
+
+
+def _see_that_it_may_be_read(path: str, content: Content) -> None:
+    """Ubuntu's kernels are root's alone. Raises Unreadable."""
+    try:
+        with content.open():
+            pass
+    except PermissionError as error:
+        raise Unreadable(
+            f"cannot read /{printable(path)}, which clients would boot: {error.strerror}",
+            f"run as root, or let others read it: chmod a+r /{printable(path)} in the source",
+        ) from error
 
 
 def _candidates(tree: Tree, rule: Rule) -> Iterator[str]:

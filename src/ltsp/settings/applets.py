@@ -298,10 +298,20 @@ class ImageOptions(_PublishingOptions):
         group=Group.CONTENT,
         details="Otherwise the source that its manifest records is read again.",
     )
-    skip_unreadable: bool = switch(
+    skip_unreadable: bool | None = option(
+        Flag(),
         "leave out files that cannot be read, name them, and exit 3",
+        default=None,
+        default_text="0 for root, 1 for others",
+        argument=Argument.OPTIONAL,
         group=Group.CONTENT,
-        details="Otherwise such a file ends the build and nothing is published.",
+        details="With 0, such a file ends the build and nothing is published.",
+    )
+    all_root: bool = switch(
+        "give all files in the image to root",
+        group=Group.CONTENT,
+        details="As -all-root of mksquashfs(1): for a tree that was made without privileges, whose files belong to who "
+        "made it. Disks and archives say themselves whom their files belong to.",
     )
     xattrs: bool = option(Flag(), "keep extended attributes, capabilities too", default=True, group=Group.CONTENT)
     compression: str = option(

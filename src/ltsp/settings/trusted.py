@@ -14,11 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ltsp.errors import ConfError
+from ltsp.settings import users
 
 _TRUSTED_GROUPS = ("root", "sudo", "wheel", "admin")
 """Those whose members may become root anyway. LTSP's manual has ltsp.conf 0660 root:sudo."""
-_ALL_USERS = 0xFFFFFFFF
-"""As many as a namespace that lacks none maps."""
 _MOST_LINKS = 40
 _BELOW = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -57,7 +56,7 @@ def read(path: str, largest: int) -> bytes:
     Raises ConfError when others than root and the user we run as could have written it, and when it is larger; OSError.
     """
     raw, owners = _bytes(os.path.join(os.getcwd(), path), largest)
-    if fault := permission_fault(owners, frozenset({0, os.geteuid(), *_nobody_here()}), _trusted_gids()):
+    if fault := permission_fault(owners, _trusted_uids(), _trusted_gids()):
         raise ConfError(
             f"{path} is not trusted: {fault}",
             "it must be root's, and writable by nobody but root and administrators",
@@ -115,21 +114,10 @@ def _owner(descriptor: int, path: str) -> Owner:
     return Owner(path, found.st_mode, found.st_uid, found.st_gid)
 
 
-def _nobody_here() -> Iterable[int]:
-    """In a container that maps only some users, the one that stands for all others: the server's root among them.
-
-    Nobody in the container is that one, so that what it may not write is as good as root's. user_namespaces(7)
-    """
-    try:
-        with open("/proc/self/uid_map", "rb") as file:
-            ranges = [tuple(map(int, line.split())) for line in file]
-        with open("/proc/sys/kernel/overflowuid", "rb") as file:
-            overflow = int(file.read())
-    except (OSError, ValueError):
-        return ()
-    mapped = sum(count for _, _, count in ranges)
-    is_somebody = any(first <= overflow < first + count for first, _, count in ranges)
-    return () if mapped >= _ALL_USERS or is_somebody else (overflow,)
+def _trusted_uids() -> frozenset[int]:
+    """In a container, whoever stands for the server's root is as good: nobody in it is that user."""
+    stand_in = users.stand_in()
+    return frozenset({0, os.geteuid()} if stand_in is None else {0, os.geteuid(), stand_in})
 
 
 def _trusted_gids() -> frozenset[int]:

@@ -107,6 +107,18 @@ def shadow(text: bytes, people: People) -> bytes:
     return _mapped(text, lambda fields: [fields[0], b"!", *[b""] * 7] if fields[0] in people.kept else None)
 
 
+def shadow_of(passwd: bytes) -> bytes:
+    """A shadow with the accounts of a passwd, as pwconv(8) makes it, but without what only the real one says."""
+    accounts = filter(None, map(_account, passwd.split(b"\n")))
+    return b"".join(fields[0] + b":x:::::::\n" for fields in accounts)
+
+
+def gshadow_of(group: bytes) -> bytes:
+    """A gshadow with the groups and members of a group, likewise."""
+    groups = filter(None, map(_account, group.split(b"\n")))
+    return b"".join(b":".join([fields[0], b"x", b"", *fields[3:4]]) + b"\n" for fields in groups)
+
+
 def gshadow(text: bytes, people: People, groups: frozenset[bytes]) -> bytes:
     """No group that stays has a password or administrators."""
 

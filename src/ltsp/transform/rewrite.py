@@ -10,8 +10,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ltsp.errors import LtspError
-from ltsp.transform.accounts import Limits, People, group, gshadow, kept_groups, passwd, shadow, subordinate
+from ltsp.errors import LtspError, Unreadable
+from ltsp.transform.accounts import (
+    Limits,
+    People,
+    group,
+    gshadow,
+    gshadow_of,
+    kept_groups,
+    passwd,
+    shadow,
+    shadow_of,
+    subordinate,
+)
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
@@ -34,10 +45,25 @@ class Source:
     """Of its rows: a pattern without wildcards as it is, whether there is such a file or not; else what matches."""
     faults: Faults
 
-    def read(self, path: str) -> bytes | None:
-        """The bytes of the regular file where a path leads; None where there is none."""
+    def read(self, path: str, instead: bytes | None = None) -> bytes | None:
+        """The bytes of the regular file where a path leads; None where there is none.
+
+        `instead` stands for those of a file that we may not read, where such files are passed over.
+        """
         file = self.tree.follow(path)
-        return read_small(file, path, MOST, self.faults) if isinstance(file, File) else None
+        if not isinstance(file, File):
+            return None
+        if instead is not None and self.faults.skip_unreadable and _is_closed(file):
+            return instead
+        return read_small(file, path, MOST, self.faults)
+
+
+def _is_closed(file: File) -> bool:
+    try:
+        with file.content.open():
+            return False
+    except PermissionError:
+        return True
 
 
 Changes = Mapping[str, Node | None]
@@ -76,12 +102,24 @@ def _changed(tree: Tree, path: str, old: bytes, new: bytes) -> Changes:
 # Accounts
 
 _ACCOUNTS = ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")
+_OPEN_TWINS: Mapping[str, Callable[[Mapping[str, bytes]], bytes]] = {
+    "shadow": lambda texts: shadow_of(texts.get("passwd", b"")),
+    "gshadow": lambda texts: gshadow_of(texts.get("group", b"")),
+}
 
 
 def _accounts(source: Source) -> Changes:
-    """Raises LtspError where there is no passwd, or two account files are one."""
+    """Raises LtspError where there is no passwd, or two account files are one.
+
+    Of shadow and gshadow nothing stays but the names, and those are in files that anybody may read.
+    """
     tree = source.tree
-    texts = {name: text for name in _ACCOUNTS if (text := source.read(f"etc/{name}")) is not None}
+    texts: dict[str, bytes] = {}
+    for name in _ACCOUNTS:
+        instead = _OPEN_TWINS[name](texts) if name in _OPEN_TWINS else None
+        _see_that_it_may_be_read(source, name)
+        if (text := source.read(f"etc/{name}", instead)) is not None:
+            texts[name] = text
     if "passwd" not in texts:
         raise LtspError("no etc/passwd in the image", "a system has one; --cleanup=0 leaves accounts as they are")
     places: dict[int, str] = {}
@@ -106,6 +144,15 @@ def _accounts(source: Source) -> Changes:
         if f"etc/{name}" in source.paths:
             changes |= _changed(tree, f"etc/{name}", text, written[name](text))
     return changes
+
+
+def _see_that_it_may_be_read(source: Source, name: str) -> None:
+    """A system without its passwd or group is none, whoever may not read them. Raises Unreadable."""
+    file = source.tree.follow(f"etc/{name}")
+    if name in {"passwd", "group"} and isinstance(file, File) and _is_closed(file):
+        raise Unreadable(
+            f"cannot read /etc/{name}: Permission denied", f"let others read it, as it should be: chmod 644 etc/{name}"
+        )
 
 
 # Identity

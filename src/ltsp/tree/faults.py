@@ -40,7 +40,8 @@ class Faults:
                 f"cannot read /{printable(path)}: {reason}",
                 "nothing was published; run as root, exclude it, or give --skip-unreadable",
             ) from error
-        self.unreadable.append((path, reason))
+        if (path, reason) not in self.unreadable:  # rules read a file before it is written
+            self.unreadable.append((path, reason))
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.vanished or self.unreadable)
