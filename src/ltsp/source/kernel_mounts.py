@@ -37,6 +37,12 @@ _FOUND_NOTHING: Final = (2, 8)
 _MOST_SUBVOLUMES: Final = 100_000
 
 
+def see_that_we_may_mount() -> None:
+    """Raises SourceError without the privilege."""
+    if not may_mount():
+        raise SourceError(_ROOT_ONLY, BY_ROOT)
+
+
 class LogToReplay(Exception):
     """It cannot be mounted from what must not be written to."""
 
@@ -56,8 +62,6 @@ class Mounts:
 
         Raises SourceError, and LogToReplay.
         """
-        if not may_mount():
-            raise SourceError(_ROOT_ONLY, BY_ROOT)
         with ExitStack() as opened:
             try:
                 size = size // SECTOR * SECTOR

@@ -19,7 +19,7 @@ from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import FileSystem
 from ltsp.source import drivers
 from ltsp.source.disk_systems import Choice, Found, Search
-from ltsp.source.kernel_mounts import SECTOR, LogToReplay, Mounts
+from ltsp.source.kernel_mounts import SECTOR, LogToReplay, Mounts, see_that_we_may_mount
 from ltsp.source.read_volumes import Read, ReadDivided
 from ltsp.source.reader import Reader
 from ltsp.tree.name import printable
@@ -114,10 +114,11 @@ class KernelVolumes:
             given = self.fstype not in ("", "auto")
             what = f"fstype={printable(self.fstype)}, which the kernel does not mount here" if given else ""
             raise SourceError(what or f"it holds {content.named(volume.kind)}")
+        see_that_we_may_mount()
         place = self._place(number, volume)
         if place is not None:
             file, offset = place
-            try:
+            try:  # what was unpacked is ours, and a log may be replayed in it
                 return self.mounts.mount(file, offset, volume.size, driver, writable=file in self.scratch)
             except LogToReplay:
                 pass
