@@ -91,6 +91,7 @@ FORMATS: dict[str, Callable[[Path, Path], Path]] = {
     "raw in gzip": compressed("gzip", "-1", "-c"),
     "raw in xz": compressed("xz", "-0", "-T1", "-c"),
     "raw in zstd": compressed("zstd", "-q", "-1", "-c"),
+    "raw in bzip2": compressed("bzip2", "-1", "-c"),
     "qcow2 in zstd": compressed("zstd", "-q", "-1", "-c", before=converted("qcow2")),
     "VMDK as a stream in gzip": compressed(
         "gzip", "-1", "-c", before=converted("vmdk", "-o", "subformat=streamOptimized")

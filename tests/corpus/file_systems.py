@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from corpus import losses
+from corpus import losses, xfs_prototype
 from corpus.compare import Entry
 from corpus.losses import Loss
 
@@ -37,7 +37,7 @@ class Shape:
     options: str = ""
     """Of the mount that it is filled through."""
     filling: tuple[str, ...] = ()
-    """More words where mkfs fills it itself, with `{tree}` and `{image}`."""
+    """More words where mkfs fills it itself, with `{tree}` or `{prototype}` and `{image}`."""
     least: int = 32
     """MiB, below which it cannot be."""
     inside: str = ""
@@ -136,6 +136,14 @@ _EROFS = Shape(
 _EXT4 = ("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096")
 _XFS = ("mkfs.xfs", "-q", "-f", "--unsupported")
 _BTRFS = ("mkfs.btrfs", "-q", "-f")
+_XFS_4 = Shape(
+    (*_XFS, "-m", "crc=0,finobt=0,bigtime=0,reflink=0,inobtcount=0"),
+    filling=("-p", "{prototype}", "{image}"),
+    least=128,
+    losses=xfs_prototype.LOSSES,
+    drivers="CONFIG_XFS_SUPPORT_V4 is no more in every one",
+    holes=False,
+)
 DEBIAN_EXT4 = Shape((*_EXT4, "-O", "metadata_csum,64bit,^orphan_file"))
 SHAPES: dict[str, Shape] = {
     "ext2": Shape(("mke2fs", "-q", "-F", "-t", "ext2", "-b", "4096")),
@@ -159,6 +167,8 @@ SHAPES: dict[str, Shape] = {
     "xfs without bigtime": Shape((*_XFS, "-m", "bigtime=0,inobtcount=0"), least=128, losses=(*_OF_XFS, _SHORT_TIMES)),
     "xfs with rmapbt": Shape((*_XFS, "-m", "rmapbt=1"), least=128, losses=_OF_XFS),
     "xfs without reflink": Shape((*_XFS, "-m", "reflink=0"), least=128, losses=_OF_XFS),
+    "xfs of version 4": _XFS_4,
+    "xfs of version 4 without types in directories": replace(_XFS_4, mkfs=(*_XFS_4.mkfs, "-n", "ftype=0")),
     "btrfs": Shape(_BTRFS, least=128),
     "btrfs by zlib": Shape(_BTRFS, "compress-force=zlib", least=128),
     "btrfs by lzo": Shape(_BTRFS, "compress-force=lzo", least=128),
@@ -196,7 +206,8 @@ def made(shape: Shape, tree: Path, image: Path, megabytes: int = 0) -> Path:
     with image.open("wb") as file:
         file.truncate(max(shape.least, megabytes) * MIB)
     if shape.filling:
-        words = [each.format(tree=tree, image=image) for each in shape.filling]
+        text = xfs_prototype.prototype(tree, image.with_name("prototype")) if "{prototype}" in shape.filling else ""
+        words = [each.format(tree=tree, image=image, prototype=text) for each in shape.filling]
         subprocess.run([*shape.mkfs, *words], check=True, capture_output=True)
         return image
     subprocess.run([*shape.mkfs, image], check=True, capture_output=True)
