@@ -84,7 +84,7 @@ def _as_xfs_stores(entry: Entry) -> Iterator[tuple[bytes, bytes]]:
 
 _OF_MKE2FS = (
     replace(
-        losses.paths("mke2fs 1.47.0 has no other times than those of 32 bits, which later ones have", "times"),
+        losses.paths("mke2fs up to 1.47.0 writes no more than 32 bits of a time", "times"),
         varies=True,
     ),
     replace(losses.paths("it makes symbolic links of several names one for each", "links"), varies=True),
@@ -97,7 +97,7 @@ _OF_ISO = (
     losses.attributes("xorriso writes no attributes where other readers than its own would see them", lambda *_: True),
     replace(
         losses.entries(
-            "its links are short: xorriso ends with an error at 4,000 bytes",
+            "xorriso takes a link of 4,000 bytes for an error",
             lambda _path, entry: len(entry.target) > 1023,
         ),
         refused=True,
@@ -131,6 +131,7 @@ _EROFS = Shape(
     losses=_OF_EROFS,
     lacks="there is no reader of erofs in user space",
     holes=False,
+    drivers="erofs is a module that may be missing",
 )
 
 _EXT4 = ("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096")

@@ -210,7 +210,7 @@ def _mirror(version: str) -> Callable[[Path, Path], Path]:
 
 
 LAYOUTS: dict[str, Callable[[Path, Path], Path]] = {
-    "no table": lambda part, disk: part.replace(disk),
+    "no table": lambda part, _disk: part,
     "MBR, a primary partition": _partition("dos", ["start=1MiB, size=2MiB, type=82"], "83", 4),
     "MBR, a logical partition": _logical,
     "GPT": _partition("gpt", ["start=1MiB, size=1MiB, type=uefi", "start=2MiB, size=1MiB, type=swap"], "linux", 4),
