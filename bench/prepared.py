@@ -147,6 +147,7 @@ def _sha256(path: Path) -> str:
 
 FORMS: dict[str, Callable[[Workshop], str]] = {
     "raw": lambda shop: str(shop.ext4()),
+    "raw-kernel": lambda shop: str(shop.ext4()),
     "qcow2": lambda shop: str(shop.converted("qcow2")),
     "qcow2-compressed": lambda shop: str(shop.converted("qcow2", "-c", name="ext4.packed.qcow2")),
     "vmdk-stream": lambda shop: str(shop.converted("vmdk", "-o", "subformat=streamOptimized")),

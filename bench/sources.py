@@ -26,6 +26,7 @@ from bench.measure import Run
 from bench.prepared import FORMS, prepared
 from bench.programs import ltsp_image
 from bench.report import table
+from ltsp.source.disk import Wishes
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
@@ -36,6 +37,8 @@ SCRATCH = CHECKOUT / "build" / "bench-sources"
 MOST = 1.5
 """Times the directory's seconds that a build from the forms of GOALS may take."""
 GOALS = frozenset({"raw", "qcow2"})
+BY_KERNEL = "raw-kernel"
+"""The form that is not read by the default reader."""
 _PIECE = 1 << 17
 """Bytes that a build reads at once: a block of squashfs."""
 
@@ -70,19 +73,20 @@ def tell(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def rows(root: Path, forms: list[str], rounds: int, options: list[str]) -> Iterator[Row]:
+def rows(root: Path, forms: list[str], rounds: int) -> Iterator[Row]:
     """The directory first; each form is removed when it was measured, but for those that others are made of."""
-    yield _row("directory", str(root), root, 1, options)
+    yield _row("directory", str(root), root, 1)
     for form, argument in prepared(root, SCRATCH / "forms", forms):
-        yield _row(form, argument, root, rounds, options)
+        yield _row(form, argument, root, rounds)
 
 
-def _row(form: str, argument: str, root: Path, rounds: int, options: list[str]) -> Row:
-    taken = [_reading(argument) for _ in range(rounds + 1)][1:]  # the first one fills the cache
+def _row(form: str, argument: str, root: Path, rounds: int) -> Row:
+    reader = "kernel" if form == BY_KERNEL else "auto"
+    taken = [_reading(argument, reader) for _ in range(rounds + 1)][1:]  # the first one fills the cache
     pairs: list[tuple[Run, Run]] = []
     for number in range(rounds):
         base = ltsp_image(str(root), SCRATCH / "ours", [])
-        ours = base if argument == str(root) else ltsp_image(argument, SCRATCH / "ours", [], options)
+        ours = base if argument == str(root) else ltsp_image(argument, SCRATCH / "ours", [], [f"--reader={reader}"])
         pairs.append((base, ours))
         ratio, work = ours.seconds / base.seconds, ours.processor / base.processor
         tell(f"{form}, round {number + 1}: {ratio:.2f} of the directory's time, {work:.2f} of its processor time")
@@ -101,18 +105,19 @@ def _row(form: str, argument: str, root: Path, rounds: int, options: list[str]) 
     )
 
 
-def _reading(argument: str) -> Run:
+def _reading(argument: str, reader: str) -> Run:
     """In a process of its own, from when all modules are there."""
-    command = [sys.executable, "-m", "bench.sources", "--read", argument]
+    command = [sys.executable, "-m", "bench.sources", "--read", argument, reader]
     return Run(**json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
 
 
-def read(argument: str) -> Run:
+def read(argument: str, reader: str) -> Run:
     """All that a source holds, through its reader, as `ltsp image` calls it but without its threads."""
     gc.disable()  # as the program does
     total = 0
     began, before = time.perf_counter(), _processor()
-    with find(argument, str(SCRATCH), name="lab").open(everything, Faults()) as tree:
+    source = find(argument, str(SCRATCH), name="lab", disks=Wishes(reader=reader))
+    with source.open(everything, Faults()) as tree:
         contents = {id(node): node.content for _, node in tree.walk() if isinstance(node, File)}
         for content in contents.values():
             with content.open() as stream:
@@ -145,17 +150,17 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--forms", nargs="*", choices=[*FORMS], default=[*FORMS], metavar="FORM", help=", ".join(FORMS))
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="pairs of builds, for medians")
-    parser.add_argument("--read", metavar="SOURCE", help=argparse.SUPPRESS)
+    parser.add_argument("--read", nargs=2, metavar="SOURCE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
-        print(json.dumps(asdict(read(options.read))))
+        print(json.dumps(asdict(read(*options.read))))
         return
 
     shutil.rmtree(SCRATCH, ignore_errors=True)
     (SCRATCH / "forms").mkdir(parents=True)
     began = time.monotonic()
     try:
-        found = list(rows(shared(), options.forms, options.rounds, []))
+        found = list(rows(shared(), options.forms, options.rounds))
     finally:
         shutil.rmtree(SCRATCH)
     tell(f"{time.monotonic() - began:.0f} s")
