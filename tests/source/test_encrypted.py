@@ -116,6 +116,16 @@ def test_an_fstab_names_what_crypttab_opens(tmp_path, system, key, spec):
     assert "/dev/mapper/usr_crypt at /usr" in told(disk)
 
 
+@pytest.mark.root
+def test_the_kernel_reads_what_was_unlocked(tmp_path, system, key):
+    disk = encrypted(ext4(tmp_path / "root.img", system), key)
+    wishes = Wishes(reader="kernel", key_file=str(key))
+    with find(str(disk), "/nowhere", disks=wishes).open(everything, Faults()) as tree:
+        assert {TOOL, KERNEL} <= {path for path, _ in tree.walk()}
+    with pytest.raises(SourceError, match="--key-file FILE"):
+        find(str(disk), "/nowhere", disks=Wishes(reader="kernel"))
+
+
 def test_a_key_that_does_not_fit_is_told(tmp_path, system, key):
     disk = encrypted(ext4(tmp_path / "root.img", system), key)
     (tmp_path / "other").write_bytes(b"sesame\n")

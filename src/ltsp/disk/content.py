@@ -58,6 +58,12 @@ NAMES: Final = {
     UNKNOWN: "no format that is known here",
 }
 
+REMEDIES: Final = {
+    LUKS: "give its key by --key-file FILE, or unlock and mount it, and name the directory",
+    BITLOCKER: "unlock and mount it, and name the directory",
+}
+"""What to do about those that cannot be read as they are."""
+
 
 def named(kind: str) -> str:
     """For people: `a btrfs file system`."""

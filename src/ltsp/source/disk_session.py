@@ -40,10 +40,6 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     content.ISO9660: iso.open,
     content.VFAT: vfat.open,
 }
-_HINTS = {
-    content.LUKS: "give its key by --key-file FILE, or unlock and mount it, and name the directory",
-    content.BITLOCKER: "unlock and mount it, and name the directory",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +104,7 @@ def open_volume(volume: Volume, fstype: str) -> FileSystem:
         what = content.named(volume.kind) if kind == volume.kind else f"no reader for fstype={printable(fstype)}"
         if drivers.of(kind) is not None:
             what += ", which only the kernel reads"
-        raise SourceError(f"it holds {what}", _HINTS.get(kind, ""))
+        raise SourceError(f"it holds {what}", content.REMEDIES.get(kind, ""))
     return reader(volume.blocks)
 
 
