@@ -142,8 +142,11 @@ def test_a_compressed_disk_is_unpacked_into_a_sparse_file(kind, by, raw, tmp_pat
     scratch = (tmp_path / "scratch").open("w+b")
     with scratch:
         # Two members behind each other, as `gzip -c a b` makes them.
-        disk = open_disk(io.BytesIO(compress(content[:100_000]) + compress(content[100_000:])), scratch=lambda: scratch)
+        packed = compress(content[:100_000]) + compress(content[100_000:])
+        signs: list[None] = []
+        disk = open_disk(io.BytesIO(packed), scratch=lambda: scratch, working=lambda: signs.append(None))
         assert disk.compression == by
+        assert len(signs) > 1
         assert disk.blocks.read_at(0, SIZE) == raw.read_bytes()
         if kind == "raw":
             assert os.fstat(scratch.fileno()).st_blocks * 512 < SIZE * 3 // 4

@@ -87,11 +87,13 @@ def open_disk(
     *,
     open_sibling: OpenSibling = no_siblings,
     scratch: Callable[[], BinaryIO] = temporary,
+    working: Callable[[], None] = lambda: None,
 ) -> Disk:
     """The disk in a file that stays open while it is read, as do the files that `open_sibling` and `scratch` give.
 
-    `scratch` makes the file that a compressed one is unpacked to. Raises FormatError for what is damaged or forged,
-    SourceError for what cannot be read, and what `open_sibling` raises; the messages do not name the file.
+    `scratch` makes the file that a compressed one is unpacked to, and `working` is called for each piece of it. The
+    messages do not name the file. Raises FormatError for what is damaged or forged, SourceError for what cannot be
+    read, and what `open_sibling` raises.
     """
     blocks = FileBlocks.of(file)
     kind = _compression(blocks)
@@ -100,7 +102,7 @@ def open_disk(
     with ExitStack() as on_failure:
         file = scratch()
         on_failure.callback(file.close)
-        blocks = _unpack(blocks, file)
+        blocks = _unpack(blocks, file, working)
         if _compression(blocks):
             raise SourceError(f"it is a compressed file in a {kind} file", "unpack it")
         disk = _Chain(open_sibling).disk(blocks, "")
@@ -210,7 +212,7 @@ def _expected(kind: str) -> str:
     return _BY_QEMU.get(kind, "")
 
 
-def _unpack(blocks: Blocks, file: BinaryIO) -> FileBlocks:
+def _unpack(blocks: Blocks, file: BinaryIO, working: Callable[[], None]) -> FileBlocks:
     """Into a file that has holes where there are only zeros.
 
     Raises FormatError where it is damaged or unfolds to too much, and SourceError where there is no room.
@@ -229,6 +231,7 @@ def _unpack(blocks: Blocks, file: BinaryIO) -> FileBlocks:
                 if page != zero[: len(page)]:
                     written += _write(file.fileno(), page, size + at)
             size += len(piece)
+            working()
             if written > _CHECKED:
                 written = 0
                 if _room(file.fileno()) < _ROOM_LEFT:

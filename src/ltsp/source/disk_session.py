@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ltsp.disk import content, sector_cipher
-from ltsp.disk.blocks import OpenSibling
 from ltsp.disk.image import Disk, open_disk
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import LtspError, SourceError
@@ -82,13 +81,14 @@ def sibling(number: int, name: str) -> str:
     return f"{number}/{name}"
 
 
-def opened_disk(number: int, file: BinaryIO, open_sibling: OpenSibling) -> Disk:
+def opened_disk(number: int, file: BinaryIO, caller: Caller) -> Disk:
     """One of several, counted from 0. Raises FormatError and SourceError."""
     try:
         return open_disk(
             file,
-            open_sibling=lambda name: open_sibling(sibling(number, name)),
-            scratch=lambda: open_sibling(SCRATCH),
+            open_sibling=lambda name: caller(sibling(number, name)),
+            scratch=lambda: caller(SCRATCH),
+            working=caller.working,
         )
     except LtspError as error:
         if not number:
