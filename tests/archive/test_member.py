@@ -209,7 +209,9 @@ def test_a_map_of_many_blocks(read):
 @pytest.mark.parametrize(
     ("data", "said"),
     {
-        "no header": (b"n" * 1024, "no header of a member"),
+        "no archive": (b"n" * 1024, "is no tar archive"),
+        "a disk": (bytes(1024) + b"\x53\xef" + bytes(1 << 20), "is no tar archive, though"),
+        "no header": (file(b"a", b"x") + b"n" * 1024, "no header of a member"),
         "cut in a file": (file(b"a", b"x" * 2000)[:1500], "cut off"),
         "cut in a header": (file(b"a", b"x") + header(b"b")[:100], "cut off"),
         "cut between members": (file(b"a", b"x"), "cut off"),

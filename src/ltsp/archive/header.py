@@ -39,7 +39,8 @@ class Header:
         if not block.strip(b"\0"):
             return None
         if not _adds_up(block):
-            raise FormatError(f"is damaged: what lies at {place} is no header of a member")
+            what = f"is damaged: what lies at {place} is no header of a member" if place else "is no tar archive"
+            raise FormatError(what)
         flag = block[156:157]
         numbers = flag in b"34" and block[257:262] == b"ustar"
         return cls(

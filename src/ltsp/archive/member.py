@@ -28,6 +28,8 @@ _LARGEST_ID: Final = (1 << 32) - 2
 """The last number means `leave it` to chown(2)."""
 _MOST_EXTENSIONS: Final = 8
 """In front of one member: a name, a link, a pax header; twice each is more than any writer makes."""
+_DISK_HEAD: Final = 68 << 10
+"""Bytes in which a file system on a disk shows itself: zeros at the beginning are no sign of an archive alone."""
 _MOST_GLOBAL: Final = 64
 """Records of global headers, which are looked through for each member."""
 _MEMORY: Final = 400
@@ -103,6 +105,8 @@ def members(feed: Feed, allowance: Allowance, *, must_end: bool = True) -> Itera
         if header is None:
             if before.count or (block and len(block) < BLOCK) or (not block and must_end):
                 raise cut_off()
+            if not place and block and any(feed.read(_DISK_HEAD - BLOCK)):
+                raise FormatError("is no tar archive, though it begins like an empty one: with zeros")
             feed.drain()
             return
         if header.flag in b"xXgLK":
