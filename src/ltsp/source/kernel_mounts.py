@@ -26,6 +26,8 @@ from ltsp.tree.tree import Tree
 BY_ROOT: Final = "run the command as root, on the machine itself where this is a container"
 SECTOR: Final = 512
 """Bytes: devices begin and end with one."""
+_MODULES: Final = {"iso9660": "isofs"}
+"""Where they are not called like the file system."""
 _ROOT_ONLY: Final = "only root may have the kernel mount it"
 _ATTRIBUTES: Final = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _NOT_ALLOWED: Final = frozenset({errno.EPERM, errno.EACCES})
@@ -176,7 +178,8 @@ def _refusal(kind: str, error: OSError) -> LtspError:
     if error.errno in _NOT_ALLOWED:
         return SourceError(_ROOT_ONLY, BY_ROOT)
     if error.errno == errno.ENODEV:
-        return SourceError(f"this kernel does not know {kind}", f"install the module {kind} for this kernel")
+        module = _MODULES.get(kind, kind)
+        return SourceError(f"this kernel does not know {kind}", f"install the module {module} for this kernel")
     if error.errno == errno.EEXIST:
         return SourceError(f"{kind} with the same UUID is mounted on this machine", "unmount that for as long")
     if error.filename:
