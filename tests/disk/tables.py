@@ -11,7 +11,7 @@ MIB = 1 << 20
 
 
 def sfdisk(disk: Path, script: str, *options: str) -> None:
-    words = ["sfdisk", "--no-reread", "--no-tell-kernel", "--quiet", *options, disk]
+    words = ["sfdisk", "--no-reread", "--no-tell-kernel", "--quiet", *options, str(disk)]
     subprocess.run(words, input=script, text=True, check=True, capture_output=True, timeout=60)
 
 

@@ -86,7 +86,7 @@ def _mount(image: str, point: Path, options: str) -> None:
 
 
 def _copy(source: Path, point: Path) -> None:
-    call = ["cp", "-a", "--sparse=always", f"{source}/.", point]
+    call = ["cp", "-a", "--sparse=always", f"{source}/.", str(point)]
     subprocess.run(call, check=False, stderr=subprocess.DEVNULL)
 
 
@@ -175,8 +175,7 @@ def _cloned(_image: str, point: Path) -> None:
     data = bytes(range(1, 256)) * 4096
     (point / "original").write_bytes(data)
     for number in range(3):
-        call = ["cp", "--reflink=always", point / "original", point / f"clone-{number}"]
-        subprocess.run(call, check=True)
+        subprocess.run(["cp", "--reflink=always", point / "original", point / f"clone-{number}"], check=True)
     with (point / "clone-1").open("r+b") as file:
         file.seek(400_000)
         file.write(b"changed" * 2000)
@@ -235,4 +234,5 @@ def main(what: str, image: str, options: str, more: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], sys.argv[4:])
+    _, _what, _image, _options, *_more = sys.argv
+    main(_what, _image, _options, _more)
