@@ -306,15 +306,6 @@ def test_a_selection_means_what_is_in_the_medium(tmp_path, system):
         assert set(tree.root.entries) == {"boot", "usr"}
 
 
-def test_a_live_medium_whose_system_lies_in_layers_is_named(tmp_path, system):
-    casper = tmp_path / "medium/casper"
-    casper.mkdir(parents=True)
-    (casper / "minimal.standard.squashfs").write_bytes(b"hsqs")
-    said = told(live_medium(tmp_path, "casper/minimal.squashfs", system))
-    assert "minimal.squashfs, minimal.standard.squashfs in casper" in said
-    assert "mount -t overlay" in said
-
-
 def live_medium(tmp_path, place, content):
     """A disc with a squashfs at a place, of what a directory holds."""
     file = tmp_path / "medium" / place

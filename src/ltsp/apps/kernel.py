@@ -26,6 +26,7 @@ from ltsp.settings import users
 from ltsp.settings.applets import ImageOptions, KernelOptions, LtspOptions
 from ltsp.source.disk import Wishes
 from ltsp.source.find import find
+from ltsp.source.live_source import LiveSource
 from ltsp.source.names import at_most_three, names
 from ltsp.source.source import Source
 from ltsp.tree.faults import Faults
@@ -90,6 +91,8 @@ def _publish(
         disks=disks,
         snapshots=options.snapshot,
     )
+    if is_exported and isinstance(source, LiveSource):
+        source.see_that_clients_find_it()
     with store.locked(source.name, options.wait) as held:
         boot_test = transport_of(options.boot_test)
         if boot_test and not isinstance(held.state().image, Generation):

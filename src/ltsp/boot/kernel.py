@@ -64,6 +64,7 @@ RULES = (
     ),
     Rule("Debian installer", "install.amd/vmlinuz", ("s|vmlinuz$|initrd.gz|",), live=True),
     Rule("Fedora live", "isolinux/vmlinuz", ("s|vmlinuz$|initrd.img|",), live=True),
+    Rule("Fedora live and installer", "images/pxeboot/vmlinuz", ("s|vmlinuz$|initrd.img|",), live=True),
     Rule("Debian live", "live/vmlinuz-*", ("s|vmlinuz-|initrd.img-|",), live=True),
     Rule("installed system", "vmlinuz", ("s|vmlinuz$|initrd.img|",)),
     Rule("Debian, Ubuntu", "vmlinuz-*", ("s|vmlinuz-|initrd.img-|",)),

@@ -34,7 +34,13 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "VDI, VHD, VHDX, and any of these in gzip, xz or zstd. What is in it decides, not its name. "
                 "Partitions, LVM and RAID1 are looked through for a system on ext2, ext3, ext4, xfs, btrfs or "
                 "ISO 9660, and what the system's own /etc/fstab mounts at `/boot`, `/usr`, `/var` and the like is "
-                "taken in. A live medium stands for the system in it, also where that is a file in a file."
+                "taken in."
+            ),
+            (
+                "A live medium stands for the system in it, also where that is a file in a file, or files that lie "
+                "over each other, as Ubuntu's do since 23.10: then for the system that its installer takes by "
+                "default. Where that system has no kernel, the medium's comes with it, and its modules, if the medium "
+                "has them."
             ),
             (
                 "Disks are read by a process that may do nothing else: no mount, no root, and a file system made to do "
@@ -56,6 +62,11 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "FILE,partition=N",
                 "One of several systems on it: a number, or a name such as `vg/root`; with several disks, `2:1` is "
                 "the first partition of the second.",
+            ),
+            Item(
+                "FILE,,casper/NAME.squashfs",
+                "Another system of a live medium: this file and those that its name says it lies over, "
+                "`minimal.standard.squashfs` over `minimal.squashfs`.",
             ),
             Item("FILE,subvol=NAME", "A subvolume of btrfs, where it is none that an installer makes."),
             Item("FILE,fstype=TYPE", "Its file system is of this type, whatever it looks like."),

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
-from ltsp.disk.image import temporary
 from ltsp.errors import SourceError
-from ltsp.source.disk_systems import is_system, live_file
-from ltsp.source.host_file import HostFile
 from ltsp.source.layers import Layer
+from ltsp.source.on_host import on_host
 from ltsp.source.source import Part, Plan, Source
-from ltsp.tree.content import Content
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.selection import Selection, Take, everything
+from ltsp.tree.selection import Selection, Take
 from ltsp.tree.tree import Tree
-
-_PIECE = 1 << 20
-_DEEPEST = 3
-"""Files in each other: a file system in a squashfs in a disc."""
 
 OpenImage = Callable[[str], Source]
 """The source of an image file of the host, by path."""
@@ -97,13 +89,8 @@ class CombinedSource:
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         with ExitStack() as opened:
             covered = frozenset(laid.layer.subdir for laid in self.laid if laid.layer.subdir)
-            inside = any(not laid.layer.subdir and laid.source is None for laid in self.laid)
-            wanted = everything if inside else _bare(selection, covered)  # who selects means what is in it
-            tree = opened.enter_context(self.base.open(wanted, faults))
+            tree = opened.enter_context(self.base.open(_bare(selection, covered), faults))
             for laid in self.laid:
-                if not laid.layer.subdir and laid.source is None:
-                    tree = self._innermost(laid, tree, faults, opened).select(selection)
-                    continue
                 at = _place(tree, laid.layer.subdir, selection)
                 if at is None:
                     continue
@@ -115,16 +102,6 @@ class CombinedSource:
     def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
         return self.base.hold_packages(timeout, waiting)
 
-    def _innermost(self, laid: Laid, tree: Tree, faults: Faults, opened: ExitStack) -> Tree:
-        """The system that a file in the tree holds; on some live media that is in a file in that one."""
-        for _ in range(_DEEPEST):
-            tree = opened.enter_context(self._part(laid, tree, everything, faults))
-            inner = "" if is_system(tree) else live_file(tree)
-            if not inner:
-                break
-            laid = Laid(Layer(inner), None)
-        return tree
-
     @contextmanager
     def _part(self, laid: Laid, tree: Tree, selection: Selection, faults: Faults) -> Iterator[Tree]:
         if laid.source is not None:
@@ -135,7 +112,7 @@ class CombinedSource:
             case Directory() as directory:
                 yield Tree(directory).select(selection)
             case File(content=content):
-                with _on_host(content) as path, self.open_image(path).open(selection, faults) as part:
+                with on_host(content) as path, self.open_image(path).open(selection, faults) as part:
                     yield part
             case _:
                 raise SourceError(
@@ -200,46 +177,3 @@ def _place(tree: Tree, subdir: str, selection: Selection) -> str | None:
     if any(selection("/".join(names[:end]), True) is not Take.ALL for end in range(1, len(names) + 1)):
         return None
     raise SourceError(f"there is no directory /{printable(subdir)} to lay a part over", "make it, or correct subdir=")
-
-
-@contextmanager
-def _on_host(content: Content) -> Iterator[str]:
-    """A path for the content as a file of the host, since images are read here and there: itself or a nameless copy."""
-    if isinstance(content, HostFile):
-        with content.open() as stream:
-            yield stream.path
-        return
-    with temporary() as copy:
-        try:
-            _copy(content, copy.fileno())
-        except OSError as error:
-            raise SourceError(
-                f"a file in it cannot be copied: {error.strerror}", "set TMPDIR to where room is"
-            ) from error
-        yield f"/proc/self/fd/{copy.fileno()}"
-
-
-def _copy(content: Content, target: int) -> None:
-    """With holes where there are only zeros."""
-    zeros = bytes(_PIECE)
-    with content.open() as stream:
-        at = 0
-        while at < stream.size:
-            if hole := min(stream.hole(), stream.size - at):
-                stream.skip(hole)
-                at += hole
-                continue
-            piece = stream.read(min(stream.size - at, _PIECE))
-            if not piece:
-                break
-            if piece != zeros[: len(piece)]:
-                _write(target, piece, at)
-            at += len(piece)
-        os.ftruncate(target, stream.size)
-
-
-def _write(target: int, data: bytes, at: int) -> None:
-    left = memoryview(data)
-    while left:
-        count = os.pwrite(target, left, at)
-        left, at = left[count:], at + count

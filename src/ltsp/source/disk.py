@@ -19,6 +19,7 @@ from ltsp.source.disk_systems import Choice
 from ltsp.source.kernel_mounts import BY_ROOT, Mounts
 from ltsp.source.kernel_volumes import KernelVolumes
 from ltsp.source.layers import Layer
+from ltsp.source.live_medium import Carried
 from ltsp.source.reader import Reader, no_key, reading
 from ltsp.source.source import Part, Plan
 from ltsp.source.volume_key import volume_key
@@ -79,8 +80,8 @@ class DiskSource:
     wishes: Wishes = ANY
     seen: Plan | None = None
     """What was found when it was looked into."""
-    live: str = ""
-    """The path of the file in it that holds the system, where it is a live medium."""
+    live: Carried | None = None
+    """What is on it, where it is a live medium."""
     reader: str = ""
     """Who reads it, as far as that is settled."""
     warnings: tuple[str, ...] = ()
@@ -237,7 +238,7 @@ class DiskSource:
         """Raises FormatError where the answer is none."""
         try:
             match seen:
-                case {"root": str(root), "parts": list(parts), "left_out": list(left_out), "live": str(live), **rest}:
+                case {"root": str(root), "parts": list(parts), "left_out": list(left_out), "live": live, **rest}:
                     formats = ", ".join(map(str, _list(rest.get("formats"))))
                     title = str(rest.get("title", ""))
                     disks = f"disks {self.path}, {', '.join(self.others)}" if self.others else f"disk {self.path}"
@@ -247,7 +248,7 @@ class DiskSource:
                         tuple(Part(path, text, reason) for path, text, reason in left_out),
                         tuple(printable(str(each)) for each in _list(rest.get("warnings"))),
                     )
-                    return replace(self, seen=plan, live=live)
+                    return replace(self, seen=plan, live=Carried.told(live))
         except (ValueError, TypeError):
             pass
         raise FormatError(f"{printable(self.path)}: what its reader says makes no sense")

@@ -10,8 +10,9 @@ from ltsp.disk import content
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import Divided, FileSystem
-from ltsp.source import fstab
+from ltsp.source import fstab, live_medium
 from ltsp.source.fstab import Entry, device
+from ltsp.source.live_medium import Carried
 from ltsp.source.mount_plan import is_vital
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
@@ -19,14 +20,12 @@ from ltsp.tree.selection import Entered, Selection, Take, all_entered
 from ltsp.tree.small import read_small
 from ltsp.tree.tree import Tree
 
-LIVE = ("casper/filesystem.squashfs", "live/filesystem.squashfs", "LiveOS/squashfs.img", "LiveOS/rootfs.img")
-"""Where live media keep the system itself: Ubuntu, Debian, Fedora, which has an ext4 in a squashfs."""
 _OTHER_DISKS = "name the others behind it: FILE,disk=SECOND,disk=THIRD"
 _USUAL = frozenset({"@", "@rootfs", "root"})
 """Subvolumes in which the installers of Ubuntu, Debian and Fedora put the system; others are its snapshots."""
 _MOST_TEXT = 1 << 20
 _SHOWN = 8
-_PEEKED = frozenset({"etc", "proc", "usr", "usr/lib", "lib", *(live.partition("/")[0] for live in LIVE)})
+_PEEKED = frozenset({"etc", "proc", "usr", "usr/lib", "lib", *live_medium.TOPS})
 """Directories that tell a system."""
 
 OpenVolume = Callable[[Volume], FileSystem]
@@ -73,8 +72,8 @@ class Found:
     """Other file systems by where they are laid, parents first."""
     left_out: tuple[tuple[str, str, str], ...] = ()
     """Of the fstab: path, device, and why it is not taken in."""
-    live: str = ""
-    """The path of the file that holds the system, where this is a medium that carries one."""
+    live: Carried | None = None
+    """Where this is a medium that carries systems in files."""
 
     def told(self, formats: Sequence[str], warnings: Sequence[str]) -> dict[str, object]:
         """What `ltsp.source.disk` shows of it; JSON."""
@@ -83,7 +82,7 @@ class Found:
             "root": self.place.description,
             "parts": [[path, place.description] for path, place in self.parts],
             "left_out": [list(each) for each in self.left_out],
-            "live": self.live,
+            "live": self.live and self.live.record(),
             "formats": list(formats),
             "warnings": list(warnings),
         }
@@ -135,13 +134,9 @@ class Search:
             raise self._no_subvolume(choice.subvolume)
         systems = [place for place in places if is_system(_peek(place))]
         if not systems:
-            carriers = [(place, live) for place in places if (live := live_file(_peek(place)))]
-            if carriers:
-                place, live = carriers[0]
-                return Found(place, "", live=live)
             for place in places:
-                if layers := _layers(_peek(place)):
-                    raise _in_layers(layers)
+                if live := Carried.of(_peek(place)):
+                    return Found(place, "", live=live)
             if not whole and len(places) == 1:
                 return Found(places[0], "")
             raise self._none(places, choice, whole=whole)
@@ -282,14 +277,6 @@ def _is_meant(volume: Volume, partition: str) -> bool:
     return not colon or (disk.isdecimal() and volume.disk + 1 == int(disk))
 
 
-def _in_layers(names: Sequence[str]) -> SourceError:
-    shown = ", ".join(map(printable, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "")
-    return SourceError(
-        f"it is a live medium whose system lies in several parts over each other: {shown} in casper",
-        "mount those that belong together by an overlay (mount -t overlay), and name the directory",
-    )
-
-
 def _several(systems: Sequence[Place]) -> SourceError:
     place = systems[0]
     volume = place.volume
@@ -320,20 +307,6 @@ def _peek(place: Place) -> Tree:
 def is_system(tree: Tree) -> bool:
     """Whether there is what no system is without."""
     return isinstance(tree.follow("proc"), Directory) and isinstance(tree.follow("etc/passwd"), File)
-
-
-def live_file(tree: Tree) -> str:
-    """The path of the file that holds the system, where the tree is that of a live medium, or of a file in one."""
-    return next((path for path in LIVE if isinstance(tree.follow(path), File)), "")
-
-
-def _layers(tree: Tree) -> list[str]:
-    """Where a medium has its system in parts: `minimal.squashfs`, `minimal.standard.squashfs`, as Ubuntu's do."""
-    directory = tree.follow("casper")
-    names = directory.entries if isinstance(directory, Directory) else {}
-    return sorted(
-        name for name in names if name.endswith(".squashfs") and isinstance(tree.follow(f"casper/{name}"), File)
-    )
 
 
 def _title(tree: Tree) -> str:

@@ -10,19 +10,22 @@ from dataclasses import dataclass, replace
 
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.settings import image_name
-from ltsp.source import layers, system
+from ltsp.source import layers, live_medium, system
 from ltsp.source.archive import STANDARD_INPUT, ArchiveSource, Notation, holds_archive, see_that_it_is_no_disk
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
 from ltsp.source.disk import ANY, DiskSource, Wishes, disk_source
-from ltsp.source.disk_systems import LIVE
 from ltsp.source.file_kind import DISK, SQUASHFS, kind_of
 from ltsp.source.layers import Layer
+from ltsp.source.live_medium import Carried
+from ltsp.source.live_source import LiveSource
 from ltsp.source.names import name_of
 from ltsp.source.snapshot import NONE
 from ltsp.source.source import Source
 from ltsp.source.squashfs import SquashfsSource
+from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable
+from ltsp.tree.selection import Take
 
 
 def find(
@@ -47,6 +50,11 @@ def find(
     first, *others = layers.parse(argument)
     search = _Search(base_dir, leave_out, recorded, recompress, disks, snapshots)
     base = search.base(first, name)
+    if others and not others[0].image.startswith("/") and not others[0].subdir:
+        inner = others.pop(0)
+        base = search.inside(base, first.image, inner)
+    if isinstance(base, LiveSource):
+        base.see_that_one_is_meant()
     if not others:
         return base
     laid = tuple(Laid(layer, search.part(layer) if layer.image.startswith("/") else None) for layer in others)
@@ -77,17 +85,25 @@ class _Search:
         notes = tuple(filter(None, (note, _ignored(layer))))
         if not os.path.isdir(encode(path)):
             image = _image(path, own, layer, self.disks, system=True)
-            if isinstance(image, DiskSource) and image.live:
-                return CombinedSource(image, (Laid(Layer(image.live), None),), self.open_image, notes)
+            if isinstance(image, DiskSource) and (image.live or image.seen is None):
+                return LiveSource(image, self.open_image, layer.image, image.live, warnings=notes)
             return image
         source = self._directory(path, own, layer)
         lack = system.lack(path)
         if not lack:
             return replace(source, warnings=notes)
-        for live in LIVE:
-            if system.leads(path, live, stat.S_ISREG):
-                return CombinedSource(source, (Laid(Layer(live), None),), self.open_image, notes)
+        with replace(source, snapshots=NONE).open(_tops, Faults()) as tree:
+            carried = Carried.of(tree)
+        if carried is not None:
+            return LiveSource(source, self.open_image, layer.image, carried, warnings=notes)
         raise SourceError(f"{printable(path)} is no system: {lack}", "a source has proc and etc/passwd in it")
+
+    def inside(self, base: Source, written: str, layer: Layer) -> LiveSource:
+        """What lies in the first part and takes its place."""
+        notes = tuple(filter(None, (_ignored(layer),)))
+        if isinstance(base, LiveSource):
+            return replace(base, named=layer.image, warnings=(*base.warnings, *notes))
+        return LiveSource(base, self.open_image, written, None, named=layer.image, warnings=notes)
 
     def part(self, layer: Layer) -> Source:
         """Another part: a directory or image of the host."""
@@ -207,6 +223,12 @@ def _ignored(layer: Layer) -> str:
     if not layer.options:
         return ""
     return f"{printable(layer.image)} is not mounted: {printable(','.join(layer.options))} has no effect"
+
+
+def _tops(path: str, directory: bool) -> Take:
+    """What tells a live medium, the files in these directories."""
+    top, _, below = path.partition("/")
+    return Take.ALL if top in live_medium.TOPS and not (directory and below) else Take.NOTHING
 
 
 def _same(path: str, other: str) -> bool:

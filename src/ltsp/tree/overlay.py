@@ -1,0 +1,106 @@
+"""Trees over each other, as the kernel's overlayfs shows them. Documentation/filesystems/overlayfs.rst
+
+A directory over a directory shows the entries of both and its own metadata; anything else hides what is below it. Of
+what layers say to overlayfs, whiteouts and opaque directories are followed, and what takes contents from elsewhere in
+the layers is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ltsp.errors import FormatError
+from ltsp.tree.name import printable
+from ltsp.tree.node import Device, DeviceKind, Directory, File, Metadata, Node
+from ltsp.tree.tree import Tree
+
+_OWN = ("trusted.overlay.", "user.overlay.")
+"""Extended attributes that overlayfs keeps for itself; the second of mounts with `userxattr`."""
+_ELSEWHERE = ("redirect", "metacopy")
+_ESCAPED = "overlay."
+"""Of a layer that is an overlay's itself: `trusted.overlay.overlay.x` stands for `trusted.overlay.x`."""
+_HAS_WHITEOUTS = b"x"
+"""Value of `opaque`: empty files in the directory may be whiteouts."""
+
+
+def overlaid(layers: Sequence[Tree]) -> Tree:
+    """What is seen of layers, the lowest first; at least one.
+
+    Raises FormatError where a layer takes contents from elsewhere.
+    """
+    below: Directory | None = None
+    for layer in layers:
+        below = _merged(below, layer.root)
+    assert below is not None
+    tree = Tree(below)
+    for path, node in (("", tree.root), *tree.walk()):
+        for key in _ELSEWHERE:
+            if _said(node.metadata, key) is not None:
+                raise FormatError(
+                    f"/{printable(path)} has overlay.{key}: its content lies elsewhere in the layers",
+                    "mount the layers by an overlay (mount -t overlay), and name the directory",
+                )
+    return tree.map(_shown)
+
+
+def _merged(lower: Directory | None, upper: Directory) -> Directory:
+    """Without recursion: a layer may nest deeper than the interpreter's stack."""
+    pending = [_begun("", lower, upper)]
+    while True:
+        name, directory, rest, entries = pending[-1]
+        for child, node in rest:
+            if _is_whiteout(node, directory):
+                entries.pop(child, None)
+                continue
+            if isinstance(node, Directory):
+                below = entries.get(child)
+                pending.append(_begun(child, below if isinstance(below, Directory) else None, node))
+                break
+            entries[child] = node
+        else:
+            pending.pop()
+            built = replace(directory, entries=entries)
+            if not pending:
+                return built
+            pending[-1][3][name] = built
+
+
+def _begun(
+    name: str, lower: Directory | None, upper: Directory
+) -> tuple[str, Directory, Iterator[tuple[str, Node]], dict[str, Node]]:
+    seen = {} if lower is None or _said(upper.metadata, "opaque") == b"y" else dict(lower.entries)
+    return name, upper, iter(upper.entries.items()), seen
+
+
+def _is_whiteout(node: Node, directory: Directory) -> bool:
+    match node:
+        case Device(kind=DeviceKind.CHARACTER, major=0, minor=0):
+            return True
+        case File(metadata=metadata, content=content):
+            named = content.size == 0 and _said(metadata, "whiteout") is not None
+            return named and _said(directory.metadata, "opaque") == _HAS_WHITEOUTS
+        case _:
+            return False
+
+
+def _said(metadata: Metadata, key: str) -> bytes | None:
+    """What a layer says to overlayfs of a file."""
+    return next((value for name, value in metadata.xattrs if name in {own + key for own in _OWN}), None)
+
+
+def _shown(node: Node) -> Node:
+    """Without what is overlayfs's own."""
+    if not any(name.startswith(_OWN) for name, _ in node.metadata.xattrs):
+        return node
+    kept = [(shown, value) for name, value in node.metadata.xattrs if (shown := _shown_name(name))]
+    return replace(node, metadata=replace(node.metadata, xattrs=tuple(sorted(kept))))
+
+
+def _shown_name(name: str) -> str:
+    """Empty where it is not shown."""
+    for own in _OWN:
+        if name.startswith(own):
+            rest = name.removeprefix(own)
+            return own + rest.removeprefix(_ESCAPED) if rest.startswith(_ESCAPED) else ""
+    return name
