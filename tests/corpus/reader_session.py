@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import contextmanager
 
 from corpus.trees import noise
 from ltsp.errors import SourceError
 from ltsp.source.reader_child import main
+from ltsp.storage.extents import Extent
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import Directory, File, Metadata
 from ltsp.tree.tree import Tree
@@ -58,6 +60,24 @@ class _Liar(_Sparse):
         return b"" if self.at >= 10 else super().read(size)
 
 
+class _InPieces:
+    """Each second byte of a file, so that there are as many pieces as bytes."""
+
+    def __init__(self, file):
+        self.descriptor = file.fileno()
+        self.data = os.pread(self.descriptor, 1 << 20, 0)[::2]
+        self.size = self.stored = len(self.data)
+
+    @contextmanager
+    def open(self):
+        with Bytes(self.data).open() as stream:
+            self.read, self.hole = stream.read, stream.hole
+            yield self
+
+    def extents(self):
+        return (Extent(self.descriptor, 2 * number, 1) for number in range(self.size))
+
+
 def begin(files, open_sibling, options):
     return Session(files, open_sibling, options)
 
@@ -95,6 +115,9 @@ class Session:
             answers = dict(zip(paths, entered(paths), strict=True))
             names = {f"{path}-{answer}": File(FILE, Bytes(b"")) for path, answer in answers.items()}
             return Tree(Directory(Metadata(0o755), names))
+        if count := question.get("in pieces"):
+            content = _InPieces(self.files[0])
+            return Tree(Directory(Metadata(0o755), {f"n{number}": File(FILE, content) for number in range(count)}))
         data = File(FILE, Bytes(noise(3 << 20)))
         entries = {"a": data, "same": data, "sparse": File(FILE, _Sparse()), "empty": File(FILE, Bytes(b""))}
         entries |= {"liar": File(FILE, _Liar())} if question.get("lie") else {}

@@ -83,6 +83,19 @@ def test_holes_stay_holes():
         assert content(tree, "sparse") == b"x" * 10 + bytes(5 << 20) + b"xxx"
 
 
+def test_few_contents_in_many_pieces_are_read_from_their_places_and_the_others_are_asked_for(tmp_path):
+    """Inodes of a disk may share their map: a few megabytes of them would make a table of billions of places here."""
+    (tmp_path / "file").write_bytes(noise(2000))
+    with (tmp_path / "file").open("rb") as file, started([file]) as process:
+        tree = process.tree({"in pieces": 300})
+        places = [len(getattr(node.content, "places", ())) for _, node in tree.walk()]
+        assert len(places) == 300
+        assert places[0] == 1000
+        assert sum(places) <= 65536 + 4 * 300
+        assert places[-1] == 0
+        assert content(tree, "n0") == content(tree, "n299") == noise(2000)[::2]
+
+
 def test_several_contents_are_read_at_once_and_some_not_to_their_end():
     with started() as process:
         tree = process.tree({})

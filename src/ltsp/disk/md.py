@@ -22,7 +22,9 @@ _OLD: Final = struct.Struct("<IIIIIIIiIIII I III")
 _NEW: Final = struct.Struct("<4xII4x16s32sQiIQIIi 28x QQQQIxxxx16s 8x QQQII")
 _MOST_ROLES: Final = 1920
 _REBUILT, _RESHAPED = 2, 4
-_SPARE, _FAULTY, _JOURNAL = 0xFFFF, 0xFFFE, 0xFFFD
+_SPARE: Final = 0xFFFF
+_NO_DATA: Final = {_SPARE: "it is a spare", 0xFFFE: "it failed", 0xFFFD: "it is a journal"}
+"""Roles of members without the data."""
 _LEVELS: Final = {-1: "linear", 0: "RAID0", 1: "RAID1", 4: "RAID4", 5: "RAID5", 6: "RAID6", 10: "RAID10"}
 
 
@@ -95,15 +97,7 @@ def _fault(level: int, role: int) -> str:
     if level != 1:
         kind = _LEVELS.get(level, f"RAID of level {level}")
         return f"it is a part of a {kind}, and only RAID1 can be read from its members"
-    match role:
-        case 0xFFFF:
-            return "it is a spare"
-        case 0xFFFE:
-            return "it failed"
-        case 0xFFFD:
-            return "it is a journal"
-        case _:
-            return ""
+    return _NO_DATA.get(role, "")
 
 
 def _old(blocks: Blocks) -> Member | None:

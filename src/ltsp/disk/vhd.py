@@ -40,17 +40,15 @@ def open_vhd(file: Blocks) -> Blocks:
     if footer is None:
         raise FormatError("neither its footer nor the copy at its start is whole")
     _magic, _features, _version, header_at, size, kind, _sum = _FOOTER.unpack_from(footer)
-    match kind:
-        case 2:
-            if size > file.size - FOOTER:
-                raise FormatError(f"it is cut off: the disk has {size} bytes, and the file {file.size}")
-            return Window(file, 0, size)
-        case 3:
-            return _dynamic(file, header_at, size)
-        case 4:
-            raise SourceError("it is a snapshot's difference to another disk", "merge it with its parent first")
-        case _:
-            raise FormatError(f"it is of kind {kind}, which is none")
+    if kind == _DYNAMIC:
+        return _dynamic(file, header_at, size)
+    if kind == _DIFFERENCE:
+        raise SourceError("it is a snapshot's difference to another disk", "merge it with its parent first")
+    if kind != _FIXED:
+        raise FormatError(f"it is of kind {kind}, which is none")
+    if size > file.size - FOOTER:
+        raise FormatError(f"it is cut off: the disk has {size} bytes, and the file {file.size}")
+    return Window(file, 0, size)
 
 
 def _dynamic(file: Blocks, header_at: int, size: int) -> Blocks:

@@ -46,6 +46,11 @@ _PIECE = 1 << 20
 """Bytes of content in a frame."""
 _MOST_PLACES = 1024
 """Of a content; one in more pieces is asked for."""
+_PLACES_OF_ALL = 1 << 16
+_PLACES_PER_CONTENT = 4
+"""Of all contents, and as many more for each. Those of a system lie in one or two on average; but files of a hostile
+disk may share theirs, so that a few megabytes would name billions.
+"""
 _SIGN_OF_LIFE = 3.0
 """Seconds between two of them."""
 
@@ -153,6 +158,7 @@ class _Places:
         self._count = 0
         self._numbers = {HOLE: HOLE}
         """By descriptor."""
+        self._left = _PLACES_OF_ALL
 
     def opened(self, frame: Frame) -> list[BinaryIO]:
         for number, descriptor in enumerate(frame.files, self._count):
@@ -161,16 +167,27 @@ class _Places:
         return [open(descriptor, "rb", buffering=0) for descriptor in frame.files]
 
     def of(self, content: Content) -> Places:
-        """Nothing where it does not lie in them as it is, or cannot be read: that is told when it is asked for."""
+        """Nothing where it does not lie in them as it is, or cannot be read: that is told when it is asked for.
+
+        Nor are there any while the contents before had too many, as even to look for them takes its time.
+        """
+        self._left += _PLACES_PER_CONTENT
+        if self._left < _MOST_PLACES:
+            return ()
         try:
             with content.open() as stream:
                 extents: Callable[[], Iterator[Extent]] | None = getattr(stream, "extents", None)
                 if extents is None:
                     return ()
-                found = joined(extents(), _MOST_PLACES)
+                found = joined(self._counted(extents()), _MOST_PLACES)
                 return tuple((self._numbers[file], offset, size) for file, offset, size in found)
         except (NotInFiles, LtspError):
             return ()
+
+    def _counted(self, every: Iterator[Extent]) -> Iterator[Extent]:
+        for extent in every:
+            self._left -= 1
+            yield extent
 
 
 def _serve_contents(channel: socket.socket, contents: list[Content]) -> None:

@@ -19,7 +19,7 @@ _CHECKED = 64
 """Size of the headers with a checksum."""
 _WITH_TAIL = frozenset({b"XD2B", b"XDB3"})
 """Directories of one block, at whose end lies the index."""
-_FREE = 0xFFFF
+_FREE = b"\xff\xff"
 _OWN = frozenset({b".", b".."})
 
 
@@ -63,7 +63,7 @@ def _in_block(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
     if magic in _WITH_TAIL:
         end -= 8 + 8 * int.from_bytes(data[-8:-4], "big")
     while at < end:
-        if data[at] == 0xFF and data[at + 1] == 0xFF:
+        if data[at : at + 2] == _FREE:
             length = int.from_bytes(data[at + 2 : at + 4], "big")
         else:
             size = data[at + 8]
