@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ltsp.apps import dry_run, plan, summary
 from ltsp.apps.build import Asked, build, conclude, initrd, taken
+from ltsp.apps.disk_wishes import disk_wishes
 from ltsp.apps.each import each
 from ltsp.apps.order import Order, order
 from ltsp.apps.preparation import prepare
@@ -17,7 +18,6 @@ from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.hooks import Hooks
-from ltsp.source.disk import Wishes
 from ltsp.source.find import find
 from ltsp.source.names import names
 from ltsp.source.source import Source
@@ -101,7 +101,7 @@ def _found(
                 leave_out=(ltsp.base_dir, ltsp.tftp_dir),
                 recorded=recorded,
                 recompress=options.recompress,
-                disks=Wishes(options.allow_backing, options.force, options.reader, options.key_file or ""),
+                disks=disk_wishes(options),
                 snapshots=options.snapshot,
             )
         except UsageError:

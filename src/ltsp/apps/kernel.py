@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from ltsp.apps.boot_gate import publish_booted, transport_of
 from ltsp.apps.build import lasting, link_for_raspberries, taken
 from ltsp.apps.client_initrd import Wanted, client_initrd
+from ltsp.apps.disk_wishes import disk_wishes
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL
 from ltsp.apps.report import Report
@@ -24,7 +25,6 @@ from ltsp.publish.state import Foreign
 from ltsp.publish.store import Store
 from ltsp.settings import users
 from ltsp.settings.applets import ImageOptions, KernelOptions, LtspOptions
-from ltsp.source.disk import Wishes
 from ltsp.source.find import find
 from ltsp.source.live_source import LiveSource
 from ltsp.source.names import at_most_three, names
@@ -82,7 +82,7 @@ def _publish(
     is_exported = "/" not in argument and os.path.exists(exported)
     name = options.name or (argument if is_exported else "")
     wanted = Wanted.of(options)
-    disks = Wishes(options.allow_backing, options.force, options.reader, options.key_file or "")
+    disks = disk_wishes(options)
     source = find(
         exported if is_exported else argument,
         ltsp.base_dir,
