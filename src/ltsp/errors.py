@@ -47,6 +47,10 @@ class LockHeld(LtspError):
     exit_status = 75
 
 
+class TookTooLong(LtspError):
+    """A program had not ended after the time that it was given."""
+
+
 class FormatError(LtspError):
     """An image, disk or archive is damaged, truncated or forged."""
 

@@ -300,6 +300,17 @@ def test_an_error_while_it_is_read_removes_it(chroot, disk):
     assert os.listdir(disk) == ["@"]
 
 
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo, lambda path: path.symlink_to("@")])
+def test_a_place_that_is_no_directory_is_named_and_stays(chroot, disk, make):
+    make(disk / PLACE)
+    with (
+        pytest.raises(SourceError, match=r"no btrfs snapshot .* could be taken: \.ltsp-snapshots .* no directory"),
+        source(chroot).open(everything, Faults()),
+    ):
+        pass
+    assert sorted(os.listdir(disk)) == [PLACE, "@"]
+
+
 def test_a_place_that_others_can_write_to_is_not_used(chroot, disk):
     (disk / PLACE).mkdir(mode=0o777)
     (disk / PLACE).chmod(0o777)

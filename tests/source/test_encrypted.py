@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import struct
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from corpus import ordinary
 from corpus.disks import ext4, fstab, moved, partitioned
 from corpus.luks import FAST, encrypted
 from corpus.site import Site, listing
 from corpus.system import VERSION, make_system
 from disk.tables import EXTENT, UUIDS, group, physical_volume, striped, volume
 from ltsp.errors import FormatError, SourceError
+from ltsp.host import command
 from ltsp.source.disk import Wishes
 from ltsp.source.find import find
 from ltsp.source.volume_key import volume_key
@@ -131,6 +138,66 @@ def test_a_key_that_does_not_fit_is_told(tmp_path, system, key):
     (tmp_path / "other").write_bytes(b"sesame\n")
     assert f"the key in {tmp_path}/other fits none of its key slots" in told(disk, tmp_path / "other")
     assert "cannot read the key file" in told(disk, tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    {
+        "a directory": (Path.mkdir, "is no regular file"),
+        "a pipe": (os.mkfifo, "is no regular file"),
+        "an empty file": (Path.touch, "is empty"),
+        "a disk": (lambda path: path.write_bytes(bytes((8 << 20) + 1)), "has more than 8 MiB"),
+    }.values(),
+)
+def test_what_is_no_key_file_is_told_at_once(tmp_path, system, key, make, said):
+    disk = encrypted(ext4(tmp_path / "root.img", system), key)
+    make(tmp_path / "other")
+    assert f"the key file {tmp_path}/other {said}" in told(disk, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        ({"type": "pbkdf2", "hash": "sha256", "iterations": 2**32 - 1}, "were not tried after 1 seconds"),
+        ({"type": "argon2id", "time": 4, "memory": 1 << 20, "cpus": 1}, "memory"),
+    ],
+)
+def test_a_slot_that_asks_for_too_much_is_tried_once(tmp_path, system, key, monkeypatch, work, said):
+    monkeypatch.setattr("ltsp.source.volume_key._SECONDS", 1)
+    monkeypatch.setattr("ltsp.source.volume_key._LEAST_MEMORY", 256 << 20)
+    monkeypatch.setattr("ltsp.source.volume_key.os.sysconf", lambda _: 1)
+    disk = encrypted(ext4(tmp_path / "root.img", system), key)
+    forge(disk, work)
+    tries = []
+    run = command.run
+    monkeypatch.setattr("ltsp.source.volume_key.command.run", lambda *a, **k: (tries.append(a), run(*a, **k))[1])
+    assert said in told(disk, key)
+    assert len(tries) == 1
+
+
+def forge(disk, work):
+    """Both copies of a header of LUKS2 say that its key slot takes other work. LUKS2 On-Disk Format"""
+    content = bytearray(disk.read_bytes())
+    (size,) = struct.unpack_from(">Q", content, 8)
+    for at in (0, size):
+        text = json.loads(bytes(content[at + 4096 : at + size]).rstrip(b"\0"))
+        kdf = text["keyslots"]["0"]["kdf"]
+        text["keyslots"]["0"]["kdf"] = {"salt": kdf["salt"], **work}
+        content[at + 4096 : at + size] = json.dumps(text).encode().ljust(size - 4096, b"\0")
+        content[at + 448 : at + 512] = bytes(64)
+        content[at + 448 : at + 480] = hashlib.sha256(content[at : at + size]).digest()
+    disk.write_bytes(content)
+
+
+@pytest.mark.root
+def test_it_is_opened_in_a_container_with_one_user(tmp_path, system, key):
+    site = Site.make(tmp_path / "site")
+    disk = encrypted(ext4(tmp_path / "lab.img", system), key)
+    key.chmod(0o444)
+    ordinary.given(tmp_path)
+    inside = replace(site, through=ordinary.in_container(tmp_path))
+    inside.ltsp("image", str(disk), f"--key-file={key}")
+    assert TOOL in listing(site.image("lab"))
 
 
 def test_cryptsetup_that_is_missing_is_told_with_its_package(tmp_path, system, key, monkeypatch):

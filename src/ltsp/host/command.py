@@ -18,14 +18,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
-from ltsp.errors import LtspError
+from ltsp.errors import LtspError, TookTooLong
 from ltsp.host.confine import NOBODY
+from ltsp.host.privilege import may_become
 
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 """Looked in after PATH: that of `su` and of cron lacks the directories where an administrator's programs are."""
 _GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 _NO_RIGHTS = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
+_NO_CAPABILITIES = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
+"""For root of a container that has no nobody: what such a root starts then gets none back. capabilities(7)"""
 _MOST_TOLD = 5
 """Last lines of a program's output that an error repeats."""
 
@@ -94,17 +97,20 @@ def run(
     descriptors: Collection[int] = (),
     as_nobody: bool = False,
     seconds: float | None = None,
+    memory: int | None = None,
 ) -> Result:
     """Run a program to its end and return what it printed.
 
     `accepted` are the statuses that are no failure; `package` is what to install where the program is missing;
-    `as_nobody` takes root's rights from it. Raises LtspError when it is missing, failed, or took longer than `seconds`.
+    `as_nobody` takes root's rights from it; `memory` is how many bytes it may have. Raises LtspError when it is missing
+    or failed, and TookTooLong after `seconds`.
     """
     with _started(
         arguments,
         descriptors=descriptors,
         package=package,
         as_nobody=as_nobody,
+        memory=memory,
         stdin=standard_input.fileno() if standard_input else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -112,7 +118,7 @@ def run(
         try:
             stdout, stderr = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as error:
-            raise LtspError(f"{_name(arguments[0])} had not ended after {seconds:.0f} seconds") from error
+            raise TookTooLong(f"{_name(arguments[0])} had not ended after {seconds:.0f} seconds") from error
     if process.returncode not in accepted:
         raise failure(arguments[0], process.returncode, stderr or stdout)
     return Result(process.returncode, stdout, stderr)
@@ -256,6 +262,7 @@ def _started(
     descriptors: Collection[int] = (),
     package: str = "",
     as_nobody: bool = False,
+    memory: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`environment` adds to ours, and takes away where it has None; `descriptors` stay open in the program."""
     program = find(arguments[0])
@@ -263,8 +270,10 @@ def _started(
         name = _name(arguments[0])
         raise LtspError(f"the program {name} is not there", f"install the package {package}" if package else "")
     line = [program, *arguments[1:]]
+    if memory is not None and (prlimit := find("prlimit")):
+        line = [prlimit, f"--as={memory}", "--", *line]
     if setpriv := find("setpriv"):
-        line = [setpriv, "--pdeathsig", "KILL", *(_NO_RIGHTS if as_nobody and os.geteuid() == 0 else ()), "--", *line]
+        line = [setpriv, "--pdeathsig", "KILL", *(_without_rights() if as_nobody else ()), "--", *line]
     try:
         with _empty(stdin) as given:
             process = subprocess.Popen(
@@ -284,6 +293,13 @@ def _started(
         finally:
             if process.returncode is None:
                 _end(process)
+
+
+def _without_rights() -> Sequence[str]:
+    """Options of setpriv(1)."""
+    if os.geteuid() != 0:
+        return ("--no-new-privs",)
+    return _NO_RIGHTS if may_become(NOBODY) else _NO_CAPABILITIES
 
 
 @contextmanager

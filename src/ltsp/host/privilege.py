@@ -4,13 +4,37 @@ from __future__ import annotations
 
 _MAY_MOUNT = 21
 """CAP_SYS_ADMIN."""
+_SET_GROUP, _SET_USER = 6, 7
+"""CAP_SETGID and CAP_SETUID."""
 
 
 def may_mount() -> bool:
     """Whether it may mount in its own user namespace; in a container, the kernel may still refuse devices."""
+    return _has(_MAY_MOUNT)
+
+
+def may_become(number: int) -> bool:
+    """Whether it may take that user and group and drop all others: not in a container that has no such user.
+
+    user_namespaces(7)
+    """
+    if not (_has(_SET_USER) and _has(_SET_GROUP)):
+        return False
+    with open("/proc/self/setgroups", encoding="ascii") as allowed:
+        if allowed.read().strip() != "allow":
+            return False
+    return _is_known(number, "uid") and _is_known(number, "gid")
+
+
+def _has(capability: int) -> bool:
     with open("/proc/thread-self/status", encoding="ascii", errors="replace") as status:
         for line in status:
             key, _, value = line.partition(":")
             if key == "CapEff":
-                return bool(int(value, 16) >> _MAY_MOUNT & 1)
+                return bool(int(value, 16) >> capability & 1)
     return False
+
+
+def _is_known(number: int, kind: str) -> bool:
+    with open(f"/proc/self/{kind}_map", encoding="ascii") as ranges:
+        return any(first <= number < first + count for first, _, count in (map(int, line.split()) for line in ranges))

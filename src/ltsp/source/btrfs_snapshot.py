@@ -166,7 +166,7 @@ def _place(top: int) -> Iterator[int]:
             os.mkdir(_PLACE, 0o700, dir_fd=top)
         with ExitStack() as opened:
             try:
-                above = _opened(_PLACE, top, opened)
+                above = _opened_place(top, opened)
                 _see_that_it_is_ours(above)
                 _remove_forgotten(above)
                 name = secrets.token_hex(8).encode()
@@ -213,6 +213,13 @@ def _opened(name: bytes, directory: int, opened: ExitStack) -> int:
     descriptor = os.open(name, _LISTING, dir_fd=directory)
     opened.callback(os.close, descriptor)
     return descriptor
+
+
+def _opened_place(top: int, opened: ExitStack) -> int:
+    try:
+        return _opened(_PLACE, top, opened)
+    except NotADirectoryError as error:
+        raise SourceError(f"{PLACE} at the top of its btrfs is no directory") from error
 
 
 def _see_that_it_is_ours(place: int) -> None:

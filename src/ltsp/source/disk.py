@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import BinaryIO, Self
 
 from ltsp.disk.image import temporary
@@ -85,6 +86,8 @@ class DiskSource:
     reader: str = ""
     """Who reads it, as far as that is settled."""
     warnings: tuple[str, ...] = ()
+    locked: dict[bytes, LtspError] = field(default_factory=dict, compare=False, repr=False)
+    """Why no key is known of the volumes with these headers: a slot may take seconds, and is tried once."""
 
     @property
     def description(self) -> str:
@@ -209,7 +212,16 @@ class DiskSource:
             files.settled()
 
     def _find_key(self, header: bytes) -> bytes:
-        return volume_key(header, self.wishes.key_file) if self.wishes.key_file else no_key(header)
+        if not self.wishes.key_file:
+            return no_key(header)
+        digest = sha256(header).digest()
+        if digest in self.locked:
+            raise self.locked[digest]
+        try:
+            return volume_key(header, self.wishes.key_file)
+        except LtspError as error:
+            self.locked[digest] = error
+            raise
 
     @contextmanager
     def _volumes(self) -> Iterator[KernelVolumes]:
