@@ -190,13 +190,15 @@ def test_a_backing_file_lies_beside_or_is_allowed(tmp_path, system):
 
 
 def test_a_disk_that_somebody_writes_to_is_refused_by_his_name(tmp_path, system):
-    disk = ext4(tmp_path / "root.img", system)
+    disk, above = ext4(tmp_path / "root.img", system), tmp_path / "above.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", disk.name, "-F", "raw", above], check=True)
     with disk.open("r+b") as file, subprocess.Popen(["sleep", "60"], stdin=file) as machine:
         file.close()
         try:
-            said = told(disk, LockHeld)
-            assert f"sleep (process {machine.pid})" in said
-            assert find(str(disk), "/nowhere", disks=Wishes(force=True)).kind == "disk"
+            for taken in (disk, above):
+                said = told(taken, LockHeld)
+                assert f"{disk} is in use: sleep (process {machine.pid})" in said
+                assert find(str(taken), "/nowhere", disks=Wishes(force=True)).kind == "disk"
         finally:
             machine.kill()
 

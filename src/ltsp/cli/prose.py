@@ -48,7 +48,9 @@ FAILURE = Item(
 USAGE = Item("2", "The command line or a setting is wrong; nothing was begun.")
 CHANGED = Item("3", "Published, but a file changed or vanished while it was read, or was skipped; each is named.")
 LOCKED = Item(
-    "75", "Another build holds the lock of the image, or a package manager that of the source; try again later."
+    "75",
+    "Another build holds the lock of the image, a package manager that of the source, or a virtual machine its disk; "
+    "try again later.",
 )
 SIGNALLED = Item(
     "130, 143", "Ended by Ctrl-C or `kill`; what was begun is undone. A second one does not wait for that."

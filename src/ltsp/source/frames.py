@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, Unreadable
+from ltsp.errors import Changed, FormatError, LockHeld, LtspError, ReaderFailed, SourceError, Unreadable
 from ltsp.tree.name import printable
 
 _HEAD = struct.Struct("<cQ")
@@ -21,7 +21,7 @@ MOST_FILES = 64
 SELECTED = "selected"
 """Of the tree that is asked for: not all directories are to be looked into."""
 _ERRORS: dict[str, type[LtspError]] = {
-    each.__name__: each for each in (LtspError, FormatError, ReaderFailed, SourceError, Unreadable, Changed)
+    each.__name__: each for each in (LtspError, LockHeld, FormatError, ReaderFailed, SourceError, Unreadable, Changed)
 }
 
 
