@@ -300,6 +300,14 @@ def test_a_compressed_disk_is_mounted_where_it_was_unpacked(tmp_path, trouble):
     same(f"{image}.zst")
 
 
+def test_a_directory_that_no_copy_can_be_made_in_is_named(tmp_path, system, monkeypatch):
+    disk = converted(ext4(tmp_path / "lab.img", system), "qcow2")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
+    said = told(disk, "kernel")
+    assert f"a copy cannot be made in {tmp_path}/none: No such file" in said
+    assert "set TMPDIR" in said
+
+
 def test_a_copy_for_which_there_is_no_room_is_refused_before_it_begins(tmp_path, trouble):
     image = laid_out.formatted(tmp_path / "root.img", 96 * MIB, *EXT4)
     laid_out.filled(image, trouble)

@@ -78,8 +78,15 @@ def no_siblings(name: str) -> BinaryIO:
 
 
 def temporary() -> BinaryIO:
-    """A nameless file that is gone with its descriptor."""
-    return tempfile.TemporaryFile(dir=os.environ.get("TMPDIR", _SCRATCH), prefix="ltsp-")
+    """A nameless file that is gone with its descriptor. Raises SourceError where there can be none."""
+    directory = os.environ.get("TMPDIR") or _SCRATCH
+    try:
+        return tempfile.TemporaryFile(dir=directory, prefix="ltsp-")
+    except OSError as error:
+        raise SourceError(
+            f"a copy cannot be made in {printable(directory)}: {error.strerror}",
+            "set TMPDIR to a directory that can be written to and has room",
+        ) from error
 
 
 def open_disk(
