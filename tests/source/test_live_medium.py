@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 
+from corpus.site import Site
 from corpus.system import VERSION, make_system
 from ltsp.boot.kernel import find_kernel
 from ltsp.errors import LtspError, SourceError
@@ -284,3 +285,27 @@ def test_a_file_of_the_medium_may_be_named_where_it_is_found_anyway(tmp_path):
     iso = burnt(tmp_path / "medium")
     written = f"{iso},fstype=iso9660,loop,ro,,live/filesystem.squashfs,fstype=squashfs,loop,ro"
     assert f"boot/vmlinuz-{VERSION}" in contents(written)[0]
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("version", ["../../etc", "..", "linked", "9" * 100])
+def test_a_kernel_that_lies_about_its_version_brings_nothing(tmp_path, version):
+    system = without_kernel(make_system(tmp_path / "system"), modules=True)
+    (system / "lib/modules/linked").symlink_to("/etc")
+    medium = tmp_path / "medium"
+    squashed(system, medium / "casper/filesystem.squashfs")
+    (medium / "casper/vmlinuz").write_bytes(bzimage(version))
+    (medium / "casper/initrd").write_bytes(b"initrd")
+    assert "casper" not in contents(burnt(medium))[0]
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_a_medium_with_layers_is_not_given_to_clients_as_it_is(medium, tmp_path):
+    site = Site.make(tmp_path / "server")
+    site.image("direct").parent.mkdir()
+    burnt(medium).rename(site.image("direct"))
+    said = site.ltsp("kernel", "direct", status=1).stderr
+    assert f"make an image of it: ltsp image {site.image('direct')} --name NAME" in said
+    site.ltsp("image", str(site.image("direct")), "--name=lab", "--no-preflight")
+    assert site.kernel("lab").read_bytes() == bzimage(VERSION)

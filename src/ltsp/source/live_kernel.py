@@ -72,7 +72,7 @@ def _found(medium: Tree, kernels: Mapping[str, Node], modules: Directory | None)
         return None
     if kernel.version is None:
         return None
-    if modules is not None and not isinstance(tree.follow(f"{_MODULES}/{kernel.version}"), Directory):
+    if modules is not None and not isinstance(modules.entries.get(kernel.version), Directory):
         return None
     paths = filter(None, (kernel.path, kernel.initrd_path))
     return _Found({path: node for path in paths if isinstance(node := tree.follow(path), File)}, kernel.version)
