@@ -210,6 +210,23 @@ def test_a_disk_that_is_written_to_meanwhile_is_told(tmp_path, system):
         os.utime(disk, ns=(1, 1))
 
 
+def test_what_mkfs_left_of_another_file_system_is_never_taken_for_the_system(tmp_path, system):
+    """Where a device discards nothing, mke2fs leaves the superblock of btrfs and the descriptors of a disc."""
+    disk, before = tmp_path / "root.img", make_system(tmp_path / "before")
+    (before / "old").touch()
+    with disk.open("wb") as file:
+        file.truncate(128 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", "-f", "-r", before, disk], check=True, capture_output=True)
+    options = ["-E", "nodiscard", "-O", "^resize_inode"]
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", *options, "-d", system, disk], check=True)
+    for reader in ("auto", "user"):
+        with pytest.raises(SourceError, match="traces of another one") as caught:
+            find(str(disk), "/nowhere", disks=Wishes(reader=reader))
+        assert "fstype=ext4" in str(caught.value)
+    assert "old" not in paths(f"{disk},fstype=ext4")
+    assert TOOL in paths(f"{disk},fstype=ext4")
+
+
 def test_a_truncated_disk_is_refused(tmp_path, system):
     disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux", ext4(tmp_path / "root.ext4", system))])
     qcow2 = converted(disk, "qcow2")

@@ -13,8 +13,9 @@ from ltsp.storage.blocks import Blocks
 
 EXT, XFS, BTRFS, SQUASHFS, EROFS, ISO9660, VFAT = "ext", "xfs", "btrfs", "squashfs", "erofs", "iso9660", "vfat"
 SWAP, LVM, MD, LUKS, BITLOCKER = "swap", "lvm", "md", "luks", "bitlocker"
-NOTHING, UNKNOWN = "nothing", "unknown"
+NOTHING, UNKNOWN, AMBIVALENT = "nothing", "unknown", "ambivalent"
 
+_EXT_AT, _EXT_MAGIC = 0x438, b"\x53\xef"
 _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, luks.MAGIC, LUKS),
     (0, luks.BEGUN, LUKS),
@@ -33,7 +34,7 @@ _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0x8001, b"CD001", ISO9660),
     (0x8001, b"NSR0", "udf"),
     (0x8001, b"BEA01", "udf"),
-    (0x438, b"\x53\xef", EXT),
+    (_EXT_AT, _EXT_MAGIC, EXT),
     (3, b"NTFS    ", "ntfs"),
     (3, b"EXFAT   ", "exfat"),
     (0x400, b"H+\0\x04", "hfsplus"),
@@ -54,6 +55,7 @@ NAMES: Final = {
     BITLOCKER: "an encrypted volume (BitLocker)",
     ISO9660: "an ISO 9660 file system",
     VFAT: "a FAT file system",
+    AMBIVALENT: "an ext file system and traces of another one, and nothing says which of them is a rest",
     NOTHING: "nothing",
     UNKNOWN: "no format that is known here",
 }
@@ -61,6 +63,7 @@ NAMES: Final = {
 REMEDIES: Final = {
     LUKS: "give its key by --key-file FILE, or unlock and mount it, and name the directory",
     BITLOCKER: "unlock and mount it, and name the directory",
+    AMBIVALENT: "say which, as in FILE,fstype=ext4, or remove the other one with wipefs",
 }
 """What to do about those that cannot be read as they are."""
 
@@ -77,10 +80,24 @@ def kind_of(blocks: Blocks) -> str:
     head = blocks.read_at(0, _HEAD)
     for place, magic, kind in _MAGICS:
         if head.startswith(magic, place):
-            return kind
+            return AMBIVALENT if place > _EXT_AT and _is_ext(head, blocks.size) else kind
     if is_fat(head):
         return VFAT
     return UNKNOWN if head.strip(b"\0") else NOTHING
+
+
+def _is_ext(head: bytes, size: int) -> bool:
+    """Whether there is a superblock with numbers that can be: its magic alone has two bytes.
+
+    mke2fs leaves what lies behind it as it was, where the device discards nothing and the new file system needs no
+    block there; so libblkid calls such a volume ambivalent, too.
+    """
+    if not head.startswith(_EXT_MAGIC, _EXT_AT):
+        return False
+    inodes, blocks, first, scale, revision = (
+        int.from_bytes(head[at : at + 4], "little") for at in (0x400, 0x404, 0x414, 0x418, 0x44C)
+    )
+    return bool(inodes) and first < 2 and scale <= 6 and revision < 2 and 0 < blocks << 10 + scale <= size
 
 
 def is_fat(sector: bytes) -> bool:
