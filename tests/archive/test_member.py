@@ -209,6 +209,7 @@ def test_a_map_of_many_blocks(read):
 @pytest.mark.parametrize(
     ("data", "said"),
     {
+        "nothing": (b"", "is empty"),
         "no archive": (b"n" * 1024, "is no tar archive"),
         "a disk": (bytes(1024) + b"\x53\xef" + bytes(1 << 20), "is no tar archive, though"),
         "no header": (file(b"a", b"x") + b"n" * 1024, "no header of a member"),

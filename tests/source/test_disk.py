@@ -150,6 +150,16 @@ def test_of_several_systems_one_is_named(tmp_path, system):
     assert "there is no partition 7" in told(f"{disk},partition=7")
 
 
+def test_a_volume_that_may_hold_another_system_and_is_not_read_is_told_of(tmp_path, system):
+    locked = tmp_path / "luks"
+    locked.write_bytes(b"LUKS\xba\xbe\0\2" + bytes((4 << 20) - 8))
+    parts = [("type=linux", locked), ("type=linux", ext4(tmp_path / "root.ext4", system)), ("type=swap", 4)]
+    disk = partitioned(tmp_path / "vm.img", "gpt", parts)
+    [warning] = find(str(disk), "/nowhere").plan().warnings
+    assert warning.startswith("partition 1 was not looked into, and may hold another system: it holds an encrypted")
+    assert find(f"{disk},partition=2", "/nowhere").plan().warnings == ()
+
+
 def test_a_disk_without_a_system_says_what_it_has(tmp_path):
     (tmp_path / "data").mkdir()
     data = ext4(tmp_path / "data.ext4", tmp_path / "data", 8)

@@ -103,6 +103,8 @@ def members(feed: Feed, allowance: Allowance, *, must_end: bool = True) -> Itera
         block = feed.read(BLOCK)
         header = Header.parse(block, place) if len(block) == BLOCK else None
         if header is None:
+            if not (place or block) and must_end:
+                raise FormatError("is empty", "see whether what should have written it failed")
             if before.count or (block and len(block) < BLOCK) or (not block and must_end):
                 raise cut_off()
             if not place and block and any(feed.read(_DISK_HEAD - BLOCK)):

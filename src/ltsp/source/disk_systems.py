@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ltsp.disk import content
 from ltsp.disk.volumes import Volume, Volumes
@@ -23,6 +23,8 @@ from ltsp.tree.tree import Tree
 _OTHER_DISKS = "name the others behind it: FILE,disk=SECOND,disk=THIRD"
 _USUAL = frozenset({"@", "@rootfs", "root"})
 """Subvolumes in which the installers of Ubuntu, Debian and Fedora put the system; others are its snapshots."""
+_FOR_SYSTEMS = frozenset({content.EXT, content.XFS, content.BTRFS, content.EROFS, "bcachefs", "f2fs", content.LUKS})
+"""What Linux is installed on."""
 _MOST_TEXT = 1 << 20
 _SHOWN = 8
 _PEEKED = frozenset({"etc", "proc", "usr", "usr/lib", "lib", *live_medium.TOPS})
@@ -74,6 +76,8 @@ class Found:
     """Of the fstab: path, device, and why it is not taken in."""
     live: Carried | None = None
     """Where this is a medium that carries systems in files."""
+    passed_over: tuple[str, ...] = ()
+    """A line for each volume that could not be looked into, and may hold another system; safe to print."""
 
     def told(self, formats: Sequence[str], warnings: Sequence[str]) -> dict[str, object]:
         """What `ltsp.source.disk` shows of it; JSON."""
@@ -84,7 +88,7 @@ class Found:
             "left_out": [list(each) for each in self.left_out],
             "live": self.live and self.live.record(),
             "formats": list(formats),
-            "warnings": list(warnings),
+            "warnings": [*warnings, *self.passed_over],
         }
 
     def tree(self, entered: Entered = all_entered) -> Tree:
@@ -142,7 +146,14 @@ class Search:
             raise self._none(places, choice, whole=whole)
         if len(systems) > 1:
             raise _several(systems)
-        return self._joined(systems[0])
+        found = self._joined(systems[0])
+        return found if choice.partition else replace(found, passed_over=tuple(self._passed_over()))
+
+    def _passed_over(self) -> Iterator[str]:
+        for number, fault in self.faults.items():
+            volume = self.volumes.volumes[number]
+            if volume.kind in _FOR_SYSTEMS:
+                yield f"{printable(volume.name)} was not looked into, and may hold another system: {fault}"
 
     def _places(self, choice: Choice) -> Iterator[Place]:
         chosen = [number for number, volume in enumerate(self.volumes.volumes) if _is_meant(volume, choice.partition)]
