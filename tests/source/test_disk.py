@@ -220,6 +220,11 @@ def test_a_disk_that_is_written_to_meanwhile_is_told(tmp_path, system):
         os.utime(disk, ns=(1, 1))
 
 
+def test_a_given_file_system_that_nothing_reads_is_named(tmp_path, system):
+    disk = ext4(tmp_path / "root.img", system)
+    assert "fstype=nonsense is given, which cannot be read" in told(f"{disk},fstype=nonsense")
+
+
 def test_what_mkfs_left_of_another_file_system_is_never_taken_for_the_system(tmp_path, system):
     """Where a device discards nothing, mke2fs leaves the superblock of btrfs and the descriptors of a disc."""
     disk, before = tmp_path / "root.img", make_system(tmp_path / "before")

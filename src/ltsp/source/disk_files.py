@@ -57,14 +57,14 @@ class DiskFiles:
             found = os.open(wanted, os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
             raise SourceError(
-                f"{printable(path)} needs {printable(name)}, which cannot be opened: {error.strerror}",
+                f"it needs {printable(name)}, which cannot be opened: {error.strerror}",
                 f"put it at {printable(decode(wanted))}",
             ) from error
         try:
             # What a link led to, before anything is opened for reading: that can act on a device.
             self._check(name, os.readlink(f"/proc/self/fd/{found}".encode()), home)
             if not stat.S_ISREG(os.fstat(found).st_mode):
-                raise SourceError(f"{printable(path)} needs {printable(name)}, which is no file")
+                raise SourceError(f"it needs {printable(name)}, which is no file")
             descriptor = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise SourceError(f"cannot read {printable(name)}: {error.strerror}") from error

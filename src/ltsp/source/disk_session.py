@@ -101,10 +101,12 @@ def open_volume(volume: Volume, fstype: str) -> FileSystem:
     kind = volume.kind if fstype in ("", "auto") else drivers.NAMES.get(fstype, fstype)
     reader = _READERS.get(kind)
     if reader is None:
-        what = content.named(volume.kind) if kind == volume.kind else f"no reader for fstype={printable(fstype)}"
+        what = f"it holds {content.named(volume.kind)}" if kind == volume.kind else f"fstype={printable(fstype)} is given"
         if drivers.of(kind) is not None:
             what += ", which only the kernel reads"
-        raise SourceError(f"it holds {what}", content.REMEDIES.get(kind, ""))
+        elif kind != volume.kind:
+            what += ", which cannot be read"
+        raise SourceError(what, content.REMEDIES.get(kind, ""))
     return reader(volume.blocks)
 
 
