@@ -97,7 +97,7 @@ def test_what_is_missing_is_named_with_its_place(home):
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 def test_what_is_no_file_is_not_opened(home, make):
     make(home / "here/odd")
-    with pytest.raises(SourceError, match="^it needs .*, which is no file"):
+    with pytest.raises(SourceError, match=r"^it needs .*, which is no file"):
         read(home, "odd")
 
 

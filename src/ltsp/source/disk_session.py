@@ -101,10 +101,11 @@ def open_volume(volume: Volume, fstype: str) -> FileSystem:
     kind = volume.kind if fstype in ("", "auto") else drivers.NAMES.get(fstype, fstype)
     reader = _READERS.get(kind)
     if reader is None:
-        what = f"it holds {content.named(volume.kind)}" if kind == volume.kind else f"fstype={printable(fstype)} is given"
+        own = kind == volume.kind
+        what = f"it holds {content.named(kind)}" if own else f"fstype={printable(fstype)} is given"
         if drivers.of(kind) is not None:
             what += ", which only the kernel reads"
-        elif kind != volume.kind:
+        elif not own:
             what += ", which cannot be read"
         raise SourceError(what, content.REMEDIES.get(kind, ""))
     return reader(volume.blocks)

@@ -28,6 +28,7 @@ class Layer:
 
     @classmethod
     def parse(cls, text: str) -> Layer:
+        """`IMAGE,OPTIONS`. Raises UsageError."""
         image, *words = text.split(",")
         if not image:
             raise UsageError("a part of the source has no name", "write IMAGE,OPTIONS,,IMAGE,OPTIONS")

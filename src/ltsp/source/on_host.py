@@ -16,7 +16,7 @@ _PIECE = 1 << 20
 
 @contextmanager
 def on_host(content: Content) -> Iterator[str]:
-    """A path for the content: of the file itself, or of a nameless copy."""
+    """A path for the content: of the file itself, or of a nameless copy. Raises SourceError where there is no room."""
     if isinstance(content, HostFile):
         with content.open() as stream:
             yield stream.path

@@ -111,7 +111,10 @@ class Btrfs:
         return TOP
 
     def subvolumes(self) -> list[Subvolume]:
-        """All of them, by path, the top one first. Those without a name, as they are being deleted, are left out."""
+        """All of them, by path, the top one first. Those without a name, as they are being deleted, are left out.
+
+        Raises FormatError.
+        """
         above: dict[int, tuple[int, int, bytes]] = {}
         with damage_told("the tree of trees"):
             for (number, kind, parent), data in self.nodes.items(self._trees, (_FIRST, 0, 0), (_END, 0, 0)):

@@ -121,7 +121,7 @@ def _checked(raw: bytes, extra: int, seed: int) -> int:
 
 
 def in_block(block: bytes, large: Callable[[int, int], bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """The attributes of a block of them, which inodes may share."""
+    """The attributes of a block of them, which inodes may share. Raises FormatError."""
     if block[:4] != _XATTR_MAGIC:
         raise FormatError("its block of attributes is damaged")
     yield from _attributes(block, _BLOCK_HEADER, large)

@@ -112,7 +112,10 @@ class Ext:
             raise FormatError(error.message, error.hint or REMEDY) from error
 
     def replayed(self) -> Blocks:
-        """The volume after its journal. docs/decisions: what a mount would show, never what was before."""
+        """The volume after its journal: what a mount would show, never what was before.
+
+        Raises FormatError where that is damaged, SourceError where it is elsewhere or of an unknown kind.
+        """
         found = self.superblock
         if not found.journal_inode:
             raise SourceError(

@@ -24,7 +24,7 @@ _OWN = frozenset({b".", b".."})
 
 
 def short_entries(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
-    """Of a directory that lies in its inode; it does not name itself nor its parent."""
+    """Of a directory that lies in its inode; it does not name itself nor its parent. Raises FormatError."""
     count, wide = data[0], data[1]
     size = 8 if wide else 4
     at = 2 + size
