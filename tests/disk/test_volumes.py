@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import struct
 import subprocess
 import zlib
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,8 @@ from corpus import luks
 from disk import tables
 from disk.tables import EXTENT, MIB, group, marked, physical_volume, striped, volume
 from ltsp.disk import lvm_text
-from ltsp.disk.content import named
+from ltsp.disk.blocks import InMemory
+from ltsp.disk.content import EXT, kind_of, named
 from ltsp.disk.image import Disk, open_disk
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError
@@ -243,6 +245,14 @@ def test_what_mkfs_makes_is_told(command, kind, disk):
         return
     (found,) = look_at(disk).volumes
     assert (found.name, found.kind) == ("whole disk", kind)
+
+
+def test_an_ext4_of_any_size_is_no_other_file_system():
+    """The number of its blocks, here 3.3 TiB of 4 KiB, lies where nilfs2 has its magic."""
+    head = bytearray(4096)
+    head[0x404:0x408] = struct.pack("<I", 0x34341234)
+    head[0x438:0x43A] = b"\x53\xef"
+    assert kind_of(InMemory(bytes(head))) == EXT
 
 
 def look_at(path: Path) -> Volumes:

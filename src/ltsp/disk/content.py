@@ -30,11 +30,11 @@ _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0x1018, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", "bcachefs"),
     (0x10034, b"ReIsEr", "reiserfs"),
     (0x8000, b"JFS1", "jfs"),
-    (0x406, b"\x34\x34", "nilfs2"),
     (0x8001, b"CD001", ISO9660),
     (0x8001, b"NSR0", "udf"),
     (0x8001, b"BEA01", "udf"),
     (_EXT_AT, _EXT_MAGIC, EXT),
+    (0x406, b"\x34\x34", "nilfs2"),  # in the place of the number of blocks of ext
     (3, b"NTFS    ", "ntfs"),
     (3, b"EXFAT   ", "exfat"),
     (0x400, b"H+\0\x04", "hfsplus"),
@@ -63,6 +63,8 @@ NAMES: Final = {
 REMEDIES: Final = {
     LUKS: "give its key by --key-file FILE, or unlock and mount it, and name the directory",
     BITLOCKER: "unlock and mount it, and name the directory",
+    NOTHING: "is this the right disk? all that tells a file system or a table is zeros",
+    UNKNOWN: "if Linux can mount it, mount it, and name the directory",
     AMBIVALENT: "say which, as in FILE,fstype=ext4, or remove the other one with wipefs",
 }
 """What to do about those that cannot be read as they are."""

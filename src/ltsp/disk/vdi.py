@@ -17,7 +17,8 @@ MAGIC: Final = b"\x7f\x10\xda\xbe"
 MAGIC_AT: Final = 0x40
 _HEADER: Final = struct.Struct("<64x4xII II 256x II 20x QIIII")
 _VERSION: Final = 1 << 16 | 1
-_FREE, _ZERO = 0xFFFFFFFF, 0xFFFFFFFE
+_ZERO: Final = 0xFFFFFFFE
+"""In the place of a block that reads as zeros; one more is a block that was never written."""
 _KINDS: Final = {3: "an undo image", 4: "a snapshot's difference to another disk"}
 
 
