@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ltsp.errors import ConfError
@@ -157,6 +157,7 @@ LINES = st.lists(
 ).map(lambda lines: b"".join(line.replace(b"secret", b"hidden") + b"\n" for line in lines))
 
 
+@example(b"alice::1000:0:::\n", b"", b"alice::1000\nalice::0::::\n", b"")
 @given(LINES, LINES, LINES, LINES)
 def test_no_hash_of_the_server_comes_and_what_the_system_had_stays(passwd, group, image_passwd, image_group):
     server = AccountFiles(passwd.replace(b"hidden", b"secret"), group)

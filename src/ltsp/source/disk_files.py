@@ -127,7 +127,7 @@ def told(user: Writer) -> str:
         case None:
             who = "a process that cannot be seen from here"
         case Process(pid=pid, command=command):
-            name = os.path.basename(command.partition(" ")[0]) or "a process"
+            name = os.path.basename(command.partition(" ")[0]).strip("[]") or "a process"
             who = f"{printable(name)} (process {pid})"
         case device:
             who = device.name

@@ -144,32 +144,34 @@ def _compatible(people: Iterable[_Person], image: AccountFiles, conflicts: list[
     """Those whose name and number no account of the image's system has."""
     by_name: dict[bytes, int] = {}
     by_uid: dict[int, bytes] = {}
-    for fields in account_lines.entries(image.passwd):
-        if (uid := account_lines.number(fields, 2)) is not None:
-            by_name.setdefault(fields[0], uid)
-            by_uid.setdefault(uid, fields[0])
+    numbered = [(fields[0], account_lines.number(fields, 2)) for fields in account_lines.entries(image.passwd)]
+    known = [(name, uid) for name, uid in numbered if uid is not None]
+    # Of several lines for one name, that of the system counts.
+    for name, uid in sorted(known, key=lambda account: image.limits.is_person(account[1])):
+        by_name.setdefault(name, uid)
+        by_uid.setdefault(uid, name)
     taken: dict[int, bytes] = {}
     kept: list[_Person] = []
     for person in people:
-        name = account_lines.shown(person.name)
+        shown = account_lines.shown(person.name)
         theirs = by_name.get(person.name)
         other = by_uid.get(person.uid, person.name)
         if theirs is not None and not image.limits.is_person(theirs):
-            conflicts.append(f"{name} is left out: the image's own {name} has the number {theirs}")
+            conflicts.append(f"{shown} is left out: the image's own {shown} has the number {theirs}")
         elif other != person.name and not image.limits.is_person(person.uid):
             conflicts.append(
-                f"{name} is left out: the image's {account_lines.shown(other)} has its number {person.uid}"
+                f"{shown} is left out: the image's {account_lines.shown(other)} has its number {person.uid}"
             )
         elif person.uid in taken:
             conflicts.append(
-                f"{name} is left out: {account_lines.shown(taken[person.uid])} has its number {person.uid}, too"
+                f"{shown} is left out: {account_lines.shown(taken[person.uid])} has its number {person.uid}, too"
             )
         else:
             if theirs not in (None, person.uid):
-                conflicts.append(f"{name} has the number {person.uid}; in the image it was {theirs}")
+                conflicts.append(f"{shown} has the number {person.uid}; in the image it was {theirs}")
             if other != person.name:
                 conflicts.append(
-                    f"the image's {account_lines.shown(other)} gives way to {name}, both have the number {person.uid}"
+                    f"the image's {account_lines.shown(other)} gives way to {shown}, both have the number {person.uid}"
                 )
             taken[person.uid] = person.name
             kept.append(person)
