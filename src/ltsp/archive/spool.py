@@ -14,11 +14,9 @@ from typing import BinaryIO, Self
 
 from ltsp.errors import LtspError
 from ltsp.storage.extents import Extent
+from ltsp.storage.sparse import room, write_sparse
 from ltsp.tree.name import printable
 
-_GRAIN = 64 << 10
-"""Bytes: zeros are looked for in pieces of this size."""
-_ZEROS = bytes(_GRAIN)
 _RESERVE = 64 << 20
 """Bytes that stay free for others."""
 _BETWEEN_LOOKS = 32 << 20
@@ -50,11 +48,8 @@ class Spool:
             if self._file is None:
                 self._file = self._make(self._directory)
                 self._look(self._file.fileno())
-            for at in range(0, len(data), _GRAIN) if len(data) > _GRAIN else (0,):
-                piece = data[at : at + _GRAIN]
-                if piece != _ZEROS[: len(piece)]:
-                    self._write(self._file.fileno(), piece)
-                self.size += len(piece)
+            write_sparse(self._file.fileno(), data, self.size)
+            self.size += len(data)
             if self.size - self._looked > _BETWEEN_LOOKS:
                 self._look(self._file.fileno())
         except OSError as error:
@@ -94,13 +89,7 @@ class Spool:
     ) -> None:
         self.close()
 
-    def _write(self, file: int, piece: bytes | memoryview) -> None:
-        done = 0
-        while done < len(piece):
-            done += os.pwrite(file, piece[done:], self.size + done)
-
     def _look(self, file: int) -> None:
         self._looked = self.size
-        system = os.fstatvfs(file)
-        if system.f_bavail * system.f_frsize < _RESERVE:
+        if room(file) < _RESERVE:
             raise OSError(errno.ENOSPC, "")

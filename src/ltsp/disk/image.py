@@ -18,6 +18,7 @@ from ltsp.disk.blocks import FileBlocks, OpenSibling
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage import compressed
 from ltsp.storage.blocks import Blocks, pieces
+from ltsp.storage.sparse import room, write_sparse
 from ltsp.tree.name import printable
 
 _LONGEST_CHAIN: Final = 64
@@ -32,7 +33,6 @@ _ROOM_LEFT: Final = 64 << 20
 _SCRATCH: Final = "/var/tmp"  # noqa: S108 - for files without a name; /tmp may be memory
 _CHECKED: Final = 64 << 20
 """Bytes that are written between two looks at how much is free."""
-_PAGE: Final = 64 << 10
 
 RAW: Final = "raw"
 QCOW2, VMDK, VDI, VHD, VHDX = "qcow2", "VMDK", "VDI", "VHD", "VHDX"
@@ -224,7 +224,6 @@ def _unpack(blocks: Blocks, file: BinaryIO, working: Callable[[], None]) -> File
 
     Raises FormatError where it is damaged or unfolds to too much, and SourceError where there is no room.
     """
-    zero = bytes(_PAGE)
     most = min(_MOST_UNPACKED, max(_ALWAYS_UNPACKED, _RATIO * blocks.size))
     size = written = 0
     hint = "unpack it yourself where there is room"
@@ -232,16 +231,12 @@ def _unpack(blocks: Blocks, file: BinaryIO, working: Callable[[], None]) -> File
         for piece in _unpacked(blocks):
             if size + len(piece) > most:
                 raise FormatError(f"it unfolds to more than {most >> 30} GiB", "if that is right, unpack it first")
-            view = memoryview(piece)
-            for at in range(0, len(piece), _PAGE):
-                page = view[at : at + _PAGE]
-                if page != zero[: len(page)]:
-                    written += _write(file.fileno(), page, size + at)
+            written += write_sparse(file.fileno(), piece, size)
             size += len(piece)
             working()
             if written > _CHECKED:
                 written = 0
-                if _room(file.fileno()) < _ROOM_LEFT:
+                if room(file.fileno()) < _ROOM_LEFT:
                     raise SourceError("there is no room to unpack it", hint)
         os.ftruncate(file.fileno(), size)
     except OSError as error:
@@ -254,17 +249,3 @@ def _unpacked(blocks: Blocks) -> Iterator[bytes]:
         yield from compressed.unpacked(pieces(blocks))
     except FormatError as error:
         raise FormatError(f"it {error.message}", "copy it again") from error
-
-
-def _write(descriptor: int, data: memoryview, offset: int) -> int:
-    left = data
-    while left:
-        count = os.pwrite(descriptor, left, offset)
-        left, offset = left[count:], offset + count
-    return len(data)
-
-
-def _room(descriptor: int) -> int:
-    """Free bytes of its file system."""
-    status = os.fstatvfs(descriptor)
-    return status.f_bavail * status.f_frsize

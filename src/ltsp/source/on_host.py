@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from ltsp.disk.image import temporary
 from ltsp.errors import SourceError
 from ltsp.source.host_file import HostFile
+from ltsp.storage.sparse import write_sparse
 from ltsp.tree.content import Content
 
 _PIECE = 1 << 20
@@ -33,7 +34,6 @@ def on_host(content: Content) -> Iterator[str]:
 
 def _copy(content: Content, target: int) -> None:
     """With holes where there are only zeros."""
-    zeros = bytes(_PIECE)
     with content.open() as stream:
         at = 0
         while at < stream.size:
@@ -44,14 +44,6 @@ def _copy(content: Content, target: int) -> None:
             piece = stream.read(min(stream.size - at, _PIECE))
             if not piece:
                 break
-            if piece != zeros[: len(piece)]:
-                _write(target, piece, at)
+            write_sparse(target, piece, at)
             at += len(piece)
         os.ftruncate(target, stream.size)
-
-
-def _write(target: int, data: bytes, at: int) -> None:
-    left = memoryview(data)
-    while left:
-        count = os.pwrite(target, left, at)
-        left, at = left[count:], at + count

@@ -16,14 +16,13 @@ from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.file_system import Divided, FileSystem
 from ltsp.source.disk_session import SCRATCH, open_volume, opened_disk
 from ltsp.source.reader_child import Caller, main
+from ltsp.storage.sparse import room, write_sparse
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Entered, everything
 from ltsp.tree.tree import Tree
 
 _SECTOR = 512
 _PIECE = 1 << 20
-_PAGE = 64 << 10
-"""Bytes: so many zeros at least become a hole."""
 _ROOM_LEFT = 64 << 20
 """Bytes that are left free."""
 
@@ -102,26 +101,20 @@ class Session:
 
         Raises FormatError, and SourceError where there is no room for it.
         """
-        zeros = bytes(_PAGE)
         needs = self._measured(volume)
         with self.caller(SCRATCH) as file:
             _see_that_there_is_room(volume, needs, file.fileno())
             os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
             for place, length in lie.stored(volume.blocks):
                 for at in range(place, place + length, _PIECE):
-                    piece = memoryview(volume.blocks.read_at(at, min(_PIECE, place + length - at)))
-                    for start in range(0, len(piece), _PAGE):
-                        page = piece[start : start + _PAGE]
-                        if page != zeros[: len(page)]:
-                            _write(file.fileno(), page, at + start)
+                    _write(file.fileno(), volume.blocks.read_at(at, min(_PIECE, place + length - at)), at)
                     self.caller.working()
             return {"file": _identity(file.fileno())}
 
 
 def _see_that_there_is_room(volume: Volume, needs: int, descriptor: int) -> None:
     """Raises SourceError."""
-    status = os.fstatvfs(descriptor)
-    free = status.f_bavail * status.f_frsize
+    free = room(descriptor)
     if needs + _ROOM_LEFT > free:
         raise SourceError(
             f"a copy of {printable(volume.name)} may take {needs >> 20} MiB, and {free >> 20} MiB are free for it",
@@ -129,11 +122,10 @@ def _see_that_there_is_room(volume: Volume, needs: int, descriptor: int) -> None
         )
 
 
-def _write(descriptor: int, data: memoryview, offset: int) -> None:
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    """Raises SourceError."""
     try:
-        while data:
-            count = os.pwrite(descriptor, data, offset)
-            data, offset = data[count:], offset + count
+        write_sparse(descriptor, data, offset)
     except OSError as error:
         raise SourceError(f"the volume cannot be copied: {error.strerror}", "make room, or set TMPDIR") from error
 
