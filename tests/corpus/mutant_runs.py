@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _TESTS = Path(__file__).parent.parent
@@ -14,14 +14,22 @@ _SOURCE = _TESTS.parent / "src"
 _PROCESSES = 2
 
 
-def survive(program: str, seeds: Sequence[Path], seed: int, count: int, scratch: Path) -> dict[str, int]:
+def survive(
+    program: str,
+    seeds: Sequence[Path | str],
+    seed: int,
+    count: int,
+    scratch: Path,
+    more: Callable[[int], Sequence[str]] = lambda _run: (),
+) -> dict[str, int]:
     """Fates of so many mutants of the seeds, in processes that may take 512 MiB more than an idle one.
 
-    `program` is called with a number, how many, and the seeds; it prints the fates as JSON.
+    `program` is called with a number, how many, what `more` gives for the run (0 or 1), and the seeds; it prints the
+    fates as JSON.
     """
     runs = [
         subprocess.Popen(
-            [sys.executable, program, str(seed + run), str(count // _PROCESSES), *seeds],
+            [sys.executable, program, str(seed + run), str(count // _PROCESSES), *more(run), *seeds],
             env={**os.environ, "PYTHONPATH": f"{_SOURCE}:{_TESTS}"},
             cwd=scratch,
             stdout=subprocess.PIPE,

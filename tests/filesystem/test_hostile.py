@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from corpus import mutant_runs
 from filesystem import damaged
 from filesystem.laid_out import filled, formatted
 from squashfs.seeds import _tree
 
-TESTS = Path(__file__).parent.parent
-SOURCE = TESTS.parent / "src"
 MIB = 1 << 20
 SEEDS = {
     "ext4": ("ext", 4, ("mke2fs", "-q", "-t", "ext4", "-b", "1024", "-O", "^metadata_csum,inline_data,ea_inode"), ""),
@@ -59,27 +56,8 @@ def images(tmp_path_factory):
 
 
 def survive(images: list[str], seed: int, count: int, scratch: Path) -> dict[str, int]:
-    """Fates of so many mutants, in processes that may take 512 MiB more than an idle one."""
-    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}:{TESTS}"}
-    program = [sys.executable, damaged.__file__]
-    runs = [
-        subprocess.Popen(
-            [*program, str(seed + checks), str(count // 2), str(checks), *images],
-            env=environment,
-            cwd=scratch,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for checks in range(2)
-    ]
-    total: dict[str, int] = {}
-    for run in runs:
-        output, errors = run.communicate()
-        assert run.returncode == 0, errors
-        for fate, number in json.loads(output).items():
-            total[fate] = total.get(fate, 0) + number
-    return total
+    """Fates of so many mutants: one process believes all checksums, the other checks them."""
+    return mutant_runs.survive(damaged.__file__, images, seed, count, scratch, lambda run: [str(run)])
 
 
 def test_1500_mutants_are_read_or_refused(images, chance, tmp_path):
