@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import json
 import random
-import resource
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from corpus import mutant_limits
 from ltsp.archive.archive import Reader
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage.blocks import Blocks, pieces
 from ltsp.tree.node import File
 
-MEMORY = 512 << 20
-SECONDS = 5.0
-"""Of CPU time: the machine may have other things to do."""
 MOST_READ = 8 << 20
 """Bytes of each file that are read: the rest of a file of zeros is more zeros."""
 BLOCK = 512
@@ -193,27 +190,20 @@ def _told(error: LtspError) -> bool:
     return True
 
 
+def _kept(seed: int, number: int, data: bytes) -> str:
+    Path(f"mutant-{seed}-{number}").write_bytes(data)
+    return f"mutant {number} of seed {seed}, {len(data)} bytes"
+
+
 def fates(seed: int, count: int, archives: list[bytes]) -> Counter[str]:
     """Of mutants that depend on the seed alone. Says which one breaks the promise."""
     found: Counter[str] = Counter()
     for number in range(count):
         chance = random.Random(f"{seed} {number}")
         data = mutant(chance.choice(archives), chance)
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        try:
+        with mutant_limits.in_time(partial(_kept, seed, number, data)):
             found[fate(data, piped=chance.random() < 0.3)] += 1
-        except BaseException:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            Path(f"mutant-{seed}-{number}").write_bytes(data)
-            sys.stderr.write(f"mutant {number} of seed {seed}, {len(data)} bytes\n")
-            raise
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
     return found
-
-
-def _too_late(_signal: int, _frame: object) -> None:
-    raise TimeoutError(f"more than {SECONDS} s")
 
 
 def main() -> None:
@@ -221,9 +211,7 @@ def main() -> None:
     archives = [Path(path).read_bytes() for path in paths]
     for archive in archives:
         assert fate(archive) == fate(archive, piped=True) == "read"
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
-    signal.signal(signal.SIGPROF, _too_late)
+    mutant_limits.limit()
     json.dump(fates(int(seed), int(count), archives), sys.stdout)
 
 

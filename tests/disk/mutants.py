@@ -11,16 +11,16 @@ import io
 import json
 import os
 import random
-import resource
-import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from corpus import mutant_limits
 from disk.mend import mend
 from ltsp.disk.content import named
 from ltsp.disk.image import Disk, open_disk
@@ -28,9 +28,6 @@ from ltsp.disk.volumes import Volumes
 from ltsp.errors import LtspError, SourceError
 from ltsp.tree.name import printable
 
-MEMORY = 512 << 20
-SECONDS = 5.0
-"""Of CPU time: the machine may have other things to do."""
 MOST_READ = 4 << 20
 """Bytes of each volume that are read at both of its ends."""
 _KEY = bytes(range(64))
@@ -192,28 +189,21 @@ def _told(error: LtspError) -> str:
     return "refused"
 
 
+def _kept(seed: int, number: int, files: Mapping[str, bytes]) -> str:
+    for name, data in files.items():
+        Path(f"mutant-{seed}-{number}-{name}").write_bytes(data)
+    return f"mutant {number} of seed {seed}"
+
+
 def fates(seed: int, count: int, seeds: list[Seed]) -> Counter[str]:
     """Of mutants that depend on the seed alone. Says which one breaks the promise."""
     found: Counter[str] = Counter()
     for number in range(count):
         chance = random.Random(f"{seed} {number}")
         files = mutant(chance.choice(seeds), chance)
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        try:
+        with mutant_limits.in_time(partial(_kept, seed, number, files)):
             found[fate(files)] += 1
-        except BaseException:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            for name, data in files.items():
-                Path(f"mutant-{seed}-{number}-{name}").write_bytes(data)
-            sys.stderr.write(f"mutant {number} of seed {seed}\n")
-            raise
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
     return found
-
-
-def _too_late(_signal: int, _frame: object) -> None:
-    raise TimeoutError(f"more than {SECONDS} s")
 
 
 def main() -> None:
@@ -221,9 +211,7 @@ def main() -> None:
     seeds = [Seed.read(Path(directory)) for directory in directories]
     for each in seeds:
         assert fate(each.files) == "read", sorted(each.files)
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
-    signal.signal(signal.SIGPROF, _too_late)
+    mutant_limits.limit()
     json.dump(fates(int(seed), int(count), seeds), sys.stdout)
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from corpus import mutant_limits
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem import checksum
 from ltsp.filesystem.btrfs import superblock as btrfs_superblock
@@ -30,9 +30,6 @@ from ltsp.filesystem.xfs import volume as xfs
 from ltsp.storage import lzo
 from ltsp.tree.node import File
 
-MEMORY = 512 << 20
-SECONDS = 5.0
-"""Of CPU time: the machine may have other things to do."""
 MOST_READ = 1 << 20
 """Bytes of each file that are read."""
 MOST_READ_IN_ALL = 32 << 20
@@ -231,28 +228,21 @@ def trust_checksums() -> None:
         btrfs_superblock._CHECKSUMS[kind] = lambda _data: b""
 
 
+def _kept(number: int, index: int, made: Mutant) -> str:
+    pieces = [(at, piece.hex()) for at, piece in made.pieces]
+    Path(f"mutant-{number}-{index}").write_text(json.dumps([made.seed.path, made.size, pieces]))
+    return f"mutant {index} of seed {number} of {made.seed.path}"
+
+
 def fates(number: int, count: int, seeds: list[Seed]) -> Counter[str]:
     """Of mutants that depend on the number alone. Says which one breaks the promise."""
     found: Counter[str] = Counter()
     for index in range(count):
         chance = random.Random(f"{number} {index}")
         made = mutant(chance.choice(seeds), chance)
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        try:
+        with mutant_limits.in_time(partial(_kept, number, index, made)):
             found[f"{made.seed.kind} {fate(made)}"] += 1
-        except BaseException:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            pieces = [(at, piece.hex()) for at, piece in made.pieces]
-            Path(f"mutant-{number}-{index}").write_text(json.dumps([made.seed.path, made.size, pieces]))
-            sys.stderr.write(f"mutant {index} of seed {number} of {made.seed.path}\n")
-            raise
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
     return found
-
-
-def _too_late(_signal: int, _frame: object) -> None:
-    raise TimeoutError(f"more than {SECONDS} s")
 
 
 def main() -> None:
@@ -260,9 +250,7 @@ def main() -> None:
     seeds = [Seed(*image.split(":", 1)) for image in images]
     if checks == "0":
         trust_checksums()
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
-    signal.signal(signal.SIGPROF, _too_late)
+    mutant_limits.limit()
     json.dump(fates(int(number), int(count), seeds), sys.stdout)
 
 

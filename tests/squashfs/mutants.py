@@ -9,22 +9,19 @@ from __future__ import annotations
 import io
 import json
 import random
-import resource
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from corpus import mutant_limits
 from ltsp.errors import FormatError
 from ltsp.squashfs.check import check
 from ltsp.squashfs.format import METADATA_SIZE
 from ltsp.squashfs.reader import Image
 from ltsp.tree.node import File
 
-MEMORY = 512 << 20
-SECONDS = 5.0
-"""Of CPU time: the machine may have other things to do."""
 MOST_READ = 8 << 20
 """Bytes of each file that are read: the rest of a file of zeros is more zeros."""
 
@@ -141,27 +138,20 @@ def _told(error: FormatError) -> bool:
     return True
 
 
+def _kept(seed: int, number: int, data: bytes) -> str:
+    Path(f"mutant-{seed}-{number}").write_bytes(data)
+    return f"mutant {number} of seed {seed}, {len(data)} bytes"
+
+
 def fates(seed: int, count: int, images: list[bytes]) -> Counter[str]:
     """Of mutants that depend on the seed alone. Says which one breaks the promise."""
     found: Counter[str] = Counter()
     for number in range(count):
         chance = random.Random(f"{seed} {number}")
         data = mutant(chance.choice(images), chance)
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        try:
+        with mutant_limits.in_time(partial(_kept, seed, number, data)):
             found[fate(data)] += 1
-        except BaseException:
-            signal.setitimer(signal.ITIMER_PROF, 0)
-            Path(f"mutant-{seed}-{number}").write_bytes(data)
-            sys.stderr.write(f"mutant {number} of seed {seed}, {len(data)} bytes\n")
-            raise
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
     return found
-
-
-def _too_late(_signal: int, _frame: object) -> None:
-    raise TimeoutError(f"more than {SECONDS} s")
 
 
 def main() -> None:
@@ -169,9 +159,7 @@ def main() -> None:
     images = [Path(path).read_bytes() for path in paths]
     for image in images:
         assert fate(image) == "read"
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
-    signal.signal(signal.SIGPROF, _too_late)
+    mutant_limits.limit()
     json.dump(fates(int(seed), int(count), images), sys.stdout)
 
 
