@@ -6,7 +6,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-# Package and a file that tells that it is there, by whatever means it came. One a line.
+# Package, and what proves that it is there: a program of it, by whatever means that came; a module of Python's; or, where
+# nothing of it is run by name, a dash for the state of the package itself. Where the files of a package lie differs
+# between releases. One a line.
 needed() {
     cat <<'LIST'
 python3-venv         python:ensurepip
@@ -16,27 +18,28 @@ shellcheck           shellcheck
 strace               strace
 acl                  setfacl
 attr                 setfattr
+binutils             readelf
 libcap2-bin          setcap
 e2fsprogs            mkfs.ext4
 util-linux           losetup
 man-db               man
 groff                groff
-bash-completion      file:/usr/share/bash-completion/bash_completion
+bash-completion      -
 zsh                  zsh
-busybox-static       file:/usr/share/doc/busybox-static
+busybox-static       -
 cpio                 cpio
 dash                 dash
 kmod                 modinfo
 iproute2             ip
 dnsmasq-base         dnsmasq
-ipxe                 file:/usr/lib/ipxe/undionly.kpxe
-ipxe-qemu            file:/usr/lib/ipxe/qemu/pxe-virtio.rom
+ipxe                 -
+ipxe-qemu            -
 qemu-system-x86      qemu-system-x86_64
-ovmf                 file:/usr/share/OVMF
+ovmf                 -
 nbdkit               nbdkit
 nbd-client           nbd-client
 nfs-ganesha          ganesha.nfsd
-nfs-ganesha-vfs      file:/usr/share/doc/nfs-ganesha-vfs
+nfs-ganesha-vfs      -
 rpcbind              rpcbind
 systemd              systemd-analyze
 xorriso              xorriso
@@ -59,25 +62,33 @@ erofs-utils          mkfs.erofs
 LIST
 }
 
+LOG=build/apt.log
+
 say() { printf '%s\n' "setup: $*"; }
 
+fail() {
+    say "$*" >&2
+    exit 1
+}
+
+# has PACKAGE PROOF
 has() {
-    case $1 in
-        python:*) python3 -c "import ${1#python:}" 2>/dev/null ;;
-        file:*) [ -e "${1#file:}" ] ;;
-        *) command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] ;;
+    case $2 in
+        -) [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
+        python:*) python3 -c "import ${2#python:}" 2>/dev/null ;;
+        *) command -v "$2" >/dev/null || [ -x "/usr/sbin/$2" ] || [ -x "/sbin/$2" ] ;;
     esac
 }
 
 missing_packages() {
     needed | while read -r package proof; do
-        has "$proof" || printf '%s\n' "$package"
+        has "$package" "$proof" || printf '%s\n' "$package"
     done
 }
 
-# apt with nobody at the keyboard. A mirror that is being updated, or a lock of another apt, is worth a second try.
+# apt with nobody at the keyboard.
 apt() {
-    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@"
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@" >>"$LOG" 2>&1
 }
 
 # Servers that tests start for themselves are not to run on this machine: neither now nor when it boots.
@@ -104,21 +115,26 @@ disable_servers() {
     esac
 }
 
+# A mirror that is being updated, or a lock of another apt, is worth a second try. Lists that cannot be fetched may be
+# those of a vendor, and the packages may lie in apt's cache: what counts is whether they can be installed.
 install_packages() {
     keep_servers_down
-    # shellcheck disable=SC2086  # a list of package names
-    if ! apt-cache show --no-all-versions $1 >/dev/null 2>&1; then
-        apt update
-    fi
-    # shellcheck disable=SC2086
-    apt install --no-install-recommends $1 || { apt update && apt install --no-install-recommends $1; }
-    disable_servers "$1"
+    mkdir -p "$(dirname "$LOG")"
+    : >"$LOG"
+    for _ in 1 2; do
+        apt update || true
+        # shellcheck disable=SC2086  # a list of package names
+        if apt install --no-install-recommends $1; then
+            disable_servers "$1"
+            return 0
+        fi
+    done
+    fail "apt-get cannot install the packages: $(grep -m 1 '^[EW]: ' "$LOG" || tail -n 1 "$LOG"); the rest is in $LOG"
 }
 
 require_python() {
     if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-        say "python3 is older than 3.11 or missing; install Python 3.11 or later" >&2
-        exit 1
+        fail "python3 is older than 3.11 or missing; install Python 3.11 or later"
     fi
 }
 
@@ -126,16 +142,14 @@ require_packages() {
     missing=$(missing_packages | tr '\n' ' ')
     [ -n "$missing" ] || return 0
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-        say "missing: $missing" >&2
-        say "install them as root: apt-get install $missing" >&2
-        exit 1
+        fail "packages are missing; install them as root: apt-get install $missing"
     fi
-    say "installing $missing"
+    # shellcheck disable=SC2086  # a list of package names
+    say "installing $(printf '%s\n' $missing | wc -l) packages with what they need; what apt-get says goes to $LOG"
     install_packages "$missing"
     missing=$(missing_packages | tr '\n' ' ')
     if [ -n "$missing" ]; then
-        say "still missing after apt-get install: $missing" >&2
-        exit 1
+        fail "still missing after apt-get install: $missing(what apt-get said is in $LOG)"
     fi
 }
 
@@ -153,7 +167,8 @@ require_environment() {
         [ ! -e "$stamp" ] || rm -rf .venv
         python3 -m venv .venv
         .venv/bin/pip install --quiet --disable-pip-version-check --retries 5 \
-            --require-hashes --requirement requirements/dev.txt
+            --require-hashes --requirement requirements/dev.txt ||
+            fail "pip cannot install requirements/dev.txt, for the reason above"
         rm -f "$project"
         printf '%s\n' "$wanted" >"$stamp"
     fi
