@@ -9,14 +9,22 @@ export TMPDIR ?= /var/tmp
 # Tests at once. More than the processors there are makes time limits of tests fail.
 JOBS ?= 2
 # Everything random in the tests starts from this number; give it again to see a failure again.
-SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+ifndef SEED
+SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+endif
 # More arguments for pytest, such as ARGS="-k revert".
 ARGS ?=
 SHELL_SCRIPTS := .ci/run $(wildcard tools/*.sh)
 # What runs on a client under busybox.
 CLIENT_SCRIPTS := $(wildcard src/ltsp/initrd/client/*)
 
-PYTEST = LTSP_SEED=$(SEED) $(PYTHON) -m pytest --hypothesis-seed=$(SEED)
+# Of the caller's environment tests see what is named here alone: a PYTHONUNBUFFERED or a locale would hide faults.
+# Proxies, certificates and pip's index are for those that install packages.
+KEPT := HOME USER LOGNAME SHELL TERM TMPDIR http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY \
+    SSL_CERT_FILE REQUESTS_CA_BUNDLE PIP_CERT PIP_CONFIG_FILE PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_PROXY
+CLEAN := env -i $(foreach name,$(KEPT),$${$(name)+"$(name)=$$$(name)"}) LANG=C.UTF-8 \
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+PYTEST = $(CLEAN) $(MORE) LTSP_SEED=$(SEED) $(PYTHON) -m pytest --hypothesis-seed=$(SEED)
 # Without root there are no mounts, devices or owners to test with.
 GATE := not torture and not slow
 ifneq ($(shell id -u),0)
@@ -57,9 +65,10 @@ slow: root ## the machines that the gate does not boot: other firmwares, initrds
 	@echo "slow: seed $(SEED)"
 	@$(BOOTS) -m "slow and not torture" $(ARGS)
 
+torture: MORE := LTSP_TORTURE=1
 torture: root ## each promise of docs/reliability.md at its whole number; takes hours
 	@echo "torture: seed $(SEED)"
-	@LTSP_TORTURE=1 $(PYTEST) -n $(JOBS) --dist worksteal -m torture --timeout=14400 $(ARGS)
+	@$(PYTEST) -n $(JOBS) --dist worksteal -m torture --timeout=14400 $(ARGS)
 
 bench: root ## time, size and memory beside the mksquashfs that is installed here
 	@PYTHONPATH=tests $(PYTHON) -m bench $(ARGS)
