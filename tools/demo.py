@@ -90,7 +90,7 @@ def prove(root: Path, image: Path) -> None:
     excerpt(["/" + path.decode("utf-8", "backslashreplace") for path in changed])
     surprising = [path for path in changed if not path.startswith((b"etc/", b"var/"))]
     if added or surprising:
-        sys.exit(f"the image differs where it should not: {[*added, *surprising][:MOST_SHOWN]}")
+        sys.exit(f"demo: the image differs where it should not: {[*added, *surprising][:MOST_SHOWN]}")
     print("   Nothing else differs.")
 
 
@@ -105,7 +105,7 @@ def check_kernel(root: Path, boot: Path) -> None:
             (path for path in sorted(root.glob(f"boot/{name}-*")) if served.startswith(path.read_bytes())), None
         )
         if origin is None:
-            sys.exit(f"{boot / name} is none of {root}/boot/{name}-*")
+            sys.exit(f"demo: {boot / name} is none of {root}/boot/{name}-*")
         behind = len(served) - origin.stat().st_size
         more = f", and {behind:,} bytes of ours behind it" if behind else ""
         print(f"   {boot / name}, {len(served):,} bytes: the same as {origin}{more}")
@@ -117,15 +117,27 @@ def boot(ltsp: list[str], name: str, log: Path) -> None:
     """Boot the image as a diskless PC does, and show how its console ends."""
     shown(*ltsp, "boottest", f"--console={log}", name)
     lines = log.read_bytes().decode("utf-8", "backslashreplace").replace("\r", "").splitlines()
-    at = max(number for number, line in enumerate(lines) if "login:" in line)
+    at = max((number for number, line in enumerate(lines) if "login:" in line), default=len(lines) - 1)
     print(f"   The end of what the PC's console shows, all of which is in {log}:")
     excerpt([line for line in lines[at - 2 : at + 1] if line])
 
 
 def main() -> None:
+    try:
+        demonstrate()
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"demo: `{shlex.join(error.cmd)}` failed with exit status {error.returncode}, for the reason above")
+    except OSError as error:
+        sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit("demo: interrupted; make demo begins again with the root file system that is there")
+
+
+def demonstrate() -> None:
+    """Raises SystemExit, or CalledProcessError of a command that has printed why."""
     os.chdir(CHECKOUT)
     if os.geteuid() != 0:
-        sys.exit("make demo needs root: a root file system has owners and devices that only root can make")
+        sys.exit("demo: run it as root: a root file system has owners and devices that only root can make")
     os.environ["PATH"] = f"{CHECKOUT}/.venv/bin:{os.environ['PATH']}"
     release = this_release()
     name = release.codename
