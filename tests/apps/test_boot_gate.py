@@ -42,6 +42,16 @@ time.sleep(100)
 FAILS = 'say("ltsp: stage attach\\nltsp: FATAL: the server does not give it: type ltsp nfs\\n")'
 BOOTS = "boot()"
 REFUSES = 'sys.exit("Could not access a module")'
+GANESHA = """\
+#!{python} -I
+import socket, sys, time
+log = "30/11/2026 16:01:39 : epoch 6b : pc : nfs-ganesha-7[main] main :MAIN :FATAL :the disk is gone"
+if "{when}" == "at once":
+    sys.exit(log)
+socket.create_server(("127.0.0.1", 2049)).accept()
+time.sleep(1)
+sys.exit(log)
+"""
 HANGS = 'say("Linux version 6.1\\n")'
 
 
@@ -70,6 +80,18 @@ def qemu(programs: Path, behaviour: str) -> None:
 
 def image(site, programs, *options, status=0):
     return site.ltsp("image", "--ionice=", "--boot-test", *options, "lab", status=status, PATH=str(programs))
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+def test_a_server_of_the_test_that_ends_is_named_with_what_it_wrote_to_its_log(site, programs, when):
+    qemu(programs, HANGS)
+    (programs / "ganesha.nfsd").unlink()
+    (programs / "ganesha.nfsd").write_text(GANESHA.format(python=sys.executable, when=when))
+    (programs / "ganesha.nfsd").chmod(0o755)
+    done = image(site, programs, status=1)
+    assert "ganesha.nfsd failed with exit status 1: FATAL: the disk is gone" in done.stderr.splitlines()[-1]
+    if when == "later":
+        assert "log of ganesha.nfsd:\n| FATAL: the disk is gone\n" in done.stderr
 
 
 def versions(site):

@@ -48,6 +48,7 @@ def test_a_running_system_on_our_overlay_passes():
             "available_kib": 700000,
         },
         "tail": ["Linux version 6.1", REPORT + json.dumps(GOOD)],
+        "servers": {},
     }
 
 

@@ -227,7 +227,8 @@ def test_a_client_boots_by_nfs(debian_root, initrd, images, network, tmp_path, r
 def serve_nfs(network: Network, images: Path, tmp_path: Path, protocols: str) -> None:
     settings = tmp_path / "ganesha.conf"
     settings.write_text(
-        f"NFS_CORE_PARAM {{ Protocols = {protocols}; Enable_NLM = false; mount_path_pseudo = true; }}\n"
+        f"NFS_CORE_PARAM {{ Protocols = {protocols}; Enable_NLM = false; mount_path_pseudo = true;"
+        " Allow_Set_IO_Flusher_Fail = true; }\n"
         "NFSv4 { Graceless = true; }\n"
         f"EXPORT {{ Export_Id = 1; Path = {images}; Pseudo = {images}; Access_Type = RO; Squash = No_root_squash;"
         " PrivilegedPort = false; FSAL { Name = VFS; } }\n"

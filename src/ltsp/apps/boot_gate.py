@@ -9,7 +9,7 @@ from ltsp.boottest import acceleration, run, site
 from ltsp.boottest.console import Stage
 from ltsp.boottest.machine import Machine
 from ltsp.boottest.site import Route
-from ltsp.boottest.verdict import Verdict
+from ltsp.boottest.verdict import Verdict, server_lines
 from ltsp.errors import LtspError
 from ltsp.publish.contents import Published, Staged
 from ltsp.publish.generation import Generation
@@ -51,6 +51,8 @@ def publish_booted(
     if not verdict.passed:
         for line in verdict.tail[-_LAST_LINES:]:
             report.note(f"| {line}")
+        for line in server_lines(verdict):
+            report.note(line)
         raise _refused(held, version, LtspError(verdict.cause, verdict.remedy), f"it does not boot by {transport}")
     seconds = verdict.seconds.get(Stage.LOGIN) or max(verdict.seconds.values())
     report.note(f"version {version} of {name} boots by {transport}, in {seconds:.1f} s")
@@ -66,7 +68,7 @@ def _verdict(generation: Generation, transport: str, report: Report) -> Verdict:
     route = Route(subject, through_menu=False, transport=transport, fetch="tftp")
     with site.served(route, report.note) as where:
         machine = Machine(where.boot, where.firmware, acceleration.best(), _MEMORY + whole)
-        return run.run(machine, run.Watch(_SECONDS, _SILENCE, progress(report)), subject.image)
+        return run.run(machine, run.Watch(_SECONDS, _SILENCE, progress(report)), subject.image, where.servers)
 
 
 def _refused(held: Held, version: str, error: LtspError, why: str) -> LtspError:

@@ -13,7 +13,7 @@ from ltsp.boottest import acceleration, run, site
 from ltsp.boottest.console import Stage
 from ltsp.boottest.machine import Accel, Machine
 from ltsp.boottest.site import Route, Subject
-from ltsp.boottest.verdict import Verdict
+from ltsp.boottest.verdict import Verdict, server_lines
 from ltsp.errors import LtspError, UsageError
 from ltsp.publish.generation import Generation
 from ltsp.publish.places import CLIENT, NBD
@@ -57,7 +57,7 @@ def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: R
             printed=printed,
             screenshot=options.screenshot or "",
         )
-        verdict = run.run(machine, watch, subject.image)
+        verdict = run.run(machine, watch, subject.image, where.servers)
     if options.json:
         report.result(_facts(route, accel, options, verdict))
     else:
@@ -178,3 +178,4 @@ def _told(route: Route, verdict: Verdict) -> Iterator[str]:
         yield f"  received {amount.size(received)}, {amount.size(free)} of memory left, systemd {verdict.guest.state}"
     if not verdict.passed:
         yield from (f"  | {line}" for line in verdict.tail[-_TOLD:])
+        yield from (f"  {line}" for line in server_lines(verdict))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ltsp.boottest.loopback import answers
-from ltsp.host import command
+from ltsp.boottest.server import Server, listening
 
 PORT = 10809
 """IANA's, and the one that clients take where no other is named."""
@@ -27,11 +26,10 @@ def arguments(image: str) -> list[str]:
 
 
 @contextmanager
-def serving(image: str) -> Iterator[None]:
+def serving(image: str) -> Iterator[Server]:
     """Serve an image on the loopback of the private network that this thread visits.
 
     Raises LtspError where nbdkit is missing or does not begin to serve.
     """
-    with command.serving(arguments(image), package="nbdkit") as server:
-        answers(server, PORT)
-        yield
+    with listening(arguments(image), PORT, package="nbdkit") as server:
+        yield server

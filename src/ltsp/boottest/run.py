@@ -7,7 +7,7 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from ltsp.boottest.console import Console, Stage
 from ltsp.boottest.machine import Machine
 from ltsp.boottest.monitor import Monitor, png
+from ltsp.boottest.server import Server
 from ltsp.boottest.verdict import Verdict
 from ltsp.errors import LtspError
 from ltsp.host import command
@@ -43,8 +44,10 @@ class Watch:
     """A PNG file to write when the boot is over; empty for none."""
 
 
-def run(machine: Machine, watch: Watch, image: str = "") -> Verdict:
+def run(machine: Machine, watch: Watch, image: str = "", servers: Sequence[Server] = ()) -> Verdict:
     """Boot the machine; it and its QEMU are gone when this returns. `image` is what it should boot, as in ltsp.image=.
+
+    Where one of the servers ends, so does the run.
 
     Raises LtspError where QEMU is missing or refuses its arguments, or the screenshot cannot be had.
     """
@@ -58,13 +61,15 @@ def run(machine: Machine, watch: Watch, image: str = "") -> Verdict:
             monitor_there.close()
             console.setblocking(False)
             read = Console()
-            ending = _watched(console, qemu, read, watch)
+            ending = _watched(console, qemu, read, watch, servers)
             if watch.screenshot and qemu.status() is None:
                 _take_picture(Monitor(monitor), watch.screenshot)
-        return Verdict.of(read, ending, image)
+        return Verdict.of(read, ending, image, {server.name: server.log for server in servers})
 
 
-def _watched(connection: socket.socket, qemu: Serving, console: Console, watch: Watch) -> str:
+def _watched(
+    connection: socket.socket, qemu: Serving, console: Console, watch: Watch, servers: Sequence[Server]
+) -> str:
     """Feed the console until the boot is over, and say why nothing more is read."""
     began = time.monotonic()
     told: set[Stage] = set()
@@ -88,6 +93,9 @@ def _watched(connection: socket.socket, qemu: Serving, console: Console, watch: 
                 watch.reached(stage, seconds)
         if console.trouble or (console.report is not None and Stage.LOGIN in console.seconds):
             return ""
+        for server in servers:
+            if failure := server.failure():
+                return failure.message
         if console.report is not None and end == watch.timeout:
             end = min(watch.timeout, now + _FOR_LOGIN)
     return f"it was not through after {watch.timeout:.0f} seconds"

@@ -13,6 +13,7 @@ from ltsp.boottest import firmware, guest, nbd_server, nfs_server
 from ltsp.boottest.loopback import private
 from ltsp.boottest.machine import HOST, Bios, NetworkBoot, Uefi
 from ltsp.boottest.script import Script
+from ltsp.boottest.server import Server
 from ltsp.errors import LtspError
 from ltsp.services import http_server
 from ltsp.services.http_files import http_files
@@ -67,6 +68,8 @@ class Route:
 class Site:
     boot: NetworkBoot
     firmware: Bios | Uefi
+    servers: tuple[Server, ...] = ()
+    """The programs among them."""
 
 
 @contextmanager
@@ -88,12 +91,13 @@ def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
         os.symlink(join(subject.tftp_dir, "ltsp"), join(tftp, "ltsp"))
         with open(join(tftp, "report.img"), "wb") as file:
             file.write(guest.initrd())
+        servers: tuple[Server, ...] = ()
         if route.transport == "nfs":
             state = join(directory, "nfs")
             os.mkdir(state)
-            started.enter_context(nfs_server.serving(images, state))
+            servers = started.enter_context(nfs_server.serving(images, state))
         elif route.transport == "nbd":
-            started.enter_context(nbd_server.serving(join(subject.base_dir, subject.image)))
+            servers = (started.enter_context(nbd_server.serving(join(subject.base_dir, subject.image))),)
         if route.fetch == "http" or route.transport in WHOLE:
             files = started.enter_context(http_files(subject.base_dir, subject.tftp_dir, public_only=False))
             listener = started.enter_context(http_server.listening("127.0.0.1", _HTTP_PORT))
@@ -101,7 +105,7 @@ def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
         with open(join(tftp, "boottest.ipxe"), "w", encoding="ascii") as file:
             file.write(_script(route))
         chosen = firmware.uefi(join(directory, "disk")) if route.uefi else Bios()
-        yield Site(NetworkBoot("boottest.ipxe", tftp), chosen)
+        yield Site(NetworkBoot("boottest.ipxe", tftp), chosen, servers)
 
 
 def _script(route: Route) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -81,9 +81,13 @@ class Verdict:
     guest: Guest | None
     tail: tuple[str, ...]
     """The console's last lines, safe to print."""
+    servers: Mapping[str, tuple[str, ...]]
+    """The last lines of each server's log, by its name, safe to print."""
 
     @classmethod
-    def of(cls, console: Console, ending: str, image: str = "") -> Self:
+    def of(
+        cls, console: Console, ending: str, image: str = "", servers: Mapping[str, tuple[str, ...]] | None = None
+    ) -> Self:
         """`ending` says why nothing more is read: `it was not through after 180 seconds`.
 
         `image` is what the client should have booted, as in ltsp.image=; empty where any will do.
@@ -102,6 +106,7 @@ class Verdict:
             seconds=dict(console.seconds),
             guest=guest,
             tail=console.tail,
+            servers=servers or {},
         )
 
     def as_dict(self) -> dict[str, object]:
@@ -123,7 +128,16 @@ class Verdict:
                 "available_kib": guest.available,
             },
             "tail": list(self.tail),
+            "servers": {name: list(lines) for name, lines in self.servers.items()},
         }
+
+
+def server_lines(verdict: Verdict) -> Iterator[str]:
+    """What the servers wrote to their logs, for people."""
+    for name, lines in verdict.servers.items():
+        if lines:
+            yield f"log of {name}:"
+            yield from (f"| {line}" for line in lines)
 
 
 def _trouble_of(guest: Guest, image: str) -> Trouble | None:

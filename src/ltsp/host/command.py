@@ -237,8 +237,13 @@ def failure(program: str, status: int, output: bytes) -> LtspError:
             how = f"was killed by signal {-status}"
     else:
         how = f"failed with exit status {status}"
-    said = [line for line in map(_shown, output.replace(b"\r", b"\n").splitlines()) if line.strip()][-_MOST_TOLD:]
+    said = lines(output)[-_MOST_TOLD:]
     return LtspError(f"{_name(program)} {how}" + (": " + " | ".join(said) if said else ""))
+
+
+def lines(output: bytes) -> list[str]:
+    """The lines of a program's output that are not blank, safe to print."""
+    return [line for line in map(_shown, output.replace(b"\r", b"\n").splitlines()) if line.strip()]
 
 
 def find(program: str) -> str | None:

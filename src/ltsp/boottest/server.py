@@ -1,0 +1,74 @@
+"""A server of a boot test: a program that listens on the loopback for as long as its block, and what it logged."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ltsp.errors import LtspError
+from ltsp.host import command
+from ltsp.host.command import Serving
+
+_SECONDS_TO_START = 20.0
+_PATIENCE = 0.05
+"""Seconds between tries to connect."""
+_LOG_LINES = 12
+"""Last lines of a log that people get with a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    name: str
+    """Of its program, for people."""
+    process: Serving
+    condense: Callable[[bytes], bytes] = bytes
+    """What matters of its standard output and error, which is where it has to log."""
+
+    @property
+    def log(self) -> tuple[str, ...]:
+        """Its last lines, safe to print."""
+        return tuple(command.lines(self.condense(self.process.output()))[-_LOG_LINES:])
+
+    def failure(self, seconds: float = 0) -> LtspError | None:
+        """Why it has ended; None where it still runs after so many seconds."""
+        status = self.process.status(seconds)
+        return None if status is None else command.failure(self.name, status, self.condense(self.process.output()))
+
+    def wait_for(self, port: int) -> None:
+        """Wait until it accepts connections.
+
+        Raises LtspError where it ends before, or does not.
+        """
+        end = time.monotonic() + _SECONDS_TO_START
+        while time.monotonic() < end:
+            try:
+                with socket.create_connection(("127.0.0.1", port), _SECONDS_TO_START):
+                    return
+            except ConnectionRefusedError:
+                failure = self.failure(_PATIENCE)
+            if failure is not None:
+                raise failure
+        said = " | ".join(self.log)
+        raise LtspError(
+            f"{self.name} does not listen on port {port} after {_SECONDS_TO_START:.0f} seconds"
+            + (f": {said}" if said else ""),
+            "run it again when the machine is less busy",
+        )
+
+
+@contextmanager
+def listening(
+    arguments: Sequence[str], port: int, *, package: str, name: str = "", condense: Callable[[bytes], bytes] = bytes
+) -> Iterator[Server]:
+    """Run a server on the loopback of the private network that this thread visits.
+
+    `name` is that of the program where another one starts it. Raises LtspError where it is missing or does not begin
+    to listen.
+    """
+    with command.serving(arguments, package=package) as process:
+        server = Server(name or arguments[0], process, condense)
+        server.wait_for(port)
+        yield server

@@ -1,0 +1,67 @@
+"""A server of a boot test that fails says why, in the words of its own log."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from ltsp.boottest import server
+from ltsp.boottest.loopback import private
+from ltsp.boottest.nfs_server import complaints
+from ltsp.boottest.server import listening
+from ltsp.errors import LtspError
+
+GANESHA = b"""\
+30/11/2026 16:01:39 : epoch 6b0d9de3 : vm : nfs-ganesha-3283[main] SetComponentLogLevel :LOG :NULL :LOG: Changing log level of COMPONENT_XPRT from NIV_EVENT to NIV_WARN
+30/11/2026 16:01:39 : epoch 6b0d9de3 : vm : nfs-ganesha-3283[main] load_rados_config :CONFIG :WARN :Missing RADOS URLs backend library
+30/11/2026 16:01:39 : epoch 6b0d9de3 : vm : nfs-ganesha-3283[main] gsh_dbus_pkginit :DBUS :CRIT :dbus_bus_get failed
+30/11/2026 16:01:39 : epoch 6b0d9de3 : vm : nfs-ganesha-3283[main] nfs_Init :NFS STARTUP :EVENT :starts
+30/11/2026 16:01:39 : epoch 6b0d9de3 : vm : nfs-ganesha-3283[main] main :MAIN :FATAL :Failed to PR_SET_IO_FLUSHER with EPERM.
+30/11/2026 16:01:39 : epoch 6b0d9de3 : vm : nfs-ganesha-3283[main] gsh_backtrace :NFS STARTUP :MAJ :ganesha.nfsd(main+0xb0e) [0x561cc8179ede]
+"""  # noqa: E501 -- as 6.5 writes it
+LISTENS = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", 2049))
+server.accept()
+print("the disk is gone", file=sys.stderr)
+sys.exit(3)
+"""
+
+
+def test_ganesha_s_log_is_cut_to_its_complaints():
+    assert complaints(GANESHA) == (
+        b"WARN: Missing RADOS URLs backend library\nFATAL: Failed to PR_SET_IO_FLUSHER with EPERM.\n"
+    )
+
+
+@pytest.mark.root
+def test_a_server_that_ends_at_once_is_named_with_its_last_words():
+    program = (sys.executable, "-c", "import sys; sys.exit('no such export')")
+    with (
+        private(),
+        pytest.raises(LtspError, match=r"^server failed with exit status 1: no such export$"),
+        listening(program, 2049, package="", name="server"),
+    ):
+        pytest.fail("it does not listen")
+
+
+@pytest.mark.root
+def test_a_server_that_never_listens_is_named_with_its_last_words(monkeypatch):
+    monkeypatch.setattr(server, "_SECONDS_TO_START", 1.0)
+    program = ("sh", "-c", "echo waiting for a disk; exec sleep 100")
+    with (
+        private(),
+        pytest.raises(LtspError, match=r"^server does not listen on port 2049 after 1 seconds: waiting for a disk"),
+        listening(program, 2049, package="", name="server"),
+    ):
+        pytest.fail("it does not listen")
+
+
+@pytest.mark.root
+def test_a_server_that_ends_later_has_failed():
+    with private(), listening((sys.executable, "-c", LISTENS), 2049, package="", name="server") as running:
+        failure = running.failure(30)
+        assert failure is not None
+        assert failure.message == "server failed with exit status 3: the disk is gone"
+        assert running.log == ("the disk is gone",)
