@@ -36,30 +36,46 @@ def program(
     return _header(target, 2, segments=count) + table + loader + names + dynamic + tail
 
 
-def module(records: Sequence[str] = (), target: tuple[int, int] = X86_64) -> bytes:
-    """A kernel module with these records, `KEY=VALUE`, in its .modinfo."""
-    return relocatable({".text": b"\xc3" * 40, ".modinfo": b"".join(r.encode() + b"\0" for r in records)}, target)
+def module(records: Sequence[str] = (), target: tuple[int, int] = X86_64, wants: Sequence[str] | None = None) -> bytes:
+    """A kernel module with these records, `KEY=VALUE`, in its .modinfo; `wants` are symbols that others have, None is
+    a file that was stripped of them.
+    """
+    sections = {".text": b"\xc3" * 40, ".modinfo": b"".join(r.encode() + b"\0" for r in records)}
+    return relocatable(sections, target, wants)
 
 
-def relocatable(sections: Mapping[str, bytes], target: tuple[int, int] = X86_64) -> bytes:
-    bits, _ = target
-    wide = bits == 64
-    header, entry = (64, 64) if wide else (52, 40)
-    titles = b"\0" + b"".join(name.encode() + b"\0" for name in (*sections, ".shstrtab"))
-    everything = {**sections, ".shstrtab": titles}
-    start = header
+def relocatable(
+    sections: Mapping[str, bytes], target: tuple[int, int] = X86_64, wants: Sequence[str] | None = None
+) -> bytes:
+    wide = target[0] == 64
+    titles = b"\0" + b"".join(name.encode() + b"\0" for name in (*sections, ".symtab", ".strtab", ".shstrtab"))
+    named = {".symtab": _symbols(wants, wide=wide), ".strtab": _strings(wants)} if wants is not None else {}
+    everything = {**sections, **named, ".shstrtab": titles}
+    kinds = {".symtab": 2, ".strtab": 3, ".shstrtab": 3}
+    start = 64 if wide else 52
     body = b""
-    table = bytes(entry)
+    table = bytes(64 if wide else 40)
     for name, data in everything.items():
         title = titles.index(b"\0" + name.encode() + b"\0") + 1
-        kind = 3 if name == ".shstrtab" else 1
-        place = start + len(body)
-        if wide:
-            table += struct.pack("<IIQQQQIIQQ", title, kind, 0, 0, place, len(data), 0, 0, 1, 0)
-        else:
-            table += struct.pack("<IIIIIIIIII", title, kind, 0, 0, place, len(data), 0, 0, 1, 0)
+        link = len(everything) - 1 if name == ".symtab" else 0
+        layout = "<IIQQQQIIQQ" if wide else "<IIIIIIIIII"
+        table += struct.pack(layout, title, kinds.get(name, 1), 0, 0, start + len(body), len(data), link, 0, 1, 0)
         body += data
     return _header(target, 1, sections=(start + len(body), len(everything) + 1)) + body + table
+
+
+def _strings(wants: Sequence[str]) -> bytes:
+    return b"\0init_module\0" + b"".join(name.encode() + b"\0" for name in wants)
+
+
+def _symbols(wants: Sequence[str], *, wide: bool) -> bytes:
+    """One that the file has itself, and those that it wants."""
+    strings = _strings(wants)
+    places = [strings.index(b"\0" + name.encode() + b"\0") + 1 for name in wants]
+    rows = [(0, 0), (1, 1), *((place, 0) for place in places)]
+    if wide:
+        return b"".join(struct.pack("<IBBHQQ", name, 0x10, 0, section, 0, 0) for name, section in rows)
+    return b"".join(struct.pack("<IIIBBH", name, 0, 0, 0x10, 0, section) for name, section in rows)
 
 
 def _header(target: tuple[int, int], kind: int, segments: int = 0, sections: tuple[int, int] = (0, 0)) -> bytes:

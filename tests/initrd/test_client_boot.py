@@ -23,6 +23,7 @@ from corpus import diskless
 from ltsp.cpio import compression, newc
 from ltsp.host.server_file import read_server_file
 from ltsp.initrd.client_tree import client_tree
+from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms
 from ltsp.source.directory import DirectorySource
 from ltsp.tree.faults import Faults
@@ -256,7 +257,7 @@ def distribution(request, site, tmp_path_factory) -> tuple[Path, Path]:
     root, work = request.getfixturevalue(request.param), tmp_path_factory.mktemp("distribution")
     (version,) = (path.name for path in (root / "usr/lib/modules").iterdir())
     with DirectorySource("lab", str(root), "").open(everything, Faults()) as tree:
-        client = client_tree(tree, version, server=ServerPrograms(read_server_file))
+        client = client_tree(tree, KernelModules.read(tree, version), server=ServerPrograms(read_server_file))
     ours = io.BytesIO()
     newc.write(client.tree, ours, client.present)
     shutil.copytree(site, work / "tree/ltsp/site")

@@ -14,6 +14,7 @@ from ltsp.cpio.newc import write
 from ltsp.errors import FormatError, LtspError, Unreadable
 from ltsp.initrd.busybox import APPLETS
 from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, client_tree
+from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.module_file import ModuleFile
 from ltsp.initrd.program_file import ServerPrograms
 from ltsp.source.directory import DirectorySource
@@ -39,7 +40,8 @@ IMAGE = {
 
 
 def made(changes=None, options=None, server=None) -> ClientInitrd:
-    return client_tree(planted(IMAGE | (changes or {})), "6.1.0", options, server)
+    image = planted(IMAGE | (changes or {}))
+    return client_tree(image, KernelModules.read(image, "6.1.0"), options, server)
 
 
 def text(initrd: ClientInitrd, path: str) -> list[str]:
@@ -197,8 +199,9 @@ def test_a_debian_root_gives_an_initrd_with_all_wired_drivers(debian_root):
     (version,) = (path.name for path in (debian_root / "usr/lib/modules").iterdir())
     server = ServerPrograms(lambda path: Path("/", path).read_bytes() if Path("/", path).is_file() else None)
     with DirectorySource("d", str(debian_root), "").open(everything, Faults()) as image:
-        initrd = client_tree(image, version, server=server)
-        again = client_tree(image, version, server=server)
+        modules = KernelModules.read(image, version)
+        initrd = client_tree(image, modules, server=server)
+        again = client_tree(image, modules, server=server)
     tree = initrd.tree
     names = {path.rpartition("/")[2] for path in paths(tree)}
     wired = {

@@ -38,6 +38,14 @@ def test_sections_are_found_by_name(target):
     assert elf.section(".other") is None
 
 
+@pytest.mark.parametrize("target", [X86_64, I386])
+def test_the_symbols_that_a_module_wants_are_those_that_it_does_not_have(target):
+    elf = Elf.parse(module(target=target, wants=["register_netdev", "usbnet_probe"]))
+    assert elf.wanted_symbols() == {"register_netdev", "usbnet_probe"}
+    assert elf.section(".text") == b"\xc3" * 40
+    assert Elf.parse(module(target=target)).wanted_symbols() is None
+
+
 def test_a_machine_without_a_name_is_told_by_its_number():
     assert str(Elf.parse(program((64, 258))).target) == "ELF machine 258"
 
@@ -53,6 +61,7 @@ def _everything(data: bytes) -> None:
     elf.interpreter()
     elf.needed()
     elf.section(".modinfo")
+    elf.wanted_symbols()
 
 
 WHOLE = program(interpreter="/lib/ld.so", needed=["liba.so", "libb.so"])

@@ -140,7 +140,7 @@ def _made(tree: Tree, version: str, codec: str, name: str, wanted: Wanted, befor
     if wanted.must_boot:
         require(lacks, name)
     options = ClientOptions(wanted.drivers, file_systems=wanted.file_systems, busybox=wanted.busybox)
-    made = client_tree(tree, version, options, ServerPrograms(read_server_file))
+    made = client_tree(tree, modules, options, ServerPrograms(read_server_file))
     packing = initrd_codec(tree, version)
     files = {CLIENT: _packed(made.tree, packing, _known(before, CLIENT), made.present)}
     if made.nbd is not None:

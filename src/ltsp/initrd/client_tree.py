@@ -29,7 +29,7 @@ All times are 0 and all owners root, so that the same image gives the same bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
@@ -100,15 +100,15 @@ class ClientInitrd:
 
 
 def client_tree(
-    image: Tree, version: str, options: ClientOptions | None = None, server: ServerPrograms | None = None
+    image: Tree, modules: KernelModules, options: ClientOptions | None = None, server: ServerPrograms | None = None
 ) -> ClientInitrd:
-    """The initrd of clients that boot the kernel `version` of an image.
+    """The initrd of clients that boot the kernel of an image to which these modules belong.
 
-    Raises LtspError where the image has no such modules or nobody has a busybox, FormatError where a file of the image
-    is damaged, Unreadable where one cannot be read.
+    Raises LtspError where nobody has a busybox, FormatError where a file of the image is damaged, Unreadable where one
+    cannot be read.
     """
     options, server = options or ClientOptions(), server or ServerPrograms()
-    modules = KernelModules.read(image, version)
+    version = modules.version
     groups = grouped(modules, options.network, options.file_systems)
     try:
         files = _module_files(image, modules, groups)
@@ -220,13 +220,24 @@ def _warnings(modules: KernelModules, options: ClientOptions, firmware: Firmware
     for name in options.network:
         if name.replace("-", "_") not in modules.names:
             yield f"the network driver {printable(name)} is not among the modules of kernel {modules.version}"
+    if modules.unlisted:
+        yield (
+            f"clients cannot load {_few(modules.unlisted)}: modules.dep of kernel {modules.version} does not list it; "
+            f"run in the source: depmod -a {modules.version}"
+        )
+    if modules.unreadable:
+        yield f"cannot read these modules of the image, and leave them out: {_few(modules.unreadable)}"
     if firmware.left_out:
         yield (
             f"{len(firmware.left_out)} firmware files are left out, beyond {options.firmware_limit >> 20} MiB: "
-            f"{', '.join(map(printable, firmware.left_out[:4]))}{'…' if len(firmware.left_out) > 4 else ''}"
+            f"{_few(firmware.left_out)}"
         )
     if nbd is None and options.nbd:
         yield "clients cannot boot by NBD: no nbd-client in the image or here; install the package nbd-client (or nbd)"
+
+
+def _few(paths: Sequence[str]) -> str:
+    return ", ".join(map(printable, paths[:4])) + ("…" if len(paths) > 4 else "")
 
 
 def _text(text: str) -> File:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ltsp.initrd.kernel_modules import KernelModules, name_of
+from ltsp.initrd.module_kind import is_for_wired_cards
 from ltsp.initrd.packed_file import without_suffix
 
 
@@ -36,7 +37,7 @@ _CARDS = Group(
     ),
     ("kernel/drivers/net/ethernet/",),
 )
-"""All that drives a network card with a wire."""
+"""What of the kernel's own drives a network card with a wire."""
 
 GROUPS: Mapping[str, Group] = {
     # Loaded on each client. af_packet: openSUSE has it as a module, and DHCP needs it.
@@ -62,7 +63,8 @@ GROUPS: Mapping[str, Group] = {
 
 def network_drivers(modules: KernelModules) -> frozenset[str]:
     """Names of the drivers of wired network cards that the kernel can have, loaded or within itself."""
-    return frozenset(name_of(path) for path in (*modules.builtin, *modules.dependencies) if _CARDS.has(path))
+    builtin = (path for path in modules.builtin if _CARDS.has(path))
+    return frozenset(map(name_of, (*builtin, *_having(modules, _CARDS), *_added_cards(modules))))
 
 
 def grouped(
@@ -78,11 +80,27 @@ def grouped(
     groups["storage"] = Group(GROUPS["storage"].names | _names(" ".join(file_systems)))
     if network:
         groups["net"] = chosen = Group(_names(" ".join(network).replace("-", "_")))
-        if any(path.startswith(_USB_CARDS) and chosen.has(path) for path in modules.dependencies):
+        if any(_is_usb(modules, path) for path in _having(modules, chosen)):
             groups["net"] = Group(chosen.names | _names(_USB_HOSTS))
     found: dict[str, tuple[str, ...]] = {}
     for name, group in groups.items():
-        wanted = [path for path in modules.dependencies if group.has(path)]
+        wanted = _having(modules, group)
+        if name == "net" and not network:
+            wanted.extend(_added_cards(modules))
         always = found.get("base", ())
         found[name] = tuple(path for path in modules.closure(wanted) if path not in always)
     return found
+
+
+def _having(modules: KernelModules, group: Group) -> list[str]:
+    return [path for path in modules.dependencies if group.has(modules.place(path))]
+
+
+def _added_cards(modules: KernelModules) -> list[str]:
+    """Of modules that did not come with the kernel, those that say that they drive a card with a wire."""
+    return [path for path in modules.added if is_for_wired_cards(path, modules.added, modules.dependencies[path])]
+
+
+def _is_usb(modules: KernelModules, path: str) -> bool:
+    kind = modules.added.get(path)
+    return modules.place(path).startswith(_USB_CARDS) or (kind is not None and kind.is_usb)

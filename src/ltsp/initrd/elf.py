@@ -17,10 +17,16 @@ MACHINES: Final = {3: "i386", 8: "mips", 21: "ppc64", 22: "s390x", 40: "arm", 62
 
 _PT_DYNAMIC, _PT_INTERP, _PT_LOAD = 2, 3, 1
 _DT_NEEDED, _DT_STRTAB = 1, 5
-_SHT_NOBITS: Final = 8
+_SHT_SYMTAB, _SHT_NOBITS = 2, 8
 _MOST_HEADERS: Final = 4096
 """Sections or segments; a kernel module has some 60."""
 _LONGEST_NAME: Final = 4096
+_LONGEST_SYMBOL: Final = 512
+"""KSYM_NAME_LEN of Linux, include/linux/kallsyms.h."""
+_MOST_SYMBOLS: Final = 4 << 20
+"""Bytes of a table of symbols; the largest modules of distributions have some 1 MiB."""
+_SHN_UNDEF: Final = 0
+"""The section of symbols that another file has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,18 @@ class Segment:
     address: int
     size: int
     """Bytes in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    name: int
+    """Its place among the names."""
+    kind: int
+    offset: int
+    size: int
+    """Bytes in the file."""
+    link: int
+    """Number of the section that belongs to it: of a table of symbols, that with their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +116,47 @@ class Elf:
 
     def section(self, name: str) -> bytes | None:
         """The bytes of the section with that name; None where there is none. Raises FormatError."""
+        headers, names = self._sections()
+        for header in headers:
+            if header.kind != _SHT_NOBITS and _text(self.data, names + header.name) == name:
+                return self._bytes(header)
+        return None
+
+    def wanted_symbols(self) -> frozenset[str] | None:
+        """Names that a relocatable file wants from others; None where it has no table of symbols. Raises FormatError.
+
+        System V ABI, "Symbol Table"; elf(5).
+        """
+        headers, _ = self._sections()
+        table = next((header for header in headers if header.kind == _SHT_SYMTAB), None)
+        if table is None or table.link >= len(headers) or table.size > _MOST_SYMBOLS:
+            return None
+        order = "<" if self.target.little_endian else ">"
+        layout = struct.Struct(order + ("IxxH16x" if self.target.bits == 64 else "I10xH"))
+        symbols = self._bytes(table)
+        whole = len(symbols) - len(symbols) % layout.size
+        names = headers[table.link].offset
+        return frozenset(
+            _text(self.data, names + name, _LONGEST_SYMBOL)
+            for name, section in layout.iter_unpack(symbols[:whole])
+            if section == _SHN_UNDEF and name
+        )
+
+    def _sections(self) -> tuple[list[_Section], int]:
+        """The headers of all sections, and where their names begin in the file; none where it has too many of them."""
         order = "<" if self.target.little_endian else ">"
         wide = self.target.bits == 64
         (start,) = _numbers(self.data, 40 if wide else 32, order + ("Q" if wide else "I"))
         size, count, names = _numbers(self.data, 58 if wide else 46, order + "HHH")
         if not start or count > _MOST_HEADERS or names >= count:
-            return None
-        _, _, base, _ = _section(self.data, start + size * names, order, wide=wide)
-        for n in range(count):
-            called, kind, offset, length = _section(self.data, start + size * n, order, wide=wide)
-            if kind != _SHT_NOBITS and _text(self.data, base + called) == name:
-                if offset + length > len(self.data):
-                    raise FormatError(f"its section {name} lies beyond its end")
-                return self.data[offset : offset + length]
-        return None
+            return [], 0
+        headers = [_section(self.data, start + size * n, order, wide=wide) for n in range(count)]
+        return headers, headers[names].offset
+
+    def _bytes(self, header: _Section) -> bytes:
+        if header.offset + header.size > len(self.data):
+            raise FormatError("a section of it lies beyond its end")
+        return self.data[header.offset : header.offset + header.size]
 
     def _offset(self, address: int) -> int:
         """The place in the file of what is loaded at an address."""
@@ -129,13 +174,12 @@ def _segment(data: bytes, at: int, order: str, bits: int) -> Segment:
     return Segment(kind, offset, address, size)
 
 
-def _section(data: bytes, at: int, order: str, *, wide: bool) -> tuple[int, int, int, int]:
-    """Place of the name, type, offset and size."""
+def _section(data: bytes, at: int, order: str, *, wide: bool) -> _Section:
     if wide:
-        name, kind, _, _, offset, size = _numbers(data, at, order + "IIQQQQ")
+        name, kind, _, _, offset, size, link = _numbers(data, at, order + "IIQQQQI")
     else:
-        name, kind, _, _, offset, size = _numbers(data, at, order + "IIIIII")
-    return name, kind, offset, size
+        name, kind, _, _, offset, size, link = _numbers(data, at, order + "IIIIIII")
+    return _Section(name, kind, offset, size, link)
 
 
 def _numbers(data: bytes, at: int, layout: str) -> tuple[int, ...]:
@@ -144,8 +188,8 @@ def _numbers(data: bytes, at: int, layout: str) -> tuple[int, ...]:
     return struct.unpack_from(layout, data, at)
 
 
-def _text(data: bytes, at: int) -> str:
-    end = data.find(b"\0", at, at + _LONGEST_NAME)
+def _text(data: bytes, at: int, most: int = _LONGEST_NAME) -> str:
+    end = data.find(b"\0", at, at + most)
     if not 0 <= at < len(data) or end < 0:
         raise FormatError("a name in it lies beyond its end")
     return data[at:end].decode("utf-8", "surrogateescape")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from ltsp.errors import LtspError
+from ltsp.initrd.module_kind import ModuleKind, read_kinds
 from ltsp.initrd.packed_file import without_suffix
 from ltsp.tree.name import decode, printable
-from ltsp.tree.node import File
+from ltsp.tree.node import Directory, File
 from ltsp.tree.small import read_small
 from ltsp.tree.tree import Tree
 
@@ -18,6 +19,10 @@ _MOST: Final = 64 << 20
 """Bytes of a table; modules.dep of a distribution has some 700 KiB."""
 _PATH: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./+,@=-]{0,250}\.ko(\.gz|\.xz|\.zst)?")
 """Paths that may stand in a list for a shell; no kernel has others."""
+_KERNELS_OWN: Final = frozenset({"kernel", "build", "source"})
+"""What a kernel's installation puts below lib/modules/VERSION; other directories are of those who add to it."""
+_OPEN_TO_OTHERS: Final = ("kernel/drivers/net/", "kernel/drivers/staging/")
+"""Where vendors put modules among the kernel's own. Those are known by modules.order, which has none but its own."""
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,100}")
 
 
@@ -34,6 +39,16 @@ class KernelModules:
     """Where each stands in the kernel's own order, by which a device gets its driver; paths without a suffix."""
     before: Mapping[str, tuple[str, ...]]
     """Of a module's name: modules that it wants loaded before, though it does not need them to be loaded itself."""
+    added: Mapping[str, ModuleKind] = field(default_factory=dict)
+    """Of the path of each module that did not come with the kernel: what its file says."""
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """Of such a path: that of the kernel's own module whose place it takes. depmod(8) lists one module of a name, by
+    the order of the directories in depmod.d(5).
+    """
+    unreadable: tuple[str, ...] = ()
+    """Paths of such modules whose files say nothing."""
+    unlisted: tuple[str, ...] = ()
+    """Paths of such modules that modules.dep does not have, so that nothing finds them."""
 
     @classmethod
     def read(cls, tree: Tree, version: str) -> KernelModules:
@@ -49,12 +64,22 @@ class KernelModules:
         builtin = frozenset(_lines(tree, f"{directory}/modules.builtin") or ())
         aliases = _exact_aliases(_lines(tree, f"{directory}/modules.alias") or ())
         softdeps = _lines(tree, f"{directory}/modules.softdep") or ()
-        return cls(version, dependencies, builtin, order, dict(_before(softdeps, dependencies, aliases)))
+        before = dict(_before(softdeps, dependencies, aliases))
+        others = [path for path in dependencies if _is_added(path, order)]
+        added, unreadable = read_kinds(tree, directory, others)
+        own = {name_of(path): path for path in order}
+        replaced = {path: own[name_of(path)] for path in others if name_of(path) in own}
+        unlisted = tuple(_unlisted(tree, directory, dependencies))
+        return cls(version, dependencies, builtin, order, before, added, replaced, unreadable, unlisted)
 
     @property
     def names(self) -> frozenset[str]:
         """Of all that the kernel can have, loaded or within itself."""
         return frozenset(map(name_of, (*self.builtin, *self.dependencies)))
+
+    def place(self, path: str) -> str:
+        """The path by whose directory the module at a path is classified: the kernel's own of that name, if any."""
+        return self.replaced.get(path, path)
 
     def closure(self, wanted: Iterable[str]) -> list[str]:
         """The modules at these paths with all that they need, in an order in which they can be loaded."""
@@ -77,12 +102,31 @@ class KernelModules:
         return (*needed, *(other for other in self.before.get(name_of(path), ()) if other != path))
 
     def _rank(self, path: str) -> tuple[int, str]:
-        return self.order.get(without_suffix(path), len(self.order)), path
+        return self.order.get(without_suffix(self.place(path)), len(self.order)), path
 
 
 def name_of(path: str) -> str:
     """The name of the module at a path, as the kernel has it: `kernel/net/8021q/8021q.ko.xz` is `8021q`."""
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
+
+
+def _is_added(path: str, order: Mapping[str, int]) -> bool:
+    """Whether a module did not come with the kernel: by DKMS in updates/, by vendors in extra/ or among its own."""
+    if not path.startswith("kernel/"):
+        return True
+    return bool(order) and path.startswith(_OPEN_TO_OTHERS) and without_suffix(path) not in order
+
+
+def _unlisted(tree: Tree, directory: str, listed: Iterable[str]) -> Iterator[str]:
+    """Modules in directories of others whose names modules.dep does not have."""
+    top = tree.follow(directory)
+    names = frozenset(map(name_of, listed))
+    for name in top.entries if isinstance(top, Directory) else ():
+        below = tree.follow(f"{directory}/{name}")
+        if name not in _KERNELS_OWN and isinstance(below, Directory):
+            for path, _ in Tree(below).walk():
+                if _PATH.fullmatch(f"{name}/{path}") and name_of(path) not in names:
+                    yield f"{name}/{path}"
 
 
 def _lines(tree: Tree, path: str) -> list[str] | None:

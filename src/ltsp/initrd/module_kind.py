@@ -1,0 +1,109 @@
+"""What kind of a driver a kernel module is, by what its file says of itself: the rows of lists/network.modules.
+
+It is asked about modules that did not come with the kernel, for which no directory of its maintainers speaks. A module
+is judged with those of its like that it needs, since vendors cut one driver into several files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from ltsp.errors import FormatError
+from ltsp.initrd.elf import Elf
+from ltsp.initrd.module_file import MOST, ModuleFile
+from ltsp.initrd.packed_file import unpacked
+from ltsp.tree.name import printable
+from ltsp.tree.node import File
+from ltsp.tree.small import read_small
+from ltsp.tree.tree import Tree
+
+
+class Kind(Enum):
+    """What lists/network.modules tells apart."""
+
+    HARDWARE = "hardware"
+    WIRED = "wired"
+    PHY = "phy"
+    WIRELESS = "wireless"
+    OTHER = "other"
+    CLASS = "class"
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleKind:
+    """What one file shows."""
+
+    kinds: frozenset[Kind]
+    is_usb: bool
+    """Whether it drives something that is plugged into USB, whose host controllers then need drivers as well."""
+
+    @classmethod
+    def of(cls, file: ModuleFile) -> ModuleKind:
+        """Raises FormatError where its tables are damaged."""
+        symbols = Elf.parse(file.data).wanted_symbols()
+        shown = {"symbol": symbols or (), "alias": file.aliases}
+        kinds = {row.kind for row in _rows() if any(fnmatchcase(text, row.pattern) for text in shown[row.by])}
+        if symbols is None and Kind.HARDWARE in kinds and Kind.CLASS not in kinds:
+            # Nobody can say what it calls. One driver too many costs some KiB, one too few costs the client.
+            kinds.add(Kind.WIRED)
+        return cls(frozenset(kinds), any(alias.startswith("usb:") for alias in file.aliases))
+
+
+def read_kinds(tree: Tree, directory: str, paths: Iterable[str]) -> tuple[dict[str, ModuleKind], tuple[str, ...]]:
+    """Of the modules at these paths below a directory; and the paths of those that cannot be judged."""
+    found: dict[str, ModuleKind] = {}
+    unknown = []
+    for path in paths:
+        try:
+            found[path] = _read(tree, f"{directory}/{path}")
+        except (FormatError, OSError):
+            unknown.append(path)
+    return found, tuple(unknown)
+
+
+def _read(tree: Tree, path: str) -> ModuleKind:
+    file = tree.follow(path)
+    if not isinstance(file, File):
+        raise FormatError(f"/{printable(path)} is not in the image")
+    return ModuleKind.of(ModuleFile.parse(unpacked(read_small(file, path, MOST), path, MOST), path))
+
+
+def is_for_wired_cards(path: str, kinds: Mapping[str, ModuleKind], needed: Iterable[str]) -> bool:
+    """Whether the module at a path drives wired network cards, or the transceivers behind them.
+
+    `needed` are the paths of what it needs, of which those count whose kinds are known.
+    """
+    own = kinds[path].kinds
+    joined = own.union(*(kinds[other].kinds for other in needed if other in kinds))
+    if Kind.WIRELESS in joined or Kind.OTHER in own:
+        return False
+    return Kind.PHY in own or joined >= {Kind.HARDWARE, Kind.WIRED}
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    kind: Kind
+    by: str
+    """`symbol` or `alias`."""
+    pattern: str
+
+
+@cache
+def _rows() -> tuple[_Row, ...]:
+    return tuple(_parsed(resources.files("ltsp.initrd").joinpath(_LIST).read_text("utf-8")))
+
+
+def _parsed(text: str) -> Iterator[_Row]:
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            kind, by, pattern, _source = line.split(None, 3)
+            yield _Row(Kind(kind), by, pattern)
+
+
+_LIST: Final = "lists/network.modules"
