@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from corpus import busyboxes
 from corpus.promises import PROMISES, promises_of
 from tools.debian_root import make, shared
 
@@ -46,6 +47,12 @@ def debian_root() -> Path:
     root = shared()
     make(root)
     return root
+
+
+@pytest.fixture(scope="session", params=busyboxes.BUSYBOXES)
+def busybox(request) -> Path:
+    """A static busybox that clients may have: that of this machine, then those of other releases."""
+    return busyboxes.path_of(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -136,6 +136,12 @@ def command(release: Release, target: Path, settings: Iterable[str], initrd: str
     ]
 
 
+def apt_settings() -> list[str]:
+    """What of the machine's apt configuration must hold for what mmdebstrap downloads."""
+    dump = subprocess.run(["apt-config", "dump"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [match[1] for line in dump.splitlines() if (match := _SETTINGS.fullmatch(line))]
+
+
 def make(target: Path, initrd: str = INITRDS[0]) -> bool:
     """Make the root at `target` unless it is there; whether it was made now. `initrd`: one of INITRDS.
 
@@ -157,12 +163,10 @@ def make(target: Path, initrd: str = INITRDS[0]) -> bool:
             sys.exit(f"only root can make the root file system {target}: run make as root")
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        dump = subprocess.run(["apt-config", "dump"], stdout=subprocess.PIPE, text=True, check=True).stdout
-        settings = [match[1] for line in dump.splitlines() if (match := _SETTINGS.fullmatch(line))]
         log = target.with_name(f".{target.name}.log")
         with log.open("w") as output:
             done = subprocess.run(
-                command(release, partial, settings, initrd),
+                command(release, partial, apt_settings(), initrd),
                 input="\n".join(lines) + "\n",
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -27,6 +27,7 @@ groff                groff
 bash-completion      -
 zsh                  zsh
 busybox-static       -
+debian-archive-keyring -
 cpio                 cpio
 dash                 dash
 kmod                 modinfo

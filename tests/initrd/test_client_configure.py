@@ -16,21 +16,20 @@ FACTS = (
     "GATEWAY=192.168.67.1\nDNS=192.168.67.1 192.168.67.2\nDOMAIN=lab.example\nSEARCH=\nHOST=\n"
 )
 SCRIPT = """
-export LTSP=/run/ltsp/client RUN=/run WORK=/run/ltsp/work DEV=/dev INIT= PATH=/run/ltsp/client/bin
-/run/ltsp/client/bin/busybox --install -s /run/ltsp/client/bin
-exec /run/ltsp/client/bin/busybox sh /run/ltsp/client/sh/configure.sh
+/run/ltsp/client/bin/busybox --install /run/ltsp/client/bin
+INIT= exec /run/ltsp/client/bin/busybox sh /run/ltsp/client/sh/configure.sh
 """
 
 
 @pytest.fixture
-def client(tmp_path):
+def client(tmp_path, busybox):
     """A root with the files that are named, by their path; calling the answer configures the client."""
     for name in ("dev", "etc", "sbin", "run/ltsp/work", "run/ltsp/client/sh", "run/ltsp/client/bin"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "dev/null").touch()
     (tmp_path / "run/ltsp/facts").write_text(FACTS)
     shutil.copy("/bin/true", tmp_path / "sbin/init")
-    shutil.copy(shutil.which("busybox"), tmp_path / "run/ltsp/client/bin")
+    shutil.copy(busybox, tmp_path / "run/ltsp/client/bin")
     for part in CLIENT.glob("*.sh"):
         shutil.copy(part, tmp_path / "run/ltsp/client/sh")
 

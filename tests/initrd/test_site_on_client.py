@@ -50,8 +50,8 @@ LOCAL_SWAP=0
 HOSTNAME=wrong
 """
 _CONFIGURE = """
-export LTSP=/run/ltsp/client RUN=/run WORK=/run/ltsp/work DEV=/dev INIT= PATH=/run/ltsp/client/bin
-$LTSP/bin/busybox --install -s $LTSP/bin
+export LTSP=/run/ltsp/client INIT=
+$LTSP/bin/busybox --install $LTSP/bin
 exec $LTSP/bin/busybox sh $LTSP/sh/configure.sh
 """
 FACTS = (
@@ -61,7 +61,7 @@ FACTS = (
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path, busybox):
     """A root with accounts, units and what an image has of its own, after the client has laid the add-on over it."""
     for name in ("dev", "etc/systemd/system/multi-user.target.wants", "etc/gdm3", "sbin", "bin", "run/ltsp/work"):
         (tmp_path / name).mkdir(parents=True)
@@ -72,8 +72,6 @@ def root(tmp_path):
     (tmp_path / "etc/gdm3/daemon.conf").write_text("[daemon]\nWaylandEnable=false\n")
     (tmp_path / "etc/hosts").write_text("10.9.9.9 old\n")
     os.symlink("/lib/anydesk", tmp_path / "etc/systemd/system/multi-user.target.wants/anydesk.service")
-    busybox = shutil.which("busybox")
-    assert busybox is not None
     shutil.copy(busybox, tmp_path / "bin/busybox")
     for name in ("bin/sh", "sbin/init"):
         os.symlink("/bin/busybox", tmp_path / name)

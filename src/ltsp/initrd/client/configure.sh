@@ -1,6 +1,7 @@
 # Started inside the new root by the static busybox of the initrd: what makes this client itself. First what any
 # diskless client needs, then the site's layers, so that the site has the last word.
 set -u
+export LTSP=/run/ltsp/client PROC=/proc SYS=/sys DEV=/dev RUN=/run WORK=/run/ltsp/work PATH=/run/ltsp/client/bin
 for part in message site layers identity connection units; do
     # shellcheck source=/dev/null
     . "$LTSP/sh/$part.sh"

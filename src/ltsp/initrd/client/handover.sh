@@ -8,9 +8,9 @@ configure() {
     PROC=$NEWROOT/proc SYS=$NEWROOT/sys DEV=$NEWROOT/dev RUN=$NEWROOT/run WORK=$NEWROOT/run/ltsp/work
     mkdir "$RUN/ltsp/client"
     mount -o bind "$LTSP" "$RUN/ltsp/client"
-    # Inside, links of the image lead to where they will lead, never to this initrd; the shell is our static one.
-    INIT=$INIT DEV=/dev RUN=/run WORK=/run/ltsp/work LTSP=/run/ltsp/client PATH=/run/ltsp/client/bin \
-        chroot "$NEWROOT" /run/ltsp/client/bin/busybox sh /run/ltsp/client/sh/configure.sh
+    # Inside, links of the image lead to where they will lead, never to this initrd; the shell is our static one, which
+    # sets its own places. A PATH before this command would be where chroot itself is looked for.
+    INIT=$INIT chroot "$NEWROOT" /run/ltsp/client/bin/busybox sh /run/ltsp/client/sh/configure.sh
     case $? in
     0) ;;
     3) give_up ;; # the cause has been told

@@ -5,7 +5,8 @@ prepare() {
     "$LTSP/bin/busybox" mkdir -p "$PROC" "$SYS" "$DEV" "$RUN" "$NEWROOT" /etc /tmp
     # Applets find themselves through /proc. Inside an initrd of the distribution, all four are mounted.
     [ -e "$PROC/mounts" ] || "$LTSP/bin/busybox" mount -t proc -o nosuid,nodev,noexec proc "$PROC"
-    "$LTSP/bin/busybox" --install -s "$LTSP/bin"
+    # Hard links: symbolic ones would lead nowhere inside the new root, and not every shell runs applets without files.
+    "$LTSP/bin/busybox" --install "$LTSP/bin"
     is_mounted "$SYS" || mount -t sysfs -o nosuid,nodev,noexec sysfs "$SYS"
     is_mounted "$DEV" || mount -t devtmpfs -o nosuid,mode=755 devtmpfs "$DEV"
     is_mounted "$RUN" || mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs "$RUN" # becomes /run of the running system

@@ -1,0 +1,29 @@
+"""The busyboxes that the client's shell is tried on are of the releases that distributions have."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tools import busyboxes
+
+
+def test_the_package_comes_by_suite_and_with_the_settings_of_this_machine():
+    call = busyboxes.command("sid", "busybox-static", Path("/x/root"), ['Acquire::http::Proxy "http://proxy.example/"'])
+    assert call[0] == "mmdebstrap"
+    assert {"--include=busybox-static", '--aptopt=Acquire::http::Proxy "http://proxy.example/"'} <= set(call)
+    assert call[-2:] == ["sid", "/x/root"]
+
+
+@pytest.mark.root
+def test_every_release_since_that_of_debian_12_is_there():
+    told = [
+        subprocess.run([busyboxes.busybox_of(suite)], capture_output=True, text=True, check=True).stdout
+        for suite in busyboxes.SUITES
+    ]
+    releases = sorted(tuple(map(int, re.findall(r"BusyBox v(\d+)\.(\d+)", text)[0])) for text in told)
+    assert releases[:3] == [(1, 35), (1, 36), (1, 37)]
+    assert releases[3] >= (1, 38)
