@@ -115,7 +115,7 @@ def test_dnsmasq_is_restarted_where_systemd_runs(server, monkeypatch, running):
     path = server.etc / "dnsmasq.d/ltsp-dnsmasq.conf"
     server.run(dnsmasq, DnsmasqOptions(), server.ltsp, path=str(path))
     assert server.started() == (["systemctl restart dnsmasq"] if running else [])
-    assert "dhcp-range=set:proxy-192.168.1.0,192.168.1.0,proxy,255.255.255.0" in path.read_text().splitlines()
+    assert "dhcp-range=192.168.1.0,proxy,255.255.255.0" in path.read_text().splitlines()
     assert "unchanged" in server.run(dnsmasq, DnsmasqOptions(), server.ltsp, path=str(path))
     assert server.started() == []
 

@@ -23,7 +23,7 @@ _THIS_SERVER = "0.0.0.0"  # noqa: S104 -- dnsmasq puts its own address in its pl
 def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:
     """Raises UsageError for a DNS server that is no address, and LtspError where dnsmasq cannot be set up."""
     wanted = Dnsmasq(
-        tuple(each.address for each in interfaces()),
+        interfaces(),
         ltsp.tftp_dir,
         dns=options.dns,
         proxy_dhcp=options.proxy_dhcp,
@@ -31,7 +31,7 @@ def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: st
         dns_servers=_addresses(options.dns_server) or _own_servers(dns=options.dns),
         tftp=options.tftp,
     )
-    if options.proxy_dhcp and not wanted.addresses:
+    if options.proxy_dhcp and not wanted.interfaces:
         report.warn("this server has no IPv4 network now: run ltsp dnsmasq again when it is connected")
     changed = generated.write(path, wanted.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if not changed:

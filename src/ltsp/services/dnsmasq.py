@@ -6,10 +6,11 @@ network of LTSP's own, 192.168.67.0/24, is that of servers with two cards, and g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
+from ltsp.host.interfaces import Interface
 from ltsp.services import plain
 from ltsp.services.firmware import FIRMWARES, IPXE_OPTION, MENU
 
@@ -20,8 +21,8 @@ _RASPBERRIES = ("28:cd:c1", "2c:cf:67", "b8:27:eb", "d8:3a:dd", "dc:a6:32", "e4:
 
 @dataclass(frozen=True, slots=True)
 class Dnsmasq:
-    addresses: tuple[IPv4Interface, ...]
-    """Those of the server, with their networks."""
+    interfaces: tuple[Interface, ...]
+    """Those of the server, with an address each; one that has several stands there several times."""
     tftp_dir: str
     dns: bool = False
     proxy_dhcp: bool = True
@@ -35,9 +36,7 @@ class Dnsmasq:
         """Raises LtspError where the TFTP directory cannot be written there."""
         blocks = [self._head(), self._dns()]
         if proxied := self._proxied:
-            blocks.append(
-                f"dhcp-range=set:{_tag(each)},{each.network.network_address},proxy,{each.netmask}" for each in proxied
-            )
+            blocks.append(_ranges(each.address for each in proxied))
         if self.real_dhcp:
             blocks.append(self._real())
         if proxied or self.real_dhcp:
@@ -47,11 +46,12 @@ class Dnsmasq:
         return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
     @property
-    def _proxied(self) -> tuple[IPv4Interface, ...]:
+    def _proxied(self) -> tuple[Interface, ...]:
         """One address for each network."""
         if not self.proxy_dhcp:
             return ()
-        first = {each.network: each for each in sorted(self.addresses, reverse=True)}
+        by_address = sorted(self.interfaces, key=lambda each: each.address, reverse=True)
+        first = {each.address.network: each for each in by_address}
         networks = sorted(each for each in first if not (self.real_dhcp and each.overlaps(LTSP_NETWORK)))
         return tuple(first[each] for each in networks)
 
@@ -80,10 +80,8 @@ class Dnsmasq:
             yield f"dhcp-boot=tag:real,tag:ipxe,ltsp/{MENU}"
             for firmware in FIRMWARES:
                 yield f"dhcp-boot=tag:real,tag:!ipxe,tag:{firmware.tag},ltsp/{firmware.file}"
-        for address in self._proxied:
-            # Without an address here, dnsmasq leaves it out for BIOS PCs, and iPXE would ask the router for the file.
-            yield f"dhcp-boot=tag:{_tag(address)},tag:ipxe,ltsp/{MENU},,{address.ip}"
         if self._proxied:
+            yield from _menus(self._proxied)
             # By number: what BC_EFI and X86-64_EFI stand for was exchanged between releases of dnsmasq.
             for firmware in FIRMWARES:
                 yield (
@@ -100,8 +98,26 @@ class Dnsmasq:
         yield "tftp-no-fail"
 
 
-def _tag(address: IPv4Interface) -> str:
-    return f"proxy-{address.network.network_address}"
+def _ranges(addresses: Iterable[IPv4Interface]) -> Iterator[str]:
+    """Without a tag of their own: with one, dnsmasq 2.91 loops for ever at the second PC with UEFI.
+
+    Where it makes a proxy's answer, it joins the tags of the PC to those that the range still has from the PC before
+    (option_filter in dhcp-common.c, from dhcp_reply in rfc2131.c, which clears them for other ranges alone).
+    """
+    for each in addresses:
+        yield f"dhcp-range={each.network.network_address},proxy,{each.netmask}"
+
+
+def _menus(proxied: Sequence[Interface]) -> Iterator[str]:
+    """The menu, with the server's address: dnsmasq leaves that out for BIOS PCs, and iPXE would ask the router for it.
+
+    An interface's name is a tag of all that arrives there (dnsmasq(8), --dhcp-range), and of the lines that hold the
+    last one counts.
+    """
+    first = proxied[0]
+    yield f"dhcp-boot=tag:!real,tag:ipxe,ltsp/{MENU},,{first.address.ip}"
+    for name, address in {each.name: each.address for each in reversed(proxied) if each.name != first.name}.items():
+        yield f"dhcp-boot=tag:!real,tag:ipxe,tag:{plain.word(name, 'the network card')},ltsp/{MENU},,{address.ip}"
 
 
 def _kinds() -> Iterator[str]:

@@ -8,6 +8,7 @@ from ltsp.errors import LtspError
 from ltsp.tree.name import printable
 
 _PLAIN = re.compile(r"/[A-Za-z0-9._/+@=~-]*")
+_WORD = re.compile(r"[A-Za-z0-9._@-]+")
 
 
 def path(text: str, what: str) -> str:
@@ -19,5 +20,18 @@ def path(text: str, what: str) -> str:
         raise LtspError(
             f"{what} {printable(text)!r} cannot be written into the configuration of a service",
             "letters, digits and . _ / + @ = ~ - can; a bind mount gives a directory such a name",
+        )
+    return text
+
+
+def word(text: str, what: str) -> str:
+    """The word itself.
+
+    Raises LtspError likewise.
+    """
+    if not _WORD.fullmatch(text):
+        raise LtspError(
+            f"the name of {what} {printable(text)!r} cannot be written into the configuration of a service",
+            "letters, digits and . _ @ - can",
         )
     return text
