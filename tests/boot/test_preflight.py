@@ -187,3 +187,21 @@ def test_chosen_drivers_of_which_the_kernel_has_none_are_an_error():
     )
     assert "--client-drivers" in lack.hint
     assert preflight(replace(GOOD, chosen=("r8196", "e1000e"))) == ()
+
+
+WITHHELD = {"e1000e": "etc/modprobe.d/a.conf", "r8169": "etc/modprobe.d/b.conf"}
+
+
+def test_drivers_that_the_images_settings_keep_from_loading_are_none():
+    (lack,) = preflight(replace(GOOD, network=frozenset(), withheld=WITHHELD))
+    assert lack.message.endswith("has no driver of a wired network card")
+    assert lack.hint == (
+        "remove from /etc/modprobe.d/a.conf, /etc/modprobe.d/b.conf in the source the lines about e1000e, r8169"
+    )
+
+
+def test_a_chosen_driver_that_the_images_settings_keep_from_loading_is_none():
+    network = frozenset({"r8169"})
+    (lack,) = preflight(replace(GOOD, network=network, withheld=WITHHELD, chosen=("e1000e",)))
+    assert lack.message.endswith("has none of the network drivers that were chosen: e1000e")
+    assert lack.hint == "remove from /etc/modprobe.d/a.conf in the source the lines about e1000e"

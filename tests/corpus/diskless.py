@@ -86,8 +86,8 @@ def initrd(root: Path, work: Path, *, extra: dict[str, Path] | None = None) -> P
     order = [f"{group} {path}" for group, names in GROUPS.items() for path in modules.closure(names)]
     paths = dict.fromkeys(line.split()[1] for line in order)
     (tree / "ltsp/modules.order").write_text("".join(f"{line}\n" for line in order))
-    (tree / "ltsp/modules.dep").write_text(
-        "".join(f"{path}: {' '.join(modules.dependencies[path])}\n" for path in paths)
+    (tree / "ltsp/modules.load").write_text(
+        "".join(f"{path}: {' '.join([*reversed(modules.dependencies[path]), path])}\n" for path in paths)
     )
     aliases = []
     for path in paths:

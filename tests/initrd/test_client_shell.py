@@ -215,7 +215,10 @@ def modules(tmp_path, shell):  # noqa: ARG001 - it makes the directories
     (ltsp / "modules.order").write_text(
         "base a/loop.ko\nnet a/mii.ko\nnet a/e1000.ko\nnet a/virtio-net.ko\nstorage a/ahci.ko\n"
     )
-    (ltsp / "modules.dep").write_text("a/loop.ko:\na/e1000.ko: a/mii.ko a/core.ko\na/virtio-net.ko: a/failover.ko\n")
+    (ltsp / "modules.load").write_text(
+        "a/loop.ko: a/loop.ko\na/e1000.ko: a/core.ko a/mii.ko a/e1000.ko a/after.ko\n"
+        "a/virtio-net.ko: a/failover.ko a/virtio-net.ko\n"
+    )
     (ltsp / "modules.alias").write_text(
         "pci:v00008086d0000100Esv*sd*bc*sc*i* a/e1000.ko\n"
         "pci:v00008086d0000100Fsv*sd*bc*sc*i* a/e1000.ko\n"
@@ -230,6 +233,13 @@ def loaded(tmp_path: Path) -> list[str]:
     return [line.removeprefix(f"{tmp_path}/ltsp/modules/6.1/") for line in lines]
 
 
+def plug(tmp_path: Path, *modaliases: str) -> None:
+    for number, modalias in enumerate(modaliases):
+        device = tmp_path / f"sys/bus/pci/devices/{number}"
+        device.mkdir(parents=True)
+        (device / "modalias").write_text(f"{modalias}\n")
+
+
 def stub(tmp_path: Path, text: str) -> str:
     """busybox runs its own insmod before that of PATH; a function comes before both."""
     return f"insmod() {{ printf '%s\\n' \"$1\" >>{tmp_path}/loaded; {text}; }}\n"
@@ -238,7 +248,59 @@ def stub(tmp_path: Path, text: str) -> str:
 def test_dependencies_are_loaded_first_and_nothing_twice(shell, modules):
     (modules / "sys/module/core").mkdir()
     shell("modules", stub(modules, ":") + "load_with_dependencies a/e1000.ko")
-    assert loaded(modules) == ["a/mii.ko", "a/e1000.ko"]
+    assert loaded(modules) == ["a/mii.ko", "a/e1000.ko", "a/after.ko"]
+
+
+def options_of(shell, modules: Path, path: str, cmdline: str = "quiet") -> str:
+    """What a module is loaded with."""
+    false = f"insmod() {{ shift; printf '%s|' \"$@\" >>{modules}/options; }}\n"
+    shell("modules", f"{false}: >{modules}/options; load {path}", cmdline=cmdline)
+    return (modules / "options").read_text()
+
+
+def test_a_module_is_loaded_with_what_modprobe_d_and_the_command_line_say(shell, modules):
+    (modules / "ltsp/modules.options").write_text('e1000 speed=100 name="a  b"\nvirtio_net napi=0\n')
+    words = "quiet ltsp.root=http://10.0.2.2/e1000.x=1 ip=10.0.2.15 e1000.debug=1 virtio-net.gso=* e1000"
+    assert options_of(shell, modules, "a/e1000.ko", words) == 'speed=100 name="a  b" debug=1|'
+    assert options_of(shell, modules, "a/virtio-net.ko", words) == "napi=0 gso=*|"
+    assert options_of(shell, modules, "a/loop.ko", words) == "|"
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_options_of_modules_are_not_run(shell, modules, value):
+    (modules / "ltsp/modules.options").write_text(f"e1000 x={value}\n")
+    assert options_of(shell, modules, "a/e1000.ko").startswith(f"x={value}")
+
+
+@pytest.mark.parametrize(
+    ("words", "drivers"),
+    [
+        ("quiet", ["a/e1000.ko", "a/virtio-net.ko"]),
+        ("modprobe.blacklist=virtio-net,x quiet", ["a/e1000.ko"]),
+        ("modprobe.blacklist=y modprobe.blacklist=virtio_net,e1000", []),
+    ],
+)
+def test_drivers_on_the_command_lines_blacklist_are_not_loaded_for_devices(shell, modules, words, drivers):
+    plug(modules, "pci:v00008086d0000100Esv0sd0bc02sc00i00", "virtio:d00000001v00001AF4")
+    script = "load_with_dependencies() { printf '%s\\n' \"$1\" >>loaded; }; : >loaded; load_network_drivers"
+    shell("modules", script, cmdline=words)
+    assert loaded(modules) == drivers
+
+
+def test_aliases_of_modprobe_d_come_first_and_leave_no_others(shell, modules):
+    """As Debian's r8168-dkms takes some devices from r8169."""
+    ltsp = modules / "ltsp"
+    said = (
+        "pci:v00008086d0000100Esv*sd*bc*sc*i* a/virtio-net.ko conf\n"
+        "pci:v00008086d0000100Fsv*sd*bc*sc*i* - conf\n"
+        "net_pf_1[0-9] - conf\n"
+    )
+    (ltsp / "modules.alias").write_text(said + (ltsp / "modules.alias").read_text() + "net-pf-10 a/loop.ko\n")
+    for number, driver in {"E": "a/virtio-net.ko\n", "F": ""}.items():
+        alias = f"pci:v00008086d0000100{number}sv00001AF4sd00001100bc02sc00i00"
+        assert shell("modules", f"echo {alias} | modules_for net") == driver
+    assert shell("modules", "echo net-pf-10 | modules_for ''") == "-\n"
+    assert shell("modules", "echo net-pf-20 | modules_for ''") == ""
 
 
 @pytest.mark.parametrize(
@@ -252,10 +314,7 @@ def test_dependencies_are_loaded_first_and_nothing_twice(shell, modules):
     ],
 )
 def test_drivers_are_those_whose_alias_fits_the_hardware(shell, modules, modaliases, drivers):
-    for number, modalias in enumerate(modaliases):
-        device = modules / f"sys/bus/pci/devices/{number}"
-        device.mkdir(parents=True)
-        (device / "modalias").write_text(f"{modalias}\n")
+    plug(modules, *modaliases)
     shell("modules", "load_with_dependencies() { printf '%s\\n' \"$1\" >>loaded; }; : >loaded; load_network_drivers")
     assert loaded(modules) == drivers
 

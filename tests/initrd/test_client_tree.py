@@ -52,7 +52,7 @@ def test_modules_lie_unpacked_with_the_lists_that_the_shell_reads():
     initrd = made()
     assert data(initrd.tree, f"ltsp/modules/6.1.0/{E1000}").startswith(b"\x7fELF")
     assert text(initrd, "ltsp/modules.order") == [f"base {OVERLAY}", f"net {PTP}", f"net {E1000}"]
-    assert f"{E1000}: {PTP}" in text(initrd, "ltsp/modules.dep")
+    assert f"{E1000}: {PTP} {E1000}" in text(initrd, "ltsp/modules.load")
     assert set(text(initrd, "ltsp/modules.alias")) == {
         f"pci:v00008086d* {E1000}", f"ptp-alias {PTP}", f"fs-overlay {OVERLAY}"
     }  # fmt: skip
@@ -60,9 +60,9 @@ def test_modules_lie_unpacked_with_the_lists_that_the_shell_reads():
     assert initrd.modules["net"] == (PTP, E1000)
 
 
-def test_the_last_dependency_of_a_line_is_the_one_to_be_loaded_first():
+def test_the_last_dependency_of_depmods_line_is_the_one_to_be_loaded_first():
     deep = {f"{MODULES}/modules.dep": f"{E1000}.xz: {PTP} {OVERLAY}\n{PTP}: {OVERLAY}\n{OVERLAY}:\n"}
-    assert f"{E1000}: {PTP} {OVERLAY}" in text(made(deep), "ltsp/modules.dep")
+    assert f"{E1000}: {OVERLAY} {PTP} {E1000}" in text(made(deep), "ltsp/modules.load")
 
 
 def test_the_shell_core_begins_with_init():

@@ -18,7 +18,7 @@ from ltsp.cpio import compression, newc
 from ltsp.errors import LtspError, UsageError
 from ltsp.host.server_file import read_server_file
 from ltsp.initrd.client_tree import ClientOptions, client_tree
-from ltsp.initrd.drivers import network_drivers
+from ltsp.initrd.drivers import network_drivers, withheld
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms
 from ltsp.publish.generation import Generation
@@ -129,6 +129,7 @@ def _made(tree: Tree, version: str, codec: str, name: str, wanted: Wanted, befor
         version=version,
         modules=modules.names,
         network=network_drivers(modules),
+        withheld=withheld(modules),
         chosen=wanted.drivers,
         options=kernel_options(tree, version),
         codec=codec,

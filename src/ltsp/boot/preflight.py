@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -35,7 +36,9 @@ class Facts:
     modules: frozenset[str]
     """Names of all modules that can be loaded or are built in, with underscores."""
     network: frozenset[str]
-    """Those of them that drive a network card with a wire."""
+    """Those of them that drive a network card with a wire, and may."""
+    withheld: Mapping[str, str] = field(default_factory=dict)
+    """Those that may not: the file of the image's modprobe.d that keeps each from being loaded."""
     chosen: tuple[str, ...] = ()
     """Names of the drivers that the initrd shall have alone; none for all of them."""
     options: frozenset[str] | None
@@ -91,10 +94,10 @@ def _errors(facts: Facts) -> Iterator[Lack]:
     for name, purpose in missing.items():
         yield Lack(Severity.ERROR, f"kernel {facts.version} lacks the module {name}, which {purpose}", install)
     if not facts.network:
-        yield Lack(Severity.ERROR, f"kernel {facts.version} has no driver of a wired network card", install)
-    elif facts.chosen and facts.modules.isdisjoint(name.replace("-", "_") for name in facts.chosen):
-        message = f"kernel {facts.version} has none of the network drivers that were chosen: {' '.join(facts.chosen)}"
-        yield Lack(Severity.ERROR, message, "name modules with --client-drivers or CLIENT_DRIVERS, as in r8169 e1000e")
+        message = f"kernel {facts.version} has no driver of a wired network card"
+        yield Lack(Severity.ERROR, message, _unblock(facts.withheld) or install)
+    elif facts.chosen:
+        yield from _lack_of_chosen(facts, {name.replace("-", "_") for name in facts.chosen})
     if facts.codecs is not None and facts.codec not in facts.codecs and "squashfs" not in missing:
         readable = ", ".join(sorted(facts.codecs)) or "none at all"
         hint = f"build with COMPRESSION=auto (readable: {readable})"
@@ -103,6 +106,21 @@ def _errors(facts: Facts) -> Iterator[Lack]:
         if facts.options is not None and option not in facts.options:
             message = f"kernel {facts.version} was built without {what} ({option})"
             yield Lack(Severity.ERROR, message, "install a kernel of a distribution")
+
+
+def _lack_of_chosen(facts: Facts, chosen: AbstractSet[str]) -> Iterator[Lack]:
+    if chosen & facts.modules - facts.withheld.keys():
+        return
+    message = f"kernel {facts.version} has none of the network drivers that were chosen: {' '.join(facts.chosen)}"
+    blocked = {name: file for name, file in facts.withheld.items() if name in chosen}
+    hint = _unblock(blocked) or "name modules with --client-drivers or CLIENT_DRIVERS, as in r8169 e1000e"
+    yield Lack(Severity.ERROR, message, hint)
+
+
+def _unblock(withheld: Mapping[str, str]) -> str:
+    """What to do about drivers that are there and may not be loaded; nothing where there are none."""
+    files = ", ".join(f"/{file}" for file in dict.fromkeys(withheld.values()))
+    return f"remove from {files} in the source the lines about {', '.join(sorted(withheld))}" if withheld else ""
 
 
 def _warnings(facts: Facts) -> Iterator[Lack]:

@@ -5,8 +5,10 @@
     /ltsp/bin/busybox          what it runs on
     /ltsp/modules/VERSION/…    kernel modules, unpacked
     /ltsp/modules.order        `GROUP PATH`, in the order in which they can be loaded
-    /ltsp/modules.dep          `PATH: OTHER …`, what is to be loaded first comes last
-    /ltsp/modules.alias        `PATTERN PATH`
+    /ltsp/modules.load         `PATH: OTHER …`, all that is to be loaded for one, itself too, in this order
+    /ltsp/modules.alias        `PATTERN PATH`; before those, `PATTERN PATH conf`, aliases of the image's modprobe.d,
+                               which come first, with `-` where no module here is meant
+    /ltsp/modules.options      `NAME OPTIONS`, of the image's modprobe.d
     /ltsp/firmware/…           where the shell has the kernel look for it
     /ltsp/version              of the kernel
     /dev/console, /dev/null    without a console the kernel starts init with no output at all
@@ -29,17 +31,18 @@ All times are 0 and all owners root, so that the same image gives the same bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
 
 from ltsp.errors import FormatError, Unreadable
 from ltsp.initrd.busybox import find_busybox
-from ltsp.initrd.drivers import grouped
+from ltsp.initrd.drivers import grouped, loaded_anyway, withheld
 from ltsp.initrd.elf import Target
 from ltsp.initrd.firmware import Firmware
-from ltsp.initrd.kernel_modules import KernelModules
+from ltsp.initrd.kernel_modules import KernelModules, name_of
+from ltsp.initrd.modprobe_conf import ModprobeConf
 from ltsp.initrd.module_file import MOST, ModuleFile
 from ltsp.initrd.packed_file import unpacked, without_suffix
 from ltsp.initrd.program_file import Program, Read, ServerPrograms, find_program, in_image, parsed
@@ -138,7 +141,7 @@ def client_tree(
         left_out_firmware=firmware.left_out,
         absent_firmware=firmware.absent,
         busybox=busybox.origin,
-        warnings=tuple(_warnings(modules, options, firmware, nbd)),
+        warnings=tuple(_warnings(modules, groups, options, firmware, nbd)),
     )
 
 
@@ -183,12 +186,28 @@ def _lists(
     """The lists by which the client's shell loads modules."""
     packed = {without_suffix(path): path for paths in groups.values() for path in paths}
     order = [f"{name} {without_suffix(path)}" for name, paths in groups.items() for path in paths]
-    needs = {path: [without_suffix(other) for other in modules.closure([packed[path]])[-2::-1]] for path in files}
+    load = {path: map(without_suffix, modules.closure([packed[path]])) for path in files}
     return {
         "ltsp/modules.order": _lines(order),
-        "ltsp/modules.dep": _lines(f"{path}:" + "".join(f" {other}" for other in needs[path]) for path in files),
-        "ltsp/modules.alias": _lines(f"{alias} {path}" for path, file in files.items() for alias in file.aliases),
+        "ltsp/modules.load": _lines(f"{path}: {' '.join(order)}" for path, order in load.items()),
+        "ltsp/modules.alias": _lines(_aliases(modules.conf, files)),
+        "ltsp/modules.options": _lines(
+            f"{name_of(path)} {modules.conf.options[name_of(path)]}"
+            for path in files
+            if name_of(path) in modules.conf.options
+        ),
     }
+
+
+def _aliases(conf: ModprobeConf, files: Mapping[str, ModuleFile]) -> Iterator[str]:
+    """By which modules are found for devices, and for needs of the kernel; those that are kept from it have none."""
+    found = {name_of(path): path for path in files if conf.blocks(name_of(path)) is None}
+    for rule in conf.aliases:
+        yield f"{rule.pattern} {found.get(rule.text, '-')} conf"
+    for rule in conf.commands:
+        if rule.pattern not in found:
+            yield f"{rule.pattern} - conf"
+    yield from (f"{alias} {path}" for path in found.values() for alias in files[path].aliases)
 
 
 def _shell_core() -> dict[str, Node]:
@@ -216,10 +235,17 @@ def _places() -> dict[str, Node]:
     }
 
 
-def _warnings(modules: KernelModules, options: ClientOptions, firmware: Firmware, nbd: Program | None) -> Iterable[str]:
+def _warnings(
+    modules: KernelModules,
+    groups: Mapping[str, Iterable[str]],
+    options: ClientOptions,
+    firmware: Firmware,
+    nbd: Program | None,
+) -> Iterable[str]:
     for name in options.network:
         if name.replace("-", "_") not in modules.names:
             yield f"the network driver {printable(name)} is not among the modules of kernel {modules.version}"
+    yield from _withheld(modules, groups, options)
     if modules.unlisted:
         yield (
             f"clients cannot load {_few(modules.unlisted)}: modules.dep of kernel {modules.version} does not list it; "
@@ -234,6 +260,23 @@ def _warnings(modules: KernelModules, options: ClientOptions, firmware: Firmware
         )
     if nbd is None and options.nbd:
         yield "clients cannot boot by NBD: no nbd-client in the image or here; install the package nbd-client (or nbd)"
+
+
+def _withheld(modules: KernelModules, groups: Mapping[str, Iterable[str]], options: ClientOptions) -> Iterator[str]:
+    """What the image's modprobe.d(5) makes the client do otherwise, or does not."""
+    chosen = {name.replace("-", "_") for name in options.network}
+    for name, file in withheld(modules).items():
+        if not chosen or name in chosen:
+            yield f"clients do not load the network driver {name}: /{printable(file)} of the image says so"
+    for name, file in loaded_anyway(modules, groups).items():
+        yield f"clients load {name}, which they cannot boot without, though /{printable(file)} of the image blocks it"
+    for name in dict.fromkeys(name_of(path) for paths in groups.values() for path in paths):
+        rule = modules.conf.command(name)
+        if rule is not None and modules.conf.disabled(name) is None:
+            yield (
+                f"clients load {name} without the command that /{printable(rule.path)} of the image has for it: "
+                f"{printable(rule.text)}"
+            )
 
 
 def _few(paths: Sequence[str]) -> str:

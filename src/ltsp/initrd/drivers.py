@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from ltsp.initrd.kernel_modules import KernelModules, name_of
@@ -61,10 +61,29 @@ GROUPS: Mapping[str, Group] = {
 }
 
 
+_FOR_DEVICES = frozenset({"net", "storage", "keyboard"})
+"""Groups whose modules are loaded for devices, as udev does it: what the image's modprobe.d(5) keeps from that is left
+out. The others are what the client itself consists of, and loads by name whatever is said of them.
+"""
+
+
 def network_drivers(modules: KernelModules) -> frozenset[str]:
     """Names of the drivers of wired network cards that the kernel can have, loaded or within itself."""
     builtin = (path for path in modules.builtin if _CARDS.has(path))
-    return frozenset(map(name_of, (*builtin, *_having(modules, _CARDS), *_added_cards(modules))))
+    return frozenset(map(name_of, (*builtin, *_cards(modules)))) - withheld(modules).keys()
+
+
+def withheld(modules: KernelModules) -> dict[str, str]:
+    """Of drivers of wired network cards that the image's modprobe.d(5) keeps from being loaded: the file that does."""
+    files = {name_of(path): modules.conf.blocks(name_of(path)) for path in _cards(modules)}
+    return {name: file for name, file in files.items() if file is not None}
+
+
+def loaded_anyway(modules: KernelModules, groups: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Of modules that modprobe.d(5) keeps from being loaded at all, and without which no client boots: the file."""
+    own = {name_of(path) for name, paths in groups.items() if name not in _FOR_DEVICES for path in paths}
+    rules = {name: modules.conf.disabled(name) for name in sorted(own)}
+    return {name: rule.path for name, rule in rules.items() if rule is not None}
 
 
 def grouped(
@@ -72,7 +91,8 @@ def grouped(
 ) -> dict[str, tuple[str, ...]]:
     """Paths of the modules of each group with all that they need, in an order in which they can be loaded.
 
-    What base has is in no other group, since that one is always loaded. `network`: names of drivers to take
+    What base has is in no other group, since that one is always loaded. What the image's modprobe.d(5) keeps from being
+    loaded for a device is in none of devices, unless another module needs it. `network`: names of drivers to take
     instead of all; those of USB bring the drivers of its ports. `file_systems`: modules of those that images have,
     beside the usual ones.
     """
@@ -87,9 +107,15 @@ def grouped(
         wanted = _having(modules, group)
         if name == "net" and not network:
             wanted.extend(_added_cards(modules))
+        if name in _FOR_DEVICES:
+            wanted = [path for path in wanted if modules.conf.blocks(name_of(path)) is None]
         always = found.get("base", ())
         found[name] = tuple(path for path in modules.closure(wanted) if path not in always)
     return found
+
+
+def _cards(modules: KernelModules) -> list[str]:
+    return [*_having(modules, _CARDS), *_added_cards(modules)]
 
 
 def _having(modules: KernelModules, group: Group) -> list[str]:

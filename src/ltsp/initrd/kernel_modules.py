@@ -1,4 +1,4 @@
-"""The modules of one kernel, by the tables that depmod(8) wrote: modules.dep(5), modules.builtin, modules.softdep."""
+"""The modules of one kernel, by the tables that depmod(8) wrote and what the image's modprobe.d(5) says of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ltsp.errors import LtspError
+from ltsp.initrd.modprobe_conf import ModprobeConf, SoftDependency, soft_dependency, underscored
 from ltsp.initrd.module_kind import ModuleKind, read_kinds
 from ltsp.initrd.packed_file import without_suffix
 from ltsp.tree.name import decode, printable
@@ -39,6 +40,9 @@ class KernelModules:
     """Where each stands in the kernel's own order, by which a device gets its driver; paths without a suffix."""
     before: Mapping[str, tuple[str, ...]]
     """Of a module's name: modules that it wants loaded before, though it does not need them to be loaded itself."""
+    after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Likewise, those that it wants loaded after itself."""
+    conf: ModprobeConf = field(default_factory=ModprobeConf)
     added: Mapping[str, ModuleKind] = field(default_factory=dict)
     """Of the path of each module that did not come with the kernel: what its file says."""
     replaced: Mapping[str, str] = field(default_factory=dict)
@@ -63,14 +67,18 @@ class KernelModules:
         order = {without_suffix(path): n for n, path in enumerate(_lines(tree, f"{directory}/modules.order") or ())}
         builtin = frozenset(_lines(tree, f"{directory}/modules.builtin") or ())
         aliases = _exact_aliases(_lines(tree, f"{directory}/modules.alias") or ())
-        softdeps = _lines(tree, f"{directory}/modules.softdep") or ()
-        before = dict(_before(softdeps, dependencies, aliases))
+        conf = ModprobeConf.read(tree)
+        # modprobe takes the first line about a module. All of them are taken here: one too many harms nobody.
+        soft = [*conf.softdeps, *_soft_dependencies(_lines(tree, f"{directory}/modules.softdep") or ())]
+        find = _Finder({name_of(path): path for path in dependencies}, aliases)
+        before = find.all_of((each.name, each.before) for each in soft)
+        after = find.all_of((each.name, each.after) for each in soft)
         others = [path for path in dependencies if _is_added(path, order)]
         added, unreadable = read_kinds(tree, directory, others)
         own = {name_of(path): path for path in order}
         replaced = {path: own[name_of(path)] for path in others if name_of(path) in own}
         unlisted = tuple(_unlisted(tree, directory, dependencies))
-        return cls(version, dependencies, builtin, order, before, added, replaced, unreadable, unlisted)
+        return cls(version, dependencies, builtin, order, before, after, conf, added, replaced, unreadable, unlisted)
 
     @property
     def names(self) -> frozenset[str]:
@@ -82,7 +90,7 @@ class KernelModules:
         return self.replaced.get(path, path)
 
     def closure(self, wanted: Iterable[str]) -> list[str]:
-        """The modules at these paths with all that they need, in an order in which they can be loaded."""
+        """The modules at these paths with all that they need or want, in an order in which they can be loaded."""
         found: dict[str, None] = {}
         pending = [(path, False) for path in sorted(wanted, key=self._rank, reverse=True)]
         met: set[str] = set()
@@ -92,6 +100,7 @@ class KernelModules:
                 found[path] = None
             elif path not in met:
                 met.add(path)
+                pending.extend((other, False) for other in self.after.get(name_of(path), ()))
                 pending.append((path, True))
                 pending.extend((other, False) for other in self.needs(path))
         return list(found)
@@ -152,25 +161,30 @@ def _exact_aliases(lines: Iterable[str]) -> dict[str, list[str]]:
     for line in lines:
         match line.split():
             case ["alias", alias, name] if "*" not in alias:
-                found.setdefault(_underscored(alias), []).append(_underscored(name))
+                found.setdefault(underscored(alias), []).append(underscored(name))
     return found
 
 
-def _before(
-    lines: Iterable[str], dependencies: Iterable[str], aliases: Mapping[str, list[str]]
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What `softdep NAME pre: OTHER …` says; others are names or aliases. modprobe.d(5)"""
-    paths = {name_of(path): path for path in dependencies}
-    wanted: dict[str, list[str]] = {}
+def _soft_dependencies(lines: Iterable[str]) -> Iterator[SoftDependency]:
     for line in lines:
-        match line.split():
-            case ["softdep", name, "pre:", *others]:
-                for other in others[: others.index("post:")] if "post:" in others else others:
-                    names = [_underscored(other), *aliases.get(_underscored(other), ())]
-                    wanted.setdefault(_underscored(name), []).extend(paths[name] for name in names if name in paths)
-    for name, others in wanted.items():
-        yield name, tuple(dict.fromkeys(others))
+        match line.split(None, 2):
+            case ["softdep", name, text]:
+                yield soft_dependency(name, text)
 
 
-def _underscored(name: str) -> str:
-    return name.replace("-", "_")
+@dataclass(frozen=True, slots=True)
+class _Finder:
+    """Modules by their names, and names by aliases."""
+
+    paths: Mapping[str, str]
+    aliases: Mapping[str, list[str]]
+
+    def all_of(self, wanted: Iterable[tuple[str, Iterable[str]]]) -> dict[str, tuple[str, ...]]:
+        """Of each module's name, the paths of those that are wanted by name or alias and that there are."""
+        found: dict[str, dict[str, None]] = {}
+        for name, others in wanted:
+            names = (known for other in others for known in (other, *self.aliases.get(other, ())))
+            paths = dict.fromkeys(self.paths[known] for known in names if known in self.paths)
+            if paths:
+                found.setdefault(name, {}).update(paths)
+        return {name: tuple(paths) for name, paths in found.items()}

@@ -132,7 +132,8 @@ class _PublishingOptions(SourceOptions):
         default=(),
         default_text="all of cards with a wire",
         group=Group.PUBLISHING,
-        details="Names of modules, as in `r8169 e1000e`. Fewer make a smaller initrd.",
+        details="Names of modules, as in `r8169 e1000e`, also of those that were added to the kernel (DKMS, `extra/`). "
+        "Fewer make a smaller initrd. What the image's modprobe.d keeps from being loaded, clients do not load.",
     )
     busybox: str | None = option(
         FileName(),

@@ -1,7 +1,7 @@
 #!/ltsp/bin/busybox sh
 # What the kernel starts as `modprobe -q -- NAME` when it wants a module by alias or name itself: drivers of network
 # PHYs, versions of NFS, algorithms. See /proc/sys/kernel/modprobe in the kernel's admin-guide/sysctl/kernel.rst.
-export LTSP=/ltsp SYS=/sys DEV=/dev PATH=/ltsp/bin LC_ALL=C
+export LTSP=/ltsp PROC=/proc SYS=/sys DEV=/dev PATH=/ltsp/bin LC_ALL=C
 for part in message modules; do
     # shellcheck source=/dev/null
     . "$LTSP/sh/$part.sh"
@@ -10,14 +10,18 @@ done
 read -r KERNEL <"$LTSP/version"
 for name; do :; done # the last argument
 paths=$(echo "$name" | modules_for '')
-if [ -z "$paths" ]; then
-    name_module "$name"
-    paths=$(awk -v "name=$MODULE" '{
-        own = $2; sub(/.*\//, "", own); sub(/\.ko.*/, "", own); gsub(/-/, "_", own)
-        if (own == name) { print $2; exit }
-    }' "$LTSP/modules.order")
-fi
-for path in $paths; do load_with_dependencies "$path"; done
+for path in $paths; do
+    [ "$path" = - ] || is_blacklisted "$path" || load_with_dependencies "$path"
+done
 if [ -n "$paths" ]; then exit; fi
+name_module "$name"
+path=$(awk -v "name=$MODULE" '{
+    own = $2; sub(/.*\//, "", own); sub(/\.ko.*/, "", own); gsub(/-/, "_", own)
+    if (own == name) { print $2; exit }
+}' "$LTSP/modules.order")
+if [ -n "$path" ]; then
+    load_with_dependencies "$path"
+    exit
+fi
 # Within the distribution's initrd, its own modules are there too.
 [ -x /sbin/modprobe ] && exec /sbin/modprobe "$@"

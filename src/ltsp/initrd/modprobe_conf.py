@@ -1,0 +1,153 @@
+"""What an image's modprobe.d(5) says of its kernel's modules, and what of that holds before the image is there.
+
+Read as kmod does it (libkmod/libkmod-config.c): one file of a name, from the first directory that has it, whatever that
+one is; then all files by their names. Commands of `install` are not run: their programs are in the image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final, Self
+
+from ltsp.errors import LtspError
+from ltsp.tree.name import decode, printable
+from ltsp.tree.node import Directory, File
+from ltsp.tree.small import read_small
+from ltsp.tree.tree import Tree
+
+DIRECTORIES: Final = (
+    "etc/modprobe.d",
+    "run/modprobe.d",
+    "usr/local/lib/modprobe.d",
+    "usr/lib/modprobe.d",
+    "lib/modprobe.d",
+)
+"""In the order of their precedence. modprobe.d(5)"""
+_SUFFIXES: Final = (".conf", ".alias")
+_MOST: Final = 1 << 20
+"""Bytes of a file."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
+_PATTERN: Final = re.compile(r"[!-~]{1,1024}")
+_OPTIONS: Final = re.compile(r"[ -~]{1,4096}")
+_LOADER: Final = re.compile(r"(?:^|[\s/;&|(])(?:modprobe|insmod)\s")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A line about modules whose names fit a pattern of the shell."""
+
+    pattern: str
+    text: str
+    path: str
+    """Of the file that says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SoftDependency:
+    """What is to be loaded before and after a module, by names or aliases, though it works without."""
+
+    name: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModprobeConf:
+    """Names of modules have underscores."""
+
+    blacklist: Mapping[str, str] = field(default_factory=dict)
+    """Modules that are not loaded for a device or a need of the kernel, only by name: the file that says it."""
+    commands: Sequence[Rule] = ()
+    """What is run instead of loading a module; the first that fits counts."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    aliases: Sequence[Rule] = ()
+    """Patterns of aliases that come before what modules say of themselves, and names of modules."""
+    softdeps: Sequence[SoftDependency] = ()
+
+    @classmethod
+    def read(cls, tree: Tree) -> Self:
+        """Raises LtspError where a file cannot be read."""
+        blacklist: dict[str, str] = {}
+        options: dict[str, str] = {}
+        commands, aliases, softdeps = [], [], []
+        for path in _files(tree):
+            for words in _lines(tree, path):
+                match words:
+                    case ["blacklist", name, *_]:
+                        blacklist.setdefault(underscored(name), path)
+                    case ["options", name, text] if _OPTIONS.fullmatch(text):
+                        name = underscored(name)
+                        options[name] = f"{options[name]} {text}" if name in options else text
+                    case ["install", name, text]:
+                        commands.append(Rule(underscored(name), text, path))
+                    case ["alias", pattern, name] if _PATTERN.fullmatch(pattern):
+                        aliases.append(Rule(underscored(pattern), underscored(name.split()[0]), path))
+                    case ["softdep", name, text]:
+                        softdeps.append(soft_dependency(name, text))
+        return cls(blacklist, commands, options, aliases, softdeps)
+
+    def blocks(self, name: str) -> str | None:
+        """The file that keeps a module from being loaded for a device; None if no file does."""
+        rule = self.disabled(name)
+        return rule.path if rule is not None else self.blacklist.get(name)
+
+    def disabled(self, name: str) -> Rule | None:
+        """The command that is run instead of loading a module and does not load it, as `/bin/false`."""
+        rule = self.command(name)
+        return None if rule is None or _loads(rule.text, name) else rule
+
+    def command(self, name: str) -> Rule | None:
+        """What is run instead of loading this module."""
+        return next((rule for rule in self.commands if fnmatchcase(name, rule.pattern)), None)
+
+
+def soft_dependency(name: str, text: str) -> SoftDependency:
+    """Of a line `softdep NAME pre: OTHER … post: OTHER …`; names before the first of these words say nothing."""
+    found: dict[str, list[str]] = {"pre:": [], "post:": [], "": []}
+    part = ""
+    for word in text.split():
+        if word in found:
+            part = word
+        else:
+            found[part].append(underscored(word))
+    return SoftDependency(underscored(name), tuple(found["pre:"]), tuple(found["post:"]))
+
+
+def underscored(text: str) -> str:
+    """Hyphens are underscores, but between brackets, where they are ranges."""
+    return "".join(part if part.startswith("[") else part.replace("-", "_") for part in re.split(r"(\[[^]]*\])", text))
+
+
+def _loads(command: str, name: str) -> bool:
+    """Whether it loads the module itself after all, as in `modprobe --ignore-install NAME && …`."""
+    return bool(_LOADER.search(command)) and name in _NAME.findall(underscored(command))
+
+
+def _files(tree: Tree) -> list[str]:
+    """A link to /dev/null, or one that leads nowhere, takes the place of a file of its name, too."""
+    found: dict[str, str] = {}
+    for directory in DIRECTORIES:
+        place = tree.follow(directory)
+        for name in place.entries if isinstance(place, Directory) else ():
+            path = f"{directory}/{name}"
+            if name.endswith(_SUFFIXES) and not name.startswith(".") and not isinstance(tree.follow(path), Directory):
+                found.setdefault(name, path)
+    return [found[name] for name in sorted(found)]
+
+
+def _lines(tree: Tree, path: str) -> Iterator[list[str]]:
+    """A line's command, its first argument and the rest; a backslash at its end joins it with the next."""
+    file = tree.follow(path)
+    if not isinstance(file, File):
+        return
+    try:
+        text = decode(read_small(file, path, _MOST))
+    except OSError as error:
+        raise LtspError(f"cannot read /{printable(path)} of the image: {error.strerror or error}") from error
+    for line in text.replace("\\\n", "").split("\n"):
+        words = line.strip().split(None, 2)
+        if words and not words[0].startswith("#"):
+            yield words
