@@ -15,7 +15,7 @@ LAYERS = [
     {"transform", "boot", "initrd", "services"},
     {"squashfs", "cpio", "tarstream", "disk", "filesystem", "archive"},
     {"tree", "settings", "host", "storage"},
-    {"errors"},
+    {"errors", "version"},
 ]
 MODULES = sorted(SOURCE.rglob("*.py"))
 

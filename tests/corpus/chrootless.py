@@ -43,9 +43,9 @@ ltsp() { "$python" -c "$program" "$root" "$@"; }
 _PROGRAM = """
 import _strptime, importlib.readers, encodings.ascii, encodings.latin_1, encodings.unicode_escape, os, sys
 import lz4.block, rich.console, rich.progress, rich.table
-import ltsp.apps.image, ltsp.apps.info, ltsp.apps.kernel, ltsp.apps.versions, ltsp.cli.console, ltsp.cli.main
-import ltsp.transform.lines
-list(ltsp.transform.lines.built_in("image.secrets"))  # loads what reads files of packages
+import importlib, pkgutil, ltsp
+for module in pkgutil.walk_packages(ltsp.__path__, "ltsp."):  # what is here now is not found there
+    importlib.import_module(module.name)
 os.chroot(sys.argv[1])
 os.chdir("/root")
 sys.exit(ltsp.cli.main.run(sys.argv[2:], os.environ))

@@ -19,8 +19,9 @@ from ltsp.apps.build import lasting
 from ltsp.archive.archive import Reader
 from ltsp.archive.stored import OpenFile
 from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, UsageError
-from ltsp.source.archive import ArchiveSource, LayoutSource, Notation, RegistrySource
+from ltsp.source.archive import ArchiveSource, LayoutSource, RegistrySource, archive_source
 from ltsp.source.find import find
+from ltsp.source.notation import Notation
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
 from ltsp.tree.selection import Take, everything
@@ -403,7 +404,7 @@ class TestRegistry:
 def test_notations_are_values():
     assert Notation.parse("lab") is None
     assert Notation.parse("./oci:lab") is None
-    assert isinstance(Notation.parse("docker://a/b:c").source("b"), RegistrySource)
+    assert isinstance(archive_source(Notation.parse("docker://a/b:c"), "b"), RegistrySource)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])

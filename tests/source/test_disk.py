@@ -11,7 +11,8 @@ import pytest
 from corpus.disks import converted, ext4, fstab, moved, partitioned
 from corpus.system import VERSION, make_system
 from ltsp.errors import Changed, FormatError, LockHeld, SourceError
-from ltsp.source.disk import DiskSource, Wishes
+from ltsp.source.disk import DiskSource
+from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File

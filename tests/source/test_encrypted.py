@@ -20,7 +20,7 @@ from corpus.system import VERSION, make_system
 from disk.tables import EXTENT, UUIDS, group, physical_volume, striped, volume
 from ltsp.errors import FormatError, SourceError
 from ltsp.host import command
-from ltsp.source.disk import Wishes
+from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.source.volume_key import volume_key
 from ltsp.tree.faults import Faults

@@ -23,7 +23,8 @@ SOURCE = TESTS.parent / "src"
 READ = f"""
 import sys
 from ltsp.source.archive import ArchiveSource
-from ltsp.source.disk import ANY, disk_source
+from ltsp.source.disk import disk_source
+from ltsp.source.disk_options import ANY
 from ltsp.source.layers import Layer
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults

@@ -23,7 +23,8 @@ from corpus.site import Site
 from corpus.system import make_system
 from filesystem import laid_out
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.source.disk import Wishes, disk_source
+from ltsp.source.disk import disk_source
+from ltsp.source.disk_options import Wishes
 from ltsp.source.disk_systems import Choice
 from ltsp.source.find import find
 from ltsp.source.kernel_mounts import Mounts
@@ -316,7 +317,7 @@ def test_a_copy_for_which_there_is_no_room_is_refused_before_it_begins(tmp_path,
         mount -t tmpfs -o size=66m none {tmp_path / "small"}
         export TMPDIR={tmp_path / "small"}
         exec {sys.executable} -c 'if True:
-            from ltsp.source.disk import Wishes
+            from ltsp.source.disk_options import Wishes
             from ltsp.source.find import find
             from ltsp.tree.faults import Faults
             from ltsp.tree.selection import everything
@@ -364,7 +365,7 @@ def test_an_image_is_made_through_either_reader_to_the_byte_and_tells_which(tmp_
 
 KILLED = """
 import sys
-from ltsp.source.disk import Wishes
+from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything

@@ -142,7 +142,7 @@ def test_a_library_that_is_missing_is_named_before_anything_is_read(monkeypatch,
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(LtspError) as caught:
         Compression(name).codec(BLOCK)
-    assert caught.value.hint == f"pipx inject ltsp {package}"
+    assert caught.value.hint == f"pipx inject ltsp {package}, or pip install 'ltsp[{package}]'"
 
 
 @pytest.mark.parametrize("name", ["lzma"])

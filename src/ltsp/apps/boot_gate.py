@@ -16,8 +16,6 @@ from ltsp.publish.generation import Generation
 from ltsp.publish.held import Held
 from ltsp.publish.retention import Retention
 
-_SWITCH = {"0": "", "1": "nfs"}
-"""What BOOT_TEST means where it names no transport. NFS asks least of a client's memory."""
 _SECONDS = 900
 """From power-on. Nobody waits at the screen: a large system that is emulated beside other work may take its time."""
 _SILENCE = 300
@@ -25,11 +23,6 @@ _SILENCE = 300
 _MEMORY = 1024
 """MiB, besides what a client fetches as a whole."""
 _LAST_LINES = 12
-
-
-def transport_of(boot_test: str) -> str:
-    """How BOOT_TEST wants a version to be booted; empty where it does not."""
-    return _SWITCH.get(boot_test, boot_test)
 
 
 def publish_booted(

@@ -9,10 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from ltsp.apps import hooks, mksquashfs, plan, summary
-from ltsp.apps.boot_gate import publish_booted, transport_of
+from ltsp.apps import hooks, plan, summary
 from ltsp.apps.client_initrd import Client, Wanted, client_initrd
-from ltsp.apps.mksquashfs import Made
 from ltsp.apps.order import Order
 from ltsp.apps.preparation import Prepared, prepare
 from ltsp.apps.report import Report
@@ -27,12 +25,12 @@ from ltsp.publish.retention import Retention
 from ltsp.publish.stage import Stage
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions
-from ltsp.source.archive import Notation
+from ltsp.source.notation import Notation
 from ltsp.source.source import Plan, Source
 from ltsp.squashfs.check import check, read_through
 from ltsp.squashfs.parameters import Output
-from ltsp.squashfs.verify import verify
-from ltsp.squashfs.writer import Written, write
+from ltsp.squashfs.writer import write
+from ltsp.squashfs.written import Made, Written
 from ltsp.transform.packages import packages
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
@@ -71,8 +69,10 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
         made = _made(order, replace(asked, source=source), held, faults, report)
         outcome = made.outcome
         if isinstance(outcome, Staged):
-            transport = transport_of(options.boot_test)
-            outcome = publish_booted(held, outcome, transport, report, backup=options.backup, keep=_retention(options))
+            from ltsp.apps.boot_gate import publish_booted  # noqa: PLC0415 -- machines and servers, seldom asked for
+
+            keep = _retention(options)
+            outcome = publish_booted(held, outcome, options.boot_transport, report, backup=options.backup, keep=keep)
     return summary.Built(
         source, outcome, made.plan, made.prepared, made.written, faults, _mode(options), monotonic() - begin
     )
@@ -109,7 +109,7 @@ def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report
 def _published(order: Order, stage: Stage, contents: Contents, report: Report) -> Published | Unchanged | Staged:
     """Before clients, or before a virtual machine first."""
     options, mode = order.options, _mode(order.options)
-    if transport_of(options.boot_test):
+    if options.boot_transport:
         with report.step("staging"):
             return stage.publish_later(contents, mode=mode, group=order.group)
     with report.step("publishing"):
@@ -195,6 +195,8 @@ def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, repor
         return written  # by a codec that only the real mksquashfs has, which ended without an error
     image = check(stage.image)
     if order.options.verify:
+        from ltsp.squashfs.verify import verify  # noqa: PLC0415 -- not asked for in most builds
+
         with report.step("reading the image back", prepared.survey.bytes) as step:
             options = prepared.write_options
             namespaces = options.xattr_namespaces if options.xattrs else ()
@@ -217,6 +219,8 @@ def _by_mksquashfs(
 
 
 def _made_once(order: Order, prepared: Prepared, stage: Stage, faults: Faults, progress: Callable[[int], None]) -> Made:
+    from ltsp.apps import mksquashfs  # noqa: PLC0415 -- seldom asked for, and has a part of its own
+
     made = mksquashfs.write(prepared.tree, stage.image, prepared.write_options, order.parameters, faults, progress)
     if not order.parameters.foreign_compressor:  # only itself can read those
         read_through(check(stage.image))

@@ -20,7 +20,6 @@ from ltsp.settings import trusted
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.hooks import Hooks
 from ltsp.source.source import Plan, Source
-from ltsp.source.writable import writable
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, in_order, printable
 from ltsp.tree.selection import Selection
@@ -110,6 +109,8 @@ def prepared(source: Source, commands: Sequence[Command], told: Mapping[str, str
 
     def change(view: str) -> None:
         run(commands, {**told, ROOT: view}, report, _NOT_MADE)
+
+    from ltsp.source.writable import writable  # noqa: PLC0415 -- mounts, for the few commands that change the tree
 
     return writable(source, change, place + printable(wanting.name))
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from importlib.util import find_spec
 
 from ltsp.apps import generated
 from ltsp.apps.report import Report
-from ltsp.errors import LtspError, UsageError
-from ltsp.host import systemd
+from ltsp.errors import UsageError
+from ltsp.host import extra, systemd
 from ltsp.services import nginx, unit
 from ltsp.services.http_files import http_files
 from ltsp.settings.applets import LtspOptions
@@ -30,15 +29,19 @@ def http(options: HttpOptions, places: LtspOptions, report: Report, path: str = 
         for line in nginx.configuration(places.base_dir, places.tftp_dir, options.http_port).splitlines():
             report.say(line)
         return
-    if find_spec("aiohttp") is None:
-        raise LtspError(
-            "the Python package aiohttp is not there",
-            "install the package python3-aiohttp, or pip install 'ltsp[http]'; or see ltsp http --nginx",
-        )
+    with extra.needed("ltsp http", "aiohttp", "http", "nginx serves the same: ltsp http --nginx"):
+        from ltsp.services import http_server  # noqa: PLC0415 -- it imports an extra
     if options.service:
         _install(options, places, report, path)
-    else:
-        _serve(options, places, report)
+        return
+    with (
+        http_files(places.base_dir, places.tftp_dir) as files,
+        http_server.listening(options.http_address, options.http_port) as listener,
+        http_server.serving(listener, files.open, report.say),
+    ):
+        shown = f"[{options.http_address}]" if ":" in options.http_address else options.http_address
+        report.note(f"serving on http://{printable(shown)}:{options.http_port}/ltsp/ and /images/")
+        threading.Event().wait()
 
 
 def _install(options: HttpOptions, places: LtspOptions, report: Report, path: str) -> None:
@@ -56,16 +59,3 @@ def _install(options: HttpOptions, places: LtspOptions, report: Report, path: st
         return
     systemd.start_always(unit.NAME, restart=changed)
     report.say(f"running: systemctl status {unit.NAME}")
-
-
-def _serve(options: HttpOptions, places: LtspOptions, report: Report) -> None:
-    from ltsp.services import http_server  # noqa: PLC0415 -- an extra, which not every installation has
-
-    with (
-        http_files(places.base_dir, places.tftp_dir) as files,
-        http_server.listening(options.http_address, options.http_port) as listener,
-        http_server.serving(listener, files.open, report.say),
-    ):
-        shown = f"[{options.http_address}]" if ":" in options.http_address else options.http_address
-        report.note(f"serving on http://{printable(shown)}:{options.http_port}/ltsp/ and /images/")
-        threading.Event().wait()

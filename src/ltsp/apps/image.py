@@ -7,17 +7,16 @@ from dataclasses import replace
 
 from ltsp.apps import dry_run, plan, summary
 from ltsp.apps.build import Asked, build, conclude, initrd, taken
-from ltsp.apps.disk_wishes import disk_wishes
 from ltsp.apps.each import each
 from ltsp.apps.order import Order, order
 from ltsp.apps.preparation import prepare
 from ltsp.apps.report import Report
-from ltsp.apps.revert import revert
 from ltsp.errors import LtspError, UsageError
 from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.hooks import Hooks
+from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.source.names import names
 from ltsp.source.source import Source
@@ -40,6 +39,8 @@ def image(
     """
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     if options.revert:
+        from ltsp.apps.revert import revert  # noqa: PLC0415 -- it needs neither a source nor a writer
+
         return revert(operands, options, ltsp, report)
     asked_for = order(options, ltsp, commands, conf_directory)
     for warning in asked_for.rules.warnings:
@@ -101,7 +102,7 @@ def _found(
                 leave_out=(ltsp.base_dir, ltsp.tftp_dir),
                 recorded=recorded,
                 recompress=options.recompress,
-                disks=disk_wishes(options),
+                disks=Wishes.of(options),
                 snapshots=options.snapshot,
             )
         except UsageError:

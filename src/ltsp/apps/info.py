@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from importlib.metadata import version as installed_version
 from os.path import join
 
 from ltsp.apps import amount
@@ -16,6 +15,7 @@ from ltsp.publish.store import Store
 from ltsp.settings import image_name
 from ltsp.settings.applets import InfoOptions, LtspOptions
 from ltsp.tree.name import from_os, in_order, printable
+from ltsp.version import VERSION
 
 _NO_SOURCES = {"images"}
 
@@ -58,7 +58,7 @@ def _server() -> dict[str, object]:
     except OSError:
         system = "Linux"
     return {
-        "ltsp": installed_version("ltsp"),
+        "ltsp": VERSION,
         "system": system,
         "kernel": platform.release(),
         "machine": platform.machine(),

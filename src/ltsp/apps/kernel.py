@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from ltsp.apps.boot_gate import publish_booted, transport_of
 from ltsp.apps.build import lasting, link_for_raspberries, taken
 from ltsp.apps.client_initrd import Wanted, client_initrd
-from ltsp.apps.disk_wishes import disk_wishes
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL
 from ltsp.apps.report import Report
@@ -25,6 +23,7 @@ from ltsp.publish.state import Foreign
 from ltsp.publish.store import Store
 from ltsp.settings import users
 from ltsp.settings.applets import ImageOptions, KernelOptions, LtspOptions
+from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.source.live_source import LiveSource
 from ltsp.source.names import at_most_three, names
@@ -82,7 +81,7 @@ def _publish(
     is_exported = "/" not in argument and os.path.exists(exported)
     name = options.name or (argument if is_exported else "")
     wanted = Wanted.of(options)
-    disks = disk_wishes(options)
+    disks = Wishes.of(options)
     source = find(
         exported if is_exported else argument,
         ltsp.base_dir,
@@ -94,7 +93,7 @@ def _publish(
     if is_exported and isinstance(source, LiveSource):
         source.see_that_clients_find_it()
     with store.locked(source.name, options.wait) as held:
-        boot_test = transport_of(options.boot_test)
+        boot_test = options.boot_transport
         if boot_test and not isinstance(held.state().image, Generation):
             report.note(f"{source.name} is no image that was made here: its kernel is published without a boot test")
             boot_test = ""
@@ -150,6 +149,8 @@ def publish_found(
             return held.publish_kernel(contents, of=of, keep=keep), found
         made = held.publish_kernel_later(contents, of=of)
     if isinstance(made, Staged):
+        from ltsp.apps.boot_gate import publish_booted  # noqa: PLC0415 -- machines and servers, seldom asked for
+
         return publish_booted(held, made, boot_test, report, keep=keep), found
     return made, found
 

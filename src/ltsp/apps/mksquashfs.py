@@ -11,20 +11,19 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import BinaryIO
 
-from ltsp.apps.amount import counted
 from ltsp.errors import LtspError, UsageError
 from ltsp.host import command
 from ltsp.squashfs.census import Census, clamp
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.parameters import Parameters
 from ltsp.squashfs.superblock import Superblock
-from ltsp.squashfs.writer import Lost, WriteOptions
+from ltsp.squashfs.writer import WriteOptions
+from ltsp.squashfs.written import Lost, Made
 from ltsp.tarstream.stream import Streamed, stream
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
@@ -38,31 +37,6 @@ _READS_TAR = (4, 5)
 _KEEPS_ROOT = (4, 6)
 _NEWEST = (99, 0)
 _OWN_TIME = ("-mkfs-time", "-fstime", "-repro-time")
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What is known of an image that another program wrote; named as in what our own writer returns."""
-
-    size: int
-    inodes: int
-    source_bytes: int
-    lost: Lost
-    sockets: int
-    """Left out: tar has no type for them."""
-    root_attributes: int
-    """Of the root directory, which is not in a tar stream."""
-    keeps_root: bool
-    """Whether this mksquashfs gives the root directory its own owner and time."""
-
-    def losses(self) -> Iterator[str]:
-        """What our own writer would have kept, a line each."""
-        if self.sockets:
-            yield f"mksquashfs left out {counted(self.sockets, 'socket')}: a tar stream has none"
-        if self.root_attributes:
-            yield f"mksquashfs left out {counted(self.root_attributes, 'attribute')} of the root directory"
-        if not self.keeps_root:
-            yield "the root directory has the owner and time of the build: mksquashfs keeps them from 4.6 on"
 
 
 def write(

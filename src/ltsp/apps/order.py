@@ -7,8 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ltsp.apps import hooks, mksquashfs
-from ltsp.apps.boot_gate import transport_of
+from ltsp.apps import hooks
 from ltsp.apps.client_initrd import Wanted
 from ltsp.apps.rules import Rules, rules
 from ltsp.boot.kernel import Rule
@@ -70,8 +69,12 @@ def order(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_direct
         )
     if options.verify and (asked.unknown or options.engine == "mksquashfs"):
         raise UsageError("--verify compares what the built-in engine wrote, and mksquashfs is asked for")
-    if options.kernel_initrd == NO_KERNEL and transport_of(options.boot_test):
+    if options.kernel_initrd == NO_KERNEL and options.boot_transport:
         raise UsageError("--boot-test cannot boot what --kernel-initrd=none leaves without a kernel", "leave one out")
+    if options.boot_transport:
+        from ltsp.boottest.site import see_that_it_can_be_served  # noqa: PLC0415 -- as in `build`
+
+        see_that_it_can_be_served(options.boot_transport)
     if options.kernel_initrd not in ("", NO_KERNEL):
         Rule.parse(options.kernel_initrd)
     made = Order(
@@ -90,6 +93,8 @@ def order(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_direct
     if made.own_engine:
         _see_that_codec_is_there(options, asked)
     else:
+        from ltsp.apps import mksquashfs  # noqa: PLC0415 -- seldom asked for, and has a part of its own
+
         mksquashfs.see_that_it_takes(asked)
     return made
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import traceback
 
 from ltsp.errors import LtspError
 from ltsp.tree.name import printable
@@ -28,6 +27,8 @@ def told(error: Exception) -> LtspError:
     if isinstance(error, LtspError):
         return error
     if os.environ.get(TRACEBACK):
+        import traceback  # noqa: PLC0415 -- seldom needed
+
         traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, OSError):
         named = error.filename if isinstance(error.filename, str | bytes) else ""
@@ -44,5 +45,7 @@ def told(error: Exception) -> LtspError:
 
 
 def _place(error: Exception) -> str:
+    import traceback  # noqa: PLC0415 -- likewise
+
     frames = traceback.extract_tb(error.__traceback__)
     return f"in {os.path.basename(frames[-1].filename)} line {frames[-1].lineno}" if frames else "nowhere"

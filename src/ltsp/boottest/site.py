@@ -15,7 +15,7 @@ from ltsp.boottest.machine import HOST, Bios, NetworkBoot, Uefi
 from ltsp.boottest.script import Script
 from ltsp.boottest.server import Server
 from ltsp.errors import LtspError
-from ltsp.services import http_server
+from ltsp.host import extra
 from ltsp.services.http_files import http_files
 
 _MENU = "ltsp.ipxe"
@@ -72,6 +72,13 @@ class Site:
     """The programs among them."""
 
 
+def see_that_it_can_be_served(transport: str, fetch: str = "tftp") -> None:
+    """Raises LtspError where a library is missing: nobody should have waited for that in vain."""
+    if fetch == "http" or transport in WHOLE:
+        with extra.needed("a boot by HTTP", "aiohttp", "http", "NFS does without"):
+            import aiohttp  # noqa: F401, PLC0415 -- an extra
+
+
 @contextmanager
 def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
     """Run the servers; all that was started or made for them is gone at the end.
@@ -80,6 +87,7 @@ def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
     """
     subject = route.subject
     images = join(subject.base_dir, _IMAGES)
+    see_that_it_can_be_served(route.transport, route.fetch)
     if route.transport == "file" and route.through_menu and route.fetch != "http":
         raise LtspError("the menu loads an image as a file by HTTP alone", "add --fetch=http")
     with ExitStack() as started:
@@ -99,6 +107,8 @@ def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
         elif route.transport == "nbd":
             servers = (started.enter_context(nbd_server.serving(join(subject.base_dir, subject.image))),)
         if route.fetch == "http" or route.transport in WHOLE:
+            from ltsp.services import http_server  # noqa: PLC0415 -- it imports an extra
+
             files = started.enter_context(http_files(subject.base_dir, subject.tftp_dir, public_only=False))
             listener = started.enter_context(http_server.listening("127.0.0.1", _HTTP_PORT))
             started.enter_context(http_server.serving(listener, files.open, log))

@@ -25,11 +25,9 @@ def run(asked: Run, report: Report) -> int:
         case ImageOptions() | InfoOptions() | KernelOptions() | VersionsOptions() as options:
             status = _image(options, asked, report)
             if _may_publish(options):
-                from ltsp.apps.initrd import refresh  # noqa: PLC0415
-                from ltsp.apps.ipxe import remind  # noqa: PLC0415
+                from ltsp.apps.after_publishing import follow  # noqa: PLC0415
 
-                refresh(asked.ltsp, asked.conf, report)
-                remind(asked.ltsp, report)
+                follow(asked.ltsp, asked.conf, report)
             return status
         case options:
             return _network(options, asked, report)

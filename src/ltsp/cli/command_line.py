@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -151,6 +150,8 @@ def _known_applet(name: str, *, allow_none: bool = False) -> str:
         return name
     if not name:
         raise UsageError("no applet is named", f"ltsp {'|'.join(APPLETS)} ..., or ltsp --help")
+    import difflib  # noqa: PLC0415 -- seldom needed
+
     near = difflib.get_close_matches(name, APPLETS, n=1)
     hint = f"did you mean ltsp {near[0]}?" if near else f"there are {', '.join(APPLETS)}"
     raise UsageError(f"there is no applet {name!a}", hint)

@@ -9,15 +9,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import NoReturn, assert_never
+from typing import TYPE_CHECKING, NoReturn, assert_never
 
-from ltsp.apps.unforeseen import told
-from ltsp.cli import applets, signals, streams
-from ltsp.cli.command_line import Help, Run, Version, parse
-from ltsp.cli.screen import safe
+from ltsp.cli import signals, streams
 from ltsp.errors import LtspError, UsageError
-from ltsp.host import priority
-from ltsp.settings.applets import ImageOptions
+from ltsp.version import VERSION
+
+if TYPE_CHECKING:
+    from ltsp.cli.command_line import Run
 
 
 def main() -> NoReturn:
@@ -35,10 +34,16 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except signals.Ended as ended:
         return ended.exit_status
     except Exception as error:  # the edge: a person gets a line, whatever happened
+        from ltsp.apps.unforeseen import told  # noqa: PLC0415 -- seldom needed
+
         return _complain(told(error))
 
 
 def _asked(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    if list(arguments) in (["--version"], ["-V"]):  # as scripts ask, for whom no option need be declared
+        return _say_version()
+    from ltsp.cli.command_line import Help, Run, Version, parse  # noqa: PLC0415 -- see above
+
     match parse(arguments, environ):
         case Help(applet=applet):
             from ltsp.cli import help  # noqa: A004, PLC0415 -- seldom needed
@@ -46,17 +51,23 @@ def _asked(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             streams.write(sys.stdout, help.text(applet))
             return 0
         case Version():
-            from importlib import metadata  # noqa: PLC0415 -- it imports half of the library
-
-            streams.write(sys.stdout, f"ltsp {metadata.version('ltsp')}\n")
-            return 0
+            return _say_version()
         case Run() as asked:
             return _run(asked)
         case never:
             assert_never(never)
 
 
+def _say_version() -> int:
+    streams.write(sys.stdout, f"ltsp {VERSION}\n")
+    return 0
+
+
 def _run(asked: Run) -> int:
+    from ltsp.cli import applets  # noqa: PLC0415 -- see above
+    from ltsp.host import priority  # noqa: PLC0415 -- likewise
+    from ltsp.settings.applets import ImageOptions  # noqa: PLC0415 -- likewise
+
     if isinstance(asked.options, ImageOptions) and not (asked.options.revert or asked.options.dry_run):
         priority.lower(asked.options.ionice)
     from ltsp.cli.console import console  # noqa: PLC0415 -- after the priority was lowered
@@ -68,6 +79,8 @@ def _run(asked: Run) -> int:
 
 
 def _complain(error: LtspError) -> int:
+    from ltsp.cli.screen import safe  # noqa: PLC0415 -- seldom needed
+
     usage = "usage: " if isinstance(error, UsageError) else ""
     with suppress(LtspError, signals.Ended):  # the exit status is all that is left to tell it by
         streams.write(sys.stderr, safe(f"ltsp: {usage}{error}") + "\n")

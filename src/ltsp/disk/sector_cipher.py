@@ -17,6 +17,7 @@ from functools import cache, lru_cache
 from typing import Any, Final
 
 from ltsp.errors import SourceError
+from ltsp.host import extra
 
 _BLOCK: Final = 16
 _POLYNOMIAL: Final = 0x87
@@ -33,7 +34,8 @@ _Ivs = Callable[[int, int], bytes]
 def decryptor(cipher: str, key: bytes, sector: int) -> Decrypt:
     """For a cipher in dm-crypt's notation, such as `aes-xts-plain64`, and sectors of so many bytes.
 
-    Raises SourceError where it cannot be had here, or the key is not of a size that it has.
+    Raises SourceError where it cannot be had here, or the key is not of a size that it has, and LtspError where the
+    library is missing.
     """
     name, _, rest = cipher.partition("-")
     mode, _, numbering = rest.partition("-")
@@ -42,6 +44,7 @@ def decryptor(cipher: str, key: bytes, sector: int) -> Decrypt:
     size = len(key) // 2 if mode == "xts" else len(key)
     if size not in _SIZES or (mode == "xts" and (len(key) % 2 or size == 24)):
         raise SourceError(f"it is encrypted by {cipher} with a key of {8 * len(key)} bits, which cannot be read here")
+    load()
     return _xts(key, numbering, sector) if mode == "xts" else _cbc(key, numbering, sector)
 
 
@@ -51,16 +54,14 @@ _KNOWN: Final = frozenset({("xts", "plain64"), ("xts", "plain"), ("cbc", "plain6
 
 
 def load() -> None:
-    """Loads the library. Raises SourceError where there is none."""
+    """Loads the library. Raises LtspError where there is none."""
     _library()
 
 
 @cache
 def _library() -> tuple[Any, Any, Any]:
-    try:
+    with extra.needed("decryption", "cryptography", "disk"):
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise SourceError("nothing here can decrypt it", "pip install 'ltsp[disk]'") from None
     return Cipher, algorithms.AES, modes.ECB  # the block cipher alone, of which the modes here are made
 
 

@@ -31,9 +31,9 @@ All times are 0 and all owners root, so that the same image gives the same bytes
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Final
 
 from ltsp.errors import FormatError, Unreadable
@@ -212,8 +212,11 @@ def _aliases(conf: ModprobeConf, files: Mapping[str, ModuleFile]) -> Iterator[st
 
 def _shell_core() -> dict[str, Node]:
     """The shell's files, as they lie beside this module, and what starts them in other initrds."""
-    directory = resources.files("ltsp.initrd").joinpath("client")
-    files = {entry.name: entry.read_bytes() for entry in directory.iterdir() if entry.is_file()}
+    files = {}
+    with os.scandir(os.path.join(os.path.dirname(__file__), "client")) as listing:
+        for entry in filter(os.DirEntry.is_file, listing):
+            with open(entry.path, "rb") as file:
+                files[entry.name] = file.read()
     joins = {path: File(_TEXT, Bytes(files[name])) for path, name in _JOINS.items()}
     parts = {
         f"ltsp/sh/{name}": File(_PROGRAM if data.startswith(b"#!") else _TEXT, Bytes(data))

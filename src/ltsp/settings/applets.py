@@ -151,6 +151,11 @@ class _PublishingOptions(SourceOptions):
     )
     quiet: bool = switch("print warnings and errors only", short="q", group=Group.OUTPUT)
 
+    @property
+    def boot_transport(self) -> str:
+        """How a version has to boot first; empty where it need not. NFS asks least of a client's memory."""
+        return {"0": "", "1": "nfs"}.get(self.boot_test, self.boot_test)
+
 
 @dataclass(frozen=True, slots=True)
 class ImageOptions(_PublishingOptions):

@@ -6,10 +6,9 @@ its successors documents them; what they mean is not this module's matter.
 
 from __future__ import annotations
 
-import difflib
 from enum import Flag, auto
 from fnmatch import fnmatchcase
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 
 from ltsp.settings.applets import APPLETS, LtspOptions
@@ -51,7 +50,8 @@ def _variable(applet: str) -> str:
     return applet.upper().replace("-", "_")
 
 
-def _known() -> dict[str, Side]:
+@cache
+def known() -> dict[str, Side]:
     """Keys and globs of keys."""
     keys = dict.fromkeys(_SERVER_KEYS.split(), Side.SERVER)
     keys |= dict.fromkeys(_CLIENT_KEYS.split(), Side.CLIENTS)
@@ -65,14 +65,12 @@ def _known() -> dict[str, Side]:
     return keys | dict.fromkeys(_COMMON_KEYS.split(), Side.BOTH)
 
 
-KEYS = _known()
-
-
 def side_of(key: str) -> Side:
     """Who reads a key; NOBODY if it is not known."""
-    if key in KEYS:
-        return KEYS[key]
-    found = (side for pattern, side in KEYS.items() if pattern.endswith("*") and fnmatchcase(key, pattern))
+    keys = known()
+    if key in keys:
+        return keys[key]
+    found = (side for pattern, side in keys.items() if pattern.endswith("*") and fnmatchcase(key, pattern))
     return reduce(or_, found, Side.NOBODY)
 
 
@@ -107,8 +105,10 @@ def _fault(key: str, section: Section, side: Side) -> str:
 
 def _suggestion(key: str) -> str:
     """The known key that a person may have meant; of keys with an x, theirs with that x."""
-    names = [name for name in KEYS if not name.endswith("*")]
-    stems = [name[:-1] for name in KEYS if name.endswith("*")]
+    import difflib  # noqa: PLC0415 -- seldom needed
+
+    names = [name for name in known() if not name.endswith("*")]
+    stems = [name[:-1] for name in known() if name.endswith("*")]
     head, _, tail = key.upper().rpartition("_")
     if near := difflib.get_close_matches(key.upper(), names, n=1, cutoff=0.75):
         return f"; did you mean {near[0]}?"

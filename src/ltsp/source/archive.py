@@ -1,9 +1,6 @@
 """Archives and images of containers as sources: files, standard input, OCI layouts, and registries by way of skopeo.
 
 What is in them is read in a process of its own, as what is on disks: it gets open files, and has no rights.
-
-A notation says what something is where its content alone does not: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
-`docker-archive:FILE[:TAG]` and `docker://REFERENCE`, as containers-transports(5) has them, and `-`.
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from ltsp.archive.header import BLOCK, is_header
 from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.host import command
 from ltsp.host.root import Root
-from ltsp.source.layers import Layer
+from ltsp.source.notation import LAYOUT, REGISTRY, STANDARD_INPUT, Notation
 from ltsp.source.reader import reading
 from ltsp.source.source import Part, Plan
 from ltsp.storage import compressed
@@ -35,10 +32,6 @@ from ltsp.tree.node import Directory
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
-STANDARD_INPUT: Final = "-"
-_REGISTRY: Final = "docker://"
-_LAYOUT: Final = "oci:"
-_FORMS: Final = {f"{form.value}:": form for form in (Form.OCI, Form.DOCKER)}
 _MODULE: Final = "ltsp.source.archive_session"
 _MOST_PARTS: Final = 4000
 """Of a layout, that are opened: 1000 layers, and what leads to them."""
@@ -49,58 +42,18 @@ _FORGOTTEN: Final = 60.0
 """Seconds after which such a directory that nobody holds is one of a run that was killed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notation:
-    """What an argument of the command line names."""
-
-    prefix: str
-    """With its colon; empty for standard input."""
-    path: str
-    """A file or directory of the host, or the reference of an image in a registry."""
-    tag: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> Notation | None:
-        """None for the name or path of something else.
-
-        A colon divides the path from the tag; one that belongs to the path does not, where there is such a file.
-        """
-        if text == STANDARD_INPUT:
-            return cls("", text)
-        if text.startswith(_REGISTRY):
-            return cls(_REGISTRY, text.removeprefix(_REGISTRY))
-        prefix = next((prefix for prefix in (_LAYOUT, *_FORMS) if text.startswith(prefix)), "")
-        if not prefix:
-            return None
-        rest = text.removeprefix(prefix)
-        cuts = [len(rest), *(at for at, character in enumerate(rest) if character == ":")]
-        cut = next((at for at in cuts if os.path.lexists(encode(rest[:at]))), min(cuts))
-        return cls(prefix, rest[:cut], rest[cut + 1 :])
-
-    @property
-    def named_by(self) -> str:
-        """The path whose last part names the image; empty where nothing does."""
-        if self.path == STANDARD_INPUT:
-            return ""
-        if self.prefix != _REGISTRY:
-            return self.path
-        last = self.path.rpartition("/")[2].partition("@")[0]
-        return last.partition(":")[0]
-
-    def lasting(self) -> str:
-        """The same, in a form that means the same from any directory."""
-        path = self.path if self.prefix in ("", _REGISTRY) else os.path.abspath(self.path)
-        return f"{self.prefix}{path}{':' if self.tag else ''}{self.tag}"
-
-    def source(self, name: str) -> ArchiveSource | LayoutSource | RegistrySource:
-        """Raises LtspError where it cannot be."""
-        if self.prefix == _REGISTRY:
-            return RegistrySource(name, self.path)
-        if self.path != STANDARD_INPUT and not os.path.lexists(encode(self.path)):
-            raise LtspError(f"there is no {printable(self.path)}", f"write {self.prefix}PATH, or {self.prefix}PATH:TAG")
-        if self.prefix == _LAYOUT:
-            return LayoutSource(name, self.path, self.tag)
-        return ArchiveSource(name, self.path, _FORMS.get(self.prefix, Form.ANY), self.tag)
+def archive_source(notation: Notation, name: str) -> ArchiveSource | LayoutSource | RegistrySource:
+    """What a notation names. Raises LtspError where it cannot be."""
+    if notation.prefix == REGISTRY:
+        return RegistrySource(name, notation.path)
+    if notation.path != STANDARD_INPUT and not os.path.lexists(encode(notation.path)):
+        raise LtspError(
+            f"there is no {printable(notation.path)}", f"write {notation.prefix}PATH, or {notation.prefix}PATH:TAG"
+        )
+    if notation.prefix == LAYOUT:
+        return LayoutSource(name, notation.path, notation.tag)
+    form = Form(notation.prefix.removesuffix(":")) if notation.prefix else Form.ANY
+    return ArchiveSource(name, notation.path, form, notation.tag)
 
 
 class _NoPackageManager:
@@ -189,7 +142,7 @@ class RegistrySource(_NoPackageManager):
 
     @property
     def description(self) -> str:
-        return f"container image {_REGISTRY}{self.reference}"
+        return f"container image {REGISTRY}{self.reference}"
 
     @property
     def kind(self) -> str:
@@ -204,18 +157,11 @@ class RegistrySource(_NoPackageManager):
         with _copy_directory(_scratch()) as directory:
             layout = f"{directory}/layout"
             command.run(
-                ["skopeo", "--tmpdir", directory, "copy", f"{_REGISTRY}{self.reference}", f"{_LAYOUT}{layout}"],
+                ["skopeo", "--tmpdir", directory, "copy", f"{REGISTRY}{self.reference}", f"{LAYOUT}{layout}"],
                 package="skopeo",
             )
-            with _layout(layout, "", printable(f"{_REGISTRY}{self.reference}")) as tree:
+            with _layout(layout, "", printable(f"{REGISTRY}{self.reference}")) as tree:
                 yield tree.select(selection)
-
-
-def see_that_it_is_no_disk(path: str, layer: Layer) -> None:
-    """Raises UsageError where options of disks are given for an archive."""
-    for option, value in (("fstype", layer.fstype), ("partition", layer.partition), ("disk", ",".join(layer.disks))):
-        if value:
-            raise UsageError(f"{option}={printable(value)} is given for {printable(path)}, which is no disk")
 
 
 @contextmanager

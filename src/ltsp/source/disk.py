@@ -16,6 +16,7 @@ from ltsp.disk.image import temporary
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.host.privilege import may_mount
 from ltsp.source.disk_files import DiskFiles
+from ltsp.source.disk_options import ANY, Wishes
 from ltsp.source.disk_systems import Choice
 from ltsp.source.kernel_mounts import BY_ROOT, Mounts
 from ltsp.source.kernel_volumes import KernelVolumes
@@ -34,24 +35,6 @@ _MODULE, _OF_VOLUMES = "ltsp.source.disk_session", "ltsp.source.volume_session"
 _SUBVOLUME = "subvol="
 _NO_EFFECT = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev", "nosuid", "noexec"})
 """Options for mount(8) which say what is so anyway."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the user allows."""
-
-    backing: tuple[str, ...] = ()
-    """Directories, below which a disk may name other files too."""
-    force: bool = False
-    """Whether disks that others write to are taken."""
-    reader: str = "auto"
-    """Who reads file systems: `user`, `kernel`, or `auto`, the one and, what that cannot read, the other."""
-    key_file: str = ""
-    """What opens encrypted volumes; empty where they stay closed."""
-
-
-ANY = Wishes()
-"""Nothing beyond the ordinary."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ltsp.source import fstab, live_medium
 from ltsp.source.fstab import Entry, device
 from ltsp.source.live_medium import Carried
 from ltsp.source.mount_plan import is_vital
+from ltsp.source.system import is_system
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
 from ltsp.tree.selection import Entered, Selection, Take, all_entered
@@ -313,11 +314,6 @@ def _peek(place: Place) -> Tree:
         return Take.EMPTIED if "/" not in path else Take.NOTHING
 
     return place.tree(select)
-
-
-def is_system(tree: Tree) -> bool:
-    """Whether there is what no system is without."""
-    return isinstance(tree.follow("proc"), Directory) and isinstance(tree.follow("etc/passwd"), File)
 
 
 def _title(tree: Tree) -> str:

@@ -7,19 +7,19 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import BinaryIO
 
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.settings import image_name
 from ltsp.source import layers, live_medium, system
-from ltsp.source.archive import STANDARD_INPUT, ArchiveSource, Notation, holds_archive, see_that_it_is_no_disk
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
-from ltsp.source.disk import ANY, DiskSource, Wishes, disk_source
-from ltsp.source.file_kind import DISK, SQUASHFS, kind_of
-from ltsp.source.layers import Layer
+from ltsp.source.disk_options import ANY, Wishes
+from ltsp.source.layers import Layer, see_that_it_is_no_disk
 from ltsp.source.live_medium import Carried
 from ltsp.source.live_source import LiveSource
 from ltsp.source.names import name_of
+from ltsp.source.notation import STANDARD_INPUT, Notation
 from ltsp.source.snapshot import NONE
 from ltsp.source.source import Source
 from ltsp.source.squashfs import SquashfsSource
@@ -84,10 +84,7 @@ class _Search:
             return self._rebuilt(path, own)
         notes = tuple(filter(None, (note, _ignored(layer))))
         if not os.path.isdir(encode(path)):
-            image = _image(path, own, layer, self.disks, system=True)
-            if isinstance(image, DiskSource) and (image.live or image.seen is None):
-                return LiveSource(image, self.open_image, layer.image, image.live, warnings=notes)
-            return image
+            return self._file(path, own, layer, notes)
         source = self._directory(path, own, layer)
         lack = system.lack(path)
         if not lack:
@@ -97,6 +94,16 @@ class _Search:
         if carried is not None:
             return LiveSource(source, self.open_image, layer.image, carried, warnings=notes)
         raise SourceError(f"{printable(path)} is no system: {lack}", "a source has proc and etc/passwd in it")
+
+    def _file(self, path: str, name: str, layer: Layer, notes: tuple[str, ...]) -> Source:
+        image = _image(path, name, layer, self.disks, system=True)
+        if image.kind != "disk":
+            return image
+        from ltsp.source.disk import DiskSource  # noqa: PLC0415 -- as in _image
+
+        if isinstance(image, DiskSource) and (image.live or image.seen is None):
+            return LiveSource(image, self.open_image, layer.image, image.live, warnings=notes)
+        return image
 
     def inside(self, base: Source, written: str, layer: Layer) -> LiveSource:
         """What lies in the first part and takes its place."""
@@ -182,7 +189,9 @@ def _archived(notation: Notation, name: str, layer: Layer) -> Source:
             "what comes from standard input has no name", "podman export CONTAINER | ltsp image - --name NAME"
         )
     see_that_it_is_no_disk(notation.path, layer)
-    return notation.source(image_name.checked(name or name_of(notation.named_by)))
+    from ltsp.source.archive import archive_source  # noqa: PLC0415 -- as in _image
+
+    return archive_source(notation, image_name.checked(name or name_of(notation.named_by)))
 
 
 def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = False) -> Source:
@@ -190,6 +199,8 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
 
     Raises LtspError where its content is none that can be read.
     """
+    from ltsp.source.file_kind import DISK, SQUASHFS, kind_of  # noqa: PLC0415 -- directories do without, as below
+
     shown = printable(path)
     try:
         mode = os.stat(encode(path)).st_mode
@@ -197,25 +208,33 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
             raise LtspError(f"{shown} is no file, disk or directory", "name a chroot, a VM disk or an image")
         with open(encode(path), "rb") as file:
             kind = kind_of(file)
-            is_archive = stat.S_ISREG(mode) and holds_archive(file, shown)
+            archive = _archive(path, name, file, shown) if stat.S_ISREG(mode) and kind != SQUASHFS else None
     except OSError as error:
         target = (
             f", which leads to {printable(decode(os.readlink(encode(path))))}" if os.path.islink(encode(path)) else ""
         )
         raise SourceError(f"cannot read {shown}{target}: {error.strerror}") from error
-    if is_archive:
+    if archive is not None:
         see_that_it_is_no_disk(path, layer)
-        return ArchiveSource(name, path)
+        return archive
     if kind not in {DISK, SQUASHFS}:
         raise SourceError(
             f"{shown} is not supported as a source: it holds {kind}",
             "give a directory, a squashfs file, a disk of a virtual machine or a tar archive",
         )
     if kind != SQUASHFS or layer.partition or layer.disks:
+        from ltsp.source.disk import disk_source  # noqa: PLC0415
+
         return disk_source(path, name, layer, disks, system=system)
     if layer.fstype not in ("", "auto", "squashfs"):
         raise UsageError(f"fstype={printable(layer.fstype)} is given for {shown}, which is a squashfs")
     return SquashfsSource(name, path)
+
+
+def _archive(path: str, name: str, file: BinaryIO, shown: str) -> Source | None:
+    from ltsp.source.archive import ArchiveSource, holds_archive  # noqa: PLC0415 -- as in _image
+
+    return ArchiveSource(name, path) if holds_archive(file, shown) else None
 
 
 def _ignored(layer: Layer) -> str:

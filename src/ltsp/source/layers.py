@@ -75,6 +75,13 @@ def parse(text: str) -> list[Layer]:
     return layers
 
 
+def see_that_it_is_no_disk(path: str, layer: Layer) -> None:
+    """Raises UsageError where options of disks are given for an archive."""
+    for option, value in (("fstype", layer.fstype), ("partition", layer.partition), ("disk", ",".join(layer.disks))):
+        if value:
+            raise UsageError(f"{option}={printable(value)} is given for {printable(path)}, which is no disk")
+
+
 def _inside(subdir: str) -> str:
     """The path without empty and dot parts; `..` is refused: what it means would depend on links."""
     names = [name for name in subdir.split("/") if name not in ("", ".")]

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from ltsp.errors import SourceError
 from ltsp.source import live_kernel, live_medium
-from ltsp.source.disk_systems import is_system
 from ltsp.source.live_kernel import with_kernel
 from ltsp.source.live_medium import Carried
 from ltsp.source.on_host import on_host
 from ltsp.source.source import Part, Plan, Source
+from ltsp.source.system import is_system
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ltsp.disk.image import temporary
 from ltsp.errors import SourceError
 from ltsp.source.host_file import HostFile
 from ltsp.storage.sparse import write_sparse
@@ -22,6 +21,8 @@ def on_host(content: Content) -> Iterator[str]:
         with content.open() as stream:
             yield stream.path
         return
+    from ltsp.disk.image import temporary  # noqa: PLC0415 -- a part of its own, which files of the host do without
+
     with temporary() as copy:
         try:
             _copy(content, copy.fileno())

@@ -1,4 +1,4 @@
-"""Whether a directory of the host is a system: looked at from within, as its own programs would see it."""
+"""Whether a directory of the host, or a tree, is a system: looked at from within, as its own programs would see it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from ltsp.errors import SourceError
 from ltsp.host.root import Root
 from ltsp.tree.name import decode, encode, in_order, printable
+from ltsp.tree.node import Directory, File
+from ltsp.tree.tree import Tree
 
 _SHOWN = 6
 """Names of what was found instead of a system."""
@@ -32,6 +34,11 @@ def lack(path: str) -> str:
         return ""
     found = ", ".join(printable(entry) for entry in entries[:_SHOWN]) + (", …" if len(entries) > _SHOWN else "")
     return f"there is no {' and no '.join(missing)}; found {found or 'nothing at all'}"
+
+
+def is_system(tree: Tree) -> bool:
+    """Whether there is what no system is without."""
+    return isinstance(tree.follow("proc"), Directory) and isinstance(tree.follow("etc/passwd"), File)
 
 
 def leads(path: str, inner: str, is_kind: Callable[[int], bool]) -> bool:

@@ -13,7 +13,8 @@ from typing import Final
 
 import deflate
 
-from ltsp.errors import FormatError, LtspError, UsageError
+from ltsp.errors import FormatError, UsageError
+from ltsp.host import extra
 from ltsp.squashfs.format import METADATA_SIZE
 from ltsp.squashfs.superblock import LARGEST_BLOCK, CompressorId
 from ltsp.storage import lzo
@@ -262,12 +263,8 @@ def _decompress_lzo(data: bytes, most: int) -> bytes:
 
 
 def _library(name: str, module: str) -> ModuleType:
-    try:
+    with extra.needed(f"compression by {name}", name, name):
         return importlib.import_module(module)
-    except ImportError as error:
-        raise LtspError(
-            f"{name} needs the Python library {name}, which is not installed", f"pipx inject ltsp {name}"
-        ) from error
 
 
 def _unwritable(name: str) -> Callable[[bytes], bytes]:

@@ -67,3 +67,19 @@ class Written:
     lost: Lost
     sizes: Sizes
     seconds: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What is known of an image that mksquashfs wrote; named as in what our own writer returns."""
+
+    size: int
+    inodes: int
+    source_bytes: int
+    lost: Lost
+    sockets: int
+    """Left out: tar has no type for them."""
+    root_attributes: int
+    """Of the root directory, which is not in a tar stream."""
+    keeps_root: bool
+    """Whether this mksquashfs gives the root directory its own owner and time."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from ltsp.tree.name import printable
 
@@ -67,6 +66,8 @@ def tuned(base: Iterator[Line], add: Iterator[Line], omit: Iterator[Line], key: 
         if found is not None:
             omitted.append(found)
         elif all(key(line.text) != key(other.text) for other in omitted):
+            from difflib import get_close_matches  # noqa: PLC0415 -- seldom needed
+
             close = get_close_matches(line.text, [other.text for other in kept.values()], 1)
             meant = f"; did you mean {printable(close[0])}?" if close else ""
             warnings.append(f"{line}: {printable(line.text)} is not in the list{meant}")
