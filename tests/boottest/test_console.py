@@ -132,6 +132,41 @@ def test_our_inits_last_words_are_cause_and_remedy():
     assert fed(b"[    3.1] ltsp: FATAL: out of ideas\n").trouble == Trouble("out of ideas", "")
 
 
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        # init/initramfs.c, unpack_to_rootfs and its helpers; after them the boot goes on.
+        *(
+            (f"Initramfs unpacking failed: {reason}", f"the kernel could not unpack the initrds: {reason}")
+            for reason in (
+                "invalid magic at start of compressed archive",
+                "junk within compressed archive",
+                "junk in compressed archive",
+                "no cpio magic",
+                "write error",
+                "compression method lz4 not configured",
+                "Decoding failed",
+            )
+        ),
+        (
+            "rootfs image is not initramfs (junk within compressed archive); looks like an initrd",
+            "the kernel could not unpack the initrds: junk within compressed archive",
+        ),
+        ("EFI stub: ERROR: Failed to load initrd!", "the kernel did not get its initrds: Failed to load initrd!"),
+        (
+            "INITRD: 0x7f000000+0x100000 is not a memory region - disabling initrd",
+            "the kernel did not get its initrds: INITRD: 0x7f000000+0x100000 is not a memory region - disabling initrd",
+        ),
+    ],
+)
+def test_an_initrd_that_the_kernel_lost_ends_the_boot_at_once(line, cause):
+    console = fed(f"[    0.9] {line}\r\n".encode(), b"ltsp: stage start\r\nlab7 login: ")
+    assert console.trouble is not None
+    assert console.trouble.cause == cause
+    assert console.trouble.remedy
+    assert Stage.INITRD not in console.seconds
+
+
 def said_at(label, script):
     """What a script tells people between a label and the next one."""
     lines = iter(script.splitlines())

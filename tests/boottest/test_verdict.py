@@ -81,9 +81,9 @@ def test_a_boot_that_stands_still_is_told_by_where():
 
 
 def test_what_went_wrong_first_comes_first():
-    seen = verdict(lines=b"Initramfs unpacking failed: write error\nKernel panic - not syncing: x\n")
-    assert seen.cause == "the kernel could not unpack the initrd: write error (the kernel panicked: x)"
-    assert "too little memory" in seen.remedy
+    seen = verdict(lines=b"tftp://10.0.2.2/x... No such file (https://ipxe.org/1)\nKernel panic - not syncing: x\n")
+    assert seen.cause == "iPXE could not fetch tftp://10.0.2.2/x: No such file (the kernel panicked: x)"
+    assert seen.remedy == "check the name and the server"
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,7 @@ def site(tmp_path_factory) -> Path:
     """What the site says of its clients; each layer has something that is seen on the client."""
     site = tmp_path_factory.mktemp("site")
     texts = {
+        "server": "",
         "common/files/etc/systemd/system/tell.service": TELL,
         "common/files/usr/local/bin/tell": TELL_SCRIPT,
         "common/files/etc/ltsp/pre-init/PRE_INIT_EARLY": "echo early >/etc/early\n",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+
 import pytest
 
 from corpus import pocket_client
 from corpus.busyboxes import path_of
+from ltsp.cpio import newc
+from ltsp.initrd.site_layer import Layer, site
 
 pytestmark = pytest.mark.root
 
@@ -40,3 +45,39 @@ def test_a_client_gets_to_the_init_of_its_image(tmp_path, busybox):
 def test_the_shell_may_be_one_that_finds_programs_by_path_alone(tmp_path):
     pocket_client.make(tmp_path, path_of("installed"), dash=True)
     booted(tmp_path)
+
+
+@pytest.mark.oracle
+def test_the_file_that_a_client_looks_for_is_the_last_one_of_ltsp_img():
+    """So it is missing where the kernel did not read the archive to its end."""
+    layers = ("common", "image/lab", "image/zz", "section/0001", "section/9999")
+    output = io.BytesIO()
+    newc.write(site(dict.fromkeys(layers, Layer(env={"HOSTNAME": "pc"}, mask=("x.service",))), {}), output)
+    listed = subprocess.run(["cpio", "-t", "--quiet"], input=output.getvalue(), capture_output=True, check=True)
+    assert listed.stdout.splitlines()[-1] == b"ltsp/site/server"
+
+
+def without_server(directory):
+    pocket_client.make(directory, path_of("installed"), site={"section/9999/match": "*\n"})
+
+
+@pytest.mark.parametrize("words", ["initrd=client.img initrd=ltsp.img", "initrd=lab/initrd.img,ltsp/ltsp.img"])
+def test_a_client_whose_settings_were_lost_stops_with_the_remedy(tmp_path, words):
+    """As where the kernel could not unpack ltsp.img, or not all of it: its last file is missing."""
+    without_server(tmp_path)
+    done = pocket_client.boot(tmp_path, f"ltsp.root=file:/image {words}")
+    assert done.returncode == 9
+    fatal = [line for line in done.stdout.splitlines() if "FATAL" in line]
+    assert len(fatal) == 1
+    assert fatal[0].startswith("ltsp: FATAL: the kernel did not unpack all of ltsp.img, so this client has no accounts")
+    assert "type on the server, " not in fatal[0].split(": ")[2]
+    assert "ltsp kernel" in fatal[0].split(": ", 3)[3]
+    assert "attach" not in done.stdout
+
+
+def test_a_client_that_is_given_no_settings_says_so_and_goes_on(tmp_path):
+    without_server(tmp_path)
+    done = pocket_client.boot(tmp_path)
+    assert done.returncode == 0
+    assert "ltsp: warning: no ltsp.img was loaded, so this client has no accounts and settings" in done.stdout
+    assert "booted 1" in done.stdout

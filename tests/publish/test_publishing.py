@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from ltsp.errors import Changed, LtspError
-from ltsp.publish import succession
+from ltsp.publish import boot_files, succession
 from ltsp.publish.contents import Contents, Published, Unchanged
 from ltsp.publish.manifest import Origin, Source
 from ltsp.publish.retention import Retention
@@ -51,6 +52,11 @@ def mode(path):
 
 def inode(path):
     return os.stat(path).st_ino
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def write(path, data):
@@ -310,6 +316,31 @@ class TestKernel:
         )
         second = held.publish_kernel(changed).generation
         assert inode(first.file("initrd.img")) == inode(second.file("initrd.img"))
+
+    @pytest.mark.parametrize("size", [4000, 4001, 4002, 4003])
+    def test_another_initrd_can_be_loaded_behind_each_initrd(self, held, size):
+        """Under UEFI they are joined as they are, and the kernel wants the next one at a multiple of 4."""
+        data = b"x" * size
+        files = {name: Bytes(data) for name in ("vmlinuz", "initrd.img", "client.img", "nbd.img")}
+        generation = held.publish_kernel(Contents(Source("/", "directory"), None, files)).generation
+        for name in ("initrd.img", "client.img", "nbd.img"):
+            published = read(generation.file(name))
+            assert published == data + bytes(-size % 4)
+            facts = generation.manifest.files[name]
+            assert (facts.size, facts.sha256) == (len(published), hashlib.sha256(published).hexdigest())
+        assert read(generation.file("vmlinuz")) == data
+        assert held.publish_kernel(Contents(Source("/", "directory"), None, files)) == Unchanged(generation)
+
+    def test_a_version_from_before_initrds_were_padded_is_replaced(self, held, monkeypatch):
+        files = {"vmlinuz": Bytes(b"kernel"), "client.img": Bytes(b"initrd")}
+        made = Contents(Source("/", "directory"), None, files)
+        with monkeypatch.context() as before:
+            before.setattr(boot_files, "padded", lambda initrd: initrd)
+            old = held.publish_kernel(made).generation
+        assert old.manifest.files["client.img"].size == 6
+        new = held.publish_kernel(made)
+        assert isinstance(new, Published)
+        assert read(new.generation.file("client.img")) == b"initrd\0\0"
 
 
 class TestForeign:

@@ -98,6 +98,19 @@ _ENDS = _signs(
     (rf"^.*ltsp: FATAL: ({_UNBROKEN}?): ({_UNBROKEN})$", "{0}", "{1}"),
     (rf"^.*ltsp: FATAL: ({_UNBROKEN})$", "{0}", ""),
     (
+        # It goes on without what comes behind, and a client may even get to its login. init/initramfs.c; the second is
+        # what kernels say that can take it for a disk
+        r"Initramfs unpacking failed: (.*)$|rootfs image is not initramfs \((.*)\); looks like an initrd",
+        "the kernel could not unpack the initrds: {0}{1}",
+        "publish them again: ltsp kernel, ltsp initrd; else the kernel lacks their codec, or the client memory",
+    ),
+    (
+        # drivers/firmware/efi/libstub; init/initramfs.c, reserve_initrd_mem
+        r"EFI stub: ERROR: (Failed to (?:load initrd|open file|read file).*)$|\b(INITRD: .* - disabling initrd)",
+        "the kernel did not get its initrds: {0}{1}",
+        "see that the menu loads each one that `initrd=` names: ltsp ipxe; or give the client more memory",
+    ),
+    (
         r"Kernel panic - not syncing: (VFS: Unable to mount root fs.*)$",
         "the kernel panicked: {0}",
         "the kernel got no initrd that it could unpack, or no rdinit=; see the lines of iPXE above it",
@@ -144,11 +157,6 @@ _CLUES = _signs(
         "ltsp versions {1} tells whether it is there, and ltsp kernel {1} publishes it anew",
     ),
     (r"^(.+?): type (ltsp \S+(?: \S+)?) on the server\b", "{0}", "type {1} on the server"),
-    (
-        r"Initramfs unpacking failed: (.*)$",
-        "the kernel could not unpack the initrd: {0}",
-        "a wrong codec for this kernel, a damaged file, or too little memory",
-    ),
     (r"^(.+): command not found$", "iPXE has no command {0}", "its build lacks it; take iPXE of the distribution"),
 )
 """What explains a boot that ends badly or not at all; by themselves they end nothing."""

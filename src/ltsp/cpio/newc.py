@@ -47,7 +47,7 @@ class Written:
 
 
 def write(tree: Tree, output: Output, present: Collection[str] = ()) -> Written:
-    """Write the tree, its root as `.`, and the trailer.
+    """Write the tree, its root as `.`, and the trailer: a multiple of 4 bytes.
 
     `present` are paths of directories that are not written, for an archive that is unpacked over others: where one of
     those has a link of that name, the kernel would put a directory in its place. It passes over files for which there

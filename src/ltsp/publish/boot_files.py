@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from ltsp.cpio.alignment import padded
 from ltsp.errors import Changed
 from ltsp.host import files
 from ltsp.publish.assembly import Link, another_name_of
@@ -15,7 +16,7 @@ from ltsp.publish.draft import sha256
 from ltsp.publish.failure import told
 from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import FileFacts
-from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places
+from ltsp.publish.places import DIRECTORY_MODE, KERNEL, PUBLIC_MODE, Places
 from ltsp.tree.content import Content
 
 _PIECE = 1 << 20
@@ -37,11 +38,16 @@ class BootFile:
 def boot_files(places: Places, contents: Mapping[str, Content]) -> Iterator[dict[str, BootFile]]:
     """Copies of the contents; they are gone at the end, but for those that were linked.
 
+    All but the kernel are initrds, and so many bytes long that any of them can be loaded before another one.
+
     Raises Changed where one was not the same from its first to its last byte.
     """
     files.make_directories(places.boot, DIRECTORY_MODE)
     with ExitStack() as stack:
-        yield {name: _copied(stack, places, name, content) for name, content in contents.items()}
+        yield {
+            name: _copied(stack, places, name, content if name == KERNEL else padded(content))
+            for name, content in contents.items()
+        }
 
 
 def links(new: Mapping[str, BootFile], current: Generation | None) -> dict[str, Link]:

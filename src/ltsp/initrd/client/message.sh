@@ -22,13 +22,16 @@ warn() {
     say "warning: $(printable "$1")"
 }
 
+# announce LEVEL LINE: to all consoles. printf writes to one of them; what the kernel says at level 3 or below goes to all.
+announce() {
+    printf '%s\n' "$2"
+    { printf '<%s>%s\n' "$1" "$2" >"$DEV/kmsg"; } 2>/dev/null
+}
+
 # fatal CAUSE REMEDY: one line, in which the remedy begins after the first `: ` behind FATAL.
 fatal() {
     trap - EXIT
-    line="ltsp: FATAL: $(printable "$1" | sed 's/: /, /g'): $(printable "$2")"
-    printf '%s\n' "$line"
-    # printf writes to one console only; what the kernel says at level 2 goes to all of them.
-    { printf '<2>%s\n' "$line" >"$DEV/kmsg"; } 2>/dev/null
+    announce 2 "ltsp: FATAL: $(printable "$1" | sed 's/: /, /g'): $(printable "$2")"
     give_up
 }
 

@@ -1,7 +1,7 @@
 # The way of a client to its root: network, image, overlay, configuration. Each failure says its cause and what to do
 # about it. What starts this is the client's own init, or mount-root.sh inside the distribution's initrd.
 
-for part in message start settings modules interface network attach image overlay handover; do
+for part in message start settings loaded modules interface network attach image overlay handover; do
     # shellcheck source=/dev/null
     . "$LTSP/sh/$part.sh"
 done
@@ -12,6 +12,7 @@ make_root() {
     prepare
     stage start
     read_settings
+    check_loaded
     load_group base
     if needs_network; then
         stage network

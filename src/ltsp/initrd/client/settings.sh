@@ -3,7 +3,7 @@
 
 # shellcheck disable=SC2034 # the other parts read these
 read_settings() {
-    ROOT='' SHA256='' IMAGE='' SERVER='' BOOTIF='' ADDRESSES='' OVERLAY='80%' DEBUG='' WAIT='' INIT=''
+    ADD_ON='' ROOT='' SHA256='' IMAGE='' SERVER='' BOOTIF='' ADDRESSES='' OVERLAY='80%' DEBUG='' WAIT='' INIT=''
     kernel_root='' nfs_root=''
     read -r words <"$PROC/cmdline" || :
     set -f
@@ -21,6 +21,7 @@ read_settings() {
         BOOTIF=*) BOOTIF=$value ;;
         ip=*) ADDRESSES=$value ;;
         init=*) INIT=$value ;;
+        initrd=*ltsp.img | initrd=*ltsp.img,*) ADD_ON=loaded ;;
         root=*) kernel_root=$value ;;
         nfsroot=*) nfs_root=$value ;;
         esac

@@ -1,0 +1,106 @@
+"""Under UEFI the kernel gets all initrds, whatever size the first of them has, and says so where it does not."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+import pytest
+
+from corpus import diskless
+from corpus.trees import noise
+from ltsp.boottest import firmware, run
+from ltsp.boottest.console import Stage
+from ltsp.boottest.machine import Machine, NetworkBoot
+from ltsp.cpio import compression, newc
+from ltsp.initrd.site_layer import Layer, nested, site, text_file
+from ltsp.publish.contents import Contents, Published
+from ltsp.publish.manifest import Source
+from ltsp.publish.store import Store
+from ltsp.tree.content import Bytes
+
+pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1800)]
+
+NAMES = ("client.img", "ltsp.img")
+WORDS = "rdinit=/ltsp/init ltsp.root=file:/none.img console=ttyS0"
+SCRIPT = (
+    f"#!ipxe\nkernel vmlinuz {WORDS} {' '.join(f'initrd={name}' for name in NAMES)}\n"
+    + "".join(f"initrd {name}\n" for name in NAMES)
+    + "boot\n"
+)
+
+
+NO_IMAGE = "no /none.img in what was loaded before the kernel"
+MEDIA = uuid.UUID("5568e427-68fc-4f3d-ac74-ca555231cc68")
+"""By this a boot loader hands all initrds to the kernel as one. LINUX_EFI_INITRD_MEDIA_GUID, include/linux/efi.h"""
+
+
+def joins_by_itself(ipxe: Path) -> bool:
+    """Whether an iPXE aligns them itself under UEFI, as it does since 2021, for kernels since 5.8."""
+    return MEDIA.bytes_le in ipxe.read_bytes()
+
+
+def archive(tree) -> bytes:
+    output = io.BytesIO()
+    newc.write(tree, output)
+    return output.getvalue()
+
+
+@pytest.fixture(scope="module")
+def packed(debian_root, tmp_path_factory) -> bytes:
+    return compression.compress(
+        diskless.initrd(debian_root, tmp_path_factory.mktemp("client")).read_bytes(), compression.CODECS[0]
+    )
+
+
+def of_remainder(packed: bytes, remainder: int) -> bytes:
+    """The client's initrd with a small one behind it, so that it has a size of this remainder."""
+    for size in range(1000, 1100):
+        small = archive(nested({"filler": text_file(noise(size).hex())}))
+        both = packed + compression.compress(small, compression.CODECS[0])
+        if len(both) % 4 == remainder:
+            return both
+    raise AssertionError(remainder)
+
+
+def booted(debian_root: Path, directory: Path, client: bytes):
+    """The verdict on a client that is given an image that does not exist."""
+    shutil.copy(max((debian_root / "boot").glob("vmlinuz-*")), directory / "vmlinuz")
+    (directory / "client.img").write_bytes(client)
+    (directory / "ltsp.img").write_bytes(archive(site({"common": Layer(env={"HOSTNAME": "pc"})}, {})))
+    (directory / "boot.ipxe").write_text(SCRIPT)
+    with diskless.one_at_a_time():
+        uefi = firmware.uefi(str(directory / "disk"))
+        machine = Machine(NetworkBoot("boot.ipxe", str(directory)), uefi, memory=1024)
+        return run.run(machine, run.Watch(600))
+
+
+@pytest.mark.parametrize("remainder", range(4))
+def test_a_published_initrd_of_any_size_has_the_settings_behind_it(debian_root, packed, tmp_path, remainder):
+    client = of_remainder(packed, remainder)
+    for name in ("srv", "tftp"):
+        (tmp_path / name).mkdir()
+    contents = Contents(Source("/", "directory"), None, {"vmlinuz": Bytes(b"kernel"), "client.img": Bytes(client)})
+    with Store(str(tmp_path / "srv"), str(tmp_path / "tftp")).locked("lab") as held:
+        published = held.publish_kernel(contents)
+    assert isinstance(published, Published)
+    file = Path(published.generation.file("client.img"))
+    assert os.path.getsize(file) == len(client) + -len(client) % 4
+    verdict = booted(debian_root, tmp_path, file.read_bytes())
+    assert verdict.cause == NO_IMAGE, verdict.tail
+
+
+@pytest.mark.parametrize("remainder", [1, 2, 3])
+def test_what_the_kernel_lost_fails_the_boot_test_at_once(debian_root, packed, tmp_path, remainder):
+    """As it was before initrds were padded."""
+    verdict = booted(debian_root, tmp_path, of_remainder(packed, remainder))
+    if joins_by_itself(tmp_path / "disk/EFI/BOOT/BOOTX64.EFI"):
+        assert verdict.cause == NO_IMAGE, verdict.tail
+        return
+    assert verdict.cause == ("the kernel could not unpack the initrds: invalid magic at start of compressed archive"), (
+        verdict.tail
+    )
+    assert Stage.INITRD not in verdict.seconds
