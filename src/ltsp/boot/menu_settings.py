@@ -41,7 +41,7 @@ def menu_settings(conf: Conf, server: Mapping[str, Setting], labels: Sequence[st
     common = reading.wishes({**server, **_of_clients(conf, clients.common.settings)})
     sections = [section for layer in clients.sections if (section := reading.section(layer))]
     if reading.faults:
-        raise ConfError("; ".join(dict.fromkeys(reading.faults)))
+        raise ConfError("; ".join(dict.fromkeys(reading.faults)), "fix these lines; ltsp.conf is parsed, not executed")
     return MenuSettings(common, tuple(sections), tuple(dict.fromkeys(reading.warnings)))
 
 

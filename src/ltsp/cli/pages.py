@@ -175,9 +175,9 @@ CONF = Prose(
         (
             "A text file of `KEY=value` lines in sections. Values are quoted as in a shell, and no space stands around "
             "the equals sign; a value in quotes may go over several lines, and `#` begins a comment. `$KEY` and "
-            "`${KEY}` give the value of a key that was set before. On the server the file is read and not run: command "
-            "substitution and other code in what the server reads is refused with file and line. Sections that only "
-            "clients read may hold code."
+            "`${KEY}` give the value of a key that was set before. The file is parsed and never executed: "
+            "commands, conditions, functions and command substitution among the settings are refused with file and "
+            "line, in all sections. Commands for clients are values in quotes, of `POST_INIT_x` and `PRE_INIT_x`."
         ),
         (
             "The file is refused when it, or a directory above it, is writable by others than administrators. Group "

@@ -2,7 +2,8 @@
 
 Which sections a client matches is known when it boots, so layers are not merged here: a section's settings are those
 that it makes itself, and what they refer to (`$KEY`) may also stand in what all clients share. Values that belong to a
-shell on the client (PRE_INIT_x, POST_INIT_x) stay text. ltsp.conf(5)
+shell on the client (PRE_INIT_x, POST_INIT_x) stay text. Commands among the settings are refused, as on the server:
+nobody runs them, and the assignments between `if` and `fi` would hold for all. ltsp.conf(5)
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
-from ltsp.settings.conf_keys import Side, side_of
+from ltsp.settings.conf_keys import CLIENT_APPLETS, Side, side_of
 from ltsp.settings.conf_sections import SPECIAL, included
 from ltsp.settings.conf_text import Assignment, Code, Conf, Section
 from ltsp.settings.machine_pattern import pattern_fault
@@ -23,7 +25,7 @@ ROLES = ("", "common", "clients")
 _CLIENT_FACTS = frozenset({"SERVER", "HOSTNAME"})
 """Variables whose values the client knows: they become `%{NAME}`, which it fills in."""
 _CLIENT_APPLETS = frozenset({"init", "initrd-bottom"})
-"""In `[APPLET/HOST]`: those of LTSP that run before anybody logs in on a client."""
+"""In `[APPLET/HOST]`: those of LTSP that run before anybody logs in on a client, so that their settings hold here."""
 _NETWORK = re.compile(r"[0-9.]+/[0-9.]+")
 """192.168.67.0/24 or /255.255.255.0: a pattern with a slash is an applet's, and no applet has such a name."""
 _HOOK = re.compile(r"(?:PRE|POST)_[A-Z_]+_\w+")
@@ -59,6 +61,9 @@ class ClientSettings:
 def client_settings(conf: Conf) -> ClientSettings:
     """The layers of a file. INCLUDE is resolved; one that leads nowhere or in circles is a fault."""
     messages = _Messages(conf)
+    for section in conf.sections:
+        if _is_of_clients(section):
+            messages.refuse_code(section)
     shared = _Evaluation(conf, messages, {})
     for role in ROLES:
         for section in conf.sections:
@@ -78,6 +83,16 @@ def client_settings(conf: Conf) -> ClientSettings:
     return ClientSettings(
         common, tuple(layers), tuple(dict.fromkeys(messages.warnings)), tuple(dict.fromkeys(messages.faults))
     )
+
+
+def _is_of_clients(section: Section) -> bool:
+    """Whether it may be: all are but [server], and those of the server's own applets, such as [image/]."""
+    heads = [head for head, _ in _applet_patterns(section)]
+    return section.name != "server" and (len(heads) < len(section.patterns) or any(map(_is_of_client_applet, heads)))
+
+
+def _is_of_client_applet(head: str) -> bool:
+    return any(fnmatchcase(applet, head) for applet in CLIENT_APPLETS)
 
 
 def _patterns(conf: Conf, section: Section, messages: _Messages) -> Iterator[str]:
@@ -131,6 +146,18 @@ class _Messages:
     def fault(self, line: int, text: str) -> None:
         self.faults.append(f"{self.conf.where(line)}: {text}")
 
+    def refuse_code(self, section: Section) -> None:
+        """Each value that only a shell knows, and the first command: lines after `if` or `f() {` are part of that."""
+        refused = False
+        for each in section.statements:
+            if not isinstance(each, Code):
+                continue
+            if each.key:
+                self.fault(each.line, f"{each.key}: {each.reason}")
+            elif not refused:
+                refused = True
+                self.fault(each.line, f"{each.reason}; commands for clients stand in quotes: POST_INIT_x='COMMANDS'")
+
 
 @dataclass(slots=True)
 class _Evaluation:
@@ -148,26 +175,22 @@ class _Evaluation:
             return
         for each in section.statements:
             if isinstance(each, Code):
-                self._pass(each)
+                # Refused already; what refers to the value has the same fault.
+                self.values |= (
+                    {each.key: Setting(each.key, "", self.conf.where(each.line), each.reason)} if each.key else {}
+                )
             elif each.key == "INCLUDE":
                 self._include(each, chain)
             else:
                 self._take(each)
 
-    def _pass(self, each: Code) -> None:
-        """Commands are what older files have for clients. In the place of a value that they have, code is a fault of
-        that value: mostly it is a hash in double quotes, where `$6` means another thing.
-        """
-        if side_of(each.key) & Side.CLIENTS:
-            self.values[each.key] = Setting(each.key, "", self.conf.where(each.line), each.reason)
-        else:
-            self.messages.warn(each.line, f"clients do not run this: {each.reason}; commands belong into POST_INIT_x=…")
-
     def _take(self, each: Assignment) -> None:
         setting = self._setting(each)
         self.values[each.key] = setting
         if _HOOK.fullmatch(each.key) and setting.value.startswith("section_"):
-            self.messages.warn(each.line, f"{each.key}: sections are no commands; write the commands here")
+            self.messages.fault(
+                each.line, f"{each.key}: a section is not a command; write its commands here, in quotes"
+            )
 
     def _include(self, each: Assignment, chain: tuple[str, ...]) -> None:
         setting = self._setting(each)

@@ -28,7 +28,7 @@ class Side(Flag):
 
 
 _SERVER_APPLETS = frozenset(APPLETS) | {"dnsmasq", "http", "initrd", "ipxe", "nfs", "service"}
-_CLIENT_APPLETS = frozenset({"initrd-bottom", "init", "login", "display", "service", "ltsp"})
+CLIENT_APPLETS = frozenset({"initrd-bottom", "init", "login", "display", "service", "ltsp"})
 
 _SERVER_KEYS = """
     NAT IPXE_* DNS PROXY_DHCP REAL_DHCP TFTP HTTP HTTP_IMAGE BINARIES NFS_HOME NFS_TFTP IN_PLACE
@@ -55,7 +55,7 @@ def known() -> dict[str, Side]:
     """Keys and globs of keys."""
     keys = dict.fromkeys(_SERVER_KEYS.split(), Side.SERVER)
     keys |= dict.fromkeys(_CLIENT_KEYS.split(), Side.CLIENTS)
-    for applets, side in ((_SERVER_APPLETS, Side.SERVER), (_CLIENT_APPLETS, Side.CLIENTS)):
+    for applets, side in ((_SERVER_APPLETS, Side.SERVER), (CLIENT_APPLETS, Side.CLIENTS)):
         for applet in sorted(applets):
             for when in ("PRE", "POST"):
                 key = f"{when}_{_variable(applet)}_*"

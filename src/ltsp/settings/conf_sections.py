@@ -42,7 +42,7 @@ def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
     if evaluation.faults:
         raise ConfError(
             "; ".join(dict.fromkeys(evaluation.faults)),
-            "mend these lines; here ltsp.conf is read, not run: quote what is text",
+            "fix these lines; ltsp.conf is parsed, not executed: put text in single quotes",
         )
     return evaluation.values
 
