@@ -55,8 +55,7 @@ class Place:
 
     def __init__(self, root: Path) -> None:
         self.site = Site.make(root)
-        self.system = root / "system"
-        (self.system / "etc").mkdir(parents=True)
+        self.system = root
         self.file("etc/passwd", "root:x:0:0::/root:/bin/sh\nalice:$6$x$hash:1000:1000:Alice:/home/alice:/bin/bash\n")
         self.file("etc/group", "root:x:0:\nsudo:x:27:alice\nalice:x:1000:\n")
         self.file("etc/machine-id", "0123456789abcdef0123456789abcdef\n")
@@ -103,7 +102,8 @@ def test_a_site_of_several_sections_and_an_image(place):
     place.site.ltsp("image", "lab")
     place.beside("xorg.conf", "Section\n")
     told = place.run(CONF)
-    assert told.lines == [f"{place.add_on}: {_size(place.add_on)}, 4 layers"]
+    size = _size(place.add_on)
+    assert told.lines == [f"{place.add_on}: {size}, 4 layers", "of /etc/ltsp, clients get xorg.conf"]
     assert [warning.partition(": ")[2] for warning in told.warnings[:2]] == [
         "[52-54-00-12-34-57] is no client's: a MAC address is written [52:54:00:12:34:57]",
         "X_MODES has no effect on clients yet",
@@ -161,7 +161,8 @@ def test_a_second_run_leaves_the_file_as_it_is(place):
     assert place.run(CONF).lines[0].startswith(str(place.add_on))
     before = place.add_on.stat()
     assert place.run().lines[0].startswith("unchanged")
-    assert place.add_on.stat() == before
+    now = place.add_on.stat()  # read meanwhile, so that its atime may be another
+    assert (now.st_ino, now.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     place.run(CONF.replace("pc01", "pc03"))
     assert place.add_on.stat().st_ino != before.st_ino
     assert stat.S_IMODE(place.add_on.stat().st_mode) == 0o644
@@ -249,6 +250,56 @@ def test_a_directory_that_is_closed_to_others_stays_on_the_server(place):
     told = place.run(json=True)
     assert b"secret-of-site" not in place.add_on.read_bytes()
     assert any("nothing in" in warning and "chmod" in warning for warning in told.warnings)
+
+
+def test_another_ltsp_conf_brings_none_of_its_neighbours_along(place):
+    """It may lie in /root, or in anybody's directory."""
+    elsewhere = place.site.home / "ltsp.conf"
+    place.beside("for-clients")
+    for name in ("diary", "private/notes"):
+        (elsewhere.parent / name).parent.mkdir(exist_ok=True)
+        (elsewhere.parent / name).write_text("secret-of-site\n")
+    (elsewhere.parent / "passwd").write_text("carol:x:5000:5000::/home/carol:/bin/bash\n")
+    place.site = replace(place.site, conf=elsewhere)
+    told = place.run("[clients]\nPASSWORDS_A=[a-z]*/YWJj\n", json=True)
+    assert [path for path in told.facts["layers"][0]["files"] if path.startswith("etc/ltsp")] == []
+    assert told.facts["layers"][0]["passwords"] == ["carol"]
+    assert b"secret-of-site" not in place.add_on.read_bytes()
+
+
+def test_the_directory_of_the_site_may_be_named_by_a_link(place):
+    place.beside("for-clients")
+    os.symlink(place.site.conf.parent, place.site.home / "site")
+    place.site = replace(place.site, conf=place.site.home / "site/ltsp.conf")
+    assert "etc/ltsp/for-clients" in place.run("", json=True).facts["layers"][0]["files"]
+
+
+def test_files_that_clients_get_are_listed(place):
+    place.beside("xorg.conf")
+    place.beside("bin/tool", mode=0o755)
+    assert "of /etc/ltsp, clients get bin/tool, xorg.conf" in place.run("[clients]\nPOST_INIT_A=true\n").lines
+    for number in range(30):
+        place.beside(f"many/{number:02}")
+    assert any(note.endswith(", and 12 more; --dry-run lists them") for note in place.run().lines)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"big.tar": 33 << 20}, "1 file with 33 MiB"),
+        ({f"{number}.bin": 5 << 20 for number in range(7)}, "7 files with 35 MiB"),
+        (dict.fromkeys(map(str, range(1001)), 0), "1001 files with 0 bytes"),
+    ],
+)
+def test_more_than_clients_can_carry_is_refused(place, sizes, says):
+    place.run("")
+    before = place.add_on.read_bytes()
+    for name, size in sizes.items():
+        os.truncate(place.beside(name), size)
+    with pytest.raises(LtspError, match=says) as caught:
+        place.run()
+    assert next(iter(sizes)) in caught.value.message or "0.bin" in caught.value.message
+    assert place.add_on.read_bytes() == before
 
 
 def test_ltsp_conf_stays_on_the_server_whatever_its_name(place):

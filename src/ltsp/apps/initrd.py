@@ -12,7 +12,7 @@ from textwrap import wrap
 
 from ltsp.apps import amount
 from ltsp.apps.report import Report
-from ltsp.apps.site_sources import Server, Warn, account_files, files_beside, images, server
+from ltsp.apps.site_sources import Server, Warn, account_files, images, named, server, site_files
 from ltsp.cpio import newc
 from ltsp.errors import ConfError, LockHeld, LtspError
 from ltsp.host import files, locks
@@ -37,6 +37,8 @@ _DIGITS = 4
 """Of the numbers of sections, which shells sort as text."""
 _LIST_WIDTH = 72
 """Characters of a list that stand on one line of the table."""
+_NAMED = 20
+"""So many files of the site are named."""
 _CHOICES = frozenset({"PWMERGE_SUR", "PWMERGE_SGR"})
 
 
@@ -128,12 +130,13 @@ def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: Warn,
     logs_in = any("AUTOLOGIN" in each.settings for each in (settings.common, *settings.sections))
     warnings: list[str] = []
     base = common(shared, accounts, faults, warnings, logs_in=logs_in)
+    of_site = site_files(conf.path, system, warn)
     made = [
         _Part(
             "common",
             settings.common.title,
             settings.common.where,
-            replace(base, files={**files_beside(conf.path, warn), **base.files}),
+            replace(base, files={**of_site, **base.files}),
         )
     ]
     for name, facts, each in merged:
@@ -148,7 +151,8 @@ def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: Warn,
             made.append(_Part(f"section/{number:0{width}}", section.title, section.where, own))
     if faults:
         raise ConfError(
-            "; ".join(map(printable, dict.fromkeys(faults))), "correct these lines; ltsp.img is as it was before"
+            "; ".join(map(printable, dict.fromkeys(faults))),
+            "fix these lines; ltsp.conf is parsed, not executed, and ltsp.img is as it was before",
         )
     for warning in dict.fromkeys(warnings):
         warn(printable(warning))
@@ -257,6 +261,9 @@ def _tell(made: list[_Part], path: str, size: int, report: Report, options: Init
         return
     what = f"{printable(path)}: {amount.size(size)}, {amount.counted(len(made), 'layer')}"
     report.say(what if changed else f"unchanged {what}")
+    if files := named(made[0].layer.files):
+        more = f", and {len(files) - _NAMED} more; --dry-run lists them" if len(files) > _NAMED else ""
+        report.note(f"of /etc/ltsp, clients get {', '.join(map(printable, files[:_NAMED]))}{more}")
 
 
 def _row(each: _Part, line: str) -> tuple[str, str, str, str]:

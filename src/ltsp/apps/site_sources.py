@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from os.path import join
 
+from ltsp.apps import amount
 from ltsp.errors import LtspError
 from ltsp.initrd.site_image import FACTS, LIMIT_FILES, SESSION_DIRECTORIES, ImageFacts
 from ltsp.publish.state import Foreign, State
@@ -24,8 +25,14 @@ from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
 from ltsp.tree.selection import Selection, Take, everything
 from ltsp.tree.small import read_small
 
-_MOST = 256 << 20
-"""Bytes of the largest file beside ltsp.conf that goes to clients: it lies in their memory, twice while they start."""
+_DIRECTORY = "etc/ltsp"
+"""Whose files go to clients. ltsp-initrd(8)"""
+MOST_BYTES = 32 << 20
+"""Of them all: they lie in the memory of each client, twice while it starts."""
+MOST_NODES = 1000
+"""Files, directories and links."""
+_NAMED = 3
+"""So many of the largest ones are named."""
 _OF_THE_SERVER = ("ltsp.conf", "image.")
 """How names begin of what is the server's own: settings, copies of them, lists for building images."""
 _OURS = frozenset({"pre-init", "post-init", "autologin", "relogin"})
@@ -67,13 +74,14 @@ def _bytes(path: str) -> bytes:
         raise LtspError(f"cannot read {printable(path)}: {error.strerror}") from error
 
 
-def files_beside(conf: str, warn: Warn) -> dict[str, Node]:
-    """What clients get of the directory of ltsp.conf, whose path is `conf`, by path in their root: what everybody may
-    read, and only administrators may write. All else is named in a warning.
+def site_files(conf: str, system: str, warn: Warn) -> dict[str, Node]:
+    """What clients get of /etc/ltsp, by path in their root: what everybody may read, and only administrators may write.
+    All else is named in a warning. An ltsp.conf elsewhere, whose path is `conf`, brings none of its neighbours along.
+
+    Raises LtspError where it is more than clients should carry.
     """
     directory, own = os.path.split(conf)
-    directory = directory or "."
-    if not os.path.isdir(directory):
+    if not _is_same(directory or ".", join(system, _DIRECTORY)):
         return {}
 
     def chosen(path: str, is_directory: bool) -> Take:
@@ -93,8 +101,42 @@ def files_beside(conf: str, warn: Warn) -> dict[str, Node]:
                 hidden.add(path)
                 warn(f"{printable(join(directory, path))} does not go to clients: {reason}")
                 continue
-            nodes[f"etc/ltsp/{path}"] = _plain(node, path)
-    return nodes
+            nodes[path] = node
+        _see_that_clients_can_carry(nodes, directory)
+        return {f"{_DIRECTORY}/{path}": _plain(node, path) for path, node in nodes.items()}
+
+
+def named(files: Mapping[str, Node]) -> list[str]:
+    """Those of a layer's files that are the site's own, as they lie in /etc/ltsp."""
+    inside = f"{_DIRECTORY}/"
+    below = {path.removeprefix(inside): node for path, node in files.items() if path.startswith(inside)}
+    return [
+        path
+        for path, node in sorted(below.items())
+        if path.partition("/")[0] not in _OURS and not isinstance(node, Directory)
+    ]
+
+
+def _is_same(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
+
+
+def _see_that_clients_can_carry(nodes: Mapping[str, Node], directory: str) -> None:
+    """Raises LtspError."""
+    sizes = {path: node.content.size for path, node in nodes.items() if isinstance(node, File)}
+    if len(nodes) <= MOST_NODES and sum(sizes.values()) <= MOST_BYTES:
+        return
+    held = f"{amount.counted(len(nodes), 'file')} with {amount.size(sum(sizes.values()))}"
+    largest = sorted(sizes, key=lambda path: -sizes[path])[:_NAMED]
+    named = ", ".join(f"{printable(path)} ({amount.size(sizes[path])})" for path in largest)
+    raise LtspError(
+        f"{printable(directory)} has {held} for clients, which hold them in memory, and at most {MOST_NODES} files "
+        f"with {amount.size(MOST_BYTES)} go there; the largest: {named}",
+        "move what clients do not need elsewhere, or chmod o-r it",
+    )
 
 
 def _for_clients(path: str, _directory: bool) -> Take:
@@ -130,7 +172,7 @@ def _plain(node: Node, path: str) -> Node:
         case Directory():
             return Directory(metadata, {})
         case File():
-            return File(metadata, Bytes(read_small(node, f"etc/ltsp/{path}", _MOST)))
+            return File(metadata, Bytes(read_small(node, f"{_DIRECTORY}/{path}", MOST_BYTES)))
         case Symlink(target=target):
             return Symlink(Metadata(0o777), target)
         case _:

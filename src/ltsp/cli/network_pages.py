@@ -84,7 +84,7 @@ NETWORK_APPLETS = {
         summary="make the add-on that brings the settings of clients",
         description=(
             (
-                "Reads ltsp.conf and the files beside it, and writes what they mean for clients as plain files into "
+                "Reads ltsp.conf and the files of /etc/ltsp, and writes what they mean for clients as plain files into "
                 "`ltsp.img`, which each client loads beside the initrd of its image: a layer for all, one for each "
                 "image with the accounts of this server merged into its own, and one for each section that names "
                 "clients by MAC address, IP address or hostname. To be run after ltsp.conf or accounts were changed."
@@ -96,7 +96,12 @@ NETWORK_APPLETS = {
         ),
         files=(
             CONF_FILE,
-            Item("/etc/ltsp/", "Other files of it go to clients; not `image.*`, nor what not everybody may read."),
+            Item(
+                "/etc/ltsp/",
+                "Its other files go to clients, 32 MiB in all, and each run lists them; not `image.*`, nor what not "
+                "everybody may read. Of the directory of another ltsp.conf, that LTSP_CONF names, none go.",
+            ),
+            Item("passwd, group", "Beside ltsp.conf, they take the place of the server's own accounts."),
             Item("/srv/tftp/ltsp/ltsp.img", "The add-on."),
         ),
         exit_status=_EXITS,
