@@ -1,14 +1,17 @@
 """Kernels found by a table, tested by a table whose keys are sentences."""
 
+import lzma
 import struct
 import zlib
 
 import pytest
 
 from corpus.planted import data, planted
-from ltsp.boot.codecs import readable_codecs
-from ltsp.boot.kernel import Rule, find_kernel
+from corpus.unified import unified
+from ltsp.boot.codecs import readable_codecs, zstd
+from ltsp.boot.kernel import find_kernel
 from ltsp.boot.kernel_header import stated_version
+from ltsp.boot.kernel_rules import Rule
 from ltsp.errors import LtspError, UsageError
 from ltsp.source.directory import DirectorySource
 from ltsp.tree.content import Bytes
@@ -28,6 +31,33 @@ def bzimage(version):
     text = f"{version} (builder@host) #1 SMP\0".encode()
     head[0x300 : 0x300 + len(text)] = text
     return bytes(head)
+
+
+BANNER = b"padding " * 5000 + b"Linux version 6.6.1-arm (builder@host) (gcc) #1 SMP\n"
+
+
+def zboot(payload, kind):
+    head = bytearray(64)
+    head[:2], head[4:8] = b"MZ", b"zimg"
+    struct.pack_into("<II", head, 8, 64, len(payload))
+    head[24 : 24 + len(kind)] = kind
+    return bytes(head) + payload
+
+
+def gzipped(data):
+    packer = zlib.compressobj(wbits=31)
+    return packer.compress(data) + packer.flush()
+
+
+def zimage(payload):
+    """Of 32-bit ARM: a loader, and the kernel compressed. arch/arm/boot/compressed/head.S of Linux"""
+    head = bytearray(0x400)
+    struct.pack_into("<I", head, 0x24, 0x016F2818)
+    return bytes(head) + b"\x1f\x8b\x08 is not the beginning" + payload + b"appended device tree"
+
+
+def modules_in_lib(version):
+    return {f"lib/modules/{version}/modules.dep": ""}
 
 
 class Huge:
@@ -97,6 +127,109 @@ FOUND = {
         {"boot/vmlinuz": "no header", "boot/core.gz": "i"},
         ("boot/vmlinuz", "boot/core.gz", None),
     ),
+    "Debian live of one kernel": (
+        {"live/vmlinuz": bzimage("6.1.0-9-amd64"), "live/initrd.img": "i"},
+        ("live/vmlinuz", "live/initrd.img", "6.1.0-9-amd64"),
+    ),
+    "Fedora, Arch and openSUSE have the kernel with its modules": (
+        {"lib/modules/6.9/vmlinuz": bzimage("6.9"), "lib/modules/6.9/modules.dep": ""},
+        ("lib/modules/6.9/vmlinuz", None, "6.9"),
+    ),
+    "bootc and ostree have the initrd there too": (
+        {"lib/modules/6.9/vmlinuz": "k", "lib/modules/6.9/initramfs.img": "i", "lib/modules/6.9/modules.dep": ""},
+        ("lib/modules/6.9/vmlinuz", "lib/modules/6.9/initramfs.img", "6.9"),
+    ),
+    "an initrd in boot belongs to a kernel with its modules": (
+        {"lib/modules/6.9/Image": "k", "boot/initrd-6.9": "i", "lib/modules/6.9/modules.dep": ""},
+        ("lib/modules/6.9/Image", "boot/initrd-6.9", "6.9"),
+    ),
+    "of two places the newest kernel counts, wherever it is": (
+        DEBIAN | {"usr/lib/modules/6.1.0-10/vmlinuz": "k10", "boot/initramfs-6.1.0-10.img": "i10"},
+        ("lib/modules/6.1.0-10/vmlinuz", "boot/initramfs-6.1.0-10.img", "6.1.0-10"),
+    ),
+    "kernel-install has a directory of each version": (
+        {"boot/4f1c/6.9.7-arch1-1/linux": "k", "boot/4f1c/6.9.7-arch1-1/initrd": "i"} | modules("6.9.7-arch1-1"),
+        ("boot/4f1c/6.9.7-arch1-1/linux", "boot/4f1c/6.9.7-arch1-1/initrd", "6.9.7-arch1-1"),
+    ),
+    "on the EFI system partition at /efi": (
+        {"efi/4f1c/6.9/linux": "k", "efi/4f1c/6.9/initrd": "i"} | modules("6.9"),
+        ("efi/4f1c/6.9/linux", "efi/4f1c/6.9/initrd", "6.9"),
+    ),
+    "a unified kernel says its version": (
+        {"boot/EFI/Linux/arch-linux.efi": unified((".uname", b"6.9"), (".linux", b"k"), (".initrd", b"i"))}
+        | modules("6.9"),
+        ("boot/EFI/Linux/arch-linux.efi", "boot/EFI/Linux/arch-linux.efi", "6.9"),
+    ),
+    "or the kernel in it does": (
+        {"boot/efi/efi/linux/4f1c-6.9.efi": unified((".linux", bzimage("6.9")), (".initrd", b"i"))} | modules("6.9"),
+        ("boot/efi/efi/linux/4f1c-6.9.efi", "boot/efi/efi/linux/4f1c-6.9.efi", "6.9"),
+    ),
+    "Fedora's unified kernel lies with its modules": (
+        {"lib/modules/6.9/vmlinuz-virt.efi": unified((".linux", b"k"), (".initrd", b"i"))} | modules_in_lib("6.9"),
+        ("lib/modules/6.9/vmlinuz-virt.efi", "lib/modules/6.9/vmlinuz-virt.efi", "6.9"),
+    ),
+    "Gentoo's kernels are called kernel": (
+        {"boot/kernel-6.6.30-gentoo-dist": "k", "boot/initramfs-6.6.30-gentoo-dist.img": "i"}
+        | modules("6.6.30-gentoo-dist"),
+        ("boot/kernel-6.6.30-gentoo-dist", "boot/initramfs-6.6.30-gentoo-dist.img", "6.6.30-gentoo-dist"),
+    ),
+    "Gentoo's kernels for firmware alone": (
+        {"efi/EFI/Gentoo/vmlinuz-6.6.30.efi": "k", "efi/EFI/Gentoo/initramfs-6.6.30.img": "i"} | modules("6.6.30"),
+        ("efi/EFI/Gentoo/vmlinuz-6.6.30.efi", "efi/EFI/Gentoo/initramfs-6.6.30.img", "6.6.30"),
+    ),
+    "a board's kernel says its version, and its initrd has it": (
+        {"boot/Image": BANNER, "boot/initrd.img-6.6.1-arm": "i", "boot/uInitrd-6.6.1-arm": "u"} | modules("6.6.1-arm"),
+        ("boot/Image", "boot/initrd.img-6.6.1-arm", "6.6.1-arm"),
+    ),
+    "so does one that unpacks itself": (
+        {"boot/zImage": zimage(gzipped(BANNER)), "boot/initrd.img-6.6.1-arm": "i"} | modules("6.6.1-arm"),
+        ("boot/zImage", "boot/initrd.img-6.6.1-arm", "6.6.1-arm"),
+    ),
+    "Raspberry Pi OS before 2023 has kernels of the firmware alone": (
+        {"boot/kernel8.img": gzipped(BANNER), "boot/kernel.img": "k"} | modules("6.6.1-arm"),
+        ("boot/kernel8.img", None, "6.6.1-arm"),
+    ),
+    "Raspberry Pi OS since then has them in boot/firmware, and one in boot": (
+        {"boot/firmware/kernel8.img": gzipped(BANNER), "boot/firmware/initramfs8": "i"}
+        | {"boot/vmlinuz-6.6.1-arm": gzipped(BANNER), "boot/initrd.img-6.6.1-arm": "i"}
+        | modules("6.6.1-arm"),
+        ("boot/vmlinuz-6.6.1-arm", "boot/initrd.img-6.6.1-arm", "6.6.1-arm"),
+    ),
+    "the initrd of the kernel's version is taken where the link leads to another's": (
+        DEBIAN
+        | {
+            "vmlinuz": "-> boot/vmlinuz-6.1.0-9",
+            "initrd.img": "-> boot/initrd.img-6.1.0-8",
+            "boot/initrd.img-6.1.0-8": "i8",
+        },
+        ("vmlinuz", "boot/initrd.img-6.1.0-9", "6.1.0-9"),
+    ),
+    "openSUSE's link has no suffix": (
+        {
+            "boot/vmlinuz": "-> vmlinuz-6.9",
+            "boot/vmlinuz-6.9": "k",
+            "boot/initrd": "-> initrd-6.9",
+            "boot/initrd-6.9": "i",
+        }
+        | modules("6.9"),
+        ("boot/vmlinuz", "boot/initrd", "6.9"),
+    ),
+    "a file for debuggers is not a kernel where there is one": (
+        {"boot/vmlinux-6.9": "debug", "boot/vmlinuz-6.9": "k"} | modules("6.9"),
+        ("boot/vmlinuz-6.9", None, "6.9"),
+    ),
+    "Debian has no other on ppc64el": (
+        {"boot/vmlinux-6.9": "k", "boot/initrd.img-6.9": "i"} | modules("6.9"),
+        ("boot/vmlinux-6.9", "boot/initrd.img-6.9", "6.9"),
+    ),
+    "a copy of a kernel is not newer than it": (
+        DEBIAN | {"boot/vmlinuz-6.1.0-9.bak": "k", "boot/initrd.img-6.1.0-9.bak": "i"},
+        ("boot/vmlinuz-6.1.0-9", "boot/initrd.img-6.1.0-9", "6.1.0-9"),
+    ),
+    "a directory of modules without modules is not one": (
+        DEBIAN | {"boot/vmlinuz-6.9": "k", "boot/initrd.img-6.9": "i", "usr/lib/modules/6.9/build": "-> /usr/src/6.9"},
+        ("boot/vmlinuz-6.1.0-9", "boot/initrd.img-6.1.0-9", "6.1.0-9"),
+    ),
     "a kernel without an initrd is better than none": (
         {"boot/vmlinuz-6.1.0-9": "k"} | modules("6.1.0-9"),
         ("boot/vmlinuz-6.1.0-9", None, "6.1.0-9"),
@@ -115,23 +248,24 @@ def test_kernel(system):
     found = find_kernel(tree, "lab")
     assert (found.path, found.initrd_path, found.version) == (path, initrd, version)
     with found.kernel.open() as stream:
-        assert stream.read(1 << 20) == data(tree, path)
+        kernel = stream.read(1 << 20)
+    assert kernel in data(tree, path) if path.endswith(".efi") else kernel == data(tree, path)
     assert (found.initrd is None) == (initrd is None)
 
 
 PASSED_OVER = {
     "its modules are not there": (
         {"boot/vmlinuz-6.9": "k", "boot/initrd.img-6.9": "i"},
-        "/lib/modules/6.9 is not in the image",
+        "no /lib/modules/6.9",
     ),
-    "it is empty": ({"boot/vmlinuz-6.9": "", "boot/initrd.img-6.9": "i"}, "it is empty"),
-    "it is a FIFO": ({"boot/vmlinuz-6.9": Fifo(Metadata(0o644))}, "it is not a regular file"),
+    "it is empty": ({"boot/vmlinuz-6.9": "", "boot/initrd.img-6.9": "i"}, "empty"),
+    "it is a FIFO": ({"boot/vmlinuz-6.9": Fifo(Metadata(0o644))}, "not a regular file"),
     "it is a device": (
         {"boot/vmlinuz-6.9": Device(Metadata(0o644), DeviceKind.BLOCK, 8, 0)},
-        "it is not a regular file",
+        "not a regular file",
     ),
-    "it is a directory": ({"boot/vmlinuz-6.9": None}, "it is not a regular file"),
-    "it is absurdly large": ({"boot/vmlinuz-6.9": File(Metadata(0o644), Huge())}, "it is larger than 512 MiB"),
+    "it is a directory": ({"boot/vmlinuz-6.9": None}, "not a regular file"),
+    "it is absurdly large": ({"boot/vmlinuz-6.9": File(Metadata(0o644), Huge())}, "larger than 1024 MiB"),
     "it is a link to the server": (
         {"boot/vmlinuz-6.9": "-> /srv/secret"},
         "a link that leads nowhere inside the image",
@@ -151,12 +285,136 @@ def test_a_kernel_is_passed_over_with_a_warning_when(why):
 
 
 def test_no_kernel_is_an_error_that_says_where_was_looked():
-    with pytest.raises(
-        LtspError, match=r"^no kernel in lab: looked for boot/\*/loader/linux, .*, vmlinuz, vmlinuz-\*"
-    ) as caught:
-        find_kernel(planted({"etc/passwd": "-> /etc/shadow", "vmlinuz": "-> /etc/shadow"}), "lab")
-    assert "/vmlinuz is passed over" in caught.value.message
+    with pytest.raises(LtspError, match=r"^no kernel in lab: looked for vmlinuz, vmlinuz-\*, kernel-\*, .*") as caught:
+        find_kernel(planted({"etc/passwd": "-> /etc/shadow", "vmlinuz": "-> /etc/shadow"} | modules("6.1")), "lab")
+    assert "passed over: /vmlinuz (a link that leads nowhere inside the image)" in caught.value.message
+    assert "there are modules of 6.1 without a kernel" in caught.value.message
+    assert caught.value.hint.startswith("install one, ")
     assert "--kernel-initrd=none" in caught.value.hint
+
+
+DEBIAN_12 = {"etc/os-release": "ID=debian\n"}
+
+
+def test_what_is_there_is_not_to_be_installed():
+    with pytest.raises(LtspError, match=r"no kernel in lab has its modules: /boot/vmlinuz-6\.9 \(no ") as caught:
+        find_kernel(planted(DEBIAN_12 | {"boot/vmlinuz-6.9": "k"} | modules("6.8")), "lab")
+    assert caught.value.hint.startswith("install in the source: linux-image-6.9, again if it is there; or give ")
+
+
+def test_a_kernel_that_states_another_version_than_its_name_is_refused_without_modules_for_that():
+    """An upgrade went half way: what would boot finds none of the modules that are there."""
+    tree = planted(
+        DEBIAN_12 | {"boot/vmlinuz-6.6.119": bzimage("6.6.108"), "boot/initrd.img-6.6.119": "i"} | modules("6.6.119")
+    )
+    with pytest.raises(LtspError, match=r"states the version 6\.6\.108, and no /lib/modules/6\.6\.108"):
+        find_kernel(tree, "lab")
+    with pytest.raises(LtspError, match=r"states the version 6\.6\.108"):
+        find_kernel(planted({"lib/modules/6.6.119/vmlinuz": bzimage("6.6.108")} | modules_in_lib("6.6.119")), "lab")
+
+
+MISNAMED = {"boot/vmlinuz-6.9": bzimage("6.8"), "boot/initrd.img-6.9": "i"} | modules("6.8", "6.9")
+
+
+def test_a_kernel_that_states_another_version_than_its_name_is_the_last_choice():
+    found = find_kernel(planted(MISNAMED | {"boot/vmlinuz-6.1.0-9": "k9"} | modules("6.1.0-9")), "lab")
+    assert found.path == "boot/vmlinuz-6.1.0-9"
+    assert str(found).endswith("passed over: /boot/vmlinuz-6.9 (it states the version 6.8)")
+
+
+def test_where_there_is_no_other_it_is_taken_with_the_modules_of_what_it_states_and_that_is_said():
+    found = find_kernel(planted(MISNAMED), "lab")
+    assert (found.path, found.version, found.initrd_path) == ("boot/vmlinuz-6.9", "6.8", None)
+    assert found.warnings == ("/boot/vmlinuz-6.9 states the version 6.8, and clients get the modules of that",)
+
+
+def test_a_unified_kernel_that_was_made_for_another_version_is_no_better():
+    one = unified((".uname", b"6.9"), (".linux", bzimage("6.8")), (".initrd", b"i"))
+    with pytest.raises(LtspError, match=r"states the version 6\.8, and no /lib/modules/6\.8"):
+        find_kernel(planted({"efi/EFI/Linux/a.efi": one} | modules("6.9")), "lab")
+
+
+NEWER = {"boot/vmlinuz-6.1.0-10": "k10", "boot/initrd.img-6.1.0-10": "i10"}
+WHY = {
+    "the newest": (DEBIAN, "/boot/vmlinuz-6.1.0-9 with /boot/initrd.img-6.1.0-9: newest with modules"),
+    "the newest of several": (
+        DEBIAN | NEWER,
+        "/boot/vmlinuz-6.1.0-10 with /boot/initrd.img-6.1.0-10: newest with modules",
+    ),
+    "the newest with modules": (
+        DEBIAN | {"boot/vmlinuz-6.9": "k"},
+        (
+            "/boot/vmlinuz-6.1.0-9 with /boot/initrd.img-6.1.0-9: newest with modules; "
+            "passed over: /boot/vmlinuz-6.9 (no /lib/modules/6.9)"
+        ),
+    ),
+    "the newest with an initrd": (
+        DEBIAN | {"boot/vmlinuz-6.1.0-10": "k10"},
+        (
+            "/boot/vmlinuz-6.1.0-9 with /boot/initrd.img-6.1.0-9: newest with modules and an initrd; "
+            "passed over: /boot/vmlinuz-6.1.0-10 (it has no initrd)"
+        ),
+    ),
+    "the system's default, and not what is newer": (
+        DEBIAN | NEWER | {"vmlinuz": "-> boot/vmlinuz-6.1.0-9", "initrd.img": "-> boot/initrd.img-6.1.0-9"},
+        (
+            "/vmlinuz with /initrd.img: the system's default; "
+            "passed over: /boot/vmlinuz-6.1.0-10 (newer, but /vmlinuz is the system's default)"
+        ),
+    ),
+    "the one that there is, without an initrd": (
+        {"boot/vmlinuz-6.9": "k"} | modules("6.9"),
+        "/boot/vmlinuz-6.9, without an initrd of its own: newest with modules",
+    ),
+    "a unified one": (
+        {"efi/EFI/Linux/a.efi": unified((".linux", bzimage("6.9")), (".initrd", b"i"))} | modules("6.9"),
+        "/efi/EFI/Linux/a.efi with the initrd in it: newest with modules",
+    ),
+    "of a live medium": (
+        {"casper/vmlinuz": bzimage("6.9"), "casper/initrd": "i"},
+        "/casper/vmlinuz with /casper/initrd: that of the live medium",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WHY)
+def test_a_choice_is_given_with_its_reason(what):
+    entries, line = WHY[what]
+    found = find_kernel(planted(entries), "lab")
+    assert str(found) == line
+    assert [each["path"] for each in found.record()["passed_over"]] == [each.path for each in found.passed_over]
+
+
+def test_a_kernel_without_an_initrd_is_nothing_to_warn_of():
+    """Clients start from our own."""
+    assert find_kernel(planted({"boot/vmlinuz-6.9": "k"} | modules("6.9")), "lab").warnings == ()
+
+
+def test_no_more_than_some_dozens_of_files_are_asked_for_their_version():
+    asked = []
+
+    class Asked(Bytes):
+        __slots__ = ()
+
+        def open(self):
+            asked.append(self)
+            return super().open()
+
+    many = {f"boot/vmlinuz-x{number}": File(Metadata(0o644), Asked(b"nothing" * 9)) for number in range(999)}
+    assert find_kernel(planted(many), "lab").version is None
+    assert len(asked) < 5000
+
+
+def test_the_user_s_rule_prefers_what_has_modules_and_says_what_it_passed_over():
+    found = find_kernel(planted(DEBIAN | OWN | modules("1")), "lab", "own/kernel-* s|kernel|ramdisk|")
+    assert (found.path, found.initrd_path, found.reason) == ("own/kernel-1", "own/ramdisk-1", "as --kernel-initrd says")
+    assert [str(each) for each in found.passed_over] == ["/own/kernel-2 (no /lib/modules/2)"]
+
+
+def test_a_substitution_that_leads_nowhere_leaves_the_kernel_and_is_warned_of():
+    found = find_kernel(planted(DEBIAN | OWN | modules("2")), "lab", "own/kernel-2 s|kernel|nothing|")
+    assert (found.path, found.initrd_path) == ("own/kernel-2", None)
+    assert found.warnings == ("--kernel-initrd leads to no initrd for /own/kernel-2, only to the kernel",)
 
 
 OWN = {"own/kernel-1": "k1", "own/kernel-2": "k2", "own/ramdisk-2": "r2", "own/ramdisk-1": "r1", "own/.kernel-9": "k9"}
@@ -188,29 +446,19 @@ def test_a_rule_that_is_none_is_refused(rule):
         Rule.parse(rule)
 
 
-BANNER = b"padding " * 5000 + b"Linux version 6.6.1-arm (builder@host) (gcc) #1 SMP\n"
-
-
-def zboot(payload, kind):
-    head = bytearray(64)
-    head[:2], head[4:8] = b"MZ", b"zimg"
-    struct.pack_into("<II", head, 8, 64, len(payload))
-    head[24 : 24 + len(kind)] = kind
-    return bytes(head) + payload
-
-
-def gzipped(data):
-    packer = zlib.compressobj(wbits=31)
-    return packer.compress(data) + packer.flush()
-
-
 STATED = {
     "a bzImage says it in its header": (bzimage("6.1.0-9-amd64"), "6.1.0-9-amd64"),
     "an arm64 Image has the banner": (BANNER, "6.6.1-arm"),
     "so has a compressed one": (gzipped(BANNER), "6.6.1-arm"),
     "so has one that unpacks itself": (zboot(gzipped(BANNER), b"gzip"), "6.6.1-arm"),
     "the banner may lie across two pieces": (bytes((1 << 20) - 20) + BANNER[-60:], "6.6.1-arm"),
-    "another compression is not known": (zboot(b"x" * 100, b"xzkern"), None),
+    "which may have been compressed in other ways": (zboot(zstd.compress(BANNER), b"zstd"), "6.6.1-arm"),
+    "by xz": (zboot(lzma.compress(BANNER), b"xzkern"), "6.6.1-arm"),
+    "by lzma": (zboot(lzma.compress(BANNER, lzma.FORMAT_ALONE), b"lzma"), "6.6.1-arm"),
+    "another compression is not known": (zboot(b"x" * 100, b"lzo"), None),
+    "a zImage has it compressed behind its loader": (zimage(gzipped(BANNER)), "6.6.1-arm"),
+    "a uImage behind its header": (b"\x27\x05\x19\x56" + bytes(60) + gzipped(BANNER), "6.6.1-arm"),
+    "what would be a path in lib/modules is not a version": (b"Linux version 6.6/../../etc (x) ", None),
     "a truncated file says nothing": (gzipped(BANNER)[:40], None),
     "a damaged one neither": (gzipped(BANNER)[:20] + b"\xff" * 50, None),
     "an offset of zero means that there is no version": (bzimage("6.1")[:0x20E] + b"\0\0", None),
@@ -243,10 +491,6 @@ def test_a_kernel_without_squashfs_reads_none():
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst"])
 def test_without_a_configuration_the_module_is_asked(suffix):
-    import lzma  # noqa: PLC0415
-
-    from ltsp.boot.codecs import zstd  # noqa: PLC0415
-
     pack = {"": bytes, ".gz": gzipped, ".xz": lzma.compress, ".zst": zstd.compress}[suffix]
     path = f"lib/modules/6.1/kernel/fs/squashfs/squashfs.ko{suffix}"
     assert readable_codecs(planted({path: pack(MODULE)}), "6.1") == {"gzip", "xz", "zstd"}

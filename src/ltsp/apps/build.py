@@ -14,6 +14,7 @@ from ltsp.apps.client_initrd import Client, Wanted, client_initrd
 from ltsp.apps.order import Order
 from ltsp.apps.preparation import Prepared, prepare
 from ltsp.apps.report import Report
+from ltsp.boot.kernel import Kernel
 from ltsp.errors import FormatError, SourceError, UsageError
 from ltsp.publish import failure, manifest
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
@@ -231,13 +232,19 @@ def _contents(asked: Asked, prepared: Prepared, client: Client) -> Contents:
     kernel = prepared.kernel
     return Contents(
         source=manifest.Source(lasting(asked.argument), asked.source.kind),
-        kernel=manifest.Kernel(kernel.path, kernel.version or "") if kernel else None,
+        kernel=chosen_kernel(kernel) if kernel else None,
         files=client.boot_files(kernel),
         codec=prepared.codec,
         packages=packages(prepared.tree),
         setuid=prepared.survey.privileged,
         warnings=(*prepared.warnings, *client.warnings),
     )
+
+
+def chosen_kernel(kernel: Kernel) -> manifest.Kernel:
+    """What the manifest says of it."""
+    passed_over = {each.path: each.reason for each in kernel.passed_over}
+    return manifest.Kernel(kernel.path, kernel.version or "", kernel.reason, passed_over)
 
 
 def lasting(argument: str) -> str:

@@ -30,6 +30,9 @@ from ltsp.tree.name import printable
 from ltsp.tree.node import Directory
 from ltsp.tree.tree import Tree
 
+_WITHOUT = "--no-preflight"
+"""What publishes an image although its clients' initrd could not be made."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -104,8 +107,11 @@ def client_initrd(
         return _made(tree, kernel.version or _only_version(tree, kernel.path), codec, name, wanted, before)
     except LtspError as error:
         if wanted.must_boot:
+            if _WITHOUT not in error.hint:
+                error.hint = f"{error.hint}; or publish it all the same with {_WITHOUT}"
             raise
-        return Client(warnings=(f"{error.message}; published without an initrd of ours",))
+        left = "" if kernel.initrd else f", and the image has none for /{printable(kernel.path)}: no client can boot it"
+        return Client(warnings=(f"{error.message}; published without an initrd of ours{left}",))
 
 
 def _only_version(tree: Tree, path: str) -> str:
@@ -117,8 +123,8 @@ def _only_version(tree: Tree, path: str) -> str:
     versions = list(directory.entries) if isinstance(directory, Directory) else []
     if len(versions) != 1:
         raise LtspError(
-            f"nobody can tell which version /{printable(path)} is, and so which modules belong to it",
-            "choose another kernel with --kernel-initrd, or publish it all the same with --no-preflight",
+            f"cannot determine the kernel version of /{printable(path)}, and so which modules belong to it",
+            f"choose another kernel with --kernel-initrd, or publish it all the same with {_WITHOUT}",
         )
     return versions[0]
 

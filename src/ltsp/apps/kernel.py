@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from ltsp.apps.build import lasting, link_for_raspberries, taken
+from ltsp.apps.build import chosen_kernel, lasting, link_for_raspberries, taken
 from ltsp.apps.client_initrd import Wanted, client_initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL
 from ltsp.apps.report import Report
-from ltsp.boot.kernel import RULES, Kernel, Rule, find_kernel
+from ltsp.boot.kernel import Kernel, find_kernel
+from ltsp.boot.kernel_rules import RULES, Rule
 from ltsp.errors import UsageError
 from ltsp.publish import manifest
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
@@ -29,13 +30,12 @@ from ltsp.source.live_source import LiveSource
 from ltsp.source.names import at_most_three, names
 from ltsp.source.source import Source
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import printable
 from ltsp.tree.selection import Selection, Take
 
 _SYSTEM = ("bin", "etc", "lib*", "sbin", "usr")
 """Where modules, firmware and programs for the clients' initrd are, and what tells the distribution."""
-_BULK = frozenset({"usr/share", "usr/src", "usr/include", "usr/local", "usr/games"})
-"""Beside them, and never of use."""
+_BULK = frozenset({"usr/share", "usr/include", "usr/local", "usr/games"})
+"""Beside them, and never of use. In usr/src Gentoo has what the kernels in lib/modules are links to."""
 _OF_DISKS = ("xfs", "btrfs")
 """File systems of virtual machines' disks, beside those that every client knows."""
 
@@ -100,12 +100,12 @@ def _publish(
         outcome, found = publish_found(held, source, argument, options, wanted, report, boot_test=boot_test)
     if options.rpi_image == source.name:
         link_for_raspberries(store, source.name, report)
-    _tell(outcome, source.name, found.path, report)
+    _tell(outcome, source.name, report)
     return {
         "name": source.name,
         "published": isinstance(outcome, Published),
         "version": outcome.generation.version,
-        "kernel": {"path": found.path, "version": found.version, "initrd": found.initrd_path},
+        "kernel": found.record(),
         "warnings": list(found.warnings),
     }
 
@@ -134,6 +134,7 @@ def publish_found(
         wanted = replace(wanted, file_systems=_OF_DISKS)
     with taken(source, _around_kernels(own_rule), options.lock_timeout, faults, report) as tree:
         found = find_kernel(tree, source.name, own_rule)
+        report.say(f"kernel    {found}")
         for warning in found.warnings:
             report.warn(warning)
         with report.step("making the clients' initrd"):
@@ -141,7 +142,7 @@ def publish_found(
         client.tell(report)
         contents = Contents(
             manifest.Source(lasting(argument), source.kind),
-            manifest.Kernel(found.path, found.version or ""),
+            chosen_kernel(found),
             client.boot_files(found),
             warnings=(*found.warnings, *client.warnings),
         )
@@ -161,18 +162,18 @@ def _codec(shared: Generation | Foreign | None) -> str:
     return image.codec if image and image.codec != "none" else ""
 
 
-def _tell(outcome: Published | Unchanged, name: str, path: str, report: Report) -> None:
+def _tell(outcome: Published | Unchanged, name: str, report: Report) -> None:
     version = outcome.generation.version
     if isinstance(outcome, Unchanged):
         report.say(f"unchanged {name}: version {version} has this kernel already")
     else:
-        report.say(f"published {name}, version {version}, with the kernel /{printable(path)}")
+        report.say(f"published {name}, version {version}, with this kernel")
 
 
 def _around_kernels(own_rule: str | None) -> Selection:
     """All that a rule for kernels looks at and the clients' initrd is made of, and no more: nobody's home is read."""
     rules = (Rule.parse(own_rule), *RULES) if own_rule else RULES
-    directories = {"boot", *_SYSTEM, *(rule.kernel.partition("/")[0] for rule in rules if "/" in rule.kernel)}
+    directories = {*_SYSTEM, *(top for rule in rules for top in rule.tops)}
 
     def take(path: str, directory: bool) -> Take:
         first, _, rest = path.partition("/")

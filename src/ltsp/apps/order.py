@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ltsp.apps import hooks
 from ltsp.apps.client_initrd import Wanted
 from ltsp.apps.rules import Rules, rules
-from ltsp.boot.kernel import Rule
+from ltsp.boot.kernel_rules import Rule
 from ltsp.errors import UsageError
 from ltsp.publish.store import Store
 from ltsp.settings import users

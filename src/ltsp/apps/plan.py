@@ -87,7 +87,7 @@ def kernel_facts(prepared: Prepared) -> Mapping[str, object] | None:
     kernel = prepared.kernel
     if kernel is None:
         return None
-    return {"path": kernel.path, "version": kernel.version, "initrd": kernel.initrd_path}
+    return kernel.record()
 
 
 def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iter
     else:
         yield "cleanup   none: accounts and secrets are in the image"
     kernel = prepared.kernel
-    yield f"kernel    {_kernel(prepared)}" if kernel else "kernel    none, as chosen"
+    yield f"kernel    {kernel}" if kernel else "kernel    none, as chosen"
     level = codec_facts(prepared)["level"]
     yield f"codec     {prepared.codec}{'' if level is None else f' {level}'}, {prepared.codec_reason}"
 
@@ -118,13 +118,6 @@ def snapshot_lines(plan: Plan) -> Iterator[str]:
         yield f"snapshot  /{printable(each.path)} ({each.kind} of {printable(each.of)})"
     for part in plan.live:
         yield f"live      /{_part(part)}"
-
-
-def _kernel(prepared: Prepared) -> str:
-    kernel = prepared.kernel
-    assert kernel is not None
-    initrd = f" with /{printable(kernel.initrd_path)}" if kernel.initrd_path else ", without an initrd"
-    return f"/{printable(kernel.path)}{initrd}"
 
 
 def _part(part: Part) -> str:

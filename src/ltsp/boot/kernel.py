@@ -1,79 +1,46 @@
-"""The kernel of an image and its initrd, found in the tree.
+"""The kernel of an image and its initrd, found in the tree, and why it is this one.
 
 All links are followed inside the tree, so that one which leads to the server's files leads nowhere.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fnmatch import translate
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-from ltsp.boot.distribution import kernel_installation
-from ltsp.boot.kernel_header import stated_version
+from ltsp.boot.distribution import distribution_of, kernel_installation, kernel_package
+from ltsp.boot.kernel_header import is_version, stated_version
+from ltsp.boot.kernel_rules import INITRD_NAME, INITRDS, KERNEL_NAME, RULES, VERSION, Rank, Rule
 from ltsp.boot.kernel_version import version_key
-from ltsp.boot.substitution import substitutions
-from ltsp.errors import LtspError, Unreadable, UsageError
+from ltsp.boot.unified_kernel import UnifiedKernel
+from ltsp.errors import FormatError, LtspError, Unreadable
 from ltsp.tree.content import Content
-from ltsp.tree.name import printable
-from ltsp.tree.node import Directory, File
+from ltsp.tree.name import in_order, printable
+from ltsp.tree.node import Directory, File, Node
 from ltsp.tree.tree import Tree
 
-_MOST_KERNEL = 512 << 20
-"""Bytes; the largest that distributions ship have some 90 MiB."""
-_MOST_INITRD = 4 << 30
+_MOST_KERNEL: Final = 1 << 30
+"""Bytes; the largest that distributions ship have some 90 MiB, unified ones with all firmware some 300."""
+_MOST_INITRD: Final = 4 << 30
+_MOST_ASKED: Final = 64
+"""Files that are looked into for their version. Each may take a second, and a tree may have any number of them."""
+_MODULES: Final = "lib/modules"
+_OF_MODULES: Final = frozenset({"kernel", "modules.builtin", "modules.dep", "modules.dep.bin"})
+"""What depmod(8) and `make modules_install` leave below that, of which some kernels have only a part."""
+_SHOWN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """Where a kind of system has its kernel, and how the path of the initrd follows from the kernel's."""
+class PassedOver:
+    """A kernel that is not taken although it comes before the one that is: it is newer, or the system's default."""
 
-    system: str
-    kernel: str
-    """A glob, relative to the root."""
-    initrds: tuple[str, ...]
-    """Substitutions in the words of sed, each of the kernel's path; the first that leads to a file counts."""
-    live: bool = False
-    """On a medium whose system, with the modules, may lie in a file of its own."""
-    chosen: bool = False
-    """The user's own rule: what it finds is taken, and warned of where it looks wrong."""
+    path: str
+    reason: str
+    """Safe to print."""
 
-    @classmethod
-    def parse(cls, text: str) -> Rule:
-        """The rule of `--kernel-initrd='GLOB s|OLD|NEW|'`.
-
-        Raises UsageError.
-        """
-        glob, _, expressions = text.strip().partition(" ")
-        if not glob.strip("/"):
-            raise UsageError(
-                "--kernel-initrd names no kernel", "--kernel-initrd='live/vmlinuz-* s|vmlinuz|initrd.img|'"
-            )
-        substitutions(expressions)
-        return cls("--kernel-initrd", glob.lstrip("/"), (expressions,) if expressions.strip() else (), chosen=True)
-
-
-RULES = (
-    Rule("openSUSE live", "boot/*/loader/linux", ("s|linux$|initrd|",), live=True),
-    Rule(
-        "Ubuntu live",
-        "casper/vmlinuz",
-        tuple(f"s|vmlinuz$|{name}|" for name in ("initrd", "initrd.lz", "initrd.gz")),
-        live=True,
-    ),
-    Rule("Debian installer", "install.amd/vmlinuz", ("s|vmlinuz$|initrd.gz|",), live=True),
-    Rule("Fedora live", "isolinux/vmlinuz", ("s|vmlinuz$|initrd.img|",), live=True),
-    Rule("Fedora live and installer", "images/pxeboot/vmlinuz", ("s|vmlinuz$|initrd.img|",), live=True),
-    Rule("Debian live", "live/vmlinuz-*", ("s|vmlinuz-|initrd.img-|",), live=True),
-    Rule("installed system", "vmlinuz", ("s|vmlinuz$|initrd.img|",)),
-    Rule("Debian, Ubuntu", "vmlinuz-*", ("s|vmlinuz-|initrd.img-|",)),
-    Rule("Fedora, Arch, Alpine", "vmlinuz-*", (r"s|vmlinuz-\(.*\)|initramfs-\1.img|", "s|vmlinuz-|initramfs-|")),
-    Rule("Tiny Core", "vmlinuz", ("s|vmlinuz$|core.gz|",), live=True),
-    Rule("openSUSE", "vmlinuz-*", ("s|vmlinuz-|initrd-|",)),
-    Rule("openSUSE on arm64", "Image-*", ("s|Image-|initrd-|",)),
-)
-"""In the order in which they are tried, each below the root and then below boot."""
+    def __str__(self) -> str:
+        return f"/{printable(self.path)} ({self.reason})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,54 +50,65 @@ class Kernel:
     path: str
     """Where the rule found it; the file may be another, through links."""
     initrd_path: str | None
+    """The same as `path` where one file holds both."""
     version: str | None
-    """As in lib/modules; None where neither name nor file says it."""
+    """As the file states it, else as its name does; None where neither does."""
     kernel: Content
     initrd: Content | None
+    reason: str = ""
+    """Why it is this one."""
+    passed_over: tuple[PassedOver, ...] = ()
     warnings: tuple[str, ...] = ()
-    """What was passed over, and what looks wrong with what was not."""
+    """What was passed over and should not have been needed to be, and what looks wrong with what was not."""
+
+    def __str__(self) -> str:
+        """Safe to print: where it lies, why it is this one, and what it was preferred to."""
+        if self.initrd_path == self.path:
+            initrd = " with the initrd in it"
+        else:
+            initrd = f" with /{printable(self.initrd_path)}" if self.initrd_path else ", without an initrd of its own"
+        passed = "; ".join(map(str, self.passed_over[:_SHOWN]))
+        more = f" and {len(self.passed_over) - _SHOWN} more" if len(self.passed_over) > _SHOWN else ""
+        return f"/{printable(self.path)}{initrd}: {self.reason}" + (f"; passed over: {passed}{more}" if passed else "")
+
+    def record(self) -> dict[str, object]:
+        """The same as JSON."""
+        return {
+            "path": self.path,
+            "version": self.version,
+            "initrd": self.initrd_path,
+            "reason": self.reason,
+            "passed_over": [{"path": each.path, "reason": each.reason} for each in self.passed_over],
+        }
 
 
 def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
-    """The kernel of an image, by the user's rule and then by the built-in ones; the newest version of each.
+    """The kernel of an image: by the user's rule, of a live medium, the system's default, then the newest.
 
-    `name`: of the image, for the error. A kernel without an initrd is taken only if no other has one.
+    `name`: of the image, for the error. A kernel without an initrd is taken only if no other has one, and one that
+    states another version than its name does if there is none besides.
     Raises LtspError where there is none, Unreadable where we may not read it, UsageError where the user's rule is none.
     """
     rules = (Rule.parse(own_rule), *RULES) if own_rule else RULES
-    warnings: list[str] = []
-    lone: list[Kernel] = []
-    for rule in rules:
-        for path in _candidates(tree, rule):
-            found = _examined(tree, rule, path, warnings)
-            if found is None:
-                continue
-            if found.initrd is not None or (rule.chosen and not rule.initrds):
-                return _with(found, warnings)
-            lone.append(found)
-        if rule.chosen:
-            warnings.append(
-                f"--kernel-initrd={printable(rule.kernel)} led to no kernel with an initrd; others are tried"
-            )
-    if lone:
-        first = lone[0]
-        return _with(first, [*warnings, f"/{printable(first.path)} has no initrd in the image"])
-    globs = ", ".join(dict.fromkeys(rule.kernel for rule in rules))
-    passed = "".join(f"; {warning}" for warning in dict.fromkeys(warnings))
-    installation = kernel_installation(tree)
-    how = f"run in the source, or as RUN of its Containerfile: {installation};" if installation else "install one,"
-    raise LtspError(
-        f"no kernel in {printable(name)}: looked for {globs} in / and /boot{passed}",
-        f"{how} or give --kernel-initrd='GLOB s|KERNEL|INITRD|' or --kernel-initrd=none",
-    )
-
-
-def _with(kernel: Kernel, warnings: Sequence[str]) -> Kernel:
-    every = tuple(dict.fromkeys((*warnings, *kernel.warnings)))
+    search = _Search(tree, rules)
+    kernel = search.kernel()
+    if kernel is None:
+        raise search.nothing_found(name)
     for path, content in ((kernel.path, kernel.kernel), (kernel.initrd_path or "", kernel.initrd)):
         if content is not None:
             _see_that_it_may_be_read(path, content)
-    return Kernel(kernel.path, kernel.initrd_path, kernel.version, kernel.kernel, kernel.initrd, every)
+    return kernel
+
+
+def kernel_paths(tree: Tree, rule: Rule) -> list[str]:
+    """All that the rule leads to, in no order."""
+    return [path for place in rule.places for path, _ in _matching(tree, rule, place)]
+
+
+def has_modules(tree: Tree, version: str) -> bool:
+    """Whether there is more than the kernel itself, which may lie there too."""
+    directory = tree.follow(f"{_MODULES}/{version}")
+    return isinstance(directory, Directory) and not _OF_MODULES.isdisjoint(directory.entries)
 
 
 def _see_that_it_may_be_read(path: str, content: Content) -> None:
@@ -145,85 +123,280 @@ def _see_that_it_may_be_read(path: str, content: Content) -> None:
         ) from error
 
 
-def _candidates(tree: Tree, rule: Rule) -> Iterator[str]:
-    """The paths that a rule's glob matches: those below the root first, each from the newest version to the oldest."""
-    places = [""] if rule.kernel.startswith("boot/") or rule.chosen else ["", "boot/"]
-    for place in places:
-        found = _matching(tree, place + rule.kernel)
-        yield from sorted(found, key=lambda path: (version_key(path), path), reverse=True)
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A path that a rule leads to."""
+
+    rule: Rule
+    path: str
+    found: str
+    """What `<version>` of the rule stands for in it."""
+    named: str | None
+    """The version in the path, or in that of the file where it leads."""
+    file: File | None
+    fault: str
+    """Why that is nothing to boot; empty where it may be."""
 
 
-def _matching(tree: Tree, glob: str) -> list[str]:
-    """The paths that a shell's glob matches; as there, a wildcard does not match a leading dot."""
-    found = [""]
-    for component in filter(None, glob.split("/")):
-        match = re.compile(translate(component)).match
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What became of a candidate."""
+
+    rank: Rank
+    kernel: Kernel | None
+    """None where it is not to be booted."""
+    reason: str = ""
+    """Why not, or why it is the last choice."""
+
+    @property
+    def is_sound(self) -> bool:
+        return self.kernel is not None and not self.reason
+
+    @property
+    def is_doubtful(self) -> bool:
+        return self.kernel is not None and bool(self.reason)
+
+
+@dataclass(slots=True)
+class _Search:
+    tree: Tree
+    rules: Sequence[Rule]
+    verdicts: dict[str, _Verdict] = field(default_factory=dict)
+    """Of what was looked at before a choice was made, by path, in that order."""
+    _stated: dict[int, str | None] = field(default_factory=dict)
+    """By the node's identity."""
+
+    def kernel(self) -> Kernel | None:
+        for rank in Rank:
+            for candidate in self._candidates(rank):
+                verdict = self._judge(candidate)
+                if not self.verdicts.get(candidate.path, verdict).is_sound or verdict.is_sound:
+                    self.verdicts[candidate.path] = verdict
+                if verdict.is_sound and verdict.kernel and (verdict.kernel.initrd or candidate.rule.chosen):
+                    return self._chosen(verdict.kernel, rank)
+            if rank is Rank.CHOSEN and (kernel := self._last_choice()):
+                return kernel
+        lone = next((each for each in self.verdicts.values() if each.is_sound), None)
+        return self._chosen(lone.kernel, lone.rank) if lone and lone.kernel else self._last_choice()
+
+    def _last_choice(self) -> Kernel | None:
+        for verdict in self.verdicts.values():
+            if verdict.is_doubtful and verdict.kernel:
+                return self._chosen(verdict.kernel, verdict.rank, doubtful=True)
+        return None
+
+    def _candidates(self, rank: Rank) -> list[_Candidate]:
+        """Those of a rank, the newest first; those of one version in the order of the table, one without comes last."""
         found = [
-            f"{parent}/{name}".lstrip("/")
-            for parent in found
+            self._candidate(rule, path, version)
+            for rule in self.rules
+            if rule.rank is rank
+            for place in rule.places
+            for path, version in sorted(_matching(self.tree, rule, place), reverse=True)
+        ]
+        return sorted(found, key=lambda candidate: version_key(self._version(candidate) or ""), reverse=True)
+
+    def _candidate(self, rule: Rule, path: str, found: str) -> _Candidate:
+        resolved = self.tree.resolve(path)
+        node = None if resolved is None else self.tree.get(resolved)
+        names = (name for each in (path, resolved or "") if (name := _named_version(each)))
+        named = found if is_version(found) else next(names, None)
+        file = node if isinstance(node, File) else None
+        return _Candidate(rule, path, found, named, file, _fault(node, _MOST_KERNEL))
+
+    def _version(self, candidate: _Candidate) -> str | None:
+        """The name's where there is one: then the file need not be read before it is its turn."""
+        if candidate.named or candidate.file is None or candidate.fault:
+            return candidate.named
+        try:
+            unified = UnifiedKernel.parse(candidate.file.content)
+        except (OSError, FormatError):
+            return None
+        return self._states(candidate.file, unified.kernel if unified else candidate.file.content)
+
+    def _states(self, file: File, kernel: Content) -> str | None:
+        if id(file) not in self._stated:
+            try:
+                asked = len(self._stated) < _MOST_ASKED
+                self._stated[id(file)] = stated_version(kernel) if asked else None
+            except OSError:
+                self._stated[id(file)] = None  # copying the kernel will say so
+        return self._stated[id(file)]
+
+    def _judge(self, candidate: _Candidate) -> _Verdict:
+        file, rule = candidate.file, candidate.rule
+        if file is None or candidate.fault:
+            return _Verdict(rule.rank, None, candidate.fault)
+        try:
+            unified = UnifiedKernel.parse(file.content)
+        except FormatError as error:
+            return _Verdict(rule.rank, None, error.message)
+        except OSError:
+            unified = None  # copying the kernel will say so
+        else:
+            if rule.unified and unified is None:
+                return _Verdict(rule.rank, None, "it has no section .linux, so it is not a unified kernel")
+        content = unified.kernel if unified else file.content
+        stated = self._states(file, content)
+        named = candidate.named or (unified.version if unified else None)
+        version = stated or (named if named and is_version(named) else None)
+        initrd_path, initrd = candidate.path, unified.initrd if unified else None
+        found = (initrd_path, initrd) if initrd else self._initrd(candidate, version)
+        return self._verdict(Kernel(candidate.path, found[0], version, content, found[1]), rule, named)
+
+    def _verdict(self, kernel: Kernel, rule: Rule, named: str | None) -> _Verdict:
+        version, shown = kernel.version, f"/{printable(kernel.path)}"
+        faults: list[str] = []
+        warnings: list[str] = []
+        if version and named and version != named:
+            faults.append(f"it states the version {printable(version)}")
+            warnings.append(f"{shown} states the version {printable(version)}, and clients get the modules of that")
+        if version and self._lacks_modules(rule, version):
+            lacking = f"no /{_MODULES}/{printable(version)}"
+            if not rule.chosen:
+                return _Verdict(rule.rank, None, ", and ".join((*faults, lacking)))
+            faults.append(lacking)
+            warnings.append(f"{shown} has no modules: /{_MODULES}/{printable(version)} is not in the image")
+        if rule.substitutions and kernel.initrd is None:
+            warnings.append(f"--kernel-initrd leads to no initrd for {shown}, only to the kernel")
+        return _Verdict(rule.rank, replace(kernel, warnings=tuple(warnings)), ", and ".join(faults))
+
+    def _lacks_modules(self, rule: Rule, version: str) -> bool:
+        every = self.tree.follow(_MODULES)
+        if rule.live and not (isinstance(every, Directory) and every.entries):
+            return False
+        return not has_modules(self.tree, version)
+
+    def _initrd(self, candidate: _Candidate, version: str | None) -> tuple[str | None, Content | None]:
+        """Beside the kernel, or wherever the system has that of its version; never that of another version."""
+        rule = candidate.rule
+        paths = rule.initrd_paths(candidate.path, candidate.found)
+        if version and not rule.chosen:
+            paths += [path.replace(VERSION, version) for path in INITRDS]
+        for path in paths:
+            resolved = self.tree.resolve(path)
+            node = None if resolved is None else self.tree.get(resolved)
+            if resolved is None or not isinstance(node, File) or _fault(node, _MOST_INITRD):
+                continue
+            other = INITRD_NAME.fullmatch(resolved.rpartition("/")[2])
+            if rule.chosen or not (other and version) or other[1] == version:
+                return path, node.content
+        return None, None
+
+    def _chosen(self, kernel: Kernel, rank: Rank, *, doubtful: bool = False) -> Kernel:
+        paths = list(self.verdicts)
+        before = paths if doubtful else paths[: paths.index(kernel.path)]
+        faulty = {path: self.verdicts[path].reason for path in before if path != kernel.path}
+        faulty = {path: reason for path, reason in faulty.items() if reason}
+        sound = (each for path in before if (each := self.verdicts[path].kernel) and path not in faulty)
+        lone = {each.path: "it has no initrd" for each in sound if each.version != kernel.version}
+        newer = dict(self._newer_than(kernel)) if rank is Rank.DEFAULT else {}
+        warnings = [f"/{printable(path)} is passed over: {reason}" for path, reason in faulty.items()]
+        return replace(
+            kernel,
+            reason=_reason(kernel, rank, doubtful=doubtful, for_initrd=bool(lone)),
+            passed_over=tuple(PassedOver(*each) for each in (faulty | lone | newer).items()),
+            warnings=(*warnings, *kernel.warnings),
+        )
+
+    def _newer_than(self, default: Kernel) -> Iterator[tuple[str, str]]:
+        """Path, and why it is passed over."""
+        versions = {default.version}
+        for candidate in self._candidates(Rank.NAMED) if default.version else ():
+            version = self._version(candidate)
+            if version_key(version or "") <= version_key(default.version or ""):
+                return
+            reason = self._judge(candidate).reason
+            if reason or version not in versions:
+                yield candidate.path, reason or f"newer, but /{printable(default.path)} is the system's default"
+            versions.add(version)
+
+    def nothing_found(self, name: str) -> LtspError:
+        """Says to install a kernel only where there is none."""
+        passed = [str(PassedOver(path, verdict.reason)) for path, verdict in self.verdicts.items()]
+        own = "give --kernel-initrd='GLOB s|KERNEL|INITRD|' or --kernel-initrd=none"
+        package = self._package()
+        if package:
+            return LtspError(
+                f"no kernel in {printable(name)} has its modules: {', '.join(passed)}",
+                f"install in the source: {package}; or {own}",
+            )
+        modules = self._modules()
+        usual = [rule.kernel for rule in self.rules if rule.rank < Rank.OTHER and not rule.live]
+        names = dict.fromkeys(glob.rpartition("/")[2].replace(VERSION, "*") for glob in usual)
+        message = (
+            f"no kernel in {printable(name)}: looked for {', '.join(map(printable, names))} in /, /boot, /efi and "
+            f"/{_MODULES}, and for those of boards and live media"
+        )
+        if modules:
+            more = ", …" if len(modules) > _SHOWN else ""
+            message += f"; there are modules of {', '.join(map(printable, modules[:_SHOWN]))}{more} without a kernel"
+        if passed:
+            message += f"; passed over: {', '.join(passed)}"
+        installation = kernel_installation(self.tree)
+        how = f"run in the source, or as RUN of its Containerfile: {installation};" if installation else "install one,"
+        return LtspError(message, f"{how} or {own}")
+
+    def _package(self) -> str:
+        """What brings the modules that the newest kernel lacks; empty where there is no kernel."""
+        for candidate in (each for rank in Rank for each in self._candidates(rank)):
+            version = self._version(candidate)
+            if candidate.file is not None and not candidate.fault and version:
+                return kernel_package(distribution_of(self.tree), version)
+        return ""
+
+    def _modules(self) -> list[str]:
+        directory = self.tree.follow(_MODULES)
+        return in_order(list(directory.entries)) if isinstance(directory, Directory) else []
+
+
+def _reason(kernel: Kernel, rank: Rank, *, doubtful: bool, for_initrd: bool) -> str:
+    if rank is Rank.CHOSEN:
+        return "as --kernel-initrd says"
+    if doubtful:
+        return "no other has modules"
+    if rank is Rank.LIVE:
+        return "that of the live medium"
+    if kernel.version is None:
+        return "the only one, of a version that it does not state"
+    if rank is Rank.DEFAULT:
+        return "the system's default"
+    return "newest with modules and an initrd" if for_initrd else "newest with modules"
+
+
+def _matching(tree: Tree, rule: Rule, place: str) -> list[tuple[str, str]]:
+    """The paths that a rule leads to below a place, each with what its `<version>` stands for there, or nothing.
+
+    As in a shell, a wildcard does not match a leading dot.
+    """
+    found = [("", "")]
+    components = [component for component in (place + rule.kernel).split("/") if component]
+    for number, component in enumerate(components):
+        pattern = rule.component(component)
+        of_directory = VERSION in component and number < len(components) - 1
+        found = [
+            (f"{parent}/{name}".lstrip("/"), match.groupdict().get("version", version))
+            for parent, version in found
             if isinstance(directory := tree.follow(parent), Directory)
             for name in directory.entries
-            if match(name) and (component.startswith(".") or not name.startswith("."))
+            if (match := pattern.match(name)) and (component.startswith(".") or not name.startswith("."))
+            if not of_directory or is_version(match["version"])
         ]
     return found
 
 
-def _examined(tree: Tree, rule: Rule, path: str, warnings: list[str]) -> Kernel | None:
-    """The kernel at a path with its initrd, if it is fit to boot; else None, and why among the warnings."""
-    resolved = tree.resolve(path)
-    file = None if resolved is None else tree.get(resolved)
-    fault = _fault(file, _MOST_KERNEL)
-    if resolved is None or not isinstance(file, File) or fault is not None:
-        warnings.append(f"/{printable(path)} is passed over: {fault}")
-        return None
-    version = _named_version(resolved) or _named_version(path) or _stated(file)
-    if version is not None and _modules_missing(tree, rule, version):
-        lacking = f"/lib/modules/{printable(version)} is not in the image"
-        if not rule.chosen:
-            warnings.append(f"/{printable(path)} is passed over: {lacking}")
-            return None
-        warnings.append(f"/{printable(path)} has no modules: {lacking}")
-    initrd_path, initrd = _initrd(tree, rule, path)
-    return Kernel(path, initrd_path, version, file.content, initrd)
-
-
-def _fault(node: object, most: int) -> str | None:
+def _fault(node: Node | None, most: int) -> str:
+    """Why that is not a file to boot; empty where it may be."""
     if node is None:
-        return "it is a link that leads nowhere inside the image"
+        return "a link that leads nowhere inside the image"
     if not isinstance(node, File):
-        return "it is not a regular file"
+        return "not a regular file"
     if node.content.size == 0:
-        return "it is empty"
-    return f"it is larger than {most >> 20} MiB" if node.content.size > most else None
-
-
-def _initrd(tree: Tree, rule: Rule, path: str) -> tuple[str | None, Content | None]:
-    for expressions in rule.initrds:
-        initrd = path
-        for substitution in substitutions(expressions):
-            initrd = substitution.apply(initrd)
-        node = tree.follow(initrd)
-        if initrd != path and _fault(node, _MOST_INITRD) is None and isinstance(node, File):
-            return initrd, node.content
-    return None, None
+        return "empty"
+    return f"larger than {most >> 20} MiB" if node.content.size > most else ""
 
 
 def _named_version(path: str) -> str | None:
     """The version that a kernel's name ends with."""
-    name = path.rpartition("/")[2]
-    match = re.fullmatch(r"(?:vmlinu[xz]|Image|kernel)-(\d[^/]*)", name)
+    match = KERNEL_NAME.fullmatch(path.rpartition("/")[2])
     return None if match is None else match[1]
-
-
-def _stated(file: File) -> str | None:
-    try:
-        return stated_version(file.content)
-    except OSError:
-        return None  # copying the kernel will say so
-
-
-def _modules_missing(tree: Tree, rule: Rule, version: str) -> bool:
-    every = tree.follow("lib/modules")
-    if rule.live and not (isinstance(every, Directory) and every.entries):
-        return False
-    return not isinstance(tree.follow(f"lib/modules/{version}"), Directory)

@@ -1,75 +1,154 @@
 """The version that a kernel's file itself states.
 
-bzImage: Documentation/arch/x86/boot.rst of Linux. Others (arm64 Image, also compressed, and the self-extracting EFI
-"zboot" form of drivers/firmware/efi/libstub/zboot-header.S) hold the banner of init/version.c.
+bzImage: Documentation/arch/x86/boot.rst of Linux. Others hold the banner of init/version.c, and most of them
+compressed: Image.gz, uImage (include/image.h of U-Boot), zImage (arch/arm/boot/compressed/head.S), and the EFI "zboot"
+form (drivers/firmware/efi/libstub/zboot-header.S).
 """
 
 from __future__ import annotations
 
+import lzma
 import re
 import struct
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Final, Protocol
 
 from ltsp.tree.content import Content, Stream
 
-_BANNER = re.compile(rb"Linux version ([0-9][^\s\0]{0,127}) ")
-_WORD = re.compile(r"[0-9][!-~]{0,127}")
-_PIECE = 1 << 20
-_OVERLAP = 256
-_MOST = 256 << 20
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_BANNER: Final = re.compile(rb"Linux version ([0-9][^\s\0]{0,127}) ")
+_WORD: Final = re.compile(r"[0-9][!-.0-~]{0,127}")
+"""What may be a name in lib/modules."""
+_PIECE: Final = 1 << 20
+_OVERLAP: Final = 256
+_MOST: Final = 256 << 20
 """Bytes that are looked through, after unpacking."""
+_MOST_MEMORY: Final = 256 << 20
+"""Bytes that unpacking xz and lzma may take; of kernels it takes a few dozen MiB."""
+_MOST_STARTS: Final = 8
+"""Places in the head of a zImage at which its payload is looked for."""
+
+
+class _Decompressor(Protocol):
+    """That of `lzma` and `zstd`; `max_length` is bytes."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    def decompress(self, data: bytes, /, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    """The same for gzip."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(31)
+
+    @property
+    def eof(self) -> bool:
+        return self._inflate.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inflate.unconsumed_tail
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
+
+
+_CODECS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
+    b"\x1f\x8b\x08": _Gzip,
+    b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _MOST_MEMORY),
+    b"\x5d\0\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _MOST_MEMORY),
+    b"(\xb5/\xfd": zstd.ZstdDecompressor,
+}
+"""By the bytes that a payload begins with. scripts/extract-vmlinux of Linux, which knows lz4 and lzo too."""
+
+
+def is_version(text: str) -> bool:
+    """Whether it is one, and not a path or a control sequence."""
+    return _WORD.fullmatch(text) is not None
 
 
 def stated_version(kernel: Content) -> str | None:
     """The version, or None where the file does not say it in a form known here. Raises OSError as reading does."""
     with kernel.open() as stream:
         head = stream.read(_PIECE)
-        if head[0x202:0x206] == b"HdrS":
-            return _of_bzimage(head)
-        return _of_banner(head, stream)
+    if head[0x202:0x206] == b"HdrS":
+        return _of_bzimage(head)
+    found = (_of_banner(kernel, start) for start in _starts(head))
+    return next((version for version in found if version is not None), None)
 
 
 def _of_bzimage(head: bytes) -> str | None:
     (offset,) = struct.unpack_from("<H", head, 0x20E)
     text = head[offset + 0x200 : offset + 0x200 + 256].split(b"\0")[0].split(b" ")[0].decode("ascii", "replace")
-    return text if offset and _WORD.fullmatch(text) else None
+    return text if offset and is_version(text) else None
 
 
-def _of_banner(head: bytes, stream: Stream) -> str | None:
+def _starts(head: bytes) -> Iterator[int]:
+    """Where the kernel proper may begin."""
+    if head[4:8] == b"zimg":
+        yield int.from_bytes(head[8:12], "little")
+    elif head[:4] == b"\x27\x05\x19\x56":
+        yield 64  # uImage
+    elif head[0x24:0x28] == b"\x18\x28\x6f\x01":
+        magic = re.compile(b"|".join(map(re.escape, _CODECS)))
+        yield from islice((match.start() for match in magic.finditer(head, 0x30)), _MOST_STARTS)
+    else:
+        yield 0
+
+
+def _of_banner(kernel: Content, start: int) -> str | None:
     tail = b""
-    for piece in _unpacked(head, stream):
-        found = _BANNER.search(tail + piece)
-        if found is not None:
-            text = found[1].decode("ascii", "replace")
-            return text if _WORD.fullmatch(text) else None
-        tail = (tail + piece)[-_OVERLAP:]
+    with kernel.open() as stream:
+        for piece in _unpacked(stream, start):
+            found = _BANNER.search(tail + piece)
+            if found is not None:
+                text = found[1].decode("ascii", "replace")
+                return text if is_version(text) else None
+            tail = (tail + piece)[-_OVERLAP:]
     return None
 
 
-def _unpacked(head: bytes, stream: Stream) -> Iterator[bytes]:
+def _unpacked(stream: Stream, start: int) -> Iterator[bytes]:
     """The bytes of the kernel proper, as far as they can be had and are worth looking through."""
-    start = 0
-    if head[4:8] == b"zimg":
-        start, kind = int.from_bytes(head[8:12], "little"), head[24:56].split(b"\0")[0]
-        if kind != b"gzip":
-            return
-    inflate = zlib.decompressobj(31) if head[start : start + 2] == b"\x1f\x8b" else None
-    piece = head[start:]
+    while start and (passed := stream.read(min(start, _PIECE))):
+        start -= len(passed)
+    piece = stream.read(_PIECE)
+    codec = next((codec for magic, codec in _CODECS.items() if piece.startswith(magic)), None)
+    pieces = _pieces(piece, stream) if codec is None else _decompressed(codec(), piece, stream)
     given = 0
-    while piece and given < _MOST:
-        if inflate is None:
-            given += len(piece)
-            yield piece
-        else:
-            try:
-                while piece and given < _MOST:
-                    data = inflate.decompress(piece, 4 * _PIECE)
-                    piece = inflate.unconsumed_tail
-                    given += len(data)
-                    yield data
-            except zlib.error:
-                return
-            if inflate.eof:
-                return
+    for data in pieces:
+        yield data
+        given += len(data)
+        if given >= _MOST:
+            return
+
+
+def _pieces(piece: bytes, stream: Stream) -> Iterator[bytes]:
+    while piece:
+        yield piece
         piece = stream.read(_PIECE)
+
+
+def _decompressed(codec: _Decompressor, piece: bytes, stream: Stream) -> Iterator[bytes]:
+    """What comes before the first damaged byte."""
+    try:
+        while piece and not codec.eof:
+            yield codec.decompress(piece, 4 * _PIECE)
+            while not codec.eof and not codec.needs_input:
+                yield codec.decompress(b"", 4 * _PIECE)
+            piece = stream.read(_PIECE)
+    except (zlib.error, lzma.LZMAError, zstd.ZstdError):
+        return

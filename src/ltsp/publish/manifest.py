@@ -57,6 +57,10 @@ class Kernel:
     """In the image, without a leading slash."""
     version: str
     """`6.1.0-18-amd64`; empty where the file does not tell."""
+    reason: str = ""
+    """Why it is this one; empty in versions from before this was recorded."""
+    passed_over: Mapping[str, str] = field(default_factory=dict)
+    """Kernels that come before it, by path, and why it is none of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,13 @@ class Manifest:
                 "codec": self.image.codec,
                 "linked": self.image.linked,
             },
-            "kernel": self.kernel and {"path": self.kernel.path, "version": self.kernel.version},
+            "kernel": self.kernel
+            and {
+                "path": self.kernel.path,
+                "version": self.kernel.version,
+                "reason": self.kernel.reason,
+                "passed_over": dict(self.kernel.passed_over),
+            },
             "files": {name: {"size": file.size, "sha256": file.sha256} for name, file in self.files.items()},
             "packages": None if self.packages is None else dict(self.packages),
             "setuid": self.setuid,
@@ -124,9 +134,14 @@ def _manifest(record: Mapping[str, Any]) -> Manifest:
         source=Source(str(record["source"]["argument"]), str(record["source"]["kind"])),
         image=image
         and ImageFacts(int(image["size"]), str(image["sha256"]), str(image["codec"]), bool(image["linked"])),
-        kernel=kernel and Kernel(str(kernel["path"]), str(kernel["version"])),
+        kernel=kernel and _kernel(kernel),
         files={name: FileFacts(int(file["size"]), str(file["sha256"])) for name, file in record["files"].items()},
         packages=None if packages is None else {name: str(version) for name, version in packages.items()},
         setuid=tuple(map(str, record["setuid"])),
         warnings=tuple(map(str, record["warnings"])),
     )
+
+
+def _kernel(record: Mapping[str, Any]) -> Kernel:
+    passed_over = {str(path): str(reason) for path, reason in record.get("passed_over", {}).items()}
+    return Kernel(str(record["path"]), str(record["version"]), str(record.get("reason", "")), passed_over)

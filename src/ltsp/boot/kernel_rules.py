@@ -1,0 +1,189 @@
+"""Where systems have their kernels and initrds: a table, and the rule of `--kernel-initrd`, which comes before it.
+
+In paths, `<version>` stands for one name of a file or directory, or a part of one, of any text; it is taken for the
+version where it begins with a digit. Other wildcards are the shell's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from fnmatch import translate
+from typing import Final
+
+from ltsp.boot.substitution import Substitution, substitutions
+from ltsp.errors import UsageError
+
+VERSION: Final = "<version>"
+
+
+class Rank(IntEnum):
+    """Which kernels are looked at first. Within a rank the newest version is, whatever its rule."""
+
+    CHOSEN = 0
+    """By the user."""
+    LIVE = 1
+    """Of a live medium, or brought from one."""
+    DEFAULT = 2
+    """What the system itself calls its kernel, without a version: a link that packages or an administrator keep."""
+    NAMED = 3
+    """With the version in its path."""
+    OTHER = 4
+    """Of boards, and forms that few loaders can boot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Where a kind of system has its kernel, and how the initrd beside it is called."""
+
+    system: str
+    kernel: str
+    """A glob, relative to each of `places`."""
+    initrds: tuple[str, ...] = ()
+    """Names in the directory of the kernel, `<version>` as there; the first that leads to a file counts."""
+    places: tuple[str, ...] = ("", "boot/")
+    rank: Rank = Rank.NAMED
+    live: bool = False
+    """On a medium whose system, with the modules, may lie in a file of its own."""
+    unified: bool = False
+    """An EFI program that holds kernel and initrd. It lies on FAT, where the case of letters means nothing."""
+    substitutions: tuple[Substitution, ...] = ()
+    """Of the user, each of which changes the kernel's path on its way to the initrd's."""
+
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """The rule of `--kernel-initrd='GLOB s|OLD|NEW|'`.
+
+        Raises UsageError.
+        """
+        glob, _, expressions = text.strip().partition(" ")
+        if not glob.strip("/"):
+            raise UsageError(
+                "--kernel-initrd names no kernel", "--kernel-initrd='live/vmlinuz-* s|vmlinuz|initrd.img|'"
+            )
+        return cls(
+            "--kernel-initrd",
+            glob.lstrip("/"),
+            places=("",),
+            rank=Rank.CHOSEN,
+            substitutions=substitutions(expressions),
+        )
+
+    @property
+    def chosen(self) -> bool:
+        return self.rank is Rank.CHOSEN
+
+    @property
+    def tops(self) -> set[str]:
+        """First parts of the paths below which it looks; globs, where the user gave one. Empty for the root itself."""
+        return {(place + self.kernel).partition("/")[0] for place in self.places if "/" in place + self.kernel}
+
+    def component(self, text: str) -> re.Pattern[str]:
+        """What matches a name where the kernel's path has `text`; its group `version` is for `<version>`."""
+        before, placeholder, after = text.partition(VERSION)
+        pattern = _glob(before) + (f"(?P<version>.+){_glob(after)}" if placeholder else "")
+        return re.compile(rf"(?s:{pattern})\Z", re.IGNORECASE if self.unified else 0)
+
+    def initrd_paths(self, path: str, version: str) -> list[str]:
+        """Where the initrd of a kernel may be; `version` is what `<version>` stood for."""
+        if self.substitutions:
+            initrd = path
+            for substitution in self.substitutions:
+                initrd = substitution.apply(initrd)
+            return [initrd] if initrd != path else []
+        directory, slash, _ = path.rpartition("/")
+        names = (name.replace(VERSION, version) for name in self.initrds if version or VERSION not in name)
+        return [f"{directory}{slash}{name}" for name in names]
+
+
+def _glob(text: str) -> str:
+    return translate(text).removeprefix("(?s:").removesuffix(r")\Z") if text else ""
+
+
+_ESP: Final = ("boot/", "efi/", "boot/efi/")
+"""Where the EFI system partition, or XBOOTLDR, is mounted. kernel-install(8), BOOT_ROOT; bootctl(1)"""
+
+RULES: Final = (
+    # casper, scripts/casper: the live session of Ubuntu and Mint; lz was its compression until 18.10, gz before that.
+    Rule("Ubuntu live", "casper/vmlinuz", ("initrd", "initrd.lz", "initrd.gz"), rank=Rank.LIVE, live=True),
+    # live-build(7), scripts/build/binary_linux-image: with a version where the medium has several kernels.
+    Rule("Debian live", f"live/vmlinuz-{VERSION}", (f"initrd.img-{VERSION}",), rank=Rank.LIVE, live=True),
+    # The same with one kernel: Clonezilla, GParted live, Kali, Tails.
+    Rule("Debian live, one kernel", "live/vmlinuz", ("initrd.img", "initrd"), rank=Rank.LIVE, live=True),
+    # lorax, share/templates.d: media for BIOS, and for all.
+    Rule("Fedora live", "isolinux/vmlinuz", ("initrd.img",), rank=Rank.LIVE, live=True),
+    Rule("Fedora live and installer", "images/pxeboot/vmlinuz", ("initrd.img",), rank=Rank.LIVE, live=True),
+    # kiwi-ng, kiwi/bootloader/config/grub2.py: openSUSE, and Fedora since 42.
+    Rule("openSUSE live", "boot/*/loader/linux", ("initrd",), places=("",), rank=Rank.LIVE, live=True),
+    # debian-installer, build/boot/x86: it boots the installer, and so comes last.
+    Rule("Debian installer", "install.amd/vmlinuz", ("initrd.gz",), rank=Rank.LIVE, live=True),
+    # linux-update-symlinks(1) of Debian and Ubuntu, the default kernel; openSUSE has such links in /boot.
+    Rule("the default kernel", "vmlinuz", ("initrd.img", "initrd"), rank=Rank.DEFAULT),
+    # tinycorelinux.net, corebook.pdf: the system is in core.gz.
+    Rule("Tiny Core", "vmlinuz", ("core.gz",), rank=Rank.DEFAULT, live=True),
+    # initramfs-tools(7) of Debian and Ubuntu; dracut(8) of Fedora; mkinitcpio(8) of Arch, whose kernels are named by
+    # their package; mkinitfs(1) of Alpine; mkinitrd of openSUSE, and dracut there.
+    Rule(
+        "Debian, Fedora, Arch, Alpine, openSUSE",
+        f"vmlinuz-{VERSION}",
+        (f"initrd.img-{VERSION}", f"initramfs-{VERSION}.img", f"initramfs-{VERSION}", f"initrd-{VERSION}"),
+    ),
+    # installkernel-gentoo, hooks/systemd/90-compat.install
+    Rule("Gentoo", f"kernel-{VERSION}", (f"initramfs-{VERSION}.img", f"initrd-{VERSION}")),
+    # kernel-source, rpm/kernel-binary.spec.in: on arm64 and riscv64, and on 32-bit ARM.
+    Rule("openSUSE on arm64", f"Image-{VERSION}", (f"initrd-{VERSION}",)),
+    Rule("openSUSE on ARM", f"zImage-{VERSION}", (f"initrd-{VERSION}",)),
+    # redhat/kernel.spec.template of Fedora, mkosi, bootc and ostree (initramfs.img), openSUSE with a merged /usr
+    # (initrd), PKGBUILD of Arch's linux: the package has it here, and a hook may copy it to /boot.
+    Rule("kernel-install", f"lib/modules/{VERSION}/vmlinuz", ("initramfs.img", "initrd"), places=("",)),
+    Rule("openSUSE on arm64", f"lib/modules/{VERSION}/Image", ("initrd",), places=("",)),
+    Rule("openSUSE on ARM", f"lib/modules/{VERSION}/zImage", ("initrd",), places=("",)),
+    # kernel-install(8), 90-loaderentry.install: the first name is the entry token, by default the machine's ID.
+    Rule("kernel-install", f"*/{VERSION}/linux", ("initrd", f"initrd.img-{VERSION}", "initramfs.img"), places=_ESP),
+    # installkernel-gentoo, installkernel: INSTALLKERNEL_LAYOUT=efistub.
+    Rule("Gentoo, EFI stub", f"EFI/*/vmlinuz-{VERSION}.efi", (f"initramfs-{VERSION}.img",), places=_ESP),
+    # uapi-group.org, unified_kernel_image.md and boot_loader_specification.md, type 2.
+    Rule("unified kernel", "EFI/Linux/*.efi", places=_ESP, unified=True),
+    # kernel-uki-virt of Fedora; uki.efi of Gentoo's gentoo-kernel-bin.
+    Rule("unified kernel", f"lib/modules/{VERSION}/*.efi", places=("",), unified=True),
+    # raspi-firmware and flash-kernel(8): Ubuntu for the Raspberry Pi.
+    Rule("Ubuntu on the Raspberry Pi", "vmlinuz", ("initrd.img",), places=("boot/firmware/",), rank=Rank.OTHER),
+    # raspberrypi.com, config.txt, `kernel` and `auto_initramfs`: of Raspberry Pi OS before 2023 the only ones.
+    *(
+        Rule("Raspberry Pi", kernel, (initrd,), places=("boot/firmware/", "boot/"), rank=Rank.OTHER)
+        for kernel, initrd in (
+            ("kernel8.img", "initramfs8"),
+            ("kernel_2712.img", "initramfs_2712"),
+            ("kernel7l.img", "initramfs7l"),
+            ("kernel7.img", "initramfs7"),
+            ("kernel.img", "initramfs"),
+        )
+    ),
+    # Documentation/arch/arm64/booting.rst, arm/booting.rst, x86/boot.rst of Linux; Armbian, Odroid and Buildroot.
+    *(
+        Rule("boards", kernel, ("initrd.img", "initrd", "initrd.gz"), rank=Rank.OTHER)
+        for kernel in ("Image", "zImage", "Image.gz", "bzImage", "uImage", "kernel", "vmlinux")
+    ),
+    # Debian on ppc64el and mips; elsewhere it is the file for debuggers, beside the one that boots.
+    Rule("Debian on ppc64el", f"vmlinux-{VERSION}", (f"initrd.img-{VERSION}",), rank=Rank.OTHER),
+)
+"""In each rank, what stands first is preferred among kernels of one version."""
+
+INITRDS: Final = (
+    "boot/initrd.img-<version>",
+    "boot/initramfs-<version>.img",
+    "boot/initramfs-<version>",
+    "boot/initrd-<version>",
+    "boot/initrd-<version>.img",
+    "initrd.img-<version>",
+    "lib/modules/<version>/initramfs.img",
+    "lib/modules/<version>/initrd",
+)
+"""Where the initrd of a version may be if none is beside its kernel: the programs that make it are other packages than
+the kernel's. The sources are those of the rules with these names; `initrd-VERSION.img` is dracut's in RHEL 5."""
+
+KERNEL_NAME: Final = re.compile(r"(?:vmlinu[xz]|z?Image|kernel)-(\d[^/]*)")
+"""Of a file, with its version, wherever it lies: where a link leads to, and what the user's rule finds."""
+INITRD_NAME: Final = re.compile(r"init(?:rd|ramfs)(?:\.img)?-(\d[^/]*?)(?:\.img)?")
+"""The same of an initrd."""

@@ -1,0 +1,84 @@
+"""Unified kernel images: EFI programs whose sections are a kernel, its initrd and its version.
+
+uapi-group.org, specifications/specs/unified_kernel_image; the sections are those of PE/COFF, learn.microsoft.com,
+"PE Format". A file comes from anywhere: no number in it is believed before it was compared with the file's size.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+from ltsp.errors import FormatError
+from ltsp.tree.content import Content
+from ltsp.tree.excerpt import Excerpt
+
+_MOST_HEADERS: Final = 64 << 10
+"""Bytes from the start within which all headers are; those of a stub end below 4 KiB."""
+_MOST_SECTIONS: Final = 96
+"""As many as Windows loads."""
+_MOST_UNAME: Final = 256
+_SECTION: Final = struct.Struct("<8sIIII16x")
+"""Name, VirtualSize, VirtualAddress, SizeOfRawData, PointerToRawData."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnifiedKernel:
+    kernel: Content
+    initrd: Content | None
+    version: str | None
+    """Of `.uname`, not checked; None where the file has no such section."""
+
+    @classmethod
+    def parse(cls, file: Content) -> Self | None:
+        """None for a file that is none: another program, or an addition to one.
+
+        Raises FormatError where a section is not within the file, OSError as reading does.
+        """
+        with file.open() as stream:
+            sections = dict(_sections(stream.read(_MOST_HEADERS)))
+        if ".linux" not in sections:
+            return None
+        names = [name for name in (".linux", ".initrd", ".uname") if name in sections]
+        parts = {name: _part(file, name, *sections[name]) for name in names}
+        return cls(parts[".linux"], parts.get(".initrd"), _text(parts.get(".uname")))
+
+
+def _sections(head: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Name, offset and size of each section of the profile that boots by default, of which a later one counts.
+
+    It is the first, `@0`, over what stands before it. ("Multi-Profile UKIs")
+    """
+    if len(head) < 0x40 or not head.startswith(b"MZ"):
+        return
+    (at,) = struct.unpack_from("<I", head, 0x3C)
+    if head[at : at + 4] != b"PE\0\0" or at + 24 > len(head):
+        return
+    count, optional = struct.unpack_from("<H12xH", head, at + 6)
+    table = at + 24 + optional
+    profiles = 0
+    for number in range(min(count, _MOST_SECTIONS)):
+        if table + (number + 1) * _SECTION.size > len(head):
+            return
+        name, virtual, _, raw, offset = _SECTION.unpack_from(head, table + number * _SECTION.size)
+        if name.rstrip(b"\0") == b".profile":
+            profiles += 1
+        if profiles > 1:
+            return
+        # In the file a section is padded; VirtualSize is 0 where a tool does not care to fill it in.
+        yield name.rstrip(b"\0").decode("ascii", "replace"), (offset, min(virtual, raw) if virtual else raw)
+
+
+def _part(file: Content, name: str, offset: int, size: int) -> Content:
+    if not size or offset + size > file.size:
+        raise FormatError(f"its section {name} is not within the file")
+    return Excerpt(file, offset, size)
+
+
+def _text(part: Content | None) -> str | None:
+    if part is None:
+        return None
+    with part.open() as stream:
+        return stream.read(_MOST_UNAME).split(b"\0")[0].decode("ascii", "replace").strip()

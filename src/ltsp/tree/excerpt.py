@@ -1,0 +1,55 @@
+"""A stretch of a content, as a content: a section of a file that holds others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ltsp.tree.content import Content, Stream
+
+_PIECE = 1 << 20
+"""Bytes read at a time of what comes before."""
+
+
+@dataclass(slots=True)
+class _ExcerptStream:
+    stream: Stream
+    size: int
+    left: int
+    mtime: int | None = None
+
+    def read(self, size: int) -> bytes:
+        piece = self.stream.read(min(size, self.left))
+        self.left -= len(piece)
+        return piece
+
+    def hole(self) -> int:
+        return 0
+
+    def skip(self, size: int) -> None:
+        self.read(size)
+
+    def settled(self) -> bool:
+        return self.stream.settled()
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    whole: Content
+    offset: int
+    """Bytes from the start."""
+    size: int
+    """Bytes; they are all there, as of the scan."""
+
+    @property
+    def stored(self) -> int:
+        return self.size
+
+    @contextmanager
+    def open(self) -> Iterator[Stream]:
+        with self.whole.open() as stream:
+            before = self.offset
+            while before and (piece := stream.read(min(before, _PIECE))):
+                before -= len(piece)
+            yield _ExcerptStream(stream, self.size, self.size)
