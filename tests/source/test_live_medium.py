@@ -299,6 +299,56 @@ def test_a_kernel_that_lies_about_its_version_brings_nothing(tmp_path, version):
     assert "casper" not in contents(burnt(medium))[0]
 
 
+OTHER_LAYOUTS = {
+    "Arch": ("arch/x86_64/airootfs.sfs", "arch/boot/x86_64/vmlinuz-linux"),
+    "antiX": ("antiX/linuxfs", "antiX/vmlinuz"),
+    "SystemRescue": ("sysresccd/x86_64/airootfs.sfs", "sysresccd/boot/x86_64/vmlinuz"),
+    "Gentoo": ("image.squashfs", "boot/gentoo"),
+}
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("file", "kernel"), OTHER_LAYOUTS.values(), ids=OTHER_LAYOUTS)
+def test_the_kernel_of_any_layout_is_found_by_the_version_that_it_states(tmp_path, file, kernel):
+    system = without_kernel(make_system(tmp_path / "system"), modules=True)
+    medium = tmp_path / "medium"
+    squashed(system, medium / file)
+    for path, version in ((kernel, VERSION), ("boot/memtest/linux64", "9.9"), ("pool/linux-image-6.1.deb", VERSION)):
+        (medium / path).parent.mkdir(parents=True, exist_ok=True)
+        (medium / path).write_bytes(bzimage(version))
+    with find(f"{burnt(medium)},,{file}", "/nowhere").open(everything, Faults()) as tree:
+        found = find_kernel(tree, "live")
+        assert (tree.resolve(found.path), found.version) == (f"boot/vmlinuz-{VERSION}", VERSION)
+        assert tree.get("boot/memtest") is None
+
+
+def by_rule(argument, rule, selection=everything):
+    with find(str(argument), "/nowhere", own_rule=rule).open(selection, Faults()) as tree:
+        found = find_kernel(tree, "live", rule)
+        return found.path, found.initrd_path, found.version, found.reason
+
+
+@pytest.mark.oracle
+def test_the_user_s_rule_leads_to_the_medium_also_where_the_system_has_a_kernel(tmp_path):
+    rule = "mine/linux-* s|linux-|ramdisk-|"
+    medium = tmp_path / "medium"
+    squashed(make_system(tmp_path / "system"), medium / "live/filesystem.squashfs")
+    (medium / "mine").mkdir()
+    (medium / "mine/linux-a").write_bytes(bzimage(VERSION))
+    (medium / "mine/ramdisk-a").write_bytes(b"initrd")
+    iso = burnt(medium)
+    assert by_rule(iso, rule) == ("mine/linux-a", "mine/ramdisk-a", VERSION, "as --kernel-initrd says")
+    own = f"boot/vmlinuz-{VERSION} s|vmlinuz|initrd.img|"
+    assert by_rule(iso, own)[0] == f"boot/vmlinuz-{VERSION}"
+
+    def without_home(path, _directory):
+        return Take.NOTHING if path.partition("/")[0] in {"home", "mine"} else Take.ALL
+
+    assert by_rule(iso, rule)[0] == "mine/linux-a"
+    paths, _ = contents(iso, selection=without_home)
+    assert "mine" not in paths
+
+
 @pytest.mark.root
 @pytest.mark.oracle
 def test_a_medium_with_layers_is_not_given_to_clients_as_it_is(medium, tmp_path):

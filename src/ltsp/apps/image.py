@@ -8,7 +8,7 @@ from dataclasses import replace
 from ltsp.apps import dry_run, plan, summary
 from ltsp.apps.build import Asked, build, conclude, initrd, taken
 from ltsp.apps.each import each
-from ltsp.apps.order import Order, order
+from ltsp.apps.order import NO_KERNEL, Order, order
 from ltsp.apps.preparation import prepare
 from ltsp.apps.report import Report
 from ltsp.errors import LtspError, UsageError
@@ -104,6 +104,7 @@ def _found(
                 recompress=options.recompress,
                 disks=Wishes.of(options),
                 snapshots=options.snapshot,
+                own_rule="" if options.kernel_initrd == NO_KERNEL else options.kernel_initrd,
             )
         except UsageError:
             raise

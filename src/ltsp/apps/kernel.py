@@ -89,6 +89,7 @@ def _publish(
         recompress=True,
         disks=disks,
         snapshots=options.snapshot,
+        own_rule=options.kernel_initrd,
     )
     if is_exported and isinstance(source, LiveSource):
         source.see_that_clients_find_it()

@@ -158,8 +158,8 @@ class DiskSource:
         return self.wishes.reader == "auto" and type(error) in {LtspError, SourceError}
 
     def _choice(self) -> tuple[Choice, bool]:
-        partition, subvolume = (str(self.choice.get(key, "")) for key in ("partition", "subvolume"))
-        return Choice(partition, subvolume), bool(self.choice.get("whole", True))
+        words = (str(self.choice.get(key, "")) for key in ("partition", "subvolume", "holding"))
+        return Choice(*words), bool(self.choice.get("whole", True))
 
     def hold_packages(
         self,
@@ -271,14 +271,14 @@ def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def disk_source(path: str, name: str, layer: Layer, wishes: Wishes, *, system: bool) -> DiskSource:
-    """The disk that a part of the notation names; with `system`, there has to be a system on it.
+def disk_source(path: str, name: str, layer: Layer, wishes: Wishes, *, system: bool, holding: str = "") -> DiskSource:
+    """The disk that a part of the notation names; with `system`, there has to be a system on it, or what is `holding`.
 
     Raises FormatError and SourceError.
     """
     subvolume = next((each.removeprefix(_SUBVOLUME) for each in layer.options if each.startswith(_SUBVOLUME)), "")
     others = [each for each in layer.options if not each.startswith(_SUBVOLUME) and each not in _NO_EFFECT]
     choice = {"partition": layer.partition, "subvolume": subvolume, "fstype": layer.fstype, "whole": system}
-    choice |= {"unlock": bool(wishes.key_file)}
+    choice |= {"unlock": bool(wishes.key_file), "holding": holding}
     warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()
     return DiskSource(name, path, layer.disks, choice, wishes, warnings=warnings).looked_into()

@@ -59,7 +59,8 @@ class Session:
 
 
 def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> Session:
-    """`options`: `partition`, `subvolume`, `fstype`, `whole` where it has to be a system, `unlock` with a key.
+    """`options`: `partition`, `subvolume`, `fstype`, `whole` where it has to be a system, `holding` a path for what
+    need not be one, `unlock` with a key.
 
     Raises FormatError and SourceError.
     """
@@ -67,7 +68,7 @@ def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> 
     volumes = Volumes.of(disks, caller.find_key if options.get("unlock") else None)
     wanted = str(options.get("fstype", ""))
     search = Search(volumes, lambda volume: open_volume(volume, wanted))
-    choice = Choice(str(options.get("partition", "")), str(options.get("subvolume", "")))
+    choice = Choice(*(str(options.get(key, "")) for key in ("partition", "subvolume", "holding")))
     found = search.system(choice, whole=bool(options.get("whole", True)))
     formats = tuple(" in ".join(filter(None, (disk.format, disk.compression))) for disk in disks)
     warnings = (*(warning for disk in disks for warning in disk.warnings), *volumes.warnings)

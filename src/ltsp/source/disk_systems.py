@@ -42,6 +42,8 @@ class Choice:
     partition: str = ""
     """A number, with several disks behind the disk's and a colon, or the name of a volume: `2`, `2:1`, `vg/root`."""
     subvolume: str = ""
+    holding: str = ""
+    """A path that leads somewhere: what holds it need not be a system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,9 @@ class Search:
             raise self._no_subvolume(choice.subvolume)
         systems = [place for place in places if is_system(_peek(place))]
         if not systems:
+            for place in places if choice.holding else ():
+                if place.tree(_on_the_way(choice.holding)).resolve(choice.holding) is not None:
+                    return Found(place, "", live=Carried.of(_peek(place)))
             for place in places:
                 if live := Carried.of(_peek(place)):
                     return Found(place, "", live=live)
@@ -314,6 +319,19 @@ def _peek(place: Place) -> Tree:
         return Take.EMPTIED if "/" not in path else Take.NOTHING
 
     return place.tree(select)
+
+
+def _on_the_way(path: str) -> Selection:
+    """The path and the directories above it, if no link is on the way."""
+    names = path.strip("/").split("/")
+    above = {"/".join(names[:end]) for end in range(1, len(names))}
+
+    def select(each: str, directory: bool) -> Take:
+        if not directory or each in above:
+            return Take.ALL
+        return Take.EMPTIED if each.rpartition("/")[0] in above or "/" not in each else Take.NOTHING
+
+    return select
 
 
 def _title(tree: Tree) -> str:

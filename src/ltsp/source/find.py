@@ -38,21 +38,24 @@ def find(
     recompress: bool = False,
     disks: Wishes = ANY,
     snapshots: str = NONE,
+    own_rule: str = "",
 ) -> Source:
     """The source that an argument of the command line stands for.
 
     `name` is the image's, if not the one that the argument gives. `leave_out` are directories of the host that no tree
     may contain. `recorded` gives the source that an exported image was made from, by its name, or nothing;
     `recompress` allows such an image to be its own source. `snapshots` is the kind from which directories are read.
+    `own_rule` is the user's for kernels, which may lead to that of a live medium.
 
     Raises UsageError for a bad name or notation, LtspError where nothing is found, SourceError for what is no system.
     """
     first, *others = layers.parse(argument)
-    search = _Search(base_dir, leave_out, recorded, recompress, disks, snapshots)
-    base = search.base(first, name)
+    search = _Search(base_dir, leave_out, recorded, recompress, disks, snapshots, own_rule)
     if others and not others[0].image.startswith("/") and not others[0].subdir:
         inner = others.pop(0)
-        base = search.inside(base, first.image, inner)
+        base: Source = search.inside(search.base(first, name, inner.image), first.image, inner)
+    else:
+        base = search.base(first, name)
     if isinstance(base, LiveSource):
         base.see_that_one_is_meant()
     if not others:
@@ -70,9 +73,10 @@ class _Search:
     recompress: bool
     disks: Wishes
     snapshots: str
+    own_rule: str
 
-    def base(self, layer: Layer, name: str) -> Source:
-        """The first part, which has to be a system and gives the image its name."""
+    def base(self, layer: Layer, name: str, inner: str = "") -> Source:
+        """The first part, which gives the image its name and has to be a system, unless what is `inner` is one."""
         notation = Notation.parse(layer.image)
         if notation is not None:
             return _archived(notation, name, layer)
@@ -84,25 +88,25 @@ class _Search:
             return self._rebuilt(path, own)
         notes = tuple(filter(None, (note, _ignored(layer))))
         if not os.path.isdir(encode(path)):
-            return self._file(path, own, layer, notes)
+            return self._file(path, own, layer, notes, inner)
         source = self._directory(path, own, layer)
         lack = system.lack(path)
         if not lack:
             return replace(source, warnings=notes)
         with replace(source, snapshots=NONE).open(_tops, Faults()) as tree:
             carried = Carried.of(tree)
-        if carried is not None:
-            return LiveSource(source, self.open_image, layer.image, carried, warnings=notes)
+        if carried is not None or inner:
+            return self._live(source, layer.image, carried, notes)
         raise SourceError(f"{printable(path)} is no system: {lack}", "a source has proc and etc/passwd in it")
 
-    def _file(self, path: str, name: str, layer: Layer, notes: tuple[str, ...]) -> Source:
-        image = _image(path, name, layer, self.disks, system=True)
+    def _file(self, path: str, name: str, layer: Layer, notes: tuple[str, ...], inner: str) -> Source:
+        image = _image(path, name, layer, self.disks, system=True, holding=inner)
         if image.kind != "disk":
             return image
         from ltsp.source.disk import DiskSource  # noqa: PLC0415 -- as in _image
 
         if isinstance(image, DiskSource) and (image.live or image.seen is None):
-            return LiveSource(image, self.open_image, layer.image, image.live, warnings=notes)
+            return self._live(image, layer.image, image.live, notes)
         return image
 
     def inside(self, base: Source, written: str, layer: Layer) -> LiveSource:
@@ -110,7 +114,10 @@ class _Search:
         notes = tuple(filter(None, (_ignored(layer),)))
         if isinstance(base, LiveSource):
             return replace(base, named=layer.image, warnings=(*base.warnings, *notes))
-        return LiveSource(base, self.open_image, written, None, named=layer.image, warnings=notes)
+        return replace(self._live(base, written, None, notes), named=layer.image)
+
+    def _live(self, medium: Source, written: str, carried: Carried | None, notes: tuple[str, ...]) -> LiveSource:
+        return LiveSource(medium, self.open_image, written, carried, warnings=notes, own_rule=self.own_rule)
 
     def part(self, layer: Layer) -> Source:
         """Another part: a directory or image of the host."""
@@ -164,6 +171,7 @@ class _Search:
             leave_out=self.leave_out,
             disks=self.disks,
             snapshots=self.snapshots,
+            own_rule=self.own_rule,
         )
 
     def _directory(self, path: str, name: str, layer: Layer) -> DirectorySource:
@@ -194,8 +202,8 @@ def _archived(notation: Notation, name: str, layer: Layer) -> Source:
     return archive_source(notation, image_name.checked(name or name_of(notation.named_by)))
 
 
-def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = False) -> Source:
-    """A file as a source; with `system`, one has to be in it.
+def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = False, holding: str = "") -> Source:
+    """A file as a source; with `system`, one has to be in it, or the path of something that is `holding`.
 
     Raises LtspError where its content is none that can be read.
     """
@@ -225,7 +233,7 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
     if kind != SQUASHFS or layer.partition or layer.disks:
         from ltsp.source.disk import disk_source  # noqa: PLC0415
 
-        return disk_source(path, name, layer, disks, system=system)
+        return disk_source(path, name, layer, disks, system=system, holding=holding)
     if layer.fstype not in ("", "auto", "squashfs"):
         raise UsageError(f"fstype={printable(layer.fstype)} is given for {shown}, which is a squashfs")
     return SquashfsSource(name, path)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from ltsp.boot.kernel import find_kernel
+from ltsp.boot.kernel import find_kernel, kernel_paths
+from ltsp.boot.kernel_header import stated_version
+from ltsp.boot.kernel_rules import Rule
+from ltsp.boot.kernel_version import version_key
 from ltsp.errors import LtspError, Unreadable
 from ltsp.tree.node import Directory, File, Node
 from ltsp.tree.tree import Tree
@@ -17,20 +22,28 @@ _MODULES, _FIRMWARE = "lib/modules", "lib/firmware"
 _MERGED = "usr"
 """Where a layer has `lib` whose link to it is in a layer below."""
 _MOST_LOOKED_INTO = 8
+_KERNEL = re.compile(r"(vmlinuz|linux|bzimage|kernel|gentoo)([-_.\d].*)?", re.IGNORECASE)
+"""What kernels are called on media of other layouts: of Arch, antiX, Slax, Porteus, Gentoo, SystemRescue."""
+_NOT_KERNEL = (".c32", ".cfg", ".deb", ".lst", ".rpm", ".sig", ".sfs", ".squashfs", ".txt", ".udeb")
+_MOST_ASKED = 32
+"""Kernels of which one may be of such a medium's system. Each is read for its version."""
 
 
-def with_kernel(system: Tree, medium: Tree, others: Iterable[Tree]) -> Tree:
+def with_kernel(system: Tree, medium: Tree, others: Iterable[Tree], own_rule: str = "") -> Tree:
     """The system, with the kernel of the medium where it has none and the modules for it are there.
 
     These may be the system's, or those of one of `others`, which are looked into only then: Ubuntu has them, with the
-    firmware, in the layer of the live session.
+    firmware, in the layer of the live session. A kernel to which `own_rule` leads, that of the user, is the system's
+    or else the medium's, whatever else there is.
     """
-    kernels = {name: node for name, node in medium.root.entries.items() if name in TOPS}
-    if _has_kernel(system) or _found(medium, kernels, None) is None:
+    look = _by_table(medium)
+    if own_rule and not kernel_paths(system, Rule.parse(own_rule)) and kernel_paths(medium, Rule.parse(own_rule)):
+        look = _by_rule(medium, own_rule)
+    elif _has_kernel(system):
         return system
     for tree in chain((system,), islice(others, _MOST_LOOKED_INTO)):
         modules = _directory(tree, _MODULES)
-        if modules is not None and (found := _found(medium, kernels, modules)):
+        if modules is not None and (found := look(modules)):
             added = {f"{_MODULES}/{found.version}": modules.entries[found.version]}
             firmware = _directory(tree, _FIRMWARE)
             if firmware is not None:
@@ -57,25 +70,62 @@ def _has_kernel(tree: Tree) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Found:
     files: Mapping[str, Node]
+    """By where they go in the system."""
     version: str
 
 
-def _found(medium: Tree, kernels: Mapping[str, Node], modules: Directory | None) -> _Found | None:
-    """The medium's kernel for modules; for none, any that says its version."""
-    entries = dict(kernels)
-    if modules is not None:
-        entries["lib"] = replace(modules, entries={"modules": modules})
-    tree = Tree(replace(medium.root, entries=entries))
+_Look = Callable[[Directory], _Found | None]
+"""A kernel for the modules of a directory."""
+
+
+def _by_table(medium: Tree) -> _Look:
+    kernels = {name: node for name, node in medium.root.entries.items() if name in TOPS}
+    stated: list[tuple[str, File]] | None = None
+
+    def look(modules: Directory) -> _Found | None:
+        nonlocal stated
+        found = _found(Tree(replace(medium.root, entries=kernels)), modules)
+        if found is not None:
+            return found
+        if stated is None:
+            stated = list(_anywhere(medium))
+        fit = [(version, file) for version, file in stated if isinstance(modules.entries.get(version), Directory)]
+        version, file = max(fit, key=lambda each: version_key(each[0]), default=("", None))
+        return None if file is None else _Found({f"boot/vmlinuz-{version}": file}, version)
+
+    return look
+
+
+def _by_rule(medium: Tree, own_rule: str) -> _Look:
+    return lambda modules: _found(medium, modules, own_rule)
+
+
+def _found(medium: Tree, modules: Directory, own_rule: str = "") -> _Found | None:
+    """Kernel and initrd where systems have theirs."""
+    library = replace(modules, entries={"modules": modules})
+    tree = Tree(replace(medium.root, entries={**medium.root.entries, "lib": library}))
     try:
-        kernel = find_kernel(tree, "")
+        kernel = find_kernel(tree, "", own_rule or None)
     except LtspError:
         return None
-    if kernel.version is None:
-        return None
-    if modules is not None and not isinstance(modules.entries.get(kernel.version), Directory):
+    if kernel.version is None or not isinstance(modules.entries.get(kernel.version), Directory):
         return None
     paths = filter(None, (kernel.path, kernel.initrd_path))
     return _Found({path: node for path in paths if isinstance(node := tree.follow(path), File)}, kernel.version)
+
+
+def _anywhere(medium: Tree) -> Iterator[tuple[str, File]]:
+    """Files that are called as kernels are, each with the version that it states."""
+    named = (
+        node
+        for path, node in medium.walk()
+        if isinstance(node, File)
+        if _KERNEL.fullmatch(name := path.rpartition("/")[2]) and not name.lower().endswith(_NOT_KERNEL)
+    )
+    for file in islice(named, _MOST_ASKED):
+        with suppress(OSError):
+            if version := stated_version(file.content):
+                yield version, file
 
 
 def _with(system: Tree, directories: Mapping[str, Node], files: Mapping[str, Node]) -> Tree:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
+from ltsp.boot.kernel_rules import Rule
 from ltsp.errors import SourceError
 from ltsp.source import live_kernel, live_medium
 from ltsp.source.live_kernel import with_kernel
@@ -37,6 +39,8 @@ class LiveSource:
     named: str = ""
     """The path of the system's file, or of its uppermost layer, where the user says it; or of a directory."""
     warnings: tuple[str, ...] = ()
+    own_rule: str = ""
+    """Of the user, which may lead to the medium's kernel."""
 
     @property
     def name(self) -> str:
@@ -85,7 +89,8 @@ class LiveSource:
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         """Raises SourceError and FormatError."""
         with ExitStack() as opened:
-            wanted = everything if self.named else _with_medium(selection)  # who selects means what is in it
+            tops = _LOOKED_INTO | (Rule.parse(self.own_rule).tops if self.own_rule else set())
+            wanted = everything if self.named else _with_medium(selection, tops)  # who selects means what is in it
             medium = opened.enter_context(self.medium.open(wanted, faults))
             yield self._system(medium, faults, opened).select(selection)
 
@@ -109,7 +114,8 @@ class LiveSource:
                 break
             tree = self._opened(tree, inner.chosen, faults, opened)
         others = live_medium.others(medium, layers)
-        return with_kernel(tree, medium, (self._opened(medium, each, faults, opened) for each in others))
+        trees_beside = (self._opened(medium, each, faults, opened) for each in others)
+        return with_kernel(tree, medium, trees_beside, self.own_rule)
 
     def _opened(self, medium: Tree, path: str, faults: Faults, opened: ExitStack) -> Tree:
         match medium.follow(path):
@@ -127,10 +133,11 @@ class LiveSource:
                 )
 
 
-def _with_medium(selection: Selection) -> Selection:
-    """The selection, and what tells a live medium and is needed of it."""
+def _with_medium(selection: Selection, tops: Collection[str]) -> Selection:
+    """The selection, and what tells a live medium and is needed of it. `tops` are globs."""
 
     def select(path: str, directory: bool) -> Take:
-        return Take.ALL if path.partition("/")[0] in _LOOKED_INTO else selection(path, directory)
+        first = path.partition("/")[0]
+        return Take.ALL if any(fnmatchcase(first, top) for top in tops) else selection(path, directory)
 
     return select
