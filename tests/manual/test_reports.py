@@ -38,7 +38,8 @@ def test_json_is_one_document_on_standard_output_and_people_read_on(site):
     (image,) = json.loads(done.stdout)["images"]
     assert image["name"] == "lab"
     assert image["published"] is True
-    assert image["kernel"] == {"path": "vmlinuz", "version": VERSION, "initrd": "initrd.img"}
+    kernel = {"path": "vmlinuz", "version": VERSION, "initrd": "initrd.img"}
+    assert image["kernel"] == {**kernel, "reason": "the system's default", "passed_over": []}
     assert image["size"] == site.image("lab").stat().st_size
     assert image["sha256"] == subprocess.check_output(["sha256sum", site.image("lab")], text=True).split()[0]
     assert "published lab" in done.stderr

@@ -70,3 +70,46 @@ def test_boot_itself_may_be_no_link(tmp_path):
     os.symlink("/etc", tmp_path / "srv" / "raspios" / "boot")
     with pytest.raises(LtspError, match=r"no directory .*raspios/boot"):
         link(tmp_path)
+
+
+def test_since_2023_they_are_in_boot_firmware_and_nothing_else_is_linked(tmp_path, boot):
+    link(tmp_path)
+    firmware = boot / "firmware"
+    (firmware / "overlays").mkdir(parents=True)
+    for name in ("start4.elf", "config.txt", "overlays/vc4.dtbo"):
+        (firmware / name).write_text(name)
+    (boot / "kernel8.img").rename(boot / "vmlinuz-6.6.31+rpt-rpi-v8")
+    assert link(tmp_path).links == ("config.txt", "overlays/vc4.dtbo", "start4.elf")
+    assert sorted(os.listdir(tmp_path / "tftp")) == ["config.txt", "overlays", "start4.elf"]
+    assert (tmp_path / "tftp/overlays/vc4.dtbo").read_text() == "overlays/vc4.dtbo"
+
+
+def test_what_sets_a_new_system_up_is_served_to_nobody(tmp_path, boot):
+    """The Imager writes passwords of people and of the Wi-Fi beside the firmware."""
+    for name in ("firstrun.sh", "userconf.txt", "user-data", "network-config", "wpa_supplicant.conf"):
+        (boot / name).write_text("secret")
+    assert link(tmp_path).links == ("kernel8.img", "overlays/vc4.dtbo")
+
+
+def test_a_chroot_of_another_computer_is_refused(tmp_path, boot):
+    (boot / "kernel8.img").rename(boot / "vmlinuz-6.1.0-18-amd64")
+    with pytest.raises(LtspError, match=r"no boot files for Raspberry Pis in .*raspios: looked for bootcode\.bin"):
+        link(tmp_path)
+    assert os.listdir(tmp_path / "tftp") == []
+
+
+@pytest.mark.usefixtures("boot")
+def test_without_a_chroot_the_links_lead_to_the_current_version_wherever_the_directory_is_served_from(tmp_path):
+    link(tmp_path)
+    current = tmp_path / "tftp/ltsp/pi/current/firmware"
+    (current / "overlays").mkdir(parents=True)
+    (current / "overlays/vc4.dtbo").write_text("of the version")
+    published = ("vmlinuz", "firmware/config.txt", "firmware/overlays/vc4.dtbo")
+    linked = link_boot_files(str(tmp_path / "srv"), str(tmp_path / "tftp"), "pi", published)
+    assert linked.links == ("config.txt", "overlays/vc4.dtbo")
+    assert os.readlink(tmp_path / "tftp/overlays/vc4.dtbo") == "../ltsp/pi/current/firmware/overlays/vc4.dtbo"
+    assert (tmp_path / "tftp/overlays/vc4.dtbo").read_text() == "of the version"
+    assert not os.path.lexists(tmp_path / "tftp/kernel8.img")
+    with pytest.raises(LtspError, match="no boot files for Raspberry Pis in pi: "):
+        link_boot_files(str(tmp_path / "srv"), str(tmp_path / "tftp"), "pi", ("vmlinuz",))
+    assert link(tmp_path).links == ("kernel8.img", "overlays/vc4.dtbo")

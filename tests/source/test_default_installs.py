@@ -104,7 +104,8 @@ def test_a_dry_run_names_the_system_and_its_kernel(name, site):
     assert install.release.split('"')[1] in told["source"]
     assert f"{install.root} in raw disk" in told["source"]
     assert {part["path"] for part in told["with"]} == {"", *install.parts}
-    assert told["kernel"] == {"path": "vmlinuz", "version": VERSION, "initrd": "initrd.img"}
+    kernel = {"path": "vmlinuz", "version": VERSION, "initrd": "initrd.img"}
+    assert told["kernel"] == {**kernel, "reason": "the system's default", "passed_over": []}
     assert told["reader"] == "user"
     assert told["warnings"] == []
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from os.path import join
 from time import monotonic
 
 from ltsp.apps import hooks, plan, summary
@@ -15,17 +16,19 @@ from ltsp.apps.order import Order
 from ltsp.apps.preparation import Prepared, prepare
 from ltsp.apps.report import Report
 from ltsp.boot.kernel import Kernel
+from ltsp.boot.raspberry import CMDLINE, firmware_files, local_root, none_found
 from ltsp.errors import FormatError, SourceError, UsageError
+from ltsp.host.server_file import read_server_file
 from ltsp.publish import failure, manifest
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.generation import Generation
 from ltsp.publish.held import Held
 from ltsp.publish.places import PUBLIC_MODE
-from ltsp.publish.raspberry import link_boot_files
+from ltsp.publish.raspberry import boot_directory, in_version, link_boot_files
 from ltsp.publish.retention import Retention
 from ltsp.publish.stage import Stage
 from ltsp.publish.store import Store
-from ltsp.settings.applets import ImageOptions
+from ltsp.settings.applets import ImageOptions, KernelOptions
 from ltsp.source.notation import Notation
 from ltsp.source.source import Plan, Source
 from ltsp.squashfs.check import check, read_through
@@ -33,8 +36,9 @@ from ltsp.squashfs.parameters import Output
 from ltsp.squashfs.writer import write
 from ltsp.squashfs.written import Made, Written
 from ltsp.transform.packages import packages
+from ltsp.tree.content import Content
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import encode, printable
+from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
@@ -66,6 +70,8 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
     faults = Faults(order.skips_unreadable)
     told = hooks.environment(asked.source, order.ltsp)
     source = hooks.prepared(asked.source, order.before, told, report)
+    if options.rpi_image == source.name:
+        boot_directory(order.store.base_dir, source.name)  # sees that there is something for a Pi to boot
     with order.store.locked(source.name, options.wait) as held:
         made = _made(order, replace(asked, source=source), held, faults, report)
         outcome = made.outcome
@@ -94,8 +100,10 @@ def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report
     with taken(source, order.rules.selection, options.lock_timeout, faults, report) as tree:
         prepared = prepare(tree, source.name, order, faults)
         current = held.state().current
+        firmware = for_raspberries(order.options, order.store.base_dir, source.name, tree)
         client = initrd(prepared, source.name, order.client, current, report)
         needed = plan.space(prepared, client, current)
+        needed = replace(needed, boot=needed.boot + sum(content.size for content in firmware.values()))
         plan.show(source, order.rules, prepared, needed, order.store, report)
         client.tell(report)
         _name_files(prepared.tree, order.parameters.output, report)
@@ -104,6 +112,7 @@ def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report
                 written = _write(order, prepared, stage, faults, report)
             was = _whole(source)
             contents = _contents(asked, prepared, client)
+            contents = replace(contents, files={**contents.files, **firmware})
             return _Version(_published(order, stage, contents, report), was, prepared, written)
 
 
@@ -268,8 +277,29 @@ def _mode(options: ImageOptions) -> int:
     return PUBLIC_MODE if options.cleanup else PRIVATE_MODE
 
 
+def for_raspberries(
+    options: ImageOptions | KernelOptions, base_dir: str, name: str, tree: Tree
+) -> Mapping[str, Content]:
+    """What a version has for Raspberry Pis, by the names there: nothing where they boot by the files of a chroot.
+
+    Raises LtspError where the image is to be theirs and has no such files.
+    """
+    if options.rpi_image != name or boot_directory(base_dir, name):
+        return {}
+    found = firmware_files(tree)
+    if not found:
+        raise none_found(name)
+    return in_version(found)
+
+
 def link_for_raspberries(store: Store, name: str, report: Report) -> None:
-    linked = link_boot_files(store.base_dir, store.tftp_dir, name)
+    current = store.current(name)
+    published = tuple(current.manifest.files) if current else ()
+    linked = link_boot_files(store.base_dir, store.tftp_dir, name, published)
     report.note(f"linked {len(linked.links)} boot files for Raspberry Pis into {printable(store.tftp_dir)}")
     for path in linked.in_the_way:
         report.warn(f"{printable(store.tftp_dir)}/{printable(path)} is not ours and stays; Raspberry Pis get that file")
+    cmdline = os.path.abspath(join(store.tftp_dir, CMDLINE))
+    if root := local_root(decode(read_server_file(cmdline) or b"")):
+        what = f"{printable(cmdline)} has root={printable(root)}, which is on a card or disk of the Raspberry Pi"
+        report.warn(f"{what}: without that it needs another, such as root=/dev/nfs, in this file")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from ltsp.apps.build import chosen_kernel, lasting, link_for_raspberries, taken
+from ltsp.apps.build import chosen_kernel, for_raspberries, lasting, link_for_raspberries, taken
 from ltsp.apps.client_initrd import Wanted, client_initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL
@@ -141,10 +141,11 @@ def publish_found(
         with report.step("making the clients' initrd"):
             client = client_initrd(tree, found, _codec(shown), source.name, wanted, state.current)
         client.tell(report)
+        firmware = {} if of else for_raspberries(options, held.places.base_dir, source.name, tree)
         contents = Contents(
             manifest.Source(lasting(argument), source.kind),
             chosen_kernel(found),
-            client.boot_files(found),
+            {**client.boot_files(found), **firmware},
             warnings=(*found.warnings, *client.warnings),
         )
         if not boot_test:

@@ -48,7 +48,11 @@ def assemble(places: Places, parts: Parts, *, staged: bool = False) -> Generatio
         if parts.image:
             parts.image(places.version_image(version))
         for name, link in parts.boot_files.items():
-            link(join(places.boot_version(version), name))
+            path = join(places.boot_version(version), name)
+            if os.path.dirname(path) not in directories:
+                directories.append(os.path.dirname(path))
+                files.make_directories(directories[-1], DIRECTORY_MODE)
+            link(path)
         if staged:
             files.create(places.staged(version), b"", PUBLIC_MODE)
         for directory in directories:

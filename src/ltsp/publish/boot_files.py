@@ -16,7 +16,7 @@ from ltsp.publish.draft import sha256
 from ltsp.publish.failure import told
 from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import FileFacts
-from ltsp.publish.places import DIRECTORY_MODE, KERNEL, PUBLIC_MODE, Places
+from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places, is_initrd
 from ltsp.tree.content import Content
 
 _PIECE = 1 << 20
@@ -38,14 +38,14 @@ class BootFile:
 def boot_files(places: Places, contents: Mapping[str, Content]) -> Iterator[dict[str, BootFile]]:
     """Copies of the contents; they are gone at the end, but for those that were linked.
 
-    All but the kernel are initrds, and so many bytes long that any of them can be loaded before another one.
+    Initrds are so many bytes long that any of them can be loaded before another one.
 
     Raises Changed where one was not the same from its first to its last byte.
     """
     files.make_directories(places.boot, DIRECTORY_MODE)
     with ExitStack() as stack:
         yield {
-            name: _copied(stack, places, name, content if name == KERNEL else padded(content))
+            name: _copied(stack, places, name, padded(content) if is_initrd(name) else content)
             for name, content in contents.items()
         }
 

@@ -16,7 +16,8 @@ class Contents:
     kernel: Kernel | None = None
     """Facts about `files["vmlinuz"]`."""
     files: Mapping[str, Content] = field(default_factory=dict)
-    """What clients fetch: `vmlinuz`, `initrd.img`, and further initrds, which follow that one by their names."""
+    """What clients fetch: `vmlinuz`, `initrd.img`, further initrds, which follow that one by their names, and what is
+    for the firmware of Raspberry Pis, below `firmware/`."""
     codec: str = ""
     """Of the image: `gzip`, `zstd`."""
     packages: Mapping[str, str] | None = None

@@ -20,6 +20,11 @@ DIRECTORY_MODE = 0o711
 PUBLIC_MODE = 0o644
 
 
+def is_initrd(name: str) -> bool:
+    """Whether a file of a version, by its name there, is an initrd. What has a slash is of Raspberry Pis' firmware."""
+    return name != KERNEL and "/" not in name
+
+
 @dataclass(frozen=True, slots=True)
 class Places:
     name: str

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ltsp.publish.places import ADD_ON, CLIENT, INITRD, KERNEL, NBD
+from ltsp.publish.places import ADD_ON, CLIENT, INITRD, KERNEL, NBD, is_initrd
 from ltsp.publish.version import is_version
 
 FOREIGN = "foreign"
@@ -61,7 +61,7 @@ class Pointer:
         return "\n".join(lines) + "\n"
 
     def _by_other_initrds(self) -> Iterator[str]:
-        initrds = sorted((name for name in self.files if name != KERNEL), key=lambda name: (name != INITRD, name))
+        initrds = sorted(filter(is_initrd, self.files), key=lambda name: (name != INITRD, name))
         words = [f"initrd={_word(name)}" for name in initrds]
         if self.image:
             words.append(f"ltsp.image={self.image}")

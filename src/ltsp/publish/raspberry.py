@@ -1,21 +1,28 @@
-"""Links in TFTP_DIR to the boot files of a chroot for Raspberry Pis, whose firmware looks for them at the top.
+"""Links in TFTP_DIR to the boot files of an image for Raspberry Pis, whose firmware looks for them at the top.
 
-A chroot is not trusted to lead anywhere: only its plain files are linked, and no symbolic link in it is followed.
+Those of a chroot lead into the chroot, where an administrator edits cmdline.txt and config.txt. A chroot is not trusted
+to lead anywhere: only its plain files are linked, and no symbolic link in it is followed. Of any other source, such as
+the disk that one downloads, the files are in the image's versions, and the links lead to the current one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os.path import join
+from os.path import join, normpath, relpath
 
+from ltsp.boot.raspberry import DIRECTORIES, has_firmware, is_public, none_found
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.publish.failure import told
-from ltsp.publish.places import DIRECTORY_MODE
+from ltsp.publish.places import DIRECTORY_MODE, Places
 from ltsp.settings import image_name
+from ltsp.tree.content import Content
 from ltsp.tree.name import printable
+
+FIRMWARE = "firmware/"
+"""Where a version has such files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +33,47 @@ class Linked:
     """Paths below TFTP_DIR where somebody's own file is, which stays."""
 
 
-def link_boot_files(base_dir: str, tftp_dir: str, name: str) -> Linked:
-    """Link BASE_DIR/NAME/boot into TFTP_DIR, and remove the links of earlier runs that lead nowhere.
+def boot_directory(base_dir: str, name: str) -> str:
+    """That of the chroot BASE_DIR/NAME; empty where there is no such chroot.
 
-    Raises LtspError where there is no such directory or the links cannot be made.
+    Raises LtspError where it has nothing that a Pi boots from.
     """
-    boot = join(base_dir, image_name.checked(name), "boot")
-    if os.path.islink(boot) or not os.path.isdir(boot):
-        raise LtspError(f"no directory {printable(boot)} for Raspberry Pis", "RPI_IMAGE names a chroot below BASE_DIR")
+    chroot = join(base_dir, image_name.checked(name))
+    if os.path.islink(join(chroot, "boot")):
+        raise LtspError(
+            f"no directory {printable(chroot)}/boot for Raspberry Pis: it is a symbolic link",
+            "make it a directory: what it leads to is not to be served",
+        )
+    if not os.path.isdir(join(chroot, "boot")):
+        return ""
+    for path in (join(chroot, directory) for directory in DIRECTORIES):
+        if not os.path.islink(path) and has_firmware(files.entries(path)):
+            return path
+    raise none_found(printable(chroot))
+
+
+def in_version(contents: Mapping[str, Content]) -> dict[str, Content]:
+    """The files by the names that they have in a version."""
+    return {FIRMWARE + path: content for path, content in contents.items()}
+
+
+def link_boot_files(base_dir: str, tftp_dir: str, name: str, published: Sequence[str] = ()) -> Linked:
+    """Link the boot files of the chroot BASE_DIR/NAME into TFTP_DIR, and remove the links of earlier runs.
+
+    Where there is no such chroot, they are those of the image's version, whose files are `published`.
+    Raises LtspError where there are none, or the links cannot be made.
+    """
+    boot = boot_directory(base_dir, name)
     with told("link the boot files of", name):
-        wanted = dict(_plain_files(boot))
-        _remove_dangling(base_dir, tftp_dir)
+        wanted = dict(_plain_files(boot)) if boot else dict(_of_version(Places(name, base_dir, tftp_dir), published))
+        if not wanted:
+            raise none_found(printable(name))
+        _remove_others(base_dir, tftp_dir, wanted)
         linked: list[str] = []
         in_the_way: list[str] = []
         for path, target in sorted(wanted.items()):
             link = join(tftp_dir, path)
-            if os.path.lexists(link) and not _is_ours(base_dir, link):
+            if os.path.lexists(link) and not _is_ours(base_dir, tftp_dir, link):
                 in_the_way.append(path)
                 continue
             files.make_directories(os.path.dirname(link), DIRECTORY_MODE)
@@ -57,25 +89,42 @@ def _plain_files(boot: str) -> Iterator[tuple[str, str]]:
     for directory, _, names in os.walk(boot):
         for name in names:
             path = join(directory, name)
-            if files.is_regular(path):
-                yield os.path.relpath(path, boot), path
+            if files.is_regular(path) and is_public(relpath(path, boot)):
+                yield relpath(path, boot), path
 
 
-def _is_ours(base_dir: str, link: str) -> bool:
-    """Whether an earlier run made the link: it leads below some BASE_DIR/NAME/boot."""
+def _of_version(places: Places, published: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Path below TFTP_DIR, and the target of a link there: relative, as a TFTP server may see TFTP_DIR as its root."""
+    for path in (name.removeprefix(FIRMWARE) for name in published if name.startswith(FIRMWARE)):
+        at = join(places.tftp_dir, os.path.dirname(path))
+        yield path, relpath(join(places.current, FIRMWARE, path), at)
+
+
+def _is_ours(base_dir: str, tftp_dir: str, link: str) -> bool:
+    """Whether an earlier run made the link: it leads below some BASE_DIR/NAME/boot, or a current version's firmware."""
     try:
         target = os.readlink(link)
     except OSError:
         return False
-    parts = os.path.relpath(target, base_dir).split("/") if target.startswith("/") else []
-    return len(parts) > 2 and parts[0] != ".." and parts[1] == "boot"
+    if target.startswith("/"):
+        parts = relpath(target, base_dir).split("/")
+        return len(parts) > 2 and parts[0] != ".." and parts[1] == "boot"
+    parts = relpath(normpath(join(os.path.dirname(link), target)), tftp_dir).split("/")
+    return len(parts) > 4 and [parts[0], *parts[2:4]] == ["ltsp", "current", FIRMWARE.rstrip("/")]
 
 
-def _remove_dangling(base_dir: str, tftp_dir: str) -> None:
+def _remove_others(base_dir: str, tftp_dir: str, wanted: Mapping[str, str]) -> None:
+    """Links of ours to what no Pi is to boot from any more, and the directories that are empty without them."""
     for directory, directories, names in os.walk(tftp_dir):
         if directory == tftp_dir and "ltsp" in directories:
             directories.remove("ltsp")
-        for name in names:
-            link = join(directory, name)
-            if _is_ours(base_dir, link) and not os.path.exists(link):
-                os.unlink(link)
+        removed = [
+            join(directory, name)
+            for name in names
+            if relpath(join(directory, name), tftp_dir) not in wanted
+            if _is_ours(base_dir, tftp_dir, join(directory, name))
+        ]
+        for link in removed:
+            os.unlink(link)
+        if removed and directory != tftp_dir and not os.listdir(directory):
+            os.rmdir(directory)

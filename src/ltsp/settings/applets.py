@@ -109,7 +109,8 @@ class _PublishingOptions(SourceOptions):
         "the image whose boot directory Raspberry Pis are served",
         default="",
         group=Group.PUBLISHING,
-        details="The files of NAME/boot are linked into the TFTP directory when that image's kernel is published.",
+        details="What their firmware fetches is linked into the TFTP directory when that image's kernel is published: "
+        "the files of NAME/boot/firmware or NAME/boot of a chroot, else those of the image's current version.",
     )
     boot_test: str = option(
         Choice(("0", "1", "nfs", "http", "nbd", "file")),

@@ -1,0 +1,118 @@
+"""Raspberry Pis boot from an image: of a chroot, and of the disk that one downloads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from corpus.disks import ext4, moved, partitioned
+from corpus.site import Site
+from corpus.system import VERSION, make_system
+
+pytestmark = pytest.mark.oracle
+
+CARD = "root=PARTUUID=5452574f-02"
+FIRMWARE = {
+    "bootcode.bin": "b",
+    "start4.elf": "s",
+    "fixup4.dat": "f",
+    "config.txt": "arm_64bit=1\n",
+    "cmdline.txt": f"console=tty1 {CARD} rootfstype=ext4 fsck.repair=yes rootwait\n",
+    "kernel8.img": "k",
+    "initramfs8": "i",
+    "bcm2711-rpi-4-b.dtb": "d",
+    "overlays/vc4.dtbo": "o",
+}
+IN_SYSTEM = {f"boot/firmware/{path}": text for path, text in FIRMWARE.items()}
+FAST = ("--ionice=", "-m", "-comp gzip -Xcompression-level 1", "--no-preflight")
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site.make(tmp_path)
+
+
+def served(site):
+    return {path: (site.tftp / path).read_text() for path in FIRMWARE if (site.tftp / path).exists()}
+
+
+def downloaded(site):
+    """As pi-gen makes it: a FAT of the firmware, and the root, whose fstab names both by the disk's identifier."""
+    system = make_system(
+        site.home / "system",
+        IN_SYSTEM
+        | {
+            "etc/fstab": "proc /proc proc defaults 0 0\n"
+            "PARTUUID=5452574f-01  /boot/firmware  vfat    defaults          0       2\n"
+            "PARTUUID=5452574f-02  /               ext4    defaults,noatime  0       1\n"
+        },
+    )
+    firmware, fat = moved(system, "boot/firmware", site.home / "firmware"), site.home / "bootfs"
+    words = ["mkfs.vfat", "-C", "-F", "32", "-s", "1", "-n", "bootfs", fat, str(36 << 10)]
+    subprocess.run(words, check=True, capture_output=True)
+    subprocess.run(["mcopy", "-s", "-i", fat, *firmware.iterdir(), "::"], check=True)
+    root = ext4(site.home / "rootfs", system)
+    disk = partitioned(site.base / "raspios.img", "dos", [("type=c", fat), ("type=83", root)])
+    subprocess.run(["sfdisk", "-q", "--disk-id", disk, "0x5452574f"], check=True)
+    return disk
+
+
+def test_the_disk_that_one_downloads_has_its_firmware_in_the_version_that_pis_boot(site):
+    downloaded(site)
+    done = site.ltsp("image", *FAST, "--rpi-image=raspios", "raspios")
+    assert served(site) == FIRMWARE
+    assert f"{site.tftp}/cmdline.txt has {CARD}, which is on a card or disk" in done.stderr
+    current = (site.tftp / "ltsp/raspios/current").resolve()
+    assert (site.tftp / "kernel8.img").resolve() == current / "firmware/kernel8.img"
+    assert "firmware" not in (site.tftp / "ltsp/raspios/boot.ipxe").read_text()
+    assert "unchanged raspios" in site.ltsp("image", *FAST, "--rpi-image=raspios", "raspios").stdout
+    (site.base / "raspios.img").unlink()
+    site.ltsp("kernel", "--no-preflight", "--rpi-image=raspios", "raspios")
+    assert served(site) == FIRMWARE
+
+
+def test_a_cmdline_of_one_s_own_stays(site):
+    downloaded(site)
+    (site.tftp / "cmdline.txt").write_text("root=/dev/nfs\n")
+    done = site.ltsp("image", *FAST, "--rpi-image=raspios", "raspios")
+    assert served(site) == {**FIRMWARE, "cmdline.txt": "root=/dev/nfs\n"}
+    assert "cmdline.txt is not ours and stays" in done.stderr
+    assert "has root=" not in done.stderr
+
+
+def test_a_chroot_is_linked_and_so_an_edit_of_cmdline_txt_holds_at_once(site):
+    site.system("raspios", IN_SYSTEM)
+    site.ltsp("image", *FAST, "--rpi-image=raspios", "raspios")
+    (site.base / "raspios/boot/firmware/cmdline.txt").write_text("root=/dev/nfs\n")
+    assert served(site) == {**FIRMWARE, "cmdline.txt": "root=/dev/nfs\n"}
+    assert not (site.tftp / "ltsp/raspios/current/firmware").exists()
+    site.ltsp("image", *FAST, "--name=other", str(site.base / "raspios"))  # not the Pis' image
+    done = site.ltsp("kernel", "--no-preflight", "--rpi-image=raspios", "raspios")
+    assert "has root=" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["chroot", "disk"])
+def test_an_image_that_is_none_of_a_pi_is_refused_before_the_build(site, kind):
+    system = site.system("lab")
+    if kind == "disk":
+        ext4(site.base / "lab.img", system)
+        shutil.rmtree(system)
+    before = site.everything()
+    done = site.ltsp("image", *FAST, "--rpi-image=lab", "lab", status=1)
+    assert "no boot files for Raspberry Pis in " in done.stderr
+    assert "--rpi-image" in done.stderr
+    assert "writing the image" not in done.stderr
+    assert not site.image("lab").exists()
+    assert {path for path in before if path.startswith(str(site.tftp))} == {
+        path for path in site.everything() if path.startswith(str(site.tftp)) and "/.lab" not in path
+    }
+    site.ltsp("image", *FAST, "--rpi-image=raspios", "lab")
+
+
+def test_the_plan_names_the_kernel_of_the_pi_s_system(site):
+    site.system("raspios", IN_SYSTEM)
+    done = json.loads(site.ltsp("image", "--dry-run", "--json", "raspios").stdout)
+    assert done["images"][0]["kernel"]["version"] == VERSION
