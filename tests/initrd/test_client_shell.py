@@ -508,3 +508,22 @@ def test_each_client_has_a_name_of_its_own_for_servers_of_nfs_4(shell, tmp_path)
     false = "load_group() { :; }; address_of() { echo 10.0.2.2; }; timeout() { :; }; MAC=52:54:00:12:34:56\n"
     shell("attach", f"{false}SOURCE=$RUN/ltsp/root attach_nfs 10.0.2.2/srv/ltsp")
     assert (tmp_path / "sys/module/nfs/parameters/nfs4_unique_id").read_text() == "52:54:00:12:34:56"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "filled"),
+    [
+        ("pc01", "%{HOSTNAME/pc/guest}", "guest01"),
+        ("pc01", "User=%{HOSTNAME/pc/guest}; %{HOSTNAME/0/x} of %{HOSTNAME}", "User=guest01; pcx1 of pc01"),
+        ("pc-pc2", "%{HOSTNAME/pc/guest}", "guest-pc2"),
+        ("room-pc3", "%{HOSTNAME/-pc/}", "room3"),
+        ("teacher", "[%{HOSTNAME/pc/guest}]", "[]"),
+        ("pc.01", "%{HOSTNAME/c./x}", "px01"),
+        ("pc01", "%{HOSTNAME/pc}", "%{HOSTNAME/pc}"),
+    ],
+)
+def test_an_account_is_made_of_the_name_that_the_client_has(shell, tmp_path, name, text, filled):
+    (tmp_path / "file").write_text(f"{text}\n")
+    script = f"WORK={tmp_path}/work CLIENT={name} IP=192.0.2.1 PREFIX=24 MAC= SERVER=s; fill_template {tmp_path}/file"
+    shell("identity layers", script)
+    assert (tmp_path / "file").read_text() == f"{filled}\n"

@@ -102,14 +102,14 @@ keep apt-daily.timer
 keep apt-daily.socket
 keep apt-daily.path
 file etc/cups/client.conf: 'HEAD ServerName 10.0.2.2\\n'
-file etc/lightdm/lightdm.conf.d/90-ltsp-autologin.conf: 'HEAD [Seat:*]\\nautologin-user=guest%{IP}\\n'
+file etc/lightdm/lightdm.conf.d/90-ltsp-autologin.conf: 'HEAD [Seat:*]\\nautologin-user=%{HOSTNAME/pc/guest}\\n'
 file etc/lightdm/lightdm.conf.d/90-ltsp-relogin.conf: 'HEAD [Seat:*]\\nautologin-user-timeout=0\\n'
 file etc/localtime: '-> /usr/share/zoneinfo/Europe/Athens'
-file etc/ltsp/autologin: 'guest%{IP}\\n'
+file etc/ltsp/autologin: '%{HOSTNAME/pc/guest}\\n'
 file etc/ltsp/post-init/POST_INIT_LN: 'ln -sf ../ltsp/xorg.conf /etc/X11/xorg.conf\\n'
 file etc/ltsp/pre-init/PRE_INIT_A: 'echo "$x" `y`\\n'
 file etc/ltsp/relogin: '0\\n'
-file etc/sddm.conf.d/90-ltsp-autologin.conf: 'HEAD [Autologin]\\nUser=guest%{IP}\\n'
+file etc/sddm.conf.d/90-ltsp-autologin.conf: 'HEAD [Autologin]\\nUser=%{HOSTNAME/pc/guest}\\n'
 file etc/sddm.conf.d/90-ltsp-relogin.conf: 'HEAD [Autologin]\\nRelogin=false\\n'
 file etc/systemd/journald.conf.d/ltsp.conf: 'HEAD [Journal]\\nStorage=volatile\\nRuntimeMaxUse=4M\\nFOR\\n'
 file etc/systemd/user/obex.service: '-> /dev/null'
@@ -127,7 +127,8 @@ def test_the_layer_of_a_section():
     assert [line for line in lines if "gdm" not in line][: SEEN.count("\n")] == SEEN.splitlines()
     gdm = made.parts["etc/gdm3/daemon.conf"]
     assert gdm == {
-        "50-autologin": "[daemon]\nAutomaticLoginEnable=true\nAutomaticLogin=guest%{IP}\nTimedLogin=guest%{IP}\n",
+        "50-autologin": "[daemon]\nAutomaticLoginEnable=true\n"
+        "AutomaticLogin=%{HOSTNAME/pc/guest}\nTimedLogin=%{HOSTNAME/pc/guest}\n",
         "60-relogin": "[daemon]\nTimedLoginEnable=false\nTimedLoginDelay=2\n",
     }
     assert made.parts["etc/hosts"] == {
@@ -175,12 +176,21 @@ def test_somebody_who_is_logged_in_somewhere_brings_the_console_too():
     assert text_of(made.files["etc/ltsp/autologin"]) == "alice\n"
 
 
-def test_an_account_is_made_of_the_hostname_that_the_section_or_all_have():
-    made, faults, _ = section("[clients]\nHOSTNAME=pc%{IP}\n[52:*]\nAUTOLOGIN=pc/guest\n")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[52:*]\nAUTOLOGIN=pc/guest\n",
+        "[pc*]\nAUTOLOGIN=pc/guest\n",
+        "[clients]\nHOSTNAME=pc%{IP}\n[52:*]\nAUTOLOGIN=pc/guest\n",
+        "[clients]\nHOSTNAME=lab\n[52:*]\nHOSTNAME=room\nAUTOLOGIN=pc/guest\n",
+    ],
+)
+def test_an_account_is_made_of_the_hostname_that_the_client_has_in_the_end(text):
+    """It may come from DHCP, and a later section may give another."""
+    made, faults, _ = section(text)
     assert faults == []
-    assert text_of(made.files["etc/ltsp/autologin"]) == "guest%{IP}\n"
-    _, faults, _ = section("[52:*]\nAUTOLOGIN=pc/guest\n")
-    assert faults == ["ltsp.conf:2: AUTOLOGIN needs a HOSTNAME with pc in it, in the same section or in [clients]"]
+    assert text_of(made.files["etc/ltsp/autologin"]) == "%{HOSTNAME/pc/guest}\n"
+    assert {"etc/ltsp/autologin", "etc/lightdm/lightdm.conf.d/90-ltsp-autologin.conf"} <= made.templates
 
 
 def test_a_section_takes_back_what_others_add():
@@ -218,6 +228,9 @@ def test_a_section_takes_back_what_others_add():
         ("KEEP_SYSTEM_SERVICES='a;b'", "no name of a service"),
         ("AUTOLOGIN='a\nb'", "no name of an account"),
         ("AUTOLOGIN='a.*/b'", "neither an account nor OLD/NEW"),
+        ("AUTOLOGIN=pc/a/b", "neither an account nor OLD/NEW"),
+        ("AUTOLOGIN='pc/a}b'", "neither an account nor OLD/NEW"),
+        ("AUTOLOGIN=/guest", "neither an account nor OLD/NEW"),
         ("RELOGIN=2", "neither 0 nor 1"),
         ("CUPS_SERVER='a b'", "neither an address"),
         ("LIGHTDM_CONF=/etc/lightdm", "is a path"),

@@ -49,7 +49,7 @@ CLIENTS: tuple[Block, ...] = (
     Item(
         "AUTOLOGIN=USER",
         "Who is logged in without being asked, on consoles and by gdm, lightdm and sddm. `pc/guest` makes guest01 of "
-        "the hostname pc01.",
+        "the hostname pc01, wherever the client has that from; one without `pc` in its name asks.",
     ),
     Item("RELOGIN=0|1", "Whether that one is logged in again after logging out. Default: 1."),
     Item("GDM3_CONF, LIGHTDM_CONF, SDDM_CONF=LINES", "More lines for the configuration of the display manager."),

@@ -20,6 +20,8 @@ SESSIONS = ("usr/share/xsessions", "usr/share/wayland-sessions")
 _DELAY = 2
 """Seconds after which display managers log in again; shorter, lightdm shows no greeter to who wants another account."""
 _PLAIN = re.compile(r"[A-Za-z0-9-]+")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_.-]{0,31}")
+"""A part of its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +70,17 @@ def more(key: str, text: str) -> Login:
             return Login({"etc/sddm.conf.d/95-ltsp.conf": f"{HEAD}[Autologin]\n{text}"})
 
 
-def account(value: str, hostname: str) -> str:
-    """The account that AUTOLOGIN means, given the hostname with its templates; `pc/guest` makes guest01 of pc01.
+def account(value: str) -> str:
+    """The account that AUTOLOGIN means: for `pc/guest` what each client makes of its own name, guest01 of pc01.
 
-    Raises ValueError where that can only be known when the client has its name.
+    Raises ValueError.
     """
     old, slash, new = value.partition("/")
     if not slash:
         return site_text.user(value)
-    if not _PLAIN.fullmatch(old) or "/" in new:
+    if not _PLAIN.fullmatch(old) or not _ACCOUNT.fullmatch(new):
         raise ValueError("is neither an account nor OLD/NEW, which makes an account of the hostname")
-    if old not in hostname:
-        raise ValueError(f"needs a HOSTNAME with {old} in it, in the same section or in [clients]")
-    return site_text.user(hostname.replace(old, new, 1))
+    return f"%{{HOSTNAME/{old}/{new}}}"
 
 
 def _word(on: object) -> str:

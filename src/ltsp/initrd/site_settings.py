@@ -18,7 +18,6 @@ from ltsp.settings.resolve import Setting
 
 JOURNAL_SIZE = "16M"
 """By default; journald itself would take a tenth of the memory."""
-_DEFAULT_HOSTNAME = "ltsp%{IP}"
 _JOURNAL = "etc/systemd/journald.conf.d/ltsp.conf"
 _CUPS_UNITS = ("cups.service", "cups.path", "cups.socket", "cups-browsed.service")
 
@@ -228,8 +227,7 @@ def _script(directory: str) -> Handler:
 
 
 def _autologin(draft: Draft, setting: Setting) -> None:
-    hostname = draft.value("HOSTNAME") or _DEFAULT_HOSTNAME
-    draft.login(site_login.autologin(site_login.account(setting.value, hostname)))
+    draft.login(site_login.autologin(site_login.account(setting.value)))
 
 
 def _relogin(draft: Draft, setting: Setting) -> None:

@@ -69,9 +69,26 @@ set_hashes() {
 # What is filled in are a number, hexadecimal digits and names of hosts, so sed reads no more into it.
 fill_template() {
     if [ -f "/$1" ]; then
+        if grep -q -F '%{HOSTNAME/' "/$1"; then fill_renamed "/$1"; fi
         sed -i -e "s/%{IP}/$(host_number "$IP" "$PREFIX")/g" -e "s/%{MAC}/$(bare_mac)/g" \
             -e "s/%{HOSTNAME}/$CLIENT/g" -e "s/%{SERVER}/$SERVER/g" "/$1"
     fi
+}
+
+# fill_renamed FILE: %{HOSTNAME/OLD/NEW} is the hostname with NEW for its first OLD, and nothing where it has none.
+fill_renamed() {
+    awk -v name="$CLIENT" '
+        {
+            while (match($0, /%[{]HOSTNAME\/[^\/}]*\/[^\/}]*[}]/)) {
+                split(substr($0, RSTART + 11, RLENGTH - 12), word, "/")
+                at = index(name, word[1])
+                made = at ? substr(name, 1, at - 1) word[2] substr(name, at + length(word[1])) : ""
+                $0 = substr($0, 1, RSTART - 1) made substr($0, RSTART + RLENGTH)
+            }
+            print
+        }
+    ' "$1" >"$WORK/filled"
+    cat "$WORK/filled" >"$1"
 }
 
 # PRE_INIT_x of ltsp.conf, by the shell of the image.
