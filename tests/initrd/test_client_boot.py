@@ -26,7 +26,9 @@ from ltsp.initrd.client_tree import client_tree
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms
 from ltsp.source.directory import DirectorySource
+from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
+from ltsp.tree.node import Directory, File, Metadata
 from ltsp.tree.selection import everything
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1200)]
@@ -58,6 +60,7 @@ TOLD = {
     "facts": "cat /run/ltsp/facts",
     "work": "ls /run/ltsp",
     "early": "cat /etc/early",
+    "e1000": "dmesg | grep Descriptors",
 }
 # As messages of the kernel, which come in whole lines: a getty flushes the console, and hangs up who has it.
 TELL_SCRIPT = "state=$(systemctl is-system-running --wait)\n" + "".join(
@@ -250,6 +253,55 @@ def test_a_client_boots_by_nbd(debian_root, initrd, images, network, record_prop
     network.serve("nbdkit", "-f", "-r", "-i", "127.0.0.1", "-e", "lab", "file", images / "lab.img", port=10809)
     words = "ltsp.root=nbd://10.0.2.2/lab ltsp.image=images/lab.img"
     runs(debian_root, initrd, words, record_property, transport="nbd", memory=384, network=network.command)
+
+
+E1000 = "user,id=n0;e1000,netdev=n0,mac=52:54:00:00:00:01"
+
+
+@pytest.fixture(scope="module")
+def dkms(debian_root, site, tmp_path_factory) -> Path:
+    """The initrd of an image whose driver of that card was put beside the kernel's own by DKMS, with options for it."""
+    directory = f"usr/lib/modules/{diskless.Modules.of(debian_root).directory.name}"
+    own = "kernel/drivers/net/ethernet/intel/e1000/e1000.ko"
+    with DirectorySource("lab", str(debian_root), "").open(everything, Faults()) as tree:
+        listed = (debian_root / directory / "modules.dep").read_text().replace(f"{own}:", "updates/dkms/e1000.ko:")
+        folder, text = Metadata(0o755), Metadata(0o644)
+        changes = {
+            f"{directory}/{own}": None,
+            f"{directory}/updates": Directory(
+                folder, {"dkms": Directory(folder, {"e1000.ko": tree.get(f"{directory}/{own}")})}
+            ),
+            f"{directory}/modules.dep": File(text, Bytes(listed.encode())),
+            "etc/modprobe.d/e1000.conf": File(text, Bytes(b"options e1000 TxDescriptors=128\n")),
+        }
+        image = tree.edit(changes)
+        modules = KernelModules.read(image, directory.rpartition("/")[2])
+        client = client_tree(image, modules, server=ServerPrograms(read_server_file))
+    assert "updates/dkms/e1000.ko" in client.modules["net"]
+    work = tmp_path_factory.mktemp("dkms")
+    with (work / "ours.img").open("wb") as output:
+        newc.write(client.tree, output, client.present)
+    shutil.copytree(site, work / "tree/ltsp/site")
+    diskless.archived(work / "tree", work / "site.img")
+    (work / "client.img").write_bytes((work / "ours.img").read_bytes() + (work / "site.img").read_bytes())
+    return work / "client.img"
+
+
+def test_a_client_boots_by_a_driver_that_dkms_has_put_beside_the_kernel(
+    debian_root, dkms, images, network, record_property
+):
+    network.serve("busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", images, port=8080)
+    words = "ltsp.root=http://10.0.2.2:8080/lab.img ltsp.image=images/lab.img e1000.RxDescriptors=192"
+    options = {"memory": 1024, "cards": (E1000,), "network": network.command}
+    said = runs(debian_root, dkms, words, record_property, transport="http, driver of DKMS", **options)
+    assert "Transmit Descriptors set to 128" in said["e1000"]
+    assert "Receive Descriptors set to 192" in said["e1000"]
+
+
+def test_a_driver_that_the_command_line_blacklists_is_not_loaded(debian_root, dkms):
+    words = f"ltsp.root=http://10.0.2.2:8080/lab.img {BOOTIF} modprobe.blacklist=e1000"
+    boot = diskless.boot(debian_root, dkms, words, cards=(E1000,))
+    assert "no network card with a driver; PCI 0x8086:0x100e has none" in boot.fatal
 
 
 @pytest.fixture(scope="module", params=["debian_root", "dracut_root"])
