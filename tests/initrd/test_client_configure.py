@@ -160,3 +160,24 @@ def test_no_link_of_the_image_leads_a_layer_out_of_the_root(client, tmp_path):
     assert (root / "etc/motd").read_text() == "hello\n"
     assert not (root / "etc/motd").is_symlink()
     assert (tmp_path / "run/ltsp/client/sh/message.sh").read_text() == before
+
+
+def test_units_that_no_client_needs_are_masked_where_the_image_has_them(client):
+    layer = "run/ltsp/client/site/common"
+    units = ["a.service", "b.socket", "c.service", "d@.service", "e.service", "absent.service", "kept.service"]
+    root = client(
+        **{
+            f"{layer}/unneeded": "".join(f"{unit}\n" for unit in units),
+            f"{layer}/mask": "made-by-a-generator.mount\n",
+            "run/ltsp/client/site/image/lab/keep": "kept.service\n",
+            "usr/lib/systemd/system/a.service": "",
+            "lib/systemd/system/b.socket": "",
+            "usr/local/lib/systemd/system/c.service": "",
+            "etc/systemd/system/d@.service": "",
+            "etc/init.d/e": "",
+            "usr/lib/systemd/system/kept.service": "",
+        }
+    )
+    masked = {path.name for path in (root / "etc/systemd/system").iterdir() if path.is_symlink()}
+    assert masked == {"a.service", "b.socket", "c.service", "d@.service", "e.service", "made-by-a-generator.mount"}
+    assert {str((root / "etc/systemd/system" / name).readlink()) for name in masked} == {"/dev/null"}

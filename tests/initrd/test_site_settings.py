@@ -97,10 +97,13 @@ mask ltsp-swap.service
 mask bluetooth.service
 mask foo.timer
 disable ssh.service
+disable ssh.socket
+disable sshd.service
+disable sshd.socket
+disable sshd@.service
+disable ssh@.service
 keep apt-daily.service
 keep apt-daily.timer
-keep apt-daily.socket
-keep apt-daily.path
 file etc/cups/client.conf: 'HEAD ServerName 10.0.2.2\\n'
 file etc/lightdm/lightdm.conf.d/90-ltsp-autologin.conf: 'HEAD [Seat:*]\\nautologin-user=%{HOSTNAME/pc/guest}\\n'
 file etc/lightdm/lightdm.conf.d/90-ltsp-relogin.conf: 'HEAD [Seat:*]\\nautologin-user-timeout=0\\n'
@@ -142,8 +145,9 @@ def test_the_layer_of_a_section():
 
 def test_what_every_client_gets_without_any_setting():
     made = for_all("")
-    assert "apt-daily.timer" in made.mask
-    assert "dnsmasq.service" in made.mask
+    assert "apt-daily.timer" in made.unneeded
+    assert "dnsmasq.service" in made.unneeded
+    assert made.mask == ()
     assert "anydesk.service" in made.disable
     assert made.enable == ("ltsp-post-init.service", "ltsp-swap.service")
     assert made.parts["etc/fstab"]["00-head"].startswith("#")
@@ -157,8 +161,8 @@ def test_what_is_kept_is_neither_masked_nor_disabled():
     made = for_all(
         "[clients]\nKEEP_SYSTEM_SERVICES='apt-daily anydesk e2scrub_all.timer'\nKEEP_SESSION_SERVICES=update-notifier\n"
     )
-    assert not {"apt-daily.service", "apt-daily.timer", "e2scrub_all.timer"} & set(made.mask)
-    assert "apt-daily-upgrade.timer" in made.mask
+    assert not {"apt-daily.service", "apt-daily.timer", "e2scrub_all.timer"} & set(made.unneeded)
+    assert "apt-daily-upgrade.timer" in made.unneeded
     assert "anydesk.service" not in made.disable
     assert "etc/systemd/user/update-notifier.service" not in made.files
     assert "etc/systemd/user/gnome-software-service.service" in made.files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from ltsp.errors import LtspError, UsageError
 from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, LtspOptions
+from ltsp.settings.conf_text import Conf
 from ltsp.settings.hooks import Hooks
 from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
@@ -30,10 +32,10 @@ def image(
     options: ImageOptions,
     ltsp: LtspOptions,
     commands: Hooks,
-    conf_directory: str,
+    conf: Conf,
     report: Report,
 ) -> int:
-    """Do it for each image, and return the worst exit status. Lists and executables of the site lie beside ltsp.conf.
+    """Do it for each image, and return the worst exit status. Lists and executables of the site are beside ltsp.conf.
 
     Raises UsageError before any work, and LtspError where there is but one image.
     """
@@ -42,7 +44,7 @@ def image(
         from ltsp.apps.revert import revert  # noqa: PLC0415 -- it needs neither a source nor a writer
 
         return revert(operands, options, ltsp, report)
-    asked_for = order(options, ltsp, commands, conf_directory)
+    asked_for = order(options, ltsp, commands, os.path.dirname(conf.path))
     for warning in asked_for.rules.warnings:
         report.warn(warning)
     found = _found(_arguments(operands, options, ltsp, report), options, ltsp, store, report)
@@ -53,7 +55,7 @@ def image(
         if isinstance(asked, LtspError):
             raise asked
         if options.dry_run:
-            results.append(_dry_run(asked_for, asked.source, report))
+            results.append(_dry_run(asked_for, asked.source, conf, report))
             return 0
         built = build(asked_for, asked, report)
         summary.show(built, report)
@@ -128,7 +130,9 @@ def _recorded(store: Store, name: str) -> str:
     return current.manifest.source.argument if current and current.manifest.origin is not Origin.FOREIGN else ""
 
 
-def _dry_run(asked_for: Order, source: Source, report: Report) -> Mapping[str, object]:
+def _dry_run(asked_for: Order, source: Source, conf: Conf, report: Report) -> Mapping[str, object]:
+    from ltsp.apps import client_services  # noqa: PLC0415 -- a build does not need what clients are told
+
     faults = Faults(skip_unreadable=True)
     options = asked_for.options
     with taken(source, everything, options.lock_timeout, faults, report) as whole:
@@ -142,6 +146,8 @@ def _dry_run(asked_for: Order, source: Source, report: Report) -> Mapping[str, o
         for path, reason in faults.unreadable:
             report.warn(f"/{printable(path)} cannot be read: {reason}")
         dry_run.show(gone, prepared.cleaned, report)
+        idle = client_services.idle_services(left, conf)
+        client_services.show(idle, report)
         for command in asked_for.before:
             report.note(f"{printable(command.name)} is not run, and may change what goes in")
         return {
@@ -150,4 +156,5 @@ def _dry_run(asked_for: Order, source: Source, report: Report) -> Mapping[str, o
             "space_needed": {"base_dir": needed.image, "tftp_dir": needed.boot},
             **plan.facts(source, prepared),
             **dry_run.facts(gone, prepared.cleaned),
+            **client_services.facts(idle),
         }

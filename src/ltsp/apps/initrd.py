@@ -17,7 +17,7 @@ from ltsp.cpio import newc
 from ltsp.errors import ConfError, LockHeld, LtspError
 from ltsp.host import files, locks
 from ltsp.initrd.site_image import ImageFacts, image_layer
-from ltsp.initrd.site_layer import Layer, site
+from ltsp.initrd.site_layer import LISTS, Layer, site
 from ltsp.initrd.site_passwords import Accounts
 from ltsp.initrd.site_settings import ACTED_ON, common, layer, server_facts
 from ltsp.publish.failure import told
@@ -244,6 +244,7 @@ def _tell(made: list[_Part], path: str, size: int, report: Report, options: Init
                         "env": dict(each.layer.env),
                         "files": sorted(each.layer.files),
                         "parts": {file: sorted(pieces) for file, pieces in each.layer.parts.items()},
+                        "unneeded": list(each.layer.unneeded),
                         "mask": list(each.layer.mask),
                         "disable": list(each.layer.disable),
                         "enable": list(each.layer.enable),
@@ -276,7 +277,7 @@ def _lines(layer: Layer) -> Iterator[str]:
     yield from (f"{key}={value}" for key, value in sorted(layer.env.items()))
     yield from (f"file {path}" for path in sorted(layer.files))
     yield from (f"piece of {path}: {name}" for path, each in sorted(layer.parts.items()) for name in sorted(each))
-    for name in ("remove", "mask", "disable", "enable", "keep"):
+    for name in LISTS:
         entries: tuple[str, ...] = getattr(layer, name)
         yield from (
             f"{name} {line}"

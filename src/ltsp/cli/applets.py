@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import assert_never
 
 from ltsp.apps.report import Report
@@ -48,8 +47,7 @@ def _image(options: ImageApplet, asked: Run, report: Report) -> int:
         case ImageOptions():
             from ltsp.apps.image import image  # noqa: PLC0415
 
-            directory = os.path.dirname(asked.conf.path)
-            return image(asked.operands, options, asked.ltsp, asked.hooks, directory, report)
+            return image(asked.operands, options, asked.ltsp, asked.hooks, asked.conf, report)
         case KernelOptions():
             from ltsp.apps.kernel import kernel  # noqa: PLC0415
 

@@ -55,10 +55,17 @@ CLIENTS: tuple[Block, ...] = (
     Item("GDM3_CONF, LIGHTDM_CONF, SDDM_CONF=LINES", "More lines for the configuration of the display manager."),
     Item(
         "MASK_SYSTEM_SERVICES, DISABLE_SYSTEM_SERVICES=UNITS",
-        "Units of systemd that cannot be started on clients, or are not started by themselves. Much that is of no use "
-        "on a client without disks is on these lists already: `ltsp initrd --dry-run` shows them.",
+        "Services that cannot be started on clients, or are not started by themselves. A name, as in `ssh` or `mysql`, "
+        "means all that starts the service, sockets, timers and templates too. What is of no use on a client without "
+        "disks is masked already, and so are popular servers: Apache, nginx, MySQL, MariaDB, PostgreSQL, Redis, "
+        "Docker, libvirt, LXD, Samba, Squid, BIND, OpenLDAP, mail servers and others, besides DHCP, TFTP and NFS. "
+        "So a server may run them, and its clients do not. `ltsp image --dry-run` lists those that an image "
+        "has; ssh, cups and snapd run as in the image.",
     ),
-    Item("KEEP_SYSTEM_SERVICES=UNITS", "Units that are on one of these lists and shall not be."),
+    Item(
+        "KEEP_SYSTEM_SERVICES=UNITS",
+        'Services that clients run all the same, as in `KEEP_SYSTEM_SERVICES="docker libvirtd"`.',
+    ),
     Item(
         "MASK_SESSION_SERVICES, KEEP_SESSION_SERVICES=UNITS",
         "The same for units and autostart entries of the sessions of users.",

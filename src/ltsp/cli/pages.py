@@ -64,7 +64,7 @@ IMAGE_APPLETS = {
                         "`--add-image-excludes`, `--omit-image-excludes` and their like for secrets change single "
                         "lines. With `--cleanup=1`, accounts of people are taken out too: those whose number lies "
                         "between UID_MIN and UID_MAX of the image's own `/etc/login.defs`. `--dry-run` lists what each "
-                        "line removes, with sizes."
+                        "line removes, with sizes, and the services of the image that clients will not run."
                     ),
                 ),
             ),

@@ -11,7 +11,7 @@ from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
 from ltsp.tree.tree import Tree
 
 FOLDER = Metadata(0o755)
-LISTS = ("remove", "mask", "disable", "enable", "keep")
+LISTS = ("remove", "unneeded", "mask", "disable", "enable", "keep")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Layer:
     """Pieces by the file's path and the piece's name."""
     templates: frozenset[str] = frozenset()
     remove: tuple[str, ...] = ()
+    unneeded: tuple[str, ...] = ()
+    """Units that are masked where the image has them."""
     mask: tuple[str, ...] = ()
     disable: tuple[str, ...] = ()
     enable: tuple[str, ...] = ()

@@ -1,123 +1,121 @@
-"""Services that make no sense on a client without disks, and why. KEEP_SYSTEM_SERVICES takes any of them off the list.
+"""Which services clients do not run, and why: the rows of lists/client.services, and what an image has of them.
 
 Units that an image does not have are no fault. A masked unit cannot be started at all; a disabled one is not started
-by itself. Timers are masked with their services: a timer whose service is masked is a failed unit.
+by itself. Timers and sockets go with their services: one whose service is masked is a failed unit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
+from importlib import resources
+from typing import Final
 
 from ltsp.initrd.site_text import has_kind
+from ltsp.tree.node import Directory, Symlink
+from ltsp.tree.tree import Tree
+
+UNIT_DIRECTORIES: Final = ("etc", "usr/local/lib", "usr/lib", "lib")
+"""Above `systemd/system`, in the order of their precedence. systemd.unit(5)"""
 
 
 class Fate(Enum):
     MASKED = "mask"
     DISABLED = "disable"
+    STAYS = "stay"
+    SESSION = "session"
+    CRON = "cron"
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
+class Service:
+    """A row of the list."""
+
     fate: Fate
     reason: str
     units: tuple[str, ...]
+    """All that belong to one service, and start it: one that is kept without the others would fail. Of a session, names
+    without a kind; of cron, paths.
+    """
 
 
-def _rows(fate: Fate, reason: str, units: str) -> Services:
-    return Services(fate, reason, tuple(units.split()))
+def default_units(fate: Fate) -> tuple[str, ...]:
+    return tuple(unit for service in services() if service.fate is fate for unit in service.units)
 
 
-DEFAULTS = (
-    _rows(
-        Fate.MASKED,
-        "packages are updated in the image; on a client that costs memory and lasts until it is switched off",
-        """
-        apt-daily.service apt-daily.timer apt-daily-upgrade.service apt-daily-upgrade.timer apt-news.service
-        esm-cache.service unattended-upgrades.service update-notifier-download.timer update-notifier-motd.timer
-        ua-timer.timer ua-reboot-cmds.service dnf-makecache.timer dnf5-makecache.timer dnf-automatic.timer
-        dnf-automatic-install.timer dnf5-automatic.timer rpmdb-rebuild.service rpmdb-migrate.service
-        packagekit-offline-update.service transactional-update.timer reflector.timer pamac-mirrorlist.timer
-        archlinux-keyring-wkd-sync.timer fwupd-refresh.timer snapd.refresh.timer snapd.refresh.service
-        snapd.snap-repair.timer motd-news.timer motd-news.service apport-autoreport.timer apport-autoreport.path
-        """,
-    ),
-    _rows(
-        Fate.MASKED,
-        "there is no disk of the client's own to trim, scrub or watch",
-        """
-        fstrim.timer e2scrub_all.timer e2scrub_reap.service xfs_scrub_all.timer mdcheck_start.timer
-        mdcheck_continue.timer mdmonitor-oneshot.timer raid-check.timer smartd.service smartmontools.service
-        """,
-    ),
-    _rows(
-        Fate.MASKED,
-        "what they write lies in memory, and each start begins anew",
-        """
-        man-db.timer man-db-cache-update.service logrotate.timer plocate-updatedb.timer mlocate-updatedb.timer
-        updatedb.timer dpkg-db-backup.timer sysstat-collect.timer sysstat-summary.timer rsyslog.service
-        dphys-swapfile.service ureadahead.service ureadahead-stop.service
-        """,
-    ),
-    _rows(
-        Fate.MASKED,
-        "they note in a boot loader on disk that the system has started",
-        """
-        grub-common.service grub-initrd-fallback.service grub-boot-success.timer grub2-systemd-integration.service
-        secureboot-db.service systemd-bless-boot.service systemd-boot-update.service
-        """,
-    ),
-    _rows(
-        Fate.MASKED,
-        "the network was up before they start, and nobody manages the interface that they wait for",
-        """
-        NetworkManager-wait-online.service systemd-networkd-wait-online.service ifupdown-wait-online.service
-        """,
-    ),
-    _rows(
-        Fate.MASKED,
-        "they would set up the machine that the image came from",
-        """
-        cloud-init.service cloud-init-local.service cloud-init-main.service cloud-init-network.service
-        cloud-config.service cloud-final.service systemd-firstboot.service
-        """,
-    ),
-    _rows(
-        Fate.MASKED,  # some are scripts of init.d still, which cannot be disabled from outside
-        "they belong to the server, and two of a kind in one network harm each other",
-        """
-        dnsmasq.service isc-dhcp-server.service isc-dhcp-server6.service kea-dhcp4-server.service
-        kea-dhcp6-server.service dhcpd.service tftpd-hpa.service atftpd.service tftp.socket nfs-kernel-server.service
-        nfs-server.service nbd-server.service epoptes.service ltsp.service ltsp-http.service
-        """,
-    ),
-    _rows(
-        Fate.DISABLED,
-        "every client would have the same identity",
-        "anydesk.service teamviewerd.service rustdesk.service",
-    ),
-)
-
-SESSION_DEFAULTS = ("gnome-software-service", "update-notifier")
-"""User services and entries of autostart: they look for updates."""
-
-_CRON = """
-    apt apt-compat aptitude bsdmainutils cracklib-runtime dpkg logrotate man-db mlocate passwd plocate
-    popularity-contest standard sysstat ubuntu-advantage-tools update-notifier-common apt-xapian-index ieee-data
-"""
-CRON_JOBS = (
-    *("etc/cron.d/popularity-contest", "etc/cron.d/e2scrub_all", "etc/cron.d/mdadm", "etc/cron.d/sysstat"),
-    *(f"etc/cron.{period}/{job}" for period in ("daily", "weekly", "monthly") for job in _CRON.split()),
-)
-"""Jobs of cron that do what the masked timers do."""
-
-
-def defaults(fate: Fate) -> tuple[str, ...]:
-    return tuple(unit for services in DEFAULTS if services.fate is fate for unit in services.units)
+def service_of(word: str) -> Service | None:
+    """The row that has this unit, or one of that name."""
+    return _by_word().get(word)
 
 
 def kept(words: Iterable[str]) -> tuple[str, ...]:
-    """What KEEP_SYSTEM_SERVICES means: a name without a kind means the timer, socket and path of that name, too."""
-    kinds = (".service", ".timer", ".socket", ".path")
-    return tuple(unit for word in words for unit in ([word] if has_kind(word) else [word + kind for kind in kinds]))
+    """What KEEP_SYSTEM_SERVICES means: the whole row that a word belongs to; of another name without a kind also
+    the timer, socket and path, and instances.
+    """
+    kinds = (".service", ".timer", ".socket", ".path", "@.service")
+    return tuple(unit for word in words for unit in _row(word, [word] if has_kind(word) else [word + k for k in kinds]))
+
+
+def switched_off(words: Iterable[str]) -> tuple[str, ...]:
+    """What MASK_SYSTEM_SERVICES and DISABLE_SYSTEM_SERVICES mean: the whole row, else a unit, which is a service if it
+    has no kind.
+    """
+    return tuple(unit for word in words for unit in _row(word, [word if has_kind(word) else f"{word}.service"]))
+
+
+def _row(word: str, otherwise: Iterable[str]) -> Iterable[str]:
+    service = service_of(word)
+    return service.units if service is not None else otherwise
+
+
+def is_in(tree: Tree, unit: str) -> bool:
+    """Whether an image has a unit that clients could run: a file, or a script of init.d for which systemd makes one.
+
+    systemd.unit(5), systemd-sysv-generator(8)
+    """
+    for above in UNIT_DIRECTORIES:
+        directory = tree.follow(f"{above}/systemd/system")
+        node = directory.entries.get(unit) if isinstance(directory, Directory) else None
+        if node is not None:
+            return not (isinstance(node, Symlink) and node.target == "/dev/null")
+    return unit.endswith(".service") and tree.follow(f"etc/init.d/{unit.removesuffix('.service')}") is not None
+
+
+@cache
+def services() -> tuple[Service, ...]:
+    return tuple(_parsed(resources.files("ltsp.initrd").joinpath("lists/client.services").read_text("utf-8")))
+
+
+@cache
+def _by_word() -> dict[str, Service]:
+    found: dict[str, Service] = {}
+    for service in services():
+        if service.fate in {Fate.MASKED, Fate.DISABLED, Fate.STAYS}:
+            for unit in service.units:
+                found.setdefault(unit, service)
+                found.setdefault(unit.rpartition(".")[0].rstrip("@"), service)
+    return found
+
+
+def _parsed(text: str) -> Iterator[Service]:
+    reason = ""
+    row: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if row and not line.startswith(" "):
+            yield _service(row, reason)
+            row = []
+        if line.startswith("="):
+            reason = line[1:].strip()
+        else:
+            row.extend(line.partition("#")[0].split())
+
+
+def _service(row: list[str], reason: str) -> Service:
+    fate, *units = row
+    if fate == Fate.CRON.value:
+        until = next(n for n, word in enumerate(units) if word.endswith(":")) + 1
+        directories = [word.removesuffix(":") for word in units[:until]]
+        units = [f"{directory}/{job}" for directory in directories for job in units[until:]]
+    return Service(Fate(fate), reason, tuple(units))

@@ -19,7 +19,6 @@ from ltsp.settings.resolve import Setting
 JOURNAL_SIZE = "16M"
 """By default; journald itself would take a tenth of the memory."""
 _JOURNAL = "etc/systemd/journald.conf.d/ltsp.conf"
-_CUPS_UNITS = ("cups.service", "cups.path", "cups.socket", "cups-browsed.service")
 
 
 Handler = Callable[[Draft, Setting], None]
@@ -54,19 +53,19 @@ def common(
         draft.file(f"{site_units.UNITS}/{unit}", text)
         draft.add("enable", [unit])
     draft.file(_JOURNAL, _journal(JOURNAL_SIZE))
-    draft.add("remove", site_services.CRON_JOBS)
-    draft.add("mask", site_services.defaults(Fate.MASKED))
-    draft.add("disable", site_services.defaults(Fate.DISABLED))
+    draft.add("remove", site_services.default_units(Fate.CRON))
+    draft.add("unneeded", site_services.default_units(Fate.MASKED))
+    draft.add("disable", site_services.default_units(Fate.DISABLED))
     if logs_in:
         for path, text in site_units.AUTOLOGIN_FILES.items():
             draft.files[path] = text_file(text)
         draft.login(site_login.relogin(again=True))
-    for word in site_services.SESSION_DEFAULTS:
+    for word in site_services.default_units(Fate.SESSION):
         _mask_session(draft, word)
     _act(draft, faults)
     kept = set(draft.lists.pop("keep", []))
-    for name in ("mask", "disable"):
-        draft.lists[name] = [unit for unit in draft.lists[name] if unit not in kept]
+    for name in ("unneeded", "mask", "disable"):
+        draft.lists[name] = [unit for unit in draft.lists.get(name, ()) if unit not in kept]
     return draft.done(())
 
 
@@ -178,7 +177,7 @@ def _local_swap(draft: Draft, setting: Setting) -> None:
 
 def _units(name: str) -> Handler:
     def handle(draft: Draft, setting: Setting) -> None:
-        draft.add(name, site_text.units(setting.value))
+        draft.add(name, site_services.switched_off(site_text.unit_words(setting.value)))
 
     return handle
 
@@ -212,7 +211,7 @@ def _cups_server(draft: Draft, setting: Setting) -> None:
         return
     server = site_text.machine_or_server(setting.value)
     draft.file("etc/cups/client.conf", f"{site_units.HEAD}ServerName {server}\n")
-    draft.add("keep" if server == "localhost" else "mask", _CUPS_UNITS)
+    draft.add("keep" if server == "localhost" else "mask", site_services.switched_off(["cups"]))
 
 
 def _script(directory: str) -> Handler:

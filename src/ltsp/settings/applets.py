@@ -292,7 +292,9 @@ class ImageOptions(_PublishingOptions):
         group=Group.PUBLISHING,
     )
     dry_run: bool = switch(
-        "build nothing; list what would be left out, with sizes", reach=Reach.ONCE, group=Group.OUTPUT
+        "build nothing; list what would be left out, with sizes, and what clients will not run",
+        reach=Reach.ONCE,
+        group=Group.OUTPUT,
     )
     json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=Group.OUTPUT)
 

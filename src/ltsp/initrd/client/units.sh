@@ -6,6 +6,7 @@ UNITS=/etc/systemd/system
 switch_units() {
     MASKED=' ' DISABLED=' '
     for layer in $LAYERS; do
+        each_line "$layer/unneeded" add_unneeded
         each_line "$layer/mask" add_masked
         each_line "$layer/disable" add_disabled
         each_line "$layer/keep" keep_unit
@@ -14,6 +15,11 @@ switch_units() {
     for unit in $DISABLED; do disable_unit "$unit"; done
     [ "$MASKED" = ' ' ] || mkdir -p "$UNITS"
     for unit in $MASKED; do mask_unit "$unit"; done
+}
+
+# Of some hundred units that no client needs an image has a few, and each link takes a program.
+add_unneeded() {
+    if has_unit "$1"; then add_masked "$1"; fi
 }
 
 add_masked() {
@@ -44,6 +50,13 @@ is_unit() {
     case $1 in
     */* | .* | '' | *[!A-Za-z0-9@:._\\-]*) warn "no unit can be named $1" && return 1 ;;
     esac
+}
+
+has_unit() {
+    for directory in etc usr/local/lib usr/lib lib; do
+        if [ -e "/$directory/systemd/system/$1" ]; then return 0; fi
+    done
+    [ -e "/etc/init.d/${1%.service}" ]
 }
 
 # One program for each unit, since there are many of them.
