@@ -15,6 +15,7 @@ from ltsp.apps.client_initrd import Client, Wanted, client_initrd
 from ltsp.apps.order import Order
 from ltsp.apps.preparation import Prepared, prepare
 from ltsp.apps.report import Report
+from ltsp.apps.rules import Rules
 from ltsp.boot.kernel import Kernel
 from ltsp.boot.raspberry import CMDLINE, firmware_files, local_root, none_found
 from ltsp.errors import FormatError, SourceError, UsageError
@@ -44,6 +45,8 @@ from ltsp.tree.tree import Tree
 
 _DISK = re.compile(r",disk=([^,]*/[^,]*)")
 """Another disk by its path; without a slash it lies beside the first one, wherever that is."""
+_OUTLINES = 4
+"""Looks at where links lead, each behind those of the one before; what is still behind others is read in vain."""
 _TRIES = 3
 """On a busy machine, one in some dozens of runs of mksquashfs 4.5.1 leaves blocks or a table that cannot be read."""
 PRIVATE_MODE = 0o600
@@ -97,7 +100,8 @@ class _Version:
 
 def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report) -> _Version:
     options, source = order.options, asked.source
-    with taken(source, order.rules.selection, options.lock_timeout, faults, report) as tree:
+    with selected(source, order.rules, options.lock_timeout, faults, report) as (tree, rules):
+        order = replace(order, rules=rules)
         prepared = prepare(tree, source.name, order, faults)
         current = held.state().current
         firmware = for_raspberries(order.options, order.store.base_dir, source.name, tree)
@@ -136,8 +140,31 @@ def conclude(order: Order, source: Source, report: Report) -> None:
 
 
 @contextmanager
-def taken(source: Source, selection: Selection, lock_timeout: float, faults: Faults, report: Report) -> Iterator[Tree]:
-    """What a selection takes in of a source, whose packages stay as they are meanwhile.
+def selected(
+    source: Source, rules: Rules, lock_timeout: float, faults: Faults, report: Report
+) -> Iterator[tuple[Tree, Rules]]:
+    """What rules leave of a source, and the rules as they hold in it, wherever its links lead them."""
+
+    def reading() -> Selection:
+        nonlocal rules
+        outline = None
+        for _ in range(_OUTLINES):
+            outline = source.outline(rules.outlined)
+            before, rules = rules, rules if outline is None else rules.following(outline, beyond=True)
+            if rules == before:
+                break
+        return rules.reading(outlined=outline is not None)
+
+    with taken(source, reading, lock_timeout, faults, report) as read:
+        rules = rules.following(read)
+        yield read.select(rules.selection, rules.concern), rules
+
+
+@contextmanager
+def taken(
+    source: Source, choose: Callable[[], Selection], lock_timeout: float, faults: Faults, report: Report
+) -> Iterator[Tree]:
+    """What a selection takes in of a source, whose packages stay as they are meanwhile; it is chosen when they do.
 
     Where all is read from snapshots, that is until there is the tree.
     """
@@ -145,7 +172,7 @@ def taken(source: Source, selection: Selection, lock_timeout: float, faults: Fau
         for note in held.enter_context(source.hold_packages(lock_timeout, report.note)):
             report.note(note)
         with report.step("reading the tree"):
-            tree = opened.enter_context(source.open(selection, faults))
+            tree = opened.enter_context(source.open(choose(), faults))
         if source.plan().still:
             held.close()
         yield tree

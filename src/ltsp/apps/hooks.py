@@ -137,6 +137,9 @@ class _Preceded:
     def plan(self) -> Plan:
         return self.base.plan()
 
+    def outline(self, selection: Selection) -> Tree | None:
+        return self.base.outline(selection)
+
     def open(self, selection: Selection, faults: Faults) -> AbstractContextManager[Tree]:
         return self.base.open(selection, faults)
 

@@ -135,7 +135,8 @@ def _dry_run(asked_for: Order, source: Source, conf: Conf, report: Report) -> Ma
 
     faults = Faults(skip_unreadable=True)
     options = asked_for.options
-    with taken(source, everything, options.lock_timeout, faults, report) as whole:
+    with taken(source, lambda: everything, options.lock_timeout, faults, report) as whole:
+        asked_for = replace(asked_for, rules=asked_for.rules.following(whole))
         left, gone = dry_run.removed(whole, asked_for.rules)
         prepared = prepare(left, source.name, asked_for, faults)
         current = asked_for.store.current(source.name)

@@ -133,7 +133,7 @@ def publish_found(
     faults = Faults(skip_unreadable=not users.is_root())  # what is vital is seen to
     if isinstance(shown, Foreign):
         wanted = replace(wanted, file_systems=_OF_DISKS)
-    with taken(source, _around_kernels(own_rule), options.lock_timeout, faults, report) as tree:
+    with taken(source, lambda: _around_kernels(own_rule), options.lock_timeout, faults, report) as tree:
         found = find_kernel(tree, source.name, own_rule)
         report.say(f"kernel    {found}")
         for warning in found.warnings:

@@ -64,6 +64,7 @@ def prepare(taken: Tree, name: str, order: Order, faults: Faults) -> Prepared:
         WriteOptions(compression, threads=options.threads, xattrs=options.xattrs, time=order.time, first=listed.files)
     )
     warnings = (
+        *rules.notes,
         *(kernel.warnings if kernel else ()),
         *(f"the sort file names /{printable(path)}, which is not in the image" for path in listed.missing),
     )

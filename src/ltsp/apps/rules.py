@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from ltsp.errors import ConfError, UsageError
@@ -19,10 +19,12 @@ from ltsp.transform.pattern import literal
 from ltsp.transform.secrets import Secrets, image_secrets
 from ltsp.transform.selection import combined
 from ltsp.tree.name import decode, encode, printable
-from ltsp.tree.selection import Selection, everything
+from ltsp.tree.selection import Selection, Take, everything
 from ltsp.tree.tree import Tree
 
 _LARGEST_LIST = 1 << 20
+_LOOKED_INTO = frozenset({"home", "etc/ssl/private"})
+"""Where an administrator puts links to what he keeps on a larger disk, or with the keys of a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,64 @@ class Rules:
     exact: tuple[str, ...]
     """The paths that they leave out without patterns; mksquashfs goes by inodes then, so the tree must be there."""
     warnings: tuple[str, ...]
+    looked_into: frozenset[str] = _LOOKED_INTO
+    """Directories whose entries are followed where they are links, though all of them are left out."""
+    notes: tuple[str, ...] = ()
+    """What links of the tree do to rules, a line each, safe to print."""
 
     @property
     def selection(self) -> Selection:
         return combined(self.exclusions.take, self.secrets.take if self.cleanup else everything, self.parameters)
+
+    @property
+    def outlined(self) -> Selection:
+        """Just what says where links lead the rules: the directories that rules go through, and what is in them."""
+        selection = self.selection
+
+        def select(path: str, directory: bool) -> Take:
+            if not directory or path in self.looked_into:
+                return Take.ALL
+            through = self._leads_below(path) and selection(path, True) is Take.ALL
+            return Take.ALL if through else Take.EMPTIED
+
+        return select
+
+    def reading(self, *, outlined: bool) -> Selection:
+        """What is to be read: nothing below a directory that is left out, but what else is there in the others, as it
+        may be links that rules lead to. `outlined`: what these directories hold is known.
+        """
+        selection = self.selection
+        also = frozenset() if outlined else self.looked_into
+
+        def select(path: str, directory: bool) -> Take:
+            return selection(path, directory) if directory and path not in also else Take.ALL
+
+        return select
+
+    def following(self, tree: Tree, *, beyond: bool = False) -> Rules:
+        """The rules as they hold in this tree, whose links lead them elsewhere.
+
+        `beyond`: the tree is an outline, and what it does not have may still be there.
+        """
+        exclusions, led = self.exclusions.following(tree, self.looked_into, beyond=beyond)
+        notes, kept = [*led.notes], led.looked_into
+        secrets = self.secrets
+        if self.cleanup:
+            secrets, more = secrets.following(tree, self.looked_into, beyond=beyond)
+            notes, kept = [*notes, *more.notes], kept | more.looked_into
+        notes = [] if beyond else notes
+        return replace(
+            self, exclusions=exclusions, secrets=secrets, looked_into=kept, notes=tuple(dict.fromkeys(notes))
+        )
+
+    def concern(self, directory: str) -> bool:
+        """Whether the selection says anything but ALL below a directory."""
+        if self.parameters is not everything or self.exclusions.concerns(directory):
+            return True
+        return self.cleanup and self.secrets.concerns(directory)
+
+    def _leads_below(self, directory: str) -> bool:
+        return self.exclusions.leads_below(directory) or (self.cleanup and self.secrets.leads_below(directory))
 
     def exact_selection(self, tree: Tree) -> Selection:
         """What `-m -e` leaves out of this tree by path."""
@@ -82,6 +138,7 @@ def rules(options: ImageOptions, excludes: Excludes, conf_directory: str, home_d
         parameters=_selection(excludes.style, patterns),
         exact=tuple(patterns) if excludes.style is ExcludeStyle.EXACT else (),
         warnings=(*tuned.warnings, *secrets.warnings),
+        looked_into=_LOOKED_INTO | {os.path.normpath(home_dir).strip("/")},
     )
 
 

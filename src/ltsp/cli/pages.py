@@ -66,6 +66,11 @@ IMAGE_APPLETS = {
                         "between UID_MIN and UID_MAX of the image's own `/etc/login.defs`. `--dry-run` lists what each "
                         "line removes, with sizes, and the services of the image that clients will not run."
                     ),
+                    (
+                        "A line holds for where its path leads inside the system: where `/home` is a link to "
+                        "`var/home`, `home/*` leaves out what is there. Links that lead to nothing in the source, or "
+                        "to what the system needs, such as `/root` to `/`, are named in a warning."
+                    ),
                 ),
             ),
             (

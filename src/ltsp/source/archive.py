@@ -61,6 +61,9 @@ class _NoPackageManager:
 
     __slots__ = ()
 
+    def outline(self, selection: Selection) -> None:  # noqa: ARG002 - an archive is read as a whole
+        return None
+
     def hold_packages(
         self,
         timeout: float,  # noqa: ARG002 - no package manager works in an archive

@@ -85,11 +85,29 @@ class CombinedSource:
             lost=next(filter(None, (each.lost for each in (plan, *others))), ""),
         )
 
+    def outline(self, selection: Selection) -> Tree | None:
+        """Of all parts, or none."""
+        tree = self.base.outline(_bare(selection, self._covered))
+        for laid in self.laid:
+            if tree is None or laid.source is None:
+                return None
+            at = tree.resolve(laid.layer.subdir)
+            if at is None or not isinstance(tree.get(at), Directory):
+                return None
+            part = laid.source.outline(_below(selection, at))
+            if part is None:
+                return None
+            tree = tree.edit({at: part.root}) if at else part
+        return tree
+
+    @property
+    def _covered(self) -> frozenset[str]:
+        return frozenset(laid.layer.subdir for laid in self.laid if laid.layer.subdir)
+
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         with ExitStack() as opened:
-            covered = frozenset(laid.layer.subdir for laid in self.laid if laid.layer.subdir)
-            tree = opened.enter_context(self.base.open(_bare(selection, covered), faults))
+            tree = opened.enter_context(self.base.open(_bare(selection, self._covered), faults))
             for laid in self.laid:
                 at = _place(tree, laid.layer.subdir, selection)
                 if at is None:

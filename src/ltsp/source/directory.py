@@ -75,6 +75,13 @@ class DirectorySource:
             lost=self.record.lost(),
         )
 
+    def outline(self, selection: Selection) -> Tree:
+        with ExitStack() as opened:
+            root = opened.enter_context(self._root())
+            decisions = _decisions(root, self.at)
+            roots = {"": root, **_mounted(root, decisions, opened)}
+            return self._scan(selection, Faults(skip_unreadable=True), decisions, roots, (), opened)
+
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         with ExitStack() as opened:
@@ -84,21 +91,34 @@ class DirectorySource:
             lives = _lives(roots, decisions)
             selection = _without(selection, {path for live in lives if (path := own_place(live))})
             stills, refused = snapshot.taken(lives, self.snapshots, _wanted(selection, decisions), opened)
-            still = {each.path: each.root for each in stills}
-            others = {path: live for path, live in roots.items() if path not in still}
-            opened.enter_context(self.record.of(stills, refused, whole=not (others or refused)))
-            copies = _copies(others, opened)
-            bare = len(copies) == len(others)
-            read = {**others, **copies, **still}
-            mounts = {path: Mounted(root, itself=True) for path, root in still.items()} | {
-                decision.path: Mounted(
-                    root=read.get(decision.path),
-                    metadata=_UNASKED if decision.may_hang and not bare else None,
-                )
-                for decision in decisions
-            }
-            scan = Scan(selection, faults, mounts=mounts, bare=bare, outputs=_identities(self.leave_out, root, stills))
-            yield scan.run(read[""])
+            whole = not refused and {each.path for each in stills} >= roots.keys()
+            opened.enter_context(self.record.of(stills, refused, whole=whole))
+            yield self._scan(selection, faults, decisions, roots, stills, opened)
+
+    def _scan(
+        self,
+        selection: Selection,
+        faults: Faults,
+        decisions: Sequence[Decision],
+        roots: Mapping[str, Root],
+        stills: Sequence[Still],
+        opened: ExitStack,
+    ) -> Tree:
+        """The tree of these roots, by what stands still of them, which can be read until `opened` closes."""
+        still = {each.path: each.root for each in stills}
+        others = {path: live for path, live in roots.items() if path not in still}
+        copies = _copies(others, opened)
+        bare = len(copies) == len(others)
+        read = {**others, **copies, **still}
+        mounts = {path: Mounted(root, itself=True) for path, root in still.items()} | {
+            decision.path: Mounted(
+                root=read.get(decision.path),
+                metadata=_UNASKED if decision.may_hang and not bare else None,
+            )
+            for decision in decisions
+        }
+        outputs = _identities(self.leave_out, roots[""], stills)
+        return Scan(selection, faults, mounts=mounts, bare=bare, outputs=outputs).run(read[""])
 
     def see_that_snapshots_can_be_taken(self) -> None:
         """Raises LtspError where a kind is asked for that this directory cannot have. Nothing is done yet."""

@@ -128,6 +128,9 @@ class DiskSource:
         note = f"the kernel reads copies in TMPDIR or /var/tmp, of what of this it needs: {', '.join(copied)}"
         return replace(self, reader="kernel", warnings=(*self.warnings, note))
 
+    def outline(self, selection: Selection) -> None:  # noqa: ARG002 - a process would have to be started for it
+        return None
+
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         """Raises LtspError, of which Changed when the file was written to while it was read."""

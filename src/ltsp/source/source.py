@@ -80,6 +80,12 @@ class Source(Protocol):
         """What would be taken in. Nothing below the source is opened for it."""
         ...
 
+    def outline(self, selection: Selection) -> Tree | None:
+        """What a selection takes in, looked at before the source is opened, without any content; what may not be read
+        is missing. None where to look is as much work as to open it.
+        """
+        ...
+
     def open(self, selection: Selection, faults: Faults) -> AbstractContextManager[Tree]:
         """The tree, which can be read until the context ends.
 

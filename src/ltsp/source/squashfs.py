@@ -36,6 +36,9 @@ class SquashfsSource:
     def plan(self) -> Plan:
         return Plan(taken=(Part("", self.description),))
 
+    def outline(self, selection: Selection) -> None:  # noqa: ARG002 - an image is read as a whole
+        return None
+
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - an image is whole or damaged
         """Raises FormatError for a damaged image, and Changed when the file was written to while it was read.

@@ -58,6 +58,9 @@ class WritableSource:
         """Those of the source itself: locks in the view are others, so that commands may install there."""
         return self.base.hold_packages(timeout, waiting)
 
+    def outline(self, selection: Selection) -> None:  # noqa: ARG002 - the view is made when it is opened
+        return None
+
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         with visited():

@@ -5,10 +5,11 @@ Asked while a source is scanned: what is left out is never opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from ltsp.errors import ConfError, UsageError
 from ltsp.transform.lines import Line, Tuned, built_in, tuned
+from ltsp.transform.links import Led, Meaning, follow
 from ltsp.transform.regular import regular
 from ltsp.transform.rules import LISTS, MKSQUASHFS, Rules, Syntax
 from ltsp.tree.name import printable
@@ -23,8 +24,23 @@ REGULAR = Syntax(regular, plain=lambda _component: False)
 class Exclusions:
     """A list of exclusions, compiled."""
 
-    def __init__(self, patterns: Iterable[str], syntax: Syntax = LISTS) -> None:
-        self._rules = Rules(((pattern, pattern) for pattern in patterns), syntax)
+    def __init__(self, patterns: Iterable[str], syntax: Syntax = LISTS, behind: Iterable[tuple[str, str]] = ()) -> None:
+        """`behind`: patterns of places behind links, each with the one of the list that leads there."""
+        self._syntax = syntax
+        self._patterns = tuple((pattern, pattern) for pattern in patterns)
+        self._behind = tuple(behind)
+        self._rules = Rules((*self._patterns, *self._behind), syntax)
+
+    def following(
+        self, tree: Tree, looked_into: Collection[str] = (), *, beyond: bool = False
+    ) -> tuple[Exclusions, Led[str]]:
+        """The exclusions as they hold in a tree with links in it; see `links.follow`."""
+        every = (*self._patterns, *self._behind)
+        led = follow(every, tree, self._syntax, Meaning(), looked_into, beyond=beyond)
+        behind = tuple(dict.fromkeys((*self._behind, *led.patterns)))
+        if behind == self._behind:
+            return self, led
+        return Exclusions((pattern for pattern, _ in self._patterns), self._syntax, behind), led
 
     def take(self, path: str, directory: bool) -> Take:
         """What becomes of a path; a `Selection`."""
@@ -43,6 +59,10 @@ class Exclusions:
     def leads_below(self, directory: str) -> bool:
         """Whether some line is about what lies in a directory."""
         return self._rules.level(directory).leads_on
+
+    def concerns(self, directory: str) -> bool:
+        """Whether anything is said about what lies in a directory, also by a line for what that lies in."""
+        return not self._rules.level(directory).free
 
 
 def image_excludes(site: Iterator[Line] | None, add: Iterator[Line], omit: Iterator[Line]) -> Tuned:

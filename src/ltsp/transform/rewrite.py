@@ -175,6 +175,8 @@ def _machine_id(source: Source) -> Changes:
             isinstance(old, File) and not old.content.size and old.metadata.mode == 0o444
         ):
             continue
+        if isinstance(old, Symlink):
+            changes |= _emptied_behind(source.tree, path)
         xattrs = old.metadata.xattrs if isinstance(old, File) else ()
         metadata = Metadata(0o444, mtime=(above if old is None else old).metadata.mtime, xattrs=xattrs)
         changes[f"{parent}/{name}".lstrip("/")] = File(metadata, Bytes(b""))
@@ -182,11 +184,21 @@ def _machine_id(source: Source) -> Changes:
 
 
 def _machine_id_link(source: Source) -> Changes:
-    return {
-        path: Symlink(Metadata(0o777, mtime=file.metadata.mtime), "/etc/machine-id")
-        for path in source.paths
-        if isinstance(file := source.tree.get(path), File)
-    }
+    changes: dict[str, Node | None] = {}
+    for path in source.paths:
+        file = source.tree.get(path)
+        if isinstance(file, File):
+            changes[path] = Symlink(Metadata(0o777, mtime=file.metadata.mtime), "/etc/machine-id")
+        elif source.tree.resolve(path) != source.tree.resolve("etc/machine-id"):
+            changes |= _emptied_behind(source.tree, path)
+    return changes
+
+
+def _emptied_behind(tree: Tree, path: str) -> Changes:
+    """The file where a link leads without its bytes; nothing where it leads to none."""
+    resolved = tree.resolve(path)
+    file = None if resolved is None else tree.get(resolved)
+    return {resolved: with_bytes(file, b"")} if resolved and isinstance(file, File) and file.content.size else {}
 
 
 # Network

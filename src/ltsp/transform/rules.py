@@ -6,7 +6,7 @@ directory covers all below it. Of a tree only those directories cost anything th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -41,13 +41,21 @@ class _Names(Generic[V]):
 
     stays: bool
     """It holds in the directories below too (`**`, `... name`)."""
-    edges: dict[str, _Edge[V]] = field(default_factory=dict)
+    edges: dict[str, Edge[V]] = field(default_factory=dict)
     deep: _Names[V] | None = None
     """What follows `**` here."""
 
+    def rests(self) -> Iterator[tuple[str, V]]:
+        """The patterns from here on, and what they stand for."""
+        for text, edge in self.edges.items():
+            for rest, value in edge.rests():
+                yield f"{text}/{rest}".rstrip("/"), value
+        for rest, value in self.deep.rests() if self.deep is not None else ():
+            yield f"**/{rest}", value
+
 
 @dataclass(slots=True, eq=False)
-class _Edge(Generic[V]):
+class Edge(Generic[V]):
     """A component of patterns: what ends with it, and what goes on below."""
 
     matches: Matcher | None
@@ -55,6 +63,13 @@ class _Edge(Generic[V]):
     everything: bool
     values: list[V] = field(default_factory=list)
     below: _Names[V] | None = None
+
+    def rests(self) -> Iterator[tuple[str, V]]:
+        """What is left of each pattern that comes through here, and its value; empty text where a pattern ends."""
+        for value in self.values:
+            yield "", value
+        if self.below is not None:
+            yield from self.below.rests()
 
 
 @dataclass(slots=True, eq=False)
@@ -66,8 +81,8 @@ class Level(Generic[V]):
     """What rules for this directory, or one above it, say of all that lies below."""
     every: tuple[V, ...] = field(init=False)
     """What rules for every entry say."""
-    _plain: dict[str, list[_Edge[V]]] = field(init=False)
-    _wild: list[tuple[Matcher, _Edge[V]]] = field(init=False)
+    _plain: dict[str, list[Edge[V]]] = field(init=False)
+    _wild: list[tuple[Matcher, Edge[V]]] = field(init=False)
 
     def __post_init__(self) -> None:
         edges = [(text, edge) for state in self._states for text, edge in state.edges.items()]
@@ -88,7 +103,8 @@ class Level(Generic[V]):
         """Whether some rule is about an entry of this directory or one below it."""
         return bool(self._states)
 
-    def edges(self, name: str) -> list[_Edge[V]]:
+    def edges(self, name: str) -> list[Edge[V]]:
+        """Where the patterns are that lead to this entry, or through it."""
         found = self._plain.get(name, [])
         if self._wild:
             found = found + [edge for matches, edge in self._wild if matches(name)]
@@ -137,7 +153,7 @@ class Rules(Generic[V]):
 
     def _add(self, names: _Names[V], pattern: str, value: V) -> None:
         components = [component for component in pattern.split("/") if component]
-        edge: _Edge[V] | None = None
+        edge: Edge[V] | None = None
         for index, component in enumerate(components):
             if edge is not None:
                 if edge.below is None:
@@ -151,7 +167,7 @@ class Rules(Generic[V]):
             edge = names.edges.get(component)
             if edge is None:
                 matches = None if self._syntax.plain(component) else self._syntax.component(component)
-                edge = names.edges[component] = _Edge(matches, self._syntax.everything(component))
+                edge = names.edges[component] = Edge(matches, self._syntax.everything(component))
         if edge is not None:
             edge.values.append(value)
 

@@ -7,13 +7,14 @@ that change a file, and those that only warn, are looked up in the tree by `clea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from ltsp.errors import ConfError
 from ltsp.transform.exclude import Exclusions, fault
 from ltsp.transform.lines import Line, Tuned, built_in, tuned
+from ltsp.transform.links import Led, Meaning, follow
 from ltsp.transform.pattern import is_plain, literal
 from ltsp.transform.rewrite import REWRITERS, TESTS
 from ltsp.transform.rules import LISTS, Level, Rules
@@ -37,6 +38,7 @@ class Action(Enum):
 
 
 _GOES = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
+_SYNTAX = replace(LISTS, deep=True)
 _ROW = re.compile(r"(?P<action>[XRTFWK])(?:=(?P<name>[\w-]+))?\s+(?P<pattern>\S+)(?:\s+(?P<reason>.*))?")
 _NAMES = {Action.REWRITTEN: REWRITERS.keys(), Action.WARNED_OF: TESTS.keys() | {""}}
 """The names that a row of an action may give; other actions have none."""
@@ -70,6 +72,14 @@ class Row:
         if (wrong := fault(pattern)) is not None:
             raise ValueError(wrong)
         return cls(action, pattern, name, match["reason"] or "")
+
+
+_MEANING: Meaning[Row] = Meaning(
+    ends=lambda row: row.action in _GOES or row.action is Action.KEPT,
+    cuts=lambda row: row.action not in {Action.KEPT, Action.WARNED_OF},
+    kind=lambda row: (row.action, row.name),
+)
+"""Rows T and F look for themselves where a link leads that they name; a link that a row W names is told as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +139,44 @@ class Secrets:
     `let_in`: the exclusions that OMIT_IMAGE_EXCLUDES took out of their list. What they name is free of its row.
     """
 
-    def __init__(self, rows: Iterable[Row], let_in: Exclusions | None = None) -> None:
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        let_in: Exclusions | None = None,
+        behind: Iterable[tuple[str, Row]] = (),
+        kept: frozenset[str] = frozenset(),
+    ) -> None:
+        """`behind`: patterns of places behind links, each with the row that leads there. `kept`: links to directories
+        that rows name, and which hold no more than the name of that place.
+        """
         self.rows = tuple(rows)
-        syntax = replace(LISTS, deep=True)
-        self._rules: Rules[Row] = Rules(((row.pattern, row) for row in self.rows), syntax)
-        self._keep = Exclusions((row.pattern for row in self.rows if row.action is Action.KEPT), syntax)
-        self._let_in = Exclusions((), syntax) if let_in is None else let_in
+        self._behind = tuple(behind)
+        self._kept = kept
+        every = [*((row.pattern, row) for row in self.rows), *self._behind]
+        self._rules: Rules[Row] = Rules(every, _SYNTAX)
+        self._keep = Exclusions((pattern for pattern, row in every if row.action is Action.KEPT), _SYNTAX)
+        self._let_in = Exclusions(()) if let_in is None else let_in
+
+    def following(
+        self, tree: Tree, looked_into: Collection[str] = (), *, beyond: bool = False
+    ) -> tuple[Secrets, Led[Row]]:
+        """The rows as they hold in a tree with links in it; see `links.follow`."""
+        every = [*((row.pattern, row) for row in self.rows), *self._behind]
+        led = follow(every, tree, _SYNTAX, _MEANING, looked_into, beyond=beyond)
+        let_in, _ = self._let_in.following(tree, looked_into, beyond=beyond)
+        behind = tuple(dict.fromkeys((*self._behind, *led.patterns)))
+        kept = self._kept if beyond else self._kept | led.kept
+        if (behind, let_in, kept) == (self._behind, self._let_in, self._kept):
+            return self, led
+        return Secrets(self.rows, let_in, behind, kept), led
+
+    def leads_below(self, directory: str) -> bool:
+        """Whether some row is about what lies in a directory."""
+        return self._rules.level(directory).leads_on
+
+    def concerns(self, directory: str) -> bool:
+        """Whether anything is said about what lies in a directory, also by a row for what that lies in."""
+        return not self._rules.level(directory).free
 
     def take(self, path: str, directory: bool) -> Take:
         """What becomes of a path; a `Selection`."""
@@ -147,6 +189,8 @@ class Secrets:
         if not own and not above and not (directory and _going(self._rules.level(path).every)):
             return Take.ALL
         if self._spared(path) or (directory and self._leads_to_spared(path)):
+            return Take.ALL
+        if path in self._kept and not directory and not above:
             return Take.ALL
         return Take.EMPTIED if directory and not above else Take.NOTHING
 

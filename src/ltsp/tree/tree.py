@@ -40,10 +40,12 @@ class Tree:
             node = node.entries[name]
         return node
 
-    def resolve(self, path: str) -> str | None:
+    def resolve(self, path: str, *, beyond: bool = False) -> str | None:
         """The path where a path leads with every symbolic link followed inside the tree; None if nowhere.
 
-        `..` of the root is the root, and an absolute target begins at the root of the tree, as in a chroot.
+        `..` of the root is the root, and an absolute target begins at the root of the tree, as in a chroot. With
+        `beyond`, what comes after a name that is missing stands in the answer as it is written: for a tree that is
+        only a part of what is there.
         """
         rest = path.split("/")[::-1]
         names: list[str] = []
@@ -63,7 +65,8 @@ class Tree:
                 continue
             node = directory.entries.get(name)
             if node is None:
-                return None
+                ahead = [name, *(each for each in reversed(rest) if each not in ("", "."))]
+                return "/".join([*names, *ahead]) if beyond and ".." not in ahead else None
             if isinstance(node, Symlink):
                 links += 1
                 if links > _MOST_LINKS:
@@ -119,8 +122,11 @@ class Tree:
         assert isinstance(root, Directory)
         return Tree(_rebuilt(root, once))
 
-    def select(self, selection: Selection) -> Tree:
-        """What a scan with this selection would have taken in."""
+    def select(self, selection: Selection, concerns: Callable[[str], bool] = lambda _directory: True) -> Tree:
+        """What a scan with this selection would have taken in.
+
+        `concerns`: whether the selection says anything but ALL below a directory; where not, that stays the same node.
+        """
 
         def chosen(path: str, node: Node) -> Node | None:
             match selection(path, isinstance(node, Directory)):
@@ -131,7 +137,7 @@ class Tree:
                 case Take.ALL:
                     return node
 
-        return Tree(_rebuilt(self.root, chosen))
+        return Tree(_rebuilt(self.root, chosen, concerns))
 
 
 def _entries(prefix: str, directory: Directory) -> Iterator[tuple[str, Node]]:
@@ -165,7 +171,11 @@ def _grafted(
     return replace(directory, entries=entries)
 
 
-def _rebuilt(root: Directory, function: Callable[[str, Node], Node | None]) -> Directory:
+def _rebuilt(
+    root: Directory,
+    function: Callable[[str, Node], Node | None],
+    concerns: Callable[[str], bool] = lambda _directory: True,
+) -> Directory:
     """The directory with the nodes below it replaced, or dropped where the function gives None.
 
     Without recursion: a source may nest deeper than the interpreter's stack.
@@ -177,7 +187,7 @@ def _rebuilt(root: Directory, function: Callable[[str, Node], Node | None]) -> D
         prefix, name, directory, rest, entries = open_directories[-1]
         for child, node in rest:
             new = function(prefix + child, node)
-            if isinstance(new, Directory):
+            if isinstance(new, Directory) and concerns(prefix + child):
                 open_directories.append((f"{prefix}{child}/", child, new, iter(list(new.entries.items())), {}))
                 break
             if new is not None:

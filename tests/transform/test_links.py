@@ -1,0 +1,260 @@
+"""Rules hold for where their paths lead when the system's own links stand on the way."""
+
+import itertools
+
+import pytest
+
+from corpus.planted import data, paths, planted
+from corpus.ruled import rules
+from ltsp.transform import links
+from ltsp.transform.cleanup import clean
+from ltsp.tree.node import Directory, Metadata, Symlink
+from ltsp.tree.selection import Take
+
+CANARY = "CANARY-77aa\n"
+SYSTEM = {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "usr/bin/tool": "tool\n", "etc/machine-id": ""}
+
+
+def image(entries, of=None):
+    """The image of a tree, and what links did to rules."""
+    tree = planted(SYSTEM | entries)
+    followed = (of or rules()).following(tree)
+    left = tree.select(followed.selection, followed.concern)
+    return clean(left, followed.secrets).tree, followed
+
+
+def secret(tree):
+    return {path for path in paths(tree) if CANARY.encode() in (data(tree, path) or b"")}
+
+
+MOVED = [
+    ("ostree's homes", "home", "var/home", "var/home/anna/.ssh/id_rsa"),
+    ("ostree's home of root", "root", "var/roothome", "var/roothome/.ssh/id_rsa"),
+    ("ostree's srv", "srv", "var/srv", "var/srv/www/a"),
+    ("homes on a larger disk, by an absolute link", "home", "/data/home", "data/home/anna/notes"),
+    ("homes below /usr", "home", "/usr/home", "usr/home/anna/notes"),
+    ("a database", "var/lib/mysql", "/data/mysql", "data/mysql/ibdata1"),
+    ("a database, by a relative link", "var/lib/mysql", "../../data/mysql", "data/mysql/ibdata1"),
+    ("private keys", "etc/ssl/private", "/data/keys", "data/keys/server.key"),
+    ("one private key", "etc/ssl/private/server.key", "/opt/app/server.key", "opt/app/server.key"),
+    ("one home of many", "home/anna", "/data/anna", "data/anna/notes"),
+    ("a host key where the root is not kept", "etc/ssh/ssh_host_rsa_key", "/persist/etc/key", "persist/etc/key"),
+    ("keys of hosts, in another directory", "etc/ssh", "../usr/etc/ssh", "usr/etc/ssh/ssh_host_rsa_key"),
+    ("a link in the middle of a path", "var/lib", "/data/lib", "data/lib/mysql/ibdata1"),
+    ("all of var", "var", "data/var", "data/var/lib/docker/overlay2/a"),
+    ("logs", "var/log", "../data/log", "data/log/syslog.1"),
+    ("logs below it", "var/log", "../data/log", "data/log/apt/history.log"),
+    ("a log's directory alone", "var/log/apt", "/data/log/apt", "data/log/apt/history.log"),
+    ("a wildcard in the middle", "var/spool/cron/crontabs", "/data/cron", "data/cron/anna"),
+    ("a link that a wildcard names", "etc/.git", "/data/etckeeper", "data/etckeeper/objects/a"),
+    ("a swap file", "swapfile", "/data/swap.1", "data/swap.1"),
+    ("the bus's name of the machine", "var/lib/dbus/machine-id", "/data/dbus-id", "data/dbus-id"),
+    ("the name of the machine", "etc/machine-id", "/data/machine-id", "data/machine-id"),
+    ("what an F row rewrites", "etc/shadow", "/data/shadow", "data/shadow"),
+    ("what a T row empties", "etc/crypttab", "/data/crypttab", "data/crypttab"),
+    ("a directory of etc", "etc/NetworkManager", "/data/nm", "data/nm/system-connections/wifi"),
+    ("a chain", "home", "a", "d/anna/notes"),
+    ("dots and slashes", "home", "./e/../../b//c/./", "b/c/anna/notes"),
+]
+ALSO = {"a": "-> /b2/c", "b2/c": "-> ../d", "e": "-> f/g", "f/g": None}
+"""Links that some of these lead through."""
+
+
+@pytest.mark.parametrize(("link", "target", "place"), [row[1:] for row in MOVED], ids=[row[0] for row in MOVED])
+def test_what_was_moved_stays_out(link, target, place):
+    text = CANARY if link != "etc/shadow" else f"root:{CANARY}"
+    left, followed = image({**ALSO, link: f"-> {target}", place: text})
+    assert secret(left) == set()
+    assert followed.notes == ()
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"var/lib": "-> ../a", "a/mysql": "-> /b", "b": "-> c", "c/ibdata1": CANARY},
+        {"var": "-> x/y/var", "x/y/var/lib/mysql": "-> ../../db", "x/y/db/ibdata1": CANARY},
+    ],
+    ids=["through the middle", "relative in a directory that was moved"],
+)
+def test_links_behind_links_are_followed(entries):
+    left, _ = image(entries)
+    assert secret(left) == set()
+
+
+def test_a_directory_that_is_emptied_behind_a_link_stays_and_the_link_too():
+    left, _ = image({"var/lib/mysql": "-> /data/mysql", "data/mysql/ibdata1": CANARY})
+    assert left.get("data/mysql").entries == {}
+    assert left.get("var/lib/mysql").target == "/data/mysql"
+
+
+def test_a_link_to_a_directory_that_a_row_names_stays_and_its_place_is_emptied():
+    left, _ = image({"var/spool/mail": "-> ../mail", "var/mail/anna": CANARY})
+    assert isinstance(link := left.get("var/spool/mail"), Symlink)
+    assert link.target == "../mail"
+    assert left.get("var/mail").entries == {}
+
+
+def test_the_same_the_other_way_round():
+    left, _ = image({"var/mail": "-> spool/mail", "var/spool/mail/anna": CANARY})
+    assert left.get("var/mail").target == "spool/mail"
+    assert left.get("var/spool/mail").entries == {}
+
+
+def test_a_link_to_a_secret_file_goes_with_it():
+    left, _ = image({"etc/ssh/ssh_host_rsa_key": "-> /persist/key", "persist/key": CANARY})
+    assert not {"etc/ssh/ssh_host_rsa_key", "persist/key"} & paths(left)
+
+
+@pytest.mark.parametrize(
+    ("link", "target", "lost"),
+    [
+        ("root", "/", ""),
+        ("root", ".", ""),
+        ("home", "usr", "usr"),
+        ("home", "/usr/lib", "usr/lib"),
+        ("home", "var", "var"),
+        ("srv", "/usr/share", "usr/share"),
+        ("var/lib/mysql", "/usr/bin", "usr/bin"),
+        ("var/log", "/etc", "etc"),
+        ("var/lib/docker", "/var/lib", "var/lib"),
+        ("tmp", "/usr", "usr"),
+        ("home/anna", "/usr/share/doc", "usr/share/doc"),
+        ("etc/ssl/private/x", "/etc", "etc"),
+        ("opt/ltsp5", "/usr/bin", "usr/bin"),
+        ("var/lib/mysql", "/nix/store/a", "nix/store/a"),
+    ],
+)
+def test_no_link_takes_away_what_the_system_needs(link, target, lost):
+    system = {"usr/bin/tool": "tool\n", "usr/lib/a": "a\n", "usr/share/doc/a": "a\n", "etc/hosts2": "a\n"}
+    system |= {"var/lib/dpkg/status": "a\n", "nix/store/a/b": "a\n", "opt/x": "a\n", "etc/skel/.profile": "a\n"}
+    left, followed = image({**system, link: f"-> {target}"})
+    assert system.keys() <= paths(left)
+    assert all(data(left, path) == text.encode() for path, text in system.items())
+    assert any(f"/{link} leads to /" in note and f"needs /{lost}:" in note for note in followed.notes), followed.notes
+
+
+@pytest.mark.parametrize("target", ["/data/home", "/mnt/disk/home", "../../gone", "home", "/home/x/../../home"])
+def test_a_link_that_leads_to_nothing_in_the_tree_is_named(target):
+    _, followed = image({"home": f"-> {target}", "mnt": None})
+    (note,) = followed.notes
+    assert note == f"/home is a link to {target}, which is not in the source"
+
+
+def test_what_is_made_when_a_system_runs_may_lead_nowhere():
+    _, followed = image({"media": "-> run/media", "var/log/journal": "-> /run/log/journal"})
+    assert followed.notes == ()
+
+
+def test_a_link_that_anybody_could_have_made_takes_nothing_away():
+    tmp = Directory(Metadata(0o1777), {"home": Symlink(Metadata(0o777), "/opt/app")})
+    left, followed = image({"var/crash": tmp, "opt/app/a": "a\n", "srv/x": None}, rules(secrets="X var/crash/?*  a\n"))
+    assert "opt/app/a" in paths(left)
+    assert followed.notes == ()
+
+
+def test_links_in_what_is_emptied_as_a_whole_are_not_followed():
+    left, _ = image({"tmp/app": "-> /opt/app", "run/app": "-> /opt/app", "opt/app/a": "a\n"})
+    assert "opt/app/a" in paths(left)
+
+
+def test_a_link_that_no_row_names_stays_as_it_is():
+    left, _ = image({"etc/rc.local": "-> /opt/rc", "opt/rc": CANARY, "var/log/README": "-> ../../usr/share/README"})
+    assert secret(left) == {"etc/rc.local", "opt/rc"}
+    assert "var/log/README" in paths(left)
+
+
+def test_rows_that_keep_and_rows_that_warn_hold_behind_links_too():
+    left, followed = image(
+        {"var/lib/rpm": "-> ../../data/rpm", "data/rpm/db": "a\n", "opt": "-> var/opt", "var/opt/app/licence": "a\n"},
+        rules(secrets="X data/*  a disk\n"),
+    )
+    assert "data/rpm/db" in paths(left)
+    assert "var/opt/app" in {finding.path for finding in followed.secrets.findings(left)}
+
+
+def test_what_the_site_lets_in_is_in_the_image_behind_a_link_too():
+    left, _ = image({"home": "-> var/home", "var/home/anna/a": "a\n"}, rules(omit_excludes="home/*"))
+    assert "var/home/anna/a" in paths(left)
+
+
+def test_exclusions_of_the_site_hold_behind_links():
+    left, followed = image(
+        {"opt/app": "-> ../data/app", "data/app/a": "a\n", "data/b": "b\n"}, rules(excludes="opt/app/*\n")
+    )
+    assert "data/app/a" not in paths(left)
+    assert {"data/app", "data/b", "opt/app"} <= paths(left)
+    assert followed.rule("data/app/a") == "opt/app/*"
+
+
+def test_without_cleanup_the_exclusions_alone_are_followed():
+    left, _ = image(
+        {"home": "-> var/home", "var/home/anna/a": "a\n", "etc/krb5.keytab": "-> /data/keytab", "data/keytab": "k\n"},
+        rules(cleanup=False),
+    )
+    assert "var/home/anna/a" not in paths(left)
+    assert {"etc/krb5.keytab", "data/keytab"} <= paths(left)
+
+
+def test_a_pattern_for_every_directory_follows_nothing():
+    left, followed = image({"a/core": "-> /opt/app", "opt/app/a": "a\n"}, rules(excludes="... core\n"))
+    assert "opt/app/a" in paths(left)
+    assert "a/core" not in paths(left)
+    assert followed.notes == ()
+
+
+def test_hostile_links_end():
+    loops = {"etc": "-> .", "var": "-> var/var", "home": "-> root", "root": "-> home", "srv": "-> srv/.."}
+    deep = {f"d/{number}": f"-> {number + 1}" for number in range(100)}
+    tree = planted({**loops, **deep, "opt/ltsp": "-> ../d/0"})
+    followed = rules().following(tree)
+    assert tree.select(followed.selection, followed.concern)
+    assert len(followed.notes) < 500
+
+
+def test_a_great_many_links_are_bounded_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(links, "MOST", 50)
+    entries = {f"home/u{number}": f"-> /data/u{number}" for number in range(80)}
+    entries |= {f"data/u{number}/a": "a\n" for number in range(80)}
+    _, followed = image(entries)
+    assert any("no more than 50 links" in note for note in followed.notes)
+
+
+def test_names_with_wildcards_and_escapes_are_followed_as_they_are():
+    left, _ = image({"home": "-> /da[t]a*/h?me", "da[t]a*/h?me/anna/a": CANARY, "data/home/anna/a": "b\n"})
+    assert secret(left) == set()
+    assert "data/home/anna/a" in paths(left)
+
+
+def test_an_outline_goes_on_behind_what_it_knows():
+    """What stands where no rule leads is not looked at before the source is read."""
+    outline = planted({"var/lib/mysql": "-> /data/big/mysql", "data": None, "etc": None})
+    followed = rules().following(outline, beyond=True)
+    reading = followed.reading(outlined=True)
+    assert reading("data/big", True) is Take.ALL
+    assert reading("data/big/mysql", True) is Take.EMPTIED
+    assert followed.notes == ()
+
+
+def test_an_outline_is_no_more_than_where_rules_lead():
+    outlined = rules().outlined
+    asked = {path: outlined(path, True) for path in ("etc", "etc/ssh", "home", "etc/ssl/private", "usr/share", "tmp")}
+    assert [path for path, take in asked.items() if take is Take.ALL] == ["etc", "etc/ssh", "home", "etc/ssl/private"]
+    assert outlined("var/lib/mysql", True) is Take.EMPTIED
+
+
+@pytest.mark.parametrize(("absolute", "moved"), [*itertools.product([True, False], [0, 1, 2, 3])])
+def test_a_rule_holds_wherever_one_of_its_parts_was_moved(absolute, moved):
+    """`etc/ssl/private/*`, with each part of it a link in turn, and none."""
+    names = ["etc", "ssl", "private"]
+    entries = {"etc/ssl/private/key": CANARY}
+    if moved:
+        link = "/".join(names[:moved])
+        up = "" if absolute else "../" * (moved - 1)
+        target = f"{'/' if absolute else up}elsewhere"
+        entries = {link: f"-> {target}", "/".join(["elsewhere", *names[moved:], "key"]): CANARY}
+        if moved == 1:
+            entries |= {"elsewhere/passwd": SYSTEM["etc/passwd"]}
+    tree = planted({key: value for key, value in SYSTEM.items() if not key.startswith("etc/")} | entries)
+    followed = rules().following(tree)
+    left = tree.select(followed.selection, followed.concern)
+    assert secret(left) == set()
