@@ -198,6 +198,25 @@ def test_a_resolver_that_someone_else_set_up_stays():
     assert other.get("etc/resolv.conf").target == "../run/systemd/resolve/resolv.conf"
 
 
+EXTRA = "var/lib/extrausers"
+
+
+def test_accounts_of_extrausers_go_as_those_of_etc_do():
+    after = cleaned(
+        {
+            "etc/passwd": "root:x:0:0::/root:/bin/sh\n",
+            "etc/group": "root:x:0:\nlp:x:7:carol,printd\n",
+            f"{EXTRA}/passwd": "carol:x:1001:1001::/home/carol:/bin/sh\nprintd:x:200:200::/:/bin/false\n",
+            f"{EXTRA}/group": "carol:x:1001:carol\nprintd:x:200:carol\n",
+            f"{EXTRA}/shadow": "carol:$6$a$b:1::::::\nprintd:$6$a$b:1::::::\n",
+        }
+    ).tree
+    assert data(after, f"{EXTRA}/passwd") == b"printd:x:200:200::/:/bin/false\n"
+    assert data(after, f"{EXTRA}/group") == b"printd:x:200:\n"
+    assert data(after, f"{EXTRA}/shadow") == b"printd:!:::::::\n"
+    assert data(after, "etc/group") == b"root:x:0:\nlp:x:7:printd\n"
+
+
 def test_a_log_that_is_a_link_does_not_empty_what_it_leads_to():
     """Debian's var/log/README is a link to documentation."""
     after = cleaned({"var/log/README": "-> ../../usr/share/doc/README.logs", "usr/share/doc/README.logs": "text"}).tree

@@ -69,10 +69,74 @@ _GONE = """
     var/cache/debconf/config.dat-old var/backups/shadow.bak var/lib/apt/lists/a var/cache/apt/archives/a.deb
     var/cache/dnf/a var/cache/yum/a var/cache/zypp/a tmp/a tmp/.X11-unix/a var/tmp/a run/secrets/a dev/shm/a
     proc/1/environ sys/a mnt/usb/a media/usb/a srv/www/a etc/.git/config etc/.pwd.lock etc/.netrc
+    etc/security/opasswd.old var/lib/AccountsService/icons/alice etc/userdb/alice.user etc/tcb/alice/shadow
+    var/lib/extrausers/shadow- var/lib/misc/shadow.db var/db/passwd.db var/cache/nscd/passwd var/db/nscd/passwd
+    var/lib/systemd/tpm2-srk-public-key.pem etc/lvm/backup/vg etc/mdadm.conf
+    etc/iscsi/nodes/a/default .swapfile var/swapfile var/swap.img swap/swapfile pagefile.sys
+    var/lib/swapspace/8 etc/ssl/certs/ssl-cert-snakeoil.pem etc/veyon/keys/private/teacher/key
+    etc/italc/keys/private/teacher/key
 """
-GONE = _GONE.split()
+_OF_TOOLS = """
+    timeshift/snapshots/2026-01-05_10-00-01/localhost/etc/shadow timeshift-btrfs/snapshots/a/@/etc/shadow
+    .snapshots/1/snapshot/etc/shadow @snapshots/1/snapshot/etc/shadow var/.snapshots/1/snapshot/lib/a
+    btrbk_snapshots/@.20260105/etc/shadow _btrbk_snap/@.20260105/etc/shadow @apt-snapshot-2026-01-05/etc/shadow
+    ostree/repo/objects/00/a.file sysroot/ostree/repo/objects/00/a.file boot/lost+found/#12 usr/lost+found/#12
+    var/lib/snapd/snapshots/1_firefox.zip var/lib/snapd/cache/a casper-rw
+    var/cache/rsnapshot/daily.0/localhost/etc/shadow backintime/host/root/1/last_snapshot/backup/etc/shadow
+    etc/backintime/config etc/borgmatic/config.yaml etc/borgmatic.d/a.yaml var/lib/borg/repo/data/0/1
+    etc/restic/password var/lib/restic/data/00/a var/cache/restic/a/index/b etc/duply/home/conf
+    var/cache/duplicity/a/b.sigtar var/lib/backuppc/pc/a/0/fetc etc/backuppc/config.pl bacula/backup/vol1
+    etc/bacula/bacula-dir.conf etc/bareos/bareos-dir.d/a var/lib/bacula/a etc/amanda/daily/disklist
+    var/lib/amanda/vtapes/a var/spool/burp/a/current/data etc/burp/burp.conf var/urbackup/a/b
+    var/lib/urbackup/server_ident.priv etc/backup.d/20.mysql var/lib/automysqlbackup/daily/a
+    var/lib/autopostgresqlbackup/a var/lib/docker-engine/a var/snap/docker/common/var-lib-docker/a var/lib/nerdctl/a
+    var/lib/buildkit/a var/lib/containers/storage/overlay/a/diff/etc/shadow etc/containers/auth.json var/lib/cni/a
+    var/lib/lxc/web/rootfs/etc/shadow var/cache/lxc/debian/a var/snap/lxd/common/lxd/disks/default.img
+    var/cache/incus/a var/lib/machines.raw var/lib/kubelet/pki/a etc/rancher/k3s/k3s.yaml
+    var/lib/rancher/k3s/server/token var/lib/etcd/member/a var/snap/microk8s/common/var/lib/a
+    var/lib/libvirt/qemu/save/vm.save var/lib/libvirt/swtpm/a/tpm2 var/lib/libvirt/boot/a etc/libvirt/qemu/vm.xml
+    var/lib/xen/save/a var/lib/vz/images/100/a var/lib/virtualbox/vm.vdi var/lib/VirtualBox/vm.vdi
+    var/snap/multipass/common/data/a var/lib/multipass/a vagrant/Vagrantfile var/lib/schroot/chroots/sid/etc/shadow
+    var/lib/schroot/union/overlay/a var/lib/sbuild/sbuild-key.sec var/cache/sbuild/a.tar var/cache/pbuilder/base.tgz
+    var/cache/pbuilder/base.cow/etc/shadow var/lib/mock/a/root/etc/shadow var/cache/mock/a/root_cache/a
+    var/cache/mkosi/a var/lib/osbuild-composer/a var/cache/osbuild-worker/a var/cache/kiwi/a
+    var/lib/cobbler/settings etc/cobbler/settings.yaml var/spool/apt-mirror/mirror/a var/cache/apt-cacher-ng/a
+    var/cache/approx/a var/lib/mysql-files/a var/lib/mysql-keyring/keyring var/lib/pgsql/data/a
+    var/lib/valkey/dump.rdb etc/valkey/valkey.conf var/lib/mongo/a var/lib/mongodb/a var/lib/influxdb/a
+    var/lib/prometheus/a var/lib/grafana/grafana.db var/lib/elasticsearch/a var/lib/opensearch/a
+    var/lib/rabbitmq/.erlang.cookie etc/gitlab/gitlab-secrets.json var/opt/gitlab/a etc/gitea/app.ini
+    etc/forgejo/app.ini var/lib/gitea/a var/lib/forgejo/a
+"""
+"""Of the table of tools; below, those whose names have blanks, and those that settings files name."""
+NAMING = {
+    "etc/docker/daemon.json": '{"data-root": "/data/docker"}',
+    "var/snap/docker/current/config/daemon.json": '{"graph": "/data/old//docker/"}',
+    "etc/containerd/config.toml": 'version = 2\nroot = "/data/containerd"  # moved\n',
+    "etc/containers/storage.conf": '[storage]\ngraphroot = "/data/containers"\n#imagestore = "/opt"\n',
+    "etc/lxc/lxc.conf": "lxc.lxcpath = /data/lxc\n",
+    "etc/fstab": (
+        f"UUID=1 / btrfs subvol=@ 0 0 # {CANARY}\n/data/swap/one none swap defaults 0 0\n"
+        "/data/swap\\040two none swap sw,pri=5\n"
+        "#/opt/key none swap\n/dev/sda2 none swap\n/usr none swap\n/data none swap\n"
+    ),
+    "etc/systemd/system/data-three.swap": "[Swap]\nWhat=/data/three\n",
+    "usr/lib/systemd/system/data-four.swap": "[Swap]\nWhat = /data/four\n",
+    "etc/dphys-swapfile": "#CONF_SWAPFILE=/opt/key\nCONF_SWAPFILE=/data/five\nCONF_SWAPSIZE=100\n",
+}
+_NAMED_PLACES = """
+    data/docker/overlay2/a data/old/docker/a data/containerd/a data/containers/overlay/a data/lxc/web/rootfs/etc/shadow
+    data/swap/one data/three data/four data/five
+"""
+GONE = [
+    *_GONE.split(),
+    *_OF_TOOLS.split(),
+    *_NAMED_PLACES.split(),
+    "data/swap two",
+    "var/lib/vmware/Virtual Machines/a.vmdk",
+    "var/lib/vmware/Shared VMs/a.vmdk",
+]
 _EMPTIED = """
-    etc/fstab etc/crypttab var/log/syslog var/log/auth.log var/log/.hidden var/cache/debconf/passwords.dat
+    etc/crypttab var/log/syslog var/log/auth.log var/log/.hidden var/cache/debconf/passwords.dat
     var/cache/debconf/config.dat
 """
 EMPTIED = _EMPTIED.split()
@@ -83,6 +147,10 @@ REWRITTEN = {
     "etc/gshadow": f"root:$6$a${CANARY}::\n",
     "etc/subuid": "alice:1:2\n",
     "etc/subgid": "alice:1:2\n",
+    "var/lib/extrausers/passwd": f"carol:x:1001:1001:{CANARY}:/home/carol:/bin/sh\n",
+    "var/lib/extrausers/group": f"carol:x:1001:{CANARY}\n",
+    "var/lib/extrausers/shadow": f"carol:$6$a${CANARY}:1::::::\n",
+    "var/lib/extrausers/gshadow": f"carol:$6$a${CANARY}::\n",
     "etc/machine-id": f"{CANARY}\n",
     "var/lib/dbus/machine-id": f"{CANARY}\n",
     "etc/hosts": f"127.0.0.1 localhost {CANARY}\n127.0.1.1 {CANARY}\n10.0.0.1 {CANARY} # {CANARY}\n# {CANARY}\n",
@@ -115,11 +183,11 @@ KEPT = ["var/lib/dpkg/status", "var/lib/dpkg/info/a.list", "var/lib/rpm/rpmdb.sq
 
 def everything():
     plain = dict.fromkeys([*GONE, *EMPTIED, *NAMED, *KEPT], f"{CANARY}\n")
-    return planted(plain | REWRITTEN | TESTED | {"etc/sudoers.d/README": "read me\n"})
+    return planted(plain | REWRITTEN | TESTED | NAMING | {"etc/sudoers.d/README": "read me\n"})
 
 
 def built_in(**tuning):
-    return Secrets(image_secrets(swaps=["data/active.swap"], **tuning).rows)
+    return Secrets(image_secrets(swaps=["data/active.swap"], **tuning).rows).naming(everything())
 
 
 def holding(tree):
@@ -127,7 +195,36 @@ def holding(tree):
 
 
 def test_there_are_enough_canaries():
-    assert len(GONE) + len(EMPTIED) + len(REWRITTEN) + len(NAMED) + len(TESTED) >= 170
+    assert len(GONE) + len(EMPTIED) + len(REWRITTEN) + len(NAMED) + len(TESTED) >= 300
+
+
+def test_each_row_that_leaves_something_out_has_a_canary():
+    rows = built_in().rows
+    goes = [row for row in rows if row.action in {Action.LEFT_OUT, Action.MADE_BY_CLIENT}]
+    assert [str(row) for row in goes if not any(map(Secrets([row]).rule, GONE))] == []
+
+
+def test_each_row_for_what_a_settings_file_names_has_such_a_file():
+    naming = [row for row in image_secrets().rows if row.action is Action.NAMED]
+    assert [str(row) for row in naming if not any(Exclusions([row.pattern]).rule(path) for path in NAMING)] == []
+
+
+def test_what_settings_files_name_is_left_out_only_where_it_is_what_they_mean():
+    rows = [row for row in built_in().rows if row.reason in {"contents of memory", "data, and size"}]
+    named = {row.pattern for row in rows} - {row.pattern for row in image_secrets().rows}
+    assert named == {
+        *("data/docker", "data/old/docker", "data/containerd", "data/containers", "data/lxc"),
+        *("data/swap/one", "data/swap two", "data/three", "data/four", "data/five"),
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[1]", '{"data-root": 5}', '{"data-root": "/"}', '{"data-root": "relative"}', "[" * 100_000]
+)
+def test_a_settings_file_that_names_nothing_sensible_leaves_nothing_out(text):
+    tree = planted({"etc/docker/daemon.json": text, "relative/a": "a", "usr/a": "a"})
+    secrets = Secrets(image_secrets().rows)
+    assert secrets.naming(tree) is secrets
 
 
 def test_no_canary_is_left_that_is_not_named_by_the_table_alone():
@@ -187,7 +284,8 @@ def test_what_clients_make_for_themselves_is_told():
 
 def test_every_row_of_the_list_has_its_own_pattern_and_a_reason():
     rows = image_secrets().rows
-    assert len({row.pattern for row in rows}) == len(rows)
+    own = [row for row in rows if row.action is not Action.NAMED]
+    assert len({row.pattern for row in own}) == len(own)
     assert all(row.reason for row in rows)
 
 

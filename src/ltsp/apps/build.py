@@ -147,13 +147,14 @@ def selected(
 
     def reading() -> Selection:
         nonlocal rules
-        outline = None
         for _ in range(_OUTLINES):
-            outline = source.outline(rules.outlined)
-            before, rules = rules, rules if outline is None else rules.following(outline, beyond=True)
+            with source.outline(rules.outlined) as outline:
+                if outline is None:
+                    return rules.reading(outlined=False)
+                before, rules = rules, rules.following(outline, beyond=True)
             if rules == before:
                 break
-        return rules.reading(outlined=outline is not None)
+        return rules.reading(outlined=True)
 
     with taken(source, reading, lock_timeout, faults, report) as read:
         rules = rules.following(read)

@@ -137,7 +137,7 @@ class _Preceded:
     def plan(self) -> Plan:
         return self.base.plan()
 
-    def outline(self, selection: Selection) -> Tree | None:
+    def outline(self, selection: Selection) -> AbstractContextManager[Tree | None]:
         return self.base.outline(selection)
 
     def open(self, selection: Selection, faults: Faults) -> AbstractContextManager[Tree]:

@@ -81,7 +81,7 @@ class Rules:
         notes, kept = [*led.notes], led.looked_into
         secrets = self.secrets
         if self.cleanup:
-            secrets, more = secrets.following(tree, self.looked_into, beyond=beyond)
+            secrets, more = secrets.naming(tree, beyond=beyond).following(tree, self.looked_into, beyond=beyond)
             notes, kept = [*notes, *more.notes], kept | more.looked_into
         notes = [] if beyond else notes
         return replace(

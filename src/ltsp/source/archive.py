@@ -61,8 +61,8 @@ class _NoPackageManager:
 
     __slots__ = ()
 
-    def outline(self, selection: Selection) -> None:  # noqa: ARG002 - an archive is read as a whole
-        return None
+    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - an archive is read as a whole
+        return nullcontext()
 
     def hold_packages(
         self,

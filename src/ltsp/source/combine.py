@@ -85,20 +85,19 @@ class CombinedSource:
             lost=next(filter(None, (each.lost for each in (plan, *others))), ""),
         )
 
-    def outline(self, selection: Selection) -> Tree | None:
+    @contextmanager
+    def outline(self, selection: Selection) -> Iterator[Tree | None]:
         """Of all parts, or none."""
-        tree = self.base.outline(_bare(selection, self._covered))
-        for laid in self.laid:
-            if tree is None or laid.source is None:
-                return None
-            at = tree.resolve(laid.layer.subdir)
-            if at is None or not isinstance(tree.get(at), Directory):
-                return None
-            part = laid.source.outline(_below(selection, at))
-            if part is None:
-                return None
-            tree = tree.edit({at: part.root}) if at else part
-        return tree
+        with ExitStack() as opened:
+            tree = opened.enter_context(self.base.outline(_bare(selection, self._covered)))
+            for laid in self.laid:
+                at = None if tree is None else tree.resolve(laid.layer.subdir)
+                if tree is None or laid.source is None or at is None or not isinstance(tree.get(at), Directory):
+                    tree = None
+                    break
+                part = opened.enter_context(laid.source.outline(_below(selection, at)))
+                tree = tree.edit({at: part.root}) if at and part else part
+            yield tree
 
     @property
     def _covered(self) -> frozenset[str]:

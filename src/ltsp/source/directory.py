@@ -75,12 +75,13 @@ class DirectorySource:
             lost=self.record.lost(),
         )
 
-    def outline(self, selection: Selection) -> Tree:
+    @contextmanager
+    def outline(self, selection: Selection) -> Iterator[Tree]:
         with ExitStack() as opened:
             root = opened.enter_context(self._root())
             decisions = _decisions(root, self.at)
             roots = {"": root, **_mounted(root, decisions, opened)}
-            return self._scan(selection, Faults(skip_unreadable=True), decisions, roots, (), opened)
+            yield self._scan(selection, Faults(skip_unreadable=True), decisions, roots, (), opened)
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:

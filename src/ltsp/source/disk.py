@@ -128,8 +128,8 @@ class DiskSource:
         note = f"the kernel reads copies in TMPDIR or /var/tmp, of what of this it needs: {', '.join(copied)}"
         return replace(self, reader="kernel", warnings=(*self.warnings, note))
 
-    def outline(self, selection: Selection) -> None:  # noqa: ARG002 - a process would have to be started for it
-        return None
+    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - a process would have to be started for it
+        return nullcontext()
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -85,8 +85,8 @@ class LiveSource:
     def _chosen(self) -> str:
         return self.named or (self.carried.chosen if self.carried else "")
 
-    def outline(self, selection: Selection) -> None:  # noqa: ARG002 - the system lies in a file
-        return None
+    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the system lies in a file
+        return nullcontext()
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:

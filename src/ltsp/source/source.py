@@ -80,9 +80,9 @@ class Source(Protocol):
         """What would be taken in. Nothing below the source is opened for it."""
         ...
 
-    def outline(self, selection: Selection) -> Tree | None:
-        """What a selection takes in, looked at before the source is opened, without any content; what may not be read
-        is missing. None where to look is as much work as to open it.
+    def outline(self, selection: Selection) -> AbstractContextManager[Tree | None]:
+        """What a selection takes in, looked at before the source is opened; what may not be read is missing. None where
+        to look is as much work as to open it.
         """
         ...
 

@@ -36,8 +36,8 @@ class SquashfsSource:
     def plan(self) -> Plan:
         return Plan(taken=(Part("", self.description),))
 
-    def outline(self, selection: Selection) -> None:  # noqa: ARG002 - an image is read as a whole
-        return None
+    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - an image is read as a whole
+        return nullcontext()
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - an image is whole or damaged

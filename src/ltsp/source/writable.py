@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from stat import S_IMODE
 
@@ -58,8 +58,8 @@ class WritableSource:
         """Those of the source itself: locks in the view are others, so that commands may install there."""
         return self.base.hold_packages(timeout, waiting)
 
-    def outline(self, selection: Selection) -> None:  # noqa: ARG002 - the view is made when it is opened
-        return None
+    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the view is made when it is opened
+        return nullcontext()
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:

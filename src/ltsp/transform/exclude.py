@@ -6,8 +6,10 @@ Asked while a source is scanned: what is left out is never opened.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 
 from ltsp.errors import ConfError, UsageError
+from ltsp.transform import tools
 from ltsp.transform.lines import Line, Tuned, built_in, tuned
 from ltsp.transform.links import Led, Meaning, follow
 from ltsp.transform.regular import regular
@@ -70,7 +72,7 @@ def image_excludes(site: Iterator[Line] | None, add: Iterator[Line], omit: Itera
 
     Raises ConfError, which names every bad line.
     """
-    result = tuned(built_in("image.excludes") if site is None else site, add, omit)
+    result = tuned(chain(built_in("image.excludes"), tools.excluded()) if site is None else site, add, omit)
     faults = [f"{line}: {wrong}" for line in result.lines if (wrong := fault(line.text)) is not None]
     if faults:
         raise ConfError("; ".join(faults), "patterns are relative to the root of the image, as in home/*")

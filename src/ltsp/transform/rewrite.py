@@ -108,41 +108,82 @@ _OPEN_TWINS: Mapping[str, Callable[[Mapping[str, bytes]], bytes]] = {
 }
 
 
+_EXTRA = "var/lib/extrausers"
+"""Where libnss-extrausers has further accounts; nsswitch.conf's `extrausers`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Everyone:
+    """Whom the account files of a system name, in all places."""
+
+    limits: Limits
+    people: People
+    groups: frozenset[bytes]
+    """Those that stay."""
+
+    @classmethod
+    def of(cls, source: Source) -> _Everyone:
+        settings = [source.read(path) for path in ("usr/etc/login.defs", "etc/login.defs")]
+        limits = Limits.parse(text for text in settings if text is not None)
+        passwd, group = (
+            b"\n".join(source.read(f"{directory}/{name}") or b"" for directory in ("etc", _EXTRA))
+            for name in ("passwd", "group")
+        )
+        people = People.parse(passwd, limits)
+        return cls(limits, people, kept_groups(group, people, limits))
+
+    def without_people(self, name: str, text: bytes) -> bytes:
+        """An account file of that name."""
+        match name:
+            case "passwd":
+                return passwd(text, self.limits)
+            case "group":
+                return group(text, self.people, self.limits)
+            case "shadow":
+                return shadow(text, self.people)
+            case "gshadow":
+                return gshadow(text, self.people, self.groups)
+            case _:
+                return subordinate(text, self.people, self.limits)
+
+
 def _accounts(source: Source) -> Changes:
     """Raises LtspError where there is no passwd, or two account files are one.
 
     Of shadow and gshadow nothing stays but the names, and those are in files that anybody may read.
     """
+    for name in ("passwd", "group"):
+        _see_that_it_may_be_read(source, name)
+    if not isinstance(source.tree.follow("etc/passwd"), File):
+        raise LtspError("no etc/passwd in the image", "a system has one; --cleanup=0 leaves accounts as they are")
+    return _accounts_in("etc", source)
+
+
+def _extra_accounts(source: Source) -> Changes:
+    """Raises LtspError where two account files are one."""
+    return _accounts_in(_EXTRA, source)
+
+
+def _accounts_in(directory: str, source: Source) -> Changes:
     tree = source.tree
     texts: dict[str, bytes] = {}
     for name in _ACCOUNTS:
         instead = _OPEN_TWINS[name](texts) if name in _OPEN_TWINS else None
-        _see_that_it_may_be_read(source, name)
-        if (text := source.read(f"etc/{name}", instead)) is not None:
+        if (text := source.read(f"{directory}/{name}", instead)) is not None:
             texts[name] = text
-    if "passwd" not in texts:
-        raise LtspError("no etc/passwd in the image", "a system has one; --cleanup=0 leaves accounts as they are")
     places: dict[int, str] = {}
     for name in texts:
-        other = places.setdefault(id(tree.follow(f"etc/{name}")), name)
+        other = places.setdefault(id(tree.follow(f"{directory}/{name}")), name)
         if other != name:
-            raise LtspError(f"etc/{other} and etc/{name} are the same file", "make them two files in the source")
-    settings = [text for path in ("usr/etc/login.defs", "etc/login.defs") if (text := source.read(path)) is not None]
-    limits = Limits.parse(settings)
-    people = People.parse(texts["passwd"], limits)
-    groups = kept_groups(texts.get("group", b""), people, limits)
-    written = {
-        "passwd": lambda text: passwd(text, limits),
-        "group": lambda text: group(text, people, limits),
-        "shadow": lambda text: shadow(text, people),
-        "gshadow": lambda text: gshadow(text, people, groups),
-        "subuid": lambda text: subordinate(text, people, limits),
-        "subgid": lambda text: subordinate(text, people, limits),
-    }
+            raise LtspError(
+                f"{directory}/{other} and {directory}/{name} are the same file", "make them two files in the source"
+            )
+    everyone = _Everyone.of(source)
     changes: dict[str, Node | None] = {}
     for name, text in texts.items():
-        if f"etc/{name}" in source.paths:
-            changes |= _changed(tree, f"etc/{name}", text, written[name](text))
+        path = f"{directory}/{name}"
+        if path in source.paths:
+            changes |= _changed(tree, path, text, everyone.without_people(name, text))
     return changes
 
 
@@ -255,6 +296,7 @@ def _comments(text: bytes) -> bytes:
 REWRITERS: Mapping[str, Rewriter] = {
     "accounts": _accounts,
     "comments": _each(_comments),
+    "extra-accounts": _extra_accounts,
     "hosts": _each(_hosts),
     "iscsid": _each(_iscsid),
     "machine-id": _machine_id,

@@ -10,17 +10,22 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import chain
 
 from ltsp.errors import ConfError
+from ltsp.transform import tools
 from ltsp.transform.exclude import Exclusions, fault
 from ltsp.transform.lines import Line, Tuned, built_in, tuned
-from ltsp.transform.links import Led, Meaning, follow
+from ltsp.transform.links import Led, Meaning, follow, is_needed
+from ltsp.transform.named_places import READERS, Named, places
 from ltsp.transform.pattern import is_plain, literal
 from ltsp.transform.rewrite import REWRITERS, TESTS
 from ltsp.transform.rules import LISTS, Level, Rules
+from ltsp.tree.faults import Faults
 from ltsp.tree.name import in_order, printable
 from ltsp.tree.node import Directory, File, Node, Symlink
 from ltsp.tree.selection import Take
+from ltsp.tree.small import read_small
 from ltsp.tree.tree import Tree
 
 
@@ -32,6 +37,8 @@ class Action(Enum):
     """Left out, and the client makes its own when it boots."""
     EMPTIED = "T"
     REWRITTEN = "F"
+    NAMED = "N"
+    """Stays; what it names is left out."""
     WARNED_OF = "W"
     KEPT = "K"
     """Stays, whatever other rows say of it or of what it lies in."""
@@ -39,8 +46,12 @@ class Action(Enum):
 
 _GOES = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
 _SYNTAX = replace(LISTS, deep=True)
-_ROW = re.compile(r"(?P<action>[XRTFWK])(?:=(?P<name>[\w-]+))?\s+(?P<pattern>\S+)(?:\s+(?P<reason>.*))?")
-_NAMES = {Action.REWRITTEN: REWRITERS.keys(), Action.WARNED_OF: TESTS.keys() | {""}}
+_ROW = re.compile(r"(?P<action>[XRTFNWK])(?:=(?P<name>[\w-]+))?\s+(?P<pattern>\S+)(?:\s+(?P<reason>.*))?")
+_NAMES = {
+    Action.REWRITTEN: REWRITERS.keys(),
+    Action.NAMED: READERS.keys(),
+    Action.WARNED_OF: TESTS.keys() | {""},
+}
 """The names that a row of an action may give; other actions have none."""
 
 
@@ -49,7 +60,7 @@ class Row:
     action: Action
     pattern: str
     name: str = ""
-    """Of a rewriter (F) or a test (W)."""
+    """Of a rewriter (F), a reader (N) or a test (W)."""
     reason: str = ""
 
     def __str__(self) -> str:
@@ -64,7 +75,7 @@ class Row:
         """Raises ValueError, which says what is wrong."""
         match = _ROW.fullmatch(text)
         if match is None:
-            raise ValueError("a row is an action (X R T F=NAME W K), a pattern and a reason")
+            raise ValueError("a row is an action (X R T F=NAME N=NAME W K), a pattern and a reason")
         action, name, pattern = Action(match["action"]), match["name"] or "", match["pattern"]
         names = _NAMES.get(action, {""})
         if name not in names:
@@ -74,9 +85,13 @@ class Row:
         return cls(action, pattern, name, match["reason"] or "")
 
 
+_HARMLESS = frozenset({Action.KEPT, Action.WARNED_OF, Action.NAMED})
+"""What they name stays as it is."""
+_MOST_NAMING = 1 << 20
+"""Bytes of the largest settings file that is asked for what it names."""
 _MEANING: Meaning[Row] = Meaning(
     ends=lambda row: row.action in _GOES or row.action is Action.KEPT,
-    cuts=lambda row: row.action not in {Action.KEPT, Action.WARNED_OF},
+    cuts=lambda row: row.action not in _HARMLESS,
     kind=lambda row: (row.action, row.name),
 )
 """Rows T and F look for themselves where a link leads that they name; a link that a row W names is told as it is."""
@@ -95,10 +110,10 @@ def image_secrets(
 ) -> SecretRows:
     """The rows for an image: the site's own, as of /etc/ltsp/image.secrets, or the built-in ones, tuned.
 
-    A row is added in place of one with the same pattern. To omit one, its pattern is enough. `swaps`: the paths of
-    active swap files, relative to the root. Raises ConfError, which names every bad line.
+    A row is added in place of one with the same pattern. To omit one, its pattern is enough, but for rows N. `swaps`:
+    the paths of active swap files, relative to the root. Raises ConfError, which names every bad line.
     """
-    base = built_in("image.secrets") if site is None else site
+    base = chain(built_in("image.secrets"), tools.secret()) if site is None else site
     result: Tuned = tuned(base, iter(add), iter(omit), _pattern)
     rows: list[Row] = []
     faults: list[str] = []
@@ -114,9 +129,11 @@ def image_secrets(
 
 
 def _pattern(text: str) -> str:
-    """What tells a row from others."""
+    """What tells a row from others: its pattern, and a row N is beside the one that says what becomes of that file."""
     match = _ROW.fullmatch(text)
-    return text if match is None else match["pattern"]
+    if match is None:
+        return text
+    return f"N {match['pattern']}" if match["action"] == Action.NAMED.value else match["pattern"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +187,24 @@ class Secrets:
             return self, led
         return Secrets(self.rows, let_in, behind, kept), led
 
+    def naming(self, tree: Tree, *, beyond: bool = False) -> Secrets:
+        """The rows, and those for what settings files in this tree name; see rows N.
+
+        What the system needs is not left out, whatever they say. `beyond`: the tree is an outline, and what it does not
+        have may still be there.
+        """
+        rows = list(self.rows)
+        for row, paths in self.edited(tree, (Action.NAMED,)).items():
+            kind, _ = READERS[row.name]
+            for path in paths:
+                for place in places(row.name, _text(tree, path)):
+                    node = tree.follow(place)
+                    known = isinstance(node, File if kind is Named.FILE else Directory)
+                    if (known or (node is None and beyond)) and not is_needed(tree.resolve(place) or place):
+                        rows.append(Row(Action.LEFT_OUT, literal(place), reason=row.reason))
+        fresh = tuple(dict.fromkeys(rows))
+        return self if fresh == self.rows else Secrets(fresh, self._let_in, self._behind, self._kept)
+
     def leads_below(self, directory: str) -> bool:
         """Whether some row is about what lies in a directory."""
         return self._rules.level(directory).leads_on
@@ -201,7 +236,7 @@ class Secrets:
 
     def is_private(self, path: str) -> bool:
         """Whether a file is not to be seen by others as it is: left out, emptied or rewritten."""
-        return any(row.action not in {Action.KEPT, Action.WARNED_OF} for row in self._rules.matches(path))
+        return any(row.action not in _HARMLESS for row in self._rules.matches(path))
 
     def edited(self, tree: Tree, actions: Iterable[Action]) -> dict[Row, list[str]]:
         """The paths that each row of these actions is about, in the order of the rows.
@@ -262,6 +297,14 @@ class Secrets:
 def _listed(prefix: str, directory: Directory, level: Level[Row]) -> Iterator[tuple[str, Node, Level[Row]]]:
     for name in in_order(list(directory.entries)):
         yield prefix + name, directory.entries[name], level
+
+
+def _text(tree: Tree, path: str) -> bytes:
+    """A settings file; nothing where there is none, or it may not be read."""
+    file = tree.follow(path)
+    if not isinstance(file, File) or file.content.size > _MOST_NAMING:
+        return b""
+    return read_small(file, path, _MOST_NAMING, Faults(skip_unreadable=True))
 
 
 def _going(rows: tuple[Row, ...]) -> tuple[Row, ...]:
