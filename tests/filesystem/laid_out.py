@@ -71,6 +71,12 @@ def differences(expected: compare.Snapshot, tree: Tree) -> list[str]:
     return compare.differences(counted(expected), counted(compare.of_tree(tree))) + moved
 
 
+def refused_by_the_kernel(image: Path, name: str, options: str = "") -> bool:
+    """Whether reading a file of it ends in EIO, or in what ext4 and xfs have for a wrong checksum."""
+    found: object = _in_namespace("read", image, options, name)
+    return found in ({"errno": errno.EIO}, {"errno": errno.EBADMSG})
+
+
 def _in_namespace(*arguments: object) -> compare.Snapshot:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     call = ["unshare", "--mount", "--propagation=private", sys.executable, __file__, *map(str, arguments)]
@@ -220,6 +226,14 @@ _AFTERWARDS: dict[str, Callable[[str, Path], None]] = {
 }
 
 
+def _errno_of_reading(path: Path) -> dict[str, int]:
+    try:
+        path.read_bytes()
+    except OSError as error:
+        return {"errno": error.errno or 0}
+    return {}
+
+
 def main(what: str, image: str, options: str, more: Sequence[str]) -> None:
     point = Path(f"{image}.point")
     point.mkdir(exist_ok=True)
@@ -228,7 +242,8 @@ def main(what: str, image: str, options: str, more: Sequence[str]) -> None:
         source, then = more
         _copy(Path(source), point)
         _AFTERWARDS[then](image, point)
-    pickle.dump(compare.directory(point), sys.stdout.buffer)
+    found = _errno_of_reading(point / more[0]) if what == "read" else compare.directory(point)
+    pickle.dump(found, sys.stdout.buffer)
     sys.stdout.flush()
     subprocess.run(["umount", point], check=True)
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
 
-from filesystem.laid_out import differences, filled, formatted, shown
+from corpus.damage import flip
+from filesystem.laid_out import differences, filled, formatted, refused_by_the_kernel, shown
 from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.btrfs import data
 from ltsp.filesystem.btrfs import volume as btrfs
 from ltsp.storage import lzo
 from ltsp.tree.node import Directory, File
@@ -141,6 +144,99 @@ def test_a_damaged_node_is_read_from_its_second_copy(nasty_root, blocks, tmp_pat
         file.write(b"damage")
     with pytest.raises(FormatError, match="its checksum is wrong"):
         btrfs.open(blocks(image)).tree()
+
+
+PRECIOUS = bytes(range(256)) * 1000
+SUMS = {
+    "crc32c": ("--csum", "crc32c"),
+    "xxhash": ("--csum", "xxhash"),
+    "sha256": ("--csum", "sha256"),
+    "blake2": ("--csum", "blake2"),
+}
+
+
+def copies_of(image, blocks, name, within):
+    """Where each copy of a byte of a file lies."""
+    content = btrfs.open(blocks(image)).tree().get(name).content
+    extent = max((each for each in content._extents() if each.start <= within), key=lambda each: each.start)
+    at = extent.address if extent.compression else extent.address + extent.offset + within - extent.start
+    return content.extent_data.nodes.chunks.places(at, 1)
+
+
+def read_whole(image, blocks, name):
+    with btrfs.open(blocks(image)).tree().get(name).content.open() as stream:
+        return stream.read(stream.size)
+
+
+@pytest.fixture
+def precious(tmp_path):
+    """Two files, one of them without checksums where the option of the test says so."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "precious").write_bytes(PRECIOUS)
+    (source / "another").write_bytes(PRECIOUS[::-1])
+    return source
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+@pytest.mark.parametrize("options", ["", "compress-force=zstd"])
+@pytest.mark.parametrize("kind", SUMS)
+def test_a_damaged_byte_of_data_is_refused_as_by_the_kernel(kind, options, precious, blocks, tmp_path, chance):
+    image = formatted(tmp_path / "image", SIZE, *MKFS, *SUMS[kind], "-d", "single")
+    filled(image, precious, options)
+    (place,) = copies_of(image, blocks, "precious", chance.randrange(len(PRECIOUS)))
+    flip(image, place)
+    with pytest.raises(FormatError, match="the checksum is wrong"):
+        read_whole(image, blocks, "precious")
+    assert read_whole(image, blocks, "another") == PRECIOUS[::-1]
+    assert refused_by_the_kernel(image, "precious")
+    assert not refused_by_the_kernel(image, "another")
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_damaged_data_is_read_from_its_second_copy(precious, blocks, tmp_path):
+    image = formatted(tmp_path / "image", 2 * SIZE, *MKFS, "-d", "dup")
+    filled(image, precious)
+    for within, copy in ((100, 0), (70_000, 1), (70_000 + 4096, 0)):
+        flip(image, copies_of(image, blocks, "precious", within)[copy])
+    assert read_whole(image, blocks, "precious") == PRECIOUS
+    flip(image, copies_of(image, blocks, "precious", 200)[1])
+    with pytest.raises(FormatError, match="the checksum is wrong"):
+        read_whole(image, blocks, "precious")
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_data_without_checksums_is_read_as_it_is(precious, blocks, tmp_path):
+    """Mounted with nodatasum, files are made without them: by the kernel, too, a damaged byte is read."""
+    image = formatted(tmp_path / "image", SIZE, *MKFS, "-d", "single")
+    filled(image, precious, "nodatasum")
+    flip(image, copies_of(image, blocks, "precious", 5000)[0])
+    expected = PRECIOUS[:5000] + bytes([PRECIOUS[5000] ^ 1]) + PRECIOUS[5001:]
+    assert read_whole(image, blocks, "precious") == expected
+    assert not refused_by_the_kernel(image, "precious")
+    assert differences(shown(image), btrfs.open(blocks(image)).tree()) == []
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_data_whose_checksums_are_missing_is_refused(precious, blocks, tmp_path, monkeypatch):
+    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    filled(image, precious)
+    monkeypatch.setattr(data, "EXTENT_CSUM", 129)
+    with pytest.raises(FormatError, match="has no checksum"):
+        read_whole(image, blocks, "precious")
+
+
+@pytest.mark.oracle
+def test_xxhash_without_its_library_is_named(blocks, tmp_path, monkeypatch):
+    image = formatted(tmp_path / "image", SIZE, *MKFS, "--csum", "xxhash")
+    monkeypatch.setitem(sys.modules, "xxhash", None)
+    with pytest.raises(SourceError, match="Python library xxhash") as raised:
+        btrfs.open(blocks(image))
+    assert "ltsp[disk]" in raised.value.hint
 
 
 @pytest.mark.oracle

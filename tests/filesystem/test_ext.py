@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from filesystem.laid_out import differences, filled, formatted, shown
+from corpus.damage import flip
+from filesystem.laid_out import differences, filled, formatted, refused_by_the_kernel, shown
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.ext import volume as ext
 from ltsp.tree.node import Directory, File
@@ -224,3 +225,59 @@ def test_an_entry_beyond_the_inodes_is_damage(blocks, tmp_path):
     patch(image, image.read_bytes().index(b"\4\1file") - 6, (40_000).to_bytes(4, "little"))
     with pytest.raises(FormatError, match="entry file: inode 40000 of 4096 is wanted"):
         ext.open(blocks(image)).tree()
+
+
+@pytest.fixture
+def checked(tmp_path):
+    """A file in so many pieces that its map has blocks of its own, and one with a block of attributes."""
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext4", "-b", "1024", "-I", "128")
+    filled(image, tmp_path / "source", then="allocated")
+    subprocess.run(["debugfs", "-w", "-R", "ea_set pieces user.key value", image], check=True, capture_output=True)
+    return image
+
+
+def inode_of(found, name):
+    return found._read(found.tree().get(name).content.number)
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_a_wrong_checksum_in_the_map_of_a_file_is_refused_as_by_the_kernel(checked, blocks):
+    found = ext.open(blocks(checked))
+    block = int.from_bytes(inode_of(found, "pieces").map[16:20], "little")
+    flip(checked, (block + 1) * 1024 - 30)
+    content = ext.open(blocks(checked)).tree().get("pieces").content
+    with pytest.raises(FormatError, match="tree of extents is damaged: the checksum is wrong"):
+        content.open()
+    assert refused_by_the_kernel(checked, "pieces")
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_a_wrong_checksum_of_a_block_of_attributes_is_refused(checked, blocks):
+    found = ext.open(blocks(checked))
+    assert found.tree().get("pieces").metadata.xattrs == (("user.key", b"value"),)
+    flip(checked, (inode_of(found, "pieces").attributes + 1) * 1024 - 1)
+    with pytest.raises(FormatError, match="block of attributes is damaged: the checksum is wrong"):
+        ext.open(blocks(checked)).tree()
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("features", ["metadata_csum", "^metadata_csum,uninit_bg", "^metadata_csum,uninit_bg,64bit"])
+def test_a_wrong_checksum_of_a_group_is_refused_as_by_the_checker(features, blocks, tmp_path):
+    image = formatted(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", features, "-b", "4096")
+    assert ext.open(blocks(image)).tree() is not None
+    flip(image, 4096 + 0x0C)
+    with pytest.raises(FormatError, match="checksum of block group 0 is wrong"):
+        ext.open(blocks(image))
+    checker = subprocess.run(["e2fsck", "-fn", image], capture_output=True, text=True, check=False)
+    assert "checksum" in checker.stdout
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_a_group_without_checksums_is_taken_as_it_is(blocks, tmp_path):
+    image = formatted(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext2", "-b", "4096")
+    flip(image, 4096 + 0x0C)
+    assert ext.open(blocks(image)).tree() is not None

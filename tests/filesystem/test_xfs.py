@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 
 from corpus import compare
-from filesystem.laid_out import differences, filled, formatted, shown
+from corpus.damage import flip
+from filesystem.laid_out import differences, filled, formatted, refused_by_the_kernel, shown
 from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.xfs import extents
 from ltsp.filesystem.xfs import volume as xfs
+from ltsp.filesystem.xfs.inode import Format, Inode
 
 MIB = 1 << 20
 MKFS = ("mkfs.xfs", "-q", "--unsupported", "-L", "a label")
@@ -118,3 +121,52 @@ def test_what_is_no_sound_superblock_is_told(blocks, tmp_path):
     patch(image, 0, b"none")
     with pytest.raises(FormatError, match="no xfs file system"):
         xfs.open(blocks(image))
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_a_wrong_checksum_in_the_map_of_a_file_is_refused_as_by_the_kernel(blocks, tmp_path):
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", 512 * MIB, *MKFS)
+    filled(image, tmp_path / "source", then="allocated")
+    found = xfs.open(blocks(image))
+    fork = found.tree().get("pieces").content.fork
+    assert fork.format == Format.TREE
+    (block,) = extents._pointers(fork.data, 4, 1)
+    flip(image, found.superblock.place(block) + 40)
+    content = xfs.open(blocks(image)).tree().get("pieces").content
+    with pytest.raises(FormatError, match="the checksum is wrong"):
+        content.open()
+    assert refused_by_the_kernel(image, "pieces")
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+@pytest.mark.parametrize("block", [0, -1])
+def test_a_wrong_checksum_of_attributes_is_refused(block, blocks, tmp_path):
+    """Of a leaf, and of a block with a value."""
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", 512 * MIB, *MKFS)
+    filled(image, tmp_path / "source", then="many-attributes")
+    found = xfs.open(blocks(image))
+    number = found.tree().get("large").content.number
+    raw = blocks(image).read_at(found.superblock.inode_place(number), found.superblock.inode_size)
+    places = extents.runs(found.blocks, found.superblock, Inode.parse(raw, number).attributes)
+    _, place, length = places[block]
+    flip(image, place + length - 1 if block else place + 3000)
+    with pytest.raises(FormatError, match="of its attributes is damaged: the checksum is wrong"):
+        xfs.open(blocks(image)).tree()
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_a_wrong_checksum_of_a_symbolic_link_is_refused(blocks, tmp_path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "link").symlink_to("long/" * 190)
+    image = formatted(tmp_path / "image", 512 * MIB, *MKFS)
+    filled(image, tmp_path / "source")
+    data = image.read_bytes()
+    place = data.index(b"long/long/long/", data.index(b"XSLM"))
+    flip(image, place)
+    with pytest.raises(FormatError, match="symbolic link that is damaged"):
+        xfs.open(blocks(image)).tree()

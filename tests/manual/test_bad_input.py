@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import pytest
 
+from corpus.damage import flip
 from corpus.hostile import CANARY, TOUCHED, TRAPS, is_free_of_traps, plant_canaries
 from corpus.refusal import UNPRIVILEGED, command_refused, left_behind, one_line, refused, unharmed
 from corpus.site import Site, listing
@@ -196,6 +197,21 @@ def test_a_list_of_the_site_that_cannot_be_read_is_told(site):
 
 
 # Disks and permissions
+
+
+@pytest.mark.parametrize("words", [(), ("--verify",)], ids=["", "verify"])
+def test_a_damaged_byte_of_a_btrfs_is_not_published(site, tmp_path, chance, words):
+    """The kernel would refuse to read it, as its checksum is wrong."""
+    precious = chance.randbytes(300_000)
+    (site.base / "lab/usr/precious").write_bytes(precious)
+    disk = tmp_path / "disk.raw"
+    with disk.open("wb") as file:
+        file.truncate(128 << 20)
+    subprocess.run(["mkfs.btrfs", "-q", "--rootdir", site.base / "lab", disk], check=True, stdout=subprocess.DEVNULL)
+    flip(disk, disk.read_bytes().index(precious[100_000:100_064]))
+    refused(site, *words, "--name=lab", str(disk), says=["/usr/precious", "the checksum is wrong", "btrfs scrub"])
+    done = site.ltsp("image", "--skip-unreadable", *words, "--name=lab", str(disk), status=3)
+    assert "usr/precious" in done.stderr
 
 
 @pytest.mark.root

@@ -21,7 +21,6 @@ from ltsp.source import drivers
 from ltsp.source.disk_systems import Choice, Found, Search
 from ltsp.source.reader_child import Caller, main
 from ltsp.storage.blocks import Blocks
-from ltsp.storage.crc32c import crc32c
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Entered
 from ltsp.tree.tree import Tree
@@ -29,9 +28,9 @@ from ltsp.tree.tree import Tree
 SCRATCH = ""
 """Asked for in the place of a sibling: a file without a name, to unpack into."""
 with suppress(LtspError):
-    crc32c(b"")  # loads what may not be read any more when it is first needed
-with suppress(LtspError):
-    sector_cipher.load()  # likewise
+    sector_cipher.load()  # a library that may not be read any more when it is first needed
+with suppress(ImportError):
+    import xxhash  # noqa: F401 - likewise
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     content.EXT: ext.open,
     content.XFS: xfs.open,

@@ -9,7 +9,7 @@ from hashlib import sha256
 from time import perf_counter, sleep
 from typing import Final, NamedTuple, Protocol
 
-from ltsp.errors import Vanished
+from ltsp.errors import FormatError, Vanished
 from ltsp.squashfs.fragments import Fragments, begins_group
 from ltsp.squashfs.output import Mark
 from ltsp.squashfs.places import EMPTY, Places
@@ -120,6 +120,10 @@ class Contents:
                     self.faults.note_vanished(path)
                 else:
                     self.faults.note_unreadable(path, error)
+                return None
+            except FormatError as error:
+                self._take_back()
+                self.faults.note_damaged(path, error)
                 return None
         raise AssertionError
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-from ltsp.errors import Unreadable, Vanished
+from ltsp.errors import FormatError, Unreadable, Vanished
 from ltsp.tarstream.header import END, LATEST, Entry, Kind, padding
 from ltsp.tree.content import Content, Stream
 from ltsp.tree.faults import Faults
@@ -186,6 +186,9 @@ class _Streaming:
             except OSError as error:
                 self._faults.note_unreadable(path, error)
                 return False
+            except FormatError as error:
+                self._faults.note_damaged(path, error)
+                return False
             if opened is not None:
                 self._large(path, file, opened)
         if whole is not None:
@@ -207,7 +210,7 @@ class _Streaming:
                 self._took(len(piece))
         except _ReadingFailed as failed:
             raise Unreadable(
-                f"cannot read /{printable(path)} to its end: {failed.error.strerror or failed.error}",
+                f"cannot read /{printable(path)} to its end: {failed.reason}",
                 "nothing was published; exclude it",
             ) from failed.error
         for filled in range(left, 0, -_PIECE):
@@ -243,8 +246,9 @@ def _whole(content: Content) -> _Whole | None:
 class _ReadingFailed(Exception):
     """Tells a failure to read from one to write."""
 
-    def __init__(self, error: OSError) -> None:
+    def __init__(self, error: OSError | FormatError) -> None:
         self.error = error
+        self.reason = error.message if isinstance(error, FormatError) else error.strerror or str(error)
 
 
 def _pieces(opened: Stream, size: int) -> Iterator[bytes]:
@@ -257,7 +261,7 @@ def _pieces(opened: Stream, size: int) -> Iterator[bytes]:
         else:
             try:
                 piece = opened.read(min(size, _PIECE))
-            except OSError as error:
+            except (OSError, FormatError) as error:
                 raise _ReadingFailed(error) from error
             if not piece:
                 return

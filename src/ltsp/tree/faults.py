@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ltsp.errors import Unreadable
+from ltsp.errors import FormatError, ReaderFailed, Unreadable
 from ltsp.tree.name import printable
 
 
@@ -40,6 +40,21 @@ class Faults:
                 f"cannot read /{printable(path)}: {reason}",
                 "nothing was published; run as root, exclude it, or give --skip-unreadable",
             ) from error
+        self._leave_out(path, reason)
+
+    def note_damaged(self, path: str, error: FormatError) -> None:
+        """Leave out a file whose contents an image or disk does not hold whole, if that was asked for.
+
+        Raises FormatError with the path if not, and ReaderFailed always: that is no fault of the file.
+        """
+        if isinstance(error, ReaderFailed):
+            raise error
+        if not self.skip_unreadable:
+            hint = error.hint or "restore it where it comes from, exclude it, or give --skip-unreadable"
+            raise FormatError(f"cannot read /{printable(path)}: {error.message}", hint) from error
+        self._leave_out(path, error.message)
+
+    def _leave_out(self, path: str, reason: str) -> None:
         if (path, reason) not in self.unreadable:  # rules read a file before it is written
             self.unreadable.append((path, reason))
 

@@ -13,26 +13,27 @@ _TRIES = 4
 def read_small(file: File, path: str, most: int, faults: Faults | None = None) -> bytes:
     """All bytes of a file, read again where it changed meanwhile, and noted if it never holds still.
 
-    An unreadable file is empty if `faults` lets it be skipped. Raises FormatError where it is larger than `most`
-    bytes, OSError (Unreadable, with faults) and Vanished as reading does.
+    An unreadable file is empty if `faults` lets it be skipped. Raises FormatError where it is damaged or larger than
+    `most` bytes, OSError (Unreadable, with faults) and Vanished as reading does.
     """
     data = b""
-    try:
-        for _ in range(_TRIES):
+    for _ in range(_TRIES):
+        try:
             with file.content.open() as stream:
                 data = stream.read(most + 1)
                 settled = stream.settled()
-            if len(data) > most:
-                raise FormatError(
-                    f"/{printable(path)} is larger than {most >> 20} MiB, too large for what it should be"
-                )
-            if settled:
-                return data
-    except OSError as error:
-        if faults is None:
-            raise
-        faults.note_unreadable(path, error)
-        return b""
+        except OSError as error:
+            if faults is None:
+                raise
+            faults.note_unreadable(path, error)
+            return b""
+        except FormatError as error:
+            (faults or Faults()).note_damaged(path, error)
+            return b""
+        if len(data) > most:
+            raise FormatError(f"/{printable(path)} is larger than {most >> 20} MiB, too large for what it should be")
+        if settled:
+            return data
     if faults is not None:
         faults.note_changed(path)
     return data

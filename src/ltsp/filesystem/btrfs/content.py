@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from ltsp.errors import FormatError
 from ltsp.filesystem.blocks import damage_told
 from ltsp.filesystem.btrfs.compression import MOST, unfolded
+from ltsp.filesystem.btrfs.data import Data
 from ltsp.filesystem.btrfs.items import EXTENT_DATA, LAST, Extent
-from ltsp.filesystem.btrfs.nodes import Nodes, Root
+from ltsp.filesystem.btrfs.nodes import Root
 from ltsp.filesystem.btrfs.superblock import REMEDY
 from ltsp.storage import extents as storage
 from ltsp.tree.content import Stream
@@ -20,8 +21,9 @@ from ltsp.tree.content import Stream
 class BtrfsContent:
     """A regular file, whose extents are looked up when it is opened."""
 
-    nodes: Nodes
+    extent_data: Data
     tree: Root
+    """In which its extents are looked up."""
     number: int
     size: int
     stored: int
@@ -29,7 +31,7 @@ class BtrfsContent:
     def open(self) -> AbstractContextManager[Stream]:
         with damage_told(f"inode {self.number}"):
             try:
-                return nullcontext(ExtentStream(self.nodes, self.size, self._extents()))
+                return nullcontext(ExtentStream(self.extent_data, self.size, self._extents()))
             except FormatError as error:
                 raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
 
@@ -41,7 +43,8 @@ class BtrfsContent:
         first, end = (self.number, EXTENT_DATA, 0), (self.number, EXTENT_DATA, LAST)
         found: list[Extent] = []
         following = 0
-        for (_, _, start), data in self.nodes.items(self.tree, first, end):
+        nodes = self.extent_data.nodes
+        for (_, _, start), data in nodes.items(self.tree, first, end):
             extent = Extent.parse(start, data)
             if start < following:
                 raise FormatError("its extents overlap")
@@ -54,9 +57,9 @@ class BtrfsContent:
             elif extent.compression:
                 if extent.stored > MOST or extent.unfolded > MOST or extent.offset + extent.length > extent.unfolded:
                     raise FormatError("a compressed extent of it is too large")
-                self.nodes.chunks.places(extent.address, extent.stored)
+                nodes.chunks.places(extent.address, extent.stored)
             else:
-                self.nodes.chunks.places(extent.address + extent.offset, extent.length)
+                nodes.chunks.places(extent.address + extent.offset, extent.length)
             found.append(extent)
         return found
 
@@ -65,7 +68,7 @@ class BtrfsContent:
 class ExtentStream:
     """One reading."""
 
-    nodes: Nodes
+    extent_data: Data
     size: int
     found: Sequence[Extent]
     """In the order of the file, not overlapping; between them are holes."""
@@ -105,20 +108,21 @@ class ExtentStream:
         return True
 
     def extents(self) -> Iterator[storage.Extent]:
-        """Of all that is left. Raises NotInFiles."""
+        """Of all that is left, where nothing is to be compared with a checksum. Raises NotInFiles."""
+        nodes = self.extent_data.nodes
         while self.at < self.size:
             extent = self._extent()
             start = self.size if extent is None else min(extent.start, self.size)
             if extent is None or self.at < start:
                 size = start - self.at
                 yield storage.Extent(storage.HOLE, 0, size)
-            elif extent.compression or extent.inline is not None:
+            elif extent.compression or extent.inline is not None or self.extent_data.checksums is not None:
                 raise storage.NotInFiles
             else:
                 passed = self.at - extent.start
                 size = min(extent.length - passed, self.size - self.at)
                 address = extent.address + extent.offset + passed
-                yield from storage.extents(self.nodes.blocks, self.nodes.chunks.places(address, size)[0], size)
+                yield from storage.extents(nodes.blocks, nodes.chunks.places(address, size)[0], size)
             self.at += size
 
     def _extent(self) -> Extent | None:
@@ -138,16 +142,10 @@ class ExtentStream:
             return self._unfolded[1][at : at + size]
         if extent.inline is not None:
             return extent.inline[passed : passed + size]
-        return self._stored(extent.address + extent.offset + passed, size)
+        return self.extent_data.read(extent.address + extent.offset + passed, size)
 
     def _whole(self, extent: Extent) -> bytes:
         stored = extent.inline
         if stored is None:
-            stored = self._stored(extent.address, extent.stored)
-        return unfolded(stored, extent.compression, extent.unfolded, self.nodes.superblock.sector_size)
-
-    def _stored(self, address: int, size: int) -> bytes:
-        data = self.nodes.blocks.read_at(self.nodes.chunks.places(address, size)[0], size)
-        if len(data) < size:
-            raise FormatError(f"a file has data at address {address}, where the volume ends", REMEDY)
-        return data
+            stored = self.extent_data.read(extent.address, extent.stored)
+        return unfolded(stored, extent.compression, extent.unfolded, self.extent_data.nodes.superblock.sector_size)

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 from ltsp.errors import FormatError
 
-INODE_ITEM, INODE_REF, XATTR_ITEM, DIR_ITEM, DIR_INDEX, EXTENT_DATA = 1, 12, 24, 84, 96, 108
+INODE_ITEM, INODE_REF, XATTR_ITEM, DIR_ITEM, DIR_INDEX, EXTENT_DATA, EXTENT_CSUM = 1, 12, 24, 84, 96, 108, 128
 ROOT_ITEM, ROOT_BACKREF, ROOT_REF, CHUNK_ITEM = 132, 144, 156, 228
 LAST = 1 << 64
 """Above every offset."""
 
-_INODE = struct.Struct("<QQQQQIIIIQ")
+_INODE = struct.Struct("<QQQQQIIIIQQ")
 _INODE_SIZE = 160
 _MTIME = struct.Struct("<q")
 _MTIME_AT = 136
+_NODATASUM = 1
+"""Flag of an inode."""
 _NAMED = struct.Struct("<QBQQHHB")
 _EXTENT = struct.Struct("<QQBBHB")
 _EXTENT_PLACE = struct.Struct("<QQQQ")
@@ -36,14 +38,16 @@ class Inode:
     device: int
     mtime: int
     """Seconds since 1970."""
+    checksums: bool
+    """Whether its data has checksums: not where it was made without copy-on-write, by chattr +C or nodatasum."""
 
     @classmethod
     def parse(cls, data: bytes) -> Inode:
         if len(data) < _INODE_SIZE:
             raise FormatError("its inode is cut off")
-        _, _, size, stored, _, links, uid, gid, mode, device = _INODE.unpack_from(data)
+        _, _, size, stored, _, links, uid, gid, mode, device, flags = _INODE.unpack_from(data)
         (mtime,) = _MTIME.unpack_from(data, _MTIME_AT)
-        return cls(size, stored, links, uid, gid, mode, device, mtime)
+        return cls(size, stored, links, uid, gid, mode, device, mtime, not flags & _NODATASUM)
 
 
 @dataclass(frozen=True, slots=True)

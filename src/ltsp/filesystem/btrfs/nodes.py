@@ -94,6 +94,19 @@ class Nodes:
                 raise FormatError("a tree is damaged: its keys do not ascend")
             node = self._node(above.below[index])
 
+    def floor(self, root: Root, key: Key) -> Key | None:
+        """The greatest key in a tree that is not above this one. Raises FormatError."""
+        if root.level >= _DEEPEST:
+            raise FormatError(f"a tree has {root.level} levels")
+        node = self._node(root)
+        while True:
+            index = bisect_right(node.keys, key) - 1
+            if index < 0:
+                return None
+            if not node.level:
+                return node.keys[index]
+            node = self._node(node.below[index])
+
     def item(self, root: Root, key: Key) -> bytes | None:
         """The item with that key."""
         for _, data in self.items(root, key, (key[0], key[1], key[2] + 1)):

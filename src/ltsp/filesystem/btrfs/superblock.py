@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.storage.crc32c import crc32c
+from ltsp.storage.crc32c import finished
 from ltsp.tree.name import decode
 
 PLACE = 0x10000
@@ -25,8 +25,23 @@ _ZONED, _EXTENTS_2, _STRIPES = 0x1000, 0x2000, 0x4000
 _NAMES = {_ZONED: "zoned", _EXTENTS_2: "extent tree v2", _STRIPES: "raid stripe tree"}
 
 
+Checksum = Callable[[bytes], bytes]
+"""Of a node or of a sector of data."""
+
+
 def _crc32c(data: bytes) -> bytes:
-    return (crc32c(data) ^ 0xFFFFFFFF).to_bytes(4, "little")
+    return finished(data).to_bytes(4, "little")
+
+
+def _xxhash(data: bytes) -> bytes:
+    try:
+        import xxhash  # noqa: PLC0415 - an extra, asked for where it is needed
+    except ImportError:
+        raise SourceError(
+            "the btrfs file system has xxhash checksums, which need the Python library xxhash",
+            "pip install 'ltsp[disk]'",
+        ) from None
+    return xxhash.xxh64_intdigest(data).to_bytes(8, "little")
 
 
 def _sha256(data: bytes) -> bytes:
@@ -37,8 +52,8 @@ def _blake2b(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=32).digest()
 
 
-_CHECKSUMS: dict[int, Callable[[bytes], bytes]] = {0: _crc32c, 1: lambda _data: b"", 2: _sha256, 3: _blake2b}
-"""By number. Of xxhash, which no library here computes, nothing is compared."""
+_CHECKSUMS: dict[int, Checksum] = {0: _crc32c, 1: _xxhash, 2: _sha256, 3: _blake2b}
+"""By number. Linux enum btrfs_csum_type"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,7 @@ class Superblock:
     devices: int
     device_size: int
     """Bytes."""
-    checksum: Callable[[bytes], bytes]
+    checksum: Checksum
 
     @classmethod
     def parse(cls, raw: bytes) -> Superblock:

@@ -12,6 +12,7 @@ from ltsp.filesystem.blocks import damage_told
 from ltsp.filesystem.btrfs import items
 from ltsp.filesystem.btrfs.chunks import Chunks
 from ltsp.filesystem.btrfs.content import BtrfsContent, ExtentStream
+from ltsp.filesystem.btrfs.data import Data
 from ltsp.filesystem.btrfs.items import LAST, Inode
 from ltsp.filesystem.btrfs.nodes import Nodes, Root
 from ltsp.filesystem.btrfs.superblock import PLACE, REMEDY, SIZE, Superblock
@@ -27,6 +28,8 @@ TOP = 5
 """The subvolume that is there from the start."""
 _FIRST, _END = 256, (1 << 64) - 256
 """Numbers of other subvolumes, and of inodes."""
+_CHECKSUM_TREE = 7
+"""The object whose root is that of the checksum tree."""
 _DEFAULT_IN = 6
 """The object in the tree of trees that names the default subvolume."""
 _LONGEST_TARGET = 4096
@@ -77,7 +80,8 @@ def open(blocks: Blocks) -> Btrfs:  # noqa: A001 - what every kind of file syste
         for (_, kind, start), data in nodes.items(chunk_root, (0, 0, 0), (LAST, 0, 0)):
             if kind == items.CHUNK_ITEM:
                 chunks.add(start, data)
-        return Btrfs(nodes, Root(superblock.root, superblock.root_level, superblock.root_generation))
+        trees = Root(superblock.root, superblock.root_level, superblock.root_generation)
+        return Btrfs(nodes, trees, _checksum_tree(nodes, trees))
 
 
 @dataclass(slots=True)
@@ -85,6 +89,8 @@ class Btrfs:
     nodes: Nodes
     _trees: Root
     """The tree of trees."""
+    _checksums: Root
+    """The checksum tree."""
     _known: dict[int, _Subtree | None] = field(default_factory=dict)
     _metadata: dict[Metadata, Metadata] = field(default_factory=dict)
 
@@ -177,7 +183,8 @@ class Btrfs:
             raise FormatError(f"the attributes of inode {inode} are damaged")
         new = Metadata(record.mode & 0o7777, record.uid, record.gid, record.mtime, in_order(found))
         metadata = self._metadata.setdefault(new, new)
-        content = BtrfsContent(self.nodes, subtree.root, inode, record.size, min(record.size, record.stored))
+        extent_data = Data(self.nodes, self._checksums if record.checksums else None)
+        content = BtrfsContent(extent_data, subtree.root, inode, record.size, min(record.size, record.stored))
         match stat.S_IFMT(record.mode):
             case stat.S_IFREG:
                 if record.size >= _LARGEST_FILE:
@@ -262,6 +269,14 @@ class Btrfs:
             size = int.from_bytes(data[8:10], "little")
             return parent, data[10 : 10 + size]
         return None
+
+
+def _checksum_tree(nodes: Nodes, trees: Root) -> Root:
+    first, end = (_CHECKSUM_TREE, items.ROOT_ITEM, 0), (_CHECKSUM_TREE, items.ROOT_ITEM, LAST)
+    for _, data in nodes.items(trees, first, end):
+        address, level, generation, _, _ = items.root(data)
+        return Root(address, level, generation)
+    raise FormatError("the btrfs file system has no checksum tree", REMEDY)
 
 
 def _number(tree: int, inode: int) -> int:

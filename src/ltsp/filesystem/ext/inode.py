@@ -20,6 +20,7 @@ _SUM_LOW, _SUM_HIGH = 0x7C, 0x82
 """Where the two halves of the checksum stand; the second in large inodes only."""
 _XATTR_MAGIC = b"\0\0\x02\xea"
 _BLOCK_HEADER = 32
+_BLOCK_SUM = 16
 _ENTRY = struct.Struct("<BBHIII")
 MOST_VALUE = 65536
 """Bytes of an attribute's value. xattr(7)"""
@@ -118,6 +119,19 @@ def _checked(raw: bytes, extra: int, seed: int) -> int:
     if not checksum.matches(blanked, expected, seed, bits=32 if wide else 16):
         raise FormatError("its record is damaged: the checksum is wrong")
     return seed
+
+
+def check_block(block: bytes, number: int, seed: int | None) -> None:
+    """Whether a block of attributes has the checksum that it should. Linux ext4_xattr_block_csum
+
+    `number` is its place, in blocks; `seed` is that of the file system. Raises FormatError.
+    """
+    if seed is None:
+        return
+    begin = crc32c(number.to_bytes(8, "little"), seed)
+    expected = int.from_bytes(block[_BLOCK_SUM : _BLOCK_SUM + 4], "little")
+    if not checksum.matches(block[:_BLOCK_SUM] + bytes(4) + block[_BLOCK_SUM + 4 :], expected, begin):
+        raise FormatError("its block of attributes is damaged: the checksum is wrong")
 
 
 def in_block(block: bytes, large: Callable[[int, int], bytes]) -> Iterator[tuple[bytes, bytes]]:

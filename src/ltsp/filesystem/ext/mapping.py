@@ -11,6 +11,7 @@ from array import array
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
+from ltsp.filesystem import checksum
 from ltsp.filesystem.runs import Run, add_run
 from ltsp.storage.blocks import Blocks, read_exactly
 
@@ -33,10 +34,11 @@ class Mapping:
     end: int
     """Blocks of the file system that may hold data."""
 
-    def extents(self, root: bytes) -> list[Run]:
+    def extents(self, root: bytes, seed: int | None = None) -> list[Run]:
         """The runs that a tree of extents names; `root` is what lies in the inode.
 
-        Raises FormatError. Each leaf must go on behind the one before it, so that no tree is read for ever.
+        `seed` is what the checksums of the nodes begin with; None where there are none. Raises FormatError. Each leaf
+        must go on behind the one before it, so that no tree is read for ever.
         """
         runs: list[Run] = []
         following = total = 0
@@ -49,6 +51,8 @@ class Mapping:
                 raise FormatError("its tree of extents is damaged")
             if _HEADER.size + 12 * count > len(node) or (not count and depth >= 0):
                 raise FormatError(f"its tree of extents is damaged: a node with {count} entries")
+            if depth >= 0 and seed is not None:
+                _check_tail(node, seed)
             if height:
                 children = list(_INDEX.iter_unpack(node[12 : 12 + 12 * count]))
                 pending.extend((low | high << 32, height - 1) for _, low, high, _ in reversed(children))
@@ -119,6 +123,14 @@ class Mapping:
     def _inside(self, block: int, count: int) -> None:
         if block <= self.first or block + count > self.end:
             raise FormatError(f"its map is damaged: block {block} of {self.end}")
+
+
+def _check_tail(node: bytes, seed: int) -> None:
+    """The checksum stands behind the room for all entries. Linux ext4_extent_block_csum"""
+    (room,) = struct.unpack_from("<H", node, 4)
+    at = _HEADER.size + room * _EXTENT.size
+    if not checksum.matches(node[:at], int.from_bytes(node[at : at + 4], "little"), seed):
+        raise FormatError("its tree of extents is damaged: the checksum is wrong")
 
 
 @dataclass(slots=True)

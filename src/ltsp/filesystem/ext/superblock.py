@@ -49,6 +49,7 @@ class Incompatible(IntFlag):
 class ReadOnlyCompatible(IntFlag):
     SPARSE_SUPER = 0x1
     HUGE_FILE = 0x8
+    GDT_CSUM = 0x10
     METADATA_CSUM = 0x400
 
 
@@ -69,6 +70,7 @@ _EXT4_READ_ONLY = 0x8 | 0x10 | 0x20 | 0x40 | 0x100 | 0x200 | 0x400
 """huge_file, uninit_bg, dir_nlink, extra_isize, quota, bigalloc, metadata_csum: what ext3 does not know."""
 
 _CHECKSUM_AT = 0x3FC
+_GROUP_SUM = 0x1E
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ class Superblock:
     backup_groups: tuple[int, int]
     seed: int | None
     """What checksums of inodes begin with; None where there are none."""
-    uuid: str
+    identity: bytes
+    """The UUID as it is stored."""
     label: str
 
     @classmethod
@@ -138,7 +141,7 @@ class Superblock:
             journal_inode=word(0xE0),
             backup_groups=(word(0x24C), word(0x250)),
             seed=seed,
-            uuid=str(UUID(bytes=raw[0x68:0x78])) if any(raw[0x68:0x78]) else "",
+            identity=raw[0x68:0x78],
             label=decode(raw[0x78:0x88].split(b"\0", 1)[0]),
         )
         found._check()
@@ -162,6 +165,10 @@ class Superblock:
             raise FormatError("the superblock of the ext4 file system is damaged: its numbers cannot be", REMEDY)
 
     @property
+    def uuid(self) -> str:
+        return str(UUID(bytes=self.identity)) if any(self.identity) else ""
+
+    @property
     def groups(self) -> int:
         return -(-(self.block_count - self.first_data_block) // self.blocks_per_group)
 
@@ -175,9 +182,10 @@ class Superblock:
     def has(self, feature: Incompatible) -> bool:
         return bool(self.incompatible & feature)
 
-    def inode_tables(self, blocks: Blocks) -> list[int]:
+    def inode_tables(self, blocks: Blocks, *, replayed: bool = True) -> list[int]:
         """The first block of each group's inodes.
 
+        `replayed` is false where the journal may have other descriptors, so that no checksum has to be right yet.
         Raises FormatError.
         """
         per_block = self.block_size // self.descriptor_size
@@ -190,11 +198,28 @@ class Superblock:
             place = self._descriptors(number) * self.block_size
             data = read_exactly(blocks, place, self.block_size, "the table of groups")
             for at in range(0, per_block * self.descriptor_size, self.descriptor_size):
+                if replayed and len(tables) < groups:
+                    self._check_descriptor(data[at : at + self.descriptor_size], len(tables))
                 table = int.from_bytes(data[at + 8 : at + 12], "little")
                 if self.descriptor_size >= 64:
                     table |= int.from_bytes(data[at + 0x28 : at + 0x2C], "little") << 32
                 tables.append(table)
         return tables[:groups]
+
+    def _check_descriptor(self, raw: bytes, group: int) -> None:
+        """Linux ext4_group_desc_csum"""
+        number = group.to_bytes(4, "little")
+        before, behind = raw[:_GROUP_SUM], raw[_GROUP_SUM + 2 :]
+        if self.seed is not None:
+            found = crc32c(number + before + bytes(2) + behind, self.seed) & 0xFFFF
+        elif self.read_only & ReadOnlyCompatible.GDT_CSUM:
+            found = _crc16(self.identity + number + before + behind)
+        else:
+            return
+        if found != int.from_bytes(raw[_GROUP_SUM : _GROUP_SUM + 2], "little"):
+            raise FormatError(
+                f"the {self.kind} file system is damaged: the checksum of block group {group} is wrong", REMEDY
+            )
 
     def _descriptors(self, number: int) -> int:
         """Where a block of group descriptors lies. Linux descriptor_loc"""
@@ -215,6 +240,16 @@ class Superblock:
         if group == 1 or not self.read_only & ReadOnlyCompatible.SPARSE_SUPER:
             return True
         return any(_is_power(group, base) for base in (3, 5, 7))
+
+
+def _crc16(data: bytes) -> int:
+    """CRC-16 with the polynomial 0x8005, reflected. Linux lib/crc16.c"""
+    found = 0xFFFF
+    for byte in data:
+        found ^= byte
+        for _ in range(8):
+            found = found >> 1 ^ (0xA001 if found & 1 else 0)
+    return found
 
 
 def _is_power(number: int, base: int) -> bool:

@@ -45,8 +45,9 @@ def open(blocks: Blocks) -> Ext:  # noqa: A001 - what every kind of file system 
                 f"the volume only {blocks.size}",
                 "copy it again: it was cut off, or the volume was made smaller without its file system",
             )
-        found = Ext(blocks, superblock, superblock.inode_tables(blocks))
-        if not superblock.has(Incompatible.RECOVER):
+        dirty = superblock.has(Incompatible.RECOVER)
+        found = Ext(blocks, superblock, superblock.inode_tables(blocks, replayed=not dirty))
+        if not dirty:
             return found
         replayed = found.replayed()
         superblock = Superblock.parse(replayed.read_at(PLACE, SIZE))
@@ -63,11 +64,12 @@ class _ExtContent:
     map: bytes
     size: int
     stored: int
+    seed: int | None
 
     def open(self) -> AbstractContextManager[Stream]:
         with damage_told(f"inode {self.number}"):
             try:
-                runs = self.volume.runs(self.map, self.flags, self.size)
+                runs = self.volume.runs(self.map, self.flags, self.size, self.seed)
             except FormatError as error:
                 raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
         return nullcontext(RunStream(self.volume.blocks, self.size, runs))
@@ -122,12 +124,15 @@ class Ext:
                 f"the {found.kind} file system was not unmounted, and its journal is on another device", REMEDY
             )
         record = self._read(found.journal_inode)
-        runs = self.runs(record.map, record.flags, record.size)
+        runs = self.runs_of(record)
         return journal.replayed(self.blocks, found.block_size, found.block_count, runs, record.size)
 
-    def runs(self, mapped: bytes, flags: int, size: int) -> list[Run]:
+    def runs_of(self, record: Inode) -> list[Run]:
+        return self.runs(record.map, record.flags, record.size, record.seed)
+
+    def runs(self, mapped: bytes, flags: int, size: int, seed: int | None) -> list[Run]:
         if flags & inode.EXTENTS:
-            return self._mapping.extents(mapped)
+            return self._mapping.extents(mapped, seed)
         return self._mapping.pointers(mapped, size)
 
     def node(self, number: int) -> Node:
@@ -168,7 +173,7 @@ class Ext:
         if record.size > self.blocks.size:
             raise FormatError(f"it is a directory of {record.size} bytes")
         allowance.read(record.size)
-        for start, place, length in self.runs(record.map, record.flags, record.size):
+        for start, place, length in self.runs_of(record):
             end = min(length, record.size - start)
             for passed in range(0, end, _READ_AT_ONCE):
                 data = read_exactly(self.blocks, place + passed, min(_READ_AT_ONCE, end - passed), "a directory")
@@ -185,7 +190,7 @@ class Ext:
         if record.size >> 32 >= self.superblock.block_size:
             raise FormatError(f"inode {number} is a file of {record.size} bytes")
         stored = min(record.size, record.stored)
-        return _ExtContent(self, number, record.flags, record.map, record.size, stored)
+        return _ExtContent(self, number, record.flags, record.map, record.size, stored, record.seed)
 
     def _target(self, record: Inode, rest: bytes) -> bytes:
         if record.flags & inode.ENCRYPTED:
@@ -196,8 +201,7 @@ class Ext:
             return (record.map + rest)[: record.size]
         if record.size < len(record.map):
             return record.map[: record.size]
-        runs = self.runs(record.map, record.flags, record.size)
-        return read_whole(self.blocks, record.size, runs)
+        return read_whole(self.blocks, record.size, self.runs_of(record))
 
     def _all_attributes(self, record: Inode) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
@@ -212,6 +216,7 @@ class Ext:
         if known is None:
             size = self.superblock.block_size
             data = read_exactly(self.blocks, block * size, size, "a block of attributes")
+            inode.check_block(data, block, self.superblock.seed)
             known = tuple(gathered(inode.in_block(data, self._large_value)).items())
             if len(self._attributes) >= _BLOCKS_KEPT:
                 self._attributes.clear()
@@ -222,7 +227,7 @@ class Ext:
         record = self._read(number)
         if not record.flags & inode.EA_INODE or record.size != size:
             raise FormatError(f"its attribute in inode {number} is damaged")
-        return read_whole(self.blocks, size, self.runs(record.map, record.flags, size))
+        return read_whole(self.blocks, size, self.runs_of(record))
 
     def _read(self, number: int) -> Inode:
         found = self.superblock

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
+from ltsp.filesystem import checksum
 from ltsp.filesystem.attributes import acl, gathered
 from ltsp.filesystem.runs import Run
 from ltsp.filesystem.xfs.extents import runs
@@ -20,6 +21,8 @@ _LEAVES = {0xFBEE: (12, 32), 0x3BEE: (56, 80)}
 _NODES = {0xFEBE: 16, 0x3EBE: 64}
 """Where the entries of an inner node begin."""
 _ENTRY = struct.Struct(">IHBB")
+_CHECKSUM_AT = 12
+"""Of each kind of block, since version 5."""
 _REMOTE_HEADER = 56
 _REMOTE_MAGIC = b"XARM"
 _MOST_VALUE = 65536
@@ -142,7 +145,10 @@ class _Leaves:
         at = number * size
         for start, place, length in self.runs:
             if start <= at < start + length:
-                return read_exactly(self.blocks, place + at - start, size, "a block of attributes")
+                block = read_exactly(self.blocks, place + at - start, size, "a block of attributes")
+                if self.superblock.version == 5 and not checksum.is_right(block, _CHECKSUM_AT):
+                    raise FormatError(f"block {number} of its attributes is damaged: the checksum is wrong")
+                return block
         raise FormatError(f"block {number} of its attributes lies nowhere")
 
 

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from ltsp.errors import FormatError
+from ltsp.filesystem import checksum
 from ltsp.filesystem.runs import Run
 from ltsp.filesystem.xfs.inode import Fork, Format
 from ltsp.filesystem.xfs.superblock import Superblock
@@ -15,6 +16,7 @@ _RECORD = struct.Struct(">QQ")
 _HEADER = struct.Struct(">4sHH")
 _MAGIC = {4: b"BMAP", 5: b"BMA3"}
 _HEADER_SIZE = {4: 24, 5: 72}
+_CHECKSUM_AT = 64
 _DEEPEST = 9
 _UNWRITTEN = 1 << 63
 
@@ -60,6 +62,8 @@ def _records(blocks: Blocks, superblock: Superblock, fork: Fork) -> Iterator[tup
         magic, height, count = _HEADER.unpack_from(node)
         if magic != _MAGIC[superblock.version] or height != level or not count:
             raise FormatError(f"its tree of extents is damaged at block {block}")
+        if superblock.version == 5 and not checksum.is_right(node, _CHECKSUM_AT):
+            raise FormatError(f"its tree of extents is damaged at block {block}: the checksum is wrong")
         if level:
             pending.extend((below, level - 1) for below in _pointers(node, header, count))
             continue

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem import checksum
 from ltsp.filesystem.attributes import Xattrs, in_order
 from ltsp.filesystem.blocks import Records, damage_told
 from ltsp.filesystem.growth import Allowance, Growth
@@ -28,6 +29,7 @@ _LONGEST_TARGET = 1024
 """Bytes of a symbolic link. Linux XFS_SYMLINK_MAXLEN"""
 _TARGET_HEADER = 56
 """Bytes at the start of each extent of a link, since version 5."""
+_TARGET_CHECKSUM = 12
 _LARGEST_FILE = 1 << 63
 
 
@@ -158,8 +160,10 @@ class Xfs:
         header = _TARGET_HEADER if self.superblock.version == 5 else 0
         target = b""
         for _, place, length in runs(self.blocks, self.superblock, record.content):
-            size = min(length, header + record.size - len(target))
-            target += read_exactly(self.blocks, place, size, "a symbolic link")[header:]
+            data = read_exactly(self.blocks, place, length, "a symbolic link")
+            if header and not checksum.is_right(data, _TARGET_CHECKSUM):
+                raise FormatError("it is a symbolic link that is damaged: the checksum is wrong")
+            target += data[header : header + record.size - len(target)]
             if len(target) == record.size:
                 return target
         raise FormatError("it is a symbolic link that is cut off")

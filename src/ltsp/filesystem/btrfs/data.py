@@ -1,0 +1,78 @@
+"""The data of files, compared with the checksum tree. Linux fs/btrfs/file-item.c, bio.c"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ltsp.errors import FormatError
+from ltsp.filesystem.btrfs.items import EXTENT_CSUM, LAST
+from ltsp.filesystem.btrfs.nodes import Nodes, Root
+
+_REMEDY = "restore the file on its own system (btrfs scrub names all that are damaged), or exclude it"
+_CHECKSUMS = LAST - 10
+"""The object of all items in the checksum tree. Linux BTRFS_EXTENT_CSUM_OBJECTID"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Data:
+    """What extents hold. Several threads may read."""
+
+    nodes: Nodes
+    checksums: Root | None
+    """The checksum tree; None for files that have no checksums (nodatasum)."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """Raises FormatError where the volume ends before, and where no copy has the checksum that it should."""
+        if self.checksums is None:
+            return self._stored(self.nodes.chunks.places(address, size)[0], size)
+        sector = self.nodes.superblock.sector_size
+        start = address - address % sector
+        end = address + size + -(address + size) % sector
+        data = self._checked(start, end - start, self._expected(self.checksums, start, end))
+        return data if len(data) == size else data[address - start : address - start + size]
+
+    def _checked(self, address: int, size: int, expected: bytes) -> bytes:
+        """Whole sectors, each from the first copy that is sound."""
+        sector, checksum = self.nodes.superblock.sector_size, self.nodes.superblock.checksum
+        first, *others = self.nodes.chunks.places(address, size)
+        data = self._stored(first, size)
+        width = len(expected) * sector // size
+        sectors = [data[at : at + sector] for at in range(0, size, sector)]
+        found = b"".join(map(checksum, sectors))
+        if found == expected:
+            return data
+        for number in range(len(sectors)):
+            wanted = expected[number * width : (number + 1) * width]
+            if found[number * width : (number + 1) * width] == wanted:
+                continue
+            copies = (self._stored(other + number * sector, sector) for other in others)
+            sound = next((copy for copy in copies if checksum(copy) == wanted), None)
+            if sound is None:
+                raise FormatError(
+                    f"its data at address {address + number * sector} is damaged: the checksum is wrong", _REMEDY
+                )
+            sectors[number] = sound
+        return b"".join(sectors)
+
+    def _expected(self, tree: Root, start: int, end: int) -> bytes:
+        """The checksums of these sectors, one behind the other."""
+        sector = self.nodes.superblock.sector_size
+        width = len(self.nodes.superblock.checksum(b""))
+        pieces: list[bytes] = []
+        following = start
+        first = self.nodes.floor(tree, (_CHECKSUMS, EXTENT_CSUM, start)) or (_CHECKSUMS, EXTENT_CSUM, start)
+        for (_, kind, at), sums in self.nodes.items(tree, first, (_CHECKSUMS, EXTENT_CSUM, end)):
+            if kind != EXTENT_CSUM or at > following:
+                break
+            piece = sums[(following - at) // sector * width : (end - at) // sector * width]
+            pieces.append(piece)
+            following += len(piece) // width * sector
+        if following < end:
+            raise FormatError(f"its data at address {following} has no checksum")
+        return b"".join(pieces)
+
+    def _stored(self, place: int, size: int) -> bytes:
+        data = self.nodes.blocks.read_at(place, size)
+        if len(data) < size:
+            raise FormatError(f"it has data at {place}, where the volume ends")
+        return data
