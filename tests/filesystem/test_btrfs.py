@@ -7,7 +7,7 @@ import pytest
 
 from corpus.damage import flip
 from filesystem.laid_out import differences, filled, formatted, refused_by_the_kernel, shown
-from ltsp.errors import FormatError, SourceError
+from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.btrfs import data
 from ltsp.filesystem.btrfs import volume as btrfs
 from ltsp.storage import lzo
@@ -234,7 +234,7 @@ def test_data_whose_checksums_are_missing_is_refused(precious, blocks, tmp_path,
 def test_xxhash_without_its_library_is_named(blocks, tmp_path, monkeypatch):
     image = formatted(tmp_path / "image", SIZE, *MKFS, "--csum", "xxhash")
     monkeypatch.setitem(sys.modules, "xxhash", None)
-    with pytest.raises(SourceError, match="Python library xxhash") as raised:
+    with pytest.raises(LtspError, match="Python package xxhash") as raised:
         btrfs.open(blocks(image))
     assert "ltsp[disk]" in raised.value.hint
 

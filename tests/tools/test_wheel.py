@@ -20,7 +20,7 @@ from corpus.site import Site, listing
 from ltsp.settings.applets import APPLETS
 
 CHECKOUT = Path(__file__).parent.parent.parent
-LIBRARIES = {"backports.zstd", "deflate", "markdown-it-py", "mdurl", "pygments", "rich"}
+LIBRARIES = {"backports.zstd", "deflate", "google-crc32c", "markdown-it-py", "mdurl", "pygments", "rich"}
 """What the program cannot do without; Python 3.14 has zstd itself."""
 
 

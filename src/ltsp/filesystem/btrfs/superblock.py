@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ltsp.errors import FormatError, SourceError
+from ltsp.host import extra
 from ltsp.storage.crc32c import finished
 from ltsp.tree.name import decode
 
@@ -34,13 +35,8 @@ def _crc32c(data: bytes) -> bytes:
 
 
 def _xxhash(data: bytes) -> bytes:
-    try:
-        import xxhash  # noqa: PLC0415 - an extra, asked for where it is needed
-    except ImportError:
-        raise SourceError(
-            "the btrfs file system has xxhash checksums, which need the Python library xxhash",
-            "pip install 'ltsp[disk]'",
-        ) from None
+    with extra.needed("a btrfs with xxhash checksums", "xxhash", "disk"):
+        import xxhash  # noqa: PLC0415 - an extra
     return xxhash.xxh64_intdigest(data).to_bytes(8, "little")
 
 
