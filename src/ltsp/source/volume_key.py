@@ -26,6 +26,7 @@ _LEAST_MEMORY: Final = 2 << 30
 """Bytes of address space; a key slot takes 1 GiB where it is made by cryptsetup's defaults, and at most 4."""
 _NO_KEY: Final = 2
 """The exit status of cryptsetup(8) for a key that fits no slot."""
+_BY_HAND: Final = "unlock and mount it, and name the directory"
 _DUMPED: Final = re.compile(rb"^MK dump:((?:\s+[0-9a-f]{2})+)\s*$", re.MULTILINE)
 
 
@@ -55,13 +56,12 @@ def volume_key(header: bytes, key_file: str) -> bytes:
                 memory=max(_LEAST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2),
             )
         except TookTooLong as error:
-            raise FormatError(
-                f"its key slots were not tried after {_SECONDS} seconds", "unlock and mount it, and name the directory"
-            ) from error
+            raise FormatError(f"its key slots were not tried after {_SECONDS} seconds", _BY_HAND) from error
     if done.status == _NO_KEY:
         raise SourceError(f"the key in {printable(key_file)} fits none of its key slots", "give --key-file another one")
     if done.status:
-        raise FormatError(command.failure("cryptsetup", done.status, done.stderr).message)
+        # Such as a key slot that takes more memory, which not every release says.
+        raise FormatError(command.failure("cryptsetup", done.status, done.stderr).message, _BY_HAND)
     match = _DUMPED.search(done.stdout)
     if match is None:
         raise LtspError("cryptsetup said no key")
