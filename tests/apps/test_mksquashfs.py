@@ -95,6 +95,18 @@ def test_the_root_keeps_its_mode_and_from_mksquashfs_4_6_on_its_owner_and_time(t
     )
 
 
+def test_pseudo_files_come_with_a_stream_from_mksquashfs_4_6_on_and_are_refused_before(tmp_path):
+    words = ["-p", "/pseudo d 700 1 2"]
+    if mksquashfs.version() < (4, 6):
+        with pytest.raises(UsageError, match="Pseudo files"):
+            mksquashfs.see_that_it_takes(parse(words))
+        return
+    mksquashfs.see_that_it_takes(parse(words))
+    image, _ = written(SMALL, tmp_path, words)
+    listed = subprocess.run(["unsquashfs", "-lln", "-d", "", image], check=True, capture_output=True, text=True).stdout
+    assert any(line.startswith("drwx------ 1/2") and line.endswith("/pseudo") for line in listed.splitlines()), listed
+
+
 @pytest.mark.parametrize(("said", "version"), {"mksquashfs version 4.4 (2019)": (4, 4), "a fork": (99, 0)}.items())
 def test_a_mksquashfs_that_reads_no_tar_is_refused_before_it_is_fed(tmp_path, monkeypatch, said, version):
     (tmp_path / "mksquashfs").write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")

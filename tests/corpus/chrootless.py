@@ -1,7 +1,7 @@
 """`ltsp` on a machine whose `/` is another directory, with file systems of its own mounted in it.
 
 A private mount namespace is made, the machine's root mounted there, and the program calls chroot(2)
-once it is loaded. What it is loaded from lies in the new root's /run, which no image takes in.
+once it is loaded. What it is loaded from, Python's library too, lies in the new root's /run, which no image takes in.
 """
 
 from __future__ import annotations
@@ -34,20 +34,34 @@ mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
 mkdir "$root/run/ltsp"
 mount --bind "$source" "$root/run/ltsp"
+for library in python site; do
+    mkdir "$root/run/$library"
+    eval "mount --bind \"\$$library\" \"$root/run/$library\""
+done
 cp "$busybox" "$root/run/busybox"
 mount --rbind "$root/run" /run
-ltsp() { "$python" -c "$program" "$root" "$@"; }
+ltsp() { "$interpreter" -c "$program" "$root" "$@"; }
 . "$1"
 """
 
 _PROGRAM = """
-import _strptime, importlib.readers, encodings.ascii, encodings.latin_1, encodings.unicode_escape, os, sys
-import lz4.block, rich.console, rich.progress, rich.table
-import importlib, pkgutil, ltsp
-for module in pkgutil.walk_packages(ltsp.__path__, "ltsp."):  # what is here now is not found there
-    importlib.import_module(module.name)
+import bz2, ctypes, hashlib, lzma, os, ssl, sys, zlib  # their C libraries go out of sight
+import lz4.block
+import ltsp.cli.main
+
 os.chroot(sys.argv[1])
 os.chdir("/root")
+# Any other part is found where it is in sight, also by packages that are loaded already.
+def moved(path):
+    for old, new in ((os.environ["python"], "/run/python"), (os.environ["site"], "/run/site")):
+        if path.startswith(old):
+            return new + path.removeprefix(old)
+    return path
+sys.path[:] = map(moved, sys.path)
+for module in list(sys.modules.values()):
+    if "__path__" in vars(module):
+        module.__path__ = [*map(moved, module.__path__)]
+sys.path_importer_cache.clear()
 sys.exit(ltsp.cli.main.run(sys.argv[2:], os.environ))
 """
 
@@ -71,10 +85,12 @@ def run_chrootless(
         ],
         env={
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"/run/ltsp:{sysconfig.get_path('purelib')}",
+            "PYTHONPATH": "/run/ltsp",
             "LANG": "C.UTF-8",
             "HOME": "/root",
-            "python": sys.executable,
+            "interpreter": sys.executable,
+            "python": sysconfig.get_path("stdlib"),
+            "site": sysconfig.get_path("purelib"),
             "program": _PROGRAM,
             "busybox": shutil.which("busybox") or "",
             "BUSYBOX": "/run/busybox",

@@ -136,6 +136,8 @@ _EROFS = Shape(
 
 _EXT4 = ("mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096")
 _XFS = ("mkfs.xfs", "-q", "-f", "--unsupported")
+_LOG = ("-l", "size=16m")
+"""The least log that mkfs.xfs computes without reflink is too small for Linux 6.18."""
 _BTRFS = ("mkfs.btrfs", "-q", "-f")
 _XFS_4 = Shape(
     (*_XFS, "-m", "crc=0,finobt=0,bigtime=0,reflink=0,inobtcount=0"),
@@ -165,9 +167,11 @@ SHAPES: dict[str, Shape] = {
     ),
     "ext4 of Debian 13": Shape((*_EXT4, "-O", "metadata_csum,64bit,orphan_file,metadata_csum_seed")),
     "xfs": Shape(_XFS, least=128, losses=_OF_XFS),
-    "xfs without bigtime": Shape((*_XFS, "-m", "bigtime=0,inobtcount=0"), least=128, losses=(*_OF_XFS, _SHORT_TIMES)),
+    "xfs without bigtime": Shape(
+        (*_XFS, *_LOG, "-m", "bigtime=0,inobtcount=0"), least=128, losses=(*_OF_XFS, _SHORT_TIMES)
+    ),
     "xfs with rmapbt": Shape((*_XFS, "-m", "rmapbt=1"), least=128, losses=_OF_XFS),
-    "xfs without reflink": Shape((*_XFS, "-m", "reflink=0"), least=128, losses=_OF_XFS),
+    "xfs without reflink": Shape((*_XFS, *_LOG, "-m", "reflink=0"), least=128, losses=_OF_XFS),
     "xfs of version 4": _XFS_4,
     "xfs of version 4 without types in directories": replace(_XFS_4, mkfs=(*_XFS_4.mkfs, "-n", "ftype=0")),
     "btrfs": Shape(_BTRFS, least=128),

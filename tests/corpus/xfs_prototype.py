@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -42,11 +43,16 @@ LOSSES = (
 
 
 def prototype(tree: Path, target: Path) -> Path:
-    target.write_bytes(b"boot\n0 0\n" + b"\n".join(_lines(os.fsencode(tree))) + b"\n$\n")
+    """The contents are taken from copies without attributes: some mkfs.xfs take those over, ACLs under another name."""
+    contents = target.with_name(f"{target.name}.contents")
+    call = ["cp", "--recursive", "--no-dereference", "--preserve=links", "--sparse=always", tree, contents]
+    subprocess.run(call, check=True)
+    lines = _lines(os.fsencode(tree), os.fsencode(contents))
+    target.write_bytes(b"boot\n0 0\n" + b"\n".join(lines) + b"\n$\n")
     return target
 
 
-def _lines(path: bytes, name: bytes = b"") -> Iterator[bytes]:
+def _lines(path: bytes, content: bytes, name: bytes = b"") -> Iterator[bytes]:
     """A node, and what is below it. mkfs.xfs(8), `-p`"""
     status = os.lstat(path)
     kind = _TYPES[stat.S_IFMT(status.st_mode)]
@@ -56,7 +62,7 @@ def _lines(path: bytes, name: bytes = b"") -> Iterator[bytes]:
         words.insert(0, name)
     match kind:
         case "-":
-            words.append(path)
+            words.append(content)
         case "l":
             words.append(os.readlink(path))
         case "b" | "c":
@@ -64,6 +70,6 @@ def _lines(path: bytes, name: bytes = b"") -> Iterator[bytes]:
     yield b" ".join(words)
     if kind == "d":
         for below in sorted(os.listdir(path)):
-            yield from _lines(os.path.join(path, below), below)
+            yield from _lines(os.path.join(path, below), os.path.join(content, below), below)
         if name:
             yield b"$"

@@ -166,10 +166,10 @@ def _many_attributes(_image: str, point: Path) -> None:
 
 
 def _turn_the_log_over(_image: str, point: Path) -> None:
-    """More changes than a small log holds at once, so that it is written from its start again."""
+    """More changes than a small log holds at once, so that it is written from its start again; it holds long links."""
     for round_ in range(9):
         for number in range(1500):
-            (point / f"{round_}-{number:0200}").touch()
+            (point / f"{round_}-{number:0200}").symlink_to("target/" * 140)
         os.sync()
         for number in range(1500):
             (point / f"{round_}-{number:0200}").unlink()

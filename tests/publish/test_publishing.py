@@ -485,8 +485,9 @@ class TestCollection:
 
     def test_a_version_stays_while_a_process_reads_it_under_a_name_that_is_gone(self, store, held, places):
         publish_held(held, "one")
+        hold = "import sys; f = open(sys.argv[1]); print(flush=True); sys.stdin.read()"
         with subprocess.Popen(
-            [sys.executable, "-c", "import sys; f = open(sys.argv[1]); print(); sys.stdin.read()", places.image],
+            [sys.executable, "-c", hold, places.image],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         ) as reader:
