@@ -71,7 +71,7 @@ def _extracted(suite: str, package: str, keyring: Path | None = None) -> Iterato
 
 
 def command(suite: str, package: str, target: Path, settings: list[str], keyring: Path | None = None) -> list[str]:
-    """The call of mmdebstrap, which knows where the archives of suites are."""
+    """The call of mmdebstrap, which knows from distro-info-data whose suite it is, and where that has its archive."""
     return [
         "mmdebstrap",
         "--mode=root",

@@ -28,6 +28,7 @@ bash-completion      -
 zsh                  zsh
 busybox-static       -
 debian-archive-keyring -
+distro-info-data     -
 cpio                 cpio
 dash                 dash
 kmod                 modinfo
