@@ -10,7 +10,7 @@ import fcntl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,43 +18,46 @@ from tools.debian_root import CHECKOUT, apt_settings
 
 SUITES = ("bookworm", "noble", "trixie", "sid")
 """Of Debian and Ubuntu. They bring busybox 1.35, 1.36, 1.37, and the newest there is, 1.38 or later."""
-UBUNTU = ("noble",)
-_UBUNTU_KEYS = Path("usr/share/keyrings/ubuntu-archive-keyring.gpg")
+_UBUNTU = ("noble",)
+_DEBIAN_KEYS = "usr/share/keyrings/debian-archive-keyring.gpg"
+_UBUNTU_KEYS = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
 _PATHS = ("usr/bin/busybox", "bin/busybox")
 _SHARED = CHECKOUT / "build" / "busybox"
 
 
 def busybox_of(suite: str) -> Path:
-    """The static busybox of a suite, which is fetched where it is not here yet.
+    """The static busybox of a suite. All that are not here yet are fetched.
 
     Raises SystemExit with what went wrong.
     """
-    target = _SHARED / suite / "busybox"
     _SHARED.mkdir(parents=True, exist_ok=True)
     with (_SHARED / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            with _ubuntu_keys(suite) as keyring, _extracted(suite, "busybox-static", keyring) as root:
+        if missing := [each for each in SUITES if not _place(each).exists()]:
+            _fetch(missing)
+    return _place(suite)
+
+
+def _place(suite: str) -> Path:
+    return _SHARED / suite / "busybox"
+
+
+def _fetch(suites: list[str]) -> None:
+    """Older machines do not know the keys of newer releases, and Debian not those of Ubuntu: both are packages."""
+    with ExitStack() as stack:
+        first = stack.enter_context(_extracted("bookworm", "debian-archive-keyring", Path("/", _DEBIAN_KEYS)))
+        debian = first / _DEBIAN_KEYS
+        ubuntu = stack.enter_context(_extracted("trixie", "ubuntu-archive-keyring", debian)) / _UBUNTU_KEYS
+        for suite in suites:
+            with _extracted(suite, "busybox-static", ubuntu if suite in _UBUNTU else debian) as root:
                 found = next(path for path in map(root.joinpath, _PATHS) if path.is_file())
-                target.parent.mkdir(exist_ok=True)
-                found.rename(target)
-    return target
+                _place(suite).parent.mkdir(exist_ok=True)
+                found.rename(_place(suite))
 
 
 @contextmanager
-def _ubuntu_keys(suite: str) -> Iterator[Path | None]:
-    """A keyring that mmdebstrap needs besides: Debian has Ubuntu's keys as a package."""
-    here = Path("/") / _UBUNTU_KEYS
-    if suite not in UBUNTU or here.exists():
-        yield None
-        return
-    with _extracted("trixie", "ubuntu-archive-keyring") as root:
-        yield root / _UBUNTU_KEYS
-
-
-@contextmanager
-def _extracted(suite: str, package: str, keyring: Path | None = None) -> Iterator[Path]:
-    """A directory with the files of a package."""
+def _extracted(suite: str, package: str, keyring: Path) -> Iterator[Path]:
+    """A directory with the files of a package, which is gone at the end."""
     with TemporaryDirectory(prefix=".fetch-", dir=_SHARED) as directory:
         root = Path(directory, "root")
         done = subprocess.run(
@@ -70,7 +73,7 @@ def _extracted(suite: str, package: str, keyring: Path | None = None) -> Iterato
         yield root
 
 
-def command(suite: str, package: str, target: Path, settings: list[str], keyring: Path | None = None) -> list[str]:
+def command(suite: str, package: str, target: Path, settings: list[str], keyring: Path) -> list[str]:
     """The call of mmdebstrap, which knows from distro-info-data whose suite it is, and where that has its archive."""
     return [
         "mmdebstrap",
@@ -79,7 +82,7 @@ def command(suite: str, package: str, target: Path, settings: list[str], keyring
         "--variant=extract",
         f"--include={package}",
         *(f"--aptopt={setting}" for setting in settings),
-        *([f"--keyring={keyring}"] if keyring else []),
+        f"--keyring={keyring}",
         suite,
         str(target),
     ]

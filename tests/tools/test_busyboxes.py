@@ -12,9 +12,10 @@ from tools import busyboxes
 
 
 def test_the_package_comes_by_suite_and_with_the_settings_of_this_machine():
-    call = busyboxes.command("sid", "busybox-static", Path("/x/root"), ['Acquire::http::Proxy "http://proxy.example/"'])
+    proxy = 'Acquire::http::Proxy "http://proxy.example/"'
+    call = busyboxes.command("sid", "busybox-static", Path("/x/root"), [proxy], Path("/x/keys"))
     assert call[0] == "mmdebstrap"
-    assert {"--include=busybox-static", '--aptopt=Acquire::http::Proxy "http://proxy.example/"'} <= set(call)
+    assert {"--include=busybox-static", f"--aptopt={proxy}", "--keyring=/x/keys"} <= set(call)
     assert call[-2:] == ["sid", "/x/root"]
 
 
