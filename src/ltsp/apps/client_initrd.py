@@ -117,10 +117,13 @@ def client_initrd(
 def _only_version(tree: Tree, path: str) -> str:
     """Of a kernel that does not say it, in an image with modules for one alone.
 
+    A directory without modules.dep is none: it keeps what vendors built for an earlier kernel, and others link to it.
+
     Raises LtspError where there are others.
     """
     directory = tree.follow("lib/modules")
-    versions = list(directory.entries) if isinstance(directory, Directory) else []
+    every = directory.entries if isinstance(directory, Directory) else ()
+    versions = [name for name in every if tree.follow(f"lib/modules/{name}/modules.dep") is not None]
     if len(versions) != 1:
         raise LtspError(
             f"cannot determine the kernel version of /{printable(path)}, and so which modules belong to it",
