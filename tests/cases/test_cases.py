@@ -25,7 +25,7 @@ def _case(script):
     return pytest.param(script, id=script.stem, marks=[*MARKS, *more])
 
 
-@pytest.mark.parametrize("script", map(_case, sorted(HERE.glob("*.sh"))))
+@pytest.mark.parametrize("script", [_case(script) for script in sorted(HERE.glob("*.sh"))])
 def test_what_strangers_reported_works(script, tmp_path):
     ran = subprocess.run(
         [script],
