@@ -150,6 +150,20 @@ def test_the_image_is_known_by_its_name(shell, image, name):
     assert shell("settings", "read_settings; image_name", cmdline=f"ltsp.root=file:/a ltsp.image={image}") == name
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Initramfs unpacking failed: junk within compressed archive",
+        "rootfs image is not initramfs (junk within compressed archive); looks like an initrd",
+    ],
+)
+def test_a_client_without_settings_gives_the_reason_of_the_kernel(shell, line):
+    log = f"dmesg() {{ printf '%s\\n' '[    0.5] Linux' '[    0.9] {line}' '[    1.0] more'; }}\n"
+    told = shell("loaded", f"{log}ADD_ON=; check_loaded", fails=True)
+    assert "FATAL: the kernel did not unpack all of ltsp.img" in told
+    assert "(junk within compressed archive): type on the server: ltsp kernel" in told
+
+
 def card(tmp_path: Path, name: str, address: str, *, index: int, carrier: str) -> None:
     directory = tmp_path / "sys/class/net" / name
     (directory / "device").mkdir(parents=True)
