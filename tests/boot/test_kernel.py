@@ -414,7 +414,7 @@ def test_the_user_s_rule_prefers_what_has_modules_and_says_what_it_passed_over()
 def test_a_substitution_that_leads_nowhere_leaves_the_kernel_and_is_warned_of():
     found = find_kernel(planted(DEBIAN | OWN | modules("2")), "lab", "own/kernel-2 s|kernel|nothing|")
     assert (found.path, found.initrd_path) == ("own/kernel-2", None)
-    assert found.warnings == ("--kernel-initrd leads to no initrd for /own/kernel-2, only to the kernel",)
+    assert found.warnings == ("--kernel-initrd=own/kernel-2 leads to no initrd, only to the kernel /own/kernel-2",)
 
 
 OWN = {"own/kernel-1": "k1", "own/kernel-2": "k2", "own/ramdisk-2": "r2", "own/ramdisk-1": "r1", "own/.kernel-9": "k9"}
@@ -437,7 +437,9 @@ def test_the_users_rule_may_name_a_kernel_alone():
 
 
 def test_a_users_rule_that_finds_nothing_leaves_it_to_the_others():
-    assert find_kernel(planted(DEBIAN), "lab", "nowhere/* s|a|b|").path == "boot/vmlinuz-6.1.0-9"
+    found = find_kernel(planted(DEBIAN), "lab", "nowhere/* s|a|b|")
+    assert found.path == "boot/vmlinuz-6.1.0-9"
+    assert found.warnings == ("--kernel-initrd=nowhere/* leads to no kernel; another is taken",)
 
 
 @pytest.mark.parametrize("rule", ["", "/ s|a|b|", "live/vmlinuz s|a|b"])

@@ -13,6 +13,7 @@ from corpus.archived import in_whole_seconds, umoci
 from corpus.diskless import one_at_a_time
 from corpus.installs import INSTALLS
 from corpus.site import Site, listing
+from corpus.unified import unified
 
 pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.timeout(1200)]
 
@@ -53,6 +54,30 @@ def test_the_disk_of_a_server_with_lvm(site, debian_root):
     for path in (system, made):
         shutil.rmtree(path)
     assert "ltsp.image=images/.versions/lab/" in booted(site, "lab")["cmdline"]
+
+
+@pytest.mark.slow
+def test_a_system_whose_only_kernel_is_a_unified_one(site, debian_root):
+    """As Arch and Fedora install it for systemd-boot: kernel and initrd are sections of one EFI program."""
+    system = site.base / "lab"
+    subprocess.run(["cp", "-a", debian_root, system], check=True)
+    for name in ("vmlinuz", "vmlinuz.old", "initrd.img", "initrd.img.old"):
+        (system / name).unlink(missing_ok=True)
+    (kernel,), (initrd,) = ((system / "boot").glob(f"{name}-*") for name in ("vmlinuz", "initrd.img"))
+    version = kernel.name.removeprefix("vmlinuz-")
+    parts = {".linux": kernel.read_bytes(), ".initrd": initrd.read_bytes()}
+    efi = system / "efi/EFI/Linux" / f"0123456789abcdef-{version}.efi"
+    efi.parent.mkdir(parents=True)
+    efi.write_bytes(unified((".osrel", b"ID=debian\n"), (".uname", version.encode()), *parts.items()))
+    for path in (kernel, initrd):
+        path.unlink()
+    guest = booted(site, "lab")
+    assert guest["failed"] == []
+    assert site.kernel("lab").read_bytes() == parts[".linux"]
+    assert site.initrd("lab").read_bytes().startswith(parts[".initrd"])
+    [told] = json.loads(site.ltsp("image", "--dry-run", "--json", "lab").stdout)["images"]
+    assert told["kernel"]["path"] == told["kernel"]["initrd"] == f"efi/EFI/Linux/{efi.name}"
+    assert told["kernel"]["version"] == version
 
 
 @pytest.mark.slow

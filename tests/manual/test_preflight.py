@@ -83,7 +83,46 @@ def test_a_kernel_without_modules_names_the_remedy(site):
     refused(site, "lab", says=[VERSION])
     done = site.ltsp("image", "--no-preflight", "lab")
     assert "published without an initrd of ours" in done.stderr
+    assert "no client can boot it" not in done.stderr
     assert "client.img" not in current(site)["files"]
+
+
+def test_that_no_client_can_boot_is_said_where_the_image_has_no_initrd_either(site):
+    shutil.rmtree(site.base / f"lab/lib/modules/{VERSION}")
+    for path in ("initrd.img", f"boot/initrd.img-{VERSION}"):
+        (site.base / "lab" / path).unlink()
+    done = site.ltsp("image", "--no-preflight", "lab")
+    assert "published without an initrd of ours, and the image has none for /vmlinuz" in done.stderr
+
+
+def test_a_kernel_without_an_initrd_is_nothing_to_warn_of_as_clients_have_ours(site):
+    for path in ("initrd.img", f"boot/initrd.img-{VERSION}"):
+        (site.base / "lab" / path).unlink()
+    done = site.ltsp("image", "lab")
+    assert "kernel    /vmlinuz, without an initrd of its own: the system's default" in done.stdout
+    assert "initrd" not in "".join(line for line in done.stderr.splitlines() if line.startswith("warning"))
+
+
+def test_what_preflight_can_be_overruled_in_names_the_option(site):
+    (site.base / f"lab/lib/modules/{VERSION}/modules.dep").unlink()
+    refused(site, "lab", says=["modules.dep is not in the image", "--no-preflight"])
+    assert "published without an initrd of ours" in site.ltsp("image", "--no-preflight", "lab").stderr
+
+
+def test_the_choice_among_kernels_is_in_the_plan_the_summary_and_the_manifest(site):
+    (site.base / "lab/vmlinuz").unlink()
+    (site.base / "lab/boot/vmlinuz-9.9").write_text("newer, and without modules")
+    done = site.ltsp("image", "--json", "lab")
+    line = f"/boot/vmlinuz-{VERSION} with /boot/initrd.img-{VERSION}: newest with modules"
+    passed = "/boot/vmlinuz-9.9 (no /lib/modules/9.9)"
+    assert f"kernel    {line}; passed over: {passed}" in done.stderr
+    [told] = json.loads(done.stdout)["images"]
+    assert told["kernel"]["reason"] == "newest with modules"
+    assert told["kernel"]["passed_over"] == [{"path": "boot/vmlinuz-9.9", "reason": "no /lib/modules/9.9"}]
+    [version] = (site.base / "images/.versions/lab").glob(f"{told['version']}/manifest.json")
+    manifest = json.loads(version.read_text())
+    assert manifest["kernel"]["passed_over"] == {"boot/vmlinuz-9.9": "no /lib/modules/9.9"}
+    assert "passed over: " + passed in site.ltsp("kernel", "lab").stdout
 
 
 def test_a_kernel_of_unknown_version_has_the_modules_of_the_only_one(site):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ltsp.apps import dry_run, plan, summary
-from ltsp.apps.build import Asked, build, conclude, initrd, taken
+from ltsp.apps.build import Asked, build, conclude, for_raspberries, initrd, taken
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL, Order, order
 from ltsp.apps.preparation import prepare
@@ -139,9 +139,11 @@ def _dry_run(asked_for: Order, source: Source, conf: Conf, report: Report) -> Ma
         asked_for = replace(asked_for, rules=asked_for.rules.following(whole))
         left, gone = dry_run.removed(whole, asked_for.rules)
         prepared = prepare(left, source.name, asked_for, faults)
+        firmware = for_raspberries(options, asked_for.store.base_dir, source.name, left)
         current = asked_for.store.current(source.name)
         client = initrd(prepared, source.name, replace(asked_for.client, must_boot=False), current, report)
         needed = plan.space(prepared, client, current)
+        needed = replace(needed, boot=needed.boot + sum(content.size for content in firmware.values()))
         plan.show(source, asked_for.rules, prepared, needed, asked_for.store, report)
         client.tell(report)
         for path, reason in faults.unreadable:

@@ -258,7 +258,7 @@ class _Search:
             faults.append(lacking)
             warnings.append(f"{shown} has no modules: /{_MODULES}/{printable(version)} is not in the image")
         if rule.substitutions and kernel.initrd is None:
-            warnings.append(f"--kernel-initrd leads to no initrd for {shown}, only to the kernel")
+            warnings.append(f"--kernel-initrd={printable(rule.kernel)} leads to no initrd, only to the kernel {shown}")
         return _Verdict(rule.rank, replace(kernel, warnings=tuple(warnings)), ", and ".join(faults))
 
     def _lacks_modules(self, rule: Rule, version: str) -> bool:
@@ -291,7 +291,9 @@ class _Search:
         sound = (each for path in before if (each := self.verdicts[path].kernel) and path not in faulty)
         lone = {each.path: "it has no initrd" for each in sound if each.version != kernel.version}
         newer = dict(self._newer_than(kernel)) if rank is Rank.DEFAULT else {}
-        warnings = [f"/{printable(path)} is passed over: {reason}" for path, reason in faulty.items()]
+        own = [rule for rule in self.rules if rule.chosen and rank is not Rank.CHOSEN]
+        warnings = [f"--kernel-initrd={printable(rule.kernel)} leads to no kernel; another is taken" for rule in own]
+        warnings += [f"/{printable(path)} is passed over: {reason}" for path, reason in faulty.items()]
         return replace(
             kernel,
             reason=_reason(kernel, rank, doubtful=doubtful, for_initrd=bool(lone)),

@@ -137,6 +137,26 @@ IMAGE_APPLETS = {
                 "system's ISO file or a virtual machine disk that was put below `images` as NAME.img."
             ),
         ),
+        more=(
+            (
+                "WHICH KERNEL",
+                (
+                    (
+                        "Kernels are looked for in `/` and `/boot`, with their modules in `/lib/modules/VERSION`, in "
+                        "the directories of kernel-install(8) and unified kernels (`EFI/Linux/*.efi`) on the EFI "
+                        "system partition, and under the names of boards and live media. The kernel that "
+                        "`--kernel-initrd` leads to comes first, then that of a live medium, then `/vmlinuz`, the "
+                        "system's default, then the newest of all others. One without modules in the image is passed "
+                        "over, and so is one without an initrd where another has one. What a file states counts more "
+                        "than its name: a kernel that states another version is the last choice."
+                    ),
+                    (
+                        "The line `kernel` of the plan says which it is and why, and what was passed over; `--json` "
+                        "and the version's `manifest.json` have the same."
+                    ),
+                ),
+            ),
+        ),
         files=(CONF_FILE, Item("/srv/tftp/ltsp/NAME/", "`vmlinuz` and `initrd.img`, whatever they were called.")),
         exit_status=(DONE, FAILURE, USAGE, LOCKED, SIGNALLED),
         examples=(

@@ -40,7 +40,7 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "A live medium stands for the system in it, also where that is a file in a file, or files that lie "
                 "over each other, as Ubuntu's do since 23.10: then for the system that its installer takes by "
                 "default. Where that system has no kernel, the medium's comes with it, and its modules, if the medium "
-                "has them."
+                "has them. `--kernel-initrd` may name a path on the medium."
             ),
             (
                 "Disks are read by a process that may do nothing else: no mount, no root, and a file system made to do "
@@ -67,6 +67,10 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "FILE,,casper/NAME.squashfs",
                 "Another system of a live medium: this file and those that its name says it lies over, "
                 "`minimal.standard.squashfs` over `minimal.squashfs`.",
+            ),
+            Item(
+                "FILE,,arch/x86_64/airootfs.sfs",
+                "The file of the system on a medium whose layout is not known here.",
             ),
             Item("FILE,subvol=NAME", "A subvolume of btrfs, where it is none that an installer makes."),
             Item("FILE,fstype=TYPE", "Its file system is of this type, whatever it looks like."),
