@@ -22,9 +22,9 @@ _TRIED = {"org"}
 FRONT = {"cli", "errors", "version"}
 ASKED = FRONT | {"settings"}
 ALWAYS = ASKED | {"apps", "host", "tree"}
-PUBLISHED = ALWAYS | {"publish"}
+PUBLISHED = ALWAYS | {"cpio", "publish"}
 SERVES = ALWAYS | {"services"}
-BUILDS = PUBLISHED | {"boot", "cpio", "initrd", "source", "squashfs", "storage", "transform"}
+BUILDS = PUBLISHED | {"boot", "initrd", "source", "squashfs", "storage", "transform"}
 CODECS = {"backports", "deflate"}
 AIOHTTP = {
     *("aiodns", "aiohappyeyeballs", "aiohttp", "aiosignal", "attr", "attrs", "backports", "brotli", "brotlicffi"),

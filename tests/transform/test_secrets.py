@@ -35,6 +35,8 @@ _GONE = """
     etc/network/interfaces.d/50-cloud-init.cfg etc/systemd/network/10-cloud-init-eth0.network
     var/lib/NetworkManager/secret_key var/lib/NetworkManager/seen-bssids var/lib/NetworkManager/timestamps
     var/lib/NetworkManager/internal-1-eth0.lease var/lib/iwd/home.psk etc/wpa_supplicant/wpa_supplicant.conf
+    boot/firstrun.sh boot/wpa_supplicant.conf boot/firmware/userconf.txt boot/firmware/user-data
+    boot/firmware/network-config
     var/lib/bluetooth/AA/BB/info var/lib/connman/wifi/settings etc/wireguard/wg0.conf etc/openvpn/client/a.key
     etc/ipsec.secrets etc/ipsec.d/private/a.pem etc/swanctl/private/a.pem etc/ppp/chap-secrets
     etc/ppp/pap-secrets var/lib/tailscale/tailscaled.state var/lib/zerotier-one/identity.secret
