@@ -348,6 +348,10 @@ WHY = {
             "passed over: /boot/vmlinuz-6.9 (no /lib/modules/6.9)"
         ),
     ),
+    "the newest for ordinary computers": (
+        DEBIAN | {"boot/vmlinuz-6.1.0-9-rt": "k", "boot/initrd.img-6.1.0-9-rt": "i"} | modules("6.1.0-9-rt", "6.1.0-9"),
+        "/boot/vmlinuz-6.1.0-9 with /boot/initrd.img-6.1.0-9: newest with modules",
+    ),
     "the newest with an initrd": (
         DEBIAN | {"boot/vmlinuz-6.1.0-10": "k10"},
         (

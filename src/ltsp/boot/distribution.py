@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
+from ltsp.boot.kernel_version import CLOUDS
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode
 from ltsp.tree.node import File
@@ -59,7 +60,7 @@ _INSTALL: Final[Mapping[Distribution, tuple[str, str]]] = {
 """What installs a kernel, and the package of /sbin/init: images of containers have neither."""
 _DEBIAN_KERNELS: Final = {3: "686", 40: "armmp", 62: "amd64", 183: "arm64", 243: "riscv64"}
 """What Debian's kernel for a machine is called, by e_machine of elf(5); each kernel provides `generic` as well."""
-_FLAVOURS: Final = ("-kvm", "-virtual", "-aws", "-azure", "-gcp", "-gke", "-oracle", "-ibm")
+_FLAVOURS: Final = tuple(f"-{name}" for name in CLOUDS)
 """Of Ubuntu's kernels for machines without real hardware."""
 
 

@@ -1,10 +1,24 @@
-"""The order of kernel versions, as people mean it: 6.10 comes after 6.9, and a release after its candidates."""
+"""The order of kernel versions, as people mean it: 6.10 comes after 6.9, and a release after its candidates.
+
+Of the kernels of one release, that for ordinary computers comes last.
+"""
 
 from __future__ import annotations
 
 import re
 
-_LESS = re.compile(r"[-._~]?(rc\d)|\.(old)$|\+(debug)$")
+CLOUDS = ("kvm", "virtual", "aws", "azure", "gcp", "gke", "oracle", "ibm")
+"""Ends of Ubuntu's kernels for machines without real hardware. linux-meta"""
+_SPECIAL = (
+    *("cloud", "rt", "dbg"),  # Debian, debian/config: for virtual machines, real time, debuggers
+    *CLOUDS,
+    *("realtime", "64k"),  # Ubuntu, linux-meta
+    *("debug", "16k", "64k-debug", "rt-debug"),  # Fedora and RHEL, redhat/kernel.spec.template
+    "virt",  # Alpine, main/linux-lts
+    "2712",  # Raspberry Pi OS: for the fifth model alone
+)
+"""Ends and parts of versions, of kernels for other than ordinary computers."""
+_LESS = re.compile(rf"[-._~]?(rc\d)|\.(old)$|[-+]({'|'.join(_SPECIAL)})(?=[-+]|$)")
 """What marks a version as less than the one without it."""
 _RUN = re.compile(r"\d+|\D")
 
