@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from ltsp.boottest.console import REPORT, Console, Stage
 from ltsp.boottest.run import Watch, _watched
+from ltsp.errors import LtspError
 
 
 class Running:
@@ -48,6 +49,16 @@ def test_a_machine_that_falls_silent_is_not_waited_for():
         assert _watched(connection, Running(), console, Watch(60, silence=2)) == "it said nothing for 2 seconds"
     assert 4 < time.monotonic() - begin < 30
     assert console.stage is Stage.KERNEL
+
+
+def test_a_server_that_ends_ends_it():
+    class Ended:
+        def failure(self):
+            return LtspError("nbdkit failed with exit status 1: no such file")
+
+    with told(*[b"Linux version 6\n"] * 50) as connection:
+        ending = _watched(connection, Running(), Console(), Watch(60), [Ended()])
+    assert ending == "nbdkit failed with exit status 1: no such file"
 
 
 def test_the_report_and_the_prompt_end_it():

@@ -68,7 +68,7 @@ def run(machine: Machine, watch: Watch, image: str = "", servers: Sequence[Serve
 
 
 def _watched(
-    connection: socket.socket, qemu: Serving, console: Console, watch: Watch, servers: Sequence[Server]
+    connection: socket.socket, qemu: Serving, console: Console, watch: Watch, servers: Sequence[Server] = ()
 ) -> str:
     """Feed the console until the boot is over, and say why nothing more is read."""
     began = time.monotonic()
