@@ -28,6 +28,7 @@ from ltsp.tree.selection import everything
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
+WATCH = Path(__file__).parent.parent / "corpus/late_imports"
 SMALL = nasty.Extent(entries=300, owners=30, depth=40, large=9 * nasty.BLOCK + 17)
 PLAIN = "ext4 of Debian"
 
@@ -184,6 +185,16 @@ def read(row: Row, origin: Origin, at: Path, reader: str) -> tuple[list[str], se
         found = losses.differences(origin.holds, compare.of_tree(tree), row.losses)
         files = ((path, node) for path, node in tree.walk() if isinstance(node, File))
         return found, {path for path, node in files if node.content.stored < node.content.size}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_imported_once_it_is_confined(monkeypatch, tmp_path):
+    """By the process that reads the source: later, it may be unable to."""
+    seen = tmp_path / "late imports"
+    monkeypatch.setenv("PYTHONPATH", str(WATCH))
+    monkeypatch.setenv("LATE_IMPORTS", str(seen))
+    yield
+    assert not seen.exists() or seen.read_text() == ""
 
 
 def cases(gate: Callable[[Row, str], bool]) -> list[ParameterSet]:

@@ -20,6 +20,7 @@ from ltsp.filesystem.xfs import volume as xfs
 from ltsp.source import drivers
 from ltsp.source.disk_systems import Choice, Found, Search
 from ltsp.source.reader_child import Caller, main
+from ltsp.storage import lzo
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Entered
@@ -27,8 +28,9 @@ from ltsp.tree.tree import Tree
 
 SCRATCH = ""
 """Asked for in the place of a sibling: a file without a name, to unpack into."""
+lzo.native()  # a library that may not be read any more when it is first needed
 with suppress(LtspError):
-    sector_cipher.load()  # a library that may not be read any more when it is first needed
+    sector_cipher.load()  # likewise
 with suppress(ImportError):
     import xxhash  # noqa: F401 - likewise
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
