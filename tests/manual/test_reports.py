@@ -53,7 +53,7 @@ def test_json_of_a_failure_is_no_half_document(site):
     assert done.stderr.count("\n") == 1
     both = site.ltsp("image", "--json", "--quiet", "nothing", "lab", status=1)
     assert [image["name"] for image in json.loads(both.stdout)["images"]] == ["lab"]
-    assert both.stderr.startswith("ltsp: there is no source nothing")
+    assert both.stderr.startswith('ltsp: no source "nothing"')
 
 
 def test_progress_as_json_is_an_object_a_line_with_the_result_last(site):
@@ -68,7 +68,7 @@ def test_progress_as_json_is_an_object_a_line_with_the_result_last(site):
 def test_progress_as_json_tells_which_of_several_failed(site):
     every = events(site.ltsp("image", "--progress=json", "nothing", "lab", status=1))
     (error,) = [event for event in every if event["event"] == "error"]
-    assert "no source nothing" in error["text"]
+    assert 'no source "nothing"' in error["text"]
     assert error["status"] == 1
     quiet = {event["event"] for event in events(site.ltsp("image", "--progress=json", "--quiet", "lab"))}
     assert quiet <= {"result", "warning"}
@@ -259,8 +259,8 @@ def test_the_worst_of_several_ends_is_the_exit_status(site):
     assert site.ltsp("image", "--quiet", "lab", "other").stderr == ""
     failed = site.ltsp("image", "--quiet", "lab", "none", "other", "nothing", status=1)
     assert [line.split(":")[1] for line in failed.stderr.splitlines()] == [
-        " there is no source none",
-        " there is no source nothing",
+        ' no source "none"',
+        ' no source "nothing"',
     ]
     before = site.everything()
     site.ltsp("image", "--quiet", "lab", "bad name", "other", status=2)

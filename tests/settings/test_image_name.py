@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltsp.errors import UsageError
-from ltsp.settings.image_name import checked, fault
+from ltsp.settings.image_name import checked, fault, suggestion
 
 
 @pytest.mark.parametrize("name", ["x86_64", "a", "0", "Debian-12.5+nonfree", "a" * 64, "a.img.old"])
@@ -38,3 +38,21 @@ def test_a_fault_is_named(name, reason):
         checked(name)
     assert reason in caught.value.message
     assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Lubuntu 24.04", "Lubuntu-24.04"),
+        ('Linux Mint 22 "Wilma" - 64bit', "Linux-Mint-22-Wilma-64bit"),
+        ("Schüler-Rechner", "Schuler-Rechner"),
+        (".hidden", "hidden"),
+        ("-r", "r"),
+        ("a" * 70, "a" * 64),
+        ("日本", "NAME"),
+        ("", "NAME"),
+    ],
+)
+def test_for_what_is_no_name_one_is_suggested(text, name):
+    assert suggestion(text) == name
+    assert not fault(name)

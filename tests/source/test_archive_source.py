@@ -15,12 +15,12 @@ import pytest
 from archive.forge import Layout, directory, docker, file, layout, packed, shown, tar
 from archive.test_member import OLD_SPARSE
 from corpus.site import Site
-from ltsp.apps.build import lasting
 from ltsp.archive.archive import Reader
 from ltsp.archive.stored import OpenFile
 from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.source.archive import ArchiveSource, LayoutSource, RegistrySource, archive_source
 from ltsp.source.find import find
+from ltsp.source.location import lasting
 from ltsp.source.notation import Notation
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
@@ -144,13 +144,20 @@ def test_a_colon_divides_a_path_from_a_tag_unless_it_is_of_the_path(tmp_path, ba
         ("oci-archive:/a.tar", "oci-archive:/a.tar"),
         ("docker-archive:a.tar:x/y:z,,/b,subdir=c", "docker-archive:{here}/a.tar:x/y:z,,/b,subdir=c"),
         ("./lab,,/b", "{here}/lab,,/b"),
-        ("./a,disk=b,disk=c/d,partition=1,,/b", "{here}/a,disk=b,disk={here}/c/d,partition=1,,/b"),
-        ("lab", "lab"),
+        ("./a,disk=b,disk=./c/d,partition=1,,/b", "{here}/a,disk=b,disk={here}/c/d,partition=1,,/b"),
+        ("./a,disk=c/d", "{here}/a,disk=c/d"),
+        ("lab", "{here}/base/lab"),
+        ("lab,partition=2,,/b", "{here}/base/lab,partition=2,,/b"),
+        ("vm", "{here}/base/vm.img"),
+        ("/srv//lab/", "/srv/lab"),
+        ("gone", "gone"),
     ],
 )
 def test_what_is_recorded_means_the_same_from_any_directory(tmp_path, monkeypatch, argument, meant):
     monkeypatch.chdir(tmp_path)
-    assert lasting(argument) == meant.format(here=tmp_path)
+    (tmp_path / "base/lab/usr").mkdir(parents=True)
+    (tmp_path / "base/vm.img").touch()
+    assert lasting(argument, f"{tmp_path}/base") == meant.format(here=tmp_path)
 
 
 def test_what_is_not_there_says_how_it_is_written(base):

@@ -32,17 +32,28 @@ def found(argument, base, **options):
     return source.name, source.path
 
 
-def test_a_simple_name_is_a_chroot_before_a_disk_before_an_exported_image(base, monkeypatch, tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    chroot(tmp_path / "elsewhere/lab")
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert found("lab", base) == ("lab", str(tmp_path / "elsewhere/lab"))
+def test_a_simple_name_is_a_chroot_before_a_disk_before_an_exported_image(base):
     (base / "images/lab.img").write_bytes(SQUASHFS)
     assert found("lab", base, recompress=True) == ("lab", f"{base}/images/lab.img")
     (base / "lab.img").write_bytes(SQUASHFS)
     assert found("lab", base) == ("lab", f"{base}/lab.img")
     chroot(base / "lab")
     assert found("lab", base) == ("lab", f"{base}/lab")
+
+
+@pytest.mark.parametrize("name", ["lab", "lab.img", "sub/lab", "etc/passwd"])
+def test_a_name_is_never_looked_up_in_the_working_directory(base, monkeypatch, tmp_path, name):
+    """Anybody's directory would become everyone's image."""
+    here = tmp_path / "anybody's"
+    chroot(here / "lab")
+    chroot(here / "sub/lab")
+    (here / "lab.img").write_bytes(SQUASHFS)
+    (here / "etc").mkdir()
+    (here / "etc/passwd").touch()
+    monkeypatch.chdir(here)
+    with pytest.raises(LtspError, match=f'no source "{name}"') as caught:
+        find(name, str(base))
+    assert caught.value.hint == f"for the one in this directory, type ./{name}"
 
 
 def test_of_a_chroot_and_a_disk_of_one_name_it_is_said_which_is_taken(base):
@@ -86,17 +97,28 @@ def test_the_name_can_be_chosen(base):
 
 def test_a_bad_name_is_refused_unless_another_is_chosen(base, tmp_path):
     chroot(tmp_path / "my lab")
-    with pytest.raises(UsageError, match="image name 'my lab' holds a space"):
+    with pytest.raises(UsageError, match="image name 'my lab' holds a space") as caught:
         find(f"{tmp_path}/my lab", str(base))
+    assert caught.value.hint == "choose another: --name=my-lab"
     assert find(f"{tmp_path}/my lab", str(base), name="lab").name == "lab"
+
+
+def test_a_name_with_a_blank_says_how_the_file_of_that_name_is_given(base, tmp_path, monkeypatch):
+    with pytest.raises(UsageError) as caught:
+        find("Lubuntu 24.04.vdi", str(base))
+    assert caught.value.hint == "give its path, which begins with / or ., and --name=Lubuntu-24.04"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Lubuntu 24.04.vdi").touch()
+    with pytest.raises(UsageError) as caught:
+        find("Lubuntu 24.04.vdi", str(base))
+    assert caught.value.hint == "for the one in this directory, type './Lubuntu 24.04.vdi' --name=Lubuntu-24.04"
 
 
 def test_nothing_found_says_where_was_looked(base):
     with pytest.raises(LtspError) as caught:
         find("lab", str(base))
-    assert caught.value.message == (
-        f"there is no source lab: looked for {base}/lab/proc, {base}/lab.img and {base}/images/lab.img"
-    )
+    assert caught.value.message == (f'no source "lab": looked for {base}/lab, {base}/lab.img and {base}/images/lab.img')
+    assert caught.value.hint == f"create a system in {base}/lab, or give a path, which begins with / or ."
     with pytest.raises(LtspError, match="there is no /nowhere"):
         find("/nowhere", str(base))
 
@@ -106,12 +128,12 @@ def test_a_directory_that_is_no_system_says_what_is_there(tmp_path, base):
     with pytest.raises(SourceError) as caught:
         find(f"{tmp_path}/empty", str(base))
     assert caught.value.message == (
-        f"{tmp_path}/empty is no system: there is no proc and no etc/passwd; found nothing at all"
+        f"{tmp_path}/empty: it is not a Linux root file system: /etc/passwd and /usr are missing; found nothing at all"
     )
-    (tmp_path / "boot/proc").mkdir(parents=True)
+    (tmp_path / "boot/usr").mkdir(parents=True)
     for name in ("vmlinuz", "grub", "efi", "a\nb", "x1", "x2"):
         (tmp_path / "boot" / name).touch()
-    with pytest.raises(SourceError, match=r"there is no etc/passwd; found a\\nb, efi, grub, proc, vmlinuz, x1, …"):
+    with pytest.raises(SourceError, match=r"/etc/passwd is missing; found a\\nb, efi, grub, usr, vmlinuz, x1, …"):
         find(f"{tmp_path}/boot", str(base))
 
 
@@ -130,9 +152,9 @@ def test_a_directory_that_may_not_be_read_is_not_called_empty(base):
 
 def test_a_system_of_links_out_of_it_is_none(tmp_path, base):
     (tmp_path / "lab").mkdir()
-    (tmp_path / "lab/proc").symlink_to("/proc")
+    (tmp_path / "lab/usr").symlink_to("/usr")
     (tmp_path / "lab/etc").symlink_to("/etc")
-    with pytest.raises(SourceError, match="no proc and no etc/passwd"):
+    with pytest.raises(SourceError, match="/etc/passwd and /usr are missing"):
         find(f"{tmp_path}/lab", str(base))
 
 
@@ -198,12 +220,14 @@ def test_options_of_disks_make_no_sense_for_directories(base, option):
 
 def test_options_of_mounts_are_said_to_have_no_effect(base):
     chroot(base / "lab")
-    assert find("lab,ro,noatime", str(base)).plan().warnings == ("lab is not mounted: ro,noatime has no effect",)
+    assert find("lab,noatime,ro", str(base)).plan().warnings == ("lab is not mounted: noatime has no effect",)
+    assert find("lab,ro,loop", str(base)).plan().warnings == ()
 
 
 def test_the_type_of_a_squashfs_is_squashfs(base):
     (base / "vm.img").write_bytes(SQUASHFS)
     assert isinstance(find("vm,fstype=squashfs,ro", str(base)), SquashfsSource)
+    assert find("vm,loop,ro,fstype=squashfs", str(base)).plan().warnings == ()
     with pytest.raises(UsageError, match="fstype=ext4 is given for"):
         find("vm,fstype=ext4", str(base))
     with pytest.raises(SourceError, match="there is no partition 1"):

@@ -24,7 +24,9 @@ def chroot(base, name):
     ("file", "name"),
     [
         ("lab.img", "lab"),
-        ("debian-flat.vmdk", "debian"),
+        ("debian-flat.vmdk", "debian-flat"),
+        ("debian-flat", "debian-flat"),
+        ("lab.tar.gz", "lab"),
         ("debian.vmdk", "debian"),
         ("debian.QCOW2", "debian"),
         ("ubuntu-24.04.iso", "ubuntu-24.04"),
@@ -83,9 +85,9 @@ def test_bad_names_are_passed_over_with_a_warning(base):
     good, warnings = names(str(base))
     assert good == ["lab"]
     assert [warning.removeprefix(f"{base}/") for warning in warnings] == [
-        "a,b: name holds a comma; passed over",
-        "my lab: name holds a space; passed over",
-        "new\\nline: name holds a line break; passed over",
+        "a,b: name holds a comma; passed over: rename it, or give its path with --name=a-b",
+        "my lab: name holds a space; passed over: rename it, or give its path with --name=my-lab",
+        "new\\nline: name holds a line break; passed over: rename it, or give its path with --name=new-line",
     ]
 
 

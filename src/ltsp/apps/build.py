@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -30,7 +28,6 @@ from ltsp.publish.retention import Retention
 from ltsp.publish.stage import Stage
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, KernelOptions
-from ltsp.source.notation import Notation
 from ltsp.source.source import Plan, Source
 from ltsp.squashfs.check import check, read_through
 from ltsp.squashfs.parameters import Output
@@ -43,8 +40,6 @@ from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
-_DISK = re.compile(r",disk=([^,]*/[^,]*)")
-"""Another disk by its path; without a slash it lies beside the first one, wherever that is."""
 _OUTLINES = 4
 """Looks at where links lead, each behind those of the one before; what is still behind others is read in vain."""
 _TRIES = 3
@@ -58,7 +53,7 @@ class Asked:
     """One image of a run."""
 
     argument: str
-    """As the source was given; the manifest records it, so that the same can be built again."""
+    """The source in a lasting form; the manifest records it, so that the same can be built again."""
     source: Source
 
 
@@ -268,7 +263,7 @@ def _made_once(order: Order, prepared: Prepared, stage: Stage, faults: Faults, p
 def _contents(asked: Asked, prepared: Prepared, client: Client) -> Contents:
     kernel = prepared.kernel
     return Contents(
-        source=manifest.Source(lasting(asked.argument), asked.source.kind),
+        source=manifest.Source(asked.argument, asked.source.kind),
         kernel=chosen_kernel(kernel) if kernel else None,
         files=client.boot_files(kernel),
         codec=prepared.codec,
@@ -282,17 +277,6 @@ def chosen_kernel(kernel: Kernel) -> manifest.Kernel:
     """What the manifest says of it."""
     passed_over = {each.path: each.reason for each in kernel.passed_over}
     return manifest.Kernel(kernel.path, kernel.version or "", kernel.reason, passed_over)
-
-
-def lasting(argument: str) -> str:
-    """The argument in a form that means the same from any directory."""
-    first, comma, rest = argument.partition(",,")
-    image, option, options = first.partition(",")
-    notation = Notation.parse(image)
-    if notation is not None:
-        first = notation.lasting() + option + options
-    first = _DISK.sub(lambda match: f",disk={os.path.abspath(match[1])}", first)
-    return (os.path.abspath(first) if first.startswith(".") else first) + comma + rest
 
 
 def _retention(options: ImageOptions) -> Retention:

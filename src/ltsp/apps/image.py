@@ -13,6 +13,7 @@ from ltsp.apps.order import NO_KERNEL, Order, order
 from ltsp.apps.preparation import prepare
 from ltsp.apps.report import Report
 from ltsp.errors import LtspError, UsageError
+from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, LtspOptions
@@ -20,6 +21,7 @@ from ltsp.settings.conf_text import Conf
 from ltsp.settings.hooks import Hooks
 from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
+from ltsp.source.location import lasting
 from ltsp.source.names import names
 from ltsp.source.source import Source
 from ltsp.tree.faults import Faults
@@ -54,6 +56,8 @@ def image(
         asked = found[argument]
         if isinstance(asked, LtspError):
             raise asked
+        if changed := _another_source(store, asked):
+            report.warn(changed)
         if options.dry_run:
             results.append(_dry_run(asked_for, asked.source, conf, report))
             return 0
@@ -120,7 +124,7 @@ def _found(
                 "make them one by one, with --name",
             )
         # An image that recorded its own name could not be made anew a second time.
-        found[argument] = Asked(made_from.get(source.name, argument), source)
+        found[argument] = Asked(lasting(made_from.get(source.name, argument), ltsp.base_dir), source)
     return found
 
 
@@ -128,6 +132,22 @@ def _recorded(store: Store, name: str) -> str:
     """What an exported image was made from; nothing where that is not known."""
     current = store.current(name)
     return current.manifest.source.argument if current and current.manifest.origin is not Origin.FOREIGN else ""
+
+
+def _another_source(store: Store, asked: Asked) -> str:
+    """Said where the image was made from something else until now; empty where it was not, or that is not known."""
+    name = asked.source.name
+    state = store.state(name)
+    published = state.image if isinstance(state.image, Generation) else state.current
+    if published is None or not (recorded := published.manifest.source.argument):
+        return ""
+    before = lasting(recorded, store.base_dir)
+    if before == asked.argument:
+        return ""
+    return (
+        f"the image {name} was made from {printable(before)} so far, and is now made from "
+        f"{printable(asked.argument)}: give --name=OTHER to keep both"
+    )
 
 
 def _dry_run(asked_for: Order, source: Source, conf: Conf, report: Report) -> Mapping[str, object]:

@@ -10,6 +10,7 @@ from os.path import join
 from ltsp.apps import amount
 from ltsp.apps.report import Report
 from ltsp.apps.versions import state_facts
+from ltsp.host.chroot import is_chroot
 from ltsp.publish.state import Foreign, State
 from ltsp.publish.store import Store
 from ltsp.settings import image_name
@@ -82,7 +83,7 @@ def _space_in_words(space: dict[str, int] | None) -> tuple[str, str]:
 
 
 def _sources(base_dir: str) -> dict[str, str]:
-    """Chroots and virtual machine disks in BASE_DIR, by their names; nothing of theirs is opened."""
+    """Chroots and virtual machine disks in BASE_DIR, by their names; no file of theirs is opened."""
     try:
         names = in_order([from_os(name) for name in os.listdir(base_dir)])
     except OSError:
@@ -92,7 +93,7 @@ def _sources(base_dir: str) -> dict[str, str]:
         if name in _NO_SOURCES or name.startswith("."):
             continue
         path = join(base_dir, name)
-        if os.path.isdir(join(path, "proc")):
+        if is_chroot(path):
             found[name] = "chroot"
         elif name.endswith(".img") and os.path.isfile(path):
             found.setdefault(name.removesuffix(".img"), "virtual machine disk")

@@ -14,6 +14,7 @@ from ltsp.boot.menu import Entry, Menu
 from ltsp.boot.menu_settings import menu_settings, title
 from ltsp.errors import LtspError
 from ltsp.host import files
+from ltsp.host.chroot import is_chroot
 from ltsp.publish.state import Foreign
 from ltsp.publish.store import Store
 from ltsp.settings import image_name
@@ -110,7 +111,7 @@ def _bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[str]]:
     chroots = [
         name
         for name in files.entries(ltsp.base_dir)
-        if name not in _NO_CHROOTS and not image_name.fault(name) and os.path.isdir(join(ltsp.base_dir, name, "proc"))
+        if name not in _NO_CHROOTS and not image_name.fault(name) and is_chroot(join(ltsp.base_dir, name))
     ]
     for name, image in images.items():
         if name not in with_kernel:

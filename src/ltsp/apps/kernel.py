@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from ltsp.apps.build import chosen_kernel, for_raspberries, lasting, link_for_raspberries, taken
+from ltsp.apps.build import chosen_kernel, for_raspberries, link_for_raspberries, taken
 from ltsp.apps.client_initrd import Wanted, client_initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL
@@ -27,6 +27,7 @@ from ltsp.settings.applets import ImageOptions, KernelOptions, LtspOptions
 from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.source.live_source import LiveSource
+from ltsp.source.location import lasting
 from ltsp.source.names import at_most_three, names
 from ltsp.source.source import Source
 from ltsp.tree.faults import Faults
@@ -143,7 +144,7 @@ def publish_found(
         client.tell(report)
         firmware = {} if of else for_raspberries(options, held.places.base_dir, source.name, tree)
         contents = Contents(
-            manifest.Source(lasting(argument), source.kind),
+            manifest.Source(lasting(argument, held.places.base_dir), source.kind),
             chosen_kernel(found),
             {**client.boot_files(found), **firmware},
             warnings=(*found.warnings, *client.warnings),

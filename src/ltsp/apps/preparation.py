@@ -9,6 +9,7 @@ from ltsp.boot.codecs import readable_codecs
 from ltsp.boot.kernel import Kernel, find_kernel
 from ltsp.errors import SourceError
 from ltsp.settings.applets import ImageOptions
+from ltsp.source import system
 from ltsp.squashfs import sort_file
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.parameters import Parameters
@@ -16,14 +17,11 @@ from ltsp.squashfs.writer import WriteOptions
 from ltsp.transform.cleanup import Cleaned, clean, findings
 from ltsp.transform.override import override
 from ltsp.transform.secrets import Secrets
+from ltsp.transform.skeleton import completed
 from ltsp.transform.survey import Survey, survey
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import in_order, printable
-from ltsp.tree.node import Directory, File
+from ltsp.tree.name import printable
 from ltsp.tree.tree import Tree
-
-_SHOWN = 6
-"""Names of what was found instead of a system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ def prepare(taken: Tree, name: str, order: Order, faults: Faults) -> Prepared:
     """
     options, parameters, rules = order.options, order.parameters, order.rules
     _refuse_other_things(taken, name)
+    taken = completed(taken, rules.selection)
     taken = taken.select(rules.exact_selection(taken)) if rules.exact else taken
     if rules.cleanup:
         cleaned = clean(taken, rules.secrets, faults)
@@ -85,17 +84,8 @@ def _refuse_to_serve_secrets(tree: Tree, kernel: Kernel, secrets: Secrets) -> No
 
 def _refuse_other_things(tree: Tree, name: str) -> None:
     """See that it is a system: images are not looked into before."""
-    missing = [
-        wanted
-        for wanted, kind in (("proc", Directory), ("etc/passwd", File))
-        if not isinstance(tree.follow(wanted), kind)
-    ]
-    if missing:
-        found = ", ".join(map(printable, in_order(list(tree.root.entries))[:_SHOWN])) or "nothing at all"
-        raise SourceError(
-            f"{name} is no system: there is no {' and no '.join(missing)}; found {found}",
-            "a source has proc and etc/passwd in it",
-        )
+    if lack := system.lack_of_tree(tree):
+        raise SourceError(f"{name}: {lack}", system.HINT)
 
 
 def _compression(

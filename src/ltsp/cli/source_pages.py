@@ -12,17 +12,25 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "A source is a name or a path. A name is looked up below the base directory, and the first of "
                 "these is taken:"
             ),
-            Item("NAME/", "A chroot: a directory that holds `proc`."),
+            Item("NAME/", "A chroot: a directory that holds `usr` or `proc`."),
             Item("NAME.img", "The disk of a virtual machine, a live medium, or a squashfs file."),
             Item("images/NAME.img", "An exported image: it is built anew from the source it came from."),
             (
-                "A path begins with a slash or a dot, and its last part names the image. `/` is the running "
-                "system, and the name is then the machine's, such as x86_64; its local file systems for "
-                "`/boot`, `/usr`, `/var` and the like are taken in, and what is taken in is printed."
+                "A path begins with a slash or a dot; a name is never looked up in the working directory. The last "
+                "part of a path, without a suffix such as `.vmdk` or `.tar.gz`, names the image: `./debian-flat.vmdk` "
+                "is `debian-flat`. Where an image was made from another source before, that is said before the work. "
+                "`/` is the running system, and the name is then the machine's, such as x86_64; its local file systems "
+                "for `/boot`, `/usr`, `/var` and the like are taken in, and what is taken in is printed."
             ),
             (
                 "A source may be laid together of several parts, divided by two commas, each with options "
-                "behind single commas; `subdir=` says where a part goes."
+                "behind single commas, in any order; `subdir=` says where a part goes."
+            ),
+            (
+                "A root file system has `/etc/passwd`, and `/usr` or `/proc`. In the image `/` has mode 0755 and "
+                "belongs to root, whatever the directory, disk or archive was like, and so it is with `--cleanup=0`; "
+                "its time stays, and its SELinux label. Directories that copies come without, as they are empty, are "
+                "made: `/dev`, `/proc`, `/run`, `/sys`, `/tmp` and the like."
             ),
         ),
     ),
@@ -55,8 +63,8 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
             ),
             Item(
                 "FILE,disk=SECOND",
-                "The system lies on several disks, such as a volume group of LVM. A name without a slash lies beside "
-                "the first disk; a third one is one more `,disk=`.",
+                "The system lies on several disks, such as a volume group of LVM. What begins with neither / nor . "
+                "lies beside the first disk; a third one is one more `,disk=`.",
             ),
             Item(
                 "FILE,partition=N",

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final
 
-from ltsp.disk import qcow2, vdi, vhd, vhdx, vmdk, vmdk_descriptor
+from ltsp.disk import content, qcow2, vdi, vhd, vhdx, vmdk, vmdk_descriptor
 from ltsp.disk.blocks import FileBlocks, OpenSibling
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage import compressed
@@ -45,12 +45,13 @@ _FORMATS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, vhd.MAGIC, VHD),
 )
 _UNSUPPORTED: Final = (
-    (b"QED\0", "a QED disk"),
-    (b"WithoutFreeSpace", "a Parallels disk"),
-    (b"WithouFreSpacExt", "a Parallels disk"),
-    (b"OOOO CMMM DDDD", "a bochs disk"),
-    (vmdk.REDO[0], "a redo log of ESXi"),
-    (vmdk.REDO[1], "a redo log of ESXi"),
+    (b"QED\0", "qed"),
+    (b"WithoutFreeSpace", "parallels"),
+    (b"WithouFreSpacExt", "parallels"),
+    (b"OOOO CMMM DDDD", "bochs"),
+    (b"#!/bin/sh\n#V2.0 Format\n", "cloop"),
+    (vmdk.REDO[0], "redo"),
+    (vmdk.REDO[1], "redo"),
 )
 _BY_QEMU: Final = {"qcow2": QCOW2, "vmdk": VMDK, "vdi": VDI, "vpc": VHD, "vhdx": VHDX, "raw": RAW, "host_device": RAW}
 """QEMU's names of formats, as a backing format has them."""
@@ -129,7 +130,7 @@ def format_of(blocks: Blocks) -> str:
             return kind
     for magic, kind in _UNSUPPORTED:
         if head.startswith(magic):
-            raise SourceError(f"it is {kind}", "make a qcow2 or raw disk of it with qemu-img convert")
+            raise SourceError(f"it is {content.named(kind)}", content.remedy(kind))
     # A fixed VHD is a raw disk but for its last sector.
     return VHD if vhd.footer_of(blocks.read_at(max(blocks.size - vhd.FOOTER, 0), vhd.FOOTER)) else RAW
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ltsp.disk import lvm_text
+from ltsp.disk import content, lvm_text
 from ltsp.disk.blocks import SECTOR, InMemory, Run, Scattered
 from ltsp.disk.lvm_text import Section
 from ltsp.errors import FormatError
@@ -275,7 +275,8 @@ def _blocks(volume: Section, parts: _Parts) -> Blocks:
 def _segment(segment: Section, parts: _Parts) -> _Segment:
     kind = lvm_text.text(segment, "type")
     if kind.partition("+")[0] not in {"striped", "linear"}:
-        raise FormatError(f"it is of the kind {printable(kind)}, and only linear and striped volumes can be read")
+        what = f"it is of the kind {printable(kind)}, and only linear and striped volumes can be read"
+        raise FormatError(f"{what}: {content.remedy(content.LVM_KIND)}")
     count = lvm_text.number(segment, "extent_count")
     stripes = lvm_text.items(segment, "stripes")
     width = len(stripes) // 2

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
+from ltsp.disk import content
 from ltsp.disk.blocks import SECTOR, numbers
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode
@@ -96,7 +97,7 @@ def _summed(data: bytes, size: int) -> bool:
 def _fault(level: int, role: int) -> str:
     if level != 1:
         kind = _LEVELS.get(level, f"RAID of level {level}")
-        return f"it is a part of a {kind}, and only RAID1 can be read from its members"
+        return f"it is a part of a {kind}, and only RAID1 can be read from its members: {content.remedy(content.MD)}"
     return _NO_DATA.get(role, "")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import string
+import unicodedata
 
 from ltsp.errors import UsageError
 
@@ -24,6 +26,14 @@ def fault(name: str) -> str:
     if len(name) > _LONGEST:
         return f"has {len(name)} characters, {_LONGEST} at most"
     return ""
+
+
+def suggestion(text: str) -> str:
+    """The name that is most like a text, such as `Lubuntu-24.04` for `Lubuntu 24.04`; NAME where nothing is left."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
+    words = re.sub("[^A-Za-z0-9._+]+", "-", plain).lstrip("._+-")
+    name = words[:_LONGEST].rstrip("._+-")
+    return "NAME" if fault(name) else name
 
 
 def checked(name: str) -> str:

@@ -33,8 +33,6 @@ from ltsp.tree.tree import Tree
 
 _MODULE, _OF_VOLUMES = "ltsp.source.disk_session", "ltsp.source.volume_session"
 _SUBVOLUME = "subvol="
-_NO_EFFECT = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev", "nosuid", "noexec"})
-"""Options for mount(8) which say what is so anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class DiskSource:
     path: str
     """As the user gave it."""
     others: tuple[str, ...] = ()
-    """Disks of the same system; a name without a slash lies beside the first one."""
+    """Disks of the same system; a name that begins with neither / nor . lies beside the first one."""
     choice: dict[str, object] = field(default_factory=dict)
     wishes: Wishes = ANY
     seen: Plan | None = None
@@ -253,7 +251,7 @@ class DiskSource:
 
 
 def _beside(path: str, other: str) -> str:
-    return other if "/" in other else os.path.join(os.path.dirname(path), other)
+    return other if other.startswith(("/", ".")) else os.path.join(os.path.dirname(path), other)
 
 
 def _see_that_they_differ(paths: Sequence[str], disks: Sequence[BinaryIO]) -> None:
@@ -280,7 +278,7 @@ def disk_source(path: str, name: str, layer: Layer, wishes: Wishes, *, system: b
     Raises FormatError and SourceError.
     """
     subvolume = next((each.removeprefix(_SUBVOLUME) for each in layer.options if each.startswith(_SUBVOLUME)), "")
-    others = [each for each in layer.options if not each.startswith(_SUBVOLUME) and each not in _NO_EFFECT]
+    others = [each for each in layer.options if not each.startswith(_SUBVOLUME)]
     choice = {"partition": layer.partition, "subvolume": subvolume, "fstype": layer.fstype, "whole": system}
     choice |= {"unlock": bool(wishes.key_file), "holding": holding}
     warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()

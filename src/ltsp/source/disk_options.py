@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from ltsp.errors import UsageError
 from ltsp.settings.source_options import SourceOptions
+from ltsp.source.location import is_path
+from ltsp.tree.name import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,10 @@ class Wishes:
 
     @classmethod
     def of(cls, options: SourceOptions) -> Self:
+        """Raises UsageError for a directory that would be another one in another working directory."""
+        for directory in options.allow_backing:
+            if not is_path(directory):
+                raise UsageError(f"--allow-backing: {printable(directory)} is not a path", "a path begins with / or .")
         return cls(options.allow_backing, options.force, options.reader, options.key_file or "")
 
 

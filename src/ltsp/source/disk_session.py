@@ -109,7 +109,7 @@ def open_volume(volume: Volume, fstype: str) -> FileSystem:
             what += ", which only the kernel reads"
         elif not own:
             what += ", which cannot be read"
-        raise SourceError(what, content.REMEDIES.get(kind, ""))
+        raise SourceError(what, content.remedy(kind))
     return reader(volume.blocks)
 
 

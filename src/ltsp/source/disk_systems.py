@@ -271,7 +271,7 @@ class Search:
             every = self.volumes.missing
             absent = ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
             return SourceError(f"it is one of several disks: {absent} is on another one", _OTHER_DISKS)
-        return SourceError(f"there is no system on it, with proc and etc/passwd; there are {self._listed()}")
+        return SourceError(f"there is no Linux root file system on it; there are {self._listed()}")
 
     def _listed(self) -> str:
         """All volumes, safe to print."""

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+import os
+from typing import BinaryIO, Final
 
-from ltsp.disk import content, vmdk_descriptor
+from ltsp.disk import content, image, vmdk_descriptor
 from ltsp.disk.blocks import FileBlocks
 
-SQUASHFS = "a squashfs"
-DISK = "a disk"
+SQUASHFS: Final = "a squashfs"
+DISK: Final = "a disk"
 """Or what is taken for one: who reads it says what it finds."""
 
-_NO_DISKS: tuple[tuple[int, bytes, str], ...] = (
-    (0x101, b"ustar", "a tar archive"),
-    (0, b"070701", "a cpio archive"),
-    (0, b"PK\x03\x04", "a zip archive"),
-    (0, b"\x7fELF", "a program"),
-)
-_HEAD = 1024
+_HEAD: Final = 1024
+_TRAILER, _OF_DMG = 512, b"koly"
+"""What a disk image of macOS ends with. dmg2img, dmg2img.h"""
+_NAMES: Final = {
+    ".qcow2": image.QCOW2,
+    ".vdi": image.VDI,
+    ".vhd": image.VHD,
+    ".vhdx": image.VHDX,
+    ".vmdk": image.VMDK,
+}
+"""Suffixes that say one format."""
+_FLAT: Final = "-flat.vmdk"
+"""The raw disk that a descriptor beside it names."""
 
 
 def kind_of(file: BinaryIO) -> str:
-    """SQUASHFS or DISK, or what else it holds: `text`, `nothing`, `a zip archive`. Raises SourceError."""
+    """SQUASHFS or DISK, or the kind of what else it holds, in a word of `content.FORMATS`. Raises SourceError."""
     blocks = FileBlocks.of(file)
     volume = content.kind_of(blocks)
     if volume == content.SQUASHFS:
@@ -30,9 +37,19 @@ def kind_of(file: BinaryIO) -> str:
     if volume not in {content.NOTHING, content.UNKNOWN} or head.startswith(vmdk_descriptor.MAGIC):
         return DISK  # whatever stands before its file system: an ISO may begin with a boot loader
     if not head:
-        return "nothing"
-    other = next((kind for at, magic, kind in _NO_DISKS if head.startswith(magic, at)), "")
-    return other or ("text" if _is_text(head) else DISK)
+        return content.NOTHING
+    if blocks.read_at(max(blocks.size - _TRAILER, 0), len(_OF_DMG)) == _OF_DMG:
+        return "dmg"
+    other = next((kind for at, magic, kind in content.FILES if head.startswith(magic, at)), "")
+    return other or (content.TEXT if _is_text(head) else DISK)
+
+
+def false_name(path: str, file: BinaryIO) -> str:
+    """The format that a file's name says, where its content is of none; else empty. Raises SourceError."""
+    said = _NAMES.get(os.path.splitext(path)[1].lower(), "")
+    if not said or path.lower().endswith(_FLAT) or image.format_of(FileBlocks.of(file)) != image.RAW:
+        return ""
+    return said
 
 
 def _is_text(head: bytes) -> bool:

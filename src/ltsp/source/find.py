@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
+import shlex
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from ltsp.errors import LtspError, SourceError, UsageError
+from ltsp.host.chroot import is_chroot
 from ltsp.settings import image_name
 from ltsp.source import layers, live_medium, system
 from ltsp.source.combine import CombinedSource, Laid
@@ -18,6 +19,7 @@ from ltsp.source.disk_options import ANY, Wishes
 from ltsp.source.layers import Layer, see_that_it_is_no_disk
 from ltsp.source.live_medium import Carried
 from ltsp.source.live_source import LiveSource
+from ltsp.source.location import here, is_path, located
 from ltsp.source.names import name_of
 from ltsp.source.notation import STANDARD_INPUT, Notation
 from ltsp.source.snapshot import NONE
@@ -26,6 +28,8 @@ from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.selection import Take
+
+_FETCH = "copy or download it again, or unpack it if it is an archive"
 
 
 def find(
@@ -80,10 +84,10 @@ class _Search:
         notation = Notation.parse(layer.image)
         if notation is not None:
             return _archived(notation, name, layer)
-        if not name and "/" not in layer.image and not layer.image.startswith("."):
-            image_name.checked(layer.image)
-        path, note = self._path(layer.image)
-        own = image_name.checked(name or name_of(path))
+        if not name and "/" not in layer.image and not is_path(layer.image):
+            _see_that_it_is_a_name(layer.image)
+        path, note = located(layer.image, self.base_dir)
+        own = _image_name(name or name_of(path))
         if not name and not self.recompress and _same(path, f"{self.base_dir}/images/{own}.img"):
             return self._rebuilt(path, own)
         notes = tuple(filter(None, (note, _ignored(layer))))
@@ -97,7 +101,7 @@ class _Search:
             carried = Carried.of(tree)
         if carried is not None or inner:
             return self._live(source, layer.image, carried, notes)
-        raise SourceError(f"{printable(path)} is no system: {lack}", "a source has proc and etc/passwd in it")
+        raise SourceError(f"{printable(path)}: {lack}", system.HINT)
 
     def _file(self, path: str, name: str, layer: Layer, notes: tuple[str, ...], inner: str) -> Source:
         image = _image(path, name, layer, self.disks, system=True, holding=inner)
@@ -131,35 +135,10 @@ class _Search:
         """One that lies in a source: what the user allows for disks of his own does not hold for it."""
         return _image(path, "", Layer(path), Wishes(reader=self.disks.reader))
 
-    def _path(self, text: str) -> tuple[str, str]:
-        """Where the source lies, and a note on the choice."""
-        if re.match(r"[a-z][a-z0-9+.-]*://", text):
-            raise LtspError(
-                f"{printable(text)} is not on this machine",
-                "fetch it by curl, scp or rsync, and name the file; of addresses, only docker:// is known",
-            )
-        if text.startswith(("/", ".")):
-            if os.path.lexists(encode(text)):
-                return text, ""
-            raise LtspError(f"there is no {printable(text)}", "name a chroot, a VM disk, an image, or their path")
-        chroot, disk = f"{self.base_dir}/{text}", f"{self.base_dir}/{text}.img"
-        exported = f"{self.base_dir}/images/{text}.img"
-        if system.leads(chroot, "proc", stat.S_ISDIR):
-            both = os.path.lexists(encode(disk))
-            return chroot, f"took the chroot {printable(chroot)}, not the VM disk {printable(disk)}" if both else ""
-        for path in (disk, exported, chroot, os.path.abspath(text)):
-            if os.path.lexists(encode(path)):
-                return path, ""
-        raise LtspError(
-            f"there is no source {printable(text)}: looked for {printable(chroot)}/proc, {printable(disk)} "
-            f"and {printable(exported)}",
-            "a path begins with / or .",
-        )
-
     def _rebuilt(self, path: str, name: str) -> Source:
         """The source of an exported image, of which nothing but itself was found."""
         argument = self.recorded(name)
-        if argument in ("", name, STANDARD_INPUT):
+        if argument in ("", name, STANDARD_INPUT) or _same(argument, path):
             raise LtspError(
                 f"{printable(path)} is an exported image, and what it was made from is not known",
                 f"give --recompress to make it from itself, or its path with --name for another image than {name}",
@@ -180,11 +159,28 @@ class _Search:
             if value:
                 raise UsageError(f"{option}={printable(value)} is given for the directory {printable(path)}")
         real = decode(os.path.realpath(encode(path)))
-        kind = "chroot" if system.leads(path, "proc", stat.S_ISDIR) else "directory"
+        kind = "chroot" if is_chroot(path) else "directory"
         description = "the running system" if real == "/" else f"{kind} {path}"
         source = DirectorySource(name, path, description, self.leave_out, at=layer.subdir, snapshots=self.snapshots)
         source.see_that_snapshots_can_be_taken()
         return source
+
+
+def _image_name(name: str) -> str:
+    """Raises UsageError for one that cannot be an image's, with another to choose."""
+    if fault := image_name.fault(name):
+        raise UsageError(f"image name {name!a} {fault}", f"choose another: --name={image_name.suggestion(name)}")
+    return name
+
+
+def _see_that_it_is_a_name(text: str) -> None:
+    """Raises UsageError for what can be neither a name nor, without / or . before it, a path."""
+    if fault := image_name.fault(text):
+        chosen = f"--name={image_name.suggestion(name_of(text))}"
+        remedy = f"for the one in this directory, type {typed} {chosen}" if (typed := here(text)) else ""
+        raise UsageError(
+            f"image name {text!a} {fault}", remedy or f"give its path, which begins with / or ., and {chosen}"
+        )
 
 
 def _archived(notation: Notation, name: str, layer: Layer) -> Source:
@@ -199,7 +195,7 @@ def _archived(notation: Notation, name: str, layer: Layer) -> Source:
     see_that_it_is_no_disk(notation.path, layer)
     from ltsp.source.archive import archive_source  # noqa: PLC0415 -- as in _image
 
-    return archive_source(notation, image_name.checked(name or name_of(notation.named_by)))
+    return archive_source(notation, _image_name(name or name_of(notation.named_by)))
 
 
 def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = False, holding: str = "") -> Source:
@@ -207,7 +203,8 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
 
     Raises LtspError where its content is none that can be read.
     """
-    from ltsp.source.file_kind import DISK, SQUASHFS, kind_of  # noqa: PLC0415 -- directories do without, as below
+    from ltsp.disk import content  # noqa: PLC0415 -- directories do without, as below
+    from ltsp.source.file_kind import DISK, SQUASHFS, false_name, kind_of  # noqa: PLC0415
 
     shown = printable(path)
     try:
@@ -215,7 +212,7 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
             raise LtspError(f"{shown} is no file, disk or directory", "name a chroot, a VM disk or an image")
         with open(encode(path), "rb") as file:
-            kind = kind_of(file)
+            kind, said = kind_of(file), false_name(path, file)
             archive = _archive(path, name, file, shown) if stat.S_ISREG(mode) and kind != SQUASHFS else None
     except OSError as error:
         target = (
@@ -227,13 +224,18 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
         return archive
     if kind not in {DISK, SQUASHFS}:
         raise SourceError(
-            f"{shown} is not supported as a source: it holds {kind}",
-            "give a directory, a squashfs file, a disk of a virtual machine or a tar archive",
+            f"{shown} is not supported as a source: it holds {content.named(kind)}",
+            content.remedy(kind).replace("FILE", shlex.quote(shown)),
         )
     if kind != SQUASHFS or layer.partition or layer.disks:
         from ltsp.source.disk import disk_source  # noqa: PLC0415
 
-        return disk_source(path, name, layer, disks, system=system, holding=holding)
+        try:
+            return disk_source(path, name, layer, disks, system=system, holding=holding)
+        except SourceError as error:
+            if said:
+                raise SourceError(error.message, f"it is named as a {said} disk and is none: {_FETCH}") from error
+            raise
     if layer.fstype not in ("", "auto", "squashfs"):
         raise UsageError(f"fstype={printable(layer.fstype)} is given for {shown}, which is a squashfs")
     return SquashfsSource(name, path)

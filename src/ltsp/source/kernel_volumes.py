@@ -113,7 +113,7 @@ class KernelVolumes:
         if driver is None:
             given = self.fstype not in ("", "auto")
             what = f"fstype={printable(self.fstype)}, which the kernel does not mount here" if given else ""
-            hint = "" if what else content.REMEDIES.get(volume.kind, "")
+            hint = "" if what else content.remedy(volume.kind)
             raise SourceError(what or f"it holds {content.named(volume.kind)}", hint)
         see_that_we_may_mount()
         place = self._place(number, volume)

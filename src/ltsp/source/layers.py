@@ -8,7 +8,9 @@ from ltsp.errors import UsageError
 from ltsp.tree.name import printable
 
 _OWN = ("disk", "fstype", "partition", "subdir")
-"""Options that are not the mount's; they come first."""
+"""Options that are not the mount's, wherever they stand among those that are."""
+_SAYING_NOTHING = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev", "nosuid", "noexec"})
+"""Options for mount(8) which say what is so anyway: nothing is mounted, and nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Layer:
     disks: tuple[str, ...] = ()
     """Other disks of the same system, in the order of the machine's; a name without a slash lies beside the first."""
     options: tuple[str, ...] = ()
-    """For mount(8), where there is something to mount."""
+    """For mount(8), without those that say what is so anyway."""
 
     @classmethod
     def parse(cls, text: str) -> Layer:
@@ -38,11 +40,8 @@ class Layer:
         for word in filter(None, words):
             key, equals, value = word.partition("=")
             if not equals or key not in _OWN:
-                options.append(word)
-            elif options:
-                raise UsageError(
-                    f"{key}= stands after the mount options of {printable(image)}", f"write {image},{word}"
-                )
+                if word not in _SAYING_NOTHING:
+                    options.append(word)
             elif key == "disk":
                 if not value:
                     raise UsageError(f"disk= of {printable(image)} names no file", f"write {image},disk=FILE")

@@ -7,8 +7,9 @@ import re
 import stat
 
 from ltsp.errors import LtspError, UsageError
+from ltsp.host.chroot import is_chroot
 from ltsp.settings import image_name
-from ltsp.source.system import entries_of, leads
+from ltsp.source.system import entries_of
 from ltsp.tree.name import decode, encode, in_order, printable
 
 _SUFFIXES = (
@@ -27,14 +28,16 @@ def names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[s
     Chroots and VM disks; exported images too with `all_images`. Raises UsageError where there are more than three
     without it, and LtspError where there is nothing.
     """
-    found = {entry for entry in entries_of(base_dir) if leads(f"{base_dir}/{entry}", "proc", stat.S_ISDIR)}
+    found = {entry for entry in entries_of(base_dir) if is_chroot(f"{base_dir}/{entry}")}
     found |= _images(base_dir)
     if all_images:
         found |= _images(f"{base_dir}/images")
     good = in_order([entry for entry in found if not image_name.fault(entry)])
     bad = in_order([entry for entry in found if image_name.fault(entry)])
     warnings = [
-        f"{printable(base_dir)}/{printable(entry)}: name {image_name.fault(entry)}; passed over" for entry in bad
+        f"{printable(base_dir)}/{printable(entry)}: name {image_name.fault(entry)}; passed over: rename it, or give "
+        f"its path with --name={image_name.suggestion(entry)}"
+        for entry in bad
     ]
     if not good:
         raise LtspError(
@@ -74,7 +77,7 @@ def name_of(path: str) -> str:
     if suffix.lower() in _COMPRESSED:
         last = stem
         stem, suffix = os.path.splitext(last)
-    return (stem if suffix.lower() in _SUFFIXES else last).removesuffix("-flat")
+    return stem if suffix.lower() in _SUFFIXES else last
 
 
 def _images(directory: str) -> set[str]:

@@ -1,57 +1,59 @@
-"""Whether a directory of the host, or a tree, is a system: looked at from within, as its own programs would see it."""
+"""What tells a Linux root file system: /etc/passwd and /usr, whether it is a tree or a directory of the host.
+
+A directory of the host is looked at from within, as its own programs would see it.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Final
 
 from ltsp.errors import SourceError
-from ltsp.host.root import Root
+from ltsp.host.chroot import MARKS, is_chroot, leads
 from ltsp.tree.name import decode, encode, in_order, printable
 from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
+_FILE: Final = "etc/passwd"
 _SHOWN = 6
 """Names of what was found instead of a system."""
+HINT = "a root file system has /etc/passwd and /usr"
+
+
+def is_system(tree: Tree) -> bool:
+    """Whether there is what no root file system is without."""
+    return not lack_of_tree(tree)
+
+
+def lack_of_tree(tree: Tree) -> str:
+    """Why a tree is no root file system, and what it seems to be; empty if it is one."""
+    directory = any(isinstance(tree.follow(each), Directory) for each in MARKS)
+    return _described(isinstance(tree.follow(_FILE), File), directory, tree.root.entries)
 
 
 def lack(path: str) -> str:
-    """Why a directory is no system, and what it seems to be; empty if it is one.
+    """Why a directory is no root file system, and what it seems to be; empty if it is one.
 
     Raises SourceError where it cannot be told.
     """
     try:
-        entries = in_order([decode(name) for name in os.listdir(encode(path))])
+        entries = [decode(name) for name in os.listdir(encode(path))]
     except OSError as error:
         raise SourceError(f"cannot read {printable(path)}: {error.strerror}", "run as root") from error
-    missing = [
-        wanted
-        for wanted, is_kind in (("proc", stat.S_ISDIR), ("etc/passwd", stat.S_ISREG))
-        if not leads(path, wanted, is_kind)
-    ]
+    return _described(leads(path, _FILE, stat.S_ISREG), is_chroot(path), entries)
+
+
+def _described(accounts: bool, directory: bool, entries: Iterable[str]) -> str:
+    missing = [path for path, there in ((_FILE, accounts), (MARKS[0], directory)) if not there]
     if not missing:
         return ""
-    found = ", ".join(printable(entry) for entry in entries[:_SHOWN]) + (", …" if len(entries) > _SHOWN else "")
-    return f"there is no {' and no '.join(missing)}; found {found or 'nothing at all'}"
-
-
-def is_system(tree: Tree) -> bool:
-    """Whether there is what no system is without."""
-    return isinstance(tree.follow("proc"), Directory) and isinstance(tree.follow("etc/passwd"), File)
-
-
-def leads(path: str, inner: str, is_kind: Callable[[int], bool]) -> bool:
-    """Whether there is something of this kind in a directory, links resolved inside it."""
-    try:
-        with Root.open(encode(path)) as root:
-            handle = root.follow(encode(inner))
-            try:
-                return is_kind(os.fstat(handle).st_mode)
-            finally:
-                os.close(handle)
-    except OSError:
-        return False
+    found = in_order(list(entries))
+    shown = ", ".join(map(printable, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
+    absent = " and ".join(f"/{path}" for path in missing)
+    verb = "is" if len(missing) == 1 else "are"
+    return f"it is not a Linux root file system: {absent} {verb} missing; found {shown or 'nothing at all'}"
 
 
 def entries_of(directory: str) -> list[str]:

@@ -6,9 +6,8 @@ mount_overlay() {
     mount -t tmpfs -o "mode=755,size=$OVERLAY" tmpfs "$upper" ||
         fatal "the kernel refuses ltsp.overlay=$OVERLAY" 'give a percentage or a size, such as 80% or 512M'
     mkdir "$upper/upper" "$upper/work"
-    # The root directory itself comes from upper: it has to look like the one of the image.
-    chmod "$(stat -c %a "$LOWER")" "$upper/upper"
-    chown "$(stat -c %u:%g "$LOWER")" "$upper/upper"
+    # The root directory itself comes from upper: that of a chroot may be a folder which only its owner may look into.
+    chmod 755 "$upper/upper"
     error=$(mount -t overlay -o "lowerdir=$LOWER,upperdir=$upper/upper,workdir=$upper/work" ltsp "$NEWROOT" 2>&1) ||
         fatal "the kernel cannot mount an overlay: $error" 'use a kernel with overlayfs, then: ltsp kernel'
     for place in dev proc sys run; do

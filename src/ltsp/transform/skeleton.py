@@ -1,0 +1,51 @@
+"""What every root file system has, whatever its source was kept in: `/` itself, and the places for mounts.
+
+The top directory of a source is a folder on somebody's disk: its mode, owner and lists of access say who may look into
+that folder. As `/` of a client they would keep its services, which run as other users, from all files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from ltsp.tree.node import Directory, Metadata, Node
+from ltsp.tree.selection import Selection, Take
+from ltsp.tree.tree import Tree
+
+_ROOT_MODE: Final = 0o755
+_KEPT: Final = "security."
+"""Attributes that `/` keeps: the label of SELinux is the system's, as are those of all that lies below."""
+
+PLACES: Final = {
+    "dev": 0o755,
+    "home": 0o755,
+    "media": 0o755,
+    "mnt": 0o755,
+    "proc": 0o755,
+    "root": 0o700,
+    "run": 0o755,
+    "srv": 0o755,
+    "sys": 0o755,
+    "tmp": 0o1777,
+    "var/tmp": 0o1777,
+}
+"""Directories of hier(7) and file-hierarchy(7) that are empty in an image, so that whoever copies a system leaves them
+out; modes as of Debian's base-files.
+"""
+
+
+def completed(tree: Tree, selection: Selection) -> Tree:
+    """The tree with `/` of mode 0755 and of root's, its time as it was, and with the places that it lacks.
+
+    Whatever stands at such a place stays as it is, a link that leads nowhere too; and what the selection leaves out
+    altogether is not made.
+    """
+    own = tree.root.metadata
+    kept = tuple((name, value) for name, value in own.xattrs if name.startswith(_KEPT))
+    top = Tree(replace(tree.root, metadata=Metadata(_ROOT_MODE, 0, 0, own.mtime, kept)))
+    missing: dict[str, Node] = {}
+    for path, mode in PLACES.items():
+        if top.get(path) is None and selection(path, True) is not Take.NOTHING:
+            missing[path] = Directory(Metadata(mode, mtime=own.mtime))
+    return top.edit(missing) if missing else top

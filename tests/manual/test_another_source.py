@@ -1,0 +1,57 @@
+"""An image that is about to be made from another source than before: that is said before the work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from corpus.site import Site
+from corpus.system import make_system
+
+pytestmark = pytest.mark.oracle
+
+
+@pytest.fixture
+def site(tmp_path):
+    site = Site.make(tmp_path)
+    site.system("lab")
+    site.ltsp("image", "--quiet", "lab")
+    return site
+
+
+def recorded(site: Site, name: str) -> str:
+    (manifest,) = (site.base / "images/.versions" / name).glob("*/manifest.json")
+    return json.loads(manifest.read_bytes())["source"]["argument"]
+
+
+def test_the_manifest_has_a_path_that_means_the_same_from_anywhere(site):
+    assert recorded(site, "lab") == f"{site.base}/lab"
+    make_system(site.home / "room")
+    site.ltsp("image", "--quiet", "./room")
+    assert recorded(site, "room") == f"{site.home}/room"
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_another_source_of_an_image_is_said_before_it_is_made(site, dry):
+    make_system(site.home / "lab", {"etc/motd": "another\n"})
+    said = site.ltsp("image", "--quiet", *dry, "./lab").stderr
+    assert f"the image lab was made from {site.base}/lab so far, and is now made from {site.home}/lab" in said
+    assert "--name=OTHER" in said
+
+
+@pytest.mark.parametrize("argument", ["lab", "{base}/lab", "{base}/lab/", "{base}/../ltsp/lab"])
+def test_the_same_source_is_the_same_however_it_is_written(site, argument):
+    assert site.ltsp("image", "--quiet", argument.format(base=site.base)).stderr == ""
+
+
+def test_the_disk_beside_another_is_no_build_of_it(site):
+    """What `ltsp image ./lab-flat.vmdk` replaced was the image of another machine."""
+    disk = site.home / "lab-flat.vmdk"
+    subprocess.run(["truncate", "-s", "16M", disk], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-d", site.base / "lab", disk], check=True)
+    before = site.image("lab").stat().st_ino
+    site.ltsp("image", "--quiet", "./lab-flat.vmdk")
+    assert site.image("lab").stat().st_ino == before
+    assert site.image("lab-flat").exists()
