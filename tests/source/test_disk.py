@@ -169,7 +169,7 @@ def test_a_disk_without_a_system_says_what_it_has(tmp_path):
         file.seek((1 << 20) + 4086)
         file.write(b"SWAPSPACE2")
     said = told(disk)
-    assert "no system on it" in said
+    assert "no Linux root file system on it" in said
     assert "partition 1" in said
     assert "swap" in said
     assert "partition 2 (ext4)" in said

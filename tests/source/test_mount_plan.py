@@ -162,3 +162,19 @@ def test_only_servers_and_daemons_may_let_one_wait():
     assert {decision.path for decision in decisions if decision.may_hang} == {
         *("opt/shared", "opt/remote", "var/cache/auto"),
     }
+
+
+OSTREE = """\
+22 1 0:30 /root/ostree/deploy/fedora/deploy/abc.0 / rw - btrfs /dev/vda3 rw,subvol=/root
+23 22 0:30 /root /sysroot ro - btrfs /dev/vda3 rw,subvol=/root
+24 22 0:30 /root/ostree/deploy/fedora/deploy/abc.0/usr /usr ro - btrfs /dev/vda3 rw,subvol=/root
+25 22 0:30 /root/ostree/deploy/fedora/var /var rw - btrfs /dev/vda3 rw,subvol=/root
+26 22 252:2 / /boot rw - ext4 /dev/vda2 rw
+27 25 0:31 /home /var/home rw - btrfs /dev/vda3 rw,subvol=/home
+"""
+
+
+def test_a_running_ostree_system_is_whole():
+    """Its /var and /usr are bound from below the deployment's own root, and hold the system all the same."""
+    taken = {path for path, reason in plan(OSTREE).items() if not reason}
+    assert taken == {"boot", "usr", "var"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from os.path import join
+from os.path import abspath, join
 from time import monotonic
 
 from ltsp.apps import hooks, plan, summary
@@ -311,7 +311,7 @@ def link_for_raspberries(store: Store, name: str, report: Report) -> None:
     report.note(f"linked {len(linked.links)} boot files for Raspberry Pis into {printable(store.tftp_dir)}")
     for path in linked.in_the_way:
         report.warn(f"{printable(store.tftp_dir)}/{printable(path)} is not ours and stays; Raspberry Pis get that file")
-    cmdline = os.path.abspath(join(store.tftp_dir, CMDLINE))
+    cmdline = abspath(join(store.tftp_dir, CMDLINE))
     if root := local_root(decode(read_server_file(cmdline) or b"")):
         what = f"{printable(cmdline)} has root={printable(root)}, which is on a card or disk of the Raspberry Pi"
         report.warn(f"{what}: without that it needs another, such as root=/dev/nfs, in this file")

@@ -15,7 +15,7 @@ from ltsp.publish.state import Foreign, State
 from ltsp.publish.store import Store
 from ltsp.settings import image_name
 from ltsp.settings.applets import InfoOptions, LtspOptions
-from ltsp.tree.name import from_os, in_order, printable
+from ltsp.tree.name import encode, from_os, in_order, printable
 from ltsp.version import VERSION
 
 _NO_SOURCES = {"images"}
@@ -93,7 +93,7 @@ def _sources(base_dir: str) -> dict[str, str]:
         if name in _NO_SOURCES or name.startswith("."):
             continue
         path = join(base_dir, name)
-        if is_chroot(path):
+        if is_chroot(encode(path)):
             found[name] = "chroot"
         elif name.endswith(".img") and os.path.isfile(path):
             found.setdefault(name.removesuffix(".img"), "virtual machine disk")

@@ -24,7 +24,7 @@ from ltsp.settings.conf_text import Conf
 from ltsp.settings.identity import Identity
 from ltsp.settings.network_options import IpxeOptions
 from ltsp.settings.resolve import Setting
-from ltsp.tree.name import printable
+from ltsp.tree.name import encode, printable
 
 _NO_CHROOTS = frozenset({"images"})
 
@@ -111,7 +111,7 @@ def _bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[str]]:
     chroots = [
         name
         for name in files.entries(ltsp.base_dir)
-        if name not in _NO_CHROOTS and not image_name.fault(name) and is_chroot(join(ltsp.base_dir, name))
+        if name not in _NO_CHROOTS and not image_name.fault(name) and is_chroot(encode(join(ltsp.base_dir, name)))
     ]
     for name, image in images.items():
         if name not in with_kernel:

@@ -42,7 +42,12 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "VDI, VHD, VHDX, and any of these in gzip, xz or zstd. What is in it decides, not its name. "
                 "Partitions, LVM and RAID1 are looked through for a system on ext2, ext3, ext4, xfs, btrfs or "
                 "ISO 9660, and what the system's own /etc/fstab mounts at `/boot`, `/usr`, `/var` and the like is "
-                "taken in."
+                "taken in. So is what fstab leaves out and a partition's type in the GPT says: an extended boot loader "
+                "partition or the EFI system partition for `/boot` or `/efi`, and those for `/usr` and `/var`."
+            ),
+            (
+                "Of an ostree system, such as Silverblue or CoreOS, the deployment that boots is taken, with the "
+                "`/var` that all deployments share; `FILE,subvol=ostree/deploy/OS/deploy/HASH.0` takes another one."
             ),
             (
                 "A live medium stands for the system in it, also where that is a file in a file, or files that lie "
@@ -103,6 +108,12 @@ SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "xz or zstd or not, whatever its name; so is one of a container image. Owners, devices and "
                 "attributes are those of the archive: no root is needed, and nothing is unpacked but what is "
                 "compressed or comes through a pipe, below `/var/tmp` or TMPDIR, while the image is made."
+            ),
+            (
+                "What LXC and Incus export has the root in `rootfs`, in a directory, a tar, a squashfs file or a "
+                "volume, and that is taken. The disk of a virtual machine in an archive, as in an OVA, a box of "
+                "Vagrant or the `disk.raw` of a cloud's image, is copied out of it to `/var/tmp` or TMPDIR and read; "
+                "of several, `FILE,,DISK` names one."
             ),
             Item("-", "An archive from standard input; `--name` names the image."),
             Item("oci:DIR[:TAG]", "A directory that is an OCI layout."),

@@ -8,22 +8,21 @@ from collections.abc import Callable
 from typing import Final
 
 from ltsp.host.root import Root
-from ltsp.tree.name import encode
 
-MARKS: Final = ("usr", "proc")
+MARKS: Final = (b"usr", b"proc")
 """Directories of which there has to be one: copies come without those that are empty, and the smallest without /usr."""
 
 
-def is_chroot(path: str) -> bool:
+def is_chroot(path: bytes) -> bool:
     """Whether it has one of the marks. One that is not whole is refused later, by what it lacks."""
     return any(leads(path, mark, stat.S_ISDIR) for mark in MARKS)
 
 
-def leads(path: str, inner: str, is_kind: Callable[[int], bool]) -> bool:
+def leads(path: bytes, inner: bytes, is_kind: Callable[[int], bool]) -> bool:
     """Whether there is something of this kind in a directory, links resolved inside it."""
     try:
-        with Root.open(encode(path)) as root:
-            handle = root.follow(encode(inner))
+        with Root.open(path) as root:
+            handle = root.follow(inner)
             try:
                 return is_kind(os.fstat(handle).st_mode)
             finally:

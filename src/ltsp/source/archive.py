@@ -22,6 +22,7 @@ from ltsp.archive.header import BLOCK, is_header
 from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.host import command
 from ltsp.host.root import Root
+from ltsp.source.nested import rooted
 from ltsp.source.notation import LAYOUT, REGISTRY, STANDARD_INPUT, Notation
 from ltsp.source.reader import reading
 from ltsp.source.source import Part, Plan
@@ -104,7 +105,7 @@ class ArchiveSource(_NoPackageManager):
             file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it closes nothing
             with _told(shown, _NO_DISKS if self.path == STANDARD_INPUT else ""):
                 tree = opened.enter_context(_read([file], _no_part, form=self.form.value, tag=self.tag))
-            yield _system(tree).select(selection)
+            yield rooted(_system(tree)).select(selection)
             if _state(descriptor) != before:
                 raise Changed(f"{shown} was written to while it was read", "try again when nothing uses it")
 

@@ -240,7 +240,7 @@ class DiskSource:
                     disks = f"disks {self.path}, {', '.join(self.others)}" if self.others else f"disk {self.path}"
                     what = f"{f'{title}, ' if title else ''}{root} in {formats} {disks}"
                     plan = Plan(
-                        (Part("", what), *(Part(path, text, "its fstab says so") for path, text in parts)),
+                        (Part("", what), *(Part(path, text, reason) for path, text, reason in parts)),
                         tuple(Part(path, text, reason) for path, text, reason in left_out),
                         tuple(printable(str(each)) for each in _list(rest.get("warnings"))),
                     )

@@ -10,10 +10,11 @@ from ltsp.disk import content
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import Divided, FileSystem
-from ltsp.source import fstab, live_medium
+from ltsp.source import discoverable, fstab, live_medium, nested
 from ltsp.source.fstab import Entry, device
 from ltsp.source.live_medium import Carried
 from ltsp.source.mount_plan import is_vital
+from ltsp.source.nested import Nested
 from ltsp.source.system import is_system
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
@@ -26,9 +27,11 @@ _USUAL = frozenset({"@", "@rootfs", "root"})
 """Subvolumes in which the installers of Ubuntu, Debian and Fedora put the system; others are its snapshots."""
 _FOR_SYSTEMS = frozenset({content.EXT, content.XFS, content.BTRFS, content.EROFS, "bcachefs", "f2fs", content.LUKS})
 """What Linux is installed on."""
+_NO_SYSTEMS = frozenset({content.SWAP, content.BITLOCKER, "apfs", "exfat", "hfsplus", "ntfs", "refs", "ufs"})
+"""What Linux is never installed on."""
 _MOST_TEXT = 1 << 20
 _SHOWN = 8
-_PEEKED = frozenset({"etc", "proc", "usr", "usr/lib", "lib", *live_medium.TOPS})
+_PEEKED = frozenset({"etc", "proc", "usr/lib", "lib", *discoverable.PLACES, *live_medium.TOPS})
 """Directories that tell a system."""
 
 OpenVolume = Callable[[Volume], FileSystem]
@@ -54,8 +57,15 @@ class Place:
     system: FileSystem
     subvolume: str | None = None
     """None for what the file system itself shows."""
+    nested: Nested | None = None
+    """Where the root lies in a directory of it."""
 
     def tree(self, selection: Selection) -> Tree:
+        if self.nested is not None:
+            return self.nested.tree(self._whole(self.nested.selection(selection)))
+        return self._whole(selection)
+
+    def _whole(self, selection: Selection) -> Tree:
         if self.subvolume is not None and isinstance(self.system, Divided):
             return self.system.subvolume_tree(self.subvolume, selection)
         return self.system.tree(selection)
@@ -63,7 +73,8 @@ class Place:
     @property
     def description(self) -> str:
         below = f", subvolume {self.subvolume}" if self.subvolume is not None else ""
-        return f"{self.system.kind} of {self.volume.name}{below}"
+        inside = f", directory {self.nested.path}" if self.nested is not None else ""
+        return f"{self.system.kind} of {self.volume.name}{below}{inside}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +84,8 @@ class Found:
     place: Place
     title: str
     """Of os-release(5); not safe to print."""
-    parts: tuple[tuple[str, Place], ...] = ()
-    """Other file systems by where they are laid, parents first."""
+    parts: tuple[tuple[str, Place, str], ...] = ()
+    """Other file systems: where they are laid, parents first, and why."""
     left_out: tuple[tuple[str, str, str], ...] = ()
     """Of the fstab: path, device, and why it is not taken in."""
     live: Carried | None = None
@@ -87,7 +98,7 @@ class Found:
         return {
             "title": self.title,
             "root": self.place.description,
-            "parts": [[path, place.description] for path, place in self.parts],
+            "parts": [[path, place.description, reason] for path, place, reason in self.parts],
             "left_out": [list(each) for each in self.left_out],
             "live": self.live and self.live.record(),
             "formats": list(formats),
@@ -95,9 +106,9 @@ class Found:
         }
 
     def tree(self, entered: Entered = all_entered) -> Tree:
-        covered = frozenset(path for path, _ in self.parts)
+        covered = frozenset(path for path, _, _ in self.parts)
         tree = self.place.tree(_Uncovered(covered, "", "", entered))
-        for path, place in self.parts:
+        for path, place, _ in self.parts:
             at = tree.resolve(path)
             if at is not None and isinstance(tree.get(at), Directory) and all(entered([at])):
                 below = place.tree(_Uncovered(covered, f"{path}/", f"{at}/", entered))
@@ -128,7 +139,7 @@ class Search:
     volumes: Volumes
     open_volume: OpenVolume
     opened: dict[int, FileSystem] = field(default_factory=dict)
-    faults: dict[int, str] = field(default_factory=dict)
+    faults: dict[int, LtspError] = field(default_factory=dict)
     """Why a volume could not be read, by its place."""
 
     def system(self, choice: Choice, *, whole: bool) -> Found:
@@ -144,6 +155,8 @@ class Search:
             for place in places if choice.holding else ():
                 if place.tree(_on_the_way(choice.holding)).resolve(choice.holding) is not None:
                     return Found(place, "", live=Carried.of(_peek(place)))
+            systems = list(self._nested(places))
+        if not systems:
             for place in places:
                 if live := Carried.of(_peek(place)):
                     return Found(place, "", live=live)
@@ -169,15 +182,15 @@ class Search:
             system = self._open(number)
             if system is None:
                 if choice.partition:
-                    raise SourceError(f"{printable(self.volumes.volumes[number].name)}: {self.faults[number]}")
+                    fault = self.faults[number]
+                    raise SourceError(f"{printable(self.volumes.volumes[number].name)}: {fault.message}", fault.hint)
                 continue
             yield from self._subvolumes(self.volumes.volumes[number], system, choice.subvolume)
 
     def _subvolumes(self, volume: Volume, system: FileSystem, chosen: str) -> Iterator[Place]:
         names = system.subvolume_paths() if isinstance(system, Divided) else []
         if chosen:
-            if chosen.strip("/") in names:
-                yield Place(volume, system, chosen.strip("/"))
+            yield from _chosen(volume, system, names, chosen.strip("/"))
             return
         yield Place(volume, system)
         if is_system(_peek(Place(volume, system))):
@@ -198,25 +211,42 @@ class Search:
                 raise SourceError(volume.fault)
             self.opened[number] = self.open_volume(volume)
         except LtspError as error:
-            self.faults[number] = str(error)
+            self.faults[number] = error
             return None
         return self.opened[number]
 
+    def _nested(self, places: Sequence[Place]) -> Iterator[Place]:
+        """Root file systems in directories of file systems. Raises SourceError where one boots, and none says which."""
+        carriers = [place.tree(nested.look) for place in places]
+        for place, carrier in zip(places, carriers, strict=True):
+            if every := nested.found(carrier):
+                others = [each for each in carriers if each is not carrier]
+                yield replace(place, nested=nested.chosen(carrier, every, others))
+                return  # other subvolumes may show the same once more
+
     def _joined(self, place: Place) -> Found:
-        """With what the fstab of the system mounts."""
+        """With what the fstab of the system mounts, and what partitions say by their types beside it."""
         tree = _peek(place)
         encrypted = fstab.crypttab(_text(tree, "etc/crypttab"))
-        parts: list[tuple[str, Place]] = []
+        parts: list[tuple[str, Place, str]] = []
+        listed = fstab.parts(_text(tree, "etc/fstab"))
         left_out: list[tuple[str, str, str]] = []
-        for entry in fstab.parts(_text(tree, "etc/fstab")):
+        for entry in listed:
             try:
-                parts.append((entry.path, self._part(entry, place, encrypted.get(entry.spec, ""))))
+                parts.append((entry.path, self._part(entry, place, encrypted.get(entry.spec, "")), "its fstab says so"))
             except LtspError as error:
                 if is_vital(entry.path) and not entry.is_optional:
                     what = f"its fstab has {printable(entry.spec)} at /{printable(entry.path)}"
                     raise type(error)(f"{what}: {error.message}", error.hint) from error
                 left_out.append((entry.path, entry.spec, error.message))
-        return Found(place, _title(tree), tuple(parts), tuple(left_out))
+        paths = {entry.path for entry in listed}
+        for each in discoverable.discovered(self.volumes.volumes, place.volume, tree, paths):
+            volume, system = self.volumes.volumes[each.number], self._open(each.number)
+            if system is None:
+                left_out.append((each.path, volume.name, str(self.faults[each.number])))
+            else:
+                parts.append((each.path, Place(volume, system), each.reason))
+        return Found(place, _title(tree), tuple(sorted(parts, key=lambda part: part[0])), tuple(left_out))
 
     def _part(self, entry: Entry, root: Place, encrypted: str) -> Place:
         """`encrypted` is the volume that it is in, where crypttab(5) says so.
@@ -231,7 +261,7 @@ class Search:
             if meant in names or (encrypted and around in map(device, volume.encrypted)):
                 system = self._open(number)
                 if system is None:
-                    raise SourceError(self.faults[number])
+                    raise SourceError(self.faults[number].message, self.faults[number].hint)
                 return self._subvolume(entry, volume, system)
         for number, volume in enumerate(self.volumes.volumes):
             system = self._open(number)
@@ -266,21 +296,38 @@ class Search:
         if not places and len(self.faults) == 1:
             [(number, fault)] = self.faults.items()
             name = self.volumes.volumes[number].name
-            return SourceError(fault if name == "whole disk" else f"{printable(name)}: {fault}")
+            where = "" if name == "whole disk" else f"{printable(name)}: "
+            return SourceError(f"{where}{fault.message}", fault.hint)
         if self.volumes.missing:
             every = self.volumes.missing
             absent = ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
             return SourceError(f"it is one of several disks: {absent} is on another one", _OTHER_DISKS)
-        return SourceError(f"there is no Linux root file system on it; there are {self._listed()}")
+        return SourceError(f"there is no Linux root file system on it; there are {self._listed()}", self._hint())
+
+    def _hint(self) -> str:
+        """What can be done about the volume that most likely holds a system."""
+        hints = [(self.volumes.volumes[number].kind in _NO_SYSTEMS, each.hint) for number, each in self.faults.items()]
+        return min((hint for hint in hints if hint[1]), key=lambda hint: hint[0], default=(False, ""))[1]
 
     def _listed(self) -> str:
         """All volumes, safe to print."""
         listed = []
         for number, volume in enumerate(self.volumes.volumes[:_SHOWN]):
-            what = self.opened[number].kind if number in self.opened else self.faults.get(number)
+            fault = self.faults.get(number)
+            what = self.opened[number].kind if number in self.opened else fault and fault.message
             listed.append(f"{printable(volume.name)} ({what or content.named(volume.kind)})")
         more = len(self.volumes.volumes) - _SHOWN
         return ", ".join(listed) + (f", and {more} more" if more > 0 else "") or "no volumes at all"
+
+
+def _chosen(volume: Volume, system: FileSystem, names: Sequence[str], chosen: str) -> Iterator[Place]:
+    """The subvolume of that path, or the root file system that lies in that directory of one."""
+    if chosen in names:
+        yield Place(volume, system, chosen)
+        return
+    for place in (Place(volume, system), *(Place(volume, system, name) for name in names if name)):
+        if inside := nested.at(place.tree(nested.look), chosen):
+            yield replace(place, nested=inside)
 
 
 def _is_meant(volume: Volume, partition: str) -> bool:
@@ -316,7 +363,8 @@ def _peek(place: Place) -> Tree:
     def select(path: str, directory: bool) -> Take:
         if not directory or path in _PEEKED:
             return Take.ALL
-        return Take.EMPTIED if "/" not in path else Take.NOTHING
+        parent, slash, _ = path.rpartition("/")
+        return Take.EMPTIED if not slash or parent in discoverable.PLACES else Take.NOTHING
 
     return place.tree(select)
 

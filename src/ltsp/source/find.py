@@ -12,7 +12,7 @@ from typing import BinaryIO
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.host.chroot import is_chroot
 from ltsp.settings import image_name
-from ltsp.source import layers, live_medium, system
+from ltsp.source import layers, live_medium, nested, system
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
 from ltsp.source.disk_options import ANY, Wishes
@@ -21,6 +21,7 @@ from ltsp.source.live_medium import Carried
 from ltsp.source.live_source import LiveSource
 from ltsp.source.location import here, is_path, located
 from ltsp.source.names import name_of
+from ltsp.source.nested import Nested
 from ltsp.source.notation import STANDARD_INPUT, Notation
 from ltsp.source.snapshot import NONE
 from ltsp.source.source import Source
@@ -98,13 +99,17 @@ class _Search:
         if not lack:
             return replace(source, warnings=notes)
         with replace(source, snapshots=NONE).open(_tops, Faults()) as tree:
-            carried = Carried.of(tree)
+            carried, inside = Carried.of(tree), nested.found(tree)
+            if inside and not inner:
+                return self._nested(source, nested.chosen(tree, inside), notes)
         if carried is not None or inner:
             return self._live(source, layer.image, carried, notes)
         raise SourceError(f"{printable(path)}: {lack}", system.HINT)
 
     def _file(self, path: str, name: str, layer: Layer, notes: tuple[str, ...], inner: str) -> Source:
         image = _image(path, name, layer, self.disks, system=True, holding=inner)
+        if image.kind == "archive":
+            return replace(self._live(image, layer.image, None, notes), archive=True)
         if image.kind != "disk":
             return image
         from ltsp.source.disk import DiskSource  # noqa: PLC0415 -- as in _image
@@ -112,6 +117,17 @@ class _Search:
         if isinstance(image, DiskSource) and (image.live or image.seen is None):
             return self._live(image, layer.image, image.live, notes)
         return image
+
+    def _nested(self, carrier: DirectorySource, inside: Nested, notes: tuple[str, ...]) -> Source:
+        """The root file system in a directory, with what its carrier lays into it."""
+
+        def directory(path: str, at: str = "") -> DirectorySource:
+            whole = f"{carrier.path.rstrip('/')}/{path}"
+            return self._directory(whole, carrier.name, Layer(whole, subdir=at))
+
+        base = replace(directory(inside.path), warnings=notes)
+        laid = tuple(Laid(Layer(path, subdir=at), directory(path, at)) for at, path in inside.laid)
+        return CombinedSource(base, laid, self.open_image) if laid else base
 
     def inside(self, base: Source, written: str, layer: Layer) -> LiveSource:
         """What lies in the first part and takes its place."""
@@ -159,7 +175,7 @@ class _Search:
             if value:
                 raise UsageError(f"{option}={printable(value)} is given for the directory {printable(path)}")
         real = decode(os.path.realpath(encode(path)))
-        kind = "chroot" if is_chroot(path) else "directory"
+        kind = "chroot" if is_chroot(encode(path)) else "directory"
         description = "the running system" if real == "/" else f"{kind} {path}"
         source = DirectorySource(name, path, description, self.leave_out, at=layer.subdir, snapshots=self.snapshots)
         source.see_that_snapshots_can_be_taken()
@@ -255,9 +271,9 @@ def _ignored(layer: Layer) -> str:
 
 
 def _tops(path: str, directory: bool) -> Take:
-    """What tells a live medium, the files in these directories."""
+    """What tells a live medium, the files in these directories, and a root file system in a directory of another."""
     top, _, below = path.partition("/")
-    return Take.ALL if top in live_medium.TOPS and not (directory and below) else Take.NOTHING
+    return Take.ALL if top in live_medium.TOPS and not (directory and below) else nested.look(path, directory)
 
 
 def _same(path: str, other: str) -> bool:

@@ -165,9 +165,10 @@ def _both(first: LtspError, second: LtspError) -> SourceError:
 
 def _volume(record: Mapping[str, object]) -> Volume:
     size, disk, number = (_number(record[key]) for key in ("size", "disk", "number"))
-    name, kind, fault = (str(record[key]) for key in ("name", "kind", "fault"))
+    name, kind, fault, type_ = (str(record[key]) for key in ("name", "kind", "fault", "type"))
     devices, encrypted = (tuple(_texts(record[key])) for key in ("devices", "encrypted"))
-    return Volume(name, _Elsewhere(size), kind, disk, number, devices=devices, encrypted=encrypted, fault=fault)
+    blocks = _Elsewhere(size)
+    return Volume(name, blocks, kind, disk, number, type=type_, devices=devices, encrypted=encrypted, fault=fault)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,6 @@
-"""The system on a live medium as a source: a file in the medium, or layers over each other, and the medium's kernel."""
+"""The system in what carries it as a source: on a live medium a file, or layers over each other, with the medium's
+kernel; in an archive the disk of a virtual machine.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from ltsp.boot.kernel_rules import Rule
-from ltsp.errors import SourceError
-from ltsp.source import live_kernel, live_medium
+from ltsp.errors import LtspError, SourceError
+from ltsp.source import carried_disk, live_kernel, live_medium
 from ltsp.source.live_kernel import with_kernel
 from ltsp.source.live_medium import Carried
 from ltsp.source.on_host import on_host
@@ -38,6 +40,8 @@ class LiveSource:
     """None where that is not known before the work: then it may be no live medium, but a system."""
     named: str = ""
     """The path of the system's file, or of its uppermost layer, where the user says it; or of a directory."""
+    archive: bool = False
+    """Whether what carries it is one, in which a disk may lie anywhere."""
     warnings: tuple[str, ...] = ()
     own_rule: str = ""
     """Of the user, which may lead to the medium's kernel."""
@@ -93,19 +97,32 @@ class LiveSource:
         """Raises SourceError and FormatError."""
         with ExitStack() as opened:
             tops = _LOOKED_INTO | (Rule.parse(self.own_rule).tops if self.own_rule else set())
-            wanted = everything if self.named else _with_medium(selection, tops)  # who selects means what is in it
+            # Who selects means what is in it.
+            wanted = everything if self.named or self.archive else _with_medium(selection, tops)
             medium = opened.enter_context(self.medium.open(wanted, faults))
             yield self._system(medium, faults, opened).select(selection)
 
     def _system(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
         if self.named:
             return self._of_file(medium, self.named, faults, opened)
-        carried = None if self.carried is None and is_system(medium) else Carried.of(medium)
-        if carried is None:
+        if self.carried is None and is_system(medium):
             return medium
+        carried = Carried.of(medium)
+        if carried is None:
+            return self._of_disk(medium, faults, opened) if self.archive else medium
         if not carried.chosen:
             raise carried.none_is_named(printable(self.written))
         return self._of_file(medium, carried.chosen, faults, opened)
+
+    def _of_disk(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
+        every = carried_disk.disks(medium)
+        if not every:
+            return medium
+        disk = carried_disk.only(every, self.written)
+        try:
+            return self._opened(medium, disk, faults, opened)
+        except LtspError as error:
+            raise carried_disk.unread(error, self.written, disk) from error
 
     def _of_file(self, medium: Tree, path: str, faults: Faults, opened: ExitStack) -> Tree:
         layers = live_medium.chain(medium, path)

@@ -39,7 +39,7 @@ def located(text: str, base_dir: str) -> tuple[str, str]:
         raise LtspError(f"there is no {printable(text)}", "name a chroot, a VM disk, an image, or their path")
     chroot, disk = f"{base_dir}/{text}", f"{base_dir}/{text}.img"
     exported = f"{base_dir}/images/{text}.img"
-    if is_chroot(chroot):
+    if is_chroot(encode(chroot)):
         both = os.path.lexists(encode(disk))
         return chroot, f"took the chroot {printable(chroot)}, not the VM disk {printable(disk)}" if both else ""
     for path in (disk, exported, chroot):

@@ -6,6 +6,7 @@ only while the machine runs stays out, and is never looked at.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -47,6 +48,9 @@ _DATA = {
     "var/lib/machines": "containers",
     "var/lib/snapd": "snaps, which are images of their own",
 }
+
+_OF_OSTREE = re.compile(rb"(/[^/]+)*/ostree/deploy/[^/]+/(var|deploy/[^/]+/(usr|etc))")
+"""What a running deployment of ostree has bound at /var, /usr and /etc. ostree, src/switchroot/ostree-prepare-root.c"""
 
 _ASKS_OTHERS = ("autofs", "fuse")
 """Beginnings of the types whose answers come from a daemon; those of `_NETWORK` come from a server."""
@@ -108,7 +112,7 @@ def _objection(path: str, mount: Mount, medium_of: Callable[[Mount], Medium]) ->
     if mount.kind in _OVERLAYS:
         # systemd-sysext and overlayroot lay one over a directory of the system; containers have theirs elsewhere.
         return "" if path in _STANDARD else "an overlay"
-    if mount.root != _whole(mount):
+    if mount.root != _whole(mount) and not _OF_OSTREE.fullmatch(mount.root):
         return f"a part of another place ({decode(mount.root)}), bound here"
     medium = medium_of(mount)
     if medium.removable:

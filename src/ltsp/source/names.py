@@ -28,7 +28,7 @@ def names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[s
     Chroots and VM disks; exported images too with `all_images`. Raises UsageError where there are more than three
     without it, and LtspError where there is nothing.
     """
-    found = {entry for entry in entries_of(base_dir) if is_chroot(f"{base_dir}/{entry}")}
+    found = {entry for entry in entries_of(base_dir) if is_chroot(encode(f"{base_dir}/{entry}"))}
     found |= _images(base_dir)
     if all_images:
         found |= _images(f"{base_dir}/images")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ltsp.errors import Changed, FormatError, SourceError
+from ltsp.source.nested import rooted
 from ltsp.source.source import Part, Plan
 from ltsp.squashfs.reader import Image
 from ltsp.tree.faults import Faults
@@ -50,7 +51,7 @@ class SquashfsSource:
             try:
                 file = opened.enter_context(open(encode(self.path), "rb", buffering=0))
                 before = _state(file)
-                tree = Image.open(file, shown).tree()
+                tree = rooted(Image.open(file, shown).tree())
             except OSError as error:
                 raise SourceError(f"cannot read {shown}: {error.strerror}") from error
             except FormatError as error:

@@ -17,6 +17,7 @@ from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
 _FILE: Final = "etc/passwd"
+_MARKS: Final = tuple(map(decode, MARKS))
 _SHOWN = 6
 """Names of what was found instead of a system."""
 HINT = "a root file system has /etc/passwd and /usr"
@@ -29,7 +30,7 @@ def is_system(tree: Tree) -> bool:
 
 def lack_of_tree(tree: Tree) -> str:
     """Why a tree is no root file system, and what it seems to be; empty if it is one."""
-    directory = any(isinstance(tree.follow(each), Directory) for each in MARKS)
+    directory = any(isinstance(tree.follow(each), Directory) for each in _MARKS)
     return _described(isinstance(tree.follow(_FILE), File), directory, tree.root.entries)
 
 
@@ -42,11 +43,11 @@ def lack(path: str) -> str:
         entries = [decode(name) for name in os.listdir(encode(path))]
     except OSError as error:
         raise SourceError(f"cannot read {printable(path)}: {error.strerror}", "run as root") from error
-    return _described(leads(path, _FILE, stat.S_ISREG), is_chroot(path), entries)
+    return _described(leads(encode(path), encode(_FILE), stat.S_ISREG), is_chroot(encode(path)), entries)
 
 
 def _described(accounts: bool, directory: bool, entries: Iterable[str]) -> str:
-    missing = [path for path, there in ((_FILE, accounts), (MARKS[0], directory)) if not there]
+    missing = [path for path, there in ((_FILE, accounts), (_MARKS[0], directory)) if not there]
     if not missing:
         return ""
     found = in_order(list(entries))

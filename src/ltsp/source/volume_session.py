@@ -69,6 +69,7 @@ class Session:
                     "kind": each.kind,
                     "disk": each.disk,
                     "number": each.number,
+                    "type": each.type,
                     "devices": list(each.devices),
                     "encrypted": list(each.encrypted),
                     "fault": each.fault,

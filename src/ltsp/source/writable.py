@@ -17,6 +17,7 @@ from stat import S_IMODE
 from ltsp.errors import SourceError
 from ltsp.host import command, mounts
 from ltsp.host.mount_namespace import visited
+from ltsp.source import nested
 from ltsp.source.directory import DirectorySource
 from ltsp.source.snapshot import AUTO, NONE
 from ltsp.source.source import Plan, Source
@@ -111,7 +112,10 @@ def _of_image(source: SquashfsSource) -> DirectorySource:
     image = decode(os.path.realpath(encode(source.path)))
     command.run(["mount", "-t", "squashfs", "-o", "loop,ro", "--", image, decode(lower)], package="mount")
     _overlay(lower, _ROOT, b"0")
-    return DirectorySource(source.name, decode(_ROOT), source.description)
+    view = DirectorySource(source.name, decode(_ROOT), source.description)
+    with view.open(nested.look, Faults()) as tree:
+        inside = nested.found(tree)
+        return replace(view, path=f"{view.path}/{nested.chosen(tree, inside).path}") if inside else view
 
 
 def _of_directory(source: DirectorySource) -> DirectorySource:

@@ -1,0 +1,61 @@
+"""The disk of a virtual machine in an archive that it was exported in: an OVA, a box of Vagrant, a cloud's `disk.raw`.
+
+DSP0243 (OVF); Vagrant, docs/boxes/format; `incus export` of a virtual machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Final
+
+from ltsp.errors import LtspError, SourceError
+from ltsp.source.live_medium import shown
+from ltsp.tree.name import printable
+from ltsp.tree.node import File
+from ltsp.tree.tree import Tree
+
+_SUFFIXES: Final = frozenset({".img", ".qcow2", ".raw", ".vdi", ".vhd", ".vhdx", ".vmdk"})
+_COPY: Final = re.compile(r"/proc/self/fd/\d+:? ?")
+"""How a message calls the nameless file that the disk was copied to."""
+_BOOT_FILES: Final = ("init", "boot.", "efi", "grub")
+"""How the names of other files with these suffixes begin: initrds and boot sectors."""
+
+
+def disks(tree: Tree) -> tuple[str, ...]:
+    """The paths of the files in an archive that are disks, by their names."""
+    every = (path for path, node in tree.walk() if isinstance(node, File))
+    return tuple(path for path in every if _is_disk(path.rpartition("/")[2].lower()))
+
+
+def _is_disk(name: str) -> bool:
+    return os.path.splitext(name)[1] in _SUFFIXES and not name.startswith(_BOOT_FILES)
+
+
+def only(every: Sequence[str], archive: str) -> str:
+    """The one that is meant. Raises SourceError where there are several."""
+    if len(every) > 1:
+        raise SourceError(
+            f"{printable(archive)} holds several disks of a virtual machine: {shown(every)}",
+            f"name that of the system: {_quoted(f'{archive},,{every[0]}')}, or {unpack(archive, every[0])}",
+        )
+    return every[0]
+
+
+def unread(error: LtspError, archive: str, disk: str) -> LtspError:
+    """What is said where the disk of an archive cannot be read."""
+    return type(error)(
+        f"the disk {printable(disk)} in {printable(archive)}: {_COPY.sub('', error.message)}",
+        f"{error.hint}; or {unpack(archive, disk)}" if error.hint else unpack(archive, disk),
+    )
+
+
+def unpack(archive: str, disk: str) -> str:
+    """What to type, to have it apart."""
+    return f"unpack it, and name the disk: tar -xf {_quoted(archive)} {_quoted(disk)}"
+
+
+def _quoted(text: str) -> str:
+    return shlex.quote(printable(text))
