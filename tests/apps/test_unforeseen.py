@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
 from ltsp.apps.unforeseen import TRACEBACK, told
-from ltsp.errors import LtspError, UsageError
+from ltsp.errors import FormatError, LtspError, SourceError, UsageError
 
 
 def fail(error):
@@ -50,3 +51,26 @@ def test_a_fault_of_ours_shows_its_traceback_on_demand(monkeypatch, capsys):
     monkeypatch.setenv(TRACEBACK, "1")
     assert isinstance(told(raised(KeyError("x"))), LtspError)
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.EMFILE, "ulimit -n"), (errno.ENFILE, "sysctl fs.file-max")])
+@pytest.mark.parametrize("kind", [LtspError, SourceError, UsageError, FormatError])
+def test_too_many_open_files_have_one_remedy_whoever_met_them(kind, number, remedy):
+    error = told(kind(f"cannot read /etc/x: {os.strerror(number)}", "run as root, or exclude it"))
+    assert isinstance(error, kind)
+    assert (error.message, remedy in error.hint, "root" in error.hint) == (
+        f"cannot read /etc/x: {os.strerror(number)}",
+        True,
+        False,
+    )
+    assert remedy in str(told(OSError(number, os.strerror(number), "/etc/x")))
+
+
+def test_a_directory_that_was_removed_is_named(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        os.getcwd()
+    assert str(told(caught.value)).startswith("the working directory has been removed: cd to another one")

@@ -46,13 +46,46 @@ def test_the_default_lowers_the_priority(tmp_path):
 def test_where_systemd_runs_the_default_is_a_scope(tmp_path, monkeypatch):
     (tmp_path / "systemd-run").touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert priority.default(systemd=True)[:2] == ["systemd-run", "--scope"]
-    assert priority.default(systemd=False) == []
+    assert next(priority.defaults(systemd=True))[:2] == ["systemd-run", "--scope"]
+    assert list(priority.defaults(systemd=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("programs", "lowered"),
+    [
+        ({"ionice": 'echo "ionice: invalid option -- t" >&2; exit 1', "nice": 'exec /usr/bin/nice -n 7 "$@"'}, 7),
+        ({"ionice": "exit 1", "nice": "exit 1"}, 0),
+        ({"nice": "exec /usr/bin/nice -n 7 /bin/false"}, 0),
+    ],
+)
+def test_a_default_that_does_not_work_here_is_passed_over(tmp_path, monkeypatch, programs, lowered):
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run(tmp_path, None)[-1][3] == f"{os.nice(0) + lowered} [] []"
 
 
 @pytest.mark.parametrize("prefix", [("no-such-program", "-x"), ("",), ("/etc/passwd",)])
 def test_a_prefix_that_is_no_command_is_one_clear_error(prefix):
     with pytest.raises(UsageError, match="--ionice"):
+        priority.lower(prefix)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "reason"),
+    [
+        (("false",), "status 1 and ran nothing"),
+        (("true",), "status 0 and ran nothing"),
+        (("echo",), "status 0 and ran nothing"),
+        (("nice", "-n", "much"), "much"),
+        (("sh", "-c", "kill -9 $$"), "signal 9 ended it"),
+        (("yes",), "ran nothing"),
+    ],
+)
+def test_a_prefix_that_does_not_run_what_follows_it_is_one_clear_error(prefix, reason):
+    """Else it would take our place, and end in silence, with status 0 even."""
+    with pytest.raises(UsageError, match=f"of --ionice: .*{reason}"):
         priority.lower(prefix)
 
 

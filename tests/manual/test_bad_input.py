@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -513,13 +514,16 @@ def test_too_little_memory_is_told(site, megabytes):
         assert site.everything() == before
 
 
-def test_too_few_descriptors_are_told(site):
+@pytest.mark.parametrize("words", [["image", "--quiet", "lab"], ["image", "--quiet", "--skip-unreadable", "lab"]])
+def test_too_few_descriptors_are_told_with_the_right_remedy(site, words):
+    """No file is left out for that, and none is at fault."""
     for number in (8, 12, 16, 24):
         before = site.everything()
-        done = _limited(site, "image", "--quiet", "lab", limits={resource.RLIMIT_NOFILE: number})
+        done = _limited(site, *words, limits={resource.RLIMIT_NOFILE: number})
         assert done.returncode in {0, 1}
         if done.returncode:
             assert "Traceback" not in done.stderr
+            assert "ulimit -n" in done.stderr, done.stderr
             assert site.everything() == before
 
 
@@ -534,3 +538,55 @@ def test_a_chroot_of_endless_depth_is_read(site):
     site.ltsp("image", "lab")
     site.ltsp("image", "--dry-run", "lab")
     subprocess.run(["rm", "-rf", site.base / "lab/usr"], check=True)
+
+
+# Where it is started
+
+
+@pytest.fixture
+def gone(site):
+    """The site, where the working directory has been removed."""
+    directory = site.home / "gone"
+    directory.mkdir()
+    shell = ("sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(directory))
+    return replace(site, through=shell)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("info", "versions", "image lab", "image --dry-run lab", "kernel lab", "initrd", "ipxe", "dnsmasq --dry-run"),
+        *("nfs --dry-run", "http --nginx", "dhcp-snippet isc", "image {home}/lab.tar --name=other"),
+    ],
+)
+def test_what_needs_no_working_directory_does_without(gone, words):
+    subprocess.run(["tar", "-C", gone.base / "lab", "-cf", gone.home / "lab.tar", "."], check=True)
+    done = gone.ltsp(*words.format(home=gone.home).split())
+    assert "the working directory has been removed" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "image --help"])
+def test_what_asks_for_help_is_not_told_of_it(gone, words):
+    assert gone.ltsp(*words.split()).stderr == ""
+
+
+@pytest.mark.parametrize(
+    "words", ["image ./x", "image ../x", "image .", "image lab,,./x", "-b x info", "image oci:x", "boottest ./x"]
+)
+def test_a_relative_path_from_nowhere_is_told(gone, words):
+    done = gone.ltsp(*words.split(), status=None)
+    assert done.returncode in {1, 2}
+    assert "the working directory has been removed" in done.stderr
+
+
+def test_modules_of_the_working_directory_are_not_run(site):
+    """Whoever may write there could have root run them: what reads archives and disks is started by its name."""
+    subprocess.run(["tar", "-C", site.base / "lab", "-cf", site.home / "lab.tar", "."], check=True)
+    for name in ("ltsp/__init__.py", "ltsp/source/archive_session.py", "socket.py", "selectors.py"):
+        path = site.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"open({str(site.home / 'ran')!r}, 'w')\n")
+    program = [str(Path(sys.executable).with_name("ltsp")), "image", "./lab.tar", "--name=other"]
+    environment = {name: value for name, value in site.environment().items() if name != "PYTHONPATH"}
+    done = subprocess.run(program, cwd=site.home, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, (site.home / "ran").exists()) == (0, False), done.stderr

@@ -46,7 +46,7 @@ def http(options: HttpOptions, places: LtspOptions, report: Report, path: str = 
 
 def _install(options: HttpOptions, places: LtspOptions, report: Report, path: str) -> None:
     command = [
-        *(sys.executable, "-m", "ltsp"),
+        *(sys.executable, "-P", "-m", "ltsp"),
         *(f"--base-dir={places.base_dir}", f"--tftp-dir={places.tftp_dir}", "http"),
         *(f"--http-address={options.http_address}", f"--http-port={options.http_port}"),
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ltsp.cli.getopt import Parsed, getopt
 from ltsp.errors import UsageError
+from ltsp.host import working_directory
 from ltsp.settings import conf_file, conf_keys, conf_sections
 from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
 from ltsp.settings.conf_text import Conf
@@ -99,10 +100,15 @@ def parse(
         hooks(values, applet, faults),
         conf,
         this,
-        conf_keys.warnings(conf, this),
+        (*_astray(), *conf_keys.warnings(conf, this)),
     )
     _refuse([*faults, *_contradictions(run)], applet)
     return run
+
+
+def _astray() -> Iterator[str]:
+    if working_directory.is_removed():
+        yield "the working directory has been removed, so that relative paths lead nowhere: cd to another one"
 
 
 def _contradictions(run: Run) -> Iterator[str]:

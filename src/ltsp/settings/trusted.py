@@ -55,7 +55,8 @@ def read(path: str, largest: int) -> bytes:
 
     Raises ConfError when others than root and the user we run as could have written it, and when it is larger; OSError.
     """
-    raw, owners = _bytes(os.path.join(os.getcwd(), path), largest)
+    # Where the working directory was removed, a file that an absolute path names is there all the same.
+    raw, owners = _bytes(path if path.startswith("/") else os.path.join(os.getcwd(), path), largest)
     if fault := permission_fault(owners, _trusted_uids(), _trusted_gids()):
         raise ConfError(
             f"{path} is not trusted: {fault}",

@@ -282,7 +282,8 @@ def reading(
         opened.enter_context(ours)
         with theirs:
             limits = (_memory(), _MOST_UNPACKED if unpacks else 0)
-            arguments = [sys.executable, "-m", module, str(theirs.fileno()), *map(str, limits)]
+            # Without -P, modules of the working directory would be taken for ours, and run with our rights.
+            arguments = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *map(str, limits)]
             process = opened.enter_context(command.serving(arguments, descriptors=[theirs.fileno()]))
         ours.settimeout(_PATIENCE)
         given = opened.enter_context(GivenFiles())

@@ -5,10 +5,14 @@ A live system changes under the reader. What a rule cannot decide is gathered he
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, ReaderFailed, Unreadable
 from ltsp.tree.name import printable
+
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Next time, with more of it, the file can be read."""
 
 
 @dataclass(slots=True)
@@ -32,10 +36,10 @@ class Faults:
     def note_unreadable(self, path: str, error: OSError) -> None:
         """Leave the file out, if that was asked for.
 
-        Raises Unreadable if not.
+        Raises Unreadable if not, and where a limit of ours and not the file is why.
         """
         reason = error.strerror or str(error)
-        if not self.skip_unreadable:
+        if not self.skip_unreadable or error.errno in _OURS:
             raise Unreadable(
                 f"cannot read /{printable(path)}: {reason}",
                 "nothing was published; run as root, exclude it, or give --skip-unreadable",
