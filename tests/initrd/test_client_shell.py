@@ -274,7 +274,7 @@ def options_of(shell, modules: Path, path: str, cmdline: str = "quiet") -> str:
 
 def test_a_module_is_loaded_with_what_modprobe_d_and_the_command_line_say(shell, modules):
     (modules / "ltsp/modules.options").write_text('e1000 speed=100 name="a  b"\nvirtio_net napi=0\n')
-    words = "quiet ltsp.root=http://10.0.2.2/e1000.x=1 ip=10.0.2.15 e1000.debug=1 virtio-net.gso=* e1000"
+    words = "quiet ltsp.root=http://10.0.2.2/e1000.x=1 ip=10.0.2.15 e1000.debug=1 virtio-net.gso=* e1000 x=/e1000.y=1"
     assert options_of(shell, modules, "a/e1000.ko", words) == 'speed=100 name="a  b" debug=1|'
     assert options_of(shell, modules, "a/virtio-net.ko", words) == "napi=0 gso=*|"
     assert options_of(shell, modules, "a/loop.ko", words) == "|"

@@ -39,14 +39,14 @@ read_options() {
     read -r words 2>/dev/null <"$PROC/cmdline" || :
     set -f
     for word in $words; do
+        case ${word%%.*} in
+        "$word" | *[!A-Za-z0-9_-]*) continue ;; # without a dot, or with one in its value
+        esac
         case $word in
         modprobe.blacklist=*) BLACKLIST=$BLACKLIST$(echo "${word#*=}" | tr - _), ;;
-        [A-Za-z0-9]*.*)
+        *)
             name_module "${word%%.*}"
-            case $MODULE in
-            *[!A-Za-z0-9_]*) ;; # another word, with a dot in its value
-            *) OPTION_LINES="$OPTION_LINES$NEWLINE$MODULE ${word#*.}" ;;
-            esac
+            OPTION_LINES="$OPTION_LINES$NEWLINE$MODULE ${word#*.}"
             ;;
         esac
     done
