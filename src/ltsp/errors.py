@@ -3,6 +3,7 @@
 LtspError                 1   something asked for could not be done
 ├── UsageError            2   the command line or a setting is wrong; nothing was begun
 ├── ConfError             1   ltsp.conf cannot be taken as it stands
+├── Unfinished            3   clients have what is new, and something that follows from it could not be done
 ├── LockHeld             75   another process has what we need
 ├── FormatError           1   an image, disk or archive is damaged, truncated or forged
 │   └── ReaderFailed          the process that reads it is gone, or says what makes no sense
@@ -39,6 +40,12 @@ class UsageError(LtspError):
 
 class ConfError(LtspError):
     """ltsp.conf cannot be taken as it stands; the message names file and line."""
+
+
+class Unfinished(LtspError):
+    """Clients have what is new, and something that follows from it could not be done."""
+
+    exit_status = 3
 
 
 class LockHeld(LtspError):

@@ -70,14 +70,16 @@ class TestReplacing:
     def test_by_another_name_of_a_file(self, tmp_path):
         (tmp_path / "file").write_bytes(b"new")
         (tmp_path / "name").write_bytes(b"old")
-        for _ in range(2):
-            files.replace_by_hard_link(str(tmp_path / "name"), str(tmp_path / "file"))
+        replacement = files.prepare_hard_link(str(tmp_path / "name"), str(tmp_path / "file"))
+        assert (tmp_path / "name").read_bytes() == b"old"
+        replacement.commit()
+        assert files.prepare_hard_link(str(tmp_path / "name"), str(tmp_path / "file")) is None
         assert files.same_file(str(tmp_path / "name"), str(tmp_path / "file"))
         assert sorted(os.listdir(tmp_path)) == ["file", "name"]
 
     def test_by_another_name_of_a_symbolic_link(self, tmp_path):
         os.symlink("nowhere", tmp_path / "link")
-        files.replace_by_hard_link(str(tmp_path / "name"), str(tmp_path / "link"))
+        files.prepare_hard_link(str(tmp_path / "name"), str(tmp_path / "link")).commit()
         assert os.readlink(tmp_path / "name") == "nowhere"
 
 

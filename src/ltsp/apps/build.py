@@ -71,6 +71,7 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
     if options.rpi_image == source.name:
         boot_directory(order.store.base_dir, source.name)  # sees that there is something for a Pi to boot
     with order.store.locked(source.name, options.wait) as held:
+        held.check_replaceable(backup=options.backup)
         made = _made(order, replace(asked, source=source), held, faults, report)
         outcome = made.outcome
         if isinstance(outcome, Staged):

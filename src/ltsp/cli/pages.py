@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltsp.cli import client_keys
 from ltsp.cli.network_pages import NETWORK_APPLETS
-from ltsp.cli.prose import CHANGED, CONF_FILE, DONE, FAILURE, LOCKED, SIGNALLED, USAGE, Example, Item, Prose
+from ltsp.cli.prose import CHANGED, CONF_FILE, DONE, FAILURE, LOCKED, SIGNALLED, UNFINISHED, USAGE, Example, Item, Prose
 from ltsp.cli.source_pages import SOURCES
 
 LTSP = Prose(
@@ -158,7 +158,7 @@ IMAGE_APPLETS = {
             ),
         ),
         files=(CONF_FILE, Item("/srv/tftp/ltsp/NAME/", "`vmlinuz` and `initrd.img`, whatever they were called.")),
-        exit_status=(DONE, FAILURE, USAGE, LOCKED, SIGNALLED),
+        exit_status=(DONE, FAILURE, USAGE, UNFINISHED, LOCKED, SIGNALLED),
         examples=(
             Example("After a kernel was found wanting:", "ltsp kernel x86_64"),
             Example(
@@ -183,7 +183,7 @@ IMAGE_APPLETS = {
             ),
         ),
         files=(CONF_FILE, Item("/srv/ltsp/images/.versions/NAME/VERSION/", "Image and manifest of a version.")),
-        exit_status=(DONE, FAILURE, USAGE, LOCKED),
+        exit_status=(DONE, FAILURE, USAGE, UNFINISHED, LOCKED),
         examples=(
             Example("What is there:", "ltsp versions x86_64"),
             Example("Go to any version:", "ltsp versions x86_64 --use 20260114T093000Z-3fa9c1"),

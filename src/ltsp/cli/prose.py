@@ -46,7 +46,17 @@ FAILURE = Item(
     "1", "Something failed; what was published before is as it was, unless only a command of POST_IMAGE_x failed."
 )
 USAGE = Item("2", "The command line or a setting is wrong; nothing was begun.")
-CHANGED = Item("3", "Published, but a file changed or vanished while it was read, or was skipped; each is named.")
+UNFINISHED = Item(
+    "3",
+    "Clients boot the new version, and something that follows from that, as NAME.img or the removal of an old version, "
+    "failed; the message says what.",
+)
+CHANGED = Item(
+    "3",
+    "Published, but a file changed or vanished while it was read, or was skipped; each is named. Or the pointer has "
+    "moved and something that follows from it, as NAME.img or the removal of an old version, failed; the message "
+    "says what.",
+)
 LOCKED = Item(
     "75",
     "Another build holds the lock of the image, a package manager that of the source, or a virtual machine its disk; "

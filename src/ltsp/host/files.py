@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from enum import Enum
 
 from ltsp.host import system_call
 
@@ -91,40 +92,111 @@ def create(path: str, data: bytes, mode: int) -> None:
         new.link(path, mode)
 
 
-def replace(path: str, data: bytes, mode: int) -> None:
-    """Put a small file in the place of another, in one step, durably."""
-    new = fresh_name(path)
-    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What a name is going to be, prepared beside it: all that is left to do is one rename."""
+
+    path: str
+    new: str
+
+    def commit(self) -> None:
+        os.rename(self.new, self.path)
+
+    def discard(self) -> None:
+        """Nothing of it stays, unless it was committed."""
+        with suppress(OSError):
+            os.unlink(self.new)
+
+
+def prepare(path: str, data: bytes, mode: int) -> Replacement:
+    """A small file, written and on the disk."""
+    replacement = Replacement(path, fresh_name(path))
+    descriptor = os.open(replacement.new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
         write_whole(descriptor, data)
         os.fchmod(descriptor, mode)
         os.fsync(descriptor)
+    except BaseException:
+        replacement.discard()
+        raise
     finally:
         os.close(descriptor)
-    os.rename(new, path)
+    return replacement
+
+
+def prepare_symlink(path: str, target: str) -> Replacement | None:
+    """None where the path is a symbolic link to this target already."""
+    with suppress(OSError):
+        if os.readlink(path) == target:
+            return None
+    replacement = Replacement(path, fresh_name(path))
+    os.symlink(target, replacement.new)
+    return replacement
+
+
+def prepare_hard_link(path: str, source: str) -> Replacement | None:
+    """None where the path names this file already; a source that is a symbolic link is not followed.
+
+    rename(2) of two names of one file does nothing and leaves both, so those are told apart first.
+    """
+    if same_file(path, source):
+        return None
+    replacement = Replacement(path, fresh_name(path))
+    os.link(source, replacement.new, follow_symlinks=False)
+    return replacement
+
+
+def replace(path: str, data: bytes, mode: int) -> None:
+    """Put a small file in the place of another, in one step, durably."""
+    _commit(prepare(path, data, mode))
     sync_directory(os.path.dirname(path))
 
 
 def replace_by_symlink(path: str, target: str) -> None:
     """Make the path a symbolic link in one step; a link that is right already is left alone."""
-    with suppress(OSError):
-        if os.readlink(path) == target:
-            return
-    new = fresh_name(path)
-    os.symlink(target, new)
-    os.rename(new, path)
+    _commit(prepare_symlink(path, target))
 
 
-def replace_by_hard_link(path: str, source: str) -> None:
-    """Make the path another name of the source in one step; a source that is a symbolic link is not followed.
+def _commit(replacement: Replacement | None) -> None:
+    if replacement is not None:
+        try:
+            replacement.commit()
+        finally:
+            replacement.discard()
 
-    rename(2) of two names of one file does nothing and leaves both, so those are told apart first.
-    """
-    if same_file(path, source):
-        return
-    new = fresh_name(path)
-    os.link(source, new, follow_symlinks=False)
-    os.rename(new, path)
+
+class Obstacle(Enum):
+    """Why rename(2) cannot put another file in the place of a name, as far as the name tells."""
+
+    DIRECTORY = "a directory"
+    MOUNT_POINT = "a mount point"
+    IMMUTABLE = "immutable"
+    APPEND_ONLY = "append-only"
+
+
+def obstacle(path: str) -> Obstacle | None:
+    """What keeps the path from being replaced or removed; None where nothing does, or nothing has that name."""
+    try:
+        record = system_call.statx(system_call.AT_FDCWD, os.fsencode(path))
+    except OSError:
+        return None
+    if record.attributes & system_call.STATX_ATTR_MOUNT_ROOT:
+        return Obstacle.MOUNT_POINT
+    return Obstacle.DIRECTORY if stat.S_ISDIR(record.mode) else _protection(record)
+
+
+def protection(directory: str) -> Obstacle | None:
+    """What keeps the names in a directory from being changed: IMMUTABLE, APPEND_ONLY. ioctl_iflags(2)"""
+    try:
+        return _protection(system_call.statx(system_call.AT_FDCWD, os.fsencode(directory)))
+    except OSError:
+        return None
+
+
+def _protection(record: system_call.Statx) -> Obstacle | None:
+    if record.attributes & system_call.STATX_ATTR_IMMUTABLE:
+        return Obstacle.IMMUTABLE
+    return Obstacle.APPEND_ONLY if record.attributes & system_call.STATX_ATTR_APPEND else None
 
 
 def exchange(first: str, second: str) -> None:

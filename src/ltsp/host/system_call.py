@@ -43,7 +43,7 @@ MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_SLAVE = 0x80000
 
-_AT_FDCWD = -100
+AT_FDCWD = -100
 _CLONE_NEWNS = 0x20000
 _CLONE_NEWIPC = 0x8000000
 _CLONE_NEWUSER = 0x10000000
@@ -133,6 +133,11 @@ _AT_EMPTY_PATH = 0x1000
 _AT_STATX_DONT_SYNC = 0x4000
 _STATX_BASIC_STATS = 0x7FF
 _STATX_MNT_ID = 0x1000
+
+# Attributes of struct statx. linux/stat.h
+STATX_ATTR_IMMUTABLE = 0x10
+STATX_ATTR_APPEND = 0x20
+STATX_ATTR_MOUNT_ROOT = 0x2000
 
 
 class _Timestamp(ctypes.Structure):
@@ -268,7 +273,7 @@ def close_files_and_network() -> None:
 
 def exchange(first: bytes, second: bytes) -> None:
     """Swap two names in one step; EINVAL or ENOSYS where file system or kernel cannot. renameat2(2)"""
-    here = ctypes.c_int(_AT_FDCWD)
+    here = ctypes.c_int(AT_FDCWD)
     if _libc.renameat2(here, first, here, second, ctypes.c_uint(_RENAME_EXCHANGE)) < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), os.fsdecode(first), None, os.fsdecode(second))

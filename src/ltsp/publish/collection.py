@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
 from ltsp.errors import LtspError
 from ltsp.host import files, process
@@ -36,9 +37,7 @@ def retain(places: Places, keep: Retention, *, dropped: str | None = None, keep_
         now=time.time(),
         dropped=dropped,
     )
-    for generation in doomed:
-        _collect(places, generation.version)
-    return tuple(generation.version for generation in doomed)
+    return _collect_all(places, [generation.version for generation in doomed])
 
 
 def retain_staged(places: Places) -> tuple[str, ...]:
@@ -47,9 +46,7 @@ def retain_staged(places: Places) -> tuple[str, ...]:
     staged = [each for each in now.generations if each.staged and each.version not in now.current_versions]
     users = in_use(now) if len(staged) > 1 else {}
     doomed = [each.version for each in staged[:-1] if not each.pinned and each.version not in users]
-    for version in doomed:
-        _collect(places, version)
-    return tuple(doomed)
+    return _collect_all(places, doomed)
 
 
 def remove_one(places: Places, version: str) -> None:
@@ -69,6 +66,19 @@ def remove_one(places: Places, version: str) -> None:
         if user and not _shares_image(now, generation):
             raise LtspError(f"version {version} of {name} is in use by {described(user)}", "stop that first")
     _collect(places, version)
+
+
+def _collect_all(places: Places, versions: Sequence[str]) -> tuple[str, ...]:
+    """One that cannot be removed does not keep the others. Raises what the first one raised."""
+    failures: list[OSError | LtspError] = []
+    for version in versions:
+        try:
+            _collect(places, version)
+        except (OSError, LtspError) as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return tuple(versions)
 
 
 def _collect(places: Places, version: str) -> None:

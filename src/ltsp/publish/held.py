@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ltsp.errors import LtspError
 from ltsp.host import files
-from ltsp.publish import collection
+from ltsp.publish import collection, failure
 from ltsp.publish import state as states
 from ltsp.publish.adoption import adopt
 from ltsp.publish.assembly import Parts, another_name_of
@@ -33,6 +33,15 @@ class Held:
 
     def state(self) -> State:
         return states.read(self.places)
+
+    def check_replaceable(self, *, backup: bool) -> None:
+        """See, before hours are spent on a version, that its pointer and its names can be switched to it.
+
+        Raises LtspError where one of them is a directory, a mount point or immutable.
+        """
+        places = self.places
+        names = [places.pointer, places.current, places.image, *places.links, *([places.old] if backup else [])]
+        failure.check_replaceable(places.name, names)
 
     @contextmanager
     def stage(self, image_bytes: int = 0, boot_bytes: int = 0) -> Iterator[Stage]:

@@ -85,3 +85,8 @@ class Places:
     @property
     def current(self) -> str:
         return join(self.boot, "current")
+
+    @property
+    def links(self) -> tuple[str, str]:
+        """Kernel and initrd of the current version, under the names that older menus know."""
+        return join(self.boot, KERNEL), join(self.boot, INITRD)

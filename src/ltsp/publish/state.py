@@ -107,7 +107,7 @@ def read_pointer(places: Places) -> Pointer | None:
     try:
         with open(places.pointer, encoding="utf-8", errors="replace") as file:
             pointer = Pointer.parse(file.read())
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     return pointer if pointer and pointer.name == places.name else None
 

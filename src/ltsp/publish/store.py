@@ -74,6 +74,7 @@ class Store:
                     raise LockHeld(
                         f"{name} is being changed by {by}", "try again when it is done, or give --wait=SECONDS"
                     ) from None
+            with told("finish the last change of", name):
                 repair(places)
             yield Held(places)
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass, replace
 
+from ltsp.errors import LtspError
 from ltsp.publish import state as states
 from ltsp.publish.adoption import adopt
 from ltsp.publish.assembly import Parts, assemble
 from ltsp.publish.boot_files import has_its_boot_files, has_its_image
 from ltsp.publish.collection import retain, retain_staged
 from ltsp.publish.contents import Published, Staged
+from ltsp.publish.failure import unfinished
 from ltsp.publish.generation import Generation
 from ltsp.publish.places import Places
 from ltsp.publish.pointer import FOREIGN
 from ltsp.publish.retention import Retention
 from ltsp.publish.state import Foreign, State
-from ltsp.publish.switch import displace, remove, switch
+from ltsp.publish.switch import remove, switch
 
 DEFAULT = Retention()
 
@@ -99,20 +100,26 @@ def _switched(generation: Generation, succession: Succession) -> Published:
     dropped = None
     if generation.image_id and isinstance(now.image, Foreign):
         # Nothing else has this file, so that it becomes NAME.img.old where no backup is wanted, too.
-        displace(places, generation)
         before = FOREIGN
     elif not succession.backup:
         dropped, before = before, now.pointer.before if now.pointer else None
     if leaving:
         # The time of the manifest tells until when the version was current: its clients may run on for days.
         os.utime(places.manifest(leaving.version))
-    switch(generation, before)
-    return Published(generation, leaving, retain(places, succession.keep, dropped=dropped))
+    try:
+        switch(generation, before)
+        collected = retain(places, succession.keep, dropped=dropped)
+    except (OSError, LtspError) as error:
+        pointer = states.read_pointer(places)
+        if pointer is None or pointer.version != generation.version:
+            raise
+        raise unfinished(places.name, generation.version, error) from error
+    return Published(generation, leaving, collected)
 
 
 def _adopt_foreign(places: Places, succession: Succession) -> None:
-    """Make versions of the files of others that are about to lose their names."""
+    """Make versions of the files of others that are about to lose their names, where they can be linked."""
     now = states.read(places)
     displaced = isinstance(now.image, Foreign) and adopt(now, now.image) is None
-    if (succession.backup or displaced) and isinstance(now.old, Foreign) and adopt(now, now.old) is None:
-        os.rename(places.old, f"{places.old}-{int(time.time())}")
+    if (succession.backup or displaced) and isinstance(now.old, Foreign):
+        adopt(now, now.old)

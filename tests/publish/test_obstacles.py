@@ -1,0 +1,214 @@
+"""Names that cannot be switched: said before the pointer moves, so that a failure means that nothing changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+from ltsp.errors import LtspError, Unfinished
+from ltsp.publish import switch
+from ltsp.publish.retention import Retention
+from ltsp.publish.store import Store
+from publish.labelled import NAME, contents, image, leftovers, operate, publish, seen
+
+pytestmark = pytest.mark.root
+
+OPERATIONS = ("publish", "replace", "rotate", "revert", "kernel", "trial")
+LINKED = ("image", "old")
+
+
+@pytest.fixture
+def store(tmp_path):
+    for part in ("srv", "tftp"):
+        (tmp_path / part).mkdir()
+    made = Store(str(tmp_path / "srv"), str(tmp_path / "tftp"))
+    for label in ("one", "two"):
+        publish(made, label)
+    return made
+
+
+@contextmanager
+def immutable(path):
+    subprocess.run(["chattr", "+i", path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", path], check=True)
+
+
+@contextmanager
+def bound(path):
+    """A mount point, as when another file was bound over it."""
+    subprocess.run(["mount", "--bind", path, path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+@contextmanager
+def replaced_by_directory(path):
+    os.rename(path, f"{path}.aside")
+    os.mkdir(path)
+    try:
+        yield
+    finally:
+        os.rmdir(path)
+        os.rename(f"{path}.aside", path)
+
+
+def snapshot(store):
+    """Every name of the place and what it is, but for the lock and times."""
+    found = {}
+    for top in (store.base_dir, store.tftp_dir):
+        for directory, directories, names in os.walk(top):
+            for name in (*directories, *names):
+                path = os.path.join(directory, name)
+                found[path] = os.readlink(path) if os.path.islink(path) else os.lstat(path).st_ino
+    return found
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(("obstacle", "remedy"), [(immutable, "chattr -i "), (bound, "umount ")])
+@pytest.mark.parametrize("name", LINKED)
+def test_what_cannot_be_replaced_is_refused_before_the_pointer_moves(store, operation, obstacle, remedy, name):
+    path = getattr(store.places(NAME), name)
+    with obstacle(path):
+        before, names = seen(store), snapshot(store)
+        if (operation, name) == ("replace", "old"):
+            operate(store, operation, "three")  # without a backup, NAME.img.old stays as it is
+            return
+        if (operation, name, obstacle) == ("kernel", "image", bound):
+            operate(store, operation, "three")  # nor is NAME.img replaced, which another kernel has no part in
+            return
+        with pytest.raises(LtspError) as refused:
+            operate(store, operation, "three")
+        error = refused.value
+        assert error.exit_status == 1
+        assert error.hint.startswith(remedy)
+        assert os.path.samefile(error.hint.removeprefix(remedy), path)  # by one of its names
+        assert seen(store) == before
+        # A version that waits for its boot test is made before anything is switched, and stays.
+        assert not names.keys() - snapshot(store).keys()
+        assert operation == "trial" or snapshot(store) == names
+    operate(store, "publish", "four")
+    assert seen(store).menu == ("four", "four")
+
+
+@pytest.mark.parametrize("name", ["pointer", "current", "image", "vmlinuz", "initrd.img"])
+def test_a_directory_in_the_place_of_a_name_is_named(store, name):
+    places = store.places(NAME)
+    path = os.path.join(places.boot, name) if "." in name or name == "vmlinuz" else getattr(places, name)
+    with replaced_by_directory(path), pytest.raises(LtspError, match="is a directory") as error:
+        publish(store, "three")
+    assert path in error.value.message
+    assert seen(store).menu == ("two", "two")
+    publish(store, "three")
+    assert seen(store).menu == ("three", "three")
+    assert leftovers(store) == []
+
+
+@pytest.mark.parametrize("place", ["images", "boot"])
+def test_a_directory_that_is_immutable_changes_nothing(store, place):
+    before = snapshot(store)
+    path = getattr(store.places(NAME), place)
+    with immutable(path), pytest.raises(LtspError, match=r"not permitted|immutable"):
+        publish(store, "three")
+    assert snapshot(store) == before
+
+
+def test_versions_on_another_file_system_than_their_names_are_refused_before_the_pointer_moves(store, tmp_path):
+    versions = os.path.join(store.places(NAME).images, ".versions")
+    (tmp_path / "disk").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path / "disk"], check=True)
+    try:
+        subprocess.run(["cp", "-a", f"{versions}/.", tmp_path / "disk"], check=True)
+        subprocess.run(["mount", "--bind", tmp_path / "disk", versions], check=True)
+        try:
+            before = seen(store)
+            with pytest.raises(LtspError, match="cross-device"):
+                publish(store, "three")
+            assert seen(store) == before
+        finally:
+            subprocess.run(["umount", versions], check=True)
+    finally:
+        subprocess.run(["umount", tmp_path / "disk"], check=True)
+
+
+@pytest.mark.parametrize("obstacle", [immutable, bound])
+def test_a_foreign_image_that_cannot_be_moved_is_refused_and_stays(store, obstacle):
+    places = store.places(NAME)
+    os.unlink(places.image)
+    with open(places.image, "wb") as file:
+        file.write(image("foreign"))
+    with obstacle(places.image), pytest.raises(LtspError, match="cannot change lab"):
+        publish(store, "three")
+    assert seen(store).menu == ("two", "two")
+    assert seen(store).image == "foreign"
+
+
+def test_a_foreign_image_is_where_it_was_when_the_pointer_cannot_move(store, monkeypatch):
+    """What can be linked nowhere takes another name only after the switch."""
+    places = store.places(NAME)
+    with open(f"{places.image}.other", "wb") as file:
+        file.write(image("foreign"))
+    os.rename(f"{places.image}.other", places.image)
+    monkeypatch.setattr("ltsp.publish.succession.adopt", lambda *_: None)
+    with replaced_by_directory(places.pointer), pytest.raises(LtspError, match="is a directory"):
+        publish(store, "three")
+    assert seen(store).image == "foreign"
+    publish(store, "three")
+    assert (seen(store).image, seen(store).old) == ("three", "foreign")
+
+
+def test_a_foreign_backup_that_cannot_be_linked_gets_a_name_of_its_own(store, monkeypatch):
+    places = store.places(NAME)
+    os.unlink(places.old)
+    with open(places.old, "wb") as file:
+        file.write(image("foreign"))
+    monkeypatch.setattr("ltsp.publish.succession.adopt", lambda *_: None)
+    publish(store, "three")
+    aside = [name for name in os.listdir(places.images) if name.startswith("lab.img.old-")]
+    assert len(aside) == 1
+    assert seen(store).old == "two"
+
+
+def test_an_old_version_that_cannot_be_removed_is_named_and_the_new_one_is_published(store):
+    places = store.places(NAME)
+    oldest = store.versions(NAME)[0]
+    with store.locked(NAME) as held:
+        held.publish_kernel(contents("other"))
+    with immutable(oldest.image), store.locked(NAME) as held, held.stage() as stage:
+        stage.image.write(image("three"))
+        with pytest.raises(Unfinished, match="new clients already boot version") as error:
+            stage.publish(contents("three"), keep=Retention(1, 0))
+    assert error.value.exit_status == 3
+    assert oldest.image in error.value.message
+    assert seen(store).menu == ("three", "three")
+    assert oldest.version in {each.version for each in store.versions(NAME)}
+    with store.locked(NAME) as held:
+        held.prune(1)
+    assert len(store.versions(NAME)) == 1
+    assert places.name == NAME
+
+
+def test_what_fails_after_the_pointer_moved_is_said_as_it_is(store, monkeypatch):
+    """Where the names could be changed by all that can be told before, and the disk says no."""
+
+    def refuse(*_):
+        raise OSError(5, "Input/output error", store.places(NAME).image)
+
+    before = seen(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(switch._Followers, "commit", refuse)
+        with pytest.raises(Unfinished, match=r"new clients already boot version \S+Z") as error:
+            publish(store, "three")
+    current = store.current(NAME).version
+    assert f"--use={current}" in error.value.hint
+    assert seen(store).menu == ("three", "three")
+    assert seen(store).image == before.image
+    operate(store, "use", current)
+    assert (seen(store).image, seen(store).old, seen(store).kernel) == ("three", "two", "three")
