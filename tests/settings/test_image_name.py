@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from ltsp.apps.ipxe_binaries import BINARIES
 from ltsp.errors import UsageError
+from ltsp.services.firmware import FIRMWARES
 from ltsp.settings.image_name import checked, fault, suggestion
 
 
-@pytest.mark.parametrize("name", ["x86_64", "a", "0", "Debian-12.5+nonfree", "a" * 64, "a.img.old"])
+@pytest.mark.parametrize("name", ["x86_64", "a", "0", "Debian-12.5+nonfree", "a" * 64, "a.img.b", "ltsp", "snponly"])
 def test_letters_digits_and_a_few_marks_make_a_name(name):
     assert checked(name) == name
 
@@ -29,6 +31,12 @@ def test_letters_digits_and_a_few_marks_make_a_name(name):
         ("a$(id)", "holds '$'"),
         ("ä", r"holds '\xe4'"),
         ("a\udcff", r"holds '\udcff'"),
+        ("ltsp.img", "is that of a file in TFTP_DIR/ltsp"),
+        ("ltsp.ipxe", "is that of a file in TFTP_DIR/ltsp"),
+        ("Memtest.EFI", "is that of a file in TFTP_DIR/ltsp"),
+        ("lab.img", "ends with '.img'"),
+        ("lab.img.old", "ends with '.old'"),
+        ("lab.lock", "ends with '.lock'"),
         ("a" * 65, "has 65 characters, 64 at most"),
     ],
 )
@@ -49,6 +57,8 @@ def test_a_fault_is_named(name, reason):
         (".hidden", "hidden"),
         ("-r", "r"),
         ("a" * 70, "a" * 64),
+        ("My lab.img.old", "My-lab"),
+        ("ltsp.img", "ltsp"),
         ("日本", "NAME"),
         ("", "NAME"),
     ],
@@ -56,3 +66,10 @@ def test_a_fault_is_named(name, reason):
 def test_for_what_is_no_name_one_is_suggested(text, name):
     assert suggestion(text) == name
     assert not fault(name)
+
+
+def test_no_image_can_have_the_name_of_a_file_that_is_copied_beside_the_images():
+    for binary in BINARIES:
+        assert fault(binary.name)
+    for firmware in FIRMWARES:
+        assert fault(firmware.file)

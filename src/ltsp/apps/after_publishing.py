@@ -6,9 +6,9 @@ import os
 from os.path import join
 
 from ltsp.apps.report import Report
-from ltsp.publish.places import ADD_ON
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.conf_text import Conf
+from ltsp.settings.tftp_names import ADD_ON, MENU
 
 
 def follow(ltsp: LtspOptions, conf: Conf, report: Report) -> None:
@@ -18,7 +18,7 @@ def follow(ltsp: LtspOptions, conf: Conf, report: Report) -> None:
         from ltsp.apps.initrd import refresh  # noqa: PLC0415 -- an applet of its own, as is the next
 
         refresh(ltsp, conf, report)
-    if os.path.exists(join(place, "ltsp.ipxe")):
+    if os.path.exists(join(place, MENU)):
         from ltsp.apps.ipxe import remind  # noqa: PLC0415
 
         remind(ltsp, report)

@@ -21,12 +21,13 @@ from ltsp.initrd.site_layer import LISTS, Layer, site
 from ltsp.initrd.site_passwords import Accounts
 from ltsp.initrd.site_settings import ACTED_ON, common, layer, server_facts
 from ltsp.publish.failure import told
-from ltsp.publish.places import ADD_ON, PUBLIC_MODE
+from ltsp.publish.places import PUBLIC_MODE
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.client_sections import ClientSettings, client_settings, without_effect
 from ltsp.settings.conf_text import Conf
 from ltsp.settings.network_options import InitrdOptions
+from ltsp.settings.tftp_names import ADD_ON
 from ltsp.transform.merge import AccountFiles, Choice, Merged, account_names, merge, people_names
 from ltsp.tree.name import printable
 

@@ -24,6 +24,7 @@ from ltsp.settings.conf_text import Conf
 from ltsp.settings.identity import Identity
 from ltsp.settings.network_options import IpxeOptions
 from ltsp.settings.resolve import Setting
+from ltsp.settings.tftp_names import MENU
 from ltsp.tree.name import encode, printable
 
 _NO_CHROOTS = frozenset({"images"})
@@ -55,7 +56,7 @@ def ipxe(
             f"the menu cannot name {printable(ltsp.base_dir)}: it {fault}",
             "letters, digits and . _ ~ + @ = / - can be named there; a bind mount gives a directory such a name",
         ) from None
-    generated.write(join(directory, "ltsp.ipxe"), text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
+    generated.write(join(directory, MENU), text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if not menu.labels:
         report.warn("nothing can be booted yet: ltsp image makes an image")
     complain(missing)
@@ -64,7 +65,7 @@ def ipxe(
 def remind(ltsp: LtspOptions, report: Report) -> None:
     """Say what the menu that there is has no entry for, after something was published."""
     try:
-        with open(join(ltsp.tftp_dir, "ltsp", "ltsp.ipxe"), encoding="ascii", errors="replace") as file:
+        with open(join(ltsp.tftp_dir, "ltsp", MENU), encoding="ascii", errors="replace") as file:
             labels = {line[1:].strip() for line in file if line.startswith(":")}
     except OSError:
         return

@@ -17,9 +17,8 @@ from ltsp.boottest.server import Server
 from ltsp.errors import LtspError
 from ltsp.host import extra
 from ltsp.services.http_files import http_files
+from ltsp.settings.tftp_names import ADD_ON, MENU
 
-_MENU = "ltsp.ipxe"
-_ADD_ON = "ltsp.img"
 _IMAGES = "images"
 _HTTP_PORT = 80
 WHOLE = ("http", "file")
@@ -45,7 +44,7 @@ class Subject:
 
     @property
     def has_menu(self) -> bool:
-        return os.path.isfile(join(self.tftp_dir, "ltsp", _MENU))
+        return os.path.isfile(join(self.tftp_dir, "ltsp", MENU))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def _script(route: Route) -> str:
     )
     if route.through_menu:
         return script.through_menu()
-    add_on = [_ADD_ON] if os.path.isfile(join(subject.tftp_dir, "ltsp", _ADD_ON)) else []
+    add_on = [ADD_ON] if os.path.isfile(join(subject.tftp_dir, "ltsp", ADD_ON)) else []
     return script.direct(
         version=subject.version,
         image=subject.image,

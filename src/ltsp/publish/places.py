@@ -12,8 +12,6 @@ CLIENT = "client.img"
 """The initrd that we made of the image's modules."""
 NBD = "nbd.img"
 """What clients that boot by NBD need besides."""
-ADD_ON = "ltsp.img"
-"""The site's configuration, one for all images, beside their directories."""
 
 DIRECTORY_MODE = 0o711
 """Names can be used but not listed by servers that run as other users."""

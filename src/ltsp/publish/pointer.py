@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ltsp.publish.places import ADD_ON, CLIENT, INITRD, KERNEL, NBD, is_initrd
+from ltsp.publish.places import CLIENT, INITRD, KERNEL, NBD, is_initrd
 from ltsp.publish.version import is_version
+from ltsp.settings.tftp_names import ADD_ON
 
 FOREIGN = "foreign"
 """Stands for a version: a NAME.img.old that is not ours."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ltsp.settings import tftp_names
+
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
@@ -15,13 +17,13 @@ class Firmware:
     title: str
 
 
-BIOS = Firmware("bios", 0, "undionly.kpxe", "PC with BIOS")
-UEFI = Firmware("uefi-x64", 7, "snponly.efi", "PC with UEFI")
+BIOS = Firmware("bios", 0, tftp_names.IPXE_BIOS, "PC with BIOS")
+UEFI = Firmware("uefi-x64", 7, tftp_names.IPXE_UEFI, "PC with UEFI")
 """RFC 4578 has 7 for EFI byte code, and nearly every PC with 64-bit UEFI says 7; few say 9, as the RFC's errata do."""
-UEFI_BY_ERRATA = Firmware("uefi-x64-9", 9, "snponly.efi", "PC with UEFI, other number")
-ARM = Firmware("uefi-arm64", 11, "snponly-arm64.efi", "ARM with UEFI")
+UEFI_BY_ERRATA = Firmware("uefi-x64-9", 9, tftp_names.IPXE_UEFI, "PC with UEFI, other number")
+ARM = Firmware("uefi-arm64", 11, tftp_names.IPXE_ARM, "ARM with UEFI")
 FIRMWARES = (BIOS, UEFI, UEFI_BY_ERRATA, ARM)
-MENU = "ltsp.ipxe"
+MENU = tftp_names.MENU
 """What iPXE itself is given, below TFTP_DIR/ltsp."""
 IPXE_OPTION = 175
 """DHCP option by which iPXE is told from the firmware that started it. iPXE, net/udp/dhcp.c"""

@@ -97,7 +97,8 @@ class _PublishingOptions(SourceOptions):
         default=None,
         default_text="the source's own name",
         reach=Reach.ONCE,
-        details="Only with a single source. Letters, digits and . _ + -, at most 64, a letter or digit first.",
+        details="Only with a single source. Letters, digits and . _ + -, at most 64, a letter or digit first; not the "
+        "name of a file in TFTP_DIR/ltsp, and not .img, .ipxe, .old, .lock or .new at the end.",
     )
     all_images: bool = switch(
         "take all images when none is named, even more than three",

@@ -7,10 +7,13 @@ import string
 import unicodedata
 
 from ltsp.errors import UsageError
+from ltsp.settings import tftp_names
 
 _LONGEST = 64
 _FIRST = frozenset(string.ascii_letters + string.digits)
 _REST = _FIRST | frozenset("._+-")
+_SUFFIXES = (".img", ".ipxe", ".old", ".lock", ".new")
+"""What the names of files beside the images end with: `NAME.img.old` would be read as another image's."""
 _NAMED = {" ": "a space", "\t": "a tab", "\n": "a line break", ",": "a comma", "/": "a slash"}
 
 
@@ -25,7 +28,13 @@ def fault(name: str) -> str:
         return f"begins with {name[0]!r}"
     if len(name) > _LONGEST:
         return f"has {len(name)} characters, {_LONGEST} at most"
-    return ""
+    if name.lower() in tftp_names.TAKEN:  # some TFTP servers know no capitals
+        return "is that of a file in TFTP_DIR/ltsp"
+    return f"ends with {suffix!r}" if (suffix := _suffix(name)) else ""
+
+
+def _suffix(name: str) -> str:
+    return next((name[-len(each) :] for each in _SUFFIXES if name.lower().endswith(each)), "")
 
 
 def suggestion(text: str) -> str:
@@ -33,6 +42,8 @@ def suggestion(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     words = re.sub("[^A-Za-z0-9._+]+", "-", plain).lstrip("._+-")
     name = words[:_LONGEST].rstrip("._+-")
+    while suffix := _suffix(name):
+        name = name.removesuffix(suffix)
     return "NAME" if fault(name) else name
 
 
