@@ -22,6 +22,8 @@ from ltsp.host import system_call
 _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 """What file systems (NFS, older overlayfs) and kernels without O_TMPFILE answer. open(2)"""
 
+_TRIES = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Nameless:
@@ -238,8 +240,17 @@ def same_file(first: str, second: str) -> bool:
 
 def make_directories(path: str, mode: int) -> None:
     """The directory and those above it, durably; the mode is that of the ones that are new, whatever the umask."""
-    if os.path.isdir(path):
-        return
+    for _ in range(_TRIES):
+        if os.path.isdir(path):
+            return
+        # Another run that made a directory above, and has no use for it, may take it away at any time.
+        with suppress(FileNotFoundError):
+            _make_directory(path, mode)
+            return
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+
+def _make_directory(path: str, mode: int) -> None:
     parent = os.path.dirname(path)
     make_directories(parent, mode)
     with suppress(FileExistsError):
@@ -303,6 +314,12 @@ def free_bytes(directory: str) -> int:
     """What an unprivileged writer may still use where a directory is, or would be made. statvfs(3)"""
     status = os.statvfs(_existing(directory))
     return status.f_bavail * status.f_frsize
+
+
+def disk_bytes(directory: str) -> int:
+    """How large the file system is that a directory is on, or would be. statvfs(3)"""
+    status = os.statvfs(_existing(directory))
+    return status.f_blocks * status.f_frsize
 
 
 def _existing(directory: str) -> str:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ltsp.host.process import Process
 
@@ -24,23 +24,36 @@ class Taken(Exception):
 
 @contextmanager
 def exclusive(path: str, wait: float = 0.0) -> Iterator[None]:
-    """Hold flock(2) on a file that is made if need be and never removed.
+    """Hold flock(2) on a file that is made if need be. Only who holds it may remove it.
 
     `wait` is the seconds to try, `math.inf` for ever. The file is 0600: who may not change the place can not hold its
     lock either.
 
-    Raises Taken.
+    Raises Taken, and FileNotFoundError where its directory is missing.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = _taken(path, time.monotonic() + wait)
     try:
-        _take(descriptor, wait)
         yield
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int, wait: float) -> None:
-    until = time.monotonic() + wait
+def _taken(path: str, until: float) -> int:
+    """A descriptor of the file that has the lock and still bears the name: its holder may have removed it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            _take(descriptor, until)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
+                    return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _take(descriptor: int, until: float) -> None:
     pause = 0.01
     while True:
         try:

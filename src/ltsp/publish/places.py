@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from os.path import join
+from os.path import dirname, join
 
 KERNEL = "vmlinuz"
 INITRD = "initrd.img"
@@ -47,6 +47,12 @@ class Places:
     def old(self) -> str:
         """NAME.img.old, the one before."""
         return join(self.images, f"{self.name}.img.old")
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The directories that all images share, each after the one that holds it."""
+        versions, boot = dirname(self.versions), dirname(self.boot)
+        return self.base_dir.rstrip("/"), self.images, versions, self.tftp_dir.rstrip("/"), boot
 
     @property
     def versions(self) -> str:

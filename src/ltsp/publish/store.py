@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from os.path import join
 
@@ -21,6 +22,7 @@ from ltsp.settings import image_name
 from ltsp.tree.name import printable
 
 _PARENT_MODE = 0o755
+_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,26 @@ class Store:
         Raises LockHeld, which names the holder.
         """
         places = self.places(name)
-        with told("change", name):
-            _check_place(places.base_dir, "base", name)
-            _check_place(places.tftp_dir, "tftp", name)
-            files.make_directories(places.images, DIRECTORY_MODE)
+        missing = [directory for directory in places.shared if not os.path.isdir(directory)]
         with ExitStack() as stack:
-            with told("lock", name):
+            stack.callback(_remove_empty, missing)
+            with told("change", name):
+                _check_place(places.base_dir, "base", name)
+                _check_place(places.tftp_dir, "tftp", name)
+            _lock(stack, places, wait)
+            stack.callback(_remove_traces, places)
+            with told("finish the last change of", name):
+                repair(places)
+            yield Held(places)
+
+
+def _lock(stack: ExitStack, places: Places, wait: float) -> None:
+    name = places.name
+    with told("lock", name):
+        for _ in range(_TRIES):
+            files.make_directories(places.images, DIRECTORY_MODE)
+            # Another run may take away the directory in between, where it had made it and has no use for it.
+            with suppress(FileNotFoundError):
                 try:
                     stack.enter_context(locks.exclusive(places.lock, wait))
                 except locks.Taken as taken:
@@ -74,9 +90,25 @@ class Store:
                     raise LockHeld(
                         f"{name} is being changed by {by}", "try again when it is done, or give --wait=SECONDS"
                     ) from None
-            with told("finish the last change of", name):
-                repair(places)
-            yield Held(places)
+                return
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), places.images)
+
+
+def _remove_traces(places: Places) -> None:
+    """Where nothing is left under the name, leave neither its directories nor its lock, which is held."""
+    if any(map(os.path.lexists, (places.pointer, places.image, places.old))):
+        return
+    _remove_empty([places.versions, places.boot])
+    if not os.path.lexists(places.versions) and not os.path.lexists(places.boot):
+        with suppress(OSError):
+            os.unlink(places.lock)
+
+
+def _remove_empty(directories: Sequence[str]) -> None:
+    """Of these, the last one first."""
+    for directory in reversed(directories):
+        with suppress(OSError):
+            os.rmdir(directory)
 
 
 def _check_place(directory: str, which: str, name: str) -> None:
@@ -84,15 +116,17 @@ def _check_place(directory: str, which: str, name: str) -> None:
 
     It is made if just the last part is missing: more may be a disk that is not mounted.
     """
-    if not os.path.isdir(directory):
-        if not os.path.isdir(os.path.dirname(directory.rstrip("/"))):
-            raise LtspError(
-                f"no directory {printable(directory)}, where {name} is to be published",
-                f"make it or mount it, or choose another one with ltsp --{which}-dir",
-            )
-        files.make_directories(directory.rstrip("/"), _PARENT_MODE)
-    if not os.access(directory, os.W_OK | os.X_OK):
+    if not os.path.isdir(directory) and not os.path.isdir(os.path.dirname(directory.rstrip("/"))):
         raise LtspError(
-            f"cannot write to {printable(directory)}, where {name} is to be published",
-            f"run it as root, or choose another one with ltsp --{which}-dir",
+            f"no directory {printable(directory)}, where {name} is to be published",
+            f"make it or mount it, or choose another one with ltsp --{which}-dir",
         )
+    for _ in range(_TRIES):
+        files.make_directories(directory.rstrip("/"), _PARENT_MODE)
+        if os.access(directory, os.W_OK | os.X_OK):
+            return
+        if os.path.isdir(directory):
+            raise LtspError(
+                f"cannot write to {printable(directory)}, where {name} is to be published",
+                f"run it as root, or choose another one with ltsp --{which}-dir",
+            )
