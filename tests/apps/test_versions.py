@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -95,6 +96,36 @@ def test_pruning_leaves_as_many_as_asked_for(places, store):
     run(places, prune=True, keep=1)
     assert len(listed(store)) == 1
     assert seen(store).menu == ("three", "three")
+
+
+def test_an_image_is_removed_with_all_of_its_versions(places, store):
+    told = run(places, NAME, remove_all=True)
+    assert told.lines == ["lab: removed from clients and from the disk, 3 versions, 156 KiB"]
+    assert not store.state(NAME).exists
+    assert run(places, json=True).facts == {}
+    with pytest.raises(LtspError, match="no image lab in"):
+        run(places, NAME, remove_all=True)
+
+
+def test_an_image_whose_file_was_deleted_by_hand_is_told_of_wherever_images_are_listed(places, store):
+    os.unlink(store.places(NAME).image)
+    for told in (run(places), Told()):
+        if not told.lines:
+            info(InfoOptions(), places, told)
+        line = next(line for line in told.lines if "deleted by hand" in line)
+        assert "3 versions of lab (156 KiB) stayed" in line
+        assert "ltsp versions lab --remove-all" in line
+        assert f"--use={listed(store)[2]}" in line
+    assert run(places, json=True).facts[NAME]["deserted"]
+    run(places, NAME, use=listed(store)[0])
+    assert not run(places, json=True).facts[NAME]["deserted"]
+
+
+def test_what_retention_lets_go_is_said_with_its_reason(places, store):
+    first, second, third = listed(store)
+    told = run(places, NAME, use=second, keep_share=0)
+    assert told.lines[1].startswith(f"lab: removed   version {first}, 49 KiB: what KEEP_DAYS keeps would take more")
+    assert listed(store) == [second, third]
 
 
 def test_a_beginning_that_fits_several_is_refused(places, store):

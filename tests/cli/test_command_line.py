@@ -129,6 +129,9 @@ def test_posixly_correct_ends_the_options_at_the_first_operand(run):
         ("versions x --keep 2", "option --keep says what --prune leaves, and goes with it"),
         ("versions --use v", "a version belongs to one image, and 0 are named"),
         ("versions a b --pin v", "a version belongs to one image, and 2 are named"),
+        ("versions --remove-all", "option --remove-all removes the images that are named, and none is"),
+        ("versions x --force", "option --force goes with --remove-all"),
+        ("versions x --remove-all --prune", "option --remove-all leaves nothing that another option could act on"),
         ("-b image", "no applet is named"),
     ],
 )

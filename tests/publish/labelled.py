@@ -160,6 +160,8 @@ def operate(store: Store, operation: str, label: str) -> None:
                         held.publish_kernel(contents(label))
                     case "use":
                         held.use(label)
+                    case "remove all":
+                        held.remove_all()
                     case "prune":
                         held.prune(1)
                     case "repair":

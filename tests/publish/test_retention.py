@@ -1,25 +1,28 @@
 from __future__ import annotations
 
 from ltsp.publish.generation import Generation
-from ltsp.publish.manifest import Manifest, Origin, Source
+from ltsp.publish.manifest import ImageFacts, Manifest, Origin, Source
 from ltsp.publish.places import Places
-from ltsp.publish.retention import Retention, collectable
+from ltsp.publish.retention import Reason, Retention, collectable
 
 PLACES = Places("lab", "/srv/ltsp", "/srv/tftp")
 DAY = 86400
 NOW = 100 * DAY
 
 
-def made(version, *, image=None, days=50, pinned=False, origin=Origin.BUILT, staged=False):
+def made(version, *, image=None, days=50, pinned=False, origin=Origin.BUILT, staged=False, size=1):
     """A version, last current so many days ago; its image is its own unless another one's is given."""
-    manifest = Manifest("lab", version, "", origin, Source("/", "directory"), None, None)
+    manifest = Manifest("lab", version, "", origin, Source("/", "directory"), ImageFacts(size, "", ""), None)
     return Generation(PLACES, manifest, (1, hash(image or version)), pinned, NOW - days * DAY, staged)
 
 
 def collected(generations, keep=Retention(2, 3), *, current="d", **names):  # noqa: B008 -- frozen
-    names = {"before": None, "in_use": (), **names}
-    doomed = collectable(generations, keep, current={current}, now=NOW, **names)
-    return [each.version for each in doomed]
+    return [each.version for each in let_go(generations, keep, current=current, **names)]
+
+
+def let_go(generations, keep, *, current="d", **names):
+    names = {"before": None, "in_use": (), "disk": 1000, **names}
+    return collectable(generations, keep, current={current}, now=NOW, **names)
 
 
 FOUR = [made("a"), made("b"), made("c"), made("d")]
@@ -76,3 +79,41 @@ def test_staged_versions_that_are_overtaken_go_however_young_they_are():
     assert collected([made("b", staged=True, days=0), *FOUR[2:]]) == ["b"]
     assert collected([made("b", staged=True, image="x"), made("d", image="x")]) == ["b"]
     assert collected([made("b", staged=True, pinned=True), made("d")]) == []
+
+
+def builds_of_a_day(count, **facts):
+    return [made(f"{number:02}", days=1 - number / 100, size=10, **facts) for number in range(count)]
+
+
+def test_a_day_of_builds_keeps_no_more_than_its_share_of_the_disk():
+    """52 builds in a day used to keep 52 images."""
+    generations = builds_of_a_day(52)
+    gone = let_go(generations, Retention(2, 3, share=25), current="51", before="50")
+    assert {each.reason for each in gone} == {Reason.SHARE}
+    assert [each.version for each in gone] == [f"{number:02}" for number in range(25)]
+    assert collected(generations, Retention(2, 3, share=100), current="51", before="50") == []
+    assert len(collected(generations, Retention(2, 3, share=0), current="51", before="50")) == 50
+
+
+def test_what_more_than_age_keeps_has_no_part_in_the_share():
+    generations = [*builds_of_a_day(9, pinned=True), *(made(name, days=0.1, size=10) for name in "ab")]
+    generations += [made("c", days=0, size=900), made("d", days=0, size=900)]
+    assert collected(generations, Retention(2, 3, share=2), before="c", in_use={"a"}) == []
+    assert collected(generations, Retention(2, 3, share=1), before="c", in_use={"a"}) == []
+    assert collected(generations, Retention(2, 3, share=0.5), before="c", in_use={"a"}) == ["b"]
+
+
+def test_versions_that_differ_in_the_kernel_alone_take_the_room_of_one_image():
+    generations = [made(f"k{number}", image="x", days=1, size=10) for number in range(5)]
+    generations += [made("c", days=0), made("d", days=0)]
+    assert collected(generations, Retention(2, 3, share=1), before="c") == []
+
+
+def test_why_a_version_went_is_told():
+    generations = [made("a"), made("b", staged=True), made("c", days=1), FOUR[3]]
+    gone = let_go(generations, Retention(1, 3), dropped="c")
+    assert [(each.version, each.reason) for each in gone] == [
+        ("a", Reason.AGE),
+        ("b", Reason.UNWANTED),
+        ("c", Reason.UNWANTED),
+    ]

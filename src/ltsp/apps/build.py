@@ -72,6 +72,8 @@ def build(order: Order, asked: Asked, report: Report) -> summary.Built:
         boot_directory(order.store.base_dir, source.name)  # sees that there is something for a Pi to boot
     with order.store.locked(source.name, options.wait) as held:
         held.check_replaceable(backup=options.backup)
+        if held.state().deserted:
+            report.note(f"{source.name}.img was deleted by hand; the version that clients booted is kept as .img.old")
         made = _made(order, replace(asked, source=source), held, faults, report)
         outcome = made.outcome
         if isinstance(outcome, Staged):
@@ -281,7 +283,7 @@ def chosen_kernel(kernel: Kernel) -> manifest.Kernel:
 
 
 def _retention(options: ImageOptions) -> Retention:
-    return Retention(options.keep_versions, options.keep_days)
+    return Retention.of(options)
 
 
 def _mode(options: ImageOptions) -> int:

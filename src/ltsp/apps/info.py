@@ -8,6 +8,7 @@ import shutil
 from os.path import join
 
 from ltsp.apps import amount
+from ltsp.apps.remains import deserted
 from ltsp.apps.report import Report
 from ltsp.apps.versions import state_facts
 from ltsp.host.chroot import is_chroot
@@ -51,6 +52,9 @@ def info(options: InfoOptions, places: LtspOptions, report: Report) -> None:
     )
     report.table(("source", "kind"), [(printable(name), kind) for name, kind in sources.items()])
     report.table(("image", "current version", "size", "kernel", "versions"), [_row(state) for state in states])
+    for state in states:
+        if gone := deserted(state):
+            report.warn(gone)
 
 
 def _server() -> dict[str, object]:

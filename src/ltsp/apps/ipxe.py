@@ -8,9 +8,10 @@ from os.path import join
 
 from ltsp.apps import generated
 from ltsp.apps.ipxe_binaries import BINARIES, MEMTESTS, Binary, complain, install
+from ltsp.apps.remains import deserted
 from ltsp.apps.report import Report
 from ltsp.boot.ipxe import Unwritable
-from ltsp.boot.menu import Entry, Menu
+from ltsp.boot.menu import Entry, Menu, without
 from ltsp.boot.menu_settings import menu_settings, title
 from ltsp.errors import LtspError
 from ltsp.host import files
@@ -63,15 +64,21 @@ def ipxe(
 
 
 def remind(ltsp: LtspOptions, report: Report) -> None:
-    """Say what the menu that there is has no entry for, after something was published."""
+    """After something was published or removed: say what the menu that there is has no entry for, and take out the
+    entries of images that are gone.
+    """
+    path = join(ltsp.tftp_dir, "ltsp", MENU)
     try:
-        with open(join(ltsp.tftp_dir, "ltsp", MENU), encoding="ascii", errors="replace") as file:
-            labels = {line[1:].strip() for line in file if line.startswith(":")}
+        with open(path, encoding="ascii", errors="replace") as file:
+            text = file.read()
     except OSError:
         return
+    labels = {line[1:].strip() for line in text.splitlines() if line.startswith(":")}
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
-    images = (name for name in store.names() if (state := store.state(name)).image is not None and state.pointer)
-    if missing := [name for name in images if name not in labels]:
+    images = {name for name in store.names() if (state := store.state(name)).image is not None and state.pointer}
+    if kept := without(text, labels - images):
+        generated.write(path, kept, report, overwrite=ltsp.overwrite, dry_run=False)
+    if missing := sorted(images - labels):
         report.note(f"the menu has no entry for {', '.join(missing)} yet: ltsp ipxe makes it anew")
 
 
@@ -107,6 +114,9 @@ def _bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[str]]:
     """The images, and the chroots, whose kernels are published."""
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     states = [store.state(name) for name in store.names()]
+    for state in states:
+        if gone := deserted(state):
+            report.warn(gone)
     with_kernel = {state.places.name for state in states if state.pointer}
     images = {state.places.name: state.image for state in states if state.image is not None}
     chroots = [

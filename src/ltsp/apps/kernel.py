@@ -11,6 +11,7 @@ from ltsp.apps.build import chosen_kernel, for_raspberries, link_for_raspberries
 from ltsp.apps.client_initrd import Wanted, client_initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL
+from ltsp.apps.remains import let_go
 from ltsp.apps.report import Report
 from ltsp.boot.kernel import Kernel, find_kernel
 from ltsp.boot.kernel_rules import RULES, Rule
@@ -127,7 +128,7 @@ def publish_found(
 
     `boot_test` is the transport by which it has to boot first; empty for none.
     """
-    keep = Retention(options.keep_versions, options.keep_days)
+    keep = Retention.of(options)
     own_rule = options.kernel_initrd or None
     state = held.state()
     shown = of or state.image
@@ -171,6 +172,8 @@ def _tell(outcome: Published | Unchanged, name: str, report: Report) -> None:
         report.say(f"unchanged {name}: version {version} has this kernel already")
     else:
         report.say(f"published {name}, version {version}, with this kernel")
+        for line in let_go(outcome.collected):
+            report.say(line)
 
 
 def _around_kernels(own_rule: str | None) -> Selection:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ltsp.apps.client_initrd import Wanted
 from ltsp.apps.each import each
 from ltsp.apps.kernel import publish_found
+from ltsp.apps.remains import let_go
 from ltsp.apps.report import Report
 from ltsp.errors import LtspError, UsageError
 from ltsp.publish.contents import Published, Unchanged
@@ -31,8 +32,10 @@ def revert(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions, re
     def exchange(name: str) -> int:
         outcome = _exchanged(name, options, store, report)
         version, reverted = outcome.generation.version, isinstance(outcome, Published)
-        if reverted:
+        if isinstance(outcome, Published):
             report.say(f"reverted  {name}: clients now boot version {version}")
+            for line in let_go(outcome.collected):
+                report.say(line)
         else:
             report.say(f"unchanged {name}: version {version} is current already")
         results.append({"name": name, "reverted": reverted, "version": version})
@@ -60,7 +63,7 @@ def _exchanged(name: str, options: ImageOptions, store: Store, report: Report) -
     with store.locked(name, options.wait) as held:
         before = held.before()
         if before.bootable or before.manifest.origin is not Origin.FOREIGN:
-            return held.revert(Retention(options.keep_versions, options.keep_days))
+            return held.revert(Retention.of(options))
         # What another LTSP left as NAME.img.old has its kernel inside. A link leads somewhere only under that name.
         path = held.places.old if before.is_image_of(held.state().old) else before.image
         wanted = replace(Wanted.of(options), must_boot=False)

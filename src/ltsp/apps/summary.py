@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from ltsp.apps import amount
 from ltsp.apps.plan import codec_facts, kernel_facts, snapshot_facts
 from ltsp.apps.preparation import Prepared
+from ltsp.apps.remains import let_go
 from ltsp.apps.report import Report
 from ltsp.apps.versions import summary as change_summary
 from ltsp.publish.changes import Changes
@@ -77,8 +78,14 @@ def facts(built: Built) -> Mapping[str, object]:
         "findings": [{"path": each.path, "reason": each.row.reason} for each in built.prepared.cleaned.findings],
         "warnings": list(warnings(built)),
         "changes": None if changes is None else asdict(changes),
-        "collected": list(built.outcome.collected) if isinstance(built.outcome, Published) else [],
+        "collected": _collected(built.outcome),
     }
+
+
+def _collected(outcome: Published | Unchanged) -> list[Mapping[str, object]]:
+    """The versions that retention removed, and why."""
+    every = outcome.collected if isinstance(outcome, Published) else ()
+    return [{"version": each.version, "size": each.bytes, "reason": each.reason.name.lower()} for each in every]
 
 
 def warnings(built: Built) -> Iterator[str]:
@@ -144,6 +151,8 @@ def _lines(built: Built) -> Iterator[str]:
         yield f"largest   {', '.join(largest)}"
     if (changes := _changes(built)) is not None:
         yield f"changed   {change_summary(changes)}"
+    if isinstance(built.outcome, Published):
+        yield from let_go(built.outcome.collected)
 
 
 def _changes(built: Built) -> Changes | None:

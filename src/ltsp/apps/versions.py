@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ltsp.apps import amount
+from ltsp.apps.remains import deserted, let_go
 from ltsp.apps.report import Report
 from ltsp.errors import LtspError
 from ltsp.host.process import User
 from ltsp.publish.changes import Changes
 from ltsp.publish.collection import in_use
+from ltsp.publish.contents import Published
 from ltsp.publish.failure import described
 from ltsp.publish.generation import Generation
 from ltsp.publish.held import Held
@@ -34,28 +36,33 @@ def versions(names: Sequence[str], options: VersionsOptions, places: LtspOptions
     every = list(names) or store.names()
     for name in every:
         if not store.state(name).exists:
+            if options.remove_all:
+                with store.locked(name, options.wait):
+                    pass  # what a killed run left behind is removed
             raise LtspError(f"no image {name} in {printable(places.base_dir)}/images", "ltsp info lists what there is")
-    if options.use or options.pin or options.unpin or options.remove or options.prune:
+    if options.acts:
         for name in every:
             with store.locked(name, options.wait) as held:
                 for line in _acted(held, options):
                     report.say(line)
-    states = [store.state(name) for name in every]
+    states = [state for state in map(store.state, every) if state.exists]
     if options.json:
         report.result({state.places.name: state_facts(state) for state in states})
         return
-    if not states:
+    if not states and not options.remove_all:
         report.say(f"no images in {printable(places.base_dir)}/images")
     for state in states:
         report.say(state.places.name)
         report.table(("version", "size", "kernel", "state", "changes"), _rows(state))
+        if gone := deserted(state):
+            report.warn(gone)
 
 
 def _acted(held: Held, options: VersionsOptions) -> list[str]:
     """Do it, and say what was done. Pins first, so that what is pinned is not collected by what follows."""
     done: list[str] = []
     name = held.places.name
-    keep = Retention(options.keep_versions, options.keep_days)
+    keep = Retention.of(options)
     for text in options.pin:
         version = _version(held, text)
         held.pin(version)
@@ -66,8 +73,10 @@ def _acted(held: Held, options: VersionsOptions) -> list[str]:
         done.append(f"{name}: unpinned {version}")
     if options.use:
         version = _version(held, options.use)
-        held.use(version, keep)
+        outcome = held.use(version, keep)
         done.append(f"{name}: clients now boot {version}")
+        if isinstance(outcome, Published):
+            done += [f"{name}: {line}" for line in let_go(outcome.collected)]
     for text in options.remove:
         version = _version(held, text)
         held.remove(version)
@@ -75,6 +84,10 @@ def _acted(held: Held, options: VersionsOptions) -> list[str]:
     if options.prune:
         removed = held.prune(options.keep or options.keep_versions)
         done.append(f"{name}: removed {', '.join(removed) or 'nothing'}")
+    if options.remove_all:
+        gone = held.remove_all(force=options.force)
+        count = amount.counted(len(gone.versions), "version")
+        done.append(f"{name}: removed from clients and from the disk, {count}, {amount.size(gone.bytes)}")
     return done
 
 
@@ -103,6 +116,7 @@ def state_facts(state: State) -> dict[str, object]:
         "old": _entry_facts(state.old),
         "versions": listed,
         "damaged": list(state.damaged),
+        "deserted": state.deserted,
     }
 
 

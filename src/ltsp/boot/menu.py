@@ -22,7 +22,7 @@ In a line of iPXE each command looks at the one before it: `a && b ||` is b wher
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
@@ -311,6 +311,17 @@ def _image(entry: Entry) -> Iterator[str]:
     yield f":{entry.name}"
     yield f"set ltsp-name {entry.name}"
     yield "goto _boot"
+
+
+def without(text: str, names: Collection[str]) -> str:
+    """A menu without its entries of these images; empty where it has none of them."""
+    gone = {"\n".join(_image(Entry(name, ""))): name for name in names}
+    blocks = text.rstrip("\n").split("\n\n")
+    cut = tuple(f"item {gone[block]} " for block in blocks if block in gone)
+    if not cut:
+        return ""
+    kept = "\n\n".join(block for block in blocks if block not in gone)
+    return "".join(line for line in f"{kept}\n".splitlines(keepends=True) if not line.startswith(cut))
 
 
 def _failure() -> Iterator[str]:

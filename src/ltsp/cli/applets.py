@@ -16,6 +16,7 @@ from ltsp.settings.network_options import (
     IpxeOptions,
     NfsOptions,
 )
+from ltsp.settings.source_options import VersionedOptions
 
 
 def run(asked: Run, report: Report) -> int:
@@ -23,23 +24,24 @@ def run(asked: Run, report: Report) -> int:
     match asked.options:
         case ImageOptions() | InfoOptions() | KernelOptions() | VersionsOptions() as options:
             status = _image(options, asked, report)
-            if _may_publish(options):
+            if isinstance(options, VersionedOptions) and _may_publish(options):
                 from ltsp.apps.after_publishing import follow  # noqa: PLC0415
 
-                follow(asked.ltsp, asked.conf, report)
+                follow(asked.ltsp, asked.conf, options, report)
             return status
         case options:
             return _network(options, asked, report)
 
 
-def _may_publish(options: ImageApplet) -> bool:
+def _may_publish(options: VersionedOptions) -> bool:
+    """Whether clients may boot another version now, or an image less."""
     match options:
         case ImageOptions():
             return not options.dry_run
         case VersionsOptions():
-            return options.use is not None
-        case other:
-            return isinstance(other, KernelOptions)
+            return options.use is not None or options.removes
+        case _:
+            return True
 
 
 def _image(options: ImageApplet, asked: Run, report: Report) -> int:

@@ -129,6 +129,12 @@ def _contradictions(run: Run) -> Iterator[str]:
         case VersionsOptions() as options:
             if options.keep is not None and not options.prune:
                 yield "option --keep says what --prune leaves, and goes with it"
+            if options.force and not options.remove_all:
+                yield "option --force goes with --remove-all"
+            if options.remove_all and not count:
+                yield "option --remove-all removes the images that are named, and none is"
+            if options.remove_all and (options.use or options.pin or options.unpin or options.remove or options.prune):
+                yield "option --remove-all leaves nothing that another option could act on"
             if (options.use or options.pin or options.unpin or options.remove) and count != 1:
                 yield f"a version belongs to one image, and {count} are named"
         case _:

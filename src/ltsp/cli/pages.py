@@ -175,7 +175,13 @@ IMAGE_APPLETS = {
             (
                 "Each build publishes a new version: image, kernel and initrd that belong together. The current one is "
                 "what clients boot. Older ones are kept for KEEP_DAYS, and KEEP_VERSIONS of them in any case, because "
-                "clients that booted from a version go on reading it."
+                "clients that booted from a version go on reading it. Those that only KEEP_DAYS keeps take at most "
+                "KEEP_SHARE percent of the disk."
+            ),
+            (
+                "`--remove-all` removes an image: clients get it no more, then its versions and kernels go, and its "
+                "entry of the menu. An image whose NAME.img was deleted by hand is told of; the next command that "
+                "changes what clients boot takes it from them and lets its versions go after KEEP_DAYS."
             ),
             (
                 "Without options the versions are listed: date, size, kernel and what changed. Nothing is copied by "
@@ -188,6 +194,7 @@ IMAGE_APPLETS = {
             Example("What is there:", "ltsp versions x86_64"),
             Example("Go to any version:", "ltsp versions x86_64 --use 20260114T093000Z-3fa9c1"),
             Example("Make room:", "ltsp versions x86_64 --prune --keep 1"),
+            Example("Remove an image:", "ltsp versions x86_64 --remove-all"),
         ),
         see_also=("ltsp(8)", "ltsp-image(8)", "ltsp.conf(5)"),
     ),

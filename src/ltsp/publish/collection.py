@@ -12,7 +12,7 @@ from ltsp.publish import state as states
 from ltsp.publish.failure import described
 from ltsp.publish.generation import Generation
 from ltsp.publish.places import Places
-from ltsp.publish.retention import Retention, collectable
+from ltsp.publish.retention import Collected, Retention, collectable
 from ltsp.publish.state import State
 from ltsp.publish.switch import remove
 
@@ -24,8 +24,16 @@ def in_use(state: State) -> dict[str, process.User]:
     return {each.version: users[each.image_id] for each in state.generations if each.image_id in users}
 
 
-def retain(places: Places, keep: Retention, *, dropped: str | None = None, keep_before: bool = True) -> tuple[str, ...]:
-    """Remove what no rule keeps; the versions that were."""
+def users_of(path: str) -> process.User | None:
+    """Who holds a file that is no version's open on this machine."""
+    identity = files.identity(path)
+    return process.holders({identity}, _may_be_image).get(identity) if identity else None
+
+
+def retain(
+    places: Places, keep: Retention, *, dropped: str | None = None, keep_before: bool = True
+) -> tuple[Collected, ...]:
+    """Remove what no rule keeps; the versions that were, and why."""
     now = states.read(places)
     doomed = collectable(
         now.generations,
@@ -35,18 +43,19 @@ def retain(places: Places, keep: Retention, *, dropped: str | None = None, keep_
         waiting=now.waiting.version if now.waiting else None,
         in_use=in_use(now),
         now=time.time(),
+        disk=files.disk_bytes(places.images),
         dropped=dropped,
     )
-    return _collect_all(places, [generation.version for generation in doomed])
+    _collect_all(places, [each.version for each in doomed])
+    return tuple(doomed)
 
 
-def retain_staged(places: Places) -> tuple[str, ...]:
-    """Remove the staged versions but for the newest, those that are pinned and those in use; the versions that were."""
+def retain_staged(places: Places) -> None:
+    """Remove the staged versions but for the newest, those that are pinned and those in use."""
     now = states.read(places)
     staged = [each for each in now.generations if each.staged and each.version not in now.current_versions]
     users = in_use(now) if len(staged) > 1 else {}
-    doomed = [each.version for each in staged[:-1] if not each.pinned and each.version not in users]
-    return _collect_all(places, doomed)
+    _collect_all(places, [each.version for each in staged[:-1] if not each.pinned and each.version not in users])
 
 
 def remove_one(places: Places, version: str) -> None:
@@ -68,7 +77,7 @@ def remove_one(places: Places, version: str) -> None:
     _collect(places, version)
 
 
-def _collect_all(places: Places, versions: Sequence[str]) -> tuple[str, ...]:
+def _collect_all(places: Places, versions: Sequence[str]) -> None:
     """One that cannot be removed does not keep the others. Raises what the first one raised."""
     failures: list[OSError | LtspError] = []
     for version in versions:
@@ -78,7 +87,6 @@ def _collect_all(places: Places, versions: Sequence[str]) -> tuple[str, ...]:
             failures.append(error)
     if failures:
         raise failures[0]
-    return tuple(versions)
 
 
 def _collect(places: Places, version: str) -> None:

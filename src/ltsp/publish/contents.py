@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import FileFacts, ImageFacts, Kernel, Manifest, Origin, Source
+from ltsp.publish.retention import Collected
 from ltsp.tree.content import Content
 
 
@@ -50,7 +51,7 @@ class Published:
     generation: Generation
     previous: Generation | None
     """What was current before, for telling what changed."""
-    collected: tuple[str, ...] = ()
+    collected: tuple[Collected, ...] = ()
     """Versions that retention removed."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ltsp.errors import LtspError
 from ltsp.host import files
-from ltsp.publish import collection, failure
+from ltsp.publish import collection, failure, removal
 from ltsp.publish import state as states
 from ltsp.publish.adoption import adopt
 from ltsp.publish.assembly import Parts, another_name_of
@@ -20,7 +20,8 @@ from ltsp.publish.failure import told
 from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import Origin
 from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places
-from ltsp.publish.retention import Retention
+from ltsp.publish.removal import Removed
+from ltsp.publish.retention import Collected, Retention
 from ltsp.publish.stage import Stage
 from ltsp.publish.state import Foreign, State
 from ltsp.publish.succession import DEFAULT, Ready, Succession, succeed, waiting_twin
@@ -169,7 +170,21 @@ class Held:
     def prune(self, versions: int) -> tuple[str, ...]:
         """Remove all but so many images, however young; what is pinned, in use or not ours stays."""
         with told("remove versions of", self.places.name):
-            return collection.retain(self.places, Retention(versions, days=0), keep_before=versions > 1)
+            gone = collection.retain(self.places, Retention(versions, days=0), keep_before=versions > 1)
+            return tuple(each.version for each in gone)
+
+    def remove_all(self, *, force: bool = False) -> Removed:
+        """Remove the image from clients and from the disk, with all of its versions, kernels and names.
+
+        Raises LtspError where a version is pinned, in use or not made here, unless `force`; nothing was removed then.
+        """
+        with told("remove", self.places.name):
+            return removal.remove_all(self.places, force=force)
+
+    def tidy(self, keep: Retention = DEFAULT) -> tuple[Collected, ...]:
+        """Where NAME.img was deleted by hand, take the rest from clients too, and collect what no rule keeps."""
+        with told("tidy up", self.places.name):
+            return removal.tidy(self.places, keep)
 
 
 _DIGITS_OF_NO_IMAGE = "0" * 8

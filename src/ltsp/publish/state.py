@@ -65,6 +65,16 @@ class State:
         versions = {self.pointer.version} if self.pointer else set()
         return versions | {self.image.version} if isinstance(self.image, Generation) else versions
 
+    @property
+    def deserted(self) -> bool:
+        """Whether NAME.img is gone and its versions stayed: somebody deleted it by hand, as one removed images once.
+
+        Versions that wait for their first boot test never had it, nor has a chroot whose kernel is published.
+        """
+        chroot = self.current is not None and self.current.image_id is None
+        had = any(each.image_id is not None and not each.staged for each in self.generations)
+        return self.image is None and had and not chroot
+
     def existing(self, version: str) -> Generation:
         """Raises LtspError where there is no such version."""
         generation = self.generation(version)

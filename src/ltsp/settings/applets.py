@@ -338,6 +338,12 @@ class VersionsOptions(VersionedOptions):
         "remove this version; may be given several times", "The current version and pinned ones are not removed."
     )
     prune: bool = switch("remove all versions that need not be kept", reach=Reach.ONCE)
+    remove_all: bool = switch(
+        "remove the images named: all versions, kernels and entries of the menu",
+        reach=Reach.ONCE,
+        details="Refused where a version is pinned, in use or not made here; the message says which.",
+    )
+    force: bool = switch("with --remove-all: remove those too", reach=Reach.ONCE)
     keep: int | None = option(
         Integer(least=1),
         "how many versions --prune leaves",
@@ -346,6 +352,15 @@ class VersionsOptions(VersionedOptions):
         reach=Reach.ONCE,
     )
     json: bool = switch("print JSON", reach=Reach.ONCE)
+
+    @property
+    def removes(self) -> bool:
+        return bool(self.remove) or self.prune or self.remove_all
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything is changed before the versions are listed."""
+        return bool(self.use or self.pin or self.unpin) or self.removes
 
 
 @dataclass(frozen=True, slots=True)

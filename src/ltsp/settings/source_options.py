@@ -31,6 +31,14 @@ class VersionedOptions:
         group=Group.PUBLISHING,
         details="Clients that booted from a version go on reading it; this is how long they may run on.",
     )
+    keep_share: int = option(
+        Integer("PERCENT", most=100),
+        "how much of the disk versions may take that only KEEP_DAYS keeps",
+        default=25,
+        group=Group.PUBLISHING,
+        details="Of the file system that holds the images. The oldest go first; what was let go is said. The current "
+        "version, the one before, those of KEEP_VERSIONS, pinned ones and those in use do not count.",
+    )
     wait: int = option(
         Integer("SECONDS"),
         "how long to wait for another build of the same image",
