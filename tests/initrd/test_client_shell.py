@@ -541,3 +541,17 @@ def test_an_account_is_made_of_the_name_that_the_client_has(shell, tmp_path, nam
     script = f"WORK={tmp_path}/work CLIENT={name} IP=192.0.2.1 PREFIX=24 MAC= SERVER=s; fill_template {tmp_path}/file"
     shell("identity layers", script)
     assert (tmp_path / "file").read_text() == f"{filled}\n"
+
+
+def test_the_root_of_a_client_is_everybodys_to_look_into(shell):
+    """That of a chroot, which is booted without an image, may be a folder of mode 0700."""
+    script = """
+        mount() { :; }
+        LOWER=$WORK/lower NEWROOT=$WORK/new OVERLAY=80%
+        mkdir -p "$NEWROOT/dev" "$NEWROOT/proc" "$NEWROOT/sys" "$NEWROOT/run"
+        mkdir -m 2700 "$LOWER"
+        umask 077
+        mount_overlay
+        stat -c %a "$RUN/ltsp/root/upper/upper"
+    """
+    assert shell("overlay", script) == "755\n"

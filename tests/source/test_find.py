@@ -245,3 +245,32 @@ def test_output_directories_are_left_out_of_what_is_found(base):
 def test_what_is_on_another_machine_is_to_be_fetched_first(base, address):
     with pytest.raises(LtspError, match=r"is not on this machine: fetch it by curl, scp or rsync"):
         find(address, str(base))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "holds", "typed"),
+    [
+        ("Lubuntu.zip", b"PK\x03\x04rest", "a zip archive", "unzip {path}"),
+        ("Kali.7z", b"7z\xbc\xaf\x27\x1crest", "a 7-Zip archive", "7z x {path}"),
+        ("lab.rar", b"Rar!\x1a\x07\0rest", "a RAR archive", "unrar x {path}"),
+        ("mac.dmg", bytes(512) + b"koly" + bytes(508), "a disk image of macOS (DMG)", "qemu-img convert -O raw {path}"),
+        ("lab.img.lz4", b"\x04\x22\x4d\x18rest\0", "what lz4 compressed", "unlz4 {path}"),
+        ("lab.vdi", b"PK\x03\x04rest", "a zip archive", "unzip {path}"),
+        ("lab.vdi", b"<!DOCTYPE html>\n<title>404</title>\n", "text", "fetch it again"),
+    ],
+)
+def test_what_has_to_be_unpacked_first_says_by_what(tmp_path, base, name, data, holds, typed):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(SourceError) as caught:
+        find(str(path), str(base), name="lab")
+    assert caught.value.message == f"{path} is not supported as a source: it holds {holds}"
+    assert typed.format(path=path) in caught.value.hint
+
+
+def test_a_disk_that_is_not_what_its_name_says_is_told_of(tmp_path, base):
+    path = tmp_path / "lab.vdi"
+    path.write_bytes(b"\x01\x02\x03" * 400)
+    with pytest.raises(SourceError, match="it holds no format that is known here") as caught:
+        find(str(path), str(base))
+    assert caught.value.hint.startswith("it is named as a VDI disk and is none: copy or download it again")

@@ -27,7 +27,7 @@ _OSTREE: Final = re.compile(r"ostree/deploy/([^/]+)/deploy/[^/]+")
 _ENTRIES: Final = ("boot/loader/entries", "loader/entries")
 _MOST_TEXT: Final = 64 << 10
 _MOST: Final = 64
-"""Deployments that are looked into; ostree keeps two or three."""
+"""Deployments, and entries of a boot loader, that are looked into; ostree keeps two or three."""
 _SHOWN: Final = 6
 
 _ROOT: Final = r"(rootfs|backup/container/rootfs|ostree/deploy/[^/]+/deploy/[^/]+)"
@@ -187,7 +187,8 @@ def _entries(trees: Sequence[Tree]) -> list[str]:
         for place in _ENTRIES:
             directory = tree.follow(place)
             files = directory.entries.items() if isinstance(directory, Directory) else ()
-            texts += [_text(node, name) for name, node in files if isinstance(node, File) and name.endswith(".conf")]
+            entries = [(node, name) for name, node in files if isinstance(node, File) and name.endswith(".conf")]
+            texts += [_text(node, name) for node, name in entries[:_MOST]]
     return sorted(texts, key=lambda text: version_key(_value(text, "version")), reverse=True)
 
 
