@@ -139,7 +139,8 @@ FORMATS: Final[Mapping[str, Format]] = {
     "redo": Format("a redo log of ESXi", "name the disk itself, after the snapshots of the machine were removed"),
     # Disk images of macOS: dmg2img(1), hdiutil(1).
     "dmg": Format("a disk image of macOS (DMG)", "unpack it, and name the disk: qemu-img convert -O raw FILE lab.raw"),
-    # Archives that are no tar; each by the program that unpacks it.
+    # Archives; those that are no tar by the program that unpacks them.
+    "tar": Format("a tar archive", "an archive is read from a file: cat FILE >lab.tar; ltsp image ./lab.tar"),
     "zip": Format("a zip archive", _UNPACK.format("unzip FILE")),
     "7z": Format("a 7-Zip archive", _UNPACK.format("7z x FILE")),
     "rar": Format("a RAR archive", _UNPACK.format("unrar x FILE, or 7z x FILE")),
@@ -157,6 +158,7 @@ FORMATS: Final[Mapping[str, Format]] = {
 """By kind; each that is not read has its remedy."""
 
 FILES: Final[tuple[tuple[int, bytes, str], ...]] = (
+    (0x101, b"ustar", "tar"),
     (0, b"070701", "cpio"),
     (0, b"070702", "cpio"),
     (0, b"070707", "cpio"),
