@@ -64,6 +64,9 @@ def test_too_many_open_files_have_one_remedy_whoever_met_them(kind, number, reme
         False,
     )
     assert remedy in str(told(OSError(number, os.strerror(number), "/etc/x")))
+    library = ImportError(f"_lzma.so: cannot open shared object file: {os.strerror(number)}")
+    assert str(told(library)).startswith(f"{library}: ")
+    assert remedy in str(told(library))
 
 
 def test_a_directory_that_was_removed_is_named(tmp_path, monkeypatch):

@@ -31,8 +31,8 @@ begins with that of the second.
 
 def told(error: Exception) -> LtspError:
     """The error for people; one that is for people already is itself, but for what it met first."""
+    limit = next((number for number in _LIMITS if os.strerror(number) in str(error)), None)
     if isinstance(error, LtspError):
-        limit = next((number for number in _LIMITS if os.strerror(number) in error.message), None)
         if limit is not None:
             error.hint = _LIMITS[limit]
         return error
@@ -47,6 +47,8 @@ def told(error: Exception) -> LtspError:
         where = f"{printable(os.fsdecode(named))}: " if named else ""
         reason = error.strerror or str(error) or type(error).__name__
         return LtspError(f"{where}{printable(reason)}", (_REMEDIES | _LIMITS).get(error.errno or 0, ""))
+    if isinstance(error, ImportError) and limit is not None:  # of a library that could not be opened
+        return LtspError(printable(str(error)), _LIMITS[limit])
     if isinstance(error, MemoryError):
         return LtspError("out of memory", "end other programs, or give --threads=1")
     said = printable(str(error))
