@@ -165,20 +165,18 @@ def test_one_that_is_killed_while_it_boots_leaves_the_version_waiting(site, prog
     site.ltsp("image", "lab")
     change(site)
     qemu(programs, HANGS)
-    ours = subprocess.Popen(
+    with subprocess.Popen(
         site.command("image", "--ionice=", "--boot-test=1", "lab"),
         env=site.environment(PATH=str(programs)),
         cwd=site.home,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-    )
-    assert ours.stderr is not None
-    assert any("kernel" in line and " s " in line for line in ours.stderr)
-    assert states(site) == ["current", "staged"]
-    ours.send_signal(signal.SIGKILL)
-    ours.wait()
-    ours.stderr.close()
+    ) as ours:
+        assert ours.stderr is not None
+        assert any("kernel" in line and " s " in line for line in ours.stderr)
+        assert states(site) == ["current", "staged"]
+        ours.send_signal(signal.SIGKILL)
     site.ltsp("versions", "lab", "--prune", "--keep=1")
     assert states(site) == ["current", "staged"]
 

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -258,7 +259,10 @@ def test_a_tftp_directory_without_space_keeps_image_and_kernel_before(tmp_path):
         site.ltsp("image", str(lab))
         (lab / f"boot/initrd.img-{VERSION}").write_bytes(random.Random(1).randbytes(8 << 20))
         for _ in range(2):
-            refused(site, str(lab), says=["not enough space for lab", str(site.tftp), "9 MiB needed", "MiB free"])
+            line = refused(site, str(lab), says=["not enough space for lab", str(site.tftp), "MiB free"])
+            # The initrd, kernel and the clients' initrd, whose busybox is larger in newer releases.
+            assert (match := re.search(r"about (\d+) MiB needed", line)) is not None, line
+            assert 9 <= int(match[1]) <= 11
 
 
 @pytest.mark.root
