@@ -316,7 +316,11 @@ def test_the_kernel_of_any_layout_is_found_by_the_version_that_it_states(tmp_pat
     for path, version in ((kernel, VERSION), ("boot/memtest/linux64", "9.9"), ("pool/linux-image-6.1.deb", VERSION)):
         (medium / path).parent.mkdir(parents=True, exist_ok=True)
         (medium / path).write_bytes(bzimage(version))
-    with find(f"{burnt(medium)},,{file}", "/nowhere").open(everything, Faults()) as tree:
+    iso = burnt(medium)
+    with pytest.raises(SourceError) as caught:
+        find(str(iso), "/nowhere")
+    assert caught.value.hint == f"name that: FILE,,{file}"
+    with find(f"{iso},,{file}", "/nowhere").open(everything, Faults()) as tree:
         found = find_kernel(tree, "live")
         assert (tree.resolve(found.path), found.version) == (f"boot/vmlinuz-{VERSION}", VERSION)
         assert tree.get("boot/memtest") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,12 @@ _MOST_TEXT = 1 << 20
 _SHOWN = 8
 _PEEKED = frozenset({"etc", "proc", "usr/lib", "lib", *discoverable.PLACES, *live_medium.TOPS})
 """Directories that tell a system."""
+
+_MEDIA = frozenset({content.ISO9660, content.VFAT})
+"""What live media and sticks are."""
+_PACKED = re.compile(r".*\.(squashfs|sqfs|sfs|erofs)|linuxfs", re.IGNORECASE)
+"""Names of the files on them that systems lie in: of Arch and SystemRescue, Gentoo, Manjaro, antiX."""
+_DEPTH_OF_PACKED = 3
 
 OpenVolume = Callable[[Volume], FileSystem]
 """Raises FormatError and SourceError."""
@@ -302,7 +309,11 @@ class Search:
             every = self.volumes.missing
             absent = ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
             return SourceError(f"it is one of several disks: {absent} is on another one", _OTHER_DISKS)
-        return SourceError(f"there is no Linux root file system on it; there are {self._listed()}", self._hint())
+        what = f"there is no Linux root file system on it; there are {self._listed()}"
+        packed = next(filter(None, map(_packed_system, places)), "")
+        if packed:
+            return SourceError(f"{what}, which holds {printable(packed)}", f"name that: FILE,,{printable(packed)}")
+        return SourceError(what, self._hint())
 
     def _hint(self) -> str:
         """What can be done about the volume that most likely holds a system."""
@@ -367,6 +378,22 @@ def _peek(place: Place) -> Tree:
         return Take.EMPTIED if not slash or parent in discoverable.PLACES else Take.NOTHING
 
     return place.tree(select)
+
+
+def _packed_system(place: Place) -> str:
+    """The largest file of a medium that is called as those are in which systems lie; empty where there is none."""
+    if place.volume.kind not in _MEDIA:
+        return ""
+
+    def select(path: str, directory: bool) -> Take:
+        return Take.NOTHING if directory and path.count("/") >= _DEPTH_OF_PACKED else Take.ALL
+
+    found = {
+        path: node.content.size
+        for path, node in place.tree(select).walk()
+        if isinstance(node, File) and _PACKED.fullmatch(path.rpartition("/")[2])
+    }
+    return max(found, key=lambda path: found[path], default="")
 
 
 def _on_the_way(path: str) -> Selection:
