@@ -10,7 +10,7 @@ import pytest
 from corpus.ruled import rules
 from corpus.site import Site, listing
 from corpus.told import Told
-from ltsp.apps.build import selected
+from ltsp.apps.reading import selected
 from ltsp.source import scan
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
@@ -122,8 +122,8 @@ def test_moved_homes_are_not_walked_through(site, lab, monkeypatch):
         return real(directory)
 
     monkeypatch.setattr(scan.os, "scandir", listing_of)
-    with selected(find(str(lab), str(site.base)), rules(), 0, Faults(), Told()) as (tree, _):
-        assert tree.get("var/home").entries == {}
+    with selected(find(str(lab), str(site.base)), rules(), 0, Faults(), Told()) as chosen:
+        assert chosen.tree.get("var/home").entries == {}
     assert (lab / "etc/ssh").stat().st_ino in listed
     emptied = ["var/roothome", "data/mysql", "data/anna-b", "var/home/anna", "var/home/anna/deep"]
     assert not {(lab / path).stat().st_ino for path in emptied} & set(listed)

@@ -1,9 +1,10 @@
 from corpus.planted import planted
 from corpus.trees import Sparse
 from ltsp.transform.exclude import Exclusions
-from ltsp.transform.survey import Removal, removals, survey
+from ltsp.transform.survey import Gone, Removal, survey
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import File, Metadata
+from ltsp.tree.selection import Watched
 
 
 def test_sizes_are_summed_up_the_tree_and_a_file_with_two_names_counts_once():
@@ -43,7 +44,9 @@ def test_files_that_give_rights_are_listed():
 def test_each_rule_is_told_with_what_it_takes_away():
     tree = planted({"home/a/b": b"123", "home/.c": b"4", "opt/ltsp5": b"56", "usr/x": b"7", "swapfile": b"8" * 9})
     exclusions = Exclusions(["home/*", "opt/ltsp*", "swapfile", "never"])
-    assert removals(tree, exclusions.take, exclusions.rule) == [
+    gone = Gone()
+    tree.select(Watched(exclusions.take, gone.add))
+    assert gone.removals(exclusions.rule) == [
         Removal("home/*", ("home/.c", "home/a"), 2, 4),
         Removal("opt/ltsp*", ("opt/ltsp5",), 1, 2),
         Removal("swapfile", ("swapfile",), 1, 9),

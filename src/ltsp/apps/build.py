@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os.path import abspath, join
 from time import monotonic
@@ -12,8 +12,8 @@ from ltsp.apps import hooks, plan, summary
 from ltsp.apps.client_initrd import Client, Wanted, client_initrd
 from ltsp.apps.order import Order
 from ltsp.apps.preparation import Prepared, prepare
+from ltsp.apps.reading import selected
 from ltsp.apps.report import Report
-from ltsp.apps.rules import Rules
 from ltsp.boot.kernel import Kernel
 from ltsp.boot.raspberry import CMDLINE, firmware_files, local_root, none_found
 from ltsp.errors import FormatError, SourceError, UsageError
@@ -37,11 +37,8 @@ from ltsp.transform.packages import packages
 from ltsp.tree.content import Content
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable
-from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
-_OUTLINES = 4
-"""Looks at where links lead, each behind those of the one before; what is still behind others is read in vain."""
 _TRIES = 3
 """On a busy machine, one in some dozens of runs of mksquashfs 4.5.1 leaves blocks or a table that cannot be read."""
 PRIVATE_MODE = 0o600
@@ -98,9 +95,9 @@ class _Version:
 
 def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report) -> _Version:
     options, source = order.options, asked.source
-    with selected(source, order.rules, options.lock_timeout, faults, report) as (tree, rules):
-        order = replace(order, rules=rules)
-        prepared = prepare(tree, source.name, order, faults)
+    with selected(source, order.rules, options.lock_timeout, faults, report) as chosen:
+        order, tree = replace(order, rules=chosen.rules), chosen.tree
+        prepared = prepare(tree, source.name, order, faults, chosen.gone, chosen.full)
         current = held.state().current
         firmware = for_raspberries(order.options, order.store.base_dir, source.name, tree)
         client = initrd(prepared, source.name, order.client, current, report)
@@ -135,46 +132,6 @@ def conclude(order: Order, source: Source, report: Report) -> None:
         link_for_raspberries(order.store, source.name, report)
     told = hooks.environment(source, order.ltsp)
     hooks.run(order.after, told, report, f"the image of {source.name} stays published")
-
-
-@contextmanager
-def selected(
-    source: Source, rules: Rules, lock_timeout: float, faults: Faults, report: Report
-) -> Iterator[tuple[Tree, Rules]]:
-    """What rules leave of a source, and the rules as they hold in it, wherever its links lead them."""
-
-    def reading() -> Selection:
-        nonlocal rules
-        for _ in range(_OUTLINES):
-            with source.outline(rules.outlined) as outline:
-                if outline is None:
-                    return rules.reading(outlined=False)
-                before, rules = rules, rules.following(outline, beyond=True)
-            if rules == before:
-                break
-        return rules.reading(outlined=True)
-
-    with taken(source, reading, lock_timeout, faults, report) as read:
-        rules = rules.following(read)
-        yield read.select(rules.selection, rules.concern), rules
-
-
-@contextmanager
-def taken(
-    source: Source, choose: Callable[[], Selection], lock_timeout: float, faults: Faults, report: Report
-) -> Iterator[Tree]:
-    """What a selection takes in of a source, whose packages stay as they are meanwhile; it is chosen when they do.
-
-    Where all is read from snapshots, that is until there is the tree.
-    """
-    with ExitStack() as opened, ExitStack() as held:
-        for note in held.enter_context(source.hold_packages(lock_timeout, report.note)):
-            report.note(note)
-        with report.step("reading the tree"):
-            tree = opened.enter_context(source.open(choose(), faults))
-        if source.plan().still:
-            held.close()
-        yield tree
 
 
 def _whole(source: Source) -> Plan:

@@ -9,8 +9,9 @@ from ltsp.apps.report import Report
 from ltsp.apps.rules import Rules
 from ltsp.transform.cleanup import Cleaned
 from ltsp.transform.selection import combined
-from ltsp.transform.survey import Removal, removals
+from ltsp.transform.survey import Gone, Removal
 from ltsp.tree.name import printable
+from ltsp.tree.selection import Watched
 from ltsp.tree.tree import Tree
 
 _SHOWN = 3
@@ -20,8 +21,9 @@ _SHOWN = 3
 def removed(whole: Tree, rules: Rules) -> tuple[Tree, list[Removal]]:
     """What is left of a tree that was taken in whole, and what each rule leaves out, most bytes first."""
     selection = combined(rules.selection, rules.exact_selection(whole))
-    every = removals(whole, selection, rules.rule)
-    return whole.select(selection), sorted(every, key=lambda one: (-one.bytes, one.rule))
+    gone = Gone()
+    left = whole.select(Watched(selection, gone.add))
+    return left, sorted(gone.removals(rules.rule), key=lambda one: (-one.bytes, one.rule))
 
 
 def show(gone: Sequence[Removal], cleaned: Cleaned, report: Report) -> None:

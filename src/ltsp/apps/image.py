@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ltsp.apps import dry_run, plan, summary
-from ltsp.apps.build import Asked, build, conclude, for_raspberries, initrd, taken
+from ltsp.apps.build import Asked, build, conclude, for_raspberries, initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL, Order, order
 from ltsp.apps.preparation import prepare
+from ltsp.apps.reading import taken
 from ltsp.apps.report import Report
 from ltsp.errors import LtspError, UsageError
 from ltsp.publish.generation import Generation
@@ -158,7 +159,7 @@ def _dry_run(asked_for: Order, source: Source, conf: Conf, report: Report) -> Ma
     with taken(source, lambda: everything, options.lock_timeout, faults, report) as whole:
         asked_for = replace(asked_for, rules=asked_for.rules.following(whole))
         left, gone = dry_run.removed(whole, asked_for.rules)
-        prepared = prepare(left, source.name, asked_for, faults)
+        prepared = prepare(left, source.name, asked_for, faults, gone)
         firmware = for_raspberries(options, asked_for.store.base_dir, source.name, left)
         current = asked_for.store.current(source.name)
         client = initrd(prepared, source.name, replace(asked_for.client, must_boot=False), current, report)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from ltsp.apps.build import chosen_kernel, for_raspberries, link_for_raspberries, taken
+from ltsp.apps.build import chosen_kernel, for_raspberries, link_for_raspberries
 from ltsp.apps.client_initrd import Wanted, client_initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL
+from ltsp.apps.reading import taken
 from ltsp.apps.remains import let_go
 from ltsp.apps.report import Report
 from ltsp.boot.kernel import Kernel, find_kernel

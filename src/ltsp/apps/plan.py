@@ -52,6 +52,8 @@ def show(source: Source, rules: Rules, prepared: Prepared, needed: Space, store:
     for directory, needs in ((store.base_dir, needed.image), (store.tftp_dir, needed.boot)):
         free = files.free_bytes(directory)
         report.say(f"space     about {amount.size(needs)} needed in {printable(directory)}, {amount.size(free)} free")
+    for left in prepared.left_out:
+        report.say(f"left out  {left}")
     for warning in (*plan.warnings, *prepared.warnings):
         report.warn(warning)
 
@@ -67,6 +69,7 @@ def facts(source: Source, prepared: Prepared) -> Mapping[str, object]:
         "files": prepared.survey.files,
         "source_bytes": prepared.survey.bytes,
         "kernel": kernel_facts(prepared),
+        "missed": [asdict(each) for each in prepared.left_out],
         "codec": codec_facts(prepared),
         "warnings": [*plan.warnings, *prepared.warnings],
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ltsp.apps.left_out import LeftOut, left_out
 from ltsp.apps.order import NO_KERNEL, Order
 from ltsp.boot.codecs import readable_codecs
 from ltsp.boot.kernel import Kernel, find_kernel
@@ -18,7 +20,7 @@ from ltsp.transform.cleanup import Cleaned, clean, findings
 from ltsp.transform.override import override
 from ltsp.transform.secrets import Secrets
 from ltsp.transform.skeleton import completed
-from ltsp.transform.survey import Survey, survey
+from ltsp.transform.survey import Removal, Survey, survey
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.tree import Tree
@@ -36,10 +38,14 @@ class Prepared:
     codec_reason: str
     """Why it is this one, for the plan."""
     warnings: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    """What may be missed."""
 
 
-def prepare(taken: Tree, name: str, order: Order, faults: Faults) -> Prepared:
-    """The tree that was taken in, made ready.
+def prepare(
+    taken: Tree, name: str, order: Order, faults: Faults, gone: Iterable[Removal] = (), full: Iterable[str] = ()
+) -> Prepared:
+    """The tree that was taken in, made ready. `gone` is what was not taken in; see `left_out`.
 
     Raises SourceError where the tree is no system, LtspError where it has no kernel or its accounts make no sense.
     """
@@ -68,7 +74,18 @@ def prepare(taken: Tree, name: str, order: Order, faults: Faults) -> Prepared:
         *(f"the sort file names /{printable(path)}, which is not in the image" for path in listed.missing),
     )
     codec = parameters.foreign_compressor or compression.name
-    return Prepared(tree, cleaned, survey(tree), kernel, write_options, codec, reason, warnings)
+    missed = left_out(gone, cleaned, taken, rules, full)
+    return Prepared(
+        tree,
+        cleaned,
+        survey(tree),
+        kernel,
+        write_options,
+        codec,
+        reason,
+        warnings,
+        missed,
+    )
 
 
 def _refuse_to_serve_secrets(tree: Tree, kernel: Kernel, secrets: Secrets) -> None:

@@ -55,7 +55,7 @@ class Rules:
         def select(path: str, directory: bool) -> Take:
             if not directory or path in self.looked_into:
                 return Take.ALL
-            through = self._leads_below(path) and selection(path, True) is Take.ALL
+            through = self.leads_below(path) and selection(path, True) is Take.ALL
             return Take.ALL if through else Take.EMPTIED
 
         return select
@@ -71,6 +71,13 @@ class Rules:
             return selection(path, directory) if directory and path not in also else Take.ALL
 
         return select
+
+    def to_keep(self, path: str) -> str:
+        """The setting that lets a path in; empty where it is left out by the command line."""
+        if (found := self.exclusions.rule(path)) is not None:
+            return f"OMIT_IMAGE_EXCLUDES='{found}'"
+        row = self.secrets.row(path) if self.cleanup else None
+        return "" if row is None else f"OMIT_IMAGE_SECRETS='{row.pattern}'"
 
     def following(self, tree: Tree, *, beyond: bool = False) -> Rules:
         """The rules as they hold in this tree, whose links lead them elsewhere.
@@ -94,7 +101,8 @@ class Rules:
             return True
         return self.cleanup and self.secrets.concerns(directory)
 
-    def _leads_below(self, directory: str) -> bool:
+    def leads_below(self, directory: str) -> bool:
+        """Whether some rule is about what lies in a directory."""
         return self.exclusions.leads_below(directory) or (self.cleanup and self.secrets.leads_below(directory))
 
     def exact_selection(self, tree: Tree) -> Selection:

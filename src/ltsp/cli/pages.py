@@ -67,6 +67,11 @@ IMAGE_APPLETS = {
                         "line removes, with sizes, and the services of the image that clients will not run."
                     ),
                     (
+                        "What is left out and may be missed is said in every run, a line each that begins with `left "
+                        "out`: what logins to a domain need, names of your own in `/etc/hosts`, printers, and what has "
+                        "100 MiB or more; the line ends with the setting that keeps it. `--json` has them as `missed`."
+                    ),
+                    (
                         "A line holds for where its path leads inside the system: where `/home` is a link to "
                         "`var/home`, `home/*` leaves out what is there. Links that lead to nothing in the source, or "
                         "to what the system needs, such as `/root` to `/`, are named in a warning."

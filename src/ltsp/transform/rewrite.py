@@ -260,6 +260,12 @@ def _hosts(text: bytes) -> bytes:
     return b"".join(line + b"\n" for line in lines) or _LOCAL_HOSTS
 
 
+def _hosts_lost(text: bytes) -> int:
+    """Lines for other machines than this one."""
+    addresses = (line.partition(b"#")[0].split()[:1] for line in text.split(b"\n"))
+    return sum(bool(each) and re.match(rb"127\.|::1$|f[ef]0", each[0]) is None for each in addresses)
+
+
 _STUB = "../run/systemd/resolve/stub-resolv.conf"
 
 
@@ -304,6 +310,12 @@ REWRITERS: Mapping[str, Rewriter] = {
     "resolver": _resolver,
 }
 """By the name in a row `F=NAME`."""
+
+LOST: Mapping[str, tuple[str, Callable[[bytes], int]]] = {
+    "comments": ("printer", lambda text: len(re.findall(rb"(?m)^[ \t]*<(?:Default)?Printer[ \t]", text))),
+    "hosts": ("line", _hosts_lost),
+}
+"""By the name of a rewriter: what goes from a file that somebody may miss, and how many of it there are."""
 
 TESTS: Mapping[str, Callable[[bytes], bool]] = {
     "url-password": lambda text: re.search(rb"://[^/\s:@]*:[^/\s@]+@", text) is not None,

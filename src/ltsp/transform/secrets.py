@@ -62,6 +62,8 @@ class Row:
     name: str = ""
     """Of a rewriter (F), a reader (N) or a test (W)."""
     reason: str = ""
+    consequence: str = ""
+    """What clients do without it, where somebody may miss it; that is said in every run."""
 
     def __str__(self) -> str:
         return f"{self.action.value}{'=' + self.name if self.name else ''} {self.pattern}"
@@ -82,7 +84,8 @@ class Row:
             raise ValueError(f"{action.value}=NAME is one of {', '.join(sorted(names - {''})) or 'none'}")
         if (wrong := fault(pattern)) is not None:
             raise ValueError(wrong)
-        return cls(action, pattern, name, match["reason"] or "")
+        reason, _, consequence = (match["reason"] or "").partition(" | ")
+        return cls(action, pattern, name, reason.strip(), consequence.strip())
 
 
 _HARMLESS = frozenset({Action.KEPT, Action.WARNED_OF, Action.NAMED})
@@ -229,10 +232,19 @@ class Secrets:
             return Take.ALL
         return Take.EMPTIED if directory and not above else Take.NOTHING
 
-    def rule(self, path: str) -> str | None:
+    def row(self, path: str) -> Row | None:
         """The row that leaves a path out, itself or with what it lies in."""
         going = _going(self._rules.matches(path))
-        return str(going[0]) if going and not self._spared(path) else None
+        return going[0] if going and not self._spared(path) else None
+
+    def rule(self, path: str) -> str | None:
+        """That row as text."""
+        row = self.row(path)
+        return None if row is None else str(row)
+
+    def consequence(self, path: str) -> str:
+        """What clients do without where a path is left out, if that is worth a word."""
+        return next((row.consequence for row in _going(self._rules.matches(path)) if row.consequence), "")
 
     def is_private(self, path: str) -> bool:
         """Whether a file is not to be seen by others as it is: left out, emptied or rewritten."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ltsp.tree.node import Directory, File, Node
-from ltsp.tree.selection import Selection, Take
 from ltsp.tree.tree import Tree
 
 _SETUID, _SETGID = 0o4000, 0o2000
@@ -88,32 +87,30 @@ class Removal:
     bytes: int
 
 
-def removals(tree: Tree, selection: Selection, rule: Callable[[str], str | None]) -> list[Removal]:
-    """What a selection leaves out, by the rules that do it, in the order of the first path of each.
+@dataclass(slots=True)
+class Gone:
+    """What rules leave out, gathered path by path."""
 
-    `rule` names the one for a path that is left out; what it knows nothing of is put down to the empty rule.
-    """
-    found: dict[str, list[tuple[str, int, int]]] = {}
-    pending: list[tuple[str, Directory]] = [("", tree.root)]
-    while pending:
-        prefix, directory = pending.pop()
-        for name, node in directory.entries.items():
-            path = prefix + name
-            match selection(path, isinstance(node, Directory)):
-                case Take.NOTHING:
-                    found.setdefault(rule(path) or "", []).append((path, *_weight(node)))
-                case Take.EMPTIED:
-                    for below, child in node.entries.items() if isinstance(node, Directory) else ():
-                        inside = f"{path}/{below}"
-                        found.setdefault(rule(inside) or "", []).append((inside, *_weight(child)))
-                case Take.ALL:
-                    if isinstance(node, Directory):
-                        pending.append((path + "/", node))
-    rows = [
-        Removal(name, tuple(path for path, _, _ in gone), sum(row[1] for row in gone), sum(row[2] for row in gone))
-        for name, gone in ((name, sorted(gone)) for name, gone in found.items())
-    ]
-    return sorted(rows, key=lambda row: row.paths)
+    _paths: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Files and bytes."""
+
+    def add(self, path: str, node: Node) -> None:
+        """A topmost path, and what lies there."""
+        self._paths[path] = _weight(node)
+
+    def removals(self, rule: Callable[[str], str | None]) -> list[Removal]:
+        """By the rules that do it, in the order of the first path of each.
+
+        `rule` names the one for a path that is left out; what it knows nothing of is put down to the empty rule.
+        """
+        found: dict[str, list[str]] = {}
+        for path in sorted(self._paths):
+            found.setdefault(rule(path) or "", []).append(path)
+        rows = [
+            Removal(name, tuple(paths), *map(sum, zip(*(self._paths[path] for path in paths), strict=True)))
+            for name, paths in found.items()
+        ]
+        return sorted(rows, key=lambda row: row.paths)
 
 
 def _weight(node: Node) -> tuple[int, int]:

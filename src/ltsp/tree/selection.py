@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
+
+from ltsp.tree.node import Node
 
 
 class Take(Enum):
@@ -28,6 +31,18 @@ Entered = Callable[[Sequence[str]], Sequence[bool]]
 """Of directories, by their paths, which are looked into. For who reads and does not select: what is looked into is
 selected from afterwards, and to ask once for many spares the way.
 """
+
+
+@dataclass(slots=True)
+class Watched:
+    """A selection that is shown what it leaves out, where a tree is there as a whole (`Tree.select`)."""
+
+    selection: Selection
+    left_out: Callable[[str, Node], None]
+    """Told the topmost paths, and what lies there."""
+
+    def __call__(self, path: str, directory: bool) -> Take:
+        return self.selection(path, directory)
 
 
 def everything(_path: str, _directory: bool) -> Take:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ltsp.tree.name import in_order
 from ltsp.tree.node import Directory, File, Node, Symlink
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.selection import Selection, Take, Watched
 
 _MOST_LINKS = 40
 """As many symbolic links as Linux follows in one path. path_resolution(7)"""
@@ -127,17 +127,25 @@ class Tree:
 
         `concerns`: whether the selection says anything but ALL below a directory; where not, that stays the same node.
         """
+        gone = selection.left_out if isinstance(selection, Watched) else _unseen
 
         def chosen(path: str, node: Node) -> Node | None:
             match selection(path, isinstance(node, Directory)):
                 case Take.NOTHING:
+                    gone(path, node)
                     return None
                 case Take.EMPTIED:
+                    for name, child in node.entries.items() if isinstance(node, Directory) else ():
+                        gone(f"{path}/{name}", child)
                     return replace(node, entries={}) if isinstance(node, Directory) else node
                 case Take.ALL:
                     return node
 
         return Tree(_rebuilt(self.root, chosen, concerns))
+
+
+def _unseen(_path: str, _node: Node) -> None:
+    pass
 
 
 def _entries(prefix: str, directory: Directory) -> Iterator[tuple[str, Node]]:
