@@ -374,15 +374,14 @@ def _matching(tree: Tree, rule: Rule, place: str) -> list[tuple[str, str]]:
     found = [("", "")]
     components = [component for component in (place + rule.kernel).split("/") if component]
     for number, component in enumerate(components):
-        pattern = rule.component(component)
         of_directory = VERSION in component and number < len(components) - 1
         found = [
-            (f"{parent}/{name}".lstrip("/"), match.groupdict().get("version", version))
+            (f"{parent}/{name}".lstrip("/"), matched or version)
             for parent, version in found
             if isinstance(directory := tree.follow(parent), Directory)
             for name in directory.entries
-            if (match := pattern.match(name)) and (component.startswith(".") or not name.startswith("."))
-            if not of_directory or is_version(match["version"])
+            if component.startswith(".") or not name.startswith(".")
+            if (matched := rule.matched(component, name)) is not None and (not of_directory or is_version(matched))
         ]
     return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from fnmatch import translate
+from fnmatch import fnmatchcase
 from typing import Final
 
 from ltsp.boot.substitution import Substitution, substitutions
@@ -79,11 +79,16 @@ class Rule:
         """First parts of the paths below which it looks; globs, where the user gave one. Empty for the root itself."""
         return {(place + self.kernel).partition("/")[0] for place in self.places if "/" in place + self.kernel}
 
-    def component(self, text: str) -> re.Pattern[str]:
-        """What matches a name where the kernel's path has `text`; its group `version` is for `<version>`."""
-        before, placeholder, after = text.partition(VERSION)
-        pattern = _glob(before) + (f"(?P<version>.+){_glob(after)}" if placeholder else "")
-        return re.compile(rf"(?s:{pattern})\Z", re.IGNORECASE if self.unified else 0)
+    def matched(self, component: str, name: str) -> str | None:
+        """What the `<version>` of a component of the path stands for in a name; empty where it has none.
+
+        None where the name does not match.
+        """
+        before, placeholder, after = component.partition(VERSION)
+        glob = f"{before}?*{after}" if placeholder else component
+        if not (fnmatchcase(name.lower(), glob.lower()) if self.unified else fnmatchcase(name, glob)):
+            return None
+        return name[len(before) : len(name) - len(after)] if placeholder else ""
 
     def initrd_paths(self, path: str, version: str) -> list[str]:
         """Where the initrd of a kernel may be; `version` is what `<version>` stood for."""
@@ -95,10 +100,6 @@ class Rule:
         directory, slash, _ = path.rpartition("/")
         names = (name.replace(VERSION, version) for name in self.initrds if version or VERSION not in name)
         return [f"{directory}{slash}{name}" for name in names]
-
-
-def _glob(text: str) -> str:
-    return translate(text).removeprefix("(?s:").removesuffix(r")\Z") if text else ""
 
 
 _ESP: Final = ("boot/", "efi/", "boot/efi/")
