@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
 
-from ltsp.boottest import server
+from ltsp.boottest import nfs_server, server
 from ltsp.boottest.loopback import private
 from ltsp.boottest.nfs_server import complaints
 from ltsp.boottest.server import listening
@@ -30,9 +31,22 @@ sys.exit(3)
 
 
 def test_ganesha_s_log_is_cut_to_its_complaints():
-    assert complaints(GANESHA) == (
-        b"WARN: Missing RADOS URLs backend library\nFATAL: Failed to PR_SET_IO_FLUSHER with EPERM.\n"
-    )
+    assert complaints(GANESHA) == b"FATAL: Failed to PR_SET_IO_FLUSHER with EPERM.\n"
+
+
+@pytest.mark.root
+def test_a_file_system_that_nfs_cannot_serve_is_named(tmp_path):
+    for name in ("lower", "upper", "work", "images"):
+        (tmp_path / name).mkdir()
+    options = ",".join(f"{name}dir={tmp_path / name}" for name in ("lower", "upper", "work"))
+    with private():
+        subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", tmp_path / "images"], check=True)
+        with (
+            pytest.raises(LtspError, match="gives no file handles") as raised,
+            nfs_server.serving(str(tmp_path / "images"), str(tmp_path)),
+        ):
+            pytest.fail("it is served")
+    assert raised.value.hint.startswith("give --transport=http")
 
 
 @pytest.mark.root

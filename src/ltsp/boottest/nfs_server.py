@@ -14,16 +14,21 @@ from os.path import join
 from ltsp.boottest.server import Server, listening
 from ltsp.errors import LtspError
 from ltsp.host import command
-from ltsp.tree.name import printable
+from ltsp.host.system_call import gives_file_handles
+from ltsp.tree.name import encode, printable
 
 _PORT = 2049
 _PORTMAPPER = 111
 _PORTMAPPER_PROGRAM = ("unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "rpcbind -f; exit")
 """rpcbind becomes another user, which makes the kernel forget that it is to die with us (PR_SET_PDEATHSIG, prctl(2)).
 It dies with the first process of its namespace instead. Not `-w`: that reads what another rpcbind left."""
+_INSTALL = (
+    "apt install nfs-ganesha nfs-ganesha-vfs rpcbind, then systemctl disable --now nfs-ganesha, which would take the "
+    "port of this server's own NFS"
+)
 _LOG_LINE = re.compile(rb"^\d.*? : epoch .*?\[\S*\] (\w+) :([^:]*) :(\w+) :(.*)$", re.MULTILINE)
 """Date and process, then function, component, level and text. ganesha-log-config(8)"""
-_COMPLAINTS = frozenset({b"FATAL", b"MAJ", b"CRIT", b"WARN"})
+_COMPLAINTS = frozenset({b"FATAL", b"MAJ", b"CRIT"})
 _NOISE = frozenset({b"SetComponentLogLevel", b"gsh_backtrace"})
 _QUOTED = frozenset('"\\\n')
 """Characters that a string of ganesha's configuration cannot hold as they are."""
@@ -80,11 +85,17 @@ def serving(directory: str, state: str, squash: str = "No_Root_Squash") -> Itera
 
     Raises LtspError where a program is missing or does not begin to serve.
     """
+    if not gives_file_handles(encode(directory)):
+        raise LtspError(
+            f"cannot serve {printable(directory)} by NFS: its file system gives no file handles, as the overlay of a "
+            "container",
+            "give --transport=http; to clients, no NFS server here can serve it either: put it on another file system",
+        )
     config = join(state, "ganesha.conf")
     with open(config, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(configuration(directory, state, squash))
-    if command.find("rpcbind") is None:
-        raise LtspError("the program rpcbind is not there", "install the package rpcbind")
+    if any(command.find(program) is None for program in ("rpcbind", "ganesha.nfsd")):
+        raise LtspError("the NFS server of the test, nfs-ganesha, is not installed", _INSTALL)
     arguments = [
         "ganesha.nfsd",
         "-F",
@@ -93,10 +104,9 @@ def serving(directory: str, state: str, squash: str = "No_Root_Squash") -> Itera
         *("-p", join(state, "ganesha.pid")),
         *("-N", "NIV_WARN"),
     ]
-    package = "nfs-ganesha and nfs-ganesha-vfs"
     with (
         listening(_PORTMAPPER_PROGRAM, _PORTMAPPER, name="rpcbind", package="util-linux") as portmapper,
-        listening(arguments, _PORT, package=package, condense=complaints) as ganesha,
+        listening(arguments, _PORT, package="nfs-ganesha", condense=complaints) as ganesha,
     ):
         yield portmapper, ganesha
 

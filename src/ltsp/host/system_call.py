@@ -202,6 +202,17 @@ def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) ->
         raise _failure(target)
 
 
+def gives_file_handles(path: bytes) -> bool:
+    """Whether files below are found again by handles, which NFS is made of. name_to_handle_at(2)"""
+    room, mount = ctypes.c_uint(0), ctypes.c_int()  # a struct file_handle without room for the handle
+    if _libc.name_to_handle_at(AT_FDCWD, path, ctypes.byref(room), ctypes.byref(mount), 0) >= 0:
+        return True
+    number = ctypes.get_errno()
+    if number not in {errno.EOVERFLOW, errno.EOPNOTSUPP}:
+        raise _failure(path)
+    return number == errno.EOVERFLOW
+
+
 def unshare_mounts() -> None:
     """Give this process (and the threads and children that it starts from now on) a mount namespace of its own."""
     if _libc.unshare(_CLONE_NEWNS) < 0:
