@@ -223,13 +223,15 @@ def test_a_base_directory_without_space_is_told_before_anything_is_written(tmp_p
         site.ltsp("image", str(lab))
         (lab / "usr/large").write_bytes(random.Random(1).randbytes(6 << 20))
         refused(site, "-m", "-comp lz4", str(lab), says=["not enough space", "MiB needed", "MiB free", "--prune"])
+        done = site.ltsp("image", "--dry-run", "-m", "-comp lz4", str(lab))
+        assert "a build would be refused: at least 6." in done.stderr
 
 
 @pytest.mark.root
 @pytest.mark.parametrize("words", [(), ("-m", "-Xbcj x86 -comp xz")], ids=["own", "mksquashfs"])
 @pytest.mark.parametrize("file_system", ["tmpfs", "ext4"])
 def test_a_base_directory_that_fills_up_keeps_the_image_before(tmp_path, words, file_system):
-    """The plan found room enough, and then there was more than what was planned."""
+    """It was not certain to be too large, as its files might have been equal."""
     lab = make_system(
         tmp_path / "lab",
         {f"boot/config-{VERSION}": configuration("ZLIB", "XZ")},
@@ -240,8 +242,37 @@ def test_a_base_directory_that_fills_up_keeps_the_image_before(tmp_path, words, 
         mount = f'truncate -s 6m {disk}; mke2fs -qF -O ^has_journal {disk}; mount -o loop {disk} "$base"'
     with mounted(Site.make(tmp_path), mount) as site:
         site.ltsp("image", *words, str(lab))
-        (lab / "usr/large").write_bytes(random.Random(1).randbytes(9 << 20))
-        refused(site, *words, str(lab), says=["No space left on device"])
+        for number in range(9):
+            (lab / f"usr/large{number}").write_bytes(random.Random(number).randbytes(1 << 20))
+        before = site.everything()
+        done = site.ltsp("image", "--quiet", *words, str(lab), status=1)
+        warning, error = done.stderr.splitlines()
+        assert "the image may not fit" in warning
+        assert "space" in error
+        assert site.everything() == before
+
+
+@pytest.mark.root
+def test_an_image_is_not_refused_for_the_size_of_the_one_before(tmp_path):
+    """138 MiB did not get into 170 MiB."""
+    lab = make_system(tmp_path / "lab", {f"boot/config-{VERSION}": configuration("ZLIB")})
+    with mounted(Site.make(tmp_path), 'mount -t tmpfs -o size=20m tmpfs "$base"') as site:
+        (lab / "usr/large").write_bytes(random.Random(1).randbytes(11 << 20))
+        site.ltsp("image", str(lab))
+        (lab / "usr/large").write_bytes(random.Random(2).randbytes(6 << 20))
+        done = site.ltsp("image", str(lab))
+        assert "may not fit" not in done.stderr
+        assert "about 6.0 MiB needed" in done.stdout + done.stderr
+
+
+def test_a_dry_run_estimates_what_the_build_then_takes(site):
+    (site.base / "lab/usr/program").write_bytes(random.Random(1).randbytes(1 << 20))
+    (site.base / "lab/usr/text").write_bytes(bytes(range(256)) * (1 << 12))
+    said = json.loads(site.ltsp("image", "--dry-run", "--json", "lab").stdout)["images"][0]["space_needed"]
+    site.ltsp("image", "lab")
+    size = site.image("lab").stat().st_size
+    assert said["base_dir_at_least"] <= size
+    assert abs(said["base_dir"] - size) < 0.1 * size
 
 
 def test_a_hole_needs_no_space(site):

@@ -59,7 +59,13 @@ def test_json_of_a_failure_is_no_half_document(site):
 def test_progress_as_json_is_an_object_a_line_with_the_result_last(site):
     every = events(site.ltsp("image", "--progress=json", "lab"))
     steps = [event["step"] for event in every if event["event"] == "step"]
-    assert steps == ["reading the tree", "making the clients' initrd", "writing the image", "publishing"]
+    assert steps == [
+        "reading the tree",
+        "making the clients' initrd",
+        "estimating the space",
+        "writing the image",
+        "publishing",
+    ]
     assert [event["step"] for event in every if event["event"] == "done" and event["ok"]] == steps
     assert every[-1]["event"] == "result"
     assert every[-1]["result"]["images"][0]["name"] == "lab"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from os.path import abspath, join
 from time import monotonic
 
-from ltsp.apps import hooks, plan, summary
+from ltsp.apps import hooks, plan, space, summary
 from ltsp.apps.client_initrd import Client, Wanted, client_initrd
 from ltsp.apps.order import Order
 from ltsp.apps.preparation import Prepared, prepare
@@ -101,14 +101,14 @@ def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report
         current = held.state().current
         firmware = for_raspberries(order.options, order.store.base_dir, source.name, tree)
         client = initrd(prepared, source.name, order.client, current, report)
-        needed = plan.space(prepared, client, current)
-        needed = replace(needed, boot=needed.boot + sum(content.size for content in firmware.values()))
+        with report.step("estimating the space"):
+            needed = space.space(prepared, {**client.boot_files(prepared.kernel), **firmware})
         plan.show(source, order.rules, prepared, needed, order.store, report)
         client.tell(report)
         _name_files(prepared.tree, order.parameters.output, report)
-        with held.stage(needed.image, needed.boot) as stage:
+        with held.stage(needed.least, needed.boot) as stage:
             with failure.told("write the image of", source.name, order.store.base_dir):
-                written = _write(order, prepared, stage, faults, report)
+                written = _write(order, prepared, stage, needed, faults, report)
             was = _whole(source)
             contents = _contents(asked, prepared, client)
             contents = replace(contents, files={**contents.files, **firmware})
@@ -172,14 +172,17 @@ def _name_files(tree: Tree, wanted: Output, report: Report) -> None:
             raise UsageError(f"cannot write {name} of -info-file: {error.strerror}") from error
 
 
-def _write(order: Order, prepared: Prepared, stage: Stage, faults: Faults, report: Report) -> Written | Made:
+def _write(
+    order: Order, prepared: Prepared, stage: Stage, needed: space.Space, faults: Faults, report: Report
+) -> Written | Made:
     """The image, written and checked; its way to the disk begins."""
     with report.step("writing the image", prepared.survey.bytes) as step:
         written: Written | Made
+        advance = space.watched(step.advance, stage.places.name, needed, order.store)
         if order.own_engine:
-            written = write(prepared.tree, stage.image, prepared.write_options, faults, step.advance)
+            written = write(prepared.tree, stage.image, prepared.write_options, faults, advance)
         else:
-            written = _by_mksquashfs(order, prepared, stage, faults, step.advance)
+            written = _by_mksquashfs(order, prepared, stage, faults, advance)
     if isinstance(written, Written):
         stage.flush_in_background(written.sealed.read_back)
     else:

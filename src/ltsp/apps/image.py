@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ltsp.apps import dry_run, plan, summary
+from ltsp.apps import dry_run, plan, space, summary
 from ltsp.apps.build import Asked, build, conclude, for_raspberries, initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL, Order, order
@@ -163,10 +163,12 @@ def _dry_run(asked_for: Order, source: Source, conf: Conf, report: Report) -> Ma
         firmware = for_raspberries(options, asked_for.store.base_dir, source.name, left)
         current = asked_for.store.current(source.name)
         client = initrd(prepared, source.name, replace(asked_for.client, must_boot=False), current, report)
-        needed = plan.space(prepared, client, current)
-        needed = replace(needed, boot=needed.boot + sum(content.size for content in firmware.values()))
+        with report.step("estimating the space"):
+            needed = space.space(prepared, {**client.boot_files(prepared.kernel), **firmware})
         plan.show(source, asked_for.rules, prepared, needed, asked_for.store, report)
         client.tell(report)
+        for line in space.lacking(needed, asked_for.store):
+            report.warn(line)
         for path, reason in faults.unreadable:
             report.warn(f"/{printable(path)} cannot be read: {reason}")
         dry_run.show(gone, prepared.cleaned, report)
@@ -177,7 +179,7 @@ def _dry_run(asked_for: Order, source: Source, conf: Conf, report: Report) -> Ma
         return {
             "name": source.name,
             "source": source.description,
-            "space_needed": {"base_dir": needed.image, "tftp_dir": needed.boot},
+            "space_needed": {"base_dir": needed.image, "base_dir_at_least": needed.least, "tftp_dir": needed.boot},
             **plan.facts(source, prepared),
             **dry_run.facts(gone, prepared.cleaned),
             **client_services.facts(idle),

@@ -3,58 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from ltsp.apps import amount
-from ltsp.apps.client_initrd import Client
+from ltsp.apps import amount, space
 from ltsp.apps.preparation import Prepared
 from ltsp.apps.report import Report
 from ltsp.apps.rules import Rules
-from ltsp.host import files
-from ltsp.publish.generation import Generation
 from ltsp.publish.store import Store
 from ltsp.source.source import Part, Plan, Source
 from ltsp.tree.name import printable
 
-_FIRST_RATIO = 0.5
-"""Of image to contents, while there is no earlier image to go by: what programs and documents make in gzip, and some
-to spare."""
-_GROWTH = 1.1
-"""By how much more than the last time a build may need."""
 
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """About how many bytes a build will take."""
-
-    image: int
-    """In BASE_DIR."""
-    boot: int
-    """In TFTP_DIR, for kernel and initrds."""
-
-
-def space(prepared: Prepared, client: Client, current: Generation | None) -> Space:
-    boot = sum(file.size for file in client.boot_files(prepared.kernel).values())
-    image = current.manifest.image if current else None
-    codec = prepared.codec
-    if codec == "none":
-        return Space(prepared.survey.stored, boot)
-    if image is not None and image.codec == codec:
-        return Space(int(image.size * _GROWTH), boot)
-    return Space(int(prepared.survey.stored * _FIRST_RATIO), boot)
-
-
-def show(source: Source, rules: Rules, prepared: Prepared, needed: Space, store: Store, report: Report) -> None:
+def show(source: Source, rules: Rules, prepared: Prepared, needed: space.Space, store: Store, report: Report) -> None:
     """Say it, and warn of what should be known before."""
     plan = source.plan()
     for line in _lines(source, plan, rules, prepared):
         report.say(line)
-    for directory, needs in ((store.base_dir, needed.image), (store.tftp_dir, needed.boot)):
-        free = files.free_bytes(directory)
-        report.say(f"space     about {amount.size(needs)} needed in {printable(directory)}, {amount.size(free)} free")
+    for line in space.lines(needed, store):
+        report.say(line)
     for left in prepared.left_out:
         report.say(f"left out  {left}")
-    for warning in (*plan.warnings, *prepared.warnings):
+    for warning in (*plan.warnings, *prepared.warnings, *space.warnings(needed, store)):
         report.warn(warning)
 
 

@@ -79,6 +79,16 @@ IMAGE_APPLETS = {
                 ),
             ),
             (
+                "THE ROOM THAT IT TAKES",
+                (
+                    (
+                        "The plan says how much room the image will take, by a sample of its blocks, and how much "
+                        "kernel and initrds will. What cannot fit is refused; of what may not, a warning says so, and "
+                        "the build ends before the disk is full. Either way all is as it was."
+                    ),
+                ),
+            ),
+            (
                 "WHAT CLIENTS START FROM",
                 (
                     (

@@ -48,7 +48,9 @@ class Held:
     def stage(self, image_bytes: int = 0, boot_bytes: int = 0) -> Iterator[Stage]:
         """A new image to write and publish; it leaves no trace unless it is published.
 
-        Raises LtspError where there is less room than the image, or kernel and initrds, are expected to take.
+        `image_bytes` and `boot_bytes` are what the image, and kernel and initrds, take for certain.
+
+        Raises LtspError where there is less room than that.
         """
         with ExitStack() as stack:
             with told("prepare a version of", self.places.name):
@@ -200,6 +202,6 @@ def _check_space(held: Held, image_bytes: int, boot_bytes: int) -> None:
             prune = f", for example by: ltsp versions {places.name} --prune" if held.state().generations else ""
             raise LtspError(
                 f"not enough space for {places.name} in {printable(directory)}: "
-                f"about {needed >> 20} MiB needed, {free >> 20} MiB free",
+                f"at least {needed >> 20} MiB needed, {free >> 20} MiB free",
                 f"free some space there{prune}",
             )

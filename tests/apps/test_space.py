@@ -1,0 +1,59 @@
+"""The room that a build takes, said before it and watched during it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltsp.apps import space
+from ltsp.apps.space import Space
+from ltsp.errors import LtspError
+from ltsp.host import files
+from ltsp.publish.store import Store
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def store(tmp_path):
+    for name in ("srv", "tftp"):
+        (tmp_path / name).mkdir()
+    return Store(str(tmp_path / "srv"), str(tmp_path / "tftp"))
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Sets how much is free; the disk has a gigabyte."""
+    monkeypatch.setattr(files, "disk_bytes", lambda _directory: 1 << 30)
+
+    def set_free(count, *, same_disk=True):
+        monkeypatch.setattr(files, "free_bytes", lambda _directory: count)
+        monkeypatch.setattr(files, "on_same_disk", lambda *_directories: same_disk)
+
+    return set_free
+
+
+def test_what_may_not_fit_is_warned_of_and_what_fits_is_not(store, free):
+    needed = Space(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
+    free(170 * MIB)
+    assert list(space.warnings(needed, store)) == []
+    free(150 * MIB)
+    (warning,) = space.warnings(needed, store)
+    assert "about 138 MiB needed, 150 MiB free" in warning
+    free(119 * MIB)
+    assert list(space.warnings(needed, store)) == [], "it is refused"
+    assert len(list(space.lacking(needed, store))) == 1
+    free(150 * MIB, same_disk=False)
+    assert list(space.lacking(needed, store)) == []
+    assert list(space.warnings(needed, store)) == []
+
+
+def test_a_build_ends_before_the_disk_is_full(store, free):
+    passed = []
+    needed = Space(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
+    step = space.watched(passed.append, "lab", needed, store)
+    free(29 * MIB)
+    step(MIB)
+    free(27 * MIB)
+    with pytest.raises(LtspError, match=r"not enough space for lab .*: 27 MiB are left.*nothing was published"):
+        step(MIB)
+    assert passed == [MIB, MIB]
