@@ -216,4 +216,5 @@ def test_a_debian_root_gives_an_initrd_with_all_wired_drivers(debian_root):
     built_in = {module_name(line) for line in (directory / "modules.builtin").read_text().splitlines()}
     assert {"overlay", "squashfs", "loop", "virtio_pci", "nfsv3", "nfsv4", "nbd"} <= names | built_in
     assert hashlib.sha256(archive(initrd)).digest() == hashlib.sha256(archive(again)).digest()
-    assert len(compress(archive(initrd), "zstd")) <= 14_000_000
+    # 13.1 MB with Linux 6.1, 15.2 MB with 6.12, which has more drivers.
+    assert len(compress(archive(initrd), "zstd")) <= 16_000_000
