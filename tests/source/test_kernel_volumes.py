@@ -435,7 +435,7 @@ def processes_of(disk):
 
 
 VOLUME = {"name": "whole disk", "size": 4096, "kind": "ext", "disk": 0, "number": 0, "fault": ""}
-VOLUME |= {"devices": [], "encrypted": []}
+VOLUME |= {"type": "", "devices": [], "encrypted": []}
 LISTED = {"volumes": [VOLUME], "formats": ["raw"], "warnings": [], "missing": []}
 
 
