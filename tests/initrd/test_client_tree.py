@@ -216,5 +216,5 @@ def test_a_debian_root_gives_an_initrd_with_all_wired_drivers(debian_root):
     built_in = {module_name(line) for line in (directory / "modules.builtin").read_text().splitlines()}
     assert {"overlay", "squashfs", "loop", "virtio_pci", "nfsv3", "nfsv4", "nbd"} <= names | built_in
     assert hashlib.sha256(archive(initrd)).digest() == hashlib.sha256(archive(again)).digest()
-    # 13.1 MB with Linux 6.1, 15.2 MB with 6.12, which has more drivers.
-    assert len(compress(archive(initrd), "zstd")) <= 16_000_000
+    # 13 MB with Debian 12's kernel, 15 with Debian 13's, 19 with Ubuntu 24.04's, which have more drivers.
+    assert len(compress(archive(initrd), "zstd")) <= 20_000_000
