@@ -16,8 +16,9 @@ from ltsp.initrd.busybox import APPLETS
 from ltsp.initrd.client_tree import ClientOptions, client_tree
 from ltsp.initrd.drivers import grouped, network_drivers
 from ltsp.initrd.kernel_modules import KernelModules, name_of
-from ltsp.initrd.module_file import ModuleFile
+from ltsp.initrd.module_file import MOST, ModuleFile
 from ltsp.initrd.module_kind import Kind, ModuleKind, is_for_wired_cards
+from ltsp.initrd.packed_file import unpacked
 from ltsp.source.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything
@@ -175,6 +176,11 @@ def _modules_of(debian_root: Path) -> Path:
     return max((debian_root / "usr/lib/modules").iterdir())
 
 
+def _suffix(root: Path) -> str:
+    """What follows `.ko` in the names of its modules: Debian compresses them since 13."""
+    return next(root.glob("usr/lib/modules/*/kernel/**/tg3.ko*")).suffix.removeprefix(".ko")
+
+
 def _dependencies(directory: Path) -> dict[str, list[str]]:
     lines = (directory / "modules.dep").read_text().splitlines()
     return {path: rest.split() for path, _, rest in (line.partition(":") for line in lines)}
@@ -188,7 +194,8 @@ def test_files_of_the_kernels_own_say_what_its_maintainers_directories_say(debia
     areas = ("kernel/drivers/net/", "kernel/net/", "kernel/drivers/staging/", "kernel/drivers/infiniband/")
     paths = [path for path in needs if path.startswith(areas)]
     assert len(paths) > 400
-    kinds = {path: ModuleKind.of(ModuleFile.parse((directory / path).read_bytes(), path)) for path in paths}
+    files = {path: unpacked((directory / path).read_bytes(), path, MOST) for path in paths}
+    kinds = {path: ModuleKind.of(ModuleFile.parse(files[path], path)) for path in paths}
     judged = {path for path in paths if is_for_wired_cards(path, kinds, needs[path])}
     own = {path for path in paths if path.startswith("kernel/drivers/net/ethernet/")}
     # What is missed are parts that have no aliases and make no interface: libraries, which come with their drivers.
@@ -205,6 +212,7 @@ def moved(debian_root, tmp_path) -> Path:
     """A root with some of a distribution's modules, of which three were added in the three ways that there are."""
     real = _modules_of(debian_root)
     needs = _dependencies(real)
+    suffix = _suffix(debian_root)
     version, old = "6.1.0-dkms", "6.1.0-old"
     there, before = tmp_path / "usr/lib/modules" / version, tmp_path / "usr/lib/modules" / old
     by_name = {name_of(path): path for path in needs}
@@ -222,11 +230,11 @@ def moved(debian_root, tmp_path) -> Path:
         "bonding": "extra/x.ko",
     }.items():
         (there / to).parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(there / by_name[name], there / to)
+        shutil.move(there / by_name[name], there / f"{to}{suffix}")
     (before / "extra").mkdir(parents=True)
-    shutil.move(there / by_name["igb"], before / "extra/igb.ko")
+    shutil.move(there / by_name["igb"], before / f"extra/igb.ko{suffix}")
     (there / "weak-updates").mkdir()
-    (there / "weak-updates/igb.ko").symlink_to(f"../../{old}/extra/igb.ko")
+    (there / f"weak-updates/igb.ko{suffix}").symlink_to(f"../../{old}/extra/igb.ko{suffix}")
     (tmp_path / "lib").symlink_to("usr/lib")
     return tmp_path
 
@@ -264,17 +272,18 @@ def test_added_drivers_are_taken_as_modprobe_would_load_them(moved):
         "igb": "weak-updates/igb.ko",
     }.items():
         shown = _shown(moved, name)
-        assert shown[-1] == path
-        assert modules.closure([path])[-1] == path
-        assert set(shown) <= set(modules.closure([path]))
+        added = f"{path}{_suffix(moved)}"
+        assert shown[-1] == added
+        assert modules.closure([added])[-1] == added
+        assert set(shown) <= set(modules.closure([added]))
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize(("search", "first"), [("updates built-in", "updates/"), ("built-in updates", "kernel/")])
 def test_of_two_of_a_name_it_is_the_one_that_depmod_found_first(moved, search, first):
     there = moved / "usr/lib/modules/6.1.0-dkms"
-    (own,) = there.glob("kernel/**/tg3.ko")
-    shutil.copy(own, there / "updates/tg3.ko")
+    (own,) = there.glob("kernel/**/tg3.ko*")
+    shutil.copy(own, there / "updates" / own.name)
     _depmod(moved, search)
     with DirectorySource("d", str(moved), "").open(everything, Faults()) as image:
         net = grouped(KernelModules.read(image, "6.1.0-dkms"))["net"]
