@@ -299,10 +299,11 @@ def test_a_tftp_directory_without_space_keeps_image_and_kernel_before(tmp_path):
 @pytest.mark.root
 @pytest.mark.parametrize("place", ["base", "tftp"])
 def test_a_place_that_is_read_only_is_told(tmp_path, place):
-    site = Site.make(tmp_path)
-    site.system("lab")
-    site.ltsp("image", "lab")
-    with mounted(site, f'mount --bind "${place}" "${place}"; mount -o remount,ro,bind "${place}"') as site:
+    here = Site.make(tmp_path)
+    here.system("lab")
+    with mounted(here, f'mount --bind "${place}" "${place}"') as site:
+        site.ltsp("image", "lab")
+        subprocess.run([*site.through, "mount", "-o", "remount,ro,bind", getattr(here, place)], check=True)
         refused(site, "lab", says=[str(getattr(site, place)), f"--{place}-dir"])
 
 
