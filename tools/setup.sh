@@ -8,12 +8,13 @@ cd "$(dirname "$0")/.."
 
 # Package, and what proves that it is there: a program of it, by whatever means that came; a module of Python's; or, where
 # nothing of it is run by name, a dash for the state of the package itself. Where the files of a package lie differs
-# between releases. One a line.
+# between releases. One a line. distro-info-data says to mmdebstrap which suites are Ubuntu's.
 needed() {
     cat <<'LIST'
 python3-venv         python:ensurepip
 squashfs-tools       mksquashfs
 mmdebstrap           mmdebstrap
+distro-info-data     -
 shellcheck           shellcheck
 strace               strace
 acl                  setfacl

@@ -109,8 +109,8 @@ def test_other_sources_are_read_without_extras(site):
     disk, archive = site.home / "disk.img", site.home / "archive.tar"
     subprocess.run(["mkfs.ext4", "-q", "-d", site.base / "lab", disk, "16m"], check=True, capture_output=True)
     subprocess.run(["tar", "-C", site.base / "lab", "-cf", archive, "."], check=True)
-    for name in ("disk.img", "archive.tar"):
-        site.ltsp("image", f"./{name}", "--name", name)
+    for path, name in ((disk, "disk"), (archive, "archive")):
+        site.ltsp("image", f"./{path.name}", "--name", name)
         assert "etc/passwd" in listing(site.image(name))
 
 
