@@ -89,6 +89,18 @@ def test_what_is_said_to_keep_it_keeps_it(site, lab):
     assert "etc/krb5.keytab" in listing(site.image("lab"))
 
 
+def test_what_is_said_to_keep_what_settings_name_keeps_it(site, lab):
+    """No list has a row for it, so that none can be omitted."""
+    (lab / "etc/nas.credentials").write_text("password=x\n")
+    (lab / "etc/fstab").write_text("//nas/a /mnt cifs credentials=/etc/nas.credentials\n")
+    (line,) = [line for line in said(site, str(lab)) if "nas.credentials" in line]
+    assert line.startswith("/etc/nas.credentials: mounts with these credentials fail; to keep it: ")
+    assert "etc/nas.credentials" not in listing(site.image("lab"))
+    site.conf.write_text(f"[server]\n{line.partition('to keep it: ')[2]}\n")
+    assert not [line for line in said(site, str(lab)) if "nas.credentials" in line]
+    assert "etc/nas.credentials" in listing(site.image("lab"))
+
+
 def test_json_has_each_path_and_size(site, lab):
     result = json.loads(site.ltsp("image", str(lab), "--name=lab", "--json").stdout)
     missed = {each["rule"]: each for each in result["images"][0]["missed"]}

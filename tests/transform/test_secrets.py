@@ -1,6 +1,7 @@
 """The table of secrets: a canary at each of its rows, and the tuning of the list."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -120,23 +121,45 @@ NAMING = {
         f"UUID=1 / btrfs subvol=@ 0 0 # {CANARY}\n/data/swap/one none swap defaults 0 0\n"
         "/data/swap\\040two none swap sw,pri=5\n"
         "#/opt/key none swap\n/dev/sda2 none swap\n/usr none swap\n/data none swap\n"
+        "//nas/a /mnt/a cifs ro,credentials=/data/nas.credentials,uid=0 0 0\n"
+        "//nas/b /mnt/b cifs cred=/data/other\\040one\n"
+        "nas:/ /mnt/c ceph name=a,secretfile=/data/ceph.secret\n"
+        "a@nas:/ /mnt/d fuse.sshfs IdentityFile=/data/nas.key,_netdev\n"
+        "#//nas/e /mnt/e cifs credentials=/opt/key\n"
+        "//nas/f /mnt/f cifs credentials=/usr/bin/true,nocredentials=/opt/key\n"
     ),
+    "etc/crypttab": (
+        f"# {CANARY}\na UUID=1 /data/disk.key luks,discard\nb /dev/sdb2 none luks\nc /dev/sdc - \n"
+        "swap /dev/sdd1 /dev/urandom swap\nd /dev/sdd2 /opt/key:UUID=2\ne /dev/sde\n#f UUID=3 /opt/key\n"
+    ),
+    "etc/my.cnf": "[client]\nsocket=/opt/key\n[mysqld]\ndatadir=/data/mysql\n",
+    "etc/my.cnf.d/server.cnf": "[mysqld]\ndatadir\t=  '/data/mysql one'  # moved\n#datadir=/opt\n",
+    "etc/mysql/mariadb.conf.d/50-server.cnf": "[mariadb]\ndatadir = /data/mariadb/\n",
+    "etc/postgresql/15/main/postgresql.conf": "data_directory = '/data/postgresql'\t# (change requires restart)\n",
+    "etc/mongod.conf": "storage:\n  dbPath: /data/mongodb\n",
+    "etc/ldap/slapd.conf": 'database mdb\ndirectory\t"/data/ldap"\n',
+    "etc/openldap/slapd.d/cn=config/olcDatabase={1}mdb.ldif": "olcDbDirectory: /data/openldap\n",
     "etc/systemd/system/data-three.swap": "[Swap]\nWhat=/data/three\n",
     "usr/lib/systemd/system/data-four.swap": "[Swap]\nWhat = /data/four\n",
     "etc/dphys-swapfile": "#CONF_SWAPFILE=/opt/key\nCONF_SWAPFILE=/data/five\nCONF_SWAPSIZE=100\n",
 }
 _NAMED_PLACES = """
     data/docker/overlay2/a data/old/docker/a data/containerd/a data/containers/overlay/a data/lxc/web/rootfs/etc/shadow
-    data/swap/one data/three data/four data/five
+    data/swap/one data/three data/four data/five data/nas.credentials data/ceph.secret data/nas.key data/disk.key
+    data/mysql/ibdata1 data/mariadb/ibdata1 data/postgresql/base/1/1 data/mongodb/a data/ldap/data.mdb
+    data/openldap/data.mdb
 """
 GONE = [
     *_GONE.split(),
     *_OF_TOOLS.split(),
     *_NAMED_PLACES.split(),
     "data/swap two",
+    "data/other one",
+    "data/mysql one/ibdata1",
     "var/lib/vmware/Virtual Machines/a.vmdk",
     "var/lib/vmware/Shared VMs/a.vmdk",
 ]
+CONTAINER = "var/lib/containers/storage/overlay/a"
 _EMPTIED = """
     etc/crypttab var/log/syslog var/log/auth.log var/log/.hidden var/cache/debconf/passwords.dat
     var/cache/debconf/config.dat
@@ -208,16 +231,27 @@ def test_each_row_that_leaves_something_out_has_a_canary():
 
 def test_each_row_for_what_a_settings_file_names_has_such_a_file():
     naming = [row for row in image_secrets().rows if row.action is Action.NAMED]
-    assert [str(row) for row in naming if not any(Exclusions([row.pattern]).rule(path) for path in NAMING)] == []
+    going = {row: Secrets([replace(row, action=Action.LEFT_OUT, name="")]) for row in naming}
+    assert [str(row) for row, secrets in going.items() if not any(map(secrets.rule, NAMING))] == []
 
 
 def test_what_settings_files_name_is_left_out_only_where_it_is_what_they_mean():
-    rows = [row for row in built_in().rows if row.reason in {"contents of memory", "data, and size"}]
-    named = {row.pattern for row in rows} - {row.pattern for row in image_secrets().rows}
+    named = {row.pattern for row in built_in().rows if not row.listed}
     assert named == {
+        "data/active.swap",
         *("data/docker", "data/old/docker", "data/containerd", "data/containers", "data/lxc"),
         *("data/swap/one", "data/swap two", "data/three", "data/four", "data/five"),
+        *("data/nas.credentials", "data/other one", "data/ceph.secret", "data/nas.key", "data/disk.key"),
+        *("data/mysql", "data/mysql one", "data/mariadb", "data/postgresql", "data/mongodb"),
+        *("data/ldap", "data/openldap"),
     }
+
+
+def test_what_an_omitted_row_lets_in_stays_though_settings_name_it_too():
+    tree = planted({"etc/containers/storage.conf": 'graphroot = "/var/lib/containers/storage"\n'} | {CONTAINER: "a"})
+    tuned = image_secrets(omit=lines("var/lib/containers\n", "OMIT_IMAGE_SECRETS"))
+    assert Secrets(tuned.rows, omitted=tuned.omitted).naming(tree).rule(CONTAINER) is None
+    assert Secrets(tuned.rows).naming(tree).rule(CONTAINER) is not None
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,9 @@ class Rules:
         if (found := self.exclusions.rule(path)) is not None:
             return f"OMIT_IMAGE_EXCLUDES='{found}'"
         row = self.secrets.row(path) if self.cleanup else None
-        return "" if row is None else f"OMIT_IMAGE_SECRETS='{row.pattern}'"
+        if row is None:
+            return ""
+        return f"OMIT_IMAGE_SECRETS='{row.pattern}'" if row.listed else f"ADD_IMAGE_SECRETS='K {row.pattern}'"
 
     def following(self, tree: Tree, *, beyond: bool = False) -> Rules:
         """The rules as they hold in this tree, whose links lead them elsewhere.
@@ -141,7 +143,7 @@ def rules(options: ImageOptions, excludes: Excludes, conf_directory: str, home_d
     patterns = [*excludes.patterns, *(line for name in excludes.files for line in _exclude_file(name))]
     return Rules(
         exclusions=Exclusions(line.text for line in tuned.lines),
-        secrets=Secrets(secrets.rows, Exclusions(line.text for line in tuned.omitted)),
+        secrets=Secrets(secrets.rows, Exclusions(line.text for line in tuned.omitted), omitted=secrets.omitted),
         cleanup=options.cleanup,
         parameters=_selection(excludes.style, patterns),
         exact=tuple(patterns) if excludes.style is ExcludeStyle.EXACT else (),

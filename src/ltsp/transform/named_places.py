@@ -1,4 +1,4 @@
-"""Places that settings files of a system name: swap files, and where a tool keeps its store.
+"""Places that settings files of a system name: swap files, keys and passwords, and where a tool keeps its store.
 
 Each reader is given the text of a file and gives the absolute paths in it.
 """
@@ -31,10 +31,36 @@ def places(name: str, text: bytes) -> Iterator[str]:
 
 def _fstab(text: bytes) -> Iterator[str]:
     """Swap files. fstab(5), swapon(8)"""
+    for fields in _fields(text):
+        if len(fields) > 2 and fields[2] == b"swap" and not fields[0].startswith(b"/dev/"):
+            yield _unescaped(fields[0])
+
+
+def _credentials(text: bytes) -> Iterator[str]:
+    """Files with the passwords and keys of mounts: options in fstab(5)."""
+    for fields in _fields(text):
+        for option in fields[3].split(b",") if len(fields) > 3 else ():
+            name, _, value = option.partition(b"=")
+            if name in _OF_CREDENTIALS:
+                yield _unescaped(value)
+
+
+def _crypttab(text: bytes) -> Iterator[str]:
+    """Keys of disks; crypttab(5): `/KEY`, or `/KEY:DEVICE` where it lies on another disk."""
+    for fields in _fields(text):
+        if len(fields) > 2 and not fields[2].startswith(b"/dev/") and b":" not in fields[2]:
+            yield _unescaped(fields[2])
+
+
+def _fields(text: bytes) -> Iterator[list[bytes]]:
     for line in text.splitlines():
         fields = line.split()
-        if len(fields) > 2 and fields[2] == b"swap" and not fields[0].startswith(b"/dev/"):
-            yield decode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8) & 0xFF]), fields[0]))
+        if fields and not fields[0].startswith(b"#"):
+            yield fields
+
+
+def _unescaped(field: bytes) -> str:
+    return decode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8) & 0xFF]), field))
 
 
 def _swap_unit(text: bytes) -> Iterator[str]:
@@ -73,6 +99,31 @@ def _lxc(text: bytes) -> Iterator[str]:
     yield from _values(rb"[ \t]*lxc\.lxcpath[ \t]*=[ \t]*(.*?)[ \t]*", text)
 
 
+def _mysql(text: bytes) -> Iterator[str]:
+    """my.cnf, datadir"""
+    yield from _setting(rb"datadir[ \t]*=", text)
+
+
+def _postgresql(text: bytes) -> Iterator[str]:
+    """postgresql.conf, data_directory; the equals sign is optional"""
+    yield from _setting(rb"data_directory[ \t]*(?:=|[ \t])", text)
+
+
+def _mongodb(text: bytes) -> Iterator[str]:
+    """mongod.conf, storage.dbPath; in its form before 2.6, dbpath"""
+    yield from _setting(rb"(?:dbPath:|dbpath[ \t]*=)", text)
+
+
+def _slapd(text: bytes) -> Iterator[str]:
+    """slapd-mdb(5), directory; slapd-config(5), olcDbDirectory"""
+    yield from _setting(rb"(?:directory[ \t]|olcDbDirectory:)", text)
+
+
+def _setting(key: bytes, text: bytes) -> Iterator[str]:
+    """A path, in quotes or not, with a comment behind it or not."""
+    yield from _values(rb"[ \t]*" + key + rb"""[ \t]*["']?([^"'#]*?)["']?[ \t]*(?:#.*)?""", text)
+
+
 def _toml(key: bytes, text: bytes) -> Iterator[str]:
     """A string of a setting; tables do not matter, since no other one has the name."""
     yield from _values(rb"[ \t]*" + key + rb"""[ \t]*=[ \t]*["']([^"']*)["'][ \t]*(?:#.*)?""", text)
@@ -84,13 +135,22 @@ def _values(pattern: bytes, text: bytes) -> Iterator[str]:
             yield decode(match[1])
 
 
+_OF_CREDENTIALS = frozenset({b"cred", b"credentials", b"secretfile", b"IdentityFile"})
+"""mount.cifs(8); mount.ceph(8); sshfs(1), which hands options of ssh_config(5) on"""
+
 READERS: Mapping[str, tuple[Named, Callable[[bytes], Iterator[str]]]] = {
     "containerd": (Named.DIRECTORY, _containerd),
     "containers": (Named.DIRECTORY, _containers),
+    "credentials": (Named.FILE, _credentials),
+    "crypttab": (Named.FILE, _crypttab),
     "docker": (Named.DIRECTORY, _docker),
     "dphys-swapfile": (Named.FILE, _dphys_swapfile),
     "fstab": (Named.FILE, _fstab),
     "lxc": (Named.DIRECTORY, _lxc),
+    "mongodb": (Named.DIRECTORY, _mongodb),
+    "mysql": (Named.DIRECTORY, _mysql),
+    "postgresql": (Named.DIRECTORY, _postgresql),
+    "slapd": (Named.DIRECTORY, _slapd),
     "swap-unit": (Named.FILE, _swap_unit),
 }
 """By the name in a row `N=NAME`."""

@@ -64,6 +64,8 @@ class Row:
     reason: str = ""
     consequence: str = ""
     """What clients do without it, where somebody may miss it; that is said in every run."""
+    listed: bool = True
+    """Whether a list has it. The others are made of what settings files name, and of what this machine swaps to."""
 
     def __str__(self) -> str:
         return f"{self.action.value}{'=' + self.name if self.name else ''} {self.pattern}"
@@ -106,6 +108,8 @@ class SecretRows:
 
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
+    omitted: tuple[str, ...] = ()
+    """The patterns of rows that were taken out."""
 
 
 def image_secrets(
@@ -127,16 +131,17 @@ def image_secrets(
             faults.append(f"{line}: {error}")
     if faults:
         raise ConfError("; ".join(faults), "a row is like this: X etc/app.key  the key of app")
-    rows += (Row(Action.LEFT_OUT, literal(path), reason="active swap") for path in swaps)
-    return SecretRows(tuple(rows), result.warnings)
+    rows += (Row(Action.LEFT_OUT, literal(path), reason="active swap", listed=False) for path in swaps)
+    omitted = tuple(match["pattern"] for line in result.omitted if (match := _ROW.fullmatch(line.text)))
+    return SecretRows(tuple(rows), result.warnings, omitted)
 
 
 def _pattern(text: str) -> str:
-    """What tells a row from others: its pattern, and a row N is beside the one that says what becomes of that file."""
+    """What tells a row from others: its pattern, and rows N are beside the one that says what becomes of that file."""
     match = _ROW.fullmatch(text)
     if match is None:
         return text
-    return f"N {match['pattern']}" if match["action"] == Action.NAMED.value else match["pattern"]
+    return f"N={match['name']} {match['pattern']}" if match["action"] == Action.NAMED.value else match["pattern"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +170,16 @@ class Secrets:
         let_in: Exclusions | None = None,
         behind: Iterable[tuple[str, Row]] = (),
         kept: frozenset[str] = frozenset(),
+        omitted: Iterable[str] = (),
     ) -> None:
         """`behind`: patterns of places behind links, each with the row that leads there. `kept`: links to directories
-        that rows name, and which hold no more than the name of that place.
+        that rows name, and which hold no more than the name of that place. `omitted`: patterns of rows that
+        OMIT_IMAGE_SECRETS took out; what they name stays although settings files name it, too.
         """
         self.rows = tuple(rows)
         self._behind = tuple(behind)
         self._kept = kept
+        self._omitted = tuple(omitted)
         every = [*((row.pattern, row) for row in self.rows), *self._behind]
         self._rules: Rules[Row] = Rules(every, _SYNTAX)
         self._keep = Exclusions((pattern for pattern, row in every if row.action is Action.KEPT), _SYNTAX)
@@ -188,7 +196,7 @@ class Secrets:
         kept = self._kept if beyond else self._kept | led.kept
         if (behind, let_in, kept) == (self._behind, self._let_in, self._kept):
             return self, led
-        return Secrets(self.rows, let_in, behind, kept), led
+        return Secrets(self.rows, let_in, behind, kept, self._omitted), led
 
     def naming(self, tree: Tree, *, beyond: bool = False) -> Secrets:
         """The rows, and those for what settings files in this tree name; see rows N.
@@ -197,16 +205,19 @@ class Secrets:
         have may still be there.
         """
         rows = list(self.rows)
+        omitted = Exclusions(self._omitted, _SYNTAX)
         for row, paths in self.edited(tree, (Action.NAMED,)).items():
             kind, _ = READERS[row.name]
             for path in paths:
                 for place in places(row.name, _text(tree, path)):
                     node = tree.follow(place)
                     known = isinstance(node, File if kind is Named.FILE else Directory)
-                    if (known or (node is None and beyond)) and not is_needed(tree.resolve(place) or place):
-                        rows.append(Row(Action.LEFT_OUT, literal(place), reason=row.reason))
+                    needed = is_needed(tree.resolve(place) or place)
+                    if (known or (node is None and beyond)) and not needed and omitted.rule(place) is None:
+                        fate = replace(row, action=Action.LEFT_OUT, pattern=literal(place), name="", listed=False)
+                        rows.append(fate)
         fresh = tuple(dict.fromkeys(rows))
-        return self if fresh == self.rows else Secrets(fresh, self._let_in, self._behind, self._kept)
+        return self if fresh == self.rows else Secrets(fresh, self._let_in, self._behind, self._kept, self._omitted)
 
     def leads_below(self, directory: str) -> bool:
         """Whether some row is about what lies in a directory."""
