@@ -24,10 +24,13 @@ def modules(*versions):
     return {f"usr/lib/modules/{version}/modules.dep": "" for version in versions} | {"lib": "-> usr/lib"}
 
 
-def bzimage(version):
+def bzimage(version, syssize=0, protocol=0x20F):
+    """The first 1 KiB of one. `syssize`: how many times 16 bytes it says to have behind that."""
     head = bytearray(0x400)
+    head[0x1F1] = 1
+    struct.pack_into("<I", head, 0x1F4, syssize)
     head[0x202:0x206] = b"HdrS"
-    struct.pack_into("<H", head, 0x20E, 0x100)
+    struct.pack_into("<HxxxxxxH", head, 0x206, protocol, 0x100)
     text = f"{version} (builder@host) #1 SMP\0".encode()
     head[0x300 : 0x300 + len(text)] = text
     return bytes(head)
@@ -258,6 +261,14 @@ PASSED_OVER = {
         {"boot/vmlinuz-6.9": "k", "boot/initrd.img-6.9": "i"},
         "no /lib/modules/6.9",
     ),
+    "only a part of its modules is there": (
+        {"boot/vmlinuz-6.9": "k", "boot/initrd.img-6.9": "i", "usr/lib/modules/6.9/modules.order": ""},
+        "no modules in /lib/modules/6.9",
+    ),
+    "it is cut off": (
+        {"boot/vmlinuz-6.9": bzimage("6.9", 4096)} | modules("6.9"),
+        "cut off: it has 1024 of its 66560 bytes",
+    ),
     "it is empty": ({"boot/vmlinuz-6.9": "", "boot/initrd.img-6.9": "i"}, "empty"),
     "it is a FIFO": ({"boot/vmlinuz-6.9": Fifo(Metadata(0o644))}, "not a regular file"),
     "it is a device": (
@@ -291,6 +302,24 @@ def test_no_kernel_is_an_error_that_says_where_was_looked():
     assert "there are modules of 6.1 without a kernel" in caught.value.message
     assert caught.value.hint.startswith("install one, ")
     assert "--kernel-initrd=none" in caught.value.hint
+
+
+def test_a_kernel_alone_that_is_cut_off_is_an_error():
+    """The disk was full when it was written; clients would stop at it, and nobody would know why."""
+    one = bzimage("6.9", 4096)
+    with pytest.raises(LtspError, match=r"cut off: it has 1024 of its 66560 bytes"):
+        find_kernel(planted({"boot/vmlinuz-6.9": one} | modules("6.9")), "lab")
+    with pytest.raises(LtspError, match=r"cut off: it has 1024 of its 66560 bytes"):
+        find_kernel(
+            planted({"efi/EFI/Linux/a.efi": unified((".linux", one), (".initrd", b"i"))} | modules("6.9")), "lab"
+        )
+
+
+def test_a_kernel_is_whole_with_what_signs_it_behind_it_and_by_the_size_that_old_ones_state():
+    whole = bzimage("6.9", 4) + bytes(64) + b"signature"
+    old = bzimage("6.9", 0xFFFF_0000, protocol=0x203)
+    for kernel in (whole, old):
+        assert find_kernel(planted({"boot/vmlinuz-6.9": kernel} | modules("6.9")), "lab").warnings == ()
 
 
 DEBIAN_12 = {"etc/os-release": "ID=debian\n"}

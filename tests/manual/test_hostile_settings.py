@@ -62,7 +62,14 @@ def test_what_would_be_a_command_of_ipxe_is_refused(site, line, fault):
 )
 def test_what_would_be_more_than_a_value_on_a_client_is_refused(site, line, fault):
     key = line.partition("=")[0]
-    refused(site, "initrd", f"[52:54:00:12:34:56]\n{line}\n", key, fault, "ltsp.img is as it was before")
+    refused(
+        site,
+        "initrd",
+        f"[52:54:00:12:34:56]\n{line}\n",
+        key,
+        fault,
+        "put text in single quotes; ltsp.img is as it was before",
+    )
 
 
 def test_a_title_is_text_whatever_it_holds(site):

@@ -25,7 +25,7 @@ from ltsp.publish.places import PUBLIC_MODE
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.client_sections import ClientSettings, client_settings, without_effect
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.conf_text import REMEDY, Conf
 from ltsp.settings.network_options import InitrdOptions
 from ltsp.settings.tftp_names import ADD_ON
 from ltsp.transform.merge import AccountFiles, Choice, Merged, account_names, merge, people_names
@@ -153,7 +153,7 @@ def _layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: Warn,
     if faults:
         raise ConfError(
             "; ".join(map(printable, dict.fromkeys(faults))),
-            "fix these lines; ltsp.conf is parsed, not executed, and ltsp.img is as it was before",
+            f"{REMEDY}; ltsp.img is as it was before",
         )
     for warning in dict.fromkeys(warnings):
         warn(printable(warning))

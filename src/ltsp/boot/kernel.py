@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ltsp.boot.distribution import distribution_of, kernel_installation, kernel_package
-from ltsp.boot.kernel_header import is_version, stated_version
+from ltsp.boot.kernel_header import is_version, stated_size, stated_version
 from ltsp.boot.kernel_rules import INITRD_NAME, INITRDS, KERNEL_NAME, RULES, VERSION, Rank, Rule
 from ltsp.boot.kernel_version import version_key
 from ltsp.boot.unified_kernel import UnifiedKernel
@@ -237,6 +237,8 @@ class _Search:
             if rule.unified and unified is None:
                 return _Verdict(rule.rank, None, "it has no section .linux, so it is not a unified kernel")
         content = unified.kernel if unified else file.content
+        if lost := _cut_off(content):
+            return _Verdict(rule.rank, None, lost)
         stated = self._states(file, content)
         named = candidate.named or (unified.version if unified else None)
         version = stated or (named if named and is_version(named) else None)
@@ -252,7 +254,8 @@ class _Search:
             faults.append(f"it states the version {printable(version)}")
             warnings.append(f"{shown} states the version {printable(version)}, and clients get the modules of that")
         if version and self._lacks_modules(rule, version):
-            lacking = f"no /{_MODULES}/{printable(version)}"
+            place = f"{_MODULES}/{version}"
+            lacking = f"{'no' if self.tree.follow(place) is None else 'no modules in'} /{printable(place)}"
             if not rule.chosen:
                 return _Verdict(rule.rank, None, ", and ".join((*faults, lacking)))
             faults.append(lacking)
@@ -395,6 +398,15 @@ def _fault(node: Node | None, most: int) -> str:
     if node.content.size == 0:
         return "empty"
     return f"larger than {most >> 20} MiB" if node.content.size > most else ""
+
+
+def _cut_off(kernel: Content) -> str:
+    """How much of it there is, if the disk was full when it was written, or a copy broke off; else empty."""
+    try:
+        size = stated_size(kernel)
+    except OSError:
+        return ""  # copying the kernel will say so
+    return f"cut off: it has {kernel.size} of its {size} bytes" if kernel.size < size else ""
 
 
 def _named_version(path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The version that a kernel's file itself states.
+"""What a kernel's file itself states: its version, and of a bzImage its size.
 
 bzImage: Documentation/arch/x86/boot.rst of Linux. Others hold the banner of init/version.c, and most of them
 compressed: Image.gz, uImage (include/image.h of U-Boot), zImage (arch/arm/boot/compressed/head.S), and the EFI "zboot"
@@ -26,6 +26,8 @@ else:
 _BANNER: Final = re.compile(rb"Linux version ([0-9][^\s\0]{0,127}) ")
 _WORD: Final = re.compile(r"[0-9][!-.0-~]{0,127}")
 """What may be a name in lib/modules."""
+_HEADER: Final = 0x210
+"""Bytes from the start that have what is read of it."""
 _PIECE: Final = 1 << 20
 _OVERLAP: Final = 256
 _MOST: Final = 256 << 20
@@ -78,6 +80,21 @@ _CODECS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
 def is_version(text: str) -> bool:
     """Whether it is one, and not a path or a control sequence."""
     return _WORD.fullmatch(text) is not None
+
+
+def stated_size(kernel: Content) -> int:
+    """Bytes that the file of a bzImage has at least; 0 of others, and where it does not say. Raises OSError as reading
+    does.
+
+    boot.rst, "Details of Header Fields": setup_sects, syssize. What comes behind is a signature.
+    """
+    with kernel.open() as stream:
+        head = stream.read(_HEADER)
+    if len(head) < _HEADER or head[0x202:0x206] != b"HdrS":
+        return 0
+    (protocol,) = struct.unpack_from("<H", head, 0x206)
+    (paragraphs,) = struct.unpack_from("<I" if protocol >= 0x204 else "<H", head, 0x1F4)
+    return 512 * ((head[0x1F1] or 4) + 1) + 16 * paragraphs if paragraphs else 0
 
 
 def stated_version(kernel: Content) -> str | None:

@@ -11,7 +11,7 @@ from ltsp.boot import ipxe
 from ltsp.boot.menu import HIDDEN, INITRDS, TRANSPORTS, ClientSection, Wishes
 from ltsp.errors import ConfError
 from ltsp.settings.client_sections import ClientLayer, client_settings
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.conf_text import REMEDY, Conf
 from ltsp.settings.resolve import Setting
 from ltsp.tree.name import printable
 
@@ -41,7 +41,7 @@ def menu_settings(conf: Conf, server: Mapping[str, Setting], labels: Sequence[st
     common = reading.wishes({**server, **_of_clients(conf, clients.common.settings)})
     sections = [section for layer in clients.sections if (section := reading.section(layer))]
     if reading.faults:
-        raise ConfError("; ".join(dict.fromkeys(reading.faults)), "fix these lines; ltsp.conf is parsed, not executed")
+        raise ConfError("; ".join(dict.fromkeys(reading.faults)), REMEDY)
     return MenuSettings(common, tuple(sections), tuple(dict.fromkeys(reading.warnings)))
 
 

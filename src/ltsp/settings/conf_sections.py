@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ltsp.errors import ConfError
-from ltsp.settings.conf_text import Assignment, Code, Conf, Section, Variable
+from ltsp.settings.conf_text import REMEDY, Assignment, Code, Conf, Section, Variable
 from ltsp.settings.identity import Identity
 from ltsp.settings.resolve import Setting
 
@@ -42,7 +42,7 @@ def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
     if evaluation.faults:
         raise ConfError(
             "; ".join(dict.fromkeys(evaluation.faults)),
-            "fix these lines; ltsp.conf is parsed, not executed: put text in single quotes",
+            REMEDY,
         )
     return evaluation.values
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from ltsp.errors import ConfError
 
+REMEDY = "fix these lines; ltsp.conf is parsed, not executed: put text in single quotes"
+"""What to do about code, and about values that only a shell knows."""
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BLANK = " \t"
