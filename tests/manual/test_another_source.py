@@ -55,3 +55,12 @@ def test_the_disk_beside_another_is_no_build_of_it(site):
     site.ltsp("image", "--quiet", "./lab-flat.vmdk")
     assert site.image("lab").stat().st_ino == before
     assert site.image("lab-flat").exists()
+
+
+@pytest.mark.parametrize("options", ["loop,ro,fstype=ext4", "fstype=ext4,ro,loop", "ro"])
+def test_options_in_another_order_are_no_other_source(site, options):
+    disk = site.home / "room.img"
+    subprocess.run(["truncate", "-s", "16M", disk], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-d", site.base / "lab", disk], check=True)
+    site.ltsp("image", "--quiet", "./room.img,ro,loop,fstype=ext4")
+    assert site.ltsp("image", "--quiet", "--dry-run", f"./room.img,{options}").stderr == ""

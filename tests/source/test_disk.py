@@ -175,6 +175,24 @@ def test_a_disk_without_a_system_says_what_it_has(tmp_path):
     assert "partition 2 (ext4)" in said
 
 
+def test_a_medium_that_only_installs_says_what_to_name(tmp_path):
+    (tmp_path / "cd/install.amd").mkdir(parents=True)
+    (tmp_path / "cd/install.amd/vmlinuz").write_bytes(bytes(4096))
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", tmp_path / "cd.iso", tmp_path / "cd"], check=True)
+    with pytest.raises(SourceError) as caught:
+        find(str(tmp_path / "cd.iso"), "/nowhere", name="lab").plan()
+    assert caught.value.hint.startswith("name a live medium, or install the system in a virtual machine")
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize(("magic", "typed"), [(b"VMA\0", "vma extract"), (b"partclone-image", "partclone.restore")])
+def test_backups_of_disks_say_how_to_restore_them(pack, magic, typed, tmp_path):
+    (tmp_path / "vm.img").write_bytes(pack(magic + bytes(1 << 20)))
+    with pytest.raises(SourceError) as caught:
+        find(str(tmp_path / "vm.img"), "/nowhere").plan()
+    assert typed in caught.value.hint
+
+
 def test_encrypted_volumes_are_named(tmp_path):
     luks = tmp_path / "luks.img"
     luks.write_bytes(b"LUKS\xba\xbe\0\2" + bytes(1 << 20))

@@ -282,3 +282,13 @@ def test_a_disk_that_is_not_what_its_name_says_is_told_of(tmp_path, base):
     with pytest.raises(SourceError, match="it holds no format that is known here") as caught:
         find(str(path), str(base))
     assert caught.value.hint.startswith("it is named as a VDI disk and is none: copy or download it again")
+
+
+def test_the_directory_of_a_virtual_machine_says_which_disk_to_name(tmp_path, base):
+    machine = tmp_path / "Lubuntu 24"
+    machine.mkdir()
+    for name in ("Lubuntu.vbox", "Lubuntu.vdi", "initrd.img"):
+        (machine / name).write_bytes(b"")
+    with pytest.raises(SourceError, match="is not a Linux root file system") as caught:
+        find(str(machine), str(base), name="lab")
+    assert caught.value.hint == f"name the disk in it: ltsp image '{machine}/Lubuntu.vdi'"

@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from ltsp.errors import UsageError
-from ltsp.source.layers import Layer, parse
+from ltsp.source.layers import Layer, is_same, parse
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,17 @@ def test_what_makes_no_sense_is_refused(text, reason):
 @pytest.mark.parametrize("words", list(permutations(["loop", "ro", "fstype=ext4", "partition=2"])))
 def test_options_stand_in_any_order(words):
     assert parse(",".join(["vm.img", *words])) == [Layer("vm.img", fstype="ext4", partition="2")]
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ("/vm.img,subvol=@,noatime,loop", True),
+        ("/vm.img,fstype=btrfs,noatime,subvol=@", True),
+        ("/vm.img,noatime,subvol=@home", False),
+        ("/vm.img,noatime,subvol=@,partition=2", False),
+        ("/vm.img,noatime,subvol=@,,/opt.img", False),
+    ],
+)
+def test_a_source_is_the_same_in_any_order_of_its_options(other, same):
+    assert is_same("/vm.img,noatime,subvol=@", other) is same

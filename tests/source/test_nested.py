@@ -71,6 +71,12 @@ def test_the_export_of_a_container_has_its_root_in_a_directory(path):
     assert sorted(nested.rooted(carrier).root.entries) == ["etc", "usr"]
 
 
+@pytest.mark.parametrize("path", ["backup/container.bin", "backup/virtual-machine.bin"])
+def test_a_stream_of_snapshots_is_to_be_exported_otherwise(path):
+    assert "without --optimized-storage" in nested.remedy(tree("backup/index.yaml", path))
+    assert "--optimized-storage" not in nested.remedy(tree("backup/index.yaml"))
+
+
 def test_a_deployment_has_the_var_of_its_system_and_the_boot_of_the_disk():
     carrier = tree(
         *root(FIRST), f"{FIRST}/var/", f"{FIRST}/boot/", f"{OS}/var/lib/x", "boot/vmlinuz", "ostree/repo/objects/"

@@ -20,6 +20,7 @@ from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.conf_text import Conf
 from ltsp.settings.hooks import Hooks
+from ltsp.source import layers
 from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.source.location import lasting
@@ -143,7 +144,7 @@ def _another_source(store: Store, asked: Asked) -> str:
     if published is None or not (recorded := published.manifest.source.argument):
         return ""
     before = lasting(recorded, store.base_dir)
-    if before == asked.argument:
+    if layers.is_same(before, asked.argument):
         return ""
     return (
         f"the image {name} was made from {printable(before)} so far, and is now made from "

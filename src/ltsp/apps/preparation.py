@@ -11,7 +11,7 @@ from ltsp.boot.codecs import readable_codecs
 from ltsp.boot.kernel import Kernel, find_kernel
 from ltsp.errors import SourceError
 from ltsp.settings.applets import ImageOptions
-from ltsp.source import system
+from ltsp.source import nested, system
 from ltsp.squashfs import sort_file
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.parameters import Parameters
@@ -102,7 +102,7 @@ def _refuse_to_serve_secrets(tree: Tree, kernel: Kernel, secrets: Secrets) -> No
 def _refuse_other_things(tree: Tree, name: str) -> None:
     """See that it is a system: images are not looked into before."""
     if lack := system.lack_of_tree(tree):
-        raise SourceError(f"{name}: {lack}", system.HINT)
+        raise SourceError(f"{name}: {lack}", nested.remedy(tree))
 
 
 def _compression(

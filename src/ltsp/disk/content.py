@@ -46,6 +46,9 @@ _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0x400, b"H+\0\x04", "hfsplus"),
     (0x400, b"HX\0\x05", "hfsplus"),
     (0x20, b"NXSB", "apfs"),
+    # Backups of whole disks, here as they are packed by zstd or gzip as disks are. vma_spec.txt of pve-qemu; partclone.h
+    (0, b"VMA\0", "vma"),
+    (0, b"partclone-image", "partclone"),
     (0x1055C, b"\x19\x01\x54\x19", "ufs"),
     *((page - 10, magic, SWAP) for page in (4096, 8192, 16384, 65536) for magic in (b"SWAPSPACE2", b"SWAP-SPACE")),
     *((place << 10, b"\x0c\xb1\xba\0\0\0\0\0", "zfs") for place in range(128, 256)),
@@ -137,6 +140,15 @@ FORMATS: Final[Mapping[str, Format]] = {
     "bochs": Format("a bochs disk", _CONVERT),
     "cloop": Format("a compressed loop (cloop)", _CONVERT),
     "redo": Format("a redo log of ESXi", "name the disk itself, after the snapshots of the machine were removed"),
+    # Backups of disks: vma(1) of Proxmox VE, partclone.restore(8), which Clonezilla has its images from.
+    "vma": Format(
+        "a backup of Proxmox VE (VMA)",
+        "unpack it where Proxmox VE is, and name the disk in it: vma extract FILE lab; ltsp image ./lab/DISK.raw",
+    ),
+    "partclone": Format(
+        "a backup of a partition by partclone, as Clonezilla makes them",
+        "restore it to a file, and name that: partclone.restore -C -W -s FILE -o lab.raw; ltsp image ./lab.raw",
+    ),
     # Disk images of macOS: dmg2img(1), hdiutil(1).
     "dmg": Format("a disk image of macOS (DMG)", "unpack it, and name the disk: qemu-img convert -O raw FILE lab.raw"),
     # Archives; those that are no tar by the program that unpacks them.
@@ -153,7 +165,11 @@ FORMATS: Final[Mapping[str, Format]] = {
     "deb": Format("a package of Debian", "a package is no system: debootstrap or mmdebstrap makes one"),
     "rpm": Format("an RPM package", "a package is no system: dnf --installroot makes one"),
     "program": Format("a program", "name a directory, a squashfs file, a disk of a virtual machine or a tar archive"),
-    TEXT: Format("text", "is it the right file? a download that failed leaves a page of text: fetch it again"),
+    TEXT: Format(
+        "text",
+        "is it the right file? a download that failed leaves a page of text: fetch it again; of a virtual machine, name "
+        "the disk, not its settings (.vbox, .vmx, .ovf)",
+    ),
 }
 """By kind; each that is not read has its remedy."""
 

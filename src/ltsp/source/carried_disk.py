@@ -44,6 +44,12 @@ def only(every: Sequence[str], archive: str) -> str:
     return every[0]
 
 
+def typed(directory: str, every: Sequence[str]) -> str:
+    """What to type for the directory of a virtual machine, of which these are the disks."""
+    disk = f"{directory.rstrip('/')}/{every[0]}"
+    return f"name the disk in it: ltsp image {_quoted(disk)}"
+
+
 def unread(error: LtspError, archive: str, disk: str) -> LtspError:
     """What is said where the disk of an archive cannot be read."""
     return type(error)(

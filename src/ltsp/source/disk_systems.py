@@ -24,6 +24,9 @@ from ltsp.tree.small import read_small
 from ltsp.tree.tree import Tree
 
 _OTHER_DISKS = "name the others behind it: FILE,disk=SECOND,disk=THIRD"
+_INSTALLED = "name the disk that the system is installed on"
+_INSTALLER = f"name a live medium, or install the system in a virtual machine and {_INSTALLED}"
+"""What to do about a medium that only installs."""
 _USUAL = frozenset({"@", "@rootfs", "root"})
 """Subvolumes in which the installers of Ubuntu, Debian and Fedora put the system; others are its snapshots."""
 _FOR_SYSTEMS = frozenset({content.EXT, content.XFS, content.BTRFS, content.EROFS, "bcachefs", "f2fs", content.LUKS})
@@ -317,8 +320,10 @@ class Search:
 
     def _hint(self) -> str:
         """What can be done about the volume that most likely holds a system."""
-        hints = [(self.volumes.volumes[number].kind in _NO_SYSTEMS, each.hint) for number, each in self.faults.items()]
-        return min((hint for hint in hints if hint[1]), key=lambda hint: hint[0], default=(False, ""))[1]
+        kinds = [volume.kind for volume in self.volumes.volumes]
+        hints = [(kinds[number] in _NO_SYSTEMS, each.hint) for number, each in self.faults.items()]
+        default = _INSTALLER if content.ISO9660 in kinds else _INSTALLED
+        return min((hint for hint in hints if hint[1]), key=lambda hint: hint[0], default=(False, default))[1]
 
     def _listed(self) -> str:
         """All volumes, safe to print."""

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.host.chroot import is_chroot
 from ltsp.settings import image_name
-from ltsp.source import layers, live_medium, nested, system
+from ltsp.source import carried_disk, layers, live_medium, nested, system
 from ltsp.source.combine import CombinedSource, Laid
 from ltsp.source.directory import DirectorySource
 from ltsp.source.disk_options import ANY, Wishes
@@ -102,9 +102,11 @@ class _Search:
             carried, inside = Carried.of(tree), nested.found(tree)
             if inside and not inner:
                 return self._nested(source, nested.chosen(tree, inside), notes)
+            disks = carried_disk.disks(tree)
+            remedy = carried_disk.typed(path, disks) if disks else nested.remedy(tree)
         if carried is not None or inner:
             return self._live(source, layer.image, carried, notes)
-        raise SourceError(f"{printable(path)}: {lack}", system.HINT)
+        raise SourceError(f"{printable(path)}: {lack}", remedy)
 
     def _file(self, path: str, name: str, layer: Layer, notes: tuple[str, ...], inner: str) -> Source:
         image = _image(path, name, layer, self.disks, system=True, holding=inner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ltsp.errors import UsageError
 from ltsp.tree.name import printable
@@ -72,6 +72,18 @@ def parse(text: str) -> list[Layer]:
             "that one is the root; the parts after it are laid over its directories",
         )
     return layers
+
+
+def is_same(text: str, other: str) -> bool:
+    """Whether two sources are the same but for the order of their options, and what says only how they are read.
+
+    Raises UsageError.
+    """
+    return _meant(text) == _meant(other)
+
+
+def _meant(text: str) -> list[Layer]:
+    return [replace(layer, fstype="", options=tuple(sorted(layer.options))) for layer in parse(text)]
 
 
 def see_that_it_is_no_disk(path: str, layer: Layer) -> None:

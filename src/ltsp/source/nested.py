@@ -13,7 +13,7 @@ from typing import Final
 
 from ltsp.boot.kernel_version import version_key
 from ltsp.errors import FormatError, SourceError
-from ltsp.source.system import is_system
+from ltsp.source.system import HINT, is_system
 from ltsp.tree.name import decode, in_order, printable
 from ltsp.tree.node import Directory, File
 from ltsp.tree.selection import Selection, Take
@@ -22,6 +22,8 @@ from ltsp.tree.tree import Tree
 
 _OF_CONTAINERS: Final = ("rootfs", "backup/container/rootfs")
 """LXC, Incus and LXD: of a container's directory, image or volume, and of what `incus export` writes."""
+_OPTIMIZED: Final = ("backup/container.bin", "backup/virtual-machine.bin")
+"""What `incus export --optimized-storage` writes: a stream of btrfs or ZFS."""
 _DEPLOYMENTS: Final = "ostree/deploy"
 _OSTREE: Final = re.compile(r"ostree/deploy/([^/]+)/deploy/[^/]+")
 _ENTRIES: Final = ("boot/loader/entries", "loader/entries")
@@ -108,6 +110,13 @@ def found(carrier: Tree) -> list[Nested]:
         return []
     plain = [Nested(path) for path in _OF_CONTAINERS if _is_root(carrier, path)]
     return plain or list(_deployments(carrier))
+
+
+def remedy(carrier: Tree) -> str:
+    """What to do about a tree that is no root file system, and in which none lies."""
+    if any(carrier.get(path) is not None for path in _OPTIMIZED):
+        return "export the container again without --optimized-storage"
+    return HINT
 
 
 def rooted(carrier: Tree) -> Tree:
