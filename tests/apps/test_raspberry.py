@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 
@@ -116,3 +117,28 @@ def test_the_plan_names_the_kernel_of_the_pi_s_system(site):
     site.system("raspios", IN_SYSTEM)
     done = json.loads(site.ltsp("image", "--dry-run", "--json", "raspios").stdout)
     assert done["images"][0]["kernel"]["version"] == VERSION
+
+
+@pytest.mark.parametrize("kind", ["chroot", "file"])
+def test_what_goes_with_an_image_are_the_links_of_pis_too(site, kind):
+    if kind == "chroot":
+        site.system("raspios", IN_SYSTEM)
+        source = "raspios"
+    else:
+        source = str(site.home / "raspios.tar")
+        subprocess.run(["tar", "-cf", source, "-C", make_system(site.home / "system", IN_SYSTEM), "."], check=True)
+    (site.tftp / "own.txt").write_text("ours")
+    site.ltsp("image", *FAST, "--rpi-image=raspios", source)
+    assert served(site) == FIRMWARE
+    site.ltsp("versions", "raspios", "--remove-all")
+    assert sorted(os.listdir(site.tftp)) == ["ltsp", "own.txt"]
+    assert os.listdir(site.tftp / "ltsp") == []
+
+
+def test_an_old_version_with_firmware_is_collected(site):
+    for text in ("first", "second"):
+        system = make_system(site.home / text, {**IN_SYSTEM, "etc/motd": text})
+        subprocess.run(["tar", "-cf", site.home / "raspios.tar", "-C", system, "."], check=True)
+        site.ltsp("image", *FAST, "--rpi-image=raspios", str(site.home / "raspios.tar"))
+    site.ltsp("versions", "raspios", "--prune", "--keep=1", "--keep-days=0")
+    assert len(json.loads(site.ltsp("versions", "raspios", "--json").stdout)["raspios"]["versions"]) == 1

@@ -178,9 +178,10 @@ def test_a_disk_without_a_system_says_what_it_has(tmp_path):
 def test_a_medium_that_only_installs_says_what_to_name(tmp_path):
     (tmp_path / "cd/install.amd").mkdir(parents=True)
     (tmp_path / "cd/install.amd/vmlinuz").write_bytes(bytes(4096))
-    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", tmp_path / "cd.iso", tmp_path / "cd"], check=True)
+    medium = tmp_path / "cd.iso"
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", medium, tmp_path / "cd"], check=True)
     with pytest.raises(SourceError) as caught:
-        find(str(tmp_path / "cd.iso"), "/nowhere", name="lab").plan()
+        find(str(medium), "/nowhere", name="lab").plan()
     assert caught.value.hint.startswith("name a live medium, or install the system in a virtual machine")
 
 

@@ -46,7 +46,7 @@ _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0x400, b"H+\0\x04", "hfsplus"),
     (0x400, b"HX\0\x05", "hfsplus"),
     (0x20, b"NXSB", "apfs"),
-    # Backups of whole disks, here as they are packed by zstd or gzip as disks are. vma_spec.txt of pve-qemu; partclone.h
+    # Backups of disks, which are packed by zstd or gzip as disks are. vma_spec.txt of pve-qemu; partclone.h
     (0, b"VMA\0", "vma"),
     (0, b"partclone-image", "partclone"),
     (0x1055C, b"\x19\x01\x54\x19", "ufs"),
@@ -167,8 +167,8 @@ FORMATS: Final[Mapping[str, Format]] = {
     "program": Format("a program", "name a directory, a squashfs file, a disk of a virtual machine or a tar archive"),
     TEXT: Format(
         "text",
-        "is it the right file? a download that failed leaves a page of text: fetch it again; of a virtual machine, name "
-        "the disk, not its settings (.vbox, .vmx, .ovf)",
+        "is it the right file? a download that failed leaves a page of text: fetch it again; "
+        "of a virtual machine, name the disk, not its settings (.vbox, .vmx, .ovf)",
     ),
 }
 """By kind; each that is not read has its remedy."""

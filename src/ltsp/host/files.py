@@ -289,6 +289,11 @@ def entries(directory: str) -> list[str]:
         return []
 
 
+def below(directory: str) -> list[str]:
+    """The paths of all that is no directory, at any depth; none where there is no directory."""
+    return [os.path.join(place, name) for place, _, names in os.walk(directory) for name in names]
+
+
 def is_regular(path: str) -> bool:
     """Whether the path itself, no symbolic link followed, is a regular file."""
     try:

@@ -10,19 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os.path import join, normpath, relpath
+from os.path import join, relpath
 
 from ltsp.boot.raspberry import DIRECTORIES, has_firmware, is_public, none_found
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.publish.failure import told
+from ltsp.publish.firmware_links import FIRMWARE, image_of, links, remove_links
 from ltsp.publish.places import DIRECTORY_MODE, Places
 from ltsp.settings import image_name
 from ltsp.tree.content import Content
 from ltsp.tree.name import printable
-
-FIRMWARE = "firmware/"
-"""Where a version has such files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +66,13 @@ def link_boot_files(base_dir: str, tftp_dir: str, name: str, published: Sequence
         wanted = dict(_plain_files(boot)) if boot else dict(_of_version(Places(name, base_dir, tftp_dir), published))
         if not wanted:
             raise none_found(printable(name))
-        _remove_others(base_dir, tftp_dir, wanted)
+        others = [path for path, _ in links(base_dir, tftp_dir) if relpath(path, tftp_dir) not in wanted]
+        remove_links(tftp_dir, others)
         linked: list[str] = []
         in_the_way: list[str] = []
         for path, target in sorted(wanted.items()):
             link = join(tftp_dir, path)
-            if os.path.lexists(link) and not _is_ours(base_dir, tftp_dir, link):
+            if os.path.lexists(link) and not image_of(base_dir, tftp_dir, link):
                 in_the_way.append(path)
                 continue
             files.make_directories(os.path.dirname(link), DIRECTORY_MODE)
@@ -98,33 +97,3 @@ def _of_version(places: Places, published: Sequence[str]) -> Iterator[tuple[str,
     for path in (name.removeprefix(FIRMWARE) for name in published if name.startswith(FIRMWARE)):
         at = join(places.tftp_dir, os.path.dirname(path))
         yield path, relpath(join(places.current, FIRMWARE, path), at)
-
-
-def _is_ours(base_dir: str, tftp_dir: str, link: str) -> bool:
-    """Whether an earlier run made the link: it leads below some BASE_DIR/NAME/boot, or a current version's firmware."""
-    try:
-        target = os.readlink(link)
-    except OSError:
-        return False
-    if target.startswith("/"):
-        parts = relpath(target, base_dir).split("/")
-        return len(parts) > 2 and parts[0] != ".." and parts[1] == "boot"
-    parts = relpath(normpath(join(os.path.dirname(link), target)), tftp_dir).split("/")
-    return len(parts) > 4 and [parts[0], *parts[2:4]] == ["ltsp", "current", FIRMWARE.rstrip("/")]
-
-
-def _remove_others(base_dir: str, tftp_dir: str, wanted: Mapping[str, str]) -> None:
-    """Links of ours to what no Pi is to boot from any more, and the directories that are empty without them."""
-    for directory, directories, names in os.walk(tftp_dir):
-        if directory == tftp_dir and "ltsp" in directories:
-            directories.remove("ltsp")
-        removed = [
-            join(directory, name)
-            for name in names
-            if relpath(join(directory, name), tftp_dir) not in wanted
-            if _is_ours(base_dir, tftp_dir, join(directory, name))
-        ]
-        for link in removed:
-            os.unlink(link)
-        if removed and directory != tftp_dir and not os.listdir(directory):
-            os.rmdir(directory)

@@ -1,7 +1,8 @@
 """Taking an image from clients, and then from the disk: all of it on demand, or what a deleted NAME.img left behind.
 
-The pointer goes first, so that no client begins to boot what is about to go; then the names for older menus, then the
-versions one by one. A kill leaves an image that is whole, or one that no menu leads to and the same command removes.
+The pointer goes first, so that no client begins to boot what is about to go; then the names for Raspberry Pis and older
+menus, then the versions one by one. A kill leaves an image that is whole, or one that no menu leads to and the same
+command removes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from ltsp.errors import LtspError
 from ltsp.host import files
-from ltsp.publish import failure
+from ltsp.publish import failure, firmware_links
 from ltsp.publish import state as states
 from ltsp.publish.collection import in_use, retain, users_of
 from ltsp.publish.failure import described
@@ -41,7 +42,7 @@ def remove_all(places: Places, *, force: bool) -> Removed:
     now = states.read(places)
     if not force and (reasons := list(_objections(now))):
         raise LtspError(f"cannot remove {places.name}: {'; '.join(reasons)}", "--force removes it all the same")
-    names = [places.pointer, places.current, *places.links, places.image, places.old]
+    names = [places.pointer, places.current, *places.links, places.image, places.old, *firmware_links.links_to(places)]
     failure.check_replaceable(places.name, names)
     freed = _bytes(now)
     _withdraw(places)
@@ -75,6 +76,7 @@ def _withdraw(places: Places) -> None:
     _unlink(places.pointer)
     if os.path.isdir(places.boot):
         files.sync_directory(places.boot)
+    firmware_links.remove_links(places.tftp_dir, firmware_links.links_to(places))
     for path in (*places.links, places.current):
         _unlink(path)
     if os.path.isdir(places.boot):

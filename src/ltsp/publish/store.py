@@ -126,7 +126,10 @@ def _check_place(directory: str, which: str, name: str) -> None:
         if os.access(directory, os.W_OK | os.X_OK):
             return
         if os.path.isdir(directory):
+            read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
             raise LtspError(
-                f"cannot write to {printable(directory)}, where {name} is to be published",
-                f"run it as root, or choose another one with ltsp --{which}-dir",
+                f"cannot write to {printable(directory)}, where {name} is to be published"
+                + (": it is mounted read-only" if read_only else ""),
+                ("mount it for writing" if read_only else "run it as root")
+                + f", or choose another one with ltsp --{which}-dir",
             )

@@ -186,7 +186,7 @@ def remove(places: Places, version: str) -> None:
     Raises LtspError where one of its files cannot be removed; then it stays whole.
     """
     own = (places.version(version), places.boot_version(version))
-    failure.check_replaceable(places.name, [join(top, name) for top in own for name in files.entries(top)])
+    failure.check_replaceable(places.name, [path for top in own for path in files.below(top)])
     with suppress(FileNotFoundError):
         os.unlink(places.manifest(version))
         files.sync_directory(places.version(version))

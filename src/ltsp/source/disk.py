@@ -20,7 +20,7 @@ from ltsp.source.disk_options import ANY, Wishes
 from ltsp.source.disk_systems import Choice
 from ltsp.source.kernel_mounts import BY_ROOT, Mounts
 from ltsp.source.kernel_volumes import KernelVolumes
-from ltsp.source.layers import Layer
+from ltsp.source.layers import SUBVOLUME, Layer
 from ltsp.source.live_medium import Carried
 from ltsp.source.reader import Reader, no_key, reading
 from ltsp.source.source import Part, Plan
@@ -32,7 +32,6 @@ from ltsp.tree.selection import Selection, Take
 from ltsp.tree.tree import Tree
 
 _MODULE, _OF_VOLUMES = "ltsp.source.disk_session", "ltsp.source.volume_session"
-_SUBVOLUME = "subvol="
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +276,8 @@ def disk_source(path: str, name: str, layer: Layer, wishes: Wishes, *, system: b
 
     Raises FormatError and SourceError.
     """
-    subvolume = next((each.removeprefix(_SUBVOLUME) for each in layer.options if each.startswith(_SUBVOLUME)), "")
-    others = [each for each in layer.options if not each.startswith(_SUBVOLUME)]
+    subvolume = next((each.removeprefix(SUBVOLUME) for each in layer.options if each.startswith(SUBVOLUME)), "")
+    others = [each for each in layer.options if not each.startswith(SUBVOLUME)]
     choice = {"partition": layer.partition, "subvolume": subvolume, "fstype": layer.fstype, "whole": system}
     choice |= {"unlock": bool(wishes.key_file), "holding": holding}
     warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()

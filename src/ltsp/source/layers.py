@@ -9,6 +9,8 @@ from ltsp.tree.name import printable
 
 _OWN = ("disk", "fstype", "partition", "subdir")
 """Options that are not the mount's, wherever they stand among those that are."""
+SUBVOLUME = "subvol="
+"""How the one option for mount(8) begins that chooses among files."""
 _SAYING_NOTHING = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev", "nosuid", "noexec"})
 """Options for mount(8) which say what is so anyway: nothing is mounted, and nothing is written."""
 
@@ -75,7 +77,7 @@ def parse(text: str) -> list[Layer]:
 
 
 def is_same(text: str, other: str) -> bool:
-    """Whether two sources are the same but for the order of their options, and what says only how they are read.
+    """Whether two sources are the same but for options that say only how they are read, or nothing.
 
     Raises UsageError.
     """
@@ -83,7 +85,10 @@ def is_same(text: str, other: str) -> bool:
 
 
 def _meant(text: str) -> list[Layer]:
-    return [replace(layer, fstype="", options=tuple(sorted(layer.options))) for layer in parse(text)]
+    def choosing(layer: Layer) -> tuple[str, ...]:
+        return tuple(option for option in layer.options if option.startswith(SUBVOLUME))
+
+    return [replace(layer, fstype="", options=choosing(layer)) for layer in parse(text)]
 
 
 def see_that_it_is_no_disk(path: str, layer: Layer) -> None:

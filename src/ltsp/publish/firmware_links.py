@@ -1,0 +1,55 @@
+"""The links in TFTP_DIR from which Raspberry Pis boot: whose they are, and how they go. `raspberry.py` makes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from os.path import join, normpath, relpath
+
+from ltsp.publish.places import Places
+
+FIRMWARE = "firmware/"
+"""Where a version has the files that they lead to."""
+
+
+def image_of(base_dir: str, tftp_dir: str, link: str) -> str:
+    """The image whose boot files a link of an earlier run leads to; empty where no run made it.
+
+    It leads below BASE_DIR/NAME/boot, or to the firmware of the current version.
+    """
+    try:
+        target = os.readlink(link)
+    except OSError:
+        return ""
+    if target.startswith("/"):
+        parts = relpath(target, base_dir).split("/")
+        return parts[0] if len(parts) > 2 and parts[0] != ".." and parts[1] == "boot" else ""
+    parts = relpath(normpath(join(os.path.dirname(link), target)), tftp_dir).split("/")
+    return parts[1] if len(parts) > 4 and [parts[0], *parts[2:4]] == ["ltsp", "current", FIRMWARE.rstrip("/")] else ""
+
+
+def links(base_dir: str, tftp_dir: str) -> Iterator[tuple[str, str]]:
+    """The links of earlier runs, and the images that they are of."""
+    for directory, directories, names in os.walk(tftp_dir):
+        if directory == tftp_dir and "ltsp" in directories:
+            directories.remove("ltsp")
+        for path in (join(directory, name) for name in names):
+            if image := image_of(base_dir, tftp_dir, path):
+                yield path, image
+
+
+def links_to(places: Places) -> list[str]:
+    """The links in TFTP_DIR to an image's boot files."""
+    return [path for path, image in links(places.base_dir, places.tftp_dir) if image == places.name]
+
+
+def remove_links(tftp_dir: str, paths: Iterable[str]) -> None:
+    """Such links, and the directories that are empty without them."""
+    removed = list(paths)
+    for link in removed:
+        with suppress(FileNotFoundError):
+            os.unlink(link)
+    for directory in {os.path.dirname(link) for link in removed} - {tftp_dir}:
+        if not os.listdir(directory):
+            os.rmdir(directory)
