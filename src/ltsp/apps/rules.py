@@ -77,9 +77,7 @@ class Rules:
         if (found := self.exclusions.rule(path)) is not None:
             return f"OMIT_IMAGE_EXCLUDES='{found}'"
         row = self.secrets.row(path) if self.cleanup else None
-        if row is None:
-            return ""
-        return f"OMIT_IMAGE_SECRETS='{row.pattern}'" if row.listed else f"ADD_IMAGE_SECRETS='K {row.pattern}'"
+        return "" if row is None else row.to_keep
 
     def following(self, tree: Tree, *, beyond: bool = False) -> Rules:
         """The rules as they hold in this tree, whose links lead them elsewhere.

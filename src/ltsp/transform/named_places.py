@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 
+from ltsp.transform.accounts import Limits
 from ltsp.tree.name import decode
 
 
@@ -124,6 +125,16 @@ def _setting(key: bytes, text: bytes) -> Iterator[str]:
     yield from _values(rb"[ \t]*" + key + rb"""[ \t]*["']?([^"'#]*?)["']?[ \t]*(?:#.*)?""", text)
 
 
+def _homes(text: bytes) -> Iterator[str]:
+    """Homes of people, but where programs lie, some of which run as one; passwd(5), hier(7)"""
+    for line in text.splitlines():
+        fields = line.split(b":")
+        if len(fields) == _OF_PASSWD and re.fullmatch(rb"[0-9]{1,10}", fields[2]) and int(fields[2]) in _PEOPLE:
+            home = posixpath.normpath(decode(fields[5]))
+            if not f"{home}/".startswith(_NO_HOMES):
+                yield home
+
+
 def _toml(key: bytes, text: bytes) -> Iterator[str]:
     """A string of a setting; tables do not matter, since no other one has the name."""
     yield from _values(rb"[ \t]*" + key + rb"""[ \t]*=[ \t]*["']([^"']*)["'][ \t]*(?:#.*)?""", text)
@@ -135,6 +146,10 @@ def _values(pattern: bytes, text: bytes) -> Iterator[str]:
             yield decode(match[1])
 
 
+_OF_PASSWD = 7
+_PEOPLE = range(Limits().uid_min, Limits().uid_max + 1)
+_NO_HOMES = ("/home/", "/nonexistent/", "/opt/", "/usr/", "/var/")
+"""The exclusion `home/*` is about the first; what lies at the others is somebody's program."""
 _OF_CREDENTIALS = frozenset({b"cred", b"credentials", b"secretfile", b"IdentityFile"})
 """mount.cifs(8); mount.ceph(8); sshfs(1), which hands options of ssh_config(5) on"""
 
@@ -146,6 +161,7 @@ READERS: Mapping[str, tuple[Named, Callable[[bytes], Iterator[str]]]] = {
     "docker": (Named.DIRECTORY, _docker),
     "dphys-swapfile": (Named.FILE, _dphys_swapfile),
     "fstab": (Named.FILE, _fstab),
+    "homes": (Named.DIRECTORY, _homes),
     "lxc": (Named.DIRECTORY, _lxc),
     "mongodb": (Named.DIRECTORY, _mongodb),
     "mysql": (Named.DIRECTORY, _mysql),

@@ -318,6 +318,8 @@ LOST: Mapping[str, tuple[str, Callable[[bytes], int]]] = {
 """By the name of a rewriter: what goes from a file that somebody may miss, and how many of it there are."""
 
 TESTS: Mapping[str, Callable[[bytes], bool]] = {
+    "password": lambda text: re.search(rb"(?im)^[ \t-]*(?:auth)?pass(?:word)?\b", text) is not None,
+    "private-key": lambda text: re.search(rb"PRIVATE KEY-----|(?m:^[ \t]*PrivateKey[ \t]*=)", text) is not None,
     "url-password": lambda text: re.search(rb"://[^/\s:@]*:[^/\s@]+@", text) is not None,
 }
 """By the name in a row `W=NAME`: whether a file's bytes look like a secret."""

@@ -44,6 +44,7 @@ class Action(Enum):
     """Stays, whatever other rows say of it or of what it lies in."""
 
 
+ACTIVE_SWAP = "active swap"
 _GOES = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
 _SYNTAX = replace(LISTS, deep=True)
 _ROW = re.compile(r"(?P<action>[XRTFNWK])(?:=(?P<name>[\w-]+))?\s+(?P<pattern>\S+)(?:\s+(?P<reason>.*))?")
@@ -64,11 +65,18 @@ class Row:
     reason: str = ""
     consequence: str = ""
     """What clients do without it, where somebody may miss it; that is said in every run."""
-    listed: bool = True
-    """Whether a list has it. The others are made of what settings files name, and of what this machine swaps to."""
+    made_of: str = ""
+    """Of a row that no list has: the row N of the file that names this place, or ACTIVE_SWAP."""
 
     def __str__(self) -> str:
-        return f"{self.action.value}{'=' + self.name if self.name else ''} {self.pattern}"
+        return self.made_of or f"{self.action.value}{'=' + self.name if self.name else ''} {self.pattern}"
+
+    @property
+    def to_keep(self) -> str:
+        """The setting that lets in what it leaves out."""
+        if self.made_of == ACTIVE_SWAP:
+            return f"ADD_IMAGE_SECRETS='K {self.pattern}'"
+        return f"OMIT_IMAGE_SECRETS='{self.made_of or self.pattern}'"
 
     @property
     def is_plain(self) -> bool:
@@ -131,7 +139,7 @@ def image_secrets(
             faults.append(f"{line}: {error}")
     if faults:
         raise ConfError("; ".join(faults), "a row is like this: X etc/app.key  the key of app")
-    rows += (Row(Action.LEFT_OUT, literal(path), reason="active swap", listed=False) for path in swaps)
+    rows += (Row(Action.LEFT_OUT, literal(path), reason="contents of memory", made_of=ACTIVE_SWAP) for path in swaps)
     omitted = tuple(match["pattern"] for line in result.omitted if (match := _ROW.fullmatch(line.text)))
     return SecretRows(tuple(rows), result.warnings, omitted)
 
@@ -214,7 +222,7 @@ class Secrets:
                     known = isinstance(node, File if kind is Named.FILE else Directory)
                     needed = is_needed(tree.resolve(place) or place)
                     if (known or (node is None and beyond)) and not needed and omitted.rule(place) is None:
-                        fate = replace(row, action=Action.LEFT_OUT, pattern=literal(place), name="", listed=False)
+                        fate = replace(row, action=Action.LEFT_OUT, pattern=literal(place), name="", made_of=str(row))
                         rows.append(fate)
         fresh = tuple(dict.fromkeys(rows))
         return self if fresh == self.rows else Secrets(fresh, self._let_in, self._behind, self._kept, self._omitted)
