@@ -129,6 +129,8 @@ NAMING = {
         "//nas/b /mnt/b cifs cred=/data/other\\040one\n"
         "nas:/ /mnt/c ceph name=a,secretfile=/data/ceph.secret\n"
         "a@nas:/ /mnt/d fuse.sshfs IdentityFile=/data/nas.key,_netdev\n"
+        "/data/homes /home none bind 0 0\n/data/pupils /home/pupils none rw,rbind\n/data/new\\040root /root none bind\n"
+        "/data/swap /mnt none bind\n/data/swap /home none\n/usr /srv/usr none bind\n"
         "#//nas/e /mnt/e cifs credentials=/opt/key\n"
         "//nas/f /mnt/f cifs credentials=/usr/bin/true,nocredentials=/opt/key\n"
     ),
@@ -151,7 +153,7 @@ _NAMED_PLACES = """
     data/docker/overlay2/a data/old/docker/a data/containerd/a data/containers/overlay/a data/lxc/web/rootfs/etc/shadow
     data/swap/one data/three data/four data/five data/nas.credentials data/ceph.secret data/nas.key data/disk.key
     data/mysql/ibdata1 data/mariadb/ibdata1 data/postgresql/base/1/1 data/mongodb/a data/ldap/data.mdb
-    data/openldap/data.mdb people/carol/a
+    data/openldap/data.mdb people/carol/a data/homes/a/b data/pupils/a
 """
 GONE = [
     *_GONE.split(),
@@ -159,6 +161,7 @@ GONE = [
     *_NAMED_PLACES.split(),
     "data/swap two",
     "data/other one",
+    "data/new root/a",
     "data/mysql one/ibdata1",
     "var/lib/vmware/Virtual Machines/a.vmdk",
     "var/lib/vmware/Shared VMs/a.vmdk",
@@ -256,7 +259,7 @@ def test_what_settings_files_name_is_left_out_only_where_it_is_what_they_mean():
         *("data/swap/one", "data/swap two", "data/three", "data/four", "data/five"),
         *("data/nas.credentials", "data/other one", "data/ceph.secret", "data/nas.key", "data/disk.key"),
         *("data/mysql", "data/mysql one", "data/mariadb", "data/postgresql", "data/mongodb"),
-        *("data/ldap", "data/openldap", "people/carol"),
+        *("data/ldap", "data/openldap", "people/carol", "data/homes", "data/pupils", "data/new root"),
     }
 
 

@@ -162,8 +162,8 @@ FORMATS: Final[Mapping[str, Format]] = {
     "lz4": Format("what lz4 compressed", "unpack it, and name what it held: unlz4 FILE"),
     "lzip": Format("what lzip compressed", "unpack it, and name what it held: lzip -dk FILE"),
     "lzop": Format("what lzop compressed", "unpack it, and name what it held: lzop -d FILE"),
-    "deb": Format("a package of Debian", "a package is no system: debootstrap or mmdebstrap makes one"),
-    "rpm": Format("an RPM package", "a package is no system: dnf --installroot makes one"),
+    "deb": Format("a package of Debian", "a package is not a system: debootstrap or mmdebstrap makes one"),
+    "rpm": Format("an RPM package", "a package is not a system: dnf --installroot makes one"),
     "program": Format("a program", "name a directory, a squashfs file, a disk of a virtual machine or a tar archive"),
     TEXT: Format(
         "text",

@@ -137,7 +137,7 @@ class _Walk(Generic[V]):
         if lost is None or not is_needed(lost):
             return True
         shown = f"/{printable(path)} leads to /{printable(place)}"
-        self.notes[f"{shown}, and the system needs /{printable(lost)}: what lies there is in the image"] = None
+        self.notes[f"{shown}, and the system needs /{printable(lost)}: its contents are in the image"] = None
         return False
 
     def _note_nowhere(self, path: str, link: Symlink, rests: list[tuple[str, V]]) -> None:

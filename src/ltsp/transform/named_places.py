@@ -37,6 +37,14 @@ def _fstab(text: bytes) -> Iterator[str]:
             yield _unescaped(fields[0])
 
 
+def _bound(text: bytes) -> Iterator[str]:
+    """People's data that is mounted where exclusions look for it; fstab(5), and `bind` in mount(8)"""
+    for fields in _fields(text):
+        options = fields[3].split(b",") if len(fields) > 3 else []
+        if not {b"bind", b"rbind"}.isdisjoint(options) and f"{_unescaped(fields[1])}/".startswith(_OF_PEOPLE):
+            yield _unescaped(fields[0])
+
+
 def _credentials(text: bytes) -> Iterator[str]:
     """Files with the passwords and keys of mounts: options in fstab(5)."""
     for fields in _fields(text):
@@ -150,10 +158,12 @@ _OF_PASSWD = 7
 _PEOPLE = range(Limits().uid_min, Limits().uid_max + 1)
 _NO_HOMES = ("/home/", "/nonexistent/", "/opt/", "/usr/", "/var/")
 """The exclusion `home/*` is about the first; what lies at the others is somebody's program."""
+_OF_PEOPLE = ("/home/", "/root/", "/srv/")
 _OF_CREDENTIALS = frozenset({b"cred", b"credentials", b"secretfile", b"IdentityFile"})
 """mount.cifs(8); mount.ceph(8); sshfs(1), which hands options of ssh_config(5) on"""
 
 READERS: Mapping[str, tuple[Named, Callable[[bytes], Iterator[str]]]] = {
+    "binds": (Named.DIRECTORY, _bound),
     "containerd": (Named.DIRECTORY, _containerd),
     "containers": (Named.DIRECTORY, _containers),
     "credentials": (Named.FILE, _credentials),
