@@ -120,7 +120,7 @@ def test_posixly_correct_ends_the_options_at_the_first_operand(run):
         ("--nope image", "unrecognized option '--nope'"),
         ("image -x -b", "invalid option -- 'x'; option requires an argument -- 'b'"),
         ("image -b2 --wait=x", "option --wait: 'x' is no whole number; option -b: '2' is neither 0 nor 1"),
-        ("image --name=a,b x", "option --name: 'a,b' holds a comma"),
+        ("image --name=a,b x", "option --name: 'a,b' holds a comma; a-b is a name"),
         ("image --name=a", "option --name: 0 images cannot share one name"),
         ("image --name=a b c", "option --name: 2 images cannot share one name"),
         ("image -r --name=a b c", "option --name: 2 images cannot share one name"),

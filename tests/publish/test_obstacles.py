@@ -120,6 +120,16 @@ def test_a_directory_that_is_immutable_changes_nothing(store, place):
     assert snapshot(store) == before
 
 
+def test_a_file_of_a_version_that_cannot_be_removed_keeps_the_whole_image(store):
+    oldest = store.versions(NAME)[0]
+    kernel = os.path.join(store.places(NAME).boot_version(oldest.version), "vmlinuz")
+    before = snapshot(store)
+    with immutable(kernel), store.locked(NAME) as held, pytest.raises(LtspError) as error:
+        held.remove_all(force=False)
+    assert error.value.hint == f"chattr -i {kernel}"
+    assert snapshot(store) == before
+
+
 def test_versions_on_another_file_system_than_their_names_are_refused_before_the_pointer_moves(store, tmp_path):
     versions = os.path.join(store.places(NAME).images, ".versions")
     (tmp_path / "disk").mkdir()

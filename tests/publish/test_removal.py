@@ -90,7 +90,8 @@ class TestRemovingAll:
         with pytest.raises(LtspError, match=r"lab\.img was not made here"):
             remove_all(store)
         assert seen(store).image == "foreign"
-        remove_all(store, force=True)
+        gone = remove_all(store, force=True)
+        assert gone.bytes == sum(len(image(label)) for label in ("one", "two", "three", "foreign"))
         assert not store.state(NAME).exists
 
     def test_a_damaged_version_is_removed_too(self, store):

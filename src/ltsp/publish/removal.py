@@ -22,7 +22,7 @@ from ltsp.publish.manifest import Origin
 from ltsp.publish.places import Places
 from ltsp.publish.retention import Collected, Retention
 from ltsp.publish.state import Foreign, State
-from ltsp.publish.switch import remove
+from ltsp.publish.switch import paths_of, remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,15 @@ def remove_all(places: Places, *, force: bool) -> Removed:
     now = states.read(places)
     if not force and (reasons := list(_objections(now))):
         raise LtspError(f"cannot remove {places.name}: {'; '.join(reasons)}", "--force removes it all the same")
+    versions = (*(each.version for each in now.generations), *now.damaged)
     names = [places.pointer, places.current, *places.links, places.image, places.old, *firmware_links.links_to(places)]
-    failure.check_replaceable(places.name, names)
+    failure.check_replaceable(places.name, (*names, *(path for each in versions for path in paths_of(places, each))))
     freed = _bytes(now)
     _withdraw(places)
     for path in (places.image, places.old):
         _unlink(path)
     if os.path.isdir(places.images):
         files.sync_directory(places.images)
-    versions = (*(each.version for each in now.generations), *now.damaged)
     for version in versions:
         remove(places, version)
     return Removed(versions, freed)
@@ -101,7 +101,12 @@ def _objections(now: State) -> Iterator[str]:
 
 
 def _bytes(now: State) -> int:
-    return sum({each.image_id: files.size(each.image) or 0 for each in now.generations if each.image_id}.values())
+    """Of all images, those of other programs too, each once."""
+    sizes = {each.image_id: files.size(each.image) or 0 for each in now.generations if each.image_id}
+    for path, entry in ((now.places.image, now.image), (now.places.old, now.old)):
+        if isinstance(entry, Foreign) and (identity := files.identity(path)):
+            sizes[identity] = files.size(path) or 0
+    return sum(sizes.values())
 
 
 def _unlink(path: str) -> None:

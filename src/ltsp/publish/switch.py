@@ -185,8 +185,7 @@ def remove(places: Places, version: str) -> None:
 
     Raises LtspError where one of its files cannot be removed; then it stays whole.
     """
-    own = (places.version(version), places.boot_version(version))
-    failure.check_replaceable(places.name, [path for top in own for path in files.below(top)])
+    failure.check_replaceable(places.name, paths_of(places, version))
     with suppress(FileNotFoundError):
         os.unlink(places.manifest(version))
         files.sync_directory(places.version(version))
@@ -195,6 +194,11 @@ def remove(places: Places, version: str) -> None:
     for directory in (places.versions, places.boot):
         if os.path.isdir(directory):
             files.sync_directory(directory)
+
+
+def paths_of(places: Places, version: str) -> list[str]:
+    """The files of a version that go with it."""
+    return [path for top in (places.version(version), places.boot_version(version)) for path in files.below(top)]
 
 
 def _served(generation: Generation) -> str:

@@ -343,7 +343,7 @@ class VersionsOptions(VersionedOptions):
         reach=Reach.ONCE,
         details="Refused where a version is pinned, in use or not made here; the message says which.",
     )
-    force: bool = switch("with --remove-all: remove those too", reach=Reach.ONCE)
+    force: bool = switch("with --remove-all: remove what is pinned, in use or not made here too", reach=Reach.ONCE)
     keep: int | None = option(
         Integer(least=1),
         "how many versions --prune leaves",

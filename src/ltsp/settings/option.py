@@ -111,7 +111,8 @@ class ImageName:
 
     def parse(self, text: str) -> str:
         if fault := image_name.fault(text):
-            raise ValueError(fault)
+            likely = image_name.suggestion(text)
+            raise ValueError(fault if likely == self.metavar else f"{fault}; {likely} is a name")
         return text
 
 
