@@ -41,6 +41,15 @@ def test_another_source_of_an_image_is_said_before_it_is_made(site, dry):
     assert "--name=OTHER" in said
 
 
+def test_a_kernel_of_another_source_is_said(site):
+    """Clients would boot it with an image that lacks its modules."""
+    make_system(site.home / "lab", {"etc/motd": "another\n"})
+    said = site.ltsp("kernel", "./lab").stderr
+    assert f"the image lab was made from {site.base}/lab, and its kernel is now that of ./lab: run `ltsp image`" in said
+    for same in ("lab", f"{site.base}/lab"):
+        assert "was made from" not in site.ltsp("kernel", same).stderr
+
+
 @pytest.mark.parametrize("argument", ["lab", "{base}/lab", "{base}/lab/", "{base}/../ltsp/lab"])
 def test_the_same_source_is_the_same_however_it_is_written(site, argument):
     assert site.ltsp("image", "--quiet", argument.format(base=site.base)).stderr == ""

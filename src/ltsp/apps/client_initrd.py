@@ -108,7 +108,7 @@ def client_initrd(
     except LtspError as error:
         if wanted.must_boot:
             if _WITHOUT not in error.hint:
-                error.hint = f"{error.hint}; or publish it all the same with {_WITHOUT}"
+                error.hint = "; or ".join(filter(None, (error.hint, f"publish it all the same with {_WITHOUT}")))
             raise
         left = "" if kernel.initrd else f", and the image has none for /{printable(kernel.path)}: no client can boot it"
         return Client(warnings=(f"{error.message}; published without an initrd of ours{left}",))

@@ -10,17 +10,16 @@ from ltsp.apps import dry_run, plan, space, summary
 from ltsp.apps.build import Asked, build, conclude, for_raspberries, initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL, Order, order
+from ltsp.apps.origin import other_origin
 from ltsp.apps.preparation import prepare
 from ltsp.apps.reading import taken
 from ltsp.apps.report import Report
 from ltsp.errors import LtspError, UsageError
-from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.conf_text import Conf
 from ltsp.settings.hooks import Hooks
-from ltsp.source import layers
 from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.source.location import lasting
@@ -139,12 +138,8 @@ def _recorded(store: Store, name: str) -> str:
 def _another_source(store: Store, asked: Asked) -> str:
     """Said where the image was made from something else until now; empty where it was not, or that is not known."""
     name = asked.source.name
-    state = store.state(name)
-    published = state.image if isinstance(state.image, Generation) else state.current
-    if published is None or not (recorded := published.manifest.source.argument):
-        return ""
-    before = lasting(recorded, store.base_dir)
-    if layers.is_same(before, asked.argument):
+    before = other_origin(store, name, asked.argument)
+    if not before:
         return ""
     return (
         f"the image {name} was made from {printable(before)} so far, and is now made from "

@@ -11,6 +11,7 @@ from ltsp.apps.build import chosen_kernel, for_raspberries, link_for_raspberries
 from ltsp.apps.client_initrd import Wanted, client_initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL
+from ltsp.apps.origin import other_origin
 from ltsp.apps.reading import taken
 from ltsp.apps.remains import let_go
 from ltsp.apps.report import Report
@@ -33,6 +34,7 @@ from ltsp.source.location import lasting
 from ltsp.source.names import at_most_three, names
 from ltsp.source.source import Source
 from ltsp.tree.faults import Faults
+from ltsp.tree.name import printable
 from ltsp.tree.selection import Selection, Take
 
 _SYSTEM = ("bin", "etc", "lib*", "sbin", "usr")
@@ -96,6 +98,11 @@ def _publish(
     )
     if is_exported and isinstance(source, LiveSource):
         source.see_that_clients_find_it()
+    if not is_exported and (before := other_origin(store, source.name, lasting(argument, ltsp.base_dir))):
+        report.warn(
+            f"the image {source.name} was made from {printable(before)}, and its kernel is now that of "
+            f"{printable(argument)}: run `ltsp image` for it, or give --name=OTHER to keep both"
+        )
     with store.locked(source.name, options.wait) as held:
         boot_test = options.boot_transport
         if boot_test and not isinstance(held.state().image, Generation):
