@@ -44,3 +44,9 @@ def test_drivers_that_the_images_settings_keep_from_loading_are_named():
     assert "remove from /etc/modprobe.d/local.conf in the source the lines about r8125" in caught.value.hint
     with pytest.raises(LtspError, match="none of the network drivers that were chosen: r8169"):
         made(None, "r8169")
+
+
+def test_a_remedy_is_a_sentence_where_the_fault_has_none_of_its_own():
+    with pytest.raises(LtspError, match="is larger than 1 MiB") as caught:
+        made({"etc/modprobe.d/large.conf": b"#" * ((1 << 20) + 1)})
+    assert caught.value.hint == "publish it all the same with --no-preflight"
