@@ -194,6 +194,15 @@ def test_backups_of_disks_say_how_to_restore_them(pack, magic, typed, tmp_path):
     assert typed in caught.value.hint
 
 
+def test_another_type_than_the_volume_has_is_answered_with_what_it_holds(tmp_path, system):
+    root = ext4(tmp_path / "root.img", system)
+    with pytest.raises(
+        SourceError, match="fstype=xfs is given, and it holds an ext2, ext3 or ext4 file system"
+    ) as caught:
+        find(f"{root},fstype=xfs", "/nowhere", name="lab").plan()
+    assert caught.value.hint == "leave fstype= out"
+
+
 def test_encrypted_volumes_are_named(tmp_path):
     luks = tmp_path / "luks.img"
     luks.write_bytes(b"LUKS\xba\xbe\0\2" + bytes(1 << 20))

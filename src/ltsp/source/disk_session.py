@@ -10,7 +10,7 @@ from typing import BinaryIO
 from ltsp.disk import content, sector_cipher
 from ltsp.disk.image import Disk, open_disk
 from ltsp.disk.volumes import Volume, Volumes
-from ltsp.errors import LtspError, SourceError
+from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.btrfs import volume as btrfs
 from ltsp.filesystem.ext import volume as ext
 from ltsp.filesystem.file_system import FileSystem
@@ -109,8 +109,14 @@ def open_volume(volume: Volume, fstype: str) -> FileSystem:
             what += ", which only the kernel reads"
         elif not own:
             what += ", which cannot be read"
-        raise SourceError(what, content.remedy(kind))
-    return reader(volume.blocks)
+        raise SourceError(what, content.remedy(kind) or "leave fstype= out")
+    try:
+        return reader(volume.blocks)
+    except FormatError as error:
+        if kind == volume.kind:
+            raise
+        what = f"fstype={printable(fstype)} is given, and it holds {content.named(volume.kind)}"
+        raise SourceError(what, "leave fstype= out") from error
 
 
 if __name__ == "__main__":
