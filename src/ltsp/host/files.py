@@ -94,20 +94,23 @@ def create(path: str, data: bytes, mode: int) -> None:
         new.link(path, mode)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Replacement:
     """What a name is going to be, prepared beside it: all that is left to do is one rename."""
 
     path: str
     new: str
+    committed: bool = False
 
     def commit(self) -> None:
         os.rename(self.new, self.path)
+        self.committed = True
 
     def discard(self) -> None:
-        """Nothing of it stays, unless it was committed."""
-        with suppress(OSError):
-            os.unlink(self.new)
+        """Nothing of it stays, unless it was committed. For a way out that has an error to report already."""
+        if not self.committed:
+            with suppress(OSError):
+                os.unlink(self.new)
 
 
 def prepare(path: str, data: bytes, mode: int) -> Replacement:

@@ -65,7 +65,7 @@ class Store:
         places = self.places(name)
         missing = [directory for directory in places.shared if not os.path.isdir(directory)]
         with ExitStack() as stack:
-            stack.callback(_remove_empty, missing)
+            stack.callback(_remove_unused, places, missing)
             with told("change", name):
                 _check_place(places.base_dir, "base", name)
                 _check_place(places.tftp_dir, "tftp", name)
@@ -94,9 +94,20 @@ def _lock(stack: ExitStack, places: Places, wait: float) -> None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), places.images)
 
 
+def _is_used(places: Places) -> bool:
+    """Whether something is left under the name."""
+    return any(map(os.path.lexists, (places.pointer, places.image, places.old)))
+
+
+def _remove_unused(places: Places, directories: Sequence[str]) -> None:
+    """Leave none of the directories that all images share, where this name made them and has no use for them."""
+    if not _is_used(places):
+        _remove_empty(directories)
+
+
 def _remove_traces(places: Places) -> None:
     """Where nothing is left under the name, leave neither its directories nor its lock, which is held."""
-    if any(map(os.path.lexists, (places.pointer, places.image, places.old))):
+    if _is_used(places):
         return
     _remove_empty([places.versions, places.boot])
     if not os.path.lexists(places.versions) and not os.path.lexists(places.boot):
