@@ -22,6 +22,7 @@ from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem import checksum
 from ltsp.filesystem.btrfs import superblock as btrfs_superblock
 from ltsp.filesystem.btrfs import volume as btrfs
+from ltsp.filesystem.btrfs.data import Data
 from ltsp.filesystem.ext import journal
 from ltsp.filesystem.ext import volume as ext
 from ltsp.filesystem.iso import volume as iso
@@ -226,6 +227,10 @@ def trust_checksums() -> None:
     journal._Journal._check_block = lambda _self, _place, _transaction, _sum: None
     for kind in btrfs_superblock._CHECKSUMS:
         btrfs_superblock._CHECKSUMS[kind] = lambda _data: b""
+    Data._expected = lambda _self, _tree, _start, _end: b""
+    Data._checked = lambda self, address, size, _expected: self._stored(
+        self.nodes.chunks.places(address, size)[0], size
+    )
 
 
 def _kept(number: int, index: int, made: Mutant) -> str:
