@@ -15,7 +15,7 @@ CONF = f"""\
 DNS_SERVER="192.0.2.53 192.0.2.54"
 SEARCH_DOMAIN=lab.example
 CRONTAB_OFF="30 15 * * * root poweroff"
-KEEP_SYSTEM_SERVICES=e2scrub_all
+KEEP_SYSTEM_SERVICES=dpkg-db-backup
 HOSTNAME=pc%{{IP}}
 
 [{MAC}]
@@ -45,7 +45,7 @@ def test_a_person_of_the_server_logs_in_on_a_client_that_is_what_ltsp_conf_says(
         assert desk.run("getent passwd alice") == "alice:x:5001:5001:Alice:/home/alice:/bin/bash"
         assert desk.run("hostname; hostname -f") == "desk7\ndesk7.lab.example"
         assert desk.run("systemctl is-enabled systemd-pstore remote-fs.target || :") == "masked\ndisabled"
-        assert desk.run("systemctl is-active e2scrub_all.timer apt-daily.timer || :") == "active\ninactive"
+        assert desk.run("systemctl is-active dpkg-db-backup.timer apt-daily.timer || :") == "active\ninactive"
         assert desk.run("systemctl is-active dbus") == "active"
         assert desk.run("findmnt -n -o FSTYPE,SIZE /scratch").split() == ["tmpfs", "8M"]
         assert desk.run("grep -v '^#' /etc/resolv.conf").splitlines() == [
