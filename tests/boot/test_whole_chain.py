@@ -55,5 +55,5 @@ def test_a_person_of_the_server_logs_in_on_a_client_that_is_what_ltsp_conf_says(
         assert desk.run("cat /run/note") == f"{MAC} on lab"
         assert desk.run("systemctl is-system-running --wait") == "running"
         # The image has no manager of networks enabled, and somebody has to keep the lease.
-        leased = "Address: 10.0.2.15 (DHCPv*4 via 10.0.2.2)"  # DHCPv4 since systemd 253
+        leased = "Address: 10.0.2.15 (DHCPv*4 via 10.0.2.2)"  # DHCPv4 in newer releases
         desk.run(f"until networkctl status eth0 | grep -q '{leased}'; do sleep 1; done")
