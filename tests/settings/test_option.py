@@ -68,7 +68,7 @@ def test_paths_are_made_absolute():
         (Machine(), "10.0.0.1;shell", "is no IPv4 address such as 192.168.1.10"),
         (Flag(), "01", "is neither 0 nor 1"),
         (Directory(), "", "is empty"),
-        (ImageName(), "a,b", "holds a comma"),
+        (ImageName(), "a,b", "holds a comma; a-b is a name"),
         (Choice(("a", "b")), "c", "is none of a, b"),
         (Integer(), "", "is no whole number"),
         (Integer(), "-1", "is no whole number"),
