@@ -170,7 +170,7 @@ def read_whole(image, blocks, name):
 
 @pytest.fixture
 def precious(tmp_path):
-    """Two files, one of them without checksums where the option of the test says so."""
+    """Two files of 256,000 bytes, neither of which is the other."""
     source = tmp_path / "source"
     source.mkdir()
     (source / "precious").write_bytes(PRECIOUS)
