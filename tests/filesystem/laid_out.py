@@ -72,9 +72,9 @@ def differences(expected: compare.Snapshot, tree: Tree) -> list[str]:
 
 
 def refused_by_the_kernel(image: Path, name: str, options: str = "") -> bool:
-    """Whether reading a file of it ends in EIO, or in what ext4 and xfs have for a wrong checksum."""
+    """Whether reading a file of it, with its attributes, ends in EIO, or in what ext4 and xfs have for damage."""
     found: object = _in_namespace("read", image, options, name)
-    return found in ({"errno": errno.EIO}, {"errno": errno.EBADMSG})
+    return found in ({"errno": errno.EIO}, {"errno": errno.EBADMSG}, {"errno": errno.EUCLEAN})
 
 
 def _in_namespace(*arguments: object) -> compare.Snapshot:
@@ -229,6 +229,8 @@ _AFTERWARDS: dict[str, Callable[[str, Path], None]] = {
 def _errno_of_reading(path: Path) -> dict[str, int]:
     try:
         path.read_bytes()
+        for name in os.listxattr(path):
+            os.getxattr(path, name)
     except OSError as error:
         return {"errno": error.errno or 0}
     return {}

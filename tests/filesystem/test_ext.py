@@ -263,6 +263,75 @@ def test_a_wrong_checksum_of_a_block_of_attributes_is_refused(checked, blocks):
         ext.open(blocks(checked)).tree()
 
 
+LARGE = bytes([3]) * 4096
+"""As the last attribute of `larger-than-a-block` begins, whose value lies in an inode of its own."""
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+@pytest.mark.parametrize("features", ["ea_inode", "ea_inode,^metadata_csum", "ea_inode,metadata_csum_seed"])
+def test_a_damaged_value_in_an_inode_of_its_own_is_refused_as_by_the_kernel(features, blocks, tmp_path):
+    (tmp_path / "source").mkdir()
+    image = formatted(tmp_path / "image", 64 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", features)
+    filled(image, tmp_path / "source", then="many-attributes")
+    assert not refused_by_the_kernel(image, "larger-than-a-block")
+    assert len(ext.open(blocks(image)).tree().get("larger-than-a-block").metadata.xattrs) == 4
+    flip(image, image.read_bytes().index(LARGE) + 5000)
+    with pytest.raises(FormatError, match=r"value of its attribute in inode \d+ is damaged: the checksum is wrong"):
+        ext.open(blocks(image)).tree()
+    assert refused_by_the_kernel(image, "larger-than-a-block")
+
+
+def with_value(image, name, value):
+    """Give `file` an attribute of the user. debugfs takes a block of a value, here 1 KiB, which fits into no other."""
+    source = image.with_name("value")
+    source.write_bytes(value)
+    command = f"ea_set -f {source} file user.{name}"
+    subprocess.run(["debugfs", "-w", "-R", command, image], check=True, capture_output=True)
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+def test_the_value_of_another_attribute_is_refused_as_by_the_kernel(blocks, tmp_path):
+    """Its own checksum is right."""
+    image = plain(tmp_path, "-O", "ea_inode,^metadata_csum")
+    with_value(image, "first-key", b"v" * 1024)
+    with_value(image, "second-key", b"w" * 1024)
+    assert not refused_by_the_kernel(image, "file")
+    data = image.read_bytes()
+    first, second = (data.index(name) - 12 for name in (b"first-key", b"second-key"))
+    patch(image, first, data[second : second + 4])
+    with pytest.raises(FormatError, match="the hash of its entry is wrong"):
+        ext.open(blocks(image)).tree()
+    assert refused_by_the_kernel(image, "file")
+
+
+@pytest.mark.root
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["key", "schlüssel"])
+def test_names_of_attributes_are_hashed_as_unsigned_or_signed_bytes(name, blocks, tmp_path):
+    """As kernels and tools of all times did, which agree on names of ASCII alone."""
+    image = plain(tmp_path, "-O", "ea_inode,^metadata_csum")
+    with_value(image, name, b"v" * 1024)
+    ((key, value),) = ext.open(blocks(image)).tree().get("file").metadata.xattrs
+    assert (key, len(value), set(value)) == (f"user.{name}", 1024, set(b"v"))
+
+
+@pytest.mark.oracle
+def test_a_value_as_lustre_had_them_names_its_file_instead_of_a_checksum(blocks, tmp_path):
+    image = plain(tmp_path, "-O", "ea_inode,^metadata_csum")
+    with_value(image, "key", b"v" * 1024)
+    found = ext.open(blocks(image))
+    parent = inode_of(found, "file")
+    data = image.read_bytes()
+    value = int.from_bytes(data[data.index(b"key") - 12 :][:4], "little")
+    for field, word in (("mtime", parent.number), ("atime", 0), ("generation", parent.generation)):
+        command = f"sif <{value}> {field} {f'@{word}' if field != 'generation' else word}"
+        subprocess.run(["debugfs", "-w", "-R", command, image], check=True, capture_output=True)
+    flip(image, image.read_bytes().index(b"v" * 1024))
+    assert dict(ext.open(blocks(image)).tree().get("file").metadata.xattrs)["user.key"][1:] == b"v" * 1023
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("features", ["metadata_csum", "^metadata_csum,uninit_bg", "^metadata_csum,uninit_bg,64bit"])
 def test_a_wrong_checksum_of_a_group_is_refused_as_by_the_checker(features, blocks, tmp_path):

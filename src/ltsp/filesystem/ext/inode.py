@@ -16,12 +16,14 @@ _RECORD = struct.Struct("<HHIIIIIHHIII60sIIII12s")
 """Mode to the end of the record of 128 bytes."""
 _OWNERS = struct.Struct("<HHHH")
 _EXTRA_AT = 128
+_ACCESSED_AT, _GENERATION_AT = 0x8, 0x64
 _SUM_LOW, _SUM_HIGH = 0x7C, 0x82
 """Where the two halves of the checksum stand; the second in large inodes only."""
 _XATTR_MAGIC = b"\0\0\x02\xea"
 _BLOCK_HEADER = 32
 _BLOCK_SUM = 16
 _ENTRY = struct.Struct("<BBHIII")
+_WORD = 0xFFFFFFFF
 MOST_VALUE = 65536
 """Bytes of an attribute's value. xattr(7)"""
 
@@ -45,6 +47,43 @@ INLINE_REST = b"system.data"
 
 
 @dataclass(frozen=True, slots=True)
+class LargeValue:
+    """What an attribute's entry says of a value that an inode of its own holds."""
+
+    inode: int
+    size: int
+    name: bytes
+    """Without the prefix, for which a number stands."""
+    hash: int
+
+    def see_that_it_is(self, value: bytes, record: Inode, parent: Inode, seed: int) -> None:
+        """Raises FormatError where the value is not the one that was stored in `record` for this entry of `parent`.
+
+        Linux ext4_xattr_inode_iget, ext4_xattr_inode_verify_hashes
+        """
+        if (record.mtime & _WORD, record.generation) == (parent.number, parent.generation) and (
+            record.accessed != self.hash
+        ):
+            return  # as Lustre has them, which names the parent instead
+        if not checksum.matches(value, record.accessed, seed):
+            raise FormatError(f"the value of its attribute in inode {self.inode} is damaged: the checksum is wrong")
+        if self.hash not in {_entry_hash(self.name, record.accessed, signed=signed) for signed in (False, True)}:
+            raise FormatError(f"its attribute in inode {self.inode} is damaged: the hash of its entry is wrong")
+
+
+def _entry_hash(name: bytes, value: int, *, signed: bool) -> int:
+    """Of a name and the hash of its value. Some kernels took bytes of names for signed. Linux ext4_xattr_hash_entry"""
+    found = 0
+    for byte in name:
+        found = _rotated(found, 5) ^ (byte - 256 & _WORD if signed and byte > 127 else byte)
+    return _rotated(found, 16) ^ value
+
+
+def _rotated(word: int, bits: int) -> int:
+    return (word << bits | word >> 32 - bits) & _WORD
+
+
+@dataclass(frozen=True, slots=True)
 class Inode:
     mode: int
     uid: int
@@ -64,6 +103,10 @@ class Inode:
     """What follows the record and its extra fields: attributes."""
     seed: int | None
     """What checksums of its blocks begin with; None where there are none."""
+    number: int
+    generation: int
+    accessed: int
+    """Seconds since 1970, unsigned; of an attribute's value, its hash."""
 
     @classmethod
     def parse(cls, raw: bytes, block_size: int, number: int, seed: int | None) -> Inode:
@@ -79,7 +122,9 @@ class Inode:
         if extra + _EXTRA_AT > len(raw):
             raise FormatError("its record is damaged")
         if seed is not None:
-            seed = _checked(raw, extra, crc32c(number.to_bytes(4, "little") + raw[0x64:0x68], seed))
+            seed = _checked(
+                raw, extra, crc32c(number.to_bytes(4, "little") + raw[_GENERATION_AT : _GENERATION_AT + 4], seed)
+            )
         if seconds >= 1 << 31:
             seconds -= 1 << 32
         if extra >= 0x8C - _EXTRA_AT:
@@ -100,9 +145,12 @@ class Inode:
             attributes=attributes | attributes_high << 32,
             rest=raw[_EXTRA_AT + extra :] if extra else b"",
             seed=seed,
+            number=number,
+            generation=int.from_bytes(raw[_GENERATION_AT : _GENERATION_AT + 4], "little"),
+            accessed=int.from_bytes(raw[_ACCESSED_AT : _ACCESSED_AT + 4], "little"),
         )
 
-    def in_body(self, large: Callable[[int, int], bytes]) -> Iterator[tuple[bytes, bytes]]:
+    def in_body(self, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
         """The attributes that lie in the inode. `large` gives the value that an inode of its own holds."""
         if self.rest[:4] == _XATTR_MAGIC:
             yield from _attributes(self.rest[4:], 0, large)
@@ -134,17 +182,17 @@ def check_block(block: bytes, number: int, seed: int | None) -> None:
         raise FormatError("its block of attributes is damaged: the checksum is wrong")
 
 
-def in_block(block: bytes, large: Callable[[int, int], bytes]) -> Iterator[tuple[bytes, bytes]]:
+def in_block(block: bytes, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
     """The attributes of a block of them, which inodes may share. Raises FormatError."""
     if block[:4] != _XATTR_MAGIC:
         raise FormatError("its block of attributes is damaged")
     yield from _attributes(block, _BLOCK_HEADER, large)
 
 
-def _attributes(data: bytes, at: int, large: Callable[[int, int], bytes]) -> Iterator[tuple[bytes, bytes]]:
+def _attributes(data: bytes, at: int, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Names and values; `at` is where the entries begin, and values are found from the start of the data."""
     while data[at : at + 4] not in {b"\0\0\0\0", b""}:
-        name_size, prefix, place, inode, size, _ = _ENTRY.unpack_from(data, at)
+        name_size, prefix, place, inode, size, entry_hash = _ENTRY.unpack_from(data, at)
         name = data[at + _ENTRY.size : at + _ENTRY.size + name_size]
         at = (at + _ENTRY.size + name_size + 3) & ~3
         if at > len(data) or size > MOST_VALUE or (not inode and place + size > len(data)):
@@ -154,5 +202,5 @@ def _attributes(data: bytes, at: int, large: Callable[[int, int], bytes]) -> Ite
             continue
         if b"\0" in name or (prefix in _ACLS and name):
             raise FormatError("its attributes are damaged")
-        value = large(inode, size) if inode else data[place : place + size]
+        value = large(LargeValue(inode, size, name, entry_hash)) if inode else data[place : place + size]
         yield known + name, acl_of_ext(value) if prefix in _ACLS else value

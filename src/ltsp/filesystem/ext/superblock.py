@@ -94,6 +94,8 @@ class Superblock:
     backup_groups: tuple[int, int]
     seed: int | None
     """What checksums of inodes begin with; None where there are none."""
+    value_seed: int
+    """What those of attributes' values in inodes of their own begin with, which are there without the others, too."""
     identity: bytes
     """The UUID as it is stored."""
     label: str
@@ -120,9 +122,7 @@ class Superblock:
             raw[:_CHECKSUM_AT], word(_CHECKSUM_AT)
         ):
             raise FormatError("the superblock of the ext4 file system is damaged: its checksum is wrong", REMEDY)
-        seed = None
-        if read_only & ReadOnlyCompatible.METADATA_CSUM:
-            seed = word(0x270) if incompatible & Incompatible.CSUM_SEED else crc32c(raw[0x68:0x78])
+        seed = word(0x270) if incompatible & Incompatible.CSUM_SEED else crc32c(raw[0x68:0x78])
         wide = incompatible & Incompatible.BITS_64
         found = cls(
             block_size=1024 << min(word(0x18), 32),
@@ -140,7 +140,8 @@ class Superblock:
             read_only=read_only,
             journal_inode=word(0xE0),
             backup_groups=(word(0x24C), word(0x250)),
-            seed=seed,
+            seed=seed if read_only & ReadOnlyCompatible.METADATA_CSUM else None,
+            value_seed=seed,
             identity=raw[0x68:0x78],
             label=decode(raw[0x78:0x88].split(b"\0", 1)[0]),
         )

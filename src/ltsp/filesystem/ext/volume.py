@@ -6,12 +6,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.attributes import Xattrs, gathered, in_order
 from ltsp.filesystem.blocks import Records, damage_told
 from ltsp.filesystem.ext import directory, inode, journal
-from ltsp.filesystem.ext.inode import Inode
+from ltsp.filesystem.ext.inode import Inode, LargeValue
 from ltsp.filesystem.ext.mapping import Mapping
 from ltsp.filesystem.ext.superblock import PLACE, REMEDY, SIZE, Incompatible, Superblock
 from ltsp.filesystem.growth import Allowance, Growth
@@ -206,28 +207,31 @@ class Ext:
     def _all_attributes(self, record: Inode) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         if record.attributes:
-            found.update(self._block_of_attributes(record.attributes))
+            found.update(self._block_of_attributes(record))
         if record.rest:
-            found.update(gathered(record.in_body(self._large_value)))
+            found.update(gathered(record.in_body(partial(self._large_value, record))))
         return found
 
-    def _block_of_attributes(self, block: int) -> tuple[tuple[bytes, bytes], ...]:
+    def _block_of_attributes(self, record: Inode) -> tuple[tuple[bytes, bytes], ...]:
+        block = record.attributes
         known = self._attributes.get(block)
         if known is None:
             size = self.superblock.block_size
             data = read_exactly(self.blocks, block * size, size, "a block of attributes")
             inode.check_block(data, block, self.superblock.seed)
-            known = tuple(gathered(inode.in_block(data, self._large_value)).items())
+            known = tuple(gathered(inode.in_block(data, partial(self._large_value, record))).items())
             if len(self._attributes) >= _BLOCKS_KEPT:
                 self._attributes.clear()
             self._attributes[block] = known
         return known
 
-    def _large_value(self, number: int, size: int) -> bytes:
-        record = self._read(number)
-        if not record.flags & inode.EA_INODE or record.size != size:
-            raise FormatError(f"its attribute in inode {number} is damaged")
-        return read_whole(self.blocks, size, self.runs_of(record))
+    def _large_value(self, parent: Inode, wanted: LargeValue) -> bytes:
+        record = self._read(wanted.inode)
+        if not record.flags & inode.EA_INODE or record.size != wanted.size:
+            raise FormatError(f"its attribute in inode {wanted.inode} is damaged")
+        value = read_whole(self.blocks, wanted.size, self.runs_of(record))
+        wanted.see_that_it_is(value, record, parent, self.superblock.value_seed)
+        return value
 
     def _read(self, number: int) -> Inode:
         found = self.superblock
