@@ -122,6 +122,20 @@ def test_a_name_with_a_blank_says_how_the_file_of_that_name_is_given(base, tmp_p
     assert caught.value.hint == "for the one in this directory, type './Lubuntu 24.04.vdi' --name=Lubuntu-24.04"
 
 
+def test_a_name_with_a_blank_says_what_there_is_in_the_base_directory(base):
+    def hint():
+        with pytest.raises(UsageError, match="image name 'my lab' holds a space") as caught:
+            find("my lab", str(base), recompress=True)
+        return caught.value.hint
+
+    assert hint() == "give its path, which begins with / or ., and --name=my-lab"
+    (base / "images").mkdir(exist_ok=True)
+    (base / "images/my-lab.img").touch()
+    assert hint() == f"for {base}/images/my-lab.img, type my-lab"
+    (base / "my lab.img").touch()
+    assert hint() == f"type '{base}/my lab.img' --name=my-lab"
+
+
 def test_nothing_found_says_where_was_looked(base):
     with pytest.raises(LtspError) as caught:
         find("lab", str(base))

@@ -14,6 +14,8 @@ _FIRST = frozenset(string.ascii_letters + string.digits)
 _REST = _FIRST | frozenset("._+-")
 _SUFFIXES = (".img", ".ipxe", ".old", ".lock", ".new")
 """What the names of files beside the images end with: `NAME.img.old` would be read as another image's."""
+_NONE_LEFT = "NAME"
+"""What stands for a name where nothing of a text can be in one."""
 _NAMED = {" ": "a space", "\t": "a tab", "\n": "a line break", ",": "a comma", "/": "a slash"}
 
 
@@ -44,7 +46,7 @@ def suggestion(text: str) -> str:
     name = words[:_LONGEST].rstrip("._+-")
     while suffix := _suffix(name):
         name = name.removesuffix(suffix)
-    return "NAME" if fault(name) else name
+    return _NONE_LEFT if fault(name) else name
 
 
 def checked(name: str) -> str:
@@ -53,7 +55,10 @@ def checked(name: str) -> str:
     Raises UsageError where it cannot be an image's.
     """
     if reason := fault(name):
+        likely = suggestion(name)
         raise UsageError(
-            f"image name {name!a} {reason}", "a name is letters, digits and . _ + -, a letter or digit first"
+            f"image name {name!a} {reason}",
+            "a name is letters, digits and . _ + -, a letter or digit first"
+            + (f"; {likely} is one" if likely != _NONE_LEFT else ""),
         )
     return name

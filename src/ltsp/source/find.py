@@ -86,7 +86,7 @@ class _Search:
         if notation is not None:
             return _archived(notation, name, layer)
         if not name and "/" not in layer.image and not is_path(layer.image):
-            _see_that_it_is_a_name(layer.image)
+            _see_that_it_is_a_name(layer.image, self.base_dir)
         path, note = located(layer.image, self.base_dir)
         own = _image_name(name or name_of(path))
         if not name and not self.recompress and _same(path, f"{self.base_dir}/images/{own}.img"):
@@ -191,14 +191,30 @@ def _image_name(name: str) -> str:
     return name
 
 
-def _see_that_it_is_a_name(text: str) -> None:
+def _see_that_it_is_a_name(text: str, base_dir: str) -> None:
     """Raises UsageError for what can be neither a name nor, without / or . before it, a path."""
     if fault := image_name.fault(text):
-        chosen = f"--name={image_name.suggestion(name_of(text))}"
-        remedy = f"for the one in this directory, type {typed} {chosen}" if (typed := here(text)) else ""
-        raise UsageError(
-            f"image name {text!a} {fault}", remedy or f"give its path, which begins with / or ., and {chosen}"
-        )
+        raise UsageError(f"image name {text!a} {fault}", _typed_instead(text, base_dir))
+
+
+def _typed_instead(text: str, base_dir: str) -> str:
+    """What to type for what is no name: where there is one of that name, or an image of the name most like it."""
+    likely = image_name.suggestion(name_of(text))
+    if typed := here(text):
+        return f"for the one in this directory, type {typed} --name={likely}"
+    if path := _path(text, base_dir):
+        return f"type {shlex.quote(printable(path))} --name={likely}"
+    if path := _path(likely, base_dir):
+        return f"for {printable(path)}, type {likely}"
+    return f"give its path, which begins with / or ., and --name={likely}"
+
+
+def _path(name: str, base_dir: str) -> str:
+    """Where there is one of that name in the base directory; else empty."""
+    try:
+        return located(name, base_dir)[0]
+    except LtspError:
+        return ""
 
 
 def _archived(notation: Notation, name: str, layer: Layer) -> Source:
