@@ -23,10 +23,18 @@ TOOL = "usr/bin/tool"
 def test_disks_are_told_by_their_names():
     plain = Metadata(0o644)
     names = ("lab.ovf", "lab-disk001.vmdk", "box.img", "disk.raw", "x.VHDX", "initrd.img", "initramfs.img", "boot.img")
+    names += ("lab-disk2.vmdk.gz", "initrd.img.gz", "core.gz")
     files = {name: File(plain, Bytes(b"")) for name in names}
     below = Directory(plain, {"virtual-machine.img": File(plain, Bytes(b""))})
     tree = Tree(Directory(plain, {**files, "backup": below, "folder.img": Directory(plain)}))
-    assert disks(tree) == ("backup/virtual-machine.img", "box.img", "disk.raw", "lab-disk001.vmdk", "x.VHDX")
+    assert disks(tree) == (
+        "backup/virtual-machine.img",
+        "box.img",
+        "disk.raw",
+        "lab-disk001.vmdk",
+        "lab-disk2.vmdk.gz",
+        "x.VHDX",
+    )
 
 
 def read(path):
@@ -59,6 +67,45 @@ def test_the_disk_in_an_archive_is_read(tmp_path, disk, name, form):
         with tree.get(TOOL).content.open() as stream:
             assert stream.read(100) == b"#!/bin/sh\n"
         assert tree.get("lab.ovf") is None
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("program", ["gzip", "xz"])
+def test_the_disk_in_an_archive_may_be_compressed_itself(tmp_path, disk, program):
+    inner = converted(disk, "vmdk")
+    subprocess.run([program, "-1", inner], check=True)
+    (packed,) = tmp_path.glob(f"{inner.name}.*")
+    path = archive(tmp_path, "lab.ova", tmp_path / "lab.ovf", packed)
+    with find(path, "/nowhere", name="lab").open(everything, Faults()) as tree:
+        assert isinstance(tree.get(TOOL), File)
+
+
+@pytest.mark.oracle
+def test_a_virtual_machine_without_a_disk_is_said_to_be_one(tmp_path):
+    path = archive(tmp_path, "lab.ova", tmp_path / "lab.ovf", tmp_path / "lab.mf")
+    with pytest.raises(
+        SourceError, match=r"lab\.ova is a virtual machine without a disk: found lab\.mf, lab\.ovf"
+    ) as caught:
+        read(path)
+    assert caught.value.hint == "export it again with its disks, or name the disk itself: ltsp image ./lab.vmdk"
+
+
+@pytest.mark.oracle
+def test_a_disk_in_pieces_is_said_to_be_joined_by_what_joins_it(tmp_path, disk):
+    inner = converted(disk, "vmdk")
+    data = inner.read_bytes()
+    half = len(data) // 2
+    pieces = [tmp_path / f"{inner.name}.{number:09}" for number in range(2)]
+    for piece, part in zip(pieces, (data[:half], data[half:]), strict=True):
+        piece.write_bytes(part)
+    path = archive(tmp_path, "lab.ova", tmp_path / "lab.ovf", *pieces)
+    with pytest.raises(SourceError, match="holds the disk of a virtual machine in pieces") as caught:
+        read(path)
+    commands, _, typed = caught.value.hint.partition("name the disk: ")[2].rpartition("; ltsp image ")
+    for file in (inner, *pieces):
+        file.unlink()
+    subprocess.run(["sh", "-c", commands], cwd=tmp_path, check=True)
+    read(str(tmp_path / typed))
 
 
 @pytest.mark.oracle

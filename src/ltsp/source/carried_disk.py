@@ -13,13 +13,19 @@ from typing import Final
 
 from ltsp.errors import LtspError, SourceError
 from ltsp.source.live_medium import shown
-from ltsp.tree.name import printable
+from ltsp.tree.name import in_order, printable
 from ltsp.tree.node import File
 from ltsp.tree.tree import Tree
 
 _SUFFIXES: Final = frozenset({".img", ".qcow2", ".raw", ".vdi", ".vhd", ".vhdx", ".vmdk"})
+_PACKED: Final = (".bz2", ".gz", ".xz", ".zst")
+"""What may follow one of those: a descriptor's `ovf:compression`, and what people do to save room."""
+_PIECE: Final = re.compile(r"(.+)\.\d{9}")
+"""A part of a disk that a descriptor's `ovf:chunkSize` had split. DSP0243, 7.1"""
 _COPY: Final = re.compile(r"/proc/self/fd/\d+:? ?")
 """How a message calls the nameless file that the disk was copied to."""
+_DESCRIPTIONS: Final = (".ovf", "metadata.json", "vagrantfile")
+"""How the names of descriptors end: of an OVA, and of a box."""
 _BOOT_FILES: Final = ("init", "boot.", "efi", "grub")
 """How the names of other files with these suffixes begin: initrds and boot sectors."""
 
@@ -31,7 +37,27 @@ def disks(tree: Tree) -> tuple[str, ...]:
 
 
 def _is_disk(name: str) -> bool:
-    return os.path.splitext(name)[1] in _SUFFIXES and not name.startswith(_BOOT_FILES)
+    stem, suffix = os.path.splitext(name)
+    return os.path.splitext(stem if suffix in _PACKED else name)[1] in _SUFFIXES and not name.startswith(_BOOT_FILES)
+
+
+def see_that_it_holds_one(tree: Tree, archive: str) -> None:
+    """Raises SourceError for the description of a virtual machine without a disk that is known here."""
+    names = in_order(list(tree.root.entries))
+    if not any(name.lower().endswith(_DESCRIPTIONS) for name in names):
+        return
+    shown_archive, found = printable(archive), shown(names)
+    if pieces := [name for name in names if _PIECE.fullmatch(name)]:
+        disk = _quoted(pieces[0].rpartition(".")[0])
+        raise SourceError(
+            f"{shown_archive} holds the disk of a virtual machine in pieces: {found}",
+            f"unpack and join it, and name the disk: tar -xf {_quoted(archive)}; cat {disk}.* >{disk}; "
+            f"ltsp image ./{disk}",
+        )
+    raise SourceError(
+        f"{shown_archive} is a virtual machine without a disk: found {found}",
+        "export it again with its disks, or name the disk itself: ltsp image ./lab.vmdk",
+    )
 
 
 def only(every: Sequence[str], archive: str) -> str:

@@ -117,6 +117,7 @@ class LiveSource:
     def _of_disk(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
         every = carried_disk.disks(medium)
         if not every:
+            carried_disk.see_that_it_holds_one(medium, self.written)
             return medium
         disk = carried_disk.only(every, self.written)
         try:
