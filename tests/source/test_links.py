@@ -26,6 +26,13 @@ MOVED = {
     "var/spool/mail": ("../mail", "anna"),
 }
 """By each link: where it leads, and what lies there."""
+NAMED = {
+    "etc/fstab": "/data/pg /var/lib/postgresql none bind 0 0\n",
+    "etc/redis/redis.conf": f"requirepass {CANARY}\ndir /data/redis\n",
+    "data/pg/base/1": CANARY,
+    "data/redis/dump.rdb": CANARY,
+}
+"""Places that settings name, one in a directory that is left out itself."""
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def site(tmp_path):
 @pytest.fixture
 def lab(site):
     """A system most of whose private places are links."""
-    root = site.system("origin", {"var/mail/.keep": "", "data/anna-b/notes": CANARY})
+    root = site.system("origin", {"var/mail/.keep": "", "data/anna-b/notes": CANARY} | NAMED)
     root.rename(site.base.parent / "origin")
     root = site.base.parent / "origin"
     for link, (target, inside) in MOVED.items():
@@ -101,6 +108,7 @@ def test_what_links_lead_to_stays_out(make, site, lab, tmp_path):
     subprocess.run(["unsquashfs", "-q", "-n", "-d", whole, site.image("lab")], check=True, capture_output=True)
     found = subprocess.run(["grep", "-rl", CANARY, whole], capture_output=True, text=True, check=False).stdout
     assert found == ""
+    assert {"data/pg", "data/redis", "etc/redis"} <= set(files)
 
 
 @pytest.mark.oracle
@@ -127,7 +135,8 @@ def test_moved_homes_are_not_walked_through(site, lab, monkeypatch):
     with selected(find(str(lab), str(site.base)), rules(), 0, Faults(), Told()) as chosen:
         assert chosen.tree.get("var/home").entries == {}
     assert (lab / "etc/ssh").stat().st_ino in listed
-    emptied = ["var/roothome", "data/mysql", "data/anna-b", "var/home/anna", "var/home/anna/deep"]
+    emptied = ["var/roothome", "data/mysql", "data/pg", "data/redis"]
+    emptied += ["data/anna-b", "var/home/anna", "var/home/anna/deep"]
     assert not {(lab / path).stat().st_ino for path in emptied} & set(listed)
 
 
@@ -148,3 +157,11 @@ def test_what_the_system_needs_stays_whatever_a_link_says(site):
     said = site.ltsp("image", "lab").stderr
     assert "/root leads to /, and the system needs /:" in said
     assert {"usr/share/doc/a", "etc/passwd"} <= listing(site.image("lab"))
+
+
+@pytest.mark.root
+def test_nothing_is_published_where_rules_cannot_be_followed(site, lab):
+    (lab / "etc/fstab").write_text("/b/c /home none bind\n/home/d /b none bind\n")
+    said = site.ltsp("image", str(lab), "--name=lab", status=1).stderr
+    assert "cannot follow more than 40 links and bind mounts one behind the other" in said
+    assert not site.image("lab").exists()

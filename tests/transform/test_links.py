@@ -6,6 +6,7 @@ import pytest
 
 from corpus.planted import data, paths, planted
 from corpus.ruled import rules
+from ltsp.errors import SourceError
 from ltsp.transform import links
 from ltsp.transform.cleanup import clean
 from ltsp.tree.node import Directory, Metadata, Symlink
@@ -211,12 +212,97 @@ def test_hostile_links_end():
     assert len(followed.notes) < 500
 
 
-def test_a_great_many_links_are_bounded_and_that_is_said(monkeypatch):
+def many_links(count):
+    entries = {f"home/u{number}": f"-> /data/u{number}" for number in range(count)}
+    return entries | {f"data/u{number}/a": CANARY for number in range(count)}
+
+
+def test_a_great_many_links_are_followed():
+    """As many as a large city has pupils."""
+    left, followed = image(many_links(25_000))
+    assert secret(left) == set()
+    assert followed.notes == ()
+
+
+def test_more_links_than_can_be_followed_are_an_error_whose_remedy_helps(monkeypatch):
     monkeypatch.setattr(links, "MOST", 50)
-    entries = {f"home/u{number}": f"-> /data/u{number}" for number in range(80)}
-    entries |= {f"data/u{number}/a": "a\n" for number in range(80)}
-    _, followed = image(entries)
-    assert any("no more than 50 links" in note for note in followed.notes)
+    with pytest.raises(SourceError, match="cannot follow more than 50 links") as raised:
+        image(many_links(80))
+    assert raised.value.hint == "leave out all that they lead to: ADD_IMAGE_EXCLUDES='data/*' in ltsp.conf"
+    left, _ = image(many_links(80), rules(excludes="data/*\n"))
+    assert secret(left) == set()
+
+
+BOUND = [
+    ("homes", "/data/homes /home none bind 0 0", "data/homes/anna/notes"),
+    ("one home of many", "/data/pupils /home/pupils none rw,rbind", "data/pupils/a"),
+    ("the administrator's home", "/data/new\\040root /root none bind", "data/new root/a"),
+    ("what is served", "/data/www /srv/www none bind", "data/www/index.html"),
+    ("a database", "/data/lib /var/lib/mysql none bind", "data/lib/ibdata1"),
+    ("a store of containers", "/data/containers /var/lib/containers none defaults,bind", "data/containers/a"),
+    ("what a rule's place lies in", "/data/lib /var/lib none bind", "data/lib/docker/overlay2/a"),
+    ("keys of hosts", "/data/ssh /etc/ssh none bind", "data/ssh/ssh_host_rsa_key"),
+    ("private keys", "/data/keys /etc/ssl/private none bind", "data/keys/a.key"),
+    ("one file", "/data/keytab /etc/krb5.keytab none bind", "data/keytab"),
+    ("one behind another", "/data/lib /var/lib none bind\n/disk /data/lib/mysql none bind", "disk/ibdata1"),
+    ("a link in its way", "/data/lib /db none bind", "data/lib/ibdata1"),
+    ("a link where it comes from", "/link /var/lib/mysql none bind", "real/ibdata1"),
+]
+
+
+@pytest.mark.parametrize(("fstab", "place"), [row[1:] for row in BOUND], ids=[row[0] for row in BOUND])
+def test_what_is_mounted_where_a_rule_leads_stays_out(fstab, place):
+    also = {"link": "-> real"}
+    also |= {"var/lib/mysql": "-> /db", "db": None} if "/db" in fstab else {"var/lib/mysql": None}
+    left, followed = image({**also, "etc/fstab": f"{fstab}\n", place: CANARY})
+    assert secret(left) == set()
+    assert followed.notes == ()
+
+
+def test_a_bind_mount_of_a_unit_is_one_too():
+    unit = "[Mount]\nWhat=/data/lib\nWhere=/var/lib/mysql\nType=none\nOptions=rw,bind\n"
+    left, _ = image({"etc/systemd/system/var-lib-mysql.mount": unit, "data/lib/ibdata1": CANARY})
+    assert secret(left) == set()
+    assert left.get("data/lib").entries == {}
+
+
+def test_the_exclusions_hold_for_bind_mounts_without_cleanup():
+    left, _ = image({"etc/fstab": "/data/h /home none bind\n", "data/h/a": CANARY}, rules(cleanup=False))
+    assert secret(left) == set()
+
+
+@pytest.mark.parametrize(
+    "fstab",
+    [
+        "/data/a /mnt/a none bind",
+        "/data/a /media/a none bind",
+        "/data/a /tmp none bind",
+        "#/data/a /home none bind",
+        "/data/a /home none defaults",
+        "/data/a /var/www none bind",
+        "data/a /home none bind",
+        "/data/a",
+    ],
+)
+def test_other_mounts_take_nothing_away(fstab):
+    left, followed = image({"etc/fstab": f"{fstab}\n", "data/a/b": CANARY})
+    assert secret(left) == {"data/a/b"}
+    assert followed.notes == ()
+
+
+def test_no_bind_mount_takes_away_what_the_system_needs():
+    left, followed = image({"etc/fstab": "/usr /srv/usr none bind\n/ /srv/all none rbind\n"})
+    assert "usr/bin/tool" in paths(left)
+    assert followed.notes == (
+        "/srv/usr is a bind mount of /usr, and the system needs /usr: its contents are in the image",
+        "/srv/all is a bind mount of /, and the system needs /: its contents are in the image",
+    )
+
+
+def test_bind_mounts_that_lie_in_each_other_without_an_end_are_an_error():
+    fstab = "/b/c /a none bind\n/a/d /b none bind\n"
+    with pytest.raises(SourceError, match="cannot follow more than 40 links and bind mounts"):
+        image({"etc/fstab": fstab, "b/c/d": None, "a/d/c": None}, rules(excludes="a/x/y\n"))
 
 
 def test_names_with_wildcards_and_escapes_are_followed_as_they_are():

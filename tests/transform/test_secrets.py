@@ -129,8 +129,6 @@ NAMING = {
         "//nas/b /mnt/b cifs cred=/data/other\\040one\n"
         "nas:/ /mnt/c ceph name=a,secretfile=/data/ceph.secret\n"
         "a@nas:/ /mnt/d fuse.sshfs IdentityFile=/data/nas.key,_netdev\n"
-        "/data/homes /home none bind 0 0\n/data/pupils /home/pupils none rw,rbind\n/data/new\\040root /root none bind\n"
-        "/data/swap /mnt none bind\n/data/swap /home none\n/usr /srv/usr none bind\n"
         "#//nas/e /mnt/e cifs credentials=/opt/key\n"
         "//nas/f /mnt/f cifs credentials=/usr/bin/true,nocredentials=/opt/key\n"
     ),
@@ -145,6 +143,21 @@ NAMING = {
     "etc/mongod.conf": "storage:\n  dbPath: /data/mongodb\n",
     "etc/ldap/slapd.conf": 'database mdb\ndirectory\t"/data/ldap"\n',
     "etc/openldap/slapd.d/cn=config/olcDatabase={1}mdb.ldif": "olcDbDirectory: /data/openldap\n",
+    "etc/redis/redis.conf": f"requirepass {CANARY}\ndir /data/redis\n# dir /opt/key\ndir ./\n",
+    "etc/redis.conf": 'DIR "/data/redis-old"\n',
+    "etc/valkey/valkey.conf": "  dir '/data/valkey/'\ndirs /opt/key\n",
+    "etc/elasticsearch/elasticsearch.yml": "path.data: /data/elastic\npath.logs: /opt/key\n",
+    "etc/opensearch/opensearch.yml": "path.data: /data/opensearch  # moved\n",
+    "etc/libvirt/storage/pool.xml": (
+        "<pool type='dir'>\n  <source><path>/opt/key</path></source>\n"
+        "  <target>\n    <path>/data/pool</path>\n    <permissions/></target>\n</pool>\n"
+    ),
+    "etc/libvirt/storage/more.xml": "<pool><target><path>/data/pool &amp; more</path></target></pool>\n",
+    "etc/libvirt/storage/devices.xml": "<pool type='disk'><target><path>/dev</path></target></pool>\n",
+    "etc/libvirt/qemu/a.xml": (
+        "<disk type='file'><source file='/data/machines/b.qcow2' index='1'/></disk>\n"
+        "<disk type='file'><source file='/usr/bin/true'/></disk><disk><source dev='/opt/key'/></disk>\n"
+    ),
     "etc/systemd/system/data-three.swap": "[Swap]\nWhat=/data/three\n",
     "usr/lib/systemd/system/data-four.swap": "[Swap]\nWhat = /data/four\n",
     "etc/dphys-swapfile": "#CONF_SWAPFILE=/opt/key\nCONF_SWAPFILE=/data/five\nCONF_SWAPSIZE=100\n",
@@ -153,7 +166,9 @@ _NAMED_PLACES = """
     data/docker/overlay2/a data/old/docker/a data/containerd/a data/containers/overlay/a data/lxc/web/rootfs/etc/shadow
     data/swap/one data/three data/four data/five data/nas.credentials data/ceph.secret data/nas.key data/disk.key
     data/mysql/ibdata1 data/mariadb/ibdata1 data/postgresql/base/1/1 data/mongodb/a data/ldap/data.mdb
-    data/openldap/data.mdb people/carol/a data/homes/a/b data/pupils/a
+    data/openldap/data.mdb people/carol/a data/redis/dump.rdb data/redis-old/dump.rdb data/valkey/dump.rdb
+    etc/redis.conf data/pool/a.qcow2 data/machines/b.qcow2 data/elastic/a data/opensearch/a usr/home/ivy/a var/home/jo/a
+    opt/homes/kim/a people/extra/a
 """
 GONE = [
     *_GONE.split(),
@@ -161,7 +176,7 @@ GONE = [
     *_NAMED_PLACES.split(),
     "data/swap two",
     "data/other one",
-    "data/new root/a",
+    "data/pool & more/c.qcow2",
     "data/mysql one/ibdata1",
     "var/lib/vmware/Virtual Machines/a.vmdk",
     "var/lib/vmware/Shared VMs/a.vmdk",
@@ -175,13 +190,14 @@ EMPTIED = _EMPTIED.split()
 REWRITTEN = {
     "etc/passwd": PASSWD + f"alice:x:1000:1000:{CANARY}:/home/alice:\nbob:{CANARY}:5:5::/:\n"
     "carol:x:60000:100::/people/carol/:\ndora:x:1003:100::/opt/vendor:/bin/sh\nerin:x:60001:100::/data:\n"
-    "fay:x:999:100::/data:\ngus:x:1004:100::/:/bin/sh\nhal:x:1005:100::relative\n:::::\n",
+    "fay:x:999:100::/data:\ngus:x:1004:100::/:/bin/sh\nhal:x:1005:100::relative\n:::::\n"
+    "ivy:x:1006:100::/usr/home/ivy:\njo:x:1007:100::/var/home/jo/:\nkim:x:1008:100::/opt/homes/kim:\n",
     "etc/group": f"root:x:0:\nadm:{CANARY}:4:\nalice:x:1000:{CANARY}\n",
     "etc/shadow": f"root:$6$a${CANARY}:1::::::\n",
     "etc/gshadow": f"root:$6$a${CANARY}::\n",
     "etc/subuid": "alice:1:2\n",
     "etc/subgid": "alice:1:2\n",
-    "var/lib/extrausers/passwd": f"carol:x:1001:1001:{CANARY}:/home/carol:/bin/sh\n",
+    "var/lib/extrausers/passwd": f"carol:x:1001:1001:{CANARY}:/people/extra:/bin/sh\n",
     "var/lib/extrausers/group": f"carol:x:1001:{CANARY}\n",
     "var/lib/extrausers/shadow": f"carol:$6$a${CANARY}:1::::::\n",
     "var/lib/extrausers/gshadow": f"carol:$6$a${CANARY}::\n",
@@ -259,8 +275,31 @@ def test_what_settings_files_name_is_left_out_only_where_it_is_what_they_mean():
         *("data/swap/one", "data/swap two", "data/three", "data/four", "data/five"),
         *("data/nas.credentials", "data/other one", "data/ceph.secret", "data/nas.key", "data/disk.key"),
         *("data/mysql", "data/mysql one", "data/mariadb", "data/postgresql", "data/mongodb"),
-        *("data/ldap", "data/openldap", "people/carol", "data/homes", "data/pupils", "data/new root"),
+        *("data/ldap", "data/openldap", "data/redis", "data/redis-old", "data/valkey"),
+        *("data/pool", "data/pool & more", "data/machines/b.qcow2", "data/elastic", "data/opensearch"),
+        *("people/carol", "people/extra", "usr/home/ivy", "var/home/jo", "opt/homes/kim"),
     }
+
+
+@pytest.mark.parametrize(
+    ("login_defs", "gone"),
+    [
+        ({}, {"data/b"}),
+        ({"etc/login.defs": "UID_MIN 500\n"}, {"data/a", "data/b", "usr/home/a"}),
+        ({"etc/login.defs": "UID_MIN\t2000\nUID_MAX 70000 # all\n"}, {"data/c"}),
+        ({"usr/etc/login.defs": "UID_MIN 500\n", "etc/login.defs": "UID_MIN 501\n"}, {"data/b"}),
+    ],
+)
+def test_people_are_those_of_the_image_s_own_login_defs(login_defs, gone):
+    accounts = "a:x:500:1::/data/a:\nA:x:500:1::/usr/home/a:\nb:x:1000:1::/data/b:\nc:x:65000:1::/data/c:\n"
+    homes = dict.fromkeys(["data/a/x", "data/b/x", "data/c/x", "usr/home/a/x"], "x")
+    rows = Secrets(image_secrets().rows).naming(planted({"etc/passwd": accounts} | homes | login_defs)).rows
+    assert {row.pattern for row in rows if row.made_of} == gone
+
+
+def test_settings_in_what_is_emptied_are_read_before():
+    """`etc/redis` has passwords, and says where the data are."""
+    assert Secrets(image_secrets().rows).settings_left_out() == {"etc/redis", "etc/valkey"}
 
 
 def test_what_an_omitted_row_lets_in_stays_though_settings_name_it_too():

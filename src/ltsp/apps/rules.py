@@ -13,8 +13,11 @@ from ltsp.settings import trusted
 from ltsp.settings.applets import ImageOptions
 from ltsp.squashfs.parameters import Excludes, ExcludeStyle
 from ltsp.transform import exclude
+from ltsp.transform.accounts import LOGIN_DEFS
 from ltsp.transform.exclude import Exclusions, image_excludes
 from ltsp.transform.lines import Line, lines
+from ltsp.transform.links import Paths
+from ltsp.transform.named_places import binds
 from ltsp.transform.pattern import literal
 from ltsp.transform.secrets import Secrets, image_secrets
 from ltsp.transform.selection import combined
@@ -51,9 +54,10 @@ class Rules:
     def outlined(self) -> Selection:
         """Just what says where links lead the rules: the directories that rules go through, and what is in them."""
         selection = self.selection
+        listed = self._listed()
 
         def select(path: str, directory: bool) -> Take:
-            if not directory or path in self.looked_into:
+            if not directory or path in listed:
                 return Take.ALL
             through = self.leads_below(path) and selection(path, True) is Take.ALL
             return Take.ALL if through else Take.EMPTIED
@@ -65,12 +69,17 @@ class Rules:
         may be links that rules lead to. `outlined`: what these directories hold is known.
         """
         selection = self.selection
-        also = frozenset() if outlined else self.looked_into
+        also = frozenset() if outlined else self._listed()
 
         def select(path: str, directory: bool) -> Take:
             return selection(path, directory) if directory and path not in also else Take.ALL
 
         return select
+
+    def _listed(self) -> frozenset[str]:
+        """Directories whose entries say where rules lead, though no rule goes through them or they are left out."""
+        settings = self.secrets.settings_left_out() | set(map(os.path.dirname, LOGIN_DEFS))
+        return self.looked_into | (settings if self.cleanup else frozenset())
 
     def to_keep(self, path: str) -> str:
         """The setting that lets a path in; empty where it is left out by the command line."""
@@ -80,15 +89,18 @@ class Rules:
         return "" if row is None else row.to_keep
 
     def following(self, tree: Tree, *, beyond: bool = False) -> Rules:
-        """The rules as they hold in this tree, whose links lead them elsewhere.
+        """The rules as they hold in this tree, whose links and bind mounts lead them elsewhere.
 
-        `beyond`: the tree is an outline, and what it does not have may still be there.
+        `beyond`: the tree is an outline, and what it does not have may still be there. Raises SourceError where there
+        are more links than can be followed.
         """
-        exclusions, led = self.exclusions.following(tree, self.looked_into, beyond=beyond)
+        paths = Paths(self.looked_into, binds(tree), beyond=beyond)
+        exclusions, led = self.exclusions.following(tree, paths)
         notes, kept = [*led.notes], led.looked_into
         secrets = self.secrets
         if self.cleanup:
-            secrets, more = secrets.naming(tree, beyond=beyond).following(tree, self.looked_into, beyond=beyond)
+            paths = replace(paths, gone=lambda path: exclusions.rule(path) is not None)
+            secrets, more = secrets.naming(tree, beyond=beyond).following(tree, paths)
             notes, kept = [*notes, *more.notes], kept | more.looked_into
         notes = [] if beyond else notes
         return replace(

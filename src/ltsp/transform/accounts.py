@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+LOGIN_DEFS = ("usr/etc/login.defs", "etc/login.defs")
+"""Where a system says which numbers people have, in the order in which it is read; the first is openSUSE's."""
 _HASH = re.compile(rb"\$(?:1|2[abxy]?|3|5|6|7|y|gy|md5|sha1|argon2[a-z]*)[$,][^:\s]*")
 """A password as crypt(5) writes it, where nobody expects one."""
 _SETTING = re.compile(rb"^[ \t]*([UG]ID_M(?:IN|AX))[ \t]+(0[xX][0-9a-fA-F]+|[0-9]+)[ \t]*(?:#.*)?$", re.MULTILINE)

@@ -5,13 +5,14 @@ Asked while a source is scanned: what is left out is never opened.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 
 from ltsp.errors import ConfError, UsageError
 from ltsp.transform import tools
 from ltsp.transform.lines import Line, Tuned, built_in, tuned
-from ltsp.transform.links import Led, Meaning, follow
+from ltsp.transform.links import Led, Meaning, Paths, follow
 from ltsp.transform.regular import regular
 from ltsp.transform.rules import LISTS, MKSQUASHFS, Rules, Syntax
 from ltsp.tree.name import printable
@@ -33,12 +34,11 @@ class Exclusions:
         self._behind = tuple(behind)
         self._rules = Rules((*self._patterns, *self._behind), syntax)
 
-    def following(
-        self, tree: Tree, looked_into: Collection[str] = (), *, beyond: bool = False
-    ) -> tuple[Exclusions, Led[str]]:
+    def following(self, tree: Tree, paths: Paths) -> tuple[Exclusions, Led[str]]:
         """The exclusions as they hold in a tree with links in it; see `links.follow`."""
         every = (*self._patterns, *self._behind)
-        led = follow(every, tree, self._syntax, Meaning(), looked_into, beyond=beyond)
+        gone = replace(paths, gone=lambda path: bool(self._rules.matches(path)))
+        led = follow(every, tree, self._syntax, Meaning(), gone)
         behind = tuple(dict.fromkeys((*self._behind, *led.patterns)))
         if behind == self._behind:
             return self, led

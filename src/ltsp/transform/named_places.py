@@ -9,10 +9,19 @@ import json
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import Enum
+from html import unescape
 
 from ltsp.transform.accounts import Limits
+from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode
+from ltsp.tree.node import Directory, File
+from ltsp.tree.small import read_small
+from ltsp.tree.tree import Tree
+
+_MOST = 1 << 20
+"""Bytes of the largest settings file that is asked for what it names."""
 
 
 class Named(Enum):
@@ -22,26 +31,78 @@ class Named(Enum):
     DIRECTORY = "directory"
 
 
-def places(name: str, text: bytes) -> Iterator[str]:
-    """The places that a settings file names, relative to the root, by the reader of that name."""
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A bind mount of a system; both paths are relative to the root."""
+
+    source: str
+    """Where the bytes lie in a tree of the system."""
+    target: str
+    """Where they are when it runs."""
+
+
+def settings_text(tree: Tree, path: str) -> bytes:
+    """A settings file; nothing where there is none, or it may not be read."""
+    file = tree.follow(path)
+    if not isinstance(file, File) or file.content.size > _MOST:
+        return b""
+    return read_small(file, path, _MOST, Faults(skip_unreadable=True))
+
+
+def places(name: str, text: bytes, limits: Limits) -> Iterator[str]:
+    """The places that a settings file names, relative to the root, by the reader of that name.
+
+    `limits`: which numbers are people's in that system.
+    """
     _, read = READERS[name]
-    for path in read(text):
-        if path.startswith("/") and "\0" not in path:
-            yield posixpath.normpath(path).strip("/")
+    for path in read(text, limits):
+        if _is_absolute(path):
+            yield _relative(path)
+
+
+def binds(tree: Tree) -> tuple[Bind, ...]:
+    """The bind mounts that fstab and systemd's units tell of, but those that show other disks and what is temporary.
+
+    fstab(5); `bind` in mount(8); systemd.mount(5), whose units systemd looks for in these directories: systemd.unit(5)
+    """
+    found = [*_fstab_binds(settings_text(tree, "etc/fstab"))]
+    for directory in _UNIT_DIRECTORIES:
+        if isinstance(units := tree.follow(directory), Directory):
+            names = [name for name in units.entries if name.endswith(".mount")]
+            found += [bind for name in sorted(names) for bind in _unit_bind(settings_text(tree, f"{directory}/{name}"))]
+    absolute = [bind for bind in found if _is_absolute(bind.source) and _is_absolute(bind.target)]
+    relative = (Bind(_relative(bind.source), _relative(bind.target)) for bind in absolute)
+    return tuple(dict.fromkeys(bind for bind in relative if bind.target.partition("/")[0] not in _PASSING))
+
+
+def _fstab_binds(text: bytes) -> Iterator[Bind]:
+    for fields in _fields(text):
+        options = fields[3].split(b",") if len(fields) > 3 else []
+        if not _BIND.isdisjoint(options):
+            yield Bind(_unescaped(fields[0]), _unescaped(fields[1]))
+
+
+def _unit_bind(text: bytes) -> Iterator[Bind]:
+    what, where, options = (
+        [*_values(rb"[ \t]*" + key + rb"[ \t]*=[ \t]*(.*?)[ \t]*", text)][-1:]
+        for key in (b"What", b"Where", b"Options")
+    )
+    if what and where and options and not _BIND.isdisjoint(options[0].encode(errors="replace").split(b",")):
+        yield Bind(what[0], where[0])
+
+
+def _is_absolute(path: str) -> bool:
+    return path.startswith("/") and "\0" not in path
+
+
+def _relative(path: str) -> str:
+    return posixpath.normpath(path).strip("/")
 
 
 def _fstab(text: bytes) -> Iterator[str]:
     """Swap files. fstab(5), swapon(8)"""
     for fields in _fields(text):
         if len(fields) > 2 and fields[2] == b"swap" and not fields[0].startswith(b"/dev/"):
-            yield _unescaped(fields[0])
-
-
-def _bound(text: bytes) -> Iterator[str]:
-    """People's data that is mounted where exclusions look for it; fstab(5), and `bind` in mount(8)"""
-    for fields in _fields(text):
-        options = fields[3].split(b",") if len(fields) > 3 else []
-        if not {b"bind", b"rbind"}.isdisjoint(options) and f"{_unescaped(fields[1])}/".startswith(_OF_PEOPLE):
             yield _unescaped(fields[0])
 
 
@@ -128,19 +189,51 @@ def _slapd(text: bytes) -> Iterator[str]:
     yield from _setting(rb"(?:directory[ \t]|olcDbDirectory:)", text)
 
 
+def _redis(text: bytes) -> Iterator[str]:
+    """redis.conf and valkey.conf, dir; names of settings have no case"""
+    yield from _setting(rb"(?i:dir)[ \t]", text)
+
+
+def _elasticsearch(text: bytes) -> Iterator[str]:
+    """elasticsearch.yml and opensearch.yml, path.data"""
+    yield from _setting(rb"path\.data:", text)
+
+
+def _libvirt_pool(text: bytes) -> Iterator[str]:
+    """Pools of libvirt's formatstorage, target/path; of those of devices it is a place in /dev."""
+    for target in re.findall(rb"<target>(.*?)</target>", text, re.DOTALL):
+        paths = map(_from_xml, re.findall(rb"<path>\s*(.*?)\s*</path>", target, re.DOTALL))
+        yield from (path for path in paths if not f"{path}/".startswith("/dev/"))
+
+
+def _libvirt_machine(text: bytes) -> Iterator[str]:
+    """Disks in files by libvirt's formatdomain, source/@file."""
+    for _, path in re.findall(rb"""<source\s[^>]*?\bfile\s*=\s*(["'])(.*?)\1""", text, re.DOTALL):
+        yield _from_xml(path)
+
+
+def _from_xml(text: bytes) -> str:
+    return unescape(decode(text))
+
+
 def _setting(key: bytes, text: bytes) -> Iterator[str]:
     """A path, in quotes or not, with a comment behind it or not."""
     yield from _values(rb"[ \t]*" + key + rb"""[ \t]*["']?([^"'#]*?)["']?[ \t]*(?:#.*)?""", text)
 
 
-def _homes(text: bytes) -> Iterator[str]:
-    """Homes of people, but where programs lie, some of which run as one; passwd(5), hier(7)"""
+def _homes(text: bytes, limits: Limits) -> Iterator[str]:
+    """Homes of people. Where programs lie, some of which run as one, that is what lies in a directory of homes.
+
+    passwd(5), hier(7)
+    """
     for line in text.splitlines():
         fields = line.split(b":")
-        if len(fields) == _OF_PASSWD and re.fullmatch(rb"[0-9]{1,10}", fields[2]) and int(fields[2]) in _PEOPLE:
-            home = posixpath.normpath(decode(fields[5]))
-            if not f"{home}/".startswith(_NO_HOMES):
-                yield home
+        if len(fields) != _OF_PASSWD or not re.fullmatch(rb"[0-9]{1,10}", fields[2]):
+            continue
+        home = posixpath.normpath(decode(fields[5]))
+        of_a_program = f"{home}/".startswith(_PROGRAMS) and _HOMES.isdisjoint(home.split("/")[:-1])
+        if limits.is_person(int(fields[2])) and not f"{home}/".startswith(_OUTSIDE) and not of_a_program:
+            yield home
 
 
 def _toml(key: bytes, text: bytes) -> Iterator[str]:
@@ -155,28 +248,47 @@ def _values(pattern: bytes, text: bytes) -> Iterator[str]:
 
 
 _OF_PASSWD = 7
-_PEOPLE = range(Limits().uid_min, Limits().uid_max + 1)
-_NO_HOMES = ("/home/", "/nonexistent/", "/opt/", "/usr/", "/var/")
-"""The exclusion `home/*` is about the first; what lies at the others is somebody's program."""
-_OF_PEOPLE = ("/home/", "/root/", "/srv/")
+_OUTSIDE = ("/home/", "/nonexistent/")
+"""The exclusion `home/*` is about the first, and nothing is at the second. base-passwd's users-and-groups"""
+_PROGRAMS = ("/opt/", "/usr/", "/var/")
+_HOMES = frozenset({"home", "homes"})
+"""Names of directories of homes: /usr/home of BSD, /var/home of ostree."""
+_BIND = frozenset({b"bind", b"rbind"})
+_PASSING = frozenset({"dev", "media", "mnt", "proc", "run", "sys", "tmp"})
+"""What is mounted here is to be seen here as well; it is not moved. hier(7)"""
+_UNIT_DIRECTORIES = ("etc/systemd/system", "usr/lib/systemd/system")
 _OF_CREDENTIALS = frozenset({b"cred", b"credentials", b"secretfile", b"IdentityFile"})
 """mount.cifs(8); mount.ceph(8); sshfs(1), which hands options of ssh_config(5) on"""
 
-READERS: Mapping[str, tuple[Named, Callable[[bytes], Iterator[str]]]] = {
-    "binds": (Named.DIRECTORY, _bound),
+_OF_TEXT: Mapping[str, tuple[Named, Callable[[bytes], Iterator[str]]]] = {
     "containerd": (Named.DIRECTORY, _containerd),
     "containers": (Named.DIRECTORY, _containers),
     "credentials": (Named.FILE, _credentials),
     "crypttab": (Named.FILE, _crypttab),
     "docker": (Named.DIRECTORY, _docker),
     "dphys-swapfile": (Named.FILE, _dphys_swapfile),
+    "elasticsearch": (Named.DIRECTORY, _elasticsearch),
     "fstab": (Named.FILE, _fstab),
-    "homes": (Named.DIRECTORY, _homes),
+    "libvirt-machine": (Named.FILE, _libvirt_machine),
+    "libvirt-pool": (Named.DIRECTORY, _libvirt_pool),
     "lxc": (Named.DIRECTORY, _lxc),
     "mongodb": (Named.DIRECTORY, _mongodb),
     "mysql": (Named.DIRECTORY, _mysql),
     "postgresql": (Named.DIRECTORY, _postgresql),
+    "redis": (Named.DIRECTORY, _redis),
     "slapd": (Named.DIRECTORY, _slapd),
     "swap-unit": (Named.FILE, _swap_unit),
+}
+
+Reader = Callable[[bytes, Limits], Iterator[str]]
+
+
+def _of_text(read: Callable[[bytes], Iterator[str]]) -> Reader:
+    return lambda text, _limits: read(text)
+
+
+READERS: Mapping[str, tuple[Named, Reader]] = {
+    "homes": (Named.DIRECTORY, _homes),
+    **{name: (kind, _of_text(read)) for name, (kind, read) in _OF_TEXT.items()},
 }
 """By the name in a row `N=NAME`."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ltsp.errors import LtspError, Unreadable
 from ltsp.transform.accounts import (
+    LOGIN_DEFS,
     Limits,
     People,
     group,
@@ -123,7 +124,7 @@ class _Everyone:
 
     @classmethod
     def of(cls, source: Source) -> _Everyone:
-        settings = [source.read(path) for path in ("usr/etc/login.defs", "etc/login.defs")]
+        settings = [source.read(path) for path in LOGIN_DEFS]
         limits = Limits.parse(text for text in settings if text is not None)
         passwd, group = (
             b"\n".join(source.read(f"{directory}/{name}") or b"" for directory in ("etc", _EXTRA))

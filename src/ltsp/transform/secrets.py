@@ -7,25 +7,24 @@ that change a file, and those that only warn, are looked up in the tree by `clea
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain
 
 from ltsp.errors import ConfError
 from ltsp.transform import tools
+from ltsp.transform.accounts import LOGIN_DEFS, Limits
 from ltsp.transform.exclude import Exclusions, fault
 from ltsp.transform.lines import Line, Tuned, built_in, tuned
-from ltsp.transform.links import Led, Meaning, follow, is_needed
-from ltsp.transform.named_places import READERS, Named, places
+from ltsp.transform.links import Led, Meaning, Paths, follow, is_needed
+from ltsp.transform.named_places import READERS, Named, places, settings_text
 from ltsp.transform.pattern import is_plain, literal
 from ltsp.transform.rewrite import REWRITERS, TESTS
 from ltsp.transform.rules import LISTS, Level, Rules
-from ltsp.tree.faults import Faults
 from ltsp.tree.name import in_order, printable
 from ltsp.tree.node import Directory, File, Node, Symlink
 from ltsp.tree.selection import Take
-from ltsp.tree.small import read_small
 from ltsp.tree.tree import Tree
 
 
@@ -100,8 +99,6 @@ class Row:
 
 _HARMLESS = frozenset({Action.KEPT, Action.WARNED_OF, Action.NAMED})
 """What they name stays as it is."""
-_MOST_NAMING = 1 << 20
-"""Bytes of the largest settings file that is asked for what it names."""
 _MEANING: Meaning[Row] = Meaning(
     ends=lambda row: row.action in _GOES or row.action is Action.KEPT,
     cuts=lambda row: row.action not in _HARMLESS,
@@ -193,15 +190,14 @@ class Secrets:
         self._keep = Exclusions((pattern for pattern, row in every if row.action is Action.KEPT), _SYNTAX)
         self._let_in = Exclusions(()) if let_in is None else let_in
 
-    def following(
-        self, tree: Tree, looked_into: Collection[str] = (), *, beyond: bool = False
-    ) -> tuple[Secrets, Led[Row]]:
+    def following(self, tree: Tree, paths: Paths) -> tuple[Secrets, Led[Row]]:
         """The rows as they hold in a tree with links in it; see `links.follow`."""
         every = [*((row.pattern, row) for row in self.rows), *self._behind]
-        led = follow(every, tree, _SYNTAX, _MEANING, looked_into, beyond=beyond)
-        let_in, _ = self._let_in.following(tree, looked_into, beyond=beyond)
+        gone = replace(paths, gone=lambda path: paths.gone(path) or self.row(path) is not None)
+        led = follow(every, tree, _SYNTAX, _MEANING, gone)
+        let_in, _ = self._let_in.following(tree, paths)
         behind = tuple(dict.fromkeys((*self._behind, *led.patterns)))
-        kept = self._kept if beyond else self._kept | led.kept
+        kept = self._kept if paths.beyond else self._kept | led.kept
         if (behind, let_in, kept) == (self._behind, self._let_in, self._kept):
             return self, led
         return Secrets(self.rows, let_in, behind, kept, self._omitted), led
@@ -214,10 +210,11 @@ class Secrets:
         """
         rows = list(self.rows)
         omitted = Exclusions(self._omitted, _SYNTAX)
+        limits = Limits.parse(settings_text(tree, path) for path in LOGIN_DEFS)
         for row, paths in self.edited(tree, (Action.NAMED,)).items():
             kind, _ = READERS[row.name]
             for path in paths:
-                for place in places(row.name, _text(tree, path)):
+                for place in places(row.name, settings_text(tree, path), limits):
                     node = tree.follow(place)
                     known = isinstance(node, File if kind is Named.FILE else Directory)
                     needed = is_needed(tree.resolve(place) or place)
@@ -226,6 +223,13 @@ class Secrets:
                         rows.append(fate)
         fresh = tuple(dict.fromkeys(rows))
         return self if fresh == self.rows else Secrets(fresh, self._let_in, self._behind, self._kept, self._omitted)
+
+    def settings_left_out(self) -> frozenset[str]:
+        """Directories that are emptied, and in which rows N read settings before: redis.conf has a password, too."""
+        naming = (row.pattern.rpartition("/")[0] for row in self.rows if row.action is Action.NAMED)
+        return frozenset(
+            path for path in naming if all(map(is_plain, path.split("/"))) and self.take(path, True) is not Take.ALL
+        )
 
     def leads_below(self, directory: str) -> bool:
         """Whether some row is about what lies in a directory."""
@@ -328,14 +332,6 @@ class Secrets:
 def _listed(prefix: str, directory: Directory, level: Level[Row]) -> Iterator[tuple[str, Node, Level[Row]]]:
     for name in in_order(list(directory.entries)):
         yield prefix + name, directory.entries[name], level
-
-
-def _text(tree: Tree, path: str) -> bytes:
-    """A settings file; nothing where there is none, or it may not be read."""
-    file = tree.follow(path)
-    if not isinstance(file, File) or file.content.size > _MOST_NAMING:
-        return b""
-    return read_small(file, path, _MOST_NAMING, Faults(skip_unreadable=True))
 
 
 def _going(rows: tuple[Row, ...]) -> tuple[Row, ...]:
