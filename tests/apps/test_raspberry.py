@@ -110,7 +110,30 @@ def test_an_image_that_is_none_of_a_pi_is_refused_before_the_build(site, kind):
     assert {path for path in before if path.startswith(str(site.tftp))} == {
         path for path in site.everything() if path.startswith(str(site.tftp)) and "/.lab" not in path
     }
+    site.system("raspios", IN_SYSTEM)
     site.ltsp("image", *FAST, "--rpi-image=raspios", "lab")
+
+
+@pytest.mark.parametrize("by", ["option", "ltsp.conf"])
+@pytest.mark.parametrize("applet", ["image", "kernel"])
+def test_an_image_that_is_not_there_is_refused_before_the_build(site, applet, by):
+    site.system("lab")
+    site.system("raspios", IN_SYSTEM)
+    before = site.everything()
+    option = ["--rpi-image=raspois"] if by == "option" else []
+    site.conf.write_text("" if option else "[server]\nRPI_IMAGE=raspois\n")
+    done = site.ltsp(applet, *option, "lab", status=2)
+    assert "RPI_IMAGE: there is no image 'raspois'; there are lab, raspios" in done.stderr
+    assert "did you mean --rpi-image=raspios?" in done.stderr
+    assert site.everything() == before
+
+
+def test_an_image_that_was_only_published_and_one_by_another_name_are_there(site):
+    make_system(site.home / "raspios", IN_SYSTEM)
+    site.system("lab")
+    site.ltsp("image", *FAST, "--rpi-image=pi", "--name=pi", "./raspios")
+    assert served(site) == FIRMWARE
+    site.ltsp("kernel", "--no-preflight", "--rpi-image=pi", "lab")
 
 
 def test_the_plan_names_the_kernel_of_the_pi_s_system(site):

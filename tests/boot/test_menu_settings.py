@@ -82,6 +82,11 @@ def test_a_mac_address_that_is_none_is_warned_of():
     assert "[52:54:00:12:34:56]" in warning
 
 
+def test_the_title_of_an_image_that_is_not_there_is_warned_of():
+    (warning,) = read("[server]\nIPXE_LAB2_IMG=here\nIPXE_LABB2_IMG=gone\nIPXE_OTHER=1\n").warnings
+    assert warning == "ltsp.conf:3: IPXE_LABB2_IMG: the menu has no such entry; did you mean IPXE_LAB2_IMG?"
+
+
 def test_an_image_that_is_not_there_is_warned_of():
     settings = read("[server]\n\nDEFAULT_IMAGE=gone\n")
     assert settings.wishes.default is None

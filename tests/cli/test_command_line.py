@@ -46,6 +46,11 @@ def test_options_and_operands_of_the_manual_page(run, line, options, operands):
     assert (found.warnings, found.hooks.before, found.hooks.after) == ((), (), ())
 
 
+def test_a_section_that_is_nearly_called_as_a_role_is_warned_of(run):
+    (warning,) = run("image", "lab", conf="[sever]\nBACKUP=0\n", BACKUP="1").warnings[-1:]
+    assert warning.endswith("ltsp.conf:1: [sever] means a computer called sever; did you mean [server]?")
+
+
 def test_going_back_needs_no_source_but_a_name(run):
     found = run("image", "-r", "--name=lab")
     assert (found.options.name, found.options.revert, found.operands) == ("lab", True, ())

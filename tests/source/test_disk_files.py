@@ -7,10 +7,12 @@ import subprocess
 
 import pytest
 
-from ltsp.errors import Changed, LockHeld, SourceError
+from ltsp.errors import Changed, LockHeld, SourceError, UsageError
 from ltsp.host.process import Device, Process
 from ltsp.host.writers import Writer
+from ltsp.settings.applets import ImageOptions
 from ltsp.source.disk_files import DiskFiles, told
+from ltsp.source.disk_options import Wishes
 
 
 @pytest.fixture
@@ -160,3 +162,8 @@ def test_writers_are_told_so_that_it_can_be_printed():
     assert (
         told(Writer(Device("loop device /dev/loop0"), locked=False)) == "loop device /dev/loop0 has it open for writing"
     )
+
+
+def test_a_directory_of_allow_backing_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"--allow-backing: there is no directory .*/none"):
+        Wishes.of(ImageOptions(allow_backing=(str(tmp_path), str(tmp_path / "none"))))

@@ -245,6 +245,16 @@ def test_a_damaged_copy_of_the_header_is_no_matter(tmp_path, system, key):
     assert "the header of LUKS is damaged" in told(disk, key)
 
 
+@pytest.mark.parametrize("applet", ["image", "kernel"])
+def test_what_is_no_key_file_is_refused_where_no_volume_is_encrypted_too(tmp_path, applet):
+    site = Site.make(tmp_path / "site")
+    site.system("lab")
+    before = site.everything()
+    for path, why in ((tmp_path / "none", "cannot read the key file"), (tmp_path, "is no regular file")):
+        assert why in site.ltsp(applet, f"--key-file={path}", "lab", status=1).stderr
+    assert site.everything() == before
+
+
 def test_the_command_takes_a_key_file_and_never_tells_it(tmp_path, system, key):
     site = Site.make(tmp_path / "site")
     disk = encrypted(ext4(tmp_path / "lab.img", system), key)

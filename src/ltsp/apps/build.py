@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from os.path import abspath, join
@@ -28,6 +28,8 @@ from ltsp.publish.retention import Retention
 from ltsp.publish.stage import Stage
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, KernelOptions
+from ltsp.settings.likely import likely
+from ltsp.source.names import in_base_dir
 from ltsp.source.source import Plan, Source
 from ltsp.squashfs.check import check, read_through
 from ltsp.squashfs.parameters import Output
@@ -250,6 +252,21 @@ def _mode(options: ImageOptions) -> int:
     if options.image_mode is not None:
         return options.image_mode
     return PUBLIC_MODE if options.cleanup else PRIVATE_MODE
+
+
+def check_rpi_image(name: str, of_run: Iterable[str], store: Store) -> None:
+    """`name` is what RPI_IMAGE says, and `of_run` are the images that are about to be published.
+
+    Raises UsageError where there is no such image, and nothing that one could be made of.
+    """
+    known = {*of_run, *store.names(), *in_base_dir(store.base_dir)}
+    if name and name not in known:
+        near = likely(name, known)
+        raise UsageError(
+            f"RPI_IMAGE: there is no image {name!a}; there are {', '.join(map(printable, sorted(known))) or 'none'}",
+            (f"did you mean --rpi-image={printable(near)}? " if near else "")
+            + "name one of these with --rpi-image, or leave it and RPI_IMAGE out",
+        )
 
 
 def for_raspberries(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ltsp.apps import dry_run, plan, space, summary
-from ltsp.apps.build import Asked, build, conclude, for_raspberries, initrd
+from ltsp.apps.build import Asked, build, check_rpi_image, conclude, for_raspberries, initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL, Order, order
 from ltsp.apps.origin import other_origin
@@ -23,7 +23,7 @@ from ltsp.settings.hooks import Hooks
 from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.source.location import lasting
-from ltsp.source.names import names
+from ltsp.source.names import name_of, names
 from ltsp.source.source import Source
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
@@ -51,6 +51,7 @@ def image(
     for warning in asked_for.rules.warnings:
         report.warn(warning)
     found = _found(_arguments(operands, options, ltsp, report), options, ltsp, store, report)
+    check_rpi_image(options.rpi_image, _names(found), store)
     results: list[Mapping[str, object]] = []
 
     def make(argument: str) -> int:
@@ -127,6 +128,12 @@ def _found(
         # An image that recorded its own name could not be made anew a second time.
         found[argument] = Asked(lasting(made_from.get(source.name, argument), ltsp.base_dir), source)
     return found
+
+
+def _names(found: Mapping[str, Asked | LtspError]) -> Iterator[str]:
+    """Of the images of the run. What was not found has its own error, and is not to have another."""
+    for argument, asked in found.items():
+        yield asked.source.name if isinstance(asked, Asked) else name_of(argument.partition(",")[0])
 
 
 def _recorded(store: Store, name: str) -> str:

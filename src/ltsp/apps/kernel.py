@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from ltsp.apps.build import chosen_kernel, for_raspberries, link_for_raspberries
+from ltsp.apps.build import check_rpi_image, chosen_kernel, for_raspberries, link_for_raspberries
 from ltsp.apps.client_initrd import Wanted, client_initrd
 from ltsp.apps.each import each
 from ltsp.apps.order import NO_KERNEL
@@ -31,7 +31,7 @@ from ltsp.source.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.source.live_source import LiveSource
 from ltsp.source.location import lasting
-from ltsp.source.names import at_most_three, names
+from ltsp.source.names import at_most_three, name_of, names
 from ltsp.source.source import Source
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
@@ -56,6 +56,7 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, r
     if options.kernel_initrd:
         Rule.parse(options.kernel_initrd)
     arguments = list(dict.fromkeys(operands)) or _published_or_sources(store, options, report)
+    check_rpi_image(options.rpi_image, [options.name] if options.name else map(_name_of, arguments), store)
     results: list[Mapping[str, object]] = []
 
     def publish(argument: str) -> int:
@@ -65,6 +66,11 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, r
     status = each(arguments, report, publish)
     report.result({"kernels": results})
     return status
+
+
+def _name_of(argument: str) -> str:
+    """The image's name for an argument, which may have options or further sources behind it."""
+    return name_of(argument.partition(",")[0])
 
 
 def _published_or_sources(store: Store, options: KernelOptions, report: Report) -> Sequence[str]:

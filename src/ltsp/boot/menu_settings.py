@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address
 
@@ -12,6 +12,7 @@ from ltsp.boot.menu import HIDDEN, INITRDS, TRANSPORTS, ClientSection, Wishes
 from ltsp.errors import ConfError
 from ltsp.settings.client_sections import ClientLayer, client_settings
 from ltsp.settings.conf_text import REMEDY, Conf
+from ltsp.settings.likely import likely
 from ltsp.settings.resolve import Setting
 from ltsp.tree.name import printable
 
@@ -21,6 +22,7 @@ _GLOB = frozenset("*?[")
 _HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LONGEST_TIMEOUT = 24 * 3600 * 1000
 """Milliseconds."""
+_TITLE = re.compile(r"IPXE_\w+_IMG")
 _NO_VARIABLE = re.compile(r"[^A-Z0-9]")
 
 
@@ -37,7 +39,8 @@ def menu_settings(conf: Conf, server: Mapping[str, Setting], labels: Sequence[st
     Raises ConfError with every value that cannot be meant, by file and line.
     """
     clients = client_settings(conf)
-    reading = _Reading(labels, list(clients.warnings), list(clients.faults))
+    warnings = [*clients.warnings, *_titles_of_nothing(server, labels)]
+    reading = _Reading(labels, warnings, list(clients.faults))
     common = reading.wishes({**server, **_of_clients(conf, clients.common.settings)})
     sections = [section for layer in clients.sections if (section := reading.section(layer))]
     if reading.faults:
@@ -54,6 +57,15 @@ def title(label: str, server: Mapping[str, Setting]) -> str:
 def title_key(label: str) -> str:
     """What no variable's name can hold becomes an underscore: IPXE_X86_64_IMG, IPXE_DEBIAN_12_IMG."""
     return f"IPXE_{_NO_VARIABLE.sub('_', label.upper())}_IMG"
+
+
+def _titles_of_nothing(server: Mapping[str, Setting], labels: Sequence[str]) -> Iterator[str]:
+    """A line for each title whose entry the menu does not have."""
+    keys = [title_key(label) for label in labels]
+    for key, setting in server.items():
+        if _TITLE.fullmatch(key) and key not in keys:
+            meant = f"; did you mean {near}?" if (near := likely(key, keys)) else ""
+            yield f"{setting.where}: {key}: the menu has no such entry{meant}"
 
 
 def _of_clients(conf: Conf, settings: Mapping[str, Setting]) -> dict[str, Setting]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from ltsp.boot.distribution import NBD_CLIENT, Distribution, kernel_package
 from ltsp.errors import LtspError
+from ltsp.settings.likely import likely
 from ltsp.tree.name import printable
 
 
@@ -129,6 +130,12 @@ def _warnings(facts: Facts) -> Iterator[Lack]:
         drivers = ", ".join(sorted(facts.network)[:4])
         message = f"kernel {facts.version} drives no network card of common computers, only {drivers}"
         yield Lack(Severity.WARNING, message, install)
+    unknown = {name: name.replace("-", "_") for name in facts.chosen if name.replace("-", "_") not in facts.modules}
+    if len(unknown) < len(set(facts.chosen)):  # else it is an error
+        for name, module in unknown.items():
+            near = likely(module, facts.modules)
+            hint = f"did you mean {near}?" if near else "look at CLIENT_DRIVERS, which names it"
+            yield Lack(Severity.WARNING, f"kernel {facts.version} has no module {name}", hint)
     if "nfs" not in facts.modules or not facts.modules & {"nfsv3", "nfsv4"}:
         lacking = ", ".join(name for name in ("nfs", "nfsv3", "nfsv4") if name not in facts.modules)
         yield Lack(Severity.WARNING, f"clients cannot boot by NFS: kernel {facts.version} lacks {lacking}", install)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ltsp.cli.getopt import Parsed, getopt
 from ltsp.errors import UsageError
 from ltsp.host import working_directory
-from ltsp.settings import conf_file, conf_keys, conf_sections
+from ltsp.settings import conf_file, conf_keys, conf_sections, section_names
 from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
 from ltsp.settings.conf_text import Conf
 from ltsp.settings.hooks import Hooks, hooks
@@ -100,7 +100,7 @@ def parse(
         hooks(values, applet, faults),
         conf,
         this,
-        (*_astray(), *conf_keys.warnings(conf, this)),
+        (*_astray(), *conf_keys.warnings(conf, this), *section_names.warnings(conf, this)),
     )
     _refuse([*faults, *_contradictions(run)], applet)
     return run

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ltsp.settings.conf_keys import CLIENT_APPLETS, Side, side_of
-from ltsp.settings.conf_sections import SPECIAL, included
+from ltsp.settings.conf_sections import SPECIAL, included, included_names
 from ltsp.settings.conf_text import Assignment, Code, Conf, Section
 from ltsp.settings.machine_pattern import pattern_fault
 from ltsp.settings.resolve import Setting
@@ -122,16 +122,8 @@ def _is_only_included(conf: Conf, section: Section) -> bool:
     """A plain name that some section includes groups settings, and is not a hostname."""
     if any(character in section.name for character in ":.*?/["):
         return False
-    names = {name for each in conf.sections for name in _included_names(each.statements)}
+    names = {name for each in conf.sections for name in included_names(each)}
     return not names.isdisjoint((section.name, *section.patterns))
-
-
-def _included_names(statements: Iterable[Assignment | Code]) -> Iterator[str]:
-    for each in statements:
-        if isinstance(each, Assignment) and each.key == "INCLUDE":
-            for part in each.parts:
-                if isinstance(part, str):
-                    yield from part.split()
 
 
 @dataclass(slots=True)

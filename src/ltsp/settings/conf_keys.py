@@ -12,9 +12,10 @@ from functools import cache, reduce
 from operator import or_
 
 from ltsp.settings.applets import APPLETS, LtspOptions
-from ltsp.settings.conf_sections import SPECIAL, included, matches
+from ltsp.settings.conf_sections import SPECIAL, included, included_names, matches
 from ltsp.settings.conf_text import Assignment, Conf, Section, Variable
 from ltsp.settings.identity import Identity
+from ltsp.settings.likely import likely
 from ltsp.settings.option import Reach, declared
 
 
@@ -27,7 +28,7 @@ class Side(Flag):
     BOTH = SERVER | CLIENTS
 
 
-_SERVER_APPLETS = frozenset(APPLETS) | {"dnsmasq", "http", "initrd", "ipxe", "nfs", "service"}
+SERVER_APPLETS = frozenset(APPLETS) | {"dnsmasq", "http", "initrd", "ipxe", "nfs", "service"}
 CLIENT_APPLETS = frozenset({"initrd-bottom", "init", "login", "display", "service", "ltsp"})
 
 _SERVER_KEYS = """
@@ -55,7 +56,7 @@ def known() -> dict[str, Side]:
     """Keys and globs of keys."""
     keys = dict.fromkeys(_SERVER_KEYS.split(), Side.SERVER)
     keys |= dict.fromkeys(_CLIENT_KEYS.split(), Side.CLIENTS)
-    for applets, side in ((_SERVER_APPLETS, Side.SERVER), (CLIENT_APPLETS, Side.CLIENTS)):
+    for applets, side in ((SERVER_APPLETS, Side.SERVER), (CLIENT_APPLETS, Side.CLIENTS)):
         for applet in sorted(applets):
             for when in ("PRE", "POST"):
                 key = f"{when}_{_variable(applet)}_*"
@@ -105,15 +106,13 @@ def _fault(key: str, section: Section, side: Side) -> str:
 
 def _suggestion(key: str) -> str:
     """The known key that a person may have meant; of keys with an x, theirs with that x."""
-    import difflib  # noqa: PLC0415 -- seldom needed
-
     names = [name for name in known() if not name.endswith("*")]
     stems = [name[:-1] for name in known() if name.endswith("*")]
     head, _, tail = key.upper().rpartition("_")
-    if near := difflib.get_close_matches(key.upper(), names, n=1, cutoff=0.75):
-        return f"; did you mean {near[0]}?"
-    if tail and (near := difflib.get_close_matches(f"{head}_", stems, n=1, cutoff=0.75)):
-        return f"; did you mean {near[0]}{tail}?"
+    if near := likely(key.upper(), names):
+        return f"; did you mean {near}?"
+    if tail and (near := likely(f"{head}_", stems)):
+        return f"; did you mean {near}{tail}?"
     return ""
 
 
@@ -123,7 +122,7 @@ def _sides(conf: Conf, identity: Identity) -> list[Side]:
     numbers = {id(section): number for number, section in enumerate(conf.sections)}
     includers: dict[int, set[int]] = {}
     for number, section in enumerate(conf.sections):
-        for name in _includes(section):
+        for name in included_names(section):
             for target in included(conf, name):
                 includers.setdefault(numbers[id(target)], set()).add(number)
     for number in includers:
@@ -154,7 +153,7 @@ def _own_side(section: Section, identity: Identity) -> Side:
     if any(matches(section, name) for name in names):
         return Side.BOTH
     applets = [pattern.lower().partition("/")[0] for pattern in section.patterns if "/" in pattern]
-    if any(fnmatchcase(applet, glob) for applet in _SERVER_APPLETS for glob in applets):
+    if any(fnmatchcase(applet, glob) for applet in SERVER_APPLETS for glob in applets):
         return Side.SERVER
     return Side.CLIENTS
 
@@ -162,15 +161,3 @@ def _own_side(section: Section, identity: Identity) -> Side:
 def _is_address(section: Section) -> bool:
     """Whether a section is surely that of machines, and not a name for INCLUDE."""
     return section.name in SPECIAL or any(character in section.name for character in ":.*?/")
-
-
-def _includes(section: Section) -> list[str]:
-    """The names that a section includes, as far as they are plain text."""
-    return [
-        name
-        for each in section.statements
-        if isinstance(each, Assignment) and each.key == "INCLUDE"
-        for part in each.parts
-        if isinstance(part, str)
-        for name in part.split()
-    ]

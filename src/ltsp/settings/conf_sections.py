@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -65,6 +65,15 @@ def matches(section: Section, name: str, applet: str = "") -> bool:
 def included(conf: Conf, name: str) -> tuple[Section, ...]:
     """The sections that INCLUDE means by a name: those that are called so, or that list it between `|`."""
     return tuple(section for section in conf.sections if section.name and name in (section.name, *section.patterns))
+
+
+def included_names(section: Section) -> Iterator[str]:
+    """The names that a section includes, as far as they are plain text."""
+    for each in section.statements:
+        if isinstance(each, Assignment) and each.key == "INCLUDE":
+            for part in each.parts:
+                if isinstance(part, str):
+                    yield from part.split()
 
 
 @dataclass(slots=True)

@@ -28,8 +28,7 @@ def names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[s
     Chroots and VM disks; exported images too with `all_images`. Raises UsageError where there are more than three
     without it, and LtspError where there is nothing.
     """
-    found = {entry for entry in entries_of(base_dir) if is_chroot(encode(f"{base_dir}/{entry}"))}
-    found |= _images(base_dir)
+    found = in_base_dir(base_dir)
     if all_images:
         found |= _images(f"{base_dir}/images")
     good = in_order([entry for entry in found if not image_name.fault(entry)])
@@ -45,6 +44,11 @@ def names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[s
             "write ltsp image / for the running system",
         )
     return at_most_three(good, all_images=all_images), warnings
+
+
+def in_base_dir(base_dir: str) -> set[str]:
+    """Of chroots and VM disks, also such as cannot be the name of an image."""
+    return {entry for entry in entries_of(base_dir) if is_chroot(encode(f"{base_dir}/{entry}"))} | _images(base_dir)
 
 
 def at_most_three(found: list[str], *, all_images: bool) -> list[str]:

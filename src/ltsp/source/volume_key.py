@@ -68,6 +68,11 @@ def volume_key(header: bytes, key_file: str) -> bytes:
     return bytes.fromhex(match[1].decode("ascii"))
 
 
+def check_key_file(path: str) -> None:
+    """Raises SourceError for what is no key file, also where it turns out that no volume is encrypted."""
+    _opened(path).close()
+
+
 def _opened(key_file: str) -> BinaryIO:
     """Raises SourceError for what is no key file: the key is read once for each time that the volume is opened."""
     shown = f"the key file {printable(key_file)}"
