@@ -41,6 +41,18 @@ def test_another_source_of_an_image_is_said_before_it_is_made(site, dry):
     assert "--name=OTHER" in said
 
 
+def test_a_source_that_moved_is_said_once(site):
+    before = site.image("lab").stat().st_ino
+    (site.base / "lab").rename(site.home / "lab")
+    assert "was made from" in site.ltsp("image", "--quiet", "./lab").stderr
+    assert recorded(site, "lab") == f"{site.home}/lab"
+    assert site.image("lab").stat().st_ino == before
+    assert site.ltsp("image", "--quiet", "./lab").stderr == ""
+    assert "unchanged lab" in site.ltsp("image", "lab").stdout, (
+        "by its own name it is made from where the source is now"
+    )
+
+
 def test_a_kernel_of_another_source_is_said(site):
     """Clients would boot it with an image that lacks its modules."""
     make_system(site.home / "lab", {"etc/motd": "another\n"})

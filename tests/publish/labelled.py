@@ -36,28 +36,28 @@ def initrd(label: str) -> bytes:
     return f"initrd {label}\n".encode() * 100
 
 
-def contents(label: str) -> Contents:
+def contents(label: str, source: str = "/") -> Contents:
     files = {"vmlinuz": Bytes(kernel(label)), "initrd.img": Bytes(initrd(label))}
-    return Contents(Source("/", "directory"), Kernel(f"boot/vmlinuz-{label}", label), files, codec="gzip")
+    return Contents(Source(source, "directory"), Kernel(f"boot/vmlinuz-{label}", label), files, codec="gzip")
 
 
-def publish(store: Store, label: str, **options: object) -> Published | Unchanged:
+def publish(store: Store, label: str, source: str = "/", **options: object) -> Published | Unchanged:
     with store.locked(NAME) as held:
-        return publish_held(held, label, **options)
+        return publish_held(held, label, source, **options)
 
 
-def publish_held(held: Held, label: str, **options: object) -> Published | Unchanged:
+def publish_held(held: Held, label: str, source: str = "/", **options: object) -> Published | Unchanged:
     with held.stage(len(image(label))) as stage:
         with told("write an image of", NAME):
             stage.image.write(image(label))
-        return stage.publish(contents(label), **options)
+        return stage.publish(contents(label, source), **options)
 
 
-def stage_held(held: Held, label: str) -> Staged | Unchanged:
+def stage_held(held: Held, label: str, source: str = "/") -> Staged | Unchanged:
     with held.stage(len(image(label))) as stage:
         with told("write an image of", NAME):
             stage.image.write(image(label))
-        return stage.publish_later(contents(label))
+        return stage.publish_later(contents(label, source))
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,8 @@ def operate(store: Store, operation: str, label: str) -> None:
                 publish_held(held, label)
         case "replace":
             publish(store, label, backup=False)
+        case "move":
+            publish(store, label, "/new")
         case "rotate":
             publish(store, label, keep=everything_goes)
         case _:

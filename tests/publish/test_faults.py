@@ -17,7 +17,7 @@ from ltsp.publish.store import Store
 from publish import tracing
 from publish.labelled import NAME, leftovers, operate, publish, seen
 
-OPERATIONS = ("publish", "replace", "rotate", "revert", "kernel", "prune", "stage", "trial", "first")
+OPERATIONS = ("publish", "replace", "rotate", "revert", "kernel", "prune", "stage", "trial", "first", "move")
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EINTR")
 TORTURE = pytest.mark.torture
 
@@ -37,7 +37,8 @@ class Case:
             for label in ("zero", "one", "two"):
                 publish(self.store, label)
         verb = "publish" if operation == "first" else operation
-        self.arguments = [self.store.base_dir, self.store.tftp_dir, verb, "three"]
+        label = "two" if operation == "move" else "three"  # what is published already
+        self.arguments = [self.store.base_dir, self.store.tftp_dir, verb, label]
 
     def remove(self) -> None:
         shutil.rmtree(self.directory)
@@ -82,7 +83,7 @@ def assert_no_temporary_data(store):
     """Not even before the next run is there an image or kernel under a temporary name, but for another name of one."""
     for path in leftovers(store):
         if path.endswith(".new") and not os.path.islink(path):
-            assert os.stat(path).st_nlink > 1 or os.path.basename(path) == ".boot.ipxe.new"
+            assert os.stat(path).st_nlink > 1 or os.path.basename(path) in {".boot.ipxe.new", ".manifest.json.new"}
 
 
 def assert_repaired(store, before, after):

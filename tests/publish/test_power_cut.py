@@ -12,7 +12,10 @@ from publish.logged_disk import logged_disk, mounted
 
 pytestmark = pytest.mark.root
 
-OPERATIONS = ("publish one", "publish two", "kernel three", "revert -", "rotate four", "replace five", "prune -")
+OPERATIONS = (
+    *("publish one", "publish two", "kernel three", "revert -"),
+    *("rotate four", "move four", "replace five", "prune -"),
+)
 MKFS = ("mkfs.ext4", "-q", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", "-J", "size=4")
 
 
@@ -54,6 +57,7 @@ def check_cut(directory, disk, before, after, label):
             assert leftovers(store) == [], label
             state = store.state(NAME)
             assert state.current is None or state.current.is_image_of(state.image), label
+            assert not state.damaged, label
 
 
 @pytest.mark.parametrize("cuts", [25, pytest.param(300, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -113,6 +114,15 @@ class TestBuilds:
         first = publish(store, "one").generation
         again = publish(store, "one")
         assert again == Unchanged(first)
+        assert leftovers(store) == []
+
+    def test_the_same_from_another_place_records_that_place_and_publishes_nothing(self, store):
+        first = publish(store, "one").generation
+        again = publish(store, "one", "/new")
+        assert isinstance(again, Unchanged)
+        assert again.generation == store.current(NAME)
+        assert again.generation.manifest == replace(first.manifest, source=Source("/new", "directory"))
+        assert seen(store) == all_of("one")
         assert leftovers(store) == []
 
     def test_the_same_image_with_another_kernel_is_published(self, held):
@@ -308,6 +318,13 @@ class TestKernel:
         assert generation.manifest.image is None
         assert not os.path.lexists(places.image)
         assert held.publish_kernel(contents("one")) == Unchanged(generation)
+        moved = held.publish_kernel(contents("one", "/new"))
+        assert isinstance(moved, Unchanged)
+        assert moved.generation.manifest == replace(generation.manifest, source=Source("/new", "directory"))
+
+    def test_the_kernel_of_another_place_leaves_the_record_of_the_image(self, held):
+        first = publish_held(held, "one").generation
+        assert held.publish_kernel(contents("one", "/new")) == Unchanged(first)
 
     def test_a_file_is_shared_with_the_version_before_where_it_is_the_same(self, held):
         first = publish_held(held, "one").generation

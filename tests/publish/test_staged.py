@@ -97,6 +97,16 @@ def test_the_same_again_is_the_version_that_waits_already(store, held):
     assert store.current(NAME).version == first.generation.version
 
 
+def test_one_that_waits_records_where_the_same_comes_from_now(store, held):
+    publish_held(held, "one")
+    first = stage_held(held, "two").generation
+    moved = stage_held(held, "two", "/new").generation
+    assert (moved.version, moved.manifest.source.argument) == (first.version, "/new")
+    assert moved.staged
+    assert isinstance(publish_held(held, "two", "/newer"), Published)
+    assert store.current(NAME).manifest.source.argument == "/newer"
+
+
 def test_one_that_was_damaged_meanwhile_is_made_anew(held):
     publish_held(held, "one")
     first = stage_held(held, "two").generation

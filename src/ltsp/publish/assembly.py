@@ -12,7 +12,7 @@ from os.path import join
 from ltsp.host import files
 from ltsp.publish import version as versions
 from ltsp.publish.generation import Generation
-from ltsp.publish.manifest import Manifest
+from ltsp.publish.manifest import Manifest, Source
 from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places
 from ltsp.publish.switch import remove
 
@@ -63,6 +63,18 @@ def assemble(places: Places, parts: Parts, *, staged: bool = False) -> Generatio
     except BaseException:
         remove(places, version)
         raise
+    return Generation.load(places, version)
+
+
+def record_source(generation: Generation, source: Source) -> Generation:
+    """The same version, with a manifest that says it was made from this source; durable, in one step.
+
+    A source may move and its content stay: then no version is made, and the next build has to find where it is now.
+    """
+    if generation.manifest.source == source:
+        return generation
+    places, version = generation.places, generation.version
+    files.replace(places.manifest(version), replace(generation.manifest, source=source).to_json(), PUBLIC_MODE)
     return Generation.load(places, version)
 
 

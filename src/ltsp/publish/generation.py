@@ -1,4 +1,7 @@
-"""One version as it lies on the disk: complete, because its manifest is there, and never changed afterwards."""
+"""One version as it lies on the disk: complete, because its manifest is there, and what clients get never changes.
+
+Of its manifest, only the source is written again, where that moved: `assembly.record_source`.
+"""
 
 from __future__ import annotations
 

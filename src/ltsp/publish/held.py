@@ -12,7 +12,7 @@ from ltsp.host import files
 from ltsp.publish import collection, failure, removal
 from ltsp.publish import state as states
 from ltsp.publish.adoption import adopt
-from ltsp.publish.assembly import Parts, another_name_of
+from ltsp.publish.assembly import Parts, another_name_of, record_source
 from ltsp.publish.boot_files import boot_files, facts, has_its_boot_files, links
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.draft import draft
@@ -88,7 +88,8 @@ class Held:
             )
             same = current is not None and is_shown and current.holds(image, facts(new))
             if current and same and has_its_boot_files(current):
-                yield Unchanged(current)
+                # Without an image of its own, a version comes from where its kernel does.
+                yield Unchanged(current if shared else record_source(current, contents.source))
                 return
             manifest = contents.manifest(places.name, Origin.KERNEL, image, facts(new))
             if shared:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ltsp.host import files
 from ltsp.publish import state as states
-from ltsp.publish.assembly import Parts
+from ltsp.publish.assembly import Parts, record_source
 from ltsp.publish.boot_files import boot_files, facts, has_its_boot_files, has_its_image, links
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
 from ltsp.publish.draft import Draft, sha256
@@ -84,7 +84,7 @@ class Stage:
             same = current is not None and current.is_image_of(now.image) and current.holds(image, facts(new))
             if current and same and has_its_boot_files(current) and has_its_image(current):
                 _set_access(current.image, mode, group)
-                yield Unchanged(current)
+                yield Unchanged(record_source(current, contents.source))
                 return
             parts = Parts(
                 contents.manifest(places.name, Origin.BUILT, image, facts(new)),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ltsp.errors import LtspError
 from ltsp.publish import state as states
 from ltsp.publish.adoption import adopt
-from ltsp.publish.assembly import Parts, assemble
+from ltsp.publish.assembly import Parts, assemble, record_source
 from ltsp.publish.boot_files import has_its_boot_files, has_its_image
 from ltsp.publish.collection import retain, retain_staged
 from ltsp.publish.contents import Published, Staged
@@ -45,10 +45,13 @@ class Ready:
 
     def publish(self, succession: Succession) -> Published:
         succession = replace(succession, backup=succession.backup and not self.replaces_damaged)
-        return succeed(self.twin, succession) if self.twin else add(self.places, self.parts, succession)
+        return succeed(twin, succession) if (twin := self._twin()) else add(self.places, self.parts, succession)
 
     def publish_later(self) -> Staged:
-        return Staged(self.twin or stage(self.places, self.parts), self.replaces_damaged)
+        return Staged(self._twin() or stage(self.places, self.parts), self.replaces_damaged)
+
+    def _twin(self) -> Generation | None:
+        return record_source(self.twin, self.parts.manifest.source) if self.twin else None
 
 
 def add(places: Places, parts: Parts, succession: Succession) -> Published:

@@ -168,7 +168,8 @@ def repair(places: Places) -> None:
     """
     for path in (places.image, places.old):
         files.fresh_name(path)
-    for directory in (places.versions, places.boot):
+    of_versions = map(places.version, filter(is_version, files.entries(places.versions)))
+    for directory in (places.versions, places.boot, *of_versions):
         for name in filter(files.is_leftover, files.entries(directory)):
             os.unlink(join(directory, name))
     pointer = state.read_pointer(places)
