@@ -112,6 +112,37 @@ def test_weak_updates_lead_to_the_modules_of_another_version():
     assert made.tree.get("ltsp/modules/6.1/weak-updates/r8125.ko") is not None
 
 
+@pytest.mark.parametrize("suffix", ["", ".xz"])
+def test_a_module_elsewhere_in_the_image_is_followed_there(suffix):
+    """modules.dep has the whole path of what lies in a directory that depmod.d(5) calls external."""
+    path, data = f"/opt/cards/r8125.ko{suffix}", module([PCI], wants=ETHERNET)
+    near = "/lib/modules/6.1/extra/helper.ko"
+    tree = planted(
+        {
+            **dict(system({}).walk()),
+            f"{M}/modules.dep": f"{path}: {near}\n{near}:\n",
+            path[1:]: lzma.compress(data) if suffix else data,
+            f"{M}/extra/helper.ko": module(wants=[]),
+        }
+    )
+    made = client_tree(tree, KernelModules.read(tree, "6.1"))
+    assert made.modules["net"] == ("extra/helper.ko", "opt/cards/r8125.ko")
+    with made.tree.get("ltsp/modules/6.1/opt/cards/r8125.ko").content.open() as stream:
+        assert stream.read(1 << 20) == data
+    with made.tree.get("ltsp/modules.load").content.open() as stream:
+        assert b"opt/cards/r8125.ko: extra/helper.ko opt/cards/r8125.ko\n" in stream.read(1 << 20)
+
+
+def test_such_a_path_leads_to_no_module_of_the_server_and_what_is_none_is_named(tmp_path):
+    (tmp_path / "r8125.ko").write_bytes(module([PCI], wants=ETHERNET))
+    tree = planted({**dict(system({}).walk()), f"{M}/modules.dep": f"{tmp_path}/r8125.ko:\n/opt/../x.ko:\n"})
+    made = client_tree(tree, KernelModules.read(tree, "6.1"))
+    assert made.modules["net"] == ()
+    assert f"cannot read these modules of the image, and leave them out: {tmp_path}/r8125.ko, /opt/../x.ko" in (
+        made.warnings
+    )
+
+
 def test_a_link_out_of_the_tree_is_no_module_of_the_server(tmp_path):
     secret = tmp_path / "r8125.ko"
     secret.write_bytes(module([PCI], wants=ETHERNET))

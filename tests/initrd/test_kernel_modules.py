@@ -67,11 +67,17 @@ def test_names_are_those_of_modules_and_of_what_is_built_in():
     assert name_of("kernel/net/8021q/8021q.ko.xz") == "8021q"
 
 
-def test_paths_that_lead_elsewhere_or_would_be_code_are_passed_over():
+def test_paths_that_lead_elsewhere_or_would_be_code_are_passed_over_and_named():
     modules = read(
-        dep="../../etc/passwd.ko:\n/abs.ko:\na b.ko:\n$(id).ko:\nkernel/x.ko: ../y.ko kernel/z.ko\nno line\n"
+        dep="../../etc/passwd.ko:\n//abs.ko:\na b.ko:\n$(id).ko:\nkernel/x.ko: ../y.ko kernel/z.ko\nno line\n"
     )
     assert modules.dependencies == {"kernel/x.ko": ("kernel/z.ko",)}
+    assert modules.unreadable == ("../../etc/passwd.ko", "//abs.ko", "a b.ko", "$(id).ko", "../y.ko", "no line")
+
+
+def test_whole_paths_of_the_version_s_own_directory_are_those_of_old_tools():
+    modules = read(dep="/lib/modules/6.1/kernel/x.ko: /lib/modules/6.1/kernel/z.ko\n/opt/y.ko:\n")
+    assert modules.dependencies == {"kernel/x.ko": ("kernel/z.ko",), "/opt/y.ko": ()}
 
 
 def test_an_image_without_tables_is_told_how_to_get_them():

@@ -37,9 +37,10 @@ from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Selection, Take
 
-_SYSTEM = ("bin", "etc", "lib*", "sbin", "usr")
-"""Where modules, firmware and programs for the clients' initrd are, and what tells the distribution."""
-_BULK = frozenset({"usr/share", "usr/include", "usr/local", "usr/games"})
+_SYSTEM = ("bin", "etc", "lib*", "opt", "sbin", "usr")
+"""Where modules, firmware and programs for the clients' initrd are, those of vendors too, and what tells the
+distribution."""
+_BULK = frozenset({"usr/share", "usr/include", "usr/games"})
 """Beside them, and never of use. In usr/src Gentoo has what the kernels in lib/modules are links to."""
 _OF_DISKS = ("xfs", "btrfs")
 """File systems of virtual machines' disks, beside those that every client knows."""

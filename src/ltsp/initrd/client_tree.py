@@ -41,7 +41,7 @@ from ltsp.initrd.busybox import find_busybox
 from ltsp.initrd.drivers import grouped, loaded_anyway, withheld
 from ltsp.initrd.elf import Target
 from ltsp.initrd.firmware import Firmware
-from ltsp.initrd.kernel_modules import KernelModules, name_of
+from ltsp.initrd.kernel_modules import KernelModules, name_of, place_of
 from ltsp.initrd.modprobe_conf import ModprobeConf
 from ltsp.initrd.module_file import MOST, ModuleFile
 from ltsp.initrd.packed_file import unpacked, without_suffix
@@ -137,7 +137,7 @@ def client_tree(
         tree=tree,
         present=frozenset(path for path, node in tree.walk() if isinstance(node, Directory) and _is_foreign(path)),
         nbd=_grown(_program_nodes(nbd)) if nbd else None,
-        modules={name: tuple(map(without_suffix, paths)) for name, paths in groups.items()},
+        modules={name: tuple(map(_listed, paths)) for name, paths in groups.items()},
         left_out_firmware=firmware.left_out,
         absent_firmware=firmware.absent,
         busybox=busybox.origin,
@@ -146,13 +146,13 @@ def client_tree(
 
 
 def _module_files(image: Tree, modules: KernelModules, groups: Mapping[str, Iterable[str]]) -> dict[str, ModuleFile]:
-    """By their paths without a suffix.
+    """By their paths in the lists.
 
     Raises FormatError where one is missing or damaged, OSError as reading does.
     """
     found: dict[str, ModuleFile] = {}
     for path in dict.fromkeys(path for paths in groups.values() for path in paths):
-        full = f"lib/modules/{modules.version}/{path}"
+        full = place_of(path, modules.version)
         file = image.follow(full)
         if not isinstance(file, File):
             raise FormatError(
@@ -160,8 +160,13 @@ def _module_files(image: Tree, modules: KernelModules, groups: Mapping[str, Iter
                 f"run in the source: depmod -a {modules.version}",
             )
         data = unpacked(read_small(file, full, MOST), full, MOST)
-        found[without_suffix(path)] = ModuleFile.parse(data, full)
+        found[_listed(path)] = ModuleFile.parse(data, full)
     return found
+
+
+def _listed(path: str) -> str:
+    """As the client's lists have a path of modules.dep: unpacked, and all in one directory."""
+    return without_suffix(path).removeprefix("/")
 
 
 def _targets(own: Read, files: Iterable[ModuleFile]) -> frozenset[Target]:
@@ -184,9 +189,9 @@ def _lists(
     modules: KernelModules, groups: Mapping[str, Iterable[str]], files: Mapping[str, ModuleFile]
 ) -> dict[str, Node]:
     """The lists by which the client's shell loads modules."""
-    packed = {without_suffix(path): path for paths in groups.values() for path in paths}
-    order = [f"{name} {without_suffix(path)}" for name, paths in groups.items() for path in paths]
-    load = {path: map(without_suffix, modules.closure([packed[path]])) for path in files}
+    packed = {_listed(path): path for paths in groups.values() for path in paths}
+    order = [f"{name} {_listed(path)}" for name, paths in groups.items() for path in paths]
+    load = {path: map(_listed, modules.closure([packed[path]])) for path in files}
     return {
         "ltsp/modules.order": _lines(order),
         "ltsp/modules.load": _lines(f"{path}: {' '.join(order)}" for path, order in load.items()),

@@ -18,7 +18,7 @@ from ltsp.tree.tree import Tree
 
 _MOST: Final = 64 << 20
 """Bytes of a table; modules.dep of a distribution has some 700 KiB."""
-_PATH: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][A-Za-z0-9_./+,@=-]{0,250}\.ko(\.gz|\.xz|\.zst)?")
+_PATH: Final = re.compile(r"/?(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9_./+,@=-]{0,250}\.ko(\.gz|\.xz|\.zst)?")
 """Paths that may stand in a list for a shell; no kernel has others."""
 _KERNELS_OWN: Final = frozenset({"kernel", "build", "source"})
 """What a kernel's installation puts below lib/modules/VERSION; other directories are of those who add to it."""
@@ -29,7 +29,9 @@ _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,100}")
 
 @dataclass(frozen=True, slots=True)
 class KernelModules:
-    """Paths are relative to lib/modules/VERSION, as they stand in modules.dep."""
+    """Paths are relative to lib/modules/VERSION, as they stand in modules.dep; of modules that lie elsewhere in the
+    image, as `external` of depmod.d(5) has them, they are absolute.
+    """
 
     version: str
     dependencies: Mapping[str, tuple[str, ...]]
@@ -50,7 +52,7 @@ class KernelModules:
     the order of the directories in depmod.d(5).
     """
     unreadable: tuple[str, ...] = ()
-    """Paths of such modules whose files say nothing."""
+    """Paths of such modules whose files say nothing, and what stands for one in modules.dep without being any."""
     unlisted: tuple[str, ...] = ()
     """Paths of such modules that modules.dep does not have, so that nothing finds them."""
 
@@ -63,7 +65,7 @@ class KernelModules:
         listed = _lines(tree, f"{directory}/modules.dep")
         if listed is None:
             raise LtspError(f"/{directory}/modules.dep is not in the image", f"run in the source: depmod -a {version}")
-        dependencies = dict(_dependencies(listed))
+        dependencies, refused = _dependencies(listed, version)
         order = {without_suffix(path): n for n, path in enumerate(_lines(tree, f"{directory}/modules.order") or ())}
         builtin = frozenset(_lines(tree, f"{directory}/modules.builtin") or ())
         aliases = _exact_aliases(_lines(tree, f"{directory}/modules.alias") or ())
@@ -74,11 +76,23 @@ class KernelModules:
         before = find.all_of((each.name, each.before) for each in soft)
         after = find.all_of((each.name, each.after) for each in soft)
         others = [path for path in dependencies if _is_added(path, order)]
-        added, unreadable = read_kinds(tree, directory, others)
+        added, unreadable = read_kinds(tree, {path: place_of(path, version) for path in others})
         own = {name_of(path): path for path in order}
         replaced = {path: own[name_of(path)] for path in others if name_of(path) in own}
         unlisted = tuple(_unlisted(tree, directory, dependencies))
-        return cls(version, dependencies, builtin, order, before, after, conf, added, replaced, unreadable, unlisted)
+        return cls(
+            version,
+            dependencies,
+            builtin,
+            order,
+            before,
+            after,
+            conf,
+            added,
+            replaced,
+            (*unreadable, *refused),
+            unlisted,
+        )
 
     @property
     def names(self) -> frozenset[str]:
@@ -119,6 +133,11 @@ def name_of(path: str) -> str:
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
+def place_of(path: str, version: str) -> str:
+    """Where in the image the module at a path of modules.dep lies."""
+    return path[1:] if path.startswith("/") else f"lib/modules/{version}/{path}"
+
+
 def _is_added(path: str, order: Mapping[str, int]) -> bool:
     """Whether a module did not come with the kernel: by DKMS in updates/, by vendors in extra/ or among its own."""
     if not path.startswith("kernel/"):
@@ -148,11 +167,24 @@ def _lines(tree: Tree, path: str) -> list[str] | None:
         raise LtspError(f"cannot read /{printable(path)} of the image: {error.strerror or error}") from error
 
 
-def _dependencies(lines: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _dependencies(lines: Iterable[str], version: str) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """By the modules' paths; and what stands there for a path without being one that a list for a shell may have."""
+    found: dict[str, tuple[str, ...]] = {}
+    refused: dict[str, None] = {}
     for line in lines:
         path, colon, others = line.partition(":")
-        if colon and _PATH.fullmatch(path):
-            yield path, tuple(filter(_PATH.fullmatch, others.split()))
+        every = [_relative(each, version) for each in (path, *others.split()) if each]
+        refused |= dict.fromkeys(each for each in every if not _PATH.fullmatch(each))
+        if colon and every and every[0] not in refused:
+            found[every[0]] = tuple(each for each in every[1:] if each not in refused)
+    return found, tuple(refused)
+
+
+def _relative(path: str, version: str) -> str:
+    """depmod(8) of before kmod wrote all paths from `/` on."""
+    for top in ("/lib/modules", "/usr/lib/modules"):
+        path = path.removeprefix(f"{top}/{version}/")
+    return path
 
 
 def _exact_aliases(lines: Iterable[str]) -> dict[str, list[str]]:

@@ -55,13 +55,13 @@ class ModuleKind:
         return cls(frozenset(kinds), any(alias.startswith("usb:") for alias in file.aliases))
 
 
-def read_kinds(tree: Tree, directory: str, paths: Iterable[str]) -> tuple[dict[str, ModuleKind], tuple[str, ...]]:
-    """Of the modules at these paths below a directory; and the paths of those that cannot be judged."""
+def read_kinds(tree: Tree, places: Mapping[str, str]) -> tuple[dict[str, ModuleKind], tuple[str, ...]]:
+    """Of modules, by their paths, of which each has a place in the tree; and the paths that cannot be judged."""
     found: dict[str, ModuleKind] = {}
     unknown = []
-    for path in paths:
+    for path, place in places.items():
         try:
-            found[path] = _read(tree, f"{directory}/{path}")
+            found[path] = _read(tree, place)
         except (FormatError, OSError):
             unknown.append(path)
     return found, tuple(unknown)
