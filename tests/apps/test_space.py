@@ -50,10 +50,22 @@ def test_what_may_not_fit_is_warned_of_and_what_fits_is_not(store, free):
 def test_a_build_ends_before_the_disk_is_full(store, free):
     passed = []
     needed = Space(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
-    step = space.watched(passed.append, "lab", needed, store)
+    step = space.watched(passed.append, store.places("lab"), needed, store)
     free(29 * MIB)
     step(MIB)
     free(27 * MIB)
-    with pytest.raises(LtspError, match=r"not enough space for lab .*: 27 MiB are left.*nothing was published"):
+    with pytest.raises(LtspError, match=r"image of lab: not enough space in .*: 27 MiB left; nothing was") as error:
         step(MIB)
+    assert error.value.hint == "free some space there", "there is no version that could be removed"
     assert passed == [MIB, MIB]
+
+
+def test_where_the_disk_is_full_another_program_is_not_asked_why_it_failed(store, free):
+    needed = Space(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
+    failed = LtspError("mksquashfs failed with exit status 1")
+    free(1 << 30)
+    with pytest.raises(LtspError, match=r"^mksquashfs failed"), space.blamed(store.places("lab"), needed, store):
+        raise failed
+    free(0)
+    with pytest.raises(LtspError, match="not enough space in"), space.blamed(store.places("lab"), needed, store):
+        raise failed

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import subprocess
 from contextlib import contextmanager
+from itertools import count
 
 import pytest
 
 from ltsp.errors import LtspError, Unfinished
 from ltsp.publish import switch
+from ltsp.publish.failure import told
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
 from publish.labelled import NAME, contents, image, leftovers, operate, publish, seen
@@ -222,3 +226,61 @@ def test_what_fails_after_the_pointer_moved_is_said_as_it_is(store, monkeypatch)
     assert seen(store).image == before.image
     operate(store, "use", current)
     assert (seen(store).image, seen(store).old, seen(store).kernel) == ("three", "two", "three")
+
+
+@contextmanager
+def small_disk(tmp_path, script):
+    """A store on a disk of 16 MiB, with two versions."""
+    for part in ("srv", "tftp"):
+        (tmp_path / "small" / part).mkdir(parents=True)
+    subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True)
+    try:
+        made = Store(str(tmp_path / "small/srv"), str(tmp_path / "small/tftp"))
+        for label in ("one", "two"):
+            publish(made, label)
+        yield made
+    finally:
+        subprocess.run(["umount", tmp_path / "small/srv"], check=True)
+
+
+def fill(directory, *, inodes):
+    """Use up the bytes of a disk, or its inodes."""
+    with pytest.raises(OSError, match="No space left"):
+        write_endlessly(directory, inodes=inodes)
+
+
+def write_endlessly(directory, *, inodes):
+    for number in count():
+        with open(os.path.join(directory, f"filler{number}"), "wb", buffering=0) as file:
+            while not inodes:
+                file.write(bytes(4096))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "truncate -s 16m disk; mke2fs -qF -O ^has_journal -m 0 -N 64 disk; mount -o loop disk small/srv",
+        "mount -t tmpfs -o size=16m,nr_inodes=64 small small/srv",
+    ],
+    ids=["ext4", "tmpfs"],
+)
+@pytest.mark.parametrize("inodes", [False, True], ids=["bytes", "inodes"])
+def test_a_disk_that_is_full_in_the_middle_is_named_with_what_is_used_up(tmp_path, script, inodes):
+    with small_disk(tmp_path, script) as store:
+        before = seen(store)
+        with store.locked(NAME) as held, held.stage() as stage:
+            stage.image.write(image("three"))
+            fill(store.base_dir, inodes=inodes)
+            with pytest.raises(LtspError) as error:
+                stage.publish(contents("three"))
+        what = r"no inodes are left in \S+ \(\d+ MiB are free\)" if inodes else r"not enough space in \S+: \d+ KiB left"
+        assert re.search(what, error.value.message)
+        how = r"df -i \S+ counts the inodes: remove files there" if inodes else "free some space there"
+        assert re.fullmatch(f"{how}, for example by: ltsp versions lab --prune --keep=1", error.value.hint)
+        assert seen(store) == before
+
+
+def test_a_quota_is_no_full_disk(store):
+    with pytest.raises(LtspError) as error, told("publish", store.places(NAME)):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+    assert error.value.message == f"cannot publish lab: Disk quota exceeded: {store.base_dir}/images"

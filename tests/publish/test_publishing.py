@@ -572,10 +572,11 @@ class TestPlaces:
         with pytest.raises(LtspError, match=r"not enough space for lab .* MiB free") as error, held.stage(2**60):
             pass
         assert error.value.hint == "free some space there"
-        publish_held(held, "one")
-        with pytest.raises(LtspError, match="not enough space for lab") as error, held.stage(0, 2**60):
-            pass
-        assert error.value.hint == "free some space there, for example by: ltsp versions lab --prune"
+        for label, hint in (("one", ""), ("two", ", for example by: ltsp versions lab --prune --keep=1")):
+            publish_held(held, label)
+            with pytest.raises(LtspError, match="not enough space for lab") as error, held.stage(0, 2**60):
+                pass
+            assert error.value.hint == f"free some space there{hint}"
 
     def test_a_file_system_without_nameless_files_will_do(self, store, monkeypatch):
         monkeypatch.setattr(os, "O_TMPFILE", 0)  # opening a directory for writing fails as it does there

@@ -109,7 +109,7 @@ def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report
         client.tell(report)
         _name_files(prepared.tree, order.parameters.output, report)
         with held.stage(needed.least, needed.boot) as stage:
-            with failure.told("write the image of", source.name, order.store.base_dir):
+            with failure.told(space.WRITING, held.places, order.store.base_dir, outcome=space.NOTHING_PUBLISHED):
                 written = _write(order, prepared, stage, needed, faults, report)
             was = _whole(source)
             contents = _contents(asked, prepared, client)
@@ -180,11 +180,12 @@ def _write(
     """The image, written and checked; its way to the disk begins."""
     with report.step("writing the image", prepared.survey.bytes) as step:
         written: Written | Made
-        advance = space.watched(step.advance, stage.places.name, needed, order.store)
+        advance = space.watched(step.advance, stage.places, needed, order.store)
         if order.own_engine:
             written = write(prepared.tree, stage.image, prepared.write_options, faults, advance)
         else:
-            written = _by_mksquashfs(order, prepared, stage, faults, advance)
+            with space.blamed(stage.places, needed, order.store):
+                written = _by_mksquashfs(order, prepared, stage, faults, advance)
     if isinstance(written, Written):
         stage.flush_in_background(written.sealed.read_back)
     else:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ltsp.apps import amount
 from ltsp.apps.preparation import Prepared
 from ltsp.errors import LtspError
 from ltsp.host import files
+from ltsp.publish import failure
+from ltsp.publish.places import Places
 from ltsp.publish.store import Store
 from ltsp.squashfs.estimate import estimate
 from ltsp.tree.content import Content
 from ltsp.tree.name import printable
 
+WRITING = "write the image of"
+NOTHING_PUBLISHED = "nothing was published"
+"""What is done while the room is watched, and what holds where it runs out, as in messages."""
 _RESERVE = 8 << 20
 """Bytes that a build leaves free, so that what else is on the disk goes on working; of a small disk, a hundredth."""
 _RESERVED_PART = 100
@@ -66,21 +72,27 @@ def lacking(needed: Space, store: Store) -> Iterator[str]:
             )
 
 
-def watched(advance: Callable[[int], None], name: str, needed: Space, store: Store) -> Callable[[int], None]:
+def watched(advance: Callable[[int], None], places: Places, needed: Space, store: Store) -> Callable[[int], None]:
     """The same, but the build ends in time where the disk fills up while the image is written."""
     reserve = _reserve(store) + _shared(needed, store)
 
     def step(count: int) -> None:
         advance(count)
-        free = files.free_bytes(store.base_dir)
-        if free < reserve:
-            raise LtspError(
-                f"not enough space for {name} in {printable(store.base_dir)}: {amount.size(free)} are left, and the "
-                "image is not written to its end; nothing was published",
-                f"free some space there, for example by: ltsp versions {name} --prune",
-            )
+        if files.free_bytes(store.base_dir) < reserve:
+            raise failure.no_space(WRITING, places, store.base_dir, NOTHING_PUBLISHED)
 
     return step
+
+
+@contextmanager
+def blamed(places: Places, needed: Space, store: Store) -> Iterator[None]:
+    """Another program that failed as the disk filled up says so in its own words, or not at all."""
+    try:
+        yield
+    except LtspError as error:
+        if files.free_bytes(store.base_dir) < _reserve(store) + _shared(needed, store):
+            raise failure.no_space(WRITING, places, store.base_dir, NOTHING_PUBLISHED) from error
+        raise
 
 
 def _shared(needed: Space, store: Store) -> int:

@@ -315,22 +315,29 @@ def size(path: str) -> int | None:
 
 def on_same_disk(first: str, second: str) -> bool:
     """Whether two directories share their free space, where they are or would be made."""
-    return os.stat(_existing(first)).st_dev == os.stat(_existing(second)).st_dev
+    return os.stat(existing_directory(first)).st_dev == os.stat(existing_directory(second)).st_dev
 
 
 def free_bytes(directory: str) -> int:
     """What an unprivileged writer may still use where a directory is, or would be made. statvfs(3)"""
-    status = os.statvfs(_existing(directory))
+    status = os.statvfs(existing_directory(directory))
     return status.f_bavail * status.f_frsize
 
 
 def disk_bytes(directory: str) -> int:
     """How large the file system is that a directory is on, or would be. statvfs(3)"""
-    status = os.statvfs(_existing(directory))
+    status = os.statvfs(existing_directory(directory))
     return status.f_blocks * status.f_frsize
 
 
-def _existing(directory: str) -> str:
-    while not os.path.isdir(directory):
-        directory = os.path.dirname(directory)
-    return directory
+def free_inodes(directory: str) -> int | None:
+    """How many files may still be made there; None where the file system makes inodes as it needs them. statvfs(3)"""
+    status = os.statvfs(existing_directory(directory))
+    return status.f_favail if status.f_files else None
+
+
+def existing_directory(path: str) -> str:
+    """The path itself, or the first directory above it that is there."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path) or "."
+    return path

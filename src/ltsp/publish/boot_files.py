@@ -96,11 +96,11 @@ def _copied(stack: ExitStack, places: Places, name: str, content: Content) -> Bo
     with content.open() as stream:
         while piece := stream.read(_PIECE):
             digest.update(piece)
-            with told("publish", places.name, places.boot):
+            with told("publish", places, places.boot):
                 files.write_whole(new.file.fileno(), piece)
             size += len(piece)
         if not stream.settled():
             raise Changed(f"{name} of {places.name} changed while it was read", "nothing was published; try again")
-    with told("publish", places.name, places.boot):
+    with told("publish", places, places.boot):
         os.fsync(new.file.fileno())
     return BootFile(FileFacts(size, digest.hexdigest()), new)

@@ -53,9 +53,9 @@ class Held:
         Raises LtspError where there is less room than that.
         """
         with ExitStack() as stack:
-            with told("prepare a version of", self.places.name):
+            with told("prepare a version of", self.places):
                 files.make_directories(self.places.versions, DIRECTORY_MODE)
-                _check_space(self, image_bytes, boot_bytes)
+                _check_space(self.places, image_bytes, boot_bytes)
                 new = stack.enter_context(draft(self.places.versions))
             yield Stage(self.places, new)
 
@@ -66,12 +66,12 @@ class Held:
 
         Where NAME.img is not ours, or the root of the clients is a chroot, the version has no image of its own.
         """
-        with told("publish the kernel of", self.places.name), self._with_kernel(contents, of) as ready:
+        with told("publish the kernel of", self.places), self._with_kernel(contents, of) as ready:
             return ready if isinstance(ready, Unchanged) else ready.publish(Succession(keep))
 
     def publish_kernel_later(self, contents: Contents, *, of: Generation | None = None) -> Staged | Unchanged:
         """The same, as a version that waits for `publish_staged`."""
-        with told("stage the kernel of", self.places.name), self._with_kernel(contents, of) as ready:
+        with told("stage the kernel of", self.places), self._with_kernel(contents, of) as ready:
             return ready if isinstance(ready, Unchanged) else ready.publish_later()
 
     @contextmanager
@@ -107,7 +107,7 @@ class Held:
 
     def publish_staged(self, staged: Staged, *, backup: bool = True, keep: Retention = DEFAULT) -> Published:
         """Make a version that waited the current one. `backup` is whether NAME.img.old is to name what is replaced."""
-        with told("publish", self.places.name):
+        with told("publish", self.places):
             return succeed(staged.generation, Succession(keep, backup and not staged.replaces_damaged))
 
     def before(self) -> Generation:
@@ -117,7 +117,7 @@ class Held:
 
         Raises LtspError where there is nothing.
         """
-        with told("go back to the version before of", self.places.name):
+        with told("go back to the version before of", self.places):
             now = self.state()
             target = adopt(now, now.old) if isinstance(now.old, Foreign) else now.old
             target = target or now.before
@@ -137,7 +137,7 @@ class Held:
 
         Raises LtspError where that has no kernel and the current one has.
         """
-        with told("switch", self.places.name):
+        with told("switch", self.places):
             now = self.state()
             target = now.existing(version)
             name = self.places.name
@@ -154,25 +154,25 @@ class Held:
 
     def pin(self, version: str) -> None:
         """Keep a version until it is unpinned."""
-        with told("pin a version of", self.places.name):
+        with told("pin a version of", self.places):
             if not self.state().existing(version).pinned:
                 files.create(self.places.pin(version), b"", PUBLIC_MODE)
                 files.sync_directory(self.places.version(version))
 
     def unpin(self, version: str) -> None:
-        with told("unpin a version of", self.places.name):
+        with told("unpin a version of", self.places):
             if self.state().existing(version).pinned:
                 os.unlink(self.places.pin(version))
                 files.sync_directory(self.places.version(version))
 
     def remove(self, version: str) -> None:
         """Raises LtspError where the version is current, pinned or in use."""
-        with told("remove a version of", self.places.name):
+        with told("remove a version of", self.places):
             collection.remove_one(self.places, version)
 
     def prune(self, versions: int) -> tuple[str, ...]:
         """Remove all but so many images, however young; what is pinned, in use or not ours stays."""
-        with told("remove versions of", self.places.name):
+        with told("remove versions of", self.places):
             gone = collection.retain(self.places, Retention(versions, days=0), keep_before=versions > 1)
             return tuple(each.version for each in gone)
 
@@ -181,28 +181,35 @@ class Held:
 
         Raises LtspError where a version is pinned, in use or not made here, unless `force`; nothing was removed then.
         """
-        with told("remove", self.places.name):
+        with told("remove", self.places):
             return removal.remove_all(self.places, force=force)
 
     def tidy(self, keep: Retention = DEFAULT) -> tuple[Collected, ...]:
         """Where NAME.img was deleted by hand, take the rest from clients too, and collect what no rule keeps."""
-        with told("tidy up", self.places.name):
+        with told("tidy up", self.places):
             return removal.tidy(self.places, keep)
 
 
+_INODES = 16
+"""Of a version and what leads to it: directories, image, manifest, kernel, initrds, pointer, links."""
 _DIGITS_OF_NO_IMAGE = "0" * 8
 
 
-def _check_space(held: Held, image_bytes: int, boot_bytes: int) -> None:
-    places = held.places
+def _check_space(places: Places, image_bytes: int, boot_bytes: int) -> None:
     if files.on_same_disk(places.versions, places.boot):
         image_bytes += boot_bytes
     for directory, needed in ((places.versions, image_bytes), (places.boot, boot_bytes)):
+        inodes = files.free_inodes(directory)
+        if inodes is not None and inodes < _INODES:
+            where = printable(files.existing_directory(directory))
+            raise LtspError(
+                f"not enough inodes for {places.name} in {where}: a version needs about {_INODES}, {inodes} are left",
+                f"df -i {where} counts them: remove files there{failure.by_pruning(places)}",
+            )
         free = files.free_bytes(directory)
         if free < needed:
-            prune = f", for example by: ltsp versions {places.name} --prune" if held.state().generations else ""
             raise LtspError(
                 f"not enough space for {places.name} in {printable(directory)}: "
                 f"at least {needed >> 20} MiB needed, {free >> 20} MiB free",
-                f"free some space there{prune}",
+                f"free some space there{failure.by_pruning(places)}",
             )

@@ -62,8 +62,9 @@ def link_boot_files(base_dir: str, tftp_dir: str, name: str, published: Sequence
     Raises LtspError where there are none, or the links cannot be made.
     """
     boot = boot_directory(base_dir, name)
-    with told("link the boot files of", name):
-        wanted = dict(_plain_files(boot)) if boot else dict(_of_version(Places(name, base_dir, tftp_dir), published))
+    places = Places(name, base_dir, tftp_dir)
+    with told("link the boot files of", places):
+        wanted = dict(_plain_files(boot)) if boot else dict(_of_version(places, published))
         if not wanted:
             raise none_found(printable(name))
         others = [path for path, _ in links(base_dir, tftp_dir) if relpath(path, tftp_dir) not in wanted]

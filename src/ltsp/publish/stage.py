@@ -58,7 +58,7 @@ class Stage:
 
         Raises LtspError where the disk refuses, in which case the version before is untouched and current.
         """
-        with told("publish", self.places.name), self._finished(contents, mode, group) as ready:
+        with told("publish", self.places), self._finished(contents, mode, group) as ready:
             return ready if isinstance(ready, Unchanged) else ready.publish(Succession(keep, backup))
 
     def publish_later(
@@ -68,7 +68,7 @@ class Stage:
 
         Raises LtspError where the disk refuses.
         """
-        with told("stage a version of", self.places.name), self._finished(contents, mode, group) as ready:
+        with told("stage a version of", self.places), self._finished(contents, mode, group) as ready:
             return ready if isinstance(ready, Unchanged) else ready.publish_later()
 
     @contextmanager

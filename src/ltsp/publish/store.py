@@ -66,19 +66,19 @@ class Store:
         missing = [directory for directory in places.shared if not os.path.isdir(directory)]
         with ExitStack() as stack:
             stack.callback(_remove_unused, places, missing)
-            with told("change", name):
+            with told("change", places):
                 _check_place(places.base_dir, "base", name)
                 _check_place(places.tftp_dir, "tftp", name)
             _lock(stack, places, wait)
             stack.callback(_remove_traces, places)
-            with told("finish the last change of", name):
+            with told("finish the last change of", places):
                 repair(places)
             yield Held(places)
 
 
 def _lock(stack: ExitStack, places: Places, wait: float) -> None:
     name = places.name
-    with told("lock", name):
+    with told("lock", places):
         for _ in range(_TRIES):
             files.make_directories(places.images, DIRECTORY_MODE)
             # Another run may take away the directory in between, where it had made it and has no use for it.

@@ -116,7 +116,7 @@ def _switched(generation: Generation, succession: Succession) -> Published:
         pointer = states.read_pointer(places)
         if pointer is None or pointer.version != generation.version:
             raise
-        raise unfinished(places.name, generation.version, error) from error
+        raise unfinished(places, generation.version, error) from error
     return Published(generation, leaving, collected)
 
 
