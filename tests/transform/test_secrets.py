@@ -418,7 +418,7 @@ def test_rows_are_tuned_by_their_pattern():
         ("F etc/x", "F=NAME is one of accounts"),
         ("F=magic etc/x", "F=NAME is one of accounts"),
         ("X=hosts etc/x", "X=NAME is one of none"),
-        ("W=magic etc/x", "W=NAME is one of password, private-key, url-password"),
+        ("W=magic etc/x", "W=NAME is one of added, hashes, keytab, password, private-key, url-password"),
         ("X /etc/x", "/etc/x begins with /"),
     ],
 )
@@ -431,4 +431,4 @@ def test_a_file_with_a_control_character_in_its_name_is_shown_safely():
     secrets = built_in()
     tree = planted({"etc/passwd": PASSWD, "opt/a\n\x1b[31m": File(Metadata(0o644), Bytes(b"x"))})
     (finding,) = clean(tree, secrets).findings
-    assert str(finding) == "/opt/a\\n\\x1b[31m: licences and passwords of programs"
+    assert str(finding) == "/opt/a\\n\\x1b[31m: no package brought it; it may hold a licence or passwords"

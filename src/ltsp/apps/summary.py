@@ -75,7 +75,10 @@ def facts(built: Built) -> Mapping[str, object]:
         "changed": built.faults.changed,
         "vanished": built.faults.vanished,
         "unreadable": dict(built.faults.unreadable),
-        "findings": [{"path": each.path, "reason": each.row.reason} for each in built.prepared.cleaned.findings],
+        "findings": [
+            {"path": each.path, "reason": each.row.reason, "others": list(each.others)}
+            for each in built.prepared.cleaned.findings
+        ],
         "missed": [asdict(each) for each in built.prepared.left_out],
         "warnings": list(warnings(built)),
         "changes": None if changes is None else asdict(changes),

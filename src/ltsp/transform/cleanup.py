@@ -6,11 +6,12 @@ stays but may hold a secret is found.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
+from ltsp.transform.brought import added
 from ltsp.transform.rewrite import REWRITERS, TESTS, Changes, Source, with_bytes
-from ltsp.transform.secrets import Action, Finding, Row, Secrets
+from ltsp.transform.secrets import ADDED, Action, Finding, Row, Secrets
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File, Node
 from ltsp.tree.small import read_small
@@ -60,7 +61,29 @@ def clean(tree: Tree, secrets: Secrets, faults: Faults | None = None) -> Cleaned
 
 def findings(tree: Tree, secrets: Secrets, faults: Faults) -> list[Finding]:
     """What rows W name in the tree, those with a test only where it says so; `--cleanup=0` prints them too."""
-    return [found for found in secrets.findings(tree) if _holds(tree, found, faults)]
+    found = [each for each in secrets.findings(tree) if _holds(tree, each, faults)]
+    asked = {each.path for each in found if each.row.name == ADDED or each.row.is_anywhere}
+    files = added(tree, asked)
+    kept = [_with_files(each, files[each.path]) if each.path in asked else each for each in found]
+    return _one_for_each_copy(each for each in kept if each is not None)
+
+
+def _with_files(finding: Finding, files: list[str]) -> Finding | None:
+    """The finding with the files that it is about; None where there are none."""
+    return replace(finding, files=len(files), example=files[0]) if files else None
+
+
+def _one_for_each_copy(found: Iterable[Finding]) -> list[Finding]:
+    """One finding for what rows with the same reason name anywhere below a directory of the root: backups come by the
+    dozen.
+    """
+    kept: dict[object, Finding] = {}
+    for each in found:
+        key = (each.row.reason, each.path.partition("/")[0]) if each.row.is_anywhere else (each.row, each.path, None)
+        first = kept.setdefault(key, each)
+        if first is not each:
+            kept[key] = replace(first, others=(*first.others, each.path))
+    return [*kept.values()]
 
 
 def _made(tree: Tree, secrets: Secrets, faults: Faults) -> list[tuple[str, Changes]]:
@@ -88,7 +111,7 @@ def _emptied(tree: Tree, row: Row, paths: list[str]) -> Mapping[str, Node | None
 
 
 def _holds(tree: Tree, finding: Finding, faults: Faults) -> bool:
-    if not finding.row.name:
+    if finding.row.name in {"", ADDED}:
         return True
     file = tree.follow(finding.path)
     if not isinstance(file, File) or file.content.size > _MOST_TESTED:

@@ -319,6 +319,10 @@ LOST: Mapping[str, tuple[str, Callable[[bytes], int]]] = {
 """By the name of a rewriter: what goes from a file that somebody may miss, and how many of it there are."""
 
 TESTS: Mapping[str, Callable[[bytes], bool]] = {
+    "hashes": lambda text: (
+        re.search(rb"(?m)^[\w.@+-]{1,256}\$?:!*(?:\$\w+[$,][^:\s]+|[./0-9A-Za-z]{13}):", text) is not None
+    ),
+    "keytab": lambda text: text[:2] in {b"\5\1", b"\5\2"},
     "password": lambda text: re.search(rb"(?im)^[ \t-]*(?:auth)?pass(?:word)?\b", text) is not None,
     "private-key": lambda text: re.search(rb"PRIVATE KEY-----|(?m:^[ \t]*PrivateKey[ \t]*=)", text) is not None,
     "url-password": lambda text: re.search(rb"://[^/\s:@]*:[^/\s@]+@", text) is not None,

@@ -6,6 +6,7 @@ that change a file, and those that only warn, are looked up in the tree by `clea
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from ltsp.transform.named_places import READERS, Named, places, settings_text
 from ltsp.transform.pattern import is_plain, literal
 from ltsp.transform.rewrite import REWRITERS, TESTS
 from ltsp.transform.rules import LISTS, Level, Rules
-from ltsp.tree.name import in_order, printable
+from ltsp.tree.name import encode, in_order, printable
 from ltsp.tree.node import Directory, File, Node, Symlink
 from ltsp.tree.selection import Take
 from ltsp.tree.tree import Tree
@@ -44,13 +45,16 @@ class Action(Enum):
 
 
 ACTIVE_SWAP = "active swap"
+ADDED = "added"
+"""Of a row W: only of files that no package tool brought."""
+_ANYWHERE = "**/"
 _GOES = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
 _SYNTAX = replace(LISTS, deep=True)
 _ROW = re.compile(r"(?P<action>[XRTFNWK])(?:=(?P<name>[\w-]+))?\s+(?P<pattern>\S+)(?:\s+(?P<reason>.*))?")
 _NAMES = {
     Action.REWRITTEN: REWRITERS.keys(),
     Action.NAMED: READERS.keys(),
-    Action.WARNED_OF: TESTS.keys() | {""},
+    Action.WARNED_OF: TESTS.keys() | {"", ADDED},
 }
 """The names that a row of an action may give; other actions have none."""
 
@@ -76,6 +80,12 @@ class Row:
         if self.made_of == ACTIVE_SWAP:
             return f"ADD_IMAGE_SECRETS='K {self.pattern}'"
         return f"OMIT_IMAGE_SECRETS='{self.made_of or self.pattern}'"
+
+    @property
+    def is_anywhere(self) -> bool:
+        """Whether it warns of a name wherever that is. Such a row leads nowhere, and is asked of the tree."""
+        name = self.pattern.removeprefix(_ANYWHERE)
+        return self.action is Action.WARNED_OF and name != self.pattern and "/" not in name
 
     @property
     def is_plain(self) -> bool:
@@ -157,10 +167,29 @@ class Finding:
     row: Row
     files: int = 1
     """How many files a directory holds."""
+    example: str = ""
+    """One of them."""
+    others: tuple[str, ...] = ()
+    """Files of the same kind, of which one line is enough."""
 
     def __str__(self) -> str:
-        inside = "" if self.files == 1 else f" ({self.files} files)"
-        return f"/{printable(self.path)}{inside}: {self.row.reason or 'may hold a secret'}"
+        example = f", such as /{printable(self.example)}" if self.example not in {"", self.path} else ""
+        inside = (
+            f" ({amount} file{'s' if amount > 1 else ''}{example})" if (amount := self.files) > 1 or example else ""
+        )
+        more = f" and {len(self.others)} more" if self.others else ""
+        remedy = f"; to leave out what lies there: ADD_IMAGE_EXCLUDES='{printable(self._pattern)}'"
+        reason = self.row.reason or "may hold a secret"
+        return f"/{printable(self.path)}{inside}{more}: {reason}{remedy if self.row.is_anywhere else ''}"
+
+    @property
+    def _pattern(self) -> str:
+        """The exclusion of a copy: all of a system that has etc in it, of several what they all lie in."""
+        roots = [path.rpartition("/etc/")[0] for path in (self.path, *self.others)]
+        if not roots[0]:
+            return literal(self.path)
+        common = posixpath.commonpath(roots)
+        return f"{literal(roots[0] if is_needed(common) else common)}/*"
 
 
 class Secrets:
@@ -185,14 +214,18 @@ class Secrets:
         self._behind = tuple(behind)
         self._kept = kept
         self._omitted = tuple(omitted)
-        every = [*((row.pattern, row) for row in self.rows), *self._behind]
+        every = self._every()
         self._rules: Rules[Row] = Rules(every, _SYNTAX)
         self._keep = Exclusions((pattern for pattern, row in every if row.action is Action.KEPT), _SYNTAX)
         self._let_in = Exclusions(()) if let_in is None else let_in
 
+    def _every(self) -> list[tuple[str, Row]]:
+        """What leads somewhere."""
+        return [*((row.pattern, row) for row in self.rows if not row.is_anywhere), *self._behind]
+
     def following(self, tree: Tree, paths: Paths) -> tuple[Secrets, Led[Row]]:
         """The rows as they hold in a tree with links in it; see `links.follow`."""
-        every = [*((row.pattern, row) for row in self.rows), *self._behind]
+        every = self._every()
         gone = replace(paths, gone=lambda path: paths.gone(path) or self.row(path) is not None)
         led = follow(every, tree, _SYNTAX, _MEANING, gone)
         let_in, _ = self._let_in.following(tree, paths)
@@ -292,12 +325,22 @@ class Secrets:
 
     def findings(self, tree: Tree) -> list[Finding]:
         """What rows W name in the tree, in the order of paths; their tests are not asked here."""
-        return [
+        named = [
             Finding(path, row, files)
             for path, node, rows in self._matched(tree)
             for row in rows
             if row.action is Action.WARNED_OF and not self._spared(path) and (files := _files(node, row))
         ]
+        return sorted([*named, *self._anywhere(tree)], key=lambda finding: encode(finding.path))
+
+    def _anywhere(self, tree: Tree) -> Iterator[Finding]:
+        """What rows for a name wherever it is find, but where another row says what becomes of that file."""
+        rows = [(row.pattern.removeprefix(_ANYWHERE), row) for row in self.rows if row.is_anywhere]
+        level = Rules(rows, _SYNTAX).level("")
+        for path, node in tree.walk() if rows else ():
+            found = level.values(path.rpartition("/")[2])
+            if found and isinstance(node, File) and not self._spared(path) and not self.is_private(path):
+                yield from (Finding(path, row) for row in found)
 
     def let_in(self, tree: Tree) -> list[Finding]:
         """What is in the tree although a row leaves it out, because OMIT_IMAGE_EXCLUDES let it in."""

@@ -1,0 +1,100 @@
+"""Which files package tools brought into a tree. Those are public: nobody keeps a secret in them.
+
+What a tool keeps in a directory of its own is known by a mark in that directory (`lists/package.marks`); other files by
+the lists of dpkg and pacman. No program of the tree is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import cache
+
+from ltsp.errors import FormatError
+from ltsp.transform.lines import built_in
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import decode, in_order
+from ltsp.tree.node import Directory, File
+from ltsp.tree.small import read_small
+from ltsp.tree.tree import Tree
+
+_LISTS = ("var/lib/dpkg/info/*.list", "var/lib/pacman/local/*/files")
+"""Files of packages, a path a line. dpkg-query(1), --listfiles; pacman's lib/libalpm/be_local.c"""
+_MOST = 64 << 20
+"""Bytes of the largest list that is read."""
+
+
+def added(tree: Tree, paths: Iterable[str]) -> Mapping[str, list[str]]:
+    """By each of these paths, the files there and below that no package tool brought, in the order of their paths."""
+    found = {path: [*_unmarked(tree, path)] for path in paths}
+    wanted = {file for files in found.values() for file in files}
+    listed = _listed(tree, wanted) if wanted else frozenset()
+    return {path: [file for file in files if file not in listed] for path, files in found.items()}
+
+
+def _unmarked(tree: Tree, path: str) -> Iterator[str]:
+    """The files at or below a path, but those that package tools keep in directories of theirs."""
+    at = ""
+    for name in path.split("/"):
+        above = tree.get(at)
+        if not isinstance(above, Directory) or _is_kept(name, _kept_in(above)):
+            return
+        at = f"{at}/{name}".lstrip("/")
+    pending = [(path, tree.get(path))]
+    while pending:
+        at, node = pending.pop()
+        if isinstance(node, File):
+            yield at
+        elif isinstance(node, Directory):
+            kept = _kept_in(node)
+            names = [name for name in in_order(list(node.entries)) if not _is_kept(name, kept)]
+            pending += [(f"{at}/{name}", node.entries[name]) for name in reversed(names)]
+
+
+def _is_kept(name: str, kept: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in kept)
+
+
+def _kept_in(directory: Directory) -> list[str]:
+    """Patterns of the entries that a package tool has there for itself."""
+    return [each for mark, names in _marks() if any(_matching("", directory, mark)) for each in names]
+
+
+def _matching(prefix: str, directory: Directory, components: tuple[str, ...]) -> Iterator[tuple[str, File]]:
+    """The files that a pattern matches."""
+    first, *rest = components
+    names = in_order(list(directory.entries)) if "*" in first else [first]
+    for name in names:
+        node = directory.entries.get(name)
+        if node is None or not fnmatchcase(name, first):
+            continue
+        if isinstance(node, Directory) and rest:
+            yield from _matching(f"{prefix}{name}/", node, tuple(rest))
+        elif isinstance(node, File) and not rest:
+            yield prefix + name, node
+
+
+@cache
+def _marks() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """The components of each mark, and what the tool keeps beside it."""
+    rows = (line.text.split() for line in built_in("package.marks"))
+    return tuple((tuple(mark.split("/")), tuple(names)) for mark, *names in rows)
+
+
+def _listed(tree: Tree, wanted: set[str]) -> frozenset[str]:
+    """Those paths that packages list, wherever links lead theirs."""
+    tops = {path.rpartition("/")[2] for path in wanted}
+    found: set[str] = set()
+    for pattern in _LISTS:
+        for path, file in _matching("", tree.root, tuple(pattern.split("/"))):
+            for line in decode(_read(path, file)).split("\n"):
+                if line.rpartition("/")[2] in tops:
+                    found.add(tree.resolve(line) or "")
+    return frozenset(found & wanted)
+
+
+def _read(path: str, file: File) -> bytes:
+    try:
+        return read_small(file, path, _MOST, Faults(skip_unreadable=True))
+    except FormatError:
+        return b""  # a list that cannot be read is no list; there are more warnings then
