@@ -268,7 +268,7 @@ def test_each_row_for_what_a_settings_file_names_has_such_a_file():
 
 
 def test_what_settings_files_name_is_left_out_only_where_it_is_what_they_mean():
-    named = {row.pattern for row in built_in().rows if row.made_of}
+    named = {row.pattern for row in built_in().rows if row.made_of and row.action is Action.LEFT_OUT}
     assert named == {
         "data/active.swap",
         *("data/docker", "data/old/docker", "data/containerd", "data/containers", "data/lxc"),
@@ -294,7 +294,18 @@ def test_people_are_those_of_the_image_s_own_login_defs(login_defs, gone):
     accounts = "a:x:500:1::/data/a:\nA:x:500:1::/usr/home/a:\nb:x:1000:1::/data/b:\nc:x:65000:1::/data/c:\n"
     homes = dict.fromkeys(["data/a/x", "data/b/x", "data/c/x", "usr/home/a/x"], "x")
     rows = Secrets(image_secrets().rows).naming(planted({"etc/passwd": accounts} | homes | login_defs)).rows
-    assert {row.pattern for row in rows if row.made_of} == gone
+    assert {row.pattern for row in rows if row.made_of and row.action is Action.LEFT_OUT} == gone
+
+
+def test_a_home_where_programs_lie_stays_and_is_named():
+    accounts = "root:x:0:0::/root:\na:x:1000:1::/var/lib/a/:\nb:x:999:1::/var/lib/b:\nc:x:1001:1::/usr/lib:\n"
+    tree = planted({"etc/passwd": accounts, "var/lib/a/x": "x", "var/lib/b/x": "x", "usr/lib/x": "x"})
+    secrets = Secrets(image_secrets().rows).naming(tree)
+    cleaned = clean(tree.select(secrets.take), secrets)
+    assert data(cleaned.tree, "var/lib/a/x") == b"x"
+    (finding,) = cleaned.findings
+    reason = "the home of a user with a person's number, whose account is not in the image"
+    assert str(finding) == f"/var/lib/a: {reason}"
 
 
 def test_settings_in_what_is_emptied_are_read_before():

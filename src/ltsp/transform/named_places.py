@@ -29,6 +29,8 @@ class Named(Enum):
 
     FILE = "file"
     DIRECTORY = "directory"
+    DOUBTFUL = "directory, of which nobody knows whether clients need it"
+    """That stays, and is in a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,18 +224,28 @@ def _setting(key: bytes, text: bytes) -> Iterator[str]:
 
 
 def _homes(text: bytes, limits: Limits) -> Iterator[str]:
-    """Homes of people. Where programs lie, some of which run as one, that is what lies in a directory of homes.
+    """Homes of people, but for those of `_homes_of_programs`."""
+    return (home for home in _of_people(text, limits) if not _is_of_a_program(home))
 
-    passwd(5), hier(7)
-    """
+
+def _homes_of_programs(text: bytes, limits: Limits) -> Iterator[str]:
+    """Homes where programs lie, some of which run as a user with a person's number."""
+    return (home for home in _of_people(text, limits) if _is_of_a_program(home))
+
+
+def _of_people(text: bytes, limits: Limits) -> Iterator[str]:
+    """passwd(5)"""
     for line in text.splitlines():
         fields = line.split(b":")
-        if len(fields) != _OF_PASSWD or not re.fullmatch(rb"[0-9]{1,10}", fields[2]):
-            continue
-        home = posixpath.normpath(decode(fields[5]))
-        of_a_program = f"{home}/".startswith(_PROGRAMS) and _HOMES.isdisjoint(home.split("/")[:-1])
-        if limits.is_person(int(fields[2])) and not f"{home}/".startswith(_OUTSIDE) and not of_a_program:
-            yield home
+        if len(fields) == _OF_PASSWD and re.fullmatch(rb"[0-9]{1,10}", fields[2]) and limits.is_person(int(fields[2])):
+            home = posixpath.normpath(decode(fields[5]))
+            if not f"{home}/".startswith(_OUTSIDE):
+                yield home
+
+
+def _is_of_a_program(home: str) -> bool:
+    """hier(7)"""
+    return f"{home}/".startswith(_PROGRAMS) and _HOMES.isdisjoint(home.split("/")[:-1])
 
 
 def _toml(key: bytes, text: bytes) -> Iterator[str]:
@@ -289,6 +301,7 @@ def _of_text(read: Callable[[bytes], Iterator[str]]) -> Reader:
 
 READERS: Mapping[str, tuple[Named, Reader]] = {
     "homes": (Named.DIRECTORY, _homes),
+    "homes-of-programs": (Named.DOUBTFUL, _homes_of_programs),
     **{name: (kind, _of_text(read)) for name, (kind, read) in _OF_TEXT.items()},
 }
 """By the name in a row `N=NAME`."""

@@ -38,7 +38,7 @@ class Action(Enum):
     EMPTIED = "T"
     REWRITTEN = "F"
     NAMED = "N"
-    """Stays; what it names is left out."""
+    """Stays; what it names is left out, or warned of."""
     WARNED_OF = "W"
     KEPT = "K"
     """Stays, whatever other rows say of it or of what it lies in."""
@@ -246,13 +246,14 @@ class Secrets:
         limits = Limits.parse(settings_text(tree, path) for path in LOGIN_DEFS)
         for row, paths in self.edited(tree, (Action.NAMED,)).items():
             kind, _ = READERS[row.name]
+            action = Action.WARNED_OF if kind is Named.DOUBTFUL else Action.LEFT_OUT
             for path in paths:
                 for place in places(row.name, settings_text(tree, path), limits):
                     node = tree.follow(place)
                     known = isinstance(node, File if kind is Named.FILE else Directory)
                     needed = is_needed(tree.resolve(place) or place)
                     if (known or (node is None and beyond)) and not needed and omitted.rule(place) is None:
-                        fate = replace(row, action=Action.LEFT_OUT, pattern=literal(place), name="", made_of=str(row))
+                        fate = replace(row, action=action, pattern=literal(place), name="", made_of=str(row))
                         rows.append(fate)
         fresh = tuple(dict.fromkeys(rows))
         return self if fresh == self.rows else Secrets(fresh, self._let_in, self._behind, self._kept, self._omitted)
