@@ -9,7 +9,7 @@ import pytest
 
 from corpus.planted import planted
 from ltsp.source.directory import DirectorySource
-from ltsp.transform.packages import packages
+from ltsp.transform.packages import packages, rpm_files
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything
 
@@ -85,6 +85,48 @@ def test_a_damaged_database_says_nothing(damaged):
 
 def test_an_older_database_of_rpm_is_not_read():
     assert packages(planted({"var/lib/rpm/Packages": b"\0" * 4096})) is None
+
+
+def _with_files(directories, files):
+    """The header of a package with these files: the number of a directory and a name each."""
+    values = [
+        (1116, 4, len(files), b"".join(struct.pack(">I", number) for number, _ in files)),
+        (1117, 8, len(files), b"".join(name + b"\0" for _, name in files)),
+        (1118, 8, len(directories), b"".join(name + b"\0" for name in directories)),
+    ]
+    store, entries = b"", b""
+    for tag, kind, count, data in values:
+        entries += struct.pack(">IIiI", tag, kind, len(store), count)
+        store += data
+    return struct.pack(">II", len(values), len(store)) + entries + store
+
+
+def _database(at, *blobs):
+    with sqlite3.connect(at) as database:
+        database.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB)")
+        database.executemany("INSERT INTO Packages (blob) VALUES (?)", [(blob,) for blob in blobs])
+    database.close()
+    return planted({"usr/lib/sysimage/rpm/rpmdb.sqlite": at.read_bytes()})
+
+
+def test_rpm_names_its_files(tmp_path):
+    chrome = _with_files([b"/opt/google/chrome/", b"/usr/bin/"], [(0, b"chrome"), (1, b"google-chrome"), (0, b"\xff")])
+    tree = _database(tmp_path / "db", chrome, _header("bash", "5", "1"), b"junk", _with_files([b"/"], [(7, b"a")]))
+    assert [*rpm_files(tree)] == ["/opt/google/chrome/chrome", "/usr/bin/google-chrome", "/opt/google/chrome/\udcff"]
+
+
+@pytest.mark.parametrize("tag", [1116, 1117, 1118])
+@pytest.mark.parametrize(("offset", "count"), [(2**31 - 1, 1), (-1, 1), (0, 2**32 - 1), (0, 0), (6, 9)])
+def test_forged_files_of_a_package_are_bounded(tmp_path, tag, offset, count):
+    blob = bytearray(_with_files([b"/opt/"], [(0, b"a")]))
+    at = blob.index(struct.pack(">I", tag)) + 8
+    blob[at : at + 8] = struct.pack(">iI", offset, count)
+    assert len([*rpm_files(_database(tmp_path / "db", bytes(blob)))]) <= 1
+
+
+@pytest.mark.parametrize("damaged", [b"", b"no database", b"SQLite format 3\0" + bytes(4096)])
+def test_a_damaged_database_has_no_files(damaged):
+    assert [*rpm_files(planted({"var/lib/rpm/rpmdb.sqlite": damaged}))] == []
 
 
 @pytest.mark.parametrize("count", [0, 1, 65535, 2**32 - 1])

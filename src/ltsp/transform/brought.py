@@ -1,7 +1,7 @@
 """Which files package tools brought into a tree. Those are public: nobody keeps a secret in them.
 
 What a tool keeps in a directory of its own is known by a mark in that directory (`lists/package.marks`); other files by
-the lists of dpkg and pacman. No program of the tree is run.
+the lists of dpkg, pacman and rpm. No program of the tree is run.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cache
+from itertools import chain
 
 from ltsp.errors import FormatError
 from ltsp.transform.lines import built_in
+from ltsp.transform.packages import rpm_files
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, in_order
 from ltsp.tree.node import Directory, File
@@ -83,14 +85,15 @@ def _marks() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
 
 def _listed(tree: Tree, wanted: set[str]) -> frozenset[str]:
     """Those paths that packages list, wherever links lead theirs."""
-    tops = {path.rpartition("/")[2] for path in wanted}
-    found: set[str] = set()
+    names = {path.rpartition("/")[2] for path in wanted}
+    listed = (line for line in chain(_lines(tree), rpm_files(tree)) if line.rpartition("/")[2] in names)
+    return frozenset(filter(None, map(tree.resolve, listed))) & wanted
+
+
+def _lines(tree: Tree) -> Iterator[str]:
     for pattern in _LISTS:
         for path, file in _matching("", tree.root, tuple(pattern.split("/"))):
-            for line in decode(_read(path, file)).split("\n"):
-                if line.rpartition("/")[2] in tops:
-                    found.add(tree.resolve(line) or "")
-    return frozenset(found & wanted)
+            yield from decode(_read(path, file)).split("\n")
 
 
 def _read(path: str, file: File) -> bytes:

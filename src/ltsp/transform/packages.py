@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from ltsp.errors import FormatError
-from ltsp.tree.name import in_order
+from ltsp.tree.name import decode, in_order
 from ltsp.tree.node import Directory, File
 from ltsp.tree.small import read_small
 from ltsp.tree.tree import Tree
@@ -61,54 +61,92 @@ def _read(tree: Tree, path: str) -> bytes | None:
 # rpm: a table of header blobs, each an index of 16-byte entries and a store. rpm's docs/manual/hregions.md
 
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH = 1000, 1001, 1002, 1003, 1022
+_DIR_INDEXES, _BASE_NAMES, _DIR_NAMES = 1116, 1117, 1118
 _MOST_TAGS = 1 << 16
 
 
 def _rpm(tree: Tree) -> dict[str, str] | None:
-    for place in _RPM_PLACES:
-        database = _read(tree, place)
-        if database:
-            return _of_sqlite(database)
-    return None
+    database = _rpm_database(tree)
+    if database is None:
+        return None
+    found: dict[str, str] = {}
+    try:
+        for blob in _blobs(database):
+            header = _header(blob)
+            name, version, release = (header.get(tag) for tag in (_NAME, _VERSION, _RELEASE))
+            if name and version and name != "gpg-pubkey":
+                epoch = f"{header[_EPOCH]}:" if _EPOCH in header else ""
+                key = f"{name}:{header.get(_ARCH, '')}" if name in found else name
+                found[key] = f"{epoch}{version}-{release}"
+    except FormatError:
+        return None
+    return found
 
 
-def _of_sqlite(database: bytes) -> dict[str, str] | None:
+def rpm_files(tree: Tree) -> Iterator[str]:
+    """The absolute paths of what rpm installed; no more where its database is damaged."""
+    database = _rpm_database(tree)
+    try:
+        for blob in _blobs(database) if database is not None else ():
+            yield from _files(blob)
+    except FormatError:
+        return  # a list that cannot be read is no list
+
+
+def _rpm_database(tree: Tree) -> bytes | None:
+    return next(filter(None, (_read(tree, place) for place in _RPM_PLACES)), None)
+
+
+def _blobs(database: bytes) -> Iterator[bytes]:
+    """The header of each package. Raises FormatError where the database is damaged."""
     import sqlite3  # noqa: PLC0415 -- seldom needed, and large
 
     connection = sqlite3.connect(":memory:")
     try:
         # A database in WAL mode, which a memory database cannot have: say that it is in the other.
         connection.deserialize(database[:18] + b"\1\1" + database[20:])
-        found: dict[str, str] = {}
         for (blob,) in connection.execute("SELECT blob FROM Packages ORDER BY hnum"):
-            header = _header(blob) if isinstance(blob, bytes) else {}
-            name, version, release = (header.get(tag) for tag in (_NAME, _VERSION, _RELEASE))
-            if name and version and name != "gpg-pubkey":
-                epoch = f"{header[_EPOCH]}:" if _EPOCH in header else ""
-                key = f"{name}:{header.get(_ARCH, '')}" if name in found else name
-                found[key] = f"{epoch}{version}-{release}"
-    except sqlite3.Error:
-        return None
-    else:
-        return found
+            if isinstance(blob, bytes):
+                yield blob
+    except sqlite3.Error as error:
+        raise FormatError(f"the database of rpm is damaged: {error}") from error
     finally:
         connection.close()
 
 
-def _header(blob: bytes) -> dict[int, str]:
-    """The tags that matter here, as text."""
+def _index(blob: bytes, wanted: Collection[int]) -> Iterator[tuple[int, int, int, int]]:
+    """Of the tags that matter: which, its type, where its values begin, and how many there are said to be."""
     if len(blob) < 8:
-        return {}
+        return
     count, _size = struct.unpack_from(">II", blob)
     store = 8 + 16 * count
     if count > _MOST_TAGS or store > len(blob):
-        return {}
-    found: dict[int, str] = {}
+        return
     for index in range(count):
-        tag, kind, offset, _count = struct.unpack_from(">IIiI", blob, 8 + 16 * index)
-        at = store + offset
-        if tag not in (_NAME, _VERSION, _RELEASE, _EPOCH, _ARCH) or not store <= at < len(blob):
-            continue
+        tag, kind, offset, values = struct.unpack_from(">IIiI", blob, 8 + 16 * index)
+        if tag in wanted and store <= store + offset < len(blob):
+            yield tag, kind, store + offset, values
+
+
+def _files(blob: bytes) -> Iterator[str]:
+    """A package's files: names, each with the number of its directory; "File tags" in rpm's docs/manual/tags.md."""
+    numbers: tuple[int, ...] = ()
+    texts: dict[int, list[str]] = {}
+    for tag, kind, at, count in _index(blob, (_DIR_INDEXES, _BASE_NAMES, _DIR_NAMES)):
+        if kind == 4 and 0 < count <= (len(blob) - at) // 4:  # 32-bit numbers
+            numbers = struct.unpack_from(f">{count}I", blob, at)
+        elif kind == 8 and count <= len(blob) - at:  # strings
+            texts[tag] = [decode(text) for text in blob[at:].split(b"\0", count)[:count]]
+    directories = texts.get(_DIR_NAMES, [])
+    for number, name in zip(numbers, texts.get(_BASE_NAMES, []), strict=False):
+        if number < len(directories):
+            yield directories[number] + name
+
+
+def _header(blob: bytes) -> dict[int, str]:
+    """What tells a package, as text."""
+    found: dict[int, str] = {}
+    for tag, kind, at, _count in _index(blob, (_NAME, _VERSION, _RELEASE, _EPOCH, _ARCH)):
         if kind == 6:  # a string
             found[tag] = blob[at : blob.find(b"\0", at)].decode("utf-8", "replace")
         elif kind == 4 and at + 4 <= len(blob):  # a 32-bit number
