@@ -10,7 +10,7 @@ from corpus.planted import data, planted
 from corpus.unified import unified
 from ltsp.boot.codecs import readable_codecs, zstd
 from ltsp.boot.kernel import find_kernel
-from ltsp.boot.kernel_header import stated_version
+from ltsp.boot.kernel_header import has_header, stated_version
 from ltsp.boot.kernel_rules import Rule
 from ltsp.errors import LtspError, UsageError
 from ltsp.source.directory import DirectorySource
@@ -22,6 +22,11 @@ from ltsp.tree.selection import everything
 
 def modules(*versions):
     return {f"usr/lib/modules/{version}/modules.dep": "" for version in versions} | {"lib": "-> usr/lib"}
+
+
+def elf(text):
+    """A kernel that does not state its version."""
+    return f"\x7fELF{text}"
 
 
 def bzimage(version, syssize=0, protocol=0x20F):
@@ -70,7 +75,9 @@ class Huge:
         raise AssertionError("a file too large to be a kernel is not read")
 
 
-DEBIAN = {"boot/vmlinuz-6.1.0-9": "k9", "boot/initrd.img-6.1.0-9": "i9"} | modules("6.1.0-9", "6.1.0-10", "6.1.0-rc1")
+DEBIAN = {"boot/vmlinuz-6.1.0-9": elf("k9"), "boot/initrd.img-6.1.0-9": "i9"} | modules(
+    "6.1.0-9", "6.1.0-10", "6.1.0-rc1"
+)
 FOUND = {
     "a Debian root has links at its top": (
         DEBIAN | {"vmlinuz": "-> boot/vmlinuz-6.1.0-9", "initrd.img": "-> boot/initrd.img-6.1.0-9"},
@@ -81,20 +88,20 @@ FOUND = {
         ("vmlinuz", "initrd.img", "6.1.0-9"),
     ),
     "without links, the newest version in boot is taken": (
-        DEBIAN | {"boot/vmlinuz-6.1.0-10": "k10", "boot/initrd.img-6.1.0-10": "i10"},
+        DEBIAN | {"boot/vmlinuz-6.1.0-10": elf("k10"), "boot/initrd.img-6.1.0-10": "i10"},
         ("boot/vmlinuz-6.1.0-10", "boot/initrd.img-6.1.0-10", "6.1.0-10"),
     ),
     "a release is newer than its candidate": (
-        DEBIAN | {"boot/vmlinuz-6.1.0-rc1": "krc", "boot/initrd.img-6.1.0-rc1": "irc"},
+        DEBIAN | {"boot/vmlinuz-6.1.0-rc1": elf("krc"), "boot/initrd.img-6.1.0-rc1": "irc"},
         ("boot/vmlinuz-6.1.0-9", "boot/initrd.img-6.1.0-9", "6.1.0-9"),
     ),
     "the top comes before boot": (
-        DEBIAN | {"vmlinuz-6.1.0-9": "k", "initrd.img-6.1.0-9": "i"},
+        DEBIAN | {"vmlinuz-6.1.0-9": elf("k"), "initrd.img-6.1.0-9": "i"},
         ("vmlinuz-6.1.0-9", "initrd.img-6.1.0-9", "6.1.0-9"),
     ),
     "Fedora has an initramfs, and a rescue kernel that comes last": (
-        {"boot/vmlinuz-6.5.6-300.fc39.x86_64": "k", "boot/initramfs-6.5.6-300.fc39.x86_64.img": "i"}
-        | {"boot/vmlinuz-0-rescue-abc": "r", "boot/initramfs-0-rescue-abc.img": "r"}
+        {"boot/vmlinuz-6.5.6-300.fc39.x86_64": elf("k"), "boot/initramfs-6.5.6-300.fc39.x86_64.img": "i"}
+        | {"boot/vmlinuz-0-rescue-abc": elf("r"), "boot/initramfs-0-rescue-abc.img": "r"}
         | modules("6.5.6-300.fc39.x86_64"),
         ("boot/vmlinuz-6.5.6-300.fc39.x86_64", "boot/initramfs-6.5.6-300.fc39.x86_64.img", "6.5.6-300.fc39.x86_64"),
     ),
@@ -123,11 +130,11 @@ FOUND = {
         ("isolinux/vmlinuz", "isolinux/initrd.img", "6.5.6"),
     ),
     "Debian live": (
-        {"live/vmlinuz-6.1.0-9-amd64": "k", "live/initrd.img-6.1.0-9-amd64": "i"},
+        {"live/vmlinuz-6.1.0-9-amd64": elf("k"), "live/initrd.img-6.1.0-9-amd64": "i"},
         ("live/vmlinuz-6.1.0-9-amd64", "live/initrd.img-6.1.0-9-amd64", "6.1.0-9-amd64"),
     ),
     "Tiny Core has a core.gz": (
-        {"boot/vmlinuz": "no header", "boot/core.gz": "i"},
+        {"boot/vmlinuz": elf("no version"), "boot/core.gz": "i"},
         ("boot/vmlinuz", "boot/core.gz", None),
     ),
     "Debian live of one kernel": (
@@ -139,27 +146,27 @@ FOUND = {
         ("lib/modules/6.9/vmlinuz", None, "6.9"),
     ),
     "bootc and ostree have the initrd there too": (
-        {"lib/modules/6.9/vmlinuz": "k", "lib/modules/6.9/initramfs.img": "i", "lib/modules/6.9/modules.dep": ""},
+        {"lib/modules/6.9/vmlinuz": elf("k"), "lib/modules/6.9/initramfs.img": "i", "lib/modules/6.9/modules.dep": ""},
         ("lib/modules/6.9/vmlinuz", "lib/modules/6.9/initramfs.img", "6.9"),
     ),
     "an initrd in boot belongs to a kernel with its modules": (
-        {"lib/modules/6.9/Image": "k", "boot/initrd-6.9": "i", "lib/modules/6.9/modules.dep": ""},
+        {"lib/modules/6.9/Image": elf("k"), "boot/initrd-6.9": "i", "lib/modules/6.9/modules.dep": ""},
         ("lib/modules/6.9/Image", "boot/initrd-6.9", "6.9"),
     ),
     "of two places the newest kernel counts, wherever it is": (
-        DEBIAN | {"usr/lib/modules/6.1.0-10/vmlinuz": "k10", "boot/initramfs-6.1.0-10.img": "i10"},
+        DEBIAN | {"usr/lib/modules/6.1.0-10/vmlinuz": elf("k10"), "boot/initramfs-6.1.0-10.img": "i10"},
         ("lib/modules/6.1.0-10/vmlinuz", "boot/initramfs-6.1.0-10.img", "6.1.0-10"),
     ),
     "kernel-install has a directory of each version": (
-        {"boot/4f1c/6.9.7-arch1-1/linux": "k", "boot/4f1c/6.9.7-arch1-1/initrd": "i"} | modules("6.9.7-arch1-1"),
+        {"boot/4f1c/6.9.7-arch1-1/linux": elf("k"), "boot/4f1c/6.9.7-arch1-1/initrd": "i"} | modules("6.9.7-arch1-1"),
         ("boot/4f1c/6.9.7-arch1-1/linux", "boot/4f1c/6.9.7-arch1-1/initrd", "6.9.7-arch1-1"),
     ),
     "on the EFI system partition at /efi": (
-        {"efi/4f1c/6.9/linux": "k", "efi/4f1c/6.9/initrd": "i"} | modules("6.9"),
+        {"efi/4f1c/6.9/linux": elf("k"), "efi/4f1c/6.9/initrd": "i"} | modules("6.9"),
         ("efi/4f1c/6.9/linux", "efi/4f1c/6.9/initrd", "6.9"),
     ),
     "a unified kernel says its version": (
-        {"boot/EFI/Linux/arch-linux.efi": unified((".uname", b"6.9"), (".linux", b"k"), (".initrd", b"i"))}
+        {"boot/EFI/Linux/arch-linux.efi": unified((".uname", b"6.9"), (".linux", b"\x7fELF"), (".initrd", b"i"))}
         | modules("6.9"),
         ("boot/EFI/Linux/arch-linux.efi", "boot/EFI/Linux/arch-linux.efi", "6.9"),
     ),
@@ -168,16 +175,17 @@ FOUND = {
         ("boot/efi/efi/linux/4f1c-6.9.efi", "boot/efi/efi/linux/4f1c-6.9.efi", "6.9"),
     ),
     "Fedora's unified kernel lies with its modules": (
-        {"lib/modules/6.9/vmlinuz-virt.efi": unified((".linux", b"k"), (".initrd", b"i"))} | modules_in_lib("6.9"),
+        {"lib/modules/6.9/vmlinuz-virt.efi": unified((".linux", b"\x7fELF"), (".initrd", b"i"))}
+        | modules_in_lib("6.9"),
         ("lib/modules/6.9/vmlinuz-virt.efi", "lib/modules/6.9/vmlinuz-virt.efi", "6.9"),
     ),
     "Gentoo's kernels are called kernel": (
-        {"boot/kernel-6.6.30-gentoo-dist": "k", "boot/initramfs-6.6.30-gentoo-dist.img": "i"}
+        {"boot/kernel-6.6.30-gentoo-dist": elf("k"), "boot/initramfs-6.6.30-gentoo-dist.img": "i"}
         | modules("6.6.30-gentoo-dist"),
         ("boot/kernel-6.6.30-gentoo-dist", "boot/initramfs-6.6.30-gentoo-dist.img", "6.6.30-gentoo-dist"),
     ),
     "Gentoo's kernels for firmware alone": (
-        {"efi/EFI/Gentoo/vmlinuz-6.6.30.efi": "k", "efi/EFI/Gentoo/initramfs-6.6.30.img": "i"} | modules("6.6.30"),
+        {"efi/EFI/Gentoo/vmlinuz-6.6.30.efi": elf("k"), "efi/EFI/Gentoo/initramfs-6.6.30.img": "i"} | modules("6.6.30"),
         ("efi/EFI/Gentoo/vmlinuz-6.6.30.efi", "efi/EFI/Gentoo/initramfs-6.6.30.img", "6.6.30"),
     ),
     "a board's kernel says its version, and its initrd has it": (
@@ -189,7 +197,7 @@ FOUND = {
         ("boot/zImage", "boot/initrd.img-6.6.1-arm", "6.6.1-arm"),
     ),
     "Raspberry Pi OS before 2023 has kernels of the firmware alone": (
-        {"boot/kernel8.img": gzipped(BANNER), "boot/kernel.img": "k"} | modules("6.6.1-arm"),
+        {"boot/kernel8.img": gzipped(BANNER), "boot/kernel.img": elf("k")} | modules("6.6.1-arm"),
         ("boot/kernel8.img", None, "6.6.1-arm"),
     ),
     "Raspberry Pi OS since then has them in boot/firmware, and one in boot": (
@@ -210,7 +218,7 @@ FOUND = {
     "openSUSE's link has no suffix": (
         {
             "boot/vmlinuz": "-> vmlinuz-6.9",
-            "boot/vmlinuz-6.9": "k",
+            "boot/vmlinuz-6.9": elf("k"),
             "boot/initrd": "-> initrd-6.9",
             "boot/initrd-6.9": "i",
         }
@@ -218,27 +226,28 @@ FOUND = {
         ("boot/vmlinuz", "boot/initrd", "6.9"),
     ),
     "a file for debuggers is not a kernel where there is one": (
-        {"boot/vmlinux-6.9": "debug", "boot/vmlinuz-6.9": "k"} | modules("6.9"),
+        {"boot/vmlinux-6.9": elf("debug"), "boot/vmlinuz-6.9": elf("k")} | modules("6.9"),
         ("boot/vmlinuz-6.9", None, "6.9"),
     ),
     "Debian has no other on ppc64el": (
-        {"boot/vmlinux-6.9": "k", "boot/initrd.img-6.9": "i"} | modules("6.9"),
+        {"boot/vmlinux-6.9": elf("k"), "boot/initrd.img-6.9": "i"} | modules("6.9"),
         ("boot/vmlinux-6.9", "boot/initrd.img-6.9", "6.9"),
     ),
     "a copy of a kernel is not newer than it": (
-        DEBIAN | {"boot/vmlinuz-6.1.0-9.bak": "k", "boot/initrd.img-6.1.0-9.bak": "i"},
+        DEBIAN | {"boot/vmlinuz-6.1.0-9.bak": elf("k"), "boot/initrd.img-6.1.0-9.bak": "i"},
         ("boot/vmlinuz-6.1.0-9", "boot/initrd.img-6.1.0-9", "6.1.0-9"),
     ),
     "a directory of modules without modules is not one": (
-        DEBIAN | {"boot/vmlinuz-6.9": "k", "boot/initrd.img-6.9": "i", "usr/lib/modules/6.9/build": "-> /usr/src/6.9"},
+        DEBIAN
+        | {"boot/vmlinuz-6.9": elf("k"), "boot/initrd.img-6.9": "i", "usr/lib/modules/6.9/build": "-> /usr/src/6.9"},
         ("boot/vmlinuz-6.1.0-9", "boot/initrd.img-6.1.0-9", "6.1.0-9"),
     ),
     "a kernel without an initrd is better than none": (
-        {"boot/vmlinuz-6.1.0-9": "k"} | modules("6.1.0-9"),
+        {"boot/vmlinuz-6.1.0-9": elf("k")} | modules("6.1.0-9"),
         ("boot/vmlinuz-6.1.0-9", None, "6.1.0-9"),
     ),
     "a kernel with an initrd is better than a newer one without": (
-        DEBIAN | {"boot/vmlinuz-6.1.0-10": "k10"},
+        DEBIAN | {"boot/vmlinuz-6.1.0-10": elf("k10")},
         ("boot/vmlinuz-6.1.0-9", "boot/initrd.img-6.1.0-9", "6.1.0-9"),
     ),
 }
@@ -258,16 +267,20 @@ def test_kernel(system):
 
 PASSED_OVER = {
     "its modules are not there": (
-        {"boot/vmlinuz-6.9": "k", "boot/initrd.img-6.9": "i"},
+        {"boot/vmlinuz-6.9": elf("k"), "boot/initrd.img-6.9": "i"},
         "no /lib/modules/6.9",
     ),
     "only a part of its modules is there": (
-        {"boot/vmlinuz-6.9": "k", "boot/initrd.img-6.9": "i", "usr/lib/modules/6.9/modules.order": ""},
+        {"boot/vmlinuz-6.9": elf("k"), "boot/initrd.img-6.9": "i", "usr/lib/modules/6.9/modules.order": ""},
         "no modules in /lib/modules/6.9",
     ),
     "it is cut off": (
         {"boot/vmlinuz-6.9": bzimage("6.9", 4096)} | modules("6.9"),
         "cut off: it has 1024 of its 66560 bytes",
+    ),
+    "it is not a kernel": (
+        {"boot/vmlinuz-6.9": "neither kernel nor anything else", "boot/initrd.img-6.9": "i"} | modules("6.9"),
+        "not a kernel: it has none of their headers",
     ),
     "it is empty": ({"boot/vmlinuz-6.9": "", "boot/initrd.img-6.9": "i"}, "empty"),
     "it is a FIFO": ({"boot/vmlinuz-6.9": Fifo(Metadata(0o644))}, "not a regular file"),
@@ -322,12 +335,56 @@ def test_a_kernel_is_whole_with_what_signs_it_behind_it_and_by_the_size_that_old
         assert find_kernel(planted({"boot/vmlinuz-6.9": kernel} | modules("6.9")), "lab").warnings == ()
 
 
+NOISE = "".join(map(chr, range(1, 120))) * 50
+NOT_KERNELS = {
+    "in /boot": {"boot/vmlinuz-6.9": NOISE},
+    "with its modules": {"lib/modules/6.9/vmlinuz": NOISE},
+    "where kernel-install has it": {"boot/4f1c/6.9/linux": NOISE},
+    "as a link": {"vmlinuz": "-> boot/vmlinuz-6.9", "boot/vmlinuz-6.9": NOISE},
+    "in a unified kernel": {"efi/EFI/Linux/4f1c-6.9.efi": unified((".uname", b"6.9"), (".linux", NOISE.encode()))},
+    "on a live medium": {"live/vmlinuz": NOISE},
+    "of a board": {"boot/Image": NOISE},
+}
+
+
+@pytest.mark.parametrize("where", NOT_KERNELS)
+def test_what_is_not_a_kernel_is_not_published_and_named(where):
+    path = next(iter(NOT_KERNELS[where]))
+    tree = planted({"etc/os-release": "ID=debian\n"} | NOT_KERNELS[where] | modules_in_lib("6.9"))
+    with pytest.raises(LtspError, match=r"^no kernel in lab can be booted: ") as caught:
+        find_kernel(tree, "lab")
+    assert f"/{path} (not a kernel: it has none of their headers)" in caught.value.message
+    assert caught.value.hint.startswith("install its package again in the source")
+    good = {"boot/vmlinuz-6.1.0-9": bzimage("6.1.0-9"), "lib/modules/6.1.0-9/modules.dep": ""}
+    found = find_kernel(planted(NOT_KERNELS[where] | modules_in_lib("6.9") | good), "lab")
+    assert found.path == "boot/vmlinuz-6.1.0-9"
+    with pytest.raises(LtspError, match="not a kernel"):
+        find_kernel(tree, "lab", path)
+
+
+def test_the_command_that_writes_a_damaged_kernel_again_is_said():
+    with pytest.raises(LtspError) as caught:
+        find_kernel(planted(DEBIAN_12 | {"boot/vmlinuz-6.9": NOISE} | modules("6.9")), "lab")
+    assert "again in the source: apt-get install --reinstall linux-image-6.9; or give " in caught.value.hint
+
+
+def test_a_kernel_of_another_version_than_the_modules_is_named_with_both():
+    files = {"boot/vmlinuz": bzimage("6.1.0-8-amd64"), "usr/lib/modules/6.1.0-10/build": "-> /x"}
+    with pytest.raises(LtspError) as caught:
+        find_kernel(planted(DEBIAN_12 | files | modules("6.1.0-9-amd64")), "lab")
+    assert caught.value.message == (
+        "no kernel in lab has its modules: /boot/vmlinuz (it states the version 6.1.0-8-amd64, "
+        "and no /lib/modules/6.1.0-8-amd64); there are modules of 6.1.0-9-amd64"
+    )
+    assert caught.value.hint.startswith("install in the source: linux-image-6.1.0-8-amd64, ")
+
+
 DEBIAN_12 = {"etc/os-release": "ID=debian\n"}
 
 
 def test_what_is_there_is_not_to_be_installed():
     with pytest.raises(LtspError, match=r"no kernel in lab has its modules: /boot/vmlinuz-6\.9 \(no ") as caught:
-        find_kernel(planted(DEBIAN_12 | {"boot/vmlinuz-6.9": "k"} | modules("6.8")), "lab")
+        find_kernel(planted(DEBIAN_12 | {"boot/vmlinuz-6.9": elf("k")} | modules("6.8")), "lab")
     assert caught.value.hint.startswith("install in the source: linux-image-6.9, again if it is there; or give ")
 
 
@@ -346,7 +403,7 @@ MISNAMED = {"boot/vmlinuz-6.9": bzimage("6.8"), "boot/initrd.img-6.9": "i"} | mo
 
 
 def test_a_kernel_that_states_another_version_than_its_name_is_the_last_choice():
-    found = find_kernel(planted(MISNAMED | {"boot/vmlinuz-6.1.0-9": "k9"} | modules("6.1.0-9")), "lab")
+    found = find_kernel(planted(MISNAMED | {"boot/vmlinuz-6.1.0-9": elf("k9")} | modules("6.1.0-9")), "lab")
     assert found.path == "boot/vmlinuz-6.1.0-9"
     assert str(found).endswith("passed over: /boot/vmlinuz-6.9 (it states the version 6.8)")
 
@@ -363,7 +420,7 @@ def test_a_unified_kernel_that_was_made_for_another_version_is_no_better():
         find_kernel(planted({"efi/EFI/Linux/a.efi": one} | modules("6.9")), "lab")
 
 
-NEWER = {"boot/vmlinuz-6.1.0-10": "k10", "boot/initrd.img-6.1.0-10": "i10"}
+NEWER = {"boot/vmlinuz-6.1.0-10": elf("k10"), "boot/initrd.img-6.1.0-10": "i10"}
 WHY = {
     "the newest": (DEBIAN, "/boot/vmlinuz-6.1.0-9 with /boot/initrd.img-6.1.0-9: newest with modules"),
     "the newest of several": (
@@ -371,18 +428,20 @@ WHY = {
         "/boot/vmlinuz-6.1.0-10 with /boot/initrd.img-6.1.0-10: newest with modules",
     ),
     "the newest with modules": (
-        DEBIAN | {"boot/vmlinuz-6.9": "k"},
+        DEBIAN | {"boot/vmlinuz-6.9": elf("k")},
         (
             "/boot/vmlinuz-6.1.0-9 with /boot/initrd.img-6.1.0-9: newest with modules; "
             "passed over: /boot/vmlinuz-6.9 (no /lib/modules/6.9)"
         ),
     ),
     "the newest for ordinary computers": (
-        DEBIAN | {"boot/vmlinuz-6.1.0-9-rt": "k", "boot/initrd.img-6.1.0-9-rt": "i"} | modules("6.1.0-9-rt", "6.1.0-9"),
+        DEBIAN
+        | {"boot/vmlinuz-6.1.0-9-rt": elf("k"), "boot/initrd.img-6.1.0-9-rt": "i"}
+        | modules("6.1.0-9-rt", "6.1.0-9"),
         "/boot/vmlinuz-6.1.0-9 with /boot/initrd.img-6.1.0-9: newest with modules",
     ),
     "the newest with an initrd": (
-        DEBIAN | {"boot/vmlinuz-6.1.0-10": "k10"},
+        DEBIAN | {"boot/vmlinuz-6.1.0-10": elf("k10")},
         (
             "/boot/vmlinuz-6.1.0-9 with /boot/initrd.img-6.1.0-9: newest with modules and an initrd; "
             "passed over: /boot/vmlinuz-6.1.0-10 (it has no initrd)"
@@ -396,7 +455,7 @@ WHY = {
         ),
     ),
     "the one that there is, without an initrd": (
-        {"boot/vmlinuz-6.9": "k"} | modules("6.9"),
+        {"boot/vmlinuz-6.9": elf("k")} | modules("6.9"),
         "/boot/vmlinuz-6.9, without an initrd of its own: newest with modules",
     ),
     "a unified one": (
@@ -420,7 +479,7 @@ def test_a_choice_is_given_with_its_reason(what):
 
 def test_a_kernel_without_an_initrd_is_nothing_to_warn_of():
     """Clients start from our own."""
-    assert find_kernel(planted({"boot/vmlinuz-6.9": "k"} | modules("6.9")), "lab").warnings == ()
+    assert find_kernel(planted({"boot/vmlinuz-6.9": elf("k")} | modules("6.9")), "lab").warnings == ()
 
 
 def test_no_more_than_some_dozens_of_files_are_asked_for_their_version():
@@ -433,7 +492,9 @@ def test_no_more_than_some_dozens_of_files_are_asked_for_their_version():
             asked.append(self)
             return super().open()
 
-    many = {f"boot/vmlinuz-x{number}": File(Metadata(0o644), Asked(b"nothing" * 9)) for number in range(999)}
+    many = {
+        f"boot/vmlinuz-x{number}": File(Metadata(0o644), Asked(b"\x7fELF" + b"nothing" * 9)) for number in range(999)
+    }
     assert find_kernel(planted(many), "lab").version is None
     assert len(asked) < 5000
 
@@ -450,7 +511,13 @@ def test_a_substitution_that_leads_nowhere_leaves_the_kernel_and_is_warned_of():
     assert found.warnings == ("--kernel-initrd=own/kernel-2 leads to no initrd, only to the kernel /own/kernel-2",)
 
 
-OWN = {"own/kernel-1": "k1", "own/kernel-2": "k2", "own/ramdisk-2": "r2", "own/ramdisk-1": "r1", "own/.kernel-9": "k9"}
+OWN = {
+    "own/kernel-1": elf("k1"),
+    "own/kernel-2": elf("k2"),
+    "own/ramdisk-2": "r2",
+    "own/ramdisk-1": "r1",
+    "own/.kernel-9": elf("k9"),
+}
 
 
 def test_the_users_rule_comes_first():
@@ -501,6 +568,32 @@ STATED = {
     "what is no version is none": (bzimage("../../etc"), None),
     "an empty file says nothing": (b"", None),
 }
+
+
+HEADERS = {
+    "bzImage": bzimage("6.1"),
+    "EFI stub": b"MZ".ljust(0x3C, b"\0") + b"\x80\0\0\0".ljust(0x44, b"\0") + b"PE\0\0",
+    "zboot": zboot(b"x", b"gzip"),
+    "Image of arm64": bytes(0x38) + b"ARM\x64",
+    "Image of riscv64": bytes(0x38) + b"RSC\x05",
+    "Image.gz": gzipped(b"x"),
+    "zImage": zimage(b""),
+    "uImage": b"\x27\x05\x19\x56",
+    "vmlinux": b"\x7fELF",
+    "zstd": zstd.compress(b"x"),
+    "xz": lzma.compress(b"x"),
+    "s390x": bytes(0x10008) + b"S390EP",
+}
+
+
+@pytest.mark.parametrize("form", HEADERS)
+def test_kernels_of_all_forms_have_a_header(form):
+    assert has_header(Bytes(HEADERS[form] + bytes(64)))
+
+
+@pytest.mark.parametrize("data", [b"", b"MZ", b"MZ" + b"\xff" * 70, b"#!/bin/sh\n", bytes(0x20000), b"hsqs" * 999])
+def test_other_files_have_none(data):
+    assert not has_header(Bytes(data))
 
 
 @pytest.mark.parametrize("how", STATED)

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 VERSION = "6.1.0-18-amd64"
+KERNEL = "\x7fELF" + "kernel " * 1000
+"""It begins as one of some form does, and states no version."""
 
 BUILT_IN = (
     *("fs/overlayfs/overlay", "fs/squashfs/squashfs", "drivers/block/loop", "drivers/block/nbd", "fs/nfs/nfs"),
@@ -43,7 +45,7 @@ FILES = {
         "Package: linux-image\nStatus: install ok installed\nVersion: 6.1.0\nArchitecture: amd64\n\n"
     ),
     "usr/bin/tool": "#!/bin/sh\n",
-    f"boot/vmlinuz-{VERSION}": "kernel " * 1000,
+    f"boot/vmlinuz-{VERSION}": KERNEL,
     f"boot/initrd.img-{VERSION}": "initrd " * 3000,
     f"boot/config-{VERSION}": configuration("ZLIB", "LZ4", "LZO", "XZ", "ZSTD"),
     f"lib/modules/{VERSION}/modules.dep": "",

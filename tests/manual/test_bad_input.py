@@ -23,7 +23,7 @@ from corpus.hostile import CANARY, TOUCHED, TRAPS, is_free_of_traps, plant_canar
 from corpus.refusal import UNPRIVILEGED, command_refused, left_behind, one_line, refused, unharmed
 from corpus.site import Site, listing
 from corpus.small_disk import mounted
-from corpus.system import VERSION, configuration, make_system
+from corpus.system import KERNEL, VERSION, configuration, make_system
 
 pytestmark = pytest.mark.oracle
 
@@ -92,8 +92,20 @@ def test_a_system_without_a_kernel_is_refused_unless_that_is_wanted(site):
 
 
 @pytest.mark.parametrize("words", [(), ("--cleanup=0",)])
-@pytest.mark.parametrize("link", ["initrd.img", "vmlinuz"])
+def test_a_link_for_a_kernel_that_leads_to_secrets_is_passed_over(site, words):
+    (site.base / "lab/vmlinuz").unlink()
+    (site.base / "lab/vmlinuz").symlink_to("etc/shadow")
+    said = site.ltsp("image", *words, "lab").stderr
+    assert "/vmlinuz is passed over: not a kernel" in said
+    assert site.kernel("lab").read_text() == KERNEL
+
+
+@pytest.mark.parametrize(
+    ("link", "words"), [("initrd.img", ()), ("initrd.img", ("--cleanup=0",)), ("vmlinuz", ("--cleanup=0",))]
+)
 def test_a_link_to_secrets_is_served_to_nobody(site, link, words):
+    with (site.base / "lab/etc/shadow").open("r+") as file:
+        file.write(KERNEL[:4])  # what begins as a kernel does
     (site.base / "lab" / link).unlink()
     (site.base / "lab" / link).symlink_to("etc/shadow")
     refused(site, *words, "lab", says=[f"/{link} leads to /etc/shadow", "--kernel-initrd"])

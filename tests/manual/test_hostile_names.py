@@ -102,7 +102,7 @@ def site(tmp_path):
         os.chmod(os.path.join(os.fsencode(lab), b"usr/bin", raw), 0o4755)
         os.chmod(os.path.join(os.fsencode(lab), b"opt", raw), 0)
         with open(os.path.join(os.fsencode(lab), b"boot", (b"vmlinuz-" + raw)[:255]), "wb") as file:
-            file.write(b"kernel without modules")
+            file.write(b"\x7fELF kernel without modules")
     for link in ("vmlinuz", "initrd.img"):
         (lab / link).unlink()
     return replace(site, through=UNPRIVILEGED)

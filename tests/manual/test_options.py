@@ -122,10 +122,10 @@ def test_an_empty_ionice_disables_it_and_an_unknown_one_is_an_error(site):
 def test_kernel_initrd_finds_the_kernel_and_names_its_initrd(site):
     live = site.base / "lab/live"
     live.mkdir()
-    (live / f"vmlinuz-{VERSION}").write_text("live kernel")
+    (live / f"vmlinuz-{VERSION}").write_text("\x7fELF live kernel")
     (live / f"initrd.img-{VERSION}").write_text("live initrd")
     site.ltsp("image", "-k", "live/vmlinuz-* s|vmlinuz|initrd.img|", "lab")
-    assert site.kernel("lab").read_text() == "live kernel"
+    assert site.kernel("lab").read_text() == "\x7fELF live kernel"
     assert initrds_behind(site, b"live initrd")
 
 
@@ -164,7 +164,7 @@ def test_revert_exchanges_current_and_old_with_their_kernels_and_needs_no_source
     site.ltsp("image", "lab")
     first, first_kernel = site.image("lab").read_bytes(), site.kernel("lab").read_text()
     change(site)
-    (site.base / f"lab/boot/vmlinuz-{VERSION}").write_text("another kernel")
+    (site.base / f"lab/boot/vmlinuz-{VERSION}").write_text("\x7fELF another kernel")
     site.ltsp("image", "lab")
     second, second_kernel = site.image("lab").read_bytes(), site.kernel("lab").read_text()
     assert second_kernel != first_kernel
@@ -190,13 +190,13 @@ def test_revert_brings_old_back_where_there_is_no_image(site):
 def test_revert_to_an_image_that_another_ltsp_left_takes_the_kernel_out_of_it(site):
     site.ltsp("image", "lab")
     change(site)
-    (site.base / f"lab/boot/vmlinuz-{VERSION}").write_text("another kernel")
+    (site.base / f"lab/boot/vmlinuz-{VERSION}").write_text("\x7fELF another kernel")
     site.ltsp("image", "lab")
     old, boot = site.base / "images/lab.img.old", site.tftp / "ltsp/lab"
     first, second = old.read_bytes(), site.image("lab").read_bytes()
     shutil.rmtree(site.base / "images")
     shutil.rmtree(boot)
-    for path, data in ((site.image("lab"), second), (old, first), (site.kernel("lab"), b"another kernel")):
+    for path, data in ((site.image("lab"), second), (old, first), (site.kernel("lab"), b"\x7fELF another kernel")):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
 
@@ -205,7 +205,7 @@ def test_revert_to_an_image_that_another_ltsp_left_takes_the_kernel_out_of_it(si
     assert (site.image("lab").read_bytes(), old.read_bytes()) == (first, second)
     assert site.kernel("lab").read_text() == content(site.image("lab"), f"boot/vmlinuz-{VERSION}")
     site.ltsp("image", "-r", "lab")
-    assert (site.image("lab").read_bytes(), site.kernel("lab").read_text()) == (second, "another kernel")
+    assert (site.image("lab").read_bytes(), site.kernel("lab").read_text()) == (second, "\x7fELF another kernel")
 
 
 def test_revert_0_builds(site):

@@ -111,7 +111,7 @@ def test_what_preflight_can_be_overruled_in_names_the_option(site):
 
 def test_the_choice_among_kernels_is_in_the_plan_the_summary_and_the_manifest(site):
     (site.base / "lab/vmlinuz").unlink()
-    (site.base / "lab/boot/vmlinuz-9.9").write_text("newer, and without modules")
+    (site.base / "lab/boot/vmlinuz-9.9").write_text("\x7fELF newer, and without modules")
     done = site.ltsp("image", "--json", "lab")
     line = f"/boot/vmlinuz-{VERSION} with /boot/initrd.img-{VERSION}: newest with modules"
     passed = "/boot/vmlinuz-9.9 (no /lib/modules/9.9)"

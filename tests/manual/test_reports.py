@@ -10,7 +10,7 @@ import pytest
 
 from corpus.refusal import left_behind, unharmed
 from corpus.site import Site, listing
-from corpus.system import VERSION
+from corpus.system import KERNEL, VERSION
 
 pytestmark = pytest.mark.oracle
 
@@ -205,12 +205,13 @@ def test_info_of_a_place_that_is_not_there_is_no_failure(site):
 
 
 def test_kernel_publishes_another_kernel_of_the_exported_image_with_it(site):
+    (site.base / "lab/boot/mine").write_text(f"{KERNEL} mine")
     site.ltsp("image", "lab")
     image = site.image("lab").read_bytes()
     assert "unchanged lab" in site.ltsp("kernel", "lab").stdout
-    done = json.loads(site.ltsp("kernel", "--json", "-k", f"boot/config-{VERSION}", "lab").stdout)
-    assert done["kernels"][0]["kernel"]["path"] == f"boot/config-{VERSION}"
-    assert site.kernel("lab").read_text().startswith("CONFIG_SQUASHFS")
+    done = json.loads(site.ltsp("kernel", "--json", "-k", "boot/mine", "lab").stdout)
+    assert done["kernels"][0]["kernel"]["path"] == "boot/mine"
+    assert site.kernel("lab").read_text() == f"{KERNEL} mine"
     assert site.image("lab").read_bytes() == image
 
 
@@ -223,6 +224,12 @@ def test_a_dry_run_needs_no_place_for_images(site, tmp_path):
     places = (f"-b{tmp_path}/no/base", f"-t{tmp_path}/no/tftp")
     assert "free" in site.ltsp(*places, "image", "--dry-run", str(site.base / "lab")).stdout
     assert not (tmp_path / "no").exists()
+
+
+def test_a_rule_of_ones_own_that_leads_to_another_file_takes_it_for_no_kernel(site):
+    said = site.ltsp("image", "--quiet", "-k", f"boot/config-{VERSION}", "lab").stderr
+    assert f"/boot/config-{VERSION} is passed over: not a kernel" in said
+    assert site.kernel("lab").read_text() == KERNEL
 
 
 def test_kernel_without_a_kernel_is_a_usage_error(site):
@@ -253,7 +260,7 @@ def test_more_than_three_images_are_not_meant_by_no_name(site):
 
 def test_kernel_needs_no_image(site):
     site.ltsp("kernel", "lab")
-    assert site.kernel("lab").read_text().startswith("kernel")
+    assert site.kernel("lab").read_text() == KERNEL
     assert not site.image("lab").exists()
 
 

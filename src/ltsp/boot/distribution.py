@@ -58,6 +58,15 @@ _INSTALL: Final[Mapping[Distribution, tuple[str, str]]] = {
     Distribution.ALPINE: ("apk add linux-lts", "openrc"),
 }
 """What installs a kernel, and the package of /sbin/init: images of containers have neither."""
+_AGAIN: Final[Mapping[Distribution, str]] = {
+    Distribution.DEBIAN: "apt-get install --reinstall linux-image-{version}",
+    Distribution.UBUNTU: "apt-get install --reinstall linux-image-{version}",
+    Distribution.FEDORA: "dnf reinstall kernel-core-{version}",
+    Distribution.SUSE: "zypper install --force kernel-default",
+    Distribution.ARCH: "pacman -S linux",
+    Distribution.ALPINE: "apk fix linux-lts",
+}
+"""What writes the kernel of a version again, whose file is damaged."""
 _DEBIAN_KERNELS: Final = {3: "686", 40: "armmp", 62: "amd64", 183: "arm64", 243: "riscv64"}
 """What Debian's kernel for a machine is called, by e_machine of elf(5); each kernel provides `generic` as well."""
 _FLAVOURS: Final = tuple(f"-{name}" for name in CLOUDS)
@@ -96,6 +105,11 @@ def kernel_package(distribution: Distribution, version: str) -> str:
             return "linux-lts in place of linux-virt"
         case Distribution.ALPINE | Distribution.OTHER:
             return f"all modules of kernel {version}"
+
+
+def kernel_again(distribution: Distribution, version: str | None) -> str:
+    """The command that writes a kernel again whose file is damaged; empty where it is not known here."""
+    return _AGAIN.get(distribution, "").format(version=version) if version else ""
 
 
 def kernel_installation(tree: Tree) -> str:

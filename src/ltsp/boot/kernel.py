@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ltsp.boot.distribution import distribution_of, kernel_installation, kernel_package
-from ltsp.boot.kernel_header import is_version, stated_size, stated_version
+from ltsp.boot.kernel_header import has_header, is_version, stated_size, stated_version
 from ltsp.boot.kernel_rules import INITRD_NAME, INITRDS, KERNEL_NAME, RULES, VERSION, Rank, Rule
 from ltsp.boot.kernel_version import version_key
+from ltsp.boot.no_kernel import MODULES, Refused, has_modules, none_found
 from ltsp.boot.unified_kernel import UnifiedKernel
-from ltsp.errors import FormatError, LtspError, Unreadable
+from ltsp.errors import FormatError, Unreadable
 from ltsp.tree.content import Content
-from ltsp.tree.name import in_order, printable
+from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File, Node
 from ltsp.tree.tree import Tree
 
@@ -25,9 +25,6 @@ _MOST_KERNEL: Final = 1 << 30
 _MOST_INITRD: Final = 4 << 30
 _MOST_ASKED: Final = 64
 """Files that are looked into for their version. Each may take a second, and a tree may have any number of them."""
-_MODULES: Final = "lib/modules"
-_OF_MODULES: Final = frozenset({"kernel", "modules.builtin", "modules.dep", "modules.dep.bin"})
-"""What depmod(8) and `make modules_install` leave below that, of which some kernels have only a part."""
 _SHOWN: Final = 4
 
 
@@ -93,7 +90,7 @@ def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
     search = _Search(tree, rules)
     kernel = search.kernel()
     if kernel is None:
-        raise search.nothing_found(name)
+        raise none_found(tree, name, rules, search.refused())
     for path, content in ((kernel.path, kernel.kernel), (kernel.initrd_path or "", kernel.initrd)):
         if content is not None:
             _see_that_it_may_be_read(path, content)
@@ -103,12 +100,6 @@ def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
 def kernel_paths(tree: Tree, rule: Rule) -> list[str]:
     """All that the rule leads to, in no order."""
     return [path for place in rule.places for path, _ in _matching(tree, rule, place)]
-
-
-def has_modules(tree: Tree, version: str) -> bool:
-    """Whether there is more than the kernel itself, which may lie there too."""
-    directory = tree.follow(f"{_MODULES}/{version}")
-    return isinstance(directory, Directory) and not _OF_MODULES.isdisjoint(directory.entries)
 
 
 def _see_that_it_may_be_read(path: str, content: Content) -> None:
@@ -147,6 +138,10 @@ class _Verdict:
     """None where it is not to be booted."""
     reason: str = ""
     """Why not, or why it is the last choice."""
+    version: str | None = None
+    """Of what is not to be booted, as far as that is known."""
+    lacks_modules: bool = False
+    """Whether that alone is why not."""
 
     @property
     def is_sound(self) -> bool:
@@ -226,20 +221,20 @@ class _Search:
     def _judge(self, candidate: _Candidate) -> _Verdict:
         file, rule = candidate.file, candidate.rule
         if file is None or candidate.fault:
-            return _Verdict(rule.rank, None, candidate.fault)
+            return _Verdict(rule.rank, None, candidate.fault, candidate.named)
         try:
             unified = UnifiedKernel.parse(file.content)
         except FormatError as error:
-            return _Verdict(rule.rank, None, error.message)
+            return _Verdict(rule.rank, None, error.message, candidate.named)
         except OSError:
             unified = None  # copying the kernel will say so
         else:
             if rule.unified and unified is None:
                 return _Verdict(rule.rank, None, "it has no section .linux, so it is not a unified kernel")
         content = unified.kernel if unified else file.content
-        if lost := _cut_off(content):
-            return _Verdict(rule.rank, None, lost)
         stated = self._states(file, content)
+        if broken := _cut_off(content) or ("" if stated else _something_else(content)):
+            return _Verdict(rule.rank, None, broken, stated or candidate.named)
         named = candidate.named or (unified.version if unified else None)
         version = stated or (named if named and is_version(named) else None)
         initrd_path, initrd = candidate.path, unified.initrd if unified else None
@@ -254,18 +249,20 @@ class _Search:
             faults.append(f"it states the version {printable(version)}")
             warnings.append(f"{shown} states the version {printable(version)}, and clients get the modules of that")
         if version and self._lacks_modules(rule, version):
-            place = f"{_MODULES}/{version}"
+            place = f"{MODULES}/{version}"
             lacking = f"{'no' if self.tree.follow(place) is None else 'no modules in'} /{printable(place)}"
             if not rule.chosen:
-                return _Verdict(rule.rank, None, ", and ".join((*faults, lacking)))
+                if not named:
+                    faults.append(f"it states the version {printable(version)}")
+                return _Verdict(rule.rank, None, ", and ".join((*faults, lacking)), version, lacks_modules=True)
             faults.append(lacking)
-            warnings.append(f"{shown} has no modules: /{_MODULES}/{printable(version)} is not in the image")
+            warnings.append(f"{shown} has no modules: /{MODULES}/{printable(version)} is not in the image")
         if rule.substitutions and kernel.initrd is None:
             warnings.append(f"--kernel-initrd={printable(rule.kernel)} leads to no initrd, only to the kernel {shown}")
         return _Verdict(rule.rank, replace(kernel, warnings=tuple(warnings)), ", and ".join(faults))
 
     def _lacks_modules(self, rule: Rule, version: str) -> bool:
-        every = self.tree.follow(_MODULES)
+        every = self.tree.follow(MODULES)
         if rule.live and not (isinstance(every, Directory) and every.entries):
             return False
         return not has_modules(self.tree, version)
@@ -316,43 +313,17 @@ class _Search:
                 yield candidate.path, reason or f"newer, but /{printable(default.path)} is the system's default"
             versions.add(version)
 
-    def nothing_found(self, name: str) -> LtspError:
-        """Says to install a kernel only where there is none."""
-        passed = [str(PassedOver(path, verdict.reason)) for path, verdict in self.verdicts.items()]
-        own = "give --kernel-initrd='GLOB s|KERNEL|INITRD|' or --kernel-initrd=none"
-        package = self._package()
-        if package:
-            return LtspError(
-                f"no kernel in {printable(name)} has its modules: {', '.join(passed)}",
-                f"install in the source: {package}; or {own}",
+    def refused(self) -> list[Refused]:
+        return [
+            Refused(
+                str(PassedOver(path, verdict.reason)),
+                verdict.version,
+                is_file=isinstance(self.tree.follow(path), File),
+                lacks_modules=verdict.lacks_modules,
+                live=verdict.rank is Rank.LIVE,
             )
-        modules = self._modules()
-        usual = [rule.kernel for rule in self.rules if rule.rank < Rank.OTHER and not rule.live]
-        names = dict.fromkeys(glob.rpartition("/")[2].replace(VERSION, "*") for glob in usual)
-        message = (
-            f"no kernel in {printable(name)}: looked for {', '.join(map(printable, names))} in /, /boot, /efi and "
-            f"/{_MODULES}, and for those of boards and live media"
-        )
-        if modules:
-            more = ", …" if len(modules) > _SHOWN else ""
-            message += f"; there are modules of {', '.join(map(printable, modules[:_SHOWN]))}{more} without a kernel"
-        if passed:
-            message += f"; passed over: {', '.join(passed)}"
-        installation = kernel_installation(self.tree)
-        how = f"run in the source, or as RUN of its Containerfile: {installation};" if installation else "install one,"
-        return LtspError(message, f"{how} or {own}")
-
-    def _package(self) -> str:
-        """What brings the modules that the newest kernel lacks; empty where there is no kernel."""
-        for candidate in (each for rank in Rank for each in self._candidates(rank)):
-            version = self._version(candidate)
-            if candidate.file is not None and not candidate.fault and version:
-                return kernel_package(distribution_of(self.tree), version)
-        return ""
-
-    def _modules(self) -> list[str]:
-        directory = self.tree.follow(_MODULES)
-        return in_order(list(directory.entries)) if isinstance(directory, Directory) else []
+            for path, verdict in self.verdicts.items()
+        ]
 
 
 def _reason(kernel: Kernel, rank: Rank, *, doubtful: bool, for_initrd: bool) -> str:
@@ -407,6 +378,14 @@ def _cut_off(kernel: Content) -> str:
     except OSError:
         return ""  # copying the kernel will say so
     return f"cut off: it has {kernel.size} of its {size} bytes" if kernel.size < size else ""
+
+
+def _something_else(kernel: Content) -> str:
+    """That it is one, if it begins like no kernel; else empty."""
+    try:
+        return "" if has_header(kernel) else "not a kernel: it has none of their headers"
+    except OSError:
+        return ""  # copying the kernel will say so
 
 
 def _named_version(path: str) -> str | None:

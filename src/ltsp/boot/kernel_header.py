@@ -1,4 +1,4 @@
-"""What a kernel's file itself states: its version, and of a bzImage its size.
+"""What a kernel's file itself states: that it is one, its version, and of a bzImage its size.
 
 bzImage: Documentation/arch/x86/boot.rst of Linux. Others hold the banner of init/version.c, and most of them
 compressed: Image.gz, uImage (include/image.h of U-Boot), zImage (arch/arm/boot/compressed/head.S), and the EFI "zboot"
@@ -28,6 +28,24 @@ _WORD: Final = re.compile(r"[0-9][!-.0-~]{0,127}")
 """What may be a name in lib/modules."""
 _HEADER: Final = 0x210
 """Bytes from the start that have what is read of it."""
+_MAGICS: Final[tuple[tuple[int, bytes], ...]] = (
+    (0x202, b"HdrS"),  # bzImage: Documentation/arch/x86/boot.rst
+    (0x38, b"ARM\x64"),  # Image: arch/arm64/booting.rst; older ones have no PE header
+    (0x38, b"RSC\x05"),  # arch/riscv/boot-image-header.rst
+    (0x24, b"\x18\x28\x6f\x01"),  # zImage: arch/arm/boot/compressed/head.S
+    (0x04, b"zimg"),  # drivers/firmware/efi/libstub/zboot-header.S
+    (0x10008, b"S390EP"),  # arch/s390/boot/head.S
+    (0, b"\x7fELF"),  # vmlinux: of ppc64el and mips
+    (0, b"\x27\x05\x19\x56"),  # uImage: include/image.h of U-Boot
+    (0, b"\xd0\x0d\xfe\xed"),  # FIT, a flattened device tree: doc/usage/fit of U-Boot
+    (0, b"ANDROID!"),  # system/tools/mkbootimg of Android
+    # Compressed whole: scripts/Makefile.lib of Linux, for Image.gz and its like.
+    *((0, magic) for magic in (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x5d\0\0", b"(\xb5/\xfd", b"\x89LZO\0")),
+    (0, b"\x02\x21\x4c\x18"),  # lz4 -l
+)
+"""Place and magic number of each form that a kernel may have."""
+_MOST_HEADERS: Final = 0x11000
+"""Bytes from the start that have all of them."""
 _PIECE: Final = 1 << 20
 _OVERLAP: Final = 256
 _MOST: Final = 256 << 20
@@ -80,6 +98,18 @@ _CODECS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
 def is_version(text: str) -> bool:
     """Whether it is one, and not a path or a control sequence."""
     return _WORD.fullmatch(text) is not None
+
+
+def has_header(kernel: Content) -> bool:
+    """Whether it begins as some form of a kernel does. Raises OSError as reading does."""
+    with kernel.open() as stream:
+        head = stream.read(_MOST_HEADERS)
+    return _is_efi(head) or any(head.startswith(magic, at) for at, magic in _MAGICS)
+
+
+def _is_efi(head: bytes) -> bool:
+    """Whether it is a program for EFI, as all kernels with a stub are. PE/COFF"""
+    return head.startswith(b"MZ") and head[(at := int.from_bytes(head[0x3C:0x40], "little")) : at + 4] == b"PE\0\0"
 
 
 def stated_size(kernel: Content) -> int:

@@ -63,6 +63,11 @@ class KernelModules:
             raise LtspError(f"{printable(version)} is no version of a kernel", "give the image's kernel its own name")
         directory = f"lib/modules/{version}"
         listed = _lines(tree, f"{directory}/modules.dep")
+        if listed is None and tree.follow(directory) is None:
+            raise LtspError(
+                f"/{directory} is not in the image: its kernel has no modules",
+                f"install the modules of {version} in the source, or choose another kernel with --kernel-initrd",
+            )
         if listed is None:
             raise LtspError(f"/{directory}/modules.dep is not in the image", f"run in the source: depmod -a {version}")
         dependencies, refused = _dependencies(listed, version)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from ltsp.boot.kernel import find_kernel, kernel_paths
-from ltsp.boot.kernel_header import stated_version
-from ltsp.boot.kernel_rules import Rule
+from ltsp.boot.kernel_header import has_header, stated_version
+from ltsp.boot.kernel_rules import RULES, Rule
 from ltsp.boot.kernel_version import version_key
 from ltsp.errors import LtspError, Unreadable
 from ltsp.tree.node import Directory, File, Node
@@ -34,7 +34,8 @@ def with_kernel(system: Tree, medium: Tree, others: Iterable[Tree], own_rule: st
 
     These may be the system's, or those of one of `others`, which are looked into only then: Ubuntu has them, with the
     firmware, in the layer of the live session. A kernel to which `own_rule` leads, that of the user, is the system's
-    or else the medium's, whatever else there is.
+    or else the medium's, whatever else there is. Where none fits, the medium's come without modules or initrds: then
+    nothing is published, and the kernels are named.
     """
     look = _by_table(medium)
     if own_rule and not kernel_paths(system, Rule.parse(own_rule)) and kernel_paths(medium, Rule.parse(own_rule)):
@@ -49,7 +50,31 @@ def with_kernel(system: Tree, medium: Tree, others: Iterable[Tree], own_rule: st
             if firmware is not None:
                 added[_FIRMWARE] = firmware
             return _with(system, added, found.files)
-    return system
+    modules = _directory(system, _MODULES)
+    if modules is None or not modules.entries:
+        return system
+    # Who looks for a kernel there says of the medium's what keeps it from being booted.
+    misfits = _misfits(medium, own_rule)
+    return _with(system, {}, {path: file for path, file in misfits.items() if system.resolve(path) is None})
+
+
+def _misfits(medium: Tree, own_rule: str) -> Mapping[str, Node]:
+    """Kernels of which the system has no modules, or that are none, by where they go in the system."""
+    own = [Rule.parse(own_rule)] if own_rule else []
+    found = [(medium, own), (_kernels(medium), [rule for rule in RULES if rule.live])]
+    paths = (path for tree, rules in found for rule in rules for path in kernel_paths(tree, rule))
+    files = {path: node for path in islice(paths, _MOST_ASKED) if isinstance(node := medium.follow(path), File)}
+    if files:
+        return {path: file for path, file in files.items() if _says_what_it_is(file)}
+    return {f"boot/vmlinuz-{version}": file for version, file in _anywhere(medium)}
+
+
+def _says_what_it_is(file: File) -> bool:
+    """Whether it is none, or a kernel of a version; another would be taken for that of whatever modules there are."""
+    try:
+        return stated_version(file.content) is not None or not has_header(file.content)
+    except OSError:
+        return False
 
 
 def _directory(tree: Tree, path: str) -> Directory | None:
@@ -79,12 +104,12 @@ _Look = Callable[[Directory], _Found | None]
 
 
 def _by_table(medium: Tree) -> _Look:
-    kernels = {name: node for name, node in medium.root.entries.items() if name in TOPS}
+    kernels = _kernels(medium)
     stated: list[tuple[str, File]] | None = None
 
     def look(modules: Directory) -> _Found | None:
         nonlocal stated
-        found = _found(Tree(replace(medium.root, entries=kernels)), modules)
+        found = _found(kernels, modules)
         if found is not None:
             return found
         if stated is None:
@@ -94,6 +119,13 @@ def _by_table(medium: Tree) -> _Look:
         return None if file is None else _Found({f"boot/vmlinuz-{version}": file}, version)
 
     return look
+
+
+def _kernels(medium: Tree) -> Tree:
+    """What may hold one that boots the system."""
+    return Tree(
+        replace(medium.root, entries={name: node for name, node in medium.root.entries.items() if name in TOPS})
+    )
 
 
 def _by_rule(medium: Tree, own_rule: str) -> _Look:
