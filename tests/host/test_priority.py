@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -79,7 +80,8 @@ def test_a_prefix_that_is_no_command_is_one_clear_error(prefix):
         (("true",), "status 0 and ran nothing"),
         (("echo",), "status 0 and ran nothing"),
         (("nice", "-n", "much"), "much"),
-        (("sh", "-c", "kill -9 $$"), "signal 9 ended it"),
+        (("sh", "-c", "kill -9 $$"), "ended by signal 9"),
+        (("env", "-i"), "does not pass the environment on"),
         (("yes",), "ran nothing"),
     ],
 )
@@ -87,6 +89,91 @@ def test_a_prefix_that_does_not_run_what_follows_it_is_one_clear_error(prefix, r
     """Else it would take our place, and end in silence, with status 0 even."""
     with pytest.raises(UsageError, match=f"of --ionice: .*{reason}"):
         priority.lower(prefix)
+
+
+BESIDE = """
+import os, signal, sys, time
+sys.path.insert(0, {path!r})
+from ltsp.errors import LtspError
+from ltsp.host import priority
+try:
+    done = priority.lower({prefix!r})
+except LtspError as error:
+    print("said", error)
+    sys.exit(error.exit_status)
+if done is not None:
+    print("done", done)
+    sys.exit(done)
+print("building", flush=True)
+{build}
+"""
+
+
+def beside(tmp_path, prefix, build):
+    program = tmp_path / "program.py"
+    program.write_text(BESIDE.format(path=str(Path(priority.__file__).parents[2]), prefix=prefix, build=build))
+    done = subprocess.run([sys.executable, program], check=False, capture_output=True, text=True, timeout=60)
+    return done.returncode, [line for line in done.stdout.splitlines() if line != "building"]
+
+
+END = "priority.ended_with({0}); sys.exit({0})"
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+
+
+@pytest.mark.parametrize("status", [0, 1, 3, 143])
+@pytest.mark.parametrize("prefix", [("timeout", "50"), ("sh", "-c", '"$@"; exit $?', "x")])
+def test_a_prefix_that_stays_beside_the_build_ends_as_that_does(tmp_path, prefix, status):
+    """The build has said why it failed: nothing is added."""
+    assert beside(tmp_path, prefix, END.format(status)) == (status, [f"done {status}"])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "build", "status", "said"),
+    [
+        (("timeout", "1"), "time.sleep(50)", 124, "'timeout 1' of --ionice ended with status 124, and the build did"),
+        (("timeout", "-s", "KILL", "1"), "time.sleep(50)", 137, "ended by signal 9, and the build did not"),
+        (("timeout", "50"), KILL, 137, ", and the build did not"),
+        (
+            ("sh", "-c", '"$@"; kill -TERM $$', "x"),
+            END.format(0),
+            143,
+            "by signal 15, and the build ended",
+        ),
+        (("sh", "-c", '"$@"; exit 5', "x"), END.format(3), 5, "with status 5, and the build ended with status 3"),
+        (("sh", "-c", '"$@"; exit 0', "x"), END.format(3), 1, "with status 0, and the build ended with status 3"),
+        (("sh", "-c", '"$@"; exit 0', "x"), KILL, 1, "with status 0, and the build did not come to its own end"),
+    ],
+)
+def test_a_prefix_that_ends_otherwise_than_the_build_is_one_line(tmp_path, prefix, build, status, said):
+    code, lines = beside(tmp_path, prefix, build)
+    assert (code, len(lines)) == (status, 1)
+    assert said in lines[0]
+    assert 'give --ionice="" for none' in lines[0]
+
+
+def test_a_pipe_that_the_prefix_closed_is_not_written_to(tmp_path):
+    """The number may be that of a file which the build opened."""
+    prefix = ("sh", "-c", 'for fd in 3 4 5 6 7 8 9; do eval "exec $fd</dev/null"; done; "$@"; exit $?', "x")
+    code, (line,) = beside(tmp_path, prefix, END.format(3))
+    assert (code, "ended with status 3" in line) == (3, True)
+
+
+@pytest.mark.parametrize("prefix", [("timeout", "50"), ("timeout", "--foreground", "50")])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_for_us_reaches_the_build(tmp_path, prefix, number):
+    build = (
+        f"signal.signal({number:d}, lambda *_: (priority.ended_with(9), os._exit(9)))\n"
+        "print('listening', flush=True)\ntime.sleep(50)"
+    )
+    program = tmp_path / "program.py"
+    program.write_text(BESIDE.format(path=str(Path(priority.__file__).parents[2]), prefix=prefix, build=build))
+    with subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        while running.stdout.readline() != "listening\n":
+            pass
+        running.send_signal(number)
+        assert running.stdout.read() == "done 9\n"
+        assert running.wait() == 9
 
 
 def test_it_needs_no_module_that_takes_long_to_import():

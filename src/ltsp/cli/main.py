@@ -29,6 +29,13 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Do what a command line asks for, and return the exit status."""
+    status = _done(arguments, environ)
+    if priority := sys.modules.get("ltsp.host.priority"):  # imported only where it may have been lowered
+        priority.ended_with(status)
+    return status
+
+
+def _done(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         return _asked(arguments, environ)
     except signals.Ended as ended:
@@ -69,7 +76,9 @@ def _run(asked: Run) -> int:
     from ltsp.settings.applets import ImageOptions  # noqa: PLC0415 -- likewise
 
     if isinstance(asked.options, ImageOptions) and not (asked.options.revert or asked.options.dry_run):
-        priority.lower(asked.options.ionice)
+        done = priority.lower(asked.options.ionice)
+        if done is not None:
+            return done
     from ltsp.cli.console import console  # noqa: PLC0415 -- after the priority was lowered
 
     with console(asked) as report:

@@ -1,41 +1,64 @@
-"""Lower priority for a build: this program starts itself again, once, through a prefix command and in its own place.
+"""Lower priority for a build: this program starts itself again, once, through a prefix command.
 
-There is no parent that waits, so that signals, the terminal and the exit status are those of the build. Called
-before the heavy imports, since what was imported until then is imported twice.
+Most of these (nice, ionice, chrt, systemd-run --scope) give their place to what they run, and so they get ours: no
+parent waits, and signals, the terminal and the exit status are those of the build. Others, such as timeout(1), stay
+beside the build and may end it: for those we wait, and say what became of them. Called before the heavy imports, since
+what was imported until then is imported twice.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ltsp.errors import UsageError
+from ltsp.errors import LtspError, UsageError
 
 _MARK = "LTSP_PRIORITY_LOWERED"
-"""In the environment of the second start alone; it ends the loop."""
+"""In the environment of the second start alone; it ends the loop. It names the pipe to who waits, if anybody does."""
 _SYSTEMD = "/run/systemd/private"
 """The socket where the first process takes root's orders, if it is systemd."""
 _WEIGHT = 20
 """Of CPU and disk, in a systemd scope; everyone else has 100. systemd.resource-control(5)"""
+_OF_KERNEL = 0x80
+"""SI_KERNEL: the terminal sends signals to a whole group. sigaction(2)"""
 _MOST_SAID = 1 << 12
 """Bytes that are read of what a prefix prints when it is tried."""
 
 
-def lower(prefix: Sequence[str] | None) -> None:
+_witness: int | None = None
+"""The writing end of the pipe on which the second start says how it ended."""
+
+
+def lower(prefix: Sequence[str] | None) -> int | None:
     """Go on at the priority that a prefix command gives; None is the default one, no words none.
 
-    Returns where nothing is to be done or all is done already. Raises UsageError when the prefix is no program, or one
-    that does not run what follows it.
+    Returns None where the build is to be done here, else the exit status of the one that was done. Raises UsageError
+    when the prefix is no program, or one that does not run what follows it, and LtspError when it ended otherwise than
+    the build.
     """
-    if os.environ.pop(_MARK, None) is not None:
-        return
-    if prefix is None:
+    mark = os.environ.pop(_MARK, None)
+    if mark is not None:
+        _find_witness(mark)
+    elif prefix is None:
         _restart(_first_that_works(defaults(systemd=os.geteuid() == 0 and os.path.exists(_SYSTEMD))))
     elif prefix:
-        if reason := _refusal(prefix):
-            raise _cannot_run(prefix, reason)
+        trial = _tried(prefix)
+        if trial.reason:
+            raise _cannot_run(prefix, trial.reason)
+        if not trial.in_place:
+            return _waited_for(prefix)
         _restart(prefix)
+    return None
+
+
+def ended_with(status: int) -> None:
+    """Tell who waits, if anybody does, that the build had its own end."""
+    if _witness is not None:
+        try:
+            os.write(_witness, bytes([status]))
+        except OSError:
+            return  # it is gone, and nobody asks any more
 
 
 def defaults(*, systemd: bool) -> Iterator[Sequence[str]]:
@@ -59,20 +82,28 @@ def _there(program: str) -> bool:
 
 def _first_that_works(prefixes: Iterable[Sequence[str]]) -> Sequence[str]:
     """A systemd that does not answer, or a container's limits, are no reason not to build."""
-    return next((words for words in prefixes if not _refusal(words)), ())
+    return next((words for words in prefixes if not _tried(words).reason), ())
 
 
-def _refusal(words: Sequence[str]) -> str:
-    """Why a prefix does not run the program that follows it; empty where it does.
+class _Trial:
+    """What a prefix did with a small program: why it would not do, empty if it would, and whether it gave its place."""
 
-    It takes our own place later, where nobody is left to say what became of it: so it is tried on a small one first.
-    Raises UsageError where it cannot be started.
-    """
+    __slots__ = ("in_place", "reason")
+
+    def __init__(self, reason: str = "", *, in_place: bool = False) -> None:
+        self.reason = reason
+        self.in_place = in_place
+
+
+def _tried(words: Sequence[str]) -> _Trial:
+    """Raises UsageError where it cannot be started."""
     said = b""
     reader, writer = os.pipe()
+    program = ["/bin/sh", "-c", f'echo "$((6 * 7)) $$ ${_MARK}"']
     try:
         output = [(os.POSIX_SPAWN_DUP2, writer, number) for number in (1, 2)]
-        child = os.posix_spawnp(words[0], [*words, "/bin/sh", "-c", "echo $((6 * 7))"], os.environ, file_actions=output)
+        environ = {**os.environ, _MARK: "1"}
+        child = os.posix_spawnp(words[0], [*words, *program], environ, file_actions=output)
     except (OSError, ValueError) as error:  # ValueError: a word with a zero byte
         os.close(reader)
         raise _cannot_run(words, getattr(error, "strerror", "") or str(error)) from error
@@ -82,11 +113,75 @@ def _refusal(words: Sequence[str]) -> str:
         while len(said) < _MOST_SAID and (piece := lines.read(_MOST_SAID)):
             said += piece
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if b"42" in said.split(b"\n"):
-        return ""
-    last = said.strip().rpartition(b"\n")[2].decode("utf-8", "backslashreplace")
-    how = f"it ended with status {status}" if status >= 0 else f"signal {-status} ended it"
-    return f"{how} and ran nothing{f': {last}' if last else ''}"
+    ran = next((line.split() for line in said.split(b"\n") if line.startswith(b"42 ")), None)
+    if ran is None:
+        last = said.strip().rpartition(b"\n")[2].decode("utf-8", "backslashreplace")
+        return _Trial(f"it ended {_how(status)} and ran nothing{f': {last}' if last else ''}")
+    if ran[2:] != [b"1"]:
+        return _Trial("it does not pass the environment on")  # and so we would start it again and again
+    return _Trial(in_place=ran[1] == str(child).encode())
+
+
+def _how(status: int) -> str:
+    """How a program ended, by its status as of waitstatus_to_exitcode."""
+    return f"with status {status}" if status >= 0 else f"by signal {-status}"
+
+
+def _waited_for(words: Sequence[str]) -> int:
+    """The exit status of a build below a prefix that stays beside it.
+
+    Raises LtspError where that ended otherwise than the build, which has said why it ended itself.
+    """
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    status = _run_beside(words, {**os.environ, _MARK: f"{writer}:{os.fstat(writer).st_ino}"})
+    os.close(writer)
+    os.set_blocking(reader, False)
+    try:
+        said = os.read(reader, 1)
+    except BlockingIOError:  # what it started goes on without it
+        said = b""
+    os.close(reader)
+    if said == bytes([status & 0xFF]) and status >= 0:
+        return status
+    build = f"the build ended with status {said[0]}" if said else "the build did not come to its own end"
+    error = LtspError(f"{' '.join(words)!a} of --ionice ended {_how(status)}, and {build}", 'give --ionice="" for none')
+    error.exit_status = status or 1 if status >= 0 else 128 - status
+    raise error
+
+
+def _run_beside(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Signals that are meant for the build reach it by the prefix; those of the terminal do so themselves, where the
+    prefix is of the group that they go to.
+    """
+    import signal  # noqa: PLC0415 -- most builds have nobody who waits
+
+    passed_on = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*passed_on, signal.SIGCHLD})
+    try:
+        program = [*words, sys.executable, *sys.orig_argv[1:]]
+        child = os.posix_spawnp(words[0], program, environ, setsigmask=before)
+        while True:
+            found = signal.sigwaitinfo({*passed_on, signal.SIGCHLD})
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            if found.si_signo in passed_on and (found.si_code != _OF_KERNEL or os.getpgid(child) != os.getpgrp()):
+                os.kill(child, found.si_signo)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _find_witness(mark: str) -> None:
+    """A prefix may have closed it, and its number may be another file's by now."""
+    global _witness  # noqa: PLW0603 -- there is one second start in a process
+    number, _, inode = mark.partition(":")
+    try:
+        if inode and os.fstat(int(number)).st_ino == int(inode):
+            os.set_inheritable(int(number), False)
+            _witness = int(number)
+    except OSError:
+        return
 
 
 def _restart(words: Sequence[str]) -> None:

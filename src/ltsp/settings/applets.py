@@ -183,7 +183,8 @@ class ImageOptions(_PublishingOptions):
         default=None,
         default_text="a systemd scope of low weight, else nice ionice -c3",
         short="i",
-        details="Split as a shell splits words. An empty value keeps the priority as it is.",
+        details="Split as a shell splits words. An empty value keeps the priority as it is. Where the command ends "
+        "otherwise than the build, as timeout(1) may, it is named with its status, which is ours then.",
     )
     mksquashfs_params: tuple[str, ...] = option(
         Words("PARAMS"),
