@@ -42,19 +42,19 @@ def site(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "fault"),
+    ("name", "fault", "remedy"),
     [
-        ("two words", "holds a space"),
-        ("\x1b[31mred", "'\\x1b[31mred' holds '\\x1b'"),
-        ("lab\nlab", "holds a line break"),
-        ("$(reboot)", "holds '$'"),
-        ("schön", "holds '\\xf6'"),
-        ("-lab", "begins with '-'"),
-        ("x" * 65, "has 65 characters, 64 at most"),
+        ("two words", "holds a space", "--name="),
+        ("\x1b[31mred", "'\\x1b[31mred' holds '\\x1b'", "--name="),
+        ("lab\nlab", "holds a line break", "--name="),
+        ("$(reboot)", "holds '$'", "--name="),
+        ("schön", "holds '\\xf6'", "--name="),
+        ("-lab", "begins with '-'", "type lab"),
+        ("x" * 65, "has 65 characters, 64 at most", "--name="),
     ],
 )
-def test_a_bad_name_is_told_before_it_is_looked_for(site, name, fault):
-    refused(site, "--", name, status=2, says=["image name", fault, "--name="])
+def test_a_bad_name_is_told_before_it_is_looked_for(site, name, fault, remedy):
+    refused(site, "--", name, status=2, says=["image name", fault, remedy])
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../lab", "a,b"])
