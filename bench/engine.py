@@ -14,14 +14,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import ltsp.cli.main  # noqa: F401 -- for its part of the start-up time
-from ltsp.apps.image import image as applet  # noqa: F401 -- likewise: all modules that a build needs
-from ltsp.apps.order import order
-from ltsp.apps.preparation import prepare
+from ltsp.build.prepare import prepare
+from ltsp.build.request import order
+from ltsp.commands.image import image as applet  # noqa: F401 -- likewise: all modules that a build needs
 from ltsp.host.root import Root
 from ltsp.settings import conf_file
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.hooks import Hooks
-from ltsp.source.scan import Scan
+from ltsp.source.directory.scan import Scan
 from ltsp.squashfs.check import check
 from ltsp.squashfs.writer import write
 from ltsp.tree.faults import Faults

@@ -26,7 +26,7 @@ from bench.measure import Run
 from bench.prepared import FORMS, prepared
 from bench.programs import ltsp_image
 from bench.report import table
-from ltsp.source.disk_options import Wishes
+from ltsp.source.disk.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File

@@ -10,11 +10,15 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "ltsp"
 LAYERS = [
     {"cli"},
-    {"apps"},
+    {"commands"},
+    {"build"},
     {"source", "publish", "boottest"},
-    {"transform", "boot", "initrd", "services"},
-    {"squashfs", "cpio", "tarstream", "disk", "filesystem", "archive"},
-    {"tree", "settings", "host", "storage"},
+    {"sandbox"},
+    {"inspection"},
+    {"transform", "boot", "initrd", "services", "mksquashfs"},
+    {"squashfs", "cpio", "disk", "filesystem", "archive", "report"},
+    {"tree", "settings", "storage"},
+    {"host"},
     {"errors", "version"},
 ]
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -53,6 +57,11 @@ def test_a_part_imports_only_from_layers_to_its_right(path):
 def test_only_host_starts_programs_or_calls_the_kernel_by_ctypes(path):
     if path.relative_to(SOURCE).parts[0] != "host":
         assert not imports(path) & {"subprocess", "ctypes"}
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "commands").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_no_applet_imports_another(path):
+    assert [name for name in imports(path) if name.startswith("ltsp.commands.")] == []
 
 
 def test_init_files_are_empty():

@@ -21,10 +21,10 @@ _TRIED = {"org"}
 
 FRONT = {"cli", "errors", "version"}
 ASKED = FRONT | {"host", "settings"}
-ALWAYS = ASKED | {"apps", "tree"}
+ALWAYS = ASKED | {"build", "commands", "report", "tree"}
 PUBLISHED = ALWAYS | {"cpio", "publish"}
 SERVES = ALWAYS | {"services"}
-BUILDS = PUBLISHED | {"boot", "initrd", "source", "squashfs", "storage", "transform"}
+BUILDS = PUBLISHED | {"boot", "initrd", "inspection", "mksquashfs", "source", "squashfs", "storage", "transform"}
 CODECS = {"backports", "deflate"}
 OF_DISKS = CODECS | {"google_crc32c"}
 AIOHTTP = {
@@ -92,10 +92,10 @@ def test_the_version_is_said_before_any_option_is_declared(site, word):
         ("image --dry-run lab", CODECS, BUILDS),
         ("image --dry-run -i nice lab", CODECS, BUILDS),
         ("image --dry-run --verify lab", CODECS, BUILDS),
-        ("image --dry-run --engine=mksquashfs lab", CODECS, BUILDS | {"tarstream"}),
-        ("image --dry-run --name=copy {base}/images/lab.img", OF_DISKS, BUILDS | {"disk"}),
-        ("image --dry-run {base}/lab.tar", OF_DISKS, BUILDS | {"disk", "archive"}),
-        ("kernel lab", OF_DISKS, BUILDS | {"disk"}),
+        ("image --dry-run --engine=mksquashfs lab", CODECS, BUILDS),
+        ("image --dry-run --name=copy {base}/images/lab.img", OF_DISKS, BUILDS | {"disk", "sandbox"}),
+        ("image --dry-run {base}/lab.tar", OF_DISKS, BUILDS | {"archive", "disk", "sandbox"}),
+        ("kernel lab", OF_DISKS, BUILDS | {"disk", "sandbox"}),
         ("info", set(), PUBLISHED),
         ("info --json", set(), PUBLISHED),
         ("versions lab", set(), PUBLISHED),

@@ -13,7 +13,7 @@ from ltsp.boot.kernel import find_kernel
 from ltsp.boot.kernel_header import has_header, stated_version
 from ltsp.boot.kernel_rules import Rule
 from ltsp.errors import LtspError, UsageError
-from ltsp.source.directory import DirectorySource
+from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, Fifo, File, Metadata

@@ -7,9 +7,9 @@ import pytest
 from ltsp.boot.menu import ClientSection, Wishes
 from ltsp.boot.menu_settings import menu_settings, title, title_key
 from ltsp.errors import ConfError
+from ltsp.host.identity import Identity
 from ltsp.settings.conf_sections import evaluate
 from ltsp.settings.conf_text import parse
-from ltsp.settings.identity import Identity
 
 LABELS = ("lab", "lab2", "r_dev")
 

@@ -12,7 +12,7 @@ from ltsp.boot.preflight import Facts, Severity, preflight, require
 from ltsp.errors import LtspError
 from ltsp.initrd.drivers import network_drivers
 from ltsp.initrd.kernel_modules import KernelModules
-from ltsp.source.directory import DirectorySource
+from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything
 

@@ -16,7 +16,7 @@ from ltsp.boottest import firmware, run
 from ltsp.boottest.console import Stage
 from ltsp.boottest.machine import Machine, NetworkBoot
 from ltsp.cpio import compression, newc
-from ltsp.initrd.site_layer import Layer, nested, site, text_file
+from ltsp.initrd.site.layer import Layer, nested, site, text_file
 from ltsp.publish.contents import Contents, Published
 from ltsp.publish.manifest import Source
 from ltsp.publish.store import Store

@@ -6,8 +6,8 @@ import pytest
 
 from ltsp.cli.command_line import Help, Run, Version, parse
 from ltsp.errors import ConfError, UsageError
+from ltsp.host.identity import Identity
 from ltsp.settings.applets import ImageOptions, KernelOptions, VersionsOptions
-from ltsp.settings.identity import Identity
 
 
 @pytest.fixture

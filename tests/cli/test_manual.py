@@ -14,7 +14,7 @@ from ltsp.boot.menu_settings import KEYS
 from ltsp.cli import manual, share
 from ltsp.cli.client_keys import CLIENTS, MENU
 from ltsp.cli.prose import Item
-from ltsp.initrd.site_settings import ACTED_ON
+from ltsp.initrd.site.settings import ACTED_ON
 from ltsp.settings.applets import APPLETS, LtspOptions
 from ltsp.settings.option import Reach, declared
 

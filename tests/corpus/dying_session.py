@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from ltsp.source.reader_child import main
+from ltsp.sandbox.worker import main
 
 
 def begin(_files, caller, _options):

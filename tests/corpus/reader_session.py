@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from corpus.trees import noise
 from ltsp.errors import SourceError
-from ltsp.source.reader_child import main
+from ltsp.sandbox.worker import main
 from ltsp.storage.extents import Extent
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import Directory, File, Metadata

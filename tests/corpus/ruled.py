@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltsp.apps.rules import Rules
+from ltsp.build.exclusions import Rules
 from ltsp.transform.exclude import Exclusions, image_excludes
 from ltsp.transform.lines import lines
 from ltsp.transform.secrets import Secrets, image_secrets

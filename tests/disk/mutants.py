@@ -22,8 +22,8 @@ from typing import BinaryIO
 
 from corpus import mutant_limits
 from disk.mend import mend
-from ltsp.disk.content import named
 from ltsp.disk.image import Disk, open_disk
+from ltsp.disk.probe import named
 from ltsp.disk.volumes import Volumes
 from ltsp.errors import LtspError, SourceError
 from ltsp.tree.name import printable

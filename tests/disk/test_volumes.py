@@ -18,10 +18,10 @@ import pytest
 from corpus import luks
 from disk import tables
 from disk.tables import EXTENT, MIB, group, marked, physical_volume, striped, volume
-from ltsp.disk import lvm_text
 from ltsp.disk.blocks import InMemory
-from ltsp.disk.content import EXT, kind_of, named
 from ltsp.disk.image import Disk, open_disk
+from ltsp.disk.probe import EXT, kind_of, named
+from ltsp.disk.volume import lvm_text
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError
 

@@ -19,7 +19,7 @@ from ltsp.initrd.kernel_modules import KernelModules, name_of
 from ltsp.initrd.module_file import MOST, ModuleFile
 from ltsp.initrd.module_kind import Kind, ModuleKind, is_for_wired_cards
 from ltsp.initrd.packed_file import unpacked
-from ltsp.source.directory import DirectorySource
+from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything
 

@@ -25,7 +25,7 @@ from ltsp.host.server_file import read_server_file
 from ltsp.initrd.client_tree import client_tree
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms
-from ltsp.source.directory import DirectorySource
+from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata

@@ -17,7 +17,7 @@ from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, client_tree
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.module_file import ModuleFile
 from ltsp.initrd.program_file import ServerPrograms
-from ltsp.source.directory import DirectorySource
+from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, Directory, File, Metadata
 from ltsp.tree.selection import everything

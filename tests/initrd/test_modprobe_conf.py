@@ -14,7 +14,7 @@ from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, client_tree
 from ltsp.initrd.drivers import network_drivers
 from ltsp.initrd.kernel_modules import KernelModules, name_of
 from ltsp.initrd.modprobe_conf import ModprobeConf, underscored
-from ltsp.source.directory import DirectorySource
+from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, File, Metadata
 from ltsp.tree.selection import everything

@@ -10,7 +10,7 @@ import pytest
 from corpus import pocket_client
 from corpus.busyboxes import path_of
 from ltsp.cpio import newc
-from ltsp.initrd.site_layer import Layer, site
+from ltsp.initrd.site.layer import Layer, site
 
 pytestmark = pytest.mark.root
 

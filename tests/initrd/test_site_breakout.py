@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from ltsp.cpio import newc
 from ltsp.errors import ConfError
-from ltsp.initrd import site_text
-from ltsp.initrd.site_layer import LISTS, site
-from ltsp.initrd.site_passwords import Accounts
-from ltsp.initrd.site_settings import ACTED_ON, common, layer, server_facts
+from ltsp.initrd.site import quoting
+from ltsp.initrd.site.layer import LISTS, site
+from ltsp.initrd.site.passwords import Accounts
+from ltsp.initrd.site.settings import ACTED_ON, common, layer, server_facts
 from ltsp.settings.client_sections import client_settings
 from ltsp.settings.conf_text import parse
 from ltsp.settings.resolve import Setting
@@ -89,18 +89,18 @@ def test_every_file_of_a_layer_is_text_without_control_characters(key, value):
 @given(VALUES)
 def test_a_line_of_hosts_begins_with_an_address(value):
     try:
-        line = site_text.hosts_line(value)
+        line = quoting.hosts_line(value)
     except ValueError:
         return
     assume(line and not line.startswith("#"))
     first = line.split()[0]
-    assert first == "%{SERVER}" or site_text.is_address(first)
+    assert first == "%{SERVER}" or quoting.is_address(first)
 
 
 @given(VALUES)
 def test_settings_of_display_managers_stay_lines(value):
     try:
-        text = site_text.ini_lines(value)
+        text = quoting.ini_lines(value)
     except ValueError:
         return
     assert text == "" or text.endswith("\n")
@@ -109,7 +109,7 @@ def test_settings_of_display_managers_stay_lines(value):
 @given(VALUES)
 def test_commands_stay_what_they_are(value):
     try:
-        text = site_text.script(value)
+        text = quoting.script(value)
     except ValueError:
         return
     assert text.rstrip("\n") == value.rstrip("\n")

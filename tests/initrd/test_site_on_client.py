@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from ltsp.cpio import newc
-from ltsp.initrd.site_image import ImageFacts, image_layer
-from ltsp.initrd.site_layer import site
-from ltsp.initrd.site_passwords import Accounts
-from ltsp.initrd.site_settings import common, layer, server_facts
+from ltsp.initrd.site.image import ImageFacts, image_layer
+from ltsp.initrd.site.layer import site
+from ltsp.initrd.site.passwords import Accounts
+from ltsp.initrd.site.settings import common, layer, server_facts
 from ltsp.settings.client_sections import client_settings
 from ltsp.settings.conf_text import parse
 from ltsp.tree.node import Metadata

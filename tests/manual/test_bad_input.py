@@ -649,7 +649,7 @@ def test_a_relative_path_from_nowhere_is_told(gone, words):
 def test_modules_of_the_working_directory_are_not_run(site):
     """Whoever may write there could have root run them: what reads archives and disks is started by its name."""
     subprocess.run(["tar", "-C", site.base / "lab", "-cf", site.home / "lab.tar", "."], check=True)
-    for name in ("ltsp/__init__.py", "ltsp/source/archive_session.py", "socket.py", "selectors.py"):
+    for name in ("ltsp/__init__.py", "ltsp/sandbox/archive_session.py", "socket.py", "selectors.py"):
         path = site.home / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"open({str(site.home / 'ran')!r}, 'w')\n")

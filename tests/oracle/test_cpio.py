@@ -11,7 +11,7 @@ import pytest
 from corpus import compare, nasty, tree_text
 from ltsp.cpio.newc import write
 from ltsp.host.root import Root
-from ltsp.source.scan import Scan
+from ltsp.source.directory.scan import Scan
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode
 from ltsp.tree.node import Directory, Metadata, Node, Symlink

@@ -13,7 +13,7 @@ import pytest
 
 from corpus import compare, nasty
 from ltsp.host.root import Root
-from ltsp.source.scan import Scan
+from ltsp.source.directory.scan import Scan
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.writer import WriteOptions, Written, write

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from ltsp.errors import LtspError
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
-from ltsp.publish.failure import told
-from ltsp.publish.held import Held
+from ltsp.publish.disk_errors import told
+from ltsp.publish.locked_image import Held
 from ltsp.publish.manifest import Kernel, Source
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store

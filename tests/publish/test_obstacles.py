@@ -13,7 +13,7 @@ import pytest
 
 from ltsp.errors import LtspError, Unfinished
 from ltsp.publish import switch
-from ltsp.publish.failure import told
+from ltsp.publish.disk_errors import told
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
 from publish.labelled import NAME, contents, image, leftovers, operate, publish, seen
@@ -170,7 +170,7 @@ def test_a_foreign_image_is_where_it_was_when_the_pointer_cannot_move(store, mon
     with open(f"{places.image}.other", "wb") as file:
         file.write(image("foreign"))
     os.rename(f"{places.image}.other", places.image)
-    monkeypatch.setattr("ltsp.publish.succession.adopt", lambda *_: None)
+    monkeypatch.setattr("ltsp.publish.succeed.adopt", lambda *_: None)
     with replaced_by_directory(places.pointer), pytest.raises(LtspError, match="is a directory"):
         publish(store, "three")
     assert seen(store).image == "foreign"
@@ -183,7 +183,7 @@ def test_a_foreign_backup_that_cannot_be_linked_gets_a_name_of_its_own(store, mo
     os.unlink(places.old)
     with open(places.old, "wb") as file:
         file.write(image("foreign"))
-    monkeypatch.setattr("ltsp.publish.succession.adopt", lambda *_: None)
+    monkeypatch.setattr("ltsp.publish.succeed.adopt", lambda *_: None)
     publish(store, "three")
     aside = [name for name in os.listdir(places.images) if name.startswith("lab.img.old-")]
     assert len(aside) == 1

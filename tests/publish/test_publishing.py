@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 
 from ltsp.errors import Changed, LtspError
-from ltsp.publish import boot_files, succession
+from ltsp.publish import boot_files, succeed
 from ltsp.publish.contents import Contents, Published, Unchanged
 from ltsp.publish.manifest import Origin, Source
 from ltsp.publish.retention import Retention
@@ -447,7 +447,7 @@ class TestForeign:
         publish_held(held, "two")
         os.unlink(places.image)
         write(places.image, image("disk"))
-        monkeypatch.setattr(succession, "adopt", lambda _state, _foreign: None)
+        monkeypatch.setattr(succeed, "adopt", lambda _state, _foreign: None)
         publish_held(held, "three", backup=False)
         assert seen(store) == all_of("three", old="disk")
 

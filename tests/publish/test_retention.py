@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import ImageFacts, Manifest, Origin, Source
-from ltsp.publish.places import Places
+from ltsp.publish.paths import Places
 from ltsp.publish.retention import Reason, Retention, collectable
 
 PLACES = Places("lab", "/srv/ltsp", "/srv/tftp")

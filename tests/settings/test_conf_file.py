@@ -8,9 +8,9 @@ import stat
 import pytest
 
 from ltsp.errors import ConfError
-from ltsp.settings import trusted
+from ltsp.host import trusted
+from ltsp.host.trusted import Owner, permission_fault
 from ltsp.settings.conf_file import read
-from ltsp.settings.trusted import Owner, permission_fault
 
 DIRECTORY, FILE = stat.S_IFDIR, stat.S_IFREG
 SUDO = 27

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ltsp.host.identity import Identity
 from ltsp.settings.conf_keys import Side, side_of, warnings
 from ltsp.settings.conf_text import parse
-from ltsp.settings.identity import Identity
 
 SERVER = Identity(("52:54:00:aa:bb:cc",), (), "server01")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ltsp.errors import ConfError
+from ltsp.host.identity import Identity
 from ltsp.settings.conf_sections import evaluate
 from ltsp.settings.conf_text import parse
-from ltsp.settings.identity import Identity
 
 SERVER = Identity(("52:54:00:aa:bb:cc",), ("192.168.67.1", "fd00::1"), "server01")
 

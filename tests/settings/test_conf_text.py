@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ltsp.errors import ConfError
+from ltsp.host.identity import Identity
 from ltsp.settings.conf_sections import evaluate
 from ltsp.settings.conf_text import Assignment, Code, Variable, parse
-from ltsp.settings.identity import Identity
 
 
 def only(text):

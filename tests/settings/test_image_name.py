@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.apps.ipxe_binaries import BINARIES
+from ltsp.build.ipxe_binaries import BINARIES
 from ltsp.errors import UsageError
 from ltsp.services.firmware import FIRMWARES
 from ltsp.settings.image_name import checked, fault, suggestion

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ltsp.host.identity import Identity
 from ltsp.settings.conf_text import parse
-from ltsp.settings.identity import Identity
 from ltsp.settings.section_names import warnings
 
 SERVER = Identity(("52:54:00:aa:bb:cc",), (), "serveur")

@@ -290,7 +290,7 @@ class TestProcess:
 
     def test_a_pipe_that_is_slow_is_waited_for(self, base, monkeypatch):
         """Longer than a reader may be silent."""
-        monkeypatch.setattr("ltsp.source.reader._PATIENCE", 5.0)
+        monkeypatch.setattr("ltsp.sandbox.client._PATIENCE", 5.0)
         source = find("-", str(base), name="lab")
         ours, theirs = os.pipe()
         saved = os.dup(0)

@@ -13,7 +13,7 @@ from corpus import compare, losses
 from corpus.installs import INSTALLS
 from corpus.site import Site
 from corpus.system import KERNEL, VERSION, make_system
-from ltsp.source.disk_options import Wishes
+from ltsp.source.disk.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything

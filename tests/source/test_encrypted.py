@@ -20,9 +20,9 @@ from corpus.system import VERSION, make_system
 from disk.tables import EXTENT, UUIDS, group, physical_volume, striped, volume
 from ltsp.errors import FormatError, SourceError
 from ltsp.host import command
-from ltsp.source.disk_options import Wishes
+from ltsp.source.disk.disk_options import Wishes
+from ltsp.source.disk.volume_key import volume_key
 from ltsp.source.find import find
-from ltsp.source.volume_key import volume_key
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything
 
@@ -163,14 +163,14 @@ def test_what_is_no_key_file_is_told_at_once(tmp_path, system, key, make, said):
     ],
 )
 def test_a_slot_that_asks_for_too_much_is_tried_once(tmp_path, system, key, monkeypatch, work, said):
-    monkeypatch.setattr("ltsp.source.volume_key._SECONDS", 1)
-    monkeypatch.setattr("ltsp.source.volume_key._LEAST_MEMORY", 256 << 20)
-    monkeypatch.setattr("ltsp.source.volume_key.os.sysconf", lambda _: 1)
+    monkeypatch.setattr("ltsp.source.disk.volume_key._SECONDS", 1)
+    monkeypatch.setattr("ltsp.source.disk.volume_key._LEAST_MEMORY", 256 << 20)
+    monkeypatch.setattr("ltsp.source.disk.volume_key.os.sysconf", lambda _: 1)
     disk = encrypted(ext4(tmp_path / "root.img", system), key)
     forge(disk, work)
     tries = []
     run = command.run
-    monkeypatch.setattr("ltsp.source.volume_key.command.run", lambda *a, **k: (tries.append(a), run(*a, **k))[1])
+    monkeypatch.setattr("ltsp.source.disk.volume_key.command.run", lambda *a, **k: (tries.append(a), run(*a, **k))[1])
     assert said in told(disk, key)
     assert len(tries) == 1
 

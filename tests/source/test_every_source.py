@@ -20,7 +20,7 @@ from _pytest.mark.structures import ParameterSet
 from corpus import archived, compare, disk_formats, file_systems, layouts, losses, nasty
 from corpus.losses import Loss
 from ltsp.errors import SourceError
-from ltsp.source.disk_options import Wishes
+from ltsp.source.disk.disk_options import Wishes
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File

@@ -8,7 +8,7 @@ import pytest
 
 from corpus.system import make_system
 from ltsp.errors import FormatError, LtspError, SourceError, UsageError
-from ltsp.source.directory import DirectorySource
+from ltsp.source.directory.directory import DirectorySource
 from ltsp.source.find import find
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults

@@ -19,7 +19,7 @@ BUILD = f"""
 import os, sys
 from ltsp.errors import LtspError
 from ltsp.source import directory
-from ltsp.source.directory import DirectorySource
+from ltsp.source.directory.directory import DirectorySource
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File

@@ -1,7 +1,7 @@
 """R11: hostile chroots in disks and archives, told by strace: what links and devices in them lead to is not opened.
 
 Names with slashes, `..`, and directories of several names, which no program writes, are in the tests of
-filesystem/growth.py and archive/growth.py; backing files in those of source/disk_files.py.
+filesystem/tree_reader.py and archive/tree_builder.py; backing files in those of source/disk/disk_files.py.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ SOURCE = TESTS.parent / "src"
 READ = f"""
 import sys
 from ltsp.source.archive import ArchiveSource
-from ltsp.source.disk import disk_source
-from ltsp.source.disk_options import ANY
-from ltsp.source.layers import Layer
+from ltsp.source.disk.disk import disk_source
+from ltsp.source.disk.disk_options import ANY
+from ltsp.source.spec import Layer
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, File, Symlink

@@ -10,9 +10,9 @@ import pytest
 from corpus.ruled import rules
 from corpus.site import Site, listing
 from corpus.told import Told
-from ltsp.apps import left_out
-from ltsp.apps.reading import selected
-from ltsp.source import scan
+from ltsp.build import omissions
+from ltsp.build.read_source import selected
+from ltsp.source.directory import scan
 from ltsp.source.find import find
 from ltsp.tree.faults import Faults
 
@@ -122,7 +122,7 @@ def test_the_dry_run_says_which_rule_leaves_out_what_is_behind_a_link(site, lab)
 @pytest.mark.root
 def test_moved_homes_are_not_walked_through(site, lab, monkeypatch):
     """Nothing below them is even listed, but for the bounded look at sizes: there may be millions of files."""
-    monkeypatch.setattr(left_out, "MOST_LOOKED_AT", 0)
+    monkeypatch.setattr(omissions, "MOST_LOOKED_AT", 0)
     (lab / "var/home/anna/deep").mkdir()
     listed = []
     real = os.scandir

@@ -15,11 +15,11 @@ from corpus.trees import trees
 from ltsp.errors import FormatError
 from ltsp.squashfs.check import check
 from ltsp.squashfs.compression import Compression
-from ltsp.squashfs.growth import Growth
 from ltsp.squashfs.inode_reader import InodeReader
-from ltsp.squashfs.metadata_table import Allowance
+from ltsp.squashfs.meta_reader import Allowance
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.superblock import CompressorId, Flags, Superblock
+from ltsp.squashfs.tree_reader import Growth
 from ltsp.squashfs.verify import verify
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.faults import Faults

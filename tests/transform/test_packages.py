@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from corpus.planted import planted
-from ltsp.source.directory import DirectorySource
+from ltsp.source.directory.directory import DirectorySource
 from ltsp.transform.packages import packages, rpm_files
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything

@@ -10,7 +10,7 @@ import pytest
 
 from corpus.compare import differences, of_tree
 from ltsp.errors import FormatError
-from ltsp.source.directory import DirectorySource
+from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, Directory, File, Metadata, Symlink

@@ -15,14 +15,14 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from ltsp.archive import docker, oci
-from ltsp.archive.allowance import Allowance
-from ltsp.archive.feed import Feed, Lying, Passing
-from ltsp.archive.growth import Growth
 from ltsp.archive.header import BLOCK, is_header
+from ltsp.archive.input import Feed, Lying, Passing
+from ltsp.archive.limits import Allowance
 from ltsp.archive.member import members
-from ltsp.archive.parcel import Layer, Parts
+from ltsp.archive.oci_layer import Layer, Parts
 from ltsp.archive.spool import Spool, nameless
 from ltsp.archive.stored import Sparse, Whole
+from ltsp.archive.tree_builder import Growth
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage import compressed
 from ltsp.storage.blocks import Blocks, pieces

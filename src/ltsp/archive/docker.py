@@ -13,7 +13,7 @@ from typing import Final
 
 from ltsp.archive import document
 from ltsp.archive.document import Digest
-from ltsp.archive.parcel import Layer, Parts
+from ltsp.archive.oci_layer import Layer, Parts
 from ltsp.errors import FormatError, SourceError
 from ltsp.tree.name import printable
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ltsp.archive import extended, sparse
-from ltsp.archive.allowance import Allowance
-from ltsp.archive.extended import Record
-from ltsp.archive.feed import Feed, cut_off
+from ltsp.archive import pax, sparse
 from ltsp.archive.header import BLOCK, Header
+from ltsp.archive.input import Feed, cut_off
+from ltsp.archive.limits import Allowance
+from ltsp.archive.pax import Record
 from ltsp.archive.stored import Sparse, Whole
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode, printable
@@ -136,13 +136,13 @@ def _extend(
         case b"K":
             before.target = data.partition(b"\0")[0]
         case b"g":
-            latest = extended.latest(extended.records(data), everywhere)
+            latest = pax.latest(pax.records(data), everywhere)
             if len(latest) > _MOST_GLOBAL:
                 raise FormatError(f"is damaged: {len(latest)} records are said to hold for all members")
             everywhere.clear()
             everywhere.update(latest)
         case _:
-            before.records = extended.records(data)
+            before.records = pax.records(data)
 
 
 def _member(
@@ -153,7 +153,7 @@ def _member(
     feed: Feed,
     allowance: Allowance,
 ) -> Member:
-    values = extended.latest(before.records, everywhere) if before.records or everywhere else {}
+    values = pax.latest(before.records, everywhere) if before.records or everywhere else {}
     path = values.get(b"GNU.sparse.name") or values.get(b"path") or before.path or header.path
     kind = _KINDS.get(header.flag)
     if kind is None:
@@ -162,7 +162,7 @@ def _member(
     if header.flag in b"0\0" and path.endswith(b"/"):
         kind = Kind.DIRECTORY  # as Unix v7 wrote them
     allowance.take(_MEMORY + len(path))
-    size = extended.amount(values, b"size", header.size)
+    size = pax.amount(values, b"size", header.size)
     content = None
     if kind is Kind.FILE:
         content = _content(header, block, before.records, values, size, feed, allowance)
@@ -170,8 +170,8 @@ def _member(
         _passed(feed, size)
     target = values.get(b"linkpath") or before.target or header.target
     metadata = _metadata(header, values)
-    major = extended.amount(values, b"SCHILY.devmajor", header.major)
-    minor = extended.amount(values, b"SCHILY.devminor", header.minor)
+    major = pax.amount(values, b"SCHILY.devmajor", header.major)
+    minor = pax.amount(values, b"SCHILY.devminor", header.minor)
     return Member(kind, path, metadata, target, content, major, minor)
 
 
@@ -210,15 +210,15 @@ def _content(
 
 
 def _metadata(header: Header, values: Mapping[bytes, bytes]) -> Metadata:
-    uid, gid = extended.amount(values, b"uid", header.uid), extended.amount(values, b"gid", header.gid)
+    uid, gid = pax.amount(values, b"uid", header.uid), pax.amount(values, b"gid", header.gid)
     if max(uid, gid) > _LARGEST_ID:
         raise FormatError(f"is damaged: {max(uid, gid)} is nobody's number")
     return Metadata(
         header.mode & 0o7777,
         uid,
         gid,
-        extended.seconds(values, header.mtime),
-        extended.xattrs(values) if values else (),
+        pax.seconds(values, header.mtime),
+        pax.xattrs(values) if values else (),
     )
 
 

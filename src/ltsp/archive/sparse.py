@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ltsp.archive.extended import Record, amount, decimal
 from ltsp.archive.header import BLOCK, number
+from ltsp.archive.pax import Record, amount, decimal
 from ltsp.errors import FormatError
 
 _LARGEST = 16 << 40

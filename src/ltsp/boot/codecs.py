@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ltsp.boot.kernel_config import kernel_options
 from ltsp.errors import FormatError
 from ltsp.tree.node import File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 if sys.version_info >= (3, 14):

@@ -11,7 +11,7 @@ from ltsp.boot.kernel_version import CLOUDS
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode
 from ltsp.tree.node import File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 _MOST: Final = 1 << 20

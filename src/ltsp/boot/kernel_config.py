@@ -7,7 +7,7 @@ from typing import Final
 
 from ltsp.errors import FormatError
 from ltsp.tree.node import File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 _MOST: Final = 16 << 20

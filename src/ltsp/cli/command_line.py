@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from ltsp.cli.getopt import Parsed, getopt
 from ltsp.errors import UsageError
 from ltsp.host import working_directory
+from ltsp.host.identity import Identity, this_machine
 from ltsp.settings import conf_file, conf_keys, conf_sections, section_names
 from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
 from ltsp.settings.conf_text import Conf
 from ltsp.settings.hooks import Hooks, hooks
-from ltsp.settings.identity import Identity, this_machine
 from ltsp.settings.network_options import (
     BootTestOptions,
     DhcpSnippetOptions,

@@ -14,12 +14,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
-from ltsp.apps.report import Report
 from ltsp.cli.command_line import Run
 from ltsp.cli.progress import Bar, Clock, Counter, Lines, Percentages, Silence, Steps
 from ltsp.cli.screen import Screen, columns, may_colour
 from ltsp.cli.streams import write
 from ltsp.errors import LtspError
+from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions
 
 _JSON_SECONDS = 1.0
@@ -51,7 +51,7 @@ class Wishes:
         )
         if not isinstance(options, ImageOptions) or not options.mksquashfs_params:
             return wishes
-        from ltsp.squashfs.parameters import parse  # noqa: PLC0415 -- `ltsp info` needs no squashfs
+        from ltsp.mksquashfs.options import parse  # noqa: PLC0415 -- `ltsp info` needs no squashfs
 
         output = parse(options.mksquashfs_params).output
         progress = wishes.progress

@@ -41,7 +41,7 @@ def _done(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except signals.Ended as ended:
         return ended.exit_status
     except Exception as error:  # the edge: a person gets a line, whatever happened
-        from ltsp.apps.unforeseen import told  # noqa: PLC0415 -- seldom needed
+        from ltsp.report.internal_error import told  # noqa: PLC0415 -- seldom needed
 
         return _complain(told(error))
 

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ltsp.apps import amount
 from ltsp.cli.screen import Screen, safe
+from ltsp.report import units
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -64,10 +64,10 @@ class Counter:
 
     def state(self) -> str:
         """`45 %, 194 MiB of 433 MiB, 78 MiB/s, 3 s left`."""
-        done, rate = amount.size(self.done), self.rate
-        parts = [done] if not self.total else [f"{self.percent} %", f"{done} of {amount.size(self.total)}"]
+        done, rate = units.size(self.done), self.rate
+        parts = [done] if not self.total else [f"{self.percent} %", f"{done} of {units.size(self.total)}"]
         if rate is not None:
-            parts.append(f"{amount.size(round(rate))}/s")
+            parts.append(f"{units.size(round(rate))}/s")
             if self.total and self.done < self.total:
                 parts.append(f"{duration((self.total - self.done) / rate)} left")
         return ", ".join(parts)
@@ -75,7 +75,7 @@ class Counter:
     def outcome(self) -> str:
         """`433 MiB in 5.5 s`."""
         took = duration(self.elapsed)
-        return f"{amount.size(self.done)} in {took}" if self.done else took
+        return f"{units.size(self.done)} in {took}" if self.done else took
 
 
 def duration(seconds: float) -> str:

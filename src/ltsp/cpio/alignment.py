@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ltsp.cpio.header import padding
+from ltsp.tree.concat import Joined
 from ltsp.tree.content import Bytes, Content
-from ltsp.tree.joined import Joined
 
 
 def padded(initrd: Content) -> Content:

@@ -13,8 +13,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final
 
-from ltsp.disk import content, qcow2, vdi, vhd, vhdx, vmdk, vmdk_descriptor
+from ltsp.disk import probe
 from ltsp.disk.blocks import FileBlocks, OpenSibling
+from ltsp.disk.format import qcow2, vdi, vhd, vhdx, vmdk, vmdk_descriptor
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage import compressed
 from ltsp.storage.blocks import Blocks, pieces
@@ -130,7 +131,7 @@ def format_of(blocks: Blocks) -> str:
             return kind
     for magic, kind in _UNSUPPORTED:
         if head.startswith(magic):
-            raise SourceError(f"it is {content.named(kind)}", content.remedy(kind))
+            raise SourceError(f"it is {probe.named(kind)}", probe.remedy(kind))
     # A fixed VHD is a raw disk but for its last sector.
     return VHD if vhd.footer_of(blocks.read_at(max(blocks.size - vhd.FOOTER, 0), vhd.FOOTER)) else RAW
 

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ltsp.disk import content, gpt, luks, lvm, mbr, md
+from ltsp.disk import probe
 from ltsp.disk.blocks import Window
 from ltsp.disk.image import Disk
-from ltsp.disk.partition import Partition
+from ltsp.disk.partition import gpt, mbr
+from ltsp.disk.partition.partition import Partition
+from ltsp.disk.volume import luks, lvm, md
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage.blocks import Blocks
 
@@ -37,7 +39,7 @@ class Volume:
     print."""
     blocks: Blocks
     kind: str
-    """What it holds: a word of ltsp.disk.content."""
+    """What it holds: a word of ltsp.disk.probe."""
     disk: int = 0
     """Which of the disks, from 0."""
     number: int = 0
@@ -129,9 +131,9 @@ class _Search:
             raise FormatError(f"it has more than {_MOST} volumes")
         member = md.member(volume.blocks)
         if member is None:
-            volume = replace(volume, kind=content.kind_of(volume.blocks))
+            volume = replace(volume, kind=probe.kind_of(volume.blocks))
         else:
-            volume = replace(volume, kind=content.MD, fault=member.fault or volume.fault)
+            volume = replace(volume, kind=probe.MD, fault=member.fault or volume.fault)
         self.found.append(volume)
         if volume.fault:
             return
@@ -140,9 +142,9 @@ class _Search:
                 self.found[-1] = replace(volume, fault="its data reach beyond its end")
             elif depth < _DEEPEST:
                 self.members.append(_Mirror(volume, member, depth))
-        elif volume.kind == content.LUKS:
+        elif volume.kind == probe.LUKS:
             self._unlock(volume, depth)
-        elif volume.kind == content.LVM:
+        elif volume.kind == probe.LVM:
             try:
                 self.physical.append(self._physical(volume.blocks))
             except FormatError as error:
@@ -207,7 +209,7 @@ class _Search:
             devices = (f"/dev/{group}/{name}", f"/dev/mapper/{mapper}", *by_id)
             held = Volume(f"{group}/{name}", volume.blocks, kind, direct=False, devices=devices, fault=fault)
             self.found.append(held)
-            if kind == content.LUKS:
+            if kind == probe.LUKS:
                 self._unlock(held, 0)
 
 
@@ -227,17 +229,17 @@ def _data(volume: Volume, member: md.Member) -> Volume:
 def _held(volume: lvm.Logical) -> tuple[str, str]:
     """What is in it, and why it cannot be read."""
     if volume.fault:
-        return content.UNKNOWN, volume.fault
+        return probe.UNKNOWN, volume.fault
     try:
-        return content.kind_of(volume.blocks), ""
+        return probe.kind_of(volume.blocks), ""
     except LtspError as error:
-        return content.UNKNOWN, error.message
+        return probe.UNKNOWN, error.message
 
 
 def _table(blocks: Blocks, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
     """The kind of the table, and its partitions."""
-    held = content.kind_of(blocks)
-    if held != content.ISO9660:
+    held = probe.kind_of(blocks)
+    if held != probe.ISO9660:
         return _listed(blocks, held, sector, warnings)
     try:
         table, found = _listed(blocks, held, sector, [])
@@ -252,7 +254,7 @@ def _table(blocks: Blocks, sector: int, warnings: list[str]) -> tuple[str, tuple
 def _listed(blocks: Blocks, held: str, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
     entries = mbr.table(blocks)
     protected = any(entry.type == mbr.PROTECTIVE for entry in entries)
-    if protected or (not entries and held in {content.NOTHING, content.UNKNOWN}):
+    if protected or (not entries and held in {probe.NOTHING, probe.UNKNOWN}):
         found = gpt.read(blocks, (sector,) if sector else gpt.SECTORS)
         if found is not None:
             if found.backup:

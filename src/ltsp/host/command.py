@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import IO
 
 from ltsp.errors import LtspError, TookTooLong
-from ltsp.host.confine import NOBODY
 from ltsp.host.privilege import may_become
+from ltsp.host.users import NOBODY
 
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 """Looked in after PATH: that of `su` and of cron lacks the directories where an administrator's programs are."""

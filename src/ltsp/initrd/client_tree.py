@@ -49,7 +49,7 @@ from ltsp.initrd.program_file import Program, Read, ServerPrograms, find_program
 from ltsp.tree.content import Bytes
 from ltsp.tree.name import encode, in_order, printable
 from ltsp.tree.node import Device, DeviceKind, Directory, File, Metadata, Node
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 FIRMWARE_LIMIT: Final = 8 << 20

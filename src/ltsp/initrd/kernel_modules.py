@@ -13,7 +13,7 @@ from ltsp.initrd.module_kind import ModuleKind, read_kinds
 from ltsp.initrd.packed_file import without_suffix
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 _MOST: Final = 64 << 20

@@ -15,7 +15,7 @@ from typing import Final, Self
 from ltsp.errors import LtspError
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 DIRECTORIES: Final = (

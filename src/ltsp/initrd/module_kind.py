@@ -20,7 +20,7 @@ from ltsp.initrd.module_file import MOST, ModuleFile
 from ltsp.initrd.packed_file import unpacked
 from ltsp.tree.name import printable
 from ltsp.tree.node import File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 

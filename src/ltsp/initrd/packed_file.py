@@ -10,7 +10,7 @@ from typing import Final
 from ltsp.errors import FormatError
 from ltsp.tree.name import printable
 from ltsp.tree.node import File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 if sys.version_info >= (3, 14):

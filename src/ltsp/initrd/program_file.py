@@ -9,7 +9,7 @@ from typing import Final
 from ltsp.errors import FormatError
 from ltsp.initrd.elf import Elf, Target
 from ltsp.tree.node import File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 MOST: Final = 64 << 20

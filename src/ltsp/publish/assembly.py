@@ -13,7 +13,7 @@ from ltsp.host import files
 from ltsp.publish import version as versions
 from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import Manifest, Source
-from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places
+from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, Places
 from ltsp.publish.switch import remove
 
 Link = Callable[[str], None]

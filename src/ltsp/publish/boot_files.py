@@ -12,11 +12,11 @@ from ltsp.cpio.alignment import padded
 from ltsp.errors import Changed
 from ltsp.host import files
 from ltsp.publish.assembly import Link, another_name_of
-from ltsp.publish.draft import sha256
-from ltsp.publish.failure import told
+from ltsp.publish.disk_errors import told
 from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import FileFacts
-from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places, is_initrd
+from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, Places, is_initrd
+from ltsp.publish.staged_file import sha256
 from ltsp.tree.content import Content
 
 _PIECE = 1 << 20

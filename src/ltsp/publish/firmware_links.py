@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from os.path import join, normpath, relpath
 
-from ltsp.publish.places import Places
+from ltsp.publish.paths import Places
 
 FIRMWARE = "firmware/"
 """Where a version has the files that they lead to."""

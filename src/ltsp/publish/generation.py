@@ -13,7 +13,7 @@ from os.path import join
 from ltsp.errors import FormatError
 from ltsp.host import files
 from ltsp.publish.manifest import FileFacts, ImageFacts, Manifest
-from ltsp.publish.places import KERNEL, Places
+from ltsp.publish.paths import KERNEL, Places
 from ltsp.tree.name import printable
 
 

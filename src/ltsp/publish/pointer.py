@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ltsp.publish.places import CLIENT, INITRD, KERNEL, NBD, is_initrd
+from ltsp.publish.paths import CLIENT, INITRD, KERNEL, NBD, is_initrd
 from ltsp.publish.version import is_version
 from ltsp.settings.tftp_names import ADD_ON
 

@@ -15,9 +15,9 @@ from os.path import join, relpath
 from ltsp.boot.raspberry import DIRECTORIES, has_firmware, is_public, none_found
 from ltsp.errors import LtspError
 from ltsp.host import files
-from ltsp.publish.failure import told
+from ltsp.publish.disk_errors import told
 from ltsp.publish.firmware_links import FIRMWARE, image_of, links, remove_links
-from ltsp.publish.places import DIRECTORY_MODE, Places
+from ltsp.publish.paths import DIRECTORY_MODE, Places
 from ltsp.settings import image_name
 from ltsp.tree.content import Content
 from ltsp.tree.name import printable

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from ltsp.errors import LtspError
 from ltsp.host import files
-from ltsp.publish import failure, firmware_links
+from ltsp.publish import disk_errors, firmware_links
 from ltsp.publish import state as states
-from ltsp.publish.collection import in_use, retain, users_of
-from ltsp.publish.failure import described
+from ltsp.publish.disk_errors import described
+from ltsp.publish.gc import in_use, retain, users_of
 from ltsp.publish.manifest import Origin
-from ltsp.publish.places import Places
+from ltsp.publish.paths import Places
 from ltsp.publish.retention import Collected, Retention
 from ltsp.publish.state import Foreign, State
 from ltsp.publish.switch import paths_of, remove
@@ -44,7 +44,9 @@ def remove_all(places: Places, *, force: bool) -> Removed:
         raise LtspError(f"cannot remove {places.name}: {'; '.join(reasons)}", "--force removes it all the same")
     versions = (*(each.version for each in now.generations), *now.damaged)
     names = [places.pointer, places.current, *places.links, places.image, places.old, *firmware_links.links_to(places)]
-    failure.check_replaceable(places.name, (*names, *(path for each in versions for path in paths_of(places, each))))
+    disk_errors.check_replaceable(
+        places.name, (*names, *(path for each in versions for path in paths_of(places, each)))
+    )
     freed = _bytes(now)
     _withdraw(places)
     for path in (places.image, places.old):

@@ -13,12 +13,12 @@ from ltsp.publish import state as states
 from ltsp.publish.assembly import Parts, record_source
 from ltsp.publish.boot_files import boot_files, facts, has_its_boot_files, has_its_image, links
 from ltsp.publish.contents import Contents, Published, Staged, Unchanged
-from ltsp.publish.draft import Draft, sha256
-from ltsp.publish.failure import told
+from ltsp.publish.disk_errors import told
 from ltsp.publish.manifest import ImageFacts, Origin
-from ltsp.publish.places import PUBLIC_MODE, Places
+from ltsp.publish.paths import PUBLIC_MODE, Places
 from ltsp.publish.retention import Retention
-from ltsp.publish.succession import DEFAULT, Ready, Succession, waiting_twin
+from ltsp.publish.staged_file import Draft, sha256
+from ltsp.publish.succeed import DEFAULT, Ready, Succession, waiting_twin
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from ltsp.errors import FormatError, LtspError
 from ltsp.host import files
 from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import Origin
-from ltsp.publish.places import Places
+from ltsp.publish.paths import Places
 from ltsp.publish.pointer import Pointer
 from ltsp.publish.version import is_version
 from ltsp.tree.name import printable

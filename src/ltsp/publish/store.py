@@ -12,10 +12,10 @@ from os.path import join
 from ltsp.errors import LockHeld, LtspError
 from ltsp.host import files, locks
 from ltsp.publish import state as states
-from ltsp.publish.failure import described, told
+from ltsp.publish.disk_errors import described, told
 from ltsp.publish.generation import Generation
-from ltsp.publish.held import Held
-from ltsp.publish.places import DIRECTORY_MODE, Places
+from ltsp.publish.locked_image import Held
+from ltsp.publish.paths import DIRECTORY_MODE, Places
 from ltsp.publish.state import State
 from ltsp.publish.switch import repair
 from ltsp.settings import image_name

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from os.path import basename, join
 
 from ltsp.host import files
-from ltsp.publish import failure, state
+from ltsp.publish import disk_errors, state
 from ltsp.publish.generation import Generation
-from ltsp.publish.places import DIRECTORY_MODE, PUBLIC_MODE, Places
+from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, Places
 from ltsp.publish.pointer import FOREIGN, Pointer
 from ltsp.publish.version import is_version
 
@@ -41,7 +41,7 @@ def switch(generation: Generation, before: str | None) -> None:
         sha256=_lasting_sum(generation),
     )
     with _followers(places, pointer) as followers:
-        failure.check_replaceable(places.name, [places.pointer, *followers.names])
+        disk_errors.check_replaceable(places.name, [places.pointer, *followers.names])
         moved = files.prepare(places.pointer, pointer.text().encode("ascii"), PUBLIC_MODE)
         try:
             moved.commit()
@@ -54,7 +54,7 @@ def switch(generation: Generation, before: str | None) -> None:
 def settle(places: Places, pointer: Pointer) -> None:
     """Make everything else agree with the pointer. Doing it again changes nothing."""
     with _followers(places, pointer) as followers:
-        failure.check_replaceable(places.name, followers.names)
+        disk_errors.check_replaceable(places.name, followers.names)
         followers.commit()
 
 
@@ -186,7 +186,7 @@ def remove(places: Places, version: str) -> None:
 
     Raises LtspError where one of its files cannot be removed; then it stays whole.
     """
-    failure.check_replaceable(places.name, paths_of(places, version))
+    disk_errors.check_replaceable(places.name, paths_of(places, version))
     with suppress(FileNotFoundError):
         os.unlink(places.manifest(version))
         files.sync_directory(places.version(version))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
 from ltsp.host.interfaces import Interface
-from ltsp.services import plain
+from ltsp.services import quoting
 from ltsp.services.firmware import FIRMWARES, IPXE_OPTION, MENU
 
 LTSP_NETWORK = IPv4Network("192.168.67.0/24")
@@ -93,7 +93,7 @@ class Dnsmasq:
 
     def _tftp(self) -> Iterator[str]:
         yield "enable-tftp"
-        yield f"tftp-root={plain.path(self.tftp_dir, 'the TFTP directory')}"
+        yield f"tftp-root={quoting.path(self.tftp_dir, 'the TFTP directory')}"
         yield "# Without its directory yet, dnsmasq shall start all the same."
         yield "tftp-no-fail"
 
@@ -117,7 +117,7 @@ def _menus(proxied: Sequence[Interface]) -> Iterator[str]:
     first = proxied[0]
     yield f"dhcp-boot=tag:!real,tag:ipxe,ltsp/{MENU},,{first.address.ip}"
     for name, address in {each.name: each.address for each in reversed(proxied) if each.name != first.name}.items():
-        yield f"dhcp-boot=tag:!real,tag:ipxe,tag:{plain.word(name, 'the network card')},ltsp/{MENU},,{address.ip}"
+        yield f"dhcp-boot=tag:!real,tag:ipxe,tag:{quoting.word(name, 'the network card')},ltsp/{MENU},,{address.ip}"
 
 
 def _kinds() -> Iterator[str]:

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from os.path import join
 
 from ltsp.errors import LtspError
-from ltsp.services import plain
+from ltsp.services import quoting
 
 _READ = "ro,no_root_squash,no_subtree_check,insecure"
 """Clients read as root, which images with private files need. iPXE and QEMU's network use high ports: insecure."""
@@ -44,13 +44,13 @@ class Exports:
 
     def _lines(self) -> Iterator[str]:
         if self.base:
-            yield self._export(plain.path(self.base_dir, "the base directory"), f"{_READ},crossmnt")
+            yield self._export(quoting.path(self.base_dir, "the base directory"), f"{_READ},crossmnt")
         else:
-            yield self._export(plain.path(join(self.base_dir, "images"), "the directory"), _READ)
+            yield self._export(quoting.path(join(self.base_dir, "images"), "the directory"), _READ)
         if self.tftp_dir:
-            yield self._export(plain.path(join(self.tftp_dir, "ltsp"), "the directory"), _READ)
+            yield self._export(quoting.path(join(self.tftp_dir, "ltsp"), "the directory"), _READ)
         if self.home_dir:
-            yield self._export(plain.path(self.home_dir, "the home directory"), _HOMES)
+            yield self._export(quoting.path(self.home_dir, "the home directory"), _HOMES)
 
     def _export(self, path: str, options: str) -> str:
         return " ".join([path, *(f"{network}({options})" for network in sorted(set(self.networks)))])

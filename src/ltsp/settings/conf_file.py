@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ltsp.errors import ConfError
-from ltsp.settings import trusted
+from ltsp.host import trusted
 from ltsp.settings.conf_text import Conf, parse
 
 PATH = "/etc/ltsp/ltsp.conf"

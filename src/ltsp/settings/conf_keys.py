@@ -11,10 +11,10 @@ from fnmatch import fnmatchcase
 from functools import cache, reduce
 from operator import or_
 
+from ltsp.host.identity import Identity
 from ltsp.settings.applets import APPLETS, LtspOptions
 from ltsp.settings.conf_sections import SPECIAL, included, included_names, matches
 from ltsp.settings.conf_text import Assignment, Conf, Section, Variable
-from ltsp.settings.identity import Identity
 from ltsp.settings.likely import likely
 from ltsp.settings.option import Reach, declared
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ltsp.errors import ConfError
+from ltsp.host.identity import Identity
 from ltsp.settings.conf_text import REMEDY, Assignment, Code, Conf, Section, Variable
-from ltsp.settings.identity import Identity
 from ltsp.settings.resolve import Setting
 
 SPECIAL = frozenset({"", "common", "server", "clients"})

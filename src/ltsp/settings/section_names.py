@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from ltsp.host.identity import Identity
 from ltsp.settings.conf_keys import CLIENT_APPLETS, SERVER_APPLETS
 from ltsp.settings.conf_sections import SPECIAL, included_names
 from ltsp.settings.conf_text import Conf, Section
-from ltsp.settings.identity import Identity
 from ltsp.settings.likely import likely
 
 _WORD = re.compile(r"[a-z-]+")

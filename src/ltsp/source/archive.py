@@ -22,9 +22,9 @@ from ltsp.archive.header import BLOCK, is_header
 from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.host import command
 from ltsp.host.root import Root
-from ltsp.source.nested import rooted
+from ltsp.inspection.nested_roots import rooted
+from ltsp.sandbox.client import reading
 from ltsp.source.notation import LAYOUT, REGISTRY, STANDARD_INPUT, Notation
-from ltsp.source.reader import reading
 from ltsp.source.source import Part, Plan
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
@@ -33,7 +33,7 @@ from ltsp.tree.node import Directory
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
-_MODULE: Final = "ltsp.source.archive_session"
+_MODULE: Final = "ltsp.sandbox.archive_session"
 _MOST_PARTS: Final = 4000
 """Of a layout, that are opened: 1000 layers, and what leads to them."""
 _NO_DISKS: Final = "only archives come this way: write a disk to a file, and name that"

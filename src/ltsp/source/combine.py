@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from ltsp.errors import SourceError
-from ltsp.source.layers import Layer
-from ltsp.source.on_host import on_host
 from ltsp.source.source import Part, Plan, Source
+from ltsp.source.spec import Layer
+from ltsp.source.spill import on_host
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File

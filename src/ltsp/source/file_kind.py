@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import BinaryIO, Final
 
-from ltsp.disk import content, image, vmdk_descriptor
+from ltsp.disk import image, probe
 from ltsp.disk.blocks import FileBlocks
+from ltsp.disk.format import vmdk_descriptor
 
 SQUASHFS: Final = "a squashfs"
 DISK: Final = "a disk"
@@ -30,18 +31,18 @@ _FLAT: Final = "-flat.vmdk"
 def kind_of(file: BinaryIO) -> str:
     """SQUASHFS or DISK, or the kind of what else it holds, in a word of `content.FORMATS`. Raises SourceError."""
     blocks = FileBlocks.of(file)
-    volume = content.kind_of(blocks)
-    if volume == content.SQUASHFS:
+    volume = probe.kind_of(blocks)
+    if volume == probe.SQUASHFS:
         return SQUASHFS
     head = blocks.read_at(0, _HEAD)
-    if volume not in {content.NOTHING, content.UNKNOWN} or head.startswith(vmdk_descriptor.MAGIC):
+    if volume not in {probe.NOTHING, probe.UNKNOWN} or head.startswith(vmdk_descriptor.MAGIC):
         return DISK  # whatever stands before its file system: an ISO may begin with a boot loader
     if not head:
-        return content.NOTHING
+        return probe.NOTHING
     if blocks.read_at(max(blocks.size - _TRAILER, 0), len(_OF_DMG)) == _OF_DMG:
         return "dmg"
-    other = next((kind for at, magic, kind in content.FILES if head.startswith(magic, at)), "")
-    return other or (content.TEXT if _is_text(head) else DISK)
+    other = next((kind for at, magic, kind in probe.FILES if head.startswith(magic, at)), "")
+    return other or (probe.TEXT if _is_text(head) else DISK)
 
 
 def false_name(path: str, file: BinaryIO) -> str:

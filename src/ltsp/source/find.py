@@ -11,20 +11,21 @@ from typing import BinaryIO
 
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.host.chroot import is_chroot
+from ltsp.inspection import carried_disk, live_medium, nested_roots, rootfs_check
+from ltsp.inspection.live_medium import Carried
+from ltsp.inspection.nested_roots import Nested
 from ltsp.settings import image_name
-from ltsp.source import carried_disk, layers, live_medium, nested, system
+from ltsp.source import spec
 from ltsp.source.combine import CombinedSource, Laid
-from ltsp.source.directory import DirectorySource
-from ltsp.source.disk_options import ANY, Wishes
-from ltsp.source.layers import Layer, see_that_it_is_no_disk
-from ltsp.source.live_medium import Carried
-from ltsp.source.live_source import LiveSource
+from ltsp.source.directory.directory import DirectorySource
+from ltsp.source.disk.disk_options import ANY, Wishes
+from ltsp.source.live.live_source import LiveSource
 from ltsp.source.location import here, is_path, located
 from ltsp.source.names import name_of
-from ltsp.source.nested import Nested
 from ltsp.source.notation import STANDARD_INPUT, Notation
-from ltsp.source.snapshot import NONE
+from ltsp.source.snapshot.snapshot import NONE
 from ltsp.source.source import Source
+from ltsp.source.spec import Layer, see_that_it_is_no_disk
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable
@@ -54,7 +55,7 @@ def find(
 
     Raises UsageError for a bad name or notation, LtspError where nothing is found, SourceError for what is no system.
     """
-    first, *others = layers.parse(argument)
+    first, *others = spec.parse(argument)
     search = _Search(base_dir, leave_out, recorded, recompress, disks, snapshots, own_rule)
     if others and not others[0].image.startswith("/") and not others[0].subdir:
         inner = others.pop(0)
@@ -95,15 +96,15 @@ class _Search:
         if not os.path.isdir(encode(path)):
             return self._file(path, own, layer, notes, inner)
         source = self._directory(path, own, layer)
-        lack = system.lack(path)
+        lack = rootfs_check.lack(path)
         if not lack:
             return replace(source, warnings=notes)
         with replace(source, snapshots=NONE).open(_tops, Faults()) as tree:
-            carried, inside = Carried.of(tree), nested.found(tree)
+            carried, inside = Carried.of(tree), nested_roots.found(tree)
             if inside and not inner:
-                return self._nested(source, nested.chosen(tree, inside), notes)
+                return self._nested(source, nested_roots.chosen(tree, inside), notes)
             disks = carried_disk.disks(tree)
-            remedy = carried_disk.typed(path, disks) if disks else nested.remedy(tree)
+            remedy = carried_disk.typed(path, disks) if disks else nested_roots.remedy(tree)
         if carried is not None or inner:
             return self._live(source, layer.image, carried, notes)
         raise SourceError(f"{printable(path)}: {lack}", remedy)
@@ -114,7 +115,7 @@ class _Search:
             return replace(self._live(image, layer.image, None, notes), archive=True)
         if image.kind != "disk":
             return image
-        from ltsp.source.disk import DiskSource  # noqa: PLC0415 -- as in _image
+        from ltsp.source.disk.disk import DiskSource  # noqa: PLC0415 -- as in _image
 
         if isinstance(image, DiskSource) and (image.live or image.seen is None):
             return self._live(image, layer.image, image.live, notes)
@@ -237,7 +238,7 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
 
     Raises LtspError where its content is none that can be read.
     """
-    from ltsp.disk import content  # noqa: PLC0415 -- directories do without, as below
+    from ltsp.disk import probe  # noqa: PLC0415 -- directories do without, as below
     from ltsp.source.file_kind import DISK, SQUASHFS, false_name, kind_of  # noqa: PLC0415
 
     shown = printable(path)
@@ -258,11 +259,11 @@ def _image(path: str, name: str, layer: Layer, disks: Wishes, *, system: bool = 
         return archive
     if kind not in {DISK, SQUASHFS}:
         raise SourceError(
-            f"{shown} is not supported as a source: it holds {content.named(kind)}",
-            content.remedy(kind).replace("FILE", shlex.quote(shown)),
+            f"{shown} is not supported as a source: it holds {probe.named(kind)}",
+            probe.remedy(kind).replace("FILE", shlex.quote(shown)),
         )
     if kind != SQUASHFS or layer.partition or layer.disks:
-        from ltsp.source.disk import disk_source  # noqa: PLC0415
+        from ltsp.source.disk.disk import disk_source  # noqa: PLC0415
 
         try:
             return disk_source(path, name, layer, disks, system=system, holding=holding)
@@ -291,7 +292,7 @@ def _ignored(layer: Layer) -> str:
 def _tops(path: str, directory: bool) -> Take:
     """What tells a live medium, the files in these directories, and a root file system in a directory of another."""
     top, _, below = path.partition("/")
-    return Take.ALL if top in live_medium.TOPS and not (directory and below) else nested.look(path, directory)
+    return Take.ALL if top in live_medium.TOPS and not (directory and below) else nested_roots.look(path, directory)
 
 
 def _same(path: str, other: str) -> bool:

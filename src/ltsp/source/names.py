@@ -8,8 +8,8 @@ import stat
 
 from ltsp.errors import LtspError, UsageError
 from ltsp.host.chroot import is_chroot
+from ltsp.inspection.rootfs_check import entries_of
 from ltsp.settings import image_name
-from ltsp.source.system import entries_of
 from ltsp.tree.name import decode, encode, in_order, printable
 
 _SUFFIXES = (

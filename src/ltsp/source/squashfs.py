@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ltsp.errors import Changed, FormatError, SourceError
-from ltsp.source.nested import rooted
+from ltsp.inspection.nested_roots import rooted
 from ltsp.source.source import Part, Plan
 from ltsp.squashfs.reader import Image
 from ltsp.tree.faults import Faults

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.format import BLOCK_STORED, FragmentEntry, XattrId, dereference
-from ltsp.squashfs.metadata_table import LookupTable, MetadataTable
+from ltsp.squashfs.meta_reader import LookupTable, MetadataTable
 from ltsp.squashfs.reader import EXPORT, Image
 from ltsp.tree.node import File
 

@@ -14,7 +14,7 @@ from typing import Final
 import deflate
 
 from ltsp.errors import FormatError, UsageError
-from ltsp.host import extra
+from ltsp.host import optional_library
 from ltsp.squashfs.format import METADATA_SIZE
 from ltsp.squashfs.superblock import LARGEST_BLOCK, CompressorId
 from ltsp.storage import lzo
@@ -263,7 +263,7 @@ def _decompress_lzo(data: bytes, most: int) -> bytes:
 
 
 def _library(name: str, module: str) -> ModuleType:
-    with extra.needed(f"compression by {name}", name, name):
+    with optional_library.needed(f"compression by {name}", name, name):
         return importlib.import_module(module)
 
 

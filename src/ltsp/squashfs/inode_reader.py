@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from ltsp.errors import FormatError
-from ltsp.squashfs.file_content import DataBlocks, FileContent
+from ltsp.squashfs.data_reader import DataBlocks, FileContent
 from ltsp.squashfs.format import (
     LISTING_EXTRA,
     MOST_TARGET,
@@ -23,7 +23,7 @@ from ltsp.squashfs.format import (
     SymlinkInode,
     decode_device,
 )
-from ltsp.squashfs.metadata_table import Allowance, MetadataTable
+from ltsp.squashfs.meta_reader import Allowance, MetadataTable
 from ltsp.squashfs.xattr_reader import XattrReader, Xattrs
 from ltsp.tree.name import decode
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink

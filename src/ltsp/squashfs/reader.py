@@ -9,13 +9,13 @@ from typing import BinaryIO
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.compression import Compression
-from ltsp.squashfs.file_content import DataBlocks
+from ltsp.squashfs.data_reader import DataBlocks
 from ltsp.squashfs.format import METADATA_SIZE, METADATA_STORED, NO_TABLE, FragmentEntry
-from ltsp.squashfs.growth import Growth
 from ltsp.squashfs.image_file import ImageFile
 from ltsp.squashfs.inode_reader import InodeReader
-from ltsp.squashfs.metadata_table import Allowance, Decompress, LookupTable, MetadataTable
+from ltsp.squashfs.meta_reader import Allowance, Decompress, LookupTable, MetadataTable
 from ltsp.squashfs.superblock import CompressorId, Flags, Superblock
+from ltsp.squashfs.tree_reader import Growth
 from ltsp.squashfs.xattr_reader import XattrReader
 from ltsp.tree.tree import Tree
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
 
 from ltsp.errors import LtspError, Vanished
-from ltsp.squashfs.census import clamp
 from ltsp.squashfs.format import XATTR_PREFIXES
+from ltsp.squashfs.prescan import clamp
 from ltsp.squashfs.reader import Image
-from ltsp.squashfs.xattr_table import Fate, fate
+from ltsp.squashfs.xattr_writer import Fate, fate
 from ltsp.tree.content import Stream
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import in_order, printable

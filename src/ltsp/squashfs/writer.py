@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from typing import BinaryIO
 
-from ltsp.squashfs.census import Census, clamp
-from ltsp.squashfs.contents import Contents
-from ltsp.squashfs.directory_table import DirectoryTable
+from ltsp.squashfs.data_writer import Contents
+from ltsp.squashfs.dir_writer import DirectoryTable
+from ltsp.squashfs.file_table import Places
 from ltsp.squashfs.format import NO_TABLE
 from ltsp.squashfs.fragments import Fragments
-from ltsp.squashfs.hierarchy import Hierarchy
-from ltsp.squashfs.inode_table import InodeTable
+from ltsp.squashfs.inode_writer import InodeTable
+from ltsp.squashfs.meta_writer import Compress, MetadataWriter, little_endian, write_listed_table
 from ltsp.squashfs.output import Output
-from ltsp.squashfs.places import Places
+from ltsp.squashfs.prescan import Census, clamp
 from ltsp.squashfs.superblock import MAGIC, PADDING, Flags, Superblock
-from ltsp.squashfs.tables import Compress, MetadataWriter, little_endian, write_listed_table
+from ltsp.squashfs.tree_writer import Hierarchy
 from ltsp.squashfs.workers import Workers
 from ltsp.squashfs.write_options import WriteOptions
 from ltsp.squashfs.written import Lost, Seconds, Sizes, Written
-from ltsp.squashfs.xattr_table import XattrSets
+from ltsp.squashfs.xattr_writer import XattrSets
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import byte_order
 from ltsp.tree.node import File

@@ -18,7 +18,7 @@ from ltsp.squashfs.format import (
     dereference,
 )
 from ltsp.squashfs.image_file import ImageFile
-from ltsp.squashfs.metadata_table import Allowance, Decompress, LookupTable, MetadataTable
+from ltsp.squashfs.meta_reader import Allowance, Decompress, LookupTable, MetadataTable
 from ltsp.tree.name import byte_order, decode
 
 Xattrs = tuple[tuple[str, bytes], ...]

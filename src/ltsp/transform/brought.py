@@ -17,7 +17,7 @@ from ltsp.transform.packages import rpm_files
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, in_order
 from ltsp.tree.node import Directory, File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 _LISTS = ("var/lib/dpkg/info/*.list", "var/lib/pacman/local/*/files")

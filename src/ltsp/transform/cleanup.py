@@ -14,7 +14,7 @@ from ltsp.transform.rewrite import REWRITERS, TESTS, Changes, Source, with_bytes
 from ltsp.transform.secrets import ADDED, Action, Finding, Row, Secrets
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File, Node
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 _MOST_TESTED = 16 << 20

@@ -17,7 +17,7 @@ from ltsp.transform.accounts import Limits
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode
 from ltsp.tree.node import Directory, File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 _MOST = 1 << 20

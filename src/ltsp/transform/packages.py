@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode, in_order
 from ltsp.tree.node import Directory, File
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 _MOST = 512 << 20

@@ -27,7 +27,7 @@ from ltsp.transform.accounts import (
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
-from ltsp.tree.small import read_small
+from ltsp.tree.read_file import read_small
 from ltsp.tree.tree import Tree
 
 MOST = 64 << 20

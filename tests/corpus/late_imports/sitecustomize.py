@@ -17,7 +17,7 @@ class _Watch:
     confined = False
 
     def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
-        """Audit events. `ltsp.host.confine` begins with the limit of memory."""
+        """Audit events. `ltsp.sandbox.confine` begins with the limit of memory."""
         if event == "resource.setrlimit" and arguments[0] == resource.RLIMIT_AS:
             self.confined = True
         elif event == "import" and self.confined:

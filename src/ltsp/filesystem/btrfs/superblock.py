@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.host import extra
+from ltsp.host import optional_library
 from ltsp.storage.crc32c import finished
 from ltsp.tree.name import decode
 
@@ -35,7 +35,7 @@ def _crc32c(data: bytes) -> bytes:
 
 
 def _xxhash(data: bytes) -> bytes:
-    with extra.needed("a btrfs with xxhash checksums", "xxhash", "disk"):
+    with optional_library.needed("a btrfs with xxhash checksums", "xxhash", "disk"):
         import xxhash  # noqa: PLC0415 - an extra
     return xxhash.xxh64_intdigest(data).to_bytes(8, "little")
 

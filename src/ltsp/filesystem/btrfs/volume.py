@@ -16,8 +16,8 @@ from ltsp.filesystem.btrfs.data import Data
 from ltsp.filesystem.btrfs.items import LAST, Inode
 from ltsp.filesystem.btrfs.nodes import Nodes, Root
 from ltsp.filesystem.btrfs.superblock import PLACE, REMEDY, SIZE, Superblock
-from ltsp.filesystem.growth import Allowance, Growth
-from ltsp.filesystem.made import made
+from ltsp.filesystem.special_nodes import made
+from ltsp.filesystem.tree_reader import Allowance, Growth
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.node import Directory, Metadata, Node

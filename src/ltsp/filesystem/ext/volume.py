@@ -15,9 +15,9 @@ from ltsp.filesystem.ext import directory, inode, journal
 from ltsp.filesystem.ext.inode import Inode, LargeValue
 from ltsp.filesystem.ext.mapping import Mapping
 from ltsp.filesystem.ext.superblock import PLACE, REMEDY, SIZE, Incompatible, Superblock
-from ltsp.filesystem.growth import Allowance, Growth
-from ltsp.filesystem.made import made
 from ltsp.filesystem.runs import Run, RunStream, read_whole
+from ltsp.filesystem.special_nodes import made
+from ltsp.filesystem.tree_reader import Allowance, Growth
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.content import Bytes, Content, Stream
 from ltsp.tree.node import Metadata, Node

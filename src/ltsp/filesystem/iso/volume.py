@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.blocks import damage_told
-from ltsp.filesystem.growth import Allowance, Growth
 from ltsp.filesystem.iso.record import ASSOCIATED, BLOCK, CONTINUED, DIRECTORY, Record, RockRidge, run_of
-from ltsp.filesystem.made import made
 from ltsp.filesystem.runs import Run, RunStream
+from ltsp.filesystem.special_nodes import made
+from ltsp.filesystem.tree_reader import Allowance, Growth
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.content import Stream
 from ltsp.tree.name import decode

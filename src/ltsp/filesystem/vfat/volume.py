@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError
 from ltsp.filesystem.blocks import Records, damage_told
-from ltsp.filesystem.growth import Allowance, Growth
-from ltsp.filesystem.made import made
 from ltsp.filesystem.runs import Run, RunStream, add_run, read_whole
+from ltsp.filesystem.special_nodes import made
+from ltsp.filesystem.tree_reader import Allowance, Growth
 from ltsp.filesystem.vfat.boot_sector import BootSector
 from ltsp.filesystem.vfat.name import LongName, short_name
 from ltsp.storage.blocks import Blocks, read_exactly

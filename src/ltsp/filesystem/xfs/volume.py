@@ -11,9 +11,9 @@ from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem import checksum
 from ltsp.filesystem.attributes import Xattrs, in_order
 from ltsp.filesystem.blocks import Records, damage_told
-from ltsp.filesystem.growth import Allowance, Growth
-from ltsp.filesystem.made import made
 from ltsp.filesystem.runs import RunStream
+from ltsp.filesystem.special_nodes import made
+from ltsp.filesystem.tree_reader import Allowance, Growth
 from ltsp.filesystem.xfs import directory, log
 from ltsp.filesystem.xfs.attributes import attributes
 from ltsp.filesystem.xfs.extents import runs

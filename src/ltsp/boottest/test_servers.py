@@ -1,0 +1,156 @@
+"""The servers of a test: what a client needs to boot one version by one transport, on a loopback of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from os.path import join
+from tempfile import TemporaryDirectory
+
+from ltsp.boottest import firmware, guest, nbd_server, nfs_server
+from ltsp.boottest.loopback import private
+from ltsp.boottest.machine import HOST, Bios, NetworkBoot, Uefi
+from ltsp.boottest.script import Script
+from ltsp.boottest.server import Server
+from ltsp.errors import LtspError
+from ltsp.host import optional_library
+from ltsp.services.http_files import http_files
+from ltsp.settings.tftp_names import ADD_ON, MENU
+
+_IMAGES = "images"
+_HTTP_PORT = 80
+WHOLE = ("http", "file")
+"""Transports that fetch the whole image, whose sum can then be checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The version of an image that is to boot, and where it lies."""
+
+    name: str
+    version: str
+    base_dir: str
+    tftp_dir: str
+    image: str
+    """Path below BASE_DIR, as in ltsp.image=."""
+    sha256: str
+    """Of the image."""
+    client: str
+    """Name of the client's initrd beside the kernel."""
+    nbd: str = ""
+    """Name of what is loaded behind it for NBD; empty where the version has none."""
+
+    @property
+    def has_menu(self) -> bool:
+        return os.path.isfile(join(self.tftp_dir, "ltsp", MENU))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a client boots."""
+
+    subject: Subject
+    through_menu: bool
+    """By the site's menu, which boots the current version; else by a script that names the version."""
+    transport: str
+    """How it gets its root: `nfs`, `http`, `nbd`, `file`."""
+    fetch: str
+    """How iPXE gets menu, kernel and initrds: `tftp`, `http`."""
+    uefi: bool = False
+    extra: str = ""
+    """More words for the kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    boot: NetworkBoot
+    firmware: Bios | Uefi
+    servers: tuple[Server, ...] = ()
+    """The programs among them."""
+
+
+def see_that_it_can_be_served(transport: str, fetch: str = "tftp") -> None:
+    """Raises LtspError where a library is missing: nobody should have waited for that in vain."""
+    if fetch == "http" or transport in WHOLE:
+        with optional_library.needed("a boot by HTTP", "aiohttp", "http", "NFS does without"):
+            import aiohttp  # noqa: F401, PLC0415 -- an extra
+
+
+@contextmanager
+def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
+    """Run the servers; all that was started or made for them is gone at the end.
+
+    Raises LtspError where a version cannot be booted this way, or a server is missing.
+    """
+    subject = route.subject
+    images = join(subject.base_dir, _IMAGES)
+    see_that_it_can_be_served(route.transport, route.fetch)
+    if route.transport == "file" and route.through_menu and route.fetch != "http":
+        raise LtspError("the menu loads an image as a file by HTTP alone", "add --fetch=http")
+    with ExitStack() as started:
+        started.enter_context(private())
+        # In the private /run, which goes with the last process even where we are killed.
+        directory = started.enter_context(TemporaryDirectory(prefix="ltsp-boottest-", dir="/run"))
+        tftp = join(directory, "tftp")
+        os.mkdir(tftp)
+        os.symlink(join(subject.tftp_dir, "ltsp"), join(tftp, "ltsp"))
+        with open(join(tftp, "report.img"), "wb") as file:
+            file.write(guest.initrd())
+        servers: tuple[Server, ...] = ()
+        if route.transport == "nfs":
+            state = join(directory, "nfs")
+            os.mkdir(state)
+            servers = started.enter_context(nfs_server.serving(images, state))
+        elif route.transport == "nbd":
+            servers = (started.enter_context(nbd_server.serving(join(subject.base_dir, subject.image))),)
+        if route.fetch == "http" or route.transport in WHOLE:
+            from ltsp.services import http_server  # noqa: PLC0415 -- it imports an extra
+
+            files = started.enter_context(http_files(subject.base_dir, subject.tftp_dir, public_only=False))
+            listener = started.enter_context(http_server.listening("127.0.0.1", _HTTP_PORT))
+            started.enter_context(http_server.serving(listener, files.open, log))
+        with open(join(tftp, "boottest.ipxe"), "w", encoding="ascii") as file:
+            file.write(_script(route))
+        chosen = firmware.uefi(join(directory, "disk")) if route.uefi else Bios()
+        yield Site(NetworkBoot("boottest.ipxe", tftp), chosen, servers)
+
+
+def _script(route: Route) -> str:
+    subject = route.subject
+    http = f"http://{HOST}"
+    script = Script(
+        name=subject.name,
+        transport=route.transport,
+        base=f"{http}/" if route.fetch == "http" else f"tftp://{HOST}/",
+        http=http if route.fetch == "http" or route.transport in WHOLE else "",
+        # Script and report are the test's own: no server of a site has them.
+        report=f"tftp://{HOST}/report.img",
+        extra=route.extra,
+    )
+    if route.through_menu:
+        return script.through_menu()
+    add_on = [ADD_ON] if os.path.isfile(join(subject.tftp_dir, "ltsp", ADD_ON)) else []
+    return script.direct(
+        version=subject.version,
+        image=subject.image,
+        root=_root(route),
+        sha256=subject.sha256 if route.transport in WHOLE else "",
+        initrds=[subject.client, *([subject.nbd] if subject.nbd and route.transport == "nbd" else []), *add_on],
+    )
+
+
+def _root(route: Route) -> str:
+    """What the menu makes of transport and image."""
+    subject = route.subject
+    below = subject.image.removeprefix(f"{_IMAGES}/")
+    match route.transport:
+        case "nfs":
+            return f"nfs://{HOST}{join(subject.base_dir, _IMAGES)}!{below}"
+        case "nbd":
+            return f"nbd://{HOST}/{below}"
+        case "http":
+            return f"http://{HOST}/{subject.image}"
+        case _:
+            return "file:/image.img"

@@ -1,0 +1,48 @@
+"""What follows when clients were given another version: what was made for the one before, and is there, is seen to."""
+
+from __future__ import annotations
+
+import os
+from os.path import join
+
+from ltsp.boot.menu import without
+from ltsp.build import config_file
+from ltsp.build.leftovers import tidy
+from ltsp.publish.retention import Retention
+from ltsp.publish.store import Store
+from ltsp.report.report import Report
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf_text import Conf
+from ltsp.settings.source_options import VersionedOptions
+from ltsp.settings.tftp_names import ADD_ON, MENU
+
+
+def follow(ltsp: LtspOptions, conf: Conf, options: VersionedOptions, report: Report) -> None:
+    """Tidy up after images that were deleted by hand, make the add-on of the site again, and see to the menu."""
+    tidy(ltsp, Retention.of(options), report)
+    place = join(ltsp.tftp_dir, "ltsp")
+    if os.path.exists(join(place, ADD_ON)):
+        from ltsp.build.site_image import refresh  # noqa: PLC0415 -- accounts and archives: only where there is an add-on
+
+        refresh(ltsp, conf, report)
+    if os.path.exists(join(place, MENU)):
+        remind(ltsp, report)
+
+
+def remind(ltsp: LtspOptions, report: Report) -> None:
+    """After something was published or removed: say what the menu that there is has no entry for, and take out the
+    entries of images that are gone.
+    """
+    path = join(ltsp.tftp_dir, "ltsp", MENU)
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            text = file.read()
+    except OSError:
+        return
+    labels = {line[1:].strip() for line in text.splitlines() if line.startswith(":")}
+    store = Store(ltsp.base_dir, ltsp.tftp_dir)
+    images = {name for name in store.names() if (state := store.state(name)).image is not None and state.pointer}
+    if kept := without(text, labels - images):
+        config_file.write(path, kept, report, overwrite=ltsp.overwrite, dry_run=False)
+    if missing := sorted(images - labels):
+        report.note(f"the menu has no entry for {', '.join(missing)} yet: ltsp ipxe makes it anew")

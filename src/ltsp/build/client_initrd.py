@@ -1,0 +1,177 @@
+"""The clients' own initrd of a version, and whether clients can boot it at all, judged before the image is written."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from ltsp.boot.codecs import initrd_codec, readable_codecs
+from ltsp.boot.distribution import distribution_of
+from ltsp.boot.kernel import Kernel
+from ltsp.boot.kernel_config import kernel_options
+from ltsp.boot.preflight import Facts, Lack, Severity, preflight, require
+from ltsp.cpio import compression, newc
+from ltsp.errors import LtspError, UsageError
+from ltsp.host.server_file import read_server_file
+from ltsp.initrd.client_tree import ClientOptions, client_tree
+from ltsp.initrd.drivers import network_drivers, withheld
+from ltsp.initrd.kernel_modules import KernelModules
+from ltsp.initrd.program_file import ServerPrograms
+from ltsp.publish.generation import Generation
+from ltsp.publish.paths import CLIENT, INITRD, KERNEL, NBD
+from ltsp.report.report import Report
+from ltsp.settings.applets import ImageOptions, KernelOptions
+from ltsp.tree.concat import Joined
+from ltsp.tree.content import Bytes, Content
+from ltsp.tree.name import printable
+from ltsp.tree.node import Directory
+from ltsp.tree.tree import Tree
+
+_WITHOUT = "--no-preflight"
+"""What publishes an image although its clients' initrd could not be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for, checked before any work."""
+
+    drivers: tuple[str, ...] = ()
+    """Names of network drivers; none for all of cards with a wire."""
+    busybox: bytes | None = None
+    file_systems: tuple[str, ...] = ()
+    """More than any image of ours needs."""
+    must_boot: bool = True
+    """Whether an image that no client could boot is an error."""
+
+    @classmethod
+    def of(cls, options: ImageOptions | KernelOptions) -> Self:
+        """Raises UsageError where the busybox that was named cannot be read."""
+        path, data = options.busybox, None
+        if path is not None:
+            data = read_server_file(os.path.abspath(path))
+            if data is None:
+                raise UsageError(f"cannot read the busybox {printable(path)}", "give the path of a static busybox")
+        return cls(options.client_drivers, data, must_boot=not options.no_preflight)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the clients of a version boot by, besides the kernel."""
+
+    files: Mapping[str, Content] = field(default_factory=dict)
+    """As they are called in a version; none where the image has no kernel, or none that a client could boot."""
+    warnings: tuple[str, ...] = ()
+    """Who cannot boot the image, or not in some way."""
+    notes: tuple[str, ...] = ()
+    """What the initrd goes without."""
+
+    def boot_files(self, kernel: Kernel | None) -> dict[str, Content]:
+        """All that a version has for its clients to load, by the names there."""
+        if kernel is None:
+            return dict(self.files)
+        initrds = {INITRD: self._behind(kernel.initrd)} if kernel.initrd else {}
+        return {KERNEL: kernel.kernel, **initrds, **self.files}
+
+    def _behind(self, initrd: Content) -> Content:
+        """The distribution's initrd with ours behind it: what clients load with CLIENT_INITRD=distro, and those whose
+        menu is from before and names no other.
+        """
+        ours = self.files.get(CLIENT)
+        if ours is None:
+            return initrd
+        # Archives begin at multiples of 4 (initramfs-buffer-format.rst of the kernel), and lz4 ends with a size of 0.
+        return Joined((initrd, Bytes(bytes(4 + -initrd.size % 4)), ours))
+
+    def tell(self, report: Report) -> None:
+        for warning in self.warnings:
+            report.warn(warning)
+        for note in self.notes:
+            report.note(note)
+
+
+def client_initrd(
+    tree: Tree, kernel: Kernel | None, codec: str, name: str, wanted: Wanted, before: Generation | None
+) -> Client:
+    """Make it for the kernel of the image `name`; `codec` is the image's, empty where nobody knows.
+
+    `before` is the version from which it can be taken where it would be the same.
+
+    Raises LtspError where no client could boot the image, unless that was asked for.
+    """
+    if kernel is None:
+        return Client()
+    try:
+        return _made(tree, kernel.version or _only_version(tree, kernel.path), codec, name, wanted, before)
+    except LtspError as error:
+        if wanted.must_boot:
+            if _WITHOUT not in error.hint:
+                error.hint = "; or ".join(filter(None, (error.hint, f"publish it all the same with {_WITHOUT}")))
+            raise
+        left = "" if kernel.initrd else f", and the image has none for /{printable(kernel.path)}: no client can boot it"
+        return Client(warnings=(f"{error.message}; published without an initrd of ours{left}",))
+
+
+def _only_version(tree: Tree, path: str) -> str:
+    """Of a kernel that does not say it, in an image with modules for one alone.
+
+    A directory without modules.dep is none: it keeps what vendors built for an earlier kernel, and others link to it.
+
+    Raises LtspError where there are others.
+    """
+    directory = tree.follow("lib/modules")
+    every = directory.entries if isinstance(directory, Directory) else ()
+    versions = [name for name in every if tree.follow(f"lib/modules/{name}/modules.dep") is not None]
+    if len(versions) != 1:
+        raise LtspError(
+            f"cannot determine the kernel version of /{printable(path)}, and so which modules belong to it",
+            f"choose another kernel with --kernel-initrd, or publish it all the same with {_WITHOUT}",
+        )
+    return versions[0]
+
+
+def _made(tree: Tree, version: str, codec: str, name: str, wanted: Wanted, before: Generation | None) -> Client:
+    modules = KernelModules.read(tree, version)
+    facts = Facts(
+        version=version,
+        modules=modules.names,
+        network=network_drivers(modules),
+        withheld=withheld(modules),
+        chosen=wanted.drivers,
+        options=kernel_options(tree, version),
+        codec=codec,
+        codecs=readable_codecs(tree, version) if codec else None,
+        has_nbd_client=True,  # whoever makes the initrd tells of that
+        distribution=distribution_of(tree),
+    )
+    lacks = preflight(facts)
+    if wanted.must_boot:
+        require(lacks, name)
+    options = ClientOptions(wanted.drivers, file_systems=wanted.file_systems, busybox=wanted.busybox)
+    made = client_tree(tree, modules, options, ServerPrograms(read_server_file))
+    packing = initrd_codec(tree, version)
+    files = {CLIENT: _packed(made.tree, packing, _known(before, CLIENT), made.present)}
+    if made.nbd is not None:
+        files[NBD] = _packed(made.nbd, packing, _known(before, NBD))
+    return Client(files, tuple(_told(lacks)), made.warnings)
+
+
+def _packed(tree: Tree, codec: str, known: bytes | None, present: Collection[str] = ()) -> Content:
+    file = io.BytesIO()
+    newc.write(tree, file, present)
+    archive = file.getvalue()
+    if known is not None and compression.holds(known, codec, archive):
+        return Bytes(known)
+    return Bytes(compression.compress(archive, codec))
+
+
+def _known(before: Generation | None, name: str) -> bytes | None:
+    return read_server_file(os.path.abspath(before.file(name))) if before else None
+
+
+def _told(lacks: tuple[Lack, ...]) -> Iterator[str]:
+    """Errors too: where they end nothing, they are warnings."""
+    for lack in sorted(lacks, key=lambda each: each.severity is not Severity.ERROR):
+        yield f"{printable(lack.message)}; {printable(lack.hint)}"

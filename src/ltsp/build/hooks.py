@@ -1,0 +1,166 @@
+"""Commands of the administrator around a build: PRE_IMAGE_x and POST_IMAGE_x of ltsp.conf, and /etc/ltsp/image.d.
+
+Before the image: the PRE_IMAGE_x in the order of their names, then the executables in the order of run-parts(8). Where
+one of them mentions LTSP_ROOT, all get a writable view of the source there, and what they change goes into the image.
+After it was published: the POST_IMAGE_x. Each sees LTSP_IMAGE and the other variables of `environment`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from ltsp.errors import LtspError, UsageError
+from ltsp.host import command, trusted
+from ltsp.report.report import Report
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.hooks import Hooks
+from ltsp.source.source import Plan, Source
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import decode, encode, in_order, printable
+from ltsp.tree.selection import Selection
+from ltsp.tree.tree import Tree
+
+ROOT = "LTSP_ROOT"
+_NOT_MADE = "the image was not made"
+_LARGEST_EXECUTABLE = 64 << 20
+_RUN_PARTS_NAME = re.compile(r"[A-Za-z0-9_-]+")
+"""Other names are leftovers of editors and packages. run-parts(8)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    name: str
+    """What people know it by: `PRE_IMAGE_apps`, `/etc/ltsp/image.d/10-apps`."""
+    arguments: tuple[str, ...]
+    wants_root: bool
+    """Whether it mentions LTSP_ROOT."""
+    where: str = ""
+    """File and line, of a command in ltsp.conf."""
+
+
+def before(hooks: Hooks, directory: str) -> tuple[Command, ...]:
+    """What is run before an image is made; `directory` is where the executables are.
+
+    Raises ConfError where others than administrators could have written an executable.
+    """
+    return (*_of_conf(hooks, after=False), *_executables(directory))
+
+
+def after(hooks: Hooks) -> tuple[Command, ...]:
+    """What is run when an image was published.
+
+    Raises UsageError where one wants the tree: the image is made by then.
+    """
+    commands = tuple(_of_conf(hooks, after=True))
+    for each in commands:
+        if each.wants_root:
+            raise UsageError(
+                f"{each.where}: {each.name} uses {ROOT}, but runs when the image is made",
+                f"name it {each.name.replace('POST', 'PRE', 1)}",
+            )
+    return commands
+
+
+def environment(source: Source, options: LtspOptions) -> Mapping[str, str]:
+    """What the commands are told."""
+    return {
+        "LTSP_IMAGE": source.name,
+        "LTSP_SOURCE": source.description,
+        "LTSP_BASE_DIR": options.base_dir,
+        "LTSP_TFTP_DIR": options.tftp_dir,
+    }
+
+
+def run(commands: Sequence[Command], told: Mapping[str, str], report: Report, consequence: str) -> None:
+    """Run them one after the other; their lines are notes.
+
+    Raises LtspError at the first that fails, with the consequence that this has.
+    """
+    for each in commands:
+        shown = printable(each.name)
+        report.note(f"running {shown}")
+
+        def show(line: str, shown: str = shown) -> None:
+            report.note(f"{shown}: {line}")
+
+        status = command.run_shown(each.arguments, show, environment=told)
+        if status:
+            failed = command.failure(each.arguments[0], status, b"")
+            place = f"{each.where}: " if each.where else ""
+            raise LtspError(f"{place}{shown}: {failed.message}", consequence)
+
+
+def prepared(source: Source, commands: Sequence[Command], told: Mapping[str, str], report: Report) -> Source:
+    """The source as the commands leave it: they are run when it is held, or in the view when that is opened.
+
+    Raises SourceError where one needs a writable view that this source cannot have.
+    """
+    if not commands:
+        return source
+    wanting = next((each for each in commands if each.wants_root), None)
+    if wanting is None:
+        return _Preceded(source, lambda: run(commands, told, report, _NOT_MADE))
+    place = f"{wanting.where}: " if wanting.where else ""
+
+    def change(view: str) -> None:
+        run(commands, {**told, ROOT: view}, report, _NOT_MADE)
+
+    from ltsp.source.directory.writable import writable  # noqa: PLC0415 -- mounts, for the few commands that change the tree
+
+    return writable(source, change, place + printable(wanting.name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Preceded:
+    """A source that something is done before, which does not touch it."""
+
+    base: Source
+    first: Callable[[], None]
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    @property
+    def kind(self) -> str:
+        return self.base.kind
+
+    @property
+    def description(self) -> str:
+        return self.base.description
+
+    def plan(self) -> Plan:
+        return self.base.plan()
+
+    def outline(self, selection: Selection) -> AbstractContextManager[Tree | None]:
+        return self.base.outline(selection)
+
+    def open(self, selection: Selection, faults: Faults) -> AbstractContextManager[Tree]:
+        return self.base.open(selection, faults)
+
+    @contextmanager
+    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
+        """The commands run before: they may install packages."""
+        self.first()
+        with self.base.hold_packages(timeout, waiting) as notes:
+            yield notes
+
+
+def _of_conf(hooks: Hooks, *, after: bool) -> Iterator[Command]:
+    for hook in hooks.after if after else hooks.before:
+        yield Command(hook.key, ("/bin/sh", "-c", hook.command), hook in hooks.writable_root, hook.where)
+
+
+def _executables(directory: str) -> Iterator[Command]:
+    try:
+        names = in_order([decode(name) for name in os.listdir(encode(directory))])
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in filter(_RUN_PARTS_NAME.fullmatch, names):
+        path = os.path.join(directory, name)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            yield Command(path, (path,), ROOT.encode() in trusted.read(path, _LARGEST_EXECUTABLE))

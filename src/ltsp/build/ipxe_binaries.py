@@ -1,0 +1,122 @@
+"""iPXE and memtest as the distribution's packages bring them, copied to where clients fetch them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import join
+
+from ltsp.errors import LtspError
+from ltsp.host import files
+from ltsp.report.report import Report
+from ltsp.settings import tftp_names
+from ltsp.tree.name import printable
+
+_LARGEST = 64 << 20
+_MODE = 0o644
+_DIRECTORY_MODE = 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    name: str
+    """Below TFTP_DIR/ltsp."""
+    sources: tuple[str, ...]
+    """Where packages have it, the best one first."""
+    package: str
+    """With other distributions' names for it."""
+    needed: bool = False
+
+
+_IPXE = "ipxe (ipxe-bootimgs-x86 on Fedora)"
+BINARIES = (
+    Binary(
+        tftp_names.IPXE_BIOS,
+        ("/usr/lib/ipxe/undionly.kpxe", "/usr/share/ipxe/undionly.kpxe", "/usr/share/ipxe/x86_64/undionly.kpxe"),
+        _IPXE,
+        needed=True,
+    ),
+    Binary(
+        tftp_names.IPXE_UEFI,
+        (
+            "/usr/lib/ipxe/snponly.efi",
+            "/usr/share/ipxe/ipxe-snponly-x86_64.efi",
+            "/usr/share/ipxe/snponly.efi",
+            "/usr/share/ipxe/x86_64/snponly.efi",
+            "/usr/lib/ipxe/ipxe.efi",
+            "/boot/ipxe.efi",
+        ),
+        _IPXE,
+        needed=True,
+    ),
+    Binary(
+        tftp_names.IPXE_ARM,
+        (
+            "/usr/lib/ipxe/snponly-arm64.efi",
+            "/usr/share/ipxe/arm64-efi/snponly.efi",
+            "/usr/share/ipxe/ipxe-snponly-aa64.efi",
+            "/usr/lib/ipxe/ipxe-arm64.efi",
+        ),
+        "ipxe (ipxe-bootimgs-aarch64 on Fedora)",
+    ),
+    Binary(
+        tftp_names.MEMTEST_BIOS, ("/boot/memtest86+x64.bin", "/boot/memtest86+.bin", "/boot/memtest.bin"), "memtest86+"
+    ),
+    Binary(tftp_names.MEMTEST_UEFI, ("/boot/memtest86+x64.efi", "/boot/memtest.efi"), "memtest86+"),
+)
+MEMTESTS = (tftp_names.MEMTEST_BIOS, tftp_names.MEMTEST_UEFI)
+
+
+def install(
+    directory: str, binaries: Sequence[Binary], report: Report, *, again: bool, dry_run: bool
+) -> tuple[Binary, ...]:
+    """Copy those that are not there yet, or all of them `again`; return those that are to be had nowhere.
+
+    Raises LtspError where one cannot be read or written.
+    """
+    missing: list[Binary] = []
+    for binary in binaries:
+        path = join(directory, binary.name)
+        there = os.path.isfile(path)
+        if there and not again:
+            continue
+        source = next((each for each in binary.sources if os.path.isfile(each)), None)
+        if source is None:
+            if not there:
+                missing.append(binary)
+        elif dry_run:
+            report.say(f"would copy {source} to {printable(path)}")
+        elif _copy(source, path):
+            report.say(f"copied {source} to {printable(path)}")
+    return tuple(missing)
+
+
+def complain(missing: Sequence[Binary]) -> None:
+    """Raises LtspError where no PC could boot for want of one."""
+    needed = [binary for binary in missing if binary.needed]
+    if needed:
+        names = ", ".join(binary.name for binary in needed)
+        packages = ", ".join(dict.fromkeys(binary.package for binary in needed))
+        raise LtspError(
+            f"{names} of iPXE cannot be found here, and without it no PC boots from this server",
+            f"install the package {packages}, or copy the files to TFTP_DIR/ltsp, then run ltsp ipxe again",
+        )
+
+
+def _copy(source: str, path: str) -> bool:
+    """Whether the file is another one now."""
+    try:
+        data = _read(source)
+        if os.path.isfile(path) and _read(path) == data:
+            return False
+        files.make_directories(os.path.dirname(path), _DIRECTORY_MODE)
+        files.replace(path, data, _MODE)
+    except OSError as error:
+        raise LtspError(f"cannot copy {source} to {printable(path)}: {error.strerror}", "run it as root") from error
+    return True
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_LARGEST)

@@ -1,0 +1,56 @@
+"""What is left of an image whose NAME.img was deleted by hand, and what retention lets go: never in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ltsp.errors import LockHeld, LtspError
+from ltsp.publish.retention import Collected, Retention
+from ltsp.publish.state import State
+from ltsp.publish.store import Store
+from ltsp.report import units
+from ltsp.report.report import Report
+from ltsp.settings.applets import LtspOptions
+
+
+def let_go(collected: Iterable[Collected]) -> Iterator[str]:
+    """A line for each version that retention removed."""
+    for each in collected:
+        yield f"removed   version {each.version}, {units.size(each.bytes)}: {each.reason.value}"
+
+
+def deserted(state: State) -> str:
+    """What to say of an image whose NAME.img is gone; empty where it is not."""
+    if not state.deserted:
+        return ""
+    name = state.places.name
+    images = {each.image_id: each for each in state.generations if each.image_id}.values()
+    size = sum(each.manifest.image.size for each in images if each.manifest.image)
+    return (
+        f"{name}.img was deleted by hand, and {units.counted(len(state.generations), 'version')} of {name} "
+        f"({units.size(size)}) stayed: ltsp versions {name} --remove-all removes all of it, "
+        f"ltsp versions {name} --use={state.generations[-1].version} brings {name} back"
+    )
+
+
+def tidy(ltsp: LtspOptions, keep: Retention, report: Report) -> None:
+    """Clients get no image any more whose NAME.img was deleted by hand, and its versions go as retention says."""
+    store = Store(ltsp.base_dir, ltsp.tftp_dir)
+    for name in store.names():
+        if not store.state(name).deserted:
+            continue
+        try:
+            with store.locked(name) as held:
+                collected = held.tidy(keep)
+                left = held.state()
+        except LockHeld:
+            continue  # who changes it sees to it
+        except LtspError as error:
+            report.warn(f"{name}.img was deleted by hand, and what it left cannot be removed: {error}")
+            continue
+        for line in let_go(collected):
+            report.note(f"{name}: {line}")
+        if left.generations:
+            report.warn(deserted(left))
+        else:
+            report.note(f"{name}.img was deleted by hand: nothing is left of {name}")

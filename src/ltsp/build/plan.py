@@ -1,0 +1,100 @@
+"""What a build is about to do, said before it begins: what is taken in and left out, the codec, the space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+
+from ltsp.build import disk_space
+from ltsp.build.exclusions import Rules
+from ltsp.build.prepare import Prepared
+from ltsp.publish.store import Store
+from ltsp.report import units
+from ltsp.report.report import Report
+from ltsp.source.source import Part, Plan, Source
+from ltsp.tree.name import printable
+
+
+def show(
+    source: Source, rules: Rules, prepared: Prepared, needed: disk_space.Space, store: Store, report: Report
+) -> None:
+    """Say it, and warn of what should be known before."""
+    plan = source.plan()
+    for line in _lines(source, plan, rules, prepared):
+        report.say(line)
+    for line in disk_space.lines(needed, store):
+        report.say(line)
+    for left in prepared.left_out:
+        report.say(f"left out  {left}")
+    for warning in (*plan.warnings, *prepared.warnings, *disk_space.warnings(needed, store)):
+        report.warn(warning)
+
+
+def facts(source: Source, prepared: Prepared) -> Mapping[str, object]:
+    """The same as data."""
+    plan = source.plan()
+    return {
+        "with": [asdict(part) for part in plan.taken],
+        "without": [asdict(part) for part in plan.left_out],
+        "reader": plan.reader or None,
+        **snapshot_facts(plan),
+        "files": prepared.survey.files,
+        "source_bytes": prepared.survey.bytes,
+        "kernel": kernel_facts(prepared),
+        "missed": [asdict(each) for each in prepared.left_out],
+        "codec": codec_facts(prepared),
+        "warnings": [*plan.warnings, *prepared.warnings],
+    }
+
+
+def snapshot_facts(plan: Plan) -> Mapping[str, object]:
+    """What is read from snapshots, and what could have been and is not."""
+    return {"snapshots": [asdict(each) for each in plan.snapshots], "live": [asdict(part) for part in plan.live]}
+
+
+def codec_facts(prepared: Prepared) -> Mapping[str, object]:
+    """Name and level, which is not known of a codec that is not ours."""
+    compression = prepared.write_options.compression
+    return {"name": prepared.codec, "level": compression.level if compression.name == prepared.codec else None}
+
+
+def kernel_facts(prepared: Prepared) -> Mapping[str, object] | None:
+    kernel = prepared.kernel
+    if kernel is None:
+        return None
+    return kernel.record()
+
+
+def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iterator[str]:
+    yield f"image     {source.name} from {printable(source.description)}"
+    for part in plan.taken[1:]:
+        yield f"with      /{_part(part)}"
+    for part in plan.left_out:
+        yield f"without   /{_part(part)}"
+    if plan.reader == "kernel":
+        yield "reader    the kernel, which has mounted what it is read from where nobody else sees it"
+    yield from snapshot_lines(plan)
+    survey = prepared.survey
+    yield f"contents  {units.counted(survey.files, 'file')}, {units.size(survey.bytes)}"
+    rewritten = sum(len(step.paths) for step in prepared.cleaned.steps)
+    if rules.cleanup:
+        yield f"cleanup   accounts, identity and secrets left out; {units.counted(rewritten, 'file')} rewritten"
+    else:
+        yield "cleanup   none: accounts and secrets are in the image"
+    kernel = prepared.kernel
+    yield f"kernel    {kernel}" if kernel else "kernel    none, as chosen"
+    level = codec_facts(prepared)["level"]
+    yield f"codec     {prepared.codec}{'' if level is None else f' {level}'}, {prepared.codec_reason}"
+
+
+def snapshot_lines(plan: Plan) -> Iterator[str]:
+    """A line for each part that stands still, or could have."""
+    for each in plan.snapshots:
+        yield f"snapshot  /{printable(each.path)} ({each.kind} of {printable(each.of)})"
+    for part in plan.live:
+        yield f"live      /{_part(part)}"
+
+
+def _part(part: Part) -> str:
+    reason = f": {part.reason}" if part.reason else ""
+    return f"{printable(part.path)} ({printable(part.description)}){reason}"

@@ -1,0 +1,149 @@
+"""`ltsp boottest`: boot what is published in a virtual machine, and say what happened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ltsp.boot.ipxe import Unwritable, written
+from ltsp.boottest import acceleration, run, test_servers
+from ltsp.boottest.console import Stage
+from ltsp.boottest.machine import Accel, Machine
+from ltsp.boottest.test_servers import Route
+from ltsp.boottest.verdict import Verdict, server_lines
+from ltsp.build.boot_gate import progress, subject_of
+from ltsp.errors import LtspError, UsageError
+from ltsp.publish.generation import Generation
+from ltsp.publish.state import State
+from ltsp.publish.store import Store
+from ltsp.report import units
+from ltsp.report.report import Report
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.network_options import BootTestOptions
+from ltsp.tree.name import printable
+
+_TOLD = 12
+"""Last lines of the console that people get with a failure; the JSON form has more."""
+
+
+def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: Report) -> int:
+    """Boot a version of an image, print the verdict, and return the exit status: 0 where it passed.
+
+    Raises UsageError for words that no script can hold, and LtspError where the test cannot be made.
+    """
+    words = _words(options.kernel_arguments)
+    if options.screenshot is not None:
+        _expect_writable(options.screenshot)
+    state = Store(places.base_dir, places.tftp_dir).state(name)
+    subject = subject_of(_generation(state, options.version), state.image)
+    through_menu = options.version is None and subject.has_menu
+    if options.version is None and not through_menu:
+        report.note("there is no menu yet, so the version is booted without one; ltsp ipxe makes it")
+    route = Route(
+        subject,
+        through_menu,
+        options.transport,
+        options.fetch,
+        uefi=options.firmware == "uefi",
+        extra=words,
+    )
+    accel = acceleration.best() if options.accel == "auto" else Accel(options.accel)
+    with _log(options.console) as printed, test_servers.served(route, report.note) as where:
+        machine = Machine(where.boot, where.firmware, accel, options.memory)
+        watch = run.Watch(
+            timeout=options.timeout,
+            reached=progress(report),
+            printed=printed,
+            screenshot=options.screenshot or "",
+        )
+        verdict = run.run(machine, watch, subject.image, where.servers)
+    if options.json:
+        report.result(_facts(route, accel, options, verdict))
+    else:
+        for line in _told(route, verdict):
+            report.say(line)
+    return 0 if verdict.passed else 1
+
+
+def _words(text: str) -> str:
+    try:
+        return written(text)
+    except Unwritable as fault:
+        raise UsageError(
+            f"option --kernel-arguments: {printable(text)!r} {fault}, which no iPXE script can hold",
+            "give words without it",
+        ) from None
+
+
+def _expect_writable(path: str) -> None:
+    """It is written when the boot is over, which nobody should have waited for in vain.
+
+    Raises LtspError.
+    """
+    if os.path.isdir(path) or not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
+        raise LtspError(f"cannot write {printable(path)}", "name a file in a directory that is there")
+
+
+def _generation(state: State, version: str | None) -> Generation:
+    name = state.places.name
+    if not state.exists:
+        raise LtspError(f"no image {printable(name)} is published", "ltsp info lists what there is")
+    if version is not None:
+        return state.existing(version)
+    if state.current is None:
+        remedy = f"ltsp versions {name} lists what there is" if state.generations else f"ltsp kernel {name} makes one"
+        raise LtspError(f"{name} has no version that clients boot", remedy)
+    return state.current
+
+
+@contextmanager
+def _log(path: str | None) -> Iterator[Callable[[bytes, float], None]]:
+    """Raises LtspError where the file cannot be written."""
+    if path is None:
+        yield lambda _data, _seconds: None
+        return
+    try:
+        file = open(path, "wb")  # noqa: SIM115 -- closed below, and a failure of the block is none of the file's
+    except OSError as error:
+        raise LtspError(f"cannot write {printable(path)}: {error.strerror}") from error
+    with file:
+        yield lambda data, _seconds: _write(file.write, data)
+
+
+def _write(write: Callable[[bytes], int], data: bytes) -> None:
+    write(data)
+
+
+def _facts(route: Route, accel: Accel, options: BootTestOptions, verdict: Verdict) -> dict[str, object]:
+    return {
+        "name": route.subject.name,
+        "version": route.subject.version,
+        "menu": route.through_menu,
+        "transport": route.transport,
+        "fetch": route.fetch,
+        "firmware": options.firmware,
+        "accel": accel.value,
+        "memory_mib": options.memory,
+        **verdict.as_dict(),
+    }
+
+
+def _told(route: Route, verdict: Verdict) -> Iterator[str]:
+    name, version = route.subject.name, route.subject.version
+    if verdict.passed:
+        yield f"{name} {version} boots by {route.transport}"
+    else:
+        yield f"{name} {version} does not boot by {route.transport}: {verdict.cause}"
+        if verdict.remedy:
+            yield f"  what to do: {verdict.remedy}"
+    yield "  " + ", ".join(
+        f"{stage.value} {seconds:.1f} s" for stage, seconds in verdict.seconds.items() if stage is not Stage.POWER
+    )
+    if verdict.guest:
+        received = sum(verdict.guest.received.values())
+        free = verdict.guest.available << 10
+        yield f"  received {units.size(received)}, {units.size(free)} of memory left, systemd {verdict.guest.state}"
+    if not verdict.passed:
+        yield from (f"  | {line}" for line in verdict.tail[-_TOLD:])
+        yield from (f"  {line}" for line in server_lines(verdict))

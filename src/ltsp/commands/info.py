@@ -1,0 +1,126 @@
+"""`ltsp info`: the server, what images can be made of, and what clients would boot now."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from os.path import join
+
+from ltsp.build.leftovers import deserted
+from ltsp.build.version_facts import state_facts
+from ltsp.host.chroot import is_chroot
+from ltsp.publish.state import Foreign, State
+from ltsp.publish.store import Store
+from ltsp.report import units
+from ltsp.report.report import Report
+from ltsp.settings import image_name
+from ltsp.settings.applets import InfoOptions, LtspOptions
+from ltsp.tree.name import encode, from_os, in_order, printable
+from ltsp.version import VERSION
+
+_NO_SOURCES = {"images"}
+
+
+def info(options: InfoOptions, places: LtspOptions, report: Report) -> None:
+    store = Store(places.base_dir, places.tftp_dir)
+    server = _server()
+    directories = {
+        "base_dir": places.base_dir,
+        "images": join(places.base_dir, "images"),
+        "tftp_dir": places.tftp_dir,
+        "home_dir": places.home_dir,
+    }
+    space = {name: _space(path) for name, path in directories.items()}
+    sources = _sources(places.base_dir)
+    states = [store.state(name) for name in store.names()]
+    if options.json:
+        report.result(
+            {
+                "server": server,
+                "directories": {name: {"path": path, "space": space[name]} for name, path in directories.items()},
+                "sources": sources,
+                "images": {state.places.name: state_facts(state) for state in states},
+            }
+        )
+        return
+    for name, value in server.items():
+        report.say(f"{name}: {printable(str(value))}")
+    report.table(
+        ("directory", "path", "free", "of"),
+        [(name, printable(path), *_space_in_words(space[name])) for name, path in directories.items()],
+    )
+    report.table(("source", "kind"), [(printable(name), kind) for name, kind in sources.items()])
+    report.table(("image", "current version", "size", "kernel", "versions"), [_row(state) for state in states])
+    for state in states:
+        if gone := deserted(state):
+            report.warn(gone)
+
+
+def _server() -> dict[str, object]:
+    try:
+        system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        system = "Linux"
+    return {
+        "ltsp": VERSION,
+        "system": system,
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "processors": len(os.sched_getaffinity(0)),
+        "memory": units.size(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
+        "python": platform.python_version(),
+    }
+
+
+def _space(path: str) -> dict[str, int] | None:
+    """Bytes there are and bytes that are free; None where there is no such directory."""
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return None
+    return {"total": usage.total, "free": usage.free}
+
+
+def _space_in_words(space: dict[str, int] | None) -> tuple[str, str]:
+    return (units.size(space["free"]), units.size(space["total"])) if space else ("missing", "")
+
+
+def _sources(base_dir: str) -> dict[str, str]:
+    """Chroots and virtual machine disks in BASE_DIR, by their names; no file of theirs is opened."""
+    try:
+        names = in_order([from_os(name) for name in os.listdir(base_dir)])
+    except OSError:
+        return {}
+    found: dict[str, str] = {}
+    for name in names:
+        if name in _NO_SOURCES or name.startswith("."):
+            continue
+        path = join(base_dir, name)
+        if is_chroot(encode(path)):
+            found[name] = "chroot"
+        elif name.endswith(".img") and os.path.isfile(path):
+            found.setdefault(name.removesuffix(".img"), "virtual machine disk")
+    return {
+        name: kind + (f", but its name {fault}" if (fault := image_name.fault(name)) else "")
+        for name, kind in found.items()
+    }
+
+
+def _row(state: State) -> tuple[str, str, str, str, str]:
+    name = state.places.name
+    current = state.current
+    size = current.manifest.image.size if current and current.manifest.image else None
+    shown = current.version if current else "none"
+    if isinstance(state.image, Foreign):
+        shown = f"foreign {name}.img" + (f", menu boots {current.version}" if current else "")
+        size = state.image.size
+    kernel = current.manifest.kernel if current else None
+    bootable = current is not None and current.bootable
+    return (
+        name,
+        shown,
+        "-" if size is None else units.size(size),
+        printable(kernel.version) if kernel and kernel.version else ("yes" if bootable else "none"),
+        str(len(state.generations)),
+    )

@@ -1,0 +1,95 @@
+"""`ltsp initrd`: the add-on ltsp.img, which brings the site's configuration to every client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from textwrap import wrap
+
+from ltsp.build.site_image import Part, add_on_path, lock_add_on, make_add_on, read_add_on, write_add_on
+from ltsp.build.site_sources import named
+from ltsp.initrd.site.layer import LISTS, Layer
+from ltsp.report import units
+from ltsp.report.report import Report
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf_text import Conf
+from ltsp.settings.network_options import InitrdOptions
+from ltsp.tree.name import printable
+
+_LIST_WIDTH = 72
+"""Characters of a list that stand on one line of the table."""
+_NAMED = 20
+"""So many files of the site are named."""
+
+
+def initrd(options: InitrdOptions, ltsp: LtspOptions, conf: Conf, report: Report, system: str = "/") -> None:
+    """Make it, and put it in the place of the one before, if it is another. `system` is where the server's /etc is.
+
+    Raises ConfError with every line of ltsp.conf that must not reach a client as it is, and LtspError.
+    """
+    path = add_on_path(ltsp)
+    with nullcontext() if options.dry_run else lock_add_on(path, ltsp.tftp_dir):
+        made, archive = make_add_on(ltsp, conf, report.warn, system)
+        changed = read_add_on(path) != archive
+        if changed and not options.dry_run:
+            write_add_on(path, archive)
+    _tell(made, path, len(archive), report, options, changed=changed)
+
+
+def _tell(made: list[Part], path: str, size: int, report: Report, options: InitrdOptions, *, changed: bool) -> None:
+    if options.json:
+        report.result(
+            {
+                "path": path,
+                "size": size,
+                "changed": changed,
+                "written": changed and not options.dry_run,
+                "layers": [
+                    {
+                        "name": each.name,
+                        "title": each.title,
+                        "where": each.where,
+                        "match": list(each.layer.match),
+                        "env": dict(each.layer.env),
+                        "files": sorted(each.layer.files),
+                        "parts": {file: sorted(pieces) for file, pieces in each.layer.parts.items()},
+                        "unneeded": list(each.layer.unneeded),
+                        "mask": list(each.layer.mask),
+                        "disable": list(each.layer.disable),
+                        "enable": list(each.layer.enable),
+                        "keep": list(each.layer.keep),
+                        "remove": list(each.layer.remove),
+                        "passwords": sorted(name for name, hashed in each.layer.shadow.items() if hashed != "!"),
+                    }
+                    for each in made
+                ],
+            }
+        )
+        return
+    if options.dry_run:
+        report.table(("layer", "of", "for", "what"), [_row(each, line) for each in made for line in _lines(each.layer)])
+        return
+    what = f"{printable(path)}: {units.size(size)}, {units.counted(len(made), 'layer')}"
+    report.say(what if changed else f"unchanged {what}")
+    if files := named(made[0].layer.files):
+        more = f", and {len(files) - _NAMED} more; --dry-run lists them" if len(files) > _NAMED else ""
+        report.note(f"of /etc/ltsp, clients get {', '.join(map(printable, files[:_NAMED]))}{more}")
+
+
+def _row(each: Part, line: str) -> tuple[str, str, str, str]:
+    who = " ".join(each.layer.match) or ("every client" if each.name == "common" else "its clients")
+    return each.name, printable(each.title), printable(who), printable(line)
+
+
+def _lines(layer: Layer) -> Iterator[str]:
+    """What is in a layer, one thing a line; no password, and no hash."""
+    yield from (f"{key}={value}" for key, value in sorted(layer.env.items()))
+    yield from (f"file {path}" for path in sorted(layer.files))
+    yield from (f"piece of {path}: {name}" for path, each in sorted(layer.parts.items()) for name in sorted(each))
+    for name in LISTS:
+        entries: tuple[str, ...] = getattr(layer, name)
+        yield from (
+            f"{name} {line}"
+            for line in wrap(" ".join(entries), _LIST_WIDTH, break_long_words=False, break_on_hyphens=False)
+        )
+    yield from (f"password of {name}" for name, hashed in layer.shadow.items() if hashed != "!")

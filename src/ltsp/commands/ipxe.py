@@ -1,0 +1,115 @@
+"""`ltsp ipxe`: the menu of what is published, and iPXE itself, where clients fetch them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from os.path import join
+
+from ltsp.boot.ipxe import Unwritable
+from ltsp.boot.menu import Entry, Menu
+from ltsp.boot.menu_settings import menu_settings, title
+from ltsp.build import config_file
+from ltsp.build.ipxe_binaries import BINARIES, MEMTESTS, Binary, complain, install
+from ltsp.build.leftovers import deserted
+from ltsp.errors import LtspError
+from ltsp.host import files
+from ltsp.host.chroot import is_chroot
+from ltsp.host.identity import Identity
+from ltsp.publish.state import Foreign
+from ltsp.publish.store import Store
+from ltsp.report.report import Report
+from ltsp.settings import image_name
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf_sections import evaluate
+from ltsp.settings.conf_text import Conf
+from ltsp.settings.network_options import IpxeOptions
+from ltsp.settings.resolve import Setting
+from ltsp.settings.tftp_names import MENU
+from ltsp.tree.name import encode, printable
+
+_NO_CHROOTS = frozenset({"images"})
+
+
+def ipxe(
+    options: IpxeOptions,
+    ltsp: LtspOptions,
+    conf: Conf,
+    identity: Identity,
+    report: Report,
+    binaries: Sequence[Binary] = BINARIES,
+) -> None:
+    """Make the menu anew, and copy what is missing.
+
+    Raises ConfError with every line of ltsp.conf that has no place in a menu, and LtspError where a file cannot be
+    written, or iPXE is not installed.
+    """
+    directory = join(ltsp.tftp_dir, "ltsp")
+    missing: Sequence[Binary] = ()
+    if options.binaries != "0":
+        again = options.binaries == "1"
+        missing = install(directory, binaries, report, again=again, dry_run=options.dry_run)
+    menu = _menu(options, ltsp, conf, evaluate(conf, identity, "ipxe"), report)
+    try:
+        text = menu.text()
+    except Unwritable as fault:
+        raise LtspError(
+            f"the menu cannot name {printable(ltsp.base_dir)}: it {fault}",
+            "letters, digits and . _ ~ + @ = / - can be named there; a bind mount gives a directory such a name",
+        ) from None
+    config_file.write(join(directory, MENU), text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
+    if not menu.labels:
+        report.warn("nothing can be booted yet: ltsp image makes an image")
+    complain(missing)
+
+
+def _menu(options: IpxeOptions, ltsp: LtspOptions, conf: Conf, server: Mapping[str, Setting], report: Report) -> Menu:
+    images, chroots = _bootable(ltsp, report)
+    bare = Menu(ltsp.base_dir, _entries(images, server), _entries(chroots, server, prefix="r_"))
+    settings = menu_settings(conf, server, bare.labels)
+    for warning in settings.warnings:
+        report.warn(printable(warning))
+    transports = {settings.wishes.transport, *(section.wishes.transport for section in settings.sections)}
+    if "file" in transports and not options.http:
+        report.warn("IMAGE_TRANSPORT=file needs HTTP=1 in ltsp.conf or ltsp ipxe --http=1: TFTP carries no images")
+    return Menu(
+        ltsp.base_dir,
+        bare.images,
+        bare.chroots,
+        settings.wishes,
+        settings.sections,
+        server=options.server,
+        http=options.http,
+        http_port=options.http_port,
+        memtest=any(os.path.isfile(join(ltsp.tftp_dir, "ltsp", name)) for name in MEMTESTS),
+        configuration=options.menu_configuration,
+        shell=options.menu_shell,
+    )
+
+
+def _entries(names: Sequence[str], server: Mapping[str, Setting], prefix: str = "") -> tuple[Entry, ...]:
+    return tuple(Entry(name, title(prefix + name, server)) for name in names)
+
+
+def _bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[str]]:
+    """The images, and the chroots, whose kernels are published."""
+    store = Store(ltsp.base_dir, ltsp.tftp_dir)
+    states = [store.state(name) for name in store.names()]
+    for state in states:
+        if gone := deserted(state):
+            report.warn(gone)
+    with_kernel = {state.places.name for state in states if state.pointer}
+    images = {state.places.name: state.image for state in states if state.image is not None}
+    chroots = [
+        name
+        for name in files.entries(ltsp.base_dir)
+        if name not in _NO_CHROOTS and not image_name.fault(name) and is_chroot(encode(join(ltsp.base_dir, name)))
+    ]
+    for name, image in images.items():
+        if name not in with_kernel:
+            # A disk or live medium that somebody put there boots by the kernel of a chroot.
+            other = f", ltsp kernel --name={name} CHROOT takes that of a chroot" if isinstance(image, Foreign) else ""
+            report.warn(
+                f"the menu leaves image {name} out, which has no kernel here: ltsp kernel {name} finds its own{other}"
+            )
+    return [name for name in images if name in with_kernel], [name for name in chroots if name in with_kernel]

@@ -1,0 +1,54 @@
+"""`ltsp nfs`: let clients mount the images, and on request the sources and homes."""
+
+from __future__ import annotations
+
+import os
+from os.path import join
+
+from ltsp.build import config_file
+from ltsp.host import command, files
+from ltsp.host.interfaces import interfaces
+from ltsp.report.report import Report
+from ltsp.services.nfs import Exports
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.network_options import NfsOptions
+from ltsp.tree.name import printable
+
+_PATH = "/etc/exports.d/ltsp-nfs.exports"
+_LARGEST_MENU = 1 << 20
+
+
+def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:
+    """Raises LtspError where the server has no network, a file cannot be written or the NFS server refuses it."""
+    exports = Exports(
+        tuple(each.address.network for each in interfaces()),
+        ltsp.base_dir,
+        base=options.export == "base",
+        tftp_dir=ltsp.tftp_dir if options.nfs_tftp else "",
+        home_dir=ltsp.home_dir if options.nfs_home else "",
+    )
+    changed = config_file.write(path, exports.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
+    if options.export == "base":
+        report.warn(f"clients and all PCs of their networks can read every chroot in {printable(ltsp.base_dir)}")
+    else:
+        for menu in old_menus(ltsp.tftp_dir):
+            report.warn(f"{printable(menu)} boots from {printable(ltsp.base_dir)}: it needs ltsp nfs --export=base")
+    if not changed:
+        return
+    if command.find("exportfs") is None:
+        report.warn("there is no NFS server here: install the package nfs-kernel-server (nfs-utils elsewhere)")
+    else:
+        command.run(["exportfs", "-ra"])
+
+
+def old_menus(tftp_dir: str) -> list[str]:
+    """Menus made by hand or by earlier releases, which mount BASE_DIR itself."""
+    directory = join(tftp_dir, "ltsp")
+    found: list[str] = []
+    for name in files.entries(directory):
+        path = join(directory, name)
+        if name.endswith((".ipxe", ".cfg", ".conf")) and os.path.isfile(path):
+            with open(path, "rb") as file:
+                if b"nfsroot=" in file.read(_LARGEST_MENU):
+                    found.append(path)
+    return found

@@ -1,0 +1,232 @@
+"""qcow2, versions 2 and 3: the active state of an image and the disks below it.
+
+Rules are those of QEMU's docs/interop/qcow2.txt. dissect.hypervisor is not used: it reads neither feature bits nor
+`corrupt`, takes fields of version 3 from images of version 2, gives too few bytes where the backing file is shorter
+than the image, and reads lengths from the header without asking whether the file has them.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from ltsp.disk.blocks import Run, Scattered, Unpacked, numbers
+from ltsp.disk.cache import Recent
+from ltsp.disk.codecs import unpack_piece
+from ltsp.errors import FormatError, SourceError
+from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.tree.name import decode, printable
+
+MAGIC: Final = b"QFI\xfb"
+_VERSION_2: Final = struct.Struct(">4xIQIIQIIQ")
+_VERSION_3: Final = struct.Struct(">72xQ16xII")
+_COMPRESSION_AT: Final = 104
+_MOST_L1: Final = 32 << 20
+"""Bytes, as in QEMU."""
+_LONGEST_NAME: Final = 1023
+_CACHED: Final = 16 << 20
+"""Bytes of second level tables that are kept, and of clusters that were unpacked."""
+
+_DIRTY, _CORRUPT, _COMPRESSION, _EXTENDED = 1, 2, 8, 16
+_FEATURES: Final = {2: "external data file"}
+"""Names of bits that an image may not name itself. (`dirty` only says that reference counts are not to be trusted.)"""
+_EXTENSION: Final = struct.Struct(">II")
+_BACKING_FORMAT: Final = 0xE2792ACA
+_FEATURE_NAMES: Final = 0x6803F857
+_FEATURE: Final = struct.Struct("BB46s")
+
+_COMPRESSED: Final = 1 << 62
+_ZERO: Final = 1
+_OFFSET: Final = 0x00FF_FFFF_FFFF_FE00
+
+OpenBacking = Callable[[str, str], Blocks]
+"""The disk below: from its name and the format that the image gives it, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    version: int
+    cluster_bits: int
+    size: int
+    """Of the disk, in bytes."""
+    l1_entries: int
+    l1_offset: int
+    incompatible: int
+    zstd: bool
+    backing: str
+    """The file below it as the image names it, or nothing."""
+    backing_format: str
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self.incompatible & _DIRTY)
+
+    @property
+    def extended(self) -> bool:
+        """Whether clusters have parts that are allocated by themselves."""
+        return bool(self.incompatible & _EXTENDED)
+
+    @classmethod
+    def parse(cls, file: Blocks) -> Header:
+        """Raises FormatError, and SourceError for what cannot be read here."""
+        start = read_exactly(file, 0, _VERSION_2.size, "the header")
+        version, backing_at, backing_size, bits, size, encryption, entries, l1_offset = _VERSION_2.unpack(start)
+        if version not in {2, 3}:
+            raise SourceError(
+                f"it is of qcow version {version}", "make a qcow2 or raw disk of it with qemu-img convert"
+            )
+        if not 9 <= bits <= 21:
+            raise FormatError(f"its clusters have 2^{bits} bytes")
+        if encryption:
+            kind = {1: "AES", 2: "LUKS"}.get(encryption, f"method {encryption}")
+            raise SourceError(f"it is encrypted ({kind})", "make a plain copy of it with qemu-img convert")
+        incompatible, length, compression = 0, _VERSION_2.size, 0
+        if version == 3:
+            fixed = read_exactly(file, 0, _VERSION_3.size, "the header")
+            incompatible, _order, length = _VERSION_3.unpack(fixed)
+            if length < _VERSION_3.size or length > 1 << bits:
+                raise FormatError(f"its header has {length} bytes")
+            if incompatible & _COMPRESSION and length > _COMPRESSION_AT:
+                compression = read_exactly(file, _COMPRESSION_AT, 1, "the header")[0]
+        extensions = _extensions(file, length, min(1 << bits, backing_at or 1 << bits))
+        _refuse(incompatible, compression, extensions.get(_FEATURE_NAMES, b""))
+        if backing_size > _LONGEST_NAME:
+            raise FormatError(f"the name of its backing file has {backing_size} bytes")
+        backing = read_exactly(file, backing_at, backing_size, "the backing file's name") if backing_at else b""
+        if b"\0" in backing:
+            raise FormatError("the name of its backing file is damaged")
+        header = cls(
+            version, bits, size, entries, l1_offset, incompatible, compression == 1,
+            decode(backing), decode(extensions.get(_BACKING_FORMAT, b"")),
+        )  # fmt: skip
+        header._check()
+        return header
+
+    def _check(self) -> None:
+        covered = self.cluster_bits * 2 - (4 if self.extended else 3)
+        if self.extended and self.cluster_bits < 14:
+            raise FormatError(f"its clusters have 2^{self.cluster_bits} bytes, which is too little for parts of them")
+        if self.l1_entries * 8 > _MOST_L1:
+            raise FormatError(f"its table has {self.l1_entries} entries")
+        if self.size >= 1 << 63 or -(-self.size >> covered) > self.l1_entries:
+            raise FormatError(f"its table is too small for a disk of {self.size} bytes")
+
+
+def _extensions(file: Blocks, start: int, end: int) -> dict[int, bytes]:
+    """What follows the header, up to a bad length, by type."""
+    area = file.read_at(start, max(end - start, 0))
+    found: dict[int, bytes] = {}
+    at = 0
+    while at + _EXTENSION.size <= len(area):
+        kind, size = _EXTENSION.unpack_from(area, at)
+        at += _EXTENSION.size
+        if kind == 0 or size > len(area) - at:
+            break
+        found.setdefault(kind, area[at : at + size])
+        at += size + 7 & ~7
+    return found
+
+
+def _refuse(incompatible: int, compression: int, names: bytes) -> None:
+    """Raises SourceError for features of which we know nothing, and FormatError for a corrupt image."""
+    if incompatible & _CORRUPT:
+        raise FormatError("it is marked as corrupt", "repair it with qemu-img check -r all")
+    if compression not in {0, 1}:
+        raise SourceError(f"it is compressed by method {compression}", "convert it with qemu-img convert")
+    named = dict(_FEATURES)
+    for at in range(0, len(names) - _FEATURE.size + 1, _FEATURE.size):
+        kind, bit, name = _FEATURE.unpack_from(names, at)
+        if kind == 0:
+            named.setdefault(bit, printable(decode(name.rstrip(b"\0"))))
+    unknown = incompatible & ~(_DIRTY | _COMPRESSION | _EXTENDED)
+    lacking = [named.get(bit, f"feature {bit}") for bit in range(64) if unknown >> bit & 1]
+    if lacking:
+        raise SourceError(
+            f"it needs what cannot be read here: {', '.join(lacking)}", "make a plain copy of it with qemu-img convert"
+        )
+
+
+def open_qcow2(file: Blocks, header: Header, open_backing: OpenBacking) -> Blocks:
+    """The disk. Raises FormatError, and what `open_backing` raises."""
+    backing = open_backing(header.backing, header.backing_format) if header.backing else None
+    return Scattered(header.size, _Clusters(file, header, backing).run)
+
+
+class _Clusters:
+    """From places on the disk to places in files."""
+
+    def __init__(self, file: Blocks, header: Header, backing: Blocks | None) -> None:
+        self._file = file
+        self._header = header
+        self._backing = backing
+        self._cluster = 1 << header.cluster_bits
+        self._words = 2 if header.extended else 1
+        self._part = self._cluster // 32 if header.extended else self._cluster
+        """Bytes that are allocated by themselves."""
+        self._l2_bits = header.cluster_bits - (4 if header.extended else 3)
+        needed = -(-header.size >> self._l2_bits + header.cluster_bits)
+        self._l1 = numbers(">Q", read_exactly(file, header.l1_offset, needed * 8, "its table"))
+        self._l2 = Recent(self._table, _CACHED // self._cluster)
+        self._unpacked = Recent(self._unpack, _CACHED // self._cluster // 4)
+
+    def run(self, offset: int, size: int) -> Run:
+        run = self._part_run(offset)
+        while run.size < size and not isinstance(run.blocks, Unpacked):
+            more = self._part_run(offset + run.size)
+            if more.blocks is not run.blocks or (run.blocks and more.offset != run.offset + run.size):
+                break
+            run = Run(run.size + more.size, run.blocks, run.offset)
+        return Run(min(run.size, size), run.blocks, run.offset)
+
+    def _part_run(self, offset: int) -> Run:
+        """What is left of the cluster at an offset, or of the part of it."""
+        bits = self._header.cluster_bits
+        within = offset & self._part - 1
+        left = self._part - within
+        table = self._l1[offset >> bits + self._l2_bits] & _OFFSET
+        if not table:
+            return self._below(offset, (1 << bits + self._l2_bits) - (offset & (1 << bits + self._l2_bits) - 1))
+        at = (offset >> bits & (1 << self._l2_bits) - 1) * self._words
+        entries = self._l2(table)
+        entry = entries[at]
+        in_cluster = offset & self._cluster - 1
+        if entry & _COMPRESSED:
+            unpacked = Unpacked(self._cluster, partial(self._unpacked, entry & _COMPRESSED - 1))
+            return Run(self._cluster - in_cluster, unpacked, in_cluster)
+        place = entry & _OFFSET
+        if self._header.extended:
+            part = in_cluster // self._part
+            allocated, zero = entries[at + 1] >> part & 1, entries[at + 1] >> 32 + part & 1
+            if allocated and (zero or not place):
+                raise FormatError(f"the cluster of byte {offset} is both there and not there")
+        else:
+            allocated, zero = place, self._header.version == 3 and entry & _ZERO
+        if zero:
+            return Run(left)
+        if not allocated:
+            return self._below(offset, left)
+        if place & self._cluster - 1 or place >= self._file.size:
+            raise FormatError(f"the cluster of byte {offset} lies at {place}, where none can be")
+        return Run(left, self._file, place + in_cluster)
+
+    def _below(self, offset: int, size: int) -> Run:
+        return Run(size, self._backing, offset) if self._backing else Run(size)
+
+    def _table(self, place: int) -> array[int]:
+        if place & self._cluster - 1:
+            raise FormatError(f"a table lies at {place}, where none can be")
+        return numbers(">Q", read_exactly(self._file, place, self._cluster, "a table"))
+
+    def _unpack(self, where: int) -> bytes:
+        """Place in the low bits, number of sectors less one above them."""
+        bits = 62 - (self._header.cluster_bits - 8)
+        place = where & (1 << bits) - 1
+        stored = self._file.read_at(place, ((where >> bits) + 1) * 512 - (place & 511))
+        data = unpack_piece("zstd" if self._header.zstd else "deflate", stored, self._cluster)
+        if len(data) != self._cluster:
+            raise FormatError(f"the compressed cluster at {place} is damaged: it ends too early")
+        return data

@@ -1,0 +1,155 @@
+"""VHDX, the disks of Hyper-V: dynamic and fixed, with what is still in the log.
+
+Layout: [MS-VHDX]. dissect.hypervisor is not used: it does not look at the log, so that a disk that was not closed
+cleanly is stale, and reads past a block's end into the next one.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from ltsp.disk.blocks import Run, Scattered, numbers
+from ltsp.disk.format.vhdx_log import replayed
+from ltsp.errors import FormatError, SourceError
+from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.crc32c import finished
+
+MAGIC: Final = b"vhdxfile"
+_HEADERS: Final = (64 << 10, 128 << 10)
+_HEADER: Final = struct.Struct("<4sIQ 32x 16sHHIQ")
+_REGIONS: Final = (192 << 10, 256 << 10)
+_REGION_TABLE: Final = 64 << 10
+_REGION: Final = struct.Struct("<16sQII")
+_ITEM: Final = struct.Struct("<16sIII4x")
+_MOST_REGIONS, _MOST_ITEMS = 2047, 2047
+
+_BAT: Final = UUID("2DC27766-F623-4200-9D64-115E9BFD4A08")
+_METADATA: Final = UUID("8B7CA206-4790-4B9A-B8FE-575F050F886E")
+_PARAMETERS: Final = UUID("CAA16737-FA36-4D43-B3B6-33F0AA44E76B")
+_SIZE: Final = UUID("2FA54224-CD1B-4876-B211-5DBED83BF4B8")
+_SECTOR: Final = UUID("8141BF1D-A96F-4709-BA47-F233A8FAAB5F")
+_KNOWN: Final = {
+    _PARAMETERS,
+    _SIZE,
+    _SECTOR,
+    UUID("BECA12AB-B2E6-4523-93EF-C309E000C746"),  # the disk's identity
+    UUID("CDA348C7-445D-4471-9CC9-E9885251C556"),  # its physical sectors
+    UUID("A8D35F2D-B30B-454D-ABF7-D3D84834AB0C"),  # its parent's place
+}
+_HAS_PARENT, _REQUIRED_ITEM = 2, 4
+_FULL, _PARTIAL = 6, 7
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    block: int
+    size: int
+    sector: int
+    """Bytes, all of them."""
+
+
+def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
+    """The disk and the bytes of its sectors. Raises FormatError, and SourceError for what is no whole disk."""
+    log, log_at, log_size = _log(file)
+    if log.int:
+        file = replayed(file, log, log_at, log_size)
+    regions = _regions(file)
+    if _METADATA not in regions or _BAT not in regions:
+        raise FormatError("its table of regions is not whole")
+    metadata = _metadata(file, *regions[_METADATA])
+    size, block = metadata.size, metadata.block
+    ratio = (metadata.sector << 23) // block
+    count = -(-size // block)
+    entries = count + (count - 1) // ratio if count else 0
+    bat_at, bat_size = regions[_BAT]
+    if entries * 8 > bat_size:
+        raise FormatError(f"its table of blocks is too small for a disk of {size} bytes")
+    places = numbers("<Q", read_exactly(file, bat_at, entries * 8, "the table of blocks"))
+
+    def run(offset: int, wanted: int) -> Run:
+        index, within = divmod(offset, block)
+        length = min(wanted, block - within)
+        entry = places[index + index // ratio]
+        state = entry & 7
+        if state == _PARTIAL:
+            raise FormatError(f"block {index} lies in a parent, and the disk has none")
+        if state != _FULL:
+            return Run(length)
+        start = entry >> 20 << 20
+        if not 1 << 20 <= start < file.size:
+            raise FormatError(f"block {index} lies at {start}, where none can be")
+        return Run(length, file, start + within)
+
+    return Scattered(size, run), metadata.sector
+
+
+def _log(file: Blocks) -> tuple[UUID, int, int]:
+    """Identity, place and size of the log, by the newer one of the headers that are whole."""
+    found = []
+    for at in _HEADERS:
+        data = file.read_at(at, 4096)
+        if len(data) == 4096 and data.startswith(b"head") and _summed(data):
+            _magic, _sum, sequence, log, _log_version, version, size, place = _HEADER.unpack_from(data)
+            found.append((sequence, version, UUID(bytes_le=log), place, size))
+    if not found:
+        raise FormatError("both of its headers are damaged")
+    _sequence, version, log, place, size = max(found, key=lambda header: header[0])
+    if version != 1:
+        raise SourceError(f"it is VHDX of version {version}")
+    return log, place, size
+
+
+def _regions(file: Blocks) -> dict[UUID, tuple[int, int]]:
+    """Place and size of each, by the first table that is whole."""
+    for at in _REGIONS:
+        data = file.read_at(at, _REGION_TABLE)
+        if len(data) == _REGION_TABLE and data.startswith(b"regi") and _summed(data):
+            break
+    else:
+        raise FormatError("both of its tables of regions are damaged")
+    count = int.from_bytes(data[8:12], "little")
+    if count > _MOST_REGIONS:
+        raise FormatError(f"its table of regions has {count} entries")
+    regions: dict[UUID, tuple[int, int]] = {}
+    for index in range(count):
+        kind, place, size, required = _REGION.unpack_from(data, 16 + index * _REGION.size)
+        name = UUID(bytes_le=kind)
+        if required & 1 and name not in {_BAT, _METADATA}:
+            raise SourceError(f"it needs a region that is not known here ({name})")
+        regions.setdefault(name, (place, size))
+    return regions
+
+
+def _metadata(file: Blocks, place: int, size: int) -> Metadata:
+    table = read_exactly(file, place, min(size, 64 << 10), "the metadata")
+    if not table.startswith(b"metadata") or len(table) < 32:
+        raise FormatError("its metadata is damaged")
+    count = int.from_bytes(table[10:12], "little")
+    if count > _MOST_ITEMS or 32 + count * _ITEM.size > len(table):
+        raise FormatError(f"its metadata has {count} entries")
+    items: dict[UUID, bytes] = {}
+    for index in range(count):
+        kind, at, length, flags = _ITEM.unpack_from(table, 32 + index * _ITEM.size)
+        name = UUID(bytes_le=kind)
+        if name in {_PARAMETERS, _SIZE, _SECTOR}:
+            items[name] = read_exactly(file, place + at, min(length, 8), "the metadata")
+        elif flags & _REQUIRED_ITEM and name not in _KNOWN:
+            raise SourceError(f"it needs a feature that is not known here ({name})")
+    if {name: len(item) for name, item in items.items()} != {_PARAMETERS: 8, _SIZE: 8, _SECTOR: 4}:
+        raise FormatError("its metadata is not whole")
+    block, flags = struct.unpack("<II", items[_PARAMETERS])
+    found = Metadata(block, int.from_bytes(items[_SIZE], "little"), int.from_bytes(items[_SECTOR], "little"))
+    if flags & _HAS_PARENT:
+        raise SourceError("it is a snapshot's difference to another disk", "merge it with its parent first")
+    if block & block - 1 or not 1 << 20 <= block <= 256 << 20:
+        raise FormatError(f"its blocks have {block} bytes")
+    if found.sector not in {512, 4096}:
+        raise FormatError(f"its sectors have {found.sector} bytes")
+    return found
+
+
+def _summed(data: bytes) -> bool:
+    return finished(data[:4] + bytes(4) + data[8:]) == int.from_bytes(data[4:8], "little")

@@ -1,0 +1,198 @@
+"""VMDK, the disks of VMware: flat, sparse, split and stream-optimised.
+
+Layout: VMware's Virtual Disk Format 1.1. dissect.hypervisor is not used: it opens extents by itself at the paths that
+the descriptor names, whatever they are, drops extents of zeros, and passes over lines that it cannot read.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import Final
+
+from ltsp.disk.blocks import SECTOR, FileBlocks, OpenSibling, Run, Scattered, Unpacked, numbers
+from ltsp.disk.cache import Recent
+from ltsp.disk.codecs import unpack_piece
+from ltsp.disk.format import vmdk_descriptor
+from ltsp.disk.format.vmdk_descriptor import Descriptor, Extent
+from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.tree.name import printable
+
+SPARSE: Final = b"KDMV"
+REDO: Final = (b"COWD", b"\xbe\xba\xfe\xca\0\0\0\0")
+"""The kinds of ESXi that hold changes to another disk only."""
+_HEADER: Final = struct.Struct("<4sIIQQQQIQQQB4sH")
+_FOOTER_AT: Final = 0xFFFF_FFFF_FFFF_FFFF
+_ZERO_GRAINS, _COMPRESSED, _MARKERS = 4, 1 << 16, 1 << 17
+_DEFLATE: Final = 1
+_MOST_GRAIN: Final = 32768
+"""Sectors."""
+_MOST_TABLE: Final = 512
+"""Entries of a table of grains, as in QEMU."""
+_CACHED: Final = 4 << 20
+_MARKER: Final = struct.Struct("<QI")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Sizes and places in sectors."""
+
+    flags: int
+    capacity: int
+    grain: int
+    descriptor_at: int
+    descriptor_size: int
+    table: int
+    """Entries of a table of grains."""
+    directory_at: int
+    compression: int
+
+    @classmethod
+    def parse(cls, data: bytes) -> Header:
+        """Raises FormatError."""
+        if len(data) < _HEADER.size or not data.startswith(SPARSE):
+            raise FormatError("the header is damaged")
+        fields = _HEADER.unpack_from(data)
+        (
+            _magic,
+            version,
+            flags,
+            capacity,
+            grain,
+            text_at,
+            text_size,
+            table,
+            _rgd,
+            directory,
+            _over,
+            _unclean,
+            _nl,
+            way,
+        ) = fields
+        if version not in {1, 2, 3}:
+            raise SourceError(f"it is VMDK of version {version}")
+        if grain & grain - 1 or not 1 <= grain <= _MOST_GRAIN or not 1 <= table <= _MOST_TABLE:
+            raise FormatError(f"its grains have {grain} sectors, and its tables {table} entries")
+        if flags & _COMPRESSED and way != _DEFLATE:
+            raise SourceError(f"it is compressed by method {way}")
+        return cls(flags, capacity, grain, text_at, text_size, table, directory, way)
+
+
+def open_sparse(file: Blocks) -> Blocks:
+    """A disk that is one file of grains. Raises FormatError, and SourceError for what is no whole disk."""
+    header = _header(file)
+    if header.descriptor_at and header.descriptor_size:
+        size = min(header.descriptor_size * SECTOR, vmdk_descriptor.MOST)
+        Descriptor.parse(read_exactly(file, header.descriptor_at * SECTOR, size, "the descriptor"))
+    return _extent(file, header)
+
+
+def open_described(file: Blocks, open_sibling: OpenSibling) -> Blocks:
+    """A disk of one file or several, by its descriptor. Raises what `open_sibling` raises, too."""
+    if file.size > vmdk_descriptor.MOST:
+        raise FormatError(f"its descriptor has {file.size} bytes")
+    extents = Descriptor.parse(file.read_at(0, file.size)).extents
+    if not extents:
+        raise FormatError("its descriptor has no extents")
+    files: dict[str, Blocks] = {}
+    parts = [_part(extent, files, open_sibling) for extent in extents if extent.size]
+    ends = list(accumulate(part.size for part in parts))
+
+    def run(offset: int, size: int) -> Run:
+        index = bisect_right(ends, offset)
+        return Run(
+            min(size, ends[index] - offset),
+            parts[index].blocks,
+            parts[index].offset + offset + parts[index].size - ends[index],
+        )
+
+    return Scattered(ends[-1] if ends else 0, run)
+
+
+def _part(extent: Extent, files: dict[str, Blocks], open_sibling: OpenSibling) -> Run:
+    size = extent.size * SECTOR
+    if extent.kind == "ZERO":
+        return Run(size)
+    if extent.name not in files:
+        file = FileBlocks.of(open_sibling(extent.name))
+        try:
+            files[extent.name] = _extent(file, _header(file)) if extent.kind == "SPARSE" else file
+        except LtspError as error:
+            raise type(error)(f"its extent {printable(extent.name)}: {error.message}", error.hint) from error
+    blocks, start = files[extent.name], extent.start * SECTOR
+    if start + size > blocks.size:
+        raise FormatError(f"its extent {printable(extent.name)} is cut off", "copy all files of the disk again")
+    return Run(size, blocks, start)
+
+
+def _header(file: Blocks) -> Header:
+    header = Header.parse(file.read_at(0, SECTOR))
+    if header.directory_at == _FOOTER_AT:
+        # Written in one go: the directory is known at the end only, where an empty marker follows the header.
+        header = Header.parse(file.read_at(max(file.size - 2 * SECTOR, 0), SECTOR))
+    return header
+
+
+def _extent(file: Blocks, header: Header) -> Blocks:
+    return Scattered(header.capacity * SECTOR, _Grains(file, header).run)
+
+
+class _Grains:
+    """From places in an extent to places in its file."""
+
+    def __init__(self, file: Blocks, header: Header) -> None:
+        self._file = file
+        self._header = header
+        self._grain = header.grain * SECTOR
+        tables = -(-header.capacity // (header.grain * header.table))
+        place = header.directory_at * SECTOR
+        self._directory = numbers("<I", read_exactly(file, place, tables * 4, "the directory"))
+        self._table = Recent(self._read_table, _CACHED // 4 // header.table)
+        self._unpacked = Recent(self._unpack, _CACHED // self._grain)
+
+    def run(self, offset: int, size: int) -> Run:
+        run = self._grain_run(offset)
+        while run.size < size and not isinstance(run.blocks, Unpacked):
+            more = self._grain_run(offset + run.size)
+            if more.blocks is not run.blocks or (run.blocks and more.offset != run.offset + run.size):
+                break
+            run = Run(run.size + more.size, run.blocks, run.offset)
+        return Run(min(run.size, size), run.blocks, run.offset)
+
+    def _grain_run(self, offset: int) -> Run:
+        """What is left of the grain at an offset."""
+        number, within = divmod(offset, self._grain)
+        in_directory, in_table = divmod(number, self._header.table)
+        left = self._grain - within
+        table = self._directory[in_directory]
+        if not table:
+            return Run(left + (self._header.table - in_table - 1) * self._grain)
+        place = self._table(table)[in_table]
+        if place == 0 or (place == 1 and self._header.flags & _ZERO_GRAINS):
+            return Run(left)
+        if place * SECTOR >= self._file.size:
+            raise FormatError(f"the grain of byte {offset} lies beyond the end of the file")
+        if self._header.flags & _COMPRESSED:
+            return Run(left, Unpacked(self._grain, partial(self._unpacked, place)), within)
+        return Run(left, self._file, place * SECTOR + within)
+
+    def _read_table(self, sector: int) -> array[int]:
+        return numbers("<I", read_exactly(self._file, sector * SECTOR, self._header.table * 4, "a table of grains"))
+
+    def _unpack(self, sector: int) -> bytes:
+        place = sector * SECTOR
+        if self._header.flags & _MARKERS:
+            _lba, size = _MARKER.unpack(read_exactly(self._file, place, _MARKER.size, "a grain"))
+            place += _MARKER.size
+        else:
+            size = int.from_bytes(read_exactly(self._file, place, 4, "a grain"), "little")
+            place += 4
+        # What does not compress grows a little.
+        if size > 2 * self._grain + SECTOR:
+            raise FormatError(f"the grain at {place} says that it takes {size} bytes")
+        return unpack_piece("zlib", read_exactly(self._file, place, size, "a grain"), self._grain)

@@ -1,0 +1,91 @@
+"""The partition table of PCs, with logical partitions.
+
+Rules are those of Linux (block/partitions/msdos.c): numbers of logical ones begin at 5; a chain of extended ones is
+followed by places relative to the first. dissect.volume is not used: it follows a loop to the end of
+the stack, and gives logical partitions the numbers of primary ones.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from ltsp.disk.partition.partition import Partition
+from ltsp.disk.probe import is_fat
+from ltsp.errors import FormatError
+from ltsp.storage.blocks import Blocks
+
+PROTECTIVE: Final = 0xEE
+_EXTENDED: Final = frozenset({0x05, 0x0F, 0x85})
+_ENTRY: Final = struct.Struct("<B3xB3xII")
+_MOST_LOGICAL: Final = 251
+"""Linux gives a disk 255 partitions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    flag: int
+    type: int
+    start: int
+    size: int
+    """Sectors, both."""
+
+
+def entries(sector: bytes) -> tuple[Entry, ...]:
+    """The four of a table, or none where the sector holds no table."""
+    if len(sector) < 512 or sector[510:512] != b"\x55\xaa":
+        return ()
+    found = tuple(Entry(*_ENTRY.unpack_from(sector, 446 + 16 * index)) for index in range(4))
+    # Boot code of a file system ends with the same two bytes.
+    return found if all(entry.flag in {0, 0x80} for entry in found) else ()
+
+
+def table(blocks: Blocks) -> tuple[Entry, ...]:
+    """Those of the disk, or none where it has no table of this kind."""
+    sector = blocks.read_at(0, 512)
+    if is_fat(sector) or sector[3:11] in {b"NTFS    ", b"EXFAT   ", b"-FVE-FS-"}:
+        return ()
+    found = entries(sector)
+    return found if any(entry.type and entry.start and entry.size for entry in found) else ()
+
+
+def partitions(blocks: Blocks, sector: int = 512) -> tuple[Partition, ...]:
+    """Raises FormatError where the chain of logical ones is a loop."""
+    disk = blocks.read_at(440, 4)[::-1].hex()
+    found: list[Partition] = []
+    logical: list[Entry] = []
+    for number, entry in enumerate(table(blocks), 1):
+        if entry.type in _EXTENDED and entry.size:
+            logical += _logical(blocks, entry, sector)
+        elif entry.type and entry.size:
+            found.append(_partition(number, entry, sector, disk))
+    found += [_partition(number, entry, sector, disk) for number, entry in enumerate(logical[:_MOST_LOGICAL], 5)]
+    return tuple(found)
+
+
+def _logical(blocks: Blocks, extended: Entry, sector: int) -> list[Entry]:
+    """Each sector of the chain has a partition, relative to itself, and the next one, relative to the first."""
+    found: list[Entry] = []
+    seen: set[int] = set()
+    here = extended.start
+    while len(found) < _MOST_LOGICAL:
+        if here in seen:
+            raise FormatError("its logical partitions are a loop")
+        seen.add(here)
+        following = None
+        for entry in entries(blocks.read_at(here * sector, 512)):
+            if entry.type in _EXTENDED:
+                following = following or (entry if entry.size else None)
+            elif entry.type and entry.size:
+                found.append(Entry(entry.flag, entry.type, here + entry.start, entry.size))
+        if following is None:
+            break
+        here = extended.start + following.start
+    return found
+
+
+def _partition(number: int, entry: Entry, sector: int, disk: str) -> Partition:
+    return Partition(
+        number, entry.start * sector, entry.size * sector, f"{entry.type:02x}", uuid=f"{disk}-{number:02x}"
+    )

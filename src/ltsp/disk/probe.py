@@ -1,0 +1,241 @@
+"""What a volume holds, told by its magic numbers, in a word: `ext`, `lvm`, `luks`; and the remedy for what is not read.
+
+Those that hold others come first, as their owners leave the marks of what was there before: a RAID's member keeps its
+number where a file system has it too. Places are those of libblkid's superblocks and of the kernel's headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ltsp.disk.volume import luks
+from ltsp.storage.blocks import Blocks
+
+EXT, XFS, BTRFS, SQUASHFS, EROFS, ISO9660, VFAT = "ext", "xfs", "btrfs", "squashfs", "erofs", "iso9660", "vfat"
+SWAP, LVM, MD, LUKS, BITLOCKER = "swap", "lvm", "md", "luks", "bitlocker"
+NOTHING, UNKNOWN, AMBIVALENT = "nothing", "unknown", "ambivalent"
+LVM_KIND, TEXT = "lvm-kind", "text"
+
+_EXT_AT, _EXT_MAGIC = 0x438, b"\x53\xef"
+_MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
+    (0, luks.MAGIC, LUKS),
+    (0, luks.BEGUN, LUKS),
+    (3, b"-FVE-FS-", BITLOCKER),
+    *((sector * 512 + 24, b"LVM2 001", LVM) for sector in range(4)),
+    *((sector * 512 + 4, b"!Stra0tis\x86\xff\x02^\x41rh", "stratis") for sector in (1, 9)),
+    (0, b"dmvdo001", "vdo"),
+    (0, b"XFSB", XFS),
+    (0x10040, b"_BHRfS_M", BTRFS),
+    (0, b"hsqs", SQUASHFS),
+    (0x400, b"\xe2\xe1\xf5\xe0", EROFS),
+    (0x400, b"\x10\x20\xf5\xf2", "f2fs"),
+    (0x1018, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81", "bcache"),
+    (0x1018, b"\xc6\x85\x73\xf6\x66\xce\x90\xa9\xd9\x6a\x60\xcf\x80\x3d\xf7\xef", "bcachefs"),
+    (0x10034, b"ReIsEr", "reiserfs"),
+    (0x8000, b"JFS1", "jfs"),
+    (0x8001, b"CD001", ISO9660),
+    (0x8001, b"NSR0", "udf"),
+    (0x8001, b"BEA01", "udf"),
+    (_EXT_AT, _EXT_MAGIC, EXT),
+    (0x406, b"\x34\x34", "nilfs2"),  # in the place of the number of blocks of ext
+    (3, b"NTFS    ", "ntfs"),
+    (3, b"EXFAT   ", "exfat"),
+    (3, b"ReFS\0\0\0\0", "refs"),
+    (0x400, b"H+\0\x04", "hfsplus"),
+    (0x400, b"HX\0\x05", "hfsplus"),
+    (0x20, b"NXSB", "apfs"),
+    # Backups of disks, which are packed by zstd or gzip as disks are. vma_spec.txt of pve-qemu; partclone.h
+    (0, b"VMA\0", "vma"),
+    (0, b"partclone-image", "partclone"),
+    (0x1055C, b"\x19\x01\x54\x19", "ufs"),
+    *((page - 10, magic, SWAP) for page in (4096, 8192, 16384, 65536) for magic in (b"SWAPSPACE2", b"SWAP-SPACE")),
+    *((place << 10, b"\x0c\xb1\xba\0\0\0\0\0", "zfs") for place in range(128, 256)),
+)
+"""Place, magic and kind, in the order in which they decide."""
+_HEAD: Final = 256 << 10
+_FAR: Final = ((0x100000, b"\x0d\xd0\x01\xc0", "vmfs"), (0x200000, b"\x5e\xf1\xab\x2f", "vmfs"))
+"""Likewise, of what has nothing at its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What is known by name."""
+
+    name: str
+    """As in `it holds swap space`."""
+    remedy: str = ""
+    """What to type or do where it is not read; empty for what always is."""
+
+
+_BY_THE_KERNEL = "run this as root where the kernel has {}, or mount it and name the directory: ltsp image /mnt"
+_OF_WINDOWS = "clients boot Linux: name another disk, or another partition by FILE,partition=NUMBER"
+_CONVERT = "make a qcow2 disk of it, and name that: qemu-img convert -O qcow2 FILE lab.qcow2"
+_UNPACK = "unpack it, and name the disk or directory in it: {}"
+
+FORMATS: Final[Mapping[str, Format]] = {
+    # What volumes hold; the magic numbers above, of libblkid.
+    EXT: Format("an ext2, ext3 or ext4 file system"),
+    XFS: Format("an xfs file system"),
+    BTRFS: Format("a btrfs file system"),
+    ISO9660: Format("an ISO 9660 file system"),
+    VFAT: Format("a FAT file system"),
+    **{
+        kind: Format(f"{article} {kind} file system", _BY_THE_KERNEL.format(kind))
+        for kind, article in (
+            *((EROFS, "an"), ("f2fs", "an"), ("bcachefs", "a"), ("reiserfs", "a"), ("jfs", "a")),
+            *(("nilfs2", "a"), ("udf", "a"), (SQUASHFS, "a")),
+        )
+    },
+    SWAP: Format("swap space", "it holds no files: name the disk or partition of the system"),
+    # pvs(8): one that belongs to no group, or of which other disks are missing.
+    LVM: Format("a physical volume of LVM", "name the other disks of its group: FILE,disk=SECOND,disk=THIRD"),
+    # Manual pages: lvmthin(7), lvmraid(7), lvmcache(7).
+    LVM_KIND: Format(
+        "a volume of LVM that is neither linear nor striped",
+        "activate it (losetup -fP FILE; vgchange -ay), mount it, and name the directory: ltsp image /mnt",
+    ),
+    # Manual page: mdadm(8).
+    MD: Format(
+        "a member of a RAID",
+        "assemble it (losetup -fP each disk; mdadm --assemble --scan --readonly), mount it, and name the directory: "
+        "ltsp image /mnt",
+    ),
+    LUKS: Format(
+        "an encrypted volume (LUKS)", "give its key by --key-file FILE, or unlock and mount it, and name the directory"
+    ),
+    BITLOCKER: Format("an encrypted volume (BitLocker)", f"it is of Windows, and {_OF_WINDOWS}"),
+    # Manual pages: stratis(8), vdoformat(8); bcache.rst of the kernel.
+    "stratis": Format(
+        "a member of a Stratis pool", "start the pool, mount it, and name the directory: ltsp image /mnt"
+    ),
+    "vdo": Format("a VDO volume", "activate it (vgchange -ay), mount it, and name the directory: ltsp image /mnt"),
+    "bcache": Format(
+        "a device of bcache",
+        "register it (modprobe bcache), mount /dev/bcache0, and name the directory: ltsp image /mnt",
+    ),
+    # Manual page: zpool-import(8).
+    "zfs": Format(
+        "a member of a ZFS pool",
+        "import the pool and name the directory: losetup -fP FILE; zpool import -o readonly=on -R /mnt POOL; "
+        "ltsp image /mnt",
+    ),
+    "vmfs": Format("a datastore of ESXi (VMFS)", "copy the machine's disk, a .vmdk, out of it by scp, and name that"),
+    "ntfs": Format("an NTFS file system", f"it is of Windows, and {_OF_WINDOWS}"),
+    "exfat": Format("an exFAT file system", f"no system is installed on it, and {_OF_WINDOWS}"),
+    "refs": Format("a ReFS file system", f"it is of Windows, and {_OF_WINDOWS}"),
+    "hfsplus": Format("an HFS+ file system", f"it is of macOS, and {_OF_WINDOWS}"),
+    "apfs": Format("an APFS container", f"it is of macOS, and {_OF_WINDOWS}"),
+    "ufs": Format("a UFS file system", f"it is of BSD, and {_OF_WINDOWS}"),
+    AMBIVALENT: Format(
+        "an ext file system and traces of another one, and nothing says which of them is a rest",
+        "say which, as in FILE,fstype=ext4, or remove the other one with wipefs",
+    ),
+    NOTHING: Format("nothing", "is this the right disk? all that tells a file system or a table is zeros"),
+    UNKNOWN: Format("no format that is known here", "if Linux can mount it, mount it, and name the directory"),
+    # Disks of other virtual machines; qemu-img(1) reads them.
+    "qed": Format("a QED disk", _CONVERT),
+    "parallels": Format("a Parallels disk", _CONVERT),
+    "bochs": Format("a bochs disk", _CONVERT),
+    "cloop": Format("a compressed loop (cloop)", _CONVERT),
+    "redo": Format("a redo log of ESXi", "name the disk itself, after the snapshots of the machine were removed"),
+    # Backups of disks: vma(1) of Proxmox VE, partclone.restore(8), which Clonezilla has its images from.
+    "vma": Format(
+        "a backup of Proxmox VE (VMA)",
+        "unpack it where Proxmox VE is, and name the disk in it: vma extract FILE lab; ltsp image ./lab/DISK.raw",
+    ),
+    "partclone": Format(
+        "a backup of a partition by partclone, as Clonezilla makes them",
+        "restore it to a file, and name that: partclone.restore -C -W -s FILE -o lab.raw; ltsp image ./lab.raw",
+    ),
+    # Disk images of macOS: dmg2img(1), hdiutil(1).
+    "dmg": Format("a disk image of macOS (DMG)", "unpack it, and name the disk: qemu-img convert -O raw FILE lab.raw"),
+    # Archives; those that are no tar by the program that unpacks them.
+    "tar": Format("a tar archive", "an archive is read from a file: cat FILE >lab.tar; ltsp image ./lab.tar"),
+    "zip": Format("a zip archive", _UNPACK.format("unzip FILE")),
+    "7z": Format("a 7-Zip archive", _UNPACK.format("7z x FILE")),
+    "rar": Format("a RAR archive", _UNPACK.format("unrar x FILE, or 7z x FILE")),
+    "cab": Format("a cabinet of Windows", _UNPACK.format("7z x FILE")),
+    "wim": Format("an image of Windows (WIM)", f"it is of Windows, and {_OF_WINDOWS}"),
+    "cpio": Format("a cpio archive", _UNPACK.format("mkdir lab; cpio -idm -D lab <FILE")),
+    "lz4": Format("what lz4 compressed", "unpack it, and name what it held: unlz4 FILE"),
+    "lzip": Format("what lzip compressed", "unpack it, and name what it held: lzip -dk FILE"),
+    "lzop": Format("what lzop compressed", "unpack it, and name what it held: lzop -d FILE"),
+    "deb": Format("a package of Debian", "a package is not a system: debootstrap or mmdebstrap makes one"),
+    "rpm": Format("an RPM package", "a package is not a system: dnf --installroot makes one"),
+    "program": Format("a program", "name a directory, a squashfs file, a disk of a virtual machine or a tar archive"),
+    TEXT: Format(
+        "text",
+        "is it the right file? a download that failed leaves a page of text: fetch it again; "
+        "of a virtual machine, name the disk, not its settings (.vbox, .vmx, .ovf)",
+    ),
+}
+"""By kind; each that is not read has its remedy."""
+
+FILES: Final[tuple[tuple[int, bytes, str], ...]] = (
+    (0x101, b"ustar", "tar"),
+    (0, b"070701", "cpio"),
+    (0, b"070702", "cpio"),
+    (0, b"070707", "cpio"),
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
+    (0, b"Rar!\x1a\x07", "rar"),
+    (0, b"MSCF\0\0\0\0", "cab"),
+    (0, b"MSWIM\0\0\0", "wim"),
+    (0, b"\x04\x22\x4d\x18", "lz4"),
+    (0, b"LZIP", "lzip"),
+    (0, b"\x89LZO\0\r\n\x1a\n", "lzop"),
+    (0, b"!<arch>\ndebian-", "deb"),
+    (0, b"\xed\xab\xee\xdb", "rpm"),
+    (0, b"\x7fELF", "program"),
+)
+"""Whole files that are neither disks nor volumes: place, magic and kind. file(1), magic(5)"""
+
+
+def named(kind: str) -> str:
+    """For people: `a btrfs file system`."""
+    return FORMATS[kind].name if kind in FORMATS else f"a {kind} file system"
+
+
+def remedy(kind: str) -> str:
+    """What to type or do about what is not read; empty for what is not known, or always read."""
+    return FORMATS[kind].remedy if kind in FORMATS else ""
+
+
+def kind_of(blocks: Blocks) -> str:
+    """Raises SourceError and FormatError where the start cannot be read. RAID members are not told here."""
+    head = blocks.read_at(0, _HEAD)
+    for place, magic, kind in _MAGICS:
+        if head.startswith(magic, place):
+            return AMBIVALENT if place > _EXT_AT and _is_ext(head, blocks.size) else kind
+    if is_fat(head):
+        return VFAT
+    far = next((kind for place, magic, kind in _FAR if blocks.read_at(place, len(magic)) == magic), "")
+    if far:
+        return far
+    return UNKNOWN if head.strip(b"\0") else NOTHING
+
+
+def _is_ext(head: bytes, size: int) -> bool:
+    """Whether there is a superblock with numbers that can be: its magic alone has two bytes.
+
+    mke2fs leaves what lies behind it as it was, where the device discards nothing and the new file system needs no
+    block there; so libblkid calls such a volume ambivalent, too.
+    """
+    if not head.startswith(_EXT_MAGIC, _EXT_AT):
+        return False
+    inodes, blocks, first, scale, revision = (
+        int.from_bytes(head[at : at + 4], "little") for at in (0x400, 0x404, 0x414, 0x418, 0x44C)
+    )
+    return bool(inodes) and first < 2 and scale <= 6 and revision < 2 and 0 < blocks << 10 + scale <= size
+
+
+def is_fat(sector: bytes) -> bool:
+    """A jump, the signature, sane numbers, and a name where one is: a disk's boot sector has the signature, too."""
+    if len(sector) < 512 or sector[510:512] != b"\x55\xaa" or sector[0] not in {0xEB, 0xE9}:
+        return False
+    size, cluster, tables = int.from_bytes(sector[11:13], "little"), sector[13], sector[16]
+    if size not in {512, 1024, 2048, 4096} or not cluster or cluster & cluster - 1 or tables not in {1, 2}:
+        return False
+    return sector[54:57] == b"FAT" or sector[82:85] == b"FAT" or sector[21] >= 0xF8

@@ -1,0 +1,199 @@
+"""LUKS 1 and 2: where the encrypted bytes of a volume lie and by what cipher. Keys are cryptsetup's matter, not ours.
+
+"LUKS1 On-Disk Format Specification" 1.2.3, "LUKS2 On-Disk Format Specification" 1.1.1.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ltsp.disk.volume.sector_cipher import Decrypt, decryptor
+from ltsp.errors import FormatError, SourceError
+from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.tree.name import decode, printable
+
+MAGIC: Final = b"LUKS\xba\xbe"
+BEGUN: Final = b"LUKS\xde\xad"
+"""Stands there while cryptsetup-reencrypt(8) of old works on a volume."""
+_SECOND: Final = b"SKUL\xba\xbe"
+_FIRST_VERSION: Final = struct.Struct(">6sH32s32s32sII20s32sI40s")
+_SECOND_VERSION: Final = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s")
+_BINARY: Final = 4096
+"""Bytes of a binary header; the text follows it."""
+_SIZES: Final = tuple(1 << bits for bits in range(14, 23))
+"""Bytes of a header with its text; the second copy lies behind the first."""
+_SECTORS: Final = (512, 1024, 2048, 4096)
+_MOST_HEADER: Final = 136 << 20
+"""Bytes of two headers and of all key slots, at most."""
+_PIECE: Final = 1 << 20
+_UNLOCKED: Final = "unlock and mount it, and name the directory"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands before the encrypted bytes."""
+
+    uuid: str
+    cipher: str
+    """In dm-crypt's notation: `aes-xts-plain64`."""
+    offset: int
+    """Bytes before the encrypted ones."""
+    size: int | None = None
+    """Of these; None for all that there are."""
+    sector: int = 512
+    tweak: int = 0
+    """The number of the first sector, in units of 512 bytes."""
+    key: int | None = None
+    """Bytes of it, where the header says."""
+
+    @classmethod
+    def parse(cls, blocks: Blocks) -> Header:
+        """Of a volume that begins with MAGIC or BEGUN.
+
+        Raises FormatError where it is damaged, SourceError where it is of a kind that cannot be read here.
+        """
+        head = read_exactly(blocks, 0, _BINARY, "the header of LUKS")
+        if head.startswith(BEGUN):
+            raise _refused("its encryption anew was begun and not finished")
+        version = int.from_bytes(head[6:8], "big")
+        found = _first(head) if version == 1 else _second(blocks) if version == 2 else None
+        if found is None:
+            raise _refused(f"it is of version {version} of LUKS")
+        if not found.offset:
+            raise _refused("its header is detached: the encrypted bytes are elsewhere")
+        if found.offset >= blocks.size:
+            raise FormatError("its encrypted bytes lie beyond its end")
+        return found
+
+    def area(self, blocks: Blocks) -> bytes:
+        """All that cryptsetup(8) needs to find the key."""
+        return blocks.read_at(0, min(self.offset, _MOST_HEADER))
+
+    def decrypted(self, blocks: Blocks, key: bytes) -> Decrypted:
+        """What is in it. Raises SourceError where the cipher cannot be had here."""
+        if self.key not in (None, len(key)):
+            raise FormatError("its key has another size than its header says")
+        try:
+            decrypt = decryptor(self.cipher, key, self.sector)
+        except SourceError as error:
+            raise SourceError(printable(error.message), error.hint or _UNLOCKED) from error
+        room = blocks.size - self.offset
+        size = room if self.size is None else min(self.size, room)
+        return Decrypted(blocks, self.offset, size // self.sector * self.sector, self.sector, self.tweak, decrypt)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decrypted:
+    """The bytes of an encrypted volume; what is read of them is decrypted then, a sector at least."""
+
+    blocks: Blocks
+    offset: int
+    size: int
+    sector: int
+    tweak: int
+    decrypt: Decrypt
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        size = min(size, self.size - offset)
+        if size <= 0:
+            return b""
+        start = offset // self.sector * self.sector
+        end = -(-(offset + size) // self.sector) * self.sector
+        pieces = []
+        for at in range(start, end, _PIECE):
+            stored = self.blocks.read_at(self.offset + at, min(_PIECE, end - at))
+            stored = stored[: len(stored) // self.sector * self.sector]
+            if stored:
+                pieces.append(self.decrypt(stored, self.tweak + at // 512))
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return data[offset - start : offset - start + size]
+
+
+def _first(head: bytes) -> Header:
+    fields = _FIRST_VERSION.unpack_from(head)
+    name, mode, payload, key, uuid = fields[2], fields[3], fields[5], fields[6], fields[10]
+    return Header(_text(uuid), f"{_text(name)}-{_text(mode)}", payload * 512, key=key)
+
+
+def _second(blocks: Blocks) -> Header:
+    uuid, text = _newest(blocks)
+    try:
+        document = json.loads(text)
+        return _described(document, uuid)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError("the header of LUKS makes no sense") from error
+
+
+def _described(document: Any, uuid: str) -> Header:
+    """Raises errors of Python where the document is not of the form that the specification says."""
+    needed = document["config"].get("requirements", {}).get("mandatory", [])
+    if any(str(each).startswith("online-reencrypt") for each in needed):
+        raise _refused("its encryption anew was begun and not finished")
+    if needed:
+        raise _refused(f"it needs {', '.join(printable(str(each)) for each in needed[:4])}")
+    segments = document["segments"]
+    if len(segments) != 1:
+        raise _refused(f"it consists of {len(segments)} segments")
+    (segment,) = segments.values()
+    if segment["type"] != "crypt":
+        raise _refused(f"it is of the kind {printable(str(segment['type']))}")
+    if "integrity" in segment:
+        raise _refused("it is authenticated (dm-integrity)")
+    sector = segment["sector_size"]
+    if type(sector) is not int or sector not in _SECTORS:
+        raise FormatError(f"the header of LUKS has sectors of {printable(str(sector)[:20])} bytes")
+    size = None if segment["size"] == "dynamic" else _number(segment["size"])
+    cipher = str(segment["encryption"])
+    return Header(uuid, cipher, _number(segment["offset"]), size, sector, _number(segment["iv_tweak"]))
+
+
+def _number(text: Any) -> int:
+    """Numbers are strings there, as a number of JSON may have no more than 53 bits."""
+    if not isinstance(text, str) or not text.isdecimal() or not text.isascii() or len(text) > 19:
+        raise ValueError(text)
+    return int(text)
+
+
+def _newest(blocks: Blocks) -> tuple[str, bytes]:
+    """UUID and text of the newer one of the two headers that are whole.
+
+    Raises FormatError where none is.
+    """
+    found = [
+        copy
+        for place, magic in ((0, MAGIC), *((size, _SECOND) for size in _SIZES))
+        if (copy := _copy(blocks, place, magic)) is not None
+    ]
+    if not found:
+        raise FormatError("the header of LUKS is damaged", "cryptsetup repair, or a backup of the header, mends it")
+    _, uuid, text = max(found, key=lambda copy: copy[0])
+    return uuid, text
+
+
+def _copy(blocks: Blocks, place: int, magic: bytes) -> tuple[int, str, bytes] | None:
+    """Its number, UUID and text; None where it is damaged."""
+    head = blocks.read_at(place, _BINARY)
+    if len(head) < _BINARY or not head.startswith(magic):
+        return None
+    fields = _SECOND_VERSION.unpack_from(head)
+    version, size, number = fields[1:4]
+    algorithm, uuid, own, total = _text(fields[5]), fields[7], fields[9], fields[11]
+    if version != 2 or size not in _SIZES or own != place or algorithm not in {"sha256", "sha512"}:
+        return None
+    data = blocks.read_at(place, size)
+    cleared = data[:448] + bytes(64) + data[512:]
+    if len(data) < size or not total.startswith(hashlib.new(algorithm, cleared).digest()):
+        return None
+    return number, _text(uuid), data[_BINARY:].rstrip(b"\0")
+
+
+def _text(field: bytes) -> str:
+    return decode(field.partition(b"\0")[0])
+
+
+def _refused(why: str) -> SourceError:
+    return SourceError(f"it is an encrypted volume (LUKS) that cannot be read here: {why}", _UNLOCKED)

@@ -1,0 +1,304 @@
+"""LVM2: physical volumes, and the logical ones that are linear or striped over them.
+
+Layout: lvm2's lib/format_text/layout.h. dissect.volume is not used: it lays the
+parts of a striped volume one behind the other, checks no sums, and reads one metadata area and no text that goes round
+its end.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ltsp.disk import probe
+from ltsp.disk.blocks import SECTOR, InMemory, Run, Scattered
+from ltsp.disk.volume import lvm_text
+from ltsp.disk.volume.lvm_text import Section
+from ltsp.errors import FormatError
+from ltsp.storage.blocks import Blocks
+from ltsp.tree.name import decode, printable
+
+_LABEL: Final = struct.Struct("<8sQII8s")
+_PAIR: Final = struct.Struct("<QQ")
+_AREA: Final = struct.Struct("<I16sIQQ")
+_TEXT: Final = struct.Struct("<QQII")
+_AREA_MAGIC: Final = b" LVM2 x[5A%r0N*>"
+_AREA_HEADER: Final = 512
+_SUM_START: Final = 0xF597A6CF
+_MOST_TEXT: Final = 2 << 20
+"""Bytes; a group of a thousand volumes has 1 MiB."""
+_MOST_AREAS: Final = 2
+"""At the start and at the end of a volume."""
+_IGNORED: Final = 1
+_LABEL_SECTORS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Physical:
+    """A physical volume, with what its metadata areas say of the group."""
+
+    blocks: Blocks
+    uuid: str
+    """32 characters, without the dashes."""
+    texts: tuple[bytes, ...]
+    """Of each area that is whole, what it says of the group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logical:
+    group: str
+    name: str
+    uuid: str
+    """As device-mapper has it: that of the group and then its own, 64 characters without dashes."""
+    blocks: Blocks
+    fault: str = ""
+    """Why it cannot be read; nothing where it can."""
+
+
+def physical(blocks: Blocks) -> Physical:
+    """A volume whose label was found.
+
+    Raises FormatError where that is damaged.
+    """
+    for sector in range(_LABEL_SECTORS):
+        data = blocks.read_at(sector * SECTOR, SECTOR)
+        if len(data) < SECTOR or data[24:32] != b"LVM2 001":
+            continue
+        magic, own, total, start, _kind = _LABEL.unpack_from(data)
+        if magic == b"LABELONE" and own == sector and start <= SECTOR - 40 and _sum(data[20:]) == total:
+            break
+    else:
+        raise FormatError("its label of LVM is damaged")
+    uuid = decode(data[start : start + 32])
+    pairs = _pairs(data[start + 40 :])
+    after_data = pairs.index((0, 0)) + 1 if (0, 0) in pairs else len(pairs)
+    areas = [pair for pair in pairs[after_data:] if pair != (0, 0)][:_MOST_AREAS]
+    texts = (_text(blocks, place, size) for place, size in areas)
+    return Physical(blocks, uuid, tuple(text for text in texts if text is not None))
+
+
+def _pairs(data: bytes) -> list[tuple[int, int]]:
+    """Two lists of place and size, each ended by zeros."""
+    found = []
+    zeros = 0
+    for pair in _PAIR.iter_unpack(data[: len(data) // 16 * 16]):
+        zeros += pair == (0, 0)
+        if zeros == 2:
+            break
+        found.append((pair[0], pair[1]))
+    return found
+
+
+def _text(blocks: Blocks, place: int, size: int) -> bytes | None:
+    """What an area says; None where it is damaged, empty or not in use."""
+    header = blocks.read_at(place, _AREA_HEADER)
+    if len(header) < _AREA_HEADER:
+        return None
+    total, magic, version, own, _size = _AREA.unpack_from(header)
+    if magic != _AREA_MAGIC or version != 1 or own != place or _sum(header[4:]) != total:
+        return None
+    start, length, text_sum, flags = _TEXT.unpack_from(header, _AREA.size)
+    if not start or flags & _IGNORED or not length <= min(size, _MOST_TEXT) or not _AREA_HEADER <= start < size:
+        return None
+    # The area is a ring behind its header.
+    first = min(length, size - start)
+    data = blocks.read_at(place + start, first) + blocks.read_at(place + _AREA_HEADER, length - first)
+    return data if len(data) == length and _sum(data) == text_sum else None
+
+
+def _sum(data: bytes) -> int:
+    """A CRC-32 that begins with a number of its own, and is not inverted."""
+    return zlib.crc32(data, _SUM_START ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """What the volume groups of some physical volumes hold."""
+
+    volumes: tuple[Logical, ...]
+    """Those that are to be seen."""
+    damages: tuple[str, ...]
+    missing: tuple[str, ...]
+    """Physical volumes that are elsewhere, for people."""
+
+
+def groups(volumes: Sequence[Physical]) -> Groups:
+    """All groups that these belong to."""
+    newest: dict[str, tuple[int, str, Section]] = {}
+    texts = dict.fromkeys(text for volume in volumes for text in volume.texts)
+    damages: list[str] = []
+    for text in texts:
+        try:
+            name, group = _group(lvm_text.parse(text))
+            sequence, uuid = lvm_text.number(group, "seqno"), lvm_text.text(group, "id")
+        except FormatError as error:
+            damages.append(error.message)
+            continue
+        if uuid not in newest or newest[uuid][0] < sequence:
+            newest[uuid] = (sequence, name, group)
+    missing: list[str] = []
+    if volumes and not newest:
+        damages.append(
+            "no physical volume says of what group it is: the metadata of LVM is damaged, or on another disk"
+        )
+        missing.append("what LVM says of its volume group")
+    present = {volume.uuid: volume.blocks for volume in volumes}
+    found: list[Logical] = []
+    for _sequence, name, group in newest.values():
+        try:
+            parts = _Parts.of(group, present)
+            missing += (
+                f"the physical volume {printable(each)}, of the volume group {printable(name)}"
+                for each in parts.missing.values()
+            )
+            found += _visible(name, group, parts)
+        except FormatError as error:
+            damages.append(error.message)
+    return Groups(tuple(found), tuple(damages), tuple(missing))
+
+
+def _visible(name: str, group: Section, parts: _Parts) -> list[Logical]:
+    members = lvm_text.section(group, "logical_volumes")
+    snapshots = _snapshots(members)
+    identity = lvm_text.text(group, "id")
+    return [
+        _logical(name, identity, key, value, parts, snapshots.get(key, ""))
+        for key, value in members.items()
+        if isinstance(value, dict) and "VISIBLE" in lvm_text.items(value, "status")
+    ]
+
+
+def _snapshots(volumes: Section) -> dict[str, str]:
+    """Volumes that hold no data of their own kind, and why: a hidden one says which."""
+    found = {}
+    for volume in volumes.values():
+        for segment in volume.values() if isinstance(volume, dict) else ():
+            if isinstance(segment, dict) and segment.get("type") == "snapshot":
+                found[lvm_text.text(segment, "cow_store")] = "it is a snapshot, and only its origin can be read"
+                if "merging_store" in segment:
+                    found[lvm_text.text(segment, "merging_store")] = "it is a snapshot"
+                    found[lvm_text.text(segment, "origin")] = "a snapshot is being merged into it"
+    return found
+
+
+def _group(text: Section) -> tuple[str, Section]:
+    for name, value in text.items():
+        if isinstance(value, dict):
+            return name, value
+    raise FormatError("the metadata of LVM is damaged: it has no group")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The physical volumes of a group, by the names that the group gives them."""
+
+    extent: int
+    """Bytes."""
+    starts: dict[str, int]
+    """Bytes before the first extent."""
+    blocks: dict[str, Blocks]
+    missing: dict[str, str]
+    """What they were, for people."""
+
+    @classmethod
+    def of(cls, group: Section, present: dict[str, Blocks]) -> _Parts:
+        extent = lvm_text.number(group, "extent_size") * SECTOR
+        if not extent:
+            raise FormatError("the metadata of LVM is damaged: its extents have no size")
+        parts = cls(extent, {}, {}, {})
+        for key, value in lvm_text.section(group, "physical_volumes").items():
+            if not isinstance(value, dict):
+                continue
+            uuid = lvm_text.text(value, "id")
+            parts.starts[key] = lvm_text.number(value, "pe_start") * SECTOR
+            blocks = present.get(uuid.replace("-", ""))
+            if blocks is None:
+                device = lvm_text.text(value, "device")
+                parts.missing[key] = f"{uuid}{f', once {device}' if device else ''}"
+            else:
+                parts.blocks[key] = blocks
+        return parts
+
+
+def _logical(group: str, identity: str, name: str, volume: Section, parts: _Parts, fault: str) -> Logical:
+    """One volume. What is wrong with it is no matter of the others."""
+    uuid = (identity + lvm_text.text(volume, "id")).replace("-", "")
+    nothing = InMemory(b"")
+    if fault:
+        return Logical(group, name, uuid, nothing, fault)
+    try:
+        return Logical(group, name, uuid, _blocks(volume, parts))
+    except FormatError as error:
+        return Logical(group, name, uuid, nothing, error.message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    offset: int
+    size: int
+    stripe: int
+    """Bytes, all of them."""
+    stripes: tuple[tuple[Blocks, int], ...]
+    """Where each begins."""
+
+    def run(self, offset: int, size: int) -> Run:
+        """Offsets are those within the segment."""
+        number, within = divmod(offset, self.stripe)
+        row, column = divmod(number, len(self.stripes))
+        blocks, start = self.stripes[column]
+        return Run(min(size, self.stripe - within), blocks, start + row * self.stripe + within)
+
+
+def _blocks(volume: Section, parts: _Parts) -> Blocks:
+    segments = sorted(
+        (_segment(value, parts) for value in volume.values() if isinstance(value, dict)),
+        key=lambda segment: segment.offset,
+    )
+    end = 0
+    for segment in segments:
+        if segment.offset != end or not segment.size:
+            raise FormatError("its segments do not follow each other")
+        end += segment.size
+    starts = [segment.offset for segment in segments]
+
+    def run(offset: int, size: int) -> Run:
+        segment = segments[bisect_right(starts, offset) - 1]
+        within = offset - segment.offset
+        return segment.run(within, min(size, segment.size - within))
+
+    return Scattered(end, run)
+
+
+def _segment(segment: Section, parts: _Parts) -> _Segment:
+    kind = lvm_text.text(segment, "type")
+    if kind.partition("+")[0] not in {"striped", "linear"}:
+        what = f"it is of the kind {printable(kind)}, and only linear and striped volumes can be read"
+        raise FormatError(f"{what}: {probe.remedy(probe.LVM_KIND)}")
+    count = lvm_text.number(segment, "extent_count")
+    stripes = lvm_text.items(segment, "stripes")
+    width = len(stripes) // 2
+    if not width or len(stripes) % 2 or width != lvm_text.number(segment, "stripe_count", 1) or count % width:
+        raise FormatError("a segment of it is damaged")
+    size = count * parts.extent
+    stripe = lvm_text.number(segment, "stripe_size", 0) * SECTOR if width > 1 else max(size, 1)
+    if not stripe or (width > 1 and size // width % stripe):
+        raise FormatError("a segment of it is damaged")
+    places = tuple(_place(stripes[at], stripes[at + 1], count // width, parts) for at in range(0, len(stripes), 2))
+    return _Segment(lvm_text.number(segment, "start_extent") * parts.extent, size, stripe, places)
+
+
+def _place(name: int | str, extent: int | str, count: int, parts: _Parts) -> tuple[Blocks, int]:
+    if not isinstance(name, str) or not isinstance(extent, int) or extent < 0:
+        raise FormatError("a segment of it is damaged")
+    if name in parts.missing:
+        raise FormatError(f"a part of it lies on another disk ({printable(parts.missing[name])})")
+    if name not in parts.blocks:
+        raise FormatError(f"it lies on {printable(name)}, which is not in its group")
+    start = parts.starts[name] + extent * parts.extent
+    if start + count * parts.extent > parts.blocks[name].size:
+        raise FormatError("it reaches beyond the end of its disk")
+    return parts.blocks[name], start

@@ -1,0 +1,135 @@
+"""Members of Linux's software RAID: the data of a RAID1 is in each of them.
+
+Layout: linux/raid/md_p.h. Version 0.90 has its superblock near the end, 1.0 at it, 1.1 at the start and 1.2 at 4 KiB.
+dissect.volume is not used: it checks no sums, and takes a member that is being rebuilt for a whole one.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from ltsp.disk import probe
+from ltsp.disk.blocks import SECTOR, numbers
+from ltsp.storage.blocks import Blocks
+from ltsp.tree.name import decode
+
+_MAGIC: Final = 0xA92B4EFC.to_bytes(4, "little")
+_RESERVED: Final = 64 << 10
+"""Bytes at the end, with the superblock of 0.90 at their start and their place a multiple of them."""
+_OLD: Final = struct.Struct("<IIIIIIIiIIII I III")
+_NEW: Final = struct.Struct("<4xII4x16s32sQiIQIIi 28x QQQQIxxxx16s 8x QQQII")
+_MOST_ROLES: Final = 1920
+_REBUILT, _RESHAPED = 2, 4
+_SPARE: Final = 0xFFFF
+_NO_DATA: Final = {_SPARE: "it is a spare", 0xFFFE: "it failed", 0xFFFD: "it is a journal"}
+"""Roles of members without the data."""
+_LEVELS: Final = {-1: "linear", 0: "RAID0", 1: "RAID1", 4: "RAID4", 5: "RAID5", 6: "RAID6", 10: "RAID10"}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    array: str
+    """The UUID as mdadm shows it."""
+    name: str
+    """`host:root`, or nothing; not safe to print."""
+    version: str
+    """Of the metadata: `1.2`."""
+    level: str
+    offset: int
+    size: int
+    """Of the data in this member; bytes."""
+    events: int
+    """Grows with each change of the array: the member with the most is the freshest."""
+    fault: str = ""
+    """Why its data are not those of the array; nothing where they are."""
+
+
+def member(blocks: Blocks) -> Member | None:
+    """What the superblock says, if there is one that is whole."""
+    end = blocks.size // SECTOR
+    # A superblock says where it lies: one at the end of the last partition is not taken for the disk's own.
+    places = (8, 0, (end - 16) & ~7)
+    for version, place in zip(("1.2", "1.1", "1.0"), places, strict=True):
+        if place >= 0:
+            found = _new(blocks, place, version)
+            if found is not None:
+                return found
+    return _old(blocks)
+
+
+def _new(blocks: Blocks, place: int, version: str) -> Member | None:
+    data = blocks.read_at(place * SECTOR, 256 + 2 * _MOST_ROLES)
+    if len(data) < 256 or not data.startswith(_MAGIC):
+        return None
+    major, features, identity, name, _ctime, level, _layout, size, _chunk, _disks, _bitmap, *rest = _NEW.unpack_from(
+        data
+    )
+    data_at, data_size, own_place, _recovered, number, _device, _utime, events, _resync, _sum, roles = rest
+    if major != 1 or own_place != place or roles > _MOST_ROLES or not _summed(data, 256 + 2 * roles):
+        return None
+    role = int.from_bytes(data[256 + 2 * number : 258 + 2 * number], "little") if number < roles else _SPARE
+    fault = _fault(level, role)
+    if features & _REBUILT:
+        fault = fault or "it is being rebuilt"
+    if features & _RESHAPED:
+        fault = fault or "it is being reshaped"
+    if not 0 < size <= data_size:
+        fault = fault or "its size is damaged"
+    return Member(
+        _shown(identity), decode(name.partition(b"\0")[0]), version, _LEVELS.get(level, f"level {level}"),
+        data_at * SECTOR, size * SECTOR, events, fault,
+    )  # fmt: skip
+
+
+def _summed(data: bytes, size: int) -> bool:
+    """The sum of all words but its own, folded once."""
+    if len(data) < size:
+        return False
+    stored = int.from_bytes(data[216:220], "little")
+    whole = data[:216] + bytes(4) + data[220:size]
+    total = sum(numbers("<I", whole[: size & ~3])) + int.from_bytes(whole[size & ~3 :], "little")
+    return (total & 0xFFFFFFFF) + (total >> 32) & 0xFFFFFFFF == stored
+
+
+def _fault(level: int, role: int) -> str:
+    if level != 1:
+        kind = _LEVELS.get(level, f"RAID of level {level}")
+        return f"it is a part of a {kind}, and only RAID1 can be read from its members: {probe.remedy(probe.MD)}"
+    return _NO_DATA.get(role, "")
+
+
+def _old(blocks: Blocks) -> Member | None:
+    place = blocks.size // _RESERVED * _RESERVED - _RESERVED
+    data = blocks.read_at(place, 4096) if place >= 0 else b""
+    if len(data) < 4096 or not data.startswith(_MAGIC):
+        return None
+    fields = _OLD.unpack_from(data)
+    _magic, major, minor, _patch, _words, first, _ctime, level, size, _disks, _raid, _minor, _none, *others = fields
+    if (major, minor) != (0, 90) or not _old_summed(data):
+        return None
+    state = struct.unpack_from("<5I", data, 3968)[4]
+    low, high = struct.unpack_from("<II", data, 156)
+    fault = _fault(level, 0)
+    if level == 1 and (state & 1 or not state & 4):
+        fault = "it failed" if state & 1 else "it is a spare, or being rebuilt"
+    if size << 10 > place:
+        return None
+    identity = struct.pack(">4I", first, *others)
+    return Member(
+        _shown(identity), "", "0.90", _LEVELS.get(level, f"level {level}"), 0, size << 10, high << 32 | low, fault
+    )
+
+
+def _old_summed(data: bytes) -> bool:
+    """The sum of all words but its own, folded to 32 bits; the kernel folds once, older ones dropped the carry."""
+    stored = int.from_bytes(data[152:156], "little")
+    total = sum(numbers("<I", data)) - stored
+    return stored in {(total & 0xFFFFFFFF) + (total >> 32) & 0xFFFFFFFF, total & 0xFFFFFFFF}
+
+
+def _shown(identity: bytes) -> str:
+    text = UUID(bytes=identity).hex
+    return ":".join(text[at : at + 8] for at in range(0, 32, 8))

@@ -1,0 +1,143 @@
+"""AES over the sectors of a disk, many at once: XTS and CBC, as dm-crypt has them.
+
+AES itself is the library's; a call of it for each sector of 512 bytes would take ten times as long as all the rest, so
+that the modes, which only add up what lies beside it, are worked out here on all sectors of a piece together. A piece
+is then a number of thousands of bits, whose lanes of 128 bits are the blocks.
+
+IEEE 1619-2007; NIST SP 800-38A; Linux drivers/md/dm-crypt.c for what numbers the sectors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, Final
+
+from ltsp.errors import SourceError
+from ltsp.host import optional_library
+
+_BLOCK: Final = 16
+_POLYNOMIAL: Final = 0x87
+"""x^7 + x^2 + x + 1: what is left of x^128 in the field of XTS."""
+_SIZES: Final = frozenset({16, 24, 32})
+"""Bytes of a key of AES."""
+
+Decrypt = Callable[[bytes, int], bytes]
+"""Whole sectors, and the number of the first in units of 512 bytes."""
+_Ivs = Callable[[int, int], bytes]
+"""Of so many sectors from one on: 16 bytes for each."""
+
+
+def decryptor(cipher: str, key: bytes, sector: int) -> Decrypt:
+    """For a cipher in dm-crypt's notation, such as `aes-xts-plain64`, and sectors of so many bytes.
+
+    Raises SourceError where it cannot be had here, or the key is not of a size that it has, and LtspError where the
+    library is missing.
+    """
+    name, _, rest = cipher.partition("-")
+    mode, _, numbering = rest.partition("-")
+    if name != "aes" or (mode, numbering) not in _KNOWN:
+        raise SourceError(f"it is encrypted by {cipher}, which cannot be read here")
+    size = len(key) // 2 if mode == "xts" else len(key)
+    if size not in _SIZES or (mode == "xts" and (len(key) % 2 or size == 24)):
+        raise SourceError(f"it is encrypted by {cipher} with a key of {8 * len(key)} bits, which cannot be read here")
+    load()
+    return _xts(key, numbering, sector) if mode == "xts" else _cbc(key, numbering, sector)
+
+
+_KNOWN: Final = frozenset({("xts", "plain64"), ("xts", "plain"), ("cbc", "plain64"), ("cbc", "plain")}) | {
+    ("cbc", "essiv:sha256")
+}
+
+
+def load() -> None:
+    """Loads the library. Raises LtspError where there is none."""
+    _library()
+
+
+@cache
+def _library() -> tuple[Any, Any, Any]:
+    with optional_library.needed("decryption", "cryptography", "disk"):
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415 - an extra
+    return Cipher, algorithms.AES, modes.ECB  # the block cipher alone, of which the modes here are made
+
+
+@dataclass(frozen=True, slots=True)
+class _Aes:
+    """Each block by itself."""
+
+    key: bytes
+
+    def encrypt(self, data: bytes) -> bytes:
+        cipher, aes, ecb = _library()
+        done: bytes = cipher(aes(self.key), ecb()).encryptor().update(data)
+        return done
+
+    def decrypt(self, data: bytes) -> bytes:
+        cipher, aes, ecb = _library()
+        done: bytes = cipher(aes(self.key), ecb()).decryptor().update(data)
+        return done
+
+
+def _ivs(numbering: str, key: bytes, sector: int) -> _Ivs:
+    bits = 32 if numbering == "plain" else 64
+
+    def plain(first: int, count: int) -> bytes:
+        numbers = range(first, first + count * (sector // 512), sector // 512)
+        return b"".join((number % (1 << bits)).to_bytes(_BLOCK, "little") for number in numbers)
+
+    if numbering != "essiv:sha256":
+        return plain
+    salted = _Aes(hashlib.sha256(key).digest())
+    return lambda first, count: salted.encrypt(plain(first, count))
+
+
+def _xts(key: bytes, numbering: str, sector: int) -> Decrypt:
+    data_key, tweak_key = _Aes(key[: len(key) // 2]), _Aes(key[len(key) // 2 :])
+    ivs = _ivs(numbering, b"", sector)
+
+    def decrypt(data: bytes, first: int) -> bytes:
+        tweaks = _tweaks(tweak_key.encrypt(ivs(first, len(data) // sector)), sector // _BLOCK)
+        return _xor(data_key.decrypt(_xor(data, tweaks)), tweaks)
+
+    return decrypt
+
+
+def _cbc(key: bytes, numbering: str, sector: int) -> Decrypt:
+    aes = _Aes(key)
+    ivs = _ivs(numbering, key, sector)
+    words = sector // 8
+
+    def decrypt(data: bytes, first: int) -> bytes:
+        before = array("Q", bytes(_BLOCK) + data[:-_BLOCK])
+        starts = array("Q", ivs(first, len(data) // sector))
+        before[0::words], before[1::words] = starts[0::2], starts[1::2]
+        return _xor(aes.decrypt(data), before.tobytes())
+
+    return decrypt
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")
+
+
+def _tweaks(first: bytes, blocks: int) -> bytes:
+    """Of each block of each sector, from those of the first blocks: every next one is twice the one before."""
+    high = _high(len(first) // _BLOCK)
+    current = int.from_bytes(first, "little")
+    every = array("Q", bytes(len(first) * blocks))
+    for block in range(blocks):
+        words = array("Q", current.to_bytes(len(first), "little"))
+        every[2 * block :: 2 * blocks], every[2 * block + 1 :: 2 * blocks] = words[0::2], words[1::2]
+        carried = current & high
+        current = (current ^ carried) << 1 ^ (carried >> 127) * _POLYNOMIAL
+    return every.tobytes()
+
+
+@lru_cache(64)
+def _high(lanes: int) -> int:
+    """The highest bit of each lane."""
+    return int.from_bytes((1 << 127).to_bytes(_BLOCK, "little") * lanes, "little")

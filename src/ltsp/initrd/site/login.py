@@ -1,0 +1,87 @@
+"""AUTOLOGIN and RELOGIN: who is logged in without being asked, in the words of each display manager and of agetty.
+
+Each of the two keys has files or pieces of its own, so that a section may set one and leave the other as it is.
+gdm has one file for all of its settings, the image's own piece of which comes first (`00-image`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ltsp.initrd.site import quoting
+from ltsp.initrd.site.units import HEAD
+
+GDM_FILES = ("etc/gdm3/daemon.conf", "etc/gdm3/custom.conf", "etc/gdm/custom.conf")
+"""Of Debian, Ubuntu, and others; a client reads one of them."""
+SESSION_FILE = "etc/sddm.conf.d/80-ltsp-session.conf"
+SESSIONS = ("usr/share/xsessions", "usr/share/wayland-sessions")
+_DELAY = 2
+"""Seconds after which display managers log in again; shorter, lightdm shows no greeter to who wants another account."""
+_PLAIN = re.compile(r"[A-Za-z0-9-]+")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_.-]{0,31}")
+"""A part of its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What goes into a layer."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def autologin(user: str) -> Login:
+    """Nobody for an empty name."""
+    gdm = f"[daemon]\nAutomaticLoginEnable={_word(user)}\nAutomaticLogin={user}\nTimedLogin={user}\n"
+    return Login(
+        {
+            "etc/ltsp/autologin": f"{user}\n",
+            "etc/lightdm/lightdm.conf.d/90-ltsp-autologin.conf": f"{HEAD}[Seat:*]\nautologin-user={user}\n",
+            "etc/sddm.conf.d/90-ltsp-autologin.conf": f"{HEAD}[Autologin]\nUser={user}\n",
+        },
+        {path: {"50-autologin": gdm if user else ""} for path in GDM_FILES},
+    )
+
+
+def relogin(again: bool) -> Login:
+    """Whether who logs out is logged in again."""
+    gdm = f"[daemon]\nTimedLoginEnable={_word(again)}\nTimedLoginDelay={_DELAY}\n"
+    lightdm = f"{HEAD}[Seat:*]\nautologin-user-timeout={_DELAY if again else 0}\n"
+    return Login(
+        {
+            "etc/ltsp/relogin": f"{int(again)}\n",
+            "etc/lightdm/lightdm.conf.d/90-ltsp-relogin.conf": lightdm,
+            "etc/sddm.conf.d/90-ltsp-relogin.conf": f"{HEAD}[Autologin]\nRelogin={_word(again)}\n",
+        },
+        {path: {"60-relogin": gdm} for path in GDM_FILES},
+    )
+
+
+def more(key: str, text: str) -> Login:
+    """GDM3_CONF, LIGHTDM_CONF and SDDM_CONF: lines that follow what we write."""
+    match key:
+        case "GDM3_CONF":
+            return Login({}, {path: {"70-more": f"[daemon]\n{text}"} for path in GDM_FILES})
+        case "LIGHTDM_CONF":
+            return Login({"etc/lightdm/lightdm.conf.d/95-ltsp.conf": f"{HEAD}[Seat:*]\n{text}"})
+        case _:
+            return Login({"etc/sddm.conf.d/95-ltsp.conf": f"{HEAD}[Autologin]\n{text}"})
+
+
+def account(value: str) -> str:
+    """The account that AUTOLOGIN means: for `pc/guest` what each client makes of its own name, guest01 of pc01.
+
+    Raises ValueError.
+    """
+    old, slash, new = value.partition("/")
+    if not slash:
+        return quoting.user(value)
+    if not _PLAIN.fullmatch(old) or not _ACCOUNT.fullmatch(new):
+        raise ValueError("is neither an account nor OLD/NEW, which makes an account of the hostname")
+    return f"%{{HOSTNAME/{old}/{new}}}"
+
+
+def _word(on: object) -> str:
+    return "true" if on else "false"

@@ -1,0 +1,121 @@
+"""Which services clients do not run, and why: the rows of lists/client.services, and what an image has of them.
+
+Units that an image does not have are no fault. A masked unit cannot be started at all; a disabled one is not started
+by itself. Timers and sockets go with their services: one whose service is masked is a failed unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from ltsp.initrd.site.quoting import has_kind
+from ltsp.tree.node import Directory, Symlink
+from ltsp.tree.tree import Tree
+
+UNIT_DIRECTORIES: Final = ("etc", "usr/local/lib", "usr/lib", "lib")
+"""Above `systemd/system`, in the order of their precedence. systemd.unit(5)"""
+
+
+class Fate(Enum):
+    MASKED = "mask"
+    DISABLED = "disable"
+    STAYS = "stay"
+    SESSION = "session"
+    CRON = "cron"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A row of the list."""
+
+    fate: Fate
+    reason: str
+    units: tuple[str, ...]
+    """All that belong to one service, and start it: one that is kept without the others would fail. Of a session, names
+    without a kind; of cron, paths.
+    """
+
+
+def default_units(fate: Fate) -> tuple[str, ...]:
+    return tuple(unit for service in services() if service.fate is fate for unit in service.units)
+
+
+def service_of(word: str) -> Service | None:
+    """The row that has this unit, or one of that name."""
+    return _by_word().get(word)
+
+
+def kept(words: Iterable[str]) -> tuple[str, ...]:
+    """What KEEP_SYSTEM_SERVICES means: the whole row that a word belongs to; of another name without a kind also
+    the timer, socket and path, and instances.
+    """
+    kinds = (".service", ".timer", ".socket", ".path", "@.service")
+    return tuple(unit for word in words for unit in _row(word, [word] if has_kind(word) else [word + k for k in kinds]))
+
+
+def switched_off(words: Iterable[str]) -> tuple[str, ...]:
+    """What MASK_SYSTEM_SERVICES and DISABLE_SYSTEM_SERVICES mean: the whole row, else a unit, which is a service if it
+    has no kind.
+    """
+    return tuple(unit for word in words for unit in _row(word, [word if has_kind(word) else f"{word}.service"]))
+
+
+def _row(word: str, otherwise: Iterable[str]) -> Iterable[str]:
+    service = service_of(word)
+    return service.units if service is not None else otherwise
+
+
+def is_in(tree: Tree, unit: str) -> bool:
+    """Whether an image has a unit that clients could run: a file, or a script of init.d for which systemd makes one.
+
+    systemd.unit(5), systemd-sysv-generator(8)
+    """
+    for above in UNIT_DIRECTORIES:
+        directory = tree.follow(f"{above}/systemd/system")
+        node = directory.entries.get(unit) if isinstance(directory, Directory) else None
+        if node is not None:
+            return not (isinstance(node, Symlink) and node.target == "/dev/null")
+    return unit.endswith(".service") and tree.follow(f"etc/init.d/{unit.removesuffix('.service')}") is not None
+
+
+@cache
+def services() -> tuple[Service, ...]:
+    return tuple(_parsed(resources.files("ltsp.initrd").joinpath("lists/client.services").read_text("utf-8")))
+
+
+@cache
+def _by_word() -> dict[str, Service]:
+    found: dict[str, Service] = {}
+    for service in services():
+        if service.fate in {Fate.MASKED, Fate.DISABLED, Fate.STAYS}:
+            for unit in service.units:
+                found.setdefault(unit, service)
+                found.setdefault(unit.rpartition(".")[0].rstrip("@"), service)
+    return found
+
+
+def _parsed(text: str) -> Iterator[Service]:
+    reason = ""
+    row: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if row and not line.startswith(" "):
+            yield _service(row, reason)
+            row = []
+        if line.startswith("="):
+            reason = line[1:].strip()
+        else:
+            row.extend(line.partition("#")[0].split())
+
+
+def _service(row: list[str], reason: str) -> Service:
+    fate, *units = row
+    if fate == Fate.CRON.value:
+        until = next(n for n, word in enumerate(units) if word.endswith(":")) + 1
+        directories = [word.removesuffix(":") for word in units[:until]]
+        units = [f"{directory}/{job}" for directory in directories for job in units[until:]]
+    return Service(Fate(fate), reason, tuple(units))

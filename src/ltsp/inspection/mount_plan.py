@@ -1,0 +1,171 @@
+"""Which of the file systems that are mounted in a source belong to the image: a decision from the mount table alone.
+
+Local file systems that hold a part of the system are taken in. What is somebody's data, comes from elsewhere or exists
+only while the machine runs stays out, and is never looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ltsp.host.block_device import Medium
+from ltsp.host.mount_table import Mount
+from ltsp.tree.name import decode
+
+_NETWORK = frozenset(
+    {"9p", "afs", "ceph", "cifs", "coda", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs"}
+    | {"smb3", "smbfs", "vboxsf", "virtiofs"}
+)
+_IMAGES = frozenset({"cramfs", "erofs", "iso9660", "romfs", "squashfs", "udf"})
+_OVERLAYS = frozenset({"aufs", "overlay", "unionfs"})
+_POOLS = frozenset({"bcachefs", "btrfs", "zfs"})
+"""Local file systems of several disks, which have no device number of their own."""
+
+_SYSTEM = frozenset(
+    {"bin", "boot", "efi", "etc", "gnu", "lib", "lib32", "lib64", "libx32", "nix", "opt", "sbin", "usr", "var"}
+)
+"""First parts of paths that hold the system. hier(7)"""
+_VITAL = _SYSTEM - {"efi", "opt"}
+_STANDARD = _SYSTEM | {"boot/efi", "boot/firmware", "usr/local", "var/cache", "var/lib", "var/log", "var/spool"}
+"""Mount points that a distribution's installer or manual names."""
+_DATA = {
+    "home": "home directories",
+    "var/home": "home directories",
+    "root": "a home directory",
+    "srv": "data that this machine serves",
+    "media": "removable media",
+    "mnt": "temporary mounts",
+    "var/lib/containerd": "containers",
+    "var/lib/containers": "containers",
+    "var/lib/docker": "containers",
+    "var/lib/incus": "containers",
+    "var/lib/kubelet": "containers",
+    "var/lib/libvirt": "virtual machines",
+    "var/lib/lxc": "containers",
+    "var/lib/lxd": "containers",
+    "var/lib/machines": "containers",
+    "var/lib/snapd": "snaps, which are images of their own",
+}
+
+_OF_OSTREE = re.compile(rb"(/[^/]+)*/ostree/deploy/[^/]+/(var|deploy/[^/]+/(usr|etc))")
+"""What a running deployment of ostree has bound at /var, /usr and /etc. ostree, src/switchroot/ostree-prepare-root.c"""
+
+_ASKS_OTHERS = ("autofs", "fuse")
+"""Beginnings of the types whose answers come from a daemon; those of `_NETWORK` come from a server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one mount."""
+
+    path: str
+    """Of its mount point, relative to the root of the source."""
+    mount: Mount
+    taken: bool
+    reason: str
+
+    @property
+    def description(self) -> str:
+        return description(self.mount)
+
+    @property
+    def may_hang(self) -> bool:
+        """Whether even to look at the mount point asks somebody who may not answer."""
+        return self.mount.kind in _NETWORK or self.mount.kind.startswith(_ASKS_OTHERS)
+
+    @property
+    def is_vital(self) -> bool:
+        """Whether the system is not whole without it."""
+        return is_vital(self.path)
+
+
+def description(mount: Mount) -> str:
+    """The file system and what it lies on, for people; not safe to print."""
+    source = decode(mount.source)
+    return mount.kind if source in ("", "none", mount.kind) else f"{mount.kind} of {source}"
+
+
+def decide(met: Mapping[bytes, Mount], medium_of: Callable[[Mount], Medium], at: str = "") -> list[Decision]:
+    """A decision for each mount that one meets on the way down, parents first.
+
+    What lies below a mount that is left out is not met, and has none. `at` is where the source lies in the system.
+    """
+    decisions: list[Decision] = []
+    left_out: set[str] = set()
+    for point, mount in sorted(met.items()):
+        path = decode(point)
+        if any(above in left_out for above in _and_above(path)):
+            continue
+        against = _objection(f"{at}/{path}" if at else path, mount, medium_of)
+        if against:
+            left_out.add(path)
+        decisions.append(Decision(path, mount, taken=not against, reason=against or "holds a part of the system"))
+    return decisions
+
+
+def _objection(path: str, mount: Mount, medium_of: Callable[[Mount], Medium]) -> str:
+    """Why the mount is left out; empty if it is taken in."""
+    if reason := _foreign(mount) or data_reason(path):
+        return reason
+    if mount.kind in _OVERLAYS:
+        # systemd-sysext and overlayroot lay one over a directory of the system; containers have theirs elsewhere.
+        return "" if path in _STANDARD else "an overlay"
+    if mount.root != _whole(mount) and not _OF_OSTREE.fullmatch(mount.root):
+        return f"a part of another place ({decode(mount.root)}), bound here"
+    medium = medium_of(mount)
+    if medium.removable:
+        return "on a removable medium"
+    if medium.loop and path not in _STANDARD:
+        return "an image file"
+    return ""
+
+
+def _foreign(mount: Mount) -> str:
+    kind = mount.kind
+    if kind in _NETWORK:
+        return "comes over the network"
+    if kind == "autofs":
+        return "mounted on demand"
+    if kind.startswith("fuse"):
+        return "made by a program (FUSE)"
+    if kind in _IMAGES:
+        return "an image"
+    if mount.device[0] == 0 and kind not in _POOLS | _OVERLAYS:
+        return "exists only while this machine runs"
+    return ""
+
+
+def data_reason(path: str) -> str:
+    """Why what is mounted at a path is no part of the system; empty if it is one."""
+    for above in (*_and_above(path), path):
+        if above in _DATA:
+            return _DATA[above]
+    if path.rpartition("/")[2] == ".snapshots":
+        return "snapshots"
+    if path.partition("/")[0] not in _SYSTEM:
+        return "no directory of the system"
+    return ""
+
+
+def is_vital(path: str) -> bool:
+    """Whether a system is not whole without what is mounted there."""
+    return path in _VITAL
+
+
+def _whole(mount: Mount) -> bytes:
+    """The root that the mount would have if nothing less than the file system, or subvolume, were mounted."""
+    if mount.kind == "btrfs":
+        for option in mount.options:
+            if option.startswith(b"subvol="):
+                return option.removeprefix(b"subvol=")
+    return b"/"
+
+
+def _and_above(path: str) -> list[str]:
+    """The directories above a path, the nearest first."""
+    above = []
+    while path := path.rpartition("/")[0]:
+        above.append(path)
+    return above

@@ -1,0 +1,435 @@
+"""The systems on disks: found by what is in them, then put together as their own fstab says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from ltsp.disk import probe
+from ltsp.disk.volumes import Volume, Volumes
+from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.filesystem.file_system import Divided, FileSystem
+from ltsp.inspection import discoverable_partitions, fstab, live_medium, nested_roots
+from ltsp.inspection.fstab import Entry, device
+from ltsp.inspection.live_medium import Carried
+from ltsp.inspection.mount_plan import is_vital
+from ltsp.inspection.nested_roots import Nested
+from ltsp.inspection.rootfs_check import is_system
+from ltsp.tree.name import decode, printable
+from ltsp.tree.node import Directory, File
+from ltsp.tree.read_file import read_small
+from ltsp.tree.selection import Entered, Selection, Take, all_entered
+from ltsp.tree.tree import Tree
+
+_OTHER_DISKS = "name the others behind it: FILE,disk=SECOND,disk=THIRD"
+_INSTALLED = "name the disk that the system is installed on"
+_INSTALLER = f"name a live medium, or install the system in a virtual machine and {_INSTALLED}"
+"""What to do about a medium that only installs."""
+_USUAL = frozenset({"@", "@rootfs", "root"})
+"""Subvolumes in which the installers of Ubuntu, Debian and Fedora put the system; others are its snapshots."""
+_FOR_SYSTEMS = frozenset({probe.EXT, probe.XFS, probe.BTRFS, probe.EROFS, "bcachefs", "f2fs", probe.LUKS})
+"""What Linux is installed on."""
+_NO_SYSTEMS = frozenset({probe.SWAP, probe.BITLOCKER, "apfs", "exfat", "hfsplus", "ntfs", "refs", "ufs"})
+"""What Linux is never installed on."""
+_MOST_TEXT = 1 << 20
+_SHOWN = 8
+_PEEKED = frozenset({"etc", "proc", "usr/lib", "lib", *discoverable_partitions.PLACES, *live_medium.TOPS})
+"""Directories that tell a system."""
+
+_MEDIA = frozenset({probe.ISO9660, probe.VFAT})
+"""What live media and sticks are."""
+_PACKED = re.compile(r".*\.(squashfs|sqfs|sfs|erofs)|linuxfs", re.IGNORECASE)
+"""Names of the files on them that systems lie in: of Arch and SystemRescue, Gentoo, Manjaro, antiX."""
+_DEPTH_OF_PACKED = 3
+
+OpenVolume = Callable[[Volume], FileSystem]
+"""Raises FormatError and SourceError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the user has said of it; nothing where it is to be found out."""
+
+    partition: str = ""
+    """A number, with several disks behind the disk's and a colon, or the name of a volume: `2`, `2:1`, `vg/root`."""
+    subvolume: str = ""
+    holding: str = ""
+    """A path that leads somewhere: what holds it need not be a system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file system, or a subvolume of one."""
+
+    volume: Volume
+    system: FileSystem
+    subvolume: str | None = None
+    """None for what the file system itself shows."""
+    nested: Nested | None = None
+    """Where the root lies in a directory of it."""
+
+    def tree(self, selection: Selection) -> Tree:
+        if self.nested is not None:
+            return self.nested.tree(self._whole(self.nested.selection(selection)))
+        return self._whole(selection)
+
+    def _whole(self, selection: Selection) -> Tree:
+        if self.subvolume is not None and isinstance(self.system, Divided):
+            return self.system.subvolume_tree(self.subvolume, selection)
+        return self.system.tree(selection)
+
+    @property
+    def description(self) -> str:
+        below = f", subvolume {self.subvolume}" if self.subvolume is not None else ""
+        inside = f", directory {self.nested.path}" if self.nested is not None else ""
+        return f"{self.system.kind} of {self.volume.name}{below}{inside}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A system, and what belongs to it."""
+
+    place: Place
+    title: str
+    """Of os-release(5); not safe to print."""
+    parts: tuple[tuple[str, Place, str], ...] = ()
+    """Other file systems: where they are laid, parents first, and why."""
+    left_out: tuple[tuple[str, str, str], ...] = ()
+    """Of the fstab: path, device, and why it is not taken in."""
+    live: Carried | None = None
+    """Where this is a medium that carries systems in files."""
+    passed_over: tuple[str, ...] = ()
+    """A line for each volume that could not be looked into, and may hold another system; safe to print."""
+
+    def told(self, formats: Sequence[str], warnings: Sequence[str]) -> dict[str, object]:
+        """What `ltsp.source.disk.disk` shows of it; JSON."""
+        return {
+            "title": self.title,
+            "root": self.place.description,
+            "parts": [[path, place.description, reason] for path, place, reason in self.parts],
+            "left_out": [list(each) for each in self.left_out],
+            "live": self.live and self.live.record(),
+            "formats": list(formats),
+            "warnings": [*warnings, *self.passed_over],
+        }
+
+    def tree(self, entered: Entered = all_entered) -> Tree:
+        covered = frozenset(path for path, _, _ in self.parts)
+        tree = self.place.tree(_Uncovered(covered, "", "", entered))
+        for path, place, _ in self.parts:
+            at = tree.resolve(path)
+            if at is not None and isinstance(tree.get(at), Directory) and all(entered([at])):
+                below = place.tree(_Uncovered(covered, f"{path}/", f"{at}/", entered))
+                tree = tree.edit({at: below.root})
+        return tree
+
+
+@dataclass(frozen=True, slots=True)
+class _Uncovered:
+    """A selection: what is mounted over is not looked into, nor what is not entered."""
+
+    covered: frozenset[str]
+    above: str
+    """What stands in front of the paths of a part in its fstab."""
+    at: str
+    """And in the whole tree, where links lead elsewhere."""
+    asked: Entered
+
+    def __call__(self, path: str, directory: bool) -> Take:
+        return Take.EMPTIED if directory and self.above + path in self.covered else Take.ALL
+
+    def entered(self, paths: Sequence[str]) -> Sequence[bool]:
+        return self.asked([self.at + path for path in paths])
+
+
+@dataclass(slots=True)
+class Search:
+    volumes: Volumes
+    open_volume: OpenVolume
+    opened: dict[int, FileSystem] = field(default_factory=dict)
+    faults: dict[int, LtspError] = field(default_factory=dict)
+    """Why a volume could not be read, by its place."""
+
+    def system(self, choice: Choice, *, whole: bool) -> Found:
+        """The system that is meant; with `whole`, what is there may also be a part of one: any file system.
+
+        Raises SourceError where there is none, or several and no choice among them, and FormatError.
+        """
+        places = list(self._places(choice))
+        if choice.subvolume and not places:
+            raise self._no_subvolume(choice.subvolume)
+        systems = [place for place in places if is_system(_peek(place))]
+        if not systems:
+            for place in places if choice.holding else ():
+                if place.tree(_on_the_way(choice.holding)).resolve(choice.holding) is not None:
+                    return Found(place, "", live=Carried.of(_peek(place)))
+            systems = list(self._nested(places))
+        if not systems:
+            for place in places:
+                if live := Carried.of(_peek(place)):
+                    return Found(place, "", live=live)
+            if not whole and len(places) == 1:
+                return Found(places[0], "")
+            raise self._none(places, choice, whole=whole)
+        if len(systems) > 1:
+            raise _several(systems)
+        found = self._joined(systems[0])
+        return found if choice.partition else replace(found, passed_over=tuple(self._passed_over()))
+
+    def _passed_over(self) -> Iterator[str]:
+        for number, fault in self.faults.items():
+            volume = self.volumes.volumes[number]
+            if volume.kind in _FOR_SYSTEMS:
+                yield f"{printable(volume.name)} was not looked into, and may hold another system: {fault}"
+
+    def _places(self, choice: Choice) -> Iterator[Place]:
+        chosen = [number for number, volume in enumerate(self.volumes.volumes) if _is_meant(volume, choice.partition)]
+        if choice.partition and not chosen:
+            raise SourceError(f"there is no partition {printable(choice.partition)}; there are {self._listed()}")
+        for number in chosen:
+            system = self._open(number)
+            if system is None:
+                if choice.partition:
+                    fault = self.faults[number]
+                    raise SourceError(f"{printable(self.volumes.volumes[number].name)}: {fault.message}", fault.hint)
+                continue
+            yield from self._subvolumes(self.volumes.volumes[number], system, choice.subvolume)
+
+    def _subvolumes(self, volume: Volume, system: FileSystem, chosen: str) -> Iterator[Place]:
+        names = system.subvolume_paths() if isinstance(system, Divided) else []
+        if chosen:
+            yield from _chosen(volume, system, names, chosen.strip("/"))
+            return
+        yield Place(volume, system)
+        if is_system(_peek(Place(volume, system))):
+            return
+        places = [Place(volume, system, name) for name in names if name]
+        usual = (place for place in places if place.subvolume in _USUAL and is_system(_peek(place)))
+        chosen_place = next(usual, None)
+        yield from places if chosen_place is None else (chosen_place,)
+
+    def _open(self, number: int) -> FileSystem | None:
+        if number in self.opened:
+            return self.opened[number]
+        if number in self.faults:
+            return None
+        volume = self.volumes.volumes[number]
+        try:
+            if volume.fault:
+                raise SourceError(volume.fault)
+            self.opened[number] = self.open_volume(volume)
+        except LtspError as error:
+            self.faults[number] = error
+            return None
+        return self.opened[number]
+
+    def _nested(self, places: Sequence[Place]) -> Iterator[Place]:
+        """Root file systems in directories of file systems. Raises SourceError where one boots, and none says which."""
+        carriers = [place.tree(nested_roots.look) for place in places]
+        for place, carrier in zip(places, carriers, strict=True):
+            if every := nested_roots.found(carrier):
+                others = [each for each in carriers if each is not carrier]
+                yield replace(place, nested=nested_roots.chosen(carrier, every, others))
+                return  # other subvolumes may show the same once more
+
+    def _joined(self, place: Place) -> Found:
+        """With what the fstab of the system mounts, and what partitions say by their types beside it."""
+        tree = _peek(place)
+        encrypted = fstab.crypttab(_text(tree, "etc/crypttab"))
+        parts: list[tuple[str, Place, str]] = []
+        listed = fstab.parts(_text(tree, "etc/fstab"))
+        left_out: list[tuple[str, str, str]] = []
+        for entry in listed:
+            try:
+                parts.append((entry.path, self._part(entry, place, encrypted.get(entry.spec, "")), "its fstab says so"))
+            except LtspError as error:
+                if is_vital(entry.path) and not entry.is_optional:
+                    what = f"its fstab has {printable(entry.spec)} at /{printable(entry.path)}"
+                    raise type(error)(f"{what}: {error.message}", error.hint) from error
+                left_out.append((entry.path, entry.spec, error.message))
+        paths = {entry.path for entry in listed}
+        for each in discoverable_partitions.discovered(self.volumes.volumes, place.volume, tree, paths):
+            volume, system = self.volumes.volumes[each.number], self._open(each.number)
+            if system is None:
+                left_out.append((each.path, volume.name, str(self.faults[each.number])))
+            else:
+                parts.append((each.path, Place(volume, system), each.reason))
+        return Found(place, _title(tree), tuple(sorted(parts, key=lambda part: part[0])), tuple(left_out))
+
+    def _part(self, entry: Entry, root: Place, encrypted: str) -> Place:
+        """`encrypted` is the volume that it is in, where crypttab(5) says so.
+
+        Raises SourceError where it is not here, or cannot be read.
+        """
+        meant, around = device(entry.spec), device(encrypted)
+        for number, volume in enumerate(self.volumes.volumes):
+            names = {device(name) for name in volume.devices}
+            if volume.number:
+                names.add(fstab.Device("partition", f"{volume.disk}/{volume.number}"))
+            if meant in names or (encrypted and around in map(device, volume.encrypted)):
+                system = self._open(number)
+                if system is None:
+                    raise SourceError(self.faults[number].message, self.faults[number].hint)
+                return self._subvolume(entry, volume, system)
+        for number, volume in enumerate(self.volumes.volumes):
+            system = self._open(number)
+            if system is None:
+                continue
+            own = {fstab.Device("uuid", system.uuid.lower()), fstab.Device("label", system.label)}
+            if meant.value and meant in own:
+                return self._subvolume(entry, volume, system)
+        unread = [f"{printable(self.volumes.volumes[each].name)}: {why}" for each, why in self.faults.items()]
+        because = f"; what cannot be read: {'; '.join(unread[:_SHOWN])}" if unread else ""
+        raise SourceError(
+            f"it is on none of these volumes{because}",
+            f"{printable(root.volume.name)} alone is not the whole system: {_OTHER_DISKS}",
+        )
+
+    @staticmethod
+    def _subvolume(entry: Entry, volume: Volume, system: FileSystem) -> Place:
+        return Place(volume, system, entry.subvolume or None)
+
+    def _no_subvolume(self, name: str) -> SourceError:
+        every = [one for each in self.opened.values() if isinstance(each, Divided) for one in each.subvolume_paths()]
+        there = ", ".join(map(printable, filter(None, every[: _SHOWN + 1]))) or "none"
+        return SourceError(f"there is no subvolume {printable(name)}; there are {there}")
+
+    def _none(self, places: Sequence[Place], choice: Choice, *, whole: bool) -> LtspError:
+        if places and not whole and not choice.partition:
+            return SourceError(f"it has several file systems: {_named(places)}", "choose one: FILE,partition=NUMBER")
+        locked = [number for number, each in enumerate(self.volumes.volumes) if each.kind == probe.LUKS]
+        if locked and not choice.partition:
+            faults = "; ".join(f"{printable(self.volumes.volumes[each].name)}: {self.faults[each]}" for each in locked)
+            return SourceError(f"there is no system on it but for what is encrypted: {faults}")
+        if not places and len(self.faults) == 1:
+            [(number, fault)] = self.faults.items()
+            name = self.volumes.volumes[number].name
+            where = "" if name == "whole disk" else f"{printable(name)}: "
+            return SourceError(f"{where}{fault.message}", fault.hint)
+        if self.volumes.missing:
+            every = self.volumes.missing
+            absent = ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
+            return SourceError(f"it is one of several disks: {absent} is on another one", _OTHER_DISKS)
+        what = f"there is no Linux root file system on it; there are {self._listed()}"
+        packed = next(filter(None, map(_packed_system, places)), "")
+        if packed:
+            return SourceError(f"{what}, which holds {printable(packed)}", f"name that: FILE,,{printable(packed)}")
+        return SourceError(what, self._hint())
+
+    def _hint(self) -> str:
+        """What can be done about the volume that most likely holds a system."""
+        kinds = [volume.kind for volume in self.volumes.volumes]
+        hints = [(kinds[number] in _NO_SYSTEMS, each.hint) for number, each in self.faults.items()]
+        default = _INSTALLER if probe.ISO9660 in kinds else _INSTALLED
+        return min((hint for hint in hints if hint[1]), key=lambda hint: hint[0], default=(False, default))[1]
+
+    def _listed(self) -> str:
+        """All volumes, safe to print."""
+        listed = []
+        for number, volume in enumerate(self.volumes.volumes[:_SHOWN]):
+            fault = self.faults.get(number)
+            what = self.opened[number].kind if number in self.opened else fault and fault.message
+            listed.append(f"{printable(volume.name)} ({what or probe.named(volume.kind)})")
+        more = len(self.volumes.volumes) - _SHOWN
+        return ", ".join(listed) + (f", and {more} more" if more > 0 else "") or "no volumes at all"
+
+
+def _chosen(volume: Volume, system: FileSystem, names: Sequence[str], chosen: str) -> Iterator[Place]:
+    """The subvolume of that path, or the root file system that lies in that directory of one."""
+    if chosen in names:
+        yield Place(volume, system, chosen)
+        return
+    for place in (Place(volume, system), *(Place(volume, system, name) for name in names if name)):
+        if inside := nested_roots.at(place.tree(nested_roots.look), chosen):
+            yield replace(place, nested=inside)
+
+
+def _is_meant(volume: Volume, partition: str) -> bool:
+    if not partition:
+        return True
+    if partition in {volume.name, *volume.devices}:
+        return True
+    disk, colon, number = partition.rpartition(":")
+    if not number.isdecimal() or volume.number != int(number):
+        return False
+    return not colon or (disk.isdecimal() and volume.disk + 1 == int(disk))
+
+
+def _several(systems: Sequence[Place]) -> SourceError:
+    place = systems[0]
+    volume = place.volume
+    first = f"{volume.disk + 1}:{volume.number}" if volume.disk else printable(str(volume.number or volume.name))
+    how = f"FILE,subvol={printable(place.subvolume)}" if place.subvolume is not None else f"FILE,partition={first}"
+    return SourceError(f"there are several systems on it: {_named(systems)}", f"choose one, such as {how}")
+
+
+def _named(places: Sequence[Place]) -> str:
+    named = [f"{_title(_peek(place)) or 'a file system'} on {place.description}" for place in places[:_SHOWN]]
+    return "; ".join(map(printable, named)) + ("; and more" if len(places) > _SHOWN else "")
+
+
+def _peek(place: Place) -> Tree:
+    """Just enough of it to tell what it is.
+
+    Raises FormatError where it is damaged.
+    """
+
+    def select(path: str, directory: bool) -> Take:
+        if not directory or path in _PEEKED:
+            return Take.ALL
+        parent, slash, _ = path.rpartition("/")
+        return Take.EMPTIED if not slash or parent in discoverable_partitions.PLACES else Take.NOTHING
+
+    return place.tree(select)
+
+
+def _packed_system(place: Place) -> str:
+    """The largest file of a medium that is called as those are in which systems lie; empty where there is none."""
+    if place.volume.kind not in _MEDIA:
+        return ""
+
+    def select(path: str, directory: bool) -> Take:
+        return Take.NOTHING if directory and path.count("/") >= _DEPTH_OF_PACKED else Take.ALL
+
+    found = {
+        path: node.content.size
+        for path, node in place.tree(select).walk()
+        if isinstance(node, File) and _PACKED.fullmatch(path.rpartition("/")[2])
+    }
+    return max(found, key=lambda path: found[path], default="")
+
+
+def _on_the_way(path: str) -> Selection:
+    """The path and the directories above it, if no link is on the way."""
+    names = path.strip("/").split("/")
+    above = {"/".join(names[:end]) for end in range(1, len(names))}
+
+    def select(each: str, directory: bool) -> Take:
+        if not directory or each in above:
+            return Take.ALL
+        return Take.EMPTIED if each.rpartition("/")[0] in above or "/" not in each else Take.NOTHING
+
+    return select
+
+
+def _title(tree: Tree) -> str:
+    for line in (_text(tree, "etc/os-release") or _text(tree, "usr/lib/os-release")).splitlines():
+        key, _, value = line.partition("=")
+        if key == "PRETTY_NAME":
+            try:
+                return " ".join(shlex.split(value))
+            except ValueError:
+                return ""
+    return ""
+
+
+def _text(tree: Tree, path: str) -> str:
+    file = tree.follow(path)
+    if not isinstance(file, File):
+        return ""
+    try:
+        return decode(read_small(file, path, _MOST_TEXT))
+    except (OSError, FormatError):
+        return ""

@@ -1,0 +1,39 @@
+"""Metadata that nodes get in place of their own: -all-root, -force-uid, -all-time and their like of mksquashfs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ltsp.mksquashfs.options import Override
+from ltsp.tree.node import Metadata, Node
+from ltsp.tree.tree import Tree
+
+
+def override(tree: Tree, changes: Override) -> Tree:
+    """The tree with the changes made to every node, and those for the root directory to that.
+
+    Where both are given, what is for every node holds for the root too, as in mksquashfs.
+    """
+    if changes == Override():
+        return tree
+    root = _changed(tree.root.metadata, changes.root_uid, changes.root_gid, changes.root_time, changes.root_mode)
+    tree = Tree(replace(tree.root, metadata=root))
+    if changes.uid is changes.gid is changes.time is None:
+        return tree
+
+    def changed(node: Node) -> Node:
+        return replace(node, metadata=_changed(node.metadata, changes.uid, changes.gid, changes.time))
+
+    return tree.map(changed)
+
+
+def _changed(
+    metadata: Metadata, uid: int | None, gid: int | None, time: int | None, mode: int | None = None
+) -> Metadata:
+    return replace(
+        metadata,
+        uid=metadata.uid if uid is None else uid,
+        gid=metadata.gid if gid is None else gid,
+        mtime=metadata.mtime if time is None else time,
+        mode=metadata.mode if mode is None else mode,
+    )

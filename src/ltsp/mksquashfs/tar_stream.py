@@ -1,0 +1,269 @@
+"""A tree as a tar stream, for programs that read one: mksquashfs, GNU tar, bsdtar.
+
+The root directory is not in it, since a tar reader has a root of its own. A header tells a file's size before its
+data come. So a file up to 4 MiB is read whole first, and again if it changed meanwhile; a larger one is streamed,
+cut or filled with zeros to the size that was promised, and named in the faults if it was not one consistent version.
+Holes are sent as zeros: squashfs leaves out whole blocks of zeros wherever they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from ltsp.errors import FormatError, Unreadable, Vanished
+from ltsp.mksquashfs.tar_header import END, LATEST, Entry, Kind, padding
+from ltsp.tree.content import Content, Stream
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import encode, printable
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
+from ltsp.tree.tree import Tree
+
+_WHOLE = 4 << 20
+"""Bytes up to which a file is read before its header is written."""
+_PIECE = 1 << 20
+_ATTEMPTS = 4
+"""Readings of a file that changes each time; after them it is taken as it is, and named."""
+_ZEROS = bytes(_PIECE)
+_KEPT_NAMESPACES = ("user.", "trusted.", "security.")
+"""Those of attributes that squashfs has numbers for."""
+
+
+class Output(Protocol):
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass(slots=True)
+class Streamed:
+    """What went into a stream, and how many things could not."""
+
+    entries: int = 0
+    source_bytes: int = 0
+    sockets: int = 0
+    """Left out: tar has no type for them."""
+    clamped_times: int = 0
+    """Times before 1970 or after 2106, which squashfs cannot hold."""
+    posix_acls: int = 0
+    """Attributes with access control lists, which squashfs cannot hold."""
+    foreign_attributes: int = 0
+    """Attributes outside user., trusted. and security., and those with `=` in their name."""
+
+
+def stream(
+    tree: Tree,
+    output: Output,
+    faults: Faults,
+    progress: Callable[[int], None] = lambda _amount: None,
+    first: Mapping[str, int] | None = None,
+) -> Streamed:
+    """Write the tree.
+
+    `progress` gets the bytes of source since its last call. `first` gives priorities to files by path: a higher one
+    comes earlier, and 0 is everybody else's.
+    Raises Unreadable where a file cannot be read, unless `faults` lets it be left out and its header is not yet
+    written, and what `output.write` raises.
+    """
+    return _Streaming(output, faults, progress, _shared(tree)).all(_in_order(tree, first or {}))
+
+
+def _shared(tree: Tree) -> set[int]:
+    """The identities of nodes with several names."""
+    seen: set[int] = set()
+    shared: set[int] = set()
+    for _, node in tree.walk():
+        (shared if id(node) in seen else seen).add(id(node))
+    return shared
+
+
+def _in_order(tree: Tree, first: Mapping[str, int]) -> Iterator[tuple[str, Node]]:
+    """In order of paths; with priorities, all directories before all else."""
+    if not first:
+        yield from tree.walk()
+        return
+    yield from ((path, node) for path, node in tree.walk() if isinstance(node, Directory))
+    others = [(path, node) for path, node in tree.walk() if not isinstance(node, Directory)]
+    yield from sorted(others, key=lambda item: -first.get(item[0], 0))
+
+
+class _Streaming:
+    def __init__(self, output: Output, faults: Faults, progress: Callable[[int], None], shared: set[int]) -> None:
+        self._write = output.write
+        self._faults = faults
+        self._progress = progress
+        self._shared = shared
+        self._places: dict[int, str] = {}
+        """Where a node with several names came first."""
+        self._done = Streamed()
+
+    def all(self, nodes: Iterator[tuple[str, Node]]) -> Streamed:
+        for path, node in nodes:
+            place = self._places.get(id(node))
+            if place is not None:
+                self._header(Kind.HARD_LINK, path, node.metadata, target=place)
+            elif self._node(path, node) and id(node) in self._shared:
+                self._places[id(node)] = path
+        self._write(END)
+        return self._done
+
+    def _node(self, path: str, node: Node) -> bool:
+        """Write a node; False if it is left out."""
+        metadata = node.metadata
+        match node:
+            case Directory():
+                self._header(Kind.DIRECTORY, path, metadata)
+            case File():
+                return self._file(path, node)
+            case Symlink():
+                self._header(Kind.SYMLINK, path, metadata, target=node.target)
+            case Device():
+                kind = Kind.BLOCK if node.kind is DeviceKind.BLOCK else Kind.CHARACTER
+                self._header(kind, path, metadata, major=node.major, minor=node.minor)
+            case Fifo():
+                self._header(Kind.FIFO, path, metadata)
+            case Socket():
+                self._done.sockets += 1
+                return False
+            case _:
+                assert_never(node)
+        return True
+
+    def _header(
+        self,
+        kind: Kind,
+        path: str,
+        metadata: Metadata,
+        *,
+        mtime: int | None = None,
+        size: int = 0,
+        target: str = "",
+        major: int = 0,
+        minor: int = 0,
+    ) -> None:
+        linked = kind is Kind.HARD_LINK
+        self._done.entries += 1
+        self._write(
+            Entry(
+                kind=kind,
+                path=encode(path),
+                mode=metadata.mode,
+                uid=metadata.uid,
+                gid=metadata.gid,
+                mtime=self._time(metadata.mtime if mtime is None else mtime, counted=not linked),
+                size=size,
+                target=encode(target),
+                major=major,
+                minor=minor,
+                xattrs=() if linked else self._attributes(metadata),
+            ).pack()
+        )
+
+    def _time(self, mtime: int, *, counted: bool) -> int:
+        clamped = min(max(mtime, 0), LATEST)
+        self._done.clamped_times += counted and clamped != mtime
+        return clamped
+
+    def _attributes(self, metadata: Metadata) -> list[tuple[bytes, bytes]]:
+        kept = []
+        for name, value in metadata.xattrs:
+            if name.startswith("system.posix_acl_"):
+                self._done.posix_acls += 1
+            elif not name.startswith(_KEPT_NAMESPACES) or "=" in name:
+                self._done.foreign_attributes += 1
+            else:
+                kept.append((encode(name), value))
+        return kept
+
+    def _file(self, path: str, file: File) -> bool:
+        with ExitStack() as stack:
+            try:
+                whole = _whole(file.content)
+                opened = stack.enter_context(file.content.open()) if whole is None else None
+            except Vanished:
+                self._faults.note_vanished(path)
+                return False
+            except OSError as error:
+                self._faults.note_unreadable(path, error)
+                return False
+            except FormatError as error:
+                self._faults.note_damaged(path, error)
+                return False
+            if opened is not None:
+                self._large(path, file, opened)
+        if whole is not None:
+            if not whole.settled:
+                self._faults.note_changed(path)
+            self._header(Kind.FILE, path, file.metadata, mtime=whole.mtime, size=len(whole.data))
+            self._write(whole.data + padding(len(whole.data)))
+            self._took(len(whole.data))
+        return True
+
+    def _large(self, path: str, file: File, opened: Stream) -> None:
+        size = opened.size
+        self._header(Kind.FILE, path, file.metadata, mtime=opened.mtime, size=size)
+        left = size
+        try:
+            for piece in _pieces(opened, size):
+                left -= len(piece)
+                self._write(piece)
+                self._took(len(piece))
+        except _ReadingFailed as failed:
+            raise Unreadable(
+                f"cannot read /{printable(path)} to its end: {failed.reason}",
+                "nothing was published; exclude it",
+            ) from failed.error
+        for filled in range(left, 0, -_PIECE):
+            self._write(_ZEROS[:filled])
+        self._write(padding(size))
+        if left or not opened.settled():
+            self._faults.note_changed(path)
+
+    def _took(self, amount: int) -> None:
+        self._done.source_bytes += amount
+        self._progress(amount)
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    data: bytes
+    mtime: int | None
+    settled: bool
+
+
+def _whole(content: Content) -> _Whole | None:
+    """A file that was read at once; None if it is too large for that."""
+    for _attempt in range(_ATTEMPTS):
+        with content.open() as opened:
+            if opened.size > _WHOLE:
+                return None
+            whole = _Whole(opened.read(opened.size), opened.mtime, opened.settled())
+        if whole.settled:
+            break
+    return whole
+
+
+class _ReadingFailed(Exception):
+    """Tells a failure to read from one to write."""
+
+    def __init__(self, error: OSError | FormatError) -> None:
+        self.error = error
+        self.reason = error.message if isinstance(error, FormatError) else error.strerror or str(error)
+
+
+def _pieces(opened: Stream, size: int) -> Iterator[bytes]:
+    """The data up to a size, or to the file's end if that comes first."""
+    while size > 0:
+        hole = min(opened.hole(), size, _PIECE)
+        if hole:
+            opened.skip(hole)
+            piece = _ZEROS[:hole]
+        else:
+            try:
+                piece = opened.read(min(size, _PIECE))
+            except (OSError, FormatError) as error:
+                raise _ReadingFailed(error) from error
+            if not piece:
+                return
+        size -= len(piece)
+        yield piece

@@ -1,0 +1,139 @@
+"""What the disk refuses, said in one line with a remedy."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from ltsp.errors import LtspError, Unfinished
+from ltsp.host import files
+from ltsp.host.process import Device, User
+from ltsp.publish.paths import Places
+from ltsp.publish.version import is_version
+from ltsp.tree.name import printable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
+_ELSEWHERE = "choose other places with ltsp --base-dir and --tftp-dir"
+
+_NEXT_TO_NOTHING = 1 << 20
+"""Bytes: with more of them free, it is something else that is full, such as a quota."""
+_WITH_OLD_ONES = 2
+"""So many versions there are where one can be removed; the current one stays."""
+
+_COMMAND_WIDTH = 60
+"""Characters of a command line that still fit into a message of one line."""
+
+
+@contextmanager
+def told(doing: str, what: Places | str, place: str = "", *, outcome: str = "") -> Iterator[None]:
+    """Turn an OSError into an LtspError: `cannot publish lab: Input/output error: /srv/ltsp/images`.
+
+    `what` is an image, or the name of something else; `place` is where it happened if the error does not tell, for an
+    image where the images are; `outcome` is what holds now.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = place or (what.images if isinstance(what, Places) else "")
+        reason = "; ".join(filter(None, (_reason(error, where), outcome)))
+        raise LtspError(f"cannot {doing} {_name(what)}: {reason}", _remedy(error, what, where)) from error
+
+
+def no_space(doing: str, places: Places, directory: str, outcome: str) -> LtspError:
+    """Where what is left of a disk is wanted for other things."""
+    return LtspError(
+        f"cannot {doing} {places.name}: {_left(directory)}; {outcome}", f"free some space there{by_pruning(places)}"
+    )
+
+
+def unfinished(places: Places, version: str, error: OSError | LtspError) -> Unfinished:
+    """What holds where the pointer has moved and something that follows from it could not be done."""
+    reason = error.message if isinstance(error, LtspError) else _reason(error, places.images)
+    hint = error.hint if isinstance(error, LtspError) else _remedy(error, places, places.images)
+    finish = f"ltsp versions {places.name} --use={version}"
+    return Unfinished(
+        f"cannot finish publishing {places.name}: {reason}; new clients already boot version {version}",
+        f"{hint}; then {finish}" if hint else finish,
+    )
+
+
+def check_replaceable(name: str, paths: Iterable[str]) -> None:
+    """Raises LtspError where one of these names cannot be given to another file or removed, with what to type."""
+    for path in paths:
+        directory = os.path.dirname(path)
+        for place, reason in ((path, files.obstacle(path)), (directory, files.protection(directory))):
+            if reason is not None:
+                shown = printable(place)
+                raise LtspError(f"cannot change {printable(name)}: {shown} is {reason.value}", _UNDO[reason] + shown)
+
+
+_UNDO = {
+    files.Obstacle.DIRECTORY: "move this directory away: ",
+    files.Obstacle.MOUNT_POINT: "umount ",
+    files.Obstacle.IMMUTABLE: "chattr -i ",
+    files.Obstacle.APPEND_ONLY: "chattr -a ",
+}
+_PROTECTED = {files.Obstacle.IMMUTABLE, files.Obstacle.APPEND_ONLY}
+
+
+def described(user: User) -> str:
+    """Who uses or holds something, safe to print: `nbdkit /srv/ltsp/images/lab.img (process 4711)`."""
+    if isinstance(user, Device):
+        return user.name
+    command = printable(user.command)
+    if len(command) > _COMMAND_WIDTH:
+        command = command[: _COMMAND_WIDTH - 1] + "…"
+    return f"{command} (process {user.pid})"
+
+
+def by_pruning(what: Places | str) -> str:
+    """How old versions make room, to follow what is to be done; nothing where there are none to remove."""
+    if not isinstance(what, Places) or sum(map(is_version, files.entries(what.versions))) < _WITH_OLD_ONES:
+        return ""
+    return f", for example by: ltsp versions {what.name} --prune --keep=1"
+
+
+def _name(what: Places | str) -> str:
+    return what.name if isinstance(what, Places) else printable(what)
+
+
+def _path(error: OSError, place: str) -> str:
+    return os.fsdecode(error.filename) if error.filename else place
+
+
+def _reason(error: OSError, place: str) -> str:
+    path = _path(error, place)
+    if error.errno == errno.ENOSPC and path and (files.free_bytes(path) < _NEXT_TO_NOTHING or _no_inodes(path)):
+        return _left(path)
+    return (error.strerror or str(error)) + (f": {printable(path)}" if path else "")
+
+
+def _left(path: str) -> str:
+    """What is used up of a disk. File systems such as ext4 have a fixed number of inodes, one for each file."""
+    where, free = printable(files.existing_directory(path)), files.free_bytes(path)
+    if _no_inodes(path):
+        return f"no inodes are left in {where} ({free >> 20} MiB are free)"
+    return f"not enough space in {where}: {f'{free >> 20} MiB' if free >> 20 else f'{free >> 10} KiB'} left"
+
+
+def _no_inodes(path: str) -> bool:
+    return files.free_inodes(path) == 0
+
+
+def _remedy(error: OSError, what: Places | str, place: str) -> str:
+    path = _path(error, place)
+    if error.errno == errno.ENOSPC and path and _no_inodes(path):
+        where = printable(files.existing_directory(path))
+        return f"df -i {where} counts the inodes: remove files there{by_pruning(what)}"
+    if error.errno in _FULL:
+        return f"free some space there{by_pruning(what)}"
+    if error.filename and (in_the_way := files.obstacle(path)) in _PROTECTED:
+        return _UNDO[in_the_way] + printable(path)
+    if error.errno in _FORBIDDEN:
+        return f"run it as root, or {_ELSEWHERE}"
+    if error.errno == errno.EROFS:
+        return f"mount it writable, or {_ELSEWHERE}"
+    return ""

@@ -1,0 +1,100 @@
+"""What the process that reads archives does: from an open file, or the parts of a layout, to a tree."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ltsp.archive.archive import Form, Reader, is_archive
+from ltsp.archive.stored import OpenFile
+from ltsp.sandbox.worker import Caller, main
+from ltsp.storage.blocks import Blocks
+from ltsp.storage.extents import Extent
+from ltsp.tree.selection import Entered
+from ltsp.tree.tree import Tree
+
+SCRATCH = ""
+"""Asked for in the place of a layout's part: a file without a name, to unpack into."""
+_PIECE = 1 << 20
+_WAIT = 3_000
+"""Milliseconds between two signs of life while nothing comes through a pipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    reader: Reader
+    caller: Caller
+    files: list[BinaryIO]
+    """The archive, which stays open. Of a layout, each part that was asked for."""
+    form: Form
+    tag: str
+    is_layout: bool
+
+    def look(self, _question: dict[str, object]) -> object:
+        """Whether it is an archive at all."""
+        return is_archive(OpenFile.of(self.files[0].fileno()))
+
+    def tree(self, _question: dict[str, object], _entered: Entered) -> Tree:
+        """All of it: what comes through a pipe comes once."""
+        if self.is_layout:
+            return self.reader.layout(self._part, self.tag)
+        descriptor = self.files[0].fileno()
+        # What comes through a pipe comes once.
+        if stat.S_ISREG(os.fstat(descriptor).st_mode) and not os.lseek(descriptor, 0, os.SEEK_CUR):
+            return self.reader.file(self._noticed(descriptor), self.form, self.tag)
+        return self.reader.stream(_pieces(descriptor, self.caller.working), self.form, self.tag)
+
+    def _part(self, path: str) -> Blocks:
+        self.files.append(self.caller(path))
+        return self._noticed(self.files[-1].fileno())
+
+    def _noticed(self, descriptor: int) -> Blocks:
+        return _Noticed(OpenFile.of(descriptor), self.caller.working)
+
+
+@dataclass(frozen=True, slots=True)
+class _Noticed:
+    """A file of which each reading is a sign of life."""
+
+    file: OpenFile
+    working: Callable[[], None]
+
+    @property
+    def size(self) -> int:
+        return self.file.size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        self.working()
+        return self.file.read_at(offset, size)
+
+    def extents(self, offset: int, size: int) -> Iterator[Extent]:
+        return self.file.extents(offset, size)
+
+
+def _pieces(descriptor: int, working: Callable[[], None]) -> Iterator[bytes]:
+    """What comes through a pipe; who writes to it may take any time."""
+    ready = select.poll()
+    ready.register(descriptor, select.POLLIN)
+    while True:
+        while not ready.poll(_WAIT):
+            working()
+        working()
+        piece = os.read(descriptor, _PIECE)
+        if not piece:
+            return
+        yield piece
+
+
+def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> Session:
+    """`options`: `form`, `tag`, `layout` where there is no file, and `scratch`, the directory of what is unpacked."""
+    reader = Reader(str(options["scratch"]), lambda _directory: caller(SCRATCH), caller.working)
+    form, tag = Form(options.get("form", Form.ANY.value)), str(options.get("tag", ""))
+    return Session(reader, caller, files, form, tag, bool(options.get("layout")))
+
+
+if __name__ == "__main__":
+    main(begin)

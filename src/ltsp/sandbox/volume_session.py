@@ -1,0 +1,151 @@
+"""What the process that reads disks does where the kernel reads file systems: it tells of volumes, and unpacks them.
+
+Formats, tables, LVM and RAID are read here all the same, without rights; so are the file systems that need no kernel.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from ltsp.disk import block_map
+from ltsp.disk.image import Disk
+from ltsp.disk.volumes import Volume, Volumes
+from ltsp.errors import FormatError, SourceError
+from ltsp.filesystem.file_system import Divided, FileSystem
+from ltsp.sandbox.disk_session import SCRATCH, open_volume, opened_disk
+from ltsp.sandbox.worker import Caller, main
+from ltsp.storage.sparse import room, write_sparse
+from ltsp.tree.name import printable
+from ltsp.tree.selection import Entered, everything
+from ltsp.tree.tree import Tree
+
+_SECTOR = 512
+_PIECE = 1 << 20
+_ROOM_LEFT = 64 << 20
+"""Bytes that are left free."""
+
+
+@dataclass(slots=True)
+class Session:
+    disks: tuple[Disk, ...]
+    volumes: Volumes
+    caller: Caller
+    fstype: str
+    opened: dict[int, FileSystem] = field(default_factory=dict)
+
+    def look(self, question: dict[str, object]) -> object:
+        match question:
+            case {"do": "list"}:
+                return self._listed()
+            case {"do": "open", "volume": int(number)}:
+                system = self._system(number)
+                return {"kind": system.kind, "label": system.label, "uuid": system.uuid, "subvolumes": _paths(system)}
+            case {"do": "place", "volume": int(number)}:
+                found = block_map.in_one_piece(self._volume(number).blocks)
+                return found and {"file": _identity(found.file), "offset": found.offset}
+            case {"do": "measure", "volume": int(number)}:
+                return self._measured(self._volume(number))
+            case {"do": "copy", "volume": int(number)}:
+                return self._copied(self._volume(number))
+        raise FormatError("that cannot be asked")
+
+    def tree(self, question: dict[str, object], _entered: Entered) -> Tree:
+        match question:
+            case {"volume": int(number), "subvolume": str(path)}:
+                system = self._system(number)
+                return system.subvolume_tree(path, everything) if isinstance(system, Divided) else system.tree()
+            case {"volume": int(number)}:
+                return self._system(number).tree()
+        raise FormatError("that cannot be asked")
+
+    def _listed(self) -> object:
+        return {
+            "volumes": [
+                {
+                    "name": each.name,
+                    "size": each.size,
+                    "kind": each.kind,
+                    "disk": each.disk,
+                    "number": each.number,
+                    "type": each.type,
+                    "devices": list(each.devices),
+                    "encrypted": list(each.encrypted),
+                    "fault": each.fault,
+                }
+                for each in self.volumes.volumes
+            ],
+            "formats": [" in ".join(filter(None, (disk.format, disk.compression))) for disk in self.disks],
+            "missing": list(self.volumes.missing),
+            "warnings": [*(warning for disk in self.disks for warning in disk.warnings), *self.volumes.warnings],
+        }
+
+    def _volume(self, number: int) -> Volume:
+        return self.volumes.volumes[number]
+
+    def _system(self, number: int) -> FileSystem:
+        if number not in self.opened:
+            self.opened[number] = open_volume(self._volume(number), self.fstype)
+        return self.opened[number]
+
+    def _measured(self, volume: Volume) -> int:
+        """Bytes that a copy of it takes at most."""
+        needs = 0
+        for _, length in block_map.stored(volume.blocks):
+            needs += length
+            self.caller.working()
+        return needs
+
+    def _copied(self, volume: Volume) -> object:
+        """The file that it is copied to, with holes where there are only zeros.
+
+        Raises FormatError, and SourceError where there is no room for it.
+        """
+        needs = self._measured(volume)
+        with self.caller(SCRATCH) as file:
+            _see_that_there_is_room(volume, needs, file.fileno())
+            os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
+            for place, length in block_map.stored(volume.blocks):
+                for at in range(place, place + length, _PIECE):
+                    _write(file.fileno(), volume.blocks.read_at(at, min(_PIECE, place + length - at)), at)
+                    self.caller.working()
+            return {"file": _identity(file.fileno())}
+
+
+def _see_that_there_is_room(volume: Volume, needs: int, descriptor: int) -> None:
+    """Raises SourceError."""
+    free = room(descriptor)
+    if needs + _ROOM_LEFT > free:
+        raise SourceError(
+            f"a copy of {printable(volume.name)} may take {needs >> 20} MiB, and {free >> 20} MiB are free for it",
+            "make room in /var/tmp, or set TMPDIR to a directory that has it",
+        )
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    """Raises SourceError."""
+    try:
+        write_sparse(descriptor, data, offset)
+    except OSError as error:
+        raise SourceError(f"the volume cannot be copied: {error.strerror}", "make room, or set TMPDIR") from error
+
+
+def _identity(descriptor: int) -> list[int]:
+    status = os.fstat(descriptor)
+    return [status.st_dev, status.st_ino]
+
+
+def _paths(system: FileSystem) -> list[str] | None:
+    return list(system.subvolume_paths()) if isinstance(system, Divided) else None
+
+
+def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> Session:
+    """`options`: `fstype`, and `unlock` with a key. Raises FormatError and SourceError."""
+    disks = tuple(opened_disk(number, file, caller) for number, file in enumerate(files))
+    volumes = Volumes.of(disks, caller.find_key if options.get("unlock") else None)
+    return Session(disks, volumes, caller, str(options.get("fstype", "")))
+
+
+if __name__ == "__main__":
+    main(begin)

@@ -1,0 +1,209 @@
+"""The tree of a directory of the host: one pass over its entries, each seen relative to its directory's descriptor.
+
+A directory that the selection empties or leaves out is never opened, and nothing but directories is opened at all:
+contents are read later (see host_file).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from ltsp.errors import Unreadable
+from ltsp.host.root import Root
+from ltsp.source.directory.host_file import GONE, HostFile, Place
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import byte_order, encode, from_os
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
+from ltsp.tree.selection import Selection, Take
+from ltsp.tree.tree import Tree
+
+_SECOND = 1_000_000_000
+"""Nanoseconds; a division that rounds down, as squashfs and stat(1) do before 1970 too."""
+
+Xattrs = tuple[tuple[str, bytes], ...]
+
+_NO_XATTRS = frozenset({errno.ENOTSUP, errno.ENODATA, errno.ENOSYS})
+"""The file system has none, or the attribute was removed meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """What becomes of a directory on which something is mounted."""
+
+    root: Root | None = None
+    """What is mounted there, if it belongs to the tree; else the directory stays empty."""
+    metadata: Metadata | None = None
+    """The directory's own, where looking at it would ask a server or a daemon that may not answer."""
+    itself: bool = False
+    """The directory is the root, also where it stays empty: what stands in its place has made-up attributes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A directory to be scanned."""
+
+    place: Place
+    path: str
+    """In the tree."""
+    name: str
+    siblings: dict[str, Node]
+    """The entries that it joins."""
+
+
+@dataclass(slots=True)
+class Scan:
+    """One scan. Without recursion: a source may nest deeper than the interpreter's stack and than descriptors go."""
+
+    selection: Selection
+    faults: Faults
+    mounts: Mapping[str, Mounted] = field(default_factory=dict)
+    """By path in the tree."""
+    bare: bool = False
+    """The roots are copies of single mounts: a file on which something is mounted shows itself."""
+    outputs: Collection[tuple[int, int]] = ()
+    """Directories that are left out wherever they appear, by device and inode."""
+    _jobs: list[_Job] = field(default_factory=list)
+    _links: dict[tuple[int, int, int], Node] = field(default_factory=dict)
+    """Nodes with several names, by device, inode and type."""
+    _metadata: dict[tuple[int, int, int, int, Xattrs], Metadata] = field(default_factory=dict)
+    """Most files of a system share theirs with others."""
+    _mount_names: frozenset[str] = frozenset()
+
+    def run(self, root: Root) -> Tree:
+        """The tree from this root on.
+
+        Raises Unreadable.
+        """
+        self._mount_names = frozenset(path.rpartition("/")[2] for path in self.mounts)
+        top: dict[str, Node] = {}
+        self._jobs.append(_Job(Place(root, b""), "", "", top))
+        while self._jobs:
+            job = self._jobs.pop()
+            try:
+                self._scan(job)
+            except OSError as error:
+                if not job.path:
+                    hint = "run as root" if isinstance(error, PermissionError) else ""
+                    raise Unreadable(f"cannot read the source: {error.strerror}", hint) from error
+                self._note(job.path, error)
+        directory = top[""]
+        assert isinstance(directory, Directory)
+        return Tree(directory)
+
+    def _scan(self, job: _Job) -> None:
+        descriptor = job.place.root.directory(job.place.path)
+        number = descriptor.number
+        status = os.fstat(number)
+        if (status.st_dev, status.st_ino) in self.outputs and job.path:
+            return
+        entries: dict[str, Node] = {}
+        directory = Directory(self._metadata_of(status, _xattrs(number)), entries)
+        prefix = job.path and job.path + "/"
+        with os.scandir(number) as listing:
+            for entry in listing:
+                name = from_os(entry.name)
+                path = prefix + name
+                try:
+                    node = self._node(job.place, number, entry, name, path, entries)
+                except OSError as error:
+                    self._note(path, error)
+                else:
+                    if node is not None:
+                        entries[name] = node
+        job.siblings[job.name] = directory
+
+    def _node(
+        self, place: Place, directory: int, entry: os.DirEntry[str], name: str, path: str, entries: dict[str, Node]
+    ) -> Node | None:
+        """The node of an entry; None if it is left out, or a directory that will join the entries later."""
+        mounted = self.mounts.get(path) if name in self._mount_names else None
+        # A file system that does not keep types in directories makes is_dir() look at the entry itself.
+        is_directory = (mounted is not None and mounted.metadata is not None) or entry.is_dir(follow_symlinks=False)
+        take = self.selection(path, is_directory)
+        if take is Take.NOTHING:
+            return None
+        if is_directory:
+            if mounted is not None and mounted.metadata is not None:
+                return Directory(mounted.metadata)
+            if mounted is not None and mounted.root is not None and take is Take.ALL:
+                self._jobs.append(_Job(Place(mounted.root, b""), path, name, entries))
+                return None
+            if mounted is not None and mounted.root is not None and mounted.itself:
+                number = mounted.root.directory(b"").number
+                return Directory(self._metadata_of(os.fstat(number), _xattrs(number)))
+            if mounted is None and take is Take.ALL:
+                raw = encode(name)
+                below = place.path + b"/" + raw if place.path else raw
+                self._jobs.append(_Job(Place(place.root, below), path, name, entries))
+                return None
+        elif mounted is not None and not self.bare:
+            return None
+        status = entry.stat(follow_symlinks=False)
+        kind = stat.S_IFMT(status.st_mode)
+        shared = status.st_nlink > 1 and kind != stat.S_IFDIR
+        if shared:
+            known = self._links.get((status.st_dev, status.st_ino, kind))
+            if known is not None:
+                return known
+        metadata = self._metadata_of(status, _xattrs(f"/proc/self/fd/{directory}/{entry.name}"))
+        node = _made(kind, metadata, status, place, directory, entry.name)
+        if shared:
+            self._links[status.st_dev, status.st_ino, kind] = node
+        return node
+
+    def _note(self, path: str, error: OSError) -> None:
+        if error.errno in GONE:
+            self.faults.note_vanished(path)
+        else:
+            self.faults.note_unreadable(path, error)
+
+    def _metadata_of(self, status: os.stat_result, xattrs: Xattrs) -> Metadata:
+        key = (status.st_mode & 0o7777, status.st_uid, status.st_gid, status.st_mtime_ns // _SECOND, xattrs)
+        metadata = self._metadata.get(key)
+        if metadata is None:
+            metadata = self._metadata[key] = Metadata(*key)
+        return metadata
+
+
+def _made(kind: int, metadata: Metadata, status: os.stat_result, place: Place, directory: int, os_name: str) -> Node:
+    match kind:
+        case stat.S_IFREG:
+            seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            stored = min(status.st_size, status.st_blocks * 512)
+            return File(metadata, HostFile(place, from_os(os_name), *seen, stored))
+        case stat.S_IFLNK:
+            return Symlink(metadata, from_os(os.readlink(os_name, dir_fd=directory)))
+        case stat.S_IFDIR:
+            return Directory(metadata)
+        case stat.S_IFBLK | stat.S_IFCHR:
+            device = DeviceKind.BLOCK if kind == stat.S_IFBLK else DeviceKind.CHARACTER
+            return Device(metadata, device, os.major(status.st_rdev), os.minor(status.st_rdev))
+        case stat.S_IFIFO:
+            return Fifo(metadata)
+        case _:
+            return Socket(metadata)
+
+
+def _xattrs(file: int | str) -> Xattrs:
+    """All extended attributes, in the order of their names' bytes; of a path's last part, not of where it leads.
+
+    Raises OSError where they cannot be read: an image without a file's capabilities is another one.
+    """
+    try:
+        names = os.listxattr(file, follow_symlinks=isinstance(file, int))
+    except OSError as error:
+        if error.errno in _NO_XATTRS:
+            return ()
+        raise
+    found = []
+    for name in names:
+        try:
+            found.append((from_os(name), os.getxattr(file, name, follow_symlinks=isinstance(file, int))))
+        except OSError as error:
+            if error.errno not in _NO_XATTRS:
+                raise
+    return tuple(sorted(found, key=lambda pair: byte_order(pair[0]))) if found else ()

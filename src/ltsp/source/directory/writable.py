@@ -1,0 +1,189 @@
+"""A source that commands may change before it is read: they see a writable view, and the source itself stays as it is.
+
+The view is made of overlays in a mount namespace of our own, their upper layers in memory. So the kernel has to be
+able to mount the source; and what overlays keep their own notes in is not seen in the view: devices 0:0, and attributes
+trusted.overlay.*. Kernel: overlayfs.rst
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from stat import S_IMODE
+
+from ltsp.errors import SourceError
+from ltsp.host import command, mounts
+from ltsp.host.mount_namespace import visited
+from ltsp.inspection import nested_roots
+from ltsp.source.directory.directory import DirectorySource
+from ltsp.source.snapshot.snapshot import AUTO, NONE
+from ltsp.source.source import Plan, Source
+from ltsp.source.squashfs import SquashfsSource
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import decode, encode, in_order, printable
+from ltsp.tree.selection import Selection
+from ltsp.tree.tree import Tree
+
+_PLACE = b"/run/ltsp"
+"""Where the view is mounted; in every other mount namespace it stays an empty directory."""
+_ROOT = _PLACE + b"/root"
+
+
+@dataclass(frozen=True, slots=True)
+class WritableSource:
+    """A source and what is to be done to its view each time it is opened."""
+
+    base: DirectorySource | SquashfsSource
+    change: Callable[[str], None]
+    """Called with the path of the view. What it raises ends the opening."""
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    @property
+    def kind(self) -> str:
+        return self.base.kind
+
+    @property
+    def description(self) -> str:
+        return self.base.description
+
+    def plan(self) -> Plan:
+        return self.base.plan()
+
+    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
+        """Those of the source itself: locks in the view are others, so that commands may install there."""
+        return self.base.hold_packages(timeout, waiting)
+
+    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the view is made when it is opened
+        return nullcontext()
+
+    @contextmanager
+    def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
+        with visited():
+            view = _mounted(self.base)
+            self.change(view.path)
+            with view.open(selection, faults) as tree:
+                yield tree
+
+
+def writable(source: Source, change: Callable[[str], None], wanted_by: str) -> WritableSource:
+    """The source as `change` leaves its view.
+
+    Raises SourceError, before anything is done, where the kernel cannot mount the source; it names who wants that.
+    """
+    if isinstance(source, DirectorySource) and source.snapshots not in (AUTO, NONE):
+        raise SourceError(
+            f"{wanted_by} uses LTSP_ROOT, and a writable view is not made of a {source.snapshots} snapshot",
+            "give --snapshot=none",
+        )
+    if isinstance(source, DirectorySource | SquashfsSource):
+        return WritableSource(source, change)
+    raise SourceError(
+        f"{wanted_by} uses LTSP_ROOT, but {printable(source.description)} cannot be mounted as one writable tree",
+        "make it one directory or image first, or do without LTSP_ROOT",
+    )
+
+
+def _mounted(source: DirectorySource | SquashfsSource) -> DirectorySource:
+    """The view as a source. Raises SourceError where the kernel cannot mount it."""
+    os.makedirs(_PLACE, mode=0o700, exist_ok=True)
+    try:
+        mounts.tmpfs(_PLACE)
+        os.mkdir(_ROOT)
+        if isinstance(source, SquashfsSource):
+            return _of_image(source)
+        return _of_directory(source)
+    except OSError as error:
+        raise SourceError(
+            f"cannot lay a writable view over {printable(source.description)}: {error.strerror}",
+            "the kernel needs overlayfs, and a file system that it can lie over",
+        ) from error
+
+
+def _of_image(source: SquashfsSource) -> DirectorySource:
+    lower = _PLACE + b"/image"
+    os.mkdir(lower)
+    # mount(8) finds a loop device that is freed with its last user.
+    image = decode(os.path.realpath(encode(source.path)))
+    command.run(["mount", "-t", "squashfs", "-o", "loop,ro", "--", image, decode(lower)], package="mount")
+    _overlay(lower, _ROOT, b"0")
+    view = DirectorySource(source.name, decode(_ROOT), source.description)
+    with view.open(nested_roots.look, Faults()) as tree:
+        inside = nested_roots.found(tree)
+        return replace(view, path=f"{view.path}/{nested_roots.chosen(tree, inside).path}") if inside else view
+
+
+def _of_directory(source: DirectorySource) -> DirectorySource:
+    plan = source.plan()
+    base = os.path.realpath(encode(source.path))
+    taken = [part.path for part in plan.taken]
+    outputs = [inside for directory in source.leave_out if (inside := _below(base, directory))]
+    others = {part.path for part in plan.left_out} - set(map(decode, outputs))
+    for number, path in enumerate(in_order([*taken, *others])):
+        inner = encode(path)
+        at = os.path.join(_ROOT, inner) if path else _ROOT
+        if path in others:
+            _cover(at)
+            continue
+        lower = _PLACE + b"/lower%d" % number
+        os.mkdir(lower)
+        mounts.bind(os.path.join(base, inner), lower)
+        _overlay(lower, at, b"%d" % number)
+    view = replace(
+        source,
+        path=decode(_ROOT),
+        snapshots=NONE,
+        leave_out=tuple(decode(os.path.join(_ROOT, inside)) for inside in outputs),
+    )
+    if lacking := set(taken) - {part.path for part in view.plan().taken}:
+        raise SourceError(
+            f"/{printable(min(lacking))} of {printable(source.description)} cannot be part of a writable view",
+            "do without LTSP_ROOT in commands",
+        )
+    return view
+
+
+def _below(base: bytes, directory: str) -> bytes:
+    """The path of a directory relative to the base; empty where it does not lie below."""
+    path = os.path.realpath(encode(directory))
+    prefix = base.rstrip(b"/") + b"/"
+    return path.removeprefix(prefix) if path.startswith(prefix) else b""
+
+
+def _overlay(lower: bytes, at: bytes, number: bytes) -> None:
+    upper, work = _PLACE + b"/upper" + number, _PLACE + b"/work" + number
+    os.mkdir(upper)
+    os.mkdir(work)
+    # The root of an overlay is its upper directory, which therefore takes the looks of the lower one.
+    status = os.stat(lower)
+    os.chown(upper, status.st_uid, status.st_gid)
+    os.chmod(upper, S_IMODE(status.st_mode))
+    for name in _attributes(lower):
+        os.setxattr(upper, name, os.getxattr(lower, name))
+    os.utime(upper, ns=(status.st_atime_ns, status.st_mtime_ns))
+    mounts.overlay([lower], upper, work, at)
+
+
+def _attributes(path: bytes) -> list[str]:
+    """Names; none where the file system has none at all, as a squashfs may."""
+    try:
+        return os.listxattr(path)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return []
+        raise
+
+
+def _cover(at: bytes) -> None:
+    """Put something empty where a file system is mounted that the image does not take in."""
+    if os.path.isdir(at):
+        mounts.tmpfs(at)
+    elif os.path.lexists(at):
+        empty = _PLACE + b"/empty"
+        with open(empty, "ab"):
+            mounts.bind(empty, at)

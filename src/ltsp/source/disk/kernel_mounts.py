@@ -1,0 +1,187 @@
+"""What the kernel mounts for us alone: from a range of an open file to the trees of a file system."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final
+
+from ltsp.disk import probe
+from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.filesystem.file_system import FileSystem
+from ltsp.host import btrfs, command, loop
+from ltsp.host.privilege import may_mount
+from ltsp.host.root import Root
+from ltsp.host.system_call import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, new_mount
+from ltsp.inspection import kernel_drivers
+from ltsp.source.directory.scan import Scan
+from ltsp.tree.faults import Faults
+from ltsp.tree.name import decode, encode
+from ltsp.tree.selection import Entered, Selection, Take, everything
+from ltsp.tree.tree import Tree
+
+BY_ROOT: Final = "run the command as root, on the machine itself where this is a container"
+SECTOR: Final = 512
+"""Bytes: devices begin and end with one."""
+_MODULES: Final = {"iso9660": "isofs"}
+"""Where they are not called like the file system."""
+_ROOT_ONLY: Final = "only root may have the kernel mount it"
+_ATTRIBUTES: Final = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+_NOT_ALLOWED: Final = frozenset({errno.EPERM, errno.EACCES})
+_HAS_A_LOG: Final = {probe.BTRFS: frozenset({errno.EROFS, errno.EIO})}
+"""What a mount of a device that cannot be written to fails with where there is a log to be replayed; elsewhere it is
+EROFS. Nobody is shown what was before the log. Linux btrfs_replay_log; ext4_load_journal, xlog_recover"""
+_FOUND_NOTHING: Final = (2, 8)
+"""Exit statuses of blkid(8)."""
+_MOST_SUBVOLUMES: Final = 100_000
+
+
+def see_that_we_may_mount() -> None:
+    """Raises SourceError without the privilege."""
+    if not may_mount():
+        raise SourceError(_ROOT_ONLY, BY_ROOT)
+
+
+class LogToReplay(Exception):
+    """It cannot be mounted from what must not be written to."""
+
+
+@dataclass(slots=True)
+class Mounts:
+    """All that is mounted of a source, until `opened` closes."""
+
+    opened: ExitStack
+    faults: Faults
+    """Where files that cannot be read are noted."""
+
+    def mount(
+        self, file: BinaryIO, offset: int, size: int, driver: kernel_drivers.Driver, *, writable: bool = False
+    ) -> FileSystem:
+        """The file system in a range of the file, which is changed only where it is `writable`: by replaying its log.
+
+        Raises SourceError, and LogToReplay.
+        """
+        with ExitStack() as opened:
+            try:
+                size = size // SECTOR * SECTOR
+                device = opened.enter_context(loop.attached(file.fileno(), offset, size, writable=writable))
+                root = opened.enter_context(Root(_mounted(driver, device)))
+            except OSError as error:
+                if not writable and error.errno in _HAS_A_LOG.get(driver.name, {errno.EROFS}):
+                    raise LogToReplay from error
+                raise _refusal(driver.name, error) from error
+            self.opened.push(opened.pop_all())
+        told = _superblock(device)
+        kind = told.get("TYPE", "")
+        kind = kind if kind in kernel_drivers.NAMES and driver.name in kernel_drivers.NAMES else driver.name
+        made = (self, kind, told.get("LABEL_ENC", ""), told.get("UUID", ""), root)
+        return _Divided(*made, driver, device) if driver.name == probe.BTRFS else _Whole(*made)
+
+    def subvolume(self, driver: kernel_drivers.Driver, device: str, which: kernel_drivers.Options) -> Root:
+        """Raises SourceError."""
+        try:
+            return self.opened.enter_context(Root(_mounted(driver, device, which)))
+        except OSError as error:
+            raise _refusal(driver.name, error) from error
+
+
+@dataclass(slots=True)
+class _Whole:
+    mounts: Mounts
+    kind: str
+    label: str
+    uuid: str
+    root: Root
+
+    def tree(self, selection: Selection = everything) -> Tree:
+        return Scan(_asked(selection), self.mounts.faults).run(self.root)
+
+
+@dataclass(slots=True)
+class _Divided(_Whole):
+    """btrfs: each subvolume is mounted by itself."""
+
+    driver: kernel_drivers.Driver
+    device: str
+    roots: dict[str, Root] = field(default_factory=dict)
+    paths: Sequence[str] = ()
+
+    def subvolume_paths(self) -> Sequence[str]:
+        if not self.paths:
+            try:
+                self.paths = sorted(map(decode, _below(self._root(""))), key=encode)
+            except OSError as error:
+                raise SourceError(f"its subvolumes cannot be listed: {error.strerror}") from error
+        return self.paths
+
+    def subvolume_tree(self, path: str, selection: Selection) -> Tree:
+        return Scan(_asked(selection), self.mounts.faults).run(self._root(path))
+
+    def _root(self, path: str) -> Root:
+        if path not in self.roots:
+            which = {"subvol": f"/{path}"} if path else {"subvolid": str(btrfs.TOP)}
+            self.roots[path] = self.mounts.subvolume(self.driver, self.device, which)
+        return self.roots[path]
+
+
+def _asked(selection: Selection) -> Selection:
+    """A selection that empties, too, what a method `entered` of it says is not looked into."""
+    entered: Entered | None = getattr(selection, "entered", None)
+    if entered is None:
+        return selection
+
+    def select(path: str, directory: bool) -> Take:
+        take = selection(path, directory)
+        return Take.EMPTIED if directory and take is Take.ALL and not all(entered([path])) else take
+
+    return select
+
+
+def _below(top: Root) -> Iterator[bytes]:
+    """The top subvolume and all others, by their paths from there. Raises OSError, and FormatError for too many."""
+    pending, count = [b""], 0
+    while pending:
+        path = pending.pop()
+        yield path
+        for one in btrfs.nested(top.directory(path).number):
+            pending.append(path + b"/" + one.path if path else one.path)
+            count += 1
+            if count > _MOST_SUBVOLUMES:
+                raise FormatError(f"the btrfs file system has more than {_MOST_SUBVOLUMES} subvolumes")
+
+
+def _mounted(driver: kernel_drivers.Driver, device: str, more: kernel_drivers.Options | None = None) -> int:
+    """The root of the file system on a device; a log is replayed where the device lets it. Raises OSError."""
+    options = {"ro": None, **driver.options, **(more or {})}
+    as_bytes = {key.encode(): None if value is None else encode(value) for key, value in options.items()}
+    return new_mount(driver.name.encode(), device.encode(), as_bytes, _ATTRIBUTES)
+
+
+def _superblock(device: str) -> dict[str, str]:
+    """Type, label and UUID, as blkid(8) tells them; nothing where it cannot."""
+    try:
+        found = command.run(["blkid", "-p", "-o", "udev", device], accepted=(0, *_FOUND_NOTHING))
+    except LtspError:
+        return {}
+    pairs = (line.partition(b"=") for line in found.stdout.splitlines() if line.startswith(b"ID_FS_"))
+    return {key.removeprefix(b"ID_FS_").decode(): decode(_plain(value)) for key, _, value in pairs}
+
+
+def _plain(value: bytes) -> bytes:
+    return re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), value)
+
+
+def _refusal(kind: str, error: OSError) -> LtspError:
+    if error.errno in _NOT_ALLOWED:
+        return SourceError(_ROOT_ONLY, BY_ROOT)
+    if error.errno == errno.ENODEV:
+        module = _MODULES.get(kind, kind)
+        return SourceError(f"this kernel does not know {kind}", f"install the module {module} for this kernel")
+    if error.errno == errno.EEXIST:
+        return SourceError(f"{kind} with the same UUID is mounted on this machine", "unmount that for as long")
+    if error.filename:
+        return SourceError(f"it needs a loop device, and {error.filename} gives none: {error.strerror}", BY_ROOT)
+    return SourceError(f"the kernel cannot mount it as {kind}: {error.strerror}", "the last lines of dmesg say why")

@@ -1,0 +1,199 @@
+"""Snapshots of logical volumes: thin ones, which are free, and thick ones, which are given a share of the group.
+
+A thick one keeps what changes on its origin meanwhile. Where that is more than it holds, the kernel gives it up
+("Invalid"), and each read of it fails: it is never torn, and the build ends. lvs(8), lvcreate(8), lvmthin(7)
+
+Written after the manual pages; tested with programs that answer as they say, not with device-mapper.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from ltsp.errors import LtspError, SourceError
+from ltsp.host import command
+from ltsp.host.mount_table import Mount
+from ltsp.host.system_call import new_mount
+from ltsp.source.cleanup import removed_after
+from ltsp.source.snapshot import naming
+from ltsp.source.snapshot.frozen import READING, Live, Still, Wanted, inside
+from ltsp.tree.name import encode
+
+TAG = "ltsp"
+SYSFS = "/sys"
+DEVICES = "/dev/mapper"
+_PACKAGE = "lvm2"
+_COLUMNS = ("vg_name", "lv_name", "lv_attr", "lv_size", "vg_free", "vg_extent_size", "snap_percent")
+_OPTIONS: Mapping[str, Mapping[bytes, bytes | None]] = {
+    # A snapshot has the log or journal of a running file system, which is replayed into the snapshot: it is writable.
+    "ext2": {b"ro": None},
+    "ext3": {b"ro": None},
+    "ext4": {b"ro": None},
+    # Two file systems of one UUID are refused otherwise. xfs(5)
+    "xfs": {b"ro": None, b"nouuid": None},
+}
+"""How the snapshot of a file system is mounted. Those of btrfs have snapshots of their own, and two that have one
+UUID harm each other."""
+
+_SHARE = 5
+"""A thick snapshot gets a fifth of its origin: what may change there while an image is made."""
+_LEAST_SHARE = 50
+"""Below a fiftieth, it is not worth the try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A logical volume, as lvs tells of it. Sizes are bytes."""
+
+    group: str
+    name: str
+    attributes: str
+    """Its type and state in letters: lvs(8), "Attr"."""
+    size: int
+    free: int
+    """In the group."""
+    extent: int
+    used: float
+    """Percent of a thick snapshot."""
+
+    @classmethod
+    def parse(cls, report: bytes) -> list[Volume]:
+        """Raises LtspError for what is no such report."""
+        try:
+            return [
+                cls(
+                    row["vg_name"],
+                    row["lv_name"],
+                    row["lv_attr"],
+                    int(row["lv_size"]),
+                    int(row["vg_free"]),
+                    int(row["vg_extent_size"]),
+                    float(row["snap_percent"] or 0),
+                )
+                for row in json.loads(report)["report"][0]["lv"]
+            ]
+        except (ValueError, LookupError, TypeError) as error:
+            raise LtspError("lvs told something that cannot be understood") from error
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.group}/{self.name}"
+
+    @property
+    def is_thin(self) -> bool:
+        return self.attributes[:1] == "V"
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a snapshot took more changes than it holds."""
+        return self.attributes[4:5] in ("I", "S") or self.used >= 100
+
+    def snapshot(self, name: str) -> Sequence[str]:
+        """The command that makes one.
+
+        Raises SourceError where the group has no room for it.
+        """
+        words = ["lvcreate", "--yes", "--snapshot", "--name", name, "--addtag", TAG, "--permission", "rw"]
+        if self.is_thin:  # they are not activated otherwise. lvmthin(7)
+            return [*words, "--setactivationskip", "n", self.full_name]
+        extents = min(self.size // _SHARE, self.free) // self.extent
+        if extents * self.extent < self.size // _LEAST_SHARE or not extents:
+            raise SourceError(
+                f"its group {self.group} has {self.free >> 20} MiB free, and a snapshot of {self.full_name} takes "
+                f"{max(self.size // _LEAST_SHARE, self.extent) >> 20} MiB or more"
+            )
+        return [*words, "--extents", str(extents), self.full_name]
+
+
+def fits(mount: Mount) -> bool:
+    """Whether a mount is a file system on a logical volume that can be mounted a second time."""
+    return mount.kind in _OPTIONS and bool(_mapped(mount))
+
+
+def is_free(mount: Mount) -> bool:
+    """Whether a snapshot of it takes no room of its own: a thin one, where the programs are there."""
+    if not fits(mount) or command.find("lvs") is None:
+        return False
+    try:
+        return _volume(f"{DEVICES}/{_mapped(mount)}").is_thin
+    except LtspError:
+        return False
+
+
+def see_that_programs_are_there() -> None:
+    """Raises LtspError, which names the package."""
+    for program in ("lvs", "lvcreate", "lvremove"):
+        if command.find(program) is None:
+            raise LtspError(f"a snapshot by LVM takes the program {program}, which is not there", f"install {_PACKAGE}")
+
+
+@contextmanager
+def taken(live: Live, _wanted: Wanted) -> Iterator[Sequence[Still]]:
+    """A root to read instead of a mount.
+
+    Raises OSError and LtspError.
+    """
+    _remove_forgotten()
+    origin = _volume(f"{DEVICES}/{_mapped(live.mount)}")
+    with naming.own_name() as name:
+        snapshot = f"{origin.group}/{name}"
+        with removed_after(lambda: _remove(origin.group, name)):
+            command.run(origin.snapshot(name), package=_PACKAGE)
+
+            def lost() -> str:
+                if not _volume(snapshot).is_lost:
+                    return ""
+                return f"more of {origin.full_name} changed than its snapshot could keep"
+
+            mounted = new_mount(
+                live.mount.kind.encode(), _device(origin.group, name), _OPTIONS[live.mount.kind], READING
+            )
+            with inside(mounted, live.inner, live.root) as root:
+                device = os.fstat(live.root.descriptor).st_dev
+                yield [Still(live.path, "lvm", origin.full_name, root, device, lost=lost)]
+
+
+def _device(group: str, name: str) -> bytes:
+    """Where device-mapper has a volume: hyphens of its names are doubled there."""
+    doubled = (part.replace("-", "--") for part in (group, name))
+    return encode(f"{DEVICES}/{'-'.join(doubled)}")
+
+
+def _mapped(mount: Mount) -> str:
+    """The name that device-mapper has for a mount's logical volume; empty where it lies on none."""
+    entry = f"{SYSFS}/dev/block/{mount.device[0]}:{mount.device[1]}/dm"
+    try:
+        with open(f"{entry}/uuid", encoding="ascii") as uuid, open(f"{entry}/name", encoding="ascii") as name:
+            return name.read().strip() if uuid.read().startswith("LVM-") else ""
+    except OSError:
+        return ""
+
+
+def _volumes(what: str) -> list[Volume]:
+    options = ("--reportformat", "json", "--units", "b", "--nosuffix", "--options", ",".join(_COLUMNS))
+    return Volume.parse(command.run(["lvs", *options, what], package=_PACKAGE).stdout)
+
+
+def _volume(path: str) -> Volume:
+    found = _volumes(path)
+    if len(found) != 1:
+        raise LtspError(f"lvs does not know {path}")
+    return found[0]
+
+
+def _remove_forgotten() -> None:
+    """Remove what killed runs have left in any group: it fills up, and slows down writing to its origin."""
+    for volume in _volumes(f"@{TAG}"):
+        with naming.forgotten(volume.name) as is_forgotten:
+            if is_forgotten:
+                with suppress(LtspError):  # one that is in use is not in our way
+                    command.run(["lvremove", "--yes", volume.full_name])
+
+
+def _remove(group: str, name: str) -> None:
+    if any((volume.group, volume.name) == (group, name) for volume in _volumes(f"@{TAG}")):
+        command.run(["lvremove", "--yes", f"{group}/{name}"], package=_PACKAGE)

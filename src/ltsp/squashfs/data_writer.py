@@ -1,0 +1,298 @@
+"""The contents of files on their way into the image: each is read, settled, told from its duplicates and cut up."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from time import perf_counter, sleep
+from typing import Final, NamedTuple, Protocol
+
+from ltsp.errors import FormatError, Vanished
+from ltsp.squashfs.file_table import EMPTY, Places
+from ltsp.squashfs.fragments import Fragments, begins_group
+from ltsp.squashfs.output import Mark
+from ltsp.squashfs.workers import Workers
+from ltsp.tree.content import Content, Stream
+from ltsp.tree.faults import Faults
+
+_WHOLE: Final = 2 << 20
+"""Bytes up to which a file is read whole before anything of it is queued. A larger one is queued as it is read, and
+what was written of it is taken back when it turns out to have changed."""
+_PIECE: Final = 128 << 10
+"""Bytes that are read and handed to a worker at a time, where blocks are not larger."""
+_SMALL_END: Final = 8
+"""The end of a file with whole blocks is packed where it is at most this part of a block. docs/decisions/0011"""
+_REPORT: Final = 1 << 20
+"""Bytes between two reports of progress."""
+_READINGS: Final = 3
+"""Times that a file which changes is read in all."""
+_RETRIES: Final = 100
+"""Times that a reading is begun again because the kernel asked for that."""
+_RETRY_AFTER: Final = 0.001
+"""Seconds."""
+_AGAIN: Final = {errno.EAGAIN, errno.EINTR}
+_GONE: Final = {errno.ENOENT, errno.ESTALE}
+
+
+class Digest(Protocol):
+    """What `hashlib` gives."""
+
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+class Stored(NamedTuple):
+    """What became of a file."""
+
+    number: int
+    """Of its content in `Places`."""
+    mtime: int | None
+    """Of the version that was read, where it is not the one that the scan saw."""
+
+
+@dataclass(slots=True)
+class _Blocks:
+    """The data blocks of one content, told where they went."""
+
+    places: Places
+    number: int
+    begin: Mark | None = None
+
+    def put(self, mark: Mark, words: Sequence[int]) -> None:
+        if self.begin is None:
+            self.begin = mark
+            self.places.begin_blocks(self.number, mark.position)
+        self.places.add_blocks(words)
+
+
+@dataclass(slots=True)
+class Contents:
+    """Stores contents one after the other. A content's place depends on those that came before it alone."""
+
+    workers: Workers
+    fragments: Fragments
+    places: Places
+    faults: Faults
+    progress: Callable[[int], None]
+    shared_sizes: Collection[int]
+    """Sizes, as the scan saw them, that several files have."""
+    block_size: int
+    share: bool
+    """Whether files with the same content are stored once."""
+    pack_ends: bool
+    stored: bool
+    """Whether data blocks are left as they are."""
+    source_bytes: int = field(init=False, default=0)
+    duplicates: int = field(init=False, default=0)
+    duplicate_bytes: int = field(init=False, default=0)
+    hash_seconds: float = field(init=False, default=0.0)
+    _piece: int = field(init=False)
+    _known: dict[tuple[int, bytes], int] = field(init=False, default_factory=dict)
+    """Numbers by size and sha256."""
+    _large_sizes: set[int] = field(init=False, default_factory=set)
+    """Of the large files in `_known`."""
+    _queued: _Blocks | None = field(init=False, default=None)
+    """Of the large file that is being read."""
+    _unreported: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._piece = max(_PIECE, self.block_size)
+
+    def add(self, path: str, content: Content) -> Stored | None:
+        """Store a file. None where it had to be left out, which `faults` then knows; raises what `faults` raises."""
+        if begins_group(path):
+            self.fragments.close()
+        for retries in reversed(range(_RETRIES)):
+            try:
+                return self._store(path, content)
+            except Vanished:
+                self._take_back()
+                self.faults.note_vanished(path)
+                return None
+            except OSError as error:
+                self._take_back()
+                if error.errno in _AGAIN and retries:
+                    sleep(_RETRY_AFTER)
+                    continue
+                if error.errno in _GONE:
+                    self.faults.note_vanished(path)
+                else:
+                    self.faults.note_unreadable(path, error)
+                return None
+            except FormatError as error:
+                self._take_back()
+                self.faults.note_damaged(path, error)
+                return None
+        raise AssertionError
+
+    def close(self) -> None:
+        """Everything was added: close the last fragment block, and wait until all is written."""
+        self.fragments.close()
+        self.workers.drain()
+        self.progress(self._unreported)
+        self._unreported = 0
+
+    def _store(self, path: str, content: Content) -> Stored:
+        if content.size > _WHOLE and content.size in self._large_sizes and (same := self._same(content)):
+            return same
+        for readings in reversed(range(_READINGS)):
+            with content.open() as stream:
+                if stream.size <= _WHOLE:
+                    data = stream.read(stream.size) if stream.size else b""
+                    settled = stream.settled()
+                    if settled or not readings:
+                        number = self._keep(data, content.size)
+                        break
+                else:
+                    size, digest, end = self._queue(stream, content.size)
+                    settled = stream.settled()
+                    if settled or not readings:
+                        number = self._finish(size, digest, end)
+                        break
+                    self._take_back()
+        if not settled:
+            self.faults.note_changed(path)
+        return Stored(number, stream.mtime)
+
+    def _same(self, content: Content) -> Stored | None:
+        """A large file that may be a duplicate is read once to see; None where it is none, or was changing."""
+        digest = sha256()
+        size = 0
+        with content.open() as stream:
+            while left := stream.size - size:
+                if passed := min(stream.hole(), left):
+                    stream.skip(passed)
+                    self._hash_zeros(digest, passed)
+                elif piece := stream.read(min(left, _REPORT)):
+                    self._hash(digest, piece)
+                    passed = len(piece)
+                else:
+                    break
+                size += passed
+            number = self._known.get((size, digest.digest()))
+            if number is None or not stream.settled():
+                return None
+        self._count_duplicate(size)
+        return Stored(number, stream.mtime)
+
+    def _keep(self, data: bytes, expected: int) -> int:
+        """The number of the content of a small file; `expected` is the size that the scan saw."""
+        size = len(data)
+        if not size:
+            return EMPTY
+        key = None
+        if self._may_be_shared(size, expected):
+            digest = sha256()
+            self._hash(digest, data)
+            key = (size, digest.digest())
+            number = self._known.get(key)
+            if number is not None:
+                self._count_duplicate(size)
+                return number
+        number = self.places.begin()
+        if key is not None:
+            self._known[key] = number
+        if size < self.block_size and self.pack_ends:
+            self.places.finish(number, size, *self.fragments.add(data))
+        else:
+            blocks = _Blocks(self.places, number)
+            whole = size - size % self.block_size
+            for at in range(0, whole, self._piece):
+                self._submit(blocks, data[at : min(at + self._piece, whole)])
+            self._put_end(blocks, size, data[whole:])
+        self._count(size)
+        return number
+
+    def _queue(self, stream: Stream, expected: int) -> tuple[int, bytes, bytes]:
+        """Queue the whole blocks of a large file. Returns its size, its sha256 if that matters, and its end."""
+        self._queued = blocks = _Blocks(self.places, self.places.begin())
+        digest = sha256() if self._may_be_shared(stream.size, expected) else None
+        left = stream.size
+        end = b""
+        while left:
+            if holes := min(stream.hole(), left) // self.block_size:
+                passed = holes * self.block_size
+                stream.skip(passed)
+                self.workers.submit_holes(blocks, holes)
+                if digest is not None:
+                    self._hash_zeros(digest, passed)
+                left -= passed
+                continue
+            asked = min(left, self._piece)
+            piece = stream.read(asked)
+            if digest is not None:
+                self._hash(digest, piece)
+            left -= len(piece)
+            whole = len(piece) - len(piece) % self.block_size
+            if whole:
+                self._submit(blocks, piece[:whole])
+            if whole < len(piece):
+                end = piece[whole:]
+            if len(piece) < asked:
+                break
+        return stream.size - left, digest.digest() if digest is not None else b"", end
+
+    def _finish(self, size: int, digest: bytes, end: bytes) -> int:
+        """The number of the large file that was queued."""
+        blocks, self._queued = self._queued, None
+        assert blocks is not None
+        if digest:
+            self._known[size, digest] = blocks.number
+            self._large_sizes.add(size)
+        self._put_end(blocks, size, end)
+        self._count(size)
+        return blocks.number
+
+    def _take_back(self) -> None:
+        """Undo what was queued of a large file."""
+        blocks, self._queued = self._queued, None
+        if blocks is not None:
+            self.workers.drain()
+            if blocks.begin is not None:
+                self.workers.output.rewind(blocks.begin)
+                self.places.drop_blocks(blocks.number)
+
+    def _submit(self, blocks: _Blocks, piece: bytes) -> None:
+        """Whole blocks."""
+        size = self.block_size
+        cut = (piece,) if len(piece) == size else [piece[at : at + size] for at in range(0, len(piece), size)]
+        self.workers.submit(blocks, cut, len(piece), sparse=True, stored=self.stored)
+
+    def _put_end(self, blocks: _Blocks, size: int, end: bytes) -> None:
+        """The last part of a content with data blocks: a short block, or part of a fragment block.
+
+        The end of a hole is a hole.
+        """
+        if end and self.pack_ends and len(end) <= self.block_size // _SMALL_END and any(end):
+            self.places.finish(blocks.number, size, *self.fragments.add(end))
+            return
+        if end:
+            self.workers.submit(blocks, (end,), len(end), sparse=True, stored=self.stored)
+        self.places.finish(blocks.number, size)
+
+    def _may_be_shared(self, size: int, expected: int) -> bool:
+        """Whether another file may have the same content: a size that nobody else has is not worth a hash."""
+        return self.share and (size in self.shared_sizes or size != expected)
+
+    def _hash(self, digest: Digest, data: bytes) -> None:
+        started = perf_counter()
+        digest.update(data)
+        self.hash_seconds += perf_counter() - started
+
+    def _hash_zeros(self, digest: Digest, count: int) -> None:
+        for at in range(0, count, _REPORT):
+            self._hash(digest, bytes(min(count - at, _REPORT)))
+
+    def _count_duplicate(self, size: int) -> None:
+        self.duplicates += 1
+        self.duplicate_bytes += size
+        self._count(size)
+
+    def _count(self, size: int) -> None:
+        self.source_bytes += size
+        self._unreported += size
+        if self._unreported >= _REPORT:
+            self.progress(self._unreported)
+            self._unreported = 0

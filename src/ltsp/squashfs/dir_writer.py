@@ -1,0 +1,108 @@
+"""The directory table: the sorted entries of each directory, in runs, with an index where they are many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ltsp.squashfs.format import (
+    LISTING_EXTRA,
+    METADATA_SIZE,
+    MOST_RUN,
+    DirectoryEntry,
+    DirectoryHeader,
+    DirectoryIndex,
+    InodeType,
+)
+from ltsp.squashfs.meta_writer import MetadataWriter
+
+_MOST_DIFFERENCE = 0x7FFF
+"""Between the inode number of an entry and that of its run."""
+_HEADER_SIZE = DirectoryHeader.layout.size
+_pack_entry = DirectoryEntry.layout.pack
+
+
+class Entry(NamedTuple):
+    name: bytes
+    reference: int
+    """Of the inode."""
+    number: int
+    """Of the inode."""
+    kind: InodeType
+    """The basic one."""
+
+
+class Listing(NamedTuple):
+    """Where a directory's entries lie; what its inode says."""
+
+    block: int
+    offset: int
+    size: int
+    """Bytes, and LISTING_EXTRA."""
+    directories: int
+    """Entries that are directories."""
+    indexes: list[bytes]
+    """DirectoryIndex records with their names."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """Entries below one header, which begin in one metadata block of the directory table."""
+
+    block: int
+    """Where the inodes are."""
+    number: int
+    """What entries count from."""
+    first: bytes
+    """Name."""
+    end: int
+    """Bytes of the listing that precede the next metadata block of the directory table."""
+    entries: bytearray = field(default_factory=bytearray)
+    count: int = 0
+
+
+@dataclass(slots=True)
+class DirectoryTable:
+    table: MetadataWriter
+
+    def add(self, entries: Iterable[Entry]) -> Listing:
+        """Append the entries of a directory, in the order of their names' bytes."""
+        table = self.table
+        begin = table.reference
+        position = directories = 0
+        index: list[bytes] = []
+        run: _Run | None = None
+        for name, reference, number, kind in entries:
+            block = reference >> 16
+            if (
+                run is None
+                or run.count == MOST_RUN
+                or run.block != block
+                or not -_MOST_DIFFERENCE <= number - run.number <= _MOST_DIFFERENCE
+                or position + _HEADER_SIZE + len(run.entries) >= run.end
+            ):
+                if run is not None:
+                    position += self._close(run, position, begin, index)
+                end = position + METADATA_SIZE - table.offset
+                run = _Run(block, number, name, end)
+            run.entries += _pack_entry(reference & 0xFFFF, number - run.number, kind, len(name) - 1)
+            run.entries += name
+            run.count += 1
+            directories += kind is InodeType.DIRECTORY
+        if run is not None:
+            position += self._close(run, position, begin, index)
+        return Listing(begin >> 16, begin & 0xFFFF, position + LISTING_EXTRA, directories, index)
+
+    def _close(self, run: _Run, position: int, begin: int, index: list[bytes]) -> int:
+        """Write a run that lies `position` bytes into the listing, and index it. Returns its size in bytes.
+
+        The first run of each metadata block is indexed, so that a lookup reads one or two of them. The runs of the
+        first block need no index: lookups begin there.
+        """
+        header = DirectoryHeader(run.count - 1, run.block, run.number).pack()
+        before = self.table.block
+        self.table.write(header + run.entries)
+        if before != begin >> 16 and (not index or DirectoryIndex.unpack(index[-1]).block != before):
+            index.append(DirectoryIndex(position, before, len(run.first) - 1).pack() + run.first)
+        return len(header) + len(run.entries)

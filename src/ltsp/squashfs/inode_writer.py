@@ -1,0 +1,120 @@
+"""The inode table: one record for each node, extended where the basic kind has no room for what it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from struct import pack
+from typing import Final, assert_never
+
+from ltsp.squashfs.dir_writer import Listing
+from ltsp.squashfs.file_table import Place
+from ltsp.squashfs.format import (
+    MOST_LISTING,
+    NO_XATTRS,
+    DeviceInode,
+    DirectoryInode,
+    ExtendedDirectoryInode,
+    ExtendedFileInode,
+    FileInode,
+    InodeType,
+    SpecialInode,
+    SymlinkInode,
+    encode_device,
+)
+from ltsp.squashfs.meta_writer import MetadataWriter
+from ltsp.squashfs.prescan import clamp
+from ltsp.squashfs.xattr_writer import XattrSets
+from ltsp.tree.name import encode
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
+
+_MOST_BASIC: Final = 0xFFFF_FFFF
+"""Bytes of a file, and its place in the image, from which on it needs an extended inode."""
+_EXTENDED: Final = InodeType.EXTENDED_DIRECTORY - InodeType.DIRECTORY
+"""From a basic kind to its extended one."""
+
+_pack_file = FileInode.layout.pack
+_pack_extended_file = ExtendedFileInode.layout.pack
+_pack_symlink = SymlinkInode.layout.pack
+
+
+@dataclass(slots=True)
+class InodeTable:
+    """Each method appends one inode and returns its reference."""
+
+    table: MetadataWriter
+    ids: Mapping[int, int]
+    """Index into the id table by user or group id."""
+    xattrs: XattrSets | None
+    """None leaves attributes out."""
+
+    def add_directory(self, directory: Directory, number: int, parent: int, listing: Listing) -> int:
+        metadata = directory.metadata
+        xattrs = self._xattrs(metadata)
+        kind, links = InodeType.DIRECTORY, 2 + listing.directories
+        if xattrs == NO_XATTRS and not listing.indexes and listing.size < MOST_LISTING:
+            head = self._head(kind, metadata, number)
+            tail = (listing.block, links, listing.size, listing.offset, parent)
+            return self.table.write(DirectoryInode.layout.pack(*head, *tail))
+        head = self._head(kind + _EXTENDED, metadata, number)
+        extended = (links, listing.size, listing.block, parent, len(listing.indexes), listing.offset, xattrs)
+        return self.table.write(ExtendedDirectoryInode.layout.pack(*head, *extended) + b"".join(listing.indexes))
+
+    def add_file(self, file: File, number: int, links: int, place: Place, mtime: int | None) -> int:
+        """`mtime` is the time of the version that was read, where it is not the one in the metadata."""
+        metadata = file.metadata
+        xattrs = self._xattrs(metadata) if metadata.xattrs else NO_XATTRS
+        size, start, fragment, offset, sparse, words = place
+        if links == 1 and xattrs == NO_XATTRS and not sparse and size <= _MOST_BASIC and start <= _MOST_BASIC:
+            head = self._head(InodeType.FILE, metadata, number, mtime)
+            return self.table.write(_pack_file(*head, start, fragment, offset, size) + words)
+        head = self._head(InodeType.EXTENDED_FILE, metadata, number, mtime)
+        extended = (start, size, sparse, links, fragment, offset, xattrs)
+        return self.table.write(_pack_extended_file(*head, *extended) + words)
+
+    def add_other(self, node: Symlink | Device | Fifo | Socket, number: int, links: int) -> int:
+        xattrs = self._xattrs(node.metadata)
+        kind = basic_kind(node) + (0 if xattrs == NO_XATTRS else _EXTENDED)
+        head = self._head(kind, node.metadata, number)
+        match node:
+            case Symlink():
+                target = encode(node.target)
+                record = _pack_symlink(*head, links, len(target)) + target
+            case Device():
+                record = DeviceInode.layout.pack(*head, links, encode_device(node.major, node.minor))
+            case Fifo() | Socket():
+                record = SpecialInode.layout.pack(*head, links)
+            case _:
+                assert_never(node)
+        return self.table.write(record if xattrs == NO_XATTRS else record + pack("<I", xattrs))
+
+    def _xattrs(self, metadata: Metadata) -> int:
+        return NO_XATTRS if self.xattrs is None else self.xattrs.index(metadata.xattrs)
+
+    def _head(
+        self, kind: int, metadata: Metadata, number: int, mtime: int | None = None
+    ) -> tuple[int, int, int, int, int, int]:
+        ids = self.ids
+        time = clamp(metadata.mtime if mtime is None else mtime)
+        return kind, metadata.mode, ids[metadata.uid], ids[metadata.gid], time, number
+
+
+def basic_kind(node: Node) -> InodeType:
+    """The kind that a directory entry holds."""
+    match node:
+        case File():
+            return InodeType.FILE
+        case Directory():
+            return InodeType.DIRECTORY
+        case Symlink():
+            return InodeType.SYMLINK
+        case Device(kind=DeviceKind.BLOCK):
+            return InodeType.BLOCK_DEVICE
+        case Device():
+            return InodeType.CHARACTER_DEVICE
+        case Fifo():
+            return InodeType.FIFO
+        case Socket():
+            return InodeType.SOCKET
+        case _:
+            assert_never(node)

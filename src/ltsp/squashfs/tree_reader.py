@@ -1,0 +1,155 @@
+"""How the tree of an image grows: from the root's inode, one directory after another, each inode once."""
+
+from __future__ import annotations
+
+import gc
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from ltsp.errors import FormatError
+from ltsp.squashfs.dir_reader import Entry, entries
+from ltsp.squashfs.format import InodeType, dereference, reference
+from ltsp.squashfs.inode_reader import Inode, InodeReader, Listing
+from ltsp.squashfs.meta_reader import Allowance, MetadataTable
+from ltsp.squashfs.superblock import Superblock
+from ltsp.tree.name import decode, printable
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink
+from ltsp.tree.tree import Tree
+
+_NAME_COST = 150
+"""Bytes of memory that an entry of a directory takes besides its node, at most, and without the name's characters."""
+_INODE_COST = 16
+"""Bytes of memory that an inode number takes while the tree grows."""
+_LONGEST_PATH = 16384
+"""Bytes; four times PATH_MAX of Linux. It bounds how deep directories nest, and with that what a walk costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Branch:
+    """A directory whose listing is still to be read."""
+
+    listing: Listing
+    above: _Branch | None = None
+    name: str = ""
+    length: int = 0
+    """Bytes of its path."""
+
+    def __str__(self) -> str:
+        names = []
+        branch = self
+        while branch.above is not None:
+            names.append(branch.name)
+            branch = branch.above
+        return "/" + printable("/".join(reversed(names)))
+
+
+@dataclass(slots=True)
+class Growth:
+    superblock: Superblock
+    directories: MetadataTable
+    inodes: InodeReader
+    allowance: Allowance
+    nodes: list[Node | None] = field(init=False)
+    """By inode number."""
+    references: array[int] = field(init=False)
+    """By inode number: where the inode lies in its table."""
+
+    def __post_init__(self) -> None:
+        numbers = self.superblock.inode_count + 1
+        self.allowance.take(_INODE_COST * numbers)
+        self.nodes = [None] * numbers
+        self.references = array("Q", bytes(8 * numbers))
+
+    def tree(self) -> Tree:
+        """Raises FormatError that names the directory in which damage shows."""
+        block, offset = dereference(self.superblock.root)
+        inode = self.inodes.read(block, offset, InodeType.DIRECTORY)
+        root = self._kept(inode, self.superblock.root)
+        assert isinstance(root, Directory)
+        assert inode.listing is not None
+        with _uncollected():
+            self._fill_all(_Branch(inode.listing))
+        return Tree(root)
+
+    def _fill_all(self, root: _Branch) -> None:
+        pending = [root]
+        while pending:
+            branch = pending.pop()
+            try:
+                self._fill(branch, pending)
+            except FormatError as error:
+                raise FormatError(f"directory {branch}: {error.message}") from error
+
+    def _fill(self, branch: _Branch, pending: list[_Branch]) -> None:
+        """Give a directory its entries; those that are directories become pending."""
+        listing = branch.listing
+        for entry in entries(self.directories.pieces(listing.block, listing.offset, listing.size)):
+            self.allowance.take(_NAME_COST + 2 * len(entry.name))
+            name = decode(entry.name)
+            node = self._known(entry)
+            if node is None:
+                inode = self.inodes.read(entry.block, entry.offset, entry.kind)
+                if inode.number != entry.number:
+                    raise _damage(entry, f"it has inode {inode.number}, not {entry.number}")
+                node = self._kept(inode, reference(entry.block, entry.offset))
+                if inode.listing is not None:
+                    length = branch.length + 1 + len(entry.name)
+                    if length > _LONGEST_PATH:
+                        raise _damage(entry, f"its path has more than {_LONGEST_PATH} bytes")
+                    pending.append(_Branch(inode.listing, branch, name, length))
+            listing.entries[name] = node
+
+    def _known(self, entry: Entry) -> Node | None:
+        """The node of an inode that another name led to."""
+        node = self.nodes[entry.number] if 0 < entry.number < len(self.nodes) else None
+        if node is None:
+            return None
+        if isinstance(node, Directory):
+            raise _damage(entry, "a directory that has a name already")
+        if entry.kind != _kind(node) or self.references[entry.number] != reference(entry.block, entry.offset):
+            raise _damage(entry, f"it is another inode {entry.number} than a name before it")
+        return node
+
+    def _kept(self, inode: Inode, place: int) -> Node:
+        if not 0 < inode.number < len(self.nodes):
+            raise FormatError(f"inode table is damaged: inode {inode.number} of {len(self.nodes) - 1}")
+        self.nodes[inode.number] = inode.node
+        self.references[inode.number] = place
+        return inode.node
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection: nodes are not garbage, and looking again and again takes 40 % of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _kind(node: Node) -> InodeType:
+    match node:
+        case Directory():
+            return InodeType.DIRECTORY
+        case File():
+            return InodeType.FILE
+        case Symlink():
+            return InodeType.SYMLINK
+        case Device():
+            return InodeType.BLOCK_DEVICE if node.kind is DeviceKind.BLOCK else InodeType.CHARACTER_DEVICE
+        case Fifo():
+            return InodeType.FIFO
+        case Socket():
+            return InodeType.SOCKET
+        case _:
+            assert_never(node)
+
+
+def _damage(entry: Entry, fault: str) -> FormatError:
+    return FormatError(f"entry {printable(decode(entry.name))} is damaged: {fault}")

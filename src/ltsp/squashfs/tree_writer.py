@@ -1,0 +1,124 @@
+"""Inodes and directories of a tree, from its leaves to its root, and the export table that finds them by number.
+
+Inodes of one directory have consecutive numbers and lie side by side, so that its entries need few headers and a
+listing with attributes reads few blocks. Nothing here recurses: a tree may nest deeper than the interpreter's stack.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ltsp.squashfs.dir_writer import DirectoryTable, Entry, Listing
+from ltsp.squashfs.file_table import Places
+from ltsp.squashfs.format import InodeType
+from ltsp.squashfs.inode_writer import InodeTable, basic_kind
+from ltsp.tree.name import encode, in_order
+from ltsp.tree.node import Directory, File, Node
+
+_ROOT_NUMBER = 1
+_UNWRITTEN = 0xFFFF_FFFF_FFFF_FFFF
+"""In place of the reference of an inode; no inode lies there."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """A directory some of whose subdirectories are not written yet."""
+
+    directory: Directory
+    number: int
+    entries: list[tuple[str, Node, int]]
+    """Name, node and inode number, in the order of the names' bytes."""
+    subdirectories: Iterator[tuple[str, Node, int]]
+    listings: list[Listing] = field(default_factory=list)
+    """Of the subdirectories that are written, in the order of `entries`."""
+
+
+@dataclass(slots=True)
+class Hierarchy:
+    """Writes the inode and directory tables."""
+
+    inodes: InodeTable
+    directories: DirectoryTable
+    places: Places
+    numbers: Mapping[int, int]
+    """Numbers of the contents in `places` by the `id` of the file; a file that is not in it is left out."""
+    mtimes: Mapping[int, int]
+    """Times by the `id` of those files of which another version was read than the scan saw."""
+    links: Mapping[int, int]
+    """Number of names by the `id` of each node that has several."""
+    exports: array[int] = field(init=False, default_factory=lambda: array("Q"))
+    """References of the inodes, by number, from 1 on."""
+    _linked: dict[int, int] = field(init=False, default_factory=dict)
+    """Inode number by the `id` of a node with several names."""
+
+    def write(self, root: Directory) -> int:
+        """Returns the reference of the root's inode."""
+        self.exports.append(_UNWRITTEN)
+        stack = [self._open(root, _ROOT_NUMBER)]
+        while True:
+            directory = stack[-1]
+            for _, node, number in directory.subdirectories:
+                assert isinstance(node, Directory)
+                stack.append(self._open(node, number))
+                break
+            else:
+                listing = self.directories.add(self._entries(directory))
+                stack.pop()
+                if not stack:
+                    # Nothing lies above the root; readers expect a number that no inode has.
+                    beyond = len(self.exports) + 1
+                    reference = self.inodes.add_directory(root, _ROOT_NUMBER, beyond, listing)
+                    self.inodes.table.close()
+                    self.directories.table.close()
+                    return self._export(_ROOT_NUMBER, reference)
+                stack[-1].listings.append(listing)
+
+    def _open(self, directory: Directory, number: int) -> _Open:
+        """Give numbers to the entries that stay."""
+        entries = []
+        for name in in_order(list(directory.entries)):
+            node = directory.entries[name]
+            if isinstance(node, File) and id(node) not in self.numbers:
+                continue
+            entries.append((name, node, self._number(node)))
+        subdirectories = iter([entry for entry in entries if isinstance(entry[1], Directory)])
+        return _Open(directory, number, entries, subdirectories)
+
+    def _number(self, node: Node) -> int:
+        key = id(node)
+        number = self._linked.get(key)
+        if number is None:
+            self.exports.append(_UNWRITTEN)
+            number = len(self.exports)
+            if key in self.links:
+                self._linked[key] = number
+        return number
+
+    def _entries(self, directory: _Open) -> Iterator[Entry]:
+        """Write the inodes of a directory's entries, all of whose subdirectories have their listings."""
+        listings = iter(directory.listings)
+        for name, node, number in directory.entries:
+            reference = self.exports[number - 1]
+            if isinstance(node, Directory):
+                reference = self.inodes.add_directory(node, number, directory.number, next(listings))
+                kind = InodeType.DIRECTORY
+            elif isinstance(node, File):
+                kind = InodeType.FILE
+                if reference == _UNWRITTEN:
+                    reference = self._add_file(node, number)
+            else:
+                kind = basic_kind(node)
+                if reference == _UNWRITTEN:
+                    reference = self.inodes.add_other(node, number, self.links.get(id(node), 1))
+            yield Entry(encode(name), self._export(number, reference), number, kind)
+
+    def _add_file(self, file: File, number: int) -> int:
+        key = id(file)
+        place = self.places.get(self.numbers[key])
+        return self.inodes.add_file(file, number, self.links.get(key, 1), place, self.mtimes.get(key))
+
+    def _export(self, number: int, reference: int) -> int:
+        self.exports[number - 1] = reference
+        return reference

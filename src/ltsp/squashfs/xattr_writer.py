@@ -1,0 +1,134 @@
+"""The table of extended attributes: each set once, and large values once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from struct import pack
+from typing import NamedTuple
+
+from ltsp.squashfs.format import (
+    MOST_NAME,
+    MOST_XATTR_VALUE,
+    NO_TABLE,
+    NO_XATTRS,
+    XATTR_ELSEWHERE,
+    XATTR_PREFIXES,
+    XattrId,
+    XattrKey,
+    XattrTable,
+    XattrValue,
+)
+from ltsp.squashfs.meta_writer import Compress, MetadataWriter, write_table
+from ltsp.squashfs.output import Output
+from ltsp.tree.name import encode
+
+_LEAST_SHARED = 64
+"""Bytes of a value from which on a second copy becomes a reference to the first one. The reference takes 8, and what
+is near compresses well anyway; the values that matter are SELinux labels (short) and signatures of files (long)."""
+_ACL_PREFIX = "system.posix_acl_"
+
+Xattrs = tuple[tuple[str, bytes], ...]
+
+
+class Fate(Enum):
+    """What becomes of an attribute."""
+
+    KEPT = auto()
+    UNWANTED = auto()
+    """Of a namespace that was not asked for."""
+    ACL = auto()
+    FOREIGN = auto()
+    TOO_LARGE = auto()
+
+
+def fate(name: str, value: bytes, namespaces: Collection[str] = XATTR_PREFIXES) -> Fate:
+    """Whether an image of these namespaces (`user.`) holds an attribute, and why not."""
+    prefix = name[: name.find(".") + 1]
+    if name.startswith(_ACL_PREFIX):
+        return Fate.ACL
+    if prefix not in XATTR_PREFIXES or name == prefix:
+        return Fate.FOREIGN
+    if prefix not in namespaces:
+        return Fate.UNWANTED
+    if len(value) > MOST_XATTR_VALUE or len(encode(name)) > MOST_NAME:
+        return Fate.TOO_LARGE
+    return Fate.KEPT
+
+
+class _Set(NamedTuple):
+    """What becomes of one node's attributes."""
+
+    number: int
+    """Index into the xattr id table, or NO_XATTRS."""
+    acls: int
+    foreign: int
+    too_large: int
+
+
+@dataclass(slots=True)
+class XattrSets:
+    """Numbers the sets of attributes in the order in which inodes have them, and writes them in the end."""
+
+    namespaces: Collection[str] = XATTR_PREFIXES
+    """Prefixes (`user.`) of what is kept, some of XATTR_PREFIXES."""
+    acls: int = field(init=False, default=0)
+    """POSIX ACL attributes that squashfs cannot hold; as all these, counted once for each node."""
+    foreign: int = field(init=False, default=0)
+    """Attributes outside of squashfs's namespaces."""
+    too_large: int = field(init=False, default=0)
+    """Attributes whose name or value Linux would not take."""
+    _seen: dict[Xattrs, _Set] = field(init=False, default_factory=dict)
+    _kept: dict[Xattrs, int] = field(init=False, default_factory=dict)
+
+    def index(self, xattrs: Xattrs) -> int:
+        """The index that a node's inode holds."""
+        if not xattrs:
+            return NO_XATTRS
+        known = self._seen.get(xattrs)
+        if known is None:
+            known = self._seen[xattrs] = self._sort_out(xattrs)
+        self.acls += known.acls
+        self.foreign += known.foreign
+        self.too_large += known.too_large
+        return known.number
+
+    def _sort_out(self, xattrs: Xattrs) -> _Set:
+        fates = [fate(name, value, self.namespaces) for name, value in xattrs]
+        kept = tuple(pair for pair, its in zip(xattrs, fates, strict=True) if its is Fate.KEPT)
+        index = self._kept.setdefault(kept, len(self._kept)) if kept else NO_XATTRS
+        return _Set(index, fates.count(Fate.ACL), fates.count(Fate.FOREIGN), fates.count(Fate.TOO_LARGE))
+
+    def write(self, output: Output, compress: Compress) -> int:
+        """Write the table, the last of an image. Returns its place, NO_TABLE where no inode has attributes."""
+        if not self._kept:
+            return NO_TABLE
+        begin = output.position
+        ids = b"".join(self._write_sets(MetadataWriter(output.write, compress)))
+        places = write_table(output, ids, compress)
+        at = output.position
+        output.write(XattrTable(begin, len(self._kept)).pack())
+        output.write(pack(f"<{len(places)}Q", *places))
+        return at
+
+    def _write_sets(self, writer: MetadataWriter) -> Iterator[bytes]:
+        first_copies: dict[bytes, int] = {}
+        for xattrs in self._kept:
+            reference = writer.reference
+            size = 0
+            for name, value in xattrs:
+                prefix, _, rest = name.partition(".")
+                namespace, suffix = XATTR_PREFIXES.index(f"{prefix}."), encode(rest)
+                copy = first_copies.get(value)
+                if copy is not None:
+                    namespace |= XATTR_ELSEWHERE
+                head = XattrKey(namespace, len(suffix)).pack() + suffix
+                writer.write(head)
+                body = XattrValue(len(value)).pack() + value if copy is None else pack("<IQ", 8, copy)
+                at = writer.write(body)
+                if copy is None and len(value) >= _LEAST_SHARED:
+                    first_copies[value] = at
+                size += len(head) + len(body)
+            yield XattrId(reference, len(xattrs), size).pack()
+        writer.close()

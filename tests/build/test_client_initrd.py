@@ -1,0 +1,52 @@
+"""The clients' initrd of a version: for which kernel it is made, and what is said about its drivers."""
+
+from __future__ import annotations
+
+import pytest
+
+from corpus.elf_files import module, program
+from corpus.planted import planted
+from ltsp.boot.kernel import Kernel
+from ltsp.build.client_initrd import Client, Wanted, client_initrd
+from ltsp.errors import LtspError
+from ltsp.initrd.busybox import APPLETS
+from ltsp.tree.content import Bytes
+
+M = "usr/lib/modules/6.1"
+OTHER = "usr/lib/modules/6.0"
+BUILTIN = ("overlay", "loop", "squashfs", "af_packet", "nfs", "nfsv3", "nfsv4", "nbd")
+IMAGE = {
+    "lib": "-> usr/lib",
+    "usr/bin/busybox": program(applets=APPLETS),
+    f"{M}/modules.dep": "weak-updates/r8125.ko:\n",
+    f"{M}/modules.builtin": "".join(f"kernel/x/{name}.ko\n" for name in BUILTIN),
+    f"{M}/weak-updates/r8125.ko": "-> /lib/modules/6.0/extra/r8125.ko",
+    f"{OTHER}/extra/r8125.ko": module(["alias=pci:v000010ECd00008125sv*"], wants=["alloc_etherdev_mqs"]),
+}
+
+
+def made(changes=None, *drivers: str) -> Client:
+    kernel = Kernel("boot/vmlinuz", initrd_path=None, version=None, kernel=Bytes(b"kernel"), initrd=None)
+    return client_initrd(planted(IMAGE | (changes or {})), kernel, "gzip", "lab", Wanted(drivers), None)
+
+
+def test_a_kernel_that_does_not_say_its_version_is_that_of_the_only_whole_modules():
+    """The directory to which weak-updates lead has no modules.dep, since its kernel is gone."""
+    assert set(made().files) >= {"client.img"}
+    with pytest.raises(LtspError, match="cannot determine the kernel version of /boot/vmlinuz"):
+        made({f"{OTHER}/modules.dep": ""})
+
+
+def test_drivers_that_the_images_settings_keep_from_loading_are_named():
+    with pytest.raises(LtspError) as caught:
+        made({"etc/modprobe.d/local.conf": "blacklist r8125\n"})
+    assert "kernel 6.1 has no driver of a wired network card" in caught.value.message
+    assert "remove from /etc/modprobe.d/local.conf in the source the lines about r8125" in caught.value.hint
+    with pytest.raises(LtspError, match="none of the network drivers that were chosen: r8169"):
+        made(None, "r8169")
+
+
+def test_a_remedy_is_a_sentence_where_the_fault_has_none_of_its_own():
+    with pytest.raises(LtspError, match="is larger than 1 MiB") as caught:
+        made({"etc/modprobe.d/large.conf": b"#" * ((1 << 20) + 1)})
+    assert caught.value.hint == "publish it all the same with --no-preflight"

@@ -1,0 +1,86 @@
+"""After images were removed, by the command or by hand: the menu, the versions, and what is said of them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from commands.test_ipxe import Server
+from commands.test_versions import Told
+from ltsp.boot.menu import Entry, Menu, without
+from ltsp.build.after_publish import follow
+from ltsp.publish.store import Store
+from ltsp.settings.applets import LtspOptions, VersionsOptions
+from ltsp.settings.conf_text import parse
+from publish.labelled import contents, image
+
+
+@pytest.fixture
+def server(tmp_path):
+    return Server(tmp_path)
+
+
+@pytest.fixture
+def store(server):
+    store = Store(str(server.base), str(server.tftp))
+    for name in ("lab", "office"):
+        with store.locked(name) as held, held.stage() as stage:
+            stage.image.write(image(name))
+            stage.publish(contents(name))
+    server.run()
+    return store
+
+
+def followed(server, **options):
+    told = Told()
+    ltsp = LtspOptions(base_dir=str(server.base), tftp_dir=str(server.tftp))
+    follow(ltsp, parse(b"", "ltsp.conf"), VersionsOptions(**options), told)
+    return told.lines
+
+
+def test_an_image_that_was_removed_is_no_entry_of_the_menu(server, store):
+    before = server.menu.read_text()
+    assert "item lab " in before
+    with store.locked("lab") as held:
+        held.remove_all()
+    assert followed(server) == [f"replaced {server.menu}"]
+    after = server.menu.read_text()
+    assert "lab" not in [line.strip(":") for line in after.splitlines()]
+    server.run()
+    wanted = server.menu.read_text()
+    assert [line for line in after.splitlines() if "default" not in line] == [
+        line for line in wanted.splitlines() if "default" not in line
+    ]
+
+
+def test_an_image_that_was_deleted_by_hand_goes_from_clients_and_then_from_the_disk(server, store):
+    os.unlink(store.places("lab").image)
+    first = followed(server)
+    assert any("lab.img was deleted by hand, and 1 version of lab" in line for line in first)
+    assert "item lab " not in server.menu.read_text()
+    assert not os.path.exists(store.places("lab").pointer)
+    assert len(store.versions("lab")) == 1
+    assert any("deleted by hand" in line for line in followed(server)), "as long as there is something left"
+    last = followed(server, keep_days=0)
+    assert "lab.img was deleted by hand: nothing is left of lab" in last
+    assert not os.path.exists(store.places("lab").versions)
+    assert followed(server) == []
+    assert store.names() == ["office"]
+
+
+def test_a_new_menu_says_what_it_leaves_out(server, store):
+    os.unlink(store.places("lab").image)
+    assert "lab.img was deleted by hand" in server.run()
+
+
+def test_entries_are_cut_out_of_a_menu_and_nothing_else():
+    menu = Menu("/srv/ltsp", (Entry("lab", "The lab"), Entry("lab2", "Two")), (Entry("lab", "A chroot"),))
+    text = menu.text()
+    kept = without(text, {"lab", "nope", "_boot", "r_lab"})
+    assert set(text.splitlines()) - set(kept.splitlines()) == {"item lab The lab", ":lab", "set ltsp-name lab"} - {
+        "set ltsp-name lab"  # the chroot's entry has that line too
+    }
+    assert "item lab2 Two" in kept
+    assert ":r_lab" in kept
+    assert without(kept, {"lab"}) == ""

@@ -1,0 +1,53 @@
+"""A snapshot that takes up more changes than it holds: the image is not made, whatever could be read of it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+
+import pytest
+
+from corpus.site import Site
+from ltsp.cli import main
+from ltsp.source.snapshot import snapshot
+from ltsp.source.snapshot.frozen import Still
+
+LOST = "more of vg0/root changed than its snapshot could keep"
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Clients boot `lab` already. Then its chroot lies on a volume whose snapshot is lost when the image is written."""
+    site = Site.make(tmp_path)
+    site.system("lab")
+    site.ltsp("image", "--ionice=", "lab")
+    (site.base / "lab/etc/new").touch()
+    asked = []
+
+    def lost():
+        asked.append(True)
+        return LOST if len(asked) > 2 else ""
+
+    @contextmanager
+    def taken(live, _wanted):
+        with live.root.__class__(os.dup(live.root.descriptor)) as root:
+            yield [Still(live.path, "lvm", "vg0/root", root, 0, lost=lost)]
+
+    monkeypatch.setattr(snapshot, "_TAKEN", {"lvm": taken})
+    monkeypatch.setattr(snapshot, "_kind", lambda _mount, asked_for: "lvm" if asked_for == "auto" else "")
+    return site
+
+
+@pytest.mark.parametrize("words", [(), ("--skip-unreadable",)])
+def test_what_was_lost_while_it_was_read_is_not_published(site, capsys, words):
+    before = site.everything()
+    status = main.run(["image", "--ionice=", *words, "lab"], site.environment())
+    said = capsys.readouterr().err
+    assert status == 1
+    assert f"chroot {site.base}/lab could not be read to its end: {LOST}: " in said
+    assert "--snapshot=none" in said
+    assert site.everything() == before
+
+
+def test_the_live_directory_is_not_looked_at_for_it(site):
+    assert main.run(["image", "--ionice=", "--snapshot=none", "lab"], site.environment()) == 0

@@ -1,0 +1,184 @@
+"""`ltsp versions` and `ltsp info` on places with versions, foreign files and nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from ltsp.build.version_facts import summary
+from ltsp.commands.info import info
+from ltsp.commands.versions import versions
+from ltsp.errors import LtspError
+from ltsp.publish.changes import Changes
+from ltsp.publish.store import Store
+from ltsp.settings.applets import InfoOptions, LtspOptions, VersionsOptions
+from ltsp.settings.conf_text import Conf
+from publish.labelled import NAME, publish, seen
+
+
+@dataclass
+class Told:
+    """A report that remembers."""
+
+    lines: list[str] = field(default_factory=list)
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+    facts: dict = field(default_factory=dict)
+
+    def step(self, _title, _total=None):
+        return nullcontext()
+
+    def say(self, text):
+        self.lines.append(text)
+
+    note = warn = failure = say
+
+    def table(self, _headings, rows):
+        self.rows += [tuple(row) for row in rows]
+
+    def result(self, facts):
+        self.facts = json.loads(json.dumps(facts))
+
+
+@pytest.fixture
+def places(tmp_path):
+    return LtspOptions(base_dir=str(tmp_path / "srv"), tftp_dir=str(tmp_path / "tftp"), home_dir=str(tmp_path))
+
+
+@pytest.fixture
+def store(places):
+    store = Store(places.base_dir, places.tftp_dir)
+    for label in ("one", "two", "three"):
+        publish(store, label)
+    return store
+
+
+def run(places, *names, **options):
+    told = Told()
+    versions(list(names), replace(VersionsOptions(), **options), places, Conf("ltsp.conf"), told)
+    return told
+
+
+def listed(store):
+    return [each.version for each in store.versions(NAME)]
+
+
+def test_versions_are_listed_with_what_they_are(places, store):
+    told = run(places)
+    assert told.lines == ["lab"]
+    assert [row[0] for row in told.rows] == listed(store)
+    assert [row[2] for row in told.rows] == ["one", "two", "three"]
+    assert [row[3] for row in told.rows] == ["", "old", "current"]
+    assert told.rows[2][4] == "+9.8 KiB; kernel two -> three"
+
+
+def test_the_json_form_has_all_of_it(places, store):
+    facts = run(places, NAME, json=True).facts[NAME]
+    assert facts["current"] == listed(store)[2]
+    assert facts["before"] == listed(store)[1]
+    assert [each["kernel"] for each in facts["versions"]] == ["one", "two", "three"]
+    assert [each["current"] for each in facts["versions"]] == [False, False, True]
+
+
+def test_a_version_is_used_pinned_and_removed_by_the_beginning_of_its_name(places, store):
+    first, second, third = listed(store)
+    told = run(places, NAME, pin=(second,), use=first)
+    assert told.lines[:2] == [f"lab: pinned {second}", f"lab: clients now boot {first}"]
+    assert [row[3] for row in told.rows] == ["current", "pinned", "old"]
+    assert seen(store).menu == ("one", "one")
+    run(places, NAME, unpin=(second,))
+    run(places, NAME, remove=(second[:16],))
+    assert listed(store) == [first, third]
+
+
+def test_pruning_leaves_as_many_as_asked_for(places, store):
+    run(places, prune=True, keep=1)
+    assert len(listed(store)) == 1
+    assert seen(store).menu == ("three", "three")
+
+
+def test_an_image_is_removed_with_all_of_its_versions(places, store):
+    told = run(places, NAME, remove_all=True)
+    assert told.lines == ["lab: removed from clients and from the disk, 3 versions, 156 KiB"]
+    assert not store.state(NAME).exists
+    assert run(places, json=True).facts == {}
+    with pytest.raises(LtspError, match="no image lab in"):
+        run(places, NAME, remove_all=True)
+
+
+def test_an_image_whose_file_was_deleted_by_hand_is_told_of_wherever_images_are_listed(places, store):
+    os.unlink(store.places(NAME).image)
+    for told in (run(places), Told()):
+        if not told.lines:
+            info(InfoOptions(), places, told)
+        line = next(line for line in told.lines if "deleted by hand" in line)
+        assert "3 versions of lab (156 KiB) stayed" in line
+        assert "ltsp versions lab --remove-all" in line
+        assert f"--use={listed(store)[2]}" in line
+    assert run(places, json=True).facts[NAME]["deserted"]
+    run(places, NAME, use=listed(store)[0])
+    assert not run(places, json=True).facts[NAME]["deserted"]
+
+
+def test_what_retention_lets_go_is_said_with_its_reason(places, store):
+    first, second, third = listed(store)
+    told = run(places, NAME, use=second, keep_share=0)
+    assert told.lines[1].startswith(f"lab: removed   version {first}, 49 KiB: what KEEP_DAYS keeps would take more")
+    assert listed(store) == [second, third]
+
+
+def test_a_beginning_that_fits_several_is_refused(places, store):
+    with pytest.raises(LtspError, match="several versions 20"):
+        run(places, NAME, use="20")
+    assert seen(store).menu == ("three", "three")
+
+
+def test_an_unknown_image_is_named_and_no_place_is_made_for_it(places, tmp_path):
+    with pytest.raises(LtspError, match="no image lab in"):
+        run(places, NAME, prune=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_foreign_files_are_said_to_be(places, store):
+    path = store.places("disk").image
+    with open(path, "wb") as file:
+        file.write(b"x" * 2048)
+    (row,) = run(places, "disk").rows
+    assert row[:2] == ("disk.img", "2.0 KiB")
+    assert row[3] == "foreign"
+
+
+def test_what_is_printed_of_packages_and_paths_is_safe():
+    changes = Changes(
+        0, {"a\x1b[2J": "1"}, {}, {"b": ("1\n", "2")}, True, ("usr/bin/\udcff",), (), ("", "6.1"), False, ()
+    )
+    assert summary(changes) == (
+        r"1 package added: a\x1b[2J; 1 package updated: b 1\n -> 2; new setuid: usr/bin/\xff; kernel none -> 6.1"
+    )
+
+
+def test_info_tells_of_server_sources_and_images(places, store, tmp_path):
+    (tmp_path / "srv" / "chroot" / "proc").mkdir(parents=True)
+    (tmp_path / "srv" / "vm.img").write_bytes(b"")
+    (tmp_path / "srv" / "a chroot" / "proc").mkdir(parents=True)
+    told = Told()
+    info(InfoOptions(json=True), places, told)
+    assert told.facts["sources"] == {
+        "a chroot": "chroot, but its name holds a space",
+        "chroot": "chroot",
+        "vm": "virtual machine disk",
+    }
+    assert told.facts["images"][NAME]["current"] == listed(store)[2]
+    assert told.facts["directories"]["tftp_dir"]["space"]["free"] > 0
+    told = Told()
+    info(InfoOptions(), places, told)
+    assert (NAME, listed(store)[2], "59 KiB", "three", "3") in told.rows
+
+
+def test_info_works_where_nothing_is_there_yet(places):
+    told = Told()
+    info(InfoOptions(), places, told)
+    assert ("base_dir", places.base_dir, "missing", "") in told.rows

@@ -1,0 +1,36 @@
+"""What a volume or file holds, by its magic numbers, and what is said where it is not read."""
+
+from __future__ import annotations
+
+import pytest
+
+from ltsp.disk import probe
+from ltsp.disk.blocks import InMemory
+from ltsp.sandbox.disk_session import _READERS
+
+READ = frozenset(_READERS)
+"""By our own readers, in any case."""
+KINDS = {kind for _, _, kind in (*probe._MAGICS, *probe._FAR, *probe.FILES)}
+
+
+def test_each_format_that_is_told_has_a_name_of_its_own():
+    assert probe.FORMATS.keys() >= KINDS
+    names = [each.name for each in probe.FORMATS.values()]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("kind", sorted(probe.FORMATS.keys() - READ))
+def test_each_format_that_is_not_read_has_a_remedy(kind):
+    assert probe.remedy(kind)
+
+
+@pytest.mark.parametrize("kind", sorted(READ))
+def test_what_is_always_read_needs_none(kind):
+    assert not probe.remedy(kind)
+
+
+@pytest.mark.parametrize(("place", "magic", "kind"), [*probe._MAGICS, *probe._FAR])
+def test_each_magic_number_tells_its_format(place, magic, kind):
+    data = bytearray(3 << 20)
+    data[place : place + len(magic)] = magic
+    assert probe.kind_of(InMemory(bytes(data))) == kind

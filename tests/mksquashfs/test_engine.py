@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from corpus import compare, nasty
+from ltsp.build.summary import losses_of_mksquashfs
+from ltsp.errors import LtspError, Unreadable, UsageError
+from ltsp.host import command
+from ltsp.mksquashfs import engine
+from ltsp.mksquashfs.options import parse
+from ltsp.source.directory.directory import DirectorySource
+from ltsp.squashfs.compression import Compression
+from ltsp.squashfs.superblock import Flags, Superblock
+from ltsp.squashfs.writer import WriteOptions
+from ltsp.tree.content import Bytes
+from ltsp.tree.faults import Faults
+from ltsp.tree.node import Directory, File, Metadata, Socket
+from ltsp.tree.selection import everything
+from ltsp.tree.tree import Tree
+
+pytestmark = pytest.mark.oracle
+
+ROOT = Metadata(0o1751, uid=12, gid=34, mtime=987654321)
+SMALL = Tree(Directory(ROOT, {"a": File(Metadata(0o644, mtime=5), Bytes(b"content"))}))
+ZSTD = WriteOptions(Compression("zstd", 1))
+
+
+@contextmanager
+def nameless(directory: Path):
+    """A file without a name, as publishing stages an image."""
+    descriptor = os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
+    with open(descriptor, "w+b", buffering=0) as file:
+        yield file
+
+
+def written(tree: Tree, directory: Path, words=(), options=ZSTD, faults=None, progress=lambda _amount: None):
+    """The image, under a name, and what was said of it."""
+    parameters = parse(words)
+    with nameless(directory) as file:
+        faults = Faults() if faults is None else faults
+        made = engine.write(tree, file, parameters.applied(options), parameters, faults, progress)
+        image = directory / "image"
+        image.write_bytes(os.pread(file.fileno(), made.size, 0))
+    return image, made
+
+
+def superblock(image: Path) -> Superblock:
+    return Superblock.unpack(image.read_bytes()[: Superblock.layout.size])
+
+
+@pytest.mark.root
+def test_the_tree_of_nasty_cases_comes_back_through_a_file_without_a_name(tmp_path):
+    root = nasty.build(tmp_path / "source", replace(nasty.QUICK, entries=200, owners=50, large=300 << 20))
+    os.setxattr(root, "user.of-the-root", b"lost")
+    taken: list[int] = []
+    with DirectorySource("a", str(root), "a directory").open(everything, Faults()) as tree:
+        image, made = written(tree, tmp_path, progress=taken.append)
+    wanted = compare.stated(compare.directory(root))
+    sockets = [path for path, entry in wanted.items() if entry.kind == "s"]
+    assert (made.sockets, made.root_attributes) == (len(sockets), 1)
+    del wanted[sockets[0]]
+    found = compare.unpacked(image, tmp_path)
+    wanted[b""] = replace(wanted[b""], xattrs=())
+    if not made.keeps_root:
+        found[b""] = replace(found[b""], uid=wanted[b""].uid, gid=wanted[b""].gid, mtime=wanted[b""].mtime)
+    assert compare.differences(wanted, found) == []
+    assert sum(taken) == made.source_bytes > 300 << 20
+    assert made.size < 100 << 20, "holes are stored"
+    assert made.lost.times == sum(not 0 <= second <= compare.LATEST for second in nasty.TIMES) * 3
+    assert made.lost.acls == 2
+    assert made.inodes == superblock(image).inode_count
+
+
+def test_the_root_keeps_its_mode_and_from_mksquashfs_4_6_on_its_owner_and_time(tmp_path):
+    image, made = written(SMALL, tmp_path)
+    call = ["unsquashfs", "-UTC", "-lln", "-d", "", image]
+    root = subprocess.run(call, check=True, capture_output=True, text=True).stdout.splitlines()[0]
+    assert root.startswith("drwxr-x--t")
+    assert ("12/34" in root and "2001-04-19 04:25" in root) == made.keeps_root == (engine.version() >= (4, 6))
+    assert list(losses_of_mksquashfs(made)) == (
+        []
+        if made.keeps_root
+        else ["the root directory has the owner and time of the build: mksquashfs keeps them from 4.6 on"]
+    )
+
+
+def test_pseudo_files_come_with_a_stream_from_mksquashfs_4_6_on_and_are_refused_before(tmp_path):
+    words = ["-p", "/pseudo d 700 1 2"]
+    if engine.version() < (4, 6):
+        with pytest.raises(UsageError, match="Pseudo files"):
+            engine.see_that_it_takes(parse(words))
+        return
+    engine.see_that_it_takes(parse(words))
+    image, _ = written(SMALL, tmp_path, words)
+    listed = subprocess.run(["unsquashfs", "-lln", "-d", "", image], check=True, capture_output=True, text=True).stdout
+    assert any(line.startswith("drwx------ 1/2") and line.endswith("/pseudo") for line in listed.splitlines()), listed
+
+
+@pytest.mark.parametrize(("said", "version"), {"mksquashfs version 4.4 (2019)": (4, 4), "a fork": (99, 0)}.items())
+def test_a_mksquashfs_that_reads_no_tar_is_refused_before_it_is_fed(tmp_path, monkeypatch, said, version):
+    (tmp_path / "mksquashfs").write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
+    (tmp_path / "mksquashfs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert engine.version() == version
+    with pytest.raises(LtspError, match=r"mksquashfs (4\.4 cannot be fed a tree|failed)"):
+        written(SMALL, tmp_path)
+
+
+def test_the_time_of_the_image_is_that_of_its_newest_file_whatever_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000")
+    assert superblock(written(SMALL, tmp_path)[0]).mtime == ROOT.mtime
+    assert superblock(written(SMALL, tmp_path, ["-mkfs-time", "77"])[0]).mtime == 77
+
+
+def test_options_that_our_writer_follows_hold_for_the_real_one_too(tmp_path):
+    words = "-b 64K -noI -noF -no-exports -comp gzip -Xcompression-level 12 -Xwindow-size 12"
+    read = superblock(written(SMALL, tmp_path, words.split())[0])
+    flags = Flags(read.flags)
+    assert (read.block_size, read.compressor) == (64 << 10, 1)
+    assert Flags.STORED_INODES | Flags.STORED_FRAGMENTS | Flags.COMPRESSOR_OPTIONS in flags
+    assert not flags & (Flags.EXPORTABLE | Flags.STORED_DATA)
+    assert Flags.EXPORTABLE in Flags(superblock(written(SMALL, tmp_path)[0]).flags)
+
+
+@pytest.mark.parametrize("name", ["lzo", "lzma", "lz4", "xz", "none", "gzip"])
+def test_every_compressor_of_the_real_one_can_be_had(tmp_path, name):
+    words = ["-comp", name] if name != "none" else []
+    options = replace(ZSTD, compression=Compression("none")) if name == "none" else ZSTD
+    image, _ = written(SMALL, tmp_path, words, options)
+    assert subprocess.run(["unsquashfs", "-cat", image, "a"], check=True, capture_output=True).stdout == b"content"
+
+
+def test_files_with_a_priority_lie_first_in_the_image(tmp_path):
+    noise = {name: os.urandom(200_000) for name in ("a", "b", "c")}
+    tree = Tree(Directory(ROOT, {name: File(Metadata(0o644), Bytes(data)) for name, data in noise.items()}))
+    image, _ = written(tree, tmp_path, ["-no-sparse"], replace(ZSTD, first={"c": 1, "a": -1}))
+    data = image.read_bytes()
+    assert data.index(noise["c"][:1000]) < data.index(noise["b"][:1000]) < data.index(noise["a"][:1000])
+
+
+def test_a_parameter_that_nobody_knows_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match=r"mksquashfs does not know all of these: -option-of-tomorrow x"):
+        written(SMALL, tmp_path, ["-option-of-tomorrow", "x"])
+
+
+def test_a_failure_says_what_mksquashfs_said_last(tmp_path):
+    with pytest.raises(LtspError, match=r"^mksquashfs failed with exit status 1: .*Xbcj unrecognised filter"):
+        written(SMALL, tmp_path, ["-comp", "xz", "-Xbcj", "none-such"])
+
+
+def test_no_room_is_named_as_what_it_is(tmp_path, monkeypatch):
+    tree = Tree(Directory(ROOT, {"a": File(Metadata(0o644), Bytes(os.urandom(3 << 20)))}))
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "import os; os.execvp(sys.argv[1], sys.argv[1:])\n"
+    )
+    (tmp_path / "mksquashfs").write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c '{code}' {command.find('mksquashfs')} \"$@\"\n"
+    )
+    (tmp_path / "mksquashfs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(LtspError, match="because File too large"):
+        written(tree, tmp_path)
+
+
+def test_where_there_is_no_mksquashfs_its_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "find", lambda _program: None)
+    with pytest.raises(LtspError, match="install the package squashfs-tools"):
+        written(SMALL, tmp_path)
+
+
+class Unending:
+    """A file that never ends, and tells when it is read."""
+
+    size = 1 << 40
+    mtime = None
+
+    def __init__(self) -> None:
+        self.read_once = threading.Event()
+
+    def open(self):
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exc):
+        return None
+
+    def hole(self) -> int:
+        return 0
+
+    def read(self, size: int) -> bytes:
+        self.read_once.set()
+        time.sleep(0.01)
+        return bytes(size)
+
+    def settled(self) -> bool:
+        return True
+
+
+def children() -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()]
+
+
+def test_a_signal_ends_the_build_and_leaves_no_process_and_no_file(tmp_path):
+    content = Unending()
+    tree = Tree(Directory(ROOT, {"a": File(Metadata(0o644), content)}))
+    before = children()
+
+    def interrupt() -> None:
+        content.read_once.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        written(tree, tmp_path)
+    helper.join()
+    assert children() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_read_ends_the_build(tmp_path):
+    class Refused(Bytes):
+        def open(self):
+            raise PermissionError(13, "Permission denied")
+
+    tree = Tree(Directory(ROOT, {"a": File(Metadata(0o644), Refused(b""))}))
+    with pytest.raises(Unreadable, match="cannot read /a: Permission denied"):
+        written(tree, tmp_path)
+    faults = Faults(skip_unreadable=True)
+    assert written(tree, tmp_path, faults=faults)[1].inodes == 1
+    assert faults.unreadable == [("a", "Permission denied")]
+
+
+def test_what_is_lost_is_counted(tmp_path):
+    lossy = Metadata(0o755, mtime=-1, xattrs=(("system.posix_acl_default", b"x"), ("other.a", b"x")))
+    tree = Tree(Directory(lossy, {"s": Socket(Metadata(0o600)), "d": Directory(lossy)}))
+    _, made = written(tree, tmp_path)
+    assert (made.lost.times, made.lost.acls, made.lost.foreign) == (2, 1, 1)
+    assert (made.sockets, made.root_attributes) == (1, 2)
+    assert list(losses_of_mksquashfs(made))[:2] == [
+        "mksquashfs left out 1 socket: a tar stream has none",
+        "mksquashfs left out 2 attributes of the root directory",
+    ]
+
+
+def test_the_staged_file_stays_private(tmp_path):
+    with nameless(tmp_path) as file:
+        engine.write(SMALL, file, ZSTD, parse([]), Faults())
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600

@@ -1,0 +1,79 @@
+"""What nobody foresaw becomes a line that says where to look."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from ltsp.errors import FormatError, LtspError, SourceError, UsageError
+from ltsp.report.internal_error import TRACEBACK, told
+
+
+def fail(error):
+    raise error
+
+
+def raised(error):
+    with pytest.raises(type(error)) as caught:
+        fail(error)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/srv/a\nb"), "/srv/a\\nb: Input/output error: look into the kernel"),
+        (OSError(errno.EIO, "Input/output error", b"/srv/\xff"), "/srv/\\xff: Input/output error"),
+        (OSError(errno.EBADF, "Bad file descriptor", 7), "Bad file descriptor"),
+        (OSError("cannot seek"), "cannot seek"),
+        (OSError(), "OSError"),
+        (MemoryError(), "out of memory: "),
+        (ValueError("a\x1b[31m"), "a fault of this program, ValueError: a\\x1b[31m, in test_unforeseen.py line "),
+        (RecursionError(), "a fault of this program, RecursionError, in test_unforeseen.py line "),
+    ],
+)
+def test_it_is_one_line_that_names_what_there_is_to_name(error, line):
+    said = str(told(raised(error)))
+    assert said.startswith(line)
+    assert said.isprintable()
+
+
+def test_an_error_for_people_is_left_as_it_is():
+    error = UsageError("no", "yes")
+    assert told(error) is error
+
+
+def test_a_fault_of_ours_shows_its_traceback_on_demand(monkeypatch, capsys):
+    assert TRACEBACK in told(raised(KeyError("x"))).hint
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv(TRACEBACK, "1")
+    assert isinstance(told(raised(KeyError("x"))), LtspError)
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.EMFILE, "ulimit -n"), (errno.ENFILE, "sysctl fs.file-max")])
+@pytest.mark.parametrize("kind", [LtspError, SourceError, UsageError, FormatError])
+def test_too_many_open_files_have_one_remedy_whoever_met_them(kind, number, remedy):
+    error = told(kind(f"cannot read /etc/x: {os.strerror(number)}", "run as root, or exclude it"))
+    assert isinstance(error, kind)
+    assert (error.message, remedy in error.hint, "root" in error.hint) == (
+        f"cannot read /etc/x: {os.strerror(number)}",
+        True,
+        False,
+    )
+    assert remedy in str(told(OSError(number, os.strerror(number), "/etc/x")))
+    library = ImportError(f"_lzma.so: cannot open shared object file: {os.strerror(number)}")
+    assert str(told(library)).startswith(f"{library}: ")
+    assert remedy in str(told(library))
+
+
+def test_a_directory_that_was_removed_is_named(tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        os.getcwd()
+    assert str(told(caught.value)).startswith("the working directory has been removed: cd to another one")

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from corpus import ordinary, reader_session
+from corpus.trees import noise
+from ltsp.errors import FormatError, SourceError
+from ltsp.sandbox.client import reading
+from ltsp.sandbox.protocol import Frame, Kind, failure
+from ltsp.tree.selection import Take
+
+
+@pytest.fixture(autouse=True)
+def tests_on_the_path(monkeypatch):
+    tests = str(Path(reader_session.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH")))))
+
+
+def no_sibling(name):
+    raise SourceError(f"there is no {name}", "put it there")
+
+
+def started(files=(), open_sibling=no_sibling, **options):
+    return reading("corpus.reader_session", files, open_sibling, options)
+
+
+def content(tree, path):
+    with tree.get(path).content.open() as stream:
+        return stream.read(tree.get(path).content.size)
+
+
+def test_trees_and_contents_come_as_they_are():
+    with started() as process:
+        tree = process.tree({})
+        file = tree.get("a")
+        assert file is tree.get("same")
+        assert file.metadata == reader_session.FILE
+        assert content(tree, "a") == noise(3 << 20)
+        assert content(tree, "empty") == b""
+        assert [content(tree, f"many/n{number}") for number in (0, 7, 1999)] == [b"0", b"7", b"1999"]
+
+
+def test_which_directories_are_looked_into_is_asked_many_at_once():
+    asked = []
+
+    def select(path, directory):
+        asked.append((path, directory))
+        return Take.EMPTIED if path == "home" else Take.ALL
+
+    names = [f"d{number}" for number in range(20_000)]
+    with started() as process:
+        assert "home-True" in process.tree({"ask": ["home", "usr"]}).root.entries
+        tree = process.tree({"ask": ["home", "usr", *names]}, select)
+        assert list(tree.root.entries)[:3] == ["home-False", "usr-True", "d0-True"]
+        assert asked[0] == ("home", True)
+        with pytest.raises(FormatError, match="broke off"):
+            process.tree({"ask": [1]}, select)
+
+
+def test_what_is_left_out_is_not_in_the_tree():
+    with started() as process:
+        tree = process.tree({}, lambda path, _directory: Take.NOTHING if path in {"a", "many"} else Take.ALL)
+    assert "same" in tree.root.entries
+    assert not {"a", "many"} & set(tree.root.entries)
+
+
+def test_holes_stay_holes():
+    with started() as process:
+        tree = process.tree({})
+        with tree.get("sparse").content.open() as stream:
+            assert stream.hole() == 0
+            assert stream.read(10) == b"x" * 10
+            assert stream.hole() == 5 << 20
+            stream.skip(5 << 20)
+            assert stream.read(100) == b"xxx"
+            assert stream.read(1) == b""
+        assert content(tree, "sparse") == b"x" * 10 + bytes(5 << 20) + b"xxx"
+
+
+def test_few_contents_in_many_pieces_are_read_from_their_places_and_the_others_are_asked_for(tmp_path):
+    """Inodes of a disk may share their map: a few megabytes of them would make a table of billions of places here."""
+    (tmp_path / "file").write_bytes(noise(2000))
+    with (tmp_path / "file").open("rb") as file, started([file]) as process:
+        tree = process.tree({"in pieces": 300})
+        places = [len(getattr(node.content, "places", ())) for _, node in tree.walk()]
+        assert len(places) == 300
+        assert places[0] == 1000
+        assert sum(places) <= 65536 + 4 * 300
+        assert places[-1] == 0
+        assert content(tree, "n0") == content(tree, "n299") == noise(2000)[::2]
+
+
+def test_several_contents_are_read_at_once_and_some_not_to_their_end():
+    with started() as process:
+        tree = process.tree({})
+        with tree.get("a").content.open() as one, tree.get("a").content.open() as other:
+            assert one.read(100) == noise(3 << 20)[:100]
+            assert other.read(3 << 20) == noise(3 << 20)
+        found = []
+        threads = [threading.Thread(target=lambda: found.append(content(tree, "a"))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [noise(3 << 20)] * 8
+        assert len(process.idle) <= 9
+
+
+def test_other_files_are_asked_for(tmp_path):
+    (tmp_path / "main").write_text("main")
+    (tmp_path / "backing").write_text("behind it")
+    with (
+        (tmp_path / "main").open("rb") as file,
+        (tmp_path / "backing").open("rb") as backing,
+        started(
+            [file], lambda name: open(os.dup(backing.fileno()), "rb") if name == "backing" else no_sibling(name)
+        ) as process,
+    ):
+        assert process.look({"do": "read"}) == "main"
+        assert process.look({"sibling": "backing"}) == "behind it"
+        with pytest.raises(SourceError, match="there is no other"):
+            process.look({"sibling": "other"})
+        assert process.look({"do": "read"}) == ""
+
+
+def test_errors_come_with_their_kind_and_are_safe_to_print():
+    with pytest.raises(SourceError, match="it is refused: ask otherwise"), started(refuse=True):
+        pass
+    with started() as process, pytest.raises(SourceError) as caught:
+        process.look({"do": "escape"})
+    assert caught.value.message.isprintable()
+
+
+def test_a_process_that_eats_memory_is_told_and_goes_on():
+    with started() as process:
+        with pytest.raises(FormatError, match="more memory than any sound one needs"):
+            process.look({"do": "eat"})
+        assert process.look({"still": "there"}) == {"still": "there"}
+
+
+def test_a_process_that_dies_is_told():
+    with started() as process, pytest.raises(FormatError, match=r"its reader ended: .* exit status 3"):
+        process.look({"do": "die"})
+
+
+def test_a_process_that_hangs_is_told_and_ended():
+    with started() as process:
+        process.control.settimeout(0.5)
+        with pytest.raises(FormatError, match="has said nothing"):
+            process.look({"do": "hang"})
+
+
+def test_a_file_that_is_shorter_than_it_should_be_is_told():
+    with started() as process:
+        tree = process.tree({"lie": True})
+        with pytest.raises(FormatError, match="not the size"):
+            content(tree, "liar")
+        assert content(tree, "many/n5") == b"5"
+
+
+@pytest.mark.root
+def test_the_process_has_no_rights():
+    with started() as process:
+        uid, gid, groups, written = process.look({"do": "rights"})
+    assert (uid, gid, groups) == (65534, 65534, [])
+    assert written != "written"
+
+
+REACH = """
+import os, socket, sys
+from ltsp.sandbox.client import reading
+with socket.create_server(("127.0.0.1", 0)) as server:
+    question = {"do": "reach", "path": sys.argv[1], "port": server.getsockname()[1], "pid": os.getpid()}
+    with reading("corpus.reader_session", [], None, {}) as process:
+        print(*process.look(question), sep="\\n")
+"""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("who", ["root", "user", "container"])
+def test_the_process_reaches_nothing_whoever_starts_it(tmp_path, who):
+    """An ordinary user's own files, too, which becoming nobody would keep from it."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "file").write_text("anybody's")
+    ordinary.given(tmp_path)
+    through = {"root": (), "user": ordinary.as_user(tmp_path), "container": ordinary.in_container(tmp_path)}[who]
+    command = [*through, sys.executable, "-c", REACH, tmp_path / "file"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(said) == 3
+    assert all(said), said
+
+
+@pytest.mark.parametrize("payload", [b"[1", b"[" * 100_000, b"\xff", b"{}", b"[1,2]"])
+def test_what_is_no_error_is_told_as_one(payload):
+    with pytest.raises(FormatError, match="broke off"):
+        raise failure(Frame(Kind.FAILURE, payload))

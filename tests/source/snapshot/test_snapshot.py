@@ -1,0 +1,161 @@
+"""Which kind of snapshot is taken of a mount, from the mount table; and what is refused before any work."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from ltsp.errors import LtspError, SourceError
+from ltsp.host.mount_table import Mount
+from ltsp.host.root import Root
+from ltsp.settings.applets import ImageOptions
+from ltsp.settings.option import declared
+from ltsp.source.snapshot import snapshot
+
+BTRFS = b"29 1 0:24 /@ / rw,relatime shared:1 - btrfs /dev/sda2 rw,subvol=/@"
+ZFS = b"29 1 0:24 / / rw,relatime shared:1 - zfs rpool/ROOT/debian rw,xattr,posixacl"
+EXT4 = b"29 1 253:1 / / rw,relatime shared:1 - ext4 /dev/mapper/vg0-root rw"
+PLAIN = b"29 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw"
+OVERLAY = b"29 1 0:40 / / rw,relatime - overlay overlay rw,lowerdir=/l"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Run by root; with the programs of ZFS, and one thin volume."""
+    monkeypatch.setattr(snapshot.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(snapshot.zfs_snapshot, "is_there", lambda: True)
+    monkeypatch.setattr(snapshot.lvm_snapshot, "fits", lambda mount: mount.device[0] == 253)
+    monkeypatch.setattr(snapshot.lvm_snapshot, "is_free", lambda mount: mount.device[0] == 253)
+    monkeypatch.setattr(snapshot.lvm_snapshot, "see_that_programs_are_there", lambda: None)
+    return monkeypatch
+
+
+def kind(line, asked):
+    return snapshot._kind(Mount.parse(line), asked)
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("line", "kinds"),
+    [
+        (BTRFS, {"auto": "btrfs", "btrfs": "btrfs"}),
+        (ZFS, {"auto": "zfs", "zfs": "zfs"}),
+        (EXT4, {"auto": "lvm", "lvm": "lvm"}),
+        (PLAIN, {}),
+        (OVERLAY, {}),
+    ],
+)
+def test_the_file_system_decides_and_what_was_asked_for(line, kinds):
+    assert {asked: found for asked in snapshot.KINDS if (found := kind(line, asked))} == kinds
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("line", [BTRFS, ZFS, EXT4])
+def test_what_is_mounted_read_only_needs_none(line):
+    still = (
+        line.replace(b" rw,subvol", b" ro,subvol").replace(b"debian rw", b"debian ro").replace(b"root rw", b"root ro")
+    )
+    assert still != line
+    assert [kind(still, asked) for asked in snapshot.KINDS] == [""] * len(snapshot.KINDS)
+
+
+def test_auto_takes_none_that_is_not_free_or_not_there(server):
+    server.setattr(snapshot.zfs_snapshot, "is_there", lambda: False)
+    server.setattr(snapshot.lvm_snapshot, "is_free", lambda _mount: False)
+    assert (kind(ZFS, "auto"), kind(EXT4, "auto"), kind(EXT4, "lvm")) == ("", "", "lvm")
+
+
+def test_only_root_takes_them(server):
+    server.setattr(snapshot.os, "geteuid", lambda: 1000)
+    assert [kind(BTRFS, asked) for asked in ("auto", "btrfs")] == ["", ""]
+
+
+def refusal(monkeypatch, line, asked):
+    """What is said of a directory on this mount; nothing where it is not refused."""
+    monkeypatch.setattr(snapshot, "own_mount", lambda _root: Mount.parse(line) if line else None)
+    with Root.open(b"/") as root:
+        try:
+            snapshot.see_that_it_can_be_taken(asked, root, "/srv/lab")
+        except LtspError as error:
+            return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("line", "asked", "says"),
+    [
+        (PLAIN, "lvm", "no lvm snapshot of /srv/lab: it lies on ext4 of /dev/sda1"),
+        (PLAIN, "zfs", "no zfs snapshot of /srv/lab: it lies on ext4 of /dev/sda1"),
+        (BTRFS, "lvm", "no lvm snapshot of /srv/lab: it lies on btrfs of /dev/sda2"),
+        (OVERLAY, "btrfs", "no btrfs snapshot of /srv/lab: it lies on overlay: "),
+        (b"", "btrfs", "no btrfs snapshot of /srv/lab: it cannot be told what it lies on"),
+    ],
+)
+def test_what_the_source_lies_on_is_told(server, line, asked, says):
+    said = refusal(server, line, asked)
+    assert says in said
+    assert "--snapshot=auto" in said
+
+
+@pytest.mark.parametrize(
+    ("line", "asked"), [(BTRFS, "btrfs"), (ZFS, "zfs"), (EXT4, "lvm"), (PLAIN, "auto"), (b"", "none")]
+)
+def test_what_is_possible_is_not_refused(server, line, asked):
+    assert refusal(server, line, asked) == ""
+
+
+def test_who_is_not_root_is_told(server):
+    server.setattr(snapshot.os, "geteuid", lambda: 1000)
+    assert refusal(server, BTRFS, "btrfs") == (
+        "a snapshot of /srv/lab takes root's rights: run as root, or give --snapshot=none"
+    )
+    assert refusal(server, BTRFS, "auto") == ""
+
+
+def test_a_missing_program_is_named_with_its_package(server):
+    server.setattr(snapshot.zfs_snapshot, "is_there", lambda: False)
+    assert "install zfsutils-linux" in refusal(server, ZFS, "zfs")
+
+
+def test_a_mount_elsewhere_has_its_directory_in_the_file_system():
+    with Root.open(b"/usr/lib") as root:
+        bound = Mount.parse(b"29 1 8:1 /there /usr rw - ext4 /dev/sda1 rw")
+        assert snapshot.live("", bound, root).inner == b"there/" + os.path.relpath(root.path(), b"/usr")
+        assert snapshot.live("", Mount.parse(b"29 1 8:1 / /opt rw - ext4 /dev/sda1 rw"), root) is None
+
+
+def test_the_option_has_each_kind():
+    (option,) = (each for each in declared(ImageOptions) if each.name == "snapshot")
+    assert option.kind.choices == snapshot.KINDS
+    assert option.default == "auto"
+
+
+def test_an_error_of_a_kind_that_was_asked_for_is_raised_and_one_of_auto_is_told(server):
+    @contextmanager
+    def failing(_live, _wanted):
+        raise OSError(28, "No space left on device")
+        yield
+
+    server.setattr(snapshot, "_TAKEN", {"btrfs": failing})
+    with Root.open(b"/") as root, ExitStack() as opened:
+        live = snapshot.live("", Mount.parse(BTRFS), root)
+        stills, (part,) = snapshot.taken([live], "auto", lambda *_: None, opened)
+        assert (list(stills), part.reason) == ([], "no space left on device")
+        with pytest.raises(SourceError, match=r"no btrfs snapshot of the source could be taken: no space left"):
+            snapshot.taken([live], "btrfs", lambda *_: None, opened)
+
+
+def test_root_of_a_container_reads_the_live_directory_without_a_word(server):
+    @contextmanager
+    def forbidden(_live, _wanted):
+        raise PermissionError(1, "Operation not permitted")
+        yield
+
+    server.setattr(snapshot, "_TAKEN", {"btrfs": forbidden})
+    with Root.open(b"/") as root, ExitStack() as opened:
+        live = snapshot.live("", Mount.parse(BTRFS), root)
+        assert snapshot.taken([live], "auto", lambda *_: None, opened) == ([], [])
+        with pytest.raises(SourceError, match="operation not permitted"):
+            snapshot.taken([live], "btrfs", lambda *_: None, opened)
