@@ -16,7 +16,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import engine, pairs, report, scale
+from bench import codec_pairs, engine, report, scale
 from bench.programs import ltsp_image
 from tools.debian_root import CHECKOUT, shared
 
@@ -31,7 +31,7 @@ def tell(text: str) -> None:
 def cleaned(root: Path) -> Path:
     """The root as `ltsp image` leaves it in an image, on disk: both programs are to pack the same files."""
     tell(f"unpacking what ltsp image makes of {root.relative_to(CHECKOUT)}")
-    ltsp_image(root, SCRATCH / "ours", pairs.PAIRS[1].ours.split())
+    ltsp_image(root, SCRATCH / "ours", codec_pairs.PAIRS[1].ours.split())
     source = SCRATCH / "source" / root.name
     source.parent.mkdir()
     image = SCRATCH / "ours" / "images" / "lab.img"
@@ -52,7 +52,7 @@ def main() -> None:
     SCRATCH.mkdir(parents=True)
     try:
         source = cleaned(shared())
-        compared = list(pairs.compared(source, SCRATCH, tell, options.pairs))
+        compared = list(codec_pairs.compared(source, SCRATCH, tell, options.pairs))
         missed = [row.pair.ours for row in compared if row.misses]
         costs = list(engine.costs(source, SCRATCH, tell, list(dict.fromkeys([*engine.ALWAYS, *missed]))))
         grown = list(scale.grown(counts, SCRATCH, tell))

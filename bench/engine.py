@@ -15,15 +15,15 @@ from pathlib import Path
 
 import ltsp.cli.main  # noqa: F401 -- for its part of the start-up time
 from ltsp.build.prepare import prepare
-from ltsp.build.request import order
+from ltsp.build.request import make_request
 from ltsp.commands.image import image as applet  # noqa: F401 -- likewise: all modules that a build needs
-from ltsp.host.root import Root
+from ltsp.host.root import RootDirectory
 from ltsp.settings import conf_file
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.hooks import Hooks
 from ltsp.source.directory.scan import Scan
-from ltsp.squashfs.check import check
-from ltsp.squashfs.writer import write
+from ltsp.squashfs.check import check_image
+from ltsp.squashfs.writer import write_squashfs
 from ltsp.tree.faults import Faults
 
 ALWAYS = (
@@ -80,16 +80,16 @@ def measured(started: float, source: str, image: str, call: str) -> Costs:
         laps.append(time.monotonic())
 
     options = ImageOptions(mksquashfs_params=tuple(call.split()))
-    asked = order(options, LtspOptions(), Hooks(), os.path.dirname(conf_file.PATH))
+    asked = make_request(options, LtspOptions(), Hooks(), os.path.dirname(conf_file.PATH))
     faults = Faults()
-    with Root.open(os.fsencode(source)) as root, open(image, "w+b", buffering=0) as output:
+    with RootDirectory.open(os.fsencode(source)) as root, open(image, "w+b", buffering=0) as output:
         tree = Scan(asked.rules.selection, faults).run(root)
         lap()
         prepared = prepare(tree, Path(source).name, asked, faults)
         lap()
-        written = write(prepared.tree, output, prepared.write_options, faults)
+        written = write_squashfs(prepared.tree, output, prepared.write_options, faults)
         lap()
-        check(output)
+        check_image(output)
         lap()
         os.fsync(output)
         lap()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.measure import Run, run
+from bench.process_cost import Run, run
 
 
 def mksquashfs(source: Path, image: Path, parameters: Sequence[str]) -> Run:

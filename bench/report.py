@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench import engine, pairs, scale
+from bench import codec_pairs, engine, scale
 
 
 def heading(about: Mapping[str, object]) -> str:
@@ -19,7 +19,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def of_pairs(results: Sequence[pairs.Result]) -> str:
+def of_pairs(results: Sequence[codec_pairs.Result]) -> str:
     head = ["codec", "runs", "mksquashfs s", "ltsp s", "speed", "mksquashfs bytes", "ltsp bytes", "size"]
     head += ["processor s", "work", "memory MB", "goals", "reached"]
     return table(
@@ -56,7 +56,7 @@ def of_costs(results: Sequence[engine.Costs]) -> str:
     return table(head, rows)
 
 
-def of_misses(results: Sequence[pairs.Result]) -> str:
+def of_misses(results: Sequence[codec_pairs.Result]) -> str:
     """The goals of pairs that were not reached, one a line; the stages above show where the time goes."""
     return "\n".join(
         f"Missed: {row.pair.name}, {', '.join(row.misses)}: {row.speed:.2f} times as fast for {row.pair.speed:g}, "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import Run
+from bench.process_cost import Run
 from bench.programs import ltsp_image, mksquashfs
 from corpus.system import make_system
 

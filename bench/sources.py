@@ -22,15 +22,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.measure import Run
-from bench.prepared import FORMS, prepared
+from bench.process_cost import Run
 from bench.programs import ltsp_image
 from bench.report import table
-from ltsp.source.disk.disk_options import Wishes
-from ltsp.source.find import find
+from bench.source_forms import FORMS, prepared
+from ltsp.source.disk.disk_options import DiskOptions
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 from tools.debian_root import CHECKOUT, shared
 
 SCRATCH = CHECKOUT / "build" / "bench-sources"
@@ -116,8 +116,8 @@ def read(argument: str, reader: str) -> Run:
     gc.disable()  # as the program does
     total = 0
     began, before = time.perf_counter(), _processor()
-    source = find(argument, str(SCRATCH), name="lab", disks=Wishes(reader=reader))
-    with source.open(everything, Faults()) as tree:
+    source = find_source(argument, str(SCRATCH), name="lab", disks=DiskOptions(reader=reader))
+    with source.open(select_all, Faults()) as tree:
         contents = {id(node): node.content for _, node in tree.walk() if isinstance(node, File)}
         for content in contents.values():
             with content.open() as stream:

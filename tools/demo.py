@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from corpus import compare
+from corpus import tree_snapshot
 from tools.debian_root import CHECKOUT, make, this_release
 
 DEMO = Path("demo")
@@ -54,7 +54,7 @@ def excerpt(lines: list[str], most: int = MOST_SHOWN) -> None:
         print(f"   … and {len(lines) - most:,} more")
 
 
-def left_out(source: compare.Snapshot, found: compare.Snapshot) -> list[str]:
+def left_out(source: tree_snapshot.Snapshot, found: tree_snapshot.Snapshot) -> list[str]:
     """How many names are missing from the image, by the directory that stayed."""
     places: Counter[bytes] = Counter()
     for path in source.keys() - found.keys():
@@ -73,12 +73,12 @@ def prove(root: Path, image: Path) -> None:
     Raises SystemExit when the image has something that the source has not, or lost something outside of the
     directories that hold accounts, secrets, logs and caches.
     """
-    source = compare.directory(root)
+    source = tree_snapshot.directory(root)
     with tempfile.TemporaryDirectory() as scratch:
-        found = compare.mounted(image, Path(scratch))
+        found = tree_snapshot.mounted(image, Path(scratch))
     added = sorted(found.keys() - source.keys())
     common = source.keys() & found.keys()
-    kept = compare.stated(compare.selected(source, found.__contains__))
+    kept = tree_snapshot.stated(tree_snapshot.selected(source, found.__contains__))
     changed = sorted({path for path in common if kept[path] != found[path]})
     same = len(common) - len(changed)
     size = sum(found[path].size for path in common if path not in set(changed) and found[path].names[:1] == (path,))

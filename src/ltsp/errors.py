@@ -3,14 +3,14 @@
 LtspError                 1   something asked for could not be done
 ├── UsageError            2   the command line or a setting is wrong; nothing was begun
 ├── ConfError             1   ltsp.conf cannot be taken as it stands
-├── Unfinished            3   clients have what is new, and something that follows from it could not be done
+├── FollowUpFailed        3   clients have what is new, and something that follows from it could not be done
 ├── LockHeld             75   another process has what we need
 ├── FormatError           1   an image, disk or archive is damaged, truncated or forged
 │   └── ReaderFailed          the process that reads it is gone, or says what makes no sense
 └── SourceError           1   the source cannot be read as it should be
-    ├── Unreadable            a file or directory that no rule leaves out cannot be read
-    ├── Changed               a file was another one after reading than before
-    └── Vanished              a file or directory is gone since the scan
+    ├── FileUnreadable        a file or directory that no rule leaves out cannot be read
+    ├── FileChanged           a file was another one after reading than before
+    └── FileVanished          a file or directory is gone since the scan
 
 The number is the exit status. Only `ltsp.cli.main` exits.
 """
@@ -42,7 +42,7 @@ class ConfError(LtspError):
     """ltsp.conf cannot be taken as it stands; the message names file and line."""
 
 
-class Unfinished(LtspError):
+class FollowUpFailed(LtspError):
     """Clients have what is new, and something that follows from it could not be done."""
 
     exit_status = 3
@@ -54,7 +54,7 @@ class LockHeld(LtspError):
     exit_status = 75
 
 
-class TookTooLong(LtspError):
+class ProgramTimeout(LtspError):
     """A program had not ended after the time that it was given."""
 
 
@@ -70,13 +70,13 @@ class SourceError(LtspError):
     """The source cannot be read as it should be."""
 
 
-class Unreadable(SourceError):
+class FileUnreadable(SourceError):
     """A file or directory that no rule leaves out cannot be read."""
 
 
-class Changed(SourceError):
+class FileChanged(SourceError):
     """A file was another one after reading than before."""
 
 
-class Vanished(SourceError):
+class FileVanished(SourceError):
     """A file or directory is gone since the scan."""

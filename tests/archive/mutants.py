@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from corpus import mutant_limits
-from ltsp.archive.archive import Reader
+from ltsp.archive.archive import ArchiveReader
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.storage.blocks import Blocks, pieces
+from ltsp.storage.blocks import Blocks, read_pieces
 from ltsp.tree.node import File
 
 MOST_READ = 8 << 20
@@ -157,11 +157,11 @@ class Held:
 def fate(data: bytes, *, piped: bool = False) -> str:
     """What becomes of an archive when all is done with it that a build does; anything else breaks the promise."""
     stored: Blocks = Held(data)
-    with Reader("/var/tmp") as reader:
+    with ArchiveReader("/var/tmp") as reader:
         try:
-            tree = reader.stream(pieces(stored)) if piped else reader.file(stored)
+            tree = reader.stream(read_pieces(stored)) if piped else reader.file(stored)
         except (FormatError, SourceError) as error:
-            return "refused" if _told(error) else ""
+            return "refused" if _check_error_message(error) else ""
         for path, node in tree.walk():
             assert path
             assert not {"", ".", ".."} & set(path.split("/"))
@@ -174,7 +174,7 @@ def _read(file: File) -> None:
     with file.content.open() as stream:
         left = min(stream.size, MOST_READ)
         while left:
-            hole = min(stream.hole(), left)
+            hole = min(stream.hole_size(), left)
             stream.skip(hole)
             left -= hole
             got = len(stream.read(min(left, 1 << 20)))
@@ -182,7 +182,7 @@ def _read(file: File) -> None:
             left -= got
 
 
-def _told(error: LtspError) -> bool:
+def _check_error_message(error: LtspError) -> bool:
     """The message is one line that says what is wrong."""
     assert error.message
     assert error.message.isprintable()
@@ -190,7 +190,7 @@ def _told(error: LtspError) -> bool:
     return True
 
 
-def _kept(seed: int, number: int, data: bytes) -> str:
+def _save_mutant(seed: int, number: int, data: bytes) -> str:
     Path(f"mutant-{seed}-{number}").write_bytes(data)
     return f"mutant {number} of seed {seed}, {len(data)} bytes"
 
@@ -201,7 +201,7 @@ def fates(seed: int, count: int, archives: list[bytes]) -> Counter[str]:
     for number in range(count):
         chance = random.Random(f"{seed} {number}")
         data = mutant(chance.choice(archives), chance)
-        with mutant_limits.in_time(partial(_kept, seed, number, data)):
+        with mutant_limits.in_time(partial(_save_mutant, seed, number, data)):
             found[fate(data, piped=chance.random() < 0.3)] += 1
     return found
 

@@ -10,10 +10,10 @@ import random
 
 import pytest
 
-from archive.forge import Opened, file, layout, packed, shown, tar
-from ltsp.archive.archive import Reader, is_archive
+from archive.raw_tar import Opened, file, layout, packed, shown, tar
+from ltsp.archive.archive import ArchiveReader, is_archive
+from ltsp.archive.content import DescriptorBlocks
 from ltsp.archive.spool import Spool
-from ltsp.archive.stored import OpenFile
 from ltsp.errors import FormatError, LtspError
 from ltsp.storage.compressed import zstd
 
@@ -71,13 +71,13 @@ def test_damage_and_cuts_are_named(read, form):
 def test_a_bomb_is_refused_soon(tmp_path, form):
     zeros = FORMS[form](bytes(32 << 20))
     head = FORMS[form](file(b"zeros", b"", length=b"\x80" + (1 << 62).to_bytes(11, "big")))
-    with Reader(str(tmp_path)) as reader, pytest.raises(FormatError, match="unpacks to more than") as caught:
+    with ArchiveReader(str(tmp_path)) as reader, pytest.raises(FormatError, match="unpacks to more than") as caught:
         reader.stream(iter([head, *[zeros] * 50]))
     assert "unpack it yourself" in caught.value.hint
 
 
 def test_what_is_read_once_takes_no_room_for_its_zeros(tmp_path):
-    with Reader(str(tmp_path)) as reader:
+    with ArchiveReader(str(tmp_path)) as reader:
         tree = reader.stream(iter([tar(file(b"a", bytes(8 << 20)), file(b"b", b"end"))]))
         assert shown(tree)["b"] == "end"
         assert shown(tree)["a"] == "\0" * (8 << 20)
@@ -105,7 +105,7 @@ def test_nothing_lies_beside_what_lies_still(read):
 
 def test_a_program_that_writes_on_behind_the_end_is_waited_for(tmp_path):
     rest = iter([tar(file(b"a", b"x")), bytes(10_000), b"more"])
-    with Reader(str(tmp_path)) as reader:
+    with ArchiveReader(str(tmp_path)) as reader:
         assert shown(reader.stream(rest)) == {"a": "x"}
     assert list(rest) == []
 
@@ -116,7 +116,7 @@ def test_there_is_an_end_of_what_follows_the_end(tmp_path):
         while True:
             yield bytes(1 << 20)
 
-    with Reader(str(tmp_path)) as reader, pytest.raises(FormatError, match="behind its end"):
+    with ArchiveReader(str(tmp_path)) as reader, pytest.raises(FormatError, match="behind its end"):
         reader.stream(endless())
 
 
@@ -137,4 +137,4 @@ def test_what_is_an_archive(tmp_path, data, expected):
     path = tmp_path / "file"
     path.write_bytes(data)
     with path.open("rb") as opened:
-        assert is_archive(OpenFile.of(opened.fileno())) is expected
+        assert is_archive(DescriptorBlocks.of(opened.fileno())) is expected

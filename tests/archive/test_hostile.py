@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from archive import mutants
-from archive.forge import (
+from archive.raw_tar import (
     Layout,
     Opened,
     directory,
@@ -28,7 +28,7 @@ from archive.forge import (
 )
 from archive.test_member import OLD_SPARSE, PAX_00, PAX_01, PAX_10
 from corpus.mutant_runs import survive
-from ltsp.archive.archive import Reader
+from ltsp.archive.archive import ArchiveReader
 from ltsp.errors import FormatError
 
 MEMBERS = (
@@ -167,7 +167,7 @@ def test_names_that_unfold_to_far_too_many_are_refused(tmp_path):
             b"".join(extended((b"path", b"%d.%d/" % (number, n) + b"d/" * 2000)) + directory(b"f") for n in range(50))
         )
 
-    with Reader(str(tmp_path)) as reader, pytest.raises(FormatError, match="far more files and names"):
+    with ArchiveReader(str(tmp_path)) as reader, pytest.raises(FormatError, match="far more files and names"):
         reader.stream(piece(number) for number in range(100))
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from archive.forge import (
+from archive.raw_tar import (
     Held,
     Layout,
     Opened,
@@ -24,7 +24,7 @@ from archive.forge import (
     tar,
 )
 from ltsp.archive import oci
-from ltsp.archive.archive import Form
+from ltsp.archive.archive import ArchiveFormat
 from ltsp.errors import FormatError, SourceError
 
 
@@ -206,14 +206,14 @@ def test_what_has_no_place_in_a_tree_is_refused(laid, members, said):
 
 def test_docker_archives_by_content_and_by_name(read):
     data = docker(tar(*BASE), tar(file(b"etc/.wh.a")))
-    for form in (Form.ANY, Form.DOCKER):
+    for form in (ArchiveFormat.ANY, ArchiveFormat.DOCKER):
         assert "etc/a" not in shown(read(data, form))
-    assert shown(read(data, Form.DOCKER, "lab"))["etc/b"] == "base b"
+    assert shown(read(data, ArchiveFormat.DOCKER, "lab"))["etc/b"] == "base b"
     assert shown(read(packed(data)))["etc/b"] == "base b"
     with pytest.raises(SourceError, match="holds no image of a container"):
-        read(data, Form.OCI)
+        read(data, ArchiveFormat.OCI)
     with pytest.raises(SourceError, match="holds no image other") as caught:
-        read(data, Form.DOCKER, "other")
+        read(data, ArchiveFormat.DOCKER, "other")
     assert caught.value.hint == "there is lab:latest"
 
 
@@ -221,9 +221,9 @@ def test_docker_archives_by_content_and_by_name(read):
 def test_a_name_is_found_as_its_user_gave_it_to_skopeo_or_podman(read, full):
     data = docker(tar(*BASE), tags=[full])
     for tag in ("lab", "lab:latest", full) if full.endswith("latest") else ("lab", full):
-        assert shown(read(data, Form.DOCKER, tag))["etc/b"] == "base b"
+        assert shown(read(data, ArchiveFormat.DOCKER, tag))["etc/b"] == "base b"
     with pytest.raises(SourceError, match="holds no image la"):
-        read(data, Form.DOCKER, "la")
+        read(data, ArchiveFormat.DOCKER, "la")
 
 
 def test_what_docker_saves_since_25_is_both(read):
@@ -234,7 +234,7 @@ def test_what_docker_saves_since_25_is_both(read):
     made.files["manifest.json"] = json.dumps(manifest).encode()
     whole = shown(read(made.archive()))
     assert "etc/a" not in whole
-    for form, tag in ((Form.OCI, ""), (Form.DOCKER, "lab:1")):
+    for form, tag in ((ArchiveFormat.OCI, ""), (ArchiveFormat.DOCKER, "lab:1")):
         assert shown(read(made.archive(), form, tag)) == whole
 
 
@@ -307,11 +307,11 @@ def test_the_machine_chooses():
     def parts(path):
         return Held(made.files[path])
 
-    chosen = {machine: oci.layers(parts, "", machine)[0].path for machine in ("x86_64", "aarch64")}
+    chosen = {machine: oci.read_layers(parts, "", machine)[0].path for machine in ("x86_64", "aarch64")}
     assert made.files[chosen["x86_64"]].startswith(b"amd64")
     assert made.files[chosen["aarch64"]].startswith(b"arm64")
     with pytest.raises(SourceError, match="holds nothing for linux/riscv64, but linux/amd64, linux/arm64"):
-        oci.layers(parts, "", "riscv64")
+        oci.read_layers(parts, "", "riscv64")
 
 
 def test_a_single_image_is_taken_whatever_its_machine(read):
@@ -324,12 +324,12 @@ def test_a_single_image_is_taken_whatever_its_machine(read):
 def test_of_several_images_one_must_be_named(read):
     made = Layout()
     made.of(*(made.image(tar(file(tag.encode())), tag=tag) for tag in ("one", "two")))
-    assert shown(read(made.archive(), Form.OCI, "two")) == {"two": ""}
+    assert shown(read(made.archive(), ArchiveFormat.OCI, "two")) == {"two": ""}
     with pytest.raises(SourceError, match="holds 2 images: one, two") as caught:
         read(made.archive())
     assert "after a colon" in caught.value.hint
     with pytest.raises(SourceError, match="holds no image three") as caught:
-        read(made.archive(), Form.OCI, "three")
+        read(made.archive(), ArchiveFormat.OCI, "three")
     assert caught.value.hint == "there is one, two"
 
 

@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from archive.forge import (
+from archive.raw_tar import (
     BLOCK,
     END,
     Opened,
@@ -182,13 +182,13 @@ def test_holes_of_sparse_files_stay_holes(read, member):
     content = read(tar(member, file(b"after", b"x"))).get("s").content
     assert (content.size, content.stored) == (40, 6)
     with content.open() as stream:
-        assert stream.hole() == 10
+        assert stream.hole_size() == 10
         stream.skip(10)
-        assert stream.hole() == 0
+        assert stream.hole_size() == 0
         assert stream.read(5) == b"aa\0\0\0"
-        assert stream.hole() == 5
+        assert stream.hole_size() == 5
         assert stream.read(40) == bytes(5) + b"bbbb" + bytes(16)
-        assert stream.hole() == 0
+        assert stream.hole_size() == 0
     with tarfile.open(fileobj=io.BytesIO(tar(member))) as other:
         whole = other.extractfile("s").read()
     with content.open() as stream:

@@ -11,29 +11,29 @@ from pathlib import Path
 
 import pytest
 
-from corpus import compare, nasty
-from ltsp.archive.archive import Form, Reader
-from ltsp.archive.stored import OpenFile
+from corpus import kitchen_sink, tree_snapshot
+from ltsp.archive.archive import ArchiveFormat, ArchiveReader
+from ltsp.archive.content import DescriptorBlocks
 from ltsp.source.archive import LayoutSource
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
-SMALL = nasty.Extent(entries=300, owners=40, depth=40, large=9 * nasty.BLOCK + 17)
+SMALL = kitchen_sink.KitchenSinkSize(entries=300, owners=40, depth=40, large=9 * kitchen_sink.BLOCK + 17)
 PACKING = {"plain": [], "gzip": ["-z"], "xz": ["-J"], "zstd": ["--zstd"], "bzip2": ["-j"]}
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return nasty.build(tmp_path_factory.mktemp("nasty") / "source", SMALL)
+    return kitchen_sink.build(tmp_path_factory.mktemp("nasty") / "source", SMALL)
 
 
 def expected(root, apart="", keeps=lambda _name, _value: True):
     """The directory as a tar can hold it: without sockets; `apart` are kinds of which a writer knows no hard links."""
-    everything = compare.directory(root)
+    everything = tree_snapshot.directory(root)
     return {
-        path: compare.counted(
+        path: tree_snapshot.counted(
             replace(
                 entry,
                 xattrs=tuple(pair for pair in entry.xattrs if keeps(*pair)),
@@ -55,9 +55,9 @@ def as_umoci(name, value):
     return value != b"" and not name.startswith(b"trusted.overlay.")
 
 
-def found(path, form=Form.ANY, scratch="/var/tmp"):
-    with Path(path).open("rb") as file, Reader(str(scratch)) as reader:
-        return compare.of_tree(reader.file(OpenFile.of(file.fileno()), form))
+def found(path, form=ArchiveFormat.ANY, scratch="/var/tmp"):
+    with Path(path).open("rb") as file, ArchiveReader(str(scratch)) as reader:
+        return tree_snapshot.of_tree(reader.file(DescriptorBlocks.of(file.fileno()), form))
 
 
 def tar(source, archive, *options):
@@ -68,24 +68,24 @@ def tar(source, archive, *options):
 @pytest.mark.parametrize("packing", PACKING)
 def test_what_tar_writes_with_attributes(source, tmp_path, packing):
     options = ["--format=posix", "--xattrs", "--xattrs-include=*", *PACKING[packing]]
-    assert compare.differences(expected(source, "cbp"), found(tar(source, tmp_path / "a", *options))) == []
+    assert tree_snapshot.differences(expected(source, "cbp"), found(tar(source, tmp_path / "a", *options))) == []
 
 
 @pytest.mark.parametrize("form", ["gnu", "oldgnu"])
 def test_what_tar_writes_in_its_own_formats(source, tmp_path, form):
     archive = tar(source, tmp_path / "a", f"--format={form}", "--numeric-owner")
-    assert compare.differences(compare.without_attributes(expected(source, "cbp")), found(archive)) == []
+    assert tree_snapshot.differences(tree_snapshot.without_attributes(expected(source, "cbp")), found(archive)) == []
 
 
 @pytest.mark.parametrize("form", [["gnu"], ["posix", "0.0"], ["posix", "0.1"], ["posix", "1.0"]], ids=" ".join)
 def test_what_tar_writes_of_sparse_files(tmp_path, form):
     source = tmp_path / "source"
-    nasty.build(source, nasty.Extent(entries=1, owners=1, depth=1))
+    kitchen_sink.build(source, kitchen_sink.KitchenSinkSize(entries=1, owners=1, depth=1))
     options = ["--sparse", f"--format={form[0]}", *(f"--sparse-version={version}" for version in form[1:])]
     archive = tar(source / "holes", tmp_path / "a", *options)
-    with archive.open("rb") as file, Reader(str(tmp_path)) as reader:
-        tree = reader.file(OpenFile.of(file.fileno()))
-        assert compare.differences(expected(source / "holes"), compare.of_tree(tree)) == []
+    with archive.open("rb") as file, ArchiveReader(str(tmp_path)) as reader:
+        tree = reader.file(DescriptorBlocks.of(file.fileno()))
+        assert tree_snapshot.differences(expected(source / "holes"), tree_snapshot.of_tree(tree)) == []
         large = tree.get("over-4-gib").content
         assert large.size > 4 << 30
         assert large.stored < 1 << 20
@@ -100,7 +100,10 @@ def test_what_python_writes(source, tmp_path, form):
 
     with tarfile.open(tmp_path / "a", "w", format=form, encoding="utf-8", errors="surrogateescape") as archive:
         archive.add(source, ".", filter=whole_second)
-    assert compare.differences(compare.without_attributes(expected(source, "cbpl")), found(tmp_path / "a")) == []
+    assert (
+        tree_snapshot.differences(tree_snapshot.without_attributes(expected(source, "cbpl")), found(tmp_path / "a"))
+        == []
+    )
 
 
 def test_what_bsdtar_writes(source, tmp_path):
@@ -110,7 +113,7 @@ def test_what_bsdtar_writes(source, tmp_path):
     # It writes a fraction of a second before 1970 as that after the second that it does not add up to.
     del wanted[b"times/directory-1/file"], read[b"times/directory-1/file"]
     del wanted[b"times/directory-2147483648/file"], read[b"times/directory-2147483648/file"]
-    assert compare.differences(wanted, read) == []
+    assert tree_snapshot.differences(wanted, read) == []
 
 
 def in_whole_seconds(root):
@@ -133,7 +136,7 @@ def images(tmp_path_factory):
     umoci("new", "--image", "layout:new")
     umoci("unpack", "--image", "layout:new", "bundle")
     root = at / "bundle/rootfs"
-    subprocess.run(["cp", "-a", f"{nasty.build(at / 'source', SMALL)}/.", root], check=True)
+    subprocess.run(["cp", "-a", f"{kitchen_sink.build(at / 'source', SMALL)}/.", root], check=True)
     (root / "special/socket").unlink()
     in_whole_seconds(root)
     umoci("repack", "--image", "layout:one", "--refresh-bundle", "bundle")
@@ -156,8 +159,8 @@ def images(tmp_path_factory):
 
 def test_layers_that_umoci_writes(images):
     at, root = images
-    with LayoutSource("lab", f"{at}/layout", "two").open(everything, Faults()) as tree:
-        assert compare.differences(expected(root, keeps=as_umoci), compare.of_tree(tree)) == []
+    with LayoutSource("lab", f"{at}/layout", "two").open(select_all, Faults()) as tree:
+        assert tree_snapshot.differences(expected(root, keeps=as_umoci), tree_snapshot.of_tree(tree)) == []
 
 
 @pytest.mark.parametrize(
@@ -181,4 +184,4 @@ def test_archives_that_skopeo_writes(images, tmp_path, target, options):
     ]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert compare.differences(expected(root, keeps=as_umoci), found(tmp_path / "a")) == []
+    assert tree_snapshot.differences(expected(root, keeps=as_umoci), found(tmp_path / "a")) == []

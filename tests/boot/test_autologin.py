@@ -7,7 +7,7 @@ import time
 import pytest
 
 from corpus.classroom import CONSOLE, HASH, PASSWORD, Classroom
-from corpus.desk import MAC, Desk, switched_on
+from corpus.client_console import MAC, ClientConsole, start_client
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1200)]
 
@@ -26,7 +26,7 @@ GROUPS = "guest07:x:5007:\n"
 _ON_SCREEN = "for each in $(cat /sys/fs/cgroup/system.slice/system-getty.slice/getty@tty1.service/cgroup.procs); do "
 
 
-def on_screen(desk: Desk, awaited: str) -> str:
+def on_screen(desk: ClientConsole, awaited: str) -> str:
     """Whose programs run on the first screen, once it is whom is waited for, or has had the time to be."""
     seen = ""
     for _ in range(20):
@@ -37,7 +37,7 @@ def on_screen(desk: Desk, awaited: str) -> str:
     return seen
 
 
-def log_out(desk: Desk) -> None:
+def log_out(desk: ClientConsole) -> None:
     desk.run(f"{_ON_SCREEN} kill -KILL $each; done")
 
 
@@ -45,7 +45,7 @@ def test_who_is_named_is_logged_in_and_after_logging_out_only_where_that_is_wish
     room = Classroom.make(tmp_path, debian_root)
     room.publish()
     room.configure(CONF, PEOPLE, GROUPS)
-    with room.open(), switched_on(room.site.tftp) as desk:
+    with room.open(), start_client(room.site.tftp) as desk:
         desk.log_in("root", PASSWORD)
         assert "guest07:" in on_screen(desk, "guest07:")
         log_out(desk)

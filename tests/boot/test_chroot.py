@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from corpus.classroom import CONSOLE, HASH, PASSWORD, Classroom
-from corpus.desk import switched_on
+from corpus.client_console import start_client
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1200)]
 
@@ -22,7 +22,7 @@ def test_a_chroot_boots_by_nfs_with_the_people_of_the_server_and_stays_as_it_is(
     subprocess.run(["cp", "-a", debian_root, chroot], check=True)
     room.site.ltsp("kernel", "dev")
     room.configure(CONF, PEOPLE, GROUPS)
-    with room.open(below=""), switched_on(room.site.tftp) as desk:
+    with room.open(below=""), start_client(room.site.tftp) as desk:
         desk.log_in("alice", PASSWORD)
         assert desk.run("id") == "uid=5001(alice) gid=5001(alice) groups=5001(alice),29(audio)"
         assert desk.run("findmnt -n -o FSTYPE /; findmnt -n -o FSTYPE /run/ltsp/root/image") == "overlay\nnfs"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corpus.ipxe_script import commands, expanded
-from ltsp.boot.ipxe import LONGEST_PARAMETERS, Unwritable, parameters, title, word, written
+from ltsp.boot.ipxe import LONGEST_PARAMETERS, UnwritableText, check_parameters, check_word, check_words, title
 from ltsp.errors import ConfError
 
 HOSTILE = [
@@ -45,8 +45,8 @@ def test_no_title_breaks_out_of_its_line(text):
 @given(st.text() | st.text(alphabet=string.printable) | st.sampled_from(HOSTILE))
 def test_what_is_written_is_a_list_of_words_or_refused(text):
     try:
-        shown = written(text)
-    except Unwritable:
+        shown = check_words(text)
+    except UnwritableText:
         return
     assert shown.split() == text.split()
     assert commands(f"set ltsp-parameters {shown}") == [(";", ["set", "ltsp-parameters", *text.split()])]
@@ -56,10 +56,10 @@ def test_what_is_written_is_a_list_of_words_or_refused(text):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_kernel_parameters_that_would_break_out_are_refused_by_key_and_line(text):
     if text == "a\nshell":
-        assert parameters(text, "KERNEL_PARAMETERS", "x") == "a shell"
+        assert check_parameters(text, "KERNEL_PARAMETERS", "x") == "a shell"
         return
     with pytest.raises(ConfError) as refusal:
-        parameters(text, "KERNEL_PARAMETERS", "/etc/ltsp/ltsp.conf:12")
+        check_parameters(text, "KERNEL_PARAMETERS", "/etc/ltsp/ltsp.conf:12")
     assert refusal.value.message.startswith("/etc/ltsp/ltsp.conf:12: KERNEL_PARAMETERS: ")
     assert "\n" not in str(refusal.value)
     assert "\x1b" not in str(refusal.value)
@@ -67,12 +67,12 @@ def test_kernel_parameters_that_would_break_out_are_refused_by_key_and_line(text
 
 def test_usual_kernel_parameters_stay_as_they_are():
     usual = 'nomodeset noapic console=tty0 console=ttyS0,115200n8 video=HDMI-A-1:1024x768@60 dyndbg="file x.c +p" a=-1'
-    assert parameters(usual, "KERNEL_PARAMETERS", "x") == usual
+    assert check_parameters(usual, "KERNEL_PARAMETERS", "x") == usual
 
 
 def test_more_parameters_than_a_kernel_takes_are_refused():
     with pytest.raises(ConfError, match="1024 of them at most"):
-        parameters("a" * (LONGEST_PARAMETERS + 1), "KERNEL_PARAMETERS", "x")
+        check_parameters("a" * (LONGEST_PARAMETERS + 1), "KERNEL_PARAMETERS", "x")
 
 
 def test_titles_keep_what_can_be_shown():
@@ -84,5 +84,5 @@ def test_titles_keep_what_can_be_shown():
 
 @pytest.mark.parametrize("text", ["", "a b", "a\tb", "$x"])
 def test_a_word_is_one_word(text):
-    with pytest.raises(Unwritable):
-        word(text)
+    with pytest.raises(UnwritableText):
+        check_word(text)

@@ -6,18 +6,18 @@ import zlib
 
 import pytest
 
-from corpus.planted import data, planted
-from corpus.unified import unified
-from ltsp.boot.codecs import readable_codecs, zstd
+from corpus.dict_tree import data, make_tree
+from corpus.unified_kernels import unified
 from ltsp.boot.kernel import find_kernel
-from ltsp.boot.kernel_header import has_header, stated_version
-from ltsp.boot.kernel_rules import Rule
+from ltsp.boot.kernel_codecs import readable_codecs, zstd
+from ltsp.boot.kernel_header import has_header, read_stated_version
+from ltsp.boot.kernel_rules import KernelRule
 from ltsp.errors import LtspError, UsageError
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, Fifo, File, Metadata
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 
 def modules(*versions):
@@ -256,7 +256,7 @@ FOUND = {
 @pytest.mark.parametrize("system", FOUND)
 def test_kernel(system):
     entries, (path, initrd, version) = FOUND[system]
-    tree = planted(entries)
+    tree = make_tree(entries)
     found = find_kernel(tree, "lab")
     assert (found.path, found.initrd_path, found.version) == (path, initrd, version)
     with found.kernel.open() as stream:
@@ -301,7 +301,7 @@ PASSED_OVER = {
 @pytest.mark.parametrize("why", PASSED_OVER)
 def test_a_kernel_is_passed_over_with_a_warning_when(why):
     entries, warning = PASSED_OVER[why]
-    found = find_kernel(planted(DEBIAN | entries), "lab")
+    found = find_kernel(make_tree(DEBIAN | entries), "lab")
     assert found.path == "boot/vmlinuz-6.1.0-9"
     (said,) = found.warnings
     assert said.startswith("/boot/vmlinuz-6.9 is passed over: ")
@@ -310,7 +310,7 @@ def test_a_kernel_is_passed_over_with_a_warning_when(why):
 
 def test_no_kernel_is_an_error_that_says_where_was_looked():
     with pytest.raises(LtspError, match=r"^no kernel in lab: looked for vmlinuz, vmlinuz-\*, kernel-\*, .*") as caught:
-        find_kernel(planted({"etc/passwd": "-> /etc/shadow", "vmlinuz": "-> /etc/shadow"} | modules("6.1")), "lab")
+        find_kernel(make_tree({"etc/passwd": "-> /etc/shadow", "vmlinuz": "-> /etc/shadow"} | modules("6.1")), "lab")
     assert "passed over: /vmlinuz (a link that leads nowhere inside the image)" in caught.value.message
     assert "there are modules of 6.1 without a kernel" in caught.value.message
     assert caught.value.hint.startswith("install one, ")
@@ -321,10 +321,10 @@ def test_a_kernel_alone_that_is_cut_off_is_an_error():
     """The disk was full when it was written; clients would stop at it, and nobody would know why."""
     one = bzimage("6.9", 4096)
     with pytest.raises(LtspError, match=r"cut off: it has 1024 of its 66560 bytes"):
-        find_kernel(planted({"boot/vmlinuz-6.9": one} | modules("6.9")), "lab")
+        find_kernel(make_tree({"boot/vmlinuz-6.9": one} | modules("6.9")), "lab")
     with pytest.raises(LtspError, match=r"cut off: it has 1024 of its 66560 bytes"):
         find_kernel(
-            planted({"efi/EFI/Linux/a.efi": unified((".linux", one), (".initrd", b"i"))} | modules("6.9")), "lab"
+            make_tree({"efi/EFI/Linux/a.efi": unified((".linux", one), (".initrd", b"i"))} | modules("6.9")), "lab"
         )
 
 
@@ -332,7 +332,7 @@ def test_a_kernel_is_whole_with_what_signs_it_behind_it_and_by_the_size_that_old
     whole = bzimage("6.9", 4) + bytes(64) + b"signature"
     old = bzimage("6.9", 0xFFFF_0000, protocol=0x203)
     for kernel in (whole, old):
-        assert find_kernel(planted({"boot/vmlinuz-6.9": kernel} | modules("6.9")), "lab").warnings == ()
+        assert find_kernel(make_tree({"boot/vmlinuz-6.9": kernel} | modules("6.9")), "lab").warnings == ()
 
 
 NOISE = "".join(map(chr, range(1, 120))) * 50
@@ -350,13 +350,13 @@ NOT_KERNELS = {
 @pytest.mark.parametrize("where", NOT_KERNELS)
 def test_what_is_not_a_kernel_is_not_published_and_named(where):
     path = next(iter(NOT_KERNELS[where]))
-    tree = planted({"etc/os-release": "ID=debian\n"} | NOT_KERNELS[where] | modules_in_lib("6.9"))
+    tree = make_tree({"etc/os-release": "ID=debian\n"} | NOT_KERNELS[where] | modules_in_lib("6.9"))
     with pytest.raises(LtspError, match=r"^no kernel in lab can be booted: ") as caught:
         find_kernel(tree, "lab")
     assert f"/{path} (not a kernel: it has none of their headers)" in caught.value.message
     assert caught.value.hint.startswith("install its package again in the source")
     good = {"boot/vmlinuz-6.1.0-9": bzimage("6.1.0-9"), "lib/modules/6.1.0-9/modules.dep": ""}
-    found = find_kernel(planted(NOT_KERNELS[where] | modules_in_lib("6.9") | good), "lab")
+    found = find_kernel(make_tree(NOT_KERNELS[where] | modules_in_lib("6.9") | good), "lab")
     assert found.path == "boot/vmlinuz-6.1.0-9"
     with pytest.raises(LtspError, match="not a kernel"):
         find_kernel(tree, "lab", path)
@@ -364,14 +364,14 @@ def test_what_is_not_a_kernel_is_not_published_and_named(where):
 
 def test_the_command_that_writes_a_damaged_kernel_again_is_said():
     with pytest.raises(LtspError) as caught:
-        find_kernel(planted(DEBIAN_12 | {"boot/vmlinuz-6.9": NOISE} | modules("6.9")), "lab")
+        find_kernel(make_tree(DEBIAN_12 | {"boot/vmlinuz-6.9": NOISE} | modules("6.9")), "lab")
     assert "again in the source: apt-get install --reinstall linux-image-6.9; or give " in caught.value.hint
 
 
 def test_a_kernel_of_another_version_than_the_modules_is_named_with_both():
     files = {"boot/vmlinuz": bzimage("6.1.0-8-amd64"), "usr/lib/modules/6.1.0-10/build": "-> /x"}
     with pytest.raises(LtspError) as caught:
-        find_kernel(planted(DEBIAN_12 | files | modules("6.1.0-9-amd64")), "lab")
+        find_kernel(make_tree(DEBIAN_12 | files | modules("6.1.0-9-amd64")), "lab")
     assert caught.value.message == (
         "no kernel in lab has its modules: /boot/vmlinuz (it states the version 6.1.0-8-amd64, "
         "and no /lib/modules/6.1.0-8-amd64); there are modules of 6.1.0-9-amd64"
@@ -384,32 +384,32 @@ DEBIAN_12 = {"etc/os-release": "ID=debian\n"}
 
 def test_what_is_there_is_not_to_be_installed():
     with pytest.raises(LtspError, match=r"no kernel in lab has its modules: /boot/vmlinuz-6\.9 \(no ") as caught:
-        find_kernel(planted(DEBIAN_12 | {"boot/vmlinuz-6.9": elf("k")} | modules("6.8")), "lab")
+        find_kernel(make_tree(DEBIAN_12 | {"boot/vmlinuz-6.9": elf("k")} | modules("6.8")), "lab")
     assert caught.value.hint.startswith("install in the source: linux-image-6.9, again if it is there; or give ")
 
 
 def test_a_kernel_that_states_another_version_than_its_name_is_refused_without_modules_for_that():
     """An upgrade went half way: what would boot finds none of the modules that are there."""
-    tree = planted(
+    tree = make_tree(
         DEBIAN_12 | {"boot/vmlinuz-6.6.119": bzimage("6.6.108"), "boot/initrd.img-6.6.119": "i"} | modules("6.6.119")
     )
     with pytest.raises(LtspError, match=r"states the version 6\.6\.108, and no /lib/modules/6\.6\.108"):
         find_kernel(tree, "lab")
     with pytest.raises(LtspError, match=r"states the version 6\.6\.108"):
-        find_kernel(planted({"lib/modules/6.6.119/vmlinuz": bzimage("6.6.108")} | modules_in_lib("6.6.119")), "lab")
+        find_kernel(make_tree({"lib/modules/6.6.119/vmlinuz": bzimage("6.6.108")} | modules_in_lib("6.6.119")), "lab")
 
 
 MISNAMED = {"boot/vmlinuz-6.9": bzimage("6.8"), "boot/initrd.img-6.9": "i"} | modules("6.8", "6.9")
 
 
 def test_a_kernel_that_states_another_version_than_its_name_is_the_last_choice():
-    found = find_kernel(planted(MISNAMED | {"boot/vmlinuz-6.1.0-9": elf("k9")} | modules("6.1.0-9")), "lab")
+    found = find_kernel(make_tree(MISNAMED | {"boot/vmlinuz-6.1.0-9": elf("k9")} | modules("6.1.0-9")), "lab")
     assert found.path == "boot/vmlinuz-6.1.0-9"
     assert str(found).endswith("passed over: /boot/vmlinuz-6.9 (it states the version 6.8)")
 
 
 def test_where_there_is_no_other_it_is_taken_with_the_modules_of_what_it_states_and_that_is_said():
-    found = find_kernel(planted(MISNAMED), "lab")
+    found = find_kernel(make_tree(MISNAMED), "lab")
     assert (found.path, found.version, found.initrd_path) == ("boot/vmlinuz-6.9", "6.8", None)
     assert found.warnings == ("/boot/vmlinuz-6.9 states the version 6.8, and clients get the modules of that",)
 
@@ -417,7 +417,7 @@ def test_where_there_is_no_other_it_is_taken_with_the_modules_of_what_it_states_
 def test_a_unified_kernel_that_was_made_for_another_version_is_no_better():
     one = unified((".uname", b"6.9"), (".linux", bzimage("6.8")), (".initrd", b"i"))
     with pytest.raises(LtspError, match=r"states the version 6\.8, and no /lib/modules/6\.8"):
-        find_kernel(planted({"efi/EFI/Linux/a.efi": one} | modules("6.9")), "lab")
+        find_kernel(make_tree({"efi/EFI/Linux/a.efi": one} | modules("6.9")), "lab")
 
 
 NEWER = {"boot/vmlinuz-6.1.0-10": elf("k10"), "boot/initrd.img-6.1.0-10": "i10"}
@@ -472,14 +472,14 @@ WHY = {
 @pytest.mark.parametrize("what", WHY)
 def test_a_choice_is_given_with_its_reason(what):
     entries, line = WHY[what]
-    found = find_kernel(planted(entries), "lab")
+    found = find_kernel(make_tree(entries), "lab")
     assert str(found) == line
-    assert [each["path"] for each in found.record()["passed_over"]] == [each.path for each in found.passed_over]
+    assert [each["path"] for each in found.to_json()["passed_over"]] == [each.path for each in found.passed_over]
 
 
 def test_a_kernel_without_an_initrd_is_nothing_to_warn_of():
     """Clients start from our own."""
-    assert find_kernel(planted({"boot/vmlinuz-6.9": elf("k")} | modules("6.9")), "lab").warnings == ()
+    assert find_kernel(make_tree({"boot/vmlinuz-6.9": elf("k")} | modules("6.9")), "lab").warnings == ()
 
 
 def test_no_more_than_some_dozens_of_files_are_asked_for_their_version():
@@ -495,18 +495,18 @@ def test_no_more_than_some_dozens_of_files_are_asked_for_their_version():
     many = {
         f"boot/vmlinuz-x{number}": File(Metadata(0o644), Asked(b"\x7fELF" + b"nothing" * 9)) for number in range(999)
     }
-    assert find_kernel(planted(many), "lab").version is None
+    assert find_kernel(make_tree(many), "lab").version is None
     assert len(asked) < 5000
 
 
 def test_the_user_s_rule_prefers_what_has_modules_and_says_what_it_passed_over():
-    found = find_kernel(planted(DEBIAN | OWN | modules("1")), "lab", "own/kernel-* s|kernel|ramdisk|")
+    found = find_kernel(make_tree(DEBIAN | OWN | modules("1")), "lab", "own/kernel-* s|kernel|ramdisk|")
     assert (found.path, found.initrd_path, found.reason) == ("own/kernel-1", "own/ramdisk-1", "as --kernel-initrd says")
     assert [str(each) for each in found.passed_over] == ["/own/kernel-2 (no /lib/modules/2)"]
 
 
 def test_a_substitution_that_leads_nowhere_leaves_the_kernel_and_is_warned_of():
-    found = find_kernel(planted(DEBIAN | OWN | modules("2")), "lab", "own/kernel-2 s|kernel|nothing|")
+    found = find_kernel(make_tree(DEBIAN | OWN | modules("2")), "lab", "own/kernel-2 s|kernel|nothing|")
     assert (found.path, found.initrd_path) == ("own/kernel-2", None)
     assert found.warnings == ("--kernel-initrd=own/kernel-2 leads to no initrd, only to the kernel /own/kernel-2",)
 
@@ -521,23 +521,23 @@ OWN = {
 
 
 def test_the_users_rule_comes_first():
-    found = find_kernel(planted(DEBIAN | OWN | modules("2")), "lab", "own/kernel-* s|kernel|ramdisk|")
+    found = find_kernel(make_tree(DEBIAN | OWN | modules("2")), "lab", "own/kernel-* s|kernel|ramdisk|")
     assert (found.path, found.initrd_path, found.version) == ("own/kernel-2", "own/ramdisk-2", "2")
 
 
 def test_the_users_kernel_is_taken_without_its_modules_and_that_is_said():
-    found = find_kernel(planted(DEBIAN | OWN), "lab", "/own/kernel-2 s|kernel|ramdisk|")
+    found = find_kernel(make_tree(DEBIAN | OWN), "lab", "/own/kernel-2 s|kernel|ramdisk|")
     assert found.path == "own/kernel-2"
     assert found.warnings == ("/own/kernel-2 has no modules: /lib/modules/2 is not in the image",)
 
 
 def test_the_users_rule_may_name_a_kernel_alone():
-    found = find_kernel(planted(DEBIAN | OWN | modules("2")), "lab", "own/kernel-2")
+    found = find_kernel(make_tree(DEBIAN | OWN | modules("2")), "lab", "own/kernel-2")
     assert (found.path, found.initrd_path, found.initrd) == ("own/kernel-2", None, None)
 
 
 def test_a_users_rule_that_finds_nothing_leaves_it_to_the_others():
-    found = find_kernel(planted(DEBIAN), "lab", "nowhere/* s|a|b|")
+    found = find_kernel(make_tree(DEBIAN), "lab", "nowhere/* s|a|b|")
     assert found.path == "boot/vmlinuz-6.1.0-9"
     assert found.warnings == ("--kernel-initrd=nowhere/* leads to no kernel; another is taken",)
 
@@ -545,7 +545,7 @@ def test_a_users_rule_that_finds_nothing_leaves_it_to_the_others():
 @pytest.mark.parametrize("rule", ["", "/ s|a|b|", "live/vmlinuz s|a|b"])
 def test_a_rule_that_is_none_is_refused(rule):
     with pytest.raises(UsageError):
-        Rule.parse(rule)
+        KernelRule.parse(rule)
 
 
 STATED = {
@@ -599,7 +599,7 @@ def test_other_files_have_none(data):
 @pytest.mark.parametrize("how", STATED)
 def test_stated_version(how):
     content, version = STATED[how]
-    assert stated_version(Bytes(content)) == version
+    assert read_stated_version(Bytes(content)) == version
 
 
 CONFIG = "CONFIG_SQUASHFS=m\nCONFIG_SQUASHFS_ZLIB=y\n# CONFIG_SQUASHFS_LZ4 is not set\nCONFIG_SQUASHFS_ZSTD=y\n"
@@ -607,31 +607,31 @@ MODULE = b"\x7fELF\0zlib_inflate\0xz_dec_run\0ZSTD_decompressStream\0"
 
 
 def test_the_configuration_says_which_compressions_the_kernel_reads():
-    tree = planted({"boot/config-6.1": CONFIG})
+    tree = make_tree({"boot/config-6.1": CONFIG})
     assert readable_codecs(tree, "6.1") == {"gzip", "zstd"}
     assert readable_codecs(tree, "6.2") is None
     assert readable_codecs(tree, None) is None
 
 
 def test_a_kernel_without_squashfs_reads_none():
-    assert readable_codecs(planted({"boot/config-6.1": "CONFIG_SQUASHFS_ZSTD=y\n"}), "6.1") == frozenset()
+    assert readable_codecs(make_tree({"boot/config-6.1": "CONFIG_SQUASHFS_ZSTD=y\n"}), "6.1") == frozenset()
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst"])
 def test_without_a_configuration_the_module_is_asked(suffix):
     pack = {"": bytes, ".gz": gzipped, ".xz": lzma.compress, ".zst": zstd.compress}[suffix]
     path = f"lib/modules/6.1/kernel/fs/squashfs/squashfs.ko{suffix}"
-    assert readable_codecs(planted({path: pack(MODULE)}), "6.1") == {"gzip", "xz", "zstd"}
+    assert readable_codecs(make_tree({path: pack(MODULE)}), "6.1") == {"gzip", "xz", "zstd"}
     if suffix:
-        assert readable_codecs(planted({path: b"damaged"}), "6.1") is None
+        assert readable_codecs(make_tree({path: b"damaged"}), "6.1") is None
 
 
 @pytest.mark.oracle
 def test_a_real_root_gives_its_kernel(debian_root):
-    with DirectorySource("debian", str(debian_root), "a real root").open(everything, Faults()) as tree:
+    with DirectorySource("debian", str(debian_root), "a real root").open(select_all, Faults()) as tree:
         found = find_kernel(tree, "debian")
         assert (found.path, found.initrd_path, found.warnings) == ("vmlinuz", "initrd.img", ())
-        assert found.version == stated_version(found.kernel)
+        assert found.version == read_stated_version(found.kernel)
         by_configuration = readable_codecs(tree, found.version)
         without = tree.edit({f"boot/config-{found.version}": None})
         assert readable_codecs(without, found.version) == by_configuration

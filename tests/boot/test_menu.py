@@ -6,13 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corpus.ipxe_script import Client, commands
-from ltsp.boot.ipxe import Unwritable
-from ltsp.boot.menu import REACHED, ClientSection, Entry, Menu, Wishes
+from corpus.ipxe_script import IpxeClient, commands
+from ltsp.boot.ipxe import UnwritableText
+from ltsp.boot.menu import MENU_MARK, ClientSection, Menu, MenuEntry, MenuOptions
 
 MAC = "52:54:00:12:34:56"
 LAB = Menu(
-    "/srv/ltsp", images=(Entry("lab", "Lab"), Entry("lab2", "Second lab")), chroots=(Entry("dev", "Dev chroot"),)
+    "/srv/ltsp",
+    images=(MenuEntry("lab", "Lab"), MenuEntry("lab2", "Second lab")),
+    chroots=(MenuEntry("dev", "Dev chroot"),),
 )
 COMMANDS = {
     *("set", "clear", "isset", "iseq", "cpuid", "goto", "exit", "menu", "item", "choose", "chain", "echo", "sanboot"),
@@ -29,7 +31,7 @@ def pc(**settings):
         "buildarch": "i386",
         "platform": "pcbios",
     }
-    return Client({**known, **{name.replace("_", "-"): value for name, value in settings.items()}})
+    return IpxeClient({**known, **{name.replace("_", "-"): value for name, value in settings.items()}})
 
 
 def booted(menu, client=None):
@@ -38,8 +40,8 @@ def booted(menu, client=None):
     return client
 
 
-def section(*, macs=(MAC,), **wishes):
-    return ClientSection(macs=macs, wishes=Wishes(**wishes))
+def section(*, macs=(MAC,), **options):
+    return ClientSection(macs=macs, options=MenuOptions(**options))
 
 
 def test_the_first_image_is_taken_after_five_seconds_and_its_root_is_nfs():
@@ -82,7 +84,7 @@ def test_an_image_named_after_the_processor_is_the_default_there(x86_64, buildar
     names = ("abc", "x86_64", "x86_32", "aarch64", "armv7l")
     client = pc(buildarch=buildarch)
     client.x86_64 = x86_64
-    booted(Menu("/srv/ltsp", tuple(Entry(name, name) for name in names)), client)
+    booted(Menu("/srv/ltsp", tuple(MenuEntry(name, name) for name in names)), client)
     assert client.chained == [f"{expected}/boot.ipxe"]
 
 
@@ -101,8 +103,8 @@ def test_a_section_holds_for_its_mac_address_alone():
 
 
 def test_sections_go_by_address_and_by_hostname_too():
-    by_address = ClientSection(addresses=(ip_address("10.0.2.15"),), wishes=Wishes(default="lab2"))
-    by_name = ClientSection(hostnames=("PC01",), wishes=Wishes(default="r_dev"))
+    by_address = ClientSection(addresses=(ip_address("10.0.2.15"),), options=MenuOptions(default="lab2"))
+    by_name = ClientSection(hostnames=("PC01",), options=MenuOptions(default="r_dev"))
     menu = Menu("/srv/ltsp", LAB.images, LAB.chroots, sections=(by_address, by_name))
     assert booted(menu).chained == ["lab2/boot.ipxe"]
     assert booted(menu, pc(hostname="pc01")).chained == ["dev/boot.ipxe"]
@@ -110,22 +112,24 @@ def test_sections_go_by_address_and_by_hostname_too():
 
 def test_the_hostname_that_a_section_gives_finds_the_section_of_that_name():
     named = ClientSection(macs=(MAC,), hostname="pc07")
-    menu = Menu("/srv/ltsp", LAB.images, sections=(named, ClientSection(hostnames=("pc07",), wishes=Wishes("lab2"))))
+    menu = Menu(
+        "/srv/ltsp", LAB.images, sections=(named, ClientSection(hostnames=("pc07",), options=MenuOptions("lab2")))
+    )
     assert booted(menu).chained == ["lab2/boot.ipxe"]
 
 
 def test_a_later_section_takes_parameters_back():
-    menu = Menu("/srv/ltsp", LAB.images, wishes=Wishes(parameters="quiet"), sections=(section(parameters=""),))
+    menu = Menu("/srv/ltsp", LAB.images, options=MenuOptions(parameters="quiet"), sections=(section(parameters=""),))
     assert booted(menu).settings["ltsp-arguments"].split() == []
 
 
 def test_what_holds_for_all_clients_holds_unless_a_section_says_otherwise():
-    everyone = ClientSection(everyone=True, wishes=Wishes(default="lab2", timeout=7))
+    everyone = ClientSection(everyone=True, options=MenuOptions(default="lab2", timeout=7))
     assert booted(Menu("/srv/ltsp", LAB.images, sections=(everyone, section(timeout=9)))).timeouts == [9]
 
 
 def test_a_hidden_menu_is_shown_after_a_failure():
-    menu = Menu("/srv/ltsp", LAB.images, wishes=Wishes(timeout=-1))
+    menu = Menu("/srv/ltsp", LAB.images, options=MenuOptions(timeout=-1))
     client = pc()
     client.chain = lambda uri: uri == "lab2/boot.ipxe"
     client.choose = lambda _default, _timeout: "lab2"
@@ -157,7 +161,7 @@ def test_a_chroot_is_a_directory_of_the_base_directory():
 
 
 def test_an_image_that_is_named_as_a_chroots_entry_would_be_hides_that():
-    menu = Menu("/srv/ltsp", (Entry("r_dev", "image"),), LAB.chroots)
+    menu = Menu("/srv/ltsp", (MenuEntry("r_dev", "image"),), LAB.chroots)
     assert menu.labels == ("r_dev",)
     assert booted(menu).chained == ["r_dev/boot.ipxe"]
 
@@ -172,7 +176,7 @@ def test_an_image_that_is_named_as_a_chroots_entry_would_be_hides_that():
     ],
 )
 def test_the_transport_makes_the_root(transport, root):
-    client = booted(Menu("/srv/ltsp", LAB.images, wishes=Wishes(transport=transport)))
+    client = booted(Menu("/srv/ltsp", LAB.images, options=MenuOptions(transport=transport)))
     assert client.settings["ltsp-root"] == root
     assert ("ltsp-whole" in client.settings) == (transport == "http")
 
@@ -186,7 +190,7 @@ def test_a_server_with_http_hands_on_its_own_menu():
 
 
 def test_images_are_fetched_from_the_port_of_the_server_whoever_brought_the_menu():
-    menu = Menu("/srv/ltsp", LAB.images, http_port=8080, wishes=Wishes(transport="http"))
+    menu = Menu("/srv/ltsp", LAB.images, http_port=8080, options=MenuOptions(transport="http"))
     client = booted(menu)
     assert client.chained == ["lab/boot.ipxe"]
     assert client.settings["ltsp-root"] == "http://10.0.2.2:8080/images/"
@@ -204,7 +208,7 @@ def test_where_http_fails_tftp_goes_on():
     "fetched", [{"ltsp-http": "http://10.0.2.2:81"}, {"filename": "http://10.0.2.2:81/ltsp/ltsp.ipxe"}]
 )
 def test_a_menu_that_came_by_http_takes_the_image_from_there(fetched):
-    menu = Menu("/srv/ltsp", LAB.images, http=True, http_port=81, wishes=Wishes(transport="auto"))
+    menu = Menu("/srv/ltsp", LAB.images, http=True, http_port=81, options=MenuOptions(transport="auto"))
     client = booted(menu, pc(**fetched))
     assert client.chained == ["lab/boot.ipxe"]
     assert client.settings["ltsp-root"] == "http://10.0.2.2:81/images/"
@@ -219,7 +223,7 @@ def test_a_script_before_it_chooses_for_the_menu():
         "ltsp-http": "http://1.2.3.4:5",
     }
     client = booted(LAB, pc(**given_before))
-    assert client.said == [REACHED]
+    assert client.said == [MENU_MARK]
     assert client.timeouts == []
     assert client.chained == ["lab2/boot.ipxe"]
     assert client.settings["ltsp-root"] == "http://1.2.3.4:5/images/"
@@ -233,17 +237,17 @@ def test_a_choice_that_the_menu_lacks_is_named():
 
 @given(st.lists(st.text(max_size=30), max_size=4), st.text(max_size=20))
 def test_no_text_of_a_person_adds_a_command(titles, heading):
-    entries = tuple(Entry(f"n{number}", text) for number, text in enumerate(titles))
-    text = Menu("/srv/ltsp", entries, (Entry("c", heading),), memtest=True).text()
+    entries = tuple(MenuEntry(f"n{number}", text) for number, text in enumerate(titles))
+    text = Menu("/srv/ltsp", entries, (MenuEntry("c", heading),), memtest=True).text()
     assert text.isascii()
     for line in text.splitlines()[1:]:
         assert all(not words or words[0] in COMMANDS for _, words in commands(line)), line
-    client = Client({"next-server": "1.2.3.4"})
+    client = IpxeClient({"next-server": "1.2.3.4"})
     assert client.run(text) == "booted"
     assert [label for label, _ in client.items if label.startswith("n")] == [entry.name for entry in entries]
 
 
 @pytest.mark.parametrize("path", ["/srv/my ltsp", "/srv/ltsp!", "/srv/(ltsp)", "/srv/ä", ""])
 def test_a_base_directory_that_no_script_or_address_can_hold_is_refused(path):
-    with pytest.raises(Unwritable):
+    with pytest.raises(UnwritableText):
         Menu(path, LAB.images).text()

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 import pytest
 
 from corpus.ipxe_machine import screen
-from ltsp.boot.menu import ClientSection, Entry, Menu, Wishes
+from ltsp.boot.menu import ClientSection, Menu, MenuEntry, MenuOptions
 from ltsp.publish.pointer import Pointer
 
 pytestmark = [pytest.mark.boot, pytest.mark.oracle]
 
 HOSTILE = "Lab ; shell || ${ltsp-server} && reboot # \x1b[2J\nshell"
-IMAGES = (Entry("lab", HOSTILE), Entry("lab2", "Second lab"))
+IMAGES = (MenuEntry("lab", HOSTILE), MenuEntry("lab2", "Second lab"))
 VERSION = "20260131T174512Z-1a2b3c4d"
 
 
@@ -50,7 +50,7 @@ def served(directory):
 
 
 def test_the_default_is_taken_after_the_timeout_and_a_hostile_title_is_text(tftp):
-    put(tftp, Menu("/srv/ltsp", IMAGES, (Entry("dev", "A chroot"),), Wishes(timeout=1500)))
+    put(tftp, Menu("/srv/ltsp", IMAGES, (MenuEntry("dev", "A chroot"),), MenuOptions(timeout=1500)))
     shown = screen(tftp, "END")
     assert "LTSP server 10.0.2.2, this PC is 52:54:00:12:34:56" in shown
     assert "Lab _ shell __ __ltsp-server_ __ reboot _ _[2J shell" in shown
@@ -63,8 +63,8 @@ def test_the_default_is_taken_after_the_timeout_and_a_hostile_title_is_text(tftp
 def test_a_section_by_mac_address_chooses_and_escape_does_not_leave_the_menu(tftp):
     mac = "52:54:00:ab:cd:ef"
     sections = (
-        ClientSection((mac,), hostname="pc07", wishes=Wishes(parameters="nomodeset a=b", timeout=0)),
-        ClientSection(hostnames=("pc07",), wishes=Wishes("lab2", transport="nbd")),
+        ClientSection((mac,), hostname="pc07", options=MenuOptions(parameters="nomodeset a=b", timeout=0)),
+        ClientSection(hostnames=("pc07",), options=MenuOptions("lab2", transport="nbd")),
     )
     put(tftp, Menu("/srv/ltsp", IMAGES, sections=sections))
     shown = screen(tftp, "END", mac, keys=(("Exit iPXE", b"\x1b"), ("Exit iPXE", b"\r")))
@@ -73,7 +73,7 @@ def test_a_section_by_mac_address_chooses_and_escape_does_not_leave_the_menu(tft
 
 @pytest.mark.slow
 def test_another_entry_can_be_chosen(tftp):
-    put(tftp, Menu("/srv/ltsp", IMAGES, wishes=Wishes(timeout=0)))
+    put(tftp, Menu("/srv/ltsp", IMAGES, options=MenuOptions(timeout=0)))
     assert "ENTRY lab2" in screen(tftp, "END", keys=(("Exit iPXE", b"\x1b[B\r"),))
 
 
@@ -82,7 +82,7 @@ def test_a_deleted_version_is_told_and_the_menu_comes_back(tftp):
     for files in (("client.img", "vmlinuz"), ("initrd.img", "vmlinuz")):
         pointer = Pointer("lab", VERSION, None, f"images/.versions/lab/{VERSION}/image.img", files)
         (tftp / "ltsp/lab/boot.ipxe").write_text(pointer.text())
-        put(tftp, Menu("/srv/ltsp", IMAGES, wishes=Wishes(timeout=-1)))
+        put(tftp, Menu("/srv/ltsp", IMAGES, options=MenuOptions(timeout=-1)))
         shown = screen(tftp, "Exit iPXE", keys=(("Press a key for the menu", b"\r"),))
         assert f"Version {VERSION} of lab could not be fetched" in shown
         assert "type ltsp versions lab on the server" in shown
@@ -92,7 +92,10 @@ def test_a_deleted_version_is_told_and_the_menu_comes_back(tftp):
 
 def test_where_the_server_has_http_tftp_carries_the_first_script_alone(tftp):
     with served(tftp) as port:
-        put(tftp, Menu("/srv/ltsp", IMAGES, wishes=Wishes(timeout=-1, transport="auto"), http=True, http_port=port))
+        put(
+            tftp,
+            Menu("/srv/ltsp", IMAGES, options=MenuOptions(timeout=-1, transport="auto"), http=True, http_port=port),
+        )
         shown = screen(tftp, "END")
     assert f"http://10.0.2.2:{port}/ltsp/ltsp.ipxe... ok" in shown
     assert f"ENTRY lab root=http://10.0.2.2:{port}/images/ arguments=[ ] server=10.0.2.2" in shown
@@ -103,7 +106,7 @@ def test_where_the_server_has_http_tftp_carries_the_first_script_alone(tftp):
 def test_where_http_does_not_answer_tftp_goes_on(tftp):
     with served(tftp) as port:
         pass
-    put(tftp, Menu("/srv/ltsp", IMAGES, wishes=Wishes(timeout=-1, transport="auto"), http=True, http_port=port))
+    put(tftp, Menu("/srv/ltsp", IMAGES, options=MenuOptions(timeout=-1, transport="auto"), http=True, http_port=port))
     shown = screen(tftp, "END")
     assert f"No menu at http://10.0.2.2:{port}/ltsp/ltsp.ipxe" in shown
     assert "ENTRY lab root=nfs://10.0.2.2/srv/ltsp/images!" in shown

@@ -4,24 +4,24 @@ from ipaddress import ip_address
 
 import pytest
 
-from ltsp.boot.menu import ClientSection, Wishes
-from ltsp.boot.menu_settings import menu_settings, title, title_key
+from ltsp.boot.menu import ClientSection, MenuOptions
+from ltsp.boot.menu_settings import entry_title, menu_settings, title_key
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
 from ltsp.settings.conf_sections import evaluate
-from ltsp.settings.conf_text import parse
+from ltsp.settings.conf_text import parse_conf
 
 LABELS = ("lab", "lab2", "r_dev")
 
 
 def read(text):
-    conf = parse(text.encode(), "ltsp.conf")
+    conf = parse_conf(text.encode(), "ltsp.conf")
     return menu_settings(conf, evaluate(conf, Identity(), "ipxe"), LABELS)
 
 
 def test_the_server_section_speaks_for_all_clients():
     settings = read("[server]\nDEFAULT_IMAGE=lab2\nKERNEL_PARAMETERS='nomodeset quiet'\nMENU_TIMEOUT=0\n")
-    assert settings.wishes == Wishes("lab2", "nomodeset quiet", 0)
+    assert settings.options == MenuOptions("lab2", "nomodeset quiet", 0)
     assert settings.sections == ()
 
 
@@ -36,7 +36,7 @@ def test_the_server_section_speaks_for_all_clients():
     ],
 )
 def test_what_is_said_to_clients_comes_before_what_is_said_to_the_server(text, expected):
-    assert read(text).wishes.timeout == expected
+    assert read(text).options.timeout == expected
 
 
 def test_sections_go_by_address_and_name_and_take_in_others():
@@ -50,7 +50,7 @@ def test_sections_go_by_address_and_name_and_take_in_others():
             (ip_address("10.0.2.15"),),
             ("pc07",),
             hostname="pc01",
-            wishes=Wishes("r_dev", None, 9000, "http", "distro"),
+            options=MenuOptions("r_dev", None, 9000, "http", "distro"),
         ),
     )
     assert settings.warnings == ()
@@ -62,7 +62,7 @@ def test_sections_that_say_nothing_of_the_menu_are_left_out():
 
 def test_a_section_for_all_is_one_without_conditions():
     (section,) = read("[*]\nMENU_TIMEOUT=7\nHOSTNAME=same\n").sections
-    assert section == ClientSection(everyone=True, wishes=Wishes(timeout=7))
+    assert section == ClientSection(everyone=True, options=MenuOptions(timeout=7))
 
 
 @pytest.mark.parametrize("pattern", ["b8:27:eb:*", "192.168.67.*", "pc*"])
@@ -89,7 +89,7 @@ def test_the_title_of_an_image_that_is_not_there_is_warned_of():
 
 def test_an_image_that_is_not_there_is_warned_of():
     settings = read("[server]\n\nDEFAULT_IMAGE=gone\n")
-    assert settings.wishes.default is None
+    assert settings.options.default is None
     assert settings.warnings == (
         "ltsp.conf:3: DEFAULT_IMAGE: the menu has no entry 'gone'; there are lab, lab2, r_dev",
     )
@@ -120,9 +120,9 @@ def test_all_faults_are_told_at_once():
 
 
 def test_titles_are_found_by_the_name_of_the_entry():
-    conf = parse(b"IPXE_LAB_IMG='Lab, first floor'\nIPXE_R_DEV_IMG=Chroot\nIPXE_X86_64_IMG=\n", "ltsp.conf")
+    conf = parse_conf(b"IPXE_LAB_IMG='Lab, first floor'\nIPXE_R_DEV_IMG=Chroot\nIPXE_X86_64_IMG=\n", "ltsp.conf")
     server = evaluate(conf, Identity(), "ipxe")
-    assert [title(label, server) for label in ("lab", "r_dev", "x86_64", "lab2")] == [
+    assert [entry_title(label, server) for label in ("lab", "r_dev", "x86_64", "lab2")] == [
         *("Lab, first floor", "Chroot", "x86_64", "lab2")
     ]
     assert title_key("debian-12.5") == "IPXE_DEBIAN_12_5_IMG"

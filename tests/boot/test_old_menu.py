@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from corpus.classroom import CONSOLE, HASH, PASSWORD, Classroom
-from corpus.desk import switched_on
+from corpus.client_console import start_client
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1200)]
 
@@ -30,7 +30,7 @@ def test_a_menu_of_before_boots_the_current_image_with_its_settings(debian_root,
     said = room.site.ltsp("nfs", "--dry-run")
     assert f"{menu} boots from {room.site.base}: it needs ltsp nfs --export=base" in said.stderr
     assert f"\n{room.site.base} " in room.site.ltsp("nfs", "--export=base", "--dry-run").stdout
-    with room.open(below=""), switched_on(room.site.tftp, memory=1024) as desk:
+    with room.open(below=""), start_client(room.site.tftp, memory=1024) as desk:
         desk.log_in("root", PASSWORD)
         assert desk.run("findmnt -n -o FSTYPE /; hostname") == "overlay\npc3"
         assert "ltsp.image=images/lab.img" in desk.run("cat /proc/cmdline")

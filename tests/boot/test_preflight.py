@@ -4,20 +4,20 @@ from dataclasses import replace
 
 import pytest
 
-from corpus.planted import planted
-from ltsp.boot.codecs import initrd_codec, readable_codecs
-from ltsp.boot.distribution import Distribution, distribution_of, kernel_installation, kernel_package
+from corpus.dict_tree import make_tree
+from ltsp.boot.distribution import Distribution, detect_distribution, kernel_install_command, kernel_package
+from ltsp.boot.kernel_codecs import initrd_codec, readable_codecs
 from ltsp.boot.kernel_config import kernel_options
-from ltsp.boot.preflight import Facts, Severity, preflight, require
+from ltsp.boot.preflight import PreflightFacts, Severity, check_no_errors, find_problems
 from ltsp.errors import LtspError
-from ltsp.initrd.drivers import network_drivers
+from ltsp.initrd.drivers import find_network_drivers
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 NEEDED = frozenset({"overlay", "squashfs", "loop", "af_packet", "nfs", "nfsv3", "nfsv4", "nbd"})
-GOOD = Facts(
+GOOD = PreflightFacts(
     version="6.1.0-18-amd64",
     modules=NEEDED | {"e1000e"},
     network=frozenset({"e1000e", "virtio_net"}),
@@ -30,8 +30,8 @@ GOOD = Facts(
 
 
 def test_a_whole_image_lacks_nothing():
-    assert preflight(GOOD) == ()
-    assert preflight(replace(GOOD, options=None, codecs=None)) == ()
+    assert find_problems(GOOD) == ()
+    assert find_problems(replace(GOOD, options=None, codecs=None)) == ()
 
 
 ERRORS = {
@@ -53,10 +53,10 @@ ERRORS = {
 @pytest.mark.parametrize("case", ERRORS)
 def test_what_no_client_boots_without_is_one_error(case):
     facts, message = ERRORS[case]
-    (lack,) = preflight(facts)
+    (lack,) = find_problems(facts)
     assert lack.severity is Severity.ERROR
     with pytest.raises(LtspError, match=f"no client could boot lab: kernel 6.1.0-18-amd64 .*{message}") as caught:
-        require((lack,), "lab")
+        check_no_errors((lack,), "lab")
     assert lack.hint in caught.value.hint
     assert "--no-preflight" in caught.value.hint
 
@@ -76,18 +76,18 @@ WARNINGS = {
 @pytest.mark.parametrize("case", WARNINGS)
 def test_what_some_clients_boot_without_is_one_warning(case):
     facts, message = WARNINGS[case]
-    (lack,) = preflight(facts)
+    (lack,) = find_problems(facts)
     assert lack.severity is Severity.WARNING
     assert message in lack.message
-    require((lack,), "lab")
+    check_no_errors((lack,), "lab")
 
 
 def test_errors_are_gathered_and_come_first():
-    lacks = preflight(replace(GOOD, modules=frozenset(), network=frozenset()))
+    lacks = find_problems(replace(GOOD, modules=frozenset(), network=frozenset()))
     severities = [lack.severity for lack in lacks]
     assert severities == [Severity.ERROR] * 5 + [Severity.WARNING] * 2
     with pytest.raises(LtspError, match=r"overlay.*squashfs.*loop.*wired"):
-        require(lacks, "lab")
+        check_no_errors(lacks, "lab")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_errors_are_gathered_and_come_first():
 def test_the_package_is_the_distributions_own(distribution, version, package):
     assert package in kernel_package(distribution, version)
     facts = replace(GOOD, distribution=distribution, version=version, network=frozenset())
-    assert package in preflight(facts)[0].hint
+    assert package in find_problems(facts)[0].hint
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_the_package_is_the_distributions_own(distribution, version, package):
     ],
 )
 def test_the_distribution_is_what_os_release_says(text, distribution):
-    tree = planted({"etc/os-release": "-> ../usr/lib/os-release", "usr/lib/os-release": text})
-    assert distribution_of(tree) is distribution
-    assert distribution_of(planted({})) is Distribution.OTHER
+    tree = make_tree({"etc/os-release": "-> ../usr/lib/os-release", "usr/lib/os-release": text})
+    assert detect_distribution(tree) is distribution
+    assert detect_distribution(make_tree({})) is Distribution.OTHER
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_the_distribution_is_what_os_release_says(text, distribution):
     ],
 )
 def test_what_brings_a_kernel_into_a_container(entries, command):
-    assert kernel_installation(planted(entries)) == command
+    assert kernel_install_command(make_tree(entries)) == command
 
 
 @pytest.mark.parametrize(
@@ -156,42 +156,42 @@ def test_what_brings_a_kernel_into_a_container(entries, command):
     ],
 )
 def test_an_initrd_is_compressed_with_what_the_kernel_unpacks(configuration, codec):
-    assert initrd_codec(planted({} if configuration is None else {"boot/config-6.1": configuration}), "6.1") == codec
+    assert initrd_codec(make_tree({} if configuration is None else {"boot/config-6.1": configuration}), "6.1") == codec
 
 
 @pytest.mark.oracle
 def test_a_debian_root_lacks_nothing_but_nbd_client(debian_root):
     (version,) = (path.name for path in (debian_root / "usr/lib/modules").iterdir())
-    with DirectorySource("d", str(debian_root), "").open(everything, Faults()) as tree:
+    with DirectorySource("d", str(debian_root), "").open(select_all, Faults()) as tree:
         modules = KernelModules.read(tree, version)
-        facts = Facts(
+        facts = PreflightFacts(
             version=version,
             modules=modules.names,
-            network=network_drivers(modules),
+            network=find_network_drivers(modules),
             options=kernel_options(tree, version),
             codec="zstd",
             codecs=readable_codecs(tree, version),
             has_nbd_client=False,
-            distribution=distribution_of(tree),
+            distribution=detect_distribution(tree),
         )
         assert initrd_codec(tree, version) == "zstd"
-    (lack,) = preflight(facts)
+    (lack,) = find_problems(facts)
     assert lack.hint.startswith("install the package nbd-client")
 
 
 def test_chosen_drivers_of_which_the_kernel_has_none_are_an_error():
-    (lack,) = preflight(replace(GOOD, chosen=("r8196", "e1000-e")))
+    (lack,) = find_problems(replace(GOOD, chosen=("r8196", "e1000-e")))
     assert (lack.severity, lack.message) == (
         Severity.ERROR,
         "kernel 6.1.0-18-amd64 has none of the network drivers that were chosen: r8196 e1000-e",
     )
     assert "--client-drivers" in lack.hint
-    assert preflight(replace(GOOD, chosen=("e1000e",))) == ()
+    assert find_problems(replace(GOOD, chosen=("e1000e",))) == ()
 
 
 def test_a_chosen_driver_that_the_kernel_does_not_have_is_named():
     """The others are taken, and a room of PCs with that card would not boot."""
-    (lack,) = preflight(replace(GOOD, chosen=("e100e", "e1000e")))
+    (lack,) = find_problems(replace(GOOD, chosen=("e100e", "e1000e")))
     assert (lack.severity, lack.message) == (Severity.WARNING, "kernel 6.1.0-18-amd64 has no module e100e")
     assert lack.hint == "did you mean e1000e?"
 
@@ -200,7 +200,7 @@ WITHHELD = {"e1000e": "etc/modprobe.d/a.conf", "r8169": "etc/modprobe.d/b.conf"}
 
 
 def test_drivers_that_the_images_settings_keep_from_loading_are_none():
-    (lack,) = preflight(replace(GOOD, network=frozenset(), withheld=WITHHELD))
+    (lack,) = find_problems(replace(GOOD, network=frozenset(), blocked_drivers=WITHHELD))
     assert lack.message.endswith("has no driver of a wired network card")
     assert lack.hint == (
         "remove from /etc/modprobe.d/a.conf, /etc/modprobe.d/b.conf in the source the lines about e1000e, r8169"
@@ -209,6 +209,6 @@ def test_drivers_that_the_images_settings_keep_from_loading_are_none():
 
 def test_a_chosen_driver_that_the_images_settings_keep_from_loading_is_none():
     network = frozenset({"r8169"})
-    (lack,) = preflight(replace(GOOD, network=network, withheld=WITHHELD, chosen=("e1000e",)))
+    (lack,) = find_problems(replace(GOOD, network=network, blocked_drivers=WITHHELD, chosen=("e1000e",)))
     assert lack.message.endswith("has none of the network drivers that were chosen: e1000e")
     assert lack.hint == "remove from /etc/modprobe.d/a.conf in the source the lines about e1000e"

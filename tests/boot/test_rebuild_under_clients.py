@@ -8,20 +8,20 @@ import re
 import pytest
 
 from corpus.classroom import CONSOLE, HASH, LARGE, PASSWORD, Classroom
-from corpus.desk import Desk, switched_on
+from corpus.client_console import ClientConsole, start_client
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1800)]
 
 CONF = f"[clients]\n{CONSOLE}PASSWORDS_ROOT='root/{HASH}'\n"
 
 
-def read(desk: Desk) -> str:
+def read(desk: ClientConsole) -> str:
     """What a client reads of the image itself, and not of its memory."""
     return desk.run(f"sync; echo 3 >/proc/sys/vm/drop_caches; sha256sum <{LARGE} | cut -d ' ' -f 1")
 
 
 def booted(room: Classroom) -> str:
-    with switched_on(room.site.tftp) as desk:
+    with start_client(room.site.tftp) as desk:
         desk.log_in("root", PASSWORD)
         return read(desk)
 
@@ -38,7 +38,7 @@ def test_a_client_reads_its_image_whatever_is_published_meanwhile(debian_root, t
     editions = [publish()]
     room.configure(CONF)
     with room.open():
-        with switched_on(room.site.tftp) as desk:
+        with start_client(room.site.tftp) as desk:
             desk.log_in("root", PASSWORD)
             running = desk.run("sed -n 's/.* ltsp.image=\\([^ ]*\\).*/\\1/p' /proc/cmdline")
             for _ in range(3):

@@ -9,11 +9,11 @@ import subprocess
 
 import pytest
 
-from corpus.archived import in_whole_seconds, umoci
+from corpus.archive_kinds import in_whole_seconds, umoci
+from corpus.default_installs import INSTALLS
 from corpus.diskless import one_at_a_time
-from corpus.installs import INSTALLS
 from corpus.site import Site, listing
-from corpus.unified import unified
+from corpus.unified_kernels import unified
 
 pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.timeout(1200)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from corpus.classroom import CONSOLE, HASH, PASSWORD, Classroom
-from corpus.desk import MAC, switched_on
+from corpus.client_console import MAC, start_client
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1200)]
 
@@ -20,7 +20,7 @@ def test_root_of_a_client_has_all_of_its_image_where_the_server_squashes_everybo
     secret.chmod(0o600)
     room.publish()
     room.configure(CONF)
-    with room.open(squash="All_Squash"), switched_on(room.site.tftp) as desk:
+    with room.open(squash="All_Squash"), start_client(room.site.tftp) as desk:
         desk.log_in("root", PASSWORD)
         assert desk.run("cat /usr/local/share/private; stat -c '%U %a' /usr/local/share/private") == (
             "of root alone\nroot 600"

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from corpus.planted import planted
-from corpus.unified import unified
+from corpus.dict_tree import make_tree
+from corpus.unified_kernels import unified
 from ltsp.boot.kernel import find_kernel
 from ltsp.boot.unified_kernel import UnifiedKernel
 from ltsp.errors import FormatError, LtspError
@@ -96,4 +96,4 @@ def test_a_damaged_one_is_a_unified_kernel_or_none(chance):
 
 def test_a_file_in_its_place_that_is_none_is_passed_over():
     with pytest.raises(LtspError, match=r"EFI/Linux/a\.efi \(it has no section \.linux"):
-        find_kernel(planted({"efi/EFI/Linux/a.efi": unified((".cmdline", b"quiet"))}), "lab")
+        find_kernel(make_tree({"efi/EFI/Linux/a.efi": unified((".cmdline", b"quiet"))}), "lab")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from corpus.classroom import CONSOLE, HASH, PASSWORD, Classroom
-from corpus.desk import MAC, switched_on
+from corpus.client_console import MAC, start_client
 
 pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.timeout(1200)]
 
@@ -38,7 +38,7 @@ def test_a_person_of_the_server_logs_in_on_a_client_that_is_what_ltsp_conf_says(
     room = Classroom.make(tmp_path, debian_root)
     room.publish()
     room.configure(CONF, PEOPLE, GROUPS)
-    with room.open(), switched_on(room.site.tftp) as desk:
+    with room.open(), start_client(room.site.tftp) as desk:
         desk.log_in("alice", PASSWORD)
         assert desk.run("findmnt -n -o FSTYPE /") == "overlay"
         assert desk.run("id") == "uid=5001(alice) gid=5001(alice) groups=5001(alice),29(audio),6000(pupils)"

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from ltsp.boot.menu import REACHED, Menu
-from ltsp.boottest.console import REPORT, Console, Stage, Trouble
+from ltsp.boot.menu import MENU_MARK, Menu
+from ltsp.boottest.console import REPORT_PREFIX, BootProblem, BootStage, Console
 from ltsp.publish.pointer import Pointer
 
 RECORDED = Path(__file__).parent / "consoles"
 
-NO_BOOTFILE = Trouble(
+NO_BOOTFILE = BootProblem(
     "no bootable device: the network boot gave up",
     "check that the boot file exists in TFTP_DIR/ltsp: type ltsp ipxe",
 )
-IPXE_SHELL = Trouble("iPXE opened its shell", "a script ended with `shell`, or what it chained to could not be fetched")
+IPXE_SHELL = BootProblem(
+    "iPXE opened its shell", "a script ended with `shell`, or what it chained to could not be fetched"
+)
 
 
 def fed(*pieces: bytes, console=None):
@@ -35,21 +37,21 @@ def in_pieces(data, size):
 @pytest.mark.parametrize(
     ("name", "stage", "trouble"),
     [
-        ("no_bootfile", Stage.IPXE, NO_BOOTFILE),
-        ("ipxe_shell", Stage.IPXE, IPXE_SHELL),
-        ("uefi_ipxe_shell", Stage.IPXE, IPXE_SHELL),
+        ("no_bootfile", BootStage.IPXE, NO_BOOTFILE),
+        ("ipxe_shell", BootStage.IPXE, IPXE_SHELL),
+        ("uefi_ipxe_shell", BootStage.IPXE, IPXE_SHELL),
         (
             "panic",
-            Stage.KERNEL,
-            Trouble(
+            BootStage.KERNEL,
+            BootProblem(
                 "the kernel panicked: VFS: Unable to mount root fs on unknown-block(0,0)",
                 "the kernel got no initrd that it could unpack, or no rdinit=; see the lines of iPXE above it",
             ),
         ),
         (
             "initramfs_shell",
-            Stage.INITRD,
-            Trouble(
+            BootStage.INITRD,
+            BootProblem(
                 "the distribution's initrd gave up and opened a shell",
                 "boot with the client's own initrd (rdinit=/ltsp/init), or see the console's last lines",
             ),
@@ -59,7 +61,7 @@ def in_pieces(data, size):
 def test_a_recorded_boot_is_told_by_its_last_stage_and_trouble(name, stage, trouble, size):
     console = fed(*in_pieces((RECORDED / f"{name}.bin").read_bytes(), size))
     assert (console.stage, console.trouble) == (stage, trouble)
-    assert list(console.seconds) == [each for each in Stage if each in console.seconds]
+    assert list(console.seconds) == [each for each in BootStage if each in console.seconds]
 
 
 def test_a_line_that_the_firmware_broke_is_read_whole():
@@ -76,60 +78,60 @@ def test_what_ipxe_could_not_fetch_explains_a_boot_that_gave_up():
 
 
 OURS = [
-    (b"SeaBIOS (version 1.16.2-debian-1.16.2-1)\r\n", Stage.FIRMWARE),
-    (b"iPXE initialising devices...ok\r\n", Stage.IPXE),
-    (f"{REACHED}\r\n".encode(), Stage.MENU),
-    (b"[    0.000000] Linux version 6.1.0-50-amd64 (debian-kernel@lists.debian.org)\r\n", Stage.KERNEL),
-    (b"ltsp: stage start\r\n", Stage.INITRD),
-    (b"ltsp: stage network\r\n", Stage.NETWORK),
-    (b"ltsp: stage attach\r\n", Stage.ATTACH),
-    (b"ltsp: stage overlay\r\n", Stage.OVERLAY),
-    (b"ltsp: stage site\r\n", Stage.SITE),
-    (b"ltsp: stage switch\r\n", Stage.ROOT),
-    (b"Welcome to \x1b[1mDebian GNU/Linux 12 (bookworm)\x1b[0m!\r\n", Stage.SYSTEMD),
-    (b"\r\nDebian GNU/Linux 12 lab7 ttyS0\r\n\r\nlab7 login: ", Stage.LOGIN),
+    (b"SeaBIOS (version 1.16.2-debian-1.16.2-1)\r\n", BootStage.FIRMWARE),
+    (b"iPXE initialising devices...ok\r\n", BootStage.IPXE),
+    (f"{MENU_MARK}\r\n".encode(), BootStage.MENU),
+    (b"[    0.000000] Linux version 6.1.0-50-amd64 (debian-kernel@lists.debian.org)\r\n", BootStage.KERNEL),
+    (b"ltsp: stage start\r\n", BootStage.INITRD),
+    (b"ltsp: stage network\r\n", BootStage.NETWORK),
+    (b"ltsp: stage attach\r\n", BootStage.ATTACH),
+    (b"ltsp: stage overlay\r\n", BootStage.OVERLAY),
+    (b"ltsp: stage site\r\n", BootStage.SITE),
+    (b"ltsp: stage switch\r\n", BootStage.ROOT),
+    (b"Welcome to \x1b[1mDebian GNU/Linux 12 (bookworm)\x1b[0m!\r\n", BootStage.SYSTEMD),
+    (b"\r\nDebian GNU/Linux 12 lab7 ttyS0\r\n\r\nlab7 login: ", BootStage.LOGIN),
 ]
 
 
 def test_the_stages_of_a_good_boot_and_their_seconds():
     console = fed(*(piece for piece, _ in OURS))
-    assert console.seconds == {Stage.POWER: 0.0, **{stage: second for second, (_, stage) in enumerate(OURS, 1)}}
-    assert not console.over
+    assert console.seconds == {BootStage.POWER: 0.0, **{stage: second for second, (_, stage) in enumerate(OURS, 1)}}
+    assert not console.is_over
 
 
 def test_a_stage_that_was_passed_is_not_reached_again():
     console = fed(b"ltsp: stage switch\n", b"ltsp: stage network\nLinux version 6\n")
-    assert console.seconds == {Stage.POWER: 0.0, Stage.ROOT: 1.0}
+    assert console.seconds == {BootStage.POWER: 0.0, BootStage.ROOT: 1.0}
 
 
 def test_a_report_ends_the_boot_wherever_in_a_line_it_begins():
     console = fed(
-        b"lab7 login: ", b"\r\nlab7 login: " + REPORT.encode() + b'{"a":1}\r\nKernel panic - not syncing: x\n'
+        b"lab7 login: ", b"\r\nlab7 login: " + REPORT_PREFIX.encode() + b'{"a":1}\r\nKernel panic - not syncing: x\n'
     )
     assert console.report == '{"a":1}'
     assert console.trouble is None
-    assert console.stage is Stage.LOGIN
+    assert console.stage is BootStage.LOGIN
 
 
 def test_the_login_prompt_may_come_after_the_report():
-    console = fed(b"ltsp: stage switch\n", REPORT.encode() + b"{}\n", b"lab7 ttyS0\r\n\r\nlab7 login: ")
-    assert console.seconds[Stage.LOGIN] == 3.0
+    console = fed(b"ltsp: stage switch\n", REPORT_PREFIX.encode() + b"{}\n", b"lab7 ttyS0\r\n\r\nlab7 login: ")
+    assert console.seconds[BootStage.LOGIN] == 3.0
 
 
 def test_a_report_that_others_wrote_into_is_waited_for_again():
-    console = fed(REPORT.encode() + b'{"a":\n', REPORT.encode() + b'{"a":1}\n')
+    console = fed(REPORT_PREFIX.encode() + b'{"a":\n', REPORT_PREFIX.encode() + b'{"a":1}\n')
     assert console.report == '{"a":1}'
 
 
 @pytest.mark.parametrize("line", [b"lab7 login: [  OK  ] Finished x.\n", b"lab7 login: root (automatic login)\n"])
 def test_a_login_prompt_is_one_whatever_is_written_behind_it(line):
-    assert fed(line).stage is Stage.LOGIN
+    assert fed(line).stage is BootStage.LOGIN
 
 
 def test_our_inits_last_words_are_cause_and_remedy():
     console = fed(b"ltsp: FATAL: no answer from 10.0.2.2: check the cable, then the server\n")
-    assert console.trouble == Trouble("no answer from 10.0.2.2", "check the cable, then the server")
-    assert fed(b"[    3.1] ltsp: FATAL: out of ideas\n").trouble == Trouble("out of ideas", "")
+    assert console.trouble == BootProblem("no answer from 10.0.2.2", "check the cable, then the server")
+    assert fed(b"[    3.1] ltsp: FATAL: out of ideas\n").trouble == BootProblem("out of ideas", "")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_an_initrd_that_the_kernel_lost_ends_the_boot_at_once(line, cause):
     assert console.trouble is not None
     assert console.trouble.cause == cause
     assert console.trouble.remedy
-    assert Stage.INITRD not in console.seconds
+    assert BootStage.INITRD not in console.seconds
 
 
 def said_at(label, script):
@@ -190,7 +192,7 @@ def test_what_pointer_and_menu_tell_people_is_cause_and_remedy_and_the_end(label
     menu = said_at("_failed", Menu("/srv/ltsp").text()).replace("${ltsp-name}", "lab")
     console = fed(b"ltsp: menu\n", said_at(label, pointer.text()).encode())
     assert console.clue is not None
-    assert (console.clue.cause, console.stage, console.over) == (cause, Stage.MENU, False)
+    assert (console.clue.cause, console.stage, console.is_over) == (cause, BootStage.MENU, False)
     assert remedy in console.clue.remedy
     console = fed(menu.encode(), console=console)
     assert console.trouble is not None
@@ -199,7 +201,7 @@ def test_what_pointer_and_menu_tell_people_is_cause_and_remedy_and_the_end(label
 
 def test_a_pointer_without_a_kernel_says_what_to_type():
     console = fed(Pointer("lab", "20260101T000000Z-12345678", None).text().replace("echo ", "").encode())
-    assert console.clue == Trouble("lab has no kernel here", "type ltsp kernel lab on the server")
+    assert console.clue == BootProblem("lab has no kernel here", "type ltsp kernel lab on the server")
 
 
 BROKEN = b"ltsp: FATAL: htt[    7.012345] random: crng init done\np://a/b cannot be fetched: run ltsp http\n"
@@ -214,7 +216,7 @@ BROKEN = b"ltsp: FATAL: htt[    7.012345] random: crng init done\np://a/b cannot
     ],
 )
 def test_last_words_are_read_from_a_line_that_is_whole(lines):
-    assert fed(lines).trouble == Trouble("http://a/b cannot be fetched", "run ltsp http")
+    assert fed(lines).trouble == BootProblem("http://a/b cannot be fetched", "run ltsp http")
 
 
 @pytest.mark.parametrize(
@@ -245,8 +247,8 @@ def test_marks_after_which_nothing_good_comes(line, cause):
 )
 def test_lines_that_only_look_like_the_end_end_nothing(line):
     console = fed(line)
-    assert not console.over
-    assert console.stage is Stage.POWER
+    assert not console.is_over
+    assert console.stage is BootStage.POWER
 
 
 def test_the_tail_is_bounded_and_holds_the_prompt():

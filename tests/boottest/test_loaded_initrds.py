@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from corpus import diskless
-from corpus.trees import noise
-from ltsp.boottest import firmware, run
-from ltsp.boottest.console import Stage
-from ltsp.boottest.machine import Machine, NetworkBoot
+from corpus.tree_strategies import noise
+from ltsp.boottest import run, uefi_firmware
+from ltsp.boottest.console import BootStage
+from ltsp.boottest.machine import NetworkBoot, VirtualMachine
 from ltsp.cpio import compression, newc
-from ltsp.initrd.site.layer import Layer, nested, site, text_file
-from ltsp.publish.contents import Contents, Published
-from ltsp.publish.manifest import Source
+from ltsp.initrd.site.layer import SiteLayer, build_site_tree, build_tree, text_file
+from ltsp.publish.manifest import SourceFacts
 from ltsp.publish.store import Store
+from ltsp.publish.version_contents import PublishedVersion, VersionContents
 from ltsp.tree.content import Bytes
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1800)]
@@ -45,7 +45,7 @@ def joins_by_itself(ipxe: Path) -> bool:
 
 def archive(tree) -> bytes:
     output = io.BytesIO()
-    newc.write(tree, output)
+    newc.write_archive(tree, output)
     return output.getvalue()
 
 
@@ -59,7 +59,7 @@ def packed(debian_root, tmp_path_factory) -> bytes:
 def of_remainder(packed: bytes, remainder: int) -> bytes:
     """The client's initrd with a small one behind it, so that it has a size of this remainder."""
     for size in range(1000, 1100):
-        small = archive(nested({"filler": text_file(noise(size).hex())}))
+        small = archive(build_tree({"filler": text_file(noise(size).hex())}))
         both = packed + compression.compress(small, compression.CODECS[0])
         if len(both) % 4 == remainder:
             return both
@@ -70,12 +70,12 @@ def booted(debian_root: Path, directory: Path, client: bytes):
     """The verdict on a client that is given an image that does not exist."""
     shutil.copy(max((debian_root / "boot").glob("vmlinuz-*")), directory / "vmlinuz")
     (directory / "client.img").write_bytes(client)
-    (directory / "ltsp.img").write_bytes(archive(site({"common": Layer(env={"HOSTNAME": "pc"})}, {})))
+    (directory / "ltsp.img").write_bytes(archive(build_site_tree({"common": SiteLayer(env={"HOSTNAME": "pc"})}, {})))
     (directory / "boot.ipxe").write_text(SCRIPT)
     with diskless.one_at_a_time():
-        uefi = firmware.uefi(str(directory / "disk"))
-        machine = Machine(NetworkBoot("boot.ipxe", str(directory)), uefi, memory=1024)
-        return run.run(machine, run.Watch(600))
+        uefi = uefi_firmware.prepare_uefi(str(directory / "disk"))
+        machine = VirtualMachine(NetworkBoot("boot.ipxe", str(directory)), uefi, memory=1024)
+        return run.run_boot_test(machine, run.WatchOptions(600))
 
 
 @pytest.mark.parametrize("remainder", range(4))
@@ -83,11 +83,13 @@ def test_a_published_initrd_of_any_size_has_the_settings_behind_it(debian_root, 
     client = of_remainder(packed, remainder)
     for name in ("srv", "tftp"):
         (tmp_path / name).mkdir()
-    contents = Contents(Source("/", "directory"), None, {"vmlinuz": Bytes(b"kernel"), "client.img": Bytes(client)})
+    contents = VersionContents(
+        SourceFacts("/", "directory"), None, {"vmlinuz": Bytes(b"kernel"), "client.img": Bytes(client)}
+    )
     with Store(str(tmp_path / "srv"), str(tmp_path / "tftp")).locked("lab") as held:
         published = held.publish_kernel(contents)
-    assert isinstance(published, Published)
-    file = Path(published.generation.file("client.img"))
+    assert isinstance(published, PublishedVersion)
+    file = Path(published.version.file("client.img"))
     assert os.path.getsize(file) == len(client) + -len(client) % 4
     verdict = booted(debian_root, tmp_path, file.read_bytes())
     assert verdict.cause == NO_IMAGE, verdict.tail
@@ -103,4 +105,4 @@ def test_what_the_kernel_lost_fails_the_boot_test_at_once(debian_root, packed, t
     assert verdict.cause == ("the kernel could not unpack the initrds: invalid magic at start of compressed archive"), (
         verdict.tail
     )
-    assert Stage.INITRD not in verdict.seconds
+    assert BootStage.INITRD not in verdict.seconds

@@ -8,13 +8,13 @@ import zlib
 
 import pytest
 
-from ltsp.boottest.monitor import Monitor, png
+from ltsp.boottest.monitor import QemuMonitor, to_png
 from ltsp.errors import FormatError, LtspError
 
 
 def test_a_pixmap_becomes_a_png_with_the_same_pixels():
     pixels = bytes(range(2 * 3 * 3))
-    picture = png(b"P6\n3 2\n255\n" + pixels)
+    picture = to_png(b"P6\n3 2\n255\n" + pixels)
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">IIBBBBB", picture[16:29]) == (3, 2, 8, 2, 0, 0, 0)
     start = picture.index(b"IDAT")
@@ -23,13 +23,13 @@ def test_a_pixmap_becomes_a_png_with_the_same_pixels():
 
 
 def test_pixels_that_look_like_blanks_are_pixels():
-    assert png(b"P6\n1 1\n255\n\n\n\n")
+    assert to_png(b"P6\n1 1\n255\n\n\n\n")
 
 
 @pytest.mark.parametrize("pixmap", [b"", b"P5\n1 1\n255\nx", b"P6\n1 1\n255\nxx", b"P6\n1 1\n65535\nxxxxxx"])
 def test_what_is_no_pixmap_is_refused(pixmap):
     with pytest.raises(FormatError):
-        png(pixmap)
+        to_png(pixmap)
 
 
 def conversation(answers):
@@ -52,7 +52,7 @@ def conversation(answers):
 def test_events_between_the_answers_are_passed_over():
     ours, asked, thread = conversation([b'{"return": {}}\n', b'{"event": "RESUME"}\n{"return": {}}\n'])
     with ours:
-        Monitor(ours).screenshot("/tmp/x.ppm")
+        QemuMonitor(ours).screenshot("/tmp/x.ppm")
         thread.join()
     assert asked == [
         {"execute": "qmp_capabilities", "arguments": {}},
@@ -64,7 +64,7 @@ def test_a_monitor_that_ends_is_said():
     ours, _, thread = conversation([b'{"return": {}}\n{"ret'])
     with ours:
         with pytest.raises(LtspError, match="gave no picture"):
-            Monitor(ours).screenshot("/tmp/x.ppm")
+            QemuMonitor(ours).screenshot("/tmp/x.ppm")
         thread.join()
 
 
@@ -74,5 +74,5 @@ def test_a_refusal_says_why():
     )
     with ours:
         with pytest.raises(LtspError, match="no screen"):
-            Monitor(ours).screenshot("/tmp/x.ppm")
+            QemuMonitor(ours).screenshot("/tmp/x.ppm")
         thread.join()

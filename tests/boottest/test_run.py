@@ -10,8 +10,8 @@ import pytest
 
 from corpus import diskless
 from ltsp.boottest import acceleration, run
-from ltsp.boottest.console import Stage
-from ltsp.boottest.machine import Accel, DirectBoot, Machine, NetworkBoot
+from ltsp.boottest.console import BootStage
+from ltsp.boottest.machine import Accelerator, DirectBoot, NetworkBoot, VirtualMachine
 from ltsp.errors import LtspError
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(900)]
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.boot, pytest.mark.timeout(900)]
 
 def verdict(boot, seconds=120.0, **options):
     with diskless.one_at_a_time():
-        return run.run(Machine(boot, memory=768), run.Watch(seconds, **options))
+        return run.run_boot_test(VirtualMachine(boot, memory=768), run.WatchOptions(seconds, **options))
 
 
 def test_a_boot_file_that_is_missing(tmp_path):
@@ -27,7 +27,7 @@ def test_a_boot_file_that_is_missing(tmp_path):
     # The end is what iPXE makes of the server's error; it has other words since 2023.
     why = "(No such file or directory|Not found)"
     assert re.match(rf"iPXE could not fetch tftp://10\.0\.2\.2/missing\.ipxe: {why} \(no boot", seen.cause)
-    assert seen.stage is Stage.IPXE
+    assert seen.stage is BootStage.IPXE
 
 
 def test_a_script_that_ends_in_the_shell(tmp_path):
@@ -41,7 +41,7 @@ def test_a_script_that_ends_in_the_shell(tmp_path):
     )
     assert seen.cause == "iPXE opened its shell"
     assert seen.tail[-1] == "iPXE>"
-    assert reached == [Stage.POWER, Stage.FIRMWARE, Stage.IPXE]
+    assert reached == [BootStage.POWER, BootStage.FIRMWARE, BootStage.IPXE]
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 
@@ -49,7 +49,7 @@ def test_a_kernel_without_a_root(debian_root):
     kernel = max(Path(debian_root, "boot").glob("vmlinuz-*"))
     seen = verdict(DirectBoot(str(kernel), "console=ttyS0 panic=-1"))
     assert seen.cause == "the kernel panicked: VFS: Unable to mount root fs on unknown-block(0,0)"
-    assert seen.stage is Stage.KERNEL
+    assert seen.stage is BootStage.KERNEL
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_the_initrd_of_the_distribution_without_a_root(debian_root):
     initrd = max(Path(debian_root, "boot").glob("initrd.img-*"))
     seen = verdict(DirectBoot(str(kernel), "console=ttyS0 root=LABEL=nowhere rootdelay=3", str(initrd)))
     assert seen.cause == "the distribution's initrd gave up and opened a shell"
-    assert seen.stage is Stage.INITRD
+    assert seen.stage is BootStage.INITRD
 
 
 def test_a_machine_that_restarts(tmp_path):
@@ -82,7 +82,7 @@ def test_arguments_that_qemu_refuses_are_its_own_failure():
 
 
 def test_emulation_runs_instructions_everywhere():
-    assert acceleration.works(Accel.TCG, 20.0)
+    assert acceleration.is_working(Accelerator.TCG, 20.0)
 
 
 def test_a_trial_that_hangs_is_ended(tmp_path, monkeypatch):
@@ -91,4 +91,4 @@ def test_a_trial_that_hangs_is_ended(tmp_path, monkeypatch):
     program.write_text("#!/bin/sh\ntrap '' TERM\nsleep 60 & wait; sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert not acceleration.works(Accel.KVM, 0.2)
+    assert not acceleration.is_working(Accelerator.KVM, 0.2)

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from ltsp.boottest import nfs_server, server
-from ltsp.boottest.loopback import private
-from ltsp.boottest.nfs_server import complaints
-from ltsp.boottest.server import listening
+from ltsp.boottest.nfs_server import filter_complaints
+from ltsp.boottest.private_network import enter_private_network
+from ltsp.boottest.server import start_server
 from ltsp.errors import LtspError
 
 GANESHA = b"""\
@@ -31,7 +31,7 @@ sys.exit(3)
 
 
 def test_ganesha_s_log_is_cut_to_its_complaints():
-    assert complaints(GANESHA) == b"FATAL: Failed to PR_SET_IO_FLUSHER with EPERM.\n"
+    assert filter_complaints(GANESHA) == b"FATAL: Failed to PR_SET_IO_FLUSHER with EPERM.\n"
 
 
 @pytest.mark.root
@@ -39,11 +39,11 @@ def test_a_file_system_that_nfs_cannot_serve_is_named(tmp_path):
     for name in ("lower", "upper", "work", "images"):
         (tmp_path / name).mkdir()
     options = ",".join(f"{name}dir={tmp_path / name}" for name in ("lower", "upper", "work"))
-    with private():
+    with enter_private_network():
         subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", tmp_path / "images"], check=True)
         with (
             pytest.raises(LtspError, match="gives no file handles") as raised,
-            nfs_server.serving(str(tmp_path / "images"), str(tmp_path)),
+            nfs_server.serve_directory(str(tmp_path / "images"), str(tmp_path)),
         ):
             pytest.fail("it is served")
     assert raised.value.hint.startswith("give --transport=http")
@@ -53,9 +53,9 @@ def test_a_file_system_that_nfs_cannot_serve_is_named(tmp_path):
 def test_a_server_that_ends_at_once_is_named_with_its_last_words():
     program = (sys.executable, "-c", "import sys; sys.exit('no such export')")
     with (
-        private(),
+        enter_private_network(),
         pytest.raises(LtspError, match=r"^server failed with exit status 1: no such export$"),
-        listening(program, 2049, package="", name="server"),
+        start_server(program, 2049, package="", name="server"),
     ):
         pytest.fail("it does not listen")
 
@@ -65,16 +65,19 @@ def test_a_server_that_never_listens_is_named_with_its_last_words(monkeypatch):
     monkeypatch.setattr(server, "_SECONDS_TO_START", 1.0)
     program = ("sh", "-c", "echo waiting for a disk; exec sleep 100")
     with (
-        private(),
+        enter_private_network(),
         pytest.raises(LtspError, match=r"^server does not listen on port 2049 after 1 seconds: waiting for a disk"),
-        listening(program, 2049, package="", name="server"),
+        start_server(program, 2049, package="", name="server"),
     ):
         pytest.fail("it does not listen")
 
 
 @pytest.mark.root
 def test_a_server_that_ends_later_has_failed():
-    with private(), listening((sys.executable, "-c", LISTENS), 2049, package="", name="server") as running:
+    with (
+        enter_private_network(),
+        start_server((sys.executable, "-c", LISTENS), 2049, package="", name="server") as running,
+    ):
         failure = running.failure(30)
         assert failure is not None
         assert failure.message == "server failed with exit status 3: the disk is gone"

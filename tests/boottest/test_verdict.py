@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from ltsp.boottest.console import REPORT, Console, Stage
-from ltsp.boottest.verdict import Guest, Verdict
+from ltsp.boottest.console import REPORT_PREFIX, BootStage, Console
+from ltsp.boottest.verdict import GuestReport, Verdict
 from ltsp.errors import FormatError
 
 GOOD = {
@@ -25,15 +25,15 @@ def verdict(ending="", lines=b"", **changes):
     console.feed(b"Linux version 6.1\n", 5.0)
     console.feed(lines, 6.0)
     if changes or not (ending or lines):
-        console.feed(REPORT.encode() + json.dumps({**GOOD, **changes}).encode() + b"\n", 20.0)
+        console.feed(REPORT_PREFIX.encode() + json.dumps({**GOOD, **changes}).encode() + b"\n", 20.0)
     return Verdict.of(console, ending)
 
 
 def test_a_running_system_on_our_overlay_passes():
     seen = verdict()
     assert (seen.passed, seen.cause, seen.remedy) == (True, "", "")
-    assert seen.guest == Guest(**{**GOOD, "failed": ()})
-    assert json.loads(json.dumps(seen.as_dict())) == {
+    assert seen.guest == GuestReport(**{**GOOD, "failed": ()})
+    assert json.loads(json.dumps(seen.to_json())) == {
         "passed": True,
         "cause": None,
         "remedy": None,
@@ -47,7 +47,7 @@ def test_a_running_system_on_our_overlay_passes():
             "received": {"eth0": 31000000},
             "available_kib": 700000,
         },
-        "tail": ["Linux version 6.1", REPORT + json.dumps(GOOD)],
+        "tail": ["Linux version 6.1", REPORT_PREFIX + json.dumps(GOOD)],
         "servers": {},
     }
 
@@ -69,7 +69,9 @@ def test_a_system_that_came_up_badly_does_not_pass(changes, cause):
 
 def test_another_image_than_the_one_that_was_meant_does_not_pass():
     console = Console()
-    console.feed(REPORT.encode() + json.dumps({**GOOD, "cmdline": "ltsp.image=images/old.img"}).encode() + b"\n", 20.0)
+    console.feed(
+        REPORT_PREFIX.encode() + json.dumps({**GOOD, "cmdline": "ltsp.image=images/old.img"}).encode() + b"\n", 20.0
+    )
     assert Verdict.of(console, "", "images/old.img").passed
     assert Verdict.of(console, "", "images/old").cause == "another image than images/old was booted"
 
@@ -77,7 +79,7 @@ def test_another_image_than_the_one_that_was_meant_does_not_pass():
 def test_a_boot_that_stands_still_is_told_by_where():
     seen = verdict("it was not through after 180 seconds")
     assert seen.cause == "it was not through after 180 seconds; it got as far as: kernel"
-    assert seen.stage is Stage.KERNEL
+    assert seen.stage is BootStage.KERNEL
 
 
 def test_what_went_wrong_first_comes_first():
@@ -104,11 +106,11 @@ def test_what_went_wrong_first_comes_first():
 )
 def test_a_report_that_is_not_whole_is_none(text):
     with pytest.raises(FormatError, match="report"):
-        Guest.parse(text)
+        GuestReport.parse(text)
 
 
 def test_a_damaged_report_is_a_cause():
     console = Console()
-    console.feed(REPORT.encode() + b'{"source":"ltsp",[    9.0] usb 1-1: new device"}\n', 9.0)
+    console.feed(REPORT_PREFIX.encode() + b'{"source":"ltsp",[    9.0] usb 1-1: new device"}\n', 9.0)
     seen = Verdict.of(console, "")
     assert (seen.passed, seen.cause) == (False, "the booted system's report is damaged")

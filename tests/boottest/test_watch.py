@@ -7,8 +7,8 @@ import threading
 import time
 from contextlib import contextmanager
 
-from ltsp.boottest.console import REPORT, Console, Stage
-from ltsp.boottest.run import Watch, _watched
+from ltsp.boottest.console import REPORT_PREFIX, BootStage, Console
+from ltsp.boottest.run import WatchOptions, _watch_console
 from ltsp.errors import LtspError
 
 
@@ -46,9 +46,12 @@ def test_a_machine_that_falls_silent_is_not_waited_for():
     console = Console()
     begin = time.monotonic()
     with told(*[b"Linux version 6\n"] * 25) as connection:
-        assert _watched(connection, Running(), console, Watch(60, silence=2)) == "it said nothing for 2 seconds"
+        assert (
+            _watch_console(connection, Running(), console, WatchOptions(60, silence=2))
+            == "it said nothing for 2 seconds"
+        )
     assert 4 < time.monotonic() - begin < 30
-    assert console.stage is Stage.KERNEL
+    assert console.stage is BootStage.KERNEL
 
 
 def test_a_server_that_ends_ends_it():
@@ -57,13 +60,13 @@ def test_a_server_that_ends_ends_it():
             return LtspError("nbdkit failed with exit status 1: no such file")
 
     with told(*[b"Linux version 6\n"] * 50) as connection:
-        ending = _watched(connection, Running(), Console(), Watch(60), [Ended()])
+        ending = _watch_console(connection, Running(), Console(), WatchOptions(60), [Ended()])
     assert ending == "nbdkit failed with exit status 1: no such file"
 
 
 def test_the_report_and_the_prompt_end_it():
     reached = []
-    watch = Watch(60, reached=lambda stage, _seconds: reached.append(stage))
-    with told(REPORT.encode() + b"{}\n", b"pc login: ") as connection:
-        assert _watched(connection, Running(), Console(), watch) == ""
-    assert reached == [Stage.POWER, Stage.LOGIN]
+    watch = WatchOptions(60, reached=lambda stage, _seconds: reached.append(stage))
+    with told(REPORT_PREFIX.encode() + b"{}\n", b"pc login: ") as connection:
+        assert _watch_console(connection, Running(), Console(), watch) == ""
+    assert reached == [BootStage.POWER, BootStage.LOGIN]

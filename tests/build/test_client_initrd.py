@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from corpus.dict_tree import make_tree
 from corpus.elf_files import module, program
-from corpus.planted import planted
 from ltsp.boot.kernel import Kernel
-from ltsp.build.client_initrd import Client, Wanted, client_initrd
+from ltsp.build.client_initrd import ClientBootFiles, ClientInitrdRequest, make_client_initrd
 from ltsp.errors import LtspError
 from ltsp.initrd.busybox import APPLETS
 from ltsp.tree.content import Bytes
@@ -25,9 +25,11 @@ IMAGE = {
 }
 
 
-def made(changes=None, *drivers: str) -> Client:
+def made(changes=None, *drivers: str) -> ClientBootFiles:
     kernel = Kernel("boot/vmlinuz", initrd_path=None, version=None, kernel=Bytes(b"kernel"), initrd=None)
-    return client_initrd(planted(IMAGE | (changes or {})), kernel, "gzip", "lab", Wanted(drivers), None)
+    return make_client_initrd(
+        make_tree(IMAGE | (changes or {})), kernel, "gzip", "lab", ClientInitrdRequest(drivers), None
+    )
 
 
 def test_a_kernel_that_does_not_say_its_version_is_that_of_the_only_whole_modules():

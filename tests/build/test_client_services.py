@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from corpus.planted import planted
+from corpus.dict_tree import make_tree
 from corpus.site import Site
 from ltsp.build.client_services import idle_services
-from ltsp.settings.conf_text import parse
+from ltsp.settings.conf_text import parse_conf
 
 UNITS = "usr/lib/systemd/system"
-IMAGE = planted(
+IMAGE = make_tree(
     {
         f"{UNITS}/docker.service": "",
         f"{UNITS}/docker.socket": "",
@@ -27,7 +27,7 @@ IMAGE = planted(
 
 
 def idle(conf: str = "") -> dict[tuple[str, ...], tuple[str, str]]:
-    return {one.units: (one.how, one.reason) for one in idle_services(IMAGE, parse(conf.encode(), "ltsp.conf"))}
+    return {one.units: (one.how, one.reason) for one in idle_services(IMAGE, parse_conf(conf.encode(), "ltsp.conf"))}
 
 
 def test_services_are_those_of_the_list_that_the_image_has():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltsp.build import disk_space
-from ltsp.build.disk_space import Space
+from ltsp.build.disk_space import SpaceEstimate
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.publish.store import Store
@@ -33,7 +33,7 @@ def free(monkeypatch):
 
 
 def test_what_may_not_fit_is_warned_of_and_what_fits_is_not(store, free):
-    needed = Space(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
+    needed = SpaceEstimate(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
     free(170 * MIB)
     assert list(disk_space.warnings(needed, store)) == []
     free(150 * MIB)
@@ -41,16 +41,16 @@ def test_what_may_not_fit_is_warned_of_and_what_fits_is_not(store, free):
     assert "about 138 MiB needed, 150 MiB free" in warning
     free(119 * MIB)
     assert list(disk_space.warnings(needed, store)) == [], "it is refused"
-    assert len(list(disk_space.lacking(needed, store))) == 1
+    assert len(list(disk_space.shortages(needed, store))) == 1
     free(150 * MIB, same_disk=False)
-    assert list(disk_space.lacking(needed, store)) == []
+    assert list(disk_space.shortages(needed, store)) == []
     assert list(disk_space.warnings(needed, store)) == []
 
 
 def test_a_build_ends_before_the_disk_is_full(store, free):
     passed = []
-    needed = Space(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
-    step = disk_space.watched(passed.append, store.places("lab"), needed, store)
+    needed = SpaceEstimate(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
+    step = disk_space.watch(passed.append, store.places("lab"), needed, store)
     free(29 * MIB)
     step(MIB)
     free(27 * MIB)
@@ -61,7 +61,7 @@ def test_a_build_ends_before_the_disk_is_full(store, free):
 
 
 def test_where_the_disk_is_full_another_program_is_not_asked_why_it_failed(store, free):
-    needed = Space(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
+    needed = SpaceEstimate(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
     failed = LtspError("mksquashfs failed with exit status 1")
     free(1 << 30)
     with pytest.raises(LtspError, match=r"^mksquashfs failed"), disk_space.blamed(store.places("lab"), needed, store):

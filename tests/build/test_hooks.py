@@ -8,14 +8,14 @@ import pytest
 
 from corpus.system import make_system
 from ltsp.build import hooks
-from ltsp.cli.console import Wishes, report
+from ltsp.cli.console import OutputOptions, make_report
 from ltsp.errors import ConfError, LtspError, SourceError, UsageError
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.hooks import Hook, Hooks
 from ltsp.source.combine import CombinedSource
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 
 def hook(key: str, command: str) -> Hook:
@@ -36,7 +36,7 @@ def said():
 
 @pytest.fixture
 def to(said):
-    return report(Wishes("plain"), io.StringIO(), said, {})
+    return make_report(OutputOptions("plain"), io.StringIO(), said, {})
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def source(tmp_path):
 
 
 def opened(source) -> set[str]:
-    with source.hold_packages(0, str), source.open(everything, Faults()) as tree:
+    with source.hold_packages(0, str), source.open(select_all, Faults()) as tree:
         return {path for path, _ in tree.walk()}
 
 
@@ -56,7 +56,7 @@ def test_commands_of_ltsp_conf_come_before_executables_each_in_order(tmp_path):
     (tmp_path / "image.d/backup~").touch(0o755)
     (tmp_path / "image.d/README").touch(0o644)
     (tmp_path / "image.d/directory").mkdir()
-    found = hooks.before(Hooks(before=(hook("PRE_IMAGE_a", "x"),)), str(tmp_path / "image.d"))
+    found = hooks.commands_before(Hooks(before=(hook("PRE_IMAGE_a", "x"),)), str(tmp_path / "image.d"))
     assert [each.name.removeprefix(f"{tmp_path}/image.d/") for each in found] == [
         "PRE_IMAGE_a",
         "10-b",
@@ -67,7 +67,7 @@ def test_commands_of_ltsp_conf_come_before_executables_each_in_order(tmp_path):
 
 
 def test_no_directory_means_no_executables(tmp_path):
-    assert hooks.before(Hooks(), str(tmp_path / "none")) == ()
+    assert hooks.commands_before(Hooks(), str(tmp_path / "none")) == ()
 
 
 @pytest.mark.parametrize("place", ["image.d", "image.d/script"])
@@ -75,12 +75,12 @@ def test_what_anybody_can_write_is_not_run(tmp_path, place):
     executable(tmp_path / "image.d/script", "true")
     (tmp_path / place).chmod(0o777)
     with pytest.raises(ConfError, match=f"{place} is writable by everyone"):
-        hooks.before(Hooks(), str(tmp_path / "image.d"))
+        hooks.commands_before(Hooks(), str(tmp_path / "image.d"))
 
 
 def test_commands_see_what_is_made_and_their_lines_are_shown(source, to, said):
     told = hooks.environment(source, LtspOptions(base_dir="/base", tftp_dir="/tftp"))
-    commands = hooks.before(
+    commands = hooks.commands_before(
         Hooks(
             before=(
                 hook("PRE_IMAGE_a", "echo \"$LTSP_IMAGE $LTSP_SOURCE $LTSP_BASE_DIR $LTSP_TFTP_DIR\"; echo '\033' >&2"),
@@ -97,21 +97,21 @@ def test_commands_see_what_is_made_and_their_lines_are_shown(source, to, said):
 
 
 def test_the_first_command_that_fails_stops_the_build_and_is_named(source, to, said):
-    commands = hooks.before(
+    commands = hooks.commands_before(
         Hooks(before=(hook("PRE_IMAGE_a", "echo why; exit 3"), hook("PRE_IMAGE_b", "echo never"))), "/nowhere"
     )
     with pytest.raises(LtspError) as caught:
-        opened(hooks.prepared(source, commands, {}, to))
+        opened(hooks.attach_commands(source, commands, {}, to))
     assert caught.value.message == "/etc/ltsp/ltsp.conf:11: PRE_IMAGE_a: sh failed with exit status 3"
     assert caught.value.hint == "the image was not made"
     assert "never" not in said.getvalue()
 
 
 def test_a_command_that_does_not_mention_the_root_is_run_before_the_source_is_read(source, to):
-    commands = hooks.before(
+    commands = hooks.commands_before(
         Hooks(before=(hook("PRE_IMAGE_a", f"touch {source.path}/opt/new; ! env | grep ^LTSP_R"),)), ""
     )
-    found = hooks.prepared(source, commands, {}, to)
+    found = hooks.attach_commands(source, commands, {}, to)
     assert (found.name, found.kind, found.description) == (source.name, source.kind, source.description)
     assert found.plan() == source.plan()
     assert not Path(source.path, "opt/new").exists()
@@ -119,15 +119,17 @@ def test_a_command_that_does_not_mention_the_root_is_run_before_the_source_is_re
 
 
 def test_no_commands_leave_the_source_as_it_is(source, to):
-    assert hooks.prepared(source, (), {}, to) is source
+    assert hooks.attach_commands(source, (), {}, to) is source
 
 
 @pytest.mark.root
 def test_what_commands_change_below_the_root_wins_and_the_source_stays(tmp_path, source, to):
     script = executable(tmp_path / "image.d/10-apps", 'rm "$LTSP_ROOT/etc/fstab" && test -e "$LTSP_ROOT/opt/first"')
-    commands = hooks.before(Hooks(before=(hook("PRE_IMAGE_a", "touch $LTSP_ROOT/opt/first"),)), str(script.parent))
+    commands = hooks.commands_before(
+        Hooks(before=(hook("PRE_IMAGE_a", "touch $LTSP_ROOT/opt/first"),)), str(script.parent)
+    )
     before = set(os.listdir(f"{source.path}/opt"))
-    paths = opened(hooks.prepared(source, commands, {}, to))
+    paths = opened(hooks.attach_commands(source, commands, {}, to))
     assert "opt/first" in paths
     assert "etc/fstab" not in paths
     assert set(os.listdir(f"{source.path}/opt")) == before
@@ -135,17 +137,17 @@ def test_what_commands_change_below_the_root_wins_and_the_source_stays(tmp_path,
 
 
 def test_where_no_view_can_be_had_the_command_is_named_before_any_work(source, to, said):
-    commands = hooks.before(
+    commands = hooks.commands_before(
         Hooks(before=(hook("PRE_IMAGE_a", "echo ran"), hook("PRE_IMAGE_b", "touch $LTSP_ROOT/x"))), "/nowhere"
     )
     with pytest.raises(SourceError, match=r"^/etc/ltsp/ltsp\.conf:11: PRE_IMAGE_b uses LTSP_ROOT, but chroot lab"):
-        hooks.prepared(CombinedSource(source, (), lambda _path: source), commands, {}, to)
+        hooks.attach_commands(CombinedSource(source, (), lambda _path: source), commands, {}, to)
     assert said.getvalue() == ""
 
 
 def test_after_the_image_there_is_no_root_to_change():
     with pytest.raises(UsageError) as caught:
-        hooks.after(Hooks(after=(hook("POST_IMAGE_x", "touch $LTSP_ROOT/x"),)))
+        hooks.commands_after(Hooks(after=(hook("POST_IMAGE_x", "touch $LTSP_ROOT/x"),)))
     assert caught.value.hint == "name it PRE_IMAGE_x"
-    (command,) = hooks.after(Hooks(after=(hook("POST_IMAGE_x", "true"),)))
+    (command,) = hooks.commands_after(Hooks(after=(hook("POST_IMAGE_x", "true"),)))
     assert command.arguments == ("/bin/sh", "-c", "true")

@@ -7,13 +7,13 @@ import os
 import pytest
 
 from commands.test_ipxe import Server
-from commands.test_versions import Told
-from ltsp.boot.menu import Entry, Menu, without
-from ltsp.build.after_publish import follow
+from commands.test_versions import RecordingReport
+from ltsp.boot.menu import Menu, MenuEntry, remove_entries
+from ltsp.build.after_publish import refresh_add_on_and_menu
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions, VersionsOptions
-from ltsp.settings.conf_text import parse
-from publish.labelled import contents, image
+from ltsp.settings.conf_text import parse_conf
+from publish.labelled_images import contents, image
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def server(tmp_path):
 def store(server):
     store = Store(str(server.base), str(server.tftp))
     for name in ("lab", "office"):
-        with store.locked(name) as held, held.stage() as stage:
+        with store.locked(name) as locked, locked.stage_image() as stage:
             stage.image.write(image(name))
             stage.publish(contents(name))
     server.run()
@@ -33,17 +33,17 @@ def store(server):
 
 
 def followed(server, **options):
-    told = Told()
+    told = RecordingReport()
     ltsp = LtspOptions(base_dir=str(server.base), tftp_dir=str(server.tftp))
-    follow(ltsp, parse(b"", "ltsp.conf"), VersionsOptions(**options), told)
+    refresh_add_on_and_menu(ltsp, parse_conf(b"", "ltsp.conf"), VersionsOptions(**options), told)
     return told.lines
 
 
 def test_an_image_that_was_removed_is_no_entry_of_the_menu(server, store):
     before = server.menu.read_text()
     assert "item lab " in before
-    with store.locked("lab") as held:
-        held.remove_all()
+    with store.locked("lab") as locked:
+        locked.remove_all()
     assert followed(server) == [f"replaced {server.menu}"]
     after = server.menu.read_text()
     assert "lab" not in [line.strip(":") for line in after.splitlines()]
@@ -55,32 +55,32 @@ def test_an_image_that_was_removed_is_no_entry_of_the_menu(server, store):
 
 
 def test_an_image_that_was_deleted_by_hand_goes_from_clients_and_then_from_the_disk(server, store):
-    os.unlink(store.places("lab").image)
+    os.unlink(store.paths("lab").image)
     first = followed(server)
     assert any("lab.img was deleted by hand, and 1 version of lab" in line for line in first)
     assert "item lab " not in server.menu.read_text()
-    assert not os.path.exists(store.places("lab").pointer)
+    assert not os.path.exists(store.paths("lab").pointer)
     assert len(store.versions("lab")) == 1
     assert any("deleted by hand" in line for line in followed(server)), "as long as there is something left"
     last = followed(server, keep_days=0)
     assert "lab.img was deleted by hand: nothing is left of lab" in last
-    assert not os.path.exists(store.places("lab").versions)
+    assert not os.path.exists(store.paths("lab").versions)
     assert followed(server) == []
     assert store.names() == ["office"]
 
 
 def test_a_new_menu_says_what_it_leaves_out(server, store):
-    os.unlink(store.places("lab").image)
+    os.unlink(store.paths("lab").image)
     assert "lab.img was deleted by hand" in server.run()
 
 
 def test_entries_are_cut_out_of_a_menu_and_nothing_else():
-    menu = Menu("/srv/ltsp", (Entry("lab", "The lab"), Entry("lab2", "Two")), (Entry("lab", "A chroot"),))
+    menu = Menu("/srv/ltsp", (MenuEntry("lab", "The lab"), MenuEntry("lab2", "Two")), (MenuEntry("lab", "A chroot"),))
     text = menu.text()
-    kept = without(text, {"lab", "nope", "_boot", "r_lab"})
+    kept = remove_entries(text, {"lab", "nope", "_boot", "r_lab"})
     assert set(text.splitlines()) - set(kept.splitlines()) == {"item lab The lab", ":lab", "set ltsp-name lab"} - {
         "set ltsp-name lab"  # the chroot's entry has that line too
     }
     assert "item lab2 Two" in kept
     assert ":r_lab" in kept
-    assert without(kept, {"lab"}) == ""
+    assert remove_entries(kept, {"lab"}) == ""

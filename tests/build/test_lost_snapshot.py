@@ -10,7 +10,7 @@ import pytest
 from corpus.site import Site
 from ltsp.cli import main
 from ltsp.source.snapshot import snapshot
-from ltsp.source.snapshot.frozen import Still
+from ltsp.source.snapshot.frozen import Frozen
 
 LOST = "more of vg0/root changed than its snapshot could keep"
 
@@ -24,17 +24,17 @@ def site(tmp_path, monkeypatch):
     (site.base / "lab/etc/new").touch()
     asked = []
 
-    def lost():
+    def invalid_reason():
         asked.append(True)
         return LOST if len(asked) > 2 else ""
 
     @contextmanager
     def taken(live, _wanted):
         with live.root.__class__(os.dup(live.root.descriptor)) as root:
-            yield [Still(live.path, "lvm", "vg0/root", root, 0, lost=lost)]
+            yield [Frozen(live.path, "lvm", "vg0/root", root, 0, invalid_reason=invalid_reason)]
 
-    monkeypatch.setattr(snapshot, "_TAKEN", {"lvm": taken})
-    monkeypatch.setattr(snapshot, "_kind", lambda _mount, asked_for: "lvm" if asked_for == "auto" else "")
+    monkeypatch.setattr(snapshot, "_TAKE_SNAPSHOT", {"lvm": taken})
+    monkeypatch.setattr(snapshot, "_choose_kind", lambda _mount, asked_for: "lvm" if asked_for == "auto" else "")
     return site
 
 

@@ -114,7 +114,7 @@ def test_without_cleanup_only_exclusions_leave_something_out(site, lab):
 
 
 def test_a_place_with_a_great_many_files_is_not_walked_to_its_end(site, lab):
-    for number in range(omissions.MOST_LOOKED_AT + 50):
+    for number in range(omissions.MOST_MEASURED + 50):
         (lab / f"home/{number}").touch()
     with (lab / "srv/large").open("wb") as file:
         file.truncate(300 << 20)

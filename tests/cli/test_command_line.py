@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.cli.command_line import Help, Run, Version, parse
+from ltsp.cli.command_line import HelpRequest, Invocation, VersionRequest, parse_command_line
 from ltsp.errors import ConfError, UsageError
 from ltsp.host.identity import Identity
 from ltsp.settings.applets import ImageOptions, KernelOptions, VersionsOptions
@@ -18,7 +18,9 @@ def run(tmp_path):
     def parsed(*arguments, conf="", **environ):
         path.write_text(conf)
         path.chmod(0o600)
-        return parse(arguments, environ, conf_path=str(path), identity=lambda: Identity((), (), "server01"))
+        return parse_command_line(
+            arguments, environ, conf_path=str(path), identity=lambda: Identity((), (), "server01")
+        )
 
     return parsed
 
@@ -41,7 +43,7 @@ def run(tmp_path):
 )
 def test_options_and_operands_of_the_manual_page(run, line, options, operands):
     found = run(*line.split())
-    assert isinstance(found, Run)
+    assert isinstance(found, Invocation)
     assert (found.applet, found.options, list(found.operands)) == ("image", ImageOptions(**options), operands)
     assert (found.warnings, found.hooks.before, found.hooks.after) == ((), (), ())
 
@@ -83,9 +85,9 @@ def test_ltsp_conf_and_environment_stand_behind_the_command_line(run):
 def test_ltsp_conf_may_be_named_by_the_environment(tmp_path):
     path = tmp_path / "other.conf"
     path.write_text("BACKUP=0")
-    assert parse(["image"], {"LTSP_CONF": str(path)}).options.backup is False
+    assert parse_command_line(["image"], {"LTSP_CONF": str(path)}).options.backup is False
     with pytest.raises(ConfError, match="No such file"):
-        parse(["image"], {"LTSP_CONF": str(tmp_path / "none")})
+        parse_command_line(["image"], {"LTSP_CONF": str(tmp_path / "none")})
 
 
 @pytest.mark.parametrize(
@@ -104,11 +106,11 @@ def test_ltsp_conf_may_be_named_by_the_environment(tmp_path):
     ],
 )
 def test_help_is_asked_for(run, line, page):
-    assert run(*line.split(), conf="A=$(code)") == Help(page)
+    assert run(*line.split(), conf="A=$(code)") == HelpRequest(page)
 
 
 def test_the_version_is_asked_for(run):
-    assert run("-V") == run("--version", "image") == Version()
+    assert run("-V") == run("--version", "image") == VersionRequest()
 
 
 def test_posixly_correct_ends_the_options_at_the_first_operand(run):

@@ -11,7 +11,7 @@ import pytest
 
 from ltsp.cli import completion
 from ltsp.settings.applets import APPLETS, LtspOptions
-from ltsp.settings.option import declared
+from ltsp.settings.option import declared_options
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_base_directory_on_the_command_line_is_where_images_are_looked_for(bas
 @pytest.mark.parametrize("applet", APPLETS)
 def test_every_long_option_is_proposed(base, applet):
     assert {word.rstrip("=") for word in proposals(base, applet, "-")} == {
-        f"--{option.long}" for option in declared(APPLETS[applet].options)
+        f"--{option.long}" for option in declared_options(APPLETS[applet].options)
     }
 
 
@@ -136,7 +136,7 @@ def test_zsh_completes_at_the_tab(base, tmp_path):
 @pytest.mark.parametrize("options", [LtspOptions, *(applet.options for applet in APPLETS.values())])
 def test_zsh_is_told_every_option(options):
     text = completion.zsh()
-    assert [option.long for option in declared(options) if f"--{option.long}" not in text] == []
+    assert [option.long for option in declared_options(options) if f"--{option.long}" not in text] == []
 
 
 @pytest.mark.oracle

@@ -14,12 +14,12 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from corpus.names import NASTY
+from corpus.hostile_names import NASTY
 from ltsp import errors
-from ltsp.cli.command_line import Run, parse
-from ltsp.cli.console import JsonReport, TextReport, Wishes, console, report
-from ltsp.cli.progress import Counter, Lines, Silence, duration
-from ltsp.cli.screen import Screen, columns
+from ltsp.cli.command_line import Invocation, parse_command_line
+from ltsp.cli.console import JsonReport, OutputOptions, TextReport, make_report, open_report
+from ltsp.cli.progress import Counter, NoProgress, ProgressLines, duration
+from ltsp.cli.screen import Screen, format_table
 from ltsp.tree.name import printable
 
 PACKAGES = str(Path(errors.__file__).parents[1])
@@ -51,7 +51,7 @@ class Pair:
     err: io.StringIO = field(default_factory=io.StringIO)
 
     def report(self, environ=NOBODY, **wishes):
-        return report(Wishes(**wishes), self.out, self.err, environ)
+        return make_report(OutputOptions(**wishes), self.out, self.err, environ)
 
     def text(self) -> tuple[str, str]:
         return self.out.getvalue(), self.err.getvalue()
@@ -113,7 +113,7 @@ def test_no_name_prints_a_control_character_or_breaks_a_line(progress, encoding)
 
     def seen(text: str) -> None:
         streams = {name: io.TextIOWrapper(io.BytesIO(), encoding, errors="strict", newline="") for name in raw}
-        everything(report(Wishes(progress), streams["out"], streams["err"], NOBODY), text)
+        everything(make_report(OutputOptions(progress), streams["out"], streams["err"], NOBODY), text)
         for name, stream in streams.items():
             stream.flush()
             raw[name].append(stream.buffer.getvalue())
@@ -148,7 +148,7 @@ def test_a_name_that_was_made_printable_is_not_escaped_again():
 
 def test_markup_is_text():
     err = Terminal()
-    to = report(Wishes("bar"), io.StringIO(), err, {"TERM": "xterm"})
+    to = make_report(OutputOptions("bar"), io.StringIO(), err, {"TERM": "xterm"})
     with to.step("[red]a[/red] {task.id}", 5) as step:
         step.advance(5)
     assert "[red]a[/red] {task.id}" in err.getvalue()
@@ -159,7 +159,7 @@ def test_markup_is_text():
 )
 def test_colour_is_for_terminals_whose_owner_wants_it(environ, coloured):
     err = Terminal()
-    to = report(Wishes("plain"), io.StringIO(), err, environ)
+    to = make_report(OutputOptions("plain"), io.StringIO(), err, environ)
     to.warn("text")
     assert ("\x1b[33m" in err.getvalue()) == coloured
     plain = Pair()
@@ -169,7 +169,7 @@ def test_colour_is_for_terminals_whose_owner_wants_it(environ, coloured):
 
 def test_no_colour_means_no_colour_of_the_bar_either():
     err = Terminal()
-    to = report(Wishes(), io.StringIO(), err, {"TERM": "xterm", "NO_COLOR": "1"})
+    to = make_report(OutputOptions(), io.StringIO(), err, {"TERM": "xterm", "NO_COLOR": "1"})
     with to.step("step", 5) as step:
         step.advance(5)
     assert "\x1b[3" not in err.getvalue()
@@ -178,7 +178,7 @@ def test_no_colour_means_no_colour_of_the_bar_either():
 def test_a_long_step_tells_at_most_a_line_every_few_seconds():
     clock = Time()
     err = io.StringIO()
-    to = TextReport(Screen(io.StringIO(), err), Lines(Screen(io.StringIO(), err), clock))
+    to = TextReport(Screen(io.StringIO(), err), ProgressLines(Screen(io.StringIO(), err), clock))
     with to.step("writing", 100 << 20) as step:
         for _ in range(100):
             clock.now += 0.11
@@ -207,7 +207,7 @@ def test_a_step_that_fails_is_not_told_as_done():
 
 
 def test_threads_may_advance_a_step():
-    with Silence().step("step", None) as step:
+    with NoProgress().step("step", None) as step:
         threads = [threading.Thread(target=lambda: [step.advance(1) for _ in range(1000)]) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -278,7 +278,7 @@ def test_every_event_is_in_the_docs():
 
 
 def test_columns_are_as_wide_as_a_terminal_shows_them():
-    assert columns(["漢字", "b"], [["a", "b"], ["e\u0301", "b"]]) == ["漢字  b", "a     b", "e\u0301     b"]
+    assert format_table(["漢字", "b"], [["a", "b"], ["e\u0301", "b"]]) == ["漢字  b", "a     b", "e\u0301     b"]
 
 
 @pytest.fixture
@@ -287,9 +287,9 @@ def asked(tmp_path):
     conf = tmp_path / "ltsp.conf"
     conf.touch()
 
-    def understood(*words: str) -> Run:
-        run = parse(words, {}, conf_path=str(conf))
-        assert isinstance(run, Run)
+    def understood(*words: str) -> Invocation:
+        run = parse_command_line(words, {}, conf_path=str(conf))
+        assert isinstance(run, Invocation)
         return run
 
     return understood
@@ -298,24 +298,24 @@ def asked(tmp_path):
 @pytest.mark.parametrize(
     ("words", "wishes"),
     {
-        ("image",): Wishes(),
-        ("image", "--progress=json"): Wishes("json"),
-        ("image", "-q", "--json"): Wishes("auto", quiet=True, json=True),
-        ("image", "-m", "-quiet"): Wishes("auto", quiet=True),
-        ("image", "-m", "-no-progress"): Wishes("none"),
-        ("image", "-m", "-percentage"): Wishes("percentage"),
-        ("image", "-m", "-percentage", "--progress=bar"): Wishes("bar"),
-        ("image", "-m", "-e -quiet"): Wishes(),
-        ("info",): Wishes(),
-        ("versions", "--json"): Wishes(json=True),
+        ("image",): OutputOptions(),
+        ("image", "--progress=json"): OutputOptions("json"),
+        ("image", "-q", "--json"): OutputOptions("auto", quiet=True, json=True),
+        ("image", "-m", "-quiet"): OutputOptions("auto", quiet=True),
+        ("image", "-m", "-no-progress"): OutputOptions("none"),
+        ("image", "-m", "-percentage"): OutputOptions("percentage"),
+        ("image", "-m", "-percentage", "--progress=bar"): OutputOptions("bar"),
+        ("image", "-m", "-e -quiet"): OutputOptions(),
+        ("info",): OutputOptions(),
+        ("versions", "--json"): OutputOptions(json=True),
     }.items(),
 )
 def test_options_and_mksquashfs_parameters_say_how_to_tell(asked, words, wishes):
-    assert Wishes.of(asked(*words)) == wishes
+    assert OutputOptions.of(asked(*words)) == wishes
 
 
 def test_the_console_is_on_standard_output_and_error(asked, capsys):
-    with console(asked("image", "lab"), NOBODY) as to:
+    with open_report(asked("image", "lab"), NOBODY) as to:
         everything(to, "text")
     captured = capsys.readouterr()
     assert captured.out.startswith("text\n")
@@ -325,9 +325,9 @@ def test_the_console_is_on_standard_output_and_error(asked, capsys):
 DEMO = f"""
 import sys, time
 sys.path.insert(0, {PACKAGES!r})
-from ltsp.cli.console import Wishes, report
+from ltsp.cli.console import OutputOptions, make_report
 import os
-to = report(Wishes(), sys.stdout, sys.stderr, os.environ)
+to = make_report(OutputOptions(), sys.stdout, sys.stderr, os.environ)
 with to.step("writing the image", 100 << 20) as step:
     for _ in range(30):
         time.sleep(0.02)

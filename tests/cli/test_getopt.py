@@ -9,9 +9,9 @@ import subprocess
 
 import pytest
 
-from ltsp.cli.getopt import Found, getopt
+from ltsp.cli.getopt import ParsedOption, getopt
 from ltsp.settings.applets import APPLETS, LtspOptions
-from ltsp.settings.option import Argument, declared
+from ltsp.settings.option import Argument, declared_options
 
 SHORTS = {"b": Argument.REQUIRED, "c": Argument.REQUIRED, "r": Argument.OPTIONAL, "q": Argument.NONE}
 LONGS = {
@@ -71,7 +71,7 @@ def test_options_first_ends_the_options_at_the_first_operand():
 
 def test_every_fault_is_told_and_the_rest_is_taken():
     parsed = getopt(["-xq", "--nope=1", "--ba=3", "--quiet=1", "--re", "-b"], SHORTS, LONGS)
-    assert parsed.options == (Found("q", None),)
+    assert parsed.options == (ParsedOption("q", None),)
     assert parsed.faults == (
         "invalid option -- 'x'",
         "unrecognized option '--nope=1'",
@@ -84,7 +84,7 @@ def test_every_fault_is_told_and_the_rest_is_taken():
 
 
 def tables(options):
-    every = declared(options)
+    every = declared_options(options)
     return {each.short: each.argument for each in every if each.short}, {each.long: each.argument for each in every}
 
 

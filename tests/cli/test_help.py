@@ -6,17 +6,17 @@ import pytest
 
 from ltsp.cli.help import text
 from ltsp.settings.applets import APPLETS, LtspOptions
-from ltsp.settings.option import declared
+from ltsp.settings.option import declared_options
 
 
 @pytest.mark.parametrize("applet", ["", *APPLETS])
 def test_every_option_is_told_with_its_default(applet):
     shown = text(applet)
     flat = " ".join(shown.split())
-    for option in declared(APPLETS[applet].options if applet else LtspOptions):
+    for option in declared_options(APPLETS[applet].options if applet else LtspOptions):
         assert f"{option.spelling} {option.summary}" in flat
-        if option.shown_default:
-            assert f"{option.summary} (default: {option.shown_default})" in flat
+        if option.default_label:
+            assert f"{option.summary} (default: {option.default_label})" in flat
     assert all(len(line) <= 100 for line in shown.splitlines())
     assert shown.endswith("\n")
 

@@ -12,11 +12,11 @@ import pytest
 
 from ltsp.boot.menu_settings import KEYS
 from ltsp.cli import manual, share
-from ltsp.cli.client_keys import CLIENTS, MENU
+from ltsp.cli.client_keys import CLIENT_KEYS, MENU_KEYS
 from ltsp.cli.prose import Item
-from ltsp.initrd.site.settings import ACTED_ON
+from ltsp.initrd.site.settings import HANDLED_KEYS
 from ltsp.settings.applets import APPLETS, LtspOptions
-from ltsp.settings.option import Reach, declared
+from ltsp.settings.option import Reach, declared_options
 
 PAGES = manual.pages()
 OURS = {"PYTHONPATH": str(Path(share.__file__).parents[2])}
@@ -54,7 +54,7 @@ def test_sections_are_those_of_a_manual_page(name):
 @pytest.mark.parametrize("name", EVERY)
 def test_every_option_is_told_by_the_page_that_groff_shows(name):
     page = shown(PAGES[name])
-    for option in declared(EVERY[name]):
+    for option in declared_options(EVERY[name]):
         assert option.spelling in page
         assert f"{option.summary[0].upper()}{option.summary[1:]}." in page
 
@@ -63,14 +63,17 @@ def test_every_option_is_told_by_the_page_that_groff_shows(name):
 def test_every_key_is_told_by_the_page_of_ltsp_conf():
     page = shown(PAGES["ltsp.conf.5"])
     for options in EVERY.values():
-        for option in declared(options):
+        for option in declared_options(options):
             assert (f" {option.key}={option.kind.metavar} " in page) is (option.reach is Reach.EVERYWHERE)
 
 
-@pytest.mark.parametrize("key", [*ACTED_ON, *KEYS, "IPXE_NAME_IMG"])
+@pytest.mark.parametrize("key", [*HANDLED_KEYS, *KEYS, "IPXE_NAME_IMG"])
 def test_every_key_of_menus_and_clients_is_told_by_the_page_of_ltsp_conf(key):
     terms = {
-        term for block in (*MENU, *CLIENTS) if isinstance(block, Item) for term in block.term.split("=")[0].split(", ")
+        term
+        for block in (*MENU_KEYS, *CLIENT_KEYS)
+        if isinstance(block, Item)
+        for term in block.term.split("=")[0].split(", ")
     }
     assert key.replace("*", "x") in terms
     assert key.rstrip("*") in PAGES["ltsp.conf.5"].replace(r"\-", "-")

@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import os, signal, sys, time
 from ltsp.cli import signals
-signals.listen()
+signals.install_handlers()
 
 class Doomed:
     def __del__(self):
@@ -30,7 +30,7 @@ def twice():
 try:
     {act}
     print("went on")
-except signals.Ended as ended:
+except signals.SignalReceived as ended:
     print("undone")
     sys.exit(ended.exit_status)
 """
@@ -59,6 +59,6 @@ def test_the_second_one_ends_the_process_while_the_first_is_dealt_with():
 
 
 def test_other_exceptions_in_destructors_are_told_as_ever():
-    program = "from ltsp.cli import signals\nsignals.listen()\nclass A:\n  def __del__(self): 1/0\nA()"
+    program = "from ltsp.cli import signals\nsignals.install_handlers()\nclass A:\n  def __del__(self): 1/0\nA()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "ZeroDivisionError" in done.stderr

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from corpus import bootable, diskless
+from corpus import bootable_site, diskless
 from ltsp.boottest import run, test_servers
-from ltsp.boottest.console import Stage
-from ltsp.boottest.machine import HOST, Machine
-from ltsp.boottest.test_servers import Route
-from ltsp.build.boot_gate import subject_of
+from ltsp.boottest.console import BootStage
+from ltsp.boottest.machine import HOST, VirtualMachine
+from ltsp.boottest.test_servers import BootRoute
+from ltsp.build.boot_gate import boot_test_subject
 from ltsp.commands.boottest import boottest
 from ltsp.errors import LtspError, UsageError
 from ltsp.settings.applets import LtspOptions
@@ -31,7 +31,7 @@ SECONDS = 300
 
 
 @dataclass
-class Told:
+class RecordingReport:
     """A report that remembers."""
 
     lines: list[str] = field(default_factory=list)
@@ -52,14 +52,14 @@ class Told:
 @pytest.fixture(scope="module")
 def lab(debian_root, tmp_path_factory):
     base = tmp_path_factory.getbasetemp()
-    return bootable.published(debian_root, base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    return bootable_site.published(debian_root, base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 def outcome(lab, **options):
-    told = Told()
+    told = RecordingReport()
     chosen = BootTestOptions(accel="tcg", timeout=SECONDS, json=True, **options)
     with diskless.one_at_a_time():
-        status = boottest(bootable.NAME, chosen, lab.places, told)
+        status = boottest(bootable_site.NAME, chosen, lab.places, told)
     return status, told.facts
 
 
@@ -95,7 +95,7 @@ def test_a_published_image_boots_and_says_so_itself(lab, tmp_path, record_proper
     console, screen = tmp_path / "console", tmp_path / "screen.png"
     through_menu = "version" not in options
     if not through_menu:
-        options = {**options, "version": lab.current.version}
+        options = {**options, "version": lab.current.id}
     status, facts = outcome(lab, transport=transport, console=str(console), screenshot=str(screen), **options)
     record_property(f"{transport} {options}", facts["seconds"])
     assert (status, facts["passed"], facts["cause"]) == (0, True, None), json.dumps(facts, indent=1)
@@ -114,39 +114,41 @@ def test_a_published_image_boots_and_says_so_itself(lab, tmp_path, record_proper
 def test_a_kernel_is_published_when_it_has_booted_with_the_current_image(lab):
     before = lab.current
     with diskless.one_at_a_time():
-        done = lab.site.ltsp("kernel", "--boot-test=nfs", "--client-drivers=virtio_net", bootable.NAME)
+        done = lab.site.ltsp("kernel", "--boot-test=nfs", "--client-drivers=virtio_net", bootable_site.NAME)
     assert "boots by nfs, in" in done.stderr
-    assert lab.current.version > before.version
+    assert lab.current.id > before.id
     assert lab.current.is_image_of(before)
     assert not lab.current.staged
 
 
 def subject(lab, **changes):
-    return replace(subject_of(lab.current), **changes)
+    return replace(boot_test_subject(lab.current), **changes)
 
 
 def verdict(route, *, seconds=SECONDS, memory=1280):
-    with diskless.one_at_a_time(), test_servers.served(route, lambda _line: None) as where:
-        return run.run(Machine(where.boot, where.firmware, memory=memory), run.Watch(seconds), route.subject.image)
+    with diskless.one_at_a_time(), test_servers.start_servers(route, lambda _line: None) as where:
+        return run.run_boot_test(
+            VirtualMachine(where.boot, where.firmware, memory=memory), run.WatchOptions(seconds), route.subject.image
+        )
 
 
 @pytest.fixture
 def tftp(lab, tmp_path):
     """The site's TFTP directory again, of links, where a test may put other files into the current version."""
     copy = tmp_path / "tftp"
-    home = copy / "ltsp" / bootable.NAME
+    home = copy / "ltsp" / bootable_site.NAME
     shutil.copytree(lab.site.tftp / "ltsp", copy / "ltsp", symlinks=True, copy_function=os.link)
-    return copy, home / lab.current.version
+    return copy, home / lab.current.id
 
 
 @boot
 def test_a_menu_that_leads_to_a_version_that_is_gone_says_so_at_once(lab, tftp):
     directory, version = tftp
     shutil.rmtree(version)
-    seen = verdict(Route(subject(lab, tftp_dir=str(directory)), True, "nfs", "tftp"))
+    seen = verdict(BootRoute(subject(lab, tftp_dir=str(directory)), True, "nfs", "tftp"))
     assert seen.cause == f"version {version.name} of lab could not be fetched (the menu could not boot lab)"
     assert "ltsp kernel lab publishes it anew" in seen.remedy
-    assert seen.stage is Stage.MENU
+    assert seen.stage is BootStage.MENU
 
 
 @boot
@@ -154,7 +156,7 @@ def test_a_menu_that_leads_to_a_version_that_is_gone_says_so_at_once(lab, tftp):
 def test_a_menu_without_the_add_on_says_which_applet_makes_it(lab, tftp):
     directory, _ = tftp
     (directory / "ltsp/ltsp.img").unlink()
-    seen = verdict(Route(subject(lab, tftp_dir=str(directory)), True, "http", "http"))
+    seen = verdict(BootRoute(subject(lab, tftp_dir=str(directory)), True, "http", "http"))
     assert seen.cause == "There is no ltsp.img (the menu could not boot lab)"
     assert seen.remedy == "type ltsp initrd on the server"
 
@@ -163,14 +165,14 @@ def test_a_menu_without_the_add_on_says_which_applet_makes_it(lab, tftp):
 @pytest.mark.slow
 def test_a_menu_without_the_image_says_that_it_is_older(lab, tftp):
     directory, _ = tftp
-    seen = verdict(Route(subject(lab, tftp_dir=str(directory), name="lab2"), True, "nfs", "tftp"))
+    seen = verdict(BootRoute(subject(lab, tftp_dir=str(directory), name="lab2"), True, "nfs", "tftp"))
     assert "the menu could not boot" in seen.cause
     assert "ltsp ipxe" in seen.remedy
 
 
 @boot
 def test_a_wrong_sum_is_told_by_the_client_and_fails_the_test(lab):
-    seen = verdict(Route(subject(lab, sha256="0" * 64), False, "http", "http"))
+    seen = verdict(BootRoute(subject(lab, sha256="0" * 64), False, "http", "http"))
     assert not seen.passed
     assert "checksum" in seen.cause
     assert seen.remedy
@@ -179,7 +181,7 @@ def test_a_wrong_sum_is_told_by_the_client_and_fails_the_test(lab):
 @boot
 @pytest.mark.slow
 def test_a_version_that_is_gone_is_told_by_what_could_not_be_fetched(lab):
-    seen = verdict(Route(subject(lab, version="20200101T000000Z-00000000"), False, "nfs", "tftp"))
+    seen = verdict(BootRoute(subject(lab, version="20200101T000000Z-00000000"), False, "nfs", "tftp"))
     assert not seen.passed
     assert "iPXE could not fetch" in seen.cause
     assert "vmlinuz" in seen.cause
@@ -188,7 +190,7 @@ def test_a_version_that_is_gone_is_told_by_what_could_not_be_fetched(lab):
 @boot
 @pytest.mark.slow
 def test_an_image_that_the_server_does_not_have_is_told_by_the_client(lab):
-    seen = verdict(Route(subject(lab, image="images/.versions/lab/gone/image.img"), False, "http", "http"))
+    seen = verdict(BootRoute(subject(lab, image="images/.versions/lab/gone/image.img"), False, "http", "http"))
     assert not seen.passed
     assert f"http://{HOST}/images/.versions/lab/gone/image.img" in seen.cause
 
@@ -196,18 +198,18 @@ def test_an_image_that_the_server_does_not_have_is_told_by_the_client(lab):
 @boot
 @pytest.mark.slow
 def test_a_server_that_nobody_reaches_is_named(lab, monkeypatch):
-    monkeypatch.setattr(test_servers, "_root", lambda _route: "http://10.0.2.77/images/lab.img")
-    seen = verdict(Route(subject(lab), False, "http", "tftp"))
+    monkeypatch.setattr(test_servers, "_root_url", lambda _route: "http://10.0.2.77/images/lab.img")
+    seen = verdict(BootRoute(subject(lab), False, "http", "tftp"))
     assert not seen.passed
     assert "10.0.2.77" in seen.cause
     assert seen.remedy
-    assert seen.stage is Stage.ATTACH
+    assert seen.stage is BootStage.ATTACH
 
 
 @boot
 @pytest.mark.slow
 def test_a_machine_with_too_little_memory_for_the_image_is_told_of_other_transports(lab):
-    seen = verdict(Route(subject(lab), False, "http", "tftp"), memory=300)
+    seen = verdict(BootRoute(subject(lab), False, "http", "tftp"), memory=300)
     assert not seen.passed
     assert "memory" in seen.cause
     assert "NFS or NBD" in seen.remedy
@@ -221,7 +223,7 @@ def test_an_initrd_without_squashfs_says_what_is_missing(lab, tftp, debian_root,
     directory, version = tftp
     (version / "client.img").unlink()
     diskless.initrd(debian_root, tmp_path).rename(version / "client.img")
-    seen = verdict(Route(subject(lab, tftp_dir=str(directory)), False, "nfs", "tftp"))
+    seen = verdict(BootRoute(subject(lab, tftp_dir=str(directory)), False, "nfs", "tftp"))
     assert not seen.passed
     assert "squashfs" in seen.cause
     assert seen.remedy
@@ -229,7 +231,7 @@ def test_an_initrd_without_squashfs_says_what_is_missing(lab, tftp, debian_root,
 
 @boot
 def test_a_boot_that_takes_too_long_says_how_far_it_came(lab):
-    seen = verdict(Route(subject(lab), False, "nfs", "tftp"), seconds=4)
+    seen = verdict(BootRoute(subject(lab), False, "nfs", "tftp"), seconds=4)
     assert seen.cause == "it was not through after 4 seconds; it got as far as: iPXE"
 
 
@@ -241,7 +243,7 @@ def test_a_test_that_is_killed_takes_its_machine_and_servers_along(lab):
         "from ltsp.commands.boottest import *\nfrom ltsp.settings.applets import LtspOptions\n"
         "from ltsp.settings.network_options import BootTestOptions\n"
         "class R:\n    def note(self, text): print(text, flush=True)\n"
-        f"boottest({bootable.NAME!r}, BootTestOptions(accel='tcg'), LtspOptions(base_dir={places.base_dir!r}, "
+        f"boottest({bootable_site.NAME!r}, BootTestOptions(accel='tcg'), LtspOptions(base_dir={places.base_dir!r}, "
         f"tftp_dir={places.tftp_dir!r}, home_dir='/home'), R())\n"
     )
     with diskless.one_at_a_time():
@@ -262,17 +264,17 @@ def test_a_test_that_is_killed_takes_its_machine_and_servers_along(lab):
 def test_what_is_not_published_cannot_be_tested(tmp_path):
     places = LtspOptions(base_dir=str(tmp_path), tftp_dir=str(tmp_path), home_dir=str(tmp_path))
     with pytest.raises(LtspError, match="no image lab is published"):
-        boottest("lab", BootTestOptions(), places, Told())
+        boottest("lab", BootTestOptions(), places, RecordingReport())
 
 
 def test_words_that_no_script_can_hold_are_refused(tmp_path):
     places = LtspOptions(base_dir=str(tmp_path), tftp_dir=str(tmp_path), home_dir=str(tmp_path))
     with pytest.raises(UsageError, match=r"option --kernel-arguments: .* holds '\$'"):
-        boottest("lab", BootTestOptions(kernel_arguments="quiet ${x}"), places, Told())
+        boottest("lab", BootTestOptions(kernel_arguments="quiet ${x}"), places, RecordingReport())
 
 
 def test_a_screenshot_that_could_not_be_written_is_told_before_the_boot(tmp_path):
     places = LtspOptions(base_dir=str(tmp_path), tftp_dir=str(tmp_path), home_dir=str(tmp_path))
     for path in (tmp_path / "nowhere/screen.png", tmp_path):
         with pytest.raises(LtspError, match="cannot write"):
-            boottest("lab", BootTestOptions(screenshot=str(path)), places, Told())
+            boottest("lab", BootTestOptions(screenshot=str(path)), places, RecordingReport())

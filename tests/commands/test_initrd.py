@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from corpus.recording_report import RecordingReport
 from corpus.site import Site
-from corpus.told import Told
 from ltsp.commands.initrd import initrd
 from ltsp.errors import ConfError, LockHeld, LtspError
-from ltsp.host.locks import exclusive
+from ltsp.host.locks import hold_exclusive
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.conf_file import read
 from ltsp.settings.network_options import InitrdOptions
@@ -70,10 +70,10 @@ class Place:
         path.chmod(mode)
         return path
 
-    def run(self, conf: str | None = None, **options: bool) -> Told:
+    def run(self, conf: str | None = None, **options: bool) -> RecordingReport:
         if conf is not None:
             self.site.conf.write_text(conf)
-        told = Told()
+        told = RecordingReport()
         places = LtspOptions(base_dir=str(self.site.base), tftp_dir=str(self.site.tftp))
         initrd(InitrdOptions(**options), places, read(str(self.site.conf)), told, str(self.system))
         return told
@@ -384,10 +384,13 @@ def test_accounts_that_collide_are_told(place):
 
 
 def test_a_run_waits_for_another_and_says_so_when_it_lasts(place, monkeypatch):
-    monkeypatch.setattr("ltsp.build.site_image._WAIT", 0.0)
+    monkeypatch.setattr("ltsp.build.add_on._WAIT", 0.0)
     place.run("")
     before = place.add_on.read_bytes()
-    with exclusive(str(place.add_on.parent / ".ltsp.img.lock")), pytest.raises(LockHeld, match="another ltsp initrd"):
+    with (
+        hold_exclusive(str(place.add_on.parent / ".ltsp.img.lock")),
+        pytest.raises(LockHeld, match="another ltsp initrd"),
+    ):
         place.run("[clients]\nHOSTNAME=pc1\n")
     assert place.add_on.read_bytes() == before
 

@@ -6,16 +6,16 @@ import io
 
 import pytest
 
-from corpus.ipxe_script import Client
+from corpus.ipxe_script import IpxeClient
 from corpus.site import Site
 from ltsp.build.ipxe_binaries import Binary
-from ltsp.cli.console import Wishes, report
+from ltsp.cli.console import OutputOptions, make_report
 from ltsp.commands.ipxe import ipxe
 from ltsp.errors import ConfError, LtspError
 from ltsp.host.identity import Identity
 from ltsp.publish.pointer import Pointer
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.conf_text import parse
+from ltsp.settings.conf_text import parse_conf
 from ltsp.settings.network_options import IpxeOptions
 
 VERSION = "20260131T174512Z-1a2b3c4d"
@@ -57,15 +57,15 @@ class Server:
         ipxe(
             IpxeOptions(**options),
             ltsp,
-            parse(conf.encode(), "ltsp.conf"),
+            parse_conf(conf.encode(), "ltsp.conf"),
             Identity(),
-            report(Wishes(), out, out, {}),
+            make_report(OutputOptions(), out, out, {}),
             self.binaries,
         )
         return out.getvalue()
 
     def client(self, **settings):
-        client = Client({"netX/mac": "52:54:00:12:34:56", "next-server": "10.0.2.2", **settings})
+        client = IpxeClient({"netX/mac": "52:54:00:12:34:56", "next-server": "10.0.2.2", **settings})
         assert client.run(self.menu.read_text(encoding="ascii")) == "booted"
         return client
 

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from ltsp.cli.console import Wishes, report
+from ltsp.cli.console import OutputOptions, make_report
 from ltsp.commands.dhcp_snippet import dhcp_snippet
-from ltsp.commands.dnsmasq import dnsmasq, nameservers
+from ltsp.commands.dnsmasq import dnsmasq, parse_nameservers
 from ltsp.commands.http import http
 from ltsp.commands.nfs import nfs
 from ltsp.errors import LtspError, UsageError
@@ -43,7 +43,7 @@ class Server:
 
     def run(self, applet, *arguments, **keywords):
         out, err = io.StringIO(), io.StringIO()
-        applet(*arguments, report(Wishes(), out, err, {}), **keywords)
+        applet(*arguments, make_report(OutputOptions(), out, err, {}), **keywords)
         return out.getvalue() + err.getvalue()
 
     def started(self):
@@ -128,7 +128,7 @@ def test_dns_servers_are_addresses(server):
 def test_resolvers_on_the_loopback_are_of_no_use_to_clients():
     named = ["127.0.0.53", "9.9.9.9", "fe80::1", "9.9.9.9", ""]
     text = "# nameserver 1.1.1.1\noptions rotate\n" + "".join(f"nameserver {address}\n" for address in named)
-    assert nameservers(text) == ("9.9.9.9",)
+    assert parse_nameservers(text) == ("9.9.9.9",)
 
 
 def test_settings_for_another_dhcp_server_hold_this_servers_address(server):

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from ltsp.build.version_facts import summary
+from ltsp.build.version_facts import summarize_changes
 from ltsp.commands.info import info
 from ltsp.commands.versions import versions
 from ltsp.errors import LtspError
-from ltsp.publish.changes import Changes
+from ltsp.publish.changes import VersionChanges
 from ltsp.publish.store import Store
 from ltsp.settings.applets import InfoOptions, LtspOptions, VersionsOptions
 from ltsp.settings.conf_text import Conf
-from publish.labelled import NAME, publish, seen
+from publish.labelled_images import NAME, publish, read_served_state
 
 
 @dataclass
-class Told:
+class RecordingReport:
     """A report that remembers."""
 
     lines: list[str] = field(default_factory=list)
@@ -57,13 +57,13 @@ def store(places):
 
 
 def run(places, *names, **options):
-    told = Told()
+    told = RecordingReport()
     versions(list(names), replace(VersionsOptions(), **options), places, Conf("ltsp.conf"), told)
     return told
 
 
 def listed(store):
-    return [each.version for each in store.versions(NAME)]
+    return [each.id for each in store.versions(NAME)]
 
 
 def test_versions_are_listed_with_what_they_are(places, store):
@@ -88,7 +88,7 @@ def test_a_version_is_used_pinned_and_removed_by_the_beginning_of_its_name(place
     told = run(places, NAME, pin=(second,), use=first)
     assert told.lines[:2] == [f"lab: pinned {second}", f"lab: clients now boot {first}"]
     assert [row[3] for row in told.rows] == ["current", "pinned", "old"]
-    assert seen(store).menu == ("one", "one")
+    assert read_served_state(store).menu == ("one", "one")
     run(places, NAME, unpin=(second,))
     run(places, NAME, remove=(second[:16],))
     assert listed(store) == [first, third]
@@ -97,7 +97,7 @@ def test_a_version_is_used_pinned_and_removed_by_the_beginning_of_its_name(place
 def test_pruning_leaves_as_many_as_asked_for(places, store):
     run(places, prune=True, keep=1)
     assert len(listed(store)) == 1
-    assert seen(store).menu == ("three", "three")
+    assert read_served_state(store).menu == ("three", "three")
 
 
 def test_an_image_is_removed_with_all_of_its_versions(places, store):
@@ -110,8 +110,8 @@ def test_an_image_is_removed_with_all_of_its_versions(places, store):
 
 
 def test_an_image_whose_file_was_deleted_by_hand_is_told_of_wherever_images_are_listed(places, store):
-    os.unlink(store.places(NAME).image)
-    for told in (run(places), Told()):
+    os.unlink(store.paths(NAME).image)
+    for told in (run(places), RecordingReport()):
         if not told.lines:
             info(InfoOptions(), places, told)
         line = next(line for line in told.lines if "deleted by hand" in line)
@@ -133,7 +133,7 @@ def test_what_retention_lets_go_is_said_with_its_reason(places, store):
 def test_a_beginning_that_fits_several_is_refused(places, store):
     with pytest.raises(LtspError, match="several versions 20"):
         run(places, NAME, use="20")
-    assert seen(store).menu == ("three", "three")
+    assert read_served_state(store).menu == ("three", "three")
 
 
 def test_an_unknown_image_is_named_and_no_place_is_made_for_it(places, tmp_path):
@@ -143,7 +143,7 @@ def test_an_unknown_image_is_named_and_no_place_is_made_for_it(places, tmp_path)
 
 
 def test_foreign_files_are_said_to_be(places, store):
-    path = store.places("disk").image
+    path = store.paths("disk").image
     with open(path, "wb") as file:
         file.write(b"x" * 2048)
     (row,) = run(places, "disk").rows
@@ -152,10 +152,10 @@ def test_foreign_files_are_said_to_be(places, store):
 
 
 def test_what_is_printed_of_packages_and_paths_is_safe():
-    changes = Changes(
+    changes = VersionChanges(
         0, {"a\x1b[2J": "1"}, {}, {"b": ("1\n", "2")}, True, ("usr/bin/\udcff",), (), ("", "6.1"), False, ()
     )
-    assert summary(changes) == (
+    assert summarize_changes(changes) == (
         r"1 package added: a\x1b[2J; 1 package updated: b 1\n -> 2; new setuid: usr/bin/\xff; kernel none -> 6.1"
     )
 
@@ -164,7 +164,7 @@ def test_info_tells_of_server_sources_and_images(places, store, tmp_path):
     (tmp_path / "srv" / "chroot" / "proc").mkdir(parents=True)
     (tmp_path / "srv" / "vm.img").write_bytes(b"")
     (tmp_path / "srv" / "a chroot" / "proc").mkdir(parents=True)
-    told = Told()
+    told = RecordingReport()
     info(InfoOptions(json=True), places, told)
     assert told.facts["sources"] == {
         "a chroot": "chroot, but its name holds a space",
@@ -173,12 +173,12 @@ def test_info_tells_of_server_sources_and_images(places, store, tmp_path):
     }
     assert told.facts["images"][NAME]["current"] == listed(store)[2]
     assert told.facts["directories"]["tftp_dir"]["space"]["free"] > 0
-    told = Told()
+    told = RecordingReport()
     info(InfoOptions(), places, told)
     assert (NAME, listed(store)[2], "59 KiB", "three", "3") in told.rows
 
 
 def test_info_works_where_nothing_is_there_yet(places):
-    told = Told()
+    told = RecordingReport()
     info(InfoOptions(), places, told)
     assert ("base_dir", places.base_dir, "missing", "") in told.rows

@@ -11,7 +11,7 @@ from pathlib import Path
 from corpus.diskless import one_at_a_time
 from corpus.site import Site
 from ltsp.boottest import nfs_server
-from ltsp.boottest.loopback import private
+from ltsp.boottest.private_network import enter_private_network
 
 NAME = "lab"
 PASSWORD = "chalkboard"
@@ -70,8 +70,8 @@ class Classroom:
         """Be where the server serves this directory of its by NFS, and where machines may be switched on."""
         with ExitStack() as started:
             started.enter_context(one_at_a_time())
-            started.enter_context(private())
+            started.enter_context(enter_private_network())
             state = self.site.home / "nfs"
             state.mkdir(exist_ok=True)
-            started.enter_context(nfs_server.serving(str(self.site.base / below), str(state), squash))
+            started.enter_context(nfs_server.serve_directory(str(self.site.base / below), str(state), squash))
             yield

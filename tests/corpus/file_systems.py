@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from corpus import losses, xfs_prototype
-from corpus.compare import Entry
-from corpus.losses import Loss
+from corpus import format_limits, xfs_prototype
+from corpus.format_limits import Loss
+from corpus.tree_snapshot import Entry
 
 MIB = 1 << 20
 _FILL = """
@@ -57,16 +57,16 @@ class Shape:
     """Why some kernels cannot mount it."""
 
 
-_SHORT_TIMES = losses.times(
+_SHORT_TIMES = format_limits.times(
     "without bigtime, xfs holds seconds in 32 bits with a sign",
     lambda second: min(max(second, -(1 << 31)), (1 << 31) - 1),
 )
 _OF_XFS = (
-    losses.entries(
+    format_limits.entries(
         "xfs has links of at most 1,023 bytes, and 18 bits for a minor number",
         lambda _path, entry: len(entry.target) > 1023 or entry.device[1] >= 1 << 18,
     ),
-    losses.each(
+    format_limits.each(
         "nothing is lost: Linux shows an ACL of xfs to root in its form on the disk, too",
         lambda entry: replace(entry, xattrs=tuple(sorted([*entry.xattrs, *_as_xfs_stores(entry)]))),
     ),
@@ -85,29 +85,31 @@ def _as_xfs_stores(entry: Entry) -> Iterator[tuple[bytes, bytes]]:
 
 _OF_MKE2FS = (
     replace(
-        losses.paths("mke2fs up to 1.47.0 writes no more than 32 bits of a time", "times"),
+        format_limits.paths("mke2fs up to 1.47.0 writes no more than 32 bits of a time", "times"),
         varies=True,
     ),
-    replace(losses.paths("it makes symbolic links of several names one for each", "links"), varies=True),
-    replace(losses.paths("it makes a directory for what e2fsck finds", "lost+found"), varies=True),
-    replace(losses.root("it leaves the root directory as it makes it, up to 1.47.0"), varies=True),
+    replace(format_limits.paths("it makes symbolic links of several names one for each", "links"), varies=True),
+    replace(format_limits.paths("it makes a directory for what e2fsck finds", "lost+found"), varies=True),
+    replace(format_limits.root("it leaves the root directory as it makes it, up to 1.47.0"), varies=True),
 )
 
 _LAST_OF_2155 = 5_869_583_999
 _OF_ISO = (
-    losses.attributes("xorriso writes no attributes where other readers than its own would see them", lambda *_: True),
+    format_limits.attributes(
+        "xorriso writes no attributes where other readers than its own would see them", lambda *_: True
+    ),
     replace(
-        losses.entries(
+        format_limits.entries(
             "xorriso takes a link of 4,000 bytes for an error",
             lambda _path, entry: len(entry.target) > 1023,
         ),
         refused=True,
     ),
-    losses.each(
+    format_limits.each(
         "it keeps eight bits of a minor number",
         lambda entry: replace(entry, device=(entry.device[0], entry.device[1] & 0xFF)),
     ),
-    losses.each(
+    format_limits.each(
         "xorriso leaves slashes at the end of a link away",
         lambda entry: replace(entry, target=entry.target.rstrip(b"/") or entry.target),
     ),
@@ -115,11 +117,11 @@ _OF_ISO = (
         "xorriso leaves the sticky bit of the root away",
         lambda whole: whole | {b"": replace(whole[b""], mode=whole[b""].mode & ~0o1000)},
     ),
-    losses.times("a year is one byte there, from 1900 on", lambda second: min(second, _LAST_OF_2155)),
+    format_limits.times("a year is one byte there, from 1900 on", lambda second: min(second, _LAST_OF_2155)),
 )
 _OF_EROFS = (
     replace(
-        losses.entries(
+        format_limits.entries(
             "mkfs.erofs 1.5 ends with an error at names of 255 bytes",
             lambda path, _entry: len(path.rpartition(b"/")[2]) == 255,
         ),

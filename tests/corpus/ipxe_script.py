@@ -37,7 +37,7 @@ def expanded(word: str, settings: Mapping[str, str]) -> str:
 
 
 @dataclass
-class Client:
+class IpxeClient:
     """A PC that runs scripts."""
 
     settings: dict[str, str]

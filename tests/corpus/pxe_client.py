@@ -28,7 +28,7 @@ _Answers = dict[str, dict[str, object]]
 
 
 @dataclass(frozen=True)
-class Kind:
+class PxeKind:
     architecture: int
     """Client system architecture, option 93."""
     ipxe: bool = False
@@ -38,25 +38,25 @@ class Kind:
 
 CLIENTS = {
     # UEFI that loads its boot file from a URL of an HTTP server's: IANA's list of processor architecture types
-    "http": Kind(16, vendor="HTTPClient"),
-    "http on arm": Kind(19, vendor="HTTPClient"),
-    "uefi of 32 bits": Kind(6),
-    "raspberry": Kind(0, maker="b827eb"),
-    "uefi": Kind(7),
-    "uefi by its other number": Kind(9),
-    "arm": Kind(11),
-    "ipxe on bios": Kind(0, ipxe=True),
-    "ipxe on uefi": Kind(7, ipxe=True),
-    "ipxe on uefi by its other number": Kind(9, ipxe=True),
-    "ipxe on arm": Kind(11, ipxe=True),
-    "bios": Kind(0),
+    "http": PxeKind(16, vendor="HTTPClient"),
+    "http on arm": PxeKind(19, vendor="HTTPClient"),
+    "uefi of 32 bits": PxeKind(6),
+    "raspberry": PxeKind(0, maker="b827eb"),
+    "uefi": PxeKind(7),
+    "uefi by its other number": PxeKind(9),
+    "arm": PxeKind(11),
+    "ipxe on bios": PxeKind(0, ipxe=True),
+    "ipxe on uefi": PxeKind(7, ipxe=True),
+    "ipxe on uefi by its other number": PxeKind(9, ipxe=True),
+    "ipxe on arm": PxeKind(11, ipxe=True),
+    "bios": PxeKind(0),
 }
 """In the order in which they ask. The last one is answered wherever one is, after what others asked has been read."""
 
 
 @dataclass(frozen=True)
-class Client:
-    kind: Kind
+class PxeClient:
+    kind: PxeKind
     number: int
 
     @property
@@ -122,10 +122,10 @@ class Room:
     server: ipaddress.IPv4Interface
 
     @property
-    def clients(self) -> dict[str, Client]:
-        return {name: Client(kind, number) for number, (name, kind) in enumerate(CLIENTS.items())}
+    def clients(self) -> dict[str, PxeClient]:
+        return {name: PxeClient(kind, number) for number, (name, kind) in enumerate(CLIENTS.items())}
 
-    def address(self, client: Client) -> bytes:
+    def address(self, client: PxeClient) -> bytes:
         """What a router has given it."""
         return self.server.network[100 + client.number].packed
 
@@ -142,10 +142,10 @@ class Room:
     def boot(self, seconds: float) -> _Answers:
         """What each PC learns; from where it got neither address nor file it asks port 4011, as PXE has it."""
 
-        def discover(client: Client, transaction: int) -> bytes:
+        def discover(client: PxeClient, transaction: int) -> bytes:
             return client.framed(client.message(transaction), bytes(4), b"\xff" * 4, 67)
 
-        def request(client: Client, transaction: int) -> bytes:
+        def request(client: PxeClient, transaction: int) -> bytes:
             own = self.address(client)
             return client.framed(client.message(transaction, own), own, self.server.ip.packed, 4011)
 
@@ -161,7 +161,7 @@ class Room:
         }
 
     def _ask(
-        self, clients: Mapping[str, Client], frame: Callable[[Client, int], bytes], seconds: float
+        self, clients: Mapping[str, PxeClient], frame: Callable[[PxeClient, int], bytes], seconds: float
     ) -> dict[str, dict[str, object]]:
         transactions = {random.getrandbits(32): name for name in clients}
         found: _Answers = {}

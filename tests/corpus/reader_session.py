@@ -7,7 +7,7 @@ import socket
 import time
 from contextlib import contextmanager
 
-from corpus.trees import noise
+from corpus.tree_strategies import noise
 from ltsp.errors import SourceError
 from ltsp.sandbox.worker import main
 from ltsp.storage.extents import Extent
@@ -34,7 +34,7 @@ class _Sparse:
     def __exit__(self, *_):
         pass
 
-    def hole(self):
+    def hole_size(self):
         return self.size - 3 - self.at if 10 <= self.at < self.size - 3 else 0
 
     def skip(self, size):
@@ -46,14 +46,14 @@ class _Sparse:
         self.at += len(data)
         return data
 
-    def settled(self):
+    def is_consistent(self):
         return True
 
 
 class _Liar(_Sparse):
     """Ends before its size."""
 
-    def hole(self):
+    def hole_size(self):
         return 0
 
     def read(self, size):
@@ -71,7 +71,7 @@ class _InPieces:
     @contextmanager
     def open(self):
         with Bytes(self.data).open() as stream:
-            self.read, self.hole = stream.read, stream.hole
+            self.read, self.hole_size = stream.read, stream.hole_size
             yield self
 
     def extents(self):
@@ -88,7 +88,7 @@ class Session:
         if options.get("refuse"):
             raise SourceError("it is refused", "ask otherwise")
 
-    def look(self, question):
+    def query(self, question):
         match question:
             case {"sibling": name}:
                 with self.open_sibling(name) as file:

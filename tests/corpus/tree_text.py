@@ -12,7 +12,7 @@ Kinds are those of find(1), and `h` for a further name of an earlier node. Conte
 
 from __future__ import annotations
 
-from corpus.trees import Made, Sparse, noise, text
+from corpus.tree_strategies import Made, Sparse, noise, text
 from ltsp.tree.content import Content
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
 from ltsp.tree.tree import Tree

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from corpus import losses
+from corpus import format_limits
 
 _TYPES = {
     stat.S_IFREG: "-",
@@ -22,7 +22,7 @@ _TYPES = {
 }
 LOSSES = (
     replace(
-        losses.entries(
+        format_limits.entries(
             "a prototype has words between blanks, owners of 31 bits, no sockets and no long links",
             lambda path, entry: (
                 re.search(rb"\s", path + entry.target) is not None
@@ -35,10 +35,10 @@ LOSSES = (
         ),
         refused=True,
     ),
-    losses.attributes("a prototype has no attributes", lambda *_: True),
-    losses.links("a prototype has one name for each file", "flbcp"),
-    losses.each("a prototype has no sticky bit", lambda entry: replace(entry, mode=entry.mode & ~0o1000)),
-    replace(losses.times("times are those of mkfs", lambda _: 0), varies=True),
+    format_limits.attributes("a prototype has no attributes", lambda *_: True),
+    format_limits.links("a prototype has one name for each file", "flbcp"),
+    format_limits.each("a prototype has no sticky bit", lambda entry: replace(entry, mode=entry.mode & ~0o1000)),
+    replace(format_limits.times("times are those of mkfs", lambda _: 0), varies=True),
 )
 
 

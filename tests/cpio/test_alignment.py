@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from corpus.trees import noise
-from ltsp.cpio.alignment import padded
-from ltsp.cpio.compression import compress, holds
+from corpus.tree_strategies import noise
+from ltsp.cpio.alignment import pad_initrd
+from ltsp.cpio.compression import compress, matches_archive
 from ltsp.tree.content import Bytes
 
 
@@ -18,14 +18,14 @@ def read(content) -> bytes:
 @pytest.mark.parametrize("size", range(1, 9))
 def test_zeros_make_it_a_multiple_of_four_bytes(size):
     data = b"\xff" * size
-    assert read(padded(Bytes(data))) == data + bytes(-size % 4)
-    assert padded(Bytes(data)).size % 4 == 0
+    assert read(pad_initrd(Bytes(data))) == data + bytes(-size % 4)
+    assert pad_initrd(Bytes(data)).size % 4 == 0
 
 
 def test_what_is_a_multiple_already_stays_as_it_is():
     content = Bytes(b"four")
-    assert padded(content) is content
-    assert padded(Bytes(b"")).size == 0
+    assert pad_initrd(content) is content
+    assert pad_initrd(Bytes(b"")).size == 0
 
 
 @pytest.mark.parametrize("codec", ["zstd", "gzip"])
@@ -35,5 +35,5 @@ def test_what_was_packed_and_padded_is_known_again(codec):
         archive = noise(100 + number)
         packed = compress(archive, codec)
         sizes.add(len(packed) % 4)
-        assert holds(read(padded(Bytes(packed))), codec, archive)
+        assert matches_archive(read(pad_initrd(Bytes(packed))), codec, archive)
     assert sizes == {0, 1, 2, 3}

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from corpus.trees import noise, text
-from ltsp.cpio.compression import CODECS, compress, holds
+from corpus.tree_strategies import noise, text
+from ltsp.cpio.compression import CODECS, compress, matches_archive
 from ltsp.errors import UsageError
 
 ARCHIVE = text(300_000) + noise(100_000) + text(300_000, 2)
@@ -43,10 +43,10 @@ def test_a_codec_that_kernels_may_lack_is_refused():
 @pytest.mark.parametrize("codec", CODECS)
 def test_what_is_packed_already_is_known_again(codec):
     packed = compress(ARCHIVE, codec)
-    assert holds(packed, codec, ARCHIVE)
+    assert matches_archive(packed, codec, ARCHIVE)
     for other in (ARCHIVE[:-1], ARCHIVE + b"x", b"x" + ARCHIVE[1:]):
-        assert not holds(packed, codec, other)
+        assert not matches_archive(packed, codec, other)
     for damaged in (b"", packed[:100], packed[: len(packed) // 2], b"damaged" + packed):
-        assert not holds(damaged, codec, ARCHIVE)
+        assert not matches_archive(damaged, codec, ARCHIVE)
     for another in set(CODECS) - {codec}:
-        assert not holds(packed, another, ARCHIVE)
+        assert not matches_archive(packed, another, ARCHIVE)

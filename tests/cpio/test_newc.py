@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 
 from corpus import tree_text
-from corpus.planted import planted
-from corpus.trees import Sparse, trees
-from ltsp.cpio.newc import Written, write
-from ltsp.errors import Changed, LtspError, Unreadable
+from corpus.dict_tree import make_tree
+from corpus.tree_strategies import Sparse, trees
+from ltsp.cpio.newc import CpioResult, write_archive
+from ltsp.errors import FileChanged, FileUnreadable, LtspError
 from ltsp.tree.content import Bytes
 from ltsp.tree.name import encode
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Socket, Symlink
@@ -37,9 +37,9 @@ class Found:
     data: bytes
 
 
-def written(tree: Tree) -> tuple[bytes, Written]:
+def written(tree: Tree) -> tuple[bytes, CpioResult]:
     output = io.BytesIO()
-    done = write(tree, output)
+    done = write_archive(tree, output)
     return output.getvalue(), done
 
 
@@ -98,14 +98,14 @@ def test_every_kind_of_node_has_its_type_and_what_belongs_to_it():
 
 
 def test_names_come_in_the_order_of_their_bytes_a_directory_before_what_is_in_it():
-    tree = planted({"b/\udcff": "", "b/é": "", "b/a": "", "a": "", "c": ""})
+    tree = make_tree({"b/\udcff": "", "b/é": "", "b/a": "", "a": "", "c": ""})
     names = [entry.name for entry in entries(written(tree)[0])]
     assert names == [b".", b"a", b"b", b"b/a", "b/é".encode(), b"b/\xff", b"c"]
 
 
 def test_the_data_of_a_file_with_several_names_come_with_the_first():
     shared = File(Metadata(0o755), Bytes(b"data"))
-    tree = planted({"init": shared, "ltsp/init": shared})
+    tree = make_tree({"init": shared, "ltsp/init": shared})
     first, second = one(tree, b"init"), one(tree, b"ltsp/init")
     assert (first.data, second.data) == (b"data", b"")
     assert first.inode == second.inode
@@ -113,14 +113,14 @@ def test_the_data_of_a_file_with_several_names_come_with_the_first():
 
 
 def test_directories_that_are_present_are_not_written():
-    tree, output = planted({"usr/lib/hook": "data", "usr/own/file": ""}), io.BytesIO()
-    write(tree, output, {"usr", "usr/lib"})
+    tree, output = make_tree({"usr/lib/hook": "data", "usr/own/file": ""}), io.BytesIO()
+    write_archive(tree, output, {"usr", "usr/lib"})
     assert [entry.name for entry in entries(output.getvalue())] == [b".", b"usr/lib/hook", b"usr/own", b"usr/own/file"]
 
 
 def test_devices_with_several_names_are_linked_and_symbolic_links_are_not():
     device, link = Device(Metadata(0o600), DeviceKind.CHARACTER, 5, 1), Symlink(Metadata(0o777), "x")
-    tree = planted({"a": device, "b": device, "l": link, "m": link})
+    tree = make_tree({"a": device, "b": device, "l": link, "m": link})
     assert one(tree, b"a").inode == one(tree, b"b").inode
     assert one(tree, b"l").inode != one(tree, b"m").inode
     assert one(tree, b"l").data == one(tree, b"m").data == b"x"
@@ -129,13 +129,13 @@ def test_devices_with_several_names_are_linked_and_symbolic_links_are_not():
 
 
 def test_a_file_with_the_name_of_the_trailer_does_not_end_the_archive():
-    tree = planted({"TRAILER!!!": "early", "z": "late"})
+    tree = make_tree({"TRAILER!!!": "early", "z": "late"})
     assert [entry.name for entry in entries(written(tree)[0])] == [b".", b"./TRAILER!!!", b"z"]
 
 
 def test_times_are_clamped_to_32_bits_and_lost_attributes_are_counted():
     attributes = (("security.capability", b"1"), ("user.a", b"2"))
-    tree = planted(
+    tree = make_tree(
         {
             "early": File(Metadata(0o644, mtime=-5), Bytes(b"")),
             "late": File(Metadata(0o644, mtime=2**32, xattrs=attributes), Bytes(b"")),
@@ -145,13 +145,13 @@ def test_times_are_clamped_to_32_bits_and_lost_attributes_are_counted():
     )
     archive, done = written(tree)
     assert (one(tree, b"early").mtime, one(tree, b"late").mtime, one(tree, b"last").mtime) == (0, 2**32 - 1, 2**32 - 1)
-    assert done == Written(entries=5, size=len(archive), xattrs=2, clamped_times=2)
+    assert done == CpioResult(entries=5, size=len(archive), xattrs=2, clamped_times=2)
 
 
 def nested(length: int) -> Tree:
     """A file whose path has that many bytes."""
     names = ["d" * 200] * (length // 201)
-    return planted({"/".join([*names, "f" * (length - 201 * len(names))]): ""})
+    return make_tree({"/".join([*names, "f" * (length - 201 * len(names))]): ""})
 
 
 def test_a_path_of_4095_bytes_is_the_longest():
@@ -161,15 +161,15 @@ def test_a_path_of_4095_bytes_is_the_longest():
 
 
 def test_a_target_of_4095_bytes_is_the_longest():
-    assert len(one(planted({"l": "-> " + "t" * 4095}), b"l").data) == 4095
+    assert len(one(make_tree({"l": "-> " + "t" * 4095}), b"l").data) == 4095
     with pytest.raises(LtspError, match="/l leads to a path of more than 4095 bytes"):
-        written(planted({"l": "-> " + "t" * 4096}))
+        written(make_tree({"l": "-> " + "t" * 4096}))
 
 
 def test_a_file_of_4_gib_is_refused_before_anything_is_written():
     output = io.BytesIO()
     with pytest.raises(LtspError, match="/zz has 4 GiB"):
-        write(planted({"a": "x", "zz": File(Metadata(0o644), Sparse(1 << 32))}), output)
+        write_archive(make_tree({"a": "x", "zz": File(Metadata(0o644), Sparse(1 << 32))}), output)
     assert output.getvalue() == b""
 
 
@@ -194,27 +194,27 @@ class Live:
         piece, self.data = self.data[:size], self.data[size:]
         return piece
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         return self.is_settled
 
 
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (Live(is_settled=False), Changed("/a changed while it was read")),
-        (Live(data=b"less"), Changed("/a changed while it was read")),
-        (Live(error=OSError(5, "Input/output error")), Unreadable("cannot read /a: Input/output error")),
-        (Live(size=0, error=OSError(13, "Permission denied")), Unreadable("cannot read /a: Permission denied")),
+        (Live(is_settled=False), FileChanged("/a changed while it was read")),
+        (Live(data=b"less"), FileChanged("/a changed while it was read")),
+        (Live(error=OSError(5, "Input/output error")), FileUnreadable("cannot read /a: Input/output error")),
+        (Live(size=0, error=OSError(13, "Permission denied")), FileUnreadable("cannot read /a: Permission denied")),
     ],
     ids=["another one after reading", "shorter", "a disk that fails", "a file that may not be read"],
 )
 def test_a_file_that_cannot_be_read_as_it_was_seen_is_an_error(content, error):
     with pytest.raises(type(error), match=error.message):
-        written(planted({"a": File(Metadata(0o644), content)}))
+        written(make_tree({"a": File(Metadata(0o644), content)}))
 
 
 def test_a_file_that_was_replaced_has_the_time_of_what_was_read():
-    assert one(planted({"a": File(Metadata(0o644, mtime=1), Live())}), b"a").mtime == 7
+    assert one(make_tree({"a": File(Metadata(0o644, mtime=1), Live())}), b"a").mtime == 7
 
 
 @given(trees())

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from corpus import mutant_limits
-from disk.mend import mend
+from disk.fix_checksums import fix_checksums
 from ltsp.disk.image import Disk, open_disk
-from ltsp.disk.probe import named
+from ltsp.disk.probe import describe_kind
 from ltsp.disk.volumes import Volumes
 from ltsp.errors import LtspError, SourceError
 from ltsp.tree.name import printable
@@ -71,7 +71,7 @@ def mutant(seed: Seed, chance: random.Random) -> dict[str, bytes]:
             break
         chance.choice(_MUTATIONS)(disk, seed.sectors[name], chance)
     if chance.randrange(4):
-        mend(disk)
+        fix_checksums(disk)
     return {**seed.files, name: bytes(disk)}
 
 
@@ -150,7 +150,7 @@ def fate(files: dict[str, bytes]) -> str:
             ]
             found = Volumes.of(disks, lambda _header: _KEY)
         except LtspError as error:
-            return _told(error)
+            return _check_error_message(error)
         assert all(text.isprintable() for text in found.warnings)
         return _read(disks, found)
 
@@ -165,7 +165,7 @@ def scratch() -> Iterator[Callable[[], BinaryIO]]:
 def _read(disks: list[Disk], found: Volumes) -> str:
     outcome = "read"
     for volume in found.volumes:
-        assert named(volume.kind).isprintable()
+        assert describe_kind(volume.kind).isprintable()
         assert volume.fault.isprintable()
         if volume.fault:
             outcome = "read in part"
@@ -177,19 +177,19 @@ def _read(disks: list[Disk], found: Volumes) -> str:
                     wanted = min(1 << 20, start + size - at)
                     assert len(blocks.read_at(at, wanted)) == wanted
         except LtspError as error:
-            _told(error)
+            _check_error_message(error)
             outcome = "read in part"
     return outcome
 
 
-def _told(error: LtspError) -> str:
+def _check_error_message(error: LtspError) -> str:
     """The message is one line that names the kind of damage and the place."""
     assert error.message
     assert error.message.isprintable(), error.message
     return "refused"
 
 
-def _kept(seed: int, number: int, files: Mapping[str, bytes]) -> str:
+def _save_mutant(seed: int, number: int, files: Mapping[str, bytes]) -> str:
     for name, data in files.items():
         Path(f"mutant-{seed}-{number}-{name}").write_bytes(data)
     return f"mutant {number} of seed {seed}"
@@ -201,7 +201,7 @@ def fates(seed: int, count: int, seeds: list[Seed]) -> Counter[str]:
     for number in range(count):
         chance = random.Random(f"{seed} {number}")
         files = mutant(chance.choice(seeds), chance)
-        with mutant_limits.in_time(partial(_kept, seed, number, files)):
+        with mutant_limits.in_time(partial(_save_mutant, seed, number, files)):
             found[fate(files)] += 1
     return found
 

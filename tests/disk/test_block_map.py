@@ -8,7 +8,7 @@ import random
 import pytest
 
 from ltsp.disk import block_map
-from ltsp.disk.blocks import FileBlocks, InMemory, Run, Scattered, Window
+from ltsp.disk.blocks import BlockRange, BlockRun, FileBlocks, MappedBlocks, MemoryBlocks
 
 PAGE = 4096
 
@@ -30,42 +30,42 @@ def laid(size, *runs):
         for place, extent, blocks, start in runs:
             if place <= offset < place + extent:
                 within = offset - place
-                return Run(min(length, extent - within), blocks, start + within)
+                return BlockRun(min(length, extent - within), blocks, start + within)
         raise AssertionError(offset)
 
-    return Scattered(size, run)
+    return MappedBlocks(size, run)
 
 
 def test_a_window_of_a_file_is_one_piece(sparse):
-    inner = Window(Window(sparse, PAGE, 60 * PAGE), 3 * PAGE, 5 * PAGE)
-    assert block_map.in_one_piece(inner) == (sparse.descriptor, 4 * PAGE, 5 * PAGE)
-    assert block_map.in_one_piece(sparse) == (sparse.descriptor, 0, 64 * PAGE)
+    inner = BlockRange(BlockRange(sparse, PAGE, 60 * PAGE), 3 * PAGE, 5 * PAGE)
+    assert block_map.find_contiguous_extent(inner) == (sparse.descriptor, 4 * PAGE, 5 * PAGE)
+    assert block_map.find_contiguous_extent(sparse) == (sparse.descriptor, 0, 64 * PAGE)
 
 
 def test_a_linear_volume_is_one_piece_and_one_of_two_segments_is_none(sparse):
-    linear = laid(8 * PAGE, (0, 8 * PAGE, Window(sparse, PAGE, 60 * PAGE), 2 * PAGE))
-    assert block_map.in_one_piece(linear) == (sparse.descriptor, 3 * PAGE, 8 * PAGE)
-    assert block_map.in_one_piece(Window(linear, PAGE, PAGE)) == (sparse.descriptor, 4 * PAGE, PAGE)
+    linear = laid(8 * PAGE, (0, 8 * PAGE, BlockRange(sparse, PAGE, 60 * PAGE), 2 * PAGE))
+    assert block_map.find_contiguous_extent(linear) == (sparse.descriptor, 3 * PAGE, 8 * PAGE)
+    assert block_map.find_contiguous_extent(BlockRange(linear, PAGE, PAGE)) == (sparse.descriptor, 4 * PAGE, PAGE)
     two = laid(8 * PAGE, (0, 4 * PAGE, sparse, 0), (4 * PAGE, 4 * PAGE, sparse, 5 * PAGE))
-    assert block_map.in_one_piece(two) is None
-    assert block_map.in_one_piece(Window(two, 0, 4 * PAGE)) == (sparse.descriptor, 0, 4 * PAGE)
+    assert block_map.find_contiguous_extent(two) is None
+    assert block_map.find_contiguous_extent(BlockRange(two, 0, 4 * PAGE)) == (sparse.descriptor, 0, 4 * PAGE)
 
 
 @pytest.mark.parametrize("what", ["hole", "memory", "beyond", "nothing"])
 def test_what_is_no_range_of_a_file_is_no_piece(sparse, what):
     blocks = {
         "hole": laid(PAGE, (0, PAGE, None, 0)),
-        "memory": InMemory(b"x" * PAGE),
-        "beyond": Window(sparse, 60 * PAGE, 10 * PAGE),
+        "memory": MemoryBlocks(b"x" * PAGE),
+        "beyond": BlockRange(sparse, 60 * PAGE, 10 * PAGE),
         "nothing": laid(0),
     }[what]
-    assert block_map.in_one_piece(blocks) is None
+    assert block_map.find_contiguous_extent(blocks) is None
 
 
 def test_holes_of_files_and_runs_of_zeros_are_passed_over(sparse):
-    assert list(block_map.stored(sparse)) == [(PAGE, PAGE), (9 * PAGE, 3 * PAGE)]
-    assert list(block_map.stored(Window(sparse, 10 * PAGE, 50 * PAGE))) == [(0, 2 * PAGE)]
-    assert list(block_map.stored(Window(sparse, 20 * PAGE, 4 * PAGE))) == []
+    assert list(block_map.data_ranges(sparse)) == [(PAGE, PAGE), (9 * PAGE, 3 * PAGE)]
+    assert list(block_map.data_ranges(BlockRange(sparse, 10 * PAGE, 50 * PAGE))) == [(0, 2 * PAGE)]
+    assert list(block_map.data_ranges(BlockRange(sparse, 20 * PAGE, 4 * PAGE))) == []
     scattered = laid(
         8 * PAGE,
         (0, PAGE, None, 0),
@@ -73,12 +73,12 @@ def test_holes_of_files_and_runs_of_zeros_are_passed_over(sparse):
         (2 * PAGE, PAGE, sparse, 9 * PAGE),
         (3 * PAGE, 5 * PAGE, None, 0),
     )
-    assert list(block_map.stored(scattered)) == [(PAGE, 2 * PAGE)]
-    assert list(block_map.stored(InMemory(b"xyz"))) == [(0, 3)]
+    assert list(block_map.data_ranges(scattered)) == [(PAGE, 2 * PAGE)]
+    assert list(block_map.data_ranges(MemoryBlocks(b"xyz"))) == [(0, 3)]
 
 
 def test_a_run_that_ends_behind_its_file_has_zeros_there():
-    assert list(block_map.stored(laid(4 * PAGE, (0, 4 * PAGE, InMemory(b"x" * PAGE), 0)))) == [(0, PAGE)]
+    assert list(block_map.data_ranges(laid(4 * PAGE, (0, 4 * PAGE, MemoryBlocks(b"x" * PAGE), 0)))) == [(0, PAGE)]
 
 
 def test_beside_what_is_stored_there_is_nothing(tmp_path, chance):
@@ -93,8 +93,8 @@ def test_beside_what_is_stored_there_is_nothing(tmp_path, chance):
         for at in chance.sample(range(64), 20):
             os.pwrite(file.fileno(), random.Random(at).randbytes(PAGE), at * PAGE)
         for _ in range(50):
-            blocks = some(Window(FileBlocks.of(file), chance.randrange(8) * PAGE, 60 * PAGE), 30)
+            blocks = some(BlockRange(FileBlocks.of(file), chance.randrange(8) * PAGE, 60 * PAGE), 30)
             data = bytearray(blocks.size)
-            for place, length in block_map.stored(blocks):
+            for place, length in block_map.data_ranges(blocks):
                 data[place : place + length] = blocks.read_at(place, length)
             assert bytes(data) == blocks.read_at(0, blocks.size)

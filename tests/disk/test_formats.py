@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from corpus import lying
-from disk import pattern
+from corpus.extents import read_extents
+from disk import disk_patterns
 from ltsp.disk.image import open_disk
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.storage.extents import NotInFiles, extents, joined
+from ltsp.storage.extents import NotInFiles, extents, merge_extents
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -69,7 +69,7 @@ def qemu_img(*words: object) -> str:
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("disk") / "plain"
-    path.write_bytes(pattern.disk(random.Random(4), SIZE))
+    path.write_bytes(disk_patterns.disk(random.Random(4), SIZE))
     return path
 
 
@@ -120,11 +120,11 @@ def test_a_disk_is_read_as_qemu_reads_it(kind, raw, tmp_path, siblings, chance):
             assert disk.blocks.read_at(at, size) == expected[at : at + size]
             size = min(size, len(expected) - at)
             try:
-                found = joined(extents(disk.blocks, at, size), 1 << 20) if size > 0 else []
+                found = merge_extents(extents(disk.blocks, at, size), 1 << 20) if size > 0 else []
             except NotInFiles:
                 assert " by z" in kind or " as a stream" in kind or at + size > SIZE & -MIB
                 continue
-            assert lying.fetched(found) == expected[at : at + max(size, 0)]
+            assert read_extents(found) == expected[at : at + max(size, 0)]
 
 
 @pytest.mark.parametrize("kind", ["raw", "qcow2 of version 3", "VMDK as a stream", "VHD of fixed size"])
@@ -221,7 +221,7 @@ def test_a_chain_that_is_too_long_is_refused():
     def disk(_name: str):
         return io.BytesIO(image)
 
-    image = pattern.qcow2(backing=b"again")
+    image = disk_patterns.qcow2(backing=b"again")
     with pytest.raises(FormatError, match="more than 64 backing files"):
         open_disk(io.BytesIO(image), open_sibling=disk)
 
@@ -229,14 +229,14 @@ def test_a_chain_that_is_too_long_is_refused():
 @pytest.mark.parametrize("name", ["json:{}", "nbd://host/disk", "ssh://host/disk", "rbd:pool/disk", "https://host/"])
 def test_a_backing_file_that_is_no_file_is_named(name, siblings):
     with pytest.raises(SourceError, match="no file here") as caught:
-        open_disk(io.BytesIO(pattern.qcow2(backing=name.encode())), open_sibling=siblings)
+        open_disk(io.BytesIO(disk_patterns.qcow2(backing=name.encode())), open_sibling=siblings)
     assert name in caught.value.message
     assert siblings.opened == []
 
 
 def test_a_difference_that_comes_alone_names_the_disk_below():
     with pytest.raises(SourceError, match="needs another file, base"):
-        open_disk(io.BytesIO(pattern.qcow2(backing=b"base")))
+        open_disk(io.BytesIO(disk_patterns.qcow2(backing=b"base")))
 
 
 REFUSED = {
@@ -257,11 +257,11 @@ REFUSED = {
 def test_a_qcow2_that_cannot_be_read_says_why(what):
     fields, message = REFUSED[what]
     with pytest.raises((FormatError, SourceError), match=message):
-        open_disk(io.BytesIO(pattern.qcow2(**fields)))
+        open_disk(io.BytesIO(disk_patterns.qcow2(**fields)))
 
 
 def test_a_disk_that_was_not_closed_is_read_and_said_so():
-    disk = open_disk(io.BytesIO(pattern.qcow2(incompatible=1)))
+    disk = open_disk(io.BytesIO(disk_patterns.qcow2(incompatible=1)))
     assert disk.warnings == ("it was not closed cleanly",)
     assert disk.blocks.read_at(0, MIB) == bytes(MIB)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ltsp.disk import probe
-from ltsp.disk.blocks import InMemory
+from ltsp.disk.blocks import MemoryBlocks
 from ltsp.sandbox.disk_session import _READERS
 
 READ = frozenset(_READERS)
 """By our own readers, in any case."""
-KINDS = {kind for _, _, kind in (*probe._MAGICS, *probe._FAR, *probe.FILES)}
+KINDS = {kind for _, _, kind in (*probe._MAGICS, *probe._FAR, *probe.FILE_MAGICS)}
 
 
 def test_each_format_that_is_told_has_a_name_of_its_own():
@@ -21,16 +21,16 @@ def test_each_format_that_is_told_has_a_name_of_its_own():
 
 @pytest.mark.parametrize("kind", sorted(probe.FORMATS.keys() - READ))
 def test_each_format_that_is_not_read_has_a_remedy(kind):
-    assert probe.remedy(kind)
+    assert probe.get_remedy(kind)
 
 
 @pytest.mark.parametrize("kind", sorted(READ))
 def test_what_is_always_read_needs_none(kind):
-    assert not probe.remedy(kind)
+    assert not probe.get_remedy(kind)
 
 
 @pytest.mark.parametrize(("place", "magic", "kind"), [*probe._MAGICS, *probe._FAR])
 def test_each_magic_number_tells_its_format(place, magic, kind):
     data = bytearray(3 << 20)
     data[place : place + len(magic)] = magic
-    assert probe.kind_of(InMemory(bytes(data))) == kind
+    assert probe.detect_kind(MemoryBlocks(bytes(data))) == kind

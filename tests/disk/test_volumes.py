@@ -18,9 +18,9 @@ import pytest
 from corpus import luks
 from disk import tables
 from disk.tables import EXTENT, MIB, group, marked, physical_volume, striped, volume
-from ltsp.disk.blocks import InMemory
+from ltsp.disk.blocks import MemoryBlocks
 from ltsp.disk.image import Disk, open_disk
-from ltsp.disk.probe import EXT, kind_of, named
+from ltsp.disk.probe import EXT, describe_kind, detect_kind
 from ltsp.disk.volume import lvm_text
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError
@@ -252,7 +252,7 @@ def test_an_ext4_of_any_size_is_no_other_file_system():
     head = bytearray(4096)
     head[0x404:0x408] = struct.pack("<I", 0x34341234)
     head[0x438:0x43A] = b"\x53\xef"
-    assert kind_of(InMemory(bytes(head))) == EXT
+    assert detect_kind(MemoryBlocks(bytes(head))) == EXT
 
 
 def look_at(path: Path) -> Volumes:
@@ -548,9 +548,9 @@ def test_what_lvm_makes_is_read(tmp_path, chance):
 
 
 def test_kinds_have_names_for_people():
-    assert named("ext") == "an ext2, ext3 or ext4 file system"
-    assert named("btrfs") == "a btrfs file system"
-    assert named("xfs") == "an xfs file system"
+    assert describe_kind("ext") == "an ext2, ext3 or ext4 file system"
+    assert describe_kind("btrfs") == "a btrfs file system"
+    assert describe_kind("xfs") == "an xfs file system"
 
 
 def test_several_disks_are_told_apart(disk):

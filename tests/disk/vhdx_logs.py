@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from ltsp.storage.crc32c import finished
+from ltsp.storage.crc32c import crc32c_inverted
 
 IDENTITY = bytes(range(1, 17))
 PAGE = 4096
@@ -35,7 +35,7 @@ class Entry:
             "<4sIIIQII16sQQ", b"loge", 0, len(body), tail, self.sequence, count, 0, IDENTITY, file_size, file_size
         )
         entry = header + body[64:]
-        return entry[:4] + struct.pack("<I", finished(entry)) + entry[8:]
+        return entry[:4] + struct.pack("<I", crc32c_inverted(entry)) + entry[8:]
 
 
 def logged(disk: bytes, entries: list[Entry], start: int = 0) -> bytes:
@@ -56,5 +56,5 @@ def logged(disk: bytes, entries: list[Entry], start: int = 0) -> bytes:
     for header in headers:
         content[header + 48 : header + 64] = IDENTITY
         content[header + 4 : header + 8] = bytes(4)
-        content[header + 4 : header + 8] = struct.pack("<I", finished(bytes(content[header : header + PAGE])))
+        content[header + 4 : header + 8] = struct.pack("<I", crc32c_inverted(bytes(content[header : header + PAGE])))
     return bytes(content)

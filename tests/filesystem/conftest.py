@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from corpus import nasty
-from filesystem.laid_out import FileBlocks
+from corpus import kitchen_sink
+from filesystem.mkfs import FileBlocks
 
 
 @pytest.fixture(scope="session")
 def nasty_root(tmp_path_factory):
     """Everything that ever went wrong, as a directory to copy into file systems."""
-    return nasty.build(tmp_path_factory.mktemp("nasty") / "root", nasty.Extent(entries=1500, owners=30))
+    return kitchen_sink.build(
+        tmp_path_factory.mktemp("nasty") / "root", kitchen_sink.KitchenSinkSize(entries=1500, owners=30)
+    )
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from corpus.damage import flip
-from filesystem.laid_out import differences, filled, formatted, refused_by_the_kernel, shown
+from corpus.bit_flip import flip
+from filesystem.mkfs import differences, filled, is_refused_by_kernel, make_file_system, shown
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.btrfs import data
 from ltsp.filesystem.btrfs import volume as btrfs
@@ -35,7 +35,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 def test_all_that_the_kernel_shows_is_in_the_tree(shape, nasty_root, blocks, tmp_path):
     mkfs, options = SHAPES[shape]
-    image = formatted(tmp_path / "image", SIZE, *MKFS, *mkfs)
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS, *mkfs)
     expected = filled(image, nasty_root, options, then="allocated")
     found = btrfs.open(blocks(image))
     assert (found.kind, found.label) == ("btrfs", "a label")
@@ -48,7 +48,7 @@ def test_all_that_the_kernel_shows_is_in_the_tree(shape, nasty_root, blocks, tmp
 @pytest.mark.parametrize("options", ["", "compress-force=zstd"])
 def test_pieces_of_shared_extents_are_read(options, blocks, tmp_path):
     (tmp_path / "source").mkdir()
-    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     expected = filled(image, tmp_path / "source", options, then="cloned")
     assert differences(expected, btrfs.open(blocks(image)).tree()) == []
 
@@ -57,7 +57,7 @@ def test_pieces_of_shared_extents_are_read(options, blocks, tmp_path):
 @pytest.mark.oracle
 def test_many_and_large_attributes_are_read(blocks, tmp_path):
     (tmp_path / "source").mkdir()
-    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     expected = filled(image, tmp_path / "source", then="many-attributes")
     assert differences(expected, btrfs.open(blocks(image)).tree()) == []
 
@@ -65,8 +65,8 @@ def test_many_and_large_attributes_are_read(blocks, tmp_path):
 @pytest.mark.root
 @pytest.mark.oracle
 def test_what_lzo_compressed_is_unpacked_without_the_library(nasty_root, blocks, tmp_path, monkeypatch):
-    monkeypatch.setattr(lzo, "native", lambda: None)
-    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    monkeypatch.setattr(lzo, "load_native", lambda: None)
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     expected = filled(image, nasty_root, "compress-force=lzo")
     assert differences(expected, btrfs.open(blocks(image)).tree()) == []
 
@@ -74,7 +74,7 @@ def test_what_lzo_compressed_is_unpacked_without_the_library(nasty_root, blocks,
 @pytest.fixture
 def layered(tmp_path):
     (tmp_path / "source").mkdir()
-    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     filled(image, tmp_path / "source", then="subvolumes")
     return image
 
@@ -85,9 +85,14 @@ def test_subvolumes_are_listed_and_found_by_path_and_number(layered, blocks):
     found = btrfs.open(blocks(layered))
     paths = [one.path for one in found.subvolumes()]
     assert paths == ["", "@", "@/snapshot", "@/var/lib/machines", "@home", "directory/@/nested"]
-    assert found.default() == found.find("@") == found.find("/@/") == found.find(str(found.find("@")))
+    assert (
+        found.default_subvolume()
+        == found.find_subvolume("@")
+        == found.find_subvolume("/@/")
+        == found.find_subvolume(str(found.find_subvolume("@")))
+    )
     with pytest.raises(SourceError, match="no subvolume @root") as raised:
-        found.find("@root")
+        found.find_subvolume("@root")
     assert "@, @/snapshot" in raised.value.hint
 
 
@@ -97,7 +102,7 @@ def test_subvolumes_are_listed_and_found_by_path_and_number(layered, blocks):
 def test_the_tree_of_a_subvolume_is_that_of_its_mount(subvolume, layered, blocks):
     """With those that lie in it; an entry of a snapshot for one that is not in it is an empty directory."""
     found = btrfs.open(blocks(layered))
-    number = None if subvolume is None else found.find(subvolume)
+    number = None if subvolume is None else found.find_subvolume(subvolume)
     tree = found.tree(subvolume=number)
     options = "" if subvolume is None else f"subvol=/{subvolume}"
     expected = shown(layered, options)
@@ -116,7 +121,7 @@ def test_the_tree_of_a_subvolume_is_that_of_its_mount(subvolume, layered, blocks
 @pytest.mark.oracle
 def test_a_log_of_trees_is_refused_until_it_was_mounted(blocks, tmp_path):
     (tmp_path / "source").mkdir()
-    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     filled(image, tmp_path / "source", then="synced-file")
     cut = tmp_path / "image.cut"
     with pytest.raises(SourceError, match="was not unmounted") as raised:
@@ -130,11 +135,11 @@ def test_a_log_of_trees_is_refused_until_it_was_mounted(blocks, tmp_path):
 @pytest.mark.root
 @pytest.mark.oracle
 def test_a_damaged_node_is_read_from_its_second_copy(nasty_root, blocks, tmp_path):
-    image = formatted(tmp_path / "image", SIZE, *MKFS, "-m", "dup")
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS, "-m", "dup")
     expected = filled(image, nasty_root)
     found = btrfs.open(blocks(image))
-    root = found._subtree(btrfs.TOP).root
-    first, second = found.nodes.chunks.places(root.address, found.nodes.superblock.node_size)
+    root = found._find_subvolume(btrfs.TOP).root
+    first, second = found.nodes.chunks.locate_copies(root.address, found.nodes.superblock.node_size)
     with image.open("r+b") as file:
         file.seek(first + 500)
         file.write(b"damage")
@@ -158,9 +163,9 @@ SUMS = {
 def copies_of(image, blocks, name, within):
     """Where each copy of a byte of a file lies."""
     content = btrfs.open(blocks(image)).tree().get(name).content
-    extent = max((each for each in content._extents() if each.start <= within), key=lambda each: each.start)
+    extent = max((each for each in content._read_extents() if each.start <= within), key=lambda each: each.start)
     at = extent.address if extent.compression else extent.address + extent.offset + within - extent.start
-    return content.extent_data.nodes.chunks.places(at, 1)
+    return content.extent_data.nodes.chunks.locate_copies(at, 1)
 
 
 def read_whole(image, blocks, name):
@@ -183,21 +188,21 @@ def precious(tmp_path):
 @pytest.mark.parametrize("options", ["", "compress-force=zstd"])
 @pytest.mark.parametrize("kind", SUMS)
 def test_a_damaged_byte_of_data_is_refused_as_by_the_kernel(kind, options, precious, blocks, tmp_path, chance):
-    image = formatted(tmp_path / "image", SIZE, *MKFS, *SUMS[kind], "-d", "single")
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS, *SUMS[kind], "-d", "single")
     filled(image, precious, options)
     (place,) = copies_of(image, blocks, "precious", chance.randrange(len(PRECIOUS)))
     flip(image, place)
     with pytest.raises(FormatError, match="the checksum is wrong"):
         read_whole(image, blocks, "precious")
     assert read_whole(image, blocks, "another") == PRECIOUS[::-1]
-    assert refused_by_the_kernel(image, "precious")
-    assert not refused_by_the_kernel(image, "another")
+    assert is_refused_by_kernel(image, "precious")
+    assert not is_refused_by_kernel(image, "another")
 
 
 @pytest.mark.root
 @pytest.mark.oracle
 def test_damaged_data_is_read_from_its_second_copy(precious, blocks, tmp_path):
-    image = formatted(tmp_path / "image", 2 * SIZE, *MKFS, "-d", "dup")
+    image = make_file_system(tmp_path / "image", 2 * SIZE, *MKFS, "-d", "dup")
     filled(image, precious)
     for within, copy in ((100, 0), (70_000, 1), (70_000 + 4096, 0)):
         flip(image, copies_of(image, blocks, "precious", within)[copy])
@@ -211,19 +216,19 @@ def test_damaged_data_is_read_from_its_second_copy(precious, blocks, tmp_path):
 @pytest.mark.oracle
 def test_data_without_checksums_is_read_as_it_is(precious, blocks, tmp_path):
     """Mounted with nodatasum, files are made without them: by the kernel, too, a damaged byte is read."""
-    image = formatted(tmp_path / "image", SIZE, *MKFS, "-d", "single")
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS, "-d", "single")
     filled(image, precious, "nodatasum")
     flip(image, copies_of(image, blocks, "precious", 5000)[0])
     expected = PRECIOUS[:5000] + bytes([PRECIOUS[5000] ^ 1]) + PRECIOUS[5001:]
     assert read_whole(image, blocks, "precious") == expected
-    assert not refused_by_the_kernel(image, "precious")
+    assert not is_refused_by_kernel(image, "precious")
     assert differences(shown(image), btrfs.open(blocks(image)).tree()) == []
 
 
 @pytest.mark.root
 @pytest.mark.oracle
 def test_data_whose_checksums_are_missing_is_refused(precious, blocks, tmp_path, monkeypatch):
-    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     filled(image, precious)
     monkeypatch.setattr(data, "EXTENT_CSUM", 129)
     with pytest.raises(FormatError, match="has no checksum"):
@@ -232,7 +237,7 @@ def test_data_whose_checksums_are_missing_is_refused(precious, blocks, tmp_path,
 
 @pytest.mark.oracle
 def test_xxhash_without_its_library_is_named(blocks, tmp_path, monkeypatch):
-    image = formatted(tmp_path / "image", SIZE, *MKFS, "--csum", "xxhash")
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS, "--csum", "xxhash")
     monkeypatch.setitem(sys.modules, "xxhash", None)
     with pytest.raises(LtspError, match="Python package xxhash") as raised:
         btrfs.open(blocks(image))
@@ -244,14 +249,14 @@ def test_several_devices_are_named(blocks, tmp_path):
     other = tmp_path / "other"
     with other.open("wb") as file:
         file.truncate(SIZE)
-    image = formatted(tmp_path / "image", SIZE, *MKFS, "-m", "raid1", "-d", "raid0", str(other))
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS, "-m", "raid1", "-d", "raid0", str(other))
     with pytest.raises(SourceError, match="lies on 2 devices"):
         btrfs.open(blocks(image))
 
 
 @pytest.mark.oracle
 def test_what_is_no_sound_superblock_is_told(blocks, tmp_path):
-    image = formatted(tmp_path / "image", SIZE, *MKFS)
+    image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     with image.open("r+b") as file:
         file.truncate(100 * MIB)
     with pytest.raises(FormatError, match="134217728 bytes, the volume only 104857600"):

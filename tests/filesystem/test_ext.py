@@ -4,12 +4,12 @@ import subprocess
 
 import pytest
 
-from corpus.damage import flip
-from filesystem.laid_out import differences, filled, formatted, refused_by_the_kernel, shown
+from corpus.bit_flip import flip
+from filesystem.mkfs import differences, filled, is_refused_by_kernel, make_file_system, shown
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.ext import volume as ext
 from ltsp.tree.node import Directory, File
-from ltsp.tree.selection import Take
+from ltsp.tree.selection import Inclusion
 
 MIB = 1 << 20
 SHAPES = {
@@ -35,7 +35,7 @@ JOURNALS = {
 @pytest.mark.oracle
 @pytest.mark.parametrize("shape", SHAPES)
 def test_all_that_the_kernel_shows_is_in_the_tree(shape, nasty_root, blocks, tmp_path):
-    image = formatted(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-L", "a label", *SHAPES[shape])
+    image = make_file_system(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-L", "a label", *SHAPES[shape])
     expected = filled(image, nasty_root, then="allocated")
     found = ext.open(blocks(image))
     assert (found.kind, found.label) == (shape[:4], "a label")
@@ -48,7 +48,7 @@ def test_all_that_the_kernel_shows_is_in_the_tree(shape, nasty_root, blocks, tmp
 @pytest.mark.parametrize("mode", ["data=ordered", "data=journal"])
 @pytest.mark.parametrize("shape", JOURNALS)
 def test_after_a_power_cut_the_tree_is_what_a_mount_shows(shape, mode, nasty_root, blocks, tmp_path):
-    image = formatted(tmp_path / "image", 96 * MIB, "mke2fs", "-q", *JOURNALS[shape])
+    image = make_file_system(tmp_path / "image", 96 * MIB, "mke2fs", "-q", *JOURNALS[shape])
     filled(image, nasty_root, mode, "pull-the-plug")
     cut = blocks(tmp_path / "image.cut")
     before = cut.read_at(0, MIB)
@@ -65,7 +65,7 @@ def test_after_a_power_cut_the_tree_is_what_a_mount_shows(shape, mode, nasty_roo
 def test_fast_commits_are_refused_with_the_remedy(blocks, tmp_path):
     """They are not replayed here; without them the last files would be missing."""
     (tmp_path / "source").mkdir()
-    image = formatted(tmp_path / "image", 64 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", "fast_commit")
+    image = make_file_system(tmp_path / "image", 64 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", "fast_commit")
     filled(image, tmp_path / "source", then="commit-fast")
     with pytest.raises(SourceError, match="ends in fast commits") as raised:
         ext.open(blocks(tmp_path / "image.cut"))
@@ -80,7 +80,7 @@ def test_fast_commits_are_refused_with_the_remedy(blocks, tmp_path):
 @pytest.mark.parametrize("features", ["ea_inode", "^ea_inode"])
 def test_many_and_large_attributes_are_read(features, blocks, tmp_path):
     (tmp_path / "source").mkdir()
-    image = formatted(tmp_path / "image", 64 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", features)
+    image = make_file_system(tmp_path / "image", 64 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", features)
     expected = filled(image, tmp_path / "source", then="many-attributes")
     assert differences(expected, ext.open(blocks(image)).tree()) == []
 
@@ -88,7 +88,7 @@ def test_many_and_large_attributes_are_read(features, blocks, tmp_path):
 @pytest.mark.oracle
 def test_a_damaged_journal_is_refused_with_the_remedy(blocks, tmp_path):
     """Never the state before it, which would be an older or a mixed one."""
-    image = formatted(tmp_path / "image", 16 * MIB, "mke2fs", "-q", "-t", "ext4")
+    image = make_file_system(tmp_path / "image", 16 * MIB, "mke2fs", "-q", "-t", "ext4")
     dump = subprocess.run(["debugfs", "-R", "stat <8>", image], capture_output=True, text=True, check=True).stdout
     journal = int(dump.split("EXTENTS:\n", 1)[1].split(":", 1)[1].split("-", 1)[0])
     with image.open("r+b") as file:
@@ -108,7 +108,7 @@ def plain(tmp_path, *options):
     (source / "home" / "user").mkdir(parents=True)
     (source / "home" / "user" / "secret").write_text("x")
     (source / "file").write_text("content\n" * 3000)
-    return formatted(tmp_path / "image", 16 * MIB, "mke2fs", "-q", "-t", "ext4", "-d", str(source), *options)
+    return make_file_system(tmp_path / "image", 16 * MIB, "mke2fs", "-q", "-t", "ext4", "-d", str(source), *options)
 
 
 def patch(image, at, data):
@@ -124,7 +124,7 @@ def test_a_directory_that_is_emptied_is_never_opened(blocks, tmp_path):
 
     def selection(path, directory):
         asked.append((path, directory))
-        return Take.EMPTIED if path == "home" else Take.NOTHING if path == "lost+found" else Take.ALL
+        return Inclusion.EMPTIED if path == "home" else Inclusion.NOTHING if path == "lost+found" else Inclusion.ALL
 
     tree = ext.open(blocks(image)).tree(selection)
     assert sorted(tree.root.entries) == ["file", "home"]
@@ -143,7 +143,7 @@ def test_several_streams_of_one_file_are_read_at_once(blocks, tmp_path):
         assert other.read(16) == b"content\n" * 2
         assert one.read(1 << 20) == b"content\n" * 2999
         assert one.read(1) == b""
-        assert one.settled()
+        assert one.is_consistent()
 
 
 @pytest.mark.oracle
@@ -169,7 +169,7 @@ def test_an_encrypted_directory_is_refused_by_name_unless_it_is_left_out(blocks,
     subprocess.run(["debugfs", "-w", "-R", "sif home flags 0x80800", image], check=True, capture_output=True)
     with pytest.raises(SourceError, match=r"directory /home: it is encrypted \(fscrypt\)"):
         ext.open(blocks(image)).tree()
-    tree = ext.open(blocks(image)).tree(lambda path, _: Take.EMPTIED if path == "home" else Take.ALL)
+    tree = ext.open(blocks(image)).tree(lambda path, _: Inclusion.EMPTIED if path == "home" else Inclusion.ALL)
     assert "file" in tree.root.entries
 
 
@@ -231,14 +231,14 @@ def test_an_entry_beyond_the_inodes_is_damage(blocks, tmp_path):
 def checked(tmp_path):
     """A file in so many pieces that its map has blocks of its own, and one with a block of attributes."""
     (tmp_path / "source").mkdir()
-    image = formatted(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext4", "-b", "1024", "-I", "128")
+    image = make_file_system(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext4", "-b", "1024", "-I", "128")
     filled(image, tmp_path / "source", then="allocated")
     subprocess.run(["debugfs", "-w", "-R", "ea_set pieces user.key value", image], check=True, capture_output=True)
     return image
 
 
 def inode_of(found, name):
-    return found._read(found.tree().get(name).content.number)
+    return found._read_inode(found.tree().get(name).content.number)
 
 
 @pytest.mark.root
@@ -250,7 +250,7 @@ def test_a_wrong_checksum_in_the_map_of_a_file_is_refused_as_by_the_kernel(check
     content = ext.open(blocks(checked)).tree().get("pieces").content
     with pytest.raises(FormatError, match="tree of extents is damaged: the checksum is wrong"):
         content.open()
-    assert refused_by_the_kernel(checked, "pieces")
+    assert is_refused_by_kernel(checked, "pieces")
 
 
 @pytest.mark.root
@@ -272,14 +272,14 @@ LARGE = bytes([3]) * 4096
 @pytest.mark.parametrize("features", ["ea_inode", "ea_inode,^metadata_csum", "ea_inode,metadata_csum_seed"])
 def test_a_damaged_value_in_an_inode_of_its_own_is_refused_as_by_the_kernel(features, blocks, tmp_path):
     (tmp_path / "source").mkdir()
-    image = formatted(tmp_path / "image", 64 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", features)
+    image = make_file_system(tmp_path / "image", 64 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", features)
     filled(image, tmp_path / "source", then="many-attributes")
-    assert not refused_by_the_kernel(image, "larger-than-a-block")
+    assert not is_refused_by_kernel(image, "larger-than-a-block")
     assert len(ext.open(blocks(image)).tree().get("larger-than-a-block").metadata.xattrs) == 4
     flip(image, image.read_bytes().index(LARGE) + 5000)
     with pytest.raises(FormatError, match=r"value of its attribute in inode \d+ is damaged: the checksum is wrong"):
         ext.open(blocks(image)).tree()
-    assert refused_by_the_kernel(image, "larger-than-a-block")
+    assert is_refused_by_kernel(image, "larger-than-a-block")
 
 
 def with_value(image, name, value):
@@ -297,13 +297,13 @@ def test_the_value_of_another_attribute_is_refused_as_by_the_kernel(blocks, tmp_
     image = plain(tmp_path, "-O", "ea_inode,^metadata_csum")
     with_value(image, "first-key", b"v" * 1024)
     with_value(image, "second-key", b"w" * 1024)
-    assert not refused_by_the_kernel(image, "file")
+    assert not is_refused_by_kernel(image, "file")
     data = image.read_bytes()
     first, second = (data.index(name) - 12 for name in (b"first-key", b"second-key"))
     patch(image, first, data[second : second + 4])
     with pytest.raises(FormatError, match="the hash of its entry is wrong"):
         ext.open(blocks(image)).tree()
-    assert refused_by_the_kernel(image, "file")
+    assert is_refused_by_kernel(image, "file")
 
 
 @pytest.mark.root
@@ -335,7 +335,7 @@ def test_a_value_as_lustre_had_them_names_its_file_instead_of_a_checksum(blocks,
 @pytest.mark.oracle
 @pytest.mark.parametrize("features", ["metadata_csum", "^metadata_csum,uninit_bg", "^metadata_csum,uninit_bg,64bit"])
 def test_a_wrong_checksum_of_a_group_is_refused_as_by_the_checker(features, blocks, tmp_path):
-    image = formatted(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", features, "-b", "4096")
+    image = make_file_system(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", features, "-b", "4096")
     assert ext.open(blocks(image)).tree() is not None
     flip(image, 4096 + 0x0C)
     with pytest.raises(FormatError, match="checksum of block group 0 is wrong"):
@@ -347,6 +347,6 @@ def test_a_wrong_checksum_of_a_group_is_refused_as_by_the_checker(features, bloc
 @pytest.mark.root
 @pytest.mark.oracle
 def test_a_group_without_checksums_is_taken_as_it_is(blocks, tmp_path):
-    image = formatted(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext2", "-b", "4096")
+    image = make_file_system(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext2", "-b", "4096")
     flip(image, 4096 + 0x0C)
     assert ext.open(blocks(image)).tree() is not None

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from corpus import mutant_runs
-from filesystem import damaged
-from filesystem.laid_out import filled, formatted
+from filesystem import mutants
+from filesystem.mkfs import filled, make_file_system
 from squashfs.seeds import _tree
 
 MIB = 1 << 20
@@ -34,10 +34,12 @@ def images(tmp_path_factory):
     source = _tree(directory / "source")
     found = []
     for name, (kind, size, command, options) in SEEDS.items():
-        image = formatted(directory / name, size * MIB, *command)
+        image = make_file_system(directory / name, size * MIB, *command)
         filled(image, source, options)
         found.append(f"{kind}:{image}")
-    image = formatted(directory / "ext4-journal", 6 * MIB, "mke2fs", "-q", "-t", "ext4", "-J", "size=1", "-b", "1024")
+    image = make_file_system(
+        directory / "ext4-journal", 6 * MIB, "mke2fs", "-q", "-t", "ext4", "-J", "size=1", "-b", "1024"
+    )
     (source / "crowd").mkdir()
     filled(image, source, then="pull-the-plug")
     found.append(f"ext:{image}.cut")
@@ -49,7 +51,7 @@ def images(tmp_path_factory):
     plain = directory / "plain"
     shutil.copytree(source / "a", plain)
     for bits, size in (("12", 2), ("16", 20), ("32", 40)):
-        image = formatted(directory / f"fat{bits}", size * MIB, "mkfs.vfat", "-F", bits, "-s", "1")
+        image = make_file_system(directory / f"fat{bits}", size * MIB, "mkfs.vfat", "-F", bits, "-s", "1")
         subprocess.run(["mcopy", "-s", "-i", image, plain, "::"], check=True, capture_output=True)
         found.append(f"vfat:{image}")
     return found
@@ -57,19 +59,19 @@ def images(tmp_path_factory):
 
 def survive(images: list[str], seed: int, count: int, scratch: Path) -> dict[str, int]:
     """Fates of so many mutants: one process believes all checksums, the other checks them."""
-    return mutant_runs.survive(damaged.__file__, images, seed, count, scratch, lambda run: [str(run)])
+    return mutant_runs.survive(mutants.__file__, images, seed, count, scratch, lambda run: [str(run)])
 
 
 def test_1500_mutants_are_read_or_refused(images, chance, tmp_path):
     fates = survive(images, chance.randrange(2**32), 1500, tmp_path)
     assert sum(fates.values()) == 1500
-    for kind in damaged.READERS:
+    for kind in mutants.READERS:
         assert fates[f"{kind} refused"] > 5
         assert fates[f"{kind} read"] > 5
 
 
 @pytest.mark.torture
-@pytest.mark.parametrize("kind", damaged.READERS)
+@pytest.mark.parametrize("kind", mutants.READERS)
 def test_100000_mutants_are_read_or_refused(kind, images, chance, tmp_path, record_property):
     count = max(int(os.environ.get("LTSP_TORTURE", "0")), 100_000)
     fates = survive(

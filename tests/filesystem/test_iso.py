@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from corpus import compare
-from filesystem.laid_out import differences
+from corpus import tree_snapshot
+from filesystem.mkfs import differences
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.iso import volume as iso
 from ltsp.tree.node import Directory, File
@@ -49,7 +49,7 @@ def test_all_that_rock_ridge_holds_is_in_the_tree(options, root, blocks, tmp_pat
     image = made(root, tmp_path / "image", *options)
     found = iso.open(blocks(image))
     assert (found.kind, found.label) == ("iso9660", "A_LABEL")
-    expected = compare.without_attributes(compare.directory(root))
+    expected = tree_snapshot.without_attributes(tree_snapshot.directory(root))
     tree = found.tree()
     if "--hardlinks" not in options:
         expected = {path: replace(entry, names=(path,)) for path, entry in expected.items()}

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from filesystem.laid_out import formatted
+from filesystem.mkfs import make_file_system
 from ltsp.filesystem.btrfs import volume as btrfs
 from ltsp.filesystem.ext import volume as ext
 from ltsp.filesystem.iso import volume as iso
@@ -29,7 +29,7 @@ MADE = {
 def test_kind_label_and_uuid_are_those_of_blkid(made, blocks, tmp_path):
     """An fstab of a system on several volumes names them so."""
     reader, size, command = MADE[made]
-    image = formatted(tmp_path / "image", size * MIB, *command)
+    image = make_file_system(tmp_path / "image", size * MIB, *command)
     call = ["blkid", "-p", "-o", "export", image]
     lines = subprocess.run(call, capture_output=True, text=True, check=True).stdout.splitlines()
     told = dict(line.split("=", 1) for line in lines)

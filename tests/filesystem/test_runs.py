@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.blocks import Records
+from ltsp.filesystem.record_reader import RecordReader
 from ltsp.filesystem.runs import RunStream, add_run
 from ltsp.storage.blocks import read_exactly
 
@@ -40,7 +40,7 @@ def test_reading_in_any_pieces_gives_data_and_zeros(pieces, end, reads):
     stream = RunStream(VOLUME, len(expected), runs)
     found = b""
     for size in [*reads, len(expected)]:
-        if hole := stream.hole():
+        if hole := stream.hole_size():
             assert not any(expected[len(found) : len(found) + hole])
             passed = min(hole, size)
             stream.skip(passed)
@@ -52,7 +52,7 @@ def test_reading_in_any_pieces_gives_data_and_zeros(pieces, end, reads):
     found += stream.read(len(expected))
     assert found == expected
     assert stream.read(1) == b""
-    assert stream.hole() == 0
+    assert stream.hole_size() == 0
 
 
 def test_runs_that_go_on_from_each_other_are_joined():
@@ -74,7 +74,7 @@ def test_data_behind_the_end_of_the_volume_is_damage():
 
 def test_a_record_on_the_border_of_two_pieces_is_whole():
     volume = Memory(bytes(range(256)) * 1024)
-    records = Records(volume)
+    records = RecordReader(volume)
     for place in (0, (64 << 10) - 3, (128 << 10) - 8, volume.size - 8):
         assert records.read(place, 8, "a record") == volume.read_at(place, 8)
     with pytest.raises(FormatError, match="a record should lie at"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem.tree_reader import Allowance, Growth
+from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import Directory, File, Metadata
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 
 METADATA = Metadata(0o644)
 
@@ -33,8 +33,8 @@ class MadeUp:
         yield from self.names[number]
 
 
-def grown(entries, selection=everything, volume=10_000):
-    return Growth(MadeUp(entries), Allowance.of(volume), selection).tree(1)
+def grown(entries, selection=select_all, volume=10_000):
+    return FilesystemTreeReader(MadeUp(entries), FilesystemLimits.of(volume), selection).tree(1)
 
 
 def test_names_of_one_inode_share_its_node():
@@ -94,9 +94,11 @@ def test_more_names_than_a_volume_can_hold_are_damage():
 
 def test_what_is_left_out_is_not_looked_into():
     entries = {1: [(b"kept", 2), (b"emptied", 3), (b"gone", 4), (b"file", 5)], 2: [(b"x", 6)], 3: [(b"x", -1)], 4: []}
-    takes = {"emptied": Take.EMPTIED, "gone": Take.NOTHING, "file": Take.NOTHING}
+    takes = {"emptied": Inclusion.EMPTIED, "gone": Inclusion.NOTHING, "file": Inclusion.NOTHING}
     made_up = MadeUp(entries)
-    tree = Growth(made_up, Allowance.of(10_000), lambda path, _: takes.get(path, Take.ALL)).tree(1)
+    tree = FilesystemTreeReader(
+        made_up, FilesystemLimits.of(10_000), lambda path, _: takes.get(path, Inclusion.ALL)
+    ).tree(1)
     assert [path for path, _ in tree.walk()] == ["emptied", "kept", "kept/x"]
     assert -1 not in made_up.asked
 
@@ -113,7 +115,7 @@ def test_what_is_entered_is_asked_once_for_all_directories_that_lie_equally_deep
             self.asked = []
 
         def __call__(self, path, _directory):
-            return Take.EMPTIED if path == "b" else Take.ALL
+            return Inclusion.EMPTIED if path == "b" else Inclusion.ALL
 
         def entered(self, paths):
             self.asked.append(sorted(paths))
@@ -121,6 +123,6 @@ def test_what_is_entered_is_asked_once_for_all_directories_that_lie_equally_deep
 
     made_up = MadeUp({1: [(b"a", 2), (b"b", 3), (b"c", 4)], 2: [(b"x", -1)], 3: [(b"x", -1)], 4: [(b"d", 6)], 6: []})
     asking = Asking()
-    tree = Growth(made_up, Allowance.of(10_000), asking).tree(1)
+    tree = FilesystemTreeReader(made_up, FilesystemLimits.of(10_000), asking).tree(1)
     assert asking.asked == [["a", "c"], ["c/d"]]
     assert [path for path, _ in tree.walk()] == ["a", "b", "c", "c/d"]

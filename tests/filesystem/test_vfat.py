@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from corpus import compare
-from filesystem.laid_out import formatted
+from corpus import tree_snapshot
+from filesystem.mkfs import make_file_system
 from ltsp.errors import FormatError
 from ltsp.filesystem.vfat import volume as vfat
 
@@ -47,7 +47,7 @@ def source(tmp_path):
 
 def made(image, source, shape):
     size, options = SHAPES[shape]
-    formatted(image, size * MIB, "mkfs.vfat", "-n", "ESP", "-i", "1234ABCD", *options)
+    make_file_system(image, size * MIB, "mkfs.vfat", "-n", "ESP", "-i", "1234ABCD", *options)
     environment = {"MTOOLS_SKIP_CHECK": "1", "LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin", "TZ": "UTC"}
     call = ["mcopy", "-s", "-p", "-m", "-i", image, *source.iterdir(), "::"]
     subprocess.run(call, check=True, capture_output=True, env=environment)
@@ -60,7 +60,7 @@ def test_what_mtools_put_in_is_in_the_tree(shape, source, blocks, tmp_path):
     image = made(tmp_path / "image", source, shape)
     found = vfat.open(blocks(image))
     assert (found.kind, found.label, found.uuid) == ("vfat", "ESP", "1234-ABCD")
-    ours, theirs = compare.of_tree(found.tree()), compare.directory(source)
+    ours, theirs = tree_snapshot.of_tree(found.tree()), tree_snapshot.directory(source)
     assert ours.keys() == theirs.keys()
     for path, entry in ours.items():
         assert (entry.kind, entry.size, entry.digest) == (theirs[path].kind, theirs[path].size, theirs[path].digest)

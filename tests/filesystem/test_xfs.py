@@ -4,13 +4,13 @@ import struct
 
 import pytest
 
-from corpus import compare
-from corpus.damage import flip
-from filesystem.laid_out import differences, filled, formatted, refused_by_the_kernel, shown
+from corpus import tree_snapshot
+from corpus.bit_flip import flip
+from filesystem.mkfs import differences, filled, is_refused_by_kernel, make_file_system, shown
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.xfs import extents
 from ltsp.filesystem.xfs import volume as xfs
-from ltsp.filesystem.xfs.inode import Format, Inode
+from ltsp.filesystem.xfs.inode import ForkFormat, XfsInode
 
 MIB = 1 << 20
 MKFS = ("mkfs.xfs", "-q", "--unsupported", "-L", "a label")
@@ -32,7 +32,7 @@ LOG_PLACE = ((">I", 4), (">Q", 48), (">I", 84))
 @pytest.mark.oracle
 @pytest.mark.parametrize("shape", SHAPES)
 def test_all_that_the_kernel_shows_is_in_the_tree(shape, nasty_root, blocks, tmp_path):
-    image = formatted(tmp_path / "image", 128 * MIB, *MKFS, *SHAPES[shape])
+    image = make_file_system(tmp_path / "image", 128 * MIB, *MKFS, *SHAPES[shape])
     expected = filled(image, nasty_root, then="allocated")
     found = xfs.open(blocks(image))
     assert (found.kind, found.label) == ("xfs", "a label")
@@ -55,7 +55,7 @@ def log_cycle(image):
 def test_shared_extents_a_log_that_began_anew_and_many_attributes_are_read(then, blocks, tmp_path):
     (tmp_path / "source").mkdir()
     # A little more than the least that mkfs.xfs takes.
-    image = formatted(tmp_path / "image", 128 * MIB, *MKFS, "-l", "size=13m")
+    image = make_file_system(tmp_path / "image", 128 * MIB, *MKFS, "-l", "size=13m")
     expected = filled(image, tmp_path / "source", then=then)
     assert (log_cycle(image) > 1) == (then == "log-turned-over")
     assert differences(expected, xfs.open(blocks(image)).tree()) == []
@@ -64,7 +64,7 @@ def test_shared_extents_a_log_that_began_anew_and_many_attributes_are_read(then,
 @pytest.mark.root
 @pytest.mark.oracle
 def test_a_log_with_changes_is_refused_until_it_was_mounted(nasty_root, blocks, tmp_path):
-    image = formatted(tmp_path / "image", 128 * MIB, *MKFS)
+    image = make_file_system(tmp_path / "image", 128 * MIB, *MKFS)
     filled(image, nasty_root, then="pull-the-plug")
     cut = tmp_path / "image.cut"
     with pytest.raises(SourceError, match="was not unmounted") as raised:
@@ -101,8 +101,8 @@ def test_version_4_is_read(options, blocks, tmp_path):
     prototype = tmp_path / "prototype"
     prototype.write_text("\n".join(lines) + "\n")
     call = (*MKFS, "-m", "crc=0,finobt=0,bigtime=0,reflink=0,inobtcount=0", "-p", str(prototype), *options)
-    image = formatted(tmp_path / "image", 64 * MIB, *call)
-    found = compare.of_tree(xfs.open(blocks(image)).tree())
+    image = make_file_system(tmp_path / "image", 64 * MIB, *call)
+    found = tree_snapshot.of_tree(xfs.open(blocks(image)).tree())
     kinds = {name: found[name].kind for name in (b"file", b"device", b"null", b"fifo", b"link", b"crowd", b"empty")}
     assert "".join(kinds.values()) == "fbcpldd"
     assert (found[b""].mode, found[b""].uid, found[b""].gid) == (0o755, 1, 2)
@@ -110,7 +110,7 @@ def test_version_4_is_read(options, blocks, tmp_path):
     assert found[b"device"].device == (8, 17)
     assert found[b"link"].target == b"target/" * 30
     assert found[b"long"].target == b"target/" * 100
-    expected = compare.directory(tmp_path)[b"content"]
+    expected = tree_snapshot.directory(tmp_path)[b"content"]
     assert sum(path.startswith(b"crowd/") for path in found) == 400
     for number in range(400):
         entry = found[b"crowd/entry-%04d" % number]
@@ -125,7 +125,7 @@ def patch(image, at, data):
 
 @pytest.mark.oracle
 def test_what_is_no_sound_superblock_is_told(blocks, tmp_path):
-    image = formatted(tmp_path / "image", 64 * MIB, *MKFS)
+    image = make_file_system(tmp_path / "image", 64 * MIB, *MKFS)
     with image.open("r+b") as file:
         file.truncate(32 * MIB)
     with pytest.raises(FormatError, match="67108864 bytes, the volume only 33554432"):
@@ -145,17 +145,17 @@ def test_what_is_no_sound_superblock_is_told(blocks, tmp_path):
 @pytest.mark.oracle
 def test_a_wrong_checksum_in_the_map_of_a_file_is_refused_as_by_the_kernel(blocks, tmp_path):
     (tmp_path / "source").mkdir()
-    image = formatted(tmp_path / "image", 512 * MIB, *MKFS)
+    image = make_file_system(tmp_path / "image", 512 * MIB, *MKFS)
     filled(image, tmp_path / "source", then="allocated")
     found = xfs.open(blocks(image))
     fork = found.tree().get("pieces").content.fork
-    assert fork.format == Format.TREE
-    (block,) = extents._pointers(fork.data, 4, 1)
-    flip(image, found.superblock.place(block) + 40)
+    assert fork.format == ForkFormat.TREE
+    (block,) = extents._parse_pointers(fork.data, 4, 1)
+    flip(image, found.superblock.locate_blocks(block) + 40)
     content = xfs.open(blocks(image)).tree().get("pieces").content
     with pytest.raises(FormatError, match="the checksum is wrong"):
         content.open()
-    assert refused_by_the_kernel(image, "pieces")
+    assert is_refused_by_kernel(image, "pieces")
 
 
 @pytest.mark.root
@@ -164,12 +164,12 @@ def test_a_wrong_checksum_in_the_map_of_a_file_is_refused_as_by_the_kernel(block
 def test_a_wrong_checksum_of_attributes_is_refused(block, blocks, tmp_path):
     """Of a leaf, and of a block with a value."""
     (tmp_path / "source").mkdir()
-    image = formatted(tmp_path / "image", 512 * MIB, *MKFS)
+    image = make_file_system(tmp_path / "image", 512 * MIB, *MKFS)
     filled(image, tmp_path / "source", then="many-attributes")
     found = xfs.open(blocks(image))
     number = found.tree().get("large").content.number
-    raw = blocks(image).read_at(found.superblock.inode_place(number), found.superblock.inode_size)
-    places = extents.runs(found.blocks, found.superblock, Inode.parse(raw, number).attributes)
+    raw = blocks(image).read_at(found.superblock.locate_inode(number), found.superblock.inode_size)
+    places = extents.runs(found.blocks, found.superblock, XfsInode.parse(raw, number).attributes)
     _, place, length = places[block]
     flip(image, place + length - 1 if block else place + 3000)
     with pytest.raises(FormatError, match="of its attributes is damaged: the checksum is wrong"):
@@ -181,7 +181,7 @@ def test_a_wrong_checksum_of_attributes_is_refused(block, blocks, tmp_path):
 def test_a_wrong_checksum_of_a_symbolic_link_is_refused(blocks, tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "link").symlink_to("long/" * 190)
-    image = formatted(tmp_path / "image", 512 * MIB, *MKFS)
+    image = make_file_system(tmp_path / "image", 512 * MIB, *MKFS)
     filled(image, tmp_path / "source")
     data = image.read_bytes()
     place = data.index(b"long/long/long/", data.index(b"XSLM"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.host.block_device import Medium, medium_of
+from ltsp.host.block_device import BlockDevice, find_block_device
 from ltsp.host.mount_table import Mount
 
 
@@ -45,14 +45,14 @@ def sysfs(tmp_path):
 @pytest.mark.parametrize(
     ("number", "medium"),
     {
-        "a partition of a fixed disk": ((8, 1), Medium()),
-        "a partition of a stick": ((8, 17), Medium(removable=True)),
-        "a stick without partitions": ((8, 16), Medium(removable=True)),
-        "a loop device": ((7, 0), Medium(loop=True)),
-        "a logical volume": ((253, 0), Medium()),
-        "an encrypted volume over a volume and a stick": ((253, 1), Medium(removable=True)),
-        "no device at all": ((0, 50), Medium()),
+        "a partition of a fixed disk": ((8, 1), BlockDevice()),
+        "a partition of a stick": ((8, 17), BlockDevice(removable=True)),
+        "a stick without partitions": ((8, 16), BlockDevice(removable=True)),
+        "a loop device": ((7, 0), BlockDevice(loop=True)),
+        "a logical volume": ((253, 0), BlockDevice()),
+        "an encrypted volume over a volume and a stick": ((253, 1), BlockDevice(removable=True)),
+        "no device at all": ((0, 50), BlockDevice()),
     }.values(),
 )
 def test_the_disk_below_decides(sysfs, number, medium):
-    assert medium_of(mount(*number), sysfs) == medium
+    assert find_block_device(mount(*number), sysfs) == medium

@@ -11,9 +11,9 @@ import pytest
 
 from corpus.btrfs_disk import btrfs_disk, subvolume, subvolumes
 from ltsp.host import btrfs
-from ltsp.host.btrfs import Nested, Within
+from ltsp.host.btrfs import NestedSubvolume, SubvolumePath
 from ltsp.host.mount_table import read
-from ltsp.host.system_call import MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, new_mount
+from ltsp.host.system_call import MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, create_mount
 
 pytestmark = pytest.mark.root
 
@@ -44,7 +44,7 @@ def test_a_directory_is_found_in_its_subvolume(disk):
     deep.mkdir(parents=True)
     for path, inside in ((deep, b"srv/a b/lab"), (root, b""), (disk, b"")):
         with opened(path) as directory:
-            assert btrfs.within(directory) == Within(number(path), inside)
+            assert btrfs.find_subvolume(directory) == SubvolumePath(number(path), inside)
 
 
 def test_nested_subvolumes_are_found_however_many(disk):
@@ -55,8 +55,8 @@ def test_nested_subvolumes_are_found_however_many(disk):
     many = [root / f"many{count}" for count in range(300)]
     subprocess.run(["sh", "-ec", 'for name; do btrfs -q subvolume create "$name"; done', "sh", *many], check=True)
     with opened(root) as directory:
-        assert sorted(btrfs.nested(directory), key=lambda each: each.path) == sorted(
-            (Nested(number(path), os.fsencode(path.relative_to(root))) for path in (*made, *many)),
+        assert sorted(btrfs.list_nested(directory), key=lambda each: each.path) == sorted(
+            (NestedSubvolume(number(path), os.fsencode(path.relative_to(root))) for path in (*made, *many)),
             key=lambda each: each.path,
         )
 
@@ -65,33 +65,33 @@ def test_a_snapshot_stays_as_the_subvolume_was_and_is_removed_while_it_is_open(d
     root = subvolume(disk / "@")
     (root / "file").write_text("before")
     with opened(root) as origin, opened(disk) as place:
-        btrfs.snapshot(origin, place, b"still")
+        btrfs.create_snapshot(origin, place, b"still")
         (root / "file").write_text("after")
         still = disk / "still"
         assert (still / "file").read_text() == "before"
         with pytest.raises(OSError, match="Read-only"):
             (still / "new").touch()
         with (still / "file").open() as file:
-            btrfs.remove(place, b"still")
+            btrfs.remove_subvolume(place, b"still")
             assert file.read() == "before"
         assert subvolumes(disk) == ["@"]
         with pytest.raises(FileNotFoundError):
-            btrfs.remove(place, b"still")
+            btrfs.remove_subvolume(place, b"still")
 
 
 def test_a_directory_is_no_subvolume(disk):
     (disk / "directory").mkdir()
     with opened(disk / "directory") as directory, opened(disk) as place:
         with pytest.raises(OSError, match="Invalid argument"):
-            btrfs.snapshot(directory, place, b"still")
+            btrfs.create_snapshot(directory, place, b"still")
         with pytest.raises(OSError, match=r"Invalid argument|Not a directory"):
-            btrfs.remove(place, b"directory")
+            btrfs.remove_subvolume(place, b"directory")
     assert (disk / "directory").exists()
 
 
 def test_another_file_system_has_no_subvolumes():
     with opened("/proc") as directory, pytest.raises(OSError, match="Inappropriate ioctl") as raised:
-        list(btrfs.nested(directory))
+        list(btrfs.list_nested(directory))
     assert raised.value.errno == errno.ENOTTY
 
 
@@ -101,19 +101,19 @@ def test_a_subvolume_is_mounted_by_its_number_where_nobody_sees_it(disk):
     before = read()
     device = next(mount.source for mount in before if mount.point == os.fsencode(disk))
     options = {b"subvolid": b"%d" % number(root)}
-    mounted = new_mount(b"btrfs", device, options, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID)
+    mounted = create_mount(b"btrfs", device, options, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID)
     try:
         with opened(f"/proc/self/fd/{mounted}") as there, opened(root) as same:
             assert os.listdir(there) == ["file"]
-            assert btrfs.identity(there) == btrfs.identity(same)
-            assert list(btrfs.devices(same)) == [device]
+            assert btrfs.read_uuid(there) == btrfs.read_uuid(same)
+            assert list(btrfs.list_devices(same)) == [device]
         with pytest.raises(OSError, match="Read-only"):
             os.mkdir("new", dir_fd=mounted)
         assert read() == before
     finally:
         os.close(mounted)
     with pytest.raises(FileNotFoundError):
-        new_mount(b"btrfs", device, {b"subvolid": b"4711"}, 0)
+        create_mount(b"btrfs", device, {b"subvolid": b"4711"}, 0)
     with pytest.raises(OSError, match=r".") as raised:
-        new_mount(b"nosuchthing", device, {}, 0)
+        create_mount(b"nosuchthing", device, {}, 0)
     assert raised.value.errno == errno.ENODEV

@@ -76,7 +76,7 @@ def test_names_that_are_not_utf8_reach_the_program_as_their_bytes():
 
 
 def feed_for_ever(*arguments: str) -> None:
-    with command.feeding(arguments) as running:
+    with command.feed(arguments) as running:
         while True:
             running.input.write(b"x" * 65536)
 
@@ -88,7 +88,7 @@ def test_a_fed_program_that_fails_says_why_and_not_broken_pipe():
 
 def test_a_fed_program_ends_with_its_input(tmp_path):
     target = tmp_path / "copy"
-    with command.feeding(["dd", f"of={target}", "status=none"]) as running:
+    with command.feed(["dd", f"of={target}", "status=none"]) as running:
         running.input.write(b"fed")
         running.finish()
     assert target.read_bytes() == b"fed"
@@ -98,7 +98,7 @@ def test_leaving_the_block_kills_the_program_and_what_it_started(tmp_path):
     """Both ignore SIGTERM, as a program that hangs would."""
     note = tmp_path / "pids"
     inner = f"(trap '' TERM; sleep 60 & echo $! >> {note}; wait)"
-    with command.feeding(["sh", "-c", f"trap '' TERM; {inner} & echo $$ >> {note}; cat > /dev/null; wait"]):
+    with command.feed(["sh", "-c", f"trap '' TERM; {inner} & echo $$ >> {note}; cat > /dev/null; wait"]):
         while not note.exists() or len(note.read_text().split()) < 2:
             time.sleep(0.01)
     assert all(gone(int(pid)) for pid in note.read_text().split())
@@ -108,7 +108,7 @@ def test_a_program_dies_with_us_even_where_we_are_killed(tmp_path):
     note = tmp_path / "pid"
     code = (
         "from ltsp.host import command\n"
-        f"with command.feeding(['sh', '-c', 'echo $$ > {note}; exec sleep 60']) as running:\n"
+        f"with command.feed(['sh', '-c', 'echo $$ > {note}; exec sleep 60']) as running:\n"
         "    running.finish()\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(command.__file__).parents[2])}
@@ -122,24 +122,24 @@ def test_a_program_dies_with_us_even_where_we_are_killed(tmp_path):
 
 def test_lines_are_shown_as_they_come_and_the_last_one_needs_no_newline():
     lines: list[str] = []
-    status = command.run_shown(["sh", "-c", r"echo one; printf 'tw\033o\nthree'; exit 4"], lines.append)
+    status = command.run_and_show(["sh", "-c", r"echo one; printf 'tw\033o\nthree'; exit 4"], lines.append)
     assert (status, lines) == (4, ["one", r"tw\x1bo", "three"])
 
 
 def test_a_service_that_a_program_leaves_behind_does_not_hold_us_up():
     lines: list[str] = []
     began = time.monotonic()
-    assert command.run_shown(["sh", "-c", "sleep 3 & echo started"], lines.append) == 0
+    assert command.run_and_show(["sh", "-c", "sleep 3 & echo started"], lines.append) == 0
     assert lines == ["started"]
     assert time.monotonic() - began < 2
 
 
 def test_a_program_that_closes_its_output_early_is_waited_for():
-    assert command.run_shown(["sh", "-c", "exec >&- 2>&-; sleep 0.2; exit 5"], print) == 5
+    assert command.run_and_show(["sh", "-c", "exec >&- 2>&-; sleep 0.2; exit 5"], print) == 5
 
 
 def test_a_server_runs_while_its_block_does():
-    with command.serving(["sh", "-c", "echo ready; exec sleep 60"]) as server:
+    with command.serve(["sh", "-c", "echo ready; exec sleep 60"]) as server:
         while server.output() != b"ready\n":
             assert server.status(0.01) is None
         pid = server._process.pid
@@ -148,6 +148,6 @@ def test_a_server_runs_while_its_block_does():
 
 
 def test_a_server_that_ends_by_itself_says_how():
-    with command.serving(["sh", "-c", "echo no room >&2; exit 3"]) as server:
+    with command.serve(["sh", "-c", "echo no room >&2; exit 3"]) as server:
         assert server.status(5) == 3
         assert server.output() == b"no room\n"

@@ -19,7 +19,7 @@ def kind(request, monkeypatch):
 @pytest.mark.usefixtures("kind")
 class TestNameless:
     def test_it_has_no_name_until_it_is_linked(self, tmp_path):
-        with files.nameless(str(tmp_path)) as new:
+        with files.create_unnamed(str(tmp_path)) as new:
             new.file.write(b"whole")
             assert not [name for name in os.listdir(tmp_path) if not files.is_leftover(name)]
             new.link(str(tmp_path / "file"), 0o640)
@@ -28,22 +28,22 @@ class TestNameless:
         assert os.listdir(tmp_path) == ["file"]
 
     def test_without_a_link_nothing_stays(self, tmp_path):
-        with files.nameless(str(tmp_path)) as new:
+        with files.create_unnamed(str(tmp_path)) as new:
             new.file.write(b"half")
         assert os.listdir(tmp_path) == []
 
     def test_it_takes_no_name_that_is_there(self, tmp_path):
         (tmp_path / "file").write_bytes(b"old")
-        with pytest.raises(FileExistsError), files.nameless(str(tmp_path)) as new:
+        with pytest.raises(FileExistsError), files.create_unnamed(str(tmp_path)) as new:
             new.link(str(tmp_path / "file"), 0o644)
         assert (tmp_path / "file").read_bytes() == b"old"
 
     def test_only_its_owner_may_read_it_while_it_is_written(self, tmp_path):
-        with files.nameless(str(tmp_path)) as new:
+        with files.create_unnamed(str(tmp_path)) as new:
             assert stat.S_IMODE(os.fstat(new.file.fileno()).st_mode) == 0o600
 
     def test_a_missing_directory_is_an_error(self, tmp_path):
-        with pytest.raises(FileNotFoundError), files.nameless(str(tmp_path / "missing")):
+        with pytest.raises(FileNotFoundError), files.create_unnamed(str(tmp_path / "missing")):
             pass
 
 
@@ -115,7 +115,7 @@ def test_a_directory_that_is_there_keeps_its_mode(tmp_path):
 
 def test_the_names_of_what_is_no_directory_are_none(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    assert files.entries(str(tmp_path / "missing")) == []
-    assert files.entries(str(tmp_path / "file")) == []
-    assert files.identity(str(tmp_path / "missing")) is None
-    assert files.identity(str(tmp_path / "file" / "below")) is None
+    assert files.list_names(str(tmp_path / "missing")) == []
+    assert files.list_names(str(tmp_path / "file")) == []
+    assert files.file_id(str(tmp_path / "missing")) is None
+    assert files.file_id(str(tmp_path / "file" / "below")) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from ltsp.host.identity import Identity, ipv4_addresses, ipv6_addresses, this_machine
+from ltsp.host.identity import Identity, parse_ipv4_addresses, parse_ipv6_addresses, read_identity
 
 FIB_TRIE = """\
 Main:
@@ -31,8 +31,8 @@ fe80000000000000505400fffeaabbcc 02 40 20 80     eth0
 
 
 def test_own_addresses_are_those_that_are_local_to_the_host():
-    assert ipv4_addresses(FIB_TRIE) == ("192.168.67.1",)
-    assert ipv6_addresses(IF_INET6) == ("fe80::5054:ff:feaa:bbcc",)
+    assert parse_ipv4_addresses(FIB_TRIE) == ("192.168.67.1",)
+    assert parse_ipv6_addresses(IF_INET6) == ("fe80::5054:ff:feaa:bbcc",)
 
 
 def test_a_machine_is_read_from_sys_and_proc(tmp_path):
@@ -42,5 +42,5 @@ def test_a_machine_is_read_from_sys_and_proc(tmp_path):
     (tmp_path / "proc/net").mkdir(parents=True)
     (tmp_path / "proc/net/fib_trie").write_text(FIB_TRIE)
     host = socket.gethostname().lower()
-    assert this_machine(str(tmp_path)) == Identity(("52:54:00:aa:bb:cc",), ("192.168.67.1",), host)
-    assert this_machine(str(tmp_path / "nowhere")) == Identity((), (), host)
+    assert read_identity(str(tmp_path)) == Identity(("52:54:00:aa:bb:cc",), ("192.168.67.1",), host)
+    assert read_identity(str(tmp_path / "nowhere")) == Identity((), (), host)

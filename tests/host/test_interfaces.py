@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from ipaddress import ip_interface
 
-from ltsp.host.interfaces import Interface, listed
+from ltsp.host.interfaces import Interface, parse_interfaces
 
 LINKS = [
     {"ifname": "lo", "addr_info": [{"local": "127.0.0.1", "prefixlen": 8, "scope": "host"}]},
@@ -20,8 +20,8 @@ LINKS = [
 
 
 def test_addresses_that_clients_may_reach_are_listed():
-    assert listed(json.dumps(LINKS).encode()) == (Interface("eth0", ip_interface("192.168.1.5/24")),)
+    assert parse_interfaces(json.dumps(LINKS).encode()) == (Interface("eth0", ip_interface("192.168.1.5/24")),)
 
 
 def test_a_machine_without_addresses_has_no_networks():
-    assert listed(b"") == listed(b"[]") == ()
+    assert parse_interfaces(b"") == parse_interfaces(b"[]") == ()

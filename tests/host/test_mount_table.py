@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ltsp.host.mount_table import Mount, below, holding, parse, read
+from ltsp.host.mount_table import Mount, find_mount, mounts_below, parse, read
 
 ROOT = b"22 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw,errors=remount-ro\n"
 
 
 def points(text, path=b"/", mount_id=22):
-    return {point: mount.id for point, mount in below(parse(text), path, mount_id).items()}
+    return {point: mount.id for point, mount in mounts_below(parse(text), path, mount_id).items()}
 
 
 def test_a_line_becomes_a_mount():
@@ -82,7 +82,7 @@ def test_a_root_that_is_its_own_parent_ends():
 
 def test_the_mount_of_a_directory_is_found_by_its_number_or_by_its_path():
     mounts = parse(ROOT + b"30 22 8:3 / /usr rw - ext4 /dev/sda3 rw\n31 30 8:4 / /usr rw - ext4 /dev/sda4 rw\n")
-    assert holding(mounts, b"/usr/lib", 31).source == b"/dev/sda4"
-    assert holding(mounts, b"/usr/lib", None).source == b"/dev/sda4"
-    assert holding(mounts, b"/usrlib", None).source == b"/dev/sda2"
-    assert holding(mounts, b"/usr/lib", 99) is None
+    assert find_mount(mounts, b"/usr/lib", 31).source == b"/dev/sda4"
+    assert find_mount(mounts, b"/usr/lib", None).source == b"/dev/sda4"
+    assert find_mount(mounts, b"/usrlib", None).source == b"/dev/sda2"
+    assert find_mount(mounts, b"/usr/lib", 99) is None

@@ -11,7 +11,7 @@ import pytest
 
 from ltsp.errors import LtspError
 from ltsp.host import system_call
-from ltsp.host.mounts import overlay, private_mounts
+from ltsp.host.mounts import isolate_mounts, overlay
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
 
@@ -32,7 +32,7 @@ def run(script, *arguments):
 def test_nobody_else_sees_them_and_they_go_with_their_process(tmp_path):
     shown = run(
         [
-            "private_mounts()",
+            "isolate_mounts()",
             "tmpfs(place)",
             "open(place + b'/file', 'w').close()",
             "print(os.listdir(sys.argv[1]))",
@@ -53,7 +53,7 @@ def test_what_the_server_unmounts_meanwhile_is_gone_and_its_loop_device_is_free(
         file.truncate(1 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", disk], check=True)
     visit = (
-        "import sys; from ltsp.host.mounts import *; private_mounts(); tmpfs(sys.argv[1].encode() + b'/ours');"
+        "import sys; from ltsp.host.mounts import *; isolate_mounts(); tmpfs(sys.argv[1].encode() + b'/ours');"
         "print('there', flush=True); sys.stdin.read()"
     )
     script = """
@@ -92,7 +92,7 @@ def test_an_overlay_is_writable_and_leaves_what_is_below_as_it_was(tmp_path):
     shown = run(
         [
             "low, above, place = (argument.encode() for argument in sys.argv[1:])",
-            "private_mounts()",
+            "isolate_mounts()",
             "tmpfs(place)",
             "for name in (b'/upper', b'/work', b'/target'): os.mkdir(place + name)",
             "overlay([above, low], place + b'/upper', place + b'/work', place + b'/target')",
@@ -116,7 +116,7 @@ def test_without_the_privilege_it_is_an_error_with_a_way_out(monkeypatch):
 
     monkeypatch.setattr(system_call, "unshare_mounts", forbidden)
     with pytest.raises(LtspError, match="cannot make private mounts: Operation not permitted: run as root"):
-        private_mounts()
+        isolate_mounts()
 
 
 def test_more_layers_than_one_call_takes_are_an_error():

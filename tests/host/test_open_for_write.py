@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from ltsp.host.open_for_write import writer
-from ltsp.host.process import Device, Process
+from ltsp.host.open_for_write import find_writer
+from ltsp.host.process import KernelObject, Process
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def running(*words: object, until=""):
 
 def found(disk):
     with disk.open("rb") as file:
-        return writer(file.fileno())
+        return find_writer(file.fileno())
 
 
 def found_soon(disk):
@@ -131,7 +131,7 @@ def test_a_shared_lock_is_no_writer(disk):
 def test_our_own_lock_stays(disk):
     with disk.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        assert writer(file.fileno()) is None
+        assert find_writer(file.fileno()) is None
         with disk.open("rb") as other, pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -143,6 +143,6 @@ def test_a_loop_device_that_may_write_is_found(disk, options):
     device = made.stdout.strip()
     try:
         now = found(disk)
-        assert (now and now.user) == (None if options else Device(f"loop device {device}"))
+        assert (now and now.user) == (None if options else KernelObject(f"loop device {device}"))
     finally:
         subprocess.run(["losetup", "-d", device], check=True)

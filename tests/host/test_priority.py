@@ -47,8 +47,8 @@ def test_the_default_lowers_the_priority(tmp_path):
 def test_where_systemd_runs_the_default_is_a_scope(tmp_path, monkeypatch):
     (tmp_path / "systemd-run").touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert next(priority.defaults(systemd=True))[:2] == ["systemd-run", "--scope"]
-    assert list(priority.defaults(systemd=False)) == []
+    assert next(priority.default_prefixes(systemd=True))[:2] == ["systemd-run", "--scope"]
+    assert list(priority.default_prefixes(systemd=False)) == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from ltsp.host.process import Process, holders, opened_in_nfs_states
+from ltsp.host.process import Process, find_file_users, parse_nfs_states
 
 STATES = """\
 - 0x00000001a1b2: { type: open, access: r-, deny: --, superblock: "fd:10:13649", filename: "images/lab.img" }
@@ -14,7 +14,7 @@ STATES = """\
 
 
 def test_the_files_that_nfs_clients_have_open_are_read_from_their_states():
-    assert opened_in_nfs_states(STATES) == [(os.makedev(0xFD, 0x10), 13649), (os.makedev(0x103, 5), 77)]
+    assert parse_nfs_states(STATES) == [(os.makedev(0xFD, 0x10), 13649), (os.makedev(0x103, 5), 77)]
 
 
 def test_a_process_is_known_by_its_command():
@@ -38,7 +38,7 @@ def test_only_files_of_a_likely_name_are_looked_at(tmp_path):
         [sys.executable, "-c", reader, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         process.stdout.readline()
-        assert holders({file}, lambda name: name.endswith(".img"))[file].pid == process.pid
-        assert holders({file}, lambda name: name.endswith(".iso")) == {}
-        assert holders(set(), lambda _name: True) == {}
+        assert find_file_users({file}, lambda name: name.endswith(".img"))[file].pid == process.pid
+        assert find_file_users({file}, lambda name: name.endswith(".iso")) == {}
+        assert find_file_users(set(), lambda _name: True) == {}
         process.communicate(b"\n")

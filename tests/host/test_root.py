@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from corpus.hostile import CANARY, TOUCHED, is_free_of_traps, make_hostile, plant_canaries
+from corpus.hostile_root import CANARY, TOUCHED, is_free_of_traps, make_hostile, plant_canaries
 from ltsp.host import root as root_module
 from ltsp.host import system_call
-from ltsp.host.root import NotRegular, Root
+from ltsp.host.root import NotRegularFile, RootDirectory
 
 
 @pytest.fixture(params=["openat2", "stepwise"])
@@ -53,7 +53,7 @@ def test_an_absolute_link_begins_at_the_root_of_the_source(chroot):
     (chroot / "etc").mkdir()
     (chroot / "etc/target").write_text("inside")
     (chroot / "link").symlink_to("/etc/target")
-    with Root.open(os.fsencode(chroot)) as root:
+    with RootDirectory.open(os.fsencode(chroot)) as root:
         assert read(root, b"link") == b"inside"
         assert read(root, b"/link") == b"inside"
 
@@ -62,7 +62,7 @@ def test_dots_above_the_root_stay_at_the_root(chroot):
     (chroot / "file").write_text("inside")
     (chroot / "sub").mkdir()
     (chroot / "sub/link").symlink_to("../../../../file")
-    with Root.open(os.fsencode(chroot)) as root:
+    with RootDirectory.open(os.fsencode(chroot)) as root:
         assert read(root, b"sub/link") == b"inside"
         assert read(root, b"../../sub/../file") == b"inside"
 
@@ -70,14 +70,14 @@ def test_dots_above_the_root_stay_at_the_root(chroot):
 def test_a_loop_of_links_ends_in_an_error(chroot):
     (chroot / "a").symlink_to("b")
     (chroot / "b").symlink_to("a")
-    with Root.open(os.fsencode(chroot)) as root:
+    with RootDirectory.open(os.fsencode(chroot)) as root:
         assert failure(root.follow, b"a") == errno.ELOOP
 
 
 def test_directories_are_opened_through_no_link(chroot):
     (chroot / "real/below").mkdir(parents=True)
     (chroot / "link").symlink_to("real")
-    with Root.open(os.fsencode(chroot)) as root:
+    with RootDirectory.open(os.fsencode(chroot)) as root:
         for path in (b"link", b"link/below"):
             assert failure(root.directory, path) in {errno.ELOOP, errno.ENOTDIR}
         assert os.listdir(root.directory(b"real").number) == ["below"]
@@ -94,11 +94,11 @@ def test_only_regular_files_are_opened_for_reading(chroot, kind):
             (chroot / "x").mkdir()
         case _:
             os.mknod(chroot / "x", kind | 0o666, os.makedev(1, 5))
-    with Root.open(os.fsencode(chroot)) as root:
-        with pytest.raises(NotRegular):
+    with RootDirectory.open(os.fsencode(chroot)) as root:
+        with pytest.raises(NotRegularFile):
             root.file(b"", b"x")
         if kind != stat.S_IFLNK:
-            with pytest.raises(NotRegular):
+            with pytest.raises(NotRegularFile):
                 root.follow_file(b"x")
 
 
@@ -115,7 +115,7 @@ def test_paths_longer_than_the_kernel_takes_are_opened_in_pieces(chroot):
     os.close(here)
     path = "/".join(names).encode()
     assert len(path) > 3 * 4096 - 300
-    with Root.open(os.fsencode(chroot)) as root:
+    with RootDirectory.open(os.fsencode(chroot)) as root:
         assert os.listdir(root.directory(path).number) == ["file"]
         descriptor, status = root.file(path, b"file")
         os.close(descriptor)
@@ -127,7 +127,7 @@ def test_a_few_directories_stay_open_not_all(chroot):
     for number in range(200):
         (chroot / str(number)).mkdir()
     before = len(os.listdir("/proc/self/fd"))
-    with Root.open(os.fsencode(chroot)) as root:
+    with RootDirectory.open(os.fsencode(chroot)) as root:
         for number in range(200):
             root.directory(b"%d" % number)
         assert len(os.listdir("/proc/self/fd")) - before < 50
@@ -138,7 +138,7 @@ def test_a_directory_may_leave_the_cache_while_it_is_in_use(chroot):
     for number in range(100):
         (chroot / str(number)).mkdir()
     (chroot / "0/file").touch()
-    with Root.open(os.fsencode(chroot)) as root:
+    with RootDirectory.open(os.fsencode(chroot)) as root:
         held = root.directory(b"0")
         for number in range(100):
             root.directory(b"%d" % number)
@@ -152,7 +152,7 @@ def test_reading_leaves_no_access_time(chroot):
     past = time.time() - 10 * 86400
     for path in ("sub/file", "sub"):
         os.utime(chroot / path, (past, past))
-    with Root.open(os.fsencode(chroot)) as root:
+    with RootDirectory.open(os.fsencode(chroot)) as root:
         os.listdir(root.directory(b"sub").number)
         assert read(root, b"sub/file") == b"x"
         descriptor, _ = root.file(b"sub", "file")
@@ -172,7 +172,7 @@ def test_a_rename_elsewhere_only_delays(tmp_path, monkeypatch):
             raise BlockingIOError(errno.EAGAIN, "try again")
         return true(*arguments)
 
-    with Root.open(os.fsencode(tmp_path)) as root:
+    with RootDirectory.open(os.fsencode(tmp_path)) as root:
         monkeypatch.setattr(system_call, "openat2", busy)
         assert read(root, b"file") == b"x"
         monkeypatch.setattr(root_module, "_TRIES", 2)
@@ -186,11 +186,11 @@ def test_what_is_mounted_below_is_not_entered(chroot):
     subprocess.run(["mount", "-t", "tmpfs", "none", chroot / "mounted"], check=True)
     try:
         (chroot / "mounted/sub").mkdir()
-        with Root.open(os.fsencode(chroot)) as root:
+        with RootDirectory.open(os.fsencode(chroot)) as root:
             for path in (b"mounted", b"mounted/sub"):
                 assert failure(root.directory, path) == errno.EXDEV
             inside = root.mount_point(b"mounted")
-            with Root(inside) as other:
+            with RootDirectory(inside) as other:
                 assert os.listdir(other.directory(b"").number) == ["sub"]
     finally:
         subprocess.run(["umount", chroot / "mounted"], check=True)
@@ -207,7 +207,7 @@ def test_without_mount_ids_file_systems_tell_mounts_apart(tmp_path, monkeypatch)
     (tmp_path / "sub").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "mounted"], check=True)
     try:
-        with Root.open(os.fsencode(tmp_path)) as root:
+        with RootDirectory.open(os.fsencode(tmp_path)) as root:
             assert failure(root.directory, b"mounted") == errno.EXDEV
             assert os.listdir(root.directory(b"sub").number) == []
     finally:
@@ -253,7 +253,7 @@ def survive(base, chance, count):
     host = plant_canaries(base / "host")
     for number in range(count):
         chroot = make_hostile(base / f"chroot{number}", host, chance)
-        with Root.open(os.fsencode(chroot)) as root:
+        with RootDirectory.open(os.fsencode(chroot)) as root:
             for text in attack(root):
                 assert CANARY.encode() not in text
 
@@ -298,8 +298,8 @@ def test_both_ways_come_to_the_same(tmp_path, monkeypatch, chance):
             os.close(handle)
 
     paths = ["/".join(chance.choices([*names, "..", "."], k=chance.randrange(1, 6))).encode() for _ in range(400)]
-    with Root.open(os.fsencode(tmp_path)) as root:
+    with RootDirectory.open(os.fsencode(tmp_path)) as root:
         by_kernel = [outcome(root, path) for path in paths]
     monkeypatch.setattr(root_module, "_has_openat2", lambda _directory: False)
-    with Root.open(os.fsencode(tmp_path)) as root:
+    with RootDirectory.open(os.fsencode(tmp_path)) as root:
         assert [outcome(root, path) for path in paths] == by_kernel

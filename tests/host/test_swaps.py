@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltsp.host.swaps import active, parse
+from ltsp.host.swaps import list_active, parse
 
 
 def test_swap_files_are_named_and_partitions_are_not():
@@ -16,4 +16,4 @@ def test_swap_files_are_named_and_partitions_are_not():
 
 
 def test_this_machines_table_is_read():
-    assert all(path.startswith(b"/") for path in active())
+    assert all(path.startswith(b"/") for path in list_active())

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from corpus.dict_tree import make_tree
 from corpus.elf_files import module, program
-from corpus.planted import planted
 from ltsp.errors import FormatError
 from ltsp.initrd.busybox import APPLETS
-from ltsp.initrd.client_tree import ClientOptions, client_tree
-from ltsp.initrd.drivers import grouped, network_drivers
-from ltsp.initrd.kernel_modules import KernelModules, name_of
-from ltsp.initrd.module_file import MOST, ModuleFile
-from ltsp.initrd.module_kind import Kind, ModuleKind, is_for_wired_cards
-from ltsp.initrd.packed_file import unpacked
+from ltsp.initrd.client_tree import ClientOptions, build_client_tree
+from ltsp.initrd.compressed_file import decompress
+from ltsp.initrd.drivers import find_network_drivers, group_modules
+from ltsp.initrd.kernel_modules import KernelModules, module_name
+from ltsp.initrd.module_file import MAX_MODULE_SIZE, ModuleFile
+from ltsp.initrd.module_kind import DriverKind, ModuleKind, is_for_wired_cards
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 M = "usr/lib/modules/6.1"
 PCI, USB = "alias=pci:v000010ECd00008125sv*sd*bc*sc*i*", "alias=usb:v0B95p1790d*dc*dsc*dp*ic*isc*ip*in*"
@@ -40,12 +40,12 @@ def system(files, needs=None, order=ORDER):
         f"{M}/modules.order": order,
     }
     placed = {f"{M}/{path}": data for path, data in files.items() if data is not None}
-    return planted({"lib": "-> usr/lib", "usr/bin/busybox": program(applets=APPLETS), **tables, **placed})
+    return make_tree({"lib": "-> usr/lib", "usr/bin/busybox": program(applets=APPLETS), **tables, **placed})
 
 
 def net(files, needs=None, order=ORDER, network=()):
     modules = KernelModules.read(system(files, needs, order), "6.1")
-    return list(map(name_of, grouped(modules, network)["net"]))
+    return list(map(module_name, group_modules(modules, network)["net"]))
 
 
 @pytest.mark.parametrize("directory", ["updates/dkms", "extra/r8125", "weak-updates", "kernel/drivers/net/r8125"])
@@ -77,7 +77,7 @@ def test_a_driver_is_known_by_what_it_is_and_not_by_where_it_is(directory, recor
 def test_what_takes_the_place_of_the_kernels_own_is_what_that_is(path, is_in):
     """modules.dep has no other module of that name, and the file need not say it."""
     data = module(["alias=x"], wants=["vendors_core_probe"])
-    assert net({path: lzma.compress(data) if path.endswith("xz") else data}) == ([name_of(path)] if is_in else [])
+    assert net({path: lzma.compress(data) if path.endswith("xz") else data}) == ([module_name(path)] if is_in else [])
 
 
 def test_a_driver_in_several_files_is_judged_as_one():
@@ -105,9 +105,9 @@ def test_weak_updates_lead_to_the_modules_of_another_version():
     files = {"weak-updates/r8125.ko": "-> /lib/modules/6.1-old/extra/r8125.ko"}
     tree = system(files).edit({})
     changes = {f"{other}/extra/r8125.ko": module([PCI], wants=ETHERNET)}
-    tree = planted({**dict(tree.walk()), **changes})
+    tree = make_tree({**dict(tree.walk()), **changes})
     modules = KernelModules.read(tree, "6.1")
-    made = client_tree(tree, modules)
+    made = build_client_tree(tree, modules)
     assert made.modules["net"] == ("weak-updates/r8125.ko",)
     assert made.tree.get("ltsp/modules/6.1/weak-updates/r8125.ko") is not None
 
@@ -117,7 +117,7 @@ def test_a_module_elsewhere_in_the_image_is_followed_there(suffix):
     """modules.dep has the whole path of what lies in a directory that depmod.d(5) calls external."""
     path, data = f"/opt/cards/r8125.ko{suffix}", module([PCI], wants=ETHERNET)
     near = "/lib/modules/6.1/extra/helper.ko"
-    tree = planted(
+    tree = make_tree(
         {
             **dict(system({}).walk()),
             f"{M}/modules.dep": f"{path}: {near}\n{near}:\n",
@@ -125,7 +125,7 @@ def test_a_module_elsewhere_in_the_image_is_followed_there(suffix):
             f"{M}/extra/helper.ko": module(wants=[]),
         }
     )
-    made = client_tree(tree, KernelModules.read(tree, "6.1"))
+    made = build_client_tree(tree, KernelModules.read(tree, "6.1"))
     assert made.modules["net"] == ("extra/helper.ko", "opt/cards/r8125.ko")
     with made.tree.get("ltsp/modules/6.1/opt/cards/r8125.ko").content.open() as stream:
         assert stream.read(1 << 20) == data
@@ -135,8 +135,8 @@ def test_a_module_elsewhere_in_the_image_is_followed_there(suffix):
 
 def test_such_a_path_leads_to_no_module_of_the_server_and_what_is_none_is_named(tmp_path):
     (tmp_path / "r8125.ko").write_bytes(module([PCI], wants=ETHERNET))
-    tree = planted({**dict(system({}).walk()), f"{M}/modules.dep": f"{tmp_path}/r8125.ko:\n/opt/../x.ko:\n"})
-    made = client_tree(tree, KernelModules.read(tree, "6.1"))
+    tree = make_tree({**dict(system({}).walk()), f"{M}/modules.dep": f"{tmp_path}/r8125.ko:\n/opt/../x.ko:\n"})
+    made = build_client_tree(tree, KernelModules.read(tree, "6.1"))
     assert made.modules["net"] == ()
     assert f"cannot read these modules of the image, and leave them out: {tmp_path}/r8125.ko, /opt/../x.ko" in (
         made.warnings
@@ -148,12 +148,12 @@ def test_a_link_out_of_the_tree_is_no_module_of_the_server(tmp_path):
     secret.write_bytes(module([PCI], wants=ETHERNET))
     modules = KernelModules.read(system({"weak-updates/r8125.ko": f"-> {secret}"}), "6.1")
     assert modules.unreadable == ("weak-updates/r8125.ko",)
-    assert grouped(modules)["net"] == ()
+    assert group_modules(modules)["net"] == ()
 
 
 def test_what_is_no_module_ends_nothing_and_is_named():
     tree = system({"updates/broken.ko": b"text", "updates/gone.ko": None})
-    made = client_tree(tree, KernelModules.read(tree, "6.1"))
+    made = build_client_tree(tree, KernelModules.read(tree, "6.1"))
     assert "cannot read these modules of the image, and leave them out: updates/broken.ko, updates/gone.ko" in (
         made.warnings
     )
@@ -163,12 +163,12 @@ def test_one_that_replaces_the_kernels_own_and_is_gone_is_an_error():
     """A client with that card booted yesterday."""
     tree = system({"updates/dkms/igb.ko": None})
     with pytest.raises(FormatError, match=r"updates/dkms/igb.ko, which is not in the image: .*depmod -a 6.1"):
-        client_tree(tree, KernelModules.read(tree, "6.1"))
+        build_client_tree(tree, KernelModules.read(tree, "6.1"))
 
 
 def test_a_module_that_depmod_has_not_seen_is_named():
-    tree = planted({**dict(system({}).walk()), f"{M}/updates/dkms/r8125.ko": module([PCI], wants=ETHERNET)})
-    warnings = client_tree(tree, KernelModules.read(tree, "6.1")).warnings
+    tree = make_tree({**dict(system({}).walk()), f"{M}/updates/dkms/r8125.ko": module([PCI], wants=ETHERNET)})
+    warnings = build_client_tree(tree, KernelModules.read(tree, "6.1")).warnings
     assert any(
         "clients cannot load updates/dkms/r8125.ko: modules.dep of kernel 6.1 does not list it" in text
         for text in warnings
@@ -190,13 +190,13 @@ def test_chosen_drivers_are_found_wherever_they_are_and_usb_brings_its_ports():
 
 def test_a_kernel_with_no_driver_but_one_of_dkms_can_boot():
     modules = KernelModules.read(system({"updates/dkms/r8125.ko": module([PCI], wants=ETHERNET)}), "6.1")
-    assert network_drivers(modules) == {"r8125"}
+    assert find_network_drivers(modules) == {"r8125"}
 
 
 def test_firmware_of_an_added_driver_comes_along():
     tree = system({"updates/r8125.ko": module([PCI, "firmware=rtl_nic/rtl8125b-2.fw"], wants=ETHERNET)})
-    tree = planted({**dict(tree.walk()), "usr/lib/firmware/rtl_nic/rtl8125b-2.fw": "firmware"})
-    made = client_tree(tree, KernelModules.read(tree, "6.1"), ClientOptions())
+    tree = make_tree({**dict(tree.walk()), "usr/lib/firmware/rtl_nic/rtl8125b-2.fw": "firmware"})
+    made = build_client_tree(tree, KernelModules.read(tree, "6.1"), ClientOptions())
     assert made.tree.get("ltsp/firmware/rtl_nic/rtl8125b-2.fw") is not None
 
 
@@ -225,17 +225,17 @@ def test_files_of_the_kernels_own_say_what_its_maintainers_directories_say(debia
     areas = ("kernel/drivers/net/", "kernel/net/", "kernel/drivers/staging/", "kernel/drivers/infiniband/")
     paths = [path for path in needs if path.startswith(areas)]
     assert len(paths) > 400
-    files = {path: unpacked((directory / path).read_bytes(), path, MOST) for path in paths}
+    files = {path: decompress((directory / path).read_bytes(), path, MAX_MODULE_SIZE) for path in paths}
     kinds = {path: ModuleKind.of(ModuleFile.parse(files[path], path)) for path in paths}
     judged = {path for path in paths if is_for_wired_cards(path, kinds, needs[path])}
     own = {path for path in paths if path.startswith("kernel/drivers/net/ethernet/")}
     # What is missed are parts that have no aliases and make no interface: libraries, which come with their drivers.
     # mlx4_core, the half of a driver that has the hardware, comes with the other half.
-    libraries = {path for path in own - judged if Kind.HARDWARE not in kinds[path].kinds}
-    assert {name_of(path) for path in own - judged - libraries} <= {"mlx4_core", "cavium_ptp"}
+    libraries = {path for path in own - judged if DriverKind.HARDWARE not in kinds[path].kinds}
+    assert {module_name(path) for path in own - judged - libraries} <= {"mlx4_core", "cavium_ptp"}
     assert len(libraries) < 10
     assert not [path for path in judged if "/can/" in path or "/wwan/" in path or path.startswith("kernel/net/")]
-    assert {name_of(path) for path in judged if "/wireless/" in path} <= {"ray_cs"}
+    assert {module_name(path) for path in judged if "/wireless/" in path} <= {"ray_cs"}
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def moved(debian_root, tmp_path) -> Path:
     suffix = _suffix(debian_root)
     version, old = "6.1.0-dkms", "6.1.0-old"
     there, before = tmp_path / "usr/lib/modules" / version, tmp_path / "usr/lib/modules" / old
-    by_name = {name_of(path): path for path in needs}
+    by_name = {module_name(path): path for path in needs}
     wanted = [
         by_name[name] for name in ("e1000e", "igb", "r8169", "realtek", "tg3", "virtio_net", "iwlwifi", "bonding")
     ]
@@ -292,9 +292,9 @@ def _shown(root: Path, name: str) -> list[str]:
 @pytest.mark.oracle
 def test_added_drivers_are_taken_as_modprobe_would_load_them(moved):
     _depmod(moved, "updates extra built-in weak-updates")
-    with DirectorySource("d", str(moved), "").open(everything, Faults()) as image:
+    with DirectorySource("d", str(moved), "").open(select_all, Faults()) as image:
         modules = KernelModules.read(image, "6.1.0-dkms")
-    names = set(map(name_of, grouped(modules)["net"]))
+    names = set(map(module_name, group_modules(modules)["net"]))
     assert {"e1000e", "r8125", "igb", "tg3", "virtio_net"} <= names
     assert not names & {"x", "iwlwifi"}
     for name, path in {
@@ -305,8 +305,8 @@ def test_added_drivers_are_taken_as_modprobe_would_load_them(moved):
         shown = _shown(moved, name)
         added = f"{path}{_suffix(moved)}"
         assert shown[-1] == added
-        assert modules.closure([added])[-1] == added
-        assert set(shown) <= set(modules.closure([added]))
+        assert modules.load_order([added])[-1] == added
+        assert set(shown) <= set(modules.load_order([added]))
 
 
 @pytest.mark.oracle
@@ -316,8 +316,8 @@ def test_of_two_of_a_name_it_is_the_one_that_depmod_found_first(moved, search, f
     (own,) = there.glob("kernel/**/tg3.ko*")
     shutil.copy(own, there / "updates" / own.name)
     _depmod(moved, search)
-    with DirectorySource("d", str(moved), "").open(everything, Faults()) as image:
-        net = grouped(KernelModules.read(image, "6.1.0-dkms"))["net"]
-    (taken,) = (path for path in net if name_of(path) == "tg3")
+    with DirectorySource("d", str(moved), "").open(select_all, Faults()) as image:
+        net = group_modules(KernelModules.read(image, "6.1.0-dkms"))["net"]
+    (taken,) = (path for path in net if module_name(path) == "tg3")
     assert taken.startswith(first)
     assert _shown(moved, "tg3")[-1] == taken

@@ -22,14 +22,14 @@ import pytest
 from corpus import diskless
 from ltsp.cpio import compression, newc
 from ltsp.host.server_file import read_server_file
-from ltsp.initrd.client_tree import client_tree
+from ltsp.initrd.client_tree import build_client_tree
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1200)]
 
@@ -263,7 +263,7 @@ def dkms(debian_root, site, tmp_path_factory) -> Path:
     """The initrd of an image whose driver of that card was put beside the kernel's own by DKMS, with options for it."""
     directory = f"usr/lib/modules/{diskless.Modules.of(debian_root).directory.name}"
     own = "kernel/drivers/net/ethernet/intel/e1000/e1000.ko"
-    with DirectorySource("lab", str(debian_root), "").open(everything, Faults()) as tree:
+    with DirectorySource("lab", str(debian_root), "").open(select_all, Faults()) as tree:
         listed = (debian_root / directory / "modules.dep").read_text().replace(f"{own}:", "updates/dkms/e1000.ko:")
         folder, text = Metadata(0o755), Metadata(0o644)
         changes = {
@@ -276,11 +276,11 @@ def dkms(debian_root, site, tmp_path_factory) -> Path:
         }
         image = tree.edit(changes)
         modules = KernelModules.read(image, directory.rpartition("/")[2])
-        client = client_tree(image, modules, server=ServerPrograms(read_server_file))
+        client = build_client_tree(image, modules, server=ServerPrograms(read_server_file))
     assert "updates/dkms/e1000.ko" in client.modules["net"]
     work = tmp_path_factory.mktemp("dkms")
     with (work / "ours.img").open("wb") as output:
-        newc.write(client.tree, output, client.present)
+        newc.write_archive(client.tree, output, client.present)
     shutil.copytree(site, work / "tree/ltsp/site")
     diskless.archived(work / "tree", work / "site.img")
     (work / "client.img").write_bytes((work / "ours.img").read_bytes() + (work / "site.img").read_bytes())
@@ -309,10 +309,10 @@ def distribution(request, site, tmp_path_factory) -> tuple[Path, Path]:
     """A root, and its own initrd with ours and a site behind it, each padded as boot loaders do it."""
     root, work = request.getfixturevalue(request.param), tmp_path_factory.mktemp("distribution")
     (version,) = (path.name for path in (root / "usr/lib/modules").iterdir())
-    with DirectorySource("lab", str(root), "").open(everything, Faults()) as tree:
-        client = client_tree(tree, KernelModules.read(tree, version), server=ServerPrograms(read_server_file))
+    with DirectorySource("lab", str(root), "").open(select_all, Faults()) as tree:
+        client = build_client_tree(tree, KernelModules.read(tree, version), server=ServerPrograms(read_server_file))
     ours = io.BytesIO()
-    newc.write(client.tree, ours, client.present)
+    newc.write_archive(client.tree, ours, client.present)
     shutil.copytree(site, work / "tree/ltsp/site")
     diskless.archived(work / "tree", work / "site.img")
     parts = [

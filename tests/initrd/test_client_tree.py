@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from corpus.dict_tree import data, make_tree, paths
 from corpus.elf_files import ARM64, module, program
-from corpus.planted import data, paths, planted
 from ltsp.cpio.compression import compress
-from ltsp.cpio.newc import write
-from ltsp.errors import FormatError, LtspError, Unreadable
+from ltsp.cpio.newc import write_archive
+from ltsp.errors import FileUnreadable, FormatError, LtspError
 from ltsp.initrd.busybox import APPLETS
-from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, client_tree
+from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, build_client_tree
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.module_file import ModuleFile
 from ltsp.initrd.program_file import ServerPrograms
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, Directory, File, Metadata
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 MODULES = "usr/lib/modules/6.1.0"
 E1000, PTP, OVERLAY = "kernel/drivers/net/ethernet/intel/e1000.ko", "kernel/drivers/ptp/ptp.ko", "kernel/fs/overlay.ko"
@@ -40,8 +40,8 @@ IMAGE = {
 
 
 def made(changes=None, options=None, server=None) -> ClientInitrd:
-    image = planted(IMAGE | (changes or {}))
-    return client_tree(image, KernelModules.read(image, "6.1.0"), options, server)
+    image = make_tree(IMAGE | (changes or {}))
+    return build_client_tree(image, KernelModules.read(image, "6.1.0"), options, server)
 
 
 def text(initrd: ClientInitrd, path: str) -> list[str]:
@@ -119,7 +119,7 @@ def test_all_is_roots_and_of_the_year_1970_so_that_bytes_are_the_same():
 
 def archive(initrd: ClientInitrd) -> bytes:
     output = io.BytesIO()
-    write(initrd.tree, output)
+    write_archive(initrd.tree, output)
     return output.getvalue()
 
 
@@ -175,7 +175,7 @@ class Failing:
 
 
 def test_a_module_that_cannot_be_read_is_an_error_of_the_source():
-    with pytest.raises(Unreadable, match="cannot read a module or firmware of the image: Input/output error"):
+    with pytest.raises(FileUnreadable, match="cannot read a module or firmware of the image: Input/output error"):
         made({f"{MODULES}/{PTP}": File(Metadata(0o644), Failing())})
 
 
@@ -203,10 +203,10 @@ def module_name(path):
 def test_a_debian_root_gives_an_initrd_with_all_wired_drivers(debian_root):
     (version,) = (path.name for path in (debian_root / "usr/lib/modules").iterdir())
     server = ServerPrograms(lambda path: Path("/", path).read_bytes() if Path("/", path).is_file() else None)
-    with DirectorySource("d", str(debian_root), "").open(everything, Faults()) as image:
+    with DirectorySource("d", str(debian_root), "").open(select_all, Faults()) as image:
         modules = KernelModules.read(image, version)
-        initrd = client_tree(image, modules, server=server)
-        again = client_tree(image, modules, server=server)
+        initrd = build_client_tree(image, modules, server=server)
+        again = build_client_tree(image, modules, server=server)
     tree = initrd.tree
     directory = debian_root / "usr/lib/modules" / version
     names = {module_name(path) for path in paths(tree)}

@@ -19,7 +19,7 @@ def test_a_program_tells_its_loader_and_its_libraries(target, text):
     elf = Elf.parse(program(target, "/lib/ld.so.2", ["libc.so.6", "libm.so.6"]))
     assert str(elf.target) == text
     assert elf.interpreter() == "/lib/ld.so.2"
-    assert elf.needed() == ("libc.so.6", "libm.so.6")
+    assert elf.needed_libraries() == ("libc.so.6", "libm.so.6")
     assert not elf.is_static
 
 
@@ -41,9 +41,9 @@ def test_sections_are_found_by_name(target):
 @pytest.mark.parametrize("target", [X86_64, I386])
 def test_the_symbols_that_a_module_wants_are_those_that_it_does_not_have(target):
     elf = Elf.parse(module(target=target, wants=["register_netdev", "usbnet_probe"]))
-    assert elf.wanted_symbols() == {"register_netdev", "usbnet_probe"}
+    assert elf.undefined_symbols() == {"register_netdev", "usbnet_probe"}
     assert elf.section(".text") == b"\xc3" * 40
-    assert Elf.parse(module(target=target)).wanted_symbols() is None
+    assert Elf.parse(module(target=target)).undefined_symbols() is None
 
 
 def test_a_machine_without_a_name_is_told_by_its_number():
@@ -59,9 +59,9 @@ def test_what_is_no_elf_file_is_told(data):
 def _everything(data: bytes) -> None:
     elf = Elf.parse(data)
     elf.interpreter()
-    elf.needed()
+    elf.needed_libraries()
     elf.section(".modinfo")
-    elf.wanted_symbols()
+    elf.undefined_symbols()
 
 
 WHOLE = program(interpreter="/lib/ld.so", needed=["liba.so", "libb.so"])
@@ -85,5 +85,5 @@ def test_readelf_says_the_same(path):
     needed = tuple(line.split("[")[1].rstrip("]") for line in said.splitlines() if "(NEEDED)" in line)
     loaders = [line.split(": ")[1].rstrip("]") for line in said.splitlines() if "Requesting program" in line]
     elf = Elf.parse(Path(path).read_bytes())
-    assert elf.needed() == needed
+    assert elf.needed_libraries() == needed
     assert elf.interpreter() == (loaders[0] if loaders else None)

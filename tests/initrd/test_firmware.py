@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import lzma
 
-from corpus.planted import planted
-from ltsp.initrd.firmware import Firmware
+from corpus.dict_tree import make_tree
+from ltsp.initrd.firmware import DriverFirmware
 
-IMAGE = planted(
+IMAGE = make_tree(
     {
         "usr/lib/firmware/rtl_nic/small.fw": b"s" * 10,
         "usr/lib/firmware/bnx2x/large.fw": b"l" * 1000,
@@ -19,18 +19,18 @@ WANTED = ["rtl_nic/small.fw", "bnx2x/large.fw", "tigon/packed.bin", "rtl_nic/new
 
 
 def test_firmware_is_found_and_unpacked_and_updates_come_first():
-    found = Firmware.collect(IMAGE, "6.1", WANTED, 1 << 20)
-    assert found.taken == {
+    found = DriverFirmware.collect(IMAGE, "6.1", WANTED, 1 << 20)
+    assert found.included == {
         "rtl_nic/new.fw": b"new",
         "rtl_nic/small.fw": b"s" * 10,
         "tigon/packed.bin": b"p" * 100,
         "bnx2x/large.fw": b"l" * 1000,
     }
-    assert (found.left_out, found.absent) == ((), ("absent.fw",))
+    assert (found.left_out, found.missing) == ((), ("absent.fw",))
 
 
 def test_beyond_the_limit_the_largest_are_left_out_and_named():
-    found = Firmware.collect(IMAGE, "6.1", WANTED, 113)
-    assert set(found.taken) == {"rtl_nic/new.fw", "rtl_nic/small.fw", "tigon/packed.bin"}
+    found = DriverFirmware.collect(IMAGE, "6.1", WANTED, 113)
+    assert set(found.included) == {"rtl_nic/new.fw", "rtl_nic/small.fw", "tigon/packed.bin"}
     assert found.left_out == ("bnx2x/large.fw",)
-    assert Firmware.collect(IMAGE, "6.1", WANTED, 0).taken == {}
+    assert DriverFirmware.collect(IMAGE, "6.1", WANTED, 0).included == {}

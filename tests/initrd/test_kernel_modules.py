@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from corpus.planted import planted
+from corpus.dict_tree import make_tree
 from ltsp.errors import LtspError
-from ltsp.initrd.drivers import grouped, network_drivers
-from ltsp.initrd.kernel_modules import KernelModules, name_of
+from ltsp.initrd.drivers import find_network_drivers, group_modules
+from ltsp.initrd.kernel_modules import KernelModules, module_name
 
 NFS, LOCKD, SUNRPC, GRACE = "kernel/fs/nfs.ko", "kernel/fs/lockd.ko", "kernel/net/sunrpc.ko", "kernel/fs/grace.ko"
 DEP = f"""{NFS}: {LOCKD} {GRACE} {SUNRPC}
@@ -32,19 +32,19 @@ softdep lockd pre: absent
 def read(**tables: str) -> KernelModules:
     files = {"dep": DEP, "alias": ALIAS, "softdep": SOFTDEP} | tables
     entries = {f"usr/lib/modules/6.1/modules.{name}": text for name, text in files.items()}
-    return KernelModules.read(planted({**entries, "lib": "-> usr/lib"}), "6.1")
+    return KernelModules.read(make_tree({**entries, "lib": "-> usr/lib"}), "6.1")
 
 
 def test_what_a_module_needs_comes_before_it():
-    assert read().closure([NFS]) == [SUNRPC, GRACE, LOCKD, NFS]
+    assert read().load_order([NFS]) == [SUNRPC, GRACE, LOCKD, NFS]
 
 
 def test_a_module_comes_once_for_all_that_need_it():
-    assert read().closure([NFS, LOCKD, SUNRPC]) == [SUNRPC, GRACE, LOCKD, NFS]
+    assert read().load_order([NFS, LOCKD, SUNRPC]) == [SUNRPC, GRACE, LOCKD, NFS]
 
 
 def test_soft_dependencies_come_before_and_after_by_name_or_alias():
-    closure = read().closure(["kernel/fs/ext4.ko"])
+    closure = read().load_order(["kernel/fs/ext4.ko"])
     assert closure[-2:] == ["kernel/fs/ext4.ko", GRACE]
     assert set(closure[:-2]) == {
         "kernel/lib/crc16.ko", "kernel/arch/crc32c-intel.ko", "kernel/crypto/crc32c_generic.ko"
@@ -53,18 +53,18 @@ def test_soft_dependencies_come_before_and_after_by_name_or_alias():
 
 def test_circles_of_soft_dependencies_end():
     modules = read(softdep="softdep nfs pre: lockd\nsoftdep lockd pre: nfs\n")
-    assert set(modules.closure([NFS])) == {NFS, LOCKD, GRACE, SUNRPC}
+    assert set(modules.load_order([NFS])) == {NFS, LOCKD, GRACE, SUNRPC}
 
 
 def test_modules_come_in_the_kernels_own_order():
     modules = read(order="kernel/net/sunrpc.ko\nkernel/lib/crc16.ko\n")
-    assert modules.closure([GRACE, "kernel/lib/crc16.ko", SUNRPC]) == [SUNRPC, "kernel/lib/crc16.ko", GRACE]
+    assert modules.load_order([GRACE, "kernel/lib/crc16.ko", SUNRPC]) == [SUNRPC, "kernel/lib/crc16.ko", GRACE]
 
 
 def test_names_are_those_of_modules_and_of_what_is_built_in():
     modules = read(builtin="kernel/fs/squashfs/squashfs.ko\nkernel/drivers/usb/host/xhci-pci.ko\n")
     assert {"squashfs", "xhci_pci", "nfs", "crc32c_intel"} <= modules.names
-    assert name_of("kernel/net/8021q/8021q.ko.xz") == "8021q"
+    assert module_name("kernel/net/8021q/8021q.ko.xz") == "8021q"
 
 
 def test_paths_that_lead_elsewhere_or_would_be_code_are_passed_over_and_named():
@@ -82,13 +82,13 @@ def test_whole_paths_of_the_version_s_own_directory_are_those_of_old_tools():
 
 def test_an_image_without_tables_is_told_how_to_get_them():
     with pytest.raises(LtspError, match=r"/lib/modules/6.1/modules.dep is not in the image: .*depmod -a 6.1"):
-        KernelModules.read(planted({"lib/modules/6.1": None}), "6.1")
+        KernelModules.read(make_tree({"lib/modules/6.1": None}), "6.1")
 
 
 @pytest.mark.parametrize("version", ["", "../6.1", "6.1 $(id)", "6.1\n", "-rf"])
 def test_what_cannot_be_a_version_is_refused(version):
     with pytest.raises(LtspError, match="no version of a kernel"):
-        KernelModules.read(planted({}), version)
+        KernelModules.read(make_tree({}), version)
 
 
 ETHERNET = "kernel/drivers/net/ethernet/intel/e1000e/e1000e.ko.xz"
@@ -110,7 +110,7 @@ MODULES = KernelModules("6.1", TABLE, frozenset(), {}, {})
 
 
 def test_groups_hold_what_is_wanted_with_what_it_needs():
-    groups = grouped(MODULES)
+    groups = group_modules(MODULES)
     assert set(groups) == {"base", "net", "nfs", "nbd", "storage", "keyboard"}
     assert groups["base"][-1] == "kernel/fs/overlayfs/overlay.ko.xz"
     assert "kernel/drivers/ptp/ptp.ko.xz" in groups["net"]
@@ -118,7 +118,7 @@ def test_groups_hold_what_is_wanted_with_what_it_needs():
 
 
 def test_wired_cards_are_in_and_wireless_and_modems_are_not():
-    names = set(map(name_of, grouped(MODULES)["net"]))
+    names = set(map(module_name, group_modules(MODULES)["net"]))
     assert {"e1000e", "virtio_net", "r8152"} <= names
     assert not names & {"iwlwifi", "qmi_wwan"}
 
@@ -126,23 +126,23 @@ def test_wired_cards_are_in_and_wireless_and_modems_are_not():
 def test_drivers_of_wired_cards_count_whether_they_are_modules_or_built_in():
     builtin = frozenset({"kernel/drivers/net/ethernet/broadcom/genet/genet.ko", "kernel/fs/ext4/ext4.ko"})
     modules = KernelModules("6.1", TABLE, builtin, {}, {})
-    assert network_drivers(modules) == {"genet", "e1000e", "virtio_net", "r8152"}
+    assert find_network_drivers(modules) == {"genet", "e1000e", "virtio_net", "r8152"}
 
 
 def test_what_base_has_is_in_no_other_group_and_what_others_share_is_in_each():
-    groups = grouped(MODULES)
+    groups = group_modules(MODULES)
     assert "kernel/drivers/virtio/virtio.ko.xz" not in groups["net"]
     assert "kernel/drivers/usb/host/xhci-pci.ko.xz" in groups["net"]
     assert "kernel/drivers/usb/host/xhci-pci.ko.xz" in groups["keyboard"]
 
 
 def test_chosen_drivers_replace_the_wired_ones():
-    assert grouped(MODULES, network=["e1000e"])["net"] == ("kernel/drivers/ptp/ptp.ko.xz", ETHERNET)
+    assert group_modules(MODULES, network=["e1000e"])["net"] == ("kernel/drivers/ptp/ptp.ko.xz", ETHERNET)
 
 
 def test_chosen_drivers_of_usb_bring_those_of_its_ports():
-    assert "kernel/drivers/usb/host/xhci-pci.ko.xz" in grouped(MODULES, network=["r8152"])["net"]
+    assert "kernel/drivers/usb/host/xhci-pci.ko.xz" in group_modules(MODULES, network=["r8152"])["net"]
 
 
 def test_the_file_system_of_an_image_is_added():
-    assert "kernel/fs/xfs/xfs.ko.xz" in grouped(MODULES, file_systems=["xfs"])["storage"]
+    assert "kernel/fs/xfs/xfs.ko.xz" in group_modules(MODULES, file_systems=["xfs"])["storage"]

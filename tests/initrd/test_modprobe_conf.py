@@ -6,18 +6,18 @@ import subprocess
 
 import pytest
 
+from corpus.dict_tree import data, make_tree
 from corpus.elf_files import module, program
-from corpus.planted import data, planted
 from ltsp.errors import LtspError
 from ltsp.initrd.busybox import APPLETS
-from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, client_tree
-from ltsp.initrd.drivers import network_drivers
-from ltsp.initrd.kernel_modules import KernelModules, name_of
-from ltsp.initrd.modprobe_conf import ModprobeConf, underscored
+from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, build_client_tree
+from ltsp.initrd.drivers import find_network_drivers
+from ltsp.initrd.kernel_modules import KernelModules, module_name
+from ltsp.initrd.modprobe_conf import ModprobeConf, replace_hyphens
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, File, Metadata
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 M = "usr/lib/modules/6.1"
 ETHERNET = "kernel/drivers/net/ethernet"
@@ -35,12 +35,12 @@ def system(conf):
     listed = "".join(f"{path}:\n" for path in FILES)
     files = {f"{M}/{path}": file for path, file in FILES.items()}
     programs = {"usr/bin/busybox": program(applets=APPLETS)}
-    return planted({"lib": "-> usr/lib", f"{M}/modules.dep": listed, **files, **programs, **conf})
+    return make_tree({"lib": "-> usr/lib", f"{M}/modules.dep": listed, **files, **programs, **conf})
 
 
 def made(conf, *network: str) -> ClientInitrd:
     tree = system({"etc/modprobe.d/x.conf": conf} if isinstance(conf, str) else conf)
-    return client_tree(tree, KernelModules.read(tree, "6.1"), ClientOptions(network))
+    return build_client_tree(tree, KernelModules.read(tree, "6.1"), ClientOptions(network))
 
 
 def text(initrd: ClientInitrd, name: str) -> list[str]:
@@ -48,7 +48,7 @@ def text(initrd: ClientInitrd, name: str) -> list[str]:
 
 
 def names(initrd: ClientInitrd, group: str) -> list[str]:
-    return list(map(name_of, initrd.modules[group]))
+    return list(map(module_name, initrd.modules[group]))
 
 
 @pytest.mark.parametrize("line", ["blacklist r8169", "install r8169 /bin/false", "install r816? /bin/true # no"])
@@ -137,7 +137,7 @@ def test_one_file_of_a_name_counts_from_the_first_directory_that_has_it(files, i
 
 
 def test_hyphens_are_underscores_except_in_ranges():
-    assert underscored("snd-hda-[a-c]-x") == "snd_hda_[a-c]_x"
+    assert replace_hyphens("snd-hda-[a-c]-x") == "snd_hda_[a-c]_x"
 
 
 def test_what_cannot_be_read_is_an_error():
@@ -159,7 +159,7 @@ def test_lines_that_mean_nothing_are_passed_over(line):
 
 def test_a_kernel_whose_only_drivers_are_kept_from_loading_has_none():
     tree = system({"etc/modprobe.d/x.conf": "blacklist r8169\nblacklist r8168\nblacklist mlx4_core\n"})
-    assert network_drivers(KernelModules.read(tree, "6.1")) == {"mlx4_en"}
+    assert find_network_drivers(KernelModules.read(tree, "6.1")) == {"mlx4_en"}
 
 
 # By kmod's own program, which sees these files in the places of the machine's
@@ -198,7 +198,7 @@ def test_modprobe_reads_the_same(tmp_path):
             (tmp_path / path).symlink_to(content[3:])
         else:
             (tmp_path / path).write_text(content)
-    with DirectorySource("d", str(tmp_path), "").open(everything, Faults()) as tree:
+    with DirectorySource("d", str(tmp_path), "").open(select_all, Faults()) as tree:
         conf = ModprobeConf.read(tree)
     command = ["unshare", "--mount", "sh", "-eu", "-c", _IN_THEIR_PLACES, "sh", tmp_path]
     dumped = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()

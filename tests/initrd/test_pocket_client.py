@@ -10,7 +10,7 @@ import pytest
 from corpus import pocket_client
 from corpus.busyboxes import path_of
 from ltsp.cpio import newc
-from ltsp.initrd.site.layer import Layer, site
+from ltsp.initrd.site.layer import SiteLayer, build_site_tree
 
 pytestmark = pytest.mark.root
 
@@ -52,7 +52,9 @@ def test_the_file_that_a_client_looks_for_is_the_last_one_of_ltsp_img():
     """So it is missing where the kernel did not read the archive to its end."""
     layers = ("common", "image/lab", "image/zz", "section/0001", "section/9999")
     output = io.BytesIO()
-    newc.write(site(dict.fromkeys(layers, Layer(env={"HOSTNAME": "pc"}, mask=("x.service",))), {}), output)
+    newc.write_archive(
+        build_site_tree(dict.fromkeys(layers, SiteLayer(env={"HOSTNAME": "pc"}, mask=("x.service",))), {}), output
+    )
     listed = subprocess.run(["cpio", "-t", "--quiet"], input=output.getvalue(), capture_output=True, check=True)
     assert listed.stdout.splitlines()[-1] == b"ltsp/site/server"
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from corpus.dict_tree import make_tree
 from corpus.elf_files import ARM64, I386, X86_64, program
-from corpus.planted import planted
 from ltsp.errors import LtspError
 from ltsp.initrd.busybox import APPLETS, find_busybox
 from ltsp.initrd.elf import Elf
-from ltsp.initrd.program_file import find_program, in_image
+from ltsp.initrd.program_file import find_program, image_reader
 
 LIBC = program(needed=["ld-linux.so.2"])
 LOADER = program()
@@ -29,7 +29,7 @@ PATHS = ("usr/sbin/nbd-client",)
 
 
 def found(entries, paths=PATHS):
-    return find_program(in_image(planted(entries)), paths)
+    return find_program(image_reader(make_tree(entries)), paths)
 
 
 def test_a_program_comes_with_its_loader_and_all_libraries_that_the_headers_name():
@@ -64,7 +64,7 @@ def test_the_next_path_is_tried_where_one_is_no_program():
 
 
 def test_links_of_an_image_lead_to_no_file_of_the_server():
-    assert in_image(planted({"bin/busybox": "-> /usr/bin/env"}))("bin/busybox") is None
+    assert image_reader(make_tree({"bin/busybox": "-> /usr/bin/env"}))("bin/busybox") is None
 
 
 @pytest.mark.oracle
@@ -84,7 +84,7 @@ TARGETS = {Elf.parse(program(X86_64)).target}
 
 
 def busybox(image, server=None, given=None, targets=TARGETS):
-    return find_busybox(in_image(planted(image)), in_image(planted(server or {})), given, targets)
+    return find_busybox(image_reader(make_tree(image)), image_reader(make_tree(server or {})), given, targets)
 
 
 def test_the_images_own_static_busybox_comes_first():

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from ltsp.cpio import newc
 from ltsp.errors import ConfError
 from ltsp.initrd.site import quoting
-from ltsp.initrd.site.layer import LISTS, site
+from ltsp.initrd.site.layer import LISTS, build_site_tree
 from ltsp.initrd.site.passwords import Accounts
-from ltsp.initrd.site.settings import ACTED_ON, common, layer, server_facts
+from ltsp.initrd.site.settings import HANDLED_KEYS, build_common_layer, build_section_layer, server_facts
 from ltsp.settings.client_sections import client_settings
-from ltsp.settings.conf_text import parse
+from ltsp.settings.conf_text import parse_conf
 from ltsp.settings.resolve import Setting
 from ltsp.tree.node import File
 
-KEYS = [key.replace("*", "X") for key in ACTED_ON if not key.startswith(("PRE_INIT", "POST_INIT", "PWMERGE"))]
+KEYS = [key.replace("*", "X") for key in HANDLED_KEYS if not key.startswith(("PRE_INIT", "POST_INIT", "PWMERGE"))]
 PIECES = [
     *(
         "'",
@@ -50,7 +50,7 @@ VALUES = st.one_of(st.text(max_size=30), st.lists(st.sampled_from(PIECES), max_s
 def made_of(key, value):
     faults = []
     setting = Setting(key, value, "ltsp.conf:7")
-    made = layer({key: setting}, {}, ("pc*",), Accounts(frozenset({"alice"})), faults, [])
+    made = build_section_layer({key: setting}, {}, ("pc*",), Accounts(frozenset({"alice"})), faults, [])
     return made, faults
 
 
@@ -126,16 +126,18 @@ LINES = st.one_of(
 def test_any_file_of_settings_becomes_an_archive_or_faults_with_their_lines(lines):
     text = "\n".join(lines).encode("utf-8", "surrogateescape")
     try:
-        conf = parse(text, "ltsp.conf")
+        conf = parse_conf(text, "ltsp.conf")
     except ConfError:
         return
     settings = client_settings(conf)
     faults, warnings = list(settings.faults), list(settings.warnings)
     shared = settings.common.settings
-    layers = {"common": common(shared, Accounts(), faults, warnings, logs_in=True)}
+    layers = {"common": build_common_layer(shared, Accounts(), faults, warnings, logs_in=True)}
     for number, each in enumerate(settings.sections):
-        layers[f"section/{number:04}"] = layer(each.settings, shared, each.match, Accounts(), faults, warnings)
+        layers[f"section/{number:04}"] = build_section_layer(
+            each.settings, shared, each.match, Accounts(), faults, warnings
+        )
     assert all(re.match(r"ltsp\.conf:[0-9]+: ", message) for message in (*faults, *warnings))
     archive = io.BytesIO()
-    written = newc.write(site(layers, server_facts(shared)), archive)
+    written = newc.write_archive(build_site_tree(layers, server_facts(shared)), archive)
     assert written.size == len(archive.getvalue())

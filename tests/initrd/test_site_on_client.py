@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from ltsp.cpio import newc
-from ltsp.initrd.site.image import ImageFacts, image_layer
-from ltsp.initrd.site.layer import site
+from ltsp.initrd.site.image_layer import ImageAccountFacts, build_image_layer
+from ltsp.initrd.site.layer import build_site_tree
 from ltsp.initrd.site.passwords import Accounts
-from ltsp.initrd.site.settings import common, layer, server_facts
+from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
 from ltsp.settings.client_sections import client_settings
-from ltsp.settings.conf_text import parse
+from ltsp.settings.conf_text import parse_conf
 from ltsp.tree.node import Metadata
 
 pytestmark = [pytest.mark.root, pytest.mark.oracle]
@@ -96,14 +96,16 @@ def root(tmp_path, busybox):
 
 
 def _archive():
-    settings = client_settings(parse(CONF.encode(), "ltsp.conf"))
+    settings = client_settings(parse_conf(CONF.encode(), "ltsp.conf"))
     shared = settings.common.settings
     accounts = Accounts(frozenset({"alice"}), key=b"key")
     faults, warnings = [], []
-    sections = [layer(each.settings, shared, each.match, accounts, faults, warnings) for each in settings.sections]
-    base = common(shared, accounts, faults, warnings, logs_in=True)
+    sections = [
+        build_section_layer(each.settings, shared, each.match, accounts, faults, warnings) for each in settings.sections
+    ]
+    base = build_common_layer(shared, accounts, faults, warnings, logs_in=True)
     assert (faults, warnings) == ([], [])
-    facts = ImageFacts(
+    facts = ImageAccountFacts(
         {"etc/gdm3/daemon.conf": b"[daemon]\nWaylandEnable=false"},
         {"etc/shadow": Metadata(0o640), "etc/passwd": Metadata(0o644)},
         "plasma.desktop",
@@ -112,15 +114,15 @@ def _archive():
         "etc/passwd": b"root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n",
         "etc/shadow": b"root:!:::::::\nalice:!:::::::\n",
     }
-    image = image_layer(facts, merged, (), logs_in=True)
+    image = build_image_layer(facts, merged, (), logs_in=True)
     numbered = {f"section/{number:04}": each for number, each in enumerate(sections, 1)}
-    return site({"common": base, "image/lab": image, **numbered}, server_facts(shared))
+    return build_site_tree({"common": base, "image/lab": image, **numbered}, server_facts(shared))
 
 
 def _unpack(tree, client):
     archive = client / "ltsp.img"
     with archive.open("wb") as output:
-        newc.write(tree, output)
+        newc.write_archive(tree, output)
     scratch = client / "unpacked"
     scratch.mkdir()
     with archive.open("rb") as packed:

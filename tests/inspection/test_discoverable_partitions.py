@@ -9,15 +9,15 @@ import pytest
 
 from corpus.disks import ext4, partitioned
 from corpus.system import VERSION, make_system
-from ltsp.disk.blocks import InMemory
+from ltsp.disk.blocks import MemoryBlocks
 from ltsp.disk.volumes import Volume
-from ltsp.inspection.discoverable_partitions import _TYPES, discovered
-from ltsp.source.disk.disk import Wishes
-from ltsp.source.find import find
+from ltsp.inspection.discoverable_partitions import _TYPES, discover_partitions
+from ltsp.source.disk.disk import DiskOptions
+from ltsp.source.find import find_source
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 from ltsp.tree.tree import Tree
 
 PLAIN = Metadata(0o755)
@@ -27,7 +27,7 @@ USR = "8484680c-9521-48c6-9c11-b0720656f69e"
 
 def volumes(*types: str, disks: tuple[int, ...] = ()) -> list[Volume]:
     every = [(kind, disks[at] if disks else 0) for at, kind in enumerate(types)]
-    return [Volume(str(at), InMemory(b""), "", disk, at + 1, type=kind) for at, (kind, disk) in enumerate(every)]
+    return [Volume(str(at), MemoryBlocks(b""), "", disk, at + 1, type=kind) for at, (kind, disk) in enumerate(every)]
 
 
 def root(*empty: str, full: tuple[str, ...] = ()) -> Tree:
@@ -36,7 +36,7 @@ def root(*empty: str, full: tuple[str, ...] = ()) -> Tree:
 
 
 def found(every, tree, listed=()):
-    return [(each.path, each.number) for each in discovered(every, every[-1], tree, listed)]
+    return [(each.path, each.number) for each in discover_partitions(every, every[-1], tree, listed)]
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_kernels_on_such_a_partition_are_the_systems(tmp_path, reader):
         ("type=linux", ext4(tmp_path / "root.ext4", system)),
     ]
     disk = partitioned(tmp_path / "vm.img", "gpt", parts)
-    source = find(str(disk), "/nowhere", disks=Wishes(reader=reader))
-    taken = {part.path: part.reason for part in source.plan().taken}
+    source = find_source(str(disk), "/nowhere", disks=DiskOptions(reader=reader))
+    taken = {part.path: part.reason for part in source.plan().included}
     assert taken["boot"] == "an extended boot loader partition, by its type"
-    with source.open(everything, Faults()) as tree:
+    with source.open(select_all, Faults()) as tree:
         assert isinstance(tree.get(f"boot/vmlinuz-{VERSION}"), File)

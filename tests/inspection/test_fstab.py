@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.inspection.fstab import Device, Entry, device, entries, parts
+from ltsp.inspection.fstab import FstabDevice, FstabEntry, parse_device, parse_entries, parse_system_entries
 
 UBUNTU = """\
 # /etc/fstab: static file system information.
@@ -22,12 +22,12 @@ UUID=aaaa /var                    btrfs   subvol=/@var 0 0
 
 
 def test_the_parts_of_a_system_come_parents_first_and_data_not_at_all():
-    assert [(part.path, part.spec) for part in parts(UBUNTU)] == [
+    assert [(part.path, part.spec) for part in parse_system_entries(UBUNTU)] == [
         ("boot", "/dev/disk/by-uuid/0A0B"),
         ("boot/efi", "/dev/disk/by-uuid/1C2D-3E4F"),
     ]
-    assert [part.path for part in parts(FEDORA)] == ["boot", "boot/efi", "var"]
-    assert [entry.subvolume for entry in entries(FEDORA)] == ["root", "", "", "home", "@var"]
+    assert [part.path for part in parse_system_entries(FEDORA)] == ["boot", "boot/efi", "var"]
+    assert [entry.subvolume for entry in parse_entries(FEDORA)] == ["root", "", "", "home", "@var"]
 
 
 @pytest.mark.parametrize(
@@ -47,35 +47,37 @@ def test_the_parts_of_a_system_come_parents_first_and_data_not_at_all():
     ],
 )
 def test_what_is_no_part_of_the_system_is_left_out(line):
-    assert parts(f"{line}\n") == []
+    assert parse_system_entries(f"{line}\n") == []
 
 
 def test_blanks_in_names_are_escaped():
-    assert entries("LABEL=a\\040b /opt/x\\040y ext4 nofail\n") == [Entry("LABEL=a b", "opt/x y", "ext4", ("nofail",))]
-    assert parts("LABEL=a /opt ext4 nofail\n")[0].is_optional
+    assert parse_entries("LABEL=a\\040b /opt/x\\040y ext4 nofail\n") == [
+        FstabEntry("LABEL=a b", "opt/x y", "ext4", ("nofail",))
+    ]
+    assert parse_system_entries("LABEL=a /opt ext4 nofail\n")[0].is_optional
 
 
 @pytest.mark.parametrize(
     ("spec", "meant"),
     [
-        ("UUID=AbCd", Device("uuid", "abcd")),
-        ('UUID="abcd"', Device("uuid", "abcd")),
-        ("LABEL=Root", Device("label", "Root")),
-        ("PARTUUID=AB-01", Device("partuuid", "ab-01")),
-        ("PARTLABEL=boot", Device("partlabel", "boot")),
-        ("/dev/disk/by-label/my\\x20disk", Device("label", "my disk")),
-        ("/dev/sda2", Device("partition", "0/2")),
-        ("/dev/vdb11", Device("partition", "1/11")),
-        ("/dev/nvme0n1p3", Device("partition", "0/3")),
-        ("/dev/mmcblk1p2", Device("partition", "1/2")),
-        ("/dev/mapper/ubuntu--vg-ubuntu--lv", Device("volume", "ubuntu-vg/ubuntu-lv")),
-        ("/dev/mapper/luks", Device("path", "/dev/mapper/luks")),
-        ("/dev/debian-vg/root", Device("volume", "debian-vg/root")),
-        ("/dev/md0", Device("md", "0")),
-        ("/dev/md/root", Device("md", "root")),
-        ("/dev/sda", Device("path", "/dev/sda")),
-        ("overlay", Device("path", "overlay")),
+        ("UUID=AbCd", FstabDevice("uuid", "abcd")),
+        ('UUID="abcd"', FstabDevice("uuid", "abcd")),
+        ("LABEL=Root", FstabDevice("label", "Root")),
+        ("PARTUUID=AB-01", FstabDevice("partuuid", "ab-01")),
+        ("PARTLABEL=boot", FstabDevice("partlabel", "boot")),
+        ("/dev/disk/by-label/my\\x20disk", FstabDevice("label", "my disk")),
+        ("/dev/sda2", FstabDevice("partition", "0/2")),
+        ("/dev/vdb11", FstabDevice("partition", "1/11")),
+        ("/dev/nvme0n1p3", FstabDevice("partition", "0/3")),
+        ("/dev/mmcblk1p2", FstabDevice("partition", "1/2")),
+        ("/dev/mapper/ubuntu--vg-ubuntu--lv", FstabDevice("volume", "ubuntu-vg/ubuntu-lv")),
+        ("/dev/mapper/luks", FstabDevice("path", "/dev/mapper/luks")),
+        ("/dev/debian-vg/root", FstabDevice("volume", "debian-vg/root")),
+        ("/dev/md0", FstabDevice("md", "0")),
+        ("/dev/md/root", FstabDevice("md", "root")),
+        ("/dev/sda", FstabDevice("path", "/dev/sda")),
+        ("overlay", FstabDevice("path", "overlay")),
     ],
 )
 def test_devices_are_named_in_many_ways(spec, meant):
-    assert device(spec) == meant
+    assert parse_device(spec) == meant

@@ -15,12 +15,12 @@ from corpus.site import Site
 from corpus.system import VERSION, make_system
 from ltsp.boot.kernel import find_kernel
 from ltsp.errors import LtspError, SourceError
-from ltsp.inspection.live_medium import Carried, chain, others
-from ltsp.source.find import find
+from ltsp.inspection.live_medium import LiveMedium, find_layer_chain, find_other_layers
+from ltsp.source.find import find_source
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 from ltsp.tree.tree import Tree
 
 DESKTOP = """\
@@ -68,7 +68,7 @@ def casper(*names, sources=None):
 
 
 def carried(*names, sources=None):
-    found = Carried.of(casper(*names, sources=sources))
+    found = LiveMedium.of(casper(*names, sources=sources))
     short = [path.removeprefix("casper/").removesuffix(".squashfs") for path in (found.chosen, *found.systems)]
     return short[0], short[1:]
 
@@ -92,14 +92,17 @@ def test_without_word_of_the_installer_the_longest_chain_of_an_installed_system_
 def test_layers_lie_over_what_their_names_say():
     tree = casper(*NAMES)
     whole = ["casper/minimal.squashfs", "casper/minimal.standard.squashfs"]
-    assert chain(tree, whole[1]) == whole
-    assert chain(casper("my.system"), "casper/my.system.squashfs") == ["casper/my.system.squashfs"]
-    assert chain(tree, "live/a.b.squashfs") == ["live/a.b.squashfs"]
+    assert find_layer_chain(tree, whole[1]) == whole
+    assert find_layer_chain(casper("my.system"), "casper/my.system.squashfs") == ["casper/my.system.squashfs"]
+    assert find_layer_chain(tree, "live/a.b.squashfs") == ["live/a.b.squashfs"]
     with pytest.raises(SourceError, match=r"lies over casper/a\.b\.squashfs, which is not"):
-        chain(casper("a", "a.b.c"), "casper/a.b.c.squashfs")
-    assert others(tree, whole)[:2] == ["casper/minimal.standard.live.squashfs", "casper/minimal.standard.de.squashfs"]
+        find_layer_chain(casper("a", "a.b.c"), "casper/a.b.c.squashfs")
+    assert find_other_layers(tree, whole)[:2] == [
+        "casper/minimal.standard.live.squashfs",
+        "casper/minimal.standard.de.squashfs",
+    ]
     with pytest.raises(SourceError, match="would lie over 99 layers"):
-        chain(tree, f"casper/{'.'.join('a' * 100)}.squashfs")
+        find_layer_chain(tree, f"casper/{'.'.join('a' * 100)}.squashfs")
 
 
 def bzimage(version):
@@ -156,8 +159,8 @@ def medium(tmp_path):
     return at.parent
 
 
-def contents(argument, *wanted, selection=everything):
-    with find(str(argument), "/nowhere").open(selection, Faults()) as tree:
+def contents(argument, *wanted, selection=select_all):
+    with find_source(str(argument), "/nowhere").open(selection, Faults()) as tree:
         found = {}
         for path in wanted:
             node = tree.follow(path)
@@ -183,7 +186,7 @@ def test_ubuntu_s_layers_are_one_system_with_the_kernel_of_the_medium(medium, fo
     assert {"opt/new", "casper/initrd", f"usr/lib/modules/{VERSION}/modules.dep"} <= paths
     assert {"usr/lib/firmware/card.bin", "usr/bin/tool"} <= paths
     assert not {"opt/old", "session", "casper/install-sources.yaml", "casper/minimal.squashfs"} & paths
-    with find(str(place), "/nowhere").open(everything, Faults()) as tree:
+    with find_source(str(place), "/nowhere").open(select_all, Faults()) as tree:
         kernel = find_kernel(tree, "live")
         assert (kernel.path, kernel.initrd_path, kernel.version) == ("casper/vmlinuz", "casper/initrd", VERSION)
 
@@ -192,12 +195,12 @@ def test_ubuntu_s_layers_are_one_system_with_the_kernel_of_the_medium(medium, fo
 @pytest.mark.oracle
 def test_the_plan_says_what_was_taken_and_what_else_there_is(medium):
     iso = burnt(medium)
-    source = find(str(iso), "/nowhere")
+    source = find_source(str(iso), "/nowhere")
     assert source.name == "live"
     assert "casper/minimal.squashfs in iso9660" in source.description
     (warning,) = source.plan().warnings
     assert f"{iso},,casper/minimal.standard.squashfs" in warning
-    assert find(f"{iso},,casper/minimal.standard.squashfs", "/nowhere").plan().warnings == ()
+    assert find_source(f"{iso},,casper/minimal.standard.squashfs", "/nowhere").plan().warnings == ()
 
 
 @pytest.mark.root
@@ -222,7 +225,7 @@ def test_several_systems_and_no_default_are_listed(medium, pack):
 @pytest.mark.oracle
 def test_a_selection_means_what_is_in_a_medium_that_has_to_be_unpacked(medium):
     def select(path, _directory):
-        return Take.ALL if path.partition("/")[0] in {"etc", "usr"} else Take.NOTHING
+        return Inclusion.ALL if path.partition("/")[0] in {"etc", "usr"} else Inclusion.NOTHING
 
     iso = burnt(medium)
     subprocess.run(["gzip", "-1", iso], check=True)
@@ -248,7 +251,7 @@ def test_the_kernel_of_the_medium_comes_with_a_system_that_has_its_modules(tmp_p
     for path, data in ((kernel, bzimage(VERSION)), (initrd, b"initrd"), ("install.amd/vmlinuz", bzimage(VERSION))):
         (medium / path).parent.mkdir(parents=True, exist_ok=True)
         (medium / path).write_bytes(data)
-    with find(str(burnt(medium)), "/nowhere").open(everything, Faults()) as tree:
+    with find_source(str(burnt(medium)), "/nowhere").open(select_all, Faults()) as tree:
         found = find_kernel(tree, "live")
         assert (found.path, found.initrd_path, found.version) == (kernel, initrd, VERSION)
         assert tree.get(file) is None
@@ -263,7 +266,7 @@ def test_the_only_kernel_of_the_medium_is_named_where_it_is_of_another_version(t
     squashed(system, medium / "live/filesystem.squashfs")
     (medium / file).parent.mkdir(exist_ok=True)
     (medium / file).write_bytes(bzimage("9.9"))
-    with find(str(burnt(medium)), "/nowhere").open(everything, Faults()) as tree:
+    with find_source(str(burnt(medium)), "/nowhere").open(select_all, Faults()) as tree:
         with pytest.raises(LtspError, match=r"no kernel in lab has its modules") as caught:
             find_kernel(tree, "lab")
         assert f"/{path} (" in caught.value.message
@@ -279,9 +282,9 @@ def test_a_file_of_the_medium_that_is_not_a_kernel_is_named(tmp_path):
     system = without_kernel(make_system(tmp_path / "system"), modules=True)
     squashed(system, tmp_path / "medium/live/filesystem.squashfs")
     (tmp_path / "medium/live/vmlinuz").write_bytes(b"neither kernel nor anything else")
-    source = find(str(burnt(tmp_path / "medium")), "/nowhere")
+    source = find_source(str(burnt(tmp_path / "medium")), "/nowhere")
     with (
-        source.open(everything, Faults()) as tree,
+        source.open(select_all, Faults()) as tree,
         pytest.raises(LtspError, match=r"no kernel in lab can be booted: /live/vmlinuz \(not a kernel"),
     ):
         find_kernel(tree, "lab")
@@ -294,7 +297,7 @@ def test_a_kernel_whose_modules_are_not_there_comes_without_an_initrd_and_is_ref
     squashed(system, medium / "live/filesystem.squashfs")
     (medium / "live/vmlinuz-9.9").write_bytes(bzimage("9.9"))
     (medium / "live/initrd.img-9.9").write_bytes(b"initrd")
-    with find(str(burnt(medium)), "/nowhere").open(everything, Faults()) as tree:
+    with find_source(str(burnt(medium)), "/nowhere").open(select_all, Faults()) as tree:
         assert list(tree.get("live").entries) == ["vmlinuz-9.9"]
         with pytest.raises(LtspError, match=r"no kernel in lab has its modules: /live/vmlinuz-9\.9"):
             find_kernel(tree, "lab")
@@ -350,16 +353,16 @@ def test_the_kernel_of_any_layout_is_found_by_the_version_that_it_states(tmp_pat
         (medium / path).write_bytes(bzimage(version))
     iso = burnt(medium)
     with pytest.raises(SourceError) as caught:
-        find(str(iso), "/nowhere")
+        find_source(str(iso), "/nowhere")
     assert caught.value.hint == f"name that: FILE,,{file}"
-    with find(f"{iso},,{file}", "/nowhere").open(everything, Faults()) as tree:
+    with find_source(f"{iso},,{file}", "/nowhere").open(select_all, Faults()) as tree:
         found = find_kernel(tree, "live")
         assert (tree.resolve(found.path), found.version) == (f"boot/vmlinuz-{VERSION}", VERSION)
         assert tree.get("boot/memtest") is None
 
 
-def by_rule(argument, rule, selection=everything):
-    with find(str(argument), "/nowhere", own_rule=rule).open(selection, Faults()) as tree:
+def by_rule(argument, rule, selection=select_all):
+    with find_source(str(argument), "/nowhere", own_rule=rule).open(selection, Faults()) as tree:
         found = find_kernel(tree, "live", rule)
         return found.path, found.initrd_path, found.version, found.reason
 
@@ -378,7 +381,7 @@ def test_the_user_s_rule_leads_to_the_medium_also_where_the_system_has_a_kernel(
     assert by_rule(iso, own)[0] == f"boot/vmlinuz-{VERSION}"
 
     def without_home(path, _directory):
-        return Take.NOTHING if path.partition("/")[0] in {"home", "mine"} else Take.ALL
+        return Inclusion.NOTHING if path.partition("/")[0] in {"home", "mine"} else Inclusion.ALL
 
     assert by_rule(iso, rule)[0] == "mine/linux-a"
     paths, _ = contents(iso, selection=without_home)

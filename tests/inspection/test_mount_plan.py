@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.host.block_device import Medium
-from ltsp.host.mount_table import below, parse
-from ltsp.inspection.mount_plan import decide
+from ltsp.host.block_device import BlockDevice
+from ltsp.host.mount_table import mounts_below, parse
+from ltsp.inspection.mount_plan import decide_mounts
 
 ROOT = "22 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw\n"
 
@@ -66,13 +66,13 @@ CONTAINER = """\
 
 
 def media(mount):
-    return Medium(removable=mount.source == b"/dev/sdb1", loop=mount.device[0] == 7)
+    return BlockDevice(removable=mount.source == b"/dev/sdb1", loop=mount.device[0] == 7)
 
 
 def plan(text, path=b"/", at=""):
     return {
-        decision.path: "" if decision.taken else decision.reason
-        for decision in decide(below(parse(text.encode()), path, 22), media, at)
+        decision.path: "" if decision.included else decision.reason
+        for decision in decide_mounts(mounts_below(parse(text.encode()), path, 22), media, at)
     }
 
 
@@ -150,15 +150,18 @@ def test_a_part_of_a_system_is_judged_by_its_place_there():
 
 def test_names_are_those_of_the_tree():
     text = ROOT + "30 22 8:3 / /opt/a\\040b\\134\udcff rw - ext4 /dev/sda3 rw\n"
-    assert decide(below(parse(text.encode("utf-8", "surrogateescape")), b"/", 22), media)[0].path == "opt/a b\\\udcff"
     assert (
-        decide(below(parse(text.encode("utf-8", "surrogateescape")), b"/", 22), media)[0].description
+        decide_mounts(mounts_below(parse(text.encode("utf-8", "surrogateescape")), b"/", 22), media)[0].path
+        == "opt/a b\\\udcff"
+    )
+    assert (
+        decide_mounts(mounts_below(parse(text.encode("utf-8", "surrogateescape")), b"/", 22), media)[0].description
         == "ext4 of /dev/sda3"
     )
 
 
 def test_only_servers_and_daemons_may_let_one_wait():
-    decisions = decide(below(parse(SERVER.encode()), b"/", 22), media)
+    decisions = decide_mounts(mounts_below(parse(SERVER.encode()), b"/", 22), media)
     assert {decision.path for decision in decisions if decision.may_hang} == {
         *("opt/shared", "opt/remote", "var/cache/auto"),
     }

@@ -11,11 +11,11 @@ from corpus.disks import ext4
 from corpus.system import make_system
 from ltsp.errors import SourceError
 from ltsp.inspection import nested_roots
-from ltsp.source.find import find
+from ltsp.source.find import find_source
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata, Symlink
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 from ltsp.tree.tree import Tree
 
 PLAIN = Metadata(0o755)
@@ -61,27 +61,27 @@ def two_deployments(newest: str) -> Tree:
 
 
 def test_a_system_carries_none():
-    assert nested_roots.found(tree("etc/passwd", "usr/", *root("rootfs"))) == []
+    assert nested_roots.find_nested_roots(tree("etc/passwd", "usr/", *root("rootfs"))) == []
 
 
 @pytest.mark.parametrize("path", ["rootfs", "backup/container/rootfs"])
 def test_the_export_of_a_container_has_its_root_in_a_directory(path):
     carrier = tree("metadata.yaml", "templates/hostname.tpl", *root(path))
-    assert [each.path for each in nested_roots.found(carrier)] == [path]
-    assert sorted(nested_roots.rooted(carrier).root.entries) == ["etc", "usr"]
+    assert [each.path for each in nested_roots.find_nested_roots(carrier)] == [path]
+    assert sorted(nested_roots.enter_nested_root(carrier).root.entries) == ["etc", "usr"]
 
 
 @pytest.mark.parametrize("path", ["backup/container.bin", "backup/virtual-machine.bin"])
 def test_a_stream_of_snapshots_is_to_be_exported_otherwise(path):
-    assert "without --optimized-storage" in nested_roots.remedy(tree("backup/index.yaml", path))
-    assert "--optimized-storage" not in nested_roots.remedy(tree("backup/index.yaml"))
+    assert "without --optimized-storage" in nested_roots.suggest_remedy(tree("backup/index.yaml", path))
+    assert "--optimized-storage" not in nested_roots.suggest_remedy(tree("backup/index.yaml"))
 
 
 def test_a_deployment_has_the_var_of_its_system_and_the_boot_of_the_disk():
     carrier = tree(
         *root(FIRST), f"{FIRST}/var/", f"{FIRST}/boot/", f"{OS}/var/lib/x", "boot/vmlinuz", "ostree/repo/objects/"
     )
-    deployed = nested_roots.rooted(carrier)
+    deployed = nested_roots.enter_nested_root(carrier)
     assert deployed.get("var/lib/x") is carrier.get(f"{OS}/var/lib/x")
     assert deployed.get("boot/vmlinuz") is carrier.get("boot/vmlinuz")
     assert deployed.get("ostree") is None
@@ -90,20 +90,22 @@ def test_a_deployment_has_the_var_of_its_system_and_the_boot_of_the_disk():
 @pytest.mark.parametrize("newest", ["aaaa.0", "bbbb.0"])
 def test_of_several_deployments_the_one_that_boots_is_meant(newest):
     carrier = two_deployments(newest)
-    assert nested_roots.chosen(carrier, nested_roots.found(carrier)).path == f"{OS}/deploy/{newest}"
+    assert (
+        nested_roots.choose_bootable(carrier, nested_roots.find_nested_roots(carrier)).path == f"{OS}/deploy/{newest}"
+    )
 
 
 def test_the_entries_of_the_boot_loader_may_lie_on_another_partition():
     carrier = two_deployments("bbbb.0")
     boot = Tree(carrier.get("boot"))
     carrier = carrier.edit({"boot": Directory(PLAIN)})
-    assert nested_roots.chosen(carrier, nested_roots.found(carrier), [boot]).path == SECOND
+    assert nested_roots.choose_bootable(carrier, nested_roots.find_nested_roots(carrier), [boot]).path == SECOND
 
 
 def test_where_nothing_says_which_deployment_boots_they_are_listed():
     carrier = two_deployments("none")
     with pytest.raises(SourceError, match=f"ostree system with several deployments.*: {FIRST}, {SECOND}") as caught:
-        nested_roots.rooted(carrier)
+        nested_roots.enter_nested_root(carrier)
     assert caught.value.hint == f"choose one: FILE,subvol={FIRST}, or name the directory"
 
 
@@ -112,7 +114,7 @@ def test_a_selection_is_asked_by_the_paths_of_the_root_and_nothing_else_is_looke
 
     def inner(path, _directory):
         asked.append(path)
-        return Take.NOTHING if path == "etc/shadow" else Take.ALL
+        return Inclusion.NOTHING if path == "etc/shadow" else Inclusion.ALL
 
     carrier = tree(*root(FIRST), f"{FIRST}/etc/shadow", f"{OS}/var/lib/x", "ostree/repo/objects/aa", *root(SECOND))
     inside = nested_roots.at(carrier, FIRST)
@@ -126,13 +128,13 @@ def test_a_selection_is_asked_by_the_paths_of_the_root_and_nothing_else_is_looke
 
 def test_what_is_taken_in_to_tell_them_is_little():
     carrier = two_deployments("aaaa.0").edit({f"{FIRST}/usr/bin": Directory(PLAIN), "home": Directory(PLAIN)})
-    seen = {path for path, _ in carrier.select(nested_roots.look).walk()}
+    seen = {path for path, _ in carrier.select(nested_roots.select_markers).walk()}
     assert {f"{FIRST}/etc/passwd", f"{FIRST}/usr", "boot/loader.1/entries/ostree-2.conf", "ostree/boot.1"} <= seen
     assert not seen & {f"{FIRST}/usr/bin", f"{OS}/var/lib", "home"}
 
 
 def paths(argument: str) -> set[str]:
-    with find(argument, "/nowhere").open(everything, Faults()) as opened:
+    with find_source(argument, "/nowhere").open(select_all, Faults()) as opened:
         return {path for path, _ in opened.walk()}
 
 
@@ -155,7 +157,7 @@ def test_a_container_is_read_from_whatever_it_was_exported_in(tmp_path, kind):
             subprocess.run(["mksquashfs", place, argument, "-quiet"], check=True, stdout=subprocess.DEVNULL)
         case "disk":
             ext4(argument, place)
-    assert find(str(argument), "/nowhere").name == "web"
+    assert find_source(str(argument), "/nowhere").name == "web"
     found = paths(str(argument))
     assert "etc/passwd" in found
     assert not found & {"rootfs", "config"}
@@ -176,11 +178,11 @@ def test_an_ostree_system_is_read_as_it_boots(tmp_path, kind):
     options = "version 3\noptions rw ostree=/ostree/boot.1/fedora/c/0\n"
     (place / "boot/loader/entries/a.conf").write_text(options)
     argument = str(place if kind == "directory" else ext4(tmp_path / "atomic.img", place, 32))
-    with find(argument, "/nowhere").open(everything, Faults()) as opened:
+    with find_source(argument, "/nowhere").open(select_all, Faults()) as opened:
         with opened.get("etc/deployment").content.open() as stream:
             assert stream.read(100).decode() == SECOND
         assert isinstance(opened.get("var/lib/shared"), File)
         assert opened.get("ostree") is None
     if kind == "disk":
-        chosen = find(f"{argument},subvol={FIRST}", "/nowhere")
+        chosen = find_source(f"{argument},subvol={FIRST}", "/nowhere")
         assert f"directory {FIRST}" in chosen.description

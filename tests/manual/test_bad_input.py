@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from corpus.damage import flip
-from corpus.hostile import CANARY, TOUCHED, TRAPS, is_free_of_traps, plant_canaries
-from corpus.refusal import UNPRIVILEGED, command_refused, left_behind, one_line, refused, unharmed
+from corpus.bit_flip import flip
+from corpus.error_checks import UNPRIVILEGED, command_refused, left_behind, one_line, refused, unharmed
+from corpus.hostile_root import CANARY, TOUCHED, TRAPS, is_free_of_traps, plant_canaries
 from corpus.site import Site, listing
 from corpus.small_disk import mounted
 from corpus.system import KERNEL, VERSION, configuration, make_system

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus.chrootless import file_system, run_chrootless
+from corpus.running_system import file_system, run_chrootless
 from corpus.site import Site, listing
 from corpus.system import VERSION, make_system
 

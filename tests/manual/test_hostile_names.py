@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from corpus.names import NASTY
-from corpus.refusal import UNPRIVILEGED, one_line
+from corpus.error_checks import UNPRIVILEGED, one_line
+from corpus.hostile_names import NASTY
 from corpus.site import Site
 from corpus.system import FILES, VERSION, make_system
 from ltsp.tree.name import encode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corpus.refusal import command_refused
+from corpus.error_checks import command_refused
 from corpus.site import Site
 
 pytestmark = pytest.mark.oracle

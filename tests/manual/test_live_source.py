@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from corpus.refusal import UNPRIVILEGED, left_behind, refused
+from corpus.error_checks import UNPRIVILEGED, left_behind, refused
 from corpus.site import Site, listing
 from corpus.system import VERSION, configuration
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from corpus.refusal import command_refused, refused
+from corpus.error_checks import command_refused, refused
 from corpus.site import Site
 from corpus.system import BUILT_IN, VERSION, configuration
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from corpus.refusal import left_behind, unharmed
+from corpus.error_checks import left_behind, unharmed
 from corpus.site import Site, listing
 from corpus.system import KERNEL, VERSION
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus.refusal import left_behind
+from corpus.error_checks import left_behind
 from corpus.site import Site
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from corpus.btrfs_disk import btrfs_disk, subvolume, subvolumes
-from corpus.refusal import refused
+from corpus.error_checks import refused
 from corpus.site import SOURCE, Site, content, listing
 from corpus.system import make_system
 
@@ -187,23 +187,23 @@ def test_packages_may_be_installed_while_it_is_read(site, slow):
 
 ROOT = """
 import os, subprocess, sys
-from ltsp.host.mounts import private_mounts
-from ltsp.source.find import find
+from ltsp.host.mounts import isolate_mounts
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything
 place, kind = sys.argv[1:]
-private_mounts()
+isolate_mounts()
 subprocess.run(["mount", "-t", "proc", "none", f"{place}/proc"], check=True)
 subprocess.run(["mount", "--rbind", "/dev", f"{place}/dev"], check=True)
 os.chroot(place)
 os.chdir("/")
 os.makedirs("/srv/ltsp/images", exist_ok=True)
-source = find("/", "/srv/ltsp", leave_out=("/srv/ltsp",), snapshots=kind)
+source = find_source("/", "/srv/ltsp", leave_out=("/srv/ltsp",), snapshots=kind)
 faults = Faults()
 with source.open(everything, faults) as tree:
     with open("/etc/hostname", "w") as file:
         file.write("after")
-    print([(each.path, each.kind) for each in source.plan().snapshots], source.plan().still)
+    print([(each.path, each.kind) for each in source.plan().snapshots], source.plan().is_frozen)
     with tree.get("etc/hostname").content.open() as stream:
         print(stream.read(100).decode().strip())
     print([name for name in ("srv/ltsp", "dev/null", "proc/self") if tree.get(name) is not None], bool(faults))

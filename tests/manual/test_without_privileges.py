@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from archive.forge import layout
-from corpus import ordinary
+from archive.raw_tar import layout
+from corpus import unprivileged
 from corpus.disks import converted, ext4, partitioned
-from corpus.refusal import refused
+from corpus.error_checks import refused
 from corpus.site import Site, listing
 from corpus.system import VERSION, make_system
 from ltsp.squashfs.reader import Image
@@ -67,10 +67,10 @@ def somebodys(root, who, *needed):
     site = Site.make(root)
     if who == "root":
         return site
-    ordinary.given(root).chmod(0o700)
+    unprivileged.given(root).chmod(0o700)
     if who == "user":
-        return replace(site, through=ordinary.as_user(root, *needed))
-    return replace(site, through=ordinary.in_container(root, *needed, bare=who.startswith("bare")))
+        return replace(site, through=unprivileged.as_user(root, *needed))
+    return replace(site, through=unprivileged.in_container(root, *needed, bare=who.startswith("bare")))
 
 
 def built(root, who, sources, kind):
@@ -165,9 +165,9 @@ def test_what_is_vital_and_may_not_be_read_is_told_in_a_line(tmp_path, chroot):
 
 
 def test_files_of_whoever_made_the_tree_are_roots_with_all_root(tmp_path, chroot):
-    ordinary.given(chroot)
+    unprivileged.given(chroot)
     site = of_user(tmp_path, chroot)
-    for words, owner in (((), ordinary.USER), (("--all-root",), 0), (("--all-root", "-m", "-force-uid 7"), 7)):
+    for words, owner in (((), unprivileged.USER), (("--all-root",), 0), (("--all-root", "-m", "-force-uid 7"), 7)):
         site.ltsp("image", *words, str(chroot))
         with site.image("lab").open("rb") as file:
             tree = Image.open(file).tree()
@@ -205,7 +205,7 @@ def test_what_a_user_built_is_shown_reverted_and_removed_by_that_user(tmp_path, 
     site.ltsp("kernel", "--name=lab", str(chroot))
     site.ltsp("image", "--dry-run", str(chroot))
     site.ltsp("initrd")
-    assert {path.stat().st_uid for path in site.base.rglob("*") if path.exists()} == {ordinary.USER}
+    assert {path.stat().st_uid for path in site.base.rglob("*") if path.exists()} == {unprivileged.USER}
     refused(site, "--image-group=0", str(chroot), says=["Operation not permitted"])
 
 

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from corpus import compare, nasty
+from corpus import kitchen_sink, tree_snapshot
 from ltsp.build.summary import losses_of_mksquashfs
-from ltsp.errors import LtspError, Unreadable, UsageError
+from ltsp.errors import FileUnreadable, LtspError, UsageError
 from ltsp.host import command
 from ltsp.mksquashfs import engine
 from ltsp.mksquashfs.options import parse
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.squashfs.compression import Compression
-from ltsp.squashfs.superblock import Flags, Superblock
+from ltsp.squashfs.superblock import Flags, SquashfsSuperblock
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata, Socket
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 from ltsp.tree.tree import Tree
 
 pytestmark = pytest.mark.oracle
@@ -49,35 +49,35 @@ def written(tree: Tree, directory: Path, words=(), options=ZSTD, faults=None, pr
     parameters = parse(words)
     with nameless(directory) as file:
         faults = Faults() if faults is None else faults
-        made = engine.write(tree, file, parameters.applied(options), parameters, faults, progress)
+        made = engine.write_image(tree, file, parameters.apply_to(options), parameters, faults, progress)
         image = directory / "image"
         image.write_bytes(os.pread(file.fileno(), made.size, 0))
     return image, made
 
 
-def superblock(image: Path) -> Superblock:
-    return Superblock.unpack(image.read_bytes()[: Superblock.layout.size])
+def superblock(image: Path) -> SquashfsSuperblock:
+    return SquashfsSuperblock.unpack(image.read_bytes()[: SquashfsSuperblock.layout.size])
 
 
 @pytest.mark.root
 def test_the_tree_of_nasty_cases_comes_back_through_a_file_without_a_name(tmp_path):
-    root = nasty.build(tmp_path / "source", replace(nasty.QUICK, entries=200, owners=50, large=300 << 20))
+    root = kitchen_sink.build(tmp_path / "source", replace(kitchen_sink.QUICK, entries=200, owners=50, large=300 << 20))
     os.setxattr(root, "user.of-the-root", b"lost")
     taken: list[int] = []
-    with DirectorySource("a", str(root), "a directory").open(everything, Faults()) as tree:
+    with DirectorySource("a", str(root), "a directory").open(select_all, Faults()) as tree:
         image, made = written(tree, tmp_path, progress=taken.append)
-    wanted = compare.stated(compare.directory(root))
+    wanted = tree_snapshot.stated(tree_snapshot.directory(root))
     sockets = [path for path, entry in wanted.items() if entry.kind == "s"]
     assert (made.sockets, made.root_attributes) == (len(sockets), 1)
     del wanted[sockets[0]]
-    found = compare.unpacked(image, tmp_path)
+    found = tree_snapshot.unpacked(image, tmp_path)
     wanted[b""] = replace(wanted[b""], xattrs=())
     if not made.keeps_root:
         found[b""] = replace(found[b""], uid=wanted[b""].uid, gid=wanted[b""].gid, mtime=wanted[b""].mtime)
-    assert compare.differences(wanted, found) == []
+    assert tree_snapshot.differences(wanted, found) == []
     assert sum(taken) == made.source_bytes > 300 << 20
     assert made.size < 100 << 20, "holes are stored"
-    assert made.lost.times == sum(not 0 <= second <= compare.LATEST for second in nasty.TIMES) * 3
+    assert made.lost.times == sum(not 0 <= second <= tree_snapshot.LATEST for second in kitchen_sink.TIMES) * 3
     assert made.lost.acls == 2
     assert made.inodes == superblock(image).inode_count
 
@@ -87,7 +87,7 @@ def test_the_root_keeps_its_mode_and_from_mksquashfs_4_6_on_its_owner_and_time(t
     call = ["unsquashfs", "-UTC", "-lln", "-d", "", image]
     root = subprocess.run(call, check=True, capture_output=True, text=True).stdout.splitlines()[0]
     assert root.startswith("drwxr-x--t")
-    assert ("12/34" in root and "2001-04-19 04:25" in root) == made.keeps_root == (engine.version() >= (4, 6))
+    assert ("12/34" in root and "2001-04-19 04:25" in root) == made.keeps_root == (engine.read_version() >= (4, 6))
     assert list(losses_of_mksquashfs(made)) == (
         []
         if made.keeps_root
@@ -97,11 +97,11 @@ def test_the_root_keeps_its_mode_and_from_mksquashfs_4_6_on_its_owner_and_time(t
 
 def test_pseudo_files_come_with_a_stream_from_mksquashfs_4_6_on_and_are_refused_before(tmp_path):
     words = ["-p", "/pseudo d 700 1 2"]
-    if engine.version() < (4, 6):
+    if engine.read_version() < (4, 6):
         with pytest.raises(UsageError, match="Pseudo files"):
-            engine.see_that_it_takes(parse(words))
+            engine.check_parameters(parse(words))
         return
-    engine.see_that_it_takes(parse(words))
+    engine.check_parameters(parse(words))
     image, _ = written(SMALL, tmp_path, words)
     listed = subprocess.run(["unsquashfs", "-lln", "-d", "", image], check=True, capture_output=True, text=True).stdout
     assert any(line.startswith("drwx------ 1/2") and line.endswith("/pseudo") for line in listed.splitlines()), listed
@@ -112,7 +112,7 @@ def test_a_mksquashfs_that_reads_no_tar_is_refused_before_it_is_fed(tmp_path, mo
     (tmp_path / "mksquashfs").write_text(f"#!/bin/sh\necho '{said}'\nexit 1\n")
     (tmp_path / "mksquashfs").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert engine.version() == version
+    assert engine.read_version() == version
     with pytest.raises(LtspError, match=r"mksquashfs (4\.4 cannot be fed a tree|failed)"):
         written(SMALL, tmp_path)
 
@@ -199,7 +199,7 @@ class Unending:
     def __exit__(self, *_exc):
         return None
 
-    def hole(self) -> int:
+    def hole_size(self) -> int:
         return 0
 
     def read(self, size: int) -> bytes:
@@ -207,7 +207,7 @@ class Unending:
         time.sleep(0.01)
         return bytes(size)
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         return True
 
 
@@ -239,7 +239,7 @@ def test_a_file_that_cannot_be_read_ends_the_build(tmp_path):
             raise PermissionError(13, "Permission denied")
 
     tree = Tree(Directory(ROOT, {"a": File(Metadata(0o644), Refused(b""))}))
-    with pytest.raises(Unreadable, match="cannot read /a: Permission denied"):
+    with pytest.raises(FileUnreadable, match="cannot read /a: Permission denied"):
         written(tree, tmp_path)
     faults = Faults(skip_unreadable=True)
     assert written(tree, tmp_path, faults=faults)[1].inodes == 1
@@ -260,5 +260,5 @@ def test_what_is_lost_is_counted(tmp_path):
 
 def test_the_staged_file_stays_private(tmp_path):
     with nameless(tmp_path) as file:
-        engine.write(SMALL, file, ZSTD, parse([]), Faults())
+        engine.write_image(SMALL, file, ZSTD, parse([]), Faults())
         assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600

@@ -8,7 +8,7 @@ import pytest
 
 from ltsp.errors import UsageError
 from ltsp.mksquashfs.option_tables import ARGUMENTS, REFUSED
-from ltsp.mksquashfs.options import Excludes, ExcludeStyle, Output, Override, Parameters, parse
+from ltsp.mksquashfs.options import Excludes, ExcludeStyle, OutputOptions, Override, Parameters, parse
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.writer import WriteOptions
 
@@ -20,7 +20,7 @@ def of(line: str) -> Parameters:
 def options(line: str) -> WriteOptions:
     parameters = of(line)
     assert not parameters.unknown
-    return parameters.applied(WriteOptions())
+    return parameters.apply_to(WriteOptions())
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_style_of_exclusions_holds_for_those_before_it_too(style):
 
 
 def test_wishes_for_the_output():
-    assert of("-quiet -no-progress -info -info-file /x -percentage -progress").output == Output(
+    assert of("-quiet -no-progress -info -info-file /x -percentage -progress").output == OutputOptions(
         quiet=True, progress=True, percentage=True, info=True, info_file="/x"
     )
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ltsp.errors import UsageError
-from ltsp.mksquashfs.sort_file import parse, priorities
+from ltsp.mksquashfs.sort_file import find_priorities, parse
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import Directory, File, Metadata, Symlink
 from ltsp.tree.tree import Tree
@@ -45,11 +45,11 @@ def test_a_directory_gives_its_priority_to_what_is_below_unless_that_has_its_own
     file = File(PLAIN, Bytes(b""))
     inner = Directory(PLAIN, {"x": file, "y": File(PLAIN, Bytes(b""))})
     tree = Tree(Directory(PLAIN, {"d": Directory(PLAIN, {"e": inner, "f": file, "l": Symlink(PLAIN, "x")}), "g": file}))
-    found = priorities({"d": 5, "d/e": 0, "d/e/y": -1, "no/such": 3}, tree)
+    found = find_priorities({"d": 5, "d/e": 0, "d/e/y": -1, "no/such": 3}, tree)
     assert found.files == {"d/e/x": 0, "d/e/y": -1, "d/f": 5}
     assert found.missing == ("no/such",)
 
 
 def test_the_root_stands_for_everything():
     tree = Tree(Directory(PLAIN, {"a": File(PLAIN, Bytes(b""))}))
-    assert priorities({"": 1}, tree).files == {"a": 1}
+    assert find_priorities({"": 1}, tree).files == {"a": 1}

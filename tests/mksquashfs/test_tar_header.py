@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltsp.mksquashfs.tar_header import BLOCK, END, LATEST, Entry, Kind, padding
+from ltsp.mksquashfs.tar_header import BLOCK, END, LATEST, TarEntry, TarType, padding
 
 
-def read(entry: Entry, data: bytes = b"") -> tarfile.TarInfo:
+def read(entry: TarEntry, data: bytes = b"") -> tarfile.TarInfo:
     stream = io.BytesIO(entry.pack() + data + padding(len(data)) + END)
     with tarfile.open(fileobj=stream, encoding="utf-8", errors="surrogateescape") as archive:
         (member,) = archive.getmembers()
     return member
 
 
-def entry(**changes) -> Entry:
-    return Entry(**{"kind": Kind.FILE, "path": b"a", "mode": 0o644, "uid": 0, "gid": 0, "mtime": 0} | changes)
+def entry(**changes) -> TarEntry:
+    return TarEntry(**{"kind": TarType.FILE, "path": b"a", "mode": 0o644, "uid": 0, "gid": 0, "mtime": 0} | changes)
 
 
 PATHS = st.lists(st.binary(min_size=1, max_size=255).filter(lambda name: not set(name) & {0, 47}), min_size=1).map(
@@ -39,14 +39,14 @@ def test_another_reader_finds_what_was_packed(path, mode, uid, gid, mtime):
     assert found == (path, mode, uid, gid, mtime)
 
 
-@given(target=PATHS, kind=st.sampled_from([Kind.SYMLINK, Kind.HARD_LINK]))
+@given(target=PATHS, kind=st.sampled_from([TarType.SYMLINK, TarType.HARD_LINK]))
 def test_a_target_keeps_its_leading_slashes_and_dots(target, kind):
     for given_target in (target, b"/" + target, b"../../" + target):
         assert read(entry(kind=kind, target=given_target)).linkname.encode("utf-8", "surrogateescape") == given_target
 
 
 def test_a_long_target_comes_before_the_pax_records_of_its_entry():
-    packed = entry(kind=Kind.SYMLINK, path=b"p" * 200, target=b"/" + b"t" * 200).pack()
+    packed = entry(kind=TarType.SYMLINK, path=b"p" * 200, target=b"/" + b"t" * 200).pack()
     assert packed.index(b"././@LongLink") < packed.index(b"././@PaxHeader")
     assert b"linkpath" not in packed
 
@@ -74,5 +74,5 @@ def test_a_length_that_gains_a_digit_by_its_own_digits_is_right(length):
 
 
 def test_device_numbers_are_those_of_the_node():
-    member = read(entry(kind=Kind.BLOCK, major=0xFFF, minor=0xFFFFF))
+    member = read(entry(kind=TarType.BLOCK, major=0xFFF, minor=0xFFFFF))
     assert (member.devmajor, member.devminor) == (0xFFF, 0xFFFFF)

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from corpus import compare, nasty
-from ltsp.errors import Unreadable, Vanished
-from ltsp.mksquashfs.tar_stream import Streamed, stream
+from corpus import kitchen_sink, tree_snapshot
+from ltsp.errors import FileUnreadable, FileVanished
+from ltsp.mksquashfs.tar_stream import TarResult, write_tar
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, Fifo, File, Metadata, Node, Socket, Symlink
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 from ltsp.tree.tree import Tree
 
 PLAIN = Metadata(0o644)
@@ -25,9 +25,9 @@ def tree(entries: dict[str, Node]) -> Tree:
     return Tree(Directory(Metadata(0o755), entries))
 
 
-def streamed(source: Tree, faults: Faults | None = None, **options) -> tuple[tarfile.TarFile, Streamed]:
+def streamed(source: Tree, faults: Faults | None = None, **options) -> tuple[tarfile.TarFile, TarResult]:
     output = io.BytesIO()
-    done = stream(source, output, Faults() if faults is None else faults, **options)
+    done = write_tar(source, output, Faults() if faults is None else faults, **options)
     output.seek(0)
     return tarfile.open(fileobj=output, encoding="utf-8", errors="surrogateescape"), done
 
@@ -52,14 +52,14 @@ class LiveStream:
         self.at += len(piece)
         return piece
 
-    def hole(self) -> int:
+    def hole_size(self) -> int:
         return self.holes.get(self.at, 0)
 
     def skip(self, size: int) -> None:
         self.at += size
         self.skipped += size
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         return self.is_settled
 
 
@@ -110,7 +110,7 @@ def test_what_a_stream_cannot_hold_is_counted():
         "link": Symlink(Metadata(0o777, xattrs=(("system.other", b""),)), "x"),
     }
     archive, done = streamed(tree(nodes))
-    assert done == Streamed(3, 0, sockets=1, clamped_times=2, posix_acls=1, foreign_attributes=2)
+    assert done == TarResult(3, 0, sockets=1, clamped_times=2, posix_acls=1, foreign_attributes=2)
     assert archive.getmember("old").mtime == 0
     assert archive.getmember("new").mtime == 2**32 - 1
     assert set(archive.getmember("old").pax_headers) == {"SCHILY.xattr.user.kept"}
@@ -154,7 +154,7 @@ def test_a_hole_is_passed_over_and_sent_as_zeros():
 
 
 def test_a_file_that_is_gone_is_left_out_and_the_next_name_tried():
-    content = Live([Vanished("gone"), LiveStream(1, b"x")])
+    content = Live([FileVanished("gone"), LiveStream(1, b"x")])
     shared = File(PLAIN, content)
     faults = Faults()
     archive, _ = streamed(tree({"a": shared, "b": shared, "c": shared}), faults)
@@ -164,7 +164,7 @@ def test_a_file_that_is_gone_is_left_out_and_the_next_name_tried():
 
 def test_an_unreadable_file_ends_the_stream_or_is_left_out_on_demand():
     source = tree({"a\n": File(PLAIN, Live([PermissionError(13, "Permission denied")]))})
-    with pytest.raises(Unreadable, match=r"cannot read /a\\n: Permission denied"):
+    with pytest.raises(FileUnreadable, match=r"cannot read /a\\n: Permission denied"):
         streamed(source)
     faults = Faults(skip_unreadable=True)
     archive, _ = streamed(source, faults)
@@ -175,7 +175,7 @@ def test_an_unreadable_file_ends_the_stream_or_is_left_out_on_demand():
 def test_a_file_that_fails_after_its_header_ends_the_stream_always():
     """What is promised cannot be taken back, and zeros in place of data would be a lie."""
     source = tree({"a": File(PLAIN, Live([LiveStream(LARGE, bytes(LARGE), fails_at=1 << 20)]))})
-    with pytest.raises(Unreadable, match="cannot read /a to its end: Input/output error"):
+    with pytest.raises(FileUnreadable, match="cannot read /a to its end: Input/output error"):
         streamed(source, Faults(skip_unreadable=True))
 
 
@@ -188,30 +188,30 @@ class Full:
 def test_a_failure_to_write_is_not_taken_for_one_to_read(size):
     faults = Faults(skip_unreadable=True)
     with pytest.raises(OSError, match="No space left"):
-        stream(tree({"a": File(PLAIN, Bytes(bytes(size)))}), Full(), faults)
+        write_tar(tree({"a": File(PLAIN, Bytes(bytes(size)))}), Full(), faults)
     assert not faults
 
 
 @pytest.mark.root
 @pytest.mark.oracle
 def test_gnu_tar_lays_out_the_tree_of_nasty_cases_again(tmp_path):
-    root = nasty.build(tmp_path / "source", replace(nasty.QUICK, entries=200, owners=50, large=40 << 20))
+    root = kitchen_sink.build(tmp_path / "source", replace(kitchen_sink.QUICK, entries=200, owners=50, large=40 << 20))
     target = tmp_path / "target"
     target.mkdir()
     call = ["tar", "-xpf", "-", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--warning=no-timestamp"]
-    with DirectorySource("a", str(root), "a directory").open(everything, Faults()) as source:
+    with DirectorySource("a", str(root), "a directory").open(select_all, Faults()) as source:
         unpack = subprocess.Popen(call, cwd=target, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-        done = stream(source, unpack.stdin, Faults())
+        done = write_tar(source, unpack.stdin, Faults())
     _, said = unpack.communicate()
     assert (unpack.returncode, said) == (0, b"")
-    wanted = compare.stated(compare.directory(root))
+    wanted = tree_snapshot.stated(tree_snapshot.directory(root))
     sockets = {path for path, entry in wanted.items() if entry.kind == "s"}
     assert done.sockets == len(sockets) == 1
     for path in (b"", *sockets):
         del wanted[path]
-    found = compare.directory(target)
+    found = tree_snapshot.directory(target)
     del found[b""]
-    assert compare.differences(wanted, found) == []
+    assert tree_snapshot.differences(wanted, found) == []
 
 
 def test_the_order_is_that_of_the_names_bytes():

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from corpus import compare, nasty, tree_text
-from ltsp.cpio.newc import write
-from ltsp.host.root import Root
+from corpus import kitchen_sink, tree_snapshot, tree_text
+from ltsp.cpio.newc import write_archive
+from ltsp.host.root import RootDirectory
 from ltsp.source.directory.scan import Scan
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode
 from ltsp.tree.node import Directory, Metadata, Node, Symlink
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 from ltsp.tree.tree import Tree
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
@@ -39,18 +39,18 @@ def reader(request):
     return READERS[request.param]
 
 
-def unpacked(tree: Tree, reader: Reader, scratch) -> compare.Snapshot:
+def unpacked(tree: Tree, reader: Reader, scratch) -> tree_snapshot.Snapshot:
     archive, target = scratch / "archive", scratch / "target"
     target.mkdir()
     with archive.open("wb") as output:
-        write(tree, output)
+        write_archive(tree, output)
     with archive.open("rb") as packed:
         done = subprocess.run(reader.call, stdin=packed, cwd=target, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    return compare.directory(target)
+    return tree_snapshot.directory(target)
 
 
-def kept(source: compare.Snapshot, reader: Reader) -> compare.Snapshot:
+def kept(source: tree_snapshot.Snapshot, reader: Reader) -> tree_snapshot.Snapshot:
     """What an archive keeps and a program restores: no attributes, hard links of some kinds, and of directories and
     symbolic links no times, which the programs set before they write below them or not at all.
     """
@@ -68,18 +68,18 @@ def kept(source: compare.Snapshot, reader: Reader) -> compare.Snapshot:
 
 
 def test_a_tree_with_all_that_linux_knows_comes_back(reader, tmp_path):
-    root = nasty.build(tmp_path / "nasty", nasty.Extent(entries=300, large=nasty.BLOCK))
+    root = kitchen_sink.build(tmp_path / "nasty", kitchen_sink.KitchenSinkSize(entries=300, large=kitchen_sink.BLOCK))
     faults = Faults()
-    with Root.open(os.fsencode(root)) as opened:
-        tree = short(Scan(everything, faults).run(opened))
+    with RootDirectory.open(os.fsencode(root)) as opened:
+        tree = short(Scan(select_all, faults).run(opened))
         found = unpacked(tree, reader, tmp_path)
-        expected = compare.of_tree(tree)
-    assert compare.differences(kept(expected, reader), kept(found, reader)) == []
+        expected = tree_snapshot.of_tree(tree)
+    assert tree_snapshot.differences(kept(expected, reader), kept(found, reader)) == []
 
 
 def short(tree: Tree) -> Tree:
     """Without the paths and targets that no initrd holds, and the times that programs with 32 bits misread."""
-    return tree.select(lambda path, _: Take.NOTHING if len(encode(path)) > 4000 else Take.ALL).map(_moderate)
+    return tree.select(lambda path, _: Inclusion.NOTHING if len(encode(path)) > 4000 else Inclusion.ALL).map(_moderate)
 
 
 def _moderate(node: Node) -> Node:
@@ -94,7 +94,7 @@ def test_hard_links_are_one_file_again(reader, tmp_path):
         "f empty 600 0 0 1 text:0\nh ltsp/empty empty\nf readonly 400 0 0 1 noise:300\nh zz readonly"
     )
     found = unpacked(tree, reader, tmp_path)
-    assert compare.differences(kept(compare.of_tree(tree), reader), kept(found, reader)) == []
+    assert tree_snapshot.differences(kept(tree_snapshot.of_tree(tree), reader), kept(found, reader)) == []
     assert found[b"init"].names == (b"init", b"ltsp/init", b"ltsp/third")
 
 
@@ -105,7 +105,7 @@ def test_a_file_named_like_the_trailer_is_unpacked_too(reader, tmp_path):
 
 def test_gnu_cpio_lists_an_empty_tree(tmp_path):
     with (tmp_path / "archive").open("wb") as output:
-        write(Tree(Directory(Metadata(0o755))), output)
+        write_archive(Tree(Directory(Metadata(0o755))), output)
     with (tmp_path / "archive").open("rb") as packed:
         done = subprocess.run(["cpio", "-t"], stdin=packed, capture_output=True, check=True)
     assert done.stdout == b".\n"

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from corpus import compare, nasty
+from corpus import kitchen_sink, tree_snapshot
 from corpus.site import Site, content
-from ltsp.transform.skeleton import PLACES
+from ltsp.transform.skeleton import DIRECTORIES
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
@@ -102,18 +102,20 @@ def mounts_and_loops(site: Site) -> list[str]:
 def test_with_nothing_left_out_the_nasty_tree_is_what_clients_see(site, tmp_path):
     """By the kernel and by unsquashfs, from a run as people start it."""
     lab = site.base / "lab"
-    nasty.build(lab / "nasty")
-    for place in PLACES:  # which would be made
+    kitchen_sink.build(lab / "nasty")
+    for place in DIRECTORIES:  # which would be made
         (lab / place).mkdir(parents=True, exist_ok=True)
     (site.conf.parent / "image.excludes").write_text("")
     site.ltsp("image", "--cleanup=0", "-m", "-comp zstd -Xcompression-level 1", "lab")
-    expected = compare.stated(compare.directory(lab))
-    assert compare.differences(expected, compare.mounted(site.image("lab"), tmp_path)) == []
-    assert compare.differences(expected, compare.unpacked(site.image("lab"), tmp_path)) == []
+    expected = tree_snapshot.stated(tree_snapshot.directory(lab))
+    assert tree_snapshot.differences(expected, tree_snapshot.mounted(site.image("lab"), tmp_path)) == []
+    assert tree_snapshot.differences(expected, tree_snapshot.unpacked(site.image("lab"), tmp_path)) == []
 
 
 def test_threads_locale_time_zone_umask_and_hash_seed_leave_no_trace_in_the_image(site, record_property):
-    nasty.build(site.base / "lab" / "nasty", nasty.Extent(entries=200, owners=20, depth=5, large=1 << 20))
+    kitchen_sink.build(
+        site.base / "lab" / "nasty", kitchen_sink.KitchenSinkSize(entries=200, owners=20, depth=5, large=1 << 20)
+    )
     combinations = [
         (threads, locale, zone, umask)
         for (threads, zone), (locale, umask) in itertools.product(

@@ -7,9 +7,9 @@ import os
 import pytest
 
 from ltsp.errors import LtspError
-from ltsp.publish.contents import Published, Unchanged
 from ltsp.publish.store import Store
-from publish.labelled import NAME, Seen, contents, image, kernel, publish, seen
+from ltsp.publish.version_contents import PublishedVersion, Unchanged
+from publish.labelled_images import NAME, ServedState, contents, image, kernel, publish, read_served_state
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def test_the_same_build_replaces_what_was_harmed(store, harm, which):
     version = current(store)
     harm(version.image if which == "image" else version.file(which))
     outcome = publish(store, "one")
-    assert isinstance(outcome, Published)
+    assert isinstance(outcome, PublishedVersion)
     # NAME.img still is the image that the version lost.
     old = "one" if (which, harm) == ("image", gone) else "zero"
-    assert seen(store) == Seen(("one", "one"), "one", old, "one")
+    assert read_served_state(store) == ServedState(("one", "one"), "one", old, "one")
     assert isinstance(publish(store, "one"), Unchanged)
 
 
@@ -55,7 +55,7 @@ def test_the_same_build_replaces_what_was_harmed(store, harm, which):
 def test_another_build_takes_no_harmed_file_over(store, harm):
     publish(store, "one")
     harm(current(store).file("vmlinuz"))
-    with store.locked(NAME) as held, held.stage() as stage:
+    with store.locked(NAME) as locked, locked.stage_image() as stage:
         stage.image.write(image("two"))
         stage.publish(contents("one"))
     with open(current(store).file("vmlinuz"), "rb") as file:
@@ -66,9 +66,9 @@ def test_another_build_takes_no_harmed_file_over(store, harm):
 def test_the_kernel_alone_is_put_back(store, harm):
     publish(store, "one")
     harm(current(store).file("vmlinuz"))
-    with store.locked(NAME) as held:
-        assert isinstance(held.publish_kernel(contents("one")), Published)
-    assert seen(store).menu == ("one", "one")
+    with store.locked(NAME) as locked:
+        assert isinstance(locked.publish_kernel(contents("one")), PublishedVersion)
+    assert read_served_state(store).menu == ("one", "one")
 
 
 @pytest.mark.parametrize("harm", [gone, shorter])
@@ -77,6 +77,6 @@ def test_nobody_is_switched_to_a_harmed_version(store, harm):
     before = current(store)
     publish(store, "two")
     harm(before.file("vmlinuz"))
-    with store.locked(NAME) as held, pytest.raises(LtspError, match=r"is damaged: .*vmlinuz (is gone|has 100 bytes)"):
-        held.revert()
-    assert seen(store).menu == ("two", "two")
+    with store.locked(NAME) as locked, pytest.raises(LtspError, match=r"is damaged: .*vmlinuz (is gone|has 100 bytes)"):
+        locked.revert()
+    assert read_served_state(store).menu == ("two", "two")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from ltsp.publish.store import Store
-from publish import tracing
-from publish.labelled import NAME, leftovers, operate, publish, seen
+from publish import strace_faults
+from publish.labelled_images import NAME, leftovers, operate, publish, read_served_state
 
 OPERATIONS = ("publish", "replace", "rotate", "revert", "kernel", "prune", "stage", "trial", "first", "move")
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EINTR")
@@ -50,17 +50,19 @@ def outcomes(tmp_path_factory):
     found = {}
     for operation in OPERATIONS:
         case = Case(tmp_path_factory.mktemp("outcome") / operation, operation)
-        before = seen(case.store)
+        before = read_served_state(case.store)
         operate(case.store, *case.arguments[2:])
-        found[operation] = before, seen(case.store)
+        found[operation] = before, read_served_state(case.store)
     return found
 
 
-def points(directory: Path, names: tuple[str, ...]) -> list[tuple[str, tracing.Call]]:
+def points(directory: Path, names: tuple[str, ...]) -> list[tuple[str, strace_faults.Call]]:
     found = []
     for operation in OPERATIONS:
         case = Case(directory / operation, operation)
-        found += [(operation, call) for call in tracing.calls(case.arguments, directory / f"{operation}.log", names)]
+        found += [
+            (operation, call) for call in strace_faults.calls(case.arguments, directory / f"{operation}.log", names)
+        ]
     return found
 
 
@@ -72,7 +74,7 @@ def some(chance, points, number):
 
 def assert_whole(store, before, after):
     """Each way to boot is complete, and one that was there before or is there afterwards."""
-    now = seen(store)
+    now = read_served_state(store)
     assert now.menu in {before.menu, after.menu}
     assert now.image in {before.image, after.image}
     assert now.kernel in {before.kernel, after.kernel}
@@ -88,7 +90,7 @@ def assert_no_temporary_data(store):
 
 def assert_repaired(store, before, after):
     operate(store, "repair", "")
-    now = seen(store)
+    now = read_served_state(store)
     assert (now.menu, now.image, now.kernel) in {(each.menu, each.image, each.kernel) for each in (before, after)}
     assert now.old in {before.old, after.old}
     assert leftovers(store) == []
@@ -96,13 +98,13 @@ def assert_repaired(store, before, after):
     assert not state.damaged
     assert state.current is None or state.current.is_image_of(state.image)
     publish(store, "four")
-    assert seen(store).menu == ("four", "four")
+    assert read_served_state(store).menu == ("four", "four")
 
 
 def assert_made_good(store, error, call, after):
     """The call was made again, or the program can do without it; what it said is true."""
     assert error == "EINTR" or call.name == "openat"
-    assert seen(store) == after
+    assert read_served_state(store) == after
     assert leftovers(store) == []
 
 
@@ -111,7 +113,7 @@ def assert_said_what_holds(case, done, before, after):
     assert done.returncode in {1, 3}
     assert done.stderr.startswith("ltsp: cannot ")
     if before.menu != after.menu:
-        assert seen(case.store).menu == (before if done.returncode == 1 else after).menu
+        assert read_served_state(case.store).menu == (before if done.returncode == 1 else after).menu
     assert ("new clients already boot version" in done.stderr) == (done.returncode == 3)
 
 
@@ -129,12 +131,12 @@ def during(what):
 def test_a_kill_leaves_the_old_or_the_new_version_and_the_next_run_repairs(
     number, tmp_path, chance, outcomes, record_property
 ):
-    every = points(tmp_path / "list", tracing.CHANGING)
+    every = points(tmp_path / "list", strace_faults.CHANGING)
     killed = 0
     for operation, call in some(chance, every, number):
         case = Case(tmp_path / "case", operation)
         with during(f"{operation} killed at {call}"):
-            killed += tracing.run(case.arguments, *tracing.kill_at(call)).returncode != 0
+            killed += strace_faults.run(case.arguments, *strace_faults.kill_at(call)).returncode != 0
             assert_no_temporary_data(case.store)
             assert_whole(case.store, *outcomes[operation])
             assert_repaired(case.store, *outcomes[operation])
@@ -148,13 +150,13 @@ def test_a_kill_leaves_the_old_or_the_new_version_and_the_next_run_repairs(
 def test_an_error_of_the_disk_is_told_and_leaves_the_old_or_the_new_version(
     number, tmp_path, chance, outcomes, record_property
 ):
-    every = points(tmp_path / "list", (*tracing.CHANGING, *tracing.READING))
+    every = points(tmp_path / "list", (*strace_faults.CHANGING, *strace_faults.READING))
     told = 0
     for operation, call in some(chance, every, number):
         error = chance.choice(ERRORS)
         case = Case(tmp_path / "case", operation)
         with during(f"{operation} meets {error} at {call}"):
-            done = tracing.run(case.arguments, *tracing.fail_at(call, error))
+            done = strace_faults.run(case.arguments, *strace_faults.fail_at(call, error))
             assert_whole(case.store, *outcomes[operation])
             if done.returncode == 0:
                 assert_made_good(case.store, error, call, outcomes[operation][1])

@@ -11,8 +11,8 @@ import pytest
 
 from ltsp.errors import LockHeld
 from ltsp.publish.store import Store
-from publish.labelled import NAME, leftovers, operate, publish, publish_held, seen
-from publish.tracing import command, environment
+from publish.labelled_images import NAME, leftovers, operate, publish, publish_locked, read_served_state
+from publish.strace_faults import command, environment
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_what_a_killed_builder_wrote_is_gone(store, monkeypatch):
     """Also where the file system makes a name unavoidable: the next run knows that nobody else can be writing it."""
     monkeypatch.setattr("os.O_TMPFILE", 0)
     publish(store, "one")
-    with store.locked(NAME) as held, held.stage() as stage:
+    with store.locked(NAME) as locked, locked.stage_image() as stage:
         stage.image.write(b"half")
         assert leftovers(store)
         (left,) = leftovers(store)
@@ -125,6 +125,6 @@ def test_what_a_killed_builder_wrote_is_gone(store, monkeypatch):
         file.write(half)
     operate(store, "repair", "-")
     assert leftovers(store) == []
-    assert seen(store).menu == ("one", "one")
-    with store.locked(NAME) as held:
-        publish_held(held, "two")
+    assert read_served_state(store).menu == ("one", "one")
+    with store.locked(NAME) as locked:
+        publish_locked(locked, "two")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltsp.errors import FormatError
-from ltsp.publish.manifest import FileFacts, ImageFacts, Kernel, Manifest, Origin, Source
+from ltsp.publish.manifest import FileFacts, ImageFacts, KernelFacts, Manifest, Origin, SourceFacts
 
 NAMES = st.text(st.characters(codec="utf-8") | st.sampled_from("\udc80\udcff\n\x1b'\""), max_size=12)
 DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -19,9 +19,9 @@ MANIFESTS = st.builds(
     version=NAMES,
     created=NAMES,
     origin=st.sampled_from(Origin),
-    source=st.builds(Source, NAMES, NAMES),
+    source=st.builds(SourceFacts, NAMES, NAMES),
     image=st.none() | st.builds(ImageFacts, SIZES, DIGESTS, NAMES, st.booleans()),
-    kernel=st.none() | st.builds(Kernel, NAMES, NAMES),
+    kernel=st.none() | st.builds(KernelFacts, NAMES, NAMES),
     files=st.dictionaries(NAMES, st.builds(FileFacts, SIZES, DIGESTS), max_size=3),
     packages=st.none() | st.dictionaries(NAMES, NAMES, max_size=3),
     setuid=st.lists(NAMES, max_size=3).map(tuple),
@@ -55,7 +55,7 @@ def test_no_bytes_raise_anything_but_a_format_error(data):
 
 
 def test_a_later_schema_is_refused():
-    manifest = Manifest("lab", "v", "", Origin.BUILT, Source("/", "directory"), None, None)
+    manifest = Manifest("lab", "v", "", Origin.BUILT, SourceFacts("/", "directory"), None, None)
     record = json.loads(manifest.to_json()) | {"schema": 2}
     with pytest.raises(FormatError, match="schema 2"):
         Manifest.from_json(json.dumps(record).encode())

@@ -11,12 +11,12 @@ from itertools import count
 
 import pytest
 
-from ltsp.errors import LtspError, Unfinished
+from ltsp.errors import FollowUpFailed, LtspError
 from ltsp.publish import switch
-from ltsp.publish.disk_errors import told
+from ltsp.publish.disk_errors import translate_os_errors
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
-from publish.labelled import NAME, contents, image, leftovers, operate, publish, seen
+from publish.labelled_images import NAME, contents, image, leftovers, operate, publish, read_served_state
 
 pytestmark = pytest.mark.root
 
@@ -79,9 +79,9 @@ def snapshot(store):
 @pytest.mark.parametrize(("obstacle", "remedy"), [(immutable, "chattr -i "), (bound, "umount ")])
 @pytest.mark.parametrize("name", LINKED)
 def test_what_cannot_be_replaced_is_refused_before_the_pointer_moves(store, operation, obstacle, remedy, name):
-    path = getattr(store.places(NAME), name)
+    path = getattr(store.paths(NAME), name)
     with obstacle(path):
-        before, names = seen(store), snapshot(store)
+        before, names = read_served_state(store), snapshot(store)
         if (operation, name) == ("replace", "old"):
             operate(store, operation, "three")  # without a backup, NAME.img.old stays as it is
             return
@@ -94,31 +94,31 @@ def test_what_cannot_be_replaced_is_refused_before_the_pointer_moves(store, oper
         assert error.exit_status == 1
         assert error.hint.startswith(remedy)
         assert os.path.samefile(error.hint.removeprefix(remedy), path)  # by one of its names
-        assert seen(store) == before
+        assert read_served_state(store) == before
         # A version that waits for its boot test is made before anything is switched, and stays.
         assert not names.keys() - snapshot(store).keys()
         assert operation == "trial" or snapshot(store) == names
     operate(store, "publish", "four")
-    assert seen(store).menu == ("four", "four")
+    assert read_served_state(store).menu == ("four", "four")
 
 
 @pytest.mark.parametrize("name", ["pointer", "current", "image", "vmlinuz", "initrd.img"])
 def test_a_directory_in_the_place_of_a_name_is_named(store, name):
-    places = store.places(NAME)
-    path = os.path.join(places.boot, name) if "." in name or name == "vmlinuz" else getattr(places, name)
+    paths = store.paths(NAME)
+    path = os.path.join(paths.boot, name) if "." in name or name == "vmlinuz" else getattr(paths, name)
     with replaced_by_directory(path), pytest.raises(LtspError, match="is a directory") as error:
         publish(store, "three")
     assert path in error.value.message
-    assert seen(store).menu == ("two", "two")
+    assert read_served_state(store).menu == ("two", "two")
     publish(store, "three")
-    assert seen(store).menu == ("three", "three")
+    assert read_served_state(store).menu == ("three", "three")
     assert leftovers(store) == []
 
 
 @pytest.mark.parametrize("place", ["images", "boot"])
 def test_a_directory_that_is_immutable_changes_nothing(store, place):
     before = snapshot(store)
-    path = getattr(store.places(NAME), place)
+    path = getattr(store.paths(NAME), place)
     with immutable(path), pytest.raises(LtspError, match=r"not permitted|immutable"):
         publish(store, "three")
     assert snapshot(store) == before
@@ -126,26 +126,26 @@ def test_a_directory_that_is_immutable_changes_nothing(store, place):
 
 def test_a_file_of_a_version_that_cannot_be_removed_keeps_the_whole_image(store):
     oldest = store.versions(NAME)[0]
-    kernel = os.path.join(store.places(NAME).boot_version(oldest.version), "vmlinuz")
+    kernel = os.path.join(store.paths(NAME).boot_version(oldest.id), "vmlinuz")
     before = snapshot(store)
-    with immutable(kernel), store.locked(NAME) as held, pytest.raises(LtspError) as error:
-        held.remove_all(force=False)
+    with immutable(kernel), store.locked(NAME) as locked, pytest.raises(LtspError) as error:
+        locked.remove_all(force=False)
     assert error.value.hint == f"chattr -i {kernel}"
     assert snapshot(store) == before
 
 
 def test_versions_on_another_file_system_than_their_names_are_refused_before_the_pointer_moves(store, tmp_path):
-    versions = os.path.join(store.places(NAME).images, ".versions")
+    versions = os.path.join(store.paths(NAME).images, ".versions")
     (tmp_path / "disk").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path / "disk"], check=True)
     try:
         subprocess.run(["cp", "-a", f"{versions}/.", tmp_path / "disk"], check=True)
         subprocess.run(["mount", "--bind", tmp_path / "disk", versions], check=True)
         try:
-            before = seen(store)
+            before = read_served_state(store)
             with pytest.raises(LtspError, match="cross-device"):
                 publish(store, "three")
-            assert seen(store) == before
+            assert read_served_state(store) == before
         finally:
             subprocess.run(["umount", versions], check=True)
     finally:
@@ -154,78 +154,82 @@ def test_versions_on_another_file_system_than_their_names_are_refused_before_the
 
 @pytest.mark.parametrize("obstacle", [immutable, bound])
 def test_a_foreign_image_that_cannot_be_moved_is_refused_and_stays(store, obstacle):
-    places = store.places(NAME)
-    os.unlink(places.image)
-    with open(places.image, "wb") as file:
+    paths = store.paths(NAME)
+    os.unlink(paths.image)
+    with open(paths.image, "wb") as file:
         file.write(image("foreign"))
-    with obstacle(places.image), pytest.raises(LtspError, match="cannot change lab"):
+    with obstacle(paths.image), pytest.raises(LtspError, match="cannot change lab"):
         publish(store, "three")
-    assert seen(store).menu == ("two", "two")
-    assert seen(store).image == "foreign"
+    assert read_served_state(store).menu == ("two", "two")
+    assert read_served_state(store).image == "foreign"
 
 
 def test_a_foreign_image_is_where_it_was_when_the_pointer_cannot_move(store, monkeypatch):
     """What can be linked nowhere takes another name only after the switch."""
-    places = store.places(NAME)
-    with open(f"{places.image}.other", "wb") as file:
+    paths = store.paths(NAME)
+    with open(f"{paths.image}.other", "wb") as file:
         file.write(image("foreign"))
-    os.rename(f"{places.image}.other", places.image)
-    monkeypatch.setattr("ltsp.publish.succeed.adopt", lambda *_: None)
-    with replaced_by_directory(places.pointer), pytest.raises(LtspError, match="is a directory"):
+    os.rename(f"{paths.image}.other", paths.image)
+    monkeypatch.setattr("ltsp.publish.activation.adopt_foreign_image", lambda *_: None)
+    with replaced_by_directory(paths.pointer), pytest.raises(LtspError, match="is a directory"):
         publish(store, "three")
-    assert seen(store).image == "foreign"
+    assert read_served_state(store).image == "foreign"
     publish(store, "three")
-    assert (seen(store).image, seen(store).old) == ("three", "foreign")
+    assert (read_served_state(store).image, read_served_state(store).old) == ("three", "foreign")
 
 
 def test_a_foreign_backup_that_cannot_be_linked_gets_a_name_of_its_own(store, monkeypatch):
-    places = store.places(NAME)
-    os.unlink(places.old)
-    with open(places.old, "wb") as file:
+    paths = store.paths(NAME)
+    os.unlink(paths.old)
+    with open(paths.old, "wb") as file:
         file.write(image("foreign"))
-    monkeypatch.setattr("ltsp.publish.succeed.adopt", lambda *_: None)
+    monkeypatch.setattr("ltsp.publish.activation.adopt_foreign_image", lambda *_: None)
     publish(store, "three")
-    aside = [name for name in os.listdir(places.images) if name.startswith("lab.img.old-")]
+    aside = [name for name in os.listdir(paths.images) if name.startswith("lab.img.old-")]
     assert len(aside) == 1
-    assert seen(store).old == "two"
+    assert read_served_state(store).old == "two"
 
 
 def test_an_old_version_that_cannot_be_removed_is_named_and_the_new_one_is_published(store):
-    places = store.places(NAME)
+    paths = store.paths(NAME)
     oldest = store.versions(NAME)[0]
-    with store.locked(NAME) as held:
-        held.publish_kernel(contents("other"))
-    with immutable(oldest.image), store.locked(NAME) as held, held.stage() as stage:
+    with store.locked(NAME) as locked:
+        locked.publish_kernel(contents("other"))
+    with immutable(oldest.image), store.locked(NAME) as locked, locked.stage_image() as stage:
         stage.image.write(image("three"))
-        with pytest.raises(Unfinished, match="new clients already boot version") as error:
+        with pytest.raises(FollowUpFailed, match="new clients already boot version") as error:
             stage.publish(contents("three"), keep=Retention(1, 0))
     assert error.value.exit_status == 3
     assert oldest.image in error.value.message
-    assert seen(store).menu == ("three", "three")
-    assert oldest.version in {each.version for each in store.versions(NAME)}
-    with store.locked(NAME) as held:
-        held.prune(1)
+    assert read_served_state(store).menu == ("three", "three")
+    assert oldest.id in {each.id for each in store.versions(NAME)}
+    with store.locked(NAME) as locked:
+        locked.prune(1)
     assert len(store.versions(NAME)) == 1
-    assert places.name == NAME
+    assert paths.name == NAME
 
 
 def test_what_fails_after_the_pointer_moved_is_said_as_it_is(store, monkeypatch):
     """Where the names could be changed by all that can be told before, and the disk says no."""
 
     def refuse(*_):
-        raise OSError(5, "Input/output error", store.places(NAME).image)
+        raise OSError(5, "Input/output error", store.paths(NAME).image)
 
-    before = seen(store)
+    before = read_served_state(store)
     with monkeypatch.context() as patched:
-        patched.setattr(switch._Followers, "commit", refuse)
-        with pytest.raises(Unfinished, match=r"new clients already boot version \S+Z") as error:
+        patched.setattr(switch._PreparedLinks, "commit", refuse)
+        with pytest.raises(FollowUpFailed, match=r"new clients already boot version \S+Z") as error:
             publish(store, "three")
-    current = store.current(NAME).version
+    current = store.current(NAME).id
     assert f"--use={current}" in error.value.hint
-    assert seen(store).menu == ("three", "three")
-    assert seen(store).image == before.image
+    assert read_served_state(store).menu == ("three", "three")
+    assert read_served_state(store).image == before.image
     operate(store, "use", current)
-    assert (seen(store).image, seen(store).old, seen(store).kernel) == ("three", "two", "three")
+    assert (read_served_state(store).image, read_served_state(store).old, read_served_state(store).kernel) == (
+        "three",
+        "two",
+        "three",
+    )
 
 
 @contextmanager
@@ -267,8 +271,8 @@ def write_endlessly(directory, *, inodes):
 @pytest.mark.parametrize("inodes", [False, True], ids=["bytes", "inodes"])
 def test_a_disk_that_is_full_in_the_middle_is_named_with_what_is_used_up(tmp_path, script, inodes):
     with small_disk(tmp_path, script) as store:
-        before = seen(store)
-        with store.locked(NAME) as held, held.stage() as stage:
+        before = read_served_state(store)
+        with store.locked(NAME) as locked, locked.stage_image() as stage:
             stage.image.write(image("three"))
             fill(store.base_dir, inodes=inodes)
             with pytest.raises(LtspError) as error:
@@ -277,10 +281,10 @@ def test_a_disk_that_is_full_in_the_middle_is_named_with_what_is_used_up(tmp_pat
         assert re.search(what, error.value.message)
         how = r"df -i \S+ counts the inodes: remove files there" if inodes else "free some space there"
         assert re.fullmatch(f"{how}, for example by: ltsp versions lab --prune --keep=1", error.value.hint)
-        assert seen(store) == before
+        assert read_served_state(store) == before
 
 
 def test_a_quota_is_no_full_disk(store):
-    with pytest.raises(LtspError) as error, told("publish", store.places(NAME)):
+    with pytest.raises(LtspError) as error, translate_os_errors("publish", store.paths(NAME)):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
     assert error.value.message == f"cannot publish lab: Disk quota exceeded: {store.base_dir}/images"

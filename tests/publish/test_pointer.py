@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from corpus.ipxe_script import Client
+from corpus.ipxe_script import IpxeClient
 from ltsp.publish.pointer import FOREIGN, Pointer
 
 NEW = "20260131T174512Z-1a2b3c4d"
@@ -17,7 +17,7 @@ BY_HTTP = {"ltsp-root": "http://10.0.2.2/images/", "ltsp-transport": "http", "lt
 
 def started(pointer, settings, *missing):
     """What a client loads, given the settings that the menu left."""
-    client = Client({"netX/mac:hexhyp": "52-54-00-12-34-56", **settings}, fetch=lambda uri: uri not in missing)
+    client = IpxeClient({"netX/mac:hexhyp": "52-54-00-12-34-56", **settings}, fetch=lambda uri: uri not in missing)
     return client, client.run(pointer.text())
 
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ltsp.publish.store import Store
-from publish.labelled import NAME, leftovers, operate, seen
+from publish.labelled_images import NAME, leftovers, operate, read_served_state
 from publish.logged_disk import logged_disk, mounted
 
 pytestmark = pytest.mark.root
@@ -38,7 +38,7 @@ def lived_through(directory):
         for operation in OPERATIONS:
             operate(store, *operation.split())
             disk.mark(operation)
-            states[operation] = seen(store)
+            states[operation] = read_served_state(store)
     return disk.log(), states
 
 
@@ -48,7 +48,7 @@ def check_cut(directory, disk, before, after, label):
         store = store_in(mount)
         if before is None and not (mount / "srv").exists():
             return
-        now = seen(store)
+        now = read_served_state(store)
         allowed = [each for each in (before, after) if each]
         assert now.menu in {each.menu for each in allowed} | ({None} if before is None else set()), label
         assert now.image in {each.image for each in allowed} | ({None} if before is None else set()), label

@@ -9,10 +9,10 @@ import subprocess
 import pytest
 
 from ltsp.errors import LtspError
-from ltsp.publish.retention import Reason, Retention
+from ltsp.publish.retention import RemovalReason, Retention
 from ltsp.publish.store import Store
-from publish import tracing
-from publish.labelled import NAME, contents, image, leftovers, operate, publish, seen
+from publish import strace_faults
+from publish.labelled_images import NAME, contents, image, leftovers, operate, publish, read_served_state
 
 YOUNG = Retention(2, 3, 100)
 
@@ -26,13 +26,13 @@ def store(tmp_path):
 
 
 def remove_all(store, **options):
-    with store.locked(NAME) as held:
-        return held.remove_all(**options)
+    with store.locked(NAME) as locked:
+        return locked.remove_all(**options)
 
 
 def tidy(store, keep=YOUNG):
-    with store.locked(NAME) as held:
-        return held.tidy(keep)
+    with store.locked(NAME) as locked:
+        return locked.remove_deleted(keep)
 
 
 def everything(store):
@@ -46,7 +46,7 @@ def everything(store):
 
 class TestRemovingAll:
     def test_nothing_of_it_stays(self, store):
-        versions = tuple(each.version for each in store.versions(NAME))
+        versions = tuple(each.id for each in store.versions(NAME))
         gone = remove_all(store)
         assert gone.versions == versions
         assert gone.bytes == sum(len(image(label)) for label in ("one", "two", "three"))
@@ -59,44 +59,44 @@ class TestRemovingAll:
         assert store.names() == []
 
     def test_others_stay(self, store):
-        with store.locked("other") as held, held.stage() as stage:
+        with store.locked("other") as locked, locked.stage_image() as stage:
             stage.image.write(image("other"))
             stage.publish(contents("other"))
         remove_all(store)
         assert store.names() == ["other"]
-        assert os.path.exists(store.places("other").image)
+        assert os.path.exists(store.paths("other").image)
 
     def test_pinned_versions_and_those_in_use_are_named_and_nothing_is_removed(self, store):
         first, second, _ = store.versions(NAME)
-        with store.locked(NAME) as held:
-            held.pin(first.version)
+        with store.locked(NAME) as locked:
+            locked.pin(first.id)
         before = everything(store)
         with open(second.image, "rb") as file, subprocess.Popen(["sleep", "600"], stdin=file) as user:
             with pytest.raises(LtspError) as error:
                 remove_all(store)
             user.kill()
-        assert f"version {first.version} is pinned" in error.value.message
-        assert f"version {second.version} is in use by" in error.value.message
+        assert f"version {first.id} is pinned" in error.value.message
+        assert f"version {second.id} is in use by" in error.value.message
         assert "--force" in error.value.hint
         assert everything(store) == before
         remove_all(store, force=True)
         assert not store.state(NAME).exists
 
     def test_a_file_of_others_is_not_removed_without_force(self, store):
-        places = store.places(NAME)
-        os.unlink(places.image)
-        with open(places.image, "wb") as file:
+        paths = store.paths(NAME)
+        os.unlink(paths.image)
+        with open(paths.image, "wb") as file:
             file.write(image("foreign"))
         with pytest.raises(LtspError, match=r"lab\.img was not made here"):
             remove_all(store)
-        assert seen(store).image == "foreign"
+        assert read_served_state(store).image == "foreign"
         gone = remove_all(store, force=True)
         assert gone.bytes == sum(len(image(label)) for label in ("one", "two", "three", "foreign"))
         assert not store.state(NAME).exists
 
     def test_a_damaged_version_is_removed_too(self, store):
         first = store.versions(NAME)[0]
-        with open(store.places(NAME).manifest(first.version), "w") as file:
+        with open(store.paths(NAME).manifest(first.id), "w") as file:
             file.write("{")
         remove_all(store)
         assert not store.state(NAME).exists
@@ -111,17 +111,17 @@ class TestRemovingAll:
             (tmp_path / "case").mkdir()
             for label in ("one", "two"):
                 publish(store, label)
-            return seen(store)
+            return read_served_state(store)
 
         begin()
-        points = tracing.calls(arguments, tmp_path / "log")
+        points = strace_faults.calls(arguments, tmp_path / "log")
         assert len(points) > 20
         for call in chance.sample(points, 8):
             before = begin()
-            tracing.run(arguments, *tracing.kill_at(call))
-            assert seen(store).menu in {before.menu, None}, call
-            if seen(store).menu:
-                assert seen(store) == before
+            strace_faults.run(arguments, *strace_faults.kill_at(call))
+            assert read_served_state(store).menu in {before.menu, None}, call
+            if read_served_state(store).menu:
+                assert read_served_state(store) == before
             operate(store, "remove all" if store.state(NAME).exists else "repair", "-")
             assert not store.state(NAME).exists
             assert leftovers(store) == []
@@ -129,54 +129,54 @@ class TestRemovingAll:
 
 class TestAnImageThatWasDeletedByHand:
     def test_it_is_noticed(self, store):
-        assert not store.state(NAME).deserted
-        os.unlink(store.places(NAME).image)
-        assert store.state(NAME).deserted
+        assert not store.state(NAME).is_image_deleted
+        os.unlink(store.paths(NAME).image)
+        assert store.state(NAME).is_image_deleted
 
     def test_clients_get_it_no_more_and_those_that_run_keep_it_for_their_days(self, store):
-        os.unlink(store.places(NAME).image)
+        os.unlink(store.paths(NAME).image)
         assert tidy(store) == ()
-        assert seen(store).menu is None
-        assert seen(store).kernel is None
+        assert read_served_state(store).menu is None
+        assert read_served_state(store).kernel is None
         assert len(store.versions(NAME)) == 3
         gone = tidy(store, Retention(2, 0))
-        assert [each.reason for each in gone] == [Reason.AGE] * 3
+        assert [each.reason for each in gone] == [RemovalReason.AGE] * 3
         assert not store.state(NAME).exists
-        assert not os.path.exists(store.places(NAME).lock)
+        assert not os.path.exists(store.paths(NAME).lock)
 
     def test_pinned_versions_stay(self, store):
         first = store.versions(NAME)[0]
-        with store.locked(NAME) as held:
-            held.pin(first.version)
-        os.unlink(store.places(NAME).image)
+        with store.locked(NAME) as locked:
+            locked.pin(first.id)
+        os.unlink(store.paths(NAME).image)
         tidy(store, Retention(2, 0))
-        assert [each.version for each in store.versions(NAME)] == [first.version]
+        assert [each.id for each in store.versions(NAME)] == [first.id]
 
     def test_any_version_brings_it_back(self, store):
-        os.unlink(store.places(NAME).image)
+        os.unlink(store.paths(NAME).image)
         tidy(store)
-        operate(store, "use", store.versions(NAME)[1].version)
-        assert seen(store).menu == ("two", "two")
-        assert seen(store).image == "two"
-        assert not store.state(NAME).deserted
+        operate(store, "use", store.versions(NAME)[1].id)
+        assert read_served_state(store).menu == ("two", "two")
+        assert read_served_state(store).image == "two"
+        assert not store.state(NAME).is_image_deleted
 
     def test_a_build_brings_it_back(self, store):
-        os.unlink(store.places(NAME).image)
+        os.unlink(store.paths(NAME).image)
         publish(store, "four")
-        assert seen(store).menu == ("four", "four")
-        assert seen(store).old == "three"
+        assert read_served_state(store).menu == ("four", "four")
+        assert read_served_state(store).old == "three"
 
     def test_a_version_that_waits_for_its_first_boot_is_no_such_image(self, tmp_path):
         store = Store(str(tmp_path / "a"), str(tmp_path / "b"))
         operate(store, "stage", "one")
-        assert not store.state(NAME).deserted
+        assert not store.state(NAME).is_image_deleted
         assert tidy(store, Retention(2, 0)) == ()
         assert len(store.versions(NAME)) == 1
 
     def test_the_kernel_of_a_chroot_is_no_such_image(self, tmp_path):
         store = Store(str(tmp_path / "a"), str(tmp_path / "b"))
         operate(store, "kernel", "one")
-        assert not store.state(NAME).deserted
+        assert not store.state(NAME).is_image_deleted
 
     def test_nothing_is_done_to_an_image_that_is_there(self, store):
         before = everything(store)

@@ -1,28 +1,28 @@
 from __future__ import annotations
 
-from ltsp.publish.generation import Generation
-from ltsp.publish.manifest import ImageFacts, Manifest, Origin, Source
-from ltsp.publish.paths import Places
-from ltsp.publish.retention import Reason, Retention, collectable
+from ltsp.publish.manifest import ImageFacts, Manifest, Origin, SourceFacts
+from ltsp.publish.paths import ImagePaths
+from ltsp.publish.retention import RemovalReason, Retention, find_collectable
+from ltsp.publish.version import Version
 
-PLACES = Places("lab", "/srv/ltsp", "/srv/tftp")
+PLACES = ImagePaths("lab", "/srv/ltsp", "/srv/tftp")
 DAY = 86400
 NOW = 100 * DAY
 
 
 def made(version, *, image=None, days=50, pinned=False, origin=Origin.BUILT, staged=False, size=1):
     """A version, last current so many days ago; its image is its own unless another one's is given."""
-    manifest = Manifest("lab", version, "", origin, Source("/", "directory"), ImageFacts(size, "", ""), None)
-    return Generation(PLACES, manifest, (1, hash(image or version)), pinned, NOW - days * DAY, staged)
+    manifest = Manifest("lab", version, "", origin, SourceFacts("/", "directory"), ImageFacts(size, "", ""), None)
+    return Version(PLACES, manifest, (1, hash(image or version)), pinned, NOW - days * DAY, staged)
 
 
-def collected(generations, keep=Retention(2, 3), *, current="d", **names):  # noqa: B008 -- frozen
-    return [each.version for each in let_go(generations, keep, current=current, **names)]
+def collected(versions, keep=Retention(2, 3), *, current="d", **names):  # noqa: B008 -- frozen
+    return [each.id for each in let_go(versions, keep, current=current, **names)]
 
 
-def let_go(generations, keep, *, current="d", **names):
+def let_go(versions, keep, *, current="d", **names):
     names = {"before": None, "in_use": (), "disk": 1000, **names}
-    return collectable(generations, keep, current={current}, now=NOW, **names)
+    return find_collectable(versions, keep, current={current}, now=NOW, **names)
 
 
 FOUR = [made("a"), made("b"), made("c"), made("d")]
@@ -46,18 +46,18 @@ def test_a_version_stays_for_days_after_it_was_last_current():
 
 
 def test_pinned_foreign_and_used_ones_stay():
-    generations = [made("a", pinned=True), made("b", origin=Origin.FOREIGN), made("b2"), made("b3"), *FOUR[2:]]
-    assert collected(generations, in_use={"b2"}) == ["b3"]
+    versions = [made("a", pinned=True), made("b", origin=Origin.FOREIGN), made("b2"), made("b3"), *FOUR[2:]]
+    assert collected(versions, in_use={"b2"}) == ["b3"]
 
 
 def test_versions_that_share_an_image_count_once():
-    generations = [made("a"), made("b", image="x"), made("c", image="x"), made("d", image="x")]
-    assert collected(generations) == []
+    versions = [made("a"), made("b", image="x"), made("c", image="x"), made("d", image="x")]
+    assert collected(versions) == []
 
 
 def test_the_dropped_version_is_collected_though_young_and_among_the_newest():
-    generations = [*FOUR[:2], made("c", days=0), FOUR[3]]
-    assert collected(generations, dropped="c", before="b") == ["a", "c"]
+    versions = [*FOUR[:2], made("c", days=0), FOUR[3]]
+    assert collected(versions, dropped="c", before="b") == ["a", "c"]
 
 
 def test_the_dropped_version_stays_while_pinned_or_in_use():
@@ -70,9 +70,9 @@ def test_the_current_version_is_never_collected():
 
 
 def test_the_version_that_waits_is_kept_and_takes_no_place_of_one_that_clients_ran_on():
-    generations = [made("b"), *FOUR[2:], made("e", staged=True)]
-    assert collected(generations, Retention(1, 0), waiting="e") == ["b", "c"]
-    assert collected(generations, Retention(2, 0), before="b", waiting="e") == ["c"]
+    versions = [made("b"), *FOUR[2:], made("e", staged=True)]
+    assert collected(versions, Retention(1, 0), waiting="e") == ["b", "c"]
+    assert collected(versions, Retention(2, 0), before="b", waiting="e") == ["c"]
 
 
 def test_staged_versions_that_are_overtaken_go_however_young_they_are():
@@ -87,33 +87,33 @@ def builds_of_a_day(count, **facts):
 
 def test_a_day_of_builds_keeps_no_more_than_its_share_of_the_disk():
     """52 builds in a day used to keep 52 images."""
-    generations = builds_of_a_day(52)
-    gone = let_go(generations, Retention(2, 3, share=25), current="51", before="50")
-    assert {each.reason for each in gone} == {Reason.SHARE}
-    assert [each.version for each in gone] == [f"{number:02}" for number in range(25)]
-    assert collected(generations, Retention(2, 3, share=100), current="51", before="50") == []
-    assert len(collected(generations, Retention(2, 3, share=0), current="51", before="50")) == 50
+    versions = builds_of_a_day(52)
+    gone = let_go(versions, Retention(2, 3, share=25), current="51", before="50")
+    assert {each.reason for each in gone} == {RemovalReason.SHARE}
+    assert [each.id for each in gone] == [f"{number:02}" for number in range(25)]
+    assert collected(versions, Retention(2, 3, share=100), current="51", before="50") == []
+    assert len(collected(versions, Retention(2, 3, share=0), current="51", before="50")) == 50
 
 
 def test_what_more_than_age_keeps_has_no_part_in_the_share():
-    generations = [*builds_of_a_day(9, pinned=True), *(made(name, days=0.1, size=10) for name in "ab")]
-    generations += [made("c", days=0, size=900), made("d", days=0, size=900)]
-    assert collected(generations, Retention(2, 3, share=2), before="c", in_use={"a"}) == []
-    assert collected(generations, Retention(2, 3, share=1), before="c", in_use={"a"}) == []
-    assert collected(generations, Retention(2, 3, share=0.5), before="c", in_use={"a"}) == ["b"]
+    versions = [*builds_of_a_day(9, pinned=True), *(made(name, days=0.1, size=10) for name in "ab")]
+    versions += [made("c", days=0, size=900), made("d", days=0, size=900)]
+    assert collected(versions, Retention(2, 3, share=2), before="c", in_use={"a"}) == []
+    assert collected(versions, Retention(2, 3, share=1), before="c", in_use={"a"}) == []
+    assert collected(versions, Retention(2, 3, share=0.5), before="c", in_use={"a"}) == ["b"]
 
 
 def test_versions_that_differ_in_the_kernel_alone_take_the_room_of_one_image():
-    generations = [made(f"k{number}", image="x", days=1, size=10) for number in range(5)]
-    generations += [made("c", days=0), made("d", days=0)]
-    assert collected(generations, Retention(2, 3, share=1), before="c") == []
+    versions = [made(f"k{number}", image="x", days=1, size=10) for number in range(5)]
+    versions += [made("c", days=0), made("d", days=0)]
+    assert collected(versions, Retention(2, 3, share=1), before="c") == []
 
 
 def test_why_a_version_went_is_told():
-    generations = [made("a"), made("b", staged=True), made("c", days=1), FOUR[3]]
-    gone = let_go(generations, Retention(1, 3), dropped="c")
-    assert [(each.version, each.reason) for each in gone] == [
-        ("a", Reason.AGE),
-        ("b", Reason.UNWANTED),
-        ("c", Reason.UNWANTED),
+    versions = [made("a"), made("b", staged=True), made("c", days=1), FOUR[3]]
+    gone = let_go(versions, Retention(1, 3), dropped="c")
+    assert [(each.id, each.reason) for each in gone] == [
+        ("a", RemovalReason.AGE),
+        ("b", RemovalReason.UNWANTED),
+        ("c", RemovalReason.UNWANTED),
     ]

@@ -20,8 +20,8 @@ from hypothesis.stateful import (
 )
 
 from ltsp.publish.store import Store
-from publish.labelled import NAME, image, leftovers, operate, seen
-from publish.mortal import KILLED, mortal
+from publish.crash_injector import KILLED, start_crash_server
+from publish.labelled_images import NAME, image, leftovers, operate, read_served_state
 
 pytestmark = pytest.mark.root
 
@@ -33,7 +33,7 @@ DEATHS = st.none() | st.integers(0, 60)
 class Life(RuleBasedStateMachine):
     """Builders that finish, fail or die, hands that meddle, and a disk that fills up."""
 
-    mortal = None
+    crash_server = None
 
     def __init__(self):
         super().__init__()
@@ -49,7 +49,7 @@ class Life(RuleBasedStateMachine):
 
     def attempt(self, operation, label, die_at):
         """Do it; say whether it came to its end."""
-        status, message = self.mortal.operate(self.store, operation, label, die_at)
+        status, message = self.crash_server.operate(self.store, operation, label, die_at)
         assert status in {0, 1, KILLED}, message
         assert bool(message) == (status == 1)
         return status == 0
@@ -61,12 +61,12 @@ class Life(RuleBasedStateMachine):
 
     @rule(operation=st.sampled_from(["publish", "replace", "rotate", "kernel", "trial"]), die_at=DEATHS)
     def publish(self, operation, die_at):
-        if operation == "kernel" and not os.path.exists(self.store.places(NAME).image):
+        if operation == "kernel" and not os.path.exists(self.store.paths(NAME).image):
             return  # the kernel of a chroot, which has no image to be lost
         self.labels += 1
         label = str(self.labels)
         if self.attempt(operation, label, die_at):
-            now = seen(self.store)
+            now = read_served_state(self.store)
             if operation == "kernel":
                 assert now.kernel == label
             else:
@@ -82,17 +82,17 @@ class Life(RuleBasedStateMachine):
     @rule(pick=st.integers(0), die_at=DEATHS)
     def use(self, pick, die_at):
         every = self.store.versions(NAME)
-        self.attempt("use", every[pick % len(every)].version, die_at)
+        self.attempt("use", every[pick % len(every)].id, die_at)
 
     @rule()
     def put_a_foreign_image(self):
-        places = self.store.places(NAME)
-        if os.path.isdir(places.images):
+        paths = self.store.paths(NAME)
+        if os.path.isdir(paths.images):
             self.labels += 1
             try:
                 with open(f"{self.directory}/foreign", "wb") as file:
                     file.write(image(f"foreign{self.labels}"))
-                os.rename(f"{self.directory}/foreign", places.image)
+                os.rename(f"{self.directory}/foreign", paths.image)
             except OSError:
                 pass  # the disk is full
 
@@ -118,7 +118,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def something_whole_boots(self):
         if os.path.isdir(self.store.tftp_dir):
-            now = seen(self.store)
+            now = read_served_state(self.store)
             if self.published:
                 assert now.menu
                 assert now.image
@@ -126,7 +126,7 @@ class Life(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("sequences", [40, pytest.param(2000, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
 def test_something_bootable_survives_any_sequence(sequences, record_property):
-    with mortal() as server:
-        living = type("Life", (Life,), {"mortal": server})
+    with start_crash_server() as server:
+        living = type("Life", (Life,), {"crash_server": server})
         run_state_machine_as_test(living, settings=settings(max_examples=sequences, stateful_step_count=20))
     record_property("R4", f"{sequences} sequences of up to 20 steps, 0 without a bootable image")

@@ -7,10 +7,20 @@ import os
 import pytest
 
 from ltsp.errors import LtspError
-from ltsp.publish.contents import Published, Staged, Unchanged
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
-from publish.labelled import NAME, Seen, contents, image, leftovers, publish, publish_held, seen, stage_held
+from ltsp.publish.version_contents import PublishedVersion, StagedVersion, Unchanged
+from publish.labelled_images import (
+    NAME,
+    ServedState,
+    contents,
+    image,
+    leftovers,
+    publish,
+    publish_locked,
+    read_served_state,
+    stage_locked,
+)
 
 
 @pytest.fixture
@@ -21,154 +31,154 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def held(store):
-    with store.locked(NAME) as held:
-        yield held
+def locked(store):
+    with store.locked(NAME) as locked:
+        yield locked
 
 
 def labels(store, *, staged):
     return [each.manifest.kernel.version for each in store.versions(NAME) if each.staged == staged]
 
 
-def test_clients_boot_what_they_did_before(store, held):
-    publish_held(held, "one")
-    before = seen(store)
-    staged = stage_held(held, "two")
-    assert isinstance(staged, Staged)
-    assert staged.generation.staged
-    assert staged.generation.harm == ""
-    assert seen(store) == before
+def test_clients_boot_what_they_did_before(store, locked):
+    publish_locked(locked, "one")
+    before = read_served_state(store)
+    staged = stage_locked(locked, "two")
+    assert isinstance(staged, StagedVersion)
+    assert staged.version.staged
+    assert staged.version.damage == ""
+    assert read_served_state(store) == before
     assert leftovers(store) == []
-    assert held.state().waiting == staged.generation
+    assert locked.state().waiting == staged.version
 
 
 def test_it_survives_the_next_run_and_what_that_collects(store):
     publish(store, "one")
-    with store.locked(NAME) as held:
-        staged = stage_held(held, "two").generation
-    with store.locked(NAME) as held:
-        assert held.prune(1) == ()
-        assert held.state().waiting == staged
-        held.publish_kernel(contents("older"))
+    with store.locked(NAME) as locked:
+        staged = stage_locked(locked, "two").version
+    with store.locked(NAME) as locked:
+        assert locked.prune(1) == ()
+        assert locked.state().waiting == staged
+        locked.publish_kernel(contents("older"))
     # What was made later is current now, so that nobody waits for this one any more.
     assert store.state(NAME).waiting is None
     assert labels(store, staged=True) == []
 
 
-def test_it_becomes_current_like_any_other_version(store, held):
-    publish_held(held, "one")
-    outcome = held.publish_staged(stage_held(held, "two"))
-    assert isinstance(outcome, Published)
-    assert seen(store) == Seen(("two", "two"), "two", "one", "two")
+def test_it_becomes_current_like_any_other_version(store, locked):
+    publish_locked(locked, "one")
+    outcome = locked.publish_staged(stage_locked(locked, "two"))
+    assert isinstance(outcome, PublishedVersion)
+    assert read_served_state(store) == ServedState(("two", "two"), "two", "one", "two")
     assert not store.current(NAME).staged
-    assert held.state().waiting is None
+    assert locked.state().waiting is None
 
 
-def test_a_person_can_choose_it_by_hand(store, held):
-    publish_held(held, "one")
-    held.use(stage_held(held, "two").generation.version)
-    assert seen(store).menu == ("two", "two")
+def test_a_person_can_choose_it_by_hand(store, locked):
+    publish_locked(locked, "one")
+    locked.use(stage_locked(locked, "two").version.id)
+    assert read_served_state(store).menu == ("two", "two")
     assert labels(store, staged=True) == []
 
 
-def test_a_first_version_can_wait_too(store, held):
-    staged = stage_held(held, "one")
-    assert seen(store) == Seen(None, None, None, None)
+def test_a_first_version_can_wait_too(store, locked):
+    staged = stage_locked(locked, "one")
+    assert read_served_state(store) == ServedState(None, None, None, None)
     assert store.state(NAME).exists
-    held.publish_staged(staged)
-    assert seen(store).menu == ("one", "one")
+    locked.publish_staged(staged)
+    assert read_served_state(store).menu == ("one", "one")
 
 
-def test_one_that_waited_makes_room_for_the_next(store, held):
-    publish_held(held, "one")
-    stage_held(held, "two")
-    held.pin(stage_held(held, "three").generation.version)
-    stage_held(held, "four")
+def test_one_that_waited_makes_room_for_the_next(store, locked):
+    publish_locked(locked, "one")
+    stage_locked(locked, "two")
+    locked.pin(stage_locked(locked, "three").version.id)
+    stage_locked(locked, "four")
     assert labels(store, staged=True) == ["three", "four"]
     assert labels(store, staged=False) == ["one"]
 
 
-def test_the_same_again_is_the_version_that_waits_already(store, held):
-    publish_held(held, "one")
-    first = stage_held(held, "two")
-    assert stage_held(held, "two") == first
+def test_the_same_again_is_the_version_that_waits_already(store, locked):
+    publish_locked(locked, "one")
+    first = stage_locked(locked, "two")
+    assert stage_locked(locked, "two") == first
     assert len(store.versions(NAME)) == 2
-    assert isinstance(publish_held(held, "two"), Published)
-    assert store.current(NAME).version == first.generation.version
+    assert isinstance(publish_locked(locked, "two"), PublishedVersion)
+    assert store.current(NAME).id == first.version.id
 
 
-def test_one_that_waits_records_where_the_same_comes_from_now(store, held):
-    publish_held(held, "one")
-    first = stage_held(held, "two").generation
-    moved = stage_held(held, "two", "/new").generation
-    assert (moved.version, moved.manifest.source.argument) == (first.version, "/new")
+def test_one_that_waits_records_where_the_same_comes_from_now(store, locked):
+    publish_locked(locked, "one")
+    first = stage_locked(locked, "two").version
+    moved = stage_locked(locked, "two", "/new").version
+    assert (moved.version, moved.manifest.source.argument) == (first.id, "/new")
     assert moved.staged
-    assert isinstance(publish_held(held, "two", "/newer"), Published)
+    assert isinstance(publish_locked(locked, "two", "/newer"), PublishedVersion)
     assert store.current(NAME).manifest.source.argument == "/newer"
 
 
-def test_one_that_was_damaged_meanwhile_is_made_anew(held):
-    publish_held(held, "one")
-    first = stage_held(held, "two").generation
+def test_one_that_was_damaged_meanwhile_is_made_anew(locked):
+    publish_locked(locked, "one")
+    first = stage_locked(locked, "two").version
     with open(first.file("vmlinuz"), "r+b") as file:
         file.write(b"K")
-    assert stage_held(held, "two").generation.version != first.version
+    assert stage_locked(locked, "two").version.id != first.id
 
 
-def test_what_is_current_already_does_not_wait(held):
-    current = publish_held(held, "one").generation
-    assert stage_held(held, "one") == Unchanged(current)
+def test_what_is_current_already_does_not_wait(locked):
+    current = publish_locked(locked, "one").version
+    assert stage_locked(locked, "one") == Unchanged(current)
 
 
-def test_one_that_replaces_a_damaged_current_version_leaves_no_way_back_to_that(store, held):
-    damaged = publish_held(held, "one").generation
+def test_one_that_replaces_a_damaged_current_version_leaves_no_way_back_to_that(store, locked):
+    damaged = publish_locked(locked, "one").version
     with open(damaged.image, "r+b") as file:
         file.write(b"H")
-    staged = stage_held(held, "one")
-    held.publish_staged(staged)
-    assert seen(store) == Seen(("one", "one"), "one", None, "one")
+    staged = stage_locked(locked, "one")
+    locked.publish_staged(staged)
+    assert read_served_state(store) == ServedState(("one", "one"), "one", None, "one")
 
 
-def test_no_backup_is_made_where_none_is_wanted(store, held):
-    publish_held(held, "one")
-    held.publish_staged(stage_held(held, "two"), backup=False, keep=Retention(1, 0))
-    assert seen(store) == Seen(("two", "two"), "two", None, "two")
+def test_no_backup_is_made_where_none_is_wanted(store, locked):
+    publish_locked(locked, "one")
+    locked.publish_staged(stage_locked(locked, "two"), backup=False, keep=Retention(1, 0))
+    assert read_served_state(store) == ServedState(("two", "two"), "two", None, "two")
     assert len(store.versions(NAME)) == 1
 
 
-def test_a_damaged_one_cannot_be_chosen(held):
-    publish_held(held, "one")
-    version = stage_held(held, "two").generation
+def test_a_damaged_one_cannot_be_chosen(locked):
+    publish_locked(locked, "one")
+    version = stage_locked(locked, "two").version
     os.truncate(version.image, len(image("two")) - 1)
     with pytest.raises(LtspError, match="is damaged"):
-        held.use(version.version)
+        locked.use(version.id)
 
 
-def test_going_back_never_leads_to_one_that_waits(store, held):
-    publish_held(held, "one")
-    publish_held(held, "two")
-    stage_held(held, "three")
-    held.revert()
-    assert seen(store).menu == ("one", "one")
-    held.revert()
-    assert seen(store).menu == ("two", "two")
+def test_going_back_never_leads_to_one_that_waits(store, locked):
+    publish_locked(locked, "one")
+    publish_locked(locked, "two")
+    stage_locked(locked, "three")
+    locked.revert()
+    assert read_served_state(store).menu == ("one", "one")
+    locked.revert()
+    assert read_served_state(store).menu == ("two", "two")
 
 
-def test_a_kernel_waits_with_the_image_of_the_current_version(store, held):
-    current = publish_held(held, "one").generation
-    staged = held.publish_kernel_later(contents("two"))
-    assert seen(store) == Seen(("one", "one"), "one", None, "one")
-    assert staged.generation.is_image_of(current)
-    assert held.publish_kernel_later(contents("two")) == staged
-    assert held.publish_kernel_later(contents("one")) == Unchanged(current)
-    held.publish_staged(staged)
-    assert seen(store).menu == ("one", "two")
+def test_a_kernel_waits_with_the_image_of_the_current_version(store, locked):
+    current = publish_locked(locked, "one").version
+    staged = locked.publish_kernel_later(contents("two"))
+    assert read_served_state(store) == ServedState(("one", "one"), "one", None, "one")
+    assert staged.version.is_image_of(current)
+    assert locked.publish_kernel_later(contents("two")) == staged
+    assert locked.publish_kernel_later(contents("one")) == Unchanged(current)
+    locked.publish_staged(staged)
+    assert read_served_state(store).menu == ("one", "two")
 
 
-def test_a_kernel_that_waits_with_another_image_is_no_twin(held):
-    first = publish_held(held, "one").generation
-    publish_held(held, "two")
-    staged = held.publish_kernel_later(contents("three")).generation
-    again = held.publish_kernel_later(contents("three"), of=first).generation
-    assert again.version != staged.version
+def test_a_kernel_that_waits_with_another_image_is_no_twin(locked):
+    first = publish_locked(locked, "one").version
+    publish_locked(locked, "two")
+    staged = locked.publish_kernel_later(contents("three")).version
+    again = locked.publish_kernel_later(contents("three"), of=first).version
+    assert again.id != staged.id
     assert again.is_image_of(first)

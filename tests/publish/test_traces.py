@@ -10,11 +10,11 @@ import threading
 import pytest
 
 from ltsp.errors import LockHeld, LtspError
-from ltsp.publish.contents import Contents
-from ltsp.publish.manifest import Source
+from ltsp.publish.manifest import SourceFacts
 from ltsp.publish.store import Store
-from publish import tracing
-from publish.labelled import NAME, image, publish, seen
+from ltsp.publish.version_contents import VersionContents
+from publish import strace_faults
+from publish.labelled_images import NAME, image, publish, read_served_state
 from publish.test_publishing import Restless
 
 
@@ -24,8 +24,8 @@ def store(tmp_path):
 
 
 def refuse(store, name=NAME):
-    contents = Contents(Source("/", "directory"), files={"vmlinuz": Restless(b"kernel")})
-    with store.locked(name) as held, held.stage() as stage:
+    contents = VersionContents(SourceFacts("/", "directory"), files={"vmlinuz": Restless(b"kernel")})
+    with store.locked(name) as locked, locked.stage_image() as stage:
         stage.image.write(image("one"))
         with pytest.raises(LtspError, match="changed while"):
             stage.publish(contents)
@@ -49,10 +49,10 @@ def test_what_was_there_before_stays(store, tmp_path):
 def test_other_images_keep_what_is_theirs(store):
     publish(store, "one")
     refuse(store, "other")
-    assert seen(store).menu == ("one", "one")
-    assert not os.path.exists(store.places("other").lock)
-    assert not os.path.exists(store.places("other").boot)
-    assert os.path.exists(store.places(NAME).lock)
+    assert read_served_state(store).menu == ("one", "one")
+    assert not os.path.exists(store.paths("other").lock)
+    assert not os.path.exists(store.paths("other").boot)
+    assert os.path.exists(store.paths(NAME).lock)
 
 
 def test_a_lock_that_was_removed_is_not_held_by_two(store):
@@ -79,10 +79,10 @@ def test_a_run_that_leaves_nothing_takes_nothing_from_one_that_publishes(store):
     """Both find the directories missing, and one takes away what it made while the other goes on."""
     for _ in range(5):
         arguments = [store.base_dir, store.tftp_dir, "publish", "one"]
-        with subprocess.Popen(tracing.command(arguments), env=tracing.environment()) as publisher:
+        with subprocess.Popen(strace_faults.command(arguments), env=strace_faults.environment()) as publisher:
             while publisher.poll() is None:
                 with store.locked("other"):
                     pass
             assert publisher.returncode == 0
-        assert seen(store).menu == ("one", "one")
+        assert read_served_state(store).menu == ("one", "one")
         subprocess.run(["rm", "-r", store.base_dir, store.tftp_dir], check=True)

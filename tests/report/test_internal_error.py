@@ -8,7 +8,7 @@ import os
 import pytest
 
 from ltsp.errors import FormatError, LtspError, SourceError, UsageError
-from ltsp.report.internal_error import TRACEBACK, told
+from ltsp.report.internal_error import TRACEBACK_VARIABLE, to_ltsp_error
 
 
 def fail(error):
@@ -35,38 +35,38 @@ def raised(error):
     ],
 )
 def test_it_is_one_line_that_names_what_there_is_to_name(error, line):
-    said = str(told(raised(error)))
+    said = str(to_ltsp_error(raised(error)))
     assert said.startswith(line)
     assert said.isprintable()
 
 
 def test_an_error_for_people_is_left_as_it_is():
     error = UsageError("no", "yes")
-    assert told(error) is error
+    assert to_ltsp_error(error) is error
 
 
 def test_a_fault_of_ours_shows_its_traceback_on_demand(monkeypatch, capsys):
-    assert TRACEBACK in told(raised(KeyError("x"))).hint
+    assert TRACEBACK_VARIABLE in to_ltsp_error(raised(KeyError("x"))).hint
     assert capsys.readouterr().err == ""
-    monkeypatch.setenv(TRACEBACK, "1")
-    assert isinstance(told(raised(KeyError("x"))), LtspError)
+    monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
+    assert isinstance(to_ltsp_error(raised(KeyError("x"))), LtspError)
     assert "Traceback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "remedy"), [(errno.EMFILE, "ulimit -n"), (errno.ENFILE, "sysctl fs.file-max")])
 @pytest.mark.parametrize("kind", [LtspError, SourceError, UsageError, FormatError])
 def test_too_many_open_files_have_one_remedy_whoever_met_them(kind, number, remedy):
-    error = told(kind(f"cannot read /etc/x: {os.strerror(number)}", "run as root, or exclude it"))
+    error = to_ltsp_error(kind(f"cannot read /etc/x: {os.strerror(number)}", "run as root, or exclude it"))
     assert isinstance(error, kind)
     assert (error.message, remedy in error.hint, "root" in error.hint) == (
         f"cannot read /etc/x: {os.strerror(number)}",
         True,
         False,
     )
-    assert remedy in str(told(OSError(number, os.strerror(number), "/etc/x")))
+    assert remedy in str(to_ltsp_error(OSError(number, os.strerror(number), "/etc/x")))
     library = ImportError(f"_lzma.so: cannot open shared object file: {os.strerror(number)}")
-    assert str(told(library)).startswith(f"{library}: ")
-    assert remedy in str(told(library))
+    assert str(to_ltsp_error(library)).startswith(f"{library}: ")
+    assert remedy in str(to_ltsp_error(library))
 
 
 def test_a_directory_that_was_removed_is_named(tmp_path, monkeypatch):
@@ -76,4 +76,4 @@ def test_a_directory_that_was_removed_is_named(tmp_path, monkeypatch):
     gone.rmdir()
     with pytest.raises(FileNotFoundError) as caught:
         os.getcwd()
-    assert str(told(caught.value)).startswith("the working directory has been removed: cd to another one")
+    assert str(to_ltsp_error(caught.value)).startswith("the working directory has been removed: cd to another one")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from corpus import ordinary, reader_session
-from corpus.trees import noise
+from corpus import reader_session, unprivileged
+from corpus.tree_strategies import noise
 from ltsp.errors import FormatError, SourceError
-from ltsp.sandbox.client import reading
-from ltsp.sandbox.protocol import Frame, Kind, failure
-from ltsp.tree.selection import Take
+from ltsp.sandbox.client import start_reader
+from ltsp.sandbox.protocol import Frame, FrameKind, parse_failure
+from ltsp.tree.selection import Inclusion
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def no_sibling(name):
 
 
 def started(files=(), open_sibling=no_sibling, **options):
-    return reading("corpus.reader_session", files, open_sibling, options)
+    return start_reader("corpus.reader_session", files, open_sibling, options)
 
 
 def content(tree, path):
@@ -51,7 +51,7 @@ def test_which_directories_are_looked_into_is_asked_many_at_once():
 
     def select(path, directory):
         asked.append((path, directory))
-        return Take.EMPTIED if path == "home" else Take.ALL
+        return Inclusion.EMPTIED if path == "home" else Inclusion.ALL
 
     names = [f"d{number}" for number in range(20_000)]
     with started() as process:
@@ -65,7 +65,7 @@ def test_which_directories_are_looked_into_is_asked_many_at_once():
 
 def test_what_is_left_out_is_not_in_the_tree():
     with started() as process:
-        tree = process.tree({}, lambda path, _directory: Take.NOTHING if path in {"a", "many"} else Take.ALL)
+        tree = process.tree({}, lambda path, _directory: Inclusion.NOTHING if path in {"a", "many"} else Inclusion.ALL)
     assert "same" in tree.root.entries
     assert not {"a", "many"} & set(tree.root.entries)
 
@@ -74,9 +74,9 @@ def test_holes_stay_holes():
     with started() as process:
         tree = process.tree({})
         with tree.get("sparse").content.open() as stream:
-            assert stream.hole() == 0
+            assert stream.hole_size() == 0
             assert stream.read(10) == b"x" * 10
-            assert stream.hole() == 5 << 20
+            assert stream.hole_size() == 5 << 20
             stream.skip(5 << 20)
             assert stream.read(100) == b"xxx"
             assert stream.read(1) == b""
@@ -122,38 +122,38 @@ def test_other_files_are_asked_for(tmp_path):
             [file], lambda name: open(os.dup(backing.fileno()), "rb") if name == "backing" else no_sibling(name)
         ) as process,
     ):
-        assert process.look({"do": "read"}) == "main"
-        assert process.look({"sibling": "backing"}) == "behind it"
+        assert process.query({"do": "read"}) == "main"
+        assert process.query({"sibling": "backing"}) == "behind it"
         with pytest.raises(SourceError, match="there is no other"):
-            process.look({"sibling": "other"})
-        assert process.look({"do": "read"}) == ""
+            process.query({"sibling": "other"})
+        assert process.query({"do": "read"}) == ""
 
 
 def test_errors_come_with_their_kind_and_are_safe_to_print():
     with pytest.raises(SourceError, match="it is refused: ask otherwise"), started(refuse=True):
         pass
     with started() as process, pytest.raises(SourceError) as caught:
-        process.look({"do": "escape"})
+        process.query({"do": "escape"})
     assert caught.value.message.isprintable()
 
 
 def test_a_process_that_eats_memory_is_told_and_goes_on():
     with started() as process:
         with pytest.raises(FormatError, match="more memory than any sound one needs"):
-            process.look({"do": "eat"})
-        assert process.look({"still": "there"}) == {"still": "there"}
+            process.query({"do": "eat"})
+        assert process.query({"still": "there"}) == {"still": "there"}
 
 
 def test_a_process_that_dies_is_told():
     with started() as process, pytest.raises(FormatError, match=r"its reader ended: .* exit status 3"):
-        process.look({"do": "die"})
+        process.query({"do": "die"})
 
 
 def test_a_process_that_hangs_is_told_and_ended():
     with started() as process:
         process.control.settimeout(0.5)
         with pytest.raises(FormatError, match="has said nothing"):
-            process.look({"do": "hang"})
+            process.query({"do": "hang"})
 
 
 def test_a_file_that_is_shorter_than_it_should_be_is_told():
@@ -167,18 +167,18 @@ def test_a_file_that_is_shorter_than_it_should_be_is_told():
 @pytest.mark.root
 def test_the_process_has_no_rights():
     with started() as process:
-        uid, gid, groups, written = process.look({"do": "rights"})
+        uid, gid, groups, written = process.query({"do": "rights"})
     assert (uid, gid, groups) == (65534, 65534, [])
     assert written != "written"
 
 
 REACH = """
 import os, socket, sys
-from ltsp.sandbox.client import reading
+from ltsp.sandbox.client import start_reader
 with socket.create_server(("127.0.0.1", 0)) as server:
     question = {"do": "reach", "path": sys.argv[1], "port": server.getsockname()[1], "pid": os.getpid()}
-    with reading("corpus.reader_session", [], None, {}) as process:
-        print(*process.look(question), sep="\\n")
+    with start_reader("corpus.reader_session", [], None, {}) as process:
+        print(*process.query(question), sep="\\n")
 """
 
 
@@ -188,8 +188,10 @@ def test_the_process_reaches_nothing_whoever_starts_it(tmp_path, who):
     """An ordinary user's own files, too, which becoming nobody would keep from it."""
     tmp_path.chmod(0o755)
     (tmp_path / "file").write_text("anybody's")
-    ordinary.given(tmp_path)
-    through = {"root": (), "user": ordinary.as_user(tmp_path), "container": ordinary.in_container(tmp_path)}[who]
+    unprivileged.given(tmp_path)
+    through = {"root": (), "user": unprivileged.as_user(tmp_path), "container": unprivileged.in_container(tmp_path)}[
+        who
+    ]
     command = [*through, sys.executable, "-c", REACH, tmp_path / "file"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert len(said) == 3
@@ -199,4 +201,4 @@ def test_the_process_reaches_nothing_whoever_starts_it(tmp_path, who):
 @pytest.mark.parametrize("payload", [b"[1", b"[" * 100_000, b"\xff", b"{}", b"[1,2]"])
 def test_what_is_no_error_is_told_as_one(payload):
     with pytest.raises(FormatError, match="broke off"):
-        raise failure(Frame(Kind.FAILURE, payload))
+        raise parse_failure(Frame(FrameKind.FAILURE, payload))

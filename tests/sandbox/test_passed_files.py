@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.errors import Changed
-from ltsp.sandbox.passed_files import GivenFiles
+from ltsp.errors import FileChanged
+from ltsp.sandbox.passed_files import PassedFiles
 
 
 @pytest.fixture
 def given(tmp_path):
     (tmp_path / "one").write_bytes(b"0123456789")
     (tmp_path / "two").write_bytes(b"abcdef")
-    with GivenFiles() as files:
+    with PassedFiles() as files:
         for name in ("one", "two"):
             with (tmp_path / name).open("rb") as file:
                 files.add(file)
@@ -23,15 +23,15 @@ def test_pieces_of_several_files_and_holes_are_one_content(given):
     content = given.content(7, ((0, 2, 3), (-1, 0, 5), (1, 0, 4)))
     assert (content.size, content.stored) == (12, 7)
     with content.open() as stream:
-        assert stream.hole() == 0
+        assert stream.hole_size() == 0
         assert stream.read(4) == b"234\0"
-        assert stream.hole() == 4
+        assert stream.hole_size() == 4
         stream.skip(4)
-        assert stream.hole() == 0
+        assert stream.hole_size() == 0
         assert stream.read(100) == b"abcd"
         assert stream.read(1) == b""
-        assert stream.hole() == 0
-        assert stream.settled()
+        assert stream.hole_size() == 0
+        assert stream.is_consistent()
 
 
 def test_what_lies_in_no_file_is_refused(given):
@@ -43,5 +43,5 @@ def test_what_lies_in_no_file_is_refused(given):
 def test_a_disk_that_became_shorter_is_told(given, tmp_path):
     content = given.content(10, ((0, 0, 10),))
     (tmp_path / "one").write_bytes(b"01234")
-    with content.open() as stream, pytest.raises(Changed, match="became shorter"):
+    with content.open() as stream, pytest.raises(FileChanged, match="became shorter"):
         stream.read(10)

@@ -5,9 +5,9 @@ import json
 import pytest
 from hypothesis import given
 
-from corpus.trees import trees
+from corpus.tree_strategies import trees
 from ltsp.errors import FormatError
-from ltsp.sandbox.tree_codec import records, tree
+from ltsp.sandbox.tree_codec import decode_tree, encode_tree
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import Directory, File, Metadata
 from ltsp.tree.tree import Tree
@@ -19,8 +19,8 @@ FILE = ["f", *COMMON, 0, 5, 5, []]
 def through(given_tree):
     """What another process would make of it, and the numbers of the contents under their paths."""
     contents = []
-    sent = json.loads(json.dumps(list(records(given_tree, contents))))
-    return tree(sent, lambda number, size, stored, _places: _checked(contents[number], size, stored))
+    sent = json.loads(json.dumps(list(encode_tree(given_tree, contents))))
+    return decode_tree(sent, lambda number, size, stored, _places: _checked(contents[number], size, stored))
 
 
 def _checked(content, size, stored):
@@ -99,11 +99,11 @@ def test_a_tree_may_be_deeper_than_the_interpreters_stack():
 )
 def test_what_is_no_tree_is_refused(forged):
     with pytest.raises(FormatError, match="no tree"):
-        tree(forged, lambda *_: File)
+        decode_tree(forged, lambda *_: File)
 
 
 def test_places_of_contents_come_with_them():
     places = ((0, 4096, 3), (-1, 0, 7))
     given_tree = Tree(Directory(Metadata(0o755), {"a": File(Metadata(0o644), Bytes(b"x" * 10))}))
-    sent = json.loads(json.dumps(list(records(given_tree, [], lambda _content: places))))
-    assert tree(sent, lambda *given: given).get("a").content == (0, 10, 10, places)
+    sent = json.loads(json.dumps(list(encode_tree(given_tree, [], lambda _content: places))))
+    assert decode_tree(sent, lambda *given: given).get("a").content == (0, 10, 10, places)

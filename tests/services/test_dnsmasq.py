@@ -11,14 +11,14 @@ import pytest
 from corpus import pxe_client
 from ltsp.errors import LtspError
 from ltsp.host.interfaces import Interface
-from ltsp.services.dnsmasq import Dnsmasq
+from ltsp.services.dnsmasq import DnsmasqConfig
 
 ROOM = Interface("card0", ip_interface("10.77.0.1/24"))
 OWN = Interface("card1", ip_interface("192.168.67.1/24"))
 
 
 def lines(*interfaces, **wishes):
-    return Dnsmasq(interfaces or (ROOM, OWN), **{"tftp_dir": "/srv/tftp", **wishes}).text().splitlines()
+    return DnsmasqConfig(interfaces or (ROOM, OWN), **{"tftp_dir": "/srv/tftp", **wishes}).text().splitlines()
 
 
 def test_a_router_keeps_its_network_and_our_own_gets_addresses():

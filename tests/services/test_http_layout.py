@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltsp.services.http_layout import Area, Place, place
+from ltsp.services.http_layout import ServedArea, ServedPath, find_served_path
 
 SERVED = {
-    "/ltsp/ltsp.ipxe": Place(Area.LTSP, "ltsp.ipxe"),
-    "/ltsp/lab/20260101T000000Z-00000000/vmlinuz": Place(Area.LTSP, "lab/20260101T000000Z-00000000/vmlinuz"),
-    "/ltsp/lab/boot.ipxe?x=1#y": Place(Area.LTSP, "lab/boot.ipxe"),
-    "/images/lab.img": Place(Area.IMAGES, "lab.img"),
-    "/images/lab.img.old": Place(Area.IMAGES, "lab.img.old"),
-    "/images/%6Cab%2eimg": Place(Area.IMAGES, "lab.img"),
-    "/images/caf%C3%A9%FF.iso": Place(Area.IMAGES, "café\udcff.iso"),
-    "/images/.versions/lab/V/image.img": Place(Area.IMAGES, ".versions/lab/V/image.img"),
+    "/ltsp/ltsp.ipxe": ServedPath(ServedArea.LTSP, "ltsp.ipxe"),
+    "/ltsp/lab/20260101T000000Z-00000000/vmlinuz": ServedPath(ServedArea.LTSP, "lab/20260101T000000Z-00000000/vmlinuz"),
+    "/ltsp/lab/boot.ipxe?x=1#y": ServedPath(ServedArea.LTSP, "lab/boot.ipxe"),
+    "/images/lab.img": ServedPath(ServedArea.IMAGES, "lab.img"),
+    "/images/lab.img.old": ServedPath(ServedArea.IMAGES, "lab.img.old"),
+    "/images/%6Cab%2eimg": ServedPath(ServedArea.IMAGES, "lab.img"),
+    "/images/caf%C3%A9%FF.iso": ServedPath(ServedArea.IMAGES, "café\udcff.iso"),
+    "/images/.versions/lab/V/image.img": ServedPath(ServedArea.IMAGES, ".versions/lab/V/image.img"),
 }
 REFUSED = {
     "the top": "/",
@@ -46,17 +46,17 @@ REFUSED = {
 
 @pytest.mark.parametrize(("target", "expected"), SERVED.items())
 def test_what_is_served_and_where_it_lies(target, expected):
-    assert place(target) == expected
+    assert find_served_path(target) == expected
 
 
 @pytest.mark.parametrize("why", REFUSED)
 def test_nothing_is_served_under(why):
-    assert place(REFUSED[why]) is None
+    assert find_served_path(REFUSED[why]) is None
 
 
 @given(st.lists(st.sampled_from(["/", "..", ".", "ltsp", "images", ".versions", "%2e", "%2f", "a", "\\", "%00"])))
 def test_no_served_path_leads_up_or_to_a_hidden_name(parts):
-    found = place("/" + "".join(parts))
+    found = find_served_path("/" + "".join(parts))
     if found:
         hidden = [part for part in found.path.split("/") if part.startswith(".") or not part]
         assert hidden in ([], [".versions"])

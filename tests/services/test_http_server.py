@@ -13,7 +13,7 @@ import pytest
 
 from ltsp.errors import LtspError
 from ltsp.services import http_server
-from ltsp.services.http_files import http_files
+from ltsp.services.http_files import open_http_files
 
 IMAGE = os.urandom(30_000_000)
 VERSION = "images/.versions/lab/V"
@@ -48,9 +48,9 @@ def site(tmp_path):
 def served(site):
     lines: list[str] = []
     with (
-        http_files(str(site / "srv"), str(site / "tftp")) as files,
-        http_server.listening("127.0.0.1", 0) as listener,
-        http_server.serving(listener, files.open, lines.append),
+        open_http_files(str(site / "srv"), str(site / "tftp")) as files,
+        http_server.open_listener("127.0.0.1", 0) as listener,
+        http_server.serve_files(listener, files.open, lines.append),
     ):
         yield listener.getsockname()[1], lines
 
@@ -100,7 +100,7 @@ def test_nothing_else_is_found(served, target):
 
 def test_an_image_that_is_not_for_everyone_is_not_served_by_root_either(served, site):
     assert ask(served, "/images/closed.img")[:2] == (403, b"")
-    with http_files(str(site / "srv"), str(site / "tftp"), public_only=False) as files:
+    with open_http_files(str(site / "srv"), str(site / "tftp"), public_only=False) as files:
         os.close(files.open("/images/closed.img"))
 
 
@@ -160,11 +160,11 @@ def test_a_room_full_of_clients_is_served_at_once(served):
 def test_nothing_runs_or_listens_after_the_block(site):
     before = threading.active_count()
     with (
-        http_files(str(site / "srv"), str(site / "tftp")) as files,
-        http_server.listening("127.0.0.1", 0) as listener,
+        open_http_files(str(site / "srv"), str(site / "tftp")) as files,
+        http_server.open_listener("127.0.0.1", 0) as listener,
     ):
         port = listener.getsockname()[1]
-        with http_server.serving(listener, files.open, print):
+        with http_server.serve_files(listener, files.open, print):
             ask((port, []), "/ltsp/ltsp.ipxe")
     assert threading.active_count() == before
     with pytest.raises(ConnectionRefusedError):
@@ -173,10 +173,10 @@ def test_nothing_runs_or_listens_after_the_block(site):
 
 def test_a_port_that_is_taken_is_said():
     with (
-        http_server.listening("127.0.0.1", 0) as taken,
+        http_server.open_listener("127.0.0.1", 0) as taken,
         pytest.raises(LtspError, match=r"cannot listen on 127\.0\.0\.1 port") as told,
     ):
-        http_server.listening("127.0.0.1", taken.getsockname()[1])
+        http_server.open_listener("127.0.0.1", taken.getsockname()[1])
     assert told.value.message.endswith("Address already in use")
     assert "--http-port" in told.value.hint
 
@@ -184,10 +184,10 @@ def test_a_port_that_is_taken_is_said():
 @pytest.mark.parametrize("address", ["192.0.2.99", "no address"])
 def test_an_address_of_another_computer_is_told_as_such(address):
     with pytest.raises(LtspError, match="cannot listen on") as told:
-        http_server.listening(address, 0)
+        http_server.open_listener(address, 0)
     assert "--http-address" in told.value.hint
 
 
 def test_a_site_without_images_is_told_what_to_type(tmp_path):
-    with pytest.raises(LtspError, match="ltsp image"), http_files(str(tmp_path), str(tmp_path)):
+    with pytest.raises(LtspError, match="ltsp image"), open_http_files(str(tmp_path), str(tmp_path)):
         pass

@@ -5,13 +5,13 @@ from ipaddress import ip_network
 import pytest
 
 from ltsp.errors import LtspError
-from ltsp.services.nfs import Exports
+from ltsp.services.nfs import NfsExports
 
 ROOMS = (ip_network("192.168.67.0/24"), ip_network("10.0.0.0/8"))
 
 
 def exported(**wishes):
-    text = Exports(**{"networks": ROOMS, "base_dir": "/srv/ltsp", **wishes}).text()
+    text = NfsExports(**{"networks": ROOMS, "base_dir": "/srv/ltsp", **wishes}).text()
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from corpus import proxied_room
 from corpus.diskless import one_at_a_time
-from ltsp.boot.menu import Entry, Menu, Wishes
+from ltsp.boot.menu import Menu, MenuEntry, MenuOptions
 from ltsp.host.interfaces import Interface
-from ltsp.services.dnsmasq import Dnsmasq
+from ltsp.services.dnsmasq import DnsmasqConfig
 
 SECONDS = 180
 """Three times what UEFI took on two busy processors without KVM."""
@@ -36,11 +36,13 @@ def test_a_pc_with_the_routers_address_boots_from_the_server(tmp_path, machine):
     (tftp / "ltsp/lab").mkdir(parents=True)
     for name in ("undionly.kpxe", "snponly.efi"):
         shutil.copy(f"/usr/lib/ipxe/{name}", tftp / "ltsp" / name)
-    (tftp / "ltsp/ltsp.ipxe").write_text(Menu("/srv/ltsp", (Entry("lab", "Lab"),), wishes=Wishes(timeout=-1)).text())
+    (tftp / "ltsp/ltsp.ipxe").write_text(
+        Menu("/srv/ltsp", (MenuEntry("lab", "Lab"),), options=MenuOptions(timeout=-1)).text()
+    )
     (tftp / "ltsp/lab/boot.ipxe").write_text("#!ipxe\necho ENTRY ip=${netX/ip} root=${ltsp-root} END\n")
     conf = tmp_path / "conf"
     card = Interface("eth0", ip_interface(f"{proxied_room.SERVER}/24"))
-    conf.write_text(Dnsmasq((card,), str(tftp)).text())
+    conf.write_text(DnsmasqConfig((card,), str(tftp)).text())
     words = ["unshare", "--net", sys.executable, proxied_room.__file__, str(conf), str(tmp_path), str(SECONDS), "END"]
     words += [
         "-accel",

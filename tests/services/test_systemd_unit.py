@@ -5,13 +5,13 @@ import subprocess
 import pytest
 
 from ltsp.errors import LtspError
-from ltsp.services.systemd_unit import NAME, unit
+from ltsp.services.systemd_unit import NAME, http_unit
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("directory", ["/srv/ltsp", "/srv/my images", '/srv/100%$HOME"\\'])
 def test_systemd_takes_the_unit(tmp_path, directory):
-    (tmp_path / NAME).write_text(unit(["/bin/true", f"--base-dir={directory}"]))
+    (tmp_path / NAME).write_text(http_unit(["/bin/true", f"--base-dir={directory}"]))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", tmp_path / NAME], capture_output=True, text=True, check=False
     )
@@ -20,10 +20,12 @@ def test_systemd_takes_the_unit(tmp_path, directory):
 
 
 def test_words_reach_the_program_as_they_are():
-    assert 'ExecStart="/bin/ltsp" "--base-dir=/a b%%c$$d\\"e\\\\"\n' in unit(["/bin/ltsp", '--base-dir=/a b%c$d"e\\'])
+    assert 'ExecStart="/bin/ltsp" "--base-dir=/a b%%c$$d\\"e\\\\"\n' in http_unit(
+        ["/bin/ltsp", '--base-dir=/a b%c$d"e\\']
+    )
 
 
 @pytest.mark.parametrize("word", ["/srv/\n", "/srv/ä", "/srv/\x1b"])
 def test_words_that_a_unit_cannot_hold_are_refused(word):
     with pytest.raises(LtspError, match="cannot hold"):
-        unit([word])
+        http_unit([word])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.settings.client_sections import client_settings, without_effect
-from ltsp.settings.conf_text import parse
+from ltsp.settings.client_sections import client_settings, ignored_key_warnings
+from ltsp.settings.conf_text import parse_conf
 
 
 def read(text):
-    return client_settings(parse(text.encode(), "ltsp.conf"))
+    return client_settings(parse_conf(text.encode(), "ltsp.conf"))
 
 
 def plain(layer):
@@ -224,7 +224,7 @@ def test_includes_without_end_are_bounded():
 
 def test_keys_that_no_client_acts_on_yet_are_warned_of():
     settings = read("[clients]\nX_MODES=800x600\nFSTAB_A=x\n[pc01]\nX_MODES=640x480\n")
-    assert without_effect((settings.common, *settings.sections), ["FSTAB_*"]) == (
+    assert ignored_key_warnings((settings.common, *settings.sections), ["FSTAB_*"]) == (
         "ltsp.conf:2: X_MODES has no effect on clients yet",
         "ltsp.conf:5: X_MODES has no effect on clients yet",
     )

@@ -6,13 +6,13 @@ import pytest
 
 from ltsp.host.identity import Identity
 from ltsp.settings.conf_keys import Side, side_of, warnings
-from ltsp.settings.conf_text import parse
+from ltsp.settings.conf_text import parse_conf
 
 SERVER = Identity(("52:54:00:aa:bb:cc",), (), "server01")
 
 
 def lines(text):
-    return [line.removeprefix("conf:") for line in warnings(parse(text.encode(), "conf"), SERVER)]
+    return [line.removeprefix("conf:") for line in warnings(parse_conf(text.encode(), "conf"), SERVER)]
 
 
 @pytest.mark.parametrize(

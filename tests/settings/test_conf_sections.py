@@ -7,13 +7,15 @@ import pytest
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
 from ltsp.settings.conf_sections import evaluate
-from ltsp.settings.conf_text import parse
+from ltsp.settings.conf_text import parse_conf
 
 SERVER = Identity(("52:54:00:aa:bb:cc",), ("192.168.67.1", "fd00::1"), "server01")
 
 
 def values(text, applet="image", identity=SERVER):
-    return {key: setting.value for key, setting in evaluate(parse(text.encode(), "conf"), identity, applet).items()}
+    return {
+        key: setting.value for key, setting in evaluate(parse_conf(text.encode(), "conf"), identity, applet).items()
+    }
 
 
 def fault(text, **how):
@@ -65,7 +67,7 @@ def test_keys_set_before_are_followed_across_sections():
 
 
 def test_a_variable_that_is_not_set_is_a_fault_of_its_value_alone():
-    settings = evaluate(parse(b"A=$LTSP_ROOT/x\nB=$A\nC='$LTSP_ROOT'", "conf"), SERVER, "image")
+    settings = evaluate(parse_conf(b"A=$LTSP_ROOT/x\nB=$A\nC='$LTSP_ROOT'", "conf"), SERVER, "image")
     assert settings["A"].fault == "$LTSP_ROOT is not set before this line; single quotes keep it as it is"
     assert settings["B"].fault == settings["A"].fault
     assert (settings["C"].value, settings["C"].fault, settings["C"].where) == ("$LTSP_ROOT", "", "conf:3")
@@ -116,4 +118,4 @@ def test_sections_that_include_each_other_in_a_tower_are_bounded():
 
 def test_a_value_that_doubles_with_each_line_is_bounded():
     text = "A=0123456789\n" + "A=$A$A\n" * 60
-    assert evaluate(parse(text.encode(), "conf"), SERVER, "image")["A"].fault == "the value is too long"
+    assert evaluate(parse_conf(text.encode(), "conf"), SERVER, "image")["A"].fault == "the value is too long"

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
 from ltsp.settings.conf_sections import evaluate
-from ltsp.settings.conf_text import Assignment, Code, Variable, parse
+from ltsp.settings.conf_text import Assignment, ShellCode, Variable, parse_conf
 
 
 def only(text):
-    (section,) = parse(text.encode("utf-8", "surrogateescape"), "conf").sections
+    (section,) = parse_conf(text.encode("utf-8", "surrogateescape"), "conf").sections
     return section.statements
 
 
@@ -97,7 +97,7 @@ def test_a_value_is_what_a_shell_would_read(text, value):
 )
 def test_what_a_shell_would_run_is_code(text, reason):
     key = "A" if text.startswith("A=") else ""
-    assert only(text) == (Code(reason, 1, key),)
+    assert only(text) == (ShellCode(reason, 1, key),)
 
 
 def test_code_is_that_of_the_value_it_stands_in():
@@ -118,11 +118,11 @@ def test_code_that_spans_lines_is_passed_over_as_one():
     text = "sed 's|a|\nb|' \"c\\\"\nd\" # don't\nA=b\ncat <<EOF\ndon't\nEOF\nB=c\n"
     statements = only(text)
     assert [each.key for each in statements if isinstance(each, Assignment)] == ["A", "B"]
-    assert [each.line for each in statements if isinstance(each, Code)] == [1, 5, 6, 7]
+    assert [each.line for each in statements if isinstance(each, ShellCode)] == [1, 5, 6, 7]
 
 
 def test_sections_hold_what_follows_their_names():
-    conf = parse(
+    conf = parse_conf(
         b"A=1\n[server] # about\nB=2\n  [b8:27:eb:*|dc:a6:32:*]\nC=3\n[server]\n[pc[0-9]]\nD='\n[x]\n'\n", "conf"
     )
     assert [(section.name, section.line, len(section.statements)) for section in conf.sections] == [
@@ -150,17 +150,17 @@ def test_sections_hold_what_follows_their_names():
 )
 def test_what_has_no_meaning_is_refused_with_its_line(raw, message):
     with pytest.raises(ConfError) as caught:
-        parse(raw, "conf")
+        parse_conf(raw, "conf")
     assert caught.value.message == message
 
 
 def test_all_faults_are_told_at_once():
     with pytest.raises(ConfError, match=r"^conf:1: a section .*; conf:2: a section .*; conf:3: a quote"):
-        parse(b"[a b]\n[c\nA='", "conf")
+        parse_conf(b"[a b]\n[c\nA='", "conf")
 
 
 def test_a_mark_at_the_start_and_line_ends_of_windows_are_passed_over():
-    (section,) = parse(b"\xef\xbb\xbfA=1\r\nB='x\r\ny'\r\n", "conf").sections
+    (section,) = parse_conf(b"\xef\xbb\xbfA=1\r\nB='x\r\ny'\r\n", "conf").sections
     assert [(each.key, each.parts, each.line) for each in section.statements] == [("A", ("1",), 1), ("B", ("x\ny",), 2)]
 
 
@@ -199,7 +199,7 @@ def test_values_are_those_of_dash(word):
     """Whatever we take as a value, dash reads the same; and what we refuse is never silently something else."""
     text = f"K='k k'\nA={word}\n"
     try:
-        values = evaluate(parse(text.encode(), "conf"), Identity(), "image")
+        values = evaluate(parse_conf(text.encode(), "conf"), Identity(), "image")
     except ConfError:
         return
     if set(values) == {"A", "K"} and not values["A"].fault:
@@ -220,7 +220,7 @@ def test_any_text_survives_single_quotes(text):
 @settings(print_blob=True)
 def test_any_bytes_are_taken_or_refused(raw):
     try:
-        conf = parse(raw, "conf")
+        conf = parse_conf(raw, "conf")
     except ConfError as error:
         assert error.message.startswith("conf:")  # noqa: PT017 either outcome is right
         return
@@ -232,11 +232,11 @@ def test_any_bytes_are_taken_or_refused(raw):
 @settings(max_examples=500, print_blob=True)
 def test_any_heap_of_marks_is_taken_or_refused(text):
     try:
-        parse(text.encode(), "conf")
+        parse_conf(text.encode(), "conf")
     except ConfError as error:
         assert error.message  # noqa: PT017 either outcome is right
 
 
 def test_a_large_file_is_taken_apart_in_proportion_to_its_size():
     raw = b"KEY_%d='a value'\n" * 20_000
-    assert len(parse(raw, "conf").sections[0].statements) == 20_000
+    assert len(parse_conf(raw, "conf").sections[0].statements) == 20_000

@@ -6,13 +6,13 @@ import pytest
 
 from ltsp.build.ipxe_binaries import BINARIES
 from ltsp.errors import UsageError
-from ltsp.services.firmware import FIRMWARES
-from ltsp.settings.image_name import checked, fault, suggestion
+from ltsp.services.pxe_firmware import FIRMWARES
+from ltsp.settings.image_name import check_name, fault, suggest_name
 
 
 @pytest.mark.parametrize("name", ["x86_64", "a", "0", "Debian-12.5+nonfree", "a" * 64, "a.img.b", "ltsp", "snponly"])
 def test_letters_digits_and_a_few_marks_make_a_name(name):
-    assert checked(name) == name
+    assert check_name(name) == name
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_letters_digits_and_a_few_marks_make_a_name(name):
 def test_a_fault_is_named(name, reason):
     assert fault(name) == reason
     with pytest.raises(UsageError) as caught:
-        checked(name)
+        check_name(name)
     assert reason in caught.value.message
     assert caught.value.message.isprintable()
 
@@ -64,7 +64,7 @@ def test_a_fault_is_named(name, reason):
     ],
 )
 def test_for_what_is_no_name_one_is_suggested(text, name):
-    assert suggestion(text) == name
+    assert suggest_name(text) == name
     assert not fault(name)
 
 

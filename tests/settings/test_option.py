@@ -11,16 +11,16 @@ from ltsp.settings.applets import APPLETS, ImageOptions, LtspOptions
 from ltsp.settings.option import (
     Argument,
     Choice,
-    Directory,
-    FileName,
+    DirectoryPath,
+    FilePath,
     Flag,
+    HostAddress,
     ImageName,
     Integer,
-    Machine,
     Mode,
     Text,
     Words,
-    declared,
+    declared_options,
 )
 
 
@@ -31,10 +31,10 @@ from ltsp.settings.option import (
         (Flag(), "1", True),
         (Text(), "", ""),
         (Text(), "a b", "a b"),
-        (Machine(), "", ""),
-        (Machine(), "10.0.0.3", "10.0.0.3"),
-        (Machine(), "server.example.org", "server.example.org"),
-        (Directory(), "/srv/ltsp", "/srv/ltsp"),
+        (HostAddress(), "", ""),
+        (HostAddress(), "10.0.0.3", "10.0.0.3"),
+        (HostAddress(), "server.example.org", "server.example.org"),
+        (DirectoryPath(), "/srv/ltsp", "/srv/ltsp"),
         (ImageName(), "x86_64", "x86_64"),
         (Choice(("a", "b")), "b", "b"),
         (Integer(), "0", 0),
@@ -52,8 +52,8 @@ def test_a_kind_parses_its_text(kind, text, value):
 
 
 def test_paths_are_made_absolute():
-    assert Directory().parse("here") == os.path.join(os.getcwd(), "here")
-    assert FileName().parse("here/file") == os.path.join(os.getcwd(), "here/file")
+    assert DirectoryPath().parse("here") == os.path.join(os.getcwd(), "here")
+    assert FilePath().parse("here/file") == os.path.join(os.getcwd(), "here/file")
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_paths_are_made_absolute():
     [
         (Flag(), "", "is neither 0 nor 1"),
         (Flag(), "yes", "is neither 0 nor 1"),
-        (Machine(), "1.2.3", "is no IPv4 address such as 192.168.1.10"),
-        (Machine(), "10.0.0.300", "is no IPv4 address such as 192.168.1.10"),
-        (Machine(), "fe80::1", "is no IPv4 address such as 192.168.1.10"),
-        (Machine(), "${ip}", "is no IPv4 address such as 192.168.1.10"),
-        (Machine(), "10.0.0.1;shell", "is no IPv4 address such as 192.168.1.10"),
+        (HostAddress(), "1.2.3", "is no IPv4 address such as 192.168.1.10"),
+        (HostAddress(), "10.0.0.300", "is no IPv4 address such as 192.168.1.10"),
+        (HostAddress(), "fe80::1", "is no IPv4 address such as 192.168.1.10"),
+        (HostAddress(), "${ip}", "is no IPv4 address such as 192.168.1.10"),
+        (HostAddress(), "10.0.0.1;shell", "is no IPv4 address such as 192.168.1.10"),
         (Flag(), "01", "is neither 0 nor 1"),
-        (Directory(), "", "is empty"),
+        (DirectoryPath(), "", "is empty"),
         (ImageName(), "a,b", "holds a comma; a-b is a name"),
         (Choice(("a", "b")), "c", "is none of a, b"),
         (Integer(), "", "is no whole number"),
@@ -92,7 +92,7 @@ def test_a_kind_says_what_is_wrong(kind, text, reason):
 
 
 def named(options, name):
-    return next(option for option in declared(options) if option.name == name)
+    return next(option for option in declared_options(options) if option.name == name)
 
 
 def test_one_declaration_gives_flag_key_and_spelling():
@@ -110,7 +110,7 @@ EVERY = [LtspOptions, *(applet.options for applet in APPLETS.values())]
 
 @pytest.mark.parametrize("options", EVERY, ids=lambda options: options.__name__)
 def test_flags_are_unique_and_defaults_are_values(options):
-    every = declared(options)
+    every = declared_options(options)
     shorts = [option.short for option in every if option.short]
     assert len(set(shorts)) == len(shorts)
     assert all(len(option.long) > 1 for option in every)
@@ -119,7 +119,7 @@ def test_flags_are_unique_and_defaults_are_values(options):
 
 
 def test_the_options_of_the_manual_page_are_as_it_says():
-    spelled = {option.spelling: option.default for option in declared(ImageOptions) if option.short}
+    spelled = {option.spelling: option.default for option in declared_options(ImageOptions) if option.short}
     assert spelled == {
         "-b, --backup=0|1": True,
         "-c, --cleanup=0|1": True,
@@ -130,7 +130,7 @@ def test_the_options_of_the_manual_page_are_as_it_says():
         "-q, --quiet[=0|1]": False,
         "-h, --help": False,
     }
-    assert {option.spelling: option.default for option in declared(LtspOptions)} == {
+    assert {option.spelling: option.default for option in declared_options(LtspOptions)} == {
         "-b, --base-dir=DIR": "/srv/ltsp",
         "-h, --help[=APPLET]": None,
         "-m, --home-dir=DIR": "/home",

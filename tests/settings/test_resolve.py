@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ltsp.settings.applets import ImageOptions, LtspOptions, VersionsOptions
-from ltsp.settings.hooks import hooks
-from ltsp.settings.option import declared
-from ltsp.settings.resolve import Given, Setting, resolve
+from ltsp.settings.hooks import find_hooks
+from ltsp.settings.option import declared_options
+from ltsp.settings.resolve import GivenOption, Setting, resolve
 
 
 def given(options, **values):
-    known = {option.name: option for option in declared(options)}
-    return [Given(known[name], value, f"--{known[name].long}") for name, value in values.items()]
+    known = {option.name: option for option in declared_options(options)}
+    return [GivenOption(known[name], value, f"--{known[name].long}") for name, value in values.items()]
 
 
 def conf(**values):
@@ -85,7 +85,7 @@ def test_hooks_are_in_the_order_of_their_names():
     faults: list[str] = []
     values = conf(PRE_IMAGE_B="b $LTSP_ROOT", PRE_IMAGE_A="a", POST_IMAGE_X="x", PRE_IMAGE_NONE="", PRE_KERNEL_X="no")
     values["PRE_IMAGE_C"] = Setting("PRE_IMAGE_C", "", "ltsp.conf:9", "$X is not set")
-    found = hooks(values, "image", faults)
+    found = find_hooks(values, "image", faults)
     assert [(hook.key, hook.command) for hook in found.before] == [
         ("PRE_IMAGE_A", "a"),
         ("PRE_IMAGE_B", "b $LTSP_ROOT"),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from ltsp.host.identity import Identity
-from ltsp.settings.conf_text import parse
+from ltsp.settings.conf_text import parse_conf
 from ltsp.settings.section_names import warnings
 
 SERVER = Identity(("52:54:00:aa:bb:cc",), (), "serveur")
 
 
 def lines(text):
-    return [line.removeprefix("conf:") for line in warnings(parse(text.encode(), "conf"), SERVER)]
+    return [line.removeprefix("conf:") for line in warnings(parse_conf(text.encode(), "conf"), SERVER)]
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from archive.forge import Layout, directory, docker, file, layout, packed, shown, tar
+from archive.raw_tar import Layout, directory, docker, file, layout, packed, shown, tar
 from archive.test_member import OLD_SPARSE
 from corpus.site import Site
-from ltsp.archive.archive import Reader
-from ltsp.archive.stored import OpenFile
-from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, UsageError
+from ltsp.archive.archive import ArchiveReader
+from ltsp.archive.content import DescriptorBlocks
+from ltsp.errors import FileChanged, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.source.archive import ArchiveSource, LayoutSource, RegistrySource, archive_source
-from ltsp.source.find import find
-from ltsp.source.location import lasting
-from ltsp.source.notation import Notation
+from ltsp.source.find import find_source
+from ltsp.source.image_reference import ImageReference
+from ltsp.source.location import make_source_absolute
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 
 SYSTEM = tar(directory(b"proc/"), directory(b"etc/"), file(b"etc/passwd", b"root\n"), file(b"home/a", b"x"))
 FOUND = {"etc/": "", "etc/passwd": "root\n", "home/": "", "home/a": "x", "proc/": ""}
@@ -36,7 +36,7 @@ def base(tmp_path):
     return tmp_path / "base"
 
 
-def read(source, selection=everything):
+def read(source, selection=select_all):
     with source.hold_packages(0, print) as notes, source.open(selection, Faults()) as tree:
         assert notes == []
         return shown(tree)
@@ -56,10 +56,10 @@ def read(source, selection=everything):
 )
 def test_an_archive_is_known_by_its_content_and_names_the_image(tmp_path, base, name, data):
     (tmp_path / name).write_bytes(data)
-    source = find(f"{tmp_path}/{name}", str(base))
+    source = find_source(f"{tmp_path}/{name}", str(base))
     assert source.kind == "archive"
     assert (source.name, source.kind) == ("lab", "archive")
-    assert source.plan().taken[0].description == f"archive {tmp_path}/{name}"
+    assert source.plan().included[0].description == f"archive {tmp_path}/{name}"
     assert read(source) == FOUND
 
 
@@ -90,19 +90,19 @@ def test_a_container_without_a_kernel_is_told_what_brings_one(tmp_path, release,
 
 def test_an_archive_in_the_base_directory_is_found_by_its_name(base):
     (base / "lab.img").write_bytes(SYSTEM)
-    assert read(find("lab", str(base))) == FOUND
+    assert read(find_source("lab", str(base))) == FOUND
 
 
 def test_the_selection_says_what_is_taken(base):
     (base / "lab.img").write_bytes(SYSTEM)
-    chosen = {"home": Take.EMPTIED, "etc/passwd": Take.NOTHING}
-    found = read(find("lab", str(base)), lambda path, _directory: chosen.get(path, Take.ALL))
+    chosen = {"home": Inclusion.EMPTIED, "etc/passwd": Inclusion.NOTHING}
+    found = read(find_source("lab", str(base)), lambda path, _directory: chosen.get(path, Inclusion.ALL))
     assert list(found) == ["etc/", "home/", "proc/"]
 
 
 def test_a_system_in_a_directory_of_its_own_is_that_directory(tmp_path, base):
     (tmp_path / "lab.tar").write_bytes(tar(file(b"lab/etc/passwd", b"x"), directory(b"lab/proc")))
-    assert list(read(find(f"{tmp_path}/lab.tar", str(base)))) == ["etc/", "etc/passwd", "proc/"]
+    assert list(read(find_source(f"{tmp_path}/lab.tar", str(base)))) == ["etc/", "etc/passwd", "proc/"]
 
 
 def test_notations_of_containers(tmp_path, base, monkeypatch):
@@ -116,10 +116,10 @@ def test_notations_of_containers(tmp_path, base, monkeypatch):
         ("oci-archive:lab.tar", "lab", "archive"),
         ("docker-archive:./saved.tar:lab:latest", "saved", "archive"),
     ):
-        source = find(argument, str(base))
+        source = find_source(argument, str(base))
         assert (source.name, source.kind) == (name, kind)
         assert read(source) == FOUND
-    assert find("oci:lab", str(base), name="room").name == "room"
+    assert find_source("oci:lab", str(base), name="room").name == "room"
 
 
 def test_a_colon_divides_a_path_from_a_tag_unless_it_is_of_the_path(tmp_path, base):
@@ -127,11 +127,11 @@ def test_a_colon_divides_a_path_from_a_tag_unless_it_is_of_the_path(tmp_path, ba
     made.of(made.image(SYSTEM, tag="one"), made.image(tar(file(b"other")), tag="localhost/lab:two"))
     made.write(tmp_path / "lab")
     made.write(tmp_path / "with:colon")
-    assert read(find(f"oci:{tmp_path}/lab:one", str(base))) == FOUND
-    assert read(find(f"oci:{tmp_path}/lab:localhost/lab:two", str(base))) == {"other": ""}
-    assert read(find(f"oci:{tmp_path}/with:colon:one", str(base), name="lab")) == FOUND
+    assert read(find_source(f"oci:{tmp_path}/lab:one", str(base))) == FOUND
+    assert read(find_source(f"oci:{tmp_path}/lab:localhost/lab:two", str(base))) == {"other": ""}
+    assert read(find_source(f"oci:{tmp_path}/with:colon:one", str(base), name="lab")) == FOUND
     with pytest.raises(SourceError, match=rf"{tmp_path}/lab holds 2 images: localhost/lab:two, one"):
-        read(find(f"oci:{tmp_path}/lab", str(base)))
+        read(find_source(f"oci:{tmp_path}/lab", str(base)))
 
 
 @pytest.mark.parametrize(
@@ -157,24 +157,24 @@ def test_what_is_recorded_means_the_same_from_any_directory(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "base/lab/usr").mkdir(parents=True)
     (tmp_path / "base/vm.img").touch()
-    assert lasting(argument, f"{tmp_path}/base") == meant.format(here=tmp_path)
+    assert make_source_absolute(argument, f"{tmp_path}/base") == meant.format(here=tmp_path)
 
 
 def test_what_is_not_there_says_how_it_is_written(base):
     with pytest.raises(LtspError, match="there is no /nowhere") as caught:
-        find("oci:/nowhere:tag", str(base))
+        find_source("oci:/nowhere:tag", str(base))
     assert caught.value.hint == "write oci:PATH, or oci:PATH:TAG"
 
 
 def test_standard_input_needs_a_name(base):
     with pytest.raises(UsageError, match="has no name") as caught:
-        find("-", str(base))
+        find_source("-", str(base))
     assert "--name" in caught.value.hint
 
 
 @pytest.mark.parametrize("through", ["pipe", "file"])
 def test_standard_input_is_read_to_its_end(base, tmp_path, through):
-    source = find("-", str(base), name="lab")
+    source = find_source("-", str(base), name="lab")
     assert (source.name, source.description) == ("lab", "archive from standard input")
     path = tmp_path / "stdin"
     path.write_bytes(packed(SYSTEM) + bytes(1 << 20))
@@ -192,13 +192,13 @@ def test_standard_input_is_read_to_its_end(base, tmp_path, through):
 def test_a_terminal_is_no_archive(base, monkeypatch):
     monkeypatch.setattr(os, "isatty", lambda _descriptor: True)
     with pytest.raises(UsageError, match="standard input is a terminal"):
-        read(find("-", str(base), name="lab"))
+        read(find_source("-", str(base), name="lab"))
 
 
 def test_an_image_from_standard_input_cannot_be_made_anew(base):
     (base / "images/lab.img").write_bytes(b"hsqs" + bytes(92))
     with pytest.raises(LtspError, match="what it was made from is not known"):
-        find("lab", str(base), recorded={"lab": "-"}.get)
+        find_source("lab", str(base), recorded={"lab": "-"}.get)
 
 
 @pytest.mark.parametrize("option", ["fstype=ext4", "partition=1"])
@@ -206,23 +206,26 @@ def test_options_of_disks_make_no_sense_for_archives(base, option):
     (base / "lab.img").write_bytes(SYSTEM)
     for argument in ("lab", f"oci-archive:{base}/lab.img"):
         with pytest.raises(UsageError, match=f"{option} is given for"):
-            find(f"{argument},{option}", str(base))
+            find_source(f"{argument},{option}", str(base))
 
 
 def test_an_archive_that_is_written_to_while_it_is_read_is_an_error(base):
     path = base / "lab.img"
     path.write_bytes(SYSTEM)
-    with pytest.raises(Changed, match="written to"), find("lab", str(base)).open(everything, Faults()):
+    with pytest.raises(FileChanged, match="written to"), find_source("lab", str(base)).open(select_all, Faults()):
         os.utime(path, (0, 0))
     layout(SYSTEM).write(base / "layout")
-    with pytest.raises(Changed, match="written to"), LayoutSource("lab", f"{base}/layout").open(everything, Faults()):
+    with (
+        pytest.raises(FileChanged, match="written to"),
+        LayoutSource("lab", f"{base}/layout").open(select_all, Faults()),
+    ):
         os.utime(base / "layout/index.json", (0, 0))
 
 
 def test_damage_is_told_with_the_path(base):
     (base / "lab.img").write_bytes(SYSTEM[:-1200])
     with pytest.raises(FormatError, match=r"lab\.img is cut off") as caught:
-        read(find("lab", str(base)))
+        read(find_source("lab", str(base)))
     assert caught.value.hint
 
 
@@ -254,10 +257,10 @@ class TestProcess:
     @pytest.fixture
     def lab(self, base):
         (base / "lab.img").write_bytes(SYSTEM)
-        return find("lab", str(base))
+        return find_source("lab", str(base))
 
     def test_one_that_is_killed_is_told(self, base, lab, monkeypatch):
-        monkeypatch.setattr("ltsp.source.archive._MODULE", "corpus.dying_session")
+        monkeypatch.setattr("ltsp.source.archive._SESSION_MODULE", "corpus.dying_session")
         with pytest.raises(ReaderFailed, match=r"lab\.img: its reader ended: the reader was killed by SIGSEGV"):
             read(lab)
         layout(SYSTEM).write(base / "layout")
@@ -265,10 +268,10 @@ class TestProcess:
             read(LayoutSource("lab", f"{base}/layout"))
         (base / "lab.img").write_bytes(packed(SYSTEM))
         with pytest.raises(ReaderFailed, match=r"lab\.img: its reader ended"):
-            find("lab", str(base))
+            find_source("lab", str(base))
 
     def test_one_that_asks_for_parts_of_a_tar_gets_none(self, lab, monkeypatch):
-        monkeypatch.setattr("ltsp.source.archive._MODULE", "corpus.dying_session")
+        monkeypatch.setattr("ltsp.source.archive._SESSION_MODULE", "corpus.dying_session")
         monkeypatch.setenv("LTSP_ASKS_FOR", "../../etc/shadow")
         with pytest.raises(FormatError, match="is damaged: it asks for"):
             read(lab)
@@ -276,7 +279,7 @@ class TestProcess:
     def test_one_that_asks_for_what_is_outside_of_a_layout_gets_none(self, base, monkeypatch):
         layout(SYSTEM).write(base / "layout")
         (base / "secret").write_text("secret")
-        monkeypatch.setattr("ltsp.source.archive._MODULE", "corpus.dying_session")
+        monkeypatch.setattr("ltsp.source.archive._SESSION_MODULE", "corpus.dying_session")
         monkeypatch.setenv("LTSP_ASKS_FOR", "../secret")
         with pytest.raises(FormatError, match=r"there is no \.\./secret in it"):
             read(LayoutSource("lab", f"{base}/layout"))
@@ -285,13 +288,13 @@ class TestProcess:
         (base / "lab.img").write_bytes(packed(SYSTEM))
         monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
         with pytest.raises(LtspError, match=r"cannot keep what is unpacked in .*/none: No such file") as caught:
-            read(find("lab", str(base)))
+            read(find_source("lab", str(base)))
         assert "TMPDIR" in caught.value.hint
 
     def test_a_pipe_that_is_slow_is_waited_for(self, base, monkeypatch):
         """Longer than a reader may be silent."""
-        monkeypatch.setattr("ltsp.sandbox.client._PATIENCE", 5.0)
-        source = find("-", str(base), name="lab")
+        monkeypatch.setattr("ltsp.sandbox.client._REPLY_TIMEOUT", 5.0)
+        source = find_source("-", str(base), name="lab")
         ours, theirs = os.pipe()
         saved = os.dup(0)
         writer = threading.Timer(7, lambda: (os.write(theirs, SYSTEM), os.close(theirs)))
@@ -319,31 +322,31 @@ class TestProcess:
             case _:
                 (base / "lab.img").write_bytes(made if form == "plain" else packed(made))
         with (
-            find(argument, str(base)).open(everything, Faults()) as tree,
+            find_source(argument, str(base)).open(select_all, Faults()) as tree,
             (base / "same").open("w+b") as same,
-            Reader(str(base)) as reader,
+            ArchiveReader(str(base)) as reader,
         ):
             same.write(made)
             same.flush()
-            expected = reader.file(OpenFile.of(same.fileno()))
+            expected = reader.file(DescriptorBlocks.of(same.fileno()))
             for path in (path for path, node in expected.walk() if isinstance(node, File)):
                 with tree.get(path).content.open() as ours, expected.get(path).content.open() as theirs:
-                    assert ours.hole() == theirs.hole()
+                    assert ours.hole_size() == theirs.hole_size()
                     assert ours.read(1 << 20) == theirs.read(1 << 20)
 
     def test_a_bomb_meets_its_limits_there(self, base):
         (base / "lab.img").write_bytes(packed(SYSTEM + bytes(1 << 30)))
         with pytest.raises(FormatError, match=r"lab\.img unpacks to more than|MiB behind its end"):
-            read(find("lab", str(base)))
+            read(find_source("lab", str(base)))
 
 
 def test_what_is_no_layout_is_said(base, tmp_path):
     (tmp_path / "lab").mkdir()
     with pytest.raises(FormatError, match=r"lab is no OCI layout, or is damaged: there is no index\.json in it"):
-        read(find(f"oci:{tmp_path}/lab", str(base)))
+        read(find_source(f"oci:{tmp_path}/lab", str(base)))
     (tmp_path / "lab/index.json").write_text("{}")
     with pytest.raises(SourceError, match=r"cannot read .*index\.json: Not a directory"):
-        read(find(f"oci:{tmp_path}/lab/index.json", str(base)))
+        read(find_source(f"oci:{tmp_path}/lab/index.json", str(base)))
     with pytest.raises(SourceError, match="is no file"):
         read(ArchiveSource("lab", str(tmp_path)))
 
@@ -368,7 +371,7 @@ class TestRegistry:
 
     @pytest.mark.parametrize("reference", ["example.org:5000/rooms/lab:1.2", "lab", f"a/lab@sha256:{'0' * 64}"])
     def test_an_image_is_copied_and_nothing_stays(self, base, skopeo, reference):
-        source = find(f"docker://{reference}", str(base))
+        source = find_source(f"docker://{reference}", str(base))
         assert (source.name, source.kind) == ("lab", "registry")
         assert source.description == f"container image docker://{reference}"
         assert read(source) == FOUND
@@ -379,13 +382,13 @@ class TestRegistry:
     def test_a_failure_is_told_in_its_words(self, base, skopeo):
         (skopeo / "bin/skopeo").write_text("#!/bin/sh\necho 'manifest unknown' >&2\nexit 1\n")
         with pytest.raises(LtspError, match="skopeo failed with exit status 1: manifest unknown"):
-            read(find("docker://example.org/lab", str(base)))
+            read(find_source("docker://example.org/lab", str(base)))
         assert list((skopeo / "scratch").iterdir()) == []
 
     def test_where_it_is_missing_the_package_is_named(self, base, monkeypatch):
         monkeypatch.setattr("ltsp.host.command.find", lambda _program: None)
         with pytest.raises(LtspError, match="skopeo is not there") as caught:
-            read(find("docker://example.org/lab", str(base)))
+            read(find_source("docker://example.org/lab", str(base)))
         assert caught.value.hint == "install the package skopeo"
 
     def test_a_copy_of_a_run_that_was_killed_is_removed_by_the_next_one(self, base, skopeo):
@@ -400,7 +403,7 @@ class TestRegistry:
             [sys.executable, "-c", hold, foreign], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as holder:
             holder.stdout.readline()
-            assert read(find("docker://example.org/lab", str(base))) == FOUND
+            assert read(find_source("docker://example.org/lab", str(base))) == FOUND
             holder.stdin.close()
         assert sorted(path.name for path in (skopeo / "scratch").iterdir()) == [
             "ltsp-registry-live",
@@ -409,9 +412,9 @@ class TestRegistry:
 
 
 def test_notations_are_values():
-    assert Notation.parse("lab") is None
-    assert Notation.parse("./oci:lab") is None
-    assert isinstance(archive_source(Notation.parse("docker://a/b:c"), "b"), RegistrySource)
+    assert ImageReference.parse("lab") is None
+    assert ImageReference.parse("./oci:lab") is None
+    assert isinstance(archive_source(ImageReference.parse("docker://a/b:c"), "b"), RegistrySource)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])

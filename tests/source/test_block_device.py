@@ -9,10 +9,10 @@ import pytest
 from corpus.disks import attached, ext4
 from corpus.system import make_system
 from ltsp.errors import LockHeld, LtspError, SourceError
-from ltsp.source.find import find
-from ltsp.source.names import names
+from ltsp.source.find import find_source
+from ltsp.source.names import list_names
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
@@ -27,10 +27,10 @@ def test_a_device_is_a_disk_under_the_name_of_its_link(tmp_path, disk):
     base.mkdir()
     with attached(disk) as device:
         (base / "lab.img").symlink_to(device)
-        assert names(str(base)) == (["lab"], [])
-        source = find("lab", str(base))
+        assert list_names(str(base)) == (["lab"], [])
+        source = find_source("lab", str(base))
         assert source.name == "lab"
-        with source.open(everything, Faults()) as tree:
+        with source.open(select_all, Faults()) as tree:
             assert tree.get("usr/bin/tool")
 
 
@@ -39,7 +39,7 @@ def test_a_device_that_is_mounted_is_refused(tmp_path, disk):
         subprocess.run(["mount", "-o", "ro", device, tmp_path / "system"], check=True)
         try:
             with pytest.raises(LockHeld, match="it is mounted"):
-                find(device, "/nowhere")
+                find_source(device, "/nowhere")
         finally:
             subprocess.run(["umount", tmp_path / "system"], check=True)
 
@@ -47,6 +47,6 @@ def test_a_device_that_is_mounted_is_refused(tmp_path, disk):
 def test_an_archive_on_a_device_and_a_device_that_is_no_disk_are_named(tmp_path):
     subprocess.run(["tar", "cf", tmp_path / "some.tar", "/etc/passwd"], check=True, stderr=subprocess.DEVNULL)
     with attached(tmp_path / "some.tar") as device, pytest.raises(SourceError, match="it holds a tar archive"):
-        find(device, "/nowhere")
+        find_source(device, "/nowhere")
     with pytest.raises(LtspError, match="no file, disk or directory"):
-        find("/dev/zero", "/nowhere")
+        find_source("/dev/zero", "/nowhere")

@@ -8,10 +8,10 @@ import subprocess
 import pytest
 
 from corpus.system import make_system
-from ltsp.errors import LtspError, SourceError, Unreadable
-from ltsp.source.find import find
+from ltsp.errors import FileUnreadable, LtspError, SourceError
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def place(tmp_path):
     return tmp_path
 
 
-def opened(argument, place, selection=everything, faults=None):
-    return find(argument, str(place)).open(selection, Faults() if faults is None else faults)
+def opened(argument, place, selection=select_all, faults=None):
+    return find_source(argument, str(place)).open(selection, Faults() if faults is None else faults)
 
 
 def test_the_manual_s_example(place):
@@ -40,23 +40,23 @@ def test_the_manual_s_example(place):
 
 
 def test_the_plan_shows_each_part(place):
-    source = find(f"{place}/lab,,{place}/boot,subdir=boot,ro,noatime", str(place))
+    source = find_source(f"{place}/lab,,{place}/boot,subdir=boot,ro,noatime", str(place))
     assert source.name == "lab"
     assert source.description == f"chroot {place}/lab, directory {place}/boot at /boot"
     plan = source.plan()
-    assert [(part.path, part.reason) for part in plan.taken] == [("", ""), ("boot", "asked for")]
+    assert [(part.path, part.reason) for part in plan.included] == [("", ""), ("boot", "asked for")]
     assert plan.warnings == (f"{place}/boot is not mounted: noatime has no effect",)
 
 
 def test_the_plan_shows_parts_of_the_tree_itself(place):
-    plan = find(f"{place}/lab,,boot,subdir=opt", str(place)).plan()
-    assert [(part.path, part.description, part.reason) for part in plan.taken[1:]] == [
+    plan = find_source(f"{place}/lab,,boot,subdir=opt", str(place)).plan()
+    assert [(part.path, part.description, part.reason) for part in plan.included[1:]] == [
         ("opt", "boot", "a part of the source itself")
     ]
 
 
 def test_the_locks_are_those_of_the_first_part(place):
-    source = find(f"{place}/lab,,{place}/boot,subdir=boot", str(place))
+    source = find_source(f"{place}/lab,,{place}/boot,subdir=boot", str(place))
     with source.hold_packages(0, print) as notes:
         assert len(notes) == 2
         assert all("var/lib/dpkg/lock" in note for note in notes)
@@ -67,7 +67,7 @@ def test_what_a_part_covers_is_not_read(place):
 
     def selection(path, _directory):
         asked.append(path)
-        return Take.ALL
+        return Inclusion.ALL
 
     with opened(f"{place}/lab,,{place}/boot,subdir=boot", place, selection):
         assert "boot/hidden" not in asked
@@ -75,19 +75,19 @@ def test_what_a_part_covers_is_not_read(place):
 
 
 def test_the_selection_reaches_into_parts(place):
-    takes = {"boot/sub": Take.NOTHING, "opt": Take.EMPTIED, "boot/vmlinuz-2": Take.NOTHING}
+    takes = {"boot/sub": Inclusion.NOTHING, "opt": Inclusion.EMPTIED, "boot/vmlinuz-2": Inclusion.NOTHING}
     argument = f"{place}/lab,,{place}/boot,subdir=boot,,{place}/opt,subdir=opt"
-    with opened(argument, place, lambda path, _directory: takes.get(path, Take.ALL)) as tree:
+    with opened(argument, place, lambda path, _directory: takes.get(path, Inclusion.ALL)) as tree:
         assert tree.get("boot").entries == {}
         assert tree.get("opt").entries == {}
         assert tree.get("opt").metadata.mode == 0o755
 
 
-@pytest.mark.parametrize("take", [Take.EMPTIED, Take.NOTHING])
+@pytest.mark.parametrize("take", [Inclusion.EMPTIED, Inclusion.NOTHING])
 def test_a_part_below_what_is_left_out_is_left_out(place, take):
     (place / "lab/var/cache").mkdir()
     argument = f"{place}/lab,,{place}/opt,subdir=var/cache"
-    with opened(argument, place, lambda path, _directory: take if path == "var" else Take.ALL) as tree:
+    with opened(argument, place, lambda path, _directory: take if path == "var" else Inclusion.ALL) as tree:
         assert not any(path.startswith("var/") for path, _ in tree.walk())
 
 
@@ -110,7 +110,7 @@ def test_links_lead_to_places_in_the_tree_only(place):
 
 def test_a_part_that_is_not_there_is_an_error_before_any_work(place):
     with pytest.raises(LtspError, match="there is no /nowhere"):
-        find(f"{place}/lab,,/nowhere,subdir=opt", str(place))
+        find_source(f"{place}/lab,,/nowhere,subdir=opt", str(place))
 
 
 def test_a_directory_of_the_tree_can_be_laid_over_another(place):
@@ -124,7 +124,7 @@ def test_faults_have_the_paths_of_the_whole(place):
     def selection(path, _directory):
         if path == "opt/tool":
             (place / "opt/tool").unlink()
-        return Take.ALL
+        return Inclusion.ALL
 
     faults = Faults()
     with opened(f"{place}/lab,,{place}/opt,subdir=opt", place, selection, faults):
@@ -148,7 +148,7 @@ def test_images_lie_over_directories_and_in_trees(place):
     inner = opened(f"{place}/cd.img,,casper/filesystem.squashfs", place)
     with inner as tree, tree.get("etc/hostname").content.open() as stream:
         assert stream.read(20) == b"server\n"
-    assert find(f"{place}/cd", str(place)).name == "cd"
+    assert find_source(f"{place}/cd", str(place)).name == "cd"
 
 
 def test_errors_of_parts_name_the_path_in_the_whole(place, monkeypatch):
@@ -160,5 +160,8 @@ def test_errors_of_parts_name_the_path_in_the_whole(place, monkeypatch):
         return true(descriptor)
 
     monkeypatch.setattr(os, "scandir", broken)
-    with pytest.raises(Unreadable, match="cannot read /opt/sub"), opened(f"{place}/lab,,{place}/opt,subdir=opt", place):
+    with (
+        pytest.raises(FileUnreadable, match="cannot read /opt/sub"),
+        opened(f"{place}/lab,,{place}/opt,subdir=opt", place),
+    ):
         pass

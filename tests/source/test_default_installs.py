@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from corpus import compare, losses
-from corpus.installs import INSTALLS
+from corpus import format_limits, tree_snapshot
+from corpus.default_installs import INSTALLS
 from corpus.site import Site
 from corpus.system import KERNEL, VERSION, make_system
-from ltsp.source.disk.disk_options import Wishes
-from ltsp.source.find import find
+from ltsp.source.disk.disk_options import DiskOptions
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
@@ -58,9 +58,9 @@ def of_fat(whole):
 def expected_losses(install):
     below = [f"{path}/{name}" for path in install.empty for name in ("alice", ".hidden", "site", "notes")]
     return (
-        losses.paths("they lie on file systems of their own, and are no part of the system", *below),
-        losses.Loss("FAT has no owners and modes, and other times", of_fat, varies=True),
-        losses.Loss(
+        format_limits.paths("they lie on file systems of their own, and are no part of the system", *below),
+        format_limits.Loss("FAT has no owners and modes, and other times", of_fat, varies=True),
+        format_limits.Loss(
             "what is mounted over is not looked at",
             lambda whole: {
                 path: replace(entry, mtime=0) if path.decode(errors="replace") in install.empty else entry
@@ -81,17 +81,17 @@ def expected_losses(install):
 def test_the_system_is_put_together_as_it_is_when_it_runs(name, reader, tmp_path):
     install = INSTALLS[name]
     whole, disk = laid_out(install, tmp_path)
-    source = find(str(disk), "/nowhere", disks=Wishes(reader=reader))
+    source = find_source(str(disk), "/nowhere", disks=DiskOptions(reader=reader))
     plan = source.plan()
     lost = {part.path for part in plan.left_out if reader == "kernel" and "does not know vfat" in part.reason}
-    assert {part.path for part in plan.taken} == {"", *install.parts} - lost
+    assert {part.path for part in plan.included} == {"", *install.parts} - lost
     assert f"{install.root} in raw disk" in source.description
-    with source.open(everything, Faults()) as tree:
+    with source.open(select_all, Faults()) as tree:
         expected = [
             *expected_losses(install),
-            losses.paths("some kernels have no driver", *(f"{one}/EFI" for one in lost)),
+            format_limits.paths("some kernels have no driver", *(f"{one}/EFI" for one in lost)),
         ]
-        found = losses.differences(compare.directory(whole), compare.of_tree(tree), expected)
+        found = format_limits.differences(tree_snapshot.directory(whole), tree_snapshot.of_tree(tree), expected)
     assert found == []
     shutil.rmtree(tmp_path)
 
@@ -119,7 +119,7 @@ def test_the_image_is_that_of_the_same_system_in_a_directory(name, site, tmp_pat
     fast = ("--ionice=", "-m", "-comp gzip -Xcompression-level 1")
     site.ltsp("image", *fast, "lab")
     site.ltsp("image", *fast, "--name=whole", str(whole))
-    found, expected = (compare.mounted(site.image(each), tmp_path) for each in ("lab", "whole"))
+    found, expected = (tree_snapshot.mounted(site.image(each), tmp_path) for each in ("lab", "whole"))
     assert f"boot/vmlinuz-{VERSION}".encode() in found
-    assert losses.differences(expected, found, expected_losses(install)) == []
+    assert format_limits.differences(expected, found, expected_losses(install)) == []
     assert site.kernel("lab").read_bytes() == site.kernel("whole").read_bytes() == KERNEL.encode()

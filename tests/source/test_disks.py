@@ -10,9 +10,9 @@ from corpus.disks import ext4, fstab, moved, partitioned
 from corpus.system import VERSION, make_system
 from disk.tables import EXTENT, UUIDS, group, physical_volume, striped, volume
 from ltsp.errors import SourceError, UsageError
-from ltsp.source.find import find
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 pytestmark = pytest.mark.oracle
 
@@ -40,13 +40,13 @@ def spanned(tmp_path, system):
 
 
 def paths(argument):
-    with find(str(argument), "/nowhere").open(everything, Faults()) as tree:
+    with find_source(str(argument), "/nowhere").open(select_all, Faults()) as tree:
         return {path for path, _ in tree.walk()}
 
 
 def told(argument, kind=SourceError):
     with pytest.raises(kind) as caught:
-        find(str(argument), "/nowhere")
+        find_source(str(argument), "/nowhere")
     assert str(caught.value).isprintable()
     return str(caught.value)
 
@@ -57,7 +57,7 @@ def test_a_volume_group_lies_on_several_disks(spanned, tmp_path):
     assert {TOOL, KERNEL} <= paths(f"{second},disk={first}")
     (tmp_path / "elsewhere").mkdir()
     away = shutil.move(second, tmp_path / "elsewhere/other.img")
-    source = find(f"{first},disk={away}", "/nowhere")
+    source = find_source(f"{first},disk={away}", "/nowhere")
     assert source.name == "lab"
     assert f"{first}, {away}" in source.description
 

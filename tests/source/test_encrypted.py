@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus import ordinary
+from corpus import unprivileged
 from corpus.disks import ext4, fstab, moved, partitioned
 from corpus.luks import FAST, encrypted
 from corpus.site import Site, listing
@@ -20,11 +20,11 @@ from corpus.system import VERSION, make_system
 from disk.tables import EXTENT, UUIDS, group, physical_volume, striped, volume
 from ltsp.errors import FormatError, SourceError
 from ltsp.host import command
-from ltsp.source.disk.disk_options import Wishes
-from ltsp.source.disk.volume_key import volume_key
-from ltsp.source.find import find
+from ltsp.source.disk.disk_options import DiskOptions
+from ltsp.source.disk.volume_key import find_volume_key
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 pytestmark = pytest.mark.oracle
 
@@ -46,11 +46,11 @@ def key(tmp_path):
 
 
 def opened(argument, key):
-    return find(str(argument), "/nowhere", disks=Wishes(key_file=str(key or "")))
+    return find_source(str(argument), "/nowhere", disks=DiskOptions(key_file=str(key or "")))
 
 
 def paths(argument, key):
-    with opened(argument, key).open(everything, Faults()) as tree:
+    with opened(argument, key).open(select_all, Faults()) as tree:
         return {path for path, _ in tree.walk()}
 
 
@@ -88,7 +88,7 @@ def test_the_system_in_it_is_read(tmp_path, system, key, options, first_version)
     encrypted(disk, key, *options, first_version=first_version)
     source = opened(disk, key)
     assert "ext4 of whole disk, unlocked" in source.description
-    with source.open(everything, Faults()) as tree:
+    with source.open(select_all, Faults()) as tree:
         for path in (TOOL, KERNEL):
             with tree.get(path).content.open() as stream:
                 assert stream.read(1 << 20) == (system / path).read_bytes()
@@ -126,11 +126,11 @@ def test_an_fstab_names_what_crypttab_opens(tmp_path, system, key, spec):
 @pytest.mark.root
 def test_the_kernel_reads_what_was_unlocked(tmp_path, system, key):
     disk = encrypted(ext4(tmp_path / "root.img", system), key)
-    wishes = Wishes(reader="kernel", key_file=str(key))
-    with find(str(disk), "/nowhere", disks=wishes).open(everything, Faults()) as tree:
+    wishes = DiskOptions(reader="kernel", key_file=str(key))
+    with find_source(str(disk), "/nowhere", disks=wishes).open(select_all, Faults()) as tree:
         assert {TOOL, KERNEL} <= {path for path, _ in tree.walk()}
     with pytest.raises(SourceError, match="--key-file FILE"):
-        find(str(disk), "/nowhere", disks=Wishes(reader="kernel"))
+        find_source(str(disk), "/nowhere", disks=DiskOptions(reader="kernel"))
 
 
 def test_a_key_that_does_not_fit_is_told(tmp_path, system, key):
@@ -194,8 +194,8 @@ def test_it_is_opened_in_a_container_with_one_user(tmp_path, system, key):
     site = Site.make(tmp_path / "site")
     disk = encrypted(ext4(tmp_path / "lab.img", system), key)
     key.chmod(0o444)
-    ordinary.given(tmp_path)
-    inside = replace(site, through=ordinary.in_container(tmp_path))
+    unprivileged.given(tmp_path)
+    inside = replace(site, through=unprivileged.in_container(tmp_path))
     inside.ltsp("image", str(disk), f"--key-file={key}")
     assert TOOL in listing(site.image("lab"))
 
@@ -230,7 +230,7 @@ def test_an_encryption_that_is_not_finished_is_refused(tmp_path, system, key):
 
 def test_a_header_that_is_no_header_is_refused_by_cryptsetup_without_rights(key):
     with pytest.raises(FormatError, match="cryptsetup failed"):
-        volume_key(b"LUKS\xba\xbe\0\2" + bytes(100000), str(key))
+        find_volume_key(b"LUKS\xba\xbe\0\2" + bytes(100000), str(key))
 
 
 def test_a_damaged_copy_of_the_header_is_no_matter(tmp_path, system, key):

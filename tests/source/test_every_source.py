@@ -17,19 +17,19 @@ from pathlib import Path
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-from corpus import archived, compare, disk_formats, file_systems, layouts, losses, nasty
-from corpus.losses import Loss
+from corpus import archive_kinds, disk_formats, disk_layouts, file_systems, format_limits, kitchen_sink, tree_snapshot
+from corpus.format_limits import Loss
 from ltsp.errors import SourceError
-from ltsp.source.disk.disk_options import Wishes
-from ltsp.source.find import find
+from ltsp.source.disk.disk_options import DiskOptions
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 pytestmark = [pytest.mark.oracle, pytest.mark.root]
 
 WATCH = Path(__file__).parent.parent / "corpus/late_imports"
-SMALL = nasty.Extent(entries=300, owners=30, depth=40, large=9 * nasty.BLOCK + 17)
+SMALL = kitchen_sink.KitchenSinkSize(entries=300, owners=30, depth=40, large=9 * kitchen_sink.BLOCK + 17)
 PLAIN = "ext4 of Debian"
 
 
@@ -59,7 +59,7 @@ class Disk:
 
     def make(self, origin: Origin, at: Path) -> str:
         part = origin.volume(self.shape, at)
-        disk = layouts.LAYOUTS[self.layout](part, at / "disk.raw")
+        disk = disk_layouts.LAYOUTS[self.layout](part, at / "disk.raw")
         made = disk_formats.FORMATS[self.format](disk, at)
         return f"{made}{self.kind.argument}"
 
@@ -73,14 +73,14 @@ class Archive:
 
     @property
     def losses(self) -> tuple[Loss, ...]:
-        return archived.KINDS[self.kind].losses
+        return archive_kinds.KINDS[self.kind].losses
 
     @property
     def readers(self) -> Sequence[str]:
         return ("user",)
 
     def make(self, origin: Origin, at: Path) -> str:
-        return archived.KINDS[self.kind].make(origin.tree, at)
+        return archive_kinds.KINDS[self.kind].make(origin.tree, at)
 
 
 Row = Disk | Archive
@@ -96,13 +96,13 @@ _SPLIT = {"VMDK in sparse files", "VMDK in flat files"}
 """Of 2 GiB each, with the file system over the border."""
 ROWS: list[Row] = [
     *(Disk(form, "GPT, over the border of 2 GiB" if form in _SPLIT else "GPT") for form in disk_formats.FORMATS),
-    *(Disk(layout=layout) for layout in layouts.LAYOUTS if layout != "GPT"),
+    *(Disk(layout=layout) for layout in disk_layouts.LAYOUTS if layout != "GPT"),
     *(Disk(shape=shape) for shape in file_systems.SHAPES if shape != PLAIN),
     Disk("qcow2 by zstd", "LVM over two partitions", "xfs"),
     Disk("VHDX that grows", "MBR, a logical partition", "btrfs by zstd"),
     Disk("VMDK as a stream", "GPT", "btrfs, found in subvolume root"),
     Disk("raw in zstd", "RAID1 of version 1.2", "xfs"),
-    *(Archive(kind) for kind in archived.KINDS),
+    *(Archive(kind) for kind in archive_kinds.KINDS),
 ]
 OF_DEBIAN: list[Row] = [
     Disk("qcow2", "LVM", PLAIN),
@@ -119,13 +119,13 @@ class Origin:
     def __init__(self, tree: Path, scratch: Path) -> None:
         self.tree = tree
         self.scratch = scratch
-        self.holds = compare.directory(tree)
+        self.holds = tree_snapshot.directory(tree)
         self.megabytes = file_systems.room(tree)
 
     def volume(self, name: str, at: Path) -> Path:
         shape = file_systems.SHAPES[name]
         if name != PLAIN:
-            tree = losses.without_refused(self.tree, self.holds, shape.losses, at / "tree")
+            tree = format_limits.without_refused(self.tree, self.holds, shape.losses, at / "tree")
             return file_systems.made(shape, tree, at / "volume", self.megabytes)
         kept = self.scratch / "volume"
         if not kept.exists():
@@ -137,7 +137,7 @@ class Origin:
 def small(tmp_path_factory) -> Iterator[Origin]:
     """Everything that ever went wrong, in what is just so a system."""
     at = tmp_path_factory.mktemp("small")
-    tree = nasty.build(at / "tree", SMALL)
+    tree = kitchen_sink.build(at / "tree", SMALL)
     for name in ("proc", "usr", "var/lib", "etc/nested"):
         (tree / name).mkdir(parents=True)
     for name in ("etc/passwd", "etc/nested/file", "usr/file", "var/lib/file"):
@@ -177,12 +177,12 @@ def read(row: Row, origin: Origin, at: Path, reader: str) -> tuple[list[str], se
     """Differences, and the files of which holes are not stored."""
     argument = row.make(origin, at)
     with ExitStack() as opened:
-        if isinstance(row, Archive) and archived.KINDS[row.kind].piped:
+        if isinstance(row, Archive) and archive_kinds.KINDS[row.kind].piped:
             opened.enter_context(standard_input(argument))
             argument = "-"
-        source = find(argument, "/nowhere", name="lab", disks=Wishes(reader=reader))
-        tree = opened.enter_context(source.open(everything, Faults()))
-        found = losses.differences(origin.holds, compare.of_tree(tree), row.losses)
+        source = find_source(argument, "/nowhere", name="lab", disks=DiskOptions(reader=reader))
+        tree = opened.enter_context(source.open(select_all, Faults()))
+        found = format_limits.differences(origin.holds, tree_snapshot.of_tree(tree), row.losses)
         files = ((path, node) for path, node in tree.walk() if isinstance(node, File))
         return found, {path for path, node in files if node.content.stored < node.content.size}
 

@@ -9,10 +9,10 @@ import pytest
 from corpus.system import make_system
 from ltsp.errors import FormatError, LtspError, SourceError, UsageError
 from ltsp.source.directory.directory import DirectorySource
-from ltsp.source.find import find
+from ltsp.source.find import find_source
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 SQUASHFS = b"hsqs" + bytes(92)
 
@@ -28,7 +28,7 @@ def chroot(path):
 
 
 def found(argument, base, **options):
-    source = find(argument, str(base), **options)
+    source = find_source(argument, str(base), **options)
     return source.name, source.path
 
 
@@ -60,15 +60,17 @@ def test_a_name_is_never_looked_up_in_the_working_directory(base, monkeypatch, t
     (here / "etc/passwd").touch()
     monkeypatch.chdir(here)
     with pytest.raises(LtspError, match=says) as caught:
-        find(name, str(base))
+        find_source(name, str(base))
     assert caught.value.hint.startswith(f"for the one in this directory, type ./{name}")
 
 
 def test_of_a_chroot_and_a_disk_of_one_name_it_is_said_which_is_taken(base):
     chroot(base / "lab")
-    assert find("lab", str(base)).plan().warnings == ()
+    assert find_source("lab", str(base)).plan().warnings == ()
     (base / "lab.img").touch()
-    assert find("lab", str(base)).plan().warnings == (f"took the chroot {base}/lab, not the VM disk {base}/lab.img",)
+    assert find_source("lab", str(base)).plan().warnings == (
+        f"took the chroot {base}/lab, not the VM disk {base}/lab.img",
+    )
 
 
 def test_a_path_below_the_base_directory(base):
@@ -89,43 +91,43 @@ def test_paths_begin_with_a_slash_or_a_dot(base, tmp_path, monkeypatch):
 
 def test_a_link_to_the_running_system_is_the_running_system(base, tmp_path):
     (tmp_path / "amd64").symlink_to("/")
-    source = find(f"{tmp_path}/amd64", str(base))
+    source = find_source(f"{tmp_path}/amd64", str(base))
     assert (source.name, source.description) == ("amd64", "the running system")
     (base / "server").symlink_to("/")
-    assert find("server", str(base)).description == "the running system"
-    assert find("/", str(base)).name == os.uname().machine.replace("i686", "x86_32")
+    assert find_source("server", str(base)).description == "the running system"
+    assert find_source("/", str(base)).name == os.uname().machine.replace("i686", "x86_32")
 
 
 def test_the_name_can_be_chosen(base):
     chroot(base / "lab")
-    assert find("lab", str(base), name="room1").name == "room1"
+    assert find_source("lab", str(base), name="room1").name == "room1"
     with pytest.raises(UsageError, match="holds a comma"):
-        find("lab", str(base), name="a,b")
+        find_source("lab", str(base), name="a,b")
 
 
 def test_a_bad_name_is_refused_unless_another_is_chosen(base, tmp_path):
     chroot(tmp_path / "my lab")
     with pytest.raises(UsageError, match="image name 'my lab' holds a space") as caught:
-        find(f"{tmp_path}/my lab", str(base))
+        find_source(f"{tmp_path}/my lab", str(base))
     assert caught.value.hint == "choose another: --name=my-lab"
-    assert find(f"{tmp_path}/my lab", str(base), name="lab").name == "lab"
+    assert find_source(f"{tmp_path}/my lab", str(base), name="lab").name == "lab"
 
 
 def test_a_name_with_a_blank_says_how_the_file_of_that_name_is_given(base, tmp_path, monkeypatch):
     with pytest.raises(UsageError) as caught:
-        find("Lubuntu 24.04.vdi", str(base))
+        find_source("Lubuntu 24.04.vdi", str(base))
     assert caught.value.hint == "give its path, which begins with / or ., and --name=Lubuntu-24.04"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "Lubuntu 24.04.vdi").touch()
     with pytest.raises(UsageError) as caught:
-        find("Lubuntu 24.04.vdi", str(base))
+        find_source("Lubuntu 24.04.vdi", str(base))
     assert caught.value.hint == "for the one in this directory, type './Lubuntu 24.04.vdi' --name=Lubuntu-24.04"
 
 
 def test_a_name_with_a_blank_says_what_there_is_in_the_base_directory(base):
     def hint():
         with pytest.raises(UsageError, match="image name 'my lab' holds a space") as caught:
-            find("my lab", str(base), recompress=True)
+            find_source("my lab", str(base), recompress=True)
         return caught.value.hint
 
     assert hint() == "give its path, which begins with / or ., and --name=my-lab"
@@ -138,17 +140,17 @@ def test_a_name_with_a_blank_says_what_there_is_in_the_base_directory(base):
 
 def test_nothing_found_says_where_was_looked(base):
     with pytest.raises(LtspError) as caught:
-        find("lab", str(base))
+        find_source("lab", str(base))
     assert caught.value.message == (f'no source "lab": looked for {base}/lab, {base}/lab.img and {base}/images/lab.img')
     assert caught.value.hint == f"create a system in {base}/lab, or give a path, which begins with / or ."
     with pytest.raises(LtspError, match="there is no /nowhere"):
-        find("/nowhere", str(base))
+        find_source("/nowhere", str(base))
 
 
 def test_a_directory_that_is_no_system_says_what_is_there(tmp_path, base):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError) as caught:
-        find(f"{tmp_path}/empty", str(base))
+        find_source(f"{tmp_path}/empty", str(base))
     assert caught.value.message == (
         f"{tmp_path}/empty: it is not a Linux root file system: /etc/passwd and /usr are missing; found nothing at all"
     )
@@ -156,7 +158,7 @@ def test_a_directory_that_is_no_system_says_what_is_there(tmp_path, base):
     for name in ("vmlinuz", "grub", "efi", "a\nb", "x1", "x2"):
         (tmp_path / "boot" / name).touch()
     with pytest.raises(SourceError, match=r"/etc/passwd is missing; found a\\nb, efi, grub, usr, vmlinuz, x1, …"):
-        find(f"{tmp_path}/boot", str(base))
+        find_source(f"{tmp_path}/boot", str(base))
 
 
 @pytest.mark.root
@@ -167,7 +169,7 @@ def test_a_directory_that_may_not_be_read_is_not_called_empty(base):
     os.seteuid(65534)
     try:
         with pytest.raises(SourceError, match=r"cannot read .*/lab: Permission denied"):
-            find(f"{base}/lab", str(base))
+            find_source(f"{base}/lab", str(base))
     finally:
         os.seteuid(0)
 
@@ -177,7 +179,7 @@ def test_a_system_of_links_out_of_it_is_none(tmp_path, base):
     (tmp_path / "lab/usr").symlink_to("/usr")
     (tmp_path / "lab/etc").symlink_to("/etc")
     with pytest.raises(SourceError, match="/etc/passwd and /usr are missing"):
-        find(f"{tmp_path}/lab", str(base))
+        find_source(f"{tmp_path}/lab", str(base))
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,7 @@ def test_a_system_of_links_out_of_it_is_none(tmp_path, base):
 def test_a_file_without_a_system_is_named_with_what_it_holds(base, data, said):
     (base / "vm.img").write_bytes(data)
     with pytest.raises((SourceError, FormatError)) as caught:
-        find("vm", str(base))
+        find_source("vm", str(base))
     assert caught.value.message.startswith(f"{base}/vm.img")
     assert said in caught.value.message
 
@@ -204,19 +206,19 @@ def test_a_file_without_a_system_is_named_with_what_it_holds(base, data, said):
 def test_a_link_to_nothing_is_named_with_what_it_leads_to(base):
     (base / "vm.img").symlink_to("/gone/disk.vmdk")
     with pytest.raises(SourceError, match=r"vm.img, which leads to /gone/disk.vmdk: No such file"):
-        find("vm", str(base))
+        find_source("vm", str(base))
 
 
 def test_what_is_neither_file_nor_directory_is_not_opened(base):
     os.mkfifo(base / "vm.img")
     with pytest.raises(LtspError, match="no file, disk or directory"):
-        find("vm", str(base))
+        find_source("vm", str(base))
 
 
 def test_an_exported_image_is_made_again_from_what_it_was_made_from(base):
     (base / "images/lab.img").write_bytes(SQUASHFS)
     chroot(base / "other")
-    source = find("lab", str(base), recorded={"lab": f"{base}/other"}.get)
+    source = find_source("lab", str(base), recorded={"lab": f"{base}/other"}.get)
     assert isinstance(source, DirectorySource)
     assert (source.name, source.path) == ("lab", f"{base}/other")
 
@@ -226,47 +228,47 @@ def test_an_exported_image_of_unknown_origin_is_not_made_from_itself_unasked(bas
     (base / "link.img").symlink_to("images/lab.img")
     for argument in ("lab", f"{base}/images/lab.img"):
         with pytest.raises(LtspError, match="what it was made from is not known") as caught:
-            find(argument, str(base))
+            find_source(argument, str(base))
         assert "--recompress" in caught.value.hint
-    assert isinstance(find(f"{base}/images/lab.img", str(base), name="room1"), SquashfsSource)
-    assert isinstance(find("lab", str(base), recompress=True), SquashfsSource)
-    assert find("link", str(base)).name == "link"
+    assert isinstance(find_source(f"{base}/images/lab.img", str(base), name="room1"), SquashfsSource)
+    assert isinstance(find_source("lab", str(base), recompress=True), SquashfsSource)
+    assert find_source("link", str(base)).name == "link"
 
 
 @pytest.mark.parametrize("option", ["fstype=ext4", "partition=1"])
 def test_options_of_disks_make_no_sense_for_directories(base, option):
     chroot(base / "lab")
     with pytest.raises(UsageError, match=f"{option} is given for the directory"):
-        find(f"lab,{option}", str(base))
+        find_source(f"lab,{option}", str(base))
 
 
 def test_options_of_mounts_are_said_to_have_no_effect(base):
     chroot(base / "lab")
-    assert find("lab,noatime,ro", str(base)).plan().warnings == ("lab is not mounted: noatime has no effect",)
-    assert find("lab,ro,loop", str(base)).plan().warnings == ()
+    assert find_source("lab,noatime,ro", str(base)).plan().warnings == ("lab is not mounted: noatime has no effect",)
+    assert find_source("lab,ro,loop", str(base)).plan().warnings == ()
 
 
 def test_the_type_of_a_squashfs_is_squashfs(base):
     (base / "vm.img").write_bytes(SQUASHFS)
-    assert isinstance(find("vm,fstype=squashfs,ro", str(base)), SquashfsSource)
-    assert find("vm,loop,ro,fstype=squashfs", str(base)).plan().warnings == ()
+    assert isinstance(find_source("vm,fstype=squashfs,ro", str(base)), SquashfsSource)
+    assert find_source("vm,loop,ro,fstype=squashfs", str(base)).plan().warnings == ()
     with pytest.raises(UsageError, match="fstype=ext4 is given for"):
-        find("vm,fstype=ext4", str(base))
+        find_source("vm,fstype=ext4", str(base))
     with pytest.raises(SourceError, match="there is no partition 1"):
-        find("vm,partition=1", str(base))
+        find_source("vm,partition=1", str(base))
 
 
 def test_output_directories_are_left_out_of_what_is_found(base):
     chroot(base / "lab")
     (base / "lab/srv/tftp").mkdir()
-    with find("lab", str(base), leave_out=(f"{base}/lab/srv/tftp",)).open(everything, Faults()) as tree:
+    with find_source("lab", str(base), leave_out=(f"{base}/lab/srv/tftp",)).open(select_all, Faults()) as tree:
         assert tree.get("srv").entries == {}
 
 
 @pytest.mark.parametrize("address", ["https://example.org/lab.qcow2", "ssh://server/srv/lab.img", "nbd+unix:///lab"])
 def test_what_is_on_another_machine_is_to_be_fetched_first(base, address):
     with pytest.raises(LtspError, match=r"is not on this machine: fetch it by curl, scp or rsync"):
-        find(address, str(base))
+        find_source(address, str(base))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +287,7 @@ def test_what_has_to_be_unpacked_first_says_by_what(tmp_path, base, name, data, 
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(SourceError) as caught:
-        find(str(path), str(base), name="lab")
+        find_source(str(path), str(base), name="lab")
     assert caught.value.message == f"{path} is not supported as a source: it holds {holds}"
     assert typed.format(path=path) in caught.value.hint
 
@@ -294,7 +296,7 @@ def test_a_disk_that_is_not_what_its_name_says_is_told_of(tmp_path, base):
     path = tmp_path / "lab.vdi"
     path.write_bytes(b"\x01\x02\x03" * 400)
     with pytest.raises(SourceError, match="it holds no format that is known here") as caught:
-        find(str(path), str(base))
+        find_source(str(path), str(base))
     assert caught.value.hint.startswith("it is named as a VDI disk and is none: copy or download it again")
 
 
@@ -304,5 +306,5 @@ def test_the_directory_of_a_virtual_machine_says_which_disk_to_name(tmp_path, ba
     for name in ("Lubuntu.vbox", "Lubuntu.vdi", "initrd.img"):
         (machine / name).write_bytes(b"")
     with pytest.raises(SourceError, match="is not a Linux root file system") as caught:
-        find(str(machine), str(base), name="lab")
+        find_source(str(machine), str(base), name="lab")
     assert caught.value.hint == f"name the disk in it: ltsp image '{machine}/Lubuntu.vdi'"

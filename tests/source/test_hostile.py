@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus.hostile import CANARY, make_hostile, plant_canaries
+from corpus.hostile_root import CANARY, make_hostile, plant_canaries
 
 TESTS = Path(__file__).parent.parent
 SOURCE = TESTS.parent / "src"
@@ -18,9 +18,9 @@ BEGIN = "/the-imports-are-done"
 BUILD = f"""
 import os, sys
 from ltsp.errors import LtspError
-from ltsp.source import directory
+from ltsp.source.directory import directory
 from ltsp.source.directory.directory import DirectorySource
-from ltsp.source.find import find
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
 from ltsp.tree.selection import everything
@@ -49,7 +49,7 @@ for chroot in sys.argv[1:]:
 directory.clone_mount = forbidden
 os.path.exists({BEGIN!r})
 for chroot in sys.argv[1:]:
-    swallow(lambda: find(chroot, os.path.dirname(chroot)))
+    swallow(lambda: find_source(chroot, os.path.dirname(chroot)))
     swallow(lambda: build(chroot))
 """
 

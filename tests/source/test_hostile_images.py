@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus.hostile import CANARY, make_hostile, plant_canaries
+from corpus.hostile_root import CANARY, make_hostile, plant_canaries
 
 TESTS = Path(__file__).parent.parent
 SOURCE = TESTS.parent / "src"
@@ -24,8 +24,8 @@ READ = f"""
 import sys
 from ltsp.source.archive import ArchiveSource
 from ltsp.source.disk.disk import disk_source
-from ltsp.source.disk.disk_options import ANY
-from ltsp.source.spec import Layer
+from ltsp.source.disk.disk_options import DEFAULT_OPTIONS
+from ltsp.source.spec import ImageSpec
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, File, Symlink
@@ -36,7 +36,7 @@ def opened(path):
         return ArchiveSource("lab", path)
     if path.endswith(".squashfs"):
         return SquashfsSource("lab", path)
-    return disk_source(path, "lab", Layer(path), ANY, system=False)
+    return disk_source(path, "lab", ImageSpec(path), DEFAULT_OPTIONS, system=False)
 
 counts = dict.fromkeys((File, Symlink, Device), 0)
 for path in sys.argv[1:]:

@@ -7,13 +7,13 @@ import subprocess
 
 import pytest
 
-from corpus.ruled import rules
+from corpus.make_rules import rules
+from corpus.recording_report import RecordingReport
 from corpus.site import Site, listing
-from corpus.told import Told
 from ltsp.build import omissions
-from ltsp.build.read_source import selected
+from ltsp.build.read_source import open_selected_tree
 from ltsp.source.directory import scan
-from ltsp.source.find import find
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 
 CANARY = "CANARY-51c3"
@@ -122,7 +122,7 @@ def test_the_dry_run_says_which_rule_leaves_out_what_is_behind_a_link(site, lab)
 @pytest.mark.root
 def test_moved_homes_are_not_walked_through(site, lab, monkeypatch):
     """Nothing below them is even listed, but for the bounded look at sizes: there may be millions of files."""
-    monkeypatch.setattr(omissions, "MOST_LOOKED_AT", 0)
+    monkeypatch.setattr(omissions, "MOST_MEASURED", 0)
     (lab / "var/home/anna/deep").mkdir()
     listed = []
     real = os.scandir
@@ -132,7 +132,7 @@ def test_moved_homes_are_not_walked_through(site, lab, monkeypatch):
         return real(directory)
 
     monkeypatch.setattr(scan.os, "scandir", listing_of)
-    with selected(find(str(lab), str(site.base)), rules(), 0, Faults(), Told()) as chosen:
+    with open_selected_tree(find_source(str(lab), str(site.base)), rules(), 0, Faults(), RecordingReport()) as chosen:
         assert chosen.tree.get("var/home").entries == {}
     assert (lab / "etc/ssh").stat().st_ino in listed
     emptied = ["var/roothome", "data/mysql", "data/pg", "data/redis"]

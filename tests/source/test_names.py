@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ltsp.errors import LtspError, UsageError
-from ltsp.source.names import name_of, names
+from ltsp.source.names import derive_name, list_names
 
 
 @pytest.fixture
@@ -37,16 +37,16 @@ def chroot(base, name):
 )
 def test_a_file_is_named_without_what_tells_its_kind(tmp_path, file, name):
     (tmp_path / file).touch()
-    assert name_of(str(tmp_path / file)) == name
+    assert derive_name(str(tmp_path / file)) == name
 
 
 def test_a_directory_is_named_for_its_last_part(tmp_path, monkeypatch):
     (tmp_path / "lab.img/sub").mkdir(parents=True)
-    assert name_of(f"{tmp_path}/lab.img") == "lab.img"
-    assert name_of(f"{tmp_path}/lab.img///") == "lab.img"
+    assert derive_name(f"{tmp_path}/lab.img") == "lab.img"
+    assert derive_name(f"{tmp_path}/lab.img///") == "lab.img"
     monkeypatch.chdir(tmp_path / "lab.img/sub")
-    assert name_of(".") == name_of("./") == "sub"
-    assert name_of("..") == name_of("../sub/..") == "lab.img"
+    assert derive_name(".") == derive_name("./") == "sub"
+    assert derive_name("..") == derive_name("../sub/..") == "lab.img"
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_a_directory_is_named_for_its_last_part(tmp_path, monkeypatch):
 )
 def test_the_running_system_is_named_for_the_machine(monkeypatch, machine, name):
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "h", "6.1", "#1", machine)))
-    assert name_of("/") == name_of("//") == name_of("/.") == name_of("/usr/..") == name
+    assert derive_name("/") == derive_name("//") == derive_name("/.") == derive_name("/usr/..") == name
 
 
 def test_a_link_to_the_running_system_has_its_own_name(tmp_path):
     (tmp_path / "amd64").symlink_to("/")
-    assert name_of(f"{tmp_path}/amd64") == "amd64"
+    assert derive_name(f"{tmp_path}/amd64") == "amd64"
 
 
 def test_without_a_name_chroots_and_disks_are_meant(base):
@@ -69,20 +69,20 @@ def test_without_a_name_chroots_and_disks_are_meant(base):
     (base / "lab.vmdk").touch()
     (base / "notes").mkdir()
     (base / "images/old.img").touch()
-    assert names(str(base)) == (["lab", "vm"], [])
-    assert names(str(base), all_images=True) == (["lab", "old", "vm"], [])
+    assert list_names(str(base)) == (["lab", "vm"], [])
+    assert list_names(str(base), all_images=True) == (["lab", "old", "vm"], [])
 
 
 def test_one_name_for_a_chroot_and_a_disk_is_one_image(base):
     chroot(base, "lab")
     (base / "lab.img").touch()
-    assert names(str(base)) == (["lab"], [])
+    assert list_names(str(base)) == (["lab"], [])
 
 
 def test_bad_names_are_passed_over_with_a_warning(base):
     for name in ("my lab", "lab", "a,b", "new\nline"):
         chroot(base, name)
-    good, warnings = names(str(base))
+    good, warnings = list_names(str(base))
     assert good == ["lab"]
     assert [warning.removeprefix(f"{base}/") for warning in warnings] == [
         "a,b: name holds a comma; passed over: rename it, or give its path with --name=a-b",
@@ -95,14 +95,14 @@ def test_more_than_three_are_made_only_on_demand(base):
     for name in "abcd":
         chroot(base, name)
     with pytest.raises(UsageError, match="there are 4: a, b, c, d") as caught:
-        names(str(base))
+        list_names(str(base))
     assert "ALL_IMAGES=1" in caught.value.hint
-    assert names(str(base), all_images=True)[0] == list("abcd")
+    assert list_names(str(base), all_images=True)[0] == list("abcd")
 
 
 def test_nothing_there_is_an_error_with_a_way_out(base):
     with pytest.raises(LtspError, match="no chroot and no VM disk") as caught:
-        names(str(base))
+        list_names(str(base))
     assert caught.value.hint == "write ltsp image / for the running system"
     with pytest.raises(LtspError):
-        names(f"{base}/missing")
+        list_names(f"{base}/missing")

@@ -17,15 +17,15 @@ SOURCE = TESTS.parent / "src"
 
 VIEW = """
 import json, os, subprocess, sys
-from ltsp.host.mounts import overlay, private_mounts, tmpfs
-from ltsp.source.find import find
+from ltsp.host.mounts import overlay, isolate_mounts, tmpfs
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File
 from ltsp.tree.selection import everything
 
 lower, place, *disks = sys.argv[1:]
 raw = place.encode()
-private_mounts()
+isolate_mounts()
 tmpfs(raw)
 for name in ("upper", "work", "view"):
     os.mkdir(f"{place}/{name}")
@@ -38,7 +38,7 @@ os.chroot(f"{place}/view")
 os.chdir("/")
 os.makedirs("/srv/ltsp/images")
 
-source = find("/", "/srv/ltsp", leave_out=("/srv/ltsp",))
+source = find_source("/", "/srv/ltsp", leave_out=("/srv/ltsp",))
 plan = source.plan()
 faults = Faults()
 with source.open(everything, faults) as tree:
@@ -52,7 +52,7 @@ for directory, names, files in os.walk("/"):
 print(json.dumps({
     "name": source.name,
     "description": source.description,
-    "taken": {part.path: part.description for part in plan.taken},
+    "taken": {part.path: part.description for part in plan.included},
     "left_out": {part.path: part.reason for part in plan.left_out},
     "missing": sorted(set(there) - set(listed)),
     "more": sorted(set(listed) - set(there)),

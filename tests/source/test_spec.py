@@ -7,32 +7,32 @@ from itertools import permutations
 import pytest
 
 from ltsp.errors import UsageError
-from ltsp.source.spec import Layer, is_same, parse
+from ltsp.source.spec import ImageSpec, is_same, parse
 
 
 @pytest.mark.parametrize(
     ("text", "layers"),
     {
-        "a name": ("lab", [Layer("lab")]),
+        "a name": ("lab", [ImageSpec("lab")]),
         "the manual's example": (
             "/,,/boot,subdir=boot,,/opt,subdir=opt",
-            [Layer("/"), Layer("/boot", subdir="boot"), Layer("/opt", subdir="opt")],
+            [ImageSpec("/"), ImageSpec("/boot", subdir="boot"), ImageSpec("/opt", subdir="opt")],
         ),
         "mount options that say what is so anyway": (
             "disk.img,fstype=ext4,partition=2,ro,noload,noatime,,/x,subdir=/a//./b/,ro",
             [
-                Layer("disk.img", fstype="ext4", partition="2", options=("noatime",)),
-                Layer("/x", subdir="a/b"),
+                ImageSpec("disk.img", fstype="ext4", partition="2", options=("noatime",)),
+                ImageSpec("/x", subdir="a/b"),
             ],
         ),
         "several disks of one system": (
             "vm.img,disk=vm-2.img,disk=/b/vm-3.img,partition=2:1",
-            [Layer("vm.img", partition="2:1", disks=("vm-2.img", "/b/vm-3.img"))],
+            [ImageSpec("vm.img", partition="2:1", disks=("vm-2.img", "/b/vm-3.img"))],
         ),
-        "a mount option with a value": ("x,offset=512", [Layer("x", options=("offset=512",))]),
+        "a mount option with a value": ("x,offset=512", [ImageSpec("x", options=("offset=512",))]),
         "a part without a place": (
             "/cd,,casper/filesystem.squashfs",
-            [Layer("/cd"), Layer("casper/filesystem.squashfs")],
+            [ImageSpec("/cd"), ImageSpec("casper/filesystem.squashfs")],
         ),
     }.values(),
 )
@@ -60,7 +60,7 @@ def test_what_makes_no_sense_is_refused(text, reason):
 
 @pytest.mark.parametrize("words", list(permutations(["loop", "ro", "fstype=ext4", "partition=2"])))
 def test_options_stand_in_any_order(words):
-    assert parse(",".join(["vm.img", *words])) == [Layer("vm.img", fstype="ext4", partition="2")]
+    assert parse(",".join(["vm.img", *words])) == [ImageSpec("vm.img", fstype="ext4", partition="2")]
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from ltsp.errors import Changed, FormatError, SourceError
+from ltsp.errors import FileChanged, FormatError, SourceError
 from ltsp.source.squashfs import SquashfsSource
-from ltsp.squashfs.writer import WriteOptions, write
+from ltsp.squashfs.writer import WriteOptions, write_squashfs
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 from ltsp.tree.tree import Tree
 
 PLAIN = Metadata(0o755)
@@ -23,7 +23,7 @@ def image(tmp_path):
     etc = Directory(PLAIN, {"passwd": File(PLAIN, Bytes(b"root\n")), "shadow": File(PLAIN, Bytes(b"secret\n"))})
     path = tmp_path / "lab.img"
     with path.open("w+b", buffering=0) as file:
-        write(
+        write_squashfs(
             Tree(Directory(PLAIN, {"etc": etc, "home": Directory(PLAIN, {"a": etc})})), file, WriteOptions(), Faults()
         )
     return path
@@ -31,11 +31,11 @@ def image(tmp_path):
 
 def test_an_image_gives_its_tree_as_the_selection_takes_it(image):
     def select(path, _directory):
-        return {"home": Take.EMPTIED, "etc/shadow": Take.NOTHING}.get(path, Take.ALL)
+        return {"home": Inclusion.EMPTIED, "etc/shadow": Inclusion.NOTHING}.get(path, Inclusion.ALL)
 
     source = SquashfsSource("lab", str(image))
     assert (source.name, source.description) == ("lab", f"squashfs image {image}")
-    assert source.plan().taken[0].description == source.description
+    assert source.plan().included[0].description == source.description
     with source.hold_packages(0, print) as notes, source.open(select, Faults()) as tree:
         assert notes == []
         assert [path for path, _ in tree.walk()] == ["etc", "etc/passwd", "home"]
@@ -44,7 +44,7 @@ def test_an_image_gives_its_tree_as_the_selection_takes_it(image):
 
 
 def test_an_image_that_another_one_replaces_while_it_is_read_stays_what_it_was(image):
-    with SquashfsSource("lab", str(image)).open(everything, Faults()) as tree:
+    with SquashfsSource("lab", str(image)).open(select_all, Faults()) as tree:
         other = image.with_name("other")
         other.write_bytes(b"other")
         os.replace(other, image)
@@ -53,12 +53,12 @@ def test_an_image_that_another_one_replaces_while_it_is_read_stays_what_it_was(i
 
 
 def test_an_image_that_is_written_to_while_it_is_read_is_an_error(image):
-    with pytest.raises(Changed, match="written to"), SquashfsSource("lab", str(image)).open(everything, Faults()):
+    with pytest.raises(FileChanged, match="written to"), SquashfsSource("lab", str(image)).open(select_all, Faults()):
         os.utime(image, (0, 0))
 
 
 def test_a_second_link_to_an_image_is_no_change_of_it(image):
-    with SquashfsSource("lab", str(image)).open(everything, Faults()):
+    with SquashfsSource("lab", str(image)).open(select_all, Faults()):
         os.link(image, image.with_name("version"))
 
 
@@ -66,7 +66,7 @@ def test_damage_is_told_with_the_path_of_the_image(image):
     image.write_bytes(image.read_bytes()[:150])
     with (
         pytest.raises(FormatError, match=r"lab\.img: superblock is damaged"),
-        SquashfsSource("lab", str(image)).open(everything, Faults()),
+        SquashfsSource("lab", str(image)).open(select_all, Faults()),
     ):
         pass
 
@@ -74,6 +74,6 @@ def test_damage_is_told_with_the_path_of_the_image(image):
 def test_an_image_that_cannot_be_opened_is_told_with_the_reason(tmp_path):
     with (
         pytest.raises(SourceError, match="no-such: No such file"),
-        SquashfsSource("x", f"{tmp_path}/no-such").open(everything, Faults()),
+        SquashfsSource("x", f"{tmp_path}/no-such").open(select_all, Faults()),
     ):
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from itertools import cycle
 
-from corpus.compare import PAGE, Entry, Snapshot, _add
+from corpus.tree_snapshot import PAGE, Entry, Snapshot, _add
 from ltsp.tree.name import encode
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink
 from ltsp.tree.tree import Tree
@@ -61,7 +61,7 @@ def digest(file: File) -> str:
     at = 0
     with file.content.open() as stream:
         for size in cycle(READS):
-            if hole := stream.hole() // PAGE * PAGE:
+            if hole := stream.hole_size() // PAGE * PAGE:
                 stream.skip(hole)
                 at += hole
             piece = stream.read(size)

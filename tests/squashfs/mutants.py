@@ -17,7 +17,7 @@ from pathlib import Path
 
 from corpus import mutant_limits
 from ltsp.errors import FormatError
-from ltsp.squashfs.check import check
+from ltsp.squashfs.check import check_image
 from ltsp.squashfs.format import METADATA_SIZE
 from ltsp.squashfs.reader import Image
 from ltsp.tree.node import File
@@ -102,13 +102,13 @@ def fate(data: bytes) -> str:
     """What becomes of an image when all is done with it that a build does; anything raised breaks the promise."""
     refused = False
     try:
-        check(io.BytesIO(data))
+        check_image(io.BytesIO(data))
     except FormatError as error:
-        refused = _told(error)
+        refused = _check_error_message(error)
     try:
         tree = Image.open(io.BytesIO(data)).tree()
     except FormatError as error:
-        return "refused" if _told(error) else ""
+        return "refused" if _check_error_message(error) else ""
     damaged = False
     for path, node in tree.walk():
         assert path
@@ -122,23 +122,23 @@ def _readable(file: File) -> bool:
         with file.content.open() as stream:
             left = min(stream.size, MOST_READ)
             while left:
-                hole = min(stream.hole(), left)
+                hole = min(stream.hole_size(), left)
                 stream.skip(hole)
                 left -= hole
                 left -= len(stream.read(min(left, 1 << 20)))
     except FormatError as error:
-        return not _told(error)
+        return not _check_error_message(error)
     return True
 
 
-def _told(error: FormatError) -> bool:
+def _check_error_message(error: FormatError) -> bool:
     """The message is one line that names the kind of damage and the place."""
     assert error.message
     assert error.message.isprintable()
     return True
 
 
-def _kept(seed: int, number: int, data: bytes) -> str:
+def _save_mutant(seed: int, number: int, data: bytes) -> str:
     Path(f"mutant-{seed}-{number}").write_bytes(data)
     return f"mutant {number} of seed {seed}, {len(data)} bytes"
 
@@ -149,7 +149,7 @@ def fates(seed: int, count: int, images: list[bytes]) -> Counter[str]:
     for number in range(count):
         chance = random.Random(f"{seed} {number}")
         data = mutant(chance.choice(images), chance)
-        with mutant_limits.in_time(partial(_kept, seed, number, data)):
+        with mutant_limits.in_time(partial(_save_mutant, seed, number, data)):
             found[fate(data)] += 1
     return found
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.reader import Image
-from ltsp.squashfs.writer import WriteOptions, write
+from ltsp.squashfs.writer import WriteOptions, write_squashfs
 from ltsp.tree.faults import Faults
 
 SEEDS = {
@@ -44,7 +44,7 @@ def make(directory: Path) -> list[Path]:
         for name, options in OURS.items():
             image = directory / f"our-{name}.img"
             with image.open("w+b", buffering=0) as output:
-                write(tree, output, options, Faults())
+                write_squashfs(tree, output, options, Faults())
             images.append(image)
     return images
 

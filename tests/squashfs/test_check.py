@@ -10,23 +10,23 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 
-from corpus.compare import differences, of_tree
-from corpus.trees import trees
+from corpus.tree_snapshot import differences, of_tree
+from corpus.tree_strategies import trees
 from ltsp.errors import FormatError
-from ltsp.squashfs.check import check
+from ltsp.squashfs.check import check_image
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.inode_reader import InodeReader
-from ltsp.squashfs.meta_reader import Allowance
+from ltsp.squashfs.meta_reader import MemoryBudget
 from ltsp.squashfs.reader import Image
-from ltsp.squashfs.superblock import CompressorId, Flags, Superblock
-from ltsp.squashfs.tree_reader import Growth
+from ltsp.squashfs.superblock import CompressorId, Flags, SquashfsSuperblock
+from ltsp.squashfs.tree_reader import SquashfsTreeReader
 from ltsp.squashfs.verify import verify
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
-from squashfs.forge import image, root
 from squashfs.image_snapshot import snapshot
-from squashfs.writing import in_memory
+from squashfs.raw_image import image, root
+from squashfs.write_helpers import in_memory
 
 
 def written(tree, **options) -> io.BytesIO:
@@ -36,10 +36,10 @@ def written(tree, **options) -> io.BytesIO:
 @settings(max_examples=40)
 @given(trees())
 def test_what_our_writer_makes_passes_the_check_and_equals_its_source(tree):
-    image = check(written(tree))
+    image = check_image(written(tree))
     verified = verify(image, tree, Faults())
     assert verified.nodes == image.superblock.inode_count
-    assert verified.unjudged == ()
+    assert verified.not_compared == ()
 
 
 @settings(max_examples=40)
@@ -47,8 +47,8 @@ def test_what_our_writer_makes_passes_the_check_and_equals_its_source(tree):
 def test_the_export_table_leads_to_the_inode_of_each_number(tree):
     image = Image.open(written(tree))
     tables = image.tables
-    allowance = Allowance(1 << 30)
-    growth = Growth(
+    allowance = MemoryBudget(1 << 30)
+    growth = SquashfsTreeReader(
         image.superblock,
         tables.directories,
         InodeReader(tables.inodes, tables.ids, tables.xattrs, image.blocks, allowance),
@@ -93,7 +93,7 @@ def test_several_threads_may_read_one_image(tree):
 )
 def test_an_image_tells_what_it_was_compressed_with(compression):
     file = in_memory(Image.open(io.BytesIO(image(root(b"")))).tree(), WriteOptions(compression))
-    assert check(file).compression() == compression
+    assert check_image(file).compression() == compression
 
 
 @pytest.mark.parametrize("length", [0, 1, 95, 96, 100, 140])
@@ -101,13 +101,13 @@ def test_an_image_that_is_cut_off_is_refused(length):
     data = image(root(b""))
     assert length < len(data)
     with pytest.raises(FormatError):
-        check(io.BytesIO(data[:length]))
+        check_image(io.BytesIO(data[:length]))
 
 
 def test_what_is_no_image_is_called_so():
     for data in (b"", b"x" * 200, b"sqsh" + bytes(200)):
         with pytest.raises(FormatError, match="not a squashfs image"):
-            check(io.BytesIO(data))
+            check_image(io.BytesIO(data))
 
 
 SUPERBLOCKS = {
@@ -135,7 +135,7 @@ SUPERBLOCKS = {
 def test_a_superblock_that_contradicts_itself_or_the_file_is_refused(told):
     data = image(root(b""))
     with pytest.raises(FormatError) as refused:
-        check(io.BytesIO(replace(Superblock.unpack(data), **SUPERBLOCKS[told]).pack() + data[96:]))
+        check_image(io.BytesIO(replace(SquashfsSuperblock.unpack(data), **SUPERBLOCKS[told]).pack() + data[96:]))
     assert told in refused.value.message
     assert refused.value.message.startswith("superblock is damaged: ")
 
@@ -143,10 +143,10 @@ def test_a_superblock_that_contradicts_itself_or_the_file_is_refused(told):
 def test_a_record_of_options_that_is_damaged_is_refused():
     data = image(root(b""), data=b"\x07\x80" + bytes(7), flags=Flags.COMPRESSOR_OPTIONS)
     with pytest.raises(FormatError, match="options of gzip"):
-        check(io.BytesIO(data))
+        check_image(io.BytesIO(data))
 
 
 def test_what_lzo_cannot_unfold_is_damage():
     data = image(root(b""), inode_table=b"\x01\x00x" * 20, compressor=CompressorId.LZO)
     with pytest.raises(FormatError, match="lzo cannot unfold it"):
-        check(io.BytesIO(data))
+        check_image(io.BytesIO(data))

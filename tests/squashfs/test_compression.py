@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 
-from corpus.trees import noise, text
+from corpus.tree_strategies import noise, text
 from ltsp.errors import FormatError, LtspError, UsageError
 from ltsp.squashfs.compression import PRESETS, WRITABLE, Compression
 from ltsp.squashfs.superblock import CompressorId
-from squashfs.writing import tree, write_image
+from squashfs.write_helpers import tree, write_image
 
 EVERY = [
     *(Compression("gzip", level) for level in (1, 6, 9, 10, 12)),

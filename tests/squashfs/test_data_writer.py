@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from corpus.trees import noise, text
-from ltsp.errors import Unreadable, Vanished
+from corpus.tree_strategies import noise, text
+from ltsp.errors import FileUnreadable, FileVanished
 from ltsp.squashfs.reader import Image
-from ltsp.squashfs.writer import WriteOptions, write
+from ltsp.squashfs.writer import WriteOptions, write_squashfs
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
-from squashfs.writing import file, tree, write_image
+from squashfs.write_helpers import file, tree, write_image
 
 LARGE = 5 << 20
 """Bytes of a file that is queued while it is read."""
@@ -66,13 +66,13 @@ class Reading:
         self.at += len(piece)
         return piece
 
-    def hole(self):
+    def hole_size(self):
         return 0
 
     def skip(self, size):
         self.at += size
 
-    def settled(self):
+    def is_consistent(self):
         return self.settles
 
 
@@ -122,7 +122,7 @@ def test_a_large_file_that_is_read_again_leaves_no_trace_of_its_first_readings(t
 
 
 def test_a_file_that_is_gone_is_left_out_under_all_its_names(tmp_path):
-    gone = file(Live([b"x", Vanished("gone")], [True]))
+    gone = file(Live([b"x", FileVanished("gone")], [True]))
     gone.content.readings = 1
     faults = Faults()
     assert written(tmp_path, faults, a=gone, b=gone, c=b"here") == {"c": b"here"}
@@ -131,7 +131,7 @@ def test_a_file_that_is_gone_is_left_out_under_all_its_names(tmp_path):
 
 def test_a_file_that_vanishes_between_two_readings_is_left_out(tmp_path):
     faults = Faults()
-    live = file(Live([noise(LARGE), Vanished("gone")], [False]))
+    live = file(Live([noise(LARGE), FileVanished("gone")], [False]))
     assert written(tmp_path, faults, live=live, z=b"rest") == {"z": b"rest"}
     assert faults.vanished == ["live"]
 
@@ -145,7 +145,7 @@ def test_some_errors_mean_that_the_file_is_gone(tmp_path, code):
 
 def test_a_file_that_cannot_be_read_ends_the_writing(tmp_path):
     live = file(Live([b"x", PermissionError(errno.EACCES, "Permission denied")], [True], readings=1))
-    with pytest.raises(Unreadable, match="cannot read /secret: Permission denied"):
+    with pytest.raises(FileUnreadable, match="cannot read /secret: Permission denied"):
         written(tmp_path, secret=live)
 
 
@@ -189,7 +189,9 @@ def test_the_time_is_that_of_the_version_that_was_read(tmp_path):
 def test_progress_adds_up_to_the_bytes_of_the_source(tmp_path):
     steps = []
     with open(tmp_path / "image", "w+b", buffering=0) as output:
-        done = write(tree(a=noise(LARGE), b=b"x" * 10, c=noise(LARGE)), output, WriteOptions(), Faults(), steps.append)
+        done = write_squashfs(
+            tree(a=noise(LARGE), b=b"x" * 10, c=noise(LARGE)), output, WriteOptions(), Faults(), steps.append
+        )
     assert sum(steps) == done.source_bytes == 2 * LARGE + 10
     assert len(steps) >= 2
 

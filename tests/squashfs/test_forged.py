@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from ltsp.errors import FormatError
-from ltsp.squashfs.check import check
+from ltsp.squashfs.check import check_image
 from ltsp.squashfs.format import (
     LISTING_EXTRA,
     DirectoryInode,
@@ -20,7 +20,7 @@ from ltsp.squashfs.format import (
     SymlinkInode,
 )
 from ltsp.squashfs.reader import Image
-from squashfs.forge import AFTER_ROOT, DIRECTORY, FILE, D, F, L, image, packed, root, run
+from squashfs.raw_image import AFTER_ROOT, DIRECTORY, FILE, D, F, L, image, packed, root, run
 
 
 def tree(data: bytes):
@@ -45,7 +45,7 @@ def test_what_the_forge_makes_is_a_proper_image_before_it_is_made_improper():
     found = tree(good)
     assert list(found.root.entries) == ["a", "b"]
     assert found.root.entries["a"] is found.root.entries["b"]
-    check(io.BytesIO(good))
+    check_image(io.BytesIO(good))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_file_of_more_holes_than_bytes_takes_no_memory():
     file = ExtendedFileInode(9, 0, 0, 0, 0, 2, 96, 1 << 30, 1 << 30, 1, 2**32 - 1, 0, 2**32 - 1).pack() + words
     found = tree(holding((b"a", AFTER_ROOT, 2, F), inodes=file)).root.entries["a"]
     with found.content.open() as stream:
-        assert stream.hole() == 1 << 30
+        assert stream.hole_size() == 1 << 30
         stream.skip((1 << 30) - 5)
         assert stream.read(10) == bytes(5)
 

@@ -22,12 +22,12 @@ from ltsp.squashfs.format import (
     encode_device,
     reference,
 )
-from ltsp.squashfs.record import I16, U16, U32, Record
-from ltsp.squashfs.superblock import Superblock
+from ltsp.squashfs.record import I16, U16, U32, BinaryRecord
+from ltsp.squashfs.superblock import SquashfsSuperblock
 
 
 @dataclass(frozen=True, slots=True)
-class Base(Record):
+class Base(BinaryRecord):
     a: U16
 
 
@@ -54,7 +54,7 @@ def test_a_number_that_does_not_fit_is_a_fault_of_ours():
 
 
 def test_records_have_the_sizes_of_the_format():
-    sizes = {Superblock: 96, FileInode: 32, ExtendedFileInode: 56, DirectoryEntry: 8, XattrValue: 4}
+    sizes = {SquashfsSuperblock: 96, FileInode: 32, ExtendedFileInode: 56, DirectoryEntry: 8, XattrValue: 4}
     assert {record: record.layout.size for record in sizes} == sizes
 
 

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corpus.tree_strategies import noise, text, trees
 from corpus.tree_text import parse
-from corpus.trees import noise, text, trees
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.format import BLOCK_STORED, FragmentEntry
 from ltsp.squashfs.fragments import begins_group
 from ltsp.squashfs.reader import Image
-from ltsp.squashfs.superblock import Superblock
+from ltsp.squashfs.superblock import SquashfsSuperblock
 from ltsp.tree.node import Directory, Metadata
 from ltsp.tree.tree import Tree
-from squashfs.writing import file, tree, write_image
+from squashfs.write_helpers import file, tree, write_image
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 NONE = Compression("none")
@@ -76,7 +76,7 @@ WRITE = """
 import hashlib, os, sys
 from pathlib import Path
 from corpus.tree_text import parse
-from squashfs.writing import write_image
+from squashfs.write_helpers import write_image
 os.umask(int(sys.argv[3], 8))
 image = Path(sys.argv[2])
 write_image(parse(Path(sys.argv[1]).read_text()), image, threads=int(sys.argv[4]))
@@ -125,7 +125,7 @@ def test_a_change_moves_fragments_up_to_the_next_mark_only(tmp_path):
 def stored_fragments(path: Path) -> list[bytes]:
     """The fragment blocks of an image whose tables are not compressed."""
     data = path.read_bytes()
-    superblock = Superblock.parse(data, len(data))
+    superblock = SquashfsSuperblock.parse(data, len(data))
     table = int.from_bytes(data[superblock.fragment_table :][:8], "little") + 2
     size = FragmentEntry.layout.size
     entries = [FragmentEntry.unpack(data, table + size * index) for index in range(superblock.fragment_count)]

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from corpus.compare import differences, directory, stated
-from corpus.nasty import BLOCK, Extent, build
+from corpus.kitchen_sink import BLOCK, KitchenSinkSize, build
+from corpus.tree_snapshot import differences, directory, stated
 from ltsp.squashfs.reader import Image
 from squashfs.image_snapshot import snapshot
 
@@ -37,7 +37,7 @@ def nasty(tmp_path_factory):
     """The nasty tree, less what mksquashfs itself gets wrong: times before 1970 come out as after 2038, and reading a
     symbolic link changes its access time, by which a second name is then taken for another link.
     """
-    root = build(tmp_path_factory.mktemp("reader") / "source", Extent(large=40 * BLOCK + 1234))
+    root = build(tmp_path_factory.mktemp("reader") / "source", KitchenSinkSize(large=40 * BLOCK + 1234))
     subprocess.run(["rm", "-r", "times", "links/symlink", "links/z/symlink-again"], cwd=root, check=True)
     return root
 
@@ -81,14 +81,14 @@ def test_a_sparse_file_of_more_than_4_gib_is_read_by_its_holes(tmp_path):
     image = mksquashfs(source, tmp_path / "image", "-comp", "lz4", "-b", "1M")
     with image.open("rb") as file, Image.open(file).tree().root.entries["sparse"].content.open() as stream:
         assert stream.size == size
-        assert stream.hole() == 0
+        assert stream.hole_size() == 0
         assert stream.read(1 << 20).strip(b"\0") == b"first"
-        assert stream.hole() == (2 << 30) - (1 << 20)
+        assert stream.hole_size() == (2 << 30) - (1 << 20)
         stream.skip((2 << 30) - (1 << 20))
         assert stream.read(6) == b"middle"
-        assert stream.hole() == 0
+        assert stream.hole_size() == 0
         assert stream.read((1 << 20) - 6) == bytes((1 << 20) - 6)
-        assert stream.hole() == size - (2 << 30) - (1 << 20)
+        assert stream.hole_size() == size - (2 << 30) - (1 << 20)
         stream.skip((2 << 30) - (2 << 20))
         assert stream.read(2 << 20) == bytes((1 << 20) + 3 * BLOCK + 5)
         assert stream.read(1) == b""

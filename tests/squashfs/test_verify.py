@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from ltsp.errors import FormatError, LtspError, Vanished
-from ltsp.squashfs.check import check
+from ltsp.errors import FileVanished, FormatError, LtspError
+from ltsp.squashfs.check import check_image
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.verify import verify
@@ -18,7 +18,7 @@ from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Socket, Symlink
 from ltsp.tree.tree import Tree
-from squashfs.writing import in_memory
+from squashfs.write_helpers import in_memory
 
 PLAIN = Metadata(0o644, 1, 2, 3)
 LINKED = File(PLAIN, Bytes(b"linked"))
@@ -47,7 +47,7 @@ def tree(**changes):
 
 
 def written(source, faults):
-    return check(in_memory(source, WriteOptions(Compression("zstd", 1)), faults))
+    return check_image(in_memory(source, WriteOptions(Compression("zstd", 1)), faults))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_an_image_equals_what_it_was_made_from_but_for_what_squashfs_cannot_hold
     seen = []
     verified = verify(image, tree(), Faults(), progress=seen.append)
     assert verified.nodes == 13
-    assert verified.unjudged == ()
+    assert verified.not_compared == ()
     assert sum(seen) == verified.source_bytes == 300_000 + 1_000_000 + len("linked" + "inner")
 
 
@@ -126,7 +126,7 @@ class Moving:
     def open(self):
         data = self.versions.pop(0)
         if data is None:
-            raise Vanished("gone")
+            raise FileVanished("gone")
         with Bytes(data).open() as stream:
             stream.mtime = 50 + len(self.versions)
             yield stream
@@ -135,7 +135,7 @@ class Moving:
 def test_a_file_that_changed_between_writing_and_verifying_is_not_judged():
     source = tree(file=File(PLAIN, Moving([b"1", b"2"])), other=File(PLAIN, Moving([b"1", None])))
     verified = verify(written(source, Faults()), source, Faults())
-    assert verified.unjudged == ("file", "other")
+    assert verified.not_compared == ("file", "other")
 
 
 def test_a_file_that_changed_between_scan_and_writing_has_the_time_that_it_had_when_it_was_read():

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from corpus.trees import noise, text
+from corpus.tree_strategies import noise, text
 from ltsp.squashfs.compression import Codec, Compression
-from ltsp.squashfs.output import Output
+from ltsp.squashfs.output import ImageOutput
 from ltsp.squashfs.workers import Workers
 
 BLOCK = 4096
@@ -23,7 +23,7 @@ class Places:
 
 @pytest.fixture
 def output(tmp_path):
-    with open(tmp_path / "image", "w+b", buffering=0) as file, Output(file, 96) as opened:
+    with open(tmp_path / "image", "w+b", buffering=0) as file, ImageOutput(file, 96) as opened:
         yield opened
 
 
@@ -73,7 +73,7 @@ def test_what_a_worker_raises_is_raised_where_the_result_is_taken(output):
 def be_interrupted(path):
     with (
         open(path, "w+b", buffering=0) as file,
-        Output(file, 96) as output,
+        ImageOutput(file, 96) as output,
         Workers(output, Compression("xz", 9), 1 << 20, 4) as workers,
     ):
         for _ in range(6):

@@ -11,17 +11,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from corpus.compare import differences, mounted, of_tree, stated, unpacked
-from corpus.trees import Made, Sparse, SparseStream, noise, text
+from corpus.tree_snapshot import differences, mounted, of_tree, stated, unpacked
+from corpus.tree_strategies import Made, Sparse, SparseStream, noise, text
 from ltsp.errors import LtspError, UsageError
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.format import ExtendedDirectoryInode, ExtendedFileInode, InodeType
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.superblock import Flags
-from ltsp.squashfs.writer import Lost, WriteOptions
+from ltsp.squashfs.writer import LostMetadata, WriteOptions
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, Metadata, Symlink
 from ltsp.tree.tree import Tree
-from squashfs.writing import file, tree, write_image
+from squashfs.write_helpers import file, tree, write_image
 
 GIB = 1 << 30
 oracle_as_root = [pytest.mark.oracle, pytest.mark.root]
@@ -189,7 +189,7 @@ def test_what_is_lost_is_counted(tmp_path):
         tree(a=shared, b=shared, c=file(b"", xattrs=xattrs), d=file(b"", mtime=-1), e=file(b"", mtime=2**32)),
         tmp_path / "image",
     )
-    assert done.lost == Lost(times=2, acls=2, foreign=6, too_large=2)
+    assert done.lost == LostMetadata(times=2, acls=2, foreign=6, too_large=2)
     assert ours(tmp_path / "image")[b"a"].xattrs == ((b"user.kept", b"x"),)
 
 
@@ -210,7 +210,7 @@ def test_namespaces_of_attributes_can_be_chosen(tmp_path):
     image = tmp_path / "image"
     done = write_image(tree(a=file(b"", xattrs=xattrs)), image, xattr_namespaces=("security.", "user."))
     assert ours(image)[b"a"].xattrs == ((b"security.a", b"1"), (b"user.c", b"3"))
-    assert done.lost == Lost(0, 0, 0, 0)
+    assert done.lost == LostMetadata(0, 0, 0, 0)
     write_image(tree(a=file(b"", xattrs=xattrs)), image, xattrs=False)
     assert ours(image)[b"a"].xattrs == ()
     assert Flags.NO_XATTRS in Flags(superblock(image).flags)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from corpus.compare import differences, mounted, of_tree, stated, unpacked
-from corpus.trees import trees
+from corpus.tree_snapshot import differences, mounted, of_tree, stated, unpacked
+from corpus.tree_strategies import trees
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.reader import Image
-from squashfs.writing import write_image
+from squashfs.write_helpers import write_image
 
 CODECS = [
     Compression("gzip", 1),

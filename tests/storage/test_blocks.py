@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.disk.blocks import InMemory
+from ltsp.disk.blocks import MemoryBlocks
 from ltsp.errors import FormatError
-from ltsp.storage.blocks import pieces, read_exactly
+from ltsp.storage.blocks import read_exactly, read_pieces
 
 
 class Shrunk:
@@ -17,10 +17,10 @@ class Shrunk:
 
 
 def test_what_does_not_lie_there_is_named():
-    assert read_exactly(InMemory(b"abc"), 1, 2, "the map") == b"bc"
+    assert read_exactly(MemoryBlocks(b"abc"), 1, 2, "the map") == b"bc"
     for offset, size in ((2, 2), (-1, 2), (4, 0), (1, -1)):
         with pytest.raises(FormatError, match=rf"the map should lie at {offset}, where there are 3 bytes"):
-            read_exactly(InMemory(b"abc"), offset, size, "the map")
+            read_exactly(MemoryBlocks(b"abc"), offset, size, "the map")
     with pytest.raises(FormatError, match="the map at 40 is cut off"):
         read_exactly(Shrunk(), 40, 20, "the map")
 
@@ -32,4 +32,4 @@ def test_no_size_that_is_claimed_takes_the_memory():
 
 def test_all_pieces_are_the_whole():
     data = bytes(range(256)) * 5000
-    assert b"".join(pieces(InMemory(data))) == data
+    assert b"".join(read_pieces(MemoryBlocks(data))) == data

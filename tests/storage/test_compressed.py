@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from ltsp.errors import FormatError
-from ltsp.storage.compressed import kind_of, unpacked
+from ltsp.storage.compressed import decompress_stream, detect_compression
 
 
 @pytest.mark.oracle
@@ -18,13 +18,13 @@ from ltsp.storage.compressed import kind_of, unpacked
 def test_what_the_programs_write(program):
     data = random.Random(2).randbytes(3 << 20) + bytes(3 << 20)
     done = subprocess.run(program, input=data, capture_output=True, check=True)
-    assert b"".join(unpacked(iter([done.stdout[:1], done.stdout[1:]]))) == data
+    assert b"".join(decompress_stream(iter([done.stdout[:1], done.stdout[1:]]))) == data
 
 
 def test_streams_of_other_kinds_behind_each_other_are_one_and_both_sides_are_counted():
     packed = [gzip.compress(b"one"), bz2.compress(b"two"), bytes(512)]
     counts = []
-    assert b"".join(unpacked(iter(packed), lambda *both: counts.append(both))) == b"onetwo"
+    assert b"".join(decompress_stream(iter(packed), lambda *both: counts.append(both))) == b"onetwo"
     assert sum(taken for taken, _ in counts) >= len(packed[0] + packed[1])
     assert sum(given for _, given in counts) == 6
 
@@ -35,10 +35,10 @@ def test_who_counts_may_end_it():
             raise FormatError("is a bomb")
 
     with pytest.raises(FormatError, match="is a bomb"):
-        list(unpacked(iter([gzip.compress(b"x")]), counted))
+        list(decompress_stream(iter([gzip.compress(b"x")]), counted))
 
 
 def test_kinds_are_told_by_how_they_begin():
-    assert kind_of(gzip.compress(b"")) == "gzip"
-    assert kind_of((0x184D2A5F).to_bytes(4, "little")) == "zstd"
-    assert kind_of(b"B") == kind_of(b"") == ""
+    assert detect_compression(gzip.compress(b"")) == "gzip"
+    assert detect_compression((0x184D2A5F).to_bytes(4, "little")) == "zstd"
+    assert detect_compression(b"B") == detect_compression(b"") == ""

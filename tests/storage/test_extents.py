@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.disk.blocks import FileBlocks, InMemory, Run, Scattered, Unpacked, Window
-from ltsp.storage.extents import HOLE, Extent, NotInFiles, extents, joined
+from ltsp.disk.blocks import BlockRange, BlockRun, FileBlocks, LazyBlocks, MappedBlocks, MemoryBlocks
+from ltsp.storage.extents import HOLE, Extent, NotInFiles, extents, merge_extents
 
 
 @pytest.fixture
@@ -15,14 +15,14 @@ def file(tmp_path):
 
 def test_windows_and_runs_lead_to_places_in_the_file(file):
     runs = {
-        0: Run(10, file, 500),
-        10: Run(10, file, 510),
-        20: Run(5),
-        25: Run(5),
-        30: Run(10, Window(file, 100, 50), 7),
+        0: BlockRun(10, file, 500),
+        10: BlockRun(10, file, 510),
+        20: BlockRun(5),
+        25: BlockRun(5),
+        30: BlockRun(10, BlockRange(file, 100, 50), 7),
     }
-    scattered = Scattered(40, lambda offset, _size: runs[offset])
-    assert joined(extents(scattered, 0, 40), 9) == [
+    scattered = MappedBlocks(40, lambda offset, _size: runs[offset])
+    assert merge_extents(extents(scattered, 0, 40), 9) == [
         Extent(file.descriptor, 500, 20),
         Extent(HOLE, 0, 10),
         Extent(file.descriptor, 107, 10),
@@ -33,7 +33,12 @@ def test_what_is_made_or_lies_beyond_the_end_lies_in_no_file(file):
     def never():
         raise AssertionError
 
-    for blocks in (InMemory(b"x" * 10), Unpacked(10, never), Window(file, 995, 10), Window(InMemory(b""), 0, 10)):
+    for blocks in (
+        MemoryBlocks(b"x" * 10),
+        LazyBlocks(10, never),
+        BlockRange(file, 995, 10),
+        BlockRange(MemoryBlocks(b""), 0, 10),
+    ):
         with pytest.raises(NotInFiles):
             list(extents(blocks, 0, 10))
     with pytest.raises(NotInFiles):
@@ -42,6 +47,6 @@ def test_what_is_made_or_lies_beyond_the_end_lies_in_no_file(file):
 
 def test_too_many_pieces_are_not_listed():
     pieces = [Extent(5, place, 1) for place in range(0, 20, 2)]
-    assert joined(iter(pieces), 10) == pieces
+    assert merge_extents(iter(pieces), 10) == pieces
     with pytest.raises(NotInFiles):
-        joined(iter(pieces), 9)
+        merge_extents(iter(pieces), 9)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from corpus.planted import planted
+from corpus.dict_tree import make_tree
 from ltsp.transform.brought import added
-from ltsp.transform.cleanup import clean
+from ltsp.transform.cleanup import clean_tree
 from ltsp.transform.secrets import Secrets, image_secrets
 
 HASH = "root:$y$j9T$abc$def:19000:0:99999:7:::\n"
@@ -24,8 +24,8 @@ PIPX = {
 
 
 def said(entries):
-    tree = planted({"etc/passwd": "root:x:0:0::/root:/bin/sh\n"} | entries)
-    return [str(finding) for finding in clean(tree, SECRETS).findings]
+    tree = make_tree({"etc/passwd": "root:x:0:0::/root:/bin/sh\n"} | entries)
+    return [str(finding) for finding in clean_tree(tree, SECRETS).findings]
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_rows_for_a_name_anywhere_lead_nowhere():
 
 
 def test_the_files_of_a_tree_that_has_no_such_path():
-    assert added(planted({"etc/passwd": ""}), ["opt/a", "etc/passwd/a"]) == {"opt/a": [], "etc/passwd/a": []}
+    assert added(make_tree({"etc/passwd": ""}), ["opt/a", "etc/passwd/a"]) == {"opt/a": [], "etc/passwd/a": []}

@@ -4,9 +4,9 @@ import errno
 
 import pytest
 
-from corpus.planted import data, paths, planted
-from ltsp.errors import FormatError, LtspError, Unreadable
-from ltsp.transform.cleanup import clean, findings
+from corpus.dict_tree import data, make_tree, paths
+from ltsp.errors import FileUnreadable, FormatError, LtspError
+from ltsp.transform.cleanup import clean_tree, find_suspects
 from ltsp.transform.rewrite import MOST
 from ltsp.transform.secrets import Secrets, image_secrets
 from ltsp.tree.content import Bytes
@@ -18,23 +18,23 @@ SECRETS = Secrets(image_secrets().rows)
 
 
 def cleaned(entries):
-    return clean(planted({"etc/passwd": PASSWD} | entries), SECRETS)
+    return clean_tree(make_tree({"etc/passwd": PASSWD} | entries), SECRETS)
 
 
 def test_cleaning_twice_is_cleaning_once():
     once = cleaned(
         {"etc/shadow": "root:abc:::::::\n", "etc/machine-id": "0" * 32, "var/log/a": "x", "etc/hosts": "::1 a\n"}
     )
-    twice = clean(once.tree, SECRETS)
+    twice = clean_tree(once.tree, SECRETS)
     assert twice.steps == ()
     assert twice.tree is once.tree
 
 
 def test_what_no_rule_names_is_the_same_node():
-    tree = planted(
+    tree = make_tree(
         {"etc/passwd": PASSWD, "usr/bin/tool": "x", "etc/issue": "Debian\n", "etc/hosts": "::1\tlocalhost\n"}
     )
-    after = clean(tree, SECRETS).tree
+    after = clean_tree(tree, SECRETS).tree
     for path in ("usr/bin/tool", "etc/issue", "etc/hosts"):
         assert after.get(path) is tree.get(path)
 
@@ -56,22 +56,22 @@ def test_each_step_says_its_rule_its_paths_and_what_it_saves():
 
 
 def test_all_names_of_a_rewritten_file_hold_the_same():
-    tree = planted({"etc/passwd": PASSWD})
+    tree = make_tree({"etc/passwd": PASSWD})
     tree = tree.edit({"etc/twin": tree.get("etc/passwd")})
-    after = clean(tree, SECRETS).tree
+    after = clean_tree(tree, SECRETS).tree
     assert after.get("etc/twin") is after.get("etc/passwd")
 
 
 @pytest.mark.parametrize("link", ["-> /data/passwd", "-> ../data/passwd", "-> ../../../../data/passwd"])
 def test_an_account_file_behind_a_link_is_rewritten_where_it_lies(link):
-    after = clean(planted({"data/passwd": PASSWD, "etc/passwd": link}), SECRETS).tree
+    after = clean_tree(make_tree({"data/passwd": PASSWD, "etc/passwd": link}), SECRETS).tree
     assert data(after, "data/passwd") == b"root:x:0:0::/root:/bin/sh\n"
     assert isinstance(after.get("etc/passwd"), Symlink)
 
 
 def test_two_account_files_that_are_one_are_refused():
     with pytest.raises(LtspError, match="etc/passwd and etc/shadow are the same file"):
-        clean(planted({"etc/shadow": "root:x:0:0::/:\n", "etc/passwd": "-> /etc/shadow"}), SECRETS)
+        clean_tree(make_tree({"etc/shadow": "root:x:0:0::/:\n", "etc/passwd": "-> /etc/shadow"}), SECRETS)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_two_account_files_that_are_one_are_refused():
 )
 def test_a_system_without_an_account_file_is_refused(passwd):
     with pytest.raises(LtspError, match="no etc/passwd in the image"):
-        clean(planted({"etc/passwd": passwd}), SECRETS)
+        clean_tree(make_tree({"etc/passwd": passwd}), SECRETS)
 
 
 class Endless:
@@ -102,13 +102,13 @@ class Broken:
 
 
 def test_an_account_file_that_cannot_be_read_is_no_empty_one():
-    with pytest.raises(Unreadable, match="cannot read /etc/shadow: Input/output error"):
+    with pytest.raises(FileUnreadable, match="cannot read /etc/shadow: Input/output error"):
         cleaned({"etc/shadow": File(Metadata(0o640), Broken())})
 
 
 def test_an_unreadable_file_is_passed_over_on_demand_and_named():
     faults = Faults(skip_unreadable=True)
-    clean(planted({"etc/passwd": PASSWD, "etc/hosts": File(Metadata(0o640), Broken())}), SECRETS, faults)
+    clean_tree(make_tree({"etc/passwd": PASSWD, "etc/hosts": File(Metadata(0o640), Broken())}), SECRETS, faults)
     assert faults.unreadable == [("etc/hosts", "Input/output error")]
 
 
@@ -138,17 +138,17 @@ class _Unsettled:
     def read(self, _size):
         return b"10.0.0.1 nas\n"
 
-    def settled(self):
+    def is_consistent(self):
         return self._settled
 
 
 def test_a_file_that_changes_is_read_again_and_named_if_it_never_settles():
     faults = Faults()
-    tree = planted({"etc/passwd": PASSWD, "etc/hosts": File(Metadata(0o644), Restless(3))})
-    clean(tree, SECRETS, faults)
+    tree = make_tree({"etc/passwd": PASSWD, "etc/hosts": File(Metadata(0o644), Restless(3))})
+    clean_tree(tree, SECRETS, faults)
     assert not faults
-    tree = planted({"etc/passwd": PASSWD, "etc/hosts": File(Metadata(0o644), Restless(99))})
-    clean(tree, SECRETS, faults)
+    tree = make_tree({"etc/passwd": PASSWD, "etc/hosts": File(Metadata(0o644), Restless(99))})
+    clean_tree(tree, SECRETS, faults)
     assert faults.changed == ["etc/hosts"]
 
 
@@ -235,8 +235,8 @@ def test_a_link_out_of_the_image_leads_nowhere():
 
 
 def test_a_row_with_a_test_names_only_what_it_finds():
-    tree = planted({"etc/passwd": PASSWD, "etc/apt/sources.list": "deb http://deb.example/ a b\n", "var/www": None})
-    assert findings(tree, SECRETS, Faults()) == []
+    tree = make_tree({"etc/passwd": PASSWD, "etc/apt/sources.list": "deb http://deb.example/ a b\n", "var/www": None})
+    assert find_suspects(tree, SECRETS, Faults()) == []
 
 
 def test_a_directory_is_named_with_the_number_of_its_files():

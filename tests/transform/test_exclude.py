@@ -7,12 +7,19 @@ import time
 
 import pytest
 
-from corpus.planted import paths, planted
+from corpus.dict_tree import make_tree, paths
 from ltsp.errors import ConfError, UsageError
-from ltsp.transform.exclude import Exclusions, exclude_file, image_excludes, plain, regulars, wildcards
-from ltsp.transform.lines import lines
-from ltsp.transform.rules import MKSQUASHFS
-from ltsp.tree.selection import Take
+from ltsp.transform.exclude import (
+    Exclusions,
+    exclude_paths,
+    exclude_regexes,
+    exclude_wildcards,
+    image_excludes,
+    parse_exclude_file,
+)
+from ltsp.transform.rule_list import parse_lines
+from ltsp.transform.rules import MKSQUASHFS_SYNTAX
+from ltsp.tree.selection import Inclusion
 
 
 def built_in():
@@ -20,8 +27,8 @@ def built_in():
 
 
 def tuned(site=None, add="", omit=""):
-    own = None if site is None else lines(site, "/etc/ltsp/image.excludes")
-    return image_excludes(own, lines(add, "ADD_IMAGE_EXCLUDES"), lines(omit, "OMIT_IMAGE_EXCLUDES"))
+    own = None if site is None else parse_lines(site, "/etc/ltsp/image.excludes")
+    return image_excludes(own, parse_lines(add, "ADD_IMAGE_EXCLUDES"), parse_lines(omit, "OMIT_IMAGE_EXCLUDES"))
 
 
 EMPTIED = "cdrom dev home lost+found media mnt proc root run srv sys tmp var/tmp var/mail var/crash var/lib/mysql"
@@ -30,9 +37,9 @@ EMPTIED = "cdrom dev home lost+found media mnt proc root run srv sys tmp var/tmp
 @pytest.mark.parametrize("directory", EMPTIED.split())
 def test_a_directory_whose_entries_are_all_left_out_stays_and_is_not_opened(directory):
     exclusions = built_in()
-    assert exclusions.take(directory, True) is Take.EMPTIED
-    assert exclusions.take(f"{directory}/.hidden", False) is Take.NOTHING
-    assert exclusions.take(f"{directory}/a/b", False) is Take.NOTHING
+    assert exclusions.take(directory, True) is Inclusion.EMPTIED
+    assert exclusions.take(f"{directory}/.hidden", False) is Inclusion.NOTHING
+    assert exclusions.take(f"{directory}/a/b", False) is Inclusion.NOTHING
     assert exclusions.rule(f"{directory}/a/b") == f"{directory}/*"
     assert exclusions.rule(directory) is None
 
@@ -49,13 +56,13 @@ KEPT = """etc etc/.java etc/.java/x etc/passwd etc/ssh/sshd_config etc/udev/rule
 
 @pytest.mark.parametrize("path", LEFT_OUT.split())
 def test_the_built_in_list_leaves_out(path):
-    assert built_in().take(path, False) is Take.NOTHING
+    assert built_in().take(path, False) is Inclusion.NOTHING
     assert built_in().rule(path) is not None
 
 
 @pytest.mark.parametrize("path", KEPT.split())
 def test_the_built_in_list_keeps(path):
-    assert built_in().take(path, False) is Take.ALL
+    assert built_in().take(path, False) is Inclusion.ALL
     assert built_in().rule(path) is None
 
 
@@ -88,19 +95,19 @@ def test_all_bad_lines_are_named_at_once():
 
 def test_an_omitted_line_lets_its_directory_in():
     exclusions = Exclusions(line.text for line in tuned(omit="srv/*").lines)
-    assert exclusions.take("srv", True) is Take.ALL
-    assert exclusions.take("srv/www", True) is Take.ALL
+    assert exclusions.take("srv", True) is Inclusion.ALL
+    assert exclusions.take("srv/www", True) is Inclusion.ALL
 
 
 def test_a_backslash_begins_a_name_with_a_sign_that_would_mean_something():
-    assert [line.text for line in lines("\\#a\n\\ b\n", "x")] == ["#a", " b"]
+    assert [line.text for line in parse_lines("\\#a\n\\ b\n", "x")] == ["#a", " b"]
 
 
 def test_a_file_of_mksquashfs_keeps_the_white_space_at_the_end_of_a_line():
-    assert exclude_file("# c\n  a \n\n\\#b\n\\\n") == ["a ", "#b"]
+    assert parse_exclude_file("# c\n  a \n\n\\#b\n\\\n") == ["a ", "#b"]
 
 
-@pytest.mark.parametrize("refuse", [wildcards, regulars])
+@pytest.mark.parametrize("refuse", [exclude_wildcards, exclude_regexes])
 @pytest.mark.parametrize("pattern", ["/a", "./a", "../a"])
 def test_mksquashfs_refuses_patterns_that_do_not_begin_at_the_root(refuse, pattern):
     with pytest.raises(UsageError, match="cannot exclude"):
@@ -108,23 +115,23 @@ def test_mksquashfs_refuses_patterns_that_do_not_begin_at_the_root(refuse, patte
 
 
 def test_a_sticky_pattern_holds_in_every_directory():
-    take = wildcards(["... *.pyc", "... cache/tmp"])
-    assert take("a.pyc", False) is take("usr/lib/x/a.pyc", False) is take("v/cache/tmp", True) is Take.NOTHING
-    assert take("cache", True) is take("tmp", True) is Take.ALL
+    take = exclude_wildcards(["... *.pyc", "... cache/tmp"])
+    assert take("a.pyc", False) is take("usr/lib/x/a.pyc", False) is take("v/cache/tmp", True) is Inclusion.NOTHING
+    assert take("cache", True) is take("tmp", True) is Inclusion.ALL
 
 
 def test_excluding_without_wildcards_goes_by_inode():
     """So do mksquashfs's -e and -ef: links on the way are followed, other names of the file go too."""
-    tree = planted({"usr/lib/a": b"1", "lib": "-> usr/lib", "link": "-> usr/lib/a", "d/e": b"2"})
+    tree = make_tree({"usr/lib/a": b"1", "lib": "-> usr/lib", "link": "-> usr/lib/a", "d/e": b"2"})
     tree = tree.edit({"twin": tree.get("usr/lib/a")})
-    assert paths(tree) - paths(tree.select(plain(tree, ["lib/a"]))) == {"usr/lib/a", "twin"}
-    assert paths(tree) - paths(tree.select(plain(tree, ["link"]))) == {"link"}
-    assert paths(tree) - paths(tree.select(plain(tree, ["lib/"]))) == {"usr/lib", "usr/lib/a"}
-    assert paths(tree) - paths(tree.select(plain(tree, ["d", "missing", "usr/lib/a/"]))) == {"d", "d/e"}
+    assert paths(tree) - paths(tree.select(exclude_paths(tree, ["lib/a"]))) == {"usr/lib/a", "twin"}
+    assert paths(tree) - paths(tree.select(exclude_paths(tree, ["link"]))) == {"link"}
+    assert paths(tree) - paths(tree.select(exclude_paths(tree, ["lib/"]))) == {"usr/lib", "usr/lib/a"}
+    assert paths(tree) - paths(tree.select(exclude_paths(tree, ["d", "missing", "usr/lib/a/"]))) == {"d", "d/e"}
 
 
 def test_a_source_deeper_than_the_stack_is_no_trouble():
-    assert built_in().take("/".join(["var", "log", "d", *["x"] * 2000]), False) is Take.NOTHING
+    assert built_in().take("/".join(["var", "log", "d", *["x"] * 2000]), False) is Inclusion.NOTHING
 
 
 def test_a_path_takes_about_a_microsecond():
@@ -207,8 +214,10 @@ def _taken(root, take):
         answers = {
             name: take(os.path.normpath(os.path.join(above, name)), name in directories) for name in directories + files
         }
-        taken |= {os.path.normpath(os.path.join(above, name)) for name in answers if answers[name] is not Take.NOTHING}
-        directories[:] = [name for name in directories if answers[name] is Take.ALL]
+        taken |= {
+            os.path.normpath(os.path.join(above, name)) for name in answers if answers[name] is not Inclusion.NOTHING
+        }
+        directories[:] = [name for name in directories if answers[name] is Inclusion.ALL]
     return taken
 
 
@@ -227,8 +236,8 @@ def test_random_wildcards_leave_out_what_mksquashfs_leaves_out(chance, tmp_path,
         listed = tmp_path / "list"
         listed.write_text("# patterns\n\n" + "".join(f"  {pattern}\n" for pattern in patterns))
         arguments = ["-wildcards", "-ef", listed]
-        assert exclude_file(listed.read_text()) == patterns
-    assert _taken(root, wildcards(patterns)) == _packed(root, tmp_path / "image", arguments), patterns
+        assert parse_exclude_file(listed.read_text()) == patterns
+    assert _taken(root, exclude_wildcards(patterns)) == _packed(root, tmp_path / "image", arguments), patterns
 
 
 @pytest.mark.oracle
@@ -239,11 +248,13 @@ def test_random_expressions_leave_out_what_mksquashfs_leaves_out(chance, tmp_pat
     patterns = [
         "/".join(chance.choice(EXPRESSIONS) for _ in range(chance.choice([1, 2, 3]))) for _ in range(1 + number % 3)
     ]
-    assert _taken(root, regulars(patterns)) == _packed(root, tmp_path / "image", ["-regex", "-e", *patterns]), patterns
+    assert _taken(root, exclude_regexes(patterns)) == _packed(root, tmp_path / "image", ["-regex", "-e", *patterns]), (
+        patterns
+    )
 
 
 def test_our_own_lists_differ_from_mksquashfs_in_leading_dots_alone():
     """`home/*` there leaves home/.ecryptfs in."""
-    assert Exclusions(["home/*"], MKSQUASHFS).take("home/.ecryptfs", True) is Take.ALL
-    assert Exclusions(["home/*"], MKSQUASHFS).take("home", True) is Take.ALL
-    assert Exclusions(["home/*"]).take("home/.ecryptfs", True) is Take.NOTHING
+    assert Exclusions(["home/*"], MKSQUASHFS_SYNTAX).take("home/.ecryptfs", True) is Inclusion.ALL
+    assert Exclusions(["home/*"], MKSQUASHFS_SYNTAX).take("home", True) is Inclusion.ALL
+    assert Exclusions(["home/*"]).take("home/.ecryptfs", True) is Inclusion.NOTHING

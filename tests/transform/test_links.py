@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 
-from corpus.planted import data, paths, planted
-from corpus.ruled import rules
+from corpus.dict_tree import data, make_tree, paths
+from corpus.make_rules import rules
 from ltsp.errors import SourceError
 from ltsp.transform import links
-from ltsp.transform.cleanup import clean
+from ltsp.transform.cleanup import clean_tree
 from ltsp.tree.node import Directory, Metadata, Symlink
-from ltsp.tree.selection import Take
+from ltsp.tree.selection import Inclusion
 
 CANARY = "CANARY-77aa\n"
 SYSTEM = {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "usr/bin/tool": "tool\n", "etc/machine-id": ""}
@@ -18,10 +18,10 @@ SYSTEM = {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "usr/bin/tool": "tool\n",
 
 def image(entries, of=None):
     """The image of a tree, and what links did to rules."""
-    tree = planted(SYSTEM | entries)
-    followed = (of or rules()).following(tree)
+    tree = make_tree(SYSTEM | entries)
+    followed = (of or rules()).follow_links(tree)
     left = tree.select(followed.selection, followed.concern)
-    return clean(left, followed.secrets).tree, followed
+    return clean_tree(left, followed.secrets).tree, followed
 
 
 def secret(tree):
@@ -206,8 +206,8 @@ def test_a_pattern_for_every_directory_follows_nothing():
 def test_hostile_links_end():
     loops = {"etc": "-> .", "var": "-> var/var", "home": "-> root", "root": "-> home", "srv": "-> srv/.."}
     deep = {f"d/{number}": f"-> {number + 1}" for number in range(100)}
-    tree = planted({**loops, **deep, "opt/ltsp": "-> ../d/0"})
-    followed = rules().following(tree)
+    tree = make_tree({**loops, **deep, "opt/ltsp": "-> ../d/0"})
+    followed = rules().follow_links(tree)
     assert tree.select(followed.selection, followed.concern)
     assert len(followed.notes) < 500
 
@@ -313,19 +313,24 @@ def test_names_with_wildcards_and_escapes_are_followed_as_they_are():
 
 def test_an_outline_goes_on_behind_what_it_knows():
     """What stands where no rule leads is not looked at before the source is read."""
-    outline = planted({"var/lib/mysql": "-> /data/big/mysql", "data": None, "etc": None})
-    followed = rules().following(outline, beyond=True)
-    reading = followed.reading(outlined=True)
-    assert reading("data/big", True) is Take.ALL
-    assert reading("data/big/mysql", True) is Take.EMPTIED
+    outline = make_tree({"var/lib/mysql": "-> /data/big/mysql", "data": None, "etc": None})
+    followed = rules().follow_links(outline, beyond=True)
+    reading = followed.read_selection(outlined=True)
+    assert reading("data/big", True) is Inclusion.ALL
+    assert reading("data/big/mysql", True) is Inclusion.EMPTIED
     assert followed.notes == ()
 
 
 def test_an_outline_is_no_more_than_where_rules_lead():
-    outlined = rules().outlined
+    outlined = rules().outline_selection
     asked = {path: outlined(path, True) for path in ("etc", "etc/ssh", "home", "etc/ssl/private", "usr/share", "tmp")}
-    assert [path for path, take in asked.items() if take is Take.ALL] == ["etc", "etc/ssh", "home", "etc/ssl/private"]
-    assert outlined("var/lib/mysql", True) is Take.EMPTIED
+    assert [path for path, take in asked.items() if take is Inclusion.ALL] == [
+        "etc",
+        "etc/ssh",
+        "home",
+        "etc/ssl/private",
+    ]
+    assert outlined("var/lib/mysql", True) is Inclusion.EMPTIED
 
 
 @pytest.mark.parametrize(("absolute", "moved"), [*itertools.product([True, False], [0, 1, 2, 3])])
@@ -340,7 +345,7 @@ def test_a_rule_holds_wherever_one_of_its_parts_was_moved(absolute, moved):
         entries = {link: f"-> {target}", "/".join(["elsewhere", *names[moved:], "key"]): CANARY}
         if moved == 1:
             entries |= {"elsewhere/passwd": SYSTEM["etc/passwd"]}
-    tree = planted({key: value for key, value in SYSTEM.items() if not key.startswith("etc/")} | entries)
-    followed = rules().following(tree)
+    tree = make_tree({key: value for key, value in SYSTEM.items() if not key.startswith("etc/")} | entries)
+    followed = rules().follow_links(tree)
     left = tree.select(followed.selection, followed.concern)
     assert secret(left) == set()

@@ -7,11 +7,11 @@ import subprocess
 
 import pytest
 
-from corpus.planted import planted
+from corpus.dict_tree import make_tree
 from ltsp.source.directory.directory import DirectorySource
-from ltsp.transform.packages import packages, rpm_files
+from ltsp.transform.packages import list_packages, rpm_files
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 STATUS = """Package: bash
 Status: install ok installed
@@ -36,14 +36,14 @@ Version: 1
 
 
 def test_dpkg_lists_what_is_installed():
-    assert packages(planted({"var/lib/dpkg/status": STATUS})) == {"bash": "5.2-1", "bash:i386": "5.2-2"}
+    assert list_packages(make_tree({"var/lib/dpkg/status": STATUS})) == {"bash": "5.2-1", "bash:i386": "5.2-2"}
 
 
 def test_minimal_images_have_a_file_for_each_package():
-    tree = planted(
+    tree = make_tree(
         {"var/lib/dpkg/status.d/a": "Package: a\nVersion: 1\n", "var/lib/dpkg/status.d/b": "Package: b\nVersion: 2\n"}
     )
-    assert packages(tree) == {"a": "1", "b": "2"}
+    assert list_packages(tree) == {"a": "1", "b": "2"}
 
 
 def _header(name, version, release, epoch=None):
@@ -72,19 +72,19 @@ def test_rpm_lists_what_is_installed(tmp_path, place, mode):
         ]
         database.executemany("INSERT INTO Packages (blob) VALUES (?)", [(blob,) for blob in blobs])
     database.close()
-    tree = planted({f"{place}/rpmdb.sqlite": (tmp_path / "db").read_bytes()})
-    assert packages(tree) == {"bash": "5.2-1.fc40", "vim": "2:9-2"}
+    tree = make_tree({f"{place}/rpmdb.sqlite": (tmp_path / "db").read_bytes()})
+    assert list_packages(tree) == {"bash": "5.2-1.fc40", "vim": "2:9-2"}
 
 
 @pytest.mark.parametrize(
     "damaged", [b"", b"no database", b"SQLite format 3\0" + bytes(4096), os.urandom(5000)], ids=len
 )
 def test_a_damaged_database_says_nothing(damaged):
-    assert packages(planted({"var/lib/rpm/rpmdb.sqlite": damaged})) is None
+    assert list_packages(make_tree({"var/lib/rpm/rpmdb.sqlite": damaged})) is None
 
 
 def test_an_older_database_of_rpm_is_not_read():
-    assert packages(planted({"var/lib/rpm/Packages": b"\0" * 4096})) is None
+    assert list_packages(make_tree({"var/lib/rpm/Packages": b"\0" * 4096})) is None
 
 
 def _with_files(directories, files):
@@ -106,7 +106,7 @@ def _database(at, *blobs):
         database.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB)")
         database.executemany("INSERT INTO Packages (blob) VALUES (?)", [(blob,) for blob in blobs])
     database.close()
-    return planted({"usr/lib/sysimage/rpm/rpmdb.sqlite": at.read_bytes()})
+    return make_tree({"usr/lib/sysimage/rpm/rpmdb.sqlite": at.read_bytes()})
 
 
 def test_rpm_names_its_files(tmp_path):
@@ -126,7 +126,7 @@ def test_forged_files_of_a_package_are_bounded(tmp_path, tag, offset, count):
 
 @pytest.mark.parametrize("damaged", [b"", b"no database", b"SQLite format 3\0" + bytes(4096)])
 def test_a_damaged_database_has_no_files(damaged):
-    assert [*rpm_files(planted({"var/lib/rpm/rpmdb.sqlite": damaged}))] == []
+    assert [*rpm_files(make_tree({"var/lib/rpm/rpmdb.sqlite": damaged}))] == []
 
 
 @pytest.mark.parametrize("count", [0, 1, 65535, 2**32 - 1])
@@ -136,14 +136,14 @@ def test_a_forged_header_is_bounded(tmp_path, count):
         entry = struct.pack(">IIiI", 1000, 6, 2**31 - 1, 1)
         database.execute("INSERT INTO Packages (blob) VALUES (?)", [struct.pack(">II", count, 0) + entry])
     database.close()
-    assert packages(planted({"var/lib/rpm/rpmdb.sqlite": (tmp_path / "db").read_bytes()})) == {}
+    assert list_packages(make_tree({"var/lib/rpm/rpmdb.sqlite": (tmp_path / "db").read_bytes()})) == {}
 
 
 @pytest.mark.oracle
 def test_dpkg_query_lists_the_same(debian_root):
     source = DirectorySource("debian", str(debian_root), "a real root")
-    with source.open(everything, Faults()) as tree:
-        found = packages(tree)
+    with source.open(select_all, Faults()) as tree:
+        found = list_packages(tree)
     listed = subprocess.run(
         [
             "dpkg-query",

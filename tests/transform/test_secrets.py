@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from corpus.planted import data, paths, planted
+from corpus.dict_tree import data, make_tree, paths
 from ltsp.errors import ConfError
-from ltsp.transform.cleanup import clean
+from ltsp.transform.cleanup import clean_tree
 from ltsp.transform.exclude import Exclusions, image_excludes
-from ltsp.transform.lines import lines
+from ltsp.transform.rule_list import parse_lines
 from ltsp.transform.secrets import Action, Secrets, image_secrets
-from ltsp.transform.selection import combined
+from ltsp.transform.selection import combine_selections
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import File, Metadata
-from ltsp.tree.selection import Take
+from ltsp.tree.selection import Inclusion
 
 CANARY = "CANARY-7f3a"
 PASSWD = "root:x:0:0::/root:/bin/sh\n"
@@ -240,11 +240,11 @@ KEPT = ["var/lib/dpkg/status", "var/lib/dpkg/info/a.list", "var/lib/rpm/rpmdb.sq
 
 def everything():
     plain = dict.fromkeys([*GONE, *EMPTIED, *NAMED, *KEPT], f"{CANARY}\n")
-    return planted(plain | REWRITTEN | TESTED | NAMING | {"etc/sudoers.d/README": "read me\n"})
+    return make_tree(plain | REWRITTEN | TESTED | NAMING | {"etc/sudoers.d/README": "read me\n"})
 
 
 def built_in(**tuning):
-    return Secrets(image_secrets(swaps=["data/active.swap"], **tuning).rows).naming(everything())
+    return Secrets(image_secrets(swaps=["data/active.swap"], **tuning).rows).add_named_places(everything())
 
 
 def holding(tree):
@@ -268,7 +268,7 @@ def test_each_row_for_what_a_settings_file_names_has_such_a_file():
 
 
 def test_what_settings_files_name_is_left_out_only_where_it_is_what_they_mean():
-    named = {row.pattern for row in built_in().rows if row.made_of and row.action is Action.LEFT_OUT}
+    named = {row.pattern for row in built_in().rows if row.derived_from and row.action is Action.LEFT_OUT}
     assert named == {
         "data/active.swap",
         *("data/docker", "data/old/docker", "data/containerd", "data/containers", "data/lxc"),
@@ -293,15 +293,15 @@ def test_what_settings_files_name_is_left_out_only_where_it_is_what_they_mean():
 def test_people_are_those_of_the_image_s_own_login_defs(login_defs, gone):
     accounts = "a:x:500:1::/data/a:\nA:x:500:1::/usr/home/a:\nb:x:1000:1::/data/b:\nc:x:65000:1::/data/c:\n"
     homes = dict.fromkeys(["data/a/x", "data/b/x", "data/c/x", "usr/home/a/x"], "x")
-    rows = Secrets(image_secrets().rows).naming(planted({"etc/passwd": accounts} | homes | login_defs)).rows
-    assert {row.pattern for row in rows if row.made_of and row.action is Action.LEFT_OUT} == gone
+    rows = Secrets(image_secrets().rows).add_named_places(make_tree({"etc/passwd": accounts} | homes | login_defs)).rows
+    assert {row.pattern for row in rows if row.derived_from and row.action is Action.LEFT_OUT} == gone
 
 
 def test_a_home_where_programs_lie_stays_and_is_named():
     accounts = "root:x:0:0::/root:\na:x:1000:1::/var/lib/a/:\nb:x:999:1::/var/lib/b:\nc:x:1001:1::/usr/lib:\n"
-    tree = planted({"etc/passwd": accounts, "var/lib/a/x": "x", "var/lib/b/x": "x", "usr/lib/x": "x"})
-    secrets = Secrets(image_secrets().rows).naming(tree)
-    cleaned = clean(tree.select(secrets.take), secrets)
+    tree = make_tree({"etc/passwd": accounts, "var/lib/a/x": "x", "var/lib/b/x": "x", "usr/lib/x": "x"})
+    secrets = Secrets(image_secrets().rows).add_named_places(tree)
+    cleaned = clean_tree(tree.select(secrets.take), secrets)
     assert data(cleaned.tree, "var/lib/a/x") == b"x"
     (finding,) = cleaned.findings
     reason = "the home of a user with a person's number, whose account is not in the image"
@@ -314,38 +314,38 @@ def test_settings_in_what_is_emptied_are_read_before():
 
 
 def test_what_an_omitted_row_lets_in_stays_though_settings_name_it_too():
-    tree = planted({"etc/containers/storage.conf": 'graphroot = "/var/lib/containers/storage"\n'} | {CONTAINER: "a"})
-    tuned = image_secrets(omit=lines("var/lib/containers\n", "OMIT_IMAGE_SECRETS"))
-    assert Secrets(tuned.rows, omitted=tuned.omitted).naming(tree).rule(CONTAINER) is None
-    assert Secrets(tuned.rows).naming(tree).rule(CONTAINER) is not None
+    tree = make_tree({"etc/containers/storage.conf": 'graphroot = "/var/lib/containers/storage"\n'} | {CONTAINER: "a"})
+    tuned = image_secrets(omit=parse_lines("var/lib/containers\n", "OMIT_IMAGE_SECRETS"))
+    assert Secrets(tuned.rows, omitted=tuned.omitted).add_named_places(tree).rule(CONTAINER) is None
+    assert Secrets(tuned.rows).add_named_places(tree).rule(CONTAINER) is not None
 
 
 @pytest.mark.parametrize(
     "text", ["", "[", "[1]", '{"data-root": 5}', '{"data-root": "/"}', '{"data-root": "relative"}', "[" * 100_000]
 )
 def test_a_settings_file_that_names_nothing_sensible_leaves_nothing_out(text):
-    tree = planted({"etc/docker/daemon.json": text, "relative/a": "a", "usr/a": "a"})
+    tree = make_tree({"etc/docker/daemon.json": text, "relative/a": "a", "usr/a": "a"})
     secrets = Secrets(image_secrets().rows)
-    assert secrets.naming(tree) is secrets
+    assert secrets.add_named_places(tree) is secrets
 
 
 def test_no_canary_is_left_that_is_not_named_by_the_table_alone():
     """Without any exclusions: the table holds on its own."""
     secrets = built_in()
-    cleaned = clean(everything().select(secrets.take), secrets)
+    cleaned = clean_tree(everything().select(secrets.take), secrets)
     assert holding(cleaned.tree) == {*NAMED, *TESTED, *KEPT}
 
 
 def test_no_canary_is_left_that_is_not_named_by_a_real_run():
     secrets = built_in()
     exclusions = Exclusions(line.text for line in image_excludes(None, iter(()), iter(())).lines)
-    cleaned = clean(everything().select(combined(exclusions.take, secrets.take)), secrets)
+    cleaned = clean_tree(everything().select(combine_selections(exclusions.take, secrets.take)), secrets)
     assert holding(cleaned.tree) == {*NAMED, *TESTED, *KEPT}
 
 
 def test_each_canary_that_stays_is_named():
     secrets = built_in()
-    cleaned = clean(everything().select(secrets.take), secrets)
+    cleaned = clean_tree(everything().select(secrets.take), secrets)
     named = [finding.path for finding in cleaned.findings]
     for path in [*NAMED, *TESTED]:
         assert any(path == found or path.startswith(found + "/") for found in named), path
@@ -360,18 +360,18 @@ def test_each_path_that_goes_has_a_row_that_says_so(path):
 
 @pytest.mark.parametrize("path", KEPT)
 def test_the_package_database_stays_whatever_a_row_says(path):
-    secrets = built_in(add=lines("X var/lib/*  everything\n", "ADD_IMAGE_SECRETS"))
-    assert secrets.take("var/lib", True) is Take.ALL
-    assert secrets.take("var/lib/other", True) is Take.EMPTIED
-    assert secrets.take(path, False) is Take.ALL
+    secrets = built_in(add=parse_lines("X var/lib/*  everything\n", "ADD_IMAGE_SECRETS"))
+    assert secrets.take("var/lib", True) is Inclusion.ALL
+    assert secrets.take("var/lib/other", True) is Inclusion.EMPTIED
+    assert secrets.take(path, False) is Inclusion.ALL
 
 
 def test_directories_that_are_left_out_stay_empty():
     secrets = built_in()
     kept = paths(everything().select(secrets.take))
     assert {"var/lib/mysql", "etc/letsencrypt", "home", "var/spool/cron/crontabs", "var/log/apt", "etc/munge"} <= kept
-    assert secrets.take("etc/letsencrypt", True) is Take.EMPTIED
-    assert secrets.take("home", True) is Take.EMPTIED
+    assert secrets.take("etc/letsencrypt", True) is Inclusion.EMPTIED
+    assert secrets.take("home", True) is Inclusion.EMPTIED
 
 
 def test_what_clients_make_for_themselves_is_told():
@@ -392,9 +392,9 @@ def test_every_row_of_the_list_has_its_own_pattern_and_a_reason():
 
 
 def test_a_path_that_an_omitted_exclusion_lets_in_is_free_of_its_row_and_said():
-    omitted = image_excludes(None, iter(()), lines("home/*\netc/ssh/ssh_host_*\n", "OMIT_IMAGE_EXCLUDES")).omitted
+    omitted = image_excludes(None, iter(()), parse_lines("home/*\netc/ssh/ssh_host_*\n", "OMIT_IMAGE_EXCLUDES")).omitted
     secrets = Secrets(image_secrets().rows, Exclusions(line.text for line in omitted))
-    cleaned = clean(everything().select(secrets.take), secrets)
+    cleaned = clean_tree(everything().select(secrets.take), secrets)
     assert "home/alice/.ssh/id_rsa" in paths(cleaned.tree)
     assert "root/.ssh/id_rsa" not in paths(cleaned.tree)
     said = {finding.path for finding in cleaned.let_in}
@@ -403,14 +403,14 @@ def test_a_path_that_an_omitted_exclusion_lets_in_is_free_of_its_row_and_said():
 
 def test_an_odd_swap_file_is_matched_by_its_very_name():
     secrets = Secrets(image_secrets(swaps=["/data/a[1]*.swap"]).rows)
-    assert secrets.take("data/a[1]*.swap", False) is Take.NOTHING
-    assert secrets.take("data/a1x.swap", False) is Take.ALL
+    assert secrets.take("data/a[1]*.swap", False) is Inclusion.NOTHING
+    assert secrets.take("data/a1x.swap", False) is Inclusion.ALL
 
 
 def test_rows_are_tuned_by_their_pattern():
     tuned = image_secrets(
-        add=lines("K etc/ltsp  our own\nW etc/extra  look\n", "ADD_IMAGE_SECRETS"),
-        omit=lines("etc/hostname\nX   etc/hostid\nX etc/nothing\n", "OMIT_IMAGE_SECRETS"),
+        add=parse_lines("K etc/ltsp  our own\nW etc/extra  look\n", "ADD_IMAGE_SECRETS"),
+        omit=parse_lines("etc/hostname\nX   etc/hostid\nX etc/nothing\n", "OMIT_IMAGE_SECRETS"),
     )
     by_pattern = {row.pattern: row for row in tuned.rows}
     assert by_pattern["etc/ltsp"].action is Action.KEPT
@@ -435,11 +435,11 @@ def test_rows_are_tuned_by_their_pattern():
 )
 def test_a_bad_row_is_named_by_file_and_line(row, fault):
     with pytest.raises(ConfError, match=re.escape(f"/etc/ltsp/image.secrets, line 2: {fault}")):
-        image_secrets(lines(f"X etc/a  good\n{row}\n", "/etc/ltsp/image.secrets"))
+        image_secrets(parse_lines(f"X etc/a  good\n{row}\n", "/etc/ltsp/image.secrets"))
 
 
 def test_a_file_with_a_control_character_in_its_name_is_shown_safely():
     secrets = built_in()
-    tree = planted({"etc/passwd": PASSWD, "opt/a\n\x1b[31m": File(Metadata(0o644), Bytes(b"x"))})
-    (finding,) = clean(tree, secrets).findings
+    tree = make_tree({"etc/passwd": PASSWD, "opt/a\n\x1b[31m": File(Metadata(0o644), Bytes(b"x"))})
+    (finding,) = clean_tree(tree, secrets).findings
     assert str(finding) == "/opt/a\\n\\x1b[31m: no package brought it; it may hold a licence or passwords"

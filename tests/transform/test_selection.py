@@ -2,26 +2,26 @@ import itertools
 
 import pytest
 
-from ltsp.transform.selection import combined, empty, leave_out
-from ltsp.tree.selection import Take, everything
+from ltsp.transform.selection import combine_selections, keep_empty, leave_out
+from ltsp.tree.selection import Inclusion, select_all
 
-STRENGTH = [Take.ALL, Take.EMPTIED, Take.NOTHING]
+STRENGTH = [Inclusion.ALL, Inclusion.EMPTIED, Inclusion.NOTHING]
 
 
 @pytest.mark.parametrize("answers", [*itertools.product(STRENGTH, repeat=3)], ids=str)
 def test_the_strongest_answer_wins(answers):
-    take = combined(*(lambda _path, _directory, answer=answer: answer for answer in answers))
+    take = combine_selections(*(lambda _path, _directory, answer=answer: answer for answer in answers))
     assert take("x", True) is max(answers, key=STRENGTH.index)
 
 
 def test_nothing_to_combine_takes_everything():
-    assert combined() is everything
-    assert combined(everything, everything) is everything
+    assert combine_selections() is select_all
+    assert combine_selections(select_all, select_all) is select_all
 
 
 def test_leaving_out_and_emptying_are_about_these_very_paths():
-    take = combined(leave_out(["srv/ltsp"]), empty(["/mnt/"]))
-    assert take("srv/ltsp", True) is Take.NOTHING
-    assert take("srv", True) is Take.ALL
-    assert take("mnt", True) is Take.EMPTIED
-    assert take("mnt", False) is Take.ALL
+    take = combine_selections(leave_out(["srv/ltsp"]), keep_empty(["/mnt/"]))
+    assert take("srv/ltsp", True) is Inclusion.NOTHING
+    assert take("srv", True) is Inclusion.ALL
+    assert take("mnt", True) is Inclusion.EMPTIED
+    assert take("mnt", False) is Inclusion.ALL

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ltsp.transform.skeleton import PLACES, completed
+from ltsp.transform.skeleton import DIRECTORIES, add_skeleton
 from ltsp.tree.node import Directory, Metadata, Symlink
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 from ltsp.tree.tree import Tree
 
 OWN = Metadata(0o640, uid=1, gid=2, mtime=3)
@@ -22,27 +22,32 @@ def test_the_root_is_everybodys_to_look_into_with_the_time_of_its_source():
         ("user.note", b"ours"),
     )
     kept = tree(Metadata(0o2700, 1000, 1000, 77, xattrs), etc=Directory(OWN))
-    done = completed(kept, everything)
+    done = add_skeleton(kept, select_all)
     assert done.root.metadata == Metadata(0o755, 0, 0, 77, (("security.selinux", b"root_t"),))
     assert done.get("etc") is kept.get("etc")
 
 
 def test_places_that_a_copy_came_without_are_made():
-    done = completed(tree(var=Directory(OWN)), everything)
-    made = {path: done.get(path).metadata for path in PLACES}
-    assert made == {path: Metadata(mode, mtime=OWN.mtime) for path, mode in PLACES.items()}
-    assert (PLACES["tmp"], PLACES["var/tmp"], PLACES["root"], PLACES["proc"]) == (0o1777, 0o1777, 0o700, 0o755)
+    done = add_skeleton(tree(var=Directory(OWN)), select_all)
+    made = {path: done.get(path).metadata for path in DIRECTORIES}
+    assert made == {path: Metadata(mode, mtime=OWN.mtime) for path, mode in DIRECTORIES.items()}
+    assert (DIRECTORIES["tmp"], DIRECTORIES["var/tmp"], DIRECTORIES["root"], DIRECTORIES["proc"]) == (
+        0o1777,
+        0o1777,
+        0o700,
+        0o755,
+    )
     assert done.get("var").metadata is OWN
 
 
 def test_what_stands_at_a_place_stays():
-    done = completed(tree(tmp=Symlink(OWN, "/nowhere"), proc=Directory(OWN)), everything)
+    done = add_skeleton(tree(tmp=Symlink(OWN, "/nowhere"), proc=Directory(OWN)), select_all)
     assert isinstance(done.get("tmp"), Symlink)
     assert done.get("proc").metadata is OWN
     assert done.get("var") is None
 
 
 def test_what_is_left_out_altogether_is_not_made():
-    done = completed(tree(), lambda path, _: Take.NOTHING if path == "media" else Take.EMPTIED)
+    done = add_skeleton(tree(), lambda path, _: Inclusion.NOTHING if path == "media" else Inclusion.EMPTIED)
     assert done.get("media") is None
     assert done.get("srv") is not None

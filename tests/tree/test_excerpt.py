@@ -15,7 +15,7 @@ def test_an_excerpt_is_a_stretch_of_the_whole(offset, size):
             assert stream.size == size
             assert stream.read(4) + stream.read(1 << 30) == WHOLE[offset : offset + size]
             assert stream.read(1) == b""
-            assert stream.settled()
+            assert stream.is_consistent()
 
 
 def test_of_a_file_that_became_shorter_there_is_what_is_left():

@@ -8,14 +8,14 @@ import subprocess
 
 import pytest
 
-from corpus.compare import differences, of_tree
+from corpus.tree_snapshot import differences, of_tree
 from ltsp.errors import FormatError
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, Directory, File, Metadata, Symlink
-from ltsp.tree.overlay import overlaid
-from ltsp.tree.selection import everything
+from ltsp.tree.overlay import merge_layers
+from ltsp.tree.selection import select_all
 from ltsp.tree.tree import Tree
 
 
@@ -32,7 +32,7 @@ OPAQUE = ("trusted.overlay.opaque", b"y")
 
 
 def shown(*layers):
-    return {path for path, _ in overlaid([Tree(directory(each)) for each in layers]).walk()}
+    return {path for path, _ in merge_layers([Tree(directory(each)) for each in layers]).walk()}
 
 
 def test_entries_of_all_layers_are_seen_and_whiteouts_hide_them():
@@ -53,7 +53,7 @@ def test_an_empty_file_is_a_whiteout_only_where_the_directory_has_such():
 @pytest.mark.parametrize("own", ["trusted", "user"])
 def test_an_opaque_directory_hides_what_is_below_it_and_the_mark_is_not_seen(own):
     upper = directory({"n": file()}, (f"{own}.overlay.opaque", b"y"), ("user.kept", b"1"))
-    tree = overlaid([Tree(directory({"d": directory({"x": file()})})), Tree(directory({"d": upper}))])
+    tree = merge_layers([Tree(directory({"d": directory({"x": file()})})), Tree(directory({"d": upper}))])
     assert set(tree.get("d").entries) == {"n"}
     assert tree.get("d").metadata.xattrs == (("user.kept", b"1"),)
 
@@ -65,7 +65,7 @@ def test_what_is_no_directory_hides_one_for_the_layers_above_too():
 
 def test_hard_links_stay_where_attributes_go():
     one = file("text", ("trusted.overlay.origin", b"\0"))
-    tree = overlaid([Tree(directory({"a": one})), Tree(directory({"b": one, "c": one}))])
+    tree = merge_layers([Tree(directory({"a": one})), Tree(directory({"b": one, "c": one}))])
     assert tree.get("b") is tree.get("c")
     assert tree.get("b").metadata.xattrs == ()
 
@@ -74,14 +74,14 @@ def test_a_layer_may_be_deeper_than_the_interpreter_s_stack():
     deep = directory({"end": WHITEOUT})
     for _ in range(5000):
         deep = directory({"d": deep})
-    assert len(list(overlaid([Tree(deep), Tree(deep)]).walk())) == 5000
+    assert len(list(merge_layers([Tree(deep), Tree(deep)]).walk())) == 5000
 
 
 @pytest.mark.parametrize("key", ["trusted.overlay.redirect", "user.overlay.metacopy"])
 def test_what_lies_elsewhere_in_the_layers_is_refused_by_name(key):
     node = directory({}, (key, b"x")) if key.endswith("redirect") else file("", (key, b""))
     with pytest.raises(FormatError, match=r"/usr/x.*overlay\.") as caught:
-        overlaid([Tree(directory({})), Tree(directory({"usr": directory({"x": node})}))])
+        merge_layers([Tree(directory({})), Tree(directory({"usr": directory({"x": node})}))])
     assert "mount -t overlay" in caught.value.hint
     covered = {"usr": directory({"x": file()})}
     assert shown({"usr": directory({"x": node})}, covered) == {"usr", "usr/x"}
@@ -113,7 +113,7 @@ def layers_on(tmp_path):
 
 
 def read(path):
-    return DirectorySource("x", str(path), str(path)).open(everything, Faults())
+    return DirectorySource("x", str(path), str(path)).open(select_all, Faults())
 
 
 @pytest.mark.root
@@ -126,7 +126,7 @@ def test_it_is_what_the_kernel_s_overlayfs_shows(tmp_path):
     script = 'mount -t overlay -o ro,lowerdir="$1" overlay "$2" && cp -a "$2" "$3"'
     subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", lower, merged, copy], check=True)
     with read(layers[0]) as low, read(layers[1]) as middle, read(layers[2]) as high, read(copy) as expected:
-        ours = of_tree(overlaid([low, middle, high]))
+        ours = of_tree(merge_layers([low, middle, high]))
         assert differences(of_tree(expected), ours) == []
     assert {b"opt/x/three", b"var/lib/newer", b"var/lib/new", b"turned/f", b"srv/new"} <= set(ours)
     assert not {b"etc/a", b"opt/y", b"opt/x/one", b"kept", b"var/lib/old", b"srv/f", b"back/f"} & set(ours)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltsp.tree.content import Bytes
-from ltsp.tree.name import byte_order, decode, encode, in_order, printable
+from ltsp.tree.name import byte_sort_key, decode, encode, printable, sort_names
 from ltsp.tree.node import Directory, File, Metadata, Symlink
-from ltsp.tree.selection import Take
+from ltsp.tree.selection import Inclusion
 from ltsp.tree.tree import Tree
 
 META = Metadata(0o644)
@@ -39,8 +39,8 @@ def test_a_walk_goes_depth_first_in_the_order_of_the_names_bytes():
 
 @given(st.lists(st.binary(min_size=1), unique=True))
 def test_names_sort_as_their_bytes_do(raw):
-    assert [encode(name) for name in in_order([decode(name) for name in raw])] == sorted(raw)
-    assert all(byte_order(decode(name)) == name for name in raw)
+    assert [encode(name) for name in sort_names([decode(name) for name in raw])] == sorted(raw)
+    assert all(byte_sort_key(decode(name)) == name for name in raw)
 
 
 def test_a_walk_of_a_tree_deeper_than_the_interpreters_stack_ends():
@@ -49,7 +49,7 @@ def test_a_walk_of_a_tree_deeper_than_the_interpreters_stack_ends():
         node = directory(d=node)
     tree = Tree(node)
     assert sum(1 for _ in tree.walk()) == 5000
-    assert sum(1 for _ in tree.select(lambda _path, _directory: Take.ALL).walk()) == 5000
+    assert sum(1 for _ in tree.select(lambda _path, _directory: Inclusion.ALL).walk()) == 5000
 
 
 def test_get_follows_no_link():
@@ -116,7 +116,7 @@ def test_a_map_keeps_hard_links():
 
 def test_a_selection_prunes_empties_and_keeps():
     tree = Tree(directory(home=directory(alice=directory(secret=file())), gone=directory(x=file()), kept=file()))
-    takes = {"home": Take.EMPTIED, "gone": Take.NOTHING, "kept": Take.ALL}
+    takes = {"home": Inclusion.EMPTIED, "gone": Inclusion.NOTHING, "kept": Inclusion.ALL}
     asked = []
 
     def selection(path, is_directory):

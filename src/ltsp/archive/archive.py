@@ -15,17 +15,17 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from ltsp.archive import docker, oci
+from ltsp.archive.content import ContiguousContent, SparseContent
 from ltsp.archive.header import BLOCK, is_header
-from ltsp.archive.input import Feed, Lying, Passing
-from ltsp.archive.limits import Allowance
-from ltsp.archive.member import members
-from ltsp.archive.oci_layer import Layer, Parts
-from ltsp.archive.spool import Spool, nameless
-from ltsp.archive.stored import Sparse, Whole
-from ltsp.archive.tree_builder import Growth
+from ltsp.archive.input import ArchiveInput, PipeInput, SeekableInput
+from ltsp.archive.limits import ArchiveLimits
+from ltsp.archive.member import read_members
+from ltsp.archive.oci_layer import ImageLayer, OpenPart
+from ltsp.archive.spool import Spool, open_unnamed_file
+from ltsp.archive.tree_builder import ArchiveTreeBuilder
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage import compressed
-from ltsp.storage.blocks import Blocks, pieces
+from ltsp.storage.blocks import Blocks, read_pieces
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
@@ -35,7 +35,7 @@ _SMALL = 64 << 10
 """Bytes of a layer that may come more often than that: builders write empty ones for steps that change no file."""
 
 
-class Form(Enum):
+class ArchiveFormat(Enum):
     """What a file is taken for."""
 
     ANY = "any"
@@ -45,44 +45,44 @@ class Form(Enum):
 
 
 @dataclass(slots=True)
-class Reader:
+class ArchiveReader:
     """One reading; trees and their contents can be used until it is closed. Messages begin with a verb."""
 
     scratch: str
     """The directory where what is unpacked is kept."""
-    make: Callable[[str], BinaryIO] = nameless
+    make: Callable[[str], BinaryIO] = open_unnamed_file
     """A file in that directory which is gone with its descriptor."""
     working: Callable[[], None] = lambda: None
     """Called now and then."""
-    _allowance: Allowance = field(default_factory=Allowance)
+    _limits: ArchiveLimits = field(default_factory=ArchiveLimits)
     _spool: Spool = field(init=False)
 
     def __post_init__(self) -> None:
         self._spool = Spool(self.scratch, self.make, self.working)
 
-    def file(self, stored: Blocks, form: Form = Form.ANY, tag: str = "") -> Tree:
+    def file(self, stored: Blocks, form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
         """The tree of an archive that lies still.
 
         Raises FormatError where it is damaged, SourceError where it is not clear what of it is meant.
         """
-        if compressed.kind_of(stored.read_at(0, compressed.LONGEST_MAGIC)):
-            return self.stream(pieces(stored), form, tag)
-        self._allowance.packed += stored.size
-        return self._archive(Lying(stored), form, tag)
+        if compressed.detect_compression(stored.read_at(0, compressed.LONGEST_MAGIC)):
+            return self.stream(read_pieces(stored), form, tag)
+        self._limits.packed += stored.size
+        return self._read_archive(SeekableInput(stored), form, tag)
 
-    def stream(self, data: Iterator[bytes], form: Form = Form.ANY, tag: str = "") -> Tree:
+    def stream(self, data: Iterator[bytes], form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
         """The tree of an archive that comes through a pipe. Raises as `file` does."""
-        return self._archive(Passing(self._unpacked(data), self._spool), form, tag)
+        return self._read_archive(PipeInput(self._unpack(data), self._spool), form, tag)
 
-    def layout(self, parts: Parts, tag: str = "") -> Tree:
+    def layout(self, parts: OpenPart, tag: str = "") -> Tree:
         """The tree of an image in an OCI layout. Raises as `file` does."""
 
         def counted(path: str) -> Blocks:
             part = parts(path)
-            self._allowance.packed += part.size
+            self._limits.packed += part.size
             return part
 
-        return self._layers(counted, oci.layers(counted, tag))
+        return self._read_layers(counted, oci.read_layers(counted, tag))
 
     def close(self) -> None:
         self._spool.close()
@@ -95,61 +95,61 @@ class Reader:
     ) -> None:
         self.close()
 
-    def _archive(self, feed: Feed, form: Form, tag: str) -> Tree:
-        growth = Growth(self._allowance)
-        for member in members(feed, self._allowance):
-            growth.add(member)
-        tree = growth.tree()
-        if form is not Form.DOCKER and _has(tree, oci.INDEX) and isinstance(tree.follow("blobs"), Directory):
-            parts = _parts(tree)
-            return self._layers(parts, oci.layers(parts, tag))
-        if form is not Form.OCI and _has(tree, docker.MANIFEST) and not _has(tree, "etc"):
-            parts = _parts(tree)
-            return self._layers(parts, docker.layers(parts, tag))
-        if form is not Form.ANY or tag:
+    def _read_archive(self, source: ArchiveInput, form: ArchiveFormat, tag: str) -> Tree:
+        builder = ArchiveTreeBuilder(self._limits)
+        for member in read_members(source, self._limits):
+            builder.add(member)
+        tree = builder.tree()
+        if form is not ArchiveFormat.DOCKER and _has(tree, oci.INDEX) and isinstance(tree.follow("blobs"), Directory):
+            parts = _find_parts(tree)
+            return self._read_layers(parts, oci.read_layers(parts, tag))
+        if form is not ArchiveFormat.OCI and _has(tree, docker.MANIFEST) and not _has(tree, "etc"):
+            parts = _find_parts(tree)
+            return self._read_layers(parts, docker.read_layers(parts, tag))
+        if form is not ArchiveFormat.ANY or tag:
             raise SourceError("holds no image of a container", "is it a root file system? give its name alone")
         return tree
 
-    def _layers(self, parts: Parts, layers: Sequence[Layer]) -> Tree:
-        growth = Growth(self._allowance)
+    def _read_layers(self, parts: OpenPart, layers: Sequence[ImageLayer]) -> Tree:
+        builder = ArchiveTreeBuilder(self._limits)
         times = Counter(layer.path for layer in layers)
         for layer in layers:
-            growth.next_layer()
+            builder.next_layer()
             stored = parts(layer.path)
             if times[layer.path] > _MOST_TIMES and stored.size > _SMALL:
                 raise FormatError(f"has one layer {times[layer.path]} times, which is more than makes sense")
-            for member in members(self._layer(stored, layer), self._allowance, must_end=False):
-                growth.add(member)
-        return growth.tree()
+            for member in read_members(self._open_layer(stored, layer), self._limits, must_end=False):
+                builder.add(member)
+        return builder.tree()
 
-    def _layer(self, stored: Blocks, layer: Layer) -> Feed:
+    def _open_layer(self, stored: Blocks, layer: ImageLayer) -> ArchiveInput:
         """The tar of a layer. What lies still is checked before, what has to be unpacked while it is."""
         if layer.size is not None and stored.size != layer.size:
             raise FormatError(f"is damaged: {layer.packed} has {stored.size} bytes and not {layer.size}")
-        packed = compressed.kind_of(stored.read_at(0, compressed.LONGEST_MAGIC))
-        data = pieces(stored)
+        packed = compressed.detect_compression(stored.read_at(0, compressed.LONGEST_MAGIC))
+        data = read_pieces(stored)
         if layer.packed is not None:
-            data = layer.packed.checked(data)
+            data = layer.packed.verify(data)
         if packed:
-            data = compressed.unpacked(data, self._allowance.unpack)
+            data = compressed.decompress_stream(data, self._limits.count_unpacked)
         if layer.unpacked is not None:
-            data = layer.unpacked.checked(data)
+            data = layer.unpacked.verify(data)
         if packed:
-            return Passing(data, self._spool)
+            return PipeInput(data, self._spool)
         for _piece in data:
             pass
-        return Lying(stored)
+        return SeekableInput(stored)
 
-    def _unpacked(self, data: Iterator[bytes]) -> Iterator[bytes]:
+    def _unpack(self, data: Iterator[bytes]) -> Iterator[bytes]:
         start = b""
         while len(start) < BLOCK and (piece := next(data, b"")):
             start += piece
         data = chain((start,), data)
-        if compressed.kind_of(start):
-            yield from compressed.unpacked(data, self._allowance.unpack)
+        if compressed.detect_compression(start):
+            yield from compressed.decompress_stream(data, self._limits.count_unpacked)
             return
         for piece in data:
-            self._allowance.packed += len(piece)
+            self._limits.packed += len(piece)
             yield piece
 
 
@@ -159,17 +159,17 @@ def is_archive(stored: Blocks) -> bool:
     A disk may be compressed as well.
     """
     start = stored.read_at(0, BLOCK)
-    if compressed.kind_of(start):
+    if compressed.detect_compression(start):
         try:
-            start = _first_block(stored)
+            start = _read_first_block(stored)
         except FormatError:
             return False
     return is_header(start[:BLOCK])
 
 
-def _first_block(stored: Blocks) -> bytes:
+def _read_first_block(stored: Blocks) -> bytes:
     start = b""
-    for piece in compressed.unpacked(pieces(stored), Allowance().unpack):
+    for piece in compressed.decompress_stream(read_pieces(stored), ArchiveLimits().count_unpacked):
         start += piece
         if len(start) >= BLOCK:
             break
@@ -180,14 +180,14 @@ def _has(tree: Tree, path: str) -> bool:
     return tree.get(path) is not None
 
 
-def _parts(tree: Tree) -> Parts:
+def _find_parts(tree: Tree) -> OpenPart:
     """The parts of an image by their path in an archive, links inside it followed."""
 
     def part(path: str) -> Blocks:
         node = tree.follow(path)
         if not isinstance(node, File):
             raise FormatError(f"is damaged: there is no {printable(path)} in it")
-        assert isinstance(node.content, Whole | Sparse)
+        assert isinstance(node.content, ContiguousContent | SparseContent)
         return node.content
 
     return part

@@ -13,7 +13,7 @@ from typing import Final
 
 from ltsp.archive import document
 from ltsp.archive.document import Digest
-from ltsp.archive.oci_layer import Layer, Parts
+from ltsp.archive.oci_layer import ImageLayer, OpenPart
 from ltsp.errors import FormatError, SourceError
 from ltsp.tree.name import printable
 
@@ -26,15 +26,15 @@ _NAMED_BY_DIGEST: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
 
 
 @dataclass(frozen=True, slots=True)
-class _Image:
+class _DockerImage:
     configuration: str
     """Its path."""
     tags: Sequence[str]
-    layers: Sequence[str]
+    layer_paths: Sequence[str]
     """Their paths, from the lowest on."""
 
     @classmethod
-    def of(cls, value: object) -> _Image:
+    def of(cls, value: object) -> _DockerImage:
         """Raises FormatError."""
         record = document.mapping(value, MANIFEST)
         return cls(
@@ -44,25 +44,27 @@ class _Image:
         )
 
 
-def layers(parts: Parts, tag: str) -> Sequence[Layer]:
+def read_layers(parts: OpenPart, tag: str) -> Sequence[ImageLayer]:
     """The layers of the image with this tag, or of the only one.
 
     Raises SourceError where it is not clear which, FormatError for what is damaged.
     """
     values = document.items(document.read(parts(MANIFEST), MANIFEST), MANIFEST)
-    image = _chosen([_Image.of(value) for value in values], tag)
+    image = _choose_image([_DockerImage.of(value) for value in values], tag)
     match = _NAMED_BY_DIGEST.fullmatch(image.configuration)
     digest = Digest("sha256", match[1]) if match else None
     stored = parts(image.configuration)
     configuration = document.mapping(document.read(stored, "the configuration", digest), "the configuration")
     root = document.mapping(configuration.get("rootfs"), "the configuration")
     digests = [document.text(text, "a digest") for text in document.items(root.get("diff_ids"), "the configuration")]
-    if len(digests) != len(image.layers) or not 0 < len(digests) <= _MOST_LAYERS:
-        raise FormatError(f"is damaged: it has {len(image.layers)} layers, and digests of {len(digests)}")
-    return [Layer(path, unpacked=Digest.parse(digest)) for path, digest in zip(image.layers, digests, strict=True)]
+    if len(digests) != len(image.layer_paths) or not 0 < len(digests) <= _MOST_LAYERS:
+        raise FormatError(f"is damaged: it has {len(image.layer_paths)} layers, and digests of {len(digests)}")
+    return [
+        ImageLayer(path, unpacked=Digest.parse(digest)) for path, digest in zip(image.layer_paths, digests, strict=True)
+    ]
 
 
-def _chosen(images: Sequence[_Image], tag: str) -> _Image:
+def _choose_image(images: Sequence[_DockerImage], tag: str) -> _DockerImage:
     listed = ", ".join(printable(name) for image in images for name in image.tags[:_MOST_SHOWN])
     meant = {tag, *(f"{where}{tag}{latest}" for where in _IMPLIED for latest in ("", ":latest"))}
     fitting = [image for image in images if tag in image.tags] or [

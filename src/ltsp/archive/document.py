@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ltsp.errors import FormatError
-from ltsp.storage.blocks import Blocks, pieces
+from ltsp.storage.blocks import Blocks, read_pieces
 from ltsp.tree.name import printable
 
 _LARGEST: Final = 8 << 20
@@ -38,7 +38,7 @@ class Digest:
         """Of the part in a layout."""
         return f"blobs/{self.algorithm}/{self.hexadecimal}"
 
-    def checked(self, data: Iterator[bytes]) -> Iterator[bytes]:
+    def verify(self, data: Iterator[bytes]) -> Iterator[bytes]:
         """The pieces, as they come.
 
         Raises FormatError after the last one, where they were not what the digest says.
@@ -61,7 +61,7 @@ def read(stored: Blocks, what: str, digest: Digest | None = None) -> Any:
     """
     if stored.size > _LARGEST:
         raise FormatError(f"is damaged: {what} has {stored.size >> 20} MiB, which is no document")
-    data = b"".join(pieces(stored) if digest is None else digest.checked(pieces(stored)))
+    data = b"".join(read_pieces(stored) if digest is None else digest.verify(read_pieces(stored)))
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

@@ -15,7 +15,7 @@ _SUM = slice(148, 156)
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class TarHeader:
     flag: bytes
     """The type flag, one byte."""
     path: bytes
@@ -31,38 +31,38 @@ class Header:
     minor: int
 
     @classmethod
-    def parse(cls, block: bytes, place: int) -> Header | None:
+    def parse(cls, block: bytes, place: int) -> TarHeader | None:
         """The header in a block; None where that is all zeros, which ends an archive.
 
         `place` is for messages. Raises FormatError.
         """
         if not block.strip(b"\0"):
             return None
-        if not _adds_up(block):
+        if not _has_valid_checksum(block):
             what = f"is damaged: what lies at {place} is no header of a member" if place else "is no tar archive"
             raise FormatError(what)
         flag = block[156:157]
         numbers = flag in b"34" and block[257:262] == b"ustar"
         return cls(
             flag=flag,
-            path=_path(block),
-            mode=_number(block[100:108], "mode", place),
-            uid=_number(block[108:116], "owner", place),
-            gid=_number(block[116:124], "group", place),
-            size=_number(block[124:136], "size", place),
-            mtime=_number(block[136:148], "time", place, negative=True),
-            target=_text(block[157:257]),
-            major=_number(block[329:337], "device number", place) if numbers else 0,
-            minor=_number(block[337:345], "device number", place) if numbers else 0,
+            path=_parse_path(block),
+            mode=_require_number(block[100:108], "mode", place),
+            uid=_require_number(block[108:116], "owner", place),
+            gid=_require_number(block[116:124], "group", place),
+            size=_require_number(block[124:136], "size", place),
+            mtime=_require_number(block[136:148], "time", place, negative=True),
+            target=_parse_text(block[157:257]),
+            major=_require_number(block[329:337], "device number", place) if numbers else 0,
+            minor=_require_number(block[337:345], "device number", place) if numbers else 0,
         )
 
 
 def is_header(block: bytes) -> bool:
     """Whether this can be where an archive begins."""
-    return len(block) == BLOCK and any(block) and _adds_up(block)
+    return len(block) == BLOCK and any(block) and _has_valid_checksum(block)
 
 
-def number(field: bytes) -> int | None:
+def parse_number(field: bytes) -> int | None:
     """A number as octal digits, or as base 256 where the first bit is set (GNU, star); None where it is neither."""
     if field[0] & 0x80:
         bits = 8 * len(field) - 1
@@ -74,9 +74,9 @@ def number(field: bytes) -> int | None:
     return int(digits, 8) if digits else 0
 
 
-def _adds_up(block: bytes) -> bool:
+def _has_valid_checksum(block: bytes) -> bool:
     """Whether the checksum is right: of the bytes as they are, or of signed ones, as some old writers had it."""
-    told = number(block[_SUM])
+    told = parse_number(block[_SUM])
     plain = sum(block) - sum(block[_SUM]) + 8 * ord(" ")
     if told == plain:
         return True
@@ -84,20 +84,20 @@ def _adds_up(block: bytes) -> bool:
     return told == plain - 256 * high
 
 
-def _path(block: bytes) -> bytes:
-    name = _text(block[:100])
+def _parse_path(block: bytes) -> bytes:
+    name = _parse_text(block[:100])
     if block[257:263] != b"ustar\0":
         return name  # GNU keeps other things where the prefix would be
-    prefix = _text(block[345 : 476 if block[508:512] == b"tar\0" else 500])
+    prefix = _parse_text(block[345 : 476 if block[508:512] == b"tar\0" else 500])
     return prefix + b"/" + name if prefix else name
 
 
-def _text(field: bytes) -> bytes:
+def _parse_text(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
 
 
-def _number(field: bytes, what: str, place: int, *, negative: bool = False) -> int:
-    value = number(field)
+def _require_number(field: bytes, what: str, place: int, *, negative: bool = False) -> int:
+    value = parse_number(field)
     if value is None or not (-(1 << 63) if negative else 0) <= value < 1 << 63:
         raise FormatError(f"is damaged: the {what} in the header at {place} is no number that can be")
     return value

@@ -16,7 +16,7 @@ _MOST_BEHIND = 64 << 20
 """Bytes behind the end of an archive: some writers fill up whole records."""
 
 
-class Feed(Protocol):
+class ArchiveInput(Protocol):
     @property
     def at(self) -> int:
         """Bytes passed."""
@@ -38,7 +38,7 @@ class Feed(Protocol):
         ...
 
 
-class Lying:
+class SeekableInput:
     """Bytes that lie still."""
 
     def __init__(self, stored: Blocks) -> None:
@@ -53,7 +53,7 @@ class Lying:
     def keep(self, size: int) -> tuple[Blocks, int]:
         place = self.at
         if place + size > self._stored.size:
-            raise cut_off()
+            raise truncated_error()
         self.at += size
         return self._stored, place
 
@@ -61,7 +61,7 @@ class Lying:
         """There is nobody who waits for it to be read."""
 
 
-class Passing:
+class PipeInput:
     """Bytes that come once, in pieces."""
 
     def __init__(self, pieces: Iterator[bytes], spool: Spool) -> None:
@@ -71,17 +71,17 @@ class Passing:
         self.at = 0
 
     def read(self, size: int) -> bytes:
-        data = bytes(self._some(size))
-        while len(data) < size and (more := self._some(size - len(data))):
+        data = bytes(self._read_some(size))
+        while len(data) < size and (more := self._read_some(size - len(data))):
             data += more
         return data
 
     def keep(self, size: int) -> tuple[Blocks, int]:
         place = self._spool.size
         while size:
-            piece = self._some(size)
+            piece = self._read_some(size)
             if not piece:
-                raise cut_off()
+                raise truncated_error()
             self._spool.append(piece)
             size -= len(piece)
         return self._spool, place
@@ -98,7 +98,7 @@ class Passing:
             if left < 0:
                 raise FormatError(f"has more than {_MOST_BEHIND >> 20} MiB behind its end")
 
-    def _some(self, most: int) -> memoryview:
+    def _read_some(self, most: int) -> memoryview:
         while not self._piece:
             piece = next(self._pieces, None)
             if piece is None:
@@ -109,5 +109,5 @@ class Passing:
         return some
 
 
-def cut_off() -> FormatError:
+def truncated_error() -> FormatError:
     return FormatError("is cut off: it ends within a file", "copy or make it again")

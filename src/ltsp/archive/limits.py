@@ -19,7 +19,7 @@ _STEPS_PER_BYTE = 1
 
 
 @dataclass(slots=True)
-class Allowance:
+class ArchiveLimits:
     """Of one source: for all layers and members in it."""
 
     packed: int = 0
@@ -29,7 +29,7 @@ class Allowance:
     memory: int = 0
     steps: int = 0
 
-    def unpack(self, packed: int, unpacked: int) -> None:
+    def count_unpacked(self, packed: int, unpacked: int) -> None:
         """Raises FormatError."""
         self.packed += packed
         self.unpacked += unpacked
@@ -39,13 +39,13 @@ class Allowance:
                 "if that is no mistake, unpack it yourself and give the result",
             )
 
-    def take(self, memory: int) -> None:
+    def take_memory(self, memory: int) -> None:
         """Raises FormatError."""
         self.memory += memory
         if self.memory > _MEMORY + _MEMORY_PER_BYTE * self.packed:
             raise FormatError("holds far more files and names than its size allows")
 
-    def step(self, names: int) -> None:
+    def count_steps(self, names: int) -> None:
         """Raises FormatError."""
         self.steps += names
         if self.steps > _STEPS + _STEPS_PER_BYTE * self.packed:

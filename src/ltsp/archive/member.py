@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from ltsp.archive import pax, sparse
-from ltsp.archive.header import BLOCK, Header
-from ltsp.archive.input import Feed, cut_off
-from ltsp.archive.limits import Allowance
-from ltsp.archive.pax import Record
-from ltsp.archive.stored import Sparse, Whole
+from ltsp.archive import pax, sparse_map
+from ltsp.archive.content import ContiguousContent, SparseContent
+from ltsp.archive.header import BLOCK, TarHeader
+from ltsp.archive.input import ArchiveInput, truncated_error
+from ltsp.archive.limits import ArchiveLimits
+from ltsp.archive.pax import PaxRecord
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Metadata
@@ -39,7 +39,7 @@ _RUN: Final = 100
 """Bytes that a run of data in a sparse file takes, about."""
 
 
-class Kind(Enum):
+class MemberKind(Enum):
     FILE = "file"
     HARD_LINK = "hard link"
     SYMLINK = "symbolic link"
@@ -49,32 +49,32 @@ class Kind(Enum):
     FIFO = "FIFO"
 
 
-_KINDS: Final[Mapping[bytes, Kind]] = {
-    b"0": Kind.FILE,
-    b"\0": Kind.FILE,
-    b"7": Kind.FILE,
-    b"S": Kind.FILE,
-    b"1": Kind.HARD_LINK,
-    b"2": Kind.SYMLINK,
-    b"3": Kind.CHARACTER,
-    b"4": Kind.BLOCK,
-    b"5": Kind.DIRECTORY,
-    b"D": Kind.DIRECTORY,
-    b"6": Kind.FIFO,
+_KINDS: Final[Mapping[bytes, MemberKind]] = {
+    b"0": MemberKind.FILE,
+    b"\0": MemberKind.FILE,
+    b"7": MemberKind.FILE,
+    b"S": MemberKind.FILE,
+    b"1": MemberKind.HARD_LINK,
+    b"2": MemberKind.SYMLINK,
+    b"3": MemberKind.CHARACTER,
+    b"4": MemberKind.BLOCK,
+    b"5": MemberKind.DIRECTORY,
+    b"D": MemberKind.DIRECTORY,
+    b"6": MemberKind.FIFO,
 }
 """`7` is a contiguous file, `S` one with holes, `D` a directory with the list of its entries (GNU, incremental)."""
 _UNSUPPORTED: Final[Mapping[bytes, str]] = {b"M": "a part of an archive of several volumes", b"N": "an old long name"}
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    kind: Kind
+class ArchiveMember:
+    kind: MemberKind
     path: bytes
     """As it is written, and so not to be trusted: it may be absolute or lead upwards."""
     metadata: Metadata
     target: bytes = b""
     """Of a link, as it is written."""
-    content: Whole | Sparse | None = None
+    content: ContiguousContent | SparseContent | None = None
     """Of a file."""
     major: int = 0
     minor: int = 0
@@ -84,13 +84,13 @@ class Member:
 class _Extensions:
     """What stands before a member's own header."""
 
-    records: Sequence[Record] = ()
+    records: Sequence[PaxRecord] = ()
     path: bytes | None = None
     target: bytes | None = None
     count: int = 0
 
 
-def members(feed: Feed, allowance: Allowance, *, must_end: bool = True) -> Iterator[Member]:
+def read_members(source: ArchiveInput, limits: ArchiveLimits, *, must_end: bool = True) -> Iterator[ArchiveMember]:
     """Each member, in order.
 
     `must_end`: an archive without the zeros that end it was cut off, as nothing else vouches for it. Raises
@@ -99,146 +99,146 @@ def members(feed: Feed, allowance: Allowance, *, must_end: bool = True) -> Itera
     everywhere: dict[bytes, bytes] = {}
     before = _Extensions()
     while True:
-        place = feed.at
-        block = feed.read(BLOCK)
-        header = Header.parse(block, place) if len(block) == BLOCK else None
+        place = source.at
+        block = source.read(BLOCK)
+        header = TarHeader.parse(block, place) if len(block) == BLOCK else None
         if header is None:
             if not (place or block) and must_end:
                 raise FormatError("is empty", "see whether what should have written it failed")
             if before.count or (block and len(block) < BLOCK) or (not block and must_end):
-                raise cut_off()
-            if not place and block and any(feed.read(_DISK_HEAD - BLOCK)):
+                raise truncated_error()
+            if not place and block and any(source.read(_DISK_HEAD - BLOCK)):
                 raise FormatError("is no tar archive, though it begins like an empty one: with zeros")
-            feed.drain()
+            source.drain()
             return
         if header.flag in b"xXgLK":
             before.count += 1
             if before.count > _MOST_EXTENSIONS:
                 raise FormatError(f"is damaged: {before.count} extended headers at {place} are for one member")
-            _extend(before, everywhere, header, feed, allowance)
+            _read_extension(before, everywhere, header, source, limits)
         elif header.flag in b"AV":
-            _passed(feed, header.size)  # access control lists of Solaris, the label of a tape
+            _skip_data(source, header.size)  # access control lists of Solaris, the label of a tape
         else:
-            yield _member(header, block, before, everywhere, feed, allowance)
+            yield _read_member(header, block, before, everywhere, source, limits)
             before = _Extensions()
 
 
-def _extend(
-    before: _Extensions, everywhere: dict[bytes, bytes], header: Header, feed: Feed, allowance: Allowance
+def _read_extension(
+    before: _Extensions, everywhere: dict[bytes, bytes], header: TarHeader, source: ArchiveInput, limits: ArchiveLimits
 ) -> None:
     if header.size > _LARGEST_EXTENSION:
         raise FormatError(f"is damaged: an extended header of {header.size} bytes is larger than any member needs")
-    data = _padded(feed, header.size)
-    allowance.take(len(data))
+    data = _read_padded(source, header.size)
+    limits.take_memory(len(data))
     match header.flag:
         case b"L":
             before.path = data.partition(b"\0")[0]
         case b"K":
             before.target = data.partition(b"\0")[0]
         case b"g":
-            latest = pax.latest(pax.records(data), everywhere)
+            latest = pax.merge_records(pax.parse_records(data), everywhere)
             if len(latest) > _MOST_GLOBAL:
                 raise FormatError(f"is damaged: {len(latest)} records are said to hold for all members")
             everywhere.clear()
             everywhere.update(latest)
         case _:
-            before.records = pax.records(data)
+            before.records = pax.parse_records(data)
 
 
-def _member(
-    header: Header,
+def _read_member(
+    header: TarHeader,
     block: bytes,
     before: _Extensions,
     everywhere: Mapping[bytes, bytes],
-    feed: Feed,
-    allowance: Allowance,
-) -> Member:
-    values = pax.latest(before.records, everywhere) if before.records or everywhere else {}
+    source: ArchiveInput,
+    limits: ArchiveLimits,
+) -> ArchiveMember:
+    values = pax.merge_records(before.records, everywhere) if before.records or everywhere else {}
     path = values.get(b"GNU.sparse.name") or values.get(b"path") or before.path or header.path
     kind = _KINDS.get(header.flag)
     if kind is None:
         what = _UNSUPPORTED.get(header.flag, f"a member of type {decode(header.flag)!a}")
         raise FormatError(f"holds {what}, which is not supported: {printable(decode(path))}")
     if header.flag in b"0\0" and path.endswith(b"/"):
-        kind = Kind.DIRECTORY  # as Unix v7 wrote them
-    allowance.take(_MEMORY + len(path))
-    size = pax.amount(values, b"size", header.size)
+        kind = MemberKind.DIRECTORY  # as Unix v7 wrote them
+    limits.take_memory(_MEMORY + len(path))
+    size = pax.get_number(values, b"size", header.size)
     content = None
-    if kind is Kind.FILE:
-        content = _content(header, block, before.records, values, size, feed, allowance)
+    if kind is MemberKind.FILE:
+        content = _read_content(header, block, before.records, values, size, source, limits)
     elif header.flag == b"D":
-        _passed(feed, size)
+        _skip_data(source, size)
     target = values.get(b"linkpath") or before.target or header.target
-    metadata = _metadata(header, values)
-    major = pax.amount(values, b"SCHILY.devmajor", header.major)
-    minor = pax.amount(values, b"SCHILY.devminor", header.minor)
-    return Member(kind, path, metadata, target, content, major, minor)
+    metadata = _make_metadata(header, values)
+    major = pax.get_number(values, b"SCHILY.devmajor", header.major)
+    minor = pax.get_number(values, b"SCHILY.devminor", header.minor)
+    return ArchiveMember(kind, path, metadata, target, content, major, minor)
 
 
-def _content(
-    header: Header,
+def _read_content(
+    header: TarHeader,
     block: bytes,
-    records: Sequence[Record],
+    records: Sequence[PaxRecord],
     values: Mapping[bytes, bytes],
     size: int,
-    feed: Feed,
-    allowance: Allowance,
-) -> Whole | Sparse:
+    source: ArchiveInput,
+    limits: ArchiveLimits,
+) -> ContiguousContent | SparseContent:
     def read(wanted: int) -> bytes:
-        data = feed.read(wanted)
+        data = source.read(wanted)
         if len(data) < wanted:
-            raise cut_off()
-        allowance.take(wanted)
+            raise truncated_error()
+        limits.take_memory(wanted)
         return data
 
     found = None
     taken = 0
     if header.flag == b"S":
-        found = sparse.of_block(block, read)
+        found = sparse_map.parse_gnu_map(block, read)
     elif values:
-        told = sparse.of_records(records, values, read)
+        told = sparse_map.parse_pax_map(records, values, read)
         if told is not None:
             found, taken = told
     if taken > size:
         raise FormatError("is damaged: the map of a sparse file is larger than its data")
-    allowance.take(_RUN * len(found.pairs) if found else 0)
-    base, place = feed.keep(size - taken)
-    _padding(feed, size)
+    limits.take_memory(_RUN * len(found.pairs) if found else 0)
+    base, place = source.keep(size - taken)
+    _skip_padding(source, size)
     if found is None:
-        return Whole(base, place, size)
-    return Sparse(base, place, found.size, *found.checked(size - taken))
+        return ContiguousContent(base, place, size)
+    return SparseContent(base, place, found.size, *found.check_runs(size - taken))
 
 
-def _metadata(header: Header, values: Mapping[bytes, bytes]) -> Metadata:
-    uid, gid = pax.amount(values, b"uid", header.uid), pax.amount(values, b"gid", header.gid)
+def _make_metadata(header: TarHeader, values: Mapping[bytes, bytes]) -> Metadata:
+    uid, gid = pax.get_number(values, b"uid", header.uid), pax.get_number(values, b"gid", header.gid)
     if max(uid, gid) > _LARGEST_ID:
         raise FormatError(f"is damaged: {max(uid, gid)} is nobody's number")
     return Metadata(
         header.mode & 0o7777,
         uid,
         gid,
-        pax.seconds(values, header.mtime),
-        pax.xattrs(values) if values else (),
+        pax.get_mtime(values, header.mtime),
+        pax.get_xattrs(values) if values else (),
     )
 
 
-def _padded(feed: Feed, size: int) -> bytes:
+def _read_padded(source: ArchiveInput, size: int) -> bytes:
     """Data of an extended header, which fill whole blocks."""
-    data = feed.read(size + -size % BLOCK)
+    data = source.read(size + -size % BLOCK)
     if len(data) < size:
-        raise cut_off()
+        raise truncated_error()
     return data[:size]
 
 
-def _padding(feed: Feed, size: int) -> None:
+def _skip_padding(source: ArchiveInput, size: int) -> None:
     """What follows data up to the next block. At the end it may lack: the next header will say so."""
-    feed.read(-size % BLOCK)
+    source.read(-size % BLOCK)
 
 
-def _passed(feed: Feed, size: int) -> None:
+def _skip_data(source: ArchiveInput, size: int) -> None:
     while size > 0:
-        data = feed.read(min(size, 1 << 20))
+        data = source.read(min(size, 1 << 20))
         if not data:
-            raise cut_off()
+            raise truncated_error()
         size -= len(data)
-    _padding(feed, size)
+    _skip_padding(source, size)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ltsp.archive import document
 from ltsp.archive.document import Digest
-from ltsp.archive.oci_layer import Layer, Parts
+from ltsp.archive.oci_layer import ImageLayer, OpenPart
 from ltsp.errors import FormatError, SourceError
 from ltsp.tree.name import printable
 
@@ -43,7 +43,7 @@ _ARCHITECTURES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Descriptor:
+class _OciDescriptor:
     digest: Digest
     size: int | None
     media_type: str
@@ -51,7 +51,7 @@ class _Descriptor:
     platform: Mapping[str, str]
 
     @classmethod
-    def of(cls, value: object) -> _Descriptor:
+    def of(cls, value: object) -> _OciDescriptor:
         """Raises FormatError."""
         record = document.mapping(value, "a descriptor")
         size = record.get("size")
@@ -64,7 +64,7 @@ class _Descriptor:
             document.texts(record.get("platform")),
         )
 
-    def read(self, parts: Parts, what: str) -> Mapping[str, Any]:
+    def read(self, parts: OpenPart, what: str) -> Mapping[str, Any]:
         stored = parts(self.digest.path)
         if self.size is not None and stored.size != self.size:
             raise FormatError(f"is damaged: {self.digest} has {stored.size} bytes and not {self.size}", "copy it again")
@@ -76,37 +76,37 @@ class _Descriptor:
         return self.platform.get("architecture") != "unknown"
 
     @property
-    def shown(self) -> str:
+    def platform_name(self) -> str:
         """The platform, as `docker --platform` has it."""
         parts = (self.platform.get(key, "") for key in ("os", "architecture", "variant"))
         return "/".join(filter(None, parts)) or str(self.digest)
 
 
-def layers(parts: Parts, tag: str, machine: str = "") -> Sequence[Layer]:
+def read_layers(parts: OpenPart, tag: str, machine: str = "") -> Sequence[ImageLayer]:
     """The layers of the image with this tag, or of the only one; for this machine where there are several.
 
     Raises SourceError where it is not clear which, FormatError for what is damaged.
     """
     index = document.mapping(document.read(parts(INDEX), INDEX), INDEX)
-    chosen = _tagged(_descriptors(index), tag)
+    chosen = _select_tag(_image_descriptors(index), tag)
     for _ in range(_DEEPEST):
-        descriptor = _fitting(chosen, machine or os.uname().machine)
+        descriptor = _select_platform(chosen, machine or os.uname().machine)
         record = descriptor.read(parts, "a manifest")
         if descriptor.media_type not in _INDEXES and "manifests" not in record:
-            return _layers(record)
-        chosen = _descriptors(record)
+            return _manifest_layers(record)
+        chosen = _image_descriptors(record)
     raise FormatError(f"is damaged: more than {_DEEPEST} indexes lead to each other")
 
 
-def _descriptors(index: Mapping[str, Any]) -> Sequence[_Descriptor]:
-    found = [_Descriptor.of(value) for value in document.items(index.get("manifests"), "an index")]
+def _image_descriptors(index: Mapping[str, Any]) -> Sequence[_OciDescriptor]:
+    found = [_OciDescriptor.of(value) for value in document.items(index.get("manifests"), "an index")]
     images = [descriptor for descriptor in found if descriptor.is_image]
     if not images:
         raise SourceError("holds no image of a container")
     return images
 
 
-def _tagged(found: Sequence[_Descriptor], tag: str) -> Sequence[_Descriptor]:
+def _select_tag(found: Sequence[_OciDescriptor], tag: str) -> Sequence[_OciDescriptor]:
     names = {name for descriptor in found for name in descriptor.names}
     listed = ", ".join(printable(name) for name in sorted(names)[:_MOST_SHOWN])
     if tag:
@@ -122,7 +122,7 @@ def _tagged(found: Sequence[_Descriptor], tag: str) -> Sequence[_Descriptor]:
     return found
 
 
-def _fitting(found: Sequence[_Descriptor], machine: str) -> _Descriptor:
+def _select_platform(found: Sequence[_OciDescriptor], machine: str) -> _OciDescriptor:
     """The only one, or the one for this machine."""
     if len(found) == 1:
         return found[0]
@@ -130,25 +130,25 @@ def _fitting(found: Sequence[_Descriptor], machine: str) -> _Descriptor:
     for descriptor in found:
         if descriptor.platform.get("architecture") == wanted and descriptor.platform.get("os", "linux") == "linux":
             return descriptor
-    there = ", ".join(printable(descriptor.shown) for descriptor in found[:_MOST_SHOWN])
+    there = ", ".join(printable(descriptor.platform_name) for descriptor in found[:_MOST_SHOWN])
     raise SourceError(
         f"holds nothing for linux/{wanted}, but {there}",
         "copy the one that is meant: skopeo copy --override-arch ARCH SOURCE oci:DIR",
     )
 
 
-def _layers(manifest: Mapping[str, Any]) -> Sequence[Layer]:
+def _manifest_layers(manifest: Mapping[str, Any]) -> Sequence[ImageLayer]:
     kind = document.texts(manifest).get("artifactType", "")
     if kind or "layers" not in manifest:
         raise SourceError(f"holds no image of a container, but {printable(kind) or 'something else'}")
     found = []
     for value in document.items(manifest["layers"], "the list of layers"):
-        descriptor = _Descriptor.of(value)
+        descriptor = _OciDescriptor.of(value)
         if descriptor.media_type.endswith("+encrypted"):
             raise SourceError("has encrypted layers", "decrypt it: skopeo copy --decryption-key KEY SOURCE oci:DIR")
         if "tar" not in descriptor.media_type:
             raise SourceError(f"holds no image of a container: a layer is {printable(descriptor.media_type)}")
-        found.append(Layer(descriptor.digest.path, packed=descriptor.digest, size=descriptor.size))
+        found.append(ImageLayer(descriptor.digest.path, packed=descriptor.digest, size=descriptor.size))
     if not 0 < len(found) <= _MOST_LAYERS:
         raise FormatError(f"has {len(found)} layers")
     return found

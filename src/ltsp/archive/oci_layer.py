@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from ltsp.archive.document import Digest
 from ltsp.storage.blocks import Blocks
 
-Parts = Callable[[str], Blocks]
+OpenPart = Callable[[str], Blocks]
 """The part at a path, relative to the layout; raises FormatError where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ImageLayer:
     path: str
     packed: Digest | None = None
     """Of the bytes as they are stored."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
 from ltsp.errors import FormatError
-from ltsp.tree.name import byte_order, decode
+from ltsp.tree.name import byte_sort_key, decode
 
 _STAR_XATTR = b"SCHILY.xattr."
 _LIBARCHIVE_XATTR = b"LIBARCHIVE.xattr."
@@ -27,11 +27,11 @@ _LONGEST_LENGTH = 20
 _LARGEST_XATTR = 65536
 """Bytes of a value, and 255 of a name: XATTR_SIZE_MAX and XATTR_NAME_MAX of linux/limits.h."""
 
-Record = tuple[bytes, bytes]
+PaxRecord = tuple[bytes, bytes]
 Xattrs = tuple[tuple[str, bytes], ...]
 
 
-def records(data: bytes) -> list[Record]:
+def parse_records(data: bytes) -> list[PaxRecord]:
     """Keywords and values in their order: those of sparse files may come again and again.
 
     Raises FormatError.
@@ -40,7 +40,7 @@ def records(data: bytes) -> list[Record]:
     at = 0
     while at < len(data) and data[at]:
         space = data.find(b" ", at, at + _LONGEST_LENGTH + 1)
-        length = decimal(data[at:space]) if space > 0 else None
+        length = parse_decimal(data[at:space]) if space > 0 else None
         end = at + (length or 0)
         equals = data.find(b"=", space, end)
         if length is None or not space < equals < end <= len(data) or data[end - 1] != ord("\n"):
@@ -50,7 +50,7 @@ def records(data: bytes) -> list[Record]:
     return found
 
 
-def decimal(digits: bytes) -> int | None:
+def parse_decimal(digits: bytes) -> int | None:
     """A number of 63 bits; None for anything else. (What `int` takes besides: blanks, signs, underscores.)"""
     if not 0 < len(digits) <= _LONGEST_LENGTH or not digits.isdigit():
         return None
@@ -58,20 +58,20 @@ def decimal(digits: bytes) -> int | None:
     return value if value < 1 << 63 else None
 
 
-def amount(values: Mapping[bytes, bytes], keyword: bytes, otherwise: int) -> int:
+def get_number(values: Mapping[bytes, bytes], keyword: bytes, otherwise: int) -> int:
     """The number under a keyword.
 
     Raises FormatError.
     """
     if keyword not in values:
         return otherwise
-    value = decimal(values[keyword])
+    value = parse_decimal(values[keyword])
     if value is None:
         raise FormatError(f"is damaged: an extended header has no number for {keyword.decode('ascii')}")
     return value
 
 
-def seconds(values: Mapping[bytes, bytes], otherwise: int) -> int:
+def get_mtime(values: Mapping[bytes, bytes], otherwise: int) -> int:
     """The time, rounded down: the fraction may have more digits than a floating point number.
 
     Raises FormatError.
@@ -87,7 +87,7 @@ def seconds(values: Mapping[bytes, bytes], otherwise: int) -> int:
     return -int(digits) - bool((fraction or b"").strip(b"0"))
 
 
-def xattrs(values: Mapping[bytes, bytes]) -> Xattrs:
+def get_xattrs(values: Mapping[bytes, bytes]) -> Xattrs:
     """In the order of the names' bytes.
 
     Raises FormatError.
@@ -115,10 +115,12 @@ def xattrs(values: Mapping[bytes, bytes]) -> Xattrs:
             raise FormatError("is damaged: an extended header has an attribute that no file can have")
     if not found:
         return ()
-    return tuple(sorted(((decode(name), value) for name, value in found.items()), key=lambda pair: byte_order(pair[0])))
+    return tuple(
+        sorted(((decode(name), value) for name, value in found.items()), key=lambda pair: byte_sort_key(pair[0]))
+    )
 
 
-def latest(found: Sequence[Record], everywhere: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+def merge_records(found: Sequence[PaxRecord], everywhere: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     """What holds of a member: its own records, the last of each keyword, over those of global headers.
 
     An empty value takes a keyword away, but an attribute may be empty.

@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 
 from ltsp.errors import LtspError
 from ltsp.storage.extents import Extent
-from ltsp.storage.sparse import room, write_sparse
+from ltsp.storage.sparse import free_bytes, write_sparse
 from ltsp.tree.name import printable
 
 _RESERVE = 64 << 20
@@ -23,7 +23,7 @@ _BETWEEN_LOOKS = 32 << 20
 """Bytes written between two looks at how much is free."""
 
 
-def nameless(directory: str) -> BinaryIO:
+def open_unnamed_file(directory: str) -> BinaryIO:
     return TemporaryFile(dir=directory)
 
 
@@ -31,7 +31,10 @@ class Spool:
     """Made when the first bytes come."""
 
     def __init__(
-        self, directory: str, make: Callable[[str], BinaryIO] = nameless, working: Callable[[], None] = lambda: None
+        self,
+        directory: str,
+        make: Callable[[str], BinaryIO] = open_unnamed_file,
+        working: Callable[[], None] = lambda: None,
     ) -> None:
         """`make` gives a file for that directory; `working` is called for each piece that is written or read."""
         self._directory = directory
@@ -47,11 +50,11 @@ class Spool:
         try:
             if self._file is None:
                 self._file = self._make(self._directory)
-                self._look(self._file.fileno())
+                self._check_free_space(self._file.fileno())
             write_sparse(self._file.fileno(), data, self.size)
             self.size += len(data)
             if self.size - self._looked > _BETWEEN_LOOKS:
-                self._look(self._file.fileno())
+                self._check_free_space(self._file.fileno())
         except OSError as error:
             reason = "there is no room" if error.errno == errno.ENOSPC else error.strerror
             raise LtspError(
@@ -89,7 +92,7 @@ class Spool:
     ) -> None:
         self.close()
 
-    def _look(self, file: int) -> None:
+    def _check_free_space(self, file: int) -> None:
         self._looked = self.size
-        if room(file) < _RESERVE:
+        if free_bytes(file) < _RESERVE:
             raise OSError(errno.ENOSPC, "")

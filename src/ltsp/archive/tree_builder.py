@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-from ltsp.archive.limits import Allowance
-from ltsp.archive.member import Kind, Member
+from ltsp.archive.limits import ArchiveLimits
+from ltsp.archive.member import ArchiveMember, MemberKind
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Symlink
 from ltsp.tree.tree import Tree
 
-_UNSAID: Final = Metadata(0o755)
+_DEFAULT_METADATA: Final = Metadata(0o755)
 """Of directories that no member describes."""
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
@@ -40,11 +40,11 @@ _MEMORY: Final = 600
 
 
 @dataclass(slots=True, eq=False)
-class _Folder:
+class _DirectoryBuilder:
     """A directory that still grows."""
 
     metadata: Metadata
-    entries: dict[str, _Folder | Node] = field(default_factory=dict)
+    entries: dict[str, _DirectoryBuilder | Node] = field(default_factory=dict)
     layer: int = -1
     """The last one that put something here or below."""
     fresh: set[str] = field(default_factory=set)
@@ -53,13 +53,13 @@ class _Folder:
     """The last layer that hid what was here before it."""
 
 
-class Growth:
-    def __init__(self, allowance: Allowance) -> None:
-        self._allowance = allowance
-        self._root = _Folder(_UNSAID)
+class ArchiveTreeBuilder:
+    def __init__(self, limits: ArchiveLimits) -> None:
+        self._limits = limits
+        self._root = _DirectoryBuilder(_DEFAULT_METADATA)
         self._layer = 0
         self._layered = False
-        self._parents: dict[bytes, _Folder] = {}
+        self._parents: dict[bytes, _DirectoryBuilder] = {}
         """Where directories of members were found: the next member mostly lies beside the last."""
         self._metadata: dict[Metadata, Metadata] = {}
         """Most files of a system share theirs with others."""
@@ -70,24 +70,24 @@ class Growth:
         self._layer += 1
         self._parents.clear()
 
-    def add(self, member: Member) -> None:
+    def add(self, member: ArchiveMember) -> None:
         """Raises FormatError where it has no place in the tree, or is nothing that Linux has."""
-        names = _names(member.path)
+        names = _split_path(member.path)
         if not names:
-            if member.kind is not Kind.DIRECTORY:
+            if member.kind is not MemberKind.DIRECTORY:
                 raise FormatError(f"has a {member.kind.value} in place of its root directory")
             self._touch(self._root)
             self._root.metadata = member.metadata
             return
         if self._layered and any(name.startswith(_WHITEOUT) for name in names):
-            self._whiteout(names)
+            self._apply_whiteout(names)
             return
-        parent = self._parent(member.path, names[:-1])
+        parent = self._find_parent(member.path, names[:-1])
         name = names[-1]
-        if member.kind is Kind.DIRECTORY:
-            self._directory(parent, name, member.metadata)
+        if member.kind is MemberKind.DIRECTORY:
+            self._put_directory(parent, name, member.metadata)
         else:
-            self._put(parent, name, self._node(member))
+            self._put(parent, name, self._make_node(member))
 
     def tree(self) -> Tree:
         """The tree as it is now; nothing can be added to it afterwards."""
@@ -96,7 +96,7 @@ class Growth:
         while pending:
             folder, entries = pending.pop()
             for name, entry in folder.entries.items():
-                if isinstance(entry, _Folder):
+                if isinstance(entry, _DirectoryBuilder):
                     inside: dict[str, Node] = {}
                     entries[name] = Directory(entry.metadata, inside)
                     pending.append((entry, inside))
@@ -105,80 +105,80 @@ class Growth:
             folder.entries.clear()
         return Tree(Directory(self._root.metadata, top))
 
-    def _directory(self, parent: _Folder, name: str, metadata: Metadata) -> None:
+    def _put_directory(self, parent: _DirectoryBuilder, name: str, metadata: Metadata) -> None:
         there = parent.entries.get(name)
-        if not isinstance(there, _Folder):
-            there = _Folder(metadata)
-            self._allowance.take(_MEMORY)
+        if not isinstance(there, _DirectoryBuilder):
+            there = _DirectoryBuilder(metadata)
+            self._limits.take_memory(_MEMORY)
             self._put(parent, name, there)
         there.metadata = metadata
         self._touch(there)
 
-    def _put(self, parent: _Folder, name: str, entry: _Folder | Node) -> None:
+    def _put(self, parent: _DirectoryBuilder, name: str, entry: _DirectoryBuilder | Node) -> None:
         self._forget(parent.entries.get(name))
         parent.entries[name] = entry
         if self._layered:
             parent.fresh.add(name)
 
-    def _forget(self, entry: _Folder | Node | None) -> None:
+    def _forget(self, entry: _DirectoryBuilder | Node | None) -> None:
         """Directories that were found through what goes now are found anew."""
-        if isinstance(entry, _Folder | Symlink):
+        if isinstance(entry, _DirectoryBuilder | Symlink):
             self._parents.clear()
 
-    def _node(self, member: Member) -> Node:
+    def _make_node(self, member: ArchiveMember) -> Node:
         metadata = self._metadata.setdefault(member.metadata, member.metadata)
         shown = printable(decode(member.path))
         match member.kind:
-            case Kind.FILE:
+            case MemberKind.FILE:
                 assert member.content is not None
                 return File(metadata, member.content)
-            case Kind.SYMLINK:
+            case MemberKind.SYMLINK:
                 target = decode(member.target)
                 if not target or "\0" in target or len(member.target) >= _LONGEST_PATH:
                     raise FormatError(f"has a symbolic link to what can be no target: {shown}")
                 return Symlink(metadata, target)
-            case Kind.CHARACTER | Kind.BLOCK:
+            case MemberKind.CHARACTER | MemberKind.BLOCK:
                 if member.major > _LARGEST_MAJOR or member.minor > _LARGEST_MINOR:
                     raise FormatError(f"has a device with numbers that Linux does not have: {shown}")
-                kind = DeviceKind.BLOCK if member.kind is Kind.BLOCK else DeviceKind.CHARACTER
+                kind = DeviceKind.BLOCK if member.kind is MemberKind.BLOCK else DeviceKind.CHARACTER
                 return Device(metadata, kind, member.major, member.minor)
-            case Kind.FIFO:
+            case MemberKind.FIFO:
                 return Fifo(metadata)
-            case Kind.HARD_LINK:
-                return self._linked(member)
-            case Kind.DIRECTORY:
+            case MemberKind.HARD_LINK:
+                return self._find_link_target(member)
+            case MemberKind.DIRECTORY:
                 raise AssertionError(shown)
             case _:
                 assert_never(member.kind)
 
-    def _linked(self, member: Member) -> Node:
-        names = _names(member.target)
-        folder = self._found(names[:-1]) if names else None
+    def _find_link_target(self, member: ArchiveMember) -> Node:
+        names = _split_path(member.target)
+        folder = self._find_directory(names[:-1]) if names else None
         node = folder.entries.get(names[-1]) if folder is not None else None
-        if node is None or isinstance(node, _Folder):
-            what = "a directory" if isinstance(node, _Folder) or not names else "nothing that comes before it"
+        if node is None or isinstance(node, _DirectoryBuilder):
+            what = "a directory" if isinstance(node, _DirectoryBuilder) or not names else "nothing that comes before it"
             raise FormatError(
                 f"has a hard link to {what}: {printable(decode(member.path))} to {printable(decode(member.target))}"
             )
         return node
 
-    def _parent(self, path: bytes, names: Sequence[str]) -> _Folder:
+    def _find_parent(self, path: bytes, names: Sequence[str]) -> _DirectoryBuilder:
         """The directory that a member goes to, made where it is missing."""
         key = path.rstrip(b"/").rpartition(b"/")[0]
         found = self._parents.get(key)
         if found is None:
-            found = self._parents[key] = self._made(names)
+            found = self._parents[key] = self._make_directories(names)
         return found
 
-    def _made(self, names: Sequence[str]) -> _Folder:
-        found = self._walked(names, make=True)
+    def _make_directories(self, names: Sequence[str]) -> _DirectoryBuilder:
+        found = self._walk(names, make=True)
         assert found is not None
         return found
 
-    def _found(self, names: Sequence[str]) -> _Folder | None:
-        return self._walked(names, make=False)
+    def _find_directory(self, names: Sequence[str]) -> _DirectoryBuilder | None:
+        return self._walk(names, make=False)
 
-    def _walked(self, names: Sequence[str], *, make: bool) -> _Folder | None:
+    def _walk(self, names: Sequence[str], *, make: bool) -> _DirectoryBuilder | None:
         """The directory at a path, symbolic links followed inside the tree.
 
         Where to `make` it, what is missing of the path itself is made, and what is passed counts as touched by this
@@ -201,25 +201,25 @@ class Growth:
                 continue
             entry = way[-1].entries.get(name)
             match entry:
-                case _Folder():
+                case _DirectoryBuilder():
                     way.append(entry)
                 case Symlink(target=target):
                     links += 1
                     parts = target.split("/")
-                    self._allowance.step(len(parts))
+                    self._limits.count_steps(len(parts))
                     if links > _MOST_LINKS:
-                        raise FormatError(f"leads through more than {_MOST_LINKS} links: {_shown(names)}")
+                        raise FormatError(f"leads through more than {_MOST_LINKS} links: {_printable_path(names)}")
                     rest.extend(reversed(parts))
                     if target.startswith("/"):
                         del way[1:]
                 case None if make and not of_link:
-                    made = _Folder(_UNSAID)
-                    self._allowance.take(_MEMORY)
+                    made = _DirectoryBuilder(_DEFAULT_METADATA)
+                    self._limits.take_memory(_MEMORY)
                     way[-1].entries[name] = made
                     way.append(made)
                 case _ if make:
                     what = "nothing" if entry is None else "no directory"
-                    raise FormatError(f"has files below /{_shown(names)}, where {printable(name)} is {what}")
+                    raise FormatError(f"has files below /{_printable_path(names)}, where {printable(name)} is {what}")
                 case _:
                     return None
         if make:
@@ -227,19 +227,19 @@ class Growth:
                 self._touch(folder)
         return way[-1]
 
-    def _touch(self, folder: _Folder) -> None:
+    def _touch(self, folder: _DirectoryBuilder) -> None:
         if folder.layer != self._layer:
             folder.layer = self._layer
             folder.fresh.clear()
 
-    def _whiteout(self, names: Sequence[str]) -> None:
+    def _apply_whiteout(self, names: Sequence[str]) -> None:
         last = names[-1]
         if last != _OPAQUE and (last.startswith(_RESERVED) or not last.startswith(_WHITEOUT)):
             return  # of aufs, or below what is
         hidden = last.removeprefix(_WHITEOUT)
         if hidden in ("", ".", ".."):
-            raise FormatError(f"has a whiteout of no name: {_shown(names)}")
-        folder = self._found(names[:-1])
+            raise FormatError(f"has a whiteout of no name: {_printable_path(names)}")
+        folder = self._find_directory(names[:-1])
         if folder is None:
             return  # there is nothing to hide
         if last == _OPAQUE:
@@ -247,15 +247,15 @@ class Growth:
         else:
             self._hide(folder, hidden)
 
-    def _hide(self, folder: _Folder, name: str) -> None:
+    def _hide(self, folder: _DirectoryBuilder, name: str) -> None:
         entry = folder.entries.get(name)
-        if isinstance(entry, _Folder) and entry.layer == self._layer:
+        if isinstance(entry, _DirectoryBuilder) and entry.layer == self._layer:
             self._clear(entry)
         elif entry is not None and not (folder.layer == self._layer and name in folder.fresh):
             self._forget(entry)
             del folder.entries[name]
 
-    def _clear(self, folder: _Folder) -> None:
+    def _clear(self, folder: _DirectoryBuilder) -> None:
         """Hide all that layers below have in a directory, once a layer: what comes later is of this one."""
         pending = [folder]
         while pending:
@@ -264,9 +264,9 @@ class Growth:
                 continue
             folder.cleared = self._layer
             fresh = folder.fresh if folder.layer == self._layer else frozenset()
-            kept: dict[str, _Folder | Node] = {}
+            kept: dict[str, _DirectoryBuilder | Node] = {}
             for name, entry in folder.entries.items():
-                if isinstance(entry, _Folder) and entry.layer == self._layer:
+                if isinstance(entry, _DirectoryBuilder) and entry.layer == self._layer:
                     kept[name] = entry
                     pending.append(entry)
                 elif name in fresh:
@@ -277,21 +277,21 @@ class Growth:
                 folder.entries.update(kept)
 
 
-def _names(path: bytes) -> list[str]:
+def _split_path(path: bytes) -> list[str]:
     """The names of a path.
 
     Raises FormatError where it leads upwards, or Linux could not have it.
     """
     if len(path) >= _LONGEST_PATH or b"\0" in path:
-        raise FormatError(f"has a path that Linux cannot have: {_shown([decode(path[:200])])}")
+        raise FormatError(f"has a path that Linux cannot have: {_printable_path([decode(path[:200])])}")
     names = [name for name in path.split(b"/") if name and name != b"."]
     if b".." in names:
-        raise FormatError(f"has a path that leads upwards: {_shown([decode(path)])}")
+        raise FormatError(f"has a path that leads upwards: {_printable_path([decode(path)])}")
     if any(len(name) > _LONGEST_NAME for name in names):
-        raise FormatError(f"has a longer name than Linux can: {_shown([decode(path)])}")
+        raise FormatError(f"has a longer name than Linux can: {_printable_path([decode(path)])}")
     return [decode(name) for name in names]
 
 
-def _shown(names: Sequence[str]) -> str:
+def _printable_path(names: Sequence[str]) -> str:
     shown = printable("/".join(names))
     return shown if len(shown) <= 300 else f"{shown[:300]}…"

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from ltsp.boot.kernel_version import CLOUDS
+from ltsp.boot.kernel_version import CLOUD_FLAVOURS
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST: Final = 1 << 20
@@ -69,15 +69,15 @@ _AGAIN: Final[Mapping[Distribution, str]] = {
 """What writes the kernel of a version again, whose file is damaged."""
 _DEBIAN_KERNELS: Final = {3: "686", 40: "armmp", 62: "amd64", 183: "arm64", 243: "riscv64"}
 """What Debian's kernel for a machine is called, by e_machine of elf(5); each kernel provides `generic` as well."""
-_FLAVOURS: Final = tuple(f"-{name}" for name in CLOUDS)
+_CLOUD_SUFFIXES: Final = tuple(f"-{name}" for name in CLOUD_FLAVOURS)
 """Of Ubuntu's kernels for machines without real hardware."""
 
 
-def distribution_of(tree: Tree) -> Distribution:
+def detect_distribution(tree: Tree) -> Distribution:
     for path in ("etc/os-release", "usr/lib/os-release"):
         file = tree.follow(path)
         if isinstance(file, File):
-            values = _values(file, path)
+            values = _read_os_release(file, path)
             names = [values.get("ID", ""), *values.get("ID_LIKE", "").split()]
             return next((_BY_ID[name] for name in names if name in _BY_ID), Distribution.OTHER)
     return Distribution.OTHER
@@ -91,7 +91,7 @@ def kernel_package(distribution: Distribution, version: str) -> str:
             return f"linux-image-{architecture} in place of linux-image-cloud-{architecture}"
         case Distribution.DEBIAN:
             return f"linux-image-{version}, again if it is there"
-        case Distribution.UBUNTU if version.endswith(_FLAVOURS):
+        case Distribution.UBUNTU if version.endswith(_CLOUD_SUFFIXES):
             return "linux-image-generic in place of the kernel for virtual machines"
         case Distribution.UBUNTU:
             return f"linux-modules-extra-{version}"
@@ -112,19 +112,19 @@ def kernel_again(distribution: Distribution, version: str | None) -> str:
     return _AGAIN.get(distribution, "").format(version=version) if version else ""
 
 
-def kernel_installation(tree: Tree) -> str:
+def kernel_install_command(tree: Tree) -> str:
     """The command that brings a kernel into a system that has none, and an init where there is none either.
 
     Empty where the distribution is not known here.
     """
-    command, init = _INSTALL.get(distribution_of(tree), ("", ""))
+    command, init = _INSTALL.get(detect_distribution(tree), ("", ""))
     if not command:
         return ""
-    command = command.format(kernel=f"linux-image-{_DEBIAN_KERNELS.get(_machine(tree), 'generic')}")
+    command = command.format(kernel=f"linux-image-{_DEBIAN_KERNELS.get(_read_elf_machine(tree), 'generic')}")
     return command if tree.follow("sbin/init") else f"{command} {init}"
 
 
-def _machine(tree: Tree) -> int:
+def _read_elf_machine(tree: Tree) -> int:
     """What the shell is made for; 0 where that cannot be told."""
     shell = tree.follow("bin/sh")
     if not isinstance(shell, File):
@@ -137,9 +137,9 @@ def _machine(tree: Tree) -> int:
     return int.from_bytes(head[18:20], "little") if head.startswith(b"\x7fELF") else 0
 
 
-def _values(file: File, path: str) -> dict[str, str]:
+def _read_os_release(file: File, path: str) -> dict[str, str]:
     try:
-        lines = decode(read_small(file, path, _MOST)).splitlines()
+        lines = decode(read_small_file(file, path, _MOST)).splitlines()
     except (OSError, FormatError):
         return {}  # what cannot be read says nothing
     values = {}

@@ -2,7 +2,7 @@
 
 iPXE has neither quotes nor escapes: a line is split at blanks, `${` begins a setting wherever it stands, a word that
 begins with `#` ends the line, and the words `;`, `&&` and `||` end a command (iPXE's core/exec.c). What a person wrote
-gets into a script only through `written`, which lets characters pass that mean nothing there, and no others.
+gets into a script only through `check_words`, which lets characters pass that mean nothing there, and no others.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ LONGEST_PARAMETERS = 1024
 """Characters. The kernel of x86 takes 2047 in all (COMMAND_LINE_SIZE), and ours need up to 700."""
 
 
-class Unwritable(ValueError):
+class UnwritableText(ValueError):
     """A text that no iPXE script can hold; the message says why: `holds '$'`."""
 
 
-def written(text: str) -> str:
+def check_words(text: str) -> str:
     """The words of a text as a script may hold them, a single space between two of them, as iPXE hands them on.
 
     Raises Unwritable.
     """
     for character in text:
         if character not in _HARMLESS and character not in " \t":
-            raise Unwritable(f"holds {character!a}")
+            raise UnwritableText(f"holds {character!a}")
     return " ".join(text.split())
 
 
-def word(text: str) -> str:
+def check_word(text: str) -> str:
     """A text that is a single word: an address, a path, a label.
 
     Raises Unwritable.
     """
     if not text or " " in text or "\t" in text:
-        raise Unwritable("is empty" if not text else "holds a space")
-    return written(text)
+        raise UnwritableText("is empty" if not text else "holds a space")
+    return check_words(text)
 
 
-def parameters(text: str, key: str, where: str) -> str:
+def check_parameters(text: str, key: str, where: str) -> str:
     """Words for a kernel's command line, from the key of a file, whose name and line are `where`.
 
     Raises ConfError, since a kernel that is told something else than what was written helps nobody.
     """
     try:
-        words = written(text.replace("\n", " "))
-    except Unwritable as fault:
+        words = check_words(text.replace("\n", " "))
+    except UnwritableText as fault:
         raise ConfError(
             f"{where}: {key}: {printable(text)!r} {fault}, which no iPXE script can hold",
             f"letters, digits, spaces and {''.join(sorted(_HARMLESS - set(string.ascii_letters + string.digits)))} "
@@ -74,6 +74,6 @@ def title(text: str) -> str:
     It is never empty, and does not begin with a hyphen, which some commands would take for an option.
     """
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    words = written("".join(c if c in _HARMLESS else " " if c.isspace() else _STAND_IN for c in plain))
+    words = check_words("".join(c if c in _HARMLESS else " " if c.isspace() else _STAND_IN for c in plain))
     shown = words[:_LONGEST_TITLE].strip()
     return _STAND_IN + shown if not shown or shown.startswith("-") else shown

@@ -9,12 +9,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ltsp.boot.kernel_header import has_header, is_version, stated_size, stated_version
-from ltsp.boot.kernel_rules import INITRD_NAME, INITRDS, KERNEL_NAME, RULES, VERSION, Rank, Rule
+from ltsp.boot.kernel_header import has_header, is_kernel_version, read_stated_size, read_stated_version
+from ltsp.boot.kernel_rules import (
+    INITRD_NAME,
+    INITRD_PATHS,
+    KERNEL_NAME,
+    KERNEL_RULES,
+    VERSION_PLACEHOLDER,
+    KernelRank,
+    KernelRule,
+)
 from ltsp.boot.kernel_version import version_key
 from ltsp.boot.no_kernel import MODULES, Refused, has_modules, none_found
 from ltsp.boot.unified_kernel import UnifiedKernel
-from ltsp.errors import FormatError, Unreadable
+from ltsp.errors import FileUnreadable, FormatError
 from ltsp.tree.content import Content
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File, Node
@@ -68,7 +76,7 @@ class Kernel:
         more = f" and {len(self.passed_over) - _SHOWN} more" if len(self.passed_over) > _SHOWN else ""
         return f"/{printable(self.path)}{initrd}: {self.reason}" + (f"; passed over: {passed}{more}" if passed else "")
 
-    def record(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """The same as JSON."""
         return {
             "path": self.path,
@@ -84,31 +92,31 @@ def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
 
     `name`: of the image, for the error. A kernel without an initrd is taken only if no other has one, and one that
     states another version than its name does if there is none besides.
-    Raises LtspError where there is none, Unreadable where we may not read it, UsageError where the user's rule is none.
+    Raises LtspError where there is none, FileUnreadable where we may not read it, UsageError for a bad rule.
     """
-    rules = (Rule.parse(own_rule), *RULES) if own_rule else RULES
-    search = _Search(tree, rules)
+    rules = (KernelRule.parse(own_rule), *KERNEL_RULES) if own_rule else KERNEL_RULES
+    search = _KernelSearch(tree, rules)
     kernel = search.kernel()
     if kernel is None:
         raise none_found(tree, name, rules, search.refused())
     for path, content in ((kernel.path, kernel.kernel), (kernel.initrd_path or "", kernel.initrd)):
         if content is not None:
-            _see_that_it_may_be_read(path, content)
+            _check_readable(path, content)
     return kernel
 
 
-def kernel_paths(tree: Tree, rule: Rule) -> list[str]:
+def kernel_paths(tree: Tree, rule: KernelRule) -> list[str]:
     """All that the rule leads to, in no order."""
-    return [path for place in rule.places for path, _ in _matching(tree, rule, place)]
+    return [path for place in rule.places for path, _ in _expand_rule(tree, rule, place)]
 
 
-def _see_that_it_may_be_read(path: str, content: Content) -> None:
-    """Ubuntu's kernels are root's alone. Raises Unreadable."""
+def _check_readable(path: str, content: Content) -> None:
+    """Ubuntu's kernels are root's alone. Raises FileUnreadable."""
     try:
         with content.open():
             pass
     except PermissionError as error:
-        raise Unreadable(
+        raise FileUnreadable(
             f"cannot read /{printable(path)}, which clients would boot: {error.strerror}",
             f"run as root, or let others read it: chmod a+r /{printable(path)} in the source",
         ) from error
@@ -118,7 +126,7 @@ def _see_that_it_may_be_read(path: str, content: Content) -> None:
 class _Candidate:
     """A path that a rule leads to."""
 
-    rule: Rule
+    rule: KernelRule
     path: str
     found: str
     """What `<version>` of the rule stands for in it."""
@@ -130,10 +138,10 @@ class _Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class _CandidateVerdict:
     """What became of a candidate."""
 
-    rank: Rank
+    rank: KernelRank
     kernel: Kernel | None
     """None where it is not to be booted."""
     reason: str = ""
@@ -153,53 +161,53 @@ class _Verdict:
 
 
 @dataclass(slots=True)
-class _Search:
+class _KernelSearch:
     tree: Tree
-    rules: Sequence[Rule]
-    verdicts: dict[str, _Verdict] = field(default_factory=dict)
+    rules: Sequence[KernelRule]
+    verdicts: dict[str, _CandidateVerdict] = field(default_factory=dict)
     """Of what was looked at before a choice was made, by path, in that order."""
     _stated: dict[int, str | None] = field(default_factory=dict)
     """By the node's identity."""
 
     def kernel(self) -> Kernel | None:
-        for rank in Rank:
-            for candidate in self._candidates(rank):
+        for rank in KernelRank:
+            for candidate in self._list_candidates(rank):
                 verdict = self._judge(candidate)
                 if not self.verdicts.get(candidate.path, verdict).is_sound or verdict.is_sound:
                     self.verdicts[candidate.path] = verdict
-                if verdict.is_sound and verdict.kernel and (verdict.kernel.initrd or candidate.rule.chosen):
-                    return self._chosen(verdict.kernel, rank)
-            if rank is Rank.CHOSEN and (kernel := self._last_choice()):
+                if verdict.is_sound and verdict.kernel and (verdict.kernel.initrd or candidate.rule.by_user):
+                    return self._choose(verdict.kernel, rank)
+            if rank is KernelRank.CHOSEN and (kernel := self._choose_doubtful()):
                 return kernel
         lone = next((each for each in self.verdicts.values() if each.is_sound), None)
-        return self._chosen(lone.kernel, lone.rank) if lone and lone.kernel else self._last_choice()
+        return self._choose(lone.kernel, lone.rank) if lone and lone.kernel else self._choose_doubtful()
 
-    def _last_choice(self) -> Kernel | None:
+    def _choose_doubtful(self) -> Kernel | None:
         for verdict in self.verdicts.values():
             if verdict.is_doubtful and verdict.kernel:
-                return self._chosen(verdict.kernel, verdict.rank, doubtful=True)
+                return self._choose(verdict.kernel, verdict.rank, doubtful=True)
         return None
 
-    def _candidates(self, rank: Rank) -> list[_Candidate]:
+    def _list_candidates(self, rank: KernelRank) -> list[_Candidate]:
         """Those of a rank, the newest first; those of one version in the order of the table, one without comes last."""
         found = [
-            self._candidate(rule, path, version)
+            self._make_candidate(rule, path, version)
             for rule in self.rules
             if rule.rank is rank
             for place in rule.places
-            for path, version in sorted(_matching(self.tree, rule, place), reverse=True)
+            for path, version in sorted(_expand_rule(self.tree, rule, place), reverse=True)
         ]
-        return sorted(found, key=lambda candidate: version_key(self._version(candidate) or ""), reverse=True)
+        return sorted(found, key=lambda candidate: version_key(self._version_of(candidate) or ""), reverse=True)
 
-    def _candidate(self, rule: Rule, path: str, found: str) -> _Candidate:
+    def _make_candidate(self, rule: KernelRule, path: str, found: str) -> _Candidate:
         resolved = self.tree.resolve(path)
         node = None if resolved is None else self.tree.get(resolved)
-        names = (name for each in (path, resolved or "") if (name := _named_version(each)))
-        named = found if is_version(found) else next(names, None)
+        names = (name for each in (path, resolved or "") if (name := _version_in_name(each)))
+        named = found if is_kernel_version(found) else next(names, None)
         file = node if isinstance(node, File) else None
-        return _Candidate(rule, path, found, named, file, _fault(node, _MOST_KERNEL))
+        return _Candidate(rule, path, found, named, file, _find_fault(node, _MOST_KERNEL))
 
-    def _version(self, candidate: _Candidate) -> str | None:
+    def _version_of(self, candidate: _Candidate) -> str | None:
         """The name's where there is one: then the file need not be read before it is its turn."""
         if candidate.named or candidate.file is None or candidate.fault:
             return candidate.named
@@ -207,41 +215,41 @@ class _Search:
             unified = UnifiedKernel.parse(candidate.file.content)
         except (OSError, FormatError):
             return None
-        return self._states(candidate.file, unified.kernel if unified else candidate.file.content)
+        return self._read_stated_version(candidate.file, unified.kernel if unified else candidate.file.content)
 
-    def _states(self, file: File, kernel: Content) -> str | None:
+    def _read_stated_version(self, file: File, kernel: Content) -> str | None:
         if id(file) not in self._stated:
             try:
                 asked = len(self._stated) < _MOST_ASKED
-                self._stated[id(file)] = stated_version(kernel) if asked else None
+                self._stated[id(file)] = read_stated_version(kernel) if asked else None
             except OSError:
                 self._stated[id(file)] = None  # copying the kernel will say so
         return self._stated[id(file)]
 
-    def _judge(self, candidate: _Candidate) -> _Verdict:
+    def _judge(self, candidate: _Candidate) -> _CandidateVerdict:
         file, rule = candidate.file, candidate.rule
         if file is None or candidate.fault:
-            return _Verdict(rule.rank, None, candidate.fault, candidate.named)
+            return _CandidateVerdict(rule.rank, None, candidate.fault, candidate.named)
         try:
             unified = UnifiedKernel.parse(file.content)
         except FormatError as error:
-            return _Verdict(rule.rank, None, error.message, candidate.named)
+            return _CandidateVerdict(rule.rank, None, error.message, candidate.named)
         except OSError:
             unified = None  # copying the kernel will say so
         else:
             if rule.unified and unified is None:
-                return _Verdict(rule.rank, None, "it has no section .linux, so it is not a unified kernel")
+                return _CandidateVerdict(rule.rank, None, "it has no section .linux, so it is not a unified kernel")
         content = unified.kernel if unified else file.content
-        stated = self._states(file, content)
-        if broken := _cut_off(content) or ("" if stated else _something_else(content)):
-            return _Verdict(rule.rank, None, broken, stated or candidate.named)
+        stated = self._read_stated_version(file, content)
+        if broken := _find_truncation(content) or ("" if stated else _something_else(content)):
+            return _CandidateVerdict(rule.rank, None, broken, stated or candidate.named)
         named = candidate.named or (unified.version if unified else None)
-        version = stated or (named if named and is_version(named) else None)
+        version = stated or (named if named and is_kernel_version(named) else None)
         initrd_path, initrd = candidate.path, unified.initrd if unified else None
-        found = (initrd_path, initrd) if initrd else self._initrd(candidate, version)
-        return self._verdict(Kernel(candidate.path, found[0], version, content, found[1]), rule, named)
+        found = (initrd_path, initrd) if initrd else self._find_initrd(candidate, version)
+        return self._check_kernel(Kernel(candidate.path, found[0], version, content, found[1]), rule, named)
 
-    def _verdict(self, kernel: Kernel, rule: Rule, named: str | None) -> _Verdict:
+    def _check_kernel(self, kernel: Kernel, rule: KernelRule, named: str | None) -> _CandidateVerdict:
         version, shown = kernel.version, f"/{printable(kernel.path)}"
         faults: list[str] = []
         warnings: list[str] = []
@@ -251,61 +259,63 @@ class _Search:
         if version and self._lacks_modules(rule, version):
             place = f"{MODULES}/{version}"
             lacking = f"{'no' if self.tree.follow(place) is None else 'no modules in'} /{printable(place)}"
-            if not rule.chosen:
+            if not rule.by_user:
                 if not named:
                     faults.append(f"it states the version {printable(version)}")
-                return _Verdict(rule.rank, None, ", and ".join((*faults, lacking)), version, lacks_modules=True)
+                return _CandidateVerdict(
+                    rule.rank, None, ", and ".join((*faults, lacking)), version, lacks_modules=True
+                )
             faults.append(lacking)
             warnings.append(f"{shown} has no modules: /{MODULES}/{printable(version)} is not in the image")
         if rule.substitutions and kernel.initrd is None:
             warnings.append(f"--kernel-initrd={printable(rule.kernel)} leads to no initrd, only to the kernel {shown}")
-        return _Verdict(rule.rank, replace(kernel, warnings=tuple(warnings)), ", and ".join(faults))
+        return _CandidateVerdict(rule.rank, replace(kernel, warnings=tuple(warnings)), ", and ".join(faults))
 
-    def _lacks_modules(self, rule: Rule, version: str) -> bool:
+    def _lacks_modules(self, rule: KernelRule, version: str) -> bool:
         every = self.tree.follow(MODULES)
         if rule.live and not (isinstance(every, Directory) and every.entries):
             return False
         return not has_modules(self.tree, version)
 
-    def _initrd(self, candidate: _Candidate, version: str | None) -> tuple[str | None, Content | None]:
+    def _find_initrd(self, candidate: _Candidate, version: str | None) -> tuple[str | None, Content | None]:
         """Beside the kernel, or wherever the system has that of its version; never that of another version."""
         rule = candidate.rule
         paths = rule.initrd_paths(candidate.path, candidate.found)
-        if version and not rule.chosen:
-            paths += [path.replace(VERSION, version) for path in INITRDS]
+        if version and not rule.by_user:
+            paths += [path.replace(VERSION_PLACEHOLDER, version) for path in INITRD_PATHS]
         for path in paths:
             resolved = self.tree.resolve(path)
             node = None if resolved is None else self.tree.get(resolved)
-            if resolved is None or not isinstance(node, File) or _fault(node, _MOST_INITRD):
+            if resolved is None or not isinstance(node, File) or _find_fault(node, _MOST_INITRD):
                 continue
             other = INITRD_NAME.fullmatch(resolved.rpartition("/")[2])
-            if rule.chosen or not (other and version) or other[1] == version:
+            if rule.by_user or not (other and version) or other[1] == version:
                 return path, node.content
         return None, None
 
-    def _chosen(self, kernel: Kernel, rank: Rank, *, doubtful: bool = False) -> Kernel:
+    def _choose(self, kernel: Kernel, rank: KernelRank, *, doubtful: bool = False) -> Kernel:
         paths = list(self.verdicts)
         before = paths if doubtful else paths[: paths.index(kernel.path)]
         faulty = {path: self.verdicts[path].reason for path in before if path != kernel.path}
         faulty = {path: reason for path, reason in faulty.items() if reason}
         sound = (each for path in before if (each := self.verdicts[path].kernel) and path not in faulty)
         lone = {each.path: "it has no initrd" for each in sound if each.version != kernel.version}
-        newer = dict(self._newer_than(kernel)) if rank is Rank.DEFAULT else {}
-        own = [rule for rule in self.rules if rule.chosen and rank is not Rank.CHOSEN]
+        newer = dict(self._find_newer(kernel)) if rank is KernelRank.DEFAULT else {}
+        own = [rule for rule in self.rules if rule.by_user and rank is not KernelRank.CHOSEN]
         warnings = [f"--kernel-initrd={printable(rule.kernel)} leads to no kernel; another is taken" for rule in own]
         warnings += [f"/{printable(path)} is passed over: {reason}" for path, reason in faulty.items()]
         return replace(
             kernel,
-            reason=_reason(kernel, rank, doubtful=doubtful, for_initrd=bool(lone)),
+            reason=_describe_choice(kernel, rank, doubtful=doubtful, for_initrd=bool(lone)),
             passed_over=tuple(PassedOver(*each) for each in (faulty | lone | newer).items()),
             warnings=(*warnings, *kernel.warnings),
         )
 
-    def _newer_than(self, default: Kernel) -> Iterator[tuple[str, str]]:
+    def _find_newer(self, default: Kernel) -> Iterator[tuple[str, str]]:
         """Path, and why it is passed over."""
         versions = {default.version}
-        for candidate in self._candidates(Rank.NAMED) if default.version else ():
-            version = self._version(candidate)
+        for candidate in self._list_candidates(KernelRank.NAMED) if default.version else ():
+            version = self._version_of(candidate)
             if version_key(version or "") <= version_key(default.version or ""):
                 return
             reason = self._judge(candidate).reason
@@ -320,27 +330,27 @@ class _Search:
                 verdict.version,
                 is_file=isinstance(self.tree.follow(path), File),
                 lacks_modules=verdict.lacks_modules,
-                live=verdict.rank is Rank.LIVE,
+                live=verdict.rank is KernelRank.LIVE,
             )
             for path, verdict in self.verdicts.items()
         ]
 
 
-def _reason(kernel: Kernel, rank: Rank, *, doubtful: bool, for_initrd: bool) -> str:
-    if rank is Rank.CHOSEN:
+def _describe_choice(kernel: Kernel, rank: KernelRank, *, doubtful: bool, for_initrd: bool) -> str:
+    if rank is KernelRank.CHOSEN:
         return "as --kernel-initrd says"
     if doubtful:
         return "no other has modules"
-    if rank is Rank.LIVE:
+    if rank is KernelRank.LIVE:
         return "that of the live medium"
     if kernel.version is None:
         return "the only one, of a version that it does not state"
-    if rank is Rank.DEFAULT:
+    if rank is KernelRank.DEFAULT:
         return "the system's default"
     return "newest with modules and an initrd" if for_initrd else "newest with modules"
 
 
-def _matching(tree: Tree, rule: Rule, place: str) -> list[tuple[str, str]]:
+def _expand_rule(tree: Tree, rule: KernelRule, place: str) -> list[tuple[str, str]]:
     """The paths that a rule leads to below a place, each with what its `<version>` stands for there, or nothing.
 
     As in a shell, a wildcard does not match a leading dot.
@@ -348,19 +358,19 @@ def _matching(tree: Tree, rule: Rule, place: str) -> list[tuple[str, str]]:
     found = [("", "")]
     components = [component for component in (place + rule.kernel).split("/") if component]
     for number, component in enumerate(components):
-        of_directory = VERSION in component and number < len(components) - 1
+        of_directory = VERSION_PLACEHOLDER in component and number < len(components) - 1
         found = [
             (f"{parent}/{name}".lstrip("/"), matched or version)
             for parent, version in found
             if isinstance(directory := tree.follow(parent), Directory)
             for name in directory.entries
             if component.startswith(".") or not name.startswith(".")
-            if (matched := rule.matched(component, name)) is not None and (not of_directory or is_version(matched))
+            if (matched := rule.match(component, name)) is not None and (not of_directory or is_kernel_version(matched))
         ]
     return found
 
 
-def _fault(node: Node | None, most: int) -> str:
+def _find_fault(node: Node | None, most: int) -> str:
     """Why that is not a file to boot; empty where it may be."""
     if node is None:
         return "a link that leads nowhere inside the image"
@@ -371,10 +381,10 @@ def _fault(node: Node | None, most: int) -> str:
     return f"larger than {most >> 20} MiB" if node.content.size > most else ""
 
 
-def _cut_off(kernel: Content) -> str:
+def _find_truncation(kernel: Content) -> str:
     """How much of it there is, if the disk was full when it was written, or a copy broke off; else empty."""
     try:
-        size = stated_size(kernel)
+        size = read_stated_size(kernel)
     except OSError:
         return ""  # copying the kernel will say so
     return f"cut off: it has {kernel.size} of its {size} bytes" if kernel.size < size else ""
@@ -388,7 +398,7 @@ def _something_else(kernel: Content) -> str:
         return ""  # copying the kernel will say so
 
 
-def _named_version(path: str) -> str | None:
+def _version_in_name(path: str) -> str | None:
     """The version that a kernel's name ends with."""
     match = KERNEL_NAME.fullmatch(path.rpartition("/")[2])
     return None if match is None else match[1]

@@ -7,7 +7,7 @@ from typing import Final
 
 from ltsp.errors import FormatError
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST: Final = 16 << 20
@@ -18,13 +18,13 @@ def kernel_options(tree: Tree, version: str) -> frozenset[str] | None:
     """The options, `CONFIG_…`, that are built in or modules; None where the image does not say."""
     for path in (f"boot/config-{version}", f"lib/modules/{version}/config", f"lib/modules/{version}/build/.config"):
         file = tree.follow(path)
-        if isinstance(file, File) and (text := _read(file, path)):
+        if isinstance(file, File) and (text := _read_file(file, path)):
             return frozenset(name.decode("ascii") for name in re.findall(rb"^(CONFIG_\w+)=[ym]$", text, re.MULTILINE))
     return None
 
 
-def _read(file: File, path: str) -> bytes:
+def _read_file(file: File, path: str) -> bytes:
     try:
-        return read_small(file, path, _MOST)
+        return read_small_file(file, path, _MOST)
     except (OSError, FormatError):
         return b""  # what cannot be read says nothing

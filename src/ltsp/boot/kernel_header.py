@@ -68,7 +68,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, /, max_length: int) -> bytes: ...
 
 
-class _Gzip:
+class _GzipDecompressor:
     """The same for gzip."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class _Gzip:
 
 
 _CODECS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
-    b"\x1f\x8b\x08": _Gzip,
+    b"\x1f\x8b\x08": _GzipDecompressor,
     b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _MOST_MEMORY),
     b"\x5d\0\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _MOST_MEMORY),
     b"(\xb5/\xfd": zstd.ZstdDecompressor,
@@ -95,7 +95,7 @@ _CODECS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
 """By the bytes that a payload begins with. scripts/extract-vmlinux of Linux, which knows lz4 and lzo too."""
 
 
-def is_version(text: str) -> bool:
+def is_kernel_version(text: str) -> bool:
     """Whether it is one, and not a path or a control sequence."""
     return _WORD.fullmatch(text) is not None
 
@@ -112,7 +112,7 @@ def _is_efi(head: bytes) -> bool:
     return head.startswith(b"MZ") and head[(at := int.from_bytes(head[0x3C:0x40], "little")) : at + 4] == b"PE\0\0"
 
 
-def stated_size(kernel: Content) -> int:
+def read_stated_size(kernel: Content) -> int:
     """Bytes that the file of a bzImage has at least; 0 of others, and where it does not say. Raises OSError as reading
     does.
 
@@ -127,23 +127,23 @@ def stated_size(kernel: Content) -> int:
     return 512 * ((head[0x1F1] or 4) + 1) + 16 * paragraphs if paragraphs else 0
 
 
-def stated_version(kernel: Content) -> str | None:
+def read_stated_version(kernel: Content) -> str | None:
     """The version, or None where the file does not say it in a form known here. Raises OSError as reading does."""
     with kernel.open() as stream:
         head = stream.read(_PIECE)
     if head[0x202:0x206] == b"HdrS":
-        return _of_bzimage(head)
-    found = (_of_banner(kernel, start) for start in _starts(head))
+        return _version_of_bzimage(head)
+    found = (_version_in_banner(kernel, start) for start in _payload_offsets(head))
     return next((version for version in found if version is not None), None)
 
 
-def _of_bzimage(head: bytes) -> str | None:
+def _version_of_bzimage(head: bytes) -> str | None:
     (offset,) = struct.unpack_from("<H", head, 0x20E)
     text = head[offset + 0x200 : offset + 0x200 + 256].split(b"\0")[0].split(b" ")[0].decode("ascii", "replace")
-    return text if offset and is_version(text) else None
+    return text if offset and is_kernel_version(text) else None
 
 
-def _starts(head: bytes) -> Iterator[int]:
+def _payload_offsets(head: bytes) -> Iterator[int]:
     """Where the kernel proper may begin."""
     if head[4:8] == b"zimg":
         yield int.from_bytes(head[8:12], "little")
@@ -156,25 +156,25 @@ def _starts(head: bytes) -> Iterator[int]:
         yield 0
 
 
-def _of_banner(kernel: Content, start: int) -> str | None:
+def _version_in_banner(kernel: Content, start: int) -> str | None:
     tail = b""
     with kernel.open() as stream:
-        for piece in _unpacked(stream, start):
+        for piece in _read_payload(stream, start):
             found = _BANNER.search(tail + piece)
             if found is not None:
                 text = found[1].decode("ascii", "replace")
-                return text if is_version(text) else None
+                return text if is_kernel_version(text) else None
             tail = (tail + piece)[-_OVERLAP:]
     return None
 
 
-def _unpacked(stream: Stream, start: int) -> Iterator[bytes]:
+def _read_payload(stream: Stream, start: int) -> Iterator[bytes]:
     """The bytes of the kernel proper, as far as they can be had and are worth looking through."""
     while start and (passed := stream.read(min(start, _PIECE))):
         start -= len(passed)
     piece = stream.read(_PIECE)
     codec = next((codec for magic, codec in _CODECS.items() if piece.startswith(magic)), None)
-    pieces = _pieces(piece, stream) if codec is None else _decompressed(codec(), piece, stream)
+    pieces = _read_pieces(piece, stream) if codec is None else _decompress(codec(), piece, stream)
     given = 0
     for data in pieces:
         yield data
@@ -183,13 +183,13 @@ def _unpacked(stream: Stream, start: int) -> Iterator[bytes]:
             return
 
 
-def _pieces(piece: bytes, stream: Stream) -> Iterator[bytes]:
+def _read_pieces(piece: bytes, stream: Stream) -> Iterator[bytes]:
     while piece:
         yield piece
         piece = stream.read(_PIECE)
 
 
-def _decompressed(codec: _Decompressor, piece: bytes, stream: Stream) -> Iterator[bytes]:
+def _decompress(codec: _Decompressor, piece: bytes, stream: Stream) -> Iterator[bytes]:
     """What comes before the first damaged byte."""
     try:
         while piece and not codec.eof:

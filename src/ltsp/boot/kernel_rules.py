@@ -15,10 +15,10 @@ from typing import Final
 from ltsp.boot.substitution import Substitution, substitutions
 from ltsp.errors import UsageError
 
-VERSION: Final = "<version>"
+VERSION_PLACEHOLDER: Final = "<version>"
 
 
-class Rank(IntEnum):
+class KernelRank(IntEnum):
     """Which kernels are looked at first. Within a rank the newest version is, whatever its rule."""
 
     CHOSEN = 0
@@ -34,7 +34,7 @@ class Rank(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class KernelRule:
     """Where a kind of system has its kernel, and how the initrd beside it is called."""
 
     system: str
@@ -43,7 +43,7 @@ class Rule:
     initrds: tuple[str, ...] = ()
     """Names in the directory of the kernel, `<version>` as there; the first that leads to a file counts."""
     places: tuple[str, ...] = ("", "boot/")
-    rank: Rank = Rank.NAMED
+    rank: KernelRank = KernelRank.NAMED
     live: bool = False
     """On a medium whose system, with the modules, may lie in a file of its own."""
     unified: bool = False
@@ -52,7 +52,7 @@ class Rule:
     """Of the user, each of which changes the kernel's path on its way to the initrd's."""
 
     @classmethod
-    def parse(cls, text: str) -> Rule:
+    def parse(cls, text: str) -> KernelRule:
         """The rule of `--kernel-initrd='GLOB s|OLD|NEW|'`.
 
         Raises UsageError.
@@ -66,25 +66,25 @@ class Rule:
             "--kernel-initrd",
             glob.lstrip("/"),
             places=("",),
-            rank=Rank.CHOSEN,
+            rank=KernelRank.CHOSEN,
             substitutions=substitutions(expressions),
         )
 
     @property
-    def chosen(self) -> bool:
-        return self.rank is Rank.CHOSEN
+    def by_user(self) -> bool:
+        return self.rank is KernelRank.CHOSEN
 
     @property
-    def tops(self) -> set[str]:
+    def top_directories(self) -> set[str]:
         """First parts of the paths below which it looks; globs, where the user gave one. Empty for the root itself."""
         return {(place + self.kernel).partition("/")[0] for place in self.places if "/" in place + self.kernel}
 
-    def matched(self, component: str, name: str) -> str | None:
+    def match(self, component: str, name: str) -> str | None:
         """What the `<version>` of a component of the path stands for in a name; empty where it has none.
 
         None where the name does not match.
         """
-        before, placeholder, after = component.partition(VERSION)
+        before, placeholder, after = component.partition(VERSION_PLACEHOLDER)
         glob = f"{before}?*{after}" if placeholder else component
         if not (fnmatchcase(name.lower(), glob.lower()) if self.unified else fnmatchcase(name, glob)):
             return None
@@ -98,61 +98,94 @@ class Rule:
                 initrd = substitution.apply(initrd)
             return [initrd] if initrd != path else []
         directory, slash, _ = path.rpartition("/")
-        names = (name.replace(VERSION, version) for name in self.initrds if version or VERSION not in name)
+        names = (
+            name.replace(VERSION_PLACEHOLDER, version)
+            for name in self.initrds
+            if version or VERSION_PLACEHOLDER not in name
+        )
         return [f"{directory}{slash}{name}" for name in names]
 
 
 _ESP: Final = ("boot/", "efi/", "boot/efi/")
 """Where the EFI system partition, or XBOOTLDR, is mounted. kernel-install(8), BOOT_ROOT; bootctl(1)"""
 
-RULES: Final = (
+KERNEL_RULES: Final = (
     # casper, scripts/casper: the live session of Ubuntu and Mint; lz was its compression until 18.10, gz before that.
-    Rule("Ubuntu live", "casper/vmlinuz", ("initrd", "initrd.lz", "initrd.gz"), rank=Rank.LIVE, live=True),
+    KernelRule("Ubuntu live", "casper/vmlinuz", ("initrd", "initrd.lz", "initrd.gz"), rank=KernelRank.LIVE, live=True),
     # live-build(7), scripts/build/binary_linux-image: with a version where the medium has several kernels.
-    Rule("Debian live", f"live/vmlinuz-{VERSION}", (f"initrd.img-{VERSION}",), rank=Rank.LIVE, live=True),
+    KernelRule(
+        "Debian live",
+        f"live/vmlinuz-{VERSION_PLACEHOLDER}",
+        (f"initrd.img-{VERSION_PLACEHOLDER}",),
+        rank=KernelRank.LIVE,
+        live=True,
+    ),
     # The same with one kernel: Clonezilla, GParted live, Kali, Tails.
-    Rule("Debian live, one kernel", "live/vmlinuz", ("initrd.img", "initrd"), rank=Rank.LIVE, live=True),
+    KernelRule("Debian live, one kernel", "live/vmlinuz", ("initrd.img", "initrd"), rank=KernelRank.LIVE, live=True),
     # lorax, share/templates.d: media for BIOS, and for all.
-    Rule("Fedora live", "isolinux/vmlinuz", ("initrd.img",), rank=Rank.LIVE, live=True),
-    Rule("Fedora live and installer", "images/pxeboot/vmlinuz", ("initrd.img",), rank=Rank.LIVE, live=True),
+    KernelRule("Fedora live", "isolinux/vmlinuz", ("initrd.img",), rank=KernelRank.LIVE, live=True),
+    KernelRule("Fedora live and installer", "images/pxeboot/vmlinuz", ("initrd.img",), rank=KernelRank.LIVE, live=True),
     # kiwi-ng, kiwi/bootloader/config/grub2.py: openSUSE, and Fedora since 42.
-    Rule("openSUSE live", "boot/*/loader/linux", ("initrd",), places=("",), rank=Rank.LIVE, live=True),
+    KernelRule("openSUSE live", "boot/*/loader/linux", ("initrd",), places=("",), rank=KernelRank.LIVE, live=True),
     # debian-installer, build/boot/x86: it boots the installer, and so comes last.
-    Rule("Debian installer", "install.amd/vmlinuz", ("initrd.gz",), rank=Rank.LIVE, live=True),
+    KernelRule("Debian installer", "install.amd/vmlinuz", ("initrd.gz",), rank=KernelRank.LIVE, live=True),
     # linux-update-symlinks(1) of Debian and Ubuntu, the default kernel; openSUSE has such links in /boot.
-    Rule("the default kernel", "vmlinuz", ("initrd.img", "initrd"), rank=Rank.DEFAULT),
+    KernelRule("the default kernel", "vmlinuz", ("initrd.img", "initrd"), rank=KernelRank.DEFAULT),
     # tinycorelinux.net, corebook.pdf: the system is in core.gz.
-    Rule("Tiny Core", "vmlinuz", ("core.gz",), rank=Rank.DEFAULT, live=True),
+    KernelRule("Tiny Core", "vmlinuz", ("core.gz",), rank=KernelRank.DEFAULT, live=True),
     # initramfs-tools(7) of Debian and Ubuntu; dracut(8) of Fedora; mkinitcpio(8) of Arch, whose kernels are named by
     # their package; mkinitfs(1) of Alpine; mkinitrd of openSUSE, and dracut there.
-    Rule(
+    KernelRule(
         "Debian, Fedora, Arch, Alpine, openSUSE",
-        f"vmlinuz-{VERSION}",
-        (f"initrd.img-{VERSION}", f"initramfs-{VERSION}.img", f"initramfs-{VERSION}", f"initrd-{VERSION}"),
+        f"vmlinuz-{VERSION_PLACEHOLDER}",
+        (
+            f"initrd.img-{VERSION_PLACEHOLDER}",
+            f"initramfs-{VERSION_PLACEHOLDER}.img",
+            f"initramfs-{VERSION_PLACEHOLDER}",
+            f"initrd-{VERSION_PLACEHOLDER}",
+        ),
     ),
     # installkernel-gentoo, hooks/systemd/90-compat.install
-    Rule("Gentoo", f"kernel-{VERSION}", (f"initramfs-{VERSION}.img", f"initrd-{VERSION}")),
+    KernelRule(
+        "Gentoo",
+        f"kernel-{VERSION_PLACEHOLDER}",
+        (f"initramfs-{VERSION_PLACEHOLDER}.img", f"initrd-{VERSION_PLACEHOLDER}"),
+    ),
     # kernel-source, rpm/kernel-binary.spec.in: on arm64 and riscv64, and on 32-bit ARM.
-    Rule("openSUSE on arm64", f"Image-{VERSION}", (f"initrd-{VERSION}",)),
-    Rule("openSUSE on ARM", f"zImage-{VERSION}", (f"initrd-{VERSION}",)),
+    KernelRule("openSUSE on arm64", f"Image-{VERSION_PLACEHOLDER}", (f"initrd-{VERSION_PLACEHOLDER}",)),
+    KernelRule("openSUSE on ARM", f"zImage-{VERSION_PLACEHOLDER}", (f"initrd-{VERSION_PLACEHOLDER}",)),
     # redhat/kernel.spec.template of Fedora, mkosi, bootc and ostree (initramfs.img), openSUSE with a merged /usr
     # (initrd), PKGBUILD of Arch's linux: the package has it here, and a hook may copy it to /boot.
-    Rule("kernel-install", f"lib/modules/{VERSION}/vmlinuz", ("initramfs.img", "initrd"), places=("",)),
-    Rule("openSUSE on arm64", f"lib/modules/{VERSION}/Image", ("initrd",), places=("",)),
-    Rule("openSUSE on ARM", f"lib/modules/{VERSION}/zImage", ("initrd",), places=("",)),
+    KernelRule(
+        "kernel-install", f"lib/modules/{VERSION_PLACEHOLDER}/vmlinuz", ("initramfs.img", "initrd"), places=("",)
+    ),
+    KernelRule("openSUSE on arm64", f"lib/modules/{VERSION_PLACEHOLDER}/Image", ("initrd",), places=("",)),
+    KernelRule("openSUSE on ARM", f"lib/modules/{VERSION_PLACEHOLDER}/zImage", ("initrd",), places=("",)),
     # kernel-install(8), 90-loaderentry.install: the first name is the entry token, by default the machine's ID.
-    Rule("kernel-install", f"*/{VERSION}/linux", ("initrd", f"initrd.img-{VERSION}", "initramfs.img"), places=_ESP),
+    KernelRule(
+        "kernel-install",
+        f"*/{VERSION_PLACEHOLDER}/linux",
+        ("initrd", f"initrd.img-{VERSION_PLACEHOLDER}", "initramfs.img"),
+        places=_ESP,
+    ),
     # installkernel-gentoo, installkernel: INSTALLKERNEL_LAYOUT=efistub.
-    Rule("Gentoo, EFI stub", f"EFI/*/vmlinuz-{VERSION}.efi", (f"initramfs-{VERSION}.img",), places=_ESP),
+    KernelRule(
+        "Gentoo, EFI stub",
+        f"EFI/*/vmlinuz-{VERSION_PLACEHOLDER}.efi",
+        (f"initramfs-{VERSION_PLACEHOLDER}.img",),
+        places=_ESP,
+    ),
     # uapi-group.org, unified_kernel_image.md and boot_loader_specification.md, type 2.
-    Rule("unified kernel", "EFI/Linux/*.efi", places=_ESP, unified=True),
+    KernelRule("unified kernel", "EFI/Linux/*.efi", places=_ESP, unified=True),
     # kernel-uki-virt of Fedora; uki.efi of Gentoo's gentoo-kernel-bin.
-    Rule("unified kernel", f"lib/modules/{VERSION}/*.efi", places=("",), unified=True),
+    KernelRule("unified kernel", f"lib/modules/{VERSION_PLACEHOLDER}/*.efi", places=("",), unified=True),
     # raspi-firmware and flash-kernel(8): Ubuntu for the Raspberry Pi.
-    Rule("Ubuntu on the Raspberry Pi", "vmlinuz", ("initrd.img",), places=("boot/firmware/",), rank=Rank.OTHER),
+    KernelRule(
+        "Ubuntu on the Raspberry Pi", "vmlinuz", ("initrd.img",), places=("boot/firmware/",), rank=KernelRank.OTHER
+    ),
     # raspberrypi.com, config.txt, `kernel` and `auto_initramfs`: of Raspberry Pi OS before 2023 the only ones.
     *(
-        Rule("Raspberry Pi", kernel, (initrd,), places=("boot/firmware/", "boot/"), rank=Rank.OTHER)
+        KernelRule("Raspberry Pi", kernel, (initrd,), places=("boot/firmware/", "boot/"), rank=KernelRank.OTHER)
         for kernel, initrd in (
             ("kernel8.img", "initramfs8"),
             ("kernel_2712.img", "initramfs_2712"),
@@ -163,15 +196,20 @@ RULES: Final = (
     ),
     # Documentation/arch/arm64/booting.rst, arm/booting.rst, x86/boot.rst of Linux; Armbian, Odroid and Buildroot.
     *(
-        Rule("boards", kernel, ("initrd.img", "initrd", "initrd.gz"), rank=Rank.OTHER)
+        KernelRule("boards", kernel, ("initrd.img", "initrd", "initrd.gz"), rank=KernelRank.OTHER)
         for kernel in ("Image", "zImage", "Image.gz", "bzImage", "uImage", "kernel", "vmlinux")
     ),
     # Debian on ppc64el and mips; elsewhere it is the file for debuggers, beside the one that boots.
-    Rule("Debian on ppc64el", f"vmlinux-{VERSION}", (f"initrd.img-{VERSION}",), rank=Rank.OTHER),
+    KernelRule(
+        "Debian on ppc64el",
+        f"vmlinux-{VERSION_PLACEHOLDER}",
+        (f"initrd.img-{VERSION_PLACEHOLDER}",),
+        rank=KernelRank.OTHER,
+    ),
 )
 """In each rank, what stands first is preferred among kernels of one version."""
 
-INITRDS: Final = (
+INITRD_PATHS: Final = (
     "boot/initrd.img-<version>",
     "boot/initramfs-<version>.img",
     "boot/initramfs-<version>",

@@ -7,32 +7,32 @@ from __future__ import annotations
 
 import re
 
-CLOUDS = ("kvm", "virtual", "aws", "azure", "gcp", "gke", "oracle", "ibm")
+CLOUD_FLAVOURS = ("kvm", "virtual", "aws", "azure", "gcp", "gke", "oracle", "ibm")
 """Ends of Ubuntu's kernels for machines without real hardware. linux-meta"""
 _SPECIAL = (
     *("cloud", "rt", "dbg"),  # Debian, debian/config: for virtual machines, real time, debuggers
-    *CLOUDS,
+    *CLOUD_FLAVOURS,
     *("realtime", "64k"),  # Ubuntu, linux-meta
     *("debug", "16k", "64k-debug", "rt-debug"),  # Fedora and RHEL, redhat/kernel.spec.template
     "virt",  # Alpine, main/linux-lts
     "2712",  # Raspberry Pi OS: for the fifth model alone
 )
 """Ends and parts of versions, of kernels for other than ordinary computers."""
-_LESS = re.compile(rf"[-._~]?(rc\d)|\.(old)$|[-+]({'|'.join(_SPECIAL)})(?=[-+]|$)")
+_PRERELEASE = re.compile(rf"[-._~]?(rc\d)|\.(old)$|[-+]({'|'.join(_SPECIAL)})(?=[-+]|$)")
 """What marks a version as less than the one without it."""
 _RUN = re.compile(r"\d+|\D")
 
-Key = tuple[tuple[int, int], ...]
+VersionKey = tuple[tuple[int, int], ...]
 
 
-def version_key(version: str) -> Key:
+def version_key(version: str) -> VersionKey:
     """The key that sorts versions from old to new, of Debian, rpm and the kernel itself.
 
     A run of digits counts as a number; `~` and what is marked as less sort before the end, a revision right after it,
     then letters, then other signs.
     deb-version(7)
     """
-    marked = _LESS.sub(lambda match: "~" + (match[1] or match[2] or match[3]), version)
+    marked = _PRERELEASE.sub(lambda match: "~" + (match[1] or match[2] or match[3]), version)
     return (*(_rank(run) for run in _RUN.findall(marked)), (1, 0))
 
 

@@ -26,14 +26,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
-from ltsp.boot.ipxe import Unwritable, title, word, written
+from ltsp.boot.ipxe import UnwritableText, check_word, check_words, title
 
 TRANSPORTS = ("nfs", "http", "nbd", "file", "auto")
 """How a client gets its root. `auto` is http where the menu came by HTTP, and nfs elsewhere."""
 INITRDS = ("ltsp", "distro")
 DEFAULT_TIMEOUT = 5000
 """Milliseconds."""
-HIDDEN = -1
+HIDDEN_TIMEOUT = -1
 _NO_MENU = "hidden"
 """Stands for -1, which commands would take for an option."""
 _AFTER_FAILURE = 10000
@@ -42,13 +42,13 @@ try again."""
 _ARCHITECTURES = ("x86_64", "x86_32", "aarch64", "armv7l")
 """What `ltsp image /` names an image after: uname -m, and x86_32 for every x86 of 32 bits."""
 _HTTP_PORT = 80
-REACHED = "ltsp: menu"
+MENU_MARK = "ltsp: menu"
 """Tells whoever reads the serial console that this is the menu, and all before it went well."""
 _IN_URLS = frozenset(string.ascii_letters + string.digits + "._~+@=/-")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MenuEntry:
     """An image or chroot that has a boot.ipxe, or may have one when somebody chooses it."""
 
     name: str
@@ -57,13 +57,13 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class MenuOptions:
     """What may differ from client to client; None where nothing is said of it."""
 
     default: str | None = None
     """The label of an entry of the menu."""
     parameters: str | None = None
-    """Words for the kernel, which went through `ltsp.boot.ipxe.parameters`."""
+    """Words for the kernel, which went through `ltsp.boot.ipxe.check_parameters`."""
     timeout: int | None = None
     """Milliseconds until the default is taken; 0 waits for ever, HIDDEN takes it without a menu."""
     transport: str | None = None
@@ -82,16 +82,16 @@ class ClientSection:
     """`[clients]`, and sections of the name `*`."""
     hostname: str | None = None
     """What the section calls the client: sections of that name hold for it too."""
-    wishes: Wishes = field(default_factory=Wishes)
+    options: MenuOptions = field(default_factory=MenuOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class Menu:
     base_dir: str
     """Raises Unwritable in `text` where no script can hold it."""
-    images: tuple[Entry, ...] = ()
-    chroots: tuple[Entry, ...] = ()
-    wishes: Wishes = field(default_factory=Wishes)
+    images: tuple[MenuEntry, ...] = ()
+    chroots: tuple[MenuEntry, ...] = ()
+    options: MenuOptions = field(default_factory=MenuOptions)
     sections: tuple[ClientSection, ...] = ()
     server: str = ""
     """Its address, where the one that DHCP tells is not right."""
@@ -113,13 +113,13 @@ class Menu:
             self._server(),
             self._http(),
             self._platform(),
-            self._wishes(),
+            self._option_lines(),
             self._menu(),
-            *(_image(entry) for entry in self.images),
+            *(_image_block(entry) for entry in self.images),
             *(self._chroot(entry) for entry in self._shown_chroots),
             self._boot(),
             *self._others(),
-            _failure(),
+            _failure_block(),
         )
         return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
@@ -129,7 +129,7 @@ class Menu:
         return (*(entry.name for entry in self.images), *(f"r_{entry.name}" for entry in self._shown_chroots))
 
     @property
-    def _shown_chroots(self) -> tuple[Entry, ...]:
+    def _shown_chroots(self) -> tuple[MenuEntry, ...]:
         """An image may bear the name that the entry of a chroot would have; two labels of one name cannot be."""
         images = {entry.name for entry in self.images}
         return tuple(entry for entry in self.chroots if f"r_{entry.name}" not in images)
@@ -141,7 +141,7 @@ class Menu:
     def _server(self) -> Iterator[str]:
         yield "# A proxyDHCP server is the one that offers the boot; the other one may be a router that knows of none."
         if self.server:
-            yield f"isset ${{ltsp-server}} || set ltsp-server {word(self.server)}"
+            yield f"isset ${{ltsp-server}} || set ltsp-server {check_word(self.server)}"
         for setting in ("proxydhcp/next-server", "proxydhcp/dhcp-server", "next-server", "dhcp-server"):
             yield f"isset ${{ltsp-server}} || set ltsp-server ${{{setting}}} ||"
 
@@ -165,14 +165,14 @@ class Menu:
         yield "iseq ${buildarch} arm64 && set ltsp-arch aarch64 ||"
         yield "iseq ${buildarch} arm32 && set ltsp-arch armv7l ||"
 
-    def _wishes(self) -> Iterator[str]:
+    def _option_lines(self) -> Iterator[str]:
         labels = self.labels
-        first = Wishes(labels[0] if labels else None, "", DEFAULT_TIMEOUT, "nfs", "ltsp")
-        yield from (f"{command} ||" for command in _set(first))
+        first = MenuOptions(labels[0] if labels else None, "", DEFAULT_TIMEOUT, "nfs", "ltsp")
+        yield from (f"{command} ||" for command in _set_commands(first))
         for name in _ARCHITECTURES:
             if name in labels:
                 yield f"iseq ${{ltsp-arch}} {name} && set ltsp-default {name} ||"
-        yield from (f"{command} ||" for command in _set(self.wishes))
+        yield from (f"{command} ||" for command in _set_commands(self.options))
         yield "set ltsp-hostname ${hostname} ||"
         for section in self.sections:
             yield from self._section(section)
@@ -182,24 +182,24 @@ class Menu:
         yield ":_chosen-transport"
 
     def _section(self, section: ClientSection) -> Iterator[str]:
-        settings = list(_set(section.wishes))
+        settings = list(_set_commands(section.options))
         if section.hostname:
-            settings.append(f"set ltsp-hostname {word(section.hostname)}")
+            settings.append(f"set ltsp-hostname {check_word(section.hostname)}")
         if section.everyone:
             yield from (f"{command} ||" for command in settings)
             return
         yield "clear ltsp-fits ||"
         for mac in section.macs:
-            yield f"iseq ${{netX/mac}} {word(mac)} && set ltsp-fits 1 ||"
+            yield f"iseq ${{netX/mac}} {check_word(mac)} && set ltsp-fits 1 ||"
         for address in section.addresses:
             setting = "ip" if isinstance(address, IPv4Address) else "ip6"
-            yield f"iseq ${{netX/{setting}}} {word(str(address))} && set ltsp-fits 1 ||"
+            yield f"iseq ${{netX/{setting}}} {check_word(str(address))} && set ltsp-fits 1 ||"
         for hostname in dict.fromkeys(each for name in section.hostnames for each in (name, name.lower())):
-            yield f"iseq ${{ltsp-hostname}} {word(hostname)} && set ltsp-fits 1 ||"
+            yield f"iseq ${{ltsp-hostname}} {check_word(hostname)} && set ltsp-fits 1 ||"
         yield from (f"isset ${{ltsp-fits}} && {command} ||" for command in settings)
 
     def _menu(self) -> Iterator[str]:
-        yield f"echo {REACHED}"
+        yield f"echo {MENU_MARK}"
         yield "isset ${ltsp-choice} || goto _no-choice"
         yield "set ltsp-name ${ltsp-choice}"
         yield "goto ${ltsp-choice} || goto _failed"
@@ -209,8 +209,8 @@ class Menu:
         yield "isset ${ltsp-default} && goto ${ltsp-default} ||"
         yield ":_menu"
         yield "menu LTSP server ${ltsp-server}, this PC is ${netX/mac}"
-        yield from _items("Images", ((entry.name, entry.title) for entry in self.images))
-        yield from _items("Chroots", ((f"r_{entry.name}", entry.title) for entry in self._shown_chroots))
+        yield from _item_lines("Images", ((entry.name, entry.title) for entry in self.images))
+        yield from _item_lines("Chroots", ((f"r_{entry.name}", entry.title) for entry in self._shown_chroots))
         yield "item --gap Other"
         if self.memtest:
             yield "item --key m _memtest Memory test"
@@ -226,11 +226,11 @@ class Menu:
         yield "set ltsp-timeout 0"
         yield "goto _menu"
 
-    def _chroot(self, entry: Entry) -> Iterator[str]:
+    def _chroot(self, entry: MenuEntry) -> Iterator[str]:
         """A directory of the server as the root, which needs `ltsp nfs --export=base`."""
         yield f":r_{entry.name}"
         yield f"set ltsp-name {entry.name}"
-        yield f"set ltsp-url nfs://${{ltsp-server}}{_exported(self.base_dir)}!{entry.name}"
+        yield f"set ltsp-url nfs://${{ltsp-server}}{_check_export_path(self.base_dir)}!{entry.name}"
         yield "clear ltsp-whole ||"
         yield "goto _chain"
 
@@ -238,7 +238,7 @@ class Menu:
         yield ":_boot"
         yield "clear ltsp-root ||"
         yield "clear ltsp-whole ||"
-        images = f"{_exported(self.base_dir)}/images"
+        images = f"{_check_export_path(self.base_dir)}/images"
         yield f"iseq ${{ltsp-transport}} nfs && set ltsp-root nfs://${{ltsp-server}}{images}! ||"
         yield "iseq ${ltsp-transport} nbd && set ltsp-root nbd://${ltsp-server}/ ||"
         yield "iseq ${ltsp-transport} http && set ltsp-root ${ltsp-images} ||"
@@ -275,47 +275,49 @@ class Menu:
         yield ":_exit", "set ltsp-leave 1", "exit 1"
 
 
-def _exported(directory: str) -> str:
+def _check_export_path(directory: str) -> str:
     """A directory in `nfs://SERVER/EXPORT!PATH`, where `!` ends it and the client takes letters of addresses alone.
 
     Raises Unwritable.
     """
     for character in directory:
         if character not in _IN_URLS:
-            raise Unwritable(f"holds {character!a}")
-    return word(directory)
+            raise UnwritableText(f"holds {character!a}")
+    return check_word(directory)
 
 
-def _set(wishes: Wishes) -> Iterator[str]:
+def _set_commands(options: MenuOptions) -> Iterator[str]:
     """The commands that make the wishes those of this client."""
-    if wishes.default is not None:
-        yield f"set ltsp-default {word(wishes.default)}"
-    if wishes.parameters is not None:
-        yield f"set ltsp-parameters {written(wishes.parameters)}" if wishes.parameters else "clear ltsp-parameters"
-    if wishes.timeout is not None:
-        yield f"set ltsp-timeout {_NO_MENU if wishes.timeout == HIDDEN else wishes.timeout}"
-    if wishes.transport is not None:
-        yield f"set transport {word(wishes.transport)}"
-    if wishes.initrd is not None:
-        yield f"set ltsp-initrd {word(wishes.initrd)}"
+    if options.default is not None:
+        yield f"set ltsp-default {check_word(options.default)}"
+    if options.parameters is not None:
+        yield (
+            f"set ltsp-parameters {check_words(options.parameters)}" if options.parameters else "clear ltsp-parameters"
+        )
+    if options.timeout is not None:
+        yield f"set ltsp-timeout {_NO_MENU if options.timeout == HIDDEN_TIMEOUT else options.timeout}"
+    if options.transport is not None:
+        yield f"set transport {check_word(options.transport)}"
+    if options.initrd is not None:
+        yield f"set ltsp-initrd {check_word(options.initrd)}"
 
 
-def _items(heading: str, items: Iterator[tuple[str, str]]) -> Iterator[str]:
+def _item_lines(heading: str, items: Iterator[tuple[str, str]]) -> Iterator[str]:
     lines = [f"item {label} {title(text)}" for label, text in items]
     if lines:
         yield f"item --gap {heading}"
         yield from lines
 
 
-def _image(entry: Entry) -> Iterator[str]:
+def _image_block(entry: MenuEntry) -> Iterator[str]:
     yield f":{entry.name}"
     yield f"set ltsp-name {entry.name}"
     yield "goto _boot"
 
 
-def without(text: str, names: Collection[str]) -> str:
+def remove_entries(text: str, names: Collection[str]) -> str:
     """A menu without its entries of these images; empty where it has none of them."""
-    gone = {"\n".join(_image(Entry(name, ""))): name for name in names}
+    gone = {"\n".join(_image_block(MenuEntry(name, ""))): name for name in names}
     blocks = text.rstrip("\n").split("\n\n")
     cut = tuple(f"item {gone[block]} " for block in blocks if block in gone)
     if not cut:
@@ -324,7 +326,7 @@ def without(text: str, names: Collection[str]) -> str:
     return "".join(line for line in f"{kept}\n".splitlines(keepends=True) if not line.startswith(cut))
 
 
-def _failure() -> Iterator[str]:
+def _failure_block() -> Iterator[str]:
     yield ":_failed"
     yield "echo"
     yield "echo LTSP: ${ltsp-name} could not be booted: the lines above say why."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address
 
 from ltsp.boot import ipxe
-from ltsp.boot.menu import HIDDEN, INITRDS, TRANSPORTS, ClientSection, Wishes
+from ltsp.boot.menu import HIDDEN_TIMEOUT, INITRDS, TRANSPORTS, ClientSection, MenuOptions
 from ltsp.errors import ConfError
 from ltsp.settings.client_sections import ClientLayer, client_settings
 from ltsp.settings.conf_text import REMEDY, Conf
@@ -28,7 +28,7 @@ _NO_VARIABLE = re.compile(r"[^A-Z0-9]")
 
 @dataclass(frozen=True, slots=True)
 class MenuSettings:
-    wishes: Wishes
+    options: MenuOptions
     sections: tuple[ClientSection, ...]
     warnings: tuple[str, ...] = ()
 
@@ -40,15 +40,15 @@ def menu_settings(conf: Conf, server: Mapping[str, Setting], labels: Sequence[st
     """
     clients = client_settings(conf)
     warnings = [*clients.warnings, *_titles_of_nothing(server, labels)]
-    reading = _Reading(labels, warnings, list(clients.faults))
-    common = reading.wishes({**server, **_of_clients(conf, clients.common.settings)})
+    reading = _MenuSettingsReader(labels, warnings, list(clients.faults))
+    common = reading.options({**server, **_settings_of_all_clients(conf, clients.common.settings)})
     sections = [section for layer in clients.sections if (section := reading.section(layer))]
     if reading.faults:
         raise ConfError("; ".join(dict.fromkeys(reading.faults)), REMEDY)
     return MenuSettings(common, tuple(sections), tuple(dict.fromkeys(reading.warnings)))
 
 
-def title(label: str, server: Mapping[str, Setting]) -> str:
+def entry_title(label: str, server: Mapping[str, Setting]) -> str:
     """The title of an entry: IPXE_LAB_IMG for `lab`, and IPXE_R_LAB_IMG for the chroot `r_lab`."""
     setting = server.get(title_key(label))
     return setting.value if setting and setting.value and not setting.fault else label
@@ -68,7 +68,7 @@ def _titles_of_nothing(server: Mapping[str, Setting], labels: Sequence[str]) -> 
             yield f"{setting.where}: {key}: the menu has no such entry{meant}"
 
 
-def _of_clients(conf: Conf, settings: Mapping[str, Setting]) -> dict[str, Setting]:
+def _settings_of_all_clients(conf: Conf, settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """Those of all clients that [clients] makes: what else they share, the server reads with what [server] says."""
     others = Conf(conf.path, tuple(section for section in conf.sections if section.name != "clients"))
     shared = client_settings(others).common.settings
@@ -76,16 +76,16 @@ def _of_clients(conf: Conf, settings: Mapping[str, Setting]) -> dict[str, Settin
 
 
 @dataclass(slots=True)
-class _Reading:
+class _MenuSettingsReader:
     labels: Sequence[str]
     warnings: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def section(self, layer: ClientLayer) -> ClientSection | None:
         """None where it has nothing to say to the menu."""
-        wishes = self.wishes(layer.settings)
+        options = self.options(layer.settings)
         hostname = self._hostname(layer)
-        if wishes == Wishes() and hostname is None:
+        if options == MenuOptions() and hostname is None:
             return None
         macs, addresses, hostnames = [], [], []
         for pattern in layer.match:
@@ -94,7 +94,7 @@ class _Reading:
             elif address := _address(pattern):
                 addresses.append(address)
             elif _GLOB & set(pattern):
-                if pattern != "*" and wishes != Wishes():
+                if pattern != "*" and options != MenuOptions():
                     self.warnings.append(
                         f"{layer.where}: iPXE knows no patterns: what {layer.title} says of the menu holds for no "
                         f"client by {pattern}; name each client"
@@ -110,14 +110,14 @@ class _Reading:
             tuple(hostnames),
             everyone=everyone,
             hostname=None if everyone else hostname,
-            wishes=wishes,
+            options=options,
         )
 
-    def wishes(self, settings: Mapping[str, Setting]) -> Wishes:
+    def options(self, settings: Mapping[str, Setting]) -> MenuOptions:
         said = {key: setting for key in KEYS if (setting := settings.get(key))}
         self.faults += [f"{each.where}: {each.key}: {each.fault}" for each in said.values() if each.fault]
         sound = {key: setting for key, setting in said.items() if not setting.fault}
-        return Wishes(
+        return MenuOptions(
             self._default(sound.get("DEFAULT_IMAGE")),
             self._parameters(sound.get("KERNEL_PARAMETERS")),
             self._timeout(sound.get("MENU_TIMEOUT")),
@@ -147,7 +147,7 @@ class _Reading:
         if setting is None:
             return None
         try:
-            return ipxe.parameters(setting.value, setting.key, setting.where)
+            return ipxe.check_parameters(setting.value, setting.key, setting.where)
         except ConfError as fault:
             self.faults.append(f"{fault.message} ({fault.hint})")
             return None
@@ -156,8 +156,8 @@ class _Reading:
         if setting is None or not setting.value:
             return None
         text = setting.value
-        if text == str(HIDDEN):
-            return HIDDEN
+        if text == str(HIDDEN_TIMEOUT):
+            return HIDDEN_TIMEOUT
         if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= _LONGEST_TIMEOUT):
             self.faults.append(
                 f"{setting.where}: MENU_TIMEOUT: {text!a} is no number of milliseconds up to {_LONGEST_TIMEOUT}; "

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ltsp.boot.distribution import distribution_of, kernel_again, kernel_installation, kernel_package
-from ltsp.boot.kernel_rules import VERSION, Rank, Rule
+from ltsp.boot.distribution import detect_distribution, kernel_again, kernel_install_command, kernel_package
+from ltsp.boot.kernel_rules import VERSION_PLACEHOLDER, KernelRank, KernelRule
 from ltsp.errors import LtspError
-from ltsp.tree.name import in_order, printable
+from ltsp.tree.name import printable, sort_names
 from ltsp.tree.node import Directory
 from ltsp.tree.tree import Tree
 
@@ -41,7 +41,7 @@ def has_modules(tree: Tree, version: str) -> bool:
     return isinstance(directory, Directory) and not _OF_MODULES.isdisjoint(directory.entries)
 
 
-def none_found(tree: Tree, name: str, rules: Sequence[Rule], refused: Sequence[Refused]) -> LtspError:
+def none_found(tree: Tree, name: str, rules: Sequence[KernelRule], refused: Sequence[Refused]) -> LtspError:
     """Says to install a kernel only where there is none. `name`: of the image."""
     passed = _few([each.shown for each in refused])
     there = _few([printable(version) for version in _versions(tree)])
@@ -52,13 +52,13 @@ def none_found(tree: Tree, name: str, rules: Sequence[Rule], refused: Sequence[R
             _for_modules(tree, lacking[0]),
         )
     if broken := [each for each in refused if each.is_file]:
-        again = kernel_again(distribution_of(tree), broken[0].version)
+        again = kernel_again(detect_distribution(tree), broken[0].version)
         return LtspError(
             f"no kernel in {printable(name)} can be booted: {passed}",
             f"install its package again in the source{f': {again}' if again else ''}; or {_OWN}",
         )
-    usual = [rule.kernel for rule in rules if rule.rank < Rank.OTHER and not rule.live]
-    names = dict.fromkeys(glob.rpartition("/")[2].replace(VERSION, "*") for glob in usual)
+    usual = [rule.kernel for rule in rules if rule.rank < KernelRank.OTHER and not rule.live]
+    names = dict.fromkeys(glob.rpartition("/")[2].replace(VERSION_PLACEHOLDER, "*") for glob in usual)
     message = (
         f"no kernel in {printable(name)}: looked for {', '.join(map(printable, names))} in /, /boot, /efi and "
         f"/{MODULES}, and for those of boards and live media"
@@ -67,13 +67,13 @@ def none_found(tree: Tree, name: str, rules: Sequence[Rule], refused: Sequence[R
         message += f"; there are modules of {there} without a kernel"
     if passed:
         message += f"; passed over: {passed}"
-    installation = kernel_installation(tree)
+    installation = kernel_install_command(tree)
     how = f"run in the source, or as RUN of its Containerfile: {installation};" if installation else "install one,"
     return LtspError(message, f"{how} or {_OWN}")
 
 
 def _for_modules(tree: Tree, kernel: Refused) -> str:
-    package = kernel_package(distribution_of(tree), kernel.version or "")
+    package = kernel_package(detect_distribution(tree), kernel.version or "")
     if kernel.live:
         return (
             f"take a medium whose kernel is of the version of its system; or unpack the system to a directory, "
@@ -85,7 +85,7 @@ def _for_modules(tree: Tree, kernel: Refused) -> str:
 def _versions(tree: Tree) -> list[str]:
     """Of which there are modules."""
     directory = tree.follow(MODULES)
-    names = in_order(list(directory.entries)) if isinstance(directory, Directory) else []
+    names = sort_names(list(directory.entries)) if isinstance(directory, Directory) else []
     return [name for name in names if has_modules(tree, name)]
 
 

@@ -22,7 +22,7 @@ class Severity(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
+class PreflightProblem:
     severity: Severity
     message: str
     hint: str
@@ -30,7 +30,7 @@ class Lack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class PreflightFacts:
     """What is known of an image and its kernel."""
 
     version: str
@@ -38,7 +38,7 @@ class Facts:
     """Names of all modules that can be loaded or are built in, with underscores."""
     network: frozenset[str]
     """Those of them that drive a network card with a wire, and may."""
-    withheld: Mapping[str, str] = field(default_factory=dict)
+    blocked_drivers: Mapping[str, str] = field(default_factory=dict)
     """Those that may not: the file of the image's modprobe.d that keeps each from being loaded."""
     chosen: tuple[str, ...] = ()
     """Names of the drivers that the initrd shall have alone; none for all of them."""
@@ -64,7 +64,7 @@ _BUILT_IN: Final[Mapping[str, str]] = {
     "CONFIG_DEVTMPFS": "devtmpfs",
     "CONFIG_TMPFS": "tmpfs",
 }
-_OF_COMPUTERS: Final = frozenset(
+_COMMON_NETWORK_DRIVERS: Final = frozenset(
     {
         *("alx", "atl1c", "e1000e", "forcedeth", "igb", "igc", "jme", "r8169", "sky2", "tg3"),
         *("bcmgenet", "dwmac_rk", "genet", "lan743x", "macb"),
@@ -73,12 +73,12 @@ _OF_COMPUTERS: Final = frozenset(
 """Drivers of the cards that computers and boards have built in. A kernel with none of them is for virtual machines."""
 
 
-def preflight(facts: Facts) -> tuple[Lack, ...]:
+def find_problems(facts: PreflightFacts) -> tuple[PreflightProblem, ...]:
     """All that is lacking, the errors first; empty where nothing is."""
-    return (*_errors(facts), *_warnings(facts))
+    return (*_find_errors(facts), *_find_warnings(facts))
 
 
-def require(lacks: tuple[Lack, ...], name: str) -> None:
+def check_no_errors(lacks: tuple[PreflightProblem, ...], name: str) -> None:
     """Raises LtspError where clients could not boot the image `name`; the warnings are the caller's to show."""
     errors = [lack for lack in lacks if lack.severity is Severity.ERROR]
     if errors:
@@ -89,63 +89,73 @@ def require(lacks: tuple[Lack, ...], name: str) -> None:
         )
 
 
-def _errors(facts: Facts) -> Iterator[Lack]:
-    install = _install(facts)
+def _find_errors(facts: PreflightFacts) -> Iterator[PreflightProblem]:
+    install = _install_hint(facts)
     missing = {name: purpose for name, purpose in _NEEDED.items() if name not in facts.modules}
     for name, purpose in missing.items():
-        yield Lack(Severity.ERROR, f"kernel {facts.version} lacks the module {name}, which {purpose}", install)
+        yield PreflightProblem(
+            Severity.ERROR, f"kernel {facts.version} lacks the module {name}, which {purpose}", install
+        )
     if not facts.network:
         message = f"kernel {facts.version} has no driver of a wired network card"
-        yield Lack(Severity.ERROR, message, _unblock(facts.withheld) or install)
+        yield PreflightProblem(Severity.ERROR, message, _unblock_hint(facts.blocked_drivers) or install)
     elif facts.chosen:
-        yield from _lack_of_chosen(facts, {name.replace("-", "_") for name in facts.chosen})
+        yield from _check_chosen_drivers(facts, {name.replace("-", "_") for name in facts.chosen})
     if facts.codecs is not None and facts.codec not in facts.codecs and "squashfs" not in missing:
         readable = ", ".join(sorted(facts.codecs)) or "none at all"
         hint = f"build with COMPRESSION=auto (readable: {readable})"
-        yield Lack(Severity.ERROR, f"kernel {facts.version} reads no squashfs with {facts.codec}", hint)
+        yield PreflightProblem(Severity.ERROR, f"kernel {facts.version} reads no squashfs with {facts.codec}", hint)
     for option, what in _BUILT_IN.items() if facts.options is not None else ():
         if facts.options is not None and option not in facts.options:
             message = f"kernel {facts.version} was built without {what} ({option})"
-            yield Lack(Severity.ERROR, message, "install a kernel of a distribution")
+            yield PreflightProblem(Severity.ERROR, message, "install a kernel of a distribution")
 
 
-def _lack_of_chosen(facts: Facts, chosen: AbstractSet[str]) -> Iterator[Lack]:
-    if chosen & facts.modules - facts.withheld.keys():
+def _check_chosen_drivers(facts: PreflightFacts, chosen: AbstractSet[str]) -> Iterator[PreflightProblem]:
+    if chosen & facts.modules - facts.blocked_drivers.keys():
         return
     message = f"kernel {facts.version} has none of the network drivers that were chosen: {' '.join(facts.chosen)}"
-    blocked = {name: file for name, file in facts.withheld.items() if name in chosen}
-    hint = _unblock(blocked) or "name modules with --client-drivers or CLIENT_DRIVERS, as in r8169 e1000e"
-    yield Lack(Severity.ERROR, message, hint)
+    blocked = {name: file for name, file in facts.blocked_drivers.items() if name in chosen}
+    hint = _unblock_hint(blocked) or "name modules with --client-drivers or CLIENT_DRIVERS, as in r8169 e1000e"
+    yield PreflightProblem(Severity.ERROR, message, hint)
 
 
-def _unblock(withheld: Mapping[str, str]) -> str:
+def _unblock_hint(blocked_drivers: Mapping[str, str]) -> str:
     """What to do about drivers that are there and may not be loaded; nothing where there are none."""
-    files = ", ".join(f"/{file}" for file in dict.fromkeys(withheld.values()))
-    return f"remove from {files} in the source the lines about {', '.join(sorted(withheld))}" if withheld else ""
+    files = ", ".join(f"/{file}" for file in dict.fromkeys(blocked_drivers.values()))
+    return (
+        f"remove from {files} in the source the lines about {', '.join(sorted(blocked_drivers))}"
+        if blocked_drivers
+        else ""
+    )
 
 
-def _warnings(facts: Facts) -> Iterator[Lack]:
-    install = _install(facts)
-    if facts.network and not facts.network & _OF_COMPUTERS:
+def _find_warnings(facts: PreflightFacts) -> Iterator[PreflightProblem]:
+    install = _install_hint(facts)
+    if facts.network and not facts.network & _COMMON_NETWORK_DRIVERS:
         drivers = ", ".join(sorted(facts.network)[:4])
         message = f"kernel {facts.version} drives no network card of common computers, only {drivers}"
-        yield Lack(Severity.WARNING, message, install)
+        yield PreflightProblem(Severity.WARNING, message, install)
     unknown = {name: name.replace("-", "_") for name in facts.chosen if name.replace("-", "_") not in facts.modules}
     if len(unknown) < len(set(facts.chosen)):  # else it is an error
         for name, module in unknown.items():
             near = likely(module, facts.modules)
             hint = f"did you mean {near}?" if near else "look at CLIENT_DRIVERS, which names it"
-            yield Lack(Severity.WARNING, f"kernel {facts.version} has no module {name}", hint)
+            yield PreflightProblem(Severity.WARNING, f"kernel {facts.version} has no module {name}", hint)
     if "nfs" not in facts.modules or not facts.modules & {"nfsv3", "nfsv4"}:
         lacking = ", ".join(name for name in ("nfs", "nfsv3", "nfsv4") if name not in facts.modules)
-        yield Lack(Severity.WARNING, f"clients cannot boot by NFS: kernel {facts.version} lacks {lacking}", install)
+        yield PreflightProblem(
+            Severity.WARNING, f"clients cannot boot by NFS: kernel {facts.version} lacks {lacking}", install
+        )
     if "nbd" not in facts.modules:
-        yield Lack(Severity.WARNING, f"clients cannot boot by NBD: kernel {facts.version} lacks nbd", install)
+        yield PreflightProblem(
+            Severity.WARNING, f"clients cannot boot by NBD: kernel {facts.version} lacks nbd", install
+        )
     elif not facts.has_nbd_client:
         package = NBD_CLIENT.get(facts.distribution, "with nbd-client")
         hint = f"install the package {package} in the source, or nbd-client on this server"
-        yield Lack(Severity.WARNING, "clients cannot boot by NBD: there is no program nbd-client", hint)
+        yield PreflightProblem(Severity.WARNING, "clients cannot boot by NBD: there is no program nbd-client", hint)
 
 
-def _install(facts: Facts) -> str:
+def _install_hint(facts: PreflightFacts) -> str:
     return f"install in the source: {kernel_package(facts.distribution, facts.version)}"

@@ -18,7 +18,7 @@ DIRECTORIES: Final = (
     "boot/firmware",  # Raspberry Pi OS since 2023 (raspi-firmware of Debian 12), Ubuntu
     "boot",  # Raspberry Pi OS before
 )
-_SIGNS: Final = ("bootcode.bin", "start*.elf", "config.txt", "kernel*.img")
+_FIRMWARE_FILES: Final = ("bootcode.bin", "start*.elf", "config.txt", "kernel*.img")
 """Of which one at least is there: the firmware of each model but the fifth, its settings, its kernels."""
 CMDLINE: Final = "cmdline.txt"
 _LOCAL: Final = ("PARTUUID=", "UUID=", "LABEL=", "PARTLABEL=", "/dev/mmcblk", "/dev/sd", "/dev/nvme")
@@ -35,7 +35,7 @@ _PRIVATE: Final = frozenset(
 
 def has_firmware(names: Iterable[str]) -> bool:
     """Whether a directory with these entries is one that a Pi boots from."""
-    return any(fnmatchcase(name, sign) for name in names for sign in _SIGNS)
+    return any(fnmatchcase(name, sign) for name in names for sign in _FIRMWARE_FILES)
 
 
 def is_public(path: str) -> bool:
@@ -43,11 +43,11 @@ def is_public(path: str) -> bool:
     return path not in _PRIVATE
 
 
-def none_found(what: str) -> LtspError:
+def no_boot_files_error(what: str) -> LtspError:
     """`what` is the image, safe to print."""
     places = " or ".join(f"/{directory}" for directory in DIRECTORIES)
     return LtspError(
-        f"no boot files for Raspberry Pis in {what}: looked for {', '.join(_SIGNS)} in {places}",
+        f"no boot files for Raspberry Pis in {what}: looked for {', '.join(_FIRMWARE_FILES)} in {places}",
         "name an image of Raspberry Pi OS with --rpi-image, or leave it and RPI_IMAGE out",
     )
 
@@ -62,7 +62,7 @@ def firmware_files(tree: Tree) -> Mapping[str, Content]:
     return {}
 
 
-def local_root(cmdline: str) -> str:
+def find_local_root(cmdline: str) -> str:
     """The root that a cmdline.txt names, where it is on the Pi's own card or disk; else nothing."""
     roots = (word.removeprefix("root=") for word in cmdline.split() if word.startswith("root="))
     return next((root for root in roots if root.startswith(_LOCAL)), "")

@@ -39,31 +39,31 @@ def substitutions(text: str) -> tuple[Substitution, ...]:
             at += 1
             continue
         if text[at] != "s" or at + 1 >= len(text) or text[at + 1] in "\\\n":
-            raise _fault(text, "it is not of the form s|vmlinuz|initrd.img|")
+            raise _syntax_error(text, "it is not of the form s|vmlinuz|initrd.img|")
         delimiter = text[at + 1]
-        old, at = _part(text, at + 2, delimiter)
-        new, at = _part(text, at, delimiter)
+        old, at = _split_part(text, at + 2, delimiter)
+        new, at = _split_part(text, at, delimiter)
         flags = _FLAGS.match(text, at)
         assert flags is not None  # it matches the empty text
         at = flags.end()
         if at < len(text) and text[at] not in " \t\n;":
-            raise _fault(text, f"{text[at]} is no flag that is known here (g, I)")
-        found.append(_compiled(text, old, new, flags[0]))
+            raise _syntax_error(text, f"{text[at]} is no flag that is known here (g, I)")
+        found.append(_compile(text, old, new, flags[0]))
     return tuple(found)
 
 
-def _compiled(text: str, old: str, new: str, flags: str) -> Substitution:
+def _compile(text: str, old: str, new: str, flags: str) -> Substitution:
     try:
-        pattern = re.compile(_extended(old), re.IGNORECASE if "I" in flags else 0)
-        replacement = _replacement(new)
+        pattern = re.compile(_to_python_regex(old), re.IGNORECASE if "I" in flags else 0)
+        replacement = _translate_replacement(new)
         if max(map(int, re.findall(r"\\g<(\d+)>", replacement)), default=0) > pattern.groups:
-            raise _fault(text, "it refers to a group that it does not have")
+            raise _syntax_error(text, "it refers to a group that it does not have")
     except re.error as error:
-        raise _fault(text, str(error)) from error
+        raise _syntax_error(text, str(error)) from error
     return Substitution(pattern, replacement, "g" in flags)
 
 
-def _part(text: str, at: int, delimiter: str) -> tuple[str, int]:
+def _split_part(text: str, at: int, delimiter: str) -> tuple[str, int]:
     """The text up to the delimiter, and what follows it; the delimiter itself is written with a backslash."""
     part: list[str] = []
     while at < len(text):
@@ -75,16 +75,16 @@ def _part(text: str, at: int, delimiter: str) -> tuple[str, int]:
         else:
             part.append(text[at])
             at += 1
-    raise _fault(text, f"a {delimiter} is missing")
+    raise _syntax_error(text, f"a {delimiter} is missing")
 
 
-def _extended(basic: str) -> str:
+def _to_python_regex(basic: str) -> str:
     """A basic regular expression as Python writes it."""
     atoms = re.findall(r"\\.|\[\^?\]?[^\]]*\]|.", basic, re.DOTALL)
-    return "".join(_turned(atoms, index) for index in range(len(atoms)))
+    return "".join(_translate_atom(atoms, index) for index in range(len(atoms)))
 
 
-def _turned(atoms: list[str], index: int) -> str:
+def _translate_atom(atoms: list[str], index: int) -> str:
     atom = atoms[index]
     before = atoms[index - 1] if index else None
     after = atoms[index + 1] if index + 1 < len(atoms) else None
@@ -103,8 +103,8 @@ def _turned(atoms: list[str], index: int) -> str:
     return atom
 
 
-def _replacement(new: str) -> str:
-    def turned(match: re.Match[str]) -> str:
+def _translate_replacement(new: str) -> str:
+    def translate(match: re.Match[str]) -> str:
         atom = match[0]
         if atom == "&":
             return r"\g<0>"
@@ -112,10 +112,10 @@ def _replacement(new: str) -> str:
             return rf"\g<{atom[1]}>" if atom[1].isdigit() else atom[1].replace("\\", r"\\")
         return atom
 
-    return re.sub(r"\\.|&|\\", turned, new, flags=re.DOTALL)
+    return re.sub(r"\\.|&|\\", translate, new, flags=re.DOTALL)
 
 
-def _fault(text: str, reason: str) -> UsageError:
+def _syntax_error(text: str, reason: str) -> UsageError:
     return UsageError(
         f"cannot take {printable(text)} as a rule for the initrd: {reason}",
         "an example of a whole rule: --kernel-initrd='live/vmlinuz-* s|vmlinuz|initrd.img|'",

@@ -38,15 +38,15 @@ class UnifiedKernel:
         Raises FormatError where a section is not within the file, OSError as reading does.
         """
         with file.open() as stream:
-            sections = dict(_sections(stream.read(_MOST_HEADERS)))
+            sections = dict(_parse_sections(stream.read(_MOST_HEADERS)))
         if ".linux" not in sections:
             return None
         names = [name for name in (".linux", ".initrd", ".uname") if name in sections]
-        parts = {name: _part(file, name, *sections[name]) for name in names}
-        return cls(parts[".linux"], parts.get(".initrd"), _text(parts.get(".uname")))
+        parts = {name: _open_section(file, name, *sections[name]) for name in names}
+        return cls(parts[".linux"], parts.get(".initrd"), _read_text(parts.get(".uname")))
 
 
-def _sections(head: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
+def _parse_sections(head: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
     """Name, offset and size of each section of the profile that boots by default, of which a later one counts.
 
     It is the first, `@0`, over what stands before it. ("Multi-Profile UKIs")
@@ -71,13 +71,13 @@ def _sections(head: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
         yield name.rstrip(b"\0").decode("ascii", "replace"), (offset, min(virtual, raw) if virtual else raw)
 
 
-def _part(file: Content, name: str, offset: int, size: int) -> Content:
+def _open_section(file: Content, name: str, offset: int, size: int) -> Content:
     if not size or offset + size > file.size:
         raise FormatError(f"its section {name} is not within the file")
     return Excerpt(file, offset, size)
 
 
-def _text(part: Content | None) -> str | None:
+def _read_text(part: Content | None) -> str | None:
     if part is None:
         return None
     with part.open() as stream:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ltsp.boottest.machine import Accel
+from ltsp.boottest.machine import Accelerator
 from ltsp.host import command
 
 _SECONDS = 2.0
@@ -19,21 +19,23 @@ _EXIT_STATUS = _ANSWER << 1 | 1
 """As QEMU's isa-debug-exit makes it of what is written to its port."""
 
 
-def firmware() -> bytes:
+def make_exit_rom() -> bytes:
     """A ROM that ends the machine with its first instructions."""
     # mov dx, 0x501; mov al, ANSWER; out dx, al; hlt
     code = bytes((0xBA, 0x01, 0x05, 0xB0, _ANSWER, 0xEE, 0xF4))
     return code.rjust(_RESET_VECTOR + len(code), b"\xf4").ljust(_FIRMWARE_SIZE, b"\xf4")
 
 
-def best() -> Accel:
+def choose_accelerator() -> Accelerator:
     """KVM where it works, else TCG, which emulates."""
-    return Accel.KVM if os.access("/dev/kvm", os.R_OK | os.W_OK) and works(Accel.KVM) else Accel.TCG
+    return (
+        Accelerator.KVM if os.access("/dev/kvm", os.R_OK | os.W_OK) and is_working(Accelerator.KVM) else Accelerator.TCG
+    )
 
 
-def works(accel: Accel, seconds: float = _SECONDS) -> bool:
+def is_working(accel: Accelerator, seconds: float = _SECONDS) -> bool:
     with open(os.memfd_create("firmware"), "wb", buffering=0) as rom:
-        rom.write(firmware())
+        rom.write(make_exit_rom())
         arguments = [
             "qemu-system-x86_64",
             *("-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"),
@@ -42,5 +44,5 @@ def works(accel: Accel, seconds: float = _SECONDS) -> bool:
             *("-bios", f"/proc/self/fd/{rom.fileno()}"),
             *("-device", "isa-debug-exit,iobase=0x501,iosize=1"),
         ]
-        with command.serving(arguments, descriptors=[rom.fileno()], package="qemu-system-x86") as trial:
+        with command.serve(arguments, descriptors=[rom.fileno()], package="qemu-system-x86") as trial:
             return trial.status(seconds) == _EXIT_STATUS

@@ -20,11 +20,11 @@ _WIDEST = 500
 _COLUMNS = 80
 """Where the firmware's console breaks a line, iPXE's too. SeaBIOS, sercon.c"""
 
-REPORT = "ltsp-boottest: "
+REPORT_PREFIX = "ltsp-boottest: "
 """Begins the line in which the booted system itself tells how it is; JSON follows."""
 
 
-class Stage(Enum):
+class BootStage(Enum):
     """How far a boot comes, in this order. The value is for people."""
 
     POWER = "power on"
@@ -42,58 +42,61 @@ class Stage(Enum):
     LOGIN = "login"
 
 
-_ORDER = {stage: number for number, stage in enumerate(Stage)}
+_ORDER = {stage: number for number, stage in enumerate(BootStage)}
 
-_MARKS: tuple[tuple[Stage, re.Pattern[str]], ...] = tuple(
+_MARKS: tuple[tuple[BootStage, re.Pattern[str]], ...] = tuple(
     (stage, re.compile(pattern))
     for stage, pattern in (
-        (Stage.FIRMWARE, r"SeaBIOS \(version|BdsDxe: |^UEFI "),
-        (Stage.IPXE, r"\biPXE initialising devices|^Features: .*\b(?:TFTP|HTTP)\b"),
-        (Stage.MENU, r"^ltsp: menu\b"),
-        (Stage.KERNEL, r"\bLinux version \d"),
-        (Stage.INITRD, r"\bltsp: stage start\b|^Loading, please wait\.\.\.|\bdracut-cmdline\b|\bRunning in initr"),
-        (Stage.NETWORK, r"\bltsp: stage network\b"),
-        (Stage.ATTACH, r"\bltsp: stage attach\b"),
-        (Stage.OVERLAY, r"\bltsp: stage overlay\b"),
-        (Stage.SITE, r"\bltsp: stage site\b"),
-        (Stage.ROOT, r"\bltsp: stage switch\b|^Begin: Running /scripts/init-bottom|Reached target .*Switch Root"),
-        (Stage.SYSTEMD, r"\bsystemd\[1\]: (?:Detected architecture|Hostname set|Queued start job)|^Welcome to .+!$"),
-        (Stage.LOGIN, r"^(?!Last )\S+ login:(?: |$)"),
+        (BootStage.FIRMWARE, r"SeaBIOS \(version|BdsDxe: |^UEFI "),
+        (BootStage.IPXE, r"\biPXE initialising devices|^Features: .*\b(?:TFTP|HTTP)\b"),
+        (BootStage.MENU, r"^ltsp: menu\b"),
+        (BootStage.KERNEL, r"\bLinux version \d"),
+        (BootStage.INITRD, r"\bltsp: stage start\b|^Loading, please wait\.\.\.|\bdracut-cmdline\b|\bRunning in initr"),
+        (BootStage.NETWORK, r"\bltsp: stage network\b"),
+        (BootStage.ATTACH, r"\bltsp: stage attach\b"),
+        (BootStage.OVERLAY, r"\bltsp: stage overlay\b"),
+        (BootStage.SITE, r"\bltsp: stage site\b"),
+        (BootStage.ROOT, r"\bltsp: stage switch\b|^Begin: Running /scripts/init-bottom|Reached target .*Switch Root"),
+        (
+            BootStage.SYSTEMD,
+            r"\bsystemd\[1\]: (?:Detected architecture|Hostname set|Queued start job)|^Welcome to .+!$",
+        ),
+        (BootStage.LOGIN, r"^(?!Last )\S+ login:(?: |$)"),
     )
 )
 """From SeaBIOS, EDK2's BdsDxe, iPXE's startup.c, our menu, the kernel's linux_banner, our init, systemd, agetty."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class BootProblem:
     cause: str
     remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Sign:
+class _ProblemPattern:
     """A line that tells of trouble; groups of the pattern stand in the texts as {0}, {1}."""
 
     pattern: re.Pattern[str]
     cause: str
     remedy: str
 
-    def read(self, line: str) -> Trouble | None:
+    def match(self, line: str) -> BootProblem | None:
         match = self.pattern.search(line)
         if match is None:
             return None
         groups = [group or "" for group in match.groups()]
-        return Trouble(self.cause.format(*groups).strip(), self.remedy.format(*groups).strip())
+        return BootProblem(self.cause.format(*groups).strip(), self.remedy.format(*groups).strip())
 
 
-def _signs(*rows: tuple[str, str, str]) -> tuple[_Sign, ...]:
-    return tuple(_Sign(re.compile(pattern), cause, remedy) for pattern, cause, remedy in rows)
+def _compile_patterns(*rows: tuple[str, str, str]) -> tuple[_ProblemPattern, ...]:
+    return tuple(_ProblemPattern(re.compile(pattern), cause, remedy) for pattern, cause, remedy in rows)
 
 
 _UNBROKEN = r"(?:(?!\[ *\d+\.\d{6}\] ).)+"
 """Text into which the kernel did not write a message, which begins with the time. Kernel: printk.c, print_time"""
 
-_ENDS = _signs(
+_ENDS = _compile_patterns(
     # Our init says it to the console and by the kernel's log, and so one of them may stand within the other.
     (rf"^.*ltsp: FATAL: ({_UNBROKEN}?): ({_UNBROKEN})$", "{0}", "{1}"),
     (rf"^.*ltsp: FATAL: ({_UNBROKEN})$", "{0}", ""),
@@ -145,7 +148,7 @@ _ENDS = _signs(
 )
 """Nothing good comes after these."""
 
-_CLUES = _signs(
+_CLUES = _compile_patterns(
     (
         r"^(.*\S)\.\.\. ?(\S.*\S) \(https?://ipxe\.org/",
         "iPXE could not fetch {0}: {1}",
@@ -164,11 +167,11 @@ _CLUES = _signs(
 
 @dataclass(slots=True)
 class Console:
-    seconds: dict[Stage, float] = field(default_factory=lambda: {Stage.POWER: 0.0})
+    seconds: dict[BootStage, float] = field(default_factory=lambda: {BootStage.POWER: 0.0})
     """When each stage was reached, since power-on."""
-    trouble: Trouble | None = None
+    trouble: BootProblem | None = None
     """What ended the boot; nothing is read after it."""
-    clue: Trouble | None = None
+    clue: BootProblem | None = None
     """The last thing that was wrong and ended nothing."""
     report: str | None = None
     """The JSON with which the booted system told how it is."""
@@ -181,19 +184,19 @@ class Console:
         """Take what the console printed until `now`, seconds since power-on."""
         for line in self._terminal.feed(data):
             whole = self._broken + line
-            self._broken = whole if len(line) == _COLUMNS and Stage.KERNEL not in self.seconds else ""
+            self._broken = whole if len(line) == _COLUMNS and BootStage.KERNEL not in self.seconds else ""
             self._read(whole, now)
             if line:
                 self._tail.append(line[:_WIDEST])
         self._read_prompt(self._terminal.line, now)
 
     @property
-    def stage(self) -> Stage:
+    def stage(self) -> BootStage:
         """The furthest one that was reached."""
         return max(self.seconds, key=_ORDER.__getitem__)
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether there is nothing more to wait for."""
         return self.trouble is not None or self.report is not None
 
@@ -204,29 +207,31 @@ class Console:
         return (*self._tail, last[:_WIDEST]) if last else tuple(self._tail)
 
     def _read(self, line: str, now: float) -> None:
-        if self.over:
+        if self.is_over:
             self._await_login(line, now)
             return
-        before, mark, report = line.partition(REPORT)
+        before, mark, report = line.partition(REPORT_PREFIX)
         if mark:
             self._reach(before.rstrip(), now)
             if report.endswith("}"):
                 self.report = report
             else:
                 # The reporter repeats it.
-                self.clue = Trouble("something wrote into the booted system's report", "try again")
+                self.clue = BootProblem("something wrote into the booted system's report", "try again")
             return
         self._reach(line, now)
-        self.trouble = _first(_ENDS, line)
-        self.clue = _first(_CLUES, line) or self.clue
+        self.trouble = _find_problem(_ENDS, line)
+        self.clue = _find_problem(_CLUES, line) or self.clue
 
     def _read_prompt(self, line: str, now: float) -> None:
         """A prompt waits on a line that does not end; what else stands there may not be whole yet."""
-        if self.over:
+        if self.is_over:
             self._await_login(line, now)
         elif line.endswith((":", ">", ")", "#")):
             self._reach(line, now)
-            self.trouble = _first(_ENDS, line) if line.startswith(("iPXE>", "(initramfs)", "dracut:/#")) else None
+            self.trouble = (
+                _find_problem(_ENDS, line) if line.startswith(("iPXE>", "(initramfs)", "dracut:/#")) else None
+            )
 
     def _await_login(self, line: str, now: float) -> None:
         """The prompt is all that may still come: getty gives it when nothing else is started any more."""
@@ -244,5 +249,5 @@ class Console:
                 return
 
 
-def _first(signs: tuple[_Sign, ...], line: str) -> Trouble | None:
-    return next((trouble for sign in signs if (trouble := sign.read(line))), None)
+def _find_problem(signs: tuple[_ProblemPattern, ...], line: str) -> BootProblem | None:
+    return next((trouble for sign in signs if (trouble := sign.match(line))), None)

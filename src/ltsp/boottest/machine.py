@@ -16,7 +16,7 @@ HOST = "10.0.2.2"
 _DISK = "ipxe"
 
 
-class Accel(Enum):
+class Accelerator(Enum):
     """What runs the guest's instructions: the processor, or QEMU, which emulates one."""
 
     KVM = "kvm"
@@ -25,9 +25,9 @@ class Accel(Enum):
     @property
     def arguments(self) -> tuple[str, ...]:
         match self:
-            case Accel.KVM:
+            case Accelerator.KVM:
                 return ("-accel", "kvm", "-cpu", "host")
-            case Accel.TCG:
+            case Accelerator.TCG:
                 return ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max")
 
 
@@ -66,10 +66,10 @@ class DirectBoot:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class VirtualMachine:
     boot: NetworkBoot | DirectBoot
     firmware: Bios | Uefi = Bios()
-    accel: Accel = Accel.TCG
+    accel: Accelerator = Accelerator.TCG
     memory: int = 1024
     """MiB."""
     cpus: int = 2

@@ -19,7 +19,7 @@ _HEAD = re.compile(rb"P6\s+(\d{1,5})\s+(\d{1,5})\s+255\s")
 """ppm(5). QEMU writes no comments."""
 
 
-class Monitor:
+class QemuMonitor:
     """The conversation over a connected socket. docs/interop/qmp-spec.txt of QEMU"""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -64,7 +64,7 @@ class Monitor:
                 return answer
 
 
-def png(pixmap: bytes) -> bytes:
+def to_png(pixmap: bytes) -> bytes:
     """A binary portable pixmap (ppm(5), P6, 8 bits) as PNG.
 
     Raises FormatError where it is none.

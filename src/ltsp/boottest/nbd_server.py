@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ltsp.boottest.server import Server, listening
+from ltsp.boottest.server import ServerProcess, start_server
 
 PORT = 10809
 """IANA's, and the one that clients take where no other is named."""
@@ -26,10 +26,10 @@ def arguments(image: str) -> list[str]:
 
 
 @contextmanager
-def serving(image: str) -> Iterator[Server]:
+def serve_image(image: str) -> Iterator[ServerProcess]:
     """Serve an image on the loopback of the private network that this thread visits.
 
     Raises LtspError where nbdkit is missing or does not begin to serve.
     """
-    with listening(arguments(image), PORT, package="nbdkit") as server:
+    with start_server(arguments(image), PORT, package="nbdkit") as server:
         yield server

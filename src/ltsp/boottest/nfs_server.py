@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os.path import join
 
-from ltsp.boottest.server import Server, listening
+from ltsp.boottest.server import ServerProcess, start_server
 from ltsp.errors import LtspError
 from ltsp.host import command
-from ltsp.host.system_call import gives_file_handles
+from ltsp.host.system_call import supports_file_handles
 from ltsp.tree.name import encode, printable
 
 _PORT = 2049
@@ -34,7 +34,7 @@ _QUOTED = frozenset('"\\\n')
 """Characters that a string of ganesha's configuration cannot hold as they are."""
 
 
-def configuration(directory: str, state: str, squash: str = "No_Root_Squash") -> str:
+def ganesha_configuration(directory: str, state: str, squash: str = "No_Root_Squash") -> str:
     """Ganesha's configuration for one directory, read-only, by NFS 3 and 4 over TCP.
 
     `state` is a directory that it may write; `squash` says who is nobody there: `No_Root_Squash`, `Root_Squash`,
@@ -80,12 +80,12 @@ EXPORT {{
 
 
 @contextmanager
-def serving(directory: str, state: str, squash: str = "No_Root_Squash") -> Iterator[tuple[Server, ...]]:
+def serve_directory(directory: str, state: str, squash: str = "No_Root_Squash") -> Iterator[tuple[ServerProcess, ...]]:
     """Export a directory on the loopback of the private network that this thread visits, /run being private too.
 
     Raises LtspError where a program is missing or does not begin to serve.
     """
-    if not gives_file_handles(encode(directory)):
+    if not supports_file_handles(encode(directory)):
         raise LtspError(
             f"cannot serve {printable(directory)} by NFS: its file system gives no file handles, as the overlay of a "
             "container",
@@ -93,7 +93,7 @@ def serving(directory: str, state: str, squash: str = "No_Root_Squash") -> Itera
         )
     config = join(state, "ganesha.conf")
     with open(config, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(configuration(directory, state, squash))
+        file.write(ganesha_configuration(directory, state, squash))
     if any(command.find(program) is None for program in ("rpcbind", "ganesha.nfsd")):
         raise LtspError("the NFS server of the test, nfs-ganesha, is not installed", _INSTALL)
     arguments = [
@@ -105,13 +105,13 @@ def serving(directory: str, state: str, squash: str = "No_Root_Squash") -> Itera
         *("-N", "NIV_WARN"),
     ]
     with (
-        listening(_PORTMAPPER_PROGRAM, _PORTMAPPER, name="rpcbind", package="util-linux") as portmapper,
-        listening(arguments, _PORT, package="nfs-ganesha", condense=complaints) as ganesha,
+        start_server(_PORTMAPPER_PROGRAM, _PORTMAPPER, name="rpcbind", package="util-linux") as portmapper,
+        start_server(arguments, _PORT, package="nfs-ganesha", condense=filter_complaints) as ganesha,
     ):
         yield portmapper, ganesha
 
 
-def complaints(log: bytes) -> bytes:
+def filter_complaints(log: bytes) -> bytes:
     """What ganesha's log says is wrong, without the date, process and place in front of each line.
 
     Left out are the levels of its log, which it lists first, the lines of a backtrace, which follow the reason of an

@@ -12,14 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 
-from ltsp.boottest.console import Console, Stage
-from ltsp.boottest.machine import Machine
-from ltsp.boottest.monitor import Monitor, png
-from ltsp.boottest.server import Server
+from ltsp.boottest.console import BootStage, Console
+from ltsp.boottest.machine import VirtualMachine
+from ltsp.boottest.monitor import QemuMonitor, to_png
+from ltsp.boottest.server import ServerProcess
 from ltsp.boottest.verdict import Verdict
 from ltsp.errors import LtspError
 from ltsp.host import command
-from ltsp.host.command import Serving
+from ltsp.host.command import ServerProgram
 
 _PATIENCE = 0.5
 """Seconds between looks at the clock."""
@@ -29,14 +29,14 @@ _PACKAGE = "qemu-system-x86"
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class WatchOptions:
     """What is wanted of a run beside its verdict."""
 
     timeout: float
     """Seconds from power-on."""
     silence: float = math.inf
     """Seconds without a word on the console, after which nothing more is expected of it."""
-    reached: Callable[[Stage, float], None] = lambda _stage, _seconds: None
+    reached: Callable[[BootStage, float], None] = lambda _stage, _seconds: None
     """Told of each new stage and its seconds."""
     printed: Callable[[bytes, float], None] = lambda _data, _seconds: None
     """Given what the console prints, as it comes."""
@@ -44,7 +44,9 @@ class Watch:
     """A PNG file to write when the boot is over; empty for none."""
 
 
-def run(machine: Machine, watch: Watch, image: str = "", servers: Sequence[Server] = ()) -> Verdict:
+def run_boot_test(
+    machine: VirtualMachine, watch: WatchOptions, image: str = "", servers: Sequence[ServerProcess] = ()
+) -> Verdict:
     """Boot the machine; it and its QEMU are gone when this returns. `image` is what it should boot, as in ltsp.image=.
 
     Where one of the servers ends, so does the run.
@@ -56,23 +58,27 @@ def run(machine: Machine, watch: Watch, image: str = "", servers: Sequence[Serve
     with console, console_there, monitor, monitor_there:
         descriptors = [console_there.fileno(), monitor_there.fileno()]
         arguments = machine.arguments(*descriptors)
-        with command.serving(arguments, descriptors=descriptors, package=_PACKAGE) as qemu:
+        with command.serve(arguments, descriptors=descriptors, package=_PACKAGE) as qemu:
             console_there.close()
             monitor_there.close()
             console.setblocking(False)
             read = Console()
-            ending = _watched(console, qemu, read, watch, servers)
+            ending = _watch_console(console, qemu, read, watch, servers)
             if watch.screenshot and qemu.status() is None:
-                _take_picture(Monitor(monitor), watch.screenshot)
+                _take_picture(QemuMonitor(monitor), watch.screenshot)
         return Verdict.of(read, ending, image, {server.name: server.log for server in servers})
 
 
-def _watched(
-    connection: socket.socket, qemu: Serving, console: Console, watch: Watch, servers: Sequence[Server] = ()
+def _watch_console(
+    connection: socket.socket,
+    qemu: ServerProgram,
+    console: Console,
+    watch: WatchOptions,
+    servers: Sequence[ServerProcess] = (),
 ) -> str:
     """Feed the console until the boot is over, and say why nothing more is read."""
     began = time.monotonic()
-    told: set[Stage] = set()
+    told: set[BootStage] = set()
     end = watch.timeout
     heard = 0.0
     while (now := time.monotonic() - began) < end:
@@ -84,14 +90,14 @@ def _watched(
                 data = connection.recv(1 << 16)
             heard = now = time.monotonic() - began
             if not data:
-                return _ended(qemu)
+                return _describe_end(qemu)
             watch.printed(data, now)
             console.feed(data, now)
         for stage, seconds in console.seconds.items():
             if stage not in told:
                 told.add(stage)
                 watch.reached(stage, seconds)
-        if console.trouble or (console.report is not None and Stage.LOGIN in console.seconds):
+        if console.trouble or (console.report is not None and BootStage.LOGIN in console.seconds):
             return ""
         for server in servers:
             if failure := server.failure():
@@ -101,7 +107,7 @@ def _watched(
     return f"it was not through after {watch.timeout:.0f} seconds"
 
 
-def _ended(qemu: Serving) -> str:
+def _describe_end(qemu: ServerProgram) -> str:
     """QEMU ends where the guest switches off or restarts.
 
     Raises LtspError where it never ran.
@@ -112,12 +118,12 @@ def _ended(qemu: Serving) -> str:
     return "the machine restarted or switched itself off"
 
 
-def _take_picture(monitor: Monitor, path: str) -> None:
+def _take_picture(monitor: QemuMonitor, path: str) -> None:
     with TemporaryDirectory(prefix="ltsp-screen-") as directory:
         pixmap = os.path.join(directory, "screen.ppm")
         monitor.screenshot(pixmap)
         with open(pixmap, "rb") as file:
-            picture = png(file.read())
+            picture = to_png(file.read())
     try:
         with open(path, "wb") as file:
             file.write(picture)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ltsp.errors import LtspError
 from ltsp.host import command
-from ltsp.host.command import Serving
+from ltsp.host.command import ServerProgram
 
 _SECONDS_TO_START = 20.0
 _PATIENCE = 0.05
@@ -20,10 +20,10 @@ _LOG_LINES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerProcess:
     name: str
     """Of its program, for people."""
-    process: Serving
+    process: ServerProgram
     condense: Callable[[bytes], bytes] = bytes
     """What matters of its standard output and error, which is where it has to log."""
 
@@ -60,15 +60,15 @@ class Server:
 
 
 @contextmanager
-def listening(
+def start_server(
     arguments: Sequence[str], port: int, *, package: str, name: str = "", condense: Callable[[bytes], bytes] = bytes
-) -> Iterator[Server]:
+) -> Iterator[ServerProcess]:
     """Run a server on the loopback of the private network that this thread visits.
 
     `name` is that of the program where another one starts it. Raises LtspError where it is missing or does not begin
     to listen.
     """
-    with command.serving(arguments, package=package) as process:
-        server = Server(name or arguments[0], process, condense)
+    with command.serve(arguments, package=package) as process:
+        server = ServerProcess(name or arguments[0], process, condense)
         server.wait_for(port)
         yield server

@@ -53,23 +53,23 @@ class Terminal:
                 at += 1
                 continue
             at = match.end()
-            yield from self._obey(match)
+            yield from self._handle(match)
         self._rest = data[at:]
 
     @property
     def line(self) -> str:
         """What stands on the line that has not ended: a prompt, mostly."""
-        return _plain(bytes(self._line))
+        return _to_printable(bytes(self._line))
 
-    def _obey(self, match: re.Match[bytes]) -> Iterator[str]:
+    def _handle(self, match: re.Match[bytes]) -> Iterator[str]:
         match match.lastgroup:
             case "newline":
-                yield self._ended()
+                yield self._end_line()
             case "return":
                 self._returned = True
             case "final" if match["final"][0] in _MOVES:
                 if self._line:
-                    yield self._ended()
+                    yield self._end_line()
             case "back":
                 del self._line[-1:]
             case "text" | "tab":
@@ -82,18 +82,18 @@ class Terminal:
             case _:
                 pass
 
-    def _ended(self) -> str:
+    def _end_line(self) -> str:
         line = self.line
         self._line.clear()
         self._returned = False
         return line
 
 
-def _plain(line: bytes) -> str:
+def _to_printable(line: bytes) -> str:
     """Text of a line; what is not UTF-8 or not printable is escaped."""
     text = line.decode("utf-8", "backslashreplace").rstrip()
-    return text if text.isprintable() else "".join(map(_escaped, text))
+    return text if text.isprintable() else "".join(map(_escape, text))
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from os.path import join
 from tempfile import TemporaryDirectory
 
-from ltsp.boottest import firmware, guest, nbd_server, nfs_server
-from ltsp.boottest.loopback import private
+from ltsp.boottest import guest_report, nbd_server, nfs_server, uefi_firmware
+from ltsp.boottest.boot_script import BootScript
 from ltsp.boottest.machine import HOST, Bios, NetworkBoot, Uefi
-from ltsp.boottest.script import Script
-from ltsp.boottest.server import Server
+from ltsp.boottest.private_network import enter_private_network
+from ltsp.boottest.server import ServerProcess
 from ltsp.errors import LtspError
 from ltsp.host import optional_library
-from ltsp.services.http_files import http_files
+from ltsp.services.http_files import open_http_files
 from ltsp.settings.tftp_names import ADD_ON, MENU
 
 _IMAGES = "images"
 _HTTP_PORT = 80
-WHOLE = ("http", "file")
+WHOLE_IMAGE_TRANSPORTS = ("http", "file")
 """Transports that fetch the whole image, whose sum can then be checked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class BootSubject:
     """The version of an image that is to boot, and where it lies."""
 
     name: str
@@ -48,10 +48,10 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class BootRoute:
     """How a client boots."""
 
-    subject: Subject
+    subject: BootSubject
     through_menu: bool
     """By the site's menu, which boots the current version; else by a script that names the version."""
     transport: str
@@ -64,67 +64,67 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class BootSite:
     boot: NetworkBoot
     firmware: Bios | Uefi
-    servers: tuple[Server, ...] = ()
+    servers: tuple[ServerProcess, ...] = ()
     """The programs among them."""
 
 
-def see_that_it_can_be_served(transport: str, fetch: str = "tftp") -> None:
+def check_servable(transport: str, fetch: str = "tftp") -> None:
     """Raises LtspError where a library is missing: nobody should have waited for that in vain."""
-    if fetch == "http" or transport in WHOLE:
-        with optional_library.needed("a boot by HTTP", "aiohttp", "http", "NFS does without"):
+    if fetch == "http" or transport in WHOLE_IMAGE_TRANSPORTS:
+        with optional_library.require("a boot by HTTP", "aiohttp", "http", "NFS does without"):
             import aiohttp  # noqa: F401, PLC0415 -- an extra
 
 
 @contextmanager
-def served(route: Route, log: Callable[[str], None]) -> Iterator[Site]:
+def start_servers(route: BootRoute, log: Callable[[str], None]) -> Iterator[BootSite]:
     """Run the servers; all that was started or made for them is gone at the end.
 
     Raises LtspError where a version cannot be booted this way, or a server is missing.
     """
     subject = route.subject
     images = join(subject.base_dir, _IMAGES)
-    see_that_it_can_be_served(route.transport, route.fetch)
+    check_servable(route.transport, route.fetch)
     if route.transport == "file" and route.through_menu and route.fetch != "http":
         raise LtspError("the menu loads an image as a file by HTTP alone", "add --fetch=http")
     with ExitStack() as started:
-        started.enter_context(private())
+        started.enter_context(enter_private_network())
         # In the private /run, which goes with the last process even where we are killed.
         directory = started.enter_context(TemporaryDirectory(prefix="ltsp-boottest-", dir="/run"))
         tftp = join(directory, "tftp")
         os.mkdir(tftp)
         os.symlink(join(subject.tftp_dir, "ltsp"), join(tftp, "ltsp"))
         with open(join(tftp, "report.img"), "wb") as file:
-            file.write(guest.initrd())
-        servers: tuple[Server, ...] = ()
+            file.write(guest_report.build_report_initrd())
+        servers: tuple[ServerProcess, ...] = ()
         if route.transport == "nfs":
             state = join(directory, "nfs")
             os.mkdir(state)
-            servers = started.enter_context(nfs_server.serving(images, state))
+            servers = started.enter_context(nfs_server.serve_directory(images, state))
         elif route.transport == "nbd":
-            servers = (started.enter_context(nbd_server.serving(join(subject.base_dir, subject.image))),)
-        if route.fetch == "http" or route.transport in WHOLE:
+            servers = (started.enter_context(nbd_server.serve_image(join(subject.base_dir, subject.image))),)
+        if route.fetch == "http" or route.transport in WHOLE_IMAGE_TRANSPORTS:
             from ltsp.services import http_server  # noqa: PLC0415 -- it imports an extra
 
-            files = started.enter_context(http_files(subject.base_dir, subject.tftp_dir, public_only=False))
-            listener = started.enter_context(http_server.listening("127.0.0.1", _HTTP_PORT))
-            started.enter_context(http_server.serving(listener, files.open, log))
+            files = started.enter_context(open_http_files(subject.base_dir, subject.tftp_dir, public_only=False))
+            listener = started.enter_context(http_server.open_listener("127.0.0.1", _HTTP_PORT))
+            started.enter_context(http_server.serve_files(listener, files.open, log))
         with open(join(tftp, "boottest.ipxe"), "w", encoding="ascii") as file:
             file.write(_script(route))
-        chosen = firmware.uefi(join(directory, "disk")) if route.uefi else Bios()
-        yield Site(NetworkBoot("boottest.ipxe", tftp), chosen, servers)
+        chosen = uefi_firmware.prepare_uefi(join(directory, "disk")) if route.uefi else Bios()
+        yield BootSite(NetworkBoot("boottest.ipxe", tftp), chosen, servers)
 
 
-def _script(route: Route) -> str:
+def _script(route: BootRoute) -> str:
     subject = route.subject
     http = f"http://{HOST}"
-    script = Script(
+    script = BootScript(
         name=subject.name,
         transport=route.transport,
         base=f"{http}/" if route.fetch == "http" else f"tftp://{HOST}/",
-        http=http if route.fetch == "http" or route.transport in WHOLE else "",
+        http=http if route.fetch == "http" or route.transport in WHOLE_IMAGE_TRANSPORTS else "",
         # Script and report are the test's own: no server of a site has them.
         report=f"tftp://{HOST}/report.img",
         extra=route.extra,
@@ -135,13 +135,13 @@ def _script(route: Route) -> str:
     return script.direct(
         version=subject.version,
         image=subject.image,
-        root=_root(route),
-        sha256=subject.sha256 if route.transport in WHOLE else "",
+        root=_root_url(route),
+        sha256=subject.sha256 if route.transport in WHOLE_IMAGE_TRANSPORTS else "",
         initrds=[subject.client, *([subject.nbd] if subject.nbd and route.transport == "nbd" else []), *add_on],
     )
 
 
-def _root(route: Route) -> str:
+def _root_url(route: BootRoute) -> str:
     """What the menu makes of transport and image."""
     subject = route.subject
     below = subject.image.removeprefix(f"{_IMAGES}/")

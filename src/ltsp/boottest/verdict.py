@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ltsp.boottest.console import Console, Stage, Trouble
+from ltsp.boottest.console import BootProblem, BootStage, Console
 from ltsp.errors import FormatError
 
 _OVERLAY = ("ltsp", "overlay")
@@ -15,7 +15,7 @@ _OVERLAY = ("ltsp", "overlay")
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class GuestReport:
     """What the booted system said of itself."""
 
     source: str
@@ -39,9 +39,9 @@ class Guest:
         try:
             record = json.loads(text)
             # A name that is missing or unknown is a KeyError.
-            fields = {name: _checked(record[name], _FIELDS[name]) for name in {*record, *_FIELDS}}
-            received = {name: int(_checked(count, int)) for name, count in fields["received"].items()}
-            failed = tuple(str(_checked(unit, str)) for unit in fields["failed"])
+            fields = {name: _check_type(record[name], _FIELDS[name]) for name in {*record, *_FIELDS}}
+            received = {name: int(_check_type(count, int)) for name, count in fields["received"].items()}
+            failed = tuple(str(_check_type(unit, str)) for unit in fields["failed"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FormatError(
                 "the booted system's report is damaged", "something else wrote to the console meanwhile; try again"
@@ -61,7 +61,7 @@ _FIELDS: dict[str, type] = {
 }
 
 
-def _checked(value: Any, kind: type) -> Any:
+def _check_type(value: Any, kind: type) -> Any:
     # Not isinstance: true is an int.
     if type(value) is not kind:
         raise TypeError(kind)
@@ -74,11 +74,11 @@ class Verdict:
     cause: str
     """Why it did not pass, in a line; empty where it did."""
     remedy: str
-    stage: Stage
+    stage: BootStage
     """The furthest one that was reached."""
-    seconds: Mapping[Stage, float]
+    seconds: Mapping[BootStage, float]
     """From power-on to each stage that was reached."""
-    guest: Guest | None
+    guest: GuestReport | None
     tail: tuple[str, ...]
     """The console's last lines, safe to print."""
     servers: Mapping[str, tuple[str, ...]]
@@ -94,10 +94,10 @@ class Verdict:
         """
         guest = None
         try:
-            guest = Guest.parse(console.report) if console.report is not None else None
-            trouble = _trouble_of(guest, image) if guest else _trouble_on(console, ending)
+            guest = GuestReport.parse(console.report) if console.report is not None else None
+            trouble = _find_guest_problem(guest, image) if guest else _find_console_problem(console, ending)
         except FormatError as error:
-            trouble = Trouble(error.message, error.hint)
+            trouble = BootProblem(error.message, error.hint)
         return cls(
             passed=trouble is None,
             cause=trouble.cause if trouble else "",
@@ -109,8 +109,8 @@ class Verdict:
             servers=servers or {},
         )
 
-    def as_dict(self) -> dict[str, object]:
-        """For readers of JSON. Stages are named as in `Stage`, in small letters."""
+    def to_json(self) -> dict[str, object]:
+        """For readers of JSON. Stages are named as in `BootStage`, in small letters."""
         guest = self.guest
         return {
             "passed": self.passed,
@@ -140,30 +140,30 @@ def server_lines(verdict: Verdict) -> Iterator[str]:
             yield from (f"| {line}" for line in lines)
 
 
-def _trouble_of(guest: Guest, image: str) -> Trouble | None:
+def _find_guest_problem(guest: GuestReport, image: str) -> BootProblem | None:
     if (guest.source, guest.fstype) != _OVERLAY:
-        return Trouble(
+        return BootProblem(
             f"the root is {guest.fstype} from {guest.source}, not the client's overlay",
             "boot it with rdinit=/ltsp/init, or see what its own initrd did",
         )
     if image and f"ltsp.image={image}" not in guest.cmdline.split():
-        return Trouble(f"another image than {image} was booted", "the menu is older than the image: type ltsp ipxe")
+        return BootProblem(f"another image than {image} was booted", "the menu is older than the image: type ltsp ipxe")
     if guest.failed:
-        return Trouble(
+        return BootProblem(
             f"units failed: {', '.join(guest.failed)}",
             "see why in the image: journalctl -b -u UNIT, or mask them for clients with MASK_SYSTEM_SERVICES",
         )
     if guest.state != "running":
-        return Trouble(f"systemd says {guest.state}, not running", "see the console's last lines")
+        return BootProblem(f"systemd says {guest.state}, not running", "see the console's last lines")
     return None
 
 
-def _trouble_on(console: Console, ending: str) -> Trouble:
+def _find_console_problem(console: Console, ending: str) -> BootProblem:
     found = console.trouble
     if found is None:
         cause = f"{ending}; it got as far as: {console.stage.value}"
-        found = Trouble(cause, "see the console's last lines, or give it longer with --timeout")
+        found = BootProblem(cause, "see the console's last lines, or give it longer with --timeout")
     if console.clue:
         # What went wrong first explains the rest.
-        return Trouble(f"{console.clue.cause} ({found.cause})", console.clue.remedy or found.remedy)
+        return BootProblem(f"{console.clue.cause} ({found.cause})", console.clue.remedy or found.remedy)
     return found

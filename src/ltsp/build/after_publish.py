@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from os.path import join
 
-from ltsp.boot.menu import without
+from ltsp.boot.menu import remove_entries
 from ltsp.build import config_file
-from ltsp.build.leftovers import tidy
+from ltsp.build.leftovers import clean_up_deserted
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
 from ltsp.report.report import Report
@@ -17,19 +17,19 @@ from ltsp.settings.source_options import VersionedOptions
 from ltsp.settings.tftp_names import ADD_ON, MENU
 
 
-def follow(ltsp: LtspOptions, conf: Conf, options: VersionedOptions, report: Report) -> None:
+def refresh_add_on_and_menu(ltsp: LtspOptions, conf: Conf, options: VersionedOptions, report: Report) -> None:
     """Tidy up after images that were deleted by hand, make the add-on of the site again, and see to the menu."""
-    tidy(ltsp, Retention.of(options), report)
+    clean_up_deserted(ltsp, Retention.of(options), report)
     place = join(ltsp.tftp_dir, "ltsp")
     if os.path.exists(join(place, ADD_ON)):
-        from ltsp.build.site_image import refresh  # noqa: PLC0415 -- accounts and archives: only where there is an add-on
+        from ltsp.build.add_on import refresh_add_on  # noqa: PLC0415 -- accounts and archives: only where there is an add-on
 
-        refresh(ltsp, conf, report)
+        refresh_add_on(ltsp, conf, report)
     if os.path.exists(join(place, MENU)):
-        remind(ltsp, report)
+        update_menu(ltsp, report)
 
 
-def remind(ltsp: LtspOptions, report: Report) -> None:
+def update_menu(ltsp: LtspOptions, report: Report) -> None:
     """After something was published or removed: say what the menu that there is has no entry for, and take out the
     entries of images that are gone.
     """
@@ -42,7 +42,7 @@ def remind(ltsp: LtspOptions, report: Report) -> None:
     labels = {line[1:].strip() for line in text.splitlines() if line.startswith(":")}
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     images = {name for name in store.names() if (state := store.state(name)).image is not None and state.pointer}
-    if kept := without(text, labels - images):
+    if kept := remove_entries(text, labels - images):
         config_file.write(path, kept, report, overwrite=ltsp.overwrite, dry_run=False)
     if missing := sorted(images - labels):
         report.note(f"the menu has no entry for {', '.join(missing)} yet: ltsp ipxe makes it anew")

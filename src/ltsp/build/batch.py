@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ltsp.report.internal_error import told
+from ltsp.report.internal_error import to_ltsp_error
 from ltsp.report.report import Report
 
 _SEVERITY = (0, 3, 75, 1, 2)
 """Exit statuses, the worst last."""
 
 
-def each(arguments: Sequence[str], report: Report, do: Callable[[str], int]) -> int:
+def run_each(arguments: Sequence[str], report: Report, do: Callable[[str], int]) -> int:
     """Try each argument, tell of each failure, and return the worst exit status.
 
     Raises what a single argument raises.
@@ -23,7 +23,7 @@ def each(arguments: Sequence[str], report: Report, do: Callable[[str], int]) -> 
         except Exception as error:  # what nobody foresaw of one image is no fault of the others
             if len(arguments) == 1:
                 raise
-            failure = told(error)
+            failure = to_ltsp_error(error)
             report.failure(failure)
             status = failure.exit_status
         worst = max(worst, status, key=_SEVERITY.index)

@@ -8,34 +8,34 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from ltsp.boot.codecs import initrd_codec, readable_codecs
-from ltsp.boot.distribution import distribution_of
+from ltsp.boot.distribution import detect_distribution
 from ltsp.boot.kernel import Kernel
+from ltsp.boot.kernel_codecs import initrd_codec, readable_codecs
 from ltsp.boot.kernel_config import kernel_options
-from ltsp.boot.preflight import Facts, Lack, Severity, preflight, require
+from ltsp.boot.preflight import PreflightFacts, PreflightProblem, Severity, check_no_errors, find_problems
 from ltsp.cpio import compression, newc
 from ltsp.errors import LtspError, UsageError
 from ltsp.host.server_file import read_server_file
-from ltsp.initrd.client_tree import ClientOptions, client_tree
-from ltsp.initrd.drivers import network_drivers, withheld
+from ltsp.initrd.client_tree import ClientOptions, build_client_tree
+from ltsp.initrd.drivers import find_blocked_drivers, find_network_drivers
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms
-from ltsp.publish.generation import Generation
 from ltsp.publish.paths import CLIENT, INITRD, KERNEL, NBD
+from ltsp.publish.version import Version
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions, KernelOptions
-from ltsp.tree.concat import Joined
+from ltsp.tree.concat import ConcatContent
 from ltsp.tree.content import Bytes, Content
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory
 from ltsp.tree.tree import Tree
 
-_WITHOUT = "--no-preflight"
+_NO_PREFLIGHT = "--no-preflight"
 """What publishes an image although its clients' initrd could not be made."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ClientInitrdRequest:
     """What was asked for, checked before any work."""
 
     drivers: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientBootFiles:
     """What the clients of a version boot by, besides the kernel."""
 
     files: Mapping[str, Content] = field(default_factory=dict)
@@ -72,10 +72,10 @@ class Client:
         """All that a version has for its clients to load, by the names there."""
         if kernel is None:
             return dict(self.files)
-        initrds = {INITRD: self._behind(kernel.initrd)} if kernel.initrd else {}
+        initrds = {INITRD: self._append_client_initrd(kernel.initrd)} if kernel.initrd else {}
         return {KERNEL: kernel.kernel, **initrds, **self.files}
 
-    def _behind(self, initrd: Content) -> Content:
+    def _append_client_initrd(self, initrd: Content) -> Content:
         """The distribution's initrd with ours behind it: what clients load with CLIENT_INITRD=distro, and those whose
         menu is from before and names no other.
         """
@@ -83,18 +83,18 @@ class Client:
         if ours is None:
             return initrd
         # Archives begin at multiples of 4 (initramfs-buffer-format.rst of the kernel), and lz4 ends with a size of 0.
-        return Joined((initrd, Bytes(bytes(4 + -initrd.size % 4)), ours))
+        return ConcatContent((initrd, Bytes(bytes(4 + -initrd.size % 4)), ours))
 
-    def tell(self, report: Report) -> None:
+    def report_to(self, report: Report) -> None:
         for warning in self.warnings:
             report.warn(warning)
         for note in self.notes:
             report.note(note)
 
 
-def client_initrd(
-    tree: Tree, kernel: Kernel | None, codec: str, name: str, wanted: Wanted, before: Generation | None
-) -> Client:
+def make_client_initrd(
+    tree: Tree, kernel: Kernel | None, codec: str, name: str, wanted: ClientInitrdRequest, before: Version | None
+) -> ClientBootFiles:
     """Make it for the kernel of the image `name`; `codec` is the image's, empty where nobody knows.
 
     `before` is the version from which it can be taken where it would be the same.
@@ -102,19 +102,21 @@ def client_initrd(
     Raises LtspError where no client could boot the image, unless that was asked for.
     """
     if kernel is None:
-        return Client()
+        return ClientBootFiles()
     try:
-        return _made(tree, kernel.version or _only_version(tree, kernel.path), codec, name, wanted, before)
+        return _make_initrds(
+            tree, kernel.version or _sole_modules_version(tree, kernel.path), codec, name, wanted, before
+        )
     except LtspError as error:
         if wanted.must_boot:
-            if _WITHOUT not in error.hint:
-                error.hint = "; or ".join(filter(None, (error.hint, f"publish it all the same with {_WITHOUT}")))
+            if _NO_PREFLIGHT not in error.hint:
+                error.hint = "; or ".join(filter(None, (error.hint, f"publish it all the same with {_NO_PREFLIGHT}")))
             raise
         left = "" if kernel.initrd else f", and the image has none for /{printable(kernel.path)}: no client can boot it"
-        return Client(warnings=(f"{error.message}; published without an initrd of ours{left}",))
+        return ClientBootFiles(warnings=(f"{error.message}; published without an initrd of ours{left}",))
 
 
-def _only_version(tree: Tree, path: str) -> str:
+def _sole_modules_version(tree: Tree, path: str) -> str:
     """Of a kernel that does not say it, in an image with modules for one alone.
 
     A directory without modules.dep is none: it keeps what vendors built for an earlier kernel, and others link to it.
@@ -127,51 +129,53 @@ def _only_version(tree: Tree, path: str) -> str:
     if len(versions) != 1:
         raise LtspError(
             f"cannot determine the kernel version of /{printable(path)}, and so which modules belong to it",
-            f"choose another kernel with --kernel-initrd, or publish it all the same with {_WITHOUT}",
+            f"choose another kernel with --kernel-initrd, or publish it all the same with {_NO_PREFLIGHT}",
         )
     return versions[0]
 
 
-def _made(tree: Tree, version: str, codec: str, name: str, wanted: Wanted, before: Generation | None) -> Client:
+def _make_initrds(
+    tree: Tree, version: str, codec: str, name: str, wanted: ClientInitrdRequest, before: Version | None
+) -> ClientBootFiles:
     modules = KernelModules.read(tree, version)
-    facts = Facts(
+    facts = PreflightFacts(
         version=version,
         modules=modules.names,
-        network=network_drivers(modules),
-        withheld=withheld(modules),
+        network=find_network_drivers(modules),
+        blocked_drivers=find_blocked_drivers(modules),
         chosen=wanted.drivers,
         options=kernel_options(tree, version),
         codec=codec,
         codecs=readable_codecs(tree, version) if codec else None,
         has_nbd_client=True,  # whoever makes the initrd tells of that
-        distribution=distribution_of(tree),
+        distribution=detect_distribution(tree),
     )
-    lacks = preflight(facts)
+    lacks = find_problems(facts)
     if wanted.must_boot:
-        require(lacks, name)
+        check_no_errors(lacks, name)
     options = ClientOptions(wanted.drivers, file_systems=wanted.file_systems, busybox=wanted.busybox)
-    made = client_tree(tree, modules, options, ServerPrograms(read_server_file))
+    made = build_client_tree(tree, modules, options, ServerPrograms(read_server_file))
     packing = initrd_codec(tree, version)
-    files = {CLIENT: _packed(made.tree, packing, _known(before, CLIENT), made.present)}
+    files = {CLIENT: _pack(made.tree, packing, _previous_archive(before, CLIENT), made.present)}
     if made.nbd is not None:
-        files[NBD] = _packed(made.nbd, packing, _known(before, NBD))
-    return Client(files, tuple(_told(lacks)), made.warnings)
+        files[NBD] = _pack(made.nbd, packing, _previous_archive(before, NBD))
+    return ClientBootFiles(files, tuple(_preflight_warnings(lacks)), made.warnings)
 
 
-def _packed(tree: Tree, codec: str, known: bytes | None, present: Collection[str] = ()) -> Content:
+def _pack(tree: Tree, codec: str, known: bytes | None, present: Collection[str] = ()) -> Content:
     file = io.BytesIO()
-    newc.write(tree, file, present)
+    newc.write_archive(tree, file, present)
     archive = file.getvalue()
-    if known is not None and compression.holds(known, codec, archive):
+    if known is not None and compression.matches_archive(known, codec, archive):
         return Bytes(known)
     return Bytes(compression.compress(archive, codec))
 
 
-def _known(before: Generation | None, name: str) -> bytes | None:
+def _previous_archive(before: Version | None, name: str) -> bytes | None:
     return read_server_file(os.path.abspath(before.file(name))) if before else None
 
 
-def _told(lacks: tuple[Lack, ...]) -> Iterator[str]:
+def _preflight_warnings(lacks: tuple[PreflightProblem, ...]) -> Iterator[str]:
     """Errors too: where they end nothing, they are warnings."""
     for lack in sorted(lacks, key=lambda each: each.severity is not Severity.ERROR):
         yield f"{printable(lack.message)}; {printable(lack.hint)}"

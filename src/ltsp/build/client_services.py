@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ltsp.initrd.site.passwords import Accounts
-from ltsp.initrd.site.services import Fate, is_in, service_of
-from ltsp.initrd.site.settings import common
+from ltsp.initrd.site.services import ServicePolicy, find_service, has_unit
+from ltsp.initrd.site.settings import build_common_layer
 from ltsp.report.report import Report
 from ltsp.settings.client_sections import client_settings
 from ltsp.settings.conf_text import Conf
 from ltsp.tree.name import printable
 from ltsp.tree.tree import Tree
 
-_SHOWN = 4
+_MOST_SHOWN = 4
 """Units of a service that a line names; --json has all of them."""
 
 
@@ -32,28 +32,28 @@ class IdleService:
 
 def idle_services(tree: Tree, conf: Conf) -> list[IdleService]:
     """In the order of the list, then what ltsp.conf adds. Faults of ltsp.conf are for `ltsp initrd` to report."""
-    layer = common(client_settings(conf).common.settings, Accounts(), [], [], logs_in=False)
+    layer = build_common_layer(client_settings(conf).common.settings, Accounts(), [], [], logs_in=False)
     return [
-        *_grouped(tree, layer.unneeded, "masked"),
-        *_grouped(tree, layer.disable, "disabled"),
-        *_grouped(tree, layer.mask, "masked"),
+        *_group_by_service(tree, layer.unneeded, "masked"),
+        *_group_by_service(tree, layer.disable, "disabled"),
+        *_group_by_service(tree, layer.mask, "masked"),
     ]
 
 
-def _grouped(tree: Tree, units: Iterable[str], how: str) -> Iterator[IdleService]:
+def _group_by_service(tree: Tree, units: Iterable[str], how: str) -> Iterator[IdleService]:
     groups: dict[str, list[str]] = {}
     for unit in units:
-        if is_in(tree, unit):
-            service = service_of(unit)
+        if has_unit(tree, unit):
+            service = find_service(unit)
             groups.setdefault(service.units[0] if service else unit, []).append(unit)
     for first, found in groups.items():
-        service = service_of(first)
-        by_default = service is not None and service.fate in {Fate.MASKED, Fate.DISABLED}
+        service = find_service(first)
+        by_default = service is not None and service.policy in {ServicePolicy.MASKED, ServicePolicy.DISABLED}
         yield IdleService(tuple(found), how, service.reason if service and by_default else "ltsp.conf says so")
 
 
 def show(idle: Sequence[IdleService], report: Report) -> None:
-    rows = [(_named(one.units), one.how, one.reason) for one in idle]
+    rows = [(_list_units(one.units), one.how, one.reason) for one in idle]
     if rows:
         report.table(("clients do not run", "how", "reason"), rows)
 
@@ -63,6 +63,6 @@ def facts(idle: Sequence[IdleService]) -> Mapping[str, object]:
     return {"clients_do_not_run": [asdict(one) for one in idle]}
 
 
-def _named(units: Sequence[str]) -> str:
-    shown = ", ".join(map(printable, units[:_SHOWN]))
-    return f"{shown}, and {len(units) - _SHOWN} more" if len(units) > _SHOWN else shown
+def _list_units(units: Sequence[str]) -> str:
+    shown = ", ".join(map(printable, units[:_MOST_SHOWN]))
+    return f"{shown}, and {len(units) - _MOST_SHOWN} more" if len(units) > _MOST_SHOWN else shown

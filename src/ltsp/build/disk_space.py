@@ -10,10 +10,10 @@ from ltsp.build.prepare import Prepared
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.publish import disk_errors
-from ltsp.publish.paths import Places
+from ltsp.publish.paths import ImagePaths
 from ltsp.publish.store import Store
 from ltsp.report import units
-from ltsp.squashfs.estimate import estimate
+from ltsp.squashfs.estimate import estimate_size
 from ltsp.tree.content import Content
 from ltsp.tree.name import printable
 
@@ -26,7 +26,7 @@ _RESERVED_PART = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class SpaceEstimate:
     """About how many bytes a build will take."""
 
     image: int
@@ -37,32 +37,36 @@ class Space:
     """In TFTP_DIR, for kernel and initrds, which are there already."""
 
 
-def space(prepared: Prepared, boot_files: Mapping[str, Content]) -> Space:
+def estimate_space(prepared: Prepared, boot_files: Mapping[str, Content]) -> SpaceEstimate:
     boot = sum(file.size for file in boot_files.values())
     options = prepared.write_options
-    guess = estimate(prepared.tree, options, other_codec=prepared.codec != options.compression.name)
-    return Space(guess.size, guess.least, boot)
+    guess = estimate_size(prepared.tree, options, other_codec=prepared.codec != options.compression.name)
+    return SpaceEstimate(guess.size, guess.least, boot)
 
 
-def lines(needed: Space, store: Store) -> Iterator[str]:
+def lines(needed: SpaceEstimate, store: Store) -> Iterator[str]:
     for directory, needs in ((store.base_dir, needed.image), (store.tftp_dir, needed.boot)):
         free = files.free_bytes(directory)
         yield f"space     about {units.size(needs)} needed in {printable(directory)}, {units.size(free)} free"
 
 
-def warnings(needed: Space, store: Store) -> Iterator[str]:
+def warnings(needed: SpaceEstimate, store: Store) -> Iterator[str]:
     """Where the image may not fit, and it is not certain that it does not: then the build is refused."""
     free = files.free_bytes(store.base_dir)
-    if needed.least + _shared(needed, store) <= free < needed.image + _shared(needed, store) + _reserve(store):
+    if (
+        needed.least + _shared_boot_bytes(needed, store)
+        <= free
+        < needed.image + _shared_boot_bytes(needed, store) + _reserved_bytes(store)
+    ):
         yield (
             f"the image may not fit into {printable(store.base_dir)}: about {units.size(needed.image)} needed, "
             f"{units.size(free)} free; the build ends before the disk is full, and then all is as it was"
         )
 
 
-def lacking(needed: Space, store: Store) -> Iterator[str]:
+def shortages(needed: SpaceEstimate, store: Store) -> Iterator[str]:
     """Why a build would be refused."""
-    least = needed.least + _shared(needed, store)
+    least = needed.least + _shared_boot_bytes(needed, store)
     for directory, needs in ((store.base_dir, least), (store.tftp_dir, needed.boot)):
         free = files.free_bytes(directory)
         if needs > free:
@@ -72,9 +76,11 @@ def lacking(needed: Space, store: Store) -> Iterator[str]:
             )
 
 
-def watched(advance: Callable[[int], None], places: Places, needed: Space, store: Store) -> Callable[[int], None]:
+def watch(
+    advance: Callable[[int], None], places: ImagePaths, needed: SpaceEstimate, store: Store
+) -> Callable[[int], None]:
     """The same, but the build ends in time where the disk fills up while the image is written."""
-    reserve = _reserve(store) + _shared(needed, store)
+    reserve = _reserved_bytes(store) + _shared_boot_bytes(needed, store)
 
     def step(count: int) -> None:
         advance(count)
@@ -85,20 +91,20 @@ def watched(advance: Callable[[int], None], places: Places, needed: Space, store
 
 
 @contextmanager
-def blamed(places: Places, needed: Space, store: Store) -> Iterator[None]:
+def blamed(places: ImagePaths, needed: SpaceEstimate, store: Store) -> Iterator[None]:
     """Another program that failed as the disk filled up says so in its own words, or not at all."""
     try:
         yield
     except LtspError as error:
-        if files.free_bytes(store.base_dir) < _reserve(store) + _shared(needed, store):
+        if files.free_bytes(store.base_dir) < _reserved_bytes(store) + _shared_boot_bytes(needed, store):
             raise disk_errors.no_space(WRITING, places, store.base_dir, NOTHING_PUBLISHED) from error
         raise
 
 
-def _shared(needed: Space, store: Store) -> int:
+def _shared_boot_bytes(needed: SpaceEstimate, store: Store) -> int:
     """What kernel and initrds take of the disk of the image."""
     return needed.boot if files.on_same_disk(store.base_dir, store.tftp_dir) else 0
 
 
-def _reserve(store: Store) -> int:
+def _reserved_bytes(store: Store) -> int:
     return min(_RESERVE, files.disk_bytes(store.base_dir) // _RESERVED_PART)

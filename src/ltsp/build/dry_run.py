@@ -4,43 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ltsp.build.exclusions import Rules
+from ltsp.build.exclusions import ExclusionRules
 from ltsp.report import units
 from ltsp.report.report import Report
-from ltsp.transform.cleanup import Cleaned
-from ltsp.transform.selection import combined
-from ltsp.transform.survey import Gone, Removal
+from ltsp.transform.cleanup import CleanedTree
+from ltsp.transform.selection import combine_selections
+from ltsp.transform.survey import Removal, RemovedPaths
 from ltsp.tree.name import printable
-from ltsp.tree.selection import Watched
+from ltsp.tree.selection import ObservedSelection
 from ltsp.tree.tree import Tree
 
-_SHOWN = 3
+_MOST_SHOWN = 3
 """Paths of a rule that a line names; --json has all of them."""
 
 
-def removed(whole: Tree, rules: Rules) -> tuple[Tree, list[Removal]]:
+def apply_rules(whole: Tree, rules: ExclusionRules) -> tuple[Tree, list[Removal]]:
     """What is left of a tree that was taken in whole, and what each rule leaves out, most bytes first."""
-    selection = combined(rules.selection, rules.exact_selection(whole))
-    gone = Gone()
-    left = whole.select(Watched(selection, gone.add))
+    selection = combine_selections(rules.selection, rules.exact_selection(whole))
+    gone = RemovedPaths()
+    left = whole.select(ObservedSelection(selection, gone.add))
     return left, sorted(gone.removals(rules.rule), key=lambda one: (-one.bytes, one.rule))
 
 
-def show(gone: Sequence[Removal], cleaned: Cleaned, report: Report) -> None:
+def show(gone: Sequence[Removal], cleaned: CleanedTree, report: Report) -> None:
     rows = [
-        (printable(one.rule), units.counted(one.files, "file"), units.size(one.bytes), _named(one.paths))
+        (printable(one.rule), units.plural(one.files, "file"), units.size(one.bytes), _list_paths(one.paths))
         for one in gone
     ]
     report.table(("left out by", "files", "size", "paths"), rows)
     rows = [
-        (printable(step.rule), units.counted(len(step.paths), "file"), units.size(step.bytes), _named(step.paths))
+        (printable(step.rule), units.plural(len(step.paths), "file"), units.size(step.bytes), _list_paths(step.paths))
         for step in cleaned.steps
     ]
     if rows:
         report.table(("rewritten by", "files", "less by", "paths"), rows)
 
 
-def facts(gone: Sequence[Removal], cleaned: Cleaned) -> Mapping[str, object]:
+def facts(gone: Sequence[Removal], cleaned: CleanedTree) -> Mapping[str, object]:
     """The same as data, with every path."""
     return {
         "left_out": [
@@ -50,6 +50,6 @@ def facts(gone: Sequence[Removal], cleaned: Cleaned) -> Mapping[str, object]:
     }
 
 
-def _named(paths: Sequence[str]) -> str:
-    shown = ", ".join(printable(path) for path in paths[:_SHOWN])
-    return f"{shown}, and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else shown
+def _list_paths(paths: Sequence[str]) -> str:
+    shown = ", ".join(printable(path) for path in paths[:_MOST_SHOWN])
+    return f"{shown}, and {len(paths) - _MOST_SHOWN} more" if len(paths) > _MOST_SHOWN else shown

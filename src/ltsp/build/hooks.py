@@ -20,46 +20,46 @@ from ltsp.settings.applets import LtspOptions
 from ltsp.settings.hooks import Hooks
 from ltsp.source.source import Plan, Source
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import decode, encode, in_order, printable
+from ltsp.tree.name import decode, encode, printable, sort_names
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
-ROOT = "LTSP_ROOT"
-_NOT_MADE = "the image was not made"
+ROOT_VARIABLE = "LTSP_ROOT"
+_NO_IMAGE = "the image was not made"
 _LARGEST_EXECUTABLE = 64 << 20
 _RUN_PARTS_NAME = re.compile(r"[A-Za-z0-9_-]+")
 """Other names are leftovers of editors and packages. run-parts(8)"""
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class HookCommand:
     name: str
     """What people know it by: `PRE_IMAGE_apps`, `/etc/ltsp/image.d/10-apps`."""
     arguments: tuple[str, ...]
-    wants_root: bool
+    uses_ltsp_root: bool
     """Whether it mentions LTSP_ROOT."""
     where: str = ""
     """File and line, of a command in ltsp.conf."""
 
 
-def before(hooks: Hooks, directory: str) -> tuple[Command, ...]:
+def commands_before(hooks: Hooks, directory: str) -> tuple[HookCommand, ...]:
     """What is run before an image is made; `directory` is where the executables are.
 
     Raises ConfError where others than administrators could have written an executable.
     """
-    return (*_of_conf(hooks, after=False), *_executables(directory))
+    return (*_conf_commands(hooks, after=False), *_find_executables(directory))
 
 
-def after(hooks: Hooks) -> tuple[Command, ...]:
+def commands_after(hooks: Hooks) -> tuple[HookCommand, ...]:
     """What is run when an image was published.
 
     Raises UsageError where one wants the tree: the image is made by then.
     """
-    commands = tuple(_of_conf(hooks, after=True))
+    commands = tuple(_conf_commands(hooks, after=True))
     for each in commands:
-        if each.wants_root:
+        if each.uses_ltsp_root:
             raise UsageError(
-                f"{each.where}: {each.name} uses {ROOT}, but runs when the image is made",
+                f"{each.where}: {each.name} uses {ROOT_VARIABLE}, but runs when the image is made",
                 f"name it {each.name.replace('POST', 'PRE', 1)}",
             )
     return commands
@@ -75,7 +75,7 @@ def environment(source: Source, options: LtspOptions) -> Mapping[str, str]:
     }
 
 
-def run(commands: Sequence[Command], told: Mapping[str, str], report: Report, consequence: str) -> None:
+def run(commands: Sequence[HookCommand], variables: Mapping[str, str], report: Report, consequence: str) -> None:
     """Run them one after the other; their lines are notes.
 
     Raises LtspError at the first that fails, with the consequence that this has.
@@ -87,39 +87,41 @@ def run(commands: Sequence[Command], told: Mapping[str, str], report: Report, co
         def show(line: str, shown: str = shown) -> None:
             report.note(f"{shown}: {line}")
 
-        status = command.run_shown(each.arguments, show, environment=told)
+        status = command.run_and_show(each.arguments, show, environment=variables)
         if status:
             failed = command.failure(each.arguments[0], status, b"")
             place = f"{each.where}: " if each.where else ""
             raise LtspError(f"{place}{shown}: {failed.message}", consequence)
 
 
-def prepared(source: Source, commands: Sequence[Command], told: Mapping[str, str], report: Report) -> Source:
+def attach_commands(
+    source: Source, commands: Sequence[HookCommand], variables: Mapping[str, str], report: Report
+) -> Source:
     """The source as the commands leave it: they are run when it is held, or in the view when that is opened.
 
     Raises SourceError where one needs a writable view that this source cannot have.
     """
     if not commands:
         return source
-    wanting = next((each for each in commands if each.wants_root), None)
+    wanting = next((each for each in commands if each.uses_ltsp_root), None)
     if wanting is None:
-        return _Preceded(source, lambda: run(commands, told, report, _NOT_MADE))
+        return _SourceWithCommands(source, lambda: run(commands, variables, report, _NO_IMAGE))
     place = f"{wanting.where}: " if wanting.where else ""
 
     def change(view: str) -> None:
-        run(commands, {**told, ROOT: view}, report, _NOT_MADE)
+        run(commands, {**variables, ROOT_VARIABLE: view}, report, _NO_IMAGE)
 
-    from ltsp.source.directory.writable import writable  # noqa: PLC0415 -- mounts, for the few commands that change the tree
+    from ltsp.source.directory.writable import make_writable  # noqa: PLC0415 -- mounts, for the few commands that change the tree
 
-    return writable(source, change, place + printable(wanting.name))
+    return make_writable(source, change, place + printable(wanting.name))
 
 
 @dataclass(frozen=True, slots=True)
-class _Preceded:
+class _SourceWithCommands:
     """A source that something is done before, which does not touch it."""
 
     base: Source
-    first: Callable[[], None]
+    run_commands: Callable[[], None]
 
     @property
     def name(self) -> str:
@@ -145,22 +147,22 @@ class _Preceded:
     @contextmanager
     def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
         """The commands run before: they may install packages."""
-        self.first()
+        self.run_commands()
         with self.base.hold_packages(timeout, waiting) as notes:
             yield notes
 
 
-def _of_conf(hooks: Hooks, *, after: bool) -> Iterator[Command]:
+def _conf_commands(hooks: Hooks, *, after: bool) -> Iterator[HookCommand]:
     for hook in hooks.after if after else hooks.before:
-        yield Command(hook.key, ("/bin/sh", "-c", hook.command), hook in hooks.writable_root, hook.where)
+        yield HookCommand(hook.key, ("/bin/sh", "-c", hook.command), hook in hooks.writable_root, hook.where)
 
 
-def _executables(directory: str) -> Iterator[Command]:
+def _find_executables(directory: str) -> Iterator[HookCommand]:
     try:
-        names = in_order([decode(name) for name in os.listdir(encode(directory))])
+        names = sort_names([decode(name) for name in os.listdir(encode(directory))])
     except (FileNotFoundError, NotADirectoryError):
         return
     for name in filter(_RUN_PARTS_NAME.fullmatch, names):
         path = os.path.join(directory, name)
         if os.path.isfile(path) and os.access(path, os.X_OK):
-            yield Command(path, (path,), ROOT.encode() in trusted.read(path, _LARGEST_EXECUTABLE))
+            yield HookCommand(path, (path,), ROOT_VARIABLE.encode() in trusted.read(path, _LARGEST_EXECUTABLE))

@@ -68,7 +68,7 @@ BINARIES = (
 MEMTESTS = (tftp_names.MEMTEST_BIOS, tftp_names.MEMTEST_UEFI)
 
 
-def install(
+def install_binaries(
     directory: str, binaries: Sequence[Binary], report: Report, *, again: bool, dry_run: bool
 ) -> tuple[Binary, ...]:
     """Copy those that are not there yet, or all of them `again`; return those that are to be had nowhere.
@@ -92,7 +92,7 @@ def install(
     return tuple(missing)
 
 
-def complain(missing: Sequence[Binary]) -> None:
+def check_missing_binaries(missing: Sequence[Binary]) -> None:
     """Raises LtspError where no PC could boot for want of one."""
     needed = [binary for binary in missing if binary.needed]
     if needed:

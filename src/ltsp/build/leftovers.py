@@ -5,52 +5,52 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ltsp.errors import LockHeld, LtspError
-from ltsp.publish.retention import Collected, Retention
-from ltsp.publish.state import State
+from ltsp.publish.retention import RemovedVersion, Retention
+from ltsp.publish.state import ImageState
 from ltsp.publish.store import Store
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
 
 
-def let_go(collected: Iterable[Collected]) -> Iterator[str]:
+def removed_version_lines(collected: Iterable[RemovedVersion]) -> Iterator[str]:
     """A line for each version that retention removed."""
     for each in collected:
-        yield f"removed   version {each.version}, {units.size(each.bytes)}: {each.reason.value}"
+        yield f"removed   version {each.id}, {units.size(each.bytes)}: {each.reason.value}"
 
 
-def deserted(state: State) -> str:
+def deserted_warning(state: ImageState) -> str:
     """What to say of an image whose NAME.img is gone; empty where it is not."""
-    if not state.deserted:
+    if not state.is_image_deleted:
         return ""
-    name = state.places.name
-    images = {each.image_id: each for each in state.generations if each.image_id}.values()
+    name = state.paths.name
+    images = {each.image_id: each for each in state.versions if each.image_id}.values()
     size = sum(each.manifest.image.size for each in images if each.manifest.image)
     return (
-        f"{name}.img was deleted by hand, and {units.counted(len(state.generations), 'version')} of {name} "
+        f"{name}.img was deleted by hand, and {units.plural(len(state.versions), 'version')} of {name} "
         f"({units.size(size)}) stayed: ltsp versions {name} --remove-all removes all of it, "
-        f"ltsp versions {name} --use={state.generations[-1].version} brings {name} back"
+        f"ltsp versions {name} --use={state.versions[-1].id} brings {name} back"
     )
 
 
-def tidy(ltsp: LtspOptions, keep: Retention, report: Report) -> None:
+def clean_up_deserted(ltsp: LtspOptions, keep: Retention, report: Report) -> None:
     """Clients get no image any more whose NAME.img was deleted by hand, and its versions go as retention says."""
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     for name in store.names():
-        if not store.state(name).deserted:
+        if not store.state(name).is_image_deleted:
             continue
         try:
-            with store.locked(name) as held:
-                collected = held.tidy(keep)
-                left = held.state()
+            with store.locked(name) as locked:
+                collected = locked.remove_deleted(keep)
+                left = locked.state()
         except LockHeld:
             continue  # who changes it sees to it
         except LtspError as error:
             report.warn(f"{name}.img was deleted by hand, and what it left cannot be removed: {error}")
             continue
-        for line in let_go(collected):
+        for line in removed_version_lines(collected):
             report.note(f"{name}: {line}")
-        if left.generations:
-            report.warn(deserted(left))
+        if left.versions:
+            report.warn(deserted_warning(left))
         else:
             report.note(f"{name}.img was deleted by hand: nothing is left of {name}")

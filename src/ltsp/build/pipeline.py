@@ -9,33 +9,33 @@ from os.path import abspath, join
 from time import monotonic
 
 from ltsp.boot.kernel import Kernel
-from ltsp.boot.raspberry import CMDLINE, firmware_files, local_root, none_found
+from ltsp.boot.raspberry import CMDLINE, find_local_root, firmware_files, no_boot_files_error
 from ltsp.build import disk_space, hooks, plan, summary
-from ltsp.build.client_initrd import Client, Wanted, client_initrd
+from ltsp.build.client_initrd import ClientBootFiles, ClientInitrdRequest, make_client_initrd
 from ltsp.build.prepare import Prepared, prepare
-from ltsp.build.read_source import selected
-from ltsp.build.request import Order
+from ltsp.build.read_source import open_selected_tree
+from ltsp.build.request import BuildRequest
 from ltsp.errors import FormatError, SourceError, UsageError
 from ltsp.host.server_file import read_server_file
-from ltsp.mksquashfs.options import Output
+from ltsp.mksquashfs.options import OutputOptions
 from ltsp.publish import disk_errors, manifest
-from ltsp.publish.contents import Contents, Published, Staged, Unchanged
-from ltsp.publish.generation import Generation
-from ltsp.publish.locked_image import Held
+from ltsp.publish.locked_image import LockedImage
 from ltsp.publish.paths import PUBLIC_MODE
-from ltsp.publish.raspberry import boot_directory, in_version, link_boot_files
+from ltsp.publish.raspberry import find_boot_directory, link_boot_files, names_in_version
 from ltsp.publish.retention import Retention
-from ltsp.publish.stage import Stage
+from ltsp.publish.staged_image import StagedImage
 from ltsp.publish.store import Store
+from ltsp.publish.version import Version
+from ltsp.publish.version_contents import PublishedVersion, StagedVersion, Unchanged, VersionContents
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions, KernelOptions
 from ltsp.settings.likely import likely
 from ltsp.source.names import in_base_dir
 from ltsp.source.source import Plan, Source
-from ltsp.squashfs.check import check, read_through
-from ltsp.squashfs.writer import write
-from ltsp.squashfs.written import Made, Written
-from ltsp.transform.packages import packages
+from ltsp.squashfs.check import check_image, read_all_contents
+from ltsp.squashfs.write_result import MksquashfsResult, WriteResult
+from ltsp.squashfs.writer import write_squashfs
+from ltsp.transform.packages import list_packages
 from ltsp.tree.content import Content
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable
@@ -48,7 +48,7 @@ PRIVATE_MODE = 0o600
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedImage:
     """One image of a run."""
 
     argument: str
@@ -56,110 +56,118 @@ class Asked:
     source: Source
 
 
-def build(order: Order, asked: Asked, report: Report) -> summary.Built:
+def build(request: BuildRequest, requested: RequestedImage, report: Report) -> summary.BuildResult:
     """Build and publish; or find that the same is published already.
 
     Raises LtspError. Whatever happens, what clients boot is the old version or the new one, and nothing else stays but
     a version that waits because it did not boot.
     """
     begin = monotonic()
-    options = order.options
-    faults = Faults(order.skips_unreadable)
-    told = hooks.environment(asked.source, order.ltsp)
-    source = hooks.prepared(asked.source, order.before, told, report)
+    options = request.options
+    faults = Faults(request.skips_unreadable)
+    environment = hooks.environment(requested.source, request.ltsp)
+    source = hooks.attach_commands(requested.source, request.before, environment, report)
     if options.rpi_image == source.name:
-        boot_directory(order.store.base_dir, source.name)  # sees that there is something for a Pi to boot
-    with order.store.locked(source.name, options.wait) as held:
-        held.check_replaceable(backup=options.backup)
-        if held.state().deserted:
+        find_boot_directory(request.store.base_dir, source.name)  # sees that there is something for a Pi to boot
+    with request.store.locked(source.name, options.wait) as locked:
+        locked.check_replaceable(backup=options.backup)
+        if locked.state().is_image_deleted:
             report.note(f"{source.name}.img was deleted by hand; the version that clients booted is kept as .img.old")
-        made = _made(order, replace(asked, source=source), held, faults, report)
+        made = _make_version(request, replace(requested, source=source), locked, faults, report)
         outcome = made.outcome
-        if isinstance(outcome, Staged):
-            from ltsp.build.boot_gate import publish_booted  # noqa: PLC0415 -- machines and servers, seldom asked for
+        if isinstance(outcome, StagedVersion):
+            from ltsp.build.boot_gate import boot_and_publish  # noqa: PLC0415 -- machines and servers, seldom asked for
 
             keep = _retention(options)
-            outcome = publish_booted(held, outcome, options.boot_transport, report, backup=options.backup, keep=keep)
-    return summary.Built(
-        source, outcome, made.plan, made.prepared, made.written, faults, _mode(options), monotonic() - begin
+            outcome = boot_and_publish(
+                locked, outcome, options.boot_transport, report, backup=options.backup, keep=keep
+            )
+    return summary.BuildResult(
+        source, outcome, made.plan, made.prepared, made.written, faults, _image_mode(options), monotonic() - begin
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Version:
+class _BuiltVersion:
     """A version that was made, whether or not clients have it already."""
 
-    outcome: Published | Unchanged | Staged
+    outcome: PublishedVersion | Unchanged | StagedVersion
     plan: Plan
     prepared: Prepared
-    written: Written | Made
+    written: WriteResult | MksquashfsResult
 
 
-def _made(order: Order, asked: Asked, held: Held, faults: Faults, report: Report) -> _Version:
-    options, source = order.options, asked.source
-    with selected(source, order.rules, options.lock_timeout, faults, report) as chosen:
-        order, tree = replace(order, rules=chosen.rules), chosen.tree
-        prepared = prepare(tree, source.name, order, faults, chosen.gone, chosen.full)
-        current = held.state().current
-        firmware = for_raspberries(order.options, order.store.base_dir, source.name, tree)
-        client = initrd(prepared, source.name, order.client, current, report)
+def _make_version(
+    request: BuildRequest, requested: RequestedImage, locked: LockedImage, faults: Faults, report: Report
+) -> _BuiltVersion:
+    options, source = request.options, requested.source
+    with open_selected_tree(source, request.rules, options.lock_timeout, faults, report) as chosen:
+        request, tree = replace(request, rules=chosen.rules), chosen.tree
+        prepared = prepare(tree, source.name, request, faults, chosen.gone, chosen.full)
+        current = locked.state().current
+        firmware = raspberry_firmware(request.options, request.store.base_dir, source.name, tree)
+        client = make_initrd(prepared, source.name, request.client, current, report)
         with report.step("estimating the space"):
-            needed = disk_space.space(prepared, {**client.boot_files(prepared.kernel), **firmware})
-        plan.show(source, order.rules, prepared, needed, order.store, report)
-        client.tell(report)
-        _name_files(prepared.tree, order.parameters.output, report)
-        with held.stage(needed.least, needed.boot) as stage:
-            with disk_errors.told(
-                disk_space.WRITING, held.places, order.store.base_dir, outcome=disk_space.NOTHING_PUBLISHED
+            needed = disk_space.estimate_space(prepared, {**client.boot_files(prepared.kernel), **firmware})
+        plan.show(source, request.rules, prepared, needed, request.store, report)
+        client.report_to(report)
+        _list_files(prepared.tree, request.parameters.output, report)
+        with locked.stage_image(needed.least, needed.boot) as stage:
+            with disk_errors.translate_os_errors(
+                disk_space.WRITING, locked.paths, request.store.base_dir, outcome=disk_space.NOTHING_PUBLISHED
             ):
-                written = _write(order, prepared, stage, needed, faults, report)
-            was = _whole(source)
-            contents = _contents(asked, prepared, client)
+                written = _write_image(request, prepared, stage, needed, faults, report)
+            was = _check_complete(source)
+            contents = _contents(requested, prepared, client)
             contents = replace(contents, files={**contents.files, **firmware})
-            return _Version(_published(order, stage, contents, report), was, prepared, written)
+            return _BuiltVersion(_publish(request, stage, contents, report), was, prepared, written)
 
 
-def _published(order: Order, stage: Stage, contents: Contents, report: Report) -> Published | Unchanged | Staged:
+def _publish(
+    request: BuildRequest, stage: StagedImage, contents: VersionContents, report: Report
+) -> PublishedVersion | Unchanged | StagedVersion:
     """Before clients, or before a virtual machine first."""
-    options, mode = order.options, _mode(order.options)
+    options, mode = request.options, _image_mode(request.options)
     if options.boot_transport:
         with report.step("staging"):
-            return stage.publish_later(contents, mode=mode, group=order.group)
+            return stage.publish_later(contents, mode=mode, group=request.group)
     with report.step("publishing"):
         keep = _retention(options)
-        return stage.publish(contents, backup=options.backup, keep=keep, mode=mode, group=order.group)
+        return stage.publish(contents, backup=options.backup, keep=keep, mode=mode, group=request.group)
 
 
-def conclude(order: Order, source: Source, report: Report) -> None:
+def finish_build(request: BuildRequest, source: Source, report: Report) -> None:
     """What comes after the image was published, and cannot take that back where it fails."""
-    if order.options.rpi_image == source.name:
-        link_for_raspberries(order.store, source.name, report)
-    told = hooks.environment(source, order.ltsp)
-    hooks.run(order.after, told, report, f"the image of {source.name} stays published")
+    if request.options.rpi_image == source.name:
+        link_raspberry_files(request.store, source.name, report)
+    environment = hooks.environment(source, request.ltsp)
+    hooks.run(request.after, environment, report, f"the image of {source.name} stays published")
 
 
-def _whole(source: Source) -> Plan:
+def _check_complete(source: Source) -> Plan:
     """What was read. Raises SourceError where a snapshot was lost meanwhile."""
     was = source.plan()
-    if was.lost:
+    if was.invalid_reason:
         raise SourceError(
-            f"{printable(source.description)} could not be read to its end: {printable(was.lost)}",
+            f"{printable(source.description)} could not be read to its end: {printable(was.invalid_reason)}",
             "make the image while less is written, or give --snapshot=none",
         )
     return was
 
 
-def initrd(prepared: Prepared, name: str, wanted: Wanted, before: Generation | None, report: Report) -> Client:
+def make_initrd(
+    prepared: Prepared, name: str, wanted: ClientInitrdRequest, before: Version | None, report: Report
+) -> ClientBootFiles:
     """The clients' own, for the kernel of a tree that was prepared.
 
     Raises LtspError where no client could boot it.
     """
-    codec = prepared.codec if prepared.write_options.codes else ""
+    codec = prepared.codec if prepared.write_options.is_compressed else ""
     with report.step("making the clients' initrd"):
-        return client_initrd(prepared.tree, prepared.kernel, codec, name, wanted, before)
+        return make_client_initrd(prepared.tree, prepared.kernel, codec, name, wanted, before)
 
 
-def _name_files(tree: Tree, wanted: Output, report: Report) -> None:
+def _list_files(tree: Tree, wanted: OutputOptions, report: Report) -> None:
     """What -info and -info-file of mksquashfs ask for: the path of each file of the image.
 
     Raises UsageError where the file cannot be written.
@@ -176,82 +184,89 @@ def _name_files(tree: Tree, wanted: Output, report: Report) -> None:
             raise UsageError(f"cannot write {name} of -info-file: {error.strerror}") from error
 
 
-def _write(
-    order: Order, prepared: Prepared, stage: Stage, needed: disk_space.Space, faults: Faults, report: Report
-) -> Written | Made:
+def _write_image(
+    request: BuildRequest,
+    prepared: Prepared,
+    stage: StagedImage,
+    needed: disk_space.SpaceEstimate,
+    faults: Faults,
+    report: Report,
+) -> WriteResult | MksquashfsResult:
     """The image, written and checked; its way to the disk begins."""
     with report.step("writing the image", prepared.survey.bytes) as step:
-        written: Written | Made
-        advance = disk_space.watched(step.advance, stage.places, needed, order.store)
-        if order.own_engine:
-            written = write(prepared.tree, stage.image, prepared.write_options, faults, advance)
+        written: WriteResult | MksquashfsResult
+        advance = disk_space.watch(step.advance, stage.paths, needed, request.store)
+        if request.own_engine:
+            written = write_squashfs(prepared.tree, stage.image, prepared.write_options, faults, advance)
         else:
-            with disk_space.blamed(stage.places, needed, order.store):
-                written = _by_mksquashfs(order, prepared, stage, faults, advance)
-    if isinstance(written, Written):
+            with disk_space.blamed(stage.paths, needed, request.store):
+                written = _write_with_mksquashfs(request, prepared, stage, faults, advance)
+    if isinstance(written, WriteResult):
         stage.flush_in_background(written.sealed.read_back)
     else:
         stage.flush_in_background()
-    if order.parameters.foreign_compressor:
+    if request.parameters.foreign_compressor:
         return written  # by a codec that only the real mksquashfs has, which ended without an error
-    image = check(stage.image)
-    if order.options.verify:
+    image = check_image(stage.image)
+    if request.options.verify:
         from ltsp.squashfs.verify import verify  # noqa: PLC0415 -- not asked for in most builds
 
         with report.step("reading the image back", prepared.survey.bytes) as step:
             options = prepared.write_options
             namespaces = options.xattr_namespaces if options.xattrs else ()
             verified = verify(image, prepared.tree, faults, namespaces, step.advance)
-        for path in verified.unjudged:
+        for path in verified.not_compared:
             report.note(f"/{printable(path)} has changed since it was read, so that it could not be compared")
     return written
 
 
-def _by_mksquashfs(
-    order: Order, prepared: Prepared, stage: Stage, faults: Faults, progress: Callable[[int], None]
-) -> Made:
+def _write_with_mksquashfs(
+    request: BuildRequest, prepared: Prepared, stage: StagedImage, faults: Faults, progress: Callable[[int], None]
+) -> MksquashfsResult:
     """Raises FormatError where what it wrote is damaged each time."""
     for _ in range(_TRIES - 1):
         with suppress(FormatError):
-            return _made_once(order, prepared, stage, faults, progress)
+            return _run_mksquashfs(request, prepared, stage, faults, progress)
         stage.image.seek(0)
         stage.image.truncate()
-    return _made_once(order, prepared, stage, faults, progress)
+    return _run_mksquashfs(request, prepared, stage, faults, progress)
 
 
-def _made_once(order: Order, prepared: Prepared, stage: Stage, faults: Faults, progress: Callable[[int], None]) -> Made:
+def _run_mksquashfs(
+    request: BuildRequest, prepared: Prepared, stage: StagedImage, faults: Faults, progress: Callable[[int], None]
+) -> MksquashfsResult:
     from ltsp.mksquashfs import engine  # noqa: PLC0415 -- seldom asked for, and has a part of its own
 
-    made = engine.write(prepared.tree, stage.image, prepared.write_options, order.parameters, faults, progress)
-    if not order.parameters.foreign_compressor:  # only itself can read those
-        read_through(check(stage.image))
+    made = engine.write_image(prepared.tree, stage.image, prepared.write_options, request.parameters, faults, progress)
+    if not request.parameters.foreign_compressor:  # only itself can read those
+        read_all_contents(check_image(stage.image))
     return made
 
 
-def _contents(asked: Asked, prepared: Prepared, client: Client) -> Contents:
+def _contents(requested: RequestedImage, prepared: Prepared, client: ClientBootFiles) -> VersionContents:
     kernel = prepared.kernel
-    return Contents(
-        source=manifest.Source(asked.argument, asked.source.kind),
-        kernel=chosen_kernel(kernel) if kernel else None,
+    return VersionContents(
+        source=manifest.SourceFacts(requested.argument, requested.source.kind),
+        kernel=manifest_kernel(kernel) if kernel else None,
         files=client.boot_files(kernel),
         codec=prepared.codec,
-        packages=packages(prepared.tree),
+        packages=list_packages(prepared.tree),
         setuid=prepared.survey.privileged,
         warnings=(*prepared.warnings, *client.warnings),
     )
 
 
-def chosen_kernel(kernel: Kernel) -> manifest.Kernel:
+def manifest_kernel(kernel: Kernel) -> manifest.KernelFacts:
     """What the manifest says of it."""
     passed_over = {each.path: each.reason for each in kernel.passed_over}
-    return manifest.Kernel(kernel.path, kernel.version or "", kernel.reason, passed_over)
+    return manifest.KernelFacts(kernel.path, kernel.version or "", kernel.reason, passed_over)
 
 
 def _retention(options: ImageOptions) -> Retention:
     return Retention.of(options)
 
 
-def _mode(options: ImageOptions) -> int:
+def _image_mode(options: ImageOptions) -> int:
     if options.image_mode is not None:
         return options.image_mode
     return PUBLIC_MODE if options.cleanup else PRIVATE_MODE
@@ -272,22 +287,22 @@ def check_rpi_image(name: str, of_run: Iterable[str], store: Store) -> None:
         )
 
 
-def for_raspberries(
+def raspberry_firmware(
     options: ImageOptions | KernelOptions, base_dir: str, name: str, tree: Tree
 ) -> Mapping[str, Content]:
     """What a version has for Raspberry Pis, by the names there: nothing where they boot by the files of a chroot.
 
     Raises LtspError where the image is to be theirs and has no such files.
     """
-    if options.rpi_image != name or boot_directory(base_dir, name):
+    if options.rpi_image != name or find_boot_directory(base_dir, name):
         return {}
     found = firmware_files(tree)
     if not found:
-        raise none_found(name)
-    return in_version(found)
+        raise no_boot_files_error(name)
+    return names_in_version(found)
 
 
-def link_for_raspberries(store: Store, name: str, report: Report) -> None:
+def link_raspberry_files(store: Store, name: str, report: Report) -> None:
     current = store.current(name)
     published = tuple(current.manifest.files) if current else ()
     linked = link_boot_files(store.base_dir, store.tftp_dir, name, published)
@@ -295,6 +310,6 @@ def link_for_raspberries(store: Store, name: str, report: Report) -> None:
     for path in linked.in_the_way:
         report.warn(f"{printable(store.tftp_dir)}/{printable(path)} is not ours and stays; Raspberry Pis get that file")
     cmdline = abspath(join(store.tftp_dir, CMDLINE))
-    if root := local_root(decode(read_server_file(cmdline) or b"")):
+    if root := find_local_root(decode(read_server_file(cmdline) or b"")):
         what = f"{printable(cmdline)} has root={printable(root)}, which is on a card or disk of the Raspberry Pi"
         report.warn(f"{what}: without that it needs another, such as root=/dev/nfs, in this file")

@@ -6,17 +6,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 from ltsp.build import disk_space
-from ltsp.build.exclusions import Rules
+from ltsp.build.exclusions import ExclusionRules
 from ltsp.build.prepare import Prepared
 from ltsp.publish.store import Store
 from ltsp.report import units
 from ltsp.report.report import Report
-from ltsp.source.source import Part, Plan, Source
+from ltsp.source.source import Plan, Source, SourcePart
 from ltsp.tree.name import printable
 
 
 def show(
-    source: Source, rules: Rules, prepared: Prepared, needed: disk_space.Space, store: Store, report: Report
+    source: Source,
+    rules: ExclusionRules,
+    prepared: Prepared,
+    needed: disk_space.SpaceEstimate,
+    store: Store,
+    report: Report,
 ) -> None:
     """Say it, and warn of what should be known before."""
     plan = source.plan()
@@ -34,7 +39,7 @@ def facts(source: Source, prepared: Prepared) -> Mapping[str, object]:
     """The same as data."""
     plan = source.plan()
     return {
-        "with": [asdict(part) for part in plan.taken],
+        "with": [asdict(part) for part in plan.included],
         "without": [asdict(part) for part in plan.left_out],
         "reader": plan.reader or None,
         **snapshot_facts(plan),
@@ -49,7 +54,7 @@ def facts(source: Source, prepared: Prepared) -> Mapping[str, object]:
 
 def snapshot_facts(plan: Plan) -> Mapping[str, object]:
     """What is read from snapshots, and what could have been and is not."""
-    return {"snapshots": [asdict(each) for each in plan.snapshots], "live": [asdict(part) for part in plan.live]}
+    return {"snapshots": [asdict(each) for each in plan.snapshots], "live": [asdict(part) for part in plan.read_live]}
 
 
 def codec_facts(prepared: Prepared) -> Mapping[str, object]:
@@ -62,23 +67,23 @@ def kernel_facts(prepared: Prepared) -> Mapping[str, object] | None:
     kernel = prepared.kernel
     if kernel is None:
         return None
-    return kernel.record()
+    return kernel.to_json()
 
 
-def _lines(source: Source, plan: Plan, rules: Rules, prepared: Prepared) -> Iterator[str]:
+def _lines(source: Source, plan: Plan, rules: ExclusionRules, prepared: Prepared) -> Iterator[str]:
     yield f"image     {source.name} from {printable(source.description)}"
-    for part in plan.taken[1:]:
-        yield f"with      /{_part(part)}"
+    for part in plan.included[1:]:
+        yield f"with      /{_format_part(part)}"
     for part in plan.left_out:
-        yield f"without   /{_part(part)}"
+        yield f"without   /{_format_part(part)}"
     if plan.reader == "kernel":
         yield "reader    the kernel, which has mounted what it is read from where nobody else sees it"
     yield from snapshot_lines(plan)
     survey = prepared.survey
-    yield f"contents  {units.counted(survey.files, 'file')}, {units.size(survey.bytes)}"
+    yield f"contents  {units.plural(survey.files, 'file')}, {units.size(survey.bytes)}"
     rewritten = sum(len(step.paths) for step in prepared.cleaned.steps)
     if rules.cleanup:
-        yield f"cleanup   accounts, identity and secrets left out; {units.counted(rewritten, 'file')} rewritten"
+        yield f"cleanup   accounts, identity and secrets left out; {units.plural(rewritten, 'file')} rewritten"
     else:
         yield "cleanup   none: accounts and secrets are in the image"
     kernel = prepared.kernel
@@ -91,10 +96,10 @@ def snapshot_lines(plan: Plan) -> Iterator[str]:
     """A line for each part that stands still, or could have."""
     for each in plan.snapshots:
         yield f"snapshot  /{printable(each.path)} ({each.kind} of {printable(each.of)})"
-    for part in plan.live:
-        yield f"live      /{_part(part)}"
+    for part in plan.read_live:
+        yield f"live      /{_format_part(part)}"
 
 
-def _part(part: Part) -> str:
+def _format_part(part: SourcePart) -> str:
     reason = f": {part.reason}" if part.reason else ""
     return f"{printable(part.path)} ({printable(part.description)}){reason}"

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ltsp.boot.codecs import readable_codecs
 from ltsp.boot.kernel import Kernel, find_kernel
-from ltsp.build.omissions import LeftOut, left_out
-from ltsp.build.request import NO_KERNEL, Order
+from ltsp.boot.kernel_codecs import readable_codecs
+from ltsp.build.omissions import Omission, find_omissions
+from ltsp.build.request import NO_KERNEL, BuildRequest
 from ltsp.errors import SourceError
 from ltsp.inspection import nested_roots, rootfs_check
 from ltsp.mksquashfs import sort_file
 from ltsp.mksquashfs.options import Parameters
-from ltsp.mksquashfs.override import override
+from ltsp.mksquashfs.override import override_metadata
 from ltsp.settings.applets import ImageOptions
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.writer import WriteOptions
-from ltsp.transform.cleanup import Cleaned, clean, findings
+from ltsp.transform.cleanup import CleanedTree, clean_tree, find_suspects
 from ltsp.transform.secrets import Secrets
-from ltsp.transform.skeleton import completed
+from ltsp.transform.skeleton import add_skeleton
 from ltsp.transform.survey import Removal, Survey, survey
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
@@ -29,7 +29,7 @@ from ltsp.tree.tree import Tree
 @dataclass(frozen=True, slots=True)
 class Prepared:
     tree: Tree
-    cleaned: Cleaned
+    cleaned: CleanedTree
     survey: Survey
     kernel: Kernel | None
     write_options: WriteOptions
@@ -38,35 +38,40 @@ class Prepared:
     codec_reason: str
     """Why it is this one, for the plan."""
     warnings: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Omission, ...]
     """What may be missed."""
 
 
 def prepare(
-    taken: Tree, name: str, order: Order, faults: Faults, gone: Iterable[Removal] = (), full: Iterable[str] = ()
+    source_tree: Tree,
+    name: str,
+    request: BuildRequest,
+    faults: Faults,
+    gone: Iterable[Removal] = (),
+    full: Iterable[str] = (),
 ) -> Prepared:
     """The tree that was taken in, made ready. `gone` is what was not taken in; see `left_out`.
 
     Raises SourceError where the tree is no system, LtspError where it has no kernel or its accounts make no sense.
     """
-    options, parameters, rules = order.options, order.parameters, order.rules
-    _refuse_other_things(taken, name)
-    taken = completed(taken, rules.selection)
-    taken = taken.select(rules.exact_selection(taken)) if rules.exact else taken
+    options, parameters, rules = request.options, request.parameters, request.rules
+    _check_rootfs(source_tree, name)
+    source_tree = add_skeleton(source_tree, rules.selection)
+    source_tree = source_tree.select(rules.exact_selection(source_tree)) if rules.exact else source_tree
     if rules.cleanup:
-        cleaned = clean(taken, rules.secrets, faults)
+        cleaned = clean_tree(source_tree, rules.secrets, faults)
     else:
-        cleaned = Cleaned(taken, (), tuple(findings(taken, rules.secrets, faults)), ())
-    tree = override(cleaned.tree, parameters.override)
+        cleaned = CleanedTree(source_tree, (), tuple(find_suspects(source_tree, rules.secrets, faults)), ())
+    tree = override_metadata(cleaned.tree, parameters.override)
     kernel = None
     if options.kernel_initrd != NO_KERNEL:
         kernel = find_kernel(tree, name, options.kernel_initrd or None)
-        _refuse_to_serve_secrets(tree, kernel, rules.secrets)
+        _check_boot_files_public(tree, kernel, rules.secrets)
     codecs = readable_codecs(tree, kernel.version if kernel else None)
     compression, reason = _compression(options, parameters, codecs)
-    listed = sort_file.priorities(order.priorities, tree)
-    write_options = parameters.applied(
-        WriteOptions(compression, threads=options.threads, xattrs=options.xattrs, time=order.time, first=listed.files)
+    listed = sort_file.find_priorities(request.priorities, tree)
+    write_options = parameters.apply_to(
+        WriteOptions(compression, threads=options.threads, xattrs=options.xattrs, time=request.time, first=listed.files)
     )
     warnings = (
         *rules.notes,
@@ -74,7 +79,7 @@ def prepare(
         *(f"the sort file names /{printable(path)}, which is not in the image" for path in listed.missing),
     )
     codec = parameters.foreign_compressor or compression.name
-    missed = left_out(gone, cleaned, taken, rules, full)
+    missed = find_omissions(gone, cleaned, source_tree, rules, full)
     return Prepared(
         tree,
         cleaned,
@@ -88,7 +93,7 @@ def prepare(
     )
 
 
-def _refuse_to_serve_secrets(tree: Tree, kernel: Kernel, secrets: Secrets) -> None:
+def _check_boot_files_public(tree: Tree, kernel: Kernel, secrets: Secrets) -> None:
     """See that neither of the files that anybody may fetch is a link to what the table of secrets lists."""
     for path in filter(None, (kernel.path, kernel.initrd_path)):
         target = tree.resolve(path)
@@ -99,10 +104,10 @@ def _refuse_to_serve_secrets(tree: Tree, kernel: Kernel, secrets: Secrets) -> No
             )
 
 
-def _refuse_other_things(tree: Tree, name: str) -> None:
+def _check_rootfs(tree: Tree, name: str) -> None:
     """See that it is a system: images are not looked into before."""
-    if lack := rootfs_check.lack_of_tree(tree):
-        raise SourceError(f"{name}: {lack}", nested_roots.remedy(tree))
+    if lack := rootfs_check.find_missing_in_tree(tree):
+        raise SourceError(f"{name}: {lack}", nested_roots.suggest_remedy(tree))
 
 
 def _compression(

@@ -7,10 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ltsp.boot.kernel_rules import Rule
+from ltsp.boot.kernel_rules import KernelRule
 from ltsp.build import hooks
-from ltsp.build.client_initrd import Wanted
-from ltsp.build.exclusions import Rules, rules
+from ltsp.build.client_initrd import ClientInitrdRequest
+from ltsp.build.exclusions import ExclusionRules, load_rules
 from ltsp.errors import UsageError
 from ltsp.host import users
 from ltsp.mksquashfs import options as mksquashfs_options
@@ -28,21 +28,21 @@ NO_KERNEL = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BuildRequest:
     """The same for each image of the run."""
 
     options: ImageOptions
     parameters: Parameters
-    rules: Rules
+    rules: ExclusionRules
     priorities: Mapping[str, int]
     """Of the sort file, by path."""
-    before: Sequence[hooks.Command]
-    after: Sequence[hooks.Command]
+    before: Sequence[hooks.HookCommand]
+    after: Sequence[hooks.HookCommand]
     ltsp: LtspOptions
     store: Store
     group: int | None
     """Of the images, where it was given."""
-    client: Wanted
+    client: ClientInitrdRequest
     time: int | None
     """Of the images, in seconds since 1970, where it was given."""
 
@@ -58,58 +58,58 @@ class Order:
         return self.options.engine != "mksquashfs" and not self.parameters.unknown
 
 
-def order(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_directory: str) -> Order:
+def make_request(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_directory: str) -> BuildRequest:
     """Lists and executables of the site lie in `conf_directory`.
 
     Raises UsageError and ConfError for what is wrong in itself, LtspError where a library for the codec is missing.
     """
-    asked = mksquashfs_options.parse([*(["-all-root"] if options.all_root else []), *options.mksquashfs_params])
-    if asked.unknown and options.engine == "own":
+    parameters = mksquashfs_options.parse([*(["-all-root"] if options.all_root else []), *options.mksquashfs_params])
+    if parameters.unknown and options.engine == "own":
         raise UsageError(
-            f"the built-in engine does not know {printable(' '.join(asked.unknown))}", "leave out --engine=own"
+            f"the built-in engine does not know {printable(' '.join(parameters.unknown))}", "leave out --engine=own"
         )
-    if options.verify and (asked.unknown or options.engine == "mksquashfs"):
+    if options.verify and (parameters.unknown or options.engine == "mksquashfs"):
         raise UsageError("--verify compares what the built-in engine wrote, and mksquashfs is asked for")
     if options.kernel_initrd == NO_KERNEL and options.boot_transport:
         raise UsageError("--boot-test cannot boot what --kernel-initrd=none leaves without a kernel", "leave one out")
     if options.boot_transport:
-        from ltsp.boottest.test_servers import see_that_it_can_be_served  # noqa: PLC0415 -- as in `build`
+        from ltsp.boottest.test_servers import check_servable  # noqa: PLC0415 -- as in `build`
 
-        see_that_it_can_be_served(options.boot_transport)
+        check_servable(options.boot_transport)
     if options.kernel_initrd not in ("", NO_KERNEL):
-        Rule.parse(options.kernel_initrd)
-    made = Order(
+        KernelRule.parse(options.kernel_initrd)
+    request = BuildRequest(
         options,
-        asked,
-        rules(options, asked.excludes, conf_directory, ltsp.home_dir),
-        _priorities(options.sort_file or asked.sort_file),
-        hooks.before(commands, os.path.join(conf_directory, "image.d")),
-        hooks.after(commands),
+        parameters,
+        load_rules(options, parameters.excludes, conf_directory, ltsp.home_dir),
+        _read_sort_file(options.sort_file or parameters.sort_file),
+        hooks.commands_before(commands, os.path.join(conf_directory, "image.d")),
+        hooks.commands_after(commands),
         ltsp,
         Store(ltsp.base_dir, ltsp.tftp_dir),
         _group_id(options.image_group),
-        Wanted.of(options),
+        ClientInitrdRequest.of(options),
         _source_date_epoch(),
     )
-    if made.own_engine:
-        _see_that_codec_is_there(options, asked)
+    if request.own_engine:
+        _check_codec_available(options, parameters)
     else:
         from ltsp.mksquashfs import engine  # noqa: PLC0415 -- seldom asked for, and has a part of its own
 
-        engine.see_that_it_takes(asked)
-    return made
+        engine.check_parameters(parameters)
+    return request
 
 
-def _see_that_codec_is_there(options: ImageOptions, asked: Parameters) -> None:
+def _check_codec_available(options: ImageOptions, parameters: Parameters) -> None:
     """A codec that comes as an extra may be missing."""
-    chosen = asked.compression()
+    chosen = parameters.compression()
     if chosen is None and options.compression != "auto":
         chosen = Compression.preset(options.compression, options.preset)
     if chosen is not None and chosen.name != "none":
         chosen.codec(LARGEST_BLOCK)
 
 
-def _priorities(path: str | None) -> Mapping[str, int]:
+def _read_sort_file(path: str | None) -> Mapping[str, int]:
     if path is None:
         return {}
     try:

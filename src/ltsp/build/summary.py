@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from ltsp.build.leftovers import let_go
+from ltsp.build.leftovers import removed_version_lines
 from ltsp.build.plan import codec_facts, kernel_facts, snapshot_facts
 from ltsp.build.prepare import Prepared
-from ltsp.build.version_facts import summary as change_summary
-from ltsp.publish.changes import Changes
-from ltsp.publish.contents import Published, Unchanged
-from ltsp.publish.generation import Generation
+from ltsp.build.version_facts import summarize_changes as change_summary
+from ltsp.publish.changes import VersionChanges
+from ltsp.publish.version import Version
+from ltsp.publish.version_contents import PublishedVersion, Unchanged
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.source.source import Plan, Source
-from ltsp.squashfs.written import Lost, Made, Written
+from ltsp.squashfs.write_result import LostMetadata, MksquashfsResult, WriteResult
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 
@@ -24,12 +24,12 @@ INCOMPLETE = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuildResult:
     source: Source
-    outcome: Published | Unchanged
+    outcome: PublishedVersion | Unchanged
     plan: Plan
     prepared: Prepared
-    written: Written | Made
+    written: WriteResult | MksquashfsResult
     faults: Faults
     mode: int
     """Permissions of the image."""
@@ -40,18 +40,18 @@ class Built:
         return INCOMPLETE if self.faults else 0
 
     @property
-    def generation(self) -> Generation:
-        return self.outcome.generation
+    def version(self) -> Version:
+        return self.outcome.version
 
 
-def show(built: Built, report: Report) -> None:
+def show(built: BuildResult, report: Report) -> None:
     for warning in warnings(built):
         report.warn(warning)
     for line in _lines(built):
         report.say(line)
 
 
-def facts(built: Built) -> Mapping[str, object]:
+def facts(built: BuildResult) -> Mapping[str, object]:
     """The same as data."""
     written, changes = built.written, _changes(built)
     return {
@@ -59,11 +59,11 @@ def facts(built: Built) -> Mapping[str, object]:
         "source": built.source.description,
         "reader": built.plan.reader or None,
         **snapshot_facts(built.plan),
-        "published": isinstance(built.outcome, Published),
-        "version": built.generation.version,
-        "path": built.generation.image,
+        "published": isinstance(built.outcome, PublishedVersion),
+        "version": built.version.id,
+        "path": built.version.image,
         "size": written.size,
-        "sha256": image.sha256 if (image := built.generation.manifest.image) else None,
+        "sha256": image.sha256 if (image := built.version.manifest.image) else None,
         "codec": codec_facts(built.prepared),
         "source_bytes": written.source_bytes,
         "inodes": written.inodes,
@@ -82,17 +82,17 @@ def facts(built: Built) -> Mapping[str, object]:
         "missed": [asdict(each) for each in built.prepared.left_out],
         "warnings": list(warnings(built)),
         "changes": None if changes is None else asdict(changes),
-        "collected": _collected(built.outcome),
+        "collected": _removed_versions(built.outcome),
     }
 
 
-def _collected(outcome: Published | Unchanged) -> list[Mapping[str, object]]:
+def _removed_versions(outcome: PublishedVersion | Unchanged) -> list[Mapping[str, object]]:
     """The versions that retention removed, and why."""
-    every = outcome.collected if isinstance(outcome, Published) else ()
-    return [{"version": each.version, "size": each.bytes, "reason": each.reason.name.lower()} for each in every]
+    every = outcome.collected if isinstance(outcome, PublishedVersion) else ()
+    return [{"version": each.id, "size": each.bytes, "reason": each.reason.name.lower()} for each in every]
 
 
-def warnings(built: Built) -> Iterator[str]:
+def warnings(built: BuildResult) -> Iterator[str]:
     """What of the source is not in the image as it was, or is there although it may be secret."""
     faults, cleaned = built.faults, built.prepared.cleaned
     for path in faults.changed:
@@ -104,7 +104,7 @@ def warnings(built: Built) -> Iterator[str]:
     if len(faults.unreadable) > 1:
         yield f"{len(faults.unreadable)} files and directories could not be read; root may be able to"
     yield from _losses(built.written.lost)
-    if isinstance(built.written, Made):
+    if isinstance(built.written, MksquashfsResult):
         yield from losses_of_mksquashfs(built.written)
     for finding in cleaned.findings:
         yield f"in the image: {finding}"
@@ -112,7 +112,7 @@ def warnings(built: Built) -> Iterator[str]:
         yield f"in the image because OMIT_IMAGE_EXCLUDES lets it in: {finding}"
 
 
-def _losses(lost: Lost) -> Iterator[str]:
+def _losses(lost: LostMetadata) -> Iterator[str]:
     counted = (
         (lost.acls, "POSIX ACL", "left out: squashfs cannot hold them"),
         (lost.foreign, "attribute", "left out: squashfs holds only user., trusted. and security. ones"),
@@ -121,29 +121,29 @@ def _losses(lost: Lost) -> Iterator[str]:
     )
     for count, noun, what in counted:
         if count:
-            yield f"{units.counted(count, noun)} {what}"
+            yield f"{units.plural(count, noun)} {what}"
 
 
-def losses_of_mksquashfs(made: Made) -> Iterator[str]:
+def losses_of_mksquashfs(made: MksquashfsResult) -> Iterator[str]:
     """What our own writer would have kept, a line each."""
     if made.sockets:
-        yield f"mksquashfs left out {units.counted(made.sockets, 'socket')}: a tar stream has none"
+        yield f"mksquashfs left out {units.plural(made.sockets, 'socket')}: a tar stream has none"
     if made.root_attributes:
-        yield f"mksquashfs left out {units.counted(made.root_attributes, 'attribute')} of the root directory"
+        yield f"mksquashfs left out {units.plural(made.root_attributes, 'attribute')} of the root directory"
     if not made.keeps_root:
         yield "the root directory has the owner and time of the build: mksquashfs keeps them from 4.6 on"
 
 
-def _lines(built: Built) -> Iterator[str]:
-    written, generation = built.written, built.generation
+def _lines(built: BuildResult) -> Iterator[str]:
+    written, version = built.written, built.version
     source = written.source_bytes
     ratio = f", {100 * written.size / source:.0f} % of {units.size(source)}" if source else ""
     if isinstance(built.outcome, Unchanged):
-        yield f"unchanged {built.source.name}: version {generation.version} is just this, in {built.seconds:.1f} s"
+        yield f"unchanged {built.source.name}: version {version.id} is just this, in {built.seconds:.1f} s"
         return
-    yield f"published {built.source.name}, version {generation.version}, in {built.seconds:.1f} s"
+    yield f"published {built.source.name}, version {version.id}, in {built.seconds:.1f} s"
     size = f"{units.size(written.size)} ({built.prepared.codec}{ratio})"
-    yield f"image     {printable(generation.places.image)}, {size}"
+    yield f"image     {printable(version.paths.image)}, {size}"
     if not built.mode & 0o004:
         readers = "its owner and group" if built.mode & 0o040 else "its owner"
         yield f"access    mode {built.mode:04o}: only {readers} may read it"
@@ -155,11 +155,11 @@ def _lines(built: Built) -> Iterator[str]:
         yield f"largest   {', '.join(largest)}"
     if (changes := _changes(built)) is not None:
         yield f"changed   {change_summary(changes)}"
-    if isinstance(built.outcome, Published):
-        yield from let_go(built.outcome.collected)
+    if isinstance(built.outcome, PublishedVersion):
+        yield from removed_version_lines(built.outcome.collected)
 
 
-def _changes(built: Built) -> Changes | None:
-    if not isinstance(built.outcome, Published) or built.outcome.previous is None:
+def _changes(built: BuildResult) -> VersionChanges | None:
+    if not isinstance(built.outcome, PublishedVersion) or built.outcome.previous is None:
         return None
-    return Changes.between(built.outcome.previous.manifest, built.generation.manifest)
+    return VersionChanges.between(built.outcome.previous.manifest, built.version.manifest)

@@ -2,60 +2,60 @@
 
 from __future__ import annotations
 
-from ltsp.host.process import User
-from ltsp.publish.changes import Changes
-from ltsp.publish.disk_errors import described
-from ltsp.publish.gc import in_use
-from ltsp.publish.generation import Generation
-from ltsp.publish.state import Foreign, State
+from ltsp.host.process import FileUser
+from ltsp.publish.changes import VersionChanges
+from ltsp.publish.disk_errors import describe_user
+from ltsp.publish.gc import find_users
+from ltsp.publish.state import ForeignImage, ImageState
+from ltsp.publish.version import Version
 from ltsp.report import units
 from ltsp.tree.name import printable
 
-_NAMED = 4
+_MOST_NAMED = 4
 """So many packages are named in a line; the JSON form has all of them."""
 
 
-def state_facts(state: State) -> dict[str, object]:
+def state_facts(state: ImageState) -> dict[str, object]:
     """All that is known of an image and its versions, as data."""
-    users = in_use(state)
-    before: Generation | None = None
+    users = find_users(state)
+    before: Version | None = None
     listed: list[dict[str, object]] = []
-    for generation in state.generations:
-        listed.append(_generation_facts(state, generation, before, users.get(generation.version)))
-        before = generation
+    for version in state.versions:
+        listed.append(_version_facts(state, version, before, users.get(version.id)))
+        before = version
     return {
         "current": state.pointer.version if state.pointer else None,
-        "before": state.before.version if state.before else None,
-        "image": _entry_facts(state.image),
-        "old": _entry_facts(state.old),
+        "before": state.before.id if state.before else None,
+        "image": _image_facts(state.image),
+        "old": _image_facts(state.old),
         "versions": listed,
         "damaged": list(state.damaged),
-        "deserted": state.deserted,
+        "deserted": state.is_image_deleted,
     }
 
 
-def _generation_facts(
-    state: State, generation: Generation, before: Generation | None, user: User | None
+def _version_facts(
+    state: ImageState, version: Version, before: Version | None, user: FileUser | None
 ) -> dict[str, object]:
-    manifest = generation.manifest
-    changes = Changes.between(before.manifest, manifest) if before else None
+    manifest = version.manifest
+    changes = VersionChanges.between(before.manifest, manifest) if before else None
     return {
-        "version": generation.version,
+        "version": version.id,
         "created": manifest.created,
         "origin": manifest.origin.value,
         "source": manifest.source.argument,
         "size": manifest.image.size if manifest.image else None,
         "sha256": manifest.image.sha256 if manifest.image else None,
         "codec": manifest.image.codec if manifest.image else None,
-        "path": generation.image if generation.image_id else None,
+        "path": version.image if version.image_id else None,
         "kernel": manifest.kernel.version if manifest.kernel else None,
         "files": {name: file.size for name, file in manifest.files.items()},
-        "current": generation == state.current,
-        "old": generation == state.before,
-        "staged": generation.staged,
-        "pinned": generation.pinned,
-        "damaged": generation.harm or None,
-        "in_use": described(user) if user else None,
+        "current": version == state.current,
+        "old": version == state.before,
+        "staged": version.staged,
+        "pinned": version.pinned,
+        "damaged": version.damage or None,
+        "in_use": describe_user(user) if user else None,
         "warnings": list(manifest.warnings),
         "changes": changes
         and {
@@ -70,17 +70,17 @@ def _generation_facts(
     }
 
 
-def _entry_facts(entry: Generation | Foreign | None) -> dict[str, object] | None:
+def _image_facts(entry: Version | ForeignImage | None) -> dict[str, object] | None:
     match entry:
         case None:
             return None
-        case Foreign():
+        case ForeignImage():
             return {"foreign": True, "size": entry.size, "link": entry.linked}
-        case Generation():
-            return {"foreign": False, "version": entry.version}
+        case Version():
+            return {"foreign": False, "version": entry.id}
 
 
-def summary(changes: Changes) -> str:
+def summarize_changes(changes: VersionChanges) -> str:
     """What changed, in a line: `+1.2 MiB; 3 packages updated: bash 5.2 -> 5.3, …; new setuid: usr/bin/su`."""
     parts: list[str] = []
     if changes.bytes:
@@ -88,8 +88,8 @@ def summary(changes: Changes) -> str:
     updated = [f"{name} {old} -> {new}" for name, (old, new) in changes.updated.items()]
     for what, each in (("added", list(changes.added)), ("removed", list(changes.removed)), ("updated", updated)):
         if each:
-            shown = ", ".join(map(printable, each[:_NAMED])) + (", …" if len(each) > _NAMED else "")
-            parts.append(f"{units.counted(len(each), 'package')} {what}: {shown}")
+            shown = ", ".join(map(printable, each[:_MOST_NAMED])) + (", …" if len(each) > _MOST_NAMED else "")
+            parts.append(f"{units.plural(len(each), 'package')} {what}: {shown}")
     if changes.setuid_added:
         parts.append("new setuid: " + ", ".join(map(printable, changes.setuid_added)))
     if changes.setuid_removed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltsp.cli.prose import Block, Item
 
-MENU: tuple[Block, ...] = (
+MENU_KEYS: tuple[Block, ...] = (
     "In [server] or [clients] for all clients, or in the section of some. `ltsp ipxe` makes the menu of them.",
     Item("DEFAULT_IMAGE=NAME", "The entry that is booted when nobody chooses another one; `r_NAME` is a chroot."),
     Item(
@@ -28,7 +28,7 @@ MENU: tuple[Block, ...] = (
     ),
 )
 
-CLIENTS: tuple[Block, ...] = (
+CLIENT_KEYS: tuple[Block, ...] = (
     (
         "In [clients] for all clients, or in the section of some. `ltsp initrd` brings them to clients. An x is any "
         "name that tells keys of one kind apart. `%{IP}` in a value is the number of the client in its network, "

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ltsp.cli.getopt import Parsed, getopt
+from ltsp.cli.getopt import ParsedArguments, getopt
 from ltsp.errors import UsageError
 from ltsp.host import working_directory
-from ltsp.host.identity import Identity, this_machine
+from ltsp.host.identity import Identity, read_identity
 from ltsp.settings import conf_file, conf_keys, conf_sections, section_names
 from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
 from ltsp.settings.conf_text import Conf
-from ltsp.settings.hooks import Hooks, hooks
+from ltsp.settings.hooks import Hooks, find_hooks
 from ltsp.settings.network_options import (
     BootTestOptions,
     DhcpSnippetOptions,
@@ -22,8 +22,8 @@ from ltsp.settings.network_options import (
     IpxeOptions,
     NfsOptions,
 )
-from ltsp.settings.option import declared
-from ltsp.settings.resolve import Given, resolve
+from ltsp.settings.option import declared_options
+from ltsp.settings.resolve import GivenOption, resolve
 
 ImageApplet = ImageOptions | InfoOptions | KernelOptions | VersionsOptions
 NetworkApplet = (
@@ -33,19 +33,19 @@ AppletOptions = ImageApplet | NetworkApplet
 
 
 @dataclass(frozen=True, slots=True)
-class Help:
+class HelpRequest:
     """`--help`, before or after the applet: its page, or that of ltsp where the applet is empty."""
 
     applet: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class VersionRequest:
     """`--version`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Invocation:
     """An applet, its options and what it is to be done with."""
 
     ltsp: LtspOptions
@@ -60,58 +60,58 @@ class Run:
     """Lines about ltsp.conf; nothing that keeps the applet from running."""
 
 
-def parse(
+def parse_command_line(
     arguments: Sequence[str],
     environ: Mapping[str, str],
     *,
     conf_path: str = "",
-    identity: Callable[[], Identity] = this_machine,
-) -> Help | Version | Run:
+    identity: Callable[[], Identity] = read_identity,
+) -> HelpRequest | VersionRequest | Invocation:
     """Understand a command line, without the program's name.
 
     ltsp.conf is `conf_path`, else what LTSP_CONF names, else /etc/ltsp/ltsp.conf. It is not read for help.
 
     Raises UsageError with all faults of command line, ltsp.conf and environment, and ConfError.
     """
-    front, given = _take(arguments, LtspOptions, options_first=True)
+    front, given = _parse_options(arguments, LtspOptions, options_first=True)
     applet = front.operands[0] if front.operands else ""
-    asked = {each.option.name: each.value for each in given}
-    if "help" in asked:
-        return Help(_known_applet(asked["help"] or applet, allow_none=True))
-    if "version" in asked:
-        return Version()
-    _refuse(front.faults, "")
-    options = APPLETS[_known_applet(applet)].options
-    back, given_to_applet = _take(front.operands[1:], options, options_first="POSIXLY_CORRECT" in environ)
+    given_values = {each.option.name: each.value for each in given}
+    if "help" in given_values:
+        return HelpRequest(_check_applet(given_values["help"] or applet, allow_none=True))
+    if "version" in given_values:
+        return VersionRequest()
+    _raise_faults(front.faults, "")
+    options = APPLETS[_check_applet(applet)].options
+    back, given_to_applet = _parse_options(front.operands[1:], options, options_first="POSIXLY_CORRECT" in environ)
     if any(each.option.name == "help" for each in given_to_applet):
-        return Help(applet)
-    _refuse(back.faults, applet)
+        return HelpRequest(applet)
+    _raise_faults(back.faults, applet)
 
     chosen = conf_path or environ.get(conf_file.VARIABLE, "")
     conf = conf_file.read(chosen or conf_file.PATH, required=bool(chosen))
     this = identity()
     values = conf_sections.evaluate(conf, this, applet)
     faults: list[str] = []
-    run = Run(
+    run = Invocation(
         resolve(LtspOptions, given, values, environ, faults),
         applet,
         resolve(options, given_to_applet, values, environ, faults),
         back.operands,
-        hooks(values, applet, faults),
+        find_hooks(values, applet, faults),
         conf,
         this,
-        (*_astray(), *conf_keys.warnings(conf, this), *section_names.warnings(conf, this)),
+        (*_working_directory_warnings(), *conf_keys.warnings(conf, this), *section_names.warnings(conf, this)),
     )
-    _refuse([*faults, *_contradictions(run)], applet)
+    _raise_faults([*faults, *_contradictions(run)], applet)
     return run
 
 
-def _astray() -> Iterator[str]:
+def _working_directory_warnings() -> Iterator[str]:
     if working_directory.is_removed():
         yield "the working directory has been removed, so that relative paths lead nowhere: cd to another one"
 
 
-def _contradictions(run: Run) -> Iterator[str]:
+def _contradictions(run: Invocation) -> Iterator[str]:
     """What each option allows and all together do not."""
     count = len(run.operands)
     wanted = APPLETS[run.applet].operands
@@ -141,8 +141,10 @@ def _contradictions(run: Run) -> Iterator[str]:
             pass
 
 
-def _take(arguments: Sequence[str], options: type, *, options_first: bool) -> tuple[Parsed, list[Given]]:
-    every = declared(options)
+def _parse_options(
+    arguments: Sequence[str], options: type, *, options_first: bool
+) -> tuple[ParsedArguments, list[GivenOption]]:
+    every = declared_options(options)
     shorts = {each.short: each for each in every if each.short}
     longs = {each.long: each for each in every}
     parsed = getopt(
@@ -152,12 +154,12 @@ def _take(arguments: Sequence[str], options: type, *, options_first: bool) -> tu
         options_first=options_first,
     )
     return parsed, [
-        Given((shorts if len(found.name) == 1 else longs)[found.name], found.value, found.spelling)
+        GivenOption((shorts if len(found.name) == 1 else longs)[found.name], found.value, found.spelling)
         for found in parsed.options
     ]
 
 
-def _known_applet(name: str, *, allow_none: bool = False) -> str:
+def _check_applet(name: str, *, allow_none: bool = False) -> str:
     if name in APPLETS or (allow_none and not name):
         return name
     if not name:
@@ -169,6 +171,6 @@ def _known_applet(name: str, *, allow_none: bool = False) -> str:
     raise UsageError(f"there is no applet {name!a}", hint)
 
 
-def _refuse(faults: Sequence[str], applet: str) -> None:
+def _raise_faults(faults: Sequence[str], applet: str) -> None:
     if faults:
         raise UsageError("; ".join(faults), f"ltsp --help{f'={applet}' if applet else ''} shows the options")

@@ -11,7 +11,7 @@ from string import Template
 
 from ltsp.services.snippet import SNIPPETS
 from ltsp.settings.applets import APPLETS, LtspOptions
-from ltsp.settings.option import Argument, Directory, FileName, Option, declared
+from ltsp.settings.option import Argument, DirectoryPath, FilePath, Option, declared_options
 
 _BASH = Template(r"""# bash completion for ltsp
 
@@ -175,7 +175,10 @@ _ltsp "$$@"
 
 def _scopes() -> list[tuple[str, tuple[Option, ...]]]:
     """The options before the applet under an empty name, and those of each applet."""
-    return [("", declared(LtspOptions)), *((name, declared(applet.options)) for name, applet in APPLETS.items())]
+    return [
+        ("", declared_options(LtspOptions)),
+        *((name, declared_options(applet.options)) for name, applet in APPLETS.items()),
+    ]
 
 
 def bash() -> str:
@@ -205,9 +208,9 @@ def _bash_values(option: Option) -> str:
     if option.values:
         return f"compgen -W '{' '.join(option.values)}' -- \"$2\""
     match option.kind:
-        case Directory():
+        case DirectoryPath():
             return '_ltsp_directories "$2"'
-        case FileName():
+        case FilePath():
             return '_ltsp_files "$2"'
     match option.kind.metavar:
         case "VERSION":
@@ -222,15 +225,15 @@ def zsh() -> str:
     arguments = []
     for name, applet in APPLETS.items():
         lines = [
-            *_zsh_options(declared(applet.options)),
+            *_zsh_options(declared_options(applet.options)),
             *(["'*:image:_ltsp_images'"] if "IMAGE" in applet.operands else []),
             *([f"'1:kind:({' '.join(SNIPPETS)})'"] if applet.operands == "KIND" else []),
         ]
         joined = " \\\n".join(f"                        {line}" for line in lines)
         arguments.append(f"                {name})\n                    _arguments -S \\\n{joined} ;;")
     return _ZSH.substitute(
-        options="\n".join(f"        {line} \\" for line in _zsh_options(declared(LtspOptions))),
-        applets="\n".join(f"                {_quoted(f'{each.name}:{each.summary}')}" for each in APPLETS.values()),
+        options="\n".join(f"        {line} \\" for line in _zsh_options(declared_options(LtspOptions))),
+        applets="\n".join(f"                {_quote(f'{each.name}:{each.summary}')}" for each in APPLETS.values()),
         arguments="\n".join(arguments),
     )
 
@@ -250,24 +253,24 @@ def _zsh_options(options: tuple[Option, ...]) -> Iterator[str]:
             + {Argument.NONE: "", Argument.REQUIRED: value, Argument.OPTIONAL: f":{value}"}[option.argument]
         )
         if option.repeated:
-            yield _quoted(f"*--{option.long}{long}{rest}")
+            yield _quote(f"*--{option.long}{long}{rest}")
         elif option.short:
-            both = _quoted(f"(-{option.short} --{option.long})")
-            yield f"{both}{{-{option.short}{short},--{option.long}{long}}}{_quoted(rest)}"
+            both = _quote(f"(-{option.short} --{option.long})")
+            yield f"{both}{{-{option.short}{short},--{option.long}{long}}}{_quote(rest)}"
         else:
-            yield _quoted(f"--{option.long}{long}{rest}")
+            yield _quote(f"--{option.long}{long}{rest}")
 
 
 def _zsh_values(option: Option) -> str:
     if option.values:
         return f"({' '.join(option.values)})"
     match option.kind:
-        case Directory():
+        case DirectoryPath():
             return "_directories"
-        case FileName():
+        case FilePath():
             return "_files"
     return f"({' '.join(APPLETS)})" if option.kind.metavar == "APPLET" else " "
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"

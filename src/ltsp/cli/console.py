@@ -14,10 +14,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
-from ltsp.cli.command_line import Run
-from ltsp.cli.progress import Bar, Clock, Counter, Lines, Percentages, Silence, Steps
-from ltsp.cli.screen import Screen, columns, may_colour
-from ltsp.cli.streams import write
+from ltsp.cli.command_line import Invocation
+from ltsp.cli.progress import Clock, Counter, NoProgress, PercentLines, ProgressBar, ProgressDisplay, ProgressLines
+from ltsp.cli.screen import Screen, format_table, may_colour
+from ltsp.cli.streams import write_text
 from ltsp.errors import LtspError
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions
@@ -27,13 +27,13 @@ _JSON_SECONDS = 1.0
 
 
 @contextmanager
-def console(asked: Run, environ: Mapping[str, str] = os.environ) -> Iterator[Report]:
+def open_report(invocation: Invocation, environ: Mapping[str, str] = os.environ) -> Iterator[Report]:
     """The report that a command line asks for, on this process's standard output and standard error."""
-    yield report(Wishes.of(asked), sys.stdout, sys.stderr, environ)
+    yield make_report(OutputOptions.of(invocation), sys.stdout, sys.stderr, environ)
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class OutputOptions:
     """How a run is to be told of."""
 
     progress: str = "auto"
@@ -43,39 +43,44 @@ class Wishes:
     """The result goes to standard output as JSON, and nothing else does."""
 
     @classmethod
-    def of(cls, asked: Run) -> Wishes:
+    def of(cls, invocation: Invocation) -> OutputOptions:
         """Those of the options; where they leave progress open, those of mksquashfs's parameters."""
-        options = asked.options
-        wishes = cls(
+        options = invocation.options
+        output_options = cls(
             getattr(options, "progress", "auto"), getattr(options, "quiet", False), getattr(options, "json", False)
         )
         if not isinstance(options, ImageOptions) or not options.mksquashfs_params:
-            return wishes
+            return output_options
         from ltsp.mksquashfs.options import parse  # noqa: PLC0415 -- `ltsp info` needs no squashfs
 
         output = parse(options.mksquashfs_params).output
-        progress = wishes.progress
+        progress = output_options.progress
         if progress == "auto":
             progress = "none" if output.progress is False else "percentage" if output.percentage else "auto"
-        return cls(progress, wishes.quiet or output.quiet, wishes.json)
+        return cls(progress, output_options.quiet or output.quiet, output_options.json)
 
 
-def report(wishes: Wishes, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> Report:
-    if wishes.progress == "json":
-        return JsonReport(out, quiet=wishes.quiet)
+def make_report(output_options: OutputOptions, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> Report:
+    if output_options.progress == "json":
+        return JsonReport(out, quiet=output_options.quiet)
     screen = Screen(out, err, may_colour(err, environ))
-    return TextReport(screen, _steps(wishes, screen, environ), quiet=wishes.quiet, result_only=wishes.json)
+    return TextReport(
+        screen,
+        _choose_display(output_options, screen, environ),
+        quiet=output_options.quiet,
+        result_only=output_options.json,
+    )
 
 
-def _steps(wishes: Wishes, screen: Screen, environ: Mapping[str, str]) -> Steps:
-    progress = wishes.progress
+def _choose_display(output_options: OutputOptions, screen: Screen, environ: Mapping[str, str]) -> ProgressDisplay:
+    progress = output_options.progress
     if progress == "auto":
         progress = "bar" if screen.err.isatty() and environ.get("TERM", "dumb") != "dumb" else "plain"
-    if wishes.quiet or progress == "none":
-        return Silence()
+    if output_options.quiet or progress == "none":
+        return NoProgress()
     if progress == "percentage":
-        return Percentages(screen)
-    return Bar(screen, colour=screen.colour) if progress == "bar" else Lines(screen)
+        return PercentLines(screen)
+    return ProgressBar(screen, colour=screen.colour) if progress == "bar" else ProgressLines(screen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class TextReport:
     """Lines for people."""
 
     screen: Screen
-    steps: Steps
+    steps: ProgressDisplay
     quiet: bool = False
     result_only: bool = False
     """Standard output is for the result as JSON alone; what else was asked for goes to standard error."""
@@ -93,31 +98,31 @@ class TextReport:
 
     def note(self, text: str) -> None:
         if not self.quiet:
-            with self.steps.aside():
+            with self.steps.pause():
                 self.screen.remark(text)
 
     def warn(self, text: str) -> None:
-        with self.steps.aside():
+        with self.steps.pause():
             self.screen.warning(text)
 
     def failure(self, error: LtspError) -> None:
-        with self.steps.aside():
+        with self.steps.pause():
             self.screen.failure(str(error))
 
     def say(self, text: str) -> None:
         if self.result_only:
             self.note(text)
         elif not self.quiet:
-            with self.steps.aside():
+            with self.steps.pause():
                 self.screen.line(text)
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        for line in columns(headings, rows) if rows else ():
+        for line in format_table(headings, rows) if rows else ():
             self.say(line)
 
     def result(self, facts: Mapping[str, object]) -> None:
         if self.result_only:
-            write(self.screen.out, json.dumps(facts, indent=2) + "\n")
+            write_text(self.screen.out, json.dumps(facts, indent=2) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +135,11 @@ class JsonReport:
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Counter]:
-        def tell(counter: Counter) -> None:
+        def notify(counter: Counter) -> None:
             self._chat("progress", step=title, done=counter.done, total=total, seconds=round(counter.elapsed, 3))
 
         self._chat("step", step=title, total=total)
-        counter = Counter(total, tell, _JSON_SECONDS, self.clock)
+        counter = Counter(total, notify, _JSON_SECONDS, self.clock)
         done = False
         try:
             yield counter
@@ -166,4 +171,4 @@ class JsonReport:
 
     def _print(self, event: str, **facts: object) -> None:
         # Plain ASCII, so that neither the locale nor a name in it can break a line.
-        write(self.out, json.dumps({"event": event, **facts}) + "\n")
+        write_text(self.out, json.dumps({"event": event, **facts}) + "\n")

@@ -13,7 +13,7 @@ from ltsp.settings.option import Argument
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ParsedOption:
     """One option as it was met."""
 
     name: str
@@ -27,8 +27,8 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    options: tuple[Found, ...]
+class ParsedArguments:
+    options: tuple[ParsedOption, ...]
     operands: tuple[str, ...]
     faults: tuple[str, ...]
     """What getopt would print, but for the program's name; it goes on after each, and so does this."""
@@ -40,13 +40,13 @@ def getopt(
     longs: Mapping[str, Argument],
     *,
     options_first: bool = False,
-) -> Parsed:
+) -> ParsedArguments:
     """Take arguments apart.
 
     `options_first` ends the options at the first operand, as a leading `+` and POSIXLY_CORRECT do; else operands may
     stand anywhere before `--`. Long names have two characters at least.
     """
-    scan = _Scan(list(arguments), shorts, longs)
+    scan = _GetoptScanner(list(arguments), shorts, longs)
     operands: list[str] = []
     while scan.rest:
         argument = scan.rest.pop(0)
@@ -57,39 +57,39 @@ def getopt(
             if options_first:
                 break
         elif argument[1] == "-":
-            scan.take_long(argument[2:])
+            scan.scan_long_option(argument[2:])
         else:
-            scan.take_shorts(argument[1:])
-    return Parsed(tuple(scan.found), (*operands, *scan.rest), tuple(scan.faults))
+            scan.scan_short_options(argument[1:])
+    return ParsedArguments(tuple(scan.found), (*operands, *scan.rest), tuple(scan.faults))
 
 
-class _Scan:
+class _GetoptScanner:
     def __init__(self, rest: list[str], shorts: Mapping[str, Argument], longs: Mapping[str, Argument]) -> None:
         self.rest = rest
         self.shorts = shorts
         self.longs = longs
-        self.found: list[Found] = []
+        self.found: list[ParsedOption] = []
         self.faults: list[str] = []
 
-    def take_shorts(self, letters: str) -> None:
+    def scan_short_options(self, letters: str) -> None:
         for at, letter in enumerate(letters, 1):
             joined = letters[at:]
             match self.shorts.get(letter):
                 case None:
                     self.faults.append(f"invalid option -- '{letter}'")
                 case Argument.NONE:
-                    self.found.append(Found(letter, None))
+                    self.found.append(ParsedOption(letter, None))
                 case Argument.OPTIONAL:
-                    self.found.append(Found(letter, joined or None))
+                    self.found.append(ParsedOption(letter, joined or None))
                     return
                 case Argument.REQUIRED if joined or self.rest:
-                    self.found.append(Found(letter, joined or self.rest.pop(0)))
+                    self.found.append(ParsedOption(letter, joined or self.rest.pop(0)))
                     return
                 case _:
                     self.faults.append(f"option requires an argument -- '{letter}'")
                     return
 
-    def take_long(self, text: str) -> None:
+    def scan_long_option(self, text: str) -> None:
         prefix, joined, value = text.partition("=")
         name = self._long_name(prefix, text)
         if name is None:
@@ -98,9 +98,9 @@ class _Scan:
         if joined and argument is Argument.NONE:
             self.faults.append(f"option '--{name}' doesn't allow an argument")
         elif joined or argument is not Argument.REQUIRED:
-            self.found.append(Found(name, value if joined else None))
+            self.found.append(ParsedOption(name, value if joined else None))
         elif self.rest:
-            self.found.append(Found(name, self.rest.pop(0)))
+            self.found.append(ParsedOption(name, self.rest.pop(0)))
         else:
             self.faults.append(f"option '--{name}' requires an argument")
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from ltsp.settings.applets import APPLETS, LtspOptions
-from ltsp.settings.option import Option, declared, grouped
+from ltsp.settings.option import Option, declared_options, group_options
 
 _WIDTH = 100
 _SUMMARY_AT = 34
@@ -15,26 +15,26 @@ _SUMMARY_AT = 34
 
 def text(applet: str = "") -> str:
     """The help of an applet, or of ltsp itself."""
-    return "\n".join(_applet(applet) if applet else _ltsp()) + "\n"
+    return "\n".join(_applet_lines(applet) if applet else _ltsp_lines()) + "\n"
 
 
-def _ltsp() -> Iterator[str]:
+def _ltsp_lines() -> Iterator[str]:
     yield "Usage: ltsp [LTSP-OPTIONS] APPLET [OPTIONS] [ARGUMENT]..."
     yield "Turn a Linux system into one image that diskless PCs boot over the network."
     yield ""
     yield "Applets:"
     for applet in APPLETS.values():
-        yield from _entry(applet.name, applet.summary)
-    yield from _options("LTSP options", declared(LtspOptions))
+        yield from _format_entry(applet.name, applet.summary)
+    yield from _options("LTSP options", declared_options(LtspOptions))
     yield ""
     yield "ltsp --help=APPLET shows the options of an applet; ltsp(8) tells more."
 
 
-def _applet(name: str) -> Iterator[str]:
+def _applet_lines(name: str) -> Iterator[str]:
     applet = APPLETS[name]
     yield f"Usage: {synopsis(name)}"
     yield f"{applet.summary[:1].upper()}{applet.summary[1:]}."
-    for group, options in grouped(applet.options):
+    for group, options in group_options(applet.options):
         yield from _options(f"Options, {group.value}" if group.value else "Options", options)
     yield ""
     yield f"ltsp --help shows what may stand before the applet; ltsp-{name}(8) tells more."
@@ -50,11 +50,11 @@ def _options(heading: str, options: tuple[Option, ...]) -> Iterator[str]:
     yield f"{heading}:"
     for option in options:
         spelling = option.spelling if option.short else f"    {option.spelling}"
-        default = f" (default: {option.shown_default})" if option.shown_default else ""
-        yield from _entry(spelling, option.summary + default)
+        default = f" (default: {option.default_label})" if option.default_label else ""
+        yield from _format_entry(spelling, option.summary + default)
 
 
-def _entry(head: str, summary: str) -> Iterator[str]:
+def _format_entry(head: str, summary: str) -> Iterator[str]:
     lines = textwrap.wrap(summary, _WIDTH - _SUMMARY_AT)
     if len(head) + 4 > _SUMMARY_AT:
         yield f"  {head}"

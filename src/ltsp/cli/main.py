@@ -16,14 +16,14 @@ from ltsp.errors import LtspError, UsageError
 from ltsp.version import VERSION
 
 if TYPE_CHECKING:
-    from ltsp.cli.command_line import Run
+    from ltsp.cli.command_line import Invocation
 
 
 def main() -> NoReturn:
-    streams.stand_in()
-    signals.listen()
+    streams.open_missing_streams()
+    signals.install_handlers()
     status = run(sys.argv[1:], os.environ)
-    signals.stop_listening()
+    signals.remove_handlers()
     sys.exit(status)
 
 
@@ -37,60 +37,60 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 def _done(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
-        return _asked(arguments, environ)
-    except signals.Ended as ended:
+        return _dispatch(arguments, environ)
+    except signals.SignalReceived as ended:
         return ended.exit_status
     except Exception as error:  # the edge: a person gets a line, whatever happened
-        from ltsp.report.internal_error import told  # noqa: PLC0415 -- seldom needed
+        from ltsp.report.internal_error import to_ltsp_error  # noqa: PLC0415 -- seldom needed
 
-        return _complain(told(error))
+        return _print_error(to_ltsp_error(error))
 
 
-def _asked(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+def _dispatch(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     if list(arguments) in (["--version"], ["-V"]):  # as scripts ask, for whom no option need be declared
-        return _say_version()
-    from ltsp.cli.command_line import Help, Run, Version, parse  # noqa: PLC0415 -- see above
+        return _print_version()
+    from ltsp.cli.command_line import HelpRequest, Invocation, VersionRequest, parse_command_line  # noqa: PLC0415 -- see above
 
-    match parse(arguments, environ):
-        case Help(applet=applet):
+    match parse_command_line(arguments, environ):
+        case HelpRequest(applet=applet):
             from ltsp.cli import help  # noqa: A004, PLC0415 -- seldom needed
 
-            streams.write(sys.stdout, help.text(applet))
+            streams.write_text(sys.stdout, help.text(applet))
             return 0
-        case Version():
-            return _say_version()
-        case Run() as asked:
-            return _run(asked)
+        case VersionRequest():
+            return _print_version()
+        case Invocation() as invocation:
+            return _run_applet(invocation)
         case never:
             assert_never(never)
 
 
-def _say_version() -> int:
-    streams.write(sys.stdout, f"ltsp {VERSION}\n")
+def _print_version() -> int:
+    streams.write_text(sys.stdout, f"ltsp {VERSION}\n")
     return 0
 
 
-def _run(asked: Run) -> int:
-    from ltsp.cli import applets  # noqa: PLC0415 -- see above
+def _run_applet(invocation: Invocation) -> int:
+    from ltsp.cli import dispatch  # noqa: PLC0415 -- see above
     from ltsp.host import priority  # noqa: PLC0415 -- likewise
     from ltsp.settings.applets import ImageOptions  # noqa: PLC0415 -- likewise
 
-    if isinstance(asked.options, ImageOptions) and not (asked.options.revert or asked.options.dry_run):
-        done = priority.lower(asked.options.ionice)
+    if isinstance(invocation.options, ImageOptions) and not (invocation.options.revert or invocation.options.dry_run):
+        done = priority.lower(invocation.options.ionice)
         if done is not None:
             return done
-    from ltsp.cli.console import console  # noqa: PLC0415 -- after the priority was lowered
+    from ltsp.cli.console import open_report  # noqa: PLC0415 -- after the priority was lowered
 
-    with console(asked) as report:
-        for warning in asked.warnings:
+    with open_report(invocation) as report:
+        for warning in invocation.warnings:
             report.warn(warning)
-        return applets.run(asked, report)
+        return dispatch.run(invocation, report)
 
 
-def _complain(error: LtspError) -> int:
-    from ltsp.cli.screen import safe  # noqa: PLC0415 -- seldom needed
+def _print_error(error: LtspError) -> int:
+    from ltsp.cli.screen import sanitize  # noqa: PLC0415 -- seldom needed
 
     usage = "usage: " if isinstance(error, UsageError) else ""
-    with suppress(LtspError, signals.Ended):  # the exit status is all that is left to tell it by
-        streams.write(sys.stderr, safe(f"ltsp: {usage}{error}") + "\n")
+    with suppress(LtspError, signals.SignalReceived):  # the exit status is all that is left to tell it by
+        streams.write_text(sys.stderr, sanitize(f"ltsp: {usage}{error}") + "\n")
     return error.exit_status

@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
-from ltsp.cli.pages import APPLETS as PROSE
-from ltsp.cli.pages import CONF, LTSP
+from ltsp.cli.pages import APPLET_PAGES as PROSE
+from ltsp.cli.pages import CONF_PAGE, LTSP_PAGE
 from ltsp.cli.prose import Block, Example, Item, Prose
 from ltsp.settings.applets import APPLETS, LtspOptions
-from ltsp.settings.option import Argument, Option, Reach, declared, grouped
+from ltsp.settings.option import Argument, Option, Reach, declared_options, group_options
 
 _WIDTH = 78
 _DATE = "2026-11-22"
@@ -34,18 +34,18 @@ def pages() -> dict[str, str]:
 
 
 def _ltsp() -> str:
-    synopsis = [*_synopsis(["ltsp"], declared(LtspOptions)), r".I applet", r".RI [ argument ].\|.\|."]
+    synopsis = [*_synopsis(["ltsp"], declared_options(LtspOptions)), r".I applet", r".RI [ argument ].\|.\|."]
     applets = [
         Item(f"ltsp-{each.name}(8)", f"{each.summary[:1].upper()}{each.summary[1:]}.") for each in APPLETS.values()
     ]
-    return _page("LTSP", "8", LTSP, synopsis, [*_section("APPLETS", applets), *_options(LtspOptions)])
+    return _page("LTSP", "8", LTSP_PAGE, synopsis, [*_section("APPLETS", applets), *_options(LtspOptions)])
 
 
 def _applet(name: str) -> str:
     prose, applet = PROSE[name], APPLETS[name]
     synopsis = [
-        *(r".B ltsp", r".RI [ ltsp-options ]", rf".B {_escaped(name)}"),
-        *_synopsis([], declared(applet.options)),
+        *(r".B ltsp", r".RI [ ltsp-options ]", rf".B {_escape(name)}"),
+        *_synopsis([], declared_options(applet.options)),
         *_operands(applet.operands),
     ]
     return _page(
@@ -68,16 +68,16 @@ def _operands(operands: str) -> list[str]:
 def _conf() -> str:
     keys: dict[str, Option] = {}
     for options in (LtspOptions, *(applet.options for applet in APPLETS.values())):
-        keys |= {each.key: each for each in declared(options) if each.reach is Reach.EVERYWHERE}
+        keys |= {each.key: each for each in declared_options(options) if each.reach is Reach.EVERYWHERE}
     items = [Item(f"{key}={keys[key].kind.metavar}", _meaning(keys[key])) for key in sorted(keys)]
     body: list[Block] = ["Options of the command line with their long names in capitals:", *items, *_HOOKS]
-    return _page("LTSP.CONF", "5", CONF, [".I /etc/ltsp/ltsp.conf"], _section("KEYS", body))
+    return _page("LTSP.CONF", "5", CONF_PAGE, [".I /etc/ltsp/ltsp.conf"], _section("KEYS", body))
 
 
 def _page(name: str, section: str, prose: Prose, synopsis: Iterable[str], options: Iterable[str]) -> str:
     lines = [
-        rf".TH {_escaped(name)} {section} {_DATE} ltsp",
-        *(".SH NAME", rf"{_escaped(prose.title.replace(' ', '-'))} \- {_text(prose.summary)}"),
+        rf".TH {_escape(name)} {section} {_DATE} ltsp",
+        *(".SH NAME", rf"{_escape(prose.title.replace(' ', '-'))} \- {_text(prose.summary)}"),
         *(".SH SYNOPSIS", *synopsis),
         *_section("DESCRIPTION", prose.description),
         *options,
@@ -86,7 +86,7 @@ def _page(name: str, section: str, prose: Prose, synopsis: Iterable[str], option
         lines += _section(title, blocks)
     for title, items in (("FILES", prose.files), ("EXIT STATUS", prose.exit_status), ("EXAMPLES", prose.examples)):
         lines += _section(title, items) if items else []
-    others = [rf".BR {_escaped(each.partition('(')[0])} ({each.partition('(')[2]}" for each in prose.see_also]
+    others = [rf".BR {_escape(each.partition('(')[0])} ({each.partition('(')[2]}" for each in prose.see_also]
     return "\n".join([*lines, ".SH SEE ALSO", *(f"{other} ," for other in others[:-1]), others[-1], ""])
 
 
@@ -97,15 +97,15 @@ def _synopsis(program: list[str], options: Iterable[Option]) -> Iterator[str]:
     for option in sorted(lettered, key=lambda option: (option.short.lower(), option.short)):
         value = {
             Argument.NONE: "",
-            Argument.REQUIRED: rf"\ \fI{_escaped(option.long)}\fR",
-            Argument.OPTIONAL: rf"[\fI{_escaped(option.kind.metavar)}\fR]",
+            Argument.REQUIRED: rf"\ \fI{_escape(option.long)}\fR",
+            Argument.OPTIONAL: rf"[\fI{_escape(option.kind.metavar)}\fR]",
         }[option.argument]
         yield rf"[\fB\-{option.short}\fR{value}]"
 
 
 def _options(options: type, *blocks: Block) -> Iterator[str]:
     yield from _section("OPTIONS", blocks)
-    for group, members in grouped(options):
+    for group, members in group_options(options):
         if group.value:
             yield f".SS {group.value[:1].upper()}{group.value[1:]}"
         for option in members:
@@ -113,14 +113,14 @@ def _options(options: type, *blocks: Block) -> Iterator[str]:
 
 
 def _spelling(option: Option) -> str:
-    value = rf"\fI{_escaped(option.kind.metavar)}\fR"
+    value = rf"\fI{_escape(option.kind.metavar)}\fR"
     short = rf"\fB\-{option.short}\fR, " if option.short else ""
-    return rf"{short}\fB\-\-{_escaped(option.long)}\fR{option.argument.joined(value)}"
+    return rf"{short}\fB\-\-{_escape(option.long)}\fR{option.argument.suffix(value)}"
 
 
 def _meaning(option: Option) -> str:
     """Summary, details and default as sentences."""
-    default = f"Default: {option.shown_default}." if option.shown_default else ""
+    default = f"Default: {option.default_label}." if option.default_label else ""
     summary = f"{option.summary[:1].upper()}{option.summary[1:]}."
     return " ".join(filter(None, (summary, option.details, default)))
 
@@ -133,11 +133,11 @@ def _section(title: str, blocks: Iterable[Block]) -> Iterator[str]:
                 yield from ([".PP"] if number else [])
                 yield _text(block)
             case Item(term, text):
-                yield from (".TP", rf"\fB{_escaped(term)}\fR", _text(text))
+                yield from (".TP", rf"\fB{_escape(term)}\fR", _text(text))
             case Example(text, lines):
                 yield from ([".PP"] if number else [])
                 yield _text(text)
-                yield from (".PP", ".RS 4", ".nf", *map(_escaped, lines.splitlines()), ".fi", ".RE")
+                yield from (".PP", ".RS 4", ".nf", *map(_escape, lines.splitlines()), ".fi", ".RE")
             case _:
                 assert_never(block)
 
@@ -145,14 +145,14 @@ def _section(title: str, blocks: Iterable[Block]) -> Iterator[str]:
 def _text(text: str) -> str:
     """Running text; what stands in back quotes is set bold."""
     roff = "".join(
-        rf"\fB{_escaped(part)}\fR" if number % 2 else part.replace("\\", r"\e").replace("--", r"\-\-")
+        rf"\fB{_escape(part)}\fR" if number % 2 else part.replace("\\", r"\e").replace("--", r"\-\-")
         for number, part in enumerate(text.split("`"))
     )
     wrapped = textwrap.wrap(roff, _WIDTH, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(_guarded(line) for line in wrapped)
+    return "\n".join(_guard_line(line) for line in wrapped)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Text to be typed or found as it stands: hyphens stay hyphens, quotes stay straight."""
     for character, escape in (
         ("\\", r"\e"),
@@ -163,9 +163,9 @@ def _escaped(text: str) -> str:
         ("^", r"\(ha"),
     ):
         text = text.replace(character, escape)
-    return _guarded(text)
+    return _guard_line(text)
 
 
-def _guarded(line: str) -> str:
+def _guard_line(line: str) -> str:
     """A line that begins with a dot or quote is text, no request."""
     return re.sub(r"^([.'])", r"\\&\1", line)

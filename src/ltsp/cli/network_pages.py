@@ -6,7 +6,7 @@ from ltsp.cli.prose import CONF_FILE, DONE, USAGE, Example, Item, Prose
 
 _EXITS = (DONE, Item("1", "It could not be done; what was there before is as it was."), USAGE)
 
-NETWORK_APPLETS = {
+NETWORK_APPLET_PAGES = {
     "boottest": Prose(
         title="ltsp boottest",
         summary="boot an image in a virtual machine and tell what happened",

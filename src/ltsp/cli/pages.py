@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ltsp.cli import client_keys
-from ltsp.cli.network_pages import NETWORK_APPLETS
+from ltsp.cli.network_pages import NETWORK_APPLET_PAGES
 from ltsp.cli.prose import CHANGED, CONF_FILE, DONE, FAILURE, LOCKED, SIGNALLED, UNFINISHED, USAGE, Example, Item, Prose
-from ltsp.cli.source_pages import SOURCES
+from ltsp.cli.source_pages import SOURCE_SECTIONS
 
-LTSP = Prose(
+LTSP_PAGE = Prose(
     title="ltsp",
     summary="turn a Linux system into an image that diskless PCs boot",
     description=(
@@ -38,7 +38,7 @@ LTSP = Prose(
     see_also=("ltsp-image(8)", "ltsp-ipxe(8)", "ltsp-initrd(8)", "ltsp-nfs(8)", "ltsp-dnsmasq(8)", "ltsp.conf(5)"),
 )
 
-IMAGE_APPLETS = {
+IMAGE_APPLET_PAGES = {
     "image": Prose(
         title="ltsp image",
         summary="generate a squashfs image from an image source",
@@ -54,7 +54,7 @@ IMAGE_APPLETS = {
             ),
         ),
         more=(
-            *SOURCES,
+            *SOURCE_SECTIONS,
             (
                 "WHAT IS LEFT OUT",
                 (
@@ -215,7 +215,7 @@ IMAGE_APPLETS = {
     ),
 }
 
-CONF = Prose(
+CONF_PAGE = Prose(
     title="ltsp.conf",
     summary="settings of ltsp, its applets and its clients",
     description=(
@@ -233,8 +233,8 @@ CONF = Prose(
         "What the command line says comes before `ltsp.conf`, and `ltsp.conf` before the environment.",
     ),
     more=(
-        ("KEYS OF THE MENU", client_keys.MENU),
-        ("KEYS OF CLIENTS", client_keys.CLIENTS),
+        ("KEYS OF THE MENU", client_keys.MENU_KEYS),
+        ("KEYS OF CLIENTS", client_keys.CLIENT_KEYS),
         (
             "SECTIONS",
             (
@@ -266,5 +266,5 @@ CONF = Prose(
     see_also=("ltsp(8)", "ltsp-image(8)"),
 )
 
-APPLETS = IMAGE_APPLETS | NETWORK_APPLETS
+APPLET_PAGES = IMAGE_APPLET_PAGES | NETWORK_APPLET_PAGES
 """By name."""

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from ltsp.cli.screen import Screen, safe
+from ltsp.cli.screen import Screen, sanitize
 from ltsp.report import units
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ Clock = Callable[[], float]
 LINE_SECONDS = 5.0
 """Between two lines about the same step."""
 _BAR_SECONDS = 0.1
-_SETTLED_SECONDS = 1.0
+_RATE_SECONDS = 1.0
 """From when on a rate tells anything."""
 
 
 @dataclass(slots=True)
 class Counter:
-    """What is done of a step. Threads may advance it; `tell` is called by one at a time, and seldom."""
+    """What is done of a step. Threads may advance it; `notify` is called by one at a time, and seldom."""
 
     total: int | None
-    tell: Callable[[Counter], None]
+    notify: Callable[[Counter], None]
     seconds: float
-    """Between two calls of `tell`."""
+    """Between two calls of `notify`."""
     clock: Clock = time.monotonic
     done: int = 0
     begin: float = field(init=False)
@@ -47,7 +47,7 @@ class Counter:
             now = self.clock()
             if now >= self._next:
                 self._next = now + self.seconds
-                self.tell(self)
+                self.notify(self)
 
     @property
     def elapsed(self) -> float:
@@ -56,7 +56,7 @@ class Counter:
     @property
     def rate(self) -> float | None:
         """Bytes a second; None while that would be a guess."""
-        return self.done / self.elapsed if self.done and self.elapsed >= _SETTLED_SECONDS else None
+        return self.done / self.elapsed if self.done and self.elapsed >= _RATE_SECONDS else None
 
     @property
     def percent(self) -> int | None:
@@ -90,29 +90,29 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-class Steps(Protocol):
+class ProgressDisplay(Protocol):
     """A way of showing steps."""
 
     def step(self, title: str, total: int | None) -> AbstractContextManager[Counter]: ...
 
-    def aside(self) -> AbstractContextManager[None]:
+    def pause(self) -> AbstractContextManager[None]:
         """Clear the screen of progress while a line is printed."""
         ...
 
 
-class Silence:
+class NoProgress:
     """Steps that are not shown."""
 
     @contextmanager
     def step(self, _title: str, total: int | None) -> Iterator[Counter]:
         yield Counter(total, lambda _counter: None, float("inf"))
 
-    def aside(self) -> AbstractContextManager[None]:
+    def pause(self) -> AbstractContextManager[None]:
         return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class ProgressLines:
     """A line when a step is done, and one every few seconds while it takes long."""
 
     screen: Screen
@@ -120,19 +120,19 @@ class Lines:
 
     @contextmanager
     def step(self, title: str, total: int | None) -> Iterator[Counter]:
-        def tell(counter: Counter) -> None:
+        def notify(counter: Counter) -> None:
             self.screen.remark(f"{title}: {counter.state()}")
 
-        counter = Counter(total, tell, LINE_SECONDS, self.clock)
+        counter = Counter(total, notify, LINE_SECONDS, self.clock)
         yield counter
         self.screen.remark(f"{title}: {counter.outcome()}")
 
-    def aside(self) -> AbstractContextManager[None]:
+    def pause(self) -> AbstractContextManager[None]:
         return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
-class Percentages:
+class PercentLines:
     """The whole percents of the largest steps, a line each, for `dialog --gauge`: mksquashfs's -percentage."""
 
     screen: Screen
@@ -141,19 +141,19 @@ class Percentages:
     def step(self, _title: str, total: int | None) -> Iterator[Counter]:
         last = -1
 
-        def tell(counter: Counter) -> None:
+        def notify(counter: Counter) -> None:
             nonlocal last
             if counter.percent is not None and counter.percent > last:
                 last = counter.percent
                 self.screen.line(str(last))
 
-        yield Counter(total, tell, 0)
+        yield Counter(total, notify, 0)
 
-    def aside(self) -> AbstractContextManager[None]:
+    def pause(self) -> AbstractContextManager[None]:
         return nullcontext()
 
 
-class Bar:
+class ProgressBar:
     """A bar with bytes, rate and time left, on a terminal; a line takes its place when the step is done.
 
     It is drawn by whoever advances the step, at most ten times a second: no thread of its own has to be kept apart
@@ -169,13 +169,13 @@ class Bar:
     def step(self, title: str, total: int | None) -> Iterator[Counter]:
         outer = self._progress
         progress = self._progress = outer or self._new()
-        shown = safe(title)
+        shown = sanitize(title)
         task = progress.add_task(shown, total=total, state="")
 
-        def tell(counter: Counter) -> None:
+        def notify(counter: Counter) -> None:
             progress.update(task, completed=counter.done, state=counter.state(), refresh=True)
 
-        counter = Counter(total, tell, _BAR_SECONDS)
+        counter = Counter(total, notify, _BAR_SECONDS)
         try:
             if outer is None:
                 progress.start()
@@ -186,11 +186,11 @@ class Bar:
             if outer is None:
                 progress.stop()
                 self._progress = None
-        with self.aside():
+        with self.pause():
             self._screen.remark(f"{title}: {counter.outcome()}")
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def pause(self) -> Iterator[None]:
         progress = self._progress
         if progress is None:
             yield

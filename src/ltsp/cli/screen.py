@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from ltsp.cli.streams import write
+from ltsp.cli.streams import write_text
 from ltsp.tree.name import printable
 
 _YELLOW, _RED, _PLAIN = "\x1b[33m", "\x1b[31m", "\x1b[0m"
@@ -23,23 +23,23 @@ class Screen:
     """Whether warnings and failures on `err` stand out by colour."""
 
     def line(self, text: str) -> None:
-        write(self.out, safe(text) + "\n")
+        write_text(self.out, sanitize(text) + "\n")
 
     def remark(self, text: str) -> None:
-        write(self.err, safe(text) + "\n")
+        write_text(self.err, sanitize(text) + "\n")
 
     def warning(self, text: str) -> None:
-        self._marked("warning: ", _YELLOW, text)
+        self._write_marked("warning: ", _YELLOW, text)
 
     def failure(self, text: str) -> None:
-        self._marked("ltsp: ", _RED, text)
+        self._write_marked("ltsp: ", _RED, text)
 
-    def _marked(self, mark: str, colour: str, text: str) -> None:
+    def _write_marked(self, mark: str, colour: str, text: str) -> None:
         mark = f"{colour}{mark}{_PLAIN}" if self.colour else mark
-        write(self.err, mark + safe(text) + "\n")
+        write_text(self.err, mark + sanitize(text) + "\n")
 
 
-def safe(text: str) -> str:
+def sanitize(text: str) -> str:
     """One line that does nothing but show.
 
     Names in it went through `printable`; this holds for whatever did not, and leaves what did as it is.
@@ -54,9 +54,9 @@ def may_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
 
 
-def columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def format_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table as lines; the last column is not filled up."""
-    table = [list(map(safe, row)) for row in (headings, *rows)]
+    table = [list(map(sanitize, row)) for row in (headings, *rows)]
     widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltsp.cli.prose import Block, Item
 
-SOURCES: tuple[tuple[str, tuple[Block, ...]], ...] = (
+SOURCE_SECTIONS: tuple[tuple[str, tuple[Block, ...]], ...] = (
     (
         "IMAGE SOURCES",
         (

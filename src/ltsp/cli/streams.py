@@ -7,13 +7,13 @@ import signal
 import sys
 from typing import TextIO
 
-from ltsp.cli.signals import Ended
+from ltsp.cli.signals import SignalReceived
 from ltsp.errors import LtspError
 
 _NAMES = {0: "standard input", 1: "standard output", 2: "standard error"}
 
 
-def stand_in() -> None:
+def open_missing_streams() -> None:
     """Put /dev/null where a stream was closed before we were started.
 
     Else the next file that is opened gets its number: an image may be, and what is printed then goes into it.
@@ -24,37 +24,37 @@ def stand_in() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
             os.set_inheritable(number, True)
-    sys.stdout = sys.stdout or _opened(1)
-    sys.stderr = sys.stderr or _opened(2)
+    sys.stdout = sys.stdout or _open_stream(1)
+    sys.stderr = sys.stderr or _open_stream(2)
 
 
-def write(stream: TextIO, text: str) -> None:
+def write_text(stream: TextIO, text: str) -> None:
     """Print at once; what the stream's encoding lacks is escaped.
 
-    Raises LtspError where the stream takes no more, Ended where nobody reads it.
+    Raises LtspError where the stream takes no more, SignalReceived where nobody reads it.
     """
     encoding = stream.encoding or "ascii"
     try:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
     except BrokenPipeError:
-        _drop(stream)
-        raise Ended(signal.SIGPIPE) from None
+        _discard_unwritten(stream)
+        raise SignalReceived(signal.SIGPIPE) from None
     except OSError as error:
-        _drop(stream)
-        raise LtspError(f"cannot write to {_name(stream)}: {error.strerror}") from error
+        _discard_unwritten(stream)
+        raise LtspError(f"cannot write to {_stream_name(stream)}: {error.strerror}") from error
 
 
-def _drop(stream: TextIO) -> None:
+def _discard_unwritten(stream: TextIO) -> None:
     """Let go of what a stream did not take: Python would complain of it once more at its end."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)
 
 
-def _opened(number: int) -> TextIO:
+def _open_stream(number: int) -> TextIO:
     return open(number, "w", encoding="utf-8", closefd=False)
 
 
-def _name(stream: TextIO) -> str:
+def _stream_name(stream: TextIO) -> str:
     return _NAMES.get(stream.fileno(), stream.name)

@@ -6,41 +6,41 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ltsp.boot.ipxe import Unwritable, written
+from ltsp.boot.ipxe import UnwritableText, check_words
 from ltsp.boottest import acceleration, run, test_servers
-from ltsp.boottest.console import Stage
-from ltsp.boottest.machine import Accel, Machine
-from ltsp.boottest.test_servers import Route
+from ltsp.boottest.console import BootStage
+from ltsp.boottest.machine import Accelerator, VirtualMachine
+from ltsp.boottest.test_servers import BootRoute
 from ltsp.boottest.verdict import Verdict, server_lines
-from ltsp.build.boot_gate import progress, subject_of
+from ltsp.build.boot_gate import boot_test_subject, stage_reporter
 from ltsp.errors import LtspError, UsageError
-from ltsp.publish.generation import Generation
-from ltsp.publish.state import State
+from ltsp.publish.state import ImageState
 from ltsp.publish.store import Store
+from ltsp.publish.version import Version
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import BootTestOptions
 from ltsp.tree.name import printable
 
-_TOLD = 12
+_LAST_LINES = 12
 """Last lines of the console that people get with a failure; the JSON form has more."""
 
 
-def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: Report) -> int:
+def boottest(name: str, options: BootTestOptions, ltsp: LtspOptions, report: Report) -> int:
     """Boot a version of an image, print the verdict, and return the exit status: 0 where it passed.
 
     Raises UsageError for words that no script can hold, and LtspError where the test cannot be made.
     """
-    words = _words(options.kernel_arguments)
+    words = _check_kernel_arguments(options.kernel_arguments)
     if options.screenshot is not None:
-        _expect_writable(options.screenshot)
-    state = Store(places.base_dir, places.tftp_dir).state(name)
-    subject = subject_of(_generation(state, options.version), state.image)
+        _check_writable(options.screenshot)
+    state = Store(ltsp.base_dir, ltsp.tftp_dir).state(name)
+    subject = boot_test_subject(_find_version(state, options.version), state.image)
     through_menu = options.version is None and subject.has_menu
     if options.version is None and not through_menu:
         report.note("there is no menu yet, so the version is booted without one; ltsp ipxe makes it")
-    route = Route(
+    route = BootRoute(
         subject,
         through_menu,
         options.transport,
@@ -48,35 +48,35 @@ def boottest(name: str, options: BootTestOptions, places: LtspOptions, report: R
         uefi=options.firmware == "uefi",
         extra=words,
     )
-    accel = acceleration.best() if options.accel == "auto" else Accel(options.accel)
-    with _log(options.console) as printed, test_servers.served(route, report.note) as where:
-        machine = Machine(where.boot, where.firmware, accel, options.memory)
-        watch = run.Watch(
+    accel = acceleration.choose_accelerator() if options.accel == "auto" else Accelerator(options.accel)
+    with _open_log(options.console) as printed, test_servers.start_servers(route, report.note) as where:
+        machine = VirtualMachine(where.boot, where.firmware, accel, options.memory)
+        watch = run.WatchOptions(
             timeout=options.timeout,
-            reached=progress(report),
+            reached=stage_reporter(report),
             printed=printed,
             screenshot=options.screenshot or "",
         )
-        verdict = run.run(machine, watch, subject.image, where.servers)
+        verdict = run.run_boot_test(machine, watch, subject.image, where.servers)
     if options.json:
         report.result(_facts(route, accel, options, verdict))
     else:
-        for line in _told(route, verdict):
+        for line in _verdict_lines(route, verdict):
             report.say(line)
     return 0 if verdict.passed else 1
 
 
-def _words(text: str) -> str:
+def _check_kernel_arguments(text: str) -> str:
     try:
-        return written(text)
-    except Unwritable as fault:
+        return check_words(text)
+    except UnwritableText as fault:
         raise UsageError(
             f"option --kernel-arguments: {printable(text)!r} {fault}, which no iPXE script can hold",
             "give words without it",
         ) from None
 
 
-def _expect_writable(path: str) -> None:
+def _check_writable(path: str) -> None:
     """It is written when the boot is over, which nobody should have waited for in vain.
 
     Raises LtspError.
@@ -85,20 +85,20 @@ def _expect_writable(path: str) -> None:
         raise LtspError(f"cannot write {printable(path)}", "name a file in a directory that is there")
 
 
-def _generation(state: State, version: str | None) -> Generation:
-    name = state.places.name
+def _find_version(state: ImageState, version: str | None) -> Version:
+    name = state.paths.name
     if not state.exists:
         raise LtspError(f"no image {printable(name)} is published", "ltsp info lists what there is")
     if version is not None:
-        return state.existing(version)
+        return state.require_version(version)
     if state.current is None:
-        remedy = f"ltsp versions {name} lists what there is" if state.generations else f"ltsp kernel {name} makes one"
+        remedy = f"ltsp versions {name} lists what there is" if state.versions else f"ltsp kernel {name} makes one"
         raise LtspError(f"{name} has no version that clients boot", remedy)
     return state.current
 
 
 @contextmanager
-def _log(path: str | None) -> Iterator[Callable[[bytes, float], None]]:
+def _open_log(path: str | None) -> Iterator[Callable[[bytes, float], None]]:
     """Raises LtspError where the file cannot be written."""
     if path is None:
         yield lambda _data, _seconds: None
@@ -115,7 +115,7 @@ def _write(write: Callable[[bytes], int], data: bytes) -> None:
     write(data)
 
 
-def _facts(route: Route, accel: Accel, options: BootTestOptions, verdict: Verdict) -> dict[str, object]:
+def _facts(route: BootRoute, accel: Accelerator, options: BootTestOptions, verdict: Verdict) -> dict[str, object]:
     return {
         "name": route.subject.name,
         "version": route.subject.version,
@@ -125,11 +125,11 @@ def _facts(route: Route, accel: Accel, options: BootTestOptions, verdict: Verdic
         "firmware": options.firmware,
         "accel": accel.value,
         "memory_mib": options.memory,
-        **verdict.as_dict(),
+        **verdict.to_json(),
     }
 
 
-def _told(route: Route, verdict: Verdict) -> Iterator[str]:
+def _verdict_lines(route: BootRoute, verdict: Verdict) -> Iterator[str]:
     name, version = route.subject.name, route.subject.version
     if verdict.passed:
         yield f"{name} {version} boots by {route.transport}"
@@ -138,12 +138,12 @@ def _told(route: Route, verdict: Verdict) -> Iterator[str]:
         if verdict.remedy:
             yield f"  what to do: {verdict.remedy}"
     yield "  " + ", ".join(
-        f"{stage.value} {seconds:.1f} s" for stage, seconds in verdict.seconds.items() if stage is not Stage.POWER
+        f"{stage.value} {seconds:.1f} s" for stage, seconds in verdict.seconds.items() if stage is not BootStage.POWER
     )
     if verdict.guest:
         received = sum(verdict.guest.received.values())
         free = verdict.guest.available << 10
         yield f"  received {units.size(received)}, {units.size(free)} of memory left, systemd {verdict.guest.state}"
     if not verdict.passed:
-        yield from (f"  | {line}" for line in verdict.tail[-_TOLD:])
+        yield from (f"  | {line}" for line in verdict.tail[-_LAST_LINES:])
         yield from (f"  {line}" for line in server_lines(verdict))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from ltsp.errors import LtspError, UsageError
-from ltsp.host.interfaces import interfaces
+from ltsp.host.interfaces import list_interfaces
 from ltsp.report.report import Report
 from ltsp.services.snippet import SNIPPETS
 from ltsp.settings.network_options import DhcpSnippetOptions
@@ -15,18 +15,18 @@ def dhcp_snippet(kind: str, options: DhcpSnippetOptions, report: Report) -> None
     """Raises UsageError for a kind that is not known, and LtspError where the address must be named."""
     if kind not in SNIPPETS:
         raise UsageError(f"no settings for {kind!a} are known", f"there are {', '.join(SNIPPETS)}")
-    server = _address(options.server)
+    server = _server_address(options.server)
     for line in "\n".join(SNIPPETS[kind](server)).splitlines():
         report.say(line)
 
 
-def _address(text: str) -> ipaddress.IPv4Address:
+def _server_address(text: str) -> ipaddress.IPv4Address:
     if text:
         try:
             return ipaddress.IPv4Address(text)
         except ValueError:
             raise UsageError(f"option --server: {text!a} is no IPv4 address", "as in --server=192.168.1.10") from None
-    addresses = [each.address.ip for each in interfaces()]
+    addresses = [each.address.ip for each in list_interfaces()]
     if len(addresses) != 1:
         known = ", ".join(map(str, addresses)) or "none"
         raise LtspError(f"this server has {len(addresses)} addresses: {known}", "name one with --server=ADDRESS")

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from ltsp.build import config_file
 from ltsp.errors import UsageError
 from ltsp.host import command, systemd
-from ltsp.host.interfaces import interfaces
+from ltsp.host.interfaces import list_interfaces
 from ltsp.report.report import Report
-from ltsp.services.dnsmasq import Dnsmasq
+from ltsp.services.dnsmasq import DnsmasqConfig
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import DnsmasqOptions
 
@@ -22,13 +22,13 @@ _THIS_SERVER = "0.0.0.0"  # noqa: S104 -- dnsmasq puts its own address in its pl
 
 def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:
     """Raises UsageError for a DNS server that is no address, and LtspError where dnsmasq cannot be set up."""
-    wanted = Dnsmasq(
-        interfaces(),
+    wanted = DnsmasqConfig(
+        list_interfaces(),
         ltsp.tftp_dir,
         dns=options.dns,
         proxy_dhcp=options.proxy_dhcp,
         real_dhcp=options.real_dhcp,
-        dns_servers=_addresses(options.dns_server) or _own_servers(dns=options.dns),
+        dns_servers=_check_addresses(options.dns_server) or _find_own_nameservers(dns=options.dns),
         tftp=options.tftp,
     )
     if options.proxy_dhcp and not wanted.interfaces:
@@ -44,7 +44,7 @@ def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: st
         report.warn("systemd does not run here: start dnsmasq anew by hand")
 
 
-def nameservers(resolv_conf: str) -> tuple[str, ...]:
+def parse_nameservers(resolv_conf: str) -> tuple[str, ...]:
     """The addresses in a resolv.conf(5) that clients can ask, too: none of the loopback, and IPv4 alone for DHCPv4."""
     found: dict[str, None] = {}
     for line in resolv_conf.splitlines():
@@ -61,7 +61,7 @@ def nameservers(resolv_conf: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
+def _check_addresses(texts: Sequence[str]) -> tuple[str, ...]:
     faults: list[str] = []
     for text in texts:
         try:
@@ -73,13 +73,13 @@ def _addresses(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _own_servers(*, dns: bool) -> tuple[str, ...]:
+def _find_own_nameservers(*, dns: bool) -> tuple[str, ...]:
     if dns:
         return (_THIS_SERVER,)
     for path in _RESOLVERS:
         try:
             with open(path, encoding="utf-8", errors="replace") as file:
-                servers = nameservers(file.read())
+                servers = parse_nameservers(file.read())
         except OSError:
             continue
         if servers:

@@ -10,7 +10,7 @@ from ltsp.errors import UsageError
 from ltsp.host import optional_library, systemd
 from ltsp.report.report import Report
 from ltsp.services import nginx, systemd_unit
-from ltsp.services.http_files import http_files
+from ltsp.services.http_files import open_http_files
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import HttpOptions
 from ltsp.tree.name import printable
@@ -18,7 +18,7 @@ from ltsp.tree.name import printable
 _UNIT = f"/etc/systemd/system/{systemd_unit.NAME}"
 
 
-def http(options: HttpOptions, places: LtspOptions, report: Report, path: str = _UNIT) -> None:
+def http(options: HttpOptions, ltsp: LtspOptions, report: Report, path: str = _UNIT) -> None:
     """Serve until the process is ended, or let systemd do so.
 
     Raises UsageError for a dry run of that, and LtspError where it cannot.
@@ -26,36 +26,36 @@ def http(options: HttpOptions, places: LtspOptions, report: Report, path: str = 
     if options.dry_run and not options.service:
         raise UsageError("option --dry-run goes with --service alone", "ltsp http --service --dry-run")
     if options.nginx:
-        for line in nginx.configuration(places.base_dir, places.tftp_dir, options.http_port).splitlines():
+        for line in nginx.nginx_configuration(ltsp.base_dir, ltsp.tftp_dir, options.http_port).splitlines():
             report.say(line)
         return
-    with optional_library.needed("ltsp http", "aiohttp", "http", "nginx serves the same: ltsp http --nginx"):
+    with optional_library.require("ltsp http", "aiohttp", "http", "nginx serves the same: ltsp http --nginx"):
         from ltsp.services import http_server  # noqa: PLC0415 -- it imports an extra
     if options.service:
-        _install(options, places, report, path)
+        _install_service(options, ltsp, report, path)
         return
     with (
-        http_files(places.base_dir, places.tftp_dir) as files,
-        http_server.listening(options.http_address, options.http_port) as listener,
-        http_server.serving(listener, files.open, report.say),
+        open_http_files(ltsp.base_dir, ltsp.tftp_dir) as files,
+        http_server.open_listener(options.http_address, options.http_port) as listener,
+        http_server.serve_files(listener, files.open, report.say),
     ):
         shown = f"[{options.http_address}]" if ":" in options.http_address else options.http_address
         report.note(f"serving on http://{printable(shown)}:{options.http_port}/ltsp/ and /images/")
         threading.Event().wait()
 
 
-def _install(options: HttpOptions, places: LtspOptions, report: Report, path: str) -> None:
+def _install_service(options: HttpOptions, ltsp: LtspOptions, report: Report, path: str) -> None:
     command = [
         *(sys.executable, "-P", "-m", "ltsp"),
-        *(f"--base-dir={places.base_dir}", f"--tftp-dir={places.tftp_dir}", "http"),
+        *(f"--base-dir={ltsp.base_dir}", f"--tftp-dir={ltsp.tftp_dir}", "http"),
         *(f"--http-address={options.http_address}", f"--http-port={options.http_port}"),
     ]
-    text = systemd_unit.unit(command)
-    changed = config_file.write(path, text, report, overwrite=places.overwrite, dry_run=options.dry_run)
+    text = systemd_unit.http_unit(command)
+    changed = config_file.write(path, text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if options.dry_run:
         return
     if not systemd.is_running():
         report.warn("systemd does not run here, so that nobody starts the service")
         return
-    systemd.start_always(systemd_unit.NAME, restart=changed)
+    systemd.enable_and_start(systemd_unit.NAME, restart=changed)
     report.say(f"running: systemctl status {systemd_unit.NAME}")

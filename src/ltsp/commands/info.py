@@ -7,32 +7,32 @@ import platform
 import shutil
 from os.path import join
 
-from ltsp.build.leftovers import deserted
+from ltsp.build.leftovers import deserted_warning
 from ltsp.build.version_facts import state_facts
 from ltsp.host.chroot import is_chroot
-from ltsp.publish.state import Foreign, State
+from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.store import Store
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.settings import image_name
 from ltsp.settings.applets import InfoOptions, LtspOptions
-from ltsp.tree.name import encode, from_os, in_order, printable
+from ltsp.tree.name import encode, from_os, printable, sort_names
 from ltsp.version import VERSION
 
-_NO_SOURCES = {"images"}
+_NOT_SOURCES = {"images"}
 
 
-def info(options: InfoOptions, places: LtspOptions, report: Report) -> None:
-    store = Store(places.base_dir, places.tftp_dir)
+def info(options: InfoOptions, ltsp: LtspOptions, report: Report) -> None:
+    store = Store(ltsp.base_dir, ltsp.tftp_dir)
     server = _server()
     directories = {
-        "base_dir": places.base_dir,
-        "images": join(places.base_dir, "images"),
-        "tftp_dir": places.tftp_dir,
-        "home_dir": places.home_dir,
+        "base_dir": ltsp.base_dir,
+        "images": join(ltsp.base_dir, "images"),
+        "tftp_dir": ltsp.tftp_dir,
+        "home_dir": ltsp.home_dir,
     }
     space = {name: _space(path) for name, path in directories.items()}
-    sources = _sources(places.base_dir)
+    sources = _sources(ltsp.base_dir)
     states = [store.state(name) for name in store.names()]
     if options.json:
         report.result(
@@ -40,7 +40,7 @@ def info(options: InfoOptions, places: LtspOptions, report: Report) -> None:
                 "server": server,
                 "directories": {name: {"path": path, "space": space[name]} for name, path in directories.items()},
                 "sources": sources,
-                "images": {state.places.name: state_facts(state) for state in states},
+                "images": {state.paths.name: state_facts(state) for state in states},
             }
         )
         return
@@ -48,12 +48,12 @@ def info(options: InfoOptions, places: LtspOptions, report: Report) -> None:
         report.say(f"{name}: {printable(str(value))}")
     report.table(
         ("directory", "path", "free", "of"),
-        [(name, printable(path), *_space_in_words(space[name])) for name, path in directories.items()],
+        [(name, printable(path), *_format_space(space[name])) for name, path in directories.items()],
     )
     report.table(("source", "kind"), [(printable(name), kind) for name, kind in sources.items()])
     report.table(("image", "current version", "size", "kernel", "versions"), [_row(state) for state in states])
     for state in states:
-        if gone := deserted(state):
+        if gone := deserted_warning(state):
             report.warn(gone)
 
 
@@ -82,19 +82,19 @@ def _space(path: str) -> dict[str, int] | None:
     return {"total": usage.total, "free": usage.free}
 
 
-def _space_in_words(space: dict[str, int] | None) -> tuple[str, str]:
+def _format_space(space: dict[str, int] | None) -> tuple[str, str]:
     return (units.size(space["free"]), units.size(space["total"])) if space else ("missing", "")
 
 
 def _sources(base_dir: str) -> dict[str, str]:
     """Chroots and virtual machine disks in BASE_DIR, by their names; no file of theirs is opened."""
     try:
-        names = in_order([from_os(name) for name in os.listdir(base_dir)])
+        names = sort_names([from_os(name) for name in os.listdir(base_dir)])
     except OSError:
         return {}
     found: dict[str, str] = {}
     for name in names:
-        if name in _NO_SOURCES or name.startswith("."):
+        if name in _NOT_SOURCES or name.startswith("."):
             continue
         path = join(base_dir, name)
         if is_chroot(encode(path)):
@@ -107,20 +107,20 @@ def _sources(base_dir: str) -> dict[str, str]:
     }
 
 
-def _row(state: State) -> tuple[str, str, str, str, str]:
-    name = state.places.name
+def _row(state: ImageState) -> tuple[str, str, str, str, str]:
+    name = state.paths.name
     current = state.current
     size = current.manifest.image.size if current and current.manifest.image else None
-    shown = current.version if current else "none"
-    if isinstance(state.image, Foreign):
-        shown = f"foreign {name}.img" + (f", menu boots {current.version}" if current else "")
+    shown = current.id if current else "none"
+    if isinstance(state.image, ForeignImage):
+        shown = f"foreign {name}.img" + (f", menu boots {current.id}" if current else "")
         size = state.image.size
     kernel = current.manifest.kernel if current else None
-    bootable = current is not None and current.bootable
+    bootable = current is not None and current.has_kernel
     return (
         name,
         shown,
         "-" if size is None else units.size(size),
         printable(kernel.version) if kernel and kernel.version else ("yes" if bootable else "none"),
-        str(len(state.generations)),
+        str(len(state.versions)),
     )

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from textwrap import wrap
 
-from ltsp.build.site_image import Part, add_on_path, lock_add_on, make_add_on, read_add_on, write_add_on
-from ltsp.build.site_sources import named
-from ltsp.initrd.site.layer import LISTS, Layer
+from ltsp.build.add_on import AddOnLayer, add_on_path, lock_add_on, make_add_on, read_add_on, write_add_on
+from ltsp.build.add_on_sources import list_site_files
+from ltsp.initrd.site.layer import LISTS, SiteLayer
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
@@ -18,7 +18,7 @@ from ltsp.tree.name import printable
 
 _LIST_WIDTH = 72
 """Characters of a list that stand on one line of the table."""
-_NAMED = 20
+_MOST_NAMED = 20
 """So many files of the site are named."""
 
 
@@ -33,10 +33,12 @@ def initrd(options: InitrdOptions, ltsp: LtspOptions, conf: Conf, report: Report
         changed = read_add_on(path) != archive
         if changed and not options.dry_run:
             write_add_on(path, archive)
-    _tell(made, path, len(archive), report, options, changed=changed)
+    _print_summary(made, path, len(archive), report, options, changed=changed)
 
 
-def _tell(made: list[Part], path: str, size: int, report: Report, options: InitrdOptions, *, changed: bool) -> None:
+def _print_summary(
+    made: list[AddOnLayer], path: str, size: int, report: Report, options: InitrdOptions, *, changed: bool
+) -> None:
     if options.json:
         report.result(
             {
@@ -69,19 +71,19 @@ def _tell(made: list[Part], path: str, size: int, report: Report, options: Initr
     if options.dry_run:
         report.table(("layer", "of", "for", "what"), [_row(each, line) for each in made for line in _lines(each.layer)])
         return
-    what = f"{printable(path)}: {units.size(size)}, {units.counted(len(made), 'layer')}"
+    what = f"{printable(path)}: {units.size(size)}, {units.plural(len(made), 'layer')}"
     report.say(what if changed else f"unchanged {what}")
-    if files := named(made[0].layer.files):
-        more = f", and {len(files) - _NAMED} more; --dry-run lists them" if len(files) > _NAMED else ""
-        report.note(f"of /etc/ltsp, clients get {', '.join(map(printable, files[:_NAMED]))}{more}")
+    if files := list_site_files(made[0].layer.files):
+        more = f", and {len(files) - _MOST_NAMED} more; --dry-run lists them" if len(files) > _MOST_NAMED else ""
+        report.note(f"of /etc/ltsp, clients get {', '.join(map(printable, files[:_MOST_NAMED]))}{more}")
 
 
-def _row(each: Part, line: str) -> tuple[str, str, str, str]:
+def _row(each: AddOnLayer, line: str) -> tuple[str, str, str, str]:
     who = " ".join(each.layer.match) or ("every client" if each.name == "common" else "its clients")
     return each.name, printable(each.title), printable(who), printable(line)
 
 
-def _lines(layer: Layer) -> Iterator[str]:
+def _lines(layer: SiteLayer) -> Iterator[str]:
     """What is in a layer, one thing a line; no password, and no hash."""
     yield from (f"{key}={value}" for key, value in sorted(layer.env.items()))
     yield from (f"file {path}" for path in sorted(layer.files))

@@ -6,17 +6,17 @@ import os
 from collections.abc import Mapping, Sequence
 from os.path import join
 
-from ltsp.boot.ipxe import Unwritable
-from ltsp.boot.menu import Entry, Menu
-from ltsp.boot.menu_settings import menu_settings, title
+from ltsp.boot.ipxe import UnwritableText
+from ltsp.boot.menu import Menu, MenuEntry
+from ltsp.boot.menu_settings import entry_title, menu_settings
 from ltsp.build import config_file
-from ltsp.build.ipxe_binaries import BINARIES, MEMTESTS, Binary, complain, install
-from ltsp.build.leftovers import deserted
+from ltsp.build.ipxe_binaries import BINARIES, MEMTESTS, Binary, check_missing_binaries, install_binaries
+from ltsp.build.leftovers import deserted_warning
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.host.chroot import is_chroot
 from ltsp.host.identity import Identity
-from ltsp.publish.state import Foreign
+from ltsp.publish.state import ForeignImage
 from ltsp.publish.store import Store
 from ltsp.report.report import Report
 from ltsp.settings import image_name
@@ -28,7 +28,7 @@ from ltsp.settings.resolve import Setting
 from ltsp.settings.tftp_names import MENU
 from ltsp.tree.name import encode, printable
 
-_NO_CHROOTS = frozenset({"images"})
+_NOT_CHROOTS = frozenset({"images"})
 
 
 def ipxe(
@@ -48,11 +48,11 @@ def ipxe(
     missing: Sequence[Binary] = ()
     if options.binaries != "0":
         again = options.binaries == "1"
-        missing = install(directory, binaries, report, again=again, dry_run=options.dry_run)
-    menu = _menu(options, ltsp, conf, evaluate(conf, identity, "ipxe"), report)
+        missing = install_binaries(directory, binaries, report, again=again, dry_run=options.dry_run)
+    menu = _make_menu(options, ltsp, conf, evaluate(conf, identity, "ipxe"), report)
     try:
         text = menu.text()
-    except Unwritable as fault:
+    except UnwritableText as fault:
         raise LtspError(
             f"the menu cannot name {printable(ltsp.base_dir)}: it {fault}",
             "letters, digits and . _ ~ + @ = / - can be named there; a bind mount gives a directory such a name",
@@ -60,23 +60,25 @@ def ipxe(
     config_file.write(join(directory, MENU), text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if not menu.labels:
         report.warn("nothing can be booted yet: ltsp image makes an image")
-    complain(missing)
+    check_missing_binaries(missing)
 
 
-def _menu(options: IpxeOptions, ltsp: LtspOptions, conf: Conf, server: Mapping[str, Setting], report: Report) -> Menu:
-    images, chroots = _bootable(ltsp, report)
-    bare = Menu(ltsp.base_dir, _entries(images, server), _entries(chroots, server, prefix="r_"))
+def _make_menu(
+    options: IpxeOptions, ltsp: LtspOptions, conf: Conf, server: Mapping[str, Setting], report: Report
+) -> Menu:
+    images, chroots = _list_bootable(ltsp, report)
+    bare = Menu(ltsp.base_dir, _menu_entries(images, server), _menu_entries(chroots, server, prefix="r_"))
     settings = menu_settings(conf, server, bare.labels)
     for warning in settings.warnings:
         report.warn(printable(warning))
-    transports = {settings.wishes.transport, *(section.wishes.transport for section in settings.sections)}
+    transports = {settings.options.transport, *(section.options.transport for section in settings.sections)}
     if "file" in transports and not options.http:
         report.warn("IMAGE_TRANSPORT=file needs HTTP=1 in ltsp.conf or ltsp ipxe --http=1: TFTP carries no images")
     return Menu(
         ltsp.base_dir,
         bare.images,
         bare.chroots,
-        settings.wishes,
+        settings.options,
         settings.sections,
         server=options.server,
         http=options.http,
@@ -87,28 +89,30 @@ def _menu(options: IpxeOptions, ltsp: LtspOptions, conf: Conf, server: Mapping[s
     )
 
 
-def _entries(names: Sequence[str], server: Mapping[str, Setting], prefix: str = "") -> tuple[Entry, ...]:
-    return tuple(Entry(name, title(prefix + name, server)) for name in names)
+def _menu_entries(names: Sequence[str], server: Mapping[str, Setting], prefix: str = "") -> tuple[MenuEntry, ...]:
+    return tuple(MenuEntry(name, entry_title(prefix + name, server)) for name in names)
 
 
-def _bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[str]]:
+def _list_bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[str]]:
     """The images, and the chroots, whose kernels are published."""
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     states = [store.state(name) for name in store.names()]
     for state in states:
-        if gone := deserted(state):
+        if gone := deserted_warning(state):
             report.warn(gone)
-    with_kernel = {state.places.name for state in states if state.pointer}
-    images = {state.places.name: state.image for state in states if state.image is not None}
+    with_kernel = {state.paths.name for state in states if state.pointer}
+    images = {state.paths.name: state.image for state in states if state.image is not None}
     chroots = [
         name
-        for name in files.entries(ltsp.base_dir)
-        if name not in _NO_CHROOTS and not image_name.fault(name) and is_chroot(encode(join(ltsp.base_dir, name)))
+        for name in files.list_names(ltsp.base_dir)
+        if name not in _NOT_CHROOTS and not image_name.fault(name) and is_chroot(encode(join(ltsp.base_dir, name)))
     ]
     for name, image in images.items():
         if name not in with_kernel:
             # A disk or live medium that somebody put there boots by the kernel of a chroot.
-            other = f", ltsp kernel --name={name} CHROOT takes that of a chroot" if isinstance(image, Foreign) else ""
+            other = (
+                f", ltsp kernel --name={name} CHROOT takes that of a chroot" if isinstance(image, ForeignImage) else ""
+            )
             report.warn(
                 f"the menu leaves image {name} out, which has no kernel here: ltsp kernel {name} finds its own{other}"
             )

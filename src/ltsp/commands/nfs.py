@@ -7,9 +7,9 @@ from os.path import join
 
 from ltsp.build import config_file
 from ltsp.host import command, files
-from ltsp.host.interfaces import interfaces
+from ltsp.host.interfaces import list_interfaces
 from ltsp.report.report import Report
-from ltsp.services.nfs import Exports
+from ltsp.services.nfs import NfsExports
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import NfsOptions
 from ltsp.tree.name import printable
@@ -20,8 +20,8 @@ _LARGEST_MENU = 1 << 20
 
 def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:
     """Raises LtspError where the server has no network, a file cannot be written or the NFS server refuses it."""
-    exports = Exports(
-        tuple(each.address.network for each in interfaces()),
+    exports = NfsExports(
+        tuple(each.address.network for each in list_interfaces()),
         ltsp.base_dir,
         base=options.export == "base",
         tftp_dir=ltsp.tftp_dir if options.nfs_tftp else "",
@@ -31,7 +31,7 @@ def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PAT
     if options.export == "base":
         report.warn(f"clients and all PCs of their networks can read every chroot in {printable(ltsp.base_dir)}")
     else:
-        for menu in old_menus(ltsp.tftp_dir):
+        for menu in find_old_menus(ltsp.tftp_dir):
             report.warn(f"{printable(menu)} boots from {printable(ltsp.base_dir)}: it needs ltsp nfs --export=base")
     if not changed:
         return
@@ -41,11 +41,11 @@ def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PAT
         command.run(["exportfs", "-ra"])
 
 
-def old_menus(tftp_dir: str) -> list[str]:
+def find_old_menus(tftp_dir: str) -> list[str]:
     """Menus made by hand or by earlier releases, which mount BASE_DIR itself."""
     directory = join(tftp_dir, "ltsp")
     found: list[str] = []
-    for name in files.entries(directory):
+    for name in files.list_names(directory):
         path = join(directory, name)
         if name.endswith((".ipxe", ".cfg", ".conf")) and os.path.isfile(path):
             with open(path, "rb") as file:

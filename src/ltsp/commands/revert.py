@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ltsp.build.after_publish import follow
-from ltsp.build.batch import each
-from ltsp.build.client_initrd import Wanted
-from ltsp.build.leftovers import let_go
-from ltsp.build.publish_kernel import publish_found
+from ltsp.build.after_publish import refresh_add_on_and_menu
+from ltsp.build.batch import run_each
+from ltsp.build.client_initrd import ClientInitrdRequest
+from ltsp.build.leftovers import removed_version_lines
+from ltsp.build.publish_kernel import publish_source_kernel
 from ltsp.errors import LtspError, UsageError
-from ltsp.publish.contents import Published, Unchanged
 from ltsp.publish.manifest import Origin
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
+from ltsp.publish.version_contents import PublishedVersion, Unchanged
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.conf_text import Conf
-from ltsp.source.find import find
-from ltsp.source.names import name_of
+from ltsp.source.find import find_source
+from ltsp.source.names import derive_name
 from ltsp.tree.name import printable
 
 
@@ -32,43 +32,45 @@ def revert(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions, co
     results: list[Mapping[str, object]] = []
 
     def exchange(name: str) -> int:
-        outcome = _exchanged(name, options, store, report)
-        version, reverted = outcome.generation.version, isinstance(outcome, Published)
-        if isinstance(outcome, Published):
+        outcome = _revert_image(name, options, store, report)
+        version, reverted = outcome.version.id, isinstance(outcome, PublishedVersion)
+        if isinstance(outcome, PublishedVersion):
             report.say(f"reverted  {name}: clients now boot version {version}")
-            for line in let_go(outcome.collected):
+            for line in removed_version_lines(outcome.collected):
                 report.say(line)
         else:
             report.say(f"unchanged {name}: version {version} is current already")
         results.append({"name": name, "reverted": reverted, "version": version})
         return 0
 
-    status = each(_names(operands, options, store), report, exchange)
+    status = run_each(_images_to_revert(operands, options, store), report, exchange)
     report.result({"images": results})
     if not options.dry_run:
-        follow(ltsp, conf, options, report)
+        refresh_add_on_and_menu(ltsp, conf, options, report)
     return status
 
 
-def _names(operands: Sequence[str], options: ImageOptions, store: Store) -> Sequence[str]:
+def _images_to_revert(operands: Sequence[str], options: ImageOptions, store: Store) -> Sequence[str]:
     if options.name:
         return [options.name]
     if operands:
-        return [name_of(operand) if operand.startswith(("/", ".")) else operand for operand in operands]
+        return [derive_name(operand) if operand.startswith(("/", ".")) else operand for operand in operands]
     every = store.names()
     if len(every) != 1:
         raise UsageError(f"which image to go back with: there are {', '.join(every) or 'none'}", "ltsp image -r NAME")
     return every
 
 
-def _exchanged(name: str, options: ImageOptions, store: Store, report: Report) -> Published | Unchanged:
+def _revert_image(name: str, options: ImageOptions, store: Store, report: Report) -> PublishedVersion | Unchanged:
     if not store.state(name).exists:
         raise LtspError(f"no image {name} in {printable(store.base_dir)}/images", "ltsp info lists what there is")
-    with store.locked(name, options.wait) as held:
-        before = held.before()
-        if before.bootable or before.manifest.origin is not Origin.FOREIGN:
-            return held.revert(Retention.of(options))
+    with store.locked(name, options.wait) as locked:
+        before = locked.before()
+        if before.has_kernel or before.manifest.origin is not Origin.FOREIGN:
+            return locked.revert(Retention.of(options))
         # What another LTSP left as NAME.img.old has its kernel inside. A link leads somewhere only under that name.
-        path = held.places.old if before.is_image_of(held.state().old) else before.image
-        wanted = replace(Wanted.of(options), must_boot=False)
-        return publish_found(held, find(path, store.base_dir, name=name), path, options, wanted, report, of=before)[0]
+        path = locked.paths.old if before.is_image_of(locked.state().old) else before.image
+        wanted = replace(ClientInitrdRequest.of(options), must_boot=False)
+        return publish_source_kernel(
+            locked, find_source(path, store.base_dir, name=name), path, options, wanted, report, of=before
+        )[0]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ltsp.cpio.header import padding
-from ltsp.tree.concat import Joined
+from ltsp.tree.concat import ConcatContent
 from ltsp.tree.content import Bytes, Content
 
 
-def padded(initrd: Content) -> Content:
+def pad_initrd(initrd: Content) -> Content:
     """The initrd with zeros behind it up to a multiple of 4 bytes.
 
     The kernel takes an archive that is not compressed for one at multiples of 4 alone (init/initramfs.c,
@@ -15,4 +15,4 @@ def padded(initrd: Content) -> Content:
     stub joins the files that `initrd=` names as they are (drivers/firmware/efi/libstub/file.c).
     """
     zeros = padding(initrd.size)
-    return Joined((initrd, Bytes(zeros))) if zeros else initrd
+    return ConcatContent((initrd, Bytes(zeros))) if zeros else initrd

@@ -36,7 +36,7 @@ def compress(archive: bytes, codec: str) -> bytes:
     """
     match codec:
         case "zstd":
-            return _zstd(archive)
+            return _compress_zstd(archive)
         case "gzip":
             return bytes(deflate.gzip_compress(archive, _GZIP_LEVEL))
         case "none":
@@ -45,7 +45,7 @@ def compress(archive: bytes, codec: str) -> bytes:
             raise UsageError(f"an initrd is not compressed with {codec!r}", f"choose one of {', '.join(CODECS)}")
 
 
-def holds(packed: bytes, codec: str, archive: bytes) -> bool:
+def matches_archive(packed: bytes, codec: str, archive: bytes) -> bool:
     """Whether this is the archive, compressed so: then it need not be compressed again, which takes far longer."""
     match codec:
         case "zstd":
@@ -62,7 +62,7 @@ def holds(packed: bytes, codec: str, archive: bytes) -> bool:
             return packed == archive
 
 
-def _zstd(archive: bytes) -> bytes:
+def _compress_zstd(archive: bytes) -> bytes:
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: _ZSTD_LEVEL,
         zstd.CompressionParameter.nb_workers: _ZSTD_THREADS,

@@ -16,7 +16,7 @@ _MAGIC: Final = b"070701"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class NewcHeader:
     name: bytes
     """Relative, or `.` for the root."""
     inode: int = 0

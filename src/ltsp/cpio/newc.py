@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
-from ltsp.cpio.header import LARGEST, LONGEST_PATH, TRAILER, Header, padding
-from ltsp.errors import Changed, LtspError, Unreadable
+from ltsp.cpio.header import LARGEST, LONGEST_PATH, TRAILER, NewcHeader, padding
+from ltsp.errors import FileChanged, FileUnreadable, LtspError
 from ltsp.tree.content import Stream
 from ltsp.tree.name import encode, printable
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink
@@ -25,14 +25,14 @@ _PIECE: Final = 1 << 20
 """Bytes read at a time."""
 
 
-class Output(Protocol):
+class CpioOutput(Protocol):
     def write(self, data: bytes, /) -> object:
         """Take all of the bytes, as buffered files do."""
         ...
 
 
 @dataclass(slots=True)
-class Written:
+class CpioResult:
     """What went into an archive, and how many things could not."""
 
     entries: int = 0
@@ -46,7 +46,7 @@ class Written:
     """Further names of symbolic links, which became links of their own: the kernel does not link those."""
 
 
-def write(tree: Tree, output: Output, present: Collection[str] = ()) -> Written:
+def write_archive(tree: Tree, output: CpioOutput, present: Collection[str] = ()) -> CpioResult:
     """Write the tree, its root as `.`, and the trailer: a multiple of 4 bytes.
 
     `present` are paths of directories that are not written, for an archive that is unpacked over others: where one of
@@ -54,11 +54,11 @@ def write(tree: Tree, output: Output, present: Collection[str] = ()) -> Written:
     is no directory.
 
     Raises LtspError for what the kernel would pass over in silence or newc cannot hold (files of 4 GiB, paths and
-    targets longer than 4095 bytes), before anything is written; Unreadable and Changed where a file cannot be read as
-    it was seen; and what `output.write` raises.
+    targets longer than 4095 bytes), before anything is written; FileUnreadable and FileChanged where a file cannot be
+    read as it was seen; and what `output.write` raises.
     """
-    names = _counted(tree)
-    archive = _Archive(output, names)
+    names = _count_names(tree)
+    archive = _ArchiveWriter(output, names)
     for path, node in _nodes(tree):
         if path not in present:
             archive.add(path, node)
@@ -71,7 +71,7 @@ def _nodes(tree: Tree) -> Iterator[tuple[str, Node]]:
     yield from tree.walk()
 
 
-def _counted(tree: Tree) -> dict[int, int]:
+def _count_names(tree: Tree) -> dict[int, int]:
     """The number of names of each node, by its identity.
 
     Raises LtspError where one does not fit.
@@ -98,13 +98,13 @@ def _check_size(path: str, size: int) -> None:
         )
 
 
-class _Archive:
-    def __init__(self, output: Output, names: dict[int, int]) -> None:
+class _ArchiveWriter:
+    def __init__(self, output: CpioOutput, names: dict[int, int]) -> None:
         self._output = output
         self._names = names
         self._inodes: dict[int, int] = {}
         self._next_inode = 1
-        self.done = Written()
+        self.done = CpioResult()
 
     def add(self, path: str, node: Node) -> None:
         known = self._inodes.get(id(node))
@@ -126,39 +126,39 @@ class _Archive:
                 self._put(path, node, inode=inode)
             case _:
                 assert_never(node)
-        self.done.clamped_times += node.metadata.mtime != _clamped(node.metadata.mtime)
+        self.done.clamped_times += node.metadata.mtime != _clamp_time(node.metadata.mtime)
 
     def end(self) -> None:
-        self._write(Header(name=TRAILER, links=1).pack())
+        self._write(NewcHeader(name=TRAILER, links=1).pack())
 
     def _add_file(self, path: str, file: File, inode: int) -> None:
         with ExitStack() as opened:
             try:
                 stream = opened.enter_context(file.content.open())
             except OSError as error:
-                raise _unreadable(path, error) from error
+                raise _unreadable_error(path, error) from error
             size = stream.size
             _check_size(path, size)
             self._put(path, file, inode=inode, size=size, mtime=stream.mtime)
-            for piece in _pieces(path, stream, size):
+            for piece in _read_pieces(path, stream, size):
                 self._write(piece)
-            if not stream.settled():
-                raise _changed(path)
+            if not stream.is_consistent():
+                raise _changed_error(path)
         self._write(padding(size))
 
     def _put(self, path: str, node: Node, *, inode: int, size: int = 0, mtime: int | None = None) -> None:
         metadata = node.metadata
-        kind = _kind(node)
+        kind = _file_type(node)
         self.done.entries += 1
         self._write(
-            Header(
-                name=_name(path),
+            NewcHeader(
+                name=_encode_name(path),
                 inode=inode,
                 mode=kind | metadata.mode,
                 uid=metadata.uid,
                 gid=metadata.gid,
-                links=_links(node, self._names[id(node)]),
-                mtime=_clamped(metadata.mtime if mtime is None else mtime),
+                links=_count_links(node, self._names[id(node)]),
+                mtime=_clamp_time(metadata.mtime if mtime is None else mtime),
                 size=size,
                 major=node.major if isinstance(node, Device) else 0,
                 minor=node.minor if isinstance(node, Device) else 0,
@@ -170,13 +170,13 @@ class _Archive:
         self.done.size += len(data)
 
 
-def _name(path: str) -> bytes:
+def _encode_name(path: str) -> bytes:
     name = encode(path) or b"."
     # A file of this name at the top would end the archive for every reader; another spelling of it does not.
     return b"./" + name if name == TRAILER else name
 
 
-def _links(node: Node, names: int) -> int:
+def _count_links(node: Node, names: int) -> int:
     """As usr/gen_init_cpio.c of Linux counts, but for hard links."""
     match node:
         case Directory():
@@ -187,11 +187,11 @@ def _links(node: Node, names: int) -> int:
             return names
 
 
-def _clamped(mtime: int) -> int:
+def _clamp_time(mtime: int) -> int:
     return min(max(mtime, 0), LARGEST)
 
 
-def _kind(node: Node) -> int:
+def _file_type(node: Node) -> int:
     match node:
         case Directory():
             return stat.S_IFDIR
@@ -209,25 +209,25 @@ def _kind(node: Node) -> int:
             assert_never(node)
 
 
-def _pieces(path: str, stream: Stream, size: int) -> Iterator[bytes]:
+def _read_pieces(path: str, stream: Stream, size: int) -> Iterator[bytes]:
     """Exactly `size` bytes.
 
-    Raises Changed where there are fewer, Unreadable where they cannot be read.
+    Raises FileChanged where there are fewer, FileUnreadable where they cannot be read.
     """
     while size:
         try:
             piece = stream.read(min(size, _PIECE))
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable_error(path, error) from error
         if not piece:
-            raise _changed(path)
+            raise _changed_error(path)
         size -= len(piece)
         yield piece
 
 
-def _changed(path: str) -> Changed:
-    return Changed(f"/{printable(path)} changed while it was read", "try again when nobody writes to it")
+def _changed_error(path: str) -> FileChanged:
+    return FileChanged(f"/{printable(path)} changed while it was read", "try again when nobody writes to it")
 
 
-def _unreadable(path: str, error: OSError) -> Unreadable:
-    return Unreadable(f"cannot read /{printable(path)}: {error.strerror or error}")
+def _unreadable_error(path: str, error: OSError) -> FileUnreadable:
+    return FileUnreadable(f"cannot read /{printable(path)}: {error.strerror or error}")

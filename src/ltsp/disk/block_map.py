@@ -6,33 +6,33 @@ import errno
 import os
 from collections.abc import Iterator
 
-from ltsp.disk.blocks import FileBlocks, Scattered, Window
+from ltsp.disk.blocks import BlockRange, FileBlocks, MappedBlocks
 from ltsp.storage.blocks import Blocks
-from ltsp.storage.extents import HOLE, Extent, NotInFiles, extents, joined
+from ltsp.storage.extents import HOLE, Extent, NotInFiles, extents, merge_extents
 
 Range = tuple[int, int]
 """Place and length, bytes."""
 
 
-def in_one_piece(blocks: Blocks) -> Extent | None:
+def find_contiguous_extent(blocks: Blocks) -> Extent | None:
     """The range of a file that they are; None where they are none.
 
     Raises FormatError and SourceError.
     """
     try:
-        [found] = joined(extents(blocks, 0, blocks.size), 1)
+        [found] = merge_extents(extents(blocks, 0, blocks.size), 1)
     except (NotInFiles, ValueError):
         return None
     return None if found.file == HOLE else found
 
 
-def stored(blocks: Blocks) -> Iterator[Range]:
+def data_ranges(blocks: Blocks) -> Iterator[Range]:
     """The ranges beside which there are only zeros, in order; zeros may be in them, too.
 
     Raises FormatError and SourceError.
     """
     begin = end = 0
-    for place, length in _ranges(blocks, 0, blocks.size):
+    for place, length in _map_ranges(blocks, 0, blocks.size):
         if place > end:
             if end > begin:
                 yield begin, end - begin
@@ -42,29 +42,29 @@ def stored(blocks: Blocks) -> Iterator[Range]:
         yield begin, end - begin
 
 
-def _ranges(blocks: Blocks, offset: int, size: int) -> Iterator[Range]:
+def _map_ranges(blocks: Blocks, offset: int, size: int) -> Iterator[Range]:
     """Of so many bytes from an offset on; places count from there."""
     size = min(size, blocks.size - offset)
     if size <= 0:
         return
     match blocks:
         case FileBlocks(descriptor=descriptor) if descriptor >= 0:
-            yield from _of_file(descriptor, offset, size)
-        case Window(blocks=inner, offset=start):
-            yield from _ranges(inner, start + offset, size)
-        case Scattered():
+            yield from _seek_data_ranges(descriptor, offset, size)
+        case BlockRange(blocks=inner, offset=start):
+            yield from _map_ranges(inner, start + offset, size)
+        case MappedBlocks():
             at = 0
             while at < size:
                 run = blocks.run(offset + at, size - at)
                 if run.blocks is not None:
-                    for place, length in _ranges(run.blocks, run.offset, run.size):
+                    for place, length in _map_ranges(run.blocks, run.offset, run.size):
                         yield at + place, length
                 at += run.size
         case _:
             yield 0, size
 
 
-def _of_file(descriptor: int, offset: int, size: int) -> Iterator[Range]:
+def _seek_data_ranges(descriptor: int, offset: int, size: int) -> Iterator[Range]:
     """Where it has data. lseek(2), SEEK_DATA; a file system or a device that does not tell has nothing else."""
     at, end = offset, offset + size
     while at < end:

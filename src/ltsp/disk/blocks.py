@@ -27,7 +27,7 @@ Raises LtspError.
 """
 
 
-def numbers(layout: str, data: bytes) -> array[int]:
+def unpack_integers(layout: str, data: bytes) -> array[int]:
     """Integers: `<I` are little-endian, of four bytes, `>Q` big-endian, of eight."""
     found = array(layout[1], data)
     if layout[0] != ("<" if sys.byteorder == "little" else ">"):
@@ -89,7 +89,7 @@ class FileBlocks:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class BlockRange:
     """A part of others; it may be cut off by their end."""
 
     blocks: Blocks
@@ -105,7 +105,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class BlockRun:
     """Bytes that lie side by side: from an offset in `blocks`, or so many zeros where there are none."""
 
     size: int
@@ -114,7 +114,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scattered:
+class MappedBlocks:
     """An image whose bytes lie in runs.
 
     `run` gives the one at an offset, of so many bytes or fewer and at least one. Where a run reaches beyond the end of
@@ -123,7 +123,7 @@ class Scattered:
     """
 
     size: int
-    run: Callable[[int, int], Run]
+    run: Callable[[int, int], BlockRun]
 
     def read_at(self, offset: int, size: int) -> bytes:
         size = min(size, self.size - offset)
@@ -150,7 +150,7 @@ class Scattered:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Unpacked:
+class LazyBlocks:
     """Bytes that are made when they are read."""
 
     size: int
@@ -161,7 +161,7 @@ class Unpacked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class InMemory:
+class MemoryBlocks:
     """Bytes that are at hand."""
 
     data: bytes

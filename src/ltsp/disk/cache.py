@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
-class Recent(Generic[Value]):
+class LruCache(Generic[Value]):
     """Values by number, `most` of them and one at the least. Two threads may make the same one."""
 
     __slots__ = ("_kept", "_lock", "_make", "_most")

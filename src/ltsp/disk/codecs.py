@@ -18,7 +18,7 @@ _WINDOW: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23
 """8 MiB: a cluster has 2 MiB at most."""
 
 
-def unpack_piece(kind: str, stored: bytes, most: int) -> bytes:
+def decompress_cluster(kind: str, stored: bytes, most: int) -> bytes:
     """What a cluster or grain holds, `most` bytes or fewer; there may be anything behind it.
 
     `kind` is `deflate`, `zlib` or `zstd`. Raises FormatError.

@@ -18,8 +18,8 @@ from ltsp.disk.blocks import FileBlocks, OpenSibling
 from ltsp.disk.format import qcow2, vdi, vhd, vhdx, vmdk, vmdk_descriptor
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage import compressed
-from ltsp.storage.blocks import Blocks, pieces
-from ltsp.storage.sparse import room, write_sparse
+from ltsp.storage.blocks import Blocks, read_pieces
+from ltsp.storage.sparse import free_bytes, write_sparse
 from ltsp.tree.name import printable
 
 _LONGEST_CHAIN: Final = 64
@@ -39,7 +39,7 @@ RAW: Final = "raw"
 QCOW2, VMDK, VDI, VHD, VHDX = "qcow2", "VMDK", "VDI", "VHD", "VHDX"
 _FORMATS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, qcow2.MAGIC, QCOW2),
-    (0, vmdk.SPARSE, VMDK),
+    (0, vmdk.SPARSE_MAGIC, VMDK),
     (0, vmdk_descriptor.MAGIC, VMDK),
     (vdi.MAGIC_AT, vdi.MAGIC, VDI),
     (0, vhdx.MAGIC, VHDX),
@@ -51,8 +51,8 @@ _UNSUPPORTED: Final = (
     (b"WithouFreSpacExt", "parallels"),
     (b"OOOO CMMM DDDD", "bochs"),
     (b"#!/bin/sh\n#V2.0 Format\n", "cloop"),
-    (vmdk.REDO[0], "redo"),
-    (vmdk.REDO[1], "redo"),
+    (vmdk.REDO_MAGICS[0], "redo"),
+    (vmdk.REDO_MAGICS[1], "redo"),
 )
 _BY_QEMU: Final = {"qcow2": QCOW2, "vmdk": VMDK, "vdi": VDI, "vpc": VHD, "vhdx": VHDX, "raw": RAW, "host_device": RAW}
 """QEMU's names of formats, as a backing format has them."""
@@ -74,12 +74,12 @@ class Disk:
     """One line each, safe to print."""
 
 
-def no_siblings(name: str) -> BinaryIO:
+def refuse_sibling(name: str) -> BinaryIO:
     """Of a file that comes alone."""
     raise SourceError(f"it needs another file, {printable(name)}", "give it as a file of the same directory")
 
 
-def temporary() -> BinaryIO:
+def make_scratch_file() -> BinaryIO:
     """A nameless file that is gone with its descriptor. Raises SourceError where there can be none."""
     directory = os.environ.get("TMPDIR") or _SCRATCH
     try:
@@ -94,8 +94,8 @@ def temporary() -> BinaryIO:
 def open_disk(
     file: BinaryIO,
     *,
-    open_sibling: OpenSibling = no_siblings,
-    scratch: Callable[[], BinaryIO] = temporary,
+    open_sibling: OpenSibling = refuse_sibling,
+    scratch: Callable[[], BinaryIO] = make_scratch_file,
     working: Callable[[], None] = lambda: None,
 ) -> Disk:
     """The disk in a file that stays open while it is read, as do the files that `open_sibling` and `scratch` give.
@@ -105,25 +105,25 @@ def open_disk(
     read, and what `open_sibling` raises.
     """
     blocks = FileBlocks.of(file)
-    kind = _compression(blocks)
+    kind = _detect_compression(blocks)
     if not kind:
-        return _Chain(open_sibling).disk(blocks, "")
+        return _BackingChain(open_sibling).open_layer(blocks, "")
     with ExitStack() as on_failure:
         file = scratch()
         on_failure.callback(file.close)
         blocks = _unpack(blocks, file, working)
-        if _compression(blocks):
+        if _detect_compression(blocks):
             raise SourceError(f"it is a compressed file in a {kind} file", "unpack it")
-        disk = _Chain(open_sibling).disk(blocks, "")
+        disk = _BackingChain(open_sibling).open_layer(blocks, "")
         on_failure.pop_all()
     return replace(disk, compression=kind)
 
 
-def _compression(blocks: Blocks) -> str:
-    return compressed.kind_of(blocks.read_at(0, compressed.LONGEST_MAGIC))
+def _detect_compression(blocks: Blocks) -> str:
+    return compressed.detect_compression(blocks.read_at(0, compressed.LONGEST_MAGIC))
 
 
-def format_of(blocks: Blocks) -> str:
+def detect_format(blocks: Blocks) -> str:
     """Raises SourceError for formats that are known by name only."""
     head = blocks.read_at(0, 4096)
     for at, magic, kind in _FORMATS:
@@ -131,13 +131,13 @@ def format_of(blocks: Blocks) -> str:
             return kind
     for magic, kind in _UNSUPPORTED:
         if head.startswith(magic):
-            raise SourceError(f"it is {probe.named(kind)}", probe.remedy(kind))
+            raise SourceError(f"it is {probe.describe_kind(kind)}", probe.get_remedy(kind))
     # A fixed VHD is a raw disk but for its last sector.
-    return VHD if vhd.footer_of(blocks.read_at(max(blocks.size - vhd.FOOTER, 0), vhd.FOOTER)) else RAW
+    return VHD if vhd.is_footer(blocks.read_at(max(blocks.size - vhd.FOOTER_SIZE, 0), vhd.FOOTER_SIZE)) else RAW
 
 
 @dataclass(slots=True)
-class _Chain:
+class _BackingChain:
     """A disk and those below it."""
 
     open_sibling: OpenSibling
@@ -145,24 +145,24 @@ class _Chain:
     warnings: list[str] = field(default_factory=list)
     files: set[tuple[int, int]] = field(default_factory=set)
 
-    def disk(self, blocks: Blocks, expected: str) -> Disk:
+    def open_layer(self, blocks: Blocks, expected: str) -> Disk:
         """`expected` is the format that the disk above says, or nothing: raw content must not choose its reader."""
-        kind = expected if expected == RAW else format_of(blocks)
+        kind = expected if expected == RAW else detect_format(blocks)
         if expected and kind != expected:
             raise FormatError(f"it holds {kind}, and the disk above says {expected}")
         sector = 0
-        self._enter(blocks)
+        self._check_loop(blocks)
         match kind:
             case "qcow2":
-                header = qcow2.Header.parse(blocks)
-                if header.dirty:
+                header = qcow2.Qcow2Header.parse(blocks)
+                if header.is_dirty:
                     self.warnings.append("it was not closed cleanly")
-                blocks = qcow2.open_qcow2(blocks, header, self._backing)
+                blocks = qcow2.open_qcow2(blocks, header, self._open_backing)
             case "VMDK":
-                if blocks.read_at(0, 4) == vmdk.SPARSE:
+                if blocks.read_at(0, 4) == vmdk.SPARSE_MAGIC:
                     blocks = vmdk.open_sparse(blocks)
                 else:
-                    blocks = vmdk.open_described(blocks, lambda name: self.open_sibling(self._located(name)))
+                    blocks = vmdk.open_descriptor(blocks, lambda name: self.open_sibling(self._locate_sibling(name)))
             case "VDI":
                 blocks = vdi.open_vdi(blocks)
             case "VHD":
@@ -171,7 +171,7 @@ class _Chain:
                 blocks, sector = vhdx.open_vhdx(blocks)
         return Disk(blocks, kind, sector=sector, below=tuple(self.names), warnings=tuple(self.warnings))
 
-    def _enter(self, blocks: Blocks) -> None:
+    def _check_loop(self, blocks: Blocks) -> None:
         """Raises FormatError where a disk lies below itself."""
         if isinstance(blocks, FileBlocks) and blocks.descriptor >= 0:
             status = os.fstat(blocks.descriptor)
@@ -179,25 +179,25 @@ class _Chain:
                 raise FormatError("its backing files are a loop")
             self.files.add((status.st_dev, status.st_ino))
 
-    def _located(self, name: str) -> str:
+    def _locate_sibling(self, name: str) -> str:
         """A name as the image has it, behind the directory of the image itself."""
         return posixpath.join(posixpath.dirname(self.names[-1]), name) if self.names else name
 
-    def _backing(self, name: str, kind: str) -> Blocks:
+    def _open_backing(self, name: str, kind: str) -> Blocks:
         if len(self.names) == _LONGEST_CHAIN:
             raise FormatError(f"it has more than {_LONGEST_CHAIN} backing files below each other")
-        name = self._located(_path(name))
+        name = self._locate_sibling(_parse_backing_path(name))
         file = FileBlocks.of(self.open_sibling(name))
         self.names.append(name)
         try:
-            return self.disk(file, _expected(kind)).blocks
+            return self.open_layer(file, _translate_qemu_format(kind)).blocks
         except LtspError as error:
             if error.message.startswith("its backing file"):
                 raise
             raise type(error)(f"its backing file {printable(name)}: {error.message}", error.hint) from error
 
 
-def _path(name: str) -> str:
+def _parse_backing_path(name: str) -> str:
     """What QEMU's notation for a backing file means as a path.
 
     Raises SourceError for what is no file.
@@ -213,7 +213,7 @@ def _path(name: str) -> str:
     return name
 
 
-def _expected(kind: str) -> str:
+def _translate_qemu_format(kind: str) -> str:
     if kind and kind not in _BY_QEMU:
         raise SourceError(
             f"it is said to be of the format {printable(kind)}", "make a whole disk with qemu-img convert"
@@ -230,7 +230,7 @@ def _unpack(blocks: Blocks, file: BinaryIO, working: Callable[[], None]) -> File
     size = written = 0
     hint = "unpack it yourself where there is room"
     try:
-        for piece in _unpacked(blocks):
+        for piece in _read_unpacked(blocks):
             if size + len(piece) > most:
                 raise FormatError(f"it unfolds to more than {most >> 30} GiB", "if that is right, unpack it first")
             written += write_sparse(file.fileno(), piece, size)
@@ -238,7 +238,7 @@ def _unpack(blocks: Blocks, file: BinaryIO, working: Callable[[], None]) -> File
             working()
             if written > _CHECKED:
                 written = 0
-                if room(file.fileno()) < _ROOM_LEFT:
+                if free_bytes(file.fileno()) < _ROOM_LEFT:
                     raise SourceError("there is no room to unpack it", hint)
         os.ftruncate(file.fileno(), size)
     except OSError as error:
@@ -246,8 +246,8 @@ def _unpack(blocks: Blocks, file: BinaryIO, working: Callable[[], None]) -> File
     return FileBlocks.of(file)
 
 
-def _unpacked(blocks: Blocks) -> Iterator[bytes]:
+def _read_unpacked(blocks: Blocks) -> Iterator[bytes]:
     try:
-        yield from compressed.unpacked(pieces(blocks))
+        yield from compressed.decompress_stream(read_pieces(blocks))
     except FormatError as error:
         raise FormatError(f"it {error.message}", "copy it again") from error

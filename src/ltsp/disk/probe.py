@@ -21,7 +21,7 @@ LVM_KIND, TEXT = "lvm-kind", "text"
 _EXT_AT, _EXT_MAGIC = 0x438, b"\x53\xef"
 _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, luks.MAGIC, LUKS),
-    (0, luks.BEGUN, LUKS),
+    (0, luks.REENCRYPT_MAGIC, LUKS),
     (3, b"-FVE-FS-", BITLOCKER),
     *((sector * 512 + 24, b"LVM2 001", LVM) for sector in range(4)),
     *((sector * 512 + 4, b"!Stra0tis\x86\xff\x02^\x41rh", "stratis") for sector in (1, 9)),
@@ -60,7 +60,7 @@ _FAR: Final = ((0x100000, b"\x0d\xd0\x01\xc0", "vmfs"), (0x200000, b"\x5e\xf1\xa
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
+class FormatInfo:
     """What is known by name."""
 
     name: str
@@ -74,98 +74,104 @@ _OF_WINDOWS = "clients boot Linux: name another disk, or another partition by FI
 _CONVERT = "make a qcow2 disk of it, and name that: qemu-img convert -O qcow2 FILE lab.qcow2"
 _UNPACK = "unpack it, and name the disk or directory in it: {}"
 
-FORMATS: Final[Mapping[str, Format]] = {
+FORMATS: Final[Mapping[str, FormatInfo]] = {
     # What volumes hold; the magic numbers above, of libblkid.
-    EXT: Format("an ext2, ext3 or ext4 file system"),
-    XFS: Format("an xfs file system"),
-    BTRFS: Format("a btrfs file system"),
-    ISO9660: Format("an ISO 9660 file system"),
-    VFAT: Format("a FAT file system"),
+    EXT: FormatInfo("an ext2, ext3 or ext4 file system"),
+    XFS: FormatInfo("an xfs file system"),
+    BTRFS: FormatInfo("a btrfs file system"),
+    ISO9660: FormatInfo("an ISO 9660 file system"),
+    VFAT: FormatInfo("a FAT file system"),
     **{
-        kind: Format(f"{article} {kind} file system", _BY_THE_KERNEL.format(kind))
+        kind: FormatInfo(f"{article} {kind} file system", _BY_THE_KERNEL.format(kind))
         for kind, article in (
             *((EROFS, "an"), ("f2fs", "an"), ("bcachefs", "a"), ("reiserfs", "a"), ("jfs", "a")),
             *(("nilfs2", "a"), ("udf", "a"), (SQUASHFS, "a")),
         )
     },
-    SWAP: Format("swap space", "it holds no files: name the disk or partition of the system"),
+    SWAP: FormatInfo("swap space", "it holds no files: name the disk or partition of the system"),
     # pvs(8): one that belongs to no group, or of which other disks are missing.
-    LVM: Format("a physical volume of LVM", "name the other disks of its group: FILE,disk=SECOND,disk=THIRD"),
+    LVM: FormatInfo("a physical volume of LVM", "name the other disks of its group: FILE,disk=SECOND,disk=THIRD"),
     # Manual pages: lvmthin(7), lvmraid(7), lvmcache(7).
-    LVM_KIND: Format(
+    LVM_KIND: FormatInfo(
         "a volume of LVM that is neither linear nor striped",
         "activate it (losetup -fP FILE; vgchange -ay), mount it, and name the directory: ltsp image /mnt",
     ),
     # Manual page: mdadm(8).
-    MD: Format(
+    MD: FormatInfo(
         "a member of a RAID",
         "assemble it (losetup -fP each disk; mdadm --assemble --scan --readonly), mount it, and name the directory: "
         "ltsp image /mnt",
     ),
-    LUKS: Format(
+    LUKS: FormatInfo(
         "an encrypted volume (LUKS)", "give its key by --key-file FILE, or unlock and mount it, and name the directory"
     ),
-    BITLOCKER: Format("an encrypted volume (BitLocker)", f"it is of Windows, and {_OF_WINDOWS}"),
+    BITLOCKER: FormatInfo("an encrypted volume (BitLocker)", f"it is of Windows, and {_OF_WINDOWS}"),
     # Manual pages: stratis(8), vdoformat(8); bcache.rst of the kernel.
-    "stratis": Format(
+    "stratis": FormatInfo(
         "a member of a Stratis pool", "start the pool, mount it, and name the directory: ltsp image /mnt"
     ),
-    "vdo": Format("a VDO volume", "activate it (vgchange -ay), mount it, and name the directory: ltsp image /mnt"),
-    "bcache": Format(
+    "vdo": FormatInfo("a VDO volume", "activate it (vgchange -ay), mount it, and name the directory: ltsp image /mnt"),
+    "bcache": FormatInfo(
         "a device of bcache",
         "register it (modprobe bcache), mount /dev/bcache0, and name the directory: ltsp image /mnt",
     ),
     # Manual page: zpool-import(8).
-    "zfs": Format(
+    "zfs": FormatInfo(
         "a member of a ZFS pool",
         "import the pool and name the directory: losetup -fP FILE; zpool import -o readonly=on -R /mnt POOL; "
         "ltsp image /mnt",
     ),
-    "vmfs": Format("a datastore of ESXi (VMFS)", "copy the machine's disk, a .vmdk, out of it by scp, and name that"),
-    "ntfs": Format("an NTFS file system", f"it is of Windows, and {_OF_WINDOWS}"),
-    "exfat": Format("an exFAT file system", f"no system is installed on it, and {_OF_WINDOWS}"),
-    "refs": Format("a ReFS file system", f"it is of Windows, and {_OF_WINDOWS}"),
-    "hfsplus": Format("an HFS+ file system", f"it is of macOS, and {_OF_WINDOWS}"),
-    "apfs": Format("an APFS container", f"it is of macOS, and {_OF_WINDOWS}"),
-    "ufs": Format("a UFS file system", f"it is of BSD, and {_OF_WINDOWS}"),
-    AMBIVALENT: Format(
+    "vmfs": FormatInfo(
+        "a datastore of ESXi (VMFS)", "copy the machine's disk, a .vmdk, out of it by scp, and name that"
+    ),
+    "ntfs": FormatInfo("an NTFS file system", f"it is of Windows, and {_OF_WINDOWS}"),
+    "exfat": FormatInfo("an exFAT file system", f"no system is installed on it, and {_OF_WINDOWS}"),
+    "refs": FormatInfo("a ReFS file system", f"it is of Windows, and {_OF_WINDOWS}"),
+    "hfsplus": FormatInfo("an HFS+ file system", f"it is of macOS, and {_OF_WINDOWS}"),
+    "apfs": FormatInfo("an APFS container", f"it is of macOS, and {_OF_WINDOWS}"),
+    "ufs": FormatInfo("a UFS file system", f"it is of BSD, and {_OF_WINDOWS}"),
+    AMBIVALENT: FormatInfo(
         "an ext file system and traces of another one, and nothing says which of them is a rest",
         "say which, as in FILE,fstype=ext4, or remove the other one with wipefs",
     ),
-    NOTHING: Format("nothing", "is this the right disk? all that tells a file system or a table is zeros"),
-    UNKNOWN: Format("no format that is known here", "if Linux can mount it, mount it, and name the directory"),
+    NOTHING: FormatInfo("nothing", "is this the right disk? all that tells a file system or a table is zeros"),
+    UNKNOWN: FormatInfo("no format that is known here", "if Linux can mount it, mount it, and name the directory"),
     # Disks of other virtual machines; qemu-img(1) reads them.
-    "qed": Format("a QED disk", _CONVERT),
-    "parallels": Format("a Parallels disk", _CONVERT),
-    "bochs": Format("a bochs disk", _CONVERT),
-    "cloop": Format("a compressed loop (cloop)", _CONVERT),
-    "redo": Format("a redo log of ESXi", "name the disk itself, after the snapshots of the machine were removed"),
+    "qed": FormatInfo("a QED disk", _CONVERT),
+    "parallels": FormatInfo("a Parallels disk", _CONVERT),
+    "bochs": FormatInfo("a bochs disk", _CONVERT),
+    "cloop": FormatInfo("a compressed loop (cloop)", _CONVERT),
+    "redo": FormatInfo("a redo log of ESXi", "name the disk itself, after the snapshots of the machine were removed"),
     # Backups of disks: vma(1) of Proxmox VE, partclone.restore(8), which Clonezilla has its images from.
-    "vma": Format(
+    "vma": FormatInfo(
         "a backup of Proxmox VE (VMA)",
         "unpack it where Proxmox VE is, and name the disk in it: vma extract FILE lab; ltsp image ./lab/DISK.raw",
     ),
-    "partclone": Format(
+    "partclone": FormatInfo(
         "a backup of a partition by partclone, as Clonezilla makes them",
         "restore it to a file, and name that: partclone.restore -C -W -s FILE -o lab.raw; ltsp image ./lab.raw",
     ),
     # Disk images of macOS: dmg2img(1), hdiutil(1).
-    "dmg": Format("a disk image of macOS (DMG)", "unpack it, and name the disk: qemu-img convert -O raw FILE lab.raw"),
+    "dmg": FormatInfo(
+        "a disk image of macOS (DMG)", "unpack it, and name the disk: qemu-img convert -O raw FILE lab.raw"
+    ),
     # Archives; those that are no tar by the program that unpacks them.
-    "tar": Format("a tar archive", "an archive is read from a file: cat FILE >lab.tar; ltsp image ./lab.tar"),
-    "zip": Format("a zip archive", _UNPACK.format("unzip FILE")),
-    "7z": Format("a 7-Zip archive", _UNPACK.format("7z x FILE")),
-    "rar": Format("a RAR archive", _UNPACK.format("unrar x FILE, or 7z x FILE")),
-    "cab": Format("a cabinet of Windows", _UNPACK.format("7z x FILE")),
-    "wim": Format("an image of Windows (WIM)", f"it is of Windows, and {_OF_WINDOWS}"),
-    "cpio": Format("a cpio archive", _UNPACK.format("mkdir lab; cpio -idm -D lab <FILE")),
-    "lz4": Format("what lz4 compressed", "unpack it, and name what it held: unlz4 FILE"),
-    "lzip": Format("what lzip compressed", "unpack it, and name what it held: lzip -dk FILE"),
-    "lzop": Format("what lzop compressed", "unpack it, and name what it held: lzop -d FILE"),
-    "deb": Format("a package of Debian", "a package is not a system: debootstrap or mmdebstrap makes one"),
-    "rpm": Format("an RPM package", "a package is not a system: dnf --installroot makes one"),
-    "program": Format("a program", "name a directory, a squashfs file, a disk of a virtual machine or a tar archive"),
-    TEXT: Format(
+    "tar": FormatInfo("a tar archive", "an archive is read from a file: cat FILE >lab.tar; ltsp image ./lab.tar"),
+    "zip": FormatInfo("a zip archive", _UNPACK.format("unzip FILE")),
+    "7z": FormatInfo("a 7-Zip archive", _UNPACK.format("7z x FILE")),
+    "rar": FormatInfo("a RAR archive", _UNPACK.format("unrar x FILE, or 7z x FILE")),
+    "cab": FormatInfo("a cabinet of Windows", _UNPACK.format("7z x FILE")),
+    "wim": FormatInfo("an image of Windows (WIM)", f"it is of Windows, and {_OF_WINDOWS}"),
+    "cpio": FormatInfo("a cpio archive", _UNPACK.format("mkdir lab; cpio -idm -D lab <FILE")),
+    "lz4": FormatInfo("what lz4 compressed", "unpack it, and name what it held: unlz4 FILE"),
+    "lzip": FormatInfo("what lzip compressed", "unpack it, and name what it held: lzip -dk FILE"),
+    "lzop": FormatInfo("what lzop compressed", "unpack it, and name what it held: lzop -d FILE"),
+    "deb": FormatInfo("a package of Debian", "a package is not a system: debootstrap or mmdebstrap makes one"),
+    "rpm": FormatInfo("an RPM package", "a package is not a system: dnf --installroot makes one"),
+    "program": FormatInfo(
+        "a program", "name a directory, a squashfs file, a disk of a virtual machine or a tar archive"
+    ),
+    TEXT: FormatInfo(
         "text",
         "is it the right file? a download that failed leaves a page of text: fetch it again; "
         "of a virtual machine, name the disk, not its settings (.vbox, .vmx, .ovf)",
@@ -173,7 +179,7 @@ FORMATS: Final[Mapping[str, Format]] = {
 }
 """By kind; each that is not read has its remedy."""
 
-FILES: Final[tuple[tuple[int, bytes, str], ...]] = (
+FILE_MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0x101, b"ustar", "tar"),
     (0, b"070701", "cpio"),
     (0, b"070702", "cpio"),
@@ -193,17 +199,17 @@ FILES: Final[tuple[tuple[int, bytes, str], ...]] = (
 """Whole files that are neither disks nor volumes: place, magic and kind. file(1), magic(5)"""
 
 
-def named(kind: str) -> str:
+def describe_kind(kind: str) -> str:
     """For people: `a btrfs file system`."""
     return FORMATS[kind].name if kind in FORMATS else f"a {kind} file system"
 
 
-def remedy(kind: str) -> str:
+def get_remedy(kind: str) -> str:
     """What to type or do about what is not read; empty for what is not known, or always read."""
     return FORMATS[kind].remedy if kind in FORMATS else ""
 
 
-def kind_of(blocks: Blocks) -> str:
+def detect_kind(blocks: Blocks) -> str:
     """Raises SourceError and FormatError where the start cannot be read. RAID members are not told here."""
     head = blocks.read_at(0, _HEAD)
     for place, magic, kind in _MAGICS:

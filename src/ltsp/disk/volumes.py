@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ltsp.disk import probe
-from ltsp.disk.blocks import Window
+from ltsp.disk.blocks import BlockRange
 from ltsp.disk.image import Disk
 from ltsp.disk.partition import gpt, mbr
 from ltsp.disk.partition.partition import Partition
@@ -82,56 +82,56 @@ class Volumes:
 
         Raises FormatError where a table is damaged, SourceError where a disk cannot be read.
         """
-        search = _Search(len(disks) > 1, find_key)
+        search = _VolumeSearch(len(disks) > 1, find_key)
         tables = tuple(search.disk(number, disk) for number, disk in enumerate(disks))
         while search.members or search.physical:
-            search.mirrored()
-            search.logical()
+            search.assemble_mirrors()
+            search.assemble_logical_volumes()
         return cls(tuple(search.found), tables, tuple(search.warnings), tuple(search.missing))
 
 
 @dataclass(frozen=True, slots=True)
-class _Mirror:
+class _MirrorMember:
     """A member of a RAID1 that has the data."""
 
     volume: Volume
-    member: md.Member
+    member: md.MdMember
     depth: int
 
 
 @dataclass(slots=True)
-class _Search:
+class _VolumeSearch:
     several: bool
     find_key: FindKey | None
     unlocked: int = 0
     found: list[Volume] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    physical: list[lvm.Physical] = field(default_factory=list)
-    members: list[_Mirror] = field(default_factory=list)
+    physical: list[lvm.PhysicalVolume] = field(default_factory=list)
+    members: list[_MirrorMember] = field(default_factory=list)
     texts: dict[bytes, bytes] = field(default_factory=dict)
 
     def disk(self, number: int, disk: Disk) -> str:
         where = Volume("whole disk", disk.blocks, "", number)
-        return self._layout(replace(where, name=f"disk {number + 1}") if self.several else where, disk.sector, 0)
+        return self._add_table(replace(where, name=f"disk {number + 1}") if self.several else where, disk.sector, 0)
 
-    def _layout(self, where: Volume, sector: int, depth: int) -> str:
+    def _add_table(self, where: Volume, sector: int, depth: int) -> str:
         """A disk, or the data of a RAID, which may have a table too."""
-        table, partitions = _table(where.blocks, sector, self.warnings)
+        table, partitions = _read_table(where.blocks, sector, self.warnings)
         if not partitions and table == "none":
-            self._leaf(where, depth)
+            self._add_volume(where, depth)
             return table
         for partition in partitions:
-            self._leaf(_volume(where, partition, top=depth == 0, several=self.several), depth)
+            self._add_volume(_make_partition_volume(where, partition, top=depth == 0, several=self.several), depth)
         return table
 
-    def _leaf(self, volume: Volume, depth: int) -> None:
+    def _add_volume(self, volume: Volume, depth: int) -> None:
         """A volume that has no table, and what is in it."""
         if len(self.found) >= _MOST:
             raise FormatError(f"it has more than {_MOST} volumes")
-        member = md.member(volume.blocks)
+        member = md.read_superblock(volume.blocks)
         if member is None:
-            volume = replace(volume, kind=probe.kind_of(volume.blocks))
+            volume = replace(volume, kind=probe.detect_kind(volume.blocks))
         else:
             volume = replace(volume, kind=probe.MD, fault=member.fault or volume.fault)
         self.found.append(volume)
@@ -141,12 +141,12 @@ class _Search:
             if member.offset + member.size > volume.size:
                 self.found[-1] = replace(volume, fault="its data reach beyond its end")
             elif depth < _DEEPEST:
-                self.members.append(_Mirror(volume, member, depth))
+                self.members.append(_MirrorMember(volume, member, depth))
         elif volume.kind == probe.LUKS:
             self._unlock(volume, depth)
         elif volume.kind == probe.LVM:
             try:
-                self.physical.append(self._physical(volume.blocks))
+                self.physical.append(self._read_physical_volume(volume.blocks))
             except FormatError as error:
                 self.found[-1] = replace(volume, fault=error.message)
 
@@ -158,8 +158,8 @@ class _Search:
         try:
             if self.unlocked > _MOST_UNLOCKED:
                 raise SourceError(f"it is one of more than {_MOST_UNLOCKED} encrypted volumes")
-            header = luks.Header.parse(volume.blocks)
-            blocks = header.decrypted(volume.blocks, self.find_key(header.area(volume.blocks)))
+            header = luks.LuksHeader.parse(volume.blocks)
+            blocks = header.open_decrypted(volume.blocks, self.find_key(header.read_header_area(volume.blocks)))
         except LtspError as error:
             self.found[-1] = replace(volume, fault=str(error))
             return
@@ -172,17 +172,17 @@ class _Search:
             devices=(f"/dev/mapper/luks-{header.uuid}",),
             encrypted=(*volume.devices, f"UUID={header.uuid}"),
         )
-        self._layout(inside, header.sector, depth + 1)
+        self._add_table(inside, header.sector, depth + 1)
 
-    def _physical(self, blocks: Blocks) -> lvm.Physical:
+    def _read_physical_volume(self, blocks: Blocks) -> lvm.PhysicalVolume:
         """With texts that are there once, however many volumes have them."""
-        found = lvm.physical(blocks)
+        found = lvm.read_physical_volume(blocks)
         texts = tuple(self.texts.setdefault(text, text) for text in found.texts)
         if sum(map(len, self.texts)) > _MOST_TEXTS:
             raise FormatError("the metadata of LVM is larger than any group has")
         return replace(found, texts=texts)
 
-    def mirrored(self) -> None:
+    def assemble_mirrors(self) -> None:
         """The data of each RAID1, from the freshest of its members; there may be another one in them."""
         while self.members:
             depth = self.members[0].depth
@@ -192,10 +192,10 @@ class _Search:
             if len({each.member.events for each in same}) > 1:
                 self.warnings.append("the members of a RAID1 are not of the same state: the freshest is taken")
             best = max(same, key=lambda each: each.member.events)
-            self._layout(_data(best.volume, best.member), 0, depth + 1)
+            self._add_table(_make_mirror_volume(best.volume, best.member), 0, depth + 1)
 
-    def logical(self) -> None:
-        groups = lvm.groups(self.physical)
+    def assemble_logical_volumes(self) -> None:
+        groups = lvm.assemble_groups(self.physical)
         self.physical = []
         self.warnings += dict.fromkeys(groups.damages)
         self.missing += groups.missing
@@ -204,7 +204,7 @@ class _Search:
                 raise FormatError(f"it has more than {_MOST} volumes")
             group, name = volume.group, volume.name
             mapper = f"{group.replace('-', '--')}-{name.replace('-', '--')}"
-            kind, fault = _held(volume)
+            kind, fault = _probe_logical_volume(volume)
             by_id = (f"/dev/disk/by-id/dm-name-{mapper}", f"/dev/disk/by-id/dm-uuid-LVM-{volume.uuid}")
             devices = (f"/dev/{group}/{name}", f"/dev/mapper/{mapper}", *by_id)
             held = Volume(f"{group}/{name}", volume.blocks, kind, direct=False, devices=devices, fault=fault)
@@ -213,12 +213,12 @@ class _Search:
                 self._unlock(held, 0)
 
 
-def _data(volume: Volume, member: md.Member) -> Volume:
+def _make_mirror_volume(volume: Volume, member: md.MdMember) -> Volume:
     name = member.name.rpartition(":")[2]
     devices = (f"/dev/md/{name}" if name else "", f"/dev/md{name}" if name.isdecimal() else "")
     return Volume(
         f"RAID1 {member.name or member.array}",
-        Window(volume.blocks, member.offset, member.size),
+        BlockRange(volume.blocks, member.offset, member.size),
         "",
         volume.disk,
         offset=volume.offset + member.offset,
@@ -226,23 +226,23 @@ def _data(volume: Volume, member: md.Member) -> Volume:
     )
 
 
-def _held(volume: lvm.Logical) -> tuple[str, str]:
+def _probe_logical_volume(volume: lvm.LogicalVolume) -> tuple[str, str]:
     """What is in it, and why it cannot be read."""
     if volume.fault:
         return probe.UNKNOWN, volume.fault
     try:
-        return probe.kind_of(volume.blocks), ""
+        return probe.detect_kind(volume.blocks), ""
     except LtspError as error:
         return probe.UNKNOWN, error.message
 
 
-def _table(blocks: Blocks, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
+def _read_table(blocks: Blocks, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
     """The kind of the table, and its partitions."""
-    held = probe.kind_of(blocks)
+    held = probe.detect_kind(blocks)
     if held != probe.ISO9660:
-        return _listed(blocks, held, sector, warnings)
+        return _read_partitions(blocks, held, sector, warnings)
     try:
-        table, found = _listed(blocks, held, sector, [])
+        table, found = _read_partitions(blocks, held, sector, [])
     except FormatError:
         return "none", ()
     # A disc that also boots as a disk has a table for the firmware only, in which a partition begins before its
@@ -251,8 +251,8 @@ def _table(blocks: Blocks, sector: int, warnings: list[str]) -> tuple[str, tuple
     return ("none", ()) if disc or not found else (table, found)
 
 
-def _listed(blocks: Blocks, held: str, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
-    entries = mbr.table(blocks)
+def _read_partitions(blocks: Blocks, held: str, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
+    entries = mbr.read_table(blocks)
     protected = any(entry.type == mbr.PROTECTIVE for entry in entries)
     if protected or (not entries and held in {probe.NOTHING, probe.UNKNOWN}):
         found = gpt.read(blocks, (sector,) if sector else gpt.SECTORS)
@@ -264,12 +264,12 @@ def _listed(blocks: Blocks, held: str, sector: int, warnings: list[str]) -> tupl
             raise FormatError(
                 "its partition table (GPT) is damaged or missing, and so is the backup", "repair it with gdisk"
             )
-    return ("MBR", mbr.partitions(blocks, sector or 512)) if entries else ("none", ())
+    return ("MBR", mbr.read_partitions(blocks, sector or 512)) if entries else ("none", ())
 
 
-def _volume(where: Volume, partition: Partition, *, top: bool, several: bool) -> Volume:
+def _make_partition_volume(where: Volume, partition: Partition, *, top: bool, several: bool) -> Volume:
     own = f"partition {partition.number}"
-    blocks = Window(where.blocks, partition.offset, partition.size)
+    blocks = BlockRange(where.blocks, partition.offset, partition.size)
     beyond = partition.offset + partition.size > where.size
     devices = (f"PARTUUID={partition.uuid}", f"PARTLABEL={partition.name}" if partition.name else "")
     return replace(

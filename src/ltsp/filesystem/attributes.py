@@ -23,7 +23,7 @@ _MOST = 8 << 20
 """Bytes of all names and values of one inode. Linux lists 64 KiB of names at most; values seldom reach that."""
 
 
-def gathered(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def collect_attributes(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Raises FormatError where they are so many, or so large, that they were forged."""
     found: dict[bytes, bytes] = {}
     size = 0
@@ -35,12 +35,12 @@ def gathered(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return found
 
 
-def in_order(found: Mapping[bytes, bytes]) -> Xattrs:
+def sort_attributes(found: Mapping[bytes, bytes]) -> Xattrs:
     """As a tree has them: by the bytes of their full names."""
     return tuple((decode(name), found[name]) for name in sorted(found)) if found else ()
 
 
-def acl_of_ext(stored: bytes) -> bytes:
+def convert_ext_acl(stored: bytes) -> bytes:
     """From the packed form of ext2, 3 and 4. Linux fs/ext4/acl.c"""
     if len(stored) < 4 or stored[:4] != b"\1\0\0\0":
         raise FormatError("an access control list is damaged")
@@ -54,10 +54,10 @@ def acl_of_ext(stored: bytes) -> bytes:
             (identity,) = struct.unpack_from("<I", stored, at)
             at += 4
         entries.append((tag, permissions, identity))
-    return acl(entries)
+    return pack_acl(entries)
 
 
-def acl(entries: list[tuple[int, int, int]]) -> bytes:
+def pack_acl(entries: list[tuple[int, int, int]]) -> bytes:
     """From tag, permissions and id of each entry; an id is meant only for named users and groups."""
     if any(tag not in _TAGS for tag, _, _ in entries):
         raise FormatError("an access control list is damaged")

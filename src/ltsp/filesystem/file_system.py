@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from ltsp.tree.selection import Selection, everything
+from ltsp.tree.selection import Selection, select_all
 from ltsp.tree.tree import Tree
 
 
@@ -27,7 +27,7 @@ class FileSystem(Protocol):
         """As blkid(8) shows it; empty where it has none."""
         ...
 
-    def tree(self, selection: Selection = everything) -> Tree:
+    def tree(self, selection: Selection = select_all) -> Tree:
         """All files, with contents that are read when asked for.
 
         A directory that the selection leaves out or empties is not looked into. Raises FormatError where anything
@@ -37,7 +37,7 @@ class FileSystem(Protocol):
 
 
 @runtime_checkable
-class Divided(FileSystem, Protocol):
+class SubvolumeFileSystem(FileSystem, Protocol):
     """A file system of several trees: btrfs with its subvolumes."""
 
     def subvolume_paths(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks
 from ltsp.storage.extents import HOLE, Extent, extents
 
-Run = tuple[int, int, int]
+DataRun = tuple[int, int, int]
 """Where it begins in the file, where in the volume, and its length, all in bytes."""
 
 
@@ -19,7 +19,7 @@ class RunStream:
 
     blocks: Blocks
     size: int
-    runs: Sequence[Run]
+    runs: Sequence[DataRun]
     """In the order of the file, not overlapping."""
     at: int = 0
     index: int = 0
@@ -30,7 +30,7 @@ class RunStream:
         left = min(size, self.size - self.at)
         pieces = []
         while left > 0:
-            start, place, length = self._run()
+            start, place, length = self._current_run()
             passed = self.at - start
             if passed < 0:
                 piece = bytes(min(left, -passed))
@@ -44,21 +44,21 @@ class RunStream:
             left -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def hole(self) -> int:
+    def hole_size(self) -> int:
         if self.at >= self.size:
             return 0
-        return max(0, min(self._run()[0], self.size) - self.at)
+        return max(0, min(self._current_run()[0], self.size) - self.at)
 
     def skip(self, size: int) -> None:
         self.at += size
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         return True
 
     def extents(self) -> Iterator[Extent]:
         """Of all that is left. Raises NotInFiles."""
         while self.at < self.size:
-            start, place, length = self._run()
+            start, place, length = self._current_run()
             passed = self.at - start
             if passed < 0:
                 size = min(start, self.size) - self.at
@@ -68,7 +68,7 @@ class RunStream:
                 yield from extents(self.blocks, place + passed, size)
             self.at += size
 
-    def _run(self) -> Run:
+    def _current_run(self) -> DataRun:
         """The run in which the stream stands, or the next one; behind the last one, a run that begins at the end."""
         runs, at = self.runs, self.at
         while self.index < len(runs):
@@ -79,12 +79,12 @@ class RunStream:
         return self.size, 0, 0
 
 
-def read_whole(blocks: Blocks, size: int, runs: Sequence[Run]) -> bytes:
+def read_whole(blocks: Blocks, size: int, runs: Sequence[DataRun]) -> bytes:
     """All bytes of something that its caller knows to be small."""
     return RunStream(blocks, size, runs).read(size)
 
 
-def add_run(runs: list[Run], start: int, place: int, length: int) -> None:
+def add_run(runs: list[DataRun], start: int, place: int, length: int) -> None:
     """Append a run, joined to the last one where it goes on from it in the file and in the volume."""
     if runs:
         last_start, last_place, last_length = runs[-1]

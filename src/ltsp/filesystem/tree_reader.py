@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem.blocks import damage_told
+from ltsp.filesystem.record_reader import translate_damage
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, Metadata, Node
-from ltsp.tree.selection import Entered, Selection, Take, everything
+from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree
 
 _ALLOWANCE = 96 << 20
@@ -26,20 +26,20 @@ _LONGEST_PATH = 16384
 """Bytes; four times PATH_MAX of Linux. It bounds how deep directories nest, and with that what a walk costs."""
 
 
-class Inodes(Protocol):
+class InodeSource(Protocol):
     """The inodes of a file system, by numbers of its own."""
 
     def node(self, number: int) -> Node:
         """The node of an inode, without its entries. Asked once for each."""
         ...
 
-    def entries(self, number: int, allowance: Allowance) -> Iterable[tuple[bytes, int]]:
+    def entries(self, number: int, limits: FilesystemLimits) -> Iterable[tuple[bytes, int]]:
         """Names and inode numbers of a directory, without `.` and `..`. What is read of it is taken from `unread`."""
         ...
 
 
 @dataclass(slots=True)
-class Allowance:
+class FilesystemLimits:
     """What a tree may take: so that no small hostile volume exhausts memory, or time by having the same read often."""
 
     left: int
@@ -48,7 +48,7 @@ class Allowance:
     """Bytes of directories: no two of them share any."""
 
     @classmethod
-    def of(cls, volume: int) -> Allowance:
+    def of(cls, volume: int) -> FilesystemLimits:
         """For a volume of so many bytes."""
         return cls(_ALLOWANCE + _ALLOWANCE_PER_BYTE * volume, volume)
 
@@ -64,7 +64,7 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
-class _Branch:
+class _PendingDirectory:
     """A directory whose entries are still to be read."""
 
     number: int
@@ -76,10 +76,10 @@ class _Branch:
 
 
 @dataclass(slots=True)
-class Growth:
-    inodes: Inodes
-    allowance: Allowance
-    selection: Selection = everything
+class FilesystemTreeReader:
+    inodes: InodeSource
+    limits: FilesystemLimits
+    selection: Selection = select_all
     """May have a method `entered`, an Entered, which is asked about directories that the selection itself takes."""
     _nodes: dict[int, Node] = field(default_factory=dict)
 
@@ -88,51 +88,51 @@ class Growth:
 
         Raises FormatError and SourceError that name the directory.
         """
-        with _uncollected():
-            node = self._node(root)
+        with _without_gc():
+            node = self._read_node(root)
             if not isinstance(node, Directory):
                 raise FormatError("the root of the file system is not a directory")
             entries: dict[str, Node] = {}
             top = replace(node, entries=entries)
             self._nodes[root] = top
-            level = [_Branch(root, entries, "", 0)]
+            level = [_PendingDirectory(root, entries, "", 0)]
             while level:
-                below: list[_Branch] = []
+                below: list[_PendingDirectory] = []
                 for branch in level:
-                    self._grow(branch, below)
-                level = self._entered(below)
+                    self._read_directory(branch, below)
+                level = self._filter_level(below)
         return Tree(top)
 
-    def _grow(self, branch: _Branch, pending: list[_Branch]) -> None:
+    def _read_directory(self, branch: _PendingDirectory, pending: list[_PendingDirectory]) -> None:
         try:
-            with damage_told("it"):
-                self._fill(branch, pending)
+            with translate_damage("it"):
+                self._read_entries(branch, pending)
         except FormatError as error:
             raise FormatError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
         except SourceError as error:
             raise SourceError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
 
-    def _entered(self, level: list[_Branch]) -> list[_Branch]:
+    def _filter_level(self, level: list[_PendingDirectory]) -> list[_PendingDirectory]:
         """Those of all directories that lie equally deep which are to be read."""
-        entered: Entered | None = getattr(self.selection, "entered", None)
+        entered: DirectoryFilter | None = getattr(self.selection, "entered", None)
         if entered is None or not level:
             return level
         answers = entered([branch.path for branch in level])
         return [branch for branch, answer in zip(level, answers, strict=True) if answer]
 
-    def _node(self, number: int) -> Node:
-        with damage_told(f"inode {number}"):
+    def _read_node(self, number: int) -> Node:
+        with translate_damage(f"inode {number}"):
             node = self.inodes.node(number)
-        self.allowance.take(_NODE_COST + _weight(node.metadata))
+        self.limits.take(_NODE_COST + _xattr_memory(node.metadata))
         return node
 
-    def _fill(self, branch: _Branch, pending: list[_Branch]) -> None:
+    def _read_entries(self, branch: _PendingDirectory, pending: list[_PendingDirectory]) -> None:
         siblings, selection = branch.siblings, self.selection
         prefix = branch.path and branch.path + "/"
-        selective = selection is not everything
+        selective = selection is not select_all
         known = self._nodes
-        for raw, number in self.inodes.entries(branch.number, self.allowance):
-            self.allowance.take(_NAME_COST + 2 * len(raw))
+        for raw, number in self.inodes.entries(branch.number, self.limits):
+            self.limits.take(_NAME_COST + 2 * len(raw))
             if not raw or len(raw) > _LONGEST_NAME or b"/" in raw or b"\0" in raw or raw in {b".", b".."}:
                 raise FormatError(f"it has an entry with the name {printable(decode(raw[:80]))!r}")
             name = decode(raw)
@@ -141,24 +141,30 @@ class Growth:
             node = known.get(number)
             if node is None:
                 try:
-                    node = self._node(number)
+                    node = self._read_node(number)
                 except FormatError as error:
                     raise FormatError(f"entry {printable(name)}: {error.message}", error.hint) from error
                 if isinstance(node, Directory):
-                    node = self._directory(branch, name, len(raw), number, node, pending)
+                    node = self._begin_directory(branch, name, len(raw), number, node, pending)
                     if node is None:
                         continue
-                elif selective and selection(prefix + name, False) is not Take.ALL:
+                elif selective and selection(prefix + name, False) is not Inclusion.ALL:
                     continue
                 known[number] = node
             elif isinstance(node, Directory):
                 raise FormatError(f"entry {printable(name)} is a directory that has a name already")
-            elif selective and selection(prefix + name, False) is not Take.ALL:
+            elif selective and selection(prefix + name, False) is not Inclusion.ALL:
                 continue
             siblings[name] = node
 
-    def _directory(
-        self, above: _Branch, name: str, size: int, number: int, node: Directory, pending: list[_Branch]
+    def _begin_directory(
+        self,
+        above: _PendingDirectory,
+        name: str,
+        size: int,
+        number: int,
+        node: Directory,
+        pending: list[_PendingDirectory],
     ) -> Directory | None:
         """The directory as it goes into the tree, its entries to be read later; None where it is left out."""
         path = f"{above.path}/{name}" if above.path else name
@@ -166,20 +172,20 @@ class Growth:
         if length > _LONGEST_PATH:
             raise FormatError(f"the path of its entry {printable(name)} has more than {_LONGEST_PATH} bytes")
         take = self.selection(path, True)
-        if take is Take.NOTHING:
+        if take is Inclusion.NOTHING:
             return None
         entries: dict[str, Node] = {}
-        if take is Take.ALL:
-            pending.append(_Branch(number, entries, path, length))
+        if take is Inclusion.ALL:
+            pending.append(_PendingDirectory(number, entries, path, length))
         return Directory(node.metadata, entries)
 
 
-def _weight(metadata: Metadata) -> int:
+def _xattr_memory(metadata: Metadata) -> int:
     return sum(len(value) + 200 for _, value in metadata.xattrs)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def _without_gc() -> Iterator[None]:
     """Without garbage collection: nodes are not garbage, and looking again and again takes 40 % of the time."""
     enabled = gc.isenabled()
     gc.disable()

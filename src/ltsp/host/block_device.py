@@ -10,27 +10,27 @@ from ltsp.host.mount_table import Mount
 
 
 @dataclass(frozen=True, slots=True)
-class Medium:
+class BlockDevice:
     removable: bool = False
     """A stick, a card or a disc: the kernel says that the medium can be taken out of the drive."""
     loop: bool = False
     """A file of another file system."""
 
 
-def medium_of(mount: Mount, sysfs: str = "/sys") -> Medium:
+def find_block_device(mount: Mount, sysfs: str = "/sys") -> BlockDevice:
     """The medium of a mount; of a volume made of several, removable if one of them is."""
     removable = loop = False
-    pending = [_device(mount)]
+    pending = [_device_number(mount)]
     while pending:
         entry = f"{sysfs}/dev/block/{pending.pop()}"
         disk = f"{entry}/.." if os.path.exists(f"{entry}/partition") else entry
-        removable |= _text(f"{disk}/removable") == "1"
+        removable |= _read_text(f"{disk}/removable") == "1"
         loop |= os.path.exists(f"{disk}/loop")
-        pending += [_text(f"{entry}/slaves/{slave}/dev") for slave in _names(f"{entry}/slaves")]
-    return Medium(removable, loop)
+        pending += [_read_text(f"{entry}/slaves/{slave}/dev") for slave in _list_names(f"{entry}/slaves")]
+    return BlockDevice(removable, loop)
 
 
-def _device(mount: Mount) -> str:
+def _device_number(mount: Mount) -> str:
     """`major:minor`; btrfs gives an anonymous number, so that its source has to tell."""
     major, minor = mount.device
     if major == 0 and mount.source.startswith(b"/dev/"):
@@ -44,7 +44,7 @@ def _device(mount: Mount) -> str:
     return f"{major}:{minor}"
 
 
-def _text(path: str) -> str:
+def _read_text(path: str) -> str:
     try:
         with open(path, encoding="ascii") as file:
             return file.read().strip()
@@ -52,7 +52,7 @@ def _text(path: str) -> str:
         return ""
 
 
-def _names(directory: str) -> list[str]:
+def _list_names(directory: str) -> list[str]:
     try:
         return os.listdir(directory)
     except OSError:

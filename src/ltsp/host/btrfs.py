@@ -1,7 +1,7 @@
 """Subvolumes of btrfs, by the calls of the kernel itself: what a directory lies in, what is nested, and snapshots.
 
 Numbers of subvolumes are those of their trees. Structures and numbers of calls: linux/btrfs.h. OSError as the kernel
-gives it; all but `snapshot` and `remove` change nothing.
+gives it; all but `create_snapshot` and `remove_subvolume` change nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DEV_INFO_ARGS = struct.Struct("=Q16s3048x1024s")
 
 
 @dataclass(frozen=True, slots=True)
-class Within:
+class SubvolumePath:
     """Where a directory lies."""
 
     subvolume: int
@@ -47,7 +47,7 @@ class Within:
 
 
 @dataclass(frozen=True, slots=True)
-class Nested:
+class NestedSubvolume:
     """A subvolume in another one."""
 
     subvolume: int
@@ -55,14 +55,14 @@ class Nested:
     """From the root of the one that it is nested in."""
 
 
-def within(directory: int) -> Within:
+def find_subvolume(directory: int) -> SubvolumePath:
     """The subvolume of a directory that is open. Only root may ask: EPERM."""
     inode = os.fstat(directory).st_ino
-    tree, _, path = _INO_LOOKUP_ARGS.unpack(_asked(directory, _INO_LOOKUP, _INO_LOOKUP_ARGS.pack(0, inode, b"")))
-    return Within(tree, b"" if inode == _ROOT_INODE else _text(path).strip(b"/"))
+    tree, _, path = _INO_LOOKUP_ARGS.unpack(_call_ioctl(directory, _INO_LOOKUP, _INO_LOOKUP_ARGS.pack(0, inode, b"")))
+    return SubvolumePath(tree, b"" if inode == _ROOT_INODE else _c_string(path).strip(b"/"))
 
 
-def nested(root: int) -> Iterator[Nested]:
+def list_nested(root: int) -> Iterator[NestedSubvolume]:
     """The subvolumes directly in the one whose root is open, in the order of their numbers. ENOTTY before Linux 4.18"""
     least, more = 0, True
     while more:
@@ -76,48 +76,48 @@ def nested(root: int) -> Iterator[Nested]:
         least, found, count = _ROOTREF_ARGS.unpack(answer)
         for number, directory in _ROOTREF.iter_unpack(found[: count * _ROOTREF.size]):
             try:
-                place = _asked(root, _INO_LOOKUP_USER, _LOOKUP_USER_ARGS.pack(directory, number, b"", b""))
+                place = _call_ioctl(root, _INO_LOOKUP_USER, _LOOKUP_USER_ARGS.pack(directory, number, b"", b""))
             except FileNotFoundError:  # removed since
                 continue
             _, _, name, path = _LOOKUP_USER_ARGS.unpack(place)
-            yield Nested(number, _text(path) + _text(name))
+            yield NestedSubvolume(number, _c_string(path) + _c_string(name))
 
 
-def snapshot(root: int, directory: int, name: bytes) -> None:
+def create_snapshot(root: int, directory: int, name: bytes) -> None:
     """Make a snapshot that cannot be written to, of the subvolume whose root is open, in a directory of the same btrfs.
 
     ETXTBSY: it holds a swap file that is in use.
     """
-    _asked(directory, _SNAP_CREATE_V2, _VOL_ARGS_V2.pack(root, 0, _SUBVOL_RDONLY, name))
+    _call_ioctl(directory, _SNAP_CREATE_V2, _VOL_ARGS_V2.pack(root, 0, _SUBVOL_RDONLY, name))
 
 
-def remove(directory: int, name: bytes) -> None:
+def remove_subvolume(directory: int, name: bytes) -> None:
     """Remove a subvolume. What of it is open can still be read; its blocks are freed in the background."""
-    _asked(directory, _SNAP_DESTROY, _VOL_ARGS.pack(0, name))
+    _call_ioctl(directory, _SNAP_DESTROY, _VOL_ARGS.pack(0, name))
 
 
-def identity(directory: int) -> bytes:
+def read_uuid(directory: int) -> bytes:
     """The file system's UUID."""
-    uuid: bytes = _FS_INFO_ARGS.unpack(_asked(directory, _FS_INFO, bytes(_FS_INFO_ARGS.size)))[2]
+    uuid: bytes = _FS_INFO_ARGS.unpack(_call_ioctl(directory, _FS_INFO, bytes(_FS_INFO_ARGS.size)))[2]
     return uuid
 
 
-def devices(directory: int) -> Iterator[bytes]:
+def list_devices(directory: int) -> Iterator[bytes]:
     """The paths of the devices that the file system lies on, as the kernel was told them."""
-    most = _FS_INFO_ARGS.unpack(_asked(directory, _FS_INFO, bytes(_FS_INFO_ARGS.size)))[0]
+    most = _FS_INFO_ARGS.unpack(_call_ioctl(directory, _FS_INFO, bytes(_FS_INFO_ARGS.size)))[0]
     for number in range(1, most + 1):
         try:
-            answer = _asked(directory, _DEV_INFO, _DEV_INFO_ARGS.pack(number, b"", b""))
+            answer = _call_ioctl(directory, _DEV_INFO, _DEV_INFO_ARGS.pack(number, b"", b""))
         except FileNotFoundError:  # numbers of devices that were removed are not given again
             continue
-        yield _text(_DEV_INFO_ARGS.unpack(answer)[2])
+        yield _c_string(_DEV_INFO_ARGS.unpack(answer)[2])
 
 
-def _asked(descriptor: int, call: int, question: bytes) -> bytes:
+def _call_ioctl(descriptor: int, call: int, question: bytes) -> bytes:
     answer = bytearray(question)
     ioctl(descriptor, call, answer)
     return bytes(answer)
 
 
-def _text(field: bytes) -> bytes:
+def _c_string(field: bytes) -> bytes:
     return field.partition(b"\0")[0]

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
-from ltsp.errors import LtspError, TookTooLong
+from ltsp.errors import LtspError, ProgramTimeout
 from ltsp.host.privilege import may_become
 from ltsp.host.users import NOBODY
 
@@ -29,7 +29,7 @@ _GRACE = 2.0
 _NO_RIGHTS = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
 _NO_CAPABILITIES = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
 """For root of a container that has no nobody: what such a root starts then gets none back. capabilities(7)"""
-_MOST_TOLD = 5
+_MOST_LINES = 5
 """Last lines of a program's output that an error repeats."""
 
 
@@ -44,7 +44,7 @@ class Result:
 
 
 @dataclass(slots=True)
-class Running:
+class FedProgram:
     """A program that runs and is fed; what it prints is kept for the message if it fails."""
 
     arguments: Sequence[str]
@@ -65,11 +65,11 @@ class Running:
 
     def output(self) -> bytes:
         """The last 64 KiB of what it has printed so far on standard output and standard error."""
-        return _last(self._output)
+        return _read_tail(self._output)
 
 
 @dataclass(slots=True)
-class Serving:
+class ServerProgram:
     """A program that runs beside us until its block ends, such as a server."""
 
     arguments: Sequence[str]
@@ -85,7 +85,7 @@ class Serving:
 
     def output(self) -> bytes:
         """The last 64 KiB of what it has printed so far on standard output and standard error."""
-        return _last(self._output)
+        return _read_tail(self._output)
 
 
 def run(
@@ -103,9 +103,9 @@ def run(
 
     `accepted` are the statuses that are no failure; `package` is what to install where the program is missing;
     `as_nobody` takes root's rights from it; `memory` is how many bytes it may have. Raises LtspError when it is missing
-    or failed, and TookTooLong after `seconds`.
+    or failed, and ProgramTimeout after `seconds`.
     """
-    with _started(
+    with _start(
         arguments,
         descriptors=descriptors,
         package=package,
@@ -118,29 +118,29 @@ def run(
         try:
             stdout, stderr = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as error:
-            raise TookTooLong(f"{_name(arguments[0])} had not ended after {seconds:.0f} seconds") from error
+            raise ProgramTimeout(f"{_program_name(arguments[0])} had not ended after {seconds:.0f} seconds") from error
     if process.returncode not in accepted:
         raise failure(arguments[0], process.returncode, stderr or stdout)
     return Result(process.returncode, stdout, stderr)
 
 
 @contextmanager
-def feeding(
+def feed(
     arguments: Sequence[str],
     *,
     environment: Mapping[str, str | None] | None = None,
     descriptors: Collection[int] = (),
     package: str = "",
-) -> Iterator[Running]:
+) -> Iterator[FedProgram]:
     """Start a program whose standard input the block writes; the block calls `finish`, else the program is killed.
 
     A BrokenPipeError that leaves the block is the program's own failure, and raised as that.
     """
-    with _kept_output(
+    with _start_with_output(
         arguments, environment=environment, descriptors=descriptors, package=package, stdin=subprocess.PIPE
     ) as (process, output):
         assert process.stdin is not None
-        running = Running(arguments, process.stdin, process, output)
+        running = FedProgram(arguments, process.stdin, process, output)
         try:
             yield running
         except BrokenPipeError:
@@ -149,22 +149,22 @@ def feeding(
 
 
 @contextmanager
-def serving(
+def serve(
     arguments: Sequence[str],
     *,
     environment: Mapping[str, str | None] | None = None,
     descriptors: Collection[int] = (),
     package: str = "",
-) -> Iterator[Serving]:
+) -> Iterator[ServerProgram]:
     """Start a program that runs while the block does, and is ended with it."""
-    with _kept_output(
+    with _start_with_output(
         arguments, environment=environment, descriptors=descriptors, package=package, stdin=subprocess.DEVNULL
     ) as (process, output):
-        yield Serving(arguments, process, output)
+        yield ServerProgram(arguments, process, output)
 
 
 @contextmanager
-def _kept_output(
+def _start_with_output(
     arguments: Sequence[str],
     *,
     environment: Mapping[str, str | None] | None,
@@ -175,7 +175,7 @@ def _kept_output(
     """A started program, and the file without a name that all its output goes to."""
     with (
         open(os.memfd_create("output"), "r+b", buffering=0) as output,
-        _started(
+        _start(
             arguments,
             environment=environment,
             descriptors=descriptors,
@@ -188,7 +188,7 @@ def _kept_output(
         yield process, output
 
 
-def run_shown(
+def run_and_show(
     arguments: Sequence[str],
     show: Callable[[str], None],
     *,
@@ -199,7 +199,7 @@ def run_shown(
     The end of the program ends it, not the end of its output: a service that it started may keep that open.
     """
     with (
-        _started(
+        _start(
             arguments,
             environment=environment,
             stdin=subprocess.DEVNULL,
@@ -218,13 +218,13 @@ def run_shown(
             piece = os.read(output, 1 << 16) if output in events else b""
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
-                show(_shown(line))
+                show(_printable(line))
             if not piece:
                 if ended in events:
                     break
                 poll.unregister(output)
         if rest:
-            show(_shown(rest))
+            show(_printable(rest))
         return process.wait()
 
 
@@ -237,13 +237,13 @@ def failure(program: str, status: int, output: bytes) -> LtspError:
             how = f"was killed by signal {-status}"
     else:
         how = f"failed with exit status {status}"
-    said = lines(output)[-_MOST_TOLD:]
-    return LtspError(f"{_name(program)} {how}" + (": " + " | ".join(said) if said else ""))
+    said = lines(output)[-_MOST_LINES:]
+    return LtspError(f"{_program_name(program)} {how}" + (": " + " | ".join(said) if said else ""))
 
 
 def lines(output: bytes) -> list[str]:
     """The lines of a program's output that are not blank, safe to print."""
-    return [line for line in map(_shown, output.replace(b"\r", b"\n").splitlines()) if line.strip()]
+    return [line for line in map(_printable, output.replace(b"\r", b"\n").splitlines()) if line.strip()]
 
 
 def find(program: str) -> str | None:
@@ -251,13 +251,13 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=_path())
 
 
-def _last(output: IO[bytes]) -> bytes:
+def _read_tail(output: IO[bytes]) -> bytes:
     size = os.fstat(output.fileno()).st_size
     return os.pread(output.fileno(), 1 << 16, max(0, size - (1 << 16)))
 
 
 @contextmanager
-def _started(
+def _start(
     arguments: Sequence[str],
     *,
     stdin: int,
@@ -272,15 +272,15 @@ def _started(
     """`environment` adds to ours, and takes away where it has None; `descriptors` stay open in the program."""
     program = find(arguments[0])
     if program is None:
-        name = _name(arguments[0])
+        name = _program_name(arguments[0])
         raise LtspError(f"the program {name} is not there", f"install the package {package}" if package else "")
     line = [program, *arguments[1:]]
     if memory is not None and (prlimit := find("prlimit")):
         line = [prlimit, f"--as={memory}", "--", *line]
     if setpriv := find("setpriv"):
-        line = [setpriv, "--pdeathsig", "KILL", *(_without_rights() if as_nobody else ()), "--", *line]
+        line = [setpriv, "--pdeathsig", "KILL", *(_unprivileged_options() if as_nobody else ()), "--", *line]
     try:
-        with _empty(stdin) as given:
+        with _empty_input(stdin) as given:
             process = subprocess.Popen(
                 [argument.encode("utf-8", "surrogateescape") for argument in line],
                 stdin=given,
@@ -291,16 +291,16 @@ def _started(
                 start_new_session=True,
             )
     except OSError as error:
-        raise LtspError(f"cannot run {_name(program)}: {error.strerror}") from error
+        raise LtspError(f"cannot run {_program_name(program)}: {error.strerror}") from error
     with process:
         try:
             yield process
         finally:
             if process.returncode is None:
-                _end(process)
+                _kill_group(process)
 
 
-def _without_rights() -> Sequence[str]:
+def _unprivileged_options() -> Sequence[str]:
     """Options of setpriv(1)."""
     if os.geteuid() != 0:
         return ("--no-new-privs",)
@@ -308,7 +308,7 @@ def _without_rights() -> Sequence[str]:
 
 
 @contextmanager
-def _empty(stdin: int) -> Iterator[int]:
+def _empty_input(stdin: int) -> Iterator[int]:
     """What ends at once in the place of DEVNULL, also where there is no /dev."""
     if stdin != subprocess.DEVNULL:
         yield stdin
@@ -323,7 +323,7 @@ def _empty(stdin: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """End the program and all that it started and that stayed in its session's group.
 
     The program is reaped last: until then its number, which is the group's, cannot be another's.
@@ -360,11 +360,11 @@ def _path() -> str:
     return ":".join([*given, *(directory for directory in _SYSTEM_PATH if directory not in given)])
 
 
-def _name(program: str) -> str:
-    return _shown(os.path.basename(program).encode("utf-8", "surrogateescape"))
+def _program_name(program: str) -> str:
+    return _printable(os.path.basename(program).encode("utf-8", "surrogateescape"))
 
 
-def _shown(line: bytes) -> str:
+def _printable(line: bytes) -> str:
     """A line of a program's output, safe to print."""
     text = line.rstrip(b"\r").decode("utf-8", "backslashreplace").expandtabs()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -26,7 +26,7 @@ _TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Nameless:
+class UnnamedFile:
     """A file that is being written and has no name yet, or where the file system lacks that, a private one."""
 
     file: io.FileIO
@@ -53,7 +53,7 @@ class Nameless:
 
 
 @contextmanager
-def nameless(directory: str) -> Iterator[Nameless]:
+def create_unnamed(directory: str) -> Iterator[UnnamedFile]:
     """A new file for this directory; gone at the end, but for the names it was given."""
     temporary = None
     try:
@@ -66,14 +66,14 @@ def nameless(directory: str) -> Iterator[Nameless]:
     try:
         with os.fdopen(descriptor, "w+b", buffering=0) as file:
             assert isinstance(file, io.FileIO)
-            yield Nameless(file, temporary)
+            yield UnnamedFile(file, temporary)
     finally:
         if temporary is not None:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
 
 
-def write_whole(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
     """All of the data: `write(2)` may take less."""
     rest = memoryview(data)
     while rest:
@@ -88,8 +88,8 @@ def begin_flush(descriptor: int, at: int, size: int) -> None:
 
 def create(path: str, data: bytes, mode: int) -> None:
     """A new file, whole from the moment it has its name; its directory is not yet on the disk."""
-    with nameless(os.path.dirname(path)) as new:
-        write_whole(new.file.fileno(), data)
+    with create_unnamed(os.path.dirname(path)) as new:
+        write_all(new.file.fileno(), data)
         os.fsync(new.file.fileno())
         new.link(path, mode)
 
@@ -113,12 +113,12 @@ class Replacement:
                 os.unlink(self.new)
 
 
-def prepare(path: str, data: bytes, mode: int) -> Replacement:
+def prepare_file(path: str, data: bytes, mode: int) -> Replacement:
     """A small file, written and on the disk."""
-    replacement = Replacement(path, fresh_name(path))
+    replacement = Replacement(path, clear_temporary_name(path))
     descriptor = os.open(replacement.new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        write_whole(descriptor, data)
+        write_all(descriptor, data)
         os.fchmod(descriptor, mode)
         os.fsync(descriptor)
     except BaseException:
@@ -134,7 +134,7 @@ def prepare_symlink(path: str, target: str) -> Replacement | None:
     with suppress(OSError):
         if os.readlink(path) == target:
             return None
-    replacement = Replacement(path, fresh_name(path))
+    replacement = Replacement(path, clear_temporary_name(path))
     os.symlink(target, replacement.new)
     return replacement
 
@@ -146,14 +146,14 @@ def prepare_hard_link(path: str, source: str) -> Replacement | None:
     """
     if same_file(path, source):
         return None
-    replacement = Replacement(path, fresh_name(path))
+    replacement = Replacement(path, clear_temporary_name(path))
     os.link(source, replacement.new, follow_symlinks=False)
     return replacement
 
 
 def replace(path: str, data: bytes, mode: int) -> None:
     """Put a small file in the place of another, in one step, durably."""
-    _commit(prepare(path, data, mode))
+    _commit(prepare_file(path, data, mode))
     sync_directory(os.path.dirname(path))
 
 
@@ -179,7 +179,7 @@ class Obstacle(Enum):
     APPEND_ONLY = "append-only"
 
 
-def obstacle(path: str) -> Obstacle | None:
+def find_obstacle(path: str) -> Obstacle | None:
     """What keeps the path from being replaced or removed; None where nothing does, or nothing has that name."""
     try:
         record = system_call.statx(system_call.AT_FDCWD, os.fsencode(path))
@@ -190,7 +190,7 @@ def obstacle(path: str) -> Obstacle | None:
     return Obstacle.DIRECTORY if stat.S_ISDIR(record.mode) else _protection(record)
 
 
-def protection(directory: str) -> Obstacle | None:
+def find_protection(directory: str) -> Obstacle | None:
     """What keeps the names in a directory from being changed: IMMUTABLE, APPEND_ONLY. ioctl_iflags(2)"""
     try:
         return _protection(system_call.statx(system_call.AT_FDCWD, os.fsencode(directory)))
@@ -212,7 +212,7 @@ def exchange(first: str, second: str) -> None:
     system_call.exchange(os.fsencode(first), os.fsencode(second))
 
 
-def fresh_name(path: str) -> str:
+def clear_temporary_name(path: str) -> str:
     """Where the replacement of a path is prepared, with nothing there any more."""
     directory, name = os.path.split(path)
     new = os.path.join(directory, f".{name}.new")
@@ -226,7 +226,7 @@ def is_leftover(name: str) -> bool:
     return name.startswith(".") and name.endswith(".new")
 
 
-def identity(path: str) -> tuple[int, int] | None:
+def file_id(path: str) -> tuple[int, int] | None:
     """Device and inode of what bears the name, symbolic links not followed; None if nothing does."""
     try:
         status = os.lstat(path)
@@ -237,8 +237,8 @@ def identity(path: str) -> tuple[int, int] | None:
 
 def same_file(first: str, second: str) -> bool:
     """Whether two paths name one inode, symbolic links not followed."""
-    one = identity(first)
-    return one is not None and one == identity(second)
+    one = file_id(first)
+    return one is not None and one == file_id(second)
 
 
 def make_directories(path: str, mode: int) -> None:
@@ -284,7 +284,7 @@ def remove_tree(path: str) -> None:
         shutil.rmtree(path)
 
 
-def entries(directory: str) -> list[str]:
+def list_names(directory: str) -> list[str]:
     """The names in a directory, sorted; none where there is no directory."""
     try:
         return sorted(os.listdir(directory))
@@ -292,7 +292,7 @@ def entries(directory: str) -> list[str]:
         return []
 
 
-def below(directory: str) -> list[str]:
+def list_files_below(directory: str) -> list[str]:
     """The paths of all that is no directory, at any depth; none where there is no directory."""
     return [os.path.join(place, name) for place, _, names in os.walk(directory) for name in names]
 

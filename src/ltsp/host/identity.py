@@ -19,20 +19,20 @@ class Identity:
     hostname: str = ""
 
 
-def this_machine(system: str = "/") -> Identity:
+def read_identity(system: str = "/") -> Identity:
     """The machine we run on; `system` is where its /sys and /proc are found."""
     networks = os.path.join(system, "sys/class/net")
     interfaces = sorted(os.listdir(networks)) if os.path.isdir(networks) else []
-    macs = {_text(os.path.join(networks, name, "address")).strip().lower(): None for name in interfaces}
+    macs = {_read_text(os.path.join(networks, name, "address")).strip().lower(): None for name in interfaces}
     return Identity(
         tuple(mac for mac in macs if mac and mac != _LOOPBACK),
-        ipv4_addresses(_text(os.path.join(system, "proc/net/fib_trie")))
-        + ipv6_addresses(_text(os.path.join(system, "proc/net/if_inet6"))),
+        parse_ipv4_addresses(_read_text(os.path.join(system, "proc/net/fib_trie")))
+        + parse_ipv6_addresses(_read_text(os.path.join(system, "proc/net/if_inet6"))),
         socket.gethostname().lower(),
     )
 
 
-def ipv4_addresses(fib_trie: str) -> tuple[str, ...]:
+def parse_ipv4_addresses(fib_trie: str) -> tuple[str, ...]:
     """The machine's own addresses in /proc/net/fib_trie: those that are followed by `/32 host LOCAL`."""
     addresses: dict[str, None] = {}
     address = ""
@@ -44,13 +44,13 @@ def ipv4_addresses(fib_trie: str) -> tuple[str, ...]:
     return tuple(addresses)
 
 
-def ipv6_addresses(if_inet6: str) -> tuple[str, ...]:
+def parse_ipv6_addresses(if_inet6: str) -> tuple[str, ...]:
     """The addresses in /proc/net/if_inet6, in their short form."""
     found = [ipaddress.IPv6Address(int(line.split()[0], 16)) for line in if_inet6.splitlines() if line.strip()]
     return tuple(dict.fromkeys(str(address) for address in found if not address.is_loopback))
 
 
-def _text(path: str) -> str:
+def _read_text(path: str) -> str:
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return file.read()

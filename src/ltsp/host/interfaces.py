@@ -16,15 +16,15 @@ class Interface:
     """With the length of its network's prefix."""
 
 
-def interfaces() -> tuple[Interface, ...]:
+def list_interfaces() -> tuple[Interface, ...]:
     """Those with an IPv4 address that others may reach; PXE, TFTP and NFSv3 mounts of clients know no other.
 
     Raises LtspError where iproute2 is missing or failed.
     """
-    return listed(command.run(["ip", "-j", "-4", "address", "show"], package="iproute2").stdout)
+    return parse_interfaces(command.run(["ip", "-j", "-4", "address", "show"], package="iproute2").stdout)
 
 
-def listed(output: bytes) -> tuple[Interface, ...]:
+def parse_interfaces(output: bytes) -> tuple[Interface, ...]:
     """The interfaces in what `ip -j -4 address show` prints; a network of one address has no clients."""
     return tuple(
         Interface(str(link["ifname"]), IPv4Interface(f"{address['local']}/{address['prefixlen']}"))

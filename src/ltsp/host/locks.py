@@ -14,7 +14,7 @@ _LONGEST_PAUSE = 0.5
 """Seconds between two tries; the first ones follow faster."""
 
 
-class Taken(Exception):
+class LockBusy(Exception):
     """Another process holds the lock: `holder`, or None where it cannot be told."""
 
     def __init__(self, holder: Process | None) -> None:
@@ -23,27 +23,27 @@ class Taken(Exception):
 
 
 @contextmanager
-def exclusive(path: str, wait: float = 0.0) -> Iterator[None]:
+def hold_exclusive(path: str, wait: float = 0.0) -> Iterator[None]:
     """Hold flock(2) on a file that is made if need be. Only who holds it may remove it.
 
     `wait` is the seconds to try, `math.inf` for ever. The file is 0600: who may not change the place can not hold its
     lock either.
 
-    Raises Taken, and FileNotFoundError where its directory is missing.
+    Raises LockBusy, and FileNotFoundError where its directory is missing.
     """
-    descriptor = _taken(path, time.monotonic() + wait)
+    descriptor = _open_locked(path, time.monotonic() + wait)
     try:
         yield
     finally:
         os.close(descriptor)
 
 
-def _taken(path: str, until: float) -> int:
+def _open_locked(path: str, until: float) -> int:
     """A descriptor of the file that has the lock and still bears the name: its holder may have removed it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            _take(descriptor, until)
+            _acquire(descriptor, until)
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False)):
                     return descriptor
@@ -53,7 +53,7 @@ def _taken(path: str, until: float) -> int:
         os.close(descriptor)
 
 
-def _take(descriptor: int, until: float) -> None:
+def _acquire(descriptor: int, until: float) -> None:
     pause = 0.01
     while True:
         try:
@@ -61,7 +61,7 @@ def _take(descriptor: int, until: float) -> None:
         except BlockingIOError:
             rest = until - time.monotonic()
             if rest <= 0:
-                raise Taken(holder(descriptor)) from None
+                raise LockBusy(holder(descriptor)) from None
             time.sleep(min(pause, rest))
             pause = min(pause * 2, _LONGEST_PAUSE)
         else:

@@ -27,7 +27,7 @@ _CONFIG = struct.Struct(f"=II{_INFO.size}s64x")
 
 
 @contextmanager
-def attached(descriptor: int, offset: int, size: int, *, writable: bool = False) -> Iterator[str]:
+def attach(descriptor: int, offset: int, size: int, *, writable: bool = False) -> Iterator[str]:
     """The path of a device that shows so many bytes of the file, from `offset` on, a multiple of 512.
 
     Once something of it is mounted, the block may end. Raises OSError: EPERM or EACCES without the privilege, ENOENT
@@ -36,14 +36,14 @@ def attached(descriptor: int, offset: int, size: int, *, writable: bool = False)
     flags = _AUTOCLEAR if writable else _AUTOCLEAR | _READ_ONLY
     info = _INFO.pack(0, 0, 0, offset, size, 0, 0, 0, flags, b"", b"", b"", 0, 0)
     config = _CONFIG.pack(descriptor, 0, info)
-    device, path = _configured(config)
+    device, path = _configure_free_device(config)
     try:
         yield path
     finally:
         os.close(device)
 
 
-def _configured(config: bytes) -> tuple[int, str]:
+def _configure_free_device(config: bytes) -> tuple[int, str]:
     control = os.open(_CONTROL, os.O_RDWR | os.O_CLOEXEC)
     try:
         for _ in range(_TRIES):

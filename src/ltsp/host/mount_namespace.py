@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 from ltsp.host import system_call
-from ltsp.host.mounts import private_mounts
+from ltsp.host.mounts import isolate_mounts
 
 
 @contextmanager
-def visited() -> Iterator[None]:
+def enter() -> Iterator[None]:
     """Be in a mount namespace of our own; programs that are started meanwhile are in it too.
 
     Threads that are started meanwhile have to be gone at the end. Where one is not, we stay until the process ends.
@@ -26,7 +26,7 @@ def visited() -> Iterator[None]:
 
         before = kept("/proc/thread-self/ns/mnt")
         root, here = kept("/", os.O_PATH), kept(".", os.O_PATH)
-        private_mounts()
+        isolate_mounts()
         try:
             yield
         finally:

@@ -38,11 +38,11 @@ class Mount:
             id=int(fields[0]),
             parent=int(fields[1]),
             device=(int(major), int(minor)),
-            root=_unescaped(fields[3]),
-            point=_unescaped(fields[4]),
-            kind=_unescaped(fields[dash + 1]).decode("utf-8", "replace"),
-            source=_unescaped(fields[dash + 2]),
-            options=frozenset(_unescaped(fields[dash + 3]).split(b",")),
+            root=_unescape(fields[3]),
+            point=_unescape(fields[4]),
+            kind=_unescape(fields[dash + 1]).decode("utf-8", "replace"),
+            source=_unescape(fields[dash + 2]),
+            options=frozenset(_unescape(fields[dash + 3]).split(b",")),
         )
 
 
@@ -56,7 +56,7 @@ def read() -> list[Mount]:
         return parse(table.read())
 
 
-def below(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> dict[bytes, Mount]:
+def mounts_below(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> dict[bytes, Mount]:
     """What one meets on the way down from a directory: mounts by their point relative to it, parents before children.
 
     A mount that another one hides is not met. `mount_id` is that of the directory's own mount; where the kernel does
@@ -68,11 +68,11 @@ def below(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> dict[by
         if mount.id != mount.parent:
             children.setdefault(mount.parent, {})[mount.point] = mount
     met: dict[bytes, Mount] = {}
-    pending = [mount_id if mount_id is not None else _holder(mounts, prefix)]
+    pending = [mount_id if mount_id is not None else _holding_mount_id(mounts, prefix)]
     while pending:
         siblings = children.get(pending.pop(), {})
         for point, mount in siblings.items():
-            if point == b"/" or not point.startswith(prefix) or _lies_below_any(point, siblings):
+            if point == b"/" or not point.startswith(prefix) or _is_below_any(point, siblings):
                 continue
             top = mount
             while above := children.get(top.id, {}).get(point):
@@ -82,17 +82,17 @@ def below(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> dict[by
     return dict(sorted(met.items()))
 
 
-def holding(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> Mount | None:
+def find_mount(mounts: Sequence[Mount], path: bytes, mount_id: int | None) -> Mount | None:
     """The mount that a directory lies in; None where the table does not show it.
 
-    `mount_id` is as in `below`.
+    `mount_id` is as in `mounts_below`.
     """
     if mount_id is None:
-        mount_id = _holder(mounts, path.rstrip(b"/") + b"/")
+        mount_id = _holding_mount_id(mounts, path.rstrip(b"/") + b"/")
     return next((mount for mount in mounts if mount.id == mount_id), None)
 
 
-def _lies_below_any(point: bytes, siblings: dict[bytes, Mount]) -> bool:
+def _is_below_any(point: bytes, siblings: dict[bytes, Mount]) -> bool:
     """Whether a mount made later, on a directory above the point, hides it: else that one would be its parent."""
     at = point.rfind(b"/")
     while at > 0:
@@ -102,10 +102,10 @@ def _lies_below_any(point: bytes, siblings: dict[bytes, Mount]) -> bool:
     return False
 
 
-def _holder(mounts: Sequence[Mount], prefix: bytes) -> int:
-    holding = [mount for mount in mounts if prefix.startswith(mount.point.rstrip(b"/") + b"/")]
-    return max(enumerate(holding), key=lambda pair: (len(pair[1].point), pair[0]))[1].id
+def _holding_mount_id(mounts: Sequence[Mount], prefix: bytes) -> int:
+    candidates = [mount for mount in mounts if prefix.startswith(mount.point.rstrip(b"/") + b"/")]
+    return max(enumerate(candidates), key=lambda pair: (len(pair[1].point), pair[0]))[1].id
 
 
-def _unescaped(field: bytes) -> bytes:
+def _unescape(field: bytes) -> bytes:
     return _ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), field)

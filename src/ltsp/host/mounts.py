@@ -15,7 +15,7 @@ _LONGEST_OPTIONS = 4095
 """Bytes of mount options: one page, with its NUL. mount(2)"""
 
 
-def private_mounts() -> None:
+def isolate_mounts() -> None:
     """Move this thread into a mount namespace of its own, where nothing that is mounted reaches others.
 
     What others unmount is unmounted here too: a copy that stayed would keep their disk or loop device busy, unseen,
@@ -44,13 +44,13 @@ def overlay(lower: Sequence[bytes], upper: bytes, work: bytes, target: bytes) ->
 
     Raises OSError: EINVAL where the kernel cannot take one of the file systems.
     """
-    layers = b":".join(_escaped(path, b"\\:,") for path in lower)
-    options = b"lowerdir=%s,upperdir=%s,workdir=%s" % (layers, _escaped(upper, b"\\,"), _escaped(work, b"\\,"))
+    layers = b":".join(_escape(path, b"\\:,") for path in lower)
+    options = b"lowerdir=%s,upperdir=%s,workdir=%s" % (layers, _escape(upper, b"\\,"), _escape(work, b"\\,"))
     if len(options) > _LONGEST_OPTIONS:
         raise LtspError(f"{len(lower)} layers have more path than mount options hold")
     system_call.mount(b"overlay", target, b"overlay", 0, options)
 
 
-def _escaped(path: bytes, special: bytes) -> bytes:
+def _escape(path: bytes, special: bytes) -> bytes:
     """A path in the options of overlay, where commas end an option and colons a layer. Kernel: overlayfs.rst"""
     return b"".join(b"\\" + byte if byte in special else byte for byte in (path[i : i + 1] for i in range(len(path))))

@@ -19,7 +19,7 @@ _IFREQ_FLAGS = struct.Struct("=16sh 14x")
 
 
 @contextmanager
-def visited() -> Iterator[None]:
+def enter() -> Iterator[None]:
     """Be in a network of our own; programs that are started and sockets that are made meanwhile are in it too.
 
     Raises LtspError without the privilege.

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ltsp.host.process import Device, Process, User, behind_loop_devices
+from ltsp.host.process import FileUser, KernelObject, Process, list_loop_files
 
 _FLOCK = struct.Struct("@hhqqi0q")
 """struct flock with 64-bit offsets: type, whence, start, length, pid. fcntl(2)"""
@@ -25,25 +25,25 @@ _DELETED = " (deleted)"
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    user: User | None
+    user: FileUser | None
     """None where a lock is all that can be seen of it."""
     locked: bool
     """Whether it has a lock that says so; else it has the file open for writing."""
 
 
-def writer(descriptor: int) -> Writer | None:
+def find_writer(descriptor: int) -> Writer | None:
     """Who writes to an open file, other than this process; one of them.
 
     Raises OSError where the file is no file any more.
     """
-    opened = next(_opened_for_writing(descriptor), None)
-    locked, pid = _record_lock(descriptor)
-    if locked or _flock_held(descriptor):
+    opened = next(_find_writers(descriptor), None)
+    locked, pid = _find_record_lock(descriptor)
+    if locked or _is_flocked(descriptor):
         return Writer(opened or (Process.of(pid) if pid > 0 else None), locked=True)
     return Writer(opened, locked=False) if opened else None
 
 
-def _record_lock(descriptor: int) -> tuple[bool, int]:
+def _find_record_lock(descriptor: int) -> tuple[bool, int]:
     """Whether a lock of fcntl(2) keeps us out, and whose it is; -1 and 0 stand for what cannot be told."""
     for kind, start, length in (*((fcntl.F_WRLCK, byte, 1) for byte in _QEMU_WRITES), (fcntl.F_RDLCK, 0, 0)):
         try:
@@ -58,7 +58,7 @@ def _record_lock(descriptor: int) -> tuple[bool, int]:
     return False, 0
 
 
-def _flock_held(descriptor: int) -> bool:
+def _is_flocked(descriptor: int) -> bool:
     """By an open file of its own, so that a lock of ours on this one is not lost."""
     try:
         other = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
@@ -76,10 +76,10 @@ def _flock_held(descriptor: int) -> bool:
     return False
 
 
-def _opened_for_writing(descriptor: int) -> Iterator[User]:
+def _find_writers(descriptor: int) -> Iterator[FileUser]:
     """Only files of the same name are looked at: a look at an unrelated one could hang on a server that is gone."""
     status = os.fstat(descriptor)
-    name = _name(f"/proc/self/fd/{descriptor}")
+    name = _open_file_name(f"/proc/self/fd/{descriptor}")
     own = os.getpid()
     for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
         if pid == own:
@@ -91,25 +91,29 @@ def _opened_for_writing(descriptor: int) -> Iterator[User]:
         for each in descriptors:
             path = f"/proc/{pid}/fd/{each}"
             try:
-                if _name(path) == name and os.path.samestat(os.stat(path), status) and _writes(pid, each):
+                if (
+                    _open_file_name(path) == name
+                    and os.path.samestat(os.stat(path), status)
+                    and _is_open_for_write(pid, each)
+                ):
                     yield Process.of(pid)
             except OSError:
                 continue
-    for file, device in behind_loop_devices():
-        if file == (status.st_dev, status.st_ino) and not _read_only(device):
+    for file, device in list_loop_files():
+        if file == (status.st_dev, status.st_ino) and not _is_read_only(device):
             yield device
 
 
-def _read_only(device: Device) -> bool:
+def _is_read_only(device: KernelObject) -> bool:
     with open(f"/sys/block/{device.name.rpartition('/')[2]}/ro", encoding="ascii") as file:
         return file.read().strip() == "1"
 
 
-def _name(path: str) -> str:
+def _open_file_name(path: str) -> str:
     return os.path.basename(os.readlink(path).removesuffix(_DELETED))
 
 
-def _writes(pid: int, descriptor: str) -> bool:
+def _is_open_for_write(pid: int, descriptor: str) -> bool:
     """By the flags that proc(5) shows, in octal."""
     with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii", errors="replace") as file:
         for line in file:

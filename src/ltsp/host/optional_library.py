@@ -9,7 +9,7 @@ from ltsp.errors import LtspError
 
 
 @contextmanager
-def needed(purpose: str, library: str, extra: str, otherwise: str = "") -> Iterator[None]:
+def require(purpose: str, library: str, extra: str, otherwise: str = "") -> Iterator[None]:
     """For a block that imports an extra's library; `purpose` is what cannot be done without it.
 
     Raises LtspError where it is not installed; the hint is how to install it, or what else can be done.

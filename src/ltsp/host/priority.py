@@ -41,7 +41,7 @@ def lower(prefix: Sequence[str] | None) -> int | None:
     if mark is not None:
         _find_witness(mark)
     elif prefix is None:
-        _restart(_first_that_works(defaults(systemd=os.geteuid() == 0 and os.path.exists(_SYSTEMD))))
+        _restart(_find_working(default_prefixes(systemd=os.geteuid() == 0 and os.path.exists(_SYSTEMD))))
     elif prefix:
         trial = _tried(prefix)
         if trial.reason:
@@ -61,26 +61,26 @@ def ended_with(status: int) -> None:
             return  # it is gone, and nobody asks any more
 
 
-def defaults(*, systemd: bool) -> Iterator[Sequence[str]]:
+def default_prefixes(*, systemd: bool) -> Iterator[Sequence[str]]:
     """A transient scope with low weights where systemd runs; else what is there of nice(1) and ionice(1).
 
     `-t` lets ionice pass where the kernel or a container does not grant the idle class; that of busybox lacks it.
     """
-    if systemd and _there("systemd-run"):
+    if systemd and _is_installed("systemd-run"):
         weights = (f"-pCPUWeight={_WEIGHT}", f"-pIOWeight={_WEIGHT}")
         yield ["systemd-run", "--scope", "--quiet", "--collect", *weights, "--"]
-    nice = ["nice"] if _there("nice") else []
-    if _there("ionice"):
+    nice = ["nice"] if _is_installed("nice") else []
+    if _is_installed("ionice"):
         yield [*nice, "ionice", "-c3", "-t"]
     if nice:
         yield nice
 
 
-def _there(program: str) -> bool:
+def _is_installed(program: str) -> bool:
     return any(os.access(os.path.join(place, program), os.X_OK) for place in os.get_exec_path())
 
 
-def _first_that_works(prefixes: Iterable[Sequence[str]]) -> Sequence[str]:
+def _find_working(prefixes: Iterable[Sequence[str]]) -> Sequence[str]:
     """A systemd that does not answer, or a container's limits, are no reason not to build."""
     return next((words for words in prefixes if not _tried(words).reason), ())
 

@@ -10,7 +10,7 @@ _SET_GROUP, _SET_USER = 6, 7
 
 def may_mount() -> bool:
     """Whether it may mount in its own user namespace; in a container, the kernel may still refuse devices."""
-    return _has(_MAY_MOUNT)
+    return _has_capability(_MAY_MOUNT)
 
 
 def may_become(number: int) -> bool:
@@ -18,15 +18,15 @@ def may_become(number: int) -> bool:
 
     user_namespaces(7)
     """
-    if not (_has(_SET_USER) and _has(_SET_GROUP)):
+    if not (_has_capability(_SET_USER) and _has_capability(_SET_GROUP)):
         return False
     with open("/proc/self/setgroups", encoding="ascii") as allowed:
         if allowed.read().strip() != "allow":
             return False
-    return _is_known(number, "uid") and _is_known(number, "gid")
+    return _is_mapped(number, "uid") and _is_mapped(number, "gid")
 
 
-def _has(capability: int) -> bool:
+def _has_capability(capability: int) -> bool:
     with open("/proc/thread-self/status", encoding="ascii", errors="replace") as status:
         for line in status:
             key, _, value = line.partition(":")
@@ -35,6 +35,6 @@ def _has(capability: int) -> bool:
     return False
 
 
-def _is_known(number: int, kind: str) -> bool:
+def _is_mapped(number: int, kind: str) -> bool:
     with open(f"/proc/self/{kind}_map", encoding="ascii") as ranges:
         return any(first <= number < first + count for first, _, count in (map(int, line.split()) for line in ranges))

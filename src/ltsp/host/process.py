@@ -33,16 +33,16 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class KernelObject:
     """A kernel object that holds a file: a loop device, a client of the NFS server."""
 
     name: str
 
 
-User = Process | Device
+FileUser = Process | KernelObject
 
 
-def holders(files: Collection[FileId], may_be: Callable[[str], bool]) -> dict[FileId, User]:
+def find_file_users(files: Collection[FileId], may_be: Callable[[str], bool]) -> dict[FileId, FileUser]:
     """Who uses a file now, one of them for each file in use: a process, a loop device, or an NFS 4 client.
 
     `may_be` is asked with the last part of a file's path as it was opened, before the file itself is: a look at an
@@ -50,7 +50,7 @@ def holders(files: Collection[FileId], may_be: Callable[[str], bool]) -> dict[Fi
     """
     if not files:
         return {}
-    everywhere = (*_opened_by_nfs(files), *behind_loop_devices(), *_opened_by_processes(may_be))
+    everywhere = (*_list_nfs_files(files), *list_loop_files(), *_list_process_files(may_be))
     return {file: user for file, user in everywhere if file in files}
 
 
@@ -66,7 +66,7 @@ def _command(pid: int) -> str:
         return "[gone]"
 
 
-def _opened_by_processes(may_be: Callable[[str], bool]) -> Iterator[tuple[FileId, User]]:
+def _list_process_files(may_be: Callable[[str], bool]) -> Iterator[tuple[FileId, FileUser]]:
     own = os.getpid()
     for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
         if pid == own:
@@ -85,12 +85,12 @@ def _opened_by_processes(may_be: Callable[[str], bool]) -> Iterator[tuple[FileId
                 continue
 
 
-def behind_loop_devices() -> Iterator[tuple[FileId, Device]]:
+def list_loop_files() -> Iterator[tuple[FileId, KernelObject]]:
     """The files that loop devices hold.
 
     By ioctl, not by the path in sysfs: that one no longer leads to a file that was replaced under its name.
     """
-    for name in _listed("/sys/block"):
+    for name in _list_names("/sys/block"):
         if not name.startswith("loop") or not os.path.exists(f"/sys/block/{name}/loop/backing_file"):
             continue
         try:
@@ -104,30 +104,30 @@ def behind_loop_devices() -> Iterator[tuple[FileId, Device]]:
         finally:
             os.close(descriptor)
         device, inode = _LOOP_INFO64.unpack(status)
-        yield (device, inode), Device(f"loop device /dev/{name}")
+        yield (device, inode), KernelObject(f"loop device /dev/{name}")
 
 
-def _opened_by_nfs(files: Collection[FileId]) -> Iterator[tuple[FileId, User]]:
+def _list_nfs_files(files: Collection[FileId]) -> Iterator[tuple[FileId, FileUser]]:
     """An inode that fits is enough, because btrfs shows NFS another device than stat(2): a doubt keeps a file."""
     by_inode = {inode: (device, inode) for device, inode in files}
     clients = "/proc/fs/nfsd/clients"
-    for client in _listed(clients):
+    for client in _list_names(clients):
         try:
             with open(f"{clients}/{client}/states", encoding="utf-8", errors="replace") as file:
                 text = file.read()
         except OSError:
             continue
-        for file_id in opened_in_nfs_states(text):
+        for file_id in parse_nfs_states(text):
             if file_id[1] in by_inode:
-                yield by_inode[file_id[1]], Device(f"NFS client {client}")
+                yield by_inode[file_id[1]], KernelObject(f"NFS client {client}")
 
 
-def opened_in_nfs_states(text: str) -> list[FileId]:
+def parse_nfs_states(text: str) -> list[FileId]:
     """The files that a client of nfsd has open, from its `states` file."""
     return [(os.makedev(int(match[1], 16), int(match[2], 16)), int(match[3])) for match in _NFS_OPEN.finditer(text)]
 
 
-def _listed(directory: str) -> list[str]:
+def _list_names(directory: str) -> list[str]:
     try:
         return sorted(os.listdir(directory))
     except OSError:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from ltsp.host import system_call
-from ltsp.host.resolve import stepwise
+from ltsp.host.openat2_fallback import open_stepwise
 from ltsp.host.system_call import (
     RESOLVE_BENEATH,
     RESOLVE_IN_ROOT,
@@ -39,11 +39,11 @@ _TRIES = 256
 """openat2 gives EAGAIN when something was renamed or mounted meanwhile; that many in a row are no accident."""
 
 
-class NotRegular(OSError):
+class NotRegularFile(OSError):
     """What stands under the name is no regular file."""
 
 
-class Descriptor:
+class FileDescriptor:
     """A file descriptor that closes when nobody holds it any more, so that a cache may drop it while it is in use."""
 
     __slots__ = ("number",)
@@ -59,7 +59,7 @@ class Descriptor:
     __del__ = close
 
 
-class Root:
+class RootDirectory:
     """The root of a source, and the way to everything below it. Paths are bytes and relative to it.
 
     Directories are opened without following any link and without crossing to what is mounted below.
@@ -69,10 +69,10 @@ class Root:
 
     def __init__(self, descriptor: int) -> None:
         """Take over a descriptor of a directory; O_PATH will do."""
-        self._handle = Descriptor(descriptor)
-        self._directories: dict[bytes, Descriptor] = {}
+        self._handle = FileDescriptor(descriptor)
+        self._directories: dict[bytes, FileDescriptor] = {}
         self._turn = Lock()
-        self._openat = _openat2 if _has_openat2(descriptor) else stepwise
+        self._openat = _openat2 if _has_openat2(descriptor) else open_stepwise
 
     @classmethod
     def open(cls, path: bytes) -> Self:
@@ -88,7 +88,7 @@ class Root:
         """Where the root lies, as the kernel names it: for people and for the mount table."""
         return os.readlink(b"/proc/self/fd/%d" % self.descriptor)
 
-    def directory(self, path: bytes) -> Descriptor:
+    def directory(self, path: bytes) -> FileDescriptor:
         """A directory, open for listing; kept open for a while. No link is followed and no mount crossed.
 
         Raises OSError: EXDEV where the path is a mount point or leads through one, ELOOP or ENOTDIR where it is no
@@ -96,7 +96,7 @@ class Root:
         """
         found = self._directories.get(path)
         if found is None:
-            found = Descriptor(self._open_directory(path))
+            found = FileDescriptor(self._open_directory(path))
             with self._turn:
                 if len(self._directories) >= _CACHED:
                     del self._directories[next(iter(self._directories))]
@@ -106,12 +106,12 @@ class Root:
     def file(self, directory: bytes, name: str | bytes) -> tuple[int, os.stat_result]:
         """A regular file, open for reading, and its state just before. No link is followed.
 
-        Raises NotRegular, or OSError as `directory` and open(2) do.
+        Raises NotRegularFile, or OSError as `directory` and open(2) do.
         """
         handle = os.open(name, _HANDLE, dir_fd=self.directory(directory).number)
         try:
             status = os.fstat(handle)
-            return _reopened(handle, status), status
+            return _reopen(handle, status), status
         finally:
             os.close(handle)
 
@@ -122,14 +122,14 @@ class Root:
     def follow(self, path: bytes) -> int:
         """An O_PATH descriptor of what a path leads to, with links resolved inside the root, as in a chroot."""
         if len(path) >= _PATH_MAX:
-            return stepwise(self.descriptor, path, os.O_PATH | os.O_CLOEXEC, _INSIDE)
+            return open_stepwise(self.descriptor, path, os.O_PATH | os.O_CLOEXEC, _INSIDE)
         return self._openat(self.descriptor, path or b".", os.O_PATH | os.O_CLOEXEC, _INSIDE)
 
     def follow_file(self, path: bytes) -> int:
         """The regular file that a path leads to, with links resolved inside the root; open for reading."""
         handle = self.follow(path)
         try:
-            return _reopened(handle, os.fstat(handle))
+            return _reopen(handle, os.fstat(handle))
         finally:
             os.close(handle)
 
@@ -149,17 +149,17 @@ class Root:
         parent, _, name = path.rpartition(b"/")
         near = self._directories.get(parent)
         if near is not None and name:
-            return self._listing(near.number, name)
+            return self._open_listing(near.number, name)
         if len(path) < _PATH_MAX:
-            return self._listing(self.descriptor, path or b".")
-        above = Descriptor(os.dup(self.descriptor))
+            return self._open_listing(self.descriptor, path or b".")
+        above = FileDescriptor(os.dup(self.descriptor))
         while len(path) >= _PATH_MAX:
             cut = path.rindex(b"/", 0, _PATH_MAX)
-            above = Descriptor(self._openat(above.number, path[:cut], _HANDLE | os.O_DIRECTORY, _STRICT))
+            above = FileDescriptor(self._openat(above.number, path[:cut], _HANDLE | os.O_DIRECTORY, _STRICT))
             path = path[cut + 1 :]
-        return self._listing(above.number, path)
+        return self._open_listing(above.number, path)
 
-    def _listing(self, directory: int, path: bytes) -> int:
+    def _open_listing(self, directory: int, path: bytes) -> int:
         try:
             return self._openat(directory, path, _LISTING | os.O_NOATIME, _STRICT)
         except PermissionError as error:
@@ -169,10 +169,10 @@ class Root:
             return self._openat(directory, path, _LISTING, _STRICT)
 
 
-def _reopened(handle: int, status: os.stat_result) -> int:
+def _reopen(handle: int, status: os.stat_result) -> int:
     """The regular file behind an O_PATH handle, open for reading."""
     if not stat.S_ISREG(status.st_mode):
-        raise NotRegular(errno.EINVAL, "not a regular file")
+        raise NotRegularFile(errno.EINVAL, "not a regular file")
     path = f"/proc/self/fd/{handle}"
     try:
         return os.open(path, _READING | os.O_NOATIME)

@@ -18,13 +18,13 @@ def read_server_file(path: str) -> bytes | None:
     """
     name = b"/" + path.encode("utf-8", "surrogateescape")
     try:
-        with open(name, "rb", buffering=0, opener=_opened) as file:
+        with open(name, "rb", buffering=0, opener=_open_regular) as file:
             return file.read(_MOST)
     except OSError:
         return None
 
 
-def _opened(name: str, _flags: int) -> int:
+def _open_regular(name: str, _flags: int) -> int:
     """Raises OSError for what is no regular file or too large, which is left as it is."""
     descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     status = os.fstat(descriptor)

@@ -16,7 +16,7 @@ _FLOCK = struct.Struct("@hhqqi0q")
 _WHOLE = (os.SEEK_SET, 0, 0, 0)
 
 
-def try_record(descriptor: int) -> bool:
+def try_record_lock(descriptor: int) -> bool:
     """Keep record locks for writing out until the descriptor is closed; False if somebody has one.
 
     It is a lock of the open file, not of this process, which would lose it when any descriptor of the file closes.

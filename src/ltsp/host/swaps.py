@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 
-def active() -> tuple[bytes, ...]:
+def list_active() -> tuple[bytes, ...]:
     """Paths of swap files, absolute as the kernel names them; none where /proc does not say."""
     try:
         with open("/proc/swaps", "rb") as file:
@@ -17,8 +17,8 @@ def active() -> tuple[bytes, ...]:
 def parse(table: bytes) -> tuple[bytes, ...]:
     """Paths of the rows that are files; white space in them is written as octal escapes."""
     rows = (line.split() for line in table.splitlines()[1:])
-    return tuple(_unescaped(row[0]) for row in rows if len(row) > 1 and row[1] == b"file")
+    return tuple(_unescape(row[0]) for row in rows if len(row) > 1 and row[1] == b"file")
 
 
-def _unescaped(path: bytes) -> bytes:
+def _unescape(path: bytes) -> bytes:
     return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), path)

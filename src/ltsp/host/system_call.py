@@ -100,7 +100,7 @@ def clone_mount(directory: int, path: bytes = b"") -> int:
     return descriptor
 
 
-def new_mount(kind: bytes, source: bytes, options: Mapping[bytes, bytes | None], attributes: int) -> int:
+def create_mount(kind: bytes, source: bytes, options: Mapping[bytes, bytes | None], attributes: int) -> int:
     """An O_PATH descriptor of the root of a file system, mounted for it alone: in no mount namespace, gone with it.
 
     An option without a value is a flag. Linux 5.2; for file systems that know only mount(2), the kernel puts the
@@ -110,10 +110,10 @@ def new_mount(kind: bytes, source: bytes, options: Mapping[bytes, bytes | None],
     if context < 0:
         raise _failure()
     try:
-        _configure(context, _FSCONFIG_SET_STRING, b"source", source)
+        _fsconfig(context, _FSCONFIG_SET_STRING, b"source", source)
         for name, value in options.items():
-            _configure(context, _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING, name, value)
-        _configure(context, _FSCONFIG_CMD_CREATE, None, None)
+            _fsconfig(context, _FSCONFIG_SET_FLAG if value is None else _FSCONFIG_SET_STRING, name, value)
+        _fsconfig(context, _FSCONFIG_CMD_CREATE, None, None)
         mounted: int = _syscall(_FSMOUNT, *map(ctypes.c_uint, (context, _FSMOUNT_CLOEXEC, attributes)))
         if mounted < 0:
             raise _failure()
@@ -122,7 +122,7 @@ def new_mount(kind: bytes, source: bytes, options: Mapping[bytes, bytes | None],
         os.close(context)
 
 
-def _configure(context: int, command: int, name: bytes | None, value: bytes | None) -> None:
+def _fsconfig(context: int, command: int, name: bytes | None, value: bytes | None) -> None:
     if _syscall(_FSCONFIG, ctypes.c_int(context), ctypes.c_uint(command), name, value, ctypes.c_int(0)) < 0:
         raise _failure()
 
@@ -202,7 +202,7 @@ def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) ->
         raise _failure(target)
 
 
-def gives_file_handles(path: bytes) -> bool:
+def supports_file_handles(path: bytes) -> bool:
     """Whether files below are found again by handles, which NFS is made of. name_to_handle_at(2)"""
     room, mount = ctypes.c_uint(0), ctypes.c_int()  # a struct file_handle without room for the handle
     if _libc.name_to_handle_at(AT_FDCWD, path, ctypes.byref(room), ctypes.byref(mount), 0) >= 0:
@@ -237,7 +237,7 @@ def enter_network(namespace: int) -> None:
         raise _failure()
 
 
-def never_gain_rights() -> None:
+def set_no_new_privs() -> None:
     """Programs that this process starts from now on get no rights by setuid or capabilities of their files. prctl(2)"""
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))) < 0:
         raise _failure()
@@ -262,10 +262,10 @@ def die_with_parent(number: int) -> None:
         raise _failure()
 
 
-def close_files_and_network() -> None:
+def restrict_with_landlock() -> None:
     """Let this thread open no file, connect nowhere and signal nobody, as far as Landlock here knows. landlock(7)
 
-    It must not be able to gain rights (`never_gain_rights`). Descriptors that are open already keep theirs.
+    It must not be able to gain rights (`set_no_new_privs`). Descriptors that are open already keep theirs.
     """
     version = _syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
     if version < 1:

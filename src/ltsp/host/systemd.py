@@ -11,7 +11,7 @@ def is_running() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
-def start_always(unit: str, *, restart: bool) -> None:
+def enable_and_start(unit: str, *, restart: bool) -> None:
     """Now and with each start of the machine; `restart` is for a unit whose file is another one now.
 
     Raises LtspError as `restart` does.

@@ -56,7 +56,7 @@ def read(path: str, largest: int) -> bytes:
     Raises ConfError when others than root and the user we run as could have written it, and when it is larger; OSError.
     """
     # Where the working directory was removed, a file that an absolute path names is there all the same.
-    raw, owners = _bytes(path if path.startswith("/") else os.path.join(os.getcwd(), path), largest)
+    raw, owners = _read_bytes(path if path.startswith("/") else os.path.join(os.getcwd(), path), largest)
     if fault := permission_fault(owners, _trusted_uids(), _trusted_gids()):
         raise ConfError(
             f"{path} is not trusted: {fault}",
@@ -67,7 +67,7 @@ def read(path: str, largest: int) -> bytes:
     return raw
 
 
-def _bytes(path: str, largest: int) -> tuple[bytes, list[Owner]]:
+def _read_bytes(path: str, largest: int) -> tuple[bytes, list[Owner]]:
     """What the file holds, and whom it and all directories on the way belong to."""
     owners: list[Owner] = []
     rest = [name for name in reversed(path.split("/")) if name not in ("", ".")]
@@ -75,7 +75,7 @@ def _bytes(path: str, largest: int) -> tuple[bytes, list[Owner]]:
     names = [""]
     links = 0
     try:
-        owners.append(_owner(directories[0], "/"))
+        owners.append(_stat_owner(directories[0], "/"))
         while rest:
             name = rest.pop()
             if name == "..":
@@ -86,7 +86,7 @@ def _bytes(path: str, largest: int) -> tuple[bytes, list[Owner]]:
             below = os.open(name, _BELOW, dir_fd=directories[-1])
             directories.append(below)
             names.append(name)
-            owner = _owner(below, "/".join(names))
+            owner = _stat_owner(below, "/".join(names))
             if stat.S_ISLNK(owner.mode):
                 links += 1
                 if links > _MOST_LINKS:
@@ -110,15 +110,15 @@ def _bytes(path: str, largest: int) -> tuple[bytes, list[Owner]]:
             os.close(descriptor)
 
 
-def _owner(descriptor: int, path: str) -> Owner:
+def _stat_owner(descriptor: int, path: str) -> Owner:
     found = os.fstat(descriptor)
     return Owner(path, found.st_mode, found.st_uid, found.st_gid)
 
 
 def _trusted_uids() -> frozenset[int]:
     """In a container, whoever stands for the server's root is as good: nobody in it is that user."""
-    stand_in = users.stand_in()
-    return frozenset({0, os.geteuid()} if stand_in is None else {0, os.geteuid(), stand_in})
+    overflow_uid = users.find_overflow_uid()
+    return frozenset({0, os.geteuid()} if overflow_uid is None else {0, os.geteuid(), overflow_uid})
 
 
 def _trusted_gids() -> frozenset[int]:

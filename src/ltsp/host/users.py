@@ -10,10 +10,10 @@ _ALL = 0xFFFFFFFF
 
 def is_root() -> bool:
     """Whether we are root, and not only called so in a container that lacks other users."""
-    return os.geteuid() == 0 and stand_in() is None
+    return os.geteuid() == 0 and find_overflow_uid() is None
 
 
-def stand_in() -> int | None:
+def find_overflow_uid() -> int | None:
     """In a container that maps only some users, the one that stands for all others: the server's root among them.
 
     None where there is no such user, or somebody in the container is that one.

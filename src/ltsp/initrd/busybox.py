@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltsp.errors import FormatError, LtspError
-from ltsp.initrd.elf import Elf, Target
-from ltsp.initrd.program_file import Read, parsed
+from ltsp.initrd.elf import Elf, ElfTarget
+from ltsp.initrd.program_file import ReadFile, parse_elf
 
 PATHS: Final = (
     "bin/busybox.static",
@@ -35,7 +35,7 @@ class Busybox:
     """Where it comes from, for people."""
 
 
-def find_busybox(image: Read, server: Read, given: bytes | None, targets: Iterable[Target]) -> Busybox:
+def find_busybox(image: ReadFile, server: ReadFile, given: bytes | None, targets: Iterable[ElfTarget]) -> Busybox:
     """The one that was given, else the image's, else the server's if it is for one of the image's targets.
 
     Raises LtspError where there is none that will do.
@@ -47,10 +47,10 @@ def find_busybox(image: Read, server: Read, given: bytes | None, targets: Iterab
     faults: list[str] = []
     for read, where, own in ((image, "the image", True), (server, "this server", False)):
         for path in PATHS:
-            elf = parsed(read(path))
+            elf = parse_elf(read(path))
             if elf is None:
                 continue
-            fault = _fault(elf, allowed, own=own)
+            fault = _find_fault(elf, allowed, own=own)
             if fault is None:
                 return Busybox(elf.data, f"/{path} of {where}")
             faults.append(f"/{path} of {where} {fault}")
@@ -62,17 +62,17 @@ def find_busybox(image: Read, server: Read, given: bytes | None, targets: Iterab
     )
 
 
-def _check_given(data: bytes, allowed: frozenset[Target]) -> None:
+def _check_given(data: bytes, allowed: frozenset[ElfTarget]) -> None:
     """Raises LtspError where what was given will not do."""
     try:
-        fault = _fault(Elf.parse(data), allowed, own=False)
+        fault = _find_fault(Elf.parse(data), allowed, own=False)
     except FormatError as error:
         fault = f"cannot be used: {error.message}"
     if fault is not None:
         raise LtspError(f"the busybox that --busybox names {fault}", "give a static one of the image's architecture")
 
 
-def _fault(elf: Elf, allowed: frozenset[Target], *, own: bool) -> str | None:
+def _find_fault(elf: Elf, allowed: frozenset[ElfTarget], *, own: bool) -> str | None:
     """Why a busybox will not do. The image's own runs on the image's kernel, whatever that is made for."""
     try:
         if not elf.is_static:

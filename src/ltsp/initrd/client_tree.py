@@ -36,26 +36,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ltsp.errors import FormatError, Unreadable
+from ltsp.errors import FileUnreadable, FormatError
 from ltsp.initrd.busybox import find_busybox
-from ltsp.initrd.drivers import grouped, loaded_anyway, withheld
-from ltsp.initrd.elf import Target
-from ltsp.initrd.firmware import Firmware
-from ltsp.initrd.kernel_modules import KernelModules, name_of, place_of
+from ltsp.initrd.compressed_file import decompress, without_suffix
+from ltsp.initrd.drivers import find_blocked_drivers, find_blocked_requirements, group_modules
+from ltsp.initrd.elf import ElfTarget
+from ltsp.initrd.firmware import DriverFirmware
+from ltsp.initrd.kernel_modules import KernelModules, module_name, place_of
 from ltsp.initrd.modprobe_conf import ModprobeConf
-from ltsp.initrd.module_file import MOST, ModuleFile
-from ltsp.initrd.packed_file import unpacked, without_suffix
-from ltsp.initrd.program_file import Program, Read, ServerPrograms, find_program, in_image, parsed
+from ltsp.initrd.module_file import MAX_MODULE_SIZE, ModuleFile
+from ltsp.initrd.program_file import Program, ReadFile, ServerPrograms, find_program, image_reader, parse_elf
 from ltsp.tree.content import Bytes
-from ltsp.tree.name import encode, in_order, printable
+from ltsp.tree.name import encode, printable, sort_names
 from ltsp.tree.node import Device, DeviceKind, Directory, File, Metadata, Node
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 FIRMWARE_LIMIT: Final = 8 << 20
 """Bytes of firmware that a client's initrd carries unless told otherwise."""
 _NBD_CLIENT: Final = ("usr/sbin/nbd-client", "sbin/nbd-client", "usr/bin/nbd-client", "bin/nbd-client")
-_JOINS: Final = {
+_HOOKS: Final = {
     "conf/conf.d/zz-ltsp": "initramfs-tools-conf.sh",
     "scripts/netboot": "initramfs-tools.sh",
     **{
@@ -65,9 +65,9 @@ _JOINS: Final = {
     },
 }
 """What the distribution's initrds start, by path, as the files beside this module are named."""
-_OF_THE_IMAGE: Final = ("bin/sh", "usr/bin/env", "sbin/init")
+_IMAGE_PROGRAMS: Final = ("bin/sh", "usr/bin/env", "sbin/init")
 """Programs that tell the architecture of an image's own programs."""
-_FOLDER, _TEXT, _PROGRAM = Metadata(0o755), Metadata(0o644), Metadata(0o755)
+_DIRECTORY, _TEXT, _PROGRAM = Metadata(0o755), Metadata(0o644), Metadata(0o755)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class ClientOptions:
 class ClientInitrd:
     tree: Tree
     present: frozenset[str]
-    """Directories of the tree that get no entries of their own in its archive: see `ltsp.cpio.newc.write`."""
+    """Directories of the tree that get no entries of their own in its archive: see `ltsp.cpio.newc.write_archive`."""
     nbd: Tree | None
     """What is loaded behind it by clients of NBD; None without an nbd-client."""
     modules: Mapping[str, tuple[str, ...]]
@@ -102,50 +102,54 @@ class ClientInitrd:
     warnings: tuple[str, ...]
 
 
-def client_tree(
+def build_client_tree(
     image: Tree, modules: KernelModules, options: ClientOptions | None = None, server: ServerPrograms | None = None
 ) -> ClientInitrd:
     """The initrd of clients that boot the kernel of an image to which these modules belong.
 
-    Raises LtspError where nobody has a busybox, FormatError where a file of the image is damaged, Unreadable where one
-    cannot be read.
+    Raises LtspError where nobody has a busybox, FormatError where a file of the image is damaged, FileUnreadable where
+    one cannot be read.
     """
     options, server = options or ClientOptions(), server or ServerPrograms()
     version = modules.version
-    groups = grouped(modules, options.network, options.file_systems)
+    groups = group_modules(modules, options.network, options.file_systems)
     try:
-        files = _module_files(image, modules, groups)
+        files = _read_module_files(image, modules, groups)
         wanted = (name for file in files.values() for name in file.firmware)
-        firmware = Firmware.collect(image, version, wanted, options.firmware_limit)
+        firmware = DriverFirmware.collect(image, version, wanted, options.firmware_limit)
     except OSError as error:
-        raise Unreadable(f"cannot read a module or firmware of the image: {error.strerror or error}") from error
-    own = in_image(image)
-    targets = _targets(own, files.values())
+        raise FileUnreadable(f"cannot read a module or firmware of the image: {error.strerror or error}") from error
+    own = image_reader(image)
+    targets = _find_targets(own, files.values())
     busybox = find_busybox(own, server.read, options.busybox, targets)
-    nbd = (find_program(own, _NBD_CLIENT) or _lent(server.read, targets)) if options.nbd else None
+    nbd = (find_program(own, _NBD_CLIENT) or _find_server_nbd_client(server.read, targets)) if options.nbd else None
     nodes = {
-        **_shell_core(),
-        **_places(),
+        **_read_shell_core(),
+        **_device_nodes(),
         **_lists(modules, groups, files),
         **{f"ltsp/modules/{version}/{path}": File(_TEXT, Bytes(file.data)) for path, file in files.items()},
-        **{f"ltsp/firmware/{path}": File(_TEXT, Bytes(data)) for path, data in firmware.taken.items()},
+        **{f"ltsp/firmware/{path}": File(_TEXT, Bytes(data)) for path, data in firmware.included.items()},
         "ltsp/bin/busybox": File(_PROGRAM, Bytes(busybox.data)),
         "ltsp/version": _text(f"{version}\n"),
     }
-    tree = _grown(nodes)
+    tree = _build_tree(nodes)
     return ClientInitrd(
         tree=tree,
-        present=frozenset(path for path, node in tree.walk() if isinstance(node, Directory) and _is_foreign(path)),
-        nbd=_grown(_program_nodes(nbd)) if nbd else None,
+        present=frozenset(
+            path for path, node in tree.walk() if isinstance(node, Directory) and _is_hook_directory(path)
+        ),
+        nbd=_build_tree(_program_nodes(nbd)) if nbd else None,
         modules={name: tuple(map(_listed, paths)) for name, paths in groups.items()},
         left_out_firmware=firmware.left_out,
-        absent_firmware=firmware.absent,
+        absent_firmware=firmware.missing,
         busybox=busybox.origin,
         warnings=tuple(_warnings(modules, groups, options, firmware, nbd)),
     )
 
 
-def _module_files(image: Tree, modules: KernelModules, groups: Mapping[str, Iterable[str]]) -> dict[str, ModuleFile]:
+def _read_module_files(
+    image: Tree, modules: KernelModules, groups: Mapping[str, Iterable[str]]
+) -> dict[str, ModuleFile]:
     """By their paths in the lists.
 
     Raises FormatError where one is missing or damaged, OSError as reading does.
@@ -159,7 +163,7 @@ def _module_files(image: Tree, modules: KernelModules, groups: Mapping[str, Iter
                 f"modules.dep names /{printable(full)}, which is not in the image",
                 f"run in the source: depmod -a {modules.version}",
             )
-        data = unpacked(read_small(file, full, MOST), full, MOST)
+        data = decompress(read_small_file(file, full, MAX_MODULE_SIZE), full, MAX_MODULE_SIZE)
         found[_listed(path)] = ModuleFile.parse(data, full)
     return found
 
@@ -169,13 +173,13 @@ def _listed(path: str) -> str:
     return without_suffix(path).removeprefix("/")
 
 
-def _targets(own: Read, files: Iterable[ModuleFile]) -> frozenset[Target]:
+def _find_targets(own: ReadFile, files: Iterable[ModuleFile]) -> frozenset[ElfTarget]:
     """What programs for this image may be made for: what its modules are for, and what its own programs are for."""
-    programs = (parsed(own(path)) for path in _OF_THE_IMAGE)
+    programs = (parse_elf(own(path)) for path in _IMAGE_PROGRAMS)
     return frozenset([file.target for file in files] + [elf.target for elf in programs if elf is not None])
 
 
-def _lent(read: Read, targets: frozenset[Target]) -> Program | None:
+def _find_server_nbd_client(read: ReadFile, targets: frozenset[ElfTarget]) -> Program | None:
     program = find_program(read, _NBD_CLIENT)
     return program if program is not None and program.target in targets else None
 
@@ -191,22 +195,22 @@ def _lists(
     """The lists by which the client's shell loads modules."""
     packed = {_listed(path): path for paths in groups.values() for path in paths}
     order = [f"{name} {_listed(path)}" for name, paths in groups.items() for path in paths]
-    load = {path: map(_listed, modules.closure([packed[path]])) for path in files}
+    load = {path: map(_listed, modules.load_order([packed[path]])) for path in files}
     return {
         "ltsp/modules.order": _lines(order),
         "ltsp/modules.load": _lines(f"{path}: {' '.join(order)}" for path, order in load.items()),
         "ltsp/modules.alias": _lines(_aliases(modules.conf, files)),
         "ltsp/modules.options": _lines(
-            f"{name_of(path)} {modules.conf.options[name_of(path)]}"
+            f"{module_name(path)} {modules.conf.options[module_name(path)]}"
             for path in files
-            if name_of(path) in modules.conf.options
+            if module_name(path) in modules.conf.options
         ),
     }
 
 
 def _aliases(conf: ModprobeConf, files: Mapping[str, ModuleFile]) -> Iterator[str]:
     """By which modules are found for devices, and for needs of the kernel; those that are kept from it have none."""
-    found = {name_of(path): path for path in files if conf.blocks(name_of(path)) is None}
+    found = {module_name(path): path for path in files if conf.blocking_file(module_name(path)) is None}
     for rule in conf.aliases:
         yield f"{rule.pattern} {found.get(rule.text, '-')} conf"
     for rule in conf.commands:
@@ -215,31 +219,31 @@ def _aliases(conf: ModprobeConf, files: Mapping[str, ModuleFile]) -> Iterator[st
     yield from (f"{alias} {path}" for path in found.values() for alias in files[path].aliases)
 
 
-def _shell_core() -> dict[str, Node]:
+def _read_shell_core() -> dict[str, Node]:
     """The shell's files, as they lie beside this module, and what starts them in other initrds."""
     files = {}
     with os.scandir(os.path.join(os.path.dirname(__file__), "client")) as listing:
         for entry in filter(os.DirEntry.is_file, listing):
             with open(entry.path, "rb") as file:
                 files[entry.name] = file.read()
-    joins = {path: File(_TEXT, Bytes(files[name])) for path, name in _JOINS.items()}
+    joins = {path: File(_TEXT, Bytes(files[name])) for path, name in _HOOKS.items()}
     parts = {
         f"ltsp/sh/{name}": File(_PROGRAM if data.startswith(b"#!") else _TEXT, Bytes(data))
         for name, data in files.items()
-        if name.endswith(".sh") and name not in _JOINS.values()
+        if name.endswith(".sh") and name not in _HOOKS.values()
     }
     return {"ltsp/init": File(_PROGRAM, Bytes(files["init"])), **parts, **joins}
 
 
-def _is_foreign(path: str) -> bool:
+def _is_hook_directory(path: str) -> bool:
     return path.partition("/")[0] in {"usr", "var"}
 
 
-def _places() -> dict[str, Node]:
+def _device_nodes() -> dict[str, Node]:
     return {
         "dev/console": Device(Metadata(0o600), DeviceKind.CHARACTER, 5, 1),
         "dev/null": Device(Metadata(0o666), DeviceKind.CHARACTER, 1, 3),
-        **{name: Directory(_FOLDER) for name in ("proc", "sys", "run", "etc", "tmp", "root")},
+        **{name: Directory(_DIRECTORY) for name in ("proc", "sys", "run", "etc", "tmp", "root")},
     }
 
 
@@ -247,13 +251,13 @@ def _warnings(
     modules: KernelModules,
     groups: Mapping[str, Iterable[str]],
     options: ClientOptions,
-    firmware: Firmware,
+    firmware: DriverFirmware,
     nbd: Program | None,
 ) -> Iterable[str]:
     for name in options.network:
         if name.replace("-", "_") not in modules.names:
             yield f"the network driver {printable(name)} is not among the modules of kernel {modules.version}"
-    yield from _withheld(modules, groups, options)
+    yield from _modprobe_warnings(modules, groups, options)
     if modules.unlisted:
         yield (
             f"clients cannot load {_few(modules.unlisted)}: modules.dep of kernel {modules.version} does not list it; "
@@ -270,17 +274,19 @@ def _warnings(
         yield "clients cannot boot by NBD: no nbd-client in the image or here; install the package nbd-client (or nbd)"
 
 
-def _withheld(modules: KernelModules, groups: Mapping[str, Iterable[str]], options: ClientOptions) -> Iterator[str]:
+def _modprobe_warnings(
+    modules: KernelModules, groups: Mapping[str, Iterable[str]], options: ClientOptions
+) -> Iterator[str]:
     """What the image's modprobe.d(5) makes the client do otherwise, or does not."""
     chosen = {name.replace("-", "_") for name in options.network}
-    for name, file in withheld(modules).items():
+    for name, file in find_blocked_drivers(modules).items():
         if not chosen or name in chosen:
             yield f"clients do not load the network driver {name}: /{printable(file)} of the image says so"
-    for name, file in loaded_anyway(modules, groups).items():
+    for name, file in find_blocked_requirements(modules, groups).items():
         yield f"clients load {name}, which they cannot boot without, though /{printable(file)} of the image blocks it"
-    for name in dict.fromkeys(name_of(path) for paths in groups.values() for path in paths):
-        rule = modules.conf.command(name)
-        if rule is not None and modules.conf.disabled(name) is None:
+    for name in dict.fromkeys(module_name(path) for paths in groups.values() for path in paths):
+        rule = modules.conf.install_rule(name)
+        if rule is not None and modules.conf.disabling_rule(name) is None:
             yield (
                 f"clients load {name} without the command that /{printable(rule.path)} of the image has for it: "
                 f"{printable(rule.text)}"
@@ -299,18 +305,18 @@ def _lines(lines: Iterable[str]) -> File:
     return _text("".join(f"{line}\n" for line in lines))
 
 
-def _grown(nodes: Mapping[str, Node]) -> Tree:
+def _build_tree(nodes: Mapping[str, Node]) -> Tree:
     """The tree with these nodes at these paths, and the directories above them."""
     root: dict[str, Node] = {}
     entries: dict[str, dict[str, Node]] = {"": root}
-    for path in in_order(list(nodes)):
+    for path in sort_names(list(nodes)):
         *above, name = path.split("/")
         at, prefix = root, ""
         for directory in above:
             prefix = f"{prefix}/{directory}"
             if prefix not in entries:
                 entries[prefix] = {}
-                at[directory] = Directory(_FOLDER, entries[prefix])
+                at[directory] = Directory(_DIRECTORY, entries[prefix])
             at = entries[prefix]
         at[name] = nodes[path]
-    return Tree(Directory(_FOLDER, root))
+    return Tree(Directory(_DIRECTORY, root))

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from ltsp.initrd.kernel_modules import KernelModules, name_of
+from ltsp.initrd.compressed_file import without_suffix
+from ltsp.initrd.kernel_modules import KernelModules, module_name
 from ltsp.initrd.module_kind import is_for_wired_cards
-from ltsp.initrd.packed_file import without_suffix
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ModuleGroup:
     """Modules by name, as the kernel has it, and by directory."""
 
     names: frozenset[str] = frozenset()
     directories: tuple[str, ...] = ()
 
     def has(self, path: str) -> bool:
-        return name_of(path) in self.names or without_suffix(path).startswith(self.directories)
+        return module_name(path) in self.names or without_suffix(path).startswith(self.directories)
 
 
 def _names(text: str) -> frozenset[str]:
@@ -29,7 +29,7 @@ _USB_HOSTS = "xhci_pci xhci_pci_renesas xhci_plat_hcd ehci_pci ehci_platform ohc
 _USB_CARDS = "kernel/drivers/net/usb/"
 _VIRTUAL_BUSES = "hv_vmbus virtio_mmio"
 
-_CARDS = Group(
+_CARDS = ModuleGroup(
     _names(
         "virtio_net vmxnet3 hv_netvsc xen_netfront "
         "asix ax88179_178a aqc111 r8152 r8153_ecm rtl8150 smsc75xx smsc95xx lan78xx pegasus kaweth catc mcs7830 "
@@ -39,17 +39,17 @@ _CARDS = Group(
 )
 """What of the kernel's own drives a network card with a wire."""
 
-GROUPS: Mapping[str, Group] = {
+GROUPS: Mapping[str, ModuleGroup] = {
     # Loaded on each client. af_packet: openSUSE has it as a module, and DHCP needs it.
-    "base": Group(_names("overlay loop squashfs virtio_pci af_packet")),
-    "net": Group(
+    "base": ModuleGroup(_names("overlay loop squashfs virtio_pci af_packet")),
+    "net": ModuleGroup(
         _CARDS.names | _names(f"{_USB_HOSTS} {_VIRTUAL_BUSES}"),
         (*_CARDS.directories, "kernel/drivers/net/phy/", "kernel/drivers/net/mdio/", "kernel/drivers/net/pcs/"),
     ),
-    "nfs": Group(_names("nfs nfsv3 nfsv4")),
-    "nbd": Group(_names("nbd")),
+    "nfs": ModuleGroup(_names("nfs nfsv3 nfsv4")),
+    "nbd": ModuleGroup(_names("nbd")),
     # Disks for a local cache, and the file systems of those; others, which are large, only where an image has them.
-    "storage": Group(
+    "storage": ModuleGroup(
         _names(
             f"ahci ahci_platform ata_piix sd_mod sr_mod nvme vmd virtio_blk virtio_scsi usb_storage uas mmc_block "
             f"sdhci_pci sdhci_acpi hv_storvsc vmw_pvscsi xen_blkfront {_VIRTUAL_BUSES} "
@@ -57,7 +57,7 @@ GROUPS: Mapping[str, Group] = {
         )
     ),
     # For a person at the console of a client that does not boot. All are loaded, so that none is of one machine alone.
-    "keyboard": Group(_names(f"{_USB_HOSTS} usbhid hid_generic i8042 atkbd")),
+    "keyboard": ModuleGroup(_names(f"{_USB_HOSTS} usbhid hid_generic i8042 atkbd")),
 }
 
 
@@ -67,26 +67,26 @@ out. The others are what the client itself consists of, and loads by name whatev
 """
 
 
-def network_drivers(modules: KernelModules) -> frozenset[str]:
+def find_network_drivers(modules: KernelModules) -> frozenset[str]:
     """Names of the drivers of wired network cards that the kernel can have, loaded or within itself."""
     builtin = (path for path in modules.builtin if _CARDS.has(path))
-    return frozenset(map(name_of, (*builtin, *_cards(modules)))) - withheld(modules).keys()
+    return frozenset(map(module_name, (*builtin, *_network_modules(modules)))) - find_blocked_drivers(modules).keys()
 
 
-def withheld(modules: KernelModules) -> dict[str, str]:
+def find_blocked_drivers(modules: KernelModules) -> dict[str, str]:
     """Of drivers of wired network cards that the image's modprobe.d(5) keeps from being loaded: the file that does."""
-    files = {name_of(path): modules.conf.blocks(name_of(path)) for path in _cards(modules)}
+    files = {module_name(path): modules.conf.blocking_file(module_name(path)) for path in _network_modules(modules)}
     return {name: file for name, file in files.items() if file is not None}
 
 
-def loaded_anyway(modules: KernelModules, groups: Mapping[str, Iterable[str]]) -> dict[str, str]:
+def find_blocked_requirements(modules: KernelModules, groups: Mapping[str, Iterable[str]]) -> dict[str, str]:
     """Of modules that modprobe.d(5) keeps from being loaded at all, and without which no client boots: the file."""
-    own = {name_of(path) for name, paths in groups.items() if name not in _FOR_DEVICES for path in paths}
-    rules = {name: modules.conf.disabled(name) for name in sorted(own)}
+    own = {module_name(path) for name, paths in groups.items() if name not in _FOR_DEVICES for path in paths}
+    rules = {name: modules.conf.disabling_rule(name) for name in sorted(own)}
     return {name: rule.path for name, rule in rules.items() if rule is not None}
 
 
-def grouped(
+def group_modules(
     modules: KernelModules, network: Collection[str] = (), file_systems: Collection[str] = ()
 ) -> dict[str, tuple[str, ...]]:
     """Paths of the modules of each group with all that they need, in an order in which they can be loaded.
@@ -97,36 +97,36 @@ def grouped(
     beside the usual ones.
     """
     groups = dict(GROUPS)
-    groups["storage"] = Group(GROUPS["storage"].names | _names(" ".join(file_systems)))
+    groups["storage"] = ModuleGroup(GROUPS["storage"].names | _names(" ".join(file_systems)))
     if network:
-        groups["net"] = chosen = Group(_names(" ".join(network).replace("-", "_")))
-        if any(_is_usb(modules, path) for path in _having(modules, chosen)):
-            groups["net"] = Group(chosen.names | _names(_USB_HOSTS))
+        groups["net"] = chosen = ModuleGroup(_names(" ".join(network).replace("-", "_")))
+        if any(_is_usb(modules, path) for path in _modules_of_group(modules, chosen)):
+            groups["net"] = ModuleGroup(chosen.names | _names(_USB_HOSTS))
     found: dict[str, tuple[str, ...]] = {}
     for name, group in groups.items():
-        wanted = _having(modules, group)
+        wanted = _modules_of_group(modules, group)
         if name == "net" and not network:
-            wanted.extend(_added_cards(modules))
+            wanted.extend(_added_network_modules(modules))
         if name in _FOR_DEVICES:
-            wanted = [path for path in wanted if modules.conf.blocks(name_of(path)) is None]
+            wanted = [path for path in wanted if modules.conf.blocking_file(module_name(path)) is None]
         always = found.get("base", ())
-        found[name] = tuple(path for path in modules.closure(wanted) if path not in always)
+        found[name] = tuple(path for path in modules.load_order(wanted) if path not in always)
     return found
 
 
-def _cards(modules: KernelModules) -> list[str]:
-    return [*_having(modules, _CARDS), *_added_cards(modules)]
+def _network_modules(modules: KernelModules) -> list[str]:
+    return [*_modules_of_group(modules, _CARDS), *_added_network_modules(modules)]
 
 
-def _having(modules: KernelModules, group: Group) -> list[str]:
-    return [path for path in modules.dependencies if group.has(modules.place(path))]
+def _modules_of_group(modules: KernelModules, group: ModuleGroup) -> list[str]:
+    return [path for path in modules.dependencies if group.has(modules.classification_path(path))]
 
 
-def _added_cards(modules: KernelModules) -> list[str]:
+def _added_network_modules(modules: KernelModules) -> list[str]:
     """Of modules that did not come with the kernel, those that say that they drive a card with a wire."""
     return [path for path in modules.added if is_for_wired_cards(path, modules.added, modules.dependencies[path])]
 
 
 def _is_usb(modules: KernelModules, path: str) -> bool:
     kind = modules.added.get(path)
-    return modules.place(path).startswith(_USB_CARDS) or (kind is not None and kind.is_usb)
+    return modules.classification_path(path).startswith(_USB_CARDS) or (kind is not None and kind.is_usb)

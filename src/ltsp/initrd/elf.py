@@ -30,7 +30,7 @@ _SHN_UNDEF: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ElfTarget:
     """What a program or module is made for."""
 
     bits: int
@@ -43,7 +43,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class ElfSegment:
     kind: int
     offset: int
     address: int
@@ -52,7 +52,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class _Section:
+class _SectionHeader:
     name: int
     """Its place among the names."""
     kind: int
@@ -68,8 +68,8 @@ class Elf:
     """The bytes of an ELF file with its tables."""
 
     data: bytes
-    target: Target
-    segments: tuple[Segment, ...]
+    target: ElfTarget
+    segments: tuple[ElfSegment, ...]
 
     @classmethod
     def parse(cls, data: bytes) -> Elf:
@@ -77,25 +77,27 @@ class Elf:
         if data[:4] != b"\x7fELF" or len(data) < 52 or data[4] not in {1, 2} or data[5] not in {1, 2}:
             raise FormatError("it is no ELF file")
         order = "<" if data[5] == 1 else ">"
-        target = Target(32 * data[4], data[5] == 1, _numbers(data, 18, order + "H")[0])
+        target = ElfTarget(32 * data[4], data[5] == 1, _unpack(data, 18, order + "H")[0])
         layout = "Q" if target.bits == 64 else "I"
-        (start,) = _numbers(data, 32 if target.bits == 64 else 28, order + layout)
-        size, count = _numbers(data, 54 if target.bits == 64 else 42, order + "HH")
-        return cls(data, target, tuple(_segment(data, start + size * n, order, target.bits) for n in range(count)))
+        (start,) = _unpack(data, 32 if target.bits == 64 else 28, order + layout)
+        size, count = _unpack(data, 54 if target.bits == 64 else 42, order + "HH")
+        return cls(
+            data, target, tuple(_parse_segment(data, start + size * n, order, target.bits) for n in range(count))
+        )
 
     @property
     def is_static(self) -> bool:
         """Whether it runs without a loader and libraries; position-independent or not."""
-        return self.interpreter() is None and not self.needed()
+        return self.interpreter() is None and not self.needed_libraries()
 
     def interpreter(self) -> str | None:
         """The path of the loader that the kernel starts in its stead."""
         for segment in self.segments:
             if segment.kind == _PT_INTERP:
-                return _text(self.data, segment.offset)
+                return _read_string(self.data, segment.offset)
         return None
 
-    def needed(self) -> tuple[str, ...]:
+    def needed_libraries(self) -> tuple[str, ...]:
         """Names of the libraries that the loader is to find."""
         order = "<" if self.target.little_endian else ">"
         layout, step = (order + "qQ", 16) if self.target.bits == 64 else (order + "iI", 8)
@@ -103,7 +105,7 @@ class Elf:
         for segment in self.segments:
             if segment.kind == _PT_DYNAMIC:
                 for at in range(segment.offset, segment.offset + segment.size - step + 1, step):
-                    tag, value = _numbers(self.data, at, layout)
+                    tag, value = _unpack(self.data, at, layout)
                     if tag == 0:
                         break
                     dynamic.append((tag, value))
@@ -112,17 +114,17 @@ class Elf:
         if strings is None or not names:
             return ()
         base = self._offset(strings)
-        return tuple(_text(self.data, base + name) for name in names)
+        return tuple(_read_string(self.data, base + name) for name in names)
 
     def section(self, name: str) -> bytes | None:
         """The bytes of the section with that name; None where there is none. Raises FormatError."""
         headers, names = self._sections()
         for header in headers:
-            if header.kind != _SHT_NOBITS and _text(self.data, names + header.name) == name:
+            if header.kind != _SHT_NOBITS and _read_string(self.data, names + header.name) == name:
                 return self._bytes(header)
         return None
 
-    def wanted_symbols(self) -> frozenset[str] | None:
+    def undefined_symbols(self) -> frozenset[str] | None:
         """Names that a relocatable file wants from others; None where it has no table of symbols. Raises FormatError.
 
         System V ABI, "Symbol Table"; elf(5).
@@ -137,23 +139,23 @@ class Elf:
         whole = len(symbols) - len(symbols) % layout.size
         names = headers[table.link].offset
         return frozenset(
-            _text(self.data, names + name, _LONGEST_SYMBOL)
+            _read_string(self.data, names + name, _LONGEST_SYMBOL)
             for name, section in layout.iter_unpack(symbols[:whole])
             if section == _SHN_UNDEF and name
         )
 
-    def _sections(self) -> tuple[list[_Section], int]:
+    def _sections(self) -> tuple[list[_SectionHeader], int]:
         """The headers of all sections, and where their names begin in the file; none where it has too many of them."""
         order = "<" if self.target.little_endian else ">"
         wide = self.target.bits == 64
-        (start,) = _numbers(self.data, 40 if wide else 32, order + ("Q" if wide else "I"))
-        size, count, names = _numbers(self.data, 58 if wide else 46, order + "HHH")
+        (start,) = _unpack(self.data, 40 if wide else 32, order + ("Q" if wide else "I"))
+        size, count, names = _unpack(self.data, 58 if wide else 46, order + "HHH")
         if not start or count > _MOST_HEADERS or names >= count:
             return [], 0
-        headers = [_section(self.data, start + size * n, order, wide=wide) for n in range(count)]
+        headers = [_parse_section_header(self.data, start + size * n, order, wide=wide) for n in range(count)]
         return headers, headers[names].offset
 
-    def _bytes(self, header: _Section) -> bytes:
+    def _bytes(self, header: _SectionHeader) -> bytes:
         if header.offset + header.size > len(self.data):
             raise FormatError("a section of it lies beyond its end")
         return self.data[header.offset : header.offset + header.size]
@@ -166,29 +168,29 @@ class Elf:
         raise FormatError("its dynamic section points nowhere")
 
 
-def _segment(data: bytes, at: int, order: str, bits: int) -> Segment:
+def _parse_segment(data: bytes, at: int, order: str, bits: int) -> ElfSegment:
     if bits == 64:
-        kind, _, offset, address, _, size = _numbers(data, at, order + "IIQQQQ")
+        kind, _, offset, address, _, size = _unpack(data, at, order + "IIQQQQ")
     else:
-        kind, offset, address, _, size = _numbers(data, at, order + "IIIII")
-    return Segment(kind, offset, address, size)
+        kind, offset, address, _, size = _unpack(data, at, order + "IIIII")
+    return ElfSegment(kind, offset, address, size)
 
 
-def _section(data: bytes, at: int, order: str, *, wide: bool) -> _Section:
+def _parse_section_header(data: bytes, at: int, order: str, *, wide: bool) -> _SectionHeader:
     if wide:
-        name, kind, _, _, offset, size, link = _numbers(data, at, order + "IIQQQQI")
+        name, kind, _, _, offset, size, link = _unpack(data, at, order + "IIQQQQI")
     else:
-        name, kind, _, _, offset, size, link = _numbers(data, at, order + "IIIIIII")
-    return _Section(name, kind, offset, size, link)
+        name, kind, _, _, offset, size, link = _unpack(data, at, order + "IIIIIII")
+    return _SectionHeader(name, kind, offset, size, link)
 
 
-def _numbers(data: bytes, at: int, layout: str) -> tuple[int, ...]:
+def _unpack(data: bytes, at: int, layout: str) -> tuple[int, ...]:
     if at + struct.calcsize(layout) > len(data):
         raise FormatError("it is cut off")
     return struct.unpack_from(layout, data, at)
 
 
-def _text(data: bytes, at: int, most: int = _LONGEST_NAME) -> str:
+def _read_string(data: bytes, at: int, most: int = _LONGEST_NAME) -> str:
     end = data.find(b"\0", at, at + most)
     if not 0 <= at < len(data) or end < 0:
         raise FormatError("a name in it lies beyond its end")

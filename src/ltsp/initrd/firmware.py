@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ltsp.initrd.packed_file import read_unpacked
-from ltsp.tree.name import in_order
+from ltsp.initrd.compressed_file import read_decompressed
+from ltsp.tree.name import sort_names
 from ltsp.tree.tree import Tree
 
 _DIRECTORY: Final = "lib/firmware"
@@ -19,42 +19,42 @@ _MOST: Final = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Firmware:
-    taken: Mapping[str, bytes]
+class DriverFirmware:
+    included: Mapping[str, bytes]
     """By path below lib/firmware, unpacked."""
     left_out: tuple[str, ...]
     """In the image, and too much."""
-    absent: tuple[str, ...]
+    missing: tuple[str, ...]
     """Not in the image."""
 
     @classmethod
-    def collect(cls, tree: Tree, version: str, wanted: Iterable[str], most: int) -> Firmware:
+    def collect(cls, tree: Tree, version: str, wanted: Iterable[str], most: int) -> DriverFirmware:
         """`most`: bytes of all files together.
 
         Raises FormatError where one is damaged, OSError as reading does.
         """
         found: dict[str, bytes] = {}
-        absent = []
-        for path in in_order(list(set(wanted))):
-            data = _read(tree, version, path)
+        missing = []
+        for path in sort_names(list(set(wanted))):
+            data = _read_firmware(tree, version, path)
             if data is None:
-                absent.append(path)
+                missing.append(path)
             else:
                 found[path] = data
-        taken: dict[str, bytes] = {}
+        included: dict[str, bytes] = {}
         size = 0
         for path in sorted(found, key=lambda path: (len(found[path]), path)):
             size += len(found[path])
             if size > most:
                 break
-            taken[path] = found[path]
-        return cls(taken, tuple(path for path in found if path not in taken), tuple(absent))
+            included[path] = found[path]
+        return cls(included, tuple(path for path in found if path not in included), tuple(missing))
 
 
-def _read(tree: Tree, version: str, path: str) -> bytes | None:
+def _read_firmware(tree: Tree, version: str, path: str) -> bytes | None:
     """From the places where the kernel looks, in its order. drivers/base/firmware_loader/main.c"""
     for place in (f"updates/{version}", "updates", version, ""):
-        data = read_unpacked(tree, "/".join(filter(None, (_DIRECTORY, place, path))), _MOST)
+        data = read_decompressed(tree, "/".join(filter(None, (_DIRECTORY, place, path))), _MOST)
         if data is not None:
             return data
     return None

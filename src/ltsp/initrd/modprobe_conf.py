@@ -15,7 +15,7 @@ from typing import Final, Self
 from ltsp.errors import LtspError
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 DIRECTORIES: Final = (
@@ -36,7 +36,7 @@ _LOADER: Final = re.compile(r"(?:^|[\s/;&|(])(?:modprobe|insmod)\s")
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ModprobeRule:
     """A line about modules whose names fit a pattern of the shell."""
 
     pattern: str
@@ -60,10 +60,10 @@ class ModprobeConf:
 
     blacklist: Mapping[str, str] = field(default_factory=dict)
     """Modules that are not loaded for a device or a need of the kernel, only by name: the file that says it."""
-    commands: Sequence[Rule] = ()
+    commands: Sequence[ModprobeRule] = ()
     """What is run instead of loading a module; the first that fits counts."""
     options: Mapping[str, str] = field(default_factory=dict)
-    aliases: Sequence[Rule] = ()
+    aliases: Sequence[ModprobeRule] = ()
     """Patterns of aliases that come before what modules say of themselves, and names of modules."""
     softdeps: Sequence[SoftDependency] = ()
 
@@ -73,38 +73,38 @@ class ModprobeConf:
         blacklist: dict[str, str] = {}
         options: dict[str, str] = {}
         commands, aliases, softdeps = [], [], []
-        for path in _files(tree):
-            for words in _lines(tree, path):
+        for path in _list_files(tree):
+            for words in _read_lines(tree, path):
                 match words:
                     case ["blacklist", name, *_]:
-                        blacklist.setdefault(underscored(name), path)
+                        blacklist.setdefault(replace_hyphens(name), path)
                     case ["options", name, text] if _OPTIONS.fullmatch(text):
-                        name = underscored(name)
+                        name = replace_hyphens(name)
                         options[name] = f"{options[name]} {text}" if name in options else text
                     case ["install", name, text]:
-                        commands.append(Rule(underscored(name), text, path))
+                        commands.append(ModprobeRule(replace_hyphens(name), text, path))
                     case ["alias", pattern, name] if _PATTERN.fullmatch(pattern):
-                        aliases.append(Rule(underscored(pattern), underscored(name.split()[0]), path))
+                        aliases.append(ModprobeRule(replace_hyphens(pattern), replace_hyphens(name.split()[0]), path))
                     case ["softdep", name, text]:
-                        softdeps.append(soft_dependency(name, text))
+                        softdeps.append(parse_soft_dependency(name, text))
         return cls(blacklist, commands, options, aliases, softdeps)
 
-    def blocks(self, name: str) -> str | None:
+    def blocking_file(self, name: str) -> str | None:
         """The file that keeps a module from being loaded for a device; None if no file does."""
-        rule = self.disabled(name)
+        rule = self.disabling_rule(name)
         return rule.path if rule is not None else self.blacklist.get(name)
 
-    def disabled(self, name: str) -> Rule | None:
+    def disabling_rule(self, name: str) -> ModprobeRule | None:
         """The command that is run instead of loading a module and does not load it, as `/bin/false`."""
-        rule = self.command(name)
-        return None if rule is None or _loads(rule.text, name) else rule
+        rule = self.install_rule(name)
+        return None if rule is None or _is_loaded_by(rule.text, name) else rule
 
-    def command(self, name: str) -> Rule | None:
+    def install_rule(self, name: str) -> ModprobeRule | None:
         """What is run instead of loading this module."""
         return next((rule for rule in self.commands if fnmatchcase(name, rule.pattern)), None)
 
 
-def soft_dependency(name: str, text: str) -> SoftDependency:
+def parse_soft_dependency(name: str, text: str) -> SoftDependency:
     """Of a line `softdep NAME pre: OTHER … post: OTHER …`; names before the first of these words say nothing."""
     found: dict[str, list[str]] = {"pre:": [], "post:": [], "": []}
     part = ""
@@ -112,21 +112,21 @@ def soft_dependency(name: str, text: str) -> SoftDependency:
         if word in found:
             part = word
         else:
-            found[part].append(underscored(word))
-    return SoftDependency(underscored(name), tuple(found["pre:"]), tuple(found["post:"]))
+            found[part].append(replace_hyphens(word))
+    return SoftDependency(replace_hyphens(name), tuple(found["pre:"]), tuple(found["post:"]))
 
 
-def underscored(text: str) -> str:
+def replace_hyphens(text: str) -> str:
     """Hyphens are underscores, but between brackets, where they are ranges."""
     return "".join(part if part.startswith("[") else part.replace("-", "_") for part in re.split(r"(\[[^]]*\])", text))
 
 
-def _loads(command: str, name: str) -> bool:
+def _is_loaded_by(command: str, name: str) -> bool:
     """Whether it loads the module itself after all, as in `modprobe --ignore-install NAME && …`."""
-    return bool(_LOADER.search(command)) and name in _NAME.findall(underscored(command))
+    return bool(_LOADER.search(command)) and name in _NAME.findall(replace_hyphens(command))
 
 
-def _files(tree: Tree) -> list[str]:
+def _list_files(tree: Tree) -> list[str]:
     """A link to /dev/null, or one that leads nowhere, takes the place of a file of its name, too."""
     found: dict[str, str] = {}
     for directory in DIRECTORIES:
@@ -138,13 +138,13 @@ def _files(tree: Tree) -> list[str]:
     return [found[name] for name in sorted(found)]
 
 
-def _lines(tree: Tree, path: str) -> Iterator[list[str]]:
+def _read_lines(tree: Tree, path: str) -> Iterator[list[str]]:
     """A line's command, its first argument and the rest; a backslash at its end joins it with the next."""
     file = tree.follow(path)
     if not isinstance(file, File):
         return
     try:
-        text = decode(read_small(file, path, _MOST))
+        text = decode(read_small_file(file, path, _MOST))
     except OSError as error:
         raise LtspError(f"cannot read /{printable(path)} of the image: {error.strerror or error}") from error
     for line in text.replace("\\\n", "").split("\n"):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltsp.errors import FormatError
-from ltsp.initrd.elf import Elf, Target
+from ltsp.initrd.elf import Elf, ElfTarget
 from ltsp.tree.name import printable
 
-MOST: Final = 64 << 20
+MAX_MODULE_SIZE: Final = 64 << 20
 """Bytes of a module, unpacked; the largest of distributions have some 10 MiB."""
 _ALIAS: Final = re.compile(r"[!-~]+")
 _FIRMWARE: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][\w./+,@=-]{0,250}", re.ASCII)
@@ -19,7 +19,7 @@ _FIRMWARE: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][\w./+,@=-]{0,250}", re.AS
 @dataclass(frozen=True, slots=True)
 class ModuleFile:
     data: bytes
-    target: Target
+    target: ElfTarget
     aliases: tuple[str, ...]
     """Patterns, as a shell's, of the devices that it drives, and other names of it."""
     firmware: tuple[str, ...]

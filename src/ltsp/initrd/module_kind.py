@@ -15,16 +15,16 @@ from importlib import resources
 from typing import Final
 
 from ltsp.errors import FormatError
+from ltsp.initrd.compressed_file import decompress
 from ltsp.initrd.elf import Elf
-from ltsp.initrd.module_file import MOST, ModuleFile
-from ltsp.initrd.packed_file import unpacked
+from ltsp.initrd.module_file import MAX_MODULE_SIZE, ModuleFile
 from ltsp.tree.name import printable
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 
-class Kind(Enum):
+class DriverKind(Enum):
     """What lists/network.modules tells apart."""
 
     HARDWARE = "hardware"
@@ -39,19 +39,19 @@ class Kind(Enum):
 class ModuleKind:
     """What one file shows."""
 
-    kinds: frozenset[Kind]
+    kinds: frozenset[DriverKind]
     is_usb: bool
     """Whether it drives something that is plugged into USB, whose host controllers then need drivers as well."""
 
     @classmethod
     def of(cls, file: ModuleFile) -> ModuleKind:
         """Raises FormatError where its tables are damaged."""
-        symbols = Elf.parse(file.data).wanted_symbols()
+        symbols = Elf.parse(file.data).undefined_symbols()
         shown = {"symbol": symbols or (), "alias": file.aliases}
-        kinds = {row.kind for row in _rows() if any(fnmatchcase(text, row.pattern) for text in shown[row.by])}
-        if symbols is None and Kind.HARDWARE in kinds and Kind.CLASS not in kinds:
+        kinds = {row.kind for row in _read_rows() if any(fnmatchcase(text, row.pattern) for text in shown[row.by])}
+        if symbols is None and DriverKind.HARDWARE in kinds and DriverKind.CLASS not in kinds:
             # Nobody can say what it calls. One driver too many costs some KiB, one too few costs the client.
-            kinds.add(Kind.WIRED)
+            kinds.add(DriverKind.WIRED)
         return cls(frozenset(kinds), any(alias.startswith("usb:") for alias in file.aliases))
 
 
@@ -61,17 +61,19 @@ def read_kinds(tree: Tree, places: Mapping[str, str]) -> tuple[dict[str, ModuleK
     unknown = []
     for path, place in places.items():
         try:
-            found[path] = _read(tree, place)
+            found[path] = _read_kind(tree, place)
         except (FormatError, OSError):
             unknown.append(path)
     return found, tuple(unknown)
 
 
-def _read(tree: Tree, path: str) -> ModuleKind:
+def _read_kind(tree: Tree, path: str) -> ModuleKind:
     file = tree.follow(path)
     if not isinstance(file, File):
         raise FormatError(f"/{printable(path)} is not in the image")
-    return ModuleKind.of(ModuleFile.parse(unpacked(read_small(file, path, MOST), path, MOST), path))
+    return ModuleKind.of(
+        ModuleFile.parse(decompress(read_small_file(file, path, MAX_MODULE_SIZE), path, MAX_MODULE_SIZE), path)
+    )
 
 
 def is_for_wired_cards(path: str, kinds: Mapping[str, ModuleKind], needed: Iterable[str]) -> bool:
@@ -81,29 +83,29 @@ def is_for_wired_cards(path: str, kinds: Mapping[str, ModuleKind], needed: Itera
     """
     own = kinds[path].kinds
     joined = own.union(*(kinds[other].kinds for other in needed if other in kinds))
-    if Kind.WIRELESS in joined or Kind.OTHER in own:
+    if DriverKind.WIRELESS in joined or DriverKind.OTHER in own:
         return False
-    return Kind.PHY in own or joined >= {Kind.HARDWARE, Kind.WIRED}
+    return DriverKind.PHY in own or joined >= {DriverKind.HARDWARE, DriverKind.WIRED}
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    kind: Kind
+class _KindRow:
+    kind: DriverKind
     by: str
     """`symbol` or `alias`."""
     pattern: str
 
 
 @cache
-def _rows() -> tuple[_Row, ...]:
-    return tuple(_parsed(resources.files("ltsp.initrd").joinpath(_LIST).read_text("utf-8")))
+def _read_rows() -> tuple[_KindRow, ...]:
+    return tuple(_parse_rows(resources.files("ltsp.initrd").joinpath(_LIST).read_text("utf-8")))
 
 
-def _parsed(text: str) -> Iterator[_Row]:
+def _parse_rows(text: str) -> Iterator[_KindRow]:
     for line in text.splitlines():
         if line and not line.startswith("#"):
             kind, by, pattern, _source = line.split(None, 3)
-            yield _Row(Kind(kind), by, pattern)
+            yield _KindRow(DriverKind(kind), by, pattern)
 
 
 _LIST: Final = "lists/network.modules"

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltsp.errors import FormatError
-from ltsp.initrd.elf import Elf, Target
+from ltsp.initrd.elf import Elf, ElfTarget
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
-MOST: Final = 64 << 20
+MAX_PROGRAM_SIZE: Final = 64 << 20
 """Bytes of a program or library."""
-Read = Callable[[str], bytes | None]
+ReadFile = Callable[[str], bytes | None]
 """The bytes of the regular file at a path relative to the root, links followed; None where there is none to be read."""
 
 
@@ -22,7 +22,7 @@ Read = Callable[[str], bytes | None]
 class ServerPrograms:
     """What the server can lend to clients of the same architecture: nothing, unless it is told otherwise."""
 
-    read: Read = lambda _path: None
+    read: ReadFile = lambda _path: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class Program:
     path: str
     """Where it was found."""
     data: bytes
-    target: Target
+    target: ElfTarget
     libraries: dict[str, bytes]
     """By file name, the loader too; empty where it is static."""
 
 
-def in_image(tree: Tree) -> Read:
+def image_reader(tree: Tree) -> ReadFile:
     """What an image has."""
 
     def read(path: str) -> bytes | None:
@@ -45,14 +45,14 @@ def in_image(tree: Tree) -> Read:
         if not isinstance(file, File):
             return None
         try:
-            return read_small(file, path, MOST)
+            return read_small_file(file, path, MAX_PROGRAM_SIZE)
         except (OSError, FormatError):
             return None
 
     return read
 
 
-def parsed(data: bytes | None) -> Elf | None:
+def parse_elf(data: bytes | None) -> Elf | None:
     """None where it is no program that Linux could load."""
     try:
         return None if data is None else Elf.parse(data)
@@ -60,14 +60,14 @@ def parsed(data: bytes | None) -> Elf | None:
         return None
 
 
-def find_program(read: Read, paths: tuple[str, ...]) -> Program | None:
+def find_program(read: ReadFile, paths: tuple[str, ...]) -> Program | None:
     """The first of the paths that leads to a program whose libraries are all there; None if none does."""
     for path in paths:
-        elf = parsed(read(path))
+        elf = parse_elf(read(path))
         if elf is None:
             continue
         try:
-            libraries = _libraries(read, elf)
+            libraries = _find_libraries(read, elf)
         except FormatError:
             continue
         if libraries is not None:
@@ -75,7 +75,7 @@ def find_program(read: Read, paths: tuple[str, ...]) -> Program | None:
     return None
 
 
-def _libraries(read: Read, program: Elf) -> dict[str, bytes] | None:
+def _find_libraries(read: ReadFile, program: Elf) -> dict[str, bytes] | None:
     """The loader and all libraries that the headers name, theirs too; None where one is not to be found.
 
     Raises FormatError where one is damaged.
@@ -87,25 +87,25 @@ def _libraries(read: Read, program: Elf) -> dict[str, bytes] | None:
         if data is None:
             return None
         found[loader.rpartition("/")[2]] = data
-    pending = list(program.needed())
+    pending = list(program.needed_libraries())
     while pending:
         name = pending.pop()
         if name in found:
             continue
-        library = _library(read, name, program.target)
+        library = _find_library(read, name, program.target)
         if library is None:
             return None
         found[name] = library.data
-        pending.extend(library.needed())
+        pending.extend(library.needed_libraries())
     return found
 
 
-def _library(read: Read, name: str, target: Target) -> Elf | None:
+def _find_library(read: ReadFile, name: str, target: ElfTarget) -> Elf | None:
     """A library for that target, from where loaders look without being told. ld.so(8)"""
     if "/" in name:
         return None
-    for directory in _directories(target):
-        elf = parsed(read(f"{directory}/{name}"))
+    for directory in _library_directories(target):
+        elf = parse_elf(read(f"{directory}/{name}"))
         if elf is not None and elf.target == target:
             return elf
     return None
@@ -123,7 +123,7 @@ _TRIPLETS: Final = {
 """Names of Debian's multiarch directories."""
 
 
-def _directories(target: Target) -> Iterator[str]:
+def _library_directories(target: ElfTarget) -> Iterator[str]:
     for triplet in _TRIPLETS.get(str(target), ()):
         yield f"usr/lib/{triplet}"
         yield f"lib/{triplet}"

@@ -20,14 +20,14 @@ def sha512_crypt(password: bytes, salt: str) -> str:
     raw_salt = salt.encode("ascii")
     other = hashlib.sha512(password + raw_salt + password).digest()  # 4-8
     length = len(password)
-    digest = hashlib.sha512(password + raw_salt + _stretched(other, length))  # 1-3, 9-10
+    digest = hashlib.sha512(password + raw_salt + _repeat_to_length(other, length))  # 1-3, 9-10
     bits = length
     while bits:  # 11
         digest.update(other if bits & 1 else password)
         bits >>= 1
     state = digest.digest()
-    p = _stretched(hashlib.sha512(password * length).digest(), length)  # 13-16
-    s = _stretched(hashlib.sha512(raw_salt * (16 + state[0])).digest(), len(raw_salt))  # 17-20
+    p = _repeat_to_length(hashlib.sha512(password * length).digest(), length)  # 13-16
+    s = _repeat_to_length(hashlib.sha512(raw_salt * (16 + state[0])).digest(), len(raw_salt))  # 17-20
     for number in range(ROUNDS):  # 21
         pieces = [
             p if number & 1 else state,
@@ -36,7 +36,7 @@ def sha512_crypt(password: bytes, salt: str) -> str:
             state if number & 1 else p,
         ]
         state = hashlib.sha512(b"".join(pieces)).digest()
-    return f"$6${salt}${_encoded(state)}"
+    return f"$6${salt}${_encode(state)}"
 
 
 def salt(key: bytes) -> str:
@@ -45,11 +45,11 @@ def salt(key: bytes) -> str:
     return "".join(ALPHABET[byte & 63] for byte in digest[:SALT_LENGTH])
 
 
-def _stretched(digest: bytes, length: int) -> bytes:
+def _repeat_to_length(digest: bytes, length: int) -> bytes:
     return (digest * (length // len(digest) + 1))[:length]
 
 
-def _encoded(digest: bytes) -> str:
+def _encode(digest: bytes) -> str:
     """Step 22: three bytes at a time, in an order of its own, the lowest six bits first."""
     groups = [(number, 21 + number, 42 + number) for number in range(21)]
     # Each group is rotated by one against the one before: (0,21,42), (22,43,1), (44,2,23), …

@@ -27,22 +27,24 @@ _TYPES: Final[tuple[tuple[str, str, str], ...]] = (
     ("beaec34b-8442-439b-a40b-984381ed097d", "usr", "a partition for /usr of RISC-V-64"),
 )
 """Type, place and what it is, in the order in which they are mounted; what is taken once is not taken again."""
-PLACES: Final = frozenset(place for _, place, _ in _TYPES)
+MOUNT_POINTS: Final = frozenset(place for _, place, _ in _TYPES)
 """Directories that are looked into: what holds something is not mounted over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Discovered:
+class DiscoveredPartition:
     path: str
     number: int
     """Of the volume, among all."""
     reason: str
 
 
-def discovered(volumes: Sequence[Volume], root: Volume, tree: Tree, listed: Collection[str]) -> Iterator[Discovered]:
+def discover_partitions(
+    volumes: Sequence[Volume], root: Volume, tree: Tree, listed: Collection[str]
+) -> Iterator[DiscoveredPartition]:
     """What belongs to a root file system beside what its fstab lists, parents first: partitions of the same disk.
 
-    `tree` has at least the names in the directories of `PLACES`.
+    `tree` has at least the names in the directories of `MOUNT_POINTS`.
     """
     taken: set[int] = set()
     places = set(listed)
@@ -55,5 +57,5 @@ def discovered(volumes: Sequence[Volume], root: Volume, tree: Tree, listed: Coll
             if is_other and volume.number and volume.type == kind:
                 taken.add(number)
                 places.add(place)
-                yield Discovered(place, number, f"{what}, by its type")
+                yield DiscoveredPartition(place, number, f"{what}, by its type")
                 break

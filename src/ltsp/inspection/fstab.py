@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ltsp.inspection.mount_plan import data_reason
+from ltsp.inspection.mount_plan import find_data_reason
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
-_OTHERS = frozenset(
+_NOT_LOCAL = frozenset(
     {"swap", "none", "ignore", "tmpfs", "ramfs", "proc", "sysfs", "devpts", "devtmpfs", "efivarfs", "overlay", "autofs"}
 )
 _DISKS = re.compile(r"(?:sd|vd|xvd|hd)([a-z])(\d+)|(?:nvme(\d+)n1|mmcblk(\d+))p(\d+)")
@@ -16,7 +16,7 @@ _DISKS = re.compile(r"(?:sd|vd|xvd|hd)([a-z])(\d+)|(?:nvme(\d+)n1|mmcblk(\d+))p(
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FstabEntry:
     spec: str
     """What is mounted: `UUID=…`, `/dev/sda2`."""
     path: str
@@ -36,7 +36,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class FstabDevice:
     """What a spec means, in a form that can be compared."""
 
     key: str
@@ -45,71 +45,71 @@ class Device:
     value: str
 
 
-def entries(text: str) -> list[Entry]:
+def parse_entries(text: str) -> list[FstabEntry]:
     """The entries; lines that are none are passed over, as mount(8) does."""
     found = []
     for line in text.splitlines():
         fields = line.split()
         if len(fields) < 3 or fields[0].startswith("#"):
             continue
-        spec, path, kind, *rest = (_ESCAPE.sub(_character, each) for each in fields)
+        spec, path, kind, *rest = (_ESCAPE.sub(_unescape_octal, each) for each in fields)
         if path.startswith("/"):
             names = [name for name in path.split("/") if name not in ("", ".")]
             if ".." not in names:
-                found.append(Entry(spec, "/".join(names), kind, tuple(rest[0].split(",")) if rest else ()))
+                found.append(FstabEntry(spec, "/".join(names), kind, tuple(rest[0].split(",")) if rest else ()))
     return found
 
 
-def crypttab(text: str) -> dict[str, str]:
+def parse_crypttab(text: str) -> dict[str, str]:
     """Encrypted volumes, by the paths in /dev/mapper of what is in them."""
     lines = (line.split() for line in text.splitlines())
     return {f"/dev/mapper/{line[0]}": line[1] for line in lines if len(line) > 1 and not line[0].startswith("#")}
 
 
-def parts(text: str) -> list[Entry]:
+def parse_system_entries(text: str) -> list[FstabEntry]:
     """Those that hold a part of the system, parents first; not the root."""
-    found: dict[str, Entry] = {}
-    for entry in entries(text):
-        is_local = entry.kind not in _OTHERS and "bind" not in entry.options and not entry.kind.startswith("nfs")
-        if entry.path and is_local and not data_reason(entry.path):
+    found: dict[str, FstabEntry] = {}
+    for entry in parse_entries(text):
+        is_local = entry.kind not in _NOT_LOCAL and "bind" not in entry.options and not entry.kind.startswith("nfs")
+        if entry.path and is_local and not find_data_reason(entry.path):
             found[entry.path] = entry
     return [found[path] for path in sorted(found)]
 
 
-def device(spec: str) -> Device:
+def parse_device(spec: str) -> FstabDevice:
     """What a spec names. fstab(5), udev's 60-persistent-storage.rules"""
     tag, equals, value = spec.partition("=")
     if equals and tag.lower() in {"uuid", "label", "partuuid", "partlabel"}:
         text = value.strip("\"'")
-        return Device(tag.lower(), text.lower() if tag.lower().endswith("uuid") else text)
+        return FstabDevice(tag.lower(), text.lower() if tag.lower().endswith("uuid") else text)
     if match := re.fullmatch(r"/dev/disk/by-(uuid|label|partuuid|partlabel)/(.+)", spec):
-        text = _hexadecimal(match[2])
-        return Device(match[1], text.lower() if match[1].endswith("uuid") else text)
+        text = _unescape_udev(match[2])
+        return FstabDevice(match[1], text.lower() if match[1].endswith("uuid") else text)
     if match := re.fullmatch(r"/dev/mapper/(.+)", spec):
-        group, dash, name = _mapped(match[1])
-        return Device("volume", f"{group}/{name}") if dash else Device("path", spec)
+        group, dash, name = _split_mapper_name(match[1])
+        return FstabDevice("volume", f"{group}/{name}") if dash else FstabDevice("path", spec)
     if match := re.fullmatch(r"/dev/md(?:/|_?d?)(.+)", spec):
-        return Device("md", match[1])
+        return FstabDevice("md", match[1])
     if match := re.fullmatch(r"/dev/([^/]+)", spec):
         if part := _DISKS.fullmatch(match[1]):
             disk = ord(part[1]) - ord("a") if part[1] else int(part[3] or part[4])
-            return Device("partition", f"{disk}/{part[2] or part[5]}")
-        return Device("path", spec)
+            return FstabDevice("partition", f"{disk}/{part[2] or part[5]}")
+        return FstabDevice("path", spec)
     if match := re.fullmatch(r"/dev/([^/]+)/([^/]+)", spec):
-        return Device("volume", f"{match[1]}/{match[2]}")
-    return Device("path", spec)
+        return FstabDevice("volume", f"{match[1]}/{match[2]}")
+    return FstabDevice("path", spec)
 
 
-def _mapped(name: str) -> tuple[str, str, str]:
+def _split_mapper_name(name: str) -> tuple[str, str, str]:
     """Group and volume of a name of device-mapper, where a hyphen of theirs is doubled. lvm(8)"""
     match = re.fullmatch(r"((?:[^-]|--)+)-((?:[^-]|--)+)", name)
     return (match[1].replace("--", "-"), "-", match[2].replace("--", "-")) if match else (name, "", "")
 
 
-def _character(match: re.Match[str]) -> str:
+def _unescape_octal(match: re.Match[str]) -> str:
     return chr(int(match[1], 8) & 0xFF)
 
 
-def _hexadecimal(text: str) -> str:
+def _unescape_udev(text: str) -> str:
     r"""Names of udev's links have \x20 for a blank."""
     return re.sub(r"\\x([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), text)

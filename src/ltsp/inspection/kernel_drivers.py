@@ -19,7 +19,7 @@ class Driver:
     options: Options = field(default_factory=dict)
 
 
-_BY_THEIR_NAMES: Final = (
+_NAMED_ALIKE: Final = (
     *(probe.BTRFS, probe.EROFS, probe.SQUASHFS, probe.ISO9660, probe.VFAT),
     *("bcachefs", "f2fs", "jfs", "nilfs2", "reiserfs", "udf"),
 )
@@ -28,7 +28,7 @@ _DRIVERS: Final[Mapping[str, Driver]] = {
     probe.EXT: Driver("ext4", {"errors": "continue"}),
     # One with the same UUID may be mounted: that of the machine which this disk is a copy of. xfs(5), nouuid
     probe.XFS: Driver("xfs", {"nouuid": None}),
-    **{name: Driver(name) for name in _BY_THEIR_NAMES},
+    **{name: Driver(name) for name in _NAMED_ALIKE},
 }
 """By what a volume holds, as `ltsp.disk.probe` calls it. Nobody has a Linux system on ntfs or exfat, and what is not
 mounted does no harm.
@@ -37,6 +37,6 @@ NAMES: Final = {"ext2": probe.EXT, "ext3": probe.EXT, "ext4": probe.EXT}
 """As fstype= says it."""
 
 
-def of(kind: str, fstype: str = "") -> Driver | None:
+def find_driver(kind: str, fstype: str = "") -> Driver | None:
     """Of what is in a volume, or of what the user says; None for no file system."""
     return _DRIVERS.get(kind if fstype in ("", "auto") else NAMES.get(fstype, fstype))

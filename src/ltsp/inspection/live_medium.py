@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.tree.name import decode, in_order, printable
+from ltsp.tree.name import decode, printable, sort_names
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 SINGLE = ("casper/filesystem.squashfs", "live/filesystem.squashfs", "LiveOS/squashfs.img", "LiveOS/rootfs.img")
@@ -25,13 +25,13 @@ TOPS = frozenset({"casper", "live", "LiveOS"})
 _MOST_TEXT = 1 << 20
 _SHOWN = 6
 _MOST_LAYERS = 16
-_RUNS = frozenset({"live", "installer"})
+_LIVE_WORDS = frozenset({"live", "installer"})
 _NOT_INSTALLED = re.compile(r"live|installer|enhanced-secureboot|no-languages|[a-z]{2,3}([_-][A-Za-z]{2,4})?")
 """Names of layers beside those of an installed system: of the live session, of the installer, of single languages."""
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class LiveMedium:
     """The systems on a live medium, each by the path of its file, or of its uppermost layer."""
 
     systems: tuple[str, ...]
@@ -39,26 +39,26 @@ class Carried:
     """The one that is meant where none is named; empty where that cannot be told."""
 
     @classmethod
-    def of(cls, tree: Tree) -> Carried | None:
+    def of(cls, tree: Tree) -> LiveMedium | None:
         """None for a tree that is no live medium's."""
         single = next((path for path in SINGLE if isinstance(tree.follow(path), File)), "")
         if single:
             return cls((single,), single)
-        layers = _layers(tree)
+        layers = _list_layers(tree)
         if not layers:
             return None
-        installable = [each for each in _installable(tree) if each.name in layers]
+        installable = [each for each in _read_installable(tree) if each.name in layers]
         if installable:
             systems = tuple(dict.fromkeys(each.name for each in installable))
             default = [each.name for each in installable if each.default]
-            return cls(_paths(systems), _path(default[0]) if default else _alone(systems))
+            return cls(_layer_paths(systems), _layer_path(default[0]) if default else _only_path(systems))
         usual = [name for name in layers if not any(map(_NOT_INSTALLED.fullmatch, name.split(".")[1:]))] or layers
         longest = max(name.count(".") for name in usual)
         systems = tuple(name for name in usual if name.count(".") == longest)
-        return cls(_paths(systems), _alone(systems))
+        return cls(_layer_paths(systems), _only_path(systems))
 
     @classmethod
-    def told(cls, value: object) -> Carried | None:
+    def from_json(cls, value: object) -> LiveMedium | None:
         """What another process found. Raises ValueError."""
         match value:
             case None:
@@ -67,23 +67,23 @@ class Carried:
                 return cls(tuple(systems), chosen)
         raise ValueError(value)
 
-    def record(self) -> list[object]:
-        """JSON, for `told`."""
+    def to_json(self) -> list[object]:
+        """JSON, for `from_json`."""
         return [self.chosen, list(self.systems)]
 
-    def none_is_named(self, medium: str) -> SourceError:
+    def ambiguous_error(self, medium: str) -> SourceError:
         """`medium` is how the user names it, safe to print."""
         return SourceError(
-            f"it is a live medium with several systems, and none is its default: {shown(self.systems)}",
+            f"it is a live medium with several systems, and none is its default: {format_paths(self.systems)}",
             f"name one: {medium},,{printable(self.systems[0])}",
         )
 
 
-def shown(paths: Sequence[str]) -> str:
+def format_paths(paths: Sequence[str]) -> str:
     return ", ".join(map(printable, paths[:_SHOWN])) + (", …" if len(paths) > _SHOWN else "")
 
 
-def chain(tree: Tree, path: str) -> list[str]:
+def find_layer_chain(tree: Tree, path: str) -> list[str]:
     """The files to lay over each other for the system of one of them, the lowest first.
 
     Raises SourceError where some are not there, or too many are.
@@ -99,38 +99,38 @@ def chain(tree: Tree, path: str) -> list[str]:
     if len(missing) == len(every) - 1:
         return [path]
     if missing:
-        raise SourceError(f"{printable(path)} lies over {shown(missing)}, which is not on the live medium")
+        raise SourceError(f"{printable(path)} lies over {format_paths(missing)}, which is not on the live medium")
     return every
 
 
-def others(tree: Tree, taken: Sequence[str]) -> list[str]:
+def find_other_layers(tree: Tree, taken: Sequence[str]) -> list[str]:
     """Layers beside those that are taken; first those over them, of these those that run live, the lowest before."""
     over = taken[-1].removesuffix(_SUFFIX) + "."
 
     def order(path: str) -> tuple[bool, bool, int]:
-        return not path.startswith(over), _RUNS.isdisjoint(path.split(".")), path.count(".")
+        return not path.startswith(over), _LIVE_WORDS.isdisjoint(path.split(".")), path.count(".")
 
-    return sorted((path for path in _paths(_layers(tree)) if path not in taken), key=order)
+    return sorted((path for path in _layer_paths(_list_layers(tree)) if path not in taken), key=order)
 
 
-def _layers(tree: Tree) -> list[str]:
+def _list_layers(tree: Tree) -> list[str]:
     """Their names, without what all of them end with."""
     directory = tree.follow(_LAYERS)
-    names = in_order(list(directory.entries)) if isinstance(directory, Directory) else []
+    names = sort_names(list(directory.entries)) if isinstance(directory, Directory) else []
     files = [name for name in names if name.endswith(_SUFFIX) and isinstance(tree.follow(f"{_LAYERS}/{name}"), File)]
     return [name.removesuffix(_SUFFIX) for name in files]
 
 
-def _path(name: str) -> str:
+def _layer_path(name: str) -> str:
     return f"{_LAYERS}/{name}{_SUFFIX}"
 
 
-def _paths(names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(_path, names))
+def _layer_paths(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(_layer_path, names))
 
 
-def _alone(names: Sequence[str]) -> str:
-    return _path(names[0]) if len(names) == 1 else ""
+def _only_path(names: Sequence[str]) -> str:
+    return _layer_path(names[0]) if len(names) == 1 else ""
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ class _Installable:
     default: bool = False
 
 
-def _installable(tree: Tree) -> list[_Installable]:
+def _read_installable(tree: Tree) -> list[_Installable]:
     """Those that the installer offers; none where the file does not say it as Ubuntu's do.
 
     Of YAML this reads what the file needs: a list of maps, at the top or below `sources:`, of which two keys with plain
@@ -151,11 +151,11 @@ def _installable(tree: Tree) -> list[_Installable]:
     if not isinstance(file, File):
         return []
     try:
-        text = decode(read_small(file, _INSTALLABLE, _MOST_TEXT))
+        text = decode(read_small_file(file, _INSTALLABLE, _MOST_TEXT))
     except (OSError, FormatError):
         return []
     found: list[_Installable] = []
-    for begins, key, value in _pairs(text):
+    for begins, key, value in _parse_pairs(text):
         if begins:
             found.append(_Installable())
         if key == "path":
@@ -165,7 +165,7 @@ def _installable(tree: Tree) -> list[_Installable]:
     return [each for each in found if each.name]
 
 
-def _pairs(text: str) -> Iterator[tuple[bool, str, str]]:
+def _parse_pairs(text: str) -> Iterator[tuple[bool, str, str]]:
     """Keys and values of the list's maps, and whether an entry begins with them: those of maps in these are passed."""
     margin = inner = -1
     for line in text.splitlines():
@@ -175,13 +175,13 @@ def _pairs(text: str) -> Iterator[tuple[bool, str, str]]:
         indent, dash, key, value = len(match[1]), match[2] or "", match[3], match[4] or ""
         if dash and margin in {-1, indent}:
             margin, inner = indent, indent + len(dash)
-            yield True, key, _word(value)
+            yield True, key, _parse_word(value)
         elif indent <= margin:
             return
         elif indent == inner and not dash:
-            yield False, key, _word(value)
+            yield False, key, _parse_word(value)
 
 
-def _word(value: str) -> str:
+def _parse_word(value: str) -> str:
     quoted = re.fullmatch(r"(?:'([^']*)'|\"([^\"\\]*)\")(?:\s+#.*)?", value)
     return value.partition(" #")[0].rstrip() if quoted is None else quoted[1] or quoted[2] or ""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ltsp.host.block_device import Medium
+from ltsp.host.block_device import BlockDevice
 from ltsp.host.mount_table import Mount
 from ltsp.tree.name import decode
 
@@ -57,18 +57,18 @@ _ASKS_OTHERS = ("autofs", "fuse")
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class MountDecision:
     """What becomes of one mount."""
 
     path: str
     """Of its mount point, relative to the root of the source."""
     mount: Mount
-    taken: bool
+    included: bool
     reason: str
 
     @property
     def description(self) -> str:
-        return description(self.mount)
+        return describe_mount(self.mount)
 
     @property
     def may_hang(self) -> bool:
@@ -81,38 +81,42 @@ class Decision:
         return is_vital(self.path)
 
 
-def description(mount: Mount) -> str:
+def describe_mount(mount: Mount) -> str:
     """The file system and what it lies on, for people; not safe to print."""
     source = decode(mount.source)
     return mount.kind if source in ("", "none", mount.kind) else f"{mount.kind} of {source}"
 
 
-def decide(met: Mapping[bytes, Mount], medium_of: Callable[[Mount], Medium], at: str = "") -> list[Decision]:
+def decide_mounts(
+    met: Mapping[bytes, Mount], medium_of: Callable[[Mount], BlockDevice], at: str = ""
+) -> list[MountDecision]:
     """A decision for each mount that one meets on the way down, parents first.
 
     What lies below a mount that is left out is not met, and has none. `at` is where the source lies in the system.
     """
-    decisions: list[Decision] = []
+    decisions: list[MountDecision] = []
     left_out: set[str] = set()
     for point, mount in sorted(met.items()):
         path = decode(point)
-        if any(above in left_out for above in _and_above(path)):
+        if any(above in left_out for above in _list_parents(path)):
             continue
-        against = _objection(f"{at}/{path}" if at else path, mount, medium_of)
+        against = _find_objection(f"{at}/{path}" if at else path, mount, medium_of)
         if against:
             left_out.add(path)
-        decisions.append(Decision(path, mount, taken=not against, reason=against or "holds a part of the system"))
+        decisions.append(
+            MountDecision(path, mount, included=not against, reason=against or "holds a part of the system")
+        )
     return decisions
 
 
-def _objection(path: str, mount: Mount, medium_of: Callable[[Mount], Medium]) -> str:
+def _find_objection(path: str, mount: Mount, medium_of: Callable[[Mount], BlockDevice]) -> str:
     """Why the mount is left out; empty if it is taken in."""
-    if reason := _foreign(mount) or data_reason(path):
+    if reason := _find_foreign_reason(mount) or find_data_reason(path):
         return reason
     if mount.kind in _OVERLAYS:
         # systemd-sysext and overlayroot lay one over a directory of the system; containers have theirs elsewhere.
         return "" if path in _STANDARD else "an overlay"
-    if mount.root != _whole(mount) and not _OF_OSTREE.fullmatch(mount.root):
+    if mount.root != _full_root(mount) and not _OF_OSTREE.fullmatch(mount.root):
         return f"a part of another place ({decode(mount.root)}), bound here"
     medium = medium_of(mount)
     if medium.removable:
@@ -122,7 +126,7 @@ def _objection(path: str, mount: Mount, medium_of: Callable[[Mount], Medium]) ->
     return ""
 
 
-def _foreign(mount: Mount) -> str:
+def _find_foreign_reason(mount: Mount) -> str:
     kind = mount.kind
     if kind in _NETWORK:
         return "comes over the network"
@@ -137,9 +141,9 @@ def _foreign(mount: Mount) -> str:
     return ""
 
 
-def data_reason(path: str) -> str:
+def find_data_reason(path: str) -> str:
     """Why what is mounted at a path is no part of the system; empty if it is one."""
-    for above in (*_and_above(path), path):
+    for above in (*_list_parents(path), path):
         if above in _DATA:
             return _DATA[above]
     if path.rpartition("/")[2] == ".snapshots":
@@ -154,7 +158,7 @@ def is_vital(path: str) -> bool:
     return path in _VITAL
 
 
-def _whole(mount: Mount) -> bytes:
+def _full_root(mount: Mount) -> bytes:
     """The root that the mount would have if nothing less than the file system, or subvolume, were mounted."""
     if mount.kind == "btrfs":
         for option in mount.options:
@@ -163,7 +167,7 @@ def _whole(mount: Mount) -> bytes:
     return b"/"
 
 
-def _and_above(path: str) -> list[str]:
+def _list_parents(path: str) -> list[str]:
     """The directories above a path, the nearest first."""
     above = []
     while path := path.rpartition("/")[0]:

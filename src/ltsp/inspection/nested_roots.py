@@ -13,11 +13,11 @@ from typing import Final
 
 from ltsp.boot.kernel_version import version_key
 from ltsp.errors import FormatError, SourceError
-from ltsp.inspection.rootfs_check import HINT, is_system
-from ltsp.tree.name import decode, in_order, printable
+from ltsp.inspection.rootfs_check import ROOTFS_HINT, is_system
+from ltsp.tree.name import decode, printable, sort_names
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.read_file import read_small_file
+from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
 _OF_CONTAINERS: Final = ("rootfs", "backup/container/rootfs")
@@ -41,10 +41,10 @@ _SEEN: Final = re.compile(rf"{_ROOT}/(usr|proc|var)|ostree/deploy/[^/]+/var")
 
 
 @dataclass(frozen=True, slots=True)
-class Nested:
+class NestedRoot:
     path: str
     """Of the root, in the carrier's tree."""
-    laid: tuple[tuple[str, str], ...] = ()
+    overlays: tuple[tuple[str, str], ...] = ()
     """Other directories of the carrier by where they are laid, as `var`."""
 
     def tree(self, carrier: Tree) -> Tree:
@@ -52,99 +52,101 @@ class Nested:
         root = carrier.get(self.path)
         if not isinstance(root, Directory):
             raise SourceError(f"there is no directory {printable(self.path)} in it")
-        return Tree(root).edit({at: node for at, path in self.laid if isinstance(node := carrier.get(path), Directory)})
+        return Tree(root).edit(
+            {at: node for at, path in self.overlays if isinstance(node := carrier.get(path), Directory)}
+        )
 
     def selection(self, inner: Selection) -> Selection:
         """For the carrier's tree, what a selection takes in of the root."""
-        return _Within(self, inner)
+        return _NestedSelection(self, inner)
 
-    def outside(self, path: str) -> str:
+    def outer_path(self, path: str) -> str:
         """A path of the root's, in the carrier's tree."""
-        for at, place in self.laid:
+        for at, place in self.overlays:
             if path == at or path.startswith(f"{at}/"):
                 return place + path[len(at) :]
         return f"{self.path}/{path}"
 
-    def inside(self, path: str) -> str | None:
+    def inner_path(self, path: str) -> str | None:
         """A path in the carrier's tree, as the root's; None where it is not in it."""
-        for at, place in (*self.laid, ("", self.path)):
+        for at, place in (*self.overlays, ("", self.path)):
             if path == place or path.startswith(f"{place}/"):
                 return f"{at}{path[len(place) :]}".lstrip("/")
         return None
 
 
 @dataclass(frozen=True, slots=True)
-class _Within:
-    nested: Nested
+class _NestedSelection:
+    nested: NestedRoot
     inner: Selection
 
-    def __call__(self, path: str, directory: bool) -> Take:
-        within = self.nested.inside(path)
+    def __call__(self, path: str, directory: bool) -> Inclusion:
+        within = self.nested.inner_path(path)
         if within is not None:
-            return self.inner(within, directory) if within else Take.ALL
-        places = (self.nested.path, *(place for _, place in self.nested.laid))
+            return self.inner(within, directory) if within else Inclusion.ALL
+        places = (self.nested.path, *(place for _, place in self.nested.overlays))
         on_the_way = directory and any(place.startswith(f"{path}/") for place in places)
-        return Take.ALL if on_the_way else Take.NOTHING
+        return Inclusion.ALL if on_the_way else Inclusion.NOTHING
 
     def entered(self, paths: Sequence[str]) -> Sequence[bool]:
         asked = getattr(self.inner, "entered", None)
         if asked is None:
             return [True] * len(paths)
-        inner = [self.nested.inside(path) for path in paths]
+        inner = [self.nested.inner_path(path) for path in paths]
         answers = iter(asked([path for path in inner if path]))
         return [next(answers) if path else True for path in inner]
 
 
-def look(path: str, directory: bool) -> Take:
+def select_markers(path: str, directory: bool) -> Inclusion:
     """A selection that takes in what tells of root file systems that lie in a tree, and which of them boots."""
     if _LOOKED_INTO.fullmatch(path if directory else path.rpartition("/")[0]):
-        return Take.ALL
+        return Inclusion.ALL
     if directory and _SEEN.fullmatch(path):
-        return Take.EMPTIED
-    return Take.ALL if not directory and "/" not in path else Take.NOTHING
+        return Inclusion.EMPTIED
+    return Inclusion.ALL if not directory and "/" not in path else Inclusion.NOTHING
 
 
-def found(carrier: Tree) -> list[Nested]:
+def find_nested_roots(carrier: Tree) -> list[NestedRoot]:
     """The root file systems that lie in a tree; none where it is one itself."""
     if is_system(carrier):
         return []
-    plain = [Nested(path) for path in _OF_CONTAINERS if _is_root(carrier, path)]
-    return plain or list(_deployments(carrier))
+    plain = [NestedRoot(path) for path in _OF_CONTAINERS if _is_root(carrier, path)]
+    return plain or list(_list_deployments(carrier))
 
 
-def remedy(carrier: Tree) -> str:
+def suggest_remedy(carrier: Tree) -> str:
     """What to do about a tree that is no root file system, and in which none lies."""
     if any(carrier.get(path) is not None for path in _OPTIMIZED):
         return "export the container again without --optimized-storage"
-    return HINT
+    return ROOTFS_HINT
 
 
-def rooted(carrier: Tree) -> Tree:
+def enter_nested_root(carrier: Tree) -> Tree:
     """The root file system that lies in a tree, or the tree itself where there is none.
 
     Raises SourceError where it cannot be told which is meant.
     """
-    every = found(carrier)
-    return chosen(carrier, every).tree(carrier) if every else carrier
+    every = find_nested_roots(carrier)
+    return choose_bootable(carrier, every).tree(carrier) if every else carrier
 
 
-def chosen(carrier: Tree, every: Sequence[Nested], others: Sequence[Tree] = ()) -> Nested:
+def choose_bootable(carrier: Tree, every: Sequence[NestedRoot], others: Sequence[Tree] = ()) -> NestedRoot:
     """The one that boots: the only one, or what the newest entry of a boot loader says. `others` may have entries.
 
     Raises SourceError where that is not said.
     """
     if len(every) == 1:
         return every[0]
-    for text in _entries((carrier, *others)):
-        path = _option(text, "ostree")
+    for text in _read_boot_entries((carrier, *others)):
+        path = _find_kernel_option(text, "ostree")
         target = carrier.resolve(path) if path else None
         for each in every:
             if each.path == target:
                 return each
-    raise several(every)
+    raise ambiguous_error(every)
 
 
-def several(every: Sequence[Nested]) -> SourceError:
+def ambiguous_error(every: Sequence[NestedRoot]) -> SourceError:
     shown = ", ".join(printable(each.path) for each in every[:_SHOWN]) + (", …" if len(every) > _SHOWN else "")
     return SourceError(
         f"it is an ostree system with several deployments, and no boot loader's entry says which one boots: {shown}",
@@ -152,31 +154,33 @@ def several(every: Sequence[Nested]) -> SourceError:
     )
 
 
-def at(carrier: Tree, path: str) -> Nested | None:
+def find_nested_root_at(carrier: Tree, path: str) -> NestedRoot | None:
     """The root file system in a directory; None where there is none."""
     path = path.strip("/")
     if not path or not _is_root(carrier, path):
         return None
     match = _OSTREE.fullmatch(path)
-    return _deployment(carrier, path, match[1]) if match else Nested(path)
+    return _make_deployment(carrier, path, match[1]) if match else NestedRoot(path)
 
 
-def _deployments(carrier: Tree) -> Iterator[Nested]:
+def _list_deployments(carrier: Tree) -> Iterator[NestedRoot]:
     count = 0
-    for system in _names(carrier, _DEPLOYMENTS):
-        for name in _names(carrier, f"{_DEPLOYMENTS}/{system}/deploy"):
+    for system in _list_names(carrier, _DEPLOYMENTS):
+        for name in _list_names(carrier, f"{_DEPLOYMENTS}/{system}/deploy"):
             path = f"{_DEPLOYMENTS}/{system}/deploy/{name}"
             if count < _MOST and _is_root(carrier, path):
                 count += 1
-                yield _deployment(carrier, path, system)
+                yield _make_deployment(carrier, path, system)
 
 
-def _deployment(carrier: Tree, path: str, system: str) -> Nested:
+def _make_deployment(carrier: Tree, path: str, system: str) -> NestedRoot:
     """Ostree mounts the /var that all deployments share, and /boot from its own root."""
-    laid = [("var", f"{_DEPLOYMENTS}/{system}/var")]
-    if not _names(carrier, f"{path}/boot"):
-        laid.append(("boot", "boot"))
-    return Nested(path, tuple((place, other) for place, other in laid if isinstance(carrier.get(other), Directory)))
+    overlays = [("var", f"{_DEPLOYMENTS}/{system}/var")]
+    if not _list_names(carrier, f"{path}/boot"):
+        overlays.append(("boot", "boot"))
+    return NestedRoot(
+        path, tuple((place, other) for place, other in overlays if isinstance(carrier.get(other), Directory))
+    )
 
 
 def _is_root(carrier: Tree, path: str) -> bool:
@@ -184,12 +188,12 @@ def _is_root(carrier: Tree, path: str) -> bool:
     return isinstance(directory, Directory) and is_system(Tree(directory))
 
 
-def _names(tree: Tree, path: str) -> list[str]:
+def _list_names(tree: Tree, path: str) -> list[str]:
     directory = tree.get(path)
-    return in_order(list(directory.entries)) if isinstance(directory, Directory) else []
+    return sort_names(list(directory.entries)) if isinstance(directory, Directory) else []
 
 
-def _entries(trees: Sequence[Tree]) -> list[str]:
+def _read_boot_entries(trees: Sequence[Tree]) -> list[str]:
     """The texts of boot loaders' entries, the one that boots first."""
     texts = []
     for tree in trees:
@@ -197,24 +201,24 @@ def _entries(trees: Sequence[Tree]) -> list[str]:
             directory = tree.follow(place)
             files = directory.entries.items() if isinstance(directory, Directory) else ()
             entries = [(node, name) for name, node in files if isinstance(node, File) and name.endswith(".conf")]
-            texts += [_text(node, name) for node, name in entries[:_MOST]]
-    return sorted(texts, key=lambda text: version_key(_value(text, "version")), reverse=True)
+            texts += [_read_text(node, name) for node, name in entries[:_MOST]]
+    return sorted(texts, key=lambda text: version_key(_find_value(text, "version")), reverse=True)
 
 
-def _text(file: File, name: str) -> str:
+def _read_text(file: File, name: str) -> str:
     try:
-        return decode(read_small(file, name, _MOST_TEXT))
+        return decode(read_small_file(file, name, _MOST_TEXT))
     except (OSError, FormatError):
         return ""
 
 
-def _value(text: str, key: str) -> str:
+def _find_value(text: str, key: str) -> str:
     """What stands behind a key of an entry."""
     lines = (line.split(None, 1) for line in text.splitlines())
     return next((words[1].strip() for words in lines if len(words) == 2 and words[0] == key), "")
 
 
-def _option(text: str, name: str) -> str:
+def _find_kernel_option(text: str, name: str) -> str:
     """The value of a parameter of the kernel in an entry."""
-    words = _value(text, "options").split()
+    words = _find_value(text, "options").split()
     return next((word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}=")), "")

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from ltsp.errors import SourceError
-from ltsp.host.chroot import MARKS, is_chroot, leads
-from ltsp.tree.name import decode, encode, in_order, printable
+from ltsp.host.chroot import MARKS, is_chroot, leads_to
+from ltsp.tree.name import decode, encode, printable, sort_names
 from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
@@ -20,21 +20,21 @@ _FILE: Final = "etc/passwd"
 _MARKS: Final = tuple(map(decode, MARKS))
 _SHOWN = 6
 """Names of what was found instead of a system."""
-HINT = "a root file system has /etc/passwd and /usr"
+ROOTFS_HINT = "a root file system has /etc/passwd and /usr"
 
 
 def is_system(tree: Tree) -> bool:
     """Whether there is what no root file system is without."""
-    return not lack_of_tree(tree)
+    return not find_missing_in_tree(tree)
 
 
-def lack_of_tree(tree: Tree) -> str:
+def find_missing_in_tree(tree: Tree) -> str:
     """Why a tree is no root file system, and what it seems to be; empty if it is one."""
     directory = any(isinstance(tree.follow(each), Directory) for each in _MARKS)
-    return _described(isinstance(tree.follow(_FILE), File), directory, tree.root.entries)
+    return _describe_missing(isinstance(tree.follow(_FILE), File), directory, tree.root.entries)
 
 
-def lack(path: str) -> str:
+def find_missing(path: str) -> str:
     """Why a directory is no root file system, and what it seems to be; empty if it is one.
 
     Raises SourceError where it cannot be told.
@@ -43,21 +43,21 @@ def lack(path: str) -> str:
         entries = [decode(name) for name in os.listdir(encode(path))]
     except OSError as error:
         raise SourceError(f"cannot read {printable(path)}: {error.strerror}", "run as root") from error
-    return _described(leads(encode(path), encode(_FILE), stat.S_ISREG), is_chroot(encode(path)), entries)
+    return _describe_missing(leads_to(encode(path), encode(_FILE), stat.S_ISREG), is_chroot(encode(path)), entries)
 
 
-def _described(accounts: bool, directory: bool, entries: Iterable[str]) -> str:
+def _describe_missing(accounts: bool, directory: bool, entries: Iterable[str]) -> str:
     missing = [path for path, there in ((_FILE, accounts), (_MARKS[0], directory)) if not there]
     if not missing:
         return ""
-    found = in_order(list(entries))
+    found = sort_names(list(entries))
     shown = ", ".join(map(printable, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
     absent = " and ".join(f"/{path}" for path in missing)
     verb = "is" if len(missing) == 1 else "are"
     return f"it is not a Linux root file system: {absent} {verb} missing; found {shown or 'nothing at all'}"
 
 
-def entries_of(directory: str) -> list[str]:
+def list_entries(directory: str) -> list[str]:
     """The names in a directory; none where it cannot be read."""
     try:
         return [decode(name) for name in os.listdir(encode(directory))]

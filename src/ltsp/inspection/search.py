@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from ltsp.disk import probe
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.filesystem.file_system import Divided, FileSystem
+from ltsp.filesystem.file_system import FileSystem, SubvolumeFileSystem
 from ltsp.inspection import discoverable_partitions, fstab, live_medium, nested_roots
-from ltsp.inspection.fstab import Entry, device
-from ltsp.inspection.live_medium import Carried
+from ltsp.inspection.fstab import FstabEntry, parse_device
+from ltsp.inspection.live_medium import LiveMedium
 from ltsp.inspection.mount_plan import is_vital
-from ltsp.inspection.nested_roots import Nested
+from ltsp.inspection.nested_roots import NestedRoot
 from ltsp.inspection.rootfs_check import is_system
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small
-from ltsp.tree.selection import Entered, Selection, Take, all_entered
+from ltsp.tree.read_file import read_small_file
+from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, enter_all
 from ltsp.tree.tree import Tree
 
 _OTHER_DISKS = "name the others behind it: FILE,disk=SECOND,disk=THIRD"
@@ -35,7 +35,7 @@ _NO_SYSTEMS = frozenset({probe.SWAP, probe.BITLOCKER, "apfs", "exfat", "hfsplus"
 """What Linux is never installed on."""
 _MOST_TEXT = 1 << 20
 _SHOWN = 8
-_PEEKED = frozenset({"etc", "proc", "usr/lib", "lib", *discoverable_partitions.PLACES, *live_medium.TOPS})
+_PEEKED = frozenset({"etc", "proc", "usr/lib", "lib", *discoverable_partitions.MOUNT_POINTS, *live_medium.TOPS})
 """Directories that tell a system."""
 
 _MEDIA = frozenset({probe.ISO9660, probe.VFAT})
@@ -49,7 +49,7 @@ OpenVolume = Callable[[Volume], FileSystem]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SystemChoice:
     """What the user has said of it; nothing where it is to be found out."""
 
     partition: str = ""
@@ -60,14 +60,14 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FileSystemLocation:
     """A file system, or a subvolume of one."""
 
     volume: Volume
     system: FileSystem
     subvolume: str | None = None
     """None for what the file system itself shows."""
-    nested: Nested | None = None
+    nested: NestedRoot | None = None
     """Where the root lies in a directory of it."""
 
     def tree(self, selection: Selection) -> Tree:
@@ -76,7 +76,7 @@ class Place:
         return self._whole(selection)
 
     def _whole(self, selection: Selection) -> Tree:
-        if self.subvolume is not None and isinstance(self.system, Divided):
+        if self.subvolume is not None and isinstance(self.system, SubvolumeFileSystem):
             return self.system.subvolume_tree(self.subvolume, selection)
         return self.system.tree(selection)
 
@@ -88,46 +88,46 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSystem:
     """A system, and what belongs to it."""
 
-    place: Place
+    place: FileSystemLocation
     title: str
     """Of os-release(5); not safe to print."""
-    parts: tuple[tuple[str, Place, str], ...] = ()
+    parts: tuple[tuple[str, FileSystemLocation, str], ...] = ()
     """Other file systems: where they are laid, parents first, and why."""
     left_out: tuple[tuple[str, str, str], ...] = ()
     """Of the fstab: path, device, and why it is not taken in."""
-    live: Carried | None = None
+    live: LiveMedium | None = None
     """Where this is a medium that carries systems in files."""
-    passed_over: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     """A line for each volume that could not be looked into, and may hold another system; safe to print."""
 
-    def told(self, formats: Sequence[str], warnings: Sequence[str]) -> dict[str, object]:
+    def to_json(self, formats: Sequence[str], warnings: Sequence[str]) -> dict[str, object]:
         """What `ltsp.source.disk.disk` shows of it; JSON."""
         return {
             "title": self.title,
             "root": self.place.description,
             "parts": [[path, place.description, reason] for path, place, reason in self.parts],
             "left_out": [list(each) for each in self.left_out],
-            "live": self.live and self.live.record(),
+            "live": self.live and self.live.to_json(),
             "formats": list(formats),
-            "warnings": [*warnings, *self.passed_over],
+            "warnings": [*warnings, *self.skipped],
         }
 
-    def tree(self, entered: Entered = all_entered) -> Tree:
+    def tree(self, entered: DirectoryFilter = enter_all) -> Tree:
         covered = frozenset(path for path, _, _ in self.parts)
-        tree = self.place.tree(_Uncovered(covered, "", "", entered))
+        tree = self.place.tree(_UncoveredSelection(covered, "", "", entered))
         for path, place, _ in self.parts:
             at = tree.resolve(path)
             if at is not None and isinstance(tree.get(at), Directory) and all(entered([at])):
-                below = place.tree(_Uncovered(covered, f"{path}/", f"{at}/", entered))
+                below = place.tree(_UncoveredSelection(covered, f"{path}/", f"{at}/", entered))
                 tree = tree.edit({at: below.root})
         return tree
 
 
 @dataclass(frozen=True, slots=True)
-class _Uncovered:
+class _UncoveredSelection:
     """A selection: what is mounted over is not looked into, nor what is not entered."""
 
     covered: frozenset[str]
@@ -135,59 +135,61 @@ class _Uncovered:
     """What stands in front of the paths of a part in its fstab."""
     at: str
     """And in the whole tree, where links lead elsewhere."""
-    asked: Entered
+    asked: DirectoryFilter
 
-    def __call__(self, path: str, directory: bool) -> Take:
-        return Take.EMPTIED if directory and self.above + path in self.covered else Take.ALL
+    def __call__(self, path: str, directory: bool) -> Inclusion:
+        return Inclusion.EMPTIED if directory and self.above + path in self.covered else Inclusion.ALL
 
     def entered(self, paths: Sequence[str]) -> Sequence[bool]:
         return self.asked([self.at + path for path in paths])
 
 
 @dataclass(slots=True)
-class Search:
+class SystemSearch:
     volumes: Volumes
     open_volume: OpenVolume
     opened: dict[int, FileSystem] = field(default_factory=dict)
     faults: dict[int, LtspError] = field(default_factory=dict)
     """Why a volume could not be read, by its place."""
 
-    def system(self, choice: Choice, *, whole: bool) -> Found:
+    def find_system(self, choice: SystemChoice, *, whole: bool) -> FoundSystem:
         """The system that is meant; with `whole`, what is there may also be a part of one: any file system.
 
         Raises SourceError where there is none, or several and no choice among them, and FormatError.
         """
-        places = list(self._places(choice))
+        places = list(self._find_locations(choice))
         if choice.subvolume and not places:
-            raise self._no_subvolume(choice.subvolume)
+            raise self._no_subvolume_error(choice.subvolume)
         systems = [place for place in places if is_system(_peek(place))]
         if not systems:
             for place in places if choice.holding else ():
-                if place.tree(_on_the_way(choice.holding)).resolve(choice.holding) is not None:
-                    return Found(place, "", live=Carried.of(_peek(place)))
-            systems = list(self._nested(places))
+                if place.tree(_select_path(choice.holding)).resolve(choice.holding) is not None:
+                    return FoundSystem(place, "", live=LiveMedium.of(_peek(place)))
+            systems = list(self._find_nested_root(places))
         if not systems:
             for place in places:
-                if live := Carried.of(_peek(place)):
-                    return Found(place, "", live=live)
+                if live := LiveMedium.of(_peek(place)):
+                    return FoundSystem(place, "", live=live)
             if not whole and len(places) == 1:
-                return Found(places[0], "")
-            raise self._none(places, choice, whole=whole)
+                return FoundSystem(places[0], "")
+            raise self._not_found_error(places, choice, whole=whole)
         if len(systems) > 1:
-            raise _several(systems)
-        found = self._joined(systems[0])
-        return found if choice.partition else replace(found, passed_over=tuple(self._passed_over()))
+            raise _ambiguous_error(systems)
+        found = self._assemble(systems[0])
+        return found if choice.partition else replace(found, skipped=tuple(self._describe_skipped()))
 
-    def _passed_over(self) -> Iterator[str]:
+    def _describe_skipped(self) -> Iterator[str]:
         for number, fault in self.faults.items():
             volume = self.volumes.volumes[number]
             if volume.kind in _FOR_SYSTEMS:
                 yield f"{printable(volume.name)} was not looked into, and may hold another system: {fault}"
 
-    def _places(self, choice: Choice) -> Iterator[Place]:
-        chosen = [number for number, volume in enumerate(self.volumes.volumes) if _is_meant(volume, choice.partition)]
+    def _find_locations(self, choice: SystemChoice) -> Iterator[FileSystemLocation]:
+        chosen = [
+            number for number, volume in enumerate(self.volumes.volumes) if _matches_partition(volume, choice.partition)
+        ]
         if choice.partition and not chosen:
-            raise SourceError(f"there is no partition {printable(choice.partition)}; there are {self._listed()}")
+            raise SourceError(f"there is no partition {printable(choice.partition)}; there are {self._list_volumes()}")
         for number in chosen:
             system = self._open(number)
             if system is None:
@@ -195,17 +197,17 @@ class Search:
                     fault = self.faults[number]
                     raise SourceError(f"{printable(self.volumes.volumes[number].name)}: {fault.message}", fault.hint)
                 continue
-            yield from self._subvolumes(self.volumes.volumes[number], system, choice.subvolume)
+            yield from self._find_subvolumes(self.volumes.volumes[number], system, choice.subvolume)
 
-    def _subvolumes(self, volume: Volume, system: FileSystem, chosen: str) -> Iterator[Place]:
-        names = system.subvolume_paths() if isinstance(system, Divided) else []
+    def _find_subvolumes(self, volume: Volume, system: FileSystem, chosen: str) -> Iterator[FileSystemLocation]:
+        names = system.subvolume_paths() if isinstance(system, SubvolumeFileSystem) else []
         if chosen:
-            yield from _chosen(volume, system, names, chosen.strip("/"))
+            yield from _find_chosen(volume, system, names, chosen.strip("/"))
             return
-        yield Place(volume, system)
-        if is_system(_peek(Place(volume, system))):
+        yield FileSystemLocation(volume, system)
+        if is_system(_peek(FileSystemLocation(volume, system))):
             return
-        places = [Place(volume, system, name) for name in names if name]
+        places = [FileSystemLocation(volume, system, name) for name in names if name]
         usual = (place for place in places if place.subvolume in _USUAL and is_system(_peek(place)))
         chosen_place = next(usual, None)
         yield from places if chosen_place is None else (chosen_place,)
@@ -225,61 +227,63 @@ class Search:
             return None
         return self.opened[number]
 
-    def _nested(self, places: Sequence[Place]) -> Iterator[Place]:
+    def _find_nested_root(self, places: Sequence[FileSystemLocation]) -> Iterator[FileSystemLocation]:
         """Root file systems in directories of file systems. Raises SourceError where one boots, and none says which."""
-        carriers = [place.tree(nested_roots.look) for place in places]
+        carriers = [place.tree(nested_roots.select_markers) for place in places]
         for place, carrier in zip(places, carriers, strict=True):
-            if every := nested_roots.found(carrier):
+            if every := nested_roots.find_nested_roots(carrier):
                 others = [each for each in carriers if each is not carrier]
-                yield replace(place, nested=nested_roots.chosen(carrier, every, others))
+                yield replace(place, nested=nested_roots.choose_bootable(carrier, every, others))
                 return  # other subvolumes may show the same once more
 
-    def _joined(self, place: Place) -> Found:
+    def _assemble(self, place: FileSystemLocation) -> FoundSystem:
         """With what the fstab of the system mounts, and what partitions say by their types beside it."""
         tree = _peek(place)
-        encrypted = fstab.crypttab(_text(tree, "etc/crypttab"))
-        parts: list[tuple[str, Place, str]] = []
-        listed = fstab.parts(_text(tree, "etc/fstab"))
+        encrypted = fstab.parse_crypttab(_read_text(tree, "etc/crypttab"))
+        parts: list[tuple[str, FileSystemLocation, str]] = []
+        listed = fstab.parse_system_entries(_read_text(tree, "etc/fstab"))
         left_out: list[tuple[str, str, str]] = []
         for entry in listed:
             try:
-                parts.append((entry.path, self._part(entry, place, encrypted.get(entry.spec, "")), "its fstab says so"))
+                parts.append(
+                    (entry.path, self._find_part(entry, place, encrypted.get(entry.spec, "")), "its fstab says so")
+                )
             except LtspError as error:
                 if is_vital(entry.path) and not entry.is_optional:
                     what = f"its fstab has {printable(entry.spec)} at /{printable(entry.path)}"
                     raise type(error)(f"{what}: {error.message}", error.hint) from error
                 left_out.append((entry.path, entry.spec, error.message))
         paths = {entry.path for entry in listed}
-        for each in discoverable_partitions.discovered(self.volumes.volumes, place.volume, tree, paths):
+        for each in discoverable_partitions.discover_partitions(self.volumes.volumes, place.volume, tree, paths):
             volume, system = self.volumes.volumes[each.number], self._open(each.number)
             if system is None:
                 left_out.append((each.path, volume.name, str(self.faults[each.number])))
             else:
-                parts.append((each.path, Place(volume, system), each.reason))
-        return Found(place, _title(tree), tuple(sorted(parts, key=lambda part: part[0])), tuple(left_out))
+                parts.append((each.path, FileSystemLocation(volume, system), each.reason))
+        return FoundSystem(place, _read_title(tree), tuple(sorted(parts, key=lambda part: part[0])), tuple(left_out))
 
-    def _part(self, entry: Entry, root: Place, encrypted: str) -> Place:
+    def _find_part(self, entry: FstabEntry, root: FileSystemLocation, encrypted: str) -> FileSystemLocation:
         """`encrypted` is the volume that it is in, where crypttab(5) says so.
 
         Raises SourceError where it is not here, or cannot be read.
         """
-        meant, around = device(entry.spec), device(encrypted)
+        meant, around = parse_device(entry.spec), parse_device(encrypted)
         for number, volume in enumerate(self.volumes.volumes):
-            names = {device(name) for name in volume.devices}
+            names = {parse_device(name) for name in volume.devices}
             if volume.number:
-                names.add(fstab.Device("partition", f"{volume.disk}/{volume.number}"))
-            if meant in names or (encrypted and around in map(device, volume.encrypted)):
+                names.add(fstab.FstabDevice("partition", f"{volume.disk}/{volume.number}"))
+            if meant in names or (encrypted and around in map(parse_device, volume.encrypted)):
                 system = self._open(number)
                 if system is None:
                     raise SourceError(self.faults[number].message, self.faults[number].hint)
-                return self._subvolume(entry, volume, system)
+                return self._locate_subvolume(entry, volume, system)
         for number, volume in enumerate(self.volumes.volumes):
             system = self._open(number)
             if system is None:
                 continue
-            own = {fstab.Device("uuid", system.uuid.lower()), fstab.Device("label", system.label)}
+            own = {fstab.FstabDevice("uuid", system.uuid.lower()), fstab.FstabDevice("label", system.label)}
             if meant.value and meant in own:
-                return self._subvolume(entry, volume, system)
+                return self._locate_subvolume(entry, volume, system)
         unread = [f"{printable(self.volumes.volumes[each].name)}: {why}" for each, why in self.faults.items()]
         because = f"; what cannot be read: {'; '.join(unread[:_SHOWN])}" if unread else ""
         raise SourceError(
@@ -288,17 +292,24 @@ class Search:
         )
 
     @staticmethod
-    def _subvolume(entry: Entry, volume: Volume, system: FileSystem) -> Place:
-        return Place(volume, system, entry.subvolume or None)
+    def _locate_subvolume(entry: FstabEntry, volume: Volume, system: FileSystem) -> FileSystemLocation:
+        return FileSystemLocation(volume, system, entry.subvolume or None)
 
-    def _no_subvolume(self, name: str) -> SourceError:
-        every = [one for each in self.opened.values() if isinstance(each, Divided) for one in each.subvolume_paths()]
+    def _no_subvolume_error(self, name: str) -> SourceError:
+        every = [
+            one
+            for each in self.opened.values()
+            if isinstance(each, SubvolumeFileSystem)
+            for one in each.subvolume_paths()
+        ]
         there = ", ".join(map(printable, filter(None, every[: _SHOWN + 1]))) or "none"
         return SourceError(f"there is no subvolume {printable(name)}; there are {there}")
 
-    def _none(self, places: Sequence[Place], choice: Choice, *, whole: bool) -> LtspError:
+    def _not_found_error(self, places: Sequence[FileSystemLocation], choice: SystemChoice, *, whole: bool) -> LtspError:
         if places and not whole and not choice.partition:
-            return SourceError(f"it has several file systems: {_named(places)}", "choose one: FILE,partition=NUMBER")
+            return SourceError(
+                f"it has several file systems: {_describe_locations(places)}", "choose one: FILE,partition=NUMBER"
+            )
         locked = [number for number, each in enumerate(self.volumes.volumes) if each.kind == probe.LUKS]
         if locked and not choice.partition:
             faults = "; ".join(f"{printable(self.volumes.volumes[each].name)}: {self.faults[each]}" for each in locked)
@@ -312,8 +323,8 @@ class Search:
             every = self.volumes.missing
             absent = ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
             return SourceError(f"it is one of several disks: {absent} is on another one", _OTHER_DISKS)
-        what = f"there is no Linux root file system on it; there are {self._listed()}"
-        packed = next(filter(None, map(_packed_system, places)), "")
+        what = f"there is no Linux root file system on it; there are {self._list_volumes()}"
+        packed = next(filter(None, map(_find_packed_system, places)), "")
         if packed:
             return SourceError(f"{what}, which holds {printable(packed)}", f"name that: FILE,,{printable(packed)}")
         return SourceError(what, self._hint())
@@ -325,28 +336,31 @@ class Search:
         default = _INSTALLER if probe.ISO9660 in kinds else _INSTALLED
         return min((hint for hint in hints if hint[1]), key=lambda hint: hint[0], default=(False, default))[1]
 
-    def _listed(self) -> str:
+    def _list_volumes(self) -> str:
         """All volumes, safe to print."""
         listed = []
         for number, volume in enumerate(self.volumes.volumes[:_SHOWN]):
             fault = self.faults.get(number)
             what = self.opened[number].kind if number in self.opened else fault and fault.message
-            listed.append(f"{printable(volume.name)} ({what or probe.named(volume.kind)})")
+            listed.append(f"{printable(volume.name)} ({what or probe.describe_kind(volume.kind)})")
         more = len(self.volumes.volumes) - _SHOWN
         return ", ".join(listed) + (f", and {more} more" if more > 0 else "") or "no volumes at all"
 
 
-def _chosen(volume: Volume, system: FileSystem, names: Sequence[str], chosen: str) -> Iterator[Place]:
+def _find_chosen(volume: Volume, system: FileSystem, names: Sequence[str], chosen: str) -> Iterator[FileSystemLocation]:
     """The subvolume of that path, or the root file system that lies in that directory of one."""
     if chosen in names:
-        yield Place(volume, system, chosen)
+        yield FileSystemLocation(volume, system, chosen)
         return
-    for place in (Place(volume, system), *(Place(volume, system, name) for name in names if name)):
-        if inside := nested_roots.at(place.tree(nested_roots.look), chosen):
+    for place in (
+        FileSystemLocation(volume, system),
+        *(FileSystemLocation(volume, system, name) for name in names if name),
+    ):
+        if inside := nested_roots.find_nested_root_at(place.tree(nested_roots.select_markers), chosen):
             yield replace(place, nested=inside)
 
 
-def _is_meant(volume: Volume, partition: str) -> bool:
+def _matches_partition(volume: Volume, partition: str) -> bool:
     if not partition:
         return True
     if partition in {volume.name, *volume.devices}:
@@ -357,41 +371,41 @@ def _is_meant(volume: Volume, partition: str) -> bool:
     return not colon or (disk.isdecimal() and volume.disk + 1 == int(disk))
 
 
-def _several(systems: Sequence[Place]) -> SourceError:
+def _ambiguous_error(systems: Sequence[FileSystemLocation]) -> SourceError:
     place = systems[0]
     volume = place.volume
     first = f"{volume.disk + 1}:{volume.number}" if volume.disk else printable(str(volume.number or volume.name))
     how = f"FILE,subvol={printable(place.subvolume)}" if place.subvolume is not None else f"FILE,partition={first}"
-    return SourceError(f"there are several systems on it: {_named(systems)}", f"choose one, such as {how}")
+    return SourceError(f"there are several systems on it: {_describe_locations(systems)}", f"choose one, such as {how}")
 
 
-def _named(places: Sequence[Place]) -> str:
-    named = [f"{_title(_peek(place)) or 'a file system'} on {place.description}" for place in places[:_SHOWN]]
+def _describe_locations(places: Sequence[FileSystemLocation]) -> str:
+    named = [f"{_read_title(_peek(place)) or 'a file system'} on {place.description}" for place in places[:_SHOWN]]
     return "; ".join(map(printable, named)) + ("; and more" if len(places) > _SHOWN else "")
 
 
-def _peek(place: Place) -> Tree:
+def _peek(place: FileSystemLocation) -> Tree:
     """Just enough of it to tell what it is.
 
     Raises FormatError where it is damaged.
     """
 
-    def select(path: str, directory: bool) -> Take:
+    def select(path: str, directory: bool) -> Inclusion:
         if not directory or path in _PEEKED:
-            return Take.ALL
+            return Inclusion.ALL
         parent, slash, _ = path.rpartition("/")
-        return Take.EMPTIED if not slash or parent in discoverable_partitions.PLACES else Take.NOTHING
+        return Inclusion.EMPTIED if not slash or parent in discoverable_partitions.MOUNT_POINTS else Inclusion.NOTHING
 
     return place.tree(select)
 
 
-def _packed_system(place: Place) -> str:
+def _find_packed_system(place: FileSystemLocation) -> str:
     """The largest file of a medium that is called as those are in which systems lie; empty where there is none."""
     if place.volume.kind not in _MEDIA:
         return ""
 
-    def select(path: str, directory: bool) -> Take:
-        return Take.NOTHING if directory and path.count("/") >= _DEPTH_OF_PACKED else Take.ALL
+    def select(path: str, directory: bool) -> Inclusion:
+        return Inclusion.NOTHING if directory and path.count("/") >= _DEPTH_OF_PACKED else Inclusion.ALL
 
     found = {
         path: node.content.size
@@ -401,21 +415,21 @@ def _packed_system(place: Place) -> str:
     return max(found, key=lambda path: found[path], default="")
 
 
-def _on_the_way(path: str) -> Selection:
+def _select_path(path: str) -> Selection:
     """The path and the directories above it, if no link is on the way."""
     names = path.strip("/").split("/")
     above = {"/".join(names[:end]) for end in range(1, len(names))}
 
-    def select(each: str, directory: bool) -> Take:
+    def select(each: str, directory: bool) -> Inclusion:
         if not directory or each in above:
-            return Take.ALL
-        return Take.EMPTIED if each.rpartition("/")[0] in above or "/" not in each else Take.NOTHING
+            return Inclusion.ALL
+        return Inclusion.EMPTIED if each.rpartition("/")[0] in above or "/" not in each else Inclusion.NOTHING
 
     return select
 
 
-def _title(tree: Tree) -> str:
-    for line in (_text(tree, "etc/os-release") or _text(tree, "usr/lib/os-release")).splitlines():
+def _read_title(tree: Tree) -> str:
+    for line in (_read_text(tree, "etc/os-release") or _read_text(tree, "usr/lib/os-release")).splitlines():
         key, _, value = line.partition("=")
         if key == "PRETTY_NAME":
             try:
@@ -425,11 +439,11 @@ def _title(tree: Tree) -> str:
     return ""
 
 
-def _text(tree: Tree, path: str) -> str:
+def _read_text(tree: Tree, path: str) -> str:
     file = tree.follow(path)
     if not isinstance(file, File):
         return ""
     try:
-        return decode(read_small(file, path, _MOST_TEXT))
+        return decode(read_small_file(file, path, _MOST_TEXT))
     except (OSError, FormatError):
         return ""

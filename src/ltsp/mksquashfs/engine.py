@@ -19,12 +19,12 @@ from typing import BinaryIO
 from ltsp.errors import LtspError, UsageError
 from ltsp.host import command
 from ltsp.mksquashfs.options import Parameters
-from ltsp.mksquashfs.tar_stream import Streamed, stream
+from ltsp.mksquashfs.tar_stream import TarResult, write_tar
 from ltsp.squashfs.compression import Compression
-from ltsp.squashfs.prescan import Census, clamp
-from ltsp.squashfs.superblock import Superblock
+from ltsp.squashfs.prescan import Prescan, clamp_time
+from ltsp.squashfs.superblock import SquashfsSuperblock
+from ltsp.squashfs.write_result import LostMetadata, MksquashfsResult
 from ltsp.squashfs.writer import WriteOptions
-from ltsp.squashfs.written import Lost, Made
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, Metadata
@@ -39,14 +39,14 @@ _NEWEST = (99, 0)
 _OWN_TIME = ("-mkfs-time", "-fstime", "-repro-time")
 
 
-def write(
+def write_image(
     tree: Tree,
     output: BinaryIO,
     options: WriteOptions,
     parameters: Parameters,
     faults: Faults,
     progress: Callable[[int], None] = lambda _amount: None,
-) -> Made:
+) -> MksquashfsResult:
     """Write the image of a tree to a regular file, from its start on; the file may be one without a name.
 
     `tree` is as it shall be in the image, with what `parameters` say of it done. `progress` gets the bytes of source
@@ -54,21 +54,19 @@ def write(
     Raises UsageError where mksquashfs does not know a parameter, LtspError where it fails, with its own last lines,
     and what reading the tree raises.
     """
-    known = version()
+    known = read_version()
     if known < _READS_TAR:
         raise LtspError(f"mksquashfs {known[0]}.{known[1]} cannot be fed a tree", "install squashfs-tools 4.5 or later")
     descriptor = output.fileno()
-    time = Census.of(tree).newest if options.time is None else options.time
-    words = arguments(f"/proc/self/fd/{descriptor}", options, parameters, tree.root.metadata, time)
+    time = Prescan.of(tree).newest if options.time is None else options.time
+    words = build_arguments(f"/proc/self/fd/{descriptor}", options, parameters, tree.root.metadata, time)
     # mksquashfs takes no time from us where this is set.
     environment = {"SOURCE_DATE_EPOCH": None}
-    with command.feeding(
-        words, environment=environment, descriptors=(descriptor,), package="squashfs-tools"
-    ) as running:
+    with command.feed(words, environment=environment, descriptors=(descriptor,), package="squashfs-tools") as running:
         with suppress(OSError):  # a user may have no room left for larger pipes; this one is then slower
             fcntl.fcntl(running.input, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         try:
-            done = stream(tree, running.input, faults, progress, options.first)
+            done = write_tar(tree, running.input, faults, progress, options.first)
             running.finish()
         except (BrokenPipeError, LtspError) as error:
             if b"nvalid option" in running.output():
@@ -77,27 +75,27 @@ def write(
                     "see mksquashfs -help",
                 ) from error
             raise
-    return _made(descriptor, tree, done, keeps_root=known >= _KEEPS_ROOT)
+    return _make_result(descriptor, tree, done, keeps_root=known >= _KEEPS_ROOT)
 
 
-def see_that_it_takes(parameters: Parameters) -> None:
+def check_parameters(parameters: Parameters) -> None:
     """Have mksquashfs make an image of nothing with them.
 
     Raises UsageError with what it says against them, LtspError where it cannot be had.
     """
-    version()
+    read_version()
     nothing = Tree(Directory(Metadata(0o755)))
     options = WriteOptions(parameters.compression() or Compression.preset("gzip", "balanced"))
     with TemporaryFile(buffering=0) as image:
         try:
-            write(nothing, image, parameters.applied(options), parameters, Faults())
+            write_image(nothing, image, parameters.apply_to(options), parameters, Faults())
         except UsageError:
             raise
         except LtspError as error:
             raise UsageError(f"--mksquashfs-params: {error.message}", "see mksquashfs -help") from error
 
 
-def version() -> tuple[int, int]:
+def read_version() -> tuple[int, int]:
     """Of the mksquashfs that is installed; the newest there may be where it does not say.
 
     Raises LtspError where there is none.
@@ -107,13 +105,15 @@ def version() -> tuple[int, int]:
     return _NEWEST if found is None else (int(found[1]), int(found[2]))
 
 
-def arguments(image: str, options: WriteOptions, parameters: Parameters, root: Metadata, time: int) -> Sequence[str]:
+def build_arguments(
+    image: str, options: WriteOptions, parameters: Parameters, root: Metadata, time: int
+) -> Sequence[str]:
     """The command line, with what our writer would follow in mksquashfs's words, and the unknown ones last."""
     switches = {
-        "-noI": options.compress_inodes and options.codes,
-        "-noD": options.compress_data and options.codes,
-        "-noF": options.compress_fragments and options.codes,
-        "-noX": options.compress_xattrs and options.codes,
+        "-noI": options.compress_inodes and options.is_compressed,
+        "-noD": options.compress_data and options.is_compressed,
+        "-noF": options.compress_fragments and options.is_compressed,
+        "-noX": options.compress_xattrs and options.is_compressed,
         "-no-fragments": options.fragments,
         "-no-duplicates": options.duplicates,
         "-no-xattrs": options.xattrs,
@@ -121,9 +121,9 @@ def arguments(image: str, options: WriteOptions, parameters: Parameters, root: M
     return [
         *("mksquashfs", "-", image, "-tar", "-noappend", "-exit-on-error", "-no-progress", "-quiet"),
         *("-root-mode", f"{root.mode:o}", "-root-uid", str(root.uid), "-root-gid", str(root.gid)),
-        *("-root-time", str(clamp(root.mtime))),
-        *(() if set(_OWN_TIME) & set(parameters.unknown) else ("-mkfs-time", str(clamp(time)))),
-        *(() if "-comp" in parameters.unknown else _compression(options)),
+        *("-root-time", str(clamp_time(root.mtime))),
+        *(() if set(_OWN_TIME) & set(parameters.unknown) else ("-mkfs-time", str(clamp_time(time)))),
+        *(() if "-comp" in parameters.unknown else _compression_arguments(options)),
         *("-b", str(options.block_size)),
         *(("-processors", str(options.threads)) if options.threads else ()),
         *(word for word, kept in switches.items() if not kept),
@@ -133,7 +133,7 @@ def arguments(image: str, options: WriteOptions, parameters: Parameters, root: M
     ]
 
 
-def _compression(options: WriteOptions) -> Sequence[str]:
+def _compression_arguments(options: WriteOptions) -> Sequence[str]:
     compression = options.compression
     match compression.name, compression.level:
         case "none", _:
@@ -146,16 +146,16 @@ def _compression(options: WriteOptions) -> Sequence[str]:
             return ("-comp", name, *(("-Xhc",) if compression.high else ()))
 
 
-def _made(descriptor: int, tree: Tree, done: Streamed, *, keeps_root: bool) -> Made:
+def _make_result(descriptor: int, tree: Tree, done: TarResult, *, keeps_root: bool) -> MksquashfsResult:
     size = os.fstat(descriptor).st_size
-    superblock = Superblock.parse(os.pread(descriptor, Superblock.layout.size, 0), size)
+    superblock = SquashfsSuperblock.parse(os.pread(descriptor, SquashfsSuperblock.layout.size, 0), size)
     root = tree.root.metadata
-    return Made(
+    return MksquashfsResult(
         size=size,
         inodes=superblock.inode_count,
         source_bytes=done.source_bytes,
-        lost=Lost(
-            times=done.clamped_times + (clamp(root.mtime) != root.mtime),
+        lost=LostMetadata(
+            times=done.clamped_times + (clamp_time(root.mtime) != root.mtime),
             acls=done.posix_acls,
             foreign=done.foreign_attributes,
             too_large=0,

@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from typing import Final
 
 
-def _options(words: str) -> frozenset[str]:
+def _split_options(words: str) -> frozenset[str]:
     return frozenset(f"-{word}" for word in words.split())
 
 
 COMPRESSORS: Final = ("gzip", "lzo", "lz4", "xz", "zstd", "lzma")
-SPECIAL: Final[Mapping[str, frozenset[str]]] = {
-    "gzip": _options("Xcompression-level Xwindow-size Xstrategy"),
-    "lzo": _options("Xalgorithm Xcompression-level"),
-    "lz4": _options("Xhc Xacceleration Xcompression-level"),
-    "xz": _options("Xbcj Xdict-size"),
-    "zstd": _options("Xcompression-level"),
+COMPRESSOR_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
+    "gzip": _split_options("Xcompression-level Xwindow-size Xstrategy"),
+    "lzo": _split_options("Xalgorithm Xcompression-level"),
+    "lz4": _split_options("Xhc Xacceleration Xcompression-level"),
+    "xz": _split_options("Xbcj Xdict-size"),
+    "zstd": _split_options("Xcompression-level"),
     "lzma": frozenset(),
 }
 """The options of each compressor."""
@@ -54,7 +54,7 @@ SWITCHES: Final[Mapping[str, Mapping[str, bool]]] = {
     "-exports": {"exports": True},
 }
 """Options without an argument, and the fields of WriteOptions that they set."""
-OUTPUT: Final[Mapping[str, Mapping[str, bool]]] = {
+OUTPUT_SWITCHES: Final[Mapping[str, Mapping[str, bool]]] = {
     "-quiet": {"quiet": True},
     "-progress": {"progress": True},
     "-no-progress": {"progress": False},
@@ -62,7 +62,7 @@ OUTPUT: Final[Mapping[str, Mapping[str, bool]]] = {
     "-info": {"info": True},
 }
 """Likewise, of Output."""
-AS_WE_DO: Final = frozenset(
+ALWAYS_DONE: Final = frozenset(
     {
         "-tailends",  # our writer packs ends of files wherever it packs small files
         "-reproducible",  # our images always are,
@@ -75,7 +75,9 @@ AS_WE_DO: Final = frozenset(
     }
 )
 """Options without an argument that ask for what is done anyway."""
-TUNING: Final = _options("read-queue write-queue fragment-queue mem-percent small-readers block-readers overcommit")
+TUNING: Final = _split_options(
+    "read-queue write-queue fragment-queue mem-percent small-readers block-readers overcommit"
+)
 """Options with a number that change how mksquashfs works, but not what it writes."""
 
 _SOURCE: Final = "the source is what is named on the command line of ltsp image"
@@ -83,23 +85,23 @@ _WHOLE: Final = "an image that clients boot is one new squashfs, and begins with
 _STREAM: Final = "mksquashfs cannot do that for a tar stream, which is how ltsp hands it the tree"
 _HELP: Final = "run mksquashfs itself for that"
 _REASONS: Final = {
-    _SOURCE: _options(
+    _SOURCE: _split_options(
         "tar zip cpiostyle cpiostyle0 no-strip tarstyle keep-as-directory one-file-system one-file-system-x "
         "dereference deref deref-path"
     ),
-    _WHOLE: _options("root-becomes recover offset o stream fix"),
-    _STREAM: _options(
+    _WHOLE: _split_options("root-becomes recover offset o stream fix"),
+    _STREAM: _split_options(
         "action log-action true-action false-action a va ta fa action-file log-action-file true-action-file "
         "false-action-file af vaf taf faf max-depth"
     ),
-    _HELP: _options(
+    _HELP: _split_options(
         "version help h help-option ho help-section hs help-comp help-all ha Xhelp mem-default no-pager cols"
     ),
 }
 REFUSED: Final[Mapping[str, str]] = {word: reason for reason, words in _REASONS.items() for word in words}
 """Options that contradict what ltsp image is, and why."""
 
-ARGUMENTS: Final = TUNING | _options(
+ARGUMENTS: Final = TUNING | _split_options(
     "comp b mkfs-time fstime all-time inode-time root-mode root-uid root-gid root-time force-uid force-gid processors "
     "mem ef sort info-file recovery-path "
     "Xcompression-level Xwindow-size Xstrategy Xalgorithm Xacceleration Xbcj Xdict-size "

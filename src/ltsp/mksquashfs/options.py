@@ -17,12 +17,12 @@ from typing import Any, Final
 from ltsp.errors import UsageError
 from ltsp.mksquashfs.option_tables import (
     ALIASES,
+    ALWAYS_DONE,
     ARGUMENTS,
-    AS_WE_DO,
+    COMPRESSOR_OPTIONS,
     COMPRESSORS,
-    OUTPUT,
+    OUTPUT_SWITCHES,
     REFUSED,
-    SPECIAL,
     SWITCHES,
     TUNING,
 )
@@ -71,7 +71,7 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class OutputOptions:
     """What is to be shown meanwhile."""
 
     quiet: bool = False
@@ -98,7 +98,7 @@ class Parameters:
     override: Override = Override()
     excludes: Excludes = Excludes()
     sort_file: str | None = None
-    output: Output = Output()
+    output: OutputOptions = OutputOptions()
     tuning: tuple[str, ...] = ()
     """Words that change how mksquashfs works but not what it writes; only it is told them."""
     unknown: tuple[str, ...] = ()
@@ -108,7 +108,7 @@ class Parameters:
         """The codec asked for; None where the settings choose it, or where only the real mksquashfs has it."""
         return None if self.compressor is None else Compression(self.compressor, self.level, high=self.high)
 
-    def applied(self, options: WriteOptions) -> WriteOptions:
+    def apply_to(self, options: WriteOptions) -> WriteOptions:
         """The options with what was asked for in place of their own."""
         compression = self.compression() or options.compression
         return replace(options, compression=compression, **self.changes)
@@ -124,13 +124,13 @@ def parse(
 
     Raises UsageError that names every fault.
     """
-    reading = _Reading(uid_of or _uid_of, gid_of or _gid_of)
-    reading.compressor = _chosen_compressor(words, reading.faults)
-    reading.read(iter(words))
-    reading.check()
-    if reading.faults:
-        raise UsageError("in the parameters of mksquashfs: " + "; ".join(reading.faults), "see mksquashfs(1)")
-    return reading.parameters()
+    parser = _Parser(uid_of or _look_up_uid, gid_of or _look_up_gid)
+    parser.compressor = _find_compressor(words, parser.faults)
+    parser.read(iter(words))
+    parser.check()
+    if parser.faults:
+        raise UsageError("in the parameters of mksquashfs: " + "; ".join(parser.faults), "see mksquashfs(1)")
+    return parser.parameters()
 
 
 _LARGEST: Final = (1 << 32) - 1
@@ -140,7 +140,7 @@ _SMALLEST_DICTIONARY: Final = 8192
 _OURS: Final = frozenset(WRITABLE) & frozenset(COMPRESSORS)
 
 
-def _chosen_compressor(words: Sequence[str], faults: list[str]) -> str | None:
+def _find_compressor(words: Sequence[str], faults: list[str]) -> str | None:
     """The argument of -comp, wherever it stands: the -X options before it are its own too.
 
     gzip where there are only such options.
@@ -166,7 +166,7 @@ def _chosen_compressor(words: Sequence[str], faults: list[str]) -> str | None:
 
 
 @dataclass(slots=True)
-class _Reading:
+class _Parser:
     """What has been read so far."""
 
     uid_of: Callable[[str], int | None]
@@ -197,17 +197,17 @@ class _Reading:
             elif not word.startswith("-") or word == "-":
                 self.faults.append(f"{printable(word) or 'an empty word'} belongs to no option")
             elif word not in ARGUMENTS:
-                pending = self._plain(word, words)
+                pending = self._read_switch(word, words)
             elif (argument := next(words, None)) is None:
                 self.faults.append(f"{word} lacks its argument")
             elif word in REFUSED:
                 self.faults.append(f"{word}: {REFUSED[word]}")
-            elif self._is_anothers(word):
+            elif self._belongs_to_other_compressor(word):
                 self.faults.append(f"{word} is no option of {self.compressor}; -comp names the compressor")
             else:
-                self._with_argument(ALIASES.get(word, word), argument)
+                self._read_argument(ALIASES.get(word, word), argument)
 
-    def _plain(self, word: str, words: Iterator[str]) -> str | None:
+    def _read_switch(self, word: str, words: Iterator[str]) -> str | None:
         """An option without an argument, or one that nobody here knows: that takes the words up to the next option.
 
         Returns the word that was read too far.
@@ -215,13 +215,13 @@ class _Reading:
         name = ALIASES.get(word, word)
         if name in SWITCHES:
             self.changes.update(SWITCHES[name])
-        elif name in OUTPUT:
-            self.output.update(OUTPUT[name])
+        elif name in OUTPUT_SWITCHES:
+            self.output.update(OUTPUT_SWITCHES[name])
         elif name in {"-wildcards", "-regex"}:
             self.style = ExcludeStyle(name[1:])
         elif name == "-all-root":
             self.override.update(uid=0, gid=0)
-        elif self._is_anothers(name):
+        elif self._belongs_to_other_compressor(name):
             self.faults.append(f"{name} is no option of {self.compressor}; -comp names the compressor")
         elif name == "-Xhc":
             self.high = True
@@ -229,7 +229,7 @@ class _Reading:
             self.tuning.append(name)
         elif name in REFUSED:
             self.faults.append(f"{printable(word)}: {REFUSED[name]}")
-        elif name not in AS_WE_DO:
+        elif name not in ALWAYS_DONE:
             self.unknown.append(word)
             for argument in words:
                 if argument.startswith("-"):
@@ -237,12 +237,12 @@ class _Reading:
                 self.unknown.append(argument)
         return None
 
-    def _is_anothers(self, word: str) -> bool:
+    def _belongs_to_other_compressor(self, word: str) -> bool:
         """Whether an option is one of another compressor than the chosen one."""
-        own = SPECIAL.get(self.compressor or "")
-        return own is not None and word not in own and any(word in others for others in SPECIAL.values())
+        own = COMPRESSOR_OPTIONS.get(self.compressor or "")
+        return own is not None and word not in own and any(word in others for others in COMPRESSOR_OPTIONS.values())
 
-    def _with_argument(self, word: str, argument: str) -> None:
+    def _read_argument(self, word: str, argument: str) -> None:
         match word:
             case "-comp" | "-recovery-path":
                 pass  # read before; for appending alone
@@ -256,7 +256,7 @@ class _Reading:
                 if threads := self._number(word, argument, 1, (1 << 31) - 1):
                     self.changes["threads"] = threads
             case "-mem":
-                if _size(argument) < _LEAST_MEMORY:
+                if _parse_size(argument) < _LEAST_MEMORY:
                     self.faults.append(f"-mem {printable(argument)} is no size of 16M or more")
                 self.tuning += [word, argument]
             case "-mkfs-time" | "-all-time" | "-root-time":
@@ -280,7 +280,7 @@ class _Reading:
                 self.unknown += [word, argument]
 
     def _block_size(self, argument: str) -> None:
-        size = _size(argument)
+        size = _parse_size(argument)
         if size.bit_count() != 1 or not SMALLEST_BLOCK <= size <= LARGEST_BLOCK:
             self.faults.append(f"-b {printable(argument)} is no power of two from 4K to 1M")
         self.changes["block_size"] = size
@@ -339,7 +339,7 @@ class _Reading:
         if percentage := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", argument):
             size = int(block * float(percentage[1]) / 100)
         else:
-            size = _size(argument)
+            size = _parse_size(argument)
         if not _SMALLEST_DICTIONARY <= size <= block:
             self.faults.append(f"-Xdict-size {printable(argument)} is no size from 8K to that of the block")
         elif size != block:
@@ -357,26 +357,26 @@ class _Reading:
             override=Override(**self.override),
             excludes=Excludes(self.style, tuple(self.patterns), tuple(self.files)),
             sort_file=self.sort_file,
-            output=Output(**self.output),
+            output=OutputOptions(**self.output),
             tuning=tuple(self.tuning),
             unknown=(*foreign, *self.unknown),
         )
 
 
-def _size(argument: str) -> int:
+def _parse_size(argument: str) -> int:
     """Bytes, of a number with a suffix as mksquashfs takes it; 0 if it is none."""
     found = re.fullmatch(r"([0-9]{1,18})([kmg]?)(?:(?<=[kKmMgG])(?:B|bytes))?", argument, re.IGNORECASE)
     return 0 if found is None else int(found[1]) * _SUFFIXES[found[2].lower()]
 
 
-def _uid_of(name: str) -> int | None:
+def _look_up_uid(name: str) -> int | None:
     try:
         return pwd.getpwnam(name).pw_uid
     except (KeyError, ValueError):
         return None
 
 
-def _gid_of(name: str) -> int | None:
+def _look_up_gid(name: str) -> int | None:
     try:
         return grp.getgrnam(name).gr_gid
     except (KeyError, ValueError):

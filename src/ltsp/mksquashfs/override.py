@@ -9,25 +9,27 @@ from ltsp.tree.node import Metadata, Node
 from ltsp.tree.tree import Tree
 
 
-def override(tree: Tree, changes: Override) -> Tree:
+def override_metadata(tree: Tree, changes: Override) -> Tree:
     """The tree with the changes made to every node, and those for the root directory to that.
 
     Where both are given, what is for every node holds for the root too, as in mksquashfs.
     """
     if changes == Override():
         return tree
-    root = _changed(tree.root.metadata, changes.root_uid, changes.root_gid, changes.root_time, changes.root_mode)
+    root = _replace_metadata(
+        tree.root.metadata, changes.root_uid, changes.root_gid, changes.root_time, changes.root_mode
+    )
     tree = Tree(replace(tree.root, metadata=root))
     if changes.uid is changes.gid is changes.time is None:
         return tree
 
     def changed(node: Node) -> Node:
-        return replace(node, metadata=_changed(node.metadata, changes.uid, changes.gid, changes.time))
+        return replace(node, metadata=_replace_metadata(node.metadata, changes.uid, changes.gid, changes.time))
 
     return tree.map(changed)
 
 
-def _changed(
+def _replace_metadata(
     metadata: Metadata, uid: int | None, gid: int | None, time: int | None, mode: int | None = None
 ) -> Metadata:
     return replace(

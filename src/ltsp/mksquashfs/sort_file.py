@@ -41,7 +41,7 @@ def parse(text: bytes, name: str) -> Mapping[str, int]:
             continue
         found = _LINE.fullmatch(line)
         priority = int(found[2]) if found is not None else None
-        path = _path(found[1]) if found is not None else ""
+        path = _parse_path(found[1]) if found is not None else ""
         if priority is None:
             faults.append(f"{name}:{number}: a path and a priority are expected")
         elif not _LOWEST <= priority <= _HIGHEST:
@@ -55,7 +55,7 @@ def parse(text: bytes, name: str) -> Mapping[str, int]:
     return entries
 
 
-def priorities(entries: Mapping[str, int], tree: Tree) -> Priorities:
+def find_priorities(entries: Mapping[str, int], tree: Tree) -> Priorities:
     """What a sort file says about the files of a tree."""
     missing = tuple(path for path in entries if path and tree.get(path) is None)
     directories = {"": entries.get("")}
@@ -69,7 +69,7 @@ def priorities(entries: Mapping[str, int], tree: Tree) -> Priorities:
     return Priorities(files, missing)
 
 
-def _path(raw: bytes) -> str:
+def _parse_path(raw: bytes) -> str:
     """A path of a line, as the tree has it; `/*` at its end is for readers who know mkisofs."""
     text = re.sub(rb"\\(.)", rb"\1", raw, flags=re.DOTALL)
     return "/".join(part for part in decode(text).removesuffix("/*").split("/") if part not in ("", "."))

@@ -21,7 +21,7 @@ _LARGEST_ID = 0o7777777
 _LARGEST_SIZE = 0o77777777777
 
 
-class Kind(Enum):
+class TarType(Enum):
     """The type flag."""
 
     FILE = b"0"
@@ -34,8 +34,8 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    kind: Kind
+class TarEntry:
+    kind: TarType
     path: bytes
     """Relative to the root, without a leading `./`."""
     mode: int
@@ -57,20 +57,22 @@ class Entry:
         """The blocks that stand before the entry's data."""
         records = []
         if len(self.path) > _NAME_BYTES:
-            records.append(_record(b"path", self.path))
+            records.append(_pack_record(b"path", self.path))
         if self.uid > _LARGEST_ID:
-            records.append(_record(b"uid", b"%d" % self.uid))
+            records.append(_pack_record(b"uid", b"%d" % self.uid))
         if self.gid > _LARGEST_ID:
-            records.append(_record(b"gid", b"%d" % self.gid))
+            records.append(_pack_record(b"gid", b"%d" % self.gid))
         if self.size > _LARGEST_SIZE:
-            records.append(_record(b"size", b"%d" % self.size))
-        records.extend(_record(b"SCHILY.xattr." + name, value) for name, value in self.xattrs)
+            records.append(_pack_record(b"size", b"%d" % self.size))
+        records.extend(_pack_record(b"SCHILY.xattr." + name, value) for name, value in self.xattrs)
         # The GNU record comes first: once mksquashfs has a size from pax, it takes that for the record's own.
-        blocks = [_extension(b"K", b"././@LongLink", self.target + b"\0")] if len(self.target) > _NAME_BYTES else []
+        blocks = (
+            [_pack_extension(b"K", b"././@LongLink", self.target + b"\0")] if len(self.target) > _NAME_BYTES else []
+        )
         if records:
-            blocks.append(_extension(b"x", b"././@PaxHeader", b"".join(records)))
+            blocks.append(_pack_extension(b"x", b"././@PaxHeader", b"".join(records)))
         blocks.append(
-            _block(
+            _pack_header(
                 self.kind.value,
                 self.path,
                 mode=self.mode,
@@ -91,7 +93,7 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def _record(keyword: bytes, value: bytes) -> bytes:
+def _pack_record(keyword: bytes, value: bytes) -> bytes:
     """`LENGTH KEYWORD=VALUE`, where the length counts its own digits."""
     rest = len(keyword) + len(value) + 3
     length = rest + len(str(rest))
@@ -99,11 +101,11 @@ def _record(keyword: bytes, value: bytes) -> bytes:
     return b"%d %b=%b\n" % (length, keyword, value)
 
 
-def _extension(flag: bytes, name: bytes, data: bytes) -> bytes:
-    return _block(flag, name, mode=0o644, size=len(data)) + data + padding(len(data))
+def _pack_extension(flag: bytes, name: bytes, data: bytes) -> bytes:
+    return _pack_header(flag, name, mode=0o644, size=len(data)) + data + padding(len(data))
 
 
-def _block(
+def _pack_header(
     flag: bytes,
     path: bytes,
     *,

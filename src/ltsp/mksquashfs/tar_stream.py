@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-from ltsp.errors import FormatError, Unreadable, Vanished
-from ltsp.mksquashfs.tar_header import END, LATEST, Entry, Kind, padding
+from ltsp.errors import FileUnreadable, FileVanished, FormatError
+from ltsp.mksquashfs.tar_header import END, LATEST, TarEntry, TarType, padding
 from ltsp.tree.content import Content, Stream
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
@@ -31,12 +31,12 @@ _KEPT_NAMESPACES = ("user.", "trusted.", "security.")
 """Those of attributes that squashfs has numbers for."""
 
 
-class Output(Protocol):
+class TarOutput(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(slots=True)
-class Streamed:
+class TarResult:
     """What went into a stream, and how many things could not."""
 
     entries: int = 0
@@ -51,24 +51,24 @@ class Streamed:
     """Attributes outside user., trusted. and security., and those with `=` in their name."""
 
 
-def stream(
+def write_tar(
     tree: Tree,
-    output: Output,
+    output: TarOutput,
     faults: Faults,
     progress: Callable[[int], None] = lambda _amount: None,
     first: Mapping[str, int] | None = None,
-) -> Streamed:
+) -> TarResult:
     """Write the tree.
 
     `progress` gets the bytes of source since its last call. `first` gives priorities to files by path: a higher one
     comes earlier, and 0 is everybody else's.
-    Raises Unreadable where a file cannot be read, unless `faults` lets it be left out and its header is not yet
+    Raises FileUnreadable where a file cannot be read, unless `faults` lets it be left out and its header is not yet
     written, and what `output.write` raises.
     """
-    return _Streaming(output, faults, progress, _shared(tree)).all(_in_order(tree, first or {}))
+    return _TarWriter(output, faults, progress, _find_shared(tree)).write_all(_order_nodes(tree, first or {}))
 
 
-def _shared(tree: Tree) -> set[int]:
+def _find_shared(tree: Tree) -> set[int]:
     """The identities of nodes with several names."""
     seen: set[int] = set()
     shared: set[int] = set()
@@ -77,7 +77,7 @@ def _shared(tree: Tree) -> set[int]:
     return shared
 
 
-def _in_order(tree: Tree, first: Mapping[str, int]) -> Iterator[tuple[str, Node]]:
+def _order_nodes(tree: Tree, first: Mapping[str, int]) -> Iterator[tuple[str, Node]]:
     """In order of paths; with priorities, all directories before all else."""
     if not first:
         yield from tree.walk()
@@ -87,41 +87,41 @@ def _in_order(tree: Tree, first: Mapping[str, int]) -> Iterator[tuple[str, Node]
     yield from sorted(others, key=lambda item: -first.get(item[0], 0))
 
 
-class _Streaming:
-    def __init__(self, output: Output, faults: Faults, progress: Callable[[int], None], shared: set[int]) -> None:
+class _TarWriter:
+    def __init__(self, output: TarOutput, faults: Faults, progress: Callable[[int], None], shared: set[int]) -> None:
         self._write = output.write
         self._faults = faults
         self._progress = progress
         self._shared = shared
         self._places: dict[int, str] = {}
         """Where a node with several names came first."""
-        self._done = Streamed()
+        self._done = TarResult()
 
-    def all(self, nodes: Iterator[tuple[str, Node]]) -> Streamed:
+    def write_all(self, nodes: Iterator[tuple[str, Node]]) -> TarResult:
         for path, node in nodes:
             place = self._places.get(id(node))
             if place is not None:
-                self._header(Kind.HARD_LINK, path, node.metadata, target=place)
-            elif self._node(path, node) and id(node) in self._shared:
+                self._write_header(TarType.HARD_LINK, path, node.metadata, target=place)
+            elif self._write_node(path, node) and id(node) in self._shared:
                 self._places[id(node)] = path
         self._write(END)
         return self._done
 
-    def _node(self, path: str, node: Node) -> bool:
+    def _write_node(self, path: str, node: Node) -> bool:
         """Write a node; False if it is left out."""
         metadata = node.metadata
         match node:
             case Directory():
-                self._header(Kind.DIRECTORY, path, metadata)
+                self._write_header(TarType.DIRECTORY, path, metadata)
             case File():
-                return self._file(path, node)
+                return self._write_file(path, node)
             case Symlink():
-                self._header(Kind.SYMLINK, path, metadata, target=node.target)
+                self._write_header(TarType.SYMLINK, path, metadata, target=node.target)
             case Device():
-                kind = Kind.BLOCK if node.kind is DeviceKind.BLOCK else Kind.CHARACTER
-                self._header(kind, path, metadata, major=node.major, minor=node.minor)
+                kind = TarType.BLOCK if node.kind is DeviceKind.BLOCK else TarType.CHARACTER
+                self._write_header(kind, path, metadata, major=node.major, minor=node.minor)
             case Fifo():
-                self._header(Kind.FIFO, path, metadata)
+                self._write_header(TarType.FIFO, path, metadata)
             case Socket():
                 self._done.sockets += 1
                 return False
@@ -129,9 +129,9 @@ class _Streaming:
                 assert_never(node)
         return True
 
-    def _header(
+    def _write_header(
         self,
-        kind: Kind,
+        kind: TarType,
         path: str,
         metadata: Metadata,
         *,
@@ -141,30 +141,30 @@ class _Streaming:
         major: int = 0,
         minor: int = 0,
     ) -> None:
-        linked = kind is Kind.HARD_LINK
+        linked = kind is TarType.HARD_LINK
         self._done.entries += 1
         self._write(
-            Entry(
+            TarEntry(
                 kind=kind,
                 path=encode(path),
                 mode=metadata.mode,
                 uid=metadata.uid,
                 gid=metadata.gid,
-                mtime=self._time(metadata.mtime if mtime is None else mtime, counted=not linked),
+                mtime=self._clamp_time(metadata.mtime if mtime is None else mtime, counted=not linked),
                 size=size,
                 target=encode(target),
                 major=major,
                 minor=minor,
-                xattrs=() if linked else self._attributes(metadata),
+                xattrs=() if linked else self._filter_xattrs(metadata),
             ).pack()
         )
 
-    def _time(self, mtime: int, *, counted: bool) -> int:
+    def _clamp_time(self, mtime: int, *, counted: bool) -> int:
         clamped = min(max(mtime, 0), LATEST)
         self._done.clamped_times += counted and clamped != mtime
         return clamped
 
-    def _attributes(self, metadata: Metadata) -> list[tuple[bytes, bytes]]:
+    def _filter_xattrs(self, metadata: Metadata) -> list[tuple[bytes, bytes]]:
         kept = []
         for name, value in metadata.xattrs:
             if name.startswith("system.posix_acl_"):
@@ -175,12 +175,12 @@ class _Streaming:
                 kept.append((encode(name), value))
         return kept
 
-    def _file(self, path: str, file: File) -> bool:
+    def _write_file(self, path: str, file: File) -> bool:
         with ExitStack() as stack:
             try:
-                whole = _whole(file.content)
+                whole = _read_whole(file.content)
                 opened = stack.enter_context(file.content.open()) if whole is None else None
-            except Vanished:
+            except FileVanished:
                 self._faults.note_vanished(path)
                 return False
             except OSError as error:
@@ -190,55 +190,55 @@ class _Streaming:
                 self._faults.note_damaged(path, error)
                 return False
             if opened is not None:
-                self._large(path, file, opened)
+                self._write_large(path, file, opened)
         if whole is not None:
-            if not whole.settled:
+            if not whole.is_consistent:
                 self._faults.note_changed(path)
-            self._header(Kind.FILE, path, file.metadata, mtime=whole.mtime, size=len(whole.data))
+            self._write_header(TarType.FILE, path, file.metadata, mtime=whole.mtime, size=len(whole.data))
             self._write(whole.data + padding(len(whole.data)))
-            self._took(len(whole.data))
+            self._count(len(whole.data))
         return True
 
-    def _large(self, path: str, file: File, opened: Stream) -> None:
+    def _write_large(self, path: str, file: File, opened: Stream) -> None:
         size = opened.size
-        self._header(Kind.FILE, path, file.metadata, mtime=opened.mtime, size=size)
+        self._write_header(TarType.FILE, path, file.metadata, mtime=opened.mtime, size=size)
         left = size
         try:
-            for piece in _pieces(opened, size):
+            for piece in _read_pieces(opened, size):
                 left -= len(piece)
                 self._write(piece)
-                self._took(len(piece))
+                self._count(len(piece))
         except _ReadingFailed as failed:
-            raise Unreadable(
+            raise FileUnreadable(
                 f"cannot read /{printable(path)} to its end: {failed.reason}",
                 "nothing was published; exclude it",
             ) from failed.error
         for filled in range(left, 0, -_PIECE):
             self._write(_ZEROS[:filled])
         self._write(padding(size))
-        if left or not opened.settled():
+        if left or not opened.is_consistent():
             self._faults.note_changed(path)
 
-    def _took(self, amount: int) -> None:
+    def _count(self, amount: int) -> None:
         self._done.source_bytes += amount
         self._progress(amount)
 
 
 @dataclass(frozen=True, slots=True)
-class _Whole:
+class _WholeFile:
     data: bytes
     mtime: int | None
-    settled: bool
+    is_consistent: bool
 
 
-def _whole(content: Content) -> _Whole | None:
+def _read_whole(content: Content) -> _WholeFile | None:
     """A file that was read at once; None if it is too large for that."""
     for _attempt in range(_ATTEMPTS):
         with content.open() as opened:
             if opened.size > _WHOLE:
                 return None
-            whole = _Whole(opened.read(opened.size), opened.mtime, opened.settled())
-        if whole.settled:
+            whole = _WholeFile(opened.read(opened.size), opened.mtime, opened.is_consistent())
+        if whole.is_consistent:
             break
     return whole
 
@@ -251,10 +251,10 @@ class _ReadingFailed(Exception):
         self.reason = error.message if isinstance(error, FormatError) else error.strerror or str(error)
 
 
-def _pieces(opened: Stream, size: int) -> Iterator[bytes]:
+def _read_pieces(opened: Stream, size: int) -> Iterator[bytes]:
     """The data up to a size, or to the file's end if that comes first."""
     while size > 0:
-        hole = min(opened.hole(), size, _PIECE)
+        hole = min(opened.hole_size(), size, _PIECE)
         if hole:
             opened.skip(hole)
             piece = _ZEROS[:hole]

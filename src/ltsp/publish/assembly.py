@@ -10,74 +10,74 @@ from datetime import UTC, datetime
 from os.path import join
 
 from ltsp.host import files
-from ltsp.publish import version as versions
-from ltsp.publish.generation import Generation
-from ltsp.publish.manifest import Manifest, Source
-from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, Places
-from ltsp.publish.switch import remove
+from ltsp.publish import version_id as versions
+from ltsp.publish.manifest import Manifest, SourceFacts
+from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, ImagePaths
+from ltsp.publish.switch import remove_version
+from ltsp.publish.version import Version
 
-Link = Callable[[str], None]
+LinkFunction = Callable[[str], None]
 """Gives a finished file one more name, the path."""
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class VersionParts:
     """What a version is put together of."""
 
     manifest: Manifest
     """Version and time are filled in when the version is made."""
     digits: str
     """Begins with what ends the version's name."""
-    image: Link | None
-    boot_files: Mapping[str, Link]
+    image: LinkFunction | None
+    boot_files: Mapping[str, LinkFunction]
 
 
-def assemble(places: Places, parts: Parts, *, staged: bool = False) -> Generation:
+def assemble_version(paths: ImagePaths, parts: VersionParts, *, staged: bool = False) -> Version:
     """A new complete version, durable and not yet current. Whatever fails, no part of the version stays."""
     now = datetime.fromtimestamp(int(time.time()), UTC)
-    existing = filter(versions.is_version, {*files.entries(places.versions), *files.entries(places.boot)})
-    version = versions.new(now, parts.digits, existing)
-    files.make_directories(places.versions, DIRECTORY_MODE)
-    files.make_directories(places.boot, DIRECTORY_MODE)
+    existing = filter(versions.is_version_id, {*files.list_names(paths.versions), *files.list_names(paths.boot)})
+    version_id = versions.new_version_id(now, parts.digits, existing)
+    files.make_directories(paths.versions, DIRECTORY_MODE)
+    files.make_directories(paths.boot, DIRECTORY_MODE)
     try:
-        directories = [places.version(version)]
+        directories = [paths.version(version_id)]
         if parts.boot_files:
-            directories.append(places.boot_version(version))
+            directories.append(paths.boot_version(version_id))
         for directory in directories:
             files.make_directories(directory, DIRECTORY_MODE)
         if parts.image:
-            parts.image(places.version_image(version))
+            parts.image(paths.version_image(version_id))
         for name, link in parts.boot_files.items():
-            path = join(places.boot_version(version), name)
+            path = join(paths.boot_version(version_id), name)
             if os.path.dirname(path) not in directories:
                 directories.append(os.path.dirname(path))
                 files.make_directories(directories[-1], DIRECTORY_MODE)
             link(path)
         if staged:
-            files.create(places.staged(version), b"", PUBLIC_MODE)
+            files.create(paths.staged(version_id), b"", PUBLIC_MODE)
         for directory in directories:
             files.sync_directory(directory)
-        manifest = replace(parts.manifest, version=version, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
-        files.create(places.manifest(version), manifest.to_json(), PUBLIC_MODE)
-        files.sync_directory(places.version(version))
+        manifest = replace(parts.manifest, version=version_id, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        files.create(paths.manifest(version_id), manifest.to_json(), PUBLIC_MODE)
+        files.sync_directory(paths.version(version_id))
     except BaseException:
-        remove(places, version)
+        remove_version(paths, version_id)
         raise
-    return Generation.load(places, version)
+    return Version.load(paths, version_id)
 
 
-def record_source(generation: Generation, source: Source) -> Generation:
+def record_source(version: Version, source: SourceFacts) -> Version:
     """The same version, with a manifest that says it was made from this source; durable, in one step.
 
     A source may move and its content stay: then no version is made, and the next build has to find where it is now.
     """
-    if generation.manifest.source == source:
-        return generation
-    places, version = generation.places, generation.version
-    files.replace(places.manifest(version), replace(generation.manifest, source=source).to_json(), PUBLIC_MODE)
-    return Generation.load(places, version)
+    if version.manifest.source == source:
+        return version
+    paths, version_id = version.paths, version.id
+    files.replace(paths.manifest(version_id), replace(version.manifest, source=source).to_json(), PUBLIC_MODE)
+    return Version.load(paths, version_id)
 
 
-def another_name_of(path: str) -> Link:
+def hard_link_to(path: str) -> LinkFunction:
     """The file at the path itself, also where that is a symbolic link."""
     return lambda new: os.link(path, new, follow_symlinks=False)

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from ltsp.cpio.alignment import padded
-from ltsp.errors import Changed
+from ltsp.cpio.alignment import pad_initrd
+from ltsp.errors import FileChanged
 from ltsp.host import files
-from ltsp.publish.assembly import Link, another_name_of
-from ltsp.publish.disk_errors import told
-from ltsp.publish.generation import Generation
+from ltsp.publish.assembly import LinkFunction, hard_link_to
+from ltsp.publish.disk_errors import translate_os_errors
 from ltsp.publish.manifest import FileFacts
-from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, Places, is_initrd
-from ltsp.publish.staged_file import sha256
+from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, ImagePaths, is_initrd
+from ltsp.publish.staged_file import compute_sha256
+from ltsp.publish.version import Version
 from ltsp.tree.content import Content
 
 _PIECE = 1 << 20
@@ -28,79 +28,81 @@ class BootFile:
     """Written, on the disk, and without a name."""
 
     facts: FileFacts
-    new: files.Nameless
+    new: files.UnnamedFile
 
     def link(self, path: str) -> None:
         self.new.link(path, PUBLIC_MODE)
 
 
 @contextmanager
-def boot_files(places: Places, contents: Mapping[str, Content]) -> Iterator[dict[str, BootFile]]:
+def stage_boot_files(paths: ImagePaths, contents: Mapping[str, Content]) -> Iterator[dict[str, BootFile]]:
     """Copies of the contents; they are gone at the end, but for those that were linked.
 
     Initrds are so many bytes long that any of them can be loaded before another one.
 
-    Raises Changed where one was not the same from its first to its last byte.
+    Raises FileChanged where one was not the same from its first to its last byte.
     """
-    files.make_directories(places.boot, DIRECTORY_MODE)
+    files.make_directories(paths.boot, DIRECTORY_MODE)
     with ExitStack() as stack:
         yield {
-            name: _copied(stack, places, name, padded(content) if is_initrd(name) else content)
+            name: _copy_boot_file(stack, paths, name, pad_initrd(content) if is_initrd(name) else content)
             for name, content in contents.items()
         }
 
 
-def links(new: Mapping[str, BootFile], current: Generation | None) -> dict[str, Link]:
+def boot_file_links(new: Mapping[str, BootFile], current: Version | None) -> dict[str, LinkFunction]:
     """How the files get into a version: those that the current one has too are shared with it."""
     return {
-        name: another_name_of(current.file(name)) if current and _found(current.file(name)) == file.facts else file.link
+        name: hard_link_to(current.file(name))
+        if current and _read_facts_if_present(current.file(name)) == file.facts
+        else file.link
         for name, file in new.items()
     }
 
 
-def has_its_boot_files(generation: Generation) -> bool:
+def has_intact_boot_files(version: Version) -> bool:
     """Whether they are what they were when it was made. They are read for that."""
-    return all(_found(generation.file(name)) == facts for name, facts in generation.manifest.files.items())
+    return all(_read_facts_if_present(version.file(name)) == facts for name, facts in version.manifest.files.items())
 
 
-def has_its_image(generation: Generation) -> bool:
+def has_intact_image(version: Version) -> bool:
     """Whether it is what it was when it was made. It is read for that."""
-    image = generation.manifest.image
-    return image is None or _found(generation.image) == FileFacts(image.size, image.sha256)
+    image = version.manifest.image
+    return image is None or _read_facts_if_present(version.image) == FileFacts(image.size, image.sha256)
 
 
 def facts(new: Mapping[str, BootFile]) -> dict[str, FileFacts]:
     return {name: file.facts for name, file in new.items()}
 
 
-def _found(path: str) -> FileFacts | None:
+def _read_facts_if_present(path: str) -> FileFacts | None:
     try:
-        return facts_of(path)
+        return read_file_facts(path)
     except FileNotFoundError:
         return None
 
 
-def facts_of(path: str) -> FileFacts:
+def read_file_facts(path: str) -> FileFacts:
     """Of a file that lies there already."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return FileFacts(os.fstat(descriptor).st_size, sha256(descriptor))
+        return FileFacts(os.fstat(descriptor).st_size, compute_sha256(descriptor))
     finally:
         os.close(descriptor)
 
 
-def _copied(stack: ExitStack, places: Places, name: str, content: Content) -> BootFile:
-    new = stack.enter_context(files.nameless(places.boot))
+def _copy_boot_file(stack: ExitStack, paths: ImagePaths, name: str, content: Content) -> BootFile:
+    new = stack.enter_context(files.create_unnamed(paths.boot))
     digest = hashlib.sha256()
     size = 0
     with content.open() as stream:
         while piece := stream.read(_PIECE):
             digest.update(piece)
-            with told("publish", places, places.boot):
-                files.write_whole(new.file.fileno(), piece)
+            with translate_os_errors("publish", paths, paths.boot):
+                files.write_all(new.file.fileno(), piece)
             size += len(piece)
-        if not stream.settled():
-            raise Changed(f"{name} of {places.name} changed while it was read", "nothing was published; try again")
-    with told("publish", places, places.boot):
+        if not stream.is_consistent():
+            raise FileChanged(f"{name} of {paths.name} changed while it was read", "nothing was published; try again")
+    with translate_os_errors("publish", paths, paths.boot):
         os.fsync(new.file.fileno())
     return BootFile(FileFacts(size, digest.hexdigest()), new)

@@ -8,7 +8,7 @@ from ltsp.publish.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class VersionChanges:
     bytes: int | None
     """By how much the image grew; None where one of the two has none."""
     added: dict[str, str]
@@ -28,7 +28,7 @@ class Changes:
     """Names of those that clients fetch and that came, went or changed."""
 
     @classmethod
-    def between(cls, before: Manifest, after: Manifest) -> Changes:
+    def between(cls, before: Manifest, after: Manifest) -> VersionChanges:
         old, new = before.packages or {}, after.packages or {}
         known = before.packages is not None and after.packages is not None
         if not known:

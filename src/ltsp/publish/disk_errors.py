@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from ltsp.errors import LtspError, Unfinished
+from ltsp.errors import FollowUpFailed, LtspError
 from ltsp.host import files
-from ltsp.host.process import Device, User
-from ltsp.publish.paths import Places
-from ltsp.publish.version import is_version
+from ltsp.host.process import FileUser, KernelObject
+from ltsp.publish.paths import ImagePaths
+from ltsp.publish.version_id import is_version_id
 from ltsp.tree.name import printable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -28,7 +28,7 @@ _COMMAND_WIDTH = 60
 
 
 @contextmanager
-def told(doing: str, what: Places | str, place: str = "", *, outcome: str = "") -> Iterator[None]:
+def translate_os_errors(doing: str, what: ImagePaths | str, place: str = "", *, outcome: str = "") -> Iterator[None]:
     """Turn an OSError into an LtspError: `cannot publish lab: Input/output error: /srv/ltsp/images`.
 
     `what` is an image, or the name of something else; `place` is where it happened if the error does not tell, for an
@@ -37,25 +37,25 @@ def told(doing: str, what: Places | str, place: str = "", *, outcome: str = "") 
     try:
         yield
     except OSError as error:
-        where = place or (what.images if isinstance(what, Places) else "")
+        where = place or (what.images if isinstance(what, ImagePaths) else "")
         reason = "; ".join(filter(None, (_reason(error, where), outcome)))
         raise LtspError(f"cannot {doing} {_name(what)}: {reason}", _remedy(error, what, where)) from error
 
 
-def no_space(doing: str, places: Places, directory: str, outcome: str) -> LtspError:
+def no_space(doing: str, paths: ImagePaths, directory: str, outcome: str) -> LtspError:
     """Where what is left of a disk is wanted for other things."""
     return LtspError(
-        f"cannot {doing} {places.name}: {_left(directory)}; {outcome}", f"free some space there{by_pruning(places)}"
+        f"cannot {doing} {paths.name}: {_left(directory)}; {outcome}", f"free some space there{by_pruning(paths)}"
     )
 
 
-def unfinished(places: Places, version: str, error: OSError | LtspError) -> Unfinished:
+def unfinished_error(paths: ImagePaths, version: str, error: OSError | LtspError) -> FollowUpFailed:
     """What holds where the pointer has moved and something that follows from it could not be done."""
-    reason = error.message if isinstance(error, LtspError) else _reason(error, places.images)
-    hint = error.hint if isinstance(error, LtspError) else _remedy(error, places, places.images)
-    finish = f"ltsp versions {places.name} --use={version}"
-    return Unfinished(
-        f"cannot finish publishing {places.name}: {reason}; new clients already boot version {version}",
+    reason = error.message if isinstance(error, LtspError) else _reason(error, paths.images)
+    hint = error.hint if isinstance(error, LtspError) else _remedy(error, paths, paths.images)
+    finish = f"ltsp versions {paths.name} --use={version}"
+    return FollowUpFailed(
+        f"cannot finish publishing {paths.name}: {reason}; new clients already boot version {version}",
         f"{hint}; then {finish}" if hint else finish,
     )
 
@@ -64,7 +64,7 @@ def check_replaceable(name: str, paths: Iterable[str]) -> None:
     """Raises LtspError where one of these names cannot be given to another file or removed, with what to type."""
     for path in paths:
         directory = os.path.dirname(path)
-        for place, reason in ((path, files.obstacle(path)), (directory, files.protection(directory))):
+        for place, reason in ((path, files.find_obstacle(path)), (directory, files.find_protection(directory))):
             if reason is not None:
                 shown = printable(place)
                 raise LtspError(f"cannot change {printable(name)}: {shown} is {reason.value}", _UNDO[reason] + shown)
@@ -79,9 +79,9 @@ _UNDO = {
 _PROTECTED = {files.Obstacle.IMMUTABLE, files.Obstacle.APPEND_ONLY}
 
 
-def described(user: User) -> str:
+def describe_user(user: FileUser) -> str:
     """Who uses or holds something, safe to print: `nbdkit /srv/ltsp/images/lab.img (process 4711)`."""
-    if isinstance(user, Device):
+    if isinstance(user, KernelObject):
         return user.name
     command = printable(user.command)
     if len(command) > _COMMAND_WIDTH:
@@ -89,15 +89,15 @@ def described(user: User) -> str:
     return f"{command} (process {user.pid})"
 
 
-def by_pruning(what: Places | str) -> str:
+def by_pruning(what: ImagePaths | str) -> str:
     """How old versions make room, to follow what is to be done; nothing where there are none to remove."""
-    if not isinstance(what, Places) or sum(map(is_version, files.entries(what.versions))) < _WITH_OLD_ONES:
+    if not isinstance(what, ImagePaths) or sum(map(is_version_id, files.list_names(what.versions))) < _WITH_OLD_ONES:
         return ""
     return f", for example by: ltsp versions {what.name} --prune --keep=1"
 
 
-def _name(what: Places | str) -> str:
-    return what.name if isinstance(what, Places) else printable(what)
+def _name(what: ImagePaths | str) -> str:
+    return what.name if isinstance(what, ImagePaths) else printable(what)
 
 
 def _path(error: OSError, place: str) -> str:
@@ -123,14 +123,14 @@ def _no_inodes(path: str) -> bool:
     return files.free_inodes(path) == 0
 
 
-def _remedy(error: OSError, what: Places | str, place: str) -> str:
+def _remedy(error: OSError, what: ImagePaths | str, place: str) -> str:
     path = _path(error, place)
     if error.errno == errno.ENOSPC and path and _no_inodes(path):
         where = printable(files.existing_directory(path))
         return f"df -i {where} counts the inodes: remove files there{by_pruning(what)}"
     if error.errno in _FULL:
         return f"free some space there{by_pruning(what)}"
-    if error.filename and (in_the_way := files.obstacle(path)) in _PROTECTED:
+    if error.filename and (in_the_way := files.find_obstacle(path)) in _PROTECTED:
         return _UNDO[in_the_way] + printable(path)
     if error.errno in _FORBIDDEN:
         return f"run it as root, or {_ELSEWHERE}"

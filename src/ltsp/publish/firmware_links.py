@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from os.path import join, normpath, relpath
 
-from ltsp.publish.paths import Places
+from ltsp.publish.paths import ImagePaths
 
 FIRMWARE = "firmware/"
 """Where a version has the files that they lead to."""
 
 
-def image_of(base_dir: str, tftp_dir: str, link: str) -> str:
+def image_of_link(base_dir: str, tftp_dir: str, link: str) -> str:
     """The image whose boot files a link of an earlier run leads to; empty where no run made it.
 
     It leads below BASE_DIR/NAME/boot, or to the firmware of the current version.
@@ -29,19 +29,19 @@ def image_of(base_dir: str, tftp_dir: str, link: str) -> str:
     return parts[1] if len(parts) > 4 and [parts[0], *parts[2:4]] == ["ltsp", "current", FIRMWARE.rstrip("/")] else ""
 
 
-def links(base_dir: str, tftp_dir: str) -> Iterator[tuple[str, str]]:
+def find_links(base_dir: str, tftp_dir: str) -> Iterator[tuple[str, str]]:
     """The links of earlier runs, and the images that they are of."""
     for directory, directories, names in os.walk(tftp_dir):
         if directory == tftp_dir and "ltsp" in directories:
             directories.remove("ltsp")
         for path in (join(directory, name) for name in names):
-            if image := image_of(base_dir, tftp_dir, path):
+            if image := image_of_link(base_dir, tftp_dir, path):
                 yield path, image
 
 
-def links_to(places: Places) -> list[str]:
+def find_links_of_image(paths: ImagePaths) -> list[str]:
     """The links in TFTP_DIR to an image's boot files."""
-    return [path for path, image in links(places.base_dir, places.tftp_dir) if image == places.name]
+    return [path for path, image in find_links(paths.base_dir, paths.tftp_dir) if image == paths.name]
 
 
 def remove_links(tftp_dir: str, paths: Iterable[str]) -> None:

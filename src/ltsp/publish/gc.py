@@ -9,99 +9,103 @@ from collections.abc import Sequence
 from ltsp.errors import LtspError
 from ltsp.host import files, process
 from ltsp.publish import state as states
-from ltsp.publish.disk_errors import described
-from ltsp.publish.generation import Generation
-from ltsp.publish.paths import Places
-from ltsp.publish.retention import Collected, Retention, collectable
-from ltsp.publish.state import State
-from ltsp.publish.switch import remove
+from ltsp.publish.disk_errors import describe_user
+from ltsp.publish.paths import ImagePaths
+from ltsp.publish.retention import RemovedVersion, Retention, find_collectable
+from ltsp.publish.state import ImageState
+from ltsp.publish.switch import remove_version
+from ltsp.publish.version import Version
 
 
-def in_use(state: State) -> dict[str, process.User]:
+def find_users(state: ImageState) -> dict[str, process.FileUser]:
     """Who holds the image of a version open on this machine, by version."""
-    ids = {each.image_id for each in state.generations if each.image_id}
-    users = process.holders(ids, _may_be_image)
-    return {each.version: users[each.image_id] for each in state.generations if each.image_id in users}
+    ids = {each.image_id for each in state.versions if each.image_id}
+    users = process.find_file_users(ids, _may_be_image)
+    return {each.id: users[each.image_id] for each in state.versions if each.image_id in users}
 
 
-def users_of(path: str) -> process.User | None:
+def find_user_of_file(path: str) -> process.FileUser | None:
     """Who holds a file that is no version's open on this machine."""
-    identity = files.identity(path)
-    return process.holders({identity}, _may_be_image).get(identity) if identity else None
+    identity = files.file_id(path)
+    return process.find_file_users({identity}, _may_be_image).get(identity) if identity else None
 
 
-def retain(
-    places: Places, keep: Retention, *, dropped: str | None = None, keep_before: bool = True
-) -> tuple[Collected, ...]:
+def collect_garbage(
+    paths: ImagePaths, keep: Retention, *, dropped: str | None = None, keep_before: bool = True
+) -> tuple[RemovedVersion, ...]:
     """Remove what no rule keeps; the versions that were, and why."""
-    now = states.read(places)
-    doomed = collectable(
-        now.generations,
+    now = states.read_state(paths)
+    doomed = find_collectable(
+        now.versions,
         keep,
         current=now.current_versions,
         before=now.pointer.before if now.pointer and keep_before else None,
-        waiting=now.waiting.version if now.waiting else None,
-        in_use=in_use(now),
+        waiting=now.waiting.id if now.waiting else None,
+        in_use=find_users(now),
         now=time.time(),
-        disk=files.disk_bytes(places.images),
+        disk=files.disk_bytes(paths.images),
         dropped=dropped,
     )
-    _collect_all(places, [each.version for each in doomed])
+    _remove_versions(paths, [each.id for each in doomed])
     return tuple(doomed)
 
 
-def retain_staged(places: Places) -> None:
+def collect_staged(paths: ImagePaths) -> None:
     """Remove the staged versions but for the newest, those that are pinned and those in use."""
-    now = states.read(places)
-    staged = [each for each in now.generations if each.staged and each.version not in now.current_versions]
-    users = in_use(now) if len(staged) > 1 else {}
-    _collect_all(places, [each.version for each in staged[:-1] if not each.pinned and each.version not in users])
+    now = states.read_state(paths)
+    staged = [each for each in now.versions if each.staged and each.id not in now.current_versions]
+    users = find_users(now) if len(staged) > 1 else {}
+    _remove_versions(paths, [each.id for each in staged[:-1] if not each.pinned and each.id not in users])
 
 
-def remove_one(places: Places, version: str) -> None:
+def remove_unused_version(paths: ImagePaths, version_id: str) -> None:
     """Remove a version that somebody names.
 
     Raises LtspError where it is current, pinned or in use, or does not exist.
     """
-    now = states.read(places)
-    name = places.name
-    if version in now.current_versions:
-        raise LtspError(f"version {version} of {name} is the current one", f"first: ltsp versions {name} --use=VERSION")
-    if version not in now.damaged:
-        generation = now.existing(version)
-        if generation.pinned:
-            raise LtspError(f"version {version} of {name} is pinned", f"first: ltsp versions {name} --unpin={version}")
-        user = in_use(now).get(version)
-        if user and not _shares_image(now, generation):
-            raise LtspError(f"version {version} of {name} is in use by {described(user)}", "stop that first")
-    _collect(places, version)
+    now = states.read_state(paths)
+    name = paths.name
+    if version_id in now.current_versions:
+        raise LtspError(
+            f"version {version_id} of {name} is the current one", f"first: ltsp versions {name} --use=VERSION"
+        )
+    if version_id not in now.damaged:
+        version = now.require_version(version_id)
+        if version.pinned:
+            raise LtspError(
+                f"version {version_id} of {name} is pinned", f"first: ltsp versions {name} --unpin={version_id}"
+            )
+        user = find_users(now).get(version_id)
+        if user and not _shares_image(now, version):
+            raise LtspError(f"version {version_id} of {name} is in use by {describe_user(user)}", "stop that first")
+    _remove_with_old_link(paths, version_id)
 
 
-def _collect_all(places: Places, versions: Sequence[str]) -> None:
+def _remove_versions(paths: ImagePaths, versions: Sequence[str]) -> None:
     """One that cannot be removed does not keep the others. Raises what the first one raised."""
     failures: list[OSError | LtspError] = []
-    for version in versions:
+    for version_id in versions:
         try:
-            _collect(places, version)
+            _remove_with_old_link(paths, version_id)
         except (OSError, LtspError) as error:
             failures.append(error)
     if failures:
         raise failures[0]
 
 
-def _collect(places: Places, version: str) -> None:
+def _remove_with_old_link(paths: ImagePaths, version_id: str) -> None:
     """Remove a version, and NAME.img.old with it where that is nothing else."""
-    now = states.read(places)
-    generation = now.generation(version)
-    if generation and now.old and generation.is_image_of(now.old) and not _shares_image(now, generation):
-        os.unlink(places.old)
-        files.sync_directory(places.images)
-    remove(places, version)
+    now = states.read_state(paths)
+    version = now.find_version(version_id)
+    if version and now.old and version.is_image_of(now.old) and not _shares_image(now, version):
+        os.unlink(paths.old)
+        files.sync_directory(paths.images)
+    remove_version(paths, version_id)
 
 
-def _shares_image(state: State, generation: Generation) -> bool:
+def _shares_image(state: ImageState, version: Version) -> bool:
     """Whether another version holds the same image."""
-    return any(each.is_image_of(generation) for each in state.generations if each.version != generation.version)
+    return any(each.is_image_of(version) for each in state.versions if each.id != version.id)
 
 
 def _may_be_image(name: str) -> bool:

@@ -25,7 +25,7 @@ class Origin(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceFacts:
     argument: str
     """As it was given on the command line, so that the same can be built again."""
     kind: str
@@ -52,7 +52,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class KernelFacts:
     path: str
     """In the image, without a leading slash."""
     version: str
@@ -70,10 +70,10 @@ class Manifest:
     created: str
     """UTC, ISO 8601."""
     origin: Origin
-    source: Source
+    source: SourceFacts
     image: ImageFacts | None
     """None where the clients' root is a chroot, or a NAME.img that is not ours."""
-    kernel: Kernel | None
+    kernel: KernelFacts | None
     files: Mapping[str, FileFacts] = field(default_factory=dict)
     """What lies in the version's TFTP directory, by name."""
     packages: Mapping[str, str] | None = None
@@ -119,22 +119,22 @@ class Manifest:
             record = json.loads(data)
             if record["schema"] != SCHEMA:
                 raise FormatError(f"manifest of schema {record['schema']!r}", "it was written by another ltsp release")
-            return _manifest(record)
+            return _parse_manifest(record)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FormatError("damaged manifest.json", "remove this version and publish again") from error
 
 
-def _manifest(record: Mapping[str, Any]) -> Manifest:
+def _parse_manifest(record: Mapping[str, Any]) -> Manifest:
     image, kernel, packages = record["image"], record["kernel"], record["packages"]
     return Manifest(
         name=str(record["name"]),
         version=str(record["version"]),
         created=str(record["created"]),
         origin=Origin(record["origin"]),
-        source=Source(str(record["source"]["argument"]), str(record["source"]["kind"])),
+        source=SourceFacts(str(record["source"]["argument"]), str(record["source"]["kind"])),
         image=image
         and ImageFacts(int(image["size"]), str(image["sha256"]), str(image["codec"]), bool(image["linked"])),
-        kernel=kernel and _kernel(kernel),
+        kernel=kernel and _parse_kernel(kernel),
         files={name: FileFacts(int(file["size"]), str(file["sha256"])) for name, file in record["files"].items()},
         packages=None if packages is None else {name: str(version) for name, version in packages.items()},
         setuid=tuple(map(str, record["setuid"])),
@@ -142,6 +142,6 @@ def _manifest(record: Mapping[str, Any]) -> Manifest:
     )
 
 
-def _kernel(record: Mapping[str, Any]) -> Kernel:
+def _parse_kernel(record: Mapping[str, Any]) -> KernelFacts:
     passed_over = {str(path): str(reason) for path, reason in record.get("passed_over", {}).items()}
-    return Kernel(str(record["path"]), str(record["version"]), str(record.get("reason", "")), passed_over)
+    return KernelFacts(str(record["path"]), str(record["version"]), str(record.get("reason", "")), passed_over)

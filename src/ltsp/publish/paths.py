@@ -24,7 +24,7 @@ def is_initrd(name: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class ImagePaths:
     name: str
     """Checked by `ltsp.settings.image_name`: safe as a file name and as a word of an iPXE script."""
     base_dir: str

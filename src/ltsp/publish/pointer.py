@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ltsp.publish.paths import CLIENT, INITRD, KERNEL, NBD, is_initrd
-from ltsp.publish.version import is_version
+from ltsp.publish.version_id import is_version_id
 from ltsp.settings.tftp_names import ADD_ON
 
 FOREIGN = "foreign"
@@ -48,39 +48,42 @@ class Pointer:
         """
         lines = [
             "#!ipxe",
-            f"# ltsp: {_word(self.name)} is version {_word(self.version)}, before it {_word(self.before or _NONE)}",
+            (
+                f"# ltsp: {_check_word(self.name)} is version {_check_word(self.version)}, "
+                f"before it {_check_word(self.before or _NONE)}"
+            ),
             "# ltsp replaces this file: do not edit it",
         ]
         if self.image:
-            lines.append(f"set image ../../{_word(self.image)}")
+            lines.append(f"set image ../../{_check_word(self.image)}")
         if KERNEL not in self.files:
             lines += [f"echo {self.name} has no kernel here: type ltsp kernel {self.name} on the server", "exit 1"]
         elif CLIENT in self.files:
-            lines += self._by_our_initrd()
+            lines += self._boot_by_client_initrd()
         else:
-            lines += self._by_other_initrds()
+            lines += self._boot_by_distro_initrd()
         return "\n".join(lines) + "\n"
 
-    def _by_other_initrds(self) -> Iterator[str]:
+    def _boot_by_distro_initrd(self) -> Iterator[str]:
         initrds = sorted(filter(is_initrd, self.files), key=lambda name: (name != INITRD, name))
-        words = [f"initrd={_word(name)}" for name in initrds]
+        words = [f"initrd={_check_word(name)}" for name in initrds]
         if self.image:
             words.append(f"ltsp.image={self.image}")
         yield "goto start"
-        yield from self._gone()
+        yield from self._missing_version_block()
         yield ":start"
         yield f"kernel {self._kernel} {' '.join(words)} ${{ltsp-arguments}} || goto gone"
         yield from (f"initrd {self.version}/{name} || goto gone" for name in initrds)
         yield "boot"
 
-    def _by_our_initrd(self) -> Iterator[str]:
+    def _boot_by_client_initrd(self) -> Iterator[str]:
         """UEFI takes initrds in the order of the command line, BIOS in that of their loading: they are the same."""
         yield "goto start"
-        yield from self._gone()
-        yield from _failure("no-add-on", "There is no ltsp.img: type ltsp initrd on the server.")
-        yield from _failure("no-root", f"{self.name} has no root here: boot it from the menu of ltsp ipxe.")
+        yield from self._missing_version_block()
+        yield from _failure_block("no-add-on", "There is no ltsp.img: type ltsp initrd on the server.")
+        yield from _failure_block("no-root", f"{self.name} has no root here: boot it from the menu of ltsp ipxe.")
         if self.image:
-            yield from _failure(
+            yield from _failure_block(
                 "no-image",
                 f"No image of {self.name} where the menu came from: type ltsp ipxe --http=1 on the server.",
                 "TFTP carries no images. What serves them by HTTP is ltsp http.",
@@ -114,12 +117,12 @@ class Pointer:
         yield "isset ${ltsp-server} || set ltsp-server ${next-server} ||"
         yield "clear url ||"
         if self.image:
-            yield f"isset ${{ltsp-root}} && set url ${{ltsp-root}}{_word(self.image.removeprefix(_IMAGES))} ||"
+            yield f"isset ${{ltsp-root}} && set url ${{ltsp-root}}{_check_word(self.image.removeprefix(_IMAGES))} ||"
         yield "isset ${ltsp-url} && set url ${ltsp-url} ||"
         yield "isset ${url} || goto no-root"
         yield "clear sum ||"
         if self.sha256:
-            yield f"isset ${{ltsp-whole}} && set sum ltsp.sha256={_word(self.sha256)} ||"
+            yield f"isset ${{ltsp-whole}} && set sum ltsp.sha256={_check_word(self.sha256)} ||"
         words = (
             f"ltsp.image={self.image or self.name}",
             "ltsp.root=${url} ${sum}",
@@ -127,8 +130,8 @@ class Pointer:
         )
         yield f"set arguments {' '.join(words)}"
 
-    def _gone(self) -> Iterator[str]:
-        return _failure(
+    def _missing_version_block(self) -> Iterator[str]:
+        return _failure_block(
             "gone",
             f"Version {self.version} of {self.name} could not be fetched.",
             f"To see whether it is there, type ltsp versions {self.name} on the server.",
@@ -143,18 +146,18 @@ class Pointer:
     def parse(cls, text: str) -> Pointer | None:
         """What a script of ours says of versions; None where it is not ours."""
         match = _FIRST_COMMENT.search(text)
-        if match is None or not is_version(match[2]):
+        if match is None or not is_version_id(match[2]):
             return None
         return cls(match[1], match[2], None if match[3] == _NONE else match[3])
 
 
-def _failure(label: str, *lines: str) -> Iterator[str]:
+def _failure_block(label: str, *lines: str) -> Iterator[str]:
     """Said to the person before the screen; the menu comes back then."""
     yield f":{label}"
     yield from (f"echo {line}" for line in lines)
     yield "exit 1"
 
 
-def _word(text: str) -> str:
+def _check_word(text: str) -> str:
     assert _WORD.fullmatch(text), text
     return text

@@ -12,31 +12,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import join, relpath
 
-from ltsp.boot.raspberry import DIRECTORIES, has_firmware, is_public, none_found
+from ltsp.boot.raspberry import DIRECTORIES, has_firmware, is_public, no_boot_files_error
 from ltsp.errors import LtspError
 from ltsp.host import files
-from ltsp.publish.disk_errors import told
-from ltsp.publish.firmware_links import FIRMWARE, image_of, links, remove_links
-from ltsp.publish.paths import DIRECTORY_MODE, Places
+from ltsp.publish.disk_errors import translate_os_errors
+from ltsp.publish.firmware_links import FIRMWARE, find_links, image_of_link, remove_links
+from ltsp.publish.paths import DIRECTORY_MODE, ImagePaths
 from ltsp.settings import image_name
 from ltsp.tree.content import Content
 from ltsp.tree.name import printable
 
 
 @dataclass(frozen=True, slots=True)
-class Linked:
+class LinkedBootFiles:
     links: tuple[str, ...]
     """Paths below TFTP_DIR that lead to the boot files now."""
     in_the_way: tuple[str, ...]
     """Paths below TFTP_DIR where somebody's own file is, which stays."""
 
 
-def boot_directory(base_dir: str, name: str) -> str:
+def find_boot_directory(base_dir: str, name: str) -> str:
     """That of the chroot BASE_DIR/NAME; empty where there is no such chroot.
 
     Raises LtspError where it has nothing that a Pi boots from.
     """
-    chroot = join(base_dir, image_name.checked(name))
+    chroot = join(base_dir, image_name.check_name(name))
     if os.path.islink(join(chroot, "boot")):
         raise LtspError(
             f"no directory {printable(chroot)}/boot for Raspberry Pis: it is a symbolic link",
@@ -45,35 +45,35 @@ def boot_directory(base_dir: str, name: str) -> str:
     if not os.path.isdir(join(chroot, "boot")):
         return ""
     for path in (join(chroot, directory) for directory in DIRECTORIES):
-        if not os.path.islink(path) and has_firmware(files.entries(path)):
+        if not os.path.islink(path) and has_firmware(files.list_names(path)):
             return path
-    raise none_found(printable(chroot))
+    raise no_boot_files_error(printable(chroot))
 
 
-def in_version(contents: Mapping[str, Content]) -> dict[str, Content]:
+def names_in_version(contents: Mapping[str, Content]) -> dict[str, Content]:
     """The files by the names that they have in a version."""
     return {FIRMWARE + path: content for path, content in contents.items()}
 
 
-def link_boot_files(base_dir: str, tftp_dir: str, name: str, published: Sequence[str] = ()) -> Linked:
+def link_boot_files(base_dir: str, tftp_dir: str, name: str, published: Sequence[str] = ()) -> LinkedBootFiles:
     """Link the boot files of the chroot BASE_DIR/NAME into TFTP_DIR, and remove the links of earlier runs.
 
     Where there is no such chroot, they are those of the image's version, whose files are `published`.
     Raises LtspError where there are none, or the links cannot be made.
     """
-    boot = boot_directory(base_dir, name)
-    places = Places(name, base_dir, tftp_dir)
-    with told("link the boot files of", places):
-        wanted = dict(_plain_files(boot)) if boot else dict(_of_version(places, published))
+    boot = find_boot_directory(base_dir, name)
+    paths = ImagePaths(name, base_dir, tftp_dir)
+    with translate_os_errors("link the boot files of", paths):
+        wanted = dict(_list_plain_files(boot)) if boot else dict(_list_version_files(paths, published))
         if not wanted:
-            raise none_found(printable(name))
-        others = [path for path, _ in links(base_dir, tftp_dir) if relpath(path, tftp_dir) not in wanted]
+            raise no_boot_files_error(printable(name))
+        others = [path for path, _ in find_links(base_dir, tftp_dir) if relpath(path, tftp_dir) not in wanted]
         remove_links(tftp_dir, others)
         linked: list[str] = []
         in_the_way: list[str] = []
         for path, target in sorted(wanted.items()):
             link = join(tftp_dir, path)
-            if os.path.lexists(link) and not image_of(base_dir, tftp_dir, link):
+            if os.path.lexists(link) and not image_of_link(base_dir, tftp_dir, link):
                 in_the_way.append(path)
                 continue
             files.make_directories(os.path.dirname(link), DIRECTORY_MODE)
@@ -81,10 +81,10 @@ def link_boot_files(base_dir: str, tftp_dir: str, name: str, published: Sequence
             linked.append(path)
         for directory in sorted({os.path.dirname(join(tftp_dir, path)) for path in linked}):
             files.sync_directory(directory)
-        return Linked(tuple(linked), tuple(in_the_way))
+        return LinkedBootFiles(tuple(linked), tuple(in_the_way))
 
 
-def _plain_files(boot: str) -> Iterator[tuple[str, str]]:
+def _list_plain_files(boot: str) -> Iterator[tuple[str, str]]:
     """Path relative to the directory, and absolute."""
     for directory, _, names in os.walk(boot):
         for name in names:
@@ -93,8 +93,8 @@ def _plain_files(boot: str) -> Iterator[tuple[str, str]]:
                 yield relpath(path, boot), path
 
 
-def _of_version(places: Places, published: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _list_version_files(paths: ImagePaths, published: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Path below TFTP_DIR, and the target of a link there: relative, as a TFTP server may see TFTP_DIR as its root."""
     for path in (name.removeprefix(FIRMWARE) for name in published if name.startswith(FIRMWARE)):
-        at = join(places.tftp_dir, os.path.dirname(path))
-        yield path, relpath(join(places.current, FIRMWARE, path), at)
+        at = join(paths.tftp_dir, os.path.dirname(path))
+        yield path, relpath(join(paths.current, FIRMWARE, path), at)

@@ -16,97 +16,104 @@ from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.publish import disk_errors, firmware_links
 from ltsp.publish import state as states
-from ltsp.publish.disk_errors import described
-from ltsp.publish.gc import in_use, retain, users_of
+from ltsp.publish.disk_errors import describe_user
+from ltsp.publish.gc import collect_garbage, find_user_of_file, find_users
 from ltsp.publish.manifest import Origin
-from ltsp.publish.paths import Places
-from ltsp.publish.retention import Collected, Retention
-from ltsp.publish.state import Foreign, State
-from ltsp.publish.switch import paths_of, remove
+from ltsp.publish.paths import ImagePaths
+from ltsp.publish.retention import RemovedVersion, Retention
+from ltsp.publish.state import ForeignImage, ImageState
+from ltsp.publish.switch import list_version_files, remove_version
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RemovedImage:
     versions: tuple[str, ...]
     """The damaged ones too."""
     bytes: int
     """Of images that have no other name any more."""
 
 
-def remove_all(places: Places, *, force: bool) -> Removed:
+def remove_image(paths: ImagePaths, *, force: bool) -> RemovedImage:
     """Remove an image with all of its versions, kernels and names.
 
     Raises LtspError, before anything is removed, where a version is pinned, in use or not made here (unless `force`),
     or a name cannot be removed.
     """
-    now = states.read(places)
-    if not force and (reasons := list(_objections(now))):
-        raise LtspError(f"cannot remove {places.name}: {'; '.join(reasons)}", "--force removes it all the same")
-    versions = (*(each.version for each in now.generations), *now.damaged)
-    names = [places.pointer, places.current, *places.links, places.image, places.old, *firmware_links.links_to(places)]
+    now = states.read_state(paths)
+    if not force and (reasons := list(_find_objections(now))):
+        raise LtspError(f"cannot remove {paths.name}: {'; '.join(reasons)}", "--force removes it all the same")
+    versions = (*(each.id for each in now.versions), *now.damaged)
+    names = [
+        paths.pointer,
+        paths.current,
+        *paths.links,
+        paths.image,
+        paths.old,
+        *firmware_links.find_links_of_image(paths),
+    ]
     disk_errors.check_replaceable(
-        places.name, (*names, *(path for each in versions for path in paths_of(places, each)))
+        paths.name, (*names, *(path for each in versions for path in list_version_files(paths, each)))
     )
-    freed = _bytes(now)
-    _withdraw(places)
-    for path in (places.image, places.old):
+    freed = _count_image_bytes(now)
+    _withdraw(paths)
+    for path in (paths.image, paths.old):
         _unlink(path)
-    if os.path.isdir(places.images):
-        files.sync_directory(places.images)
+    if os.path.isdir(paths.images):
+        files.sync_directory(paths.images)
     for version in versions:
-        remove(places, version)
-    return Removed(versions, freed)
+        remove_version(paths, version)
+    return RemovedImage(versions, freed)
 
 
-def tidy(places: Places, keep: Retention) -> tuple[Collected, ...]:
+def remove_deleted(paths: ImagePaths, keep: Retention) -> tuple[RemovedVersion, ...]:
     """Where somebody deleted NAME.img by hand: take the rest from clients too, and collect it as retention says.
 
     Its versions stay for as many days as any that was replaced now, since clients may still run on them; those that are
     pinned, in use or not made here stay for good. Nothing is done where NAME.img is not gone.
     """
-    now = states.read(places)
-    if not now.deserted:
+    now = states.read_state(paths)
+    if not now.is_image_deleted:
         return ()
     if now.current is not None:
-        os.utime(places.manifest(now.current.version))
-        _withdraw(places)
-    return retain(places, Retention(0, keep.days, keep.share))
+        os.utime(paths.manifest(now.current.id))
+        _withdraw(paths)
+    return collect_garbage(paths, Retention(0, keep.days, keep.share))
 
 
-def _withdraw(places: Places) -> None:
+def _withdraw(paths: ImagePaths) -> None:
     """What boots is gone after this, durably; the versions are not."""
-    _unlink(places.pointer)
-    if os.path.isdir(places.boot):
-        files.sync_directory(places.boot)
-    firmware_links.remove_links(places.tftp_dir, firmware_links.links_to(places))
-    for path in (*places.links, places.current):
+    _unlink(paths.pointer)
+    if os.path.isdir(paths.boot):
+        files.sync_directory(paths.boot)
+    firmware_links.remove_links(paths.tftp_dir, firmware_links.find_links_of_image(paths))
+    for path in (*paths.links, paths.current):
         _unlink(path)
-    if os.path.isdir(places.boot):
-        files.sync_directory(places.boot)
+    if os.path.isdir(paths.boot):
+        files.sync_directory(paths.boot)
 
 
-def _objections(now: State) -> Iterator[str]:
-    users = in_use(now)
-    for each in now.generations:
+def _find_objections(now: ImageState) -> Iterator[str]:
+    users = find_users(now)
+    for each in now.versions:
         if each.pinned:
-            yield f"version {each.version} is pinned"
-        if user := users.get(each.version):
-            yield f"version {each.version} is in use by {described(user)}"
+            yield f"version {each.id} is pinned"
+        if user := users.get(each.id):
+            yield f"version {each.id} is in use by {describe_user(user)}"
         if each.manifest.origin is Origin.FOREIGN:
-            yield f"version {each.version} was not made here"
-    for path, entry in ((now.places.image, now.image), (now.places.old, now.old)):
-        if isinstance(entry, Foreign):
+            yield f"version {each.id} was not made here"
+    for path, entry in ((now.paths.image, now.image), (now.paths.old, now.old)):
+        if isinstance(entry, ForeignImage):
             name = os.path.basename(path)
             yield f"{name} was not made here"
-            if user := users_of(path):
-                yield f"{name} is in use by {described(user)}"
+            if user := find_user_of_file(path):
+                yield f"{name} is in use by {describe_user(user)}"
 
 
-def _bytes(now: State) -> int:
+def _count_image_bytes(now: ImageState) -> int:
     """Of all images, those of other programs too, each once."""
-    sizes = {each.image_id: files.size(each.image) or 0 for each in now.generations if each.image_id}
-    for path, entry in ((now.places.image, now.image), (now.places.old, now.old)):
-        if isinstance(entry, Foreign) and (identity := files.identity(path)):
+    sizes = {each.image_id: files.size(each.image) or 0 for each in now.versions if each.image_id}
+    for path, entry in ((now.paths.image, now.image), (now.paths.old, now.old)):
+        if isinstance(entry, ForeignImage) and (identity := files.file_id(path)):
             sizes[identity] = files.size(path) or 0
     return sum(sizes.values())
 

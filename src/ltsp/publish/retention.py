@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import Origin
+from ltsp.publish.version import Version
 from ltsp.settings.source_options import VersionedOptions
 
 _DAY = 86400
@@ -28,7 +28,7 @@ class Retention:
         return cls(options.keep_versions, options.keep_days, options.keep_share)
 
 
-class Reason(Enum):
+class RemovalReason(Enum):
     """Why a version went."""
 
     UNWANTED = "replaced without a backup, or staged and never booted"
@@ -37,15 +37,15 @@ class Reason(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
-    version: str
-    reason: Reason
+class RemovedVersion:
+    id: str
+    reason: RemovalReason
     bytes: int
     """Of its image."""
 
 
-def collectable(
-    generations: Sequence[Generation],
+def find_collectable(
+    versions: Sequence[Version],
     keep: Retention,
     *,
     current: Collection[str],
@@ -55,7 +55,7 @@ def collectable(
     now: float,
     disk: int,
     dropped: str | None = None,
-) -> list[Collected]:
+) -> list[RemovedVersion]:
     """The generations that no rule keeps, oldest first.
 
     `current`, `before`, `waiting` and `in_use` name versions, `now` in seconds since 1970, `disk` the bytes of the file
@@ -65,43 +65,39 @@ def collectable(
     """
     images: set[tuple[int, int]] = set()
     kept: set[str] = set()
-    young: list[Generation] = []
-    reasons: dict[str, Reason] = {}
+    young: list[Version] = []
+    reasons: dict[str, RemovalReason] = {}
     held: set[tuple[int, int] | None] = {None}
     """Images that something else than their age keeps."""
-    for generation in sorted(
-        generations,
-        key=lambda each: (each.version in current, each.version == before, not each.staged, each.version),
+    for version in sorted(
+        versions,
+        key=lambda each: (each.id in current, each.id == before, not each.staged, each.id),
         reverse=True,
     ):
-        chosen = generation.version in current or generation.version in (before, waiting)
-        wanted = generation.version != dropped and (chosen or not generation.staged)
-        if (
-            generation.image_id is not None
-            and wanted
-            and (len(images) < keep.versions or generation.image_id in images)
-        ):
-            images.add(generation.image_id)
+        chosen = version.id in current or version.id in (before, waiting)
+        wanted = version.id != dropped and (chosen or not version.staged)
+        if version.image_id is not None and wanted and (len(images) < keep.versions or version.image_id in images):
+            images.add(version.image_id)
             chosen = True
-        foreign = generation.manifest.origin is Origin.FOREIGN
-        reasons[generation.version] = Reason.AGE if wanted else Reason.UNWANTED
-        if chosen or foreign or generation.pinned or generation.version in in_use:
-            kept.add(generation.version)
-            held.add(generation.image_id)
-        elif wanted and now - generation.last_current < keep.days * _DAY:
-            young.append(generation)
+        foreign = version.manifest.origin is Origin.FOREIGN
+        reasons[version.id] = RemovalReason.AGE if wanted else RemovalReason.UNWANTED
+        if chosen or foreign or version.pinned or version.id in in_use:
+            kept.add(version.id)
+            held.add(version.image_id)
+        elif wanted and now - version.last_current < keep.days * _DAY:
+            young.append(version)
     room = int(disk * keep.share / 100)
-    for generation in sorted(young, key=lambda each: (each.last_current, each.version), reverse=True):
-        if generation.image_id not in held:
-            room -= _size(generation)
-            held.add(generation.image_id)
+    for version in sorted(young, key=lambda each: (each.last_current, each.id), reverse=True):
+        if version.image_id not in held:
+            room -= _image_size(version)
+            held.add(version.image_id)
             if room < 0:
-                reasons.update((each.version, Reason.SHARE) for each in young if each.version not in kept)
+                reasons.update((each.id, RemovalReason.SHARE) for each in young if each.id not in kept)
                 break
-        kept.add(generation.version)
-    gone = [generation for generation in generations if generation.version not in kept]
-    return [Collected(each.version, reasons[each.version], _size(each)) for each in gone]
+        kept.add(version.id)
+    gone = [version for version in versions if version.id not in kept]
+    return [RemovedVersion(each.id, reasons[each.id], _image_size(each)) for each in gone]
 
 
-def _size(generation: Generation) -> int:
-    return generation.manifest.image.size if generation.manifest.image else 0
+def _image_size(version: Version) -> int:
+    return version.manifest.image.size if version.manifest.image else 0

@@ -20,10 +20,10 @@ _PIECE = 1 << 20
 _T = TypeVar("_T")
 
 
-class Draft:
+class StagedFile:
     """The image while it is written: `image` is its raw file, open for reading and writing."""
 
-    def __init__(self, new: files.Nameless, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, new: files.UnnamedFile, pool: ThreadPoolExecutor) -> None:
         self.seconds: dict[str, float] = {}
         """What was spent once the image was written, by step; fsync and sha256 run beside each other."""
         self._new = new
@@ -35,19 +35,22 @@ class Draft:
     def image(self) -> io.FileIO:
         return self._new.file
 
-    def flush_in_background(self, hashed: Callable[[int], str]) -> None:
-        """Begin to put the image on the disk and to hash it, as `sha256` does. It must not be written to any more."""
+    def flush_in_background(self, compute_hash: Callable[[int], str]) -> None:
+        """Start flushing the image to disk and hashing it, as `compute_sha256` does.
+
+        Nothing may be written after that.
+        """
         if self._flushed is None:
             descriptor = self.image.fileno()
-            self._flushed = self._pool.submit(self._timed, "fsync", lambda: os.fsync(descriptor))
-            self._hashed = self._pool.submit(self._timed, "sha256", lambda: hashed(descriptor))
+            self._flushed = self._pool.submit(self._run_timed, "fsync", lambda: os.fsync(descriptor))
+            self._hashed = self._pool.submit(self._run_timed, "sha256", lambda: compute_hash(descriptor))
 
-    def finished(self) -> FileFacts:
+    def finish(self) -> FileFacts:
         """Size and sha256 of the image, which is on the disk now.
 
         Raises OSError where it could not be written, and what hashing it raised.
         """
-        self.flush_in_background(sha256)
+        self.flush_in_background(compute_sha256)
         assert self._flushed is not None
         assert self._hashed is not None
         self._flushed.result()
@@ -56,7 +59,7 @@ class Draft:
     def link(self, path: str, mode: int, group: int | None) -> None:
         self._new.link(path, mode, group)
 
-    def _timed(self, step: str, work: Callable[[], _T]) -> _T:
+    def _run_timed(self, step: str, work: Callable[[], _T]) -> _T:
         begin = time.monotonic()
         try:
             return work()
@@ -65,13 +68,13 @@ class Draft:
 
 
 @contextmanager
-def draft(directory: str) -> Iterator[Draft]:
+def open_staged_file(directory: str) -> Iterator[StagedFile]:
     """An image for this directory; gone at the end unless it was linked."""
-    with files.nameless(directory) as new, ThreadPoolExecutor(2, "publish") as pool:
-        yield Draft(new, pool)
+    with files.create_unnamed(directory) as new, ThreadPoolExecutor(2, "publish") as pool:
+        yield StagedFile(new, pool)
 
 
-def sha256(descriptor: int) -> str:
+def compute_sha256(descriptor: int) -> str:
     """Of a whole file, by pread(2): the descriptor's own position belongs to somebody else."""
     digest = hashlib.sha256()
     at = 0

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from ltsp.errors import FormatError, LtspError
 from ltsp.host import files
-from ltsp.publish.generation import Generation
 from ltsp.publish.manifest import Origin
-from ltsp.publish.paths import Places
+from ltsp.publish.paths import ImagePaths
 from ltsp.publish.pointer import Pointer
-from ltsp.publish.version import is_version
+from ltsp.publish.version import Version
+from ltsp.publish.version_id import is_version_id
 from ltsp.tree.name import printable
 
 
 @dataclass(frozen=True, slots=True)
-class Foreign:
+class ForeignImage:
     """A NAME.img or NAME.img.old that is no link of one of our versions."""
 
     path: str
@@ -29,33 +29,33 @@ class Foreign:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ImageState:
     """Read without the lock it may be a moment old, but each part of it was true."""
 
-    places: Places
-    generations: tuple[Generation, ...]
+    paths: ImagePaths
+    versions: tuple[Version, ...]
     """The complete ones, oldest first."""
     damaged: tuple[str, ...]
     """Versions whose manifest cannot be read; nothing removes them but a person."""
     pointer: Pointer | None
-    image: Generation | Foreign | None
+    image: Version | ForeignImage | None
     """What NAME.img is: the hand that put it there may be another's."""
-    old: Generation | Foreign | None
+    old: Version | ForeignImage | None
 
     @property
-    def current(self) -> Generation | None:
+    def current(self) -> Version | None:
         """What the menu boots."""
-        return self.generation(self.pointer.version) if self.pointer else None
+        return self.find_version(self.pointer.version) if self.pointer else None
 
     @property
-    def before(self) -> Generation | None:
+    def before(self) -> Version | None:
         """What the pointer says was current before."""
-        return self.generation(self.pointer.before) if self.pointer and self.pointer.before else None
+        return self.find_version(self.pointer.before) if self.pointer and self.pointer.before else None
 
     @property
-    def waiting(self) -> Generation | None:
+    def waiting(self) -> Version | None:
         """The newest version of ours, where it is staged: nothing newer was found good enough for clients."""
-        ours = [each for each in self.generations if each.manifest.origin is not Origin.FOREIGN]
+        ours = [each for each in self.versions if each.manifest.origin is not Origin.FOREIGN]
         newest = ours[-1] if ours else None
         return newest if newest and newest.staged and newest != self.current else None
 
@@ -63,76 +63,78 @@ class State:
     def current_versions(self) -> set[str]:
         """What the menu boots, and what NAME.img is where somebody's hand made that another version."""
         versions = {self.pointer.version} if self.pointer else set()
-        return versions | {self.image.version} if isinstance(self.image, Generation) else versions
+        return versions | {self.image.id} if isinstance(self.image, Version) else versions
 
     @property
-    def deserted(self) -> bool:
+    def is_image_deleted(self) -> bool:
         """Whether NAME.img is gone and its versions stayed: somebody deleted it by hand, as one removed images once.
 
         Versions that wait for their first boot test never had it, nor has a chroot whose kernel is published.
         """
         chroot = self.current is not None and self.current.image_id is None
-        had = any(each.image_id is not None and not each.staged for each in self.generations)
+        had = any(each.image_id is not None and not each.staged for each in self.versions)
         return self.image is None and had and not chroot
 
-    def existing(self, version: str) -> Generation:
+    def require_version(self, version_id: str) -> Version:
         """Raises LtspError where there is no such version."""
-        generation = self.generation(version)
-        if generation is None:
-            name = self.places.name
-            raise LtspError(f"{name} has no version {printable(version)}", f"ltsp versions {name} lists what there is")
-        return generation
+        version = self.find_version(version_id)
+        if version is None:
+            name = self.paths.name
+            raise LtspError(
+                f"{name} has no version {printable(version_id)}", f"ltsp versions {name} lists what there is"
+            )
+        return version
 
-    def generation(self, version: str) -> Generation | None:
-        return next((each for each in self.generations if each.version == version), None)
+    def find_version(self, version_id: str) -> Version | None:
+        return next((each for each in self.versions if each.id == version_id), None)
 
     @property
     def exists(self) -> bool:
-        return bool(self.generations or self.damaged or self.pointer or self.image or self.old)
+        return bool(self.versions or self.damaged or self.pointer or self.image or self.old)
 
 
-def read(places: Places) -> State:
-    generations: list[Generation] = []
+def read_state(paths: ImagePaths) -> ImageState:
+    versions: list[Version] = []
     damaged: list[str] = []
-    for version in filter(is_version, files.entries(places.versions)):
+    for version_id in filter(is_version_id, files.list_names(paths.versions)):
         try:
-            generations.append(Generation.load(places, version))
+            versions.append(Version.load(paths, version_id))
         except FileNotFoundError:
             continue
         except FormatError:
-            damaged.append(version)
-    pointer = read_pointer(places)
+            damaged.append(version_id)
+    pointer = read_pointer(paths)
     likely = [pointer.version, pointer.before] if pointer else [None, None]
-    return State(
-        places,
-        tuple(generations),
+    return ImageState(
+        paths,
+        tuple(versions),
         tuple(damaged),
         pointer,
-        _named(places.image, generations, likely[0]),
-        _named(places.old, generations, likely[1]),
+        _identify_image(paths.image, versions, likely[0]),
+        _identify_image(paths.old, versions, likely[1]),
     )
 
 
-def read_pointer(places: Places) -> Pointer | None:
+def read_pointer(paths: ImagePaths) -> Pointer | None:
     try:
-        with open(places.pointer, encoding="utf-8", errors="replace") as file:
+        with open(paths.pointer, encoding="utf-8", errors="replace") as file:
             pointer = Pointer.parse(file.read())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
-    return pointer if pointer and pointer.name == places.name else None
+    return pointer if pointer and pointer.name == paths.name else None
 
 
-def _named(path: str, generations: list[Generation], likely: str | None) -> Generation | Foreign | None:
+def _identify_image(path: str, versions: list[Version], likely: str | None) -> Version | ForeignImage | None:
     """Of several versions that share the image, the likely one, else the newest."""
-    identity = files.identity(path)
+    identity = files.file_id(path)
     if identity is None:
         return None
-    same = [each for each in generations if each.image_id == identity]
+    same = [each for each in versions if each.image_id == identity]
     if same:
-        return next((each for each in same if each.version == likely), same[-1])
+        return next((each for each in same if each.id == likely), same[-1])
     linked = os.path.islink(path)
     try:
         status = os.stat(path)
     except OSError:
-        return Foreign(path, 0, 0, linked)
-    return Foreign(path, status.st_size, status.st_mtime, linked)
+        return ForeignImage(path, 0, 0, linked)
+    return ForeignImage(path, status.st_size, status.st_mtime, linked)

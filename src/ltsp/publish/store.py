@@ -12,12 +12,12 @@ from os.path import join
 from ltsp.errors import LockHeld, LtspError
 from ltsp.host import files, locks
 from ltsp.publish import state as states
-from ltsp.publish.disk_errors import described, told
-from ltsp.publish.generation import Generation
-from ltsp.publish.locked_image import Held
-from ltsp.publish.paths import DIRECTORY_MODE, Places
-from ltsp.publish.state import State
+from ltsp.publish.disk_errors import describe_user, translate_os_errors
+from ltsp.publish.locked_image import LockedImage
+from ltsp.publish.paths import DIRECTORY_MODE, ImagePaths
+from ltsp.publish.state import ImageState
 from ltsp.publish.switch import repair
+from ltsp.publish.version import Version
 from ltsp.settings import image_name
 from ltsp.tree.name import printable
 
@@ -30,89 +30,89 @@ class Store:
     base_dir: str
     tftp_dir: str
 
-    def places(self, name: str) -> Places:
+    def paths(self, name: str) -> ImagePaths:
         """Raises UsageError where it cannot be an image's name."""
-        return Places(image_name.checked(name), self.base_dir, self.tftp_dir)
+        return ImagePaths(image_name.check_name(name), self.base_dir, self.tftp_dir)
 
     def names(self) -> list[str]:
         """Every name that has an exported image, a version, or a kernel of its own."""
-        exported = files.entries(join(self.base_dir, "images"))
+        exported = files.list_names(join(self.base_dir, "images"))
         found = {name.removesuffix(".old").removesuffix(".img") for name in exported if name.endswith((".img", ".old"))}
-        found.update(files.entries(join(self.base_dir, "images", ".versions")))
-        found.update(files.entries(join(self.tftp_dir, "ltsp")))
+        found.update(files.list_names(join(self.base_dir, "images", ".versions")))
+        found.update(files.list_names(join(self.tftp_dir, "ltsp")))
         return sorted(name for name in found if not image_name.fault(name) and self.state(name).exists)
 
-    def state(self, name: str) -> State:
+    def state(self, name: str) -> ImageState:
         """All there is to know of a name, read without its lock."""
-        return states.read(self.places(name))
+        return states.read_state(self.paths(name))
 
-    def versions(self, name: str) -> tuple[Generation, ...]:
+    def versions(self, name: str) -> tuple[Version, ...]:
         """The complete ones, oldest first."""
-        return self.state(name).generations
+        return self.state(name).versions
 
-    def current(self, name: str) -> Generation | None:
+    def current(self, name: str) -> Version | None:
         """What the menu boots."""
         return self.state(name).current
 
     @contextmanager
-    def locked(self, name: str, wait: float = 0) -> Iterator[Held]:
+    def locked(self, name: str, wait: float = 0) -> Iterator[LockedImage]:
         """The only way to change anything. What a killed run left behind is put right first.
 
         `wait` is in seconds, `math.inf` for ever.
 
         Raises LockHeld, which names the holder.
         """
-        places = self.places(name)
-        missing = [directory for directory in places.shared if not os.path.isdir(directory)]
+        paths = self.paths(name)
+        missing = [directory for directory in paths.shared if not os.path.isdir(directory)]
         with ExitStack() as stack:
-            stack.callback(_remove_unused, places, missing)
-            with told("change", places):
-                _check_place(places.base_dir, "base", name)
-                _check_place(places.tftp_dir, "tftp", name)
-            _lock(stack, places, wait)
-            stack.callback(_remove_traces, places)
-            with told("finish the last change of", places):
-                repair(places)
-            yield Held(places)
+            stack.callback(_remove_unused, paths, missing)
+            with translate_os_errors("change", paths):
+                _check_directory(paths.base_dir, "base", name)
+                _check_directory(paths.tftp_dir, "tftp", name)
+            _lock_image(stack, paths, wait)
+            stack.callback(_remove_empty_directories, paths)
+            with translate_os_errors("finish the last change of", paths):
+                repair(paths)
+            yield LockedImage(paths)
 
 
-def _lock(stack: ExitStack, places: Places, wait: float) -> None:
-    name = places.name
-    with told("lock", places):
+def _lock_image(stack: ExitStack, paths: ImagePaths, wait: float) -> None:
+    name = paths.name
+    with translate_os_errors("lock", paths):
         for _ in range(_TRIES):
-            files.make_directories(places.images, DIRECTORY_MODE)
+            files.make_directories(paths.images, DIRECTORY_MODE)
             # Another run may take away the directory in between, where it had made it and has no use for it.
             with suppress(FileNotFoundError):
                 try:
-                    stack.enter_context(locks.exclusive(places.lock, wait))
-                except locks.Taken as taken:
-                    by = described(taken.holder) if taken.holder else "another process"
+                    stack.enter_context(locks.hold_exclusive(paths.lock, wait))
+                except locks.LockBusy as taken:
+                    by = describe_user(taken.holder) if taken.holder else "another process"
                     raise LockHeld(
                         f"{name} is being changed by {by}", "try again when it is done, or give --wait=SECONDS"
                     ) from None
                 return
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), places.images)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), paths.images)
 
 
-def _is_used(places: Places) -> bool:
+def _is_used(paths: ImagePaths) -> bool:
     """Whether something is left under the name."""
-    return any(map(os.path.lexists, (places.pointer, places.image, places.old)))
+    return any(map(os.path.lexists, (paths.pointer, paths.image, paths.old)))
 
 
-def _remove_unused(places: Places, directories: Sequence[str]) -> None:
+def _remove_unused(paths: ImagePaths, directories: Sequence[str]) -> None:
     """Leave none of the directories that all images share, where this name made them and has no use for them."""
-    if not _is_used(places):
+    if not _is_used(paths):
         _remove_empty(directories)
 
 
-def _remove_traces(places: Places) -> None:
+def _remove_empty_directories(paths: ImagePaths) -> None:
     """Where nothing is left under the name, leave neither its directories nor its lock, which is held."""
-    if _is_used(places):
+    if _is_used(paths):
         return
-    _remove_empty([places.versions, places.boot])
-    if not os.path.lexists(places.versions) and not os.path.lexists(places.boot):
+    _remove_empty([paths.versions, paths.boot])
+    if not os.path.lexists(paths.versions) and not os.path.lexists(paths.boot):
         with suppress(OSError):
-            os.unlink(places.lock)
+            os.unlink(paths.lock)
 
 
 def _remove_empty(directories: Sequence[str]) -> None:
@@ -122,7 +122,7 @@ def _remove_empty(directories: Sequence[str]) -> None:
             os.rmdir(directory)
 
 
-def _check_place(directory: str, which: str, name: str) -> None:
+def _check_directory(directory: str, which: str, name: str) -> None:
     """See that a directory of the server is there and can be written, before hours are spent on a build.
 
     It is made if just the last part is missing: more may be a disk that is not mounted.

@@ -16,13 +16,13 @@ from os.path import basename, join
 
 from ltsp.host import files
 from ltsp.publish import disk_errors, state
-from ltsp.publish.generation import Generation
-from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, Places
+from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, ImagePaths
 from ltsp.publish.pointer import FOREIGN, Pointer
-from ltsp.publish.version import is_version
+from ltsp.publish.version import Version
+from ltsp.publish.version_id import is_version_id
 
 
-def switch(generation: Generation, before: str | None) -> None:
+def switch_to(version: Version, before: str | None) -> None:
     """Make the generation the current one, durably. `before` is what the pointer is to name so.
 
     All that takes room or may be refused is done before the pointer moves; then only renames are left, onto names that
@@ -30,40 +30,40 @@ def switch(generation: Generation, before: str | None) -> None:
 
     Raises OSError, and LtspError where a name cannot be replaced; the pointer tells whether it moved.
     """
-    places = generation.places
-    files.make_directories(places.boot, DIRECTORY_MODE)
+    paths = version.paths
+    files.make_directories(paths.boot, DIRECTORY_MODE)
     pointer = Pointer(
-        places.name,
-        generation.version,
+        paths.name,
+        version.id,
         before,
-        image=_served(generation),
-        files=tuple(generation.manifest.files),
-        sha256=_lasting_sum(generation),
+        image=_served_image_path(version),
+        files=tuple(version.manifest.files),
+        sha256=_stable_sha256(version),
     )
-    with _followers(places, pointer) as followers:
-        disk_errors.check_replaceable(places.name, [places.pointer, *followers.names])
-        moved = files.prepare(places.pointer, pointer.text().encode("ascii"), PUBLIC_MODE)
+    with _prepare_links(paths, pointer) as prepared:
+        disk_errors.check_replaceable(paths.name, [paths.pointer, *prepared.names])
+        moved = files.prepare_file(paths.pointer, pointer.text().encode("ascii"), PUBLIC_MODE)
         try:
             moved.commit()
         finally:
             moved.discard()
-        files.sync_directory(places.boot)
-        followers.commit()
+        files.sync_directory(paths.boot)
+        prepared.commit()
 
 
-def settle(places: Places, pointer: Pointer) -> None:
+def apply_pointer(paths: ImagePaths, pointer: Pointer) -> None:
     """Make everything else agree with the pointer. Doing it again changes nothing."""
-    with _followers(places, pointer) as followers:
-        disk_errors.check_replaceable(places.name, followers.names)
-        followers.commit()
+    with _prepare_links(paths, pointer) as prepared:
+        disk_errors.check_replaceable(paths.name, prepared.names)
+        prepared.commit()
 
 
 @dataclass(frozen=True, slots=True)
-class _Followers:
+class _PreparedLinks:
     """The names that follow from a pointer, prepared as far as they are not right already."""
 
-    places: Places
-    version: str
+    paths: ImagePaths
+    version_id: str
     displaces: bool
     """Whether NAME.img is a file of others that has no other name, and becomes NAME.img.old."""
     spares: bool
@@ -79,148 +79,152 @@ class _Followers:
     @property
     def names(self) -> list[str]:
         """Those that are replaced or removed."""
-        places = self.places
-        kept = [places.old] if self.spares or self.displaces or self.drops_old else []
+        paths = self.paths
+        kept = [paths.old] if self.spares or self.displaces or self.drops_old else []
         replaced = [each.path for each in (self.old, self.image, *self.links, self.current) if each]
-        mark = places.staged(self.version)
+        mark = paths.staged(self.version_id)
         return [*kept, *replaced, *([mark] if os.path.lexists(mark) else [])]
 
     def commit(self) -> None:
-        places = self.places
+        paths = self.paths
         if self.spares:
-            os.rename(places.old, f"{places.old}-{int(time.time())}")
+            os.rename(paths.old, f"{paths.old}-{int(time.time())}")
         if self.old:
             self.old.commit()
-        if not self.displaces or not self._exchanged():
+        if not self.displaces or not self._exchange():
             if self.image:
                 self.image.commit()
             if self.drops_old:
-                os.unlink(places.old)
-        files.sync_directory(places.images)
+                os.unlink(paths.old)
+        files.sync_directory(paths.images)
         for link in self.links:
             link.commit()
-        if os.path.lexists(places.staged(self.version)):
-            os.unlink(places.staged(self.version))
-            files.sync_directory(places.version(self.version))
+        if os.path.lexists(paths.staged(self.version_id)):
+            os.unlink(paths.staged(self.version_id))
+            files.sync_directory(paths.version(self.version_id))
         if self.current:
             self.current.commit()
-        files.sync_directory(places.boot)
+        files.sync_directory(paths.boot)
 
-    def _exchanged(self) -> bool:
+    def _exchange(self) -> bool:
         """Swap NAME.img with NAME.img.old, which is the new image by now; else move it there."""
         try:
-            files.exchange(self.places.image, self.places.old)
+            files.exchange(self.paths.image, self.paths.old)
         except OSError as error:
             if error.errno not in {errno.EINVAL, errno.ENOSYS}:
                 raise
-            os.rename(self.places.image, self.places.old)
+            os.rename(self.paths.image, self.paths.old)
             return False
         return True
 
 
 @contextmanager
-def _followers(places: Places, pointer: Pointer) -> Iterator[_Followers]:
+def _prepare_links(paths: ImagePaths, pointer: Pointer) -> Iterator[_PreparedLinks]:
     """What is prepared and not committed is gone at the end."""
-    now = state.read(places)
-    image = places.version_image(pointer.version)
-    has_image = files.identity(image) is not None
-    displaces = has_image and pointer.before == FOREIGN and isinstance(now.image, state.Foreign)
-    before = image if displaces else _image_before(places, pointer)
+    now = state.read_state(paths)
+    image = paths.version_image(pointer.version)
+    has_image = files.file_id(image) is not None
+    displaces = has_image and pointer.before == FOREIGN and isinstance(now.image, state.ForeignImage)
+    before = image if displaces else _image_before(paths, pointer)
     with ExitStack() as prepared:
 
-        def ready(replacement: files.Replacement | None) -> files.Replacement | None:
+        def discard_unless_committed(replacement: files.Replacement | None) -> files.Replacement | None:
             if replacement:
                 prepared.callback(replacement.discard)
             return replacement
 
-        old = ready(files.prepare_hard_link(places.old, before)) if before else None
-        yield _Followers(
-            places,
+        old = discard_unless_committed(files.prepare_hard_link(paths.old, before)) if before else None
+        yield _PreparedLinks(
+            paths,
             pointer.version,
             displaces,
-            spares=old is not None and isinstance(now.old, state.Foreign),
+            spares=old is not None and isinstance(now.old, state.ForeignImage),
             old=old,
-            image=ready(files.prepare_hard_link(places.image, image)) if has_image else None,
-            drops_old=has_image and pointer.before is None and files.same_file(image, places.old),
+            image=discard_unless_committed(files.prepare_hard_link(paths.image, image)) if has_image else None,
+            drops_old=has_image and pointer.before is None and files.same_file(image, paths.old),
             links=tuple(
                 link
-                for path in places.links
-                if (link := ready(files.prepare_symlink(path, join("current", basename(path)))))
+                for path in paths.links
+                if (link := discard_unless_committed(files.prepare_symlink(path, join("current", basename(path)))))
             ),
-            current=ready(files.prepare_symlink(places.current, pointer.version)),
+            current=discard_unless_committed(files.prepare_symlink(paths.current, pointer.version)),
         )
 
 
-def _image_before(places: Places, pointer: Pointer) -> str | None:
+def _image_before(paths: ImagePaths, pointer: Pointer) -> str | None:
     """What NAME.img.old is to be, where the pointer says so."""
     if pointer.before in {None, FOREIGN, pointer.version}:
         return None
     assert pointer.before is not None
-    image = places.version_image(pointer.before)
-    return image if files.identity(image) else None
+    image = paths.version_image(pointer.before)
+    return image if files.file_id(image) else None
 
 
-def repair(places: Places) -> None:
+def repair(paths: ImagePaths) -> None:
     """Remove what a killed run left unfinished and finish what it had decided. Call with the lock held.
 
     Nothing is decided by the absence of a file alone where a disk may not be mounted: without the versions' directory,
     nothing of theirs is removed elsewhere.
     """
-    for path in (places.image, places.old):
-        files.fresh_name(path)
-    of_versions = map(places.version, filter(is_version, files.entries(places.versions)))
-    for directory in (places.versions, places.boot, *of_versions):
-        for name in filter(files.is_leftover, files.entries(directory)):
+    for path in (paths.image, paths.old):
+        files.clear_temporary_name(path)
+    of_versions = map(paths.version, filter(is_version_id, files.list_names(paths.versions)))
+    for directory in (paths.versions, paths.boot, *of_versions):
+        for name in filter(files.is_leftover, files.list_names(directory)):
             os.unlink(join(directory, name))
-    pointer = state.read_pointer(places)
-    if os.path.isdir(places.versions):
-        for version in filter(is_version, {*files.entries(places.versions), *files.entries(places.boot)}):
-            if not os.path.lexists(places.manifest(version)) and not (pointer and version == pointer.version):
-                remove(places, version)
-    if pointer and os.path.lexists(places.manifest(pointer.version)) and not _settled(places, pointer):
-        settle(places, pointer)
+    pointer = state.read_pointer(paths)
+    if os.path.isdir(paths.versions):
+        for version_id in filter(is_version_id, {*files.list_names(paths.versions), *files.list_names(paths.boot)}):
+            if not os.path.lexists(paths.manifest(version_id)) and not (pointer and version_id == pointer.version):
+                remove_version(paths, version_id)
+    if pointer and os.path.lexists(paths.manifest(pointer.version)) and not _is_applied(paths, pointer):
+        apply_pointer(paths, pointer)
 
 
-def remove(places: Places, version: str) -> None:
+def remove_version(paths: ImagePaths, version_id: str) -> None:
     """Take a version away. Its manifest goes first, so that a kill leaves no version that only seems complete.
 
     Raises LtspError where one of its files cannot be removed; then it stays whole.
     """
-    disk_errors.check_replaceable(places.name, paths_of(places, version))
+    disk_errors.check_replaceable(paths.name, list_version_files(paths, version_id))
     with suppress(FileNotFoundError):
-        os.unlink(places.manifest(version))
-        files.sync_directory(places.version(version))
-    files.remove_tree(places.version(version))
-    files.remove_tree(places.boot_version(version))
-    for directory in (places.versions, places.boot):
+        os.unlink(paths.manifest(version_id))
+        files.sync_directory(paths.version(version_id))
+    files.remove_tree(paths.version(version_id))
+    files.remove_tree(paths.boot_version(version_id))
+    for directory in (paths.versions, paths.boot):
         if os.path.isdir(directory):
             files.sync_directory(directory)
 
 
-def paths_of(places: Places, version: str) -> list[str]:
+def list_version_files(paths: ImagePaths, version_id: str) -> list[str]:
     """The files of a version that go with it."""
-    return [path for top in (places.version(version), places.boot_version(version)) for path in files.below(top)]
+    return [
+        path
+        for top in (paths.version(version_id), paths.boot_version(version_id))
+        for path in files.list_files_below(top)
+    ]
 
 
-def _served(generation: Generation) -> str:
+def _served_image_path(version: Version) -> str:
     """Where clients find the image, relative to BASE_DIR; empty if their root is none."""
-    places = generation.places
-    facts = generation.manifest.image
+    paths = version.paths
+    facts = version.manifest.image
     if facts is not None and not facts.linked:
-        return os.path.relpath(generation.image, places.base_dir)
-    if facts is not None or files.identity(places.image):
-        return os.path.relpath(places.image, places.base_dir)
+        return os.path.relpath(version.image, paths.base_dir)
+    if facts is not None or files.file_id(paths.image):
+        return os.path.relpath(paths.image, paths.base_dir)
     return ""
 
 
-def _lasting_sum(generation: Generation) -> str:
-    """The sha256 of what `_served` names, if that name is a version's, whose bytes stay."""
-    facts = generation.manifest.image
+def _stable_sha256(version: Version) -> str:
+    """The sha256 of what `_served_image_path` names, if that name is a version's, whose bytes stay."""
+    facts = version.manifest.image
     return facts.sha256 if facts is not None and not facts.linked else ""
 
 
-def _settled(places: Places, pointer: Pointer) -> bool:
+def _is_applied(paths: ImagePaths, pointer: Pointer) -> bool:
     try:
-        return os.readlink(places.current) == pointer.version
+        return os.readlink(paths.current) == pointer.version
     except OSError:
         return False

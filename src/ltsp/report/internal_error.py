@@ -10,7 +10,7 @@ from ltsp.errors import LtspError
 from ltsp.host import working_directory
 from ltsp.tree.name import printable
 
-TRACEBACK = "LTSP_TRACEBACK"
+TRACEBACK_VARIABLE = "LTSP_TRACEBACK"
 """Set in the environment, it shows where an error that nobody foresaw was raised."""
 _REMEDIES = {
     errno.ENOSPC: "free some space there",
@@ -29,14 +29,14 @@ begins with that of the second.
 """
 
 
-def told(error: Exception) -> LtspError:
+def to_ltsp_error(error: Exception) -> LtspError:
     """The error for people; one that is for people already is itself, but for what it met first."""
     limit = next((number for number in _LIMITS if os.strerror(number) in str(error)), None)
     if isinstance(error, LtspError):
         if limit is not None:
             error.hint = _LIMITS[limit]
         return error
-    if os.environ.get(TRACEBACK):
+    if os.environ.get(TRACEBACK_VARIABLE):
         import traceback  # noqa: PLC0415 -- seldom needed
 
         traceback.print_exception(error, file=sys.stderr)
@@ -53,12 +53,12 @@ def told(error: Exception) -> LtspError:
         return LtspError("out of memory", "end other programs, or give --threads=1")
     said = printable(str(error))
     return LtspError(
-        f"a fault of this program, {type(error).__name__}{f': {said}' if said else ''}, {_place(error)}",
-        f"please report it with what {TRACEBACK}=1 in the environment shows",
+        f"a fault of this program, {type(error).__name__}{f': {said}' if said else ''}, {_raised_at(error)}",
+        f"please report it with what {TRACEBACK_VARIABLE}=1 in the environment shows",
     )
 
 
-def _place(error: Exception) -> str:
+def _raised_at(error: Exception) -> str:
     import traceback  # noqa: PLC0415 -- likewise
 
     frames = traceback.extract_tb(error.__traceback__)

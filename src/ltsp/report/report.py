@@ -12,7 +12,7 @@ from typing import Protocol
 from ltsp.errors import LtspError
 
 
-class Step(Protocol):
+class ProgressStep(Protocol):
     """A piece of work that takes a while."""
 
     def advance(self, amount: int) -> None:
@@ -21,7 +21,7 @@ class Step(Protocol):
 
 
 class Report(Protocol):
-    def step(self, title: str, total: int | None = None) -> AbstractContextManager[Step]:
+    def step(self, title: str, total: int | None = None) -> AbstractContextManager[ProgressStep]:
         """Begin a piece of work of `total` bytes; None where that is not known. The block's end is its end."""
         ...
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ltsp.archive.archive import Form, Reader, is_archive
-from ltsp.archive.stored import OpenFile
+from ltsp.archive.archive import ArchiveFormat, ArchiveReader, is_archive
+from ltsp.archive.content import DescriptorBlocks
 from ltsp.sandbox.worker import Caller, main
 from ltsp.storage.blocks import Blocks
 from ltsp.storage.extents import Extent
-from ltsp.tree.selection import Entered
+from ltsp.tree.selection import DirectoryFilter
 from ltsp.tree.tree import Tree
 
 SCRATCH = ""
@@ -25,42 +25,42 @@ _WAIT = 3_000
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    reader: Reader
+class ArchiveSession:
+    reader: ArchiveReader
     caller: Caller
     files: list[BinaryIO]
     """The archive, which stays open. Of a layout, each part that was asked for."""
-    form: Form
+    form: ArchiveFormat
     tag: str
     is_layout: bool
 
-    def look(self, _question: dict[str, object]) -> object:
+    def query(self, _question: dict[str, object]) -> object:
         """Whether it is an archive at all."""
-        return is_archive(OpenFile.of(self.files[0].fileno()))
+        return is_archive(DescriptorBlocks.of(self.files[0].fileno()))
 
-    def tree(self, _question: dict[str, object], _entered: Entered) -> Tree:
+    def tree(self, _question: dict[str, object], _entered: DirectoryFilter) -> Tree:
         """All of it: what comes through a pipe comes once."""
         if self.is_layout:
-            return self.reader.layout(self._part, self.tag)
+            return self.reader.layout(self._open_part, self.tag)
         descriptor = self.files[0].fileno()
         # What comes through a pipe comes once.
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and not os.lseek(descriptor, 0, os.SEEK_CUR):
-            return self.reader.file(self._noticed(descriptor), self.form, self.tag)
-        return self.reader.stream(_pieces(descriptor, self.caller.working), self.form, self.tag)
+            return self.reader.file(self._with_heartbeat(descriptor), self.form, self.tag)
+        return self.reader.stream(_read_pipe(descriptor, self.caller.working), self.form, self.tag)
 
-    def _part(self, path: str) -> Blocks:
+    def _open_part(self, path: str) -> Blocks:
         self.files.append(self.caller(path))
-        return self._noticed(self.files[-1].fileno())
+        return self._with_heartbeat(self.files[-1].fileno())
 
-    def _noticed(self, descriptor: int) -> Blocks:
-        return _Noticed(OpenFile.of(descriptor), self.caller.working)
+    def _with_heartbeat(self, descriptor: int) -> Blocks:
+        return _HeartbeatFile(DescriptorBlocks.of(descriptor), self.caller.working)
 
 
 @dataclass(frozen=True, slots=True)
-class _Noticed:
+class _HeartbeatFile:
     """A file of which each reading is a sign of life."""
 
-    file: OpenFile
+    file: DescriptorBlocks
     working: Callable[[], None]
 
     @property
@@ -75,7 +75,7 @@ class _Noticed:
         return self.file.extents(offset, size)
 
 
-def _pieces(descriptor: int, working: Callable[[], None]) -> Iterator[bytes]:
+def _read_pipe(descriptor: int, working: Callable[[], None]) -> Iterator[bytes]:
     """What comes through a pipe; who writes to it may take any time."""
     ready = select.poll()
     ready.register(descriptor, select.POLLIN)
@@ -89,11 +89,11 @@ def _pieces(descriptor: int, working: Callable[[], None]) -> Iterator[bytes]:
         yield piece
 
 
-def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> Session:
+def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> ArchiveSession:
     """`options`: `form`, `tag`, `layout` where there is no file, and `scratch`, the directory of what is unpacked."""
-    reader = Reader(str(options["scratch"]), lambda _directory: caller(SCRATCH), caller.working)
-    form, tag = Form(options.get("form", Form.ANY.value)), str(options.get("tag", ""))
-    return Session(reader, caller, files, form, tag, bool(options.get("layout")))
+    reader = ArchiveReader(str(options["scratch"]), lambda _directory: caller(SCRATCH), caller.working)
+    form, tag = ArchiveFormat(options.get("form", ArchiveFormat.ANY.value)), str(options.get("tag", ""))
+    return ArchiveSession(reader, caller, files, form, tag, bool(options.get("layout")))
 
 
 if __name__ == "__main__":

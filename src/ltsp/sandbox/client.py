@@ -14,15 +14,24 @@ from typing import BinaryIO, Self
 
 from ltsp.errors import FormatError, LtspError, ReaderFailed, SourceError
 from ltsp.host import command
-from ltsp.host.command import Serving
-from ltsp.sandbox.passed_files import GivenFiles
-from ltsp.sandbox.protocol import SELECTED, Ended, Frame, Kind, failure, receive, send_failure, send_json
-from ltsp.sandbox.tree_codec import Places, Record, tree
+from ltsp.host.command import ServerProgram
+from ltsp.sandbox.passed_files import PassedFiles
+from ltsp.sandbox.protocol import (
+    SELECTED,
+    Frame,
+    FrameKind,
+    PeerClosed,
+    parse_failure,
+    receive_frame,
+    send_failure,
+    send_json,
+)
+from ltsp.sandbox.tree_codec import FileExtents, NodeRecord, decode_tree
 from ltsp.tree.content import Content
-from ltsp.tree.selection import Selection, Take, everything
+from ltsp.tree.selection import Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree
 
-_PATIENCE = 300.0
+_REPLY_TIMEOUT = 300.0
 """Seconds without a word from the reader; a disk that is slow answers something now and then."""
 _MEMORY_FLOOR = 2 << 30
 _SHARE = 2
@@ -35,74 +44,78 @@ FindKey = Callable[[bytes], bytes]
 """The key of an encrypted volume, from what stands before its encrypted bytes. Raises LtspError."""
 
 
-def no_key(_header: bytes) -> bytes:
+def refuse_key(_header: bytes) -> bytes:
     """Of one who has none."""
     raise SourceError("it is an encrypted volume")
 
 
 @dataclass(slots=True)
-class Reader:
+class SandboxReader:
     """Questions to the process, one at a time; contents come over channels of their own, several at once."""
 
     control: socket.socket
     open_sibling: OpenSibling
-    ended: Callable[[], str]
+    explain_exit: Callable[[], str]
     """Why the process is gone."""
-    files: GivenFiles
-    find_key: FindKey = no_key
+    files: PassedFiles
+    find_key: FindKey = refuse_key
     idle: list[socket.socket] = field(default_factory=list)
     """Channels that nobody reads from just now."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def look(self, question: dict[str, object]) -> object:
+    def query(self, question: dict[str, object]) -> object:
         """What there is, as the session in the process says it.
 
         Raises LtspError, of which the text is safe to print.
         """
         with self.lock:
-            send_json(self.control, Kind.ASK, question)
-            return self._answer().json()
+            send_json(self.control, FrameKind.ASK, question)
+            return self._receive_answer().json()
 
-    def tree(self, question: dict[str, object], selection: Selection = everything) -> Tree:
+    def tree(self, question: dict[str, object], selection: Selection = select_all) -> Tree:
         """What the selection leaves out is not there, and as far as it is in directories, it is not read.
 
         Raises LtspError.
         """
-        wanted = "whole" if selection is everything else SELECTED
+        wanted = "whole" if selection is select_all else SELECTED
         with self.lock:
-            send_json(self.control, Kind.ASK, {**question, "tree": wanted})
-            found = tree(self._records(selection), self._content)
-        return found if selection is everything else found.select(selection)
+            send_json(self.control, FrameKind.ASK, {**question, "tree": wanted})
+            found = decode_tree(self._receive_records(selection), self._make_content)
+        return found if selection is select_all else found.select(selection)
 
-    def _content(self, number: int, size: int, stored: int, places: Places) -> Content:
+    def _make_content(self, number: int, size: int, stored: int, extents: FileExtents) -> Content:
         """Raises ValueError where the places are none."""
-        if places:
-            return self.files.content(stored, places)
-        return _Content(self, number, size, stored)
+        if extents:
+            return self.files.content(stored, extents)
+        return _SandboxedContent(self, number, size, stored)
 
-    def _records(self, selection: Selection) -> Iterator[Record]:
-        while (frame := self._answer(selection)).kind is Kind.MORE:
+    def _receive_records(self, selection: Selection) -> Iterator[NodeRecord]:
+        while (frame := self._receive_answer(selection)).kind is FrameKind.MORE:
             match frame.json():
                 case list(batch):
                     yield from batch
                 case _:
                     raise ReaderFailed("what the reader of the source sent is no tree")
 
-    def _answer(self, selection: Selection = everything) -> Frame:
+    def _receive_answer(self, selection: Selection = select_all) -> Frame:
         while True:
-            with self._told():
-                frame = receive(self.control)
+            with self._translate_errors():
+                frame = receive_frame(self.control)
             match frame.kind:
-                case Kind.SIBLING:
+                case FrameKind.SIBLING:
                     self._send_sibling(str(frame.json()))
-                case Kind.ENTER:
-                    send_json(self.control, Kind.ANSWER, [selection(path, True) is Take.ALL for path in _paths(frame)])
-                case Kind.WORKING:
+                case FrameKind.ENTER:
+                    send_json(
+                        self.control,
+                        FrameKind.ANSWER,
+                        [selection(path, True) is Inclusion.ALL for path in _parse_paths(frame)],
+                    )
+                case FrameKind.WORKING:
                     pass
-                case Kind.KEY:
+                case FrameKind.KEY:
                     self._send_key(frame.payload)
-                case Kind.FAILURE:
-                    raise failure(frame)
+                case FrameKind.FAILURE:
+                    raise parse_failure(frame)
                 case _:
                     return frame
 
@@ -113,95 +126,95 @@ class Reader:
                     self.files.add(file)
                 except OSError as error:
                     raise SourceError(f"needs more open files than may be here: {error.strerror}") from error
-                send_json(self.control, Kind.ANSWER, None, [file.fileno()])
+                send_json(self.control, FrameKind.ANSWER, None, [file.fileno()])
         except LtspError as error:
             send_failure(self.control, error)
 
     def _send_key(self, header: bytes) -> None:
         try:
-            send_json(self.control, Kind.ANSWER, self.find_key(header).hex())
+            send_json(self.control, FrameKind.ANSWER, self.find_key(header).hex())
         except LtspError as error:
             send_failure(self.control, error)
 
-    def channel(self) -> socket.socket:
+    def take_channel(self) -> socket.socket:
         with self.lock:
             if self.idle:
                 return self.idle.pop()
             ours, theirs = socket.socketpair()
-            ours.settimeout(_PATIENCE)
-            with theirs, self._told():
-                send_json(self.control, Kind.CHANNEL, None, [theirs.fileno()])
+            ours.settimeout(_REPLY_TIMEOUT)
+            with theirs, self._translate_errors():
+                send_json(self.control, FrameKind.CHANNEL, None, [theirs.fileno()])
             return ours
 
-    def give_back(self, channel: socket.socket) -> None:
+    def return_channel(self, channel: socket.socket) -> None:
         with self.lock:
             self.idle.append(channel)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Raises ReaderFailed where the process is gone or says nothing any more."""
         try:
             yield
-        except Ended as error:
-            raise ReaderFailed(self.ended()) from error
+        except PeerClosed as error:
+            raise ReaderFailed(self.explain_exit()) from error
         except TimeoutError as error:
-            raise ReaderFailed(f"its reader has said nothing for {_PATIENCE:.0f} seconds") from error
+            raise ReaderFailed(f"its reader has said nothing for {_REPLY_TIMEOUT:.0f} seconds") from error
 
     def receive(self, channel: socket.socket) -> Frame:
-        with self._told():
-            return receive(channel)
+        with self._translate_errors():
+            return receive_frame(channel)
 
 
 @dataclass(frozen=True, slots=True)
-class _Content:
-    reader: Reader
+class _SandboxedContent:
+    reader: SandboxReader
     number: int
     size: int
     stored: int
 
-    def open(self) -> _Stream:
-        return _Stream(self.reader, self.number, self.size)
+    def open(self) -> _SandboxedStream:
+        return _SandboxedStream(self.reader, self.number, self.size)
 
 
-class _Stream:
+class _SandboxedStream:
     """One reading of a content. What was not fetched to its end leaves its channel unusable, and that is closed."""
 
     __slots__ = ("_at", "_channel", "_data", "_ended", "_hole", "_reader", "mtime", "size")
 
-    def __init__(self, reader: Reader, number: int, size: int) -> None:
+    def __init__(self, reader: SandboxReader, number: int, size: int) -> None:
         self._reader = reader
-        self._channel = reader.channel()
+        self._channel = reader.take_channel()
         self._data = memoryview(b"")
         self._hole = 0
         self._at = 0
         self._ended = False
         self.mtime: int | None = None
         self.size = size
-        send_json(self._channel, Kind.CONTENT, number)
+        send_json(self._channel, FrameKind.CONTENT, number)
 
     def read(self, size: int) -> bytes:
         pieces: list[bytes] = []
         while size and self._fetch():
             count = min(size, len(self._data) or self._hole)
             pieces.append(bytes(self._data[:count]) if self._data else bytes(count))
-            self._pass(count)
+            self._advance(count)
             size -= count
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def hole(self) -> int:
+    def hole_size(self) -> int:
         return self._hole if self._fetch() and not self._data else 0
 
     def skip(self, size: int) -> None:
         while size and self._fetch():
             count = min(size, len(self._data) or self._hole)
-            self._pass(count)
+            self._advance(count)
             size -= count
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         """The file that is read is watched as a whole, by the source."""
         return True
 
-    def _pass(self, count: int) -> None:
+    def _advance(self, count: int) -> None:
         if self._data:
             self._data = self._data[count:]
         else:
@@ -216,15 +229,15 @@ class _Stream:
         while not self._data and not self._hole and not self._ended:
             frame = self._reader.receive(self._channel)
             match frame.kind:
-                case Kind.DATA:
+                case FrameKind.DATA:
                     self._data = memoryview(frame.payload)
-                case Kind.HOLE:
-                    self._hole = _length(frame.json())
-                case Kind.END:
+                case FrameKind.HOLE:
+                    self._hole = _parse_length(frame.json())
+                case FrameKind.END:
                     self._ended = True
-                case Kind.FAILURE:
+                case FrameKind.FAILURE:
                     self._ended = True
-                    raise failure(frame)
+                    raise parse_failure(frame)
                 case _:
                     raise ReaderFailed("the reader of the source broke off in the middle")
             left = self.size - self._at
@@ -242,12 +255,12 @@ class _Stream:
             with suppress(LtspError):
                 self._fetch()
         if self._ended:
-            self._reader.give_back(self._channel)
+            self._reader.return_channel(self._channel)
         else:
             self._channel.close()
 
 
-def _paths(frame: Frame) -> list[str]:
+def _parse_paths(frame: Frame) -> list[str]:
     match frame.json():
         case list(paths) if all(isinstance(path, str) for path in paths):
             return paths
@@ -255,23 +268,23 @@ def _paths(frame: Frame) -> list[str]:
             raise FormatError("the reader of the source broke off in the middle")
 
 
-def _length(value: object) -> int:
+def _parse_length(value: object) -> int:
     if type(value) is not int or value <= 0:
         raise ReaderFailed("the reader of the source broke off in the middle")
     return value
 
 
 @contextmanager
-def reading(
+def start_reader(
     module: str,
     files: Sequence[BinaryIO],
     open_sibling: OpenSibling,
     options: dict[str, object],
     *,
     unpacks: bool = False,
-    find_key: FindKey = no_key,
-) -> Iterator[Reader]:
-    """Start the process, a module that calls `reader_child.main`, with these files; it ends with the block.
+    find_key: FindKey = refuse_key,
+) -> Iterator[SandboxReader]:
+    """Start the process, a module that calls `worker.main`, with these files; it ends with the block.
 
     `unpacks`: whether it may write to a file that it is given.
 
@@ -281,19 +294,19 @@ def reading(
     with ExitStack() as opened:
         opened.enter_context(ours)
         with theirs:
-            limits = (_memory(), _MOST_UNPACKED if unpacks else 0)
+            limits = (_memory_limit(), _MOST_UNPACKED if unpacks else 0)
             # Without -P, modules of the working directory would be taken for ours, and run with our rights.
             arguments = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *map(str, limits)]
-            process = opened.enter_context(command.serving(arguments, descriptors=[theirs.fileno()]))
-        ours.settimeout(_PATIENCE)
-        given = opened.enter_context(GivenFiles())
+            process = opened.enter_context(command.serve(arguments, descriptors=[theirs.fileno()]))
+        ours.settimeout(_REPLY_TIMEOUT)
+        given = opened.enter_context(PassedFiles())
         for file in files:
             given.add(file)
-        reader = Reader(ours, open_sibling, lambda: _why(process), given, find_key)
+        reader = SandboxReader(ours, open_sibling, lambda: _explain_exit(process), given, find_key)
         with reader.lock:
-            with reader._told():  # noqa: SLF001 -- of this module
-                send_json(ours, Kind.ASK, options, [file.fileno() for file in files])
-            reader._answer()  # noqa: SLF001 -- likewise
+            with reader._translate_errors():  # noqa: SLF001 -- of this module
+                send_json(ours, FrameKind.ASK, options, [file.fileno() for file in files])
+            reader._receive_answer()  # noqa: SLF001 -- likewise
         try:
             yield reader
         finally:
@@ -301,10 +314,10 @@ def reading(
                 channel.close()
 
 
-def _memory() -> int:
+def _memory_limit() -> int:
     return max(_MEMORY_FLOOR, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // _SHARE)
 
 
-def _why(process: Serving) -> str:
+def _explain_exit(process: ServerProgram) -> str:
     status = process.status(5)
     return f"its reader ended: {command.failure('the reader', status or 0, process.output()).message}"

@@ -30,19 +30,19 @@ def confine(memory: int, file_size: int = 0) -> None:
     _limit(resource.RLIMIT_FSIZE, max(file_size, _LAST_WORDS))
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, _FILES)
-    alone = _left_network()
+    alone = _leave_network()
     if os.geteuid() == 0:
         _become_nobody()
     if not alone:
-        _left_network(with_user=True)  # in which nobody could not have become nobody
+        _leave_network(with_user=True)  # in which nobody could not have become nobody
     system_call.drop_capabilities()
-    system_call.never_gain_rights()
+    system_call.set_no_new_privs()
     with suppress(OSError):  # Linux before 5.13, or built or started without it
-        system_call.close_files_and_network()
+        system_call.restrict_with_landlock()
     system_call.die_with_parent(signal.SIGKILL)  # said again: becoming another took it back
 
 
-def _left_network(*, with_user: bool = False) -> bool:
+def _leave_network(*, with_user: bool = False) -> bool:
     """Whether this is a network without a way out now; in a user namespace that needs no privilege in most places."""
     try:
         system_call.unshare_network_and_ipc(with_user=with_user)

@@ -19,19 +19,19 @@ from ltsp.filesystem.iso import volume as iso
 from ltsp.filesystem.vfat import volume as vfat
 from ltsp.filesystem.xfs import volume as xfs
 from ltsp.inspection import kernel_drivers
-from ltsp.inspection.search import Choice, Found, Search
+from ltsp.inspection.search import FoundSystem, SystemChoice, SystemSearch
 from ltsp.sandbox.worker import Caller, main
 from ltsp.storage import lzo
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import printable
-from ltsp.tree.selection import Entered
+from ltsp.tree.selection import DirectoryFilter
 from ltsp.tree.tree import Tree
 
 SCRATCH = ""
 """Asked for in the place of a sibling: a file without a name, to unpack into."""
-lzo.native()  # a library that may not be read any more when it is first needed
+lzo.load_native()  # a library that may not be read any more when it is first needed
 with suppress(LtspError):
-    sector_cipher.load()  # likewise
+    sector_cipher.load_library()  # likewise
 with suppress(ImportError):
     import xxhash  # noqa: F401 - likewise
 _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
@@ -44,52 +44,52 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class DiskSession:
     volumes: Volumes
-    found: Found
+    found: FoundSystem
     formats: tuple[str, ...]
     warnings: tuple[str, ...]
     unread: bool
     """Whether a file system was not read that the kernel may read."""
 
-    def look(self, _question: dict[str, object]) -> object:
+    def query(self, _question: dict[str, object]) -> object:
         """What is there, as `ltsp.source.disk.disk` shows it."""
-        return {**self.found.told(self.formats, self.warnings), "unread": self.unread}
+        return {**self.found.to_json(self.formats, self.warnings), "unread": self.unread}
 
-    def tree(self, _question: dict[str, object], entered: Entered) -> Tree:
+    def tree(self, _question: dict[str, object], entered: DirectoryFilter) -> Tree:
         return self.found.tree(entered)
 
 
-def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> Session:
+def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> DiskSession:
     """`options`: `partition`, `subvolume`, `fstype`, `whole` where it has to be a system, `holding` a path for what
     need not be one, `unlock` with a key.
 
     Raises FormatError and SourceError.
     """
-    disks = [opened_disk(number, file, caller) for number, file in enumerate(files)]
+    disks = [open_numbered_disk(number, file, caller) for number, file in enumerate(files)]
     volumes = Volumes.of(disks, caller.find_key if options.get("unlock") else None)
     wanted = str(options.get("fstype", ""))
-    search = Search(volumes, lambda volume: open_volume(volume, wanted))
-    choice = Choice(*(str(options.get(key, "")) for key in ("partition", "subvolume", "holding")))
-    found = search.system(choice, whole=bool(options.get("whole", True)))
+    search = SystemSearch(volumes, lambda volume: open_volume(volume, wanted))
+    choice = SystemChoice(*(str(options.get(key, "")) for key in ("partition", "subvolume", "holding")))
+    found = search.find_system(choice, whole=bool(options.get("whole", True)))
     formats = tuple(" in ".join(filter(None, (disk.format, disk.compression))) for disk in disks)
     warnings = (*(warning for disk in disks for warning in disk.warnings), *volumes.warnings)
     unread = [volumes.volumes[number] for number in search.faults]
-    mountable = any(not each.fault and kernel_drivers.of(each.kind, wanted) is not None for each in unread)
-    return Session(volumes, found, formats, warnings, mountable)
+    mountable = any(not each.fault and kernel_drivers.find_driver(each.kind, wanted) is not None for each in unread)
+    return DiskSession(volumes, found, formats, warnings, mountable)
 
 
-def sibling(number: int, name: str) -> str:
+def format_sibling(number: int, name: str) -> str:
     """How a file that a disk names is asked for."""
     return f"{number}/{name}"
 
 
-def opened_disk(number: int, file: BinaryIO, caller: Caller) -> Disk:
+def open_numbered_disk(number: int, file: BinaryIO, caller: Caller) -> Disk:
     """One of several, counted from 0. Raises FormatError and SourceError."""
     try:
         return open_disk(
             file,
-            open_sibling=lambda name: caller(sibling(number, name)),
+            open_sibling=lambda name: caller(format_sibling(number, name)),
             scratch=lambda: caller(SCRATCH),
             working=caller.working,
         )
@@ -105,18 +105,18 @@ def open_volume(volume: Volume, fstype: str) -> FileSystem:
     reader = _READERS.get(kind)
     if reader is None:
         own = kind == volume.kind
-        what = f"it holds {probe.named(kind)}" if own else f"fstype={printable(fstype)} is given"
-        if kernel_drivers.of(kind) is not None:
+        what = f"it holds {probe.describe_kind(kind)}" if own else f"fstype={printable(fstype)} is given"
+        if kernel_drivers.find_driver(kind) is not None:
             what += ", which only the kernel reads"
         elif not own:
             what += ", which cannot be read"
-        raise SourceError(what, probe.remedy(kind) or "leave fstype= out")
+        raise SourceError(what, probe.get_remedy(kind) or "leave fstype= out")
     try:
         return reader(volume.blocks)
     except FormatError as error:
         if kind == volume.kind:
             raise
-        what = f"fstype={printable(fstype)} is given, and it holds {probe.named(volume.kind)}"
+        what = f"fstype={printable(fstype)} is given, and it holds {probe.describe_kind(volume.kind)}"
         raise SourceError(what, "leave fstype= out") from error
 
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from ltsp.errors import Changed, SourceError
-from ltsp.sandbox.tree_codec import Places
+from ltsp.errors import FileChanged, SourceError
+from ltsp.sandbox.tree_codec import FileExtents
 from ltsp.storage.extents import HOLE
 from ltsp.tree.content import Content, Stream
 
 
 @dataclass(slots=True)
-class GivenFiles:
+class PassedFiles:
     """By their numbers, in the order in which they were given; open until the block ends."""
 
     descriptors: list[int] = field(default_factory=list)
@@ -33,12 +33,12 @@ class GivenFiles:
         self._opened.callback(os.close, descriptor)
         self.descriptors.append(descriptor)
 
-    def content(self, stored: int, places: Places) -> Content:
+    def content(self, stored: int, extents: FileExtents) -> Content:
         """Raises ValueError where a place lies in none of them."""
-        for number, offset, size in places:
+        for number, offset, size in extents:
             if number != HOLE and offset + size > self._size(number):
-                raise ValueError(places)
-        return _Content(self.descriptors, places, stored)
+                raise ValueError(extents)
+        return _PassedContent(self.descriptors, extents, stored)
 
     def _size(self, number: int) -> int:
         if number >= len(self.descriptors):
@@ -58,23 +58,23 @@ class GivenFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class _Content:
+class _PassedContent:
     descriptors: Sequence[int]
-    places: Places
+    extents: FileExtents
     stored: int
 
     @property
     def size(self) -> int:
-        return sum(size for _, _, size in self.places)
+        return sum(size for _, _, size in self.extents)
 
     def open(self) -> AbstractContextManager[Stream]:
-        return nullcontext(_Stream(self.descriptors, self.places, self.size))
+        return nullcontext(_PassedStream(self.descriptors, self.extents, self.size))
 
 
 @dataclass(slots=True)
-class _Stream:
+class _PassedStream:
     descriptors: Sequence[int]
-    places: Places
+    extents: FileExtents
     size: int
     index: int = 0
     passed: int = 0
@@ -82,45 +82,45 @@ class _Stream:
     mtime: int | None = None
 
     def read(self, size: int) -> bytes:
-        """Raises Changed where a file became shorter, and SourceError where it cannot be read."""
+        """Raises FileChanged where a file became shorter, and SourceError where it cannot be read."""
         pieces = []
-        while size and self.index < len(self.places):
-            number, offset, length = self.places[self.index]
+        while size and self.index < len(self.extents):
+            number, offset, length = self.extents[self.index]
             count = min(size, length - self.passed)
-            pieces.append(bytes(count) if number == HOLE else self._piece(number, offset + self.passed, count))
-            self._pass(count)
+            pieces.append(bytes(count) if number == HOLE else self._read_piece(number, offset + self.passed, count))
+            self._advance(count)
             size -= count
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def hole(self) -> int:
-        if self.index == len(self.places) or self.places[self.index][0] != HOLE:
+    def hole_size(self) -> int:
+        if self.index == len(self.extents) or self.extents[self.index][0] != HOLE:
             return 0
-        return self.places[self.index][2] - self.passed
+        return self.extents[self.index][2] - self.passed
 
     def skip(self, size: int) -> None:
-        while size and self.index < len(self.places):
-            count = min(size, self.places[self.index][2] - self.passed)
-            self._pass(count)
+        while size and self.index < len(self.extents):
+            count = min(size, self.extents[self.index][2] - self.passed)
+            self._advance(count)
             size -= count
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         """The files are watched as a whole, by the source."""
         return True
 
-    def _piece(self, number: int, offset: int, size: int) -> bytes:
+    def _read_piece(self, number: int, offset: int, size: int) -> bytes:
         try:
             piece = os.pread(self.descriptors[number], size, offset)
             while len(piece) < size:
                 more = os.pread(self.descriptors[number], size - len(piece), offset + len(piece))
                 if not more:
-                    raise Changed("the source became shorter while it was read", "try again when nothing uses it")
+                    raise FileChanged("the source became shorter while it was read", "try again when nothing uses it")
                 piece += more
         except OSError as error:
             raise SourceError(f"the source cannot be read at byte {offset}: {error.strerror}") from error
         return piece
 
-    def _pass(self, count: int) -> None:
+    def _advance(self, count: int) -> None:
         self.passed += count
-        if self.passed == self.places[self.index][2]:
+        if self.passed == self.extents[self.index][2]:
             self.index += 1
             self.passed = 0

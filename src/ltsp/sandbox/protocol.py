@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ltsp.errors import Changed, FormatError, LockHeld, LtspError, ReaderFailed, SourceError, Unreadable
+from ltsp.errors import FileChanged, FileUnreadable, FormatError, LockHeld, LtspError, ReaderFailed, SourceError
 from ltsp.tree.name import printable
 
 _HEAD = struct.Struct("<cQ")
@@ -21,11 +21,12 @@ MOST_FILES = 64
 SELECTED = "selected"
 """Of the tree that is asked for: not all directories are to be looked into."""
 _ERRORS: dict[str, type[LtspError]] = {
-    each.__name__: each for each in (LtspError, LockHeld, FormatError, ReaderFailed, SourceError, Unreadable, Changed)
+    each.__name__: each
+    for each in (LtspError, LockHeld, FormatError, ReaderFailed, SourceError, FileUnreadable, FileChanged)
 }
 
 
-class Kind(Enum):
+class FrameKind(Enum):
     """What a frame is."""
 
     ASK = b"?"
@@ -57,7 +58,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    kind: Kind
+    kind: FrameKind
     payload: bytes
     files: tuple[int, ...] = ()
     """Descriptors, which are the receiver's to close."""
@@ -67,14 +68,14 @@ class Frame:
         try:
             return json.loads(self.payload)
         except (ValueError, RecursionError) as error:
-            raise _broken() from error
+            raise _protocol_error() from error
 
 
-class Ended(Exception):
+class PeerClosed(Exception):
     """The other side is gone."""
 
 
-def send(to: socket.socket, kind: Kind, payload: bytes = b"", files: Sequence[int] = ()) -> None:
+def send_frame(to: socket.socket, kind: FrameKind, payload: bytes = b"", files: Sequence[int] = ()) -> None:
     """Raises Ended, or TimeoutError as the socket does."""
     head = _HEAD.pack(kind.value, len(payload))
     try:
@@ -87,18 +88,18 @@ def send(to: socket.socket, kind: Kind, payload: bytes = b"", files: Sequence[in
             to.sendall(head)
             to.sendall(payload)
     except (BrokenPipeError, ConnectionResetError) as error:
-        raise Ended from error
+        raise PeerClosed from error
 
 
-def send_json(to: socket.socket, kind: Kind, value: object, files: Sequence[int] = ()) -> None:
-    send(to, kind, json.dumps(value).encode("ascii"), files)
+def send_json(to: socket.socket, kind: FrameKind, value: object, files: Sequence[int] = ()) -> None:
+    send_frame(to, kind, json.dumps(value).encode("ascii"), files)
 
 
 def send_failure(to: socket.socket, error: LtspError) -> None:
-    send_json(to, Kind.FAILURE, [type(error).__name__, error.message, error.hint])
+    send_json(to, FrameKind.FAILURE, [type(error).__name__, error.message, error.hint])
 
 
-def receive(source: socket.socket, files: int = 0) -> Frame:
+def receive_frame(source: socket.socket, files: int = 0) -> Frame:
     """With so many open files at most; others are closed.
 
     Raises Ended, ReaderFailed where the other side does not keep to the form, TimeoutError as the socket does.
@@ -106,22 +107,22 @@ def receive(source: socket.socket, files: int = 0) -> Frame:
     try:
         head, given, _, _ = socket.recv_fds(source, _HEAD.size, files)
     except ConnectionResetError as error:
-        raise Ended from error
+        raise PeerClosed from error
     if not head:
-        raise Ended
+        raise PeerClosed
     if len(head) < _HEAD.size:
-        head += _exactly(source, _HEAD.size - len(head))
+        head += _receive_exactly(source, _HEAD.size - len(head))
     letter, size = _HEAD.unpack(head)
     try:
-        kind = Kind(letter)
+        kind = FrameKind(letter)
     except ValueError:
-        raise _broken() from None
+        raise _protocol_error() from None
     if size > _MOST:
-        raise _broken()
-    return Frame(kind, _exactly(source, size), tuple(given))
+        raise _protocol_error()
+    return Frame(kind, _receive_exactly(source, size), tuple(given))
 
 
-def _exactly(source: socket.socket, size: int) -> bytes:
+def _receive_exactly(source: socket.socket, size: int) -> bytes:
     data = bytearray(size)
     view, at = memoryview(data), 0
     while at < size:
@@ -130,24 +131,24 @@ def _exactly(source: socket.socket, size: int) -> bytes:
         except ConnectionResetError:
             count = 0
         if not count:
-            raise Ended
+            raise PeerClosed
         at += count
     return bytes(data)
 
 
-def failure(frame: Frame) -> LtspError:
+def parse_failure(frame: Frame) -> LtspError:
     """The error that a FAILURE tells, safe to print whoever made it."""
     match frame.json():
         case [str(kind), str(message), str(hint)]:
-            return _ERRORS.get(kind, FormatError)(_one_line(message), _one_line(hint))
+            return _ERRORS.get(kind, FormatError)(_make_printable(message), _make_printable(hint))
         case _:
-            return _broken()
+            return _protocol_error()
 
 
-def _one_line(text: str) -> str:
+def _make_printable(text: str) -> str:
     """Names in it were made printable before; a backslash of theirs is to stay single."""
     return text if text.isprintable() else printable(text)
 
 
-def _broken() -> ReaderFailed:
+def _protocol_error() -> ReaderFailed:
     return ReaderFailed("the reader of the source broke off in the middle")

@@ -16,13 +16,13 @@ from ltsp.tree.content import Content
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
 from ltsp.tree.tree import Tree
 
-Record = list[Any]
-Places = tuple[tuple[int, int, int], ...]
+NodeRecord = list[Any]
+FileExtents = tuple[tuple[int, int, int], ...]
 """Where the bytes of a file lie: number of an open file, or -1 for zeros, offset and size of each part. What the
 numbers mean is between those who send and take them; nothing where the content has to be asked for.
 """
-PlacesOf = Callable[[Content], Places]
-ContentOf = Callable[[int, int, int, Places], Content]
+FindExtents = Callable[[Content], FileExtents]
+MakeContent = Callable[[int, int, int, FileExtents], Content]
 """From number, size, stored bytes and places of a file."""
 
 _MOST_BYTES: Final = (1 << 63) - 1
@@ -33,7 +33,9 @@ _LONGEST_TARGET: Final = 65535
 _NOT_NAMES: Final = frozenset({"", ".", ".."})
 
 
-def records(tree: Tree, found: list[Content], places_of: PlacesOf = lambda _content: ()) -> Iterator[Record]:
+def encode_tree(
+    tree: Tree, found: list[Content], find_extents: FindExtents = lambda _content: ()
+) -> Iterator[NodeRecord]:
     """The records of a tree; contents are appended to `found`, which `["f", …]` records number."""
     numbers: dict[int, int] = {}
     count = 0
@@ -47,12 +49,12 @@ def records(tree: Tree, found: list[Content], places_of: PlacesOf = lambda _cont
         if child is None:
             pending.pop()
             child = node
-        yield _record(child, numbers, found, places_of)
+        yield _encode_node(child, numbers, found, find_extents)
         numbers[id(child)] = count
         count += 1
 
 
-def _record(node: Node, numbers: dict[int, int], found: list[Content], places_of: PlacesOf) -> Record:
+def _encode_node(node: Node, numbers: dict[int, int], found: list[Content], find_extents: FindExtents) -> NodeRecord:
     metadata = node.metadata
     xattrs = [[name, base64.b64encode(value).decode("ascii")] for name, value in metadata.xattrs]
     common = [metadata.mode, metadata.uid, metadata.gid, metadata.mtime, xattrs]
@@ -61,7 +63,7 @@ def _record(node: Node, numbers: dict[int, int], found: list[Content], places_of
             return ["d", *common, list(entries), [numbers[id(each)] for each in entries.values()]]
         case File(content=content):
             found.append(content)
-            return ["f", *common, len(found) - 1, content.size, content.stored, places_of(content)]
+            return ["f", *common, len(found) - 1, content.size, content.stored, find_extents(content)]
         case Symlink(target=target):
             return ["l", *common, target]
         case Device():
@@ -72,7 +74,7 @@ def _record(node: Node, numbers: dict[int, int], found: list[Content], places_of
             return ["s", *common]
 
 
-def tree(given: Iterable[Record], content_of: ContentOf) -> Tree:
+def decode_tree(given: Iterable[NodeRecord], make_content: MakeContent) -> Tree:
     """The tree that records make.
 
     Raises ReaderFailed where they make none.
@@ -81,7 +83,7 @@ def tree(given: Iterable[Record], content_of: ContentOf) -> Tree:
     placed: set[int] = set()
     for record in given:
         try:
-            nodes.append(_node(record, nodes, placed, content_of))
+            nodes.append(_decode_node(record, nodes, placed, make_content))
         except (ValueError, TypeError, IndexError, binascii.Error) as error:
             raise ReaderFailed("what the reader of the source sent is no tree") from error
     if not nodes or not isinstance(nodes[-1], Directory):
@@ -89,28 +91,30 @@ def tree(given: Iterable[Record], content_of: ContentOf) -> Tree:
     return Tree(nodes[-1])
 
 
-def _node(record: Record, nodes: list[Node], placed: set[int], content_of: ContentOf) -> Node:
+def _decode_node(record: NodeRecord, nodes: list[Node], placed: set[int], make_content: MakeContent) -> Node:
     """Raises ValueError, TypeError or IndexError where the record is none."""
     kind, mode, uid, gid, mtime, xattrs, *rest = record
     metadata = Metadata(
-        _number(mode, 0o7777),
-        _number(uid, 0xFFFFFFFF),
-        _number(gid, 0xFFFFFFFF),
-        _number(mtime, _MOST_BYTES, -_MOST_BYTES),
-        tuple((_text(name, _LONGEST_NAME), base64.b64decode(value, validate=True)) for name, value in xattrs),
+        _check_number(mode, 0o7777),
+        _check_number(uid, 0xFFFFFFFF),
+        _check_number(gid, 0xFFFFFFFF),
+        _check_number(mtime, _MOST_BYTES, -_MOST_BYTES),
+        tuple((_check_text(name, _LONGEST_NAME), base64.b64decode(value, validate=True)) for name, value in xattrs),
     )
     match kind, rest:
         case "d", [names, numbers]:
-            return Directory(metadata, dict(_entries(names, numbers, nodes, placed)))
-        case "f", [number, size, stored, places]:
-            found = tuple(map(_place, places))
+            return Directory(metadata, dict(_decode_entries(names, numbers, nodes, placed)))
+        case "f", [number, size, stored, extents]:
+            found = tuple(map(_decode_extent, extents))
             if found and sum(length for _, _, length in found) != size:
-                raise ValueError(places)
-            return File(metadata, content_of(_number(number), _number(size), _number(stored), found))
+                raise ValueError(extents)
+            return File(
+                metadata, make_content(_check_number(number), _check_number(size), _check_number(stored), found)
+            )
         case "l", [target]:
-            return Symlink(metadata, _text(target, _LONGEST_TARGET))
+            return Symlink(metadata, _check_text(target, _LONGEST_TARGET))
         case "b" | "c", [major, minor]:
-            return Device(metadata, DeviceKind(kind), _number(major, 0xFFF), _number(minor, 0xFFFFF))
+            return Device(metadata, DeviceKind(kind), _check_number(major, 0xFFF), _check_number(minor, 0xFFFFF))
         case "p", []:
             return Fifo(metadata)
         case "s", []:
@@ -119,15 +123,17 @@ def _node(record: Record, nodes: list[Node], placed: set[int], content_of: Conte
             raise ValueError(kind)
 
 
-def _entries(names: list[Any], numbers: list[Any], nodes: list[Node], placed: set[int]) -> Iterator[tuple[str, Node]]:
+def _decode_entries(
+    names: list[Any], numbers: list[Any], nodes: list[Node], placed: set[int]
+) -> Iterator[tuple[str, Node]]:
     """A directory has one name, so that there is no way around in a circle."""
     if len(set(names)) != len(names):
         raise ValueError
     for name, number in zip(names, numbers, strict=True):
-        checked = _text(name, _LONGEST_NAME)
+        checked = _check_text(name, _LONGEST_NAME)
         if checked in _NOT_NAMES or "/" in checked:
             raise ValueError(name)
-        node = nodes[_number(number)]
+        node = nodes[_check_number(number)]
         if isinstance(node, Directory):
             if number in placed:
                 raise ValueError(number)
@@ -135,18 +141,18 @@ def _entries(names: list[Any], numbers: list[Any], nodes: list[Node], placed: se
         yield checked, node
 
 
-def _place(place: list[Any]) -> tuple[int, int, int]:
+def _decode_extent(place: list[Any]) -> tuple[int, int, int]:
     number, offset, size = place
-    return _number(number, least=-1), _number(offset), _number(size, least=1)
+    return _check_number(number, least=-1), _check_number(offset), _check_number(size, least=1)
 
 
-def _number(value: object, most: int = _MOST_BYTES, least: int = 0) -> int:
+def _check_number(value: object, most: int = _MOST_BYTES, least: int = 0) -> int:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(value)
     return value
 
 
-def _text(value: object, most: int) -> str:
+def _check_text(value: object, most: int) -> str:
     """A name or target; UnicodeEncodeError, which is a ValueError, where its surrogates stand for no bytes."""
     if type(value) is not str or "\0" in value or len(value.encode("utf-8", "surrogateescape")) > most:
         raise ValueError(value)

@@ -13,12 +13,12 @@ from ltsp.disk import block_map
 from ltsp.disk.image import Disk
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem.file_system import Divided, FileSystem
-from ltsp.sandbox.disk_session import SCRATCH, open_volume, opened_disk
+from ltsp.filesystem.file_system import FileSystem, SubvolumeFileSystem
+from ltsp.sandbox.disk_session import SCRATCH, open_numbered_disk, open_volume
 from ltsp.sandbox.worker import Caller, main
-from ltsp.storage.sparse import room, write_sparse
+from ltsp.storage.sparse import free_bytes, write_sparse
 from ltsp.tree.name import printable
-from ltsp.tree.selection import Entered, everything
+from ltsp.tree.selection import DirectoryFilter, select_all
 from ltsp.tree.tree import Tree
 
 _SECTOR = 512
@@ -28,39 +28,48 @@ _ROOM_LEFT = 64 << 20
 
 
 @dataclass(slots=True)
-class Session:
+class VolumeSession:
     disks: tuple[Disk, ...]
     volumes: Volumes
     caller: Caller
     fstype: str
     opened: dict[int, FileSystem] = field(default_factory=dict)
 
-    def look(self, question: dict[str, object]) -> object:
+    def query(self, question: dict[str, object]) -> object:
         match question:
             case {"do": "list"}:
-                return self._listed()
+                return self._list_volumes()
             case {"do": "open", "volume": int(number)}:
-                system = self._system(number)
-                return {"kind": system.kind, "label": system.label, "uuid": system.uuid, "subvolumes": _paths(system)}
+                system = self._open_file_system(number)
+                return {
+                    "kind": system.kind,
+                    "label": system.label,
+                    "uuid": system.uuid,
+                    "subvolumes": _list_subvolumes(system),
+                }
             case {"do": "place", "volume": int(number)}:
-                found = block_map.in_one_piece(self._volume(number).blocks)
+                found = block_map.find_contiguous_extent(self._volume(number).blocks)
                 return found and {"file": _identity(found.file), "offset": found.offset}
             case {"do": "measure", "volume": int(number)}:
-                return self._measured(self._volume(number))
+                return self._measure(self._volume(number))
             case {"do": "copy", "volume": int(number)}:
-                return self._copied(self._volume(number))
+                return self._copy(self._volume(number))
         raise FormatError("that cannot be asked")
 
-    def tree(self, question: dict[str, object], _entered: Entered) -> Tree:
+    def tree(self, question: dict[str, object], _entered: DirectoryFilter) -> Tree:
         match question:
             case {"volume": int(number), "subvolume": str(path)}:
-                system = self._system(number)
-                return system.subvolume_tree(path, everything) if isinstance(system, Divided) else system.tree()
+                system = self._open_file_system(number)
+                return (
+                    system.subvolume_tree(path, select_all)
+                    if isinstance(system, SubvolumeFileSystem)
+                    else system.tree()
+                )
             case {"volume": int(number)}:
-                return self._system(number).tree()
+                return self._open_file_system(number).tree()
         raise FormatError("that cannot be asked")
 
-    def _listed(self) -> object:
+    def _list_volumes(self) -> object:
         return {
             "volumes": [
                 {
@@ -84,38 +93,38 @@ class Session:
     def _volume(self, number: int) -> Volume:
         return self.volumes.volumes[number]
 
-    def _system(self, number: int) -> FileSystem:
+    def _open_file_system(self, number: int) -> FileSystem:
         if number not in self.opened:
             self.opened[number] = open_volume(self._volume(number), self.fstype)
         return self.opened[number]
 
-    def _measured(self, volume: Volume) -> int:
+    def _measure(self, volume: Volume) -> int:
         """Bytes that a copy of it takes at most."""
         needs = 0
-        for _, length in block_map.stored(volume.blocks):
+        for _, length in block_map.data_ranges(volume.blocks):
             needs += length
             self.caller.working()
         return needs
 
-    def _copied(self, volume: Volume) -> object:
+    def _copy(self, volume: Volume) -> object:
         """The file that it is copied to, with holes where there are only zeros.
 
         Raises FormatError, and SourceError where there is no room for it.
         """
-        needs = self._measured(volume)
+        needs = self._measure(volume)
         with self.caller(SCRATCH) as file:
-            _see_that_there_is_room(volume, needs, file.fileno())
+            _check_room(volume, needs, file.fileno())
             os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
-            for place, length in block_map.stored(volume.blocks):
+            for place, length in block_map.data_ranges(volume.blocks):
                 for at in range(place, place + length, _PIECE):
                     _write(file.fileno(), volume.blocks.read_at(at, min(_PIECE, place + length - at)), at)
                     self.caller.working()
             return {"file": _identity(file.fileno())}
 
 
-def _see_that_there_is_room(volume: Volume, needs: int, descriptor: int) -> None:
+def _check_room(volume: Volume, needs: int, descriptor: int) -> None:
     """Raises SourceError."""
-    free = room(descriptor)
+    free = free_bytes(descriptor)
     if needs + _ROOM_LEFT > free:
         raise SourceError(
             f"a copy of {printable(volume.name)} may take {needs >> 20} MiB, and {free >> 20} MiB are free for it",
@@ -136,15 +145,15 @@ def _identity(descriptor: int) -> list[int]:
     return [status.st_dev, status.st_ino]
 
 
-def _paths(system: FileSystem) -> list[str] | None:
-    return list(system.subvolume_paths()) if isinstance(system, Divided) else None
+def _list_subvolumes(system: FileSystem) -> list[str] | None:
+    return list(system.subvolume_paths()) if isinstance(system, SubvolumeFileSystem) else None
 
 
-def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> Session:
+def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> VolumeSession:
     """`options`: `fstype`, and `unlock` with a key. Raises FormatError and SourceError."""
-    disks = tuple(opened_disk(number, file, caller) for number, file in enumerate(files))
+    disks = tuple(open_numbered_disk(number, file, caller) for number, file in enumerate(files))
     volumes = Volumes.of(disks, caller.find_key if options.get("unlock") else None)
-    return Session(disks, volumes, caller, str(options.get("fstype", "")))
+    return VolumeSession(disks, volumes, caller, str(options.get("fstype", "")))
 
 
 if __name__ == "__main__":

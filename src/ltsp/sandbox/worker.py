@@ -22,33 +22,33 @@ from ltsp.sandbox.confine import confine
 from ltsp.sandbox.protocol import (
     MOST_FILES,
     SELECTED,
-    Ended,
     Frame,
-    Kind,
-    failure,
-    receive,
-    send,
+    FrameKind,
+    PeerClosed,
+    parse_failure,
+    receive_frame,
     send_failure,
+    send_frame,
     send_json,
 )
-from ltsp.sandbox.tree_codec import Places, records
-from ltsp.storage.extents import HOLE, Extent, NotInFiles, joined
+from ltsp.sandbox.tree_codec import FileExtents, encode_tree
+from ltsp.storage.extents import HOLE, Extent, NotInFiles, merge_extents
 from ltsp.tree.content import Content
-from ltsp.tree.selection import Entered, all_entered
+from ltsp.tree.selection import DirectoryFilter, enter_all
 from ltsp.tree.tree import Tree
 
 _BATCH = 512
 """Records in a frame."""
-_PATHS = 8192
+_MOST_PATHS = 8192
 """In a question."""
 _CODECS = ("ascii", "latin-1", "unicode_escape", "utf-16", "utf-16-le", "utf-16-be", "cp437", "cp850")
 """Of names on disks, and in messages: nobody may read the files of a Python that is root's own."""
 _PIECE = 1 << 20
 """Bytes of content in a frame."""
-_MOST_PLACES = 1024
+_MOST_EXTENTS = 1024
 """Of a content; one in more pieces is asked for."""
-_PLACES_OF_ALL = 1 << 16
-_PLACES_PER_CONTENT = 4
+_EXTENTS_OF_ALL = 1 << 16
+_EXTENTS_PER_CONTENT = 4
 """Of all contents, and as many more for each. Those of a system lie in one or two on average; but files of a hostile
 disk may share theirs, so that a few megabytes would name billions.
 """
@@ -62,11 +62,11 @@ OpenSibling = Callable[[str], BinaryIO]
 class Session(Protocol):
     """What is read: questions and answers are JSON."""
 
-    def look(self, question: dict[str, object]) -> object:
+    def query(self, question: dict[str, object]) -> object:
         """What there is. Raises LtspError."""
         ...
 
-    def tree(self, question: dict[str, object], entered: Entered) -> Tree:
+    def tree(self, question: dict[str, object], entered: DirectoryFilter) -> Tree:
         """Directories that are not entered may be left empty. Raises LtspError."""
         ...
 
@@ -74,33 +74,33 @@ class Session(Protocol):
 class Caller:
     """Whoever waits for an answer: opens other files, and has to hear something now and then."""
 
-    def __init__(self, control: socket.socket, places: _Places) -> None:
+    def __init__(self, control: socket.socket, locator: _ContentLocator) -> None:
         self._control = control
-        self._places = places
+        self._locator = locator
         self._thread = threading.get_ident()
         self._last = monotonic()
 
     def __call__(self, name: str) -> BinaryIO:
         """Raises LtspError where we do not get that file."""
-        send_json(self._control, Kind.SIBLING, name)
-        frame = receive(self._control, 1)
-        if frame.kind is Kind.FAILURE:
-            raise failure(frame)
-        return self._places.opened(frame)[0]
+        send_json(self._control, FrameKind.SIBLING, name)
+        frame = receive_frame(self._control, 1)
+        if frame.kind is FrameKind.FAILURE:
+            raise parse_failure(frame)
+        return self._locator.add_files(frame)[0]
 
     def find_key(self, header: bytes) -> bytes:
         """The key of an encrypted volume, from what stands before its encrypted bytes. Raises LtspError."""
-        send(self._control, Kind.KEY, header)
-        frame = receive(self._control)
-        if frame.kind is Kind.FAILURE:
-            raise failure(frame)
+        send_frame(self._control, FrameKind.KEY, header)
+        frame = receive_frame(self._control)
+        if frame.kind is FrameKind.FAILURE:
+            raise parse_failure(frame)
         return bytes.fromhex(frame.json())
 
     def working(self) -> None:
         """Say that it goes on, from whatever does; only where a question is being answered does that matter."""
         if threading.get_ident() == self._thread and monotonic() - self._last > _SIGN_OF_LIFE:
             self._last = monotonic()
-            send(self._control, Kind.WORKING)
+            send_frame(self._control, FrameKind.WORKING)
 
 
 Begin = Callable[[list[BinaryIO], Caller, dict[str, object]], Session]
@@ -110,37 +110,37 @@ Begin = Callable[[list[BinaryIO], Caller, dict[str, object]], Session]
 def serve(control: socket.socket, begin: Begin) -> None:
     """Answer until the other side is gone."""
     contents: list[Content] = []
-    places = _Places()
+    locator = _ContentLocator()
     session: Session | None = None
-    caller = Caller(control, places)
+    caller = Caller(control, locator)
 
     def entered(paths: Sequence[str]) -> Sequence[bool]:
         answers: list[bool] = []
-        for at in range(0, len(paths), _PATHS):
-            send_json(control, Kind.ENTER, paths[at : at + _PATHS])
-            answers += receive(control).json()
+        for at in range(0, len(paths), _MOST_PATHS):
+            send_json(control, FrameKind.ENTER, paths[at : at + _MOST_PATHS])
+            answers += receive_frame(control).json()
         return answers
 
-    with suppress(Ended):
+    with suppress(PeerClosed):
         while True:
-            frame = receive(control, MOST_FILES)
-            if frame.kind is Kind.CHANNEL:
+            frame = receive_frame(control, MOST_FILES)
+            if frame.kind is FrameKind.CHANNEL:
                 channel = socket.socket(fileno=frame.files[0])
                 threading.Thread(target=_serve_contents, args=(channel, contents), daemon=True).start()
                 continue
             question = frame.json()
             try:
                 if session is None:
-                    session = begin(places.opened(frame), caller, question)
-                    send_json(control, Kind.ANSWER, None)
+                    session = begin(locator.add_files(frame), caller, question)
+                    send_json(control, FrameKind.ANSWER, None)
                 elif (wanted := question.pop("tree", "")) != "":
-                    tree = session.tree(question, entered if wanted == SELECTED else all_entered)
-                    every = records(tree, contents, places.of)
+                    tree = session.tree(question, entered if wanted == SELECTED else enter_all)
+                    every = encode_tree(tree, contents, locator.locate)
                     for batch in _batches(every):
-                        send_json(control, Kind.MORE, batch)
-                    send_json(control, Kind.ANSWER, None)
+                        send_json(control, FrameKind.MORE, batch)
+                    send_json(control, FrameKind.ANSWER, None)
                 else:
-                    send_json(control, Kind.ANSWER, session.look(question))
+                    send_json(control, FrameKind.ANSWER, session.query(question))
             except LtspError as error:
                 send_failure(control, error)
             except MemoryError:
@@ -152,49 +152,49 @@ def _batches(every: Iterator[object]) -> Iterator[list[object]]:
         yield batch
 
 
-class _Places:
+class _ContentLocator:
     """Where contents lie in the files that we were given, which the other side numbers as they come."""
 
     def __init__(self) -> None:
         self._count = 0
         self._numbers = {HOLE: HOLE}
         """By descriptor."""
-        self._left = _PLACES_OF_ALL
+        self._extents_left = _EXTENTS_OF_ALL
 
-    def opened(self, frame: Frame) -> list[BinaryIO]:
+    def add_files(self, frame: Frame) -> list[BinaryIO]:
         for number, descriptor in enumerate(frame.files, self._count):
             self._numbers[descriptor] = number
         self._count += len(frame.files)
         return [open(descriptor, "rb", buffering=0) for descriptor in frame.files]
 
-    def of(self, content: Content) -> Places:
+    def locate(self, content: Content) -> FileExtents:
         """Nothing where it does not lie in them as it is, or cannot be read: that is told when it is asked for.
 
         Nor are there any while the contents before had too many, as even to look for them takes its time.
         """
-        self._left += _PLACES_PER_CONTENT
-        if self._left < _MOST_PLACES:
+        self._extents_left += _EXTENTS_PER_CONTENT
+        if self._extents_left < _MOST_EXTENTS:
             return ()
         try:
             with content.open() as stream:
                 extents: Callable[[], Iterator[Extent]] | None = getattr(stream, "extents", None)
                 if extents is None:
                     return ()
-                found = joined(self._counted(extents()), _MOST_PLACES)
+                found = merge_extents(self._count_extents(extents()), _MOST_EXTENTS)
                 return tuple((self._numbers[file], offset, size) for file, offset, size in found)
         except (NotInFiles, LtspError):
             return ()
 
-    def _counted(self, every: Iterator[Extent]) -> Iterator[Extent]:
+    def _count_extents(self, every: Iterator[Extent]) -> Iterator[Extent]:
         for extent in every:
-            self._left -= 1
+            self._extents_left -= 1
             yield extent
 
 
 def _serve_contents(channel: socket.socket, contents: list[Content]) -> None:
-    with channel, suppress(Ended):
+    with channel, suppress(PeerClosed):
         while True:
-            number = receive(channel).json()
+            number = receive_frame(channel).json()
             try:
                 _send_content(channel, contents[number])
             except LtspError as error:
@@ -207,17 +207,17 @@ def _send_content(channel: socket.socket, content: Content) -> None:
     with content.open() as stream:
         at = 0
         while at < stream.size:
-            if hole := min(stream.hole(), stream.size - at):
+            if hole := min(stream.hole_size(), stream.size - at):
                 stream.skip(hole)
-                send_json(channel, Kind.HOLE, hole)
+                send_json(channel, FrameKind.HOLE, hole)
                 at += hole
                 continue
             data = stream.read(min(_PIECE, stream.size - at))
             if not data:
                 break
-            send(channel, Kind.DATA, data)
+            send_frame(channel, FrameKind.DATA, data)
             at += len(data)
-    send(channel, Kind.END)
+    send_frame(channel, FrameKind.END)
 
 
 def main(begin: Begin) -> None:

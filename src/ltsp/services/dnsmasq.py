@@ -12,7 +12,7 @@ from ipaddress import IPv4Interface, IPv4Network
 
 from ltsp.host.interfaces import Interface
 from ltsp.services import quoting
-from ltsp.services.firmware import FIRMWARES, IPXE_OPTION, MENU
+from ltsp.services.pxe_firmware import FIRMWARES, IPXE_OPTION, MENU
 
 LTSP_NETWORK = IPv4Network("192.168.67.0/24")
 _RASPBERRIES = ("28:cd:c1", "2c:cf:67", "b8:27:eb", "d8:3a:dd", "dc:a6:32", "e4:5f:01")
@@ -20,7 +20,7 @@ _RASPBERRIES = ("28:cd:c1", "2c:cf:67", "b8:27:eb", "d8:3a:dd", "dc:a6:32", "e4:
 
 
 @dataclass(frozen=True, slots=True)
-class Dnsmasq:
+class DnsmasqConfig:
     interfaces: tuple[Interface, ...]
     """Those of the server, with an address each; one that has several stands there several times."""
     tftp_dir: str
@@ -36,11 +36,11 @@ class Dnsmasq:
         """Raises LtspError where the TFTP directory cannot be written there."""
         blocks = [self._head(), self._dns()]
         if proxied := self._proxied:
-            blocks.append(_ranges(each.address for each in proxied))
+            blocks.append(_proxy_range_lines(each.address for each in proxied))
         if self.real_dhcp:
             blocks.append(self._real())
         if proxied or self.real_dhcp:
-            blocks += [_kinds(), self._boot()]
+            blocks += [_match_lines(), self._boot()]
         if self.tftp:
             blocks.append(self._tftp())
         return "\n\n".join("\n".join(block) for block in blocks) + "\n"
@@ -81,7 +81,7 @@ class Dnsmasq:
             for firmware in FIRMWARES:
                 yield f"dhcp-boot=tag:real,tag:!ipxe,tag:{firmware.tag},ltsp/{firmware.file}"
         if self._proxied:
-            yield from _menus(self._proxied)
+            yield from _menu_lines(self._proxied)
             # By number: what BC_EFI and X86-64_EFI stand for was exchanged between releases of dnsmasq.
             for firmware in FIRMWARES:
                 yield (
@@ -93,12 +93,12 @@ class Dnsmasq:
 
     def _tftp(self) -> Iterator[str]:
         yield "enable-tftp"
-        yield f"tftp-root={quoting.path(self.tftp_dir, 'the TFTP directory')}"
+        yield f"tftp-root={quoting.check_path(self.tftp_dir, 'the TFTP directory')}"
         yield "# Without its directory yet, dnsmasq shall start all the same."
         yield "tftp-no-fail"
 
 
-def _ranges(addresses: Iterable[IPv4Interface]) -> Iterator[str]:
+def _proxy_range_lines(addresses: Iterable[IPv4Interface]) -> Iterator[str]:
     """Without a tag of their own: with one, dnsmasq 2.91 loops for ever at the second PC with UEFI.
 
     Where it makes a proxy's answer, it joins the tags of the PC to those that the range still has from the PC before
@@ -108,7 +108,7 @@ def _ranges(addresses: Iterable[IPv4Interface]) -> Iterator[str]:
         yield f"dhcp-range={each.network.network_address},proxy,{each.netmask}"
 
 
-def _menus(proxied: Sequence[Interface]) -> Iterator[str]:
+def _menu_lines(proxied: Sequence[Interface]) -> Iterator[str]:
     """The menu, with the server's address: dnsmasq leaves that out for BIOS PCs, and iPXE would ask the router for it.
 
     An interface's name is a tag of all that arrives there (dnsmasq(8), --dhcp-range), and of the lines that hold the
@@ -117,10 +117,11 @@ def _menus(proxied: Sequence[Interface]) -> Iterator[str]:
     first = proxied[0]
     yield f"dhcp-boot=tag:!real,tag:ipxe,ltsp/{MENU},,{first.address.ip}"
     for name, address in {each.name: each.address for each in reversed(proxied) if each.name != first.name}.items():
-        yield f"dhcp-boot=tag:!real,tag:ipxe,tag:{quoting.word(name, 'the network card')},ltsp/{MENU},,{address.ip}"
+        tag = quoting.check_word(name, "the network card")
+        yield f"dhcp-boot=tag:!real,tag:ipxe,tag:{tag},ltsp/{MENU},,{address.ip}"
 
 
-def _kinds() -> Iterator[str]:
+def _match_lines() -> Iterator[str]:
     yield f"dhcp-match=set:ipxe,{IPXE_OPTION}"
     for firmware in FIRMWARES:
         yield f"dhcp-match=set:{firmware.tag},option:client-arch,{firmware.code}"

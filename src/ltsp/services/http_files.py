@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from os.path import join
 
 from ltsp.errors import LtspError
-from ltsp.host.root import Root
-from ltsp.services.http_layout import Area, place
+from ltsp.host.root import RootDirectory
+from ltsp.services.http_layout import ServedArea, find_served_path
 from ltsp.tree.name import encode, printable
 
 
 @dataclass(frozen=True, slots=True)
 class HttpFiles:
-    roots: Mapping[Area, Root]
+    roots: Mapping[ServedArea, RootDirectory]
     public_only: bool
     """Whether a file has to be readable for everyone, as it has to be for servers that are not root."""
 
@@ -28,7 +28,7 @@ class HttpFiles:
         Raises FileNotFoundError where nothing is served there, PermissionError where it is not for everyone, and
         OSError as open(2) does.
         """
-        wanted = place(target)
+        wanted = find_served_path(target)
         if wanted is None:
             raise FileNotFoundError(errno.ENOENT, "nothing is served there")
         descriptor = self.roots[wanted.area].follow_file(encode(wanted.path))
@@ -39,14 +39,14 @@ class HttpFiles:
 
 
 @contextmanager
-def http_files(base_dir: str, tftp_dir: str, *, public_only: bool = True) -> Iterator[HttpFiles]:
+def open_http_files(base_dir: str, tftp_dir: str, *, public_only: bool = True) -> Iterator[HttpFiles]:
     """Raises LtspError where one of the directories is missing."""
-    directories = {Area.LTSP: join(tftp_dir, "ltsp"), Area.IMAGES: join(base_dir, "images")}
+    directories = {ServedArea.LTSP: join(tftp_dir, "ltsp"), ServedArea.IMAGES: join(base_dir, "images")}
     with ExitStack() as opened:
-        roots: dict[Area, Root] = {}
+        roots: dict[ServedArea, RootDirectory] = {}
         for area, directory in directories.items():
             try:
-                roots[area] = opened.enter_context(Root.open(encode(directory)))
+                roots[area] = opened.enter_context(RootDirectory.open(encode(directory)))
             except OSError as error:
                 raise LtspError(
                     f"cannot serve {printable(directory)}: {error.strerror}", "publish an image first: ltsp image NAME"

@@ -17,7 +17,7 @@ _LONGEST = 4096
 """Bytes of a path. limits.h, PATH_MAX"""
 
 
-class Area(Enum):
+class ServedArea(Enum):
     """The first part of a path."""
 
     LTSP = "ltsp"
@@ -28,8 +28,8 @@ class Area(Enum):
 _NAME = r"[^/.\\\s\x00-\x1f\x7f][^/\\\s\x00-\x1f\x7f]*"
 
 SERVED = {
-    Area.LTSP: rf"(?:{_NAME}/)*{_NAME}",
-    Area.IMAGES: rf"{_NAME}|\.versions/{_NAME}/{_NAME}/image\.img",
+    ServedArea.LTSP: rf"(?:{_NAME}/)*{_NAME}",
+    ServedArea.IMAGES: rf"{_NAME}|\.versions/{_NAME}/{_NAME}/image\.img",
 }
 """Regular expressions of the paths in each area that are served, in the language of Python and of PCRE alike."""
 
@@ -37,13 +37,13 @@ _PATTERNS = {area: re.compile(pattern) for area, pattern in SERVED.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    area: Area
+class ServedPath:
+    area: ServedArea
     path: str
     """Below the area's directory; without `..`, empty parts or a slash at either end."""
 
 
-def place(target: str) -> Place | None:
+def find_served_path(target: str) -> ServedPath | None:
     """Where the target of a request lies; None where nothing is served under it.
 
     The target is as it stands in the request: `/images/lab.img?x`, percent-encoded. RFC 9112, 3.2.1
@@ -52,5 +52,5 @@ def place(target: str) -> Place | None:
     first, _, rest = path.removeprefix("/").partition("/")
     for area, pattern in _PATTERNS.items():
         if path.startswith("/") and first == area.value and len(path) < _LONGEST and pattern.fullmatch(rest):
-            return Place(area, rest)
+            return ServedPath(area, rest)
     return None

@@ -25,13 +25,13 @@ _BACKLOG = 512
 _SECONDS_TO_END = 2.0
 """What transfers that are under way get when the server ends."""
 
-Open = Callable[[str], int]
+OpenFile = Callable[[str], int]
 """From a request's target to a descriptor of a regular file; raises OSError, FileNotFoundError where there is none."""
 Log = Callable[[str], None]
 """Takes a line, safe to print."""
 
 
-def listening(address: str, port: int) -> socket.socket:
+def open_listener(address: str, port: int) -> socket.socket:
     """A socket that listens; port 0 is any that is free.
 
     Raises LtspError where the port is taken or not allowed, or the address is another computer's.
@@ -67,11 +67,11 @@ def _remedy(error: OSError) -> str:
 
 
 @contextmanager
-def serving(listener: socket.socket, open_file: Open, log: Log) -> Iterator[None]:
+def serve_files(listener: socket.socket, open_file: OpenFile, log: Log) -> Iterator[None]:
     """Serve while the block runs. `open_file` and `log` are called in other threads."""
     loop = asyncio.new_event_loop()
     try:
-        runner = loop.run_until_complete(_begun(_Handler(open_file, log), listener))
+        runner = loop.run_until_complete(_start_runner(_Handler(open_file, log), listener))
         thread = Thread(target=loop.run_forever, name="http")
         thread.start()
         try:
@@ -85,7 +85,7 @@ def serving(listener: socket.socket, open_file: Open, log: Log) -> Iterator[None
         loop.close()
 
 
-async def _begun(handler: _Handler, listener: socket.socket) -> web.ServerRunner:
+async def _start_runner(handler: _Handler, listener: socket.socket) -> web.ServerRunner:
     runner = web.ServerRunner(web.Server(handler), shutdown_timeout=_SECONDS_TO_END)
     await runner.setup()
     await web.SockSite(runner, listener).start()
@@ -93,7 +93,7 @@ async def _begun(handler: _Handler, listener: socket.socket) -> web.ServerRunner
 
 
 class _Handler:
-    def __init__(self, open_file: Open, log: Log) -> None:
+    def __init__(self, open_file: OpenFile, log: Log) -> None:
         self._open = open_file
         self._log = log
 
@@ -123,14 +123,14 @@ class _Handler:
         except OSError:
             return web.Response(status=404)
         try:
-            response = _File(descriptor)
+            response = _DescriptorResponse(descriptor)
             await response.prepare(request)
             return response
         finally:
             os.close(descriptor)
 
 
-class _File(web.FileResponse):
+class _DescriptorResponse(web.FileResponse):
     """By its descriptor: what was checked is what is sent, whatever happens to the name meanwhile."""
 
     def __init__(self, descriptor: int) -> None:

@@ -17,7 +17,7 @@ _HOMES = "rw,root_squash,no_subtree_check,insecure"
 
 
 @dataclass(frozen=True, slots=True)
-class Exports:
+class NfsExports:
     networks: tuple[IPv4Network, ...]
     """Who may mount."""
     base_dir: str
@@ -44,13 +44,13 @@ class Exports:
 
     def _lines(self) -> Iterator[str]:
         if self.base:
-            yield self._export(quoting.path(self.base_dir, "the base directory"), f"{_READ},crossmnt")
+            yield self._export(quoting.check_path(self.base_dir, "the base directory"), f"{_READ},crossmnt")
         else:
-            yield self._export(quoting.path(join(self.base_dir, "images"), "the directory"), _READ)
+            yield self._export(quoting.check_path(join(self.base_dir, "images"), "the directory"), _READ)
         if self.tftp_dir:
-            yield self._export(quoting.path(join(self.tftp_dir, "ltsp"), "the directory"), _READ)
+            yield self._export(quoting.check_path(join(self.tftp_dir, "ltsp"), "the directory"), _READ)
         if self.home_dir:
-            yield self._export(quoting.path(self.home_dir, "the home directory"), _HOMES)
+            yield self._export(quoting.check_path(self.home_dir, "the home directory"), _HOMES)
 
     def _export(self, path: str, options: str) -> str:
         return " ".join([path, *(f"{network}({options})" for network in sorted(set(self.networks)))])

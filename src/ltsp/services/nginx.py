@@ -6,19 +6,19 @@ import re
 from os.path import join
 
 from ltsp.errors import LtspError
-from ltsp.services.http_layout import SERVED, Area
+from ltsp.services.http_layout import SERVED, ServedArea
 from ltsp.tree.name import printable
 
 _PLAIN = re.compile(r"/[A-Za-z0-9._+,:@%=/-]*")
 """nginx expands `$` even in quotes, and has no way to write it."""
 
 
-def configuration(base_dir: str, tftp_dir: str, port: int) -> str:
+def nginx_configuration(base_dir: str, tftp_dir: str, port: int) -> str:
     """A server block.
 
     Raises LtspError where a directory's name cannot be written in it.
     """
-    directories = {Area.LTSP: join(tftp_dir, "ltsp"), Area.IMAGES: join(base_dir, "images")}
+    directories = {ServedArea.LTSP: join(tftp_dir, "ltsp"), ServedArea.IMAGES: join(base_dir, "images")}
     for directory in directories.values():
         if not _PLAIN.fullmatch(directory):
             raise LtspError(
@@ -45,7 +45,7 @@ def configuration(base_dir: str, tftp_dir: str, port: int) -> str:
     )
 
 
-def _location(area: Area, directory: str) -> str:
+def _location(area: ServedArea, directory: str) -> str:
     """A link in it may lead to a file of the same owner, as those to versions do."""
     return (
         f'    location ~ "^/{area.value}/({SERVED[area]})$" {{\n'

@@ -11,7 +11,7 @@ _PLAIN = re.compile(r"/[A-Za-z0-9._/+@=~-]*")
 _WORD = re.compile(r"[A-Za-z0-9._@-]+")
 
 
-def path(text: str, what: str) -> str:
+def check_path(text: str, what: str) -> str:
     """The absolute path itself.
 
     Raises LtspError where it holds what a configuration could take for something else.
@@ -24,7 +24,7 @@ def path(text: str, what: str) -> str:
     return text
 
 
-def word(text: str, what: str) -> str:
+def check_word(text: str, what: str) -> str:
     """The word itself.
 
     Raises LtspError likewise.

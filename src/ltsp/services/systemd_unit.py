@@ -10,7 +10,7 @@ from ltsp.tree.name import printable
 NAME = "ltsp-http.service"
 
 
-def unit(command: Sequence[str]) -> str:
+def http_unit(command: Sequence[str]) -> str:
     """The text of the unit; `command` is the absolute path of a program and its arguments.
 
     The service reads files of root's as root, with no right beyond that to listen on a low port, and writes nothing.
@@ -25,7 +25,7 @@ def unit(command: Sequence[str]) -> str:
         "After=network.target local-fs.target\n"
         "\n"
         "[Service]\n"
-        f"ExecStart={' '.join(map(_quoted, command))}\n"
+        f"ExecStart={' '.join(map(_quote, command))}\n"
         "Restart=on-failure\n"
         "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n"
         "NoNewPrivileges=yes\n"
@@ -47,7 +47,7 @@ def unit(command: Sequence[str]) -> str:
     )
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     """A word of a command line; `%` begins a specifier and `$` a variable there. systemd.service(5), "Command lines"
 
     Raises LtspError.

@@ -16,13 +16,13 @@ from ltsp.settings.network_options import (
 from ltsp.settings.option import (
     Argument,
     Choice,
-    Directory,
-    FileName,
+    DirectoryPath,
+    FilePath,
     Flag,
-    Group,
     ImageName,
     Integer,
     Mode,
+    OptionGroup,
     Reach,
     Text,
     Words,
@@ -37,7 +37,7 @@ class LtspOptions:
     """What stands before the applet and holds for all of them. ltsp(8)"""
 
     base_dir: str = option(
-        Directory(),
+        DirectoryPath(),
         "where chroots, virtual machine disks and images lie",
         default="/srv/ltsp",
         short="b",
@@ -53,7 +53,7 @@ class LtspOptions:
         reach=Reach.ONCE,
     )
     home_dir: str = option(
-        Directory(),
+        DirectoryPath(),
         "where the homes of users lie",
         default="/home",
         short="m",
@@ -68,7 +68,7 @@ class LtspOptions:
         details="Images and kernels are replaced in any case; this is about generated configuration.",
     )
     tftp_dir: str = option(
-        Directory(),
+        DirectoryPath(),
         "where kernels and initrds for the clients go",
         default="/srv/tftp",
         short="t",
@@ -102,14 +102,14 @@ class _PublishingOptions(SourceOptions):
     )
     all_images: bool = switch(
         "take all images when none is named, even more than three",
-        group=Group.CONTENT,
+        group=OptionGroup.CONTENT,
         details="Exported images count as sources too.",
     )
     rpi_image: str = option(
         Text("NAME"),
         "the image whose boot directory Raspberry Pis are served",
         default="",
-        group=Group.PUBLISHING,
+        group=OptionGroup.PUBLISHING,
         details="What their firmware fetches is linked into the TFTP directory when that image's kernel is published: "
         "the files of NAME/boot/firmware or NAME/boot of a chroot, else those of the image's current version.",
     )
@@ -118,14 +118,14 @@ class _PublishingOptions(SourceOptions):
         "publish a version only after a virtual machine has booted it",
         default="0",
         argument=Argument.OPTIONAL,
-        group=Group.PUBLISHING,
+        group=OptionGroup.PUBLISHING,
         details="1 is nfs; the others are what ltsp-boottest(8) knows. Until it has booted, and where it does not, the "
         "version is staged: clients go on booting the one before, and `ltsp versions NAME --use=VERSION` publishes it "
         "all the same.",
     )
     no_preflight: bool = switch(
         "publish what no client could boot, too",
-        group=Group.PUBLISHING,
+        group=OptionGroup.PUBLISHING,
         details="Otherwise what its kernel lacks is named, with the package that brings it, before anything is built.",
     )
     client_drivers: tuple[str, ...] = option(
@@ -133,25 +133,25 @@ class _PublishingOptions(SourceOptions):
         "network drivers for the initrd of clients",
         default=(),
         default_text="all of cards with a wire",
-        group=Group.PUBLISHING,
+        group=OptionGroup.PUBLISHING,
         details="Names of modules, as in `r8169 e1000e`, also of those that were added to the kernel (DKMS, `extra/`). "
         "Fewer make a smaller initrd. What the image's modprobe.d keeps from being loaded, clients do not load.",
     )
     busybox: str | None = option(
-        FileName(),
+        FilePath(),
         "a static busybox for the initrd of clients",
         default=None,
         default_text="that of the image, else of this server",
-        group=Group.PUBLISHING,
+        group=OptionGroup.PUBLISHING,
     )
     progress: str = option(
         Choice(("auto", "bar", "plain", "json", "none")),
         "how to tell of progress",
         default="auto",
-        group=Group.OUTPUT,
+        group=OptionGroup.OUTPUT,
         details="auto is a bar on a terminal and plain lines elsewhere; json is one object a line.",
     )
-    quiet: bool = switch("print warnings and errors only", short="q", group=Group.OUTPUT)
+    quiet: bool = switch("print warnings and errors only", short="q", group=OptionGroup.OUTPUT)
 
     @property
     def boot_transport(self) -> str:
@@ -204,28 +204,28 @@ class ImageOptions(_PublishingOptions):
         Text("LINES"),
         "more paths to leave out",
         default="",
-        group=Group.CONTENT,
+        group=OptionGroup.CONTENT,
         details="An absolute path names a file of patterns; anything else is patterns itself, one a line.",
     )
     omit_image_excludes: str = option(
         Text("LINES"),
         "lines of the list of excluded paths that do not hold",
         default="",
-        group=Group.CONTENT,
+        group=OptionGroup.CONTENT,
         details="Written as for --add-image-excludes.",
     )
     add_image_secrets: str = option(
-        Text("LINES"), "more rows for the table of secrets", default="", group=Group.CONTENT
+        Text("LINES"), "more rows for the table of secrets", default="", group=OptionGroup.CONTENT
     )
     omit_image_secrets: str = option(
         Text("LINES"),
         "rows of the table of secrets that do not hold",
         default="",
-        group=Group.CONTENT,
+        group=OptionGroup.CONTENT,
     )
     recompress: bool = switch(
         "take an exported image as its own source",
-        group=Group.CONTENT,
+        group=OptionGroup.CONTENT,
         details="Otherwise the source that its manifest records is read again.",
     )
     skip_unreadable: bool | None = option(
@@ -234,34 +234,34 @@ class ImageOptions(_PublishingOptions):
         default=None,
         default_text="0 for root, 1 for others",
         argument=Argument.OPTIONAL,
-        group=Group.CONTENT,
+        group=OptionGroup.CONTENT,
         details="With 0, such a file ends the build and nothing is published.",
     )
     all_root: bool = switch(
         "give all files in the image to root",
-        group=Group.CONTENT,
+        group=OptionGroup.CONTENT,
         details="As -all-root of mksquashfs(1): for a tree that was made without privileges, whose files belong to who "
         "made it. Disks and archives say themselves whom their files belong to.",
     )
-    xattrs: bool = option(Flag(), "keep extended attributes, capabilities too", default=True, group=Group.CONTENT)
+    xattrs: bool = option(Flag(), "keep extended attributes, capabilities too", default=True, group=OptionGroup.CONTENT)
     compression: str = option(
         Choice(("auto", "gzip", "zstd", "xz", "lz4", "none")),
         "how to compress",
         default="auto",
-        group=Group.COMPRESSION,
+        group=OptionGroup.COMPRESSION,
         details="auto is zstd where the image's own kernel reads it, and gzip elsewhere.",
     )
     preset: str = option(
         Choice(("fast", "balanced", "small")),
         "what the compressor aims for",
         default="balanced",
-        group=Group.COMPRESSION,
+        group=OptionGroup.COMPRESSION,
     )
     engine: str = option(
         Choice(("auto", "own", "mksquashfs")),
         "who writes the squashfs file",
         default="auto",
-        group=Group.COMPRESSION,
+        group=OptionGroup.COMPRESSION,
         details="auto is the built-in engine, unless --mksquashfs-params names something that only mksquashfs does.",
     )
     threads: int = option(
@@ -269,43 +269,43 @@ class ImageOptions(_PublishingOptions):
         "how many processors to use",
         default=0,
         default_text="0, which is all",
-        group=Group.COMPRESSION,
+        group=OptionGroup.COMPRESSION,
     )
     sort_file: str | None = option(
-        FileName(),
+        FilePath(),
         "files to put first, with their priorities",
         default=None,
-        group=Group.COMPRESSION,
+        group=OptionGroup.COMPRESSION,
         details="The format is that of mksquashfs -sort.",
     )
-    verify: bool = switch("read the whole image back before it is published", group=Group.COMPRESSION)
+    verify: bool = switch("read the whole image back before it is published", group=OptionGroup.COMPRESSION)
     image_mode: int | None = option(
         Mode(),
         "permissions of published images",
         default=None,
         default_text="0644, and 0600 with --cleanup=0",
-        group=Group.PUBLISHING,
+        group=OptionGroup.PUBLISHING,
     )
     image_group: str = option(
         Text("GROUP"),
         "group of published images",
         default="",
         default_text="that of the builder",
-        group=Group.PUBLISHING,
+        group=OptionGroup.PUBLISHING,
     )
     dry_run: bool = switch(
         "build nothing; list what would be left out, with sizes, and what clients will not run",
         reach=Reach.ONCE,
-        group=Group.OUTPUT,
+        group=OptionGroup.OUTPUT,
     )
-    json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=Group.OUTPUT)
+    json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=OptionGroup.OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)
 class KernelOptions(_PublishingOptions):
     """ltsp-kernel(8)"""
 
-    json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=Group.OUTPUT)
+    json: bool = switch("print the summary as JSON", reach=Reach.ONCE, group=OptionGroup.OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,12 +316,12 @@ class InfoOptions:
     help: bool = help_switch()
 
 
-def _one(summary: str, details: str = "") -> str | None:
+def _version_option(summary: str, details: str = "") -> str | None:
     declared: str | None = option(Text("VERSION"), summary, default=None, details=details, reach=Reach.ONCE)
     return declared
 
 
-def _several(summary: str, details: str = "") -> tuple[str, ...]:
+def _versions_option(summary: str, details: str = "") -> tuple[str, ...]:
     declared: tuple[str, ...] = option(
         Text("VERSION"), summary, default=(), details=details, reach=Reach.ONCE, repeated=True
     )
@@ -332,10 +332,10 @@ def _several(summary: str, details: str = "") -> tuple[str, ...]:
 class VersionsOptions(VersionedOptions):
     """ltsp-versions(8)"""
 
-    use: str | None = _one("make this version the current one")
-    pin: tuple[str, ...] = _several("keep this version until it is unpinned; may be given several times")
-    unpin: tuple[str, ...] = _several("let this version be collected again; may be given several times")
-    remove: tuple[str, ...] = _several(
+    use: str | None = _version_option("make this version the current one")
+    pin: tuple[str, ...] = _versions_option("keep this version until it is unpinned; may be given several times")
+    unpin: tuple[str, ...] = _versions_option("let this version be collected again; may be given several times")
+    remove: tuple[str, ...] = _versions_option(
         "remove this version; may be given several times", "The current version and pinned ones are not removed."
     )
     prune: bool = switch("remove all versions that need not be kept", reach=Reach.ONCE)
@@ -359,7 +359,7 @@ class VersionsOptions(VersionedOptions):
         return bool(self.remove) or self.prune or self.remove_all
 
     @property
-    def acts(self) -> bool:
+    def has_actions(self) -> bool:
         """Whether anything is changed before the versions are listed."""
         return bool(self.use or self.pin or self.unpin) or self.removes
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ltsp.settings.conf_keys import CLIENT_APPLETS, Side, side_of
-from ltsp.settings.conf_sections import SPECIAL, included, included_names
-from ltsp.settings.conf_text import Assignment, Code, Conf, Section
+from ltsp.settings.conf_sections import SPECIAL, find_included, included_names
+from ltsp.settings.conf_text import Assignment, Conf, ConfSection, ShellCode
 from ltsp.settings.machine_pattern import pattern_fault
 from ltsp.settings.resolve import Setting
 
@@ -62,9 +62,9 @@ def client_settings(conf: Conf) -> ClientSettings:
     """The layers of a file. INCLUDE is resolved; one that leads nowhere or in circles is a fault."""
     messages = _Messages(conf)
     for section in conf.sections:
-        if _is_of_clients(section):
+        if _is_client_section(section):
             messages.refuse_code(section)
-    shared = _Evaluation(conf, messages, {})
+    shared = _ClientEvaluation(conf, messages, {})
     for role in ROLES:
         for section in conf.sections:
             if section.name == role:
@@ -74,9 +74,9 @@ def client_settings(conf: Conf) -> ClientSettings:
             shared.run(section, (section.name,))
     layers: list[ClientLayer] = []
     for section in conf.sections:
-        patterns = tuple(_patterns(conf, section, messages))
+        patterns = tuple(_client_patterns(conf, section, messages))
         if patterns:
-            own = _Evaluation(conf, messages, shared.values)
+            own = _ClientEvaluation(conf, messages, shared.values)
             own.run(section, (section.name,))
             layers.append(ClientLayer(f"[{section.name}]", conf.where(section.line), patterns, own.values))
     common = ClientLayer("[clients]", conf.path, (), shared.values)
@@ -85,7 +85,7 @@ def client_settings(conf: Conf) -> ClientSettings:
     )
 
 
-def _is_of_clients(section: Section) -> bool:
+def _is_client_section(section: ConfSection) -> bool:
     """Whether it may be: all are but [server], and those of the server's own applets, such as [image/]."""
     heads = [head for head, _ in _applet_patterns(section)]
     return section.name != "server" and (len(heads) < len(section.patterns) or any(map(_is_of_client_applet, heads)))
@@ -95,7 +95,7 @@ def _is_of_client_applet(head: str) -> bool:
     return any(fnmatchcase(applet, head) for applet in CLIENT_APPLETS)
 
 
-def _patterns(conf: Conf, section: Section, messages: _Messages) -> Iterator[str]:
+def _client_patterns(conf: Conf, section: ConfSection, messages: _Messages) -> Iterator[str]:
     """The globs by which a section is a client's; none where it is for others, or a name for INCLUDE alone."""
     if section.name in SPECIAL or _is_only_included(conf, section):
         return
@@ -111,14 +111,14 @@ def _patterns(conf: Conf, section: Section, messages: _Messages) -> Iterator[str
             yield pattern
 
 
-def _applet_patterns(section: Section) -> Iterator[tuple[str, str]]:
+def _applet_patterns(section: ConfSection) -> Iterator[tuple[str, str]]:
     for pattern in section.patterns:
         head, slash, tail = pattern.lower().partition("/")
         if slash:
             yield head, tail
 
 
-def _is_only_included(conf: Conf, section: Section) -> bool:
+def _is_only_included(conf: Conf, section: ConfSection) -> bool:
     """A plain name that some section includes groups settings, and is not a hostname."""
     if any(character in section.name for character in ":.*?/["):
         return False
@@ -138,11 +138,11 @@ class _Messages:
     def fault(self, line: int, text: str) -> None:
         self.faults.append(f"{self.conf.where(line)}: {text}")
 
-    def refuse_code(self, section: Section) -> None:
+    def refuse_code(self, section: ConfSection) -> None:
         """Each value that only a shell knows, and the first command: lines after `if` or `f() {` are part of that."""
         refused = False
         for each in section.statements:
-            if not isinstance(each, Code):
+            if not isinstance(each, ShellCode):
                 continue
             if each.key:
                 self.fault(each.line, f"{each.key}: {each.reason}")
@@ -152,7 +152,7 @@ class _Messages:
 
 
 @dataclass(slots=True)
-class _Evaluation:
+class _ClientEvaluation:
     conf: Conf
     messages: _Messages
     before: Mapping[str, Setting]
@@ -160,13 +160,13 @@ class _Evaluation:
     values: dict[str, Setting] = field(default_factory=dict)
     runs: int = 0
 
-    def run(self, section: Section, chain: tuple[str, ...]) -> None:
+    def run(self, section: ConfSection, chain: tuple[str, ...]) -> None:
         self.runs += 1
         if self.runs > _MOST_SECTIONS:
             self.messages.fault(section.line, f"more than {_MOST_SECTIONS} sections are included")
             return
         for each in section.statements:
-            if isinstance(each, Code):
+            if isinstance(each, ShellCode):
                 # Refused already; what refers to the value has the same fault.
                 self.values |= (
                     {each.key: Setting(each.key, "", self.conf.where(each.line), each.reason)} if each.key else {}
@@ -174,9 +174,9 @@ class _Evaluation:
             elif each.key == "INCLUDE":
                 self._include(each, chain)
             else:
-                self._take(each)
+                self._assign(each)
 
-    def _take(self, each: Assignment) -> None:
+    def _assign(self, each: Assignment) -> None:
         setting = self._setting(each)
         self.values[each.key] = setting
         if _HOOK.fullmatch(each.key) and setting.value.startswith("section_"):
@@ -189,7 +189,7 @@ class _Evaluation:
         if setting.fault:
             self.messages.fault(each.line, f"INCLUDE: {setting.fault}")
         for name in setting.value.split():
-            sections = included(self.conf, name)
+            sections = find_included(self.conf, name)
             if not sections:
                 self.messages.fault(each.line, f"INCLUDE: there is no section [{name}]")
             elif any(section.name in chain for section in sections):
@@ -223,7 +223,7 @@ class _Evaluation:
         return Setting(each.key, "".join(texts), where, "; ".join(dict.fromkeys(faults)))
 
 
-def without_effect(layers: Iterable[ClientLayer], acted_on: Iterable[str]) -> tuple[str, ...]:
+def ignored_key_warnings(layers: Iterable[ClientLayer], acted_on: Iterable[str]) -> tuple[str, ...]:
     """A warning for each key that is meant for clients, and that no client acts on.
 
     `acted_on` are keys and globs of keys (`FSTAB_*`). What nobody knows is told of by `conf_keys.warnings`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltsp.errors import ConfError
 from ltsp.host import trusted
-from ltsp.settings.conf_text import Conf, parse
+from ltsp.settings.conf_text import Conf, parse_conf
 
 PATH = "/etc/ltsp/ltsp.conf"
 VARIABLE = "LTSP_CONF"
@@ -20,7 +20,7 @@ def read(path: str = PATH, *, required: bool = False) -> Conf:
     when it cannot be taken apart.
     """
     try:
-        return parse(trusted.read(path, _LARGEST), path)
+        return parse_conf(trusted.read(path, _LARGEST), path)
     except (FileNotFoundError, NotADirectoryError) as error:
         if required:
             raise ConfError(f"cannot read {path!a}: {error.strerror}", f"{VARIABLE} names this file") from error

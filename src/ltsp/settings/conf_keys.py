@@ -13,10 +13,10 @@ from operator import or_
 
 from ltsp.host.identity import Identity
 from ltsp.settings.applets import APPLETS, LtspOptions
-from ltsp.settings.conf_sections import SPECIAL, included, included_names, matches
-from ltsp.settings.conf_text import Assignment, Conf, Section, Variable
+from ltsp.settings.conf_sections import SPECIAL, find_included, included_names, matches
+from ltsp.settings.conf_text import Assignment, Conf, ConfSection, Variable
 from ltsp.settings.likely import likely
-from ltsp.settings.option import Reach, declared
+from ltsp.settings.option import Reach, declared_options
 
 
 class Side(Flag):
@@ -52,7 +52,7 @@ def _variable(applet: str) -> str:
 
 
 @cache
-def known() -> dict[str, Side]:
+def known_keys() -> dict[str, Side]:
     """Keys and globs of keys."""
     keys = dict.fromkeys(_SERVER_KEYS.split(), Side.SERVER)
     keys |= dict.fromkeys(_CLIENT_KEYS.split(), Side.CLIENTS)
@@ -62,13 +62,13 @@ def known() -> dict[str, Side]:
                 key = f"{when}_{_variable(applet)}_*"
                 keys[key] = keys.get(key, Side.NOBODY) | side
     for options, side in ((LtspOptions, Side.BOTH), *((each.options, Side.SERVER) for each in APPLETS.values())):
-        keys |= {option.key: side for option in declared(options) if option.reach is Reach.EVERYWHERE}
+        keys |= {option.key: side for option in declared_options(options) if option.reach is Reach.EVERYWHERE}
     return keys | dict.fromkeys(_COMMON_KEYS.split(), Side.BOTH)
 
 
 def side_of(key: str) -> Side:
     """Who reads a key; NOBODY if it is not known."""
-    keys = known()
+    keys = known_keys()
     if key in keys:
         return keys[key]
     found = (side for pattern, side in keys.items() if pattern.endswith("*") and fnmatchcase(key, pattern))
@@ -94,7 +94,7 @@ def warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
     )
 
 
-def _fault(key: str, section: Section, side: Side) -> str:
+def _fault(key: str, section: ConfSection, side: Side) -> str:
     readers = side_of(key)
     if not readers:
         return f"{key} is not known{_suggestion(key)}"
@@ -106,8 +106,8 @@ def _fault(key: str, section: Section, side: Side) -> str:
 
 def _suggestion(key: str) -> str:
     """The known key that a person may have meant; of keys with an x, theirs with that x."""
-    names = [name for name in known() if not name.endswith("*")]
-    stems = [name[:-1] for name in known() if name.endswith("*")]
+    names = [name for name in known_keys() if not name.endswith("*")]
+    stems = [name[:-1] for name in known_keys() if name.endswith("*")]
     head, _, tail = key.upper().rpartition("_")
     if near := likely(key.upper(), names):
         return f"; did you mean {near}?"
@@ -123,7 +123,7 @@ def _sides(conf: Conf, identity: Identity) -> list[Side]:
     includers: dict[int, set[int]] = {}
     for number, section in enumerate(conf.sections):
         for name in included_names(section):
-            for target in included(conf, name):
+            for target in find_included(conf, name):
                 includers.setdefault(numbers[id(target)], set()).add(number)
     for number in includers:
         if sides[number] is Side.CLIENTS and not _is_address(conf.sections[number]):
@@ -140,7 +140,7 @@ def _sides(conf: Conf, identity: Identity) -> list[Side]:
     return sides
 
 
-def _own_side(section: Section, identity: Identity) -> Side:
+def _own_side(section: ConfSection, identity: Identity) -> Side:
     """Who reads a section for its name; a name that is nothing else may be that of a client."""
     match section.name:
         case "" | "common":
@@ -158,6 +158,6 @@ def _own_side(section: Section, identity: Identity) -> Side:
     return Side.CLIENTS
 
 
-def _is_address(section: Section) -> bool:
+def _is_address(section: ConfSection) -> bool:
     """Whether a section is surely that of machines, and not a name for INCLUDE."""
     return section.name in SPECIAL or any(character in section.name for character in ":.*?/")

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
-from ltsp.settings.conf_text import REMEDY, Assignment, Code, Conf, Section, Variable
+from ltsp.settings.conf_text import REMEDY, Assignment, Conf, ConfSection, ShellCode, Variable
 from ltsp.settings.resolve import Setting
 
 SPECIAL = frozenset({"", "common", "server", "clients"})
@@ -28,7 +28,7 @@ def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
 
     Raises ConfError with every line that would need a shell, and every INCLUDE that leads nowhere or in circles.
     """
-    evaluation = _Evaluation(conf)
+    evaluation = _ServerEvaluation(conf)
     for role in ("", "common", "server"):
         evaluation.run_all(section for section in conf.sections if section.name == role)
     for name in (*identity.macs, *identity.addresses):
@@ -47,7 +47,7 @@ def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
     return evaluation.values
 
 
-def matches(section: Section, name: str, applet: str = "") -> bool:
+def matches(section: ConfSection, name: str, applet: str = "") -> bool:
     """Whether a section is for a machine, or for an applet on that machine. Case does not matter."""
     if section.name in SPECIAL:
         return False
@@ -62,12 +62,12 @@ def matches(section: Section, name: str, applet: str = "") -> bool:
     return False
 
 
-def included(conf: Conf, name: str) -> tuple[Section, ...]:
+def find_included(conf: Conf, name: str) -> tuple[ConfSection, ...]:
     """The sections that INCLUDE means by a name: those that are called so, or that list it between `|`."""
     return tuple(section for section in conf.sections if section.name and name in (section.name, *section.patterns))
 
 
-def included_names(section: Section) -> Iterator[str]:
+def included_names(section: ConfSection) -> Iterator[str]:
     """The names that a section includes, as far as they are plain text."""
     for each in section.statements:
         if isinstance(each, Assignment) and each.key == "INCLUDE":
@@ -77,22 +77,22 @@ def included_names(section: Section) -> Iterator[str]:
 
 
 @dataclass(slots=True)
-class _Evaluation:
+class _ServerEvaluation:
     conf: Conf
     values: dict[str, Setting] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     runs: int = 0
 
-    def run_all(self, sections: Iterable[Section]) -> None:
+    def run_all(self, sections: Iterable[ConfSection]) -> None:
         for section in sections:
             self._run(section, (section.name,))
 
-    def _run(self, section: Section, chain: tuple[str, ...]) -> None:
+    def _run(self, section: ConfSection, chain: tuple[str, ...]) -> None:
         self.runs += 1
         if self.runs > _MOST_SECTIONS:
             self._fault(section.line, f"more than {_MOST_SECTIONS} sections are included")
             return
-        code = [statement for statement in section.statements if isinstance(statement, Code)]
+        code = [statement for statement in section.statements if isinstance(statement, ShellCode)]
         if code:
             self._fault(code[0].line, code[0].reason)
         for statement in section.statements:
@@ -107,7 +107,7 @@ class _Evaluation:
         if setting.fault:
             self._fault(statement.line, f"INCLUDE: {setting.fault}")
         for name in setting.value.split():
-            sections = included(self.conf, name)
+            sections = find_included(self.conf, name)
             if not sections:
                 self._fault(statement.line, f"INCLUDE: there is no section [{name}]")
             elif any(section.name in chain for section in sections):

@@ -1,6 +1,6 @@
 """The text of ltsp.conf, taken apart: sections of assignments with the quoting of a shell. ltsp.conf(5)
 
-Nothing is run and nothing is looked up here. What a shell would run, and we would not, becomes `Code` with the
+Nothing is run and nothing is looked up here. What a shell would run, and we would not, becomes `ShellCode` with the
 reason: it is a fault only where this machine evaluates the section it stands in, since clients have a shell.
 
 Of bytes: a UTF-8 mark at the start is passed over, CR LF counts as LF, what is not UTF-8 is kept as it is in values
@@ -52,7 +52,7 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class ShellCode:
     """What only a shell could make something of."""
 
     reason: str
@@ -62,11 +62,11 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ConfSection:
     name: str
     """As it stands between the brackets; empty for what comes before the first section."""
     line: int
-    statements: tuple[Assignment | Code, ...]
+    statements: tuple[Assignment | ShellCode, ...]
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -78,26 +78,26 @@ class Section:
 class Conf:
     path: str
     """For messages."""
-    sections: tuple[Section, ...] = ()
+    sections: tuple[ConfSection, ...] = ()
     """In the order of the file, the unnamed one first; a name may occur several times."""
 
     def where(self, line: int) -> str:
         return f"{self.path}:{line}"
 
 
-def parse(raw: bytes, path: str) -> Conf:
+def parse_conf(raw: bytes, path: str) -> Conf:
     """Take a file apart.
 
     Raises ConfError with every line that has no meaning, in a shell neither.
     """
-    scanner = _Scanner(_decoded(raw, path))
+    scanner = _Scanner(_decode(raw, path))
     sections = scanner.sections()
     if scanner.faults:
         raise ConfError("; ".join(f"{path}:{line}: {reason}" for line, reason in scanner.faults))
     return Conf(path, sections)
 
 
-def _decoded(raw: bytes, path: str) -> str:
+def _decode(raw: bytes, path: str) -> str:
     if raw.startswith(_UTF16_MARKS):
         raise ConfError(f"{path}:1: the file is UTF-16", "save it as UTF-8")
     nul = raw.find(b"\0")
@@ -107,11 +107,11 @@ def _decoded(raw: bytes, path: str) -> str:
     return raw.removeprefix(_UTF8_MARK).replace(b"\r\n", b"\n").decode("utf-8", "surrogateescape")
 
 
-class _NotAValue(Exception):
+class _NotPlainValue(Exception):
     """A shell would do more than take this as a value."""
 
 
-class _Unclosed(Exception):
+class _UnclosedQuote(Exception):
     """A quote that nothing closes; the argument is where it opens."""
 
 
@@ -126,20 +126,20 @@ class _Scanner:
         """Of the assignment that was begun last in this statement."""
         self.faults: list[tuple[int, str]] = []
 
-    def sections(self) -> tuple[Section, ...]:
-        sections: list[Section] = []
+    def sections(self) -> tuple[ConfSection, ...]:
+        sections: list[ConfSection] = []
         name, line = "", 1
-        statements: list[Assignment | Code] = []
-        while self._to_statement():
+        statements: list[Assignment | ShellCode] = []
+        while self._skip_to_statement():
             if self._at_line_start() and _LIKE_HEADER.match(self.text, self.at):
-                sections.append(Section(name, line, tuple(statements)))
+                sections.append(ConfSection(name, line, tuple(statements)))
                 name, line, statements = self._header(), self._line(), []
                 self.at = self._line_end(self.at)
             else:
                 statements += self._statement()
-        return (*sections, Section(name, line, tuple(statements)))
+        return (*sections, ConfSection(name, line, tuple(statements)))
 
-    def _to_statement(self) -> bool:
+    def _skip_to_statement(self) -> bool:
         """Pass over blank space, comments and semicolons; whether anything follows."""
         while self.at < len(self.text):
             if self.text.startswith("\\\n", self.at):
@@ -171,17 +171,17 @@ class _Scanner:
         end = self.text.find("\n", at)
         return len(self.text) if end < 0 else end
 
-    def _statement(self) -> list[Assignment | Code]:
+    def _statement(self) -> list[Assignment | ShellCode]:
         """The assignments of one command, or the command as code."""
         start, self.key = self.at, ""
         try:
             return [*self._assignments()]
-        except _NotAValue as reason:
+        except _NotPlainValue as reason:
             line = self._line(start)
             self.at = start
-            self._pass_code()
-            return [Code(str(reason), line, self.key)]
-        except _Unclosed as opening:
+            self._skip_code()
+            return [ShellCode(str(reason), line, self.key)]
+        except _UnclosedQuote as opening:
             self.faults.append((self._line(opening.args[0]), "a quote is opened here and not closed"))
             self.at = len(self.text)
             return []
@@ -192,7 +192,7 @@ class _Scanner:
         while self.at < len(self.text) and self.text[self.at] not in "\n;#":
             match = _KEY.match(self.text, self.at)
             if match is None:
-                raise _NotAValue(self._reason(after_assignment=bool(found)))
+                raise _NotPlainValue(self._reason(after_assignment=bool(found)))
             line, self.key = self._line(), match[1]
             self.at = match.end()
             found.append(Assignment(self.key, self._value(), line))
@@ -216,9 +216,9 @@ class _Scanner:
             if character in _BLANK or character in "\n;":
                 break
             if character in _OPERATORS:
-                raise _NotAValue(f"{character} needs quotes")
+                raise _NotPlainValue(f"{character} needs quotes")
             if character == "~" and may_be_home:
-                raise _NotAValue("~ is not expanded here; write the path, or quote it")
+                raise _NotPlainValue("~ is not expanded here; write the path, or quote it")
             may_be_home = character == ":" or (may_be_home and self.text.startswith("\\\n", self.at))
             if character == "'":
                 parts.append(self._single_quoted())
@@ -231,12 +231,12 @@ class _Scanner:
             else:
                 parts.append(character)
                 self.at += 1
-        return _joined(parts)
+        return _join_texts(parts)
 
     def _single_quoted(self) -> str:
         end = self.text.find("'", self.at + 1)
         if end < 0:
-            raise _Unclosed(self.at)
+            raise _UnclosedQuote(self.at)
         value = self.text[self.at + 1 : end]
         self.at = end + 1
         return value
@@ -257,7 +257,7 @@ class _Scanner:
             else:
                 parts.append(character)
                 self.at += 1
-        raise _Unclosed(opening)
+        raise _UnclosedQuote(opening)
 
     def _escaped(self, among: str = "") -> str:
         """A backslash and what follows; it stays where it escapes nothing, and takes a line break with it."""
@@ -272,26 +272,26 @@ class _Scanner:
     def _expansion(self, *, quoted: bool) -> str | Variable:
         """What a dollar sign or backtick begins; a dollar sign may stand for itself."""
         if self.text[self.at] == "`":
-            raise _NotAValue("command substitution is not done here")
+            raise _NotPlainValue("command substitution is not done here")
         following = self.text[self.at + 1 : self.at + 2]
         for pattern in (_NAME, _BRACED):
             if match := pattern.match(self.text, self.at + 1):
                 self.at = match.end()
                 if pattern is _NAME and _GOES_ON.match(self.text, self.at):
-                    raise _NotAValue("a name goes over two lines; ${NAME} on one of them is known here")
+                    raise _NotPlainValue("a name goes over two lines; ${NAME} on one of them is known here")
                 return Variable(match[match.lastindex or 0])
         if self.text.startswith("((", self.at + 1):
-            raise _NotAValue("arithmetic is not done here")
+            raise _NotPlainValue("arithmetic is not done here")
         if following == "(":
-            raise _NotAValue("command substitution is not done here")
+            raise _NotPlainValue("command substitution is not done here")
         if following == "{":
-            raise _NotAValue("of variables only $NAME and ${NAME} are known here")
+            raise _NotPlainValue("of variables only $NAME and ${NAME} are known here")
         if _LIKE_PARAMETER.match(self.text, self.at + 1) or (following and following in "'\"" and not quoted):
-            raise _NotAValue("a $ that means itself needs a backslash or single quotes")
+            raise _NotPlainValue("a $ that means itself needs a backslash or single quotes")
         self.at += 1
         return "$"
 
-    def _pass_code(self) -> None:
+    def _skip_code(self) -> None:
         """Pass over a command, which ends with its line; quotes may hold line breaks.
 
         Code is not ours to parse: where its quotes seem not to end, as in a here-document, only the line is passed.
@@ -315,7 +315,7 @@ class _Scanner:
         self.at = self._line_end(self.at) if quote or at >= most < len(self.text) else min(at, len(self.text))
 
 
-def _joined(parts: list[str | Variable]) -> tuple[str | Variable, ...]:
+def _join_texts(parts: list[str | Variable]) -> tuple[str | Variable, ...]:
     """Neighbouring texts as one."""
     joined: list[str | Variable] = []
     for part in parts:

@@ -28,7 +28,7 @@ class Hooks:
         return tuple(hook for hook in (*self.before, *self.after) if "LTSP_ROOT" in hook.command)
 
 
-def hooks(conf: Mapping[str, Setting], applet: str, faults: list[str]) -> Hooks:
+def find_hooks(conf: Mapping[str, Setting], applet: str, faults: list[str]) -> Hooks:
     """The commands of an applet, each list in the order of the keys; empty ones are passed over."""
     variable = applet.upper().replace("-", "_")
     return Hooks(*(_commands(conf, f"{when}_{variable}_", faults) for when in ("PRE", "POST")))

@@ -16,7 +16,7 @@ _SUFFIXES = (".img", ".ipxe", ".old", ".lock", ".new")
 """What the names of files beside the images end with: `NAME.img.old` would be read as another image's."""
 _NONE_LEFT = "NAME"
 """What stands for a name where nothing of a text can be in one."""
-_NAMED = {" ": "a space", "\t": "a tab", "\n": "a line break", ",": "a comma", "/": "a slash"}
+_CHARACTER_NAMES = {" ": "a space", "\t": "a tab", "\n": "a line break", ",": "a comma", "/": "a slash"}
 
 
 def fault(name: str) -> str:
@@ -25,12 +25,12 @@ def fault(name: str) -> str:
         return "is empty"
     wrong = next((character for character in name if character not in _REST), "")
     if wrong:
-        return f"holds {_NAMED.get(wrong, ascii(wrong))}"
+        return f"holds {_CHARACTER_NAMES.get(wrong, ascii(wrong))}"
     if name[0] not in _FIRST:
         return f"begins with {name[0]!r}"
     if len(name) > _LONGEST:
         return f"has {len(name)} characters, {_LONGEST} at most"
-    if name.lower() in tftp_names.TAKEN:  # some TFTP servers know no capitals
+    if name.lower() in tftp_names.RESERVED:  # some TFTP servers know no capitals
         return "is that of a file in TFTP_DIR/ltsp"
     return f"ends with {suffix!r}" if (suffix := _suffix(name)) else ""
 
@@ -39,7 +39,7 @@ def _suffix(name: str) -> str:
     return next((name[-len(each) :] for each in _SUFFIXES if name.lower().endswith(each)), "")
 
 
-def suggestion(text: str) -> str:
+def suggest_name(text: str) -> str:
     """The name that is most like a text, such as `Lubuntu-24.04` for `Lubuntu 24.04`; NAME where nothing is left."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     words = re.sub("[^A-Za-z0-9._+]+", "-", plain).lstrip("._+-")
@@ -49,13 +49,13 @@ def suggestion(text: str) -> str:
     return _NONE_LEFT if fault(name) else name
 
 
-def checked(name: str) -> str:
+def check_name(name: str) -> str:
     """The name itself.
 
     Raises UsageError where it cannot be an image's.
     """
     if reason := fault(name):
-        likely = suggestion(name)
+        likely = suggest_name(name)
         raise UsageError(
             f"image name {name!a} {reason}",
             "a name is letters, digits and . _ + -, a letter or digit first"

@@ -18,7 +18,7 @@ _HOSTNAME = re.compile(r"[0-9a-z.*?\[\]!_-]+")
 
 def pattern_fault(pattern: str) -> str:
     """Why no client can ever match a pattern (in lower case), with the right form; empty if one may."""
-    if right := _meant_address(pattern):
+    if right := _normalized_mac(pattern):
         return "" if right == pattern else f"a MAC address is written [{right}]"
     if ":" in pattern:
         return "" if _is_mac_glob(pattern) else "a MAC address is six pairs as in [52:54:00:12:34:56] or [52:54:00:*]"
@@ -29,7 +29,7 @@ def pattern_fault(pattern: str) -> str:
     return ""
 
 
-def _meant_address(pattern: str) -> str:
+def _normalized_mac(pattern: str) -> str:
     """The MAC address that a text without wildcards spells in any of the usual ways; empty if it spells none."""
     match = _SEPARATED.fullmatch(pattern)
     if match and not ("." in pattern and all(map(str.isdecimal, re.split(r"[-:.]", pattern)))):

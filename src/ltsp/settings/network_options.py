@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ltsp.settings.option import Argument, Choice, FileName, Flag, Integer, Machine, Reach, Text, Words, option, switch
+from ltsp.settings.option import (
+    Argument,
+    Choice,
+    FilePath,
+    Flag,
+    HostAddress,
+    Integer,
+    Reach,
+    Text,
+    Words,
+    option,
+    switch,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +39,7 @@ class IpxeOptions:
         details="The server must serve them: ltsp http does. Where it does not answer, clients go on by TFTP.",
     )
     http_port: int = option(Integer("PORT", least=1, most=65535), "where the server serves by HTTP", default=80)
-    server: str = option(Machine(), "this server's address, where clients learn a wrong one from DHCP", default="")
+    server: str = option(HostAddress(), "this server's address, where clients learn a wrong one from DHCP", default="")
     menu_shell: bool = option(Flag(), "offer iPXE's shell in the menu", default=True)
     menu_configuration: bool = option(Flag(), "offer iPXE's configuration in the menu", default=True)
     dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
@@ -179,10 +191,10 @@ class BootTestOptions:
         Text("WORDS"), "more words for the kernel's command line", default="", reach=Reach.ONCE
     )
     console: str | None = option(
-        FileName(), "write all that the serial console says into this file", default=None, reach=Reach.ONCE
+        FilePath(), "write all that the serial console says into this file", default=None, reach=Reach.ONCE
     )
     screenshot: str | None = option(
-        FileName(), "write what the screen shows at the end into this file, as PNG", default=None, reach=Reach.ONCE
+        FilePath(), "write what the screen shows at the end into this file, as PNG", default=None, reach=Reach.ONCE
     )
     json: bool = switch("print the verdict as JSON", reach=Reach.ONCE)
     help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)

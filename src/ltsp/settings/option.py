@@ -29,7 +29,7 @@ class Argument(Enum):
     REQUIRED = ":"
     OPTIONAL = "::"
 
-    def joined(self, value: str) -> str:
+    def suffix(self, value: str) -> str:
         """What follows a long option, for people."""
         return {Argument.NONE: "", Argument.REQUIRED: f"={value}", Argument.OPTIONAL: f"[={value}]"}[self]
 
@@ -67,7 +67,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class HostAddress:
     """By IPv4 address, which clients boot by, or by a name that they can look up."""
 
     metavar: ClassVar[str] = "ADDRESS"
@@ -83,7 +83,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Directory:
+class DirectoryPath:
     metavar: ClassVar[str] = "DIR"
     takes_empty: ClassVar[bool] = False
 
@@ -95,13 +95,13 @@ class Directory:
 
 
 @dataclass(frozen=True, slots=True)
-class FileName:
+class FilePath:
     metavar: ClassVar[str] = "FILE"
     takes_empty: ClassVar[bool] = False
 
     def parse(self, text: str) -> str:
         """The absolute path; a relative one counts from the working directory."""
-        return Directory().parse(text)
+        return DirectoryPath().parse(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class ImageName:
 
     def parse(self, text: str) -> str:
         if fault := image_name.fault(text):
-            likely = image_name.suggestion(text)
+            likely = image_name.suggest_name(text)
             raise ValueError(fault if likely == self.metavar else f"{fault}; {likely} is a name")
         return text
 
@@ -174,10 +174,10 @@ class Words:
         return word_list.split(text)
 
 
-Kind = Flag | Text | Machine | Directory | FileName | ImageName | Choice | Integer | Mode | Words
+ValueKind = Flag | Text | HostAddress | DirectoryPath | FilePath | ImageName | Choice | Integer | Mode | Words
 
 
-class Group(Enum):
+class OptionGroup(Enum):
     """The headings under which help and manual list options, in this order."""
 
     MAIN = ""
@@ -191,7 +191,7 @@ class Group(Enum):
 class Option:
     name: str
     """The field's name: `base_dir`."""
-    kind: Kind
+    kind: ValueKind
     summary: str
     """What it does, in a line."""
     details: str
@@ -207,7 +207,7 @@ class Option:
     reach: Reach
     repeated: bool
     """Whether it may be given several times, each value one more of a tuple; else the last one holds."""
-    group: Group
+    group: OptionGroup
 
     @property
     def long(self) -> str:
@@ -223,10 +223,10 @@ class Option:
     def spelling(self) -> str:
         """How a person knows it: `-b, --backup=0|1`."""
         short = f"-{self.short}, " if self.short else ""
-        return f"{short}--{self.long}{self.argument.joined(self.kind.metavar)}"
+        return f"{short}--{self.long}{self.argument.suffix(self.kind.metavar)}"
 
     @property
-    def shown_default(self) -> str:
+    def default_label(self) -> str:
         """The default for people; empty where there is none to speak of, as for what is off unless named."""
         if self.default_text:
             return self.default_text
@@ -256,7 +256,7 @@ class Option:
 
 
 def option(
-    kind: Kind,
+    kind: ValueKind,
     summary: str,
     *,
     default: object,
@@ -267,13 +267,13 @@ def option(
     implied: str = "1",
     reach: Reach = Reach.EVERYWHERE,
     repeated: bool = False,
-    group: Group = Group.MAIN,
+    group: OptionGroup = OptionGroup.MAIN,
 ) -> Any:
     """A dataclass field that is an option."""
-    declared = Option(
+    declaration = Option(
         "", kind, summary, details, default, default_text, short, argument, implied, reach, repeated, group
     )
-    return field(default=default, metadata={"option": declared})
+    return field(default=default, metadata={"option": declaration})
 
 
 def switch(
@@ -283,7 +283,7 @@ def switch(
     details: str = "",
     argument: Argument = Argument.OPTIONAL,
     reach: Reach = Reach.EVERYWHERE,
-    group: Group = Group.MAIN,
+    group: OptionGroup = OptionGroup.MAIN,
 ) -> Any:
     """A field that is off unless it is named: `--verify`, `--verify=1`; `=0` takes a setting of ltsp.conf back."""
     return option(
@@ -291,7 +291,7 @@ def switch(
     )
 
 
-def declared(options: type) -> tuple[Option, ...]:
+def declared_options(options: type) -> tuple[Option, ...]:
     """The options of a dataclass, in the order of its fields."""
     return tuple(
         dataclasses.replace(each.metadata["option"], name=each.name)
@@ -300,8 +300,10 @@ def declared(options: type) -> tuple[Option, ...]:
     )
 
 
-def grouped(options: type) -> list[tuple[Group, tuple[Option, ...]]]:
+def group_options(options: type) -> list[tuple[OptionGroup, tuple[Option, ...]]]:
     """The options of a dataclass by heading, those with a letter first; no group is empty."""
-    ordered = sorted(declared(options), key=lambda option: (not option.short, option.short.lower(), option.long))
-    groups = ((group, tuple(option for option in ordered if option.group is group)) for group in Group)
+    ordered = sorted(
+        declared_options(options), key=lambda option: (not option.short, option.short.lower(), option.long)
+    )
+    groups = ((group, tuple(option for option in ordered if option.group is group)) for group in OptionGroup)
     return [(group, members) for group, members in groups if members]

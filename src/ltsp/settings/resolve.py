@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ltsp.settings.option import Option, Reach, declared
+from ltsp.settings.option import Option, Reach, declared_options
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class GivenOption:
     """An option on the command line."""
 
     option: Option
@@ -38,7 +38,7 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _OptionText:
     """A text for an option, and where it comes from."""
 
     text: str
@@ -48,48 +48,49 @@ class _Source:
 
 def resolve(
     options: type[T],
-    given: Sequence[Given],
+    given: Sequence[GivenOption],
     conf: Mapping[str, Setting],
     environ: Mapping[str, str],
     faults: list[str],
 ) -> T:
     """The options with their values; where one is wrong its default stands and the fault is noted."""
     values: dict[str, object] = {}
-    for option in declared(options):
-        sources = _sources(option, given, conf, environ)
-        taken = sources if option.repeated else sources[-1:]
-        parsed = [_parsed(option, source, faults) for source in taken]
+    for option in declared_options(options):
+        sources = _option_texts(option, given, conf, environ)
+        used = sources if option.repeated else sources[-1:]
+        parsed = [_parse(option, source, faults) for source in used]
         if any(value is None for value in parsed) or not parsed:
             continue
         values[option.name] = tuple(parsed) if option.repeated else parsed[0]
     return options(**values)
 
 
-def _sources(
-    option: Option, given: Sequence[Given], conf: Mapping[str, Setting], environ: Mapping[str, str]
-) -> list[_Source]:
+def _option_texts(
+    option: Option, given: Sequence[GivenOption], conf: Mapping[str, Setting], environ: Mapping[str, str]
+) -> list[_OptionText]:
     """The texts that the most important place gives; several where an option is repeated there."""
     named = [each for each in given if each.option == option]
     if named:
         return [
-            _Source(option.implied if each.value is None else each.value, f"option {each.spelling}") for each in named
+            _OptionText(option.implied if each.value is None else each.value, f"option {each.spelling}")
+            for each in named
         ]
     if option.reach is Reach.ONCE:
         return []
     setting = conf.get(option.key)
-    if setting is not None and (setting.fault or _says_something(option, setting.value)):
-        return [_Source(setting.value, f"{setting.where}: {option.key}", setting.fault)]
-    if option.key in environ and _says_something(option, environ[option.key]):
-        return [_Source(environ[option.key], f"environment: {option.key}")]
+    if setting is not None and (setting.fault or _is_set(option, setting.value)):
+        return [_OptionText(setting.value, f"{setting.where}: {option.key}", setting.fault)]
+    if option.key in environ and _is_set(option, environ[option.key]):
+        return [_OptionText(environ[option.key], f"environment: {option.key}")]
     return []
 
 
-def _says_something(option: Option, text: str) -> bool:
+def _is_set(option: Option, text: str) -> bool:
     """Whether a variable counts as set: an empty one does where emptiness is a value, as in IONICE=""."""
     return bool(text) or option.kind.takes_empty
 
 
-def _parsed(option: Option, source: _Source, faults: list[str]) -> object:
+def _parse(option: Option, source: _OptionText, faults: list[str]) -> object:
     """The value, or None with its fault noted."""
     if source.fault:
         faults.append(f"{source.where}: {source.fault}")

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from ltsp.host.identity import Identity
 from ltsp.settings.conf_keys import CLIENT_APPLETS, SERVER_APPLETS
 from ltsp.settings.conf_sections import SPECIAL, included_names
-from ltsp.settings.conf_text import Conf, Section
+from ltsp.settings.conf_text import Conf, ConfSection
 from ltsp.settings.likely import likely
 
 _WORD = re.compile(r"[a-z-]+")
@@ -28,7 +28,7 @@ def warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
     )
 
 
-def _faults(section: Section, not_hosts: Collection[str]) -> Iterator[str]:
+def _faults(section: ConfSection, not_hosts: Collection[str]) -> Iterator[str]:
     for pattern in section.patterns:
         head, slash, tail = pattern.partition("/")
         word = head.lower()

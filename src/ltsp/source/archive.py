@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from tempfile import TemporaryFile, mkdtemp
 from typing import BinaryIO, Final
 
-from ltsp.archive.archive import Form
+from ltsp.archive.archive import ArchiveFormat
 from ltsp.archive.header import BLOCK, is_header
-from ltsp.errors import Changed, FormatError, LtspError, ReaderFailed, SourceError, UsageError
+from ltsp.errors import FileChanged, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.host import command
-from ltsp.host.root import Root
-from ltsp.inspection.nested_roots import rooted
-from ltsp.sandbox.client import reading
-from ltsp.source.notation import LAYOUT, REGISTRY, STANDARD_INPUT, Notation
-from ltsp.source.source import Part, Plan
+from ltsp.host.root import RootDirectory
+from ltsp.inspection.nested_roots import enter_nested_root
+from ltsp.sandbox.client import start_reader
+from ltsp.source.image_reference import LAYOUT, REGISTRY, STANDARD_INPUT, ImageReference
+from ltsp.source.source import Plan, SourcePart
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
@@ -33,28 +33,28 @@ from ltsp.tree.node import Directory
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
-_MODULE: Final = "ltsp.sandbox.archive_session"
+_SESSION_MODULE: Final = "ltsp.sandbox.archive_session"
 _MOST_PARTS: Final = 4000
 """Of a layout, that are opened: 1000 layers, and what leads to them."""
 _NO_DISKS: Final = "only archives come this way: write a disk to a file, and name that"
-_COPY: Final = "ltsp-registry-"
+_COPY_PREFIX: Final = "ltsp-registry-"
 """How directories begin that skopeo copies to."""
-_FORGOTTEN: Final = 60.0
+_ORPHAN_AGE: Final = 60.0
 """Seconds after which such a directory that nobody holds is one of a run that was killed."""
 
 
-def archive_source(notation: Notation, name: str) -> ArchiveSource | LayoutSource | RegistrySource:
+def archive_source(reference: ImageReference, name: str) -> ArchiveSource | LayoutSource | RegistrySource:
     """What a notation names. Raises LtspError where it cannot be."""
-    if notation.prefix == REGISTRY:
-        return RegistrySource(name, notation.path)
-    if notation.path != STANDARD_INPUT and not os.path.lexists(encode(notation.path)):
+    if reference.prefix == REGISTRY:
+        return RegistrySource(name, reference.path)
+    if reference.path != STANDARD_INPUT and not os.path.lexists(encode(reference.path)):
         raise LtspError(
-            f"there is no {printable(notation.path)}", f"write {notation.prefix}PATH, or {notation.prefix}PATH:TAG"
+            f"there is no {printable(reference.path)}", f"write {reference.prefix}PATH, or {reference.prefix}PATH:TAG"
         )
-    if notation.prefix == LAYOUT:
-        return LayoutSource(name, notation.path, notation.tag)
-    form = Form(notation.prefix.removesuffix(":")) if notation.prefix else Form.ANY
-    return ArchiveSource(name, notation.path, form, notation.tag)
+    if reference.prefix == LAYOUT:
+        return LayoutSource(name, reference.path, reference.tag)
+    form = ArchiveFormat(reference.prefix.removesuffix(":")) if reference.prefix else ArchiveFormat.ANY
+    return ArchiveSource(name, reference.path, form, reference.tag)
 
 
 class _NoPackageManager:
@@ -80,7 +80,7 @@ class ArchiveSource(_NoPackageManager):
     name: str
     path: str
     """As the user gave it; `-` is standard input."""
-    form: Form = Form.ANY
+    form: ArchiveFormat = ArchiveFormat.ANY
     tag: str = ""
     """Of the image that is meant, in an archive of several."""
 
@@ -93,21 +93,21 @@ class ArchiveSource(_NoPackageManager):
         return "archive"
 
     def plan(self) -> Plan:
-        return Plan(taken=(Part("", self.description),))
+        return Plan(included=(SourcePart("", self.description),))
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - it is whole or damaged
         """Raises FormatError for a damaged archive, and Changed when the file was written to while it was read."""
         shown = "standard input" if self.path == STANDARD_INPUT else printable(self.path)
         with ExitStack() as opened:
-            descriptor = _opened(self.path, shown, opened)
+            descriptor = _open_input(self.path, shown, opened)
             before = _state(descriptor)
             file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it closes nothing
-            with _told(shown, _NO_DISKS if self.path == STANDARD_INPUT else ""):
-                tree = opened.enter_context(_read([file], _no_part, form=self.form.value, tag=self.tag))
-            yield rooted(_system(tree)).select(selection)
+            with _translate_errors(shown, _NO_DISKS if self.path == STANDARD_INPUT else ""):
+                tree = opened.enter_context(_read_tree([file], _refuse_part, form=self.form.value, tag=self.tag))
+            yield enter_nested_root(_strip_top_directory(tree)).select(selection)
             if _state(descriptor) != before:
-                raise Changed(f"{shown} was written to while it was read", "try again when nothing uses it")
+                raise FileChanged(f"{shown} was written to while it was read", "try again when nothing uses it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +128,11 @@ class LayoutSource(_NoPackageManager):
         return "oci"
 
     def plan(self) -> Plan:
-        return Plan(taken=(Part("", self.description),))
+        return Plan(included=(SourcePart("", self.description),))
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - it is whole or damaged
-        with _layout(self.path, self.tag, printable(self.path)) as tree:
+        with _open_layout(self.path, self.tag, printable(self.path)) as tree:
             yield tree.select(selection)
 
 
@@ -153,44 +153,44 @@ class RegistrySource(_NoPackageManager):
         return "registry"
 
     def plan(self) -> Plan:
-        return Plan(taken=(Part("", self.description),))
+        return Plan(included=(SourcePart("", self.description),))
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - it is whole or damaged
         """Raises LtspError where skopeo is not there, or cannot copy it."""
-        with _copy_directory(_scratch()) as directory:
+        with _make_copy_directory(_scratch_directory()) as directory:
             layout = f"{directory}/layout"
             command.run(
                 ["skopeo", "--tmpdir", directory, "copy", f"{REGISTRY}{self.reference}", f"{LAYOUT}{layout}"],
                 package="skopeo",
             )
-            with _layout(layout, "", printable(f"{REGISTRY}{self.reference}")) as tree:
+            with _open_layout(layout, "", printable(f"{REGISTRY}{self.reference}")) as tree:
                 yield tree.select(selection)
 
 
 @contextmanager
-def _layout(path: str, tag: str, shown: str) -> Iterator[Tree]:
+def _open_layout(path: str, tag: str, shown: str) -> Iterator[Tree]:
     with ExitStack() as opened:
-        with _told(shown):
-            root = opened.enter_context(Root.open(encode(path)))
+        with _translate_errors(shown):
+            root = opened.enter_context(RootDirectory.open(encode(path)))
         parts: dict[str, tuple[BinaryIO, tuple[int, int]]] = {}
 
         def part(path: str) -> BinaryIO:
             if path not in parts:
                 if len(parts) == _MOST_PARTS:
                     raise FormatError(f"is damaged: it names more than {_MOST_PARTS} parts")
-                file = opened.enter_context(_part(root, path))
+                file = opened.enter_context(_open_part(root, path))
                 parts[path] = file, _state(file.fileno())
             return os.fdopen(os.dup(parts[path][0].fileno()), "rb", buffering=0)
 
-        with _told(shown):
-            tree = opened.enter_context(_read([], part, layout=True, tag=tag))
+        with _translate_errors(shown):
+            tree = opened.enter_context(_read_tree([], part, layout=True, tag=tag))
         yield tree
         if any(_state(file.fileno()) != state for file, state in parts.values()):
-            raise Changed(f"{shown} was written to while it was read", "try again when nothing uses it")
+            raise FileChanged(f"{shown} was written to while it was read", "try again when nothing uses it")
 
 
-def _part(root: Root, path: str) -> BinaryIO:
+def _open_part(root: RootDirectory, path: str) -> BinaryIO:
     """Raises FormatError where there is none, SourceError where it cannot be read."""
     try:
         return os.fdopen(root.follow_file(encode(path)), "rb", buffering=0)
@@ -200,22 +200,22 @@ def _part(root: Root, path: str) -> BinaryIO:
         raise SourceError(f"cannot be read: {printable(path)}: {error.strerror}") from error
 
 
-def _no_part(path: str) -> BinaryIO:
+def _refuse_part(path: str) -> BinaryIO:
     raise FormatError(f"is damaged: it asks for {printable(path)}")
 
 
 @contextmanager
-def _read(files: Sequence[BinaryIO], part: Callable[[str], BinaryIO], **options: object) -> Iterator[Tree]:
+def _read_tree(files: Sequence[BinaryIO], part: Callable[[str], BinaryIO], **options: object) -> Iterator[Tree]:
     """The tree, as the process reads it, which ends with the block.
 
     Raises LtspError, of which the message begins with a verb.
     """
-    scratch = _scratch()
+    scratch = _scratch_directory()
 
     def other(path: str) -> BinaryIO:
-        return part(path) if path else _unpacked_to(scratch)
+        return part(path) if path else _make_scratch_file(scratch)
 
-    with reading(_MODULE, files, other, {"scratch": scratch, **options}, unpacks=True) as reader:
+    with start_reader(_SESSION_MODULE, files, other, {"scratch": scratch, **options}, unpacks=True) as reader:
         yield reader.tree({})
 
 
@@ -225,14 +225,14 @@ def holds_archive(file: BinaryIO, shown: str) -> bool:
     Raises ReaderFailed where that comes to nothing.
     """
     start = os.pread(file.fileno(), BLOCK, 0)
-    if not compressed.kind_of(start):
+    if not compressed.detect_compression(start):
         return is_header(start)
-    with _told(shown), reading(_MODULE, [file], _no_part, {"scratch": ""}) as reader:
-        return reader.look({}) is True
+    with _translate_errors(shown), start_reader(_SESSION_MODULE, [file], _refuse_part, {"scratch": ""}) as reader:
+        return reader.query({}) is True
 
 
 @contextmanager
-def _told(shown: str, remedy: str = "") -> Iterator[None]:
+def _translate_errors(shown: str, remedy: str = "") -> Iterator[None]:
     """Say of what it is that something is said, and what to do where that does not say it."""
     try:
         yield
@@ -248,12 +248,12 @@ def _told(shown: str, remedy: str = "") -> Iterator[None]:
         raise SourceError(f"cannot read {shown}: {error.strerror}") from error
 
 
-def _opened(path: str, shown: str, opened: ExitStack) -> int:
+def _open_input(path: str, shown: str, opened: ExitStack) -> int:
     if path == STANDARD_INPUT:
         if os.isatty(0):
             raise UsageError("standard input is a terminal", "podman export CONTAINER | ltsp image - --name NAME")
         return 0
-    with _told(shown):
+    with _translate_errors(shown):
         descriptor = os.open(encode(path), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     opened.callback(os.close, descriptor)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -261,7 +261,7 @@ def _opened(path: str, shown: str, opened: ExitStack) -> int:
     return descriptor
 
 
-def _system(tree: Tree) -> Tree:
+def _strip_top_directory(tree: Tree) -> Tree:
     """The tree of a system that lies in a directory of its own, as `tar c lab` makes it."""
     if len(tree.root.entries) == 1:
         (only,) = tree.root.entries.values()
@@ -276,11 +276,11 @@ def _state(descriptor: int) -> tuple[int, int]:
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
 
 
-def _scratch() -> str:
+def _scratch_directory() -> str:
     return os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - what is made there has no name, or is locked
 
 
-def _unpacked_to(scratch: str) -> BinaryIO:
+def _make_scratch_file(scratch: str) -> BinaryIO:
     """A file without a name. Raises LtspError."""
     try:
         return TemporaryFile(dir=scratch, buffering=0)
@@ -292,11 +292,11 @@ def _unpacked_to(scratch: str) -> BinaryIO:
 
 
 @contextmanager
-def _copy_directory(scratch: str) -> Iterator[str]:
+def _make_copy_directory(scratch: str) -> Iterator[str]:
     """A directory for a copy; those of runs that were killed are removed first. A lock tells that it is in use."""
-    _remove_forgotten(scratch)
+    _remove_orphans(scratch)
     try:
-        directory = mkdtemp(prefix=_COPY, dir=scratch)
+        directory = mkdtemp(prefix=_COPY_PREFIX, dir=scratch)
     except OSError as error:
         raise LtspError(f"cannot make a directory in {printable(scratch)}: {error.strerror}", "set TMPDIR") from error
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -308,18 +308,18 @@ def _copy_directory(scratch: str) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _remove_forgotten(scratch: str) -> None:
+def _remove_orphans(scratch: str) -> None:
     with suppress(OSError), os.scandir(scratch) as listing:
         for entry in listing:
-            if not entry.name.startswith(_COPY):
+            if not entry.name.startswith(_COPY_PREFIX):
                 continue
             status = entry.stat(follow_symlinks=False)
             ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-            if ours and time.time() - status.st_mtime > _FORGOTTEN and _is_free(entry.path):
+            if ours and time.time() - status.st_mtime > _ORPHAN_AGE and _is_unlocked(entry.path):
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
-def _is_free(directory: str) -> bool:
+def _is_unlocked(directory: str) -> bool:
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:

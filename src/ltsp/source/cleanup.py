@@ -10,7 +10,7 @@ from ltsp.errors import LtspError, SourceError
 
 
 @contextmanager
-def removed_after(remove: Callable[[], None]) -> Iterator[None]:
+def remove_at_exit(remove: Callable[[], None]) -> Iterator[None]:
     """Call `remove` when the block ends. It is called twice, and does nothing where there is nothing to remove.
 
     A signal may come in the middle of the first call, and ends the program in the second.

@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from ltsp.errors import SourceError
-from ltsp.source.source import Part, Plan, Source
-from ltsp.source.spec import Layer
-from ltsp.source.spill import on_host
+from ltsp.source.source import Plan, Source, SourcePart
+from ltsp.source.spec import ImageSpec
+from ltsp.source.spill import spill_to_host
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
 OpenImage = Callable[[str], Source]
@@ -21,22 +21,22 @@ OpenImage = Callable[[str], Source]
 
 
 @dataclass(frozen=True, slots=True)
-class Laid:
+class OverlayEntry:
     """A part and where it comes from."""
 
-    layer: Layer
+    image_spec: ImageSpec
     source: Source | None
     """None where the part lies in the tree so far and cannot be found before the work."""
 
     @property
     def description(self) -> str:
-        return self.layer.image if self.source is None else self.source.description
+        return self.image_spec.image if self.source is None else self.source.description
 
 
 @dataclass(frozen=True, slots=True)
 class CombinedSource:
     base: Source
-    laid: tuple[Laid, ...]
+    overlays: tuple[OverlayEntry, ...]
     open_image: OpenImage
     warnings: tuple[str, ...] = ()
 
@@ -51,28 +51,28 @@ class CombinedSource:
     @property
     def description(self) -> str:
         return ", ".join(
-            [self.base.description, *(f"{laid.description} at /{laid.layer.subdir}" for laid in self.laid)]
+            [self.base.description, *(f"{entry.description} at /{entry.image_spec.subdir}" for entry in self.overlays)]
         )
 
     def plan(self) -> Plan:
         plan = self.base.plan()
-        covered = {laid.layer.subdir for laid in self.laid}
-        taken = [part for part in plan.taken if not part.path or part.path not in covered]
+        covered = {entry.image_spec.subdir for entry in self.overlays}
+        taken = [part for part in plan.included if not part.path or part.path not in covered]
         left_out = [part for part in plan.left_out if part.path not in covered]
         warnings = [*self.warnings, *plan.warnings]
-        snapshots, live = [*plan.snapshots], [*plan.live]
+        snapshots, read_live = [*plan.snapshots], [*plan.read_live]
         others = []
-        for laid in self.laid:
-            at = laid.layer.subdir
-            if laid.source is None:
-                taken.append(Part(at, laid.description, "a part of the source itself"))
+        for entry in self.overlays:
+            at = entry.image_spec.subdir
+            if entry.source is None:
+                taken.append(SourcePart(at, entry.description, "a part of the source itself"))
                 continue
-            below = laid.source.plan()
-            taken += (_moved(at, part) for part in below.taken)
-            left_out += (_moved(at, part) for part in below.left_out)
+            below = entry.source.plan()
+            taken += (_move_part(at, part) for part in below.included)
+            left_out += (_move_part(at, part) for part in below.left_out)
             warnings += below.warnings
-            snapshots += (replace(each, path=_joined(at, each.path)) for each in below.snapshots)
-            live += (_moved(at, part) for part in below.live)
+            snapshots += (replace(each, path=_join_path(at, each.path)) for each in below.snapshots)
+            read_live += (_move_part(at, part) for part in below.read_live)
             others.append(below)
         return Plan(
             tuple(taken),
@@ -80,39 +80,39 @@ class CombinedSource:
             tuple(warnings),
             plan.reader,
             tuple(snapshots),
-            tuple(live),
-            still=plan.still,  # the locks of packages are those of the first part
-            lost=next(filter(None, (each.lost for each in (plan, *others))), ""),
+            tuple(read_live),
+            is_frozen=plan.is_frozen,  # the locks of packages are those of the first part
+            invalid_reason=next(filter(None, (each.invalid_reason for each in (plan, *others))), ""),
         )
 
     @contextmanager
     def outline(self, selection: Selection) -> Iterator[Tree | None]:
         """Of all parts, or none."""
         with ExitStack() as opened:
-            tree = opened.enter_context(self.base.outline(_bare(selection, self._covered)))
-            for laid in self.laid:
-                at = None if tree is None else tree.resolve(laid.layer.subdir)
-                if tree is None or laid.source is None or at is None or not isinstance(tree.get(at), Directory):
+            tree = opened.enter_context(self.base.outline(_without_covered(selection, self._covered)))
+            for entry in self.overlays:
+                at = None if tree is None else tree.resolve(entry.image_spec.subdir)
+                if tree is None or entry.source is None or at is None or not isinstance(tree.get(at), Directory):
                     tree = None
                     break
-                part = opened.enter_context(laid.source.outline(_below(selection, at)))
+                part = opened.enter_context(entry.source.outline(_selection_below(selection, at)))
                 tree = tree.edit({at: part.root}) if at and part else part
             yield tree
 
     @property
     def _covered(self) -> frozenset[str]:
-        return frozenset(laid.layer.subdir for laid in self.laid if laid.layer.subdir)
+        return frozenset(entry.image_spec.subdir for entry in self.overlays if entry.image_spec.subdir)
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         with ExitStack() as opened:
-            tree = opened.enter_context(self.base.open(_bare(selection, self._covered), faults))
-            for laid in self.laid:
-                at = _place(tree, laid.layer.subdir, selection)
+            tree = opened.enter_context(self.base.open(_without_covered(selection, self._covered), faults))
+            for entry in self.overlays:
+                at = _resolve_subdir(tree, entry.image_spec.subdir, selection)
                 if at is None:
                     continue
                 below = _FaultsBelow(outer=faults, at=at)
-                part = opened.enter_context(self._part(laid, tree, _below(selection, at), below))
+                part = opened.enter_context(self._open_part(entry, tree, _selection_below(selection, at), below))
                 tree = tree.edit({at: part.root}) if at else part
             yield tree
 
@@ -120,20 +120,20 @@ class CombinedSource:
         return self.base.hold_packages(timeout, waiting)
 
     @contextmanager
-    def _part(self, laid: Laid, tree: Tree, selection: Selection, faults: Faults) -> Iterator[Tree]:
-        if laid.source is not None:
-            with laid.source.open(selection, faults) as part:
+    def _open_part(self, entry: OverlayEntry, tree: Tree, selection: Selection, faults: Faults) -> Iterator[Tree]:
+        if entry.source is not None:
+            with entry.source.open(selection, faults) as part:
                 yield part
             return
-        match tree.follow(laid.layer.image):
+        match tree.follow(entry.image_spec.image):
             case Directory() as directory:
                 yield Tree(directory).select(selection)
             case File(content=content):
-                with on_host(content) as path, self.open_image(path).open(selection, faults) as part:
+                with spill_to_host(content) as path, self.open_image(path).open(selection, faults) as part:
                     yield part
             case _:
                 raise SourceError(
-                    f"there is no {printable(laid.layer.image)} in {printable(self.base.description)}",
+                    f"there is no {printable(entry.image_spec.image)} in {printable(self.base.description)}",
                     "parts after the first are absolute paths, or paths in the tree so far",
                 )
 
@@ -146,43 +146,43 @@ class _FaultsBelow(Faults):
     at: str = ""
 
     def note_changed(self, path: str) -> None:
-        self.outer.note_changed(_joined(self.at, path))
+        self.outer.note_changed(_join_path(self.at, path))
 
     def note_vanished(self, path: str) -> None:
-        self.outer.note_vanished(_joined(self.at, path))
+        self.outer.note_vanished(_join_path(self.at, path))
 
     def note_unreadable(self, path: str, error: OSError) -> None:
-        self.outer.note_unreadable(_joined(self.at, path), error)
+        self.outer.note_unreadable(_join_path(self.at, path), error)
 
 
-def _moved(at: str, part: Part) -> Part:
-    return replace(part, path=_joined(at, part.path), reason=part.reason or "asked for")
+def _move_part(at: str, part: SourcePart) -> SourcePart:
+    return replace(part, path=_join_path(at, part.path), reason=part.reason or "asked for")
 
 
-def _joined(above: str, path: str) -> str:
+def _join_path(above: str, path: str) -> str:
     return f"{above}/{path}" if above and path else above or path
 
 
-def _bare(selection: Selection, covered: frozenset[str]) -> Selection:
+def _without_covered(selection: Selection, covered: frozenset[str]) -> Selection:
     """The selection for the first part: what another one covers is not read."""
 
-    def select(path: str, directory: bool) -> Take:
+    def select(path: str, directory: bool) -> Inclusion:
         take = selection(path, directory)
-        return Take.EMPTIED if directory and take is Take.ALL and path in covered else take
+        return Inclusion.EMPTIED if directory and take is Inclusion.ALL and path in covered else take
 
     return select
 
 
-def _below(selection: Selection, at: str) -> Selection:
+def _selection_below(selection: Selection, at: str) -> Selection:
     """The selection for a part, in its own paths."""
     if not at:
         return selection
-    if selection(at, True) is not Take.ALL:
-        return lambda _path, _directory: Take.NOTHING
+    if selection(at, True) is not Inclusion.ALL:
+        return lambda _path, _directory: Inclusion.NOTHING
     return lambda path, directory: selection(f"{at}/{path}", directory)
 
 
-def _place(tree: Tree, subdir: str, selection: Selection) -> str | None:
+def _resolve_subdir(tree: Tree, subdir: str, selection: Selection) -> str | None:
     """Where a part is laid, links followed inside the tree; None where the selection leaves that place out.
 
     Raises SourceError where there is no such directory.
@@ -191,6 +191,6 @@ def _place(tree: Tree, subdir: str, selection: Selection) -> str | None:
     if at is not None and isinstance(tree.get(at), Directory):
         return at
     names = subdir.split("/")
-    if any(selection("/".join(names[:end]), True) is not Take.ALL for end in range(1, len(names) + 1)):
+    if any(selection("/".join(names[:end]), True) is not Inclusion.ALL for end in range(1, len(names) + 1)):
         return None
     raise SourceError(f"there is no directory /{printable(subdir)} to lay a part over", "make it, or correct subdir=")

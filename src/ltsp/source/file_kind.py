@@ -14,7 +14,7 @@ DISK: Final = "a disk"
 """Or what is taken for one: who reads it says what it finds."""
 
 _HEAD: Final = 1024
-_TRAILER, _OF_DMG = 512, b"koly"
+_DMG_TRAILER_SIZE, _DMG_MAGIC = 512, b"koly"
 """What a disk image of macOS ends with. dmg2img, dmg2img.h"""
 _NAMES: Final = {
     ".qcow2": image.QCOW2,
@@ -28,10 +28,10 @@ _FLAT: Final = "-flat.vmdk"
 """The raw disk that a descriptor beside it names."""
 
 
-def kind_of(file: BinaryIO) -> str:
+def detect_file_kind(file: BinaryIO) -> str:
     """SQUASHFS or DISK, or the kind of what else it holds, in a word of `content.FORMATS`. Raises SourceError."""
     blocks = FileBlocks.of(file)
-    volume = probe.kind_of(blocks)
+    volume = probe.detect_kind(blocks)
     if volume == probe.SQUASHFS:
         return SQUASHFS
     head = blocks.read_at(0, _HEAD)
@@ -39,16 +39,16 @@ def kind_of(file: BinaryIO) -> str:
         return DISK  # whatever stands before its file system: an ISO may begin with a boot loader
     if not head:
         return probe.NOTHING
-    if blocks.read_at(max(blocks.size - _TRAILER, 0), len(_OF_DMG)) == _OF_DMG:
+    if blocks.read_at(max(blocks.size - _DMG_TRAILER_SIZE, 0), len(_DMG_MAGIC)) == _DMG_MAGIC:
         return "dmg"
-    other = next((kind for at, magic, kind in probe.FILES if head.startswith(magic, at)), "")
+    other = next((kind for at, magic, kind in probe.FILE_MAGICS if head.startswith(magic, at)), "")
     return other or (probe.TEXT if _is_text(head) else DISK)
 
 
-def false_name(path: str, file: BinaryIO) -> str:
+def find_misnamed_format(path: str, file: BinaryIO) -> str:
     """The format that a file's name says, where its content is of none; else empty. Raises SourceError."""
     said = _NAMES.get(os.path.splitext(path)[1].lower(), "")
-    if not said or path.lower().endswith(_FLAT) or image.format_of(FileBlocks.of(file)) != image.RAW:
+    if not said or path.lower().endswith(_FLAT) or image.detect_format(FileBlocks.of(file)) != image.RAW:
         return ""
     return said
 

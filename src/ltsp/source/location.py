@@ -8,7 +8,7 @@ import shlex
 
 from ltsp.errors import LtspError
 from ltsp.host.chroot import is_chroot
-from ltsp.source.notation import Notation
+from ltsp.source.image_reference import ImageReference
 from ltsp.tree.name import decode, encode, printable
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
@@ -21,7 +21,7 @@ def is_path(text: str) -> bool:
     return text.startswith(("/", "."))
 
 
-def located(text: str, base_dir: str) -> tuple[str, str]:
+def locate(text: str, base_dir: str) -> tuple[str, str]:
     """The path of the chroot, disk or image that is meant, and a note on the choice where there was one.
 
     A name is looked up in the base directory alone: in the working directory, anybody's could become everyone's image.
@@ -46,38 +46,38 @@ def located(text: str, base_dir: str) -> tuple[str, str]:
         if os.path.lexists(encode(path)):
             return path, ""
     looked_for = f"{printable(chroot)}, {printable(disk)} and {printable(exported)}"
-    raise LtspError(f'no source "{printable(text)}": looked for {looked_for}', _remedy(text, chroot))
+    raise LtspError(f'no source "{printable(text)}": looked for {looked_for}', _suggest_remedy(text, chroot))
 
 
-def here(text: str) -> str:
+def suggest_local_path(text: str) -> str:
     """How to type what has this name in the working directory; empty where nothing has."""
     return shlex.quote(f"./{printable(text)}") if text and os.path.lexists(encode(text)) else ""
 
 
-def _remedy(text: str, chroot: str) -> str:
-    if typed := here(text):
+def _suggest_remedy(text: str, chroot: str) -> str:
+    if typed := suggest_local_path(text):
         return f"for the one in this directory, type {typed}"
     return f"create a system in {printable(chroot)}, or give a path, which begins with / or ."
 
 
-def lasting(argument: str, base_dir: str) -> str:
+def make_source_absolute(argument: str, base_dir: str) -> str:
     """An argument of the command line in a form that means the same from any directory, and names one place only."""
     first, comma, rest = argument.partition(",,")
     image, option, options = first.partition(",")
-    notation = Notation.parse(image)
-    image = _absolute(image, base_dir) if notation is None else notation.lasting()
-    first = _DISK.sub(lambda match: f",disk={absolute(match[1])}", image + option + options)
+    reference = ImageReference.parse(image)
+    image = _locate_absolute(image, base_dir) if reference is None else reference.make_absolute()
+    first = _DISK.sub(lambda match: f",disk={make_path_absolute(match[1])}", image + option + options)
     return first + comma + rest
 
 
-def _absolute(image: str, base_dir: str) -> str:
+def _locate_absolute(image: str, base_dir: str) -> str:
     try:
-        return absolute(located(image, base_dir)[0])
+        return make_path_absolute(locate(image, base_dir)[0])
     except LtspError:  # what was recorded may be gone
-        return absolute(image) if is_path(image) else image
+        return make_path_absolute(image) if is_path(image) else image
 
 
-def absolute(path: str) -> str:
+def make_path_absolute(path: str) -> str:
     """The path from `/` on. A link that it ends with stays; with `..` in it, links before that are followed."""
     if ".." not in path.split("/"):
         return os.path.abspath(path)

@@ -8,9 +8,9 @@ import stat
 
 from ltsp.errors import LtspError, UsageError
 from ltsp.host.chroot import is_chroot
-from ltsp.inspection.rootfs_check import entries_of
+from ltsp.inspection.rootfs_check import list_entries
 from ltsp.settings import image_name
-from ltsp.tree.name import decode, encode, in_order, printable
+from ltsp.tree.name import decode, encode, printable, sort_names
 
 _SUFFIXES = (
     *(".img", ".iso", ".qcow2", ".raw", ".sfs", ".sqfs", ".squashfs", ".vdi", ".vhd", ".vhdx", ".vmdk"),
@@ -22,7 +22,7 @@ _MOST_UNNAMED = 3
 """So many images are made without their names or ALL_IMAGES=1: more are rarely what was meant."""
 
 
-def names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[str]]:
+def list_names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[str]]:
     """What there is to make images of when no name is given, and warnings: a line for each name that cannot be one.
 
     Chroots and VM disks; exported images too with `all_images`. Raises UsageError where there are more than three
@@ -30,12 +30,12 @@ def names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[s
     """
     found = in_base_dir(base_dir)
     if all_images:
-        found |= _images(f"{base_dir}/images")
-    good = in_order([entry for entry in found if not image_name.fault(entry)])
-    bad = in_order([entry for entry in found if image_name.fault(entry)])
+        found |= _list_images(f"{base_dir}/images")
+    good = sort_names([entry for entry in found if not image_name.fault(entry)])
+    bad = sort_names([entry for entry in found if image_name.fault(entry)])
     warnings = [
         f"{printable(base_dir)}/{printable(entry)}: name {image_name.fault(entry)}; passed over: rename it, or give "
-        f"its path with --name={image_name.suggestion(entry)}"
+        f"its path with --name={image_name.suggest_name(entry)}"
         for entry in bad
     ]
     if not good:
@@ -43,15 +43,17 @@ def names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[s
             f"no image is named, and {printable(base_dir)} has no chroot and no VM disk",
             "write ltsp image / for the running system",
         )
-    return at_most_three(good, all_images=all_images), warnings
+    return check_at_most_three(good, all_images=all_images), warnings
 
 
 def in_base_dir(base_dir: str) -> set[str]:
     """Of chroots and VM disks, also such as cannot be the name of an image."""
-    return {entry for entry in entries_of(base_dir) if is_chroot(encode(f"{base_dir}/{entry}"))} | _images(base_dir)
+    return {entry for entry in list_entries(base_dir) if is_chroot(encode(f"{base_dir}/{entry}"))} | _list_images(
+        base_dir
+    )
 
 
-def at_most_three(found: list[str], *, all_images: bool) -> list[str]:
+def check_at_most_three(found: list[str], *, all_images: bool) -> list[str]:
     """The names, if they are not so many that they must have been written.
 
     Raises UsageError.
@@ -63,7 +65,7 @@ def at_most_three(found: list[str], *, all_images: bool) -> list[str]:
     return found
 
 
-def name_of(path: str) -> str:
+def derive_name(path: str) -> str:
     """The image's name for a source at a path: its last part, without what tells the kind of a file.
 
     `/` is the running system, which is named for the machine. A link's own name counts; `.`, `..` and `a/..` have the
@@ -84,10 +86,10 @@ def name_of(path: str) -> str:
     return stem if suffix.lower() in _SUFFIXES else last
 
 
-def _images(directory: str) -> set[str]:
+def _list_images(directory: str) -> set[str]:
     return {
         entry.removesuffix(".img")
-        for entry in entries_of(directory)
+        for entry in list_entries(directory)
         if entry.endswith(".img") and not entry.startswith(".") and _is_disk(f"{directory}/{entry}")
     }
 

@@ -13,7 +13,7 @@ from ltsp.tree.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SourcePart:
     """A part of a source and what becomes of it. Texts hold names as they are: not safe to print."""
 
     path: str
@@ -40,8 +40,8 @@ class Snapshot:
 class Plan:
     """What a source consists of. The root is always taken."""
 
-    taken: tuple[Part, ...]
-    left_out: tuple[Part, ...] = ()
+    included: tuple[SourcePart, ...]
+    left_out: tuple[SourcePart, ...] = ()
     """Directories that stay empty in the tree, and files and output directories that are not in it."""
     warnings: tuple[str, ...] = ()
     """One line each, safe to print: what the user should know before the work."""
@@ -50,11 +50,11 @@ class Plan:
     that is not known before; empty where there is nothing to be chosen."""
     snapshots: tuple[Snapshot, ...] = ()
     """Those that the opened source is, or was, read from."""
-    live: tuple[Part, ...] = ()
+    read_live: tuple[SourcePart, ...] = ()
     """Parts that could have been read from a snapshot and are not, with the reason."""
-    still: bool = False
+    is_frozen: bool = False
     """Nothing that is taken in changes while the opened source is read."""
-    lost: str = ""
+    invalid_reason: str = ""
     """Why what was read of a snapshot makes no whole, asked when the plan is; empty where it does."""
 
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from ltsp.errors import UsageError
 from ltsp.tree.name import printable
 
-_OWN = ("disk", "fstype", "partition", "subdir")
+_OWN_OPTIONS = ("disk", "fstype", "partition", "subdir")
 """Options that are not the mount's, wherever they stand among those that are."""
 SUBVOLUME = "subvol="
 """How the one option for mount(8) begins that chooses among files."""
-_SAYING_NOTHING = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev", "nosuid", "noexec"})
+_NO_EFFECT = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev", "nosuid", "noexec"})
 """Options for mount(8) which say what is so anyway: nothing is mounted, and nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ImageSpec:
     """One part."""
 
     image: str
@@ -31,7 +31,7 @@ class Layer:
     """For mount(8), without those that say what is so anyway."""
 
     @classmethod
-    def parse(cls, text: str) -> Layer:
+    def parse(cls, text: str) -> ImageSpec:
         """`IMAGE,OPTIONS`. Raises UsageError."""
         image, *words = text.split(",")
         if not image:
@@ -41,8 +41,8 @@ class Layer:
         options: list[str] = []
         for word in filter(None, words):
             key, equals, value = word.partition("=")
-            if not equals or key not in _OWN:
-                if word not in _SAYING_NOTHING:
+            if not equals or key not in _OWN_OPTIONS:
+                if word not in _NO_EFFECT:
                     options.append(word)
             elif key == "disk":
                 if not value:
@@ -54,7 +54,7 @@ class Layer:
                 own[key] = value
         return cls(
             image,
-            subdir=_inside(own.get("subdir", "")),
+            subdir=_parse_subdir(own.get("subdir", "")),
             fstype=own.get("fstype", ""),
             partition=own.get("partition", ""),
             disks=tuple(disks),
@@ -62,18 +62,18 @@ class Layer:
         )
 
 
-def parse(text: str) -> list[Layer]:
+def parse(text: str) -> list[ImageSpec]:
     """The parts of a source, at least one.
 
     Raises UsageError.
     """
-    layers = [Layer.parse(part) for part in text.split(",,")]
-    if layers[0].subdir:
+    image_specs = [ImageSpec.parse(part) for part in text.split(",,")]
+    if image_specs[0].subdir:
         raise UsageError(
-            f"subdir={printable(layers[0].subdir)} stands at the first part of the source",
+            f"subdir={printable(image_specs[0].subdir)} stands at the first part of the source",
             "that one is the root; the parts after it are laid over its directories",
         )
-    return layers
+    return image_specs
 
 
 def is_same(text: str, other: str) -> bool:
@@ -81,24 +81,28 @@ def is_same(text: str, other: str) -> bool:
 
     Raises UsageError.
     """
-    return _meant(text) == _meant(other)
+    return _normalize(text) == _normalize(other)
 
 
-def _meant(text: str) -> list[Layer]:
-    def choosing(layer: Layer) -> tuple[str, ...]:
-        return tuple(option for option in layer.options if option.startswith(SUBVOLUME))
+def _normalize(text: str) -> list[ImageSpec]:
+    def find_subvolume_options(image_spec: ImageSpec) -> tuple[str, ...]:
+        return tuple(option for option in image_spec.options if option.startswith(SUBVOLUME))
 
-    return [replace(layer, fstype="", options=choosing(layer)) for layer in parse(text)]
+    return [replace(image_spec, fstype="", options=find_subvolume_options(image_spec)) for image_spec in parse(text)]
 
 
-def see_that_it_is_no_disk(path: str, layer: Layer) -> None:
+def check_no_disk_options(path: str, image_spec: ImageSpec) -> None:
     """Raises UsageError where options of disks are given for an archive."""
-    for option, value in (("fstype", layer.fstype), ("partition", layer.partition), ("disk", ",".join(layer.disks))):
+    for option, value in (
+        ("fstype", image_spec.fstype),
+        ("partition", image_spec.partition),
+        ("disk", ",".join(image_spec.disks)),
+    ):
         if value:
             raise UsageError(f"{option}={printable(value)} is given for {printable(path)}, which is no disk")
 
 
-def _inside(subdir: str) -> str:
+def _parse_subdir(subdir: str) -> str:
     """The path without empty and dot parts; `..` is refused: what it means would depend on links."""
     names = [name for name in subdir.split("/") if name not in ("", ".")]
     if ".." in names:

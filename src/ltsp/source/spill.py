@@ -15,15 +15,15 @@ _PIECE = 1 << 20
 
 
 @contextmanager
-def on_host(content: Content) -> Iterator[str]:
+def spill_to_host(content: Content) -> Iterator[str]:
     """A path for the content: of the file itself, or of a nameless copy. Raises SourceError where there is no room."""
     if isinstance(content, HostFile):
         with content.open() as stream:
             yield stream.path
         return
-    from ltsp.disk.image import temporary  # noqa: PLC0415 -- a part of its own, which files of the host do without
+    from ltsp.disk.image import make_scratch_file  # noqa: PLC0415 -- a part of its own, which files of the host do without
 
-    with temporary() as copy:
+    with make_scratch_file() as copy:
         try:
             _copy(content, copy.fileno())
         except OSError as error:
@@ -38,7 +38,7 @@ def _copy(content: Content, target: int) -> None:
     with content.open() as stream:
         at = 0
         while at < stream.size:
-            if hole := min(stream.hole(), stream.size - at):
+            if hole := min(stream.hole_size(), stream.size - at):
                 stream.skip(hole)
                 at += hole
                 continue

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ltsp.errors import Changed, FormatError, SourceError
-from ltsp.inspection.nested_roots import rooted
-from ltsp.source.source import Part, Plan
+from ltsp.errors import FileChanged, FormatError, SourceError
+from ltsp.inspection.nested_roots import enter_nested_root
+from ltsp.source.source import Plan, SourcePart
 from ltsp.squashfs.reader import Image
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
@@ -35,7 +35,7 @@ class SquashfsSource:
         return "squashfs"
 
     def plan(self) -> Plan:
-        return Plan(taken=(Part("", self.description),))
+        return Plan(included=(SourcePart("", self.description),))
 
     def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - an image is read as a whole
         return nullcontext()
@@ -51,14 +51,14 @@ class SquashfsSource:
             try:
                 file = opened.enter_context(open(encode(self.path), "rb", buffering=0))
                 before = _state(file)
-                tree = rooted(Image.open(file, shown).tree())
+                tree = enter_nested_root(Image.open(file, shown).tree())
             except OSError as error:
                 raise SourceError(f"cannot read {shown}: {error.strerror}") from error
             except FormatError as error:
                 raise FormatError(f"{shown}: {error.message}", "copy it again, or make it anew") from error
             yield tree.select(selection)
             if _state(file) != before:
-                raise Changed(f"{shown} was written to while it was read", "try again when nothing uses it")
+                raise FileChanged(f"{shown} was written to while it was read", "try again when nothing uses it")
 
     def hold_packages(
         self,

@@ -17,7 +17,7 @@ _PIECE = 1 << 20
 """Bytes read at a time."""
 
 
-def check(file: BinaryIO) -> Image:
+def check_image(file: BinaryIO) -> Image:
     """The image in a file, of which superblock and tables have been read.
 
     Raises FormatError.
@@ -39,7 +39,7 @@ def check(file: BinaryIO) -> Image:
     return image
 
 
-def read_through(image: Image) -> None:
+def read_all_contents(image: Image) -> None:
     """See that each block of each file can be unfolded; what is in it is not compared with anything.
 
     Raises FormatError.
@@ -50,7 +50,7 @@ def read_through(image: Image) -> None:
             seen.add(id(node))
             with node.content.open() as stream:
                 while True:
-                    if hole := stream.hole():
+                    if hole := stream.hole_size():
                         stream.skip(hole)
                     elif not stream.read(_PIECE):
                         break

@@ -142,19 +142,19 @@ class Compression:
         """
         match self.name:
             case "gzip":
-                return _gzip(self.level or 0)
+                return _gzip_codec(self.level or 0)
             case "zstd":
-                return _zstd(self.level or 0)
+                return _zstd_codec(self.level or 0)
             case "xz":
-                return _xz(self.level or 0, block_size)
+                return _xz_codec(self.level or 0, block_size)
             case "lz4":
-                return _lz4(self.high)
+                return _lz4_codec(self.high)
             case "lzma":
-                return Codec(_unwritable(self.name), _decompress_lzma)
+                return Codec(_refuse_to_compress(self.name), _decompress_lzma)
             case "lzo":
-                return Codec(_unwritable(self.name), _decompress_lzo)
+                return Codec(_refuse_to_compress(self.name), _decompress_lzo)
             case _:
-                return Codec(bytes, _copy)
+                return Codec(bytes, _check_stored)
 
     def __str__(self) -> str:
         """For people: `zstd 9`."""
@@ -163,11 +163,11 @@ class Compression:
         return f"{self.name} {self.level}"
 
 
-def _damaged(name: str, error: Exception) -> FormatError:
+def _damage_error(name: str, error: Exception) -> FormatError:
     return FormatError(f"a block is damaged: {name} cannot unfold it: {error}")
 
 
-def _gzip(level: int) -> Codec:
+def _gzip_codec(level: int) -> Codec:
     def compress(data: bytes) -> bytearray:
         return deflate.zlib_compress(data, level)
 
@@ -175,12 +175,12 @@ def _gzip(level: int) -> Codec:
         try:
             return deflate.zlib_decompress(data, most)
         except (deflate.DeflateError, ValueError) as error:
-            raise _damaged("gzip", error) from error
+            raise _damage_error("gzip", error) from error
 
     return Codec(compress, decompress)
 
 
-def _zstd(level: int) -> Codec:
+def _zstd_codec(level: int) -> Codec:
     compressor = zstd.ZstdCompressor(level=level)
     # No block has a larger window, and Linux gives it no more memory than that.
     limits: dict[int, int] = {zstd.DecompressionParameter.window_log_max: LARGEST_BLOCK.bit_length() - 1}
@@ -194,7 +194,7 @@ def _zstd(level: int) -> Codec:
         try:
             unfolded = decompressor.decompress(data, most)
         except zstd.ZstdError as error:
-            raise _damaged("zstd", error) from error
+            raise _damage_error("zstd", error) from error
         # A frame that unfolds to exactly `most` bytes may be at its end without having said so.
         if not decompressor.eof and (len(unfolded) < most or decompressor.decompress(b"", 1)):
             raise FormatError("a block is damaged: its zstd frame is cut off or too long")
@@ -203,7 +203,7 @@ def _zstd(level: int) -> Codec:
     return Codec(compress, decompress)
 
 
-def _xz(preset: int, block_size: int) -> Codec:
+def _xz_codec(preset: int, block_size: int) -> Codec:
     def filters(dictionary: int) -> list[dict[str, int]]:
         return [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary}]
 
@@ -227,7 +227,7 @@ def _decompress_xz(data: bytes, most: int, kind: int) -> bytes:
         # A stream that unfolds to exactly `most` bytes may be at its end without having said so.
         beyond = b"" if decompressor.eof or len(unfolded) < most else decompressor.decompress(b"", 1)
     except (lzma.LZMAError, MemoryError) as error:
-        raise _damaged(name, error) from error
+        raise _damage_error(name, error) from error
     if beyond or (not decompressor.eof and len(unfolded) < most):
         raise FormatError(f"a block is damaged: its {name} stream is cut off or too long")
     return unfolded
@@ -237,8 +237,8 @@ def _decompress_lzma(data: bytes, most: int) -> bytes:
     return _decompress_xz(data, most, lzma.FORMAT_ALONE)
 
 
-def _lz4(high: bool) -> Codec:
-    block = _library("lz4", "lz4.block")
+def _lz4_codec(high: bool) -> Codec:
+    block = _import_library("lz4", "lz4.block")
     mode: dict[str, str | int] = {"mode": "high_compression", "compression": _LZ4_HIGH_LEVEL} if high else {}
 
     def compress(data: bytes) -> bytes:
@@ -249,7 +249,7 @@ def _lz4(high: bool) -> Codec:
         try:
             unfolded: bytes = block.decompress(data, uncompressed_size=most)
         except (block.LZ4BlockError, ValueError) as error:
-            raise _damaged("lz4", error) from error
+            raise _damage_error("lz4", error) from error
         return unfolded
 
     return Codec(compress, decompress)
@@ -259,22 +259,22 @@ def _decompress_lzo(data: bytes, most: int) -> bytes:
     try:
         return lzo.decompress(data, most)
     except FormatError as error:
-        raise _damaged("lzo", error) from error
+        raise _damage_error("lzo", error) from error
 
 
-def _library(name: str, module: str) -> ModuleType:
-    with optional_library.needed(f"compression by {name}", name, name):
+def _import_library(name: str, module: str) -> ModuleType:
+    with optional_library.require(f"compression by {name}", name, name):
         return importlib.import_module(module)
 
 
-def _unwritable(name: str) -> Callable[[bytes], bytes]:
+def _refuse_to_compress(name: str) -> Callable[[bytes], bytes]:
     def compress(_data: bytes) -> bytes:
         raise UsageError(f"images are not written with {name} here", f"choose one of {', '.join(WRITABLE)}")
 
     return compress
 
 
-def _copy(data: bytes, most: int) -> bytes:
+def _check_stored(data: bytes, most: int) -> bytes:
     if len(data) > most:
         raise FormatError(f"a block is damaged: it has {len(data)} bytes, at most {most} are allowed")
     return data

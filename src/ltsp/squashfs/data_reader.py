@@ -21,7 +21,7 @@ _HOLE = bytes(4)
 
 
 @dataclass(slots=True)
-class DataBlocks:
+class DataReader:
     """The data and fragment blocks of one image. Several threads may read at once."""
 
     file: ImageFile
@@ -39,16 +39,16 @@ class DataBlocks:
         """What the block with a size word, not 0, unfolds to."""
         size = word & ~BLOCK_STORED
         if not 0 < size <= self.block_size or place < self.area.start or place + size > self.area.stop:
-            raise self.damage(place, f"it cannot have {size} bytes")
+            raise self.damage_error(place, f"it cannot have {size} bytes")
         stored = self.file.read(place, size)
         if word & BLOCK_STORED:
             return stored
         try:
             return self.decompress(stored, self.block_size)
         except FormatError as error:
-            raise self.damage(place, error.message) from error
+            raise self.damage_error(place, error.message) from error
 
-    def damage(self, place: int, fault: str) -> FormatError:
+    def damage_error(self, place: int, fault: str) -> FormatError:
         return FormatError(f"a file of {self.file.name} is damaged: block at {place}: {fault}")
 
     def fragment(self, index: int) -> bytes:
@@ -72,7 +72,7 @@ class DataBlocks:
 
     def _read_fragment(self, index: int) -> bytes:
         if self.fragments is None:
-            raise self.damage(0, "it ends in a fragment block, of which the image has none")
+            raise self.damage_error(0, "it ends in a fragment block, of which the image has none")
         entry = FragmentEntry.unpack(*self.fragments.at(index))
         return self.read(entry.start, entry.stored)
 
@@ -81,7 +81,7 @@ class DataBlocks:
 class FileContent:
     """A regular file of an image, as its inode describes it."""
 
-    blocks: DataBlocks
+    blocks: DataReader
     size: int
     start: int
     """Place of the first data block in the image."""
@@ -123,25 +123,25 @@ class _FileStream:
         left = min(size, self.size - self.at)
         while left > 0:
             index, offset = divmod(self.at, self.content.blocks.block_size)
-            data = self._block(index)
+            data = self._read_block(index)
             piece = data if not offset and left >= len(data) else data[offset : offset + left]
             pieces.append(piece)
             left -= len(piece)
             self.at += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def hole(self) -> int:
+    def hole_size(self) -> int:
         if self.at >= self.hole_end:
-            self.hole_end = self._hole_end()
+            self.hole_end = self._find_hole_end()
         return self.hole_end - self.at
 
     def skip(self, size: int) -> None:
         self.at += size
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         return True
 
-    def _hole_end(self) -> int:
+    def _find_hole_end(self) -> int:
         """Where the run of blocks of zeros ends, in which the stream stands; where it stands if in none."""
         words, block_size = self.content.words, self.content.blocks.block_size
         first = self.at // block_size
@@ -150,15 +150,15 @@ class _FileStream:
             end += 1
         return min(end * block_size, self.size) if end > first else self.at
 
-    def _block(self, index: int) -> bytes:
+    def _read_block(self, index: int) -> bytes:
         """What the block with that number unfolds to, exactly as long as the file wants it."""
         if index < self.unfolded - 1:
             raise ValueError("a stream is read from start to end")
         while self.unfolded <= index:
-            self._next(wanted=self.unfolded == index)
+            self._next_block(wanted=self.unfolded == index)
         return self.data
 
-    def _next(self, *, wanted: bool) -> None:
+    def _next_block(self, *, wanted: bool) -> None:
         """Pass one block; unfold it if it is wanted."""
         content, number = self.content, self.unfolded
         self.unfolded += 1
@@ -175,4 +175,4 @@ class _FileStream:
                 self.data = content.blocks.read(self.place, word)
             self.place += word & ~BLOCK_STORED
         if wanted and len(self.data) != length:
-            raise content.blocks.damage(self.place, f"it unfolds to {len(self.data)} bytes, not {length}")
+            raise content.blocks.damage_error(self.place, f"it unfolds to {len(self.data)} bytes, not {length}")

@@ -9,10 +9,10 @@ from hashlib import sha256
 from time import perf_counter, sleep
 from typing import Final, NamedTuple, Protocol
 
-from ltsp.errors import FormatError, Vanished
-from ltsp.squashfs.file_table import EMPTY, Places
-from ltsp.squashfs.fragments import Fragments, begins_group
-from ltsp.squashfs.output import Mark
+from ltsp.errors import FileVanished, FormatError
+from ltsp.squashfs.file_table import EMPTY, FileTable
+from ltsp.squashfs.fragments import FragmentWriter, begins_group
+from ltsp.squashfs.output import OutputMark
 from ltsp.squashfs.workers import Workers
 from ltsp.tree.content import Content, Stream
 from ltsp.tree.faults import Faults
@@ -36,44 +36,44 @@ _AGAIN: Final = {errno.EAGAIN, errno.EINTR}
 _GONE: Final = {errno.ENOENT, errno.ESTALE}
 
 
-class Digest(Protocol):
+class Hasher(Protocol):
     """What `hashlib` gives."""
 
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
 
 
-class Stored(NamedTuple):
+class StoredFile(NamedTuple):
     """What became of a file."""
 
     number: int
-    """Of its content in `Places`."""
+    """Of its content in `FileTable`."""
     mtime: int | None
     """Of the version that was read, where it is not the one that the scan saw."""
 
 
 @dataclass(slots=True)
-class _Blocks:
+class _ContentBlocks:
     """The data blocks of one content, told where they went."""
 
-    places: Places
+    file_table: FileTable
     number: int
-    begin: Mark | None = None
+    begin: OutputMark | None = None
 
-    def put(self, mark: Mark, words: Sequence[int]) -> None:
+    def put(self, mark: OutputMark, words: Sequence[int]) -> None:
         if self.begin is None:
             self.begin = mark
-            self.places.begin_blocks(self.number, mark.position)
-        self.places.add_blocks(words)
+            self.file_table.begin_blocks(self.number, mark.position)
+        self.file_table.add_blocks(words)
 
 
 @dataclass(slots=True)
-class Contents:
+class DataWriter:
     """Stores contents one after the other. A content's place depends on those that came before it alone."""
 
     workers: Workers
-    fragments: Fragments
-    places: Places
+    fragments: FragmentWriter
+    file_table: FileTable
     faults: Faults
     progress: Callable[[int], None]
     shared_sizes: Collection[int]
@@ -93,26 +93,26 @@ class Contents:
     """Numbers by size and sha256."""
     _large_sizes: set[int] = field(init=False, default_factory=set)
     """Of the large files in `_known`."""
-    _queued: _Blocks | None = field(init=False, default=None)
+    _queued: _ContentBlocks | None = field(init=False, default=None)
     """Of the large file that is being read."""
     _unreported: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self._piece = max(_PIECE, self.block_size)
 
-    def add(self, path: str, content: Content) -> Stored | None:
+    def add(self, path: str, content: Content) -> StoredFile | None:
         """Store a file. None where it had to be left out, which `faults` then knows; raises what `faults` raises."""
         if begins_group(path):
             self.fragments.close()
         for retries in reversed(range(_RETRIES)):
             try:
                 return self._store(path, content)
-            except Vanished:
-                self._take_back()
+            except FileVanished:
+                self._undo_large()
                 self.faults.note_vanished(path)
                 return None
             except OSError as error:
-                self._take_back()
+                self._undo_large()
                 if error.errno in _AGAIN and retries:
                     sleep(_RETRY_AFTER)
                     continue
@@ -122,7 +122,7 @@ class Contents:
                     self.faults.note_unreadable(path, error)
                 return None
             except FormatError as error:
-                self._take_back()
+                self._undo_large()
                 self.faults.note_damaged(path, error)
                 return None
         raise AssertionError
@@ -134,35 +134,35 @@ class Contents:
         self.progress(self._unreported)
         self._unreported = 0
 
-    def _store(self, path: str, content: Content) -> Stored:
-        if content.size > _WHOLE and content.size in self._large_sizes and (same := self._same(content)):
+    def _store(self, path: str, content: Content) -> StoredFile:
+        if content.size > _WHOLE and content.size in self._large_sizes and (same := self._find_duplicate(content)):
             return same
         for readings in reversed(range(_READINGS)):
             with content.open() as stream:
                 if stream.size <= _WHOLE:
                     data = stream.read(stream.size) if stream.size else b""
-                    settled = stream.settled()
+                    settled = stream.is_consistent()
                     if settled or not readings:
-                        number = self._keep(data, content.size)
+                        number = self._store_small(data, content.size)
                         break
                 else:
-                    size, digest, end = self._queue(stream, content.size)
-                    settled = stream.settled()
+                    size, digest, end = self._queue_large(stream, content.size)
+                    settled = stream.is_consistent()
                     if settled or not readings:
-                        number = self._finish(size, digest, end)
+                        number = self._finish_large(size, digest, end)
                         break
-                    self._take_back()
+                    self._undo_large()
         if not settled:
             self.faults.note_changed(path)
-        return Stored(number, stream.mtime)
+        return StoredFile(number, stream.mtime)
 
-    def _same(self, content: Content) -> Stored | None:
+    def _find_duplicate(self, content: Content) -> StoredFile | None:
         """A large file that may be a duplicate is read once to see; None where it is none, or was changing."""
         digest = sha256()
         size = 0
         with content.open() as stream:
             while left := stream.size - size:
-                if passed := min(stream.hole(), left):
+                if passed := min(stream.hole_size(), left):
                     stream.skip(passed)
                     self._hash_zeros(digest, passed)
                 elif piece := stream.read(min(left, _REPORT)):
@@ -172,12 +172,12 @@ class Contents:
                     break
                 size += passed
             number = self._known.get((size, digest.digest()))
-            if number is None or not stream.settled():
+            if number is None or not stream.is_consistent():
                 return None
         self._count_duplicate(size)
-        return Stored(number, stream.mtime)
+        return StoredFile(number, stream.mtime)
 
-    def _keep(self, data: bytes, expected: int) -> int:
+    def _store_small(self, data: bytes, expected: int) -> int:
         """The number of the content of a small file; `expected` is the size that the scan saw."""
         size = len(data)
         if not size:
@@ -191,13 +191,13 @@ class Contents:
             if number is not None:
                 self._count_duplicate(size)
                 return number
-        number = self.places.begin()
+        number = self.file_table.begin()
         if key is not None:
             self._known[key] = number
         if size < self.block_size and self.pack_ends:
-            self.places.finish(number, size, *self.fragments.add(data))
+            self.file_table.finish(number, size, *self.fragments.add(data))
         else:
-            blocks = _Blocks(self.places, number)
+            blocks = _ContentBlocks(self.file_table, number)
             whole = size - size % self.block_size
             for at in range(0, whole, self._piece):
                 self._submit(blocks, data[at : min(at + self._piece, whole)])
@@ -205,14 +205,14 @@ class Contents:
         self._count(size)
         return number
 
-    def _queue(self, stream: Stream, expected: int) -> tuple[int, bytes, bytes]:
+    def _queue_large(self, stream: Stream, expected: int) -> tuple[int, bytes, bytes]:
         """Queue the whole blocks of a large file. Returns its size, its sha256 if that matters, and its end."""
-        self._queued = blocks = _Blocks(self.places, self.places.begin())
+        self._queued = blocks = _ContentBlocks(self.file_table, self.file_table.begin())
         digest = sha256() if self._may_be_shared(stream.size, expected) else None
         left = stream.size
         end = b""
         while left:
-            if holes := min(stream.hole(), left) // self.block_size:
+            if holes := min(stream.hole_size(), left) // self.block_size:
                 passed = holes * self.block_size
                 stream.skip(passed)
                 self.workers.submit_holes(blocks, holes)
@@ -234,7 +234,7 @@ class Contents:
                 break
         return stream.size - left, digest.digest() if digest is not None else b"", end
 
-    def _finish(self, size: int, digest: bytes, end: bytes) -> int:
+    def _finish_large(self, size: int, digest: bytes, end: bytes) -> int:
         """The number of the large file that was queued."""
         blocks, self._queued = self._queued, None
         assert blocks is not None
@@ -245,43 +245,43 @@ class Contents:
         self._count(size)
         return blocks.number
 
-    def _take_back(self) -> None:
+    def _undo_large(self) -> None:
         """Undo what was queued of a large file."""
         blocks, self._queued = self._queued, None
         if blocks is not None:
             self.workers.drain()
             if blocks.begin is not None:
                 self.workers.output.rewind(blocks.begin)
-                self.places.drop_blocks(blocks.number)
+                self.file_table.drop_blocks(blocks.number)
 
-    def _submit(self, blocks: _Blocks, piece: bytes) -> None:
+    def _submit(self, blocks: _ContentBlocks, piece: bytes) -> None:
         """Whole blocks."""
         size = self.block_size
         cut = (piece,) if len(piece) == size else [piece[at : at + size] for at in range(0, len(piece), size)]
         self.workers.submit(blocks, cut, len(piece), sparse=True, stored=self.stored)
 
-    def _put_end(self, blocks: _Blocks, size: int, end: bytes) -> None:
+    def _put_end(self, blocks: _ContentBlocks, size: int, end: bytes) -> None:
         """The last part of a content with data blocks: a short block, or part of a fragment block.
 
         The end of a hole is a hole.
         """
         if end and self.pack_ends and len(end) <= self.block_size // _SMALL_END and any(end):
-            self.places.finish(blocks.number, size, *self.fragments.add(end))
+            self.file_table.finish(blocks.number, size, *self.fragments.add(end))
             return
         if end:
             self.workers.submit(blocks, (end,), len(end), sparse=True, stored=self.stored)
-        self.places.finish(blocks.number, size)
+        self.file_table.finish(blocks.number, size)
 
     def _may_be_shared(self, size: int, expected: int) -> bool:
         """Whether another file may have the same content: a size that nobody else has is not worth a hash."""
         return self.share and (size in self.shared_sizes or size != expected)
 
-    def _hash(self, digest: Digest, data: bytes) -> None:
+    def _hash(self, digest: Hasher, data: bytes) -> None:
         started = perf_counter()
         digest.update(data)
         self.hash_seconds += perf_counter() - started
 
-    def _hash_zeros(self, digest: Digest, count: int) -> None:
+    def _hash_zeros(self, digest: Hasher, count: int) -> None:
         for at in range(0, count, _REPORT):
             self._hash(digest, bytes(min(count - at, _REPORT)))
 

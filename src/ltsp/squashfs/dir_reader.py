@@ -13,7 +13,7 @@ _LARGEST_RUN = _HEADER.size + MOST_RUN * (_ENTRY.size + MOST_NAME + 1)
 """Bytes."""
 
 
-class Entry(NamedTuple):
+class ListingEntry(NamedTuple):
     """A tuple because there is one for each name of the image."""
 
     name: bytes
@@ -27,21 +27,21 @@ class Entry(NamedTuple):
     """Basic InodeType."""
 
 
-def entries(pieces: Iterable[bytes]) -> Iterator[Entry]:
+def read_entries(pieces: Iterable[bytes]) -> Iterator[ListingEntry]:
     """The entries of a listing that comes in pieces, in the order of the names' bytes.
 
     Raises FormatError when it is cut off, or a name is none that Linux would show: empty, `.`, `..`, with a slash or
     NUL, too long, or not behind the one before it.
     """
     last = b""
-    for run in _runs(pieces):
+    for run in _read_runs(pieces):
         names = [entry.name for entry in run]
-        _check(names, last)
+        _check_names(names, last)
         last = names[-1]
         yield from run
 
 
-def _runs(pieces: Iterable[bytes]) -> Iterator[list[Entry]]:
+def _read_runs(pieces: Iterable[bytes]) -> Iterator[list[ListingEntry]]:
     """The runs of entries below one header each; no more of the listing is held than two runs may take."""
     rest = b""
     for piece in pieces:
@@ -50,46 +50,46 @@ def _runs(pieces: Iterable[bytes]) -> Iterator[list[Entry]]:
             continue
         at = 0
         while len(rest) - at >= _LARGEST_RUN:
-            run, at = _run(rest, at)
+            run, at = _parse_run(rest, at)
             yield run
         rest = rest[at:]
     at = 0
     while at < len(rest):
-        run, at = _run(rest, at)
+        run, at = _parse_run(rest, at)
         yield run
 
 
-def _run(listing: bytes, at: int) -> tuple[list[Entry], int]:
+def _parse_run(listing: bytes, at: int) -> tuple[list[ListingEntry], int]:
     """The entries below the header at an offset, and where the next header is."""
     if at + _HEADER.size > len(listing):
-        raise _damage("it is cut off")
+        raise _damage_error("it is cut off")
     count, block, number = _HEADER.unpack_from(listing, at)
     if count >= MOST_RUN:
-        raise _damage(f"{count + 1} entries below one header")
+        raise _damage_error(f"{count + 1} entries below one header")
     at += _HEADER.size
     run = []
     for _ in range(count + 1):
         name = at + _ENTRY.size
         if name > len(listing):
-            raise _damage("it is cut off")
+            raise _damage_error("it is cut off")
         offset, difference, kind, size = _ENTRY.unpack_from(listing, at)
         at = name + size + 1
         if size >= MOST_NAME:
-            raise _damage(f"a name of more than {MOST_NAME} bytes")
-        run.append(Entry(listing[name:at], block, offset, number + difference, kind))
+            raise _damage_error(f"a name of more than {MOST_NAME} bytes")
+        run.append(ListingEntry(listing[name:at], block, offset, number + difference, kind))
     if at > len(listing):
-        raise _damage("it is cut off")
+        raise _damage_error("it is cut off")
     return run, at
 
 
-def _check(names: list[bytes], last: bytes) -> None:
+def _check_names(names: list[bytes], last: bytes) -> None:
     """All names of a run at once: a directory may have a hundred thousand."""
     if names != sorted(set(names)) or names[0] <= last:
-        raise _damage("its names are not in order")
+        raise _damage_error("its names are not in order")
     joined = b"\0".join(names)
     if b"/" in joined or joined.count(b"\0") >= len(names) or not {b".", b".."}.isdisjoint(names):
-        raise _damage("a name that is `.` or `..` or holds a slash or NUL")
+        raise _damage_error("a name that is `.` or `..` or holds a slash or NUL")
 
 
-def _damage(fault: str) -> FormatError:
+def _damage_error(fault: str) -> FormatError:
     return FormatError(f"directory listing is damaged: {fault}")

@@ -23,7 +23,7 @@ _HEADER_SIZE = DirectoryHeader.layout.size
 _pack_entry = DirectoryEntry.layout.pack
 
 
-class Entry(NamedTuple):
+class NewEntry(NamedTuple):
     name: bytes
     reference: int
     """Of the inode."""
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
     """The basic one."""
 
 
-class Listing(NamedTuple):
+class WrittenListing(NamedTuple):
     """Where a directory's entries lie; what its inode says."""
 
     block: int
@@ -47,7 +47,7 @@ class Listing(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Run:
+class _DirectoryRun:
     """Entries below one header, which begin in one metadata block of the directory table."""
 
     block: int
@@ -63,16 +63,16 @@ class _Run:
 
 
 @dataclass(slots=True)
-class DirectoryTable:
+class DirectoryWriter:
     table: MetadataWriter
 
-    def add(self, entries: Iterable[Entry]) -> Listing:
+    def add(self, entries: Iterable[NewEntry]) -> WrittenListing:
         """Append the entries of a directory, in the order of their names' bytes."""
         table = self.table
         begin = table.reference
         position = directories = 0
         index: list[bytes] = []
-        run: _Run | None = None
+        run: _DirectoryRun | None = None
         for name, reference, number, kind in entries:
             block = reference >> 16
             if (
@@ -83,18 +83,18 @@ class DirectoryTable:
                 or position + _HEADER_SIZE + len(run.entries) >= run.end
             ):
                 if run is not None:
-                    position += self._close(run, position, begin, index)
+                    position += self._write_run(run, position, begin, index)
                 end = position + METADATA_SIZE - table.offset
-                run = _Run(block, number, name, end)
+                run = _DirectoryRun(block, number, name, end)
             run.entries += _pack_entry(reference & 0xFFFF, number - run.number, kind, len(name) - 1)
             run.entries += name
             run.count += 1
             directories += kind is InodeType.DIRECTORY
         if run is not None:
-            position += self._close(run, position, begin, index)
-        return Listing(begin >> 16, begin & 0xFFFF, position + LISTING_EXTRA, directories, index)
+            position += self._write_run(run, position, begin, index)
+        return WrittenListing(begin >> 16, begin & 0xFFFF, position + LISTING_EXTRA, directories, index)
 
-    def _close(self, run: _Run, position: int, begin: int, index: list[bytes]) -> int:
+    def _write_run(self, run: _DirectoryRun, position: int, begin: int, index: list[bytes]) -> int:
         """Write a run that lies `position` bytes into the listing, and index it. Returns its size in bytes.
 
         The first run of each metadata block is indexed, so that a lookup reads one or two of them. The runs of the

@@ -44,7 +44,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class _Files:
+class _SampledFiles:
     """The regular files with something in them, each once, in the order of their paths."""
 
     paths: Sequence[str]
@@ -55,7 +55,7 @@ class _Files:
     """Of all nodes of the tree."""
 
     @classmethod
-    def of(cls, tree: Tree) -> _Files:
+    def of(cls, tree: Tree) -> _SampledFiles:
         seen: dict[int, tuple[str, Content]] = {}
         names = 0
         for path, node in tree.walk():
@@ -77,17 +77,17 @@ class _Files:
         return sum((number - 1) * stored for (_, stored), number in count.items())
 
 
-def estimate(tree: Tree, options: WriteOptions, *, other_codec: bool = False) -> Estimate:
+def estimate_size(tree: Tree, options: WriteOptions, *, other_codec: bool = False) -> Estimate:
     """The same for the same tree: which blocks are compressed depends on paths and sizes alone.
 
     `other_codec` says that another program compresses, by a codec that is not ours; ours stands for it.
     """
-    files = _Files.of(tree)
+    files = _SampledFiles.of(tree)
     tables = files.names * _NAME
     unique = files.bytes - (files.repeatable if options.duplicates else 0)
     if Flags.STORED_DATA in options.stored:
         return Estimate(files.bytes + tables, unique, 0)
-    ratios, sampled = _sample(files, options)
+    ratios, sampled = _sample_ratios(files, options)
     if not ratios:
         return Estimate(files.bytes + tables, 0, 0)
     mean = fmean(ratios)
@@ -96,7 +96,7 @@ def estimate(tree: Tree, options: WriteOptions, *, other_codec: bool = False) ->
     return Estimate(int(files.bytes * mean) + tables, int(unique * lowest), sampled)
 
 
-def _sample(files: _Files, options: WriteOptions) -> tuple[list[float], int]:
+def _sample_ratios(files: _SampledFiles, options: WriteOptions) -> tuple[list[float], int]:
     """By how much each block of the sample shrinks, and the bytes of all of them.
 
     Blocks are taken at even distances, so that a file is met as often as its size deserves.
@@ -107,20 +107,20 @@ def _sample(files: _Files, options: WriteOptions) -> tuple[list[float], int]:
     sampled = 0
     for number in range(count):
         first = bisect_right(files.ends, (2 * number + 1) * files.bytes // (2 * count))
-        data = _block(files, first, options.block_size)
+        data = _read_block(files, first, options.block_size)
         if data:
-            ratios.append(_ratio(data, compress))
+            ratios.append(_compression_ratio(data, compress))
             sampled += len(data)
     return ratios, sampled
 
 
-def _ratio(data: bytes, compress: Callable[[bytes], bytes | bytearray]) -> float:
+def _compression_ratio(data: bytes, compress: Callable[[bytes], bytes | bytearray]) -> float:
     if not any(data):
         return 0.0  # a block of zeros takes no room
     return min(1.0, len(compress(data)) / len(data))
 
 
-def _block(files: _Files, first: int, size: int) -> bytes:
+def _read_block(files: _SampledFiles, first: int, size: int) -> bytes:
     """A block of a file, or the beginning of it with what follows where it is smaller; empty if it cannot be read."""
     pieces: list[bytes] = []
     left = size
@@ -128,7 +128,7 @@ def _block(files: _Files, first: int, size: int) -> bytes:
         content = files.contents[index]
         if pieces and content.size >= size:
             break
-        piece = _piece(content, files.paths[index], size)[:left]
+        piece = _read_piece(content, files.paths[index], size)[:left]
         pieces.append(piece)
         left -= len(piece)
         if not left:
@@ -136,7 +136,7 @@ def _block(files: _Files, first: int, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _piece(content: Content, path: str, size: int) -> bytes:
+def _read_piece(content: Content, path: str, size: int) -> bytes:
     """A block that the path chooses. What cannot be read is told of when the image is written."""
     blocks = min(content.size, _FARTHEST) // size
     begin = zlib.crc32(encode(path)) % blocks * size if blocks else 0
@@ -144,7 +144,7 @@ def _piece(content: Content, path: str, size: int) -> bytes:
         with content.open() as stream:
             if begin:
                 stream.skip(begin)
-            if hole := stream.hole():
+            if hole := stream.hole_size():
                 stream.skip(hole)
             return stream.read(size)
     except (OSError, LtspError):

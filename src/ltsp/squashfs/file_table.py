@@ -14,7 +14,7 @@ EMPTY = 0
 """The number of the content that has no bytes."""
 
 
-class Place(NamedTuple):
+class ContentLocation(NamedTuple):
     """Of one content."""
 
     size: int
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 @dataclass(slots=True)
-class Places:
+class FileTable:
     """Contents are numbered in the order in which they are begun."""
 
     block_size: int
@@ -71,12 +71,12 @@ class Places:
         self._starts[number] = 0
         del self._words[self._first_words[number] :]
 
-    def get(self, number: int) -> Place:
+    def get(self, number: int) -> ContentLocation:
         size, fragment = self._sizes[number], self._fragments[number]
         whole, end = divmod(size, self.block_size)
         count = whole + (end > 0 and fragment == NO_FRAGMENT)
         if not count:
-            return Place(size, 0, fragment, self._offsets[number], 0, b"")
+            return ContentLocation(size, 0, fragment, self._offsets[number], 0, b"")
         first = self._first_words[number]
         words = self._words[first : first + count]
         sparse = words.count(0) * self.block_size
@@ -84,4 +84,4 @@ class Places:
             sparse -= self.block_size - end
         if sys.byteorder == "big":
             words.byteswap()
-        return Place(size, self._starts[number], fragment, self._offsets[number], sparse, words.tobytes())
+        return ContentLocation(size, self._starts[number], fragment, self._offsets[number], sparse, words.tobytes())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from ltsp.squashfs.record import I16, U16, U32, U64, Record
+from ltsp.squashfs.record import I16, U16, U32, U64, BinaryRecord
 
 METADATA_SIZE = 8192
 """Bytes of a metadata block before compression; only the last one of a table is shorter."""
@@ -58,7 +58,7 @@ class InodeType(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class InodeHeader(Record):
+class InodeHeader(BinaryRecord):
     """What every inode begins with."""
 
     kind: U16
@@ -104,7 +104,7 @@ class ExtendedDirectoryInode(InodeHeader):
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryIndex(Record):
+class DirectoryIndex(BinaryRecord):
     """Where to begin looking for a name; followed by that name."""
 
     position: U32
@@ -169,7 +169,7 @@ class SpecialInode(InodeHeader):
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryHeader(Record):
+class DirectoryHeader(BinaryRecord):
     """Begins a run of at most MOST_RUN entries whose inodes begin in one metadata block."""
 
     count: U32
@@ -181,7 +181,7 @@ class DirectoryHeader(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class DirectoryEntry(Record):
+class DirectoryEntry(BinaryRecord):
     """Followed by the name. Entries of a directory are sorted by the bytes of their names."""
 
     offset: U16
@@ -195,7 +195,7 @@ class DirectoryEntry(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class FragmentEntry(Record):
+class FragmentEntry(BinaryRecord):
     start: U64
     """Place of the fragment block in the image."""
     stored: U32
@@ -204,7 +204,7 @@ class FragmentEntry(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class XattrTable(Record):
+class XattrTable(BinaryRecord):
     """Lies at the superblock's `xattr_table`, followed by the places (U64) of the metadata blocks of XattrIds."""
 
     start: U64
@@ -215,7 +215,7 @@ class XattrTable(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class XattrId(Record):
+class XattrId(BinaryRecord):
     """One set of attributes, which several inodes may share."""
 
     reference: U64
@@ -227,7 +227,7 @@ class XattrId(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class XattrKey(Record):
+class XattrKey(BinaryRecord):
     """Followed by the name without its prefix."""
 
     namespace: U16
@@ -237,7 +237,7 @@ class XattrKey(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class XattrValue(Record):
+class XattrValue(BinaryRecord):
     """Followed by the value, or by the reference (U64) of the XattrValue that holds it."""
 
     value_size: U32

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from ltsp.squashfs.format import BLOCK_STORED, FragmentEntry
-from ltsp.squashfs.output import Mark
+from ltsp.squashfs.output import OutputMark
 from ltsp.squashfs.workers import Workers
 from ltsp.tree.name import encode
 
@@ -26,7 +26,7 @@ def begins_group(path: str) -> bool:
 
 
 @dataclass(slots=True)
-class Fragments:
+class FragmentWriter:
     """Packs what it is given in that order, and is told where the blocks went."""
 
     workers: Workers
@@ -58,7 +58,7 @@ class Fragments:
             self._size = 0
             self._closed += 1
 
-    def put(self, mark: Mark, words: Sequence[int]) -> None:
+    def put(self, mark: OutputMark, words: Sequence[int]) -> None:
         self._starts.append(mark.position)
         self._words.append(words[0])
 
@@ -71,7 +71,7 @@ class Fragments:
         """Bytes of the blocks in the image."""
         return sum(word & (BLOCK_STORED - 1) for word in self._words)
 
-    def table(self) -> bytes:
+    def pack_table(self) -> bytes:
         """The entries of all blocks, which must be closed and written."""
         pack = FragmentEntry.layout.pack
         return b"".join([pack(start, word, 0) for start, word in zip(self._starts, self._words, strict=True)])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from ltsp.errors import FormatError
-from ltsp.squashfs.data_reader import DataBlocks, FileContent
+from ltsp.squashfs.data_reader import DataReader, FileContent
 from ltsp.squashfs.format import (
     LISTING_EXTRA,
     MOST_TARGET,
@@ -23,15 +23,15 @@ from ltsp.squashfs.format import (
     SymlinkInode,
     decode_device,
 )
-from ltsp.squashfs.meta_reader import Allowance, MetadataTable
+from ltsp.squashfs.meta_reader import MemoryBudget, MetadataTable
 from ltsp.squashfs.xattr_reader import XattrReader, Xattrs
 from ltsp.tree.name import decode
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
 
-_Record = (
+_InodeRecord = (
     DirectoryInode | FileInode | SymlinkInode | DeviceInode | SpecialInode | ExtendedDirectoryInode | ExtendedFileInode
 )
-_BASIC: dict[InodeType, type[_Record]] = {
+_BASIC: dict[InodeType, type[_InodeRecord]] = {
     InodeType.DIRECTORY: DirectoryInode,
     InodeType.FILE: FileInode,
     InodeType.SYMLINK: SymlinkInode,
@@ -40,23 +40,23 @@ _BASIC: dict[InodeType, type[_Record]] = {
     InodeType.FIFO: SpecialInode,
     InodeType.SOCKET: SpecialInode,
 }
-_LARGER: dict[InodeType, type[_Record]] = {
+_LARGER: dict[InodeType, type[_InodeRecord]] = {
     InodeType.DIRECTORY: ExtendedDirectoryInode,
     InodeType.FILE: ExtendedFileInode,
 }
 """Extended inodes with a record of their own; the others have an xattr index at their end."""
 
 
-class _Kind(NamedTuple):
+class _InodeKind(NamedTuple):
     basic: InodeType
-    record: type[_Record]
+    record: type[_InodeRecord]
     extended: bool
 
 
 _KINDS = {
-    kind.value: _Kind(kind.basic, _BASIC[kind], extended=False)
+    kind.value: _InodeKind(kind.basic, _BASIC[kind], extended=False)
     if kind == kind.basic
-    else _Kind(kind.basic, _LARGER.get(kind.basic, _BASIC[kind.basic]), extended=True)
+    else _InodeKind(kind.basic, _LARGER.get(kind.basic, _BASIC[kind.basic]), extended=True)
     for kind in InodeType
 }
 """By the number in the inode."""
@@ -68,7 +68,7 @@ _KNOWN = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class ListingToRead:
     """Where a directory's listing lies in the directory table, and what it is to fill."""
 
     block: int
@@ -80,10 +80,10 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Inode:
+class SquashfsInode:
     number: int
     node: Node
-    listing: Listing | None = None
+    listing: ListingToRead | None = None
     """Of a directory, whose node has no entries yet."""
 
 
@@ -92,11 +92,11 @@ class InodeReader:
     table: MetadataTable
     ids: tuple[int, ...]
     xattrs: XattrReader | None
-    blocks: DataBlocks
-    allowance: Allowance
+    blocks: DataReader
+    budget: MemoryBudget
     _known: dict[tuple[bytes, int], Metadata] = field(default_factory=dict)
 
-    def read(self, block: int, offset: int, kind: int) -> Inode:
+    def read(self, block: int, offset: int, kind: int) -> SquashfsInode:
         """The inode at a place; it must be of that basic kind.
 
         Raises FormatError where it is damaged.
@@ -105,23 +105,23 @@ class InodeReader:
         found = data[at] | data[at + 1] << 8
         is_kind = _KINDS.get(found)
         if is_kind is None or is_kind.basic != kind:
-            raise self._damage(block, offset, f"type {found} where type {kind} is expected")
+            raise self._damage_error(block, offset, f"type {found} where type {kind} is expected")
         size = is_kind.record.layout.size
         data, at = self.table.view(block, offset, size)
         inode = is_kind.record.unpack(data, at)
         try:
             rest = self._rest_size(inode, extended=is_kind.extended)
-            self.allowance.take(_COST + 2 * rest)
+            self.budget.take(_COST + 2 * rest)
             if rest:
                 data, at = self.table.view(block, offset, size + rest)
-            return self._inode(inode, is_kind, data[at + 2 : at + 12], data[at + size : at + size + rest])
-        except _Fault as fault:
-            raise self._damage(block, offset, str(fault)) from None
+            return self._make_inode(inode, is_kind, data[at + 2 : at + 12], data[at + size : at + size + rest])
+        except _InodeFault as fault:
+            raise self._damage_error(block, offset, str(fault)) from None
 
-    def _damage(self, block: int, offset: int, fault: str) -> FormatError:
-        return self.table.damage(block, f"inode at offset {offset}: {fault}")
+    def _damage_error(self, block: int, offset: int, fault: str) -> FormatError:
+        return self.table.damage_error(block, f"inode at offset {offset}: {fault}")
 
-    def _rest_size(self, inode: _Record, *, extended: bool) -> int:
+    def _rest_size(self, inode: _InodeRecord, *, extended: bool) -> int:
         """Bytes of the inode behind its record, as far as they are needed here."""
         match inode:
             case DirectoryInode() | ExtendedDirectoryInode():
@@ -130,7 +130,7 @@ class InodeReader:
                 return 4 * self._block_count(inode)
             case SymlinkInode():
                 if not 0 < inode.target_size <= MOST_TARGET:
-                    raise _Fault(f"a symbolic link to a path of {inode.target_size} bytes")
+                    raise _InodeFault(f"a symbolic link to a path of {inode.target_size} bytes")
                 return inode.target_size + 4 * extended
             case DeviceInode() | SpecialInode():
                 return 4 * extended
@@ -144,71 +144,71 @@ class InodeReader:
             return full + (end > 0)
         fragments = 0 if self.blocks.fragments is None else self.blocks.fragments.count
         if inode.fragment >= fragments or inode.offset + end > self.blocks.block_size:
-            raise _Fault(f"{end} bytes at {inode.offset} in fragment block {inode.fragment} of {fragments}")
+            raise _InodeFault(f"{end} bytes at {inode.offset} in fragment block {inode.fragment} of {fragments}")
         return full
 
-    def _inode(self, inode: _Record, kind: _Kind, common: bytes, rest: bytes) -> Inode:
+    def _make_inode(self, inode: _InodeRecord, kind: _InodeKind, common: bytes, rest: bytes) -> SquashfsInode:
         match inode:
             case DirectoryInode():
-                return self._directory(inode, self._metadata(inode, common, NO_XATTRS))
+                return self._make_directory(inode, self._make_metadata(inode, common, NO_XATTRS))
             case ExtendedDirectoryInode():
-                return self._directory(inode, self._metadata(inode, common, inode.xattrs))
+                return self._make_directory(inode, self._make_metadata(inode, common, inode.xattrs))
             case FileInode():
-                return self._file(inode, self._metadata(inode, common, NO_XATTRS), rest)
+                return self._make_file(inode, self._make_metadata(inode, common, NO_XATTRS), rest)
             case ExtendedFileInode():
-                return self._file(inode, self._metadata(inode, common, inode.xattrs), rest)
+                return self._make_file(inode, self._make_metadata(inode, common, inode.xattrs), rest)
         xattrs = int.from_bytes(rest[-4:], "little") if kind.extended else NO_XATTRS
-        metadata = self._metadata(inode, common, xattrs)
+        metadata = self._make_metadata(inode, common, xattrs)
         match inode:
             case SymlinkInode():
                 target = rest[: inode.target_size]
                 if b"\0" in target:
-                    raise _Fault("a symbolic link to a path with a NUL")
-                return Inode(inode.number, Symlink(metadata, decode(target)))
+                    raise _InodeFault("a symbolic link to a path with a NUL")
+                return SquashfsInode(inode.number, Symlink(metadata, decode(target)))
             case DeviceInode():
                 major, minor = decode_device(inode.device)
                 block_device = kind.basic is InodeType.BLOCK_DEVICE
                 device_kind = DeviceKind.BLOCK if block_device else DeviceKind.CHARACTER
-                return Inode(inode.number, Device(metadata, device_kind, major, minor))
+                return SquashfsInode(inode.number, Device(metadata, device_kind, major, minor))
             case SpecialInode():
                 fifo = kind.basic is InodeType.FIFO
-                return Inode(inode.number, Fifo(metadata) if fifo else Socket(metadata))
+                return SquashfsInode(inode.number, Fifo(metadata) if fifo else Socket(metadata))
             case _:
                 assert_never(inode)
 
-    def _directory(self, inode: DirectoryInode | ExtendedDirectoryInode, metadata: Metadata) -> Inode:
-        listing = Listing(inode.block, inode.offset, max(inode.listing_size - LISTING_EXTRA, 0), {})
-        return Inode(inode.number, Directory(metadata, listing.entries), listing)
+    def _make_directory(self, inode: DirectoryInode | ExtendedDirectoryInode, metadata: Metadata) -> SquashfsInode:
+        listing = ListingToRead(inode.block, inode.offset, max(inode.listing_size - LISTING_EXTRA, 0), {})
+        return SquashfsInode(inode.number, Directory(metadata, listing.entries), listing)
 
-    def _file(self, inode: FileInode | ExtendedFileInode, metadata: Metadata, words: bytes) -> Inode:
+    def _make_file(self, inode: FileInode | ExtendedFileInode, metadata: Metadata, words: bytes) -> SquashfsInode:
         content = FileContent(self.blocks, inode.file_size, inode.start, words, inode.fragment, inode.offset)
-        return Inode(inode.number, File(metadata, content))
+        return SquashfsInode(inode.number, File(metadata, content))
 
-    def _metadata(self, inode: _Record, common: bytes, xattrs: int) -> Metadata:
+    def _make_metadata(self, inode: _InodeRecord, common: bytes, xattrs: int) -> Metadata:
         """`common` is the part of the header that the metadata is made of, as stored: mode, ids and time."""
         metadata = self._known.get((common, xattrs))
         if metadata is None:
             if max(inode.uid, inode.gid) >= len(self.ids):
-                raise _Fault(f"owner {inode.uid}:{inode.gid} of {len(self.ids)} ids")
+                raise _InodeFault(f"owner {inode.uid}:{inode.gid} of {len(self.ids)} ids")
             metadata = Metadata(
                 mode=inode.mode & 0o7777,
                 uid=self.ids[inode.uid],
                 gid=self.ids[inode.gid],
                 mtime=inode.mtime,
-                xattrs=self._xattrs(xattrs),
+                xattrs=self._read_xattrs(xattrs),
             )
             if len(self._known) >= _KNOWN:
                 self._known.clear()
             self._known[common, xattrs] = metadata
         return metadata
 
-    def _xattrs(self, number: int) -> Xattrs:
+    def _read_xattrs(self, number: int) -> Xattrs:
         if number == NO_XATTRS:
             return ()
         if self.xattrs is None:
-            raise _Fault("it has attributes, the image has no table of them")
-        return self.xattrs.read(number, self.allowance)
+            raise _InodeFault("it has attributes, the image has no table of them")
+        return self.xattrs.read(number, self.budget)
 
 
-class _Fault(Exception):
+class _InodeFault(Exception):
     """What is wrong with an inode; the place is added where it is known."""

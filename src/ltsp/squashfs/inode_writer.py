@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from struct import pack
 from typing import Final, assert_never
 
-from ltsp.squashfs.dir_writer import Listing
-from ltsp.squashfs.file_table import Place
+from ltsp.squashfs.dir_writer import WrittenListing
+from ltsp.squashfs.file_table import ContentLocation
 from ltsp.squashfs.format import (
     MOST_LISTING,
     NO_XATTRS,
@@ -23,8 +23,8 @@ from ltsp.squashfs.format import (
     encode_device,
 )
 from ltsp.squashfs.meta_writer import MetadataWriter
-from ltsp.squashfs.prescan import clamp
-from ltsp.squashfs.xattr_writer import XattrSets
+from ltsp.squashfs.prescan import clamp_time
+from ltsp.squashfs.xattr_writer import XattrWriter
 from ltsp.tree.name import encode
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
 
@@ -39,16 +39,16 @@ _pack_symlink = SymlinkInode.layout.pack
 
 
 @dataclass(slots=True)
-class InodeTable:
+class InodeWriter:
     """Each method appends one inode and returns its reference."""
 
     table: MetadataWriter
     ids: Mapping[int, int]
     """Index into the id table by user or group id."""
-    xattrs: XattrSets | None
+    xattrs: XattrWriter | None
     """None leaves attributes out."""
 
-    def add_directory(self, directory: Directory, number: int, parent: int, listing: Listing) -> int:
+    def add_directory(self, directory: Directory, number: int, parent: int, listing: WrittenListing) -> int:
         metadata = directory.metadata
         xattrs = self._xattrs(metadata)
         kind, links = InodeType.DIRECTORY, 2 + listing.directories
@@ -60,7 +60,7 @@ class InodeTable:
         extended = (links, listing.size, listing.block, parent, len(listing.indexes), listing.offset, xattrs)
         return self.table.write(ExtendedDirectoryInode.layout.pack(*head, *extended) + b"".join(listing.indexes))
 
-    def add_file(self, file: File, number: int, links: int, place: Place, mtime: int | None) -> int:
+    def add_file(self, file: File, number: int, links: int, place: ContentLocation, mtime: int | None) -> int:
         """`mtime` is the time of the version that was read, where it is not the one in the metadata."""
         metadata = file.metadata
         xattrs = self._xattrs(metadata) if metadata.xattrs else NO_XATTRS
@@ -74,7 +74,7 @@ class InodeTable:
 
     def add_other(self, node: Symlink | Device | Fifo | Socket, number: int, links: int) -> int:
         xattrs = self._xattrs(node.metadata)
-        kind = basic_kind(node) + (0 if xattrs == NO_XATTRS else _EXTENDED)
+        kind = basic_inode_type(node) + (0 if xattrs == NO_XATTRS else _EXTENDED)
         head = self._head(kind, node.metadata, number)
         match node:
             case Symlink():
@@ -95,11 +95,11 @@ class InodeTable:
         self, kind: int, metadata: Metadata, number: int, mtime: int | None = None
     ) -> tuple[int, int, int, int, int, int]:
         ids = self.ids
-        time = clamp(metadata.mtime if mtime is None else mtime)
+        time = clamp_time(metadata.mtime if mtime is None else mtime)
         return kind, metadata.mode, ids[metadata.uid], ids[metadata.gid], time, number
 
 
-def basic_kind(node: Node) -> InodeType:
+def basic_inode_type(node: Node) -> InodeType:
     """The kind that a directory entry holds."""
     match node:
         case File():

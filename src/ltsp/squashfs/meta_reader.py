@@ -1,7 +1,7 @@
 """Reading tables: runs of metadata blocks, and the arrays that are stored in them.
 
 Nothing here trusts a number of the image. What a caller asks for is bounded by the table's place in the file, and
-what it keeps by an `Allowance`.
+what it keeps by a `MemoryBudget`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KEPT = 4096
 
 
 @dataclass(slots=True)
-class Allowance:
+class MemoryBudget:
     """How much memory the tree of an image may take: what small hostile images would exhaust."""
 
     left: int
@@ -68,12 +68,12 @@ class MetadataTable:
         if offset + size <= len(data):
             return data, offset
         if offset >= len(data):
-            raise self.damage(place, f"offset {offset} lies beyond its {len(data)} bytes")
+            raise self.damage_error(place, f"offset {offset} lies beyond its {len(data)} bytes")
         pieces = [data[offset:]]
         missing = size - len(pieces[0])
         while missing > 0:
             if len(data) < METADATA_SIZE:
-                raise self.damage(place, f"{missing} bytes are missing after it")
+                raise self.damage_error(place, f"{missing} bytes are missing after it")
             place = following
             data, following = self.block(place)
             pieces.append(data)
@@ -88,7 +88,7 @@ class MetadataTable:
             yield piece
             size -= len(piece)
             if size > 0 and len(data) < METADATA_SIZE:
-                raise self.damage(place, f"{size} bytes are missing after it")
+                raise self.damage_error(place, f"{size} bytes are missing after it")
             place, offset = self.block(place)[1], 0
 
     def blocks(self) -> Iterator[bytes]:
@@ -96,29 +96,29 @@ class MetadataTable:
         place, data = 0, bytes(METADATA_SIZE)
         while place < self.end - self.start:
             if len(data) < METADATA_SIZE:
-                raise self.damage(place, "the block before it is not full")
+                raise self.damage_error(place, "the block before it is not full")
             data, place = self._read(place)
             yield data
 
-    def damage(self, place: int, fault: str) -> FormatError:
+    def damage_error(self, place: int, fault: str) -> FormatError:
         return FormatError(f"{self.name} is damaged: block at {self.start + place}: {fault}")
 
     def _read(self, place: int) -> tuple[bytes, int]:
         at = self.start + place
         raw = self.file.read_up_to(at, min(2 + METADATA_SIZE, self.end - at)) if at < self.end else b""
         if len(raw) < 2:
-            raise self.damage(place, f"the table ends at {self.end}")
+            raise self.damage_error(place, f"the table ends at {self.end}")
         header = int.from_bytes(raw[:2], "little")
         size = header & ~METADATA_STORED
         stored = raw[2 : 2 + size]
         if not 0 < size <= METADATA_SIZE or len(stored) < size:
-            raise self.damage(place, f"it cannot have {size} bytes")
+            raise self.damage_error(place, f"it cannot have {size} bytes")
         try:
             data = stored if header & METADATA_STORED else self.decompress(stored, METADATA_SIZE)
         except FormatError as error:
-            raise self.damage(place, error.message) from error
+            raise self.damage_error(place, error.message) from error
         if not data:
-            raise self.damage(place, "it is empty")
+            raise self.damage_error(place, "it is empty")
         return data, place + 2 + size
 
 
@@ -158,6 +158,6 @@ class LookupTable:
         for place in self._places:
             data, _ = self._table.block(place)
             if len(data) != min(left, METADATA_SIZE):
-                raise self._table.damage(place, f"it has {len(data)} bytes, not {min(left, METADATA_SIZE)}")
+                raise self._table.damage_error(place, f"it has {len(data)} bytes, not {min(left, METADATA_SIZE)}")
             left -= len(data)
             yield data

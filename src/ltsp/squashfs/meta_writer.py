@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from struct import pack
 
 from ltsp.squashfs.format import METADATA_SIZE, METADATA_STORED
-from ltsp.squashfs.output import Output
+from ltsp.squashfs.output import ImageOutput
 
 Compress = Callable[[bytes], bytes | bytearray]
 """What metadata is compressed with; `bytes` leaves it as it is."""
@@ -41,16 +41,16 @@ class MetadataWriter:
         reference = self.block << 16 | len(waiting)
         waiting += data
         while len(waiting) >= METADATA_SIZE:
-            self._pass_on(bytes(waiting[:METADATA_SIZE]))
+            self._write_block(bytes(waiting[:METADATA_SIZE]))
             del waiting[:METADATA_SIZE]
         return reference
 
     def close(self) -> None:
         if self._open:
-            self._pass_on(bytes(self._open))
+            self._write_block(bytes(self._open))
             self._open.clear()
 
-    def _pass_on(self, raw: bytes) -> None:
+    def _write_block(self, raw: bytes) -> None:
         packed = self.compress(raw)
         if len(packed) < len(raw):
             self.put(pack("<H", len(packed)))
@@ -62,7 +62,7 @@ class MetadataWriter:
             self.block += 2 + len(raw)
 
 
-def write_table(output: Output, records: bytes | bytearray, compress: Compress) -> list[int]:
+def write_table(output: ImageOutput, records: bytes | bytearray, compress: Compress) -> list[int]:
     """Write records in metadata blocks. Returns the places of the blocks in the image."""
     begin = output.position
     writer = MetadataWriter(output.write, compress)
@@ -74,7 +74,7 @@ def write_table(output: Output, records: bytes | bytearray, compress: Compress) 
     return places
 
 
-def write_listed_table(output: Output, records: bytes | bytearray, compress: Compress) -> int:
+def write_listed_table(output: ImageOutput, records: bytes | bytearray, compress: Compress) -> int:
     """Write records in metadata blocks, and behind them the list of the blocks' places. Returns the list's place."""
     places = write_table(output, records, compress)
     at = output.position
@@ -82,6 +82,6 @@ def write_listed_table(output: Output, records: bytes | bytearray, compress: Com
     return at
 
 
-def little_endian(column: array[int]) -> bytes:
+def pack_little_endian(column: array[int]) -> bytes:
     """The column as a table's records."""
     return pack(f"<{len(column)}{column.typecode}", *column)

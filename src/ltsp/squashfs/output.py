@@ -27,7 +27,7 @@ _FLUSHED = 8 << 20
 Part = bytes | bytearray
 
 
-class Mark(NamedTuple):
+class OutputMark(NamedTuple):
     """A place that the output can be taken back to."""
 
     position: int
@@ -35,7 +35,7 @@ class Mark(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class SealedImage:
     """What a finished file holds."""
 
     size: int
@@ -62,7 +62,7 @@ class Sealed:
 
 
 @dataclass(slots=True)
-class Output:
+class ImageOutput:
     """Appends to `file`, seekable and raw, from offset `begin` on; what lies before is written by `seal`.
 
     A context: within it a thread of its own writes, since copying to the page cache takes as long as a fast codec. All
@@ -76,7 +76,7 @@ class Output:
     """Where the next byte will lie."""
     _crc: int = field(init=False, default=0)
     """Of everything from `begin` on."""
-    _taken: int = field(init=False)
+    _pending_position: int = field(init=False)
     """Place of what is pending; all before was passed on."""
     _pending: list[Part] = field(init=False, default_factory=list)
     _queue: Queue[tuple[int, list[Part]] | None] = field(init=False, default_factory=lambda: Queue(_MOST_QUEUED))
@@ -86,7 +86,7 @@ class Output:
 
     def __enter__(self) -> Self:
         self._descriptor = self.file.fileno()
-        self.position = self._taken = self.begin
+        self.position = self._pending_position = self.begin
         self._thread = Thread(target=self._work, daemon=True)
         self._thread.start()
         return self
@@ -103,37 +103,37 @@ class Output:
         self._pending.append(data)
         self._crc = crc32(data, self._crc)
         self.position += len(data)
-        if self.position - self._taken >= _PIECE or len(self._pending) == _MOST_PARTS:
-            self._pass_on()
+        if self.position - self._pending_position >= _PIECE or len(self._pending) == _MOST_PARTS:
+            self._queue_pending()
 
-    def mark(self) -> Mark:
-        return Mark(self.position, self._crc)
+    def mark(self) -> OutputMark:
+        return OutputMark(self.position, self._crc)
 
-    def rewind(self, mark: Mark) -> None:
+    def rewind(self, mark: OutputMark) -> None:
         """Take back everything that was written since the mark."""
-        if mark.position < self._taken:
+        if mark.position < self._pending_position:
             self._pending.clear()
             self._wait()
-            self._taken = mark.position
+            self._pending_position = mark.position
         else:
-            kept = b"".join(self._pending)[: mark.position - self._taken]
+            kept = b"".join(self._pending)[: mark.position - self._pending_position]
             self._pending = [kept] if kept else []
         self.position, self._crc = mark
 
-    def seal(self, head: bytes) -> Sealed:
+    def seal(self, head: bytes) -> SealedImage:
         """Write what lies before `begin`, and cut off what was taken back."""
         assert len(head) <= self.begin
-        self._pass_on()
+        self._queue_pending()
         self._wait()
         os.ftruncate(self._descriptor, self.position)
         _write_all(self._descriptor, [head], 0)
-        return Sealed(self.position, self.begin, self._crc)
+        return SealedImage(self.position, self.begin, self._crc)
 
-    def _pass_on(self) -> None:
+    def _queue_pending(self) -> None:
         if self._error is not None:
             raise self._error
-        self._queue.put((self._taken, self._pending))
-        self._taken = self.position
+        self._queue.put((self._pending_position, self._pending))
+        self._pending_position = self.position
         self._pending = []
 
     def _wait(self) -> None:

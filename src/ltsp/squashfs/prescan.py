@@ -20,13 +20,13 @@ _LARGEST_MAJOR = 0xFFF
 _LARGEST_MINOR = 0xF_FFFF
 
 
-def clamp(mtime: int) -> int:
+def clamp_time(mtime: int) -> int:
     """The nearest time that squashfs can hold."""
     return min(max(mtime, 0), LATEST)
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class Prescan:
     ids: tuple[int, ...]
     """User and group ids, sorted."""
     links: Mapping[int, int]
@@ -39,7 +39,7 @@ class Census:
     """Nodes whose time squashfs cannot hold."""
 
     @classmethod
-    def of(cls, tree: Tree) -> Census:
+    def of(cls, tree: Tree) -> Prescan:
         """Raises LtspError where the tree has what squashfs cannot hold at all."""
         owners: set[tuple[int, int]] = set()
         seen: set[int] = set()
@@ -76,7 +76,7 @@ class Census:
                 mtime = metadata.mtime
                 if not 0 <= mtime <= LATEST:
                     clamped += 1
-                    mtime = clamp(mtime)
+                    mtime = clamp_time(mtime)
                 newest = max(newest, mtime)
         ids = {one for pair in owners for one in pair}
         _check_ids(ids)

@@ -9,13 +9,13 @@ from typing import BinaryIO
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.compression import Compression
-from ltsp.squashfs.data_reader import DataBlocks
+from ltsp.squashfs.data_reader import DataReader
 from ltsp.squashfs.format import METADATA_SIZE, METADATA_STORED, NO_TABLE, FragmentEntry
 from ltsp.squashfs.image_file import ImageFile
 from ltsp.squashfs.inode_reader import InodeReader
-from ltsp.squashfs.meta_reader import Allowance, Decompress, LookupTable, MetadataTable
-from ltsp.squashfs.superblock import CompressorId, Flags, Superblock
-from ltsp.squashfs.tree_reader import Growth
+from ltsp.squashfs.meta_reader import Decompress, LookupTable, MemoryBudget, MetadataTable
+from ltsp.squashfs.superblock import CompressorId, Flags, SquashfsSuperblock
+from ltsp.squashfs.tree_reader import SquashfsTreeReader
 from ltsp.squashfs.xattr_reader import XattrReader
 from ltsp.tree.tree import Tree
 
@@ -31,7 +31,7 @@ EXPORT = struct.Struct("<Q")
 
 
 @dataclass(frozen=True, slots=True)
-class Tables:
+class ImageTables:
     """Where everything lies in an image, and the arrays that are read at once."""
 
     ids: tuple[int, ...]
@@ -48,9 +48,9 @@ class Image:
     """An image whose superblock and small tables have been read."""
 
     file: ImageFile
-    superblock: Superblock
-    tables: Tables
-    blocks: DataBlocks
+    superblock: SquashfsSuperblock
+    tables: ImageTables
+    blocks: DataReader
 
     @classmethod
     def open(cls, file: BinaryIO, name: str = "image") -> Image:
@@ -60,11 +60,11 @@ class Image:
         Raises FormatError where the file is none, or is damaged so that nothing in it can be found.
         """
         image = ImageFile(file, name)
-        superblock = Superblock.parse(image.read_up_to(0, Superblock.layout.size), image.size)
-        decompress = _decompressor(superblock)
-        tables = _tables(image, decompress, superblock)
-        area = range(Superblock.layout.size, superblock.inode_table)
-        blocks = DataBlocks(image, decompress, superblock.block_size, area, tables.fragments)
+        superblock = SquashfsSuperblock.parse(image.read_up_to(0, SquashfsSuperblock.layout.size), image.size)
+        decompress = _make_decompressor(superblock)
+        tables = _read_tables(image, decompress, superblock)
+        area = range(SquashfsSuperblock.layout.size, superblock.inode_table)
+        blocks = DataReader(image, decompress, superblock.block_size, area, tables.fragments)
         return cls(image, superblock, tables, blocks)
 
     def compression(self) -> Compression:
@@ -74,7 +74,7 @@ class Image:
         """
         options = b""
         if self.superblock.flags & Flags.COMPRESSOR_OPTIONS:
-            at = Superblock.layout.size
+            at = SquashfsSuperblock.layout.size
             header = int.from_bytes(self.file.read(at, 2), "little")
             if not METADATA_STORED < header <= METADATA_STORED | METADATA_SIZE:
                 raise FormatError("the compressor's options behind the superblock are damaged")
@@ -88,9 +88,9 @@ class Image:
         """
         tables, superblock = self.tables, self.superblock
         stored = superblock.bytes_used - superblock.inode_table
-        allowance = Allowance(_ALLOWANCE + _ALLOWANCE_PER_BYTE * stored)
-        inodes = InodeReader(tables.inodes, tables.ids, tables.xattrs, self.blocks, allowance)
-        return Growth(superblock, tables.directories, inodes, allowance).tree()
+        budget = MemoryBudget(_ALLOWANCE + _ALLOWANCE_PER_BYTE * stored)
+        inodes = InodeReader(tables.inodes, tables.ids, tables.xattrs, self.blocks, budget)
+        return SquashfsTreeReader(superblock, tables.directories, inodes, budget).tree()
 
 
 class _Codecs(local):
@@ -100,7 +100,7 @@ class _Codecs(local):
         self.codec = Compression(name).codec(block_size)
 
 
-def _decompressor(superblock: Superblock) -> Decompress:
+def _make_decompressor(superblock: SquashfsSuperblock) -> Decompress:
     codecs = _Codecs(CompressorId(superblock.compressor).name.lower(), superblock.block_size)
 
     def decompress(stored: bytes, most: int) -> bytes:
@@ -109,7 +109,7 @@ def _decompressor(superblock: Superblock) -> Decompress:
     return decompress
 
 
-def _tables(file: ImageFile, decompress: Decompress, superblock: Superblock) -> Tables:
+def _read_tables(file: ImageFile, decompress: Decompress, superblock: SquashfsSuperblock) -> ImageTables:
     """The tables from last to first: each ends where the next one begins."""
 
     def lookup(name: str, place: int, count: int, entry: int) -> LookupTable:
@@ -134,4 +134,4 @@ def _tables(file: ImageFile, decompress: Decompress, superblock: Superblock) -> 
     inodes = MetadataTable(file, decompress, "inode table", superblock.inode_table, superblock.directory_table)
     directories = MetadataTable(file, decompress, "directory table", superblock.directory_table, end)
     ids = tuple(number for data in id_table.blocks() for (number,) in _ID.iter_unpack(data))
-    return Tables(ids, inodes, directories, fragments, exports, id_table, xattrs)
+    return ImageTables(ids, inodes, directories, fragments, exports, id_table, xattrs)

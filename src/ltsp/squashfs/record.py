@@ -25,7 +25,7 @@ _CODES: Final = {"U16": "H", "I16": "h", "U32": "I", "U64": "Q"}
 """Of `struct`, by annotation, whose text is enough: evaluating annotations would take much of the start-up time."""
 
 
-class Record:
+class BinaryRecord:
     """Base of the records; each annotation U16, I16, U32 or U64 of a subclass is a field of that kind."""
 
     __slots__ = ()
@@ -37,7 +37,7 @@ class Record:
     def __init_subclass__(cls) -> None:
         base = cls.__base__
         assert base is not None
-        assert issubclass(base, Record)
+        assert issubclass(base, BinaryRecord)
         own = cls.__annotations__
         cls.layout = struct.Struct(base.layout.format + "".join(_CODES[own[name]] for name in own))
         cls.fields = (*base.fields, *own)

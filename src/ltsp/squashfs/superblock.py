@@ -10,7 +10,7 @@ from typing import Self
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.format import METADATA_SIZE, NO_TABLE, InodeHeader, dereference
-from ltsp.squashfs.record import U16, U32, U64, Record
+from ltsp.squashfs.record import U16, U32, U64, BinaryRecord
 
 MAGIC = 0x73717368
 """`hsqs`."""
@@ -51,7 +51,7 @@ class Flags(IntFlag):
 
 
 @dataclass(frozen=True, slots=True)
-class Superblock(Record):
+class SquashfsSuperblock(BinaryRecord):
     magic: U32
     inode_count: U32
     mtime: U32
@@ -102,7 +102,7 @@ class Superblock(Record):
         return superblock
 
 
-def _faults(superblock: Superblock, file_size: int) -> Iterator[str]:
+def _faults(superblock: SquashfsSuperblock, file_size: int) -> Iterator[str]:
     if (superblock.major, superblock.minor) != (4, 0):
         yield f"version {superblock.major}.{superblock.minor} is not 4.0"
     if superblock.compressor not in CompressorId.__members__.values():
@@ -120,7 +120,7 @@ def _faults(superblock: Superblock, file_size: int) -> Iterator[str]:
         yield f"{superblock.fragment_count} fragment blocks in {used} bytes"
     if not superblock.id_count:
         yield "no user and group ids"
-    for (before, low), (after, high) in pairwise(_places(superblock)):
+    for (before, low), (after, high) in pairwise(_table_offsets(superblock)):
         if low > high:
             yield f"the {after} at {high} lies before the {before} at {low}"
     block, offset = dereference(superblock.root)
@@ -128,7 +128,7 @@ def _faults(superblock: Superblock, file_size: int) -> Iterator[str]:
         yield f"the root's inode lies outside the inode table, at {block}:{offset}"
 
 
-def _places(superblock: Superblock) -> Iterator[tuple[str, int]]:
+def _table_offsets(superblock: SquashfsSuperblock) -> Iterator[tuple[str, int]]:
     """The parts that the image has, in the order in which Linux wants them."""
     yield "end of the superblock", superblock.layout.size
     yield "inode table", superblock.inode_table

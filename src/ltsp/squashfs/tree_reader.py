@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from ltsp.errors import FormatError
-from ltsp.squashfs.dir_reader import Entry, entries
+from ltsp.squashfs.dir_reader import ListingEntry, read_entries
 from ltsp.squashfs.format import InodeType, dereference, reference
-from ltsp.squashfs.inode_reader import Inode, InodeReader, Listing
-from ltsp.squashfs.meta_reader import Allowance, MetadataTable
-from ltsp.squashfs.superblock import Superblock
+from ltsp.squashfs.inode_reader import InodeReader, ListingToRead, SquashfsInode
+from ltsp.squashfs.meta_reader import MemoryBudget, MetadataTable
+from ltsp.squashfs.superblock import SquashfsSuperblock
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink
 from ltsp.tree.tree import Tree
@@ -28,11 +28,11 @@ _LONGEST_PATH = 16384
 
 
 @dataclass(frozen=True, slots=True)
-class _Branch:
+class _PendingListing:
     """A directory whose listing is still to be read."""
 
-    listing: Listing
-    above: _Branch | None = None
+    listing: ListingToRead
+    above: _PendingListing | None = None
     name: str = ""
     length: int = 0
     """Bytes of its path."""
@@ -47,11 +47,11 @@ class _Branch:
 
 
 @dataclass(slots=True)
-class Growth:
-    superblock: Superblock
+class SquashfsTreeReader:
+    superblock: SquashfsSuperblock
     directories: MetadataTable
     inodes: InodeReader
-    allowance: Allowance
+    budget: MemoryBudget
     nodes: list[Node | None] = field(init=False)
     """By inode number."""
     references: array[int] = field(init=False)
@@ -59,7 +59,7 @@ class Growth:
 
     def __post_init__(self) -> None:
         numbers = self.superblock.inode_count + 1
-        self.allowance.take(_INODE_COST * numbers)
+        self.budget.take(_INODE_COST * numbers)
         self.nodes = [None] * numbers
         self.references = array("Q", bytes(8 * numbers))
 
@@ -67,14 +67,14 @@ class Growth:
         """Raises FormatError that names the directory in which damage shows."""
         block, offset = dereference(self.superblock.root)
         inode = self.inodes.read(block, offset, InodeType.DIRECTORY)
-        root = self._kept(inode, self.superblock.root)
+        root = self._register_inode(inode, self.superblock.root)
         assert isinstance(root, Directory)
         assert inode.listing is not None
-        with _uncollected():
-            self._fill_all(_Branch(inode.listing))
+        with _without_gc():
+            self._fill_all(_PendingListing(inode.listing))
         return Tree(root)
 
-    def _fill_all(self, root: _Branch) -> None:
+    def _fill_all(self, root: _PendingListing) -> None:
         pending = [root]
         while pending:
             branch = pending.pop()
@@ -83,37 +83,37 @@ class Growth:
             except FormatError as error:
                 raise FormatError(f"directory {branch}: {error.message}") from error
 
-    def _fill(self, branch: _Branch, pending: list[_Branch]) -> None:
+    def _fill(self, branch: _PendingListing, pending: list[_PendingListing]) -> None:
         """Give a directory its entries; those that are directories become pending."""
         listing = branch.listing
-        for entry in entries(self.directories.pieces(listing.block, listing.offset, listing.size)):
-            self.allowance.take(_NAME_COST + 2 * len(entry.name))
+        for entry in read_entries(self.directories.pieces(listing.block, listing.offset, listing.size)):
+            self.budget.take(_NAME_COST + 2 * len(entry.name))
             name = decode(entry.name)
-            node = self._known(entry)
+            node = self._find_hard_link(entry)
             if node is None:
                 inode = self.inodes.read(entry.block, entry.offset, entry.kind)
                 if inode.number != entry.number:
-                    raise _damage(entry, f"it has inode {inode.number}, not {entry.number}")
-                node = self._kept(inode, reference(entry.block, entry.offset))
+                    raise _damage_error(entry, f"it has inode {inode.number}, not {entry.number}")
+                node = self._register_inode(inode, reference(entry.block, entry.offset))
                 if inode.listing is not None:
                     length = branch.length + 1 + len(entry.name)
                     if length > _LONGEST_PATH:
-                        raise _damage(entry, f"its path has more than {_LONGEST_PATH} bytes")
-                    pending.append(_Branch(inode.listing, branch, name, length))
+                        raise _damage_error(entry, f"its path has more than {_LONGEST_PATH} bytes")
+                    pending.append(_PendingListing(inode.listing, branch, name, length))
             listing.entries[name] = node
 
-    def _known(self, entry: Entry) -> Node | None:
+    def _find_hard_link(self, entry: ListingEntry) -> Node | None:
         """The node of an inode that another name led to."""
         node = self.nodes[entry.number] if 0 < entry.number < len(self.nodes) else None
         if node is None:
             return None
         if isinstance(node, Directory):
-            raise _damage(entry, "a directory that has a name already")
-        if entry.kind != _kind(node) or self.references[entry.number] != reference(entry.block, entry.offset):
-            raise _damage(entry, f"it is another inode {entry.number} than a name before it")
+            raise _damage_error(entry, "a directory that has a name already")
+        if entry.kind != _inode_type(node) or self.references[entry.number] != reference(entry.block, entry.offset):
+            raise _damage_error(entry, f"it is another inode {entry.number} than a name before it")
         return node
 
-    def _kept(self, inode: Inode, place: int) -> Node:
+    def _register_inode(self, inode: SquashfsInode, place: int) -> Node:
         if not 0 < inode.number < len(self.nodes):
             raise FormatError(f"inode table is damaged: inode {inode.number} of {len(self.nodes) - 1}")
         self.nodes[inode.number] = inode.node
@@ -122,7 +122,7 @@ class Growth:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def _without_gc() -> Iterator[None]:
     """Without garbage collection: nodes are not garbage, and looking again and again takes 40 % of the time."""
     enabled = gc.isenabled()
     gc.disable()
@@ -133,7 +133,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _kind(node: Node) -> InodeType:
+def _inode_type(node: Node) -> InodeType:
     match node:
         case Directory():
             return InodeType.DIRECTORY
@@ -151,5 +151,5 @@ def _kind(node: Node) -> InodeType:
             assert_never(node)
 
 
-def _damage(entry: Entry, fault: str) -> FormatError:
+def _damage_error(entry: ListingEntry, fault: str) -> FormatError:
     return FormatError(f"entry {printable(decode(entry.name))} is damaged: {fault}")

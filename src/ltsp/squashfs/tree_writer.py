@@ -10,11 +10,11 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ltsp.squashfs.dir_writer import DirectoryTable, Entry, Listing
-from ltsp.squashfs.file_table import Places
+from ltsp.squashfs.dir_writer import DirectoryWriter, NewEntry, WrittenListing
+from ltsp.squashfs.file_table import FileTable
 from ltsp.squashfs.format import InodeType
-from ltsp.squashfs.inode_writer import InodeTable, basic_kind
-from ltsp.tree.name import encode, in_order
+from ltsp.squashfs.inode_writer import InodeWriter, basic_inode_type
+from ltsp.tree.name import encode, sort_names
 from ltsp.tree.node import Directory, File, Node
 
 _ROOT_NUMBER = 1
@@ -23,7 +23,7 @@ _UNWRITTEN = 0xFFFF_FFFF_FFFF_FFFF
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenDirectory:
     """A directory some of whose subdirectories are not written yet."""
 
     directory: Directory
@@ -31,19 +31,19 @@ class _Open:
     entries: list[tuple[str, Node, int]]
     """Name, node and inode number, in the order of the names' bytes."""
     subdirectories: Iterator[tuple[str, Node, int]]
-    listings: list[Listing] = field(default_factory=list)
+    listings: list[WrittenListing] = field(default_factory=list)
     """Of the subdirectories that are written, in the order of `entries`."""
 
 
 @dataclass(slots=True)
-class Hierarchy:
+class TreeWriter:
     """Writes the inode and directory tables."""
 
-    inodes: InodeTable
-    directories: DirectoryTable
-    places: Places
+    inodes: InodeWriter
+    directories: DirectoryWriter
+    file_table: FileTable
     numbers: Mapping[int, int]
-    """Numbers of the contents in `places` by the `id` of the file; a file that is not in it is left out."""
+    """Numbers of the contents in `file_table` by the `id` of the file; a file that is not in it is left out."""
     mtimes: Mapping[int, int]
     """Times by the `id` of those files of which another version was read than the scan saw."""
     links: Mapping[int, int]
@@ -56,15 +56,15 @@ class Hierarchy:
     def write(self, root: Directory) -> int:
         """Returns the reference of the root's inode."""
         self.exports.append(_UNWRITTEN)
-        stack = [self._open(root, _ROOT_NUMBER)]
+        stack = [self._begin_directory(root, _ROOT_NUMBER)]
         while True:
             directory = stack[-1]
             for _, node, number in directory.subdirectories:
                 assert isinstance(node, Directory)
-                stack.append(self._open(node, number))
+                stack.append(self._begin_directory(node, number))
                 break
             else:
-                listing = self.directories.add(self._entries(directory))
+                listing = self.directories.add(self._write_inodes(directory))
                 stack.pop()
                 if not stack:
                     # Nothing lies above the root; readers expect a number that no inode has.
@@ -72,21 +72,21 @@ class Hierarchy:
                     reference = self.inodes.add_directory(root, _ROOT_NUMBER, beyond, listing)
                     self.inodes.table.close()
                     self.directories.table.close()
-                    return self._export(_ROOT_NUMBER, reference)
+                    return self._record_reference(_ROOT_NUMBER, reference)
                 stack[-1].listings.append(listing)
 
-    def _open(self, directory: Directory, number: int) -> _Open:
+    def _begin_directory(self, directory: Directory, number: int) -> _OpenDirectory:
         """Give numbers to the entries that stay."""
         entries = []
-        for name in in_order(list(directory.entries)):
+        for name in sort_names(list(directory.entries)):
             node = directory.entries[name]
             if isinstance(node, File) and id(node) not in self.numbers:
                 continue
-            entries.append((name, node, self._number(node)))
+            entries.append((name, node, self._assign_number(node)))
         subdirectories = iter([entry for entry in entries if isinstance(entry[1], Directory)])
-        return _Open(directory, number, entries, subdirectories)
+        return _OpenDirectory(directory, number, entries, subdirectories)
 
-    def _number(self, node: Node) -> int:
+    def _assign_number(self, node: Node) -> int:
         key = id(node)
         number = self._linked.get(key)
         if number is None:
@@ -96,7 +96,7 @@ class Hierarchy:
                 self._linked[key] = number
         return number
 
-    def _entries(self, directory: _Open) -> Iterator[Entry]:
+    def _write_inodes(self, directory: _OpenDirectory) -> Iterator[NewEntry]:
         """Write the inodes of a directory's entries, all of whose subdirectories have their listings."""
         listings = iter(directory.listings)
         for name, node, number in directory.entries:
@@ -109,16 +109,16 @@ class Hierarchy:
                 if reference == _UNWRITTEN:
                     reference = self._add_file(node, number)
             else:
-                kind = basic_kind(node)
+                kind = basic_inode_type(node)
                 if reference == _UNWRITTEN:
                     reference = self.inodes.add_other(node, number, self.links.get(id(node), 1))
-            yield Entry(encode(name), self._export(number, reference), number, kind)
+            yield NewEntry(encode(name), self._record_reference(number, reference), number, kind)
 
     def _add_file(self, file: File, number: int) -> int:
         key = id(file)
-        place = self.places.get(self.numbers[key])
+        place = self.file_table.get(self.numbers[key])
         return self.inodes.add_file(file, number, self.links.get(key, 1), place, self.mtimes.get(key))
 
-    def _export(self, number: int, reference: int) -> int:
+    def _record_reference(self, number: int, reference: int) -> int:
         self.exports[number - 1] = reference
         return reference

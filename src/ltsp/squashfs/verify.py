@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass, field
 
-from ltsp.errors import LtspError, Vanished
+from ltsp.errors import FileVanished, LtspError
 from ltsp.squashfs.format import XATTR_PREFIXES
-from ltsp.squashfs.prescan import clamp
+from ltsp.squashfs.prescan import clamp_time
 from ltsp.squashfs.reader import Image
-from ltsp.squashfs.xattr_writer import Fate, fate
+from ltsp.squashfs.xattr_writer import XattrFate, classify_xattr
 from ltsp.tree.content import Stream
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import in_order, printable
+from ltsp.tree.name import printable, sort_names
 from ltsp.tree.node import Device, Directory, File, Metadata, Node, Symlink
 from ltsp.tree.tree import Tree
 
@@ -23,13 +23,13 @@ _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class Verification:
     """What was found to be equal."""
 
     nodes: int
     source_bytes: int
     """Of contents that were compared."""
-    unjudged: tuple[str, ...]
+    not_compared: tuple[str, ...]
     """Files whose source has changed since, so that their content cannot be compared."""
 
 
@@ -39,7 +39,7 @@ def verify(
     faults: Faults,
     namespaces: Collection[str] = XATTR_PREFIXES,
     progress: Callable[[int], None] = lambda _size: None,
-) -> Verified:
+) -> Verification:
     """Compare an image with the tree that it was made from.
 
     `faults` are those of the making; what they name is not expected. Attributes are expected in these namespaces, as
@@ -59,7 +59,7 @@ def verify(
             f"the image differs from its source: {'; '.join(differences[:_NAMED])}{more}",
             "nothing was published; check the disk and memory of this machine, and try again",
         )
-    return Verified(comparison.nodes, comparison.source_bytes, tuple(comparison.unjudged))
+    return Verification(comparison.nodes, comparison.source_bytes, tuple(comparison.not_compared))
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class _Comparison:
     """Files whose content is that of no single moment."""
     nodes: int = 0
     source_bytes: int = 0
-    unjudged: list[str] = field(default_factory=list)
+    not_compared: list[str] = field(default_factory=list)
     _pairs: dict[int, Node] = field(default_factory=dict)
     """What became of each node that is no directory, by `id`."""
     _taken: set[int] = field(default_factory=set)
@@ -84,7 +84,7 @@ class _Comparison:
         pending = [("", expected.root, found.root)]
         while pending:
             prefix, wanted, had = pending.pop()
-            for name in in_order([*wanted.entries.keys() | had.entries.keys()]):
+            for name in sort_names([*wanted.entries.keys() | had.entries.keys()]):
                 want, have = wanted.entries.get(name), had.entries.get(name)
                 path = prefix + name
                 if want is None:
@@ -111,8 +111,8 @@ class _Comparison:
         if isinstance(want, File) and isinstance(have, File):
             try:
                 mtime = yield from self._compare_content(path, want, have)
-            except Vanished:
-                self.unjudged.append(path)
+            except FileVanished:
+                self.not_compared.append(path)
                 mtime = have.metadata.mtime
         for name, wanted, had in self._facts(want, have, mtime):
             if wanted != had:
@@ -126,8 +126,8 @@ class _Comparison:
         expected, found = want.metadata, have.metadata
         yield "mode", oct(expected.mode), oct(found.mode)
         yield "owner", f"{expected.uid}:{expected.gid}", f"{found.uid}:{found.gid}"
-        yield "time", clamp(mtime), found.mtime
-        yield "attributes", self._kept(expected), dict(found.xattrs)
+        yield "time", clamp_time(mtime), found.mtime
+        yield "attributes", self._storable_xattrs(expected), dict(found.xattrs)
         match want, have:
             case Symlink(), Symlink():
                 yield "target", printable(want.target), printable(have.target)
@@ -137,29 +137,33 @@ class _Comparison:
             case _:
                 pass
 
-    def _kept(self, metadata: Metadata) -> dict[str, bytes]:
+    def _storable_xattrs(self, metadata: Metadata) -> dict[str, bytes]:
         """The attributes that squashfs can hold."""
-        return {name: value for name, value in metadata.xattrs if fate(name, value, self.namespaces) is Fate.KEPT}
+        return {
+            name: value
+            for name, value in metadata.xattrs
+            if classify_xattr(name, value, self.namespaces) is XattrFate.KEPT
+        }
 
     def _compare_content(self, path: str, want: File, have: File) -> Generator[str, None, int]:
         """Differences, and the time that the image should have: that of the version of the file that was read."""
         if id(want) in self.changed:
             return have.metadata.mtime
         with want.content.open() as source, have.content.open() as image:
-            equal = source.size == image.size and self._equal(source, image)
-            moved = source.mtime is not None or not source.settled()
+            equal = source.size == image.size and self._is_equal(source, image)
+            moved = source.mtime is not None or not source.is_consistent()
         if equal:
             return want.metadata.mtime if source.mtime is None else source.mtime
         if not moved:
             yield f"/{printable(path)}: content differs"
             return want.metadata.mtime
-        self.unjudged.append(path)
+        self.not_compared.append(path)
         return have.metadata.mtime
 
-    def _equal(self, source: Stream, image: Stream) -> bool:
+    def _is_equal(self, source: Stream, image: Stream) -> bool:
         left = source.size
         while left:
-            hole = min(source.hole(), image.hole(), left)
+            hole = min(source.hole_size(), image.hole_size(), left)
             if hole:
                 source.skip(hole)
                 image.skip(hole)

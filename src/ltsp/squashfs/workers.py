@@ -20,7 +20,7 @@ from typing import Protocol, Self
 
 from ltsp.squashfs.compression import Codec, Compression
 from ltsp.squashfs.format import BLOCK_STORED
-from ltsp.squashfs.output import Mark, Output
+from ltsp.squashfs.output import ImageOutput, OutputMark
 
 _LEAST_UNDER_WAY = 16 << 20
 """Bytes of source that may wait for a worker or for their turn, for few threads and small blocks: what is read ahead
@@ -29,17 +29,17 @@ _BLOCKS_PER_THREAD = 8
 """Blocks under way for each thread: enough that one slow block leaves the others something to do."""
 
 
-class Sink(Protocol):
+class BlockSink(Protocol):
     """Told where blocks were put."""
 
-    def put(self, mark: Mark, words: Sequence[int]) -> None:
+    def put(self, mark: OutputMark, words: Sequence[int]) -> None:
         """One size word for each block, in order; the first of them lies at the mark."""
         ...
 
 
 @dataclass(slots=True)
-class _Job:
-    sink: Sink
+class _CompressJob:
+    sink: BlockSink
     blocks: Sequence[bytes]
     size: int
     """Bytes of the blocks together."""
@@ -60,14 +60,14 @@ class _Job:
 class Workers:
     """A context: within it the threads run. All methods belong to the thread that opened it."""
 
-    output: Output
+    output: ImageOutput
     compression: Compression
     block_size: int
     threads: int
     codec_seconds: float = field(init=False, default=0.0)
     """Of CPU time, in all threads together."""
-    _jobs: SimpleQueue[_Job | None] = field(init=False, default_factory=SimpleQueue)
-    _in_order: deque[_Job] = field(init=False, default_factory=deque)
+    _jobs: SimpleQueue[_CompressJob | None] = field(init=False, default_factory=SimpleQueue)
+    _in_order: deque[_CompressJob] = field(init=False, default_factory=deque)
     _under_way: int = field(init=False, default=0)
     _most_under_way: int = field(init=False)
     _running: list[Thread] = field(init=False, default_factory=list)
@@ -98,9 +98,9 @@ class Workers:
         for thread in self._running:
             thread.join()
 
-    def submit(self, sink: Sink, blocks: Sequence[bytes], size: int, *, sparse: bool, stored: bool) -> None:
+    def submit(self, sink: BlockSink, blocks: Sequence[bytes], size: int, *, sparse: bool, stored: bool) -> None:
         """Compress blocks, `size` bytes together, and write them after all that was submitted before."""
-        job = _Job(sink, blocks, size, sparse, stored)
+        job = _CompressJob(sink, blocks, size, sparse, stored)
         job.finished.acquire()
         self._in_order.append(job)
         self._jobs.put(job)
@@ -109,9 +109,9 @@ class Workers:
         while self._under_way > self._most_under_way or (in_order and not in_order[0].finished.locked()):
             self._write_next()
 
-    def submit_holes(self, sink: Sink, count: int) -> None:
+    def submit_holes(self, sink: BlockSink, count: int) -> None:
         """As many holes, each as large as a block, in their turn."""
-        self._in_order.append(_Job(sink, (), 0, sparse=True, stored=True, words=array("I", bytes(4 * count))))
+        self._in_order.append(_CompressJob(sink, (), 0, sparse=True, stored=True, words=array("I", bytes(4 * count))))
 
     def drain(self) -> None:
         """Wait until all that was submitted is written."""
@@ -142,7 +142,7 @@ class Workers:
             job.finished.release()
 
 
-def _compress(job: _Job, compress: Callable[[bytes], bytes | bytearray], zeros: bytes) -> None:
+def _compress(job: _CompressJob, compress: Callable[[bytes], bytes | bytearray], zeros: bytes) -> None:
     words: list[int] = []
     for block in job.blocks:
         size = len(block)

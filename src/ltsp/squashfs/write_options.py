@@ -45,7 +45,7 @@ class WriteOptions:
             raise UsageError(f"no image has blocks of {size} bytes", "choose a power of two from 4K to 1M")
 
     @property
-    def codes(self) -> bool:
+    def is_compressed(self) -> bool:
         """Whether anything at all is compressed."""
         return self.compression.name != "none"
 
@@ -59,12 +59,12 @@ class WriteOptions:
             (Flags.STORED_FRAGMENTS, self.compress_fragments),
             (Flags.STORED_XATTRS, self.compress_xattrs),
         ):
-            if not (compressed and self.codes):
+            if not (compressed and self.is_compressed):
                 flags |= flag
         return flags
 
     @property
     def record(self) -> bytes:
         """The compressor's options behind the superblock, as a metadata block; empty where there is none."""
-        options = self.compression.options() if self.codes else b""
+        options = self.compression.options() if self.is_compressed else b""
         return (len(options) | METADATA_STORED).to_bytes(2, "little") + options if options else b""

@@ -9,40 +9,40 @@ from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from typing import BinaryIO
 
-from ltsp.squashfs.data_writer import Contents
-from ltsp.squashfs.dir_writer import DirectoryTable
-from ltsp.squashfs.file_table import Places
+from ltsp.squashfs.data_writer import DataWriter
+from ltsp.squashfs.dir_writer import DirectoryWriter
+from ltsp.squashfs.file_table import FileTable
 from ltsp.squashfs.format import NO_TABLE
-from ltsp.squashfs.fragments import Fragments
-from ltsp.squashfs.inode_writer import InodeTable
-from ltsp.squashfs.meta_writer import Compress, MetadataWriter, little_endian, write_listed_table
-from ltsp.squashfs.output import Output
-from ltsp.squashfs.prescan import Census, clamp
-from ltsp.squashfs.superblock import MAGIC, PADDING, Flags, Superblock
-from ltsp.squashfs.tree_writer import Hierarchy
+from ltsp.squashfs.fragments import FragmentWriter
+from ltsp.squashfs.inode_writer import InodeWriter
+from ltsp.squashfs.meta_writer import Compress, MetadataWriter, pack_little_endian, write_listed_table
+from ltsp.squashfs.output import ImageOutput
+from ltsp.squashfs.prescan import Prescan, clamp_time
+from ltsp.squashfs.superblock import MAGIC, PADDING, Flags, SquashfsSuperblock
+from ltsp.squashfs.tree_writer import TreeWriter
 from ltsp.squashfs.workers import Workers
 from ltsp.squashfs.write_options import WriteOptions
-from ltsp.squashfs.written import Lost, Seconds, Sizes, Written
-from ltsp.squashfs.xattr_writer import XattrSets
+from ltsp.squashfs.write_result import ImageSizes, LostMetadata, WriteResult, WriteSeconds
+from ltsp.squashfs.xattr_writer import XattrWriter
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import byte_order
+from ltsp.tree.name import byte_sort_key
 from ltsp.tree.node import File
 from ltsp.tree.tree import Tree
 
-__all__ = ["Lost", "Seconds", "Sizes", "WriteOptions", "Written", "write"]
+__all__ = ["ImageSizes", "LostMetadata", "WriteOptions", "WriteResult", "WriteSeconds", "write_squashfs"]
 
 
 def _no_progress(_count: int) -> None:
     pass
 
 
-def write(
+def write_squashfs(
     tree: Tree,
     output: BinaryIO,
     options: WriteOptions,
     faults: Faults,
     progress: Callable[[int], None] = _no_progress,
-) -> Written:
+) -> WriteResult:
     """Write the image to a file opened "w+b" and unbuffered, from its start on.
 
     `progress` is told how many bytes of source were taken since it was called last. Files that cannot be taken as
@@ -50,19 +50,19 @@ def write(
     writing raises.
     """
     begin, cpu = perf_counter(), process_time()
-    census = Census.of(tree)
-    with Output(output, Superblock.layout.size + len(options.record)) as image:
-        with Workers(image, options.compression, options.block_size, options.threads or _processors()) as workers:
-            files = _write_files(tree, census, options, workers, faults, progress)
+    prescan = Prescan.of(tree)
+    with ImageOutput(output, SquashfsSuperblock.layout.size + len(options.record)) as image:
+        with Workers(image, options.compression, options.block_size, options.threads or _count_processors()) as workers:
+            files = _write_files(tree, prescan, options, workers, faults, progress)
         contents_end = perf_counter()
-        tables = _write_tables(tree, census, options, files, image)
+        tables = _write_tables(tree, prescan, options, files, image)
         used = image.position
         image.write(bytes(-used % PADDING))
         size = image.position
         tables_end = perf_counter()
-        sealed = image.seal(_superblock(census, options, files, tables, used).pack() + options.record)
+        sealed = image.seal(_make_superblock(prescan, options, files, tables, used).pack() + options.record)
     contents, fragments, xattrs = files.contents, files.fragments, tables.xattrs
-    return Written(
+    return WriteResult(
         size=size,
         sealed=sealed,
         inodes=tables.inode_count,
@@ -70,15 +70,15 @@ def write(
         duplicates=contents.duplicates,
         duplicate_bytes=contents.duplicate_bytes,
         fragment_blocks=fragments.count,
-        lost=Lost(census.clamped, xattrs.acls, xattrs.foreign, xattrs.too_large),
-        sizes=Sizes(
+        lost=LostMetadata(prescan.clamped, xattrs.acls, xattrs.foreign, xattrs.too_large),
+        sizes=ImageSizes(
             data=tables.inodes - image.begin - fragments.stored_size,
             fragments=fragments.stored_size,
             inodes=tables.directories - tables.inodes,
             directories=tables.directories_end - tables.directories,
             other=image.begin + size - tables.directories_end,
         ),
-        seconds=Seconds(
+        seconds=WriteSeconds(
             codec=workers.codec_seconds,
             hash=contents.hash_seconds,
             contents=contents_end - begin,
@@ -89,42 +89,42 @@ def write(
 
 
 @dataclass(slots=True)
-class _Files:
+class _WrittenFiles:
     """What became of the regular files."""
 
-    places: Places
-    fragments: Fragments
-    contents: Contents
+    file_table: FileTable
+    fragments: FragmentWriter
+    contents: DataWriter
     numbers: dict[int, int] = field(default_factory=dict)
-    """Numbers in `places` by the `id` of the file; those that were left out are not in it."""
+    """Numbers in `file_table` by the `id` of the file; those that were left out are not in it."""
     mtimes: dict[int, int] = field(default_factory=dict)
     """Times by the `id` of those files of which another version was read than the scan saw."""
 
 
 def _write_files(
     tree: Tree,
-    census: Census,
+    prescan: Prescan,
     options: WriteOptions,
     workers: Workers,
     faults: Faults,
     progress: Callable[[int], None],
-) -> _Files:
+) -> _WrittenFiles:
     """Read all regular files and write their blocks."""
-    places = Places(options.block_size)
-    fragments = Fragments(workers, options.block_size, stored=Flags.STORED_FRAGMENTS in options.stored)
-    contents = Contents(
+    file_table = FileTable(options.block_size)
+    fragments = FragmentWriter(workers, options.block_size, stored=Flags.STORED_FRAGMENTS in options.stored)
+    contents = DataWriter(
         workers,
         fragments,
-        places,
+        file_table,
         faults,
         progress,
-        census.shared_sizes,
+        prescan.shared_sizes,
         options.block_size,
         share=options.duplicates,
         pack_ends=options.fragments,
         stored=Flags.STORED_DATA in options.stored,
     )
-    files = _Files(places, fragments, contents)
+    files = _WrittenFiles(file_table, fragments, contents)
     left_out: set[int] = set()
     for section in _sections(tree, options.first):
         fragments.close()
@@ -150,7 +150,7 @@ def _sections(tree: Tree, first: Mapping[str, int]) -> Iterator[Iterator[tuple[s
         yield files
         return
     chosen = [(path, priority, node) for path, priority in first.items() if isinstance(node := tree.get(path), File)]
-    chosen.sort(key=lambda one: (-one[1], [byte_order(name) for name in one[0].split("/")]))
+    chosen.sort(key=lambda one: (-one[1], [byte_sort_key(name) for name in one[0].split("/")]))
     last = {path for path, priority, _ in chosen if priority < 0}
     yield ((path, node) for path, priority, node in chosen if priority > 0)
     yield ((path, node) for path, node in files if path not in last)
@@ -158,7 +158,7 @@ def _sections(tree: Tree, first: Mapping[str, int]) -> Iterator[Iterator[tuple[s
 
 
 @dataclass(frozen=True, slots=True)
-class _Tables:
+class _TableOffsets:
     """Where the tables lie: places in the image, NO_TABLE for what it has not."""
 
     root: int
@@ -171,10 +171,12 @@ class _Tables:
     exports: int
     ids: int
     xattr_sets: int
-    xattrs: XattrSets
+    xattrs: XattrWriter
 
 
-def _write_tables(tree: Tree, census: Census, options: WriteOptions, files: _Files, image: Output) -> _Tables:
+def _write_tables(
+    tree: Tree, prescan: Prescan, options: WriteOptions, files: _WrittenFiles, image: ImageOutput
+) -> _TableOffsets:
     """In the order in which Linux wants them: each list of places ends where the next table begins."""
     codec = options.compression.codec(options.block_size)
 
@@ -182,40 +184,44 @@ def _write_tables(tree: Tree, census: Census, options: WriteOptions, files: _Fil
         return bytes if part in options.stored else codec.compress
 
     compress_inodes = compress(Flags.STORED_INODES)
-    xattrs = XattrSets(options.xattr_namespaces)
-    ids = {one: index for index, one in enumerate(census.ids)}
+    xattrs = XattrWriter(options.xattr_namespaces)
+    ids = {one: index for index, one in enumerate(prescan.ids)}
     listings: list[bytes | bytearray] = []
-    hierarchy = Hierarchy(
-        InodeTable(MetadataWriter(image.write, compress_inodes), ids, xattrs if options.xattrs else None),
-        DirectoryTable(MetadataWriter(listings.append, compress_inodes)),
-        files.places,
+    tree_writer = TreeWriter(
+        InodeWriter(MetadataWriter(image.write, compress_inodes), ids, xattrs if options.xattrs else None),
+        DirectoryWriter(MetadataWriter(listings.append, compress_inodes)),
+        files.file_table,
         files.numbers,
         files.mtimes,
-        census.links,
+        prescan.links,
     )
     inodes = image.position
-    root = hierarchy.write(tree.root)
+    root = tree_writer.write(tree.root)
     directories = image.position
     for piece in listings:
         image.write(piece)
     directories_end = image.position
-    entries, exports = files.fragments.table(), hierarchy.exports
-    return _Tables(
+    entries, exports = files.fragments.pack_table(), tree_writer.exports
+    return _TableOffsets(
         root=root,
         inode_count=len(exports),
         inodes=inodes,
         directories=directories,
         directories_end=directories_end,
         fragments=write_listed_table(image, entries, compress(Flags.STORED_FRAGMENTS)) if entries else NO_TABLE,
-        exports=write_listed_table(image, little_endian(exports), compress_inodes) if options.exports else NO_TABLE,
-        ids=write_listed_table(image, little_endian(array("I", census.ids)), compress_inodes),
+        exports=write_listed_table(image, pack_little_endian(exports), compress_inodes)
+        if options.exports
+        else NO_TABLE,
+        ids=write_listed_table(image, pack_little_endian(array("I", prescan.ids)), compress_inodes),
         xattr_sets=xattrs.write(image, compress(Flags.STORED_XATTRS)),
         xattrs=xattrs,
     )
 
 
-def _superblock(census: Census, options: WriteOptions, files: _Files, tables: _Tables, used: int) -> Superblock:
-    newest = max([census.newest, *map(clamp, files.mtimes.values())])
+def _make_superblock(
+    prescan: Prescan, options: WriteOptions, files: _WrittenFiles, tables: _TableOffsets, used: int
+) -> SquashfsSuperblock:
+    newest = max([prescan.newest, *map(clamp_time, files.mtimes.values())])
     flags = options.stored
     for flag, holds in (
         (Flags.NO_FRAGMENTS, not options.fragments),
@@ -226,16 +232,16 @@ def _superblock(census: Census, options: WriteOptions, files: _Files, tables: _T
     ):
         if holds:
             flags |= flag
-    return Superblock(
+    return SquashfsSuperblock(
         magic=MAGIC,
         inode_count=tables.inode_count,
-        mtime=newest if options.time is None else clamp(options.time),
+        mtime=newest if options.time is None else clamp_time(options.time),
         block_size=options.block_size,
         fragment_count=files.fragments.count,
         compressor=options.compression.compressor,
         block_log=options.block_size.bit_length() - 1,
         flags=flags,
-        id_count=len(census.ids),
+        id_count=len(prescan.ids),
         major=4,
         minor=0,
         root=tables.root,
@@ -249,6 +255,6 @@ def _superblock(census: Census, options: WriteOptions, files: _Files, tables: _T
     )
 
 
-def _processors() -> int:
+def _count_processors() -> int:
     """That this process may use."""
     return len(os.sched_getaffinity(0))

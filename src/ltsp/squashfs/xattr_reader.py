@@ -18,8 +18,8 @@ from ltsp.squashfs.format import (
     dereference,
 )
 from ltsp.squashfs.image_file import ImageFile
-from ltsp.squashfs.meta_reader import Allowance, Decompress, LookupTable, MetadataTable
-from ltsp.tree.name import byte_order, decode
+from ltsp.squashfs.meta_reader import Decompress, LookupTable, MemoryBudget, MetadataTable
+from ltsp.tree.name import byte_sort_key, decode
 
 Xattrs = tuple[tuple[str, bytes], ...]
 
@@ -66,38 +66,40 @@ class XattrReader:
             raise FormatError(f"xattr table is damaged: it lies at {head.start}, outside {limits.start} to {ids.start}")
         return cls(ids, MetadataTable(file, decompress, "xattr table", head.start, min(ids.start, place)))
 
-    def read(self, number: int, allowance: Allowance) -> Xattrs:
+    def read(self, number: int, budget: MemoryBudget) -> Xattrs:
         """The set with that number, in the order of the names' bytes."""
         known = self._sets.get(number)
         if known is None:
-            known = self._sets[number] = self._read(XattrId.unpack(*self.ids.at(number)), allowance)
+            known = self._sets[number] = self._read(XattrId.unpack(*self.ids.at(number)), budget)
         return known
 
-    def _read(self, head: XattrId, allowance: Allowance) -> Xattrs:
+    def _read(self, head: XattrId, budget: MemoryBudget) -> Xattrs:
         cursor = _Cursor(self.table, *dereference(head.reference))
         found: dict[str, bytes] = {}
         for _ in range(head.count):
             key = XattrKey.unpack(cursor.take(XattrKey.layout.size))
-            allowance.take(200 + key.name_size)
+            budget.take(200 + key.name_size)
             raw = cursor.take(key.name_size)
             namespace = key.namespace & ~XATTR_ELSEWHERE
             if namespace >= len(XATTR_PREFIXES) or not 0 < len(raw) <= MOST_NAME or b"\0" in raw:
-                raise self.table.damage(cursor.place, f"no attribute name: namespace {namespace}, {len(raw)} bytes")
-            value = self._value(cursor, allowance)
+                raise self.table.damage_error(
+                    cursor.place, f"no attribute name: namespace {namespace}, {len(raw)} bytes"
+                )
+            value = self._value(cursor, budget)
             if key.namespace & XATTR_ELSEWHERE:
                 if len(value) != 8:
-                    raise self.table.damage(cursor.place, f"a reference to a value has {len(value)} bytes")
+                    raise self.table.damage_error(cursor.place, f"a reference to a value has {len(value)} bytes")
                 elsewhere = _Cursor(self.table, *dereference(int.from_bytes(value, "little")))
-                value = self._value(elsewhere, allowance)
+                value = self._value(elsewhere, budget)
             name = XATTR_PREFIXES[namespace] + decode(raw)
             if name in found:
-                raise self.table.damage(cursor.place, "an attribute is there twice")
+                raise self.table.damage_error(cursor.place, "an attribute is there twice")
             found[name] = value
-        return tuple((name, found[name]) for name in sorted(found, key=byte_order))
+        return tuple((name, found[name]) for name in sorted(found, key=byte_sort_key))
 
-    def _value(self, cursor: _Cursor, allowance: Allowance) -> bytes:
+    def _value(self, cursor: _Cursor, budget: MemoryBudget) -> bytes:
         size = XattrValue.unpack(cursor.take(XattrValue.layout.size)).value_size
         if size > MOST_XATTR_VALUE:
-            raise self.table.damage(cursor.place, f"an attribute of {size} bytes")
-        allowance.take(size)
+            raise self.table.damage_error(cursor.place, f"an attribute of {size} bytes")
+        budget.take(size)
         return cursor.take(size)

@@ -21,7 +21,7 @@ from ltsp.squashfs.format import (
     XattrValue,
 )
 from ltsp.squashfs.meta_writer import Compress, MetadataWriter, write_table
-from ltsp.squashfs.output import Output
+from ltsp.squashfs.output import ImageOutput
 from ltsp.tree.name import encode
 
 _LEAST_SHARED = 64
@@ -32,7 +32,7 @@ _ACL_PREFIX = "system.posix_acl_"
 Xattrs = tuple[tuple[str, bytes], ...]
 
 
-class Fate(Enum):
+class XattrFate(Enum):
     """What becomes of an attribute."""
 
     KEPT = auto()
@@ -43,21 +43,21 @@ class Fate(Enum):
     TOO_LARGE = auto()
 
 
-def fate(name: str, value: bytes, namespaces: Collection[str] = XATTR_PREFIXES) -> Fate:
+def classify_xattr(name: str, value: bytes, namespaces: Collection[str] = XATTR_PREFIXES) -> XattrFate:
     """Whether an image of these namespaces (`user.`) holds an attribute, and why not."""
     prefix = name[: name.find(".") + 1]
     if name.startswith(_ACL_PREFIX):
-        return Fate.ACL
+        return XattrFate.ACL
     if prefix not in XATTR_PREFIXES or name == prefix:
-        return Fate.FOREIGN
+        return XattrFate.FOREIGN
     if prefix not in namespaces:
-        return Fate.UNWANTED
+        return XattrFate.UNWANTED
     if len(value) > MOST_XATTR_VALUE or len(encode(name)) > MOST_NAME:
-        return Fate.TOO_LARGE
-    return Fate.KEPT
+        return XattrFate.TOO_LARGE
+    return XattrFate.KEPT
 
 
-class _Set(NamedTuple):
+class _XattrSet(NamedTuple):
     """What becomes of one node's attributes."""
 
     number: int
@@ -68,7 +68,7 @@ class _Set(NamedTuple):
 
 
 @dataclass(slots=True)
-class XattrSets:
+class XattrWriter:
     """Numbers the sets of attributes in the order in which inodes have them, and writes them in the end."""
 
     namespaces: Collection[str] = XATTR_PREFIXES
@@ -79,7 +79,7 @@ class XattrSets:
     """Attributes outside of squashfs's namespaces."""
     too_large: int = field(init=False, default=0)
     """Attributes whose name or value Linux would not take."""
-    _seen: dict[Xattrs, _Set] = field(init=False, default_factory=dict)
+    _seen: dict[Xattrs, _XattrSet] = field(init=False, default_factory=dict)
     _kept: dict[Xattrs, int] = field(init=False, default_factory=dict)
 
     def index(self, xattrs: Xattrs) -> int:
@@ -88,19 +88,21 @@ class XattrSets:
             return NO_XATTRS
         known = self._seen.get(xattrs)
         if known is None:
-            known = self._seen[xattrs] = self._sort_out(xattrs)
+            known = self._seen[xattrs] = self._classify(xattrs)
         self.acls += known.acls
         self.foreign += known.foreign
         self.too_large += known.too_large
         return known.number
 
-    def _sort_out(self, xattrs: Xattrs) -> _Set:
-        fates = [fate(name, value, self.namespaces) for name, value in xattrs]
-        kept = tuple(pair for pair, its in zip(xattrs, fates, strict=True) if its is Fate.KEPT)
+    def _classify(self, xattrs: Xattrs) -> _XattrSet:
+        fates = [classify_xattr(name, value, self.namespaces) for name, value in xattrs]
+        kept = tuple(pair for pair, its in zip(xattrs, fates, strict=True) if its is XattrFate.KEPT)
         index = self._kept.setdefault(kept, len(self._kept)) if kept else NO_XATTRS
-        return _Set(index, fates.count(Fate.ACL), fates.count(Fate.FOREIGN), fates.count(Fate.TOO_LARGE))
+        return _XattrSet(
+            index, fates.count(XattrFate.ACL), fates.count(XattrFate.FOREIGN), fates.count(XattrFate.TOO_LARGE)
+        )
 
-    def write(self, output: Output, compress: Compress) -> int:
+    def write(self, output: ImageOutput, compress: Compress) -> int:
         """Write the table, the last of an image. Returns its place, NO_TABLE where no inode has attributes."""
         if not self._kept:
             return NO_TABLE

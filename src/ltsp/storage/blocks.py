@@ -40,7 +40,7 @@ def read_exactly(blocks: Blocks, offset: int, size: int, what: str) -> bytes:
     return data
 
 
-def pieces(blocks: Blocks) -> Iterator[bytes]:
+def read_pieces(blocks: Blocks) -> Iterator[bytes]:
     """All of it, from start to end."""
     at = 0
     while piece := blocks.read_at(at, _PIECE):

@@ -77,33 +77,35 @@ _DECOMPRESSORS: Final[Mapping[str, Callable[[], _Decompressor]]] = {
 LONGEST_MAGIC: Final = max(map(len, _MAGICS))
 """Bytes that tell a compressed stream."""
 
-Counted = Callable[[int, int], None]
+CountBytes = Callable[[int, int], None]
 """Is told how many bytes were taken in, and how many came out of them. May raise FormatError."""
 
 
-def kind_of(start: bytes) -> str:
+def detect_compression(start: bytes) -> str:
     """`gzip`, `bzip2`, `xz` or `zstd`, where what begins so is one of them; else nothing."""
     return next((kind for magic, kind in _MAGICS.items() if start.startswith(magic)), "")
 
 
-def unpacked(packed: Iterator[bytes], counted: Counted = lambda _packed, _unpacked: None) -> Iterator[bytes]:
+def decompress_stream(
+    packed: Iterator[bytes], counted: CountBytes = lambda _packed, _unpacked: None
+) -> Iterator[bytes]:
     """What a stream unpacks to, in pieces of a mebibyte at most.
 
     Raises FormatError, which begins with a verb, where it is damaged or cut off, and what `counted` raises.
     """
-    rest = _first(packed)
+    rest = _read_magic(packed)
     while True:
-        kind = kind_of(rest)
+        kind = detect_compression(rest)
         if not kind:
             raise FormatError("has other bytes behind its compressed ones")
-        rest = yield from _one(_DECOMPRESSORS[kind](), rest, packed, counted)
-        rest = _without_padding(rest, packed)
+        rest = yield from _decompress_one(_DECOMPRESSORS[kind](), rest, packed, counted)
+        rest = _skip_padding(rest, packed)
         if not rest:
             return
 
 
-def _one(
-    decompressor: _Decompressor, data: bytes, packed: Iterator[bytes], counted: Counted
+def _decompress_one(
+    decompressor: _Decompressor, data: bytes, packed: Iterator[bytes], counted: CountBytes
 ) -> Generator[bytes, None, bytes]:
     """What one stream unpacks to; returns what lies behind it."""
     counted(len(data), 0)
@@ -125,7 +127,7 @@ def _one(
             counted(len(data), 0)
 
 
-def _first(packed: Iterator[bytes]) -> bytes:
+def _read_magic(packed: Iterator[bytes]) -> bytes:
     """As many bytes as a magic number has, and what came with them."""
     start = b""
     while len(start) < LONGEST_MAGIC and (piece := next(packed, b"")):
@@ -133,7 +135,7 @@ def _first(packed: Iterator[bytes]) -> bytes:
     return start
 
 
-def _without_padding(rest: bytes, packed: Iterator[bytes]) -> bytes:
+def _skip_padding(rest: bytes, packed: Iterator[bytes]) -> bytes:
     """What follows the zeros that may fill a tape's record, or an xz file to a multiple of four bytes."""
     while not (rest := rest.lstrip(b"\0")):
         piece = next(packed, b"")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import google_crc32c
 
-ALL = 0xFFFFFFFF
+ALL_ONES = 0xFFFFFFFF
 
 
-def finished(data: bytes) -> int:
+def crc32c_inverted(data: bytes) -> int:
     """As the RFC has it: both the seed and the result are inverted."""
     value: int = google_crc32c.value(data)
     return value
 
 
-def crc32c(data: bytes, seed: int = ALL) -> int:
+def crc32c(data: bytes, seed: int = ALL_ONES) -> int:
     """As the kernel's function of that name: neither the seed nor the result is inverted."""
-    value: int = google_crc32c.extend(seed ^ ALL, data)
-    return value ^ ALL
+    value: int = google_crc32c.extend(seed ^ ALL_ONES, data)
+    return value ^ ALL_ONES

@@ -33,7 +33,7 @@ def extents(blocks: Blocks, offset: int, size: int) -> Iterator[Extent]:
     return found(offset, size)
 
 
-def joined(every: Iterator[Extent], most: int) -> list[Extent]:
+def merge_extents(every: Iterator[Extent], most: int) -> list[Extent]:
     """With those made one that go on from each other. Raises NotInFiles where they are more than `most`."""
     found: list[Extent] = []
     for extent in every:

@@ -20,9 +20,9 @@ def decompress(data: bytes, most: int) -> bytes:
 
     Raises FormatError where it is damaged or unpacks to more than `most` bytes.
     """
-    library = native()
+    library = load_native()
     if library is None:
-        return unpacked(data, most)
+        return decompress_in_python(data, most)
     try:
         piece = library(data, False, most)
     except BaseException as error:
@@ -31,12 +31,12 @@ def decompress(data: bytes, most: int) -> bytes:
             raise
         raise FormatError("what lzo compressed is damaged") from error
     if len(piece) > most:
-        raise _damaged("it is too large")
+        raise _damage_error("it is too large")
     return piece
 
 
 @cache
-def native() -> Callable[[bytes, bool, int], bytes] | None:
+def load_native() -> Callable[[bytes, bool, int], bytes] | None:
     """Five times as fast as ours, where it is installed."""
     try:
         from dissect.util.compression import lzo_native  # noqa: PLC0415 - an extra, asked for where it is needed
@@ -46,30 +46,30 @@ def native() -> Callable[[bytes, bool, int], bytes] | None:
     return found
 
 
-def unpacked(data: bytes, most: int) -> bytes:
+def decompress_in_python(data: bytes, most: int) -> bytes:
     """As `decompress`, without any library."""
     try:
-        return _decompressed(data, most)
+        return _decompress_unchecked(data, most)
     except IndexError:
-        raise _damaged("it is cut off") from None
+        raise _damage_error("it is cut off") from None
 
 
-def _decompressed(data: bytes, most: int) -> bytes:
+def _decompress_unchecked(data: bytes, most: int) -> bytes:
     found = bytearray()
     at = state = 0
     if data[0] > 17:
         count = data[0] - 17
-        found += _literals(data, 1, count)
+        found += _read_literals(data, 1, count)
         at, state = 1 + count, min(count, _LITERALS)
     while True:
         word = data[at]
         at += 1
         if word < 16 and not state:
-            count, at = _length(data, at, word, 15)
-            found += _literals(data, at, count + 3)
+            count, at = _read_length(data, at, word, 15)
+            found += _read_literals(data, at, count + 3)
             at, state = at + count + 3, _LITERALS
             if len(found) > most:
-                raise _damaged("it is too large")
+                raise _damage_error("it is too large")
             continue
         if word >= 64:
             following, distance, length = word & 3, (word >> 2 & 7) + (data[at] << 3) + 1, (word >> 5) + 1
@@ -81,7 +81,7 @@ def _decompressed(data: bytes, most: int) -> bytes:
                 distance, length = distance + 2048, 3
         else:
             mask = 31 if word >= 32 else 7
-            length, at = _length(data, at, word & mask, mask)
+            length, at = _read_length(data, at, word & mask, mask)
             length += 2
             low = data[at] | data[at + 1] << 8
             at += 2
@@ -92,18 +92,18 @@ def _decompressed(data: bytes, most: int) -> bytes:
                     return bytes(found)
         start = len(found) - distance
         if start < 0 or len(found) + length + following > most:
-            raise _damaged("it refers to what is not there, or is too large")
+            raise _damage_error("it refers to what is not there, or is too large")
         if distance >= length:
             found += found[start : start + length]
         else:
             found += (found[start:] * (length // distance + 1))[:length]
         if following:
-            found += _literals(data, at, following)
+            found += _read_literals(data, at, following)
             at += following
         state = following
 
 
-def _length(data: bytes, at: int, count: int, most: int) -> tuple[int, int]:
+def _read_length(data: bytes, at: int, count: int, most: int) -> tuple[int, int]:
     """A number that goes on in the next bytes where it is 0, and where these end."""
     if count:
         return count, at
@@ -113,12 +113,12 @@ def _length(data: bytes, at: int, count: int, most: int) -> tuple[int, int]:
     return count + most + data[at], at + 1
 
 
-def _literals(data: bytes, at: int, count: int) -> bytes:
+def _read_literals(data: bytes, at: int, count: int) -> bytes:
     piece = data[at : at + count]
     if len(piece) < count:
-        raise _damaged("it is cut off")
+        raise _damage_error("it is cut off")
     return piece
 
 
-def _damaged(fault: str) -> FormatError:
+def _damage_error(fault: str) -> FormatError:
     return FormatError(f"what lzo compressed is damaged: {fault}")

@@ -20,18 +20,18 @@ def write_sparse(descriptor: int, data: bytes | memoryview, offset: int) -> int:
     for at in range(0, len(view), _GRAIN):
         piece = view[at : at + _GRAIN]
         if piece != _ZEROS[: len(piece)]:
-            _write(descriptor, piece, offset + at)
+            _write_all(descriptor, piece, offset + at)
             written += len(piece)
     return written
 
 
-def room(descriptor: int) -> int:
+def free_bytes(descriptor: int) -> int:
     """Free bytes of the file system that a file lies on. Raises OSError."""
     status = os.fstatvfs(descriptor)
     return status.f_bavail * status.f_frsize
 
 
-def _write(descriptor: int, data: memoryview, offset: int) -> None:
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
     while data:
         count = os.pwrite(descriptor, data, offset)
         data, offset = data[count:], offset + count

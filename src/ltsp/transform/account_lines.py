@@ -16,28 +16,28 @@ _LOCKED = re.compile(rb"(?:x|\*|!|!!|!\*|\*LK\*|\*NP\*)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class GroupEntry:
     name: bytes
     gid: int
     members: tuple[bytes, ...]
 
 
-def groups(text: bytes) -> Iterator[Group]:
-    for fields in entries(text):
-        gid = number(fields, 2)
+def parse_groups(text: bytes) -> Iterator[GroupEntry]:
+    for fields in parse_entries(text):
+        gid = parse_number(fields, 2)
         if gid is not None and len(fields) >= 4:
-            yield Group(fields[0], gid, tuple(name.strip() for name in fields[3].split(b",") if name.strip()))
+            yield GroupEntry(fields[0], gid, tuple(name.strip() for name in fields[3].split(b",") if name.strip()))
 
 
 def holds_hashes(text: bytes) -> bool:
-    return any(len(fields) > 1 and not _LOCKED.fullmatch(fields[1]) for fields in entries(text))
+    return any(len(fields) > 1 and not _LOCKED.fullmatch(fields[1]) for fields in parse_entries(text))
 
 
-def names(text: bytes) -> frozenset[bytes]:
-    return frozenset(fields[0] for fields in entries(text))
+def list_names(text: bytes) -> frozenset[bytes]:
+    return frozenset(fields[0] for fields in parse_entries(text))
 
 
-def appended(text: bytes, lines: list[bytes]) -> bytes:
+def append_lines(text: bytes, lines: list[bytes]) -> bytes:
     """New lines come before those of NIS (`+`), which have to be the last ones. nsswitch.conf(5), compat"""
     if not lines:
         return text
@@ -48,21 +48,21 @@ def appended(text: bytes, lines: list[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in (*own[:at], *lines, *own[at:]))
 
 
-def entries(text: bytes) -> Iterator[list[bytes]]:
+def parse_entries(text: bytes) -> Iterator[list[bytes]]:
     for line in text.split(b"\n"):
-        if (fields := entry(line)) is not None:
+        if (fields := parse_entry(line)) is not None:
             yield fields
 
 
-def entry(line: bytes) -> list[bytes] | None:
+def parse_entry(line: bytes) -> list[bytes] | None:
     """The fields of an account; None where the line is none."""
     return None if not line.strip() or line.lstrip()[:1] in (b"#", b"+", b"-") else line.split(b":")
 
 
-def number(fields: list[bytes], index: int) -> int | None:
+def parse_number(fields: list[bytes], index: int) -> int | None:
     text = fields[index].strip() if index < len(fields) else b""
     return int(text) if text.isdigit() and len(text) < 20 else None
 
 
-def shown(name: bytes) -> str:
+def render(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")

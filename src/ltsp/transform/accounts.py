@@ -19,7 +19,7 @@ _SETTING = re.compile(rb"^[ \t]*([UG]ID_M(?:IN|AX))[ \t]+(0[xX][0-9a-fA-F]+|[0-9
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class IdRanges:
     """Which numbers belong to people; both ends do."""
 
     uid_min: int = 1000
@@ -28,12 +28,12 @@ class Limits:
     gid_max: int = 60000
 
     @classmethod
-    def parse(cls, login_defs: Iterable[bytes]) -> Limits:
+    def parse(cls, login_defs: Iterable[bytes]) -> IdRanges:
         """The limits of an image, by its files in the order in which they are read; the last word counts."""
         found: dict[str, int] = {}
         for text in login_defs:
             for key, value in _SETTING.findall(text):
-                found[key.decode("ascii").lower()] = _number(value)
+                found[key.decode("ascii").lower()] = _parse_number(value)
         return cls(**found)
 
     def is_person(self, uid: int) -> bool:
@@ -43,7 +43,7 @@ class Limits:
         return gid != 0 and self.gid_min <= gid <= self.gid_max
 
 
-def _number(text: bytes) -> int:
+def _parse_number(text: bytes) -> int:
     """A number as strtoul(3) reads it with base 0: `0x` and a leading zero count."""
     try:
         return int(text, 8 if text[:1] == b"0" and text[1:2] not in (b"x", b"X") and len(text) > 1 else 0)
@@ -62,107 +62,107 @@ class People:
     """The groups that accounts which stay have as their own."""
 
     @classmethod
-    def parse(cls, passwd: bytes, limits: Limits) -> People:
+    def parse(cls, passwd: bytes, limits: IdRanges) -> People:
         kept: set[bytes] = set()
         removed: set[bytes] = set()
         primary: set[int] = set()
         for line in passwd.split(b"\n"):
-            fields = _account(line)
+            fields = _split_account(line)
             if fields is None:
                 continue
-            if (uid := _id(fields, 2)) is not None and limits.is_person(uid):
+            if (uid := _parse_id(fields, 2)) is not None and limits.is_person(uid):
                 removed.add(fields[0])
                 continue
             kept.add(fields[0])
-            if (gid := _id(fields, 3)) is not None:
+            if (gid := _parse_id(fields, 3)) is not None:
                 primary.add(gid)
         return cls(frozenset(kept), frozenset(removed - kept), frozenset(primary))
 
 
-def passwd(text: bytes, limits: Limits) -> bytes:
+def clean_passwd(text: bytes, limits: IdRanges) -> bytes:
     def line(fields: list[bytes]) -> list[bytes] | None:
-        uid = _id(fields, 2)
-        return None if uid is not None and limits.is_person(uid) else _without_hash(fields)
+        uid = _parse_id(fields, 2)
+        return None if uid is not None and limits.is_person(uid) else _strip_hash(fields)
 
-    return _mapped(text, line)
+    return _map_accounts(text, line)
 
 
-def group(text: bytes, people: People, limits: Limits) -> bytes:
+def clean_group(text: bytes, people: People, limits: IdRanges) -> bytes:
     """Groups outside the range stay; those of people do only if an account that stays is in them."""
 
     def line(fields: list[bytes]) -> list[bytes] | None:
-        if not _stays(fields, people, limits):
+        if not _is_kept(fields, people, limits):
             return None
-        return [*_without_hash(fields)[:3], _members(fields, people), *fields[4:]]
+        return [*_strip_hash(fields)[:3], _kept_members(fields, people), *fields[4:]]
 
-    return _mapped(text, line)
+    return _map_accounts(text, line)
 
 
-def kept_groups(text: bytes, people: People, limits: Limits) -> frozenset[bytes]:
+def find_kept_groups(text: bytes, people: People, limits: IdRanges) -> frozenset[bytes]:
     """The names of the groups that stay."""
-    lines = (_account(line) for line in text.split(b"\n"))
-    return frozenset(fields[0] for fields in lines if fields is not None and _stays(fields, people, limits))
+    lines = (_split_account(line) for line in text.split(b"\n"))
+    return frozenset(fields[0] for fields in lines if fields is not None and _is_kept(fields, people, limits))
 
 
-def shadow(text: bytes, people: People) -> bytes:
+def clean_shadow(text: bytes, people: People) -> bytes:
     """Each account that stays is locked and never expires."""
-    return _mapped(text, lambda fields: [fields[0], b"!", *[b""] * 7] if fields[0] in people.kept else None)
+    return _map_accounts(text, lambda fields: [fields[0], b"!", *[b""] * 7] if fields[0] in people.kept else None)
 
 
-def shadow_of(passwd: bytes) -> bytes:
+def make_shadow(passwd: bytes) -> bytes:
     """A shadow with the accounts of a passwd, as pwconv(8) makes it, but without what only the real one says."""
-    accounts = filter(None, map(_account, passwd.split(b"\n")))
+    accounts = filter(None, map(_split_account, passwd.split(b"\n")))
     return b"".join(fields[0] + b":x:::::::\n" for fields in accounts)
 
 
-def gshadow_of(group: bytes) -> bytes:
+def make_gshadow(group: bytes) -> bytes:
     """A gshadow with the groups and members of a group, likewise."""
-    groups = filter(None, map(_account, group.split(b"\n")))
+    groups = filter(None, map(_split_account, group.split(b"\n")))
     return b"".join(b":".join([fields[0], b"x", b"", *fields[3:4]]) + b"\n" for fields in groups)
 
 
-def gshadow(text: bytes, people: People, groups: frozenset[bytes]) -> bytes:
+def clean_gshadow(text: bytes, people: People, groups: frozenset[bytes]) -> bytes:
     """No group that stays has a password or administrators."""
 
     def line(fields: list[bytes]) -> list[bytes] | None:
-        return [fields[0], b"*", b"", _members(fields, people)] if fields[0] in groups else None
+        return [fields[0], b"*", b"", _kept_members(fields, people)] if fields[0] in groups else None
 
-    return _mapped(text, line)
+    return _map_accounts(text, line)
 
 
-def subordinate(text: bytes, people: People, limits: Limits) -> bytes:
+def clean_subordinate_ids(text: bytes, people: People, limits: IdRanges) -> bytes:
     """Of subuid or subgid, whose lines begin with a user's name or number. Unknown names stay (`containers`)."""
 
     def line(fields: list[bytes]) -> list[bytes] | None:
-        uid = _id(fields, 0)
+        uid = _parse_id(fields, 0)
         gone = fields[0] in people.removed or (uid is not None and limits.is_person(uid))
         return None if gone else fields
 
-    return _mapped(text, line)
+    return _map_accounts(text, line)
 
 
-def _stays(fields: list[bytes], people: People, limits: Limits) -> bool:
-    gid = _id(fields, 2)
-    return gid is None or not limits.is_of_people(gid) or gid in people.primary or _members(fields, people) != b""
+def _is_kept(fields: list[bytes], people: People, limits: IdRanges) -> bool:
+    gid = _parse_id(fields, 2)
+    return gid is None or not limits.is_of_people(gid) or gid in people.primary or _kept_members(fields, people) != b""
 
 
-def _members(fields: list[bytes], people: People) -> bytes:
+def _kept_members(fields: list[bytes], people: People) -> bytes:
     names = fields[3].split(b",") if len(fields) > 3 else []
     return b",".join(name for name in names if name.strip() in people.kept)
 
 
-def _without_hash(fields: list[bytes]) -> list[bytes]:
+def _strip_hash(fields: list[bytes]) -> list[bytes]:
     """Without what stands in field 2, unless that says that the account is locked or its password elsewhere."""
     if len(fields) < 2 or fields[1] in (b"x", b"*", b"!", b"!!", b"!*", b"*LK*", b"*NP*"):
         return fields
     return [fields[0], b"x", *fields[2:]]
 
 
-def _mapped(text: bytes, function: Callable[[list[bytes]], list[bytes] | None]) -> bytes:
+def _map_accounts(text: bytes, function: Callable[[list[bytes]], list[bytes] | None]) -> bytes:
     """The text with each account's fields replaced, or its line dropped where the function gives None."""
     kept: list[bytes] = []
     for line in text.split(b"\n"):
-        fields = _account(line)
+        fields = _split_account(line)
         if fields is None:
             kept.append(_HASH.sub(b"x", line))
         elif (new := function(fields)) is not None:
@@ -170,14 +170,14 @@ def _mapped(text: bytes, function: Callable[[list[bytes]], list[bytes] | None]) 
     return b"\n".join(kept)
 
 
-def _account(line: bytes) -> list[bytes] | None:
+def _split_account(line: bytes) -> list[bytes] | None:
     """The fields of an account; None where the line is none."""
     if not line.strip() or line.lstrip()[:1] in (b"#", b"+", b"-"):
         return None
     return line.split(b":")
 
 
-def _id(fields: list[bytes], index: int) -> int | None:
+def _parse_id(fields: list[bytes], index: int) -> int | None:
     """The number in a field; None where there is none."""
     text = fields[index].strip() if index < len(fields) else b""
     return int(text) if text.isdigit() and len(text) < 20 else None

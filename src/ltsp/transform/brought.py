@@ -12,12 +12,12 @@ from functools import cache
 from itertools import chain
 
 from ltsp.errors import FormatError
-from ltsp.transform.lines import built_in
 from ltsp.transform.packages import rpm_files
+from ltsp.transform.rule_list import read_built_in
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import decode, in_order
+from ltsp.tree.name import decode, sort_names
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _LISTS = ("var/lib/dpkg/info/*.list", "var/lib/pacman/local/*/files")
@@ -49,7 +49,7 @@ def _unmarked(tree: Tree, path: str) -> Iterator[str]:
             yield at
         elif isinstance(node, Directory):
             kept = _kept_in(node)
-            names = [name for name in in_order(list(node.entries)) if not _is_kept(name, kept)]
+            names = [name for name in sort_names(list(node.entries)) if not _is_kept(name, kept)]
             pending += [(f"{at}/{name}", node.entries[name]) for name in reversed(names)]
 
 
@@ -65,7 +65,7 @@ def _kept_in(directory: Directory) -> list[str]:
 def _matching(prefix: str, directory: Directory, components: tuple[str, ...]) -> Iterator[tuple[str, File]]:
     """The files that a pattern matches."""
     first, *rest = components
-    names = in_order(list(directory.entries)) if "*" in first else [first]
+    names = sort_names(list(directory.entries)) if "*" in first else [first]
     for name in names:
         node = directory.entries.get(name)
         if node is None or not fnmatchcase(name, first):
@@ -79,7 +79,7 @@ def _matching(prefix: str, directory: Directory, components: tuple[str, ...]) ->
 @cache
 def _marks() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
     """The components of each mark, and what the tool keeps beside it."""
-    rows = (line.text.split() for line in built_in("package.marks"))
+    rows = (line.text.split() for line in read_built_in("package.marks"))
     return tuple((tuple(mark.split("/")), tuple(names)) for mark, *names in rows)
 
 
@@ -98,6 +98,6 @@ def _lines(tree: Tree) -> Iterator[str]:
 
 def _read(path: str, file: File) -> bytes:
     try:
-        return read_small(file, path, _MOST, Faults(skip_unreadable=True))
+        return read_small_file(file, path, _MOST, Faults(skip_unreadable=True))
     except FormatError:
         return b""  # a list that cannot be read is no list; there are more warnings then

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ltsp.transform.brought import added
-from ltsp.transform.rewrite import REWRITERS, TESTS, Changes, Source, with_bytes
-from ltsp.transform.secrets import ADDED, Action, Finding, Row, Secrets
+from ltsp.transform.rewrite import REWRITERS, TESTS, Changes, RewriteInput, replace_bytes
+from ltsp.transform.secrets import ADDED, Action, SecretFinding, SecretRow, Secrets
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File, Node
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST_TESTED = 16 << 20
@@ -22,7 +22,7 @@ _MOST_TESTED = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class CleanupStep:
     """What one row, or the rows of one rewriter, did."""
 
     rule: str
@@ -32,52 +32,60 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Cleaned:
+class CleanedTree:
     tree: Tree
-    steps: tuple[Step, ...]
-    findings: tuple[Finding, ...]
+    steps: tuple[CleanupStep, ...]
+    findings: tuple[SecretFinding, ...]
     """What stays and may hold a secret."""
-    let_in: tuple[Finding, ...]
+    let_in: tuple[SecretFinding, ...]
     """What a row would leave out, had OMIT_IMAGE_EXCLUDES not let it in."""
 
 
-def clean(tree: Tree, secrets: Secrets, faults: Faults | None = None) -> Cleaned:
+def clean_tree(tree: Tree, secrets: Secrets, faults: Faults | None = None) -> CleanedTree:
     """The tree after the rows T and F, and what rows W find in it.
 
     Files that a row leaves as they are stay the same nodes. Raises LtspError where the accounts make no sense,
-    FormatError where a file is too large to be what it should be, and Unreadable.
+    FormatError where a file is too large to be what it should be, and FileUnreadable.
     """
     faults = Faults() if faults is None else faults
     changes: dict[str, Node | None] = {}
-    steps: list[Step] = []
-    for rule, made in _made(tree, secrets, faults):
+    steps: list[CleanupStep] = []
+    for rule, made in _list_changes(tree, secrets, faults):
         fresh = {path: node for path, node in made.items() if path not in changes}
         if fresh:
             changes |= fresh
-            steps.append(Step(rule, tuple(fresh), sum(_size(tree.get(path)) - _size(fresh[path]) for path in fresh)))
+            steps.append(
+                CleanupStep(
+                    rule,
+                    tuple(fresh),
+                    sum(_content_size(tree.get(path)) - _content_size(fresh[path]) for path in fresh),
+                )
+            )
     cleaned = tree.edit(changes) if changes else tree
-    return Cleaned(cleaned, tuple(steps), tuple(findings(cleaned, secrets, faults)), tuple(secrets.let_in(cleaned)))
+    return CleanedTree(
+        cleaned, tuple(steps), tuple(find_suspects(cleaned, secrets, faults)), tuple(secrets.let_in(cleaned))
+    )
 
 
-def findings(tree: Tree, secrets: Secrets, faults: Faults) -> list[Finding]:
+def find_suspects(tree: Tree, secrets: Secrets, faults: Faults) -> list[SecretFinding]:
     """What rows W name in the tree, those with a test only where it says so; `--cleanup=0` prints them too."""
-    found = [each for each in secrets.findings(tree) if _holds(tree, each, faults)]
+    found = [each for each in secrets.findings(tree) if _passes_test(tree, each, faults)]
     asked = {each.path for each in found if each.row.name == ADDED or each.row.is_anywhere}
     files = added(tree, asked)
     kept = [_with_files(each, files[each.path]) if each.path in asked else each for each in found]
     return _one_for_each_copy(each for each in kept if each is not None)
 
 
-def _with_files(finding: Finding, files: list[str]) -> Finding | None:
+def _with_files(finding: SecretFinding, files: list[str]) -> SecretFinding | None:
     """The finding with the files that it is about; None where there are none."""
     return replace(finding, files=len(files), example=files[0]) if files else None
 
 
-def _one_for_each_copy(found: Iterable[Finding]) -> list[Finding]:
+def _one_for_each_copy(found: Iterable[SecretFinding]) -> list[SecretFinding]:
     """One finding for what rows with the same reason name anywhere below a directory of the root: backups come by the
     dozen.
     """
-    kept: dict[object, Finding] = {}
+    kept: dict[object, SecretFinding] = {}
     for each in found:
         key = (each.row.reason, each.path.partition("/")[0]) if each.row.is_anywhere else (each.row, each.path, None)
         first = kept.setdefault(key, each)
@@ -86,38 +94,38 @@ def _one_for_each_copy(found: Iterable[Finding]) -> list[Finding]:
     return [*kept.values()]
 
 
-def _made(tree: Tree, secrets: Secrets, faults: Faults) -> list[tuple[str, Changes]]:
+def _list_changes(tree: Tree, secrets: Secrets, faults: Faults) -> list[tuple[str, Changes]]:
     """What each rule changes."""
     made: list[tuple[str, Changes]] = []
     rewritten: dict[str, list[str]] = {}
-    for row, paths in secrets.edited(tree, (Action.EMPTIED, Action.REWRITTEN)).items():
+    for row, paths in secrets.find_edited(tree, (Action.EMPTIED, Action.REWRITTEN)).items():
         if row.action is Action.EMPTIED:
-            made.append((str(row), _emptied(tree, row, paths)))
+            made.append((str(row), _empty_files(tree, row, paths)))
         else:
             rewritten.setdefault(row.name, []).extend(paths)
     for name, paths in rewritten.items():
-        made.append((f"F={name}", REWRITERS[name](Source(tree, paths, faults)) if paths else {}))
+        made.append((f"F={name}", REWRITERS[name](RewriteInput(tree, paths, faults)) if paths else {}))
     return made
 
 
-def _emptied(tree: Tree, row: Row, paths: list[str]) -> Mapping[str, Node | None]:
+def _empty_files(tree: Tree, row: SecretRow, paths: list[str]) -> Mapping[str, Node | None]:
     """Links are followed only from a path that the row spells out: a log may be a link to a program's documentation."""
     resolved = [tree.resolve(path) for path in paths] if row.is_plain else paths
     return {
-        path: with_bytes(file, b"")
+        path: replace_bytes(file, b"")
         for path in resolved
         if path is not None and isinstance(file := tree.get(path), File) and file.content.size
     }
 
 
-def _holds(tree: Tree, finding: Finding, faults: Faults) -> bool:
+def _passes_test(tree: Tree, finding: SecretFinding, faults: Faults) -> bool:
     if finding.row.name in {"", ADDED}:
         return True
     file = tree.follow(finding.path)
     if not isinstance(file, File) or file.content.size > _MOST_TESTED:
         return isinstance(file, File)
-    return TESTS[finding.row.name](read_small(file, finding.path, _MOST_TESTED, faults))
+    return TESTS[finding.row.name](read_small_file(file, finding.path, _MOST_TESTED, faults))
 
 
-def _size(node: Node | None) -> int:
+def _content_size(node: Node | None) -> int:
     return node.content.size if isinstance(node, File) else 0

@@ -10,49 +10,51 @@ from dataclasses import replace
 from itertools import chain
 
 from ltsp.errors import ConfError, UsageError
-from ltsp.transform import tools
-from ltsp.transform.lines import Line, Tuned, built_in, tuned
-from ltsp.transform.links import Led, Meaning, Paths, follow
-from ltsp.transform.regular import regular
-from ltsp.transform.rules import LISTS, MKSQUASHFS, Rules, Syntax
+from ltsp.transform import tool_table
+from ltsp.transform.links import LinkedRules, LinkPolicy, Paths, follow_links
+from ltsp.transform.posix_regex import compile_regex
+from ltsp.transform.rule_list import ListLine, TunedList, read_built_in, tune_list
+from ltsp.transform.rules import LIST_SYNTAX, MKSQUASHFS_SYNTAX, PathRules, PatternSyntax
 from ltsp.tree.name import printable
 from ltsp.tree.node import File, Node, Symlink
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
-REGULAR = Syntax(regular, plain=lambda _component: False)
+REGEX_SYNTAX = PatternSyntax(compile_regex, plain=lambda _component: False)
 """`mksquashfs -regex`"""
 
 
 class Exclusions:
     """A list of exclusions, compiled."""
 
-    def __init__(self, patterns: Iterable[str], syntax: Syntax = LISTS, behind: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, patterns: Iterable[str], syntax: PatternSyntax = LIST_SYNTAX, behind: Iterable[tuple[str, str]] = ()
+    ) -> None:
         """`behind`: patterns of places behind links, each with the one of the list that leads there."""
         self._syntax = syntax
         self._patterns = tuple((pattern, pattern) for pattern in patterns)
         self._behind = tuple(behind)
-        self._rules = Rules((*self._patterns, *self._behind), syntax)
+        self._rules = PathRules((*self._patterns, *self._behind), syntax)
 
-    def following(self, tree: Tree, paths: Paths) -> tuple[Exclusions, Led[str]]:
+    def follow_links(self, tree: Tree, paths: Paths) -> tuple[Exclusions, LinkedRules[str]]:
         """The exclusions as they hold in a tree with links in it; see `links.follow`."""
         every = (*self._patterns, *self._behind)
         gone = replace(paths, gone=lambda path: bool(self._rules.matches(path)))
-        led = follow(every, tree, self._syntax, Meaning(), gone)
+        led = follow_links(every, tree, self._syntax, LinkPolicy(), gone)
         behind = tuple(dict.fromkeys((*self._behind, *led.patterns)))
         if behind == self._behind:
             return self, led
         return Exclusions((pattern for pattern, _ in self._patterns), self._syntax, behind), led
 
-    def take(self, path: str, directory: bool) -> Take:
+    def take(self, path: str, directory: bool) -> Inclusion:
         """What becomes of a path; a `Selection`."""
         parent, _, name = path.rpartition("/")
         level = self._rules.level(parent)
-        if level.free:
-            return Take.ALL
+        if level.is_free:
+            return Inclusion.ALL
         if level.covered or level.values(name):
-            return Take.NOTHING
-        return Take.EMPTIED if directory and self._rules.level(path).every else Take.ALL
+            return Inclusion.NOTHING
+        return Inclusion.EMPTIED if directory and self._rules.level(path).every else Inclusion.ALL
 
     def rule(self, path: str) -> str | None:
         """The line that leaves a path out, itself or with what it lies in."""
@@ -64,22 +66,24 @@ class Exclusions:
 
     def concerns(self, directory: str) -> bool:
         """Whether anything is said about what lies in a directory, also by a line for what that lies in."""
-        return not self._rules.level(directory).free
+        return not self._rules.level(directory).is_free
 
 
-def image_excludes(site: Iterator[Line] | None, add: Iterator[Line], omit: Iterator[Line]) -> Tuned:
+def image_excludes(site: Iterator[ListLine] | None, add: Iterator[ListLine], omit: Iterator[ListLine]) -> TunedList:
     """The exclusions of an image: the site's own list, as of /etc/ltsp/image.excludes, or the built-in one, tuned.
 
     Raises ConfError, which names every bad line.
     """
-    result = tuned(chain(built_in("image.excludes"), tools.excluded()) if site is None else site, add, omit)
-    faults = [f"{line}: {wrong}" for line in result.lines if (wrong := fault(line.text)) is not None]
+    result = tune_list(
+        chain(read_built_in("image.excludes"), tool_table.read_exclusions()) if site is None else site, add, omit
+    )
+    faults = [f"{line}: {wrong}" for line in result.lines if (wrong := find_fault(line.text)) is not None]
     if faults:
         raise ConfError("; ".join(faults), "patterns are relative to the root of the image, as in home/*")
     return result
 
 
-def fault(pattern: str) -> str | None:
+def find_fault(pattern: str) -> str | None:
     components = pattern.removeprefix("... ").split("/")
     if pattern.startswith(("/", "./", "../")):
         return f"{printable(pattern)} begins with {pattern.partition('/')[0]}/"
@@ -98,29 +102,29 @@ def _ends_escaping(component: str) -> bool:
     return (len(component) - len(component.rstrip("\\"))) % 2 == 1
 
 
-def exclude_file(text: str) -> list[str]:
+def parse_exclude_file(text: str) -> list[str]:
     """The patterns of a file given with `mksquashfs -ef`, by its own rules: trailing white space counts."""
     stripped = (line.lstrip(" \t\r\f\v") for line in text.split("\n"))
     return [pattern for line in stripped if not line.startswith("#") and (pattern := line.removeprefix("\\"))]
 
 
-def wildcards(patterns: Iterable[str]) -> Selection:
+def exclude_wildcards(patterns: Iterable[str]) -> Selection:
     """What `mksquashfs -wildcards` leaves out with these patterns.
 
     Raises UsageError where mksquashfs refuses one.
     """
-    return Exclusions(_relative(patterns), MKSQUASHFS).take
+    return Exclusions(_check_relative(patterns), MKSQUASHFS_SYNTAX).take
 
 
-def regulars(patterns: Iterable[str]) -> Selection:
+def exclude_regexes(patterns: Iterable[str]) -> Selection:
     """What `mksquashfs -regex` leaves out with these patterns.
 
     Raises UsageError where mksquashfs refuses one, or it is no regular expression.
     """
-    return Exclusions(_relative(patterns), REGULAR).take
+    return Exclusions(_check_relative(patterns), REGEX_SYNTAX).take
 
 
-def _relative(patterns: Iterable[str]) -> Iterator[str]:
+def _check_relative(patterns: Iterable[str]) -> Iterator[str]:
     for pattern in patterns:
         if pattern.startswith(("/", "./", "../")):
             raise UsageError(
@@ -130,20 +134,20 @@ def _relative(patterns: Iterable[str]) -> Iterator[str]:
         yield pattern
 
 
-def plain(tree: Tree, paths: Iterable[str]) -> Selection:
+def exclude_paths(tree: Tree, paths: Iterable[str]) -> Selection:
     """What mksquashfs leaves out with these paths when neither `-wildcards` nor `-regex` is given.
 
     It goes by inode: links on the way are followed, and other names of the same file are left out too. Paths are
     relative to the root; one that leads nowhere is passed over, as there.
     """
-    gone = {id(node) for path in paths if (node := _inode(tree, path)) is not None}
+    gone = {id(node) for path in paths if (node := _find_node(tree, path)) is not None}
     if not gone:
-        return lambda _path, _directory: Take.ALL
+        return lambda _path, _directory: Inclusion.ALL
     shared = {path for path, node in tree.walk() if id(node) in gone}
-    return lambda path, _directory: Take.NOTHING if path in shared else Take.ALL
+    return lambda path, _directory: Inclusion.NOTHING if path in shared else Inclusion.ALL
 
 
-def _inode(tree: Tree, path: str) -> Node | None:
+def _find_node(tree: Tree, path: str) -> Node | None:
     """The node that lstat(2) of a path finds: a link at its end is not followed, unless a slash comes after it."""
     parent, _, name = path.rstrip("/").rpartition("/")
     directory = tree.resolve(parent)

@@ -15,10 +15,10 @@ from functools import cache
 from typing import Generic, TypeVar
 
 from ltsp.errors import SourceError
-from ltsp.transform.lines import built_in
 from ltsp.transform.named_places import Bind
 from ltsp.transform.pattern import is_plain, literal
-from ltsp.transform.rules import Edge, Rules, Syntax
+from ltsp.transform.rule_list import read_built_in
+from ltsp.transform.rules import PathRules, PatternEdge, PatternSyntax
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, Symlink
 from ltsp.tree.tree import Tree
@@ -36,7 +36,7 @@ _AT_RUN_TIME = frozenset({"dev", "proc", "run", "sys"})
 
 
 @dataclass(frozen=True, slots=True)
-class Led(Generic[V]):
+class LinkedRules(Generic[V]):
     """What links do to rules."""
 
     patterns: tuple[tuple[str, V], ...] = ()
@@ -50,7 +50,7 @@ class Led(Generic[V]):
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning(Generic[V]):
+class LinkPolicy(Generic[V]):
     """What links need to know of what rules stand for."""
 
     ends: Callable[[V], bool] = lambda _value: True
@@ -75,39 +75,39 @@ class Paths:
     """The tree is only a part of what there is, and paths go on behind it as they are written."""
 
 
-def follow(
+def follow_links(
     patterns: Iterable[tuple[str, V]],
     tree: Tree,
-    syntax: Syntax,
-    meaning: Meaning[V],
+    syntax: PatternSyntax,
+    policy: LinkPolicy[V],
     paths: Paths,
-) -> Led[V]:
+) -> LinkedRules[V]:
     """Follow the rules with these patterns through the links of a tree.
 
     A pattern for every directory (`... core`) has no way to be followed. Raises SourceError where there are more links
     than can be followed, since rules would not hold behind the others.
     """
     fresh = [(pattern, value) for pattern, value in patterns if not pattern.startswith("... ")]
-    known = {(pattern, meaning.kind(value)) for pattern, value in fresh}
-    walk = _Walk(tree, syntax, meaning, paths, set(paths.looked_into), known)
+    known = {(pattern, policy.kind(value)) for pattern, value in fresh}
+    walk = _Walk(tree, syntax, policy, paths, set(paths.looked_into), known)
     for _ in range(_MOST_ROUNDS):
         if not fresh:
             break
-        fresh = walk.behind(fresh)
+        fresh = walk.follow_once(fresh)
     if fresh:
         raise SourceError(
             f"cannot follow more than {_MOST_ROUNDS} links and bind mounts one behind the other: rules lead to "
             f"/{printable(fresh[0][0])} by them",
             "see which bind mounts in etc/fstab of the source lie in each other, and take one of them out",
         )
-    return Led(tuple(walk.found), frozenset(walk.kept), frozenset(walk.looked_into), tuple(walk.notes))
+    return LinkedRules(tuple(walk.found), frozenset(walk.kept), frozenset(walk.looked_into), tuple(walk.notes))
 
 
 @dataclass(slots=True)
 class _Walk(Generic[V]):
     tree: Tree
-    syntax: Syntax
-    meaning: Meaning[V]
+    syntax: PatternSyntax
+    policy: LinkPolicy[V]
     paths: Paths
     looked_into: set[str]
     known: set[tuple[str, object]]
@@ -117,23 +117,23 @@ class _Walk(Generic[V]):
     kept: set[str] = field(default_factory=set)
     notes: dict[str, None] = field(default_factory=dict)
 
-    def behind(self, patterns: list[tuple[str, V]]) -> list[tuple[str, V]]:
+    def follow_once(self, patterns: list[tuple[str, V]]) -> list[tuple[str, V]]:
         """Patterns for the places behind the links that these meet, those alone that were not found before."""
         fresh: list[tuple[str, V]] = []
-        rules = Rules(patterns, self.syntax)
-        for path, link, edge in _met(rules, self.tree):
+        rules = PathRules(patterns, self.syntax)
+        for path, link, edge in _find_links(rules, self.tree):
             if edge.everything and edge.below is None and path.rpartition("/")[0] not in self.looked_into:
                 continue
-            rests = [pair for pair in edge.rests() if pair[0] or self.meaning.ends(pair[1])]
+            rests = [pair for pair in edge.rests() if pair[0] or self.policy.ends(pair[1])]
             if not rests:
                 continue
             place = self.tree.resolve(path, beyond=self.paths.beyond)
             if place is None:
-                self._note_nowhere(path, link, rests)
+                self._note_dangling(path, link, rests)
                 continue
             if not isinstance(self.tree.get(place), Directory | None):
                 rests = [pair for pair in rests if not pair[0]]
-            if any(not rest and self.meaning.cuts(value) for rest, value in rests) and not edge.everything:
+            if any(not rest and self.policy.cuts(value) for rest, value in rests) and not edge.everything:
                 self._keep(path, place)
             if path in self.looked_into:
                 self.looked_into.add(place)
@@ -143,7 +143,7 @@ class _Walk(Generic[V]):
         self.found += fresh
         return fresh
 
-    def _mounted(self, rules: Rules[V]) -> Iterator[tuple[str, str, Edge[V]]]:
+    def _mounted(self, rules: PathRules[V]) -> Iterator[tuple[str, str, PatternEdge[V]]]:
         """The bind mounts that stand where patterns go: where, what is mounted there, and where the patterns are."""
         for bind in self.paths.binds:
             target = self.tree.resolve(bind.target, beyond=True)
@@ -153,9 +153,9 @@ class _Walk(Generic[V]):
                 for edge in rules.level(directory).edges(name):
                     yield target, place, edge
 
-    def _of_mounted(self, place: str, edge: Edge[V]) -> list[tuple[str, V]]:
+    def _of_mounted(self, place: str, edge: PatternEdge[V]) -> list[tuple[str, V]]:
         """What is left of patterns in what is mounted. A directory stays that is mounted where a rule ends."""
-        rests = [pair for pair in edge.rests() if pair[0] or self.meaning.ends(pair[1])]
+        rests = [pair for pair in edge.rests() if pair[0] or self.policy.ends(pair[1])]
         if not isinstance(self.tree.get(place), Directory | None):
             return [pair for pair in rests if not pair[0]]
         return [(rest or "*", value) for rest, value in rests]
@@ -164,10 +164,10 @@ class _Walk(Generic[V]):
         """The patterns for a place that no others were found for. `how`: what leads there, to be shown."""
         for rest, value in rests:
             pattern = f"{literal(place)}/{rest}".strip("/")
-            key = (pattern, self.meaning.kind(value))
+            key = (pattern, self.policy.kind(value))
             if key in self.known or not self._may_hold(how, place, rest, value):
                 continue
-            if self.meaning.cuts(value) and rest in {"", "*"} and self.paths.gone(place):
+            if self.policy.cuts(value) and rest in {"", "*"} and self.paths.gone(place):
                 continue
             if self.count == MOST:
                 raise _too_many(how, place)
@@ -181,22 +181,22 @@ class _Walk(Generic[V]):
 
     def _may_hold(self, how: str, place: str, rest: str, value: V) -> bool:
         """Whether the rest of a rule may hold where a link leads: unless it would cut away what the system needs."""
-        if not self.meaning.cuts(value):
+        if not self.policy.cuts(value):
             return True
-        lost = _cut(place, rest)
+        lost = _find_lost(place, rest)
         if lost is None or not is_needed(lost):
             return True
         shown = f"{how} /{printable(place)}"
         self.notes[f"{shown}, and the system needs /{printable(lost)}: its contents are in the image"] = None
         return False
 
-    def _note_nowhere(self, path: str, link: Symlink, rests: list[tuple[str, V]]) -> None:
+    def _note_dangling(self, path: str, link: Symlink, rests: list[tuple[str, V]]) -> None:
         target = posixpath.normpath(posixpath.join("/", posixpath.dirname(path), link.target)).lstrip("/")
-        if any(self.meaning.cuts(value) for _, value in rests) and target.partition("/")[0] not in _AT_RUN_TIME:
+        if any(self.policy.cuts(value) for _, value in rests) and target.partition("/")[0] not in _AT_RUN_TIME:
             self.notes[f"/{printable(path)} is a link to {printable(link.target)}, which is not in the source"] = None
 
 
-def _met(rules: Rules[V], tree: Tree) -> Iterator[tuple[str, Symlink, Edge[V]]]:
+def _find_links(rules: PathRules[V], tree: Tree) -> Iterator[tuple[str, Symlink, PatternEdge[V]]]:
     """The links that stand where patterns go, each with where the patterns are there."""
     pending = [("", tree.root)]
     while pending:
@@ -224,7 +224,7 @@ def _too_many(how: str, place: str) -> SourceError:
     )
 
 
-def _cut(place: str, rest: str) -> str | None:
+def _find_lost(place: str, rest: str) -> str | None:
     """What is lost where the rest of a rule holds at a place; None where that is only what some names match."""
     names = [place] if place else []
     for component in filter(None, rest.split("/")):
@@ -240,14 +240,14 @@ def _cut(place: str, rest: str) -> str | None:
 
 def is_needed(place: str) -> bool:
     """Whether the system needs a place, or something below it."""
-    exact, trees = _system_places()
+    exact, trees = _read_system_places()
     return place in exact or any(f"{place}/".startswith(f"{tree}/") for tree in trees)
 
 
 @cache
-def _system_places() -> tuple[frozenset[str], tuple[str, ...]]:
+def _read_system_places() -> tuple[frozenset[str], tuple[str, ...]]:
     """Those places and what they lie in; and those which are needed with all below."""
-    lines = [line.text for line in built_in("system.places")]
+    lines = [line.text for line in read_built_in("system.places")]
     exact = {""}
     for line in lines:
         path = line.removesuffix("/**")

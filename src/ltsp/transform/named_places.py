@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from enum import Enum
 from html import unescape
 
-from ltsp.transform.accounts import Limits
+from ltsp.transform.accounts import IdRanges
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST = 1 << 20
 """Bytes of the largest settings file that is asked for what it names."""
 
 
-class Named(Enum):
+class PlaceKind(Enum):
     """What lies there; of anything else, the setting is no reason to leave it out."""
 
     FILE = "file"
@@ -48,10 +48,10 @@ def settings_text(tree: Tree, path: str) -> bytes:
     file = tree.follow(path)
     if not isinstance(file, File) or file.content.size > _MOST:
         return b""
-    return read_small(file, path, _MOST, Faults(skip_unreadable=True))
+    return read_small_file(file, path, _MOST, Faults(skip_unreadable=True))
 
 
-def places(name: str, text: bytes, limits: Limits) -> Iterator[str]:
+def find_places(name: str, text: bytes, limits: IdRanges) -> Iterator[str]:
     """The places that a settings file names, relative to the root, by the reader of that name.
 
     `limits`: which numbers are people's in that system.
@@ -81,7 +81,7 @@ def _fstab_binds(text: bytes) -> Iterator[Bind]:
     for fields in _fields(text):
         options = fields[3].split(b",") if len(fields) > 3 else []
         if not _BIND.isdisjoint(options):
-            yield Bind(_unescaped(fields[0]), _unescaped(fields[1]))
+            yield Bind(_unescape(fields[0]), _unescape(fields[1]))
 
 
 def _unit_bind(text: bytes) -> Iterator[Bind]:
@@ -105,7 +105,7 @@ def _fstab(text: bytes) -> Iterator[str]:
     """Swap files. fstab(5), swapon(8)"""
     for fields in _fields(text):
         if len(fields) > 2 and fields[2] == b"swap" and not fields[0].startswith(b"/dev/"):
-            yield _unescaped(fields[0])
+            yield _unescape(fields[0])
 
 
 def _credentials(text: bytes) -> Iterator[str]:
@@ -114,14 +114,14 @@ def _credentials(text: bytes) -> Iterator[str]:
         for option in fields[3].split(b",") if len(fields) > 3 else ():
             name, _, value = option.partition(b"=")
             if name in _OF_CREDENTIALS:
-                yield _unescaped(value)
+                yield _unescape(value)
 
 
 def _crypttab(text: bytes) -> Iterator[str]:
     """Keys of disks; crypttab(5): `/KEY`, or `/KEY:DEVICE` where it lies on another disk."""
     for fields in _fields(text):
         if len(fields) > 2 and not fields[2].startswith(b"/dev/") and b":" not in fields[2]:
-            yield _unescaped(fields[2])
+            yield _unescape(fields[2])
 
 
 def _fields(text: bytes) -> Iterator[list[bytes]]:
@@ -131,7 +131,7 @@ def _fields(text: bytes) -> Iterator[list[bytes]]:
             yield fields
 
 
-def _unescaped(field: bytes) -> str:
+def _unescape(field: bytes) -> str:
     return decode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8) & 0xFF]), field))
 
 
@@ -157,13 +157,13 @@ def _docker(text: bytes) -> Iterator[str]:
 
 def _containerd(text: bytes) -> Iterator[str]:
     """containerd-config.toml(5), root"""
-    yield from _toml(b"root", text)
+    yield from _toml_values(b"root", text)
 
 
 def _containers(text: bytes) -> Iterator[str]:
     """containers-storage.conf(5), graphroot and imagestore"""
     for key in (b"graphroot", b"imagestore"):
-        yield from _toml(key, text)
+        yield from _toml_values(key, text)
 
 
 def _lxc(text: bytes) -> Iterator[str]:
@@ -173,32 +173,32 @@ def _lxc(text: bytes) -> Iterator[str]:
 
 def _mysql(text: bytes) -> Iterator[str]:
     """my.cnf, datadir"""
-    yield from _setting(rb"datadir[ \t]*=", text)
+    yield from _path_values(rb"datadir[ \t]*=", text)
 
 
 def _postgresql(text: bytes) -> Iterator[str]:
     """postgresql.conf, data_directory; the equals sign is optional"""
-    yield from _setting(rb"data_directory[ \t]*(?:=|[ \t])", text)
+    yield from _path_values(rb"data_directory[ \t]*(?:=|[ \t])", text)
 
 
 def _mongodb(text: bytes) -> Iterator[str]:
     """mongod.conf, storage.dbPath; in its form before 2.6, dbpath"""
-    yield from _setting(rb"(?:dbPath:|dbpath[ \t]*=)", text)
+    yield from _path_values(rb"(?:dbPath:|dbpath[ \t]*=)", text)
 
 
 def _slapd(text: bytes) -> Iterator[str]:
     """slapd-mdb(5), directory; slapd-config(5), olcDbDirectory"""
-    yield from _setting(rb"(?:directory[ \t]|olcDbDirectory:)", text)
+    yield from _path_values(rb"(?:directory[ \t]|olcDbDirectory:)", text)
 
 
 def _redis(text: bytes) -> Iterator[str]:
     """redis.conf and valkey.conf, dir; names of settings have no case"""
-    yield from _setting(rb"(?i:dir)[ \t]", text)
+    yield from _path_values(rb"(?i:dir)[ \t]", text)
 
 
 def _elasticsearch(text: bytes) -> Iterator[str]:
     """elasticsearch.yml and opensearch.yml, path.data"""
-    yield from _setting(rb"path\.data:", text)
+    yield from _path_values(rb"path\.data:", text)
 
 
 def _libvirt_pool(text: bytes) -> Iterator[str]:
@@ -218,22 +218,22 @@ def _from_xml(text: bytes) -> str:
     return unescape(decode(text))
 
 
-def _setting(key: bytes, text: bytes) -> Iterator[str]:
+def _path_values(key: bytes, text: bytes) -> Iterator[str]:
     """A path, in quotes or not, with a comment behind it or not."""
     yield from _values(rb"[ \t]*" + key + rb"""[ \t]*["']?([^"'#]*?)["']?[ \t]*(?:#.*)?""", text)
 
 
-def _homes(text: bytes, limits: Limits) -> Iterator[str]:
+def _homes(text: bytes, limits: IdRanges) -> Iterator[str]:
     """Homes of people, but for those of `_homes_of_programs`."""
     return (home for home in _of_people(text, limits) if not _is_of_a_program(home))
 
 
-def _homes_of_programs(text: bytes, limits: Limits) -> Iterator[str]:
+def _homes_of_programs(text: bytes, limits: IdRanges) -> Iterator[str]:
     """Homes where programs lie, some of which run as a user with a person's number."""
     return (home for home in _of_people(text, limits) if _is_of_a_program(home))
 
 
-def _of_people(text: bytes, limits: Limits) -> Iterator[str]:
+def _of_people(text: bytes, limits: IdRanges) -> Iterator[str]:
     """passwd(5)"""
     for line in text.splitlines():
         fields = line.split(b":")
@@ -248,7 +248,7 @@ def _is_of_a_program(home: str) -> bool:
     return f"{home}/".startswith(_PROGRAMS) and _HOMES.isdisjoint(home.split("/")[:-1])
 
 
-def _toml(key: bytes, text: bytes) -> Iterator[str]:
+def _toml_values(key: bytes, text: bytes) -> Iterator[str]:
     """A string of a setting; tables do not matter, since no other one has the name."""
     yield from _values(rb"[ \t]*" + key + rb"""[ \t]*=[ \t]*["']([^"']*)["'][ \t]*(?:#.*)?""", text)
 
@@ -272,36 +272,36 @@ _UNIT_DIRECTORIES = ("etc/systemd/system", "usr/lib/systemd/system")
 _OF_CREDENTIALS = frozenset({b"cred", b"credentials", b"secretfile", b"IdentityFile"})
 """mount.cifs(8); mount.ceph(8); sshfs(1), which hands options of ssh_config(5) on"""
 
-_OF_TEXT: Mapping[str, tuple[Named, Callable[[bytes], Iterator[str]]]] = {
-    "containerd": (Named.DIRECTORY, _containerd),
-    "containers": (Named.DIRECTORY, _containers),
-    "credentials": (Named.FILE, _credentials),
-    "crypttab": (Named.FILE, _crypttab),
-    "docker": (Named.DIRECTORY, _docker),
-    "dphys-swapfile": (Named.FILE, _dphys_swapfile),
-    "elasticsearch": (Named.DIRECTORY, _elasticsearch),
-    "fstab": (Named.FILE, _fstab),
-    "libvirt-machine": (Named.FILE, _libvirt_machine),
-    "libvirt-pool": (Named.DIRECTORY, _libvirt_pool),
-    "lxc": (Named.DIRECTORY, _lxc),
-    "mongodb": (Named.DIRECTORY, _mongodb),
-    "mysql": (Named.DIRECTORY, _mysql),
-    "postgresql": (Named.DIRECTORY, _postgresql),
-    "redis": (Named.DIRECTORY, _redis),
-    "slapd": (Named.DIRECTORY, _slapd),
-    "swap-unit": (Named.FILE, _swap_unit),
+_OF_TEXT: Mapping[str, tuple[PlaceKind, Callable[[bytes], Iterator[str]]]] = {
+    "containerd": (PlaceKind.DIRECTORY, _containerd),
+    "containers": (PlaceKind.DIRECTORY, _containers),
+    "credentials": (PlaceKind.FILE, _credentials),
+    "crypttab": (PlaceKind.FILE, _crypttab),
+    "docker": (PlaceKind.DIRECTORY, _docker),
+    "dphys-swapfile": (PlaceKind.FILE, _dphys_swapfile),
+    "elasticsearch": (PlaceKind.DIRECTORY, _elasticsearch),
+    "fstab": (PlaceKind.FILE, _fstab),
+    "libvirt-machine": (PlaceKind.FILE, _libvirt_machine),
+    "libvirt-pool": (PlaceKind.DIRECTORY, _libvirt_pool),
+    "lxc": (PlaceKind.DIRECTORY, _lxc),
+    "mongodb": (PlaceKind.DIRECTORY, _mongodb),
+    "mysql": (PlaceKind.DIRECTORY, _mysql),
+    "postgresql": (PlaceKind.DIRECTORY, _postgresql),
+    "redis": (PlaceKind.DIRECTORY, _redis),
+    "slapd": (PlaceKind.DIRECTORY, _slapd),
+    "swap-unit": (PlaceKind.FILE, _swap_unit),
 }
 
-Reader = Callable[[bytes, Limits], Iterator[str]]
+Reader = Callable[[bytes, IdRanges], Iterator[str]]
 
 
 def _of_text(read: Callable[[bytes], Iterator[str]]) -> Reader:
     return lambda text, _limits: read(text)
 
 
-READERS: Mapping[str, tuple[Named, Reader]] = {
-    "homes": (Named.DIRECTORY, _homes),
-    "homes-of-programs": (Named.DOUBTFUL, _homes_of_programs),
+READERS: Mapping[str, tuple[PlaceKind, Reader]] = {
+    "homes": (PlaceKind.DIRECTORY, _homes),
+    "homes-of-programs": (PlaceKind.DOUBTFUL, _homes_of_programs),
     **{name: (kind, _of_text(read)) for name, (kind, read) in _OF_TEXT.items()},
 }
 """By the name in a row `N=NAME`."""

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Collection, Iterator, Mapping
 
 from ltsp.errors import FormatError
-from ltsp.tree.name import decode, in_order
+from ltsp.tree.name import decode, sort_names
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST = 512 << 20
@@ -16,33 +16,33 @@ _MOST = 512 << 20
 _RPM_PLACES = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
 
 
-def packages(tree: Tree) -> Mapping[str, str] | None:
+def list_packages(tree: Tree) -> Mapping[str, str] | None:
     """Versions by name; the same name of a second architecture has it behind a colon. None where nobody says.
 
     The older databases of rpm (Berkeley DB, ndb) are not read.
     """
-    dpkg = _dpkg(tree)
-    rpm = _rpm(tree)
+    dpkg = _read_dpkg(tree)
+    rpm = _read_rpm(tree)
     return dict(sorted({**(rpm or {}), **dpkg}.items())) if dpkg or rpm is not None else None
 
 
-def _dpkg(tree: Tree) -> dict[str, str]:
+def _read_dpkg(tree: Tree) -> dict[str, str]:
     """Of var/lib/dpkg/status, and of status.d, where minimal images have one file a package."""
-    texts = [_read(tree, "var/lib/dpkg/status")]
+    texts = [_read_file(tree, "var/lib/dpkg/status")]
     parts = tree.follow("var/lib/dpkg/status.d")
     if isinstance(parts, Directory):
-        texts += [_read(tree, f"var/lib/dpkg/status.d/{name}") for name in in_order(list(parts.entries))]
+        texts += [_read_file(tree, f"var/lib/dpkg/status.d/{name}") for name in sort_names(list(parts.entries))]
     found: dict[str, str] = {}
     for text in texts:
         for paragraph in (text or b"").decode("utf-8", "replace").split("\n\n"):
-            fields = dict(_fields(paragraph))
+            fields = dict(_parse_fields(paragraph))
             name, version = fields.get("Package"), fields.get("Version")
             if name and version and fields.get("Status", "install ok installed").endswith(" installed"):
                 found[f"{name}:{fields.get('Architecture', '')}" if name in found else name] = version
     return found
 
 
-def _fields(paragraph: str) -> Iterator[tuple[str, str]]:
+def _parse_fields(paragraph: str) -> Iterator[tuple[str, str]]:
     """The fields of one line that matter here. deb-control(5)"""
     for line in paragraph.split("\n"):
         name, colon, value = line.partition(":")
@@ -50,10 +50,10 @@ def _fields(paragraph: str) -> Iterator[tuple[str, str]]:
             yield name, value.strip()
 
 
-def _read(tree: Tree, path: str) -> bytes | None:
+def _read_file(tree: Tree, path: str) -> bytes | None:
     file = tree.follow(path)
     try:
-        return read_small(file, path, _MOST) if isinstance(file, File) else None
+        return read_small_file(file, path, _MOST) if isinstance(file, File) else None
     except (OSError, FormatError):
         return None  # a list that cannot be read is no list; the image is none the worse
 
@@ -65,14 +65,14 @@ _DIR_INDEXES, _BASE_NAMES, _DIR_NAMES = 1116, 1117, 1118
 _MOST_TAGS = 1 << 16
 
 
-def _rpm(tree: Tree) -> dict[str, str] | None:
+def _read_rpm(tree: Tree) -> dict[str, str] | None:
     database = _rpm_database(tree)
     if database is None:
         return None
     found: dict[str, str] = {}
     try:
         for blob in _blobs(database):
-            header = _header(blob)
+            header = _parse_rpm_header(blob)
             name, version, release = (header.get(tag) for tag in (_NAME, _VERSION, _RELEASE))
             if name and version and name != "gpg-pubkey":
                 epoch = f"{header[_EPOCH]}:" if _EPOCH in header else ""
@@ -94,7 +94,7 @@ def rpm_files(tree: Tree) -> Iterator[str]:
 
 
 def _rpm_database(tree: Tree) -> bytes | None:
-    return next(filter(None, (_read(tree, place) for place in _RPM_PLACES)), None)
+    return next(filter(None, (_read_file(tree, place) for place in _RPM_PLACES)), None)
 
 
 def _blobs(database: bytes) -> Iterator[bytes]:
@@ -143,7 +143,7 @@ def _files(blob: bytes) -> Iterator[str]:
             yield directories[number] + name
 
 
-def _header(blob: bytes) -> dict[int, str]:
+def _parse_rpm_header(blob: bytes) -> dict[int, str]:
     """What tells a package, as text."""
     found: dict[int, str] = {}
     for tag, kind, at, _count in _index(blob, (_NAME, _VERSION, _RELEASE, _EPOCH, _ARCH)):

@@ -39,25 +39,25 @@ def matches_everything(component: str) -> bool:
     return component != "" and not component.strip("*")
 
 
-def wildcard(component: str, *, hidden: bool) -> Matcher:
+def compile_wildcard(component: str, *, hidden: bool) -> Matcher:
     """The matcher of a component.
 
     `hidden`: wildcards match a leading dot too. mksquashfs does not let them (FNM_PERIOD); our own lists do.
     """
-    sequence = _parsed(_bytewise(component))
+    sequence = _parse(_to_bytes_text(component))
     if _is_cheap(sequence):
-        match = re.compile(_expression(sequence, "" if hidden else r"(?!\A\.)"), re.DOTALL).fullmatch
-        return lambda name: match(_bytewise(name)) is not None
+        match = re.compile(_sequence_regex(sequence, "" if hidden else r"(?!\A\.)"), re.DOTALL).fullmatch
+        return lambda name: match(_to_bytes_text(name)) is not None
 
     def matches(name: str) -> bool:
-        text = _bytewise(name)
-        return len(text) in _ends(sequence, text, {0}, hidden)
+        text = _to_bytes_text(name)
+        return len(text) in _find_ends(sequence, text, {0}, hidden)
 
     return matches
 
 
 @dataclass(frozen=True, slots=True)
-class _One:
+class _CharacterSet:
     """`?`, `[…]`, or a character that stands for itself: one character of a set."""
 
     characters: frozenset[str]
@@ -80,7 +80,7 @@ class _Group:
     """glibc does not try `@`, `+` and `!` at the end of the name when a `*` stands before them."""
 
 
-_Element = _One | _Star | _Group
+_Element = _CharacterSet | _Star | _Group
 _Sequence = tuple[_Element, ...]
 
 _WILD = re.compile(r"[*?\[\\]|[+@!]\(")
@@ -106,45 +106,45 @@ _CLASSES = {
 """The character classes of the C locale."""
 
 
-def _bytewise(name: str) -> str:
+def _to_bytes_text(name: str) -> str:
     """The name with one character for each of its bytes."""
     return name if name.isascii() else encode(name).decode("latin-1")
 
 
-def _parsed(text: str) -> _Sequence:
+def _parse(text: str) -> _Sequence:
     elements: list[_Element] = []
     after_star = False
     at = 0
     while at < len(text):
         character = text[at]
-        group = _group(text, at) if text[at + 1 : at + 2] == "(" and character in "?*+@!" else None
+        group = _split_group(text, at) if text[at + 1 : at + 2] == "(" and character in "?*+@!" else None
         at += 1
         if group is not None:
             alternatives, at = group
             if not (after_star and character in "?*"):  # those may be empty, and the star takes what they would
-                elements.append(_Group(character, tuple(map(_parsed, alternatives)), after_star))
+                elements.append(_Group(character, tuple(map(_parse, alternatives)), after_star))
                 after_star = False
         elif character == "*":
             if not after_star:
                 elements.append(_Star())
             after_star = True
         elif character == "?":
-            elements.append(_One(_EVERY))
-        elif character == "[" and (bracket := _bracket(text, at)) is not None:
+            elements.append(_CharacterSet(_EVERY))
+        elif character == "[" and (bracket := _parse_bracket(text, at)) is not None:
             characters, at = bracket
-            elements.append(_One(characters))
+            elements.append(_CharacterSet(characters))
             after_star = False
         elif character == "\\":
-            elements.append(_One(frozenset(text[at : at + 1]), literal=True))  # at the end: matches nothing
+            elements.append(_CharacterSet(frozenset(text[at : at + 1]), literal=True))  # at the end: matches nothing
             at += 1
             after_star = False
         else:
-            elements.append(_One(frozenset(character), literal=True))
+            elements.append(_CharacterSet(frozenset(character), literal=True))
             after_star = False
     return tuple(elements)
 
 
-def _group(text: str, at: int) -> tuple[list[str], int] | None:
+def _split_group(text: str, at: int) -> tuple[list[str], int] | None:
     """The alternatives of the group whose kind stands at `at`, and where it ends; None if it is not closed.
 
     As glibc does, a backslash is no escape while the end is looked for.
@@ -175,7 +175,7 @@ def _group(text: str, at: int) -> tuple[list[str], int] | None:
     return None
 
 
-def _bracket(text: str, at: int) -> tuple[frozenset[str], int] | None:
+def _parse_bracket(text: str, at: int) -> tuple[frozenset[str], int] | None:
     """The characters of the bracket expression that begins at `at`, after its `[`, and where it ends.
 
     None if it is not closed: the `[` then stands for itself.
@@ -202,9 +202,9 @@ def _bracket(text: str, at: int) -> tuple[frozenset[str], int] | None:
             characters.add(equivalent[1])
             at = equivalent.end()
             continue
-        low, at = _member(text, at)
+        low, at = _parse_member(text, at)
         if text[at : at + 1] == "-" and text[at + 1 : at + 2] not in ("", "]"):
-            high, at = _member(text, at + 1)
+            high, at = _parse_member(text, at + 1)
             if low and high:
                 characters.update(map(chr, range(ord(low), ord(high) + 1)))
         else:
@@ -214,7 +214,7 @@ def _bracket(text: str, at: int) -> tuple[frozenset[str], int] | None:
     return (_EVERY - characters if negated else frozenset(characters)), at + 1
 
 
-def _member(text: str, at: int) -> tuple[str, int]:
+def _parse_member(text: str, at: int) -> tuple[str, int]:
     """One member of a bracket expression, or one end of a range, and where it ends."""
     collating = re.compile(r"\[\.(.)\.\]", re.DOTALL).match(text, at)
     if collating is not None:
@@ -228,28 +228,28 @@ def _is_cheap(sequence: _Sequence) -> bool:
     """Whether a regular expression of it takes no more than a few times the square of the name's length."""
     stars = sum(isinstance(element, _Star) for element in sequence)
     return stars <= 2 and all(
-        isinstance(element, _One | _Star)
+        isinstance(element, _CharacterSet | _Star)
         or (
             (element.kind in "@?" or (element.kind == "!" and index == len(sequence) - 1 and not element.after_star))
-            and all(isinstance(part, _One) for alternative in element.alternatives for part in alternative)
+            and all(isinstance(part, _CharacterSet) for alternative in element.alternatives for part in alternative)
         )
         for index, element in enumerate(sequence)
     )
 
 
-def _expression(sequence: _Sequence, guard: str) -> str:
+def _sequence_regex(sequence: _Sequence, guard: str) -> str:
     """A cheap sequence as a regular expression; `guard` keeps a wildcard off a leading dot."""
-    return "".join(_element_expression(element, guard) for element in sequence)
+    return "".join(_element_regex(element, guard) for element in sequence)
 
 
-def _element_expression(element: _Element, guard: str) -> str:
+def _element_regex(element: _Element, guard: str) -> str:
     match element:
         case _Star():
             return f"{guard}.*"
-        case _One(characters, literal):
-            return _one_expression(characters) if literal else guard + _one_expression(characters)
+        case _CharacterSet(characters, literal):
+            return _set_regex(characters) if literal else guard + _set_regex(characters)
         case _Group(kind, alternatives, after_star):
-            either = "|".join(_expression(alternative, guard) for alternative in alternatives)
+            either = "|".join(_sequence_regex(alternative, guard) for alternative in alternatives)
             if kind == "!":
                 return rf"(?!(?:{either})\Z).*"
             return ("(?=.)" if after_star and kind == "@" else "") + f"(?:{either})" + ("?" if kind == "?" else "")
@@ -257,7 +257,7 @@ def _element_expression(element: _Element, guard: str) -> str:
             assert_never(element)
 
 
-def _one_expression(characters: frozenset[str]) -> str:
+def _set_regex(characters: frozenset[str]) -> str:
     if len(characters) == 1:
         return re.escape(next(iter(characters)))
     if not characters:
@@ -267,34 +267,36 @@ def _one_expression(characters: frozenset[str]) -> str:
     return f"[{''.join(map(re.escape, sorted(characters)))}]"
 
 
-def _ends(sequence: _Sequence, text: str, starts: set[int], hidden: bool) -> set[int]:
+def _find_ends(sequence: _Sequence, text: str, starts: set[int], hidden: bool) -> set[int]:
     """Where a match of the sequence that starts at one of `starts` can end; never more than quadratic in the text."""
     for element in sequence:
         if not starts:
             break
-        starts = _element_ends(element, text, starts, hidden)
+        starts = _find_element_ends(element, text, starts, hidden)
     return starts
 
 
-def _element_ends(element: _Element, text: str, starts: set[int], hidden: bool) -> set[int]:
+def _find_element_ends(element: _Element, text: str, starts: set[int], hidden: bool) -> set[int]:
     match element:
         case _Star():
-            starts = _shown(text, starts, hidden)
+            starts = _drop_hidden(text, starts, hidden)
             return set(range(min(starts), len(text) + 1)) if starts else starts
-        case _One(characters, literal):
-            starts = starts if literal else _shown(text, starts, hidden)
+        case _CharacterSet(characters, literal):
+            starts = starts if literal else _drop_hidden(text, starts, hidden)
             return {start + 1 for start in starts if text[start : start + 1] in characters and start < len(text)}
         case _Group(kind, alternatives, after_star):
             if after_star and kind in "@+!":
                 starts = starts - {len(text)}
-            return _group_ends(kind, alternatives, text, starts, hidden)
+            return _find_group_ends(kind, alternatives, text, starts, hidden)
         case _:
             assert_never(element)
 
 
-def _group_ends(kind: str, alternatives: tuple[_Sequence, ...], text: str, starts: set[int], hidden: bool) -> set[int]:
+def _find_group_ends(
+    kind: str, alternatives: tuple[_Sequence, ...], text: str, starts: set[int], hidden: bool
+) -> set[int]:
     def once(begins: set[int]) -> set[int]:
-        return set().union(*(_ends(alternative, text, begins, hidden) for alternative in alternatives))
+        return set().union(*(_find_ends(alternative, text, begins, hidden) for alternative in alternatives))
 
     if kind == "!":
         return set().union(*(set(range(start, len(text) + 1)) - once({start}) for start in starts))
@@ -306,6 +308,6 @@ def _group_ends(kind: str, alternatives: tuple[_Sequence, ...], text: str, start
     return found if kind in "@+" else found | starts
 
 
-def _shown(text: str, starts: set[int], hidden: bool) -> set[int]:
+def _drop_hidden(text: str, starts: set[int], hidden: bool) -> set[int]:
     """Where a wildcard may start: not at a leading dot, unless it is to match that too."""
     return starts if hidden or not text.startswith(".") else starts - {0}

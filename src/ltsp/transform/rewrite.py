@@ -10,24 +10,24 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ltsp.errors import LtspError, Unreadable
+from ltsp.errors import FileUnreadable, LtspError
 from ltsp.transform.accounts import (
     LOGIN_DEFS,
-    Limits,
+    IdRanges,
     People,
-    group,
-    gshadow,
-    gshadow_of,
-    kept_groups,
-    passwd,
-    shadow,
-    shadow_of,
-    subordinate,
+    clean_group,
+    clean_gshadow,
+    clean_passwd,
+    clean_shadow,
+    clean_subordinate_ids,
+    find_kept_groups,
+    make_gshadow,
+    make_shadow,
 )
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
-from ltsp.tree.read_file import read_small
+from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 MOST = 64 << 20
@@ -38,7 +38,7 @@ _WRONG_AFTERWARDS = frozenset({"security.capability", "security.ima", "security.
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RewriteInput:
     """What a rewriter works on."""
 
     tree: Tree
@@ -54,12 +54,12 @@ class Source:
         file = self.tree.follow(path)
         if not isinstance(file, File):
             return None
-        if instead is not None and self.faults.skip_unreadable and _is_closed(file):
+        if instead is not None and self.faults.skip_unreadable and _is_unreadable(file):
             return instead
-        return read_small(file, path, MOST, self.faults)
+        return read_small_file(file, path, MOST, self.faults)
 
 
-def _is_closed(file: File) -> bool:
+def _is_unreadable(file: File) -> bool:
     try:
         with file.content.open():
             return False
@@ -70,42 +70,42 @@ def _is_closed(file: File) -> bool:
 Changes = Mapping[str, Node | None]
 """As for `Tree.edit`; what would be as before is not in it."""
 
-Rewriter = Callable[[Source], Changes]
+Rewriter = Callable[[RewriteInput], Changes]
 
 
-def with_bytes(file: File, data: bytes) -> File:
+def replace_bytes(file: File, data: bytes) -> File:
     """The file with other bytes: mode, owner, time and those attributes that do not speak of the bytes stay."""
     xattrs = tuple(pair for pair in file.metadata.xattrs if pair[0] not in _WRONG_AFTERWARDS)
     return replace(file, metadata=replace(file.metadata, xattrs=xattrs), content=Bytes(data))
 
 
-def _each(function: Callable[[bytes], bytes]) -> Rewriter:
+def _rewrite_each(function: Callable[[bytes], bytes]) -> Rewriter:
     """The rewriter that treats each file alone."""
 
-    def rewrite(source: Source) -> Changes:
+    def rewrite(source: RewriteInput) -> Changes:
         changes: dict[str, Node | None] = {}
         for path in source.paths:
             data = source.read(path)
             if data is not None:
-                changes |= _changed(source.tree, path, data, function(data))
+                changes |= _change_file(source.tree, path, data, function(data))
         return changes
 
     return rewrite
 
 
-def _changed(tree: Tree, path: str, old: bytes, new: bytes) -> Changes:
+def _change_file(tree: Tree, path: str, old: bytes, new: bytes) -> Changes:
     """The change at the place where a path leads, if there is any."""
     resolved = tree.resolve(path)
     file = None if resolved is None else tree.get(resolved)
-    return {resolved: with_bytes(file, new)} if resolved and isinstance(file, File) and new != old else {}
+    return {resolved: replace_bytes(file, new)} if resolved and isinstance(file, File) and new != old else {}
 
 
 # Accounts
 
 _ACCOUNTS = ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")
-_OPEN_TWINS: Mapping[str, Callable[[Mapping[str, bytes]], bytes]] = {
-    "shadow": lambda texts: shadow_of(texts.get("passwd", b"")),
-    "gshadow": lambda texts: gshadow_of(texts.get("group", b"")),
+_SUBSTITUTES: Mapping[str, Callable[[Mapping[str, bytes]], bytes]] = {
+    "shadow": lambda texts: make_shadow(texts.get("passwd", b"")),
+    "gshadow": lambda texts: make_gshadow(texts.get("group", b"")),
 }
 
 
@@ -114,62 +114,62 @@ _EXTRA = "var/lib/extrausers"
 
 
 @dataclass(frozen=True, slots=True)
-class _Everyone:
+class _SystemAccounts:
     """Whom the account files of a system name, in all places."""
 
-    limits: Limits
+    limits: IdRanges
     people: People
     groups: frozenset[bytes]
     """Those that stay."""
 
     @classmethod
-    def of(cls, source: Source) -> _Everyone:
+    def of(cls, source: RewriteInput) -> _SystemAccounts:
         settings = [source.read(path) for path in LOGIN_DEFS]
-        limits = Limits.parse(text for text in settings if text is not None)
+        limits = IdRanges.parse(text for text in settings if text is not None)
         passwd, group = (
             b"\n".join(source.read(f"{directory}/{name}") or b"" for directory in ("etc", _EXTRA))
             for name in ("passwd", "group")
         )
         people = People.parse(passwd, limits)
-        return cls(limits, people, kept_groups(group, people, limits))
+        return cls(limits, people, find_kept_groups(group, people, limits))
 
-    def without_people(self, name: str, text: bytes) -> bytes:
+    def remove_people(self, name: str, text: bytes) -> bytes:
         """An account file of that name."""
         match name:
             case "passwd":
-                return passwd(text, self.limits)
+                return clean_passwd(text, self.limits)
             case "group":
-                return group(text, self.people, self.limits)
+                return clean_group(text, self.people, self.limits)
             case "shadow":
-                return shadow(text, self.people)
+                return clean_shadow(text, self.people)
             case "gshadow":
-                return gshadow(text, self.people, self.groups)
+                return clean_gshadow(text, self.people, self.groups)
             case _:
-                return subordinate(text, self.people, self.limits)
+                return clean_subordinate_ids(text, self.people, self.limits)
 
 
-def _accounts(source: Source) -> Changes:
+def _rewrite_accounts(source: RewriteInput) -> Changes:
     """Raises LtspError where there is no passwd, or two account files are one.
 
     Of shadow and gshadow nothing stays but the names, and those are in files that anybody may read.
     """
     for name in ("passwd", "group"):
-        _see_that_it_may_be_read(source, name)
+        _check_readable(source, name)
     if not isinstance(source.tree.follow("etc/passwd"), File):
         raise LtspError("no etc/passwd in the image", "a system has one; --cleanup=0 leaves accounts as they are")
-    return _accounts_in("etc", source)
+    return _rewrite_accounts_in("etc", source)
 
 
-def _extra_accounts(source: Source) -> Changes:
+def _rewrite_extra_accounts(source: RewriteInput) -> Changes:
     """Raises LtspError where two account files are one."""
-    return _accounts_in(_EXTRA, source)
+    return _rewrite_accounts_in(_EXTRA, source)
 
 
-def _accounts_in(directory: str, source: Source) -> Changes:
+def _rewrite_accounts_in(directory: str, source: RewriteInput) -> Changes:
     tree = source.tree
     texts: dict[str, bytes] = {}
     for name in _ACCOUNTS:
-        instead = _OPEN_TWINS[name](texts) if name in _OPEN_TWINS else None
+        instead = _SUBSTITUTES[name](texts) if name in _SUBSTITUTES else None
         if (text := source.read(f"{directory}/{name}", instead)) is not None:
             texts[name] = text
     places: dict[int, str] = {}
@@ -179,20 +179,20 @@ def _accounts_in(directory: str, source: Source) -> Changes:
             raise LtspError(
                 f"{directory}/{other} and {directory}/{name} are the same file", "make them two files in the source"
             )
-    everyone = _Everyone.of(source)
+    everyone = _SystemAccounts.of(source)
     changes: dict[str, Node | None] = {}
     for name, text in texts.items():
         path = f"{directory}/{name}"
         if path in source.paths:
-            changes |= _changed(tree, path, text, everyone.without_people(name, text))
+            changes |= _change_file(tree, path, text, everyone.remove_people(name, text))
     return changes
 
 
-def _see_that_it_may_be_read(source: Source, name: str) -> None:
-    """A system without its passwd or group is none, whoever may not read them. Raises Unreadable."""
+def _check_readable(source: RewriteInput, name: str) -> None:
+    """A system without its passwd or group is none, whoever may not read them. Raises FileUnreadable."""
     file = source.tree.follow(f"etc/{name}")
-    if name in {"passwd", "group"} and isinstance(file, File) and _is_closed(file):
-        raise Unreadable(
+    if name in {"passwd", "group"} and isinstance(file, File) and _is_unreadable(file):
+        raise FileUnreadable(
             f"cannot read /etc/{name}: Permission denied", f"let others read it, as it should be: chmod 644 etc/{name}"
         )
 
@@ -200,7 +200,7 @@ def _see_that_it_may_be_read(source: Source, name: str) -> None:
 # Identity
 
 
-def _machine_id(source: Source) -> Changes:
+def _reset_machine_id(source: RewriteInput) -> Changes:
     """An empty file, which systemd fills at each boot; without one it would take every boot for the first.
 
     machine-id(5)
@@ -218,29 +218,29 @@ def _machine_id(source: Source) -> Changes:
         ):
             continue
         if isinstance(old, Symlink):
-            changes |= _emptied_behind(source.tree, path)
+            changes |= _empty_target(source.tree, path)
         xattrs = old.metadata.xattrs if isinstance(old, File) else ()
         metadata = Metadata(0o444, mtime=(above if old is None else old).metadata.mtime, xattrs=xattrs)
         changes[f"{parent}/{name}".lstrip("/")] = File(metadata, Bytes(b""))
     return changes
 
 
-def _machine_id_link(source: Source) -> Changes:
+def _link_machine_id(source: RewriteInput) -> Changes:
     changes: dict[str, Node | None] = {}
     for path in source.paths:
         file = source.tree.get(path)
         if isinstance(file, File):
             changes[path] = Symlink(Metadata(0o777, mtime=file.metadata.mtime), "/etc/machine-id")
         elif source.tree.resolve(path) != source.tree.resolve("etc/machine-id"):
-            changes |= _emptied_behind(source.tree, path)
+            changes |= _empty_target(source.tree, path)
     return changes
 
 
-def _emptied_behind(tree: Tree, path: str) -> Changes:
+def _empty_target(tree: Tree, path: str) -> Changes:
     """The file where a link leads without its bytes; nothing where it leads to none."""
     resolved = tree.resolve(path)
     file = None if resolved is None else tree.get(resolved)
-    return {resolved: with_bytes(file, b"")} if resolved and isinstance(file, File) and file.content.size else {}
+    return {resolved: replace_bytes(file, b"")} if resolved and isinstance(file, File) and file.content.size else {}
 
 
 # Network
@@ -250,7 +250,7 @@ _LOCAL_NAME = re.compile(rb"localhost[46]?(\.localdomain[46]?)?|ip6-(localhost|l
 _LOCAL_HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
-def _hosts(text: bytes) -> bytes:
+def _keep_localhost(text: bytes) -> bytes:
     """The lines of localhost, with only its own names; they are made where there are none. hosts(5)"""
     lines: list[bytes] = []
     for line in text.split(b"\n"):
@@ -261,7 +261,7 @@ def _hosts(text: bytes) -> bytes:
     return b"".join(line + b"\n" for line in lines) or _LOCAL_HOSTS
 
 
-def _hosts_lost(text: bytes) -> int:
+def _count_lost_hosts(text: bytes) -> int:
     """Lines for other machines than this one."""
     addresses = (line.partition(b"#")[0].split()[:1] for line in text.split(b"\n"))
     return sum(bool(each) and re.match(rb"127\.|::1$|f[ef]0", each[0]) is None for each in addresses)
@@ -270,12 +270,12 @@ def _hosts_lost(text: bytes) -> int:
 _STUB = "../run/systemd/resolve/stub-resolv.conf"
 
 
-def _resolver(source: Source) -> Changes:
+def _restore_stub_resolver(source: RewriteInput) -> Changes:
     """`ltsp dnsmasq --dns` switches systemd-resolved's stub off and links resolv.conf past it: back to the stub."""
     changes: dict[str, Node | None] = {}
     for path in source.paths:
         file = source.tree.get(path)
-        if not isinstance(file, File) or b"DNSStubListener" not in read_small(file, path, MOST, source.faults):
+        if not isinstance(file, File) or b"DNSStubListener" not in read_small_file(file, path, MOST, source.faults):
             continue
         changes[path] = None
         link = source.tree.get("etc/resolv.conf")
@@ -289,32 +289,32 @@ _CHAP = re.compile(
 )
 
 
-def _iscsid(text: bytes) -> bytes:
+def _strip_chap(text: bytes) -> bytes:
     """Without names and passwords of CHAP, those in comments too. iscsid.conf as open-iscsi ships it"""
     return _CHAP.sub(b"", text)
 
 
-def _comments(text: bytes) -> bytes:
+def _keep_comments(text: bytes) -> bytes:
     """The comments alone, less those that a password could stand in."""
     lines = text.split(b"\n")
     return b"".join(line + b"\n" for line in lines if line.startswith(b"#") and b"://" not in line and b"@" not in line)
 
 
 REWRITERS: Mapping[str, Rewriter] = {
-    "accounts": _accounts,
-    "comments": _each(_comments),
-    "extra-accounts": _extra_accounts,
-    "hosts": _each(_hosts),
-    "iscsid": _each(_iscsid),
-    "machine-id": _machine_id,
-    "machine-id-link": _machine_id_link,
-    "resolver": _resolver,
+    "accounts": _rewrite_accounts,
+    "comments": _rewrite_each(_keep_comments),
+    "extra-accounts": _rewrite_extra_accounts,
+    "hosts": _rewrite_each(_keep_localhost),
+    "iscsid": _rewrite_each(_strip_chap),
+    "machine-id": _reset_machine_id,
+    "machine-id-link": _link_machine_id,
+    "resolver": _restore_stub_resolver,
 }
 """By the name in a row `F=NAME`."""
 
-LOST: Mapping[str, tuple[str, Callable[[bytes], int]]] = {
+LOSSES: Mapping[str, tuple[str, Callable[[bytes], int]]] = {
     "comments": ("printer", lambda text: len(re.findall(rb"(?m)^[ \t]*<(?:Default)?Printer[ \t]", text))),
-    "hosts": ("line", _hosts_lost),
+    "hosts": ("line", _count_lost_hosts),
 }
 """By the name of a rewriter: what goes from a file that somebody may miss, and how many of it there are."""
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ltsp.transform.pattern import Matcher, is_plain, matches_everything, wildcard
+from ltsp.transform.pattern import Matcher, compile_wildcard, is_plain, matches_everything
 
 V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
-class Syntax:
+class PatternSyntax:
     """What the components of a pattern mean."""
 
     component: Callable[[str], Matcher]
@@ -28,21 +28,21 @@ class Syntax:
     """Whether `**` stands for any number of directories."""
 
 
-LISTS = Syntax(lambda component: wildcard(component, hidden=True), everything=matches_everything)
+LIST_SYNTAX = PatternSyntax(lambda component: compile_wildcard(component, hidden=True), everything=matches_everything)
 """Our own lists: wildcards match hidden entries too."""
 
-MKSQUASHFS = Syntax(lambda component: wildcard(component, hidden=False))
+MKSQUASHFS_SYNTAX = PatternSyntax(lambda component: compile_wildcard(component, hidden=False))
 """`mksquashfs -wildcards`: a wildcard does not match a leading dot."""
 
 
 @dataclass(slots=True, eq=False)
-class _Names(Generic[V]):
+class _PatternNode(Generic[V]):
     """What may follow in one directory: a node of the tree of patterns, with its edges."""
 
     stays: bool
     """It holds in the directories below too (`**`, `... name`)."""
-    edges: dict[str, Edge[V]] = field(default_factory=dict)
-    deep: _Names[V] | None = None
+    edges: dict[str, PatternEdge[V]] = field(default_factory=dict)
+    deep: _PatternNode[V] | None = None
     """What follows `**` here."""
 
     def rests(self) -> Iterator[tuple[str, V]]:
@@ -55,14 +55,14 @@ class _Names(Generic[V]):
 
 
 @dataclass(slots=True, eq=False)
-class Edge(Generic[V]):
+class PatternEdge(Generic[V]):
     """A component of patterns: what ends with it, and what goes on below."""
 
     matches: Matcher | None
     """None where it matches no more than its own text."""
     everything: bool
     values: list[V] = field(default_factory=list)
-    below: _Names[V] | None = None
+    below: _PatternNode[V] | None = None
 
     def rests(self) -> Iterator[tuple[str, V]]:
         """What is left of each pattern that comes through here, and its value; empty text where a pattern ends."""
@@ -73,16 +73,16 @@ class Edge(Generic[V]):
 
 
 @dataclass(slots=True, eq=False)
-class Level(Generic[V]):
+class RuleLevel(Generic[V]):
     """What the rules say about the entries of one directory."""
 
-    _states: tuple[_Names[V], ...]
+    _states: tuple[_PatternNode[V], ...]
     covered: tuple[V, ...]
     """What rules for this directory, or one above it, say of all that lies below."""
     every: tuple[V, ...] = field(init=False)
     """What rules for every entry say."""
-    _plain: dict[str, list[Edge[V]]] = field(init=False)
-    _wild: list[tuple[Matcher, Edge[V]]] = field(init=False)
+    _plain: dict[str, list[PatternEdge[V]]] = field(init=False)
+    _wild: list[tuple[Matcher, PatternEdge[V]]] = field(init=False)
 
     def __post_init__(self) -> None:
         edges = [(text, edge) for state in self._states for text, edge in state.edges.items()]
@@ -94,7 +94,7 @@ class Level(Generic[V]):
         self._wild = [(edge.matches, edge) for _, edge in edges if edge.matches is not None]
 
     @property
-    def free(self) -> bool:
+    def is_free(self) -> bool:
         """Whether nothing is said about this directory's entries, nor about anything below."""
         return not self._states and not self.covered
 
@@ -103,7 +103,7 @@ class Level(Generic[V]):
         """Whether some rule is about an entry of this directory or one below it."""
         return bool(self._states)
 
-    def edges(self, name: str) -> list[Edge[V]]:
+    def edges(self, name: str) -> list[PatternEdge[V]]:
         """Where the patterns are that lead to this entry, or through it."""
         found = self._plain.get(name, [])
         if self._wild:
@@ -114,7 +114,7 @@ class Level(Generic[V]):
         """What the rules for this entry itself stand for."""
         return tuple(value for edge in self.edges(name) for value in edge.values)
 
-    def step(self, name: str) -> _State[V]:
+    def descend(self, name: str) -> _State[V]:
         """The states and the covering values of the directory of this name."""
         edges = self.edges(name)
         below = [edge.below for edge in edges if edge.below is not None]
@@ -126,57 +126,59 @@ class Level(Generic[V]):
         return tuple(states), tuple(dict.fromkeys((*self.covered, *values))) if values else self.covered
 
 
-_State = tuple[tuple[_Names[V], ...], tuple[V, ...]]
+_State = tuple[tuple[_PatternNode[V], ...], tuple[V, ...]]
 """What holds in a directory: where in the patterns it is, and what covers it."""
 
 
-class Rules(Generic[V]):
+class PathRules(Generic[V]):
     """Patterns and what they stand for.
 
     A `... ` before a pattern makes it hold in every directory, as in mksquashfs; of several components
     (`... cache/tmp`) as its versions from 4.6 on read it.
     """
 
-    def __init__(self, patterns: Iterable[tuple[str, V]], syntax: Syntax) -> None:
+    def __init__(self, patterns: Iterable[tuple[str, V]], syntax: PatternSyntax) -> None:
         self._syntax = syntax
-        self._root: _Names[V] = _Names(stays=False)
-        self._everywhere: _Names[V] = _Names(stays=True)
+        self._root: _PatternNode[V] = _PatternNode(stays=False)
+        self._everywhere: _PatternNode[V] = _PatternNode(stays=True)
         for pattern, value in patterns:
             if pattern.startswith("... "):
                 self._add(self._everywhere, pattern[4:], value)
             else:
                 self._add(self._root, pattern, value)
-        first = tuple(state for state in (self._everywhere, self._root, self._root.deep) if state and _used(state))
-        root: Level[V] = Level(first, ())
-        self._known: dict[_State[V], Level[V]] = {(first, ()): root}
-        self._levels: dict[str, Level[V]] = {"": root}
+        first = tuple(
+            state for state in (self._everywhere, self._root, self._root.deep) if state and _has_patterns(state)
+        )
+        root: RuleLevel[V] = RuleLevel(first, ())
+        self._by_state: dict[_State[V], RuleLevel[V]] = {(first, ()): root}
+        self._levels: dict[str, RuleLevel[V]] = {"": root}
 
-    def _add(self, names: _Names[V], pattern: str, value: V) -> None:
+    def _add(self, names: _PatternNode[V], pattern: str, value: V) -> None:
         components = [component for component in pattern.split("/") if component]
-        edge: Edge[V] | None = None
+        edge: PatternEdge[V] | None = None
         for index, component in enumerate(components):
             if edge is not None:
                 if edge.below is None:
-                    edge.below = _Names(stays=False)
+                    edge.below = _PatternNode(stays=False)
                 names = edge.below
             if self._syntax.deep and component == "**" and index < len(components) - 1:
                 if names.deep is None:
-                    names.deep = _Names(stays=True)
+                    names.deep = _PatternNode(stays=True)
                 names, edge = names.deep, None
                 continue
             edge = names.edges.get(component)
             if edge is None:
                 matches = None if self._syntax.plain(component) else self._syntax.component(component)
-                edge = names.edges[component] = Edge(matches, self._syntax.everything(component))
+                edge = names.edges[component] = PatternEdge(matches, self._syntax.everything(component))
         if edge is not None:
             edge.values.append(value)
 
-    def level(self, directory: str) -> Level[V]:
+    def level(self, directory: str) -> RuleLevel[V]:
         """What the rules say about the entries of a directory; "" is the root."""
         found = self._levels.get(directory)
-        return self._entered(directory) if found is None else found
+        return self._add_level(directory) if found is None else found
 
-    def _entered(self, directory: str) -> Level[V]:
+    def _add_level(self, directory: str) -> RuleLevel[V]:
         """The level of a directory that was not asked about before; it may lie deeper than the interpreter's stack."""
         unknown: list[str] = []
         above = directory
@@ -185,9 +187,9 @@ class Rules(Generic[V]):
             above = above.rpartition("/")[0]
         level = self._levels[above]
         for path in reversed(unknown):
-            if not level.free:
-                key = level.step(path.rpartition("/")[2])
-                level = self._known.get(key) or self._known.setdefault(key, Level(*key))
+            if not level.is_free:
+                key = level.descend(path.rpartition("/")[2])
+                level = self._by_state.get(key) or self._by_state.setdefault(key, RuleLevel(*key))
             self._levels[path] = level
         return level
 
@@ -198,5 +200,5 @@ class Rules(Generic[V]):
         return level.values(name) + level.covered
 
 
-def _used(names: _Names[V]) -> bool:
+def _has_patterns(names: _PatternNode[V]) -> bool:
     return bool(names.edges or names.deep)

@@ -14,18 +14,18 @@ from enum import Enum
 from itertools import chain
 
 from ltsp.errors import ConfError
-from ltsp.transform import tools
-from ltsp.transform.accounts import LOGIN_DEFS, Limits
-from ltsp.transform.exclude import Exclusions, fault
-from ltsp.transform.lines import Line, Tuned, built_in, tuned
-from ltsp.transform.links import Led, Meaning, Paths, follow, is_needed
-from ltsp.transform.named_places import READERS, Named, places, settings_text
+from ltsp.transform import tool_table
+from ltsp.transform.accounts import LOGIN_DEFS, IdRanges
+from ltsp.transform.exclude import Exclusions, find_fault
+from ltsp.transform.links import LinkedRules, LinkPolicy, Paths, follow_links, is_needed
+from ltsp.transform.named_places import READERS, PlaceKind, find_places, settings_text
 from ltsp.transform.pattern import is_plain, literal
 from ltsp.transform.rewrite import REWRITERS, TESTS
-from ltsp.transform.rules import LISTS, Level, Rules
-from ltsp.tree.name import encode, in_order, printable
+from ltsp.transform.rule_list import ListLine, TunedList, read_built_in, tune_list
+from ltsp.transform.rules import LIST_SYNTAX, PathRules, RuleLevel
+from ltsp.tree.name import encode, printable, sort_names
 from ltsp.tree.node import Directory, File, Node, Symlink
-from ltsp.tree.selection import Take
+from ltsp.tree.selection import Inclusion
 from ltsp.tree.tree import Tree
 
 
@@ -48,8 +48,8 @@ ACTIVE_SWAP = "active swap"
 ADDED = "added"
 """Of a row W: only of files that no package tool brought."""
 _ANYWHERE = "**/"
-_GOES = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
-_SYNTAX = replace(LISTS, deep=True)
+_REMOVES = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
+_SYNTAX = replace(LIST_SYNTAX, deep=True)
 _ROW = re.compile(r"(?P<action>[XRTFNWK])(?:=(?P<name>[\w-]+))?\s+(?P<pattern>\S+)(?:\s+(?P<reason>.*))?")
 _NAMES = {
     Action.REWRITTEN: REWRITERS.keys(),
@@ -60,7 +60,7 @@ _NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SecretRow:
     action: Action
     pattern: str
     name: str = ""
@@ -68,18 +68,18 @@ class Row:
     reason: str = ""
     consequence: str = ""
     """What clients do without it, where somebody may miss it; that is said in every run."""
-    made_of: str = ""
+    derived_from: str = ""
     """Of a row that no list has: the row N of the file that names this place, or ACTIVE_SWAP."""
 
     def __str__(self) -> str:
-        return self.made_of or f"{self.action.value}{'=' + self.name if self.name else ''} {self.pattern}"
+        return self.derived_from or f"{self.action.value}{'=' + self.name if self.name else ''} {self.pattern}"
 
     @property
-    def to_keep(self) -> str:
+    def keep_setting(self) -> str:
         """The setting that lets in what it leaves out."""
-        if self.made_of == ACTIVE_SWAP:
+        if self.derived_from == ACTIVE_SWAP:
             return f"ADD_IMAGE_SECRETS='K {self.pattern}'"
-        return f"OMIT_IMAGE_SECRETS='{self.made_of or self.pattern}'"
+        return f"OMIT_IMAGE_SECRETS='{self.derived_from or self.pattern}'"
 
     @property
     def is_anywhere(self) -> bool:
@@ -92,7 +92,7 @@ class Row:
         return all(map(is_plain, self.pattern.split("/")))
 
     @classmethod
-    def parse(cls, text: str) -> Row:
+    def parse(cls, text: str) -> SecretRow:
         """Raises ValueError, which says what is wrong."""
         match = _ROW.fullmatch(text)
         if match is None:
@@ -101,7 +101,7 @@ class Row:
         names = _NAMES.get(action, {""})
         if name not in names:
             raise ValueError(f"{action.value}=NAME is one of {', '.join(sorted(names - {''})) or 'none'}")
-        if (wrong := fault(pattern)) is not None:
+        if (wrong := find_fault(pattern)) is not None:
             raise ValueError(wrong)
         reason, _, consequence = (match["reason"] or "").partition(" | ")
         return cls(action, pattern, name, reason.strip(), consequence.strip())
@@ -109,8 +109,8 @@ class Row:
 
 _HARMLESS = frozenset({Action.KEPT, Action.WARNED_OF, Action.NAMED})
 """What they name stays as it is."""
-_MEANING: Meaning[Row] = Meaning(
-    ends=lambda row: row.action in _GOES or row.action is Action.KEPT,
+_LINK_POLICY: LinkPolicy[SecretRow] = LinkPolicy(
+    ends=lambda row: row.action in _REMOVES or row.action is Action.KEPT,
     cuts=lambda row: row.action not in _HARMLESS,
     kind=lambda row: (row.action, row.name),
 )
@@ -121,37 +121,43 @@ _MEANING: Meaning[Row] = Meaning(
 class SecretRows:
     """The list after it was tuned."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[SecretRow, ...]
     warnings: tuple[str, ...] = ()
     omitted: tuple[str, ...] = ()
     """The patterns of rows that were taken out."""
 
 
 def image_secrets(
-    site: Iterator[Line] | None = None, add: Iterable[Line] = (), omit: Iterable[Line] = (), swaps: Iterable[str] = ()
+    site: Iterator[ListLine] | None = None,
+    add: Iterable[ListLine] = (),
+    omit: Iterable[ListLine] = (),
+    swaps: Iterable[str] = (),
 ) -> SecretRows:
     """The rows for an image: the site's own, as of /etc/ltsp/image.secrets, or the built-in ones, tuned.
 
     A row is added in place of one with the same pattern. To omit one, its pattern is enough, but for rows N. `swaps`:
     the paths of active swap files, relative to the root. Raises ConfError, which names every bad line.
     """
-    base = chain(built_in("image.secrets"), tools.secret()) if site is None else site
-    result: Tuned = tuned(base, iter(add), iter(omit), _pattern)
-    rows: list[Row] = []
+    base = chain(read_built_in("image.secrets"), tool_table.read_secret_rows()) if site is None else site
+    result: TunedList = tune_list(base, iter(add), iter(omit), _row_key)
+    rows: list[SecretRow] = []
     faults: list[str] = []
     for line in result.lines:
         try:
-            rows.append(Row.parse(line.text))
+            rows.append(SecretRow.parse(line.text))
         except ValueError as error:
             faults.append(f"{line}: {error}")
     if faults:
         raise ConfError("; ".join(faults), "a row is like this: X etc/app.key  the key of app")
-    rows += (Row(Action.LEFT_OUT, literal(path), reason="contents of memory", made_of=ACTIVE_SWAP) for path in swaps)
+    rows += (
+        SecretRow(Action.LEFT_OUT, literal(path), reason="contents of memory", derived_from=ACTIVE_SWAP)
+        for path in swaps
+    )
     omitted = tuple(match["pattern"] for line in result.omitted if (match := _ROW.fullmatch(line.text)))
     return SecretRows(tuple(rows), result.warnings, omitted)
 
 
-def _pattern(text: str) -> str:
+def _row_key(text: str) -> str:
     """What tells a row from others: its pattern, and rows N are beside the one that says what becomes of that file."""
     match = _ROW.fullmatch(text)
     if match is None:
@@ -160,11 +166,11 @@ def _pattern(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SecretFinding:
     """A path that stays in the image and may hold a secret."""
 
     path: str
-    row: Row
+    row: SecretRow
     files: int = 1
     """How many files a directory holds."""
     example: str = ""
@@ -178,12 +184,12 @@ class Finding:
             f" ({amount} file{'s' if amount > 1 else ''}{example})" if (amount := self.files) > 1 or example else ""
         )
         more = f" and {len(self.others)} more" if self.others else ""
-        remedy = f"; to leave out what lies there: ADD_IMAGE_EXCLUDES='{printable(self._pattern)}'"
+        remedy = f"; to leave out what lies there: ADD_IMAGE_EXCLUDES='{printable(self._exclude_pattern)}'"
         reason = self.row.reason or "may hold a secret"
         return f"/{printable(self.path)}{inside}{more}: {reason}{remedy if self.row.is_anywhere else ''}"
 
     @property
-    def _pattern(self) -> str:
+    def _exclude_pattern(self) -> str:
         """The exclusion of a copy: all of a system that has etc in it, of several what they all lie in."""
         roots = [path.rpartition("/etc/")[0] for path in (self.path, *self.others)]
         if not roots[0]:
@@ -200,9 +206,9 @@ class Secrets:
 
     def __init__(
         self,
-        rows: Iterable[Row],
+        rows: Iterable[SecretRow],
         let_in: Exclusions | None = None,
-        behind: Iterable[tuple[str, Row]] = (),
+        behind: Iterable[tuple[str, SecretRow]] = (),
         kept: frozenset[str] = frozenset(),
         omitted: Iterable[str] = (),
     ) -> None:
@@ -215,27 +221,27 @@ class Secrets:
         self._kept = kept
         self._omitted = tuple(omitted)
         every = self._every()
-        self._rules: Rules[Row] = Rules(every, _SYNTAX)
+        self._rules: PathRules[SecretRow] = PathRules(every, _SYNTAX)
         self._keep = Exclusions((pattern for pattern, row in every if row.action is Action.KEPT), _SYNTAX)
         self._let_in = Exclusions(()) if let_in is None else let_in
 
-    def _every(self) -> list[tuple[str, Row]]:
+    def _every(self) -> list[tuple[str, SecretRow]]:
         """What leads somewhere."""
         return [*((row.pattern, row) for row in self.rows if not row.is_anywhere), *self._behind]
 
-    def following(self, tree: Tree, paths: Paths) -> tuple[Secrets, Led[Row]]:
+    def follow_links(self, tree: Tree, paths: Paths) -> tuple[Secrets, LinkedRules[SecretRow]]:
         """The rows as they hold in a tree with links in it; see `links.follow`."""
         every = self._every()
         gone = replace(paths, gone=lambda path: paths.gone(path) or self.row(path) is not None)
-        led = follow(every, tree, _SYNTAX, _MEANING, gone)
-        let_in, _ = self._let_in.following(tree, paths)
+        led = follow_links(every, tree, _SYNTAX, _LINK_POLICY, gone)
+        let_in, _ = self._let_in.follow_links(tree, paths)
         behind = tuple(dict.fromkeys((*self._behind, *led.patterns)))
         kept = self._kept if paths.beyond else self._kept | led.kept
         if (behind, let_in, kept) == (self._behind, self._let_in, self._kept):
             return self, led
         return Secrets(self.rows, let_in, behind, kept, self._omitted), led
 
-    def naming(self, tree: Tree, *, beyond: bool = False) -> Secrets:
+    def add_named_places(self, tree: Tree, *, beyond: bool = False) -> Secrets:
         """The rows, and those for what settings files in this tree name; see rows N.
 
         What the system needs is not left out, whatever they say. `beyond`: the tree is an outline, and what it does not
@@ -243,17 +249,17 @@ class Secrets:
         """
         rows = list(self.rows)
         omitted = Exclusions(self._omitted, _SYNTAX)
-        limits = Limits.parse(settings_text(tree, path) for path in LOGIN_DEFS)
-        for row, paths in self.edited(tree, (Action.NAMED,)).items():
+        limits = IdRanges.parse(settings_text(tree, path) for path in LOGIN_DEFS)
+        for row, paths in self.find_edited(tree, (Action.NAMED,)).items():
             kind, _ = READERS[row.name]
-            action = Action.WARNED_OF if kind is Named.DOUBTFUL else Action.LEFT_OUT
+            action = Action.WARNED_OF if kind is PlaceKind.DOUBTFUL else Action.LEFT_OUT
             for path in paths:
-                for place in places(row.name, settings_text(tree, path), limits):
+                for place in find_places(row.name, settings_text(tree, path), limits):
                     node = tree.follow(place)
-                    known = isinstance(node, File if kind is Named.FILE else Directory)
+                    known = isinstance(node, File if kind is PlaceKind.FILE else Directory)
                     needed = is_needed(tree.resolve(place) or place)
                     if (known or (node is None and beyond)) and not needed and omitted.rule(place) is None:
-                        fate = replace(row, action=action, pattern=literal(place), name="", made_of=str(row))
+                        fate = replace(row, action=action, pattern=literal(place), name="", derived_from=str(row))
                         rows.append(fate)
         fresh = tuple(dict.fromkeys(rows))
         return self if fresh == self.rows else Secrets(fresh, self._let_in, self._behind, self._kept, self._omitted)
@@ -262,7 +268,9 @@ class Secrets:
         """Directories that are emptied, and in which rows N read settings before: redis.conf has a password, too."""
         naming = (row.pattern.rpartition("/")[0] for row in self.rows if row.action is Action.NAMED)
         return frozenset(
-            path for path in naming if all(map(is_plain, path.split("/"))) and self.take(path, True) is not Take.ALL
+            path
+            for path in naming
+            if all(map(is_plain, path.split("/"))) and self.take(path, True) is not Inclusion.ALL
         )
 
     def leads_below(self, directory: str) -> bool:
@@ -271,28 +279,28 @@ class Secrets:
 
     def concerns(self, directory: str) -> bool:
         """Whether anything is said about what lies in a directory, also by a row for what that lies in."""
-        return not self._rules.level(directory).free
+        return not self._rules.level(directory).is_free
 
-    def take(self, path: str, directory: bool) -> Take:
+    def take(self, path: str, directory: bool) -> Inclusion:
         """What becomes of a path; a `Selection`."""
         parent, _, name = path.rpartition("/")
         level = self._rules.level(parent)
-        if level.free:
-            return Take.ALL
-        own = _going(level.values(name))
-        above = _going(level.covered)
-        if not own and not above and not (directory and _going(self._rules.level(path).every)):
-            return Take.ALL
-        if self._spared(path) or (directory and self._leads_to_spared(path)):
-            return Take.ALL
+        if level.is_free:
+            return Inclusion.ALL
+        own = _removing_rows(level.values(name))
+        above = _removing_rows(level.covered)
+        if not own and not above and not (directory and _removing_rows(self._rules.level(path).every)):
+            return Inclusion.ALL
+        if self._is_kept(path) or (directory and self._contains_kept(path)):
+            return Inclusion.ALL
         if path in self._kept and not directory and not above:
-            return Take.ALL
-        return Take.EMPTIED if directory and not above else Take.NOTHING
+            return Inclusion.ALL
+        return Inclusion.EMPTIED if directory and not above else Inclusion.NOTHING
 
-    def row(self, path: str) -> Row | None:
+    def row(self, path: str) -> SecretRow | None:
         """The row that leaves a path out, itself or with what it lies in."""
-        going = _going(self._rules.matches(path))
-        return going[0] if going and not self._spared(path) else None
+        going = _removing_rows(self._rules.matches(path))
+        return going[0] if going and not self._is_kept(path) else None
 
     def rule(self, path: str) -> str | None:
         """That row as text."""
@@ -301,89 +309,93 @@ class Secrets:
 
     def consequence(self, path: str) -> str:
         """What clients do without where a path is left out, if that is worth a word."""
-        return next((row.consequence for row in _going(self._rules.matches(path)) if row.consequence), "")
+        return next((row.consequence for row in _removing_rows(self._rules.matches(path)) if row.consequence), "")
 
     def is_private(self, path: str) -> bool:
         """Whether a file is not to be seen by others as it is: left out, emptied or rewritten."""
         return any(row.action not in _HARMLESS for row in self._rules.matches(path))
 
-    def edited(self, tree: Tree, actions: Iterable[Action]) -> dict[Row, list[str]]:
+    def find_edited(self, tree: Tree, actions: Iterable[Action]) -> dict[SecretRow, list[str]]:
         """The paths that each row of these actions is about, in the order of the rows.
 
         A pattern without wildcards is given as it is, whether there is such a path or not.
         """
         wanted = frozenset(actions)
-        paths: dict[Row, list[str]] = {row: [] for row in self.rows if row.action in wanted}
+        paths: dict[SecretRow, list[str]] = {row: [] for row in self.rows if row.action in wanted}
         for row, found in paths.items():
-            if row.is_plain and not self._spared(row.pattern):
+            if row.is_plain and not self._is_kept(row.pattern):
                 found.append(row.pattern)
-        for path, _, rows in self._matched(tree):
-            if not self._spared(path):
+        for path, _, rows in self._find_matches(tree):
+            if not self._is_kept(path):
                 for row in rows:
                     if row in paths and not row.is_plain:
                         paths[row].append(path)
         return paths
 
-    def findings(self, tree: Tree) -> list[Finding]:
+    def findings(self, tree: Tree) -> list[SecretFinding]:
         """What rows W name in the tree, in the order of paths; their tests are not asked here."""
         named = [
-            Finding(path, row, files)
-            for path, node, rows in self._matched(tree)
+            SecretFinding(path, row, files)
+            for path, node, rows in self._find_matches(tree)
             for row in rows
-            if row.action is Action.WARNED_OF and not self._spared(path) and (files := _files(node, row))
+            if row.action is Action.WARNED_OF and not self._is_kept(path) and (files := _count_files(node, row))
         ]
         return sorted([*named, *self._anywhere(tree)], key=lambda finding: encode(finding.path))
 
-    def _anywhere(self, tree: Tree) -> Iterator[Finding]:
+    def _anywhere(self, tree: Tree) -> Iterator[SecretFinding]:
         """What rows for a name wherever it is find, but where another row says what becomes of that file."""
         rows = [(row.pattern.removeprefix(_ANYWHERE), row) for row in self.rows if row.is_anywhere]
-        level = Rules(rows, _SYNTAX).level("")
+        level = PathRules(rows, _SYNTAX).level("")
         for path, node in tree.walk() if rows else ():
             found = level.values(path.rpartition("/")[2])
-            if found and isinstance(node, File) and not self._spared(path) and not self.is_private(path):
-                yield from (Finding(path, row) for row in found)
+            if found and isinstance(node, File) and not self._is_kept(path) and not self.is_private(path):
+                yield from (SecretFinding(path, row) for row in found)
 
-    def let_in(self, tree: Tree) -> list[Finding]:
+    def let_in(self, tree: Tree) -> list[SecretFinding]:
         """What is in the tree although a row leaves it out, because OMIT_IMAGE_EXCLUDES let it in."""
         return [
-            Finding(path, row, max(1, _files(node, row)))
-            for path, node, rows in self._matched(tree)
-            for row in _going(rows)[:1]
+            SecretFinding(path, row, max(1, _count_files(node, row)))
+            for path, node, rows in self._find_matches(tree)
+            for row in _removing_rows(rows)[:1]
             if self._let_in.rule(path) is not None
         ]
 
-    def _spared(self, path: str) -> bool:
+    def _is_kept(self, path: str) -> bool:
         return self._keep.rule(path) is not None or self._let_in.rule(path) is not None
 
-    def _leads_to_spared(self, directory: str) -> bool:
+    def _contains_kept(self, directory: str) -> bool:
         return self._keep.leads_below(directory) or self._let_in.leads_below(directory)
 
-    def _matched(self, tree: Tree) -> Iterator[tuple[str, Node, tuple[Row, ...]]]:
+    def _find_matches(self, tree: Tree) -> Iterator[tuple[str, Node, tuple[SecretRow, ...]]]:
         """What rows name themselves, in the order of paths; only directories that a row leads into are looked at."""
-        pending: list[Iterator[tuple[str, Node, Level[Row]]]] = [_listed("", tree.root, self._rules.level(""))]
+        pending: list[Iterator[tuple[str, Node, RuleLevel[SecretRow]]]] = [
+            _list_entries("", tree.root, self._rules.level(""))
+        ]
         while pending:
             for path, node, level in pending[-1]:
                 rows = level.values(path.rpartition("/")[2])
                 if rows:
                     yield path, node, rows
                 if isinstance(node, Directory) and (below := self._rules.level(path)).leads_on:
-                    pending.append(_listed(path + "/", node, below))
+                    pending.append(_list_entries(path + "/", node, below))
                     break
             else:
                 pending.pop()
 
 
-def _listed(prefix: str, directory: Directory, level: Level[Row]) -> Iterator[tuple[str, Node, Level[Row]]]:
-    for name in in_order(list(directory.entries)):
+def _list_entries(
+    prefix: str, directory: Directory, level: RuleLevel[SecretRow]
+) -> Iterator[tuple[str, Node, RuleLevel[SecretRow]]]:
+    for name in sort_names(list(directory.entries)):
         yield prefix + name, directory.entries[name], level
 
 
-def _going(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+def _removing_rows(rows: tuple[SecretRow, ...]) -> tuple[SecretRow, ...]:
     """Those rows that leave a path out."""
-    return tuple(row for row in rows if row.action in _GOES)
+    return tuple(row for row in rows if row.action in _REMOVES)
 
 
-def _files(node: Node, row: Row) -> int:
+def _count_files(node: Node, row: SecretRow) -> int:
     """How many files a row is about here. A link counts where the row spells it out, as what it leads to does."""
     match node:
         case Directory():

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ltsp.tree.selection import Selection, Take, everything
+from ltsp.tree.selection import Inclusion, Selection, select_all
 
 
-def combined(*selections: Selection) -> Selection:
+def combine_selections(*selections: Selection) -> Selection:
     """The selection that takes in what all of these take in: the strongest answer wins."""
-    chosen = tuple(selection for selection in selections if selection is not everything)
+    chosen = tuple(selection for selection in selections if selection is not select_all)
     if not chosen:
-        return everything
+        return select_all
     if len(chosen) == 1:
         return chosen[0]
 
-    def take(path: str, directory: bool) -> Take:
-        strongest = Take.ALL
+    def take(path: str, directory: bool) -> Inclusion:
+        strongest = Inclusion.ALL
         for selection in chosen:
             answer = selection(path, directory)
-            if answer is Take.NOTHING:
+            if answer is Inclusion.NOTHING:
                 return answer
-            if answer is Take.EMPTIED:
+            if answer is Inclusion.EMPTIED:
                 strongest = answer
         return strongest
 
@@ -31,10 +31,10 @@ def combined(*selections: Selection) -> Selection:
 def leave_out(paths: Iterable[str]) -> Selection:
     """The selection that leaves out these very paths and what lies below them."""
     gone = frozenset(path.strip("/") for path in paths)
-    return lambda path, _directory: Take.NOTHING if path in gone else Take.ALL
+    return lambda path, _directory: Inclusion.NOTHING if path in gone else Inclusion.ALL
 
 
-def empty(paths: Iterable[str]) -> Selection:
+def keep_empty(paths: Iterable[str]) -> Selection:
     """The selection that keeps these very directories, and nothing in them."""
     emptied = frozenset(path.strip("/") for path in paths)
-    return lambda path, directory: Take.EMPTIED if directory and path in emptied else Take.ALL
+    return lambda path, directory: Inclusion.EMPTIED if directory and path in emptied else Inclusion.ALL

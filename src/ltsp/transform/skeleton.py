@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import Final
 
 from ltsp.tree.node import Directory, Metadata, Node
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
 _ROOT_MODE: Final = 0o755
 _KEPT: Final = "security."
 """Attributes that `/` keeps: the label of SELinux is the system's, as are those of all that lies below."""
 
-PLACES: Final = {
+DIRECTORIES: Final = {
     "dev": 0o755,
     "home": 0o755,
     "media": 0o755,
@@ -35,7 +35,7 @@ out; modes as of Debian's base-files.
 """
 
 
-def completed(tree: Tree, selection: Selection) -> Tree:
+def add_skeleton(tree: Tree, selection: Selection) -> Tree:
     """The tree with `/` of mode 0755 and of root's, its time as it was, and with the places that it lacks.
 
     Whatever stands at such a place stays as it is, a link that leads nowhere too; and what the selection leaves out
@@ -45,7 +45,7 @@ def completed(tree: Tree, selection: Selection) -> Tree:
     kept = tuple((name, value) for name, value in own.xattrs if name.startswith(_KEPT))
     top = Tree(replace(tree.root, metadata=Metadata(_ROOT_MODE, 0, 0, own.mtime, kept)))
     missing: dict[str, Node] = {}
-    for path, mode in PLACES.items():
-        if top.get(path) is None and selection(path, True) is not Take.NOTHING:
+    for path, mode in DIRECTORIES.items():
+        if top.get(path) is None and selection(path, True) is not Inclusion.NOTHING:
             missing[path] = Directory(Metadata(mode, mtime=own.mtime))
     return top.edit(missing) if missing else top

@@ -43,7 +43,7 @@ def survey(tree: Tree, directories: int = 10) -> Survey:
         stored += node.content.stored
         parent = path.rpartition("/")[0]
         sizes[parent] = sizes.get(parent, 0) + node.content.size
-    return Survey(len(seen), total, stored, _largest(_summed(sizes), directories), tuple(privileged))
+    return Survey(len(seen), total, stored, _find_largest(_sum_sizes(sizes), directories), tuple(privileged))
 
 
 def _is_privileged(file: File) -> bool:
@@ -53,7 +53,7 @@ def _is_privileged(file: File) -> bool:
     return bool(by_mode) or any(name == "security.capability" for name, _ in file.metadata.xattrs)
 
 
-def _summed(own: dict[str, int]) -> dict[str, int]:
+def _sum_sizes(own: dict[str, int]) -> dict[str, int]:
     """The bytes below each directory, by those of the files in it."""
     sums: dict[str, int] = {}
     for path, size in own.items():
@@ -63,7 +63,7 @@ def _summed(own: dict[str, int]) -> dict[str, int]:
     return sums
 
 
-def _largest(sums: dict[str, int], count: int) -> tuple[tuple[str, int], ...]:
+def _find_largest(sums: dict[str, int], count: int) -> tuple[tuple[str, int], ...]:
     """The largest ones, without those that hold little more than one of their own directories (`usr/share/fonts`)."""
     nearly: set[str] = set()
     for path, size in sums.items():
@@ -88,7 +88,7 @@ class Removal:
 
 
 @dataclass(slots=True)
-class Gone:
+class RemovedPaths:
     """What rules leave out, gathered path by path."""
 
     _paths: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Gone:
 
     def add(self, path: str, node: Node) -> None:
         """A topmost path, and what lies there."""
-        self._paths[path] = _weight(node)
+        self._paths[path] = _measure_node(node)
 
     def removals(self, rule: Callable[[str], str | None]) -> list[Removal]:
         """By the rules that do it, in the order of the first path of each.
@@ -113,7 +113,7 @@ class Gone:
         return sorted(rows, key=lambda row: row.paths)
 
 
-def _weight(node: Node) -> tuple[int, int]:
+def _measure_node(node: Node) -> tuple[int, int]:
     """The files in and below a node, and their bytes."""
     if not isinstance(node, Directory):
         return 1, node.content.size if isinstance(node, File) else 0

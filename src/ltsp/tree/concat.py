@@ -10,7 +10,7 @@ from ltsp.tree.content import Content, Stream
 
 
 @dataclass(slots=True)
-class _JoinedStream:
+class _ConcatStream:
     streams: list[Stream]
     at: int = 0
     mtime: int | None = None
@@ -29,18 +29,18 @@ class _JoinedStream:
             size -= len(piece)
         return b"".join(pieces)
 
-    def hole(self) -> int:
+    def hole_size(self) -> int:
         return 0
 
     def skip(self, size: int) -> None:
         self.read(size)
 
-    def settled(self) -> bool:
-        return all(stream.settled() for stream in self.streams)
+    def is_consistent(self) -> bool:
+        return all(stream.is_consistent() for stream in self.streams)
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class ConcatContent:
     parts: tuple[Content, ...]
 
     @property
@@ -54,4 +54,4 @@ class Joined:
     @contextmanager
     def open(self) -> Iterator[Stream]:
         with ExitStack() as opened:
-            yield _JoinedStream([opened.enter_context(part.open()) for part in self.parts])
+            yield _ConcatStream([opened.enter_context(part.open()) for part in self.parts])

@@ -27,7 +27,7 @@ class Stream(Protocol):
         """
         ...
 
-    def hole(self) -> int:
+    def hole_size(self) -> int:
         """How many bytes from here on are known to lie in a hole; 0 in data. Nothing is read."""
         ...
 
@@ -35,7 +35,7 @@ class Stream(Protocol):
         """Pass over `size` bytes, which lie in a hole."""
         ...
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         """Whether what was read is one consistent version of the file. Asked after the reading."""
         ...
 
@@ -56,7 +56,7 @@ class Content(Protocol):
     def open(self) -> AbstractContextManager[Stream]:
         """Open for one reading.
 
-        Raises Vanished when the file is gone, OSError as `open(2)` does.
+        Raises FileVanished when the file is gone, OSError as `open(2)` does.
         """
         ...
 
@@ -76,13 +76,13 @@ class _BytesStream:
         self.at += len(piece)
         return piece
 
-    def hole(self) -> int:
+    def hole_size(self) -> int:
         return 0
 
     def skip(self, size: int) -> None:
         self.at += size
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         return True
 
 

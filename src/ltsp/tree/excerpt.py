@@ -24,14 +24,14 @@ class _ExcerptStream:
         self.left -= len(piece)
         return piece
 
-    def hole(self) -> int:
+    def hole_size(self) -> int:
         return 0
 
     def skip(self, size: int) -> None:
         self.read(size)
 
-    def settled(self) -> bool:
-        return self.stream.settled()
+    def is_consistent(self) -> bool:
+        return self.stream.is_consistent()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 
-from ltsp.errors import FormatError, ReaderFailed, Unreadable
+from ltsp.errors import FileUnreadable, FormatError, ReaderFailed
 from ltsp.tree.name import printable
 
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -36,11 +36,11 @@ class Faults:
     def note_unreadable(self, path: str, error: OSError) -> None:
         """Leave the file out, if that was asked for.
 
-        Raises Unreadable if not, and where a limit of ours and not the file is why.
+        Raises FileUnreadable if not, and where a limit of ours and not the file is why.
         """
         reason = error.strerror or str(error)
         if not self.skip_unreadable or error.errno in _OURS:
-            raise Unreadable(
+            raise FileUnreadable(
                 f"cannot read /{printable(path)}: {reason}",
                 "nothing was published; run as root, exclude it, or give --skip-unreadable",
             ) from error

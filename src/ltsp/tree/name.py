@@ -32,19 +32,19 @@ def to_os(name: str) -> str | bytes:
     return name if _NATIVE else encode(name)
 
 
-def byte_order(name: str) -> bytes:
+def byte_sort_key(name: str) -> bytes:
     """The key that sorts names as their bytes sort."""
     return encode(name)
 
 
-def in_order(names: list[str]) -> list[str]:
+def sort_names(names: list[str]) -> list[str]:
     """Names sorted as their bytes sort.
 
     Code points sort as their UTF-8 bytes do, but for the surrogates of names that are not UTF-8.
     """
     if all(map(str.isascii, names)):
         return sorted(names)
-    return sorted(names, key=byte_order)
+    return sorted(names, key=byte_sort_key)
 
 
 def printable(name: str) -> str:

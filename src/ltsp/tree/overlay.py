@@ -24,29 +24,29 @@ _HAS_WHITEOUTS = b"x"
 """Value of `opaque`: empty files in the directory may be whiteouts."""
 
 
-def overlaid(layers: Sequence[Tree]) -> Tree:
+def merge_layers(layers: Sequence[Tree]) -> Tree:
     """What is seen of layers, the lowest first; at least one.
 
     Raises FormatError where a layer takes contents from elsewhere.
     """
     below: Directory | None = None
     for layer in layers:
-        below = _merged(below, layer.root)
+        below = _merge(below, layer.root)
     assert below is not None
     tree = Tree(below)
     for path, node in (("", tree.root), *tree.walk()):
         for key in _ELSEWHERE:
-            if _said(node.metadata, key) is not None:
+            if _overlay_xattr(node.metadata, key) is not None:
                 raise FormatError(
                     f"/{printable(path)} has overlay.{key}: its content lies elsewhere in the layers",
                     "mount the layers by an overlay (mount -t overlay), and name the directory",
                 )
-    return tree.map(_shown)
+    return tree.map(_strip_overlay_xattrs)
 
 
-def _merged(lower: Directory | None, upper: Directory) -> Directory:
+def _merge(lower: Directory | None, upper: Directory) -> Directory:
     """Without recursion: a layer may nest deeper than the interpreter's stack."""
-    pending = [_begun("", lower, upper)]
+    pending = [_begin_directory("", lower, upper)]
     while True:
         name, directory, rest, entries = pending[-1]
         for child, node in rest:
@@ -55,7 +55,7 @@ def _merged(lower: Directory | None, upper: Directory) -> Directory:
                 continue
             if isinstance(node, Directory):
                 below = entries.get(child)
-                pending.append(_begun(child, below if isinstance(below, Directory) else None, node))
+                pending.append(_begin_directory(child, below if isinstance(below, Directory) else None, node))
                 break
             entries[child] = node
         else:
@@ -66,10 +66,10 @@ def _merged(lower: Directory | None, upper: Directory) -> Directory:
             pending[-1][3][name] = built
 
 
-def _begun(
+def _begin_directory(
     name: str, lower: Directory | None, upper: Directory
 ) -> tuple[str, Directory, Iterator[tuple[str, Node]], dict[str, Node]]:
-    seen = {} if lower is None or _said(upper.metadata, "opaque") == b"y" else dict(lower.entries)
+    seen = {} if lower is None or _overlay_xattr(upper.metadata, "opaque") == b"y" else dict(lower.entries)
     return name, upper, iter(upper.entries.items()), seen
 
 
@@ -78,26 +78,26 @@ def _is_whiteout(node: Node, directory: Directory) -> bool:
         case Device(kind=DeviceKind.CHARACTER, major=0, minor=0):
             return True
         case File(metadata=metadata, content=content):
-            named = content.size == 0 and _said(metadata, "whiteout") is not None
-            return named and _said(directory.metadata, "opaque") == _HAS_WHITEOUTS
+            named = content.size == 0 and _overlay_xattr(metadata, "whiteout") is not None
+            return named and _overlay_xattr(directory.metadata, "opaque") == _HAS_WHITEOUTS
         case _:
             return False
 
 
-def _said(metadata: Metadata, key: str) -> bytes | None:
+def _overlay_xattr(metadata: Metadata, key: str) -> bytes | None:
     """What a layer says to overlayfs of a file."""
     return next((value for name, value in metadata.xattrs if name in {own + key for own in _OWN}), None)
 
 
-def _shown(node: Node) -> Node:
+def _strip_overlay_xattrs(node: Node) -> Node:
     """Without what is overlayfs's own."""
     if not any(name.startswith(_OWN) for name, _ in node.metadata.xattrs):
         return node
-    kept = [(shown, value) for name, value in node.metadata.xattrs if (shown := _shown_name(name))]
+    kept = [(shown, value) for name, value in node.metadata.xattrs if (shown := _unescape_xattr_name(name))]
     return replace(node, metadata=replace(node.metadata, xattrs=tuple(sorted(kept))))
 
 
-def _shown_name(name: str) -> str:
+def _unescape_xattr_name(name: str) -> str:
     """Empty where it is not shown."""
     for own in _OWN:
         if name.startswith(own):

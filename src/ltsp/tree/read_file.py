@@ -10,18 +10,18 @@ from ltsp.tree.node import File
 _TRIES = 4
 
 
-def read_small(file: File, path: str, most: int, faults: Faults | None = None) -> bytes:
+def read_small_file(file: File, path: str, most: int, faults: Faults | None = None) -> bytes:
     """All bytes of a file, read again where it changed meanwhile, and noted if it never holds still.
 
     An unreadable file is empty if `faults` lets it be skipped. Raises FormatError where it is damaged or larger than
-    `most` bytes, OSError (Unreadable, with faults) and Vanished as reading does.
+    `most` bytes, OSError (FileUnreadable, with faults) and FileVanished as reading does.
     """
     data = b""
     for _ in range(_TRIES):
         try:
             with file.content.open() as stream:
                 data = stream.read(most + 1)
-                settled = stream.settled()
+                settled = stream.is_consistent()
         except OSError as error:
             if faults is None:
                 raise

@@ -9,7 +9,7 @@ from enum import Enum
 from ltsp.tree.node import Node
 
 
-class Take(Enum):
+class Inclusion(Enum):
     """What becomes of a path."""
 
     ALL = "all"
@@ -20,34 +20,34 @@ class Take(Enum):
     """It is not in the image, and neither is what lies below it; a directory is never opened."""
 
 
-Selection = Callable[[str, bool], Take]
+Selection = Callable[[str, bool], Inclusion]
 """From a path relative to the root, without a leading slash (`etc/passwd`), and whether it is a directory.
 
 The root itself is never asked about. EMPTIED is an answer for directories only.
 """
 
 
-Entered = Callable[[Sequence[str]], Sequence[bool]]
+DirectoryFilter = Callable[[Sequence[str]], Sequence[bool]]
 """Of directories, by their paths, which are looked into. For who reads and does not select: what is looked into is
 selected from afterwards, and to ask once for many spares the way.
 """
 
 
 @dataclass(slots=True)
-class Watched:
+class ObservedSelection:
     """A selection that is shown what it leaves out, where a tree is there as a whole (`Tree.select`)."""
 
     selection: Selection
     left_out: Callable[[str, Node], None]
     """Told the topmost paths, and what lies there."""
 
-    def __call__(self, path: str, directory: bool) -> Take:
+    def __call__(self, path: str, directory: bool) -> Inclusion:
         return self.selection(path, directory)
 
 
-def everything(_path: str, _directory: bool) -> Take:
-    return Take.ALL
+def select_all(_path: str, _directory: bool) -> Inclusion:
+    return Inclusion.ALL
 
 
-def all_entered(paths: Sequence[str]) -> Sequence[bool]:
+def enter_all(paths: Sequence[str]) -> Sequence[bool]:
     return [True] * len(paths)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from ltsp.tree.name import in_order
+from ltsp.tree.name import sort_names
 from ltsp.tree.node import Directory, File, Node, Symlink
-from ltsp.tree.selection import Selection, Take, Watched
+from ltsp.tree.selection import Inclusion, ObservedSelection, Selection
 
 _MOST_LINKS = 40
 """As many symbolic links as Linux follows in one path. path_resolution(7)"""
@@ -21,12 +21,12 @@ class Tree:
 
     def walk(self) -> Iterator[tuple[str, Node]]:
         """Every node but the root, depth first, the names of a directory in the order of their bytes."""
-        pending = [_entries("", self.root)]
+        pending = [_sorted_entries("", self.root)]
         while pending:
             for path, node in pending[-1]:
                 yield path, node
                 if isinstance(node, Directory):
-                    pending.append(_entries(path + "/", node))
+                    pending.append(_sorted_entries(path + "/", node))
                     break
             else:
                 pending.pop()
@@ -102,7 +102,7 @@ class Tree:
             parent, _, name = path.rpartition("/")
             branch.setdefault(parent, {})[name] = new
         touched = {ancestor for path in branch for ancestor in _ancestors(path)}
-        return Tree(_grafted(self.root, "", branch, touched))
+        return Tree(_apply_changes(self.root, "", branch, touched))
 
     def map(self, function: Callable[[Node], Node]) -> Tree:
         """The tree with each node, the root too, replaced by what the function makes of it, from the root down.
@@ -120,37 +120,37 @@ class Tree:
 
         root = function(self.root)
         assert isinstance(root, Directory)
-        return Tree(_rebuilt(root, once))
+        return Tree(_rebuild(root, once))
 
     def select(self, selection: Selection, concerns: Callable[[str], bool] = lambda _directory: True) -> Tree:
         """What a scan with this selection would have taken in.
 
         `concerns`: whether the selection says anything but ALL below a directory; where not, that stays the same node.
         """
-        gone = selection.left_out if isinstance(selection, Watched) else _unseen
+        gone = selection.left_out if isinstance(selection, ObservedSelection) else _ignore
 
         def chosen(path: str, node: Node) -> Node | None:
             match selection(path, isinstance(node, Directory)):
-                case Take.NOTHING:
+                case Inclusion.NOTHING:
                     gone(path, node)
                     return None
-                case Take.EMPTIED:
+                case Inclusion.EMPTIED:
                     for name, child in node.entries.items() if isinstance(node, Directory) else ():
                         gone(f"{path}/{name}", child)
                     return replace(node, entries={}) if isinstance(node, Directory) else node
-                case Take.ALL:
+                case Inclusion.ALL:
                     return node
 
-        return Tree(_rebuilt(self.root, chosen, concerns))
+        return Tree(_rebuild(self.root, chosen, concerns))
 
 
-def _unseen(_path: str, _node: Node) -> None:
+def _ignore(_path: str, _node: Node) -> None:
     pass
 
 
-def _entries(prefix: str, directory: Directory) -> Iterator[tuple[str, Node]]:
+def _sorted_entries(prefix: str, directory: Directory) -> Iterator[tuple[str, Node]]:
     entries = directory.entries
-    for name in in_order(list(entries)):
+    for name in sort_names(list(entries)):
         yield prefix + name, entries[name]
 
 
@@ -163,7 +163,7 @@ def _ancestors(path: str) -> Iterator[str]:
     yield path
 
 
-def _grafted(
+def _apply_changes(
     directory: Directory, prefix: str, branch: Mapping[str, Mapping[str, Node | None]], touched: set[str]
 ) -> Directory:
     """The directory with the branch's changes in it; as deep as the deepest change, not as the tree."""
@@ -175,11 +175,11 @@ def _grafted(
             entries[name] = new
     for name, node in entries.items():
         if isinstance(node, Directory) and prefix + name in touched:
-            entries[name] = _grafted(node, f"{prefix}{name}/", branch, touched)
+            entries[name] = _apply_changes(node, f"{prefix}{name}/", branch, touched)
     return replace(directory, entries=entries)
 
 
-def _rebuilt(
+def _rebuild(
     root: Directory,
     function: Callable[[str, Node], Node | None],
     concerns: Callable[[str], bool] = lambda _directory: True,

@@ -8,11 +8,11 @@ import subprocess
 
 import pytest
 
-from disk import pattern, vhdx_logs
+from disk import disk_patterns, vhdx_logs
 from disk.vhdx_logs import PAGE, Entry, logged
 from ltsp.disk.image import open_disk
 from ltsp.errors import FormatError
-from ltsp.storage.crc32c import finished
+from ltsp.storage.crc32c import crc32c_inverted
 
 MIB = 1 << 20
 SIZE = 3 * MIB
@@ -25,7 +25,7 @@ def qemu_img(*words: object) -> None:
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory) -> bytes:
     directory = tmp_path_factory.mktemp("vhdx")
-    (directory / "raw").write_bytes(pattern.disk(random.Random(5), SIZE) + random.Random(6).randbytes(MIB))
+    (directory / "raw").write_bytes(disk_patterns.disk(random.Random(5), SIZE) + random.Random(6).randbytes(MIB))
     qemu_img("convert", "-f", "raw", "-O", "vhdx", "-o", "block_size=1M", directory / "raw", directory / "disk")
     return (directory / "disk").read_bytes()
 
@@ -108,6 +108,6 @@ def test_a_log_that_knows_a_longer_file_is_refused(disk, chance):
 
 def test_the_sum_is_that_of_the_standard():
     """RFC 3720, appendix B.4"""
-    assert finished(bytes(32)) == 0x8A9136AA
-    assert finished(b"\xff" * 32) == 0x62A8AB43
-    assert finished(bytes(range(32))) == 0x46DD794E
+    assert crc32c_inverted(bytes(32)) == 0x8A9136AA
+    assert crc32c_inverted(b"\xff" * 32) == 0x62A8AB43
+    assert crc32c_inverted(bytes(range(32))) == 0x46DD794E

@@ -9,9 +9,9 @@ import struct
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from ltsp.disk.blocks import InMemory
-from ltsp.disk.volume.luks import Header
-from ltsp.disk.volume.sector_cipher import decryptor
+from ltsp.disk.blocks import MemoryBlocks
+from ltsp.disk.volume.luks import LuksHeader
+from ltsp.disk.volume.sector_cipher import make_decryptor
 from ltsp.errors import FormatError, LtspError, SourceError
 
 KEY = bytes(range(64))
@@ -34,7 +34,7 @@ def second(document, *, algorithm=b"sha256", number=1, place=0, magic=b"LUKS\xba
 
 
 def volume(document, size=1 << 17, **words):
-    return InMemory(second(document, **words).ljust(size, b"\1"))
+    return MemoryBlocks(second(document, **words).ljust(size, b"\1"))
 
 
 def described(segment=None, **config):
@@ -42,16 +42,16 @@ def described(segment=None, **config):
 
 
 def test_a_header_says_where_the_bytes_lie():
-    found = Header.parse(volume(described({**SEGMENT, "iv_tweak": "8", "sector_size": 4096, "size": "8192"})))
-    assert found == Header("0123-45", "aes-xts-plain64", 32768, 8192, 4096, 8)
-    assert found.decrypted(volume(described()), KEY).size == 8192
+    found = LuksHeader.parse(volume(described({**SEGMENT, "iv_tweak": "8", "sector_size": 4096, "size": "8192"})))
+    assert found == LuksHeader("0123-45", "aes-xts-plain64", 32768, 8192, 4096, 8)
+    assert found.open_decrypted(volume(described()), KEY).size == 8192
 
 
 def test_the_newer_one_of_two_copies_counts():
     copies = second(described(), number=3) + second(
         described({**SEGMENT, "offset": "65536"}), number=4, place=16384, magic=b"SKUL\xba\xbe"
     )
-    assert Header.parse(InMemory(copies.ljust(1 << 17, b"\1"))).offset == 65536
+    assert LuksHeader.parse(MemoryBlocks(copies.ljust(1 << 17, b"\1"))).offset == 65536
 
 
 @pytest.mark.parametrize(
@@ -76,21 +76,21 @@ def test_the_newer_one_of_two_copies_counts():
 )
 def test_what_makes_no_sense_or_is_not_for_us_is_refused(document, reason):
     with pytest.raises(LtspError, match=reason):
-        Header.parse(volume(document))
+        LuksHeader.parse(volume(document))
 
 
 def test_damage_of_all_copies_is_refused():
     with pytest.raises(FormatError, match="damaged"):
-        Header.parse(InMemory(second(described())[:9000].ljust(1 << 17, b"\1")))
+        LuksHeader.parse(MemoryBlocks(second(described())[:9000].ljust(1 << 17, b"\1")))
 
 
 def test_old_and_new_versions_are_refused_by_name():
     with pytest.raises(SourceError, match="version 3"):
-        Header.parse(InMemory(b"LUKS\xba\xbe\0\3".ljust(1 << 16, b"\0")))
+        LuksHeader.parse(MemoryBlocks(b"LUKS\xba\xbe\0\3".ljust(1 << 16, b"\0")))
     with pytest.raises(SourceError, match="not finished"):
-        Header.parse(InMemory(b"LUKS\xde\xad\0\1".ljust(1 << 16, b"\0")))
+        LuksHeader.parse(MemoryBlocks(b"LUKS\xde\xad\0\1".ljust(1 << 16, b"\0")))
     with pytest.raises(FormatError, match="header of LUKS"):
-        Header.parse(InMemory(b"LUKS\xba\xbe\0\2"))
+        LuksHeader.parse(MemoryBlocks(b"LUKS\xba\xbe\0\2"))
 
 
 @pytest.mark.parametrize("sector", [512, 4096])
@@ -104,7 +104,7 @@ def test_xts_is_that_of_the_library(cipher, size, sector, chance):
         .update(data[at : at + sector])
         for at in range(0, len(data), sector)
     )
-    assert decryptor(cipher, KEY[:size], sector)(data, first) == expected
+    assert make_decryptor(cipher, KEY[:size], sector)(data, first) == expected
 
 
 @pytest.mark.parametrize("sector", [512, 4096])
@@ -123,7 +123,7 @@ def test_cbc_is_that_of_the_library(size, sector, chance):
             Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor().update(piece)
             for iv, piece in zip(ivs, pieces, strict=True)
         )
-        assert decryptor(cipher, key, sector)(data, 7) == expected
+        assert make_decryptor(cipher, key, sector)(data, 7) == expected
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_cbc_is_that_of_the_library(size, sector, chance):
 )
 def test_other_ciphers_and_keys_are_refused(cipher, size):
     with pytest.raises(SourceError, match="cannot be read here"):
-        decryptor(cipher, KEY[:size], 512)
+        make_decryptor(cipher, KEY[:size], 512)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_other_ciphers_and_keys_are_refused(cipher, size):
 )
 def test_any_bytes_can_be_read(offset, size, chance):
     stored = second(described()).ljust(32768, b"\0") + chance.randbytes((2 << 20) + 700)
-    found = Header.parse(InMemory(stored)).decrypted(InMemory(stored), KEY)
-    whole = decryptor("aes-xts-plain64", KEY, 512)(stored[32768 : 32768 + (2 << 20) + 512], 0)
+    found = LuksHeader.parse(MemoryBlocks(stored)).open_decrypted(MemoryBlocks(stored), KEY)
+    whole = make_decryptor("aes-xts-plain64", KEY, 512)(stored[32768 : 32768 + (2 << 20) + 512], 0)
     assert found.size == len(whole)
     assert found.read_at(offset, size) == whole[offset : offset + size]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltsp.initrd.sha_crypt import salt, sha512_crypt
-from ltsp.initrd.site.passwords import Accounts, passwords
+from ltsp.initrd.site.passwords import Accounts, hash_passwords
 from ltsp.settings.resolve import Setting
 
 ACCOUNTS = Accounts(
@@ -21,7 +21,7 @@ GOOD = "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68
 
 
 def given_by(value, accounts=ACCOUNTS, warnings=None):
-    return passwords(Setting("PASSWORDS_A", value, "ltsp.conf:3"), accounts, [] if warnings is None else warnings)
+    return hash_passwords(Setting("PASSWORDS_A", value, "ltsp.conf:3"), accounts, [] if warnings is None else warnings)
 
 
 def test_the_method_gives_the_hash_of_the_paper():

@@ -7,12 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from corpus.planted import planted
+from corpus.dict_tree import make_tree
 from ltsp.initrd.site import services
-from ltsp.initrd.site.services import Fate, default_units, is_in, kept, service_of, switched_off
+from ltsp.initrd.site.services import (
+    ServicePolicy,
+    default_units,
+    find_service,
+    has_unit,
+    units_to_disable,
+    units_to_keep,
+)
 
 LIST = Path(services.__file__).with_name("lists") / "client.services"
-MASKED = set(default_units(Fate.MASKED))
+MASKED = set(default_units(ServicePolicy.MASKED))
 
 
 @pytest.mark.parametrize(
@@ -39,50 +46,50 @@ def test_popular_servers_are_masked(unit):
 )
 def test_what_people_at_a_client_want_runs(unit):
     assert unit not in MASKED
-    assert unit not in default_units(Fate.DISABLED)
+    assert unit not in default_units(ServicePolicy.DISABLED)
 
 
 def test_each_unit_is_on_one_row_and_each_row_has_a_reason_and_a_source():
-    twice = [unit for unit, times in Counter(u for s in services.services() for u in s.units).items() if times > 1]
+    twice = [unit for unit, times in Counter(u for s in services.read_services() for u in s.units).items() if times > 1]
     assert twice == []
-    assert all(service.reason and service.units for service in services.services())
+    assert all(service.reason and service.units for service in services.read_services())
     text = LIST.read_text()
     rows = [row for row in text.split("\n") if row and not row.startswith((" ", "#", "="))]
-    assert len(rows) == len(services.services())
+    assert len(rows) == len(services.read_services())
     blocks = text.replace("\n ", "  ").split("\n")
     assert all("#" in block for block in blocks if block and not block.startswith(("#", "=")))
 
 
 def test_a_socket_goes_with_what_it_starts():
     """One whose service is masked would be a failed unit on each client."""
-    for service in services.services():
+    for service in services.read_services():
         sockets = [unit for unit in service.units if unit.endswith(".socket")]
         assert not sockets or any(unit.endswith(".service") for unit in service.units), service
 
 
 @pytest.mark.parametrize("word", ["mysql", "mariadb", "mysqld.service", "mariadb.socket"])
 def test_one_name_of_a_service_keeps_all_that_belongs_to_it(word):
-    units = set(kept([word]))
+    units = set(units_to_keep([word]))
     assert {"mysql.service", "mariadb.service", "mysql@.service", "mariadb.socket", "mariadb@.service"} <= units
     assert "postgresql.service" not in units
 
 
 def test_services_whose_names_begin_alike_are_kept_one_by_one():
-    assert kept(["apt-daily"]) == ("apt-daily.service", "apt-daily.timer")
-    assert set(kept(["docker", "postgresql"])) >= {"docker.socket", "postgresql@.service"}
-    assert "containerd.service" not in kept(["docker"])
+    assert units_to_keep(["apt-daily"]) == ("apt-daily.service", "apt-daily.timer")
+    assert set(units_to_keep(["docker", "postgresql"])) >= {"docker.socket", "postgresql@.service"}
+    assert "containerd.service" not in units_to_keep(["docker"])
 
 
 def test_a_name_that_is_on_no_row_means_the_units_of_that_name():
-    assert service_of("foo") is None
-    assert kept(["foo"]) == ("foo.service", "foo.timer", "foo.socket", "foo.path", "foo@.service")
-    assert kept(["foo.mount"]) == ("foo.mount",)
-    assert switched_off(["foo", "foo.timer"]) == ("foo.service", "foo.timer")
+    assert find_service("foo") is None
+    assert units_to_keep(["foo"]) == ("foo.service", "foo.timer", "foo.socket", "foo.path", "foo@.service")
+    assert units_to_keep(["foo.mount"]) == ("foo.mount",)
+    assert units_to_disable(["foo", "foo.timer"]) == ("foo.service", "foo.timer")
 
 
 @pytest.mark.parametrize("word", ["ssh", "sshd.service"])
 def test_a_service_is_taken_away_with_the_socket_that_starts_it(word):
-    assert {"ssh.service", "ssh.socket", "sshd.service", "sshd.socket"} <= set(switched_off([word]))
+    assert {"ssh.service", "ssh.socket", "sshd.service", "sshd.socket"} <= set(units_to_disable([word]))
 
 
 @pytest.mark.parametrize(
@@ -100,4 +107,4 @@ def test_a_service_is_taken_away_with_the_socket_that_starts_it(word):
     ],
 )
 def test_a_unit_is_in_an_image_where_systemd_would_find_it(entries, there):
-    assert is_in(planted(entries), "x.service") is there
+    assert has_unit(make_tree(entries), "x.service") is there

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.initrd.site.layer import LISTS, site
+from ltsp.initrd.site.layer import LISTS, build_site_tree
 from ltsp.initrd.site.passwords import Accounts
-from ltsp.initrd.site.settings import common, layer, server_facts
+from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
 from ltsp.settings.client_sections import client_settings
-from ltsp.settings.conf_text import parse
+from ltsp.settings.conf_text import parse_conf
 from ltsp.tree.name import decode
 from ltsp.tree.node import File, Symlink
 
@@ -24,18 +24,18 @@ def text_of(node):
 
 def section(text, names=("alice", "bob")):
     """The first section's layer, with faults and warnings."""
-    settings = client_settings(parse(text.encode("utf-8", "surrogateescape"), "ltsp.conf"))
+    settings = client_settings(parse_conf(text.encode("utf-8", "surrogateescape"), "ltsp.conf"))
     faults, warnings = [], []
     accounts = Accounts(frozenset(names), key=b"key")
     first = settings.sections[0]
-    made = layer(first.settings, settings.common.settings, first.match, accounts, faults, warnings)
+    made = build_section_layer(first.settings, settings.common.settings, first.match, accounts, faults, warnings)
     return made, faults, warnings
 
 
 def for_all(text, *, logs_in=False):
-    settings = client_settings(parse(text.encode(), "ltsp.conf"))
+    settings = client_settings(parse_conf(text.encode(), "ltsp.conf"))
     faults, warnings = [], []
-    made = common(settings.common.settings, Accounts(), faults, warnings, logs_in=logs_in)
+    made = build_common_layer(settings.common.settings, Accounts(), faults, warnings, logs_in=logs_in)
     assert (faults, warnings) == ([], [])
     return made
 
@@ -264,14 +264,14 @@ def test_settings_of_others_are_no_concern_of_a_layer():
 
 
 def test_the_server_is_told_once():
-    settings = client_settings(parse(b"SERVER=10.0.0.1\n", "ltsp.conf"))
+    settings = client_settings(parse_conf(b"SERVER=10.0.0.1\n", "ltsp.conf"))
     assert server_facts(settings.common.settings) == {"SERVER": "10.0.0.1"}
     assert server_facts({}) == {}
 
 
 def test_the_tree_has_the_layers_in_their_places():
     made, *_ = section("[pc1]\nHOSTNAME=a\nHOSTS_A='10.0.0.1 b'\nMASK_SYSTEM_SERVICES=x\nPASSWORDS_A=root/\n")
-    tree = site({"common": for_all(""), "image/lab": made, "section/0001": made}, {"SERVER": "10.0.0.1"})
+    tree = build_site_tree({"common": for_all(""), "image/lab": made, "section/0001": made}, {"SERVER": "10.0.0.1"})
     paths = {path for path, _ in tree.walk()}
     assert {"ltsp/site/server", "ltsp/site/common/parts/etc/hosts/10-name", "ltsp/site/image/lab/env"} <= paths
     at = "ltsp/site/section/0001"

@@ -18,7 +18,7 @@ from ltsp.source.directory import directory
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File, Metadata
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
 
@@ -89,7 +89,7 @@ def mounted(tmp_path):
 def test_the_plan_names_what_is_taken_in_and_what_is_not(mounted):
     plan = source(mounted).plan()
     reason = "holds a part of the system"
-    assert shown(plan.taken) == {"": "", "boot": reason, "usr": reason}
+    assert shown(plan.included) == {"": "", "boot": reason, "usr": reason}
     left_out = shown(plan.left_out)
     assert left_out.pop("etc/hostname").endswith("/elsewhere/file), bound here")
     assert left_out.pop("opt/bound").endswith("/elsewhere), bound here")
@@ -100,7 +100,7 @@ def test_the_plan_names_what_is_taken_in_and_what_is_not(mounted):
 @pytest.mark.root
 def test_the_tree_has_the_system_s_file_systems_in_it_and_no_other(mounted, way):
     faults = Faults()
-    with source(mounted).open(everything, faults) as tree:
+    with source(mounted).open(select_all, faults) as tree:
         assert tree.get("boot").metadata.mode == 0o700
         kernel = next(name for name in tree.get("boot").entries if name.startswith("vmlinuz"))
         with tree.get("boot").entries[kernel].content.open() as stream:
@@ -122,7 +122,9 @@ def test_the_tree_has_the_system_s_file_systems_in_it_and_no_other(mounted, way)
 @pytest.mark.usefixtures("way")
 def test_a_mount_below_what_is_left_out_is_left_out_with_it(mounted):
     with source(mounted).open(
-        lambda path, _directory: Take.EMPTIED if path == "usr" else Take.NOTHING if path == "boot" else Take.ALL,
+        lambda path, _directory: (
+            Inclusion.EMPTIED if path == "usr" else Inclusion.NOTHING if path == "boot" else Inclusion.ALL
+        ),
         Faults(),
     ) as tree:
         assert tree.get("usr").entries == {}
@@ -134,7 +136,7 @@ def test_a_mount_below_what_is_left_out_is_left_out_with_it(mounted):
 def test_nothing_is_mounted_for_it_and_nothing_stays_open(mounted):
     before = mounts_below(mounted)
     descriptors = len(os.listdir("/proc/self/fd"))
-    with source(mounted).open(everything, Faults()):
+    with source(mounted).open(select_all, Faults()):
         assert mounts_below(mounted) == before
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
@@ -146,7 +148,7 @@ def test_what_a_server_or_daemon_makes_is_not_even_looked_at(tmp_path):
     (root / "opt/remote").mkdir()
     script = (
         "import sys\nfrom dataclasses import replace\nfrom ltsp.host import mount_table\n"
-        "from ltsp.source import directory\nfrom ltsp.tree.faults import Faults\n"
+        "from ltsp.source.directory import directory\nfrom ltsp.tree.faults import Faults\n"
         "from ltsp.tree.selection import everything\n"
         "directory.clone_mount = lambda *_: (_ for _ in ()).throw(PermissionError(1, 'no'))\n"
         "read = mount_table.read\n"
@@ -185,7 +187,7 @@ def test_a_mount_that_comes_during_the_scan_stays_out(tmp_path, monkeypatch):
         if path == "late":
             subprocess.run(["mount", "-t", "tmpfs", "none", root / "late"], check=True)
             (root / "late/file").touch()
-        return Take.ALL
+        return Inclusion.ALL
 
     faults = Faults()
     try:
@@ -201,7 +203,7 @@ def test_without_mount_ids_the_plan_is_the_same(mounted, monkeypatch):
     plan = source(mounted).plan()
     monkeypatch.setattr(directory, "mount_id", lambda _descriptor: None)
     assert source(mounted).plan() == plan
-    with source(mounted).open(everything, Faults()) as tree:
+    with source(mounted).open(select_all, Faults()) as tree:
         assert tree.get("usr/bin/tool") is not None
 
 
@@ -217,7 +219,7 @@ def test_a_mount_that_was_replaced_a_moment_ago_is_an_error(mounted, monkeypatch
     )
     with (
         pytest.raises(SourceError, match="/boot was mounted or unmounted a moment ago"),
-        source(mounted).open(everything, Faults()),
+        source(mounted).open(select_all, Faults()),
     ):
         pass
 
@@ -237,7 +239,7 @@ def test_a_mount_behind_a_closed_directory_is_unreadable(mounted):
         os.seteuid(65534)
         try:
             with source(mounted).open(
-                lambda path, _: Take.ALL if path[:4] in {"boot", "etc"} else Take.NOTHING, faults
+                lambda path, _: Inclusion.ALL if path[:4] in {"boot", "etc"} else Inclusion.NOTHING, faults
             ):
                 pass
         finally:
@@ -265,7 +267,7 @@ def test_output_directories_are_not_in_the_tree(tmp_path):
     assert shown(plan.left_out) == dict.fromkeys(
         ("srv/ltsp", "srv/missing", "srv/tftp"), "the image does not pack itself"
     )
-    with source(root, leave_out=outputs).open(everything, Faults()) as tree:
+    with source(root, leave_out=outputs).open(select_all, Faults()) as tree:
         assert sorted(tree.get("srv").entries) == ["own"]
 
 
@@ -286,7 +288,8 @@ def test_the_running_system_can_be_read_by_anyone():
         wanted = {"etc", "etc/passwd", "usr", "proc", "sys", "dev"}
         plan = source("/").plan()
         with source("/").open(
-            lambda path, _directory: Take.ALL if path in wanted or path.startswith("etc/") else Take.NOTHING, faults
+            lambda path, _directory: Inclusion.ALL if path in wanted or path.startswith("etc/") else Inclusion.NOTHING,
+            faults,
         ) as tree:
             assert isinstance(tree.get("etc/passwd"), File)
             assert tree.get("proc").entries == tree.get("sys").entries == {}

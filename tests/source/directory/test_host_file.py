@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from ltsp.errors import Vanished
-from ltsp.host.root import Root
+from ltsp.errors import FileVanished
+from ltsp.host.root import RootDirectory
 from ltsp.source.directory.scan import Scan
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 PIECE = 4096
 DAY = 86400 * 10**9
@@ -31,8 +31,8 @@ def seen(tmp_path):
         if data is not None:
             path.write_bytes(data)
         os.utime(path, ns=(0, time.time_ns() - age))
-        roots.append(Root.open(os.fsencode(tmp_path)))
-        return Scan(everything, Faults()).run(roots[-1]).get(name).content, path
+        roots.append(RootDirectory.open(os.fsencode(tmp_path)))
+        return Scan(select_all, Faults()).run(roots[-1]).get(name).content, path
 
     yield look
     for root in roots:
@@ -52,7 +52,7 @@ def test_an_unchanged_file_is_settled(seen):
         assert (stream.size, stream.mtime) == (10_000, None)
         assert read_all(stream) == b"x" * 10_000
         assert stream.read(1) == b""
-        assert stream.settled()
+        assert stream.is_consistent()
 
 
 def test_the_rest_comes_in_one_piece_and_not_more(seen):
@@ -83,7 +83,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_settled(seen, change):
         stream.read(PIECE)
         change(path)
         read_all(stream)
-        assert not stream.settled()
+        assert not stream.is_consistent()
 
 
 def test_a_change_that_leaves_size_and_time_is_seen(seen):
@@ -94,7 +94,7 @@ def test_a_change_that_leaves_size_and_time_is_seen(seen):
         with path.open("r+b") as file:
             file.write(b"y" * 10)
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        assert not stream.settled()
+        assert not stream.is_consistent()
 
 
 def test_a_file_that_is_replaced_while_it_is_read_stays_what_it_was(seen, tmp_path):
@@ -114,7 +114,7 @@ def test_a_file_that_is_another_one_than_the_scan_saw_says_its_time(seen):
     with content.open() as stream:
         assert (stream.size, stream.mtime) == (200, -1)
         assert read_all(stream) == b"y" * 200
-        assert stream.settled()
+        assert stream.is_consistent()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_file_that_is_no_more_has_vanished(seen, change):
     content, path = seen(b"x", "sub/file")
     content.place.root._directories.clear()  # a directory that is still open keeps its files
     change(path)
-    with pytest.raises(Vanished, match="sub/file"):
+    with pytest.raises(FileVanished, match="sub/file"):
         content.open()
 
 
@@ -156,7 +156,7 @@ def test_a_file_that_was_changed_just_now_is_waited_for(seen):
         with content.open() as stream:
             assert time.time_ns() - path.stat().st_ctime_ns > 20_000_000
             assert stream.read(1) == b"y"
-            assert stream.settled()
+            assert stream.is_consistent()
 
 
 def test_the_clock_may_have_gone_back(seen, monkeypatch):
@@ -166,17 +166,17 @@ def test_the_clock_may_have_gone_back(seen, monkeypatch):
     monkeypatch.setattr(time, "time_ns", lambda: true() - DAY)
     with content.open() as stream:
         read_all(stream)
-        assert stream.settled()
+        assert stream.is_consistent()
     with content.open() as stream:
         path.write_bytes(b"y")
-        assert not stream.settled()
+        assert not stream.is_consistent()
 
 
 def extents(stream):
     """What a writer does: holes and data in turn."""
     at, found = 0, []
     while at < stream.size:
-        hole = min(stream.hole(), stream.size - at)
+        hole = min(stream.hole_size(), stream.size - at)
         if hole:
             stream.skip(hole)
             found.append(("hole", hole))
@@ -203,12 +203,12 @@ def test_a_sparse_file_on_a_mounted_squashfs_is_read_to_its_end(tmp_path):
     subprocess.run(["mksquashfs", files, image, "-quiet", "-no-progress", "-always-use-fragments"], check=True)
     subprocess.run(["mount", "-o", "loop,ro", image, point], check=True)
     try:
-        with Root.open(os.fsencode(point)) as root:
-            tree = Scan(everything, Faults()).run(root)
+        with RootDirectory.open(os.fsencode(point)) as root:
+            tree = Scan(select_all, Faults()).run(root)
             with tree.get("sparse").content.open() as stream:
-                hole = stream.hole()
+                hole = stream.hole_size()
                 stream.skip(hole)
-                assert stream.hole() == 0
+                assert stream.hole_size() == 0
                 assert bytes(hole) + stream.read(len(data)) == data
     finally:
         subprocess.run(["umount", point], check=True)
@@ -229,7 +229,7 @@ def test_holes_are_told_and_not_read(seen, tmp_path):
             ("data", PIECE),
             ("hole", (512 << 10) - PIECE),
         ]
-        assert stream.settled()
+        assert stream.is_consistent()
 
 
 def test_a_file_that_is_one_hole(seen, tmp_path):
@@ -246,8 +246,8 @@ def test_a_hole_of_a_file_that_shrank_ends_with_the_file(seen, tmp_path):
     content, path = seen(None)
     with content.open() as stream:
         os.truncate(path, 100)
-        assert stream.hole() == 1 << 20
-        assert not stream.settled()
+        assert stream.hole_size() == 1 << 20
+        assert not stream.is_consistent()
 
 
 def test_a_short_read_is_gone_on_with(seen, monkeypatch):
@@ -270,7 +270,7 @@ def test_a_file_system_that_tells_no_holes_has_none(seen, tmp_path, monkeypatch)
 
     monkeypatch.setattr(os, "lseek", unknown)
     with content.open() as stream:
-        assert stream.hole() == 0
+        assert stream.hole_size() == 0
         assert stream.read(1 << 20) == bytes(1 << 20)
 
 
@@ -282,7 +282,7 @@ def test_data_without_holes_costs_no_look_for_them(seen, monkeypatch):
 
     monkeypatch.setattr(os, "lseek", forbidden)
     with content.open() as stream:
-        assert stream.hole() == 0
+        assert stream.hole_size() == 0
         assert read_all(stream) == b"x" * 10_000
 
 
@@ -326,18 +326,18 @@ def storm(tmp_path, chance, runs, readings):
             subprocess.Popen(
                 [sys.executable, "-c", WRITER, directory, str(chance.randrange(2**32))], stdout=subprocess.PIPE
             ) as writer,
-            Root.open(os.fsencode(directory)) as root,
+            RootDirectory.open(os.fsencode(directory)) as root,
         ):
             try:
                 assert writer.stdout.readline() == b"ready\n"
-                contents = [node.content for _, node in Scan(everything, Faults()).run(root).walk()]
+                contents = [node.content for _, node in Scan(select_all, Faults()).run(root).walk()]
                 for _ in range(readings):
                     try:
                         with chance.choice(contents).open() as stream:
                             data = read_all(stream)
-                            if not stream.settled():
+                            if not stream.is_consistent():
                                 continue
-                    except Vanished:
+                    except FileVanished:
                         continue
                     settled += 1
                     assert len(data) == stream.size

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from ltsp.errors import LockHeld
-from ltsp.host.root import Root
+from ltsp.host.root import RootDirectory
 from ltsp.source.directory.package_lock import hold
 
 HOLDER = """
@@ -26,7 +26,7 @@ sys.stdin.read()
 
 @pytest.fixture
 def root(tmp_path):
-    with Root.open(os.fsencode(tmp_path)) as root:
+    with RootDirectory.open(os.fsencode(tmp_path)) as root:
         yield root
 
 
@@ -137,7 +137,7 @@ def test_a_lock_that_leads_out_of_the_source_is_not_taken(tmp_path):
     outside.touch()
     (tmp_path / "chroot/var/lib/dpkg/lock").symlink_to(outside)
     os.mkfifo(tmp_path / "chroot/var/lib/dpkg/lock-frontend")
-    with Root.open(os.fsencode(tmp_path / "chroot")) as root, hold(root, 0, none_waits) as notes:
+    with RootDirectory.open(os.fsencode(tmp_path / "chroot")) as root, hold(root, 0, none_waits) as notes:
         assert notes == [
             "/var/lib/dpkg/lock-frontend is not held: not a regular file",
             "/var/lib/dpkg/lock is not held: no such file or directory",

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from ltsp.errors import Unreadable
+from ltsp.errors import FileUnreadable
 from ltsp.host import system_call
-from ltsp.host.root import Root
+from ltsp.host.root import RootDirectory
 from ltsp.source.directory.scan import Scan
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, Fifo, File, Metadata, Socket, Symlink
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
 NOBODY = 65534
@@ -37,8 +37,8 @@ def scan(request, monkeypatch):
         monkeypatch.setattr(system_call, "openat2", missing)
     roots = []
 
-    def run(path, selection=everything, faults=None, **options):
-        roots.append(Root.open(os.fsencode(path)))
+    def run(path, selection=select_all, faults=None, **options):
+        roots.append(RootDirectory.open(os.fsencode(path)))
         return Scan(selection, Faults() if faults is None else faults, **options).run(roots[-1])
 
     yield run
@@ -61,7 +61,7 @@ def paths(tree):
 def content(node):
     with node.content.open() as stream:
         data = stream.read(stream.size)
-        assert stream.settled()
+        assert stream.is_consistent()
         assert stream.mtime is None
     return data
 
@@ -138,9 +138,9 @@ def test_the_language_of_the_machine_changes_nothing(tmp_path):
     os.mkdir(os.fsencode(tmp_path) + b"/d\xc3\xa4\xff")
     (tmp_path / "d\xe4\udcff/f\xe4\udcff").write_text("x")
     script = (
-        "import os\nfrom ltsp.host.root import Root\nfrom ltsp.source.directory.scan import Scan\n"
+        "import os\nfrom ltsp.host.root import RootDirectory\nfrom ltsp.source.directory.scan import Scan\n"
         "from ltsp.tree.faults import Faults\nfrom ltsp.tree.selection import everything\nimport sys\n"
-        "tree = Scan(everything, Faults()).run(Root.open(os.fsencode(sys.argv[1])))\n"
+        "tree = Scan(everything, Faults()).run(RootDirectory.open(os.fsencode(sys.argv[1])))\n"
         "print(ascii([(p, p.endswith('f\\xe4\\udcff') and n.content.open().read(9)) for p, n in tree.walk()]))\n"
     )
     outputs = {
@@ -174,7 +174,7 @@ def test_a_link_whose_other_name_is_left_out_is_an_ordinary_file(tmp_path, scan)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a").write_text("x")
     os.link(tmp_path / "out/a", tmp_path / "in/b")
-    tree = scan(tmp_path, lambda path, _directory: Take.EMPTIED if path == "out" else Take.ALL)
+    tree = scan(tmp_path, lambda path, _directory: Inclusion.EMPTIED if path == "out" else Inclusion.ALL)
     assert paths(tree) == ["in", "in/b", "out"]
     assert content(tree.get("in/b")) == b"x"
 
@@ -188,7 +188,7 @@ def test_the_selection_is_asked_once_for_each_entry_that_it_lets_one_see(tmp_pat
 
     def selection(path, directory):
         asked.append((path, directory))
-        return {"emptied": Take.EMPTIED, "nothing": Take.NOTHING}.get(path, Take.ALL)
+        return {"emptied": Inclusion.EMPTIED, "nothing": Inclusion.NOTHING}.get(path, Inclusion.ALL)
 
     tree = scan(tmp_path, selection)
     assert sorted(asked) == [("all", True), ("all/file", False), ("emptied", True), ("nothing", True)]
@@ -233,7 +233,7 @@ def test_what_vanishes_before_it_is_seen_is_named(tmp_path, scan):
             (tmp_path / path).unlink()
         elif directory:
             (tmp_path / path).rmdir()
-        return Take.ALL
+        return Inclusion.ALL
 
     faults = Faults()
     assert paths(scan(tmp_path, selection, faults)) == ["stays"]
@@ -249,7 +249,7 @@ def test_a_directory_that_becomes_a_link_is_not_followed(tmp_path, scan):
     def selection(path, _directory):
         (tmp_path / "chroot" / path).rmdir()
         (tmp_path / "chroot" / path).symlink_to(secret)
-        return Take.ALL
+        return Inclusion.ALL
 
     faults = Faults()
     assert paths(scan(tmp_path / "chroot", selection, faults)) == []
@@ -263,7 +263,7 @@ def test_an_unreadable_directory_is_an_error_or_named(open_place, scan):
     os.chmod(open_place / "closed", 0o700)
     os.seteuid(NOBODY)
     try:
-        with pytest.raises(Unreadable, match="cannot read /closed: Permission denied"):
+        with pytest.raises(FileUnreadable, match="cannot read /closed: Permission denied"):
             scan(open_place)
         faults = Faults(skip_unreadable=True)
         assert paths(scan(open_place, faults=faults)) == ["open"]
@@ -277,7 +277,7 @@ def test_an_unreadable_root_is_an_error_in_any_case(open_place, scan):
     (open_place / "closed").mkdir(mode=0o700)
     os.seteuid(NOBODY)
     try:
-        with pytest.raises(Unreadable, match="cannot read the source"):
+        with pytest.raises(FileUnreadable, match="cannot read the source"):
             scan(open_place / "closed", faults=Faults(skip_unreadable=True))
     finally:
         os.seteuid(0)
@@ -302,7 +302,7 @@ def test_few_descriptors_are_open_at_a_time(tmp_path, scan):
     def selection(_path, _directory):
         nonlocal most
         most = max(most, len(os.listdir("/proc/self/fd")))
-        return Take.ALL
+        return Inclusion.ALL
 
     before = len(os.listdir("/proc/self/fd"))
     scan(tmp_path, selection)
@@ -316,10 +316,11 @@ def test_a_skipped_directory_is_never_opened(tmp_path):
         (tmp_path / "chroot" / name).mkdir(parents=True)
         (tmp_path / "chroot" / name / "file").touch()
     script = (
-        "import os, sys\nfrom ltsp.host.root import Root\nfrom ltsp.source.directory.scan import Scan\n"
+        "import os, sys\nfrom ltsp.host.root import RootDirectory\nfrom ltsp.source.directory.scan import Scan\n"
         "from ltsp.tree.faults import Faults\nfrom ltsp.tree.selection import Take\n"
         "takes = {'emptied': Take.EMPTIED, 'nothing': Take.NOTHING}\n"
-        "tree = Scan(lambda path, _: takes.get(path, Take.ALL), Faults()).run(Root.open(os.fsencode(sys.argv[1])))\n"
+        "tree = Scan(lambda path, _: takes.get(path, Take.ALL), Faults())"
+        ".run(RootDirectory.open(os.fsencode(sys.argv[1])))\n"
         "for path, node in tree.walk():\n    print(path)\n"
         "    hasattr(node, 'content') and node.content.open().read(1)\n"
     )
@@ -348,7 +349,7 @@ def test_a_failing_attribute_is_an_error_not_a_loss(tmp_path, scan, monkeypatch)
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "getxattr", broken)
-    with pytest.raises(Unreadable, match="cannot read /file: Input/output error"):
+    with pytest.raises(FileUnreadable, match="cannot read /file: Input/output error"):
         scan(tmp_path)
 
 
@@ -363,7 +364,7 @@ def test_a_directory_that_breaks_off_is_an_error(tmp_path, scan, monkeypatch):
         return true(descriptor)
 
     monkeypatch.setattr(os, "scandir", broken)
-    with pytest.raises(Unreadable, match="cannot read /sub"):
+    with pytest.raises(FileUnreadable, match="cannot read /sub"):
         scan(tmp_path)
     faults = Faults(skip_unreadable=True)
     assert paths(scan(tmp_path, faults=faults)) == ["file"]

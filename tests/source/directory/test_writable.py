@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from corpus import compare, nasty
+from corpus import kitchen_sink, tree_snapshot
 from corpus.system import make_system
 from ltsp.errors import LtspError, SourceError
 from ltsp.host import mount_namespace, mounts
 from ltsp.source.combine import CombinedSource
 from ltsp.source.directory.directory import DirectorySource
-from ltsp.source.directory.writable import writable
+from ltsp.source.directory.writable import make_writable
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 pytestmark = pytest.mark.root
 
 
-def taken(source) -> compare.Snapshot:
-    with source.open(everything, Faults()) as tree:
-        return compare.of_tree(tree)
+def taken(source) -> tree_snapshot.Snapshot:
+    with source.open(select_all, Faults()) as tree:
+        return tree_snapshot.of_tree(tree)
 
 
 def directory(path, **fields) -> DirectorySource:
@@ -43,13 +43,13 @@ def add(view: str) -> None:
         file.write("tux:x:1001:1001::/:\n")
 
 
-def without_places(snapshot: compare.Snapshot) -> compare.Snapshot:
+def without_places(snapshot: tree_snapshot.Snapshot) -> tree_snapshot.Snapshot:
     return {path: replace(entry, links=1) for path, entry in snapshot.items()}
 
 
 def test_a_view_that_nobody_changed_is_the_source(tmp_path):
     """But for what an overlay takes for its own notes: a device 0:0, attributes trusted.overlay.*."""
-    root = nasty.build(tmp_path / "source", replace(nasty.QUICK, entries=200, owners=50, large=20 << 20))
+    root = kitchen_sink.build(tmp_path / "source", replace(kitchen_sink.QUICK, entries=200, owners=50, large=20 << 20))
     os.setxattr(root, "user.of-the-root", b"kept")
     (root / "special/no-numbers").unlink()
     os.removexattr(root / "attributes/values", "trusted.overlay.opaque")
@@ -57,17 +57,17 @@ def test_a_view_that_nobody_changed_is_the_source(tmp_path):
     os.utime(root, (0, 7))
     source = directory(root)
     wanted = taken(source)
-    assert compare.differences(wanted, taken(writable(source, nothing, "a test"))) == []
+    assert tree_snapshot.differences(wanted, taken(make_writable(source, nothing, "a test"))) == []
 
 
 def test_what_is_changed_in_the_view_is_in_the_tree_and_not_in_the_source(tmp_path):
     root = make_system(tmp_path / "chroot")
-    before = compare.directory(root)
-    found = taken(writable(directory(root), add, "a test"))
+    before = tree_snapshot.directory(root)
+    found = taken(make_writable(directory(root), add, "a test"))
     assert found[b"etc/added"].size == len("by a command\n")
     assert b"etc/hostname" not in found
     assert found[b"etc/passwd"].size == before[b"etc/passwd"].size + len("tux:x:1001:1001::/:\n")
-    assert compare.differences(before, compare.directory(root)) == []
+    assert tree_snapshot.differences(before, tree_snapshot.directory(root)) == []
 
 
 def test_nothing_of_it_is_seen_outside_and_nothing_stays(tmp_path):
@@ -81,7 +81,7 @@ def test_nothing_of_it_is_seen_outside_and_nothing_stays(tmp_path):
         assert view in Path("/proc/self/mountinfo").read_text()
         assert Path("/proc/1/mountinfo").read_text().count(view) == 0
 
-    taken(writable(directory(root), look, "a test"))
+    taken(make_writable(directory(root), look, "a test"))
     assert "/run/ltsp" not in Path("/proc/self/mountinfo").read_text()
     assert os.readlink("/proc/self/ns/mnt") == namespace
     assert len(os.listdir("/proc/self/fd")) == descriptors
@@ -96,7 +96,7 @@ def test_an_error_of_a_command_ends_the_visit_too(tmp_path):
         raise LtspError("no")
 
     with pytest.raises(LtspError, match="no"):
-        taken(writable(directory(make_system(tmp_path / "chroot")), fail, "a test"))
+        taken(make_writable(directory(make_system(tmp_path / "chroot")), fail, "a test"))
     assert os.readlink("/proc/self/ns/mnt") == namespace
 
 
@@ -127,12 +127,12 @@ def test_file_systems_mounted_in_the_source_are_writable_or_left_out_as_planned(
     wanted = taken(source)
     assert b"boot/vmlinuz" in wanted
     assert b"home/private" not in wanted
-    assert compare.differences(wanted, taken(writable(source, nothing, "a test"))) == []
+    assert tree_snapshot.differences(wanted, taken(make_writable(source, nothing, "a test"))) == []
 
     def change(view: str) -> None:
         Path(view, "boot/vmlinuz").write_text("another kernel\n")
 
-    found = taken(writable(source, change, "a test"))
+    found = taken(make_writable(source, change, "a test"))
     assert found[b"boot/vmlinuz"].size == len("another kernel\n")
     assert (mounted / "boot/vmlinuz").read_text() == "kernel\n"
 
@@ -143,7 +143,7 @@ def test_output_directories_stay_out(tmp_path):
     source = directory(root, leave_out=(str(root / "srv/ltsp"), str(tmp_path / "elsewhere")))
     wanted = taken(source)
     assert b"srv/ltsp" not in wanted
-    assert compare.differences(wanted, taken(writable(source, nothing, "a test"))) == []
+    assert tree_snapshot.differences(wanted, taken(make_writable(source, nothing, "a test"))) == []
 
 
 def test_an_image_is_mounted_by_the_kernel(tmp_path):
@@ -152,16 +152,16 @@ def test_an_image_is_mounted_by_the_kernel(tmp_path):
     subprocess.run(["mksquashfs", root, image, "-quiet", "-no-progress"], check=True, stdout=subprocess.DEVNULL)
     source = SquashfsSource("lab", str(image))
     wanted = taken(source)
-    found = taken(writable(source, nothing, "a test"))
-    assert compare.differences(without_places(wanted), without_places(found)) == []
-    assert b"etc/added" in taken(writable(source, add, "a test"))
+    found = taken(make_writable(source, nothing, "a test"))
+    assert tree_snapshot.differences(without_places(wanted), without_places(found)) == []
+    assert b"etc/added" in taken(make_writable(source, add, "a test"))
     assert str(image) not in subprocess.run(["losetup", "-l"], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_source_of_several_parts_is_refused_before_anything_is_done(tmp_path):
     combined = CombinedSource(directory(tmp_path), (), lambda _path: directory(tmp_path))
     with pytest.raises(SourceError, match=r"ltsp\.conf:3: PRE_IMAGE_a uses LTSP_ROOT, but chroot .* cannot be mounted"):
-        writable(combined, nothing, "ltsp.conf:3: PRE_IMAGE_a")
+        make_writable(combined, nothing, "ltsp.conf:3: PRE_IMAGE_a")
 
 
 def test_a_kernel_without_overlays_is_named(tmp_path, monkeypatch):
@@ -170,12 +170,12 @@ def test_a_kernel_without_overlays_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(mounts, "overlay", refuse)
     with pytest.raises(SourceError, match=r"cannot lay a writable view over chroot .*: No such device"):
-        taken(writable(directory(make_system(tmp_path / "chroot")), nothing, "a test"))
+        taken(make_writable(directory(make_system(tmp_path / "chroot")), nothing, "a test"))
 
 
 def test_a_mount_that_the_view_cannot_have_is_named(tmp_path, monkeypatch):
     root = make_system(tmp_path / "chroot")
-    source = writable(directory(root), nothing, "a test")
+    source = make_writable(directory(root), nothing, "a test")
     plan = DirectorySource.plan
 
     def planned(self):
@@ -183,7 +183,7 @@ def test_a_mount_that_the_view_cannot_have_is_named(tmp_path, monkeypatch):
         return (
             found
             if self.path == "/run/ltsp/root"
-            else replace(found, taken=(*found.taken, replace(found.taken[0], path="srv")))
+            else replace(found, included=(*found.included, replace(found.included[0], path="srv")))
         )
 
     monkeypatch.setattr(DirectorySource, "plan", planned)
@@ -194,9 +194,9 @@ def test_a_mount_that_the_view_cannot_have_is_named(tmp_path, monkeypatch):
 def test_a_thread_that_stays_keeps_us_in_the_namespace_and_breaks_nothing():
     """In a process of its own: it cannot come back."""
     script = (
-        "import os, threading\nfrom ltsp.host.mount_namespace import visited\n"
+        "import os, threading\nfrom ltsp.host.mount_namespace import enter\n"
         "end = threading.Event()\nbefore = os.readlink('/proc/self/ns/mnt')\n"
-        "with visited():\n    thread = threading.Thread(target=end.wait)\n    thread.start()\n"
+        "with enter():\n    thread = threading.Thread(target=end.wait)\n    thread.start()\n"
         "print(os.readlink('/proc/self/ns/mnt') != before)\nend.set()\n"
     )
     path = str(Path(mount_namespace.__file__).parents[2])
@@ -211,6 +211,6 @@ def test_who_may_not_mount_is_told_so(tmp_path):
     os.seteuid(65534)
     try:
         with pytest.raises(LtspError, match="cannot make private mounts: Operation not permitted"):
-            taken(writable(directory(root), nothing, "a test"))
+            taken(make_writable(directory(root), nothing, "a test"))
     finally:
         os.seteuid(0)

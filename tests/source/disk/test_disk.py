@@ -10,13 +10,13 @@ import pytest
 
 from corpus.disks import converted, ext4, fstab, moved, partitioned
 from corpus.system import VERSION, make_system
-from ltsp.errors import Changed, FormatError, LockHeld, SourceError
+from ltsp.errors import FileChanged, FormatError, LockHeld, SourceError
 from ltsp.source.disk.disk import DiskSource
-from ltsp.source.disk.disk_options import Wishes
-from ltsp.source.find import find
+from ltsp.source.disk.disk_options import DiskOptions
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 
 pytestmark = pytest.mark.oracle
 
@@ -30,12 +30,12 @@ def system(tmp_path):
 
 
 def paths(argument):
-    with find(str(argument), "/nowhere").open(everything, Faults()) as tree:
+    with find_source(str(argument), "/nowhere").open(select_all, Faults()) as tree:
         return {path for path, _ in tree.walk()}
 
 
 def read_whole(disk):
-    with find(str(disk), "/nowhere").open(everything, Faults()) as tree:
+    with find_source(str(disk), "/nowhere").open(select_all, Faults()) as tree:
         for _, node in tree.walk():
             if isinstance(node, File):
                 with node.content.open() as stream:
@@ -44,7 +44,7 @@ def read_whole(disk):
 
 def told(argument, kind=SourceError):
     with pytest.raises(kind) as caught:
-        find(str(argument), "/nowhere")
+        find_source(str(argument), "/nowhere")
     assert str(caught.value).isprintable()
     return str(caught.value)
 
@@ -56,10 +56,10 @@ def test_the_system_is_found_whatever_stands_before_it(tmp_path, system, label, 
     parts = zip(words, (4, 4, ext4(tmp_path / "root.ext4", system)), strict=True)
     disk = partitioned(tmp_path / "vm.img", label, list(parts))
     disk = disk if form == "raw" else converted(disk, form)
-    source = find(str(disk), "/nowhere")
+    source = find_source(str(disk), "/nowhere")
     assert source.kind == "disk"
     assert "ext4 of partition 3" in source.description
-    with source.open(everything, Faults()) as tree:
+    with source.open(select_all, Faults()) as tree:
         assert isinstance(tree.get(TOOL), File)
         with tree.get(KERNEL).content.open() as stream:
             assert stream.read(1 << 20) == (system / KERNEL).read_bytes()
@@ -77,14 +77,14 @@ def test_a_directory_that_is_left_out_is_not_read(tmp_path, system):
     with disk.open("r+b") as file:
         file.seek(block * 1024)
         file.write(b"\xff" * 1024)
-    source = find(str(disk), "/nowhere")
-    with pytest.raises(FormatError, match="directory /home"), source.open(everything, Faults()):
+    source = find_source(str(disk), "/nowhere")
+    with pytest.raises(FormatError, match="directory /home"), source.open(select_all, Faults()):
         pass
-    for take in (Take.EMPTIED, Take.NOTHING):
-        select = lambda path, _directory, take=take: take if path == "home" else Take.ALL  # noqa: E731
+    for take in (Inclusion.EMPTIED, Inclusion.NOTHING):
+        select = lambda path, _directory, take=take: take if path == "home" else Inclusion.ALL  # noqa: E731
         with source.open(select, Faults()) as tree:
             assert {TOOL, KERNEL} <= {path for path, _ in tree.walk()}
-            assert (tree.get("home") is None) is (take is Take.NOTHING)
+            assert (tree.get("home") is None) is (take is Inclusion.NOTHING)
 
 
 def test_what_stands_on_a_partition_of_its_own_is_left_out_under_the_path_that_it_has(tmp_path, system):
@@ -98,8 +98,8 @@ def test_what_stands_on_a_partition_of_its_own_is_left_out_under_the_path_that_i
     fstab(system, {"boot": "LABEL=below"})
     disk = partitioned(tmp_path / "vm.img", "gpt", [("", ext4(tmp_path / "root.ext4", system)), ("", below)])
     emptied = {"data/boot/left", "boot/kept"}
-    select = lambda path, _directory: Take.EMPTIED if path in emptied else Take.ALL  # noqa: E731
-    with find(str(disk), "/nowhere").open(select, Faults()) as tree:
+    select = lambda path, _directory: Inclusion.EMPTIED if path in emptied else Inclusion.ALL  # noqa: E731
+    with find_source(str(disk), "/nowhere").open(select, Faults()) as tree:
         found = {path for path, _ in tree.walk()}
     assert {"data/boot/kept/in", "data/boot/left"} <= found
     assert "data/boot/left/out" not in found
@@ -120,9 +120,9 @@ def test_what_its_fstab_mounts_is_taken_in(tmp_path, system, spec):
     boot = ext4(tmp_path / "boot.ext4", moved(system, "boot", tmp_path / "boot"), 16, "-U", uuid, "-L", "boots")
     root = ext4(tmp_path / "root.ext4", system)
     disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux, name=boot", boot), ("type=linux", root)])
-    source = find(str(disk), "/nowhere")
+    source = find_source(str(disk), "/nowhere")
     plan = source.plan()
-    assert [part.path for part in plan.taken] == ["", "boot"]
+    assert [part.path for part in plan.included] == ["", "boot"]
     assert [part.path for part in plan.left_out] == ["opt"]
     assert {TOOL, KERNEL} <= paths(disk)
 
@@ -156,9 +156,9 @@ def test_a_volume_that_may_hold_another_system_and_is_not_read_is_told_of(tmp_pa
     locked.write_bytes(b"LUKS\xba\xbe\0\2" + bytes((4 << 20) - 8))
     parts = [("type=linux", locked), ("type=linux", ext4(tmp_path / "root.ext4", system)), ("type=swap", 4)]
     disk = partitioned(tmp_path / "vm.img", "gpt", parts)
-    [warning] = find(str(disk), "/nowhere").plan().warnings
+    [warning] = find_source(str(disk), "/nowhere").plan().warnings
     assert warning.startswith("partition 1 was not looked into, and may hold another system: it holds an encrypted")
-    assert find(f"{disk},partition=2", "/nowhere").plan().warnings == ()
+    assert find_source(f"{disk},partition=2", "/nowhere").plan().warnings == ()
 
 
 def test_a_disk_without_a_system_says_what_it_has(tmp_path):
@@ -181,7 +181,7 @@ def test_a_medium_that_only_installs_says_what_to_name(tmp_path):
     medium = tmp_path / "cd.iso"
     subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-R", "-o", medium, tmp_path / "cd"], check=True)
     with pytest.raises(SourceError) as caught:
-        find(str(medium), "/nowhere", name="lab").plan()
+        find_source(str(medium), "/nowhere", name="lab").plan()
     assert caught.value.hint.startswith("name a live medium, or install the system in a virtual machine")
 
 
@@ -190,7 +190,7 @@ def test_a_medium_that_only_installs_says_what_to_name(tmp_path):
 def test_backups_of_disks_say_how_to_restore_them(pack, magic, typed, tmp_path):
     (tmp_path / "vm.img").write_bytes(pack(magic + bytes(1 << 20)))
     with pytest.raises(SourceError) as caught:
-        find(str(tmp_path / "vm.img"), "/nowhere").plan()
+        find_source(str(tmp_path / "vm.img"), "/nowhere").plan()
     assert typed in caught.value.hint
 
 
@@ -199,7 +199,7 @@ def test_another_type_than_the_volume_has_is_answered_with_what_it_holds(tmp_pat
     with pytest.raises(
         SourceError, match="fstype=xfs is given, and it holds an ext2, ext3 or ext4 file system"
     ) as caught:
-        find(f"{root},fstype=xfs", "/nowhere", name="lab").plan()
+        find_source(f"{root},fstype=xfs", "/nowhere", name="lab").plan()
     assert caught.value.hint.startswith("leave fstype= out")  # as root, the kernel was asked too
 
 
@@ -225,7 +225,7 @@ def test_a_backing_file_lies_beside_or_is_allowed(tmp_path, system):
     (tmp_path / "elsewhere" / disk.name).symlink_to(disk)
     subprocess.run(["qemu-img", "rebase", "-u", "-b", disk.name, "-F", "raw", apart], check=True)
     assert "not in its own directory" in told(apart), "a link leads out"
-    assert find(str(apart), "/nowhere", disks=Wishes((str(tmp_path),))).kind == "disk"
+    assert find_source(str(apart), "/nowhere", disks=DiskOptions((str(tmp_path),))).kind == "disk"
 
 
 def test_a_disk_that_somebody_writes_to_is_refused_by_his_name(tmp_path, system):
@@ -237,15 +237,15 @@ def test_a_disk_that_somebody_writes_to_is_refused_by_his_name(tmp_path, system)
             for taken in (disk, above):
                 said = told(taken, LockHeld)
                 assert f"{disk} is in use: sleep (process {machine.pid})" in said
-                assert find(str(taken), "/nowhere", disks=Wishes(force=True)).kind == "disk"
+                assert find_source(str(taken), "/nowhere", disks=DiskOptions(force=True)).kind == "disk"
         finally:
             machine.kill()
 
 
 def test_a_disk_that_is_written_to_meanwhile_is_told(tmp_path, system):
     disk = ext4(tmp_path / "root.img", system)
-    source = find(str(disk), "/nowhere")
-    with pytest.raises(Changed, match="written to while it was read"), source.open(everything, Faults()):
+    source = find_source(str(disk), "/nowhere")
+    with pytest.raises(FileChanged, match="written to while it was read"), source.open(select_all, Faults()):
         os.utime(disk, ns=(1, 1))
 
 
@@ -265,7 +265,7 @@ def test_what_mkfs_left_of_another_file_system_is_never_taken_for_the_system(tmp
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", *options, "-d", system, disk], check=True)
     for reader in ("auto", "user"):
         with pytest.raises(SourceError, match="traces of another one") as caught:
-            find(str(disk), "/nowhere", disks=Wishes(reader=reader))
+            find_source(str(disk), "/nowhere", disks=DiskOptions(reader=reader))
         assert "fstype=ext4" in str(caught.value)
     assert "old" not in paths(f"{disk},fstype=ext4")
     assert TOOL in paths(f"{disk},fstype=ext4")
@@ -280,7 +280,7 @@ def test_a_truncated_disk_is_refused(tmp_path, system):
 
 
 def test_a_source_whose_disk_was_not_looked_into_has_a_plan(tmp_path):
-    assert DiskSource("a", str(tmp_path / "x")).plan().taken[0].description == f"disk {tmp_path}/x"
+    assert DiskSource("a", str(tmp_path / "x")).plan().included[0].description == f"disk {tmp_path}/x"
 
 
 @pytest.mark.root
@@ -299,9 +299,9 @@ def test_a_system_in_subvolumes_is_put_together_as_on_fedora(tmp_path, system):
             ("type=linux", btrfs(tmp_path / "root.btrfs", system)),
         ],
     )
-    source = find(str(disk), "/nowhere")
+    source = find_source(str(disk), "/nowhere")
     assert "btrfs of partition 3, subvolume root" in source.description
-    assert [part.path for part in source.plan().taken] == ["", "boot", "boot/efi", "var"]
+    assert [part.path for part in source.plan().included] == ["", "boot", "boot/efi", "var"]
     found = paths(disk)
     assert {TOOL, KERNEL, "boot/efi/EFI/fedora.cfg", "var/of-var"} <= found
     assert "old" in paths(f"{disk},subvol=snapshot")
@@ -355,7 +355,10 @@ def test_the_system_of_fedoras_live_media_is_found_in_the_file_in_the_file(tmp_p
     found = paths(iso)
     assert {TOOL, KERNEL} <= found
     assert "LiveOS" not in found
-    with find(str(iso), "/nowhere").open(everything, Faults()) as tree, tree.get(KERNEL).content.open() as stream:
+    with (
+        find_source(str(iso), "/nowhere").open(select_all, Faults()) as tree,
+        tree.get(KERNEL).content.open() as stream,
+    ):
         assert stream.read(1 << 20) == (system / KERNEL).read_bytes()
 
 
@@ -363,9 +366,9 @@ def test_a_selection_means_what_is_in_the_medium(tmp_path, system):
     iso = live_medium(tmp_path, "LiveOS/squashfs.img", system)
 
     def select(path, _directory):
-        return Take.ALL if path.partition("/")[0] in {"boot", "usr"} else Take.NOTHING
+        return Inclusion.ALL if path.partition("/")[0] in {"boot", "usr"} else Inclusion.NOTHING
 
-    with find(str(iso), "/nowhere").open(select, Faults()) as tree:
+    with find_source(str(iso), "/nowhere").open(select, Faults()) as tree:
         assert set(tree.root.entries) == {"boot", "usr"}
 
 

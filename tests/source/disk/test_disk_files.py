@@ -7,12 +7,12 @@ import subprocess
 
 import pytest
 
-from ltsp.errors import Changed, LockHeld, SourceError, UsageError
+from ltsp.errors import FileChanged, LockHeld, SourceError, UsageError
 from ltsp.host.open_for_write import Writer
-from ltsp.host.process import Device, Process
+from ltsp.host.process import KernelObject, Process
 from ltsp.settings.applets import ImageOptions
-from ltsp.source.disk.disk_files import DiskFiles, told
-from ltsp.source.disk.disk_options import Wishes
+from ltsp.source.disk.disk_files import DiskFiles, describe_writer
+from ltsp.source.disk.disk_options import DiskOptions
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def home(tmp_path):
 def read(home, name: str, *allowed: str) -> str:
     with DiskFiles([str(home / each) for each in allowed]) as files:
         files.open(str(home / "here/disk"))
-        with files.beside(str(home / "here/disk"), name) as file:
+        with files.open_beside(str(home / "here/disk"), name) as file:
             return file.read().decode()
 
 
@@ -41,7 +41,7 @@ def test_a_path_of_the_same_directory_is_opened(home):
 
 def test_beside_is_where_a_link_to_the_disk_leads(home):
     (home / "link").symlink_to("here/disk")
-    with DiskFiles() as files, files.beside(str(home / "link"), "base") as file:
+    with DiskFiles() as files, files.open_beside(str(home / "link"), "base") as file:
         assert file.read() == b"here/base"
 
 
@@ -113,11 +113,11 @@ def test_a_fifo_is_no_disk(home):
 def test_a_change_of_any_of_its_files_is_found(home, which):
     with DiskFiles() as files:
         files.open(str(home / "here/disk"))
-        files.beside(str(home / "here/disk"), "base").close()
-        files.settled()
+        files.open_beside(str(home / "here/disk"), "base").close()
+        files.check_unchanged()
         os.utime(home / which, (1, 1))
-        with pytest.raises(Changed, match=which):
-            files.settled()
+        with pytest.raises(FileChanged, match=which):
+            files.check_unchanged()
 
 
 @pytest.mark.parametrize("which", ["here/disk", "here/base"])
@@ -128,7 +128,7 @@ def test_a_disk_that_others_write_to_is_refused_but_with_force(home, which):
                 read(home, "base")
             with DiskFiles(force=True) as files:
                 files.open(str(home / which))
-                files.settled()
+                files.check_unchanged()
         finally:
             sleep.kill()
 
@@ -157,13 +157,17 @@ def test_a_device_that_is_mounted_is_refused_but_with_force(tmp_path):
 
 
 def test_writers_are_told_so_that_it_can_be_printed():
-    assert told(Writer(None, locked=True)) == "a process that cannot be seen from here has locked it"
-    assert told(Writer(Process(7, "/usr/bin/qemu\x1b -m 1"), locked=True)) == "qemu\\x1b (process 7) has locked it"
+    assert describe_writer(Writer(None, locked=True)) == "a process that cannot be seen from here has locked it"
     assert (
-        told(Writer(Device("loop device /dev/loop0"), locked=False)) == "loop device /dev/loop0 has it open for writing"
+        describe_writer(Writer(Process(7, "/usr/bin/qemu\x1b -m 1"), locked=True))
+        == "qemu\\x1b (process 7) has locked it"
+    )
+    assert (
+        describe_writer(Writer(KernelObject("loop device /dev/loop0"), locked=False))
+        == "loop device /dev/loop0 has it open for writing"
     )
 
 
 def test_a_directory_of_allow_backing_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"--allow-backing: there is no directory .*/none"):
-        Wishes.of(ImageOptions(allow_backing=(str(tmp_path), str(tmp_path / "none"))))
+        DiskOptions.of(ImageOptions(allow_backing=(str(tmp_path), str(tmp_path / "none"))))

@@ -15,27 +15,27 @@ from pathlib import Path
 
 import pytest
 
-from corpus import compare, layouts, nasty
+from corpus import disk_layouts, kitchen_sink, tree_snapshot
 from corpus.disks import converted, ext4, fstab, moved, partitioned
+from corpus.error_checks import left_behind
 from corpus.luks import encrypted
-from corpus.refusal import left_behind
 from corpus.site import Site
 from corpus.system import make_system
-from filesystem import laid_out
+from filesystem import mkfs
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.inspection.search import Choice
+from ltsp.inspection.search import SystemChoice
 from ltsp.source.disk.disk import disk_source
-from ltsp.source.disk.disk_options import Wishes
-from ltsp.source.disk.kernel_mounts import Mounts
+from ltsp.source.disk.disk_options import DiskOptions
+from ltsp.source.disk.kernel_mounts import KernelMounts
 from ltsp.source.disk.kernel_volumes import KernelVolumes
-from ltsp.source.find import find
-from ltsp.source.spec import Layer
+from ltsp.source.find import find_source
+from ltsp.source.spec import ImageSpec
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 pytestmark = [pytest.mark.root, pytest.mark.oracle]
 
-SMALL = nasty.Extent(entries=300, owners=20, depth=20, large=9 * nasty.BLOCK + 17)
+SMALL = kitchen_sink.KitchenSinkSize(entries=300, owners=20, depth=20, large=9 * kitchen_sink.BLOCK + 17)
 EXT4 = ("mkfs.ext4", "-q", "-b", "4096", "-I", "256")
 XFS = ("mkfs.xfs", "-q", "--unsupported")
 BTRFS = ("mkfs.btrfs", "-q")
@@ -48,7 +48,7 @@ CONTAINED = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "-
 def trouble(tmp_path_factory):
     """A small system with everything in it that ever went wrong."""
     root = make_system(tmp_path_factory.mktemp("trouble") / "root")
-    nasty.build(root / "srv" / "nasty", SMALL)
+    kitchen_sink.build(root / "srv" / "nasty", SMALL)
     (root / "crowd").mkdir()
     return root
 
@@ -61,25 +61,25 @@ def system(tmp_path):
 @contextmanager
 def opened(argument, reader="auto"):
     """The tree, and who read it."""
-    source = find(str(argument), "/nowhere", disks=Wishes(reader=reader))
-    with source.open(everything, Faults()) as tree:
+    source = find_source(str(argument), "/nowhere", disks=DiskOptions(reader=reader))
+    with source.open(select_all, Faults()) as tree:
         yield tree, source.plan()
 
 
 def found(argument, reader="auto"):
     with opened(argument, reader) as (tree, plan):
-        return compare.of_tree(tree), plan
+        return tree_snapshot.of_tree(tree), plan
 
 
 def counted(snapshot):
-    return {path: compare.counted(entry) for path, entry in snapshot.items()}
+    return {path: tree_snapshot.counted(entry) for path, entry in snapshot.items()}
 
 
 def same(argument):
     """The tree, which is the same through both readers, and the plan of the second."""
     (by_us, us), (by_kernel, kernel) = (found(argument, reader) for reader in ("user", "kernel"))
     assert (us.reader, kernel.reader) == ("user", "kernel")
-    assert compare.differences(by_us, by_kernel) == []
+    assert tree_snapshot.differences(by_us, by_kernel) == []
     return by_kernel, kernel
 
 
@@ -97,32 +97,32 @@ def told(argument, reader="auto", kind=SourceError):
 
 
 def test_ext4_is_the_same_through_both(tmp_path, trouble):
-    image = laid_out.formatted(tmp_path / "disk.img", 96 * MIB, *EXT4)
-    shown = laid_out.filled(image, trouble)
+    image = mkfs.make_file_system(tmp_path / "disk.img", 96 * MIB, *EXT4)
+    shown = mkfs.filled(image, trouble)
     tree, _ = same(partitioned(tmp_path / "vm.img", "gpt", [("type=linux", image)]))
-    assert compare.differences(counted(shown), counted(tree)) == []
+    assert tree_snapshot.differences(counted(shown), counted(tree)) == []
 
 
 def test_xfs_is_the_same_through_both(tmp_path, trouble):
-    image = laid_out.formatted(tmp_path / "disk.img", 160 * MIB, *XFS)
-    shown = laid_out.filled(image, trouble)
+    image = mkfs.make_file_system(tmp_path / "disk.img", 160 * MIB, *XFS)
+    shown = mkfs.filled(image, trouble)
     tree, _ = same(image)
-    assert compare.differences(counted(shown), counted(tree)) == []
+    assert tree_snapshot.differences(counted(shown), counted(tree)) == []
 
 
 @pytest.mark.parametrize("subvolume", ["@", "@/snapshot", "directory/@/nested"])
 def test_subvolumes_of_btrfs_are_the_same_through_both(tmp_path, trouble, subvolume):
-    image = laid_out.formatted(tmp_path / "disk.img", 192 * MIB, *BTRFS)
-    laid_out.filled(image, trouble, then="subvolumes")
+    image = mkfs.make_file_system(tmp_path / "disk.img", 192 * MIB, *BTRFS)
+    mkfs.filled(image, trouble, then="subvolumes")
     trees = []
     for reader in ("user", "kernel"):
-        layer = Layer(str(image), options=(f"subvol={subvolume}",))
-        source = disk_source(str(image), "lab", layer, Wishes(reader=reader), system=False)
+        layer = ImageSpec(str(image), options=(f"subvol={subvolume}",))
+        source = disk_source(str(image), "lab", layer, DiskOptions(reader=reader), system=False)
         assert f"subvolume {subvolume} in" in source.description
-        with source.open(everything, Faults()) as tree:
-            trees.append(compare.of_tree(tree))
+        with source.open(select_all, Faults()) as tree:
+            trees.append(tree_snapshot.of_tree(tree))
     assert b"name" in trees[0]
-    assert compare.differences(*map(without_stubs, trees)) == []
+    assert tree_snapshot.differences(*map(without_stubs, trees)) == []
     assert "there is no subvolume none; there are @, @/snapshot, @/var/lib/machines" in told(
         f"{image},subvol=none", "kernel"
     )
@@ -132,21 +132,23 @@ def guided(part, disk):
     """A partition with LVM and one volume in it, in one piece, as an installer leaves it."""
     extent, size = 4 * MIB, part.stat().st_size
     place = (MIB, size + 4 * extent)
-    layouts.sparse(disk, sum(place) + MIB)
-    layouts.table(disk, "gpt", [f"start=1MiB, size={place[1] // MIB}MiB, type=lvm"])
-    group = layouts.new_group()
+    disk_layouts.sparse(disk, sum(place) + MIB)
+    disk_layouts.table(disk, "gpt", [f"start=1MiB, size={place[1] // MIB}MiB, type=lvm"])
+    group = disk_layouts.new_group()
     create = ("lvcreate", "-q", "-an", "-Zn", "-Wn", "-n", "root", "-l", str(-(-size // extent)), group)
-    layouts.put_volume(part, disk, layouts.volume_group(disk, [place], group, lambda lvm, _: lvm(*create))["root"])
+    disk_layouts.put_volume(
+        part, disk, disk_layouts.volume_group(disk, [place], group, lambda lvm, _: lvm(*create))["root"]
+    )
     return disk
 
 
 def test_lvm_is_the_same_through_both_and_copied_only_where_it_is_not_one_piece(tmp_path, trouble):
-    image = laid_out.formatted(tmp_path / "root.img", 96 * MIB, *EXT4)
-    laid_out.filled(image, trouble)
+    image = mkfs.make_file_system(tmp_path / "root.img", 96 * MIB, *EXT4)
+    mkfs.filled(image, trouble)
     raw = guided(image, tmp_path / "disk.raw")
     _, plan = same(raw)
     assert plan.warnings == ()
-    for disk in (converted(raw, "qcow2"), layouts.LAYOUTS["LVM in stripes"](image, tmp_path / "striped.raw")):
+    for disk in (converted(raw, "qcow2"), disk_layouts.LAYOUTS["LVM in stripes"](image, tmp_path / "striped.raw")):
         _, plan = same(disk)
         assert "/root (up to" in plan.warnings[0]
         assert "copies in TMPDIR" in plan.warnings[0]
@@ -158,15 +160,15 @@ def test_lvm_is_the_same_through_both_and_copied_only_where_it_is_not_one_piece(
     ids=["ext4", "xfs", "btrfs", "btrfs with a log"],
 )
 def test_a_log_is_replayed_in_a_copy_and_never_on_the_disk(tmp_path, trouble, words, options):
-    image = laid_out.formatted(tmp_path / "disk.img", 320 * MIB, *words)
+    image = mkfs.make_file_system(tmp_path / "disk.img", 320 * MIB, *words)
     then = "synced-file" if words == BTRFS else "pull-the-plug"
-    laid_out.filled(image, trouble, options, then)
+    mkfs.filled(image, trouble, options, then)
     cut = image.with_name("disk.img.cut")
     before = cut.read_bytes()
     shutil.copyfile(cut, tmp_path / "mounted.img")
-    shown = laid_out.shown(tmp_path / "mounted.img", options)
+    shown = mkfs.shown(tmp_path / "mounted.img", options)
     tree, plan = found(cut, "kernel")
-    assert compare.differences(counted(shown), counted(tree)) == []
+    assert tree_snapshot.differences(counted(shown), counted(tree)) == []
     assert b"after" in tree or b"new-1" in tree
     if not options:
         assert "whole disk (up to" in plan.warnings[0]
@@ -179,8 +181,8 @@ def test_what_cannot_be_read_otherwise_is_read_by_the_kernel_and_the_rest_is_not
     boot = moved(system, "boot", tmp_path / "boot")
     (boot / "efi").mkdir()
     (system / "crowd").mkdir()
-    root = laid_out.formatted(tmp_path / "root.img", 320 * MIB, *XFS)
-    laid_out.filled(root, system, then="pull-the-plug")
+    root = mkfs.make_file_system(tmp_path / "root.img", 320 * MIB, *XFS)
+    mkfs.filled(root, system, then="pull-the-plug")
     esp = tmp_path / "esp.vfat"
     subprocess.run(["mkfs.vfat", "-C", "-n", "ESP", esp, "8192"], check=True, stdout=subprocess.DEVNULL)
     disk = partitioned(
@@ -209,23 +211,23 @@ def test_parts_are_found_by_label_and_uuid_through_either(tmp_path, system, read
     root = ext4(tmp_path / "root.ext4", system)
     disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux", part) for part in (boot, root, opt)])
     _, plan = found(disk, reader)
-    assert [each.path for each in plan.taken] == ["", "boot", "opt"]
+    assert [each.path for each in plan.included] == ["", "boot", "opt"]
     assert plan.reader == reader
 
 
 def test_what_is_encrypted_is_copied_without_its_encryption_and_the_same_through_both(tmp_path, trouble):
     key = tmp_path / "key"
     key.write_bytes(b"sesame")
-    image = laid_out.formatted(tmp_path / "root.img", 96 * MIB, *EXT4)
-    laid_out.filled(image, trouble)
+    image = mkfs.make_file_system(tmp_path / "root.img", 96 * MIB, *EXT4)
+    mkfs.filled(image, trouble)
     encrypted(image, key)
     trees = []
     for reader in ("user", "kernel"):
-        source = find(str(image), "/nowhere", disks=Wishes(reader=reader, key_file=str(key)))
-        with source.open(everything, Faults()) as tree:
-            trees.append(compare.of_tree(tree))
+        source = find_source(str(image), "/nowhere", disks=DiskOptions(reader=reader, key_file=str(key)))
+        with source.open(select_all, Faults()) as tree:
+            trees.append(tree_snapshot.of_tree(tree))
         assert source.plan().reader == reader
-    assert compare.differences(*trees) == []
+    assert tree_snapshot.differences(*trees) == []
 
 
 def test_a_part_that_only_the_kernel_reads_is_taken_in_and_without_it_left_out(tmp_path, system):
@@ -240,7 +242,7 @@ def test_a_part_that_only_the_kernel_reads_is_taken_in_and_without_it_left_out(t
     root = ext4(tmp_path / "root.ext4", system)
     disk = partitioned(tmp_path / "vm.img", "gpt", [("type=linux", root), ("type=linux", part)])
     tree, plan = found(disk)
-    assert (plan.reader, [each.path for each in plan.taken]) == ("kernel", ["", "opt"])
+    assert (plan.reader, [each.path for each in plan.included]) == ("kernel", ["", "opt"])
     assert b"opt/tool" in tree
     tree, plan = found(disk, "user")
     assert (plan.reader, [each.path for each in plan.left_out]) == ("user", ["opt"])
@@ -264,9 +266,9 @@ def test_erofs_is_read_by_the_kernel(tmp_path, short, compressor):
     words = ["mkfs.erofs", *filter(None, [compressor]), image, short]
     subprocess.run(words, check=True, capture_output=True)
     tree, plan = found(image)
-    assert "erofs of whole disk in raw disk" in plan.taken[0].description
+    assert "erofs of whole disk in raw disk" in plan.included[0].description
     assert plan.reader == "kernel"
-    assert compare.differences(counted(laid_out.shown(image)), counted(tree)) == []
+    assert tree_snapshot.differences(counted(mkfs.shown(image)), counted(tree)) == []
     assert "which only the kernel reads" in told(image, "user")
 
 
@@ -295,8 +297,8 @@ def test_what_is_damaged_is_not_given_to_the_kernel(tmp_path, system):
 
 
 def test_a_compressed_disk_is_mounted_where_it_was_unpacked(tmp_path, trouble):
-    image = laid_out.formatted(tmp_path / "disk.img", 96 * MIB, *EXT4)
-    laid_out.filled(image, trouble)
+    image = mkfs.make_file_system(tmp_path / "disk.img", 96 * MIB, *EXT4)
+    mkfs.filled(image, trouble)
     subprocess.run(["zstd", "-q", "-1", image], check=True)
     same(f"{image}.zst")
 
@@ -310,18 +312,18 @@ def test_a_directory_that_no_copy_can_be_made_in_is_named(tmp_path, system, monk
 
 
 def test_a_copy_for_which_there_is_no_room_is_refused_before_it_begins(tmp_path, trouble):
-    image = laid_out.formatted(tmp_path / "root.img", 96 * MIB, *EXT4)
-    laid_out.filled(image, trouble)
+    image = mkfs.make_file_system(tmp_path / "root.img", 96 * MIB, *EXT4)
+    mkfs.filled(image, trouble)
     disk = converted(image, "qcow2")
     script = f"""
         mount -t tmpfs -o size=66m none {tmp_path / "small"}
         export TMPDIR={tmp_path / "small"}
         exec {sys.executable} -c 'if True:
-            from ltsp.source.disk.disk_options import Wishes
-            from ltsp.source.find import find
+            from ltsp.source.disk.disk_options import DiskOptions
+            from ltsp.source.find import find_source
             from ltsp.tree.faults import Faults
             from ltsp.tree.selection import everything
-            with find("{disk}", "/nowhere", disks=Wishes(reader="kernel")).open(everything, Faults()):
+            with find_source("{disk}", "/nowhere", disks=DiskOptions(reader="kernel")).open(everything, Faults()):
                 pass'
     """
     (tmp_path / "small").mkdir()
@@ -365,22 +367,22 @@ def test_an_image_is_made_through_either_reader_to_the_byte_and_tells_which(tmp_
 
 KILLED = """
 import sys
-from ltsp.source.disk.disk_options import Wishes
-from ltsp.source.find import find
+from ltsp.source.disk.disk_options import DiskOptions
+from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import everything
 
 print("begin", flush=True)
 for _ in range(1000):
-    with find(sys.argv[1], "/nowhere", disks=Wishes(reader="kernel")).open(everything, Faults()) as tree:
+    with find_source(sys.argv[1], "/nowhere", disks=DiskOptions(reader="kernel")).open(everything, Faults()) as tree:
         assert sum(1 for _ in tree.walk()) > 10
 """
 
 
 @pytest.mark.parametrize("form", ["raw", "qcow2", "log"])
 def test_a_kill_leaves_no_mount_no_device_no_file_and_no_process(tmp_path, trouble, form, chance):
-    image = laid_out.formatted(tmp_path / "disk.img", 96 * MIB, *EXT4)
-    laid_out.filled(image, trouble, then="pull-the-plug" if form == "log" else "nothing")
+    image = mkfs.make_file_system(tmp_path / "disk.img", 96 * MIB, *EXT4)
+    mkfs.filled(image, trouble, then="pull-the-plug" if form == "log" else "nothing")
     disk = {"raw": image, "qcow2": tmp_path / "disk.qcow2", "log": tmp_path / "disk.img.cut"}[form]
     if form == "qcow2":
         converted(image, "qcow2")
@@ -445,7 +447,7 @@ class Lying:
     def __init__(self, **answers):
         self.answers = answers
 
-    def look(self, question):
+    def query(self, question):
         return self.answers.get(question["do"])
 
 
@@ -463,7 +465,7 @@ class Lying:
 )
 def test_a_list_of_volumes_that_cannot_be_is_refused(answer):
     with pytest.raises(FormatError, match="makes no sense"):
-        KernelVolumes(Lying(list=answer), list, [], "", alone=True, mounts=None)
+        KernelVolumes(Lying(list=answer), list, [], "", kernel_only=True, mounts=None)
 
 
 @pytest.mark.parametrize("place", ["other", "beyond", "negative", "text", "copy of a disk"])
@@ -482,8 +484,13 @@ def test_a_place_that_is_none_of_our_files_is_mounted_by_nobody(tmp_path, place)
             "copy of a disk": {"copy": {"file": own}},
         }[place]
         volumes = KernelVolumes(
-            Lying(list=LISTED, measure=1, **answers), lambda: [file], [], "", alone=True, mounts=Mounts(stack, Faults())
+            Lying(list=LISTED, measure=1, **answers),
+            lambda: [file],
+            [],
+            "",
+            kernel_only=True,
+            mounts=KernelMounts(stack, Faults()),
         )
-        volumes.copies = True
+        volumes.may_copy = True
         with pytest.raises(SourceError, match="makes no sense"):
-            volumes.system(Choice(), True)
+            volumes.find_system(SystemChoice(), True)

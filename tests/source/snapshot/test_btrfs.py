@@ -16,12 +16,12 @@ from corpus.system import make_system
 from ltsp.errors import SourceError
 from ltsp.host import btrfs, mount_table
 from ltsp.source.directory.directory import DirectorySource
-from ltsp.source.directory.writable import writable
-from ltsp.source.snapshot.btrfs import PLACE
+from ltsp.source.directory.writable import make_writable
+from ltsp.source.snapshot.btrfs import SNAPSHOT_DIR
 from ltsp.source.source import Snapshot
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, Metadata
-from ltsp.tree.selection import Take, everything
+from ltsp.tree.selection import Inclusion, select_all
 
 pytestmark = pytest.mark.root
 
@@ -59,7 +59,7 @@ def test_files_are_read_as_they_were_when_it_was_opened(chroot, disk):
     faults = Faults()
     reading = source(chroot)
     (chroot / "etc/removed").write_text("was there")
-    with reading.open(everything, faults) as tree:
+    with reading.open(select_all, faults) as tree:
         (chroot / "etc/hostname").write_text("after\n")
         (chroot / "etc/removed").unlink()
         (chroot / "etc/new").touch()
@@ -68,8 +68,8 @@ def test_files_are_read_as_they_were_when_it_was_opened(chroot, disk):
         assert tree.get("etc/new") is None
         plan = reading.plan()
         assert plan.snapshots == (Snapshot("", "btrfs", device(disk)),)
-        assert plan.still
-        assert (plan.live, plan.lost) == ((), "")
+        assert plan.is_frozen
+        assert (plan.read_live, plan.invalid_reason) == ((), "")
     assert not faults
 
 
@@ -78,8 +78,8 @@ def test_the_tree_is_that_of_the_live_directory(chroot):
     (chroot / "var/lib/machines/guest").write_text("guest")
     os.link(chroot / "etc/passwd", chroot / "etc/passwd-")
     with (
-        source(chroot, snapshots="none").open(everything, Faults()) as live,
-        source(chroot).open(everything, Faults()) as still,
+        source(chroot, snapshots="none").open(select_all, Faults()) as live,
+        source(chroot).open(select_all, Faults()) as still,
     ):
         assert listed(still) == listed(live)
         for path, node in live.walk():
@@ -90,11 +90,11 @@ def test_the_tree_is_that_of_the_live_directory(chroot):
 def test_nothing_of_it_is_seen_by_others_and_nothing_is_left(chroot, disk):
     mounts, there = mount_table.read(), sorted(chroot.rglob("*"))
     times = [path.lstat().st_mtime_ns for path in (disk, chroot, disk / "@")]
-    with source(chroot).open(everything, Faults()):
+    with source(chroot).open(select_all, Faults()):
         assert mount_table.read() == mounts
         assert sorted(chroot.rglob("*")) == there
         assert len(subvolumes(disk)) == 2
-        assert (disk / PLACE).stat().st_mode & 0o777 == 0o700
+        assert (disk / SNAPSHOT_DIR).stat().st_mode & 0o777 == 0o700
     assert subvolumes(disk) == ["@"]
     assert sorted(os.listdir(disk)) == ["@"]
     assert [path.lstat().st_mtime_ns for path in (disk, chroot, disk / "@")] == times
@@ -106,7 +106,7 @@ def test_nested_subvolumes_are_read_from_snapshots_of_their_own(chroot, disk):
     subvolume(disk / "@/elsewhere")
     (inner / "file").write_text("before")
     reading = source(chroot)
-    with reading.open(everything, Faults()) as tree:
+    with reading.open(select_all, Faults()) as tree:
         (inner / "file").write_text("after")
         assert content(tree, "var/lib/outer/deep/file") == "before"
         paths = [each.path for each in reading.plan().snapshots]
@@ -118,11 +118,11 @@ def test_of_nested_subvolumes_only_what_is_taken_in_is_snapshotted(chroot):
     for name in ("opt/kept", "opt/left", "opt/emptied"):
         subvolume(chroot / name)
         (chroot / name / "file").touch()
-    takes = {"opt/left": Take.NOTHING, "opt/emptied": Take.EMPTIED}
+    takes = {"opt/left": Inclusion.NOTHING, "opt/emptied": Inclusion.EMPTIED}
     reading = source(chroot)
-    with reading.open(lambda path, _: takes.get(path, Take.ALL), Faults()) as tree:
+    with reading.open(lambda path, _: takes.get(path, Inclusion.ALL), Faults()) as tree:
         assert [each.path for each in reading.plan().snapshots] == ["", "opt/kept"]
-        assert reading.plan().still
+        assert reading.plan().is_frozen
         assert sorted(tree.get("opt").entries) == ["emptied", "kept"]
         assert sorted(tree.get("opt/kept").entries) == ["file"]
 
@@ -136,7 +136,7 @@ def test_a_nested_subvolume_that_stays_empty_keeps_its_own_attributes(chroot):
     tmp.chmod(0o1777)
     os.setxattr(tmp, "user.a", b"b")
     os.utime(tmp, (1, 1))
-    with source(chroot).open(lambda path, _: Take.EMPTIED if path == "tmp" else Take.ALL, Faults()) as tree:
+    with source(chroot).open(lambda path, _: Inclusion.EMPTIED if path == "tmp" else Inclusion.ALL, Faults()) as tree:
         shown = tree.get("tmp")
     assert isinstance(shown, Directory)
     assert shown.metadata == Metadata(0o1777, 12, 34, 1, (("user.a", b"b"),))
@@ -145,21 +145,23 @@ def test_a_nested_subvolume_that_stays_empty_keeps_its_own_attributes(chroot):
 
 def test_a_nested_subvolume_with_a_swap_file_in_use_is_read_as_it_is(chroot, monkeypatch):
     """So is swap laid out, in order that the rest can have snapshots."""
-    true = btrfs.snapshot
+    true = btrfs.create_snapshot
 
     def snapshot(root, place, name):
         if os.path.exists(f"/proc/self/fd/{root}/swapfile"):
             raise OSError(errno.ETXTBSY, "Text file busy")
         true(root, place, name)
 
-    monkeypatch.setattr(btrfs, "snapshot", snapshot)
+    monkeypatch.setattr(btrfs, "create_snapshot", snapshot)
     (subvolume(chroot / "swap") / "swapfile").write_text("swap")
     reading = source(chroot)
-    with reading.open(everything, Faults()) as tree:
+    with reading.open(select_all, Faults()) as tree:
         plan = reading.plan()
         assert [each.path for each in plan.snapshots] == [""]
-        assert [(part.path, part.reason) for part in plan.live] == [("swap", "it holds a swap file that is in use")]
-        assert not plan.still
+        assert [(part.path, part.reason) for part in plan.read_live] == [
+            ("swap", "it holds a swap file that is in use")
+        ]
+        assert not plan.is_frozen
         assert content(tree, "swap/swapfile") == "swap"
 
 
@@ -167,18 +169,18 @@ def test_a_nested_subvolume_that_is_removed_meanwhile_is_not_an_empty_directory(
     """auto reads the live directory then, where it is gone, and says so."""
     nested = subvolume(chroot / "opt/nested")
     (nested / "file").touch()
-    true = btrfs.snapshot
+    true = btrfs.create_snapshot
 
     def snapshot(root, place, name):
         true(root, place, name)
         if nested.exists():
             subprocess.run(["btrfs", "-q", "subvolume", "delete", nested], check=True)
 
-    monkeypatch.setattr(btrfs, "snapshot", snapshot)
+    monkeypatch.setattr(btrfs, "create_snapshot", snapshot)
     reading = source(chroot, snapshots="auto")
-    with reading.open(everything, Faults()) as tree:
+    with reading.open(select_all, Faults()) as tree:
         assert tree.get("opt").entries == {}
-        (part,) = reading.plan().live
+        (part,) = reading.plan().read_live
         assert part.reason == "its subvolume /opt/nested was removed a moment ago"
 
 
@@ -194,10 +196,10 @@ def test_a_mount_over_a_nested_subvolume_hides_it(chroot, tmp_path):
     subprocess.run(["mount", "-t", "tmpfs", "none", chroot / "var"], check=True)
     reading = source(chroot)
     try:
-        with reading.open(everything, Faults()) as tree:
+        with reading.open(select_all, Faults()) as tree:
             plan = reading.plan()
             assert [each.path for each in plan.snapshots] == [""]
-            assert not plan.still
+            assert not plan.is_frozen
             assert content(tree, "usr/tool") == "of usr"
             assert tree.get("usr/share") is None
             assert tree.get("var").entries.keys() == {"lib", "log", "hidden"} - {"hidden", "lib", "log"}
@@ -213,9 +215,9 @@ def test_each_mount_that_is_taken_in_has_a_snapshot_and_what_is_nested_in_it(chr
     subprocess.run(["mount", "-o", "subvol=@var", device(disk), chroot / "var"], check=True)
     reading = source(chroot)
     try:
-        with reading.open(everything, Faults()) as tree:
+        with reading.open(select_all, Faults()) as tree:
             assert [each.path for each in reading.plan().snapshots] == ["", "var", "var/lib/nested"]
-            assert reading.plan().still
+            assert reading.plan().is_frozen
             assert content(tree, "var/lib/nested/file") == "nested"
     finally:
         subprocess.run(["umount", chroot / "var"], check=True)
@@ -228,7 +230,7 @@ def test_output_directories_are_known_in_a_snapshot(chroot):
     other = subvolume(chroot / "srv/tftp")
     (other / "kernel").touch()
     outputs = (f"{chroot}/srv/ltsp", f"{chroot}/srv/tftp")
-    with source(chroot, leave_out=outputs).open(everything, Faults()) as tree:
+    with source(chroot, leave_out=outputs).open(select_all, Faults()) as tree:
         assert tree.get("srv").entries == {}
 
 
@@ -237,20 +239,20 @@ def test_where_the_topmost_subvolume_is_the_source_the_snapshots_are_not_in_the_
     """They have to lie in it, so that nothing but the name can tell. Another run may have its own there."""
     make_system(disk)
     before = disk.stat().st_mtime_ns
-    with source(disk).open(everything, Faults()) as other:
-        assert listed(other) == sorted(path for path in listed(other) if not path.startswith(PLACE))
-        with source(disk, snapshots=kind).open(everything, Faults()) as tree:
-            assert (disk / PLACE).exists()
+    with source(disk).open(select_all, Faults()) as other:
+        assert listed(other) == sorted(path for path in listed(other) if not path.startswith(SNAPSHOT_DIR))
+        with source(disk, snapshots=kind).open(select_all, Faults()) as tree:
+            assert (disk / SNAPSHOT_DIR).exists()
             assert listed(tree) == listed(other)
             assert isinstance(tree.get(""), Directory)
             assert tree.get("").metadata == other.get("").metadata
-    assert not (disk / PLACE).exists()
+    assert not (disk / SNAPSHOT_DIR).exists()
     assert disk.stat().st_mtime_ns == before
 
 
 def test_two_at_once_leave_each_other_alone(chroot, disk):
-    with source(chroot).open(everything, Faults()) as first:
-        with source(chroot).open(everything, Faults()) as second:
+    with source(chroot).open(select_all, Faults()) as first:
+        with source(chroot).open(select_all, Faults()) as second:
             assert len(subvolumes(disk)) == 3
             assert listed(first) == listed(second)
         assert len(subvolumes(disk)) == 2
@@ -277,7 +279,7 @@ def kill_one(chroot):
 def test_what_a_killed_run_has_left_goes_with_the_next_and_nothing_else_does(chroot, disk):
     subvolume(chroot / "opt/nested")
     own = subvolume(disk / "@/kept")
-    with source(chroot).open(everything, Faults()):
+    with source(chroot).open(select_all, Faults()):
         living = set(subvolumes(disk))
         kill_one(chroot)
         first = set(subvolumes(disk)) - living
@@ -285,7 +287,7 @@ def test_what_a_killed_run_has_left_goes_with_the_next_and_nothing_else_does(chr
         second = set(subvolumes(disk)) - living
         assert len(first) == len(second) == 2
         assert first.isdisjoint(second)
-        with source(chroot).open(everything, Faults()):
+        with source(chroot).open(select_all, Faults()):
             assert set(subvolumes(disk)) > living
             assert second.isdisjoint(subvolumes(disk))
         assert set(subvolumes(disk)) == living
@@ -294,7 +296,7 @@ def test_what_a_killed_run_has_left_goes_with_the_next_and_nothing_else_does(chr
 
 
 def test_an_error_while_it_is_read_removes_it(chroot, disk):
-    with pytest.raises(KeyError), source(chroot).open(everything, Faults()):
+    with pytest.raises(KeyError), source(chroot).open(select_all, Faults()):
         raise KeyError
     assert subvolumes(disk) == ["@"]
     assert os.listdir(disk) == ["@"]
@@ -302,21 +304,21 @@ def test_an_error_while_it_is_read_removes_it(chroot, disk):
 
 @pytest.mark.parametrize("make", [Path.touch, os.mkfifo, lambda path: path.symlink_to("@")])
 def test_a_place_that_is_no_directory_is_named_and_stays(chroot, disk, make):
-    make(disk / PLACE)
+    make(disk / SNAPSHOT_DIR)
     with (
         pytest.raises(SourceError, match=r"no btrfs snapshot .* could be taken: \.ltsp-snapshots .* no directory"),
-        source(chroot).open(everything, Faults()),
+        source(chroot).open(select_all, Faults()),
     ):
         pass
-    assert sorted(os.listdir(disk)) == [PLACE, "@"]
+    assert sorted(os.listdir(disk)) == [SNAPSHOT_DIR, "@"]
 
 
 def test_a_place_that_others_can_write_to_is_not_used(chroot, disk):
-    (disk / PLACE).mkdir(mode=0o777)
-    (disk / PLACE).chmod(0o777)
+    (disk / SNAPSHOT_DIR).mkdir(mode=0o777)
+    (disk / SNAPSHOT_DIR).chmod(0o777)
     with (
         pytest.raises(SourceError, match=r"no btrfs snapshot .* could be taken: \.ltsp-snapshots .* not ours"),
-        source(chroot).open(everything, Faults()),
+        source(chroot).open(select_all, Faults()),
     ):
         pass
 
@@ -327,22 +329,22 @@ def test_a_swap_file_in_use_forbids_it_and_auto_reads_the_live_directory(chroot,
     def busy(*_):
         raise OSError(errno.ETXTBSY, "Text file busy")
 
-    monkeypatch.setattr(btrfs, "snapshot", busy)
-    with pytest.raises(SourceError, match="swap file"), source(chroot).open(everything, Faults()):
+    monkeypatch.setattr(btrfs, "create_snapshot", busy)
+    with pytest.raises(SourceError, match="swap file"), source(chroot).open(select_all, Faults()):
         pass
     reading = source(chroot, snapshots="auto")
-    with reading.open(everything, Faults()) as tree:
+    with reading.open(select_all, Faults()) as tree:
         assert content(tree, "etc/hostname") == "server\n"
-        (part,) = reading.plan().live
+        (part,) = reading.plan().read_live
         assert (part.path, part.reason) == ("", "it holds a swap file that is in use")
-        assert not reading.plan().still
+        assert not reading.plan().is_frozen
     assert os.listdir(disk) == ["@"]
 
 
 def test_auto_takes_one_and_none_does_not(chroot):
     for kind, count in (("auto", 1), ("none", 0), ("zfs", 0), ("lvm", 0)):
         reading = source(chroot, snapshots=kind)
-        with reading.open(everything, Faults()):
+        with reading.open(select_all, Faults()):
             assert len(reading.plan().snapshots) == count
 
 
@@ -352,7 +354,7 @@ def test_auto_without_roots_rights_takes_none(chroot):
     os.seteuid(65534)
     try:
         reading = source(chroot, snapshots="auto")
-        with reading.open(everything, Faults(skip_unreadable=True)):
+        with reading.open(select_all, Faults(skip_unreadable=True)):
             assert reading.plan().snapshots == ()
     finally:
         os.seteuid(0)
@@ -362,7 +364,7 @@ def test_what_is_mounted_read_only_stands_still_by_itself(chroot, disk):
     name = device(disk)
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     reading = source(chroot, snapshots="auto")
-    with reading.open(everything, Faults()):
+    with reading.open(select_all, Faults()):
         assert reading.plan().snapshots == ()
     subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
     assert device(disk) == name
@@ -371,7 +373,7 @@ def test_what_is_mounted_read_only_stands_still_by_itself(chroot, disk):
 def test_a_device_that_goes_by_another_name_is_found(chroot, monkeypatch):
     true = mount_table.read
     monkeypatch.setattr(mount_table, "read", lambda: [replace(mount, source=b"/dev/root") for mount in true()])
-    with source(chroot).open(everything, Faults()) as tree:
+    with source(chroot).open(select_all, Faults()) as tree:
         assert content(tree, "etc/hostname") == "server\n"
 
 
@@ -382,17 +384,17 @@ def test_a_writable_view_lies_over_the_live_directory(chroot, disk):
         assert len(subvolumes(disk)) == 1
         Path(view, "etc/hostname").write_text("changed\n")
 
-    reading = writable(source(chroot, snapshots="auto"), change, "PRE_IMAGE_x")
-    with reading.open(everything, Faults()) as tree:
+    reading = make_writable(source(chroot, snapshots="auto"), change, "PRE_IMAGE_x")
+    with reading.open(select_all, Faults()) as tree:
         assert content(tree, "etc/hostname") == "changed\n"
         assert reading.plan().snapshots == ()
-        assert not reading.plan().still
+        assert not reading.plan().is_frozen
     with pytest.raises(SourceError, match=r"PRE_IMAGE_x uses LTSP_ROOT, .* btrfs snapshot: give --snapshot=none"):
-        writable(source(chroot), change, "PRE_IMAGE_x")
+        make_writable(source(chroot), change, "PRE_IMAGE_x")
 
 
 @pytest.mark.parametrize("asked", ["lvm", "zfs"])
 def test_a_kind_that_the_file_system_has_not_is_refused_before_anything_is_done(chroot, disk, asked):
     with pytest.raises(SourceError, match=rf"no {asked} snapshot of .*: it lies on btrfs of {device(disk)}: .*auto"):
-        source(chroot, snapshots=asked).see_that_snapshots_can_be_taken()
-    source(chroot, snapshots="btrfs").see_that_snapshots_can_be_taken()
+        source(chroot, snapshots=asked).check_snapshots()
+    source(chroot, snapshots="btrfs").check_snapshots()

@@ -12,12 +12,12 @@ import pytest
 from ltsp.errors import LtspError, SourceError
 from ltsp.host import locks
 from ltsp.host.mount_table import Mount
-from ltsp.host.root import Root
+from ltsp.host.root import RootDirectory
 from ltsp.source.snapshot import lvm as lvm_snapshot
 from ltsp.source.snapshot import naming, snapshot
-from ltsp.source.snapshot.frozen import Live
-from ltsp.source.snapshot.lvm import Volume
-from ltsp.tree.selection import Take
+from ltsp.source.snapshot.frozen import SnapshotBase
+from ltsp.source.snapshot.lvm import LvsVolume
+from ltsp.tree.selection import Inclusion
 
 GIB = 1 << 30
 ROOT = b"29 1 253:1 / / rw,relatime shared:1 - %s /dev/mapper/vg--0-root rw,errors=remount-ro"
@@ -93,16 +93,16 @@ def mount(kind=b"ext4"):
 
 @contextmanager
 def live(path, kind=b"ext4"):
-    with Root.open(os.fsencode(path)) as root:
-        yield Live("", mount(kind), root, b"")
+    with RootDirectory.open(os.fsencode(path)) as root:
+        yield SnapshotBase("", mount(kind), root, b"")
 
 
 def test_a_volume_is_what_lvs_tells_of_it():
     thin = row(lv_attr="Vwi-aotz--", snap_percent="")
-    (volume,) = Volume.parse(report(thin).encode())
-    assert volume == Volume("vg-0", "root", "Vwi-aotz--", 20 * GIB, 10 * GIB, 4 << 20, 0.0)
+    (volume,) = LvsVolume.parse(report(thin).encode())
+    assert volume == LvsVolume("vg-0", "root", "Vwi-aotz--", 20 * GIB, 10 * GIB, 4 << 20, 0.0)
     assert volume.is_thin
-    assert not volume.is_lost
+    assert not volume.is_invalid
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_volume_is_what_lvs_tells_of_it():
 )
 def test_a_report_that_makes_no_sense_is_an_error(text):
     with pytest.raises(LtspError, match="lvs told something"):
-        Volume.parse(text)
+        LvsVolume.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_a_report_that_makes_no_sense_is_an_error(text):
     ],
 )
 def test_a_snapshot_is_lost_when_it_is_invalid_or_full(attributes, used, lost):
-    (volume,) = Volume.parse(report(row(lv_attr=attributes, snap_percent=used)).encode())
-    assert volume.is_lost is lost
+    (volume,) = LvsVolume.parse(report(row(lv_attr=attributes, snap_percent=used)).encode())
+    assert volume.is_invalid is lost
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_a_snapshot_is_lost_when_it_is_invalid_or_full(attributes, used, lost):
     [(20 * GIB, 10 * GIB, 1024), (20 * GIB, 2 * GIB, 512), (40 << 20, GIB, 2), (20 * GIB, 412 << 20, 103)],
 )
 def test_a_thick_snapshot_gets_a_fifth_of_its_origin_or_what_is_free(size, free, extents):
-    (volume,) = Volume.parse(report(row(lv_size=str(size), vg_free=str(free))).encode())
-    words = volume.snapshot("ltsp-1")
+    (volume,) = LvsVolume.parse(report(row(lv_size=str(size), vg_free=str(free))).encode())
+    words = volume.snapshot_command("ltsp-1")
     assert words == [
         *("lvcreate", "--yes", "--snapshot", "--name", "ltsp-1", "--addtag", "ltsp", "--permission", "rw"),
         *("--extents", str(extents), "vg-0/root"),
@@ -144,14 +144,14 @@ def test_a_thick_snapshot_gets_a_fifth_of_its_origin_or_what_is_free(size, free,
 
 @pytest.mark.parametrize("free", [0, 3 << 20, 400 << 20])
 def test_too_little_room_is_told_with_the_group(free):
-    (volume,) = Volume.parse(report(row(vg_free=str(free))).encode())
+    (volume,) = LvsVolume.parse(report(row(vg_free=str(free))).encode())
     with pytest.raises(SourceError, match=rf"group vg-0 has {free >> 20} MiB free, .* vg-0/root takes 409 MiB"):
-        volume.snapshot("ltsp-1")
+        volume.snapshot_command("ltsp-1")
 
 
 def test_a_thin_snapshot_needs_no_size_and_is_activated():
-    (volume,) = Volume.parse(report(row(lv_attr="Vwi-aotz--", vg_free="0")).encode())
-    words = volume.snapshot("ltsp-1")
+    (volume,) = LvsVolume.parse(report(row(lv_attr="Vwi-aotz--", vg_free="0")).encode())
+    words = volume.snapshot_command("ltsp-1")
     assert "--extents" not in words
     assert words[-3:] == ["--setactivationskip", "n", "vg-0/root"]
 
@@ -161,23 +161,23 @@ def test_a_thin_snapshot_needs_no_size_and_is_activated():
     ("kind", "fits"), [(b"ext4", True), (b"xfs", True), (b"btrfs", False), (b"vfat", False), (b"fuse.x", False)]
 )
 def test_file_systems_that_can_be_mounted_a_second_time_fit(kind, fits):
-    assert lvm_snapshot.fits(mount(kind)) is fits
+    assert lvm_snapshot.can_snapshot(mount(kind)) is fits
 
 
 @pytest.mark.usefixtures("lvm")
 def test_a_disk_that_is_no_volume_does_not_fit(tmp_path):
     (tmp_path / "sys/dev/block/253:1/dm/uuid").write_text("CRYPT-LUKS2-abc\n")
-    assert not lvm_snapshot.fits(mount())
+    assert not lvm_snapshot.can_snapshot(mount())
     (tmp_path / "sys/dev/block/253:1/dm/uuid").unlink()
-    assert not lvm_snapshot.fits(mount())
+    assert not lvm_snapshot.can_snapshot(mount())
 
 
 def test_auto_takes_thin_ones_alone(lvm):
-    assert not lvm_snapshot.is_free(mount())
+    assert not lvm_snapshot.has_thin_volume(mount())
     lvm.tell(f"{lvm.devices}/vg--0-root", row(lv_attr="Vwi-aotz--"))
-    assert lvm_snapshot.is_free(mount())
+    assert lvm_snapshot.has_thin_volume(mount())
     lvm.tell(f"{lvm.devices}/vg--0-root")
-    assert not lvm_snapshot.is_free(mount())
+    assert not lvm_snapshot.has_thin_volume(mount())
 
 
 @pytest.mark.parametrize("kind", [b"ext4", b"xfs"])
@@ -192,17 +192,17 @@ def test_it_is_made_mounted_read_checked_and_removed(lvm, tmp_path, monkeypatch,
         lvm.tell(f"vg-0/{made}", row(lv_name=made, lv_attr="swi-aos---", snap_percent="3.00"))
         return os.open(tmp_path, os.O_PATH)
 
-    monkeypatch.setattr(lvm_snapshot, "new_mount", mounted)
-    with live(tmp_path, kind) as one, lvm_snapshot.taken(one, lambda *_: Take.ALL) as stills:
+    monkeypatch.setattr(lvm_snapshot, "create_mount", mounted)
+    with live(tmp_path, kind) as one, lvm_snapshot.take_snapshot(one, lambda *_: Inclusion.ALL) as stills:
         (still,) = stills
         (created,) = lvm.calls("lvcreate")
         name = created[created.index("--name") + 1]
-        assert (still.kind, still.of, still.lost()) == ("lvm", "vg-0/root", "")
+        assert (still.kind, still.origin, still.invalid_reason()) == ("lvm", "vg-0/root", "")
         assert mounts[0][:2] == (kind, os.fsencode(f"{lvm.devices}/vg--0-{name.replace('-', '--')}"))
         assert mounts[0][2] == {b"ro": None, **({b"nouuid": None} if kind == b"xfs" else {})}
         assert not lvm.calls("lvremove")
         lvm.tell(f"vg-0/{name}", row(lv_name=name, lv_attr="swi-Ios---", snap_percent="100.00"))
-        assert still.lost() == "more of vg-0/root changed than its snapshot could keep"
+        assert still.invalid_reason() == "more of vg-0/root changed than its snapshot could keep"
     assert lvm.calls("lvremove")[0] == ["--yes", f"vg-0/{name}"]
     assert os.listdir(naming.LOCKS) == []
 
@@ -217,20 +217,24 @@ def test_where_it_cannot_be_mounted_it_is_removed_all_the_same(lvm, tmp_path):
         (PROGRAM % {"log": lvm.log, "answers": lvm.answers})
         + f"cat >{lvm.answers}/@ltsp <<EOF\n{report(row(lv_name='$4'))}\nEOF\n"
     )
-    with live(tmp_path) as one, pytest.raises(FileNotFoundError), lvm_snapshot.taken(one, lambda *_: Take.ALL):
+    with (
+        live(tmp_path) as one,
+        pytest.raises(FileNotFoundError),
+        lvm_snapshot.take_snapshot(one, lambda *_: Inclusion.ALL),
+    ):
         pass
     assert lvm.calls("lvremove")[0] == ["--yes", f"vg-0/{names()[0]}"]
 
 
 def test_what_killed_runs_have_left_is_removed_and_nothing_else(lvm, tmp_path, monkeypatch):
-    monkeypatch.setattr(lvm_snapshot, "new_mount", lambda *_: os.open(tmp_path, os.O_PATH))
+    monkeypatch.setattr(lvm_snapshot, "create_mount", lambda *_: os.open(tmp_path, os.O_PATH))
     forgotten, living = "ltsp-0123456789abcdef", "ltsp-fedcba9876543210"
     lvm.tell("@ltsp", row(lv_name=forgotten), row(lv_name=living), row(lv_name="swap"), row(lv_name="ltsp-mine"))
     os.makedirs(naming.LOCKS)
     with (
-        locks.exclusive(f"{naming.LOCKS}/{living}"),
+        locks.hold_exclusive(f"{naming.LOCKS}/{living}"),
         live(tmp_path) as one,
-        lvm_snapshot.taken(one, lambda *_: Take.ALL),
+        lvm_snapshot.take_snapshot(one, lambda *_: Inclusion.ALL),
     ):
         assert lvm.calls("lvremove") == [["--yes", f"vg-0/{forgotten}"]]
 
@@ -243,7 +247,7 @@ def test_a_group_without_room_says_so_where_lvm_was_asked_for(lvm, tmp_path, mon
         ExitStack() as opened,
         pytest.raises(SourceError, match=r"no lvm snapshot of the source .* Insufficient free space: .*none"),
     ):
-        snapshot.taken([one], "lvm", lambda *_: Take.ALL, opened)
+        snapshot.take_snapshots([one], "lvm", lambda *_: Inclusion.ALL, opened)
     assert lvm.calls("lvremove") == []
 
 
@@ -253,4 +257,4 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch, missing):
     true = lvm_snapshot.command.find
     monkeypatch.setattr(lvm_snapshot.command, "find", lambda name: None if name == missing else true(name))
     with pytest.raises(LtspError, match=f"takes the program {missing}, which is not there: install lvm2"):
-        lvm_snapshot.see_that_programs_are_there()
+        lvm_snapshot.check_programs()

@@ -9,9 +9,9 @@ import pytest
 
 from ltsp.errors import LtspError, SourceError
 from ltsp.host.mount_table import Mount
-from ltsp.host.root import Root
+from ltsp.host.root import RootDirectory
 from ltsp.settings.applets import ImageOptions
-from ltsp.settings.option import declared
+from ltsp.settings.option import declared_options
 from ltsp.source.snapshot import snapshot
 
 BTRFS = b"29 1 0:24 /@ / rw,relatime shared:1 - btrfs /dev/sda2 rw,subvol=/@"
@@ -25,15 +25,15 @@ OVERLAY = b"29 1 0:40 / / rw,relatime - overlay overlay rw,lowerdir=/l"
 def server(monkeypatch):
     """Run by root; with the programs of ZFS, and one thin volume."""
     monkeypatch.setattr(snapshot.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(snapshot.zfs_snapshot, "is_there", lambda: True)
-    monkeypatch.setattr(snapshot.lvm_snapshot, "fits", lambda mount: mount.device[0] == 253)
-    monkeypatch.setattr(snapshot.lvm_snapshot, "is_free", lambda mount: mount.device[0] == 253)
-    monkeypatch.setattr(snapshot.lvm_snapshot, "see_that_programs_are_there", lambda: None)
+    monkeypatch.setattr(snapshot.zfs_snapshot, "is_installed", lambda: True)
+    monkeypatch.setattr(snapshot.lvm_snapshot, "can_snapshot", lambda mount: mount.device[0] == 253)
+    monkeypatch.setattr(snapshot.lvm_snapshot, "has_thin_volume", lambda mount: mount.device[0] == 253)
+    monkeypatch.setattr(snapshot.lvm_snapshot, "check_programs", lambda: None)
     return monkeypatch
 
 
 def kind(line, asked):
-    return snapshot._kind(Mount.parse(line), asked)
+    return snapshot._choose_kind(Mount.parse(line), asked)
 
 
 @pytest.mark.usefixtures("server")
@@ -62,8 +62,8 @@ def test_what_is_mounted_read_only_needs_none(line):
 
 
 def test_auto_takes_none_that_is_not_free_or_not_there(server):
-    server.setattr(snapshot.zfs_snapshot, "is_there", lambda: False)
-    server.setattr(snapshot.lvm_snapshot, "is_free", lambda _mount: False)
+    server.setattr(snapshot.zfs_snapshot, "is_installed", lambda: False)
+    server.setattr(snapshot.lvm_snapshot, "has_thin_volume", lambda _mount: False)
     assert (kind(ZFS, "auto"), kind(EXT4, "auto"), kind(EXT4, "lvm")) == ("", "", "lvm")
 
 
@@ -74,10 +74,10 @@ def test_only_root_takes_them(server):
 
 def refusal(monkeypatch, line, asked):
     """What is said of a directory on this mount; nothing where it is not refused."""
-    monkeypatch.setattr(snapshot, "own_mount", lambda _root: Mount.parse(line) if line else None)
-    with Root.open(b"/") as root:
+    monkeypatch.setattr(snapshot, "find_mount", lambda _root: Mount.parse(line) if line else None)
+    with RootDirectory.open(b"/") as root:
         try:
-            snapshot.see_that_it_can_be_taken(asked, root, "/srv/lab")
+            snapshot.check_can_snapshot(asked, root, "/srv/lab")
         except LtspError as error:
             return str(error)
     return ""
@@ -115,19 +115,19 @@ def test_who_is_not_root_is_told(server):
 
 
 def test_a_missing_program_is_named_with_its_package(server):
-    server.setattr(snapshot.zfs_snapshot, "is_there", lambda: False)
+    server.setattr(snapshot.zfs_snapshot, "is_installed", lambda: False)
     assert "install zfsutils-linux" in refusal(server, ZFS, "zfs")
 
 
 def test_a_mount_elsewhere_has_its_directory_in_the_file_system():
-    with Root.open(b"/usr/lib") as root:
+    with RootDirectory.open(b"/usr/lib") as root:
         bound = Mount.parse(b"29 1 8:1 /there /usr rw - ext4 /dev/sda1 rw")
-        assert snapshot.live("", bound, root).inner == b"there/" + os.path.relpath(root.path(), b"/usr")
-        assert snapshot.live("", Mount.parse(b"29 1 8:1 / /opt rw - ext4 /dev/sda1 rw"), root) is None
+        assert snapshot.find_base("", bound, root).inner == b"there/" + os.path.relpath(root.path(), b"/usr")
+        assert snapshot.find_base("", Mount.parse(b"29 1 8:1 / /opt rw - ext4 /dev/sda1 rw"), root) is None
 
 
 def test_the_option_has_each_kind():
-    (option,) = (each for each in declared(ImageOptions) if each.name == "snapshot")
+    (option,) = (each for each in declared_options(ImageOptions) if each.name == "snapshot")
     assert option.kind.choices == snapshot.KINDS
     assert option.default == "auto"
 
@@ -138,13 +138,13 @@ def test_an_error_of_a_kind_that_was_asked_for_is_raised_and_one_of_auto_is_told
         raise OSError(28, "No space left on device")
         yield
 
-    server.setattr(snapshot, "_TAKEN", {"btrfs": failing})
-    with Root.open(b"/") as root, ExitStack() as opened:
-        live = snapshot.live("", Mount.parse(BTRFS), root)
-        stills, (part,) = snapshot.taken([live], "auto", lambda *_: None, opened)
+    server.setattr(snapshot, "_TAKE_SNAPSHOT", {"btrfs": failing})
+    with RootDirectory.open(b"/") as root, ExitStack() as opened:
+        live = snapshot.find_base("", Mount.parse(BTRFS), root)
+        stills, (part,) = snapshot.take_snapshots([live], "auto", lambda *_: None, opened)
         assert (list(stills), part.reason) == ([], "no space left on device")
         with pytest.raises(SourceError, match=r"no btrfs snapshot of the source could be taken: no space left"):
-            snapshot.taken([live], "btrfs", lambda *_: None, opened)
+            snapshot.take_snapshots([live], "btrfs", lambda *_: None, opened)
 
 
 def test_root_of_a_container_reads_the_live_directory_without_a_word(server):
@@ -153,9 +153,9 @@ def test_root_of_a_container_reads_the_live_directory_without_a_word(server):
         raise PermissionError(1, "Operation not permitted")
         yield
 
-    server.setattr(snapshot, "_TAKEN", {"btrfs": forbidden})
-    with Root.open(b"/") as root, ExitStack() as opened:
-        live = snapshot.live("", Mount.parse(BTRFS), root)
-        assert snapshot.taken([live], "auto", lambda *_: None, opened) == ([], [])
+    server.setattr(snapshot, "_TAKE_SNAPSHOT", {"btrfs": forbidden})
+    with RootDirectory.open(b"/") as root, ExitStack() as opened:
+        live = snapshot.find_base("", Mount.parse(BTRFS), root)
+        assert snapshot.take_snapshots([live], "auto", lambda *_: None, opened) == ([], [])
         with pytest.raises(SourceError, match="operation not permitted"):
-            snapshot.taken([live], "btrfs", lambda *_: None, opened)
+            snapshot.take_snapshots([live], "btrfs", lambda *_: None, opened)

@@ -10,11 +10,11 @@ import pytest
 from ltsp.errors import LtspError
 from ltsp.host import locks
 from ltsp.host.mount_table import Mount
-from ltsp.host.root import Root
+from ltsp.host.root import RootDirectory
 from ltsp.source.snapshot import naming
 from ltsp.source.snapshot import zfs as zfs_snapshot
-from ltsp.source.snapshot.frozen import READING, Live
-from ltsp.tree.selection import Take
+from ltsp.source.snapshot.frozen import READ_ONLY, SnapshotBase
+from ltsp.tree.selection import Inclusion
 
 ROOT = b"29 1 0:24 / / rw,relatime shared:1 - zfs rpool/ROOT/debian rw,xattr,posixacl"
 
@@ -47,9 +47,9 @@ def pool(tmp_path, monkeypatch):
 
 @contextmanager
 def taken(path):
-    with Root.open(os.fsencode(path)) as root:
-        live = Live("", Mount.parse(ROOT), root, b"")
-        with zfs_snapshot.taken(live, lambda *_: Take.ALL) as stills:
+    with RootDirectory.open(os.fsencode(path)) as root:
+        live = SnapshotBase("", Mount.parse(ROOT), root, b"")
+        with zfs_snapshot.take_snapshot(live, lambda *_: Inclusion.ALL) as stills:
             yield stills
 
 
@@ -60,12 +60,12 @@ def test_it_is_made_mounted_and_destroyed(pool, monkeypatch):
         mounts.append(arguments)
         return os.open(pool, os.O_PATH)
 
-    monkeypatch.setattr(zfs_snapshot, "new_mount", mounted)
+    monkeypatch.setattr(zfs_snapshot, "create_mount", mounted)
     with taken(pool) as stills:
         (name,) = (pool / "snapshots").read_text().split()
         assert name.startswith("rpool/ROOT/debian@ltsp-")
-        assert mounts == [(b"zfs", name.encode(), {b"ro": None}, READING)]
-        assert [(still.kind, still.of) for still in stills] == [("zfs", "rpool/ROOT/debian")]
+        assert mounts == [(b"zfs", name.encode(), {b"ro": None}, READ_ONLY)]
+        assert [(still.kind, still.origin) for still in stills] == [("zfs", "rpool/ROOT/debian")]
     assert (pool / "snapshots").read_text() == ""
     assert (pool / "log").read_text().splitlines().count(f"destroy {name}") == 1
 
@@ -79,12 +79,12 @@ def test_where_it_cannot_be_mounted_it_is_destroyed_all_the_same(pool):
 
 
 def test_what_killed_runs_have_left_is_destroyed_and_nothing_else(pool, monkeypatch):
-    monkeypatch.setattr(zfs_snapshot, "new_mount", lambda *_: os.open(pool, os.O_PATH))
+    monkeypatch.setattr(zfs_snapshot, "create_mount", lambda *_: os.open(pool, os.O_PATH))
     forgotten, living = "rpool/ROOT/debian@ltsp-0123456789abcdef", "rpool/ROOT/debian@ltsp-fedcba9876543210"
     others = ["rpool/ROOT/debian@daily", "rpool/ROOT/debian@ltsp-mine"]
     (pool / "snapshots").write_text("\n".join([forgotten, living, *others]) + "\n")
     os.makedirs(naming.LOCKS)
-    with locks.exclusive(f"{naming.LOCKS}/{living.partition('@')[2]}"), taken(pool):
+    with locks.hold_exclusive(f"{naming.LOCKS}/{living.partition('@')[2]}"), taken(pool):
         pass
     assert (pool / "snapshots").read_text().split() == [living, *others]
     assert os.listdir(naming.LOCKS) == [living.partition("@")[2]]
@@ -92,6 +92,6 @@ def test_what_killed_runs_have_left_is_destroyed_and_nothing_else(pool, monkeypa
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch):
     monkeypatch.setattr(zfs_snapshot.command, "find", lambda _name: None)
-    assert not zfs_snapshot.is_there()
+    assert not zfs_snapshot.is_installed()
     with pytest.raises(LtspError, match="takes the program zfs, which is not there: install zfsutils-linux"):
-        zfs_snapshot.see_that_programs_are_there()
+        zfs_snapshot.check_programs()

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ltsp.disk.blocks import Run, Scattered, Unpacked, numbers
-from ltsp.disk.cache import Recent
-from ltsp.disk.codecs import unpack_piece
+from ltsp.disk.blocks import BlockRun, LazyBlocks, MappedBlocks, unpack_integers
+from ltsp.disk.cache import LruCache
+from ltsp.disk.codecs import decompress_cluster
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.name import decode, printable
@@ -48,7 +48,7 @@ OpenBacking = Callable[[str, str], Blocks]
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class Qcow2Header:
     version: int
     cluster_bits: int
     size: int
@@ -62,16 +62,16 @@ class Header:
     backing_format: str
 
     @property
-    def dirty(self) -> bool:
+    def is_dirty(self) -> bool:
         return bool(self.incompatible & _DIRTY)
 
     @property
-    def extended(self) -> bool:
+    def has_extended_l2(self) -> bool:
         """Whether clusters have parts that are allocated by themselves."""
         return bool(self.incompatible & _EXTENDED)
 
     @classmethod
-    def parse(cls, file: Blocks) -> Header:
+    def parse(cls, file: Blocks) -> Qcow2Header:
         """Raises FormatError, and SourceError for what cannot be read here."""
         start = read_exactly(file, 0, _VERSION_2.size, "the header")
         version, backing_at, backing_size, bits, size, encryption, entries, l1_offset = _VERSION_2.unpack(start)
@@ -92,8 +92,8 @@ class Header:
                 raise FormatError(f"its header has {length} bytes")
             if incompatible & _COMPRESSION and length > _COMPRESSION_AT:
                 compression = read_exactly(file, _COMPRESSION_AT, 1, "the header")[0]
-        extensions = _extensions(file, length, min(1 << bits, backing_at or 1 << bits))
-        _refuse(incompatible, compression, extensions.get(_FEATURE_NAMES, b""))
+        extensions = _read_extensions(file, length, min(1 << bits, backing_at or 1 << bits))
+        _check_features(incompatible, compression, extensions.get(_FEATURE_NAMES, b""))
         if backing_size > _LONGEST_NAME:
             raise FormatError(f"the name of its backing file has {backing_size} bytes")
         backing = read_exactly(file, backing_at, backing_size, "the backing file's name") if backing_at else b""
@@ -107,8 +107,8 @@ class Header:
         return header
 
     def _check(self) -> None:
-        covered = self.cluster_bits * 2 - (4 if self.extended else 3)
-        if self.extended and self.cluster_bits < 14:
+        covered = self.cluster_bits * 2 - (4 if self.has_extended_l2 else 3)
+        if self.has_extended_l2 and self.cluster_bits < 14:
             raise FormatError(f"its clusters have 2^{self.cluster_bits} bytes, which is too little for parts of them")
         if self.l1_entries * 8 > _MOST_L1:
             raise FormatError(f"its table has {self.l1_entries} entries")
@@ -116,7 +116,7 @@ class Header:
             raise FormatError(f"its table is too small for a disk of {self.size} bytes")
 
 
-def _extensions(file: Blocks, start: int, end: int) -> dict[int, bytes]:
+def _read_extensions(file: Blocks, start: int, end: int) -> dict[int, bytes]:
     """What follows the header, up to a bad length, by type."""
     area = file.read_at(start, max(end - start, 0))
     found: dict[int, bytes] = {}
@@ -131,7 +131,7 @@ def _extensions(file: Blocks, start: int, end: int) -> dict[int, bytes]:
     return found
 
 
-def _refuse(incompatible: int, compression: int, names: bytes) -> None:
+def _check_features(incompatible: int, compression: int, names: bytes) -> None:
     """Raises SourceError for features of which we know nothing, and FormatError for a corrupt image."""
     if incompatible & _CORRUPT:
         raise FormatError("it is marked as corrupt", "repair it with qemu-img check -r all")
@@ -150,55 +150,55 @@ def _refuse(incompatible: int, compression: int, names: bytes) -> None:
         )
 
 
-def open_qcow2(file: Blocks, header: Header, open_backing: OpenBacking) -> Blocks:
+def open_qcow2(file: Blocks, header: Qcow2Header, open_backing: OpenBacking) -> Blocks:
     """The disk. Raises FormatError, and what `open_backing` raises."""
     backing = open_backing(header.backing, header.backing_format) if header.backing else None
-    return Scattered(header.size, _Clusters(file, header, backing).run)
+    return MappedBlocks(header.size, _ClusterMap(file, header, backing).run)
 
 
-class _Clusters:
+class _ClusterMap:
     """From places on the disk to places in files."""
 
-    def __init__(self, file: Blocks, header: Header, backing: Blocks | None) -> None:
+    def __init__(self, file: Blocks, header: Qcow2Header, backing: Blocks | None) -> None:
         self._file = file
         self._header = header
         self._backing = backing
         self._cluster = 1 << header.cluster_bits
-        self._words = 2 if header.extended else 1
-        self._part = self._cluster // 32 if header.extended else self._cluster
+        self._words = 2 if header.has_extended_l2 else 1
+        self._part = self._cluster // 32 if header.has_extended_l2 else self._cluster
         """Bytes that are allocated by themselves."""
-        self._l2_bits = header.cluster_bits - (4 if header.extended else 3)
+        self._l2_bits = header.cluster_bits - (4 if header.has_extended_l2 else 3)
         needed = -(-header.size >> self._l2_bits + header.cluster_bits)
-        self._l1 = numbers(">Q", read_exactly(file, header.l1_offset, needed * 8, "its table"))
-        self._l2 = Recent(self._table, _CACHED // self._cluster)
-        self._unpacked = Recent(self._unpack, _CACHED // self._cluster // 4)
+        self._l1 = unpack_integers(">Q", read_exactly(file, header.l1_offset, needed * 8, "its table"))
+        self._l2 = LruCache(self._read_l2_table, _CACHED // self._cluster)
+        self._unpacked = LruCache(self._decompress_cluster, _CACHED // self._cluster // 4)
 
-    def run(self, offset: int, size: int) -> Run:
-        run = self._part_run(offset)
-        while run.size < size and not isinstance(run.blocks, Unpacked):
-            more = self._part_run(offset + run.size)
+    def run(self, offset: int, size: int) -> BlockRun:
+        run = self._subcluster_run(offset)
+        while run.size < size and not isinstance(run.blocks, LazyBlocks):
+            more = self._subcluster_run(offset + run.size)
             if more.blocks is not run.blocks or (run.blocks and more.offset != run.offset + run.size):
                 break
-            run = Run(run.size + more.size, run.blocks, run.offset)
-        return Run(min(run.size, size), run.blocks, run.offset)
+            run = BlockRun(run.size + more.size, run.blocks, run.offset)
+        return BlockRun(min(run.size, size), run.blocks, run.offset)
 
-    def _part_run(self, offset: int) -> Run:
+    def _subcluster_run(self, offset: int) -> BlockRun:
         """What is left of the cluster at an offset, or of the part of it."""
         bits = self._header.cluster_bits
         within = offset & self._part - 1
         left = self._part - within
         table = self._l1[offset >> bits + self._l2_bits] & _OFFSET
         if not table:
-            return self._below(offset, (1 << bits + self._l2_bits) - (offset & (1 << bits + self._l2_bits) - 1))
+            return self._backing_run(offset, (1 << bits + self._l2_bits) - (offset & (1 << bits + self._l2_bits) - 1))
         at = (offset >> bits & (1 << self._l2_bits) - 1) * self._words
         entries = self._l2(table)
         entry = entries[at]
         in_cluster = offset & self._cluster - 1
         if entry & _COMPRESSED:
-            unpacked = Unpacked(self._cluster, partial(self._unpacked, entry & _COMPRESSED - 1))
-            return Run(self._cluster - in_cluster, unpacked, in_cluster)
+            unpacked = LazyBlocks(self._cluster, partial(self._unpacked, entry & _COMPRESSED - 1))
+            return BlockRun(self._cluster - in_cluster, unpacked, in_cluster)
         place = entry & _OFFSET
-        if self._header.extended:
+        if self._header.has_extended_l2:
             part = in_cluster // self._part
             allocated, zero = entries[at + 1] >> part & 1, entries[at + 1] >> 32 + part & 1
             if allocated and (zero or not place):
@@ -206,27 +206,27 @@ class _Clusters:
         else:
             allocated, zero = place, self._header.version == 3 and entry & _ZERO
         if zero:
-            return Run(left)
+            return BlockRun(left)
         if not allocated:
-            return self._below(offset, left)
+            return self._backing_run(offset, left)
         if place & self._cluster - 1 or place >= self._file.size:
             raise FormatError(f"the cluster of byte {offset} lies at {place}, where none can be")
-        return Run(left, self._file, place + in_cluster)
+        return BlockRun(left, self._file, place + in_cluster)
 
-    def _below(self, offset: int, size: int) -> Run:
-        return Run(size, self._backing, offset) if self._backing else Run(size)
+    def _backing_run(self, offset: int, size: int) -> BlockRun:
+        return BlockRun(size, self._backing, offset) if self._backing else BlockRun(size)
 
-    def _table(self, place: int) -> array[int]:
+    def _read_l2_table(self, place: int) -> array[int]:
         if place & self._cluster - 1:
             raise FormatError(f"a table lies at {place}, where none can be")
-        return numbers(">Q", read_exactly(self._file, place, self._cluster, "a table"))
+        return unpack_integers(">Q", read_exactly(self._file, place, self._cluster, "a table"))
 
-    def _unpack(self, where: int) -> bytes:
+    def _decompress_cluster(self, where: int) -> bytes:
         """Place in the low bits, number of sectors less one above them."""
         bits = 62 - (self._header.cluster_bits - 8)
         place = where & (1 << bits) - 1
         stored = self._file.read_at(place, ((where >> bits) + 1) * 512 - (place & 511))
-        data = unpack_piece("zstd" if self._header.zstd else "deflate", stored, self._cluster)
+        data = decompress_cluster("zstd" if self._header.zstd else "deflate", stored, self._cluster)
         if len(data) != self._cluster:
             raise FormatError(f"the compressed cluster at {place} is damaged: it ends too early")
         return data

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from ltsp.disk.blocks import Run, Scattered, numbers
+from ltsp.disk.blocks import BlockRun, MappedBlocks, unpack_integers
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
 
@@ -37,16 +37,16 @@ def open_vdi(file: Blocks) -> Blocks:
         raise FormatError(f"its blocks have {block} bytes and {extra} more")
     if count * block < size:
         raise FormatError(f"it has {count} blocks, which is too little for a disk of {size} bytes")
-    places = numbers("<I", read_exactly(file, map_at, -(-size // block) * 4, "the table of blocks"))
+    places = unpack_integers("<I", read_exactly(file, map_at, -(-size // block) * 4, "the table of blocks"))
 
-    def run(offset: int, wanted: int) -> Run:
+    def run(offset: int, wanted: int) -> BlockRun:
         index, within = divmod(offset, block)
         place, length = places[index], min(wanted, block - within)
         if place >= _ZERO:
-            return Run(length)
+            return BlockRun(length)
         start = data_at + place * block
         if start >= file.size:
             raise FormatError(f"block {index} lies beyond the end of the file")
-        return Run(length, file, start + within)
+        return BlockRun(length, file, start + within)
 
-    return Scattered(size, run)
+    return MappedBlocks(size, run)

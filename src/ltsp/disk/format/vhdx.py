@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from ltsp.disk.blocks import Run, Scattered, numbers
-from ltsp.disk.format.vhdx_log import replayed
+from ltsp.disk.blocks import BlockRun, MappedBlocks, unpack_integers
+from ltsp.disk.format.vhdx_log import replay_log
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
-from ltsp.storage.crc32c import finished
+from ltsp.storage.crc32c import crc32c_inverted
 
 MAGIC: Final = b"vhdxfile"
 _HEADERS: Final = (64 << 10, 128 << 10)
@@ -44,7 +44,7 @@ _FULL, _PARTIAL = 6, 7
 
 
 @dataclass(frozen=True, slots=True)
-class Metadata:
+class VhdxMetadata:
     block: int
     size: int
     sector: int
@@ -53,13 +53,13 @@ class Metadata:
 
 def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
     """The disk and the bytes of its sectors. Raises FormatError, and SourceError for what is no whole disk."""
-    log, log_at, log_size = _log(file)
+    log, log_at, log_size = _find_log(file)
     if log.int:
-        file = replayed(file, log, log_at, log_size)
-    regions = _regions(file)
+        file = replay_log(file, log, log_at, log_size)
+    regions = _read_regions(file)
     if _METADATA not in regions or _BAT not in regions:
         raise FormatError("its table of regions is not whole")
-    metadata = _metadata(file, *regions[_METADATA])
+    metadata = _read_metadata(file, *regions[_METADATA])
     size, block = metadata.size, metadata.block
     ratio = (metadata.sector << 23) // block
     count = -(-size // block)
@@ -67,9 +67,9 @@ def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
     bat_at, bat_size = regions[_BAT]
     if entries * 8 > bat_size:
         raise FormatError(f"its table of blocks is too small for a disk of {size} bytes")
-    places = numbers("<Q", read_exactly(file, bat_at, entries * 8, "the table of blocks"))
+    places = unpack_integers("<Q", read_exactly(file, bat_at, entries * 8, "the table of blocks"))
 
-    def run(offset: int, wanted: int) -> Run:
+    def run(offset: int, wanted: int) -> BlockRun:
         index, within = divmod(offset, block)
         length = min(wanted, block - within)
         entry = places[index + index // ratio]
@@ -77,21 +77,21 @@ def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
         if state == _PARTIAL:
             raise FormatError(f"block {index} lies in a parent, and the disk has none")
         if state != _FULL:
-            return Run(length)
+            return BlockRun(length)
         start = entry >> 20 << 20
         if not 1 << 20 <= start < file.size:
             raise FormatError(f"block {index} lies at {start}, where none can be")
-        return Run(length, file, start + within)
+        return BlockRun(length, file, start + within)
 
-    return Scattered(size, run), metadata.sector
+    return MappedBlocks(size, run), metadata.sector
 
 
-def _log(file: Blocks) -> tuple[UUID, int, int]:
+def _find_log(file: Blocks) -> tuple[UUID, int, int]:
     """Identity, place and size of the log, by the newer one of the headers that are whole."""
     found = []
     for at in _HEADERS:
         data = file.read_at(at, 4096)
-        if len(data) == 4096 and data.startswith(b"head") and _summed(data):
+        if len(data) == 4096 and data.startswith(b"head") and _has_valid_checksum(data):
             _magic, _sum, sequence, log, _log_version, version, size, place = _HEADER.unpack_from(data)
             found.append((sequence, version, UUID(bytes_le=log), place, size))
     if not found:
@@ -102,11 +102,11 @@ def _log(file: Blocks) -> tuple[UUID, int, int]:
     return log, place, size
 
 
-def _regions(file: Blocks) -> dict[UUID, tuple[int, int]]:
+def _read_regions(file: Blocks) -> dict[UUID, tuple[int, int]]:
     """Place and size of each, by the first table that is whole."""
     for at in _REGIONS:
         data = file.read_at(at, _REGION_TABLE)
-        if len(data) == _REGION_TABLE and data.startswith(b"regi") and _summed(data):
+        if len(data) == _REGION_TABLE and data.startswith(b"regi") and _has_valid_checksum(data):
             break
     else:
         raise FormatError("both of its tables of regions are damaged")
@@ -123,7 +123,7 @@ def _regions(file: Blocks) -> dict[UUID, tuple[int, int]]:
     return regions
 
 
-def _metadata(file: Blocks, place: int, size: int) -> Metadata:
+def _read_metadata(file: Blocks, place: int, size: int) -> VhdxMetadata:
     table = read_exactly(file, place, min(size, 64 << 10), "the metadata")
     if not table.startswith(b"metadata") or len(table) < 32:
         raise FormatError("its metadata is damaged")
@@ -141,7 +141,7 @@ def _metadata(file: Blocks, place: int, size: int) -> Metadata:
     if {name: len(item) for name, item in items.items()} != {_PARAMETERS: 8, _SIZE: 8, _SECTOR: 4}:
         raise FormatError("its metadata is not whole")
     block, flags = struct.unpack("<II", items[_PARAMETERS])
-    found = Metadata(block, int.from_bytes(items[_SIZE], "little"), int.from_bytes(items[_SECTOR], "little"))
+    found = VhdxMetadata(block, int.from_bytes(items[_SIZE], "little"), int.from_bytes(items[_SECTOR], "little"))
     if flags & _HAS_PARENT:
         raise SourceError("it is a snapshot's difference to another disk", "merge it with its parent first")
     if block & block - 1 or not 1 << 20 <= block <= 256 << 20:
@@ -151,5 +151,5 @@ def _metadata(file: Blocks, place: int, size: int) -> Metadata:
     return found
 
 
-def _summed(data: bytes) -> bool:
-    return finished(data[:4] + bytes(4) + data[8:]) == int.from_bytes(data[4:8], "little")
+def _has_valid_checksum(data: bytes) -> bool:
+    return crc32c_inverted(data[:4] + bytes(4) + data[8:]) == int.from_bytes(data[4:8], "little")

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from ltsp.disk.blocks import InMemory, Run, Scattered
+from ltsp.disk.blocks import BlockRun, MappedBlocks, MemoryBlocks
 from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks, read_exactly
-from ltsp.storage.crc32c import finished
+from ltsp.storage.crc32c import crc32c_inverted
 
 _SECTOR: Final = 4096
 _MOST_LOG: Final = 8 << 20
@@ -28,7 +28,7 @@ _DESCRIPTOR: Final = struct.Struct("<4s4sQQQ")
 
 
 @dataclass(slots=True)
-class _Entry:
+class _LogEntry:
     size: int
     tail: int
     sequence: int
@@ -40,7 +40,7 @@ class _Entry:
     """Place and size."""
 
 
-def replayed(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
+def replay_log(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
     """The file as it is with its log.
 
     Raises FormatError.
@@ -48,7 +48,7 @@ def replayed(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
     if size % _SECTOR or size > _MOST_LOG:
         raise FormatError(f"its log has {size} bytes")
     log = read_exactly(file, place, size, "the log")
-    entries = _active(log, identity)
+    entries = _find_active_sequence(log, identity)
     if not entries:
         return file
     if entries[-1].least_size > file.size:
@@ -60,29 +60,29 @@ def replayed(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
                 raise FormatError("its log empties more than the file has")
             changed.update(dict.fromkeys(range(start, start + length, _SECTOR)))
         changed.update(entry.sectors)
-    return Scattered(file.size, _Overlaid(file, changed).run)
+    return MappedBlocks(file.size, _LogOverlay(file, changed).run)
 
 
 @dataclass(frozen=True, slots=True)
-class _Overlaid:
+class _LogOverlay:
     file: Blocks
     changed: dict[int, bytes | None]
 
-    def run(self, offset: int, size: int) -> Run:
+    def run(self, offset: int, size: int) -> BlockRun:
         within = offset % _SECTOR
         at = offset - within
         length = min(size, _SECTOR - within)
         if at in self.changed:
             data = self.changed[at]
-            return Run(length) if data is None else Run(length, InMemory(data), within)
+            return BlockRun(length) if data is None else BlockRun(length, MemoryBlocks(data), within)
         while length < size and at + within + length not in self.changed:
             length = min(size, length + _SECTOR)
-        return Run(length, self.file, offset)
+        return BlockRun(length, self.file, offset)
 
 
-def _active(log: bytes, identity: UUID) -> list[_Entry]:
+def _find_active_sequence(log: bytes, identity: UUID) -> list[_LogEntry]:
     """The entries of the active sequence, from tail to head."""
-    heads: dict[int, _Entry] = {}
+    heads: dict[int, _LogEntry] = {}
     summed = 0
     for at in range(0, len(log), _SECTOR):
         if not log.startswith(b"loge", at):
@@ -90,20 +90,20 @@ def _active(log: bytes, identity: UUID) -> list[_Entry]:
         summed += min(_ENTRY.unpack_from(log, at)[2], len(log))
         if summed > _MOST_SUMMED:
             raise FormatError("the entries of its log lie over each other")
-        entry = _entry(log, at, identity)
+        entry = _parse_entry(log, at, identity)
         if entry:
             heads[at] = entry
     for head in sorted(heads, key=lambda at: heads[at].sequence, reverse=True):
-        sequence = _sequence(heads, head, len(log))
+        sequence = _follow_sequence(heads, head, len(log))
         if sequence:
             return sequence
     return []
 
 
-def _sequence(heads: dict[int, _Entry], head: int, size: int) -> list[_Entry]:
+def _follow_sequence(heads: dict[int, _LogEntry], head: int, size: int) -> list[_LogEntry]:
     """From the tail that the head names, by numbers that follow each other; nothing where it is broken."""
     at = heads[head].tail
-    found: list[_Entry] = []
+    found: list[_LogEntry] = []
     while at in heads and len(found) <= len(heads):
         entry = heads[at]
         if found and entry.sequence != found[-1].sequence + 1:
@@ -115,7 +115,7 @@ def _sequence(heads: dict[int, _Entry], head: int, size: int) -> list[_Entry]:
     return []
 
 
-def _entry(log: bytes, at: int, identity: UUID) -> _Entry | None:
+def _parse_entry(log: bytes, at: int, identity: UUID) -> _LogEntry | None:
     """The entry that begins there, which may go on at the start of the log; None where none is whole."""
     _magic, total, size, tail, sequence, count, _reserved, name, least, _last = _ENTRY.unpack_from(log, at)
     if UUID(bytes_le=name) != identity or not size or size % _SECTOR or size > len(log):
@@ -123,9 +123,9 @@ def _entry(log: bytes, at: int, identity: UUID) -> _Entry | None:
     data = log[at : at + size]
     data += log[: size - len(data)]
     descriptors = -(-(64 + count * _DESCRIPTOR.size) // _SECTOR) * _SECTOR
-    if descriptors > size or tail % _SECTOR or finished(data[:4] + bytes(4) + data[8:]) != total:
+    if descriptors > size or tail % _SECTOR or crc32c_inverted(data[:4] + bytes(4) + data[8:]) != total:
         return None
-    entry = _Entry(size, tail, sequence, least)
+    entry = _LogEntry(size, tail, sequence, least)
     data_at = descriptors
     for index in range(count):
         kind, trailing, middle, place, number = _DESCRIPTOR.unpack_from(data, 64 + index * _DESCRIPTOR.size)
@@ -134,7 +134,7 @@ def _entry(log: bytes, at: int, identity: UUID) -> _Entry | None:
         if kind == b"zero":
             entry.zeros.append((place, middle))
         elif kind == b"desc":
-            sector = _sector(data, data_at, sequence)
+            sector = _parse_data_sector(data, data_at, sequence)
             if sector is None:
                 return None
             entry.sectors[place] = middle.to_bytes(8, "little") + sector + trailing
@@ -144,7 +144,7 @@ def _entry(log: bytes, at: int, identity: UUID) -> _Entry | None:
     return entry
 
 
-def _sector(data: bytes, at: int, sequence: int) -> bytes | None:
+def _parse_data_sector(data: bytes, at: int, sequence: int) -> bytes | None:
     """What a data sector holds: all but its first 8 and last 4 bytes, which are in the descriptor."""
     if at + _SECTOR > len(data) or data[at : at + 4] != b"data":
         return None

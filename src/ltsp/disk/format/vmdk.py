@@ -14,17 +14,17 @@ from functools import partial
 from itertools import accumulate
 from typing import Final
 
-from ltsp.disk.blocks import SECTOR, FileBlocks, OpenSibling, Run, Scattered, Unpacked, numbers
-from ltsp.disk.cache import Recent
-from ltsp.disk.codecs import unpack_piece
+from ltsp.disk.blocks import SECTOR, BlockRun, FileBlocks, LazyBlocks, MappedBlocks, OpenSibling, unpack_integers
+from ltsp.disk.cache import LruCache
+from ltsp.disk.codecs import decompress_cluster
 from ltsp.disk.format import vmdk_descriptor
-from ltsp.disk.format.vmdk_descriptor import Descriptor, Extent
+from ltsp.disk.format.vmdk_descriptor import VmdkDescriptor, VmdkExtent
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.name import printable
 
-SPARSE: Final = b"KDMV"
-REDO: Final = (b"COWD", b"\xbe\xba\xfe\xca\0\0\0\0")
+SPARSE_MAGIC: Final = b"KDMV"
+REDO_MAGICS: Final = (b"COWD", b"\xbe\xba\xfe\xca\0\0\0\0")
 """The kinds of ESXi that hold changes to another disk only."""
 _HEADER: Final = struct.Struct("<4sIIQQQQIQQQB4sH")
 _FOOTER_AT: Final = 0xFFFF_FFFF_FFFF_FFFF
@@ -39,7 +39,7 @@ _MARKER: Final = struct.Struct("<QI")
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class VmdkHeader:
     """Sizes and places in sectors."""
 
     flags: int
@@ -53,9 +53,9 @@ class Header:
     compression: int
 
     @classmethod
-    def parse(cls, data: bytes) -> Header:
+    def parse(cls, data: bytes) -> VmdkHeader:
         """Raises FormatError."""
-        if len(data) < _HEADER.size or not data.startswith(SPARSE):
+        if len(data) < _HEADER.size or not data.startswith(SPARSE_MAGIC):
             raise FormatError("the header is damaged")
         fields = _HEADER.unpack_from(data)
         (
@@ -85,106 +85,108 @@ class Header:
 
 def open_sparse(file: Blocks) -> Blocks:
     """A disk that is one file of grains. Raises FormatError, and SourceError for what is no whole disk."""
-    header = _header(file)
+    header = _read_header(file)
     if header.descriptor_at and header.descriptor_size:
-        size = min(header.descriptor_size * SECTOR, vmdk_descriptor.MOST)
-        Descriptor.parse(read_exactly(file, header.descriptor_at * SECTOR, size, "the descriptor"))
-    return _extent(file, header)
+        size = min(header.descriptor_size * SECTOR, vmdk_descriptor.MAX_SIZE)
+        VmdkDescriptor.parse(read_exactly(file, header.descriptor_at * SECTOR, size, "the descriptor"))
+    return _open_sparse_extent(file, header)
 
 
-def open_described(file: Blocks, open_sibling: OpenSibling) -> Blocks:
+def open_descriptor(file: Blocks, open_sibling: OpenSibling) -> Blocks:
     """A disk of one file or several, by its descriptor. Raises what `open_sibling` raises, too."""
-    if file.size > vmdk_descriptor.MOST:
+    if file.size > vmdk_descriptor.MAX_SIZE:
         raise FormatError(f"its descriptor has {file.size} bytes")
-    extents = Descriptor.parse(file.read_at(0, file.size)).extents
+    extents = VmdkDescriptor.parse(file.read_at(0, file.size)).extents
     if not extents:
         raise FormatError("its descriptor has no extents")
     files: dict[str, Blocks] = {}
-    parts = [_part(extent, files, open_sibling) for extent in extents if extent.size]
+    parts = [_open_extent(extent, files, open_sibling) for extent in extents if extent.size]
     ends = list(accumulate(part.size for part in parts))
 
-    def run(offset: int, size: int) -> Run:
+    def run(offset: int, size: int) -> BlockRun:
         index = bisect_right(ends, offset)
-        return Run(
+        return BlockRun(
             min(size, ends[index] - offset),
             parts[index].blocks,
             parts[index].offset + offset + parts[index].size - ends[index],
         )
 
-    return Scattered(ends[-1] if ends else 0, run)
+    return MappedBlocks(ends[-1] if ends else 0, run)
 
 
-def _part(extent: Extent, files: dict[str, Blocks], open_sibling: OpenSibling) -> Run:
+def _open_extent(extent: VmdkExtent, files: dict[str, Blocks], open_sibling: OpenSibling) -> BlockRun:
     size = extent.size * SECTOR
     if extent.kind == "ZERO":
-        return Run(size)
+        return BlockRun(size)
     if extent.name not in files:
         file = FileBlocks.of(open_sibling(extent.name))
         try:
-            files[extent.name] = _extent(file, _header(file)) if extent.kind == "SPARSE" else file
+            files[extent.name] = _open_sparse_extent(file, _read_header(file)) if extent.kind == "SPARSE" else file
         except LtspError as error:
             raise type(error)(f"its extent {printable(extent.name)}: {error.message}", error.hint) from error
     blocks, start = files[extent.name], extent.start * SECTOR
     if start + size > blocks.size:
         raise FormatError(f"its extent {printable(extent.name)} is cut off", "copy all files of the disk again")
-    return Run(size, blocks, start)
+    return BlockRun(size, blocks, start)
 
 
-def _header(file: Blocks) -> Header:
-    header = Header.parse(file.read_at(0, SECTOR))
+def _read_header(file: Blocks) -> VmdkHeader:
+    header = VmdkHeader.parse(file.read_at(0, SECTOR))
     if header.directory_at == _FOOTER_AT:
         # Written in one go: the directory is known at the end only, where an empty marker follows the header.
-        header = Header.parse(file.read_at(max(file.size - 2 * SECTOR, 0), SECTOR))
+        header = VmdkHeader.parse(file.read_at(max(file.size - 2 * SECTOR, 0), SECTOR))
     return header
 
 
-def _extent(file: Blocks, header: Header) -> Blocks:
-    return Scattered(header.capacity * SECTOR, _Grains(file, header).run)
+def _open_sparse_extent(file: Blocks, header: VmdkHeader) -> Blocks:
+    return MappedBlocks(header.capacity * SECTOR, _GrainMap(file, header).run)
 
 
-class _Grains:
+class _GrainMap:
     """From places in an extent to places in its file."""
 
-    def __init__(self, file: Blocks, header: Header) -> None:
+    def __init__(self, file: Blocks, header: VmdkHeader) -> None:
         self._file = file
         self._header = header
         self._grain = header.grain * SECTOR
         tables = -(-header.capacity // (header.grain * header.table))
         place = header.directory_at * SECTOR
-        self._directory = numbers("<I", read_exactly(file, place, tables * 4, "the directory"))
-        self._table = Recent(self._read_table, _CACHED // 4 // header.table)
-        self._unpacked = Recent(self._unpack, _CACHED // self._grain)
+        self._directory = unpack_integers("<I", read_exactly(file, place, tables * 4, "the directory"))
+        self._table = LruCache(self._read_table, _CACHED // 4 // header.table)
+        self._unpacked = LruCache(self._decompress_grain, _CACHED // self._grain)
 
-    def run(self, offset: int, size: int) -> Run:
+    def run(self, offset: int, size: int) -> BlockRun:
         run = self._grain_run(offset)
-        while run.size < size and not isinstance(run.blocks, Unpacked):
+        while run.size < size and not isinstance(run.blocks, LazyBlocks):
             more = self._grain_run(offset + run.size)
             if more.blocks is not run.blocks or (run.blocks and more.offset != run.offset + run.size):
                 break
-            run = Run(run.size + more.size, run.blocks, run.offset)
-        return Run(min(run.size, size), run.blocks, run.offset)
+            run = BlockRun(run.size + more.size, run.blocks, run.offset)
+        return BlockRun(min(run.size, size), run.blocks, run.offset)
 
-    def _grain_run(self, offset: int) -> Run:
+    def _grain_run(self, offset: int) -> BlockRun:
         """What is left of the grain at an offset."""
         number, within = divmod(offset, self._grain)
         in_directory, in_table = divmod(number, self._header.table)
         left = self._grain - within
         table = self._directory[in_directory]
         if not table:
-            return Run(left + (self._header.table - in_table - 1) * self._grain)
+            return BlockRun(left + (self._header.table - in_table - 1) * self._grain)
         place = self._table(table)[in_table]
         if place == 0 or (place == 1 and self._header.flags & _ZERO_GRAINS):
-            return Run(left)
+            return BlockRun(left)
         if place * SECTOR >= self._file.size:
             raise FormatError(f"the grain of byte {offset} lies beyond the end of the file")
         if self._header.flags & _COMPRESSED:
-            return Run(left, Unpacked(self._grain, partial(self._unpacked, place)), within)
-        return Run(left, self._file, place * SECTOR + within)
+            return BlockRun(left, LazyBlocks(self._grain, partial(self._unpacked, place)), within)
+        return BlockRun(left, self._file, place * SECTOR + within)
 
     def _read_table(self, sector: int) -> array[int]:
-        return numbers("<I", read_exactly(self._file, sector * SECTOR, self._header.table * 4, "a table of grains"))
+        return unpack_integers(
+            "<I", read_exactly(self._file, sector * SECTOR, self._header.table * 4, "a table of grains")
+        )
 
-    def _unpack(self, sector: int) -> bytes:
+    def _decompress_grain(self, sector: int) -> bytes:
         place = sector * SECTOR
         if self._header.flags & _MARKERS:
             _lba, size = _MARKER.unpack(read_exactly(self._file, place, _MARKER.size, "a grain"))
@@ -195,4 +197,4 @@ class _Grains:
         # What does not compress grows a little.
         if size > 2 * self._grain + SECTOR:
             raise FormatError(f"the grain at {place} says that it takes {size} bytes")
-        return unpack_piece("zlib", read_exactly(self._file, place, size, "a grain"), self._grain)
+        return decompress_cluster("zlib", read_exactly(self._file, place, size, "a grain"), self._grain)

@@ -16,7 +16,7 @@ from ltsp.errors import FormatError, SourceError
 from ltsp.tree.name import decode, printable
 
 MAGIC: Final = b"# Disk DescriptorFile"
-MOST: Final = 1 << 20
+MAX_SIZE: Final = 1 << 20
 """Bytes of a descriptor that is a file by itself."""
 _MOST_EXTENTS: Final = 4096
 _EXTENT: Final = re.compile(
@@ -24,7 +24,7 @@ _EXTENT: Final = re.compile(
 )
 _SETTING: Final = re.compile(r"""([\w.]++)\s*+=\s*+"?+([^"]*+)"?+$""", re.ASCII)
 _NO_PARENT: Final = "ffffffff"
-KINDS: Final = {
+UNSUPPORTED_KINDS: Final = {
     "SESPARSE": "a redo log of ESXi",
     "VMFSSPARSE": "a redo log of ESXi",
     "VMFSRDM": "a raw device of ESXi",
@@ -33,7 +33,7 @@ KINDS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class VmdkExtent:
     size: int
     """Sectors."""
     kind: str
@@ -44,27 +44,27 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
-class Descriptor:
+class VmdkDescriptor:
     kind: str
     """As it calls itself: monolithicSparse, twoGbMaxExtentFlat …"""
-    extents: tuple[Extent, ...]
+    extents: tuple[VmdkExtent, ...]
 
     @classmethod
-    def parse(cls, data: bytes) -> Descriptor:
+    def parse(cls, data: bytes) -> VmdkDescriptor:
         """Raises FormatError, and SourceError for an image that is no whole disk."""
         settings: dict[str, str] = {}
-        extents: list[Extent] = []
+        extents: list[VmdkExtent] = []
         for line in map(str.strip, decode(data.partition(b"\0")[0]).splitlines()):
             if match := _EXTENT.match(line):
                 size, kind, name, start = match.groups()
-                if kind in KINDS:
+                if kind in UNSUPPORTED_KINDS:
                     raise SourceError(
-                        f"it has {KINDS[kind]} in it", "merge its snapshots, or export the machine as OVF"
+                        f"it has {UNSUPPORTED_KINDS[kind]} in it", "merge its snapshots, or export the machine as OVF"
                     )
                 kind = "FLAT" if kind == "VMFS" else kind
                 if kind not in {"FLAT", "SPARSE", "ZERO"} or (kind != "ZERO" and not name):
                     raise FormatError(f"its descriptor has a line that is none: {printable(line[:80])}")
-                extents.append(Extent(int(size), kind, name or "", int(start or 0)))
+                extents.append(VmdkExtent(int(size), kind, name or "", int(start or 0)))
             elif match := _SETTING.match(line):
                 settings.setdefault(match[1].lower(), match[2])
         if settings.get("parentcid", _NO_PARENT).lower() != _NO_PARENT:

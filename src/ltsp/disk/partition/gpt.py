@@ -35,7 +35,7 @@ class Gpt:
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
+class _GptHeader:
     place: int
     other: int
     entries: int
@@ -45,7 +45,7 @@ class _Header:
     sum: int
 
     @classmethod
-    def read(cls, blocks: Blocks, at: int, sector: int) -> _Header | None:
+    def read(cls, blocks: Blocks, at: int, sector: int) -> _GptHeader | None:
         """The header in a sector, if it is whole and where it says."""
         data = blocks.read_at(at * sector, sector)
         if len(data) < sector or not data.startswith(MAGIC):
@@ -67,7 +67,7 @@ def read(blocks: Blocks, sectors: tuple[int, ...] = SECTORS) -> Gpt | None:
     Raises FormatError where both tables are damaged.
     """
     for sector in sectors:
-        found = _partitions(blocks, 1, sector)
+        found = _read_partitions(blocks, 1, sector)
         if found is not None:
             return Gpt(sector, found, backup=False)
     damaged = False
@@ -79,7 +79,7 @@ def read(blocks: Blocks, sectors: tuple[int, ...] = SECTORS) -> Gpt | None:
             damaged = True
             last.append(_HEADER.unpack(primary)[6])
         for at in last:
-            found = _partitions(blocks, at, sector) if at > 1 else None
+            found = _read_partitions(blocks, at, sector) if at > 1 else None
             if found is not None:
                 return Gpt(sector, found, backup=True)
     if damaged:
@@ -87,8 +87,8 @@ def read(blocks: Blocks, sectors: tuple[int, ...] = SECTORS) -> Gpt | None:
     return None
 
 
-def _partitions(blocks: Blocks, at: int, sector: int) -> tuple[Partition, ...] | None:
-    header = _Header.read(blocks, at, sector)
+def _read_partitions(blocks: Blocks, at: int, sector: int) -> tuple[Partition, ...] | None:
+    header = _GptHeader.read(blocks, at, sector)
     if header is None:
         return None
     data = blocks.read_at(header.entries * sector, header.count * header.size)

@@ -24,7 +24,7 @@ _MOST_LOGICAL: Final = 251
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MbrEntry:
     flag: int
     type: int
     start: int
@@ -32,41 +32,41 @@ class Entry:
     """Sectors, both."""
 
 
-def entries(sector: bytes) -> tuple[Entry, ...]:
+def parse_entries(sector: bytes) -> tuple[MbrEntry, ...]:
     """The four of a table, or none where the sector holds no table."""
     if len(sector) < 512 or sector[510:512] != b"\x55\xaa":
         return ()
-    found = tuple(Entry(*_ENTRY.unpack_from(sector, 446 + 16 * index)) for index in range(4))
+    found = tuple(MbrEntry(*_ENTRY.unpack_from(sector, 446 + 16 * index)) for index in range(4))
     # Boot code of a file system ends with the same two bytes.
     return found if all(entry.flag in {0, 0x80} for entry in found) else ()
 
 
-def table(blocks: Blocks) -> tuple[Entry, ...]:
+def read_table(blocks: Blocks) -> tuple[MbrEntry, ...]:
     """Those of the disk, or none where it has no table of this kind."""
     sector = blocks.read_at(0, 512)
     if is_fat(sector) or sector[3:11] in {b"NTFS    ", b"EXFAT   ", b"-FVE-FS-"}:
         return ()
-    found = entries(sector)
+    found = parse_entries(sector)
     return found if any(entry.type and entry.start and entry.size for entry in found) else ()
 
 
-def partitions(blocks: Blocks, sector: int = 512) -> tuple[Partition, ...]:
+def read_partitions(blocks: Blocks, sector: int = 512) -> tuple[Partition, ...]:
     """Raises FormatError where the chain of logical ones is a loop."""
     disk = blocks.read_at(440, 4)[::-1].hex()
     found: list[Partition] = []
-    logical: list[Entry] = []
-    for number, entry in enumerate(table(blocks), 1):
+    logical: list[MbrEntry] = []
+    for number, entry in enumerate(read_table(blocks), 1):
         if entry.type in _EXTENDED and entry.size:
-            logical += _logical(blocks, entry, sector)
+            logical += _read_logical_partitions(blocks, entry, sector)
         elif entry.type and entry.size:
-            found.append(_partition(number, entry, sector, disk))
-    found += [_partition(number, entry, sector, disk) for number, entry in enumerate(logical[:_MOST_LOGICAL], 5)]
+            found.append(_make_partition(number, entry, sector, disk))
+    found += [_make_partition(number, entry, sector, disk) for number, entry in enumerate(logical[:_MOST_LOGICAL], 5)]
     return tuple(found)
 
 
-def _logical(blocks: Blocks, extended: Entry, sector: int) -> list[Entry]:
+def _read_logical_partitions(blocks: Blocks, extended: MbrEntry, sector: int) -> list[MbrEntry]:
     """Each sector of the chain has a partition, relative to itself, and the next one, relative to the first."""
-    found: list[Entry] = []
+    found: list[MbrEntry] = []
     seen: set[int] = set()
     here = extended.start
     while len(found) < _MOST_LOGICAL:
@@ -74,18 +74,18 @@ def _logical(blocks: Blocks, extended: Entry, sector: int) -> list[Entry]:
             raise FormatError("its logical partitions are a loop")
         seen.add(here)
         following = None
-        for entry in entries(blocks.read_at(here * sector, 512)):
+        for entry in parse_entries(blocks.read_at(here * sector, 512)):
             if entry.type in _EXTENDED:
                 following = following or (entry if entry.size else None)
             elif entry.type and entry.size:
-                found.append(Entry(entry.flag, entry.type, here + entry.start, entry.size))
+                found.append(MbrEntry(entry.flag, entry.type, here + entry.start, entry.size))
         if following is None:
             break
         here = extended.start + following.start
     return found
 
 
-def _partition(number: int, entry: Entry, sector: int, disk: str) -> Partition:
+def _make_partition(number: int, entry: MbrEntry, sector: int, disk: str) -> Partition:
     return Partition(
         number, entry.start * sector, entry.size * sector, f"{entry.type:02x}", uuid=f"{disk}-{number:02x}"
     )

@@ -11,17 +11,17 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ltsp.disk.volume.sector_cipher import Decrypt, decryptor
+from ltsp.disk.volume.sector_cipher import Decrypt, make_decryptor
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.name import decode, printable
 
 MAGIC: Final = b"LUKS\xba\xbe"
-BEGUN: Final = b"LUKS\xde\xad"
+REENCRYPT_MAGIC: Final = b"LUKS\xde\xad"
 """Stands there while cryptsetup-reencrypt(8) of old works on a volume."""
-_SECOND: Final = b"SKUL\xba\xbe"
-_FIRST_VERSION: Final = struct.Struct(">6sH32s32s32sII20s32sI40s")
-_SECOND_VERSION: Final = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s")
+_SECONDARY_MAGIC: Final = b"SKUL\xba\xbe"
+_LUKS1: Final = struct.Struct(">6sH32s32s32sII20s32sI40s")
+_LUKS2: Final = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s")
 _BINARY: Final = 4096
 """Bytes of a binary header; the text follows it."""
 _SIZES: Final = tuple(1 << bits for bits in range(14, 23))
@@ -30,11 +30,11 @@ _SECTORS: Final = (512, 1024, 2048, 4096)
 _MOST_HEADER: Final = 136 << 20
 """Bytes of two headers and of all key slots, at most."""
 _PIECE: Final = 1 << 20
-_UNLOCKED: Final = "unlock and mount it, and name the directory"
+_UNLOCK_HINT: Final = "unlock and mount it, and name the directory"
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class LuksHeader:
     """What stands before the encrypted bytes."""
 
     uuid: str
@@ -51,43 +51,43 @@ class Header:
     """Bytes of it, where the header says."""
 
     @classmethod
-    def parse(cls, blocks: Blocks) -> Header:
+    def parse(cls, blocks: Blocks) -> LuksHeader:
         """Of a volume that begins with MAGIC or BEGUN.
 
         Raises FormatError where it is damaged, SourceError where it is of a kind that cannot be read here.
         """
         head = read_exactly(blocks, 0, _BINARY, "the header of LUKS")
-        if head.startswith(BEGUN):
-            raise _refused("its encryption anew was begun and not finished")
+        if head.startswith(REENCRYPT_MAGIC):
+            raise _unsupported_error("its encryption anew was begun and not finished")
         version = int.from_bytes(head[6:8], "big")
-        found = _first(head) if version == 1 else _second(blocks) if version == 2 else None
+        found = _parse_luks1(head) if version == 1 else _parse_luks2(blocks) if version == 2 else None
         if found is None:
-            raise _refused(f"it is of version {version} of LUKS")
+            raise _unsupported_error(f"it is of version {version} of LUKS")
         if not found.offset:
-            raise _refused("its header is detached: the encrypted bytes are elsewhere")
+            raise _unsupported_error("its header is detached: the encrypted bytes are elsewhere")
         if found.offset >= blocks.size:
             raise FormatError("its encrypted bytes lie beyond its end")
         return found
 
-    def area(self, blocks: Blocks) -> bytes:
+    def read_header_area(self, blocks: Blocks) -> bytes:
         """All that cryptsetup(8) needs to find the key."""
         return blocks.read_at(0, min(self.offset, _MOST_HEADER))
 
-    def decrypted(self, blocks: Blocks, key: bytes) -> Decrypted:
+    def open_decrypted(self, blocks: Blocks, key: bytes) -> DecryptedBlocks:
         """What is in it. Raises SourceError where the cipher cannot be had here."""
         if self.key not in (None, len(key)):
             raise FormatError("its key has another size than its header says")
         try:
-            decrypt = decryptor(self.cipher, key, self.sector)
+            decrypt = make_decryptor(self.cipher, key, self.sector)
         except SourceError as error:
-            raise SourceError(printable(error.message), error.hint or _UNLOCKED) from error
+            raise SourceError(printable(error.message), error.hint or _UNLOCK_HINT) from error
         room = blocks.size - self.offset
         size = room if self.size is None else min(self.size, room)
-        return Decrypted(blocks, self.offset, size // self.sector * self.sector, self.sector, self.tweak, decrypt)
+        return DecryptedBlocks(blocks, self.offset, size // self.sector * self.sector, self.sector, self.tweak, decrypt)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Decrypted:
+class DecryptedBlocks:
     """The bytes of an encrypted volume; what is read of them is decrypted then, a sector at least."""
 
     blocks: Blocks
@@ -113,60 +113,60 @@ class Decrypted:
         return data[offset - start : offset - start + size]
 
 
-def _first(head: bytes) -> Header:
-    fields = _FIRST_VERSION.unpack_from(head)
+def _parse_luks1(head: bytes) -> LuksHeader:
+    fields = _LUKS1.unpack_from(head)
     name, mode, payload, key, uuid = fields[2], fields[3], fields[5], fields[6], fields[10]
-    return Header(_text(uuid), f"{_text(name)}-{_text(mode)}", payload * 512, key=key)
+    return LuksHeader(_decode_text(uuid), f"{_decode_text(name)}-{_decode_text(mode)}", payload * 512, key=key)
 
 
-def _second(blocks: Blocks) -> Header:
-    uuid, text = _newest(blocks)
+def _parse_luks2(blocks: Blocks) -> LuksHeader:
+    uuid, text = _read_newest_copy(blocks)
     try:
         document = json.loads(text)
-        return _described(document, uuid)
+        return _parse_document(document, uuid)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError("the header of LUKS makes no sense") from error
 
 
-def _described(document: Any, uuid: str) -> Header:
+def _parse_document(document: Any, uuid: str) -> LuksHeader:
     """Raises errors of Python where the document is not of the form that the specification says."""
     needed = document["config"].get("requirements", {}).get("mandatory", [])
     if any(str(each).startswith("online-reencrypt") for each in needed):
-        raise _refused("its encryption anew was begun and not finished")
+        raise _unsupported_error("its encryption anew was begun and not finished")
     if needed:
-        raise _refused(f"it needs {', '.join(printable(str(each)) for each in needed[:4])}")
+        raise _unsupported_error(f"it needs {', '.join(printable(str(each)) for each in needed[:4])}")
     segments = document["segments"]
     if len(segments) != 1:
-        raise _refused(f"it consists of {len(segments)} segments")
+        raise _unsupported_error(f"it consists of {len(segments)} segments")
     (segment,) = segments.values()
     if segment["type"] != "crypt":
-        raise _refused(f"it is of the kind {printable(str(segment['type']))}")
+        raise _unsupported_error(f"it is of the kind {printable(str(segment['type']))}")
     if "integrity" in segment:
-        raise _refused("it is authenticated (dm-integrity)")
+        raise _unsupported_error("it is authenticated (dm-integrity)")
     sector = segment["sector_size"]
     if type(sector) is not int or sector not in _SECTORS:
         raise FormatError(f"the header of LUKS has sectors of {printable(str(sector)[:20])} bytes")
-    size = None if segment["size"] == "dynamic" else _number(segment["size"])
+    size = None if segment["size"] == "dynamic" else _parse_number(segment["size"])
     cipher = str(segment["encryption"])
-    return Header(uuid, cipher, _number(segment["offset"]), size, sector, _number(segment["iv_tweak"]))
+    return LuksHeader(uuid, cipher, _parse_number(segment["offset"]), size, sector, _parse_number(segment["iv_tweak"]))
 
 
-def _number(text: Any) -> int:
+def _parse_number(text: Any) -> int:
     """Numbers are strings there, as a number of JSON may have no more than 53 bits."""
     if not isinstance(text, str) or not text.isdecimal() or not text.isascii() or len(text) > 19:
         raise ValueError(text)
     return int(text)
 
 
-def _newest(blocks: Blocks) -> tuple[str, bytes]:
+def _read_newest_copy(blocks: Blocks) -> tuple[str, bytes]:
     """UUID and text of the newer one of the two headers that are whole.
 
     Raises FormatError where none is.
     """
     found = [
         copy
-        for place, magic in ((0, MAGIC), *((size, _SECOND) for size in _SIZES))
-        if (copy := _copy(blocks, place, magic)) is not None
+        for place, magic in ((0, MAGIC), *((size, _SECONDARY_MAGIC) for size in _SIZES))
+        if (copy := _read_copy(blocks, place, magic)) is not None
     ]
     if not found:
         raise FormatError("the header of LUKS is damaged", "cryptsetup repair, or a backup of the header, mends it")
@@ -174,26 +174,26 @@ def _newest(blocks: Blocks) -> tuple[str, bytes]:
     return uuid, text
 
 
-def _copy(blocks: Blocks, place: int, magic: bytes) -> tuple[int, str, bytes] | None:
+def _read_copy(blocks: Blocks, place: int, magic: bytes) -> tuple[int, str, bytes] | None:
     """Its number, UUID and text; None where it is damaged."""
     head = blocks.read_at(place, _BINARY)
     if len(head) < _BINARY or not head.startswith(magic):
         return None
-    fields = _SECOND_VERSION.unpack_from(head)
+    fields = _LUKS2.unpack_from(head)
     version, size, number = fields[1:4]
-    algorithm, uuid, own, total = _text(fields[5]), fields[7], fields[9], fields[11]
+    algorithm, uuid, own, total = _decode_text(fields[5]), fields[7], fields[9], fields[11]
     if version != 2 or size not in _SIZES or own != place or algorithm not in {"sha256", "sha512"}:
         return None
     data = blocks.read_at(place, size)
     cleared = data[:448] + bytes(64) + data[512:]
     if len(data) < size or not total.startswith(hashlib.new(algorithm, cleared).digest()):
         return None
-    return number, _text(uuid), data[_BINARY:].rstrip(b"\0")
+    return number, _decode_text(uuid), data[_BINARY:].rstrip(b"\0")
 
 
-def _text(field: bytes) -> str:
+def _decode_text(field: bytes) -> str:
     return decode(field.partition(b"\0")[0])
 
 
-def _refused(why: str) -> SourceError:
-    return SourceError(f"it is an encrypted volume (LUKS) that cannot be read here: {why}", _UNLOCKED)
+def _unsupported_error(why: str) -> SourceError:
+    return SourceError(f"it is an encrypted volume (LUKS) that cannot be read here: {why}", _UNLOCK_HINT)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltsp.disk import probe
-from ltsp.disk.blocks import SECTOR, InMemory, Run, Scattered
+from ltsp.disk.blocks import SECTOR, BlockRun, MappedBlocks, MemoryBlocks
 from ltsp.disk.volume import lvm_text
 from ltsp.disk.volume.lvm_text import Section
 from ltsp.errors import FormatError
@@ -38,7 +38,7 @@ _LABEL_SECTORS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Physical:
+class PhysicalVolume:
     """A physical volume, with what its metadata areas say of the group."""
 
     blocks: Blocks
@@ -49,7 +49,7 @@ class Physical:
 
 
 @dataclass(frozen=True, slots=True)
-class Logical:
+class LogicalVolume:
     group: str
     name: str
     uuid: str
@@ -59,7 +59,7 @@ class Logical:
     """Why it cannot be read; nothing where it can."""
 
 
-def physical(blocks: Blocks) -> Physical:
+def read_physical_volume(blocks: Blocks) -> PhysicalVolume:
     """A volume whose label was found.
 
     Raises FormatError where that is damaged.
@@ -69,19 +69,19 @@ def physical(blocks: Blocks) -> Physical:
         if len(data) < SECTOR or data[24:32] != b"LVM2 001":
             continue
         magic, own, total, start, _kind = _LABEL.unpack_from(data)
-        if magic == b"LABELONE" and own == sector and start <= SECTOR - 40 and _sum(data[20:]) == total:
+        if magic == b"LABELONE" and own == sector and start <= SECTOR - 40 and _crc32(data[20:]) == total:
             break
     else:
         raise FormatError("its label of LVM is damaged")
     uuid = decode(data[start : start + 32])
-    pairs = _pairs(data[start + 40 :])
+    pairs = _parse_areas(data[start + 40 :])
     after_data = pairs.index((0, 0)) + 1 if (0, 0) in pairs else len(pairs)
     areas = [pair for pair in pairs[after_data:] if pair != (0, 0)][:_MOST_AREAS]
-    texts = (_text(blocks, place, size) for place, size in areas)
-    return Physical(blocks, uuid, tuple(text for text in texts if text is not None))
+    texts = (_read_metadata_text(blocks, place, size) for place, size in areas)
+    return PhysicalVolume(blocks, uuid, tuple(text for text in texts if text is not None))
 
 
-def _pairs(data: bytes) -> list[tuple[int, int]]:
+def _parse_areas(data: bytes) -> list[tuple[int, int]]:
     """Two lists of place and size, each ended by zeros."""
     found = []
     zeros = 0
@@ -93,13 +93,13 @@ def _pairs(data: bytes) -> list[tuple[int, int]]:
     return found
 
 
-def _text(blocks: Blocks, place: int, size: int) -> bytes | None:
+def _read_metadata_text(blocks: Blocks, place: int, size: int) -> bytes | None:
     """What an area says; None where it is damaged, empty or not in use."""
     header = blocks.read_at(place, _AREA_HEADER)
     if len(header) < _AREA_HEADER:
         return None
     total, magic, version, own, _size = _AREA.unpack_from(header)
-    if magic != _AREA_MAGIC or version != 1 or own != place or _sum(header[4:]) != total:
+    if magic != _AREA_MAGIC or version != 1 or own != place or _crc32(header[4:]) != total:
         return None
     start, length, text_sum, flags = _TEXT.unpack_from(header, _AREA.size)
     if not start or flags & _IGNORED or not length <= min(size, _MOST_TEXT) or not _AREA_HEADER <= start < size:
@@ -107,33 +107,33 @@ def _text(blocks: Blocks, place: int, size: int) -> bytes | None:
     # The area is a ring behind its header.
     first = min(length, size - start)
     data = blocks.read_at(place + start, first) + blocks.read_at(place + _AREA_HEADER, length - first)
-    return data if len(data) == length and _sum(data) == text_sum else None
+    return data if len(data) == length and _crc32(data) == text_sum else None
 
 
-def _sum(data: bytes) -> int:
+def _crc32(data: bytes) -> int:
     """A CRC-32 that begins with a number of its own, and is not inverted."""
     return zlib.crc32(data, _SUM_START ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class VolumeGroups:
     """What the volume groups of some physical volumes hold."""
 
-    volumes: tuple[Logical, ...]
+    volumes: tuple[LogicalVolume, ...]
     """Those that are to be seen."""
     damages: tuple[str, ...]
     missing: tuple[str, ...]
     """Physical volumes that are elsewhere, for people."""
 
 
-def groups(volumes: Sequence[Physical]) -> Groups:
+def assemble_groups(volumes: Sequence[PhysicalVolume]) -> VolumeGroups:
     """All groups that these belong to."""
     newest: dict[str, tuple[int, str, Section]] = {}
     texts = dict.fromkeys(text for volume in volumes for text in volume.texts)
     damages: list[str] = []
     for text in texts:
         try:
-            name, group = _group(lvm_text.parse(text))
+            name, group = _parse_group(lvm_text.parse(text))
             sequence, uuid = lvm_text.number(group, "seqno"), lvm_text.text(group, "id")
         except FormatError as error:
             damages.append(error.message)
@@ -147,32 +147,32 @@ def groups(volumes: Sequence[Physical]) -> Groups:
         )
         missing.append("what LVM says of its volume group")
     present = {volume.uuid: volume.blocks for volume in volumes}
-    found: list[Logical] = []
+    found: list[LogicalVolume] = []
     for _sequence, name, group in newest.values():
         try:
-            parts = _Parts.of(group, present)
+            pvs = _PhysicalVolumes.of(group, present)
             missing += (
                 f"the physical volume {printable(each)}, of the volume group {printable(name)}"
-                for each in parts.missing.values()
+                for each in pvs.missing.values()
             )
-            found += _visible(name, group, parts)
+            found += _visible_volumes(name, group, pvs)
         except FormatError as error:
             damages.append(error.message)
-    return Groups(tuple(found), tuple(damages), tuple(missing))
+    return VolumeGroups(tuple(found), tuple(damages), tuple(missing))
 
 
-def _visible(name: str, group: Section, parts: _Parts) -> list[Logical]:
+def _visible_volumes(name: str, group: Section, pvs: _PhysicalVolumes) -> list[LogicalVolume]:
     members = lvm_text.section(group, "logical_volumes")
-    snapshots = _snapshots(members)
+    snapshots = _find_snapshots(members)
     identity = lvm_text.text(group, "id")
     return [
-        _logical(name, identity, key, value, parts, snapshots.get(key, ""))
+        _make_logical_volume(name, identity, key, value, pvs, snapshots.get(key, ""))
         for key, value in members.items()
         if isinstance(value, dict) and "VISIBLE" in lvm_text.items(value, "status")
     ]
 
 
-def _snapshots(volumes: Section) -> dict[str, str]:
+def _find_snapshots(volumes: Section) -> dict[str, str]:
     """Volumes that hold no data of their own kind, and why: a hidden one says which."""
     found = {}
     for volume in volumes.values():
@@ -185,7 +185,7 @@ def _snapshots(volumes: Section) -> dict[str, str]:
     return found
 
 
-def _group(text: Section) -> tuple[str, Section]:
+def _parse_group(text: Section) -> tuple[str, Section]:
     for name, value in text.items():
         if isinstance(value, dict):
             return name, value
@@ -193,7 +193,7 @@ def _group(text: Section) -> tuple[str, Section]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Parts:
+class _PhysicalVolumes:
     """The physical volumes of a group, by the names that the group gives them."""
 
     extent: int
@@ -205,35 +205,37 @@ class _Parts:
     """What they were, for people."""
 
     @classmethod
-    def of(cls, group: Section, present: dict[str, Blocks]) -> _Parts:
+    def of(cls, group: Section, present: dict[str, Blocks]) -> _PhysicalVolumes:
         extent = lvm_text.number(group, "extent_size") * SECTOR
         if not extent:
             raise FormatError("the metadata of LVM is damaged: its extents have no size")
-        parts = cls(extent, {}, {}, {})
+        pvs = cls(extent, {}, {}, {})
         for key, value in lvm_text.section(group, "physical_volumes").items():
             if not isinstance(value, dict):
                 continue
             uuid = lvm_text.text(value, "id")
-            parts.starts[key] = lvm_text.number(value, "pe_start") * SECTOR
+            pvs.starts[key] = lvm_text.number(value, "pe_start") * SECTOR
             blocks = present.get(uuid.replace("-", ""))
             if blocks is None:
                 device = lvm_text.text(value, "device")
-                parts.missing[key] = f"{uuid}{f', once {device}' if device else ''}"
+                pvs.missing[key] = f"{uuid}{f', once {device}' if device else ''}"
             else:
-                parts.blocks[key] = blocks
-        return parts
+                pvs.blocks[key] = blocks
+        return pvs
 
 
-def _logical(group: str, identity: str, name: str, volume: Section, parts: _Parts, fault: str) -> Logical:
+def _make_logical_volume(
+    group: str, identity: str, name: str, volume: Section, pvs: _PhysicalVolumes, fault: str
+) -> LogicalVolume:
     """One volume. What is wrong with it is no matter of the others."""
     uuid = (identity + lvm_text.text(volume, "id")).replace("-", "")
-    nothing = InMemory(b"")
+    nothing = MemoryBlocks(b"")
     if fault:
-        return Logical(group, name, uuid, nothing, fault)
+        return LogicalVolume(group, name, uuid, nothing, fault)
     try:
-        return Logical(group, name, uuid, _blocks(volume, parts))
+        return LogicalVolume(group, name, uuid, _map_segments(volume, pvs))
     except FormatError as error:
-        return Logical(group, name, uuid, nothing, error.message)
+        return LogicalVolume(group, name, uuid, nothing, error.message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,17 +247,17 @@ class _Segment:
     stripes: tuple[tuple[Blocks, int], ...]
     """Where each begins."""
 
-    def run(self, offset: int, size: int) -> Run:
+    def run(self, offset: int, size: int) -> BlockRun:
         """Offsets are those within the segment."""
         number, within = divmod(offset, self.stripe)
         row, column = divmod(number, len(self.stripes))
         blocks, start = self.stripes[column]
-        return Run(min(size, self.stripe - within), blocks, start + row * self.stripe + within)
+        return BlockRun(min(size, self.stripe - within), blocks, start + row * self.stripe + within)
 
 
-def _blocks(volume: Section, parts: _Parts) -> Blocks:
+def _map_segments(volume: Section, pvs: _PhysicalVolumes) -> Blocks:
     segments = sorted(
-        (_segment(value, parts) for value in volume.values() if isinstance(value, dict)),
+        (_parse_segment(value, pvs) for value in volume.values() if isinstance(value, dict)),
         key=lambda segment: segment.offset,
     )
     end = 0
@@ -265,40 +267,42 @@ def _blocks(volume: Section, parts: _Parts) -> Blocks:
         end += segment.size
     starts = [segment.offset for segment in segments]
 
-    def run(offset: int, size: int) -> Run:
+    def run(offset: int, size: int) -> BlockRun:
         segment = segments[bisect_right(starts, offset) - 1]
         within = offset - segment.offset
         return segment.run(within, min(size, segment.size - within))
 
-    return Scattered(end, run)
+    return MappedBlocks(end, run)
 
 
-def _segment(segment: Section, parts: _Parts) -> _Segment:
+def _parse_segment(segment: Section, pvs: _PhysicalVolumes) -> _Segment:
     kind = lvm_text.text(segment, "type")
     if kind.partition("+")[0] not in {"striped", "linear"}:
         what = f"it is of the kind {printable(kind)}, and only linear and striped volumes can be read"
-        raise FormatError(f"{what}: {probe.remedy(probe.LVM_KIND)}")
+        raise FormatError(f"{what}: {probe.get_remedy(probe.LVM_KIND)}")
     count = lvm_text.number(segment, "extent_count")
     stripes = lvm_text.items(segment, "stripes")
     width = len(stripes) // 2
     if not width or len(stripes) % 2 or width != lvm_text.number(segment, "stripe_count", 1) or count % width:
         raise FormatError("a segment of it is damaged")
-    size = count * parts.extent
+    size = count * pvs.extent
     stripe = lvm_text.number(segment, "stripe_size", 0) * SECTOR if width > 1 else max(size, 1)
     if not stripe or (width > 1 and size // width % stripe):
         raise FormatError("a segment of it is damaged")
-    places = tuple(_place(stripes[at], stripes[at + 1], count // width, parts) for at in range(0, len(stripes), 2))
-    return _Segment(lvm_text.number(segment, "start_extent") * parts.extent, size, stripe, places)
+    places = tuple(
+        _locate_stripe(stripes[at], stripes[at + 1], count // width, pvs) for at in range(0, len(stripes), 2)
+    )
+    return _Segment(lvm_text.number(segment, "start_extent") * pvs.extent, size, stripe, places)
 
 
-def _place(name: int | str, extent: int | str, count: int, parts: _Parts) -> tuple[Blocks, int]:
+def _locate_stripe(name: int | str, extent: int | str, count: int, pvs: _PhysicalVolumes) -> tuple[Blocks, int]:
     if not isinstance(name, str) or not isinstance(extent, int) or extent < 0:
         raise FormatError("a segment of it is damaged")
-    if name in parts.missing:
-        raise FormatError(f"a part of it lies on another disk ({printable(parts.missing[name])})")
-    if name not in parts.blocks:
+    if name in pvs.missing:
+        raise FormatError(f"a part of it lies on another disk ({printable(pvs.missing[name])})")
+    if name not in pvs.blocks:
         raise FormatError(f"it lies on {printable(name)}, which is not in its group")
-    start = parts.starts[name] + extent * parts.extent
-    if start + count * parts.extent > parts.blocks[name].size:
+    start = pvs.starts[name] + extent * pvs.extent
+    if start + count * pvs.extent > pvs.blocks[name].size:
         raise FormatError("it reaches beyond the end of its disk")
-    return parts.blocks[name], start
+    return pvs.blocks[name], start

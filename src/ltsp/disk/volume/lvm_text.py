@@ -57,9 +57,9 @@ def parse(data: bytes) -> Section:
         elif sign:
             raise FormatError("the metadata of LVM is damaged: it is no text of sections")
         elif items is not None:
-            items.append(_value(match))
+            items.append(_parse_value(match))
         elif expected:
-            here[key] = _value(match)
+            here[key] = _parse_value(match)
             key, expected = "", ""
         elif key or match["word"] is None:
             raise FormatError("the metadata of LVM is damaged: a key has no value")
@@ -70,7 +70,7 @@ def parse(data: bytes) -> Section:
     return root
 
 
-def _value(match: re.Match[bytes]) -> int | str:
+def _parse_value(match: re.Match[bytes]) -> int | str:
     text = match["text"]
     if text is not None:
         return decode(_ESCAPED.sub(rb"\1", text))

@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from ltsp.disk import probe
-from ltsp.disk.blocks import SECTOR, numbers
+from ltsp.disk.blocks import SECTOR, unpack_integers
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode
 
@@ -30,7 +30,7 @@ _LEVELS: Final = {-1: "linear", 0: "RAID0", 1: "RAID1", 4: "RAID4", 5: "RAID5", 
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MdMember:
     array: str
     """The UUID as mdadm shows it."""
     name: str
@@ -47,20 +47,20 @@ class Member:
     """Why its data are not those of the array; nothing where they are."""
 
 
-def member(blocks: Blocks) -> Member | None:
+def read_superblock(blocks: Blocks) -> MdMember | None:
     """What the superblock says, if there is one that is whole."""
     end = blocks.size // SECTOR
     # A superblock says where it lies: one at the end of the last partition is not taken for the disk's own.
     places = (8, 0, (end - 16) & ~7)
     for version, place in zip(("1.2", "1.1", "1.0"), places, strict=True):
         if place >= 0:
-            found = _new(blocks, place, version)
+            found = _read_version_1(blocks, place, version)
             if found is not None:
                 return found
-    return _old(blocks)
+    return _read_version_0(blocks)
 
 
-def _new(blocks: Blocks, place: int, version: str) -> Member | None:
+def _read_version_1(blocks: Blocks, place: int, version: str) -> MdMember | None:
     data = blocks.read_at(place * SECTOR, 256 + 2 * _MOST_ROLES)
     if len(data) < 256 or not data.startswith(_MAGIC):
         return None
@@ -68,68 +68,68 @@ def _new(blocks: Blocks, place: int, version: str) -> Member | None:
         data
     )
     data_at, data_size, own_place, _recovered, number, _device, _utime, events, _resync, _sum, roles = rest
-    if major != 1 or own_place != place or roles > _MOST_ROLES or not _summed(data, 256 + 2 * roles):
+    if major != 1 or own_place != place or roles > _MOST_ROLES or not _has_valid_checksum(data, 256 + 2 * roles):
         return None
     role = int.from_bytes(data[256 + 2 * number : 258 + 2 * number], "little") if number < roles else _SPARE
-    fault = _fault(level, role)
+    fault = _describe_fault(level, role)
     if features & _REBUILT:
         fault = fault or "it is being rebuilt"
     if features & _RESHAPED:
         fault = fault or "it is being reshaped"
     if not 0 < size <= data_size:
         fault = fault or "its size is damaged"
-    return Member(
-        _shown(identity), decode(name.partition(b"\0")[0]), version, _LEVELS.get(level, f"level {level}"),
+    return MdMember(
+        _format_uuid(identity), decode(name.partition(b"\0")[0]), version, _LEVELS.get(level, f"level {level}"),
         data_at * SECTOR, size * SECTOR, events, fault,
     )  # fmt: skip
 
 
-def _summed(data: bytes, size: int) -> bool:
+def _has_valid_checksum(data: bytes, size: int) -> bool:
     """The sum of all words but its own, folded once."""
     if len(data) < size:
         return False
     stored = int.from_bytes(data[216:220], "little")
     whole = data[:216] + bytes(4) + data[220:size]
-    total = sum(numbers("<I", whole[: size & ~3])) + int.from_bytes(whole[size & ~3 :], "little")
+    total = sum(unpack_integers("<I", whole[: size & ~3])) + int.from_bytes(whole[size & ~3 :], "little")
     return (total & 0xFFFFFFFF) + (total >> 32) & 0xFFFFFFFF == stored
 
 
-def _fault(level: int, role: int) -> str:
+def _describe_fault(level: int, role: int) -> str:
     if level != 1:
         kind = _LEVELS.get(level, f"RAID of level {level}")
-        return f"it is a part of a {kind}, and only RAID1 can be read from its members: {probe.remedy(probe.MD)}"
+        return f"it is a part of a {kind}, and only RAID1 can be read from its members: {probe.get_remedy(probe.MD)}"
     return _NO_DATA.get(role, "")
 
 
-def _old(blocks: Blocks) -> Member | None:
+def _read_version_0(blocks: Blocks) -> MdMember | None:
     place = blocks.size // _RESERVED * _RESERVED - _RESERVED
     data = blocks.read_at(place, 4096) if place >= 0 else b""
     if len(data) < 4096 or not data.startswith(_MAGIC):
         return None
     fields = _OLD.unpack_from(data)
     _magic, major, minor, _patch, _words, first, _ctime, level, size, _disks, _raid, _minor, _none, *others = fields
-    if (major, minor) != (0, 90) or not _old_summed(data):
+    if (major, minor) != (0, 90) or not _has_valid_old_checksum(data):
         return None
     state = struct.unpack_from("<5I", data, 3968)[4]
     low, high = struct.unpack_from("<II", data, 156)
-    fault = _fault(level, 0)
+    fault = _describe_fault(level, 0)
     if level == 1 and (state & 1 or not state & 4):
         fault = "it failed" if state & 1 else "it is a spare, or being rebuilt"
     if size << 10 > place:
         return None
     identity = struct.pack(">4I", first, *others)
-    return Member(
-        _shown(identity), "", "0.90", _LEVELS.get(level, f"level {level}"), 0, size << 10, high << 32 | low, fault
+    return MdMember(
+        _format_uuid(identity), "", "0.90", _LEVELS.get(level, f"level {level}"), 0, size << 10, high << 32 | low, fault
     )
 
 
-def _old_summed(data: bytes) -> bool:
+def _has_valid_old_checksum(data: bytes) -> bool:
     """The sum of all words but its own, folded to 32 bits; the kernel folds once, older ones dropped the carry."""
     stored = int.from_bytes(data[152:156], "little")
-    total = sum(numbers("<I", data)) - stored
+    total = sum(unpack_integers("<I", data)) - stored
     return stored in {(total & 0xFFFFFFFF) + (total >> 32) & 0xFFFFFFFF, total & 0xFFFFFFFF}
 
 
-def _shown(identity: bytes) -> str:
+def _format_uuid(identity: bytes) -> str:
     text = UUID(bytes=identity).hex
     return ":".join(text[at : at + 8] for at in range(0, 32, 8))

@@ -31,7 +31,7 @@ _Ivs = Callable[[int, int], bytes]
 """Of so many sectors from one on: 16 bytes for each."""
 
 
-def decryptor(cipher: str, key: bytes, sector: int) -> Decrypt:
+def make_decryptor(cipher: str, key: bytes, sector: int) -> Decrypt:
     """For a cipher in dm-crypt's notation, such as `aes-xts-plain64`, and sectors of so many bytes.
 
     Raises SourceError where it cannot be had here, or the key is not of a size that it has, and LtspError where the
@@ -44,8 +44,8 @@ def decryptor(cipher: str, key: bytes, sector: int) -> Decrypt:
     size = len(key) // 2 if mode == "xts" else len(key)
     if size not in _SIZES or (mode == "xts" and (len(key) % 2 or size == 24)):
         raise SourceError(f"it is encrypted by {cipher} with a key of {8 * len(key)} bits, which cannot be read here")
-    load()
-    return _xts(key, numbering, sector) if mode == "xts" else _cbc(key, numbering, sector)
+    load_library()
+    return _xts_decryptor(key, numbering, sector) if mode == "xts" else _cbc_decryptor(key, numbering, sector)
 
 
 _KNOWN: Final = frozenset({("xts", "plain64"), ("xts", "plain"), ("cbc", "plain64"), ("cbc", "plain")}) | {
@@ -53,14 +53,14 @@ _KNOWN: Final = frozenset({("xts", "plain64"), ("xts", "plain"), ("cbc", "plain6
 }
 
 
-def load() -> None:
+def load_library() -> None:
     """Loads the library. Raises LtspError where there is none."""
     _library()
 
 
 @cache
 def _library() -> tuple[Any, Any, Any]:
-    with optional_library.needed("decryption", "cryptography", "disk"):
+    with optional_library.require("decryption", "cryptography", "disk"):
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415 - an extra
     return Cipher, algorithms.AES, modes.ECB  # the block cipher alone, of which the modes here are made
 
@@ -82,7 +82,7 @@ class _Aes:
         return done
 
 
-def _ivs(numbering: str, key: bytes, sector: int) -> _Ivs:
+def _make_ivs(numbering: str, key: bytes, sector: int) -> _Ivs:
     bits = 32 if numbering == "plain" else 64
 
     def plain(first: int, count: int) -> bytes:
@@ -95,20 +95,20 @@ def _ivs(numbering: str, key: bytes, sector: int) -> _Ivs:
     return lambda first, count: salted.encrypt(plain(first, count))
 
 
-def _xts(key: bytes, numbering: str, sector: int) -> Decrypt:
+def _xts_decryptor(key: bytes, numbering: str, sector: int) -> Decrypt:
     data_key, tweak_key = _Aes(key[: len(key) // 2]), _Aes(key[len(key) // 2 :])
-    ivs = _ivs(numbering, b"", sector)
+    ivs = _make_ivs(numbering, b"", sector)
 
     def decrypt(data: bytes, first: int) -> bytes:
-        tweaks = _tweaks(tweak_key.encrypt(ivs(first, len(data) // sector)), sector // _BLOCK)
+        tweaks = _xts_tweaks(tweak_key.encrypt(ivs(first, len(data) // sector)), sector // _BLOCK)
         return _xor(data_key.decrypt(_xor(data, tweaks)), tweaks)
 
     return decrypt
 
 
-def _cbc(key: bytes, numbering: str, sector: int) -> Decrypt:
+def _cbc_decryptor(key: bytes, numbering: str, sector: int) -> Decrypt:
     aes = _Aes(key)
-    ivs = _ivs(numbering, key, sector)
+    ivs = _make_ivs(numbering, key, sector)
     words = sector // 8
 
     def decrypt(data: bytes, first: int) -> bytes:
@@ -124,9 +124,9 @@ def _xor(one: bytes, other: bytes) -> bytes:
     return (int.from_bytes(one, "little") ^ int.from_bytes(other, "little")).to_bytes(len(one), "little")
 
 
-def _tweaks(first: bytes, blocks: int) -> bytes:
+def _xts_tweaks(first: bytes, blocks: int) -> bytes:
     """Of each block of each sector, from those of the first blocks: every next one is twice the one before."""
-    high = _high(len(first) // _BLOCK)
+    high = _high_bits(len(first) // _BLOCK)
     current = int.from_bytes(first, "little")
     every = array("Q", bytes(len(first) * blocks))
     for block in range(blocks):
@@ -138,6 +138,6 @@ def _tweaks(first: bytes, blocks: int) -> bytes:
 
 
 @lru_cache(64)
-def _high(lanes: int) -> int:
+def _high_bits(lanes: int) -> int:
     """The highest bit of each lane."""
     return int.from_bytes((1 << 127).to_bytes(_BLOCK, "little") * lanes, "little")

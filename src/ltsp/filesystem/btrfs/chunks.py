@@ -19,7 +19,7 @@ _MOST = 1 << 20
 """Chunks: of a volume of 256 TiB and more."""
 
 
-def _numbers(item: bytes) -> tuple[int, ...]:
+def _parse_chunk(item: bytes) -> tuple[int, ...]:
     return _CHUNK.unpack_from(item)
 
 
@@ -32,14 +32,14 @@ class _Chunk:
 
 
 @dataclass(slots=True)
-class Chunks:
+class ChunkMap:
     device: int
     size: int
     """Of the volume, in bytes."""
     _starts: list[int] = field(default_factory=list)
     _chunks: list[_Chunk] = field(default_factory=list)
 
-    def add_system(self, packed: bytes) -> None:
+    def add_system_chunks(self, packed: bytes) -> None:
         """Those of the superblock."""
         at = 0
         while at < len(packed):
@@ -55,7 +55,7 @@ class Chunks:
 
         Raises SourceError where it is of a kind that needs other devices.
         """
-        length, _, _, kind, _, _, _, count, _ = _numbers(item)
+        length, _, _, kind, _, _, _, count, _ = _parse_chunk(item)
         for bit, name in _PROFILES.items():
             if kind >> bit & 1:
                 raise SourceError(
@@ -79,7 +79,7 @@ class Chunks:
         self._chunks.insert(index, _Chunk(start, length, tuple(copies)))
         return count
 
-    def places(self, address: int, size: int) -> tuple[int, ...]:
+    def locate_copies(self, address: int, size: int) -> tuple[int, ...]:
         """Where each copy of these bytes lies in the volume.
 
         Raises FormatError where no chunk holds them.

@@ -13,19 +13,19 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-MOST = 128 << 10
+MAX_EXTENT = 128 << 10
 """Bytes of an extent that is compressed, before and after."""
 _WINDOW = 17
 """Binary logarithm of the most that zstd may look back."""
 _WORD = 4
 
 
-def unfolded(data: bytes, kind: int, size: int, sector: int) -> bytes:
+def decompress_extent(data: bytes, kind: int, size: int, sector: int) -> bytes:
     """The `size` bytes of an extent; zeros follow where it holds less, as the kernel has it.
 
     Raises FormatError where it is damaged.
     """
-    if size > MOST or len(data) > MOST:
+    if size > MAX_EXTENT or len(data) > MAX_EXTENT:
         raise FormatError("a compressed extent is too large")
     match kind:
         case 1:

@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.blocks import damage_told
-from ltsp.filesystem.btrfs.compression import MOST, unfolded
-from ltsp.filesystem.btrfs.data import Data
-from ltsp.filesystem.btrfs.items import EXTENT_DATA, LAST, Extent
-from ltsp.filesystem.btrfs.nodes import Root
+from ltsp.filesystem.btrfs.compression import MAX_EXTENT, decompress_extent
+from ltsp.filesystem.btrfs.data import ExtentDataReader
+from ltsp.filesystem.btrfs.items import EXTENT_DATA, OFFSET_END, FileExtent
+from ltsp.filesystem.btrfs.nodes import TreeRoot
 from ltsp.filesystem.btrfs.superblock import REMEDY
+from ltsp.filesystem.record_reader import translate_damage
 from ltsp.storage import extents as storage
 from ltsp.tree.content import Stream
 
@@ -21,45 +21,49 @@ from ltsp.tree.content import Stream
 class BtrfsContent:
     """A regular file, whose extents are looked up when it is opened."""
 
-    extent_data: Data
-    tree: Root
+    extent_data: ExtentDataReader
+    tree: TreeRoot
     """In which its extents are looked up."""
     number: int
     size: int
     stored: int
 
     def open(self) -> AbstractContextManager[Stream]:
-        with damage_told(f"inode {self.number}"):
+        with translate_damage(f"inode {self.number}"):
             try:
-                return nullcontext(ExtentStream(self.extent_data, self.size, self._extents()))
+                return nullcontext(ExtentStream(self.extent_data, self.size, self._read_extents()))
             except FormatError as error:
                 raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
 
-    def _extents(self) -> list[Extent]:
+    def _read_extents(self) -> list[FileExtent]:
         """Those with data, in their order.
 
         Raises FormatError where they overlap or lie outside of the volume.
         """
-        first, end = (self.number, EXTENT_DATA, 0), (self.number, EXTENT_DATA, LAST)
-        found: list[Extent] = []
+        first, end = (self.number, EXTENT_DATA, 0), (self.number, EXTENT_DATA, OFFSET_END)
+        found: list[FileExtent] = []
         following = 0
         nodes = self.extent_data.nodes
         for (_, _, start), data in nodes.items(self.tree, first, end):
-            extent = Extent.parse(start, data)
+            extent = FileExtent.parse(start, data)
             if start < following:
                 raise FormatError("its extents overlap")
             following = start + extent.length
             if extent.inline is not None:
-                if start or extent.unfolded > MOST:
+                if start or extent.ram_bytes > MAX_EXTENT:
                     raise FormatError("an extent of it lies where it cannot be")
             elif not extent.address or not extent.written:
                 continue
             elif extent.compression:
-                if extent.stored > MOST or extent.unfolded > MOST or extent.offset + extent.length > extent.unfolded:
+                if (
+                    extent.stored > MAX_EXTENT
+                    or extent.ram_bytes > MAX_EXTENT
+                    or extent.offset + extent.length > extent.ram_bytes
+                ):
                     raise FormatError("a compressed extent of it is too large")
-                nodes.chunks.places(extent.address, extent.stored)
+                nodes.chunks.locate_copies(extent.address, extent.stored)
             else:
-                nodes.chunks.places(extent.address + extent.offset, extent.length)
+                nodes.chunks.locate_copies(extent.address + extent.offset, extent.length)
             found.append(extent)
         return found
 
@@ -68,50 +72,50 @@ class BtrfsContent:
 class ExtentStream:
     """One reading."""
 
-    extent_data: Data
+    extent_data: ExtentDataReader
     size: int
-    found: Sequence[Extent]
+    found: Sequence[FileExtent]
     """In the order of the file, not overlapping; between them are holes."""
     at: int = 0
     index: int = 0
     """Of the extent in which the stream stands, or of the next one."""
     mtime: int | None = None
-    _unfolded: tuple[int, bytes] = (-1, b"")
+    _decompressed: tuple[int, bytes] = (-1, b"")
     """Index and content of the last compressed extent."""
 
     def read(self, size: int) -> bytes:
         left = min(size, self.size - self.at)
         pieces = []
         while left > 0:
-            extent = self._extent()
+            extent = self._current_extent()
             if extent is None:
                 piece = bytes(left)
             elif self.at < extent.start:
                 piece = bytes(min(left, extent.start - self.at))
             else:
                 passed = self.at - extent.start
-                piece = self._piece(extent, passed, min(left, extent.length - passed))
+                piece = self._read_piece(extent, passed, min(left, extent.length - passed))
             pieces.append(piece)
             self.at += len(piece)
             left -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def hole(self) -> int:
-        extent = self._extent()
+    def hole_size(self) -> int:
+        extent = self._current_extent()
         start = self.size if extent is None else min(extent.start, self.size)
         return max(0, start - self.at)
 
     def skip(self, size: int) -> None:
         self.at += size
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         return True
 
     def extents(self) -> Iterator[storage.Extent]:
         """Of all that is left, where nothing is to be compared with a checksum. Raises NotInFiles."""
         nodes = self.extent_data.nodes
         while self.at < self.size:
-            extent = self._extent()
+            extent = self._current_extent()
             start = self.size if extent is None else min(extent.start, self.size)
             if extent is None or self.at < start:
                 size = start - self.at
@@ -122,10 +126,10 @@ class ExtentStream:
                 passed = self.at - extent.start
                 size = min(extent.length - passed, self.size - self.at)
                 address = extent.address + extent.offset + passed
-                yield from storage.extents(nodes.blocks, nodes.chunks.places(address, size)[0], size)
+                yield from storage.extents(nodes.blocks, nodes.chunks.locate_copies(address, size)[0], size)
             self.at += size
 
-    def _extent(self) -> Extent | None:
+    def _current_extent(self) -> FileExtent | None:
         extents = self.found
         while self.index < len(extents):
             extent = extents[self.index]
@@ -134,18 +138,20 @@ class ExtentStream:
             self.index += 1
         return None
 
-    def _piece(self, extent: Extent, passed: int, size: int) -> bytes:
+    def _read_piece(self, extent: FileExtent, passed: int, size: int) -> bytes:
         if extent.compression:
-            if self._unfolded[0] != self.index:
-                self._unfolded = self.index, self._whole(extent)
+            if self._decompressed[0] != self.index:
+                self._decompressed = self.index, self._decompress(extent)
             at = extent.offset + passed
-            return self._unfolded[1][at : at + size]
+            return self._decompressed[1][at : at + size]
         if extent.inline is not None:
             return extent.inline[passed : passed + size]
         return self.extent_data.read(extent.address + extent.offset + passed, size)
 
-    def _whole(self, extent: Extent) -> bytes:
+    def _decompress(self, extent: FileExtent) -> bytes:
         stored = extent.inline
         if stored is None:
             stored = self.extent_data.read(extent.address, extent.stored)
-        return unfolded(stored, extent.compression, extent.unfolded, self.extent_data.nodes.superblock.sector_size)
+        return decompress_extent(
+            stored, extent.compression, extent.ram_bytes, self.extent_data.nodes.superblock.sector_size
+        )

@@ -5,37 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.btrfs.items import EXTENT_CSUM, LAST
-from ltsp.filesystem.btrfs.nodes import Nodes, Root
+from ltsp.filesystem.btrfs.items import EXTENT_CSUM, OFFSET_END
+from ltsp.filesystem.btrfs.nodes import NodeReader, TreeRoot
 
 _REMEDY = "restore the file on its own system (btrfs scrub names all that are damaged), or exclude it"
-_CHECKSUMS = LAST - 10
+_CHECKSUMS = OFFSET_END - 10
 """The object of all items in the checksum tree. Linux BTRFS_EXTENT_CSUM_OBJECTID"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Data:
+class ExtentDataReader:
     """What extents hold. Several threads may read."""
 
-    nodes: Nodes
-    checksums: Root | None
+    nodes: NodeReader
+    checksums: TreeRoot | None
     """The checksum tree; None for files that have no checksums (nodatasum)."""
 
     def read(self, address: int, size: int) -> bytes:
         """Raises FormatError where the volume ends before, and where no copy has the checksum that it should."""
         if self.checksums is None:
-            return self._stored(self.nodes.chunks.places(address, size)[0], size)
+            return self._read_raw(self.nodes.chunks.locate_copies(address, size)[0], size)
         sector = self.nodes.superblock.sector_size
         start = address - address % sector
         end = address + size + -(address + size) % sector
-        data = self._checked(start, end - start, self._expected(self.checksums, start, end))
+        data = self._read_verified(start, end - start, self._read_checksums(self.checksums, start, end))
         return data if len(data) == size else data[address - start : address - start + size]
 
-    def _checked(self, address: int, size: int, expected: bytes) -> bytes:
+    def _read_verified(self, address: int, size: int, expected: bytes) -> bytes:
         """Whole sectors, each from the first copy that is sound."""
         sector, checksum = self.nodes.superblock.sector_size, self.nodes.superblock.checksum
-        first, *others = self.nodes.chunks.places(address, size)
-        data = self._stored(first, size)
+        first, *others = self.nodes.chunks.locate_copies(address, size)
+        data = self._read_raw(first, size)
         width = len(expected) * sector // size
         sectors = [data[at : at + sector] for at in range(0, size, sector)]
         found = b"".join(map(checksum, sectors))
@@ -45,7 +45,7 @@ class Data:
             wanted = expected[number * width : (number + 1) * width]
             if found[number * width : (number + 1) * width] == wanted:
                 continue
-            copies = (self._stored(other + number * sector, sector) for other in others)
+            copies = (self._read_raw(other + number * sector, sector) for other in others)
             sound = next((copy for copy in copies if checksum(copy) == wanted), None)
             if sound is None:
                 raise FormatError(
@@ -54,13 +54,13 @@ class Data:
             sectors[number] = sound
         return b"".join(sectors)
 
-    def _expected(self, tree: Root, start: int, end: int) -> bytes:
+    def _read_checksums(self, tree: TreeRoot, start: int, end: int) -> bytes:
         """The checksums of these sectors, one behind the other."""
         sector = self.nodes.superblock.sector_size
         width = len(self.nodes.superblock.checksum(b""))
         pieces: list[bytes] = []
         following = start
-        first = self.nodes.floor(tree, (_CHECKSUMS, EXTENT_CSUM, start)) or (_CHECKSUMS, EXTENT_CSUM, start)
+        first = self.nodes.find_floor(tree, (_CHECKSUMS, EXTENT_CSUM, start)) or (_CHECKSUMS, EXTENT_CSUM, start)
         for (_, kind, at), sums in self.nodes.items(tree, first, (_CHECKSUMS, EXTENT_CSUM, end)):
             if kind != EXTENT_CSUM or at > following:
                 break
@@ -71,7 +71,7 @@ class Data:
             raise FormatError(f"its data at address {following} has no checksum")
         return b"".join(pieces)
 
-    def _stored(self, place: int, size: int) -> bytes:
+    def _read_raw(self, place: int, size: int) -> bytes:
         data = self.nodes.blocks.read_at(place, size)
         if len(data) < size:
             raise FormatError(f"it has data at {place}, where the volume ends")

@@ -10,7 +10,7 @@ from ltsp.errors import FormatError
 
 INODE_ITEM, INODE_REF, XATTR_ITEM, DIR_ITEM, DIR_INDEX, EXTENT_DATA, EXTENT_CSUM = 1, 12, 24, 84, 96, 108, 128
 ROOT_ITEM, ROOT_BACKREF, ROOT_REF, CHUNK_ITEM = 132, 144, 156, 228
-LAST = 1 << 64
+OFFSET_END = 1 << 64
 """Above every offset."""
 
 _INODE = struct.Struct("<QQQQQIIIIQQ")
@@ -27,7 +27,7 @@ _ROOT_SIZE = 239
 
 
 @dataclass(frozen=True, slots=True)
-class Inode:
+class BtrfsInode:
     size: int
     stored: int
     """Bytes."""
@@ -42,7 +42,7 @@ class Inode:
     """Whether its data has checksums: not where it was made without copy-on-write, by chattr +C or nodatasum."""
 
     @classmethod
-    def parse(cls, data: bytes) -> Inode:
+    def parse(cls, data: bytes) -> BtrfsInode:
         if len(data) < _INODE_SIZE:
             raise FormatError("its inode is cut off")
         _, _, size, stored, _, links, uid, gid, mode, device, flags = _INODE.unpack_from(data)
@@ -51,7 +51,7 @@ class Inode:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class DirItem:
     """An entry of a directory, or an attribute."""
 
     target: tuple[int, int]
@@ -60,7 +60,7 @@ class Named:
     value: bytes
 
 
-def named(data: bytes) -> Iterator[Named]:
+def parse_dir_items(data: bytes) -> Iterator[DirItem]:
     """All in an item: names whose hashes are equal share one."""
     at = 0
     while at < len(data):
@@ -69,17 +69,17 @@ def named(data: bytes) -> Iterator[Named]:
         middle, end = at + name_size, at + name_size + value_size
         if end > len(data):
             raise FormatError("an item with a name is cut off")
-        yield Named((target, kind), data[at:middle], data[middle:end])
+        yield DirItem((target, kind), data[at:middle], data[middle:end])
         at = end
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class FileExtent:
     """A piece of a file."""
 
     start: int
     """In the file, in bytes."""
-    unfolded: int
+    ram_bytes: int
     """Bytes of the whole extent, when it is not compressed any more."""
     compression: int
     inline: bytes | None
@@ -93,7 +93,7 @@ class Extent:
     written: bool = True
 
     @classmethod
-    def parse(cls, start: int, data: bytes) -> Extent:
+    def parse(cls, start: int, data: bytes) -> FileExtent:
         _, unfolded, compression, encryption, other, kind = _EXTENT.unpack_from(data)
         if encryption or other or kind > 2:
             raise FormatError("one of its extents is of an unknown kind")
@@ -105,7 +105,7 @@ class Extent:
         return cls(start, unfolded, compression, None, address, stored, offset, length, kind == 1)
 
 
-def reference(data: bytes) -> tuple[int, bytes]:
+def parse_root_ref(data: bytes) -> tuple[int, bytes]:
     """Directory and name of a subvolume, as both trees of it tell."""
     directory, _, size = _REFERENCE.unpack_from(data)
     name = data[_REFERENCE.size : _REFERENCE.size + size]
@@ -114,7 +114,7 @@ def reference(data: bytes) -> tuple[int, bytes]:
     return directory, name
 
 
-def root(data: bytes) -> tuple[int, int, int, int, int]:
+def parse_root_item(data: bytes) -> tuple[int, int, int, int, int]:
     """Address, level and generation of a tree, its first directory, and how many names it has."""
     if len(data) < _ROOT_SIZE:
         raise FormatError("the item of a tree is cut off")

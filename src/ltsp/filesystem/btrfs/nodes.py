@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.btrfs.chunks import Chunks
-from ltsp.filesystem.btrfs.superblock import CHECKSUM_SIZE, Superblock
+from ltsp.filesystem.btrfs.chunks import ChunkMap
+from ltsp.filesystem.btrfs.superblock import CHECKSUM_SIZE, BtrfsSuperblock
 from ltsp.storage.blocks import Blocks
 
 Key = tuple[int, int, int]
@@ -26,7 +26,7 @@ _KEPT = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Root:
+class TreeRoot:
     """Where a tree begins."""
 
     address: int
@@ -35,10 +35,10 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class BtrfsNode:
     level: int
     keys: list[Key]
-    below: list[Root]
+    below: list[TreeRoot]
     """Of an inner node, beside each key."""
     items: list[tuple[int, int]]
     """Of a leaf, beside each key: place and size in the data."""
@@ -46,25 +46,25 @@ class Node:
 
 
 @dataclass(slots=True)
-class Nodes:
+class NodeReader:
     """All nodes of a file system. Several threads may ask."""
 
     blocks: Blocks
-    superblock: Superblock
-    chunks: Chunks
-    _kept: OrderedDict[int, tuple[int, Node]] = field(default_factory=OrderedDict)
+    superblock: BtrfsSuperblock
+    chunks: ChunkMap
+    _kept: OrderedDict[int, tuple[int, BtrfsNode]] = field(default_factory=OrderedDict)
     """By address, with the generation."""
     _lock: Lock = field(default_factory=Lock)
 
-    def items(self, root: Root, start: Key, end: Key) -> Iterator[tuple[Key, bytes]]:
+    def items(self, root: TreeRoot, start: Key, end: Key) -> Iterator[tuple[Key, bytes]]:
         """The items of a tree whose keys lie from `start` up to, but not including, `end`.
 
         Raises FormatError. Keys must ascend from item to item, so that no tree is read for ever.
         """
         if root.level >= _DEEPEST:
             raise FormatError(f"a tree has {root.level} levels")
-        node = self._node(root)
-        path: list[tuple[Node, int]] = []
+        node = self._read_node(root)
+        path: list[tuple[BtrfsNode, int]] = []
         last: Key = (-1, 0, 0)
         while True:
             if node.level:
@@ -92,34 +92,34 @@ class Nodes:
             above, index = path[-1]
             if above.keys[index] < last:
                 raise FormatError("a tree is damaged: its keys do not ascend")
-            node = self._node(above.below[index])
+            node = self._read_node(above.below[index])
 
-    def floor(self, root: Root, key: Key) -> Key | None:
+    def find_floor(self, root: TreeRoot, key: Key) -> Key | None:
         """The greatest key in a tree that is not above this one. Raises FormatError."""
         if root.level >= _DEEPEST:
             raise FormatError(f"a tree has {root.level} levels")
-        node = self._node(root)
+        node = self._read_node(root)
         while True:
             index = bisect_right(node.keys, key) - 1
             if index < 0:
                 return None
             if not node.level:
                 return node.keys[index]
-            node = self._node(node.below[index])
+            node = self._read_node(node.below[index])
 
-    def item(self, root: Root, key: Key) -> bytes | None:
+    def find_item(self, root: TreeRoot, key: Key) -> bytes | None:
         """The item with that key."""
         for _, data in self.items(root, key, (key[0], key[1], key[2] + 1)):
             return data
         return None
 
-    def _node(self, wanted: Root) -> Node:
+    def _read_node(self, wanted: TreeRoot) -> BtrfsNode:
         with self._lock:
             known = self._kept.get(wanted.address)
             if known is not None:
                 self._kept.move_to_end(wanted.address)
         if known is None:
-            generation, node = self._read(wanted)
+            generation, node = self._read_first_valid_copy(wanted)
             with self._lock:
                 self._kept[wanted.address] = generation, node
                 if len(self._kept) > _KEPT:
@@ -130,23 +130,23 @@ class Nodes:
             raise FormatError(f"the node at address {wanted.address} is damaged: it is of another time or level")
         return node
 
-    def _read(self, wanted: Root) -> tuple[int, Node]:
+    def _read_first_valid_copy(self, wanted: TreeRoot) -> tuple[int, BtrfsNode]:
         """The first sound copy."""
         size = self.superblock.node_size
         fault = FormatError(f"the node at address {wanted.address} lies nowhere")
-        for place in self.chunks.places(wanted.address, size):
+        for place in self.chunks.locate_copies(wanted.address, size):
             data = self.blocks.read_at(place, size)
             if len(data) < size or not data.startswith(self.superblock.checksum(data[CHECKSUM_SIZE:])):
                 fault = FormatError(f"the node at address {wanted.address} is damaged: its checksum is wrong")
                 continue
             try:
-                return _parsed(data, wanted.address)
+                return _parse_node(data, wanted.address)
             except FormatError as error:
                 fault = error
         raise fault
 
 
-def _parsed(data: bytes, address: int) -> tuple[int, Node]:
+def _parse_node(data: bytes, address: int) -> tuple[int, BtrfsNode]:
     """Generation and content."""
     _, _, own, _, _, generation, _, count, level = _HEADER.unpack_from(data)
     start = _HEADER.size
@@ -155,16 +155,16 @@ def _parsed(data: bytes, address: int) -> tuple[int, Node]:
     if own != address or end > len(data) or level >= _DEEPEST or (level and not count):
         raise FormatError(f"the node at address {address} is damaged")
     keys: list[Key] = []
-    below: list[Root] = []
+    below: list[TreeRoot] = []
     items: list[tuple[int, int]] = []
     if level:
         for one, kind, offset, pointer, born in _POINTER.iter_unpack(data[start:end]):
             keys.append((one, kind, offset))
-            below.append(Root(pointer, level - 1, born))
+            below.append(TreeRoot(pointer, level - 1, born))
     else:
         for one, kind, offset, place, size in _ITEM.iter_unpack(data[start:end]):
             keys.append((one, kind, offset))
             items.append((start + place, size))
             if start + place + size > len(data):
                 raise FormatError(f"the node at address {address} is damaged: an item lies outside of it")
-    return generation, Node(level, keys, below, items, data)
+    return generation, BtrfsNode(level, keys, below, items, data)

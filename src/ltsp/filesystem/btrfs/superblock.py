@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.host import optional_library
-from ltsp.storage.crc32c import finished
+from ltsp.storage.crc32c import crc32c_inverted
 from ltsp.tree.name import decode
 
 PLACE = 0x10000
@@ -31,11 +31,11 @@ Checksum = Callable[[bytes], bytes]
 
 
 def _crc32c(data: bytes) -> bytes:
-    return finished(data).to_bytes(4, "little")
+    return crc32c_inverted(data).to_bytes(4, "little")
 
 
 def _xxhash(data: bytes) -> bytes:
-    with optional_library.needed("a btrfs with xxhash checksums", "xxhash", "disk"):
+    with optional_library.require("a btrfs with xxhash checksums", "xxhash", "disk"):
         import xxhash  # noqa: PLC0415 - an extra
     return xxhash.xxh64_intdigest(data).to_bytes(8, "little")
 
@@ -53,7 +53,7 @@ _CHECKSUMS: dict[int, Checksum] = {0: _crc32c, 1: _xxhash, 2: _sha256, 3: _blake
 
 
 @dataclass(frozen=True, slots=True)
-class Superblock:
+class BtrfsSuperblock:
     uuid: str
     label: str
     root: int
@@ -75,7 +75,7 @@ class Superblock:
     checksum: Checksum
 
     @classmethod
-    def parse(cls, raw: bytes) -> Superblock:
+    def parse(cls, raw: bytes) -> BtrfsSuperblock:
         """Raises FormatError where it is damaged, SourceError where it has features that are not known here."""
         if len(raw) < SIZE or raw[MAGIC_AT : MAGIC_AT + 8] != MAGIC:
             raise FormatError("no btrfs file system")

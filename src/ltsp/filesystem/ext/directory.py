@@ -18,7 +18,7 @@ _TAIL, _TAIL_MARK = 12, b"\0\0\0\0\x0c\0\0\xde"
 _OWN = frozenset({b".", b".."})
 
 
-def entries(data: bytes, block_size: int, typed: bool, seed: int | None = None) -> Iterator[tuple[bytes, int]]:
+def parse_entries(data: bytes, block_size: int, typed: bool, seed: int | None = None) -> Iterator[tuple[bytes, int]]:
     """Names and inode numbers in blocks of a directory, but for itself and its parent.
 
     `typed` tells whether the byte behind the name's length is a type; before that feature it belonged to the length.
@@ -38,7 +38,7 @@ def entries(data: bytes, block_size: int, typed: bool, seed: int | None = None) 
             if length < 8 or length & 3 or at + length > end or size + 8 > length:
                 raise FormatError(f"its entry at {at} is damaged")
             if seed is not None and at == end - _TAIL and data[at : at + 8] == _TAIL_MARK:
-                if not checksum.matches(data[block:at], int.from_bytes(data[at + 8 : end], "little"), seed):
+                if not checksum.matches_ext4(data[block:at], int.from_bytes(data[at + 8 : end], "little"), seed):
                     raise FormatError(f"its block at {block} is damaged: the checksum is wrong")
             elif inode:
                 name = data[at + 8 : at + 8 + size]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.attributes import acl_of_ext
+from ltsp.filesystem.attributes import convert_ext_acl
 from ltsp.storage.crc32c import crc32c
 
 _RECORD = struct.Struct("<HHIIIIIHHIII60sIIII12s")
@@ -31,7 +31,7 @@ ENCRYPTED = 0x800
 HUGE = 0x40000
 EXTENTS = 0x80000
 EA_INODE = 0x200000
-INLINE = 0x10000000
+INLINE_DATA = 0x10000000
 
 _PREFIXES = {
     1: b"user.",
@@ -56,7 +56,7 @@ class LargeValue:
     """Without the prefix, for which a number stands."""
     hash: int
 
-    def see_that_it_is(self, value: bytes, record: Inode, parent: Inode, seed: int) -> None:
+    def see_that_it_is(self, value: bytes, record: ExtInode, parent: ExtInode, seed: int) -> None:
         """Raises FormatError where the value is not the one that was stored in `record` for this entry of `parent`.
 
         Linux ext4_xattr_inode_iget, ext4_xattr_inode_verify_hashes
@@ -65,7 +65,7 @@ class LargeValue:
             record.accessed != self.hash
         ):
             return  # as Lustre has them, which names the parent instead
-        if not checksum.matches(value, record.accessed, seed):
+        if not checksum.matches_ext4(value, record.accessed, seed):
             raise FormatError(f"the value of its attribute in inode {self.inode} is damaged: the checksum is wrong")
         if self.hash not in {_entry_hash(self.name, record.accessed, signed=signed) for signed in (False, True)}:
             raise FormatError(f"its attribute in inode {self.inode} is damaged: the hash of its entry is wrong")
@@ -84,7 +84,7 @@ def _rotated(word: int, bits: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Inode:
+class ExtInode:
     mode: int
     uid: int
     gid: int
@@ -109,7 +109,7 @@ class Inode:
     """Seconds since 1970, unsigned; of an attribute's value, its hash."""
 
     @classmethod
-    def parse(cls, raw: bytes, block_size: int, number: int, seed: int | None) -> Inode:
+    def parse(cls, raw: bytes, block_size: int, number: int, seed: int | None) -> ExtInode:
         """`seed` is that of the file system.
 
         Raises FormatError where it is damaged.
@@ -122,7 +122,7 @@ class Inode:
         if extra + _EXTRA_AT > len(raw):
             raise FormatError("its record is damaged")
         if seed is not None:
-            seed = _checked(
+            seed = _verify_checksum(
                 raw, extra, crc32c(number.to_bytes(4, "little") + raw[_GENERATION_AT : _GENERATION_AT + 4], seed)
             )
         if seconds >= 1 << 31:
@@ -150,13 +150,13 @@ class Inode:
             accessed=int.from_bytes(raw[_ACCESSED_AT : _ACCESSED_AT + 4], "little"),
         )
 
-    def in_body(self, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
+    def ibody_xattrs(self, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
         """The attributes that lie in the inode. `large` gives the value that an inode of its own holds."""
         if self.rest[:4] == _XATTR_MAGIC:
-            yield from _attributes(self.rest[4:], 0, large)
+            yield from _parse_xattrs(self.rest[4:], 0, large)
 
 
-def _checked(raw: bytes, extra: int, seed: int) -> int:
+def _verify_checksum(raw: bytes, extra: int, seed: int) -> int:
     """The seed, if the checksum that begins with it is right. Linux ext4_inode_csum"""
     expected = int.from_bytes(raw[_SUM_LOW : _SUM_LOW + 2], "little")
     blanked = raw[:_SUM_LOW] + bytes(2) + raw[_SUM_LOW + 2 :]
@@ -164,12 +164,12 @@ def _checked(raw: bytes, extra: int, seed: int) -> int:
     if wide:
         expected |= int.from_bytes(raw[_SUM_HIGH : _SUM_HIGH + 2], "little") << 16
         blanked = blanked[:_SUM_HIGH] + bytes(2) + blanked[_SUM_HIGH + 2 :]
-    if not checksum.matches(blanked, expected, seed, bits=32 if wide else 16):
+    if not checksum.matches_ext4(blanked, expected, seed, bits=32 if wide else 16):
         raise FormatError("its record is damaged: the checksum is wrong")
     return seed
 
 
-def check_block(block: bytes, number: int, seed: int | None) -> None:
+def check_xattr_block(block: bytes, number: int, seed: int | None) -> None:
     """Whether a block of attributes has the checksum that it should. Linux ext4_xattr_block_csum
 
     `number` is its place, in blocks; `seed` is that of the file system. Raises FormatError.
@@ -178,18 +178,18 @@ def check_block(block: bytes, number: int, seed: int | None) -> None:
         return
     begin = crc32c(number.to_bytes(8, "little"), seed)
     expected = int.from_bytes(block[_BLOCK_SUM : _BLOCK_SUM + 4], "little")
-    if not checksum.matches(block[:_BLOCK_SUM] + bytes(4) + block[_BLOCK_SUM + 4 :], expected, begin):
+    if not checksum.matches_ext4(block[:_BLOCK_SUM] + bytes(4) + block[_BLOCK_SUM + 4 :], expected, begin):
         raise FormatError("its block of attributes is damaged: the checksum is wrong")
 
 
-def in_block(block: bytes, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
+def parse_xattr_block(block: bytes, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
     """The attributes of a block of them, which inodes may share. Raises FormatError."""
     if block[:4] != _XATTR_MAGIC:
         raise FormatError("its block of attributes is damaged")
-    yield from _attributes(block, _BLOCK_HEADER, large)
+    yield from _parse_xattrs(block, _BLOCK_HEADER, large)
 
 
-def _attributes(data: bytes, at: int, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
+def _parse_xattrs(data: bytes, at: int, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Names and values; `at` is where the entries begin, and values are found from the start of the data."""
     while data[at : at + 4] not in {b"\0\0\0\0", b""}:
         name_size, prefix, place, inode, size, entry_hash = _ENTRY.unpack_from(data, at)
@@ -203,4 +203,4 @@ def _attributes(data: bytes, at: int, large: Callable[[LargeValue], bytes]) -> I
         if b"\0" in name or (prefix in _ACLS and name):
             raise FormatError("its attributes are damaged")
         value = large(LargeValue(inode, size, name, entry_hash)) if inode else data[place : place + size]
-        yield known + name, acl_of_ext(value) if prefix in _ACLS else value
+        yield known + name, convert_ext_acl(value) if prefix in _ACLS else value

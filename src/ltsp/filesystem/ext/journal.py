@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.ext.superblock import REMEDY
-from ltsp.filesystem.runs import Run, read_whole
+from ltsp.filesystem.runs import DataRun, read_whole
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.crc32c import crc32c
 from ltsp.storage.extents import Extent, NotInFiles, extents
@@ -33,7 +33,7 @@ _FAST_DEFAULT = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Overlay:
+class JournalOverlay:
     """A volume of which some blocks are read from elsewhere in it."""
 
     blocks: Blocks
@@ -72,7 +72,7 @@ class Overlay:
         return extents(self.blocks, offset, size)
 
 
-def replayed(blocks: Blocks, block_size: int, block_count: int, runs: Sequence[Run], size: int) -> Blocks:
+def replay_journal(blocks: Blocks, block_size: int, block_count: int, runs: Sequence[DataRun], size: int) -> Blocks:
     """The volume as it is after the journal, a file of `size` bytes in these runs, was replayed.
 
     Raises FormatError where it is damaged, SourceError where it is of a kind that is not replayed here.
@@ -81,14 +81,14 @@ def replayed(blocks: Blocks, block_size: int, block_count: int, runs: Sequence[R
     if journal is None:
         return blocks
     moved = journal.replay(block_count)
-    return Overlay(blocks, block_size, moved, sorted(moved))
+    return JournalOverlay(blocks, block_size, moved, sorted(moved))
 
 
 @dataclass(slots=True)
 class _Journal:
     blocks: Blocks
     block_size: int
-    runs: Sequence[Run]
+    runs: Sequence[DataRun]
     first: int
     """The first block of the log."""
     end: int
@@ -102,15 +102,15 @@ class _Journal:
     places: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, blocks: Blocks, block_size: int, runs: Sequence[Run], size: int) -> _Journal | None:
+    def open(cls, blocks: Blocks, block_size: int, runs: Sequence[DataRun], size: int) -> _Journal | None:
         """None where nothing is left to be replayed."""
         raw = read_whole(blocks, min(size, block_size), runs)
         if len(raw) < 1024:
-            raise _damaged("it is cut off")
+            raise _damage_error("it is cut off")
         magic, kind, _ = _HEADER.unpack_from(raw)
         own_size, length, first, sequence, start = struct.unpack_from(">IIIII", raw, 12)
         if magic != _MAGIC or kind not in {_SUPERBLOCK_1, _SUPERBLOCK_2}:
-            raise _damaged("it has no superblock")
+            raise _damage_error("it has no superblock")
         if not start:
             return None
         features = int.from_bytes(raw[0x28:0x2C], "big") if kind == _SUPERBLOCK_2 else 0
@@ -123,13 +123,13 @@ class _Journal:
         seed = 0
         if features & (_CSUM_2 | _CSUM_3):
             if crc32c(raw[:0xFC] + bytes(4) + raw[0x100:1024]) != int.from_bytes(raw[0xFC:0x100], "big"):
-                raise _damaged("the checksum of its superblock is wrong")
+                raise _damage_error("the checksum of its superblock is wrong")
             seed = crc32c(raw[0x30:0x40])
         end = length
         if features & _FAST:
             end -= int.from_bytes(raw[0x54:0x58], "big") or _FAST_DEFAULT
         if own_size != block_size or length * block_size > size or not 0 < first <= start < end:
-            raise _damaged(f"it has {length} blocks, the log begins at {start}")
+            raise _damage_error(f"it has {length} blocks, the log begins at {start}")
         fast = range(end + 1, length)
         return cls(blocks, block_size, runs, first, end, start, sequence, features, fast, seed)
 
@@ -137,53 +137,53 @@ class _Journal:
         """By block of the file system: what `Overlay.moved` tells."""
         revoked: dict[int, int] = {}
         last = self.sequence
-        for transaction, kind, _, data in self._log():
+        for transaction, kind, _, data in self._read_log():
             if kind == _REVOKE:
-                for block in self._revoked(data):
+                for block in self._parse_revoked(data):
                     revoked[block] = transaction
             elif kind == _COMMIT:
                 last = transaction + 1
-        self._refuse_fast_commits(last)
+        self._check_fast_commits(last)
         moved: dict[int, tuple[int, bool]] = {}
-        for transaction, kind, at, data in self._log():
+        for transaction, kind, at, data in self._read_log():
             if kind != _DESCRIPTOR or transaction >= last:
                 continue
-            for number, (block, flags, checksum) in enumerate(self._tags(data), start=1):
+            for number, (block, flags, checksum) in enumerate(self._parse_tags(data), start=1):
                 if block in revoked and transaction <= revoked[block]:
                     continue
                 if block >= block_count:
-                    raise _damaged(f"it has block {block} of {block_count}")
-                place = self._place(self._wrapped(at + number))
-                self._check_block(place, transaction, checksum)
+                    raise _damage_error(f"it has block {block} of {block_count}")
+                place = self._locate_block(self._wrap(at + number))
+                self._check_data_block(place, transaction, checksum)
                 moved[block] = (place, bool(flags & _ESCAPED))
         return moved
 
-    def _log(self) -> Iterator[tuple[int, int, int, bytes]]:
+    def _read_log(self) -> Iterator[tuple[int, int, int, bytes]]:
         """Transaction, kind, block of the journal and content of each of its own blocks, to the end of the log."""
         at, sequence = self.start, self.sequence
         passed = 0
         while passed < self.end - self.first:
-            data = self._block(at)
+            data = self._read_block(at)
             magic, kind, number = _HEADER.unpack_from(data)
             if magic != _MAGIC or number != sequence & 0xFFFFFFFF:
                 return
             if kind not in {_DESCRIPTOR, _COMMIT, _REVOKE}:
                 return
-            self._check_own(data, kind)
+            self._check_log_block(data, kind)
             yield sequence, kind, at, data
             size = 1
             if kind == _DESCRIPTOR:
-                size += sum(1 for _ in self._tags(data))
+                size += sum(1 for _ in self._parse_tags(data))
             elif kind == _COMMIT:
                 sequence += 1
-            at = self._wrapped(at + size)
+            at = self._wrap(at + size)
             passed += size
 
-    def _tags(self, data: bytes) -> Iterator[tuple[int, int, int]]:
+    def _parse_tags(self, data: bytes) -> Iterator[tuple[int, int, int]]:
         """Block, flags and checksum of each block of a transaction."""
         wide = self.features & _BITS_64
         size = 16 if self.features & _CSUM_3 else 8 + (4 if wide else 0) + (2 if self.features & _CSUM_2 else 0)
-        at, end = 12, self.block_size - (_TAIL if self._checked else 0)
+        at, end = 12, self.block_size - (_TAIL if self._has_checksums else 0)
         while at + size <= end:
             if self.features & _CSUM_3:
                 low, flags, high, checksum = struct.unpack_from(">IIII", data, at)
@@ -195,20 +195,20 @@ class _Journal:
                 return
             at += size if flags & _SAME_UUID else size + 16
 
-    def _revoked(self, data: bytes) -> Iterator[int]:
+    def _parse_revoked(self, data: bytes) -> Iterator[int]:
         used = int.from_bytes(data[12:16], "big")
         size = 8 if self.features & _BITS_64 else 4
-        if used > self.block_size - (_TAIL if self._checked else 0):
-            raise _damaged(f"a list of revoked blocks has {used} bytes")
+        if used > self.block_size - (_TAIL if self._has_checksums else 0):
+            raise _damage_error(f"a list of revoked blocks has {used} bytes")
         for at in range(16, used - size + 1, size):
             yield int.from_bytes(data[at : at + size], "big")
 
     @property
-    def _checked(self) -> int:
+    def _has_checksums(self) -> int:
         return self.features & (_CSUM_2 | _CSUM_3)
 
-    def _check_own(self, data: bytes, kind: int) -> None:
-        if not self._checked:
+    def _check_log_block(self, data: bytes, kind: int) -> None:
+        if not self._has_checksums:
             return
         if kind == _COMMIT:
             at = _COMMIT_CHECKSUM
@@ -217,31 +217,31 @@ class _Journal:
             at = self.block_size - _TAIL
             blanked = data[:at] + bytes(4)
         if crc32c(blanked, self.seed) != int.from_bytes(data[at : at + 4], "big"):
-            raise _damaged("a checksum in it is wrong")
+            raise _damage_error("a checksum in it is wrong")
 
-    def _check_block(self, place: int, transaction: int, checksum: int) -> None:
-        if not self._checked:
+    def _check_data_block(self, place: int, transaction: int, checksum: int) -> None:
+        if not self._has_checksums:
             return
         seed = crc32c((transaction & 0xFFFFFFFF).to_bytes(4, "big"), self.seed)
         found = crc32c(self.blocks.read_at(place, self.block_size), seed)
         if checksum != (found if self.features & _CSUM_3 else found & 0xFFFF):
-            raise _damaged("the checksum of a block in it is wrong")
+            raise _damage_error("the checksum of a block in it is wrong")
 
-    def _refuse_fast_commits(self, following: int) -> None:
+    def _check_fast_commits(self, following: int) -> None:
         """A fast commit tells of the changes since the last transaction in a form of its own."""
         if self.fast:
-            data = self._block(self.fast.start)
+            data = self._read_block(self.fast.start)
             tag, _, _, transaction = struct.unpack_from("<HHII", data)
             if tag == _FAST_HEAD and transaction == following & 0xFFFFFFFF:
                 raise SourceError("the journal of the file system ends in fast commits", REMEDY)
 
-    def _wrapped(self, at: int) -> int:
+    def _wrap(self, at: int) -> int:
         return at if at < self.end else at - (self.end - self.first)
 
-    def _block(self, number: int) -> bytes:
-        return read_exactly(self.blocks, self._place(number), self.block_size, "a block of the journal")
+    def _read_block(self, number: int) -> bytes:
+        return read_exactly(self.blocks, self._locate_block(number), self.block_size, "a block of the journal")
 
-    def _place(self, number: int) -> int:
+    def _locate_block(self, number: int) -> int:
         """Where a block of the journal lies in the volume, in bytes."""
         if not self.places:
             for start, place, length in self.runs:
@@ -249,9 +249,9 @@ class _Journal:
                     self.places[(start + passed) // self.block_size] = place + passed
         place = self.places.get(number, -1)
         if place < 0:
-            raise _damaged(f"its block {number} lies nowhere")
+            raise _damage_error(f"its block {number} lies nowhere")
         return place
 
 
-def _damaged(fault: str) -> FormatError:
+def _damage_error(fault: str) -> FormatError:
     return FormatError(f"the journal of the file system is damaged: {fault}", REMEDY)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.runs import Run, add_run
+from ltsp.filesystem.runs import DataRun, add_run
 from ltsp.storage.blocks import Blocks, read_exactly
 
 _HEADER = struct.Struct("<HHHHI")
@@ -26,7 +26,7 @@ _DIRECT = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class ExtBlockMap:
     blocks: Blocks
     block_size: int
     """Bytes."""
@@ -34,18 +34,18 @@ class Mapping:
     end: int
     """Blocks of the file system that may hold data."""
 
-    def extents(self, root: bytes, seed: int | None = None) -> list[Run]:
+    def read_extents(self, root: bytes, seed: int | None = None) -> list[DataRun]:
         """The runs that a tree of extents names; `root` is what lies in the inode.
 
         `seed` is what the checksums of the nodes begin with; None where there are none. Raises FormatError. Each leaf
         must go on behind the one before it, so that no tree is read for ever.
         """
-        runs: list[Run] = []
+        runs: list[DataRun] = []
         following = total = 0
         pending: list[tuple[int, int]] = [(0, -1)]
         while pending:
             block, depth = pending.pop()
-            node = self._node(block) if depth >= 0 else root
+            node = self._read_node(block) if depth >= 0 else root
             magic, count, _, height, _ = _HEADER.unpack_from(node)
             if magic != _MAGIC or height > _DEEPEST or (depth >= 0 and height != depth):
                 raise FormatError("its tree of extents is damaged")
@@ -65,25 +65,25 @@ class Mapping:
                 following = logical + blocks
                 total += blocks
                 place = low | high << 32
-                self._inside(place, blocks)
+                self._check_blocks(place, blocks)
                 if written:
                     add_run(runs, logical * self.block_size, place * self.block_size, blocks * self.block_size)
         if total > self.end:
             raise FormatError("its extents are damaged: more blocks than there are")
         return runs
 
-    def pointers(self, words: bytes, size: int) -> list[Run]:
+    def read_pointers(self, words: bytes, size: int) -> list[DataRun]:
         """The runs that a map of blocks names, as far as a file of `size` bytes needs it.
 
         Raises FormatError.
         """
-        runs: list[Run] = []
+        runs: list[DataRun] = []
         wanted = -(-size // self.block_size)
         direct = array("I", words)
         if sys.byteorder == "big":
             direct.byteswap()
         budget = _Budget(2 * self.end)
-        self._take(runs, 0, direct[:_DIRECT], wanted, budget)
+        self._add_blocks(runs, 0, direct[:_DIRECT], wanted, budget)
         logical = _DIRECT
         per_block = self.block_size // 4
         for depth, pointer in enumerate(direct[_DIRECT:], start=1):
@@ -92,35 +92,37 @@ class Mapping:
             logical += per_block**depth
         return runs
 
-    def _descend(self, runs: list[Run], pointer: int, depth: int, logical: int, wanted: int, budget: _Budget) -> None:
+    def _descend(
+        self, runs: list[DataRun], pointer: int, depth: int, logical: int, wanted: int, budget: _Budget
+    ) -> None:
         """The blocks below an indirect one, of which there are three levels at most."""
         if not pointer or logical >= wanted:
             return
         budget.take(1)
-        words = array("I", self._node(pointer))
+        words = array("I", self._read_node(pointer))
         if sys.byteorder == "big":
             words.byteswap()
         if depth == 1:
-            self._take(runs, logical, words, wanted, budget)
+            self._add_blocks(runs, logical, words, wanted, budget)
             return
         span = len(words) ** (depth - 1)
         for number, below in enumerate(words):
             if below:
                 self._descend(runs, below, depth - 1, logical + number * span, wanted, budget)
 
-    def _take(self, runs: list[Run], logical: int, words: array[int], wanted: int, budget: _Budget) -> None:
+    def _add_blocks(self, runs: list[DataRun], logical: int, words: array[int], wanted: int, budget: _Budget) -> None:
         size = self.block_size
         for number, place in enumerate(words[: max(0, wanted - logical)], start=logical):
             if place:
                 budget.take(1)
-                self._inside(place, 1)
+                self._check_blocks(place, 1)
                 add_run(runs, number * size, place * size, size)
 
-    def _node(self, block: int) -> bytes:
-        self._inside(block, 1)
+    def _read_node(self, block: int) -> bytes:
+        self._check_blocks(block, 1)
         return read_exactly(self.blocks, block * self.block_size, self.block_size, "the map of a file")
 
-    def _inside(self, block: int, count: int) -> None:
+    def _check_blocks(self, block: int, count: int) -> None:
         if block <= self.first or block + count > self.end:
             raise FormatError(f"its map is damaged: block {block} of {self.end}")
 
@@ -129,7 +131,7 @@ def _check_tail(node: bytes, seed: int) -> None:
     """The checksum stands behind the room for all entries. Linux ext4_extent_block_csum"""
     (room,) = struct.unpack_from("<H", node, 4)
     at = _HEADER.size + room * _EXTENT.size
-    if not checksum.matches(node[:at], int.from_bytes(node[at : at + 4], "little"), seed):
+    if not checksum.matches_ext4(node[:at], int.from_bytes(node[at : at + 4], "little"), seed):
         raise FormatError("its tree of extents is damaged: the checksum is wrong")
 
 

@@ -74,7 +74,7 @@ _GROUP_SUM = 0x1E
 
 
 @dataclass(frozen=True, slots=True)
-class Superblock:
+class ExtSuperblock:
     block_size: int
     """Bytes."""
     block_count: int
@@ -101,7 +101,7 @@ class Superblock:
     label: str
 
     @classmethod
-    def parse(cls, raw: bytes) -> Superblock:
+    def parse(cls, raw: bytes) -> ExtSuperblock:
         """Raises FormatError where it is damaged, SourceError where it has features that are not known here."""
         if len(raw) < SIZE or raw[MAGIC_AT : MAGIC_AT + 2] != MAGIC:
             raise FormatError("no ext2, ext3 or ext4 file system")
@@ -117,8 +117,8 @@ class Superblock:
         if not revised:
             compatible = incompatible = read_only = 0
         if unknown := incompatible & ~_KNOWN:
-            raise SourceError(f"the ext4 file system has features that are not known here: {_names(unknown)}")
-        if read_only & ReadOnlyCompatible.METADATA_CSUM and not checksum.matches(
+            raise SourceError(f"the ext4 file system has features that are not known here: {_feature_names(unknown)}")
+        if read_only & ReadOnlyCompatible.METADATA_CSUM and not checksum.matches_ext4(
             raw[:_CHECKSUM_AT], word(_CHECKSUM_AT)
         ):
             raise FormatError("the superblock of the ext4 file system is damaged: its checksum is wrong", REMEDY)
@@ -180,10 +180,10 @@ class Superblock:
             return "ext4"
         return "ext3" if self.compatible & Compatible.HAS_JOURNAL else "ext2"
 
-    def has(self, feature: Incompatible) -> bool:
+    def has_feature(self, feature: Incompatible) -> bool:
         return bool(self.incompatible & feature)
 
-    def inode_tables(self, blocks: Blocks, *, replayed: bool = True) -> list[int]:
+    def read_inode_tables(self, blocks: Blocks, *, replayed: bool = True) -> list[int]:
         """The first block of each group's inodes.
 
         `replayed` is false where the journal may have other descriptors, so that no checksum has to be right yet.
@@ -196,7 +196,7 @@ class Superblock:
             raise FormatError(f"the ext4 file system claims {groups} groups, more than the volume can hold", REMEDY)
         tables: list[int] = []
         for number in range(-(-groups // per_block)):
-            place = self._descriptors(number) * self.block_size
+            place = self._locate_descriptors(number) * self.block_size
             data = read_exactly(blocks, place, self.block_size, "the table of groups")
             for at in range(0, per_block * self.descriptor_size, self.descriptor_size):
                 if replayed and len(tables) < groups:
@@ -222,7 +222,7 @@ class Superblock:
                 f"the {self.kind} file system is damaged: the checksum of block group {group} is wrong", REMEDY
             )
 
-    def _descriptors(self, number: int) -> int:
+    def _locate_descriptors(self, number: int) -> int:
         """Where a block of group descriptors lies. Linux descriptor_loc"""
         superblock = 1 if self.block_size == 1024 else 0
         if number < self.first_meta_group:
@@ -259,7 +259,7 @@ def _is_power(number: int, base: int) -> bool:
     return number == 1
 
 
-def _names(features: int) -> str:
+def _feature_names(features: int) -> str:
     names = []
     for bit in range(32):
         if features >> bit & 1:

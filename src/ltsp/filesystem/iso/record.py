@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.runs import Run
+from ltsp.filesystem.runs import DataRun
 from ltsp.storage.blocks import Blocks, read_exactly
 
 BLOCK = 2048
@@ -26,7 +26,7 @@ _MOST_TARGET = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class IsoRecord:
     """A file as its directory tells of it."""
 
     place: int
@@ -41,14 +41,16 @@ class Record:
     """Behind the record: for Rock Ridge and others."""
 
     @classmethod
-    def parse(cls, data: bytes, at: int, place: int) -> Record:
+    def parse(cls, data: bytes, at: int, place: int) -> IsoRecord:
         length, attributes, extent, size, date, flags, name_size = _RECORD.unpack_from(data, at)
         end = at + length
         name_end = at + _HEADER + name_size
         if end > len(data) or name_end > end:
             raise FormatError(f"its record at {place} is damaged")
         area = data[name_end + (not name_size & 1) : end]
-        return cls(place, extent + attributes, size, flags, data[at + _HEADER : name_end], _short_date(date), area)
+        return cls(
+            place, extent + attributes, size, flags, data[at + _HEADER : name_end], _parse_short_date(date), area
+        )
 
 
 @dataclass(slots=True)
@@ -77,17 +79,17 @@ class RockRidge:
     def parse(cls, blocks: Blocks, area: bytes, skipped: int) -> RockRidge:
         """`skipped` bytes of each area belong to something else. Raises FormatError."""
         found = cls()
-        for kind, data in _fields(blocks, area[skipped:]):
-            found._take(kind, data)
+        for kind, data in _read_fields(blocks, area[skipped:]):
+            found._apply_field(kind, data)
         return found
 
-    def _take(self, kind: bytes, data: bytes) -> None:
+    def _apply_field(self, kind: bytes, data: bytes) -> None:
         match kind:
             case b"PX":
-                self.mode, self.links, self.uid, self.gid = (_word(data, at) for at in (4, 12, 20, 28))
-                self.serial = _word(data, 36) if len(data) >= 44 else 0
+                self.mode, self.links, self.uid, self.gid = (_read_word(data, at) for at in (4, 12, 20, 28))
+                self.serial = _read_word(data, 36) if len(data) >= 44 else 0
             case b"PN":
-                high, low = _word(data, 4), _word(data, 12)
+                high, low = _read_word(data, 4), _read_word(data, 12)
                 # Writers of old put all into the second word; what does not fit is cut off, as Linux does.
                 major, minor = (high, low) if high or low < 1 << 8 else (low >> 8, low & 0xFF)
                 self.device = major & 0xFFF, minor & 0xFFFFF
@@ -99,9 +101,9 @@ class RockRidge:
             case b"SL":
                 self._add_components(data)
             case b"TF":
-                self.mtime = _modified(data)
+                self.mtime = _parse_mtime(data)
             case b"CL":
-                self.child = _word(data, 4)
+                self.child = _read_word(data, 4)
             case b"RE":
                 self.moved = True
             case b"ZF":
@@ -125,7 +127,7 @@ class RockRidge:
                 raise FormatError("it is a symbolic link to a path without end")
 
 
-def _fields(blocks: Blocks, area: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _read_fields(blocks: Blocks, area: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Signature and bytes of each field, those in continuations too."""
     for _ in range(_MOST_CONTINUATIONS):
         following: tuple[int, int, int] | None = None
@@ -138,7 +140,7 @@ def _fields(blocks: Blocks, area: bytes) -> Iterator[tuple[bytes, bytes]]:
             if kind == b"ST":
                 break
             if kind == b"CE":
-                following = _word(data, 4), _word(data, 12), _word(data, 20)
+                following = _read_word(data, 4), _read_word(data, 12), _read_word(data, 20)
             else:
                 yield kind, data
             at += length
@@ -151,23 +153,23 @@ def _fields(blocks: Blocks, area: bytes) -> Iterator[tuple[bytes, bytes]]:
     raise FormatError("the continuations of a record have no end")
 
 
-def _word(data: bytes, at: int) -> int:
+def _read_word(data: bytes, at: int) -> int:
     """A number that is stored in both byte orders."""
     (number,) = struct.unpack_from("<I", data, at)
     return int(number)
 
 
-def _modified(data: bytes) -> int | None:
+def _parse_mtime(data: bytes) -> int | None:
     flags = data[4]
     if not flags & _MODIFIED:
         return None
     size = 17 if flags & _LONG else 7
     at = 5 + (size if flags & _CREATED else 0)
     date = data[at : at + size]
-    return _long_date(date) if flags & _LONG else _short_date(date)
+    return _parse_long_date(date) if flags & _LONG else _parse_short_date(date)
 
 
-def _short_date(date: bytes) -> int:
+def _parse_short_date(date: bytes) -> int:
     """Seconds since 1970 of the seven bytes of a date; 0 where it is none."""
     if len(date) < 7 or not 1 <= date[1] <= 12:
         return 0
@@ -176,7 +178,7 @@ def _short_date(date: bytes) -> int:
     return seconds - 15 * 60 * zone
 
 
-def _long_date(date: bytes) -> int:
+def _parse_long_date(date: bytes) -> int:
     digits = date[:14]
     if len(date) < 17 or not digits.isdigit():
         return 0
@@ -187,5 +189,5 @@ def _long_date(date: bytes) -> int:
     return calendar.timegm((*numbers,)) - 15 * 60 * zone
 
 
-def run_of(record: Record, start: int) -> Run:
+def make_run(record: IsoRecord, start: int) -> DataRun:
     return start, record.extent * BLOCK, record.size

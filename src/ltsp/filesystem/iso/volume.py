@@ -11,16 +11,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem.blocks import damage_told
-from ltsp.filesystem.iso.record import ASSOCIATED, BLOCK, CONTINUED, DIRECTORY, Record, RockRidge, run_of
-from ltsp.filesystem.runs import Run, RunStream
-from ltsp.filesystem.special_nodes import made
-from ltsp.filesystem.tree_reader import Allowance, Growth
+from ltsp.filesystem.iso.record import ASSOCIATED, BLOCK, CONTINUED, DIRECTORY, IsoRecord, RockRidge, make_run
+from ltsp.filesystem.node_types import make_node
+from ltsp.filesystem.record_reader import translate_damage
+from ltsp.filesystem.runs import DataRun, RunStream
+from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.content import Stream
 from ltsp.tree.name import decode
 from ltsp.tree.node import Metadata, Node
-from ltsp.tree.selection import Selection, everything
+from ltsp.tree.selection import Selection, select_all
 from ltsp.tree.tree import Tree
 
 PLACE = 16 * BLOCK
@@ -39,22 +39,22 @@ def open(blocks: Blocks) -> Iso:  # noqa: A001 - what every kind of file system 
 
     Raises FormatError where it is none or is damaged, SourceError where it has no Rock Ridge.
     """
-    with damage_told("the ISO 9660 file system"):
+    with translate_damage("the ISO 9660 file system"):
         for number in range(_MOST_DESCRIPTORS):
             descriptor = blocks.read_at(PLACE + number * BLOCK, BLOCK)
             if len(descriptor) < BLOCK or descriptor[1:6] != MAGIC or descriptor[0] == _END:
                 break
             if descriptor[0] == _PRIMARY:
-                return _opened(blocks, descriptor)
+                return _open_primary(blocks, descriptor)
         raise FormatError("no ISO 9660 file system")
 
 
-def _opened(blocks: Blocks, descriptor: bytes) -> Iso:
+def _open_primary(blocks: Blocks, descriptor: bytes) -> Iso:
     if int.from_bytes(descriptor[128:130], "little") != BLOCK:
         raise SourceError("the ISO 9660 file system has blocks of another size than 2048 bytes")
-    root = Record.parse(descriptor, 156, 0)
+    root = IsoRecord.parse(descriptor, 156, 0)
     first = read_exactly(blocks, root.extent * BLOCK, BLOCK, "the root directory")
-    own = Record.parse(first, 0, root.extent * BLOCK)
+    own = IsoRecord.parse(first, 0, root.extent * BLOCK)
     # The field that announces extensions stands first, behind what a boot loader may have left there.
     skipped = own.area[6] if own.area[:2] == b"SP" and own.area[4:6] == b"\xbe\xef" else 0
     if own.area[:2] != b"SP" or not RockRidge.parse(blocks, own.area, 0).mode:
@@ -69,7 +69,7 @@ def _opened(blocks: Blocks, descriptor: bytes) -> Iso:
 class _IsoContent:
     blocks: Blocks
     size: int
-    runs: tuple[Run, ...]
+    runs: tuple[DataRun, ...]
     compressed: bool
 
     @property
@@ -85,12 +85,12 @@ class _IsoContent:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _IsoFile:
     """A file whose node is still to be made."""
 
-    record: Record
+    record: IsoRecord
     more: RockRidge
-    runs: tuple[Run, ...]
+    runs: tuple[DataRun, ...]
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ class Iso:
     """The primary volume descriptor."""
     _root: int
     _skipped: int
-    _found: dict[int, _Found] = field(default_factory=dict)
+    _found: dict[int, _IsoFile] = field(default_factory=dict)
     _directories: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Block and size of directories whose entries are still to be read."""
     _metadata: dict[Metadata, Metadata] = field(default_factory=dict)
@@ -123,43 +123,47 @@ class Iso:
                 return "-".join([text[:4], *(text[part : part + 2] for part in range(4, 16, 2))])
         return ""
 
-    def tree(self, selection: Selection = everything) -> Tree:
+    def tree(self, selection: Selection = select_all) -> Tree:
         try:
-            return Growth(self, Allowance.of(self.blocks.size), selection).tree(_AT_BLOCK | self._root)
+            return FilesystemTreeReader(self, FilesystemLimits.of(self.blocks.size), selection).tree(
+                _AT_BLOCK | self._root
+            )
         except FormatError as error:
             raise FormatError(error.message, error.hint or REMEDY) from error
 
     def node(self, number: int) -> Node:
         if number & _AT_BLOCK:
-            return self._directory(number)
+            return self._read_directory(number)
         found = self._found.pop(number)
         record, more = found.record, found.more
-        metadata = self._metadata_of(record, more)
+        metadata = self._make_metadata(record, more)
         match stat.S_IFMT(more.mode):
             case stat.S_IFREG:
                 size = sum(length for _, _, length in found.runs)
                 for _, place, length in found.runs:
                     if length and place + length > self.blocks.size:
                         raise FormatError(f"its content should lie at {place}, the volume has {self.blocks.size} bytes")
-                return made(more.mode, metadata, content=_IsoContent(self.blocks, size, found.runs, more.compressed))
+                return make_node(
+                    more.mode, metadata, content=_IsoContent(self.blocks, size, found.runs, more.compressed)
+                )
             case stat.S_IFDIR:
                 raise FormatError("it is a directory that is stored as a file")
-        return made(more.mode, metadata, target=more.target, device=more.device)
+        return make_node(more.mode, metadata, target=more.target, device=more.device)
 
-    def entries(self, number: int, allowance: Allowance) -> Iterator[tuple[bytes, int]]:
+    def entries(self, number: int, limits: FilesystemLimits) -> Iterator[tuple[bytes, int]]:
         block, size = self._directories.pop(number)
-        allowance.read(size)
-        pending: list[Record] = []
-        for record in self._records(block, size):
+        limits.read(size)
+        pending: list[IsoRecord] = []
+        for record in self._read_records(block, size):
             if record.name in {b"\0", b"\1"} or record.flags & ASSOCIATED:
                 continue
             pending.append(record)
             if record.flags & CONTINUED:
                 continue
-            yield from self._entry(pending)
+            yield from self._add_file(pending)
             pending = []
 
-    def _entry(self, records: list[Record]) -> Iterator[tuple[bytes, int]]:
+    def _add_file(self, records: list[IsoRecord]) -> Iterator[tuple[bytes, int]]:
         """Of the records of one file: those before the last are the parts of one of more than 4 GiB."""
         record = records[-1]
         more = RockRidge.parse(self.blocks, record.area, self._skipped)
@@ -175,23 +179,23 @@ class Iso:
         runs = []
         start = 0
         for part in records:
-            runs.append(run_of(part, start))
+            runs.append(make_run(part, start))
             start += part.size
-        self._found[number] = _Found(record, more, tuple(runs))
+        self._found[number] = _IsoFile(record, more, tuple(runs))
         yield name, number
 
-    def _directory(self, number: int) -> Node:
+    def _read_directory(self, number: int) -> Node:
         """As its own first record tells of it."""
         block = number & ~_AT_BLOCK
         data = read_exactly(self.blocks, block * BLOCK, BLOCK, "a directory")
-        own = Record.parse(data, 0, block * BLOCK)
+        own = IsoRecord.parse(data, 0, block * BLOCK)
         if own.extent != block or own.name != b"\0" or own.size > self.blocks.size:
             raise FormatError(f"the directory at block {block} is damaged")
         more = RockRidge.parse(self.blocks, own.area, self._skipped)
         self._directories[number] = block, own.size
-        return made(stat.S_IFDIR | more.mode & 0o7777, self._metadata_of(own, more))
+        return make_node(stat.S_IFDIR | more.mode & 0o7777, self._make_metadata(own, more))
 
-    def _records(self, block: int, size: int) -> Iterator[Record]:
+    def _read_records(self, block: int, size: int) -> Iterator[IsoRecord]:
         """None lies in two blocks; zeros fill the rest of a block."""
         start = block * BLOCK
         for passed in range(0, size, _READ_AT_ONCE):
@@ -201,10 +205,10 @@ class Iso:
                 if not data[at]:
                     at = (at // BLOCK + 1) * BLOCK
                     continue
-                yield Record.parse(data[: (at // BLOCK + 1) * BLOCK], at, start + passed + at)
+                yield IsoRecord.parse(data[: (at // BLOCK + 1) * BLOCK], at, start + passed + at)
                 at += data[at]
 
-    def _metadata_of(self, record: Record, more: RockRidge) -> Metadata:
+    def _make_metadata(self, record: IsoRecord, more: RockRidge) -> Metadata:
         mtime = record.mtime if more.mtime is None else more.mtime
         new = Metadata(more.mode & 0o7777, more.uid, more.gid, mtime)
         return self._metadata.setdefault(new, new)

@@ -13,16 +13,16 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.blocks import Records, damage_told
-from ltsp.filesystem.runs import Run, RunStream, add_run, read_whole
-from ltsp.filesystem.special_nodes import made
-from ltsp.filesystem.tree_reader import Allowance, Growth
+from ltsp.filesystem.node_types import make_node
+from ltsp.filesystem.record_reader import RecordReader, translate_damage
+from ltsp.filesystem.runs import DataRun, RunStream, add_run, read_whole
+from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
 from ltsp.filesystem.vfat.boot_sector import BootSector
 from ltsp.filesystem.vfat.name import LongName, short_name
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.content import Stream
 from ltsp.tree.node import Metadata, Node
-from ltsp.tree.selection import Selection, everything
+from ltsp.tree.selection import Selection, select_all
 from ltsp.tree.tree import Tree
 
 REMEDY = "run fsck.vfat on it, or on a copy"
@@ -42,7 +42,7 @@ def open(blocks: Blocks, mask: int = _MASK) -> Vfat:  # noqa: A001 - what every 
 
     Raises FormatError where it is none or is damaged.
     """
-    with damage_told("the vfat file system"):
+    with translate_damage("the vfat file system"):
         return Vfat(blocks, BootSector.parse(blocks.read_at(0, 512), blocks.size), mask)
 
 
@@ -64,7 +64,7 @@ class _VfatContent:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _FatEntry:
     """An entry whose node is still to be made."""
 
     attributes: int
@@ -78,12 +78,12 @@ class Vfat:
     blocks: Blocks
     boot: BootSector
     mask: int
-    _table: Records = field(init=False)
-    _found: dict[int, _Found] = field(default_factory=dict)
+    _table: RecordReader = field(init=False)
+    _found: dict[int, _FatEntry] = field(default_factory=dict)
     _metadata: dict[Metadata, Metadata] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._table = Records(self.blocks)
+        self._table = RecordReader(self.blocks)
 
     @property
     def kind(self) -> str:
@@ -97,10 +97,10 @@ class Vfat:
     def uuid(self) -> str:
         return self.boot.uuid
 
-    def tree(self, selection: Selection = everything) -> Tree:
-        self._found[_ROOT] = _Found(_DIRECTORY, self.boot.root_cluster, 0, 0)
+    def tree(self, selection: Selection = select_all) -> Tree:
+        self._found[_ROOT] = _FatEntry(_DIRECTORY, self.boot.root_cluster, 0, 0)
         try:
-            return Growth(self, Allowance.of(self.blocks.size), selection).tree(_ROOT)
+            return FilesystemTreeReader(self, FilesystemLimits.of(self.blocks.size), selection).tree(_ROOT)
         except FormatError as error:
             raise FormatError(error.message, error.hint or REMEDY) from error
 
@@ -113,20 +113,20 @@ class Vfat:
         new = Metadata(mode, mtime=found.mtime)
         metadata = self._metadata.setdefault(new, new)
         if directory:
-            return made(stat.S_IFDIR, metadata)
+            return make_node(stat.S_IFDIR, metadata)
         del self._found[number]
-        return made(stat.S_IFREG, metadata, content=_VfatContent(self, found.cluster, found.size))
+        return make_node(stat.S_IFREG, metadata, content=_VfatContent(self, found.cluster, found.size))
 
-    def entries(self, number: int, allowance: Allowance) -> Iterator[tuple[bytes, int]]:
+    def entries(self, number: int, limits: FilesystemLimits) -> Iterator[tuple[bytes, int]]:
         cluster = self._found.pop(number).cluster
         boot = self.boot
         if number == _ROOT and not cluster:
             base = boot.root_place
             data = read_exactly(self.blocks, base, boot.root_size, "the root directory")
-            runs: list[Run] = [(0, base, len(data))]
+            runs: list[DataRun] = [(0, base, len(data))]
         else:
             runs = self.runs(cluster, None)
-            allowance.read(runs[-1][0] + runs[-1][2])
+            limits.read(runs[-1][0] + runs[-1][2])
             data = read_whole(self.blocks, runs[-1][0] + runs[-1][2], runs)
         name = LongName()
         for at in range(0, len(data), 32):
@@ -144,21 +144,21 @@ class Vfat:
             name = LongName()
             if attributes & _LABEL or short[:2] in {b". ", b".."}:
                 continue
-            place = _place(runs, at)
+            place = _locate_entry(runs, at)
             target = low | (high << 16 if boot.bits == 32 else 0)
             # A directory is known by where it lies, so that two entries for one are told.
             key = target << 64 if attributes & _DIRECTORY else place
-            self._found[key] = _Found(attributes, target, size, _seconds(date, time))
+            self._found[key] = _FatEntry(attributes, target, size, _decode_time(date, time))
             yield shown, key
 
-    def runs(self, cluster: int, size: int | None) -> list[Run]:
+    def runs(self, cluster: int, size: int | None) -> list[DataRun]:
         """Where a chain of clusters lies: as far as `size` bytes need it, or to its end.
 
         Raises FormatError.
         """
         boot = self.boot
         wanted = None if size is None else -(-size // boot.cluster_size)
-        runs: list[Run] = []
+        runs: list[DataRun] = []
         count = 0
         while wanted is None or count < wanted:
             if not 2 <= cluster < boot.clusters + 2:
@@ -169,11 +169,11 @@ class Vfat:
                 raise FormatError("a chain of clusters has no end", REMEDY)
             place = boot.data + (cluster - 2) * boot.cluster_size
             add_run(runs, count * boot.cluster_size, place, boot.cluster_size)
-            cluster = self._next(cluster)
+            cluster = self._next_cluster(cluster)
             count += 1
         return runs
 
-    def _next(self, cluster: int) -> int:
+    def _next_cluster(self, cluster: int) -> int:
         boot = self.boot
         place = boot.table + cluster * boot.bits // 8
         size = 4 if boot.bits == 32 else 2
@@ -183,12 +183,12 @@ class Vfat:
         return found & 0x0FFFFFFF if boot.bits == 32 else found
 
 
-def _place(runs: list[Run], at: int) -> int:
+def _locate_entry(runs: list[DataRun], at: int) -> int:
     """Where in the volume a byte of a directory lies."""
     return next(place + at - start for start, place, length in runs if start <= at < start + length)
 
 
-def _seconds(date: int, time: int) -> int:
+def _decode_time(date: int, time: int) -> int:
     """Since 1970. The zone is not told; that of a server is taken: UTC."""
     year, month, day = 1980 + (date >> 9), date >> 5 & 15, max(1, date & 31)
     if not 1 <= month <= 12:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.attributes import acl, gathered
-from ltsp.filesystem.runs import Run
+from ltsp.filesystem.attributes import collect_attributes, pack_acl
+from ltsp.filesystem.runs import DataRun
 from ltsp.filesystem.xfs.extents import runs
-from ltsp.filesystem.xfs.inode import Fork, Format
-from ltsp.filesystem.xfs.superblock import Superblock
+from ltsp.filesystem.xfs.inode import Fork, ForkFormat
+from ltsp.filesystem.xfs.superblock import XfsSuperblock
 from ltsp.storage.blocks import Blocks, read_exactly
 
 _LOCAL, _ROOT, _SECURE, _PARENT, _INCOMPLETE = 0x1, 0x2, 0x4, 0x8, 0x80
@@ -31,21 +31,21 @@ _MOST_BLOCKS = 4096
 _ACLS = {b"SGI_ACL_FILE": b"system.posix_acl_access", b"SGI_ACL_DEFAULT": b"system.posix_acl_default"}
 
 
-def attributes(blocks: Blocks, superblock: Superblock, fork: Fork) -> dict[bytes, bytes]:
+def read_attributes(blocks: Blocks, superblock: XfsSuperblock, fork: Fork) -> dict[bytes, bytes]:
     """Full names and values, with those that the kernel shows for an access control list.
 
     Raises FormatError.
     """
-    if fork.format == Format.LOCAL:
-        found = _short(fork.data)
+    if fork.format == ForkFormat.LOCAL:
+        found = _parse_shortform(fork.data)
     elif fork.extents:
-        found = _Leaves(blocks, superblock, runs(blocks, superblock, fork)).all()
+        found = _AttributeLeaves(blocks, superblock, runs(blocks, superblock, fork)).read_all()
     else:
         found = iter(())
-    return gathered(_shown(found))
+    return collect_attributes(_qualify_names(found))
 
 
-def _shown(found: Iterator[tuple[int, bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+def _qualify_names(found: Iterator[tuple[int, bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
     for flags, name, value in found:
         if flags & (_PARENT | _INCOMPLETE):
             continue
@@ -54,18 +54,18 @@ def _shown(found: Iterator[tuple[int, bytes, bytes]]) -> Iterator[tuple[bytes, b
         prefix = b"trusted." if flags & _ROOT else b"security." if flags & _SECURE else b"user."
         yield prefix + name, value
         if flags & _ROOT and name in _ACLS:
-            yield _ACLS[name], _acl(value)
+            yield _ACLS[name], _convert_acl(value)
 
 
-def _acl(stored: bytes) -> bytes:
+def _convert_acl(stored: bytes) -> bytes:
     count, *_ = struct.unpack_from(">I", stored)
     if 4 + 12 * count != len(stored):
         raise FormatError("an access control list is damaged")
     entries = [struct.unpack_from(">IIH", stored, at) for at in range(4, len(stored), 12)]
-    return acl([(tag, permissions, identity) for tag, identity, permissions in entries])
+    return pack_acl([(tag, permissions, identity) for tag, identity, permissions in entries])
 
 
-def _short(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+def _parse_shortform(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     size, count = struct.unpack_from(">HB", data)
     if size > len(data):
         raise FormatError("its attributes are damaged")
@@ -81,32 +81,32 @@ def _short(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 @dataclass(slots=True)
-class _Leaves:
+class _AttributeLeaves:
     blocks: Blocks
-    superblock: Superblock
-    runs: list[Run]
+    superblock: XfsSuperblock
+    runs: list[DataRun]
 
-    def all(self) -> Iterator[tuple[int, bytes, bytes]]:
+    def read_all(self) -> Iterator[tuple[int, bytes, bytes]]:
         """From the first leaf along the chain of them."""
-        block = self._block(0)
+        block = self._read_block(0)
         seen = 0
-        while (start := _NODES.get(_magic(block))) is not None:
-            block = self._block(int.from_bytes(block[start + 4 : start + 8], "big"))
+        while (start := _NODES.get(_read_magic(block))) is not None:
+            block = self._read_block(int.from_bytes(block[start + 4 : start + 8], "big"))
             seen += 1
             if seen > 5:
                 raise FormatError("the index of its attributes is damaged")
         while True:
-            yield from self._leaf(block)
+            yield from self._parse_leaf(block)
             following = int.from_bytes(block[:4], "big")
             seen += 1
             if not following:
                 return
             if seen > _MOST_BLOCKS:
                 raise FormatError("its attributes are damaged: the list of their blocks has no end")
-            block = self._block(following)
+            block = self._read_block(following)
 
-    def _leaf(self, block: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-        known = _LEAVES.get(_magic(block))
+    def _parse_leaf(self, block: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+        known = _LEAVES.get(_read_magic(block))
         if known is None:
             raise FormatError("a block of its attributes is damaged")
         count_at, start = known
@@ -123,15 +123,15 @@ class _Leaves:
                 first, value_size, name_size = struct.unpack_from(">IIB", block, place)
                 if value_size > _MOST_VALUE or place + 9 + name_size > len(block):
                     raise FormatError("its attributes are damaged")
-                yield flags, block[place + 9 : place + 9 + name_size], self._remote(first, value_size)
+                yield flags, block[place + 9 : place + 9 + name_size], self._read_remote_value(first, value_size)
 
-    def _remote(self, first: int, size: int) -> bytes:
+    def _read_remote_value(self, first: int, size: int) -> bytes:
         """A value in blocks of its own, each of which has a header since version 5."""
         header = _REMOTE_HEADER if self.superblock.version == 5 else 0
         pieces = []
         number = first
         while size > 0:
-            block = self._block(number)
+            block = self._read_block(number)
             if header and block[:4] != _REMOTE_MAGIC:
                 raise FormatError("a value of its attributes is damaged")
             piece = block[header : header + size]
@@ -140,17 +140,17 @@ class _Leaves:
             number += 1
         return b"".join(pieces)
 
-    def _block(self, number: int) -> bytes:
+    def _read_block(self, number: int) -> bytes:
         size = self.superblock.block_size
         at = number * size
         for start, place, length in self.runs:
             if start <= at < start + length:
                 block = read_exactly(self.blocks, place + at - start, size, "a block of attributes")
-                if self.superblock.version == 5 and not checksum.is_right(block, _CHECKSUM_AT):
+                if self.superblock.version == 5 and not checksum.matches_xfs(block, _CHECKSUM_AT):
                     raise FormatError(f"block {number} of its attributes is damaged: the checksum is wrong")
                 return block
         raise FormatError(f"block {number} of its attributes lies nowhere")
 
 
-def _magic(block: bytes) -> int:
+def _read_magic(block: bytes) -> int:
     return int.from_bytes(block[8:10], "big")

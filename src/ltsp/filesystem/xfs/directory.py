@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.runs import Run, RunStream
+from ltsp.filesystem.runs import DataRun, RunStream
 from ltsp.storage.blocks import Blocks
 
 _INDEX = 1 << 35
@@ -23,7 +23,7 @@ _FREE = b"\xff\xff"
 _OWN = frozenset({b".", b".."})
 
 
-def short_entries(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
+def parse_shortform_entries(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
     """Of a directory that lies in its inode; it does not name itself nor its parent. Raises FormatError."""
     count, wide = data[0], data[1]
     size = 8 if wide else 4
@@ -38,7 +38,7 @@ def short_entries(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
         at += size
 
 
-def entries(blocks: Blocks, runs: list[Run], block_size: int, typed: bool) -> Iterator[tuple[bytes, int]]:
+def read_entries(blocks: Blocks, runs: list[DataRun], block_size: int, typed: bool) -> Iterator[tuple[bytes, int]]:
     """Of a directory in blocks.
 
     Raises FormatError.
@@ -50,15 +50,15 @@ def entries(blocks: Blocks, runs: list[Run], block_size: int, typed: bool) -> It
             break
         for number in range(max(start // block_size, following), -(-(start + length) // block_size)):
             stream.skip(number * block_size - stream.at)
-            yield from _in_block(stream.read(block_size), typed)
+            yield from _parse_block(stream.read(block_size), typed)
             following = number + 1
 
 
-def _in_block(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
+def _parse_block(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
     magic = data[:4]
     at = _HEADER_SIZE.get(magic, 0)
     end = len(data)
-    if not at or (at == _CHECKED and not checksum.is_right(data, 4)):
+    if not at or (at == _CHECKED and not checksum.matches_xfs(data, 4)):
         raise FormatError("one of its blocks is damaged")
     if magic in _WITH_TAIL:
         end -= 8 + 8 * int.from_bytes(data[-8:-4], "big")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.runs import Run
-from ltsp.filesystem.xfs.inode import Fork, Format
-from ltsp.filesystem.xfs.superblock import Superblock
+from ltsp.filesystem.runs import DataRun
+from ltsp.filesystem.xfs.inode import Fork, ForkFormat
+from ltsp.filesystem.xfs.superblock import XfsSuperblock
 from ltsp.storage.blocks import Blocks, read_exactly
 
 _RECORD = struct.Struct(">QQ")
@@ -21,51 +21,51 @@ _DEEPEST = 9
 _UNWRITTEN = 1 << 63
 
 
-def runs(blocks: Blocks, superblock: Superblock, fork: Fork) -> list[Run]:
+def runs(blocks: Blocks, superblock: XfsSuperblock, fork: Fork) -> list[DataRun]:
     """The written extents of a fork, one run each, in their order.
 
     Raises FormatError. Each extent must go on behind the one before it, so that no tree is read for ever.
     """
-    found: list[Run] = []
+    found: list[DataRun] = []
     following = 0
     size = superblock.block_size
-    for high, low in _records(blocks, superblock, fork):
+    for high, low in _read_records(blocks, superblock, fork):
         start = high >> 9 & (1 << 54) - 1
         block = (high & 0x1FF) << 43 | low >> 21
         count = low & (1 << 21) - 1
         if start < following or not count:
             raise FormatError("its extents are damaged: they overlap")
         following = start + count
-        place = superblock.place(block, count)
+        place = superblock.locate_blocks(block, count)
         if not high & _UNWRITTEN:
             found.append((start * size, place, count * size))
     return found
 
 
-def _records(blocks: Blocks, superblock: Superblock, fork: Fork) -> Iterator[tuple[int, int]]:
-    if fork.format == Format.EXTENTS:
+def _read_records(blocks: Blocks, superblock: XfsSuperblock, fork: Fork) -> Iterator[tuple[int, int]]:
+    if fork.format == ForkFormat.EXTENTS:
         size = fork.extents * _RECORD.size
         if size > len(fork.data):
             raise FormatError(f"it claims {fork.extents} extents in its inode")
         yield from _RECORD.iter_unpack(fork.data[:size])
         return
-    if fork.format != Format.TREE:
+    if fork.format != ForkFormat.TREE:
         raise FormatError(f"it is stored in the form {fork.format}, in which it cannot be")
     level, count = struct.unpack_from(">HH", fork.data)
     if not 0 < level <= _DEEPEST:
         raise FormatError(f"its tree of extents has {level} levels")
-    pending = [(block, level - 1) for block in _pointers(fork.data, 4, count)]
+    pending = [(block, level - 1) for block in _parse_pointers(fork.data, 4, count)]
     header = _HEADER_SIZE[superblock.version]
     while pending:
         block, level = pending.pop()
-        node = read_exactly(blocks, superblock.place(block), superblock.block_size, "the map of a file")
+        node = read_exactly(blocks, superblock.locate_blocks(block), superblock.block_size, "the map of a file")
         magic, height, count = _HEADER.unpack_from(node)
         if magic != _MAGIC[superblock.version] or height != level or not count:
             raise FormatError(f"its tree of extents is damaged at block {block}")
-        if superblock.version == 5 and not checksum.is_right(node, _CHECKSUM_AT):
+        if superblock.version == 5 and not checksum.matches_xfs(node, _CHECKSUM_AT):
             raise FormatError(f"its tree of extents is damaged at block {block}: the checksum is wrong")
         if level:
-            pending.extend((below, level - 1) for below in _pointers(node, header, count))
+            pending.extend((below, level - 1) for below in _parse_pointers(node, header, count))
             continue
         records = node[header : header + count * _RECORD.size]
         if len(records) < count * _RECORD.size:
@@ -73,7 +73,7 @@ def _records(blocks: Blocks, superblock: Superblock, fork: Fork) -> Iterator[tup
         yield from _RECORD.iter_unpack(records)
 
 
-def _pointers(node: bytes, header: int, count: int) -> list[int]:
+def _parse_pointers(node: bytes, header: int, count: int) -> list[int]:
     """The blocks below a node, the last first; they stand behind the room for all keys."""
     most = (len(node) - header) // 16
     if count > most:

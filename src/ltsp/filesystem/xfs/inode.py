@@ -21,7 +21,7 @@ _BIGTIME_EPOCH = -(1 << 31)
 """Seconds: what its nanoseconds count from."""
 
 
-class Format(IntEnum):
+class ForkFormat(IntEnum):
     """Of a fork: what lies in the inode."""
 
     DEVICE = 0
@@ -41,7 +41,7 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True)
-class Inode:
+class XfsInode:
     number: int
     mode: int
     uid: int
@@ -57,7 +57,7 @@ class Inode:
     attributes: Fork | None
 
     @classmethod
-    def parse(cls, raw: bytes, number: int) -> Inode:
+    def parse(cls, raw: bytes, number: int) -> XfsInode:
         """Raises FormatError where there is none, or another one."""
         (
             magic, mode, version, form, old_links, uid, gid, links, _, _, large_count, _, mtime, _, size, blocks,
@@ -68,7 +68,7 @@ class Inode:
         flags2, start = 0, _CORE_SIZE
         if version == 3:
             flags2, start = int.from_bytes(raw[120:128], "big"), _CORE_3_SIZE
-            if not checksum.is_right(raw, _CHECKSUM_AT):
+            if not checksum.matches_xfs(raw, _CHECKSUM_AT):
                 raise FormatError(f"inode {number} is damaged: its checksum is wrong")
             if int.from_bytes(raw[152:160], "big") != number:
                 raise FormatError(f"inode {number} is damaged: it has the number of another one")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ltsp.errors import SourceError
-from ltsp.filesystem.xfs.superblock import Superblock
+from ltsp.filesystem.xfs.superblock import XfsSuperblock
 from ltsp.storage.blocks import Blocks, read_exactly
 
 _BLOCK = 512
@@ -22,15 +22,15 @@ _MOST_RECORD = 2 * (256 << 10) // _BLOCK + 16
 """Blocks: of the largest record and its header, twice."""
 
 
-def refuse_dirty(blocks: Blocks, superblock: Superblock) -> None:
+def check_clean(blocks: Blocks, superblock: XfsSuperblock) -> None:
     """Raises SourceError where a mount would change what is read here, FormatError where there is no telling."""
     if not superblock.log_start:
         raise SourceError(
             "the log of the xfs file system is on another device, so that nobody can tell whether it was unmounted",
             "mount it with its log and give the directory",
         )
-    start = superblock.place(superblock.log_start, superblock.log_blocks)
-    log = _Log(blocks, start, superblock.log_blocks * superblock.block_size // _BLOCK)
+    start = superblock.locate_blocks(superblock.log_start, superblock.log_blocks)
+    log = _XfsLog(blocks, start, superblock.log_blocks * superblock.block_size // _BLOCK)
     if not log.is_clean():
         raise SourceError(
             "the xfs file system was not unmounted: its log holds changes that are not in place yet",
@@ -39,14 +39,14 @@ def refuse_dirty(blocks: Blocks, superblock: Superblock) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Log:
+class _XfsLog:
     blocks: Blocks
     start: int
     size: int
     """Blocks of the log."""
 
     def is_clean(self) -> bool:
-        head = self._head()
+        head = self._find_head()
         for back in range(1, min(self.size, _MOST_RECORD)):
             at = (head - back) % self.size
             header = self._read(at)
@@ -62,25 +62,25 @@ class _Log:
             return False
         return bool(self._read((at + blocks) % self.size)[9] & _UNMOUNT)
 
-    def _head(self) -> int:
+    def _find_head(self) -> int:
         """Where the next record would be written."""
-        first, last = self._cycle(0), self._cycle(self.size - 1)
+        first, last = self._read_cycle(0), self._read_cycle(self.size - 1)
         if first == last:
             return 0
         # From some block on, all are of the cycle before, or were never written.
-        return self._first(lambda cycle: cycle != first)
+        return self._find_first_cycle(lambda cycle: cycle != first)
 
-    def _first(self, wanted: Callable[[int], bool]) -> int:
+    def _find_first_cycle(self, wanted: Callable[[int], bool]) -> int:
         low, high = 0, self.size - 1
         while high - low > 1:
             middle = (low + high) // 2
-            if wanted(self._cycle(middle)):
+            if wanted(self._read_cycle(middle)):
                 high = middle
             else:
                 low = middle
         return high
 
-    def _cycle(self, block: int) -> int:
+    def _read_cycle(self, block: int) -> int:
         data = self._read(block)
         first = int.from_bytes(data[:4], "big")
         return int.from_bytes(data[4:8], "big") if first == _MAGIC else first

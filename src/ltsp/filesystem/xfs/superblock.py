@@ -25,7 +25,7 @@ _CHECKSUM_AT = 224
 
 
 @dataclass(frozen=True, slots=True)
-class Superblock:
+class XfsSuperblock:
     version: int
     block_size: int
     """Bytes."""
@@ -50,7 +50,7 @@ class Superblock:
     label: str
 
     @classmethod
-    def parse(cls, raw: bytes, sector: bytes) -> Superblock:
+    def parse(cls, raw: bytes, sector: bytes) -> XfsSuperblock:
         """`sector` is the superblock's whole sector, which the checksum covers.
 
         Raises FormatError where it is damaged, SourceError where it has features that are not known here.
@@ -71,7 +71,7 @@ class Superblock:
             raise SourceError(f"the xfs file system has features that are not known here: 0x{unknown:x}")
         if features & _NEEDS_REPAIR:
             raise SourceError("the xfs file system is marked as damaged", REMEDY)
-        if version == 5 and not checksum.is_right(sector, _CHECKSUM_AT):
+        if version == 5 and not checksum.matches_xfs(sector, _CHECKSUM_AT):
             raise FormatError("the superblock of the xfs file system is damaged: its checksum is wrong", REMEDY)
         found = cls(
             version=version,
@@ -107,7 +107,7 @@ class Superblock:
         if not sound:
             raise FormatError("the superblock of the xfs file system is damaged: its numbers cannot be", REMEDY)
 
-    def place(self, block: int, count: int = 1) -> int:
+    def locate_blocks(self, block: int, count: int = 1) -> int:
         """Where blocks of one group lie in the volume, in bytes.
 
         Raises FormatError where they do not.
@@ -118,7 +118,7 @@ class Superblock:
             raise FormatError(f"block {block} lies outside of the file system")
         return first * self.block_size
 
-    def inode_place(self, number: int) -> int:
+    def locate_inode(self, number: int) -> int:
         """Raises FormatError where no inode can have that number."""
         index = number & ((1 << self.inodes_log) - 1)
-        return self.place(number >> self.inodes_log) + index * self.inode_size
+        return self.locate_blocks(number >> self.inodes_log) + index * self.inode_size

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.attributes import Xattrs, in_order
-from ltsp.filesystem.blocks import Records, damage_told
+from ltsp.filesystem.attributes import Xattrs, sort_attributes
+from ltsp.filesystem.node_types import make_node
+from ltsp.filesystem.record_reader import RecordReader, translate_damage
 from ltsp.filesystem.runs import RunStream
-from ltsp.filesystem.special_nodes import made
-from ltsp.filesystem.tree_reader import Allowance, Growth
+from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
 from ltsp.filesystem.xfs import directory, log
-from ltsp.filesystem.xfs.attributes import attributes
+from ltsp.filesystem.xfs.attributes import read_attributes
 from ltsp.filesystem.xfs.extents import runs
-from ltsp.filesystem.xfs.inode import Fork, Format, Inode
-from ltsp.filesystem.xfs.superblock import MAGIC, REMEDY, SIZE, Superblock
+from ltsp.filesystem.xfs.inode import Fork, ForkFormat, XfsInode
+from ltsp.filesystem.xfs.superblock import MAGIC, REMEDY, SIZE, XfsSuperblock
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.tree.content import Bytes, Content, Stream
 from ltsp.tree.node import Metadata, Node
-from ltsp.tree.selection import Selection, everything
+from ltsp.tree.selection import Selection, select_all
 from ltsp.tree.tree import Tree
 
 _LONGEST_TARGET = 1024
@@ -39,19 +39,19 @@ def open(blocks: Blocks) -> Xfs:  # noqa: A001 - what every kind of file system 
     Raises FormatError where it is none or is damaged, SourceError where it cannot be read here: its log is dirty, or
     it has features that are not known.
     """
-    with damage_told("the xfs file system"):
+    with translate_damage("the xfs file system"):
         raw = blocks.read_at(0, SIZE)
         sector = int.from_bytes(raw[102:104], "big") if raw[:4] == MAGIC else 0
         if sector & (sector - 1) or not (512 <= sector <= 32768 or raw[:4] != MAGIC):
             raise FormatError("the superblock of the xfs file system is damaged", REMEDY)
-        superblock = Superblock.parse(raw, blocks.read_at(0, sector))
+        superblock = XfsSuperblock.parse(raw, blocks.read_at(0, sector))
         size = superblock.block_count * superblock.block_size
         if size > blocks.size:
             raise FormatError(
                 f"the xfs file system has {size} bytes, the volume only {blocks.size}",
                 "copy it again: it was cut off",
             )
-        log.refuse_dirty(blocks, superblock)
+        log.check_clean(blocks, superblock)
         return Xfs(blocks, superblock)
 
 
@@ -67,7 +67,7 @@ class _XfsContent:
 
     def open(self) -> AbstractContextManager[Stream]:
         volume = self.volume
-        with damage_told(f"inode {self.number}"):
+        with translate_damage(f"inode {self.number}"):
             try:
                 found = runs(volume.blocks, volume.superblock, self.fork)
             except FormatError as error:
@@ -78,14 +78,14 @@ class _XfsContent:
 @dataclass(slots=True)
 class Xfs:
     blocks: Blocks
-    superblock: Superblock
-    _records: Records = field(init=False)
+    superblock: XfsSuperblock
+    _records: RecordReader = field(init=False)
     _metadata: dict[tuple[int, int, int, int, Xattrs], Metadata] = field(default_factory=dict)
-    _directories: dict[int, Inode] = field(default_factory=dict)
+    _directories: dict[int, XfsInode] = field(default_factory=dict)
     """Directories whose entries are still to be read."""
 
     def __post_init__(self) -> None:
-        self._records = Records(self.blocks)
+        self._records = RecordReader(self.blocks)
 
     @property
     def kind(self) -> str:
@@ -99,47 +99,49 @@ class Xfs:
     def uuid(self) -> str:
         return self.superblock.uuid
 
-    def tree(self, selection: Selection = everything) -> Tree:
+    def tree(self, selection: Selection = select_all) -> Tree:
         try:
-            return Growth(self, Allowance.of(self.blocks.size), selection).tree(self.superblock.root)
+            return FilesystemTreeReader(self, FilesystemLimits.of(self.blocks.size), selection).tree(
+                self.superblock.root
+            )
         except FormatError as error:
             raise FormatError(error.message, error.hint or REMEDY) from error
 
     def node(self, number: int) -> Node:
         found = self.superblock
-        raw = self._records.read(found.inode_place(number), found.inode_size, f"inode {number}")
-        record = Inode.parse(raw, number)
+        raw = self._records.read(found.locate_inode(number), found.inode_size, f"inode {number}")
+        record = XfsInode.parse(raw, number)
         if not record.links or not record.mode:
             raise FormatError(f"inode {number} is not in use")
         xattrs: Xattrs = ()
         if record.attributes is not None:
-            xattrs = in_order(attributes(self.blocks, found, record.attributes))
+            xattrs = sort_attributes(read_attributes(self.blocks, found, record.attributes))
         key = (record.mode & 0o7777, record.uid, record.gid, record.mtime, xattrs)
         metadata = self._metadata.get(key)
         if metadata is None:
             metadata = self._metadata[key] = Metadata(*key)
         match stat.S_IFMT(record.mode):
             case stat.S_IFREG:
-                return made(record.mode, metadata, content=self._content(record))
+                return make_node(record.mode, metadata, content=self._make_content(record))
             case stat.S_IFLNK:
-                return made(record.mode, metadata, target=self._target(record))
+                return make_node(record.mode, metadata, target=self._read_target(record))
             case stat.S_IFDIR:
                 self._directories[number] = record
             case stat.S_IFBLK | stat.S_IFCHR:
                 device = int.from_bytes(record.content.data[:4], "big")
-                return made(record.mode, metadata, device=(device >> 18 & 0x3FFF, device & 0x3FFFF))
-        return made(record.mode, metadata)
+                return make_node(record.mode, metadata, device=(device >> 18 & 0x3FFF, device & 0x3FFFF))
+        return make_node(record.mode, metadata)
 
-    def entries(self, number: int, allowance: Allowance) -> Iterator[tuple[bytes, int]]:
+    def entries(self, number: int, limits: FilesystemLimits) -> Iterator[tuple[bytes, int]]:
         record, found = self._directories.pop(number), self.superblock
-        if record.content.format == Format.LOCAL:
-            return directory.short_entries(record.content.data[: record.size], found.typed)
+        if record.content.format == ForkFormat.LOCAL:
+            return directory.parse_shortform_entries(record.content.data[: record.size], found.typed)
         mapped = runs(self.blocks, found, record.content)
         # Extents may be shared, but no directory's are.
-        allowance.read(sum(length for _, _, length in mapped))
-        return directory.entries(self.blocks, mapped, found.directory_block, found.typed)
+        limits.read(sum(length for _, _, length in mapped))
+        return directory.read_entries(self.blocks, mapped, found.directory_block, found.typed)
 
-    def _content(self, record: Inode) -> Content:
+    def _make_content(self, record: XfsInode) -> Content:
         if record.realtime and record.size:
             raise SourceError(
                 f"inode {record.number} lies on the realtime device of the xfs file system",
@@ -147,21 +149,21 @@ class Xfs:
             )
         if record.size >= _LARGEST_FILE:
             raise FormatError(f"inode {record.number} is a file of {record.size} bytes")
-        if record.content.format == Format.LOCAL:
+        if record.content.format == ForkFormat.LOCAL:
             return Bytes(record.content.data[: record.size])
         stored = min(record.size, record.blocks * self.superblock.block_size)
         return _XfsContent(self, record.number, record.content, record.size, stored)
 
-    def _target(self, record: Inode) -> bytes:
+    def _read_target(self, record: XfsInode) -> bytes:
         if record.size > _LONGEST_TARGET:
             raise FormatError(f"it is a symbolic link to a path of {record.size} bytes")
-        if record.content.format == Format.LOCAL:
+        if record.content.format == ForkFormat.LOCAL:
             return record.content.data[: record.size]
         header = _TARGET_HEADER if self.superblock.version == 5 else 0
         target = b""
         for _, place, length in runs(self.blocks, self.superblock, record.content):
             data = read_exactly(self.blocks, place, length, "a symbolic link")
-            if header and not checksum.is_right(data, _TARGET_CHECKSUM):
+            if header and not checksum.matches_xfs(data, _TARGET_CHECKSUM):
                 raise FormatError("it is a symbolic link that is damaged: the checksum is wrong")
             target += data[header : header + record.size - len(target)]
             if len(target) == record.size:

@@ -10,12 +10,12 @@ from ltsp.tree.name import encode
 from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
 from ltsp.tree.tree import Tree
 
-FOLDER = Metadata(0o755)
+DIRECTORY_METADATA = Metadata(0o755)
 LISTS = ("remove", "unneeded", "mask", "disable", "enable", "keep")
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class SiteLayer:
     """Lists are in the order in which they were said, each entry once. All times are 0: settings alone decide."""
 
     match: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Layer:
         lists = any(getattr(self, name) for name in LISTS)
         return not (self.env or self.files or self.parts or self.shadow or lists)
 
-    def directory(self) -> Directory:
+    def to_directory(self) -> Directory:
         entries: dict[str, Node] = {}
         for name, lines in (("match", self.match), *((name, getattr(self, name)) for name in LISTS)):
             if lines:
@@ -52,38 +52,38 @@ class Layer:
         if self.templates:
             entries["templates"] = text_file("".join(f"{path}\n" for path in sorted(self.templates)))
         if self.files:
-            entries["files"] = nested(self.files).root
+            entries["files"] = build_tree(self.files).root
         if self.parts:
             pieces = {f"{path}/{name}": text for path, each in self.parts.items() for name, text in each.items()}
-            entries["parts"] = nested({path: text_file(text) for path, text in pieces.items()}).root
-        return Directory(FOLDER, entries)
+            entries["parts"] = build_tree({path: text_file(text) for path, text in pieces.items()}).root
+        return Directory(DIRECTORY_METADATA, entries)
 
 
 def text_file(text: str, mode: int = 0o644) -> File:
     return File(Metadata(mode), Bytes(encode(text)))
 
 
-def link(target: str) -> Symlink:
+def make_symlink(target: str) -> Symlink:
     return Symlink(Metadata(0o777), target)
 
 
-def nested(nodes: Mapping[str, Node]) -> Tree:
+def build_tree(nodes: Mapping[str, Node]) -> Tree:
     """The tree with nodes at paths, and directories above them where none is given."""
     root: dict[str, Node] = {}
     for path, node in sorted(nodes.items()):
         *above, name = path.split("/")
         entries = root
         for each in above:
-            directory = entries.setdefault(each, Directory(FOLDER, {}))
+            directory = entries.setdefault(each, Directory(DIRECTORY_METADATA, {}))
             assert isinstance(directory, Directory)
             assert isinstance(directory.entries, dict)
             entries = directory.entries
         entries[name] = Directory(node.metadata, dict(node.entries)) if isinstance(node, Directory) else node
-    return Tree(Directory(FOLDER, root))
+    return Tree(Directory(DIRECTORY_METADATA, root))
 
 
-def site(layers: Mapping[str, Layer], server: Mapping[str, str]) -> Tree:
+def build_site_tree(layers: Mapping[str, SiteLayer], server: Mapping[str, str]) -> Tree:
     """The whole of ltsp.img, given the layers by their names in it: `common`, `image/lab`, `section/0001`."""
-    nodes: dict[str, Node] = {f"ltsp/site/{name}": layer.directory() for name, layer in layers.items()}
+    nodes: dict[str, Node] = {f"ltsp/site/{name}": layer.to_directory() for name, layer in layers.items()}
     facts = "".join(f"{key}='{value}'\n" for key, value in sorted(server.items()))
-    return nested(nodes | {"ltsp/site/server": text_file(facts)})
+    return build_tree(nodes | {"ltsp/site/server": text_file(facts)})

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ltsp.initrd.site import quoting
-from ltsp.initrd.site.units import HEAD
+from ltsp.initrd.site.client_texts import HEAD
 
 GDM_FILES = ("etc/gdm3/daemon.conf", "etc/gdm3/custom.conf", "etc/gdm/custom.conf")
 """Of Debian, Ubuntu, and others; a client reads one of them."""
@@ -25,17 +25,17 @@ _ACCOUNT = re.compile(r"[A-Za-z0-9_.-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoginFiles:
     """What goes into a layer."""
 
     files: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-def autologin(user: str) -> Login:
+def autologin_files(user: str) -> LoginFiles:
     """Nobody for an empty name."""
-    gdm = f"[daemon]\nAutomaticLoginEnable={_word(user)}\nAutomaticLogin={user}\nTimedLogin={user}\n"
-    return Login(
+    gdm = f"[daemon]\nAutomaticLoginEnable={_boolean(user)}\nAutomaticLogin={user}\nTimedLogin={user}\n"
+    return LoginFiles(
         {
             "etc/ltsp/autologin": f"{user}\n",
             "etc/lightdm/lightdm.conf.d/90-ltsp-autologin.conf": f"{HEAD}[Seat:*]\nautologin-user={user}\n",
@@ -45,32 +45,32 @@ def autologin(user: str) -> Login:
     )
 
 
-def relogin(again: bool) -> Login:
+def relogin_files(again: bool) -> LoginFiles:
     """Whether who logs out is logged in again."""
-    gdm = f"[daemon]\nTimedLoginEnable={_word(again)}\nTimedLoginDelay={_DELAY}\n"
+    gdm = f"[daemon]\nTimedLoginEnable={_boolean(again)}\nTimedLoginDelay={_DELAY}\n"
     lightdm = f"{HEAD}[Seat:*]\nautologin-user-timeout={_DELAY if again else 0}\n"
-    return Login(
+    return LoginFiles(
         {
             "etc/ltsp/relogin": f"{int(again)}\n",
             "etc/lightdm/lightdm.conf.d/90-ltsp-relogin.conf": lightdm,
-            "etc/sddm.conf.d/90-ltsp-relogin.conf": f"{HEAD}[Autologin]\nRelogin={_word(again)}\n",
+            "etc/sddm.conf.d/90-ltsp-relogin.conf": f"{HEAD}[Autologin]\nRelogin={_boolean(again)}\n",
         },
         {path: {"60-relogin": gdm} for path in GDM_FILES},
     )
 
 
-def more(key: str, text: str) -> Login:
+def display_manager_files(key: str, text: str) -> LoginFiles:
     """GDM3_CONF, LIGHTDM_CONF and SDDM_CONF: lines that follow what we write."""
     match key:
         case "GDM3_CONF":
-            return Login({}, {path: {"70-more": f"[daemon]\n{text}"} for path in GDM_FILES})
+            return LoginFiles({}, {path: {"70-more": f"[daemon]\n{text}"} for path in GDM_FILES})
         case "LIGHTDM_CONF":
-            return Login({"etc/lightdm/lightdm.conf.d/95-ltsp.conf": f"{HEAD}[Seat:*]\n{text}"})
+            return LoginFiles({"etc/lightdm/lightdm.conf.d/95-ltsp.conf": f"{HEAD}[Seat:*]\n{text}"})
         case _:
-            return Login({"etc/sddm.conf.d/95-ltsp.conf": f"{HEAD}[Autologin]\n{text}"})
+            return LoginFiles({"etc/sddm.conf.d/95-ltsp.conf": f"{HEAD}[Autologin]\n{text}"})
 
 
-def account(value: str) -> str:
+def parse_account(value: str) -> str:
     """The account that AUTOLOGIN means: for `pc/guest` what each client makes of its own name, guest01 of pc01.
 
     Raises ValueError.
@@ -83,5 +83,5 @@ def account(value: str) -> str:
     return f"%{{HOSTNAME/{old}/{new}}}"
 
 
-def _word(on: object) -> str:
+def _boolean(on: object) -> str:
     return "true" if on else "false"

@@ -51,7 +51,7 @@ class Accounts:
     """What only this server has; a salt is the same each time, so that the same settings give the same bytes."""
 
 
-def passwords(setting: Setting, accounts: Accounts, warnings: list[str]) -> Mapping[str, str]:
+def hash_passwords(setting: Setting, accounts: Accounts, warnings: list[str]) -> Mapping[str, str]:
     """The hash of each account that a setting names; a later word wins.
 
     Raises ValueError where a word is wrong, which is never repeated in the message.
@@ -61,15 +61,15 @@ def passwords(setting: Setting, accounts: Accounts, warnings: list[str]) -> Mapp
         name, slash, secret = word.partition("/")
         if not slash or not name:
             raise ValueError(f"word {number} is not USER/PASSWORD, with the password in base64 or hashed")
-        names = _names(name, accounts)
+        names = _match_accounts(name, accounts)
         if not names or (names == [name] and name not in accounts.people | accounts.others):
             warnings.append(f"{setting.where}: {setting.key}: neither the server nor an image has an account {name!a}")
         for each in names:
-            found[each] = _hash(each, secret, accounts.key, number)
+            found[each] = _hash_secret(each, secret, accounts.key, number)
     return found
 
 
-def _names(expression: str, accounts: Accounts) -> list[str]:
+def _match_accounts(expression: str, accounts: Accounts) -> list[str]:
     is_plain = _NAME.fullmatch(expression) and "." not in expression
     if is_plain or expression in accounts.people | accounts.others:
         return [expression]
@@ -82,17 +82,17 @@ def _names(expression: str, accounts: Accounts) -> list[str]:
     return sorted(name for name in accounts.people if pattern.fullmatch(name))
 
 
-def _hash(name: str, secret: str, key: bytes, number: int) -> str:
+def _hash_secret(name: str, secret: str, key: bytes, number: int) -> str:
     if not secret:
         return ""
     if secret.startswith("$"):
         if not _HASH.fullmatch(secret):
             raise ValueError(f"word {number} has a damaged hash; `openssl passwd -6` makes one, in single quotes here")
         return secret
-    return sha512_crypt(_decoded(secret, number), salt(key + b"\0" + name.encode("ascii")))
+    return sha512_crypt(_decode_password(secret, number), salt(key + b"\0" + name.encode("ascii")))
 
 
-def _decoded(secret: str, number: int) -> bytes:
+def _decode_password(secret: str, number: int) -> bytes:
     """The password, without the line end that was typed after it."""
     try:
         password = base64.b64decode(secret, validate=True)

@@ -67,7 +67,7 @@ def flag(value: str) -> bool:
 
 def hostname(value: str) -> str:
     """A name of one label, in which the client may fill in numbers."""
-    if not _HOSTNAME.fullmatch(_filled(value, {"IP", "MAC"})):
+    if not _HOSTNAME.fullmatch(_fill_templates(value, {"IP", "MAC"})):
         raise ValueError("is no hostname: letters, digits and hyphens, at most 63, and %{IP} or %{MAC}")
     return value
 
@@ -117,7 +117,7 @@ def hosts_line(value: str) -> str:
     if line and not line.startswith("#"):
         if first != "%{SERVER}" and not is_address(first):
             raise ValueError("is no address and names, as in 192.168.67.10 nfs-server")
-        if not names or not all(_ALIAS.fullmatch(_filled(name, TEMPLATES)) for name in names):
+        if not names or not all(_ALIAS.fullmatch(_fill_templates(name, TEMPLATES)) for name in names):
             raise ValueError("has no names of machines after the address")
     return line
 
@@ -168,7 +168,7 @@ def has_kind(unit: str) -> bool:
 
 def user(value: str) -> str:
     """The name of an account, in which the client may fill in numbers."""
-    if value and not _USER.fullmatch(_filled(value, {"IP", "MAC"})):
+    if value and not _USER.fullmatch(_fill_templates(value, {"IP", "MAC"})):
         raise ValueError("is no name of an account")
     return value
 
@@ -209,6 +209,6 @@ def script(value: str) -> str:
     return value.rstrip("\n") + "\n"
 
 
-def _filled(value: str, names: frozenset[str] | set[str]) -> str:
+def _fill_templates(value: str, names: frozenset[str] | set[str]) -> str:
     """The value with a digit for each template, for a check of what else is in it."""
     return _TEMPLATE.sub(lambda match: "0" if match[0].endswith("}") and match[1] in names else match[0], value)

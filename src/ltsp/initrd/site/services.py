@@ -21,7 +21,7 @@ UNIT_DIRECTORIES: Final = ("etc", "usr/local/lib", "usr/lib", "lib")
 """Above `systemd/system`, in the order of their precedence. systemd.unit(5)"""
 
 
-class Fate(Enum):
+class ServicePolicy(Enum):
     MASKED = "mask"
     DISABLED = "disable"
     STAYS = "stay"
@@ -30,10 +30,10 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServiceRow:
     """A row of the list."""
 
-    fate: Fate
+    policy: ServicePolicy
     reason: str
     units: tuple[str, ...]
     """All that belong to one service, and start it: one that is kept without the others would fail. Of a session, names
@@ -41,36 +41,38 @@ class Service:
     """
 
 
-def default_units(fate: Fate) -> tuple[str, ...]:
-    return tuple(unit for service in services() if service.fate is fate for unit in service.units)
+def default_units(fate: ServicePolicy) -> tuple[str, ...]:
+    return tuple(unit for service in read_services() if service.policy is fate for unit in service.units)
 
 
-def service_of(word: str) -> Service | None:
+def find_service(word: str) -> ServiceRow | None:
     """The row that has this unit, or one of that name."""
-    return _by_word().get(word)
+    return _index_by_unit().get(word)
 
 
-def kept(words: Iterable[str]) -> tuple[str, ...]:
+def units_to_keep(words: Iterable[str]) -> tuple[str, ...]:
     """What KEEP_SYSTEM_SERVICES means: the whole row that a word belongs to; of another name without a kind also
     the timer, socket and path, and instances.
     """
     kinds = (".service", ".timer", ".socket", ".path", "@.service")
-    return tuple(unit for word in words for unit in _row(word, [word] if has_kind(word) else [word + k for k in kinds]))
+    return tuple(
+        unit for word in words for unit in _units_of(word, [word] if has_kind(word) else [word + k for k in kinds])
+    )
 
 
-def switched_off(words: Iterable[str]) -> tuple[str, ...]:
+def units_to_disable(words: Iterable[str]) -> tuple[str, ...]:
     """What MASK_SYSTEM_SERVICES and DISABLE_SYSTEM_SERVICES mean: the whole row, else a unit, which is a service if it
     has no kind.
     """
-    return tuple(unit for word in words for unit in _row(word, [word if has_kind(word) else f"{word}.service"]))
+    return tuple(unit for word in words for unit in _units_of(word, [word if has_kind(word) else f"{word}.service"]))
 
 
-def _row(word: str, otherwise: Iterable[str]) -> Iterable[str]:
-    service = service_of(word)
+def _units_of(word: str, otherwise: Iterable[str]) -> Iterable[str]:
+    service = find_service(word)
     return service.units if service is not None else otherwise
 
 
-def is_in(tree: Tree, unit: str) -> bool:
+def has_unit(tree: Tree, unit: str) -> bool:
     """Whether an image has a unit that clients could run: a file, or a script of init.d for which systemd makes one.
 
     systemd.unit(5), systemd-sysv-generator(8)
@@ -84,27 +86,27 @@ def is_in(tree: Tree, unit: str) -> bool:
 
 
 @cache
-def services() -> tuple[Service, ...]:
-    return tuple(_parsed(resources.files("ltsp.initrd").joinpath("lists/client.services").read_text("utf-8")))
+def read_services() -> tuple[ServiceRow, ...]:
+    return tuple(_parse_rows(resources.files("ltsp.initrd").joinpath("lists/client.services").read_text("utf-8")))
 
 
 @cache
-def _by_word() -> dict[str, Service]:
-    found: dict[str, Service] = {}
-    for service in services():
-        if service.fate in {Fate.MASKED, Fate.DISABLED, Fate.STAYS}:
+def _index_by_unit() -> dict[str, ServiceRow]:
+    found: dict[str, ServiceRow] = {}
+    for service in read_services():
+        if service.policy in {ServicePolicy.MASKED, ServicePolicy.DISABLED, ServicePolicy.STAYS}:
             for unit in service.units:
                 found.setdefault(unit, service)
                 found.setdefault(unit.rpartition(".")[0].rstrip("@"), service)
     return found
 
 
-def _parsed(text: str) -> Iterator[Service]:
+def _parse_rows(text: str) -> Iterator[ServiceRow]:
     reason = ""
     row: list[str] = []
     for line in [*text.splitlines(), ""]:
         if row and not line.startswith(" "):
-            yield _service(row, reason)
+            yield _parse_row(row, reason)
             row = []
         if line.startswith("="):
             reason = line[1:].strip()
@@ -112,10 +114,10 @@ def _parsed(text: str) -> Iterator[Service]:
             row.extend(line.partition("#")[0].split())
 
 
-def _service(row: list[str], reason: str) -> Service:
+def _parse_row(row: list[str], reason: str) -> ServiceRow:
     fate, *units = row
-    if fate == Fate.CRON.value:
+    if fate == ServicePolicy.CRON.value:
         until = next(n for n, word in enumerate(units) if word.endswith(":")) + 1
         directories = [word.removesuffix(":") for word in units[:until]]
         units = [f"{directory}/{job}" for directory in directories for job in units[until:]]
-    return Service(Fate(fate), reason, tuple(units))
+    return ServiceRow(ServicePolicy(fate), reason, tuple(units))

@@ -14,23 +14,23 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import SourceError
 from ltsp.host import mount_table
-from ltsp.host.block_device import medium_of
-from ltsp.host.root import Root
+from ltsp.host.block_device import find_block_device
+from ltsp.host.root import RootDirectory
 from ltsp.host.system_call import clone_mount, mount_id
-from ltsp.inspection.mount_plan import Decision, decide
+from ltsp.inspection.mount_plan import MountDecision, decide_mounts
 from ltsp.source.directory import package_lock
-from ltsp.source.directory.scan import Mounted, Scan
+from ltsp.source.directory.scan import MountPoint, Scan
 from ltsp.source.snapshot import snapshot
-from ltsp.source.snapshot.btrfs import own_place
-from ltsp.source.snapshot.frozen import Live, Still, Wanted
-from ltsp.source.source import Part, Plan
+from ltsp.source.snapshot.btrfs import find_own_snapshot_dir
+from ltsp.source.snapshot.frozen import Frozen, MountSelection, SnapshotBase
+from ltsp.source.source import Plan, SourcePart
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.node import Metadata
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
-_UNASKED = Metadata(mode=0o755)
+_DEFAULT_METADATA = Metadata(mode=0o755)
 """For the mount point of a server's or daemon's file system that cannot be looked below: as mkdir makes it."""
 
 
@@ -49,106 +49,112 @@ class DirectorySource:
     warnings: tuple[str, ...] = ()
     snapshots: str = snapshot.NONE
     """Which kind of them to read it from: one of `snapshot.KINDS`."""
-    record: snapshot.Record = field(default_factory=snapshot.Record, compare=False, repr=False)
+    outcome: snapshot.SnapshotOutcome = field(default_factory=snapshot.SnapshotOutcome, compare=False, repr=False)
 
     @property
     def kind(self) -> str:
         return "directory"
 
     def plan(self) -> Plan:
-        with self._root() as root:
-            decisions = _decisions(root, self.at)
-            outputs = _inside(root, self.leave_out)
-            taken = (Part("", f"directory {decode(root.path())}"),)
-        lacking = tuple(
+        with self._open_root() as root:
+            decisions = _decide_mounts(root, self.at)
+            outputs = _find_inside(root, self.leave_out)
+            taken = (SourcePart("", f"directory {decode(root.path())}"),)
+        missing = tuple(
             f"/{printable(decision.path)} is left out: {decision.reason}"
             for decision in decisions
-            if decision.is_vital and not decision.taken
+            if decision.is_vital and not decision.included
         )
         return Plan(
-            taken=taken + tuple(_part(decision) for decision in decisions if decision.taken),
-            left_out=tuple(_part(decision) for decision in decisions if not decision.taken)
-            + tuple(Part(path, "output directory", "the image does not pack itself") for path in outputs),
-            warnings=self.warnings + lacking,
-            snapshots=self.record.snapshots,
-            live=self.record.refused,
-            still=self.record.whole,
-            lost=self.record.lost(),
+            included=taken + tuple(_make_part(decision) for decision in decisions if decision.included),
+            left_out=tuple(_make_part(decision) for decision in decisions if not decision.included)
+            + tuple(SourcePart(path, "output directory", "the image does not pack itself") for path in outputs),
+            warnings=self.warnings + missing,
+            snapshots=self.outcome.snapshots,
+            read_live=self.outcome.refused,
+            is_frozen=self.outcome.whole,
+            invalid_reason=self.outcome.invalid_reason(),
         )
 
     @contextmanager
     def outline(self, selection: Selection) -> Iterator[Tree]:
         with ExitStack() as opened:
-            root = opened.enter_context(self._root())
-            decisions = _decisions(root, self.at)
-            roots = {"": root, **_mounted(root, decisions, opened)}
+            root = opened.enter_context(self._open_root())
+            decisions = _decide_mounts(root, self.at)
+            roots = {"": root, **_open_mounts(root, decisions, opened)}
             yield self._scan(selection, Faults(skip_unreadable=True), decisions, roots, (), opened)
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         with ExitStack() as opened:
-            root = opened.enter_context(self._root())
-            decisions = _decisions(root, self.at)
-            roots = {"": root, **_mounted(root, decisions, opened)}
-            lives = _lives(roots, decisions)
-            selection = _without(selection, {path for live in lives if (path := own_place(live))})
-            stills, refused = snapshot.taken(lives, self.snapshots, _wanted(selection, decisions), opened)
-            whole = not refused and {each.path for each in stills} >= roots.keys()
-            opened.enter_context(self.record.of(stills, refused, whole=whole))
-            yield self._scan(selection, faults, decisions, roots, stills, opened)
+            root = opened.enter_context(self._open_root())
+            decisions = _decide_mounts(root, self.at)
+            roots = {"": root, **_open_mounts(root, decisions, opened)}
+            bases = _find_bases(roots, decisions)
+            selection = _exclude_directories(
+                selection, {path for live in bases if (path := find_own_snapshot_dir(live))}
+            )
+            frozen_mounts, refused = snapshot.take_snapshots(
+                bases, self.snapshots, _select_in_mounts(selection, decisions), opened
+            )
+            whole = not refused and {each.path for each in frozen_mounts} >= roots.keys()
+            opened.enter_context(self.outcome.hold(frozen_mounts, refused, whole=whole))
+            yield self._scan(selection, faults, decisions, roots, frozen_mounts, opened)
 
     def _scan(
         self,
         selection: Selection,
         faults: Faults,
-        decisions: Sequence[Decision],
-        roots: Mapping[str, Root],
-        stills: Sequence[Still],
+        decisions: Sequence[MountDecision],
+        roots: Mapping[str, RootDirectory],
+        frozen_mounts: Sequence[Frozen],
         opened: ExitStack,
     ) -> Tree:
         """The tree of these roots, by what stands still of them, which can be read until `opened` closes."""
-        still = {each.path: each.root for each in stills}
-        others = {path: live for path, live in roots.items() if path not in still}
-        copies = _copies(others, opened)
+        frozen = {each.path: each.root for each in frozen_mounts}
+        others = {path: live for path, live in roots.items() if path not in frozen}
+        copies = _clone_mounts(others, opened)
         bare = len(copies) == len(others)
-        read = {**others, **copies, **still}
-        mounts = {path: Mounted(root, itself=True) for path, root in still.items()} | {
-            decision.path: Mounted(
+        read = {**others, **copies, **frozen}
+        mounts = {path: MountPoint(root, use_root_metadata=True) for path, root in frozen.items()} | {
+            decision.path: MountPoint(
                 root=read.get(decision.path),
-                metadata=_UNASKED if decision.may_hang and not bare else None,
+                metadata=_DEFAULT_METADATA if decision.may_hang and not bare else None,
             )
             for decision in decisions
         }
-        outputs = _identities(self.leave_out, roots[""], stills)
+        outputs = _find_identities(self.leave_out, roots[""], frozen_mounts)
         return Scan(selection, faults, mounts=mounts, bare=bare, outputs=outputs).run(read[""])
 
-    def see_that_snapshots_can_be_taken(self) -> None:
+    def check_snapshots(self) -> None:
         """Raises LtspError where a kind is asked for that this directory cannot have. Nothing is done yet."""
-        with self._root() as root:
-            snapshot.see_that_it_can_be_taken(self.snapshots, root, printable(self.path))
+        with self._open_root() as root:
+            snapshot.check_can_snapshot(self.snapshots, root, printable(self.path))
 
     @contextmanager
     def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
-        with self._root() as root, package_lock.hold(root, timeout, waiting) as notes:
+        with self._open_root() as root, package_lock.hold(root, timeout, waiting) as notes:
             yield notes
 
-    def _root(self) -> Root:
+    def _open_root(self) -> RootDirectory:
         try:
-            return Root.open(encode(self.path))
+            return RootDirectory.open(encode(self.path))
         except OSError as error:
             raise SourceError(f"cannot open {printable(self.path)}: {error.strerror}") from error
 
 
-def _decisions(root: Root, at: str) -> list[Decision]:
-    met = mount_table.below(mount_table.read(), root.path(), mount_id(root.descriptor))
-    return decide(met, medium_of, at)
+def _decide_mounts(root: RootDirectory, at: str) -> list[MountDecision]:
+    met = mount_table.mounts_below(mount_table.read(), root.path(), mount_id(root.descriptor))
+    return decide_mounts(met, find_block_device, at)
 
 
-def _part(decision: Decision) -> Part:
-    return Part(decision.path, decision.description, decision.reason)
+def _make_part(decision: MountDecision) -> SourcePart:
+    return SourcePart(decision.path, decision.description, decision.reason)
 
 
-def _mounted(root: Root, decisions: Sequence[Decision], opened: ExitStack) -> dict[str, Root]:
+def _open_mounts(
+    root: RootDirectory, decisions: Sequence[MountDecision], opened: ExitStack
+) -> dict[str, RootDirectory]:
     """The roots of the mounts that are taken in, by path.
 
     One that may not be reached is none of them: the scan meets the directory that forbids it, and says so.
@@ -157,75 +163,77 @@ def _mounted(root: Root, decisions: Sequence[Decision], opened: ExitStack) -> di
     """
     roots = {}
     for decision in decisions:
-        if not decision.taken:
+        if not decision.included:
             continue
         try:
             descriptor = root.mount_point(encode(decision.path))
         except PermissionError:
             continue
         except OSError as error:
-            raise _replaced(decision) from error
-        roots[decision.path] = opened.enter_context(Root(descriptor))
+            raise _replaced_error(decision) from error
+        roots[decision.path] = opened.enter_context(RootDirectory(descriptor))
         if mount_id(descriptor) not in (decision.mount.id, None):
-            raise _replaced(decision)
+            raise _replaced_error(decision)
     return roots
 
 
-def _replaced(decision: Decision) -> SourceError:
+def _replaced_error(decision: MountDecision) -> SourceError:
     return SourceError(f"/{printable(decision.path)} was mounted or unmounted a moment ago", "try again")
 
 
-def _copies(roots: Mapping[str, Root], opened: ExitStack) -> dict[str, Root]:
+def _clone_mounts(roots: Mapping[str, RootDirectory], opened: ExitStack) -> dict[str, RootDirectory]:
     """A private copy of each mount; none where that is not allowed (no root, a user namespace, Linux before 5.2)."""
     copies = {}
     for path, root in roots.items():
         try:
-            copies[path] = opened.enter_context(Root(clone_mount(root.descriptor)))
+            copies[path] = opened.enter_context(RootDirectory(clone_mount(root.descriptor)))
         except OSError:
             return {}
     return copies
 
 
-def _lives(roots: Mapping[str, Root], decisions: Sequence[Decision]) -> list[Live]:
+def _find_bases(roots: Mapping[str, RootDirectory], decisions: Sequence[MountDecision]) -> list[SnapshotBase]:
     """The mounts that are read, the source's own one first."""
     mounts = {decision.path: decision.mount for decision in decisions}
-    own = snapshot.own_mount(roots[""])
+    own = snapshot.find_mount(roots[""])
     if own is not None:
         mounts[""] = own
-    lives = (snapshot.live(path, mounts[path], root) for path, root in roots.items() if path in mounts)
-    return [live for live in lives if live is not None]
+    bases = (snapshot.find_base(path, mounts[path], root) for path, root in roots.items() if path in mounts)
+    return [live for live in bases if live is not None]
 
 
-def _without(selection: Selection, left_out: Collection[str]) -> Selection:
+def _exclude_directories(selection: Selection, left_out: Collection[str]) -> Selection:
     """The selection without these directories, which are ours."""
     if not left_out:
         return selection
-    return lambda path, directory: Take.NOTHING if path in left_out else selection(path, directory)
+    return lambda path, directory: Inclusion.NOTHING if path in left_out else selection(path, directory)
 
 
-def _wanted(selection: Selection, decisions: Sequence[Decision]) -> Wanted:
+def _select_in_mounts(selection: Selection, decisions: Sequence[MountDecision]) -> MountSelection:
     """What the selection makes of a directory of a mount, unless another mount hides it."""
     mounted = {decision.path for decision in decisions}
 
-    def wanted(path: str, mount: str) -> Take:
+    def wanted(path: str, mount: str) -> Inclusion:
         names = path.split("/")
         above = ["/".join(names[:end]) for end in range(1, len(names))]
         nearest = next((way for way in (path, *reversed(above)) if way in mounted), "")
-        if nearest != mount or any(selection(way, True) is not Take.ALL for way in above):
-            return Take.NOTHING
+        if nearest != mount or any(selection(way, True) is not Inclusion.ALL for way in above):
+            return Inclusion.NOTHING
         return selection(path, True)
 
     return wanted
 
 
-def _inside(root: Root, directories: Sequence[str]) -> list[str]:
+def _find_inside(root: RootDirectory, directories: Sequence[str]) -> list[str]:
     """The paths below the root, relative to it, of those directories that lie there."""
     prefix = root.path().rstrip(b"/") + b"/"
     paths = (os.path.realpath(encode(directory)) for directory in directories)
     return sorted({decode(path.removeprefix(prefix)) for path in paths if path.startswith(prefix) and path != prefix})
 
 
-def _identities(directories: Sequence[str], root: Root, stills: Sequence[Still]) -> frozenset[tuple[int, int]]:
+def _find_identities(
+    directories: Sequence[str], root: RootDirectory, frozen_mounts: Sequence[Frozen]
+) -> frozenset[tuple[int, int]]:
     """Device and inode of the directories that are there: so they are known under any path, bound ones too.
 
     In a snapshot, the device is another one.
@@ -239,7 +247,7 @@ def _identities(directories: Sequence[str], root: Root, stills: Sequence[Still])
         identities.add((status.st_dev, status.st_ino))
     top = os.fstat(root.descriptor)
     identities -= {(top.st_dev, top.st_ino)}
-    devices = [(still.device, os.fstat(still.root.descriptor).st_dev) for still in stills]
+    devices = [(frozen.device, os.fstat(frozen.root.descriptor).st_dev) for frozen in frozen_mounts]
     return frozenset(
         identities | {(new, inode) for old, new in devices for device, inode in identities if device == old}
     )

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from ltsp.errors import Vanished
-from ltsp.host.root import NotRegular, Root
+from ltsp.errors import FileVanished
+from ltsp.host.root import NotRegularFile, RootDirectory
 from ltsp.tree.name import decode, printable, to_os
 
 _TICK = 20_000_000
@@ -23,10 +23,10 @@ GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.E
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HostDirectory:
     """A directory, which its files share."""
 
-    root: Root
+    root: RootDirectory
     path: bytes
     """Relative to the root."""
 
@@ -35,7 +35,7 @@ class Place:
 class HostFile:
     """Content of a file of the host, as the scan saw it."""
 
-    place: Place
+    place: HostDirectory
     name: str
     inode: int
     size: int
@@ -46,15 +46,15 @@ class HostFile:
     def open(self) -> HostStream:
         try:
             descriptor, status = self.place.root.file(self.place.path, to_os(self.name))
-        except NotRegular as error:
-            raise Vanished(f"{self._shown()} is no regular file any more") from error
+        except NotRegularFile as error:
+            raise FileVanished(f"{self._display_path()} is no regular file any more") from error
         except OSError as error:
             if error.errno in GONE:
-                raise Vanished(f"{self._shown()} is gone since the scan") from error
+                raise FileVanished(f"{self._display_path()} is gone since the scan") from error
             raise
         return HostStream(self, descriptor, status)
 
-    def _shown(self) -> str:
+    def _display_path(self) -> str:
         return printable(f"{decode(self.place.path)}/{self.name}")
 
 
@@ -103,7 +103,7 @@ class HostStream:
             missing -= len(piece)
         return b"".join(pieces)
 
-    def hole(self) -> int:
+    def hole_size(self) -> int:
         if not self._sparse or self._at < self._data_until:
             return 0
         try:
@@ -127,7 +127,7 @@ class HostStream:
     def skip(self, size: int) -> None:
         self._at += size
 
-    def settled(self) -> bool:
+    def is_consistent(self) -> bool:
         before, after = self._before, os.fstat(self._descriptor)
         ctime = after.st_ctime_ns
         if ctime != before.st_ctime_ns or after.st_mtime_ns != before.st_mtime_ns or after.st_size != before.st_size:

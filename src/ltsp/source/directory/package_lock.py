@@ -18,14 +18,14 @@ from enum import Enum
 from ltsp.errors import LockHeld
 from ltsp.host import locks, shared_lock
 from ltsp.host.process import Process
-from ltsp.host.root import Root
+from ltsp.host.root import RootDirectory
 from ltsp.tree.name import encode, printable
 
 _PAUSE = 0.2
 """Seconds between two tries: no lock waits with a timeout."""
 
 
-class _Way(Enum):
+class _LockMethod(Enum):
     """How a package manager locks."""
 
     RECORD = "fcntl(2)"
@@ -34,11 +34,11 @@ class _Way(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Lock:
+class _PackageLock:
     directory: str
     """Is there where the package manager is."""
     file: str
-    way: _Way
+    method: _LockMethod
 
     @property
     def path(self) -> str:
@@ -47,17 +47,17 @@ class _Lock:
 
 _LOCKS = (
     # apt and its like hold the first over several runs of dpkg: the same order as theirs.
-    _Lock("var/lib/dpkg", "lock-frontend", _Way.RECORD),
-    _Lock("var/lib/dpkg", "lock", _Way.RECORD),
-    _Lock("var/lib/rpm", ".rpm.lock", _Way.RECORD),
-    _Lock("usr/lib/sysimage/rpm", ".rpm.lock", _Way.RECORD),
-    _Lock("lib/apk/db", "lock", _Way.FLOCK),
-    _Lock("var/lib/pacman", "db.lck", _Way.EXISTENCE),
+    _PackageLock("var/lib/dpkg", "lock-frontend", _LockMethod.RECORD),
+    _PackageLock("var/lib/dpkg", "lock", _LockMethod.RECORD),
+    _PackageLock("var/lib/rpm", ".rpm.lock", _LockMethod.RECORD),
+    _PackageLock("usr/lib/sysimage/rpm", ".rpm.lock", _LockMethod.RECORD),
+    _PackageLock("lib/apk/db", "lock", _LockMethod.FLOCK),
+    _PackageLock("var/lib/pacman", "db.lck", _LockMethod.EXISTENCE),
 )
 
 
 @contextmanager
-def hold(root: Root, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
+def hold(root: RootDirectory, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
     """Hold every lock of the package managers found below the root; yields a line for each that cannot be held.
 
     `waiting` is called once for each lock that somebody has, with the holder. Raises LockHeld after `timeout` seconds.
@@ -66,17 +66,19 @@ def hold(root: Root, timeout: float, waiting: Callable[[str], None]) -> Iterator
     notes: list[str] = []
     with ExitStack() as held:
         for lock in _LOCKS:
-            if _is_there(root, lock.directory):
-                reason = _take(root, lock, until, waiting, held)
+            if _exists(root, lock.directory):
+                reason = _take_lock(root, lock, until, waiting, held)
                 if reason:
                     notes.append(f"/{lock.path} is not held: {reason}")
         yield notes
 
 
-def _take(root: Root, lock: _Lock, until: float, waiting: Callable[[str], None], held: ExitStack) -> str:
+def _take_lock(
+    root: RootDirectory, lock: _PackageLock, until: float, waiting: Callable[[str], None], held: ExitStack
+) -> str:
     """Why the lock cannot be held; empty if it is."""
-    if lock.way is _Way.EXISTENCE:
-        _wait(lambda: not _is_there(root, lock.path), lambda: None, lock, until, waiting)
+    if lock.method is _LockMethod.EXISTENCE:
+        _wait_for_lock(lambda: not _exists(root, lock.path), lambda: None, lock, until, waiting)
         return "it can only be watched"
     try:
         descriptor = root.follow_file(encode(lock.path))
@@ -84,42 +86,42 @@ def _take(root: Root, lock: _Lock, until: float, waiting: Callable[[str], None],
         return (error.strerror or str(error)).lower()
     held.callback(os.close, descriptor)
     try:
-        if lock.way is _Way.RECORD:
-            attempt, holder = shared_lock.try_record, shared_lock.record_holder
+        if lock.method is _LockMethod.RECORD:
+            attempt, holder = shared_lock.try_record_lock, shared_lock.record_holder
         else:
             attempt, holder = shared_lock.try_flock, locks.holder
-        _wait(lambda: attempt(descriptor), lambda: holder(descriptor), lock, until, waiting)
+        _wait_for_lock(lambda: attempt(descriptor), lambda: holder(descriptor), lock, until, waiting)
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return ""
 
 
-def _wait(
-    is_had: Callable[[], bool],
+def _wait_for_lock(
+    try_lock: Callable[[], bool],
     holder: Callable[[], Process | None],
-    lock: _Lock,
+    lock: _PackageLock,
     until: float,
     waiting: Callable[[str], None],
 ) -> None:
-    told = False
-    while not is_had():
-        name = _shown(holder())
+    announced = False
+    while not try_lock():
+        name = _describe_holder(holder())
         if time.monotonic() >= until:
             hint = "try again when it has ended"
-            if lock.way is _Way.EXISTENCE:
+            if lock.method is _LockMethod.EXISTENCE:
                 hint += "; if none runs, remove that file"
             raise LockHeld(f"the package manager is at work on the source: {name} holds /{lock.path}", hint)
-        if not told:
+        if not announced:
             waiting(f"waiting for the package manager: {name} holds /{lock.path}")
-            told = True
+            announced = True
         time.sleep(_PAUSE)
 
 
-def _shown(process: Process | None) -> str:
+def _describe_holder(process: Process | None) -> str:
     return "another process" if process is None else f"{printable(process.command)} (process {process.pid})"
 
 
-def _is_there(root: Root, path: str) -> bool:
+def _exists(root: RootDirectory, path: str) -> bool:
     """Whether there is something, or it cannot be told."""
     try:
         os.close(root.follow(encode(path)))

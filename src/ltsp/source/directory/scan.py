@@ -12,13 +12,13 @@ import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from ltsp.errors import Unreadable
-from ltsp.host.root import Root
-from ltsp.source.directory.host_file import GONE, HostFile, Place
+from ltsp.errors import FileUnreadable
+from ltsp.host.root import RootDirectory
+from ltsp.source.directory.host_file import GONE, HostDirectory, HostFile
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import byte_order, encode, from_os
+from ltsp.tree.name import byte_sort_key, encode, from_os
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
 _SECOND = 1_000_000_000
@@ -31,22 +31,22 @@ _NO_XATTRS = frozenset({errno.ENOTSUP, errno.ENODATA, errno.ENOSYS})
 
 
 @dataclass(frozen=True, slots=True)
-class Mounted:
+class MountPoint:
     """What becomes of a directory on which something is mounted."""
 
-    root: Root | None = None
+    root: RootDirectory | None = None
     """What is mounted there, if it belongs to the tree; else the directory stays empty."""
     metadata: Metadata | None = None
     """The directory's own, where looking at it would ask a server or a daemon that may not answer."""
-    itself: bool = False
+    use_root_metadata: bool = False
     """The directory is the root, also where it stays empty: what stands in its place has made-up attributes."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _ScanJob:
     """A directory to be scanned."""
 
-    place: Place
+    place: HostDirectory
     path: str
     """In the tree."""
     name: str
@@ -60,27 +60,27 @@ class Scan:
 
     selection: Selection
     faults: Faults
-    mounts: Mapping[str, Mounted] = field(default_factory=dict)
+    mounts: Mapping[str, MountPoint] = field(default_factory=dict)
     """By path in the tree."""
     bare: bool = False
     """The roots are copies of single mounts: a file on which something is mounted shows itself."""
     outputs: Collection[tuple[int, int]] = ()
     """Directories that are left out wherever they appear, by device and inode."""
-    _jobs: list[_Job] = field(default_factory=list)
+    _jobs: list[_ScanJob] = field(default_factory=list)
     _links: dict[tuple[int, int, int], Node] = field(default_factory=dict)
     """Nodes with several names, by device, inode and type."""
     _metadata: dict[tuple[int, int, int, int, Xattrs], Metadata] = field(default_factory=dict)
     """Most files of a system share theirs with others."""
     _mount_names: frozenset[str] = frozenset()
 
-    def run(self, root: Root) -> Tree:
+    def run(self, root: RootDirectory) -> Tree:
         """The tree from this root on.
 
-        Raises Unreadable.
+        Raises FileUnreadable.
         """
         self._mount_names = frozenset(path.rpartition("/")[2] for path in self.mounts)
         top: dict[str, Node] = {}
-        self._jobs.append(_Job(Place(root, b""), "", "", top))
+        self._jobs.append(_ScanJob(HostDirectory(root, b""), "", "", top))
         while self._jobs:
             job = self._jobs.pop()
             try:
@@ -88,20 +88,20 @@ class Scan:
             except OSError as error:
                 if not job.path:
                     hint = "run as root" if isinstance(error, PermissionError) else ""
-                    raise Unreadable(f"cannot read the source: {error.strerror}", hint) from error
+                    raise FileUnreadable(f"cannot read the source: {error.strerror}", hint) from error
                 self._note(job.path, error)
         directory = top[""]
         assert isinstance(directory, Directory)
         return Tree(directory)
 
-    def _scan(self, job: _Job) -> None:
+    def _scan(self, job: _ScanJob) -> None:
         descriptor = job.place.root.directory(job.place.path)
         number = descriptor.number
         status = os.fstat(number)
         if (status.st_dev, status.st_ino) in self.outputs and job.path:
             return
         entries: dict[str, Node] = {}
-        directory = Directory(self._metadata_of(status, _xattrs(number)), entries)
+        directory = Directory(self._metadata_of(status, _read_xattrs(number)), entries)
         prefix = job.path and job.path + "/"
         with os.scandir(number) as listing:
             for entry in listing:
@@ -117,28 +117,34 @@ class Scan:
         job.siblings[job.name] = directory
 
     def _node(
-        self, place: Place, directory: int, entry: os.DirEntry[str], name: str, path: str, entries: dict[str, Node]
+        self,
+        place: HostDirectory,
+        directory: int,
+        entry: os.DirEntry[str],
+        name: str,
+        path: str,
+        entries: dict[str, Node],
     ) -> Node | None:
         """The node of an entry; None if it is left out, or a directory that will join the entries later."""
         mounted = self.mounts.get(path) if name in self._mount_names else None
         # A file system that does not keep types in directories makes is_dir() look at the entry itself.
         is_directory = (mounted is not None and mounted.metadata is not None) or entry.is_dir(follow_symlinks=False)
         take = self.selection(path, is_directory)
-        if take is Take.NOTHING:
+        if take is Inclusion.NOTHING:
             return None
         if is_directory:
             if mounted is not None and mounted.metadata is not None:
                 return Directory(mounted.metadata)
-            if mounted is not None and mounted.root is not None and take is Take.ALL:
-                self._jobs.append(_Job(Place(mounted.root, b""), path, name, entries))
+            if mounted is not None and mounted.root is not None and take is Inclusion.ALL:
+                self._jobs.append(_ScanJob(HostDirectory(mounted.root, b""), path, name, entries))
                 return None
-            if mounted is not None and mounted.root is not None and mounted.itself:
+            if mounted is not None and mounted.root is not None and mounted.use_root_metadata:
                 number = mounted.root.directory(b"").number
-                return Directory(self._metadata_of(os.fstat(number), _xattrs(number)))
-            if mounted is None and take is Take.ALL:
+                return Directory(self._metadata_of(os.fstat(number), _read_xattrs(number)))
+            if mounted is None and take is Inclusion.ALL:
                 raw = encode(name)
                 below = place.path + b"/" + raw if place.path else raw
-                self._jobs.append(_Job(Place(place.root, below), path, name, entries))
+                self._jobs.append(_ScanJob(HostDirectory(place.root, below), path, name, entries))
                 return None
         elif mounted is not None and not self.bare:
             return None
@@ -149,8 +155,8 @@ class Scan:
             known = self._links.get((status.st_dev, status.st_ino, kind))
             if known is not None:
                 return known
-        metadata = self._metadata_of(status, _xattrs(f"/proc/self/fd/{directory}/{entry.name}"))
-        node = _made(kind, metadata, status, place, directory, entry.name)
+        metadata = self._metadata_of(status, _read_xattrs(f"/proc/self/fd/{directory}/{entry.name}"))
+        node = _make_node(kind, metadata, status, place, directory, entry.name)
         if shared:
             self._links[status.st_dev, status.st_ino, kind] = node
         return node
@@ -169,7 +175,9 @@ class Scan:
         return metadata
 
 
-def _made(kind: int, metadata: Metadata, status: os.stat_result, place: Place, directory: int, os_name: str) -> Node:
+def _make_node(
+    kind: int, metadata: Metadata, status: os.stat_result, place: HostDirectory, directory: int, os_name: str
+) -> Node:
     match kind:
         case stat.S_IFREG:
             seen = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -188,7 +196,7 @@ def _made(kind: int, metadata: Metadata, status: os.stat_result, place: Place, d
             return Socket(metadata)
 
 
-def _xattrs(file: int | str) -> Xattrs:
+def _read_xattrs(file: int | str) -> Xattrs:
     """All extended attributes, in the order of their names' bytes; of a path's last part, not of where it leads.
 
     Raises OSError where they cannot be read: an image without a file's capabilities is another one.
@@ -206,4 +214,4 @@ def _xattrs(file: int | str) -> Xattrs:
         except OSError as error:
             if error.errno not in _NO_XATTRS:
                 raise
-    return tuple(sorted(found, key=lambda pair: byte_order(pair[0]))) if found else ()
+    return tuple(sorted(found, key=lambda pair: byte_sort_key(pair[0]))) if found else ()

@@ -16,20 +16,20 @@ from stat import S_IMODE
 
 from ltsp.errors import SourceError
 from ltsp.host import command, mounts
-from ltsp.host.mount_namespace import visited
+from ltsp.host.mount_namespace import enter
 from ltsp.inspection import nested_roots
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.source.snapshot.snapshot import AUTO, NONE
 from ltsp.source.source import Plan, Source
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import decode, encode, in_order, printable
+from ltsp.tree.name import decode, encode, printable, sort_names
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
-_PLACE = b"/run/ltsp"
+_VIEW_DIRECTORY = b"/run/ltsp"
 """Where the view is mounted; in every other mount namespace it stays an empty directory."""
-_ROOT = _PLACE + b"/root"
+_VIEW_ROOT = _VIEW_DIRECTORY + b"/root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ class WritableSource:
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
-        with visited():
-            view = _mounted(self.base)
+        with enter():
+            view = _mount_view(self.base)
             self.change(view.path)
             with view.open(selection, faults) as tree:
                 yield tree
 
 
-def writable(source: Source, change: Callable[[str], None], wanted_by: str) -> WritableSource:
+def make_writable(source: Source, change: Callable[[str], None], wanted_by: str) -> WritableSource:
     """The source as `change` leaves its view.
 
     Raises SourceError, before anything is done, where the kernel cannot mount the source; it names who wants that.
@@ -89,15 +89,15 @@ def writable(source: Source, change: Callable[[str], None], wanted_by: str) -> W
     )
 
 
-def _mounted(source: DirectorySource | SquashfsSource) -> DirectorySource:
+def _mount_view(source: DirectorySource | SquashfsSource) -> DirectorySource:
     """The view as a source. Raises SourceError where the kernel cannot mount it."""
-    os.makedirs(_PLACE, mode=0o700, exist_ok=True)
+    os.makedirs(_VIEW_DIRECTORY, mode=0o700, exist_ok=True)
     try:
-        mounts.tmpfs(_PLACE)
-        os.mkdir(_ROOT)
+        mounts.tmpfs(_VIEW_DIRECTORY)
+        os.mkdir(_VIEW_ROOT)
         if isinstance(source, SquashfsSource):
-            return _of_image(source)
-        return _of_directory(source)
+            return _mount_view_of_image(source)
+        return _mount_view_of_directory(source)
     except OSError as error:
         raise SourceError(
             f"cannot lay a writable view over {printable(source.description)}: {error.strerror}",
@@ -105,71 +105,71 @@ def _mounted(source: DirectorySource | SquashfsSource) -> DirectorySource:
         ) from error
 
 
-def _of_image(source: SquashfsSource) -> DirectorySource:
-    lower = _PLACE + b"/image"
+def _mount_view_of_image(source: SquashfsSource) -> DirectorySource:
+    lower = _VIEW_DIRECTORY + b"/image"
     os.mkdir(lower)
     # mount(8) finds a loop device that is freed with its last user.
     image = decode(os.path.realpath(encode(source.path)))
     command.run(["mount", "-t", "squashfs", "-o", "loop,ro", "--", image, decode(lower)], package="mount")
-    _overlay(lower, _ROOT, b"0")
-    view = DirectorySource(source.name, decode(_ROOT), source.description)
-    with view.open(nested_roots.look, Faults()) as tree:
-        inside = nested_roots.found(tree)
-        return replace(view, path=f"{view.path}/{nested_roots.chosen(tree, inside).path}") if inside else view
+    _mount_overlay(lower, _VIEW_ROOT, b"0")
+    view = DirectorySource(source.name, decode(_VIEW_ROOT), source.description)
+    with view.open(nested_roots.select_markers, Faults()) as tree:
+        inside = nested_roots.find_nested_roots(tree)
+        return replace(view, path=f"{view.path}/{nested_roots.choose_bootable(tree, inside).path}") if inside else view
 
 
-def _of_directory(source: DirectorySource) -> DirectorySource:
+def _mount_view_of_directory(source: DirectorySource) -> DirectorySource:
     plan = source.plan()
     base = os.path.realpath(encode(source.path))
-    taken = [part.path for part in plan.taken]
-    outputs = [inside for directory in source.leave_out if (inside := _below(base, directory))]
+    taken = [part.path for part in plan.included]
+    outputs = [inside for directory in source.leave_out if (inside := _path_below(base, directory))]
     others = {part.path for part in plan.left_out} - set(map(decode, outputs))
-    for number, path in enumerate(in_order([*taken, *others])):
+    for number, path in enumerate(sort_names([*taken, *others])):
         inner = encode(path)
-        at = os.path.join(_ROOT, inner) if path else _ROOT
+        at = os.path.join(_VIEW_ROOT, inner) if path else _VIEW_ROOT
         if path in others:
             _cover(at)
             continue
-        lower = _PLACE + b"/lower%d" % number
+        lower = _VIEW_DIRECTORY + b"/lower%d" % number
         os.mkdir(lower)
         mounts.bind(os.path.join(base, inner), lower)
-        _overlay(lower, at, b"%d" % number)
+        _mount_overlay(lower, at, b"%d" % number)
     view = replace(
         source,
-        path=decode(_ROOT),
+        path=decode(_VIEW_ROOT),
         snapshots=NONE,
-        leave_out=tuple(decode(os.path.join(_ROOT, inside)) for inside in outputs),
+        leave_out=tuple(decode(os.path.join(_VIEW_ROOT, inside)) for inside in outputs),
     )
-    if lacking := set(taken) - {part.path for part in view.plan().taken}:
+    if missing := set(taken) - {part.path for part in view.plan().included}:
         raise SourceError(
-            f"/{printable(min(lacking))} of {printable(source.description)} cannot be part of a writable view",
+            f"/{printable(min(missing))} of {printable(source.description)} cannot be part of a writable view",
             "do without LTSP_ROOT in commands",
         )
     return view
 
 
-def _below(base: bytes, directory: str) -> bytes:
+def _path_below(base: bytes, directory: str) -> bytes:
     """The path of a directory relative to the base; empty where it does not lie below."""
     path = os.path.realpath(encode(directory))
     prefix = base.rstrip(b"/") + b"/"
     return path.removeprefix(prefix) if path.startswith(prefix) else b""
 
 
-def _overlay(lower: bytes, at: bytes, number: bytes) -> None:
-    upper, work = _PLACE + b"/upper" + number, _PLACE + b"/work" + number
+def _mount_overlay(lower: bytes, at: bytes, number: bytes) -> None:
+    upper, work = _VIEW_DIRECTORY + b"/upper" + number, _VIEW_DIRECTORY + b"/work" + number
     os.mkdir(upper)
     os.mkdir(work)
     # The root of an overlay is its upper directory, which therefore takes the looks of the lower one.
     status = os.stat(lower)
     os.chown(upper, status.st_uid, status.st_gid)
     os.chmod(upper, S_IMODE(status.st_mode))
-    for name in _attributes(lower):
+    for name in _list_xattrs(lower):
         os.setxattr(upper, name, os.getxattr(lower, name))
     os.utime(upper, ns=(status.st_atime_ns, status.st_mtime_ns))
     mounts.overlay([lower], upper, work, at)
 
 
-def _attributes(path: bytes) -> list[str]:
+def _list_xattrs(path: bytes) -> list[str]:
     """Names; none where the file system has none at all, as a squashfs may."""
     try:
         return os.listxattr(path)
@@ -184,6 +184,6 @@ def _cover(at: bytes) -> None:
     if os.path.isdir(at):
         mounts.tmpfs(at)
     elif os.path.lexists(at):
-        empty = _PLACE + b"/empty"
+        empty = _VIEW_DIRECTORY + b"/empty"
         with open(empty, "ab"):
             mounts.bind(empty, at)

@@ -12,33 +12,33 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import BinaryIO, Self
 
-from ltsp.disk.image import temporary
+from ltsp.disk.image import make_scratch_file
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.host.privilege import may_mount
-from ltsp.inspection.live_medium import Carried
-from ltsp.inspection.search import Choice
-from ltsp.sandbox.client import Reader, no_key, reading
+from ltsp.inspection.live_medium import LiveMedium
+from ltsp.inspection.search import SystemChoice
+from ltsp.sandbox.client import SandboxReader, refuse_key, start_reader
 from ltsp.source.disk.disk_files import DiskFiles
-from ltsp.source.disk.disk_options import ANY, Wishes
-from ltsp.source.disk.kernel_mounts import BY_ROOT, Mounts
+from ltsp.source.disk.disk_options import DEFAULT_OPTIONS, DiskOptions
+from ltsp.source.disk.kernel_mounts import BY_ROOT, KernelMounts
 from ltsp.source.disk.kernel_volumes import KernelVolumes
-from ltsp.source.disk.volume_key import volume_key
-from ltsp.source.source import Part, Plan
-from ltsp.source.spec import SUBVOLUME, Layer
+from ltsp.source.disk.volume_key import find_volume_key
+from ltsp.source.source import Plan, SourcePart
+from ltsp.source.spec import SUBVOLUME, ImageSpec
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
-from ltsp.tree.selection import Selection, Take
+from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
-_MODULE, _OF_VOLUMES = "ltsp.sandbox.disk_session", "ltsp.sandbox.volume_session"
+_DISK_SESSION, _VOLUME_SESSION = "ltsp.sandbox.disk_session", "ltsp.sandbox.volume_session"
 
 
 @dataclass(frozen=True, slots=True)
-class _Started:
+class _ReaderProcess:
     """A process that reads some disks."""
 
-    reader: Reader
+    reader: SandboxReader
     files: DiskFiles
     scratch: Sequence[BinaryIO]
     """What it was given to write to."""
@@ -58,70 +58,72 @@ class DiskSource:
     others: tuple[str, ...] = ()
     """Disks of the same system; a name that begins with neither / nor . lies beside the first one."""
     choice: dict[str, object] = field(default_factory=dict)
-    wishes: Wishes = ANY
+    options: DiskOptions = DEFAULT_OPTIONS
     seen: Plan | None = None
     """What was found when it was looked into."""
-    live: Carried | None = None
+    live: LiveMedium | None = None
     """What is on it, where it is a live medium."""
     reader: str = ""
     """Who reads it, as far as that is settled."""
     warnings: tuple[str, ...] = ()
-    locked: dict[bytes, LtspError] = field(default_factory=dict, compare=False, repr=False)
+    key_errors: dict[bytes, LtspError] = field(default_factory=dict, compare=False, repr=False)
     """Why no key is known of the volumes with these headers: a slot may take seconds, and is tried once."""
 
     @property
     def description(self) -> str:
-        return self.seen.taken[0].description if self.seen else f"disk {self.path}"
+        return self.seen.included[0].description if self.seen else f"disk {self.path}"
 
     @property
     def kind(self) -> str:
         return "disk"
 
     def plan(self) -> Plan:
-        plan = self.seen or Plan(taken=(Part("", self.description),))
-        return replace(plan, warnings=(*plan.warnings, *self.warnings), reader=self.reader or self.wishes.reader)
+        plan = self.seen or Plan(included=(SourcePart("", self.description),))
+        return replace(plan, warnings=(*plan.warnings, *self.warnings), reader=self.reader or self.options.reader)
 
-    def looked_into(self) -> Self:
+    def inspect(self) -> Self:
         """With what there is; a disk that has to be unpacked or copied for that stays as it is.
 
         Raises LtspError.
         """
-        if self.wishes.reader == "kernel":
+        if self.options.reader == "kernel":
             if not may_mount():
                 what = f"--reader=kernel has {printable(self.path)} mounted, which only root may"
                 raise SourceError(what, f"{BY_ROOT}, or leave --reader=kernel out")
-            return self._looked_into_by_kernel()
+            return self._inspect_by_kernel()
         try:
-            with self._started() as started:
+            with self._start_reader() as started:
                 if started.unpacks:
                     return self
-                seen = started.reader.look({})
+                seen = started.reader.query({})
         except LtspError as error:
-            if not self._may_be_mounted(error):
+            if not self._may_try_kernel(error):
                 raise
-            return self._looked_into_by_kernel()
-        found = replace(self._with(seen), reader="user")
-        if self.wishes.reader == "auto" and isinstance(seen, dict) and seen.get("unread") is True:
-            return self._completed(found)
+            return self._inspect_by_kernel()
+        found = replace(self._with_reply(seen), reader="user")
+        if self.options.reader == "auto" and isinstance(seen, dict) and seen.get("unread") is True:
+            return self._complete(found)
         return found
 
-    def _completed(self, found: Self) -> Self:
+    def _complete(self, found: Self) -> Self:
         """With the parts that were left out and that the kernel reads, where it can without copies."""
         left_out = len(found.plan().left_out)
         if left_out and may_mount():
             with suppress(LtspError):
-                whole = self._looked_into_by_kernel()
+                whole = self._inspect_by_kernel()
                 if whole.seen and len(whole.plan().left_out) < left_out:
                     return whole
         return found
 
-    def _looked_into_by_kernel(self) -> Self:
-        with self._volumes() as volumes:
-            with self._told():
-                found = volumes.system_without_copies(*self._choice())
+    def _inspect_by_kernel(self) -> Self:
+        with self._open_volumes() as volumes:
+            with self._name_in_errors():
+                found = volumes.find_system_without_copies(*self._choice())
             if found is not None:
-                return replace(self._with(found.told(volumes.formats, volumes.volumes.warnings)), reader="kernel")
-        copied = (f"{printable(name)} (up to {-(-size >> 20)} MiB)" for name, size in volumes.wanting.items())
+                return replace(
+                    self._with_reply(found.to_json(volumes.formats, volumes.volumes.warnings)), reader="kernel"
+                )
+        copied = (f"{printable(name)} (up to {-(-size >> 20)} MiB)" for name, size in volumes.pending_copies.items())
         note = f"the kernel reads copies in TMPDIR or /var/tmp, of what of this it needs: {', '.join(copied)}"
         return replace(self, reader="kernel", warnings=(*self.warnings, note))
 
@@ -135,31 +137,31 @@ class DiskSource:
             yield self._tree(selection, faults, opened)
 
     def _tree(self, selection: Selection, faults: Faults, opened: ExitStack) -> Tree:
-        if self.reader != "kernel" and self.wishes.reader != "kernel":
+        if self.reader != "kernel" and self.options.reader != "kernel":
             try:
                 with ExitStack() as trial:
-                    started = trial.enter_context(self._started())
-                    with self._told():
+                    started = trial.enter_context(self._start_reader())
+                    with self._name_in_errors():
                         tree = started.reader.tree({}, selection)
                     opened.push(trial.pop_all())
             except LtspError as error:
-                if not self._may_be_mounted(error):
+                if not self._may_try_kernel(error):
                     raise
             else:
                 return tree
-        volumes = opened.enter_context(self._volumes())
-        with self._told():
-            found = volumes.system(*self._choice())
+        volumes = opened.enter_context(self._open_volumes())
+        with self._name_in_errors():
+            found = volumes.find_system(*self._choice())
         volumes.mounts.faults = faults
-        return found.tree(lambda paths: [selection(path, True) is Take.ALL for path in paths]).select(selection)
+        return found.tree(lambda paths: [selection(path, True) is Inclusion.ALL for path in paths]).select(selection)
 
-    def _may_be_mounted(self, error: LtspError) -> bool:
+    def _may_try_kernel(self, error: LtspError) -> bool:
         """Whether the kernel is asked where the first reader gave this error: not for what is damaged, or in use."""
-        return self.wishes.reader == "auto" and type(error) in {LtspError, SourceError}
+        return self.options.reader == "auto" and type(error) in {LtspError, SourceError}
 
-    def _choice(self) -> tuple[Choice, bool]:
+    def _choice(self) -> tuple[SystemChoice, bool]:
         words = (str(self.choice.get(key, "")) for key in ("partition", "subvolume", "holding"))
-        return Choice(*words), bool(self.choice.get("whole", True))
+        return SystemChoice(*words), bool(self.choice.get("whole", True))
 
     def hold_packages(
         self,
@@ -169,12 +171,12 @@ class DiskSource:
         return nullcontext([])
 
     @contextmanager
-    def _started(self, module: str = _MODULE) -> Iterator[_Started]:
+    def _start_reader(self, module: str = _DISK_SESSION) -> Iterator[_ReaderProcess]:
         """The process, with the disks."""
-        with DiskFiles(self.wishes.backing, self.wishes.force) as files:
-            paths = [self.path, *(_beside(self.path, other) for other in self.others)]
+        with DiskFiles(self.options.backing, self.options.force) as files:
+            paths = [self.path, *(_path_beside(self.path, other) for other in self.others)]
             disks = [files.open(path) for path in paths]
-            _see_that_they_differ(paths, disks)
+            _check_distinct(paths, disks)
             unpacks = any(map(_is_compressed, disks))
             scratch: list[BinaryIO] = []
             with ExitStack() as opened:
@@ -182,78 +184,78 @@ class DiskSource:
                 def open_other(name: str) -> BinaryIO:
                     if name:
                         number, _, own = name.partition("/")
-                        return files.beside(paths[int(number)], own)
-                    scratch.append(opened.enter_context(temporary()))
+                        return files.open_beside(paths[int(number)], own)
+                    scratch.append(opened.enter_context(make_scratch_file()))
                     return os.fdopen(os.dup(scratch[-1].fileno()), "r+b", buffering=0)
 
-                with self._told():
-                    writes = unpacks or module == _OF_VOLUMES
+                with self._name_in_errors():
+                    writes = unpacks or module == _VOLUME_SESSION
                     choice = dict(self.choice)
-                    started = reading(module, disks, open_other, choice, unpacks=writes, find_key=self._find_key)
+                    started = start_reader(module, disks, open_other, choice, unpacks=writes, find_key=self._find_key)
                     reader = opened.enter_context(started)
-                yield _Started(reader, files, scratch, unpacks, opened)
-            files.settled()
+                yield _ReaderProcess(reader, files, scratch, unpacks, opened)
+            files.check_unchanged()
 
     def _find_key(self, header: bytes) -> bytes:
-        if not self.wishes.key_file:
-            return no_key(header)
+        if not self.options.key_file:
+            return refuse_key(header)
         digest = sha256(header).digest()
-        if digest in self.locked:
-            raise self.locked[digest]
+        if digest in self.key_errors:
+            raise self.key_errors[digest]
         try:
-            return volume_key(header, self.wishes.key_file)
+            return find_volume_key(header, self.options.key_file)
         except LtspError as error:
-            self.locked[digest] = error
+            self.key_errors[digest] = error
             raise
 
     @contextmanager
-    def _volumes(self) -> Iterator[KernelVolumes]:
+    def _open_volumes(self) -> Iterator[KernelVolumes]:
         """What is on it, for the kernel."""
-        with self._started(_OF_VOLUMES) as started:
-            with self._told():
+        with self._start_reader(_VOLUME_SESSION) as started:
+            with self._name_in_errors():
                 volumes = KernelVolumes(
                     started.reader,
                     lambda: [file for _, file, _ in started.files.opened],
                     started.scratch,
                     str(self.choice.get("fstype", "")),
-                    alone=self.wishes.reader == "kernel",
-                    mounts=Mounts(started.opened, Faults(skip_unreadable=True)),
+                    kernel_only=self.options.reader == "kernel",
+                    mounts=KernelMounts(started.opened, Faults(skip_unreadable=True)),
                 )
             yield volumes
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _name_in_errors(self) -> Iterator[None]:
         """Names the file in what goes wrong."""
         try:
             yield
         except (FormatError, SourceError) as error:
             raise type(error)(f"{printable(self.path)}: {error.message}", error.hint) from error
 
-    def _with(self, seen: object) -> Self:
+    def _with_reply(self, seen: object) -> Self:
         """Raises FormatError where the answer is none."""
         try:
             match seen:
                 case {"root": str(root), "parts": list(parts), "left_out": list(left_out), "live": live, **rest}:
-                    formats = ", ".join(map(str, _list(rest.get("formats"))))
+                    formats = ", ".join(map(str, _as_list(rest.get("formats"))))
                     title = str(rest.get("title", ""))
                     disks = f"disks {self.path}, {', '.join(self.others)}" if self.others else f"disk {self.path}"
                     what = f"{f'{title}, ' if title else ''}{root} in {formats} {disks}"
                     plan = Plan(
-                        (Part("", what), *(Part(path, text, reason) for path, text, reason in parts)),
-                        tuple(Part(path, text, reason) for path, text, reason in left_out),
-                        tuple(printable(str(each)) for each in _list(rest.get("warnings"))),
+                        (SourcePart("", what), *(SourcePart(path, text, reason) for path, text, reason in parts)),
+                        tuple(SourcePart(path, text, reason) for path, text, reason in left_out),
+                        tuple(printable(str(each)) for each in _as_list(rest.get("warnings"))),
                     )
-                    return replace(self, seen=plan, live=Carried.told(live))
+                    return replace(self, seen=plan, live=LiveMedium.from_json(live))
         except (ValueError, TypeError):
             pass
         raise FormatError(f"{printable(self.path)}: what its reader says makes no sense")
 
 
-def _beside(path: str, other: str) -> str:
+def _path_beside(path: str, other: str) -> str:
     return other if other.startswith(("/", ".")) else os.path.join(os.path.dirname(path), other)
 
 
-def _see_that_they_differ(paths: Sequence[str], disks: Sequence[BinaryIO]) -> None:
+def _check_distinct(paths: Sequence[str], disks: Sequence[BinaryIO]) -> None:
     """Raises SourceError where one is given twice: everything on it would be there twice."""
     seen: set[tuple[int, int]] = set()
     for path, file in zip(paths, disks, strict=True):
@@ -264,21 +266,23 @@ def _see_that_they_differ(paths: Sequence[str], disks: Sequence[BinaryIO]) -> No
 
 
 def _is_compressed(file: BinaryIO) -> bool:
-    return bool(compressed.kind_of(os.pread(file.fileno(), compressed.LONGEST_MAGIC, 0)))
+    return bool(compressed.detect_compression(os.pread(file.fileno(), compressed.LONGEST_MAGIC, 0)))
 
 
-def _list(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def disk_source(path: str, name: str, layer: Layer, wishes: Wishes, *, system: bool, holding: str = "") -> DiskSource:
+def disk_source(
+    path: str, name: str, image_spec: ImageSpec, options: DiskOptions, *, system: bool, holding: str = ""
+) -> DiskSource:
     """The disk that a part of the notation names; with `system`, there has to be a system on it, or what is `holding`.
 
     Raises FormatError and SourceError.
     """
-    subvolume = next((each.removeprefix(SUBVOLUME) for each in layer.options if each.startswith(SUBVOLUME)), "")
-    others = [each for each in layer.options if not each.startswith(SUBVOLUME)]
-    choice = {"partition": layer.partition, "subvolume": subvolume, "fstype": layer.fstype, "whole": system}
-    choice |= {"unlock": bool(wishes.key_file), "holding": holding}
+    subvolume = next((each.removeprefix(SUBVOLUME) for each in image_spec.options if each.startswith(SUBVOLUME)), "")
+    others = [each for each in image_spec.options if not each.startswith(SUBVOLUME)]
+    choice = {"partition": image_spec.partition, "subvolume": subvolume, "fstype": image_spec.fstype, "whole": system}
+    choice |= {"unlock": bool(options.key_file), "holding": holding}
     warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()
-    return DiskSource(name, path, layer.disks, choice, wishes, warnings=warnings).looked_into()
+    return DiskSource(name, path, image_spec.disks, choice, options, warnings=warnings).inspect()

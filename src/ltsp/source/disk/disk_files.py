@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from ltsp.errors import Changed, LockHeld, SourceError
-from ltsp.host.open_for_write import Writer, writer
+from ltsp.errors import FileChanged, LockHeld, SourceError
+from ltsp.host.open_for_write import Writer, find_writer
 from ltsp.host.process import Process
 from ltsp.tree.name import decode, encode, printable
 
@@ -45,7 +45,7 @@ class DiskFiles:
             raise SourceError(f"cannot read {printable(path)}: {error.strerror}") from error
         return self._add(path, descriptor, (stat.S_ISREG, stat.S_ISBLK))
 
-    def beside(self, path: str, name: str) -> BinaryIO:
+    def open_beside(self, path: str, name: str) -> BinaryIO:
         """A file that the disk at `path` names, which the caller closes when it likes.
 
         Raises SourceError where it may not be read or is not there, LockHeld where somebody writes to it.
@@ -88,18 +88,20 @@ class DiskFiles:
         if not any(kind(os.fstat(descriptor).st_mode) for kind in kinds):  # type: ignore[operator]
             raise SourceError(f"{printable(path)} is no file", "name a chroot, a VM disk or an image")
         if not self.force:
-            user = writer(descriptor)
-            use = told(user) if user is not None else _claimed(descriptor)
+            user = find_writer(descriptor)
+            use = describe_writer(user) if user is not None else _describe_claim(descriptor)
             if use:
                 raise LockHeld(f"{printable(path)} is in use: {use}", "shut that down, or give --force")
         self.opened.append((path, file, _state(file)))
         return file
 
-    def settled(self) -> None:
-        """Raises Changed where one of them was written to since it was opened; not with `force`."""
+    def check_unchanged(self) -> None:
+        """Raises FileChanged where one of them was written to since it was opened; not with `force`."""
         for path, file, before in () if self.force else self.opened:
             if _state(file) != before:
-                raise Changed(f"{printable(path)} was written to while it was read", "try again when nothing uses it")
+                raise FileChanged(
+                    f"{printable(path)} was written to while it was read", "try again when nothing uses it"
+                )
 
     def __enter__(self) -> Self:
         return self
@@ -110,7 +112,7 @@ class DiskFiles:
         self.stack.close()
 
 
-def _claimed(descriptor: int) -> str:
+def _describe_claim(descriptor: int) -> str:
     """What the kernel does with a block device; nothing where it is free, or a file. open(2), O_EXCL"""
     if not stat.S_ISBLK(os.fstat(descriptor).st_mode):
         return ""
@@ -121,7 +123,7 @@ def _claimed(descriptor: int) -> str:
     return ""
 
 
-def told(user: Writer) -> str:
+def describe_writer(user: Writer) -> str:
     """Who it is and what it does, safe to print: `qemu-system-x86_64 (process 12) has locked it`."""
     match user.user:
         case None:

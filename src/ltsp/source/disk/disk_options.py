@@ -13,7 +13,7 @@ from ltsp.tree.name import encode, printable
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class DiskOptions:
     """What the user allows."""
 
     backing: tuple[str, ...] = ()
@@ -42,5 +42,5 @@ class Wishes:
         return cls(options.allow_backing, options.force, options.reader, options.key_file or "")
 
 
-ANY = Wishes()
+DEFAULT_OPTIONS = DiskOptions()
 """Nothing beyond the ordinary."""

@@ -14,13 +14,19 @@ from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import FileSystem
 from ltsp.host import btrfs, command, loop
 from ltsp.host.privilege import may_mount
-from ltsp.host.root import Root
-from ltsp.host.system_call import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, new_mount
+from ltsp.host.root import RootDirectory
+from ltsp.host.system_call import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    create_mount,
+)
 from ltsp.inspection import kernel_drivers
 from ltsp.source.directory.scan import Scan
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode
-from ltsp.tree.selection import Entered, Selection, Take, everything
+from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree
 
 BY_ROOT: Final = "run the command as root, on the machine itself where this is a container"
@@ -39,7 +45,7 @@ _FOUND_NOTHING: Final = (2, 8)
 _MOST_SUBVOLUMES: Final = 100_000
 
 
-def see_that_we_may_mount() -> None:
+def check_may_mount() -> None:
     """Raises SourceError without the privilege."""
     if not may_mount():
         raise SourceError(_ROOT_ONLY, BY_ROOT)
@@ -50,7 +56,7 @@ class LogToReplay(Exception):
 
 
 @dataclass(slots=True)
-class Mounts:
+class KernelMounts:
     """All that is mounted of a source, until `opened` closes."""
 
     opened: ExitStack
@@ -67,114 +73,116 @@ class Mounts:
         with ExitStack() as opened:
             try:
                 size = size // SECTOR * SECTOR
-                device = opened.enter_context(loop.attached(file.fileno(), offset, size, writable=writable))
-                root = opened.enter_context(Root(_mounted(driver, device)))
+                device = opened.enter_context(loop.attach(file.fileno(), offset, size, writable=writable))
+                root = opened.enter_context(RootDirectory(_mount(driver, device)))
             except OSError as error:
                 if not writable and error.errno in _HAS_A_LOG.get(driver.name, {errno.EROFS}):
                     raise LogToReplay from error
-                raise _refusal(driver.name, error) from error
+                raise _mount_error(driver.name, error) from error
             self.opened.push(opened.pop_all())
-        told = _superblock(device)
-        kind = told.get("TYPE", "")
+        superblock = _probe_superblock(device)
+        kind = superblock.get("TYPE", "")
         kind = kind if kind in kernel_drivers.NAMES and driver.name in kernel_drivers.NAMES else driver.name
-        made = (self, kind, told.get("LABEL_ENC", ""), told.get("UUID", ""), root)
-        return _Divided(*made, driver, device) if driver.name == probe.BTRFS else _Whole(*made)
+        common = (self, kind, superblock.get("LABEL_ENC", ""), superblock.get("UUID", ""), root)
+        return _MountedBtrfs(*common, driver, device) if driver.name == probe.BTRFS else _MountedFileSystem(*common)
 
-    def subvolume(self, driver: kernel_drivers.Driver, device: str, which: kernel_drivers.Options) -> Root:
+    def mount_subvolume(
+        self, driver: kernel_drivers.Driver, device: str, which: kernel_drivers.Options
+    ) -> RootDirectory:
         """Raises SourceError."""
         try:
-            return self.opened.enter_context(Root(_mounted(driver, device, which)))
+            return self.opened.enter_context(RootDirectory(_mount(driver, device, which)))
         except OSError as error:
-            raise _refusal(driver.name, error) from error
+            raise _mount_error(driver.name, error) from error
 
 
 @dataclass(slots=True)
-class _Whole:
-    mounts: Mounts
+class _MountedFileSystem:
+    mounts: KernelMounts
     kind: str
     label: str
     uuid: str
-    root: Root
+    root: RootDirectory
 
-    def tree(self, selection: Selection = everything) -> Tree:
-        return Scan(_asked(selection), self.mounts.faults).run(self.root)
+    def tree(self, selection: Selection = select_all) -> Tree:
+        return Scan(_skip_not_entered(selection), self.mounts.faults).run(self.root)
 
 
 @dataclass(slots=True)
-class _Divided(_Whole):
+class _MountedBtrfs(_MountedFileSystem):
     """btrfs: each subvolume is mounted by itself."""
 
     driver: kernel_drivers.Driver
     device: str
-    roots: dict[str, Root] = field(default_factory=dict)
+    roots: dict[str, RootDirectory] = field(default_factory=dict)
     paths: Sequence[str] = ()
 
     def subvolume_paths(self) -> Sequence[str]:
         if not self.paths:
             try:
-                self.paths = sorted(map(decode, _below(self._root(""))), key=encode)
+                self.paths = sorted(map(decode, _list_subvolumes(self._root(""))), key=encode)
             except OSError as error:
                 raise SourceError(f"its subvolumes cannot be listed: {error.strerror}") from error
         return self.paths
 
     def subvolume_tree(self, path: str, selection: Selection) -> Tree:
-        return Scan(_asked(selection), self.mounts.faults).run(self._root(path))
+        return Scan(_skip_not_entered(selection), self.mounts.faults).run(self._root(path))
 
-    def _root(self, path: str) -> Root:
+    def _root(self, path: str) -> RootDirectory:
         if path not in self.roots:
             which = {"subvol": f"/{path}"} if path else {"subvolid": str(btrfs.TOP)}
-            self.roots[path] = self.mounts.subvolume(self.driver, self.device, which)
+            self.roots[path] = self.mounts.mount_subvolume(self.driver, self.device, which)
         return self.roots[path]
 
 
-def _asked(selection: Selection) -> Selection:
+def _skip_not_entered(selection: Selection) -> Selection:
     """A selection that empties, too, what a method `entered` of it says is not looked into."""
-    entered: Entered | None = getattr(selection, "entered", None)
+    entered: DirectoryFilter | None = getattr(selection, "entered", None)
     if entered is None:
         return selection
 
-    def select(path: str, directory: bool) -> Take:
+    def select(path: str, directory: bool) -> Inclusion:
         take = selection(path, directory)
-        return Take.EMPTIED if directory and take is Take.ALL and not all(entered([path])) else take
+        return Inclusion.EMPTIED if directory and take is Inclusion.ALL and not all(entered([path])) else take
 
     return select
 
 
-def _below(top: Root) -> Iterator[bytes]:
+def _list_subvolumes(top: RootDirectory) -> Iterator[bytes]:
     """The top subvolume and all others, by their paths from there. Raises OSError, and FormatError for too many."""
     pending, count = [b""], 0
     while pending:
         path = pending.pop()
         yield path
-        for one in btrfs.nested(top.directory(path).number):
+        for one in btrfs.list_nested(top.directory(path).number):
             pending.append(path + b"/" + one.path if path else one.path)
             count += 1
             if count > _MOST_SUBVOLUMES:
                 raise FormatError(f"the btrfs file system has more than {_MOST_SUBVOLUMES} subvolumes")
 
 
-def _mounted(driver: kernel_drivers.Driver, device: str, more: kernel_drivers.Options | None = None) -> int:
+def _mount(driver: kernel_drivers.Driver, device: str, more: kernel_drivers.Options | None = None) -> int:
     """The root of the file system on a device; a log is replayed where the device lets it. Raises OSError."""
     options = {"ro": None, **driver.options, **(more or {})}
     as_bytes = {key.encode(): None if value is None else encode(value) for key, value in options.items()}
-    return new_mount(driver.name.encode(), device.encode(), as_bytes, _ATTRIBUTES)
+    return create_mount(driver.name.encode(), device.encode(), as_bytes, _ATTRIBUTES)
 
 
-def _superblock(device: str) -> dict[str, str]:
+def _probe_superblock(device: str) -> dict[str, str]:
     """Type, label and UUID, as blkid(8) tells them; nothing where it cannot."""
     try:
         found = command.run(["blkid", "-p", "-o", "udev", device], accepted=(0, *_FOUND_NOTHING))
     except LtspError:
         return {}
     pairs = (line.partition(b"=") for line in found.stdout.splitlines() if line.startswith(b"ID_FS_"))
-    return {key.removeprefix(b"ID_FS_").decode(): decode(_plain(value)) for key, _, value in pairs}
+    return {key.removeprefix(b"ID_FS_").decode(): decode(_unescape(value)) for key, _, value in pairs}
 
 
-def _plain(value: bytes) -> bytes:
+def _unescape(value: bytes) -> bytes:
     return re.sub(rb"\\x([0-9a-f]{2})", lambda match: bytes([int(match[1], 16)]), value)
 
 
-def _refusal(kind: str, error: OSError) -> LtspError:
+def _mount_error(kind: str, error: OSError) -> LtspError:
     if error.errno in _NOT_ALLOWED:
         return SourceError(_ROOT_ONLY, BY_ROOT)
     if error.errno == errno.ENODEV:

@@ -18,10 +18,10 @@ from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import FileSystem
 from ltsp.inspection import kernel_drivers
-from ltsp.inspection.search import Choice, Found, Search
-from ltsp.sandbox.client import Reader
-from ltsp.source.disk.kernel_mounts import SECTOR, LogToReplay, Mounts, see_that_we_may_mount
-from ltsp.source.disk.read_volumes import Read, ReadDivided
+from ltsp.inspection.search import FoundSystem, SystemChoice, SystemSearch
+from ltsp.sandbox.client import SandboxReader
+from ltsp.source.disk.kernel_mounts import SECTOR, KernelMounts, LogToReplay, check_may_mount
+from ltsp.source.disk.sandboxed_file_system import SandboxedDividedFileSystem, SandboxedFileSystem
 from ltsp.tree.name import printable
 
 
@@ -29,55 +29,55 @@ from ltsp.tree.name import printable
 class KernelVolumes:
     """The volumes of some disks, each opened by the reader that can."""
 
-    reader: Reader
+    reader: SandboxReader
     """Of a `volume_session`."""
     files: Callable[[], Iterable[BinaryIO]]
     """What the process has of others: the disk, and what lies beside it."""
     scratch: Sequence[BinaryIO]
     """What it has to write to, which is ours alone."""
     fstype: str
-    alone: bool
+    kernel_only: bool
     """Whether the kernel reads all, and not only what cannot be read without it."""
-    mounts: Mounts
-    copies: bool = False
+    mounts: KernelMounts
+    may_copy: bool = False
     """Whether volumes may be copied just now."""
-    wanting: dict[str, int] = field(default_factory=dict)
+    pending_copies: dict[str, int] = field(default_factory=dict)
     """Volumes that were not read because they had to be copied, and the bytes that this takes at most."""
     systems: dict[int, FileSystem] = field(default_factory=dict)
     volumes: Volumes = field(init=False)
     formats: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        with _checked():
-            listed = _record(self.reader.look({"do": "list"}))
-            volumes = tuple(_volume(_record(each)) for each in _items(listed["volumes"]))
-            missing = tuple(_texts(listed["missing"]))
-            self.volumes = Volumes(volumes, (), tuple(_texts(listed["warnings"])), missing)
-            self.formats = tuple(_texts(listed["formats"]))
+        with _reject_invalid_replies():
+            listed = _as_mapping(self.reader.query({"do": "list"}))
+            volumes = tuple(_parse_volume(_as_mapping(each)) for each in _as_list(listed["volumes"]))
+            missing = tuple(_as_strings(listed["missing"]))
+            self.volumes = Volumes(volumes, (), tuple(_as_strings(listed["warnings"])), missing)
+            self.formats = tuple(_as_strings(listed["formats"]))
 
-    def system(self, choice: Choice, whole: bool) -> Found:
-        """The system that is meant, as `Search` finds it.
+    def find_system(self, choice: SystemChoice, whole: bool) -> FoundSystem:
+        """The system that is meant, as `SystemSearch` finds it.
 
         What can be read without copies is looked into first: nobody's data is copied to look for a system in it.
         Raises LtspError.
         """
-        found = self.system_without_copies(choice, whole)
+        found = self.find_system_without_copies(choice, whole)
         if found is None:
-            self.copies = True
-            found = Search(self.volumes, self._opened).system(choice, whole=whole)
+            self.may_copy = True
+            found = SystemSearch(self.volumes, self._open_cached).find_system(choice, whole=whole)
         return found
 
-    def system_without_copies(self, choice: Choice, whole: bool) -> Found | None:
+    def find_system_without_copies(self, choice: SystemChoice, whole: bool) -> FoundSystem | None:
         """None where volumes had to be copied. Raises LtspError."""
         try:
-            found = Search(self.volumes, self._opened).system(choice, whole=whole)
+            found = SystemSearch(self.volumes, self._open_cached).find_system(choice, whole=whole)
         except LtspError:
-            if self.wanting:
+            if self.pending_copies:
                 return None
             raise
-        return None if self.wanting and found.left_out else found
+        return None if self.pending_copies and found.left_out else found
 
-    def _opened(self, volume: Volume) -> FileSystem:
+    def _open_cached(self, volume: Volume) -> FileSystem:
         """Raises FormatError and SourceError."""
         number = next(number for number, each in enumerate(self.volumes.volumes) if each is volume)
         if number not in self.systems:
@@ -85,59 +85,61 @@ class KernelVolumes:
         return self.systems[number]
 
     def _open(self, number: int, volume: Volume) -> FileSystem:
-        if self.alone:
-            return self._mounted(number, volume)
+        if self.kernel_only:
+            return self._open_mounted(number, volume)
         try:
-            return self._read(number)
+            return self._open_sandboxed(number)
         except FormatError:
             raise
         except LtspError as error:
-            if kernel_drivers.of(volume.kind, self.fstype) is None:
+            if kernel_drivers.find_driver(volume.kind, self.fstype) is None:
                 raise
             try:
-                return self._mounted(number, volume)
+                return self._open_mounted(number, volume)
             except LtspError as second:
-                raise _both(error, second) from second
+                raise _combine_errors(error, second) from second
 
-    def _read(self, number: int) -> FileSystem:
+    def _open_sandboxed(self, number: int) -> FileSystem:
         """By the process, which needs no kernel for it."""
-        with _checked():
-            found = _record(self.reader.look({"do": "open", "volume": number}))
+        with _reject_invalid_replies():
+            found = _as_mapping(self.reader.query({"do": "open", "volume": number}))
             kind, label, uuid = (str(found[key]) for key in ("kind", "label", "uuid"))
             if found["subvolumes"] is None:
-                return Read(self.reader, number, kind, label, uuid)
-            return ReadDivided(self.reader, number, kind, label, uuid, paths=_texts(found["subvolumes"]))
+                return SandboxedFileSystem(self.reader, number, kind, label, uuid)
+            return SandboxedDividedFileSystem(
+                self.reader, number, kind, label, uuid, paths=_as_strings(found["subvolumes"])
+            )
 
-    def _mounted(self, number: int, volume: Volume) -> FileSystem:
-        driver = kernel_drivers.of(volume.kind, self.fstype)
+    def _open_mounted(self, number: int, volume: Volume) -> FileSystem:
+        driver = kernel_drivers.find_driver(volume.kind, self.fstype)
         if driver is None:
             given = self.fstype not in ("", "auto")
             what = f"fstype={printable(self.fstype)}, which the kernel does not mount here" if given else ""
-            hint = "" if what else probe.remedy(volume.kind)
-            raise SourceError(what or f"it holds {probe.named(volume.kind)}", hint)
-        see_that_we_may_mount()
-        place = self._place(number, volume)
+            hint = "" if what else probe.get_remedy(volume.kind)
+            raise SourceError(what or f"it holds {probe.describe_kind(volume.kind)}", hint)
+        check_may_mount()
+        place = self._locate(number, volume)
         if place is not None:
             file, offset = place
             try:  # what was unpacked is ours, and a log may be replayed in it
                 return self.mounts.mount(file, offset, volume.size, driver, writable=file in self.scratch)
             except LogToReplay:
                 pass
-        return self.mounts.mount(self._copied(number, volume), 0, volume.size, driver, writable=True)
+        return self.mounts.mount(self._copy(number, volume), 0, volume.size, driver, writable=True)
 
-    def _place(self, number: int, volume: Volume) -> tuple[BinaryIO, int] | None:
+    def _locate(self, number: int, volume: Volume) -> tuple[BinaryIO, int] | None:
         """The file that it is a range of, and where it begins; None where it is none that can be a device."""
-        with _checked():
-            answer = self.reader.look({"do": "place", "volume": number})
+        with _reject_invalid_replies():
+            answer = self.reader.query({"do": "place", "volume": number})
             if answer is None:
                 return None
-            place = _record(answer)
-            file, offset = self._file(place["file"]), _number(place["offset"])
+            place = _as_mapping(answer)
+            file, offset = self._find_file(place["file"]), _as_number(place["offset"])
             if offset + volume.size > os.lseek(file.fileno(), 0, os.SEEK_END):
                 raise ValueError(offset)
         return None if offset % SECTOR else (file, offset)
 
-    def _file(self, identity: object) -> BinaryIO:
+    def _find_file(self, identity: object) -> BinaryIO:
         """One of ours, by what the process calls it. Raises ValueError."""
         for file in (*self.files(), *self.scratch):
             status = os.fstat(file.fileno())
@@ -145,34 +147,34 @@ class KernelVolumes:
                 return file
         raise ValueError(identity)
 
-    def _copied(self, number: int, volume: Volume) -> BinaryIO:
+    def _copy(self, number: int, volume: Volume) -> BinaryIO:
         """Raises SourceError where there is no room, or where no copies are wanted now."""
-        with _checked():
-            if not self.copies:
-                self.wanting[volume.name] = _number(self.reader.look({"do": "measure", "volume": number}))
+        with _reject_invalid_replies():
+            if not self.may_copy:
+                self.pending_copies[volume.name] = _as_number(self.reader.query({"do": "measure", "volume": number}))
                 raise SourceError("it has to be copied before the kernel can read it")
-            file = self._file(_record(self.reader.look({"do": "copy", "volume": number}))["file"])
+            file = self._find_file(_as_mapping(self.reader.query({"do": "copy", "volume": number}))["file"])
             if file not in self.scratch:
                 raise ValueError(file)
         return file
 
 
-def _both(first: LtspError, second: LtspError) -> SourceError:
+def _combine_errors(first: LtspError, second: LtspError) -> SourceError:
     """The first reader says why it is not read, the second one what can be done."""
     hints = dict.fromkeys(filter(None, (first.hint, second.hint)))
     return SourceError(f"{first.message}; {second.message}", ", or ".join(hints))
 
 
-def _volume(record: Mapping[str, object]) -> Volume:
-    size, disk, number = (_number(record[key]) for key in ("size", "disk", "number"))
+def _parse_volume(record: Mapping[str, object]) -> Volume:
+    size, disk, number = (_as_number(record[key]) for key in ("size", "disk", "number"))
     name, kind, fault, type_ = (str(record[key]) for key in ("name", "kind", "fault", "type"))
-    devices, encrypted = (tuple(_texts(record[key])) for key in ("devices", "encrypted"))
-    blocks = _Elsewhere(size)
+    devices, encrypted = (tuple(_as_strings(record[key])) for key in ("devices", "encrypted"))
+    blocks = _SandboxedBytes(size)
     return Volume(name, blocks, kind, disk, number, type=type_, devices=devices, encrypted=encrypted, fault=fault)
 
 
 @dataclass(frozen=True, slots=True)
-class _Elsewhere:
+class _SandboxedBytes:
     """Bytes that the process has."""
 
     size: int
@@ -182,7 +184,7 @@ class _Elsewhere:
 
 
 @contextmanager
-def _checked() -> Iterator[None]:
+def _reject_invalid_replies() -> Iterator[None]:
     """Raises FormatError where an answer is none that a sound process gives."""
     try:
         yield
@@ -190,23 +192,23 @@ def _checked() -> Iterator[None]:
         raise FormatError("what its reader says makes no sense") from error
 
 
-def _record(value: object) -> Mapping[str, object]:
+def _as_mapping(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
         raise TypeError(value)
     return value
 
 
-def _number(value: object) -> int:
+def _as_number(value: object) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(value)
     return value
 
 
-def _items(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:
     if not isinstance(value, list):
         raise TypeError(value)
     return value
 
 
-def _texts(value: object) -> list[str]:
-    return [str(each) for each in _items(value)]
+def _as_strings(value: object) -> list[str]:
+    return [str(each) for each in _as_list(value)]

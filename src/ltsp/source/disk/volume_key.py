@@ -11,7 +11,7 @@ import re
 import stat
 from typing import BinaryIO, Final
 
-from ltsp.errors import FormatError, LtspError, SourceError, TookTooLong
+from ltsp.errors import FormatError, LtspError, ProgramTimeout, SourceError
 from ltsp.host import command
 from ltsp.tree.name import encode, printable
 
@@ -27,10 +27,10 @@ _LEAST_MEMORY: Final = 2 << 30
 _NO_KEY: Final = 2
 """The exit status of cryptsetup(8) for a key that fits no slot."""
 _BY_HAND: Final = "unlock and mount it, and name the directory"
-_DUMPED: Final = re.compile(rb"^MK dump:((?:\s+[0-9a-f]{2})+)\s*$", re.MULTILINE)
+_DUMPED_KEY: Final = re.compile(rb"^MK dump:((?:\s+[0-9a-f]{2})+)\s*$", re.MULTILINE)
 
 
-def volume_key(header: bytes, key_file: str) -> bytes:
+def find_volume_key(header: bytes, key_file: str) -> bytes:
     """Of the volume that begins with the header.
 
     Raises SourceError where the key file cannot be read or does not fit, FormatError for what cryptsetup refuses, and
@@ -38,7 +38,7 @@ def volume_key(header: bytes, key_file: str) -> bytes:
     """
     if len(header) > _MOST_HEADER:
         raise FormatError("the header of LUKS is larger than any can be")
-    with _opened(key_file) as key_input, open(os.memfd_create("header"), "w+b", buffering=0) as file:
+    with _open_key_file(key_file) as key_input, open(os.memfd_create("header"), "w+b", buffering=0) as file:
         view = memoryview(header)
         while view:
             view = view[file.write(view) :]
@@ -55,14 +55,14 @@ def volume_key(header: bytes, key_file: str) -> bytes:
                 seconds=_SECONDS,
                 memory=max(_LEAST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2),
             )
-        except TookTooLong as error:
+        except ProgramTimeout as error:
             raise FormatError(f"its key slots were not tried after {_SECONDS} seconds", _BY_HAND) from error
     if done.status == _NO_KEY:
         raise SourceError(f"the key in {printable(key_file)} fits none of its key slots", "give --key-file another one")
     if done.status:
         # Such as a key slot that takes more memory, which not every release says.
         raise FormatError(command.failure("cryptsetup", done.status, done.stderr).message, _BY_HAND)
-    match = _DUMPED.search(done.stdout)
+    match = _DUMPED_KEY.search(done.stdout)
     if match is None:
         raise LtspError("cryptsetup said no key")
     return bytes.fromhex(match[1].decode("ascii"))
@@ -70,10 +70,10 @@ def volume_key(header: bytes, key_file: str) -> bytes:
 
 def check_key_file(path: str) -> None:
     """Raises SourceError for what is no key file, also where it turns out that no volume is encrypted."""
-    _opened(path).close()
+    _open_key_file(path).close()
 
 
-def _opened(key_file: str) -> BinaryIO:
+def _open_key_file(key_file: str) -> BinaryIO:
     """Raises SourceError for what is no key file: the key is read once for each time that the volume is opened."""
     shown = f"the key file {printable(key_file)}"
     try:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from ltsp.boot.kernel import find_kernel, kernel_paths
-from ltsp.boot.kernel_header import has_header, stated_version
-from ltsp.boot.kernel_rules import RULES, Rule
+from ltsp.boot.kernel_header import has_header, read_stated_version
+from ltsp.boot.kernel_rules import KERNEL_RULES, KernelRule
 from ltsp.boot.kernel_version import version_key
-from ltsp.errors import LtspError, Unreadable
+from ltsp.errors import FileUnreadable, LtspError
 from ltsp.tree.node import Directory, File, Node
 from ltsp.tree.tree import Tree
 
@@ -29,7 +29,7 @@ _MOST_ASKED = 32
 """Kernels of which one may be of such a medium's system. Each is read for its version."""
 
 
-def with_kernel(system: Tree, medium: Tree, others: Iterable[Tree], own_rule: str = "") -> Tree:
+def add_kernel(system: Tree, medium: Tree, others: Iterable[Tree], own_rule: str = "") -> Tree:
     """The system, with the kernel of the medium where it has none and the modules for it are there.
 
     These may be the system's, or those of one of `others`, which are looked into only then: Ubuntu has them, with the
@@ -37,47 +37,51 @@ def with_kernel(system: Tree, medium: Tree, others: Iterable[Tree], own_rule: st
     or else the medium's, whatever else there is. Where none fits, the medium's come without modules or initrds: then
     nothing is published, and the kernels are named.
     """
-    look = _by_table(medium)
-    if own_rule and not kernel_paths(system, Rule.parse(own_rule)) and kernel_paths(medium, Rule.parse(own_rule)):
-        look = _by_rule(medium, own_rule)
+    look = _find_by_table(medium)
+    if (
+        own_rule
+        and not kernel_paths(system, KernelRule.parse(own_rule))
+        and kernel_paths(medium, KernelRule.parse(own_rule))
+    ):
+        look = _find_by_rule(medium, own_rule)
     elif _has_kernel(system):
         return system
     for tree in chain((system,), islice(others, _MOST_LOOKED_INTO)):
-        modules = _directory(tree, _MODULES)
+        modules = _find_directory(tree, _MODULES)
         if modules is not None and (found := look(modules)):
             added = {f"{_MODULES}/{found.version}": modules.entries[found.version]}
-            firmware = _directory(tree, _FIRMWARE)
+            firmware = _find_directory(tree, _FIRMWARE)
             if firmware is not None:
                 added[_FIRMWARE] = firmware
-            return _with(system, added, found.files)
-    modules = _directory(system, _MODULES)
+            return _add_files(system, added, found.files)
+    modules = _find_directory(system, _MODULES)
     if modules is None or not modules.entries:
         return system
     # Who looks for a kernel there says of the medium's what keeps it from being booted.
     misfits = _misfits(medium, own_rule)
-    return _with(system, {}, {path: file for path, file in misfits.items() if system.resolve(path) is None})
+    return _add_files(system, {}, {path: file for path, file in misfits.items() if system.resolve(path) is None})
 
 
 def _misfits(medium: Tree, own_rule: str) -> Mapping[str, Node]:
     """Kernels of which the system has no modules, or that are none, by where they go in the system."""
-    own = [Rule.parse(own_rule)] if own_rule else []
-    found = [(medium, own), (_kernels(medium), [rule for rule in RULES if rule.live])]
+    own = [KernelRule.parse(own_rule)] if own_rule else []
+    found = [(medium, own), (_kernels(medium), [rule for rule in KERNEL_RULES if rule.live])]
     paths = (path for tree, rules in found for rule in rules for path in kernel_paths(tree, rule))
     files = {path: node for path in islice(paths, _MOST_ASKED) if isinstance(node := medium.follow(path), File)}
     if files:
         return {path: file for path, file in files.items() if _says_what_it_is(file)}
-    return {f"boot/vmlinuz-{version}": file for version, file in _anywhere(medium)}
+    return {f"boot/vmlinuz-{version}": file for version, file in _find_anywhere(medium)}
 
 
 def _says_what_it_is(file: File) -> bool:
     """Whether it is none, or a kernel of a version; another would be taken for that of whatever modules there are."""
     try:
-        return stated_version(file.content) is not None or not has_header(file.content)
+        return read_stated_version(file.content) is not None or not has_header(file.content)
     except OSError:
         return False
 
 
-def _directory(tree: Tree, path: str) -> Directory | None:
+def _find_directory(tree: Tree, path: str) -> Directory | None:
     found = (tree.follow(path), tree.follow(f"{_MERGED}/{path}"))
     return next((node for node in found if isinstance(node, Directory)), None)
 
@@ -85,7 +89,7 @@ def _directory(tree: Tree, path: str) -> Directory | None:
 def _has_kernel(tree: Tree) -> bool:
     try:
         find_kernel(tree, "")
-    except Unreadable:
+    except FileUnreadable:
         return True
     except LtspError:
         return False
@@ -93,30 +97,30 @@ def _has_kernel(tree: Tree) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _KernelFiles:
     files: Mapping[str, Node]
     """By where they go in the system."""
     version: str
 
 
-_Look = Callable[[Directory], _Found | None]
+_KernelFinder = Callable[[Directory], _KernelFiles | None]
 """A kernel for the modules of a directory."""
 
 
-def _by_table(medium: Tree) -> _Look:
+def _find_by_table(medium: Tree) -> _KernelFinder:
     kernels = _kernels(medium)
     stated: list[tuple[str, File]] | None = None
 
-    def look(modules: Directory) -> _Found | None:
+    def look(modules: Directory) -> _KernelFiles | None:
         nonlocal stated
-        found = _found(kernels, modules)
+        found = _find_in_layout(kernels, modules)
         if found is not None:
             return found
         if stated is None:
-            stated = list(_anywhere(medium))
+            stated = list(_find_anywhere(medium))
         fit = [(version, file) for version, file in stated if isinstance(modules.entries.get(version), Directory)]
         version, file = max(fit, key=lambda each: version_key(each[0]), default=("", None))
-        return None if file is None else _Found({f"boot/vmlinuz-{version}": file}, version)
+        return None if file is None else _KernelFiles({f"boot/vmlinuz-{version}": file}, version)
 
     return look
 
@@ -128,11 +132,11 @@ def _kernels(medium: Tree) -> Tree:
     )
 
 
-def _by_rule(medium: Tree, own_rule: str) -> _Look:
-    return lambda modules: _found(medium, modules, own_rule)
+def _find_by_rule(medium: Tree, own_rule: str) -> _KernelFinder:
+    return lambda modules: _find_in_layout(medium, modules, own_rule)
 
 
-def _found(medium: Tree, modules: Directory, own_rule: str = "") -> _Found | None:
+def _find_in_layout(medium: Tree, modules: Directory, own_rule: str = "") -> _KernelFiles | None:
     """Kernel and initrd where systems have theirs."""
     library = replace(modules, entries={"modules": modules})
     tree = Tree(replace(medium.root, entries={**medium.root.entries, "lib": library}))
@@ -143,10 +147,10 @@ def _found(medium: Tree, modules: Directory, own_rule: str = "") -> _Found | Non
     if kernel.version is None or not isinstance(modules.entries.get(kernel.version), Directory):
         return None
     paths = filter(None, (kernel.path, kernel.initrd_path))
-    return _Found({path: node for path in paths if isinstance(node := tree.follow(path), File)}, kernel.version)
+    return _KernelFiles({path: node for path in paths if isinstance(node := tree.follow(path), File)}, kernel.version)
 
 
-def _anywhere(medium: Tree) -> Iterator[tuple[str, File]]:
+def _find_anywhere(medium: Tree) -> Iterator[tuple[str, File]]:
     """Files that are called as kernels are, each with the version that it states."""
     named = (
         node
@@ -156,11 +160,11 @@ def _anywhere(medium: Tree) -> Iterator[tuple[str, File]]:
     )
     for file in islice(named, _MOST_ASKED):
         with suppress(OSError):
-            if version := stated_version(file.content):
+            if version := read_stated_version(file.content):
                 yield version, file
 
 
-def _with(system: Tree, directories: Mapping[str, Node], files: Mapping[str, Node]) -> Tree:
+def _add_files(system: Tree, directories: Mapping[str, Node], files: Mapping[str, Node]) -> Tree:
     """Directories are added where there are none."""
     for path, directory in directories.items():
         if not isinstance(system.follow(path), Directory):

@@ -9,20 +9,20 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from ltsp.boot.kernel_rules import Rule
+from ltsp.boot.kernel_rules import KernelRule
 from ltsp.errors import LtspError, SourceError
-from ltsp.inspection import carried_disk, live_medium
-from ltsp.inspection.live_medium import Carried
+from ltsp.inspection import exported_disk, live_medium
+from ltsp.inspection.live_medium import LiveMedium
 from ltsp.inspection.rootfs_check import is_system
 from ltsp.source.live import live_kernel
-from ltsp.source.live.live_kernel import with_kernel
-from ltsp.source.source import Part, Plan, Source
-from ltsp.source.spill import on_host
+from ltsp.source.live.live_kernel import add_kernel
+from ltsp.source.source import Plan, Source, SourcePart
+from ltsp.source.spill import spill_to_host
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.overlay import overlaid
-from ltsp.tree.selection import Selection, Take, everything
+from ltsp.tree.overlay import merge_layers
+from ltsp.tree.selection import Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree
 
 _DEEPEST = 3
@@ -37,9 +37,9 @@ class LiveSource:
     """The source of an image file of the host, by path."""
     written: str
     """How the user names the medium."""
-    carried: Carried | None
+    live: LiveMedium | None
     """None where that is not known before the work: then it may be no live medium, but a system."""
-    named: str = ""
+    inner_path: str = ""
     """The path of the system's file, or of its uppermost layer, where the user says it; or of a directory."""
     archive: bool = False
     """Whether what carries it is one, in which a disk may lie anywhere."""
@@ -57,38 +57,42 @@ class LiveSource:
 
     @property
     def description(self) -> str:
-        return f"{self._chosen} in {self.medium.description}" if self._chosen else self.medium.description
+        return f"{self._chosen_path} in {self.medium.description}" if self._chosen_path else self.medium.description
 
     def plan(self) -> Plan:
         plan = self.medium.plan()
         warnings = [*self.warnings, *plan.warnings]
-        if self.carried and len(self.carried.systems) > 1 and not self.named:
-            every = [each for each in self.carried.systems if each != self._chosen]
+        if self.live and len(self.live.systems) > 1 and not self.inner_path:
+            every = [each for each in self.live.systems if each != self._chosen_path]
             other = f"{printable(self.written)},,{printable(every[0])}"
-            chosen = f"took {printable(self._chosen)}, the default of the live medium"
-            warnings.append(f"{chosen}; of {live_medium.shown(every)}, name the one that you want: {other}")
-        taken = (*plan.taken, Part("", self._chosen, "a part of the source itself")) if self._chosen else plan.taken
-        return replace(plan, taken=taken, warnings=tuple(warnings))
+            chosen = f"took {printable(self._chosen_path)}, the default of the live medium"
+            warnings.append(f"{chosen}; of {live_medium.format_paths(every)}, name the one that you want: {other}")
+        taken = (
+            (*plan.included, SourcePart("", self._chosen_path, "a part of the source itself"))
+            if self._chosen_path
+            else plan.included
+        )
+        return replace(plan, included=taken, warnings=tuple(warnings))
 
     def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
         return self.medium.hold_packages(timeout, waiting)
 
-    def see_that_one_is_meant(self) -> None:
+    def check_chosen(self) -> None:
         """Raises SourceError."""
-        if self.carried and not self._chosen:
-            raise self.carried.none_is_named(printable(self.written))
+        if self.live and not self._chosen_path:
+            raise self.live.ambiguous_error(printable(self.written))
 
-    def see_that_clients_find_it(self) -> None:
+    def check_clients_find_system(self) -> None:
         """Raises SourceError where a client that gets the medium as it is does not find the system in it."""
-        if self.carried and self.carried.chosen not in live_medium.SINGLE:
+        if self.live and self.live.chosen not in live_medium.SINGLE:
             raise SourceError(
-                f"{printable(self._chosen)} of {printable(self.written)} is a layer, which clients do not find",
+                f"{printable(self._chosen_path)} of {printable(self.written)} is a layer, which clients do not find",
                 f"make an image of it: ltsp image {printable(self.written)} --name NAME",
             )
 
     @property
-    def _chosen(self) -> str:
-        return self.named or (self.carried.chosen if self.carried else "")
+    def _chosen_path(self) -> str:
+        return self.inner_path or (self.live.chosen if self.live else "")
 
     def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the system lies in a file
         return nullcontext()
@@ -97,69 +101,69 @@ class LiveSource:
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         """Raises SourceError and FormatError."""
         with ExitStack() as opened:
-            tops = _LOOKED_INTO | (Rule.parse(self.own_rule).tops if self.own_rule else set())
+            tops = _LOOKED_INTO | (KernelRule.parse(self.own_rule).top_directories if self.own_rule else set())
             # Who selects means what is in it.
-            wanted = everything if self.named or self.archive else _with_medium(selection, tops)
+            wanted = select_all if self.inner_path or self.archive else _include_medium(selection, tops)
             medium = opened.enter_context(self.medium.open(wanted, faults))
-            yield self._system(medium, faults, opened).select(selection)
+            yield self._open_system(medium, faults, opened).select(selection)
 
-    def _system(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
-        if self.named:
-            return self._of_file(medium, self.named, faults, opened)
-        if self.carried is None and is_system(medium):
+    def _open_system(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
+        if self.inner_path:
+            return self._open_layers(medium, self.inner_path, faults, opened)
+        if self.live is None and is_system(medium):
             return medium
-        carried = Carried.of(medium)
+        carried = LiveMedium.of(medium)
         if carried is None:
-            return self._of_disk(medium, faults, opened) if self.archive else medium
+            return self._open_disk(medium, faults, opened) if self.archive else medium
         if not carried.chosen:
-            raise carried.none_is_named(printable(self.written))
-        return self._of_file(medium, carried.chosen, faults, opened)
+            raise carried.ambiguous_error(printable(self.written))
+        return self._open_layers(medium, carried.chosen, faults, opened)
 
-    def _of_disk(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
-        every = carried_disk.disks(medium)
+    def _open_disk(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
+        every = exported_disk.find_disks(medium)
         if not every:
-            carried_disk.see_that_it_holds_one(medium, self.written)
+            exported_disk.see_that_it_holds_one(medium, self.written)
             return medium
-        disk = carried_disk.only(every, self.written)
+        disk = exported_disk.require_single_disk(every, self.written)
         try:
-            return self._opened(medium, disk, faults, opened)
+            return self._open_tree(medium, disk, faults, opened)
         except LtspError as error:
-            raise carried_disk.unread(error, self.written, disk) from error
+            raise exported_disk.unreadable_error(error, self.written, disk) from error
 
-    def _of_file(self, medium: Tree, path: str, faults: Faults, opened: ExitStack) -> Tree:
-        layers = live_medium.chain(medium, path)
-        trees = [self._opened(medium, each, faults, opened) for each in layers]
-        tree = overlaid(trees) if len(trees) > 1 else trees[0]
+    def _open_layers(self, medium: Tree, path: str, faults: Faults, opened: ExitStack) -> Tree:
+        layers = live_medium.find_layer_chain(medium, path)
+        trees = [self._open_tree(medium, each, faults, opened) for each in layers]
+        tree = merge_layers(trees) if len(trees) > 1 else trees[0]
         for _ in range(_DEEPEST):
-            inner = None if is_system(tree) else Carried.of(tree)
+            inner = None if is_system(tree) else LiveMedium.of(tree)
             if inner is None or not inner.chosen:
                 break
-            tree = self._opened(tree, inner.chosen, faults, opened)
-        others = live_medium.others(medium, layers)
-        trees_beside = (self._opened(medium, each, faults, opened) for each in others)
-        return with_kernel(tree, medium, trees_beside, self.own_rule)
+            tree = self._open_tree(tree, inner.chosen, faults, opened)
+        others = live_medium.find_other_layers(medium, layers)
+        trees_beside = (self._open_tree(medium, each, faults, opened) for each in others)
+        return add_kernel(tree, medium, trees_beside, self.own_rule)
 
-    def _opened(self, medium: Tree, path: str, faults: Faults, opened: ExitStack) -> Tree:
+    def _open_tree(self, medium: Tree, path: str, faults: Faults, opened: ExitStack) -> Tree:
         match medium.follow(path):
             case Directory() as directory:
                 return Tree(directory)
             case File(content=content):
-                source = self.open_image(opened.enter_context(on_host(content)))
-                return opened.enter_context(source.open(everything, faults))
+                source = self.open_image(opened.enter_context(spill_to_host(content)))
+                return opened.enter_context(source.open(select_all, faults))
             case _:
-                there = Carried.of(medium)
-                systems = f"; it has {live_medium.shown(there.systems)}" if there else ""
+                there = LiveMedium.of(medium)
+                systems = f"; it has {live_medium.format_paths(there.systems)}" if there else ""
                 raise SourceError(
                     f"there is no {printable(path)} in {printable(self.medium.description)}{systems}",
                     "parts after the first are absolute paths, or paths in the tree so far",
                 )
 
 
-def _with_medium(selection: Selection, tops: Collection[str]) -> Selection:
-    """The selection, and what tells a live medium and is needed of it. `tops` are globs."""
+def _include_medium(selection: Selection, tops: Collection[str]) -> Selection:
+    """The selection, and what tells a live medium and is needed of it. `top_directories` are globs."""
 
-    def select(path: str, directory: bool) -> Take:
+    def select(path: str, directory: bool) -> Inclusion:
         first = path.partition("/")[0]
-        return Take.ALL if any(fnmatchcase(first, top) for top in tops) else selection(path, directory)
+        return Inclusion.ALL if any(fnmatchcase(first, top) for top in tops) else selection(path, directory)
 
     return select

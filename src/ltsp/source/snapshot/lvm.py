@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from ltsp.errors import LtspError, SourceError
 from ltsp.host import command
 from ltsp.host.mount_table import Mount
-from ltsp.host.system_call import new_mount
-from ltsp.source.cleanup import removed_after
+from ltsp.host.system_call import create_mount
+from ltsp.source.cleanup import remove_at_exit
 from ltsp.source.snapshot import naming
-from ltsp.source.snapshot.frozen import READING, Live, Still, Wanted, inside
+from ltsp.source.snapshot.frozen import READ_ONLY, Frozen, MountSelection, SnapshotBase, open_snapshot_root
 from ltsp.tree.name import encode
 
 TAG = "ltsp"
@@ -46,7 +46,7 @@ _LEAST_SHARE = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
+class LvsVolume:
     """A logical volume, as lvs tells of it. Sizes are bytes."""
 
     group: str
@@ -61,7 +61,7 @@ class Volume:
     """Percent of a thick snapshot."""
 
     @classmethod
-    def parse(cls, report: bytes) -> list[Volume]:
+    def parse(cls, report: bytes) -> list[LvsVolume]:
         """Raises LtspError for what is no such report."""
         try:
             return [
@@ -88,11 +88,11 @@ class Volume:
         return self.attributes[:1] == "V"
 
     @property
-    def is_lost(self) -> bool:
+    def is_invalid(self) -> bool:
         """Whether a snapshot took more changes than it holds."""
         return self.attributes[4:5] in ("I", "S") or self.used >= 100
 
-    def snapshot(self, name: str) -> Sequence[str]:
+    def snapshot_command(self, name: str) -> Sequence[str]:
         """The command that makes one.
 
         Raises SourceError where the group has no room for it.
@@ -109,22 +109,22 @@ class Volume:
         return [*words, "--extents", str(extents), self.full_name]
 
 
-def fits(mount: Mount) -> bool:
+def can_snapshot(mount: Mount) -> bool:
     """Whether a mount is a file system on a logical volume that can be mounted a second time."""
-    return mount.kind in _OPTIONS and bool(_mapped(mount))
+    return mount.kind in _OPTIONS and bool(_mapper_name(mount))
 
 
-def is_free(mount: Mount) -> bool:
+def has_thin_volume(mount: Mount) -> bool:
     """Whether a snapshot of it takes no room of its own: a thin one, where the programs are there."""
-    if not fits(mount) or command.find("lvs") is None:
+    if not can_snapshot(mount) or command.find("lvs") is None:
         return False
     try:
-        return _volume(f"{DEVICES}/{_mapped(mount)}").is_thin
+        return _find_volume(f"{DEVICES}/{_mapper_name(mount)}").is_thin
     except LtspError:
         return False
 
 
-def see_that_programs_are_there() -> None:
+def check_programs() -> None:
     """Raises LtspError, which names the package."""
     for program in ("lvs", "lvcreate", "lvremove"):
         if command.find(program) is None:
@@ -132,38 +132,38 @@ def see_that_programs_are_there() -> None:
 
 
 @contextmanager
-def taken(live: Live, _wanted: Wanted) -> Iterator[Sequence[Still]]:
+def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Sequence[Frozen]]:
     """A root to read instead of a mount.
 
     Raises OSError and LtspError.
     """
-    _remove_forgotten()
-    origin = _volume(f"{DEVICES}/{_mapped(live.mount)}")
-    with naming.own_name() as name:
+    _remove_orphans()
+    origin = _find_volume(f"{DEVICES}/{_mapper_name(base.mount)}")
+    with naming.reserve_name() as name:
         snapshot = f"{origin.group}/{name}"
-        with removed_after(lambda: _remove(origin.group, name)):
-            command.run(origin.snapshot(name), package=_PACKAGE)
+        with remove_at_exit(lambda: _remove(origin.group, name)):
+            command.run(origin.snapshot_command(name), package=_PACKAGE)
 
-            def lost() -> str:
-                if not _volume(snapshot).is_lost:
+            def invalid_reason() -> str:
+                if not _find_volume(snapshot).is_invalid:
                     return ""
                 return f"more of {origin.full_name} changed than its snapshot could keep"
 
-            mounted = new_mount(
-                live.mount.kind.encode(), _device(origin.group, name), _OPTIONS[live.mount.kind], READING
+            mounted = create_mount(
+                base.mount.kind.encode(), _device_path(origin.group, name), _OPTIONS[base.mount.kind], READ_ONLY
             )
-            with inside(mounted, live.inner, live.root) as root:
-                device = os.fstat(live.root.descriptor).st_dev
-                yield [Still(live.path, "lvm", origin.full_name, root, device, lost=lost)]
+            with open_snapshot_root(mounted, base.inner, base.root) as root:
+                device = os.fstat(base.root.descriptor).st_dev
+                yield [Frozen(base.path, "lvm", origin.full_name, root, device, invalid_reason=invalid_reason)]
 
 
-def _device(group: str, name: str) -> bytes:
+def _device_path(group: str, name: str) -> bytes:
     """Where device-mapper has a volume: hyphens of its names are doubled there."""
     doubled = (part.replace("-", "--") for part in (group, name))
     return encode(f"{DEVICES}/{'-'.join(doubled)}")
 
 
-def _mapped(mount: Mount) -> str:
+def _mapper_name(mount: Mount) -> str:
     """The name that device-mapper has for a mount's logical volume; empty where it lies on none."""
     entry = f"{SYSFS}/dev/block/{mount.device[0]}:{mount.device[1]}/dm"
     try:
@@ -173,27 +173,27 @@ def _mapped(mount: Mount) -> str:
         return ""
 
 
-def _volumes(what: str) -> list[Volume]:
+def _list_volumes(what: str) -> list[LvsVolume]:
     options = ("--reportformat", "json", "--units", "b", "--nosuffix", "--options", ",".join(_COLUMNS))
-    return Volume.parse(command.run(["lvs", *options, what], package=_PACKAGE).stdout)
+    return LvsVolume.parse(command.run(["lvs", *options, what], package=_PACKAGE).stdout)
 
 
-def _volume(path: str) -> Volume:
-    found = _volumes(path)
+def _find_volume(path: str) -> LvsVolume:
+    found = _list_volumes(path)
     if len(found) != 1:
         raise LtspError(f"lvs does not know {path}")
     return found[0]
 
 
-def _remove_forgotten() -> None:
+def _remove_orphans() -> None:
     """Remove what killed runs have left in any group: it fills up, and slows down writing to its origin."""
-    for volume in _volumes(f"@{TAG}"):
-        with naming.forgotten(volume.name) as is_forgotten:
-            if is_forgotten:
+    for volume in _list_volumes(f"@{TAG}"):
+        with naming.claim_orphan(volume.name) as is_orphan:
+            if is_orphan:
                 with suppress(LtspError):  # one that is in use is not in our way
                     command.run(["lvremove", "--yes", volume.full_name])
 
 
 def _remove(group: str, name: str) -> None:
-    if any((volume.group, volume.name) == (group, name) for volume in _volumes(f"@{TAG}")):
+    if any((volume.group, volume.name) == (group, name) for volume in _list_volumes(f"@{TAG}")):
         command.run(["lvremove", "--yes", f"{group}/{name}"], package=_PACKAGE)

@@ -18,11 +18,11 @@ _NAME = re.compile(r"ltsp-[0-9a-f]{16}")
 
 
 @contextmanager
-def own_name() -> Iterator[str]:
+def reserve_name() -> Iterator[str]:
     """A new name that is ours until the block ends."""
     os.makedirs(LOCKS, mode=0o700, exist_ok=True)
     name = f"ltsp-{secrets.token_hex(8)}"
-    with locks.exclusive(f"{LOCKS}/{name}"):
+    with locks.hold_exclusive(f"{LOCKS}/{name}"):
         try:
             yield name
         finally:
@@ -31,16 +31,16 @@ def own_name() -> Iterator[str]:
 
 
 @contextmanager
-def forgotten(name: str) -> Iterator[bool]:
+def claim_orphan(name: str) -> Iterator[bool]:
     """Whether a snapshot has a name of ours whose run is gone; nobody else takes it for that within the block."""
     if not _NAME.fullmatch(name):
         yield False
         return
     os.makedirs(LOCKS, mode=0o700, exist_ok=True)
     try:
-        with locks.exclusive(f"{LOCKS}/{name}"):
+        with locks.hold_exclusive(f"{LOCKS}/{name}"):
             yield True
             with suppress(FileNotFoundError):
                 os.unlink(f"{LOCKS}/{name}")
-    except locks.Taken:
+    except locks.LockBusy:
         yield False

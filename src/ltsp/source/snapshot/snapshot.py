@@ -14,76 +14,78 @@ from dataclasses import dataclass, field
 from ltsp.errors import LtspError, SourceError
 from ltsp.host import mount_table
 from ltsp.host.mount_table import Mount
-from ltsp.host.root import Root
+from ltsp.host.root import RootDirectory
 from ltsp.host.system_call import mount_id
-from ltsp.inspection.mount_plan import description
+from ltsp.inspection.mount_plan import describe_mount
 from ltsp.source.snapshot import btrfs as btrfs_snapshot
 from ltsp.source.snapshot import lvm as lvm_snapshot
 from ltsp.source.snapshot import zfs as zfs_snapshot
-from ltsp.source.snapshot.frozen import Live, Still, Wanted
-from ltsp.source.source import Part, Snapshot
+from ltsp.source.snapshot.frozen import Frozen, MountSelection, SnapshotBase
+from ltsp.source.source import Snapshot, SourcePart
 from ltsp.tree.name import printable
 
 AUTO, NONE = "auto", "none"
 KINDS = (AUTO, "btrfs", "lvm", "zfs", NONE)
 
-_TAKEN: Mapping[str, Callable[[Live, Wanted], AbstractContextManager[Sequence[Still]]]] = {
-    "btrfs": btrfs_snapshot.taken,
-    "lvm": lvm_snapshot.taken,
-    "zfs": zfs_snapshot.taken,
+_TAKE_SNAPSHOT: Mapping[str, Callable[[SnapshotBase, MountSelection], AbstractContextManager[Sequence[Frozen]]]] = {
+    "btrfs": btrfs_snapshot.take_snapshot,
+    "lvm": lvm_snapshot.take_snapshot,
+    "zfs": zfs_snapshot.take_snapshot,
 }
 
 
 @dataclass(slots=True)
-class Record:
+class SnapshotOutcome:
     """What the last opening of a source came to; a plan that is shown after it tells what was done."""
 
     snapshots: tuple[Snapshot, ...] = ()
-    refused: tuple[Part, ...] = ()
+    refused: tuple[SourcePart, ...] = ()
     """What was to be read from a snapshot and is not, with the reason."""
     whole: bool = False
     """All that is taken in is read from snapshots."""
-    _stills: list[Still] = field(default_factory=list)
+    _frozen_mounts: list[Frozen] = field(default_factory=list)
 
-    def lost(self) -> str:
+    def invalid_reason(self) -> str:
         """Why what was read of a snapshot is not to be trusted, asked now; empty where it is."""
-        return next(filter(None, (still.lost() for still in self._stills)), "")
+        return next(filter(None, (frozen.invalid_reason() for frozen in self._frozen_mounts)), "")
 
     @contextmanager
-    def of(self, stills: Sequence[Still], refused: Sequence[Part], *, whole: bool) -> Iterator[None]:
-        self.snapshots = tuple(Snapshot(still.path, still.kind, still.of) for still in stills if still.kind)
+    def hold(self, frozen_mounts: Sequence[Frozen], refused: Sequence[SourcePart], *, whole: bool) -> Iterator[None]:
+        self.snapshots = tuple(
+            Snapshot(frozen.path, frozen.kind, frozen.origin) for frozen in frozen_mounts if frozen.kind
+        )
         self.refused = tuple(refused)
         self.whole = whole
-        self._stills = list(stills)
+        self._frozen_mounts = list(frozen_mounts)
         try:
             yield
         finally:
-            self._stills = []
+            self._frozen_mounts = []
 
 
-def own_mount(root: Root) -> Mount | None:
+def find_mount(root: RootDirectory) -> Mount | None:
     """The mount that a directory lies in; None where the table does not show it, as for a process in a chroot."""
-    return mount_table.holding(mount_table.read(), root.path(), mount_id(root.descriptor))
+    return mount_table.find_mount(mount_table.read(), root.path(), mount_id(root.descriptor))
 
 
-def live(path: str, mount: Mount, root: Root) -> Live | None:
+def find_base(path: str, mount: Mount, root: RootDirectory) -> SnapshotBase | None:
     """A mount as it is read without a snapshot; None where it cannot be told which directory of it that is."""
     at, point = root.path().rstrip(b"/") + b"/", mount.point.rstrip(b"/") + b"/"
     if not at.startswith(point):
         return None
-    return Live(path, mount, root, (mount.root.rstrip(b"/") + b"/" + at.removeprefix(point)).strip(b"/"))
+    return SnapshotBase(path, mount, root, (mount.root.rstrip(b"/") + b"/" + at.removeprefix(point)).strip(b"/"))
 
 
-def see_that_it_can_be_taken(asked: str, root: Root, shown: str) -> None:
+def check_can_snapshot(asked: str, root: RootDirectory, shown: str) -> None:
     """Nothing is done yet. Raises SourceError where a kind is asked for that the source cannot have."""
     if asked in (AUTO, NONE):
         return
-    mount = own_mount(root)
-    if mount is None or live("", mount, root) is None:
+    mount = find_mount(root)
+    if mount is None or find_base("", mount, root) is None:
         against = "it cannot be told what it lies on"
     else:
-        fits = lvm_snapshot.fits(mount) if asked == "lvm" else mount.kind == asked
-        against = "" if fits else f"it lies on {printable(description(mount))}"
+        fits = lvm_snapshot.can_snapshot(mount) if asked == "lvm" else mount.kind == asked
+        against = "" if fits else f"it lies on {printable(describe_mount(mount))}"
     if not against and os.geteuid() != 0:
         raise SourceError(f"a snapshot of {shown} takes root's rights", "run as root, or give --snapshot=none")
     if against:
@@ -92,57 +94,61 @@ def see_that_it_can_be_taken(asked: str, root: Root, shown: str) -> None:
             "--snapshot=auto takes one where it can, and none reads the source as it is",
         )
     if asked == "lvm":
-        lvm_snapshot.see_that_programs_are_there()
+        lvm_snapshot.check_programs()
     elif asked == "zfs":
-        zfs_snapshot.see_that_programs_are_there()
+        zfs_snapshot.check_programs()
 
 
-def taken(
-    lives: Sequence[Live], asked: str, wanted: Wanted, opened: ExitStack
-) -> tuple[Sequence[Still], Sequence[Part]]:
+def take_snapshots(
+    bases: Sequence[SnapshotBase], asked: str, wanted: MountSelection, opened: ExitStack
+) -> tuple[Sequence[Frozen], Sequence[SourcePart]]:
     """What is read from snapshots until `opened` is closed, and what could not be, with the reason.
 
     Raises SourceError where the kind that was asked for is not possible.
     """
-    stills: list[Still] = []
-    refused: list[Part] = []
-    for each in lives:
-        kind = _kind(each.mount, asked)
+    frozen_mounts: list[Frozen] = []
+    refused: list[SourcePart] = []
+    for each in bases:
+        kind = _choose_kind(each.mount, asked)
         if not kind:
             continue
         with ExitStack() as tried:
             try:
-                stills += tried.enter_context(_TAKEN[kind](each, wanted))
+                frozen_mounts += tried.enter_context(_TAKE_SNAPSHOT[kind](each, wanted))
             except (OSError, LtspError) as error:
                 if asked == AUTO and isinstance(error, PermissionError):
                     continue  # root of a container
-                reason = _reason(error)
+                reason = _describe_error(error)
                 if asked != AUTO:
                     shown = f"/{printable(each.path)} of the source" if each.path else "the source"
                     raise SourceError(
                         f"no {kind} snapshot of {shown} could be taken: {reason}", "--snapshot=none reads it as it is"
                     ) from error
-                refused.append(Part(each.path, f"no {kind} snapshot could be taken", reason))
+                refused.append(SourcePart(each.path, f"no {kind} snapshot could be taken", reason))
             else:
                 opened.push(tried.pop_all())
-    refused += (Part(still.path, "no snapshot could be taken", still.live) for still in stills if still.live)
-    return stills, refused
+    refused += (
+        SourcePart(frozen.path, "no snapshot could be taken", frozen.live_reason)
+        for frozen in frozen_mounts
+        if frozen.live_reason
+    )
+    return frozen_mounts, refused
 
 
-def _kind(mount: Mount, asked: str) -> str:
+def _choose_kind(mount: Mount, asked: str) -> str:
     """The kind of snapshot to take of a mount; empty for none. What is mounted read-only stands still by itself."""
     if asked == NONE or b"rw" not in mount.options or os.geteuid() != 0:
         return ""
     if asked in (AUTO, mount.kind) and mount.kind == "btrfs":
         return "btrfs"
     if asked in (AUTO, mount.kind) and mount.kind == "zfs":
-        return "zfs" if asked == "zfs" or zfs_snapshot.is_there() else ""
+        return "zfs" if asked == "zfs" or zfs_snapshot.is_installed() else ""
     if asked == "lvm":
-        return "lvm" if lvm_snapshot.fits(mount) else ""
-    return "lvm" if asked == AUTO and lvm_snapshot.is_free(mount) else ""
+        return "lvm" if lvm_snapshot.can_snapshot(mount) else ""
+    return "lvm" if asked == AUTO and lvm_snapshot.has_thin_volume(mount) else ""
 
 
-def _reason(error: OSError | LtspError) -> str:
+def _describe_error(error: OSError | LtspError) -> str:
     if isinstance(error, LtspError):
         return error.message
     return (error.strerror or str(error)).lower()

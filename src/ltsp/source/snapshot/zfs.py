@@ -11,49 +11,49 @@ from contextlib import contextmanager, suppress
 
 from ltsp.errors import LtspError
 from ltsp.host import command
-from ltsp.host.system_call import new_mount
-from ltsp.source.cleanup import removed_after
+from ltsp.host.system_call import create_mount
+from ltsp.source.cleanup import remove_at_exit
 from ltsp.source.snapshot import naming
-from ltsp.source.snapshot.frozen import READING, Live, Still, Wanted, inside
+from ltsp.source.snapshot.frozen import READ_ONLY, Frozen, MountSelection, SnapshotBase, open_snapshot_root
 from ltsp.tree.name import decode, encode
 
 _PACKAGE = "zfsutils-linux"
 
 
-def is_there() -> bool:
+def is_installed() -> bool:
     return command.find("zfs") is not None
 
 
-def see_that_programs_are_there() -> None:
+def check_programs() -> None:
     """Raises LtspError, which names the package."""
-    if not is_there():
+    if not is_installed():
         raise LtspError("a snapshot of ZFS takes the program zfs, which is not there", f"install {_PACKAGE}")
 
 
 @contextmanager
-def taken(live: Live, _wanted: Wanted) -> Iterator[Sequence[Still]]:
+def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Sequence[Frozen]]:
     """A root to read instead of a mount. Datasets below it are mounts of their own.
 
     Raises OSError and LtspError.
     """
-    dataset = decode(live.mount.source)
-    _remove_forgotten(dataset)
-    with naming.own_name() as name:
+    dataset = decode(base.mount.source)
+    _remove_orphans(dataset)
+    with naming.reserve_name() as name:
         snapshot = f"{dataset}@{name}"
-        with removed_after(lambda: _destroy(snapshot)):
+        with remove_at_exit(lambda: _destroy(snapshot)):
             command.run(["zfs", "snapshot", snapshot], package=_PACKAGE)
-            mounted = new_mount(b"zfs", encode(snapshot), {b"ro": None}, READING)
-            with inside(mounted, live.inner, live.root) as root:
-                yield [Still(live.path, "zfs", dataset, root, os.fstat(live.root.descriptor).st_dev)]
+            mounted = create_mount(b"zfs", encode(snapshot), {b"ro": None}, READ_ONLY)
+            with open_snapshot_root(mounted, base.inner, base.root) as root:
+                yield [Frozen(base.path, "zfs", dataset, root, os.fstat(base.root.descriptor).st_dev)]
 
 
-def _remove_forgotten(dataset: str) -> None:
+def _remove_orphans(dataset: str) -> None:
     """Remove the snapshots of this dataset that killed runs have left."""
     columns = ["-H", "-p", "-t", "snapshot", "-o", "name", "-d", "1"]
     for line in command.run(["zfs", "list", *columns, dataset], package=_PACKAGE).stdout.splitlines():
         name = decode(line).rpartition("@")[2]
-        with naming.forgotten(name) as is_forgotten:
-            if is_forgotten:
+        with naming.claim_orphan(name) as is_orphan:
+            if is_orphan:
                 with suppress(LtspError):  # one that is in use or held is not in our way
                     command.run(["zfs", "destroy", f"{dataset}@{name}"])
 

@@ -1,0 +1,82 @@
+"""Codec by codec: the same files packed by mksquashfs and by `ltsp image`, in turn, and the goals for each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.process_cost import Run
+from bench.programs import ltsp_image, mksquashfs
+
+ROUNDS = 3
+ENOUGH = 60.0
+"""Seconds that the runs of one pair may have taken when another round begins: a slow pair is run once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What is compared, and what is to be reached."""
+
+    name: str
+    theirs: str
+    """Parameters of mksquashfs."""
+    ours: str
+    """Value of --mksquashfs-params."""
+    speed: float = 1.0
+    """How many times as fast as mksquashfs ltsp is to be."""
+    growth: float = 1.003
+    """How large ltsp's image may be beside the other."""
+
+
+PAIRS = (
+    Pair("gzip (mksquashfs's default)", "", "-comp gzip -Xcompression-level 6", speed=13.0, growth=1.0),
+    Pair("zstd 3", "-comp zstd -Xcompression-level 3", "-comp zstd -Xcompression-level 3"),
+    Pair("zstd 15", "-comp zstd -Xcompression-level 15", "-comp zstd -Xcompression-level 15"),
+    Pair("lz4", "-comp lz4", "-comp lz4"),
+    Pair("xz", "-comp xz", "-comp xz"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Both runs of a pair, as medians."""
+
+    pair: Pair
+    theirs: Run
+    ours: Run
+    rounds: int
+
+    @property
+    def speed(self) -> float:
+        return self.theirs.seconds / self.ours.seconds
+
+    @property
+    def growth(self) -> float:
+        return self.ours.size / self.theirs.size
+
+    @property
+    def misses(self) -> list[str]:
+        """The goals that were not reached, in words."""
+        found = []
+        if self.speed < self.pair.speed:
+            found.append("speed")
+        if self.growth > self.pair.growth:
+            found.append("size")
+        if self.ours.peak > self.theirs.peak:
+            found.append("memory")
+        return found
+
+
+def compared(source: Path, scratch: Path, tell: Callable[[str], None], names: list[str]) -> Iterator[Result]:
+    """Each pair whose name begins with one of these, or all of them."""
+    for pair in PAIRS:
+        if names and not pair.name.startswith(tuple(names)):
+            continue
+        theirs: list[Run] = []
+        ours: list[Run] = []
+        while len(ours) < ROUNDS and sum(run.seconds for run in [*theirs, *ours]) < ENOUGH:
+            tell(f"{pair.name}, round {len(ours) + 1}")
+            theirs.append(mksquashfs(source, scratch / "theirs.img", pair.theirs.split()))
+            ours.append(ltsp_image(source, scratch / "ours", pair.ours.split()))
+        yield Result(pair, Run.median(theirs), Run.median(ours), len(ours))

@@ -1,0 +1,162 @@
+"""The maps of sparse files: where the data of a member go. GNU tar manual, "Storing Sparse Files".
+
+Four forms: of GNU's own header (type S, with further blocks), and of pax as 0.0 (pairs of records), 0.1 (a record)
+and 1.0 (decimal lines before the data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ltsp.archive.header import BLOCK, parse_number
+from ltsp.archive.pax import PaxRecord, get_number, parse_decimal
+from ltsp.errors import FormatError
+
+_LARGEST = 16 << 40
+"""Bytes of a file with holes, as ext4 has it: a few bytes must not become a file that nobody can write."""
+_MOST_RUNS = 1 << 20
+
+Pair = tuple[int, int]
+Read = Callable[[int], bytes]
+"""Gives exactly so many bytes of what follows the header."""
+
+
+@dataclass(frozen=True, slots=True)
+class SparseMap:
+    size: int
+    """Bytes of the file."""
+    pairs: Sequence[Pair]
+    """Offset and length of the runs of data."""
+
+    def check_runs(self, stored: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The offsets of the runs, and where each begins among the data, with their end.
+
+        Raises FormatError where they overlap, leave the file, or are not what is stored.
+        """
+        if self.size > _LARGEST:
+            raise FormatError(f"is damaged: a sparse file of {self.size >> 40} TiB is larger than any file system's")
+        runs: list[Pair] = []
+        end = total = 0
+        for offset, length in self.pairs:
+            if offset < end or offset + length > self.size:
+                raise FormatError("is damaged: the map of a sparse file contradicts itself")
+            if runs and length and offset == end:
+                runs[-1] = (runs[-1][0], runs[-1][1] + length)
+            elif length:
+                runs.append((offset, length))
+            end = offset + length
+            total += length
+        if total != stored:
+            raise FormatError(
+                f"is damaged: the map of a sparse file is for {total} bytes of data, and there are {stored}"
+            )
+        starts = [0]
+        for _, length in runs:
+            starts.append(starts[-1] + length)
+        return tuple(offset for offset, _ in runs), tuple(starts)
+
+
+def parse_gnu_map(block: bytes, read: Read) -> SparseMap:
+    """GNU's own form: four pairs in the header, and 21 in each further block.
+
+    Raises FormatError.
+    """
+    pairs = _parse_pairs(block[386:482])
+    size = parse_number(block[483:495])
+    more = block[482]
+    while more:
+        block = read(BLOCK)
+        pairs += _parse_pairs(block[:504])
+        more = block[504]
+        if len(pairs) > _MOST_RUNS:
+            raise FormatError(_TOO_MANY)
+    if size is None or size < 0:
+        raise FormatError("is damaged: a sparse file has no size")
+    return SparseMap(size, pairs)
+
+
+def parse_pax_map(
+    records: Sequence[PaxRecord], values: Mapping[bytes, bytes], read: Read
+) -> tuple[SparseMap, int] | None:
+    """What the records of a member say, and how many bytes before its data the map took; None for a usual file.
+
+    Raises FormatError.
+    """
+    if b"GNU.sparse.major" in values:
+        version = values[b"GNU.sparse.major"], values.get(b"GNU.sparse.minor", b"0")
+        if version != (b"1", b"0"):
+            raise FormatError("has a sparse file of a format that is not known", "make the archive without --sparse")
+        size = get_number(values, b"GNU.sparse.realsize", -1)
+        pairs, taken = _read_decimal_lines(read)
+        return _make_map(size, pairs), taken
+    if b"GNU.sparse.map" in values:
+        numbers = [_require_decimal(digits) for digits in values[b"GNU.sparse.map"].split(b",")]
+        return _make_map(get_number(values, b"GNU.sparse.size", -1), _pair_numbers(numbers)), 0
+    if b"GNU.sparse.size" in values:
+        wanted = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
+        found = [(keyword, value) for keyword, value in records if keyword in wanted]
+        if any(keyword != wanted[index % 2] for index, (keyword, _) in enumerate(found)):
+            raise FormatError(_NO_PAIRS)
+        return _make_map(
+            get_number(values, b"GNU.sparse.size", -1), _pair_numbers([_require_decimal(value) for _, value in found])
+        ), 0
+    return None
+
+
+_TOO_MANY = "is damaged: a sparse file has more runs than can be"
+_NO_PAIRS = "is damaged: the map of a sparse file is not one of pairs"
+
+
+def _make_map(size: int, pairs: Sequence[Pair]) -> SparseMap:
+    if size < 0:
+        raise FormatError("is damaged: a sparse file has no size")
+    return SparseMap(size, pairs)
+
+
+def _parse_pairs(data: bytes) -> list[Pair]:
+    pairs = []
+    for at in range(0, len(data), 24):
+        if not data[at + 12]:
+            break
+        offset, length = parse_number(data[at : at + 12]), parse_number(data[at + 12 : at + 24])
+        if offset is None or length is None or offset < 0 or length < 0:
+            raise FormatError("is damaged: the map of a sparse file holds no numbers")
+        pairs.append((offset, length))
+    return pairs
+
+
+def _read_decimal_lines(read: Read) -> tuple[list[Pair], int]:
+    """How many pairs there are, then offset and length of each, a line a number, filled up to a block."""
+    rest = b""
+    taken = 0
+    wanted = 1
+    numbers: list[int] = []
+    while len(numbers) < wanted:
+        line, newline, after = rest.partition(b"\n")
+        if not newline:
+            if len(rest) >= BLOCK:
+                raise FormatError("is damaged: the map of a sparse file holds no numbers")
+            rest += read(BLOCK)
+            taken += BLOCK
+            continue
+        rest = after
+        numbers.append(_require_decimal(line))
+        if len(numbers) == 1:
+            wanted = 1 + 2 * numbers[0]
+            if numbers[0] > _MOST_RUNS:
+                raise FormatError(_TOO_MANY)
+    return _pair_numbers(numbers[1:]), taken
+
+
+def _pair_numbers(numbers: Sequence[int]) -> list[Pair]:
+    if len(numbers) % 2:
+        raise FormatError(_NO_PAIRS)
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _require_decimal(digits: bytes) -> int:
+    value = parse_decimal(digits)
+    if value is None:
+        raise FormatError("is damaged: the map of a sparse file holds no numbers")
+    return value

@@ -1,0 +1,106 @@
+"""Which compressions an image's own kernel can read: its squashfs driver, and what unpacks its initrd."""
+
+from __future__ import annotations
+
+import lzma
+import sys
+import zlib
+from collections.abc import Mapping
+
+from ltsp.boot.kernel_config import kernel_options
+from ltsp.errors import FormatError
+from ltsp.tree.node import File
+from ltsp.tree.read_file import read_small_file
+from ltsp.tree.tree import Tree
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_OPTIONS: Mapping[str, str] = {
+    "gzip": "CONFIG_SQUASHFS_ZLIB",
+    "lz4": "CONFIG_SQUASHFS_LZ4",
+    "lzo": "CONFIG_SQUASHFS_LZO",
+    "xz": "CONFIG_SQUASHFS_XZ",
+    "zstd": "CONFIG_SQUASHFS_ZSTD",
+}
+"""Of fs/squashfs/Kconfig."""
+_NEEDS: Mapping[str, bytes] = {
+    "gzip": b"zlib_inflate",
+    "lz4": b"LZ4_decompress_safe",
+    "lzo": b"lzo1x_decompress_safe",
+    "xz": b"xz_dec_run",
+    "zstd": b"zstd_decompress_stream",
+}
+"""A symbol that the module takes from the kernel for each; older kernels have ZSTD_decompressStream."""
+_MODULE = "kernel/fs/squashfs/squashfs.ko"
+_MOST = 16 << 20
+"""Bytes of the largest module; squashfs.ko has some 100 KiB."""
+
+
+def readable_codecs(tree: Tree, version: str | None) -> frozenset[str] | None:
+    """The names, as mksquashfs has them, of the compressions that a kernel of this version can read in the image.
+
+    None where the image does not say. Empty where the kernel was built without squashfs.
+    """
+    if version is None:
+        return None
+    options = kernel_options(tree, version)
+    if options is not None:
+        return _codecs_in_config(options)
+    for suffix in ("", ".zst", ".xz", ".gz"):
+        packed = _read_file(tree, f"lib/modules/{version}/{_MODULE}{suffix}")
+        if packed:
+            module = _decompress(packed, suffix)
+            return None if module is None else _codecs_in_module(module)
+    return None
+
+
+def initrd_codec(tree: Tree, version: str) -> str:
+    """The best compression of an initrd that the kernel unpacks: `zstd`, `gzip`, or `none`. usr/Kconfig of Linux
+
+    Where the image does not say, it is gzip, which kernels have been built with for twenty years.
+    """
+    options = kernel_options(tree, version)
+    if options is None:
+        return "gzip"
+    known = (name for name, option in (("zstd", "CONFIG_RD_ZSTD"), ("gzip", "CONFIG_RD_GZIP")) if option in options)
+    return next(known, "none")
+
+
+def _codecs_in_config(options: frozenset[str]) -> frozenset[str]:
+    if "CONFIG_SQUASHFS" not in options:
+        return frozenset()
+    return frozenset(name for name, option in _OPTIONS.items() if option in options)
+
+
+def _codecs_in_module(module: bytes) -> frozenset[str]:
+    found = {name for name, symbol in _NEEDS.items() if symbol in module}
+    return frozenset(found | ({"zstd"} if b"ZSTD_decompressStream" in module else set()))
+
+
+def _read_file(tree: Tree, path: str) -> bytes | None:
+    file = tree.follow(path)
+    if not isinstance(file, File):
+        return None
+    try:
+        return read_small_file(file, path, _MOST)
+    except (OSError, FormatError):
+        return None  # what cannot be read says nothing
+
+
+def _decompress(data: bytes, suffix: str) -> bytes | None:
+    """The module, or None where it is damaged."""
+    try:
+        match suffix:
+            case ".zst":
+                return zstd.ZstdDecompressor().decompress(data, _MOST)
+            case ".xz":
+                return lzma.LZMADecompressor(memlimit=4 * _MOST).decompress(data, _MOST)
+            case ".gz":
+                return zlib.decompressobj(31).decompress(data, _MOST)
+            case _:
+                return data
+    except (zlib.error, lzma.LZMAError, zstd.ZstdError):
+        return None

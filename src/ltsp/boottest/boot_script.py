@@ -1,0 +1,80 @@
+"""The iPXE script that the client of a boot test begins with: it says what a person would choose, then hands on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ltsp.boot.ipxe import check_word, check_words
+from ltsp.boottest.machine import HOST
+
+CONSOLE = "console=tty0 console=ttyS0"
+"""The last one is /dev/console, where init and the report write."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootScript:
+    name: str
+    """Of the image."""
+    transport: str
+    base: str
+    """URL, with a slash at its end, below which `ltsp/` is served."""
+    http: str
+    """URL of the HTTP server, without a slash; empty where there is none."""
+    report: str
+    """URL of the initrd that makes the booted system report."""
+    extra: str = ""
+    """More words for the kernel."""
+
+    def through_menu(self) -> str:
+        """Chain to the site's own menu, with the choice made."""
+        # Where an HTTP server is named, the menu looks for no other one.
+        http = [f"set ltsp-http {check_word(self.http)}"] if self.http else []
+        return _text(
+            "#!ipxe",
+            f"set ltsp-server {HOST}",
+            *http,
+            f"set ltsp-transport {check_word(self.transport)}",
+            f"set ltsp-choice {check_word(self.name)}",
+            f"set ltsp-extra {self._words()} initrd=report.img",
+            f"initrd --name report.img {check_word(self.report)}",
+            f"chain {check_word(self.base)}ltsp/ltsp.ipxe",
+        )
+
+    def direct(self, version: str, image: str, root: str, sha256: str, initrds: Sequence[str]) -> str:
+        """Boot one version, whether or not it is the one that the menu boots.
+
+        `image` is its path below BASE_DIR and `root` its URL for the client's initrd; `initrds` are names in the
+        version's directory, or `ltsp.img` above it. The sum is checked where it is not empty.
+        """
+        home = f"{check_word(self.base)}ltsp/"
+        names = [*initrds, "report.img"]
+        arguments = [
+            "rdinit=/ltsp/init",
+            *(f"initrd={check_word(name)}" for name in names),
+            f"ltsp.image={check_word(image)}",
+            f"ltsp.root={check_word(root)}",
+            *([f"ltsp.sha256={check_word(sha256)}"] if sha256 else []),
+            f"ltsp.server={HOST}",
+            "BOOTIF=01-${netX/mac:hexhyp}",
+            self._words(),
+        ]
+        return _text(
+            "#!ipxe",
+            f"kernel {home}{check_word(self.name)}/{check_word(version)}/vmlinuz {' '.join(arguments)}",
+            *(
+                f"initrd {home}{'' if name == 'ltsp.img' else f'{self.name}/{version}/'}{check_word(name)}"
+                for name in initrds
+            ),
+            f"initrd --name report.img {check_word(self.report)}",
+            # With a path after it, iPXE makes a file of the initramfs of what it loads.
+            *([f"initrd {check_word(self.http)}/{check_word(image)} /image.img"] if self.transport == "file" else []),
+            "boot",
+        )
+
+    def _words(self) -> str:
+        return check_words(f"{CONSOLE} {self.extra}".strip())
+
+
+def _text(*lines: str) -> str:
+    return "\n".join(lines) + "\n"

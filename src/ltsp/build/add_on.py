@@ -1,0 +1,216 @@
+"""The add-on ltsp.img of a site: made for the `ltsp initrd` command, and again whenever clients get another version."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from os.path import dirname, join
+
+from ltsp.build.add_on_sources import ServerFacts, Warn, account_files, read_images, read_server, read_site_files
+from ltsp.cpio import newc
+from ltsp.errors import ConfError, LockHeld, LtspError
+from ltsp.host import files, locks
+from ltsp.initrd.site.image_layer import ImageAccountFacts, build_image_layer
+from ltsp.initrd.site.layer import SiteLayer, build_site_tree
+from ltsp.initrd.site.passwords import Accounts
+from ltsp.initrd.site.settings import HANDLED_KEYS, build_common_layer, build_section_layer, server_facts
+from ltsp.publish.disk_errors import translate_os_errors
+from ltsp.publish.paths import PUBLIC_MODE
+from ltsp.publish.store import Store
+from ltsp.report.report import Report
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.client_sections import ClientSettings, client_settings, ignored_key_warnings
+from ltsp.settings.conf_text import REMEDY, Conf
+from ltsp.settings.tftp_names import ADD_ON
+from ltsp.transform.account_merge import (
+    AccountFiles,
+    MergedAccounts,
+    PeopleChoice,
+    list_accounts,
+    list_people,
+    merge_accounts,
+)
+from ltsp.tree.name import printable
+
+_WAIT = 60.0
+"""Seconds for which another run is waited for; it takes a few."""
+_DIRECTORY_MODE = 0o755
+_DIGITS = 4
+"""Of the numbers of sections, which shells sort as text."""
+_MERGE_KEYS = frozenset({"PWMERGE_SUR", "PWMERGE_SGR"})
+
+
+@dataclass(frozen=True, slots=True)
+class AddOnLayer:
+    """A layer, and where it comes from."""
+
+    name: str
+    """As in ltsp.img: `section/0001`."""
+    title: str
+    where: str
+    layer: SiteLayer
+
+
+def refresh_add_on(ltsp: LtspOptions, conf: Conf, report: Report, system: str = "/") -> None:
+    """Make it again where there is one, after clients were given another version of an image: the server's people are
+    in it beside the image's own accounts, which may be others now. Where that fails, it is told and the old one stays.
+    """
+    path = add_on_path(ltsp)
+    if not read_add_on(path):
+        return
+    warnings: list[str] = []
+    try:
+        with lock_add_on(path, ltsp.tftp_dir):
+            _, archive = make_add_on(ltsp, conf, warnings.append, system)
+            if read_add_on(path) == archive:
+                return
+            write_add_on(path, archive)
+    except LtspError as error:
+        report.warn(f"{printable(path)} is as it was before, made for earlier accounts: {error.message}; {error.hint}")
+        return
+    for warning in warnings:
+        report.warn(warning)
+    report.note(f"made {printable(path)} again, with the accounts of what clients boot now")
+
+
+def add_on_path(ltsp: LtspOptions) -> str:
+    return join(ltsp.tftp_dir, "ltsp", ADD_ON)
+
+
+def make_add_on(ltsp: LtspOptions, conf: Conf, warn: Warn, system: str) -> tuple[list[AddOnLayer], bytes]:
+    """The layers, and the archive that holds them.
+
+    Raises as `initrd` does.
+    """
+    settings = client_settings(conf)
+    layers = (settings.common, *settings.sections)
+    for warning in (*settings.warnings, *ignored_key_warnings(layers, HANDLED_KEYS)):
+        warn(printable(warning))
+    made = _make_layers(settings, conf, ltsp, warn, system)
+    for each in made:
+        if any(hashed != "!" for hashed in each.layer.shadow.values()):
+            warn(
+                f"{each.where}: PASSWORDS of {each.title} are in ltsp.img as hashes, which whoever can boot can read; "
+                "let them guard nothing but these clients"
+            )
+    output = io.BytesIO()
+    newc.write_archive(
+        build_site_tree({each.name: each.layer for each in made}, server_facts(settings.common.settings)), output
+    )
+    return made, output.getvalue()
+
+
+def _make_layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: Warn, system: str) -> list[AddOnLayer]:
+    """The common one first, then those of images, then those of sections.
+
+    Raises ConfError with all faults of ltsp.conf.
+    """
+    beside = dirname(conf.path) or "."
+    here = read_server(system, beside)
+    shared = settings.common.settings
+    faults = list(settings.faults)
+    choice = _account_choice(settings, faults, warn)
+    found = read_images(Store(ltsp.base_dir, ltsp.tftp_dir), ltsp.base_dir, warn)
+    merged = list(_merge_accounts(here.accounts, choice, found, warn))
+    accounts = _collect_accounts(here, [facts for _, facts, _ in merged])
+    logs_in = any("AUTOLOGIN" in each.settings for each in (settings.common, *settings.sections))
+    warnings: list[str] = []
+    base = build_common_layer(shared, accounts, faults, warnings, logs_in=logs_in)
+    of_site = read_site_files(conf.path, system, warn)
+    made = [
+        AddOnLayer(
+            "common",
+            settings.common.title,
+            settings.common.where,
+            replace(base, files={**of_site, **base.files}),
+        )
+    ]
+    for name, facts, each in merged:
+        of_image = build_image_layer(facts, each.files, each.locked, logs_in=logs_in)
+        made += [] if of_image.is_empty else [AddOnLayer(f"image/{name}", name, name, of_image)]
+    width = max(_DIGITS, len(str(len(settings.sections))))
+    number = 0
+    for section in settings.sections:
+        own = build_section_layer(section.settings, shared, section.match, accounts, faults, warnings)
+        if not own.is_empty:
+            number += 1
+            made.append(AddOnLayer(f"section/{number:0{width}}", section.title, section.where, own))
+    if faults:
+        raise ConfError(
+            "; ".join(map(printable, dict.fromkeys(faults))),
+            f"{REMEDY}; ltsp.img is as it was before",
+        )
+    for warning in dict.fromkeys(warnings):
+        warn(printable(warning))
+    return made
+
+
+def _collect_accounts(here: ServerFacts, every: list[ImageAccountFacts]) -> Accounts:
+    """Who may get a password on clients."""
+    of_images = [account_files(facts) for facts in every]
+    people = list_people(here.accounts).union(*map(list_people, of_images))
+    others = {"root"}.union(*(list_accounts(each.passwd) for each in of_images)) - people
+    return Accounts(people, frozenset(others), here.key)
+
+
+def _merge_accounts(
+    accounts: AccountFiles, choice: PeopleChoice, found: Iterable[tuple[str, ImageAccountFacts]], warn: Warn
+) -> Iterator[tuple[str, ImageAccountFacts, MergedAccounts]]:
+    for name, facts in found:
+        merged = merge_accounts(accounts, account_files(facts), choice)
+        for conflict in merged.conflicts:
+            warn(f"accounts in {name}: {printable(conflict)}")
+        if merged.locked:
+            warn(f"{name} holds passwords of its own, which stay in it; the server's people are locked there")
+        yield name, facts, merged
+
+
+def _account_choice(settings: ClientSettings, faults: list[str], warn: Warn) -> PeopleChoice:
+    """Whom PWMERGE_x lets in. Accounts are merged for each image, so what it would say to some clients is not done."""
+    for section in settings.sections:
+        for key in _MERGE_KEYS & section.settings.keys():
+            where = section.settings[key].where
+            warn(f"{printable(where)}: {key} has an effect for all clients only, in [clients] or [common]")
+    texts: dict[str, str] = {}
+    for key in sorted(_MERGE_KEYS & settings.common.settings.keys()):
+        setting = settings.common.settings[key]
+        fault = setting.fault or ("is not the same for all clients: it holds %{" if "%{" in setting.value else "")
+        if fault:
+            faults.append(f"{setting.where}: {key} {fault}")
+        else:
+            texts[key] = setting.value
+    return PeopleChoice(texts.get("PWMERGE_SUR", ""), texts.get("PWMERGE_SGR", ""))
+
+
+def read_add_on(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def lock_add_on(path: str, tftp_dir: str) -> Iterator[None]:
+    """From the reading of accounts and images to the writing: else an older state could come last."""
+    if not os.path.isdir(tftp_dir):
+        raise LtspError(
+            f"no directory {printable(tftp_dir)}, where clients fetch ltsp.img",
+            "make it or mount it, or choose another one with ltsp --tftp-dir",
+        )
+    with ExitStack() as locked:
+        with translate_os_errors("write", ADD_ON, dirname(path)):
+            files.make_directories(dirname(path), _DIRECTORY_MODE)
+            try:
+                locked.enter_context(locks.hold_exclusive(join(dirname(path), f".{ADD_ON}.lock"), _WAIT))
+            except locks.LockBusy:
+                raise LockHeld("another ltsp initrd is at work", "try again when it is done") from None
+        yield
+
+
+def write_add_on(path: str, archive: bytes) -> None:
+    with translate_os_errors("write", ADD_ON, dirname(path)):
+        files.replace(path, archive, PUBLIC_MODE)

@@ -1,0 +1,83 @@
+"""What ltsp.img lays over one image: its accounts with the server's people in them, and what logging in needs there."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from ltsp.initrd.site.layer import SiteLayer
+from ltsp.initrd.site.login import GDM_FILES, SESSION_FILE, SESSIONS
+from ltsp.tree.content import Bytes
+from ltsp.tree.name import decode
+from ltsp.tree.node import Directory, File, Metadata
+from ltsp.tree.read_file import read_small_file
+from ltsp.tree.tree import Tree
+
+ACCOUNT_FILES = ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow")
+LIMIT_FILES = ("usr/etc/login.defs", "etc/login.defs")
+INSPECTED_PATHS = (*ACCOUNT_FILES, *LIMIT_FILES, *GDM_FILES, *SESSIONS)
+"""All that is looked at."""
+SESSION_DIRECTORIES = tuple(f"{path}/" for path in SESSIONS)
+_MOST = 16 << 20
+"""Bytes of the largest file that is looked at."""
+_LARGEST_SETTINGS = 1 << 20
+_PREFERRED = "plasma.desktop"
+"""sddm is KDE's."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAccountFacts:
+    """What is looked at in an image; paths are those that were asked for, wherever links lead inside it."""
+
+    texts: Mapping[str, bytes] = field(default_factory=dict)
+    owners: Mapping[str, Metadata] = field(default_factory=dict)
+    session: str = ""
+    """The desktop that sddm starts, as the name of a file below SESSIONS."""
+
+    @classmethod
+    def of(cls, tree: Tree) -> ImageAccountFacts:
+        """Raises FormatError where a file is too large to be what it should be, or damaged."""
+        texts: dict[str, bytes] = {}
+        owners: dict[str, Metadata] = {}
+        for path in (*ACCOUNT_FILES, *LIMIT_FILES, *GDM_FILES):
+            if isinstance(file := tree.follow(path), File):
+                texts[path] = read_small_file(file, path, _LARGEST_SETTINGS if path in GDM_FILES else _MOST)
+                owners[path] = file.metadata
+        return cls(texts, owners, _find_session(tree))
+
+
+def _find_session(tree: Tree) -> str:
+    for path in SESSIONS:
+        if isinstance(directory := tree.follow(path), Directory):
+            names = sorted(name for name in directory.entries if name.endswith(".desktop") and name.isprintable())
+            if names:
+                return _PREFERRED if _PREFERRED in names else names[0]
+    return ""
+
+
+def build_image_layer(
+    facts: ImageAccountFacts, merged: Mapping[str, bytes], locked: Iterable[str], *, logs_in: bool
+) -> SiteLayer:
+    """`merged` are the account files that differ from the image's own; `logs_in`: whether a section has AUTOLOGIN."""
+    files = {
+        path: File(_access(facts.owners[path]), Bytes(data)) for path, data in merged.items() if path in facts.owners
+    }
+    parts: dict[str, dict[str, str]] = {}
+    if logs_in:
+        for path in GDM_FILES:
+            if path in facts.texts:
+                parts[path] = {"00-image": _end_with_newline(decode(facts.texts[path]))}
+        if facts.session:
+            session = f"[Autologin]\nSession={facts.session}\n".encode("utf-8", "surrogateescape")
+            files[SESSION_FILE] = File(Metadata(0o644), Bytes(session))
+    return SiteLayer(files=files, parts=parts, shadow=dict.fromkeys(locked, "!"))
+
+
+def _access(metadata: Metadata) -> Metadata:
+    """Mode and owner, without setuid and the like; a time would tell when the image was made, and change the bytes."""
+    return replace(Metadata(stat.S_IMODE(metadata.mode) & 0o777), uid=metadata.uid, gid=metadata.gid)
+
+
+def _end_with_newline(text: str) -> str:
+    return text if not text or text.endswith("\n") else text + "\n"

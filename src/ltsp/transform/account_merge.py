@@ -1,0 +1,275 @@
+"""The server's people in the account files of an image: names, numbers and groups, never a hash.
+
+What the image has of its own stays: accounts of its packages, and people of its own unless one of the server's has the
+name or the number. passwd(5), group(5), shadow(5), gshadow(5)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ltsp.errors import ConfError
+from ltsp.transform import account_lines
+from ltsp.transform.account_lines import NAME, GroupEntry
+from ltsp.transform.accounts import IdRanges
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFiles:
+    """The text of each file; None where there is none."""
+
+    passwd: bytes
+    group: bytes
+    shadow: bytes | None = None
+    gshadow: bytes | None = None
+    limits: IdRanges = field(default_factory=IdRanges)
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleChoice:
+    """Which of the server's people clients know; without either, all of them."""
+
+    users: str = ""
+    """A regular expression for whole names of accounts (PWMERGE_SUR)."""
+    groups: str = ""
+    """Likewise of groups, whose members are meant (PWMERGE_SGR); with `:` before it, of groups of the system, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergedAccounts:
+    files: dict[str, bytes]
+    """By path, those that are not as before."""
+    locked: tuple[str, ...]
+    """Accounts to lock in a shadow that is not in `files`, because it holds hashes."""
+    conflicts: tuple[str, ...]
+    people: tuple[str, ...]
+    """The names of the server's that are in."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    name: bytes
+    uid: int
+    gid: int
+    fields: tuple[bytes, ...]
+
+    @property
+    def line(self) -> bytes:
+        return b":".join((self.name, b"x", *self.fields[2:]))
+
+
+def merge_accounts(server: AccountFiles, image: AccountFiles, choice: PeopleChoice | None = None) -> MergedAccounts:
+    """The image's files with the server's people in them.
+
+    Raises ConfError where an expression of the choice is none.
+    """
+    conflicts: list[str] = []
+    people = _find_compatible(_choose_people(server, choice or PeopleChoice()), image, conflicts)
+    names = frozenset(person.name for person in people)
+    groups = _choose_groups(server, image, people, conflicts)
+    files = {
+        "etc/passwd": _merge_passwd(image, people),
+        "etc/group": _merge_group(image.group, groups, _find_memberships(server, names), names),
+    }
+    locked: tuple[str, ...] = ()
+    if image.shadow is not None:
+        missing = [person.name for person in people if person.name not in account_lines.list_names(image.shadow)]
+        if account_lines.holds_hashes(image.shadow):
+            locked = tuple(name.decode("ascii") for name in missing)
+        else:
+            files["etc/shadow"] = account_lines.append_lines(image.shadow, [name + b":!:::::::" for name in missing])
+    if image.gshadow is not None and not account_lines.holds_hashes(image.gshadow):
+        files["etc/gshadow"] = _merge_gshadow(image.gshadow, files["etc/group"])
+    before = {
+        "etc/passwd": image.passwd,
+        "etc/group": image.group,
+        "etc/shadow": image.shadow,
+        "etc/gshadow": image.gshadow,
+    }
+    return MergedAccounts(
+        {path: text for path, text in files.items() if text != before[path]},
+        locked,
+        tuple(conflicts),
+        tuple(person.name.decode("ascii") for person in people),
+    )
+
+
+def list_people(files: AccountFiles) -> frozenset[str]:
+    """The names of all accounts that are people's."""
+    return frozenset(person.name.decode("ascii") for person in _parse_people(files))
+
+
+def list_accounts(passwd: bytes) -> frozenset[str]:
+    """The names of all accounts."""
+    return frozenset(
+        fields[0].decode("ascii") for fields in account_lines.parse_entries(passwd) if NAME.fullmatch(fields[0])
+    )
+
+
+def _parse_people(files: AccountFiles) -> Iterator[_Person]:
+    for fields in account_lines.parse_entries(files.passwd):
+        uid, gid = account_lines.parse_number(fields, 2), account_lines.parse_number(fields, 3)
+        if len(fields) == 7 and uid is not None and gid is not None and NAME.fullmatch(fields[0]):
+            person = _Person(fields[0], uid, gid, tuple(fields))
+            if files.limits.is_person(uid) and not any(byte < 32 for byte in person.line):
+                yield person
+
+
+def _choose_people(server: AccountFiles, choice: PeopleChoice) -> list[_Person]:
+    everyone = list(_parse_people(server))
+    if not choice.users and not choice.groups:
+        return everyone
+    users = _compile_expression(choice.users, "PWMERGE_SUR")
+    taken = {person.name for person in everyone if users and users.fullmatch(person.name.decode("ascii"))}
+    if choice.groups:
+        of_system = choice.groups.startswith(":")
+        groups = _compile_expression(choice.groups.removeprefix(":"), "PWMERGE_SGR")
+        for group in account_lines.parse_groups(server.group):
+            is_meant = groups is not None and groups.fullmatch(group.name.decode("utf-8", "surrogateescape"))
+            if is_meant and (of_system or server.limits.is_of_people(group.gid)):
+                taken.update(group.members)
+                taken.update(person.name for person in everyone if person.gid == group.gid)
+    return [person for person in everyone if person.name in taken]
+
+
+def _compile_expression(text: str, key: str) -> re.Pattern[str] | None:
+    """Raises ConfError."""
+    try:
+        return re.compile(text) if text else None
+    except re.error as error:
+        raise ConfError(f"{key}: {text!a} is no regular expression: {error}") from None
+
+
+def _find_compatible(people: Iterable[_Person], image: AccountFiles, conflicts: list[str]) -> list[_Person]:
+    """Those whose name and number no account of the image's system has."""
+    by_name: dict[bytes, int] = {}
+    by_uid: dict[int, bytes] = {}
+    numbered = [
+        (fields[0], account_lines.parse_number(fields, 2)) for fields in account_lines.parse_entries(image.passwd)
+    ]
+    known = [(name, uid) for name, uid in numbered if uid is not None]
+    # Of several lines for one name, that of the system counts.
+    for name, uid in sorted(known, key=lambda account: image.limits.is_person(account[1])):
+        by_name.setdefault(name, uid)
+        by_uid.setdefault(uid, name)
+    taken: dict[int, bytes] = {}
+    kept: list[_Person] = []
+    for person in people:
+        shown = account_lines.render(person.name)
+        theirs = by_name.get(person.name)
+        other = by_uid.get(person.uid, person.name)
+        if theirs is not None and not image.limits.is_person(theirs):
+            conflicts.append(f"{shown} is left out: the image's own {shown} has the number {theirs}")
+        elif other != person.name and not image.limits.is_person(person.uid):
+            conflicts.append(
+                f"{shown} is left out: the image's {account_lines.render(other)} has its number {person.uid}"
+            )
+        elif person.uid in taken:
+            conflicts.append(
+                f"{shown} is left out: {account_lines.render(taken[person.uid])} has its number {person.uid}, too"
+            )
+        else:
+            if theirs not in (None, person.uid):
+                conflicts.append(f"{shown} has the number {person.uid}; in the image it was {theirs}")
+            if other != person.name:
+                conflicts.append(
+                    f"the image's {account_lines.render(other)} gives way to {shown}, both have the number {person.uid}"
+                )
+            taken[person.uid] = person.name
+            kept.append(person)
+    return kept
+
+
+def _merge_passwd(image: AccountFiles, people: list[_Person]) -> bytes:
+    names = {person.name for person in people}
+    uids = {person.uid for person in people}
+    lines = [
+        line
+        for line in image.passwd.split(b"\n")
+        if not (
+            (fields := account_lines.parse_entry(line))
+            and (fields[0] in names or account_lines.parse_number(fields, 2) in uids)
+        )
+    ]
+    return account_lines.append_lines(b"\n".join(lines), [person.line for person in people])
+
+
+def _choose_groups(
+    server: AccountFiles, image: AccountFiles, people: list[_Person], conflicts: list[str]
+) -> list[GroupEntry]:
+    """The server's groups that the image gets: those of people, and the own groups of those who are in."""
+    names = frozenset(person.name for person in people)
+    primary = {person.gid for person in people}
+    by_name = {group.name: group.gid for group in account_lines.parse_groups(image.group)}
+    by_gid = {group.gid: group.name for group in account_lines.parse_groups(image.group)}
+    kept: list[GroupEntry] = []
+    for group in account_lines.parse_groups(server.group):
+        members = tuple(name for name in group.members if name in names)
+        if group.gid not in primary and not (server.limits.is_of_people(group.gid) and members):
+            continue
+        name = account_lines.render(group.name)
+        theirs = by_name.get(group.name)
+        other = by_gid.get(group.gid, group.name)
+        if theirs == group.gid and not image.limits.is_of_people(group.gid):
+            continue  # the same group of the system; memberships are another matter
+        if theirs is not None and theirs != group.gid and not image.limits.is_of_people(theirs):
+            conflicts.append(f"group {name} is left out: the image's own {name} has the number {theirs}")
+        elif other != group.name and not image.limits.is_of_people(group.gid):
+            conflicts.append(
+                f"group {name} is left out: the image's {account_lines.render(other)} has its number {group.gid}"
+            )
+        elif NAME.fullmatch(group.name):
+            if other != group.name:
+                theirs_shown = account_lines.render(other)
+                conflicts.append(
+                    f"the image's group {theirs_shown} gives way to {name}, both have the number {group.gid}"
+                )
+            kept.append(GroupEntry(group.name, group.gid, members))
+    return kept
+
+
+def _find_memberships(server: AccountFiles, names: frozenset[bytes]) -> dict[bytes, list[bytes]]:
+    """Who of those that are in belongs to which group of the server's system: audio, video, plugdev."""
+    return {
+        group.name: members
+        for group in account_lines.parse_groups(server.group)
+        if not server.limits.is_of_people(group.gid) and (members := [name for name in group.members if name in names])
+    }
+
+
+def _merge_group(
+    text: bytes, groups: list[GroupEntry], memberships: dict[bytes, list[bytes]], names: frozenset[bytes]
+) -> bytes:
+    new_names = {group.name for group in groups}
+    gids = {group.gid for group in groups}
+    lines: list[bytes] = []
+    for line in text.split(b"\n"):
+        fields = account_lines.parse_entry(line)
+        if fields is None or len(fields) < 4:
+            lines.append(line)
+            continue
+        if fields[0] in new_names or account_lines.parse_number(fields, 2) in gids:
+            continue
+        members = [name for name in fields[3].split(b",") if name and name not in names]
+        members += memberships.get(fields[0], [])
+        lines.append(b":".join((*fields[:3], b",".join(members), *fields[4:])))
+    added = [b"%b:x:%d:%b" % (group.name, group.gid, b",".join(group.members)) for group in groups]
+    return account_lines.append_lines(b"\n".join(lines), added)
+
+
+def _merge_gshadow(text: bytes, group: bytes) -> bytes:
+    """A line for each group, with the members that it has; administrators of groups stay."""
+    members = {each.name: b",".join(each.members) for each in account_lines.parse_groups(group)}
+    lines: list[bytes] = []
+    for line in text.split(b"\n"):
+        fields = account_lines.parse_entry(line)
+        if fields is None or len(fields) < 4:
+            lines.append(line)
+        elif fields[0] in members:
+            lines.append(b":".join((*fields[:3], members[fields[0]])))
+    known = account_lines.list_names(text)
+    return account_lines.append_lines(
+        b"\n".join(lines), [b"%b:!::%b" % pair for pair in members.items() if pair[0] not in known]
+    )
