@@ -85,7 +85,7 @@ def test_a_deleted_version_is_told_and_the_menu_comes_back(tftp):
         put(tftp, Menu("/srv/ltsp", IMAGES, options=MenuOptions(timeout=-1)))
         shown = screen(tftp, "Exit iPXE", keys=(("Press a key for the menu", b"\r"),))
         assert f"Version {VERSION} of lab could not be fetched" in shown
-        assert "type ltsp versions lab on the server" in shown
+        assert "On the server, run ltsp versions lab" in shown
         assert "lab could not be booted" in shown
         assert shown.index("could not be booted") < shown.index("LTSP server 10.0.2.2")
 

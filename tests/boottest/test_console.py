@@ -181,9 +181,9 @@ def said_at(label, script):
 @pytest.mark.parametrize(
     ("label", "cause", "remedy"),
     [
-        ("gone", "version 20260101T000000Z-12345678 of lab could not be fetched", "ltsp kernel lab publishes it anew"),
-        ("no-add-on", "There is no ltsp.img", "type ltsp initrd on the server"),
-        ("no-image", "No image of lab where the menu came from", "type ltsp ipxe --http=1 on the server"),
+        ("gone", "version 20260101T000000Z-12345678 of lab could not be fetched", "ltsp kernel lab publishes it again"),
+        ("no-add-on", "ltsp.img not found", "run ltsp initrd on the server"),
+        ("no-image", "cannot fetch the image of lab", "run ltsp ipxe --http=1 on the server"),
     ],
 )
 def test_what_pointer_and_menu_tell_people_is_cause_and_remedy_and_the_end(label, cause, remedy):
@@ -201,7 +201,7 @@ def test_what_pointer_and_menu_tell_people_is_cause_and_remedy_and_the_end(label
 
 def test_a_pointer_without_a_kernel_says_what_to_type():
     console = fed(Pointer("lab", "20260101T000000Z-12345678", None).text().replace("echo ", "").encode())
-    assert console.clue == BootProblem("lab has no kernel here", "type ltsp kernel lab on the server")
+    assert console.clue == BootProblem("lab has no kernel", "run ltsp kernel lab on the server")
 
 
 BROKEN = b"ltsp: FATAL: htt[    7.012345] random: crng init done\np://a/b cannot be fetched: run ltsp http\n"

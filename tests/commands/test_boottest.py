@@ -147,7 +147,7 @@ def test_a_menu_that_leads_to_a_version_that_is_gone_says_so_at_once(lab, tftp):
     shutil.rmtree(version)
     seen = verdict(BootRoute(subject(lab, tftp_dir=str(directory)), True, "nfs", "tftp"))
     assert seen.cause == f"version {version.name} of lab could not be fetched (the menu could not boot lab)"
-    assert "ltsp kernel lab publishes it anew" in seen.remedy
+    assert "ltsp kernel lab publishes it again" in seen.remedy
     assert seen.stage is BootStage.MENU
 
 
@@ -157,8 +157,8 @@ def test_a_menu_without_the_add_on_says_which_applet_makes_it(lab, tftp):
     directory, _ = tftp
     (directory / "ltsp/ltsp.img").unlink()
     seen = verdict(BootRoute(subject(lab, tftp_dir=str(directory)), True, "http", "http"))
-    assert seen.cause == "There is no ltsp.img (the menu could not boot lab)"
-    assert seen.remedy == "type ltsp initrd on the server"
+    assert seen.cause == "ltsp.img not found (the menu could not boot lab)"
+    assert seen.remedy == "run ltsp initrd on the server"
 
 
 @boot

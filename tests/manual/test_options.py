@@ -214,4 +214,4 @@ def test_revert_0_builds(site):
 
 def test_nothing_to_revert_to_is_an_error(site):
     site.ltsp("image", "lab")
-    assert "no version of lab to go back to" in site.ltsp("image", "-r", "lab", status=1).stderr
+    assert "lab has no previous version to revert to" in site.ltsp("image", "-r", "lab", status=1).stderr

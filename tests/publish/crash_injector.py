@@ -22,7 +22,7 @@ from publish.labelled_images import operate
 KILLED = 9
 _SOURCE = Path(__file__).parent.parent.parent / "src"
 _CHANGES = {"os.mkdir", "os.link", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.chmod", "os.utime"}
-"""Audit events. They come before the call, so to die there is to die between two changes."""
+"""Audit events. They are raised before the call, so dying there is dying between two changes."""
 _MAKES = os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY
 
 

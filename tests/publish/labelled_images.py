@@ -66,7 +66,7 @@ def stage_locked(locked: LockedImage, label: str, source: str = "/") -> StagedVe
 
 @dataclass(frozen=True)
 class ServedState:
-    """What clients would get, by label; None where there is nothing."""
+    """What clients would get, by label; None if there is nothing."""
 
     menu: tuple[str, str] | None
     """Image and kernel that the pointer leads to, if it leads anywhere."""
@@ -78,7 +78,7 @@ class ServedState:
 
 
 class Torn(AssertionError):
-    """A client would get a file that is not whole, or none where a name promises one."""
+    """A client would get an incomplete file, or none although a name promises one."""
 
 
 def read_served_state(store: Store) -> ServedState:

@@ -27,7 +27,7 @@ from pathlib import Path
 
 SIZE = 24 << 20
 _SECTOR = 4096
-"""What a disk writes whole or not at all; ext4 itself needs its superblock of 1024 bytes not to be torn."""
+"""Bytes that a disk writes atomically; ext4 itself needs its superblock of 1024 bytes not to be torn."""
 
 _ROOT, _DISK = 1, 2
 _DISK_NAME = b"disk"
@@ -90,7 +90,7 @@ class Log:
 
 
 class LoggedDisk:
-    """The disk, mounted with a file system on `mount`; only to be had from `logged_disk`."""
+    """The disk, with a file system mounted on `mount`; created only by `logged_disk`."""
 
     def __init__(self, server: subprocess.Popen[str], mount: Path, log: Path) -> None:
         self.server = server
@@ -98,7 +98,7 @@ class LoggedDisk:
         self._log = log
 
     def mark(self, name: str) -> None:
-        """Note in the log that all that came so far was done."""
+        """Note in the log that everything up to here is done."""
         assert self.server.stdin
         assert self.server.stdout
         self.server.stdin.write(name + "\n")
@@ -149,8 +149,8 @@ def _unmount(point: Path) -> None:
 
 @contextmanager
 def mounted(directory: Path, disk: bytes) -> Iterator[Path]:
-    """What a machine sees that comes up with this disk: its file system, with its journal replayed."""
-    # A file of its own for each: mount(8) would take up a loop device that is just going, with what it has cached.
+    """The file system as a machine sees it that boots with this disk: with its journal replayed."""
+    # A separate file for each: mount(8) would reuse a loop device that is being detached, with its cached data.
     descriptor, image = tempfile.mkstemp(".img", "cut-", directory)
     mount = directory / "cut"
     mount.mkdir(exist_ok=True)
@@ -220,7 +220,7 @@ def _serve(fuse: str, image: str, log: str) -> None:
     device = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={device},rootmode=40755,user_id=0,group_id=0"
     command = ["mount", "-i", "-t", "fuse", "-o", options, "logged-disk", fuse]
-    # Mounting asks for answers already.
+    # Mounting already needs answers.
     with subprocess.Popen(command, pass_fds=(device,)) as mounting:
         pid = os.pidfd_open(mounting.pid)
         waited_for = [device, pid, 0]

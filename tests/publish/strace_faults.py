@@ -71,7 +71,7 @@ def _compiled() -> str:
 
 
 def calls(arguments: list[str], log: Path, names: tuple[str, ...] = CHANGING) -> list[Call]:
-    """The calls of these names that the program makes on the store, in order; an open only where it makes a file."""
+    """The calls of these names that the program makes on the store, in order; an open only if it creates a file."""
     present = ",".join(name for name in names if _exists(name))
     done = run(arguments, "-y", "-o", str(log), "-e", f"trace={present}")
     assert done.returncode == 0, done.stderr
@@ -86,7 +86,7 @@ def calls(arguments: list[str], log: Path, names: tuple[str, ...] = CHANGING) ->
         thread, name, rest = match.groups()
         count[thread, name] += 1
         if "</proc" in rest:
-            # How many processes there are to look at differs from run to run, so later ones cannot be told by number.
+            # The number of processes to inspect differs from run to run, so later calls cannot be counted.
             unsteady.add(name)
         if store in rest and name not in unsteady and (name not in {"open", "openat"} or _MAKES.search(rest)):
             found.append(Call(name, count[thread, name]))

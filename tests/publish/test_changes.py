@@ -25,13 +25,13 @@ def test_packages_are_added_removed_and_updated():
     assert changes.kernel is None
 
 
-def test_programs_with_the_rights_of_others_come_and_go():
+def test_setuid_programs_are_added_and_removed():
     changes = VersionChanges.between(manifest({}, setuid=["usr/bin/su"]), manifest({}, setuid=["usr/bin/new"]))
     assert changes.setuid_added == ("usr/bin/new",)
     assert changes.setuid_removed == ("usr/bin/su",)
 
 
-def test_without_a_package_list_on_both_sides_nothing_is_said_of_packages():
+def test_packages_are_unknown_unless_both_manifests_list_them():
     changes = VersionChanges.between(manifest(None), manifest({"bash": "5.2-1"}, kernel="6.2"))
     assert not changes.packages_known
     assert changes.added == {}

@@ -1,4 +1,4 @@
-"""A version whose files were harmed after it was published: it is told, replaced, and nothing one can go back to."""
+"""A version whose files were damaged after it was published: reported, replaced, and not available for a revert."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def changed(path):
 
 @pytest.mark.parametrize("harm", [gone, shorter, changed])
 @pytest.mark.parametrize("which", ["image", "vmlinuz", "initrd.img"])
-def test_the_same_build_replaces_what_was_harmed(store, harm, which):
+def test_the_same_build_replaces_a_damaged_version(store, harm, which):
     publish(store, "zero")
     publish(store, "one")
     version = current(store)
@@ -52,7 +52,7 @@ def test_the_same_build_replaces_what_was_harmed(store, harm, which):
 
 
 @pytest.mark.parametrize("harm", [gone, shorter, changed])
-def test_another_build_takes_no_harmed_file_over(store, harm):
+def test_another_build_reuses_no_damaged_file(store, harm):
     publish(store, "one")
     harm(current(store).file("vmlinuz"))
     with store.locked(NAME) as locked, locked.stage_image() as stage:
@@ -63,7 +63,7 @@ def test_another_build_takes_no_harmed_file_over(store, harm):
 
 
 @pytest.mark.parametrize("harm", [gone, shorter, changed])
-def test_the_kernel_alone_is_put_back(store, harm):
+def test_publishing_the_kernel_restores_only_the_kernel(store, harm):
     publish(store, "one")
     harm(current(store).file("vmlinuz"))
     with store.locked(NAME) as locked:
@@ -72,11 +72,14 @@ def test_the_kernel_alone_is_put_back(store, harm):
 
 
 @pytest.mark.parametrize("harm", [gone, shorter])
-def test_nobody_is_switched_to_a_harmed_version(store, harm):
+def test_a_damaged_version_cannot_be_used(store, harm):
     publish(store, "one")
     before = current(store)
     publish(store, "two")
     harm(before.file("vmlinuz"))
-    with store.locked(NAME) as locked, pytest.raises(LtspError, match=r"is damaged: .*vmlinuz (is gone|has 100 bytes)"):
+    with (
+        store.locked(NAME) as locked,
+        pytest.raises(LtspError, match=r"is damaged: .*vmlinuz (is missing|has 100 bytes)"),
+    ):
         locked.revert()
     assert read_served_state(store).menu == ("two", "two")

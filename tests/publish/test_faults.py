@@ -25,7 +25,7 @@ pytestmark = pytest.mark.root
 
 
 class Case:
-    """One operation on a place of its own: two versions and a third one before them, or none for the first."""
+    """One operation on its own store: two versions after a third one, or none for the first."""
 
     def __init__(self, directory: Path, operation: str) -> None:
         for part in ("srv", "tftp"):
@@ -46,7 +46,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """What is seen before and after each operation, where nothing goes wrong."""
+    """The state before and after each operation if nothing goes wrong."""
     found = {}
     for operation in OPERATIONS:
         case = Case(tmp_path_factory.mktemp("outcome") / operation, operation)
@@ -67,7 +67,7 @@ def points(directory: Path, names: tuple[str, ...]) -> list[tuple[str, strace_fa
 
 
 def some(chance, points, number):
-    """Each point as often as any other; all of them where there are not more."""
+    """Each point as often as any other; all of them if there are no more."""
     whole, rest = divmod(number, len(points))
     return points * whole + chance.sample(points, rest)
 
@@ -119,7 +119,7 @@ def assert_said_what_holds(case, done, before, after):
 
 @contextmanager
 def during(what):
-    """Add to a failure what it was a failure of."""
+    """Add the operation to a failure."""
     try:
         yield
     except BaseException as error:
@@ -147,7 +147,7 @@ def test_a_kill_leaves_the_old_or_the_new_version_and_the_next_run_repairs(
 
 
 @pytest.mark.parametrize("number", [18, pytest.param(2000, marks=[TORTURE, pytest.mark.timeout(7200)])])
-def test_an_error_of_the_disk_is_told_and_leaves_the_old_or_the_new_version(
+def test_a_disk_error_is_reported_and_leaves_the_old_or_the_new_version(
     number, tmp_path, chance, outcomes, record_property
 ):
     every = points(tmp_path / "list", (*strace_faults.CHANGING, *strace_faults.READING))

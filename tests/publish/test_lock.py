@@ -40,7 +40,7 @@ def holder(store):
         process.kill()
 
 
-def test_a_second_builder_is_told_who_the_first_is(store):
+def test_a_second_builder_names_the_first(store):
     with holder(store) as first, pytest.raises(LockHeld) as error, store.locked(NAME):
         pass
     assert error.value.exit_status == 75
@@ -57,7 +57,7 @@ def test_a_second_builder_can_wait(store):
             second.communicate("")
 
 
-def test_waiting_ends(store):
+def test_waiting_for_the_lock_times_out(store):
     with holder(store):
         begin = time.monotonic()
         with pytest.raises(LockHeld), store.locked(NAME, wait=0.2):
@@ -111,8 +111,8 @@ def test_a_killed_holder_frees_the_lock(kills, store, record_property):
     record_property("R14", f"{kills} of {kills} freed")
 
 
-def test_what_a_killed_builder_wrote_is_gone(store, monkeypatch):
-    """Also where the file system makes a name unavoidable: the next run knows that nobody else can be writing it."""
+def test_files_of_a_killed_builder_are_removed(store, monkeypatch):
+    """Even if the file system requires a name: the next run holds the lock, so nobody else can be writing the file."""
     monkeypatch.setattr("os.O_TMPFILE", 0)
     publish(store, "one")
     with store.locked(NAME) as locked, locked.stage_image() as stage:

@@ -1,4 +1,4 @@
-"""Names that cannot be switched: said before the pointer moves, so that a failure means that nothing changed."""
+"""Names that cannot be replaced: reported before the pointer moves, so that a failure means that nothing changed."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def replaced_by_directory(path):
 
 
 def snapshot(store):
-    """Every name of the place and what it is, but for the lock and times."""
+    """Every name of the store and what it is, except the lock and times."""
     found = {}
     for top in (store.base_dir, store.tftp_dir):
         for directory, directories, names in os.walk(top):
@@ -78,7 +78,7 @@ def snapshot(store):
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize(("obstacle", "remedy"), [(immutable, "chattr -i "), (bound, "umount ")])
 @pytest.mark.parametrize("name", LINKED)
-def test_what_cannot_be_replaced_is_refused_before_the_pointer_moves(store, operation, obstacle, remedy, name):
+def test_a_name_that_cannot_be_replaced_is_refused_before_the_pointer_moves(store, operation, obstacle, remedy, name):
     path = getattr(store.paths(NAME), name)
     with obstacle(path):
         before, names = read_served_state(store), snapshot(store)
@@ -95,7 +95,7 @@ def test_what_cannot_be_replaced_is_refused_before_the_pointer_moves(store, oper
         assert error.hint.startswith(remedy)
         assert os.path.samefile(error.hint.removeprefix(remedy), path)  # by one of its names
         assert read_served_state(store) == before
-        # A version that waits for its boot test is made before anything is switched, and stays.
+        # A version that waits for its boot test is created before anything is switched, and stays.
         assert not names.keys() - snapshot(store).keys()
         assert operation == "trial" or snapshot(store) == names
     operate(store, "publish", "four")
@@ -165,7 +165,7 @@ def test_a_foreign_image_that_cannot_be_moved_is_refused_and_stays(store, obstac
 
 
 def test_a_foreign_image_is_where_it_was_when_the_pointer_cannot_move(store, monkeypatch):
-    """What can be linked nowhere takes another name only after the switch."""
+    """An image that cannot be linked is renamed only after the switch."""
     paths = store.paths(NAME)
     with open(f"{paths.image}.other", "wb") as file:
         file.write(image("foreign"))
@@ -209,8 +209,8 @@ def test_an_old_version_that_cannot_be_removed_is_named_and_the_new_one_is_publi
     assert paths.name == NAME
 
 
-def test_what_fails_after_the_pointer_moved_is_said_as_it_is(store, monkeypatch):
-    """Where the names could be changed by all that can be told before, and the disk says no."""
+def test_a_failure_after_the_pointer_moved_says_that_clients_boot_the_new_version(store, monkeypatch):
+    """All checks pass, and then the disk reports an error."""
 
     def refuse(*_):
         raise OSError(5, "Input/output error", store.paths(NAME).image)
@@ -269,7 +269,7 @@ def write_endlessly(directory, *, inodes):
     ids=["ext4", "tmpfs"],
 )
 @pytest.mark.parametrize("inodes", [False, True], ids=["bytes", "inodes"])
-def test_a_disk_that_is_full_in_the_middle_is_named_with_what_is_used_up(tmp_path, script, inodes):
+def test_a_disk_that_fills_up_during_a_build_is_named_with_what_ran_out(tmp_path, script, inodes):
     with small_disk(tmp_path, script) as store:
         before = read_served_state(store)
         with store.locked(NAME) as locked, locked.stage_image() as stage:
@@ -277,14 +277,14 @@ def test_a_disk_that_is_full_in_the_middle_is_named_with_what_is_used_up(tmp_pat
             fill(store.base_dir, inodes=inodes)
             with pytest.raises(LtspError) as error:
                 stage.publish(contents("three"))
-        what = r"no inodes are left in \S+ \(\d+ MiB are free\)" if inodes else r"not enough space in \S+: \d+ KiB left"
+        what = r"no inodes left in \S+ \(\d+ MiB are free\)" if inodes else r"not enough space in \S+: \d+ KiB left"
         assert re.search(what, error.value.message)
-        how = r"df -i \S+ counts the inodes: remove files there" if inodes else "free some space there"
-        assert re.fullmatch(f"{how}, for example by: ltsp versions lab --prune --keep=1", error.value.hint)
+        how = r"remove files there \(df -i \S+ counts inodes\)" if inodes else "free some space there"
+        assert re.fullmatch(f"{how}, for example with: ltsp versions lab --prune --keep=1", error.value.hint)
         assert read_served_state(store) == before
 
 
-def test_a_quota_is_no_full_disk(store):
+def test_an_exceeded_quota_is_not_reported_as_a_full_disk(store):
     with pytest.raises(LtspError) as error, translate_os_errors("publish", store.paths(NAME)):
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
     assert error.value.message == f"cannot publish lab: Disk quota exceeded: {store.base_dir}/images"

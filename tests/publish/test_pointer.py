@@ -25,7 +25,7 @@ def ours(*files, image=IMAGE):
     return Pointer("lab", NEW, OLD, image, ("client.img", "vmlinuz", *files), SUM)
 
 
-def test_a_version_with_its_distributions_initrd_alone_is_told_its_image():
+def test_a_version_with_only_its_distributions_initrd_gets_ltsp_image():
     pointer = Pointer("lab", NEW, OLD, IMAGE, ("initrd.img", "vmlinuz"))
     client, end = started(pointer, {"ltsp-arguments": "root=/dev/nfs quiet"})
     assert end == "booted"
@@ -62,7 +62,7 @@ def test_an_image_in_the_initramfs_is_loaded_last_and_has_a_name_there():
     assert "ltsp.root=file:/image.img" in client.loaded[0][-1].split()
 
 
-def test_the_distributions_initrd_with_ours_behind_it_is_taken_where_that_is_wished_for():
+def test_the_distributions_initrd_is_loaded_on_request():
     client, end = started(ours("initrd.img"), {**BY_NFS, "ltsp-initrd": "distro"})
     assert end == "booted"
     assert "rdinit" not in " ".join(client.loaded[0])
@@ -71,8 +71,8 @@ def test_the_distributions_initrd_with_ours_behind_it_is_taken_where_that_is_wis
 
 
 @pytest.mark.parametrize("initrd", ["ltsp", "distro"])
-def test_what_only_nbd_needs_comes_with_that_transport_alone(initrd):
-    """UEFI goes by the words of the command line, BIOS by what was loaded and when: both have to say the same."""
+def test_nbd_img_is_loaded_only_for_nbd(initrd):
+    """UEFI goes by the words of the command line, BIOS by the order of loading: both must agree."""
     settings = {"ltsp-root": "nbd://10.0.2.2/", "ltsp-initrd": initrd}
     loaded = {}
     for transport in ("nbd", "nfs"):
@@ -86,7 +86,7 @@ def test_what_only_nbd_needs_comes_with_that_transport_alone(initrd):
 
 
 def words(client):
-    """Of the kernel's command line, behind the command and the kernel."""
+    """The words of the kernel's command line, after the command and the kernel."""
     return " ".join(client.loaded[0]).split()
 
 
@@ -112,21 +112,21 @@ def test_the_root_that_the_menu_names_comes_first():
         (f"../../{IMAGE}", "ltsp http"),
     ],
 )
-def test_what_cannot_be_fetched_is_told_with_its_remedy(missing, remedy):
+def test_a_failed_fetch_is_reported_with_a_remedy(missing, remedy):
     by = {"image.img": "file", "nbd.img": "nbd"}.get(missing.rpartition("/")[2], "nfs")
     client, end = started(ours("nbd.img"), {**BY_NFS, "ltsp-transport": by}, missing)
     assert end == "exit 1"
     assert remedy in " ".join(client.said)
 
 
-def test_a_deleted_version_is_told_where_the_distributions_initrd_boots_too():
+def test_a_deleted_version_is_reported_with_the_distributions_initrd_too():
     pointer = Pointer("lab", NEW, OLD, IMAGE, ("initrd.img", "vmlinuz"))
     client, end = started(pointer, {}, f"{NEW}/vmlinuz")
     assert end == "exit 1"
     assert "ltsp versions lab" in " ".join(client.said)
 
 
-def test_without_a_root_the_script_sends_to_the_menu():
+def test_without_a_root_the_script_points_to_the_menu():
     for pointer in (ours(), ours(image="")):
         client, end = started(pointer, {})
         assert end == "exit 1"
@@ -134,7 +134,7 @@ def test_without_a_root_the_script_sends_to_the_menu():
         assert client.loaded == []
 
 
-def test_a_script_says_which_versions_it_stands_for():
+def test_a_script_states_its_versions():
     for before in (None, OLD, FOREIGN):
         pointer = Pointer("lab", NEW, before)
         assert Pointer.parse(pointer.text()) == pointer
@@ -142,10 +142,10 @@ def test_a_script_says_which_versions_it_stands_for():
 
 def test_without_a_kernel_the_script_says_what_to_type():
     text = Pointer("lab", NEW, None, "images/lab.img").text()
-    assert "type ltsp kernel lab" in text
+    assert "run ltsp kernel lab" in text
     assert text.endswith("exit 1\n")
 
 
-def test_a_script_of_somebody_else_is_no_pointer():
+def test_a_foreign_script_is_not_a_pointer():
     assert Pointer.parse("#!ipxe\nboot\n") is None
     assert Pointer.parse("# ltsp: lab is version ../../etc, before it none\n") is None

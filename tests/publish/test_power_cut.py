@@ -1,4 +1,4 @@
-"""What was said to be published is there after the power went, whole; and before that, what was there is."""
+"""After a power cut, a version reported as published exists and is complete; earlier, the previous one is."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def check_cut(directory, disk, before, after, label):
 
 
 @pytest.mark.parametrize("cuts", [25, pytest.param(300, marks=[pytest.mark.torture, pytest.mark.timeout(3600)])])
-def test_a_power_cut_tears_nothing_and_takes_nothing_back(cuts, history, chance, tmp_path, record_property):
+def test_a_power_cut_neither_tears_nor_loses_a_published_version(cuts, history, chance, tmp_path, record_property):
     log, states = history
     names = ["", *OPERATIONS, ""]
     for _ in range(cuts):
@@ -81,7 +81,7 @@ def test_a_cut_right_after_published_keeps_it_even_if_nothing_else_was_written(h
 
 
 def test_without_flushes_it_would_be_noticed(chance, tmp_path, monkeypatch):
-    """A control: the same cuts find it out if publishing trusts that the disk has what it was given."""
+    """A control: the same cuts detect publishing without flushes."""
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     log, states = lived_through(tmp_path)
     position, name = log.marks()[0]

@@ -101,7 +101,7 @@ class TestBuilds:
         assert read_served_state(store) == all_of("two", old="one")
         assert published.previous.id == store.versions(NAME)[0].id
 
-    def test_the_manifest_says_what_was_made(self, store):
+    def test_the_manifest_describes_the_version(self, store):
         publish(store, "one")
         manifest = store.current(NAME).manifest
         assert manifest.origin is Origin.BUILT
@@ -127,11 +127,11 @@ class TestBuilds:
         assert again == Unchanged(first)
         assert leftovers(store) == []
 
-    def test_the_same_from_another_place_records_that_place_and_publishes_nothing(self, store):
+    def test_the_same_content_from_another_source_only_updates_the_source(self, store):
         first = publish(store, "one").version
         again = publish(store, "one", "/new")
         assert isinstance(again, Unchanged)
-        assert again.id == store.current(NAME)
+        assert again.version == store.current(NAME)
         assert again.version.manifest == replace(first.manifest, source=SourceFacts("/new", "directory"))
         assert read_served_state(store) == all_of("one")
         assert leftovers(store) == []
@@ -162,13 +162,13 @@ class TestBuilds:
             generation = stage.publish(VersionContents(SourceFacts("/", "directory"))).version
         assert not generation.has_kernel
         with open(paths.pointer) as script:
-            assert "type ltsp kernel lab" in script.read()
+            assert "run ltsp kernel lab" in script.read()
 
     def test_a_kernel_that_changes_while_it_is_copied_publishes_nothing(self, locked, store):
         publish_locked(locked, "one")
         with locked.stage_image() as stage:
             stage.image.write(image("two"))
-            with pytest.raises(FileChanged, match="vmlinuz of lab changed while it was read"):
+            with pytest.raises(FileChanged, match="vmlinuz of lab changed while it was being read"):
                 stage.publish(VersionContents(SourceFacts("/", "directory"), None, {"vmlinuz": Restless(b"kernel")}))
         assert read_served_state(store) == all_of("one")
         assert leftovers(store) == []
@@ -203,7 +203,7 @@ class TestAccess:
         assert isinstance(publish(store, "one", mode=0o640, group=os.getgid()), Unchanged)
         assert mode(paths.image) == 0o640
 
-    def test_the_image_is_nobodys_while_it_is_written(self, locked):
+    def test_the_image_is_private_while_it_is_written(self, locked):
         with locked.stage_image() as stage:
             assert stat.S_IMODE(os.fstat(stage.image.fileno()).st_mode) == 0o600
             assert os.fstat(stage.image.fileno()).st_nlink == 0
@@ -231,7 +231,7 @@ class TestWithoutBackup:
 
 
 class TestGoingBack:
-    def test_twice_is_where_one_was(self, store, locked):
+    def test_reverting_twice_returns_to_the_start(self, store, locked):
         publish_locked(locked, "one")
         publish_locked(locked, "two")
         locked.revert()
@@ -250,10 +250,10 @@ class TestGoingBack:
 
     def test_with_one_version_there_is_nothing_to_go_back_to(self, locked):
         publish_locked(locked, "one")
-        with pytest.raises(LtspError, match="no version of lab to go back to"):
+        with pytest.raises(LtspError, match="lab has no previous version to revert to"):
             locked.revert()
 
-    def test_it_works_where_only_the_old_one_is_left(self, store, locked, paths):
+    def test_it_works_if_only_the_old_one_is_left(self, store, locked, paths):
         publish_locked(locked, "one")
         publish_locked(locked, "two")
         os.unlink(paths.image)
@@ -377,7 +377,7 @@ class TestForeign:
     """A NAME.img that somebody else put there."""
 
     def legacy(self, paths):
-        """What the shell implementation leaves."""
+        """The files that the shell implementation leaves."""
         os.makedirs(paths.boot, exist_ok=True)
         write(paths.image, image("legacy"))
         write(os.path.join(paths.boot, "vmlinuz"), kernel("legacy"))
@@ -414,7 +414,7 @@ class TestForeign:
         publish_locked(locked, "two")
         assert read_served_state(store) == all_of("two", old="disk")
 
-    def test_its_kernel_is_published_for_where_it_lies(self, store, locked, paths):
+    def test_its_kernel_is_published_for_its_path(self, store, locked, paths):
         publish_locked(locked, "one")
         os.unlink(paths.image)
         write(paths.image, image("disk"))
@@ -426,8 +426,8 @@ class TestForeign:
         locked.revert()
         assert read_served_state(store) == all_of("disk", old="two")
 
-    def test_two_of_them_with_one_kernel_are_told_apart(self, store, locked, paths):
-        """Neither was read, so there is no hash that could tell."""
+    def test_two_of_them_with_one_kernel_are_distinguished(self, store, locked, paths):
+        """Neither was read, so there is no hash to compare."""
         write(paths.image, image("disk"))
         locked.publish_kernel(contents("disk"))
         publish_locked(locked, "two")
@@ -484,7 +484,7 @@ def fill_links(path):
 class TestCollection:
     def test_the_current_version_cannot_be_removed(self, locked):
         current = publish_locked(locked, "one").version
-        with pytest.raises(LtspError, match="is the current one"):
+        with pytest.raises(LtspError, match="is current"):
             locked.remove(current.id)
 
     def test_a_pinned_version_is_removed_once_it_is_unpinned(self, store, locked):
@@ -569,7 +569,7 @@ class TestPlaces:
         finally:
             subprocess.run(["rm", "-r", other], check=True)
 
-    def test_a_disk_that_is_not_mounted_is_no_place(self, tmp_path):
+    def test_a_disk_that_is_not_mounted_is_refused(self, tmp_path):
         (tmp_path / "srv").mkdir()
         store = Store(str(tmp_path / "srv"), str(tmp_path / "missing" / "tftp"))
         with pytest.raises(LtspError, match=r"no directory .*/missing/tftp") as error, store.locked(NAME):
@@ -581,14 +581,14 @@ class TestPlaces:
         publish(store, "one")
         assert read_served_state(store) == all_of("one")
 
-    def test_too_little_space_is_told_before_the_build(self, locked):
+    def test_too_little_space_is_reported_before_the_build(self, locked):
         with (
             pytest.raises(LtspError, match=r"not enough space for lab .* MiB free") as error,
             locked.stage_image(2**60),
         ):
             pass
         assert error.value.hint == "free some space there"
-        for label, hint in (("one", ""), ("two", ", for example by: ltsp versions lab --prune --keep=1")):
+        for label, hint in (("one", ""), ("two", ", for example with: ltsp versions lab --prune --keep=1")):
             publish_locked(locked, label)
             with pytest.raises(LtspError, match="not enough space for lab") as error, locked.stage_image(0, 2**60):
                 pass

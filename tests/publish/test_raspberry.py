@@ -65,10 +65,10 @@ def test_a_link_in_the_chroot_serves_no_file_of_the_server(tmp_path, boot):
     assert sorted(os.listdir(tmp_path / "tftp")) == ["kernel8.img", "overlays"]
 
 
-def test_boot_itself_may_be_no_link(tmp_path):
+def test_a_boot_directory_that_is_a_symbolic_link_is_refused(tmp_path):
     (tmp_path / "srv" / "raspios").mkdir(parents=True)
     os.symlink("/etc", tmp_path / "srv" / "raspios" / "boot")
-    with pytest.raises(LtspError, match=r"no directory .*raspios/boot"):
+    with pytest.raises(LtspError, match=r"cannot serve .*raspios/boot"):
         link(tmp_path)
 
 
@@ -84,8 +84,8 @@ def test_since_2023_they_are_in_boot_firmware_and_nothing_else_is_linked(tmp_pat
     assert (tmp_path / "tftp/overlays/vc4.dtbo").read_text() == "overlays/vc4.dtbo"
 
 
-def test_what_sets_a_new_system_up_is_served_to_nobody(tmp_path, boot):
-    """The Imager writes passwords of people and of the Wi-Fi beside the firmware."""
+def test_first_boot_settings_are_not_served(tmp_path, boot):
+    """The Imager writes passwords of users and of the Wi-Fi next to the firmware."""
     for name in ("firstrun.sh", "userconf.txt", "user-data", "network-config", "wpa_supplicant.conf"):
         (boot / name).write_text("secret")
     assert link(tmp_path).links == ("kernel8.img", "overlays/vc4.dtbo")

@@ -1,4 +1,4 @@
-"""Taking an image away, on demand or where somebody deleted its NAME.img."""
+"""Removing an image, on demand or after somebody deleted its NAME.img."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class TestRemovingAll:
         os.unlink(paths.image)
         with open(paths.image, "wb") as file:
             file.write(image("foreign"))
-        with pytest.raises(LtspError, match=r"lab\.img was not made here"):
+        with pytest.raises(LtspError, match=r"lab\.img was not made by ltsp"):
             remove_all(store)
         assert read_served_state(store).image == "foreign"
         gone = remove_all(store, force=True)
@@ -133,7 +133,7 @@ class TestAnImageThatWasDeletedByHand:
         os.unlink(store.paths(NAME).image)
         assert store.state(NAME).is_image_deleted
 
-    def test_clients_get_it_no_more_and_those_that_run_keep_it_for_their_days(self, store):
+    def test_new_clients_do_not_get_it_and_running_ones_keep_it_for_days(self, store):
         os.unlink(store.paths(NAME).image)
         assert tidy(store) == ()
         assert read_served_state(store).menu is None
@@ -166,14 +166,14 @@ class TestAnImageThatWasDeletedByHand:
         assert read_served_state(store).menu == ("four", "four")
         assert read_served_state(store).old == "three"
 
-    def test_a_version_that_waits_for_its_first_boot_is_no_such_image(self, tmp_path):
+    def test_a_version_that_waits_for_its_first_boot_does_not_count(self, tmp_path):
         store = Store(str(tmp_path / "a"), str(tmp_path / "b"))
         operate(store, "stage", "one")
         assert not store.state(NAME).is_image_deleted
         assert tidy(store, Retention(2, 0)) == ()
         assert len(store.versions(NAME)) == 1
 
-    def test_the_kernel_of_a_chroot_is_no_such_image(self, tmp_path):
+    def test_the_kernel_of_a_chroot_does_not_count(self, tmp_path):
         store = Store(str(tmp_path / "a"), str(tmp_path / "b"))
         operate(store, "kernel", "one")
         assert not store.state(NAME).is_image_deleted

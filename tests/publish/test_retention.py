@@ -11,7 +11,7 @@ NOW = 100 * DAY
 
 
 def made(version, *, image=None, days=50, pinned=False, origin=Origin.BUILT, staged=False, size=1):
-    """A version, last current so many days ago; its image is its own unless another one's is given."""
+    """A version, last current so many days ago, with an image of its own unless another one is given."""
     manifest = Manifest("lab", version, "", origin, SourceFacts("/", "directory"), ImageFacts(size, "", ""), None)
     return Version(PLACES, manifest, (1, hash(image or version)), pinned, NOW - days * DAY, staged)
 
@@ -37,7 +37,7 @@ def test_more_can_be_kept():
     assert collected(FOUR, Retention(3, 0)) == ["a"]
 
 
-def test_the_one_before_is_kept_where_only_one_is_asked_for():
+def test_the_previous_one_is_kept_even_if_only_one_is_requested():
     assert collected(FOUR, Retention(1, 0), before="a") == ["b", "c"]
 
 
@@ -95,7 +95,7 @@ def test_a_day_of_builds_keeps_no_more_than_its_share_of_the_disk():
     assert len(collected(versions, Retention(2, 3, share=0), current="51", before="50")) == 50
 
 
-def test_what_more_than_age_keeps_has_no_part_in_the_share():
+def test_versions_kept_for_other_reasons_do_not_count_toward_the_share():
     versions = [*builds_of_a_day(9, pinned=True), *(made(name, days=0.1, size=10) for name in "ab")]
     versions += [made("c", days=0, size=900), made("d", days=0, size=900)]
     assert collected(versions, Retention(2, 3, share=2), before="c", in_use={"a"}) == []
@@ -109,7 +109,7 @@ def test_versions_that_differ_in_the_kernel_alone_take_the_room_of_one_image():
     assert collected(versions, Retention(2, 3, share=1), before="c") == []
 
 
-def test_why_a_version_went_is_told():
+def test_the_reason_for_a_removal_is_reported():
     versions = [made("a"), made("b", staged=True), made("c", days=1), FOUR[3]]
     gone = let_go(versions, Retention(1, 3), dropped="c")
     assert [(each.id, each.reason) for each in gone] == [

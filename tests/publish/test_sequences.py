@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, a name that was published once has something whole to boot."""
+"""Whatever happens in whatever order, a name that was once published has something complete to boot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions that are complete and wait until somebody finds them good enough for clients."""
+"""Complete versions that wait for approval before clients boot them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_it_survives_the_next_run_and_what_that_collects(store):
         assert locked.prune(1) == ()
         assert locked.state().waiting == staged
         locked.publish_kernel(contents("older"))
-    # What was made later is current now, so that nobody waits for this one any more.
+    # A later version is current now, so nobody is waiting for this one.
     assert store.state(NAME).waiting is None
     assert labels(store, staged=True) == []
 
@@ -107,17 +107,17 @@ def test_the_same_again_is_the_version_that_waits_already(store, locked):
     assert store.current(NAME).id == first.version.id
 
 
-def test_one_that_waits_records_where_the_same_comes_from_now(store, locked):
+def test_a_waiting_version_records_a_new_source_of_the_same_content(store, locked):
     publish_locked(locked, "one")
     first = stage_locked(locked, "two").version
     moved = stage_locked(locked, "two", "/new").version
-    assert (moved.version, moved.manifest.source.argument) == (first.id, "/new")
+    assert (moved.id, moved.manifest.source.argument) == (first.id, "/new")
     assert moved.staged
     assert isinstance(publish_locked(locked, "two", "/newer"), PublishedVersion)
     assert store.current(NAME).manifest.source.argument == "/newer"
 
 
-def test_one_that_was_damaged_meanwhile_is_made_anew(locked):
+def test_a_waiting_version_that_was_damaged_is_built_again(locked):
     publish_locked(locked, "one")
     first = stage_locked(locked, "two").version
     with open(first.file("vmlinuz"), "r+b") as file:
@@ -139,7 +139,7 @@ def test_one_that_replaces_a_damaged_current_version_leaves_no_way_back_to_that(
     assert read_served_state(store) == ServedState(("one", "one"), "one", None, "one")
 
 
-def test_no_backup_is_made_where_none_is_wanted(store, locked):
+def test_no_backup_is_made_if_none_is_wanted(store, locked):
     publish_locked(locked, "one")
     locked.publish_staged(stage_locked(locked, "two"), backup=False, keep=Retention(1, 0))
     assert read_served_state(store) == ServedState(("two", "two"), "two", None, "two")
@@ -175,7 +175,7 @@ def test_a_kernel_waits_with_the_image_of_the_current_version(store, locked):
     assert read_served_state(store).menu == ("one", "two")
 
 
-def test_a_kernel_that_waits_with_another_image_is_no_twin(locked):
+def test_a_kernel_that_waits_with_another_image_is_not_a_twin(locked):
     first = publish_locked(locked, "one").version
     publish_locked(locked, "two")
     staged = locked.publish_kernel_later(contents("three")).version

@@ -1,4 +1,4 @@
-"""A run that publishes nothing under a name that nothing was published under leaves nothing of it."""
+"""A run that publishes nothing under a new name leaves no trace of it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_refused_first_build_leaves_not_even_the_directories_that_it_made(stor
     assert os.listdir(tmp_path) == []
 
 
-def test_what_was_there_before_stays(store, tmp_path):
+def test_existing_directories_stay(store, tmp_path):
     (tmp_path / "srv/images").mkdir(parents=True)
     (tmp_path / "tftp").mkdir()
     refuse(store)
@@ -46,7 +46,7 @@ def test_what_was_there_before_stays(store, tmp_path):
     assert os.listdir(tmp_path / "tftp") == []
 
 
-def test_other_images_keep_what_is_theirs(store):
+def test_other_images_keep_their_files(store):
     publish(store, "one")
     refuse(store, "other")
     assert read_served_state(store).menu == ("one", "one")
@@ -56,7 +56,7 @@ def test_other_images_keep_what_is_theirs(store):
 
 
 def test_a_lock_that_was_removed_is_not_held_by_two(store):
-    """Who waits for a lock that its holder removes waits for the file that is there then."""
+    """A process waiting for a lock that its holder removes then waits for the new lock file."""
     entered, leave = threading.Event(), threading.Event()
 
     def wait_and_hold():
@@ -76,7 +76,7 @@ def test_a_lock_that_was_removed_is_not_held_by_two(store):
 
 
 def test_a_run_that_leaves_nothing_takes_nothing_from_one_that_publishes(store):
-    """Both find the directories missing, and one takes away what it made while the other goes on."""
+    """Both find the directories missing, and one removes those it created while the other continues."""
     for _ in range(5):
         arguments = [store.base_dir, store.tftp_dir, "publish", "one"]
         with subprocess.Popen(strace_faults.command(arguments), env=strace_faults.environment()) as publisher:

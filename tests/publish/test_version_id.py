@@ -31,6 +31,6 @@ def test_the_time_is_read_back_to_the_second(moment):
     assert moment - version_id.parse_time(name) < timedelta(seconds=1)
 
 
-def test_other_names_are_no_versions():
+def test_other_names_are_not_version_ids():
     for name in ("", "current", "20260131T174512Z", "20260131T174512Z-1A2B3C4D", "20269931T174512Z-1a2b3c4d"):
         assert not version_id.is_version_id(name)

@@ -108,14 +108,14 @@ def kernel_package(distribution: Distribution, version: str) -> str:
 
 
 def kernel_again(distribution: Distribution, version: str | None) -> str:
-    """The command that writes a kernel again whose file is damaged; empty where it is not known here."""
+    """The command that writes a kernel again whose file is damaged; empty if it is not known here."""
     return _AGAIN.get(distribution, "").format(version=version) if version else ""
 
 
 def kernel_install_command(tree: Tree) -> str:
     """The command that brings a kernel into a system that has none, and an init where there is none either.
 
-    Empty where the distribution is not known here.
+    Empty if the distribution is not known here.
     """
     command, init = _INSTALL.get(detect_distribution(tree), ("", ""))
     if not command:
@@ -125,7 +125,7 @@ def kernel_install_command(tree: Tree) -> str:
 
 
 def _read_elf_machine(tree: Tree) -> int:
-    """What the shell is made for; 0 where that cannot be told."""
+    """What the shell is made for; 0 if that cannot be told."""
     shell = tree.follow("bin/sh")
     if not isinstance(shell, File):
         return 0

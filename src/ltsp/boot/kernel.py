@@ -57,7 +57,7 @@ class Kernel:
     initrd_path: str | None
     """The same as `path` where one file holds both."""
     version: str | None
-    """As the file states it, else as its name does; None where neither does."""
+    """As the file states it, else as its name does; None if neither does."""
     kernel: Content
     initrd: Content | None
     reason: str = ""
@@ -92,7 +92,7 @@ def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
 
     `name`: of the image, for the error. A kernel without an initrd is taken only if no other has one, and one that
     states another version than its name does if there is none besides.
-    Raises LtspError where there is none, FileUnreadable where we may not read it, UsageError for a bad rule.
+    Raises LtspError if there is none, FileUnreadable if we may not read it, UsageError for a bad rule.
     """
     rules = (KernelRule.parse(own_rule), *KERNEL_RULES) if own_rule else KERNEL_RULES
     search = _KernelSearch(tree, rules)
@@ -134,7 +134,7 @@ class _Candidate:
     """The version in the path, or in that of the file where it leads."""
     file: File | None
     fault: str
-    """Why that is nothing to boot; empty where it may be."""
+    """Why that is nothing to boot; empty if it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class _CandidateVerdict:
 
     rank: KernelRank
     kernel: Kernel | None
-    """None where it is not to be booted."""
+    """None if it is not to be booted."""
     reason: str = ""
     """Why not, or why it is the last choice."""
     version: str | None = None
@@ -371,7 +371,7 @@ def _expand_rule(tree: Tree, rule: KernelRule, place: str) -> list[tuple[str, st
 
 
 def _find_fault(node: Node | None, most: int) -> str:
-    """Why that is not a file to boot; empty where it may be."""
+    """Why that is not a file to boot; empty if it may be."""
     if node is None:
         return "a link that leads nowhere inside the image"
     if not isinstance(node, File):

@@ -42,7 +42,7 @@ _MOST = 16 << 20
 def readable_codecs(tree: Tree, version: str | None) -> frozenset[str] | None:
     """The names, as mksquashfs has them, of the compressions that a kernel of this version can read in the image.
 
-    None where the image does not say. Empty where the kernel was built without squashfs.
+    None if the image does not say. Empty if the kernel was built without squashfs.
     """
     if version is None:
         return None
@@ -91,7 +91,7 @@ def _read_file(tree: Tree, path: str) -> bytes | None:
 
 
 def _decompress(data: bytes, suffix: str) -> bytes | None:
-    """The module, or None where it is damaged."""
+    """The module, or None if it is damaged."""
     try:
         match suffix:
             case ".zst":

@@ -15,7 +15,7 @@ _MOST: Final = 16 << 20
 
 
 def kernel_options(tree: Tree, version: str) -> frozenset[str] | None:
-    """The options, `CONFIG_…`, that are built in or modules; None where the image does not say."""
+    """The options, `CONFIG_…`, that are built in or modules; None if the image does not say."""
     for path in (f"boot/config-{version}", f"lib/modules/{version}/config", f"lib/modules/{version}/build/.config"):
         file = tree.follow(path)
         if isinstance(file, File) and (text := _read_file(file, path)):

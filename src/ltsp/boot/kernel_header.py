@@ -113,7 +113,7 @@ def _is_efi(head: bytes) -> bool:
 
 
 def read_stated_size(kernel: Content) -> int:
-    """Bytes that the file of a bzImage has at least; 0 of others, and where it does not say. Raises OSError as reading
+    """Bytes that the file of a bzImage has at least; 0 of others, and if it does not say. Raises OSError as reading
     does.
 
     boot.rst, "Details of Header Fields": setup_sects, syssize. What comes behind is a signature.
@@ -128,7 +128,7 @@ def read_stated_size(kernel: Content) -> int:
 
 
 def read_stated_version(kernel: Content) -> str | None:
-    """The version, or None where the file does not say it in a form known here. Raises OSError as reading does."""
+    """The version, or None if the file does not say it in a form known here. Raises OSError as reading does."""
     with kernel.open() as stream:
         head = stream.read(_PIECE)
     if head[0x202:0x206] == b"HdrS":

@@ -80,9 +80,9 @@ class KernelRule:
         return {(place + self.kernel).partition("/")[0] for place in self.places if "/" in place + self.kernel}
 
     def match(self, component: str, name: str) -> str | None:
-        """What the `<version>` of a component of the path stands for in a name; empty where it has none.
+        """What the `<version>` of a component of the path stands for in a name; empty if it has none.
 
-        None where the name does not match.
+        None if the name does not match.
         """
         before, placeholder, after = component.partition(VERSION_PLACEHOLDER)
         glob = f"{before}?*{after}" if placeholder else component

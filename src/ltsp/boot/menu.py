@@ -58,7 +58,7 @@ class MenuEntry:
 
 @dataclass(frozen=True, slots=True)
 class MenuOptions:
-    """What may differ from client to client; None where nothing is said of it."""
+    """What may differ from client to client; None if nothing is said of it."""
 
     default: str | None = None
     """The label of an entry of the menu."""
@@ -88,7 +88,7 @@ class ClientSection:
 @dataclass(frozen=True, slots=True)
 class Menu:
     base_dir: str
-    """Raises Unwritable in `text` where no script can hold it."""
+    """Raises Unwritable in `text` if no script can hold it."""
     images: tuple[MenuEntry, ...] = ()
     chroots: tuple[MenuEntry, ...] = ()
     options: MenuOptions = field(default_factory=MenuOptions)
@@ -106,7 +106,7 @@ class Menu:
     def text(self) -> str:
         """The script, in ASCII.
 
-        Raises Unwritable where a path or address has no place in a script.
+        Raises Unwritable if a path or address has no place in a script.
         """
         blocks = (
             self._head(),
@@ -316,7 +316,7 @@ def _image_block(entry: MenuEntry) -> Iterator[str]:
 
 
 def remove_entries(text: str, names: Collection[str]) -> str:
-    """A menu without its entries of these images; empty where it has none of them."""
+    """A menu without its entries of these images; empty if it has none of them."""
     gone = {"\n".join(_image_block(MenuEntry(name, ""))): name for name in names}
     blocks = text.rstrip("\n").split("\n\n")
     cut = tuple(f"item {gone[block]} " for block in blocks if block in gone)

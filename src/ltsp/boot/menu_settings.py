@@ -82,7 +82,7 @@ class _MenuSettingsReader:
     faults: list[str] = field(default_factory=list)
 
     def section(self, layer: ClientLayer) -> ClientSection | None:
-        """None where it has nothing to say to the menu."""
+        """None if it has nothing to say to the menu."""
         options = self.options(layer.settings)
         hostname = self._hostname(layer)
         if options == MenuOptions() and hostname is None:

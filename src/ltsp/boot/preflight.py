@@ -43,11 +43,11 @@ class PreflightFacts:
     chosen: tuple[str, ...] = ()
     """Names of the drivers that the initrd shall have alone; none for all of them."""
     options: frozenset[str] | None
-    """Of the kernel's configuration; None where the image does not say."""
+    """Of the kernel's configuration; None if the image does not say."""
     codec: str
     """The compression of the image."""
     codecs: frozenset[str] | None
-    """Those that the kernel reads; None where the image does not say."""
+    """Those that the kernel reads; None if the image does not say."""
     has_nbd_client: bool
     distribution: Distribution
 
@@ -74,12 +74,12 @@ _COMMON_NETWORK_DRIVERS: Final = frozenset(
 
 
 def find_problems(facts: PreflightFacts) -> tuple[PreflightProblem, ...]:
-    """All that is lacking, the errors first; empty where nothing is."""
+    """All that is lacking, the errors first; empty if nothing is."""
     return (*_find_errors(facts), *_find_warnings(facts))
 
 
 def check_no_errors(lacks: tuple[PreflightProblem, ...], name: str) -> None:
-    """Raises LtspError where clients could not boot the image `name`; the warnings are the caller's to show."""
+    """Raises LtspError if clients could not boot the image `name`; the warnings are the caller's to show."""
     errors = [lack for lack in lacks if lack.severity is Severity.ERROR]
     if errors:
         hints = "; ".join(dict.fromkeys(lack.hint for lack in errors))
@@ -121,7 +121,7 @@ def _check_chosen_drivers(facts: PreflightFacts, chosen: AbstractSet[str]) -> It
 
 
 def _unblock_hint(blocked_drivers: Mapping[str, str]) -> str:
-    """What to do about drivers that are there and may not be loaded; nothing where there are none."""
+    """What to do about drivers that are there and may not be loaded; nothing if there are none."""
     files = ", ".join(f"/{file}" for file in dict.fromkeys(blocked_drivers.values()))
     return (
         f"remove from {files} in the source the lines about {', '.join(sorted(blocked_drivers))}"

@@ -53,7 +53,7 @@ def no_boot_files_error(what: str) -> LtspError:
 
 
 def firmware_files(tree: Tree) -> Mapping[str, Content]:
-    """By their paths as the Pi asks for them; empty where there are none. Links are not followed."""
+    """By their paths as the Pi asks for them; empty if there are none. Links are not followed."""
     for path in DIRECTORIES:
         directory = tree.follow(path)
         if isinstance(directory, Directory) and has_firmware(directory.entries):

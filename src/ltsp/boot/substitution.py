@@ -31,7 +31,7 @@ class Substitution:
 
 
 def substitutions(text: str) -> tuple[Substitution, ...]:
-    """Raises UsageError where the text is not a row of substitutions."""
+    """Raises UsageError if the text is not a row of substitutions."""
     found: list[Substitution] = []
     at = 0
     while at < len(text):

@@ -29,13 +29,13 @@ class UnifiedKernel:
     kernel: Content
     initrd: Content | None
     version: str | None
-    """Of `.uname`, not checked; None where the file has no such section."""
+    """Of `.uname`, not checked; None if the file has no such section."""
 
     @classmethod
     def parse(cls, file: Content) -> Self | None:
         """None for a file that is none: another program, or an addition to one.
 
-        Raises FormatError where a section is not within the file, OSError as reading does.
+        Raises FormatError if a section is not within the file, OSError as reading does.
         """
         with file.open() as stream:
             sections = dict(_parse_sections(stream.read(_MOST_HEADERS)))
@@ -67,7 +67,7 @@ def _parse_sections(head: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
             profiles += 1
         if profiles > 1:
             return
-        # In the file a section is padded; VirtualSize is 0 where a tool does not care to fill it in.
+        # In the file a section is padded; VirtualSize is 0 if a tool does not care to fill it in.
         yield name.rstrip(b"\0").decode("ascii", "replace"), (offset, min(virtual, raw) if virtual else raw)
 
 

@@ -20,7 +20,7 @@ class BootScript:
     base: str
     """URL, with a slash at its end, below which `ltsp/` is served."""
     http: str
-    """URL of the HTTP server, without a slash; empty where there is none."""
+    """URL of the HTTP server, without a slash; empty if there is none."""
     report: str
     """URL of the initrd that makes the booted system report."""
     extra: str = ""

@@ -157,9 +157,9 @@ _CLUES = _compile_patterns(
     (
         r"^Version (\S+) of (\S+) could not be fetched",
         "version {0} of {1} could not be fetched",
-        "ltsp versions {1} tells whether it is there, and ltsp kernel {1} publishes it anew",
+        "ltsp versions {1} shows whether it exists, and ltsp kernel {1} publishes it again",
     ),
-    (r"^(.+?): type (ltsp \S+(?: \S+)?) on the server\b", "{0}", "type {1} on the server"),
+    (r"^(.+?): run (ltsp \S+(?: \S+)?) on the server\b", "{0}", "run {1} on the server"),
     (r"^(.+): command not found$", "iPXE has no command {0}", "its build lacks it; take iPXE of the distribution"),
 )
 """What explains a boot that ends badly or not at all; by themselves they end nothing."""

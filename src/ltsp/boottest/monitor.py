@@ -30,7 +30,7 @@ class QemuMonitor:
     def screenshot(self, path: str) -> None:
         """Write what the screen shows into a file, as a portable pixmap: the one format that every QEMU writes.
 
-        Raises LtspError where QEMU does not do it.
+        Raises LtspError if QEMU does not do it.
         """
         self._connection.settimeout(_SECONDS)
         try:
@@ -67,7 +67,7 @@ class QemuMonitor:
 def to_png(pixmap: bytes) -> bytes:
     """A binary portable pixmap (ppm(5), P6, 8 bits) as PNG.
 
-    Raises FormatError where it is none.
+    Raises FormatError if it is none.
     """
     head = _HEAD.match(pixmap)
     columns, rows = (int(head[1]), int(head[2])) if head else (0, 0)

@@ -29,7 +29,7 @@ def arguments(image: str) -> list[str]:
 def serve_image(image: str) -> Iterator[ServerProcess]:
     """Serve an image on the loopback of the private network that this thread visits.
 
-    Raises LtspError where nbdkit is missing or does not begin to serve.
+    Raises LtspError if nbdkit is missing or does not begin to serve.
     """
     with start_server(arguments(image), PORT, package="nbdkit") as server:
         yield server

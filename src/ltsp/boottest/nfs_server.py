@@ -40,7 +40,7 @@ def ganesha_configuration(directory: str, state: str, squash: str = "No_Root_Squ
     `state` is a directory that it may write; `squash` says who is nobody there: `No_Root_Squash`, `Root_Squash`,
     `All_Squash`. ganesha-config(8), ganesha-export-config(8)
 
-    Raises LtspError where a path cannot be written in it.
+    Raises LtspError if a path cannot be written in it.
     """
     for path in (directory, state):
         if _QUOTED & set(path):
@@ -83,7 +83,7 @@ EXPORT {{
 def serve_directory(directory: str, state: str, squash: str = "No_Root_Squash") -> Iterator[tuple[ServerProcess, ...]]:
     """Export a directory on the loopback of the private network that this thread visits, /run being private too.
 
-    Raises LtspError where a program is missing or does not begin to serve.
+    Raises LtspError if a program is missing or does not begin to serve.
     """
     if not supports_file_handles(encode(directory)):
         raise LtspError(

@@ -51,7 +51,7 @@ def run_boot_test(
 
     Where one of the servers ends, so does the run.
 
-    Raises LtspError where QEMU is missing or refuses its arguments, or the screenshot cannot be had.
+    Raises LtspError if QEMU is missing or refuses its arguments, or the screenshot cannot be had.
     """
     console, console_there = socket.socketpair()
     monitor, monitor_there = socket.socketpair()
@@ -110,7 +110,7 @@ def _watch_console(
 def _describe_end(qemu: ServerProgram) -> str:
     """QEMU ends where the guest switches off or restarts.
 
-    Raises LtspError where it never ran.
+    Raises LtspError if it never ran.
     """
     status = qemu.status(5)
     if status:

@@ -33,14 +33,14 @@ class ServerProcess:
         return tuple(command.lines(self.condense(self.process.output()))[-_LOG_LINES:])
 
     def failure(self, seconds: float = 0) -> LtspError | None:
-        """Why it has ended; None where it still runs after so many seconds."""
+        """Why it has ended; None if it still runs after so many seconds."""
         status = self.process.status(seconds)
         return None if status is None else command.failure(self.name, status, self.condense(self.process.output()))
 
     def wait_for(self, port: int) -> None:
         """Wait until it accepts connections.
 
-        Raises LtspError where it ends before, or does not.
+        Raises LtspError if it ends before, or does not.
         """
         end = time.monotonic() + _SECONDS_TO_START
         while time.monotonic() < end:
@@ -65,7 +65,7 @@ def start_server(
 ) -> Iterator[ServerProcess]:
     """Run a server on the loopback of the private network that this thread visits.
 
-    `name` is that of the program where another one starts it. Raises LtspError where it is missing or does not begin
+    `name` is that of the program if another one starts it. Raises LtspError if it is missing or does not begin
     to listen.
     """
     with command.serve(arguments, package=package) as process:

@@ -40,7 +40,7 @@ class BootSubject:
     client: str
     """Name of the client's initrd beside the kernel."""
     nbd: str = ""
-    """Name of what is loaded behind it for NBD; empty where the version has none."""
+    """Name of what is loaded behind it for NBD; empty if the version has none."""
 
     @property
     def has_menu(self) -> bool:
@@ -72,7 +72,7 @@ class BootSite:
 
 
 def check_servable(transport: str, fetch: str = "tftp") -> None:
-    """Raises LtspError where a library is missing: nobody should have waited for that in vain."""
+    """Raises LtspError if a library is missing: nobody should have waited for that in vain."""
     if fetch == "http" or transport in WHOLE_IMAGE_TRANSPORTS:
         with optional_library.require("a boot by HTTP", "aiohttp", "http", "NFS does without"):
             import aiohttp  # noqa: F401, PLC0415 -- an extra
@@ -82,7 +82,7 @@ def check_servable(transport: str, fetch: str = "tftp") -> None:
 def start_servers(route: BootRoute, log: Callable[[str], None]) -> Iterator[BootSite]:
     """Run the servers; all that was started or made for them is gone at the end.
 
-    Raises LtspError where a version cannot be booted this way, or a server is missing.
+    Raises LtspError if a version cannot be booted this way, or a server is missing.
     """
     subject = route.subject
     images = join(subject.base_dir, _IMAGES)

@@ -37,7 +37,7 @@ _IPXE = (
 def prepare_uefi(directory: str) -> Uefi:
     """A firmware that starts iPXE from a disk, whose files are put into the directory.
 
-    Raises LtspError where one of them is not installed.
+    Raises LtspError if one of them is not installed.
     """
     code, variables = next((pair for pair in _OVMF if all(map(os.path.isfile, pair))), ("", ""))
     if not code:

@@ -35,7 +35,7 @@ class GuestReport:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises FormatError where the line is not whole or not the reporter's."""
+        """Raises FormatError if the line is not whole or not the reporter's."""
         try:
             record = json.loads(text)
             # A name that is missing or unknown is a KeyError.
@@ -72,7 +72,7 @@ def _check_type(value: Any, kind: type) -> Any:
 class Verdict:
     passed: bool
     cause: str
-    """Why it did not pass, in a line; empty where it did."""
+    """Why it did not pass, in a line; empty if it did."""
     remedy: str
     stage: BootStage
     """The furthest one that was reached."""
@@ -90,7 +90,7 @@ class Verdict:
     ) -> Self:
         """`ending` says why nothing more is read: `it was not through after 180 seconds`.
 
-        `image` is what the client should have booted, as in ltsp.image=; empty where any will do.
+        `image` is what the client should have booted, as in ltsp.image=; empty if any will do.
         """
         guest = None
         try:

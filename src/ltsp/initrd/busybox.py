@@ -38,7 +38,7 @@ class Busybox:
 def find_busybox(image: ReadFile, server: ReadFile, given: bytes | None, targets: Iterable[ElfTarget]) -> Busybox:
     """The one that was given, else the image's, else the server's if it is for one of the image's targets.
 
-    Raises LtspError where there is none that will do.
+    Raises LtspError if there is none that will do.
     """
     allowed = frozenset(targets)
     if given is not None:
@@ -63,7 +63,7 @@ def find_busybox(image: ReadFile, server: ReadFile, given: bytes | None, targets
 
 
 def _check_given(data: bytes, allowed: frozenset[ElfTarget]) -> None:
-    """Raises LtspError where what was given will not do."""
+    """Raises LtspError if what was given will not do."""
     try:
         fault = _find_fault(Elf.parse(data), allowed, own=False)
     except FormatError as error:

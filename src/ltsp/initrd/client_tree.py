@@ -107,7 +107,7 @@ def build_client_tree(
 ) -> ClientInitrd:
     """The initrd of clients that boot the kernel of an image to which these modules belong.
 
-    Raises LtspError where nobody has a busybox, FormatError where a file of the image is damaged, FileUnreadable where
+    Raises LtspError if nobody has a busybox, FormatError if a file of the image is damaged, FileUnreadable where
     one cannot be read.
     """
     options, server = options or ClientOptions(), server or ServerPrograms()
@@ -152,7 +152,7 @@ def _read_module_files(
 ) -> dict[str, ModuleFile]:
     """By their paths in the lists.
 
-    Raises FormatError where one is missing or damaged, OSError as reading does.
+    Raises FormatError if one is missing or damaged, OSError as reading does.
     """
     found: dict[str, ModuleFile] = {}
     for path in dict.fromkeys(path for paths in groups.values() for path in paths):

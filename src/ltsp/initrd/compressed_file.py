@@ -25,9 +25,9 @@ _MEMORY: Final = 128 << 20
 
 
 def read_decompressed(tree: Tree, path: str, most: int) -> bytes | None:
-    """What the file at a path, or of one compressed beside it, unfolds to; None where there is none.
+    """What the file at a path, or of one compressed beside it, unfolds to; None if there is none.
 
-    Raises FormatError where that is damaged or more than `most` bytes, OSError as reading does.
+    Raises FormatError if that is damaged or more than `most` bytes, OSError as reading does.
     """
     for suffix in ("", *SUFFIXES):
         file = tree.follow(path + suffix)

@@ -73,7 +73,7 @@ class Elf:
 
     @classmethod
     def parse(cls, data: bytes) -> Elf:
-        """Raises FormatError where it is none, or damaged."""
+        """Raises FormatError if it is none, or damaged."""
         if data[:4] != b"\x7fELF" or len(data) < 52 or data[4] not in {1, 2} or data[5] not in {1, 2}:
             raise FormatError("it is no ELF file")
         order = "<" if data[5] == 1 else ">"
@@ -117,7 +117,7 @@ class Elf:
         return tuple(_read_string(self.data, base + name) for name in names)
 
     def section(self, name: str) -> bytes | None:
-        """The bytes of the section with that name; None where there is none. Raises FormatError."""
+        """The bytes of the section with that name; None if there is none. Raises FormatError."""
         headers, names = self._sections()
         for header in headers:
             if header.kind != _SHT_NOBITS and _read_string(self.data, names + header.name) == name:
@@ -125,7 +125,7 @@ class Elf:
         return None
 
     def undefined_symbols(self) -> frozenset[str] | None:
-        """Names that a relocatable file wants from others; None where it has no table of symbols. Raises FormatError.
+        """Names that a relocatable file wants from others; None if it has no table of symbols. Raises FormatError.
 
         System V ABI, "Symbol Table"; elf(5).
         """
@@ -145,7 +145,7 @@ class Elf:
         )
 
     def _sections(self) -> tuple[list[_SectionHeader], int]:
-        """The headers of all sections, and where their names begin in the file; none where it has too many of them."""
+        """The headers of all sections, and where their names begin in the file; none if it has too many of them."""
         order = "<" if self.target.little_endian else ">"
         wide = self.target.bits == 64
         (start,) = _unpack(self.data, 40 if wide else 32, order + ("Q" if wide else "I"))

@@ -31,7 +31,7 @@ class DriverFirmware:
     def collect(cls, tree: Tree, version: str, wanted: Iterable[str], most: int) -> DriverFirmware:
         """`most`: bytes of all files together.
 
-        Raises FormatError where one is damaged, OSError as reading does.
+        Raises FormatError if one is damaged, OSError as reading does.
         """
         found: dict[str, bytes] = {}
         missing = []

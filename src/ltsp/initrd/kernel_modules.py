@@ -58,7 +58,7 @@ class KernelModules:
 
     @classmethod
     def read(cls, tree: Tree, version: str) -> KernelModules:
-        """Raises LtspError where the image has no tables for this kernel."""
+        """Raises LtspError if the image has no tables for this kernel."""
         if not _VERSION.fullmatch(version):
             raise LtspError(f"{printable(version)} is no version of a kernel", "give the image's kernel its own name")
         directory = f"lib/modules/{version}"

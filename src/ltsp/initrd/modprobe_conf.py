@@ -69,7 +69,7 @@ class ModprobeConf:
 
     @classmethod
     def read(cls, tree: Tree) -> Self:
-        """Raises LtspError where a file cannot be read."""
+        """Raises LtspError if a file cannot be read."""
         blacklist: dict[str, str] = {}
         options: dict[str, str] = {}
         commands, aliases, softdeps = [], [], []

@@ -27,7 +27,7 @@ class ModuleFile:
 
     @classmethod
     def parse(cls, data: bytes, path: str) -> ModuleFile:
-        """Raises FormatError where it is no kernel module."""
+        """Raises FormatError if it is no kernel module."""
         try:
             elf = Elf.parse(data)
             section = elf.section(".modinfo")

@@ -45,7 +45,7 @@ class ModuleKind:
 
     @classmethod
     def of(cls, file: ModuleFile) -> ModuleKind:
-        """Raises FormatError where its tables are damaged."""
+        """Raises FormatError if its tables are damaged."""
         symbols = Elf.parse(file.data).undefined_symbols()
         shown = {"symbol": symbols or (), "alias": file.aliases}
         kinds = {row.kind for row in _read_rows() if any(fnmatchcase(text, row.pattern) for text in shown[row.by])}

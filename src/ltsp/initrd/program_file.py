@@ -15,7 +15,7 @@ from ltsp.tree.tree import Tree
 MAX_PROGRAM_SIZE: Final = 64 << 20
 """Bytes of a program or library."""
 ReadFile = Callable[[str], bytes | None]
-"""The bytes of the regular file at a path relative to the root, links followed; None where there is none to be read."""
+"""The bytes of the regular file at a path relative to the root, links followed; None if there is none to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Program:
     data: bytes
     target: ElfTarget
     libraries: dict[str, bytes]
-    """By file name, the loader too; empty where it is static."""
+    """By file name, the loader too; empty if it is static."""
 
 
 def image_reader(tree: Tree) -> ReadFile:
@@ -53,7 +53,7 @@ def image_reader(tree: Tree) -> ReadFile:
 
 
 def parse_elf(data: bytes | None) -> Elf | None:
-    """None where it is no program that Linux could load."""
+    """None if it is no program that Linux could load."""
     try:
         return None if data is None else Elf.parse(data)
     except FormatError:
@@ -76,9 +76,9 @@ def find_program(read: ReadFile, paths: tuple[str, ...]) -> Program | None:
 
 
 def _find_libraries(read: ReadFile, program: Elf) -> dict[str, bytes] | None:
-    """The loader and all libraries that the headers name, theirs too; None where one is not to be found.
+    """The loader and all libraries that the headers name, theirs too; None if one is not to be found.
 
-    Raises FormatError where one is damaged.
+    Raises FormatError if one is damaged.
     """
     found: dict[str, bytes] = {}
     loader = program.interpreter()

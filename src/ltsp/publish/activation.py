@@ -1,4 +1,4 @@
-"""From one current version to the next: what was there before is kept, the switch is made, the rest is collected."""
+"""Activating a version: displaced images are adopted, the switch is made, and superfluous versions are removed."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ DEFAULT_RETENTION = Retention()
 
 @dataclass(frozen=True, slots=True)
 class SwitchOptions:
-    """How one version follows another."""
+    """What happens to other versions when one becomes current."""
 
     keep: Retention
     backup: bool = True
-    """Whether NAME.img.old is to name the version that is replaced. If not, that version is wanted no more."""
+    """Whether NAME.img.old keeps the replaced version; if not, that version may be removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedVersion:
-    """A version that can be made: all of its bytes are on the disk."""
+    """A version that is ready to be assembled: all of its bytes are flushed."""
 
     paths: ImagePaths
     parts: VersionParts
     twin: Version | None
-    """One that waits already and is made of the same."""
+    """A waiting version with the same content."""
     replaces_damaged: bool
-    """Whether the current one was of just these bytes once: nobody is to go back to what it is now."""
+    """Whether the current version had the same content and is damaged now, so that nobody should revert to it."""
 
     def publish(self, options: SwitchOptions) -> PublishedVersion:
         options = replace(options, backup=options.backup and not self.replaces_damaged)
@@ -59,7 +59,7 @@ class PreparedVersion:
 
 
 def publish_version(paths: ImagePaths, parts: VersionParts, options: SwitchOptions) -> PublishedVersion:
-    """Assemble a version and switch to it; where that fails before the switch, nothing of it stays."""
+    """Assemble a version and switch to it; if that fails before the switch, nothing of it stays."""
     if parts.image:
         _adopt_displaced_images(paths, options)
     version = assemble_version(paths, parts)
@@ -73,14 +73,14 @@ def publish_version(paths: ImagePaths, parts: VersionParts, options: SwitchOptio
 
 
 def stage_version(paths: ImagePaths, parts: VersionParts) -> Version:
-    """Assemble a version that waits, in the place of those that waited before it."""
+    """Assemble a waiting version, which replaces those that were waiting before."""
     version = assemble_version(paths, parts, staged=True)
     collect_staged(paths)
     return version
 
 
 def find_waiting_twin(now: ImageState, parts: VersionParts) -> Version | None:
-    """A version that waits already and is made of the same bytes. They are read for that."""
+    """An intact waiting version with the same content. Reads its files completely."""
     waiting = now.waiting
     if waiting and waiting.has_content(parts.manifest.image, parts.manifest.files):
         return waiting if has_intact_boot_files(waiting) and has_intact_image(waiting) else None
@@ -88,7 +88,7 @@ def find_waiting_twin(now: ImageState, parts: VersionParts) -> Version | None:
 
 
 def activate_version(version: Version, options: SwitchOptions) -> PublishedVersion:
-    """Switch to a complete version, then collect what no rule keeps."""
+    """Switch to a complete version, then remove the versions that no rule keeps."""
     if version.image_id:
         _adopt_displaced_images(version.paths, options)
     return _switch(version, options)
@@ -99,19 +99,19 @@ def _switch(version: Version, options: SwitchOptions) -> PublishedVersion:
     now = states.read_state(paths)
     leaving = now.current
     if isinstance(now.image, Version) and not (leaving and leaving.is_image_of(now.image)):
-        # Another version was put there by hand, and its clients run on that.
+        # Somebody put another version there by hand, and clients run on that one.
         leaving = now.image
     if leaving and leaving.id == version.id:
         leaving = now.current if now.current and now.current.id != version.id else None
     before = leaving.id if leaving else None
     dropped = None
     if version.image_id and isinstance(now.image, ForeignImage):
-        # Nothing else has this file, so that it becomes NAME.img.old where no backup is wanted, too.
+        # This file has no other name, so it becomes NAME.img.old even if no backup is wanted.
         before = FOREIGN
     elif not options.backup:
         dropped, before = before, now.pointer.before if now.pointer else None
     if leaving:
-        # The time of the manifest tells until when the version was current: its clients may run on for days.
+        # The manifest's mtime records until when the version was current; its clients may run on for days.
         os.utime(paths.manifest(leaving.id))
     try:
         switch_to(version, before)
@@ -125,7 +125,7 @@ def _switch(version: Version, options: SwitchOptions) -> PublishedVersion:
 
 
 def _adopt_displaced_images(paths: ImagePaths, options: SwitchOptions) -> None:
-    """Make versions of the files of others that are about to lose their names, where they can be linked."""
+    """Make versions of the foreign images that are about to lose their names, if they can be linked."""
     now = states.read_state(paths)
     displaced = isinstance(now.image, ForeignImage) and adopt_foreign_image(now, now.image) is None
     if (options.backup or displaced) and isinstance(now.old, ForeignImage):

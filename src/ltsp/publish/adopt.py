@@ -1,4 +1,4 @@
-"""A file of somebody else's that lies where ours is to go becomes a version of its own, by a hard link."""
+"""Adopting a foreign NAME.img or NAME.img.old, before it is replaced, as a version, by a hard link."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.version import Version
 
 _UNLINKABLE = {errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP}
-"""Another owner's (protected_hardlinks), too many links, a mount point, or no hard links there. link(2)"""
+"""Another owner's file (protected_hardlinks), too many links, a mount point, or no hard links. link(2)"""
 
 
 def adopt_foreign_image(state: ImageState, foreign: ForeignImage) -> Version | None:
-    """The version that holds the foreign file and, if clients booted it as NAME.img, its kernel too.
-
-    None where it cannot be linked.
-    """
+    """A version with the foreign file and, if it was NAME.img, its kernel; None if it cannot be hard-linked."""
     is_current = foreign == state.image
     boot_files, kernel = _find_boot_files(state) if is_current else ({}, None)
     facts = ImageFacts(foreign.size, sha256="", codec="", linked=foreign.linked)
@@ -36,7 +33,7 @@ def adopt_foreign_image(state: ImageState, foreign: ForeignImage) -> Version | N
         kernel=kernel,
         files={name: read_file_facts(path) for name, path in boot_files.items()},
     )
-    # A disk of many gigabytes is not read for the sake of its name.
+    # Do not read many gigabytes only for the digits of an ID.
     digits = hashlib.sha256(f"{foreign.size} {foreign.mtime}".encode()).hexdigest()
     links = {name: hard_link_to(path) for name, path in boot_files.items()}
     try:
@@ -48,7 +45,7 @@ def adopt_foreign_image(state: ImageState, foreign: ForeignImage) -> Version | N
 
 
 def _find_boot_files(state: ImageState) -> tuple[dict[str, str], KernelFacts | None]:
-    """What NAME.img boots with: the files of a version that was made for it, or plain files, as older servers have."""
+    """The boot files for NAME.img: those of a version published for it, or plain files, as on older servers."""
     current = state.current
     if current is not None and current.manifest.image is None:
         return {name: current.file(name) for name in current.manifest.files}, current.manifest.kernel

@@ -1,4 +1,4 @@
-"""Putting a version together: its directories, its files linked into them, and its manifest last."""
+"""Assembling a version: its directories, its files linked into them, and its manifest last."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ltsp.publish.switch import remove_version
 from ltsp.publish.version import Version
 
 LinkFunction = Callable[[str], None]
-"""Gives a finished file one more name, the path."""
+"""Links a finished file at the path."""
 
 
 @dataclass(frozen=True, slots=True)
 class VersionParts:
-    """What a version is put together of."""
+    """The parts that a version is assembled from."""
 
     manifest: Manifest
-    """Version and time are filled in when the version is made."""
+    """ID and time are filled in when the version is assembled."""
     digits: str
-    """Begins with what ends the version's name."""
+    """Hexadecimal; the first eight end the version's ID."""
     image: LinkFunction | None
     boot_files: Mapping[str, LinkFunction]
 
 
 def assemble_version(paths: ImagePaths, parts: VersionParts, *, staged: bool = False) -> Version:
-    """A new complete version, durable and not yet current. Whatever fails, no part of the version stays."""
+    """A new complete version, durable and not yet current. If anything fails, no part of the version stays."""
     now = datetime.fromtimestamp(int(time.time()), UTC)
     existing = filter(versions.is_version_id, {*files.list_names(paths.versions), *files.list_names(paths.boot)})
     version_id = versions.new_version_id(now, parts.digits, existing)
@@ -67,9 +67,9 @@ def assemble_version(paths: ImagePaths, parts: VersionParts, *, staged: bool = F
 
 
 def record_source(version: Version, source: SourceFacts) -> Version:
-    """The same version, with a manifest that says it was made from this source; durable, in one step.
+    """The same version with this source in its manifest; durable and atomic.
 
-    A source may move and its content stay: then no version is made, and the next build has to find where it is now.
+    If a source moves and its content stays the same, no version is created, but the next build must find the new place.
     """
     if version.manifest.source == source:
         return version
@@ -79,5 +79,5 @@ def record_source(version: Version, source: SourceFacts) -> Version:
 
 
 def hard_link_to(path: str) -> LinkFunction:
-    """The file at the path itself, also where that is a symbolic link."""
+    """Links the file at this path; if that is a symbolic link, the link itself."""
     return lambda new: os.link(path, new, follow_symlinks=False)

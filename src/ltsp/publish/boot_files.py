@@ -1,4 +1,4 @@
-"""Kernel and initrds on their way into the TFTP directory: copied and hashed before any of them has a name."""
+"""Staging kernel and initrds in the TFTP directory: copied and hashed before any of them gets a name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class BootFile:
-    """Written, on the disk, and without a name."""
+    """A boot file that is written and flushed, but has no name yet."""
 
     facts: FileFacts
     new: files.UnnamedFile
@@ -36,11 +36,11 @@ class BootFile:
 
 @contextmanager
 def stage_boot_files(paths: ImagePaths, contents: Mapping[str, Content]) -> Iterator[dict[str, BootFile]]:
-    """Copies of the contents; they are gone at the end, but for those that were linked.
+    """Copies of the contents; those that were not linked are discarded at the end.
 
-    Initrds are so many bytes long that any of them can be loaded before another one.
+    Initrds are padded, so that any of them can be followed by another one.
 
-    Raises FileChanged where one was not the same from its first to its last byte.
+    Raises FileChanged if one changes while it is read.
     """
     files.make_directories(paths.boot, DIRECTORY_MODE)
     with ExitStack() as stack:
@@ -51,7 +51,7 @@ def stage_boot_files(paths: ImagePaths, contents: Mapping[str, Content]) -> Iter
 
 
 def boot_file_links(new: Mapping[str, BootFile], current: Version | None) -> dict[str, LinkFunction]:
-    """How the files get into a version: those that the current one has too are shared with it."""
+    """How to link the files into a version; files that are the same in the current version are shared with it."""
     return {
         name: hard_link_to(current.file(name))
         if current and _read_facts_if_present(current.file(name)) == file.facts
@@ -61,12 +61,12 @@ def boot_file_links(new: Mapping[str, BootFile], current: Version | None) -> dic
 
 
 def has_intact_boot_files(version: Version) -> bool:
-    """Whether they are what they were when it was made. They are read for that."""
+    """Whether the boot files are unchanged since the version was created. Reads them completely."""
     return all(_read_facts_if_present(version.file(name)) == facts for name, facts in version.manifest.files.items())
 
 
 def has_intact_image(version: Version) -> bool:
-    """Whether it is what it was when it was made. It is read for that."""
+    """Whether the image is unchanged since the version was created. Reads it completely."""
     image = version.manifest.image
     return image is None or _read_facts_if_present(version.image) == FileFacts(image.size, image.sha256)
 
@@ -83,7 +83,7 @@ def _read_facts_if_present(path: str) -> FileFacts | None:
 
 
 def read_file_facts(path: str) -> FileFacts:
-    """Of a file that lies there already."""
+    """Size and sha256 of an existing file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return FileFacts(os.fstat(descriptor).st_size, compute_sha256(descriptor))
@@ -102,7 +102,9 @@ def _copy_boot_file(stack: ExitStack, paths: ImagePaths, name: str, content: Con
                 files.write_all(new.file.fileno(), piece)
             size += len(piece)
         if not stream.is_consistent():
-            raise FileChanged(f"{name} of {paths.name} changed while it was read", "nothing was published; try again")
+            raise FileChanged(
+                f"{name} of {paths.name} changed while it was being read", "nothing was published; try again"
+            )
     with translate_os_errors("publish", paths, paths.boot):
         os.fsync(new.file.fileno())
     return BootFile(FileFacts(size, digest.hexdigest()), new)

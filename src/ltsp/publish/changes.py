@@ -1,4 +1,4 @@
-"""What one version of an image has that another one has not, from their manifests."""
+"""The differences between two versions of an image, from their manifests."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ltsp.publish.manifest import Manifest
 @dataclass(frozen=True, slots=True)
 class VersionChanges:
     bytes: int | None
-    """By how much the image grew; None where one of the two has none."""
+    """By how much the image grew; None if one of the versions has no image."""
     added: dict[str, str]
-    """Packages that are new, with their versions."""
+    """New packages with their versions."""
     removed: dict[str, str]
     updated: dict[str, tuple[str, str]]
-    """Packages with another version, before and after."""
+    """Packages whose version changed: before and after."""
     packages_known: bool
-    """Whether both manifests list packages; else the three above are empty."""
+    """Whether both manifests list packages; if not, the three fields above are empty."""
     setuid_added: tuple[str, ...]
     setuid_removed: tuple[str, ...]
     kernel: tuple[str, str] | None
-    """The kernel's versions before and after, where they differ."""
+    """The kernel's versions before and after, if they differ."""
     same_image: bool
-    """To the byte, as far as both have been read."""
+    """Identical to the byte, unless it is a foreign image, which is never read."""
     boot_files: tuple[str, ...]
-    """Names of those that clients fetch and that came, went or changed."""
+    """Names of boot files that were added, removed or changed."""
 
     @classmethod
     def between(cls, before: Manifest, after: Manifest) -> VersionChanges:

@@ -1,4 +1,4 @@
-"""What the disk refuses, said in one line with a remedy."""
+"""Errors of the disk as messages of one line with a remedy."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ltsp.tree.name import printable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM}
-_ELSEWHERE = "choose other places with ltsp --base-dir and --tftp-dir"
+_ELSEWHERE = "choose other directories with ltsp --base-dir and --tftp-dir"
 
 _NEXT_TO_NOTHING = 1 << 20
-"""Bytes: with more of them free, it is something else that is full, such as a quota."""
+"""Bytes; if more are free, something else is full, such as a quota."""
 _WITH_OLD_ONES = 2
-"""So many versions there are where one can be removed; the current one stays."""
+"""With this many versions, one can be removed; the current one stays."""
 
 _COMMAND_WIDTH = 60
-"""Characters of a command line that still fit into a message of one line."""
+"""Characters of a command line that a message shows."""
 
 
 @contextmanager
 def translate_os_errors(doing: str, what: ImagePaths | str, place: str = "", *, outcome: str = "") -> Iterator[None]:
     """Turn an OSError into an LtspError: `cannot publish lab: Input/output error: /srv/ltsp/images`.
 
-    `what` is an image, or the name of something else; `place` is where it happened if the error does not tell, for an
-    image where the images are; `outcome` is what holds now.
+    `what` is an image, or the name of something else; `place` is the path to report if the error has none (for an
+    image, the directory of images); `outcome` says what the state is now.
     """
     try:
         yield
@@ -43,14 +43,14 @@ def translate_os_errors(doing: str, what: ImagePaths | str, place: str = "", *, 
 
 
 def no_space(doing: str, paths: ImagePaths, directory: str, outcome: str) -> LtspError:
-    """Where what is left of a disk is wanted for other things."""
+    """The error for a disk whose remaining space is needed for other things."""
     return LtspError(
         f"cannot {doing} {paths.name}: {_left(directory)}; {outcome}", f"free some space there{by_pruning(paths)}"
     )
 
 
 def unfinished_error(paths: ImagePaths, version: str, error: OSError | LtspError) -> FollowUpFailed:
-    """What holds where the pointer has moved and something that follows from it could not be done."""
+    """The error for a switch whose pointer has moved, but which could not be finished."""
     reason = error.message if isinstance(error, LtspError) else _reason(error, paths.images)
     hint = error.hint if isinstance(error, LtspError) else _remedy(error, paths, paths.images)
     finish = f"ltsp versions {paths.name} --use={version}"
@@ -61,7 +61,7 @@ def unfinished_error(paths: ImagePaths, version: str, error: OSError | LtspError
 
 
 def check_replaceable(name: str, paths: Iterable[str]) -> None:
-    """Raises LtspError where one of these names cannot be given to another file or removed, with what to type."""
+    """Raises LtspError, with what to type, if one of these names can be neither replaced nor removed."""
     for path in paths:
         directory = os.path.dirname(path)
         for place, reason in ((path, files.find_obstacle(path)), (directory, files.find_protection(directory))):
@@ -71,7 +71,7 @@ def check_replaceable(name: str, paths: Iterable[str]) -> None:
 
 
 _UNDO = {
-    files.Obstacle.DIRECTORY: "move this directory away: ",
+    files.Obstacle.DIRECTORY: "move away the directory ",
     files.Obstacle.MOUNT_POINT: "umount ",
     files.Obstacle.IMMUTABLE: "chattr -i ",
     files.Obstacle.APPEND_ONLY: "chattr -a ",
@@ -80,7 +80,7 @@ _PROTECTED = {files.Obstacle.IMMUTABLE, files.Obstacle.APPEND_ONLY}
 
 
 def describe_user(user: FileUser) -> str:
-    """Who uses or holds something, safe to print: `nbdkit /srv/ltsp/images/lab.img (process 4711)`."""
+    """The user of a file, safe to print: `nbdkit /srv/ltsp/images/lab.img (process 4711)`."""
     if isinstance(user, KernelObject):
         return user.name
     command = printable(user.command)
@@ -90,10 +90,10 @@ def describe_user(user: FileUser) -> str:
 
 
 def by_pruning(what: ImagePaths | str) -> str:
-    """How old versions make room, to follow what is to be done; nothing where there are none to remove."""
+    """How to free space by removing old versions, to be appended to a hint; empty if there are none to remove."""
     if not isinstance(what, ImagePaths) or sum(map(is_version_id, files.list_names(what.versions))) < _WITH_OLD_ONES:
         return ""
-    return f", for example by: ltsp versions {what.name} --prune --keep=1"
+    return f", for example with: ltsp versions {what.name} --prune --keep=1"
 
 
 def _name(what: ImagePaths | str) -> str:
@@ -112,10 +112,10 @@ def _reason(error: OSError, place: str) -> str:
 
 
 def _left(path: str) -> str:
-    """What is used up of a disk. File systems such as ext4 have a fixed number of inodes, one for each file."""
+    """What a disk is short of. File systems such as ext4 have a fixed number of inodes, one for each file."""
     where, free = printable(files.existing_directory(path)), files.free_bytes(path)
     if _no_inodes(path):
-        return f"no inodes are left in {where} ({free >> 20} MiB are free)"
+        return f"no inodes left in {where} ({free >> 20} MiB are free)"
     return f"not enough space in {where}: {f'{free >> 20} MiB' if free >> 20 else f'{free >> 10} KiB'} left"
 
 
@@ -127,7 +127,7 @@ def _remedy(error: OSError, what: ImagePaths | str, place: str) -> str:
     path = _path(error, place)
     if error.errno == errno.ENOSPC and path and _no_inodes(path):
         where = printable(files.existing_directory(path))
-        return f"df -i {where} counts the inodes: remove files there{by_pruning(what)}"
+        return f"remove files there (df -i {where} counts inodes){by_pruning(what)}"
     if error.errno in _FULL:
         return f"free some space there{by_pruning(what)}"
     if error.filename and (in_the_way := files.find_obstacle(path)) in _PROTECTED:

@@ -1,4 +1,4 @@
-"""The links in TFTP_DIR from which Raspberry Pis boot: whose they are, and how they go. `raspberry.py` makes them."""
+"""Finding and removing the links in TFTP_DIR that Raspberry Pis boot from; `raspberry.py` makes them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from os.path import join, normpath, relpath
 from ltsp.publish.paths import ImagePaths
 
 FIRMWARE = "firmware/"
-"""Where a version has the files that they lead to."""
+"""The directory of a version that the links point to."""
 
 
 def image_of_link(base_dir: str, tftp_dir: str, link: str) -> str:
-    """The image whose boot files a link of an earlier run leads to; empty where no run made it.
+    """The image whose boot files a link made by ltsp points to; empty for other links.
 
-    It leads below BASE_DIR/NAME/boot, or to the firmware of the current version.
+    Such a link points below BASE_DIR/NAME/boot, or to the firmware of the current version.
     """
     try:
         target = os.readlink(link)
@@ -30,7 +30,7 @@ def image_of_link(base_dir: str, tftp_dir: str, link: str) -> str:
 
 
 def find_links(base_dir: str, tftp_dir: str) -> Iterator[tuple[str, str]]:
-    """The links of earlier runs, and the images that they are of."""
+    """The links of earlier runs, each with its image."""
     for directory, directories, names in os.walk(tftp_dir):
         if directory == tftp_dir and "ltsp" in directories:
             directories.remove("ltsp")
@@ -45,7 +45,7 @@ def find_links_of_image(paths: ImagePaths) -> list[str]:
 
 
 def remove_links(tftp_dir: str, paths: Iterable[str]) -> None:
-    """Such links, and the directories that are empty without them."""
+    """Remove these links, and the directories that are then empty."""
     removed = list(paths)
     for link in removed:
         with suppress(FileNotFoundError):

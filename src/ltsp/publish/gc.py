@@ -1,4 +1,4 @@
-"""Removing versions: by rule after a switch, or one by name."""
+"""Garbage collection of versions: by the retention rules after a switch, or one by name."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ltsp.publish.version import Version
 
 
 def find_users(state: ImageState) -> dict[str, process.FileUser]:
-    """Who holds the image of a version open on this machine, by version."""
+    """The processes on this machine that have a version's image open, by version."""
     ids = {each.image_id for each in state.versions if each.image_id}
     users = process.find_file_users(ids, _may_be_image)
     return {each.id: users[each.image_id] for each in state.versions if each.image_id in users}
 
 
 def find_user_of_file(path: str) -> process.FileUser | None:
-    """Who holds a file that is no version's open on this machine."""
+    """The process on this machine that has a file open which belongs to no version."""
     identity = files.file_id(path)
     return process.find_file_users({identity}, _may_be_image).get(identity) if identity else None
 
@@ -33,7 +33,7 @@ def find_user_of_file(path: str) -> process.FileUser | None:
 def collect_garbage(
     paths: ImagePaths, keep: Retention, *, dropped: str | None = None, keep_before: bool = True
 ) -> tuple[RemovedVersion, ...]:
-    """Remove what no rule keeps; the versions that were, and why."""
+    """Remove the versions that no rule keeps, and return them with the reasons."""
     now = states.read_state(paths)
     doomed = find_collectable(
         now.versions,
@@ -51,7 +51,7 @@ def collect_garbage(
 
 
 def collect_staged(paths: ImagePaths) -> None:
-    """Remove the staged versions but for the newest, those that are pinned and those in use."""
+    """Remove all staged versions except the newest, pinned ones and those in use."""
     now = states.read_state(paths)
     staged = [each for each in now.versions if each.staged and each.id not in now.current_versions]
     users = find_users(now) if len(staged) > 1 else {}
@@ -59,30 +59,33 @@ def collect_staged(paths: ImagePaths) -> None:
 
 
 def remove_unused_version(paths: ImagePaths, version_id: str) -> None:
-    """Remove a version that somebody names.
+    """Remove a version by name.
 
-    Raises LtspError where it is current, pinned or in use, or does not exist.
+    Raises LtspError if it is current, pinned or in use, or does not exist.
     """
     now = states.read_state(paths)
     name = paths.name
     if version_id in now.current_versions:
         raise LtspError(
-            f"version {version_id} of {name} is the current one", f"first: ltsp versions {name} --use=VERSION"
+            f"version {version_id} of {name} is current", f"switch to another first: ltsp versions {name} --use=VERSION"
         )
     if version_id not in now.damaged:
         version = now.require_version(version_id)
         if version.pinned:
             raise LtspError(
-                f"version {version_id} of {name} is pinned", f"first: ltsp versions {name} --unpin={version_id}"
+                f"version {version_id} of {name} is pinned",
+                f"unpin it first: ltsp versions {name} --unpin={version_id}",
             )
         user = find_users(now).get(version_id)
         if user and not _shares_image(now, version):
-            raise LtspError(f"version {version_id} of {name} is in use by {describe_user(user)}", "stop that first")
+            raise LtspError(
+                f"version {version_id} of {name} is in use by {describe_user(user)}", "stop that process first"
+            )
     _remove_with_old_link(paths, version_id)
 
 
 def _remove_versions(paths: ImagePaths, versions: Sequence[str]) -> None:
-    """One that cannot be removed does not keep the others. Raises what the first one raised."""
+    """Remove all of them that can be removed, then raise the first error."""
     failures: list[OSError | LtspError] = []
     for version_id in versions:
         try:
@@ -94,7 +97,7 @@ def _remove_versions(paths: ImagePaths, versions: Sequence[str]) -> None:
 
 
 def _remove_with_old_link(paths: ImagePaths, version_id: str) -> None:
-    """Remove a version, and NAME.img.old with it where that is nothing else."""
+    """Remove a version, and NAME.img.old if it is the last name of the version's image."""
     now = states.read_state(paths)
     version = now.find_version(version_id)
     if version and now.old and version.is_image_of(now.old) and not _shares_image(now, version):
@@ -109,5 +112,5 @@ def _shares_image(state: ImageState, version: Version) -> bool:
 
 
 def _may_be_image(name: str) -> bool:
-    """By the names that an image has here, in its version and outside."""
+    """By the names that an image has, in its version and outside."""
     return name.endswith((".img", ".img.old"))

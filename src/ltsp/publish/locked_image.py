@@ -1,4 +1,4 @@
-"""What can be done with an image's versions by whoever holds its lock. Each change is durable when its call returns."""
+"""Operations on an image's versions while its lock is held. Each change is durable when its call returns."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class LockedImage:
         return states.read_state(self.paths)
 
     def check_replaceable(self, *, backup: bool) -> None:
-        """See, before hours are spent on a version, that its pointer and its names can be switched to it.
+        """Check, before hours are spent on a build, that the image's pointer and names can be replaced.
 
-        Raises LtspError where one of them is a directory, a mount point or immutable.
+        Raises LtspError if one of them is a directory, a mount point or immutable.
         """
         paths = self.paths
         names = [paths.pointer, paths.current, paths.image, *paths.links, *([paths.old] if backup else [])]
@@ -54,9 +54,9 @@ class LockedImage:
     def stage_image(self, image_bytes: int = 0, boot_bytes: int = 0) -> Iterator[StagedImage]:
         """A new image to write and publish; it leaves no trace unless it is published.
 
-        `image_bytes` and `boot_bytes` are what the image, and kernel and initrds, take for certain.
+        `image_bytes` and `boot_bytes` are lower bounds for the size of the image, and of kernel and initrds.
 
-        Raises LtspError where there is less room than that.
+        Raises LtspError if there is less space than that.
         """
         with ExitStack() as stack:
             with translate_os_errors("prepare a version of", self.paths):
@@ -68,9 +68,9 @@ class LockedImage:
     def publish_kernel(
         self, contents: VersionContents, *, of: Version | None = None, keep: Retention = DEFAULT_RETENTION
     ) -> PublishedVersion | Unchanged:
-        """A new version with these boot files and the image of another one, by default of the one that NAME.img is.
+        """Publish a version with these boot files and the image of version `of`, by default the one that NAME.img is.
 
-        Where NAME.img is not ours, or the root of the clients is a chroot, the version has no image of its own.
+        If ltsp did not make NAME.img, or the clients' root is a chroot, the version has no image of its own.
         """
         with translate_os_errors("publish the kernel of", self.paths), self._with_kernel(contents, of) as ready:
             return ready if isinstance(ready, Unchanged) else ready.publish(SwitchOptions(keep))
@@ -78,7 +78,7 @@ class LockedImage:
     def publish_kernel_later(
         self, contents: VersionContents, *, of: Version | None = None
     ) -> StagedVersion | Unchanged:
-        """The same, as a version that waits for `publish_staged`."""
+        """Like `publish_kernel`, but the version waits for `publish_staged`."""
         with translate_os_errors("stage the kernel of", self.paths), self._with_kernel(contents, of) as ready:
             return ready if isinstance(ready, Unchanged) else ready.publish_later()
 
@@ -90,18 +90,18 @@ class LockedImage:
             shared = of or (now.image if isinstance(now.image, Version) else None)
             image = shared.manifest.image if shared else None
             current = now.current
-            # Foreign images have no hash: only the file itself tells whether it is the current one's.
+            # Foreign images have no hash, so compare the files themselves.
             is_shown = shared is None or (
                 current is not None and current.is_image_of(shared) and current.is_image_of(now.image)
             )
             same = current is not None and is_shown and current.has_content(image, facts(new))
             if current and same and has_intact_boot_files(current):
-                # Without an image of its own, a version comes from where its kernel does.
+                # The source of a version without an image is that of its kernel.
                 yield Unchanged(current if shared else record_source(current, contents.source))
                 return
             manifest = contents.manifest(paths.name, Origin.KERNEL, image, facts(new))
             if shared:
-                # The image is the other version's, and so are the facts about it.
+                # The image belongs to the other version, so the facts about it are that version's too.
                 old = shared.manifest
                 manifest = replace(manifest, source=old.source, packages=old.packages, setuid=old.setuid)
             digits = shared.id.rpartition("-")[2] if shared else _DIGITS_OF_NO_IMAGE
@@ -110,42 +110,42 @@ class LockedImage:
             twin = find_waiting_twin(now, parts)
             if twin and shared and not twin.is_image_of(shared):
                 twin = None
-            # A version that was the same once and is damaged now is nothing to go back to.
+            # Nobody should revert to a version that had the same content and is damaged now.
             yield PreparedVersion(paths, parts, twin, replaces_damaged=same)
 
     def publish_staged(
         self, staged: StagedVersion, *, backup: bool = True, keep: Retention = DEFAULT_RETENTION
     ) -> PublishedVersion:
-        """Make a version that waited the current one. `backup` is whether NAME.img.old is to name what is replaced."""
+        """Make a staged version the current one. `backup`: whether NAME.img.old keeps the replaced image."""
         with translate_os_errors("publish", self.paths):
             return activate_version(staged.version, SwitchOptions(keep, backup and not staged.replaces_damaged))
 
     def before(self) -> Version:
-        """Where going back leads; a NAME.img.old that is not ours becomes a version.
+        """The version that a revert leads to; a NAME.img.old that ltsp did not make becomes a version.
 
-        That one has no kernel yet: whoever goes back takes one out of it, `publish_kernel(…, of=before)`.
+        That one has no kernel yet: the caller extracts one from its image, `publish_kernel(…, of=before)`.
 
-        Raises LtspError where there is nothing.
+        Raises LtspError if there is none.
         """
-        with translate_os_errors("go back to the version before of", self.paths):
+        with translate_os_errors("find the previous version of", self.paths):
             now = self.state()
             target = adopt_foreign_image(now, now.old) if isinstance(now.old, ForeignImage) else now.old
             target = target or now.before
             if target is None or (now.current == target and target.is_image_of(now.image)):
                 raise LtspError(
-                    f"there is no version of {self.paths.name} to go back to",
-                    f"ltsp versions {self.paths.name} lists what there is",
+                    f"{self.paths.name} has no previous version to revert to",
+                    f"list its versions: ltsp versions {self.paths.name}",
                 )
             return target
 
     def revert(self, keep: Retention = DEFAULT_RETENTION) -> PublishedVersion | Unchanged:
-        """Exchange the current version and the one before; doing it twice changes nothing."""
+        """Exchange the current and the previous version; a second revert undoes the first."""
         return self.use(self.before().id, keep)
 
     def use(self, version: str, keep: Retention = DEFAULT_RETENTION) -> PublishedVersion | Unchanged:
         """Make any version the current one.
 
-        Raises LtspError where that has no kernel and the current one has.
+        Raises LtspError if that has no kernel and the current one has.
         """
         with translate_os_errors("switch", self.paths):
             now = self.state()
@@ -153,11 +153,11 @@ class LockedImage:
             name = self.paths.name
             if damage := target.damage:
                 raise LtspError(
-                    f"version {version} of {name} is damaged: {damage}", f"ltsp versions {name} lists others"
+                    f"version {version} of {name} is damaged: {damage}", f"choose another: ltsp versions {name}"
                 )
             if not target.has_kernel and now.current and now.current.has_kernel:
                 # Only `publish_kernel(of=target)` makes it one that clients can boot.
-                raise LtspError(f"version {version} of {name} has no kernel, and clients boot {now.current.id}")
+                raise LtspError(f"version {version} of {name} has no kernel; clients still boot {now.current.id}")
             if target.manifest.image is None and isinstance(now.image, Version):
                 raise LtspError(f"version {version} of {name} has no image of its own", f"ltsp kernel {name}")
             if now.current == target and (target.image_id is None or target.is_image_of(now.image)):
@@ -178,32 +178,32 @@ class LockedImage:
                 files.sync_directory(self.paths.version(version))
 
     def remove(self, version: str) -> None:
-        """Raises LtspError where the version is current, pinned or in use."""
+        """Raises LtspError if the version is current, pinned or in use."""
         with translate_os_errors("remove a version of", self.paths):
             gc.remove_unused_version(self.paths, version)
 
     def prune(self, versions: int) -> tuple[str, ...]:
-        """Remove all but so many images, however young; what is pinned, in use or not ours stays."""
+        """Remove all but the newest images regardless of age; pinned, used and foreign versions stay."""
         with translate_os_errors("remove versions of", self.paths):
             gone = gc.collect_garbage(self.paths, Retention(versions, days=0), keep_before=versions > 1)
             return tuple(each.id for each in gone)
 
     def remove_all(self, *, force: bool = False) -> RemovedImage:
-        """Remove the image from clients and from the disk, with all of its versions, kernels and names.
+        """Withdraw the image from clients and delete all of its versions, kernels and names.
 
-        Raises LtspError where a version is pinned, in use or not made here, unless `force`; nothing was removed then.
+        Raises LtspError, before anything is removed, if a version is pinned, in use or foreign, unless `force`.
         """
         with translate_os_errors("remove", self.paths):
             return removal.remove_image(self.paths, force=force)
 
     def remove_deleted(self, keep: Retention = DEFAULT_RETENTION) -> tuple[RemovedVersion, ...]:
-        """Where NAME.img was deleted by hand, take the rest from clients too, and collect what no rule keeps."""
-        with translate_os_errors("tidy up", self.paths):
+        """If NAME.img was deleted by hand, withdraw the rest from clients too, and remove what no rule keeps."""
+        with translate_os_errors("clean up", self.paths):
             return removal.remove_deleted(self.paths, keep)
 
 
 _INODES = 16
-"""Of a version and what leads to it: directories, image, manifest, kernel, initrds, pointer, links."""
+"""Inodes of a version: directories, image, manifest, kernel, initrds, pointer, links."""
 _DIGITS_OF_NO_IMAGE = "0" * 8
 
 
@@ -216,7 +216,7 @@ def _check_space(paths: ImagePaths, image_bytes: int, boot_bytes: int) -> None:
             where = printable(files.existing_directory(directory))
             raise LtspError(
                 f"not enough inodes for {paths.name} in {where}: a version needs about {_INODES}, {inodes} are left",
-                f"df -i {where} counts them: remove files there{disk_errors.by_pruning(paths)}",
+                f"remove files there (df -i {where} counts inodes){disk_errors.by_pruning(paths)}",
             )
         free = files.free_bytes(directory)
         if free < needed:

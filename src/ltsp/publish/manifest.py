@@ -1,4 +1,4 @@
-"""manifest.json: what one version is and what it was made of. It is public, and says only what is in the image."""
+"""manifest.json: what a version is and what it was built from. It is public, and says only what is in the image."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 from ltsp.errors import FormatError
 
 SCHEMA = 1
-"""Goes up when an older reader could take a manifest for what it is not."""
+"""Incremented when an older reader could misinterpret a manifest."""
 
 
 class Origin(Enum):
-    """How a version came to be."""
+    """How a version was created."""
 
     BUILT = "built"
     KERNEL = "kernel"
     """It shares its image with another version and has its own kernel."""
     FOREIGN = "foreign"
-    """Somebody else's file that lay where ours was to go. It is never collected."""
+    """A file that ltsp did not make, found at NAME.img or NAME.img.old; never removed by retention."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
     argument: str
-    """As it was given on the command line, so that the same can be built again."""
+    """As given on the command line, so that it can be built again."""
     kind: str
     """`directory`, `squashfs` and so on."""
 
@@ -48,7 +48,7 @@ class ImageFacts:
     codec: str
     """Empty for a foreign file."""
     linked: bool = False
-    """A symbolic link, which leads to the right place only as NAME.img."""
+    """A symbolic link, which may resolve only at NAME.img."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ class KernelFacts:
     path: str
     """In the image, without a leading slash."""
     version: str
-    """`6.1.0-18-amd64`; empty where the file does not tell."""
+    """`6.1.0-18-amd64`; empty if the file does not state it."""
     reason: str = ""
-    """Why it is this one; empty in versions from before this was recorded."""
+    """Why it was chosen; empty in versions from before this was recorded."""
     passed_over: Mapping[str, str] = field(default_factory=dict)
-    """Kernels that come before it, by path, and why it is none of these."""
+    """Kernels with precedence, by path, and why they were not chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +72,18 @@ class Manifest:
     origin: Origin
     source: SourceFacts
     image: ImageFacts | None
-    """None where the clients' root is a chroot, or a NAME.img that is not ours."""
+    """None if the clients' root is a chroot, or a foreign NAME.img."""
     kernel: KernelFacts | None
     files: Mapping[str, FileFacts] = field(default_factory=dict)
-    """What lies in the version's TFTP directory, by name."""
+    """The files of the version's TFTP directory, by name."""
     packages: Mapping[str, str] | None = None
-    """Versions by name; None where there is no package database that we read."""
+    """Versions by name; None if there is no supported package database."""
     setuid: tuple[str, ...] = ()
-    """Paths in the image of programs that run with another's rights."""
+    """Paths in the image of setuid and setgid programs."""
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
-        """Readable ASCII text with sorted keys. Names that are not UTF-8 keep their bytes as escaped surrogates."""
+        """Readable ASCII text with sorted keys. Bytes that are not UTF-8 are kept as escaped surrogates."""
         record = {
             "schema": SCHEMA,
             "name": self.name,
@@ -114,7 +114,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
-        """Raises FormatError where it is damaged or of a later schema."""
+        """Raises FormatError if it is damaged or of another schema."""
         try:
             record = json.loads(data)
             if record["schema"] != SCHEMA:

@@ -1,4 +1,4 @@
-"""Where the parts of one image lie, as paths; nothing here looks at the disk."""
+"""The paths of one image's files and directories; nothing here reads the disk."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from os.path import dirname, join
 
 KERNEL = "vmlinuz"
 INITRD = "initrd.img"
-"""The image's own."""
+"""The initrd that the image's distribution built."""
 CLIENT = "client.img"
-"""The initrd that we made of the image's modules."""
+"""The client's initrd, built by ltsp from the image's kernel modules."""
 NBD = "nbd.img"
-"""What clients that boot by NBD need besides."""
+"""An additional initrd for clients that boot by NBD."""
 
 DIRECTORY_MODE = 0o711
-"""Names can be used but not listed by servers that run as other users."""
+"""Servers that run as other users can open names, but not list them."""
 PUBLIC_MODE = 0o644
 
 
 def is_initrd(name: str) -> bool:
-    """Whether a file of a version, by its name there, is an initrd. What has a slash is of Raspberry Pis' firmware."""
+    """Whether a file of a version is an initrd; a name with a slash is Raspberry Pi firmware."""
     return name != KERNEL and "/" not in name
 
 
@@ -40,17 +40,17 @@ class ImagePaths:
 
     @property
     def image(self) -> str:
-        """NAME.img, the current image under the name that older menus know."""
+        """NAME.img, the current image under the name that older menus use."""
         return join(self.images, f"{self.name}.img")
 
     @property
     def old(self) -> str:
-        """NAME.img.old, the one before."""
+        """NAME.img.old, the previous image."""
         return join(self.images, f"{self.name}.img.old")
 
     @property
     def shared(self) -> tuple[str, ...]:
-        """The directories that all images share, each after the one that holds it."""
+        """The directories that all images share, each after its parent."""
         versions, boot = dirname(self.versions), dirname(self.boot)
         return self.base_dir.rstrip("/"), self.images, versions, self.tftp_dir.rstrip("/"), boot
 
@@ -71,12 +71,12 @@ class ImagePaths:
         return join(self.versions, version, "pinned")
 
     def staged(self, version: str) -> str:
-        """A mark: the version waits to become current, and never was."""
+        """A marker file: the version is waiting to become current, and never was."""
         return join(self.versions, version, "staged")
 
     @property
     def boot(self) -> str:
-        """What the image's clients fetch by TFTP."""
+        """The directory that the image's clients fetch from by TFTP."""
         return join(self.tftp_dir, "ltsp", self.name)
 
     def boot_version(self, version: str) -> str:
@@ -92,5 +92,5 @@ class ImagePaths:
 
     @property
     def links(self) -> tuple[str, str]:
-        """Kernel and initrd of the current version, under the names that older menus know."""
+        """Kernel and initrd of the current version, under the names that older menus use."""
         return join(self.boot, KERNEL), join(self.boot, INITRD)

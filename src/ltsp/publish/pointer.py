@@ -1,7 +1,7 @@
-"""boot.ipxe: the one small file whose replacement switches kernel, initrds and image of a name together.
+"""boot.ipxe: the one small file whose replacement switches kernel, initrds and image together.
 
-It is an iPXE script that the menu chains to, and the only truth about which version is current: `current`, NAME.img and
-NAME.img.old follow from it and are put right after it by the next run if a kill came between.
+It is an iPXE script that the menu chains to, and the only record of which version is current: `current`, NAME.img and
+NAME.img.old are derived from it, and if a run is killed before it updates them, the next run does.
 
 iPXE has no quoting, so every word in the script is of a form that needs none.
 """
@@ -17,10 +17,10 @@ from ltsp.publish.version_id import is_version_id
 from ltsp.settings.tftp_names import ADD_ON
 
 FOREIGN = "foreign"
-"""Stands for a version: a NAME.img.old that is not ours."""
+"""In place of a version: a NAME.img.old that ltsp did not make."""
 _NONE = "none"
 _IMAGES = "images/"
-"""Below BASE_DIR: what NFS exports and HTTP serves."""
+"""The directory below BASE_DIR that is served by NFS and HTTP."""
 
 _WORD = re.compile(r"[A-Za-z0-9._+/-]+")
 _FIRST_COMMENT = re.compile(r"# ltsp: (\S+) is version (\S+), before it (\S+)\n")
@@ -33,18 +33,18 @@ class Pointer:
     before: str | None
     """The version that NAME.img.old names, FOREIGN, or None."""
     image: str = ""
-    """Relative to BASE_DIR; empty where the root of the clients is no image."""
+    """Relative to BASE_DIR; empty if the clients' root is not an image."""
     files: tuple[str, ...] = ()
     """Names in the version's TFTP directory."""
     sha256: str = ""
-    """Of the image; empty where it may become another file under the same name."""
+    """Of the image; empty if another file may take the image's name."""
 
     def text(self) -> str:
-        """Kernel and initrds are named relative to the script, and so is `image`, which HTTP serves there.
+        """The script. Kernel, initrds and `image` are named relative to it; the image is fetched by HTTP.
 
-        A version with our own initrd needs what the menu sets, see `ltsp.boot.menu`; one that has its distribution's
-        alone gets the arguments of the menu and nothing else. What boots ends with `boot`: a script that was cut short
-        boots nothing.
+        A version with the client's initrd needs the settings of the menu, see `ltsp.boot.menu`; one with only its
+        distribution's initrd gets the menu's kernel arguments and nothing else. `boot` comes last, so that a truncated
+        script boots nothing.
         """
         lines = [
             "#!ipxe",
@@ -57,7 +57,7 @@ class Pointer:
         if self.image:
             lines.append(f"set image ../../{_check_word(self.image)}")
         if KERNEL not in self.files:
-            lines += [f"echo {self.name} has no kernel here: type ltsp kernel {self.name} on the server", "exit 1"]
+            lines += [f"echo {self.name} has no kernel: run ltsp kernel {self.name} on the server", "exit 1"]
         elif CLIENT in self.files:
             lines += self._boot_by_client_initrd()
         else:
@@ -77,23 +77,23 @@ class Pointer:
         yield "boot"
 
     def _boot_by_client_initrd(self) -> Iterator[str]:
-        """UEFI takes initrds in the order of the command line, BIOS in that of their loading: they are the same."""
+        """UEFI uses initrds in the order of the command line, BIOS in the order of loading; here both are the same."""
         yield "goto start"
         yield from self._missing_version_block()
-        yield from _failure_block("no-add-on", "There is no ltsp.img: type ltsp initrd on the server.")
-        yield from _failure_block("no-root", f"{self.name} has no root here: boot it from the menu of ltsp ipxe.")
+        yield from _failure_block("no-add-on", "ltsp.img not found: run ltsp initrd on the server.")
+        yield from _failure_block("no-root", f"{self.name} has no root: boot it from the menu that ltsp ipxe writes.")
         if self.image:
             yield from _failure_block(
                 "no-image",
-                f"No image of {self.name} where the menu came from: type ltsp ipxe --http=1 on the server.",
-                "TFTP carries no images. What serves them by HTTP is ltsp http.",
+                f"cannot fetch the image of {self.name}: run ltsp ipxe --http=1 on the server.",
+                "Images are not served by TFTP; ltsp http serves them by HTTP.",
             )
         yield ":start"
         yield from self._arguments()
         yield f"set first {CLIENT}"
         yield "set rdinit rdinit=/ltsp/init"
         if INITRD in self.files:
-            # It has ours behind it.
+            # initrd.img includes the client's initrd.
             yield f"iseq ${{ltsp-initrd}} distro && set first {INITRD} ||"
             yield "iseq ${ltsp-initrd} distro && clear rdinit ||"
         yield f"set initrds initrd=${{first}} initrd={ADD_ON}"
@@ -108,12 +108,12 @@ class Pointer:
         yield f"initrd ../{ADD_ON} || goto no-add-on"
         if self.image:
             yield "iseq ${ltsp-transport} file || boot"
-            # With a path after it, iPXE makes a file of the initramfs of what it loads.
+            # Given a path, iPXE adds what it loads to the initramfs as a file.
             yield "initrd ${image} /image.img || goto no-image"
         yield "boot"
 
     def _arguments(self) -> Iterator[str]:
-        """What the kernel is told besides its initrds, as the settings `url`, `sum` and `arguments`."""
+        """The kernel's arguments apart from its initrds, as the settings `url`, `sum` and `arguments`."""
         yield "isset ${ltsp-server} || set ltsp-server ${next-server} ||"
         yield "clear url ||"
         if self.image:
@@ -134,8 +134,8 @@ class Pointer:
         return _failure_block(
             "gone",
             f"Version {self.version} of {self.name} could not be fetched.",
-            f"To see whether it is there, type ltsp versions {self.name} on the server.",
-            f"Then ltsp kernel {self.name} publishes it anew.",
+            f"On the server, run ltsp versions {self.name} to see whether it exists,",
+            f"and ltsp kernel {self.name} to publish it again.",
         )
 
     @property
@@ -144,7 +144,7 @@ class Pointer:
 
     @classmethod
     def parse(cls, text: str) -> Pointer | None:
-        """What a script of ours says of versions; None where it is not ours."""
+        """Name and versions of a script that ltsp wrote; None for any other script."""
         match = _FIRST_COMMENT.search(text)
         if match is None or not is_version_id(match[2]):
             return None
@@ -152,7 +152,7 @@ class Pointer:
 
 
 def _failure_block(label: str, *lines: str) -> Iterator[str]:
-    """Said to the person before the screen; the menu comes back then."""
+    """Print the lines, then return to the menu."""
     yield f":{label}"
     yield from (f"echo {line}" for line in lines)
     yield "exit 1"

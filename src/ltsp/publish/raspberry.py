@@ -1,8 +1,8 @@
 """Links in TFTP_DIR to the boot files of an image for Raspberry Pis, whose firmware looks for them at the top.
 
-Those of a chroot lead into the chroot, where an administrator edits cmdline.txt and config.txt. A chroot is not trusted
-to lead anywhere: only its plain files are linked, and no symbolic link in it is followed. Of any other source, such as
-the disk that one downloads, the files are in the image's versions, and the links lead to the current one.
+Links for a chroot point into it, where an administrator edits cmdline.txt and config.txt. A chroot is not trusted: only
+its regular files are linked, and no symbolic link in it is followed. For any other source, such as a downloaded disk
+image, the files are part of the image's versions, and the links point to the current version.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from ltsp.tree.name import printable
 @dataclass(frozen=True, slots=True)
 class LinkedBootFiles:
     links: tuple[str, ...]
-    """Paths below TFTP_DIR that lead to the boot files now."""
+    """Paths below TFTP_DIR that are now links to the boot files."""
     in_the_way: tuple[str, ...]
-    """Paths below TFTP_DIR where somebody's own file is, which stays."""
+    """Paths below TFTP_DIR that hold a file not made by ltsp, which was left alone."""
 
 
 def find_boot_directory(base_dir: str, name: str) -> str:
-    """That of the chroot BASE_DIR/NAME; empty where there is no such chroot.
+    """The firmware directory of the chroot BASE_DIR/NAME; empty if there is no such chroot.
 
-    Raises LtspError where it has nothing that a Pi boots from.
+    Raises LtspError if the chroot has no boot files for a Pi.
     """
     chroot = join(base_dir, image_name.check_name(name))
     if os.path.islink(join(chroot, "boot")):
         raise LtspError(
-            f"no directory {printable(chroot)}/boot for Raspberry Pis: it is a symbolic link",
-            "make it a directory: what it leads to is not to be served",
+            f"cannot serve {printable(chroot)}/boot to Raspberry Pis: it is a symbolic link",
+            "replace it by a directory; symbolic links are not followed here",
         )
     if not os.path.isdir(join(chroot, "boot")):
         return ""
@@ -51,15 +51,15 @@ def find_boot_directory(base_dir: str, name: str) -> str:
 
 
 def names_in_version(contents: Mapping[str, Content]) -> dict[str, Content]:
-    """The files by the names that they have in a version."""
+    """The files by their names in a version."""
     return {FIRMWARE + path: content for path, content in contents.items()}
 
 
 def link_boot_files(base_dir: str, tftp_dir: str, name: str, published: Sequence[str] = ()) -> LinkedBootFiles:
     """Link the boot files of the chroot BASE_DIR/NAME into TFTP_DIR, and remove the links of earlier runs.
 
-    Where there is no such chroot, they are those of the image's version, whose files are `published`.
-    Raises LtspError where there are none, or the links cannot be made.
+    Without such a chroot, link those of the image's current version, whose files are `published`.
+    Raises LtspError if there are no boot files, or they cannot be linked.
     """
     boot = find_boot_directory(base_dir, name)
     paths = ImagePaths(name, base_dir, tftp_dir)
@@ -85,7 +85,7 @@ def link_boot_files(base_dir: str, tftp_dir: str, name: str, published: Sequence
 
 
 def _list_plain_files(boot: str) -> Iterator[tuple[str, str]]:
-    """Path relative to the directory, and absolute."""
+    """The relative and the absolute path of each public regular file."""
     for directory, _, names in os.walk(boot):
         for name in names:
             path = join(directory, name)
@@ -94,7 +94,7 @@ def _list_plain_files(boot: str) -> Iterator[tuple[str, str]]:
 
 
 def _list_version_files(paths: ImagePaths, published: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Path below TFTP_DIR, and the target of a link there: relative, as a TFTP server may see TFTP_DIR as its root."""
+    """Path below TFTP_DIR and link target; relative, since a TFTP server may use TFTP_DIR as its root directory."""
     for path in (name.removeprefix(FIRMWARE) for name in published if name.startswith(FIRMWARE)):
         at = join(paths.tftp_dir, os.path.dirname(path))
         yield path, relpath(join(paths.current, FIRMWARE, path), at)

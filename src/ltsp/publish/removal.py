@@ -1,8 +1,8 @@
-"""Taking an image from clients, and then from the disk: all of it on demand, or what a deleted NAME.img left behind.
+"""Removing an image: all of it on demand, or what is left after somebody deleted NAME.img.
 
-The pointer goes first, so that no client begins to boot what is about to go; then the names for Raspberry Pis and older
-menus, then the versions one by one. A kill leaves an image that is whole, or one that no menu leads to and the same
-command removes.
+The pointer goes first, so that no client starts to boot what is about to be removed; then the names for Raspberry Pis
+and older menus, then the versions one by one. A kill leaves either a complete image, or one that no menu boots and
+that the same command removes.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from ltsp.publish.switch import list_version_files, remove_version
 @dataclass(frozen=True, slots=True)
 class RemovedImage:
     versions: tuple[str, ...]
-    """The damaged ones too."""
+    """Including damaged ones."""
     bytes: int
-    """Of images that have no other name any more."""
+    """The space freed: of images that have no other name left."""
 
 
 def remove_image(paths: ImagePaths, *, force: bool) -> RemovedImage:
     """Remove an image with all of its versions, kernels and names.
 
-    Raises LtspError, before anything is removed, where a version is pinned, in use or not made here (unless `force`),
-    or a name cannot be removed.
+    Raises LtspError, before anything is removed, if a version is pinned, in use or foreign (unless `force`), or a name
+    cannot be removed.
     """
     now = states.read_state(paths)
     if not force and (reasons := list(_find_objections(now))):
-        raise LtspError(f"cannot remove {paths.name}: {'; '.join(reasons)}", "--force removes it all the same")
+        raise LtspError(f"cannot remove {paths.name}: {'; '.join(reasons)}", "remove it anyway with --force")
     versions = (*(each.id for each in now.versions), *now.damaged)
     names = [
         paths.pointer,
@@ -66,10 +66,10 @@ def remove_image(paths: ImagePaths, *, force: bool) -> RemovedImage:
 
 
 def remove_deleted(paths: ImagePaths, keep: Retention) -> tuple[RemovedVersion, ...]:
-    """Where somebody deleted NAME.img by hand: take the rest from clients too, and collect it as retention says.
+    """If somebody deleted NAME.img by hand, withdraw the rest from clients too, and remove versions by retention.
 
-    Its versions stay for as many days as any that was replaced now, since clients may still run on them; those that are
-    pinned, in use or not made here stay for good. Nothing is done where NAME.img is not gone.
+    Its versions stay for as many days as any that is replaced now, since clients may still run on them; pinned, used
+    and foreign ones stay for good. Does nothing if NAME.img exists.
     """
     now = states.read_state(paths)
     if not now.is_image_deleted:
@@ -81,7 +81,7 @@ def remove_deleted(paths: ImagePaths, keep: Retention) -> tuple[RemovedVersion, 
 
 
 def _withdraw(paths: ImagePaths) -> None:
-    """What boots is gone after this, durably; the versions are not."""
+    """Remove, durably, everything that boots the image; its versions stay."""
     _unlink(paths.pointer)
     if os.path.isdir(paths.boot):
         files.sync_directory(paths.boot)
@@ -100,17 +100,17 @@ def _find_objections(now: ImageState) -> Iterator[str]:
         if user := users.get(each.id):
             yield f"version {each.id} is in use by {describe_user(user)}"
         if each.manifest.origin is Origin.FOREIGN:
-            yield f"version {each.id} was not made here"
+            yield f"version {each.id} was not made by ltsp"
     for path, entry in ((now.paths.image, now.image), (now.paths.old, now.old)):
         if isinstance(entry, ForeignImage):
             name = os.path.basename(path)
-            yield f"{name} was not made here"
+            yield f"{name} was not made by ltsp"
             if user := find_user_of_file(path):
                 yield f"{name} is in use by {describe_user(user)}"
 
 
 def _count_image_bytes(now: ImageState) -> int:
-    """Of all images, those of other programs too, each once."""
+    """Bytes of all images including foreign ones, each counted once."""
     sizes = {each.image_id: files.size(each.image) or 0 for each in now.versions if each.image_id}
     for path, entry in ((now.paths.image, now.image), (now.paths.old, now.old)):
         if isinstance(entry, ForeignImage) and (identity := files.file_id(path)):

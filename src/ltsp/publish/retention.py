@@ -1,4 +1,4 @@
-"""Which versions may go. Pure: what is in use and what time it is are arguments."""
+"""Which versions may be removed. Pure: the versions in use and the time are arguments."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _DAY = 86400
 @dataclass(frozen=True, slots=True)
 class Retention:
     versions: int = 2
-    """How many distinct images: the current one, the one before, then the newest."""
+    """How many distinct images to keep: the current one, the previous one, then the newest."""
     days: float = 3
     """How long a version stays after it was last current: clients that booted from it read it until they reboot."""
     share: float = 25
-    """Percent of the file system that images which nothing but their age keeps may take."""
+    """Percent of the file system that images may take which are kept only for their age."""
 
     @classmethod
     def of(cls, options: VersionedOptions) -> Retention:
@@ -29,11 +29,11 @@ class Retention:
 
 
 class RemovalReason(Enum):
-    """Why a version went."""
+    """Why a version was removed."""
 
     UNWANTED = "replaced without a backup, or staged and never booted"
-    AGE = "KEEP_VERSIONS and KEEP_DAYS do not keep it"
-    SHARE = "what KEEP_DAYS keeps would take more of the disk than KEEP_SHARE"
+    AGE = "beyond KEEP_VERSIONS and older than KEEP_DAYS"
+    SHARE = "versions kept by KEEP_DAYS would exceed KEEP_SHARE of the disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ def find_collectable(
     disk: int,
     dropped: str | None = None,
 ) -> list[RemovedVersion]:
-    """The generations that no rule keeps, oldest first.
+    """The versions that no rule keeps, oldest first.
 
-    `current`, `before`, `waiting` and `in_use` name versions, `now` in seconds since 1970, `disk` the bytes of the file
-    system that the images lie on. `waiting` is staged, and a person may still choose it; other staged ones, on which no
-    client ever ran, and `dropped` are wanted no more, so that neither their age nor their being one of the newest keeps
+    `current`, `before`, `waiting` and `in_use` name versions; `now` is in seconds since 1970; `disk` is the size in
+    bytes of the file system that holds the images. `waiting` is staged, and a person may still choose it. Other staged
+    versions, which no client ever ran, and `dropped` are not wanted any more: neither their age nor their rank keeps
     them.
     """
     images: set[tuple[int, int]] = set()
@@ -68,7 +68,7 @@ def find_collectable(
     young: list[Version] = []
     reasons: dict[str, RemovalReason] = {}
     held: set[tuple[int, int] | None] = {None}
-    """Images that something else than their age keeps."""
+    """Images that are kept for another reason than their age."""
     for version in sorted(
         versions,
         key=lambda each: (each.id in current, each.id == before, not each.staged, each.id),

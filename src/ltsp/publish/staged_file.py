@@ -1,4 +1,4 @@
-"""An image in the making: without a name until it is whole and on the disk."""
+"""An image while it is being written: an unnamed file until it is complete and flushed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _T = TypeVar("_T")
 
 
 class StagedFile:
-    """The image while it is written: `image` is its raw file, open for reading and writing."""
+    """The image while it is being written: `image` is its raw file, open for reading and writing."""
 
     def __init__(self, new: files.UnnamedFile, pool: ThreadPoolExecutor) -> None:
         self.seconds: dict[str, float] = {}
-        """What was spent once the image was written, by step; fsync and sha256 run beside each other."""
+        """Seconds spent after the image was written, by step; fsync and sha256 run in parallel."""
         self._new = new
         self._pool = pool
         self._flushed: Future[None] | None = None
@@ -38,7 +38,7 @@ class StagedFile:
     def flush_in_background(self, compute_hash: Callable[[int], str]) -> None:
         """Start flushing the image to disk and hashing it, as `compute_sha256` does.
 
-        Nothing may be written after that.
+        Nothing may be written afterwards.
         """
         if self._flushed is None:
             descriptor = self.image.fileno()
@@ -46,9 +46,9 @@ class StagedFile:
             self._hashed = self._pool.submit(self._run_timed, "sha256", lambda: compute_hash(descriptor))
 
     def finish(self) -> FileFacts:
-        """Size and sha256 of the image, which is on the disk now.
+        """Wait until the image is flushed; its size and sha256.
 
-        Raises OSError where it could not be written, and what hashing it raised.
+        Raises OSError if it could not be written, and whatever hashing raised.
         """
         self.flush_in_background(compute_sha256)
         assert self._flushed is not None
@@ -69,13 +69,13 @@ class StagedFile:
 
 @contextmanager
 def open_staged_file(directory: str) -> Iterator[StagedFile]:
-    """An image for this directory; gone at the end unless it was linked."""
+    """A new image on the file system of this directory; discarded at the end unless it was linked."""
     with files.create_unnamed(directory) as new, ThreadPoolExecutor(2, "publish") as pool:
         yield StagedFile(new, pool)
 
 
 def compute_sha256(descriptor: int) -> str:
-    """Of a whole file, by pread(2): the descriptor's own position belongs to somebody else."""
+    """The sha256 of a whole file, read with pread(2), so that the descriptor's own position does not move."""
     digest = hashlib.sha256()
     at = 0
     while piece := os.pread(descriptor, _PIECE, at):

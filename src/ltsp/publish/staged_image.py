@@ -1,4 +1,4 @@
-"""A new image being written in the place where it is going to be published."""
+"""A new image while it is being written, on the file system where it will be published."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class StagedImage:
 
     @property
     def seconds(self) -> Mapping[str, float]:
-        """What `fsync` and `sha256` of the image took, which run beside each other and beside the caller."""
+        """The time `fsync` and `sha256` of the image took; both run in parallel with each other and the caller."""
         return self.staged_file.seconds
 
     def flush_in_background(self, compute_hash: Callable[[int], str] = compute_sha256) -> None:
-        """Begin with that; the image must not be written to any more.
+        """Start flushing and hashing; the image must not be written to afterwards.
 
-        `compute_hash` may see to more than the sha256 while it reads all of it; what it raises, `publish` raises.
+        `compute_hash` may check more than the sha256 while it reads the image; `publish` raises what it raises.
         """
         self.staged_file.flush_in_background(compute_hash)
 
@@ -52,11 +52,11 @@ class StagedImage:
         mode: int = PUBLIC_MODE,
         group: int | None = None,
     ) -> PublishedVersion | Unchanged:
-        """Put the image and its boot files before the clients in one step.
+        """Switch clients to the image and its boot files in one step.
 
-        `backup` is whether NAME.img.old is to name what is replaced; `group` is an id.
+        `backup`: whether NAME.img.old keeps the replaced image. `group` is a group ID.
 
-        Raises LtspError where the disk refuses, in which case the version before is untouched and current.
+        Raises LtspError if writing fails; the previous version is then untouched and still current.
         """
         with translate_os_errors("publish", self.paths), self._prepare(contents, mode, group) as ready:
             return ready if isinstance(ready, Unchanged) else ready.publish(SwitchOptions(keep, backup))
@@ -64,9 +64,9 @@ class StagedImage:
     def publish_later(
         self, contents: VersionContents, *, mode: int = PUBLIC_MODE, group: int | None = None
     ) -> StagedVersion | Unchanged:
-        """Make it a version that waits for `LockedImage.publish_staged`, durably; clients boot what they did before.
+        """Store it durably as a version that waits for `LockedImage.publish_staged`; clients boot the same as before.
 
-        Raises LtspError where the disk refuses.
+        Raises LtspError if writing fails.
         """
         with translate_os_errors("stage a version of", self.paths), self._prepare(contents, mode, group) as ready:
             return ready if isinstance(ready, Unchanged) else ready.publish_later()
@@ -75,7 +75,7 @@ class StagedImage:
     def _prepare(
         self, contents: VersionContents, mode: int, group: int | None
     ) -> Iterator[PreparedVersion | Unchanged]:
-        """What a version is to be made of, written and on the disk; or the current one, where that is just this."""
+        """The parts of a new version, flushed to disk; or the current version, if it is identical."""
         paths = self.paths
         self.flush_in_background()
         with stage_boot_files(paths, contents.files) as new:

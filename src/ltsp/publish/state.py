@@ -1,4 +1,4 @@
-"""What there is of one name: its versions, the pointer, and what NAME.img and NAME.img.old are."""
+"""The state of one image on disk: its versions, the pointer, and what NAME.img and NAME.img.old are."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ltsp.tree.name import printable
 
 @dataclass(frozen=True, slots=True)
 class ForeignImage:
-    """A NAME.img or NAME.img.old that is no link of one of our versions."""
+    """A NAME.img or NAME.img.old that is not a link to one of our versions."""
 
     path: str
     size: int
-    """Bytes, of what it leads to; 0 where it leads nowhere."""
+    """Bytes of the file that it points to; 0 for a dangling link."""
     mtime: float
     """Seconds since 1970."""
     linked: bool
@@ -30,58 +30,58 @@ class ForeignImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageState:
-    """Read without the lock it may be a moment old, but each part of it was true."""
+    """Read without the lock, it may be slightly outdated, but each part of it was true."""
 
     paths: ImagePaths
     versions: tuple[Version, ...]
     """The complete ones, oldest first."""
     damaged: tuple[str, ...]
-    """Versions whose manifest cannot be read; nothing removes them but a person."""
+    """Versions whose manifest cannot be read; they are removed only on request."""
     pointer: Pointer | None
     image: Version | ForeignImage | None
-    """What NAME.img is: the hand that put it there may be another's."""
+    """What NAME.img is; somebody may have replaced it by hand."""
     old: Version | ForeignImage | None
 
     @property
     def current(self) -> Version | None:
-        """What the menu boots."""
+        """The version that the menu boots."""
         return self.find_version(self.pointer.version) if self.pointer else None
 
     @property
     def before(self) -> Version | None:
-        """What the pointer says was current before."""
+        """The previous version, according to the pointer."""
         return self.find_version(self.pointer.before) if self.pointer and self.pointer.before else None
 
     @property
     def waiting(self) -> Version | None:
-        """The newest version of ours, where it is staged: nothing newer was found good enough for clients."""
+        """The newest version that ltsp made, if it is staged, so that clients do not boot it yet."""
         ours = [each for each in self.versions if each.manifest.origin is not Origin.FOREIGN]
         newest = ours[-1] if ours else None
         return newest if newest and newest.staged and newest != self.current else None
 
     @property
     def current_versions(self) -> set[str]:
-        """What the menu boots, and what NAME.img is where somebody's hand made that another version."""
+        """The version that the menu boots, and the one that NAME.img is, if somebody changed that by hand."""
         versions = {self.pointer.version} if self.pointer else set()
         return versions | {self.image.id} if isinstance(self.image, Version) else versions
 
     @property
     def is_image_deleted(self) -> bool:
-        """Whether NAME.img is gone and its versions stayed: somebody deleted it by hand, as one removed images once.
+        """Whether NAME.img was deleted by hand, the way to remove an image in older releases, but its versions remain.
 
-        Versions that wait for their first boot test never had it, nor has a chroot whose kernel is published.
+        Versions that wait for their first boot test never had it, nor does a chroot whose kernel is published.
         """
         chroot = self.current is not None and self.current.image_id is None
         had = any(each.image_id is not None and not each.staged for each in self.versions)
         return self.image is None and had and not chroot
 
     def require_version(self, version_id: str) -> Version:
-        """Raises LtspError where there is no such version."""
+        """Raises LtspError if there is no such version."""
         version = self.find_version(version_id)
         if version is None:
             name = self.paths.name
             raise LtspError(
-                f"{name} has no version {printable(version_id)}", f"ltsp versions {name} lists what there is"
+                f"{name} has no version {printable(version_id)}", f"list its versions: ltsp versions {name}"
             )
         return version
 
@@ -125,7 +125,7 @@ def read_pointer(paths: ImagePaths) -> Pointer | None:
 
 
 def _identify_image(path: str, versions: list[Version], likely: str | None) -> Version | ForeignImage | None:
-    """Of several versions that share the image, the likely one, else the newest."""
+    """The version that a file is; of several that share the image, the likely one, else the newest."""
     identity = files.file_id(path)
     if identity is None:
         return None

@@ -1,4 +1,4 @@
-"""The images of a server: which there are, and the lock that each of them is changed under."""
+"""The images of a server, and the lock under which each of them is changed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Store:
     tftp_dir: str
 
     def paths(self, name: str) -> ImagePaths:
-        """Raises UsageError where it cannot be an image's name."""
+        """Raises UsageError if the name is not a valid image name."""
         return ImagePaths(image_name.check_name(name), self.base_dir, self.tftp_dir)
 
     def names(self) -> list[str]:
@@ -43,7 +43,7 @@ class Store:
         return sorted(name for name in found if not image_name.fault(name) and self.state(name).exists)
 
     def state(self, name: str) -> ImageState:
-        """All there is to know of a name, read without its lock."""
+        """The state of an image, read without its lock."""
         return states.read_state(self.paths(name))
 
     def versions(self, name: str) -> tuple[Version, ...]:
@@ -51,14 +51,14 @@ class Store:
         return self.state(name).versions
 
     def current(self, name: str) -> Version | None:
-        """What the menu boots."""
+        """The version that the menu boots."""
         return self.state(name).current
 
     @contextmanager
     def locked(self, name: str, wait: float = 0) -> Iterator[LockedImage]:
-        """The only way to change anything. What a killed run left behind is put right first.
+        """Lock an image, which is the only way to change it, and repair what a killed run left behind.
 
-        `wait` is in seconds, `math.inf` for ever.
+        `wait` is in seconds; `math.inf` waits forever.
 
         Raises LockHeld, which names the holder.
         """
@@ -81,32 +81,32 @@ def _lock_image(stack: ExitStack, paths: ImagePaths, wait: float) -> None:
     with translate_os_errors("lock", paths):
         for _ in range(_TRIES):
             files.make_directories(paths.images, DIRECTORY_MODE)
-            # Another run may take away the directory in between, where it had made it and has no use for it.
+            # In between, another run may remove the directory that it had created and does not need.
             with suppress(FileNotFoundError):
                 try:
                     stack.enter_context(locks.hold_exclusive(paths.lock, wait))
                 except locks.LockBusy as taken:
                     by = describe_user(taken.holder) if taken.holder else "another process"
                     raise LockHeld(
-                        f"{name} is being changed by {by}", "try again when it is done, or give --wait=SECONDS"
+                        f"{name} is being changed by {by}", "try again when it is done, or use --wait=SECONDS"
                     ) from None
                 return
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), paths.images)
 
 
 def _is_used(paths: ImagePaths) -> bool:
-    """Whether something is left under the name."""
+    """Whether anything of the image is left."""
     return any(map(os.path.lexists, (paths.pointer, paths.image, paths.old)))
 
 
 def _remove_unused(paths: ImagePaths, directories: Sequence[str]) -> None:
-    """Leave none of the directories that all images share, where this name made them and has no use for them."""
+    """Remove the shared directories that were created for this image, if nothing of it is left."""
     if not _is_used(paths):
         _remove_empty(directories)
 
 
 def _remove_empty_directories(paths: ImagePaths) -> None:
-    """Where nothing is left under the name, leave neither its directories nor its lock, which is held."""
+    """If nothing of the image is left, remove its directories and its lock, which is held."""
     if _is_used(paths):
         return
     _remove_empty([paths.versions, paths.boot])
@@ -116,21 +116,21 @@ def _remove_empty_directories(paths: ImagePaths) -> None:
 
 
 def _remove_empty(directories: Sequence[str]) -> None:
-    """Of these, the last one first."""
+    """Remove the empty ones, last first."""
     for directory in reversed(directories):
         with suppress(OSError):
             os.rmdir(directory)
 
 
 def _check_directory(directory: str, which: str, name: str) -> None:
-    """See that a directory of the server is there and can be written, before hours are spent on a build.
+    """Check that a directory of the server exists and is writable, before hours are spent on a build.
 
-    It is made if just the last part is missing: more may be a disk that is not mounted.
+    It is created if only its last component is missing; more may be a disk that is not mounted.
     """
     if not os.path.isdir(directory) and not os.path.isdir(os.path.dirname(directory.rstrip("/"))):
         raise LtspError(
-            f"no directory {printable(directory)}, where {name} is to be published",
-            f"make it or mount it, or choose another one with ltsp --{which}-dir",
+            f"cannot publish {name}: no directory {printable(directory)}",
+            f"create or mount it, or choose another one with ltsp --{which}-dir",
         )
     for _ in range(_TRIES):
         files.make_directories(directory.rstrip("/"), _PARENT_MODE)
@@ -139,8 +139,8 @@ def _check_directory(directory: str, which: str, name: str) -> None:
         if os.path.isdir(directory):
             read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
             raise LtspError(
-                f"cannot write to {printable(directory)}, where {name} is to be published"
-                + (": it is mounted read-only" if read_only else ""),
-                ("mount it for writing" if read_only else "run it as root")
+                f"cannot publish {name}: {printable(directory)} is "
+                + ("mounted read-only" if read_only else "not writable"),
+                ("mount it writable" if read_only else "run as root")
                 + f", or choose another one with ltsp --{which}-dir",
             )

@@ -1,7 +1,7 @@
-"""Making a complete version the current one, and putting right what a kill left half done.
+"""Making a complete version the current one, and repairing what a killed run left unfinished.
 
-The pointer goes first, in one rename; what follows from it (NAME.img.old, NAME.img, the links that older menus use) is
-made equal to it afterwards. `current` comes last, so that `current` differing from the pointer means: not finished yet.
+The pointer is replaced first, by one rename; everything derived from it (NAME.img.old, NAME.img, the links that older
+menus use) is updated afterwards. `current` comes last: if it differs from the pointer, the switch is unfinished.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ltsp.publish.version_id import is_version_id
 
 
 def switch_to(version: Version, before: str | None) -> None:
-    """Make the generation the current one, durably. `before` is what the pointer is to name so.
+    """Make the version the current one, durably. `before` is the previous version that the pointer names.
 
-    All that takes room or may be refused is done before the pointer moves; then only renames are left, onto names that
-    can be replaced as far as anybody can tell.
+    Everything that needs space or may fail is done before the pointer moves; then only renames are left, onto names
+    that were checked to be replaceable.
 
-    Raises OSError, and LtspError where a name cannot be replaced; the pointer tells whether it moved.
+    Raises OSError, and LtspError if a name cannot be replaced; read the pointer to see whether it moved.
     """
     paths = version.paths
     files.make_directories(paths.boot, DIRECTORY_MODE)
@@ -52,7 +52,7 @@ def switch_to(version: Version, before: str | None) -> None:
 
 
 def apply_pointer(paths: ImagePaths, pointer: Pointer) -> None:
-    """Make everything else agree with the pointer. Doing it again changes nothing."""
+    """Make everything else agree with the pointer; idempotent."""
     with _prepare_links(paths, pointer) as prepared:
         disk_errors.check_replaceable(paths.name, prepared.names)
         prepared.commit()
@@ -60,25 +60,25 @@ def apply_pointer(paths: ImagePaths, pointer: Pointer) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _PreparedLinks:
-    """The names that follow from a pointer, prepared as far as they are not right already."""
+    """The names derived from a pointer, prepared unless they are already correct."""
 
     paths: ImagePaths
     version_id: str
     displaces: bool
-    """Whether NAME.img is a file of others that has no other name, and becomes NAME.img.old."""
+    """Whether NAME.img is a foreign file without another name, which becomes NAME.img.old."""
     spares: bool
-    """Whether NAME.img.old is such a file, and is renamed before it is replaced."""
+    """Whether NAME.img.old is a foreign file, which is renamed before it is replaced."""
     old: files.Replacement | None
     image: files.Replacement | None
     drops_old: bool
-    """Whether NAME.img.old would be another name of NAME.img, and goes."""
+    """Whether NAME.img.old would be another name of NAME.img, and is removed."""
     links: tuple[files.Replacement, ...]
     current: files.Replacement | None
-    """The last one: where it differs from the pointer, the switch is not finished."""
+    """Replaced last: if it differs from the pointer, the switch is unfinished."""
 
     @property
     def names(self) -> list[str]:
-        """Those that are replaced or removed."""
+        """Names that are replaced or removed."""
         paths = self.paths
         kept = [paths.old] if self.spares or self.displaces or self.drops_old else []
         replaced = [each.path for each in (self.old, self.image, *self.links, self.current) if each]
@@ -107,7 +107,7 @@ class _PreparedLinks:
         files.sync_directory(paths.boot)
 
     def _exchange(self) -> bool:
-        """Swap NAME.img with NAME.img.old, which is the new image by now; else move it there."""
+        """Swap NAME.img with NAME.img.old, which already is the new image; if unsupported, move it there."""
         try:
             files.exchange(self.paths.image, self.paths.old)
         except OSError as error:
@@ -120,7 +120,7 @@ class _PreparedLinks:
 
 @contextmanager
 def _prepare_links(paths: ImagePaths, pointer: Pointer) -> Iterator[_PreparedLinks]:
-    """What is prepared and not committed is gone at the end."""
+    """Discards at the end what was prepared but not committed."""
     now = state.read_state(paths)
     image = paths.version_image(pointer.version)
     has_image = files.file_id(image) is not None
@@ -152,7 +152,7 @@ def _prepare_links(paths: ImagePaths, pointer: Pointer) -> Iterator[_PreparedLin
 
 
 def _image_before(paths: ImagePaths, pointer: Pointer) -> str | None:
-    """What NAME.img.old is to be, where the pointer says so."""
+    """The file that NAME.img.old shall be, if the pointer names one."""
     if pointer.before in {None, FOREIGN, pointer.version}:
         return None
     assert pointer.before is not None
@@ -161,10 +161,10 @@ def _image_before(paths: ImagePaths, pointer: Pointer) -> str | None:
 
 
 def repair(paths: ImagePaths) -> None:
-    """Remove what a killed run left unfinished and finish what it had decided. Call with the lock held.
+    """Remove what a killed run left unfinished, and finish the switch if it had moved the pointer. Needs the lock.
 
-    Nothing is decided by the absence of a file alone where a disk may not be mounted: without the versions' directory,
-    nothing of theirs is removed elsewhere.
+    A missing file alone proves nothing, since a disk may not be mounted: without the directory of the versions, none of
+    their boot files is removed.
     """
     for path in (paths.image, paths.old):
         files.clear_temporary_name(path)
@@ -182,9 +182,9 @@ def repair(paths: ImagePaths) -> None:
 
 
 def remove_version(paths: ImagePaths, version_id: str) -> None:
-    """Take a version away. Its manifest goes first, so that a kill leaves no version that only seems complete.
+    """Remove a version, its manifest first, so that a kill leaves no version that only seems complete.
 
-    Raises LtspError where one of its files cannot be removed; then it stays whole.
+    Raises LtspError if one of its files cannot be removed; then it stays complete.
     """
     disk_errors.check_replaceable(paths.name, list_version_files(paths, version_id))
     with suppress(FileNotFoundError):
@@ -198,7 +198,7 @@ def remove_version(paths: ImagePaths, version_id: str) -> None:
 
 
 def list_version_files(paths: ImagePaths, version_id: str) -> list[str]:
-    """The files of a version that go with it."""
+    """All files of a version."""
     return [
         path
         for top in (paths.version(version_id), paths.boot_version(version_id))
@@ -207,7 +207,7 @@ def list_version_files(paths: ImagePaths, version_id: str) -> list[str]:
 
 
 def _served_image_path(version: Version) -> str:
-    """Where clients find the image, relative to BASE_DIR; empty if their root is none."""
+    """Where clients find the image, relative to BASE_DIR; empty if their root is not an image."""
     paths = version.paths
     facts = version.manifest.image
     if facts is not None and not facts.linked:
@@ -218,7 +218,7 @@ def _served_image_path(version: Version) -> str:
 
 
 def _stable_sha256(version: Version) -> str:
-    """The sha256 of what `_served_image_path` names, if that name is a version's, whose bytes stay."""
+    """The sha256 of `_served_image_path`, if it is in a version and so never changes."""
     facts = version.manifest.image
     return facts.sha256 if facts is not None and not facts.linked else ""
 

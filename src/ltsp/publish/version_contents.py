@@ -1,4 +1,4 @@
-"""What a build hands over to be published, besides the image's bytes."""
+"""What a build passes on for publishing in addition to the image's bytes, and the possible results."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class VersionContents:
     kernel: KernelFacts | None = None
     """Facts about `files["vmlinuz"]`."""
     files: Mapping[str, Content] = field(default_factory=dict)
-    """What clients fetch: `vmlinuz`, `initrd.img`, further initrds, which follow that one by their names, and what is
-    for the firmware of Raspberry Pis, below `firmware/`."""
+    """Boot files: `vmlinuz`, `initrd.img`, further initrds, which follow that one in the order of their names, and
+    those for Raspberry Pi firmware, below `firmware/`."""
     codec: str = ""
     """Of the image: `gzip`, `zstd`."""
     packages: Mapping[str, str] | None = None
@@ -28,7 +28,7 @@ class VersionContents:
     def manifest(
         self, name: str, origin: Origin, image: ImageFacts | None, boot_files: Mapping[str, FileFacts]
     ) -> Manifest:
-        """All but the version and its time."""
+        """The manifest without the version's ID and time."""
         return Manifest(
             name,
             version="",
@@ -46,22 +46,22 @@ class VersionContents:
 
 @dataclass(frozen=True, slots=True)
 class PublishedVersion:
-    """A switch was made and is durable."""
+    """The result of a durable switch."""
 
     version: Version
     previous: Version | None
-    """What was current before, for telling what changed."""
+    """The version that was current before, for a report of changes."""
     collected: tuple[RemovedVersion, ...] = ()
     """Versions that retention removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StagedVersion:
-    """A version is complete and durable, and clients do not boot it yet."""
+    """A version that is complete and durable, but that clients do not boot yet."""
 
     version: Version
     replaces_damaged: bool = False
-    """Whether the current one was of just the same bytes once, so that nobody is to go back to it."""
+    """Whether the current version had the same content and is damaged now, so that nobody should revert to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The name of a version: when it was made, and the first digits of its image's sha256.
+"""The ID of a version: when it was created, and the first digits of its image's sha256.
 
 `20260131T174512Z-1a2b3c4d` sorts by time as text, is unique within its image, and needs quoting nowhere.
 """
@@ -24,11 +24,11 @@ def is_version_id(name: str) -> bool:
 
 
 def new_version_id(now: datetime, sha256: str, existing: Iterable[str]) -> str:
-    """A name that sorts after all that exist, also where the clock went back or a second has two of them."""
+    """A name that sorts after all existing ones, even if the clock went back or two are created in one second."""
     moment = max([now, *(parse_time(version) + timedelta(seconds=1) for version in existing)])
     return f"{moment.astimezone(UTC).strftime(_STAMP)}-{sha256[:8]}"
 
 
 def parse_time(version: str) -> datetime:
-    """When the version was made, to the second."""
+    """When the version was created, to the second."""
     return datetime.strptime(version.partition("-")[0], _STAMP).replace(tzinfo=UTC)

@@ -33,7 +33,7 @@ class DnsmasqConfig:
     tftp: bool = True
 
     def text(self) -> str:
-        """Raises LtspError where the TFTP directory cannot be written there."""
+        """Raises LtspError if the TFTP directory cannot be written there."""
         blocks = [self._head(), self._dns()]
         if proxied := self._proxied:
             blocks.append(_proxy_range_lines(each.address for each in proxied))

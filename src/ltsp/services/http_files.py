@@ -25,7 +25,7 @@ class HttpFiles:
     def open(self, target: str) -> int:
         """A descriptor of the regular file that the target of a request names.
 
-        Raises FileNotFoundError where nothing is served there, PermissionError where it is not for everyone, and
+        Raises FileNotFoundError if nothing is served there, PermissionError if it is not for everyone, and
         OSError as open(2) does.
         """
         wanted = find_served_path(target)
@@ -40,7 +40,7 @@ class HttpFiles:
 
 @contextmanager
 def open_http_files(base_dir: str, tftp_dir: str, *, public_only: bool = True) -> Iterator[HttpFiles]:
-    """Raises LtspError where one of the directories is missing."""
+    """Raises LtspError if one of the directories is missing."""
     directories = {ServedArea.LTSP: join(tftp_dir, "ltsp"), ServedArea.IMAGES: join(base_dir, "images")}
     with ExitStack() as opened:
         roots: dict[ServedArea, RootDirectory] = {}

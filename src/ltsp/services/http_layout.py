@@ -44,7 +44,7 @@ class ServedPath:
 
 
 def find_served_path(target: str) -> ServedPath | None:
-    """Where the target of a request lies; None where nothing is served under it.
+    """Where the target of a request lies; None if nothing is served under it.
 
     The target is as it stands in the request: `/images/lab.img?x`, percent-encoded. RFC 9112, 3.2.1
     """

@@ -26,7 +26,7 @@ _SECONDS_TO_END = 2.0
 """What transfers that are under way get when the server ends."""
 
 OpenFile = Callable[[str], int]
-"""From a request's target to a descriptor of a regular file; raises OSError, FileNotFoundError where there is none."""
+"""From a request's target to a descriptor of a regular file; raises OSError, FileNotFoundError if there is none."""
 Log = Callable[[str], None]
 """Takes a line, safe to print."""
 
@@ -34,7 +34,7 @@ Log = Callable[[str], None]
 def open_listener(address: str, port: int) -> socket.socket:
     """A socket that listens; port 0 is any that is free.
 
-    Raises LtspError where the port is taken or not allowed, or the address is another computer's.
+    Raises LtspError if the port is taken or not allowed, or the address is another computer's.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:

@@ -24,11 +24,11 @@ class NfsExports:
     base: bool = False
     """All of BASE_DIR, sources too: for chroots that clients boot from, and menus from before."""
     tftp_dir: str = ""
-    """Empty where it is not exported."""
+    """Empty if it is not exported."""
     home_dir: str = ""
 
     def text(self) -> str:
-        """Raises LtspError where a directory cannot be written there, and where there is nobody to export to: an
+        """Raises LtspError if a directory cannot be written there, and if there is nobody to export to: an
         export that names no client is everybody's.
         """
         if not self.networks:

@@ -16,7 +16,7 @@ _PLAIN = re.compile(r"/[A-Za-z0-9._+,:@%=/-]*")
 def nginx_configuration(base_dir: str, tftp_dir: str, port: int) -> str:
     """A server block.
 
-    Raises LtspError where a directory's name cannot be written in it.
+    Raises LtspError if a directory's name cannot be written in it.
     """
     directories = {ServedArea.LTSP: join(tftp_dir, "ltsp"), ServedArea.IMAGES: join(base_dir, "images")}
     for directory in directories.values():

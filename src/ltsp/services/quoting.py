@@ -14,7 +14,7 @@ _WORD = re.compile(r"[A-Za-z0-9._@-]+")
 def check_path(text: str, what: str) -> str:
     """The absolute path itself.
 
-    Raises LtspError where it holds what a configuration could take for something else.
+    Raises LtspError if it holds what a configuration could take for something else.
     """
     if not _PLAIN.fullmatch(text):
         raise LtspError(

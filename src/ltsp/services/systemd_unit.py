@@ -15,7 +15,7 @@ def http_unit(command: Sequence[str]) -> str:
 
     The service reads files of root's as root, with no right beyond that to listen on a low port, and writes nothing.
 
-    Raises LtspError where a word cannot be written.
+    Raises LtspError if a word cannot be written.
     """
     return (
         "# Made by ltsp http --service: what is changed here gets lost.\n"

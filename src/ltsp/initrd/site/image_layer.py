@@ -37,7 +37,7 @@ class ImageAccountFacts:
 
     @classmethod
     def of(cls, tree: Tree) -> ImageAccountFacts:
-        """Raises FormatError where a file is too large to be what it should be, or damaged."""
+        """Raises FormatError if a file is too large to be what it should be, or damaged."""
         texts: dict[str, bytes] = {}
         owners: dict[str, Metadata] = {}
         for path in (*ACCOUNT_FILES, *LIMIT_FILES, *GDM_FILES):

@@ -48,7 +48,7 @@ class LayerBuilder:
                 self.add_piece(path, name, text)
 
     def value(self, key: str) -> str:
-        """What a key is for who gets this layer; empty where nobody sets it."""
+        """What a key is for who gets this layer; empty if nobody sets it."""
         setting = self.own.get(key, self.shared.get(key))
         return "" if setting is None or setting.fault else setting.value
 

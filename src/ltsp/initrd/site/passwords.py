@@ -54,7 +54,7 @@ class Accounts:
 def hash_passwords(setting: Setting, accounts: Accounts, warnings: list[str]) -> Mapping[str, str]:
     """The hash of each account that a setting names; a later word wins.
 
-    Raises ValueError where a word is wrong, which is never repeated in the message.
+    Raises ValueError if a word is wrong, which is never repeated in the message.
     """
     found: dict[str, str] = {}
     for number, word in enumerate(setting.value.split(), 1):

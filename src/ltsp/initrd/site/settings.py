@@ -22,7 +22,7 @@ _JOURNAL = "etc/systemd/journald.conf.d/ltsp.conf"
 
 
 Handler = Callable[[LayerBuilder, Setting], None]
-"""Puts what a setting says into the draft; raises ValueError with the reason where it must not go there."""
+"""Puts what a setting says into the draft; raises ValueError with the reason if it must not go there."""
 
 
 def build_section_layer(
