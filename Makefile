@@ -55,7 +55,7 @@ test: lint root ## the gate: lint, types, and every test but the long ones
 	@echo "test: machines boot what was published, one after the other"
 	@$(BOOTS) -m "$(GATE) and boot" $(ARGS) $(NONE_CHOSEN)
 
-test-all: test slow torture ## the gate, the other boots, and the torture tests at their whole numbers
+test-all: test slow torture ## the gate, the other boots, and the torture tests at their full numbers
 
 boot: root ## all machines that boot what we publish, one after the other
 	@echo "boot: seed $(SEED)"
@@ -66,7 +66,7 @@ slow: root ## the machines that the gate does not boot: other firmwares, initrds
 	@$(BOOTS) -m "slow and not torture" $(ARGS)
 
 torture: MORE := LTSP_TORTURE=1
-torture: root ## each promise of docs/reliability.md at its whole number; takes hours
+torture: root ## each promise of docs/reliability.md at its full number; takes hours
 	@echo "torture: seed $(SEED)"
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m torture --timeout=14400 $(ARGS)
 
