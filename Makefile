@@ -40,28 +40,28 @@ NONE_CHOSEN = || [ $$? -eq 5 -a -n "$(ARGS)" ]
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-setup: ## packages and the virtual environment; everything below begins with it
+setup: ## install packages and the virtual environment; all other targets begin with it
 	@tools/setup.sh
 
-root: setup ## a small Debian or Ubuntu root below build/, which tests and benchmarks read
+root: setup ## make a small Debian or Ubuntu root in build/ for tests and benchmarks
 	@$(PYTHON) -m tools.debian_root
 
-demo: setup ## from an empty folder to a published image that other programs read back
+demo: setup ## from an empty folder to a published image that a machine boots
 	@PYTHONPATH=tests $(PYTHON) -m tools.demo
 
 test: lint root ## the gate: lint, types, and every test but the long ones
 	@echo "test: seed $(SEED)$(if $(findstring not root,$(GATE)),; not root: what needs root is left out)"
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m "$(GATE) and not boot" $(ARGS) $(NONE_CHOSEN)
-	@echo "test: machines boot what was published, one after the other"
+	@echo "test: booting machines, one after the other"
 	@$(BOOTS) -m "$(GATE) and boot" $(ARGS) $(NONE_CHOSEN)
 
 test-all: test slow torture ## the gate, the other boots, and the torture tests at their full numbers
 
-boot: root ## all machines that boot what we publish, one after the other
+boot: root ## all tests that boot a machine, one after the other
 	@echo "boot: seed $(SEED)"
 	@$(BOOTS) -m "boot and not torture" $(ARGS)
 
-slow: root ## the machines that the gate does not boot: other firmwares, initrds, servers and menus
+slow: root ## machines that the gate does not boot: other firmware, initrds, servers and menus
 	@echo "slow: seed $(SEED)"
 	@$(BOOTS) -m "slow and not torture" $(ARGS)
 
@@ -70,10 +70,10 @@ torture: root ## each promise of docs/reliability.md at its full number; takes h
 	@echo "torture: seed $(SEED)"
 	@$(PYTEST) -n $(JOBS) --dist worksteal -m torture --timeout=14400 $(ARGS)
 
-bench: root ## time, size and memory beside the mksquashfs that is installed here
+bench: root ## time, size and memory, compared with the installed mksquashfs
 	@PYTHONPATH=tests $(PYTHON) -m bench $(ARGS)
 
-bench-sources: root ## what a build costs from disks and archives beside one from a directory
+bench-sources: root ## what a build costs from disks and archives, compared with a directory
 	@PYTHONPATH=tests $(PYTHON) -m bench.sources $(ARGS)
 
 bench-boot: root ## seconds and bytes from power-on to login, by each transport
@@ -86,16 +86,16 @@ lint: setup ## ruff, mypy and shellcheck
 	@shellcheck $(SHELL_SCRIPTS)
 	@shellcheck --shell=sh $(CLIENT_SCRIPTS)
 
-format: setup ## let ruff format the code and mend what it can
+format: setup ## let ruff format the code and fix what it can
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
 
-lock: setup ## resolve requirements/*.txt anew from pyproject.toml
+lock: setup ## resolve requirements/*.txt again from pyproject.toml
 	@$(PYTHON) -m tools.lock
 
-man: setup ## manual pages and completions below build/share, from the declarations of the options
+man: setup ## write manual pages and completions to build/share
 	@$(PYTHON) -m ltsp.cli.share build/share
 
-clean: ## remove what these targets made, but for the root file systems below demo/ and build/
+clean: ## remove what these targets made, except the root file systems in demo/ and build/
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
 	@find . -name __pycache__ -prune -exec rm -rf {} +

@@ -202,7 +202,7 @@ def main() -> None:
         "--fetch",
         choices=("tftp", "http"),
         default="tftp",
-        help="how iPXE gets kernel and initrds: by TFTP unless told",
+        help="how iPXE gets kernel and initrds: TFTP by default",
     )
     options = parser.parse_args()
     ways = [way for way in WAYS if not options.ways or way.transport in options.ways]

@@ -1,4 +1,4 @@
-"""The results as markdown tables, each with the goals beside it."""
+"""The results as markdown tables, each with its goals."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from bench import codec_pairs, engine, scale
 
 def heading(about: Mapping[str, object]) -> str:
     return (
-        f"ltsp image beside mksquashfs {about['mksquashfs']}, with Python {about['python']} on {about['processors']} "
-        f"processors: a root of {about['bytes']:,} bytes in {about['files']:,} names, read from a warm cache."
+        f"ltsp image compared with mksquashfs {about['mksquashfs']}, with Python {about['python']} on "
+        f"{about['processors']} processors: a root of {about['bytes']:,} bytes in {about['files']:,} names, "
+        "read from a warm cache."
     )
 
 

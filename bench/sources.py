@@ -1,4 +1,4 @@
-"""`make bench-sources`: what a build costs from each kind of source beside one from the directory, as a table or JSON.
+"""`make bench-sources`: the cost of a build from each kind of source, compared with a directory, as a table or JSON.
 
 One Debian root is put into every form, and packed from it and from the directory in turn, both in a warm cache, with
 the codec that is used unless told otherwise; ratios are those of two runs that followed each other. What reading alone
@@ -141,7 +141,7 @@ def printed(found: list[Row]) -> str:
             row.form, f"{row.seconds:.2f}", f"{row.processor:.2f}", f"{row.ratio:.2f}", f"{row.work:.2f}",
             f"{row.peak / 1e6:.0f}", f"{rate:.0f}", f"{row.reading_processor:.2f}", goal,
         ])  # fmt: skip
-    head = ["source", "build s", "processor s", "time beside the directory", "work beside it", "memory MB"]
+    head = ["source", "build s", "processor s", "time / directory's", "work / directory's", "memory MB"]
     return table([*head, "reading MB/s", "processor s of reading", "goal"], lines)
 
 

@@ -175,7 +175,7 @@ def make(target: Path, initrd: str = INITRDS[0]) -> bool:
             )
         if done.returncode != 0:
             tail = "\n".join(log.read_text().splitlines()[-15:])
-            sys.exit(f"{tail}\nmmdebstrap failed with status {done.returncode}; all it said is in {log}")
+            sys.exit(f"{tail}\nmmdebstrap failed with status {done.returncode}; its output is in {log}")
         partial.rename(target)
         return True
 
@@ -184,7 +184,7 @@ def this_release() -> Release:
     """The release that this machine runs."""
     release = Release.parse(Path("/etc/os-release").read_text())
     if release.id not in {"debian", "ubuntu"} or not release.codename:
-        sys.exit(f"this machine runs {release.id or 'an unknown system'}: the root is made on Debian or Ubuntu")
+        sys.exit(f"this machine runs {release.id or 'an unknown system'}: a root is made only on Debian or Ubuntu")
     return release
 
 

@@ -82,11 +82,11 @@ def prove(root: Path, image: Path) -> None:
     changed = sorted({path for path in common if kept[path] != found[path]})
     same = len(common) - len(changed)
     size = sum(found[path].size for path in common if path not in set(changed) and found[path].names[:1] == (path,))
-    print(f"   {same:,} names are the same in the source and in the mounted image: type, mode, owner, time, contents")
+    print(f"   {same:,} names are the same in the source and the mounted image: type, mode, owner, time, contents")
     print(f"   ({size / 1e6:,.0f} MB), symbolic and hard links, device numbers and extended attributes.")
-    print(f"   {len(source) - len(common):,} names were left out, as the exclusions and the clean-up say:")
+    print(f"   {len(source) - len(common):,} names were left out by the exclusions and the cleanup:")
     excerpt(left_out(source, found))
-    print(f"   {len(changed):,} were rewritten by the clean-up:")
+    print(f"   {len(changed):,} were rewritten by the cleanup:")
     excerpt(["/" + path.decode("utf-8", "backslashreplace") for path in changed])
     surprising = [path for path in changed if not path.startswith((b"etc/", b"var/"))]
     if added or surprising:
@@ -105,12 +105,12 @@ def check_kernel(root: Path, boot: Path) -> None:
             (path for path in sorted(root.glob(f"boot/{name}-*")) if served.startswith(path.read_bytes())), None
         )
         if origin is None:
-            sys.exit(f"demo: {boot / name} is none of {root}/boot/{name}-*")
+            sys.exit(f"demo: {boot / name} is not one of {root}/boot/{name}-*")
         behind = len(served) - origin.stat().st_size
-        more = f", and {behind:,} bytes of ours behind it" if behind else ""
+        more = f", with {behind:,} bytes of ours appended" if behind else ""
         print(f"   {boot / name}, {len(served):,} bytes: the same as {origin}{more}")
     client = boot / "current/client.img"
-    print(f"   {client}, {client.stat().st_size:,} bytes: our initrd, made of the image's kernel modules")
+    print(f"   {client}, {client.stat().st_size:,} bytes: our initrd, made from the image's kernel modules")
 
 
 def boot(ltsp: list[str], name: str, log: Path) -> None:
@@ -118,7 +118,7 @@ def boot(ltsp: list[str], name: str, log: Path) -> None:
     shown(*ltsp, "boottest", f"--console={log}", name)
     lines = log.read_bytes().decode("utf-8", "backslashreplace").replace("\r", "").splitlines()
     at = max((number for number, line in enumerate(lines) if "login:" in line), default=len(lines) - 1)
-    print(f"   The end of what the PC's console shows, all of which is in {log}:")
+    print(f"   The end of the PC's console; all of it is in {log}:")
     excerpt([line for line in lines[at - 2 : at + 1] if line])
 
 
@@ -130,7 +130,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
-        sys.exit("demo: interrupted; make demo begins again with the root file system that is there")
+        sys.exit("demo: interrupted; make demo starts again with the same root file system")
 
 
 def demonstrate() -> None:
@@ -145,11 +145,11 @@ def demonstrate() -> None:
     root, image = base / name, base / "images" / f"{name}.img"
     ltsp = ["ltsp", f"--base-dir={base}", f"--tftp-dir={tftp}"]
 
-    with step(f"A small {release.id} {name} to begin with, with kernel, made by mmdebstrap in {root}"):
-        print("   made now" if make(root) else "   kept from an earlier run; remove it to have it made anew")
+    with step(f"A small {release.id} {name} with a kernel, made by mmdebstrap in {root}"):
+        print("   made now" if make(root) else "   kept from an earlier run; remove it to make it again")
     with step("The image: what an administrator types"):
         shown(*ltsp, "image", name)
-    with step("What squashfs-tools say about it"):
+    with step("What squashfs-tools report"):
         excerpt(said("unsquashfs", "-stat", str(image)).splitlines(), most=9)
         excerpt(said("unsquashfs", "-lls", str(image)).splitlines(), most=6)
     with step("Proof: the kernel mounts the image, and each file is compared with the source"):
@@ -161,10 +161,10 @@ def demonstrate() -> None:
         shown(*ltsp, "ipxe")
     with step("A PC without a disk, in QEMU: iPXE, menu, kernel, our initrd, the image by NFS, login"):
         boot(ltsp, name, DEMO / "console.log")
-    with step("The versions that there are now; `ltsp image --revert` goes back to the one before"):
+    with step("The versions now; `ltsp image --revert` goes back to the previous one"):
         shown(*ltsp, "versions", name)
     free = shutil.disk_usage(DEMO).free
-    print(f"\nAll of it lies in ./{DEMO}; `rm -r {DEMO}` removes it. {free / 1e9:,.0f} GB are free there.")
+    print(f"\nAll of it is in ./{DEMO}; `rm -r {DEMO}` removes it. {free / 1e9:,.0f} GB are free there.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a wheel installs beside the program: manual pages and completion, written from the declared options."""
+"""What a wheel installs besides the program: manual pages and completion, written from the declared options."""
 
 from __future__ import annotations
 
