@@ -79,7 +79,7 @@ def test_help_imports_what_declares_the_options(site, words):
 
 
 @pytest.mark.parametrize("word", ["--version", "-V"])
-def test_the_version_is_said_before_any_option_is_declared(site, word):
+def test_the_version_is_printed_before_any_option_is_declared(site, word):
     modules = imported(site.command(word), site.environment())
     assert (libraries(modules), parts(modules)) == (set(), FRONT)
     assert not modules & {"dataclasses", "inspect", "importlib.metadata"}
@@ -117,7 +117,7 @@ def test_an_applet_imports_what_it_uses(site, words, libraries_of_it, parts_of_i
     assert parts(modules) <= parts_of_it
 
 
-def test_a_machine_is_needed_by_a_boot_test_alone(site):
+def test_a_boot_test_imports_no_library(site):
     modules = imported(site.command("boottest", "nothing"), site.environment(), status=1)
     assert libraries(modules) == set()
     assert parts(modules) <= PUBLISHED | {"boot", "boottest", "cpio", "services"}

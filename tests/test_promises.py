@@ -1,4 +1,4 @@
-"""docs/reliability.md names tests that there are."""
+"""docs/reliability.md names tests that exist."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def test_each_promise_has_tests_that_exist(promise):
         assert any(each.startswith("test_") and function in {"", each} for each in defined), name
 
 
-def test_the_promises_of_the_first_version_are_all_there():
+def test_all_promises_of_the_first_version_are_listed():
     assert {*PROMISES} >= {f"R{number}" for number in (*range(1, 7), *range(9, 16), 18, 19)}

@@ -1,4 +1,4 @@
-"""Small systems that strangers' reports led to: each script makes its own input, runs ltsp, and prints PASS or FAIL."""
+"""Small systems from bug reports: each script makes its own input, runs ltsp, and prints PASS or FAIL."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ MARKS = [pytest.mark.oracle, pytest.mark.root]
 SLOW = {"busybox-138"}
 """These boot a machine."""
 GIVEN = {"busybox-138": lambda: {"BUSYBOX": str(busybox_of("sid"))}}
-"""What a script would fetch by itself: a mirror that cannot be reached is no reason to pass it over."""
+"""What a script would download itself: an unreachable mirror must not skip it."""
 
 
 def _case(script):
@@ -26,7 +26,7 @@ def _case(script):
 
 
 @pytest.mark.parametrize("script", [_case(script) for script in sorted(HERE.glob("*.sh"))])
-def test_what_strangers_reported_works(script, tmp_path):
+def test_a_reported_system_works(script, tmp_path):
     ran = subprocess.run(
         [script],
         env=os.environ | {"LTSP": str(LTSP), "TMPDIR": str(tmp_path)} | GIVEN.get(script.stem, dict)(),

@@ -67,7 +67,7 @@ def kept(source: tree_snapshot.Snapshot, reader: Reader) -> tree_snapshot.Snapsh
     }
 
 
-def test_a_tree_with_all_that_linux_knows_comes_back(reader, tmp_path):
+def test_a_tree_with_everything_linux_knows_comes_back(reader, tmp_path):
     root = kitchen_sink.build(tmp_path / "nasty", kitchen_sink.KitchenSinkSize(entries=300, large=kitchen_sink.BLOCK))
     faults = Faults()
     with RootDirectory.open(os.fsencode(root)) as opened:

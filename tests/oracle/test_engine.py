@@ -77,7 +77,7 @@ def test_a_scan_sees_what_is_there(source):
 
 
 @pytest.mark.parametrize("compression", CODECS, ids=str)
-def test_every_codec_gives_back_the_nasty_tree(source, scratch, compression):
+def test_every_codec_gives_back_the_kitchen_sink(source, scratch, compression):
     root, there = source
     image = scratch / "image"
     pack(root, image, WriteOptions(compression))
@@ -105,7 +105,7 @@ def test_every_codec_gives_back_the_nasty_tree(source, scratch, compression):
     ],
     ids=["blocks of 4 KiB", "blocks of 1 MiB", "no fragments", "no duplicates", "no exports", "nothing compressed"],
 )
-def test_every_layout_gives_back_the_nasty_tree(source, scratch, options):
+def test_every_layout_gives_back_the_kitchen_sink(source, scratch, options):
     root, there = source
     image = scratch / "image"
     pack(root, image, options)

@@ -99,7 +99,7 @@ def mounts_and_loops(site: Site) -> list[str]:
     return [line for line in [*mounts, *loops] if str(site.base.parent) in line]
 
 
-def test_with_nothing_left_out_the_nasty_tree_is_what_clients_see(site, tmp_path):
+def test_without_exclusions_clients_see_the_whole_kitchen_sink(site, tmp_path):
     """By the kernel and by unsquashfs, from a run as people start it."""
     lab = site.base / "lab"
     kitchen_sink.build(lab / "nasty")
@@ -151,7 +151,7 @@ def test_one_builder_works_and_the_others_name_it(site, builders, chance, record
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=[pytest.mark.torture, pytest.mark.timeout(7200)])])
-def test_a_builder_that_is_killed_leaves_its_lock_and_nothing_else_behind(site, kills, chance, record_property):
+def test_a_killed_builder_leaves_only_its_lock_behind(site, kills, chance, record_property):
     """At any moment of a run: the image is the old or the new one, and the next run leaves what a run always does."""
     other = site.base / "lab" / "other"
     site.ltsp(*QUICK)
@@ -177,7 +177,7 @@ def test_a_builder_that_is_killed_leaves_its_lock_and_nothing_else_behind(site, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_build_that_is_interrupted_ends_at_once_and_leaves_all_as_it_was(site, number, chance):
+def test_an_interrupted_build_ends_at_once_and_changes_nothing(site, number, chance):
     site.ltsp(*QUICK)
     make_slow(site, chance)
     before = site.everything()

@@ -20,11 +20,11 @@ def test_the_package_comes_by_suite_and_with_the_settings_of_this_machine():
 
 
 @pytest.mark.root
-def test_every_release_since_that_of_debian_12_is_there():
-    told = [
+def test_every_release_since_debian_12_has_a_busybox():
+    outputs = [
         subprocess.run([busyboxes.busybox_of(suite)], capture_output=True, text=True, check=True).stdout
         for suite in busyboxes.SUITES
     ]
-    releases = sorted(tuple(map(int, re.findall(r"BusyBox v(\d+)\.(\d+)", text)[0])) for text in told)
+    releases = sorted(tuple(map(int, re.findall(r"BusyBox v(\d+)\.(\d+)", text)[0])) for text in outputs)
     assert releases[:3] == [(1, 35), (1, 36), (1, 37)]
     assert releases[3] >= (1, 38)

@@ -59,7 +59,7 @@ def test_a_run_has_one_seed(calls):
     assert seeds.pop().isdigit()
 
 
-def test_torture_is_said_to_its_tests_alone(calls):
+def test_only_torture_tests_see_the_torture_variable(calls):
     ((_, environment),) = calls("torture")
     assert environment["LTSP_TORTURE"] == "1"
     assert all("LTSP_TORTURE" not in environment for _, environment in calls("test")[1:])

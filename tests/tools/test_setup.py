@@ -67,7 +67,7 @@ def take(machine, *packages):
     installed.write_text("".join(f"{line}\n" for line in installed.read_text().split() if line not in packages))
 
 
-def test_a_machine_that_has_all_asks_apt_for_nothing(machine):
+def test_a_machine_with_all_packages_asks_apt_for_nothing(machine):
     done, calls = set_up(machine)
     assert (done.returncode, calls) == (0, []), done.stderr
 
@@ -91,7 +91,7 @@ def test_the_lists_are_fetched_before_a_package_is_asked_for_and_what_apt_says_g
 
 
 @pytest.mark.root
-def test_lists_of_others_that_cannot_be_fetched_are_in_nobody_s_way(machine):
+def test_third_party_lists_that_cannot_be_fetched_are_ignored(machine):
     take(machine, "ovmf")
     (machine / "state/update-fails").write_text("the vendor's key has expired")
     done, calls = set_up(machine)
