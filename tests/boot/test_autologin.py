@@ -27,7 +27,7 @@ _ON_SCREEN = "for each in $(cat /sys/fs/cgroup/system.slice/system-getty.slice/g
 
 
 def on_screen(desk: ClientConsole, awaited: str) -> str:
-    """Whose programs run on the first screen, once it is whom is waited for, or has had the time to be."""
+    """The user whose programs run on the first screen, once it is the expected one or the time is up."""
     seen = ""
     for _ in range(20):
         seen = desk.run(f"{_ON_SCREEN} stat -c '%U:%N' /proc/$each/exe; done | sort -u")
@@ -41,7 +41,7 @@ def log_out(desk: ClientConsole) -> None:
     desk.run(f"{_ON_SCREEN} kill -KILL $each; done")
 
 
-def test_who_is_named_is_logged_in_and_after_logging_out_only_where_that_is_wished(debian_root, tmp_path):
+def test_the_named_user_is_logged_in_and_again_after_logging_out_if_configured(debian_root, tmp_path):
     room = Classroom.make(tmp_path, debian_root)
     room.publish()
     room.configure(CONF, PEOPLE, GROUPS)

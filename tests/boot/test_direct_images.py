@@ -1,4 +1,4 @@
-"""Clients boot what lies in `images/` as it is: the disk of a virtual machine, and a live medium."""
+"""Clients boot files in `images/` as they are: the disk of a virtual machine, and a live medium."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEGABYTES = 1400
 
 
 def disk(root, path):
-    """A disk with a table of one partition, ext4, that holds the root."""
+    """A disk with one partition, ext4, that contains the root."""
     with path.open("wb") as file:
         file.truncate((_MEGABYTES << 20) + _FIRST * _SECTOR)
         # Status, type and place of the first partition, then what makes it a table. UEFI 2.10, 5.2.1
@@ -33,7 +33,7 @@ def disk(root, path):
 
 
 def live_medium(root, path):
-    """As Debian's live media are made: a squashfs in an ISO 9660."""
+    """A squashfs in an ISO 9660, as on Debian's live media."""
     live = path.with_name("medium") / "live"
     live.mkdir(parents=True)
     fast = ["-comp", "zstd", "-Xcompression-level", "1", "-quiet", "-no-progress"]

@@ -30,7 +30,7 @@ def elf(text):
 
 
 def bzimage(version, syssize=0, protocol=0x20F):
-    """The first 1 KiB of one. `syssize`: how many times 16 bytes it says to have behind that."""
+    """The first 1 KiB of a bzImage; `syssize` is the stated size after the setup sectors, in units of 16 bytes."""
     head = bytearray(0x400)
     head[0x1F1] = 1
     struct.pack_into("<I", head, 0x1F4, syssize)
@@ -58,7 +58,7 @@ def gzipped(data):
 
 
 def zimage(payload):
-    """Of 32-bit ARM: a loader, and the kernel compressed. arch/arm/boot/compressed/head.S of Linux"""
+    """A kernel of 32-bit ARM: a loader and the compressed kernel. arch/arm/boot/compressed/head.S of Linux"""
     head = bytearray(0x400)
     struct.pack_into("<I", head, 0x24, 0x016F2818)
     return bytes(head) + b"\x1f\x8b\x08 is not the beginning" + payload + b"appended device tree"
@@ -276,11 +276,11 @@ PASSED_OVER = {
     ),
     "it is cut off": (
         {"boot/vmlinuz-6.9": bzimage("6.9", 4096)} | modules("6.9"),
-        "cut off: it has 1024 of its 66560 bytes",
+        "truncated: it has 1024 of 66560 bytes",
     ),
     "it is not a kernel": (
         {"boot/vmlinuz-6.9": "neither kernel nor anything else", "boot/initrd.img-6.9": "i"} | modules("6.9"),
-        "not a kernel: it has none of their headers",
+        "not a kernel: no known header",
     ),
     "it is empty": ({"boot/vmlinuz-6.9": "", "boot/initrd.img-6.9": "i"}, "empty"),
     "it is a FIFO": ({"boot/vmlinuz-6.9": Fifo(Metadata(0o644))}, "not a regular file"),
@@ -292,9 +292,9 @@ PASSED_OVER = {
     "it is absurdly large": ({"boot/vmlinuz-6.9": File(Metadata(0o644), Huge())}, "larger than 1024 MiB"),
     "it is a link to the server": (
         {"boot/vmlinuz-6.9": "-> /srv/secret"},
-        "a link that leads nowhere inside the image",
+        "a link that is broken inside the image",
     ),
-    "it is a link to itself": ({"boot/vmlinuz-6.9": "-> vmlinuz-6.9"}, "a link that leads nowhere inside the image"),
+    "it is a link to itself": ({"boot/vmlinuz-6.9": "-> vmlinuz-6.9"}, "a link that is broken inside the image"),
 }
 
 
@@ -304,31 +304,31 @@ def test_a_kernel_is_passed_over_with_a_warning_when(why):
     found = find_kernel(make_tree(DEBIAN | entries), "lab")
     assert found.path == "boot/vmlinuz-6.1.0-9"
     (said,) = found.warnings
-    assert said.startswith("/boot/vmlinuz-6.9 is passed over: ")
+    assert said.startswith("passed over /boot/vmlinuz-6.9: ")
     assert said.endswith(warning)
 
 
-def test_no_kernel_is_an_error_that_says_where_was_looked():
+def test_no_kernel_is_an_error_that_lists_the_places_searched():
     with pytest.raises(LtspError, match=r"^no kernel in lab: looked for vmlinuz, vmlinuz-\*, kernel-\*, .*") as caught:
         find_kernel(make_tree({"etc/passwd": "-> /etc/shadow", "vmlinuz": "-> /etc/shadow"} | modules("6.1")), "lab")
-    assert "passed over: /vmlinuz (a link that leads nowhere inside the image)" in caught.value.message
-    assert "there are modules of 6.1 without a kernel" in caught.value.message
+    assert "passed over: /vmlinuz (a link that is broken inside the image)" in caught.value.message
+    assert "modules of 6.1 have no kernel" in caught.value.message
     assert caught.value.hint.startswith("install one, ")
     assert "--kernel-initrd=none" in caught.value.hint
 
 
-def test_a_kernel_alone_that_is_cut_off_is_an_error():
-    """The disk was full when it was written; clients would stop at it, and nobody would know why."""
+def test_a_truncated_kernel_is_an_error_if_it_is_the_only_one():
+    """The disk was full when it was written; clients would stop without a reason."""
     one = bzimage("6.9", 4096)
-    with pytest.raises(LtspError, match=r"cut off: it has 1024 of its 66560 bytes"):
+    with pytest.raises(LtspError, match=r"truncated: it has 1024 of 66560 bytes"):
         find_kernel(make_tree({"boot/vmlinuz-6.9": one} | modules("6.9")), "lab")
-    with pytest.raises(LtspError, match=r"cut off: it has 1024 of its 66560 bytes"):
+    with pytest.raises(LtspError, match=r"truncated: it has 1024 of 66560 bytes"):
         find_kernel(
             make_tree({"efi/EFI/Linux/a.efi": unified((".linux", one), (".initrd", b"i"))} | modules("6.9")), "lab"
         )
 
 
-def test_a_kernel_is_whole_with_what_signs_it_behind_it_and_by_the_size_that_old_ones_state():
+def test_a_kernel_is_complete_with_a_signature_after_it_or_with_the_size_field_of_old_ones():
     whole = bzimage("6.9", 4) + bytes(64) + b"signature"
     old = bzimage("6.9", 0xFFFF_0000, protocol=0x203)
     for kernel in (whole, old):
@@ -348,13 +348,13 @@ NOT_KERNELS = {
 
 
 @pytest.mark.parametrize("where", NOT_KERNELS)
-def test_what_is_not_a_kernel_is_not_published_and_named(where):
+def test_a_file_that_is_not_a_kernel_is_named_and_not_published(where):
     path = next(iter(NOT_KERNELS[where]))
     tree = make_tree({"etc/os-release": "ID=debian\n"} | NOT_KERNELS[where] | modules_in_lib("6.9"))
     with pytest.raises(LtspError, match=r"^no kernel in lab can be booted: ") as caught:
         find_kernel(tree, "lab")
-    assert f"/{path} (not a kernel: it has none of their headers)" in caught.value.message
-    assert caught.value.hint.startswith("install its package again in the source")
+    assert f"/{path} (not a kernel: no known header)" in caught.value.message
+    assert caught.value.hint.startswith("reinstall its package in the source")
     good = {"boot/vmlinuz-6.1.0-9": bzimage("6.1.0-9"), "lib/modules/6.1.0-9/modules.dep": ""}
     found = find_kernel(make_tree(NOT_KERNELS[where] | modules_in_lib("6.9") | good), "lab")
     assert found.path == "boot/vmlinuz-6.1.0-9"
@@ -362,10 +362,13 @@ def test_what_is_not_a_kernel_is_not_published_and_named(where):
         find_kernel(tree, "lab", path)
 
 
-def test_the_command_that_writes_a_damaged_kernel_again_is_said():
+def test_the_hint_for_a_damaged_kernel_is_the_reinstall_command():
     with pytest.raises(LtspError) as caught:
         find_kernel(make_tree(DEBIAN_12 | {"boot/vmlinuz-6.9": NOISE} | modules("6.9")), "lab")
-    assert "again in the source: apt-get install --reinstall linux-image-6.9; or give " in caught.value.hint
+    assert (
+        "reinstall its package in the source: apt-get install --reinstall linux-image-6.9; or give "
+        in caught.value.hint
+    )
 
 
 def test_a_kernel_of_another_version_than_the_modules_is_named_with_both():
@@ -373,50 +376,52 @@ def test_a_kernel_of_another_version_than_the_modules_is_named_with_both():
     with pytest.raises(LtspError) as caught:
         find_kernel(make_tree(DEBIAN_12 | files | modules("6.1.0-9-amd64")), "lab")
     assert caught.value.message == (
-        "no kernel in lab has its modules: /boot/vmlinuz (it states the version 6.1.0-8-amd64, "
-        "and no /lib/modules/6.1.0-8-amd64); there are modules of 6.1.0-9-amd64"
+        "no kernel in lab has its modules: /boot/vmlinuz (it states version 6.1.0-8-amd64, "
+        "and no /lib/modules/6.1.0-8-amd64); the image has modules of 6.1.0-9-amd64"
     )
-    assert caught.value.hint.startswith("install in the source: linux-image-6.1.0-8-amd64, ")
+    assert caught.value.hint.startswith("install in the source: linux-image-6.1.0-8-amd64 ")
 
 
 DEBIAN_12 = {"etc/os-release": "ID=debian\n"}
 
 
-def test_what_is_there_is_not_to_be_installed():
+def test_the_hint_does_not_install_what_exists():
     with pytest.raises(LtspError, match=r"no kernel in lab has its modules: /boot/vmlinuz-6\.9 \(no ") as caught:
         find_kernel(make_tree(DEBIAN_12 | {"boot/vmlinuz-6.9": elf("k")} | modules("6.8")), "lab")
-    assert caught.value.hint.startswith("install in the source: linux-image-6.9, again if it is there; or give ")
+    assert caught.value.hint.startswith(
+        "install in the source: linux-image-6.9 (reinstall it if it is installed); or give "
+    )
 
 
 def test_a_kernel_that_states_another_version_than_its_name_is_refused_without_modules_for_that():
-    """An upgrade went half way: what would boot finds none of the modules that are there."""
+    """An interrupted upgrade: the kernel that would boot cannot use the existing modules."""
     tree = make_tree(
         DEBIAN_12 | {"boot/vmlinuz-6.6.119": bzimage("6.6.108"), "boot/initrd.img-6.6.119": "i"} | modules("6.6.119")
     )
-    with pytest.raises(LtspError, match=r"states the version 6\.6\.108, and no /lib/modules/6\.6\.108"):
+    with pytest.raises(LtspError, match=r"states version 6\.6\.108, and no /lib/modules/6\.6\.108"):
         find_kernel(tree, "lab")
-    with pytest.raises(LtspError, match=r"states the version 6\.6\.108"):
+    with pytest.raises(LtspError, match=r"states version 6\.6\.108"):
         find_kernel(make_tree({"lib/modules/6.6.119/vmlinuz": bzimage("6.6.108")} | modules_in_lib("6.6.119")), "lab")
 
 
 MISNAMED = {"boot/vmlinuz-6.9": bzimage("6.8"), "boot/initrd.img-6.9": "i"} | modules("6.8", "6.9")
 
 
-def test_a_kernel_that_states_another_version_than_its_name_is_the_last_choice():
+def test_a_kernel_that_states_another_version_than_its_name_is_the_last_resort():
     found = find_kernel(make_tree(MISNAMED | {"boot/vmlinuz-6.1.0-9": elf("k9")} | modules("6.1.0-9")), "lab")
     assert found.path == "boot/vmlinuz-6.1.0-9"
-    assert str(found).endswith("passed over: /boot/vmlinuz-6.9 (it states the version 6.8)")
+    assert str(found).endswith("passed over: /boot/vmlinuz-6.9 (it states version 6.8)")
 
 
-def test_where_there_is_no_other_it_is_taken_with_the_modules_of_what_it_states_and_that_is_said():
+def test_the_last_resort_gets_the_modules_of_its_stated_version_and_a_warning():
     found = find_kernel(make_tree(MISNAMED), "lab")
     assert (found.path, found.version, found.initrd_path) == ("boot/vmlinuz-6.9", "6.8", None)
-    assert found.warnings == ("/boot/vmlinuz-6.9 states the version 6.8, and clients get the modules of that",)
+    assert found.warnings == ("/boot/vmlinuz-6.9 states version 6.8; clients get the modules of that version",)
 
 
-def test_a_unified_kernel_that_was_made_for_another_version_is_no_better():
+def test_a_unified_kernel_for_another_version_is_refused_too():
     one = unified((".uname", b"6.9"), (".linux", bzimage("6.8")), (".initrd", b"i"))
-    with pytest.raises(LtspError, match=r"states the version 6\.8, and no /lib/modules/6\.8"):
+    with pytest.raises(LtspError, match=r"states version 6\.8, and no /lib/modules/6\.8"):
         find_kernel(make_tree({"efi/EFI/Linux/a.efi": one} | modules("6.9")), "lab")
 
 
@@ -456,15 +461,15 @@ WHY = {
     ),
     "the one that there is, without an initrd": (
         {"boot/vmlinuz-6.9": elf("k")} | modules("6.9"),
-        "/boot/vmlinuz-6.9, without an initrd of its own: newest with modules",
+        "/boot/vmlinuz-6.9 without an initrd: newest with modules",
     ),
     "a unified one": (
         {"efi/EFI/Linux/a.efi": unified((".linux", bzimage("6.9")), (".initrd", b"i"))} | modules("6.9"),
-        "/efi/EFI/Linux/a.efi with the initrd in it: newest with modules",
+        "/efi/EFI/Linux/a.efi with an embedded initrd: newest with modules",
     ),
     "of a live medium": (
         {"casper/vmlinuz": bzimage("6.9"), "casper/initrd": "i"},
-        "/casper/vmlinuz with /casper/initrd: that of the live medium",
+        "/casper/vmlinuz with /casper/initrd: kernel of the live medium",
     ),
 }
 
@@ -477,12 +482,12 @@ def test_a_choice_is_given_with_its_reason(what):
     assert [each["path"] for each in found.to_json()["passed_over"]] == [each.path for each in found.passed_over]
 
 
-def test_a_kernel_without_an_initrd_is_nothing_to_warn_of():
-    """Clients start from our own."""
+def test_a_kernel_without_an_initrd_causes_no_warning():
+    """Clients boot the client's initrd."""
     assert find_kernel(make_tree({"boot/vmlinuz-6.9": elf("k")} | modules("6.9")), "lab").warnings == ()
 
 
-def test_no_more_than_some_dozens_of_files_are_asked_for_their_version():
+def test_only_a_few_dozen_files_are_searched_for_their_version():
     asked = []
 
     class Asked(Bytes):
@@ -501,14 +506,18 @@ def test_no_more_than_some_dozens_of_files_are_asked_for_their_version():
 
 def test_the_user_s_rule_prefers_what_has_modules_and_says_what_it_passed_over():
     found = find_kernel(make_tree(DEBIAN | OWN | modules("1")), "lab", "own/kernel-* s|kernel|ramdisk|")
-    assert (found.path, found.initrd_path, found.reason) == ("own/kernel-1", "own/ramdisk-1", "as --kernel-initrd says")
+    assert (found.path, found.initrd_path, found.reason) == (
+        "own/kernel-1",
+        "own/ramdisk-1",
+        "chosen by --kernel-initrd",
+    )
     assert [str(each) for each in found.passed_over] == ["/own/kernel-2 (no /lib/modules/2)"]
 
 
-def test_a_substitution_that_leads_nowhere_leaves_the_kernel_and_is_warned_of():
+def test_a_substitution_that_finds_no_initrd_causes_a_warning():
     found = find_kernel(make_tree(DEBIAN | OWN | modules("2")), "lab", "own/kernel-2 s|kernel|nothing|")
     assert (found.path, found.initrd_path) == ("own/kernel-2", None)
-    assert found.warnings == ("--kernel-initrd=own/kernel-2 leads to no initrd, only to the kernel /own/kernel-2",)
+    assert found.warnings == ("--kernel-initrd=own/kernel-2 matches the kernel /own/kernel-2, but no initrd",)
 
 
 OWN = {
@@ -520,30 +529,30 @@ OWN = {
 }
 
 
-def test_the_users_rule_comes_first():
+def test_the_users_rule_has_precedence():
     found = find_kernel(make_tree(DEBIAN | OWN | modules("2")), "lab", "own/kernel-* s|kernel|ramdisk|")
     assert (found.path, found.initrd_path, found.version) == ("own/kernel-2", "own/ramdisk-2", "2")
 
 
-def test_the_users_kernel_is_taken_without_its_modules_and_that_is_said():
+def test_the_users_kernel_is_chosen_without_modules_but_with_a_warning():
     found = find_kernel(make_tree(DEBIAN | OWN), "lab", "/own/kernel-2 s|kernel|ramdisk|")
     assert found.path == "own/kernel-2"
     assert found.warnings == ("/own/kernel-2 has no modules: /lib/modules/2 is not in the image",)
 
 
-def test_the_users_rule_may_name_a_kernel_alone():
+def test_the_users_rule_may_name_only_a_kernel():
     found = find_kernel(make_tree(DEBIAN | OWN | modules("2")), "lab", "own/kernel-2")
     assert (found.path, found.initrd_path, found.initrd) == ("own/kernel-2", None, None)
 
 
-def test_a_users_rule_that_finds_nothing_leaves_it_to_the_others():
+def test_a_users_rule_that_matches_nothing_falls_back_to_the_others():
     found = find_kernel(make_tree(DEBIAN), "lab", "nowhere/* s|a|b|")
     assert found.path == "boot/vmlinuz-6.1.0-9"
-    assert found.warnings == ("--kernel-initrd=nowhere/* leads to no kernel; another is taken",)
+    assert found.warnings == ("--kernel-initrd=nowhere/* matches no kernel; using another",)
 
 
 @pytest.mark.parametrize("rule", ["", "/ s|a|b|", "live/vmlinuz s|a|b"])
-def test_a_rule_that_is_none_is_refused(rule):
+def test_an_invalid_rule_is_refused(rule):
     with pytest.raises(UsageError):
         KernelRule.parse(rule)
 
@@ -592,7 +601,7 @@ def test_kernels_of_all_forms_have_a_header(form):
 
 
 @pytest.mark.parametrize("data", [b"", b"MZ", b"MZ" + b"\xff" * 70, b"#!/bin/sh\n", bytes(0x20000), b"hsqs" * 999])
-def test_other_files_have_none(data):
+def test_other_files_have_no_header(data):
     assert not has_header(Bytes(data))
 
 
@@ -613,12 +622,12 @@ def test_the_configuration_says_which_compressions_the_kernel_reads():
     assert readable_codecs(tree, None) is None
 
 
-def test_a_kernel_without_squashfs_reads_none():
+def test_a_kernel_without_squashfs_supports_no_compression():
     assert readable_codecs(make_tree({"boot/config-6.1": "CONFIG_SQUASHFS_ZSTD=y\n"}), "6.1") == frozenset()
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst"])
-def test_without_a_configuration_the_module_is_asked(suffix):
+def test_without_a_configuration_the_module_is_inspected(suffix):
     pack = {"": bytes, ".gz": gzipped, ".xz": lzma.compress, ".zst": zstd.compress}[suffix]
     path = f"lib/modules/6.1/kernel/fs/squashfs/squashfs.ko{suffix}"
     assert readable_codecs(make_tree({path: pack(MODULE)}), "6.1") == {"gzip", "xz", "zstd"}
@@ -627,7 +636,7 @@ def test_without_a_configuration_the_module_is_asked(suffix):
 
 
 @pytest.mark.oracle
-def test_a_real_root_gives_its_kernel(debian_root):
+def test_the_kernel_of_a_real_root_is_found(debian_root):
     with DirectorySource("debian", str(debian_root), "a real root").open(select_all, Faults()) as tree:
         found = find_kernel(tree, "debian")
         assert (found.path, found.initrd_path, found.warnings) == ("vmlinuz", "initrd.img", ())

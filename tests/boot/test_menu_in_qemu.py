@@ -1,4 +1,4 @@
-"""The menu in the real iPXE that QEMU's network cards carry."""
+"""The menu in the real iPXE of QEMU's network cards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSION = "20260131T174512Z-1a2b3c4d"
 
 @pytest.fixture
 def tftp(tmp_path):
-    """Entries that say what they were handed, and fail."""
+    """Entries that print their settings, and fail."""
     for entry in IMAGES:
         (tmp_path / "ltsp" / entry.name).mkdir(parents=True)
         lines = ["#!ipxe", f"echo ENTRY {entry.name} root=${{ltsp-root}}", "echo arguments=[${ltsp-arguments}]"]
@@ -78,7 +78,7 @@ def test_another_entry_can_be_chosen(tftp):
 
 
 @pytest.mark.slow
-def test_a_deleted_version_is_told_and_the_menu_comes_back(tftp):
+def test_a_deleted_version_is_reported_and_the_menu_returns(tftp):
     for files in (("client.img", "vmlinuz"), ("initrd.img", "vmlinuz")):
         pointer = Pointer("lab", VERSION, None, f"images/.versions/lab/{VERSION}/image.img", files)
         (tftp / "ltsp/lab/boot.ipxe").write_text(pointer.text())
@@ -86,11 +86,11 @@ def test_a_deleted_version_is_told_and_the_menu_comes_back(tftp):
         shown = screen(tftp, "Exit iPXE", keys=(("Press a key for the menu", b"\r"),))
         assert f"Version {VERSION} of lab could not be fetched" in shown
         assert "On the server, run ltsp versions lab" in shown
-        assert "lab could not be booted" in shown
-        assert shown.index("could not be booted") < shown.index("LTSP server 10.0.2.2")
+        assert "cannot boot lab" in shown
+        assert shown.index("cannot boot lab") < shown.index("LTSP server 10.0.2.2")
 
 
-def test_where_the_server_has_http_tftp_carries_the_first_script_alone(tftp):
+def test_with_http_only_the_first_script_comes_by_tftp(tftp):
     with served(tftp) as port:
         put(
             tftp,
@@ -103,7 +103,7 @@ def test_where_the_server_has_http_tftp_carries_the_first_script_alone(tftp):
 
 
 @pytest.mark.slow
-def test_where_http_does_not_answer_tftp_goes_on(tftp):
+def test_if_http_does_not_answer_the_menu_continues_by_tftp(tftp):
     with served(tftp) as port:
         pass
     put(tftp, Menu("/srv/ltsp", IMAGES, options=MenuOptions(timeout=-1, transport="auto"), http=True, http_port=port))

@@ -1,4 +1,4 @@
-"""A menu made by hand or by an earlier release, which names kernel and initrds by their old places."""
+"""A menu made by hand or by an earlier release, with the old paths of kernel and initrds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ boot
 """
 
 
-def test_a_menu_of_before_boots_the_current_image_with_its_settings(debian_root, tmp_path):
+def test_an_old_menu_boots_the_current_image_with_its_settings(debian_root, tmp_path):
     room = Classroom.make(tmp_path, debian_root)
     menu = room.site.tftp / "ltsp/ltsp.ipxe"
     room.publish()

@@ -29,20 +29,23 @@ GOOD = PreflightFacts(
 )
 
 
-def test_a_whole_image_lacks_nothing():
+def test_a_complete_image_has_no_problems():
     assert find_problems(GOOD) == ()
     assert find_problems(replace(GOOD, options=None, codecs=None)) == ()
 
 
 ERRORS = {
-    "no overlay": (replace(GOOD, modules=GOOD.modules - {"overlay"}), "lacks the module overlay, which writes over"),
+    "no overlay": (
+        replace(GOOD, modules=GOOD.modules - {"overlay"}),
+        "lacks the module overlay, which makes the root writable",
+    ),
     "no squashfs": (
         replace(GOOD, modules=GOOD.modules - {"squashfs"}, codecs=frozenset()),
         "lacks the module squashfs, which reads the image",
     ),
-    "no packets for DHCP": (replace(GOOD, modules=GOOD.modules - {"af_packet"}), "asks for an address by DHCP"),
-    "no network driver": (replace(GOOD, network=frozenset()), "has no driver of a wired network card"),
-    "a codec that it cannot read": (replace(GOOD, codec="xz"), "reads no squashfs with xz"),
+    "no packets for DHCP": (replace(GOOD, modules=GOOD.modules - {"af_packet"}), "is needed for DHCP"),
+    "no network driver": (replace(GOOD, network=frozenset()), "has no driver for wired network cards"),
+    "a codec that it cannot read": (replace(GOOD, codec="xz"), "cannot read squashfs with xz"),
     "no initrd": (
         replace(GOOD, options=frozenset({"CONFIG_DEVTMPFS", "CONFIG_TMPFS"})),
         r"was built without initrds \(CONFIG_BLK_DEV_INITRD\)",
@@ -51,7 +54,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_what_no_client_boots_without_is_one_error(case):
+def test_each_requirement_of_all_clients_is_one_error(case):
     facts, message = ERRORS[case]
     (lack,) = find_problems(facts)
     assert lack.severity is Severity.ERROR
@@ -65,16 +68,16 @@ WARNINGS = {
     "no NFS": (replace(GOOD, modules=GOOD.modules - {"nfs", "nfsv3", "nfsv4"}), "lacks nfs, nfsv3, nfsv4"),
     "NFS without a version": (replace(GOOD, modules=GOOD.modules - {"nfsv3", "nfsv4"}), "lacks nfsv3, nfsv4"),
     "no NBD": (replace(GOOD, modules=GOOD.modules - {"nbd"}), "lacks nbd"),
-    "no nbd-client": (replace(GOOD, has_nbd_client=False), "no program nbd-client"),
+    "no nbd-client": (replace(GOOD, has_nbd_client=False), "nbd-client not found"),
     "a kernel for virtual machines": (
         replace(GOOD, network=frozenset({"virtio_net", "ena"})),
-        "drives no network card of common computers, only ena, virtio_net",
+        "has no drivers for common network cards, only ena, virtio_net",
     ),
 }
 
 
 @pytest.mark.parametrize("case", WARNINGS)
-def test_what_some_clients_boot_without_is_one_warning(case):
+def test_each_requirement_of_some_clients_is_one_warning(case):
     facts, message = WARNINGS[case]
     (lack,) = find_problems(facts)
     assert lack.severity is Severity.WARNING
@@ -142,7 +145,7 @@ def test_the_distribution_is_what_os_release_says(text, distribution):
         ({}, ""),
     ],
 )
-def test_what_brings_a_kernel_into_a_container(entries, command):
+def test_the_command_that_installs_a_kernel_into_a_container(entries, command):
     assert kernel_install_command(make_tree(entries)) == command
 
 
@@ -155,12 +158,12 @@ def test_what_brings_a_kernel_into_a_container(entries, command):
         (None, "gzip"),
     ],
 )
-def test_an_initrd_is_compressed_with_what_the_kernel_unpacks(configuration, codec):
+def test_an_initrd_is_compressed_with_a_codec_that_the_kernel_supports(configuration, codec):
     assert initrd_codec(make_tree({} if configuration is None else {"boot/config-6.1": configuration}), "6.1") == codec
 
 
 @pytest.mark.oracle
-def test_a_debian_root_lacks_nothing_but_nbd_client(debian_root):
+def test_a_debian_root_lacks_only_nbd_client(debian_root):
     (version,) = (path.name for path in (debian_root / "usr/lib/modules").iterdir())
     with DirectorySource("d", str(debian_root), "").open(select_all, Faults()) as tree:
         modules = KernelModules.read(tree, version)
@@ -179,18 +182,18 @@ def test_a_debian_root_lacks_nothing_but_nbd_client(debian_root):
     assert lack.hint.startswith("install the package nbd-client")
 
 
-def test_chosen_drivers_of_which_the_kernel_has_none_are_an_error():
+def test_chosen_drivers_are_an_error_if_the_kernel_has_none_of_them():
     (lack,) = find_problems(replace(GOOD, chosen=("r8196", "e1000-e")))
     assert (lack.severity, lack.message) == (
         Severity.ERROR,
-        "kernel 6.1.0-18-amd64 has none of the network drivers that were chosen: r8196 e1000-e",
+        "kernel 6.1.0-18-amd64 has none of the chosen network drivers: r8196 e1000-e",
     )
     assert "--client-drivers" in lack.hint
     assert find_problems(replace(GOOD, chosen=("e1000e",))) == ()
 
 
 def test_a_chosen_driver_that_the_kernel_does_not_have_is_named():
-    """The others are taken, and a room of PCs with that card would not boot."""
+    """The others are used, and a room of PCs with that card would not boot."""
     (lack,) = find_problems(replace(GOOD, chosen=("e100e", "e1000e")))
     assert (lack.severity, lack.message) == (Severity.WARNING, "kernel 6.1.0-18-amd64 has no module e100e")
     assert lack.hint == "did you mean e1000e?"
@@ -199,16 +202,16 @@ def test_a_chosen_driver_that_the_kernel_does_not_have_is_named():
 WITHHELD = {"e1000e": "etc/modprobe.d/a.conf", "r8169": "etc/modprobe.d/b.conf"}
 
 
-def test_drivers_that_the_images_settings_keep_from_loading_are_none():
+def test_drivers_blocked_by_the_image_do_not_count():
     (lack,) = find_problems(replace(GOOD, network=frozenset(), blocked_drivers=WITHHELD))
-    assert lack.message.endswith("has no driver of a wired network card")
+    assert lack.message.endswith("has no driver for wired network cards")
     assert lack.hint == (
-        "remove from /etc/modprobe.d/a.conf, /etc/modprobe.d/b.conf in the source the lines about e1000e, r8169"
+        "in the source, remove the lines about e1000e, r8169 from /etc/modprobe.d/a.conf, /etc/modprobe.d/b.conf"
     )
 
 
-def test_a_chosen_driver_that_the_images_settings_keep_from_loading_is_none():
+def test_a_chosen_driver_blocked_by_the_image_does_not_count():
     network = frozenset({"r8169"})
     (lack,) = find_problems(replace(GOOD, network=network, blocked_drivers=WITHHELD, chosen=("e1000e",)))
-    assert lack.message.endswith("has none of the network drivers that were chosen: e1000e")
-    assert lack.hint == "remove from /etc/modprobe.d/a.conf in the source the lines about e1000e"
+    assert lack.message.endswith("has none of the chosen network drivers: e1000e")
+    assert lack.hint == "in the source, remove the lines about e1000e from /etc/modprobe.d/a.conf"

@@ -1,4 +1,4 @@
-"""What clients read that have booted, and what those get that boot later, while an image is replaced and taken back."""
+"""What running clients read, and what later clients boot, while an image is replaced and reverted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONF = f"[clients]\n{CONSOLE}PASSWORDS_ROOT='root/{HASH}'\n"
 
 
 def read(desk: ClientConsole) -> str:
-    """What a client reads of the image itself, and not of its memory."""
+    """What a client reads from the image itself, not from its memory."""
     return desk.run(f"sync; echo 3 >/proc/sys/vm/drop_caches; sha256sum <{LARGE} | cut -d ' ' -f 1")
 
 
@@ -26,8 +26,8 @@ def booted(room: Classroom) -> str:
         return read(desk)
 
 
-def test_a_client_reads_its_image_whatever_is_published_meanwhile(debian_root, tmp_path):
-    """No version may stay but for being read: neither the number of versions nor their age keeps the first one."""
+def test_a_client_keeps_reading_its_image_while_others_are_published(debian_root, tmp_path):
+    """The first version stays only because it is read: neither the number of versions nor their age keeps it."""
     room = Classroom.make(tmp_path, debian_root)
 
     def publish() -> str:

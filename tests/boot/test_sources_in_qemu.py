@@ -1,4 +1,4 @@
-"""Clients boot images of what is no directory: a virtual machine's disk with LVM, and a container with a kernel."""
+"""Clients boot images of sources other than directories: a virtual disk with LVM, and a container with a kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.timeout(1200)]
 
 FAST = ("-m", "-comp zstd -Xcompression-level 1", "--ionice=")
 KERNEL = ("boot", "usr/lib/modules", "vmlinuz", "vmlinuz.old", "initrd.img", "initrd.img.old")
-"""What the images of containers of distributions lack."""
+"""What the container images of distributions lack."""
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def site(tmp_path):
 
 
 def booted(site, *arguments):
-    """What a client says that boots the image of this source."""
+    """The report of a client that boots the image of this source."""
     site.ltsp("image", *FAST, *arguments)
     site.ltsp("initrd")
     site.ltsp("ipxe")
@@ -41,7 +41,7 @@ def booted(site, *arguments):
 
 
 def test_the_disk_of_a_server_with_lvm(site, debian_root):
-    """The kernel of which is on a partition of its own, as Ubuntu's and Debian's installers lay it out."""
+    """The kernel is on a separate partition, as with Ubuntu's and Debian's installers."""
     install = INSTALLS["Ubuntu Server"]
     system, made = site.home / "system", site.home / "made"
     subprocess.run(["cp", "-a", debian_root, system], check=True)
@@ -58,7 +58,7 @@ def test_the_disk_of_a_server_with_lvm(site, debian_root):
 
 @pytest.mark.slow
 def test_a_system_whose_only_kernel_is_a_unified_one(site, debian_root):
-    """As Arch and Fedora install it for systemd-boot: kernel and initrd are sections of one EFI program."""
+    """Kernel and initrd are sections of one EFI program, as on Arch and Fedora with systemd-boot."""
     system = site.base / "lab"
     subprocess.run(["cp", "-a", debian_root, system], check=True)
     for name in ("vmlinuz", "vmlinuz.old", "initrd.img", "initrd.img.old"):
@@ -82,7 +82,7 @@ def test_a_system_whose_only_kernel_is_a_unified_one(site, debian_root):
 
 @pytest.mark.slow
 def test_an_oci_archive_to_which_a_kernel_was_added(site, debian_root):
-    """In a layer of its own, over one that has what this one takes away."""
+    """The kernel is in a separate layer, over one with files that this layer removes."""
     umoci(site.home, "init", "--layout", "layout")
     umoci(site.home, "new", "--image", "layout:new")
     umoci(site.home, "unpack", "--image", "layout:new", "bundle")

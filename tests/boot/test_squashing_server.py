@@ -1,4 +1,4 @@
-"""A client of an NFS server that takes nobody for root."""
+"""A client of an NFS server that squashes root."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.
 CONF = f"[clients]\n{CONSOLE}PASSWORDS_ROOT='root/{HASH}'\n"
 
 
-def test_root_of_a_client_has_all_of_its_image_where_the_server_squashes_everybody(debian_root, tmp_path):
-    """The server has to read one file only, which everybody may read; who may read what is in it, the client knows."""
+def test_root_on_a_client_can_read_the_whole_image_even_if_the_server_squashes_all_users(debian_root, tmp_path):
+    """The server reads only one file, which everybody may read; the client checks permissions inside it."""
     room = Classroom.make(tmp_path, debian_root)
     secret = room.edition / "private"
     secret.write_text("of root alone\n")

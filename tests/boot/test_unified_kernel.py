@@ -1,4 +1,4 @@
-"""Unified kernels: their sections, as binutils see them, and files that only look like one."""
+"""Unified kernels: their sections, compared with binutils, and files that only look like one."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ NONE = {
 
 
 @pytest.mark.parametrize("what", NONE)
-def test_it_is_none(what):
+def test_other_files_are_not_unified_kernels(what):
     assert UnifiedKernel.parse(Bytes(NONE[what])) is None
 
 
-def test_of_several_profiles_the_first_counts_over_what_stands_before_it():
+def test_the_first_of_several_profiles_overrides_the_sections_before_it():
     profile = (".profile", b"ID=x\n")
     one = unified(
         (".linux", b"base"), (".initrd", b"base"), profile, (".initrd", b"first"), profile, (".initrd", b"second")
@@ -70,16 +70,16 @@ def test_of_several_profiles_the_first_counts_over_what_stands_before_it():
 
 @pytest.mark.parametrize("name", [".linux", ".initrd", ".uname"])
 @pytest.mark.parametrize(("virtual", "raw", "offset"), [(0, 0, 0), (1 << 31, 1 << 31, 512), (9, 512, (1 << 32) - 1)])
-def test_a_section_that_is_not_within_the_file_is_refused(name, virtual, raw, offset):
+def test_a_section_beyond_the_end_of_the_file_is_refused(name, virtual, raw, offset):
     data = bytearray(unified(*PARTS))
     at = data.index(name.encode().ljust(8, b"\0"))
     struct.pack_into("<II", data, at + 8, virtual, 0)
     struct.pack_into("<II", data, at + 16, raw, offset)
-    with pytest.raises(FormatError, match=f"its section {name} is not within the file"):
+    with pytest.raises(FormatError, match=f"section {name} extends beyond the end of the file"):
         UnifiedKernel.parse(Bytes(bytes(data)))
 
 
-def test_a_damaged_one_is_a_unified_kernel_or_none(chance):
+def test_a_damaged_file_is_a_unified_kernel_or_refused(chance):
     whole = unified(*PARTS)
     for _ in range(2000):
         data = bytearray(whole[: chance.randrange(len(whole))] if chance.random() < 0.3 else whole)
@@ -94,6 +94,6 @@ def test_a_damaged_one_is_a_unified_kernel_or_none(chance):
             assert part is None or len(content(part)) == part.size <= len(data)
 
 
-def test_a_file_in_its_place_that_is_none_is_passed_over():
+def test_another_file_in_place_of_a_unified_kernel_is_passed_over():
     with pytest.raises(LtspError, match=r"EFI/Linux/a\.efi \(it has no section \.linux"):
         find_kernel(make_tree({"efi/EFI/Linux/a.efi": unified((".cmdline", b"quiet"))}), "lab")

@@ -34,7 +34,7 @@ PEOPLE = "root:x:0:0:root:/root:/bin/bash\nalice:x:5001:5001:Alice:/home/alice:/
 GROUPS = "root:x:0:\naudio:x:29:alice\nalice:x:5001:\npupils:x:6000:alice\n"
 
 
-def test_a_person_of_the_server_logs_in_on_a_client_that_is_what_ltsp_conf_says(debian_root, tmp_path):
+def test_a_user_of_the_server_logs_in_on_a_client_configured_by_ltsp_conf(debian_root, tmp_path):
     room = Classroom.make(tmp_path, debian_root)
     room.publish()
     room.configure(CONF, PEOPLE, GROUPS)

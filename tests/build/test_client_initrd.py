@@ -42,9 +42,9 @@ def test_a_kernel_that_does_not_say_its_version_is_that_of_the_only_whole_module
 def test_drivers_that_the_images_settings_keep_from_loading_are_named():
     with pytest.raises(LtspError) as caught:
         made({"etc/modprobe.d/local.conf": "blacklist r8125\n"})
-    assert "kernel 6.1 has no driver of a wired network card" in caught.value.message
-    assert "remove from /etc/modprobe.d/local.conf in the source the lines about r8125" in caught.value.hint
-    with pytest.raises(LtspError, match="none of the network drivers that were chosen: r8169"):
+    assert "kernel 6.1 has no driver for wired network cards" in caught.value.message
+    assert "in the source, remove the lines about r8125 from /etc/modprobe.d/local.conf" in caught.value.hint
+    with pytest.raises(LtspError, match="none of the chosen network drivers: r8169"):
         made(None, "r8169")
 
 

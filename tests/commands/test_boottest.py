@@ -269,7 +269,7 @@ def test_what_is_not_published_cannot_be_tested(tmp_path):
 
 def test_words_that_no_script_can_hold_are_refused(tmp_path):
     places = LtspOptions(base_dir=str(tmp_path), tftp_dir=str(tmp_path), home_dir=str(tmp_path))
-    with pytest.raises(UsageError, match=r"option --kernel-arguments: .* holds '\$'"):
+    with pytest.raises(UsageError, match=r"option --kernel-arguments: .* contains '\$'"):
         boottest("lab", BootTestOptions(kernel_arguments="quiet ${x}"), places, RecordingReport())
 
 

@@ -271,7 +271,7 @@ def test_the_only_kernel_of_the_medium_is_named_where_it_is_of_another_version(t
             find_kernel(tree, "lab")
         assert f"/{path} (" in caught.value.message
         assert "no /lib/modules/9.9)" in caught.value.message
-        assert caught.value.message.endswith(f"; there are modules of {VERSION}")
+        assert caught.value.message.endswith(f"; the image has modules of {VERSION}")
         assert "--kernel-initrd" in caught.value.hint
         forced = find_kernel(tree, "lab", path)
         assert (forced.path, forced.version) == (path, "9.9")
@@ -376,7 +376,7 @@ def test_the_user_s_rule_leads_to_the_medium_also_where_the_system_has_a_kernel(
     (medium / "mine/linux-a").write_bytes(bzimage(VERSION))
     (medium / "mine/ramdisk-a").write_bytes(b"initrd")
     iso = burnt(medium)
-    assert by_rule(iso, rule) == ("mine/linux-a", "mine/ramdisk-a", VERSION, "as --kernel-initrd says")
+    assert by_rule(iso, rule) == ("mine/linux-a", "mine/ramdisk-a", VERSION, "chosen by --kernel-initrd")
     own = f"boot/vmlinuz-{VERSION} s|vmlinuz|initrd.img|"
     assert by_rule(iso, own)[0] == f"boot/vmlinuz-{VERSION}"
 

@@ -154,7 +154,7 @@ def test_what_has_no_meaning_is_refused_with_its_line(raw, message):
     assert caught.value.message == message
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     with pytest.raises(ConfError, match=r"^conf:1: a section .*; conf:2: a section .*; conf:3: a quote"):
         parse_conf(b"[a b]\n[c\nA='", "conf")
 

@@ -1,4 +1,4 @@
-"""Which distribution an image is of, and the packages of it that bring what a client needs. os-release(5)"""
+"""The distribution of an image, and which of its packages provide what a client needs. os-release(5)"""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST: Final = 1 << 20
-"""Bytes of os-release."""
+"""Maximum bytes of os-release."""
 
 
 class Distribution(Enum):
-    """Those whose packages are known here; derivatives count as what they are like."""
+    """Distributions whose packages are known here; derivatives count as their ID_LIKE."""
 
     DEBIAN = "debian"
     UBUNTU = "ubuntu"
@@ -48,7 +48,7 @@ NBD_CLIENT: Final[Mapping[Distribution, str]] = {
     Distribution.SUSE: "nbd",
     Distribution.ARCH: "nbd",
 }
-"""The package that has the program."""
+"""The package that contains the program."""
 _INSTALL: Final[Mapping[Distribution, tuple[str, str]]] = {
     Distribution.DEBIAN: ("apt-get update && apt-get install -y {kernel}", "systemd-sysv"),
     Distribution.UBUNTU: ("apt-get update && apt-get install -y linux-image-generic", "systemd-sysv"),
@@ -57,7 +57,7 @@ _INSTALL: Final[Mapping[Distribution, tuple[str, str]]] = {
     Distribution.ARCH: ("pacman -Syu --noconfirm linux", "systemd-sysvcompat"),
     Distribution.ALPINE: ("apk add linux-lts", "openrc"),
 }
-"""What installs a kernel, and the package of /sbin/init: images of containers have neither."""
+"""The command that installs a kernel, and the package of /sbin/init; container images have neither."""
 _AGAIN: Final[Mapping[Distribution, str]] = {
     Distribution.DEBIAN: "apt-get install --reinstall linux-image-{version}",
     Distribution.UBUNTU: "apt-get install --reinstall linux-image-{version}",
@@ -66,11 +66,11 @@ _AGAIN: Final[Mapping[Distribution, str]] = {
     Distribution.ARCH: "pacman -S linux",
     Distribution.ALPINE: "apk fix linux-lts",
 }
-"""What writes the kernel of a version again, whose file is damaged."""
+"""The command that reinstalls the kernel of a version whose file is damaged."""
 _DEBIAN_KERNELS: Final = {3: "686", 40: "armmp", 62: "amd64", 183: "arm64", 243: "riscv64"}
-"""What Debian's kernel for a machine is called, by e_machine of elf(5); each kernel provides `generic` as well."""
+"""Names of Debian's kernels, by e_machine of elf(5); each kernel package also provides `generic`."""
 _CLOUD_SUFFIXES: Final = tuple(f"-{name}" for name in CLOUD_FLAVOURS)
-"""Of Ubuntu's kernels for machines without real hardware."""
+"""Suffixes of Ubuntu's kernels for virtual machines."""
 
 
 def detect_distribution(tree: Tree) -> Distribution:
@@ -84,13 +84,13 @@ def detect_distribution(tree: Tree) -> Distribution:
 
 
 def kernel_package(distribution: Distribution, version: str) -> str:
-    """What brings the modules that a kernel of this version lacks, as words that follow `install`."""
+    """What to install for the modules that a kernel of this version lacks, as words that follow `install`."""
     match distribution:
         case Distribution.DEBIAN if "-cloud-" in version:
             architecture = version.rpartition("-")[2]
             return f"linux-image-{architecture} in place of linux-image-cloud-{architecture}"
         case Distribution.DEBIAN:
-            return f"linux-image-{version}, again if it is there"
+            return f"linux-image-{version} (reinstall it if it is installed)"
         case Distribution.UBUNTU if version.endswith(_CLOUD_SUFFIXES):
             return "linux-image-generic in place of the kernel for virtual machines"
         case Distribution.UBUNTU:
@@ -100,23 +100,20 @@ def kernel_package(distribution: Distribution, version: str) -> str:
         case Distribution.SUSE:
             return "kernel-default in place of kernel-default-base"
         case Distribution.ARCH:
-            return f"the kernel's package again: modules and kernel must both be of {version}"
+            return f"the kernel's package again, so that kernel and modules are both {version}"
         case Distribution.ALPINE if version.endswith("-virt"):
             return "linux-lts in place of linux-virt"
         case Distribution.ALPINE | Distribution.OTHER:
             return f"all modules of kernel {version}"
 
 
-def kernel_again(distribution: Distribution, version: str | None) -> str:
-    """The command that writes a kernel again whose file is damaged; empty if it is not known here."""
+def kernel_reinstall_command(distribution: Distribution, version: str | None) -> str:
+    """The command that reinstalls a kernel whose file is damaged; empty if unknown."""
     return _AGAIN.get(distribution, "").format(version=version) if version else ""
 
 
 def kernel_install_command(tree: Tree) -> str:
-    """The command that brings a kernel into a system that has none, and an init where there is none either.
-
-    Empty if the distribution is not known here.
-    """
+    """The command that installs a kernel, and an init if that is missing too; empty for an unknown distribution."""
     command, init = _INSTALL.get(detect_distribution(tree), ("", ""))
     if not command:
         return ""
@@ -125,7 +122,7 @@ def kernel_install_command(tree: Tree) -> str:
 
 
 def _read_elf_machine(tree: Tree) -> int:
-    """What the shell is made for; 0 if that cannot be told."""
+    """e_machine of the system's shell; 0 if unknown."""
     shell = tree.follow("bin/sh")
     if not isinstance(shell, File):
         return 0
@@ -141,7 +138,7 @@ def _read_os_release(file: File, path: str) -> dict[str, str]:
     try:
         lines = decode(read_small_file(file, path, _MOST)).splitlines()
     except (OSError, FormatError):
-        return {}  # what cannot be read says nothing
+        return {}
     values = {}
     for line in lines:
         key, equals, text = line.strip().partition("=")
@@ -149,5 +146,5 @@ def _read_os_release(file: File, path: str) -> dict[str, str]:
             try:
                 values[key] = " ".join(shlex.split(text))
             except ValueError:
-                continue  # a quote without its other one
+                continue  # an unbalanced quote
     return values

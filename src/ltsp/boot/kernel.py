@@ -1,6 +1,6 @@
-"""The kernel of an image and its initrd, found in the tree, and why it is this one.
+"""Finding the kernel of an image and its initrd in the tree, and explaining the choice.
 
-All links are followed inside the tree, so that one which leads to the server's files leads nowhere.
+All links are followed inside the tree; a link to a file of the server resolves to nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ltsp.boot.kernel_rules import (
     KernelRule,
 )
 from ltsp.boot.kernel_version import version_key
-from ltsp.boot.no_kernel import MODULES, Refused, has_modules, none_found
+from ltsp.boot.no_kernel import MODULES, Refused, has_modules, no_kernel_error
 from ltsp.boot.unified_kernel import UnifiedKernel
 from ltsp.errors import FileUnreadable, FormatError
 from ltsp.tree.content import Content
@@ -32,13 +32,13 @@ _MOST_KERNEL: Final = 1 << 30
 """Bytes; the largest that distributions ship have some 90 MiB, unified ones with all firmware some 300."""
 _MOST_INITRD: Final = 4 << 30
 _MOST_ASKED: Final = 64
-"""Files that are looked into for their version. Each may take a second, and a tree may have any number of them."""
+"""Maximum number of files that are searched for their version. Each may take a second, and a tree may have many."""
 _SHOWN: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """A kernel that is not taken although it comes before the one that is: it is newer, or the system's default."""
+    """A kernel that was not chosen although it has precedence: it is newer, or the system's default."""
 
     path: str
     reason: str
@@ -53,31 +53,31 @@ class Kernel:
     """A kernel to boot."""
 
     path: str
-    """Where the rule found it; the file may be another, through links."""
+    """Where the rule found it; this may be a link to the file."""
     initrd_path: str | None
-    """The same as `path` where one file holds both."""
+    """The same as `path` if one file contains both."""
     version: str | None
-    """As the file states it, else as its name does; None if neither does."""
+    """As stated in the file, else in its name; None if in neither."""
     kernel: Content
     initrd: Content | None
     reason: str = ""
-    """Why it is this one."""
+    """Why it was chosen."""
     passed_over: tuple[PassedOver, ...] = ()
     warnings: tuple[str, ...] = ()
-    """What was passed over and should not have been needed to be, and what looks wrong with what was not."""
+    """Kernels that were passed over for a fault, and faults of the chosen one."""
 
     def __str__(self) -> str:
-        """Safe to print: where it lies, why it is this one, and what it was preferred to."""
+        """Safe to print: its path, why it was chosen, and which kernels were passed over."""
         if self.initrd_path == self.path:
-            initrd = " with the initrd in it"
+            initrd = " with an embedded initrd"
         else:
-            initrd = f" with /{printable(self.initrd_path)}" if self.initrd_path else ", without an initrd of its own"
+            initrd = f" with /{printable(self.initrd_path)}" if self.initrd_path else " without an initrd"
         passed = "; ".join(map(str, self.passed_over[:_SHOWN]))
         more = f" and {len(self.passed_over) - _SHOWN} more" if len(self.passed_over) > _SHOWN else ""
         return f"/{printable(self.path)}{initrd}: {self.reason}" + (f"; passed over: {passed}{more}" if passed else "")
 
     def to_json(self) -> dict[str, object]:
-        """The same as JSON."""
+        """The choice as JSON."""
         return {
             "path": self.path,
             "version": self.version,
@@ -90,15 +90,15 @@ class Kernel:
 def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
     """The kernel of an image: by the user's rule, of a live medium, the system's default, then the newest.
 
-    `name`: of the image, for the error. A kernel without an initrd is taken only if no other has one, and one that
-    states another version than its name does if there is none besides.
-    Raises LtspError if there is none, FileUnreadable if we may not read it, UsageError for a bad rule.
+    `name` is that of the image, for the error. A kernel without an initrd is chosen only if no other has one, and a
+    kernel that states another version than its name only if there is no other.
+    Raises LtspError if there is none, FileUnreadable without permission to read it, UsageError for a bad rule.
     """
     rules = (KernelRule.parse(own_rule), *KERNEL_RULES) if own_rule else KERNEL_RULES
     search = _KernelSearch(tree, rules)
     kernel = search.kernel()
     if kernel is None:
-        raise none_found(tree, name, rules, search.refused())
+        raise no_kernel_error(tree, name, rules, search.refused())
     for path, content in ((kernel.path, kernel.kernel), (kernel.initrd_path or "", kernel.initrd)):
         if content is not None:
             _check_readable(path, content)
@@ -106,50 +106,50 @@ def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
 
 
 def kernel_paths(tree: Tree, rule: KernelRule) -> list[str]:
-    """All that the rule leads to, in no order."""
+    """All paths that match the rule, in no order."""
     return [path for place in rule.places for path, _ in _expand_rule(tree, rule, place)]
 
 
 def _check_readable(path: str, content: Content) -> None:
-    """Ubuntu's kernels are root's alone. Raises FileUnreadable."""
+    """Raises FileUnreadable without permission: on Ubuntu, only root can read kernels."""
     try:
         with content.open():
             pass
     except PermissionError as error:
         raise FileUnreadable(
             f"cannot read /{printable(path)}, which clients would boot: {error.strerror}",
-            f"run as root, or let others read it: chmod a+r /{printable(path)} in the source",
+            f"run as root, or make it readable in the source: chmod a+r /{printable(path)}",
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A path that a rule leads to."""
+    """A path that matches a rule."""
 
     rule: KernelRule
     path: str
     found: str
-    """What `<version>` of the rule stands for in it."""
+    """The text in the path that `<version>` of the rule matches."""
     named: str | None
-    """The version in the path, or in that of the file where it leads."""
+    """The version in the path, or in the path of the file that it resolves to."""
     file: File | None
     fault: str
-    """Why that is nothing to boot; empty if it may be."""
+    """Why the file cannot be booted; empty if no reason is known yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class _CandidateVerdict:
-    """What became of a candidate."""
+    """The result of checking a candidate."""
 
     rank: KernelRank
     kernel: Kernel | None
-    """None if it is not to be booted."""
+    """None if it cannot be booted."""
     reason: str = ""
-    """Why not, or why it is the last choice."""
+    """Why it cannot be booted, or is only a last resort."""
     version: str | None = None
-    """Of what is not to be booted, as far as that is known."""
+    """The version of a kernel that cannot be booted, if known."""
     lacks_modules: bool = False
-    """Whether that alone is why not."""
+    """Whether missing modules are the only reason."""
 
     @property
     def is_sound(self) -> bool:
@@ -165,9 +165,9 @@ class _KernelSearch:
     tree: Tree
     rules: Sequence[KernelRule]
     verdicts: dict[str, _CandidateVerdict] = field(default_factory=dict)
-    """Of what was looked at before a choice was made, by path, in that order."""
+    """By path, in the order in which the candidates were checked."""
     _stated: dict[int, str | None] = field(default_factory=dict)
-    """By the node's identity."""
+    """Stated versions, by the identity of the node."""
 
     def kernel(self) -> Kernel | None:
         for rank in KernelRank:
@@ -189,7 +189,7 @@ class _KernelSearch:
         return None
 
     def _list_candidates(self, rank: KernelRank) -> list[_Candidate]:
-        """Those of a rank, the newest first; those of one version in the order of the table, one without comes last."""
+        """Candidates of a rank: newest first, within a version in the order of the table, without a version last."""
         found = [
             self._make_candidate(rule, path, version)
             for rule in self.rules
@@ -208,7 +208,7 @@ class _KernelSearch:
         return _Candidate(rule, path, found, named, file, _find_fault(node, _MOST_KERNEL))
 
     def _version_of(self, candidate: _Candidate) -> str | None:
-        """The name's where there is one: then the file need not be read before it is its turn."""
+        """The version in the name, if any, so that the file need not be read yet; else the one in the file."""
         if candidate.named or candidate.file is None or candidate.fault:
             return candidate.named
         try:
@@ -241,7 +241,7 @@ class _KernelSearch:
                 return _CandidateVerdict(rule.rank, None, "it has no section .linux, so it is not a unified kernel")
         content = unified.kernel if unified else file.content
         stated = self._read_stated_version(file, content)
-        if broken := _find_truncation(content) or ("" if stated else _something_else(content)):
+        if broken := _find_truncation(content) or ("" if stated else _find_wrong_type(content)):
             return _CandidateVerdict(rule.rank, None, broken, stated or candidate.named)
         named = candidate.named or (unified.version if unified else None)
         version = stated or (named if named and is_kernel_version(named) else None)
@@ -254,21 +254,21 @@ class _KernelSearch:
         faults: list[str] = []
         warnings: list[str] = []
         if version and named and version != named:
-            faults.append(f"it states the version {printable(version)}")
-            warnings.append(f"{shown} states the version {printable(version)}, and clients get the modules of that")
+            faults.append(f"it states version {printable(version)}")
+            warnings.append(f"{shown} states version {printable(version)}; clients get the modules of that version")
         if version and self._lacks_modules(rule, version):
             place = f"{MODULES}/{version}"
             lacking = f"{'no' if self.tree.follow(place) is None else 'no modules in'} /{printable(place)}"
             if not rule.by_user:
                 if not named:
-                    faults.append(f"it states the version {printable(version)}")
+                    faults.append(f"it states version {printable(version)}")
                 return _CandidateVerdict(
                     rule.rank, None, ", and ".join((*faults, lacking)), version, lacks_modules=True
                 )
             faults.append(lacking)
             warnings.append(f"{shown} has no modules: /{MODULES}/{printable(version)} is not in the image")
         if rule.substitutions and kernel.initrd is None:
-            warnings.append(f"--kernel-initrd={printable(rule.kernel)} leads to no initrd, only to the kernel {shown}")
+            warnings.append(f"--kernel-initrd={printable(rule.kernel)} matches the kernel {shown}, but no initrd")
         return _CandidateVerdict(rule.rank, replace(kernel, warnings=tuple(warnings)), ", and ".join(faults))
 
     def _lacks_modules(self, rule: KernelRule, version: str) -> bool:
@@ -278,7 +278,7 @@ class _KernelSearch:
         return not has_modules(self.tree, version)
 
     def _find_initrd(self, candidate: _Candidate, version: str | None) -> tuple[str | None, Content | None]:
-        """Beside the kernel, or wherever the system has that of its version; never that of another version."""
+        """The initrd next to the kernel, or elsewhere in the system for its version; never that of another version."""
         rule = candidate.rule
         paths = rule.initrd_paths(candidate.path, candidate.found)
         if version and not rule.by_user:
@@ -302,8 +302,8 @@ class _KernelSearch:
         lone = {each.path: "it has no initrd" for each in sound if each.version != kernel.version}
         newer = dict(self._find_newer(kernel)) if rank is KernelRank.DEFAULT else {}
         own = [rule for rule in self.rules if rule.by_user and rank is not KernelRank.CHOSEN]
-        warnings = [f"--kernel-initrd={printable(rule.kernel)} leads to no kernel; another is taken" for rule in own]
-        warnings += [f"/{printable(path)} is passed over: {reason}" for path, reason in faulty.items()]
+        warnings = [f"--kernel-initrd={printable(rule.kernel)} matches no kernel; using another" for rule in own]
+        warnings += [f"passed over /{printable(path)}: {reason}" for path, reason in faulty.items()]
         return replace(
             kernel,
             reason=_describe_choice(kernel, rank, doubtful=doubtful, for_initrd=bool(lone)),
@@ -312,7 +312,7 @@ class _KernelSearch:
         )
 
     def _find_newer(self, default: Kernel) -> Iterator[tuple[str, str]]:
-        """Path, and why it is passed over."""
+        """The path of each newer kernel, and why it is passed over."""
         versions = {default.version}
         for candidate in self._list_candidates(KernelRank.NAMED) if default.version else ():
             version = self._version_of(candidate)
@@ -338,20 +338,20 @@ class _KernelSearch:
 
 def _describe_choice(kernel: Kernel, rank: KernelRank, *, doubtful: bool, for_initrd: bool) -> str:
     if rank is KernelRank.CHOSEN:
-        return "as --kernel-initrd says"
+        return "chosen by --kernel-initrd"
     if doubtful:
         return "no other has modules"
     if rank is KernelRank.LIVE:
-        return "that of the live medium"
+        return "kernel of the live medium"
     if kernel.version is None:
-        return "the only one, of a version that it does not state"
+        return "the only one; its version is unknown"
     if rank is KernelRank.DEFAULT:
         return "the system's default"
     return "newest with modules and an initrd" if for_initrd else "newest with modules"
 
 
 def _expand_rule(tree: Tree, rule: KernelRule, place: str) -> list[tuple[str, str]]:
-    """The paths that a rule leads to below a place, each with what its `<version>` stands for there, or nothing.
+    """The paths below a place that match a rule, each with the text that `<version>` matches, or nothing.
 
     As in a shell, a wildcard does not match a leading dot.
     """
@@ -371,9 +371,9 @@ def _expand_rule(tree: Tree, rule: KernelRule, place: str) -> list[tuple[str, st
 
 
 def _find_fault(node: Node | None, most: int) -> str:
-    """Why that is not a file to boot; empty if it may be."""
+    """Why this is not a file to boot; empty if it may be one."""
     if node is None:
-        return "a link that leads nowhere inside the image"
+        return "a link that is broken inside the image"
     if not isinstance(node, File):
         return "not a regular file"
     if node.content.size == 0:
@@ -382,23 +382,23 @@ def _find_fault(node: Node | None, most: int) -> str:
 
 
 def _find_truncation(kernel: Content) -> str:
-    """How much of it there is, if the disk was full when it was written, or a copy broke off; else empty."""
+    """The sizes of a truncated kernel, as written to a full disk or by an interrupted copy; else empty."""
     try:
         size = read_stated_size(kernel)
     except OSError:
         return ""  # copying the kernel will say so
-    return f"cut off: it has {kernel.size} of its {size} bytes" if kernel.size < size else ""
+    return f"truncated: it has {kernel.size} of {size} bytes" if kernel.size < size else ""
 
 
-def _something_else(kernel: Content) -> str:
-    """That it is one, if it begins like no kernel; else empty."""
+def _find_wrong_type(kernel: Content) -> str:
+    """A message if the file begins like no kernel; else empty."""
     try:
-        return "" if has_header(kernel) else "not a kernel: it has none of their headers"
+        return "" if has_header(kernel) else "not a kernel: no known header"
     except OSError:
         return ""  # copying the kernel will say so
 
 
 def _version_in_name(path: str) -> str | None:
-    """The version that a kernel's name ends with."""
+    """The version at the end of a kernel's name."""
     match = KERNEL_NAME.fullmatch(path.rpartition("/")[2])
     return None if match is None else match[1]

@@ -1,4 +1,4 @@
-"""Which compressions an image's own kernel can read: its squashfs driver, and what unpacks its initrd."""
+"""The compressions that an image's own kernel supports, for squashfs and for initrds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPTIONS: Mapping[str, str] = {
     "xz": "CONFIG_SQUASHFS_XZ",
     "zstd": "CONFIG_SQUASHFS_ZSTD",
 }
-"""Of fs/squashfs/Kconfig."""
+"""fs/squashfs/Kconfig of Linux."""
 _NEEDS: Mapping[str, bytes] = {
     "gzip": b"zlib_inflate",
     "lz4": b"LZ4_decompress_safe",
@@ -33,16 +33,16 @@ _NEEDS: Mapping[str, bytes] = {
     "xz": b"xz_dec_run",
     "zstd": b"zstd_decompress_stream",
 }
-"""A symbol that the module takes from the kernel for each; older kernels have ZSTD_decompressStream."""
+"""A symbol that the module imports for each; older kernels have ZSTD_decompressStream."""
 _MODULE = "kernel/fs/squashfs/squashfs.ko"
 _MOST = 16 << 20
-"""Bytes of the largest module; squashfs.ko has some 100 KiB."""
+"""Maximum bytes of the module; squashfs.ko has some 100 KiB."""
 
 
 def readable_codecs(tree: Tree, version: str | None) -> frozenset[str] | None:
-    """The names, as mksquashfs has them, of the compressions that a kernel of this version can read in the image.
+    """The compressions, by mksquashfs's names, that a kernel of this version supports for squashfs.
 
-    None if the image does not say. Empty if the kernel was built without squashfs.
+    None if the image does not say; empty if the kernel was built without squashfs.
     """
     if version is None:
         return None
@@ -58,9 +58,9 @@ def readable_codecs(tree: Tree, version: str | None) -> frozenset[str] | None:
 
 
 def initrd_codec(tree: Tree, version: str) -> str:
-    """The best compression of an initrd that the kernel unpacks: `zstd`, `gzip`, or `none`. usr/Kconfig of Linux
+    """The best initrd compression that the kernel supports: `zstd`, `gzip` or `none`. usr/Kconfig of Linux
 
-    Where the image does not say, it is gzip, which kernels have been built with for twenty years.
+    If the image does not say, gzip, which kernels have supported for twenty years.
     """
     options = kernel_options(tree, version)
     if options is None:
@@ -87,7 +87,7 @@ def _read_file(tree: Tree, path: str) -> bytes | None:
     try:
         return read_small_file(file, path, _MOST)
     except (OSError, FormatError):
-        return None  # what cannot be read says nothing
+        return None
 
 
 def _decompress(data: bytes, suffix: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""The configuration that a kernel was built with, where the image has it."""
+"""The configuration that a kernel was built with, if the image has it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST: Final = 16 << 20
-"""Bytes; a distribution's has some 300 KiB."""
+"""Maximum bytes; a distribution's has some 300 KiB."""
 
 
 def kernel_options(tree: Tree, version: str) -> frozenset[str] | None:
-    """The options, `CONFIG_…`, that are built in or modules; None if the image does not say."""
+    """The options, `CONFIG_…`, that are `y` or `m`; None if the image does not say."""
     for path in (f"boot/config-{version}", f"lib/modules/{version}/config", f"lib/modules/{version}/build/.config"):
         file = tree.follow(path)
         if isinstance(file, File) and (text := _read_file(file, path)):
@@ -27,4 +27,4 @@ def _read_file(file: File, path: str) -> bytes:
     try:
         return read_small_file(file, path, _MOST)
     except (OSError, FormatError):
-        return b""  # what cannot be read says nothing
+        return b""

@@ -1,8 +1,8 @@
-"""What a kernel's file itself states: that it is one, its version, and of a bzImage its size.
+"""The facts stated in a kernel's file: whether it is a kernel, its version, and the size of a bzImage.
 
-bzImage: Documentation/arch/x86/boot.rst of Linux. Others hold the banner of init/version.c, and most of them
+bzImage: Documentation/arch/x86/boot.rst of Linux. Other formats contain the banner of init/version.c, most of them
 compressed: Image.gz, uImage (include/image.h of U-Boot), zImage (arch/arm/boot/compressed/head.S), and the EFI "zboot"
-form (drivers/firmware/efi/libstub/zboot-header.S).
+format (drivers/firmware/efi/libstub/zboot-header.S).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ else:
 
 _BANNER: Final = re.compile(rb"Linux version ([0-9][^\s\0]{0,127}) ")
 _WORD: Final = re.compile(r"[0-9][!-.0-~]{0,127}")
-"""What may be a name in lib/modules."""
+"""A possible name of a directory in lib/modules."""
 _HEADER: Final = 0x210
-"""Bytes from the start that have what is read of it."""
+"""Bytes from the start of a bzImage that contain the fields read here."""
 _MAGICS: Final[tuple[tuple[int, bytes], ...]] = (
     (0x202, b"HdrS"),  # bzImage: Documentation/arch/x86/boot.rst
     (0x38, b"ARM\x64"),  # Image: arch/arm64/booting.rst; older ones have no PE header
@@ -43,21 +43,21 @@ _MAGICS: Final[tuple[tuple[int, bytes], ...]] = (
     *((0, magic) for magic in (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0", b"\x5d\0\0", b"(\xb5/\xfd", b"\x89LZO\0")),
     (0, b"\x02\x21\x4c\x18"),  # lz4 -l
 )
-"""Place and magic number of each form that a kernel may have."""
+"""Offset and magic number of each format of kernels."""
 _MOST_HEADERS: Final = 0x11000
-"""Bytes from the start that have all of them."""
+"""Bytes from the start that contain all magic numbers."""
 _PIECE: Final = 1 << 20
 _OVERLAP: Final = 256
 _MOST: Final = 256 << 20
-"""Bytes that are looked through, after unpacking."""
+"""Maximum bytes to search, after decompression."""
 _MOST_MEMORY: Final = 256 << 20
-"""Bytes that unpacking xz and lzma may take; of kernels it takes a few dozen MiB."""
+"""Maximum bytes of memory for xz and lzma; kernels need a few dozen MiB."""
 _MOST_STARTS: Final = 8
-"""Places in the head of a zImage at which its payload is looked for."""
+"""Maximum number of offsets in the head of a zImage at which its payload may begin."""
 
 
 class _Decompressor(Protocol):
-    """That of `lzma` and `zstd`; `max_length` is bytes."""
+    """The interface of the decompressors of `lzma` and `zstd`; `max_length` is in bytes."""
 
     @property
     def eof(self) -> bool: ...
@@ -69,7 +69,7 @@ class _Decompressor(Protocol):
 
 
 class _GzipDecompressor:
-    """The same for gzip."""
+    """The same interface for gzip."""
 
     def __init__(self) -> None:
         self._inflate = zlib.decompressobj(31)
@@ -92,31 +92,30 @@ _CODECS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
     b"\x5d\0\0": lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE, _MOST_MEMORY),
     b"(\xb5/\xfd": zstd.ZstdDecompressor,
 }
-"""By the bytes that a payload begins with. scripts/extract-vmlinux of Linux, which knows lz4 and lzo too."""
+"""By the magic number of the payload. scripts/extract-vmlinux of Linux, which also supports lz4 and lzo."""
 
 
 def is_kernel_version(text: str) -> bool:
-    """Whether it is one, and not a path or a control sequence."""
+    """Whether the text is a possible kernel version, not a path or control sequence."""
     return _WORD.fullmatch(text) is not None
 
 
 def has_header(kernel: Content) -> bool:
-    """Whether it begins as some form of a kernel does. Raises OSError as reading does."""
+    """Whether the file begins like any format of kernels. Raises OSError."""
     with kernel.open() as stream:
         head = stream.read(_MOST_HEADERS)
     return _is_efi(head) or any(head.startswith(magic, at) for at, magic in _MAGICS)
 
 
 def _is_efi(head: bytes) -> bool:
-    """Whether it is a program for EFI, as all kernels with a stub are. PE/COFF"""
+    """Whether it is an EFI program, as all kernels with an EFI stub are. PE/COFF"""
     return head.startswith(b"MZ") and head[(at := int.from_bytes(head[0x3C:0x40], "little")) : at + 4] == b"PE\0\0"
 
 
 def read_stated_size(kernel: Content) -> int:
-    """Bytes that the file of a bzImage has at least; 0 of others, and if it does not say. Raises OSError as reading
-    does.
+    """The minimum size in bytes of a bzImage's file; 0 for other formats, or if not stated. Raises OSError.
 
-    boot.rst, "Details of Header Fields": setup_sects, syssize. What comes behind is a signature.
+    boot.rst, "Details of Header Fields": setup_sects, syssize. A signature may follow.
     """
     with kernel.open() as stream:
         head = stream.read(_HEADER)
@@ -128,7 +127,7 @@ def read_stated_size(kernel: Content) -> int:
 
 
 def read_stated_version(kernel: Content) -> str | None:
-    """The version, or None if the file does not say it in a form known here. Raises OSError as reading does."""
+    """The version, or None if the file does not state it in a known format. Raises OSError."""
     with kernel.open() as stream:
         head = stream.read(_PIECE)
     if head[0x202:0x206] == b"HdrS":
@@ -144,7 +143,7 @@ def _version_of_bzimage(head: bytes) -> str | None:
 
 
 def _payload_offsets(head: bytes) -> Iterator[int]:
-    """Where the kernel proper may begin."""
+    """Offsets at which the payload may begin."""
     if head[4:8] == b"zimg":
         yield int.from_bytes(head[8:12], "little")
     elif head[:4] == b"\x27\x05\x19\x56":
@@ -169,7 +168,7 @@ def _version_in_banner(kernel: Content, start: int) -> str | None:
 
 
 def _read_payload(stream: Stream, start: int) -> Iterator[bytes]:
-    """The bytes of the kernel proper, as far as they can be had and are worth looking through."""
+    """The decompressed bytes of the payload, up to the first damaged byte or the limit."""
     while start and (passed := stream.read(min(start, _PIECE))):
         start -= len(passed)
     piece = stream.read(_PIECE)
@@ -190,7 +189,7 @@ def _read_pieces(piece: bytes, stream: Stream) -> Iterator[bytes]:
 
 
 def _decompress(codec: _Decompressor, piece: bytes, stream: Stream) -> Iterator[bytes]:
-    """What comes before the first damaged byte."""
+    """The data before the first damaged byte."""
     try:
         while piece and not codec.eof:
             yield codec.decompress(piece, 4 * _PIECE)

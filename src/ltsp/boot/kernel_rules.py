@@ -1,7 +1,7 @@
-"""Where systems have their kernels and initrds: a table, and the rule of `--kernel-initrd`, which comes before it.
+"""Where systems store their kernels and initrds: a table, and the rule of `--kernel-initrd`, which has precedence.
 
-In paths, `<version>` stands for one name of a file or directory, or a part of one, of any text; it is taken for the
-version where it begins with a digit. Other wildcards are the shell's.
+In paths, `<version>` matches the name of a file or directory, or a part of it; if the text begins with a digit, it is
+the version. Other wildcards are the shell's.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ VERSION_PLACEHOLDER: Final = "<version>"
 
 
 class KernelRank(IntEnum):
-    """Which kernels are looked at first. Within a rank the newest version is, whatever its rule."""
+    """The order in which kernels are considered. Within a rank, the newest version comes first, whatever its rule."""
 
     CHOSEN = 0
-    """By the user."""
+    """Chosen by the user."""
     LIVE = 1
-    """Of a live medium, or brought from one."""
+    """Kernels of live media, or copied from one."""
     DEFAULT = 2
-    """What the system itself calls its kernel, without a version: a link that packages or an administrator keep."""
+    """The system's default kernel, without a version: a link maintained by packages or an administrator."""
     NAMED = 3
-    """With the version in its path."""
+    """Kernels with the version in their path."""
     OTHER = 4
-    """Of boards, and forms that few loaders can boot."""
+    """Kernels of boards, and formats that few loaders can boot."""
 
 
 @dataclass(frozen=True, slots=True)
 class KernelRule:
-    """Where a kind of system has its kernel, and how the initrd beside it is called."""
+    """Where a kind of system stores its kernel, and the name of the initrd next to it."""
 
     system: str
     kernel: str
     """A glob, relative to each of `places`."""
     initrds: tuple[str, ...] = ()
-    """Names in the directory of the kernel, `<version>` as there; the first that leads to a file counts."""
+    """Names in the kernel's directory, with the same `<version>`; the first that resolves to a file is used."""
     places: tuple[str, ...] = ("", "boot/")
     rank: KernelRank = KernelRank.NAMED
     live: bool = False
-    """On a medium whose system, with the modules, may lie in a file of its own."""
+    """On a medium whose system, including the modules, may be in a file of its own."""
     unified: bool = False
-    """An EFI program that holds kernel and initrd. It lies on FAT, where the case of letters means nothing."""
+    """An EFI program that contains kernel and initrd, on FAT, which ignores the case of letters."""
     substitutions: tuple[Substitution, ...] = ()
-    """Of the user, each of which changes the kernel's path on its way to the initrd's."""
+    """The user's, applied one after another to turn the kernel's path into the initrd's."""
 
     @classmethod
     def parse(cls, text: str) -> KernelRule:
@@ -60,7 +60,8 @@ class KernelRule:
         glob, _, expressions = text.strip().partition(" ")
         if not glob.strip("/"):
             raise UsageError(
-                "--kernel-initrd names no kernel", "--kernel-initrd='live/vmlinuz-* s|vmlinuz|initrd.img|'"
+                "--kernel-initrd has no pattern for the kernel",
+                "for example: --kernel-initrd='live/vmlinuz-* s|vmlinuz|initrd.img|'",
             )
         return cls(
             "--kernel-initrd",
@@ -76,11 +77,11 @@ class KernelRule:
 
     @property
     def top_directories(self) -> set[str]:
-        """First parts of the paths below which it looks; globs, where the user gave one. Empty for the root itself."""
+        """First components of the paths to search, possibly globs of the user; empty for the root itself."""
         return {(place + self.kernel).partition("/")[0] for place in self.places if "/" in place + self.kernel}
 
     def match(self, component: str, name: str) -> str | None:
-        """What the `<version>` of a component of the path stands for in a name; empty if it has none.
+        """The text of a name that the `<version>` of a path component matches; empty if the component has none.
 
         None if the name does not match.
         """
@@ -91,7 +92,7 @@ class KernelRule:
         return name[len(before) : len(name) - len(after)] if placeholder else ""
 
     def initrd_paths(self, path: str, version: str) -> list[str]:
-        """Where the initrd of a kernel may be; `version` is what `<version>` stood for."""
+        """Where the initrd of a kernel may be; `version` is the text that `<version>` matched."""
         if self.substitutions:
             initrd = path
             for substitution in self.substitutions:
@@ -112,7 +113,7 @@ _ESP: Final = ("boot/", "efi/", "boot/efi/")
 KERNEL_RULES: Final = (
     # casper, scripts/casper: the live session of Ubuntu and Mint; lz was its compression until 18.10, gz before that.
     KernelRule("Ubuntu live", "casper/vmlinuz", ("initrd", "initrd.lz", "initrd.gz"), rank=KernelRank.LIVE, live=True),
-    # live-build(7), scripts/build/binary_linux-image: with a version where the medium has several kernels.
+    # live-build(7), scripts/build/binary_linux-image: with a version if the medium has several kernels.
     KernelRule(
         "Debian live",
         f"live/vmlinuz-{VERSION_PLACEHOLDER}",
@@ -127,7 +128,7 @@ KERNEL_RULES: Final = (
     KernelRule("Fedora live and installer", "images/pxeboot/vmlinuz", ("initrd.img",), rank=KernelRank.LIVE, live=True),
     # kiwi-ng, kiwi/bootloader/config/grub2.py: openSUSE, and Fedora since 42.
     KernelRule("openSUSE live", "boot/*/loader/linux", ("initrd",), places=("",), rank=KernelRank.LIVE, live=True),
-    # debian-installer, build/boot/x86: it boots the installer, and so comes last.
+    # debian-installer, build/boot/x86: this boots the installer, so it comes last.
     KernelRule("Debian installer", "install.amd/vmlinuz", ("initrd.gz",), rank=KernelRank.LIVE, live=True),
     # linux-update-symlinks(1) of Debian and Ubuntu, the default kernel; openSUSE has such links in /boot.
     KernelRule("the default kernel", "vmlinuz", ("initrd.img", "initrd"), rank=KernelRank.DEFAULT),
@@ -183,7 +184,7 @@ KERNEL_RULES: Final = (
     KernelRule(
         "Ubuntu on the Raspberry Pi", "vmlinuz", ("initrd.img",), places=("boot/firmware/",), rank=KernelRank.OTHER
     ),
-    # raspberrypi.com, config.txt, `kernel` and `auto_initramfs`: of Raspberry Pi OS before 2023 the only ones.
+    # raspberrypi.com, config.txt, `kernel` and `auto_initramfs`: the only kernels of Raspberry Pi OS before 2023.
     *(
         KernelRule("Raspberry Pi", kernel, (initrd,), places=("boot/firmware/", "boot/"), rank=KernelRank.OTHER)
         for kernel, initrd in (
@@ -199,7 +200,7 @@ KERNEL_RULES: Final = (
         KernelRule("boards", kernel, ("initrd.img", "initrd", "initrd.gz"), rank=KernelRank.OTHER)
         for kernel in ("Image", "zImage", "Image.gz", "bzImage", "uImage", "kernel", "vmlinux")
     ),
-    # Debian on ppc64el and mips; elsewhere it is the file for debuggers, beside the one that boots.
+    # Debian on ppc64el and mips; elsewhere this is the file for debuggers, next to the one that boots.
     KernelRule(
         "Debian on ppc64el",
         f"vmlinux-{VERSION_PLACEHOLDER}",
@@ -207,7 +208,7 @@ KERNEL_RULES: Final = (
         rank=KernelRank.OTHER,
     ),
 )
-"""In each rank, what stands first is preferred among kernels of one version."""
+"""Within a rank, earlier rules are preferred among kernels of one version."""
 
 INITRD_PATHS: Final = (
     "boot/initrd.img-<version>",
@@ -219,10 +220,10 @@ INITRD_PATHS: Final = (
     "lib/modules/<version>/initramfs.img",
     "lib/modules/<version>/initrd",
 )
-"""Where the initrd of a version may be if none is beside its kernel: the programs that make it are other packages than
-the kernel's. The sources are those of the rules with these names; `initrd-VERSION.img` is dracut's in RHEL 5."""
+"""Where the initrd of a version may be if none is next to its kernel: other packages than the kernel's create it.
+The sources are those of the rules with these names; `initrd-VERSION.img` is dracut's in RHEL 5."""
 
 KERNEL_NAME: Final = re.compile(r"(?:vmlinu[xz]|z?Image|kernel)-(\d[^/]*)")
-"""Of a file, with its version, wherever it lies: where a link leads to, and what the user's rule finds."""
+"""The name of a kernel with its version, for targets of links and files found by the user's rule."""
 INITRD_NAME: Final = re.compile(r"init(?:rd|ramfs)(?:\.img)?-(\d[^/]*?)(?:\.img)?")
-"""The same of an initrd."""
+"""The same for an initrd."""

@@ -1,6 +1,6 @@
-"""The order of kernel versions, as people mean it: 6.10 comes after 6.9, and a release after its candidates.
+"""The order of kernel versions: 6.10 comes after 6.9, and a release after its candidates.
 
-Of the kernels of one release, that for ordinary computers comes last.
+Of the kernels of one release, the one for ordinary computers comes last.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 CLOUD_FLAVOURS = ("kvm", "virtual", "aws", "azure", "gcp", "gke", "oracle", "ibm")
-"""Ends of Ubuntu's kernels for machines without real hardware. linux-meta"""
+"""Suffixes of Ubuntu's kernels for virtual machines. linux-meta"""
 _SPECIAL = (
     *("cloud", "rt", "dbg"),  # Debian, debian/config: for virtual machines, real time, debuggers
     *CLOUD_FLAVOURS,
@@ -17,9 +17,9 @@ _SPECIAL = (
     "virt",  # Alpine, main/linux-lts
     "2712",  # Raspberry Pi OS: for the fifth model alone
 )
-"""Ends and parts of versions, of kernels for other than ordinary computers."""
+"""Suffixes and parts of versions of kernels that are not for ordinary computers."""
 _PRERELEASE = re.compile(rf"[-._~]?(rc\d)|\.(old)$|[-+]({'|'.join(_SPECIAL)})(?=[-+]|$)")
-"""What marks a version as less than the one without it."""
+"""Marks of versions that sort before the same version without the mark."""
 _RUN = re.compile(r"\d+|\D")
 
 VersionKey = tuple[tuple[int, int], ...]
@@ -28,8 +28,8 @@ VersionKey = tuple[tuple[int, int], ...]
 def version_key(version: str) -> VersionKey:
     """The key that sorts versions from old to new, of Debian, rpm and the kernel itself.
 
-    A run of digits counts as a number; `~` and what is marked as less sort before the end, a revision right after it,
-    then letters, then other signs.
+    A run of digits counts as a number; `~` and pre-release marks sort before the end, a revision right after it, then
+    letters, then other characters.
     deb-version(7)
     """
     marked = _PRERELEASE.sub(lambda match: "~" + (match[1] or match[2] or match[3]), version)

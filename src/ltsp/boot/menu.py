@@ -1,22 +1,22 @@
-"""ltsp.ipxe: the menu that every client sees, as text made of facts.
+"""ltsp.ipxe: the text of the menu that every client sees.
 
-A client finds out here what it is (processor, server, section of ltsp.conf), a person or the time chooses an entry, and
-the entry chains to NAME/boot.ipxe, relative to the menu, so that TFTP and HTTP serve the same files. The settings that
-are handed on to boot.ipxe:
+The menu finds out about the client (processor, server, section of ltsp.conf), a person or the timeout chooses an entry,
+and the entry chains to NAME/boot.ipxe, relative to the menu, so that TFTP and HTTP serve the same files. The settings
+that are passed to boot.ipxe:
 
 | ltsp-server    | address of the server
 | ltsp-transport | nfs, http, nbd or file
-| ltsp-root      | what precedes the path of an image below BASE_DIR/images to make a URL of it
-| ltsp-url       | the whole URL of the root, where it is not ltsp-root and a path
-| ltsp-whole     | set where the transport fetches the image as a whole, whose sum can then be checked
-| ltsp-initrd    | distro for the distribution's initrd with ours behind it
+| ltsp-root      | the URL prefix for the path of an image below BASE_DIR/images
+| ltsp-url       | the whole URL of the root, if it is not ltsp-root and a path
+| ltsp-whole     | set if the transport fetches the whole image, so that its checksum can be verified
+| ltsp-initrd    | distro for the distribution's initrd followed by the client's
 | ltsp-arguments | for the kernel's command line
 
 A script that chains to this one may set ltsp-server, ltsp-http (`http://HOST:PORT`, what this menu was fetched from),
 ltsp-transport, ltsp-url, ltsp-extra (more kernel parameters) and ltsp-choice (an entry to boot without a menu)
 beforehand.
 
-In a line of iPXE each command looks at the one before it: `a && b ||` is b where a succeeds, and never a failure.
+In iPXE, `a && b ||` runs b if a succeeds, and never fails.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from ipaddress import IPv4Address, IPv6Address
 from ltsp.boot.ipxe import UnwritableText, check_word, check_words, title
 
 TRANSPORTS = ("nfs", "http", "nbd", "file", "auto")
-"""How a client gets its root. `auto` is http where the menu came by HTTP, and nfs elsewhere."""
+"""How a client gets its root. `auto` is http if the menu was fetched by HTTP, and nfs otherwise."""
 INITRDS = ("ltsp", "distro")
 DEFAULT_TIMEOUT = 5000
 """Milliseconds."""
 HIDDEN_TIMEOUT = -1
 _NO_MENU = "hidden"
-"""Stands for -1, which commands would take for an option."""
+"""In place of -1, which commands would take for an option."""
 _AFTER_FAILURE = 10000
-"""Milliseconds that a failure stays on the screen, and that a hidden menu is then shown: clients that nobody looks at
-try again."""
+"""Milliseconds that a failure stays on the screen, and that a hidden menu is then shown, so that unattended clients try
+again."""
 _ARCHITECTURES = ("x86_64", "x86_32", "aarch64", "armv7l")
-"""What `ltsp image /` names an image after: uname -m, and x86_32 for every x86 of 32 bits."""
+"""Default names of images of `ltsp image /`: uname -m, and x86_32 for any 32-bit x86."""
 _HTTP_PORT = 80
 MENU_MARK = "ltsp: menu"
-"""Tells whoever reads the serial console that this is the menu, and all before it went well."""
+"""Tells readers of the serial console that the menu was reached."""
 _IN_URLS = frozenset(string.ascii_letters + string.digits + "._~+@=/-")
 
 
 @dataclass(frozen=True, slots=True)
 class MenuEntry:
-    """An image or chroot that has a boot.ipxe, or may have one when somebody chooses it."""
+    """An image or chroot that has a boot.ipxe, or may have one by the time it is chosen."""
 
     name: str
     """Checked by `ltsp.settings.image_name`: safe as a label and in a path."""
@@ -58,47 +58,47 @@ class MenuEntry:
 
 @dataclass(frozen=True, slots=True)
 class MenuOptions:
-    """What may differ from client to client; None if nothing is said of it."""
+    """Settings that may differ from client to client; None if not set."""
 
     default: str | None = None
     """The label of an entry of the menu."""
     parameters: str | None = None
-    """Words for the kernel, which went through `ltsp.boot.ipxe.check_parameters`."""
+    """Words for the kernel, checked by `ltsp.boot.ipxe.check_parameters`."""
     timeout: int | None = None
-    """Milliseconds until the default is taken; 0 waits for ever, HIDDEN takes it without a menu."""
+    """Milliseconds until the default is booted; 0 waits forever, HIDDEN_TIMEOUT boots it without a menu."""
     transport: str | None = None
     initrd: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ClientSection:
-    """Wishes for some clients; of several that fit one client the last one holds."""
+    """Settings for some clients; of several sections that match a client, the last one wins."""
 
     macs: tuple[str, ...] = ()
-    """As iPXE writes them, in lower case with colons."""
+    """As in iPXE, in lower case with colons."""
     addresses: tuple[IPv4Address | IPv6Address, ...] = ()
     hostnames: tuple[str, ...] = ()
     everyone: bool = False
-    """`[clients]`, and sections of the name `*`."""
+    """Whether it is `[clients]`, or a section named `*`."""
     hostname: str | None = None
-    """What the section calls the client: sections of that name hold for it too."""
+    """The hostname that the section gives the client; sections with that name match it too."""
     options: MenuOptions = field(default_factory=MenuOptions)
 
 
 @dataclass(frozen=True, slots=True)
 class Menu:
     base_dir: str
-    """Raises Unwritable in `text` if no script can hold it."""
+    """`text` raises UnwritableText if a script cannot contain it."""
     images: tuple[MenuEntry, ...] = ()
     chroots: tuple[MenuEntry, ...] = ()
     options: MenuOptions = field(default_factory=MenuOptions)
     sections: tuple[ClientSection, ...] = ()
     server: str = ""
-    """Its address, where the one that DHCP tells is not right."""
+    """The server's address, if the one that DHCP gives is wrong."""
     http: bool = False
-    """Whether clients go on by HTTP where they came by TFTP."""
+    """Whether clients that booted by TFTP continue by HTTP."""
     http_port: int = _HTTP_PORT
-    """Where the server offers TFTP_DIR/ltsp and the images by HTTP, if it does."""
+    """The port of the HTTP server of TFTP_DIR/ltsp and the images."""
     memtest: bool = False
     configuration: bool = True
     shell: bool = True
@@ -106,7 +106,7 @@ class Menu:
     def text(self) -> str:
         """The script, in ASCII.
 
-        Raises Unwritable if a path or address has no place in a script.
+        Raises UnwritableText if a script cannot contain a path or address.
         """
         blocks = (
             self._head(),
@@ -125,21 +125,21 @@ class Menu:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The entries that DEFAULT_IMAGE may name."""
+        """The entries that DEFAULT_IMAGE can select."""
         return (*(entry.name for entry in self.images), *(f"r_{entry.name}" for entry in self._shown_chroots))
 
     @property
     def _shown_chroots(self) -> tuple[MenuEntry, ...]:
-        """An image may bear the name that the entry of a chroot would have; two labels of one name cannot be."""
+        """Chroots, except those whose label is the name of an image: labels are unique."""
         images = {entry.name for entry in self.images}
         return tuple(entry for entry in self.chroots if f"r_{entry.name}" not in images)
 
     def _head(self) -> Iterator[str]:
         yield "#!ipxe"
-        yield "# Made by ltsp ipxe of /etc/ltsp/ltsp.conf and of what is published; what is changed here gets lost."
+        yield "# Generated by `ltsp ipxe` from /etc/ltsp/ltsp.conf; local changes will be overwritten."
 
     def _server(self) -> Iterator[str]:
-        yield "# A proxyDHCP server is the one that offers the boot; the other one may be a router that knows of none."
+        yield "# Prefer the proxyDHCP server, which offers the boot; the DHCP server may be a router that does not."
         if self.server:
             yield f"isset ${{ltsp-server}} || set ltsp-server {check_word(self.server)}"
         for setting in ("proxydhcp/next-server", "proxydhcp/dhcp-server", "next-server", "dhcp-server"):
@@ -148,13 +148,13 @@ class Menu:
     def _http(self) -> Iterator[str]:
         port = "" if self.http_port == _HTTP_PORT else f":{self.http_port}"
         if self.http:
-            yield "# TFTP carries iPXE and this script: the rest is faster by HTTP."
+            yield "# iPXE and this script come by TFTP; everything else is faster by HTTP."
             yield "isset ${ltsp-http} && goto _fetched ||"
             yield f"set ltsp-http http://${{ltsp-server}}{port}"
             yield "iseq ${filename} ${ltsp-http}/ltsp/ltsp.ipxe && goto _fetched ||"
             yield "chain ${ltsp-http}/ltsp/ltsp.ipxe && exit ||"
             yield "isset ${ltsp-leave} && exit 1 ||"
-            yield "echo No menu at ${ltsp-http}/ltsp/ltsp.ipxe, going on by TFTP. Is ltsp http running?"
+            yield "echo No menu at ${ltsp-http}/ltsp/ltsp.ipxe, continuing by TFTP. Is ltsp http running?"
             yield "clear ltsp-http"
             yield ":_fetched"
         yield f"set ltsp-images http://${{ltsp-server}}{port}/images/"
@@ -219,7 +219,7 @@ class Menu:
         if self.shell:
             yield "item --key s _shell iPXE shell"
         yield "item --key d _local Boot from the local disk"
-        yield "item --key x _exit Exit iPXE and go on with the next boot device"
+        yield "item --key x _exit Exit iPXE and continue with the next boot device"
         yield "choose --timeout ${ltsp-timeout} --default ${ltsp-default} ltsp-chosen || goto _cancelled"
         yield "goto ${ltsp-chosen}"
         yield ":_cancelled"
@@ -227,7 +227,7 @@ class Menu:
         yield "goto _menu"
 
     def _chroot(self, entry: MenuEntry) -> Iterator[str]:
-        """A directory of the server as the root, which needs `ltsp nfs --export=base`."""
+        """An entry for a directory of the server as the root, which needs `ltsp nfs --export=base`."""
         yield f":r_{entry.name}"
         yield f"set ltsp-name {entry.name}"
         yield f"set ltsp-url nfs://${{ltsp-server}}{_check_export_path(self.base_dir)}!{entry.name}"
@@ -263,10 +263,10 @@ class Menu:
         if self.configuration:
             yield ":_configuration", "config ||", "goto _menu"
         if self.shell:
-            yield ":_shell", "echo Type exit to come back to the menu.", "shell ||", "goto _menu"
+            yield ":_shell", "echo Type exit to return to the menu.", "shell ||", "goto _menu"
         yield (
             ":_local",
-            "# UEFI firmware goes on with its next boot entry when an application fails.",
+            "# UEFI firmware continues with its next boot entry when an application fails.",
             "set ltsp-leave 1",
             "iseq ${platform} efi && exit 1 ||",
             "set ltsp-name the local disk",
@@ -276,18 +276,18 @@ class Menu:
 
 
 def _check_export_path(directory: str) -> str:
-    """A directory in `nfs://SERVER/EXPORT!PATH`, where `!` ends it and the client takes letters of addresses alone.
+    """A directory for `nfs://SERVER/EXPORT!PATH`, which `!` ends, with characters that the client accepts in URLs.
 
-    Raises Unwritable.
+    Raises UnwritableText.
     """
     for character in directory:
         if character not in _IN_URLS:
-            raise UnwritableText(f"holds {character!a}")
+            raise UnwritableText(f"contains {character!a}")
     return check_word(directory)
 
 
 def _set_commands(options: MenuOptions) -> Iterator[str]:
-    """The commands that make the wishes those of this client."""
+    """The commands that apply the options to this client."""
     if options.default is not None:
         yield f"set ltsp-default {check_word(options.default)}"
     if options.parameters is not None:
@@ -316,7 +316,7 @@ def _image_block(entry: MenuEntry) -> Iterator[str]:
 
 
 def remove_entries(text: str, names: Collection[str]) -> str:
-    """A menu without its entries of these images; empty if it has none of them."""
+    """The menu without the entries of these images; empty if it has none of them."""
     gone = {"\n".join(_image_block(MenuEntry(name, ""))): name for name in names}
     blocks = text.rstrip("\n").split("\n\n")
     cut = tuple(f"item {gone[block]} " for block in blocks if block in gone)
@@ -329,11 +329,11 @@ def remove_entries(text: str, names: Collection[str]) -> str:
 def _failure_block() -> Iterator[str]:
     yield ":_failed"
     yield "echo"
-    yield "echo LTSP: ${ltsp-name} could not be booted: the lines above say why."
-    yield "echo Where a file was not found, ltsp info on the server shows what there is,"
-    yield "echo and ltsp ipxe makes a new menu of it."
+    yield "echo LTSP: cannot boot ${ltsp-name}: the lines above say why."
+    yield "echo If a file was not found, run ltsp info on the server to list the images,"
+    yield "echo and ltsp ipxe to update this menu."
     yield "clear ltsp-choice ||"
     yield "clear ltsp-url ||"
     yield "imgfree ||"
-    yield f"prompt --timeout {_AFTER_FAILURE} Press a key for the menu, or wait for it. ||"
+    yield f"prompt --timeout {_AFTER_FAILURE} Press a key for the menu, or wait. ||"
     yield "goto _menu"

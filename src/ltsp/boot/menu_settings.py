@@ -1,4 +1,4 @@
-"""What ltsp.conf says of the menu: for all clients, and for those of a section. ltsp.conf(5)"""
+"""The settings of ltsp.conf for the menu: for all clients, and for those of a section. ltsp.conf(5)"""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class MenuSettings:
 
 
 def menu_settings(conf: Conf, server: Mapping[str, Setting], labels: Sequence[str]) -> MenuSettings:
-    """What holds for the clients of a menu with these entries. `server` is what the file says to the server.
+    """The settings for a menu with these entries; `server` are the settings of the server itself.
 
-    Raises ConfError with every value that cannot be meant, by file and line.
+    Raises ConfError with every invalid value, by file and line.
     """
     clients = client_settings(conf)
-    warnings = [*clients.warnings, *_titles_of_nothing(server, labels)]
+    warnings = [*clients.warnings, *_find_unused_titles(server, labels)]
     reading = _MenuSettingsReader(labels, warnings, list(clients.faults))
     common = reading.options({**server, **_settings_of_all_clients(conf, clients.common.settings)})
     sections = [section for layer in clients.sections if (section := reading.section(layer))]
@@ -55,12 +55,12 @@ def entry_title(label: str, server: Mapping[str, Setting]) -> str:
 
 
 def title_key(label: str) -> str:
-    """What no variable's name can hold becomes an underscore: IPXE_X86_64_IMG, IPXE_DEBIAN_12_IMG."""
+    """Characters that names of variables cannot contain become underscores: IPXE_X86_64_IMG, IPXE_DEBIAN_12_IMG."""
     return f"IPXE_{_NO_VARIABLE.sub('_', label.upper())}_IMG"
 
 
-def _titles_of_nothing(server: Mapping[str, Setting], labels: Sequence[str]) -> Iterator[str]:
-    """A line for each title whose entry the menu does not have."""
+def _find_unused_titles(server: Mapping[str, Setting], labels: Sequence[str]) -> Iterator[str]:
+    """A warning for each title without an entry in the menu."""
     keys = [title_key(label) for label in labels]
     for key, setting in server.items():
         if _TITLE.fullmatch(key) and key not in keys:
@@ -69,7 +69,7 @@ def _titles_of_nothing(server: Mapping[str, Setting], labels: Sequence[str]) -> 
 
 
 def _settings_of_all_clients(conf: Conf, settings: Mapping[str, Setting]) -> dict[str, Setting]:
-    """Those of all clients that [clients] makes: what else they share, the server reads with what [server] says."""
+    """The settings from [clients]; those that clients share with the server are read with [server]."""
     others = Conf(conf.path, tuple(section for section in conf.sections if section.name != "clients"))
     shared = client_settings(others).common.settings
     return {key: setting for key, setting in settings.items() if shared.get(key) != setting}
@@ -82,7 +82,7 @@ class _MenuSettingsReader:
     faults: list[str] = field(default_factory=list)
 
     def section(self, layer: ClientLayer) -> ClientSection | None:
-        """None if it has nothing to say to the menu."""
+        """None if it does not affect the menu."""
         options = self.options(layer.settings)
         hostname = self._hostname(layer)
         if options == MenuOptions() and hostname is None:
@@ -96,8 +96,8 @@ class _MenuSettingsReader:
             elif _GLOB & set(pattern):
                 if pattern != "*" and options != MenuOptions():
                     self.warnings.append(
-                        f"{layer.where}: iPXE knows no patterns: what {layer.title} says of the menu holds for no "
-                        f"client by {pattern}; name each client"
+                        f"{layer.where}: iPXE has no patterns: the menu settings of {layer.title} do not apply to "
+                        f"{pattern}; list each client"
                     )
             else:
                 hostnames.append(pattern)
@@ -126,7 +126,7 @@ class _MenuSettingsReader:
         )
 
     def _hostname(self, layer: ClientLayer) -> str | None:
-        """What the section calls its clients; a template is known to them alone."""
+        """The hostname that the section sets, unless it is a template, which only clients can expand."""
         setting = layer.settings.get("HOSTNAME")
         if setting is None or setting.fault or not _HOSTNAME.fullmatch(setting.value):
             return None
@@ -136,9 +136,9 @@ class _MenuSettingsReader:
         if setting is None or not setting.value:
             return None
         if setting.value not in self.labels:
-            there = ", ".join(self.labels) or "none"
+            there = ", ".join(self.labels) or "the built-in ones"
             self.warnings.append(
-                f"{setting.where}: DEFAULT_IMAGE: the menu has no entry {printable(setting.value)!r}; there are {there}"
+                f"{setting.where}: DEFAULT_IMAGE: the menu has no entry {printable(setting.value)!r}, only {there}"
             )
             return None
         return setting.value
@@ -160,8 +160,8 @@ class _MenuSettingsReader:
             return HIDDEN_TIMEOUT
         if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) <= _LONGEST_TIMEOUT):
             self.faults.append(
-                f"{setting.where}: MENU_TIMEOUT: {text!a} is no number of milliseconds up to {_LONGEST_TIMEOUT}; "
-                "0 waits for ever, and -1 shows no menu"
+                f"{setting.where}: MENU_TIMEOUT: {text!a} is not a number of milliseconds up to {_LONGEST_TIMEOUT}; "
+                "0 waits forever, and -1 hides the menu"
             )
             return None
         return int(text)
@@ -170,7 +170,7 @@ class _MenuSettingsReader:
         if setting is None or not setting.value:
             return None
         if setting.value not in choices:
-            self.faults.append(f"{setting.where}: {setting.key}: {setting.value!a} is none of {', '.join(choices)}")
+            self.faults.append(f"{setting.where}: {setting.key}: {setting.value!a} is not one of {', '.join(choices)}")
             return None
         return setting.value
 

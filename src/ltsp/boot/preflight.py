@@ -1,4 +1,4 @@
-"""Whether clients can boot an image, judged when it is built: what its kernel lacks, and the package that brings it."""
+"""The preflight check of an image when it is built: what its kernel lacks to boot clients, and which package has it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Severity(Enum):
     ERROR = "error"
     """No client can boot the image."""
     WARNING = "warning"
-    """Some clients cannot, or not in some way."""
+    """Some clients cannot boot it, or not by some transport."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class PreflightProblem:
     severity: Severity
     message: str
     hint: str
-    """What to install in the source, or to ask for instead."""
+    """What to install in the source, or to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,30 +35,30 @@ class PreflightFacts:
 
     version: str
     modules: frozenset[str]
-    """Names of all modules that can be loaded or are built in, with underscores."""
+    """Names of all loadable and built-in modules, with underscores."""
     network: frozenset[str]
-    """Those of them that drive a network card with a wire, and may."""
+    """Drivers of wired network cards that are not blocked."""
     blocked_drivers: Mapping[str, str] = field(default_factory=dict)
-    """Those that may not: the file of the image's modprobe.d that keeps each from being loaded."""
+    """Drivers of wired network cards that the image's modprobe.d blocks: by name, the file that does."""
     chosen: tuple[str, ...] = ()
-    """Names of the drivers that the initrd shall have alone; none for all of them."""
+    """The only drivers that the initrd shall have; empty for all."""
     options: frozenset[str] | None
-    """Of the kernel's configuration; None if the image does not say."""
+    """The kernel's configuration; None if the image does not say."""
     codec: str
     """The compression of the image."""
     codecs: frozenset[str] | None
-    """Those that the kernel reads; None if the image does not say."""
+    """The compressions that the kernel supports; None if the image does not say."""
     has_nbd_client: bool
     distribution: Distribution
 
 
 _NEEDED: Final[Mapping[str, str]] = {
-    "overlay": "writes over the image",
+    "overlay": "makes the root writable",
     "squashfs": "reads the image",
-    "loop": "makes a disk of the image's file",
-    "af_packet": "asks for an address by DHCP",
+    "loop": "attaches the image's file",
+    "af_packet": "is needed for DHCP",
 }
-"""Modules without which no client boots, and what for."""
+"""Modules without which no client boots, and their purpose."""
 _BUILT_IN: Final[Mapping[str, str]] = {
     "CONFIG_BLK_DEV_INITRD": "initrds",
     "CONFIG_DEVTMPFS": "devtmpfs",
@@ -70,22 +70,22 @@ _COMMON_NETWORK_DRIVERS: Final = frozenset(
         *("bcmgenet", "dwmac_rk", "genet", "lan743x", "macb"),
     }
 )
-"""Drivers of the cards that computers and boards have built in. A kernel with none of them is for virtual machines."""
+"""Drivers of the cards built into computers and boards. A kernel without any of them is for virtual machines."""
 
 
 def find_problems(facts: PreflightFacts) -> tuple[PreflightProblem, ...]:
-    """All that is lacking, the errors first; empty if nothing is."""
+    """All problems, errors first."""
     return (*_find_errors(facts), *_find_warnings(facts))
 
 
-def check_no_errors(lacks: tuple[PreflightProblem, ...], name: str) -> None:
-    """Raises LtspError if clients could not boot the image `name`; the warnings are the caller's to show."""
-    errors = [lack for lack in lacks if lack.severity is Severity.ERROR]
+def check_no_errors(problems: tuple[PreflightProblem, ...], name: str) -> None:
+    """Raises LtspError if clients could not boot the image `name`; the caller shows the warnings."""
+    errors = [problem for problem in problems if problem.severity is Severity.ERROR]
     if errors:
-        hints = "; ".join(dict.fromkeys(lack.hint for lack in errors))
+        hints = "; ".join(dict.fromkeys(problem.hint for problem in errors))
         raise LtspError(
-            f"no client could boot {printable(name)}: " + "; ".join(lack.message for lack in errors),
-            f"{hints}; or publish it all the same with --no-preflight",
+            f"no client could boot {printable(name)}: " + "; ".join(problem.message for problem in errors),
+            f"{hints}; or publish it anyway with --no-preflight",
         )
 
 
@@ -97,34 +97,35 @@ def _find_errors(facts: PreflightFacts) -> Iterator[PreflightProblem]:
             Severity.ERROR, f"kernel {facts.version} lacks the module {name}, which {purpose}", install
         )
     if not facts.network:
-        message = f"kernel {facts.version} has no driver of a wired network card"
+        message = f"kernel {facts.version} has no driver for wired network cards"
         yield PreflightProblem(Severity.ERROR, message, _unblock_hint(facts.blocked_drivers) or install)
     elif facts.chosen:
         yield from _check_chosen_drivers(facts, {name.replace("-", "_") for name in facts.chosen})
     if facts.codecs is not None and facts.codec not in facts.codecs and "squashfs" not in missing:
-        readable = ", ".join(sorted(facts.codecs)) or "none at all"
-        hint = f"build with COMPRESSION=auto (readable: {readable})"
-        yield PreflightProblem(Severity.ERROR, f"kernel {facts.version} reads no squashfs with {facts.codec}", hint)
+        readable = ", ".join(sorted(facts.codecs)) or "none"
+        hint = f"build with COMPRESSION=auto (supported: {readable})"
+        message = f"kernel {facts.version} cannot read squashfs with {facts.codec}"
+        yield PreflightProblem(Severity.ERROR, message, hint)
     for option, what in _BUILT_IN.items() if facts.options is not None else ():
         if facts.options is not None and option not in facts.options:
             message = f"kernel {facts.version} was built without {what} ({option})"
-            yield PreflightProblem(Severity.ERROR, message, "install a kernel of a distribution")
+            yield PreflightProblem(Severity.ERROR, message, "install the distribution's kernel")
 
 
 def _check_chosen_drivers(facts: PreflightFacts, chosen: AbstractSet[str]) -> Iterator[PreflightProblem]:
     if chosen & facts.modules - facts.blocked_drivers.keys():
         return
-    message = f"kernel {facts.version} has none of the network drivers that were chosen: {' '.join(facts.chosen)}"
+    message = f"kernel {facts.version} has none of the chosen network drivers: {' '.join(facts.chosen)}"
     blocked = {name: file for name, file in facts.blocked_drivers.items() if name in chosen}
-    hint = _unblock_hint(blocked) or "name modules with --client-drivers or CLIENT_DRIVERS, as in r8169 e1000e"
+    hint = _unblock_hint(blocked) or "set --client-drivers or CLIENT_DRIVERS to names of modules, such as r8169 e1000e"
     yield PreflightProblem(Severity.ERROR, message, hint)
 
 
 def _unblock_hint(blocked_drivers: Mapping[str, str]) -> str:
-    """What to do about drivers that are there and may not be loaded; nothing if there are none."""
+    """How to unblock these drivers; empty if there are none."""
     files = ", ".join(f"/{file}" for file in dict.fromkeys(blocked_drivers.values()))
     return (
-        f"remove from {files} in the source the lines about {', '.join(sorted(blocked_drivers))}"
+        f"in the source, remove the lines about {', '.join(sorted(blocked_drivers))} from {files}"
         if blocked_drivers
         else ""
     )
@@ -134,13 +135,13 @@ def _find_warnings(facts: PreflightFacts) -> Iterator[PreflightProblem]:
     install = _install_hint(facts)
     if facts.network and not facts.network & _COMMON_NETWORK_DRIVERS:
         drivers = ", ".join(sorted(facts.network)[:4])
-        message = f"kernel {facts.version} drives no network card of common computers, only {drivers}"
+        message = f"kernel {facts.version} has no drivers for common network cards, only {drivers}"
         yield PreflightProblem(Severity.WARNING, message, install)
     unknown = {name: name.replace("-", "_") for name in facts.chosen if name.replace("-", "_") not in facts.modules}
     if len(unknown) < len(set(facts.chosen)):  # else it is an error
         for name, module in unknown.items():
             near = likely(module, facts.modules)
-            hint = f"did you mean {near}?" if near else "look at CLIENT_DRIVERS, which names it"
+            hint = f"did you mean {near}?" if near else "correct CLIENT_DRIVERS, which names it"
             yield PreflightProblem(Severity.WARNING, f"kernel {facts.version} has no module {name}", hint)
     if "nfs" not in facts.modules or not facts.modules & {"nfsv3", "nfsv4"}:
         lacking = ", ".join(name for name in ("nfs", "nfsv3", "nfsv4") if name not in facts.modules)
@@ -154,7 +155,7 @@ def _find_warnings(facts: PreflightFacts) -> Iterator[PreflightProblem]:
     elif not facts.has_nbd_client:
         package = NBD_CLIENT.get(facts.distribution, "with nbd-client")
         hint = f"install the package {package} in the source, or nbd-client on this server"
-        yield PreflightProblem(Severity.WARNING, "clients cannot boot by NBD: there is no program nbd-client", hint)
+        yield PreflightProblem(Severity.WARNING, "clients cannot boot by NBD: nbd-client not found", hint)
 
 
 def _install_hint(facts: PreflightFacts) -> str:

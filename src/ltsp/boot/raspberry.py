@@ -1,4 +1,4 @@
-"""What the firmware of a Raspberry Pi fetches: which directory of a system has it, and what in there is for nobody.
+"""The files that the firmware of a Raspberry Pi fetches: their directory in a system, and which of them are private.
 
 raspberrypi.com, documentation/computers: "The boot folder", "config.txt", "Network booting".
 """
@@ -19,27 +19,27 @@ DIRECTORIES: Final = (
     "boot",  # Raspberry Pi OS before
 )
 _FIRMWARE_FILES: Final = ("bootcode.bin", "start*.elf", "config.txt", "kernel*.img")
-"""Of which one at least is there: the firmware of each model but the fifth, its settings, its kernels."""
+"""At least one of these exists: the firmware of each model except the Pi 5, its settings, its kernels."""
 CMDLINE: Final = "cmdline.txt"
 _LOCAL: Final = ("PARTUUID=", "UUID=", "LABEL=", "PARTLABEL=", "/dev/mmcblk", "/dev/sd", "/dev/nvme")
-"""Beginnings of a root that is on a card or disk of the Pi. Documentation/admin-guide/kernel-parameters.txt of Linux"""
+"""Prefixes of a root on the Pi's own card or disk. Documentation/admin-guide/kernel-parameters.txt of Linux"""
 _PRIVATE: Final = frozenset(
     {
-        # Raspberry Pi Imager and raspberrypi-sys-mods: what sets the system up when it first boots, with passwords.
+        # Raspberry Pi Imager and raspberrypi-sys-mods: settings for the first boot, with passwords.
         *("firstrun.sh", "userconf", "userconf.txt", "custom.toml", "ssh", "ssh.txt", "wpa_supplicant.conf"),
-        # cloud-init, NoCloud: the same of Ubuntu, and of Raspberry Pi OS since 2025.
+        # cloud-init, NoCloud: the same for Ubuntu, and for Raspberry Pi OS since 2025.
         *("user-data", "network-config", "meta-data", "vendor-data"),
     }
 )
 
 
 def has_firmware(names: Iterable[str]) -> bool:
-    """Whether a directory with these entries is one that a Pi boots from."""
+    """Whether a Pi can boot from a directory with these entries."""
     return any(fnmatchcase(name, sign) for name in names for sign in _FIRMWARE_FILES)
 
 
 def is_public(path: str) -> bool:
-    """Whether a file in that directory may be fetched by anybody."""
+    """Whether anybody may fetch this file of the directory."""
     return path not in _PRIVATE
 
 
@@ -48,12 +48,12 @@ def no_boot_files_error(what: str) -> LtspError:
     places = " or ".join(f"/{directory}" for directory in DIRECTORIES)
     return LtspError(
         f"no boot files for Raspberry Pis in {what}: looked for {', '.join(_FIRMWARE_FILES)} in {places}",
-        "name an image of Raspberry Pi OS with --rpi-image, or leave it and RPI_IMAGE out",
+        "give an image of Raspberry Pi OS with --rpi-image, or remove it and RPI_IMAGE",
     )
 
 
 def firmware_files(tree: Tree) -> Mapping[str, Content]:
-    """By their paths as the Pi asks for them; empty if there are none. Links are not followed."""
+    """The public files by the paths that the Pi requests; empty if there are none. Links are not followed."""
     for path in DIRECTORIES:
         directory = tree.follow(path)
         if isinstance(directory, Directory) and has_firmware(directory.entries):
@@ -63,6 +63,6 @@ def firmware_files(tree: Tree) -> Mapping[str, Content]:
 
 
 def find_local_root(cmdline: str) -> str:
-    """The root that a cmdline.txt names, where it is on the Pi's own card or disk; else nothing."""
+    """The root in a cmdline.txt, if it is on the Pi's own card or disk; else empty."""
     roots = (word.removeprefix("root=") for word in cmdline.split() if word.startswith("root="))
     return next((root for root in roots if root.startswith(_LOCAL)), "")

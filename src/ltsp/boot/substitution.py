@@ -1,7 +1,7 @@
-r"""The second half of `--kernel-initrd`: how an initrd's path follows from its kernel's, in the words of sed.
+r"""The second half of `--kernel-initrd`: substitutions, as in sed, that turn a kernel's path into its initrd's.
 
-`s|vmlinuz|initrd.img|`, several of them after each other with `;`, basic regular expressions with the extensions of
-GNU sed, `&` and `\1` to `\9`, the flags `g` and `I`. Nothing else of sed: what is asked for is a name. sed(1)
+`s|vmlinuz|initrd.img|`, several of them separated by `;`, basic regular expressions with the extensions of GNU sed,
+`&` and `\1` to `\9`, the flags `g` and `I`. Nothing else of sed is supported. sed(1)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ltsp.tree.name import printable
 
 _FLAGS = re.compile(r"[gI]*")
 _TURNED = "(){}|+?"
-"""Where a basic expression wants a backslash and Python's does not, and the other way round."""
+"""Characters that need a backslash in a basic regular expression and none in Python's, and vice versa."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Substitution:
 
 
 def substitutions(text: str) -> tuple[Substitution, ...]:
-    """Raises UsageError if the text is not a row of substitutions."""
+    """Raises UsageError if the text is not a sequence of substitutions."""
     found: list[Substitution] = []
     at = 0
     while at < len(text):
@@ -39,7 +39,7 @@ def substitutions(text: str) -> tuple[Substitution, ...]:
             at += 1
             continue
         if text[at] != "s" or at + 1 >= len(text) or text[at + 1] in "\\\n":
-            raise _syntax_error(text, "it is not of the form s|vmlinuz|initrd.img|")
+            raise _syntax_error(text, "it does not have the form s|vmlinuz|initrd.img|")
         delimiter = text[at + 1]
         old, at = _split_part(text, at + 2, delimiter)
         new, at = _split_part(text, at, delimiter)
@@ -47,7 +47,7 @@ def substitutions(text: str) -> tuple[Substitution, ...]:
         assert flags is not None  # it matches the empty text
         at = flags.end()
         if at < len(text) and text[at] not in " \t\n;":
-            raise _syntax_error(text, f"{text[at]} is no flag that is known here (g, I)")
+            raise _syntax_error(text, f"unknown flag {text[at]} (known: g, I)")
         found.append(_compile(text, old, new, flags[0]))
     return tuple(found)
 
@@ -57,14 +57,14 @@ def _compile(text: str, old: str, new: str, flags: str) -> Substitution:
         pattern = re.compile(_to_python_regex(old), re.IGNORECASE if "I" in flags else 0)
         replacement = _translate_replacement(new)
         if max(map(int, re.findall(r"\\g<(\d+)>", replacement)), default=0) > pattern.groups:
-            raise _syntax_error(text, "it refers to a group that it does not have")
+            raise _syntax_error(text, "it refers to a missing group")
     except re.error as error:
         raise _syntax_error(text, str(error)) from error
     return Substitution(pattern, replacement, "g" in flags)
 
 
 def _split_part(text: str, at: int, delimiter: str) -> tuple[str, int]:
-    """The text up to the delimiter, and what follows it; the delimiter itself is written with a backslash."""
+    """The text up to the delimiter, and the offset after it; a backslash escapes the delimiter."""
     part: list[str] = []
     while at < len(text):
         if text[at] == delimiter:
@@ -75,11 +75,11 @@ def _split_part(text: str, at: int, delimiter: str) -> tuple[str, int]:
         else:
             part.append(text[at])
             at += 1
-    raise _syntax_error(text, f"a {delimiter} is missing")
+    raise _syntax_error(text, f"missing {delimiter}")
 
 
 def _to_python_regex(basic: str) -> str:
-    """A basic regular expression as Python writes it."""
+    """A basic regular expression in Python's syntax."""
     atoms = re.findall(r"\\.|\[\^?\]?[^\]]*\]|.", basic, re.DOTALL)
     return "".join(_translate_atom(atoms, index) for index in range(len(atoms)))
 
@@ -117,6 +117,6 @@ def _translate_replacement(new: str) -> str:
 
 def _syntax_error(text: str, reason: str) -> UsageError:
     return UsageError(
-        f"cannot take {printable(text)} as a rule for the initrd: {reason}",
-        "an example of a whole rule: --kernel-initrd='live/vmlinuz-* s|vmlinuz|initrd.img|'",
+        f"invalid initrd rule {printable(text)}: {reason}",
+        "for example: --kernel-initrd='live/vmlinuz-* s|vmlinuz|initrd.img|'",
     )

@@ -1,7 +1,7 @@
 """Unified kernel images: EFI programs whose sections are a kernel, its initrd and its version.
 
 uapi-group.org, specifications/specs/unified_kernel_image; the sections are those of PE/COFF, learn.microsoft.com,
-"PE Format". A file comes from anywhere: no number in it is believed before it was compared with the file's size.
+"PE Format". Files are untrusted: no number is used before it is compared with the file's size.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ltsp.tree.content import Content
 from ltsp.tree.excerpt import Excerpt
 
 _MOST_HEADERS: Final = 64 << 10
-"""Bytes from the start within which all headers are; those of a stub end below 4 KiB."""
+"""Bytes from the start that contain all headers; those of a stub end below 4 KiB."""
 _MOST_SECTIONS: Final = 96
-"""As many as Windows loads."""
+"""The limit of Windows."""
 _MOST_UNAME: Final = 256
 _SECTION: Final = struct.Struct("<8sIIII16x")
 """Name, VirtualSize, VirtualAddress, SizeOfRawData, PointerToRawData."""
@@ -29,13 +29,13 @@ class UnifiedKernel:
     kernel: Content
     initrd: Content | None
     version: str | None
-    """Of `.uname`, not checked; None if the file has no such section."""
+    """The text of `.uname`, not validated; None if the file has no such section."""
 
     @classmethod
     def parse(cls, file: Content) -> Self | None:
-        """None for a file that is none: another program, or an addition to one.
+        """None for another program, or an addon of a unified kernel.
 
-        Raises FormatError if a section is not within the file, OSError as reading does.
+        Raises FormatError if a section is not within the file, and OSError.
         """
         with file.open() as stream:
             sections = dict(_parse_sections(stream.read(_MOST_HEADERS)))
@@ -47,9 +47,9 @@ class UnifiedKernel:
 
 
 def _parse_sections(head: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Name, offset and size of each section of the profile that boots by default, of which a later one counts.
+    """Name, offset and size of each section of the default profile; later sections of a name override earlier ones.
 
-    It is the first, `@0`, over what stands before it. ("Multi-Profile UKIs")
+    The default profile is the first, `@0`, which overrides the sections before it. ("Multi-Profile UKIs")
     """
     if len(head) < 0x40 or not head.startswith(b"MZ"):
         return
@@ -67,13 +67,13 @@ def _parse_sections(head: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
             profiles += 1
         if profiles > 1:
             return
-        # In the file a section is padded; VirtualSize is 0 if a tool does not care to fill it in.
+        # Sections are padded in the file; some tools leave VirtualSize 0.
         yield name.rstrip(b"\0").decode("ascii", "replace"), (offset, min(virtual, raw) if virtual else raw)
 
 
 def _open_section(file: Content, name: str, offset: int, size: int) -> Content:
     if not size or offset + size > file.size:
-        raise FormatError(f"its section {name} is not within the file")
+        raise FormatError(f"section {name} extends beyond the end of the file")
     return Excerpt(file, offset, size)
 
 

@@ -135,9 +135,9 @@ _ENDS = _compile_patterns(
         "see the console's last lines for the unit that failed, often a line of fstab",
     ),
     (
-        r"^LTSP: (.*?) ?could not be booted: the lines above say why",
+        r"^LTSP: cannot boot ?(.*?): the lines above say why",
         "the menu could not boot {0}",
-        "ltsp info shows what there is, and ltsp ipxe makes a new menu of it",
+        "ltsp info lists the images, and ltsp ipxe updates the menu",
     ),
     (r"^iPXE>$", "iPXE opened its shell", "a script ended with `shell`, or what it chained to could not be fetched"),
     (
