@@ -1,4 +1,4 @@
-"""A tree in each kind of archive and container image, by the programs that people have."""
+"""A tree in each kind of archive and container image, made by the usual programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A site with a published image that clients can boot by its menu, made once for all the workers of a test run."""
+"""A site with a published image that clients can boot from its menu, made once for all workers of a test run."""
 
 from __future__ import annotations
 

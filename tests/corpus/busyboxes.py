@@ -1,4 +1,4 @@
-"""The busyboxes that a client may run on: this machine's, and that of each suite with another release of it."""
+"""The busyboxes that a client may run on: this machine's, and one of each suite with another release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server with clients, set up as a person does it: ltsp.conf, and `ltsp image`, `ltsp initrd`, `ltsp ipxe`."""
+"""A server with clients, set up as a person does it: ltsp.conf, `ltsp image`, `ltsp initrd`, `ltsp ipxe`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A diskless PC that somebody sits at: it boots from the network like any client, and is typed at on its console."""
+"""A diskless PC with somebody at its console: it boots from the network like any client, and gets typed input."""
 
 from __future__ import annotations
 

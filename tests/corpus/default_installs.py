@@ -1,4 +1,4 @@
-"""Disks as the installers of distributions lay them out: their tables, fstabs, features of file systems and LVM.
+"""Disks as the installers of distributions partition them: their tables, fstabs, file system features and LVM.
 
 The system on them is small. Sizes are not those of an installer, which makes partitions of gigabytes.
 """

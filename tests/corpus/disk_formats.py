@@ -1,4 +1,4 @@
-"""A disk in each format that a hypervisor keeps it in, by qemu-img and the programs that compress files."""
+"""A disk in each format that hypervisors use, made by qemu-img and by programs that compress files."""
 
 from __future__ import annotations
 

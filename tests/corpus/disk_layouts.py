@@ -1,4 +1,4 @@
-"""A file system on a disk, in each place where an installation puts it: partitions, LVM, RAID1.
+"""A file system in each place on a disk where an installer puts it: partitions, LVM, RAID1.
 
 LVM is made by lvm itself, on loop devices and without a device-mapper; of a RAID the kernel would make the members.
 """

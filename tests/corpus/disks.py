@@ -1,4 +1,4 @@
-"""Disks with small systems on them, put together by sfdisk, mke2fs and qemu-img."""
+"""Disks with small systems on them, made with sfdisk, mke2fs and qemu-img."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that reads for us and was taken over by what it reads: it asks for what it likes, and dies."""
+"""A reader process that its input has taken over: it asks for whatever it likes, and dies."""
 
 from __future__ import annotations
 

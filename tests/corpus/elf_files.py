@@ -1,4 +1,4 @@
-"""ELF files with nothing in them but headers: programs with a loader and libraries, and kernel modules."""
+"""ELF files that contain only headers: programs with a loader and libraries, and kernel modules."""
 
 from __future__ import annotations
 

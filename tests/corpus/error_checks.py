@@ -1,4 +1,4 @@
-"""What a refusal has to be: one line that names cause and remedy, the exit status, and a server as it was before."""
+"""The requirements of a refusal: one line with cause and remedy, the exit status, and an unchanged server."""
 
 from __future__ import annotations
 

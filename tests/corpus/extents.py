@@ -1,4 +1,4 @@
-"""Bytes by where they lie in open files, for a comparison with what a reader gives."""
+"""The bytes of extents in open files, to compare with what a reader gives."""
 
 from __future__ import annotations
 

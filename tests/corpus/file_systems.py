@@ -1,4 +1,4 @@
-"""A tree in each file system that Linux is installed to: made by its own tools, filled through the kernel.
+"""A tree in each file system that Linux is installed on: made by its own tools, filled by the kernel.
 
 What is mounted is mounted in a mount namespace of its own, and gone with the program that did it.
 """

@@ -1,4 +1,4 @@
-"""What formats cannot hold of a tree, as data: the reason, and what the tree is without it.
+"""What each format cannot store of a tree, as data: the reason, and the tree without it.
 
 A comparison with what is left is strict both ways: a loss that does not happen is a difference, too.
 """

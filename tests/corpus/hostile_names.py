@@ -1,4 +1,4 @@
-"""Names and texts that would do something if they were printed, typed or read as they are."""
+"""Names and texts that would do harm if they were printed, typed or parsed unescaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chroots that want to be read wrongly: at paths that a build touches stand links, pipes and devices that lead out."""
+"""Chroots with traps: links, pipes and devices that lead out, at paths that a build touches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PC in QEMU whose network card carries iPXE: it fetches by TFTP from a directory, and shows its screen on a pipe."""
+"""A PC in QEMU whose network card has iPXE: it fetches files by TFTP, and shows its screen on a pipe."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""iPXE as far as our scripts use it: how a line falls apart into commands, and what a script then does.
+"""The part of iPXE that our scripts use: how a line is split into commands, and what a script does.
 
-Written after core/exec.c, image/script.c and core/settings.c of iPXE, and compared with the real one in QEMU: a line is
+Modelled on core/exec.c, image/script.c and core/settings.c of iPXE, and compared with the real one in QEMU: a line is
 split at blanks, settings are expanded in each word by itself, from the innermost on, again and again; a word that
 begins with # ends the line; each command is run as the result of the one before it and the connector say.
 """

@@ -1,4 +1,4 @@
-"""Encrypted volumes, by cryptsetup itself: what is in a file is encrypted where it lies, without device-mapper."""
+"""Encrypted volumes, made by cryptsetup itself: it encrypts a file in place, without device-mapper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process that reads mutants may take, and what is kept of the mutant that takes more."""
+"""Limits for a process that reads mutants; a mutant that exceeds them is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutants of whatever we read, put before its reader in processes of their own."""
+"""Runs of a reader over mutants of its input, in separate processes."""
 
 from __future__ import annotations
 

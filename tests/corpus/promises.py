@@ -1,4 +1,4 @@
-"""The promises of docs/reliability.md and the tests that hold them, as its table has them."""
+"""The promises in the table of docs/reliability.md, and the tests that check them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A room with a router that gives addresses and knows of no boot, a server beside it, and a PC: each in its place.
+"""A room with a router that gives addresses and knows no boot server, our server next to it, and a PC.
 
 Run as `unshare --net python proxied_room.py CONF DIRECTORY SECONDS UNTIL QEMU-ARGUMENT...`: the router (dnsmasq, for
 addresses alone) and the PC (QEMU) share a bridge with the server (dnsmasq with CONF), which is in a network namespace

@@ -1,4 +1,4 @@
-"""What a DHCP server with our configuration answers to PCs: dnsmasq, and clients at the other end of its cables.
+"""The answers that PCs get from a DHCP server with our configuration: dnsmasq, and clients on virtual cables.
 
 Run as `unshare --net python pxe_client.py CONF DIRECTORY SECONDS ADDRESS...`. The server has a card with each address,
 `card0`, `card1` and so on; writes a JSON list that has, for each card, an object of answers by kind of client. All

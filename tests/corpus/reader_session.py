@@ -1,4 +1,4 @@
-"""A process that reads for us, as tests need it: what it does is what it is asked for."""
+"""A reader process for tests: it does what it is asked to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report that remembers what an applet told."""
+"""A report that records what an applet reports."""
 
 from __future__ import annotations
 

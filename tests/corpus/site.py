@@ -1,4 +1,4 @@
-"""A server of its own in a temporary directory, and the `ltsp` command as a person types it there."""
+"""A server in a temporary directory, and the `ltsp` command as a person types it there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Disks that are small, or give errors, mounted where only the program under test sees them."""
+"""Disks that are small or give errors, mounted where only the program under test sees them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a directory, a tree or an image holds, as values that can be compared, and the differences in words.
+"""The contents of a directory, a tree or an image as comparable values, and their differences in words.
 
 Run as a program (`python tree_snapshot.py IMAGE MOUNTPOINT`) it mounts an image where only it can see it and
 writes what it found there to standard output: `mounted` runs it so.

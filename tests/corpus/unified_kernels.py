@@ -1,4 +1,4 @@
-"""Unified kernel images as ukify makes them, but for the stub: an EFI program with a section for each part."""
+"""Unified kernel images as ukify makes them, without the stub: an EFI program with a section for each part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands of somebody without privileges: an ordinary user, or root of a container that such a user starts.
+"""Commands run without privileges: by an ordinary user, or by root of a container that such a user starts.
 
 The tests and their Python may lie where only root can look, as in root's home. In a mount namespace of the command,
 what it needs is bound into directories that everybody can pass.

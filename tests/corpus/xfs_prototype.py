@@ -1,4 +1,4 @@
-"""A tree as a prototype of mkfs.xfs, which lays it out where no kernel mounts what it makes: xfs of version 4."""
+"""A tree as a prototype for mkfs.xfs, for file systems that no kernel here mounts: xfs version 4."""
 
 from __future__ import annotations
 
