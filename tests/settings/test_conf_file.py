@@ -1,4 +1,4 @@
-"""ltsp.conf is believed only when nobody but an administrator can have written it."""
+"""ltsp.conf is trusted only if nobody but administrators can write it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def verdict(*owners):
         [(DIRECTORY | 0o1777, 0, 0), (FILE | 0o600, 0, 0)],
     ],
 )
-def test_what_only_administrators_can_write_is_trusted(owners):
+def test_a_file_writable_by_administrators_only_is_trusted(owners):
     assert verdict(*owners) == ""
 
 
@@ -47,7 +47,7 @@ def test_what_only_administrators_can_write_is_trusted(owners):
         ([(DIRECTORY | 0o775, 0, 1000), (FILE | 0o600, 0, 0)], "/0 is writable by group 1000"),
     ],
 )
-def test_what_others_can_write_is_not(owners, fault):
+def test_a_file_writable_by_others_is_not_trusted(owners, fault):
     assert verdict(*owners) == fault
 
 
@@ -60,11 +60,11 @@ def conf(tmp_path):
     return path
 
 
-def test_a_file_is_read_and_taken_apart(conf):
+def test_a_file_is_read_and_parsed(conf):
     assert [each.key for each in read(str(conf)).sections[0].statements] == ["BACKUP"]
 
 
-def test_a_missing_file_says_nothing_unless_it_was_asked_for(tmp_path):
+def test_a_missing_file_is_empty_unless_required(tmp_path):
     for path in (tmp_path / "none", tmp_path / "none" / "ltsp.conf"):
         assert read(str(path)).sections == ()
         with pytest.raises(ConfError, match="No such file or directory"):
@@ -104,7 +104,7 @@ def test_links_in_a_circle_are_an_error(tmp_path):
         read(str(tmp_path / "a"))
 
 
-def test_what_is_no_file_is_never_opened_for_reading(conf, tmp_path):
+def test_only_regular_files_are_opened_for_reading(conf, tmp_path):
     os.mkfifo(tmp_path / "fifo", 0o600)
     for path in (tmp_path / "fifo", conf.parent):
         with pytest.raises(ConfError, match="not a regular file"):
@@ -131,6 +131,6 @@ def test_a_file_of_another_user_is_refused(conf):
         read(str(conf))
 
 
-def test_groups_that_a_system_lacks_are_passed_over(monkeypatch):
+def test_groups_that_a_system_lacks_are_ignored(monkeypatch):
     monkeypatch.setattr(trusted, "_TRUSTED_GROUPS", ("root", "no such group"))
     assert trusted._trusted_gids() == {0}

@@ -11,7 +11,7 @@ from ltsp.settings.image_name import check_name, fault, suggest_name
 
 
 @pytest.mark.parametrize("name", ["x86_64", "a", "0", "Debian-12.5+nonfree", "a" * 64, "a.img.b", "ltsp", "snponly"])
-def test_letters_digits_and_a_few_marks_make_a_name(name):
+def test_letters_digits_and_some_punctuation_are_valid_in_a_name(name):
     assert check_name(name) == name
 
 
@@ -19,25 +19,25 @@ def test_letters_digits_and_a_few_marks_make_a_name(name):
     ("name", "reason"),
     [
         ("", "is empty"),
-        ("a b", "holds a space"),
-        ("a,b", "holds a comma"),
-        ("a/b", "holds a slash"),
+        ("a b", "contains a space"),
+        ("a,b", "contains a comma"),
+        ("a/b", "contains a slash"),
         ("..", "begins with '.'"),
         (".hidden", "begins with '.'"),
         ("-r", "begins with '-'"),
-        ("a\nb", "holds a line break"),
-        ("a\tb", "holds a tab"),
-        ("a\x1b[31m", r"holds '\x1b'"),
-        ("a$(id)", "holds '$'"),
-        ("ä", r"holds '\xe4'"),
-        ("a\udcff", r"holds '\udcff'"),
-        ("ltsp.img", "is that of a file in TFTP_DIR/ltsp"),
-        ("ltsp.ipxe", "is that of a file in TFTP_DIR/ltsp"),
-        ("Memtest.EFI", "is that of a file in TFTP_DIR/ltsp"),
+        ("a\nb", "contains a line break"),
+        ("a\tb", "contains a tab"),
+        ("a\x1b[31m", r"contains '\x1b'"),
+        ("a$(id)", "contains '$'"),
+        ("ä", r"contains '\xe4'"),
+        ("a\udcff", r"contains '\udcff'"),
+        ("ltsp.img", "is the name of a file in TFTP_DIR/ltsp"),
+        ("ltsp.ipxe", "is the name of a file in TFTP_DIR/ltsp"),
+        ("Memtest.EFI", "is the name of a file in TFTP_DIR/ltsp"),
         ("lab.img", "ends with '.img'"),
         ("lab.img.old", "ends with '.old'"),
         ("lab.lock", "ends with '.lock'"),
-        ("a" * 65, "has 65 characters, 64 at most"),
+        ("a" * 65, "has 65 characters; the limit is 64"),
     ],
 )
 def test_a_fault_is_named(name, reason):
@@ -63,12 +63,12 @@ def test_a_fault_is_named(name, reason):
         ("", "NAME"),
     ],
 )
-def test_for_what_is_no_name_one_is_suggested(text, name):
+def test_a_valid_name_is_suggested_for_an_invalid_one(text, name):
     assert suggest_name(text) == name
     assert not fault(name)
 
 
-def test_no_image_can_have_the_name_of_a_file_that_is_copied_beside_the_images():
+def test_no_image_can_have_the_name_of_a_shared_file_in_tftp_dir():
     for binary in BINARIES:
         assert fault(binary.name)
     for firmware in FIRMWARES:

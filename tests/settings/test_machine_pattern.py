@@ -1,4 +1,4 @@
-"""Names of sections that mean machines, and those that never match one."""
+"""Section names that match machines, and those that never match one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ltsp.settings.machine_pattern import pattern_fault
         "123456789012",
     ],
 )
-def test_what_a_client_may_match_has_no_fault(pattern):
+def test_valid_patterns_have_no_fault(pattern):
     assert pattern_fault(pattern) == ""
 
 
@@ -42,14 +42,14 @@ def test_what_a_client_may_match_has_no_fault(pattern):
         "52.54.00.ab.34.56",
     ],
 )
-def test_an_address_in_another_notation_is_told_the_right_form(pattern):
+def test_an_address_in_another_notation_gets_the_right_form(pattern):
     assert "[52:54:00:" in pattern_fault(pattern)
 
 
 @pytest.mark.parametrize(
     "pattern", ["52:54:00:12:34", "52:54:00:12:34:5g", "52:54:00:12:34:56:78", "5?:54:00", "fe80::1", "254:0:*"]
 )
-def test_what_cannot_be_an_address_is_told_what_one_looks_like(pattern):
+def test_an_invalid_address_gets_an_example(pattern):
     assert "six pairs" in pattern_fault(pattern)
 
 
@@ -63,5 +63,5 @@ def test_what_cannot_be_an_address_is_told_what_one_looks_like(pattern):
         ("my@pc", "letters, digits"),
     ],
 )
-def test_what_can_be_neither_address_nor_hostname_is_told_why(pattern, says):
+def test_a_pattern_that_is_neither_address_nor_hostname_gets_the_reason(pattern, says):
     assert says in pattern_fault(pattern)

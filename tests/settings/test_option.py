@@ -1,4 +1,4 @@
-"""Kinds of values, and what a declaration says of itself."""
+"""Kinds of values, and properties of declarations."""
 
 from __future__ import annotations
 
@@ -61,32 +61,32 @@ def test_paths_are_made_absolute():
     [
         (Flag(), "", "is neither 0 nor 1"),
         (Flag(), "yes", "is neither 0 nor 1"),
-        (HostAddress(), "1.2.3", "is no IPv4 address such as 192.168.1.10"),
-        (HostAddress(), "10.0.0.300", "is no IPv4 address such as 192.168.1.10"),
-        (HostAddress(), "fe80::1", "is no IPv4 address such as 192.168.1.10"),
-        (HostAddress(), "${ip}", "is no IPv4 address such as 192.168.1.10"),
-        (HostAddress(), "10.0.0.1;shell", "is no IPv4 address such as 192.168.1.10"),
+        (HostAddress(), "1.2.3", "is not an IPv4 address such as 192.168.1.10"),
+        (HostAddress(), "10.0.0.300", "is not an IPv4 address such as 192.168.1.10"),
+        (HostAddress(), "fe80::1", "is not an IPv4 address such as 192.168.1.10"),
+        (HostAddress(), "${ip}", "is not an IPv4 address such as 192.168.1.10"),
+        (HostAddress(), "10.0.0.1;shell", "is not an IPv4 address such as 192.168.1.10"),
         (Flag(), "01", "is neither 0 nor 1"),
         (DirectoryPath(), "", "is empty"),
-        (ImageName(), "a,b", "holds a comma; a-b is a name"),
-        (Choice(("a", "b")), "c", "is none of a, b"),
-        (Integer(), "", "is no whole number"),
-        (Integer(), "-1", "is no whole number"),
-        (Integer(), "1.5", "is no whole number"),
-        (Integer(), "٣", "is no whole number"),
+        (ImageName(), "a,b", "contains a comma; a-b is valid"),
+        (Choice(("a", "b")), "c", "is not one of a, b"),
+        (Integer(), "", "is not a whole number"),
+        (Integer(), "-1", "is not a whole number"),
+        (Integer(), "1.5", "is not a whole number"),
+        (Integer(), "٣", "is not a whole number"),
         (Integer(least=1), "0", "is not between 1 and 2147483647"),
         (Integer(most=5), "6", "is not between 0 and 5"),
         (Integer(), "9" * 5000, "is not between 0 and 2147483647"),
-        (Mode(), "", "is no mode such as 0640"),
-        (Mode(), "0888", "is no mode such as 0640"),
-        (Mode(), "04755", "is no mode such as 0640"),
-        (Mode(), "rw", "is no mode such as 0640"),
-        (Mode(), "0044", "keeps the owner from reading"),
-        (Words(), "'a", "a quote is not closed"),
-        (Words(), "a\\", "a backslash stands at the end"),
+        (Mode(), "", "is not a mode such as 0640"),
+        (Mode(), "0888", "is not a mode such as 0640"),
+        (Mode(), "04755", "is not a mode such as 0640"),
+        (Mode(), "rw", "is not a mode such as 0640"),
+        (Mode(), "0044", "does not let the owner read"),
+        (Words(), "'a", "has an unclosed quote"),
+        (Words(), "a\\", "ends with a backslash"),
     ],
 )
-def test_a_kind_says_what_is_wrong(kind, text, reason):
+def test_a_kind_reports_what_is_wrong(kind, text, reason):
     with pytest.raises(ValueError, match=f"^{re.escape(reason)}$"):
         kind.parse(text)
 
@@ -118,7 +118,7 @@ def test_flags_are_unique_and_defaults_are_values(options):
     assert all(option.summary and not option.summary.endswith(".") for option in every)
 
 
-def test_the_options_of_the_manual_page_are_as_it_says():
+def test_the_options_match_the_manual_page():
     spelled = {option.spelling: option.default for option in declared_options(ImageOptions) if option.short}
     assert spelled == {
         "-b, --backup=0|1": True,

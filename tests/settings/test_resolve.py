@@ -24,7 +24,7 @@ def image(given_=(), conf_=None, environ=None):
     return resolve(ImageOptions, given_, conf_ or {}, environ or {}, faults), faults
 
 
-def test_the_most_important_place_wins():
+def test_the_origin_with_the_highest_priority_wins():
     everywhere = {"COMPRESSION": "lz4"}
     assert image()[0].compression == "auto"
     assert image((), {}, everywhere)[0].compression == "lz4"
@@ -33,40 +33,40 @@ def test_the_most_important_place_wins():
     assert (options.compression, faults) == ("gzip", [])
 
 
-def test_the_last_of_an_option_given_twice_holds():
+def test_the_last_value_of_an_option_given_twice_wins():
     assert image(given(ImageOptions, backup="0") + given(ImageOptions, backup="1"))[0].backup is True
 
 
-def test_an_option_that_may_be_repeated_gathers_its_values():
+def test_a_repeatable_option_collects_its_values():
     options = resolve(VersionsOptions, given(VersionsOptions, pin="a") + given(VersionsOptions, pin="b"), {}, {}, [])
     assert options.pin == ("a", "b")
 
 
-def test_an_option_without_its_value_stands_for_one():
+def test_an_option_without_a_value_means_one():
     assert image(given(ImageOptions, revert=None))[0].revert is True
     assert resolve(LtspOptions, given(LtspOptions, help=None), {}, {}, []).help == ""
 
 
-def test_a_variable_that_is_set_but_empty_is_no_value_unless_emptiness_is_one():
+def test_an_empty_variable_is_unset_unless_empty_is_a_value():
     options, faults = image((), conf(BACKUP="", IONICE=""), {"CLEANUP": "", "THREADS": ""})
     assert (options.backup, options.cleanup, options.threads, options.ionice, faults) == (True, True, 0, (), [])
 
 
-def test_an_empty_key_of_ltsp_conf_lets_the_environment_speak():
+def test_an_empty_key_of_ltsp_conf_does_not_override_the_environment():
     assert image((), conf(BACKUP=""), {"BACKUP": "0"})[0].backup is False
 
 
-def test_what_belongs_to_one_run_is_taken_from_the_command_line_alone():
+def test_options_of_a_single_run_are_read_only_from_the_command_line():
     options, faults = image((), conf(NAME="x", DRY_RUN="1", HELP="1"), {"NAME": "y", "JSON": "1"})
     assert (options.name, options.dry_run, options.help, options.json, faults) == (None, False, False, False, [])
 
 
-def test_every_fault_is_told_with_its_place():
+def test_every_fault_is_reported_with_its_origin():
     _options, faults = image(given(ImageOptions, backup="2"), conf(CLEANUP="x"), {"THREADS": "many"})
     assert faults == [
         "option --backup: '2' is neither 0 nor 1",
         "ltsp.conf:1: CLEANUP: 'x' is neither 0 nor 1",
-        "environment: THREADS: 'many' is no whole number",
+        "environment: THREADS: 'many' is not a whole number",
     ]
 
 
@@ -75,7 +75,7 @@ def test_a_wrong_value_is_shown_without_its_control_characters():
     assert faults == [r"option --backup: '\x1b[31m\udcff\n' is neither 0 nor 1"]
 
 
-def test_a_value_that_could_not_be_had_is_a_fault_only_where_it_is_asked_for():
+def test_an_invalid_value_is_a_fault_only_if_it_is_used():
     broken = {key: Setting(key, "", "ltsp.conf:9", "$X is not set") for key in ("BACKUP", "CUPS_SERVER")}
     assert image((), broken)[1] == ["ltsp.conf:9: BACKUP: $X is not set"]
     assert image(given(ImageOptions, backup="0"), broken)[1] == []

@@ -1,4 +1,4 @@
-"""Sections that are called nearly as a role or an applet, and would be taken for computers."""
+"""Sections whose names resemble a role or an applet, but match computers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def lines(text):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("\n[client]\nA=x", "2: [client] means a computer called client; did you mean [clients]?"),
-        ("[sever]", "1: [sever] means a computer called sever; did you mean [server]?"),
-        ("[comon]", "1: [comon] means a computer called comon; did you mean [common]?"),
-        ("[Clients]", "1: [Clients] means a computer called Clients; did you mean [clients]?"),
-        ("[server|pc01]", "1: [server|pc01] means a computer called server: [server] has a section of its own"),
-        ("[pc01|sever]", "1: [pc01|sever] means a computer called sever; did you mean [server]?"),
-        ("[imge/]", "1: [imge/] has no effect: there is no applet imge; did you mean [image/]?"),
+        ("\n[client]\nA=x", "2: [client] matches a computer named client; did you mean [clients]?"),
+        ("[sever]", "1: [sever] matches a computer named sever; did you mean [server]?"),
+        ("[comon]", "1: [comon] matches a computer named comon; did you mean [common]?"),
+        ("[Clients]", "1: [Clients] matches a computer named Clients; did you mean [clients]?"),
+        ("[server|pc01]", "1: [server|pc01] matches a computer named server: write [server] as a section of its own"),
+        ("[pc01|sever]", "1: [pc01|sever] matches a computer named sever; did you mean [server]?"),
+        ("[imge/]", "1: [imge/] has no effect: no applet imge; did you mean [image/]?"),
         (
             "[init-bottom/pc*]",
-            "1: [init-bottom/pc*] has no effect: there is no applet init-bottom; did you mean [initrd-bottom/pc*]?",
+            "1: [init-bottom/pc*] has no effect: no applet init-bottom; did you mean [initrd-bottom/pc*]?",
         ),
-        ("[qwertz/]", "1: [qwertz/] has no effect: there is no applet qwertz"),
+        ("[qwertz/]", "1: [qwertz/] has no effect: no applet qwertz"),
     ],
 )
-def test_a_name_that_was_meant_for_another_is_warned_of(text, line):
+def test_a_name_similar_to_a_role_or_applet_causes_a_warning(text, line):
     assert lines(text) == [line]
 
 
@@ -45,5 +45,5 @@ def test_a_name_that_was_meant_for_another_is_warned_of(text, line):
         "[clients]\nINCLUDE=sever\n[sever|other]\nA=x",
     ],
 )
-def test_other_names_are_not(text):
+def test_other_names_cause_no_warning(text):
     assert lines(text) == []

@@ -1,4 +1,4 @@
-"""The applets of `ltsp` and their options: the one place that names flags, keys, defaults and what they mean."""
+"""The applets of `ltsp` and their options: flags, keys, defaults and help texts are declared only here."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from ltsp.settings.source_options import SourceOptions, VersionedOptions, help_s
 
 @dataclass(frozen=True, slots=True)
 class LtspOptions:
-    """What stands before the applet and holds for all of them. ltsp(8)"""
+    """Options before the applet, common to all applets. ltsp(8)"""
 
     base_dir: str = option(
         DirectoryPath(),
-        "where chroots, virtual machine disks and images lie",
+        "directory of chroots, virtual machine disks and images",
         default="/srv/ltsp",
         short="b",
         details="DIR/NAME is a chroot, DIR/NAME.img a virtual machine disk, DIR/images/NAME.img an exported image.",
@@ -54,41 +54,42 @@ class LtspOptions:
     )
     home_dir: str = option(
         DirectoryPath(),
-        "where the homes of users lie",
+        "directory of users' homes",
         default="/home",
         short="m",
-        details="What is in that directory of a source stays out of the image, unless the site has its own list.",
+        details="The contents of this directory in a source are left out of the image, unless the site has its own "
+        "list.",
     )
     overwrite: bool = option(
         Flag(),
-        "replace existing files, those of the administrator too",
+        "overwrite existing configuration files, even manually edited ones",
         default=True,
         short="o",
         argument=Argument.OPTIONAL,
-        details="Images and kernels are replaced in any case; this is about generated configuration.",
+        details="Images and kernels are always replaced; this is about generated configuration files.",
     )
     tftp_dir: str = option(
         DirectoryPath(),
-        "where kernels and initrds for the clients go",
+        "directory for the kernels and initrds of clients",
         default="/srv/tftp",
         short="t",
-        details="Each image has its directory DIR/ltsp/NAME.",
+        details="Each image has a directory DIR/ltsp/NAME.",
     )
     version: bool = switch("print the version and exit", short="V", argument=Argument.NONE, reach=Reach.ONCE)
 
 
 @dataclass(frozen=True, slots=True)
 class _PublishingOptions(SourceOptions):
-    """What every applet that publishes a generation takes."""
+    """Options of every applet that publishes a version."""
 
     kernel_initrd: str = option(
         Text("GLOB-REGEX"),
-        "how to find the kernel in the image and name its initrd",
+        "how to find the kernel in the image, and its initrd",
         default="",
         default_text="the built-in rules",
         short="k",
-        details="A glob for the kernel, a space, and a substitution that makes the initrd's path of the kernel's, as "
-        "in `live/vmlinuz-* s|vmlinuz|initrd.img|`. It comes before the built-in rules. `none` publishes an image "
+        details="A glob for the kernel, a space, and a substitution that turns the kernel's path into the initrd's, as "
+        "in `live/vmlinuz-* s|vmlinuz|initrd.img|`. It is tried before the built-in rules. `none` publishes an image "
         "without a kernel.",
     )
     name: str | None = option(
@@ -97,21 +98,21 @@ class _PublishingOptions(SourceOptions):
         default=None,
         default_text="the source's own name",
         reach=Reach.ONCE,
-        details="Only with a single source. Letters, digits and . _ + -, at most 64, a letter or digit first; not the "
-        "name of a file in TFTP_DIR/ltsp, and not .img, .ipxe, .old, .lock or .new at the end.",
+        details="Only with a single source. Up to 64 letters, digits and . _ + -, with a letter or digit first; not "
+        "the name of a file in TFTP_DIR/ltsp, and not ending with .img, .ipxe, .old, .lock or .new.",
     )
     all_images: bool = switch(
-        "take all images when none is named, even more than three",
+        "process all images if none is named, even more than three",
         group=OptionGroup.CONTENT,
-        details="Exported images count as sources too.",
+        details="Exported images are also sources.",
     )
     rpi_image: str = option(
         Text("NAME"),
-        "the image whose boot directory Raspberry Pis are served",
+        "the image that Raspberry Pis boot",
         default="",
         group=OptionGroup.PUBLISHING,
-        details="What their firmware fetches is linked into the TFTP directory when that image's kernel is published: "
-        "the files of NAME/boot/firmware or NAME/boot of a chroot, else those of the image's current version.",
+        details="When the kernel of this image is published, the files that their firmware fetches are linked into the "
+        "TFTP directory: from NAME/boot/firmware or NAME/boot of a chroot, else from the current version.",
     )
     boot_test: str = option(
         Choice(("0", "1", "nfs", "http", "nbd", "file")),
@@ -119,43 +120,44 @@ class _PublishingOptions(SourceOptions):
         default="0",
         argument=Argument.OPTIONAL,
         group=OptionGroup.PUBLISHING,
-        details="1 is nfs; the others are what ltsp-boottest(8) knows. Until it has booted, and where it does not, the "
-        "version is staged: clients go on booting the one before, and `ltsp versions NAME --use=VERSION` publishes it "
-        "all the same.",
+        details="1 is nfs; the others are the transports of ltsp-boottest(8). Until it has booted, and if it fails, "
+        "the version is staged: clients still boot the previous one, and `ltsp versions NAME --use=VERSION` publishes "
+        "it anyway.",
     )
     no_preflight: bool = switch(
-        "publish what no client could boot, too",
+        "publish even if the preflight check fails",
         group=OptionGroup.PUBLISHING,
-        details="Otherwise what its kernel lacks is named, with the package that brings it, before anything is built.",
+        details="The check lists features that clients need to boot and the image lacks, with the packages that "
+        "provide them, before anything is built.",
     )
     client_drivers: tuple[str, ...] = option(
         Words("NAMES"),
-        "network drivers for the initrd of clients",
+        "network drivers for the clients' initrd",
         default=(),
-        default_text="all of cards with a wire",
+        default_text="all wired ones",
         group=OptionGroup.PUBLISHING,
-        details="Names of modules, as in `r8169 e1000e`, also of those that were added to the kernel (DKMS, `extra/`). "
-        "Fewer make a smaller initrd. What the image's modprobe.d keeps from being loaded, clients do not load.",
+        details="Names of modules, as in `r8169 e1000e`, including out-of-tree ones (DKMS, `extra/`). Fewer make a "
+        "smaller initrd. Clients do not load modules that the image's modprobe.d blacklists.",
     )
     busybox: str | None = option(
         FilePath(),
-        "a static busybox for the initrd of clients",
+        "a static busybox for the clients' initrd",
         default=None,
-        default_text="that of the image, else of this server",
+        default_text="from the image, else from this server",
         group=OptionGroup.PUBLISHING,
     )
     progress: str = option(
         Choice(("auto", "bar", "plain", "json", "none")),
-        "how to tell of progress",
+        "how to show progress",
         default="auto",
         group=OptionGroup.OUTPUT,
-        details="auto is a bar on a terminal and plain lines elsewhere; json is one object a line.",
+        details="auto is a bar on a terminal and plain lines elsewhere; json prints one object per line.",
     )
-    quiet: bool = switch("print warnings and errors only", short="q", group=OptionGroup.OUTPUT)
+    quiet: bool = switch("print only warnings and errors", short="q", group=OptionGroup.OUTPUT)
 
     @property
     def boot_transport(self) -> str:
-        """How a version has to boot first; empty where it need not. NFS asks least of a client's memory."""
+        """The transport of the boot test; empty for no test. NFS needs the least memory."""
         return {"0": "", "1": "nfs"}.get(self.boot_test, self.boot_test)
 
 
@@ -165,10 +167,10 @@ class ImageOptions(_PublishingOptions):
 
     backup: bool = option(
         Flag(),
-        "keep the image that is replaced as NAME.img.old",
+        "keep the previous image as NAME.img.old",
         default=True,
         short="b",
-        details="With 0, an existing NAME.img.old stays as it is.",
+        details="With 0, an existing NAME.img.old is left alone.",
     )
     cleanup: bool = option(
         Flag(),
@@ -181,94 +183,96 @@ class ImageOptions(_PublishingOptions):
         Words("CMDLINE"),
         "prefix command that gives the build a lower priority",
         default=None,
-        default_text="a systemd scope of low weight, else nice ionice -c3",
+        default_text="a low-weight systemd scope, else nice ionice -c3",
         short="i",
-        details="Split as a shell splits words. An empty value keeps the priority as it is. Where the command ends "
-        "otherwise than the build, as timeout(1) may, it is named with its status, which is ours then.",
+        details="Split as a shell splits words. An empty value keeps the current priority. If the command ends with "
+        "another status than the build, as timeout(1) may, this is reported, and is the exit status of ltsp.",
     )
     mksquashfs_params: tuple[str, ...] = option(
         Words("PARAMS"),
         "parameters of mksquashfs(1), such as -comp xz",
         default=(),
         short="m",
-        details="Split as a shell splits words. Parameters that the built-in engine does not know make the real "
-        "mksquashfs write the image, unless --engine=own.",
+        details="Split as a shell splits words. With parameters that the built-in engine does not support, the real "
+        "mksquashfs writes the image, unless --engine=own is given.",
     )
     revert: bool = switch(
-        "exchange the current image and NAME.img.old, kernel included",
+        "swap the current image and NAME.img.old, including their kernels",
         short="r",
-        details="No source is needed, and doing it twice is doing nothing. If there is no current image, the old one "
-        "is brought back.",
+        details="No source is needed; doing it twice restores the initial state. If there is no current image, the old "
+        "one is restored.",
     )
     add_image_excludes: str = option(
         Text("LINES"),
-        "more paths to leave out",
+        "additional paths to leave out",
         default="",
         group=OptionGroup.CONTENT,
-        details="An absolute path names a file of patterns; anything else is patterns itself, one a line.",
+        details="A file of patterns, given as an absolute path, or the patterns themselves, one per line.",
     )
     omit_image_excludes: str = option(
         Text("LINES"),
-        "lines of the list of excluded paths that do not hold",
+        "default exclude patterns to disable",
         default="",
         group=OptionGroup.CONTENT,
-        details="Written as for --add-image-excludes.",
+        details="In the form of --add-image-excludes.",
     )
     add_image_secrets: str = option(
-        Text("LINES"), "more rows for the table of secrets", default="", group=OptionGroup.CONTENT
+        Text("LINES"), "additional rows for the table of secrets", default="", group=OptionGroup.CONTENT
     )
     omit_image_secrets: str = option(
         Text("LINES"),
-        "rows of the table of secrets that do not hold",
+        "rows of the table of secrets to disable",
         default="",
         group=OptionGroup.CONTENT,
     )
     recompress: bool = switch(
-        "take an exported image as its own source",
+        "use an exported image itself as the source",
         group=OptionGroup.CONTENT,
-        details="Otherwise the source that its manifest records is read again.",
+        details="By default, the source that its manifest records is read again.",
     )
     skip_unreadable: bool | None = option(
         Flag(),
-        "leave out files that cannot be read, name them, and exit 3",
+        "skip files that cannot be read, report them, and exit with status 3",
         default=None,
         default_text="0 for root, 1 for others",
         argument=Argument.OPTIONAL,
         group=OptionGroup.CONTENT,
-        details="With 0, such a file ends the build and nothing is published.",
+        details="With 0, such a file is an error and nothing is published.",
     )
     all_root: bool = switch(
-        "give all files in the image to root",
+        "make root the owner of all files in the image",
         group=OptionGroup.CONTENT,
-        details="As -all-root of mksquashfs(1): for a tree that was made without privileges, whose files belong to who "
-        "made it. Disks and archives say themselves whom their files belong to.",
+        details="Like -all-root of mksquashfs(1): for a directory that was created without root privileges. Disks and "
+        "archives record the owners of their files.",
     )
-    xattrs: bool = option(Flag(), "keep extended attributes, capabilities too", default=True, group=OptionGroup.CONTENT)
+    xattrs: bool = option(
+        Flag(), "keep extended attributes, including capabilities", default=True, group=OptionGroup.CONTENT
+    )
     compression: str = option(
         Choice(("auto", "gzip", "zstd", "xz", "lz4", "none")),
-        "how to compress",
+        "compression of the image",
         default="auto",
         group=OptionGroup.COMPRESSION,
-        details="auto is zstd where the image's own kernel reads it, and gzip elsewhere.",
+        details="auto is zstd if the image's kernel supports it, else gzip.",
     )
     preset: str = option(
         Choice(("fast", "balanced", "small")),
-        "what the compressor aims for",
+        "trade-off between speed and size",
         default="balanced",
         group=OptionGroup.COMPRESSION,
     )
     engine: str = option(
         Choice(("auto", "own", "mksquashfs")),
-        "who writes the squashfs file",
+        "which program writes the squashfs file",
         default="auto",
         group=OptionGroup.COMPRESSION,
-        details="auto is the built-in engine, unless --mksquashfs-params names something that only mksquashfs does.",
+        details="auto is the built-in engine, unless --mksquashfs-params needs the real mksquashfs.",
     )
     threads: int = option(
         Integer(most=4096),
         "how many processors to use",
         default=0,
-        default_text="0, which is all",
+        default_text="0, meaning all",
         group=OptionGroup.COMPRESSION,
     )
     sort_file: str | None = option(
@@ -276,25 +280,25 @@ class ImageOptions(_PublishingOptions):
         "files to put first, with their priorities",
         default=None,
         group=OptionGroup.COMPRESSION,
-        details="The format is that of mksquashfs -sort.",
+        details="In the format of mksquashfs -sort.",
     )
-    verify: bool = switch("read the whole image back before it is published", group=OptionGroup.COMPRESSION)
+    verify: bool = switch("read back the whole image before publishing it", group=OptionGroup.COMPRESSION)
     image_mode: int | None = option(
         Mode(),
         "permissions of published images",
         default=None,
-        default_text="0644, and 0600 with --cleanup=0",
+        default_text="0644, or 0600 with --cleanup=0",
         group=OptionGroup.PUBLISHING,
     )
     image_group: str = option(
         Text("GROUP"),
         "group of published images",
         default="",
-        default_text="that of the builder",
+        default_text="the group of the user who builds",
         group=OptionGroup.PUBLISHING,
     )
     dry_run: bool = switch(
-        "build nothing; list what would be left out, with sizes, and what clients will not run",
+        "build nothing; list excluded files with sizes, and services that clients will not run",
         reach=Reach.ONCE,
         group=OptionGroup.OUTPUT,
     )
@@ -332,22 +336,24 @@ def _versions_option(summary: str, details: str = "") -> tuple[str, ...]:
 class VersionsOptions(VersionedOptions):
     """ltsp-versions(8)"""
 
-    use: str | None = _version_option("make this version the current one")
+    use: str | None = _version_option("make this version current")
     pin: tuple[str, ...] = _versions_option("keep this version until it is unpinned; may be given several times")
-    unpin: tuple[str, ...] = _versions_option("let this version be collected again; may be given several times")
+    unpin: tuple[str, ...] = _versions_option("allow this version to be removed again; may be given several times")
     remove: tuple[str, ...] = _versions_option(
-        "remove this version; may be given several times", "The current version and pinned ones are not removed."
+        "remove this version; may be given several times", "The current version and pinned ones cannot be removed."
     )
-    prune: bool = switch("remove all versions that need not be kept", reach=Reach.ONCE)
+    prune: bool = switch("remove all versions that do not have to be kept", reach=Reach.ONCE)
     remove_all: bool = switch(
-        "remove the images named: all versions, kernels and entries of the menu",
+        "remove the named images: all versions, kernels and menu entries",
         reach=Reach.ONCE,
-        details="Refused where a version is pinned, in use or not made here; the message says which.",
+        details="Fails if a version is pinned, in use or not made here; the message says which.",
     )
-    force: bool = switch("with --remove-all: remove what is pinned, in use or not made here too", reach=Reach.ONCE)
+    force: bool = switch(
+        "with --remove-all: also remove versions that are pinned, in use or not made here", reach=Reach.ONCE
+    )
     keep: int | None = option(
         Integer(least=1),
-        "how many versions --prune leaves",
+        "how many versions --prune keeps",
         default=None,
         default_text="KEEP_VERSIONS",
         reach=Reach.ONCE,
@@ -360,7 +366,7 @@ class VersionsOptions(VersionedOptions):
 
     @property
     def has_actions(self) -> bool:
-        """Whether anything is changed before the versions are listed."""
+        """Whether anything changes before the versions are listed."""
         return bool(self.use or self.pin or self.unpin) or self.removes
 
 
@@ -376,16 +382,16 @@ class Applet:
 APPLETS = {
     applet.name: applet
     for applet in (
-        Applet("boottest", BootTestOptions, "boot an image in a virtual machine and tell what happened", "IMAGE"),
-        Applet("dhcp-snippet", DhcpSnippetOptions, "print settings for a DHCP server of your own", "KIND"),
-        Applet("dnsmasq", DnsmasqOptions, "set up dnsmasq to lead clients here", ""),
-        Applet("http", HttpOptions, "serve kernels, initrds and images by HTTP", ""),
+        Applet("boottest", BootTestOptions, "boot an image in a virtual machine and report the result", "IMAGE"),
+        Applet("dhcp-snippet", DhcpSnippetOptions, "print settings for an existing DHCP server", "KIND"),
+        Applet("dnsmasq", DnsmasqOptions, "configure dnsmasq to boot clients from this server", ""),
+        Applet("http", HttpOptions, "serve kernels, initrds and images over HTTP", ""),
         Applet("image", ImageOptions, "generate a squashfs image from an image source", "[IMAGE]..."),
-        Applet("info", InfoOptions, "show the installation: sources, images and what clients would boot", ""),
-        Applet("initrd", InitrdOptions, "make the add-on that brings the settings of clients", ""),
-        Applet("ipxe", IpxeOptions, "make the menu that clients boot from", ""),
-        Applet("kernel", KernelOptions, "publish kernel and initrd of an image or chroot", "[IMAGE]..."),
+        Applet("info", InfoOptions, "show sources, images and what clients boot", ""),
+        Applet("initrd", InitrdOptions, "generate the add-on initrd with the clients' settings", ""),
+        Applet("ipxe", IpxeOptions, "generate the boot menu of clients", ""),
+        Applet("kernel", KernelOptions, "publish the kernel and initrd of an image or chroot", "[IMAGE]..."),
         Applet("nfs", NfsOptions, "export images to clients", ""),
-        Applet("versions", VersionsOptions, "list, choose, pin and remove versions of an image", "[IMAGE]..."),
+        Applet("versions", VersionsOptions, "list, select, pin and remove versions of images", "[IMAGE]..."),
     )
 }

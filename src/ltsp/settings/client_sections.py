@@ -1,9 +1,9 @@
-"""What ltsp.conf says to clients: what all of them share, and a layer for each section that some of them match.
+"""The settings of ltsp.conf for clients: a layer for all of them, and one for each section that some of them match.
 
-Which sections a client matches is known when it boots, so layers are not merged here: a section's settings are those
-that it makes itself, and what they refer to (`$KEY`) may also stand in what all clients share. Values that belong to a
-shell on the client (PRE_INIT_x, POST_INIT_x) stay text. Commands among the settings are refused, as on the server:
-nobody runs them, and the assignments between `if` and `fi` would hold for all. ltsp.conf(5)
+Which sections a client matches is known only when it boots, so layers are not merged here: a section's layer has its
+own settings, and these may refer (`$KEY`) to settings for all clients. Values that a shell on the client executes
+(PRE_INIT_x, POST_INIT_x) stay text. Commands among the settings are rejected, as on the server: they are not executed,
+and assignments between `if` and `fi` would apply to all. ltsp.conf(5)
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from ltsp.settings.machine_pattern import pattern_fault
 from ltsp.settings.resolve import Setting
 
 ROLES = ("", "common", "clients")
-"""The sections for every client, in the order in which they are read; the later value wins."""
+"""The sections for every client, in the order in which they are read; later values win."""
 
 _CLIENT_FACTS = frozenset({"SERVER", "HOSTNAME"})
-"""Variables whose values the client knows: they become `%{NAME}`, which it fills in."""
+"""Variables whose values only the client knows: they become `%{NAME}`, which the client replaces."""
 _CLIENT_APPLETS = frozenset({"init", "initrd-bottom"})
-"""In `[APPLET/HOST]`: those of LTSP that run before anybody logs in on a client, so that their settings hold here."""
+"""In `[APPLET/HOST]`: client applets of LTSP that run before login, so that their settings apply here."""
 _NETWORK = re.compile(r"[0-9.]+/[0-9.]+")
-"""192.168.67.0/24 or /255.255.255.0: a pattern with a slash is an applet's, and no applet has such a name."""
+"""192.168.67.0/24 or /255.255.255.0; other patterns with a slash name an applet."""
 _HOOK = re.compile(r"(?:PRE|POST)_[A-Z_]+_\w+")
 _MOST_SECTIONS = 10_000
 _DEEPEST = 100
 _LONGEST_VALUE = 1 << 20
-"""Bounds for files in which each section includes the one before twice, and each value repeats another."""
+"""Limits against exponential growth, if each section includes the previous one twice, or values repeat others."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLayer:
-    """The settings of one section, or of all that every client reads."""
+    """The settings of one section, or those for every client."""
 
     title: str
-    """For people: `[pc*]`."""
+    """For messages: `[pc*]`."""
     where: str
-    """File and line of the section: `/etc/ltsp/ltsp.conf:12`; the file alone for what all read."""
+    """File and line of the section: `/etc/ltsp/ltsp.conf:12`; only the file for the common layer."""
     match: tuple[str, ...]
-    """Globs of MAC addresses, IP addresses and hostnames in lower case, one of which fits; none for every client."""
+    """Globs of MAC addresses, IP addresses and hostnames in lower case, one of which matches; empty for all clients."""
     settings: Mapping[str, Setting] = field(default_factory=dict)
 
 
@@ -52,14 +52,14 @@ class ClientLayer:
 class ClientSettings:
     common: ClientLayer
     sections: tuple[ClientLayer, ...]
-    """In the order of the file, in which they also take effect."""
+    """In the order of the file, in which they take effect."""
     warnings: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
-    """Each with file and line; with any of them nothing may be made of the settings."""
+    """Each with file and line; if there is any, the settings must not be used."""
 
 
 def client_settings(conf: Conf) -> ClientSettings:
-    """The layers of a file. INCLUDE is resolved; one that leads nowhere or in circles is a fault."""
+    """The layers of a file. INCLUDE is resolved; a missing section or a loop is a fault."""
     messages = _Messages(conf)
     for section in conf.sections:
         if _is_client_section(section):
@@ -86,7 +86,7 @@ def client_settings(conf: Conf) -> ClientSettings:
 
 
 def _is_client_section(section: ConfSection) -> bool:
-    """Whether it may be: all are but [server], and those of the server's own applets, such as [image/]."""
+    """Whether clients may use it: all sections but [server] and those of server applets, such as [image/]."""
     heads = [head for head, _ in _applet_patterns(section)]
     return section.name != "server" and (len(heads) < len(section.patterns) or any(map(_is_of_client_applet, heads)))
 
@@ -96,17 +96,17 @@ def _is_of_client_applet(head: str) -> bool:
 
 
 def _client_patterns(conf: Conf, section: ConfSection, messages: _Messages) -> Iterator[str]:
-    """The globs by which a section is a client's; none where it is for others, or a name for INCLUDE alone."""
+    """The globs of clients that a section matches; none if it is for others or only a name for INCLUDE."""
     if section.name in SPECIAL or _is_only_included(conf, section):
         return
     hosts = [tail for head, tail in _applet_patterns(section) if head in _CLIENT_APPLETS and tail]
     for pattern in section.patterns:
         if _NETWORK.fullmatch(pattern):
-            messages.warn(section.line, f"[{section.name}] is no client's: a network is written [192.168.67.*]")
+            messages.warn(section.line, f"[{section.name}] matches no client: write a network as [192.168.67.*]")
     hosts += [pattern.lower() for pattern in section.patterns if "/" not in pattern]
     for pattern in hosts:
         if fault := pattern_fault(pattern):
-            messages.warn(section.line, f"[{section.name}] is no client's: {fault}")
+            messages.warn(section.line, f"[{section.name}] matches no client: {fault}")
         else:
             yield pattern
 
@@ -119,7 +119,7 @@ def _applet_patterns(section: ConfSection) -> Iterator[tuple[str, str]]:
 
 
 def _is_only_included(conf: Conf, section: ConfSection) -> bool:
-    """A plain name that some section includes groups settings, and is not a hostname."""
+    """A plain name that some section includes is a group of settings, not a hostname."""
     if any(character in section.name for character in ":.*?/["):
         return False
     names = {name for each in conf.sections for name in included_names(each)}
@@ -139,7 +139,7 @@ class _Messages:
         self.faults.append(f"{self.conf.where(line)}: {text}")
 
     def refuse_code(self, section: ConfSection) -> None:
-        """Each value that only a shell knows, and the first command: lines after `if` or `f() {` are part of that."""
+        """Report each value that needs a shell, and the first command: lines after `if` or `f() {` belong to it."""
         refused = False
         for each in section.statements:
             if not isinstance(each, ShellCode):
@@ -148,7 +148,7 @@ class _Messages:
                 self.fault(each.line, f"{each.key}: {each.reason}")
             elif not refused:
                 refused = True
-                self.fault(each.line, f"{each.reason}; commands for clients stand in quotes: POST_INIT_x='COMMANDS'")
+                self.fault(each.line, f"{each.reason}; put commands for clients in quotes: POST_INIT_x='COMMANDS'")
 
 
 @dataclass(slots=True)
@@ -156,7 +156,7 @@ class _ClientEvaluation:
     conf: Conf
     messages: _Messages
     before: Mapping[str, Setting]
-    """What values may refer to besides."""
+    """Other settings that values may refer to."""
     values: dict[str, Setting] = field(default_factory=dict)
     runs: int = 0
 
@@ -167,7 +167,7 @@ class _ClientEvaluation:
             return
         for each in section.statements:
             if isinstance(each, ShellCode):
-                # Refused already; what refers to the value has the same fault.
+                # Reported already; values that refer to it get the same fault.
                 self.values |= (
                     {each.key: Setting(each.key, "", self.conf.where(each.line), each.reason)} if each.key else {}
                 )
@@ -191,7 +191,7 @@ class _ClientEvaluation:
         for name in setting.value.split():
             sections = find_included(self.conf, name)
             if not sections:
-                self.messages.fault(each.line, f"INCLUDE: there is no section [{name}]")
+                self.messages.fault(each.line, f"INCLUDE: no section [{name}]")
             elif any(section.name in chain for section in sections):
                 self.messages.fault(each.line, f"INCLUDE: [{name}] includes itself")
             elif len(chain) > _DEEPEST:
@@ -216,7 +216,7 @@ class _ClientEvaluation:
             elif part.name in _CLIENT_FACTS:
                 texts.append(f"%{{{part.name}}}")
             else:
-                faults.append(f"${part.name} is not set before this line; single quotes keep it as it is")
+                faults.append(f"${part.name} is not set before this line; use single quotes for a literal $")
         if sum(map(len, texts)) > _LONGEST_VALUE:
             texts, faults = [], ["the value is too long"]
         where = self.conf.where(each.line)
@@ -224,15 +224,15 @@ class _ClientEvaluation:
 
 
 def ignored_key_warnings(layers: Iterable[ClientLayer], acted_on: Iterable[str]) -> tuple[str, ...]:
-    """A warning for each key that is meant for clients, and that no client acts on.
+    """A warning for each client key that has no effect.
 
-    `acted_on` are keys and globs of keys (`FSTAB_*`). What nobody knows is told of by `conf_keys.warnings`.
+    `acted_on` are the keys and globs of keys (`FSTAB_*`) that have one. `conf_keys.warnings` reports unknown keys.
     """
     known = tuple(acted_on)
     exact = frozenset(key for key in known if not key.endswith("*"))
     stems = tuple(key[:-1] for key in known if key.endswith("*"))
     return tuple(
-        f"{setting.where}: {setting.key} has no effect on clients yet"
+        f"{setting.where}: {setting.key} has no effect on clients"
         for layer in layers
         for setting in layer.settings.values()
         if side_of(setting.key) is Side.CLIENTS and setting.key not in exact and not setting.key.startswith(stems)

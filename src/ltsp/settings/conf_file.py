@@ -1,4 +1,4 @@
-"""ltsp.conf on disk: read only when nobody but an administrator can have written it."""
+"""ltsp.conf on disk: read only if nobody but administrators can write it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ _LARGEST = 1 << 20
 
 
 def read(path: str = PATH, *, required: bool = False) -> Conf:
-    """The file, taken apart; one that is missing says nothing, unless it is `required`.
+    """The parsed file; a missing file is empty, unless it is `required`.
 
-    Raises ConfError when others than root and the user we run as could have written it, when it cannot be read, and
-    when it cannot be taken apart.
+    Raises ConfError if others than root and the current user can write it, if it cannot be read, and if it is invalid.
     """
     try:
         return parse_conf(trusted.read(path, _LARGEST), path)

@@ -1,7 +1,7 @@
-"""The keys of ltsp.conf: which are known, for whom, and a warning for each that has no effect where it stands.
+"""The known keys of ltsp.conf, who reads them, and a warning for each that has no effect in its section.
 
-Keys that only clients or other applets of LTSP read are listed by name alone, as ltsp.conf(5) of LTSP 23.02 and of
-its successors documents them; what they mean is not this module's matter.
+Keys that only clients or other applets of LTSP read are listed by name only, as in ltsp.conf(5) of LTSP 23.02 and its
+successors; other modules define their meaning.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def known_keys() -> dict[str, Side]:
 
 
 def side_of(key: str) -> Side:
-    """Who reads a key; NOBODY if it is not known."""
+    """Who reads a key; NOBODY if it is unknown."""
     keys = known_keys()
     if key in keys:
         return keys[key]
@@ -76,7 +76,7 @@ def side_of(key: str) -> Side:
 
 
 def warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
-    """A line for each key that nobody knows, and for each that nobody reads where it stands."""
+    """A line for each unknown key, and for each that has no effect in its section."""
     sides = _sides(conf, identity)
     used = {
         part.name
@@ -97,7 +97,7 @@ def warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
 def _fault(key: str, section: ConfSection, side: Side) -> str:
     readers = side_of(key)
     if not readers:
-        return f"{key} is not known{_suggestion(key)}"
+        return f"unknown key {key}{_suggestion(key)}"
     if not readers & side:
         who = "the server" if readers is Side.SERVER else "clients"
         return f"{key} has no effect in [{section.name}], which is not for {who}"
@@ -105,7 +105,7 @@ def _fault(key: str, section: ConfSection, side: Side) -> str:
 
 
 def _suggestion(key: str) -> str:
-    """The known key that a person may have meant; of keys with an x, theirs with that x."""
+    """The known key that was probably meant; for keys like FSTAB_x, with the given x."""
     names = [name for name in known_keys() if not name.endswith("*")]
     stems = [name[:-1] for name in known_keys() if name.endswith("*")]
     head, _, tail = key.upper().rpartition("_")
@@ -117,7 +117,7 @@ def _suggestion(key: str) -> str:
 
 
 def _sides(conf: Conf, identity: Identity) -> list[Side]:
-    """Who reads each section: by what it is called, and by where it is included."""
+    """Who reads each section, by its name and by the sections that include it."""
     sides = [_own_side(section, identity) for section in conf.sections]
     numbers = {id(section): number for number, section in enumerate(conf.sections)}
     includers: dict[int, set[int]] = {}
@@ -141,7 +141,7 @@ def _sides(conf: Conf, identity: Identity) -> list[Side]:
 
 
 def _own_side(section: ConfSection, identity: Identity) -> Side:
-    """Who reads a section for its name; a name that is nothing else may be that of a client."""
+    """Who reads a section by its name; any other name may be a client's."""
     match section.name:
         case "" | "common":
             return Side.BOTH
@@ -159,5 +159,5 @@ def _own_side(section: ConfSection, identity: Identity) -> Side:
 
 
 def _is_address(section: ConfSection) -> bool:
-    """Whether a section is surely that of machines, and not a name for INCLUDE."""
+    """Whether a section is certainly for machines, rather than a name for INCLUDE."""
     return section.name in SPECIAL or any(character in section.name for character in ":.*?/")

@@ -1,4 +1,4 @@
-"""What ltsp.conf says to one machine and applet: its sections in order, the later value winning. ltsp.conf(5)"""
+"""The settings of ltsp.conf for one machine and applet: sections in order, later values win. ltsp.conf(5)"""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ltsp.settings.conf_text import REMEDY, Assignment, Conf, ConfSection, Shell
 from ltsp.settings.resolve import Setting
 
 SPECIAL = frozenset({"", "common", "server", "clients"})
-"""Sections that go by role; a machine of such a name does not match them."""
+"""Sections that are roles; a machine of such a name does not match them."""
 
 _MOST_SECTIONS = 10_000
 _DEEPEST = 100
 _LONGEST_VALUE = 1 << 20
-"""Bounds for files in which each section includes the one before twice, and each value repeats another."""
+"""Limits against exponential growth, if each section includes the previous one twice, or values repeat others."""
 
 
 def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
-    """The keys as they stand on a server for one applet, by name.
+    """The settings of a server for one applet, by key.
 
     In this order: what precedes the first section, [common], [server], the server's MAC addresses, IP addresses and
     hostname, then [APPLET/], [APPLET/MAC], [APPLET/IP] and [APPLET/HOSTNAME].
 
-    Raises ConfError with every line that would need a shell, and every INCLUDE that leads nowhere or in circles.
+    Raises ConfError with every line that would need a shell, and every INCLUDE of a missing section or in a loop.
     """
     evaluation = _ServerEvaluation(conf)
     for role in ("", "common", "server"):
@@ -48,7 +48,7 @@ def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
 
 
 def matches(section: ConfSection, name: str, applet: str = "") -> bool:
-    """Whether a section is for a machine, or for an applet on that machine. Case does not matter."""
+    """Whether a section is for a machine, or for an applet on that machine; case-insensitive."""
     if section.name in SPECIAL:
         return False
     for pattern in section.patterns:
@@ -63,12 +63,12 @@ def matches(section: ConfSection, name: str, applet: str = "") -> bool:
 
 
 def find_included(conf: Conf, name: str) -> tuple[ConfSection, ...]:
-    """The sections that INCLUDE means by a name: those that are called so, or that list it between `|`."""
+    """The sections that INCLUDE=NAME refers to: those with that name, or with it in a list divided by `|`."""
     return tuple(section for section in conf.sections if section.name and name in (section.name, *section.patterns))
 
 
 def included_names(section: ConfSection) -> Iterator[str]:
-    """The names that a section includes, as far as they are plain text."""
+    """The names that a section includes, if they are plain text."""
     for each in section.statements:
         if isinstance(each, Assignment) and each.key == "INCLUDE":
             for part in each.parts:
@@ -109,7 +109,7 @@ class _ServerEvaluation:
         for name in setting.value.split():
             sections = find_included(self.conf, name)
             if not sections:
-                self._fault(statement.line, f"INCLUDE: there is no section [{name}]")
+                self._fault(statement.line, f"INCLUDE: no section [{name}]")
             elif any(section.name in chain for section in sections):
                 self._fault(statement.line, f"INCLUDE: [{name}] includes itself")
             elif len(chain) > _DEEPEST:
@@ -126,7 +126,7 @@ class _ServerEvaluation:
                 known = self.values.get(part.name)
                 texts.append("" if known is None else known.value)
                 if known is None:
-                    faults.append(f"${part.name} is not set before this line; single quotes keep it as it is")
+                    faults.append(f"${part.name} is not set before this line; use single quotes for a literal $")
                 elif known.fault:
                     faults.append(known.fault)
             else:

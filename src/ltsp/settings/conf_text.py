@@ -1,10 +1,10 @@
-"""The text of ltsp.conf, taken apart: sections of assignments with the quoting of a shell. ltsp.conf(5)
+"""Parser of ltsp.conf: sections of assignments with the quoting of a shell. ltsp.conf(5)
 
-Nothing is run and nothing is looked up here. What a shell would run, and we would not, becomes `ShellCode` with the
-reason: it is a fault only where this machine evaluates the section it stands in, since clients have a shell.
+Nothing is executed or looked up here. What only a shell could execute becomes `ShellCode` with the reason: it is a
+fault only if a section with it is evaluated.
 
-Of bytes: a UTF-8 mark at the start is passed over, CR LF counts as LF, what is not UTF-8 is kept as it is in values
-(PEP 383); NUL and UTF-16 are refused.
+Encoding: a UTF-8 byte order mark at the start is skipped, CR LF counts as LF, invalid UTF-8 is preserved in values
+(PEP 383); NUL bytes and UTF-16 are rejected.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from ltsp.errors import ConfError
 
 REMEDY = "fix these lines; ltsp.conf is parsed, not executed: put text in single quotes"
-"""What to do about code, and about values that only a shell knows."""
+"""The hint about code, and about values that need a shell."""
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BLANK = " \t"
 _OPERATORS = "&|;<>()"
 _COMMENT_FOLLOWS = frozenset(" \t;&|()")
 _LONGEST_CODE = 16384
-"""Characters in which the end of a command is looked for."""
+"""How many characters are searched for the end of a command."""
 
 _KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -34,7 +34,7 @@ _HEADER = re.compile(rf"\[({_PLAIN}(?:\[{_PLAIN}\]{_PLAIN})*)\][ \t]*(?:#.*)?$",
 _LIKE_HEADER = re.compile(r"\[(?!\[?[ \t])")
 _LIKE_PARAMETER = re.compile(r"[0-9@*#?$!-]|\\\n")
 _GOES_ON = re.compile(r"(?:\\\n)+[A-Za-z0-9_]")
-"""A name over two lines: a shell joins lines before it looks at words."""
+"""A name that continues on the next line: a shell joins lines before it splits words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +53,24 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class ShellCode:
-    """What only a shell could make something of."""
+    """Text that only a shell could evaluate."""
 
     reason: str
     line: int
     key: str = ""
-    """Whose value it would be, as in `KEY=$(date)`; empty where it is a command."""
+    """The key of the value, as in `KEY=$(date)`; empty if it is a command."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfSection:
     name: str
-    """As it stands between the brackets; empty for what comes before the first section."""
+    """The text between the brackets; empty for the lines before the first section."""
     line: int
     statements: tuple[Assignment | ShellCode, ...]
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """The names it holds for: globs, divided by `|`."""
+        """The names that it applies to: globs, separated by `|`."""
         return tuple(self.name.split("|"))
 
 
@@ -86,9 +86,9 @@ class Conf:
 
 
 def parse_conf(raw: bytes, path: str) -> Conf:
-    """Take a file apart.
+    """Parse a file.
 
-    Raises ConfError with every line that has no meaning, in a shell neither.
+    Raises ConfError with every line that is not valid in a shell either.
     """
     scanner = _Scanner(_decode(raw, path))
     sections = scanner.sections()
@@ -99,31 +99,31 @@ def parse_conf(raw: bytes, path: str) -> Conf:
 
 def _decode(raw: bytes, path: str) -> str:
     if raw.startswith(_UTF16_MARKS):
-        raise ConfError(f"{path}:1: the file is UTF-16", "save it as UTF-8")
+        raise ConfError(f"{path}:1: the file is in UTF-16", "save it as UTF-8")
     nul = raw.find(b"\0")
     if nul >= 0:
         line = raw.count(b"\n", 0, nul) + 1
-        raise ConfError(f"{path}:{line}: a NUL byte", "ltsp.conf is a text file")
+        raise ConfError(f"{path}:{line}: NUL byte in a text file", "remove it")
     return raw.removeprefix(_UTF8_MARK).replace(b"\r\n", b"\n").decode("utf-8", "surrogateescape")
 
 
 class _NotPlainValue(Exception):
-    """A shell would do more than take this as a value."""
+    """A shell would expand or execute this; the argument is the reason."""
 
 
 class _UnclosedQuote(Exception):
-    """A quote that nothing closes; the argument is where it opens."""
+    """An unclosed quote; the argument is its position."""
 
 
 class _Scanner:
-    """Goes through a text once; `at` is the next character."""
+    """Scans a text once; `at` is the next character."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.breaks = [at for at, character in enumerate(text) if character == "\n"]
         self.at = 0
         self.key = ""
-        """Of the assignment that was begun last in this statement."""
+        """Of the last assignment of this statement."""
         self.faults: list[tuple[int, str]] = []
 
     def sections(self) -> tuple[ConfSection, ...]:
@@ -140,7 +140,7 @@ class _Scanner:
         return (*sections, ConfSection(name, line, tuple(statements)))
 
     def _skip_to_statement(self) -> bool:
-        """Pass over blank space, comments and semicolons; whether anything follows."""
+        """Skip blanks, comments and semicolons; returns whether anything follows."""
         while self.at < len(self.text):
             if self.text.startswith("\\\n", self.at):
                 self.at += 2
@@ -159,7 +159,7 @@ class _Scanner:
         match = _HEADER.match(self.text, self.at)
         if match is None or not match[1]:
             self.faults.append(
-                (self._line(), "a section is its name in brackets, without spaces or quotes, alone on its line")
+                (self._line(), "write a section as [NAME], without spaces or quotes, on a line of its own")
             )
             return ""
         return match[1]
@@ -182,12 +182,12 @@ class _Scanner:
             self._skip_code()
             return [ShellCode(str(reason), line, self.key)]
         except _UnclosedQuote as opening:
-            self.faults.append((self._line(opening.args[0]), "a quote is opened here and not closed"))
+            self.faults.append((self._line(opening.args[0]), "unclosed quote"))
             self.at = len(self.text)
             return []
 
     def _assignments(self) -> list[Assignment]:
-        """`A=1 B=2`, as far as one command goes."""
+        """`A=1 B=2`: the assignments of one command."""
         found: list[Assignment] = []
         while self.at < len(self.text) and self.text[self.at] not in "\n;#":
             match = _KEY.match(self.text, self.at)
@@ -204,11 +204,11 @@ class _Scanner:
         if after_assignment:
             return "a value with spaces needs quotes"
         if _SPACED.match(self.text, self.at):
-            return "no space may stand before ="
+            return "remove the space before ="
         return "not an assignment KEY=value"
 
     def _value(self) -> tuple[str | Variable, ...]:
-        """A word as a shell reads it, up to the blank or line end after it."""
+        """A word as a shell reads it, up to the next blank or the end of the line."""
         parts: list[str | Variable] = []
         may_be_home = True
         while self.at < len(self.text):
@@ -218,7 +218,7 @@ class _Scanner:
             if character in _OPERATORS:
                 raise _NotPlainValue(f"{character} needs quotes")
             if character == "~" and may_be_home:
-                raise _NotPlainValue("~ is not expanded here; write the path, or quote it")
+                raise _NotPlainValue("~ is not expanded; write the full path, or quote it")
             may_be_home = character == ":" or (may_be_home and self.text.startswith("\\\n", self.at))
             if character == "'":
                 parts.append(self._single_quoted())
@@ -260,7 +260,7 @@ class _Scanner:
         raise _UnclosedQuote(opening)
 
     def _escaped(self, among: str = "") -> str:
-        """A backslash and what follows; it stays where it escapes nothing, and takes a line break with it."""
+        """A backslash and the next character; it stays if it escapes nothing, and removes a line break."""
         following = self.text[self.at + 1 : self.at + 2]
         self.at += 1 + len(following)
         if following == "\n":
@@ -270,31 +270,31 @@ class _Scanner:
         return following
 
     def _expansion(self, *, quoted: bool) -> str | Variable:
-        """What a dollar sign or backtick begins; a dollar sign may stand for itself."""
+        """The expansion that a dollar sign or backtick begins; a dollar sign may be literal."""
         if self.text[self.at] == "`":
-            raise _NotPlainValue("command substitution is not done here")
+            raise _NotPlainValue("command substitution is not supported")
         following = self.text[self.at + 1 : self.at + 2]
         for pattern in (_NAME, _BRACED):
             if match := pattern.match(self.text, self.at + 1):
                 self.at = match.end()
                 if pattern is _NAME and _GOES_ON.match(self.text, self.at):
-                    raise _NotPlainValue("a name goes over two lines; ${NAME} on one of them is known here")
+                    raise _NotPlainValue("a variable name on two lines is not supported; write ${NAME} on one line")
                 return Variable(match[match.lastindex or 0])
         if self.text.startswith("((", self.at + 1):
-            raise _NotPlainValue("arithmetic is not done here")
+            raise _NotPlainValue("arithmetic is not supported")
         if following == "(":
-            raise _NotPlainValue("command substitution is not done here")
+            raise _NotPlainValue("command substitution is not supported")
         if following == "{":
-            raise _NotPlainValue("of variables only $NAME and ${NAME} are known here")
+            raise _NotPlainValue("only $NAME and ${NAME} are supported for variables")
         if _LIKE_PARAMETER.match(self.text, self.at + 1) or (following and following in "'\"" and not quoted):
-            raise _NotPlainValue("a $ that means itself needs a backslash or single quotes")
+            raise _NotPlainValue("a literal $ needs a backslash or single quotes")
         self.at += 1
         return "$"
 
     def _skip_code(self) -> None:
-        """Pass over a command, which ends with its line; quotes may hold line breaks.
+        """Skip a command up to the end of its line; quotes may contain line breaks.
 
-        Code is not ours to parse: where its quotes seem not to end, as in a here-document, only the line is passed.
+        This does not parse shell code: if quotes do not seem to end, as in a here-document, only this line is skipped.
         """
         quote = ""
         at = self.at
@@ -316,7 +316,7 @@ class _Scanner:
 
 
 def _join_texts(parts: list[str | Variable]) -> tuple[str | Variable, ...]:
-    """Neighbouring texts as one."""
+    """Join adjacent texts."""
     joined: list[str | Variable] = []
     for part in parts:
         if isinstance(part, str) and joined and isinstance(joined[-1], str):

@@ -1,4 +1,4 @@
-"""Commands that ltsp.conf has run before and after an applet: PRE_IMAGE_x and POST_IMAGE_x."""
+"""Commands of ltsp.conf to run before and after an applet: PRE_IMAGE_x and POST_IMAGE_x."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Hooks:
 
     @property
     def writable_root(self) -> tuple[Hook, ...]:
-        """Those that name LTSP_ROOT, and so need a tree that they can change."""
+        """Those that mention LTSP_ROOT, and so need a writable tree."""
         return tuple(hook for hook in (*self.before, *self.after) if "LTSP_ROOT" in hook.command)
 
 
 def find_hooks(conf: Mapping[str, Setting], applet: str, faults: list[str]) -> Hooks:
-    """The commands of an applet, each list in the order of the keys; empty ones are passed over."""
+    """The commands of an applet, each list in the order of the keys; empty ones are skipped."""
     variable = applet.upper().replace("-", "_")
     return Hooks(*(_commands(conf, f"{when}_{variable}_", faults) for when in ("PRE", "POST")))
 

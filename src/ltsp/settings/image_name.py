@@ -13,25 +13,25 @@ _LONGEST = 64
 _FIRST = frozenset(string.ascii_letters + string.digits)
 _REST = _FIRST | frozenset("._+-")
 _SUFFIXES = (".img", ".ipxe", ".old", ".lock", ".new")
-"""What the names of files beside the images end with: `NAME.img.old` would be read as another image's."""
+"""Suffixes of files next to the images: `NAME.img.old` would be taken for another image's file."""
 _NONE_LEFT = "NAME"
-"""What stands for a name where nothing of a text can be in one."""
+"""The placeholder if no part of a text is valid in a name."""
 _CHARACTER_NAMES = {" ": "a space", "\t": "a tab", "\n": "a line break", ",": "a comma", "/": "a slash"}
 
 
 def fault(name: str) -> str:
-    """What is wrong with a name, as in `holds a comma`; empty if nothing is."""
+    """What is wrong with a name, as in `contains a comma`; empty if nothing is."""
     if not name:
         return "is empty"
     wrong = next((character for character in name if character not in _REST), "")
     if wrong:
-        return f"holds {_CHARACTER_NAMES.get(wrong, ascii(wrong))}"
+        return f"contains {_CHARACTER_NAMES.get(wrong, ascii(wrong))}"
     if name[0] not in _FIRST:
         return f"begins with {name[0]!r}"
     if len(name) > _LONGEST:
-        return f"has {len(name)} characters, {_LONGEST} at most"
-    if name.lower() in tftp_names.RESERVED:  # some TFTP servers know no capitals
-        return "is that of a file in TFTP_DIR/ltsp"
+        return f"has {len(name)} characters; the limit is {_LONGEST}"
+    if name.lower() in tftp_names.RESERVED:  # some TFTP servers ignore case
+        return "is the name of a file in TFTP_DIR/ltsp"
     return f"ends with {suffix!r}" if (suffix := _suffix(name)) else ""
 
 
@@ -40,7 +40,7 @@ def _suffix(name: str) -> str:
 
 
 def suggest_name(text: str) -> str:
-    """The name that is most like a text, such as `Lubuntu-24.04` for `Lubuntu 24.04`; NAME where nothing is left."""
+    """The valid name closest to a text, such as `Lubuntu-24.04` for `Lubuntu 24.04`; NAME if nothing is left."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     words = re.sub("[^A-Za-z0-9._+]+", "-", plain).lstrip("._+-")
     name = words[:_LONGEST].rstrip("._+-")
@@ -52,13 +52,13 @@ def suggest_name(text: str) -> str:
 def check_name(name: str) -> str:
     """The name itself.
 
-    Raises UsageError where it cannot be an image's.
+    Raises UsageError if it is not valid for an image.
     """
     if reason := fault(name):
         likely = suggest_name(name)
         raise UsageError(
             f"image name {name!a} {reason}",
-            "a name is letters, digits and . _ + -, a letter or digit first"
-            + (f"; {likely} is one" if likely != _NONE_LEFT else ""),
+            "use letters, digits and . _ + -, with a letter or digit first"
+            + (f", as in {likely}" if likely != _NONE_LEFT else ""),
         )
     return name

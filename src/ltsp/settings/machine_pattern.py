@@ -1,4 +1,4 @@
-"""The names of sections that mean machines: globs of MAC addresses, IPv4 addresses and hostnames, and what is wrong."""
+"""Names of sections for machines: globs of MAC addresses, IPv4 addresses and hostnames, and their faults."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ _WILD = frozenset("*?[")
 _PAIR = re.compile(r"[0-9a-f]{2}")
 _GLOB_OF_PAIRS = re.compile(r"[0-9a-f:*?\[\]!-]+")
 _SEPARATED = re.compile(r"(?:01[-:])?([0-9a-f]{1,2}(?:[-:.][0-9a-f]{1,2}){5})")
-"""Also with the hardware type before it, as PXELINUX and BOOTIF write it."""
+"""Also with a hardware type in front, as in PXELINUX's BOOTIF."""
 _DOTTED = re.compile(r"([0-9a-f]{4})\.([0-9a-f]{4})\.([0-9a-f]{4})")
-"""As Cisco writes it."""
+"""Cisco's notation."""
 _BARE = re.compile(r"[0-9a-f]{12}")
 _ADDRESS = re.compile(r"[0-9.*?\[\]!-]+")
 _HOSTNAME = re.compile(r"[0-9a-z.*?\[\]!_-]+")
 
 
 def pattern_fault(pattern: str) -> str:
-    """Why no client can ever match a pattern (in lower case), with the right form; empty if one may."""
+    """Why no client can match a pattern (in lower case), with the right form; empty if one can."""
     if right := _normalized_mac(pattern):
-        return "" if right == pattern else f"a MAC address is written [{right}]"
+        return "" if right == pattern else f"write the MAC address as [{right}]"
     if ":" in pattern:
-        return "" if _is_mac_glob(pattern) else "a MAC address is six pairs as in [52:54:00:12:34:56] or [52:54:00:*]"
+        return "" if _is_mac_glob(pattern) else "a MAC address has six pairs, as in [52:54:00:12:34:56] or [52:54:00:*]"
     if _ADDRESS.fullmatch(pattern) and "." in pattern:
         return _address_fault(pattern)
     if not _HOSTNAME.fullmatch(pattern):
-        return "a hostname has letters, digits and hyphens"
+        return "a hostname consists of letters, digits and hyphens"
     return ""
 
 
 def _normalized_mac(pattern: str) -> str:
-    """The MAC address that a text without wildcards spells in any of the usual ways; empty if it spells none."""
+    """The MAC address in a text without wildcards, in any usual notation; empty if it is not one."""
     match = _SEPARATED.fullmatch(pattern)
     if match and not ("." in pattern and all(map(str.isdecimal, re.split(r"[-:.]", pattern)))):
         return ":".join(pair.zfill(2) for pair in re.split(r"[-:.]", match[1]))
@@ -41,7 +41,7 @@ def _normalized_mac(pattern: str) -> str:
 
 
 def _is_mac_glob(pattern: str) -> bool:
-    """Whether some address of six pairs may match."""
+    """Whether an address of six pairs can match."""
     groups = pattern.split(":")
     if not _GLOB_OF_PAIRS.fullmatch(pattern) or not _WILD & set(pattern) or len(groups) > 6:
         return False
@@ -54,10 +54,10 @@ def _is_mac_glob(pattern: str) -> bool:
 def _address_fault(pattern: str) -> str:
     groups = pattern.split(".")
     if len(groups) > 4 or (len(groups) < 4 and "*" not in pattern):
-        return "an IPv4 address has four numbers as in [192.168.67.20] or [192.168.67.*]"
+        return "an IPv4 address has four numbers, as in [192.168.67.20] or [192.168.67.*]"
     for group in groups:
         if group.isdecimal() and int(group) > 255:
             return f"{group} is too large for an IPv4 address"
         if not group:
-            return "an IPv4 address has four numbers as in [192.168.67.20] or [192.168.67.*]"
+            return "an IPv4 address has four numbers, as in [192.168.67.20] or [192.168.67.*]"
     return ""

@@ -1,4 +1,4 @@
-"""The options of the applets that clients boot by: menu, add-on, servers and the trial of a boot."""
+"""The options of the network applets: boot menu, add-on initrd, servers and boot test."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class IpxeOptions:
 
     binaries: str = option(
         Choice(("0", "1", "")),
-        "copy iPXE and memtest of the distribution's packages, even where they lie already",
+        "copy iPXE and memtest from the distribution's packages, even if they exist",
         default="",
-        default_text="copy those that are missing",
+        default_text="copy missing ones",
         short="b",
         argument=Argument.OPTIONAL,
-        details="--overwrite has no effect on them.",
+        details="--overwrite does not apply to them.",
     )
     http: bool = option(
         Flag(),
-        "let iPXE fetch menus, kernels and initrds by HTTP",
+        "let iPXE fetch menus, kernels and initrds over HTTP",
         default=False,
-        details="The server must serve them: ltsp http does. Where it does not answer, clients go on by TFTP.",
+        details="The server must serve them, as ltsp http does. If it does not answer, clients fall back to TFTP.",
     )
-    http_port: int = option(Integer("PORT", least=1, most=65535), "where the server serves by HTTP", default=80)
-    server: str = option(HostAddress(), "this server's address, where clients learn a wrong one from DHCP", default="")
-    menu_shell: bool = option(Flag(), "offer iPXE's shell in the menu", default=True)
-    menu_configuration: bool = option(Flag(), "offer iPXE's configuration in the menu", default=True)
+    http_port: int = option(Integer("PORT", least=1, most=65535), "port of the HTTP server", default=80)
+    server: str = option(HostAddress(), "this server's address, if DHCP gives clients another one", default="")
+    menu_shell: bool = option(Flag(), "offer the iPXE shell in the menu", default=True)
+    menu_configuration: bool = option(Flag(), "offer the iPXE configuration in the menu", default=True)
     dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
     help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
 
@@ -53,25 +53,25 @@ class DnsmasqOptions:
     dns: bool = option(Flag(), "answer DNS requests too", default=False, short="d")
     proxy_dhcp: bool = option(
         Flag(),
-        "lead clients here that get their addresses from another DHCP server",
+        "boot clients that get their addresses from another DHCP server",
         default=True,
         short="p",
-        details="In every network that the server has an address in when this is run.",
+        details="In every network in which the server has an address when this is run.",
     )
     real_dhcp: bool = option(
         Flag(),
-        "give addresses to clients of the network 192.168.67.0/24",
+        "act as the DHCP server of the network 192.168.67.0/24",
         default=True,
         short="r",
-        details="It has no effect on servers without an address of that network.",
+        details="This has no effect on servers without an address in that network.",
     )
     dns_server: tuple[str, ...] = option(
         Words("ADDRESSES"),
-        "DNS servers of clients that get their address here",
+        "DNS servers of clients that get their addresses from this server",
         default=(),
-        default_text="this server with --dns=1, else those that it asks itself",
+        default_text="this server with --dns=1, else the ones it uses",
         short="s",
-        details="0.0.0.0 is this server.",
+        details="0.0.0.0 means this server.",
     )
     tftp: bool = option(Flag(), "serve the TFTP directory", default=True, short="t")
     dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
@@ -84,19 +84,19 @@ class NfsOptions:
 
     nfs_home: bool = option(
         Flag(),
-        "export the homes too",
+        "also export the home directories",
         default=False,
         short="h",
-        details="NFS believes what clients say who their users are. The directory is that of --home-dir.",
+        details="NFS trusts clients about the identity of their users. The directory is that of --home-dir.",
     )
-    nfs_tftp: bool = option(Flag(), "export the kernels and initrds too", default=True, short="t")
+    nfs_tftp: bool = option(Flag(), "also export the kernels and initrds", default=True, short="t")
     export: str = option(
         Choice(("images", "base")),
-        "what of the base directory to export",
+        "which part of the base directory to export",
         default="images",
         reach=Reach.ONCE,
-        details="base is all of it, and makes every chroot and disk there readable: clients that boot from a chroot "
-        "need it, and so do menus from before this release.",
+        details="base is all of it, which makes every chroot and disk there readable: clients that boot from a chroot "
+        "need it, and so do menus of earlier releases.",
     )
     dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
     help: bool = switch("print this help and exit", argument=Argument.NONE, reach=Reach.ONCE)
@@ -110,7 +110,7 @@ class DhcpSnippetOptions:
         Text("ADDRESS"),
         "this server's address in the clients' network",
         default="",
-        default_text="that of its interface, where there is but one",
+        default_text="that of its only interface",
     )
     help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
 
@@ -119,7 +119,7 @@ class DhcpSnippetOptions:
 class InitrdOptions:
     """ltsp-initrd(8)"""
 
-    dry_run: bool = switch("write nothing; list the layers and what is in them", reach=Reach.ONCE)
+    dry_run: bool = switch("write nothing; list the layers and their contents", reach=Reach.ONCE)
     json: bool = switch("print the summary as JSON", reach=Reach.ONCE)
     help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
 
@@ -130,18 +130,18 @@ class HttpOptions:
 
     http_address: str = option(
         Text("ADDRESS"),
-        "listen on this address of the server alone",
+        "listen only on this address of the server",
         default="::",
         default_text="all",
     )
     http_port: int = option(
         Integer("PORT", least=1, most=65535), "listen on this port", default=80, short="p", default_text="80"
     )
-    nginx: bool = switch("print the configuration of nginx for the same files, and exit", reach=Reach.ONCE)
+    nginx: bool = switch("print an nginx configuration for the same files, and exit", reach=Reach.ONCE)
     service: bool = switch(
-        "make it a service of systemd, which runs from now on and from each start of the server",
+        "install and start a systemd service, which also starts at boot",
         reach=Reach.ONCE,
-        details="Written is /etc/systemd/system/ltsp-http.service, with the options that are given here.",
+        details="This writes /etc/systemd/system/ltsp-http.service, with the options given here.",
     )
     dry_run: bool = switch("with --service: write nothing; show what would be written", reach=Reach.ONCE)
     help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
@@ -160,14 +160,14 @@ class BootTestOptions:
     )
     transport: str = option(
         Choice(("nfs", "http", "nbd", "file")),
-        "how the client gets its root",
+        "how the client accesses its root file system",
         default="nfs",
         reach=Reach.ONCE,
-        details="`file` is an image that iPXE loads together with the initrds.",
+        details="With `file`, iPXE loads the image together with the initrds.",
     )
     fetch: str = option(
         Choice(("tftp", "http")),
-        "how iPXE gets menu, kernel and initrds",
+        "how iPXE fetches the menu, kernel and initrds",
         default="tftp",
         reach=Reach.ONCE,
     )
@@ -176,25 +176,23 @@ class BootTestOptions:
     )
     accel: str = option(
         Choice(("auto", "kvm", "tcg")),
-        "what runs the guest",
+        "accelerator of the virtual machine",
         default="auto",
         reach=Reach.ONCE,
-        details="`auto` is kvm where a trial of it succeeds within two seconds, else tcg, which emulates.",
+        details="`auto` is kvm if a test of it succeeds within two seconds, else tcg, which emulates the processor.",
     )
     memory: int = option(
         Integer("MIB", least=128, most=1 << 20), "memory of the virtual machine, in MiB", default=1024, reach=Reach.ONCE
     )
     timeout: int = option(
-        Integer("SECONDS", least=1, most=86400), "seconds until the test has failed", default=300, reach=Reach.ONCE
+        Integer("SECONDS", least=1, most=86400), "seconds after which the test fails", default=300, reach=Reach.ONCE
     )
-    kernel_arguments: str = option(
-        Text("WORDS"), "more words for the kernel's command line", default="", reach=Reach.ONCE
-    )
+    kernel_arguments: str = option(Text("WORDS"), "additional kernel parameters", default="", reach=Reach.ONCE)
     console: str | None = option(
-        FilePath(), "write all that the serial console says into this file", default=None, reach=Reach.ONCE
+        FilePath(), "write the output of the serial console to this file", default=None, reach=Reach.ONCE
     )
     screenshot: str | None = option(
-        FilePath(), "write what the screen shows at the end into this file, as PNG", default=None, reach=Reach.ONCE
+        FilePath(), "write the final contents of the screen to this file, as PNG", default=None, reach=Reach.ONCE
     )
     json: bool = switch("print the verdict as JSON", reach=Reach.ONCE)
     help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)

@@ -3,7 +3,7 @@
 ```python
 @dataclass(frozen=True, slots=True)
 class Options:
-    backup: bool = option(Flag(), "keep the image that is replaced", default=True, short="b")
+    backup: bool = option(Flag(), "keep the previous image", default=True, short="b")
 ```
 """
 
@@ -23,14 +23,14 @@ _HOSTNAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9.-]*")
 
 
 class Argument(Enum):
-    """Whether an option takes a value, as getopt(3) tells it."""
+    """Whether an option takes a value, in the notation of getopt(3)."""
 
     NONE = ""
     REQUIRED = ":"
     OPTIONAL = "::"
 
     def suffix(self, value: str) -> str:
-        """What follows a long option, for people."""
+        """What follows a long option, in help texts."""
         return {Argument.NONE: "", Argument.REQUIRED: f"={value}", Argument.OPTIONAL: f"[={value}]"}[self]
 
 
@@ -39,11 +39,11 @@ class Reach(Enum):
 
     EVERYWHERE = "command line, ltsp.conf and environment"
     ONCE = "command line"
-    """What belongs to one run; and names too common in environments, such as NAME."""
+    """For options of a single run, and names that are too common in environments, such as NAME."""
 
 
 # Each kind of value has a `metavar`, how it is shown, and `parse`, which raises ValueError with the reason.
-# `takes_empty` tells whether a variable that is set but empty is a value, or as good as not set.
+# `takes_empty`: whether a variable that is set but empty is a value, rather than unset.
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class HostAddress:
-    """By IPv4 address, which clients boot by, or by a name that they can look up."""
+    """An IPv4 address, or a name that clients can look up."""
 
     metavar: ClassVar[str] = "ADDRESS"
     takes_empty: ClassVar[bool] = True
@@ -78,7 +78,7 @@ class HostAddress:
             try:
                 ipaddress.IPv4Address(text)
             except ValueError:
-                raise ValueError("is no IPv4 address such as 192.168.1.10") from None
+                raise ValueError("is not an IPv4 address such as 192.168.1.10") from None
         return text
 
 
@@ -88,7 +88,7 @@ class DirectoryPath:
     takes_empty: ClassVar[bool] = False
 
     def parse(self, text: str) -> str:
-        """The absolute path; a relative one counts from the working directory."""
+        """The absolute path; a relative one starts at the working directory."""
         if not text:
             raise ValueError("is empty")
         return os.path.join(os.getcwd(), text) if not text.startswith("/") else text
@@ -100,7 +100,7 @@ class FilePath:
     takes_empty: ClassVar[bool] = False
 
     def parse(self, text: str) -> str:
-        """The absolute path; a relative one counts from the working directory."""
+        """The absolute path; a relative one starts at the working directory."""
         return DirectoryPath().parse(text)
 
 
@@ -112,7 +112,7 @@ class ImageName:
     def parse(self, text: str) -> str:
         if fault := image_name.fault(text):
             likely = image_name.suggest_name(text)
-            raise ValueError(fault if likely == self.metavar else f"{fault}; {likely} is a name")
+            raise ValueError(fault if likely == self.metavar else f"{fault}; {likely} is valid")
         return text
 
 
@@ -127,7 +127,7 @@ class Choice:
 
     def parse(self, text: str) -> str:
         if text not in self.choices:
-            raise ValueError(f"is none of {', '.join(self.choices)}")
+            raise ValueError(f"is not one of {', '.join(self.choices)}")
         return text
 
 
@@ -140,7 +140,7 @@ class Integer:
 
     def parse(self, text: str) -> int:
         if not (text.isascii() and text.isdecimal()):
-            raise ValueError("is no whole number")
+            raise ValueError("is not a whole number")
         if len(text) > len(str(self.most)) + 1 or not self.least <= int(text) <= self.most:
             raise ValueError(f"is not between {self.least} and {self.most}")
         return int(text)
@@ -148,7 +148,7 @@ class Integer:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """Permission bits in octal, of a file that its owner can read."""
+    """Permission bits in octal; the owner must be able to read."""
 
     metavar: ClassVar[str] = "MODE"
     takes_empty: ClassVar[bool] = False
@@ -156,16 +156,16 @@ class Mode:
     def parse(self, text: str) -> int:
         digits = text.lstrip("0")
         if not text or len(digits) > 3 or set(digits) - set("01234567"):
-            raise ValueError("is no mode such as 0640")
+            raise ValueError("is not a mode such as 0640")
         mode = int(text, 8)
         if not mode & 0o400:
-            raise ValueError("keeps the owner from reading")
+            raise ValueError("does not let the owner read")
         return mode
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A list of words, quoted as in a shell."""
+    """A list of words with the quoting of a shell."""
 
     metavar: str = "WORDS"
     takes_empty: ClassVar[bool] = True
@@ -181,7 +181,7 @@ class OptionGroup(Enum):
     """The headings under which help and manual list options, in this order."""
 
     MAIN = ""
-    CONTENT = "what goes in"
+    CONTENT = "contents"
     COMPRESSION = "compression"
     PUBLISHING = "publishing"
     OUTPUT = "output"
@@ -193,25 +193,25 @@ class Option:
     """The field's name: `base_dir`."""
     kind: ValueKind
     summary: str
-    """What it does, in a line."""
+    """What it does, in one line."""
     details: str
     """What the manual page says beyond the summary."""
     default: object
     default_text: str
-    """The default in words, where the value does not say it."""
+    """The default in words, if the value is not clear."""
     short: str
     """One letter, or empty."""
     argument: Argument
     implied: str
-    """The value that the option stands for where it is given without one."""
+    """The value if the option is given without one."""
     reach: Reach
     repeated: bool
-    """Whether it may be given several times, each value one more of a tuple; else the last one holds."""
+    """Whether it may be given several times, for a tuple of values; else the last one wins."""
     group: OptionGroup
 
     @property
     def long(self) -> str:
-        """The name on the command line, without hyphens before it."""
+        """The name on the command line, without the hyphens before it."""
         return self.name.replace("_", "-")
 
     @property
@@ -221,13 +221,13 @@ class Option:
 
     @property
     def spelling(self) -> str:
-        """How a person knows it: `-b, --backup=0|1`."""
+        """As in help texts: `-b, --backup=0|1`."""
         short = f"-{self.short}, " if self.short else ""
         return f"{short}--{self.long}{self.argument.suffix(self.kind.metavar)}"
 
     @property
     def default_label(self) -> str:
-        """The default for people; empty where there is none to speak of, as for what is off unless named."""
+        """The default in help texts; empty if it is obvious, as for switches that are off."""
         if self.default_text:
             return self.default_text
         match self.default:
@@ -239,7 +239,7 @@ class Option:
 
     @property
     def values(self) -> tuple[str, ...]:
-        """All values there are, where they can be listed."""
+        """All possible values, if they can be listed."""
         match self.kind:
             case Flag():
                 return ("0", "1")
@@ -248,9 +248,9 @@ class Option:
         return ()
 
     def parse(self, text: str) -> Any:
-        """The value that a text stands for.
+        """The value of a text.
 
-        Raises ValueError with the reason, which follows the text: `is neither 0 nor 1`.
+        Raises ValueError with the reason, worded to follow the text: `is neither 0 nor 1`.
         """
         return self.kind.parse(text)
 
@@ -285,7 +285,7 @@ def switch(
     reach: Reach = Reach.EVERYWHERE,
     group: OptionGroup = OptionGroup.MAIN,
 ) -> Any:
-    """A field that is off unless it is named: `--verify`, `--verify=1`; `=0` takes a setting of ltsp.conf back."""
+    """A flag that is off by default: `--verify`, `--verify=1`; `=0` overrides ltsp.conf."""
     return option(
         Flag(), summary, default=False, short=short, details=details, argument=argument, reach=reach, group=group
     )
@@ -301,7 +301,7 @@ def declared_options(options: type) -> tuple[Option, ...]:
 
 
 def group_options(options: type) -> list[tuple[OptionGroup, tuple[Option, ...]]]:
-    """The options of a dataclass by heading, those with a letter first; no group is empty."""
+    """The options of a dataclass by heading, those with a letter first; without empty groups."""
     ordered = sorted(
         declared_options(options), key=lambda option: (not option.short, option.short.lower(), option.long)
     )

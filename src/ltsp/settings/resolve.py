@@ -1,6 +1,6 @@
 """The value of each option: command line before ltsp.conf before environment before default.
 
-All faults are gathered, each with the place it came from, so that a person mends them in one go.
+All faults are collected, each with its origin, so that they can be fixed in one go.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ class GivenOption:
 
     option: Option
     value: str | None
-    """None where it stands without one."""
+    """None if it is given without one."""
     spelling: str
     """`-b` or `--backup`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A key with the value that ltsp.conf gives it."""
+    """A key of ltsp.conf and its value."""
 
     key: str
     value: str
     where: str
     """File and line: `/etc/ltsp/ltsp.conf:12`."""
     fault: str = ""
-    """Why the value cannot be had; of no interest until somebody asks for it."""
+    """Why the value is invalid; reported only if the value is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class _OptionText:
-    """A text for an option, and where it comes from."""
+    """The text of an option and its origin."""
 
     text: str
     where: str
@@ -53,7 +53,7 @@ def resolve(
     environ: Mapping[str, str],
     faults: list[str],
 ) -> T:
-    """The options with their values; where one is wrong its default stands and the fault is noted."""
+    """The options with their values; an invalid one gets its default, and its fault is appended to `faults`."""
     values: dict[str, object] = {}
     for option in declared_options(options):
         sources = _option_texts(option, given, conf, environ)
@@ -68,7 +68,7 @@ def resolve(
 def _option_texts(
     option: Option, given: Sequence[GivenOption], conf: Mapping[str, Setting], environ: Mapping[str, str]
 ) -> list[_OptionText]:
-    """The texts that the most important place gives; several where an option is repeated there."""
+    """The texts from the place with the highest priority; several if the option is repeated there."""
     named = [each for each in given if each.option == option]
     if named:
         return [
@@ -86,12 +86,12 @@ def _option_texts(
 
 
 def _is_set(option: Option, text: str) -> bool:
-    """Whether a variable counts as set: an empty one does where emptiness is a value, as in IONICE=""."""
+    """Whether a variable counts as set: an empty one does if empty is a value, as in IONICE=""."""
     return bool(text) or option.kind.takes_empty
 
 
 def _parse(option: Option, source: _OptionText, faults: list[str]) -> object:
-    """The value, or None with its fault noted."""
+    """The value, or None and an appended fault."""
     if source.fault:
         faults.append(f"{source.where}: {source.fault}")
         return None

@@ -1,4 +1,4 @@
-"""Sections of ltsp.conf whose names are nearly those of a role or an applet: as they stand, they mean a computer."""
+"""Sections of ltsp.conf whose names resemble those of a role or an applet, but match a computer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ltsp.settings.conf_text import Conf, ConfSection
 from ltsp.settings.likely import likely
 
 _WORD = re.compile(r"[a-z-]+")
-"""What has digits, dots or wildcards is meant for computers: `[client01]`, `[server*]`."""
+"""Names with digits, dots or wildcards are meant for computers: `[client01]`, `[server*]`."""
 _ROLES = SPECIAL - {""}
 _APPLETS = CLIENT_APPLETS | SERVER_APPLETS
 
 
 def warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
-    """A line for each section that was probably meant for somebody else."""
+    """A line for each section whose name is probably a mistake."""
     not_hosts = {name for section in conf.sections for name in included_names(section)} | {identity.hostname}
     return tuple(
         f"{conf.where(section.line)}: [{section.name}] {fault}"
@@ -36,8 +36,8 @@ def _faults(section: ConfSection, not_hosts: Collection[str]) -> Iterator[str]:
             continue
         if slash and word not in _APPLETS:
             near = likely(word, _APPLETS)
-            yield f"has no effect: there is no applet {head}" + (f"; did you mean [{near}/{tail}]?" if near else "")
+            yield f"has no effect: no applet {head}" + (f"; did you mean [{near}/{tail}]?" if near else "")
         elif not slash and word in _ROLES and len(section.patterns) > 1:
-            yield f"means a computer called {head}: [{word}] has a section of its own"
+            yield f"matches a computer named {head}: write [{word}] as a section of its own"
         elif not slash and (near := word if word in _ROLES else likely(word, _ROLES, 0.8)):
-            yield f"means a computer called {head}; did you mean [{near}]?"
+            yield f"matches a computer named {head}; did you mean [{near}]?"

@@ -1,4 +1,4 @@
-"""Options that several applets take: those that change the versions of an image, and those that read sources."""
+"""Options shared by several applets: by those that change versions of an image, and those that read sources."""
 
 from __future__ import annotations
 
@@ -14,88 +14,89 @@ def help_switch() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class VersionedOptions:
-    """What every applet that changes the versions of an image takes."""
+    """Options of every applet that changes the versions of an image."""
 
     keep_versions: int = option(
         Integer(least=1),
         "how many versions of an image to keep",
         default=2,
         group=OptionGroup.PUBLISHING,
-        details="The current one and the one before count. Pinned versions, those in use and the newest one that is "
-        "staged stay besides.",
+        details="Including the current version and the one before. Pinned versions, those in use and the newest staged "
+        "one are kept in addition.",
     )
     keep_days: int = option(
         Integer("DAYS"),
-        "for how many days to keep each version",
+        "how many days to keep each version",
         default=3,
         group=OptionGroup.PUBLISHING,
-        details="Clients that booted from a version go on reading it; this is how long they may run on.",
+        details="Clients that booted a version keep reading it; this is how long they may stay on.",
     )
     keep_share: int = option(
         Integer("PERCENT", most=100),
-        "how much of the disk versions may take that only KEEP_DAYS keeps",
+        "how much of the disk the versions kept only by KEEP_DAYS may use",
         default=25,
         group=OptionGroup.PUBLISHING,
-        details="Of the file system that holds the images. The oldest go first; what was let go is said. The current "
-        "version, the one before, those of KEEP_VERSIONS, pinned ones and those in use do not count.",
+        details="Percentage of the file system of the images. The oldest versions are removed first, and reported. The "
+        "current version, the one before, those of KEEP_VERSIONS, pinned ones and those in use do not count.",
     )
     wait: int = option(
         Integer("SECONDS"),
         "how long to wait for another build of the same image",
         default=0,
         group=OptionGroup.PUBLISHING,
-        details="Then the exit status is 75, and the holder of the lock is named.",
+        details="After that, the exit status is 75, and the message names the process that holds the lock.",
     )
     help: bool = help_switch()
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions(VersionedOptions):
-    """What every applet that reads sources takes."""
+    """Options of every applet that reads sources."""
 
     allow_backing: tuple[str, ...] = option(
         Words("DIRECTORIES"),
-        "where disks may have their backing files and extents, besides their own directory",
+        "directories that may hold backing files and extents of disks, besides the disk's own",
         default=(),
         group=OptionGroup.CONTENT,
     )
     key_file: str | None = option(
         FilePath(),
-        "a key to the encrypted volumes (LUKS) of disks",
+        "the key to encrypted volumes (LUKS) of disks",
         default=None,
         group=OptionGroup.CONTENT,
-        details="Its whole content is the key, as with cryptsetup(8), which has to be installed: a passphrase in it "
-        "must not end with a line feed (`printf %s PASSPHRASE`).",
+        details="The whole file is the key, as with cryptsetup(8), which must be installed: a passphrase in it must "
+        "not end with a newline (`printf %s PASSPHRASE`).",
     )
     force: bool = switch(
-        "take a disk that another program writes to",
+        "read a disk although another program has it open for writing",
         reach=Reach.ONCE,
         group=OptionGroup.CONTENT,
-        details="What is read of it may make no sense. Otherwise that program is named: a virtual machine that runs.",
+        details="The result may be corrupt. Without this option it is an error that names the program, such as a "
+        "running virtual machine.",
     )
     reader: str = option(
         Choice(("auto", "user", "kernel")),
-        "who reads the file systems of a disk",
+        "how to read the file systems of a disk",
         default="auto",
         group=OptionGroup.CONTENT,
-        details="user is our own code, in a process without rights, which mounts nothing. kernel mounts them, where "
-        "nobody else sees it, and takes root. auto is user, and kernel for what that cannot read: erofs, f2fs, a log "
-        "of xfs or btrfs that has to be replayed, unknown features. What is no plain part of a raw disk, or has a log "
-        "to be replayed, is copied for the kernel, to TMPDIR or /var/tmp.",
+        details="user is the built-in reader, an unprivileged process that mounts nothing. kernel mounts them "
+        "privately, and needs root. auto is user, and kernel for what that cannot read: erofs, f2fs, a log of xfs or "
+        "btrfs to be replayed, unknown features. A volume that is not one piece of a raw disk, or has a log to be "
+        "replayed, is copied to TMPDIR or /var/tmp for the kernel.",
     )
     snapshot: str = option(
         Choice(("auto", "btrfs", "lvm", "zfs", "none")),
         "read a directory from a snapshot of its file system",
         default="auto",
         group=OptionGroup.CONTENT,
-        details="What changes meanwhile is packed as it was, and packages may be installed once the tree is read. "
-        "auto takes one where it costs nothing (btrfs, thin volumes of LVM, ZFS) and root asks; lvm takes one of thick "
-        "volumes too. It is removed at the end; that of a run that was killed, by the next one.",
+        details="Later changes do not get into the image, and packages may be installed as soon as the tree is read. "
+        "auto takes a snapshot if that costs nothing (btrfs, thin LVM volumes, ZFS) and root runs it; lvm also takes "
+        "one of thick volumes. It is removed at the end, or by the next run if this one is killed.",
     )
     lock_timeout: int = option(
         Integer("SECONDS"),
         "how long to wait for the source's package manager",
         default=120,
         group=OptionGroup.CONTENT,
-        details="A source whose packages are being installed is not in a state to be copied.",
+        details="While packages are being installed, the source is in an inconsistent state.",
     )

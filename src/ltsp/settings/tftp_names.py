@@ -1,9 +1,9 @@
-"""Files in TFTP_DIR/ltsp that are for all images, beside their directories: no image can have the name of one."""
+"""Files in TFTP_DIR/ltsp that all images share; no image can have the name of one."""
 
 from __future__ import annotations
 
 MENU = "ltsp.ipxe"
-"""The menu: what iPXE itself is given."""
+"""The iPXE menu."""
 ADD_ON = "ltsp.img"
 """The site's configuration."""
 

@@ -1,19 +1,19 @@
-"""A list of words written as a shell would take it: quotes and backslashes group, nothing is expanded."""
+"""A list of words with the quotes and backslashes of a shell; nothing is expanded."""
 
 from __future__ import annotations
 
 import shlex
 
 _REASONS = {
-    "No closing quotation": "a quote is not closed",
-    "No escaped character": "a backslash stands at the end",
+    "No closing quotation": "has an unclosed quote",
+    "No escaped character": "ends with a backslash",
 }
 
 
 def split(text: str) -> tuple[str, ...]:
     """The words of a text; `''` is an empty word, and an empty text has none.
 
-    Raises ValueError, which says what is wrong with the text.
+    Raises ValueError with the reason.
     """
     try:
         return tuple(shlex.split(text))
