@@ -1,4 +1,4 @@
-"""A whole command line, with ltsp.conf and environment behind it."""
+"""Whole command lines, with ltsp.conf and environment."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def test_options_and_operands_of_the_manual_page(run, line, options, operands):
     assert (found.warnings, found.hooks.before, found.hooks.after) == ((), (), ())
 
 
-def test_a_section_that_is_nearly_called_as_a_role_is_warned_of(run):
+def test_a_section_with_a_name_similar_to_a_role_causes_a_warning(run):
     (warning,) = run("image", "lab", conf="[sever]\nBACKUP=0\n", BACKUP="1").warnings[-1:]
-    assert warning.endswith("ltsp.conf:1: [sever] means a computer called sever; did you mean [server]?")
+    assert warning.endswith("ltsp.conf:1: [sever] matches a computer named sever; did you mean [server]?")
 
 
-def test_going_back_needs_no_source_but_a_name(run):
+def test_revert_needs_no_source_but_a_name(run):
     found = run("image", "-r", "--name=lab")
     assert (found.options.name, found.options.revert, found.operands) == ("lab", True, ())
 
 
-def test_values_with_spaces_and_hyphens_are_taken_whole(run):
+def test_values_with_spaces_and_hyphens_are_kept_whole(run):
     assert run("image", "-m", "-comp xz").options.mksquashfs_params == ("-comp", "xz")
     assert run("image", "--ionice=", "x86_64").options.ionice == ()
     rule = "live/vmlinuz-* s|vmlinuz|initrd.img|"
@@ -72,17 +72,17 @@ def test_options_before_the_applet_reach_every_applet(run):
     assert run("-b", "/data", "image", "-b", "0").options.backup is False
 
 
-def test_ltsp_conf_and_environment_stand_behind_the_command_line(run):
+def test_the_command_line_overrides_ltsp_conf_and_environment(run):
     conf = "[server]\nCLEANUP=0\nTFTP_DIR=/conf\nPRE_IMAGE_A='touch x'\nCOMPRESION=xz\n"
     found = run("image", "-c1", conf=conf, BACKUP="0", TFTP_DIR="/environment")
     assert (found.options.cleanup, found.options.backup, found.ltsp.tftp_dir) == (True, False, "/conf")
     assert [hook.command for hook in found.hooks.before] == ["touch x"]
     assert [line.rpartition("ltsp.conf:")[2] for line in found.warnings] == [
-        "5: COMPRESION is not known; did you mean COMPRESSION?"
+        "5: unknown key COMPRESION; did you mean COMPRESSION?"
     ]
 
 
-def test_ltsp_conf_may_be_named_by_the_environment(tmp_path):
+def test_the_environment_may_name_ltsp_conf(tmp_path):
     path = tmp_path / "other.conf"
     path.write_text("BACKUP=0")
     assert parse_command_line(["image"], {"LTSP_CONF": str(path)}).options.backup is False
@@ -105,11 +105,11 @@ def test_ltsp_conf_may_be_named_by_the_environment(tmp_path):
         ("image --nonsense -h", "image"),
     ],
 )
-def test_help_is_asked_for(run, line, page):
+def test_help_is_requested(run, line, page):
     assert run(*line.split(), conf="A=$(code)") == HelpRequest(page)
 
 
-def test_the_version_is_asked_for(run):
+def test_the_version_is_requested(run):
     assert run("-V") == run("--version", "image") == VersionRequest()
 
 
@@ -120,36 +120,39 @@ def test_posixly_correct_ends_the_options_at_the_first_operand(run):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "no applet is named"),
-        ("-b /x", "no applet is named"),
-        ("imgae", "there is no applet 'imgae'"),
-        ("--help=nope", "there is no applet 'nope'"),
+        ("", "no applet given"),
+        ("-b /x", "no applet given"),
+        ("imgae", "unknown applet 'imgae'"),
+        ("--help=nope", "unknown applet 'nope'"),
         ("--nope image", "unrecognized option '--nope'"),
         ("image -x -b", "invalid option -- 'x'; option requires an argument -- 'b'"),
-        ("image -b2 --wait=x", "option --wait: 'x' is no whole number; option -b: '2' is neither 0 nor 1"),
-        ("image --name=a,b x", "option --name: 'a,b' holds a comma; a-b is a name"),
+        ("image -b2 --wait=x", "option --wait: 'x' is not a whole number; option -b: '2' is neither 0 nor 1"),
+        ("image --name=a,b x", "option --name: 'a,b' contains a comma; a-b is valid"),
         ("image --name=a", "option --name: 0 images cannot share one name"),
         ("image --name=a b c", "option --name: 2 images cannot share one name"),
         ("image -r --name=a b c", "option --name: 2 images cannot share one name"),
         ("kernel --name=a b c", "option --name: 2 images cannot share one name"),
-        ("info x", "ltsp info takes no argument, and 'x' is one"),
-        ("versions x --keep 2", "option --keep says what --prune leaves, and goes with it"),
-        ("versions --use v", "a version belongs to one image, and 0 are named"),
-        ("versions a b --pin v", "a version belongs to one image, and 2 are named"),
-        ("versions --remove-all", "option --remove-all removes the images that are named, and none is"),
-        ("versions x --force", "option --force goes with --remove-all"),
-        ("versions x --remove-all --prune", "option --remove-all leaves nothing that another option could act on"),
-        ("-b image", "no applet is named"),
+        ("info x", "ltsp info takes no argument, but 'x' is given"),
+        ("versions x --keep 2", "option --keep requires --prune"),
+        ("versions --use v", "options for a version require one image, but 0 are given"),
+        ("versions a b --pin v", "options for a version require one image, but 2 are given"),
+        ("versions --remove-all", "option --remove-all requires the names of the images"),
+        ("versions x --force", "option --force requires --remove-all"),
+        (
+            "versions x --remove-all --prune",
+            "option --remove-all cannot be combined with --use, --pin, --unpin, --remove or --prune",
+        ),
+        ("-b image", "no applet given"),
     ],
 )
-def test_a_wrong_command_line_is_told_in_one_line(run, line, message):
+def test_a_wrong_command_line_is_reported_in_one_line(run, line, message):
     with pytest.raises(UsageError) as caught:
         run(*line.split())
     assert caught.value.message == message
     assert caught.value.hint
 
 
-def test_faults_of_all_places_are_told_at_once(run):
+def test_faults_of_all_origins_are_reported_at_once(run):
     with pytest.raises(UsageError, match=r"^option -b: .*ltsp\.conf:1: CLEANUP: .*environment: THREADS: "):
         run("image", "-b", "x", conf="CLEANUP=x", THREADS="x")
 
@@ -160,10 +163,10 @@ def test_an_option_of_the_applet_before_it_is_an_option_of_ltsp(run):
 
 
 def test_code_in_ltsp_conf_is_refused_before_anything_is_done(run):
-    with pytest.raises(ConfError, match=r"ltsp\.conf:2: command substitution is not done here"):
+    with pytest.raises(ConfError, match=r"ltsp\.conf:2: command substitution is not supported"):
         run("image", conf="[server]\nBACKUP=$(id)\n")
 
 
-def test_versions_of_an_image_are_chosen_by_name(run):
+def test_versions_of_an_image_are_selected_by_name(run):
     found = run("versions", "lab", "--pin", "a", "--pin=b", "--unpin", "c")
     assert found.options == VersionsOptions(pin=("a", "b"), unpin=("c",))

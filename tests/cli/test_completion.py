@@ -134,13 +134,13 @@ def test_zsh_completes_at_the_tab(base, tmp_path):
 
 
 @pytest.mark.parametrize("options", [LtspOptions, *(applet.options for applet in APPLETS.values())])
-def test_zsh_is_told_every_option(options):
+def test_zsh_completes_every_option(options):
     text = completion.zsh()
     assert [option.long for option in declared_options(options) if f"--{option.long}" not in text] == []
 
 
 @pytest.mark.oracle
-def test_the_script_for_bash_has_no_fault_that_shellcheck_knows(tmp_path):
+def test_the_bash_script_passes_shellcheck(tmp_path):
     script = tmp_path / "ltsp"
     script.write_text(completion.bash())
     subprocess.run(["shellcheck", "-s", "bash", str(script)], check=True)

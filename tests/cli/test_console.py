@@ -37,7 +37,7 @@ class Terminal(io.StringIO):
 
 @dataclass(slots=True)
 class Time:
-    """A clock that goes on when it is told to."""
+    """A clock that the test advances."""
 
     now: float = 0.0
 
@@ -58,7 +58,7 @@ class Pair:
 
 
 def everything(to, text: str) -> None:
-    """Say it in every way there is."""
+    """Report it with every method."""
     with to.step(text, 10) as step:
         step.advance(10)
         to.note(text)
@@ -68,7 +68,7 @@ def everything(to, text: str) -> None:
     to.failure(errors.LtspError(text, text))
 
 
-def test_what_was_asked_for_goes_to_standard_output_and_how_it_goes_to_standard_error():
+def test_results_go_to_standard_output_and_messages_to_standard_error():
     pair = Pair()
     everything(pair.report(), "text")
     out, err = pair.text()
@@ -78,19 +78,19 @@ def test_what_was_asked_for_goes_to_standard_output_and_how_it_goes_to_standard_
     assert err.splitlines()[3:] == ["ltsp: text: text"]
 
 
-def test_quiet_leaves_warnings_and_failures():
+def test_quiet_keeps_warnings_and_failures():
     pair = Pair()
     everything(pair.report(quiet=True), "text")
     assert pair.text() == ("", "warning: text\nltsp: text: text\n")
 
 
-def test_no_progress_leaves_the_rest():
+def test_no_progress_keeps_the_rest():
     pair = Pair()
     everything(pair.report(progress="none"), "text")
     assert pair.text()[1] == "text\nwarning: text\nltsp: text: text\n"
 
 
-def test_a_result_is_printed_alone_where_json_is_asked_for():
+def test_with_json_only_the_result_is_printed():
     pair = Pair()
     to = pair.report(json=True)
     everything(to, "text")
@@ -107,7 +107,7 @@ def test_a_result_is_printed_alone_where_json_is_asked_for():
     [("plain", "utf-8"), ("plain", "ascii"), ("plain", "latin-1"), ("bar", "utf-8"), ("json", "ascii")],
 )
 def test_no_name_prints_a_control_character_or_breaks_a_line(progress, encoding):
-    """R12: neither where names went through `printable`, as they should, nor where someone forgot it."""
+    """R12: whether names went through `printable`, or that was forgotten."""
     assert len(NASTY) >= 300
     raw: dict[str, list[bytes]] = {"out": [], "err": []}
 
@@ -157,7 +157,7 @@ def test_markup_is_text():
 @pytest.mark.parametrize(
     ("environ", "coloured"), [({"TERM": "xterm"}, True), ({"TERM": "xterm", "NO_COLOR": "1"}, False), (NOBODY, False)]
 )
-def test_colour_is_for_terminals_whose_owner_wants_it(environ, coloured):
+def test_colour_is_used_on_terminals_unless_disabled(environ, coloured):
     err = Terminal()
     to = make_report(OutputOptions("plain"), io.StringIO(), err, environ)
     to.warn("text")
@@ -167,7 +167,7 @@ def test_colour_is_for_terminals_whose_owner_wants_it(environ, coloured):
     assert plain.text() == ("", "warning: text\n")
 
 
-def test_no_colour_means_no_colour_of_the_bar_either():
+def test_no_colour_also_applies_to_the_bar():
     err = Terminal()
     to = make_report(OutputOptions(), io.StringIO(), err, {"TERM": "xterm", "NO_COLOR": "1"})
     with to.step("step", 5) as step:
@@ -175,7 +175,7 @@ def test_no_colour_means_no_colour_of_the_bar_either():
     assert "\x1b[3" not in err.getvalue()
 
 
-def test_a_long_step_tells_at_most_a_line_every_few_seconds():
+def test_a_long_step_prints_at_most_a_line_every_few_seconds():
     clock = Time()
     err = io.StringIO()
     to = TextReport(Screen(io.StringIO(), err), ProgressLines(Screen(io.StringIO(), err), clock))
@@ -190,7 +190,7 @@ def test_a_long_step_tells_at_most_a_line_every_few_seconds():
     ]
 
 
-def test_a_step_whose_size_is_unknown_tells_what_is_done():
+def test_a_step_of_unknown_size_shows_the_bytes_done():
     clock = Time()
     counter = Counter(None, lambda _counter: None, 1, clock)
     clock.now = 2
@@ -199,7 +199,7 @@ def test_a_step_whose_size_is_unknown_tells_what_is_done():
     assert counter.percent is None
 
 
-def test_a_step_that_fails_is_not_told_as_done():
+def test_a_failed_step_is_not_reported_as_done():
     pair = Pair()
     with pytest.raises(KeyboardInterrupt), pair.report().step("writing", 5):
         raise KeyboardInterrupt
@@ -216,7 +216,7 @@ def test_threads_may_advance_a_step():
     assert step.done == 8000
 
 
-def test_percentages_are_whole_numbers_that_rise():
+def test_percentages_are_increasing_whole_numbers():
     pair = Pair()
     with pair.report(progress="percentage").step("writing", 1000) as step:
         for _ in range(500):
@@ -310,7 +310,7 @@ def asked(tmp_path):
         ("versions", "--json"): OutputOptions(json=True),
     }.items(),
 )
-def test_options_and_mksquashfs_parameters_say_how_to_tell(asked, words, wishes):
+def test_options_and_mksquashfs_parameters_select_the_output(asked, words, wishes):
     assert OutputOptions.of(asked(*words)) == wishes
 
 
@@ -340,7 +340,7 @@ print("rich" in sys.modules)
 """
 
 
-def test_a_terminal_shows_a_bar_that_goes_when_the_step_is_done():
+def test_a_terminal_shows_a_bar_until_the_step_is_done():
     child = pexpect.spawn(
         sys.executable, ["-c", DEMO], env={**os.environ, "TERM": "xterm"}, dimensions=(24, 100), encoding="utf-8"
     )
@@ -367,7 +367,7 @@ def test_ctrl_c_shows_the_cursor_again():
     assert signal.SIGINT in (child.signalstatus, (child.exitstatus or 0) - 128)
 
 
-def test_rich_is_imported_for_a_bar_alone():
+def test_rich_is_imported_only_for_a_bar():
     done = subprocess.run(
         [sys.executable, "-c", DEMO], capture_output=True, text=True, check=True, env={**os.environ, "TERM": "xterm"}
     )

@@ -1,4 +1,4 @@
-"""GNU getopt semantics, held against the getopt(1) of util-linux, which calls getopt_long(3)."""
+"""GNU getopt semantics, compared with the getopt(1) of util-linux, which calls getopt_long(3)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def taken(line, **how):
         ("'' -q", [("q", None)], [""]),
     ],
 )
-def test_it_takes_arguments_apart(line, options, operands):
+def test_it_parses_arguments(line, options, operands):
     assert taken(line) == (options, operands)
 
 
@@ -69,7 +69,7 @@ def test_options_first_ends_the_options_at_the_first_operand():
     assert taken("-q -- -q", options_first=True) == ([("q", None)], ["-q"])
 
 
-def test_every_fault_is_told_and_the_rest_is_taken():
+def test_every_fault_is_reported_and_parsing_continues():
     parsed = getopt(["-xq", "--nope=1", "--ba=3", "--quiet=1", "--re", "-b"], SHORTS, LONGS)
     assert parsed.options == (ParsedOption("q", None),)
     assert parsed.faults == (
@@ -89,7 +89,7 @@ def tables(options):
 
 
 def words(random_, shorts, longs):
-    """Arguments that are near what the tables know."""
+    """Arguments similar to those in the tables."""
     letters = [*shorts, "x", "0", "1", "=", "-", "a b", "", "'"]
     for _ in range(random_.randrange(7)):
         match random_.randrange(8):
@@ -106,7 +106,7 @@ def words(random_, shorts, longs):
 
 
 def util_linux(arguments, shorts, longs, *, options_first, posixly_correct):
-    """What getopt(1) makes of it: options as (name, value), operands, complaints."""
+    """The result of getopt(1): options as (name, value), operands, messages."""
     command = ["getopt", "-n", "ltsp", "-s", "sh"]
     command += ["-o", ("+" if options_first else "") + "".join(each + shorts[each].value for each in shorts)]
     command += ["-l", ",".join(each + longs[each].value for each in longs), "--", *arguments]
@@ -140,10 +140,10 @@ def compare(count):
 
 
 @pytest.mark.oracle
-def test_random_arguments_are_taken_as_util_linux_takes_them():
+def test_random_arguments_are_parsed_as_by_util_linux():
     compare(500)
 
 
 @pytest.mark.torture
-def test_ten_thousand_random_arguments_are_taken_as_util_linux_takes_them():
+def test_ten_thousand_random_arguments_are_parsed_as_by_util_linux():
     compare(10_000)

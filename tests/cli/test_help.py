@@ -1,4 +1,4 @@
-"""The short help tells every option, and fits a terminal."""
+"""The short help lists every option, and fits a terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ltsp.settings.option import declared_options
 
 
 @pytest.mark.parametrize("applet", ["", *APPLETS])
-def test_every_option_is_told_with_its_default(applet):
+def test_every_option_is_shown_with_its_default(applet):
     shown = text(applet)
     flat = " ".join(shown.split())
     for option in declared_options(APPLETS[applet].options if applet else LtspOptions):
@@ -27,6 +27,6 @@ def test_the_help_of_ltsp_names_the_applets():
         assert applet.summary in text()
 
 
-def test_the_help_of_an_applet_begins_with_how_it_is_called():
+def test_the_help_of_an_applet_begins_with_its_usage():
     assert text("image").startswith("Usage: ltsp [LTSP-OPTIONS] image [OPTIONS] [IMAGE]...\nGenerate a squashfs image")
     assert text("info").startswith("Usage: ltsp [LTSP-OPTIONS] info [OPTIONS]\n")

@@ -1,4 +1,4 @@
-"""The manual pages: complete, and roff that groff has nothing to say about."""
+"""The manual pages: complete, and without warnings from groff."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_sections_are_those_of_a_manual_page(name):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", EVERY)
-def test_every_option_is_told_by_the_page_that_groff_shows(name):
+def test_every_option_is_in_the_page_that_groff_shows(name):
     page = shown(PAGES[name])
     for option in declared_options(EVERY[name]):
         assert option.spelling in page
@@ -60,7 +60,7 @@ def test_every_option_is_told_by_the_page_that_groff_shows(name):
 
 
 @pytest.mark.oracle
-def test_every_key_is_told_by_the_page_of_ltsp_conf():
+def test_every_key_is_in_the_page_of_ltsp_conf():
     page = shown(PAGES["ltsp.conf.5"])
     for options in EVERY.values():
         for option in declared_options(options):
@@ -68,7 +68,7 @@ def test_every_key_is_told_by_the_page_of_ltsp_conf():
 
 
 @pytest.mark.parametrize("key", [*HANDLED_KEYS, *KEYS, "IPXE_NAME_IMG"])
-def test_every_key_of_menus_and_clients_is_told_by_the_page_of_ltsp_conf(key):
+def test_every_key_of_menus_and_clients_is_in_the_page_of_ltsp_conf(key):
     terms = {
         term
         for block in (*MENU_KEYS, *CLIENT_KEYS)
@@ -82,7 +82,7 @@ def test_every_key_of_menus_and_clients_is_told_by_the_page_of_ltsp_conf(key):
 @pytest.mark.parametrize(
     ("name", "operands"), [("boottest", ".I image"), ("dhcp-snippet", ".I kind"), ("image", r".RI [ image ].\|.\|.")]
 )
-def test_the_synopsis_says_how_many_arguments_an_applet_takes(name, operands):
+def test_the_synopsis_shows_how_many_arguments_an_applet_takes(name, operands):
     lines = PAGES[f"ltsp-{name}.8"].splitlines()
     assert lines[lines.index(".SH DESCRIPTION") - 1] == operands
 
@@ -109,7 +109,7 @@ def test_lines_are_roff_and_short(name):
         assert not re.match(r"^[.'](?![A-Z]{1,2}( |$)|nf$|fi$)", line), line
 
 
-def test_what_a_package_installs_is_written_below_a_directory(tmp_path):
+def test_files_of_a_package_are_written_to_a_directory(tmp_path):
     subprocess.run([sys.executable, "-m", "ltsp.cli.share", str(tmp_path)], check=True, env=OURS)
     again = tmp_path / "again"
     share.write(str(again))

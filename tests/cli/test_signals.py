@@ -1,4 +1,4 @@
-"""Signals raise one exception, wherever they come; what cannot raise it ends the process."""
+"""Signals raise one exception, or end the process if that is not possible."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ def test_a_signal_is_raised_and_is_the_exit_status(number):
     assert run(f"os.kill(os.getpid(), {int(number)}); time.sleep(5)") == (128 + number, "undone\n")
 
 
-def test_one_that_comes_in_a_destructor_ends_the_process():
-    """An exception is lost there, and the signal would be."""
+def test_a_signal_in_a_destructor_ends_the_process():
+    """Exceptions are lost there, and so would be the signal."""
     assert run("Doomed()") == (128 + signal.SIGTERM, "")
 
 
-def test_the_second_one_ends_the_process_while_the_first_is_dealt_with():
+def test_a_second_signal_ends_the_process_during_cleanup():
     assert run("twice()") == (128 + signal.SIGTERM, "")
 
 
-def test_other_exceptions_in_destructors_are_told_as_ever():
+def test_other_exceptions_in_destructors_are_reported_as_usual():
     program = "from ltsp.cli import signals\nsignals.install_handlers()\nclass A:\n  def __del__(self): 1/0\nA()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "ZeroDivisionError" in done.stderr

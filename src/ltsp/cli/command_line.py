@@ -1,4 +1,4 @@
-"""What a person asked for: the command line, with ltsp.conf and the environment behind it."""
+"""The parsed command line, with ltsp.conf and the environment."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AppletOptions = ImageApplet | NetworkApplet
 
 @dataclass(frozen=True, slots=True)
 class HelpRequest:
-    """`--help`, before or after the applet: its page, or that of ltsp where the applet is empty."""
+    """`--help`, before or after the applet; for ltsp itself if `applet` is empty."""
 
     applet: str = ""
 
@@ -46,7 +46,7 @@ class VersionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """An applet, its options and what it is to be done with."""
+    """An applet, its options and operands."""
 
     ltsp: LtspOptions
     applet: str
@@ -57,7 +57,7 @@ class Invocation:
     identity: Identity
     """Of this server."""
     warnings: tuple[str, ...]
-    """Lines about ltsp.conf; nothing that keeps the applet from running."""
+    """Warnings, mostly about ltsp.conf, that do not keep the applet from running."""
 
 
 def parse_command_line(
@@ -67,9 +67,9 @@ def parse_command_line(
     conf_path: str = "",
     identity: Callable[[], Identity] = read_identity,
 ) -> HelpRequest | VersionRequest | Invocation:
-    """Understand a command line, without the program's name.
+    """Parse a command line, without the program's name.
 
-    ltsp.conf is `conf_path`, else what LTSP_CONF names, else /etc/ltsp/ltsp.conf. It is not read for help.
+    ltsp.conf is `conf_path`, else $LTSP_CONF, else /etc/ltsp/ltsp.conf. It is not read for --help.
 
     Raises UsageError with all faults of command line, ltsp.conf and environment, and ConfError.
     """
@@ -108,17 +108,17 @@ def parse_command_line(
 
 def _working_directory_warnings() -> Iterator[str]:
     if working_directory.is_removed():
-        yield "the working directory has been removed, so that relative paths lead nowhere: cd to another one"
+        yield "the working directory has been removed, so relative paths do not work: cd to another one"
 
 
 def _contradictions(run: Invocation) -> Iterator[str]:
-    """What each option allows and all together do not."""
+    """Options and operands that contradict each other."""
     count = len(run.operands)
     wanted = APPLETS[run.applet].operands
     if not wanted and count:
-        yield f"ltsp {run.applet} takes no argument, and {run.operands[0]!a} is one"
+        yield f"ltsp {run.applet} takes no argument, but {run.operands[0]!a} is given"
     if wanted and not wanted.startswith("[") and count != 1:
-        yield f"ltsp {run.applet} takes one {wanted}, and {count} are given"
+        yield f"ltsp {run.applet} takes one {wanted}, but {count} are given"
     match run.options:
         case ImageOptions(name=name, revert=True):
             if name and count > 1:
@@ -128,15 +128,15 @@ def _contradictions(run: Invocation) -> Iterator[str]:
                 yield f"option --name: {count} images cannot share one name"
         case VersionsOptions() as options:
             if options.keep is not None and not options.prune:
-                yield "option --keep says what --prune leaves, and goes with it"
+                yield "option --keep requires --prune"
             if options.force and not options.remove_all:
-                yield "option --force goes with --remove-all"
+                yield "option --force requires --remove-all"
             if options.remove_all and not count:
-                yield "option --remove-all removes the images that are named, and none is"
+                yield "option --remove-all requires the names of the images"
             if options.remove_all and (options.use or options.pin or options.unpin or options.remove or options.prune):
-                yield "option --remove-all leaves nothing that another option could act on"
+                yield "option --remove-all cannot be combined with --use, --pin, --unpin, --remove or --prune"
             if (options.use or options.pin or options.unpin or options.remove) and count != 1:
-                yield f"a version belongs to one image, and {count} are named"
+                yield f"options for a version require one image, but {count} are given"
         case _:
             pass
 
@@ -163,12 +163,12 @@ def _check_applet(name: str, *, allow_none: bool = False) -> str:
     if name in APPLETS or (allow_none and not name):
         return name
     if not name:
-        raise UsageError("no applet is named", f"ltsp {'|'.join(APPLETS)} ..., or ltsp --help")
-    import difflib  # noqa: PLC0415 -- seldom needed
+        raise UsageError("no applet given", f"ltsp {'|'.join(APPLETS)} ..., or ltsp --help")
+    import difflib  # noqa: PLC0415 -- rarely needed
 
     near = difflib.get_close_matches(name, APPLETS, n=1)
-    hint = f"did you mean ltsp {near[0]}?" if near else f"there are {', '.join(APPLETS)}"
-    raise UsageError(f"there is no applet {name!a}", hint)
+    hint = f"did you mean ltsp {near[0]}?" if near else f"applets: {', '.join(APPLETS)}"
+    raise UsageError(f"unknown applet {name!a}", hint)
 
 
 def _raise_faults(faults: Sequence[str], applet: str) -> None:

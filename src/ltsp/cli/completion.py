@@ -1,4 +1,4 @@
-"""Completion for bash and zsh, made of the declarations of applets and options.
+"""Completion for bash and zsh, generated from the declarations of applets and options.
 
 Neither script starts a program: options are written into it, and names of images are found by globs. The one for
 bash needs no bash-completion.

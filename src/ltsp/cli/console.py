@@ -1,6 +1,6 @@
-"""What a person, or a program in their place, sees of a run: `Report` as text and as JSON lines.
+"""`Report` as text for people, and as JSON lines for programs.
 
-What was asked for goes to standard output, how it goes to standard error. docs/json.md describes the JSON.
+Results go to standard output, messages and progress to standard error. docs/json.md describes the JSON.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ def open_report(invocation: Invocation, environ: Mapping[str, str] = os.environ)
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """How a run is to be told of."""
+    """How to report a run."""
 
     progress: str = "auto"
     """auto, bar, plain, percentage, json, none."""
     quiet: bool = False
     json: bool = False
-    """The result goes to standard output as JSON, and nothing else does."""
+    """Print the result as JSON, and nothing else, to standard output."""
 
     @classmethod
     def of(cls, invocation: Invocation) -> OutputOptions:
-        """Those of the options; where they leave progress open, those of mksquashfs's parameters."""
+        """From the options; mksquashfs's parameters decide if --progress is auto."""
         options = invocation.options
         output_options = cls(
             getattr(options, "progress", "auto"), getattr(options, "quiet", False), getattr(options, "json", False)
@@ -91,7 +91,7 @@ class TextReport:
     steps: ProgressDisplay
     quiet: bool = False
     result_only: bool = False
-    """Standard output is for the result as JSON alone; what else was asked for goes to standard error."""
+    """Standard output has only the result as JSON; other lines go to standard error."""
 
     def step(self, title: str, total: int | None = None) -> AbstractContextManager[Counter]:
         return self.steps.step(title, total)
@@ -127,7 +127,7 @@ class TextReport:
 
 @dataclass(frozen=True, slots=True)
 class JsonReport:
-    """One object a line, for programs."""
+    """One object per line, for programs."""
 
     out: TextIO
     quiet: bool = False

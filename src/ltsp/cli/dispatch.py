@@ -1,4 +1,4 @@
-"""From what was asked for to the applet that does it. Applets are imported when they are called for."""
+"""Calls the applet of an invocation. Applets are imported only when they are called."""
 
 from __future__ import annotations
 

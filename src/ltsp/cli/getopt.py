@@ -1,7 +1,7 @@
-"""The command line as getopt_long(3) of the GNU C library takes it apart: to the letter, its complaints too.
+"""A parser of command lines that behaves exactly like getopt_long(3) of the GNU C library, including its messages.
 
-Scripts rely on what no other parser does the same way: `-b0c0`, `--back=0`, options after operands, `-m "-comp xz"`,
-values that are optional only when joined. What is not here: `-W` and options of several letters after one hyphen.
+Scripts rely on details that other parsers do differently: `-b0c0`, `--back=0`, options after operands,
+`-m "-comp xz"`, optional values that must be joined. Not supported: `-W`, and long options after one hyphen.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ltsp.settings.option import Argument
 
 @dataclass(frozen=True, slots=True)
 class ParsedOption:
-    """One option as it was met."""
+    """One option of a command line."""
 
     name: str
     """A single letter for a short option, the full name for a long one."""
     value: str | None
-    """None where none was given; `--revert=` gives the empty one."""
+    """None if there is none; empty for `--revert=`."""
 
     @property
     def spelling(self) -> str:
@@ -31,7 +31,7 @@ class ParsedArguments:
     options: tuple[ParsedOption, ...]
     operands: tuple[str, ...]
     faults: tuple[str, ...]
-    """What getopt would print, but for the program's name; it goes on after each, and so does this."""
+    """What getopt would print, without the program's name; like getopt, parsing continues after each."""
 
 
 def getopt(
@@ -41,10 +41,10 @@ def getopt(
     *,
     options_first: bool = False,
 ) -> ParsedArguments:
-    """Take arguments apart.
+    """Parse arguments.
 
-    `options_first` ends the options at the first operand, as a leading `+` and POSIXLY_CORRECT do; else operands may
-    stand anywhere before `--`. Long names have two characters at least.
+    `options_first` ends the options at the first operand, like a leading `+` and POSIXLY_CORRECT; else operands may
+    come anywhere before `--`. Long names have at least two characters.
     """
     scan = _GetoptScanner(list(arguments), shorts, longs)
     operands: list[str] = []
@@ -105,7 +105,7 @@ class _GetoptScanner:
             self.faults.append(f"option '--{name}' requires an argument")
 
     def _long_name(self, prefix: str, text: str) -> str | None:
-        """The option that a prefix means; an exact name wins over longer ones that begin with it."""
+        """The option with a prefix; an exact name has priority over longer ones that begin with it."""
         if prefix in self.longs:
             return prefix
         possible = [name for name in self.longs if name.startswith(prefix)]

@@ -27,7 +27,7 @@ def _ltsp_lines() -> Iterator[str]:
         yield from _format_entry(applet.name, applet.summary)
     yield from _options("LTSP options", declared_options(LtspOptions))
     yield ""
-    yield "ltsp --help=APPLET shows the options of an applet; ltsp(8) tells more."
+    yield "ltsp --help=APPLET shows the options of an applet; see ltsp(8) for more."
 
 
 def _applet_lines(name: str) -> Iterator[str]:
@@ -37,7 +37,7 @@ def _applet_lines(name: str) -> Iterator[str]:
     for group, options in group_options(applet.options):
         yield from _options(f"Options, {group.value}" if group.value else "Options", options)
     yield ""
-    yield f"ltsp --help shows what may stand before the applet; ltsp-{name}(8) tells more."
+    yield f"ltsp --help shows the options before the applet; see ltsp-{name}(8) for more."
 
 
 def synopsis(name: str) -> str:

@@ -1,6 +1,6 @@
-"""The program: what `ltsp` and `python -m ltsp` run, and the one place that exits.
+"""The program that `ltsp` and `python -m ltsp` run, and the only module that exits.
 
-Applets are imported when they are called for, and only after the priority was lowered: that starts the program anew.
+Applets are imported when they are called, and only after the priority was lowered, which restarts the program.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ def main() -> NoReturn:
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Do what a command line asks for, and return the exit status."""
-    status = _done(arguments, environ)
-    if priority := sys.modules.get("ltsp.host.priority"):  # imported only where it may have been lowered
+    """Run a command line, and return the exit status."""
+    status = _run_and_report(arguments, environ)
+    if priority := sys.modules.get("ltsp.host.priority"):  # imported only if it may have been lowered
         priority.ended_with(status)
     return status
 
 
-def _done(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+def _run_and_report(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         return _dispatch(arguments, environ)
     except signals.SignalReceived as ended:
         return ended.exit_status
-    except Exception as error:  # the edge: a person gets a line, whatever happened
-        from ltsp.report.internal_error import to_ltsp_error  # noqa: PLC0415 -- seldom needed
+    except Exception as error:  # the edge: every error becomes one line
+        from ltsp.report.internal_error import to_ltsp_error  # noqa: PLC0415 -- rarely needed
 
         return _print_error(to_ltsp_error(error))
 
 
 def _dispatch(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    if list(arguments) in (["--version"], ["-V"]):  # as scripts ask, for whom no option need be declared
+    if list(arguments) in (["--version"], ["-V"]):  # fast path for scripts
         return _print_version()
     from ltsp.cli.command_line import HelpRequest, Invocation, VersionRequest, parse_command_line  # noqa: PLC0415 -- see above
 
     match parse_command_line(arguments, environ):
         case HelpRequest(applet=applet):
-            from ltsp.cli import help  # noqa: A004, PLC0415 -- seldom needed
+            from ltsp.cli import help  # noqa: A004, PLC0415 -- rarely needed
 
             streams.write_text(sys.stdout, help.text(applet))
             return 0
@@ -88,9 +88,9 @@ def _run_applet(invocation: Invocation) -> int:
 
 
 def _print_error(error: LtspError) -> int:
-    from ltsp.cli.screen import sanitize  # noqa: PLC0415 -- seldom needed
+    from ltsp.cli.screen import sanitize  # noqa: PLC0415 -- rarely needed
 
     usage = "usage: " if isinstance(error, UsageError) else ""
-    with suppress(LtspError, signals.SignalReceived):  # the exit status is all that is left to tell it by
+    with suppress(LtspError, signals.SignalReceived):  # then only the exit status reports the error
         streams.write_text(sys.stderr, sanitize(f"ltsp: {usage}{error}") + "\n")
     return error.exit_status

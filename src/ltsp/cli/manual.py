@@ -15,20 +15,20 @@ from ltsp.settings.option import Argument, Option, Reach, declared_options, grou
 
 _WIDTH = 78
 _DATE = "2026-11-22"
-"""Of the prose; a page does not depend on the day it is made."""
+"""Of the prose; pages do not depend on the day of the build."""
 
 _HOOKS = (
     Item(
         "PRE_IMAGE_x, POST_IMAGE_x",
-        "Commands that a shell runs before and after `ltsp image`, in the order of the keys. One that names "
-        "`LTSP_ROOT` finds there a writable view of the source, and what it changes goes into the image only. "
-        "Exclusions and clean-up hold for that, too. Single quotes keep `$LTSP_ROOT` for that shell.",
+        "Commands that a shell runs before and after `ltsp image`, in the order of the keys. In one that uses "
+        "`LTSP_ROOT`, this is a writable view of the source, and changes there go only into the image. "
+        "Exclusions and cleanup also apply to them. Single quotes keep `$LTSP_ROOT` for that shell.",
     ),
 )
 
 
 def pages() -> dict[str, str]:
-    """Every page by its file name, as in `ltsp-image.8`."""
+    """Every page by file name, as in `ltsp-image.8`."""
     every = {"ltsp.8": _ltsp(), "ltsp.conf.5": _conf()}
     return every | {f"ltsp-{name}.8": _applet(name) for name in APPLETS}
 
@@ -53,7 +53,7 @@ def _applet(name: str) -> str:
         "8",
         prose,
         synopsis,
-        _options(applet.options, "See `ltsp(8)` for the options that stand before the applet."),
+        _options(applet.options, "See `ltsp(8)` for the options before the applet."),
     )
 
 
@@ -70,7 +70,7 @@ def _conf() -> str:
     for options in (LtspOptions, *(applet.options for applet in APPLETS.values())):
         keys |= {each.key: each for each in declared_options(options) if each.reach is Reach.EVERYWHERE}
     items = [Item(f"{key}={keys[key].kind.metavar}", _meaning(keys[key])) for key in sorted(keys)]
-    body: list[Block] = ["Options of the command line with their long names in capitals:", *items, *_HOOKS]
+    body: list[Block] = ["Command line options, with their long names in capitals:", *items, *_HOOKS]
     return _page("LTSP.CONF", "5", CONF_PAGE, [".I /etc/ltsp/ltsp.conf"], _section("KEYS", body))
 
 
@@ -91,7 +91,7 @@ def _page(name: str, section: str, prose: Prose, synopsis: Iterable[str], option
 
 
 def _synopsis(program: list[str], options: Iterable[Option]) -> Iterator[str]:
-    """The options that have a letter; the others are told of in their section."""
+    """The options that have a letter; the OPTIONS section lists all of them."""
     yield from (rf".B {each}" for each in program)
     lettered = (option for option in options if option.short)
     for option in sorted(lettered, key=lambda option: (option.short.lower(), option.short)):
@@ -143,7 +143,7 @@ def _section(title: str, blocks: Iterable[Block]) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Running text; what stands in back quotes is set bold."""
+    """Running text; literals in back quotes become bold."""
     roff = "".join(
         rf"\fB{_escape(part)}\fR" if number % 2 else part.replace("\\", r"\e").replace("--", r"\-\-")
         for number, part in enumerate(text.split("`"))
@@ -153,7 +153,7 @@ def _text(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text to be typed or found as it stands: hyphens stay hyphens, quotes stay straight."""
+    """Literal text: hyphens stay hyphens, quotes stay straight."""
     for character, escape in (
         ("\\", r"\e"),
         ("-", r"\-"),
@@ -167,5 +167,5 @@ def _escape(text: str) -> str:
 
 
 def _guard_line(line: str) -> str:
-    """A line that begins with a dot or quote is text, no request."""
+    """Keep a line that begins with a dot or quote from being a request."""
     return re.sub(r"^([.'])", r"\\&\1", line)

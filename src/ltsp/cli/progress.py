@@ -1,4 +1,4 @@
-"""How far a piece of work is, for people: a bar on a terminal, now and then a line elsewhere, or nothing."""
+"""Progress for people: a bar on a terminal, occasional lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ LINE_SECONDS = 5.0
 """Between two lines about the same step."""
 _BAR_SECONDS = 0.1
 _RATE_SECONDS = 1.0
-"""From when on a rate tells anything."""
+"""The time after which a rate is meaningful."""
 
 
 @dataclass(slots=True)
 class Counter:
-    """What is done of a step. Threads may advance it; `notify` is called by one at a time, and seldom."""
+    """The progress of a step. Threads may advance it; `notify` is called by one at a time, at most every `seconds`."""
 
     total: int | None
     notify: Callable[[Counter], None]
@@ -55,7 +55,7 @@ class Counter:
 
     @property
     def rate(self) -> float | None:
-        """Bytes a second; None while that would be a guess."""
+        """Bytes per second; None while that would be a guess."""
         return self.done / self.elapsed if self.done and self.elapsed >= _RATE_SECONDS else None
 
     @property
@@ -91,12 +91,12 @@ def duration(seconds: float) -> str:
 
 
 class ProgressDisplay(Protocol):
-    """A way of showing steps."""
+    """A way to show steps."""
 
     def step(self, title: str, total: int | None) -> AbstractContextManager[Counter]: ...
 
     def pause(self) -> AbstractContextManager[None]:
-        """Clear the screen of progress while a line is printed."""
+        """Hide the progress while a line is printed."""
         ...
 
 
@@ -113,7 +113,7 @@ class NoProgress:
 
 @dataclass(frozen=True, slots=True)
 class ProgressLines:
-    """A line when a step is done, and one every few seconds while it takes long."""
+    """A line when a step is done, and one every few seconds during a long step."""
 
     screen: Screen
     clock: Clock = time.monotonic
@@ -133,7 +133,7 @@ class ProgressLines:
 
 @dataclass(frozen=True, slots=True)
 class PercentLines:
-    """The whole percents of the largest steps, a line each, for `dialog --gauge`: mksquashfs's -percentage."""
+    """Whole percentages, a line each, for `dialog --gauge`: -percentage of mksquashfs."""
 
     screen: Screen
 
@@ -154,10 +154,10 @@ class PercentLines:
 
 
 class ProgressBar:
-    """A bar with bytes, rate and time left, on a terminal; a line takes its place when the step is done.
+    """A bar with bytes, rate and time left, on a terminal; a line replaces it when the step is done.
 
-    It is drawn by whoever advances the step, at most ten times a second: no thread of its own has to be kept apart
-    from forks and signals.
+    The thread that advances the step draws it, at most ten times a second: a thread of its own would interfere with
+    forks and signals.
     """
 
     def __init__(self, screen: Screen, *, colour: bool) -> None:
@@ -202,7 +202,7 @@ class ProgressBar:
             progress.start()
 
     def _new(self) -> Progress:
-        from rich.console import Console  # noqa: PLC0415 -- only a terminal pays for it
+        from rich.console import Console  # noqa: PLC0415 -- slow to import, and only for terminals
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
         return Progress(

@@ -1,6 +1,6 @@
-"""What the prose of the manual pages is made of, and what several pages say.
+"""The elements of the manual pages' prose, and texts that several pages share.
 
-In the text, `back quotes` set what a person types or finds on disk. Roff is made of it in `ltsp.cli.manual`.
+In texts, `back quotes` mark literal input and paths. `ltsp.cli.manual` turns the prose into roff.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A term and what it means."""
+    """A term and its description."""
 
     term: str
     text: str
@@ -20,7 +20,7 @@ class Item:
 class Example:
     text: str
     lines: str
-    """What is typed or written, line by line."""
+    """The lines to type or write."""
 
 
 Block = str | Item | Example
@@ -41,27 +41,21 @@ class Prose:
 
 
 CONF_FILE = Item("/etc/ltsp/ltsp.conf", "Settings, see `ltsp.conf(5)`.")
-DONE = Item("0", "All that was asked is done.")
-FAILURE = Item(
-    "1", "Something failed; what was published before is as it was, unless only a command of POST_IMAGE_x failed."
-)
-USAGE = Item("2", "The command line or a setting is wrong; nothing was begun.")
+DONE = Item("0", "Success.")
+FAILURE = Item("1", "Failure; published images are unchanged, unless only a POST_IMAGE_x command failed.")
+USAGE = Item("2", "The command line or a setting is wrong; nothing was done.")
 UNFINISHED = Item(
     "3",
-    "Clients boot the new version, and something that follows from that, as NAME.img or the removal of an old version, "
-    "failed; the message says what.",
+    "Clients boot the new version, but a step after that failed, such as updating NAME.img or removing an old version; "
+    "the message says which.",
 )
 CHANGED = Item(
     "3",
-    "Published, but a file changed or vanished while it was read, or was skipped; each is named. Or the pointer has "
-    "moved and something that follows from it, as NAME.img or the removal of an old version, failed; the message "
-    "says what.",
+    "Published, but a file changed or vanished while it was read, or was skipped; each is reported. Or published, but "
+    "a step after that failed, such as updating NAME.img or removing an old version; the message says which.",
 )
 LOCKED = Item(
     "75",
-    "Another build holds the lock of the image, a package manager that of the source, or a virtual machine its disk; "
-    "try again later.",
+    "Another build has locked the image, a package manager the source, or a virtual machine its disk; try again later.",
 )
-SIGNALLED = Item(
-    "130, 143", "Ended by Ctrl-C or `kill`; what was begun is undone. A second one does not wait for that."
-)
+SIGNALLED = Item("130, 143", "Interrupted by Ctrl-C or `kill`, after cleaning up. A second one does not wait for that.")

@@ -1,4 +1,4 @@
-"""Text on standard output and standard error, safe to print and as plain as the reader's end allows."""
+"""Text on standard output and standard error: sanitized, and with colour only if the terminal supports it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _YELLOW, _RED, _PLAIN = "\x1b[33m", "\x1b[31m", "\x1b[0m"
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """Where lines go: what was asked for to `out`, all else to `err`."""
+    """The destinations of lines: results go to `out`, all others to `err`."""
 
     out: TextIO
     err: TextIO
     colour: bool = False
-    """Whether warnings and failures on `err` stand out by colour."""
+    """Whether warnings and failures on `err` are coloured."""
 
     def line(self, text: str) -> None:
         write_text(self.out, sanitize(text) + "\n")
@@ -40,9 +40,9 @@ class Screen:
 
 
 def sanitize(text: str) -> str:
-    """One line that does nothing but show.
+    """One line without control characters.
 
-    Names in it went through `printable`; this holds for whatever did not, and leaves what did as it is.
+    This escapes what did not pass through `printable`, and leaves what did unchanged.
     """
     if text.isprintable():
         return text
@@ -50,12 +50,12 @@ def sanitize(text: str) -> str:
 
 
 def may_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether colour is welcome on a stream: no-color.org, and terminals that say they are dumb."""
+    """Whether to use colour on a stream: a terminal that is not dumb, and no NO_COLOR (no-color.org)."""
     return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
 
 
 def format_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table as lines; the last column is not filled up."""
+    """A table as lines; the last column is not padded."""
     table = [list(map(sanitize, row)) for row in (headings, *rows)]
     widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
     return [
@@ -65,7 +65,7 @@ def format_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal."""
+    """Width in columns of a terminal."""
     if text.isascii():
         return len(text)
     return sum(

@@ -1,4 +1,4 @@
-"""Writes what a package installs beside the program: `python -m ltsp.cli.share /usr/share`."""
+"""Writes manual pages and completions for a package: `python -m ltsp.cli.share /usr/share`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ltsp.cli import completion, manual
 
 
 def files() -> dict[str, str]:
-    """Texts by their path below the directory for architecture-independent data."""
+    """Texts by path below /usr/share."""
     return {
         **{f"man/man{name[-1]}/{name}": text for name, text in manual.pages().items()},
         "bash-completion/completions/ltsp": completion.bash(),

@@ -1,4 +1,4 @@
-"""Signals that end the program: the work is undone on the way up, and the exit status says which one it was."""
+"""Signals that end the program: the stack unwinds and cleans up, and the exit status shows the signal."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from types import FrameType
 from typing import NoReturn
 
 _SIGNALLED = 128
-"""Exit status of a program that a signal ended, less the signal's number. POSIX.1-2017, sh, 2.8.2"""
+"""Added to the number of the signal for the exit status. POSIX.1-2017, sh, 2.8.2"""
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = b"\x1b[?25h"
-"""A bar hides it. console_codes(4), DECTCEM"""
+"""Progress bars hide it. console_codes(4), DECTCEM"""
 
 
 class SignalReceived(BaseException):
-    """A signal came, or would have: Python ignores SIGPIPE. Nobody catches it but `main`."""
+    """A signal was received (for SIGPIPE, EPIPE: Python ignores the signal). Only `main` catches it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -24,10 +24,10 @@ class SignalReceived(BaseException):
 
 
 def install_handlers() -> None:
-    """From now on a signal raises SignalReceived, and the one after it ends the program on the spot.
+    """From now on, the first signal raises SignalReceived, and the second ends the program immediately.
 
-    That leaves no more behind than SIGKILL does: what has a name is whole, and all else dies with the process. Whoever
-    started us may have had a signal ignored, as nohup(1) does, and then it is.
+    That is as safe as SIGKILL: files with names are complete, and all others vanish with the process. Signals that the
+    parent process ignored, as nohup(1) does, stay ignored.
     """
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -36,7 +36,7 @@ def install_handlers() -> None:
 
 
 def remove_handlers() -> None:
-    """All is done but the interpreter's own end, in which there is nothing left to undo."""
+    """Restore the defaults before the interpreter exits: there is nothing left to clean up."""
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
@@ -56,7 +56,7 @@ def _exit_now(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _handle_unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """An exception in a destructor leads nowhere, and a signal may come in one."""
+    """Exit if SignalReceived was raised in a destructor, where Python would ignore it."""
     if isinstance(lost.exc_value, SignalReceived):
         _exit_now(lost.exc_value.exit_status - _SIGNALLED, None)
     sys.__unraisablehook__(lost)

@@ -1,4 +1,4 @@
-"""Standard streams that are there and take what is written to them, or say that they do not."""
+"""Standard streams that are always open, and writes to them that report errors."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _NAMES = {0: "standard input", 1: "standard output", 2: "standard error"}
 
 
 def open_missing_streams() -> None:
-    """Put /dev/null where a stream was closed before we were started.
+    """Open /dev/null for each stream that was closed when the program started.
 
-    Else the next file that is opened gets its number: an image may be, and what is printed then goes into it.
+    Otherwise the next file to be opened, perhaps an image, gets its number, and output goes into it.
     """
     for number in _NAMES:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
             os.set_inheritable(number, True)
     sys.stdout = sys.stdout or _open_stream(1)
     sys.stderr = sys.stderr or _open_stream(2)
 
 
 def write_text(stream: TextIO, text: str) -> None:
-    """Print at once; what the stream's encoding lacks is escaped.
+    """Write and flush; characters that the stream's encoding lacks are escaped.
 
-    Raises LtspError where the stream takes no more, SignalReceived where nobody reads it.
+    Raises LtspError if the write fails, SignalReceived (SIGPIPE) if the reader is gone.
     """
     encoding = stream.encoding or "ascii"
     try:
@@ -46,7 +46,7 @@ def write_text(stream: TextIO, text: str) -> None:
 
 
 def _discard_unwritten(stream: TextIO) -> None:
-    """Let go of what a stream did not take: Python would complain of it once more at its end."""
+    """Discard a stream's buffer: Python would report the error again at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)
