@@ -1,16 +1,16 @@
-"""The errors that a person reads; everything else that is raised is a fault of ours.
+"""The errors that users see; any other exception is an internal error.
 
-LtspError                 1   something asked for could not be done
-├── UsageError            2   the command line or a setting is wrong; nothing was begun
-├── ConfError             1   ltsp.conf cannot be taken as it stands
-├── FollowUpFailed        3   clients have what is new, and something that follows from it could not be done
-├── LockHeld             75   another process has what we need
+LtspError                 1   the request could not be carried out
+├── UsageError            2   the command line or a setting is wrong; nothing was done
+├── ConfError             1   ltsp.conf is invalid
+├── FollowUpFailed        3   clients have the new version, but a step after that failed
+├── LockHeld             75   another process holds a lock
 ├── FormatError           1   an image, disk or archive is damaged, truncated or forged
-│   └── ReaderFailed          the process that reads it is gone, or says what makes no sense
-└── SourceError           1   the source cannot be read as it should be
-    ├── FileUnreadable        a file or directory that no rule leaves out cannot be read
-    ├── FileChanged           a file was another one after reading than before
-    └── FileVanished          a file or directory is gone since the scan
+│   └── ReaderFailed          the reader process died, or its reply is invalid
+└── SourceError           1   the source cannot be read properly
+    ├── FileUnreadable        a file or directory that no rule excludes cannot be read
+    ├── FileChanged           a file changed while it was read
+    └── FileVanished          a file or directory vanished after the scan
 
 The number is the exit status. Only `ltsp.cli.main` exits.
 """
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 
 class LtspError(Exception):
-    """A failure with its cause in one line, and a hint that says what to type or do."""
+    """A failure: its cause in one line, and a hint that says what to type or do."""
 
     exit_status = 1
 
@@ -33,17 +33,17 @@ class LtspError(Exception):
 
 
 class UsageError(LtspError):
-    """The command line or a setting is wrong; nothing was begun."""
+    """The command line or a setting is wrong; nothing was done."""
 
     exit_status = 2
 
 
 class ConfError(LtspError):
-    """ltsp.conf cannot be taken as it stands; the message names file and line."""
+    """ltsp.conf is invalid; the message names file and line."""
 
 
 class FollowUpFailed(LtspError):
-    """Clients have what is new, and something that follows from it could not be done."""
+    """Clients have the new version, but a step after that failed."""
 
     exit_status = 3
 
@@ -55,7 +55,7 @@ class LockHeld(LtspError):
 
 
 class ProgramTimeout(LtspError):
-    """A program had not ended after the time that it was given."""
+    """A program did not finish within its time limit."""
 
 
 class FormatError(LtspError):
@@ -63,20 +63,20 @@ class FormatError(LtspError):
 
 
 class ReaderFailed(FormatError):
-    """The process that reads it is gone, or says what makes no sense. The message does not name what was read."""
+    """The reader process died, or its reply is invalid. The message does not name what was read."""
 
 
 class SourceError(LtspError):
-    """The source cannot be read as it should be."""
+    """The source cannot be read properly."""
 
 
 class FileUnreadable(SourceError):
-    """A file or directory that no rule leaves out cannot be read."""
+    """A file or directory that no rule excludes cannot be read."""
 
 
 class FileChanged(SourceError):
-    """A file was another one after reading than before."""
+    """A file changed while it was read."""
 
 
 class FileVanished(SourceError):
-    """A file or directory is gone since the scan."""
+    """A file or directory vanished after the scan."""

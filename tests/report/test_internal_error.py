@@ -1,4 +1,4 @@
-"""What nobody foresaw becomes a line that says where to look."""
+"""Unexpected exceptions become one line that says where to look."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ def raised(error):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (OSError(errno.EIO, "Input/output error", "/srv/a\nb"), "/srv/a\\nb: Input/output error: look into the kernel"),
+        (OSError(errno.EIO, "Input/output error", "/srv/a\nb"), "/srv/a\\nb: Input/output error: check the kernel log"),
         (OSError(errno.EIO, "Input/output error", b"/srv/\xff"), "/srv/\\xff: Input/output error"),
         (OSError(errno.EBADF, "Bad file descriptor", 7), "Bad file descriptor"),
         (OSError("cannot seek"), "cannot seek"),
         (OSError(), "OSError"),
         (MemoryError(), "out of memory: "),
-        (ValueError("a\x1b[31m"), "a fault of this program, ValueError: a\\x1b[31m, in test_unforeseen.py line "),
-        (RecursionError(), "a fault of this program, RecursionError, in test_unforeseen.py line "),
+        (ValueError("a\x1b[31m"), "internal error: ValueError: a\\x1b[31m (test_internal_error.py line "),
+        (RecursionError(), "internal error: RecursionError (test_internal_error.py line "),
     ],
 )
-def test_it_is_one_line_that_names_what_there_is_to_name(error, line):
+def test_it_is_one_line_with_the_known_names(error, line):
     said = str(to_ltsp_error(raised(error)))
     assert said.startswith(line)
     assert said.isprintable()
 
 
-def test_an_error_for_people_is_left_as_it_is():
+def test_an_ltsp_error_is_unchanged():
     error = UsageError("no", "yes")
     assert to_ltsp_error(error) is error
 
 
-def test_a_fault_of_ours_shows_its_traceback_on_demand(monkeypatch, capsys):
+def test_an_internal_error_shows_its_traceback_on_demand(monkeypatch, capsys):
     assert TRACEBACK_VARIABLE in to_ltsp_error(raised(KeyError("x"))).hint
     assert capsys.readouterr().err == ""
     monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
@@ -55,7 +55,7 @@ def test_a_fault_of_ours_shows_its_traceback_on_demand(monkeypatch, capsys):
 
 @pytest.mark.parametrize(("number", "remedy"), [(errno.EMFILE, "ulimit -n"), (errno.ENFILE, "sysctl fs.file-max")])
 @pytest.mark.parametrize("kind", [LtspError, SourceError, UsageError, FormatError])
-def test_too_many_open_files_have_one_remedy_whoever_met_them(kind, number, remedy):
+def test_too_many_open_files_always_have_the_same_remedy(kind, number, remedy):
     error = to_ltsp_error(kind(f"cannot read /etc/x: {os.strerror(number)}", "run as root, or exclude it"))
     assert isinstance(error, kind)
     assert (error.message, remedy in error.hint, "root" in error.hint) == (
@@ -69,7 +69,7 @@ def test_too_many_open_files_have_one_remedy_whoever_met_them(kind, number, reme
     assert remedy in str(to_ltsp_error(library))
 
 
-def test_a_directory_that_was_removed_is_named(tmp_path, monkeypatch):
+def test_a_removed_working_directory_is_named(tmp_path, monkeypatch):
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)

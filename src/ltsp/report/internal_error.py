@@ -1,4 +1,4 @@
-"""What nobody foresaw, in the one line that all else gets: a disk that fails, memory that ends, a fault of ours."""
+"""Turns unexpected exceptions into errors of one line: failing disks, lack of memory, internal errors."""
 
 from __future__ import annotations
 
@@ -11,33 +11,31 @@ from ltsp.host import working_directory
 from ltsp.tree.name import printable
 
 TRACEBACK_VARIABLE = "LTSP_TRACEBACK"
-"""Set in the environment, it shows where an error that nobody foresaw was raised."""
+"""The environment variable that prints the traceback of an internal error."""
 _REMEDIES = {
     errno.ENOSPC: "free some space there",
-    errno.EDQUOT: "free some space there, or have the quota raised",
-    errno.EROFS: "mount it for writing, or choose other places with ltsp --base-dir and --tftp-dir",
+    errno.EDQUOT: "free some space there, or have the quota increased",
+    errno.EROFS: "remount it read-write, or choose other directories with ltsp --base-dir and --tftp-dir",
     errno.EACCES: "run it as root",
     errno.EPERM: "run it as root",
-    errno.EIO: "look into the kernel's log for a disk that fails",
+    errno.EIO: "check the kernel log (dmesg) for a failing disk",
 }
 _LIMITS = {
-    errno.ENFILE: "raise the limit of this machine: sysctl fs.file-max, or end other programs",
-    errno.EMFILE: "raise the limit and run it again: ulimit -n 65536, or LimitNOFILE=65536 in a unit of systemd",
+    errno.ENFILE: "raise the system limit (sysctl fs.file-max), or stop other programs",
+    errno.EMFILE: "raise the limit and try again: ulimit -n 65536, or LimitNOFILE=65536 in a systemd unit",
 }
-"""What to do about it, whoever met it: no file is at fault that could not be opened for this. The text of the first
-begins with that of the second.
-"""
+"""Remedies for too many open files, whichever file it was. The text of ENFILE begins with that of EMFILE."""
 
 
 def to_ltsp_error(error: Exception) -> LtspError:
-    """The error for people; one that is for people already is itself, but for what it met first."""
+    """The error to report: an LtspError unchanged, except that a limit that caused it replaces its hint."""
     limit = next((number for number in _LIMITS if os.strerror(number) in str(error)), None)
     if isinstance(error, LtspError):
         if limit is not None:
             error.hint = _LIMITS[limit]
         return error
     if os.environ.get(TRACEBACK_VARIABLE):
-        import traceback  # noqa: PLC0415 -- seldom needed
+        import traceback  # noqa: PLC0415 -- rarely needed
 
         traceback.print_exception(error, file=sys.stderr)
     if isinstance(error, FileNotFoundError) and error.filename is None and working_directory.is_removed():
@@ -47,19 +45,19 @@ def to_ltsp_error(error: Exception) -> LtspError:
         where = f"{printable(os.fsdecode(named))}: " if named else ""
         reason = error.strerror or str(error) or type(error).__name__
         return LtspError(f"{where}{printable(reason)}", (_REMEDIES | _LIMITS).get(error.errno or 0, ""))
-    if isinstance(error, ImportError) and limit is not None:  # of a library that could not be opened
+    if isinstance(error, ImportError) and limit is not None:  # a library could not be opened
         return LtspError(printable(str(error)), _LIMITS[limit])
     if isinstance(error, MemoryError):
-        return LtspError("out of memory", "end other programs, or give --threads=1")
+        return LtspError("out of memory", "stop other programs, or give --threads=1")
     said = printable(str(error))
     return LtspError(
-        f"a fault of this program, {type(error).__name__}{f': {said}' if said else ''}, {_raised_at(error)}",
-        f"please report it with what {TRACEBACK_VARIABLE}=1 in the environment shows",
+        f"internal error: {type(error).__name__}{f': {said}' if said else ''} ({_raised_at(error)})",
+        f"please report this, with the output of a run with {TRACEBACK_VARIABLE}=1 in the environment",
     )
 
 
 def _raised_at(error: Exception) -> str:
-    import traceback  # noqa: PLC0415 -- likewise
+    import traceback  # noqa: PLC0415 -- rarely needed
 
     frames = traceback.extract_tb(error.__traceback__)
-    return f"in {os.path.basename(frames[-1].filename)} line {frames[-1].lineno}" if frames else "nowhere"
+    return f"{os.path.basename(frames[-1].filename)} line {frames[-1].lineno}" if frames else "no traceback"

@@ -1,6 +1,6 @@
-"""What an applet tells the person who waits for it. The console implements it; a test may as well.
+"""The interface through which applets report to the user. The console implements it, and so do tests.
 
-Every text is one line, and names in it went through `printable`.
+Each text is one line, and names in it have been passed through `printable`.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from ltsp.errors import LtspError
 
 
 class ProgressStep(Protocol):
-    """A piece of work that takes a while."""
+    """A long-running piece of work."""
 
     def advance(self, amount: int) -> None:
-        """Count so many more bytes as done. May be called from any thread."""
+        """Add `amount` bytes to the work done. May be called from any thread."""
         ...
 
 
 class Report(Protocol):
     def step(self, title: str, total: int | None = None) -> AbstractContextManager[ProgressStep]:
-        """Begin a piece of work of `total` bytes; None where that is not known. The block's end is its end."""
+        """Start a piece of work of `total` bytes (None if unknown), which lasts as long as the block."""
         ...
 
     def note(self, text: str) -> None:
-        """Say something by the way, which --quiet leaves out."""
+        """Print a line that --quiet suppresses."""
         ...
 
     def warn(self, text: str) -> None:
-        """Say something that the reader should act on or know."""
+        """Print a warning."""
         ...
 
     def failure(self, error: LtspError) -> None:
-        """Tell of one image that failed while others are still to be made."""
+        """Report an image that failed while others are still to be made."""
         ...
 
     def say(self, text: str) -> None:
-        """Print a line of what was asked for: the plan, the summary."""
+        """Print a line of the result: the plan, the summary."""
         ...
 
     def table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print rows of what was asked for under headings."""
+        """Print a table of the result."""
         ...
 
     def result(self, facts: Mapping[str, object]) -> None:
-        """Give the outcome as data: what JSON readers get instead of the lines of the summary."""
+        """Give the result as data: the JSON output, which replaces the lines of the summary."""
         ...

@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Sizes and counts for people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 
 def size(count: int) -> str:
-    """Bytes: `0 bytes`, `1.5 KiB`, `412 MiB`; three digits are as many as tell anything."""
+    """Bytes: `0 bytes`, `1.5 KiB`, `412 MiB`, with up to three digits."""
     if abs(count) < 1024:
         return f"{count} bytes"
     value = float(count)
