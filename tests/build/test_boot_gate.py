@@ -83,7 +83,7 @@ def image(site, programs, *options, status=0):
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
-def test_a_server_of_the_test_that_ends_is_named_with_what_it_wrote_to_its_log(site, programs, when):
+def test_a_server_that_dies_is_named_with_its_log(site, programs, when):
     qemu(programs, HANGS)
     (programs / "ganesha.nfsd").unlink()
     (programs / "ganesha.nfsd").write_text(GANESHA.format(python=sys.executable, when=when))
@@ -112,12 +112,12 @@ def change(site):
 def test_a_version_that_boots_is_published(site, programs):
     qemu(programs, BOOTS)
     done = image(site, programs)
-    assert "boots by nfs" in done.stderr
+    assert "boots via nfs" in done.stderr
     assert "published lab" in done.stdout
     assert states(site) == ["current"]
 
 
-def test_one_that_does_not_boot_stays_staged_until_a_person_publishes_it(site, programs):
+def test_a_version_that_does_not_boot_stays_staged(site, programs):
     site.ltsp("image", "lab")
     before = site.image("lab").read_bytes()
     change(site)
@@ -127,7 +127,7 @@ def test_one_that_does_not_boot_stays_staged_until_a_person_publishes_it(site, p
     assert states(site) == ["current", "staged"]
     assert site.image("lab").read_bytes() == before
     assert done.stderr.splitlines()[-1] == (
-        f"ltsp: version {staged} of lab stays staged and clients go on booting {current}: it does not boot by nfs: "
+        f"ltsp: version {staged} of lab stays staged and clients still boot {current}: it does not boot via nfs: "
         f"the server does not give it: type ltsp nfs; ltsp boottest lab --version={staged} tries again; "
         f"ltsp versions lab --use={staged} publishes it untested"
     )
@@ -136,7 +136,7 @@ def test_one_that_does_not_boot_stays_staged_until_a_person_publishes_it(site, p
     assert states(site) == ["old", "current"]
 
 
-def test_the_same_again_boots_the_version_that_waits(site, programs):
+def test_an_identical_build_boots_the_staged_version(site, programs):
     site.ltsp("image", "lab")
     change(site)
     qemu(programs, FAILS)
@@ -151,17 +151,17 @@ def test_the_same_again_boots_the_version_that_waits(site, programs):
     assert "unchanged lab" in image(site, programs).stdout
 
 
-def test_where_qemu_does_not_run_nobody_knows_and_the_first_version_waits(site, programs):
+def test_without_qemu_the_first_version_stays_staged(site, programs):
     qemu(programs, REFUSES)
     done = image(site, programs, "--boot-test=nbd", status=1)
-    assert "nothing is published: nobody knows whether it boots by nbd" in done.stderr
+    assert "nothing is published: could not test whether it boots via nbd" in done.stderr
     assert "Could not access a module" in done.stderr
     assert states(site) == ["staged"]
     assert not (site.tftp / "ltsp/lab/boot.ipxe").exists()
     assert "none" in site.ltsp("info").stdout
 
 
-def test_one_that_is_killed_while_it_boots_leaves_the_version_waiting(site, programs):
+def test_killing_the_boot_test_leaves_the_version_staged(site, programs):
     site.ltsp("image", "lab")
     change(site)
     qemu(programs, HANGS)
@@ -181,7 +181,7 @@ def test_one_that_is_killed_while_it_boots_leaves_the_version_waiting(site, prog
     assert states(site) == ["current", "staged"]
 
 
-def test_a_kernel_has_to_boot_first_too(site, programs):
+def test_a_new_kernel_must_also_boot_first(site, programs):
     site.ltsp("image", "lab")
     qemu(programs, FAILS)
     other = site.home / "busybox"
@@ -194,7 +194,7 @@ def test_a_kernel_has_to_boot_first_too(site, programs):
     assert states(site) == ["old", "current"]
 
 
-def test_the_setting_of_ltsp_conf_holds_and_the_command_line_can_take_it_back(site, programs):
+def test_the_command_line_overrides_the_setting_of_ltsp_conf(site, programs):
     site.conf.write_text("[server]\nBOOT_TEST=1\n")
     qemu(programs, FAILS)
     site.ltsp("image", "lab", status=1, PATH=str(programs))
@@ -203,7 +203,7 @@ def test_the_setting_of_ltsp_conf_holds_and_the_command_line_can_take_it_back(si
     assert states(site) == ["current"]
 
 
-def test_an_image_without_a_kernel_cannot_be_asked_to_boot(site):
+def test_an_image_without_a_kernel_cannot_be_boot_tested(site):
     done = site.ltsp("image", "--boot-test", "--kernel-initrd=none", "lab", status=2)
-    assert "without a kernel" in done.stderr
+    assert "--boot-test needs a kernel" in done.stderr
     assert site.ltsp("image", "--boot-test=tape", "lab", status=2).stderr

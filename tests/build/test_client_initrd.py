@@ -1,4 +1,4 @@
-"""The clients' initrd of a version: for which kernel it is made, and what is said about its drivers."""
+"""The clients' initrd of a version: for which kernel it is made, and messages about its drivers."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def made(changes=None, *drivers: str) -> ClientBootFiles:
     )
 
 
-def test_a_kernel_that_does_not_say_its_version_is_that_of_the_only_whole_modules():
+def test_a_kernel_without_version_belongs_to_the_only_complete_modules():
     """The directory to which weak-updates lead has no modules.dep, since its kernel is gone."""
     assert set(made().files) >= {"client.img"}
     with pytest.raises(LtspError, match="cannot determine the kernel version of /boot/vmlinuz"):
         made({f"{OTHER}/modules.dep": ""})
 
 
-def test_drivers_that_the_images_settings_keep_from_loading_are_named():
+def test_blacklisted_drivers_are_named():
     with pytest.raises(LtspError) as caught:
         made({"etc/modprobe.d/local.conf": "blacklist r8125\n"})
     assert "kernel 6.1 has no driver for wired network cards" in caught.value.message
@@ -48,7 +48,7 @@ def test_drivers_that_the_images_settings_keep_from_loading_are_named():
         made(None, "r8169")
 
 
-def test_a_remedy_is_a_sentence_where_the_fault_has_none_of_its_own():
+def test_an_error_without_hint_gets_a_remedy():
     with pytest.raises(LtspError, match="is larger than 1 MiB") as caught:
         made({"etc/modprobe.d/large.conf": b"#" * ((1 << 20) + 1)})
-    assert caught.value.hint == "publish it all the same with --no-preflight"
+    assert caught.value.hint == "publish it anyway with --no-preflight"

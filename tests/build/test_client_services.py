@@ -30,7 +30,7 @@ def idle(conf: str = "") -> dict[tuple[str, ...], tuple[str, str]]:
     return {one.units: (one.how, one.reason) for one in idle_services(IMAGE, parse_conf(conf.encode(), "ltsp.conf"))}
 
 
-def test_services_are_those_of_the_list_that_the_image_has():
+def test_listed_services_of_the_image_are_idle():
     found = idle()
     assert list(found) == [("nginx.service",), ("docker.service", "docker.socket"), ("xrdp.service",)]
     assert found["xrdp.service",][0] == "disabled"
@@ -38,16 +38,16 @@ def test_services_are_those_of_the_list_that_the_image_has():
     assert "belong on the server" in found["nginx.service",][1]
 
 
-def test_what_ltsp_conf_says_to_all_clients_counts():
+def test_settings_for_all_clients_apply():
     found = idle(
         "[clients]\nKEEP_SYSTEM_SERVICES='docker xrdp'\nMASK_SYSTEM_SERVICES='foo ssh'\nDISABLE_SYSTEM_SERVICES=nginx\n"
     )
     assert not any("docker" in unit or "xrdp" in unit for units in found for unit in units)
-    assert found["foo.service",] == found["ssh.service",] == ("masked", "ltsp.conf says so")
+    assert found["foo.service",] == found["ssh.service",] == ("masked", "set in ltsp.conf")
     assert "nginx.service" in {unit for units in found for unit in units}
 
 
-def test_sections_of_some_clients_do_not():
+def test_sections_for_some_clients_do_not_apply():
     assert idle("[pc1]\nMASK_SYSTEM_SERVICES=foo\nKEEP_SYSTEM_SERVICES=docker\n") == idle()
 
 
@@ -62,7 +62,7 @@ def test_a_dry_run_lists_them_for_people_and_programs(tmp_path):
     (units / "libvirtd.service").write_text("")
     site.conf.write_text("[clients]\nKEEP_SYSTEM_SERVICES=libvirtd\n")
     said = site.ltsp("image", "--dry-run", "lab").stdout
-    lines = said[said.index("clients do not run") :].splitlines()
+    lines = said[said.index("disabled on clients") :].splitlines()
     assert [line.split()[0] for line in lines[1:]] == [
         *("apache2.service", "mysql.service", "postgresql@.service", "docker.socket")
     ]

@@ -1,4 +1,4 @@
-"""The room that a build takes, said before it and watched during it."""
+"""The disk space of a build: estimated before it, and watched during it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def free(monkeypatch):
     return set_free
 
 
-def test_what_may_not_fit_is_warned_of_and_what_fits_is_not(store, free):
+def test_an_image_that_may_not_fit_causes_a_warning(store, free):
     needed = SpaceEstimate(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
     free(170 * MIB)
     assert list(disk_space.warnings(needed, store)) == []
@@ -50,7 +50,7 @@ def test_what_may_not_fit_is_warned_of_and_what_fits_is_not(store, free):
 def test_a_build_ends_before_the_disk_is_full(store, free):
     passed = []
     needed = SpaceEstimate(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
-    step = disk_space.watch(passed.append, store.places("lab"), needed, store)
+    step = disk_space.watch(passed.append, store.paths("lab"), needed, store)
     free(29 * MIB)
     step(MIB)
     free(27 * MIB)
@@ -60,12 +60,18 @@ def test_a_build_ends_before_the_disk_is_full(store, free):
     assert passed == [MIB, MIB]
 
 
-def test_where_the_disk_is_full_another_program_is_not_asked_why_it_failed(store, free):
+def test_a_full_disk_replaces_the_error_of_another_program(store, free):
     needed = SpaceEstimate(image=138 * MIB, least=100 * MIB, boot=20 * MIB)
     failed = LtspError("mksquashfs failed with exit status 1")
     free(1 << 30)
-    with pytest.raises(LtspError, match=r"^mksquashfs failed"), disk_space.blamed(store.places("lab"), needed, store):
+    with (
+        pytest.raises(LtspError, match=r"^mksquashfs failed"),
+        disk_space.blame_full_disk(store.paths("lab"), needed, store),
+    ):
         raise failed
     free(0)
-    with pytest.raises(LtspError, match="not enough space in"), disk_space.blamed(store.places("lab"), needed, store):
+    with (
+        pytest.raises(LtspError, match="not enough space in"),
+        disk_space.blame_full_disk(store.paths("lab"), needed, store),
+    ):
         raise failed

@@ -71,14 +71,14 @@ def test_no_directory_means_no_executables(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["image.d", "image.d/script"])
-def test_what_anybody_can_write_is_not_run(tmp_path, place):
+def test_executables_writable_by_everyone_are_not_run(tmp_path, place):
     executable(tmp_path / "image.d/script", "true")
     (tmp_path / place).chmod(0o777)
     with pytest.raises(ConfError, match=f"{place} is writable by everyone"):
         hooks.commands_before(Hooks(), str(tmp_path / "image.d"))
 
 
-def test_commands_see_what_is_made_and_their_lines_are_shown(source, to, said):
+def test_commands_get_variables_and_their_output_is_shown(source, to, said):
     told = hooks.environment(source, LtspOptions(base_dir="/base", tftp_dir="/tftp"))
     commands = hooks.commands_before(
         Hooks(
@@ -118,12 +118,12 @@ def test_a_command_that_does_not_mention_the_root_is_run_before_the_source_is_re
     assert "opt/new" in opened(found)
 
 
-def test_no_commands_leave_the_source_as_it_is(source, to):
+def test_without_commands_the_source_is_unchanged(source, to):
     assert hooks.attach_commands(source, (), {}, to) is source
 
 
 @pytest.mark.root
-def test_what_commands_change_below_the_root_wins_and_the_source_stays(tmp_path, source, to):
+def test_changes_below_ltsp_root_go_into_the_image_but_not_the_source(tmp_path, source, to):
     script = executable(tmp_path / "image.d/10-apps", 'rm "$LTSP_ROOT/etc/fstab" && test -e "$LTSP_ROOT/opt/first"')
     commands = hooks.commands_before(
         Hooks(before=(hook("PRE_IMAGE_a", "touch $LTSP_ROOT/opt/first"),)), str(script.parent)
@@ -136,7 +136,7 @@ def test_what_commands_change_below_the_root_wins_and_the_source_stays(tmp_path,
     assert Path(source.path, "etc/fstab").exists()
 
 
-def test_where_no_view_can_be_had_the_command_is_named_before_any_work(source, to, said):
+def test_a_source_without_writable_view_is_an_error_before_any_work(source, to, said):
     commands = hooks.commands_before(
         Hooks(before=(hook("PRE_IMAGE_a", "echo ran"), hook("PRE_IMAGE_b", "touch $LTSP_ROOT/x"))), "/nowhere"
     )
@@ -145,9 +145,9 @@ def test_where_no_view_can_be_had_the_command_is_named_before_any_work(source, t
     assert said.getvalue() == ""
 
 
-def test_after_the_image_there_is_no_root_to_change():
+def test_commands_after_the_image_cannot_use_ltsp_root():
     with pytest.raises(UsageError) as caught:
         hooks.commands_after(Hooks(after=(hook("POST_IMAGE_x", "touch $LTSP_ROOT/x"),)))
-    assert caught.value.hint == "name it PRE_IMAGE_x"
+    assert caught.value.hint == "rename it to PRE_IMAGE_x"
     (command,) = hooks.commands_after(Hooks(after=(hook("POST_IMAGE_x", "true"),)))
     assert command.arguments == ("/bin/sh", "-c", "true")

@@ -1,4 +1,4 @@
-"""After images were removed, by the command or by hand: the menu, the versions, and what is said of them."""
+"""After images were removed, by command or by hand: the menu, the versions, and messages."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def store(server):
 
 
 def followed(server, **options):
-    told = RecordingReport()
+    report = RecordingReport()
     ltsp = LtspOptions(base_dir=str(server.base), tftp_dir=str(server.tftp))
-    refresh_add_on_and_menu(ltsp, parse_conf(b"", "ltsp.conf"), VersionsOptions(**options), told)
-    return told.lines
+    refresh_add_on_and_menu(ltsp, parse_conf(b"", "ltsp.conf"), VersionsOptions(**options), report)
+    return report.lines
 
 
-def test_an_image_that_was_removed_is_no_entry_of_the_menu(server, store):
+def test_a_removed_image_has_no_menu_entry(server, store):
     before = server.menu.read_text()
     assert "item lab " in before
     with store.locked("lab") as locked:
@@ -54,10 +54,10 @@ def test_an_image_that_was_removed_is_no_entry_of_the_menu(server, store):
     ]
 
 
-def test_an_image_that_was_deleted_by_hand_goes_from_clients_and_then_from_the_disk(server, store):
+def test_an_image_deleted_by_hand_is_removed_from_clients_and_then_from_disk(server, store):
     os.unlink(store.paths("lab").image)
     first = followed(server)
-    assert any("lab.img was deleted by hand, and 1 version of lab" in line for line in first)
+    assert any("lab.img was deleted by hand, but 1 version of lab" in line for line in first)
     assert "item lab " not in server.menu.read_text()
     assert not os.path.exists(store.paths("lab").pointer)
     assert len(store.versions("lab")) == 1
@@ -69,12 +69,12 @@ def test_an_image_that_was_deleted_by_hand_goes_from_clients_and_then_from_the_d
     assert store.names() == ["office"]
 
 
-def test_a_new_menu_says_what_it_leaves_out(server, store):
+def test_a_new_menu_reports_omitted_images(server, store):
     os.unlink(store.paths("lab").image)
     assert "lab.img was deleted by hand" in server.run()
 
 
-def test_entries_are_cut_out_of_a_menu_and_nothing_else():
+def test_only_entries_are_removed_from_a_menu():
     menu = Menu("/srv/ltsp", (MenuEntry("lab", "The lab"), MenuEntry("lab2", "Two")), (MenuEntry("lab", "A chroot"),))
     text = menu.text()
     kept = remove_entries(text, {"lab", "nope", "_boot", "r_lab"})

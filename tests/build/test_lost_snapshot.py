@@ -1,4 +1,4 @@
-"""A snapshot that takes up more changes than it holds: the image is not made, whatever could be read of it."""
+"""A snapshot that overflows: no image is made, whatever could be read of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOST = "more of vg0/root changed than its snapshot could keep"
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """Clients boot `lab` already. Then its chroot lies on a volume whose snapshot is lost when the image is written."""
+    """`lab` is published; then its chroot is on a volume whose snapshot is lost while the image is written."""
     site = Site.make(tmp_path)
     site.system("lab")
     site.ltsp("image", "--ionice=", "lab")
@@ -39,7 +39,7 @@ def site(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("words", [(), ("--skip-unreadable",)])
-def test_what_was_lost_while_it_was_read_is_not_published(site, capsys, words):
+def test_a_snapshot_lost_while_it_is_read_is_not_published(site, capsys, words):
     before = site.everything()
     status = main.run(["image", "--ionice=", *words, "lab"], site.environment())
     said = capsys.readouterr().err
@@ -49,5 +49,5 @@ def test_what_was_lost_while_it_was_read_is_not_published(site, capsys, words):
     assert site.everything() == before
 
 
-def test_the_live_directory_is_not_looked_at_for_it(site):
+def test_the_live_directory_is_not_checked_for_it(site):
     assert main.run(["image", "--ionice=", "--snapshot=none", "lab"], site.environment()) == 0

@@ -1,4 +1,4 @@
-"""What is not in an image and may be missed is said in every run, with how to keep it."""
+"""Omissions that clients may need are listed in every run, with the setting that keeps them."""
 
 import json
 import subprocess
@@ -70,27 +70,27 @@ def squashed(root, at):
 
 
 @pytest.mark.parametrize("make", [lambda root, _at: str(root), squashed], ids=["a directory", "an image"])
-def test_a_run_says_what_may_be_missed_and_nothing_else(make, site, lab, tmp_path):
+def test_a_run_lists_exactly_the_omissions_that_matter(make, site, lab, tmp_path):
     assert said(site, make(lab, tmp_path)) == SAID
 
 
-def test_a_dry_run_says_the_same(site, lab):
+def test_a_dry_run_lists_the_same(site, lab):
     assert said(site, str(lab), "--dry-run") == SAID
 
 
-def test_a_system_as_it_is_installed_misses_nothing(site):
+def test_a_fresh_system_has_no_omissions(site):
     root = site.system("plain", {"etc/hosts": "127.0.0.1 localhost\n127.0.1.1 server\n::1 localhost\n# 10.0.0.1 x\n"})
     assert said(site, str(root)) == []
 
 
-def test_what_is_said_to_keep_it_keeps_it(site, lab):
+def test_the_suggested_setting_keeps_it(site, lab):
     site.conf.write_text(f"[server]\n{KEYTAB}\n")
     assert not [line for line in said(site, str(lab)) if "krb5" in line]
     assert "etc/krb5.keytab" in listing(site.image("lab"))
 
 
-def test_what_is_said_to_keep_what_settings_name_keeps_it(site, lab):
-    """No list has a row for it, so that none can be omitted."""
+def test_the_suggested_setting_keeps_a_path_named_by_settings(site, lab):
+    """No list has a row for it, so none can be disabled."""
     (lab / "etc/nas.credentials").write_text("password=x\n")
     (lab / "etc/fstab").write_text("//nas/a /mnt cifs credentials=/etc/nas.credentials\n")
     (line,) = [line for line in said(site, str(lab)) if "nas.credentials" in line]
@@ -109,11 +109,11 @@ def test_json_has_each_path_and_size(site, lab):
     assert missed["X etc/krb5.keytab"]["keep"] == KEYTAB
 
 
-def test_without_cleanup_only_exclusions_leave_something_out(site, lab):
+def test_without_cleanup_only_exclusions_apply(site, lab):
     assert said(site, str(lab), "--cleanup=0") == []
 
 
-def test_a_place_with_a_great_many_files_is_not_walked_to_its_end(site, lab):
+def test_a_directory_with_many_files_is_not_walked_completely(site, lab):
     for number in range(omissions.MOST_MEASURED + 50):
         (lab / f"home/{number}").touch()
     with (lab / "srv/large").open("wb") as file:

@@ -27,12 +27,12 @@ from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import BootTestOptions
 
 SECONDS = 300
-"""A good boot takes 30 to 60 on two slow processors."""
+"""A successful boot takes 30 to 60 on two slow processors."""
 
 
 @dataclass
 class RecordingReport:
-    """A report that remembers."""
+    """A report that records its lines."""
 
     lines: list[str] = field(default_factory=list)
     facts: dict = field(default_factory=dict)
@@ -56,15 +56,15 @@ def lab(debian_root, tmp_path_factory):
 
 
 def outcome(lab, **options):
-    told = RecordingReport()
+    report = RecordingReport()
     chosen = BootTestOptions(accel="tcg", timeout=SECONDS, json=True, **options)
     with diskless.one_at_a_time():
-        status = boottest(bootable_site.NAME, chosen, lab.places, told)
-    return status, told.facts
+        status = boottest(bootable_site.NAME, chosen, lab.places, report)
+    return status, report.facts
 
 
 def left_behind():
-    """Programs of a test that run, by their names."""
+    """Names of running programs of a test."""
     names = [path.read_text().strip() for path in Path("/proc").glob("[0-9]*/comm") if path.exists()]
     return [name for name in names if name in {"ganesha.nfsd", "nbdkit", "rpcbind"}]
 
@@ -90,8 +90,8 @@ def slow(*values):
         slow("http", {"memory": 1280, "firmware": "uefi"}),
     ],
 )
-def test_a_published_image_boots_and_says_so_itself(lab, tmp_path, record_property, transport, options):
-    """Through the menu that `ltsp ipxe` made, where no version is named."""
+def test_a_published_image_boots_and_reports_it(lab, tmp_path, record_property, transport, options):
+    """Through the menu of `ltsp ipxe`, if no version is given."""
     console, screen = tmp_path / "console", tmp_path / "screen.png"
     through_menu = "version" not in options
     if not through_menu:
@@ -115,7 +115,7 @@ def test_a_kernel_is_published_when_it_has_booted_with_the_current_image(lab):
     before = lab.current
     with diskless.one_at_a_time():
         done = lab.site.ltsp("kernel", "--boot-test=nfs", "--client-drivers=virtio_net", bootable_site.NAME)
-    assert "boots by nfs, in" in done.stderr
+    assert "boots via nfs, in" in done.stderr
     assert lab.current.id > before.id
     assert lab.current.is_image_of(before)
     assert not lab.current.staged
@@ -134,7 +134,7 @@ def verdict(route, *, seconds=SECONDS, memory=1280):
 
 @pytest.fixture
 def tftp(lab, tmp_path):
-    """The site's TFTP directory again, of links, where a test may put other files into the current version."""
+    """A copy of the site's TFTP directory, as links, in which a test may replace files of the current version."""
     copy = tmp_path / "tftp"
     home = copy / "ltsp" / bootable_site.NAME
     shutil.copytree(lab.site.tftp / "ltsp", copy / "ltsp", symlinks=True, copy_function=os.link)
@@ -142,7 +142,7 @@ def tftp(lab, tmp_path):
 
 
 @boot
-def test_a_menu_that_leads_to_a_version_that_is_gone_says_so_at_once(lab, tftp):
+def test_a_menu_entry_of_a_missing_version_fails_immediately(lab, tftp):
     directory, version = tftp
     shutil.rmtree(version)
     seen = verdict(BootRoute(subject(lab, tftp_dir=str(directory)), True, "nfs", "tftp"))
@@ -153,7 +153,7 @@ def test_a_menu_that_leads_to_a_version_that_is_gone_says_so_at_once(lab, tftp):
 
 @boot
 @pytest.mark.slow
-def test_a_menu_without_the_add_on_says_which_applet_makes_it(lab, tftp):
+def test_a_menu_without_the_add_on_names_the_applet_to_run(lab, tftp):
     directory, _ = tftp
     (directory / "ltsp/ltsp.img").unlink()
     seen = verdict(BootRoute(subject(lab, tftp_dir=str(directory)), True, "http", "http"))
@@ -163,7 +163,7 @@ def test_a_menu_without_the_add_on_says_which_applet_makes_it(lab, tftp):
 
 @boot
 @pytest.mark.slow
-def test_a_menu_without_the_image_says_that_it_is_older(lab, tftp):
+def test_a_menu_without_the_image_is_reported_as_outdated(lab, tftp):
     directory, _ = tftp
     seen = verdict(BootRoute(subject(lab, tftp_dir=str(directory), name="lab2"), True, "nfs", "tftp"))
     assert "the menu could not boot" in seen.cause
@@ -171,7 +171,7 @@ def test_a_menu_without_the_image_says_that_it_is_older(lab, tftp):
 
 
 @boot
-def test_a_wrong_sum_is_told_by_the_client_and_fails_the_test(lab):
+def test_the_client_reports_a_wrong_checksum_and_the_test_fails(lab):
     seen = verdict(BootRoute(subject(lab, sha256="0" * 64), False, "http", "http"))
     assert not seen.passed
     assert "checksum" in seen.cause
@@ -180,7 +180,7 @@ def test_a_wrong_sum_is_told_by_the_client_and_fails_the_test(lab):
 
 @boot
 @pytest.mark.slow
-def test_a_version_that_is_gone_is_told_by_what_could_not_be_fetched(lab):
+def test_a_missing_version_is_reported_by_the_file_that_cannot_be_fetched(lab):
     seen = verdict(BootRoute(subject(lab, version="20200101T000000Z-00000000"), False, "nfs", "tftp"))
     assert not seen.passed
     assert "iPXE could not fetch" in seen.cause
@@ -189,7 +189,7 @@ def test_a_version_that_is_gone_is_told_by_what_could_not_be_fetched(lab):
 
 @boot
 @pytest.mark.slow
-def test_an_image_that_the_server_does_not_have_is_told_by_the_client(lab):
+def test_the_client_reports_an_image_missing_on_the_server(lab):
     seen = verdict(BootRoute(subject(lab, image="images/.versions/lab/gone/image.img"), False, "http", "http"))
     assert not seen.passed
     assert f"http://{HOST}/images/.versions/lab/gone/image.img" in seen.cause
@@ -197,7 +197,7 @@ def test_an_image_that_the_server_does_not_have_is_told_by_the_client(lab):
 
 @boot
 @pytest.mark.slow
-def test_a_server_that_nobody_reaches_is_named(lab, monkeypatch):
+def test_an_unreachable_server_is_named(lab, monkeypatch):
     monkeypatch.setattr(test_servers, "_root_url", lambda _route: "http://10.0.2.77/images/lab.img")
     seen = verdict(BootRoute(subject(lab), False, "http", "tftp"))
     assert not seen.passed
@@ -208,7 +208,7 @@ def test_a_server_that_nobody_reaches_is_named(lab, monkeypatch):
 
 @boot
 @pytest.mark.slow
-def test_a_machine_with_too_little_memory_for_the_image_is_told_of_other_transports(lab):
+def test_too_little_memory_for_the_image_suggests_other_transports(lab):
     seen = verdict(BootRoute(subject(lab), False, "http", "tftp"), memory=300)
     assert not seen.passed
     assert "memory" in seen.cause
@@ -217,7 +217,7 @@ def test_a_machine_with_too_little_memory_for_the_image_is_told_of_other_transpo
 
 @boot
 @pytest.mark.slow
-def test_an_initrd_without_squashfs_says_what_is_missing(lab, tftp, debian_root, tmp_path, monkeypatch):
+def test_an_initrd_without_squashfs_names_the_missing_module(lab, tftp, debian_root, tmp_path, monkeypatch):
     modules = {**diskless.GROUPS, "base": [name for name in diskless.GROUPS["base"] if name != "squashfs"]}
     monkeypatch.setattr(diskless, "GROUPS", modules)
     directory, version = tftp
@@ -230,13 +230,13 @@ def test_an_initrd_without_squashfs_says_what_is_missing(lab, tftp, debian_root,
 
 
 @boot
-def test_a_boot_that_takes_too_long_says_how_far_it_came(lab):
+def test_a_boot_that_times_out_reports_the_last_stage(lab):
     seen = verdict(BootRoute(subject(lab), False, "nfs", "tftp"), seconds=4)
     assert seen.cause == "it was not through after 4 seconds; it got as far as: iPXE"
 
 
 @boot
-def test_a_test_that_is_killed_takes_its_machine_and_servers_along(lab):
+def test_killing_a_test_also_ends_its_machine_and_servers(lab):
     places = lab.places
     before = left_behind()
     code = (
@@ -261,19 +261,19 @@ def test_a_test_that_is_killed_takes_its_machine_and_servers_along(lab):
     assert left_behind() == before
 
 
-def test_what_is_not_published_cannot_be_tested(tmp_path):
+def test_an_unpublished_image_cannot_be_tested(tmp_path):
     places = LtspOptions(base_dir=str(tmp_path), tftp_dir=str(tmp_path), home_dir=str(tmp_path))
     with pytest.raises(LtspError, match="no image lab is published"):
         boottest("lab", BootTestOptions(), places, RecordingReport())
 
 
-def test_words_that_no_script_can_hold_are_refused(tmp_path):
+def test_kernel_arguments_that_a_script_cannot_contain_are_refused(tmp_path):
     places = LtspOptions(base_dir=str(tmp_path), tftp_dir=str(tmp_path), home_dir=str(tmp_path))
     with pytest.raises(UsageError, match=r"option --kernel-arguments: .* contains '\$'"):
         boottest("lab", BootTestOptions(kernel_arguments="quiet ${x}"), places, RecordingReport())
 
 
-def test_a_screenshot_that_could_not_be_written_is_told_before_the_boot(tmp_path):
+def test_an_unwritable_screenshot_path_fails_before_the_boot(tmp_path):
     places = LtspOptions(base_dir=str(tmp_path), tftp_dir=str(tmp_path), home_dir=str(tmp_path))
     for path in (tmp_path / "nowhere/screen.png", tmp_path):
         with pytest.raises(LtspError, match="cannot write"):

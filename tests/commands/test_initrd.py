@@ -63,7 +63,7 @@ class Place:
     def file(self, path: str, text: str) -> None:
         (self.system / path).write_text(text)
 
-    def beside(self, name: str, text: str = "text\n", mode: int = 0o644) -> Path:
+    def add_file(self, name: str, text: str = "text\n", mode: int = 0o644) -> Path:
         path = self.site.conf.parent / name
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(text)
@@ -73,10 +73,10 @@ class Place:
     def run(self, conf: str | None = None, **options: bool) -> RecordingReport:
         if conf is not None:
             self.site.conf.write_text(conf)
-        told = RecordingReport()
+        report = RecordingReport()
         places = LtspOptions(base_dir=str(self.site.base), tftp_dir=str(self.site.tftp))
-        initrd(InitrdOptions(**options), places, read(str(self.site.conf)), told, str(self.system))
-        return told
+        initrd(InitrdOptions(**options), places, read(str(self.site.conf)), report, str(self.system))
+        return report
 
     @property
     def add_on(self) -> Path:
@@ -100,16 +100,16 @@ def place(tmp_path):
 def test_a_site_of_several_sections_and_an_image(place):
     place.site.system("lab")
     place.site.ltsp("image", "lab")
-    place.beside("xorg.conf", "Section\n")
-    told = place.run(CONF)
+    place.add_file("xorg.conf", "Section\n")
+    report = place.run(CONF)
     size = _size(place.add_on)
-    assert told.lines == [f"{place.add_on}: {size}, 4 layers", "of /etc/ltsp, clients get xorg.conf"]
-    assert [warning.partition(": ")[2] for warning in told.warnings[:2]] == [
-        "[52-54-00-12-34-57] is no client's: a MAC address is written [52:54:00:12:34:57]",
-        "X_MODES has no effect on clients yet",
+    assert report.lines == [f"{place.add_on}: {size}, 4 layers", "files of /etc/ltsp that clients get: xorg.conf"]
+    assert [warning.partition(": ")[2] for warning in report.warnings[:2]] == [
+        "[52-54-00-12-34-57] matches no client: write the MAC address as [52:54:00:12:34:57]",
+        "X_MODES has no effect on clients",
     ]
-    assert "whoever can boot can read" in told.warnings[-1]
-    assert f"{place.site.conf}:21" in told.warnings[-1]
+    assert "anyone on the network can read" in report.warnings[-1]
+    assert f"{place.site.conf}:21" in report.warnings[-1]
 
     found = place.unpacked()
     common = found / "common"
@@ -146,7 +146,7 @@ def test_a_site_of_several_sections_and_an_image(place):
 
 
 @pytest.mark.oracle
-def test_the_getty_of_autologin_is_a_script_that_shells_take(place):
+def test_the_autologin_getty_is_a_valid_shell_script(place):
     place.run("[clients]\nAUTOLOGIN=guest\nPOST_INIT_A='echo a'\n")
     files = place.unpacked() / "common/files"
     for path in ("usr/share/ltsp/getty", "etc/ltsp/post-init/POST_INIT_A"):
@@ -157,7 +157,7 @@ def _size(path):
     return f"{path.stat().st_size / 1024:.0f} KiB"
 
 
-def test_a_second_run_leaves_the_file_as_it_is(place):
+def test_a_second_run_does_not_change_the_file(place):
     assert place.run(CONF).lines[0].startswith(str(place.add_on))
     before = place.add_on.stat()
     assert place.run().lines[0].startswith("unchanged")
@@ -168,11 +168,11 @@ def test_a_second_run_leaves_the_file_as_it_is(place):
     assert stat.S_IMODE(place.add_on.stat().st_mode) == 0o644
 
 
-def test_the_bytes_depend_on_the_settings_alone(place, tmp_path, monkeypatch):
-    place.beside("a/b")
+def test_the_bytes_depend_only_on_the_settings(place, tmp_path, monkeypatch):
+    place.add_file("a/b")
     place.run(CONF)
     other = Place(tmp_path / "other")
-    other.beside("a/b")
+    other.add_file("a/b")
     os.utime(other.site.conf.parent / "a/b", (1, 1))
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     old = os.umask(0o077)
@@ -184,7 +184,7 @@ def test_the_bytes_depend_on_the_settings_alone(place, tmp_path, monkeypatch):
     assert stat.S_IMODE(other.add_on.stat().st_mode) == 0o644
 
 
-def test_all_faults_are_told_at_once_and_the_add_on_stays(place):
+def test_all_faults_are_reported_at_once_and_the_add_on_is_kept(place):
     place.run("")
     before = place.add_on.stat()
     with pytest.raises(ConfError) as caught:
@@ -196,24 +196,24 @@ def test_all_faults_are_told_at_once_and_the_add_on_stays(place):
     assert place.add_on.stat() == before
 
 
-def test_a_dry_run_lists_what_would_be_in_it_and_writes_nothing(place):
-    told = place.run(CONF, dry_run=True)
+def test_a_dry_run_lists_the_contents_and_writes_nothing(place):
+    report = place.run(CONF, dry_run=True)
     assert not place.add_on.parent.exists()
-    assert ("section/0002", "[pc*]", "pc*", "mask bluetooth.service") in told.rows
-    assert ("section/0002", "[pc*]", "pc*", "password of alice") in told.rows
-    assert not any("$6$" in cell for row in told.rows for cell in row)
+    assert ("section/0002", "[pc*]", "pc*", "mask bluetooth.service") in report.rows
+    assert ("section/0002", "[pc*]", "pc*", "password of alice") in report.rows
+    assert not any("$6$" in cell for row in report.rows for cell in row)
 
 
-def test_long_lists_of_a_dry_run_go_over_several_lines(place):
-    """The list of what no client needs has some three hundred units, whose names have hyphens."""
-    told = place.run("", dry_run=True)
-    masked = [cell.removeprefix("unneeded ") for *_, cell in told.rows if cell.startswith("unneeded ")]
+def test_long_lists_of_a_dry_run_are_wrapped(place):
+    """The default list has about 300 units, whose names contain hyphens."""
+    report = place.run("", dry_run=True)
+    masked = [cell.removeprefix("unneeded ") for *_, cell in report.rows if cell.startswith("unneeded ")]
     assert len(masked) > 10
     assert max(map(len, masked)) <= 72
     assert {"apt-daily.timer", "systemd-networkd-wait-online.service"} <= set(" ".join(masked).split())
 
 
-def test_the_json_form_has_all_of_it_but_hashes(place):
+def test_json_output_is_complete_except_for_hashes(place):
     facts = place.run(CONF, json=True).facts
     assert facts["path"] == str(place.add_on)
     assert facts["size"] == place.add_on.stat().st_size
@@ -225,61 +225,63 @@ def test_the_json_form_has_all_of_it_but_hashes(place):
     assert place.run(json=True).facts["changed"] is False
 
 
-def test_files_that_are_secret_or_not_to_be_trusted_stay_on_the_server(place):
-    place.beside("sshfs", mode=0o755)
-    place.beside("key", "secret-of-site\n", mode=0o600)
-    place.beside("private/in", "secret-of-site\n").parent.chmod(0o700)
-    place.beside("open", "secret-of-site\n", mode=0o666)
-    place.beside("post-init/x", "secret-of-site\n")
+def test_secret_and_untrusted_files_stay_on_the_server(place):
+    place.add_file("sshfs", mode=0o755)
+    place.add_file("key", "secret-of-site\n", mode=0o600)
+    place.add_file("private/in", "secret-of-site\n").parent.chmod(0o700)
+    place.add_file("open", "secret-of-site\n", mode=0o666)
+    place.add_file("post-init/x", "secret-of-site\n")
     for name in ("ltsp.conf.bak", "image.secrets", ".hidden", "old~"):
-        place.beside(name, "secret-of-site\n")
+        place.add_file(name, "secret-of-site\n")
     os.symlink("sshfs", place.site.conf.parent / "link")
     os.mkfifo(place.site.conf.parent / "fifo")
-    place.beside("two\nlines")
-    told = place.run("[clients]\nPOST_INIT_A=true\n", json=True)
-    files = [path for path in told.facts["layers"][0]["files"] if path.startswith("etc/ltsp")]
+    place.add_file("two\nlines")
+    report = place.run("[clients]\nPOST_INIT_A=true\n", json=True)
+    files = [path for path in report.facts["layers"][0]["files"] if path.startswith("etc/ltsp")]
     assert files == ["etc/ltsp/link", "etc/ltsp/post-init/POST_INIT_A", "etc/ltsp/sshfs"]
     assert b"secret-of-site" not in place.add_on.read_bytes()
-    named = [Path(warning.split(" ", 1)[0]).name for warning in told.warnings]
+    named = [Path(warning.split(" ", 1)[0]).name for warning in report.warnings]
     assert named == ["fifo", "key", "open", "private", r"two\nlines"]
 
 
 def test_a_directory_that_is_closed_to_others_stays_on_the_server(place):
-    place.beside("diary", "secret-of-site\n")
+    place.add_file("diary", "secret-of-site\n")
     place.site.conf.parent.chmod(0o700)
-    told = place.run(json=True)
+    report = place.run(json=True)
     assert b"secret-of-site" not in place.add_on.read_bytes()
-    assert any("nothing in" in warning and "chmod" in warning for warning in told.warnings)
+    assert any("nothing in" in warning and "chmod" in warning for warning in report.warnings)
 
 
-def test_another_ltsp_conf_brings_none_of_its_neighbours_along(place):
-    """It may lie in /root, or in anybody's directory."""
+def test_files_next_to_another_ltsp_conf_are_not_copied(place):
+    """It may be in /root, or in a user's directory."""
     elsewhere = place.site.home / "ltsp.conf"
-    place.beside("for-clients")
+    place.add_file("for-clients")
     for name in ("diary", "private/notes"):
         (elsewhere.parent / name).parent.mkdir(exist_ok=True)
         (elsewhere.parent / name).write_text("secret-of-site\n")
     (elsewhere.parent / "passwd").write_text("carol:x:5000:5000::/home/carol:/bin/bash\n")
     place.site = replace(place.site, conf=elsewhere)
-    told = place.run("[clients]\nPASSWORDS_A=[a-z]*/YWJj\n", json=True)
-    assert [path for path in told.facts["layers"][0]["files"] if path.startswith("etc/ltsp")] == []
-    assert told.facts["layers"][0]["passwords"] == ["carol"]
+    report = place.run("[clients]\nPASSWORDS_A=[a-z]*/YWJj\n", json=True)
+    assert [path for path in report.facts["layers"][0]["files"] if path.startswith("etc/ltsp")] == []
+    assert report.facts["layers"][0]["passwords"] == ["carol"]
     assert b"secret-of-site" not in place.add_on.read_bytes()
 
 
-def test_the_directory_of_the_site_may_be_named_by_a_link(place):
-    place.beside("for-clients")
+def test_the_site_directory_may_be_a_link(place):
+    place.add_file("for-clients")
     os.symlink(place.site.conf.parent, place.site.home / "site")
     place.site = replace(place.site, conf=place.site.home / "site/ltsp.conf")
     assert "etc/ltsp/for-clients" in place.run("", json=True).facts["layers"][0]["files"]
 
 
 def test_files_that_clients_get_are_listed(place):
-    place.beside("xorg.conf")
-    place.beside("bin/tool", mode=0o755)
-    assert "of /etc/ltsp, clients get bin/tool, xorg.conf" in place.run("[clients]\nPOST_INIT_A=true\n").lines
+    place.add_file("xorg.conf")
+    place.add_file("bin/tool", mode=0o755)
+    assert (
+        "files of /etc/ltsp that clients get: bin/tool, xorg.conf" in place.run("[clients]\nPOST_INIT_A=true\n").lines
+    )
     for number in range(30):
-        place.beside(f"many/{number:02}")
+        place.add_file(f"many/{number:02}")
     assert any(note.endswith(", and 12 more; --dry-run lists them") for note in place.run().lines)
 
 
@@ -291,11 +293,11 @@ def test_files_that_clients_get_are_listed(place):
         (dict.fromkeys(map(str, range(1001)), 0), "1001 files with 0 bytes"),
     ],
 )
-def test_more_than_clients_can_carry_is_refused(place, sizes, says):
+def test_too_many_files_for_clients_are_an_error(place, sizes, says):
     place.run("")
     before = place.add_on.read_bytes()
     for name, size in sizes.items():
-        os.truncate(place.beside(name), size)
+        os.truncate(place.add_file(name), size)
     with pytest.raises(LtspError, match=says) as caught:
         place.run()
     assert next(iter(sizes)) in caught.value.message or "0.bin" in caught.value.message
@@ -304,59 +306,59 @@ def test_more_than_clients_can_carry_is_refused(place, sizes, says):
 
 def test_ltsp_conf_stays_on_the_server_whatever_its_name(place):
     place.site = replace(place.site, conf=place.site.conf.with_name("room.conf"))
-    place.beside("room.conf.bak", "secret-of-site\n")
-    place.beside("room", "for clients\n")
-    told = place.run("[clients]\nHOSTNAME=pc%{IP}\n", json=True)
-    assert [path for path in told.facts["layers"][0]["files"] if path.startswith("etc/ltsp")] == ["etc/ltsp/room"]
+    place.add_file("room.conf.bak", "secret-of-site\n")
+    place.add_file("room", "for clients\n")
+    report = place.run("[clients]\nHOSTNAME=pc%{IP}\n", json=True)
+    assert [path for path in report.facts["layers"][0]["files"] if path.startswith("etc/ltsp")] == ["etc/ltsp/room"]
 
 
-def test_accounts_beside_ltsp_conf_take_the_place_of_the_server_s(place):
-    place.beside("passwd", "carol:x:5000:5000::/home/carol:/bin/bash\n")
-    told = place.run("[clients]\nPASSWORDS_A=[a-z]*/YWJj\n", json=True)
-    assert told.facts["layers"][0]["passwords"] == ["carol"]
-    assert not any("passwd" in path for path in told.facts["layers"][0]["files"])
+def test_accounts_next_to_ltsp_conf_replace_those_of_the_server(place):
+    place.add_file("passwd", "carol:x:5000:5000::/home/carol:/bin/bash\n")
+    report = place.run("[clients]\nPASSWORDS_A=[a-z]*/YWJj\n", json=True)
+    assert report.facts["layers"][0]["passwords"] == ["carol"]
+    assert not any("passwd" in path for path in report.facts["layers"][0]["files"])
 
 
-def test_who_is_merged_is_the_same_for_all_clients(place):
-    with pytest.raises(ConfError, match=r"ltsp.conf:2: PWMERGE_SUR is not the same for all clients"):
+def test_merging_cannot_differ_among_clients(place):
+    with pytest.raises(ConfError, match=r"ltsp.conf:2: PWMERGE_SUR differs among clients"):
         place.run("[clients]\nPWMERGE_SUR='.*%{HOSTNAME#pc}'\n")
-    told = place.run("[pc1]\nPWMERGE_SUR='al.*'\n")
-    assert "PWMERGE_SUR has an effect for all clients only" in told.warnings[0]
+    report = place.run("[pc1]\nPWMERGE_SUR='al.*'\n")
+    assert "PWMERGE_SUR only works for all clients" in report.warnings[0]
 
 
-def test_expressions_of_ltsp_conf_choose_who_is_merged(place):
+def test_expressions_in_ltsp_conf_select_the_merged_users(place):
     place.site.system("lab")
     place.site.ltsp("image", "lab")
     place.file("etc/passwd", "alice:x:1000:1000::/home/alice:\nbob:x:1001:1001::/home/bob:\n")
-    told = place.run("[clients]\nPWMERGE_SUR=bob\n", dry_run=True)
-    assert ("image/lab", "lab", "its clients", "file etc/passwd") in told.rows
+    report = place.run("[clients]\nPWMERGE_SUR=bob\n", dry_run=True)
+    assert ("image/lab", "lab", "its clients", "file etc/passwd") in report.rows
     place.run()
     assert b"bob:x:1001" in place.add_on.read_bytes()
     assert b"alice" not in place.add_on.read_bytes()
 
 
-def test_a_chroot_that_clients_boot_gets_the_people_of_the_server(place):
+def test_a_chroot_that_clients_boot_gets_the_server_s_users(place):
     place.site.system("dev", {"usr/share/xsessions/xfce.desktop": ""})
     place.site.system("unused")
     place.site.ltsp("kernel", "dev")
     place.file("etc/passwd", "bob:x:1001:1001::/home/bob:\n")
-    told = place.run("[clients]\nAUTOLOGIN=bob\n", json=True)
-    (layer,) = [each for each in told.facts["layers"] if each["name"].startswith("image/")]
+    report = place.run("[clients]\nAUTOLOGIN=bob\n", json=True)
+    (layer,) = [each for each in report.facts["layers"] if each["name"].startswith("image/")]
     assert layer["name"] == "image/dev"
     assert layer["files"] == ["etc/passwd", "etc/sddm.conf.d/80-ltsp-session.conf"]
 
 
-def test_an_image_that_cannot_be_read_is_warned_of(place):
+def test_an_unreadable_image_causes_a_warning(place):
     (place.site.base / "images").mkdir()
     (place.site.base / "images/disk.img").write_bytes(b"no squashfs" * 1000)
-    told = place.run("")
-    assert len(told.warnings) == 1
-    assert "not merged into those of disk" in told.warnings[0]
+    report = place.run("")
+    assert len(report.warnings) == 1
+    assert "not merged into those of disk" in report.warnings[0]
 
 
-def test_a_missing_tftp_directory_is_no_reason_to_make_one(place):
+def test_a_missing_tftp_directory_is_not_created(place):
     place.site.tftp.rmdir()
-    with pytest.raises(LtspError, match="no directory"):
+    with pytest.raises(LtspError, match="from which clients fetch"):
         place.run("")
 
 
@@ -366,36 +368,36 @@ def test_passwords_are_never_in_a_message(place):
     assert "hunter2" not in str(caught.value)
 
 
-def test_hashes_that_an_image_was_published_with_stay_in_it(place):
+def test_hashes_in_a_published_image_are_kept(place):
     place.site.system("lab")
     place.site.ltsp("image", "lab", "--cleanup=0", SECRETS="warn")
     place.file("etc/passwd", "bob:x:1001:1001::/home/bob:/bin/sh\n")
-    told = place.run("")
-    assert any("holds passwords of its own" in warning for warning in told.warnings)
+    report = place.run("")
+    assert any("has passwords of its own" in warning for warning in report.warnings)
     assert b"$6$salt$hash" not in place.add_on.read_bytes()
     assert b"bob:!\n" in place.add_on.read_bytes()
 
 
-def test_accounts_that_collide_are_told(place):
+def test_conflicting_accounts_are_reported(place):
     place.site.system("lab", {"etc/passwd": "root:x:0:0::/root:/bin/sh\nalice:x:120:120::/:/bin/sh\n"})
     place.site.ltsp("image", "lab")
-    told = place.run("")
-    assert told.warnings == ["accounts in lab: alice is left out: the image's own alice has the number 120"]
+    report = place.run("")
+    assert report.warnings == ["accounts in lab: alice is left out: the image's own alice has the number 120"]
 
 
-def test_a_run_waits_for_another_and_says_so_when_it_lasts(place, monkeypatch):
+def test_a_run_waits_for_another_one_and_then_fails(place, monkeypatch):
     monkeypatch.setattr("ltsp.build.add_on._WAIT", 0.0)
     place.run("")
     before = place.add_on.read_bytes()
     with (
         hold_exclusive(str(place.add_on.parent / ".ltsp.img.lock")),
-        pytest.raises(LockHeld, match="another ltsp initrd"),
+        pytest.raises(LockHeld, match="another `ltsp initrd` is running"),
     ):
         place.run("[clients]\nHOSTNAME=pc1\n")
     assert place.add_on.read_bytes() == before
 
 
-def test_what_is_published_refreshes_the_add_on_that_is_there_already(tmp_path):
+def test_publishing_updates_an_existing_add_on(tmp_path):
     site = Site.make(tmp_path)
     lab = site.system("lab")
     add_on = site.tftp / "ltsp/ltsp.img"
@@ -409,14 +411,14 @@ def test_what_is_published_refreshes_the_add_on_that_is_there_already(tmp_path):
     with (lab / "etc/passwd").open("a") as passwd:
         passwd.write("avahi:x:110:110::/run/avahi:/usr/sbin/nologin\n")
     done = site.ltsp("image", "lab")
-    assert f"made {add_on} again" in done.stderr
+    assert f"updated {add_on} with" in done.stderr
     assert b"avahi:x:110" in add_on.read_bytes()
     assert "made" not in site.ltsp("image", "lab").stderr
     site.ltsp("image", "--revert", "lab")
     assert add_on.read_bytes() == before
 
 
-def test_an_add_on_that_cannot_be_made_again_stays_and_the_image_is_published(tmp_path):
+def test_an_add_on_that_cannot_be_updated_is_kept_and_the_image_is_published(tmp_path):
     site = Site.make(tmp_path)
     lab = site.system("lab")
     site.ltsp("image", "lab")
@@ -426,6 +428,6 @@ def test_an_add_on_that_cannot_be_made_again_stays_and_the_image_is_published(tm
     site.conf.write_text("[clients]\nHOSTNAME='not a name'\n")
     (lab / "etc/new").write_text("new\n")
     done = site.ltsp("image", "lab")
-    assert "is as it was before" in done.stderr
+    assert "was not updated" in done.stderr
     assert "published lab" in done.stdout
     assert add_on.read_bytes() == before

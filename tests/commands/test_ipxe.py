@@ -75,13 +75,13 @@ def server(tmp_path):
     return Server(tmp_path)
 
 
-def test_all_that_has_a_kernel_is_in_the_menu(server):
+def test_everything_with_a_kernel_is_in_the_menu(server):
     server.image("lab")
     server.image("disk", kernel=False)
     server.chroot("dev")
     server.chroot("raw", kernel=False)
     said = server.run("IPXE_LAB_IMG='Lab; first floor'\n[52:54:00:12:34:56]\nDEFAULT_IMAGE=r_dev\n")
-    assert "ltsp kernel disk finds its own, ltsp kernel --name=disk CHROOT takes that of a chroot" in said
+    assert "ltsp kernel disk publishes its own, ltsp kernel --name=disk CHROOT publishes that of a chroot" in said
     client = server.client()
     assert [item for item in client.items if item[0][:1] != "_"] == [
         *(("", "Images"), ("lab", "Lab_ first floor"), ("", "Chroots"), ("r_dev", "r_dev"), ("", "Other"))
@@ -108,13 +108,13 @@ def test_a_dry_run_writes_nothing(server):
     assert [path.name for path in (server.tftp / "ltsp").iterdir()] == ["lab"]
 
 
-def test_without_overwrite_a_menu_made_by_hand_stays(server):
+def test_without_overwrite_a_manually_written_menu_is_kept(server):
     server.menu.write_text("#!ipxe\n")
     assert "kept" in server.run(overwrite=False)
     assert server.menu.read_text() == "#!ipxe\n"
 
 
-def test_binaries_of_packages_are_copied_where_they_are_missing(server):
+def test_missing_binaries_are_copied_from_packages(server):
     server.image("lab")
     (server.tftp / "ltsp/undionly.kpxe").write_text("mine")
     server.run()
@@ -124,7 +124,7 @@ def test_binaries_of_packages_are_copied_where_they_are_missing(server):
     assert (server.tftp / "ltsp/undionly.kpxe").read_text() == "undionly.kpxe"
 
 
-def test_memtest_is_in_the_menu_once_it_is_there(server):
+def test_memtest_is_in_the_menu_if_it_exists(server):
     server.image("lab")
     server.run()
     assert "_memtest" not in dict(server.client().items)
@@ -133,17 +133,17 @@ def test_memtest_is_in_the_menu_once_it_is_there(server):
     assert "_memtest" in dict(server.client().items)
 
 
-def test_missing_ipxe_is_told_with_its_package_after_the_menu_is_made(server):
+def test_missing_ipxe_is_reported_with_its_package_after_writing_the_menu(server):
     server.image("lab")
     (server.package / "undionly.kpxe").unlink()
-    with pytest.raises(LtspError, match=r"undionly\.kpxe of iPXE cannot be found") as failure:
+    with pytest.raises(LtspError, match=r"iPXE not found \(undionly\.kpxe\)") as failure:
         server.run()
     assert "install the package ipxe" in failure.value.hint
     assert server.menu.exists()
     server.run(binaries="0")
 
 
-def test_a_bad_line_of_ltsp_conf_leaves_the_menu_as_it_was(server):
+def test_an_invalid_line_of_ltsp_conf_does_not_change_the_menu(server):
     server.image("lab")
     server.run()
     before = server.menu.read_text()
@@ -152,44 +152,44 @@ def test_a_bad_line_of_ltsp_conf_leaves_the_menu_as_it_was(server):
     assert server.menu.read_text() == before
 
 
-def test_the_port_of_http_holds_for_images_alone_too(server):
+def test_the_http_port_also_applies_to_images_only(server):
     server.image("lab")
     server.run("[clients]\nIMAGE_TRANSPORT=http\n", http_port=8080)
     assert server.client().settings["ltsp-root"] == "http://10.0.2.2:8080/images/"
 
 
 @pytest.mark.parametrize("section", ["clients", "52:54:00:12:34:56"])
-def test_images_that_ipxe_loads_need_http(server, section):
+def test_images_loaded_by_ipxe_need_http(server, section):
     server.image("lab")
     conf = f"[{section}]\nIMAGE_TRANSPORT=file\n"
     assert "IMAGE_TRANSPORT=file needs HTTP=1" in server.run(conf)
     assert "IMAGE_TRANSPORT" not in server.run(conf, http=True)
 
 
-def test_a_server_with_http_sends_its_clients_there(server):
+def test_with_http_clients_use_it(server):
     server.image("lab")
     server.run(http=True, http_port=8080)
     assert server.client().chained == ["http://10.0.2.2:8080/ltsp/ltsp.ipxe"]
 
 
-def test_without_images_the_way_to_one_is_told(server):
-    assert "ltsp image makes an image" in server.run()
+def test_without_images_the_menu_says_how_to_make_one(server):
+    assert "make an image with ltsp image" in server.run()
 
 
-def test_an_image_that_the_menu_lacks_is_told_when_it_is_published(tmp_path):
+def test_publishing_an_image_without_menu_entry_is_noted(tmp_path):
     site = Site.make(tmp_path)
     site.system("lab")
     site.system("office")
     assert "menu" not in site.ltsp("image", "lab").stderr
     site.ltsp("ipxe", "--binaries=0")
     assert "menu" not in site.ltsp("image", "lab").stderr
-    assert "no entry for office yet: ltsp ipxe" in site.ltsp("image", "office").stderr
+    assert "no entry for office yet: run ltsp ipxe" in site.ltsp("image", "office").stderr
     site.ltsp("ipxe", "--binaries=0")
     assert "menu" not in site.ltsp("kernel", "office").stderr
 
 
 @pytest.mark.parametrize("address", ["10.0.0.3", "server.example.org"])
-def test_a_server_that_was_named_is_the_one_of_the_menu(server, address):
+def test_the_menu_uses_the_given_server_address(server, address):
     server.image("lab")
     server.run(server=address)
     assert f"set ltsp-server {address}\n" in server.menu.read_text()

@@ -1,4 +1,4 @@
-"""Raspberry Pis boot from an image: of a chroot, and of the disk that one downloads."""
+"""Raspberry Pis boot an image made from a chroot, or from a downloaded disk image."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def downloaded(site):
     return disk
 
 
-def test_the_disk_that_one_downloads_has_its_firmware_in_the_version_that_pis_boot(site):
+def test_the_version_of_a_downloaded_disk_contains_its_firmware(site):
     downloaded(site)
     done = site.ltsp("image", *FAST, "--rpi-image=raspios", "raspios")
     assert served(site) == FIRMWARE
-    assert f"{site.tftp}/cmdline.txt has {CARD}, which is on a card or disk" in done.stderr
+    assert f"{site.tftp}/cmdline.txt has {CARD}, which is on the card or disk" in done.stderr
     current = (site.tftp / "ltsp/raspios/current").resolve()
     assert (site.tftp / "kernel8.img").resolve() == current / "firmware/kernel8.img"
     assert "firmware" not in (site.tftp / "ltsp/raspios/boot.ipxe").read_text()
@@ -75,16 +75,16 @@ def test_the_disk_that_one_downloads_has_its_firmware_in_the_version_that_pis_bo
     assert served(site) == FIRMWARE
 
 
-def test_a_cmdline_of_one_s_own_stays(site):
+def test_a_custom_cmdline_txt_is_kept(site):
     downloaded(site)
     (site.tftp / "cmdline.txt").write_text("root=/dev/nfs\n")
     done = site.ltsp("image", *FAST, "--rpi-image=raspios", "raspios")
     assert served(site) == {**FIRMWARE, "cmdline.txt": "root=/dev/nfs\n"}
-    assert "cmdline.txt is not ours and stays" in done.stderr
+    assert "cmdline.txt was not made by ltsp and stays" in done.stderr
     assert "has root=" not in done.stderr
 
 
-def test_a_chroot_is_linked_and_so_an_edit_of_cmdline_txt_holds_at_once(site):
+def test_a_chroot_is_linked_so_edits_of_cmdline_txt_apply_immediately(site):
     site.system("raspios", IN_SYSTEM)
     site.ltsp("image", *FAST, "--rpi-image=raspios", "raspios")
     (site.base / "raspios/boot/firmware/cmdline.txt").write_text("root=/dev/nfs\n")
@@ -96,7 +96,7 @@ def test_a_chroot_is_linked_and_so_an_edit_of_cmdline_txt_holds_at_once(site):
 
 
 @pytest.mark.parametrize("kind", ["chroot", "disk"])
-def test_an_image_that_is_none_of_a_pi_is_refused_before_the_build(site, kind):
+def test_an_image_without_pi_firmware_is_refused_before_the_build(site, kind):
     system = site.system("lab")
     if kind == "disk":
         ext4(site.base / "lab.img", system)
@@ -116,19 +116,19 @@ def test_an_image_that_is_none_of_a_pi_is_refused_before_the_build(site, kind):
 
 @pytest.mark.parametrize("by", ["option", "ltsp.conf"])
 @pytest.mark.parametrize("applet", ["image", "kernel"])
-def test_an_image_that_is_not_there_is_refused_before_the_build(site, applet, by):
+def test_a_missing_image_is_refused_before_the_build(site, applet, by):
     site.system("lab")
     site.system("raspios", IN_SYSTEM)
     before = site.everything()
     option = ["--rpi-image=raspois"] if by == "option" else []
     site.conf.write_text("" if option else "[server]\nRPI_IMAGE=raspois\n")
     done = site.ltsp(applet, *option, "lab", status=2)
-    assert "RPI_IMAGE: there is no image 'raspois'; there are lab, raspios" in done.stderr
+    assert "RPI_IMAGE: no image 'raspois'; known images: lab, raspios" in done.stderr
     assert "did you mean --rpi-image=raspios?" in done.stderr
     assert site.everything() == before
 
 
-def test_an_image_that_was_only_published_and_one_by_another_name_are_there(site):
+def test_published_and_renamed_images_are_known(site):
     make_system(site.home / "raspios", IN_SYSTEM)
     site.system("lab")
     site.ltsp("image", *FAST, "--rpi-image=pi", "--name=pi", "./raspios")
@@ -143,7 +143,7 @@ def test_the_plan_names_the_kernel_of_the_pi_s_system(site):
 
 
 @pytest.mark.parametrize("kind", ["chroot", "file"])
-def test_what_goes_with_an_image_are_the_links_of_pis_too(site, kind):
+def test_removing_an_image_removes_the_links_of_pis(site, kind):
     if kind == "chroot":
         site.system("raspios", IN_SYSTEM)
         source = "raspios"
@@ -158,7 +158,7 @@ def test_what_goes_with_an_image_are_the_links_of_pis_too(site, kind):
     assert os.listdir(site.tftp / "ltsp") == []
 
 
-def test_an_old_version_with_firmware_is_collected(site):
+def test_an_old_version_with_firmware_is_removed(site):
     for text in ("first", "second"):
         system = make_system(site.home / text, {**IN_SYSTEM, "etc/motd": text})
         subprocess.run(["tar", "-cf", site.home / "raspios.tar", "-C", system, "."], check=True)

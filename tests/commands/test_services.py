@@ -1,4 +1,4 @@
-"""ltsp nfs, dnsmasq and dhcp-snippet, with programs of our own on the PATH."""
+"""ltsp nfs, dnsmasq and dhcp-snippet, with fake programs on the PATH."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def server(tmp_path, monkeypatch):
     return Server(tmp_path, monkeypatch)
 
 
-def test_exports_are_read_again_only_when_they_changed(server):
+def test_exports_are_reloaded_only_if_they_changed(server):
     path = server.etc / "exports.d/ltsp-nfs.exports"
     assert "wrote" in server.run(nfs, NfsOptions(), server.ltsp, path=str(path))
     assert path.read_text().splitlines()[-2].startswith("/srv/ltsp/images 192.168.1.0/24(ro,")
@@ -83,7 +83,7 @@ def test_a_dry_run_shows_the_difference_and_writes_nothing(server):
     assert server.started() == ["exportfs -ra"]
 
 
-def test_without_overwrite_a_file_of_the_administrator_stays(server):
+def test_without_overwrite_a_file_of_the_administrator_is_kept(server):
     path = server.etc / "exports.d/ltsp-nfs.exports"
     path.parent.mkdir(parents=True)
     path.write_text("mine\n")
@@ -96,7 +96,7 @@ def test_without_overwrite_a_file_of_the_administrator_stays(server):
 def test_menus_that_mount_the_base_directory_are_named(server, tmp_path):
     (tmp_path / "tftp/ltsp/old.ipxe").write_text("kernel vmlinuz root=/dev/nfs nfsroot=1.2.3.4:/srv/ltsp\n")
     said = server.run(nfs, NfsOptions(), server.ltsp, path=str(server.etc / "x"))
-    assert "old.ipxe boots from /srv/ltsp: it needs ltsp nfs --export=base" in said
+    assert "old.ipxe boots clients from /srv/ltsp: it needs ltsp nfs --export=base" in said
     said = server.run(nfs, NfsOptions(export="base"), server.ltsp, path=str(server.etc / "x"))
     assert "can read every chroot" in said
     assert "old.ipxe" not in said
@@ -110,7 +110,7 @@ def test_a_server_without_network_exports_nothing(server):
 
 
 @pytest.mark.parametrize("running", [True, False])
-def test_dnsmasq_is_restarted_where_systemd_runs(server, monkeypatch, running):
+def test_dnsmasq_is_restarted_if_systemd_runs(server, monkeypatch, running):
     monkeypatch.setattr(systemd, "is_running", lambda: running)
     path = server.etc / "dnsmasq.d/ltsp-dnsmasq.conf"
     server.run(dnsmasq, DnsmasqOptions(), server.ltsp, path=str(path))
@@ -121,25 +121,25 @@ def test_dnsmasq_is_restarted_where_systemd_runs(server, monkeypatch, running):
 
 
 def test_dns_servers_are_addresses(server):
-    with pytest.raises(UsageError, match="'router' is no IPv4 address; '::1'"):
+    with pytest.raises(UsageError, match="'router' is not an IPv4 address; '::1'"):
         server.run(dnsmasq, DnsmasqOptions(dns_server=("router", "::1")), server.ltsp, path=str(server.etc / "x"))
 
 
-def test_resolvers_on_the_loopback_are_of_no_use_to_clients():
+def test_loopback_resolvers_are_not_given_to_clients():
     named = ["127.0.0.53", "9.9.9.9", "fe80::1", "9.9.9.9", ""]
     text = "# nameserver 1.1.1.1\noptions rotate\n" + "".join(f"nameserver {address}\n" for address in named)
     assert parse_nameservers(text) == ("9.9.9.9",)
 
 
-def test_settings_for_another_dhcp_server_hold_this_servers_address(server):
+def test_settings_for_another_dhcp_server_contain_this_servers_address(server):
     assert "next-server 192.168.1.5;" in server.run(dhcp_snippet, "isc", DhcpSnippetOptions())
     assert "next-server 10.1.1.1;" in server.run(dhcp_snippet, "isc", DhcpSnippetOptions(server="10.1.1.1"))
 
 
-def test_settings_for_an_unknown_server_or_of_an_unknown_address_are_refused(server):
-    with pytest.raises(UsageError, match="there are dnsmasq, isc, kea"):
+def test_an_unknown_dhcp_server_and_an_ambiguous_address_are_refused(server):
+    with pytest.raises(UsageError, match="choose one of dnsmasq, isc, kea"):
         server.run(dhcp_snippet, "fritzbox", DhcpSnippetOptions())
-    with pytest.raises(UsageError, match="is no IPv4 address"):
+    with pytest.raises(UsageError, match="is not an IPv4 address"):
         server.run(dhcp_snippet, "isc", DhcpSnippetOptions(server="x"))
     server.has_links([*LINKS, {"ifname": "b", "addr_info": [{"local": "10.0.0.1", "prefixlen": 8, "scope": "global"}]}])
     with pytest.raises(LtspError, match=r"192\.168\.1\.5, 10\.0\.0\.1: name one with --server"):
@@ -163,5 +163,5 @@ def test_http_becomes_a_service_that_is_restarted_when_its_unit_changed(server, 
 
 
 def test_a_dry_run_of_the_http_server_itself_is_refused(server):
-    with pytest.raises(UsageError, match="--dry-run goes with --service"):
+    with pytest.raises(UsageError, match="--dry-run requires --service"):
         server.run(http, HttpOptions(dry_run=True), server.ltsp)

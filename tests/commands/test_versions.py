@@ -1,4 +1,4 @@
-"""`ltsp versions` and `ltsp info` on places with versions, foreign files and nothing."""
+"""`ltsp versions` and `ltsp info` with versions, with foreign files and on an empty server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from publish.labelled_images import NAME, publish, read_served_state
 
 @dataclass
 class RecordingReport:
-    """A report that remembers."""
+    """A report that records its lines."""
 
     lines: list[str] = field(default_factory=list)
     rows: list[tuple[str, ...]] = field(default_factory=list)
@@ -57,25 +57,25 @@ def store(places):
 
 
 def run(places, *names, **options):
-    told = RecordingReport()
-    versions(list(names), replace(VersionsOptions(), **options), places, Conf("ltsp.conf"), told)
-    return told
+    report = RecordingReport()
+    versions(list(names), replace(VersionsOptions(), **options), places, Conf("ltsp.conf"), report)
+    return report
 
 
 def listed(store):
     return [each.id for each in store.versions(NAME)]
 
 
-def test_versions_are_listed_with_what_they_are(places, store):
-    told = run(places)
-    assert told.lines == ["lab"]
-    assert [row[0] for row in told.rows] == listed(store)
-    assert [row[2] for row in told.rows] == ["one", "two", "three"]
-    assert [row[3] for row in told.rows] == ["", "old", "current"]
-    assert told.rows[2][4] == "+9.8 KiB; kernel two -> three"
+def test_versions_are_listed_with_their_state(places, store):
+    report = run(places)
+    assert report.lines == ["lab"]
+    assert [row[0] for row in report.rows] == listed(store)
+    assert [row[2] for row in report.rows] == ["one", "two", "three"]
+    assert [row[3] for row in report.rows] == ["", "old", "current"]
+    assert report.rows[2][4] == "+9.8 KiB; kernel two -> three"
 
 
-def test_the_json_form_has_all_of_it(places, store):
+def test_json_output_is_complete(places, store):
     facts = run(places, NAME, json=True).facts[NAME]
     assert facts["current"] == listed(store)[2]
     assert facts["before"] == listed(store)[1]
@@ -83,39 +83,39 @@ def test_the_json_form_has_all_of_it(places, store):
     assert [each["current"] for each in facts["versions"]] == [False, False, True]
 
 
-def test_a_version_is_used_pinned_and_removed_by_the_beginning_of_its_name(places, store):
+def test_a_version_is_used_pinned_and_removed_by_a_prefix(places, store):
     first, second, third = listed(store)
-    told = run(places, NAME, pin=(second,), use=first)
-    assert told.lines[:2] == [f"lab: pinned {second}", f"lab: clients now boot {first}"]
-    assert [row[3] for row in told.rows] == ["current", "pinned", "old"]
+    report = run(places, NAME, pin=(second,), use=first)
+    assert report.lines[:2] == [f"lab: pinned {second}", f"lab: clients now boot {first}"]
+    assert [row[3] for row in report.rows] == ["current", "pinned", "old"]
     assert read_served_state(store).menu == ("one", "one")
     run(places, NAME, unpin=(second,))
     run(places, NAME, remove=(second[:16],))
     assert listed(store) == [first, third]
 
 
-def test_pruning_leaves_as_many_as_asked_for(places, store):
+def test_pruning_keeps_the_requested_number(places, store):
     run(places, prune=True, keep=1)
     assert len(listed(store)) == 1
     assert read_served_state(store).menu == ("three", "three")
 
 
 def test_an_image_is_removed_with_all_of_its_versions(places, store):
-    told = run(places, NAME, remove_all=True)
-    assert told.lines == ["lab: removed from clients and from the disk, 3 versions, 156 KiB"]
+    report = run(places, NAME, remove_all=True)
+    assert report.lines == ["lab: removed from clients and from the disk, 3 versions, 156 KiB"]
     assert not store.state(NAME).exists
     assert run(places, json=True).facts == {}
     with pytest.raises(LtspError, match="no image lab in"):
         run(places, NAME, remove_all=True)
 
 
-def test_an_image_whose_file_was_deleted_by_hand_is_told_of_wherever_images_are_listed(places, store):
+def test_an_image_deleted_by_hand_is_reported_by_every_list_of_images(places, store):
     os.unlink(store.paths(NAME).image)
-    for told in (run(places), RecordingReport()):
-        if not told.lines:
-            info(InfoOptions(), places, told)
-        line = next(line for line in told.lines if "deleted by hand" in line)
-        assert "3 versions of lab (156 KiB) stayed" in line
+    for report in (run(places), RecordingReport()):
+        if not report.lines:
+            info(InfoOptions(), places, report)
+        line = next(line for line in report.lines if "deleted by hand" in line)
+        assert "3 versions of lab (156 KiB) remain" in line
         assert "ltsp versions lab --remove-all" in line
         assert f"--use={listed(store)[2]}" in line
     assert run(places, json=True).facts[NAME]["deserted"]
@@ -123,26 +123,26 @@ def test_an_image_whose_file_was_deleted_by_hand_is_told_of_wherever_images_are_
     assert not run(places, json=True).facts[NAME]["deserted"]
 
 
-def test_what_retention_lets_go_is_said_with_its_reason(places, store):
+def test_versions_removed_by_retention_are_reported_with_the_reason(places, store):
     first, second, third = listed(store)
-    told = run(places, NAME, use=second, keep_share=0)
-    assert told.lines[1].startswith(f"lab: removed   version {first}, 49 KiB: what KEEP_DAYS keeps would take more")
+    report = run(places, NAME, use=second, keep_share=0)
+    assert report.lines[1].startswith(f"lab: removed   version {first}, 49 KiB: what KEEP_DAYS keeps would take more")
     assert listed(store) == [second, third]
 
 
-def test_a_beginning_that_fits_several_is_refused(places, store):
+def test_an_ambiguous_prefix_is_refused(places, store):
     with pytest.raises(LtspError, match="several versions 20"):
         run(places, NAME, use="20")
     assert read_served_state(store).menu == ("three", "three")
 
 
-def test_an_unknown_image_is_named_and_no_place_is_made_for_it(places, tmp_path):
+def test_an_unknown_image_is_named_and_no_directory_is_created(places, tmp_path):
     with pytest.raises(LtspError, match="no image lab in"):
         run(places, NAME, prune=True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_foreign_files_are_said_to_be(places, store):
+def test_foreign_files_are_marked(places, store):
     path = store.paths("disk").image
     with open(path, "wb") as file:
         file.write(b"x" * 2048)
@@ -151,7 +151,7 @@ def test_foreign_files_are_said_to_be(places, store):
     assert row[3] == "foreign"
 
 
-def test_what_is_printed_of_packages_and_paths_is_safe():
+def test_packages_and_paths_are_printed_safely():
     changes = VersionChanges(
         0, {"a\x1b[2J": "1"}, {}, {"b": ("1\n", "2")}, True, ("usr/bin/\udcff",), (), ("", "6.1"), False, ()
     )
@@ -160,25 +160,25 @@ def test_what_is_printed_of_packages_and_paths_is_safe():
     )
 
 
-def test_info_tells_of_server_sources_and_images(places, store, tmp_path):
+def test_info_lists_server_sources_and_images(places, store, tmp_path):
     (tmp_path / "srv" / "chroot" / "proc").mkdir(parents=True)
     (tmp_path / "srv" / "vm.img").write_bytes(b"")
     (tmp_path / "srv" / "a chroot" / "proc").mkdir(parents=True)
-    told = RecordingReport()
-    info(InfoOptions(json=True), places, told)
-    assert told.facts["sources"] == {
-        "a chroot": "chroot, but its name holds a space",
+    report = RecordingReport()
+    info(InfoOptions(json=True), places, report)
+    assert report.facts["sources"] == {
+        "a chroot": "chroot, but its name contains a space",
         "chroot": "chroot",
         "vm": "virtual machine disk",
     }
-    assert told.facts["images"][NAME]["current"] == listed(store)[2]
-    assert told.facts["directories"]["tftp_dir"]["space"]["free"] > 0
-    told = RecordingReport()
-    info(InfoOptions(), places, told)
-    assert (NAME, listed(store)[2], "59 KiB", "three", "3") in told.rows
+    assert report.facts["images"][NAME]["current"] == listed(store)[2]
+    assert report.facts["directories"]["tftp_dir"]["space"]["free"] > 0
+    report = RecordingReport()
+    info(InfoOptions(), places, report)
+    assert (NAME, listed(store)[2], "59 KiB", "three", "3") in report.rows
 
 
-def test_info_works_where_nothing_is_there_yet(places):
-    told = RecordingReport()
-    info(InfoOptions(), places, told)
-    assert ("base_dir", places.base_dir, "missing", "") in told.rows
+def test_info_works_on_an_empty_server(places):
+    report = RecordingReport()
+    info(InfoOptions(), places, report)
+    assert ("base_dir", places.base_dir, "missing", "") in report.rows

@@ -37,7 +37,7 @@ def test_the_manifest_has_a_path_that_means_the_same_from_anywhere(site):
 def test_another_source_of_an_image_is_said_before_it_is_made(site, dry):
     make_system(site.home / "lab", {"etc/motd": "another\n"})
     said = site.ltsp("image", "--quiet", *dry, "./lab").stderr
-    assert f"the image lab was made from {site.base}/lab so far, and is now made from {site.home}/lab" in said
+    assert f"the image lab was made from {site.base}/lab before, and is now made from {site.home}/lab" in said
     assert "--name=OTHER" in said
 
 
@@ -57,7 +57,7 @@ def test_a_kernel_of_another_source_is_said(site):
     """Clients would boot it with an image that lacks its modules."""
     make_system(site.home / "lab", {"etc/motd": "another\n"})
     said = site.ltsp("kernel", "./lab").stderr
-    assert f"the image lab was made from {site.base}/lab, and its kernel is now that of ./lab: run `ltsp image`" in said
+    assert f"the image lab was made from {site.base}/lab, but its kernel now comes from ./lab: run `ltsp image`" in said
     for same in ("lab", f"{site.base}/lab"):
         assert "was made from" not in site.ltsp("kernel", same).stderr
 

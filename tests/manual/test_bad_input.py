@@ -44,13 +44,13 @@ def site(tmp_path):
 @pytest.mark.parametrize(
     ("name", "fault", "remedy"),
     [
-        ("two words", "holds a space", "--name="),
-        ("\x1b[31mred", "'\\x1b[31mred' holds '\\x1b'", "--name="),
-        ("lab\nlab", "holds a line break", "--name="),
-        ("$(reboot)", "holds '$'", "--name="),
-        ("schön", "holds '\\xf6'", "--name="),
+        ("two words", "contains a space", "--name="),
+        ("\x1b[31mred", "'\\x1b[31mred' contains '\\x1b'", "--name="),
+        ("lab\nlab", "contains a line break", "--name="),
+        ("$(reboot)", "contains '$'", "--name="),
+        ("schön", "contains '\\xf6'", "--name="),
         ("-lab", "begins with '-'", "type lab"),
-        ("x" * 65, "has 65 characters, 64 at most", "--name="),
+        ("x" * 65, "has 65 characters; the limit is 64", "--name="),
     ],
 )
 def test_a_bad_name_is_told_before_it_is_looked_for(site, name, fault, remedy):
@@ -120,7 +120,7 @@ def test_a_link_to_secrets_is_served_to_nobody(site, link, words):
         (("--compression=brotli",), ["--compression", "brotli", "zstd"]),
         (("-m", "-comp brotli"), ["-comp brotli is no compressor", "zstd"]),
         (("-m", "-b 3"), ["-b 3"]),
-        (("-m", "-comp 'zstd"), ["a quote is not closed"]),
+        (("-m", "-comp 'zstd"), ["has an unclosed quote"]),
         (("-m", "-no-such-parameter 7"), ["-no-such-parameter"]),
         (("-m", "-all-time foo"), ["-all-time"]),
         (("-m", "-p '/etc/pseudo d 755'"), ["--mksquashfs-params"]),

@@ -55,7 +55,7 @@ def test_an_exported_image_is_rebuilt_from_the_source_that_its_manifest_records(
     for name in ("motd", "issue"):
         (system / "etc" / name).write_text("new\n")
         done = site.ltsp("image", "lab")
-        assert f"made anew from {system}" in done.stderr
+        assert f"rebuilding it from its original source, {system}" in done.stderr
         assert f"etc/{name}" in listing(site.image("lab"))
 
 

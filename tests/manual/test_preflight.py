@@ -82,7 +82,7 @@ def test_a_kernel_without_modules_names_the_remedy(site):
     shutil.rmtree(site.base / f"lab/lib/modules/{VERSION}")
     refused(site, "lab", says=[VERSION])
     done = site.ltsp("image", "--no-preflight", "lab")
-    assert "published without an initrd of ours" in done.stderr
+    assert "published without the clients' initrd" in done.stderr
     assert "no client can boot it" not in done.stderr
     assert "client.img" not in current(site)["files"]
 
@@ -92,7 +92,7 @@ def test_that_no_client_can_boot_is_said_where_the_image_has_no_initrd_either(si
     for path in ("initrd.img", f"boot/initrd.img-{VERSION}"):
         (site.base / "lab" / path).unlink()
     done = site.ltsp("image", "--no-preflight", "lab")
-    assert "published without an initrd of ours, and the image has none for /vmlinuz" in done.stderr
+    assert "published without the clients' initrd, and /vmlinuz has none of its own" in done.stderr
 
 
 def test_a_kernel_without_an_initrd_is_nothing_to_warn_of_as_clients_have_ours(site):
@@ -106,7 +106,7 @@ def test_a_kernel_without_an_initrd_is_nothing_to_warn_of_as_clients_have_ours(s
 def test_what_preflight_can_be_overruled_in_names_the_option(site):
     (site.base / f"lab/lib/modules/{VERSION}/modules.dep").unlink()
     refused(site, "lab", says=["modules.dep is not in the image", "--no-preflight"])
-    assert "published without an initrd of ours" in site.ltsp("image", "--no-preflight", "lab").stderr
+    assert "published without the clients' initrd" in site.ltsp("image", "--no-preflight", "lab").stderr
 
 
 def test_the_choice_among_kernels_is_in_the_plan_the_summary_and_the_manifest(site):

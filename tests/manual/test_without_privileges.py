@@ -141,9 +141,9 @@ def test_what_a_user_may_not_read_is_named_and_counted(tmp_path, chroot):
     (chroot / "opt/closed/inside").write_text("secret")
     site = of_user(tmp_path, chroot)
     done = site.ltsp("image", "--quiet", "--json", str(chroot), status=3)
-    assert "/opt/key could not be read and is not in the image: Permission denied" in done.stderr
-    assert "/opt/closed could not be read and is not in the image: Permission denied" in done.stderr
-    assert "2 files and directories could not be read; root may be able to" in done.stderr
+    assert "/opt/key, so it is not in the image: Permission denied" in done.stderr
+    assert "/opt/closed, so it is not in the image: Permission denied" in done.stderr
+    assert "2 files and directories could not be read; try again as root" in done.stderr
     (built,) = json.loads(done.stdout)["images"]
     assert built["unreadable"] == {"opt/key": "Permission denied", "opt/closed": "Permission denied"}
     assert {"opt", "usr/bin/tool"} <= listing(site.image("lab"))

@@ -1,4 +1,4 @@
-"""The add-on ltsp.img of a site: made for the `ltsp initrd` command, and again whenever clients get another version."""
+"""The add-on ltsp.img of a site: made by `ltsp initrd`, and again whenever clients get another version."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from ltsp.transform.account_merge import (
 from ltsp.tree.name import printable
 
 _WAIT = 60.0
-"""Seconds for which another run is waited for; it takes a few."""
+"""Seconds to wait for another run, which takes a few."""
 _DIRECTORY_MODE = 0o755
 _DIGITS = 4
-"""Of the numbers of sections, which shells sort as text."""
+"""Width of section numbers: shells sort them as text."""
 _MERGE_KEYS = frozenset({"PWMERGE_SUR", "PWMERGE_SGR"})
 
 
 @dataclass(frozen=True, slots=True)
 class AddOnLayer:
-    """A layer, and where it comes from."""
+    """A layer and its origin."""
 
     name: str
     """As in ltsp.img: `section/0001`."""
@@ -55,8 +55,8 @@ class AddOnLayer:
 
 
 def refresh_add_on(ltsp: LtspOptions, conf: Conf, report: Report, system: str = "/") -> None:
-    """Make it again where there is one, after clients were given another version of an image: the server's people are
-    in it beside the image's own accounts, which may be others now. Where that fails, it is told and the old one stays.
+    """Make it again, if there is one, after clients were given another version of an image: it merges the server's
+    accounts with those of the image. If that fails, it is reported and the old one stays.
     """
     path = add_on_path(ltsp)
     if not read_add_on(path):
@@ -69,11 +69,11 @@ def refresh_add_on(ltsp: LtspOptions, conf: Conf, report: Report, system: str = 
                 return
             write_add_on(path, archive)
     except LtspError as error:
-        report.warn(f"{printable(path)} is as it was before, made for earlier accounts: {error.message}; {error.hint}")
+        report.warn(f"{printable(path)} was not updated, and has outdated accounts: {error.message}; {error.hint}")
         return
     for warning in warnings:
         report.warn(warning)
-    report.note(f"made {printable(path)} again, with the accounts of what clients boot now")
+    report.note(f"updated {printable(path)} with the accounts of the images that clients boot now")
 
 
 def add_on_path(ltsp: LtspOptions) -> str:
@@ -81,9 +81,9 @@ def add_on_path(ltsp: LtspOptions) -> str:
 
 
 def make_add_on(ltsp: LtspOptions, conf: Conf, warn: Warn, system: str) -> tuple[list[AddOnLayer], bytes]:
-    """The layers, and the archive that holds them.
+    """The layers, and the archive made of them.
 
-    Raises as `initrd` does.
+    Raises what `initrd` raises.
     """
     settings = client_settings(conf)
     layers = (settings.common, *settings.sections)
@@ -93,8 +93,8 @@ def make_add_on(ltsp: LtspOptions, conf: Conf, warn: Warn, system: str) -> tuple
     for each in made:
         if any(hashed != "!" for hashed in each.layer.shadow.values()):
             warn(
-                f"{each.where}: PASSWORDS of {each.title} are in ltsp.img as hashes, which whoever can boot can read; "
-                "let them guard nothing but these clients"
+                f"{each.where}: PASSWORDS of {each.title} are in ltsp.img as hashes, which anyone on the network can "
+                "read; use these passwords for nothing else"
             )
     output = io.BytesIO()
     newc.write_archive(
@@ -104,7 +104,7 @@ def make_add_on(ltsp: LtspOptions, conf: Conf, warn: Warn, system: str) -> tuple
 
 
 def _make_layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: Warn, system: str) -> list[AddOnLayer]:
-    """The common one first, then those of images, then those of sections.
+    """The common layer first, then those of images, then those of sections.
 
     Raises ConfError with all faults of ltsp.conf.
     """
@@ -141,7 +141,7 @@ def _make_layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: 
     if faults:
         raise ConfError(
             "; ".join(map(printable, dict.fromkeys(faults))),
-            f"{REMEDY}; ltsp.img is as it was before",
+            f"{REMEDY}; ltsp.img was not changed",
         )
     for warning in dict.fromkeys(warnings):
         warn(printable(warning))
@@ -149,7 +149,7 @@ def _make_layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: 
 
 
 def _collect_accounts(here: ServerFacts, every: list[ImageAccountFacts]) -> Accounts:
-    """Who may get a password on clients."""
+    """The accounts that may get a password on clients."""
     of_images = [account_files(facts) for facts in every]
     people = list_people(here.accounts).union(*map(list_people, of_images))
     others = {"root"}.union(*(list_accounts(each.passwd) for each in of_images)) - people
@@ -164,20 +164,20 @@ def _merge_accounts(
         for conflict in merged.conflicts:
             warn(f"accounts in {name}: {printable(conflict)}")
         if merged.locked:
-            warn(f"{name} holds passwords of its own, which stay in it; the server's people are locked there")
+            warn(f"{name} has passwords of its own, which stay in it; the server's users are locked in this image")
         yield name, facts, merged
 
 
 def _account_choice(settings: ClientSettings, faults: list[str], warn: Warn) -> PeopleChoice:
-    """Whom PWMERGE_x lets in. Accounts are merged for each image, so what it would say to some clients is not done."""
+    """The users that PWMERGE_x selects. Accounts are merged per image, so it cannot differ among clients."""
     for section in settings.sections:
         for key in _MERGE_KEYS & section.settings.keys():
             where = section.settings[key].where
-            warn(f"{printable(where)}: {key} has an effect for all clients only, in [clients] or [common]")
+            warn(f"{printable(where)}: {key} only works for all clients, in [clients] or [common]")
     texts: dict[str, str] = {}
     for key in sorted(_MERGE_KEYS & settings.common.settings.keys()):
         setting = settings.common.settings[key]
-        fault = setting.fault or ("is not the same for all clients: it holds %{" if "%{" in setting.value else "")
+        fault = setting.fault or ("differs among clients: it contains %{" if "%{" in setting.value else "")
         if fault:
             faults.append(f"{setting.where}: {key} {fault}")
         else:
@@ -195,11 +195,11 @@ def read_add_on(path: str) -> bytes:
 
 @contextmanager
 def lock_add_on(path: str, tftp_dir: str) -> Iterator[None]:
-    """From the reading of accounts and images to the writing: else an older state could come last."""
+    """Held from reading accounts and images until writing; else an older state could be written last."""
     if not os.path.isdir(tftp_dir):
         raise LtspError(
-            f"no directory {printable(tftp_dir)}, where clients fetch ltsp.img",
-            "make it or mount it, or choose another one with ltsp --tftp-dir",
+            f"directory {printable(tftp_dir)}, from which clients fetch ltsp.img, not found",
+            "create or mount it, or choose another one with ltsp --tftp-dir",
         )
     with ExitStack() as locked:
         with translate_os_errors("write", ADD_ON, dirname(path)):
@@ -207,7 +207,7 @@ def lock_add_on(path: str, tftp_dir: str) -> Iterator[None]:
             try:
                 locked.enter_context(locks.hold_exclusive(join(dirname(path), f".{ADD_ON}.lock"), _WAIT))
             except locks.LockBusy:
-                raise LockHeld("another ltsp initrd is at work", "try again when it is done") from None
+                raise LockHeld("another `ltsp initrd` is running", "try again when it is done") from None
         yield
 
 

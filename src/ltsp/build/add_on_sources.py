@@ -1,4 +1,4 @@
-"""Where the add-on ltsp.img comes from besides ltsp.conf: files beside it, the server's accounts, published images."""
+"""The inputs of the add-on ltsp.img besides ltsp.conf: files next to it, the server's accounts, published images."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ from ltsp.tree.selection import Inclusion, Selection, select_all
 _DIRECTORY = "etc/ltsp"
 """Whose files go to clients. ltsp-initrd(8)"""
 MOST_BYTES = 32 << 20
-"""Of them all: they lie in the memory of each client, twice while it starts."""
+"""Of all files: each client holds them in memory, twice while it boots."""
 MOST_NODES = 1000
 """Files, directories and links."""
 _MOST_NAMED = 3
-"""So many of the largest ones are named."""
+"""How many of the largest files are named."""
 _OF_THE_SERVER = ("ltsp.conf", "image.")
-"""How names begin of what is the server's own: settings, copies of them, lists for building images."""
+"""Prefixes of names that stay on the server: settings, copies of them, lists for building images."""
 _OURS = frozenset({"pre-init", "post-init", "autologin", "relogin"})
-"""What we lay there ourselves."""
+"""Names in that directory that ltsp itself writes on clients."""
 _ACCOUNTS = ("passwd", "group")
-"""Beside ltsp.conf, these take the place of the server's own: accounts of a directory service, listed by getent(1)."""
+"""Next to ltsp.conf, these replace the server's own: accounts of a directory service, listed by getent(1)."""
 
 Warn = Callable[[str], None]
-"""Told what the reader should act on or know."""
+"""Called with each warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What the server has to give."""
+    """The server's accounts and identity."""
 
     accounts: AccountFiles
     key: bytes
-    """What no other server has: its machine-id(5)."""
+    """Unique to the server: its machine-id(5)."""
 
 
 def read_server(system: str, beside: str) -> ServerFacts:
-    """`system` is where its /etc is found; `beside` the directory of ltsp.conf.
+    """`system` is the root directory of the server; `beside` the directory of ltsp.conf.
 
-    Raises LtspError where its accounts cannot be read.
+    Raises LtspError if its accounts cannot be read.
     """
     texts = {name: _read_bytes(join(beside, name)) or _read_bytes(join(system, "etc", name)) for name in _ACCOUNTS}
     limits = IdRanges.parse(_read_bytes(join(system, path)) for path in LIMIT_FILES)
@@ -66,7 +66,7 @@ def read_server(system: str, beside: str) -> ServerFacts:
 
 
 def _read_bytes(path: str) -> bytes:
-    """What a file of the server's own holds; nothing where there is none."""
+    """The contents of a file of the server; empty if it does not exist."""
     try:
         with open(path, "rb") as file:
             return file.read()
@@ -77,10 +77,10 @@ def _read_bytes(path: str) -> bytes:
 
 
 def read_site_files(conf: str, system: str, warn: Warn) -> dict[str, Node]:
-    """What clients get of /etc/ltsp, by path in their root: what everybody may read, and only administrators may write.
-    All else is named in a warning. An ltsp.conf elsewhere, whose path is `conf`, brings none of its neighbours along.
+    """The files of /etc/ltsp that clients get, by path in their root: those that are readable by everyone and writable
+    by administrators only. A warning names each of the others. If `conf` is in another directory, clients get none.
 
-    Raises LtspError where it is more than clients should carry.
+    Raises LtspError if there are too many or too large files.
     """
     directory, own = os.path.split(conf)
     if not _is_same(directory or ".", join(system, _DIRECTORY)):
@@ -92,7 +92,7 @@ def read_site_files(conf: str, system: str, warn: Warn) -> dict[str, Node]:
     nodes: dict[str, Node] = {}
     with DirectorySource("site", directory, directory).open(chosen, Faults()) as tree:
         if reason := _refusal_reason("", tree.root):
-            warn(f"nothing in {printable(directory)} goes to clients: {reason}")
+            warn(f"nothing in {printable(directory)} is copied to clients: {reason}")
             return {}
         hidden: set[str] = set()
         for path, node in tree.walk():
@@ -101,7 +101,7 @@ def read_site_files(conf: str, system: str, warn: Warn) -> dict[str, Node]:
                 continue
             if reason := _refusal_reason(path, node):
                 hidden.add(path)
-                warn(f"{printable(join(directory, path))} does not go to clients: {reason}")
+                warn(f"{printable(join(directory, path))} is not copied to clients: {reason}")
                 continue
             nodes[path] = node
         _check_size_limits(nodes, directory)
@@ -109,7 +109,7 @@ def read_site_files(conf: str, system: str, warn: Warn) -> dict[str, Node]:
 
 
 def list_site_files(files: Mapping[str, Node]) -> list[str]:
-    """Those of a layer's files that are the site's own, as they lie in /etc/ltsp."""
+    """The site's own files of a layer, by path in /etc/ltsp."""
     inside = f"{_DIRECTORY}/"
     below = {path.removeprefix(inside): node for path, node in files.items() if path.startswith(inside)}
     return [
@@ -135,9 +135,9 @@ def _check_size_limits(nodes: Mapping[str, Node], directory: str) -> None:
     largest = sorted(sizes, key=lambda path: -sizes[path])[:_MOST_NAMED]
     largest_names = ", ".join(f"{printable(path)} ({units.size(sizes[path])})" for path in largest)
     raise LtspError(
-        f"{printable(directory)} has {locked} for clients, which hold them in memory, and at most {MOST_NODES} files "
-        f"with {units.size(MOST_BYTES)} go there; the largest: {largest_names}",
-        "move what clients do not need elsewhere, or chmod o-r it",
+        f"{printable(directory)} has {locked} for clients, which hold them in memory: the limit is {MOST_NODES} files "
+        f"and {units.size(MOST_BYTES)}; the largest: {largest_names}",
+        "move files that clients do not need elsewhere, or chmod o-r them",
     )
 
 
@@ -152,7 +152,7 @@ def _select_for_clients(path: str, _directory: bool) -> Inclusion:
 def _refusal_reason(path: str, node: Node) -> str:
     metadata = node.metadata
     if "\n" in path:
-        return "its name goes over two lines"  # which the shell of a client that boots would read as two names
+        return "its name contains a line break"  # the client's shell would read it as two names
     if isinstance(node, Symlink):
         return ""
     if not isinstance(node, File | Directory):
@@ -160,15 +160,15 @@ def _refusal_reason(path: str, node: Node) -> str:
     if metadata.uid not in {0, os.geteuid()}:
         return f"it belongs to user {metadata.uid}"
     if metadata.mode & 0o002:
-        return "everybody can write to it"
+        return "everyone can write to it"
     wanted = 0o005 if isinstance(node, Directory) else 0o004
     if metadata.mode & wanted != wanted:
-        return "not everybody may read it, and whoever can boot can read what clients get; chmod o+r if it is no secret"
+        return "it is not readable by everyone, as all files on clients are; if it is not secret: chmod o+r"
     return ""
 
 
 def _normalize_node(node: Node, path: str) -> Node:
-    """As root's, and without a time."""
+    """Owned by root, and without a time."""
     metadata = Metadata(node.metadata.mode & 0o755)
     match node:
         case Directory():
@@ -182,7 +182,7 @@ def _normalize_node(node: Node, path: str) -> Node:
 
 
 def read_images(store: Store, base_dir: str, warn: Warn) -> Iterator[tuple[str, ImageAccountFacts]]:
-    """The images and chroots that clients boot, by name; those that cannot be looked into are named in a warning."""
+    """The images and chroots that clients boot, by name; a warning names those that cannot be read."""
     for name in store.names():
         try:
             source, take = _find_root(store.state(name), base_dir)
@@ -197,9 +197,9 @@ def read_images(store: Store, base_dir: str, warn: Warn) -> Iterator[tuple[str, 
 
 
 def _find_root(state: ImageState, base_dir: str) -> tuple[Source | None, Selection]:
-    """What clients of a name have as their root: its image, else the directory of that name.
+    """The root file system of clients: the image of that name, else the directory.
 
-    Raises LtspError where somebody else's NAME.img is nothing that can be read.
+    Raises LtspError if a foreign NAME.img cannot be read.
     """
     name, current = state.paths.name, state.current
     chroot = join(base_dir, name)
@@ -213,7 +213,7 @@ def _find_root(state: ImageState, base_dir: str) -> tuple[Source | None, Selecti
 
 
 def _select_facts(path: str, _directory: bool) -> Inclusion:
-    """A chroot has a hundred thousand files, a few of which are looked at."""
+    """Only a few of a chroot's hundred thousand files are needed."""
     inside = f"{path}/"
     wanted = any(f"{each}/".startswith(inside) for each in INSPECTED_PATHS)
     return Inclusion.ALL if wanted or inside.startswith(SESSION_DIRECTORIES) else Inclusion.NOTHING

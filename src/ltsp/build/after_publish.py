@@ -1,4 +1,4 @@
-"""What follows when clients were given another version: what was made for the one before, and is there, is seen to."""
+"""Updates after clients were given another version: deleted images, the site's add-on, the menu."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from os.path import join
 
 from ltsp.boot.menu import remove_entries
 from ltsp.build import config_file
-from ltsp.build.leftovers import clean_up_deserted
+from ltsp.build.leftovers import clean_up_deleted_images
 from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
 from ltsp.report.report import Report
@@ -18,8 +18,8 @@ from ltsp.settings.tftp_names import ADD_ON, MENU
 
 
 def refresh_add_on_and_menu(ltsp: LtspOptions, conf: Conf, options: VersionedOptions, report: Report) -> None:
-    """Tidy up after images that were deleted by hand, make the add-on of the site again, and see to the menu."""
-    clean_up_deserted(ltsp, Retention.of(options), report)
+    """Clean up after images that were deleted by hand, and update the site's add-on and the menu if they exist."""
+    clean_up_deleted_images(ltsp, Retention.of(options), report)
     place = join(ltsp.tftp_dir, "ltsp")
     if os.path.exists(join(place, ADD_ON)):
         from ltsp.build.add_on import refresh_add_on  # noqa: PLC0415 -- accounts and archives: only where there is an add-on
@@ -30,9 +30,7 @@ def refresh_add_on_and_menu(ltsp: LtspOptions, conf: Conf, options: VersionedOpt
 
 
 def update_menu(ltsp: LtspOptions, report: Report) -> None:
-    """After something was published or removed: say what the menu that there is has no entry for, and take out the
-    entries of images that are gone.
-    """
+    """Remove the entries of deleted images from the existing menu, and note images that have no entry."""
     path = join(ltsp.tftp_dir, "ltsp", MENU)
     try:
         with open(path, encoding="ascii", errors="replace") as file:
@@ -45,4 +43,4 @@ def update_menu(ltsp: LtspOptions, report: Report) -> None:
     if kept := remove_entries(text, labels - images):
         config_file.write(path, kept, report, overwrite=ltsp.overwrite, dry_run=False)
     if missing := sorted(images - labels):
-        report.note(f"the menu has no entry for {', '.join(missing)} yet: ltsp ipxe makes it anew")
+        report.note(f"the menu has no entry for {', '.join(missing)} yet: run ltsp ipxe to update it")

@@ -1,4 +1,4 @@
-"""Several images in one run: one that fails does not keep the others from being made."""
+"""Several images in one run: if one fails, the others are still made."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _SEVERITY = (0, 3, 75, 1, 2)
 
 
 def run_each(arguments: Sequence[str], report: Report, do: Callable[[str], int]) -> int:
-    """Try each argument, tell of each failure, and return the worst exit status.
+    """Process each argument, report each failure, and return the worst exit status.
 
-    Raises what a single argument raises.
+    With a single argument, its error is raised instead.
     """
     worst = 0
     for argument in arguments:
         try:
             status = do(argument)
-        except Exception as error:  # what nobody foresaw of one image is no fault of the others
+        except Exception as error:  # an internal error with one image does not concern the others
             if len(arguments) == 1:
                 raise
             failure = to_ltsp_error(error)

@@ -1,4 +1,4 @@
-"""The boot test as a gate: a version is published only after a virtual machine has booted it, as clients would."""
+"""The boot test as a gate: a version is published only after a virtual machine has booted it as clients do."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from ltsp.report.internal_error import to_ltsp_error
 from ltsp.report.report import Report
 
 _SECONDS = 900
-"""From power-on. Nobody waits at the screen: a large system that is emulated beside other work may take its time."""
+"""From power-on. Nobody waits at the screen, and a large system that is emulated on a busy server is slow."""
 _SILENCE = 300
-"""Seconds. A system that starts tells of each unit, and of those that keep it waiting."""
+"""Seconds. systemd prints a line for each unit, and for those that it waits for."""
 _MEMORY = 1024
-"""MiB, besides what a client fetches as a whole."""
+"""MiB, besides an image that a client fetches whole."""
 _LAST_LINES = 12
 
 
 def boot_and_publish(
     locked: LockedImage, staged: StagedVersion, transport: str, report: Report, *, backup: bool = True, keep: Retention
 ) -> PublishedVersion:
-    """Boot the version that waits, then make it the current one.
+    """Boot the staged version, then make it the current one.
 
-    Raises LtspError where it does not boot, or where nobody can tell; then it goes on waiting, and clients go on
-    booting what they did before.
+    Raises LtspError if it does not boot, or if the test fails; then it stays staged, and clients continue to boot the
+    version before.
     """
     version = staged.version
     name, version_id = locked.paths.name, version.id
-    report.note(f"version {version_id} of {name} is staged: clients get it when it has booted")
+    report.note(f"version {version_id} of {name} is staged: clients get it after it has booted")
     try:
-        with report.step(f"booting {name} by {transport}"):
+        with report.step(f"booting {name} via {transport}"):
             verdict = _boot_staged(version, transport, report)
-    except Exception as error:  # whatever it was, people are to know what became of their version
+    except Exception as error:  # of any kind: the message says what happened to the version
         raise _boot_failure(
-            locked, version_id, to_ltsp_error(error), f"nobody knows whether it boots by {transport}"
+            locked, version_id, to_ltsp_error(error), f"could not test whether it boots via {transport}"
         ) from error
     if not verdict.passed:
         for line in verdict.tail[-_LAST_LINES:]:
@@ -53,19 +53,19 @@ def boot_and_publish(
         for line in server_lines(verdict):
             report.note(line)
         raise _boot_failure(
-            locked, version_id, LtspError(verdict.cause, verdict.remedy), f"it does not boot by {transport}"
+            locked, version_id, LtspError(verdict.cause, verdict.remedy), f"it does not boot via {transport}"
         )
     seconds = verdict.seconds.get(BootStage.LOGIN) or max(verdict.seconds.values())
-    report.note(f"version {version_id} of {name} boots by {transport}, in {seconds:.1f} s")
+    report.note(f"version {version_id} of {name} boots via {transport}, in {seconds:.1f} s")
     return locked.publish_staged(staged, backup=backup, keep=keep)
 
 
 def _boot_staged(version: Version, transport: str, report: Report) -> Verdict:
     subject = boot_test_subject(version)
     image = version.manifest.image
-    # As a file it is in memory twice while the kernel unpacks its initrds.
+    # A whole image is in memory twice while the kernel unpacks its initrds.
     whole = 2 * image.size >> 20 if image and transport in test_servers.WHOLE_IMAGE_TRANSPORTS else 0
-    # The menu leads to the current version, which this is not yet.
+    # The menu boots the current version, which this is not yet.
     route = BootRoute(subject, through_menu=False, transport=transport, fetch="tftp")
     with test_servers.start_servers(route, report.note) as where:
         machine = VirtualMachine(where.boot, where.firmware, acceleration.choose_accelerator(), _MEMORY + whole)
@@ -77,7 +77,7 @@ def _boot_staged(version: Version, transport: str, report: Report) -> Verdict:
 def _boot_failure(locked: LockedImage, version_id: str, error: LtspError, why: str) -> LtspError:
     name = locked.paths.name
     current = locked.state().current
-    clients = f"clients go on booting {current.id}" if current else "nothing is published"
+    clients = f"clients still boot {current.id}" if current else "nothing is published"
     remedies = (
         *((error.hint,) if error.hint else ()),
         f"ltsp boottest {name} --version={version_id} tries again",
@@ -89,25 +89,29 @@ def _boot_failure(locked: LockedImage, version_id: str, error: LtspError, why: s
 
 
 def stage_reporter(report: Report) -> Callable[[BootStage, float], None]:
-    """Tells how far a boot has come."""
+    """A callback that notes each stage of a boot."""
     return lambda stage, seconds: report.note(f"{seconds:6.1f} s  {stage.value}")
 
 
 def boot_test_subject(version: Version, shown: Version | ForeignImage | None = None) -> BootSubject:
-    """The version, for a test; `shown` is what NAME.img is, which a version without an image of its own boots.
+    """The version as a boot test needs it; without an image of its own, it boots `shown`, which is NAME.img.
 
-    Raises LtspError where clients could not boot it, whatever the way.
+    Raises LtspError if clients cannot boot it over any transport.
     """
     places, version_id = version.paths, version.id
     if not version.has_kernel:
-        raise LtspError(f"version {version_id} of {places.name} has no kernel", f"type ltsp kernel {places.name}")
+        raise LtspError(
+            f"version {version_id} of {places.name} has no kernel", f"publish one: ltsp kernel {places.name}"
+        )
     facts = version.manifest.image
     own = version.image if version.image_id is not None and facts is not None else None
     image = own or (shown.path if isinstance(shown, ForeignImage) else None)
     if image is None:
         raise LtspError(f"version {version_id} of {places.name} has no image", f"make one: ltsp image {places.name}")
     if CLIENT not in version.manifest.files:
-        raise LtspError(f"version {version_id} of {places.name} has no client's initrd", f"ltsp kernel {places.name}")
+        raise LtspError(
+            f"version {version_id} of {places.name} has no clients' initrd", f"make one: ltsp kernel {places.name}"
+        )
     return BootSubject(
         places.name,
         version_id,

@@ -1,4 +1,4 @@
-"""The clients' own initrd of a version, and whether clients can boot it at all, judged before the image is written."""
+"""The clients' initrd of a version, and the check that clients can boot it, made before the image is written."""
 
 from __future__ import annotations
 
@@ -31,53 +31,53 @@ from ltsp.tree.node import Directory
 from ltsp.tree.tree import Tree
 
 _NO_PREFLIGHT = "--no-preflight"
-"""What publishes an image although its clients' initrd could not be made."""
+"""The option that publishes an image although its clients' initrd could not be made."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientInitrdRequest:
-    """What was asked for, checked before any work."""
+    """The options for the clients' initrd, checked before any work."""
 
     drivers: tuple[str, ...] = ()
-    """Names of network drivers; none for all of cards with a wire."""
+    """Names of network drivers; empty for all wired ones."""
     busybox: bytes | None = None
     file_systems: tuple[str, ...] = ()
-    """More than any image of ours needs."""
+    """Additional drivers of file systems, for images that were not made here."""
     must_boot: bool = True
     """Whether an image that no client could boot is an error."""
 
     @classmethod
     def of(cls, options: ImageOptions | KernelOptions) -> Self:
-        """Raises UsageError where the busybox that was named cannot be read."""
+        """Raises UsageError if the given busybox cannot be read."""
         path, data = options.busybox, None
         if path is not None:
             data = read_server_file(os.path.abspath(path))
             if data is None:
-                raise UsageError(f"cannot read the busybox {printable(path)}", "give the path of a static busybox")
+                raise UsageError(f"cannot read busybox {printable(path)}", "give the path of a static busybox")
         return cls(options.client_drivers, data, must_boot=not options.no_preflight)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientBootFiles:
-    """What the clients of a version boot by, besides the kernel."""
+    """The boot files of a version besides the kernel."""
 
     files: Mapping[str, Content] = field(default_factory=dict)
-    """As they are called in a version; none where the image has no kernel, or none that a client could boot."""
+    """By name in the version; empty if the image has no kernel that a client could boot."""
     warnings: tuple[str, ...] = ()
-    """Who cannot boot the image, or not in some way."""
+    """Why some clients cannot boot the image, or not over some transport."""
     notes: tuple[str, ...] = ()
-    """What the initrd goes without."""
+    """What the initrd lacks."""
 
     def boot_files(self, kernel: Kernel | None) -> dict[str, Content]:
-        """All that a version has for its clients to load, by the names there."""
+        """All files that the clients of a version load, by name."""
         if kernel is None:
             return dict(self.files)
         initrds = {INITRD: self._append_client_initrd(kernel.initrd)} if kernel.initrd else {}
         return {KERNEL: kernel.kernel, **initrds, **self.files}
 
     def _append_client_initrd(self, initrd: Content) -> Content:
-        """The distribution's initrd with ours behind it: what clients load with CLIENT_INITRD=distro, and those whose
-        menu is from before and names no other.
+        """The distribution's initrd followed by the clients' own: for CLIENT_INITRD=distro, and for older menus, which
+        name no other file.
         """
         ours = self.files.get(CLIENT)
         if ours is None:
@@ -95,11 +95,11 @@ class ClientBootFiles:
 def make_client_initrd(
     tree: Tree, kernel: Kernel | None, codec: str, name: str, wanted: ClientInitrdRequest, before: Version | None
 ) -> ClientBootFiles:
-    """Make it for the kernel of the image `name`; `codec` is the image's, empty where nobody knows.
+    """Make it for the kernel of the image `name`; `codec` is the compression of the image, empty if unknown.
 
-    `before` is the version from which it can be taken where it would be the same.
+    It is copied from the version `before` if it would be the same.
 
-    Raises LtspError where no client could boot the image, unless that was asked for.
+    Raises LtspError if no client could boot the image, unless `wanted` allows that.
     """
     if kernel is None:
         return ClientBootFiles()
@@ -110,26 +110,26 @@ def make_client_initrd(
     except LtspError as error:
         if wanted.must_boot:
             if _NO_PREFLIGHT not in error.hint:
-                error.hint = "; or ".join(filter(None, (error.hint, f"publish it all the same with {_NO_PREFLIGHT}")))
+                error.hint = "; or ".join(filter(None, (error.hint, f"publish it anyway with {_NO_PREFLIGHT}")))
             raise
-        left = "" if kernel.initrd else f", and the image has none for /{printable(kernel.path)}: no client can boot it"
-        return ClientBootFiles(warnings=(f"{error.message}; published without an initrd of ours{left}",))
+        left = "" if kernel.initrd else f", and /{printable(kernel.path)} has none of its own: no client can boot it"
+        return ClientBootFiles(warnings=(f"{error.message}; published without the clients' initrd{left}",))
 
 
 def _sole_modules_version(tree: Tree, path: str) -> str:
-    """Of a kernel that does not say it, in an image with modules for one alone.
+    """The version of a kernel that does not contain it, in an image with modules for a single version.
 
-    A directory without modules.dep is none: it keeps what vendors built for an earlier kernel, and others link to it.
+    A directory without modules.dep does not count: it may keep vendors' modules for an earlier kernel.
 
-    Raises LtspError where there are others.
+    Raises LtspError if there are modules for several versions, or for none.
     """
     directory = tree.follow("lib/modules")
     every = directory.entries if isinstance(directory, Directory) else ()
     versions = [name for name in every if tree.follow(f"lib/modules/{name}/modules.dep") is not None]
     if len(versions) != 1:
         raise LtspError(
-            f"cannot determine the kernel version of /{printable(path)}, and so which modules belong to it",
-            f"choose another kernel with --kernel-initrd, or publish it all the same with {_NO_PREFLIGHT}",
+            f"cannot determine the kernel version of /{printable(path)}, so its modules are unknown",
+            f"choose another kernel with --kernel-initrd, or publish it anyway with {_NO_PREFLIGHT}",
         )
     return versions[0]
 
@@ -147,7 +147,7 @@ def _make_initrds(
         options=kernel_options(tree, version),
         codec=codec,
         codecs=readable_codecs(tree, version) if codec else None,
-        has_nbd_client=True,  # whoever makes the initrd tells of that
+        has_nbd_client=True,  # build_client_tree reports that
         distribution=detect_distribution(tree),
     )
     lacks = find_problems(facts)
@@ -176,6 +176,6 @@ def _previous_archive(before: Version | None, name: str) -> bytes | None:
 
 
 def _preflight_warnings(lacks: tuple[PreflightProblem, ...]) -> Iterator[str]:
-    """Errors too: where they end nothing, they are warnings."""
+    """Errors too: with --no-preflight they are warnings."""
     for lack in sorted(lacks, key=lambda each: each.severity is not Severity.ERROR):
         yield f"{printable(lack.message)}; {printable(lack.hint)}"

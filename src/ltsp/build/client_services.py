@@ -1,6 +1,6 @@
-"""Which services of an image its clients will not run: by the list for all clients, and by `[clients]` of ltsp.conf.
+"""Which services of an image clients will not run: by the default list, and by `[clients]` of ltsp.conf.
 
-Sections of single clients may say otherwise; `ltsp initrd --dry-run` has those.
+Sections of single clients may differ; `ltsp initrd --dry-run` shows those.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ltsp.tree.name import printable
 from ltsp.tree.tree import Tree
 
 _MOST_SHOWN = 4
-"""Units of a service that a line names; --json has all of them."""
+"""Units of a service that a line names; --json lists all."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdleService:
     units: tuple[str, ...]
-    """Those of one service that the image has."""
+    """The units of one service that are in the image."""
     how: str
-    """`masked`, so that they cannot be started, or `disabled`."""
+    """`masked` (cannot be started) or `disabled`."""
     reason: str
 
 
 def idle_services(tree: Tree, conf: Conf) -> list[IdleService]:
-    """In the order of the list, then what ltsp.conf adds. Faults of ltsp.conf are for `ltsp initrd` to report."""
+    """In the order of the list, then what ltsp.conf adds. `ltsp initrd` reports faults of ltsp.conf."""
     layer = build_common_layer(client_settings(conf).common.settings, Accounts(), [], [], logs_in=False)
     return [
         *_group_by_service(tree, layer.unneeded, "masked"),
@@ -49,13 +49,13 @@ def _group_by_service(tree: Tree, units: Iterable[str], how: str) -> Iterator[Id
     for first, found in groups.items():
         service = find_service(first)
         by_default = service is not None and service.policy in {ServicePolicy.MASKED, ServicePolicy.DISABLED}
-        yield IdleService(tuple(found), how, service.reason if service and by_default else "ltsp.conf says so")
+        yield IdleService(tuple(found), how, service.reason if service and by_default else "set in ltsp.conf")
 
 
 def show(idle: Sequence[IdleService], report: Report) -> None:
     rows = [(_list_units(one.units), one.how, one.reason) for one in idle]
     if rows:
-        report.table(("clients do not run", "how", "reason"), rows)
+        report.table(("disabled on clients", "how", "reason"), rows)
 
 
 def facts(idle: Sequence[IdleService]) -> Mapping[str, object]:

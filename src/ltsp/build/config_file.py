@@ -1,4 +1,4 @@
-"""Configuration files that applets write: replaced durably, and only where their text is another one."""
+"""Configuration files that applets write: replaced durably, and only if their text changes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _FILE_MODE = 0o644
 
 
 def write(path: str, text: str, report: Report, *, overwrite: bool, dry_run: bool) -> bool:
-    """Whether the file is another one now; what was done is said, and a dry run shows what would be.
+    """Write the file if its text changed; a dry run only shows the change. Returns whether it was written.
 
-    Raises LtspError where it cannot be written.
+    Raises LtspError if it cannot be written.
     """
     shown = printable(path)
     try:
@@ -51,7 +51,7 @@ def _read(path: str) -> str | None:
 
 
 def _show(path: str, old: str | None, text: str, report: Report) -> None:
-    """The whole text where there was none, else the difference."""
+    """Show the text of a new file, or the changes to an existing one."""
     if old is None:
         report.say(f"would write {path}:")
         lines = text.splitlines()

@@ -1,4 +1,4 @@
-"""The room that a build takes: estimated before it, said, and watched while the image is written."""
+"""The disk space of a build: estimated and printed before it, watched while the image is written."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ltsp.tree.name import printable
 
 WRITING = "write the image of"
 NOTHING_PUBLISHED = "nothing was published"
-"""What is done while the room is watched, and what holds where it runs out, as in messages."""
+"""The action while the free space is watched, and its outcome if the space runs out, for messages."""
 _RESERVE = 8 << 20
-"""Bytes that a build leaves free, so that what else is on the disk goes on working; of a small disk, a hundredth."""
+"""Bytes that a build leaves free for everything else on the disk; a hundredth of a small disk."""
 _RESERVED_PART = 100
 
 
@@ -32,9 +32,9 @@ class SpaceEstimate:
     image: int
     """In BASE_DIR."""
     least: int
-    """In BASE_DIR for certain."""
+    """In BASE_DIR, a lower bound."""
     boot: int
-    """In TFTP_DIR, for kernel and initrds, which are there already."""
+    """In TFTP_DIR, for the kernel and initrds, whose sizes are known."""
 
 
 def estimate_space(prepared: Prepared, boot_files: Mapping[str, Content]) -> SpaceEstimate:
@@ -51,7 +51,7 @@ def lines(needed: SpaceEstimate, store: Store) -> Iterator[str]:
 
 
 def warnings(needed: SpaceEstimate, store: Store) -> Iterator[str]:
-    """Where the image may not fit, and it is not certain that it does not: then the build is refused."""
+    """If the image may not fit. If it certainly does not, the build is refused."""
     free = files.free_bytes(store.base_dir)
     if (
         needed.least + _shared_boot_bytes(needed, store)
@@ -59,8 +59,8 @@ def warnings(needed: SpaceEstimate, store: Store) -> Iterator[str]:
         < needed.image + _shared_boot_bytes(needed, store) + _reserved_bytes(store)
     ):
         yield (
-            f"the image may not fit into {printable(store.base_dir)}: about {units.size(needed.image)} needed, "
-            f"{units.size(free)} free; the build ends before the disk is full, and then all is as it was"
+            f"the image may not fit in {printable(store.base_dir)}: about {units.size(needed.image)} needed, "
+            f"{units.size(free)} free; the build stops before the disk is full, and changes nothing then"
         )
 
 
@@ -79,7 +79,7 @@ def shortages(needed: SpaceEstimate, store: Store) -> Iterator[str]:
 def watch(
     advance: Callable[[int], None], places: ImagePaths, needed: SpaceEstimate, store: Store
 ) -> Callable[[int], None]:
-    """The same, but the build ends in time where the disk fills up while the image is written."""
+    """Wrap `advance` so that the build stops before the disk is full. Raises what `disk_errors.no_space` returns."""
     reserve = _reserved_bytes(store) + _shared_boot_bytes(needed, store)
 
     def step(count: int) -> None:
@@ -91,8 +91,8 @@ def watch(
 
 
 @contextmanager
-def blamed(places: ImagePaths, needed: SpaceEstimate, store: Store) -> Iterator[None]:
-    """Another program that failed as the disk filled up says so in its own words, or not at all."""
+def blame_full_disk(places: ImagePaths, needed: SpaceEstimate, store: Store) -> Iterator[None]:
+    """Replace the error of another program by `no space` if the disk is full: the program may not say so."""
     try:
         yield
     except LtspError as error:
@@ -102,7 +102,7 @@ def blamed(places: ImagePaths, needed: SpaceEstimate, store: Store) -> Iterator[
 
 
 def _shared_boot_bytes(needed: SpaceEstimate, store: Store) -> int:
-    """What kernel and initrds take of the disk of the image."""
+    """Bytes of kernel and initrds, if they are on the same disk as the image."""
     return needed.boot if files.on_same_disk(store.base_dir, store.tftp_dir) else 0
 
 

@@ -1,4 +1,4 @@
-"""`ltsp image --dry-run`: what a build would leave out and change, by each rule with its size; nothing is written."""
+"""`ltsp image --dry-run`: what a build would leave out and change, by rule and with sizes; nothing is written."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ltsp.tree.selection import ObservedSelection
 from ltsp.tree.tree import Tree
 
 _MOST_SHOWN = 3
-"""Paths of a rule that a line names; --json has all of them."""
+"""Paths of a rule that a line names; --json lists all."""
 
 
 def apply_rules(whole: Tree, rules: ExclusionRules) -> tuple[Tree, list[Removal]]:
-    """What is left of a tree that was taken in whole, and what each rule leaves out, most bytes first."""
+    """Apply the rules to a complete tree: the rest, and what each rule leaves out, largest first."""
     selection = combine_selections(rules.selection, rules.exact_selection(whole))
     gone = RemovedPaths()
     left = whole.select(ObservedSelection(selection, gone.add))
@@ -37,7 +37,7 @@ def show(gone: Sequence[Removal], cleaned: CleanedTree, report: Report) -> None:
         for step in cleaned.steps
     ]
     if rows:
-        report.table(("rewritten by", "files", "less by", "paths"), rows)
+        report.table(("rewritten by", "files", "smaller by", "paths"), rows)
 
 
 def facts(gone: Sequence[Removal], cleaned: CleanedTree) -> Mapping[str, object]:

@@ -1,4 +1,4 @@
-"""What an image leaves out by the lists of the site and the options of the run."""
+"""What an image leaves out, from the site's lists and the options of the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ltsp.tree.tree import Tree
 
 _LARGEST_LIST = 1 << 20
 _SEARCHED = frozenset({"home", "etc/ssl/private"})
-"""Where an administrator puts links to what he keeps on a larger disk, or with the keys of a service."""
+"""Where administrators put links to data on a larger disk, or to the keys of a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class ExclusionRules:
     exclusions: Exclusions
     secrets: Secrets
     cleanup: bool
-    """Whether the secrets stay out; else they are only told of."""
+    """Whether secrets are left out; if not, they are only reported."""
     parameters: Selection
-    """What `-m -e` and `-m -ef` leave out by patterns."""
+    """What `-m -e` and `-m -ef` leave out as patterns."""
     exact: tuple[str, ...]
-    """The paths that they leave out without patterns; mksquashfs goes by inodes then, so the tree must be there."""
+    """The paths that they leave out literally; mksquashfs compares inodes then, so the tree is needed."""
     warnings: tuple[str, ...]
     looked_into: frozenset[str] = _SEARCHED
-    """Directories whose entries are followed where they are links, though all of them are left out."""
+    """Directories whose entries are followed if they are links, although all of them are left out."""
     notes: tuple[str, ...] = ()
-    """What links of the tree do to rules, a line each, safe to print."""
+    """How links of the tree extend the rules, a line each, safe to print."""
 
     @property
     def selection(self) -> Selection:
@@ -53,7 +53,7 @@ class ExclusionRules:
 
     @property
     def outline_selection(self) -> Selection:
-        """Just what says where links lead the rules: the directories that rules go through, and what is in them."""
+        """Only what shows where links lead: the directories that rules go through, and their entries."""
         selection = self.selection
         listed = self._listed()
 
@@ -66,8 +66,8 @@ class ExclusionRules:
         return select
 
     def read_selection(self, *, outlined: bool) -> Selection:
-        """What is to be read: nothing below a directory that is left out, but what else is there in the others, as it
-        may be links that rules lead to. `outlined`: what these directories hold is known.
+        """What to read: nothing below a directory that is left out, but all entries of the other directories, which may
+        be links that rules follow. `outlined`: the entries of these directories are known already.
         """
         selection = self.selection
         also = frozenset() if outlined else self._listed()
@@ -78,22 +78,22 @@ class ExclusionRules:
         return select
 
     def _listed(self) -> frozenset[str]:
-        """Directories whose entries say where rules lead, though no rule goes through them or they are left out."""
+        """Directories whose entries show where rules lead, although no rule goes through them or they are left out."""
         settings = self.secrets.settings_left_out() | set(map(os.path.dirname, LOGIN_DEFS))
         return self.looked_into | (settings if self.cleanup else frozenset())
 
     def keep_setting(self, path: str) -> str:
-        """The setting that lets a path in; empty where it is left out by the command line."""
+        """The setting that keeps a path; empty if the command line leaves it out."""
         if (found := self.exclusions.rule(path)) is not None:
             return f"OMIT_IMAGE_EXCLUDES='{found}'"
         row = self.secrets.row(path) if self.cleanup else None
         return "" if row is None else row.keep_setting
 
     def follow_links(self, tree: Tree, *, beyond: bool = False) -> ExclusionRules:
-        """The rules as they hold in this tree, whose links and bind mounts lead them elsewhere.
+        """The rules for this tree, extended to where its links and bind mounts lead.
 
-        `beyond`: the tree is an outline, and what it does not have may still be there. Raises SourceError where there
-        are more links than can be followed.
+        `beyond`: the tree is an outline; paths that it lacks may exist. Raises SourceError if there are too many links
+        to follow.
         """
         paths = Paths(self.looked_into, binds(tree), beyond=beyond)
         exclusions, led = self.exclusions.follow_links(tree, paths)
@@ -109,13 +109,13 @@ class ExclusionRules:
         )
 
     def concern(self, directory: str) -> bool:
-        """Whether the selection says anything but ALL below a directory."""
+        """Whether the selection returns anything but ALL below a directory."""
         if self.parameters is not select_all or self.exclusions.concerns(directory):
             return True
         return self.cleanup and self.secrets.concerns(directory)
 
     def leads_below(self, directory: str) -> bool:
-        """Whether some rule is about what lies in a directory."""
+        """Whether a rule applies to paths below a directory."""
         return self.exclusions.leads_below(directory) or (self.cleanup and self.secrets.leads_below(directory))
 
     def exact_selection(self, tree: Tree) -> Selection:
@@ -123,7 +123,7 @@ class ExclusionRules:
         return exclude.exclude_paths(tree, self.exact) if self.exact else select_all
 
     def rule(self, path: str) -> str:
-        """The line that leaves a path out, of whichever list comes first."""
+        """The line that leaves a path out, from the first list that has one."""
         if (found := self.exclusions.rule(path)) is not None:
             return found
         if self.cleanup and (found := self.secrets.rule(path)) is not None:
@@ -132,9 +132,9 @@ class ExclusionRules:
 
 
 def load_rules(options: ImageOptions, excludes: Excludes, conf_directory: str, home_dir: str) -> ExclusionRules:
-    """The rules of a run. The site's lists lie beside ltsp.conf, and people's files below `home_dir`.
+    """The rules of a run. The site's lists are in the directory of ltsp.conf, and home directories below `home_dir`.
 
-    Raises ConfError for a bad list and one that others could have written, UsageError for a bad pattern or a missing
+    Raises ConfError for a bad list and for one that is writable by others, UsageError for a bad pattern or a missing
     file.
     """
     excluded = _read_site_list(conf_directory, "image.excludes")
@@ -175,7 +175,7 @@ def _selection(style: ExcludeStyle, patterns: list[str]) -> Selection:
 
 
 def _read_site_list(directory: str, name: str) -> Iterator[ListLine] | None:
-    """The lines of a list of the site's own; None where there is none, and the built-in one holds."""
+    """The lines of a list of the site; None if there is none, so that the built-in one applies."""
     path = os.path.join(directory, name)
     try:
         return parse_lines(decode(trusted.read(path, _LARGEST_LIST)), path)
@@ -186,7 +186,7 @@ def _read_site_list(directory: str, name: str) -> Iterator[ListLine] | None:
 
 
 def _setting_lines(setting: str, key: str) -> Iterator[ListLine]:
-    """The lines of a setting, which is an absolute path of a file of them, or is them itself."""
+    """The lines of a setting: its text, or the file that it names by an absolute path."""
     if setting.startswith("/") and "\n" not in setting:
         return parse_lines(_read_text(setting, key), setting)
     return parse_lines(setting, key)

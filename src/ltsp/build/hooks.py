@@ -1,8 +1,8 @@
-"""Commands of the administrator around a build: PRE_IMAGE_x and POST_IMAGE_x of ltsp.conf, and /etc/ltsp/image.d.
+"""The administrator's commands before and after a build: PRE_IMAGE_x and POST_IMAGE_x of ltsp.conf, /etc/ltsp/image.d.
 
-Before the image: the PRE_IMAGE_x in the order of their names, then the executables in the order of run-parts(8). Where
-one of them mentions LTSP_ROOT, all get a writable view of the source there, and what they change goes into the image.
-After it was published: the POST_IMAGE_x. Each sees LTSP_IMAGE and the other variables of `environment`.
+Before the image: the PRE_IMAGE_x in the order of their names, then the executables in the order of run-parts(8). If
+one of them mentions LTSP_ROOT, all get a writable view of the source there, and their changes go into the image.
+After the image is published: the POST_IMAGE_x. Each gets LTSP_IMAGE and the other variables of `environment`.
 """
 
 from __future__ import annotations
@@ -34,39 +34,39 @@ _RUN_PARTS_NAME = re.compile(r"[A-Za-z0-9_-]+")
 @dataclass(frozen=True, slots=True)
 class HookCommand:
     name: str
-    """What people know it by: `PRE_IMAGE_apps`, `/etc/ltsp/image.d/10-apps`."""
+    """For messages: `PRE_IMAGE_apps`, `/etc/ltsp/image.d/10-apps`."""
     arguments: tuple[str, ...]
     uses_ltsp_root: bool
     """Whether it mentions LTSP_ROOT."""
     where: str = ""
-    """File and line, of a command in ltsp.conf."""
+    """File and line of a command in ltsp.conf."""
 
 
 def commands_before(hooks: Hooks, directory: str) -> tuple[HookCommand, ...]:
-    """What is run before an image is made; `directory` is where the executables are.
+    """The commands to run before an image is made; `directory` has the executables.
 
-    Raises ConfError where others than administrators could have written an executable.
+    Raises ConfError if someone other than administrators can write an executable.
     """
     return (*_conf_commands(hooks, after=False), *_find_executables(directory))
 
 
 def commands_after(hooks: Hooks) -> tuple[HookCommand, ...]:
-    """What is run when an image was published.
+    """The commands to run after an image was published.
 
-    Raises UsageError where one wants the tree: the image is made by then.
+    Raises UsageError if one uses the tree: the image is finished by then.
     """
     commands = tuple(_conf_commands(hooks, after=True))
     for each in commands:
         if each.uses_ltsp_root:
             raise UsageError(
-                f"{each.where}: {each.name} uses {ROOT_VARIABLE}, but runs when the image is made",
-                f"name it {each.name.replace('POST', 'PRE', 1)}",
+                f"{each.where}: {each.name} uses {ROOT_VARIABLE}, but runs after the image is made",
+                f"rename it to {each.name.replace('POST', 'PRE', 1)}",
             )
     return commands
 
 
 def environment(source: Source, options: LtspOptions) -> Mapping[str, str]:
-    """What the commands are told."""
+    """Environment variables for the commands."""
     return {
         "LTSP_IMAGE": source.name,
         "LTSP_SOURCE": source.description,
@@ -76,9 +76,9 @@ def environment(source: Source, options: LtspOptions) -> Mapping[str, str]:
 
 
 def run(commands: Sequence[HookCommand], variables: Mapping[str, str], report: Report, consequence: str) -> None:
-    """Run them one after the other; their lines are notes.
+    """Run them one after another; each line of output becomes a note.
 
-    Raises LtspError at the first that fails, with the consequence that this has.
+    Raises LtspError when one fails, with `consequence` as the hint.
     """
     for each in commands:
         shown = printable(each.name)
@@ -97,9 +97,9 @@ def run(commands: Sequence[HookCommand], variables: Mapping[str, str], report: R
 def attach_commands(
     source: Source, commands: Sequence[HookCommand], variables: Mapping[str, str], report: Report
 ) -> Source:
-    """The source as the commands leave it: they are run when it is held, or in the view when that is opened.
+    """The source as the commands leave it: they run before its packages are locked, or in the writable view.
 
-    Raises SourceError where one needs a writable view that this source cannot have.
+    Raises SourceError if one needs a writable view and this source cannot have one.
     """
     if not commands:
         return source
@@ -118,7 +118,7 @@ def attach_commands(
 
 @dataclass(frozen=True, slots=True)
 class _SourceWithCommands:
-    """A source that something is done before, which does not touch it."""
+    """A source with commands that run before it is read and do not change its view."""
 
     base: Source
     run_commands: Callable[[], None]

@@ -1,4 +1,4 @@
-"""iPXE and memtest as the distribution's packages bring them, copied to where clients fetch them."""
+"""iPXE and memtest of the distribution's packages, copied to where clients fetch them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Binary:
     name: str
     """Below TFTP_DIR/ltsp."""
     sources: tuple[str, ...]
-    """Where packages have it, the best one first."""
+    """Paths in packages, the best first."""
     package: str
-    """With other distributions' names for it."""
+    """With the names in other distributions."""
     needed: bool = False
 
 
@@ -71,9 +71,9 @@ MEMTESTS = (tftp_names.MEMTEST_BIOS, tftp_names.MEMTEST_UEFI)
 def install_binaries(
     directory: str, binaries: Sequence[Binary], report: Report, *, again: bool, dry_run: bool
 ) -> tuple[Binary, ...]:
-    """Copy those that are not there yet, or all of them `again`; return those that are to be had nowhere.
+    """Copy the missing binaries, or all of them if `again`; return those that were not found.
 
-    Raises LtspError where one cannot be read or written.
+    Raises LtspError if one cannot be read or written.
     """
     missing: list[Binary] = []
     for binary in binaries:
@@ -93,19 +93,19 @@ def install_binaries(
 
 
 def check_missing_binaries(missing: Sequence[Binary]) -> None:
-    """Raises LtspError where no PC could boot for want of one."""
+    """Raises LtspError if one is missing that PCs need to boot."""
     needed = [binary for binary in missing if binary.needed]
     if needed:
         names = ", ".join(binary.name for binary in needed)
         packages = ", ".join(dict.fromkeys(binary.package for binary in needed))
         raise LtspError(
-            f"{names} of iPXE cannot be found here, and without it no PC boots from this server",
+            f"iPXE not found ({names}): no PC can boot from this server",
             f"install the package {packages}, or copy the files to TFTP_DIR/ltsp, then run ltsp ipxe again",
         )
 
 
 def _copy(source: str, path: str) -> bool:
-    """Whether the file is another one now."""
+    """Whether the file changed."""
     try:
         data = _read(source)
         if os.path.isfile(path) and _read(path) == data:

@@ -1,4 +1,4 @@
-"""What is left of an image whose NAME.img was deleted by hand, and what retention lets go: never in silence."""
+"""Images whose NAME.img was deleted by hand, and versions that retention removed: both are always reported."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def removed_version_lines(collected: Iterable[RemovedVersion]) -> Iterator[str]:
         yield f"removed   version {each.id}, {units.size(each.bytes)}: {each.reason.value}"
 
 
-def deserted_warning(state: ImageState) -> str:
-    """What to say of an image whose NAME.img is gone; empty where it is not."""
+def deleted_image_warning(state: ImageState) -> str:
+    """The warning about an image whose NAME.img is gone; empty if it is not."""
     if not state.is_image_deleted:
         return ""
     name = state.paths.name
     images = {each.image_id: each for each in state.versions if each.image_id}.values()
     size = sum(each.manifest.image.size for each in images if each.manifest.image)
     return (
-        f"{name}.img was deleted by hand, and {units.plural(len(state.versions), 'version')} of {name} "
-        f"({units.size(size)}) stayed: ltsp versions {name} --remove-all removes all of it, "
+        f"{name}.img was deleted by hand, but {units.plural(len(state.versions), 'version')} of {name} "
+        f"({units.size(size)}) remain: ltsp versions {name} --remove-all removes them, "
         f"ltsp versions {name} --use={state.versions[-1].id} brings {name} back"
     )
 
 
-def clean_up_deserted(ltsp: LtspOptions, keep: Retention, report: Report) -> None:
-    """Clients get no image any more whose NAME.img was deleted by hand, and its versions go as retention says."""
+def clean_up_deleted_images(ltsp: LtspOptions, keep: Retention, report: Report) -> None:
+    """Stop offering images whose NAME.img was deleted by hand, and remove their versions as retention says."""
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     for name in store.names():
         if not store.state(name).is_image_deleted:
@@ -44,13 +44,13 @@ def clean_up_deserted(ltsp: LtspOptions, keep: Retention, report: Report) -> Non
                 collected = locked.remove_deleted(keep)
                 left = locked.state()
         except LockHeld:
-            continue  # who changes it sees to it
+            continue  # the process that holds the lock does it
         except LtspError as error:
-            report.warn(f"{name}.img was deleted by hand, and what it left cannot be removed: {error}")
+            report.warn(f"{name}.img was deleted by hand, but its versions cannot be removed: {error}")
             continue
         for line in removed_version_lines(collected):
             report.note(f"{name}: {line}")
         if left.versions:
-            report.warn(deserted_warning(left))
+            report.warn(deleted_image_warning(left))
         else:
             report.note(f"{name}.img was deleted by hand: nothing is left of {name}")

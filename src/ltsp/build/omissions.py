@@ -1,4 +1,4 @@
-"""What is not in an image and may be missed: said in every run, a line each, with how to keep it."""
+"""What an image leaves out and clients may need: reported in every run, with the setting that keeps it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ltsp.tree.selection import Inclusion
 from ltsp.tree.tree import Tree
 
 LARGE = 100 << 20
-"""Bytes; whoever gave a disk or a class so much of something will look for it."""
+"""Bytes; so much data is likely to be missed."""
 MOST_MEASURED = 2_000
-"""Entries of one place that are looked at for their sizes: it may have millions, and is not in the image anyway."""
+"""How many entries of one place are measured: it may have millions, and is not in the image anyway."""
 _NEVER_MISSED = ("dev/", "proc/", "run/", "sys/", "tmp/", "var/cache/", "var/lib/apt/lists/", "var/tmp/")
-"""What each system makes for itself. hier(7)"""
+"""What each system creates itself. hier(7)"""
 _MOST_SHOWN = 2
-"""Paths of a line; --json has all."""
+"""Paths that a line names; --json lists all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,11 @@ class Omission:
     files: int
     bytes: int
     at_least: bool
-    """There is more than what was looked at."""
+    """There is more than was measured."""
     consequence: str
-    """What clients do without, where that is known."""
+    """What does not work on clients without it, if known."""
     keep: str
-    """What to write into ltsp.conf, so that it is in the image."""
+    """The line for ltsp.conf that keeps it in the image."""
 
     def __str__(self) -> str:
         shown = ", ".join(f"/{printable(path)}" for path in self.paths[:_MOST_SHOWN])
@@ -51,13 +51,13 @@ class Omission:
 
 @dataclass(slots=True)
 class OmissionSelection:
-    """A selection of what rules leave out, and of no more of each place than says whether it is large."""
+    """Selects what rules leave out, of each place only enough to tell whether it is large."""
 
     rules: ExclusionRules
     full: set[str] = field(default_factory=set)
-    """Places that have more than was looked at."""
+    """Places that have more than was measured."""
     _place: dict[str, str] = field(default_factory=dict)
-    """The place that each directory belongs to; none for those on the way."""
+    """The place that each directory belongs to; empty for the directories above places."""
     _count: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, path: str, directory: bool) -> Inclusion:
@@ -83,9 +83,9 @@ class OmissionSelection:
 def find_omissions(
     gone: Iterable[Removal], cleaned: CleanedTree, before: Tree, rules: ExclusionRules, full: Iterable[str] = ()
 ) -> tuple[Omission, ...]:
-    """What may be missed of what rules leave out, or take out of files.
+    """What clients may need of what rules leave out or remove from files.
 
-    `before`: the tree as it was when the files were rewritten. `full`: places that hold more than what is gone.
+    `before`: the tree before files were rewritten. `full`: places that have more than `gone` lists.
     """
     every = (*_omissions_by_rule(gone, rules, tuple(full)), *_omissions_by_rewrite(cleaned, before, rules))
     return tuple(sorted(every, key=lambda each: each.paths))

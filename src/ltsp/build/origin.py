@@ -1,4 +1,4 @@
-"""What a published image was made from, where that is another source than the one that is named now."""
+"""The recorded source of a published image, if it differs from the source given now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ltsp.source.location import make_source_absolute
 
 
 def other_origin(store: Store, name: str, argument: str) -> str:
-    """What the image `name` was made from until now; empty where `argument` is the same, or that is not known."""
+    """The recorded source of the image `name`; empty if it is the same as `argument` or unknown."""
     state = store.state(name)
     published = state.image if isinstance(state.image, Version) else state.current
     if published is None or not (recorded := published.manifest.source.argument):

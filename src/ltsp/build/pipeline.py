@@ -1,4 +1,4 @@
-"""One image, from its source to a published generation."""
+"""One image, from its source to a published version."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.tree import Tree
 
 _TRIES = 3
-"""On a busy machine, one in some dozens of runs of mksquashfs 4.5.1 leaves blocks or a table that cannot be read."""
+"""On a busy machine, a few percent of the runs of mksquashfs 4.5.1 write corrupt blocks or tables."""
 PRIVATE_MODE = 0o600
-"""Of an image that was not cleaned of secrets."""
+"""Of an image that may contain secrets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,15 @@ class RequestedImage:
     """One image of a run."""
 
     argument: str
-    """The source in a lasting form; the manifest records it, so that the same can be built again."""
+    """The source with absolute paths; the manifest records it for rebuilding."""
     source: Source
 
 
 def build(request: BuildRequest, requested: RequestedImage, report: Report) -> summary.BuildResult:
-    """Build and publish; or find that the same is published already.
+    """Build and publish an image, or find that it is already published.
 
-    Raises LtspError. Whatever happens, what clients boot is the old version or the new one, and nothing else stays but
-    a version that waits because it did not boot.
+    Raises LtspError. In any case clients boot the old version or the new one, and nothing else remains, except a staged
+    version that did not boot.
     """
     begin = monotonic()
     options = request.options
@@ -68,7 +68,7 @@ def build(request: BuildRequest, requested: RequestedImage, report: Report) -> s
     environment = hooks.environment(requested.source, request.ltsp)
     source = hooks.attach_commands(requested.source, request.before, environment, report)
     if options.rpi_image == source.name:
-        find_boot_directory(request.store.base_dir, source.name)  # sees that there is something for a Pi to boot
+        find_boot_directory(request.store.base_dir, source.name)  # raises if there is nothing for a Pi to boot
     with request.store.locked(source.name, options.wait) as locked:
         locked.check_replaceable(backup=options.backup)
         if locked.state().is_image_deleted:
@@ -76,7 +76,7 @@ def build(request: BuildRequest, requested: RequestedImage, report: Report) -> s
         made = _make_version(request, replace(requested, source=source), locked, faults, report)
         outcome = made.outcome
         if isinstance(outcome, StagedVersion):
-            from ltsp.build.boot_gate import boot_and_publish  # noqa: PLC0415 -- machines and servers, seldom asked for
+            from ltsp.build.boot_gate import boot_and_publish  # noqa: PLC0415 -- virtual machines and servers, rarely used
 
             keep = _retention(options)
             outcome = boot_and_publish(
@@ -89,7 +89,7 @@ def build(request: BuildRequest, requested: RequestedImage, report: Report) -> s
 
 @dataclass(frozen=True, slots=True)
 class _BuiltVersion:
-    """A version that was made, whether or not clients have it already."""
+    """A version that was made, whether published, staged or unchanged."""
 
     outcome: PublishedVersion | Unchanged | StagedVersion
     plan: Plan
@@ -126,7 +126,7 @@ def _make_version(
 def _publish(
     request: BuildRequest, stage: StagedImage, contents: VersionContents, report: Report
 ) -> PublishedVersion | Unchanged | StagedVersion:
-    """Before clients, or before a virtual machine first."""
+    """Publish it to clients, or stage it for a boot test."""
     options, mode = request.options, _image_mode(request.options)
     if options.boot_transport:
         with report.step("staging"):
@@ -137,7 +137,7 @@ def _publish(
 
 
 def finish_build(request: BuildRequest, source: Source, report: Report) -> None:
-    """What comes after the image was published, and cannot take that back where it fails."""
+    """The steps after publishing; if they fail, the image stays published."""
     if request.options.rpi_image == source.name:
         link_raspberry_files(request.store, source.name, report)
     environment = hooks.environment(source, request.ltsp)
@@ -145,12 +145,12 @@ def finish_build(request: BuildRequest, source: Source, report: Report) -> None:
 
 
 def _check_complete(source: Source) -> Plan:
-    """What was read. Raises SourceError where a snapshot was lost meanwhile."""
+    """The plan of what was read. Raises SourceError if a snapshot was lost meanwhile."""
     was = source.plan()
     if was.invalid_reason:
         raise SourceError(
             f"{printable(source.description)} could not be read to its end: {printable(was.invalid_reason)}",
-            "make the image while less is written, or give --snapshot=none",
+            "try again when the source is less busy, or give --snapshot=none",
         )
     return was
 
@@ -158,9 +158,9 @@ def _check_complete(source: Source) -> Plan:
 def make_initrd(
     prepared: Prepared, name: str, wanted: ClientInitrdRequest, before: Version | None, report: Report
 ) -> ClientBootFiles:
-    """The clients' own, for the kernel of a tree that was prepared.
+    """The clients' initrd for the kernel of a prepared tree.
 
-    Raises LtspError where no client could boot it.
+    Raises LtspError if no client could boot it.
     """
     codec = prepared.codec if prepared.write_options.is_compressed else ""
     with report.step("making the clients' initrd"):
@@ -168,9 +168,9 @@ def make_initrd(
 
 
 def _list_files(tree: Tree, wanted: OutputOptions, report: Report) -> None:
-    """What -info and -info-file of mksquashfs ask for: the path of each file of the image.
+    """List the path of each file of the image, as -info and -info-file of mksquashfs do.
 
-    Raises UsageError where the file cannot be written.
+    Raises UsageError if the file cannot be written.
     """
     if wanted.info:
         for path, _ in tree.walk():
@@ -192,38 +192,38 @@ def _write_image(
     faults: Faults,
     report: Report,
 ) -> WriteResult | MksquashfsResult:
-    """The image, written and checked; its way to the disk begins."""
+    """Write and check the image, and start flushing it to disk."""
     with report.step("writing the image", prepared.survey.bytes) as step:
         written: WriteResult | MksquashfsResult
         advance = disk_space.watch(step.advance, stage.paths, needed, request.store)
         if request.own_engine:
             written = write_squashfs(prepared.tree, stage.image, prepared.write_options, faults, advance)
         else:
-            with disk_space.blamed(stage.paths, needed, request.store):
+            with disk_space.blame_full_disk(stage.paths, needed, request.store):
                 written = _write_with_mksquashfs(request, prepared, stage, faults, advance)
     if isinstance(written, WriteResult):
         stage.flush_in_background(written.sealed.read_back)
     else:
         stage.flush_in_background()
     if request.parameters.foreign_compressor:
-        return written  # by a codec that only the real mksquashfs has, which ended without an error
+        return written  # only the real mksquashfs reads this codec, and it reported no error
     image = check_image(stage.image)
     if request.options.verify:
-        from ltsp.squashfs.verify import verify  # noqa: PLC0415 -- not asked for in most builds
+        from ltsp.squashfs.verify import verify  # noqa: PLC0415 -- rarely used
 
         with report.step("reading the image back", prepared.survey.bytes) as step:
             options = prepared.write_options
             namespaces = options.xattr_namespaces if options.xattrs else ()
             verified = verify(image, prepared.tree, faults, namespaces, step.advance)
         for path in verified.not_compared:
-            report.note(f"/{printable(path)} has changed since it was read, so that it could not be compared")
+            report.note(f"/{printable(path)} changed after it was read, so it was not compared")
     return written
 
 
 def _write_with_mksquashfs(
     request: BuildRequest, prepared: Prepared, stage: StagedImage, faults: Faults, progress: Callable[[int], None]
 ) -> MksquashfsResult:
-    """Raises FormatError where what it wrote is damaged each time."""
+    """Raises FormatError if its output is corrupt each time."""
     for _ in range(_TRIES - 1):
         with suppress(FormatError):
             return _run_mksquashfs(request, prepared, stage, faults, progress)
@@ -235,10 +235,10 @@ def _write_with_mksquashfs(
 def _run_mksquashfs(
     request: BuildRequest, prepared: Prepared, stage: StagedImage, faults: Faults, progress: Callable[[int], None]
 ) -> MksquashfsResult:
-    from ltsp.mksquashfs import engine  # noqa: PLC0415 -- seldom asked for, and has a part of its own
+    from ltsp.mksquashfs import engine  # noqa: PLC0415 -- rarely used
 
     made = engine.write_image(prepared.tree, stage.image, prepared.write_options, request.parameters, faults, progress)
-    if not request.parameters.foreign_compressor:  # only itself can read those
+    if not request.parameters.foreign_compressor:  # only mksquashfs can read those
         read_all_contents(check_image(stage.image))
     return made
 
@@ -257,7 +257,7 @@ def _contents(requested: RequestedImage, prepared: Prepared, client: ClientBootF
 
 
 def manifest_kernel(kernel: Kernel) -> manifest.KernelFacts:
-    """What the manifest says of it."""
+    """The kernel as the manifest records it."""
     passed_over = {each.path: each.reason for each in kernel.passed_over}
     return manifest.KernelFacts(kernel.path, kernel.version or "", kernel.reason, passed_over)
 
@@ -273,26 +273,26 @@ def _image_mode(options: ImageOptions) -> int:
 
 
 def check_rpi_image(name: str, of_run: Iterable[str], store: Store) -> None:
-    """`name` is what RPI_IMAGE says, and `of_run` are the images that are about to be published.
+    """Check the image `name` of RPI_IMAGE; `of_run` are the images that this run will publish.
 
-    Raises UsageError where there is no such image, and nothing that one could be made of.
+    Raises UsageError if there is neither such an image nor a source of that name.
     """
     known = {*of_run, *store.names(), *in_base_dir(store.base_dir)}
     if name and name not in known:
         near = likely(name, known)
         raise UsageError(
-            f"RPI_IMAGE: there is no image {name!a}; there are {', '.join(map(printable, sorted(known))) or 'none'}",
+            f"RPI_IMAGE: no image {name!a}; known images: {', '.join(map(printable, sorted(known))) or 'none'}",
             (f"did you mean --rpi-image={printable(near)}? " if near else "")
-            + "name one of these with --rpi-image, or leave it and RPI_IMAGE out",
+            + "choose one of these with --rpi-image, or remove RPI_IMAGE",
         )
 
 
 def raspberry_firmware(
     options: ImageOptions | KernelOptions, base_dir: str, name: str, tree: Tree
 ) -> Mapping[str, Content]:
-    """What a version has for Raspberry Pis, by the names there: nothing where they boot by the files of a chroot.
+    """The boot files for Raspberry Pis, by name in the version; empty if they boot from a chroot's files.
 
-    Raises LtspError where the image is to be theirs and has no such files.
+    Raises LtspError if the image is RPI_IMAGE and has no such files.
     """
     if options.rpi_image != name or find_boot_directory(base_dir, name):
         return {}
@@ -308,8 +308,10 @@ def link_raspberry_files(store: Store, name: str, report: Report) -> None:
     linked = link_boot_files(store.base_dir, store.tftp_dir, name, published)
     report.note(f"linked {len(linked.links)} boot files for Raspberry Pis into {printable(store.tftp_dir)}")
     for path in linked.in_the_way:
-        report.warn(f"{printable(store.tftp_dir)}/{printable(path)} is not ours and stays; Raspberry Pis get that file")
+        report.warn(
+            f"{printable(store.tftp_dir)}/{printable(path)} was not made by ltsp and stays; Raspberry Pis get that file"
+        )
     cmdline = abspath(join(store.tftp_dir, CMDLINE))
     if root := find_local_root(decode(read_server_file(cmdline) or b"")):
-        what = f"{printable(cmdline)} has root={printable(root)}, which is on a card or disk of the Raspberry Pi"
-        report.warn(f"{what}: without that it needs another, such as root=/dev/nfs, in this file")
+        what = f"{printable(cmdline)} has root={printable(root)}, which is on the card or disk of a Raspberry Pi"
+        report.warn(f"{what}: to boot without it, set another root, such as root=/dev/nfs")

@@ -1,4 +1,4 @@
-"""What a build is about to do, said before it begins: what is taken in and left out, the codec, the space."""
+"""The plan of a build, printed before it begins: what is included and left out, the codec, the space."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def show(
     store: Store,
     report: Report,
 ) -> None:
-    """Say it, and warn of what should be known before."""
+    """Print the plan and its warnings."""
     plan = source.plan()
     for line in _lines(source, plan, rules, prepared):
         report.say(line)
@@ -53,12 +53,12 @@ def facts(source: Source, prepared: Prepared) -> Mapping[str, object]:
 
 
 def snapshot_facts(plan: Plan) -> Mapping[str, object]:
-    """What is read from snapshots, and what could have been and is not."""
+    """The parts read from snapshots, and those read live although a snapshot was possible."""
     return {"snapshots": [asdict(each) for each in plan.snapshots], "live": [asdict(part) for part in plan.read_live]}
 
 
 def codec_facts(prepared: Prepared) -> Mapping[str, object]:
-    """Name and level, which is not known of a codec that is not ours."""
+    """Name and level; the level is unknown for codecs of the real mksquashfs."""
     compression = prepared.write_options.compression
     return {"name": prepared.codec, "level": compression.level if compression.name == prepared.codec else None}
 
@@ -77,7 +77,7 @@ def _lines(source: Source, plan: Plan, rules: ExclusionRules, prepared: Prepared
     for part in plan.left_out:
         yield f"without   /{_format_part(part)}"
     if plan.reader == "kernel":
-        yield "reader    the kernel, which has mounted what it is read from where nobody else sees it"
+        yield "reader    the kernel, through a private mount"
     yield from snapshot_lines(plan)
     survey = prepared.survey
     yield f"contents  {units.plural(survey.files, 'file')}, {units.size(survey.bytes)}"
@@ -93,7 +93,7 @@ def _lines(source: Source, plan: Plan, rules: ExclusionRules, prepared: Prepared
 
 
 def snapshot_lines(plan: Plan) -> Iterator[str]:
-    """A line for each part that stands still, or could have."""
+    """A line for each part read from a snapshot, or live although a snapshot was possible."""
     for each in plan.snapshots:
         yield f"snapshot  /{printable(each.path)} ({each.kind} of {printable(each.of)})"
     for part in plan.read_live:

@@ -1,4 +1,4 @@
-"""From what a source holds to what is going to be written: the tree after all rules, its kernel, its compression."""
+"""From a source's tree to the tree to be written: all rules applied, with its kernel and compression."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Prepared:
     kernel: Kernel | None
     write_options: WriteOptions
     codec: str
-    """The name of the compression, also where only the real mksquashfs has it."""
+    """The name of the compression, even if only the real mksquashfs has it."""
     codec_reason: str
-    """Why it is this one, for the plan."""
+    """Why it was chosen, for the plan."""
     warnings: tuple[str, ...]
     left_out: tuple[Omission, ...]
-    """What may be missed."""
+    """What clients may need."""
 
 
 def prepare(
@@ -50,9 +50,9 @@ def prepare(
     gone: Iterable[Removal] = (),
     full: Iterable[str] = (),
 ) -> Prepared:
-    """The tree that was taken in, made ready. `gone` is what was not taken in; see `left_out`.
+    """Prepare a tree for writing. `gone` is what the rules left out of it; see `find_omissions`.
 
-    Raises SourceError where the tree is no system, LtspError where it has no kernel or its accounts make no sense.
+    Raises SourceError if the tree is not a root file system, LtspError if it has no kernel or invalid accounts.
     """
     options, parameters, rules = request.options, request.parameters, request.rules
     _check_rootfs(source_tree, name)
@@ -94,18 +94,18 @@ def prepare(
 
 
 def _check_boot_files_public(tree: Tree, kernel: Kernel, secrets: Secrets) -> None:
-    """See that neither of the files that anybody may fetch is a link to what the table of secrets lists."""
+    """Check that neither of these public files is a link to a secret. Raises SourceError."""
     for path in filter(None, (kernel.path, kernel.initrd_path)):
         target = tree.resolve(path)
         if target is not None and secrets.is_private(target):
             raise SourceError(
-                f"/{printable(path)} leads to /{printable(target)}, which is no file for clients to fetch",
-                "make it lead to a kernel or initrd, or choose others with --kernel-initrd",
+                f"/{printable(path)} leads to /{printable(target)}, which is secret, but clients fetch it",
+                "link it to a kernel or initrd, or choose others with --kernel-initrd",
             )
 
 
 def _check_rootfs(tree: Tree, name: str) -> None:
-    """See that it is a system: images are not looked into before."""
+    """Check that it is a root file system; images were not opened before. Raises SourceError."""
     if lack := rootfs_check.find_missing_in_tree(tree):
         raise SourceError(f"{name}: {lack}", nested_roots.suggest_remedy(tree))
 
@@ -113,12 +113,12 @@ def _check_rootfs(tree: Tree, name: str) -> None:
 def _compression(
     options: ImageOptions, parameters: Parameters, codecs: frozenset[str] | None
 ) -> tuple[Compression, str]:
-    """The codec of an image: of `-m`, of COMPRESSION, or what its own kernel can read."""
+    """The codec of an image: from `-m`, COMPRESSION, or what its own kernel can read."""
     if parameters.compressor or parameters.foreign_compressor:
-        return parameters.compression() or Compression(), "as --mksquashfs-params says"
+        return parameters.compression() or Compression(), "from --mksquashfs-params"
     if options.compression != "auto":
         return Compression.preset(options.compression, options.preset), "as chosen"
     if codecs is not None and "zstd" in codecs:
-        return Compression.preset("zstd", options.preset), "which the image's own kernel reads"
-    reason = "as nobody says what the image's kernel reads" if codecs is None else "as the image's kernel reads no zstd"
+        return Compression.preset("zstd", options.preset), "which the image's kernel can read"
+    reason = "as the codecs of the image's kernel are unknown" if codecs is None else "as the image's kernel lacks zstd"
     return Compression.preset("gzip", options.preset), reason

@@ -25,12 +25,11 @@ from ltsp.tree.faults import Faults
 from ltsp.tree.selection import Inclusion, Selection
 
 _SYSTEM = ("bin", "etc", "lib*", "opt", "sbin", "usr")
-"""Where modules, firmware and programs for the clients' initrd are, those of vendors too, and what tells the
-distribution."""
+"""Directories with modules, firmware and programs for the clients' initrd, also from vendors, and with os-release."""
 _BULK = frozenset({"usr/share", "usr/include", "usr/games"})
-"""Beside them, and never of use. In usr/src Gentoo has what the kernels in lib/modules are links to."""
+"""Large and not needed. Not usr/src: on Gentoo, links in lib/modules lead to kernels there."""
 _DISK_FILE_SYSTEMS = ("xfs", "btrfs")
-"""File systems of virtual machines' disks, beside those that every client knows."""
+"""File systems of virtual machines' disks, besides those that every client supports."""
 
 
 def publish_source_kernel(
@@ -44,15 +43,15 @@ def publish_source_kernel(
     of: Version | None = None,
     boot_test: str = "",
 ) -> tuple[PublishedVersion | Unchanged, Kernel]:
-    """A new version with the kernel that a source has and the image of another version, by default NAME.img's.
+    """Publish a version with the kernel of a source and the image of another version, by default that of NAME.img.
 
-    `boot_test` is the transport by which it has to boot first; empty for none.
+    `boot_test` is the transport over which it must boot first; empty for no test.
     """
     keep = Retention.of(options)
     own_rule = options.kernel_initrd or None
     state = locked.state()
     shown = of or state.image
-    faults = Faults(skip_unreadable=not users.is_root())  # what is vital is seen to
+    faults = Faults(skip_unreadable=not users.is_root())  # missing kernels and modules are errors anyway
     if isinstance(shown, ForeignImage):
         wanted = replace(wanted, file_systems=_DISK_FILE_SYSTEMS)
     with open_tree(source, lambda: _kernel_selection(own_rule), options.lock_timeout, faults, report) as tree:
@@ -81,13 +80,13 @@ def publish_source_kernel(
 
 
 def _image_codec(shared: Version | ForeignImage | None) -> str:
-    """Of the image that the kernel is published with; empty where that is not known, or nothing is compressed."""
+    """The codec of the image that the kernel is published with; empty if unknown or uncompressed."""
     image = shared.manifest.image if isinstance(shared, Version) else None
     return image.codec if image and image.codec != "none" else ""
 
 
 def _kernel_selection(own_rule: str | None) -> Selection:
-    """All that a rule for kernels looks at and the clients' initrd is made of, and no more: nobody's home is read."""
+    """Only what kernel rules and the clients' initrd need: no home directory is read."""
     rules = (KernelRule.parse(own_rule), *KERNEL_RULES) if own_rule else KERNEL_RULES
     directories = {*_SYSTEM, *(top for rule in rules for top in rule.top_directories)}
 

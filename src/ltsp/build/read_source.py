@@ -1,4 +1,4 @@
-"""A source read as rules say, wherever its own links lead them."""
+"""Reading a source according to the exclusion rules, also where its links lead."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from ltsp.tree.selection import ObservedSelection, Selection
 from ltsp.tree.tree import Tree
 
 _MOST_OUTLINES = 4
-"""Looks at where links lead, each behind those of the one before; what is still behind others is read in vain."""
+"""Passes that follow links before reading; what lies behind further links is read in vain."""
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedTree:
     tree: Tree
-    """What the rules leave."""
+    """What remains after the rules."""
     rules: ExclusionRules
-    """As they hold in this tree."""
+    """As they apply to this tree."""
     gone: tuple[Removal, ...]
-    """What they leave out, as far as that was looked at."""
+    """What they leave out, as far as it was measured."""
     full: frozenset[str]
-    """Places of which more is left out than was looked at."""
+    """Places with more left out than was measured."""
 
 
 @contextmanager
 def open_selected_tree(
     source: Source, rules: ExclusionRules, lock_timeout: float, faults: Faults, report: Report
 ) -> Iterator[SelectedTree]:
-    """What rules leave of a source."""
+    """The tree of a source after the rules."""
     outlined = False
     gone = RemovedPaths()
 
@@ -59,7 +59,7 @@ def open_selected_tree(
 
 
 def _measure_omissions(source: Source, rules: ExclusionRules, gone: RemovedPaths) -> Iterable[str]:
-    """Look at what was not read, as far as that says whether it is large; the places that have more."""
+    """Measure what was not read, up to a limit; the places that have more."""
     measuring = OmissionSelection(rules)
     with source.outline(measuring) as outline:
         if outline is not None:
@@ -71,9 +71,9 @@ def _measure_omissions(source: Source, rules: ExclusionRules, gone: RemovedPaths
 def open_tree(
     source: Source, choose: Callable[[], Selection], lock_timeout: float, faults: Faults, report: Report
 ) -> Iterator[Tree]:
-    """What a selection takes in of a source, whose packages stay as they are meanwhile; it is chosen when they do.
+    """The selected tree of a source, whose package manager is locked meanwhile; `choose` is called under that lock.
 
-    Where all is read from snapshots, that is until there is the tree.
+    If all is read from snapshots, the lock is released as soon as the tree is read.
     """
     with ExitStack() as opened, ExitStack() as locked:
         for note in locked.enter_context(source.hold_packages(lock_timeout, report.note)):

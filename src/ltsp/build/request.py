@@ -1,4 +1,4 @@
-"""What a run of `ltsp image` was asked for, understood and checked before any work."""
+"""The request of a run of `ltsp image`, parsed and checked before any work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ltsp.squashfs.superblock import LARGEST_BLOCK
 from ltsp.tree.name import encode, printable
 
 NO_KERNEL = "none"
-"""The value of --kernel-initrd that publishes an image without one."""
+"""The value of --kernel-initrd that publishes an image without a kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +41,37 @@ class BuildRequest:
     ltsp: LtspOptions
     store: Store
     group: int | None
-    """Of the images, where it was given."""
+    """Of the images, if given."""
     client: ClientInitrdRequest
     time: int | None
-    """Of the images, in seconds since 1970, where it was given."""
+    """Of the images, in seconds since 1970, if given."""
 
     @property
     def skips_unreadable(self) -> bool:
-        """Root means to have all; anybody else has what there is for them."""
+        """By default, root must be able to read everything; other users skip what they cannot read."""
         wanted = self.options.skip_unreadable
         return not users.is_root() if wanted is None else wanted
 
     @property
     def own_engine(self) -> bool:
-        """Whether our own writer can do all that was asked."""
+        """Whether the built-in engine supports all that was asked."""
         return self.options.engine != "mksquashfs" and not self.parameters.unknown
 
 
 def make_request(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf_directory: str) -> BuildRequest:
-    """Lists and executables of the site lie in `conf_directory`.
+    """`conf_directory` has the lists and executables of the site.
 
-    Raises UsageError and ConfError for what is wrong in itself, LtspError where a library for the codec is missing.
+    Raises UsageError and ConfError for invalid options and files, LtspError if a library for the codec is missing.
     """
     parameters = mksquashfs_options.parse([*(["-all-root"] if options.all_root else []), *options.mksquashfs_params])
     if parameters.unknown and options.engine == "own":
         raise UsageError(
-            f"the built-in engine does not know {printable(' '.join(parameters.unknown))}", "leave out --engine=own"
+            f"the built-in engine does not support {printable(' '.join(parameters.unknown))}", "leave out --engine=own"
         )
     if options.verify and (parameters.unknown or options.engine == "mksquashfs"):
-        raise UsageError("--verify compares what the built-in engine wrote, and mksquashfs is asked for")
+        raise UsageError("--verify only works with the built-in engine, but this run uses mksquashfs")
     if options.kernel_initrd == NO_KERNEL and options.boot_transport:
-        raise UsageError("--boot-test cannot boot what --kernel-initrd=none leaves without a kernel", "leave one out")
+        raise UsageError("--boot-test needs a kernel, but --kernel-initrd=none publishes none", "leave one out")
     if options.boot_transport:
         from ltsp.boottest.test_servers import check_servable  # noqa: PLC0415 -- as in `build`
 
@@ -94,14 +94,14 @@ def make_request(options: ImageOptions, ltsp: LtspOptions, commands: Hooks, conf
     if request.own_engine:
         _check_codec_available(options, parameters)
     else:
-        from ltsp.mksquashfs import engine  # noqa: PLC0415 -- seldom asked for, and has a part of its own
+        from ltsp.mksquashfs import engine  # noqa: PLC0415 -- rarely used
 
         engine.check_parameters(parameters)
     return request
 
 
 def _check_codec_available(options: ImageOptions, parameters: Parameters) -> None:
-    """A codec that comes as an extra may be missing."""
+    """Raises LtspError if the codec is an extra that is not installed."""
     chosen = parameters.compression()
     if chosen is None and options.compression != "auto":
         chosen = Compression.preset(options.compression, options.preset)
@@ -120,20 +120,20 @@ def _read_sort_file(path: str | None) -> Mapping[str, int]:
 
 
 def _group_id(name: str) -> int | None:
-    """Raises UsageError where this machine has no such group."""
+    """Raises UsageError if this machine has no such group."""
     if not name:
         return None
     try:
         return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise UsageError(f"IMAGE_GROUP: there is no group {printable(name)}", "getent group lists them") from None
+        raise UsageError(f"IMAGE_GROUP: group {printable(name)} not found", "getent group lists them") from None
 
 
 def _source_date_epoch() -> int | None:
-    """The time that all that is made from one state of things shall have. reproducible-builds.org, SOURCE_DATE_EPOCH"""
+    """The time that all files of a reproducible build get. reproducible-builds.org, SOURCE_DATE_EPOCH"""
     text = os.environ.get("SOURCE_DATE_EPOCH")
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < 1 << 32):
-        raise UsageError(f"environment: SOURCE_DATE_EPOCH: {text!a} is no number of seconds below 2^32")
+        raise UsageError(f"environment: SOURCE_DATE_EPOCH: {text!a} is not a number of seconds below 2^32")
     return int(text)

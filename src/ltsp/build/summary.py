@@ -1,4 +1,4 @@
-"""What became of a build, for people and as data."""
+"""The result of a build, as lines and as data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 
 INCOMPLETE = 3
-"""The exit status where an image was published, but a file of the source was not taken as it should be."""
+"""The exit status if an image was published, but a file of the source is missing or inconsistent in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +93,31 @@ def _removed_versions(outcome: PublishedVersion | Unchanged) -> list[Mapping[str
 
 
 def warnings(built: BuildResult) -> Iterator[str]:
-    """What of the source is not in the image as it was, or is there although it may be secret."""
+    """Files that are missing, inconsistent, or in the image although they may be secret."""
     faults, cleaned = built.faults, built.prepared.cleaned
     for path in faults.changed:
-        yield f"/{printable(path)} changed while it was read; the image may hold a mixture"
+        yield f"/{printable(path)} changed while it was read; the image may have a mix of old and new contents"
     for path in faults.vanished:
         yield f"/{printable(path)} vanished while the source was read; it is not in the image"
     for path, reason in faults.unreadable:
-        yield f"/{printable(path)} could not be read and is not in the image: {reason}"
+        yield f"cannot read /{printable(path)}, so it is not in the image: {reason}"
     if len(faults.unreadable) > 1:
-        yield f"{len(faults.unreadable)} files and directories could not be read; root may be able to"
+        yield f"{len(faults.unreadable)} files and directories could not be read; try again as root"
     yield from _losses(built.written.lost)
     if isinstance(built.written, MksquashfsResult):
         yield from losses_of_mksquashfs(built.written)
     for finding in cleaned.findings:
         yield f"in the image: {finding}"
     for finding in cleaned.let_in:
-        yield f"in the image because OMIT_IMAGE_EXCLUDES lets it in: {finding}"
+        yield f"in the image because of OMIT_IMAGE_EXCLUDES: {finding}"
 
 
 def _losses(lost: LostMetadata) -> Iterator[str]:
     counted = (
-        (lost.acls, "POSIX ACL", "left out: squashfs cannot hold them"),
-        (lost.foreign, "attribute", "left out: squashfs holds only user., trusted. and security. ones"),
+        (lost.acls, "POSIX ACL", "left out: squashfs cannot store them"),
+        (lost.foreign, "attribute", "left out: squashfs stores only user., trusted. and security. attributes"),
         (lost.too_large, "attribute", "left out as too large"),
-        (lost.times, "time", "before 1970 or after 2106 moved to the nearest one that squashfs can hold"),
+        (lost.times, "time", "before 1970 or after 2106 changed to the nearest that squashfs can store"),
     )
     for count, noun, what in counted:
         if count:
@@ -125,13 +125,13 @@ def _losses(lost: LostMetadata) -> Iterator[str]:
 
 
 def losses_of_mksquashfs(made: MksquashfsResult) -> Iterator[str]:
-    """What our own writer would have kept, a line each."""
+    """Metadata that the built-in engine would have kept, a line each."""
     if made.sockets:
-        yield f"mksquashfs left out {units.plural(made.sockets, 'socket')}: a tar stream has none"
+        yield f"mksquashfs left out {units.plural(made.sockets, 'socket')}: a tar stream cannot contain them"
     if made.root_attributes:
         yield f"mksquashfs left out {units.plural(made.root_attributes, 'attribute')} of the root directory"
     if not made.keeps_root:
-        yield "the root directory has the owner and time of the build: mksquashfs keeps them from 4.6 on"
+        yield "the root directory has the owner and time of the build: mksquashfs older than 4.6 does not keep them"
 
 
 def _lines(built: BuildResult) -> Iterator[str]:
@@ -139,7 +139,7 @@ def _lines(built: BuildResult) -> Iterator[str]:
     source = written.source_bytes
     ratio = f", {100 * written.size / source:.0f} % of {units.size(source)}" if source else ""
     if isinstance(built.outcome, Unchanged):
-        yield f"unchanged {built.source.name}: version {version.id} is just this, in {built.seconds:.1f} s"
+        yield f"unchanged {built.source.name}: version {version.id} is identical, in {built.seconds:.1f} s"
         return
     yield f"published {built.source.name}, version {version.id}, in {built.seconds:.1f} s"
     size = f"{units.size(written.size)} ({built.prepared.codec}{ratio})"

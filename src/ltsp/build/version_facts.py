@@ -1,4 +1,4 @@
-"""What is known of an image and its versions, as data and in a line."""
+"""The facts about an image and its versions, as data and as a line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ltsp.report import units
 from ltsp.tree.name import printable
 
 _MOST_NAMED = 4
-"""So many packages are named in a line; the JSON form has all of them."""
+"""How many packages a line names; the JSON output lists all."""
 
 
 def state_facts(state: ImageState) -> dict[str, object]:
-    """All that is known of an image and its versions, as data."""
+    """The facts about an image and its versions, as data."""
     users = find_users(state)
     before: Version | None = None
     listed: list[dict[str, object]] = []
@@ -93,9 +93,9 @@ def summarize_changes(changes: VersionChanges) -> str:
     if changes.setuid_added:
         parts.append("new setuid: " + ", ".join(map(printable, changes.setuid_added)))
     if changes.setuid_removed:
-        parts.append("setuid gone: " + ", ".join(map(printable, changes.setuid_removed)))
+        parts.append("setuid removed: " + ", ".join(map(printable, changes.setuid_removed)))
     if changes.kernel:
         parts.append(f"kernel {printable(changes.kernel[0]) or 'none'} -> {printable(changes.kernel[1]) or 'none'}")
     if changes.same_image and changes.boot_files:
-        parts.append(f"the image is the same; another {', '.join(changes.boot_files)}")
-    return "; ".join(parts) or "files only: no package, no setuid file and not the size"
+        parts.append(f"the image is the same; new {', '.join(changes.boot_files)}")
+    return "; ".join(parts) or "only files: same packages, setuid files and size"

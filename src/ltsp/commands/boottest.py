@@ -1,4 +1,4 @@
-"""`ltsp boottest`: boot what is published in a virtual machine, and say what happened."""
+"""`ltsp boottest`: boot a published image in a virtual machine and report the result."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ltsp.settings.network_options import BootTestOptions
 from ltsp.tree.name import printable
 
 _LAST_LINES = 12
-"""Last lines of the console that people get with a failure; the JSON form has more."""
+"""Console lines shown after a failure; the JSON output has more."""
 
 
 def boottest(name: str, options: BootTestOptions, ltsp: LtspOptions, report: Report) -> int:
-    """Boot a version of an image, print the verdict, and return the exit status: 0 where it passed.
+    """Boot a version of an image, print the verdict, and return the exit status: 0 if the boot passed.
 
-    Raises UsageError for words that no script can hold, and LtspError where the test cannot be made.
+    Raises UsageError for kernel arguments that an iPXE script cannot contain, LtspError if the test cannot be run.
     """
     words = _check_kernel_arguments(options.kernel_arguments)
     if options.screenshot is not None:
@@ -39,7 +39,7 @@ def boottest(name: str, options: BootTestOptions, ltsp: LtspOptions, report: Rep
     subject = boot_test_subject(_find_version(state, options.version), state.image)
     through_menu = options.version is None and subject.has_menu
     if options.version is None and not through_menu:
-        report.note("there is no menu yet, so the version is booted without one; ltsp ipxe makes it")
+        report.note("no iPXE menu yet, so the version is booted without one; ltsp ipxe creates the menu")
     route = BootRoute(
         subject,
         through_menu,
@@ -71,40 +71,40 @@ def _check_kernel_arguments(text: str) -> str:
         return check_words(text)
     except UnwritableText as fault:
         raise UsageError(
-            f"option --kernel-arguments: {printable(text)!r} {fault}, which no iPXE script can hold",
-            "give words without it",
+            f"option --kernel-arguments: {printable(text)!r} {fault}, which an iPXE script cannot contain",
+            "leave it out",
         ) from None
 
 
 def _check_writable(path: str) -> None:
-    """It is written when the boot is over, which nobody should have waited for in vain.
+    """Check before the boot, since the file is written only after it.
 
     Raises LtspError.
     """
     if os.path.isdir(path) or not os.access(os.path.dirname(path), os.W_OK | os.X_OK):
-        raise LtspError(f"cannot write {printable(path)}", "name a file in a directory that is there")
+        raise LtspError(f"cannot write {printable(path)}", "give a path in an existing directory")
 
 
 def _find_version(state: ImageState, version: str | None) -> Version:
     name = state.paths.name
     if not state.exists:
-        raise LtspError(f"no image {printable(name)} is published", "ltsp info lists what there is")
+        raise LtspError(f"no image {printable(name)} is published", "ltsp info lists the images")
     if version is not None:
         return state.require_version(version)
     if state.current is None:
-        remedy = f"ltsp versions {name} lists what there is" if state.versions else f"ltsp kernel {name} makes one"
+        remedy = f"ltsp versions {name} lists them all" if state.versions else f"ltsp kernel {name} makes one"
         raise LtspError(f"{name} has no version that clients boot", remedy)
     return state.current
 
 
 @contextmanager
 def _open_log(path: str | None) -> Iterator[Callable[[bytes, float], None]]:
-    """Raises LtspError where the file cannot be written."""
+    """Raises LtspError if the file cannot be written."""
     if path is None:
         yield lambda _data, _seconds: None
         return
     try:
-        file = open(path, "wb")  # noqa: SIM115 -- closed below, and a failure of the block is none of the file's
+        file = open(path, "wb")  # noqa: SIM115 -- closed below, and an error inside the block is not about the file
     except OSError as error:
         raise LtspError(f"cannot write {printable(path)}: {error.strerror}") from error
     with file:
@@ -132,9 +132,9 @@ def _facts(route: BootRoute, accel: Accelerator, options: BootTestOptions, verdi
 def _verdict_lines(route: BootRoute, verdict: Verdict) -> Iterator[str]:
     name, version = route.subject.name, route.subject.version
     if verdict.passed:
-        yield f"{name} {version} boots by {route.transport}"
+        yield f"{name} {version} boots via {route.transport}"
     else:
-        yield f"{name} {version} does not boot by {route.transport}: {verdict.cause}"
+        yield f"{name} {version} does not boot via {route.transport}: {verdict.cause}"
         if verdict.remedy:
             yield f"  what to do: {verdict.remedy}"
     yield "  " + ", ".join(

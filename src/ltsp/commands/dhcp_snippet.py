@@ -1,4 +1,4 @@
-"""`ltsp dhcp-snippet KIND`: settings for a DHCP server that is there already."""
+"""`ltsp dhcp-snippet KIND`: settings for an existing DHCP server."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ltsp.settings.network_options import DhcpSnippetOptions
 
 
 def dhcp_snippet(kind: str, options: DhcpSnippetOptions, report: Report) -> None:
-    """Raises UsageError for a kind that is not known, and LtspError where the address must be named."""
+    """Raises UsageError for an unknown kind, and LtspError if --server is needed."""
     if kind not in SNIPPETS:
-        raise UsageError(f"no settings for {kind!a} are known", f"there are {', '.join(SNIPPETS)}")
+        raise UsageError(f"no settings for the DHCP server {kind!a}", f"choose one of {', '.join(SNIPPETS)}")
     server = _server_address(options.server)
     for line in "\n".join(SNIPPETS[kind](server)).splitlines():
         report.say(line)
@@ -25,7 +25,9 @@ def _server_address(text: str) -> ipaddress.IPv4Address:
         try:
             return ipaddress.IPv4Address(text)
         except ValueError:
-            raise UsageError(f"option --server: {text!a} is no IPv4 address", "as in --server=192.168.1.10") from None
+            raise UsageError(
+                f"option --server: {text!a} is not an IPv4 address", "for example --server=192.168.1.10"
+            ) from None
     addresses = [each.address.ip for each in list_interfaces()]
     if len(addresses) != 1:
         known = ", ".join(map(str, addresses)) or "none"

@@ -1,4 +1,4 @@
-"""`ltsp dnsmasq`: have dnsmasq lead clients to this server."""
+"""`ltsp dnsmasq`: configure dnsmasq so that clients boot from this server."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ltsp.settings.network_options import DnsmasqOptions
 
 _PATH = "/etc/dnsmasq.d/ltsp-dnsmasq.conf"
 _RESOLVERS = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
-"""The first one has what systemd-resolved asks; the other one then names itself alone. systemd-resolved(8)"""
-_THIS_SERVER = "0.0.0.0"  # noqa: S104 -- dnsmasq puts its own address in its place, and nothing is bound to it
+"""The first has the servers that systemd-resolved asks; the second then has only itself. systemd-resolved(8)"""
+_THIS_SERVER = "0.0.0.0"  # noqa: S104 -- dnsmasq replaces it by its own address; nothing binds to it
 
 
 def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:
-    """Raises UsageError for a DNS server that is no address, and LtspError where dnsmasq cannot be set up."""
+    """Raises UsageError if a DNS server is not an address, and LtspError if dnsmasq cannot be set up."""
     wanted = DnsmasqConfig(
         list_interfaces(),
         ltsp.tftp_dir,
@@ -32,20 +32,20 @@ def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: st
         tftp=options.tftp,
     )
     if options.proxy_dhcp and not wanted.interfaces:
-        report.warn("this server has no IPv4 network now: run ltsp dnsmasq again when it is connected")
+        report.warn("this server has no IPv4 network: run ltsp dnsmasq again when it is connected")
     changed = config_file.write(path, wanted.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if not changed:
         return
     if command.find("dnsmasq") is None:
-        report.warn("dnsmasq is not there: install the package dnsmasq")
+        report.warn("dnsmasq not found: install the package dnsmasq")
     elif systemd.is_running():
         systemd.restart("dnsmasq")
     else:
-        report.warn("systemd does not run here: start dnsmasq anew by hand")
+        report.warn("systemd is not running: restart dnsmasq by hand")
 
 
 def parse_nameservers(resolv_conf: str) -> tuple[str, ...]:
-    """The addresses in a resolv.conf(5) that clients can ask, too: none of the loopback, and IPv4 alone for DHCPv4."""
+    """The name servers in a resolv.conf(5) that clients can use, too: no loopback, and only IPv4 (for DHCPv4)."""
     found: dict[str, None] = {}
     for line in resolv_conf.splitlines():
         match line.split():
@@ -67,7 +67,7 @@ def _check_addresses(texts: Sequence[str]) -> tuple[str, ...]:
         try:
             ipaddress.IPv4Address(text)
         except ValueError:
-            faults.append(f"{text!a} is no IPv4 address")
+            faults.append(f"{text!a} is not an IPv4 address")
     if faults:
         raise UsageError(f"option --dns-server: {'; '.join(faults)}", 'write --dns-server="192.168.1.1 9.9.9.9"')
     return tuple(texts)

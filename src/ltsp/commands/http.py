@@ -1,4 +1,4 @@
-"""`ltsp http`: serve boot files and images by HTTP."""
+"""`ltsp http`: serve boot files and images over HTTP."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _UNIT = f"/etc/systemd/system/{systemd_unit.NAME}"
 
 
 def http(options: HttpOptions, ltsp: LtspOptions, report: Report, path: str = _UNIT) -> None:
-    """Serve until the process is ended, or let systemd do so.
+    """Serve until the process is stopped, or install a systemd service that does.
 
-    Raises UsageError for a dry run of that, and LtspError where it cannot.
+    Raises UsageError for a dry run without --service, and LtspError if it cannot serve.
     """
     if options.dry_run and not options.service:
-        raise UsageError("option --dry-run goes with --service alone", "ltsp http --service --dry-run")
+        raise UsageError("option --dry-run requires --service", "ltsp http --service --dry-run")
     if options.nginx:
         for line in nginx.nginx_configuration(ltsp.base_dir, ltsp.tftp_dir, options.http_port).splitlines():
             report.say(line)
         return
-    with optional_library.require("ltsp http", "aiohttp", "http", "nginx serves the same: ltsp http --nginx"):
+    with optional_library.require("ltsp http", "aiohttp", "http", "or use nginx: ltsp http --nginx"):
         from ltsp.services import http_server  # noqa: PLC0415 -- it imports an extra
     if options.service:
         _install_service(options, ltsp, report, path)
@@ -55,7 +55,7 @@ def _install_service(options: HttpOptions, ltsp: LtspOptions, report: Report, pa
     if options.dry_run:
         return
     if not systemd.is_running():
-        report.warn("systemd does not run here, so that nobody starts the service")
+        report.warn("systemd is not running, so the service was not started")
         return
     systemd.enable_and_start(systemd_unit.NAME, restart=changed)
     report.say(f"running: systemctl status {systemd_unit.NAME}")

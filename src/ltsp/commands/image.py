@@ -1,4 +1,4 @@
-"""`ltsp image`: make squashfs images of sources and publish them."""
+"""`ltsp image`: make squashfs images from sources and publish them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def image(
     conf: Conf,
     report: Report,
 ) -> int:
-    """Do it for each image, and return the worst exit status. Lists and executables of the site are beside ltsp.conf.
+    """Make each image, and return the worst exit status. The site's lists and hooks are in the directory of ltsp.conf.
 
-    Raises UsageError before any work, and LtspError where there is but one image.
+    Raises UsageError before any work, and LtspError if there is only one image.
     """
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     request = make_request(options, ltsp, commands, os.path.dirname(conf.path))
@@ -85,9 +85,9 @@ def _arguments(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions
 def _find_sources(
     arguments: Sequence[str], options: ImageOptions, ltsp: LtspOptions, store: Store, report: Report
 ) -> dict[str, RequestedImage | LtspError]:
-    """The source of each argument, or why there is none.
+    """The source of each argument, or the error that finding it raised.
 
-    Raises UsageError, also where two sources would have one name.
+    Raises UsageError, also if two sources would have the same name.
     """
     found: dict[str, RequestedImage | LtspError] = {}
     taken_by: dict[str, str] = {}
@@ -96,7 +96,7 @@ def _find_sources(
     def recorded(name: str) -> str:
         argument = _recorded_source(store, name)
         if argument and argument != name:
-            report.note(f"{name} is an exported image: it is made anew from {printable(argument)}, as it was before")
+            report.note(f"{name} is an exported image: rebuilding it from its original source, {printable(argument)}")
             made_from[name] = argument
         return argument
 
@@ -121,10 +121,10 @@ def _find_sources(
         other = taken_by.setdefault(source.name, argument)
         if other != argument:
             raise UsageError(
-                f"{printable(other)} and {printable(argument)} would both be the image {source.name}",
-                "make them one by one, with --name",
+                f"{printable(other)} and {printable(argument)} would both become the image {source.name}",
+                "build them one at a time, with --name",
             )
-        # An image that recorded its own name could not be made anew a second time.
+        # Recording the image's own name would make a second rebuild impossible.
         found[argument] = RequestedImage(
             make_source_absolute(made_from.get(source.name, argument), ltsp.base_dir), source
         )
@@ -132,7 +132,7 @@ def _find_sources(
 
 
 def _names(found: Mapping[str, RequestedImage | LtspError]) -> Iterator[str]:
-    """Of the images of the run. What was not found has its own error, and is not to have another."""
+    """Of all images of the run, including those whose source was not found: that error is reported already."""
     for argument, requested in found.items():
         yield (
             requested.source.name if isinstance(requested, RequestedImage) else derive_name(argument.partition(",")[0])
@@ -140,25 +140,25 @@ def _names(found: Mapping[str, RequestedImage | LtspError]) -> Iterator[str]:
 
 
 def _recorded_source(store: Store, name: str) -> str:
-    """What an exported image was made from; nothing where that is not known."""
+    """What an exported image was made from; empty if unknown."""
     current = store.current(name)
     return current.manifest.source.argument if current and current.manifest.origin is not Origin.FOREIGN else ""
 
 
 def _changed_source_warning(store: Store, requested: RequestedImage) -> str:
-    """Said where the image was made from something else until now; empty where it was not, or that is not known."""
+    """The warning that the image used to be made from another source; empty if it was not, or if that is unknown."""
     name = requested.source.name
     before = other_origin(store, name, requested.argument)
     if not before:
         return ""
     return (
-        f"the image {name} was made from {printable(before)} so far, and is now made from "
+        f"the image {name} was made from {printable(before)} before, and is now made from "
         f"{printable(requested.argument)}: give --name=OTHER to keep both"
     )
 
 
 def _dry_run(request: BuildRequest, source: Source, conf: Conf, report: Report) -> Mapping[str, object]:
-    from ltsp.build import client_services  # noqa: PLC0415 -- a build does not need what clients are told
+    from ltsp.build import client_services  # noqa: PLC0415 -- a build does not need it
 
     faults = Faults(skip_unreadable=True)
     options = request.options
@@ -176,12 +176,12 @@ def _dry_run(request: BuildRequest, source: Source, conf: Conf, report: Report) 
         for line in disk_space.shortages(needed, request.store):
             report.warn(line)
         for path, reason in faults.unreadable:
-            report.warn(f"/{printable(path)} cannot be read: {reason}")
+            report.warn(f"cannot read /{printable(path)}: {reason}")
         dry_run.show(gone, prepared.cleaned, report)
         idle = client_services.idle_services(left, conf)
         client_services.show(idle, report)
         for command in request.before:
-            report.note(f"{printable(command.name)} is not run, and may change what goes in")
+            report.note(f"{printable(command.name)} is not run in a dry run, and may change the image")
         return {
             "name": source.name,
             "source": source.description,

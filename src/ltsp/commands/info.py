@@ -1,4 +1,4 @@
-"""`ltsp info`: the server, what images can be made of, and what clients would boot now."""
+"""`ltsp info`: the server, the sources of images, and what clients boot now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import shutil
 from os.path import join
 
-from ltsp.build.leftovers import deserted_warning
+from ltsp.build.leftovers import deleted_image_warning
 from ltsp.build.version_facts import state_facts
 from ltsp.host.chroot import is_chroot
 from ltsp.publish.state import ForeignImage, ImageState
@@ -53,7 +53,7 @@ def info(options: InfoOptions, ltsp: LtspOptions, report: Report) -> None:
     report.table(("source", "kind"), [(printable(name), kind) for name, kind in sources.items()])
     report.table(("image", "current version", "size", "kernel", "versions"), [_row(state) for state in states])
     for state in states:
-        if gone := deserted_warning(state):
+        if gone := deleted_image_warning(state):
             report.warn(gone)
 
 
@@ -74,7 +74,7 @@ def _server() -> dict[str, object]:
 
 
 def _space(path: str) -> dict[str, int] | None:
-    """Bytes there are and bytes that are free; None where there is no such directory."""
+    """Total and free bytes; None if the directory does not exist."""
     try:
         usage = shutil.disk_usage(path)
     except OSError:
@@ -87,7 +87,7 @@ def _format_space(space: dict[str, int] | None) -> tuple[str, str]:
 
 
 def _sources(base_dir: str) -> dict[str, str]:
-    """Chroots and virtual machine disks in BASE_DIR, by their names; no file of theirs is opened."""
+    """Chroots and virtual machine disks in BASE_DIR, by name; none of their files is opened."""
     try:
         names = sort_names([from_os(name) for name in os.listdir(base_dir)])
     except OSError:

@@ -1,4 +1,4 @@
-"""`ltsp initrd`: the add-on ltsp.img, which brings the site's configuration to every client."""
+"""`ltsp initrd`: the add-on ltsp.img, which carries the site's configuration to every client."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ltsp.settings.network_options import InitrdOptions
 from ltsp.tree.name import printable
 
 _LIST_WIDTH = 72
-"""Characters of a list that stand on one line of the table."""
+"""Characters of a list on one line of the table."""
 _MOST_NAMED = 20
-"""So many files of the site are named."""
+"""How many of the site's files are named."""
 
 
 def initrd(options: InitrdOptions, ltsp: LtspOptions, conf: Conf, report: Report, system: str = "/") -> None:
-    """Make it, and put it in the place of the one before, if it is another. `system` is where the server's /etc is.
+    """Make it, and replace the previous one if it differs. `system` is the root directory that has the server's /etc.
 
-    Raises ConfError with every line of ltsp.conf that must not reach a client as it is, and LtspError.
+    Raises ConfError with every invalid client setting of ltsp.conf, and LtspError.
     """
     path = add_on_path(ltsp)
     with nullcontext() if options.dry_run else lock_add_on(path, ltsp.tftp_dir):
@@ -69,13 +69,16 @@ def _print_summary(
         )
         return
     if options.dry_run:
-        report.table(("layer", "of", "for", "what"), [_row(each, line) for each in made for line in _lines(each.layer)])
+        report.table(
+            ("layer", "source", "clients", "contents"),
+            [_row(each, line) for each in made for line in _lines(each.layer)],
+        )
         return
     what = f"{printable(path)}: {units.size(size)}, {units.plural(len(made), 'layer')}"
     report.say(what if changed else f"unchanged {what}")
     if files := list_site_files(made[0].layer.files):
         more = f", and {len(files) - _MOST_NAMED} more; --dry-run lists them" if len(files) > _MOST_NAMED else ""
-        report.note(f"of /etc/ltsp, clients get {', '.join(map(printable, files[:_MOST_NAMED]))}{more}")
+        report.note(f"files of /etc/ltsp that clients get: {', '.join(map(printable, files[:_MOST_NAMED]))}{more}")
 
 
 def _row(each: AddOnLayer, line: str) -> tuple[str, str, str, str]:
@@ -84,10 +87,10 @@ def _row(each: AddOnLayer, line: str) -> tuple[str, str, str, str]:
 
 
 def _lines(layer: SiteLayer) -> Iterator[str]:
-    """What is in a layer, one thing a line; no password, and no hash."""
+    """The contents of a layer, one item a line; neither passwords nor hashes."""
     yield from (f"{key}={value}" for key, value in sorted(layer.env.items()))
     yield from (f"file {path}" for path in sorted(layer.files))
-    yield from (f"piece of {path}: {name}" for path, each in sorted(layer.parts.items()) for name in sorted(each))
+    yield from (f"part of {path}: {name}" for path, each in sorted(layer.parts.items()) for name in sorted(each))
     for name in LISTS:
         entries: tuple[str, ...] = getattr(layer, name)
         yield from (

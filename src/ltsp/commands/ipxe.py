@@ -1,4 +1,4 @@
-"""`ltsp ipxe`: the menu of what is published, and iPXE itself, where clients fetch them."""
+"""`ltsp ipxe`: the boot menu and the iPXE binaries in TFTP_DIR."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ltsp.boot.menu import Menu, MenuEntry
 from ltsp.boot.menu_settings import entry_title, menu_settings
 from ltsp.build import config_file
 from ltsp.build.ipxe_binaries import BINARIES, MEMTESTS, Binary, check_missing_binaries, install_binaries
-from ltsp.build.leftovers import deserted_warning
+from ltsp.build.leftovers import deleted_image_warning
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.host.chroot import is_chroot
@@ -39,10 +39,10 @@ def ipxe(
     report: Report,
     binaries: Sequence[Binary] = BINARIES,
 ) -> None:
-    """Make the menu anew, and copy what is missing.
+    """Write the menu, and copy the binaries that are missing.
 
-    Raises ConfError with every line of ltsp.conf that has no place in a menu, and LtspError where a file cannot be
-    written, or iPXE is not installed.
+    Raises ConfError with every line of ltsp.conf that a menu cannot contain, and LtspError if a file cannot be
+    written or iPXE is not installed.
     """
     directory = join(ltsp.tftp_dir, "ltsp")
     missing: Sequence[Binary] = ()
@@ -54,12 +54,12 @@ def ipxe(
         text = menu.text()
     except UnwritableText as fault:
         raise LtspError(
-            f"the menu cannot name {printable(ltsp.base_dir)}: it {fault}",
-            "letters, digits and . _ ~ + @ = / - can be named there; a bind mount gives a directory such a name",
+            f"cannot write {printable(ltsp.base_dir)} into the menu: it {fault}",
+            "use a path of letters, digits and . _ ~ + @ = / - (a bind mount can provide one)",
         ) from None
     config_file.write(join(directory, MENU), text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if not menu.labels:
-        report.warn("nothing can be booted yet: ltsp image makes an image")
+        report.warn("the menu has nothing to boot: make an image with ltsp image")
     check_missing_binaries(missing)
 
 
@@ -73,7 +73,9 @@ def _make_menu(
         report.warn(printable(warning))
     transports = {settings.options.transport, *(section.options.transport for section in settings.sections)}
     if "file" in transports and not options.http:
-        report.warn("IMAGE_TRANSPORT=file needs HTTP=1 in ltsp.conf or ltsp ipxe --http=1: TFTP carries no images")
+        report.warn(
+            "IMAGE_TRANSPORT=file needs HTTP=1 in ltsp.conf or ltsp ipxe --http=1: images are too large for TFTP"
+        )
     return Menu(
         ltsp.base_dir,
         bare.images,
@@ -94,11 +96,11 @@ def _menu_entries(names: Sequence[str], server: Mapping[str, Setting], prefix: s
 
 
 def _list_bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[str]]:
-    """The images, and the chroots, whose kernels are published."""
+    """The images and chroots whose kernels are published."""
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     states = [store.state(name) for name in store.names()]
     for state in states:
-        if gone := deserted_warning(state):
+        if gone := deleted_image_warning(state):
             report.warn(gone)
     with_kernel = {state.paths.name for state in states if state.pointer}
     images = {state.paths.name: state.image for state in states if state.image is not None}
@@ -109,11 +111,13 @@ def _list_bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[s
     ]
     for name, image in images.items():
         if name not in with_kernel:
-            # A disk or live medium that somebody put there boots by the kernel of a chroot.
+            # A disk or live medium from elsewhere boots with the kernel of a chroot.
             other = (
-                f", ltsp kernel --name={name} CHROOT takes that of a chroot" if isinstance(image, ForeignImage) else ""
+                f", ltsp kernel --name={name} CHROOT publishes that of a chroot"
+                if isinstance(image, ForeignImage)
+                else ""
             )
             report.warn(
-                f"the menu leaves image {name} out, which has no kernel here: ltsp kernel {name} finds its own{other}"
+                f"image {name} is not in the menu: no published kernel (ltsp kernel {name} publishes its own{other})"
             )
     return [name for name in images if name in with_kernel], [name for name in chroots if name in with_kernel]

@@ -1,4 +1,4 @@
-"""`ltsp kernel`: publish kernel and initrd of a source again, with the image that is published already."""
+"""`ltsp kernel`: publish the kernel and initrd of a source again, with the image that is already published."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from ltsp.tree.name import printable
 
 
 def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, conf: Conf, report: Report) -> int:
-    """Do it for each image, and return the worst exit status.
+    """Publish the kernel of each image, and return the worst exit status.
 
-    Raises UsageError, and LtspError where there is but one image.
+    Raises UsageError, and LtspError if there is only one image.
     """
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     if options.kernel_initrd == NO_KERNEL:
-        raise UsageError("--kernel-initrd=none leaves ltsp kernel nothing to publish", "leave it out")
+        raise UsageError("--kernel-initrd=none: ltsp kernel has nothing to publish", "leave it out")
     if options.kernel_initrd:
         KernelRule.parse(options.kernel_initrd)
     arguments = list(dict.fromkeys(operands)) or _default_arguments(store, options, report)
@@ -54,12 +54,12 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, c
 
 
 def _name_of(argument: str) -> str:
-    """The image's name for an argument, which may have options or further sources behind it."""
+    """The image's name for an argument, which options or further sources may follow."""
     return derive_name(argument.partition(",")[0])
 
 
 def _default_arguments(store: Store, options: KernelOptions, report: Report) -> Sequence[str]:
-    """Where none is named, the images that clients boot; before there are any, what images could be made of."""
+    """The published images; if there are none, the sources in BASE_DIR."""
     published = store.names()
     if published:
         return check_at_most_three(published, all_images=options.all_images)
@@ -73,7 +73,7 @@ def _publish(
     argument: str, options: KernelOptions, ltsp: LtspOptions, store: Store, report: Report
 ) -> Mapping[str, object]:
     exported = f"{ltsp.base_dir}/images/{argument}.img"
-    # The modules of the clients are those of the image; a chroot of the same name may be newer by now.
+    # Clients use the modules of the image; a chroot of the same name may be newer.
     is_exported = "/" not in argument and os.path.exists(exported)
     name = options.name or (argument if is_exported else "")
     wanted = ClientInitrdRequest.of(options)
@@ -91,13 +91,13 @@ def _publish(
         source.check_clients_find_system()
     if not is_exported and (before := other_origin(store, source.name, make_source_absolute(argument, ltsp.base_dir))):
         report.warn(
-            f"the image {source.name} was made from {printable(before)}, and its kernel is now that of "
+            f"the image {source.name} was made from {printable(before)}, but its kernel now comes from "
             f"{printable(argument)}: run `ltsp image` for it, or give --name=OTHER to keep both"
         )
     with store.locked(source.name, options.wait) as locked:
         boot_test = options.boot_transport
         if boot_test and not isinstance(locked.state().image, Version):
-            report.note(f"{source.name} is no image that was made here: its kernel is published without a boot test")
+            report.note(f"{source.name}.img was not made here: its kernel is published without a boot test")
             boot_test = ""
         outcome, found = publish_source_kernel(locked, source, argument, options, wanted, report, boot_test=boot_test)
     if options.rpi_image == source.name:
@@ -115,7 +115,7 @@ def _publish(
 def _print_outcome(outcome: PublishedVersion | Unchanged, name: str, report: Report) -> None:
     version = outcome.version.id
     if isinstance(outcome, Unchanged):
-        report.say(f"unchanged {name}: version {version} has this kernel already")
+        report.say(f"unchanged {name}: version {version} already has this kernel")
     else:
         report.say(f"published {name}, version {version}, with this kernel")
         for line in removed_version_lines(outcome.collected):

@@ -1,4 +1,4 @@
-"""`ltsp nfs`: let clients mount the images, and on request the sources and homes."""
+"""`ltsp nfs`: export the images to clients, and on request the sources and home directories."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST_MENU = 1 << 20
 
 
 def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PATH) -> None:
-    """Raises LtspError where the server has no network, a file cannot be written or the NFS server refuses it."""
+    """Raises LtspError if the server has no network, the file cannot be written or the NFS server rejects it."""
     exports = NfsExports(
         tuple(each.address.network for each in list_interfaces()),
         ltsp.base_dir,
@@ -29,20 +29,22 @@ def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PAT
     )
     changed = config_file.write(path, exports.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if options.export == "base":
-        report.warn(f"clients and all PCs of their networks can read every chroot in {printable(ltsp.base_dir)}")
+        report.warn(f"every PC on the clients' networks can read every chroot in {printable(ltsp.base_dir)}")
     else:
         for menu in find_old_menus(ltsp.tftp_dir):
-            report.warn(f"{printable(menu)} boots from {printable(ltsp.base_dir)}: it needs ltsp nfs --export=base")
+            report.warn(
+                f"{printable(menu)} boots clients from {printable(ltsp.base_dir)}: it needs ltsp nfs --export=base"
+            )
     if not changed:
         return
     if command.find("exportfs") is None:
-        report.warn("there is no NFS server here: install the package nfs-kernel-server (nfs-utils elsewhere)")
+        report.warn("no NFS server found: install the package nfs-kernel-server (nfs-utils on other distributions)")
     else:
         command.run(["exportfs", "-ra"])
 
 
 def find_old_menus(tftp_dir: str) -> list[str]:
-    """Menus made by hand or by earlier releases, which mount BASE_DIR itself."""
+    """Menus made by hand or by earlier releases that mount BASE_DIR itself."""
     directory = join(tftp_dir, "ltsp")
     found: list[str] = []
     for name in files.list_names(directory):

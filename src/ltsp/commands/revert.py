@@ -1,4 +1,4 @@
-"""`ltsp image --revert`: exchange the current version and the one before, without a source."""
+"""`ltsp image --revert`: swap the current version and the one before; no source is needed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ltsp.tree.name import printable
 
 
 def revert(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions, conf: Conf, report: Report) -> int:
-    """Do it for each image, the only one where none is named, and return the worst exit status.
+    """Revert each image, or the only one if none is named, and return the worst exit status.
 
-    Raises UsageError where it is not told which, and LtspError where there is but one image.
+    Raises UsageError if it is not clear which, and LtspError if there is only one image.
     """
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     results: list[Mapping[str, object]] = []
@@ -39,7 +39,7 @@ def revert(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions, co
             for line in removed_version_lines(outcome.collected):
                 report.say(line)
         else:
-            report.say(f"unchanged {name}: version {version} is current already")
+            report.say(f"unchanged {name}: version {version} is already current")
         results.append({"name": name, "reverted": reverted, "version": version})
         return 0
 
@@ -57,18 +57,18 @@ def _images_to_revert(operands: Sequence[str], options: ImageOptions, store: Sto
         return [derive_name(operand) if operand.startswith(("/", ".")) else operand for operand in operands]
     every = store.names()
     if len(every) != 1:
-        raise UsageError(f"which image to go back with: there are {', '.join(every) or 'none'}", "ltsp image -r NAME")
+        raise UsageError(f"specify which image to revert: {', '.join(every) or 'there are none'}", "ltsp image -r NAME")
     return every
 
 
 def _revert_image(name: str, options: ImageOptions, store: Store, report: Report) -> PublishedVersion | Unchanged:
     if not store.state(name).exists:
-        raise LtspError(f"no image {name} in {printable(store.base_dir)}/images", "ltsp info lists what there is")
+        raise LtspError(f"no image {name} in {printable(store.base_dir)}/images", "ltsp info lists the images")
     with store.locked(name, options.wait) as locked:
         before = locked.before()
         if before.has_kernel or before.manifest.origin is not Origin.FOREIGN:
             return locked.revert(Retention.of(options))
-        # What another LTSP left as NAME.img.old has its kernel inside. A link leads somewhere only under that name.
+        # A NAME.img.old of another LTSP has its kernel inside. If it is a link, it resolves only under that name.
         path = locked.paths.old if before.is_image_of(locked.state().old) else before.image
         wanted = replace(ClientInitrdRequest.of(options), must_boot=False)
         return publish_source_kernel(

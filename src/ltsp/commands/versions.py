@@ -1,11 +1,11 @@
-"""`ltsp versions`: what versions of an image there are, and going from one to another."""
+"""`ltsp versions`: list the versions of images, switch to one, pin and remove them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from ltsp.build.leftovers import deserted_warning, removed_version_lines
+from ltsp.build.leftovers import deleted_image_warning, removed_version_lines
 from ltsp.build.version_facts import state_facts, summarize_changes
 from ltsp.errors import LtspError
 from ltsp.host.process import FileUser
@@ -27,9 +27,9 @@ from ltsp.tree.name import printable
 
 
 def versions(names: Sequence[str], options: VersionsOptions, ltsp: LtspOptions, conf: Conf, report: Report) -> None:
-    """Do what the options ask for, then list what there is now. Where they name a version, there is one name.
+    """Do what the options ask for, then list the versions. If an option names a version, `names` has one name.
 
-    Raises LtspError where there is no such image.
+    Raises LtspError if there is no such image.
     """
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     every = list(names) or store.names()
@@ -37,8 +37,8 @@ def versions(names: Sequence[str], options: VersionsOptions, ltsp: LtspOptions, 
         if not store.state(name).exists:
             if options.remove_all:
                 with store.locked(name, options.wait):
-                    pass  # what a killed run left behind is removed
-            raise LtspError(f"no image {name} in {printable(ltsp.base_dir)}/images", "ltsp info lists what there is")
+                    pass  # taking the lock removes what a killed run left behind
+            raise LtspError(f"no image {name} in {printable(ltsp.base_dir)}/images", "ltsp info lists the images")
     if options.has_actions:
         for name in every:
             with store.locked(name, options.wait) as locked:
@@ -60,12 +60,12 @@ def _show(states: Sequence[ImageState], options: VersionsOptions, ltsp: LtspOpti
     for state in states:
         report.say(state.paths.name)
         report.table(("version", "size", "kernel", "state", "changes"), _rows(state))
-        if gone := deserted_warning(state):
+        if gone := deleted_image_warning(state):
             report.warn(gone)
 
 
 def _apply_options(locked: LockedImage, options: VersionsOptions) -> list[str]:
-    """Do it, and say what was done. Pins first, so that what is pinned is not collected by what follows."""
+    """Apply them and return a line for each action. Pins come first, to protect versions from later actions."""
     done: list[str] = []
     name = locked.paths.name
     keep = Retention.of(options)
@@ -98,12 +98,14 @@ def _apply_options(locked: LockedImage, options: VersionsOptions) -> list[str]:
 
 
 def _resolve_version(locked: LockedImage, text: str) -> str:
-    """The version that a person means, who may give the beginning of its name if that is enough."""
+    """The full version for a unique prefix of it."""
     state = locked.state()
     every = [each.id for each in state.versions] + list(state.damaged)
     matching = [version for version in every if version.startswith(text)] if text else []
     if len(matching) > 1 and text not in matching:
-        raise LtspError(f"{locked.paths.name} has several versions {printable(text)}…", "give more of its name")
+        raise LtspError(
+            f"{locked.paths.name} has several versions {printable(text)}…", "give more characters of the version"
+        )
     return text if text in matching or not matching else matching[0]
 
 
@@ -121,12 +123,12 @@ def _rows(state: ImageState) -> list[tuple[str, str, str, str, str]]:
         )
         rows.append((version.id, size, printable(kernel) or _kernel_state(version), marks, changes))
         before = version
-    rows += [(version, "?", "?", "damaged", "its manifest.json cannot be read") for version in state.damaged]
+    rows += [(version, "?", "?", "damaged", "cannot read its manifest.json") for version in state.damaged]
     for title, entry in (("NAME.img", state.image), ("NAME.img.old", state.old)):
         if isinstance(entry, ForeignImage):
             made = datetime.fromtimestamp(entry.mtime).astimezone().strftime("%Y-%m-%d %H:%M")
             path = title.replace("NAME", state.paths.name)
-            rows.append((path, units.size(entry.size), "", "foreign", f"not made here, of {made}"))
+            rows.append((path, units.size(entry.size), "", "foreign", f"not made here, dated {made}"))
     return rows
 
 
