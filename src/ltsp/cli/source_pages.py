@@ -36,7 +36,8 @@ SOURCE_SECTIONS: tuple[tuple[str, tuple[Block, ...]], ...] = (
         (
             (
                 "The disk of a virtual machine that is shut down is a source, in any of these formats: raw, qcow2, "
-                "VMDK, VDI, VHD, VHDX, and any of these compressed with gzip, xz or zstd. The format is detected from "
+                "VMDK, VDI, VHD, VHDX, and any of these compressed with gzip, bzip2, xz or zstd. A block device, such "
+                "as the logical volume of a virtual machine, is one too. The format is detected from "
                 "the contents, not the name. Partitions, LVM and RAID1 are searched for a system on ext2, ext3, ext4, "
                 "xfs, btrfs or ISO 9660, and the file systems that its /etc/fstab mounts at `/boot`, `/usr`, `/var` "
                 "and the like are included. Without an entry in fstab, the partition types of the GPT apply: the "
@@ -127,6 +128,18 @@ SOURCE_SECTIONS: tuple[tuple[str, tuple[Block, ...]], ...] = (
                 "a multi-platform image, the one for this machine is used. Every layer is checked against its "
                 "digest. Container images rarely have a kernel and an init: if one is missing, the message shows the "
                 "command that installs it, for the Containerfile."
+            ),
+        ),
+    ),
+    (
+        "WITHOUT ROOT",
+        (
+            (
+                "An ordinary user, or root of an unprivileged container, makes the same image as root from a disk, an "
+                "archive, a container image or a squashfs file, owners and devices included. Give directories that "
+                "the user may write to: `ltsp --base-dir=$HOME/ltsp --tftp-dir=$HOME/tftp image ...`. Files of a "
+                "directory that the user may not read are left out, named and counted, with exit status 3; "
+                "`--all-root` gives all files to root. Serving images, and boot tests over the network, need root."
             ),
         ),
     ),
