@@ -126,7 +126,7 @@ def test_a_log_of_trees_is_refused_until_it_was_mounted(blocks, tmp_path):
     cut = tmp_path / "image.cut"
     with pytest.raises(SourceError, match="was not unmounted") as raised:
         btrfs.open(blocks(cut))
-    assert "mount and unmount it once" in raised.value.hint
+    assert "mount and unmount it (or a copy) once" in raised.value.hint
     expected = shown(cut)
     assert b"after" in expected
     assert differences(expected, btrfs.open(blocks(cut)).tree()) == []
@@ -147,7 +147,7 @@ def test_a_damaged_node_is_read_from_its_second_copy(nasty_root, blocks, tmp_pat
     with image.open("r+b") as file:
         file.seek(second + 500)
         file.write(b"damage")
-    with pytest.raises(FormatError, match="its checksum is wrong"):
+    with pytest.raises(FormatError, match="wrong checksum"):
         btrfs.open(blocks(image)).tree()
 
 
@@ -192,7 +192,7 @@ def test_a_damaged_byte_of_data_is_refused_as_by_the_kernel(kind, options, preci
     filled(image, precious, options)
     (place,) = copies_of(image, blocks, "precious", chance.randrange(len(PRECIOUS)))
     flip(image, place)
-    with pytest.raises(FormatError, match="the checksum is wrong"):
+    with pytest.raises(FormatError, match="wrong checksum"):
         read_whole(image, blocks, "precious")
     assert read_whole(image, blocks, "another") == PRECIOUS[::-1]
     assert is_refused_by_kernel(image, "precious")
@@ -208,7 +208,7 @@ def test_damaged_data_is_read_from_its_second_copy(precious, blocks, tmp_path):
         flip(image, copies_of(image, blocks, "precious", within)[copy])
     assert read_whole(image, blocks, "precious") == PRECIOUS
     flip(image, copies_of(image, blocks, "precious", 200)[1])
-    with pytest.raises(FormatError, match="the checksum is wrong"):
+    with pytest.raises(FormatError, match="wrong checksum"):
         read_whole(image, blocks, "precious")
 
 
@@ -250,7 +250,7 @@ def test_several_devices_are_named(blocks, tmp_path):
     with other.open("wb") as file:
         file.truncate(SIZE)
     image = make_file_system(tmp_path / "image", SIZE, *MKFS, "-m", "raid1", "-d", "raid0", str(other))
-    with pytest.raises(SourceError, match="lies on 2 devices"):
+    with pytest.raises(SourceError, match="spans 2 devices"):
         btrfs.open(blocks(image))
 
 
@@ -259,15 +259,15 @@ def test_what_is_no_sound_superblock_is_told(blocks, tmp_path):
     image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     with image.open("r+b") as file:
         file.truncate(100 * MIB)
-    with pytest.raises(FormatError, match="134217728 bytes, the volume only 104857600"):
+    with pytest.raises(FormatError, match="134217728 bytes, but the volume only 104857600"):
         btrfs.open(blocks(image))
     with image.open("r+b") as file:
         file.seek(0x10000 + 299)
         file.write(b"other")
-    with pytest.raises(FormatError, match="its checksum is wrong"):
+    with pytest.raises(FormatError, match="wrong checksum"):
         btrfs.open(blocks(image))
     with image.open("r+b") as file:
         file.seek(0x10000 + 64)
         file.write(b"none")
-    with pytest.raises(FormatError, match="no btrfs file system"):
+    with pytest.raises(FormatError, match="not a btrfs file system"):
         btrfs.open(blocks(image))

@@ -151,7 +151,7 @@ def test_a_volume_that_was_cut_off_is_named(blocks, tmp_path):
     image = plain(tmp_path)
     with image.open("r+b") as file:
         file.truncate(8 * MIB)
-    with pytest.raises(FormatError, match=r"16777216 bytes, the volume only 8388608"):
+    with pytest.raises(FormatError, match=r"16777216 bytes, but the volume only 8388608"):
         ext.open(blocks(image))
 
 
@@ -174,12 +174,12 @@ def test_an_encrypted_directory_is_refused_by_name_unless_it_is_left_out(blocks,
 
 
 FAULTS = {
-    "a second name for a directory": ("link /home /again", "a directory that has a name already"),
-    "a directory in itself": ("link /home /home/user/loop", "a directory that has a name already"),
+    "a second name for a directory": ("link /home /again", "a second name of a directory"),
+    "a directory in itself": ("link /home /home/user/loop", "a second name of a directory"),
     "an entry for an inode that is free": ("clri /file", "is not in use"),
     "an entry for a reserved inode": ("link <7> /reserved", "inode 7 is reserved"),
     "a file of 2^60 bytes": ("sif /file size 0x1000000000000000", "bytes"),
-    "a directory larger than the volume": ("sif /home size 0x40000000", "directory of 1073741824 bytes"),
+    "a directory larger than the volume": ("sif /home size 0x40000000", "invalid for a directory: 1073741824 bytes"),
     "a type that there is none of": ("sif /file mode 0170644", "type"),
 }
 
@@ -204,7 +204,7 @@ def test_a_name_that_leads_elsewhere_is_damage(blocks, tmp_path):
     at = data.index(b"\4\1file") + 2
     for name in (b"../e", b"a/bc", b"ab\0d"):
         patch(image, at, name)
-        with pytest.raises(FormatError, match="an entry with the name"):
+        with pytest.raises(FormatError, match="an entry with the invalid name"):
             ext.open(blocks(image)).tree()
 
 
@@ -223,7 +223,7 @@ def test_extents_out_of_the_volume_are_damage_when_the_file_is_opened(blocks, tm
 def test_an_entry_beyond_the_inodes_is_damage(blocks, tmp_path):
     image = plain(tmp_path, "-O", "^metadata_csum")
     patch(image, image.read_bytes().index(b"\4\1file") - 6, (40_000).to_bytes(4, "little"))
-    with pytest.raises(FormatError, match="entry file: inode 40000 of 4096 is wanted"):
+    with pytest.raises(FormatError, match="entry file: inode 40000 does not exist: there are 4096"):
         ext.open(blocks(image)).tree()
 
 
@@ -248,7 +248,7 @@ def test_a_wrong_checksum_in_the_map_of_a_file_is_refused_as_by_the_kernel(check
     block = int.from_bytes(inode_of(found, "pieces").map[16:20], "little")
     flip(checked, (block + 1) * 1024 - 30)
     content = ext.open(blocks(checked)).tree().get("pieces").content
-    with pytest.raises(FormatError, match="tree of extents is damaged: the checksum is wrong"):
+    with pytest.raises(FormatError, match="extent tree is damaged: wrong checksum"):
         content.open()
     assert is_refused_by_kernel(checked, "pieces")
 
@@ -259,7 +259,7 @@ def test_a_wrong_checksum_of_a_block_of_attributes_is_refused(checked, blocks):
     found = ext.open(blocks(checked))
     assert found.tree().get("pieces").metadata.xattrs == (("user.key", b"value"),)
     flip(checked, (inode_of(found, "pieces").attributes + 1) * 1024 - 1)
-    with pytest.raises(FormatError, match="block of attributes is damaged: the checksum is wrong"):
+    with pytest.raises(FormatError, match="attribute block is damaged: wrong checksum"):
         ext.open(blocks(checked)).tree()
 
 
@@ -277,7 +277,7 @@ def test_a_damaged_value_in_an_inode_of_its_own_is_refused_as_by_the_kernel(feat
     assert not is_refused_by_kernel(image, "larger-than-a-block")
     assert len(ext.open(blocks(image)).tree().get("larger-than-a-block").metadata.xattrs) == 4
     flip(image, image.read_bytes().index(LARGE) + 5000)
-    with pytest.raises(FormatError, match=r"value of its attribute in inode \d+ is damaged: the checksum is wrong"):
+    with pytest.raises(FormatError, match=r"value of its attribute in inode \d+ is damaged: wrong checksum"):
         ext.open(blocks(image)).tree()
     assert is_refused_by_kernel(image, "larger-than-a-block")
 
@@ -301,7 +301,7 @@ def test_the_value_of_another_attribute_is_refused_as_by_the_kernel(blocks, tmp_
     data = image.read_bytes()
     first, second = (data.index(name) - 12 for name in (b"first-key", b"second-key"))
     patch(image, first, data[second : second + 4])
-    with pytest.raises(FormatError, match="the hash of its entry is wrong"):
+    with pytest.raises(FormatError, match="wrong hash of its entry"):
         ext.open(blocks(image)).tree()
     assert is_refused_by_kernel(image, "file")
 
@@ -338,7 +338,7 @@ def test_a_wrong_checksum_of_a_group_is_refused_as_by_the_checker(features, bloc
     image = make_file_system(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext4", "-O", features, "-b", "4096")
     assert ext.open(blocks(image)).tree() is not None
     flip(image, 4096 + 0x0C)
-    with pytest.raises(FormatError, match="checksum of block group 0 is wrong"):
+    with pytest.raises(FormatError, match="wrong checksum of block group 0"):
         ext.open(blocks(image))
     checker = subprocess.run(["e2fsck", "-fn", image], capture_output=True, text=True, check=False)
     assert "checksum" in checker.stdout

@@ -117,5 +117,5 @@ def test_an_image_that_was_cut_off_is_told(blocks, tmp_path):
     image = made(source, tmp_path / "image", "-R")
     with image.open("r+b") as file:
         file.truncate(512 << 10)
-    with pytest.raises(FormatError, match="entry file: its content should lie at"):
+    with pytest.raises(FormatError, match=r"entry file: its content at \d+ extends beyond"):
         iso.open(blocks(image)).tree()

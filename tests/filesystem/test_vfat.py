@@ -90,8 +90,8 @@ def test_damage_is_told(source, blocks, tmp_path):
     with pytest.raises(FormatError, match="has no end"):
         vfat.open(blocks(image)).tree()
     image.write_bytes(whole[: 32 * MIB])
-    with pytest.raises(FormatError, match="67108864 bytes, the volume only 33554432"):
+    with pytest.raises(FormatError, match="67108864 bytes, but the volume only 33554432"):
         vfat.open(blocks(image))
     image.write_bytes(bytes(MIB))
-    with pytest.raises(FormatError, match="no vfat file system"):
+    with pytest.raises(FormatError, match="not a vfat file system"):
         vfat.open(blocks(image))

@@ -69,7 +69,7 @@ def test_a_log_with_changes_is_refused_until_it_was_mounted(nasty_root, blocks, 
     cut = tmp_path / "image.cut"
     with pytest.raises(SourceError, match="was not unmounted") as raised:
         xfs.open(blocks(cut))
-    assert "mount and unmount it once" in raised.value.hint
+    assert "mount and unmount it (or a copy) once" in raised.value.hint
     expected = shown(cut)
     assert differences(expected, xfs.open(blocks(cut)).tree()) == []
 
@@ -128,16 +128,16 @@ def test_what_is_no_sound_superblock_is_told(blocks, tmp_path):
     image = make_file_system(tmp_path / "image", 64 * MIB, *MKFS)
     with image.open("r+b") as file:
         file.truncate(32 * MIB)
-    with pytest.raises(FormatError, match="67108864 bytes, the volume only 33554432"):
+    with pytest.raises(FormatError, match="67108864 bytes, but the volume only 33554432"):
         xfs.open(blocks(image))
     patch(image, 108, b"other")
-    with pytest.raises(FormatError, match="its checksum is wrong"):
+    with pytest.raises(FormatError, match="wrong checksum"):
         xfs.open(blocks(image))
     patch(image, 216, (1 << 20).to_bytes(4, "big"))
     with pytest.raises(SourceError, match="features that are not known here: 0x100000"):
         xfs.open(blocks(image))
     patch(image, 0, b"none")
-    with pytest.raises(FormatError, match="no xfs file system"):
+    with pytest.raises(FormatError, match="not an xfs file system"):
         xfs.open(blocks(image))
 
 
@@ -153,7 +153,7 @@ def test_a_wrong_checksum_in_the_map_of_a_file_is_refused_as_by_the_kernel(block
     (block,) = extents._parse_pointers(fork.data, 4, 1)
     flip(image, found.superblock.locate_blocks(block) + 40)
     content = xfs.open(blocks(image)).tree().get("pieces").content
-    with pytest.raises(FormatError, match="the checksum is wrong"):
+    with pytest.raises(FormatError, match="wrong checksum"):
         content.open()
     assert is_refused_by_kernel(image, "pieces")
 
@@ -172,7 +172,7 @@ def test_a_wrong_checksum_of_attributes_is_refused(block, blocks, tmp_path):
     places = extents.runs(found.blocks, found.superblock, XfsInode.parse(raw, number).attributes)
     _, place, length = places[block]
     flip(image, place + length - 1 if block else place + 3000)
-    with pytest.raises(FormatError, match="of its attributes is damaged: the checksum is wrong"):
+    with pytest.raises(FormatError, match="of its attributes is damaged: wrong checksum"):
         xfs.open(blocks(image)).tree()
 
 

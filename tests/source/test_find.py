@@ -190,7 +190,7 @@ def test_a_system_of_links_out_of_it_is_none(tmp_path, base):
         "LVM": (bytes(0x200) + b"LABELONE" + bytes(16) + b"LVM2 001", "LVM"),
         "a descriptor": (b"# Disk DescriptorFile\nversion=1\n", "no extents"),
         "text": (b"nothing to see\n", "it holds text"),
-        "noise": (b"\x01\x02\x03", "no format that is known here"),
+        "noise": (b"\x01\x02\x03", "no known format"),
         "nothing": (b"", "it holds nothing"),
         "a program": (b"\x7fELF", "it holds a program"),
     }.values(),
@@ -277,10 +277,10 @@ def test_what_is_on_another_machine_is_to_be_fetched_first(base, address):
         ("Lubuntu.zip", b"PK\x03\x04rest", "a zip archive", "unzip {path}"),
         ("Kali.7z", b"7z\xbc\xaf\x27\x1crest", "a 7-Zip archive", "7z x {path}"),
         ("lab.rar", b"Rar!\x1a\x07\0rest", "a RAR archive", "unrar x {path}"),
-        ("mac.dmg", bytes(512) + b"koly" + bytes(508), "a disk image of macOS (DMG)", "qemu-img convert -O raw {path}"),
-        ("lab.img.lz4", b"\x04\x22\x4d\x18rest\0", "what lz4 compressed", "unlz4 {path}"),
+        ("mac.dmg", bytes(512) + b"koly" + bytes(508), "a macOS disk image (DMG)", "qemu-img convert -O raw {path}"),
+        ("lab.img.lz4", b"\x04\x22\x4d\x18rest\0", "an lz4 file", "unlz4 {path}"),
         ("lab.vdi", b"PK\x03\x04rest", "a zip archive", "unzip {path}"),
-        ("lab.vdi", b"<!DOCTYPE html>\n<title>404</title>\n", "text", "fetch it again"),
+        ("lab.vdi", b"<!DOCTYPE html>\n<title>404</title>\n", "text", "download it again"),
     ],
 )
 def test_what_has_to_be_unpacked_first_says_by_what(tmp_path, base, name, data, holds, typed):
@@ -295,7 +295,7 @@ def test_what_has_to_be_unpacked_first_says_by_what(tmp_path, base, name, data, 
 def test_a_disk_that_is_not_what_its_name_says_is_told_of(tmp_path, base):
     path = tmp_path / "lab.vdi"
     path.write_bytes(b"\x01\x02\x03" * 400)
-    with pytest.raises(SourceError, match="it holds no format that is known here") as caught:
+    with pytest.raises(SourceError, match="it holds no known format") as caught:
         find_source(str(path), str(base))
     assert caught.value.hint.startswith("it is named as a VDI disk and is none: copy or download it again")
 

@@ -19,14 +19,14 @@ class Shrunk:
 def test_what_does_not_lie_there_is_named():
     assert read_exactly(MemoryBlocks(b"abc"), 1, 2, "the map") == b"bc"
     for offset, size in ((2, 2), (-1, 2), (4, 0), (1, -1)):
-        with pytest.raises(FormatError, match=rf"the map should lie at {offset}, where there are 3 bytes"):
+        with pytest.raises(FormatError, match=rf"the map at {offset} extends beyond the end \(3 bytes\)"):
             read_exactly(MemoryBlocks(b"abc"), offset, size, "the map")
-    with pytest.raises(FormatError, match="the map at 40 is cut off"):
+    with pytest.raises(FormatError, match="the map at 40 is truncated"):
         read_exactly(Shrunk(), 40, 20, "the map")
 
 
 def test_no_size_that_is_claimed_takes_the_memory():
-    with pytest.raises(FormatError, match="the map has 1099511627776 bytes"):
+    with pytest.raises(FormatError, match="the map is too large: 1099511627776 bytes"):
         read_exactly(Shrunk(), 0, 1 << 40, "the map")
 
 

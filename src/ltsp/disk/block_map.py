@@ -1,4 +1,4 @@
-"""How the bytes of a volume lie in files: in one piece of one of them, and where there is nothing but zeros."""
+"""Map a volume to files: whether it is one contiguous extent, and which of its ranges hold data."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ltsp.storage.blocks import Blocks
 from ltsp.storage.extents import HOLE, Extent, NotInFiles, extents, merge_extents
 
 Range = tuple[int, int]
-"""Place and length, bytes."""
+"""Offset and length in bytes."""
 
 
 def find_contiguous_extent(blocks: Blocks) -> Extent | None:
-    """The range of a file that they are; None where they are none.
+    """The extent of a file that equals the blocks; None if they are not contiguous.
 
     Raises FormatError and SourceError.
     """
@@ -27,7 +27,7 @@ def find_contiguous_extent(blocks: Blocks) -> Extent | None:
 
 
 def data_ranges(blocks: Blocks) -> Iterator[Range]:
-    """The ranges beside which there are only zeros, in order; zeros may be in them, too.
+    """The ranges that may hold data, in order; everything outside of them is zero.
 
     Raises FormatError and SourceError.
     """
@@ -43,7 +43,7 @@ def data_ranges(blocks: Blocks) -> Iterator[Range]:
 
 
 def _map_ranges(blocks: Blocks, offset: int, size: int) -> Iterator[Range]:
-    """Of so many bytes from an offset on; places count from there."""
+    """The data ranges of `size` bytes from an offset; offsets are relative to it."""
     size = min(size, blocks.size - offset)
     if size <= 0:
         return
@@ -65,13 +65,13 @@ def _map_ranges(blocks: Blocks, offset: int, size: int) -> Iterator[Range]:
 
 
 def _seek_data_ranges(descriptor: int, offset: int, size: int) -> Iterator[Range]:
-    """Where it has data. lseek(2), SEEK_DATA; a file system or a device that does not tell has nothing else."""
+    """The data ranges of a file. lseek(2), SEEK_DATA; without support for it, everything counts as data."""
     at, end = offset, offset + size
     while at < end:
         try:
             data = os.lseek(descriptor, at, os.SEEK_DATA)
         except OSError as error:
-            if error.errno != errno.ENXIO:  # there is none behind
+            if error.errno != errno.ENXIO:  # no more data
                 yield at - offset, end - at
             return
         hole = os.lseek(descriptor, data, os.SEEK_HOLE)

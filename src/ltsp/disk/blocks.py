@@ -1,4 +1,4 @@
-"""Ranges of bytes: files, parts of others, and images whose parts lie scattered."""
+"""Readable ranges of bytes: files, parts of other ranges, and images whose parts are scattered."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ltsp.storage.blocks import Blocks
 from ltsp.storage.extents import HOLE, Extent, NotInFiles, extents
 
 SECTOR: Final = 512
-"""Bytes: the unit of most tables, whatever the sectors of the disk itself."""
+"""Bytes: the unit of most tables, regardless of the disk's own sector size."""
 
 
 OpenSibling = Callable[[str], BinaryIO]
-"""Opens a file that an image names, as the image names it; where the image itself lies elsewhere, its directory comes
-first. It decides what may be opened, and closes the files when nothing is read any more.
+"""Opens a file by the name that an image stores, after the directory of the image if that is elsewhere. It decides
+what may be opened, and closes the files when reading ends.
 
 Raises LtspError.
 """
 
 
 def unpack_integers(layout: str, data: bytes) -> array[int]:
-    """Integers: `<I` are little-endian, of four bytes, `>Q` big-endian, of eight."""
+    """Integers in a struct layout: `<I` is little-endian, four bytes; `>Q` is big-endian, eight bytes."""
     found = array(layout[1], data)
     if layout[0] != ("<" if sys.byteorder == "little" else ">"):
         found.byteswap()
@@ -37,17 +37,17 @@ def unpack_integers(layout: str, data: bytes) -> array[int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FileBlocks:
-    """An open file, which its opener closes."""
+    """An open file; the caller closes it."""
 
     file: BinaryIO
     size: int
     descriptor: int
-    """Or -1 for what is no file of the system."""
+    """-1 if the file has no descriptor."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def of(cls, file: BinaryIO) -> FileBlocks:
-        """Raises SourceError where its size cannot be told."""
+        """Raises SourceError if its size cannot be determined."""
         try:
             descriptor = file.fileno()
         except (OSError, AttributeError):  # io.UnsupportedOperation is an OSError
@@ -55,7 +55,7 @@ class FileBlocks:
         try:
             size = file.seek(0, io.SEEK_END)
         except OSError as error:
-            raise SourceError(f"its size cannot be told: {error.strerror}") from error
+            raise SourceError(f"cannot determine its size: {error.strerror}") from error
         return cls(file, size, descriptor)
 
     def read_at(self, offset: int, size: int) -> bytes:
@@ -72,7 +72,7 @@ class FileBlocks:
                 size -= len(piece)
                 pieces.append(piece := self._read(offset, size))
         except OSError as error:
-            raise SourceError(f"it cannot be read at byte {offset}: {error.strerror}") from error
+            raise SourceError(f"cannot read it at offset {offset}: {error.strerror}") from error
         return b"".join(pieces)
 
     def extents(self, offset: int, size: int) -> Iterator[Extent]:
@@ -90,7 +90,7 @@ class FileBlocks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockRange:
-    """A part of others; it may be cut off by their end."""
+    """A part of other blocks; it may extend beyond their end."""
 
     blocks: Blocks
     offset: int
@@ -106,7 +106,7 @@ class BlockRange:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockRun:
-    """Bytes that lie side by side: from an offset in `blocks`, or so many zeros where there are none."""
+    """Contiguous bytes: from an offset in `blocks`, or zeros if `blocks` is None."""
 
     size: int
     blocks: Blocks | None = None
@@ -115,11 +115,11 @@ class BlockRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MappedBlocks:
-    """An image whose bytes lie in runs.
+    """An image whose bytes are in runs.
 
-    `run` gives the one at an offset, of so many bytes or fewer and at least one. Where a run reaches beyond the end of
-    what it lies in, there are zeros: an image that ends with less than a cluster of data ends there, and so may the
-    disk below a larger one.
+    `run` returns the run at an offset, with at least one byte and at most the given number. Beyond the end of the
+    blocks of a run there are zeros: the last cluster of an image may be short, and so may the backing file of a larger
+    disk.
     """
 
     size: int
@@ -151,7 +151,7 @@ class MappedBlocks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LazyBlocks:
-    """Bytes that are made when they are read."""
+    """Bytes that are produced when they are read."""
 
     size: int
     make: Callable[[], bytes]
@@ -162,7 +162,7 @@ class LazyBlocks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemoryBlocks:
-    """Bytes that are at hand."""
+    """Bytes in memory."""
 
     data: bytes
 

@@ -1,4 +1,4 @@
-"""What was made last and may be wanted again: tables and unpacked clusters of an image."""
+"""A small LRU cache, for tables and decompressed clusters of an image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Value]):
-    """Values by number, `most` of them and one at the least. Two threads may make the same one."""
+    """Values by number; keeps at most `most`, and at least one. Two threads may make the same value."""
 
     __slots__ = ("_kept", "_lock", "_make", "_most")
 

@@ -1,4 +1,4 @@
-"""Compressed pieces of disks: by the library, with a limit on memory, and every failure a FormatError."""
+"""Decompress clusters and grains of disk images, with a memory limit; every failure is a FormatError."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WINDOW: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23
 
 
 def decompress_cluster(kind: str, stored: bytes, most: int) -> bytes:
-    """What a cluster or grain holds, `most` bytes or fewer; there may be anything behind it.
+    """The content of a cluster or grain, at most `most` bytes; trailing data is ignored.
 
     `kind` is `deflate`, `zlib` or `zstd`. Raises FormatError.
     """

@@ -1,6 +1,6 @@
-"""From a file to the disk that it holds, whatever its format; its content decides, never its name.
+"""Open the disk in an image file of any format; the content decides the format, never the file name.
 
-A file that no format claims is the disk itself (raw), so this says nothing of what is on the disk.
+A file in no known format is a raw disk. What is on the disk is not examined here.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ltsp.storage.sparse import free_bytes, write_sparse
 from ltsp.tree.name import printable
 
 _LONGEST_CHAIN: Final = 64
-"""Disks below each other; each costs a few frames of the stack."""
+"""Disks in a backing chain; each costs a few stack frames."""
 _MOST_UNPACKED: Final = 1 << 40
-"""Bytes that a compressed file may unfold to, zeros included."""
+"""Largest decompressed size in bytes, zeros included."""
 _ALWAYS_UNPACKED: Final = 4 << 30
 _RATIO: Final = 2048
-"""What it may unfold to for certain, and for each of its bytes: 300 MB of a system on a disk of 600 GB."""
+"""Decompressed size in bytes that is always allowed, and the allowed ratio above it: 300 MB for a disk of 600 GB."""
 _ROOM_LEFT: Final = 64 << 20
-"""Bytes that are left free where a compressed file is unpacked."""
+"""Bytes to leave free on the file system with the scratch file."""
 _SCRATCH: Final = "/var/tmp"  # noqa: S108 - for files without a name; /tmp may be memory
 _CHECKED: Final = 64 << 20
-"""Bytes that are written between two looks at how much is free."""
+"""Bytes written between two checks of the free space."""
 
 RAW: Final = "raw"
 QCOW2, VMDK, VDI, VHD, VHDX = "qcow2", "VMDK", "VDI", "VHD", "VHDX"
@@ -55,39 +55,39 @@ _UNSUPPORTED: Final = (
     (vmdk.REDO_MAGICS[1], "redo"),
 )
 _BY_QEMU: Final = {"qcow2": QCOW2, "vmdk": VMDK, "vdi": VDI, "vpc": VHD, "vhdx": VHDX, "raw": RAW, "host_device": RAW}
-"""QEMU's names of formats, as a backing format has them."""
+"""Formats by the names that QEMU stores as the backing format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A disk, which can be read while the files are open."""
+    """A disk; readable while its files are open."""
 
     blocks: Blocks
     format: str
     compression: str = ""
     """`gzip`, `bzip2`, `xz`, `zstd` or nothing."""
     sector: int = 0
-    """Bytes of its sectors, where the format says."""
+    """Sector size in bytes, if the format records one."""
     below: tuple[str, ...] = ()
-    """Names of the disks that it is a difference to, the nearest first."""
+    """Names of its backing files, nearest first."""
     warnings: tuple[str, ...] = ()
     """One line each, safe to print."""
 
 
 def refuse_sibling(name: str) -> BinaryIO:
-    """Of a file that comes alone."""
-    raise SourceError(f"it needs another file, {printable(name)}", "give it as a file of the same directory")
+    """The `open_sibling` of an image that comes without other files."""
+    raise SourceError(f"it needs another file, {printable(name)}", "put it into the same directory as the image")
 
 
 def make_scratch_file() -> BinaryIO:
-    """A nameless file that is gone with its descriptor. Raises SourceError where there can be none."""
+    """An unnamed temporary file, removed when it is closed. Raises SourceError if it cannot be created."""
     directory = os.environ.get("TMPDIR") or _SCRATCH
     try:
         return tempfile.TemporaryFile(dir=directory, prefix="ltsp-")
     except OSError as error:
         raise SourceError(
-            f"a copy cannot be made in {printable(directory)}: {error.strerror}",
-            "set TMPDIR to a directory that can be written to and has room",
+            f"cannot create a file in {printable(directory)}: {error.strerror}",
+            "set TMPDIR to a writable directory with enough free space",
         ) from error
 
 
@@ -98,11 +98,11 @@ def open_disk(
     scratch: Callable[[], BinaryIO] = make_scratch_file,
     working: Callable[[], None] = lambda: None,
 ) -> Disk:
-    """The disk in a file that stays open while it is read, as do the files that `open_sibling` and `scratch` give.
+    """The disk in a file. The file must stay open while the disk is read, like those from `open_sibling` and `scratch`.
 
-    `scratch` makes the file that a compressed one is unpacked to, and `working` is called for each piece of it. The
-    messages do not name the file. Raises FormatError for what is damaged or forged, SourceError for what cannot be
-    read, and what `open_sibling` raises.
+    `scratch` creates the file that a compressed one is decompressed into; `working` is called for each piece of it.
+    Messages do not name the file. Raises FormatError if the image is damaged or forged, SourceError if it is not
+    supported or cannot be read, and whatever `open_sibling` raises.
     """
     blocks = FileBlocks.of(file)
     kind = _detect_compression(blocks)
@@ -113,7 +113,7 @@ def open_disk(
         on_failure.callback(file.close)
         blocks = _unpack(blocks, file, working)
         if _detect_compression(blocks):
-            raise SourceError(f"it is a compressed file in a {kind} file", "unpack it")
+            raise SourceError(f"it is compressed twice: a compressed file in a {kind} file", "unpack it first")
         disk = _BackingChain(open_sibling).open_layer(blocks, "")
         on_failure.pop_all()
     return replace(disk, compression=kind)
@@ -124,7 +124,7 @@ def _detect_compression(blocks: Blocks) -> str:
 
 
 def detect_format(blocks: Blocks) -> str:
-    """Raises SourceError for formats that are known by name only."""
+    """The format of the image. Raises SourceError for formats that are recognised but not supported."""
     head = blocks.read_at(0, 4096)
     for at, magic, kind in _FORMATS:
         if head.startswith(magic, at):
@@ -132,13 +132,13 @@ def detect_format(blocks: Blocks) -> str:
     for magic, kind in _UNSUPPORTED:
         if head.startswith(magic):
             raise SourceError(f"it is {probe.describe_kind(kind)}", probe.get_remedy(kind))
-    # A fixed VHD is a raw disk but for its last sector.
+    # A fixed VHD is a raw disk followed by one sector.
     return VHD if vhd.is_footer(blocks.read_at(max(blocks.size - vhd.FOOTER_SIZE, 0), vhd.FOOTER_SIZE)) else RAW
 
 
 @dataclass(slots=True)
 class _BackingChain:
-    """A disk and those below it."""
+    """A disk and its backing files."""
 
     open_sibling: OpenSibling
     names: list[str] = field(default_factory=list)
@@ -146,10 +146,10 @@ class _BackingChain:
     files: set[tuple[int, int]] = field(default_factory=set)
 
     def open_layer(self, blocks: Blocks, expected: str) -> Disk:
-        """`expected` is the format that the disk above says, or nothing: raw content must not choose its reader."""
+        """`expected` is the format that the overlay above records, or empty: raw content must not choose its reader."""
         kind = expected if expected == RAW else detect_format(blocks)
         if expected and kind != expected:
-            raise FormatError(f"it holds {kind}, and the disk above says {expected}")
+            raise FormatError(f"its format is {kind}, but the overlay above it records {expected}")
         sector = 0
         self._check_loop(blocks)
         match kind:
@@ -172,20 +172,20 @@ class _BackingChain:
         return Disk(blocks, kind, sector=sector, below=tuple(self.names), warnings=tuple(self.warnings))
 
     def _check_loop(self, blocks: Blocks) -> None:
-        """Raises FormatError where a disk lies below itself."""
+        """Raises FormatError if a disk is its own backing file."""
         if isinstance(blocks, FileBlocks) and blocks.descriptor >= 0:
             status = os.fstat(blocks.descriptor)
             if (status.st_dev, status.st_ino) in self.files:
-                raise FormatError("its backing files are a loop")
+                raise FormatError("its backing files form a loop")
             self.files.add((status.st_dev, status.st_ino))
 
     def _locate_sibling(self, name: str) -> str:
-        """A name as the image has it, behind the directory of the image itself."""
+        """A name stored in the image, relative to the directory of the image."""
         return posixpath.join(posixpath.dirname(self.names[-1]), name) if self.names else name
 
     def _open_backing(self, name: str, kind: str) -> Blocks:
         if len(self.names) == _LONGEST_CHAIN:
-            raise FormatError(f"it has more than {_LONGEST_CHAIN} backing files below each other")
+            raise FormatError(f"its chain of backing files is longer than {_LONGEST_CHAIN}")
         name = self._locate_sibling(_parse_backing_path(name))
         file = FileBlocks.of(self.open_sibling(name))
         self.names.append(name)
@@ -198,16 +198,16 @@ class _BackingChain:
 
 
 def _parse_backing_path(name: str) -> str:
-    """What QEMU's notation for a backing file means as a path.
+    """The path in QEMU's notation for a backing file.
 
-    Raises SourceError for what is no file.
+    Raises SourceError if it is not a file.
     """
     scheme, colon, rest = name.partition(":")
     if colon and scheme.isalnum() and scheme.isascii():
         if scheme != "file":
             raise SourceError(
-                f"its backing file is {printable(name[:80])}, which is no file here",
-                "make a whole disk of it with qemu-img convert",
+                f"its backing file is {printable(name[:80])}, which is not a local file",
+                "convert it to a standalone disk with qemu-img convert",
             )
         return rest.removeprefix("//") if rest.startswith("///") else rest
     return name
@@ -216,33 +216,36 @@ def _parse_backing_path(name: str) -> str:
 def _translate_qemu_format(kind: str) -> str:
     if kind and kind not in _BY_QEMU:
         raise SourceError(
-            f"it is said to be of the format {printable(kind)}", "make a whole disk with qemu-img convert"
+            f"its backing format {printable(kind)} is not supported",
+            "convert it to a standalone disk with qemu-img convert",
         )
     return _BY_QEMU.get(kind, "")
 
 
 def _unpack(blocks: Blocks, file: BinaryIO, working: Callable[[], None]) -> FileBlocks:
-    """Into a file that has holes where there are only zeros.
+    """Decompress into a sparse file.
 
-    Raises FormatError where it is damaged or unfolds to too much, and SourceError where there is no room.
+    Raises FormatError if the data is damaged or too large when decompressed, SourceError if there is not enough space.
     """
     most = min(_MOST_UNPACKED, max(_ALWAYS_UNPACKED, _RATIO * blocks.size))
     size = written = 0
-    hint = "unpack it yourself where there is room"
+    hint = "unpack it yourself on a file system with enough free space"
     try:
         for piece in _read_unpacked(blocks):
             if size + len(piece) > most:
-                raise FormatError(f"it unfolds to more than {most >> 30} GiB", "if that is right, unpack it first")
+                raise FormatError(
+                    f"it decompresses to more than {most >> 30} GiB", "if that is correct, unpack it first"
+                )
             written += write_sparse(file.fileno(), piece, size)
             size += len(piece)
             working()
             if written > _CHECKED:
                 written = 0
                 if free_bytes(file.fileno()) < _ROOM_LEFT:
-                    raise SourceError("there is no room to unpack it", hint)
+                    raise SourceError("not enough free space to unpack it", hint)
         os.ftruncate(file.fileno(), size)
     except OSError as error:
-        raise SourceError(f"it cannot be unpacked: {error.strerror}", hint) from error
+        raise SourceError(f"cannot unpack it: {error.strerror}", hint) from error
     return FileBlocks.of(file)
 
 

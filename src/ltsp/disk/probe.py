@@ -1,7 +1,7 @@
-"""What a volume holds, told by its magic numbers, in a word: `ext`, `lvm`, `luks`; and the remedy for what is not read.
+"""Identify what a volume holds by its magic numbers, as a word such as `ext`; and the remedy for unsupported kinds.
 
-Those that hold others come first, as their owners leave the marks of what was there before: a RAID's member keeps its
-number where a file system has it too. Places are those of libblkid's superblocks and of the kernel's headers.
+Containers are checked first, as the traces of earlier content often remain in them: a RAID member may also show the
+magic number of its file system. Offsets are those of libblkid's superblocks and of the kernel's headers.
 """
 
 from __future__ import annotations
@@ -39,43 +39,43 @@ _MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0x8001, b"NSR0", "udf"),
     (0x8001, b"BEA01", "udf"),
     (_EXT_AT, _EXT_MAGIC, EXT),
-    (0x406, b"\x34\x34", "nilfs2"),  # in the place of the number of blocks of ext
+    (0x406, b"\x34\x34", "nilfs2"),  # where ext has its block count
     (3, b"NTFS    ", "ntfs"),
     (3, b"EXFAT   ", "exfat"),
     (3, b"ReFS\0\0\0\0", "refs"),
     (0x400, b"H+\0\x04", "hfsplus"),
     (0x400, b"HX\0\x05", "hfsplus"),
     (0x20, b"NXSB", "apfs"),
-    # Backups of disks, which are packed by zstd or gzip as disks are. vma_spec.txt of pve-qemu; partclone.h
+    # Backups of disks, which may be compressed like disks. vma_spec.txt of pve-qemu; partclone.h
     (0, b"VMA\0", "vma"),
     (0, b"partclone-image", "partclone"),
     (0x1055C, b"\x19\x01\x54\x19", "ufs"),
     *((page - 10, magic, SWAP) for page in (4096, 8192, 16384, 65536) for magic in (b"SWAPSPACE2", b"SWAP-SPACE")),
     *((place << 10, b"\x0c\xb1\xba\0\0\0\0\0", "zfs") for place in range(128, 256)),
 )
-"""Place, magic and kind, in the order in which they decide."""
+"""Offset, magic and kind; the first match decides."""
 _HEAD: Final = 256 << 10
 _FAR: Final = ((0x100000, b"\x0d\xd0\x01\xc0", "vmfs"), (0x200000, b"\x5e\xf1\xab\x2f", "vmfs"))
-"""Likewise, of what has nothing at its start."""
+"""The same, for formats without a magic near the start."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormatInfo:
-    """What is known by name."""
+    """The name and the remedy of a kind."""
 
     name: str
     """As in `it holds swap space`."""
     remedy: str = ""
-    """What to type or do where it is not read; empty for what always is."""
+    """What to type or do if it is not supported; empty if it always is."""
 
 
-_BY_THE_KERNEL = "run this as root where the kernel has {}, or mount it and name the directory: ltsp image /mnt"
-_OF_WINDOWS = "clients boot Linux: name another disk, or another partition by FILE,partition=NUMBER"
-_CONVERT = "make a qcow2 disk of it, and name that: qemu-img convert -O qcow2 FILE lab.qcow2"
-_UNPACK = "unpack it, and name the disk or directory in it: {}"
+_BY_THE_KERNEL = "run this as root on a kernel with {} support, or mount it, and run: ltsp image /mnt"
+_OF_WINDOWS = "clients boot Linux: give another disk, or another partition with FILE,partition=NUMBER"
+_CONVERT = "convert it, and give the result: qemu-img convert -O qcow2 FILE lab.qcow2"
+_UNPACK = "unpack it, and give the disk or directory in it: {}"
 
 FORMATS: Final[Mapping[str, FormatInfo]] = {
-    # What volumes hold; the magic numbers above, of libblkid.
+    # Contents of volumes; the magic numbers above are those of libblkid.
     EXT: FormatInfo("an ext2, ext3 or ext4 file system"),
     XFS: FormatInfo("an xfs file system"),
     BTRFS: FormatInfo("a btrfs file system"),
@@ -88,96 +88,88 @@ FORMATS: Final[Mapping[str, FormatInfo]] = {
             *(("nilfs2", "a"), ("udf", "a"), (SQUASHFS, "a")),
         )
     },
-    SWAP: FormatInfo("swap space", "it holds no files: name the disk or partition of the system"),
-    # pvs(8): one that belongs to no group, or of which other disks are missing.
-    LVM: FormatInfo("a physical volume of LVM", "name the other disks of its group: FILE,disk=SECOND,disk=THIRD"),
+    SWAP: FormatInfo("swap space", "it holds no files: give the disk or partition of the system"),
+    # pvs(8): a volume without a group, or one whose group has other disks that are missing.
+    LVM: FormatInfo("an LVM physical volume", "give the other disks of its group: FILE,disk=SECOND,disk=THIRD"),
     # Manual pages: lvmthin(7), lvmraid(7), lvmcache(7).
     LVM_KIND: FormatInfo(
-        "a volume of LVM that is neither linear nor striped",
-        "activate it (losetup -fP FILE; vgchange -ay), mount it, and name the directory: ltsp image /mnt",
+        "an LVM volume that is neither linear nor striped",
+        "activate it (losetup -fP FILE; vgchange -ay), mount it, and run: ltsp image /mnt",
     ),
     # Manual page: mdadm(8).
     MD: FormatInfo(
-        "a member of a RAID",
-        "assemble it (losetup -fP each disk; mdadm --assemble --scan --readonly), mount it, and name the directory: "
-        "ltsp image /mnt",
+        "a RAID member",
+        "assemble it (losetup -fP each disk; mdadm --assemble --scan --readonly), mount it, and run: ltsp image /mnt",
     ),
     LUKS: FormatInfo(
-        "an encrypted volume (LUKS)", "give its key by --key-file FILE, or unlock and mount it, and name the directory"
+        "an encrypted volume (LUKS)",
+        "give its key with --key-file FILE, or unlock it, mount it, and run ltsp image on it",
     ),
-    BITLOCKER: FormatInfo("an encrypted volume (BitLocker)", f"it is of Windows, and {_OF_WINDOWS}"),
+    BITLOCKER: FormatInfo("an encrypted volume (BitLocker)", f"it belongs to Windows; {_OF_WINDOWS}"),
     # Manual pages: stratis(8), vdoformat(8); bcache.rst of the kernel.
-    "stratis": FormatInfo(
-        "a member of a Stratis pool", "start the pool, mount it, and name the directory: ltsp image /mnt"
-    ),
-    "vdo": FormatInfo("a VDO volume", "activate it (vgchange -ay), mount it, and name the directory: ltsp image /mnt"),
+    "stratis": FormatInfo("a member of a Stratis pool", "start the pool, mount it, and run: ltsp image /mnt"),
+    "vdo": FormatInfo("a VDO volume", "activate it (vgchange -ay), mount it, and run: ltsp image /mnt"),
     "bcache": FormatInfo(
-        "a device of bcache",
-        "register it (modprobe bcache), mount /dev/bcache0, and name the directory: ltsp image /mnt",
+        "a bcache device",
+        "register it (modprobe bcache), mount /dev/bcache0, and run: ltsp image /mnt",
     ),
     # Manual page: zpool-import(8).
     "zfs": FormatInfo(
         "a member of a ZFS pool",
-        "import the pool and name the directory: losetup -fP FILE; zpool import -o readonly=on -R /mnt POOL; "
+        "import the pool, and give the directory: losetup -fP FILE; zpool import -o readonly=on -R /mnt POOL; "
         "ltsp image /mnt",
     ),
-    "vmfs": FormatInfo(
-        "a datastore of ESXi (VMFS)", "copy the machine's disk, a .vmdk, out of it by scp, and name that"
-    ),
-    "ntfs": FormatInfo("an NTFS file system", f"it is of Windows, and {_OF_WINDOWS}"),
-    "exfat": FormatInfo("an exFAT file system", f"no system is installed on it, and {_OF_WINDOWS}"),
-    "refs": FormatInfo("a ReFS file system", f"it is of Windows, and {_OF_WINDOWS}"),
-    "hfsplus": FormatInfo("an HFS+ file system", f"it is of macOS, and {_OF_WINDOWS}"),
-    "apfs": FormatInfo("an APFS container", f"it is of macOS, and {_OF_WINDOWS}"),
-    "ufs": FormatInfo("a UFS file system", f"it is of BSD, and {_OF_WINDOWS}"),
+    "vmfs": FormatInfo("an ESXi datastore (VMFS)", "copy the machine's disk (.vmdk) out of it with scp, and give that"),
+    "ntfs": FormatInfo("an NTFS file system", f"it belongs to Windows; {_OF_WINDOWS}"),
+    "exfat": FormatInfo("an exFAT file system", f"no system is installed on exFAT; {_OF_WINDOWS}"),
+    "refs": FormatInfo("a ReFS file system", f"it belongs to Windows; {_OF_WINDOWS}"),
+    "hfsplus": FormatInfo("an HFS+ file system", f"it belongs to macOS; {_OF_WINDOWS}"),
+    "apfs": FormatInfo("an APFS container", f"it belongs to macOS; {_OF_WINDOWS}"),
+    "ufs": FormatInfo("a UFS file system", f"it belongs to BSD; {_OF_WINDOWS}"),
     AMBIVALENT: FormatInfo(
-        "an ext file system and traces of another one, and nothing says which of them is a rest",
-        "say which, as in FILE,fstype=ext4, or remove the other one with wipefs",
+        "an ext file system and traces of another one, and it is unclear which of them is current",
+        "specify which, as in FILE,fstype=ext4, or remove the other one with wipefs",
     ),
-    NOTHING: FormatInfo("nothing", "is this the right disk? all that tells a file system or a table is zeros"),
-    UNKNOWN: FormatInfo("no format that is known here", "if Linux can mount it, mount it, and name the directory"),
+    NOTHING: FormatInfo("nothing", "is this the right disk? it starts with nothing but zeros"),
+    UNKNOWN: FormatInfo("no known format", "if Linux can mount it, mount it, and run ltsp image on the mount point"),
     # Disks of other virtual machines; qemu-img(1) reads them.
     "qed": FormatInfo("a QED disk", _CONVERT),
     "parallels": FormatInfo("a Parallels disk", _CONVERT),
     "bochs": FormatInfo("a bochs disk", _CONVERT),
     "cloop": FormatInfo("a compressed loop (cloop)", _CONVERT),
-    "redo": FormatInfo("a redo log of ESXi", "name the disk itself, after the snapshots of the machine were removed"),
-    # Backups of disks: vma(1) of Proxmox VE, partclone.restore(8), which Clonezilla has its images from.
+    "redo": FormatInfo("an ESXi redo log", "remove the snapshots of the machine, then give the disk itself"),
+    # Backups of disks: vma(1) of Proxmox VE, partclone.restore(8) of Clonezilla images.
     "vma": FormatInfo(
-        "a backup of Proxmox VE (VMA)",
-        "unpack it where Proxmox VE is, and name the disk in it: vma extract FILE lab; ltsp image ./lab/DISK.raw",
+        "a Proxmox VE backup (VMA)",
+        "unpack it on a Proxmox VE host, and give the disk in it: vma extract FILE lab; ltsp image ./lab/DISK.raw",
     ),
     "partclone": FormatInfo(
-        "a backup of a partition by partclone, as Clonezilla makes them",
-        "restore it to a file, and name that: partclone.restore -C -W -s FILE -o lab.raw; ltsp image ./lab.raw",
+        "a partclone backup of a partition, as made by Clonezilla",
+        "restore it to a file, and give that: partclone.restore -C -W -s FILE -o lab.raw; ltsp image ./lab.raw",
     ),
     # Disk images of macOS: dmg2img(1), hdiutil(1).
-    "dmg": FormatInfo(
-        "a disk image of macOS (DMG)", "unpack it, and name the disk: qemu-img convert -O raw FILE lab.raw"
-    ),
-    # Archives; those that are no tar by the program that unpacks them.
-    "tar": FormatInfo("a tar archive", "an archive is read from a file: cat FILE >lab.tar; ltsp image ./lab.tar"),
+    "dmg": FormatInfo("a macOS disk image (DMG)", "unpack it, and give the disk: qemu-img convert -O raw FILE lab.raw"),
+    # Archives; those other than tar with the program that unpacks them.
+    "tar": FormatInfo("a tar archive", "an archive must be a regular file: cat FILE >lab.tar; ltsp image ./lab.tar"),
     "zip": FormatInfo("a zip archive", _UNPACK.format("unzip FILE")),
     "7z": FormatInfo("a 7-Zip archive", _UNPACK.format("7z x FILE")),
     "rar": FormatInfo("a RAR archive", _UNPACK.format("unrar x FILE, or 7z x FILE")),
-    "cab": FormatInfo("a cabinet of Windows", _UNPACK.format("7z x FILE")),
-    "wim": FormatInfo("an image of Windows (WIM)", f"it is of Windows, and {_OF_WINDOWS}"),
+    "cab": FormatInfo("a Windows cabinet", _UNPACK.format("7z x FILE")),
+    "wim": FormatInfo("a Windows image (WIM)", f"it belongs to Windows; {_OF_WINDOWS}"),
     "cpio": FormatInfo("a cpio archive", _UNPACK.format("mkdir lab; cpio -idm -D lab <FILE")),
-    "lz4": FormatInfo("what lz4 compressed", "unpack it, and name what it held: unlz4 FILE"),
-    "lzip": FormatInfo("what lzip compressed", "unpack it, and name what it held: lzip -dk FILE"),
-    "lzop": FormatInfo("what lzop compressed", "unpack it, and name what it held: lzop -d FILE"),
-    "deb": FormatInfo("a package of Debian", "a package is not a system: debootstrap or mmdebstrap makes one"),
-    "rpm": FormatInfo("an RPM package", "a package is not a system: dnf --installroot makes one"),
-    "program": FormatInfo(
-        "a program", "name a directory, a squashfs file, a disk of a virtual machine or a tar archive"
-    ),
+    "lz4": FormatInfo("an lz4 file", "unpack it, and give the result: unlz4 FILE"),
+    "lzip": FormatInfo("an lzip file", "unpack it, and give the result: lzip -dk FILE"),
+    "lzop": FormatInfo("an lzop file", "unpack it, and give the result: lzop -d FILE"),
+    "deb": FormatInfo("a Debian package", "a package is not a system: create one with debootstrap or mmdebstrap"),
+    "rpm": FormatInfo("an RPM package", "a package is not a system: create one with dnf --installroot"),
+    "program": FormatInfo("a program", "give a directory, a squashfs file, a virtual machine disk or a tar archive"),
     TEXT: FormatInfo(
         "text",
-        "is it the right file? a download that failed leaves a page of text: fetch it again; "
-        "of a virtual machine, name the disk, not its settings (.vbox, .vmx, .ovf)",
+        "is it the right file? a failed download leaves a page of text: download it again; "
+        "for a virtual machine, give the disk, not its settings (.vbox, .vmx, .ovf)",
     ),
 }
-"""By kind; each that is not read has its remedy."""
+"""By kind; every unsupported kind has a remedy."""
 
 FILE_MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0x101, b"ustar", "tar"),
@@ -196,21 +188,21 @@ FILE_MAGICS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, b"\xed\xab\xee\xdb", "rpm"),
     (0, b"\x7fELF", "program"),
 )
-"""Whole files that are neither disks nor volumes: place, magic and kind. file(1), magic(5)"""
+"""Files that are neither disks nor volumes: offset, magic and kind. file(1), magic(5)"""
 
 
 def describe_kind(kind: str) -> str:
-    """For people: `a btrfs file system`."""
+    """The kind in a message: `a btrfs file system`."""
     return FORMATS[kind].name if kind in FORMATS else f"a {kind} file system"
 
 
 def get_remedy(kind: str) -> str:
-    """What to type or do about what is not read; empty for what is not known, or always read."""
+    """What to type or do about an unsupported kind; empty if it is unknown or always supported."""
     return FORMATS[kind].remedy if kind in FORMATS else ""
 
 
 def detect_kind(blocks: Blocks) -> str:
-    """Raises SourceError and FormatError where the start cannot be read. RAID members are not told here."""
+    """The kind of a volume, except RAID members. Raises SourceError and FormatError if the start cannot be read."""
     head = blocks.read_at(0, _HEAD)
     for place, magic, kind in _MAGICS:
         if head.startswith(magic, place):
@@ -224,10 +216,10 @@ def detect_kind(blocks: Blocks) -> str:
 
 
 def _is_ext(head: bytes, size: int) -> bool:
-    """Whether there is a superblock with numbers that can be: its magic alone has two bytes.
+    """Whether there is a plausible superblock; its magic alone has only two bytes.
 
-    mke2fs leaves what lies behind it as it was, where the device discards nothing and the new file system needs no
-    block there; so libblkid calls such a volume ambivalent, too.
+    mke2fs does not clear the blocks after it unless the device discards them or the new file system uses them; libblkid
+    calls such a volume ambivalent, too.
     """
     if not head.startswith(_EXT_MAGIC, _EXT_AT):
         return False
@@ -238,7 +230,7 @@ def _is_ext(head: bytes, size: int) -> bool:
 
 
 def is_fat(sector: bytes) -> bool:
-    """A jump, the signature, sane numbers, and a name where one is: a disk's boot sector has the signature, too."""
+    """Check the jump, the signature, the numbers and the name: an MBR has the signature, too."""
     if len(sector) < 512 or sector[510:512] != b"\x55\xaa" or sector[0] not in {0xEB, 0xE9}:
         return False
     size, cluster, tables = int.from_bytes(sector[11:13], "little"), sector[13], sector[16]

@@ -1,4 +1,4 @@
-"""From disks to all that may hold a file system: partitions, logical volumes, RAID1, or a disk as a whole; unlocked."""
+"""Find everything on disks that may hold a file system: partitions, LVM and RAID1 volumes, whole disks; unlock LUKS."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage.blocks import Blocks
 
 _MOST: Final = 4096
-"""Volumes of all disks together."""
+"""Volumes on all disks together."""
 _MOST_TEXTS: Final = 4 << 20
-"""Bytes of what LVM says of groups, as far as it differs; they take two seconds to read."""
+"""Bytes of distinct LVM metadata texts; this many take two seconds to parse."""
 _DESCRIPTOR: Final = 32 << 10
-"""Where the first descriptor of an ISO 9660 disc lies."""
+"""Offset of the first descriptor of an ISO 9660 disc."""
 _DEEPEST: Final = 3
-"""A table in a RAID in a partition."""
+"""Levels of nesting: a table in a RAID in a partition."""
 _MOST_UNLOCKED: Final = 16
-"""Encrypted volumes; each takes the key's owner a second or more."""
+"""Encrypted volumes; deriving the key of each takes a second or more."""
 
 FindKey = Callable[[bytes], bytes]
-"""The key of a volume of LUKS, from what stands before its encrypted bytes. Raises LtspError."""
+"""The volume key of a LUKS volume, from the area before its encrypted data. Raises LtspError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +39,25 @@ class Volume:
     print."""
     blocks: Blocks
     kind: str
-    """What it holds: a word of ltsp.disk.probe."""
+    """What it holds: a kind from ltsp.disk.probe."""
     disk: int = 0
-    """Which of the disks, from 0."""
+    """Index of its disk, from 0."""
     number: int = 0
-    """As `partition=` names it, or 0 for what is no partition."""
+    """The number for `partition=`, or 0 if it is not a partition."""
     offset: int = 0
-    """Bytes before it on its disk; of use where `direct`."""
+    """Bytes before it on its disk; valid only if `direct`."""
     direct: bool = True
     """Whether it is a plain range of its disk."""
     type: str = ""
-    """Of the partition: `83`, or a GUID."""
+    """Partition type: `83`, or a GUID."""
     label: str = ""
     """The partition's name in a GPT; not safe to print."""
     devices: tuple[str, ...] = ()
-    """What fstab(5) may call it, apart from what its file system says: `PARTUUID=…`, `/dev/vg/root`."""
+    """Names that fstab(5) may use for it, besides those of its file system: `PARTUUID=…`, `/dev/vg/root`."""
     encrypted: tuple[str, ...] = ()
-    """What crypttab(5) may call the encrypted volume that this is in."""
+    """Names that crypttab(5) may use for the encrypted volume around it."""
     fault: str = ""
-    """Why it cannot be read, in a line that is safe to print; nothing where it can."""
+    """Why it cannot be read, one line, safe to print; empty if it can."""
 
     @property
     def size(self) -> int:
@@ -66,21 +66,21 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Volumes:
-    """All of some disks, in the order of the disks and of their tables, logical ones last."""
+    """The volumes of some disks, in the order of the disks and of their tables, logical volumes last."""
 
     volumes: tuple[Volume, ...]
     tables: tuple[str, ...]
-    """Of each disk: `GPT`, `MBR`, `none`."""
+    """The table of each disk: `GPT`, `MBR`, `none`."""
     warnings: tuple[str, ...] = ()
     """One line each, safe to print."""
     missing: tuple[str, ...] = ()
-    """What belongs to these disks and is on none of them, for people; safe to print."""
+    """What belongs to these disks but is on none of them, for messages; safe to print."""
 
     @classmethod
     def of(cls, disks: Sequence[Disk], find_key: FindKey | None = None) -> Volumes:
-        """Encrypted volumes are opened where `find_key` is given.
+        """Encrypted volumes are unlocked if `find_key` is given.
 
-        Raises FormatError where a table is damaged, SourceError where a disk cannot be read.
+        Raises FormatError if a table is damaged, SourceError if a disk cannot be read.
         """
         search = _VolumeSearch(len(disks) > 1, find_key)
         tables = tuple(search.disk(number, disk) for number, disk in enumerate(disks))
@@ -92,7 +92,7 @@ class Volumes:
 
 @dataclass(frozen=True, slots=True)
 class _MirrorMember:
-    """A member of a RAID1 that has the data."""
+    """A RAID1 member that holds the data."""
 
     volume: Volume
     member: md.MdMember
@@ -116,7 +116,7 @@ class _VolumeSearch:
         return self._add_table(replace(where, name=f"disk {number + 1}") if self.several else where, disk.sector, 0)
 
     def _add_table(self, where: Volume, sector: int, depth: int) -> str:
-        """A disk, or the data of a RAID, which may have a table too."""
+        """Add a disk or the data of a RAID, which may have a partition table; return the kind of the table."""
         table, partitions = _read_table(where.blocks, sector, self.warnings)
         if not partitions and table == "none":
             self._add_volume(where, depth)
@@ -126,7 +126,7 @@ class _VolumeSearch:
         return table
 
     def _add_volume(self, volume: Volume, depth: int) -> None:
-        """A volume that has no table, and what is in it."""
+        """Add a volume without a table, and what is in it."""
         if len(self.found) >= _MOST:
             raise FormatError(f"it has more than {_MOST} volumes")
         member = md.read_superblock(volume.blocks)
@@ -139,7 +139,7 @@ class _VolumeSearch:
             return
         if member is not None:
             if member.offset + member.size > volume.size:
-                self.found[-1] = replace(volume, fault="its data reach beyond its end")
+                self.found[-1] = replace(volume, fault="its data extends beyond its end")
             elif depth < _DEEPEST:
                 self.members.append(_MirrorMember(volume, member, depth))
         elif volume.kind == probe.LUKS:
@@ -151,13 +151,13 @@ class _VolumeSearch:
                 self.found[-1] = replace(volume, fault=error.message)
 
     def _unlock(self, volume: Volume, depth: int) -> None:
-        """What is in the encrypted volume that was found last takes its place."""
+        """Replace the encrypted volume that was found last by its content."""
         if self.find_key is None or depth >= _DEEPEST:
             return
         self.unlocked += 1
         try:
             if self.unlocked > _MOST_UNLOCKED:
-                raise SourceError(f"it is one of more than {_MOST_UNLOCKED} encrypted volumes")
+                raise SourceError(f"there are more than {_MOST_UNLOCKED} encrypted volumes")
             header = luks.LuksHeader.parse(volume.blocks)
             blocks = header.open_decrypted(volume.blocks, self.find_key(header.read_header_area(volume.blocks)))
         except LtspError as error:
@@ -175,22 +175,22 @@ class _VolumeSearch:
         self._add_table(inside, header.sector, depth + 1)
 
     def _read_physical_volume(self, blocks: Blocks) -> lvm.PhysicalVolume:
-        """With texts that are there once, however many volumes have them."""
+        """Each distinct metadata text is kept only once."""
         found = lvm.read_physical_volume(blocks)
         texts = tuple(self.texts.setdefault(text, text) for text in found.texts)
         if sum(map(len, self.texts)) > _MOST_TEXTS:
-            raise FormatError("the metadata of LVM is larger than any group has")
+            raise FormatError("the LVM metadata is too large")
         return replace(found, texts=texts)
 
     def assemble_mirrors(self) -> None:
-        """The data of each RAID1, from the freshest of its members; there may be another one in them."""
+        """Add the data of each RAID1 from its most recent member; it may hold another RAID1."""
         while self.members:
             depth = self.members[0].depth
             array = self.members[0].member.array
             same = [each for each in self.members if each.member.array == array]
             self.members = [each for each in self.members if each.member.array != array]
             if len({each.member.events for each in same}) > 1:
-                self.warnings.append("the members of a RAID1 are not of the same state: the freshest is taken")
+                self.warnings.append("the members of a RAID1 differ: using the most recent one")
             best = max(same, key=lambda each: each.member.events)
             self._add_table(_make_mirror_volume(best.volume, best.member), 0, depth + 1)
 
@@ -227,7 +227,7 @@ def _make_mirror_volume(volume: Volume, member: md.MdMember) -> Volume:
 
 
 def _probe_logical_volume(volume: lvm.LogicalVolume) -> tuple[str, str]:
-    """What is in it, and why it cannot be read."""
+    """Its kind, and why it cannot be read."""
     if volume.fault:
         return probe.UNKNOWN, volume.fault
     try:
@@ -245,8 +245,8 @@ def _read_table(blocks: Blocks, sector: int, warnings: list[str]) -> tuple[str, 
         table, found = _read_partitions(blocks, held, sector, [])
     except FormatError:
         return "none", ()
-    # A disc that also boots as a disk has a table for the firmware only, in which a partition begins before its
-    # descriptor; without one, the table came later, and the descriptor is a rest of what was there before.
+    # A hybrid ISO has a table for the firmware only, with a partition that begins before the ISO 9660 descriptor.
+    # Without such a partition the table is newer, and the descriptor is left over from earlier content.
     disc = any(partition.offset <= _DESCRIPTOR for partition in found)
     return ("none", ()) if disc or not found else (table, found)
 
@@ -258,7 +258,7 @@ def _read_partitions(blocks: Blocks, held: str, sector: int, warnings: list[str]
         found = gpt.read(blocks, (sector,) if sector else gpt.SECTORS)
         if found is not None:
             if found.backup:
-                warnings.append("the primary partition table (GPT) is damaged: the backup was taken")
+                warnings.append("the primary partition table (GPT) is damaged: using the backup")
             return "GPT", found.partitions
         if protected and all(entry.type in {0, mbr.PROTECTIVE} for entry in entries):
             raise FormatError(
@@ -281,5 +281,5 @@ def _make_partition_volume(where: Volume, partition: Partition, *, top: bool, se
         type=partition.type,
         label=partition.name,
         devices=tuple(filter(None, devices)),
-        fault="it reaches beyond the end of the disk: the disk is cut off, or one of several" if beyond else "",
+        fault="it extends beyond the end of the disk: the disk is truncated, or one of several" if beyond else "",
     )

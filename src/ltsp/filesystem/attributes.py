@@ -1,4 +1,4 @@
-"""Extended attributes: their order, and POSIX ACLs from the form on disk to the one that getxattr(2) gives."""
+"""Order extended attributes, and convert POSIX ACLs from their form on disk to that of getxattr(2)."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ Xattrs = tuple[tuple[str, bytes], ...]
 
 _USER, _GROUP = 0x02, 0x08
 _TAGS = frozenset({0x01, _USER, 0x04, _GROUP, 0x10, 0x20})
-"""Of entries; only those of named users and groups carry an id. acl(5)"""
+"""Tags of ACL entries; only named users and groups have an id. acl(5)"""
 _NO_ID = 0xFFFFFFFF
 _XATTR_VERSION = 2
-"""Of the form that programs see. Linux include/uapi/linux/posix_acl_xattr.h"""
+"""Version of the form that programs see. Linux include/uapi/linux/posix_acl_xattr.h"""
 _NATIVE = struct.Struct("<HHI")
 
 
 _MOST = 8 << 20
-"""Bytes of all names and values of one inode. Linux lists 64 KiB of names at most; values seldom reach that."""
+"""Bytes of all names and values of one inode. Linux lists at most 64 KiB of names; values seldom take that much."""
 
 
 def collect_attributes(pairs: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Raises FormatError where they are so many, or so large, that they were forged."""
+    """Raises FormatError if they are too large to be genuine."""
     found: dict[bytes, bytes] = {}
     size = 0
     for name, value in pairs:
         size += len(name) + len(value)
         if size > _MOST:
-            raise FormatError(f"its attributes have more than {_MOST >> 20} MiB")
+            raise FormatError(f"its attributes are larger than {_MOST >> 20} MiB")
         found[name] = value
     return found
 
 
 def sort_attributes(found: Mapping[bytes, bytes]) -> Xattrs:
-    """As a tree has them: by the bytes of their full names."""
+    """In the order of a tree: by the bytes of their full names."""
     return tuple((decode(name), found[name]) for name in sorted(found)) if found else ()
 
 
@@ -58,7 +58,7 @@ def convert_ext_acl(stored: bytes) -> bytes:
 
 
 def pack_acl(entries: list[tuple[int, int, int]]) -> bytes:
-    """From tag, permissions and id of each entry; an id is meant only for named users and groups."""
+    """The ACL of entries with tag, permissions and id; only named users and groups use the id."""
     if any(tag not in _TAGS for tag, _, _ in entries):
         raise FormatError("an access control list is damaged")
     packed = [

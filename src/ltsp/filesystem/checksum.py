@@ -1,4 +1,4 @@
-"""Checksums as ext4 and xfs keep them beside their metadata."""
+"""Verify the metadata checksums of ext4 and xfs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from ltsp.storage.crc32c import ALL_ONES, crc32c, crc32c_inverted
 
 
 def matches_ext4(data: bytes, expected: int, seed: int = ALL_ONES, bits: int = 32) -> bool:
-    """In the form of ext4: not inverted, and in some places only the lower half of it is kept."""
+    """Verify a checksum of ext4: not inverted, and in some records only the lower half."""
     return crc32c(data, seed) & (1 << bits) - 1 == expected
 
 
 def matches_xfs(data: bytes, at: int) -> bool:
-    """Whether the checksum that stands at a place in the data, in four bytes that count as zeros, is that of the data.
+    """Verify the checksum at an offset in the data; its own four bytes count as zeros.
 
-    In the form of xfs: seeded and inverted. Linux xfs_cksum.h
+    xfs seeds and inverts it. Linux xfs_cksum.h
     """
     return crc32c_inverted(data[:at] + bytes(4) + data[at + 4 :]) == int.from_bytes(data[at : at + 4], "little")

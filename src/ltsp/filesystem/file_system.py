@@ -1,4 +1,4 @@
-"""What every reader of a file system offers."""
+"""The protocols of file system readers."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from ltsp.tree.tree import Tree
 
 
 class FileSystem(Protocol):
-    """A file system whose superblock has been read and understood, and that needs no repair."""
+    """A file system with a valid superblock that needs no repair."""
 
     @property
     def kind(self) -> str:
-        """As mount(8) and fstab(5) name it: `ext4`, `xfs`."""
+        """Its type in mount(8) and fstab(5): `ext4`, `xfs`."""
         ...
 
     @property
     def label(self) -> str:
-        """Empty where it has none."""
+        """Empty if it has none."""
         ...
 
     @property
     def uuid(self) -> str:
-        """As blkid(8) shows it; empty where it has none."""
+        """As blkid(8) shows it; empty if it has none."""
         ...
 
     def tree(self, selection: Selection = select_all) -> Tree:
-        """All files, with contents that are read when asked for.
+        """All files; their contents are read on demand.
 
-        A directory that the selection leaves out or empties is not looked into. Raises FormatError where anything
-        that is looked at is damaged, and SourceError where it cannot be read by anybody without its key.
+        A directory that the selection excludes or empties is not read. Raises FormatError if anything that is read is
+        damaged, SourceError if it is encrypted.
         """
         ...
 
 
 @runtime_checkable
 class SubvolumeFileSystem(FileSystem, Protocol):
-    """A file system of several trees: btrfs with its subvolumes."""
+    """A file system with several trees: btrfs with its subvolumes."""
 
     def subvolume_paths(self) -> Sequence[str]:
-        """From the top one, which comes first and is the empty path. Raises FormatError and SourceError."""
+        """Paths from the top subvolume, which comes first as the empty path. Raises FormatError and SourceError."""
         ...
 
     def subvolume_tree(self, path: str, selection: Selection) -> Tree:
-        """As `tree` gives it for the one that a mount without options shows. Raises SourceError where it is not."""
+        """The tree of a subvolume; `tree` returns that of the default one. Raises SourceError if it does not exist."""
         ...

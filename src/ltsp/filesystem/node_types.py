@@ -1,4 +1,4 @@
-"""A node from the type bits of its mode, which all file systems of Unix share. inode(7)"""
+"""Create a node from the type bits of a mode. inode(7)"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EMPTY = Bytes(b"")
 def make_node(
     mode: int, metadata: Metadata, *, content: Content = _EMPTY, target: bytes = b"", device: tuple[int, int] = (0, 0)
 ) -> Node:
-    """Raises FormatError for a type that there is none of, and for a symbolic link that leads nowhere."""
+    """Raises FormatError for an unknown type, and for a symbolic link without a valid target."""
     match stat.S_IFMT(mode):
         case stat.S_IFREG:
             return File(metadata, content)
@@ -23,7 +23,7 @@ def make_node(
             return Directory(metadata)
         case stat.S_IFLNK:
             if not target or b"\0" in target:
-                raise FormatError("it is a symbolic link without a target, or with a NUL in it")
+                raise FormatError("it is a symbolic link without a target, or with a NUL in its target")
             return Symlink(metadata, decode(target))
         case stat.S_IFBLK:
             return Device(metadata, DeviceKind.BLOCK, *device)
@@ -34,4 +34,4 @@ def make_node(
         case stat.S_IFSOCK:
             return Socket(metadata)
         case other:
-            raise FormatError(f"its type is 0o{other:o}")
+            raise FormatError(f"its file type 0o{other:o} is invalid")

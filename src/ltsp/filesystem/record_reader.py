@@ -1,4 +1,4 @@
-"""What the readers of file systems share: small records of a volume, and damage that is told as such."""
+"""Read small records of a volume, and report parse errors as damage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ltsp.storage.blocks import Blocks, read_exactly
 
 @contextmanager
 def translate_damage(what: str) -> Iterator[None]:
-    """The edge of a parser: numbers that lead beyond what was read are damage, not a fault of ours."""
+    """Wrap a parser: numbers that lead outside of the data mean damage, not an internal error."""
     try:
         yield
     except (struct.error, IndexError, ValueError, OverflowError) as error:
@@ -22,18 +22,18 @@ def translate_damage(what: str) -> Iterator[None]:
 
 _CHUNK = 64 << 10
 _CHUNKS = 256
-"""Bytes that are read at once, and how many such pieces are kept: 16 MiB."""
+"""Bytes to read at a time, and the number of such chunks to cache: 16 MiB."""
 
 
 @dataclass(slots=True)
 class RecordReader:
-    """Small records that lie near each other, such as inodes, read many at a time."""
+    """Reads small records near each other, such as inodes, many at a time."""
 
     blocks: Blocks
     _chunks: dict[int, bytes] = field(default_factory=dict)
 
     def read(self, place: int, size: int, what: str) -> bytes:
-        """Raises FormatError, which names what should have been there, where it does not lie in the volume."""
+        """A record; `what` names it in messages. Raises FormatError if it is outside of the volume."""
         number, offset = divmod(place, _CHUNK)
         if offset + size > _CHUNK or number < 0:
             return read_exactly(self.blocks, place, size, what)
@@ -44,5 +44,5 @@ class RecordReader:
             chunk = self._chunks[number] = self.blocks.read_at(number * _CHUNK, _CHUNK)
         record = chunk[offset : offset + size]
         if len(record) < size:
-            raise FormatError(f"{what} should lie at {place}, where there are {self.blocks.size} bytes")
+            raise FormatError(f"{what} at {place} extends beyond the end ({self.blocks.size} bytes)")
         return record

@@ -1,4 +1,4 @@
-"""Reading a file that lies in runs of bytes of its volume, with holes between them."""
+"""Read a file from runs of bytes in its volume, with holes between them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ltsp.storage.blocks import Blocks
 from ltsp.storage.extents import HOLE, Extent, extents
 
 DataRun = tuple[int, int, int]
-"""Where it begins in the file, where in the volume, and its length, all in bytes."""
+"""Start in the file, start in the volume, and length, all in bytes."""
 
 
 @dataclass(slots=True)
 class RunStream:
-    """One reading. What no run covers is a hole."""
+    """An open file. Anything outside of the runs is a hole."""
 
     blocks: Blocks
     size: int
     runs: Sequence[DataRun]
-    """In the order of the file, not overlapping."""
+    """In file order, not overlapping."""
     at: int = 0
     index: int = 0
-    """Of the run in which the stream stands, or of the next one."""
+    """Index of the run at the current position, or of the next one."""
     mtime: int | None = None
 
     def read(self, size: int) -> bytes:
@@ -38,7 +38,7 @@ class RunStream:
                 wanted = min(left, length - passed)
                 piece = self.blocks.read_at(place + passed, wanted)
                 if len(piece) != wanted:
-                    raise FormatError(f"a file has data at {place + passed}, where the volume ends")
+                    raise FormatError(f"a file has data at {place + passed}, beyond the end of the volume")
             pieces.append(piece)
             self.at += len(piece)
             left -= len(piece)
@@ -56,7 +56,7 @@ class RunStream:
         return True
 
     def extents(self) -> Iterator[Extent]:
-        """Of all that is left. Raises NotInFiles."""
+        """The extents of the rest. Raises NotInFiles."""
         while self.at < self.size:
             start, place, length = self._current_run()
             passed = self.at - start
@@ -69,7 +69,7 @@ class RunStream:
             self.at += size
 
     def _current_run(self) -> DataRun:
-        """The run in which the stream stands, or the next one; behind the last one, a run that begins at the end."""
+        """The run at the current position, or the next one; after the last, an empty run at the end."""
         runs, at = self.runs, self.at
         while self.index < len(runs):
             run = runs[self.index]
@@ -80,12 +80,12 @@ class RunStream:
 
 
 def read_whole(blocks: Blocks, size: int, runs: Sequence[DataRun]) -> bytes:
-    """All bytes of something that its caller knows to be small."""
+    """All bytes of runs that the caller knows to be small."""
     return RunStream(blocks, size, runs).read(size)
 
 
 def add_run(runs: list[DataRun], start: int, place: int, length: int) -> None:
-    """Append a run, joined to the last one where it goes on from it in the file and in the volume."""
+    """Append a run; join it to the last one if it continues that in the file and in the volume."""
     if runs:
         last_start, last_place, last_length = runs[-1]
         if last_start + last_length == start and last_place + last_length == place:

@@ -1,4 +1,4 @@
-"""How the tree of a file system grows: from its root, one level of directories after another, each inode once."""
+"""Read the tree of a file system, one level of directories after another, each inode once."""
 
 from __future__ import annotations
 
@@ -17,50 +17,50 @@ from ltsp.tree.tree import Tree
 
 _ALLOWANCE = 96 << 20
 _ALLOWANCE_PER_BYTE = 16
-"""Memory that a tree may take, in bytes: for any volume, and for each byte of it. Real trees stay below a tenth."""
+"""Bytes of memory that a tree may take: for any volume, and per byte of the volume. Real trees need a tenth."""
 _NODE_COST = 700
 _NAME_COST = 150
-"""Bytes of memory that a node and a name take at most, besides names and attributes themselves."""
+"""Largest size of a node and of a name in bytes of memory, without the text of names and attributes."""
 _LONGEST_NAME = 255
 _LONGEST_PATH = 16384
-"""Bytes; four times PATH_MAX of Linux. It bounds how deep directories nest, and with that what a walk costs."""
+"""Bytes; four times PATH_MAX of Linux. It limits the depth of directories, and so the cost of a walk."""
 
 
 class InodeSource(Protocol):
-    """The inodes of a file system, by numbers of its own."""
+    """The inodes of a file system, by its own numbers."""
 
     def node(self, number: int) -> Node:
-        """The node of an inode, without its entries. Asked once for each."""
+        """The node of an inode, without its entries. Called once for each inode."""
         ...
 
     def entries(self, number: int, limits: FilesystemLimits) -> Iterable[tuple[bytes, int]]:
-        """Names and inode numbers of a directory, without `.` and `..`. What is read of it is taken from `unread`."""
+        """Names and inode numbers of a directory, without `.` and `..`. Bytes read count against `limits`."""
         ...
 
 
 @dataclass(slots=True)
 class FilesystemLimits:
-    """What a tree may take: so that no small hostile volume exhausts memory, or time by having the same read often."""
+    """Limits of a tree, so that a small hostile volume exhausts neither memory nor, by repeated reads, time."""
 
     left: int
     """Bytes of memory."""
     unread: int
-    """Bytes of directories: no two of them share any."""
+    """Bytes of directories left to read; directories do not share bytes."""
 
     @classmethod
     def of(cls, volume: int) -> FilesystemLimits:
-        """For a volume of so many bytes."""
+        """The limits for a volume of `volume` bytes."""
         return cls(_ALLOWANCE + _ALLOWANCE_PER_BYTE * volume, volume)
 
     def take(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
-            raise FormatError("the file system holds far more files and names than its size allows")
+            raise FormatError("the file system has far more files and names than its size allows")
 
     def read(self, size: int) -> None:
         self.unread -= size
         if self.unread < 0:
-            raise FormatError("the directories of the file system are larger than it is: they overlap")
+            raise FormatError("the directories are larger than the file system: they overlap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,10 @@ class _PendingDirectory:
 
     number: int
     siblings: dict[str, Node]
-    """What its entries become."""
+    """Receives the nodes of its entries."""
     path: str
     length: int
-    """Of the path, in bytes."""
+    """Length of the path in bytes."""
 
 
 @dataclass(slots=True)
@@ -80,13 +80,13 @@ class FilesystemTreeReader:
     inodes: InodeSource
     limits: FilesystemLimits
     selection: Selection = select_all
-    """May have a method `entered`, an Entered, which is asked about directories that the selection itself takes."""
+    """May have a method `entered`, a DirectoryFilter, which is asked about the directories that are included."""
     _nodes: dict[int, Node] = field(default_factory=dict)
 
     def tree(self, root: int) -> Tree:
-        """The tree from the directory with that number on.
+        """The tree below the directory with this number.
 
-        Raises FormatError and SourceError that name the directory.
+        Raises FormatError and SourceError, which name the directory.
         """
         with _without_gc():
             node = self._read_node(root)
@@ -113,7 +113,7 @@ class FilesystemTreeReader:
             raise SourceError(f"directory /{printable(branch.path)}: {error.message}", error.hint) from error
 
     def _filter_level(self, level: list[_PendingDirectory]) -> list[_PendingDirectory]:
-        """Those of all directories that lie equally deep which are to be read."""
+        """The directories of one level that are to be read."""
         entered: DirectoryFilter | None = getattr(self.selection, "entered", None)
         if entered is None or not level:
             return level
@@ -134,10 +134,10 @@ class FilesystemTreeReader:
         for raw, number in self.inodes.entries(branch.number, self.limits):
             self.limits.take(_NAME_COST + 2 * len(raw))
             if not raw or len(raw) > _LONGEST_NAME or b"/" in raw or b"\0" in raw or raw in {b".", b".."}:
-                raise FormatError(f"it has an entry with the name {printable(decode(raw[:80]))!r}")
+                raise FormatError(f"it has an entry with the invalid name {printable(decode(raw[:80]))!r}")
             name = decode(raw)
             if name in siblings:
-                raise FormatError(f"it has two entries with the name {printable(name)}")
+                raise FormatError(f"it has two entries named {printable(name)}")
             node = known.get(number)
             if node is None:
                 try:
@@ -152,7 +152,7 @@ class FilesystemTreeReader:
                     continue
                 known[number] = node
             elif isinstance(node, Directory):
-                raise FormatError(f"entry {printable(name)} is a directory that has a name already")
+                raise FormatError(f"entry {printable(name)} is a second name of a directory")
             elif selective and selection(prefix + name, False) is not Inclusion.ALL:
                 continue
             siblings[name] = node
@@ -166,7 +166,7 @@ class FilesystemTreeReader:
         node: Directory,
         pending: list[_PendingDirectory],
     ) -> Directory | None:
-        """The directory as it goes into the tree, its entries to be read later; None where it is left out."""
+        """The directory in the tree, its entries to be read later; None if it is excluded."""
         path = f"{above.path}/{name}" if above.path else name
         length = above.length + 1 + size
         if length > _LONGEST_PATH:
@@ -186,7 +186,7 @@ def _xattr_memory(metadata: Metadata) -> int:
 
 @contextmanager
 def _without_gc() -> Iterator[None]:
-    """Without garbage collection: nodes are not garbage, and looking again and again takes 40 % of the time."""
+    """Disable garbage collection: no node is garbage, and the repeated scans take 40 % of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Bytes that lie somewhere and can be read at any place: a file, a disk in it, a volume, a layer in an archive."""
+"""Random access to bytes: of a file, a disk in it, a volume, a layer in an archive."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final, Protocol
 from ltsp.errors import FormatError
 
 _MOST_AT_ONCE: Final = 64 << 20
-"""Bytes: a sparse file may have any size, and what it holds claim any."""
+"""Bytes: a sparse file may have any size, and a record in it may claim any."""
 _PIECE: Final = 1 << 20
 
 
 class Blocks(Protocol):
-    """Several threads may read at once, where its maker allows it."""
+    """Bytes that can be read at any offset; implementations say whether several threads may read at once."""
 
     @property
     def size(self) -> int:
@@ -21,27 +21,27 @@ class Blocks(Protocol):
         ...
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """So many bytes, fewer only at the end. Raises FormatError and SourceError."""
+        """`size` bytes, fewer only at the end. Raises FormatError and SourceError."""
         ...
 
 
 def read_exactly(blocks: Blocks, offset: int, size: int, what: str) -> bytes:
-    """All of these bytes.
+    """Exactly `size` bytes; `what` names them in messages.
 
-    Raises FormatError, which names what should have been there, where they do not lie in `blocks` or are too many.
+    Raises FormatError if they are outside of `blocks` or too many.
     """
     if size > _MOST_AT_ONCE:
-        raise FormatError(f"{what} has {size} bytes")
+        raise FormatError(f"{what} is too large: {size} bytes")
     if offset < 0 or size < 0 or offset + size > blocks.size:
-        raise FormatError(f"{what} should lie at {offset}, where there are {blocks.size} bytes")
+        raise FormatError(f"{what} at {offset} extends beyond the end ({blocks.size} bytes)")
     data = blocks.read_at(offset, size)
     if len(data) != size:
-        raise FormatError(f"{what} at {offset} is cut off")
+        raise FormatError(f"{what} at {offset} is truncated")
     return data
 
 
 def read_pieces(blocks: Blocks) -> Iterator[bytes]:
-    """All of it, from start to end."""
+    """All bytes, from start to end, in pieces."""
     at = 0
     while piece := blocks.read_at(at, _PIECE):
         yield piece

@@ -1,4 +1,4 @@
-"""Compressed streams, told by their content: gzip, bzip2, xz and zstd, and several of them one behind the other."""
+"""Detect and decompress streams: gzip, bzip2, xz and zstd, including concatenated ones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ else:
     from backports import zstd
 
 _PIECE: Final = 1 << 20
-"""Bytes that are unpacked at once."""
+"""Bytes decompressed at a time."""
 _MEMORY: Final = 128 << 20
-"""Bytes that liblzma may take: for a dictionary of 64 MiB, as `xz -9` makes them."""
+"""Memory limit of liblzma in bytes: enough for the 64 MiB dictionary of `xz -9`."""
 _WINDOW: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 27}
-"""128 MiB, as much as the zstd program takes without being told."""
+"""128 MiB, the default limit of the zstd program."""
 _SKIPPED: Final = range(0x184D2A50, 0x184D2A60)
-"""Frames of zstd that hold no data: tables of contents, in images of containers. RFC 8878, 3.1.2"""
+"""zstd frames without data, such as the table of contents of a container layer. RFC 8878, 3.1.2"""
 
 
 class _Decompressor(Protocol):
@@ -40,7 +40,7 @@ class _Decompressor(Protocol):
 
 
 class _Inflate:
-    """zlib with the manners of the other decompressors: it keeps what it has not yet taken."""
+    """zlib with the interface of the other decompressors: it keeps its unconsumed input."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(31)
@@ -75,29 +75,29 @@ _DECOMPRESSORS: Final[Mapping[str, Callable[[], _Decompressor]]] = {
     "zstd": lambda: zstd.ZstdDecompressor(options=_WINDOW),
 }
 LONGEST_MAGIC: Final = max(map(len, _MAGICS))
-"""Bytes that tell a compressed stream."""
+"""Bytes needed to detect a compressed stream."""
 
 CountBytes = Callable[[int, int], None]
-"""Is told how many bytes were taken in, and how many came out of them. May raise FormatError."""
+"""Called with the number of bytes consumed, and of bytes produced. May raise FormatError."""
 
 
 def detect_compression(start: bytes) -> str:
-    """`gzip`, `bzip2`, `xz` or `zstd`, where what begins so is one of them; else nothing."""
+    """`gzip`, `bzip2`, `xz` or `zstd`, by the first bytes of a stream; empty for anything else."""
     return next((kind for magic, kind in _MAGICS.items() if start.startswith(magic)), "")
 
 
 def decompress_stream(
     packed: Iterator[bytes], counted: CountBytes = lambda _packed, _unpacked: None
 ) -> Iterator[bytes]:
-    """What a stream unpacks to, in pieces of a mebibyte at most.
+    """The decompressed stream, in pieces of at most 1 MiB.
 
-    Raises FormatError, which begins with a verb, where it is damaged or cut off, and what `counted` raises.
+    Raises FormatError, whose message begins with a verb, if it is damaged or truncated, and whatever `counted` raises.
     """
     rest = _read_magic(packed)
     while True:
         kind = detect_compression(rest)
         if not kind:
-            raise FormatError("has other bytes behind its compressed ones")
+            raise FormatError("has trailing data after the compressed stream")
         rest = yield from _decompress_one(_DECOMPRESSORS[kind](), rest, packed, counted)
         rest = _skip_padding(rest, packed)
         if not rest:
@@ -107,13 +107,13 @@ def decompress_stream(
 def _decompress_one(
     decompressor: _Decompressor, data: bytes, packed: Iterator[bytes], counted: CountBytes
 ) -> Generator[bytes, None, bytes]:
-    """What one stream unpacks to; returns what lies behind it."""
+    """Decompress one stream; return the bytes after it."""
     counted(len(data), 0)
     while True:
         try:
             piece = decompressor.decompress(data, _PIECE)
         except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, ValueError, EOFError, MemoryError) as error:
-            raise FormatError(f"is damaged: {error or 'it cannot be unpacked'}") from error
+            raise FormatError(f"is damaged: {error or 'it cannot be decompressed'}") from error
         counted(0, len(piece))
         if piece:
             yield piece
@@ -123,12 +123,12 @@ def _decompress_one(
         if decompressor.needs_input:
             data = next(packed, b"")
             if not data:
-                raise FormatError("is cut off: its compressed bytes have no end")
+                raise FormatError("is truncated: the compressed stream is incomplete")
             counted(len(data), 0)
 
 
 def _read_magic(packed: Iterator[bytes]) -> bytes:
-    """As many bytes as a magic number has, and what came with them."""
+    """Enough bytes for a magic number, and whatever came with them."""
     start = b""
     while len(start) < LONGEST_MAGIC and (piece := next(packed, b"")):
         start += piece
@@ -136,7 +136,7 @@ def _read_magic(packed: Iterator[bytes]) -> bytes:
 
 
 def _skip_padding(rest: bytes, packed: Iterator[bytes]) -> bytes:
-    """What follows the zeros that may fill a tape's record, or an xz file to a multiple of four bytes."""
+    """The bytes after the padding of a tape record, or of an xz file to a multiple of four bytes."""
     while not (rest := rest.lstrip(b"\0")):
         piece = next(packed, b"")
         if not piece:

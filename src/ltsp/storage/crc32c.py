@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli), which the standard library lacks: of VHDX, ext4, xfs and btrfs. RFC 3720, appendix B.4"""
+"""CRC-32C (Castagnoli), as used by VHDX, ext4, xfs and btrfs. RFC 3720, appendix B.4"""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ ALL_ONES = 0xFFFFFFFF
 
 
 def crc32c_inverted(data: bytes) -> int:
-    """As the RFC has it: both the seed and the result are inverted."""
+    """As in the RFC: seed and result are inverted."""
     value: int = google_crc32c.value(data)
     return value
 
 
 def crc32c(data: bytes, seed: int = ALL_ONES) -> int:
-    """As the kernel's function of that name: neither the seed nor the result is inverted."""
+    """As the kernel's function of this name: neither seed nor result is inverted."""
     value: int = google_crc32c.extend(seed ^ ALL_ONES, data)
     return value ^ ALL_ONES

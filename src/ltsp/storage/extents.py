@@ -1,4 +1,4 @@
-"""Where bytes lie in open files, as they are there: who has the files may read them without asking."""
+"""Describe bytes as extents of open files, so that they can be read directly from the files."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Final, NamedTuple
 from ltsp.storage.blocks import Blocks
 
 HOLE: Final = -1
-"""In the place of a file: so many zeros."""
+"""Instead of a descriptor: the extent is a run of zeros."""
 
 
 class Extent(NamedTuple):
     file: int
-    """A descriptor."""
+    """A file descriptor, or HOLE."""
     offset: int
     size: int
 
 
 class NotInFiles(Exception):
-    """They are compressed, encrypted or put together, or they are damaged; reading them tells."""
+    """The bytes are compressed, encrypted, assembled or damaged, so they must be read through the blocks."""
 
 
 def extents(blocks: Blocks, offset: int, size: int) -> Iterator[Extent]:
-    """All of these bytes, in their order: what the method of this name says, where the blocks have one.
+    """The extents of a range in order, from the blocks' own `extents` method if they have one.
 
-    Raises NotInFiles, and what reading them would raise.
+    Raises NotInFiles, and whatever reading would raise.
     """
     found: Callable[[int, int], Iterator[Extent]] | None = getattr(blocks, "extents", None)
     if found is None or offset < 0 or offset + size > blocks.size:
@@ -34,7 +34,7 @@ def extents(blocks: Blocks, offset: int, size: int) -> Iterator[Extent]:
 
 
 def merge_extents(every: Iterator[Extent], most: int) -> list[Extent]:
-    """With those made one that go on from each other. Raises NotInFiles where they are more than `most`."""
+    """Join adjacent extents. Raises NotInFiles if more than `most` remain."""
     found: list[Extent] = []
     for extent in every:
         last = found[-1] if found else None

@@ -1,6 +1,6 @@
-"""LZO1X, unpacked. Linux Documentation/staging/lzo.rst describes the format.
+"""Decompress LZO1X. Linux Documentation/staging/lzo.rst describes the format.
 
-Instructions each copy bytes from what was unpacked before, and up to three bytes, or a longer run, from the input.
+Each instruction copies bytes from earlier output, then up to three literals or a longer run from the input.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from functools import cache
 from ltsp.errors import FormatError
 
 _LITERALS = 4
-"""The state after a run of literals, as against one of 0 to 3 literals."""
+"""The state after a run of literals, as opposed to 0 to 3 literals."""
 _FAR = 16384
 
 
 def decompress(data: bytes, most: int) -> bytes:
-    """What a piece without a header unpacks to.
+    """Decompress a block without a header.
 
-    Raises FormatError where it is damaged or unpacks to more than `most` bytes.
+    Raises FormatError if it is damaged or decompresses to more than `most` bytes.
     """
     library = load_native()
     if library is None:
@@ -26,10 +26,10 @@ def decompress(data: bytes, most: int) -> bytes:
     try:
         piece = library(data, False, most)
     except BaseException as error:
-        # The library raises what its language gives; a panic of Rust is no Exception, and anything else may pass.
+        # The library raises its own errors; a Rust panic is a BaseException. Interrupts and the like pass.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise FormatError("what lzo compressed is damaged") from error
+        raise FormatError("the LZO data is damaged") from error
     if len(piece) > most:
         raise _damage_error("it is too large")
     return piece
@@ -37,9 +37,9 @@ def decompress(data: bytes, most: int) -> bytes:
 
 @cache
 def load_native() -> Callable[[bytes, bool, int], bytes] | None:
-    """Five times as fast as ours, where it is installed."""
+    """The native implementation, five times as fast, if it is installed."""
     try:
-        from dissect.util.compression import lzo_native  # noqa: PLC0415 - an extra, asked for where it is needed
+        from dissect.util.compression import lzo_native  # noqa: PLC0415 - an extra, imported only when needed
     except ImportError:
         return None
     found: Callable[[bytes, bool, int], bytes] | None = getattr(lzo_native, "decompress", None)
@@ -47,11 +47,11 @@ def load_native() -> Callable[[bytes, bool, int], bytes] | None:
 
 
 def decompress_in_python(data: bytes, most: int) -> bytes:
-    """As `decompress`, without any library."""
+    """Like `decompress`, without a library."""
     try:
         return _decompress_unchecked(data, most)
     except IndexError:
-        raise _damage_error("it is cut off") from None
+        raise _damage_error("it is truncated") from None
 
 
 def _decompress_unchecked(data: bytes, most: int) -> bytes:
@@ -92,7 +92,7 @@ def _decompress_unchecked(data: bytes, most: int) -> bytes:
                     return bytes(found)
         start = len(found) - distance
         if start < 0 or len(found) + length + following > most:
-            raise _damage_error("it refers to what is not there, or is too large")
+            raise _damage_error("it refers to data before its start, or is too large")
         if distance >= length:
             found += found[start : start + length]
         else:
@@ -104,7 +104,7 @@ def _decompress_unchecked(data: bytes, most: int) -> bytes:
 
 
 def _read_length(data: bytes, at: int, count: int, most: int) -> tuple[int, int]:
-    """A number that goes on in the next bytes where it is 0, and where these end."""
+    """A length, which continues in the next bytes if it is 0, and the offset after it."""
     if count:
         return count, at
     while not data[at]:
@@ -116,9 +116,9 @@ def _read_length(data: bytes, at: int, count: int, most: int) -> tuple[int, int]
 def _read_literals(data: bytes, at: int, count: int) -> bytes:
     piece = data[at : at + count]
     if len(piece) < count:
-        raise _damage_error("it is cut off")
+        raise _damage_error("it is truncated")
     return piece
 
 
 def _damage_error(fault: str) -> FormatError:
-    return FormatError(f"what lzo compressed is damaged: {fault}")
+    return FormatError(f"the LZO data is damaged: {fault}")

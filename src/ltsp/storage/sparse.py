@@ -1,4 +1,4 @@
-"""Files that are filled with what is unpacked or copied, with holes where there are only zeros."""
+"""Write sparse files: runs of zeros become holes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from typing import Final
 
 _GRAIN: Final = 64 << 10
-"""Bytes: so many zeros, from a multiple of that in what is written, become a hole."""
+"""Bytes: an aligned block of this many zeros becomes a hole."""
 _ZEROS: Final = bytes(_GRAIN)
 
 
 def write_sparse(descriptor: int, data: bytes | memoryview, offset: int) -> int:
-    """Write where nothing was written yet; how many bytes took room. The file may end before the zeros do.
+    """Write data to an unwritten range; return the number of bytes stored. Zeros at the end do not extend the file.
 
     Raises OSError.
     """
@@ -26,7 +26,7 @@ def write_sparse(descriptor: int, data: bytes | memoryview, offset: int) -> int:
 
 
 def free_bytes(descriptor: int) -> int:
-    """Free bytes of the file system that a file lies on. Raises OSError."""
+    """Free bytes on the file system of a file. Raises OSError."""
     status = os.fstatvfs(descriptor)
     return status.f_bavail * status.f_frsize
 

@@ -307,7 +307,7 @@ def test_a_directory_that_no_copy_can_be_made_in_is_named(tmp_path, system, monk
     disk = converted(ext4(tmp_path / "lab.img", system), "qcow2")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
     said = told(disk, "kernel")
-    assert f"a copy cannot be made in {tmp_path}/none: No such file" in said
+    assert f"cannot create a file in {tmp_path}/none: No such file" in said
     assert "set TMPDIR" in said
 
 

@@ -1,8 +1,8 @@
-"""qcow2, versions 2 and 3: the active state of an image and the disks below it.
+"""Read qcow2 versions 2 and 3: the active state of an image and its backing files.
 
-Rules are those of QEMU's docs/interop/qcow2.txt. dissect.hypervisor is not used: it reads neither feature bits nor
-`corrupt`, takes fields of version 3 from images of version 2, gives too few bytes where the backing file is shorter
-than the image, and reads lengths from the header without asking whether the file has them.
+Rules: QEMU's docs/interop/qcow2.txt. dissect.hypervisor is not used: it ignores feature bits and `corrupt`, reads
+version 3 fields from version 2 images, returns too few bytes if the backing file is shorter than the image, and trusts
+lengths in the header without comparing them with the file.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _MOST_L1: Final = 32 << 20
 """Bytes, as in QEMU."""
 _LONGEST_NAME: Final = 1023
 _CACHED: Final = 16 << 20
-"""Bytes of second level tables that are kept, and of clusters that were unpacked."""
+"""Bytes of L2 tables to cache, and of decompressed clusters."""
 
 _DIRTY, _CORRUPT, _COMPRESSION, _EXTENDED = 1, 2, 8, 16
 _FEATURES: Final = {2: "external data file"}
-"""Names of bits that an image may not name itself. (`dirty` only says that reference counts are not to be trusted.)"""
+"""Names of feature bits, for images without a name table. (`dirty` only means that reference counts may be wrong.)"""
 _EXTENSION: Final = struct.Struct(">II")
 _BACKING_FORMAT: Final = 0xE2792ACA
 _FEATURE_NAMES: Final = 0x6803F857
@@ -44,7 +44,7 @@ _ZERO: Final = 1
 _OFFSET: Final = 0x00FF_FFFF_FFFF_FE00
 
 OpenBacking = Callable[[str, str], Blocks]
-"""The disk below: from its name and the format that the image gives it, or nothing."""
+"""Opens the backing file, by its name and the format that the image records (may be empty)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class Qcow2Header:
     version: int
     cluster_bits: int
     size: int
-    """Of the disk, in bytes."""
+    """Size of the disk in bytes."""
     l1_entries: int
     l1_offset: int
     incompatible: int
     zstd: bool
     backing: str
-    """The file below it as the image names it, or nothing."""
+    """Name of the backing file as stored, or empty."""
     backing_format: str
 
     @property
@@ -67,23 +67,23 @@ class Qcow2Header:
 
     @property
     def has_extended_l2(self) -> bool:
-        """Whether clusters have parts that are allocated by themselves."""
+        """Whether clusters have subclusters that are allocated separately."""
         return bool(self.incompatible & _EXTENDED)
 
     @classmethod
     def parse(cls, file: Blocks) -> Qcow2Header:
-        """Raises FormatError, and SourceError for what cannot be read here."""
+        """Raises FormatError, and SourceError if the image is not supported."""
         start = read_exactly(file, 0, _VERSION_2.size, "the header")
         version, backing_at, backing_size, bits, size, encryption, entries, l1_offset = _VERSION_2.unpack(start)
         if version not in {2, 3}:
             raise SourceError(
-                f"it is of qcow version {version}", "make a qcow2 or raw disk of it with qemu-img convert"
+                f"qcow version {version} is not supported", "convert it to qcow2 or raw with qemu-img convert"
             )
         if not 9 <= bits <= 21:
-            raise FormatError(f"its clusters have 2^{bits} bytes")
+            raise FormatError(f"its cluster size is invalid: 2^{bits} bytes")
         if encryption:
             kind = {1: "AES", 2: "LUKS"}.get(encryption, f"method {encryption}")
-            raise SourceError(f"it is encrypted ({kind})", "make a plain copy of it with qemu-img convert")
+            raise SourceError(f"it is encrypted ({kind})", "make an unencrypted copy with qemu-img convert")
         incompatible, length, compression = 0, _VERSION_2.size, 0
         if version == 3:
             fixed = read_exactly(file, 0, _VERSION_3.size, "the header")
@@ -109,15 +109,15 @@ class Qcow2Header:
     def _check(self) -> None:
         covered = self.cluster_bits * 2 - (4 if self.has_extended_l2 else 3)
         if self.has_extended_l2 and self.cluster_bits < 14:
-            raise FormatError(f"its clusters have 2^{self.cluster_bits} bytes, which is too little for parts of them")
+            raise FormatError(f"its cluster size is too small for subclusters: 2^{self.cluster_bits} bytes")
         if self.l1_entries * 8 > _MOST_L1:
-            raise FormatError(f"its table has {self.l1_entries} entries")
+            raise FormatError(f"its L1 table has {self.l1_entries} entries")
         if self.size >= 1 << 63 or -(-self.size >> covered) > self.l1_entries:
-            raise FormatError(f"its table is too small for a disk of {self.size} bytes")
+            raise FormatError(f"its L1 table is too small for a disk of {self.size} bytes")
 
 
 def _read_extensions(file: Blocks, start: int, end: int) -> dict[int, bytes]:
-    """What follows the header, up to a bad length, by type."""
+    """The header extensions by type, up to an invalid length."""
     area = file.read_at(start, max(end - start, 0))
     found: dict[int, bytes] = {}
     at = 0
@@ -132,11 +132,11 @@ def _read_extensions(file: Blocks, start: int, end: int) -> dict[int, bytes]:
 
 
 def _check_features(incompatible: int, compression: int, names: bytes) -> None:
-    """Raises SourceError for features of which we know nothing, and FormatError for a corrupt image."""
+    """Raises SourceError for unknown features, FormatError for a corrupt image."""
     if incompatible & _CORRUPT:
         raise FormatError("it is marked as corrupt", "repair it with qemu-img check -r all")
     if compression not in {0, 1}:
-        raise SourceError(f"it is compressed by method {compression}", "convert it with qemu-img convert")
+        raise SourceError(f"compression method {compression} is not supported", "convert it with qemu-img convert")
     named = dict(_FEATURES)
     for at in range(0, len(names) - _FEATURE.size + 1, _FEATURE.size):
         kind, bit, name = _FEATURE.unpack_from(names, at)
@@ -146,7 +146,7 @@ def _check_features(incompatible: int, compression: int, names: bytes) -> None:
     lacking = [named.get(bit, f"feature {bit}") for bit in range(64) if unknown >> bit & 1]
     if lacking:
         raise SourceError(
-            f"it needs what cannot be read here: {', '.join(lacking)}", "make a plain copy of it with qemu-img convert"
+            f"it requires unsupported features: {', '.join(lacking)}", "make a plain copy with qemu-img convert"
         )
 
 
@@ -157,7 +157,7 @@ def open_qcow2(file: Blocks, header: Qcow2Header, open_backing: OpenBacking) -> 
 
 
 class _ClusterMap:
-    """From places on the disk to places in files."""
+    """Maps offsets on the disk to offsets in files."""
 
     def __init__(self, file: Blocks, header: Qcow2Header, backing: Blocks | None) -> None:
         self._file = file
@@ -166,10 +166,10 @@ class _ClusterMap:
         self._cluster = 1 << header.cluster_bits
         self._words = 2 if header.has_extended_l2 else 1
         self._part = self._cluster // 32 if header.has_extended_l2 else self._cluster
-        """Bytes that are allocated by themselves."""
+        """Bytes of a subcluster, or of a cluster without subclusters."""
         self._l2_bits = header.cluster_bits - (4 if header.has_extended_l2 else 3)
         needed = -(-header.size >> self._l2_bits + header.cluster_bits)
-        self._l1 = unpack_integers(">Q", read_exactly(file, header.l1_offset, needed * 8, "its table"))
+        self._l1 = unpack_integers(">Q", read_exactly(file, header.l1_offset, needed * 8, "the L1 table"))
         self._l2 = LruCache(self._read_l2_table, _CACHED // self._cluster)
         self._unpacked = LruCache(self._decompress_cluster, _CACHED // self._cluster // 4)
 
@@ -183,7 +183,7 @@ class _ClusterMap:
         return BlockRun(min(run.size, size), run.blocks, run.offset)
 
     def _subcluster_run(self, offset: int) -> BlockRun:
-        """What is left of the cluster at an offset, or of the part of it."""
+        """The rest of the cluster or subcluster at an offset."""
         bits = self._header.cluster_bits
         within = offset & self._part - 1
         left = self._part - within
@@ -202,7 +202,7 @@ class _ClusterMap:
             part = in_cluster // self._part
             allocated, zero = entries[at + 1] >> part & 1, entries[at + 1] >> 32 + part & 1
             if allocated and (zero or not place):
-                raise FormatError(f"the cluster of byte {offset} is both there and not there")
+                raise FormatError(f"corrupt L2 entry at offset {offset}")
         else:
             allocated, zero = place, self._header.version == 3 and entry & _ZERO
         if zero:
@@ -210,7 +210,7 @@ class _ClusterMap:
         if not allocated:
             return self._backing_run(offset, left)
         if place & self._cluster - 1 or place >= self._file.size:
-            raise FormatError(f"the cluster of byte {offset} lies at {place}, where none can be")
+            raise FormatError(f"the cluster of byte {offset} is at the invalid offset {place}")
         return BlockRun(left, self._file, place + in_cluster)
 
     def _backing_run(self, offset: int, size: int) -> BlockRun:
@@ -218,15 +218,15 @@ class _ClusterMap:
 
     def _read_l2_table(self, place: int) -> array[int]:
         if place & self._cluster - 1:
-            raise FormatError(f"a table lies at {place}, where none can be")
-        return unpack_integers(">Q", read_exactly(self._file, place, self._cluster, "a table"))
+            raise FormatError(f"an L2 table is at the invalid offset {place}")
+        return unpack_integers(">Q", read_exactly(self._file, place, self._cluster, "an L2 table"))
 
     def _decompress_cluster(self, where: int) -> bytes:
-        """Place in the low bits, number of sectors less one above them."""
+        """`where` has the offset in its low bits, and the number of sectors minus one above them."""
         bits = 62 - (self._header.cluster_bits - 8)
         place = where & (1 << bits) - 1
         stored = self._file.read_at(place, ((where >> bits) + 1) * 512 - (place & 511))
         data = decompress_cluster("zstd" if self._header.zstd else "deflate", stored, self._cluster)
         if len(data) != self._cluster:
-            raise FormatError(f"the compressed cluster at {place} is damaged: it ends too early")
+            raise FormatError(f"the compressed cluster at {place} is truncated")
         return data

@@ -1,8 +1,8 @@
-"""VHD, the disks of Virtual PC and Azure: dynamic and fixed.
+"""Read VHD, the disk format of Virtual PC and Azure: dynamic and fixed.
 
-Layout: Microsoft's Virtual Hard Disk Image Format Specification, 1.0. The size is that in the footer, as everybody
-but QEMU has it, who trusts the geometry of some writers and may leave out the end. dissect.hypervisor is not used: it
-takes a difference for a whole disk, checks no sums, and does not find the copy of a lost footer.
+Layout: Microsoft's Virtual Hard Disk Image Format Specification, 1.0. The size comes from the footer; QEMU alone trusts
+the geometry of some writers and may drop the end. dissect.hypervisor is not used: it takes a differencing disk for a
+whole one, verifies no checksums, and does not find the copy of a lost footer.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ _UNUSED: Final = 0xFFFFFFFF
 
 
 def is_footer(data: bytes) -> bool:
-    """Whether this is a footer with a right sum, which random data hardly is."""
+    """Whether this is a footer with a valid checksum."""
     return len(data) == FOOTER_SIZE and data.startswith(MAGIC) and _has_valid_checksum(data, 64)
 
 
 def _has_valid_checksum(data: bytes, at: int) -> bool:
-    """One's complement of the sum of all bytes but the sum's own."""
+    """One's complement of the sum of all bytes except the checksum itself."""
     total = sum(data) - sum(data[at : at + 4])
     return ~total & 0xFFFFFFFF == int.from_bytes(data[at : at + 4], "big")
 
 
 def open_vhd(file: Blocks) -> Blocks:
-    """The disk. Raises FormatError, and SourceError for an image that is no whole disk."""
+    """The disk. Raises FormatError, and SourceError if the image is not a whole disk."""
     copies = [file.read_at(max(file.size - FOOTER_SIZE, 0), FOOTER_SIZE), file.read_at(0, FOOTER_SIZE)]
     footer = next(filter(is_footer, copies), None)
     if footer is None:
-        raise FormatError("neither its footer nor the copy at its start is whole")
+        raise FormatError("both its footer and the copy at its start are damaged")
     _magic, _features, _version, header_at, size, kind, _sum = _FOOTER.unpack_from(footer)
     if kind == _DYNAMIC:
         return _open_dynamic(file, header_at, size)
     if kind == _DIFFERENCE:
-        raise SourceError("it is a snapshot's difference to another disk", "merge it with its parent first")
+        raise SourceError("it is a snapshot that depends on another disk", "merge it with its parent first")
     if kind != _FIXED:
-        raise FormatError(f"it is of kind {kind}, which is none")
+        raise FormatError(f"its disk type {kind} is invalid")
     if size > file.size - FOOTER_SIZE:
-        raise FormatError(f"it is cut off: the disk has {size} bytes, and the file {file.size}")
+        raise FormatError(f"it is truncated: the disk has {size} bytes, the file {file.size}")
     return BlockRange(file, 0, size)
 
 
@@ -57,11 +57,11 @@ def _open_dynamic(file: Blocks, header_at: int, size: int) -> Blocks:
     if magic != b"cxsparse" or not _has_valid_checksum(header, 36):
         raise FormatError("the header is damaged")
     if block & block - 1 or not 512 <= block <= 256 << 20:
-        raise FormatError(f"its blocks have {block} bytes")
+        raise FormatError(f"its block size is invalid: {block} bytes")
     if count * block < size:
-        raise FormatError(f"it has {count} blocks, which is too little for a disk of {size} bytes")
-    places = unpack_integers(">I", read_exactly(file, table_at, -(-size // block) * 4, "the table of blocks"))
-    # A map of the sectors that were written comes first; in a disk that has no parent the others are zero.
+        raise FormatError(f"it has {count} blocks, too few for a disk of {size} bytes")
+    places = unpack_integers(">I", read_exactly(file, table_at, -(-size // block) * 4, "the block table"))
+    # Each block begins with a bitmap of written sectors; without a parent, the others are zero.
     bitmap = -(-block // 512 // 8 // 512) * 512
 
     def run(offset: int, wanted: int) -> BlockRun:
@@ -71,7 +71,7 @@ def _open_dynamic(file: Blocks, header_at: int, size: int) -> Blocks:
             return BlockRun(length)
         start = places[index] * 512 + bitmap
         if start >= file.size:
-            raise FormatError(f"block {index} lies beyond the end of the file")
+            raise FormatError(f"block {index} is beyond the end of the file")
         return BlockRun(length, file, start + within)
 
     return MappedBlocks(size, run)

@@ -1,7 +1,7 @@
-"""VHDX, the disks of Hyper-V: dynamic and fixed, with what is still in the log.
+"""Read VHDX, the disk format of Hyper-V: dynamic and fixed, including changes still in the log.
 
-Layout: [MS-VHDX]. dissect.hypervisor is not used: it does not look at the log, so that a disk that was not closed
-cleanly is stale, and reads past a block's end into the next one.
+Layout: [MS-VHDX]. dissect.hypervisor is not used: it ignores the log, so a disk that was not closed cleanly is stale,
+and it reads past the end of a block into the next one.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _KNOWN: Final = {
     _SIZE,
     _SECTOR,
     UUID("BECA12AB-B2E6-4523-93EF-C309E000C746"),  # the disk's identity
-    UUID("CDA348C7-445D-4471-9CC9-E9885251C556"),  # its physical sectors
-    UUID("A8D35F2D-B30B-454D-ABF7-D3D84834AB0C"),  # its parent's place
+    UUID("CDA348C7-445D-4471-9CC9-E9885251C556"),  # its physical sector size
+    UUID("A8D35F2D-B30B-454D-ABF7-D3D84834AB0C"),  # its parent locator
 }
 _HAS_PARENT, _REQUIRED_ITEM = 2, 4
 _FULL, _PARTIAL = 6, 7
@@ -48,17 +48,17 @@ class VhdxMetadata:
     block: int
     size: int
     sector: int
-    """Bytes, all of them."""
+    """Bytes, like the fields above."""
 
 
 def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
-    """The disk and the bytes of its sectors. Raises FormatError, and SourceError for what is no whole disk."""
+    """The disk and its sector size in bytes. Raises FormatError, and SourceError if it is not a whole disk."""
     log, log_at, log_size = _find_log(file)
     if log.int:
         file = replay_log(file, log, log_at, log_size)
     regions = _read_regions(file)
     if _METADATA not in regions or _BAT not in regions:
-        raise FormatError("its table of regions is not whole")
+        raise FormatError("its region table is incomplete")
     metadata = _read_metadata(file, *regions[_METADATA])
     size, block = metadata.size, metadata.block
     ratio = (metadata.sector << 23) // block
@@ -66,8 +66,8 @@ def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
     entries = count + (count - 1) // ratio if count else 0
     bat_at, bat_size = regions[_BAT]
     if entries * 8 > bat_size:
-        raise FormatError(f"its table of blocks is too small for a disk of {size} bytes")
-    places = unpack_integers("<Q", read_exactly(file, bat_at, entries * 8, "the table of blocks"))
+        raise FormatError(f"its block table is too small for a disk of {size} bytes")
+    places = unpack_integers("<Q", read_exactly(file, bat_at, entries * 8, "the block table"))
 
     def run(offset: int, wanted: int) -> BlockRun:
         index, within = divmod(offset, block)
@@ -75,19 +75,19 @@ def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
         entry = places[index + index // ratio]
         state = entry & 7
         if state == _PARTIAL:
-            raise FormatError(f"block {index} lies in a parent, and the disk has none")
+            raise FormatError(f"block {index} is in a parent, but the disk has none")
         if state != _FULL:
             return BlockRun(length)
         start = entry >> 20 << 20
         if not 1 << 20 <= start < file.size:
-            raise FormatError(f"block {index} lies at {start}, where none can be")
+            raise FormatError(f"block {index} is at the invalid offset {start}")
         return BlockRun(length, file, start + within)
 
     return MappedBlocks(size, run), metadata.sector
 
 
 def _find_log(file: Blocks) -> tuple[UUID, int, int]:
-    """Identity, place and size of the log, by the newer one of the headers that are whole."""
+    """Identity, offset and size of the log, from the newer valid header."""
     found = []
     for at in _HEADERS:
         data = file.read_at(at, 4096)
@@ -98,27 +98,27 @@ def _find_log(file: Blocks) -> tuple[UUID, int, int]:
         raise FormatError("both of its headers are damaged")
     _sequence, version, log, place, size = max(found, key=lambda header: header[0])
     if version != 1:
-        raise SourceError(f"it is VHDX of version {version}")
+        raise SourceError(f"VHDX version {version} is not supported")
     return log, place, size
 
 
 def _read_regions(file: Blocks) -> dict[UUID, tuple[int, int]]:
-    """Place and size of each, by the first table that is whole."""
+    """Offset and size of each region, from the first valid table."""
     for at in _REGIONS:
         data = file.read_at(at, _REGION_TABLE)
         if len(data) == _REGION_TABLE and data.startswith(b"regi") and _has_valid_checksum(data):
             break
     else:
-        raise FormatError("both of its tables of regions are damaged")
+        raise FormatError("both of its region tables are damaged")
     count = int.from_bytes(data[8:12], "little")
     if count > _MOST_REGIONS:
-        raise FormatError(f"its table of regions has {count} entries")
+        raise FormatError(f"its region table has {count} entries")
     regions: dict[UUID, tuple[int, int]] = {}
     for index in range(count):
         kind, place, size, required = _REGION.unpack_from(data, 16 + index * _REGION.size)
         name = UUID(bytes_le=kind)
         if required & 1 and name not in {_BAT, _METADATA}:
-            raise SourceError(f"it needs a region that is not known here ({name})")
+            raise SourceError(f"it requires an unknown region ({name})")
         regions.setdefault(name, (place, size))
     return regions
 
@@ -137,17 +137,17 @@ def _read_metadata(file: Blocks, place: int, size: int) -> VhdxMetadata:
         if name in {_PARAMETERS, _SIZE, _SECTOR}:
             items[name] = read_exactly(file, place + at, min(length, 8), "the metadata")
         elif flags & _REQUIRED_ITEM and name not in _KNOWN:
-            raise SourceError(f"it needs a feature that is not known here ({name})")
+            raise SourceError(f"it requires an unknown feature ({name})")
     if {name: len(item) for name, item in items.items()} != {_PARAMETERS: 8, _SIZE: 8, _SECTOR: 4}:
-        raise FormatError("its metadata is not whole")
+        raise FormatError("its metadata is incomplete")
     block, flags = struct.unpack("<II", items[_PARAMETERS])
     found = VhdxMetadata(block, int.from_bytes(items[_SIZE], "little"), int.from_bytes(items[_SECTOR], "little"))
     if flags & _HAS_PARENT:
-        raise SourceError("it is a snapshot's difference to another disk", "merge it with its parent first")
+        raise SourceError("it is a snapshot that depends on another disk", "merge it with its parent first")
     if block & block - 1 or not 1 << 20 <= block <= 256 << 20:
-        raise FormatError(f"its blocks have {block} bytes")
+        raise FormatError(f"its block size is invalid: {block} bytes")
     if found.sector not in {512, 4096}:
-        raise FormatError(f"its sectors have {found.sector} bytes")
+        raise FormatError(f"its sector size is invalid: {found.sector} bytes")
     return found
 
 

@@ -1,7 +1,7 @@
-"""The log of a VHDX that was not closed cleanly: its sectors are laid over the file's in memory.
+"""Replay the log of a VHDX that was not closed cleanly: its sectors are overlaid on the file's in memory.
 
 Layout and rules: [MS-VHDX] 2.3. The active sequence is the valid one with the highest number; without one there is
-nothing to do.
+nothing to replay.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ltsp.storage.crc32c import crc32c_inverted
 
 _SECTOR: Final = 4096
 _MOST_LOG: Final = 8 << 20
-"""Bytes; writers make one of 1 MiB."""
+"""Bytes; writers create a log of 1 MiB."""
 _MOST_SUMMED: Final = 24 << 20
-"""Bytes of entries that are looked into, which takes two seconds: forged ones could all be as long as the log."""
+"""Bytes of entries to verify, which takes two seconds: forged entries could each be as long as the log."""
 _MOST_ZEROED: Final = 1 << 20
-"""Descriptors of areas that become zero."""
+"""Total bytes of the ranges to zero."""
 _ENTRY: Final = struct.Struct("<4sIIIQII16sQQ")
 _DESCRIPTOR: Final = struct.Struct("<4s4sQQQ")
 
@@ -33,15 +33,15 @@ class _LogEntry:
     tail: int
     sequence: int
     least_size: int
-    """Bytes that the file had when it was written."""
+    """Size of the file in bytes when the entry was written."""
     sectors: dict[int, bytes] = field(default_factory=dict)
-    """By place in the file."""
+    """By offset in the file."""
     zeros: list[tuple[int, int]] = field(default_factory=list)
-    """Place and size."""
+    """Offset and size."""
 
 
 def replay_log(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
-    """The file as it is with its log.
+    """The file with its log replayed.
 
     Raises FormatError.
     """
@@ -52,12 +52,12 @@ def replay_log(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
     if not entries:
         return file
     if entries[-1].least_size > file.size:
-        raise FormatError("it is cut off: its log knows a longer file")
+        raise FormatError("it is truncated: its log was written for a longer file")
     changed: dict[int, bytes | None] = {}
     for entry in entries:
         for start, length in entry.zeros:
             if length > file.size or start > file.size or len(changed) + length // _SECTOR > _MOST_ZEROED:
-                raise FormatError("its log empties more than the file has")
+                raise FormatError("its log zeroes more than the size of the file")
             changed.update(dict.fromkeys(range(start, start + length, _SECTOR)))
         changed.update(entry.sectors)
     return MappedBlocks(file.size, _LogOverlay(file, changed).run)
@@ -89,7 +89,7 @@ def _find_active_sequence(log: bytes, identity: UUID) -> list[_LogEntry]:
             continue
         summed += min(_ENTRY.unpack_from(log, at)[2], len(log))
         if summed > _MOST_SUMMED:
-            raise FormatError("the entries of its log lie over each other")
+            raise FormatError("the entries of its log overlap")
         entry = _parse_entry(log, at, identity)
         if entry:
             heads[at] = entry
@@ -101,7 +101,7 @@ def _find_active_sequence(log: bytes, identity: UUID) -> list[_LogEntry]:
 
 
 def _follow_sequence(heads: dict[int, _LogEntry], head: int, size: int) -> list[_LogEntry]:
-    """From the tail that the head names, by numbers that follow each other; nothing where it is broken."""
+    """The entries from the head's tail to the head, with consecutive numbers; empty if the sequence is broken."""
     at = heads[head].tail
     found: list[_LogEntry] = []
     while at in heads and len(found) <= len(heads):
@@ -116,7 +116,7 @@ def _follow_sequence(heads: dict[int, _LogEntry], head: int, size: int) -> list[
 
 
 def _parse_entry(log: bytes, at: int, identity: UUID) -> _LogEntry | None:
-    """The entry that begins there, which may go on at the start of the log; None where none is whole."""
+    """The entry at an offset, which may wrap around the end of the log; None if it is invalid."""
     _magic, total, size, tail, sequence, count, _reserved, name, least, _last = _ENTRY.unpack_from(log, at)
     if UUID(bytes_le=name) != identity or not size or size % _SECTOR or size > len(log):
         return None
@@ -145,7 +145,7 @@ def _parse_entry(log: bytes, at: int, identity: UUID) -> _LogEntry | None:
 
 
 def _parse_data_sector(data: bytes, at: int, sequence: int) -> bytes | None:
-    """What a data sector holds: all but its first 8 and last 4 bytes, which are in the descriptor."""
+    """The content of a data sector, except its first 8 and last 4 bytes, which are in the descriptor."""
     if at + _SECTOR > len(data) or data[at : at + 4] != b"data":
         return None
     high, low = data[at + 4 : at + 8], data[at + _SECTOR - 4 : at + _SECTOR]

@@ -1,7 +1,7 @@
-"""VMDK, the disks of VMware: flat, sparse, split and stream-optimised.
+"""Read VMDK, the disk format of VMware: flat, sparse, split and stream-optimised.
 
-Layout: VMware's Virtual Disk Format 1.1. dissect.hypervisor is not used: it opens extents by itself at the paths that
-the descriptor names, whatever they are, drops extents of zeros, and passes over lines that it cannot read.
+Layout: VMware's Virtual Disk Format 1.1. dissect.hypervisor is not used: it opens extents itself, at any path that the
+descriptor names, drops extents of zeros, and skips lines that it cannot parse.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ltsp.tree.name import printable
 
 SPARSE_MAGIC: Final = b"KDMV"
 REDO_MAGICS: Final = (b"COWD", b"\xbe\xba\xfe\xca\0\0\0\0")
-"""The kinds of ESXi that hold changes to another disk only."""
+"""Formats of ESXi that hold only changes to another disk."""
 _HEADER: Final = struct.Struct("<4sIIQQQQIQQQB4sH")
 _FOOTER_AT: Final = 0xFFFF_FFFF_FFFF_FFFF
 _ZERO_GRAINS, _COMPRESSED, _MARKERS = 4, 1 << 16, 1 << 17
@@ -33,14 +33,14 @@ _DEFLATE: Final = 1
 _MOST_GRAIN: Final = 32768
 """Sectors."""
 _MOST_TABLE: Final = 512
-"""Entries of a table of grains, as in QEMU."""
+"""Entries of a grain table, as in QEMU."""
 _CACHED: Final = 4 << 20
 _MARKER: Final = struct.Struct("<QI")
 
 
 @dataclass(frozen=True, slots=True)
 class VmdkHeader:
-    """Sizes and places in sectors."""
+    """A sparse header; sizes and offsets are in sectors."""
 
     flags: int
     capacity: int
@@ -48,7 +48,7 @@ class VmdkHeader:
     descriptor_at: int
     descriptor_size: int
     table: int
-    """Entries of a table of grains."""
+    """Entries of a grain table."""
     directory_at: int
     compression: int
 
@@ -75,16 +75,16 @@ class VmdkHeader:
             way,
         ) = fields
         if version not in {1, 2, 3}:
-            raise SourceError(f"it is VMDK of version {version}")
+            raise SourceError(f"VMDK version {version} is not supported")
         if grain & grain - 1 or not 1 <= grain <= _MOST_GRAIN or not 1 <= table <= _MOST_TABLE:
-            raise FormatError(f"its grains have {grain} sectors, and its tables {table} entries")
+            raise FormatError(f"its grain size ({grain} sectors) or grain table size ({table} entries) is invalid")
         if flags & _COMPRESSED and way != _DEFLATE:
-            raise SourceError(f"it is compressed by method {way}")
+            raise SourceError(f"compression method {way} is not supported")
         return cls(flags, capacity, grain, text_at, text_size, table, directory, way)
 
 
 def open_sparse(file: Blocks) -> Blocks:
-    """A disk that is one file of grains. Raises FormatError, and SourceError for what is no whole disk."""
+    """A disk in one sparse file. Raises FormatError, and SourceError if it is not a whole disk."""
     header = _read_header(file)
     if header.descriptor_at and header.descriptor_size:
         size = min(header.descriptor_size * SECTOR, vmdk_descriptor.MAX_SIZE)
@@ -93,7 +93,7 @@ def open_sparse(file: Blocks) -> Blocks:
 
 
 def open_descriptor(file: Blocks, open_sibling: OpenSibling) -> Blocks:
-    """A disk of one file or several, by its descriptor. Raises what `open_sibling` raises, too."""
+    """A disk of one file or several, from its descriptor. Also raises whatever `open_sibling` raises."""
     if file.size > vmdk_descriptor.MAX_SIZE:
         raise FormatError(f"its descriptor has {file.size} bytes")
     extents = VmdkDescriptor.parse(file.read_at(0, file.size)).extents
@@ -126,14 +126,14 @@ def _open_extent(extent: VmdkExtent, files: dict[str, Blocks], open_sibling: Ope
             raise type(error)(f"its extent {printable(extent.name)}: {error.message}", error.hint) from error
     blocks, start = files[extent.name], extent.start * SECTOR
     if start + size > blocks.size:
-        raise FormatError(f"its extent {printable(extent.name)} is cut off", "copy all files of the disk again")
+        raise FormatError(f"its extent {printable(extent.name)} is truncated", "copy all files of the disk again")
     return BlockRun(size, blocks, start)
 
 
 def _read_header(file: Blocks) -> VmdkHeader:
     header = VmdkHeader.parse(file.read_at(0, SECTOR))
     if header.directory_at == _FOOTER_AT:
-        # Written in one go: the directory is known at the end only, where an empty marker follows the header.
+        # Stream-optimised: the real header is the footer, followed only by the end-of-stream marker.
         header = VmdkHeader.parse(file.read_at(max(file.size - 2 * SECTOR, 0), SECTOR))
     return header
 
@@ -143,7 +143,7 @@ def _open_sparse_extent(file: Blocks, header: VmdkHeader) -> Blocks:
 
 
 class _GrainMap:
-    """From places in an extent to places in its file."""
+    """Maps offsets in an extent to offsets in its file."""
 
     def __init__(self, file: Blocks, header: VmdkHeader) -> None:
         self._file = file
@@ -165,7 +165,7 @@ class _GrainMap:
         return BlockRun(min(run.size, size), run.blocks, run.offset)
 
     def _grain_run(self, offset: int) -> BlockRun:
-        """What is left of the grain at an offset."""
+        """The rest of the grain at an offset."""
         number, within = divmod(offset, self._grain)
         in_directory, in_table = divmod(number, self._header.table)
         left = self._grain - within
@@ -176,15 +176,13 @@ class _GrainMap:
         if place == 0 or (place == 1 and self._header.flags & _ZERO_GRAINS):
             return BlockRun(left)
         if place * SECTOR >= self._file.size:
-            raise FormatError(f"the grain of byte {offset} lies beyond the end of the file")
+            raise FormatError(f"the grain of byte {offset} is beyond the end of the file")
         if self._header.flags & _COMPRESSED:
             return BlockRun(left, LazyBlocks(self._grain, partial(self._unpacked, place)), within)
         return BlockRun(left, self._file, place * SECTOR + within)
 
     def _read_table(self, sector: int) -> array[int]:
-        return unpack_integers(
-            "<I", read_exactly(self._file, sector * SECTOR, self._header.table * 4, "a table of grains")
-        )
+        return unpack_integers("<I", read_exactly(self._file, sector * SECTOR, self._header.table * 4, "a grain table"))
 
     def _decompress_grain(self, sector: int) -> bytes:
         place = sector * SECTOR
@@ -194,7 +192,7 @@ class _GrainMap:
         else:
             size = int.from_bytes(read_exactly(self._file, place, 4, "a grain"), "little")
             place += 4
-        # What does not compress grows a little.
+        # Incompressible data grows a little.
         if size > 2 * self._grain + SECTOR:
-            raise FormatError(f"the grain at {place} says that it takes {size} bytes")
+            raise FormatError(f"the grain at {place} has an invalid compressed size: {size} bytes")
         return decompress_cluster("zlib", read_exactly(self._file, place, size, "a grain"), self._grain)

@@ -1,6 +1,6 @@
-"""GUID partition tables: the primary one, or the backup where that is damaged. UEFI specification, chapter 5
+"""Read GUID partition tables: the primary one, or the backup if that is damaged. UEFI specification, chapter 5
 
-dissect.volume is not used: it checks no sums, knows no backup, and takes a sector off each partition.
+dissect.volume is not used: it verifies no checksums, ignores the backup, and makes each partition a sector too short.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ltsp.storage.blocks import Blocks
 
 MAGIC: Final = b"EFI PART"
 SECTORS: Final = (512, 4096)
-"""Bytes that a sector may have; nothing else says which it is."""
+"""Sector sizes in bytes to try; nothing records which one applies."""
 _HEADER: Final = struct.Struct("<8sIIIIQQQQ16sQIII")
 _ENTRY: Final = struct.Struct("<16s16sQQQ72s")
 _MOST: Final = 4 << 20
-"""Bytes of all entries; disks have 16 KiB."""
+"""Bytes of all entries; usually 16 KiB."""
 _MOST_PARTITIONS: Final = 1024
 _UNUSED: Final = bytes(16)
 
@@ -39,14 +39,14 @@ class _GptHeader:
     place: int
     other: int
     entries: int
-    """Numbers of sectors."""
+    """Sector numbers, all three."""
     count: int
     size: int
     sum: int
 
     @classmethod
     def read(cls, blocks: Blocks, at: int, sector: int) -> _GptHeader | None:
-        """The header in a sector, if it is whole and where it says."""
+        """The header in a sector, or None if it is invalid or records another sector."""
         data = blocks.read_at(at * sector, sector)
         if len(data) < sector or not data.startswith(MAGIC):
             return None
@@ -62,9 +62,9 @@ class _GptHeader:
 
 
 def read(blocks: Blocks, sectors: tuple[int, ...] = SECTORS) -> Gpt | None:
-    """The table, or None where there is no trace of one.
+    """The table, or None if there is no trace of one.
 
-    Raises FormatError where both tables are damaged.
+    Raises FormatError if both tables are damaged.
     """
     for sector in sectors:
         found = _read_partitions(blocks, 1, sector)
@@ -73,7 +73,7 @@ def read(blocks: Blocks, sectors: tuple[int, ...] = SECTORS) -> Gpt | None:
     damaged = False
     for sector in sectors:
         primary = blocks.read_at(sector, _HEADER.size)
-        # At the end, or where the damaged header says: the disk may have grown since.
+        # At the end, or where the damaged header points: the disk may have grown since.
         last = [blocks.size // sector - 1]
         if primary.startswith(MAGIC) and len(primary) == _HEADER.size:
             damaged = True

@@ -1,8 +1,8 @@
-"""The partition table of PCs, with logical partitions.
+"""Read MBR partition tables, with logical partitions.
 
-Rules are those of Linux (block/partitions/msdos.c): numbers of logical ones begin at 5; a chain of extended ones is
-followed by places relative to the first. dissect.volume is not used: it follows a loop to the end of
-the stack, and gives logical partitions the numbers of primary ones.
+Rules: Linux block/partitions/msdos.c. Logical partitions are numbered from 5; offsets in the chain of extended
+partitions are relative to the first. dissect.volume is not used: it follows a loop until the stack overflows, and gives
+logical partitions the numbers of primary ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PROTECTIVE: Final = 0xEE
 _EXTENDED: Final = frozenset({0x05, 0x0F, 0x85})
 _ENTRY: Final = struct.Struct("<B3xB3xII")
 _MOST_LOGICAL: Final = 251
-"""Linux gives a disk 255 partitions."""
+"""Linux allows 255 partitions on a disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +29,20 @@ class MbrEntry:
     type: int
     start: int
     size: int
-    """Sectors, both."""
+    """Sectors, like `start`."""
 
 
 def parse_entries(sector: bytes) -> tuple[MbrEntry, ...]:
-    """The four of a table, or none where the sector holds no table."""
+    """The four entries of a table, or none if the sector holds no table."""
     if len(sector) < 512 or sector[510:512] != b"\x55\xaa":
         return ()
     found = tuple(MbrEntry(*_ENTRY.unpack_from(sector, 446 + 16 * index)) for index in range(4))
-    # Boot code of a file system ends with the same two bytes.
+    # The boot code of a file system ends with the same two bytes.
     return found if all(entry.flag in {0, 0x80} for entry in found) else ()
 
 
 def read_table(blocks: Blocks) -> tuple[MbrEntry, ...]:
-    """Those of the disk, or none where it has no table of this kind."""
+    """The entries of the disk, or none if it has no MBR."""
     sector = blocks.read_at(0, 512)
     if is_fat(sector) or sector[3:11] in {b"NTFS    ", b"EXFAT   ", b"-FVE-FS-"}:
         return ()
@@ -51,7 +51,7 @@ def read_table(blocks: Blocks) -> tuple[MbrEntry, ...]:
 
 
 def read_partitions(blocks: Blocks, sector: int = 512) -> tuple[Partition, ...]:
-    """Raises FormatError where the chain of logical ones is a loop."""
+    """All partitions. Raises FormatError if the chain of logical partitions is a loop."""
     disk = blocks.read_at(440, 4)[::-1].hex()
     found: list[Partition] = []
     logical: list[MbrEntry] = []
@@ -65,13 +65,13 @@ def read_partitions(blocks: Blocks, sector: int = 512) -> tuple[Partition, ...]:
 
 
 def _read_logical_partitions(blocks: Blocks, extended: MbrEntry, sector: int) -> list[MbrEntry]:
-    """Each sector of the chain has a partition, relative to itself, and the next one, relative to the first."""
+    """Each sector of the chain has a partition, relative to itself, and the next link, relative to the first."""
     found: list[MbrEntry] = []
     seen: set[int] = set()
     here = extended.start
     while len(found) < _MOST_LOGICAL:
         if here in seen:
-            raise FormatError("its logical partitions are a loop")
+            raise FormatError("its logical partitions form a loop")
         seen.add(here)
         following = None
         for entry in parse_entries(blocks.read_at(here * sector, 512)):

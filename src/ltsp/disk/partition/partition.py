@@ -1,4 +1,4 @@
-"""A part of a disk, as a table of either kind gives it."""
+"""A partition, as described by an MBR or a GPT."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ class Partition:
     number: int
     offset: int
     size: int
-    """Bytes, both."""
+    """Bytes, like `offset`."""
     type: str
-    """`83` of an MBR, the GUID of a GPT; lower case."""
+    """`83` in an MBR, a GUID in a GPT; lower case."""
     name: str = ""
-    """Of a GPT; not safe to print."""
+    """Only in a GPT; not safe to print."""
     uuid: str = ""
     """As in PARTUUID=, lower case."""

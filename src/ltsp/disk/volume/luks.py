@@ -1,4 +1,4 @@
-"""LUKS 1 and 2: where the encrypted bytes of a volume lie and by what cipher. Keys are cryptsetup's matter, not ours.
+"""Parse LUKS 1 and 2 headers: where the encrypted data is, and its cipher. Finding the key is left to cryptsetup.
 
 "LUKS1 On-Disk Format Specification" 1.2.3, "LUKS2 On-Disk Format Specification" 1.1.1.
 """
@@ -18,65 +18,65 @@ from ltsp.tree.name import decode, printable
 
 MAGIC: Final = b"LUKS\xba\xbe"
 REENCRYPT_MAGIC: Final = b"LUKS\xde\xad"
-"""Stands there while cryptsetup-reencrypt(8) of old works on a volume."""
+"""Written by old versions of cryptsetup-reencrypt(8) while they work on a volume."""
 _SECONDARY_MAGIC: Final = b"SKUL\xba\xbe"
 _LUKS1: Final = struct.Struct(">6sH32s32s32sII20s32sI40s")
 _LUKS2: Final = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s")
 _BINARY: Final = 4096
-"""Bytes of a binary header; the text follows it."""
+"""Bytes of a binary header; the JSON area follows it."""
 _SIZES: Final = tuple(1 << bits for bits in range(14, 23))
-"""Bytes of a header with its text; the second copy lies behind the first."""
+"""Bytes of a header with its JSON area; the second copy follows the first."""
 _SECTORS: Final = (512, 1024, 2048, 4096)
 _MOST_HEADER: Final = 136 << 20
 """Bytes of two headers and of all key slots, at most."""
 _PIECE: Final = 1 << 20
-_UNLOCK_HINT: Final = "unlock and mount it, and name the directory"
+_UNLOCK_HINT: Final = "unlock it, mount it, and run ltsp image on the mount point"
 
 
 @dataclass(frozen=True, slots=True)
 class LuksHeader:
-    """What stands before the encrypted bytes."""
+    """The parts of a LUKS header that are needed for reading."""
 
     uuid: str
     cipher: str
     """In dm-crypt's notation: `aes-xts-plain64`."""
     offset: int
-    """Bytes before the encrypted ones."""
+    """Offset of the encrypted data in bytes."""
     size: int | None = None
-    """Of these; None for all that there are."""
+    """Size of the encrypted data in bytes; None for the rest of the volume."""
     sector: int = 512
     tweak: int = 0
     """The number of the first sector, in units of 512 bytes."""
     key: int | None = None
-    """Bytes of it, where the header says."""
+    """Size of the volume key in bytes, if the header records it."""
 
     @classmethod
     def parse(cls, blocks: Blocks) -> LuksHeader:
-        """Of a volume that begins with MAGIC or BEGUN.
+        """The header of a volume that begins with MAGIC or REENCRYPT_MAGIC.
 
-        Raises FormatError where it is damaged, SourceError where it is of a kind that cannot be read here.
+        Raises FormatError if it is damaged, SourceError if it is of an unsupported kind.
         """
-        head = read_exactly(blocks, 0, _BINARY, "the header of LUKS")
+        head = read_exactly(blocks, 0, _BINARY, "the LUKS header")
         if head.startswith(REENCRYPT_MAGIC):
-            raise _unsupported_error("its encryption anew was begun and not finished")
+            raise _unsupported_error("its re-encryption is unfinished")
         version = int.from_bytes(head[6:8], "big")
         found = _parse_luks1(head) if version == 1 else _parse_luks2(blocks) if version == 2 else None
         if found is None:
-            raise _unsupported_error(f"it is of version {version} of LUKS")
+            raise _unsupported_error(f"its version is {version}")
         if not found.offset:
-            raise _unsupported_error("its header is detached: the encrypted bytes are elsewhere")
+            raise _unsupported_error("its header is detached: the encrypted data is elsewhere")
         if found.offset >= blocks.size:
-            raise FormatError("its encrypted bytes lie beyond its end")
+            raise FormatError("its encrypted data is beyond its end")
         return found
 
     def read_header_area(self, blocks: Blocks) -> bytes:
-        """All that cryptsetup(8) needs to find the key."""
+        """The area that cryptsetup(8) needs to find the key."""
         return blocks.read_at(0, min(self.offset, _MOST_HEADER))
 
     def open_decrypted(self, blocks: Blocks, key: bytes) -> DecryptedBlocks:
-        """What is in it. Raises SourceError where the cipher cannot be had here."""
+        """The decrypted content. Raises SourceError if the cipher is not supported."""
         if self.key not in (None, len(key)):
-            raise FormatError("its key has another size than its header says")
+            raise FormatError("the size of the key does not match the header")
         try:
             decrypt = make_decryptor(self.cipher, key, self.sector)
         except SourceError as error:
@@ -88,7 +88,7 @@ class LuksHeader:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecryptedBlocks:
-    """The bytes of an encrypted volume; what is read of them is decrypted then, a sector at least."""
+    """The content of an encrypted volume, decrypted in whole sectors when it is read."""
 
     blocks: Blocks
     offset: int
@@ -125,43 +125,43 @@ def _parse_luks2(blocks: Blocks) -> LuksHeader:
         document = json.loads(text)
         return _parse_document(document, uuid)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatError("the header of LUKS makes no sense") from error
+        raise FormatError("the LUKS header is invalid") from error
 
 
 def _parse_document(document: Any, uuid: str) -> LuksHeader:
-    """Raises errors of Python where the document is not of the form that the specification says."""
+    """Raises Python's own errors if the document does not follow the specification."""
     needed = document["config"].get("requirements", {}).get("mandatory", [])
     if any(str(each).startswith("online-reencrypt") for each in needed):
-        raise _unsupported_error("its encryption anew was begun and not finished")
+        raise _unsupported_error("its re-encryption is unfinished")
     if needed:
-        raise _unsupported_error(f"it needs {', '.join(printable(str(each)) for each in needed[:4])}")
+        raise _unsupported_error(f"it requires {', '.join(printable(str(each)) for each in needed[:4])}")
     segments = document["segments"]
     if len(segments) != 1:
-        raise _unsupported_error(f"it consists of {len(segments)} segments")
+        raise _unsupported_error(f"it has {len(segments)} segments")
     (segment,) = segments.values()
     if segment["type"] != "crypt":
-        raise _unsupported_error(f"it is of the kind {printable(str(segment['type']))}")
+        raise _unsupported_error(f"its segment type is {printable(str(segment['type']))}")
     if "integrity" in segment:
         raise _unsupported_error("it is authenticated (dm-integrity)")
     sector = segment["sector_size"]
     if type(sector) is not int or sector not in _SECTORS:
-        raise FormatError(f"the header of LUKS has sectors of {printable(str(sector)[:20])} bytes")
+        raise FormatError(f"the LUKS header has an invalid sector size: {printable(str(sector)[:20])}")
     size = None if segment["size"] == "dynamic" else _parse_number(segment["size"])
     cipher = str(segment["encryption"])
     return LuksHeader(uuid, cipher, _parse_number(segment["offset"]), size, sector, _parse_number(segment["iv_tweak"]))
 
 
 def _parse_number(text: Any) -> int:
-    """Numbers are strings there, as a number of JSON may have no more than 53 bits."""
+    """LUKS2 stores 64-bit numbers as strings, since a JSON number may be limited to 53 bits."""
     if not isinstance(text, str) or not text.isdecimal() or not text.isascii() or len(text) > 19:
         raise ValueError(text)
     return int(text)
 
 
 def _read_newest_copy(blocks: Blocks) -> tuple[str, bytes]:
-    """UUID and text of the newer one of the two headers that are whole.
+    """UUID and JSON of the newer valid header.
 
-    Raises FormatError where none is.
+    Raises FormatError if both are damaged.
     """
     found = [
         copy
@@ -169,13 +169,13 @@ def _read_newest_copy(blocks: Blocks) -> tuple[str, bytes]:
         if (copy := _read_copy(blocks, place, magic)) is not None
     ]
     if not found:
-        raise FormatError("the header of LUKS is damaged", "cryptsetup repair, or a backup of the header, mends it")
+        raise FormatError("the LUKS header is damaged", "run cryptsetup repair, or restore a backup of the header")
     _, uuid, text = max(found, key=lambda copy: copy[0])
     return uuid, text
 
 
 def _read_copy(blocks: Blocks, place: int, magic: bytes) -> tuple[int, str, bytes] | None:
-    """Its number, UUID and text; None where it is damaged."""
+    """Its sequence number, UUID and JSON; None if it is damaged."""
     head = blocks.read_at(place, _BINARY)
     if len(head) < _BINARY or not head.startswith(magic):
         return None
@@ -196,4 +196,4 @@ def _decode_text(field: bytes) -> str:
 
 
 def _unsupported_error(why: str) -> SourceError:
-    return SourceError(f"it is an encrypted volume (LUKS) that cannot be read here: {why}", _UNLOCK_HINT)
+    return SourceError(f"this encrypted volume (LUKS) is not supported: {why}", _UNLOCK_HINT)

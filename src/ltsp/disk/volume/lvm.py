@@ -1,8 +1,7 @@
-"""LVM2: physical volumes, and the logical ones that are linear or striped over them.
+"""Read LVM2: physical volumes, and the linear and striped logical volumes on them.
 
-Layout: lvm2's lib/format_text/layout.h. dissect.volume is not used: it lays the
-parts of a striped volume one behind the other, checks no sums, and reads one metadata area and no text that goes round
-its end.
+Layout: lvm2's lib/format_text/layout.h. dissect.volume is not used: it concatenates the parts of a striped volume,
+verifies no checksums, and reads only one metadata area and no text that wraps around its end.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _AREA_MAGIC: Final = b" LVM2 x[5A%r0N*>"
 _AREA_HEADER: Final = 512
 _SUM_START: Final = 0xF597A6CF
 _MOST_TEXT: Final = 2 << 20
-"""Bytes; a group of a thousand volumes has 1 MiB."""
+"""Bytes of a metadata text; that of a group of a thousand volumes has 1 MiB."""
 _MOST_AREAS: Final = 2
 """At the start and at the end of a volume."""
 _IGNORED: Final = 1
@@ -39,13 +38,13 @@ _LABEL_SECTORS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class PhysicalVolume:
-    """A physical volume, with what its metadata areas say of the group."""
+    """A physical volume, with the metadata texts of its group."""
 
     blocks: Blocks
     uuid: str
-    """32 characters, without the dashes."""
+    """32 characters, without dashes."""
     texts: tuple[bytes, ...]
-    """Of each area that is whole, what it says of the group."""
+    """The metadata text of each valid area."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +52,16 @@ class LogicalVolume:
     group: str
     name: str
     uuid: str
-    """As device-mapper has it: that of the group and then its own, 64 characters without dashes."""
+    """As in device-mapper: the UUID of the group, then its own; 64 characters without dashes."""
     blocks: Blocks
     fault: str = ""
-    """Why it cannot be read; nothing where it can."""
+    """Why it cannot be read; empty if it can."""
 
 
 def read_physical_volume(blocks: Blocks) -> PhysicalVolume:
-    """A volume whose label was found.
+    """Read a volume whose label was found.
 
-    Raises FormatError where that is damaged.
+    Raises FormatError if the label is damaged.
     """
     for sector in range(_LABEL_SECTORS):
         data = blocks.read_at(sector * SECTOR, SECTOR)
@@ -72,7 +71,7 @@ def read_physical_volume(blocks: Blocks) -> PhysicalVolume:
         if magic == b"LABELONE" and own == sector and start <= SECTOR - 40 and _crc32(data[20:]) == total:
             break
     else:
-        raise FormatError("its label of LVM is damaged")
+        raise FormatError("its LVM label is damaged")
     uuid = decode(data[start : start + 32])
     pairs = _parse_areas(data[start + 40 :])
     after_data = pairs.index((0, 0)) + 1 if (0, 0) in pairs else len(pairs)
@@ -82,7 +81,7 @@ def read_physical_volume(blocks: Blocks) -> PhysicalVolume:
 
 
 def _parse_areas(data: bytes) -> list[tuple[int, int]]:
-    """Two lists of place and size, each ended by zeros."""
+    """Two lists of offset and size, each terminated by zeros."""
     found = []
     zeros = 0
     for pair in _PAIR.iter_unpack(data[: len(data) // 16 * 16]):
@@ -94,7 +93,7 @@ def _parse_areas(data: bytes) -> list[tuple[int, int]]:
 
 
 def _read_metadata_text(blocks: Blocks, place: int, size: int) -> bytes | None:
-    """What an area says; None where it is damaged, empty or not in use."""
+    """The text of an area; None if it is damaged, empty or not in use."""
     header = blocks.read_at(place, _AREA_HEADER)
     if len(header) < _AREA_HEADER:
         return None
@@ -104,30 +103,30 @@ def _read_metadata_text(blocks: Blocks, place: int, size: int) -> bytes | None:
     start, length, text_sum, flags = _TEXT.unpack_from(header, _AREA.size)
     if not start or flags & _IGNORED or not length <= min(size, _MOST_TEXT) or not _AREA_HEADER <= start < size:
         return None
-    # The area is a ring behind its header.
+    # The area after the header is a ring buffer.
     first = min(length, size - start)
     data = blocks.read_at(place + start, first) + blocks.read_at(place + _AREA_HEADER, length - first)
     return data if len(data) == length and _crc32(data) == text_sum else None
 
 
 def _crc32(data: bytes) -> int:
-    """A CRC-32 that begins with a number of its own, and is not inverted."""
+    """CRC-32 with LVM's own initial value, not inverted."""
     return zlib.crc32(data, _SUM_START ^ 0xFFFFFFFF) ^ 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeGroups:
-    """What the volume groups of some physical volumes hold."""
+    """The contents of the volume groups of some physical volumes."""
 
     volumes: tuple[LogicalVolume, ...]
-    """Those that are to be seen."""
+    """The visible ones."""
     damages: tuple[str, ...]
     missing: tuple[str, ...]
-    """Physical volumes that are elsewhere, for people."""
+    """Physical volumes that were not found, for messages."""
 
 
 def assemble_groups(volumes: Sequence[PhysicalVolume]) -> VolumeGroups:
-    """All groups that these belong to."""
+    """All groups to which these belong."""
     newest: dict[str, tuple[int, str, Section]] = {}
     texts = dict.fromkeys(text for volume in volumes for text in volume.texts)
     damages: list[str] = []
@@ -142,17 +141,15 @@ def assemble_groups(volumes: Sequence[PhysicalVolume]) -> VolumeGroups:
             newest[uuid] = (sequence, name, group)
     missing: list[str] = []
     if volumes and not newest:
-        damages.append(
-            "no physical volume says of what group it is: the metadata of LVM is damaged, or on another disk"
-        )
-        missing.append("what LVM says of its volume group")
+        damages.append("no physical volume names its volume group: the LVM metadata is damaged, or on another disk")
+        missing.append("the LVM metadata of its volume group")
     present = {volume.uuid: volume.blocks for volume in volumes}
     found: list[LogicalVolume] = []
     for _sequence, name, group in newest.values():
         try:
             pvs = _PhysicalVolumes.of(group, present)
             missing += (
-                f"the physical volume {printable(each)}, of the volume group {printable(name)}"
+                f"the physical volume {printable(each)}, in the volume group {printable(name)}"
                 for each in pvs.missing.values()
             )
             found += _visible_volumes(name, group, pvs)
@@ -173,12 +170,12 @@ def _visible_volumes(name: str, group: Section, pvs: _PhysicalVolumes) -> list[L
 
 
 def _find_snapshots(volumes: Section) -> dict[str, str]:
-    """Volumes that hold no data of their own kind, and why: a hidden one says which."""
+    """Volumes whose own data is incomplete, with the reason; a hidden volume names them."""
     found = {}
     for volume in volumes.values():
         for segment in volume.values() if isinstance(volume, dict) else ():
             if isinstance(segment, dict) and segment.get("type") == "snapshot":
-                found[lvm_text.text(segment, "cow_store")] = "it is a snapshot, and only its origin can be read"
+                found[lvm_text.text(segment, "cow_store")] = "it is a snapshot; only its origin can be read"
                 if "merging_store" in segment:
                     found[lvm_text.text(segment, "merging_store")] = "it is a snapshot"
                     found[lvm_text.text(segment, "origin")] = "a snapshot is being merged into it"
@@ -189,12 +186,12 @@ def _parse_group(text: Section) -> tuple[str, Section]:
     for name, value in text.items():
         if isinstance(value, dict):
             return name, value
-    raise FormatError("the metadata of LVM is damaged: it has no group")
+    raise FormatError("the LVM metadata is damaged: it has no volume group")
 
 
 @dataclass(frozen=True, slots=True)
 class _PhysicalVolumes:
-    """The physical volumes of a group, by the names that the group gives them."""
+    """The physical volumes of a group, by their names in the group."""
 
     extent: int
     """Bytes."""
@@ -202,13 +199,13 @@ class _PhysicalVolumes:
     """Bytes before the first extent."""
     blocks: dict[str, Blocks]
     missing: dict[str, str]
-    """What they were, for people."""
+    """Descriptions of the missing ones, for messages."""
 
     @classmethod
     def of(cls, group: Section, present: dict[str, Blocks]) -> _PhysicalVolumes:
         extent = lvm_text.number(group, "extent_size") * SECTOR
         if not extent:
-            raise FormatError("the metadata of LVM is damaged: its extents have no size")
+            raise FormatError("the LVM metadata is damaged: the extent size is zero")
         pvs = cls(extent, {}, {}, {})
         for key, value in lvm_text.section(group, "physical_volumes").items():
             if not isinstance(value, dict):
@@ -227,7 +224,7 @@ class _PhysicalVolumes:
 def _make_logical_volume(
     group: str, identity: str, name: str, volume: Section, pvs: _PhysicalVolumes, fault: str
 ) -> LogicalVolume:
-    """One volume. What is wrong with it is no matter of the others."""
+    """One volume; its faults do not affect the others."""
     uuid = (identity + lvm_text.text(volume, "id")).replace("-", "")
     nothing = MemoryBlocks(b"")
     if fault:
@@ -243,12 +240,12 @@ class _Segment:
     offset: int
     size: int
     stripe: int
-    """Bytes, all of them."""
+    """Bytes, like the fields above."""
     stripes: tuple[tuple[Blocks, int], ...]
-    """Where each begins."""
+    """Start of each segment, in bytes."""
 
     def run(self, offset: int, size: int) -> BlockRun:
-        """Offsets are those within the segment."""
+        """`offset` counts within the segment."""
         number, within = divmod(offset, self.stripe)
         row, column = divmod(number, len(self.stripes))
         blocks, start = self.stripes[column]
@@ -263,7 +260,7 @@ def _map_segments(volume: Section, pvs: _PhysicalVolumes) -> Blocks:
     end = 0
     for segment in segments:
         if segment.offset != end or not segment.size:
-            raise FormatError("its segments do not follow each other")
+            raise FormatError("its segments are not consecutive")
         end += segment.size
     starts = [segment.offset for segment in segments]
 
@@ -278,17 +275,17 @@ def _map_segments(volume: Section, pvs: _PhysicalVolumes) -> Blocks:
 def _parse_segment(segment: Section, pvs: _PhysicalVolumes) -> _Segment:
     kind = lvm_text.text(segment, "type")
     if kind.partition("+")[0] not in {"striped", "linear"}:
-        what = f"it is of the kind {printable(kind)}, and only linear and striped volumes can be read"
+        what = f"its type is {printable(kind)}; only linear and striped volumes can be read"
         raise FormatError(f"{what}: {probe.get_remedy(probe.LVM_KIND)}")
     count = lvm_text.number(segment, "extent_count")
     stripes = lvm_text.items(segment, "stripes")
     width = len(stripes) // 2
     if not width or len(stripes) % 2 or width != lvm_text.number(segment, "stripe_count", 1) or count % width:
-        raise FormatError("a segment of it is damaged")
+        raise FormatError("one of its segments is damaged")
     size = count * pvs.extent
     stripe = lvm_text.number(segment, "stripe_size", 0) * SECTOR if width > 1 else max(size, 1)
     if not stripe or (width > 1 and size // width % stripe):
-        raise FormatError("a segment of it is damaged")
+        raise FormatError("one of its segments is damaged")
     places = tuple(
         _locate_stripe(stripes[at], stripes[at + 1], count // width, pvs) for at in range(0, len(stripes), 2)
     )
@@ -297,12 +294,12 @@ def _parse_segment(segment: Section, pvs: _PhysicalVolumes) -> _Segment:
 
 def _locate_stripe(name: int | str, extent: int | str, count: int, pvs: _PhysicalVolumes) -> tuple[Blocks, int]:
     if not isinstance(name, str) or not isinstance(extent, int) or extent < 0:
-        raise FormatError("a segment of it is damaged")
+        raise FormatError("one of its segments is damaged")
     if name in pvs.missing:
-        raise FormatError(f"a part of it lies on another disk ({printable(pvs.missing[name])})")
+        raise FormatError(f"part of it is on another disk ({printable(pvs.missing[name])})")
     if name not in pvs.blocks:
-        raise FormatError(f"it lies on {printable(name)}, which is not in its group")
+        raise FormatError(f"it is on {printable(name)}, which is not in its volume group")
     start = pvs.starts[name] + extent * pvs.extent
     if start + count * pvs.extent > pvs.blocks[name].size:
-        raise FormatError("it reaches beyond the end of its disk")
+        raise FormatError("it extends beyond the end of its disk")
     return pvs.blocks[name], start

@@ -1,4 +1,4 @@
-"""The text in which LVM2 keeps what it knows: sections, and keys with strings, integers and lists.
+"""Parse the metadata text of LVM2: sections, and keys with strings, integers and lists.
 
     vg { seqno = 4
          status = ["READ", "WRITE"] }
@@ -33,7 +33,7 @@ def parse(data: bytes) -> Section:
     key = ""
     items: list[int | str] | None = None
     expected = ""
-    """`=` is open: a value comes."""
+    """`=` after a `=`: a value must follow."""
     at = 0
     while match := _TOKEN.match(data, at):
         at = match.end()
@@ -55,18 +55,18 @@ def parse(data: bytes) -> Section:
         elif sign == "," and items is not None:
             pass
         elif sign:
-            raise FormatError("the metadata of LVM is damaged: it is no text of sections")
+            raise FormatError("the LVM metadata is damaged: syntax error")
         elif items is not None:
             items.append(_parse_value(match))
         elif expected:
             here[key] = _parse_value(match)
             key, expected = "", ""
         elif key or match["word"] is None:
-            raise FormatError("the metadata of LVM is damaged: a key has no value")
+            raise FormatError("the LVM metadata is damaged: a key has no value")
         else:
             key = match["word"].decode()
     if above or key or items is not None or not _REST.match(data, at):
-        raise FormatError("the metadata of LVM is damaged: it ends too early")
+        raise FormatError("the LVM metadata is damaged: unexpected end")
     return root
 
 
@@ -85,21 +85,21 @@ def section(of: Section, key: str) -> Section:
     match of.get(key, {}):
         case dict(found):
             return found
-    raise FormatError(f"the metadata of LVM is damaged: {key} is no section")
+    raise FormatError(f"the LVM metadata is damaged: {key} is not a section")
 
 
 def number(of: Section, key: str, default: int | None = None) -> int:
     match of.get(key, default):
         case int(found) if 0 <= found < 1 << 63:
             return found
-    raise FormatError(f"the metadata of LVM is damaged: {key} is no number")
+    raise FormatError(f"the LVM metadata is damaged: {key} is not a number")
 
 
 def text(of: Section, key: str, default: str = "") -> str:
     match of.get(key, default):
         case str(found):
             return found
-    raise FormatError(f"the metadata of LVM is damaged: {key} is no text")
+    raise FormatError(f"the LVM metadata is damaged: {key} is not a string")
 
 
 def items(of: Section, key: str) -> list[int | str]:
@@ -108,4 +108,4 @@ def items(of: Section, key: str) -> list[int | str]:
             return found
         case int() | str() as single:
             return [single]
-    raise FormatError(f"the metadata of LVM is damaged: {key} is no list")
+    raise FormatError(f"the LVM metadata is damaged: {key} is not a list")

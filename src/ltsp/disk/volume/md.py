@@ -1,7 +1,7 @@
-"""Members of Linux's software RAID: the data of a RAID1 is in each of them.
+"""Read the superblocks of Linux software RAID; each member of a RAID1 holds all its data.
 
-Layout: linux/raid/md_p.h. Version 0.90 has its superblock near the end, 1.0 at it, 1.1 at the start and 1.2 at 4 KiB.
-dissect.volume is not used: it checks no sums, and takes a member that is being rebuilt for a whole one.
+Layout: linux/raid/md_p.h. Version 0.90 has its superblock near the end, 1.0 at the end, 1.1 at the start and 1.2 at
+4 KiB. dissect.volume is not used: it verifies no checksums, and takes a member being rebuilt for a complete one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ltsp.tree.name import decode
 
 _MAGIC: Final = 0xA92B4EFC.to_bytes(4, "little")
 _RESERVED: Final = 64 << 10
-"""Bytes at the end, with the superblock of 0.90 at their start and their place a multiple of them."""
+"""Bytes at the end, aligned to their size, with the superblock of 0.90 at their start."""
 _OLD: Final = struct.Struct("<IIIIIIIiIIII I III")
 _NEW: Final = struct.Struct("<4xII4x16s32sQiIQIIi 28x QQQQIxxxx16s 8x QQQII")
 _MOST_ROLES: Final = 1920
@@ -32,25 +32,25 @@ _LEVELS: Final = {-1: "linear", 0: "RAID0", 1: "RAID1", 4: "RAID4", 5: "RAID5", 
 @dataclass(frozen=True, slots=True)
 class MdMember:
     array: str
-    """The UUID as mdadm shows it."""
+    """The UUID in the notation of mdadm."""
     name: str
-    """`host:root`, or nothing; not safe to print."""
+    """`host:root`, or empty; not safe to print."""
     version: str
     """Of the metadata: `1.2`."""
     level: str
     offset: int
     size: int
-    """Of the data in this member; bytes."""
+    """Offset and size in bytes of the data in this member."""
     events: int
-    """Grows with each change of the array: the member with the most is the freshest."""
+    """Grows with each change of the array: the member with the highest count is the most recent."""
     fault: str = ""
-    """Why its data are not those of the array; nothing where they are."""
+    """Why its data is not that of the array; empty if it is."""
 
 
 def read_superblock(blocks: Blocks) -> MdMember | None:
-    """What the superblock says, if there is one that is whole."""
+    """The member described by the superblock, or None without a valid superblock."""
     end = blocks.size // SECTOR
-    # A superblock says where it lies: one at the end of the last partition is not taken for the disk's own.
+    # A superblock records its own offset, so one at the end of the last partition is not taken for the disk's.
     places = (8, 0, (end - 16) & ~7)
     for version, place in zip(("1.2", "1.1", "1.0"), places, strict=True):
         if place >= 0:
@@ -77,7 +77,7 @@ def _read_version_1(blocks: Blocks, place: int, version: str) -> MdMember | None
     if features & _RESHAPED:
         fault = fault or "it is being reshaped"
     if not 0 < size <= data_size:
-        fault = fault or "its size is damaged"
+        fault = fault or "its size is invalid"
     return MdMember(
         _format_uuid(identity), decode(name.partition(b"\0")[0]), version, _LEVELS.get(level, f"level {level}"),
         data_at * SECTOR, size * SECTOR, events, fault,
@@ -85,7 +85,7 @@ def _read_version_1(blocks: Blocks, place: int, version: str) -> MdMember | None
 
 
 def _has_valid_checksum(data: bytes, size: int) -> bool:
-    """The sum of all words but its own, folded once."""
+    """The sum of all words except the checksum itself, folded once."""
     if len(data) < size:
         return False
     stored = int.from_bytes(data[216:220], "little")
@@ -97,7 +97,7 @@ def _has_valid_checksum(data: bytes, size: int) -> bool:
 def _describe_fault(level: int, role: int) -> str:
     if level != 1:
         kind = _LEVELS.get(level, f"RAID of level {level}")
-        return f"it is a part of a {kind}, and only RAID1 can be read from its members: {probe.get_remedy(probe.MD)}"
+        return f"it is part of a {kind}; only RAID1 can be read from its members: {probe.get_remedy(probe.MD)}"
     return _NO_DATA.get(role, "")
 
 
@@ -114,7 +114,7 @@ def _read_version_0(blocks: Blocks) -> MdMember | None:
     low, high = struct.unpack_from("<II", data, 156)
     fault = _describe_fault(level, 0)
     if level == 1 and (state & 1 or not state & 4):
-        fault = "it failed" if state & 1 else "it is a spare, or being rebuilt"
+        fault = "it failed" if state & 1 else "it is a spare or being rebuilt"
     if size << 10 > place:
         return None
     identity = struct.pack(">4I", first, *others)
@@ -124,7 +124,7 @@ def _read_version_0(blocks: Blocks) -> MdMember | None:
 
 
 def _has_valid_old_checksum(data: bytes) -> bool:
-    """The sum of all words but its own, folded to 32 bits; the kernel folds once, older ones dropped the carry."""
+    """The sum of all words except the checksum itself, in 32 bits; the kernel folds once, older ones drop the carry."""
     stored = int.from_bytes(data[152:156], "little")
     total = sum(unpack_integers("<I", data)) - stored
     return stored in {(total & 0xFFFFFFFF) + (total >> 32) & 0xFFFFFFFF, total & 0xFFFFFFFF}

@@ -1,10 +1,10 @@
-"""AES over the sectors of a disk, many at once: XTS and CBC, as dm-crypt has them.
+"""Decrypt many disk sectors at once with AES in XTS or CBC mode, as dm-crypt does.
 
-AES itself is the library's; a call of it for each sector of 512 bytes would take ten times as long as all the rest, so
-that the modes, which only add up what lies beside it, are worked out here on all sectors of a piece together. A piece
-is then a number of thousands of bits, whose lanes of 128 bits are the blocks.
+AES itself comes from the library. Calling it for each sector of 512 bytes would take ten times as long as everything
+else, so the modes, which only XOR, are applied here to all sectors of a piece together: the piece is one large integer
+whose lanes of 128 bits are the cipher blocks.
 
-IEEE 1619-2007; NIST SP 800-38A; Linux drivers/md/dm-crypt.c for what numbers the sectors.
+IEEE 1619-2007; NIST SP 800-38A; Linux drivers/md/dm-crypt.c for the numbering of sectors.
 """
 
 from __future__ import annotations
@@ -21,29 +21,28 @@ from ltsp.host import optional_library
 
 _BLOCK: Final = 16
 _POLYNOMIAL: Final = 0x87
-"""x^7 + x^2 + x + 1: what is left of x^128 in the field of XTS."""
+"""x^7 + x^2 + x + 1: x^128 reduced in the field of XTS."""
 _SIZES: Final = frozenset({16, 24, 32})
-"""Bytes of a key of AES."""
+"""Sizes of an AES key in bytes."""
 
 Decrypt = Callable[[bytes, int], bytes]
 """Whole sectors, and the number of the first in units of 512 bytes."""
 _Ivs = Callable[[int, int], bytes]
-"""Of so many sectors from one on: 16 bytes for each."""
+"""IVs of a number of sectors from a first one: 16 bytes each."""
 
 
 def make_decryptor(cipher: str, key: bytes, sector: int) -> Decrypt:
-    """For a cipher in dm-crypt's notation, such as `aes-xts-plain64`, and sectors of so many bytes.
+    """A decryptor for a cipher in dm-crypt's notation, such as `aes-xts-plain64`; `sector` is the sector size in bytes.
 
-    Raises SourceError where it cannot be had here, or the key is not of a size that it has, and LtspError where the
-    library is missing.
+    Raises SourceError if the cipher or the size of the key is not supported, LtspError if the library is missing.
     """
     name, _, rest = cipher.partition("-")
     mode, _, numbering = rest.partition("-")
     if name != "aes" or (mode, numbering) not in _KNOWN:
-        raise SourceError(f"it is encrypted by {cipher}, which cannot be read here")
+        raise SourceError(f"the cipher {cipher} is not supported")
     size = len(key) // 2 if mode == "xts" else len(key)
     if size not in _SIZES or (mode == "xts" and (len(key) % 2 or size == 24)):
-        raise SourceError(f"it is encrypted by {cipher} with a key of {8 * len(key)} bits, which cannot be read here")
+        raise SourceError(f"the cipher {cipher} is not supported with a key of {8 * len(key)} bits")
     load_library()
     return _xts_decryptor(key, numbering, sector) if mode == "xts" else _cbc_decryptor(key, numbering, sector)
 
@@ -54,7 +53,7 @@ _KNOWN: Final = frozenset({("xts", "plain64"), ("xts", "plain"), ("cbc", "plain6
 
 
 def load_library() -> None:
-    """Loads the library. Raises LtspError where there is none."""
+    """Load the library. Raises LtspError if it is missing."""
     _library()
 
 
@@ -62,12 +61,12 @@ def load_library() -> None:
 def _library() -> tuple[Any, Any, Any]:
     with optional_library.require("decryption", "cryptography", "disk"):
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415 - an extra
-    return Cipher, algorithms.AES, modes.ECB  # the block cipher alone, of which the modes here are made
+    return Cipher, algorithms.AES, modes.ECB  # the bare block cipher; the modes are built on it here
 
 
 @dataclass(frozen=True, slots=True)
 class _Aes:
-    """Each block by itself."""
+    """The bare block cipher (ECB)."""
 
     key: bytes
 
@@ -125,7 +124,7 @@ def _xor(one: bytes, other: bytes) -> bytes:
 
 
 def _xts_tweaks(first: bytes, blocks: int) -> bytes:
-    """Of each block of each sector, from those of the first blocks: every next one is twice the one before."""
+    """The tweaks of all blocks of all sectors, from those of the first blocks: each is twice the previous one."""
     high = _high_bits(len(first) // _BLOCK)
     current = int.from_bytes(first, "little")
     every = array("Q", bytes(len(first) * blocks))

@@ -1,4 +1,4 @@
-"""Compressed extents. Linux fs/btrfs/compression.c, lzo.c"""
+"""Decompress extents. Linux fs/btrfs/compression.c, lzo.c"""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ else:
     from backports import zstd
 
 MAX_EXTENT = 128 << 10
-"""Bytes of an extent that is compressed, before and after."""
+"""Largest size in bytes of a compressed extent, before and after compression."""
 _WINDOW = 17
-"""Binary logarithm of the most that zstd may look back."""
+"""Base-2 logarithm of the largest zstd window."""
 _WORD = 4
 
 
 def decompress_extent(data: bytes, kind: int, size: int, sector: int) -> bytes:
-    """The `size` bytes of an extent; zeros follow where it holds less, as the kernel has it.
+    """The `size` bytes of an extent, padded with zeros if it has fewer, as in the kernel.
 
-    Raises FormatError where it is damaged.
+    Raises FormatError if it is damaged.
     """
     if size > MAX_EXTENT or len(data) > MAX_EXTENT:
         raise FormatError("a compressed extent is too large")
@@ -35,7 +35,7 @@ def decompress_extent(data: bytes, kind: int, size: int, sector: int) -> bytes:
         case 3:
             found = _zstd(data, size)
         case _:
-            raise FormatError(f"an extent is compressed in an unknown way, {kind}")
+            raise FormatError(f"an extent has an unknown compression type, {kind}")
     return found + bytes(size - len(found))
 
 
@@ -55,10 +55,10 @@ def _zstd(data: bytes, size: int) -> bytes:
 
 
 def _lzo(data: bytes, size: int, sector: int) -> bytes:
-    """Sectors that were compressed one by one; the word with a piece's size never crosses the end of a sector."""
+    """Decompress sectors compressed one by one; the size of a piece never crosses the end of a sector."""
     total = int.from_bytes(data[:_WORD], "little")
     if total > len(data):
-        raise FormatError("a compressed extent is damaged: it is cut off")
+        raise FormatError("a compressed extent is damaged: it is truncated")
     pieces: list[bytes] = []
     at, found = _WORD, 0
     while at + _WORD <= total and found < size:
@@ -68,7 +68,7 @@ def _lzo(data: bytes, size: int, sector: int) -> bytes:
         length = int.from_bytes(data[at : at + _WORD], "little")
         at += _WORD
         if not 0 < length <= total - at:
-            raise FormatError("a compressed extent is damaged: a piece of it is cut off")
+            raise FormatError("a compressed extent is damaged: a piece is truncated")
         piece = lzo.decompress(data[at : at + length], sector)
         at += length
         pieces.append(piece)

@@ -1,4 +1,4 @@
-"""The contents of files of btrfs."""
+"""Read the contents of btrfs files."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ltsp.tree.content import Stream
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BtrfsContent:
-    """A regular file, whose extents are looked up when it is opened."""
+    """A regular file; its extents are looked up when it is opened."""
 
     extent_data: ExtentDataReader
     tree: TreeRoot
-    """In which its extents are looked up."""
+    """The tree with its extents."""
     number: int
     size: int
     stored: int
@@ -36,9 +36,9 @@ class BtrfsContent:
                 raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
 
     def _read_extents(self) -> list[FileExtent]:
-        """Those with data, in their order.
+        """The extents with data, in order.
 
-        Raises FormatError where they overlap or lie outside of the volume.
+        Raises FormatError if they overlap or are outside of the volume.
         """
         first, end = (self.number, EXTENT_DATA, 0), (self.number, EXTENT_DATA, OFFSET_END)
         found: list[FileExtent] = []
@@ -51,7 +51,7 @@ class BtrfsContent:
             following = start + extent.length
             if extent.inline is not None:
                 if start or extent.ram_bytes > MAX_EXTENT:
-                    raise FormatError("an extent of it lies where it cannot be")
+                    raise FormatError("one of its inline extents is invalid")
             elif not extent.address or not extent.written:
                 continue
             elif extent.compression:
@@ -60,7 +60,7 @@ class BtrfsContent:
                     or extent.ram_bytes > MAX_EXTENT
                     or extent.offset + extent.length > extent.ram_bytes
                 ):
-                    raise FormatError("a compressed extent of it is too large")
+                    raise FormatError("one of its compressed extents is too large")
                 nodes.chunks.locate_copies(extent.address, extent.stored)
             else:
                 nodes.chunks.locate_copies(extent.address + extent.offset, extent.length)
@@ -70,15 +70,15 @@ class BtrfsContent:
 
 @dataclass(slots=True)
 class ExtentStream:
-    """One reading."""
+    """An open file."""
 
     extent_data: ExtentDataReader
     size: int
     found: Sequence[FileExtent]
-    """In the order of the file, not overlapping; between them are holes."""
+    """In file order, not overlapping; between them are holes."""
     at: int = 0
     index: int = 0
-    """Of the extent in which the stream stands, or of the next one."""
+    """Index of the extent at the current position, or of the next one."""
     mtime: int | None = None
     _decompressed: tuple[int, bytes] = (-1, b"")
     """Index and content of the last compressed extent."""
@@ -112,7 +112,7 @@ class ExtentStream:
         return True
 
     def extents(self) -> Iterator[storage.Extent]:
-        """Of all that is left, where nothing is to be compared with a checksum. Raises NotInFiles."""
+        """The extents of the rest, if there are no checksums to verify. Raises NotInFiles."""
         nodes = self.extent_data.nodes
         while self.at < self.size:
             extent = self._current_extent()

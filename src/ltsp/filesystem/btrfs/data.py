@@ -1,4 +1,4 @@
-"""The data of files, compared with the checksum tree. Linux fs/btrfs/file-item.c, bio.c"""
+"""Read the data of extents, verified with the checksum tree. Linux fs/btrfs/file-item.c, bio.c"""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from ltsp.errors import FormatError
 from ltsp.filesystem.btrfs.items import EXTENT_CSUM, OFFSET_END
 from ltsp.filesystem.btrfs.nodes import NodeReader, TreeRoot
 
-_REMEDY = "restore the file on its own system (btrfs scrub names all that are damaged), or exclude it"
+_REMEDY = "restore the file on its own system (btrfs scrub lists all damaged files), or exclude it"
 _CHECKSUMS = OFFSET_END - 10
 """The object of all items in the checksum tree. Linux BTRFS_EXTENT_CSUM_OBJECTID"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtentDataReader:
-    """What extents hold. Several threads may read."""
+    """Reads the data of extents. Several threads may use it."""
 
     nodes: NodeReader
     checksums: TreeRoot | None
     """The checksum tree; None for files that have no checksums (nodatasum)."""
 
     def read(self, address: int, size: int) -> bytes:
-        """Raises FormatError where the volume ends before, and where no copy has the checksum that it should."""
+        """Raises FormatError if the volume is too short, or no copy has the right checksum."""
         if self.checksums is None:
             return self._read_raw(self.nodes.chunks.locate_copies(address, size)[0], size)
         sector = self.nodes.superblock.sector_size
@@ -32,7 +32,7 @@ class ExtentDataReader:
         return data if len(data) == size else data[address - start : address - start + size]
 
     def _read_verified(self, address: int, size: int, expected: bytes) -> bytes:
-        """Whole sectors, each from the first copy that is sound."""
+        """Whole sectors, each from the first valid copy."""
         sector, checksum = self.nodes.superblock.sector_size, self.nodes.superblock.checksum
         first, *others = self.nodes.chunks.locate_copies(address, size)
         data = self._read_raw(first, size)
@@ -49,13 +49,13 @@ class ExtentDataReader:
             sound = next((copy for copy in copies if checksum(copy) == wanted), None)
             if sound is None:
                 raise FormatError(
-                    f"its data at address {address + number * sector} is damaged: the checksum is wrong", _REMEDY
+                    f"its data at address {address + number * sector} is damaged: wrong checksum", _REMEDY
                 )
             sectors[number] = sound
         return b"".join(sectors)
 
     def _read_checksums(self, tree: TreeRoot, start: int, end: int) -> bytes:
-        """The checksums of these sectors, one behind the other."""
+        """The concatenated checksums of these sectors."""
         sector = self.nodes.superblock.sector_size
         width = len(self.nodes.superblock.checksum(b""))
         pieces: list[bytes] = []
@@ -74,5 +74,5 @@ class ExtentDataReader:
     def _read_raw(self, place: int, size: int) -> bytes:
         data = self.nodes.blocks.read_at(place, size)
         if len(data) < size:
-            raise FormatError(f"it has data at {place}, where the volume ends")
+            raise FormatError(f"it has data at {place}, beyond the end of the volume")
         return data

@@ -1,4 +1,4 @@
-"""Items of the trees of files, and what they hold. Linux include/uapi/linux/btrfs_tree.h"""
+"""Parse the items of btrfs trees. Linux include/uapi/linux/btrfs_tree.h"""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class BtrfsInode:
     mtime: int
     """Seconds since 1970."""
     checksums: bool
-    """Whether its data has checksums: not where it was made without copy-on-write, by chattr +C or nodatasum."""
+    """Whether its data has checksums: not with chattr +C or nodatasum."""
 
     @classmethod
     def parse(cls, data: bytes) -> BtrfsInode:
         if len(data) < _INODE_SIZE:
-            raise FormatError("its inode is cut off")
+            raise FormatError("its inode is truncated")
         _, _, size, stored, _, links, uid, gid, mode, device, flags = _INODE.unpack_from(data)
         (mtime,) = _MTIME.unpack_from(data, _MTIME_AT)
         return cls(size, stored, links, uid, gid, mode, device, mtime, not flags & _NODATASUM)
@@ -52,23 +52,23 @@ class BtrfsInode:
 
 @dataclass(frozen=True, slots=True)
 class DirItem:
-    """An entry of a directory, or an attribute."""
+    """A directory entry or an attribute."""
 
     target: tuple[int, int]
-    """Object and type of the key that an entry leads to."""
+    """Object and type of the key to which an entry refers."""
     name: bytes
     value: bytes
 
 
 def parse_dir_items(data: bytes) -> Iterator[DirItem]:
-    """All in an item: names whose hashes are equal share one."""
+    """All entries in an item: names with the same hash share one."""
     at = 0
     while at < len(data):
         target, kind, _, _, value_size, name_size, _ = _NAMED.unpack_from(data, at)
         at += _NAMED.size
         middle, end = at + name_size, at + name_size + value_size
         if end > len(data):
-            raise FormatError("an item with a name is cut off")
+            raise FormatError("a directory item is truncated")
         yield DirItem((target, kind), data[at:middle], data[middle:end])
         at = end
 
@@ -78,17 +78,17 @@ class FileExtent:
     """A piece of a file."""
 
     start: int
-    """In the file, in bytes."""
+    """Offset in the file, in bytes."""
     ram_bytes: int
-    """Bytes of the whole extent, when it is not compressed any more."""
+    """Bytes of the whole extent after decompression."""
     compression: int
     inline: bytes | None
-    """What lies in the item itself."""
+    """The data of an inline extent."""
     address: int = 0
     """0 for a hole."""
     stored: int = 0
     offset: int = 0
-    """Of the piece in the unfolded extent."""
+    """Offset of the piece in the decompressed extent."""
     length: int = 0
     written: bool = True
 
@@ -96,7 +96,7 @@ class FileExtent:
     def parse(cls, start: int, data: bytes) -> FileExtent:
         _, unfolded, compression, encryption, other, kind = _EXTENT.unpack_from(data)
         if encryption or other or kind > 2:
-            raise FormatError("one of its extents is of an unknown kind")
+            raise FormatError("one of its extents has an unknown type")
         rest = data[_EXTENT.size :]
         if not kind:
             length = unfolded if compression else len(rest)
@@ -106,18 +106,18 @@ class FileExtent:
 
 
 def parse_root_ref(data: bytes) -> tuple[int, bytes]:
-    """Directory and name of a subvolume, as both trees of it tell."""
+    """Directory and name of a subvolume."""
     directory, _, size = _REFERENCE.unpack_from(data)
     name = data[_REFERENCE.size : _REFERENCE.size + size]
     if len(name) < size:
-        raise FormatError("the name of a subvolume is cut off")
+        raise FormatError("the name of a subvolume is truncated")
     return directory, name
 
 
 def parse_root_item(data: bytes) -> tuple[int, int, int, int, int]:
     """Address, level and generation of a tree, its first directory, and how many names it has."""
     if len(data) < _ROOT_SIZE:
-        raise FormatError("the item of a tree is cut off")
+        raise FormatError("a root item is truncated")
     generation, directory, address = struct.unpack_from("<QQQ", data, 160)
     (names,) = struct.unpack_from("<I", data, 216)
     return address, data[238], generation, directory, names

@@ -1,4 +1,4 @@
-"""The trees of btrfs: from keys to items. Linux fs/btrfs/ctree.h, tree-checker.c"""
+"""Look up items in the trees of btrfs. Linux fs/btrfs/ctree.h, tree-checker.c"""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ltsp.filesystem.btrfs.superblock import CHECKSUM_SIZE, BtrfsSuperblock
 from ltsp.storage.blocks import Blocks
 
 Key = tuple[int, int, int]
-"""Object, type and offset, by which items are sorted."""
+"""Object, type and offset; items are sorted by key."""
 
 _HEADER = struct.Struct("<32s16sQQ16sQQIB")
 _ITEM = struct.Struct("<QBQII")
 _POINTER = struct.Struct("<QBQQQ")
 _DEEPEST = 8
 _KEPT = 512
-"""Nodes at hand: 8 MiB of the usual size, and three times that for their keys."""
+"""Cached nodes: 8 MiB at the usual node size, and three times that for their keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeRoot:
-    """Where a tree begins."""
+    """The root node of a tree."""
 
     address: int
     level: int
@@ -39,27 +39,27 @@ class BtrfsNode:
     level: int
     keys: list[Key]
     below: list[TreeRoot]
-    """Of an inner node, beside each key."""
+    """For each key of an inner node, its child."""
     items: list[tuple[int, int]]
-    """Of a leaf, beside each key: place and size in the data."""
+    """For each key of a leaf, offset and size in the data."""
     data: bytes
 
 
 @dataclass(slots=True)
 class NodeReader:
-    """All nodes of a file system. Several threads may ask."""
+    """Reads the nodes of a file system. Several threads may use it."""
 
     blocks: Blocks
     superblock: BtrfsSuperblock
     chunks: ChunkMap
     _kept: OrderedDict[int, tuple[int, BtrfsNode]] = field(default_factory=OrderedDict)
-    """By address, with the generation."""
+    """Nodes by address, with their generation."""
     _lock: Lock = field(default_factory=Lock)
 
     def items(self, root: TreeRoot, start: Key, end: Key) -> Iterator[tuple[Key, bytes]]:
         """The items of a tree whose keys lie from `start` up to, but not including, `end`.
 
-        Raises FormatError. Keys must ascend from item to item, so that no tree is read for ever.
+        Raises FormatError. Keys must ascend from item to item, so that a looping tree ends.
         """
         if root.level >= _DEEPEST:
             raise FormatError(f"a tree has {root.level} levels")
@@ -95,7 +95,7 @@ class NodeReader:
             node = self._read_node(above.below[index])
 
     def find_floor(self, root: TreeRoot, key: Key) -> Key | None:
-        """The greatest key in a tree that is not above this one. Raises FormatError."""
+        """The greatest key in a tree up to this one. Raises FormatError."""
         if root.level >= _DEEPEST:
             raise FormatError(f"a tree has {root.level} levels")
         node = self._read_node(root)
@@ -108,7 +108,7 @@ class NodeReader:
             node = self._read_node(node.below[index])
 
     def find_item(self, root: TreeRoot, key: Key) -> bytes | None:
-        """The item with that key."""
+        """The item with this key, or None."""
         for _, data in self.items(root, key, (key[0], key[1], key[2] + 1)):
             return data
         return None
@@ -127,17 +127,17 @@ class NodeReader:
         else:
             generation, node = known
         if node.level != wanted.level or generation != wanted.generation:
-            raise FormatError(f"the node at address {wanted.address} is damaged: it is of another time or level")
+            raise FormatError(f"the node at address {wanted.address} is damaged: wrong generation or level")
         return node
 
     def _read_first_valid_copy(self, wanted: TreeRoot) -> tuple[int, BtrfsNode]:
-        """The first sound copy."""
+        """The first valid copy."""
         size = self.superblock.node_size
-        fault = FormatError(f"the node at address {wanted.address} lies nowhere")
+        fault = FormatError(f"the node at address {wanted.address} is not mapped")
         for place in self.chunks.locate_copies(wanted.address, size):
             data = self.blocks.read_at(place, size)
             if len(data) < size or not data.startswith(self.superblock.checksum(data[CHECKSUM_SIZE:])):
-                fault = FormatError(f"the node at address {wanted.address} is damaged: its checksum is wrong")
+                fault = FormatError(f"the node at address {wanted.address} is damaged: wrong checksum")
                 continue
             try:
                 return _parse_node(data, wanted.address)
@@ -166,5 +166,5 @@ def _parse_node(data: bytes, address: int) -> tuple[int, BtrfsNode]:
             keys.append((one, kind, offset))
             items.append((start + place, size))
             if start + place + size > len(data):
-                raise FormatError(f"the node at address {address} is damaged: an item lies outside of it")
+                raise FormatError(f"the node at address {address} is damaged: an item is outside of it")
     return generation, BtrfsNode(level, keys, below, items, data)

@@ -1,4 +1,4 @@
-"""The superblock of btrfs. Linux include/uapi/linux/btrfs_tree.h, fs/btrfs/disk-io.c"""
+"""Parse the superblock of btrfs. Linux include/uapi/linux/btrfs_tree.h, fs/btrfs/disk-io.c"""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ MAGIC = b"_BHRfS_M"
 MAGIC_AT = 64
 REMEDY = "run btrfs check on it, or on a copy"
 CHECKSUM_SIZE = 32
-"""Bytes at the start of the superblock and of each node."""
+"""Bytes of the checksum field at the start of the superblock and of each node."""
 
 _KNOWN = 0x10FFF
-"""Incompatible features that make no difference here, or that are heeded: up to raid1c34, and simple_quota."""
+"""Incompatible features that are irrelevant here or supported: up to raid1c34, and simple_quota."""
 _ZONED, _EXTENTS_2, _STRIPES = 0x1000, 0x2000, 0x4000
 _NAMES = {_ZONED: "zoned", _EXTENTS_2: "extent tree v2", _STRIPES: "raid stripe tree"}
 
 
 Checksum = Callable[[bytes], bytes]
-"""Of a node or of a sector of data."""
+"""Computes the checksum of a node or of a sector of data."""
 
 
 def _crc32c(data: bytes) -> bytes:
@@ -49,7 +49,7 @@ def _blake2b(data: bytes) -> bytes:
 
 
 _CHECKSUMS: dict[int, Checksum] = {0: _crc32c, 1: _xxhash, 2: _sha256, 3: _blake2b}
-"""By number. Linux enum btrfs_csum_type"""
+"""Checksums by number. Linux enum btrfs_csum_type"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class BtrfsSuperblock:
     chunk_root_level: int
     chunk_root_generation: int
     system_chunks: bytes
-    """Keys and chunk items of the chunks in which the tree of all chunks lies."""
+    """Keys and chunk items of the chunks that contain the chunk tree."""
     log_root: int
     node_size: int
     """Bytes."""
@@ -76,22 +76,22 @@ class BtrfsSuperblock:
 
     @classmethod
     def parse(cls, raw: bytes) -> BtrfsSuperblock:
-        """Raises FormatError where it is damaged, SourceError where it has features that are not known here."""
+        """Raises FormatError if it is damaged, SourceError if it has unknown features."""
         if len(raw) < SIZE or raw[MAGIC_AT : MAGIC_AT + 8] != MAGIC:
-            raise FormatError("no btrfs file system")
+            raise FormatError("not a btrfs file system")
 
         def number(at: int, size: int = 8) -> int:
             return int.from_bytes(raw[at : at + size], "little")
 
         checksum = _CHECKSUMS.get(number(196, 2))
         if checksum is None:
-            raise SourceError(f"the btrfs file system has checksums of an unknown kind, {number(196, 2)}")
+            raise SourceError(f"the btrfs file system has an unknown checksum type, {number(196, 2)}")
         if not raw.startswith(checksum(raw[CHECKSUM_SIZE:])):
             hint = "run btrfs rescue super-recover on a copy"
-            raise FormatError("the superblock of the btrfs file system is damaged: its checksum is wrong", hint)
+            raise FormatError("the superblock of the btrfs file system is damaged: wrong checksum", hint)
         if unknown := number(188) & ~(_KNOWN & ~_ZONED):
             names = ", ".join(name for bit, name in _NAMES.items() if unknown & bit) or f"0x{unknown:x}"
-            raise SourceError(f"the btrfs file system has features that are not known here: {names}")
+            raise SourceError(f"the btrfs file system has unknown features: {names}")
         found = cls(
             uuid=str(UUID(bytes=raw[32:48])),
             label=decode(raw[299:555].split(b"\0", 1)[0]),
@@ -112,10 +112,10 @@ class BtrfsSuperblock:
         )
         sizes = {1 << bit for bit in range(12, 17)}
         if found.node_size not in sizes or found.sector_size not in sizes or found.sector_size > found.node_size:
-            raise FormatError("the superblock of the btrfs file system is damaged: its numbers cannot be", REMEDY)
+            raise FormatError("the superblock of the btrfs file system is damaged: invalid numbers", REMEDY)
         if found.devices != 1:
             raise SourceError(
-                f"the btrfs file system lies on {found.devices} devices, one of which is read here",
-                "mount all of them and give the directory",
+                f"the btrfs file system spans {found.devices} devices, but only one can be read",
+                "mount all of them, and give the directory",
             )
         return found

@@ -1,4 +1,4 @@
-"""btrfs: from a volume to its subvolumes and their trees."""
+"""Read btrfs: its subvolumes and their trees."""
 
 from __future__ import annotations
 
@@ -25,53 +25,53 @@ from ltsp.tree.selection import Selection, select_all
 from ltsp.tree.tree import Tree
 
 TOP = 5
-"""The subvolume that is there from the start."""
+"""The top-level subvolume."""
 _FIRST, _END = 256, (1 << 64) - 256
-"""Numbers of other subvolumes, and of inodes."""
+"""First and last number of other subvolumes, and of inodes."""
 _CHECKSUM_TREE = 7
-"""The object whose root is that of the checksum tree."""
+"""The object with the root of the checksum tree."""
 _DEFAULT_IN = 6
-"""The object in the tree of trees that names the default subvolume."""
+"""The object in the root tree that names the default subvolume."""
 _LONGEST_TARGET = 4096
 _LARGEST_FILE = 1 << 63
 _MOST_SUBVOLUMES = 100_000
 _DEEPEST = 2048
 _MISSING = (1 << 64) - 1
-"""Stands for the directory that is shown where the subvolume of a snapshot's entry is not."""
+"""Number of the empty directory shown in place of a subvolume that a snapshot does not contain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subvolume:
     number: int
     path: str
-    """From the top one, without a leading slash; empty for the top one."""
+    """Path from the top subvolume, without a leading slash; empty for that itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SubvolumeRoot:
-    """A tree of files."""
+    """The tree of a subvolume."""
 
     root: TreeRoot
     directory: int
 
 
-def open(blocks: Blocks) -> Btrfs:  # noqa: A001 - what every kind of file system has under this name
+def open(blocks: Blocks) -> Btrfs:  # noqa: A001 - every file system module has a function of this name
     """The file system in these blocks.
 
-    Raises FormatError where it is none or is damaged, SourceError where it cannot be read here: it has a log to be
-    replayed, lies on several devices, or has features that are not known.
+    Raises FormatError if it is not btrfs or is damaged, SourceError if it has a log to replay, spans several devices,
+    or has unknown features.
     """
     with translate_damage("the btrfs file system"):
         superblock = BtrfsSuperblock.parse(blocks.read_at(PLACE, SIZE))
         if superblock.device_size > blocks.size:
             raise FormatError(
-                f"the btrfs file system has {superblock.device_size} bytes, the volume only {blocks.size}",
-                "copy it again: it was cut off",
+                f"the btrfs file system has {superblock.device_size} bytes, but the volume only {blocks.size}",
+                "copy it again: it is truncated",
             )
         if superblock.log_root:
             raise SourceError(
-                "the btrfs file system was not unmounted: its log holds changes that are not in place yet",
-                "shut its machine down, or mount and unmount it once (a copy will do)",
+                "the btrfs file system was not unmounted: its log has changes that are not written back yet",
+                "shut down its machine, or mount and unmount it (or a copy) once",
             )
         chunks = ChunkMap(superblock.device, blocks.size)
         chunks.add_system_chunks(superblock.system_chunks)
@@ -88,7 +88,7 @@ def open(blocks: Blocks) -> Btrfs:  # noqa: A001 - what every kind of file syste
 class Btrfs:
     nodes: NodeReader
     _trees: TreeRoot
-    """The tree of trees."""
+    """The root tree."""
     _checksums: TreeRoot
     """The checksum tree."""
     _known: dict[int, _SubvolumeRoot | None] = field(default_factory=dict)
@@ -107,9 +107,9 @@ class Btrfs:
         return self.nodes.superblock.uuid
 
     def default_subvolume(self) -> int:
-        """The number of the subvolume that a mount without options shows."""
+        """The number of the subvolume that is mounted by default."""
         first, end = (_DEFAULT_IN, items.DIR_ITEM, 0), (_DEFAULT_IN, items.DIR_ITEM, OFFSET_END)
-        with translate_damage("the tree of trees"):
+        with translate_damage("the root tree"):
             for _, data in self.nodes.items(self._trees, first, end):
                 for entry in items.parse_dir_items(data):
                     if entry.name == b"default":
@@ -117,12 +117,12 @@ class Btrfs:
         return TOP
 
     def subvolumes(self) -> list[Subvolume]:
-        """All of them, by path, the top one first. Those without a name, as they are being deleted, are left out.
+        """All subvolumes by path, the top one first, without those that are being deleted and so have no name.
 
         Raises FormatError.
         """
         above: dict[int, tuple[int, int, bytes]] = {}
-        with translate_damage("the tree of trees"):
+        with translate_damage("the root tree"):
             for (number, kind, parent), data in self.nodes.items(self._trees, (_FIRST, 0, 0), (_END, 0, 0)):
                 if kind == items.ROOT_BACKREF:
                     above[number] = (parent, *items.parse_root_ref(data))
@@ -133,9 +133,9 @@ class Btrfs:
         return [Subvolume(TOP, ""), *sorted(found, key=lambda one: encode(one.path))]
 
     def find_subvolume(self, path: str) -> int:
-        """The number of a subvolume with that path, from the top one, or with `subvolid=` numbers as mount has them.
+        """The number of the subvolume with this path from the top one, or with a `subvolid=` as for mount.
 
-        Raises SourceError that tells which ones there are.
+        Raises SourceError, which lists the existing ones.
         """
         wanted = path.strip("/")
         every = self.subvolumes()
@@ -144,16 +144,16 @@ class Btrfs:
                 return one.number
         if wanted.isascii() and wanted.isdigit() and any(one.number == int(wanted) for one in every):
             return int(wanted)
-        shown = ", ".join(printable(one.path) for one in every[1:11]) or "none but the top one"
+        shown = ", ".join(printable(one.path) for one in every[1:11]) or "only the top one"
         more = "" if len(every) <= 11 else f" and {len(every) - 11} more"
-        raise SourceError(f"the btrfs file system has no subvolume {printable(wanted)}", f"there are: {shown}{more}")
+        raise SourceError(f"the btrfs file system has no subvolume {printable(wanted)}", f"subvolumes: {shown}{more}")
 
     def tree(self, selection: Selection = select_all, subvolume: int | None = None) -> Tree:
-        """The tree of a subvolume, the default one if none is named, with those that lie in it."""
+        """The tree of a subvolume (the default one if None), including nested subvolumes."""
         number = self.default_subvolume() if subvolume is None else subvolume
         reader = FilesystemTreeReader(self, FilesystemLimits.of(self.nodes.blocks.size), selection)
         try:
-            with translate_damage("the tree of trees"):
+            with translate_damage("the root tree"):
                 subtree = self._require_subvolume(number)
             return reader.tree(_pack_number(number, subtree.directory))
         except FormatError as error:
@@ -188,7 +188,7 @@ class Btrfs:
         match stat.S_IFMT(record.mode):
             case stat.S_IFREG:
                 if record.size >= _LARGEST_FILE:
-                    raise FormatError(f"inode {inode} is a file of {record.size} bytes")
+                    raise FormatError(f"inode {inode} has an invalid size: {record.size} bytes")
                 return make_node(record.mode, metadata, content=content)
             case stat.S_IFLNK:
                 return make_node(record.mode, metadata, target=_read_target(content))
@@ -211,12 +211,12 @@ class Btrfs:
                 elif kind == items.ROOT_ITEM:
                     yield entry.name, self._nested_root(tree, inode, entry.name, target)
                 else:
-                    raise FormatError(f"entry {printable(decode(entry.name))} leads to an item of type {kind}")
+                    raise FormatError(f"entry {printable(decode(entry.name))} refers to an item of type {kind}")
 
     def _nested_root(self, tree: int, inode: int, name: bytes, target: int) -> int:
-        """The first directory of a subvolume in another one. Linux fixup_tree_root_location
+        """The root directory of a nested subvolume. Linux fixup_tree_root_location
 
-        A snapshot has the entries for the subvolumes in the original, but not these: an empty directory is shown.
+        A snapshot has entries for the nested subvolumes of its original but not these: an empty directory is shown.
         """
         data = self.nodes.find_item(self._trees, (tree, items.ROOT_REF, target))
         subtree = self._find_subvolume(target)
@@ -227,7 +227,7 @@ class Btrfs:
     def _require_subvolume(self, number: int) -> _SubvolumeRoot:
         subtree = self._find_subvolume(number)
         if subtree is None:
-            raise FormatError(f"subvolume {number} of the btrfs file system is not there")
+            raise FormatError(f"subvolume {number} of the btrfs file system does not exist")
         return subtree
 
     def _find_subvolume(self, number: int) -> _SubvolumeRoot | None:
@@ -246,7 +246,7 @@ class Btrfs:
         return None
 
     def _find_path(self, number: int, above: dict[int, tuple[int, int, bytes]]) -> str | None:
-        """From the top subvolume; None for one whose way up ends elsewhere."""
+        """The path from the top subvolume; None if it does not lead there."""
         names: list[bytes] = []
         while number != TOP:
             if number not in above or len(names) > _DEEPEST:
@@ -282,13 +282,13 @@ def _find_checksum_tree(nodes: NodeReader, trees: TreeRoot) -> TreeRoot:
 
 
 def _pack_number(tree: int, inode: int) -> int:
-    """One number for an inode of a subvolume."""
+    """A single number for an inode in a subvolume."""
     return tree << 64 | inode
 
 
 def _read_target(content: BtrfsContent) -> bytes:
     if content.size > _LONGEST_TARGET:
-        raise FormatError(f"it is a symbolic link to a path of {content.size} bytes")
+        raise FormatError(f"it is a symbolic link whose target has {content.size} bytes")
     with content.open() as stream:
         assert isinstance(stream, ExtentStream)
         return stream.read(content.size)

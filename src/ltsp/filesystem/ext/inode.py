@@ -1,4 +1,4 @@
-"""An inode as it lies on disk, and its extended attributes. Linux fs/ext4/ext4.h, xattr.h"""
+"""Parse an ext inode and its extended attributes. Linux fs/ext4/ext4.h, xattr.h"""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ltsp.filesystem.attributes import convert_ext_acl
 from ltsp.storage.crc32c import crc32c
 
 _RECORD = struct.Struct("<HHIIIIIHHIII60sIIII12s")
-"""Mode to the end of the record of 128 bytes."""
+"""From the mode to the end of the 128-byte record."""
 _OWNERS = struct.Struct("<HHHH")
 _EXTRA_AT = 128
 _ACCESSED_AT, _GENERATION_AT = 0x8, 0x64
 _SUM_LOW, _SUM_HIGH = 0x7C, 0x82
-"""Where the two halves of the checksum stand; the second in large inodes only."""
+"""Offsets of the two halves of the checksum; the second only in large inodes."""
 _XATTR_MAGIC = b"\0\0\x02\xea"
 _BLOCK_HEADER = 32
 _BLOCK_SUM = 16
 _ENTRY = struct.Struct("<BBHIII")
 _WORD = 0xFFFFFFFF
 MOST_VALUE = 65536
-"""Bytes of an attribute's value. xattr(7)"""
+"""Largest attribute value in bytes. xattr(7)"""
 
 ENCRYPTED = 0x800
 HUGE = 0x40000
@@ -43,36 +43,36 @@ _PREFIXES = {
 }
 _ACLS = frozenset({2, 3})
 INLINE_REST = b"system.data"
-"""What does not fit into the inode's own bytes of a small file's content."""
+"""The attribute with the part of an inline file that exceeds the inode's block field."""
 
 
 @dataclass(frozen=True, slots=True)
 class LargeValue:
-    """What an attribute's entry says of a value that an inode of its own holds."""
+    """An attribute entry whose value is in an inode of its own."""
 
     inode: int
     size: int
     name: bytes
-    """Without the prefix, for which a number stands."""
+    """Name without the prefix, which is stored as a number."""
     hash: int
 
-    def see_that_it_is(self, value: bytes, record: ExtInode, parent: ExtInode, seed: int) -> None:
-        """Raises FormatError where the value is not the one that was stored in `record` for this entry of `parent`.
+    def check_value(self, value: bytes, record: ExtInode, parent: ExtInode, seed: int) -> None:
+        """Raises FormatError if the value is not the one stored in `record` for this entry of `parent`.
 
         Linux ext4_xattr_inode_iget, ext4_xattr_inode_verify_hashes
         """
         if (record.mtime & _WORD, record.generation) == (parent.number, parent.generation) and (
             record.accessed != self.hash
         ):
-            return  # as Lustre has them, which names the parent instead
+            return  # Lustre's form, which names the parent instead
         if not checksum.matches_ext4(value, record.accessed, seed):
-            raise FormatError(f"the value of its attribute in inode {self.inode} is damaged: the checksum is wrong")
+            raise FormatError(f"the value of its attribute in inode {self.inode} is damaged: wrong checksum")
         if self.hash not in {_entry_hash(self.name, record.accessed, signed=signed) for signed in (False, True)}:
-            raise FormatError(f"its attribute in inode {self.inode} is damaged: the hash of its entry is wrong")
+            raise FormatError(f"its attribute in inode {self.inode} is damaged: wrong hash of its entry")
 
 
 def _entry_hash(name: bytes, value: int, *, signed: bool) -> int:
-    """Of a name and the hash of its value. Some kernels took bytes of names for signed. Linux ext4_xattr_hash_entry"""
+    """The hash of a name and the hash of its value. Some kernels treat bytes as signed. Linux ext4_xattr_hash_entry"""
     found = 0
     for byte in name:
         found = _rotated(found, 5) ^ (byte - 256 & _WORD if signed and byte > 127 else byte)
@@ -94,25 +94,25 @@ class ExtInode:
     links: int
     flags: int
     stored: int
-    """Bytes on disk."""
+    """Bytes allocated on disk."""
     map: bytes
-    """The 60 bytes that name blocks, or are the content."""
+    """The 60 bytes with the block map or the inline content."""
     attributes: int
-    """The block with attributes, or 0."""
+    """The attribute block, or 0."""
     rest: bytes
-    """What follows the record and its extra fields: attributes."""
+    """The area after the record and its extra fields, with attributes."""
     seed: int | None
-    """What checksums of its blocks begin with; None where there are none."""
+    """Seed of the checksums of its blocks; None without checksums."""
     number: int
     generation: int
     accessed: int
-    """Seconds since 1970, unsigned; of an attribute's value, its hash."""
+    """Seconds since 1970, unsigned; the hash, for an attribute value."""
 
     @classmethod
     def parse(cls, raw: bytes, block_size: int, number: int, seed: int | None) -> ExtInode:
         """`seed` is that of the file system.
 
-        Raises FormatError where it is damaged.
+        Raises FormatError if it is damaged.
         """
         mode, uid, low, _, _, seconds, _, gid, links, blocks, flags, _, mapped, _, attributes, high, _, more = (
             _RECORD.unpack_from(raw)
@@ -131,7 +131,7 @@ class ExtInode:
             seconds += (raw[0x88] & 3) << 32
         blocks |= blocks_high << 32
         if not stat.S_ISREG(mode):
-            high = 0  # of directories it was something else once, and none is that large. Linux ext4_isize
+            high = 0  # another field in old directories, none of which is that large. Linux ext4_isize
         return cls(
             mode=mode,
             uid=uid | uid_high << 16,
@@ -151,13 +151,13 @@ class ExtInode:
         )
 
     def ibody_xattrs(self, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
-        """The attributes that lie in the inode. `large` gives the value that an inode of its own holds."""
+        """The attributes in the inode. `large` reads a value that is in an inode of its own."""
         if self.rest[:4] == _XATTR_MAGIC:
             yield from _parse_xattrs(self.rest[4:], 0, large)
 
 
 def _verify_checksum(raw: bytes, extra: int, seed: int) -> int:
-    """The seed, if the checksum that begins with it is right. Linux ext4_inode_csum"""
+    """Verify the checksum; return the inode's seed. Linux ext4_inode_csum"""
     expected = int.from_bytes(raw[_SUM_LOW : _SUM_LOW + 2], "little")
     blanked = raw[:_SUM_LOW] + bytes(2) + raw[_SUM_LOW + 2 :]
     wide = extra >= _SUM_HIGH + 2 - _EXTRA_AT
@@ -165,32 +165,32 @@ def _verify_checksum(raw: bytes, extra: int, seed: int) -> int:
         expected |= int.from_bytes(raw[_SUM_HIGH : _SUM_HIGH + 2], "little") << 16
         blanked = blanked[:_SUM_HIGH] + bytes(2) + blanked[_SUM_HIGH + 2 :]
     if not checksum.matches_ext4(blanked, expected, seed, bits=32 if wide else 16):
-        raise FormatError("its record is damaged: the checksum is wrong")
+        raise FormatError("its record is damaged: wrong checksum")
     return seed
 
 
 def check_xattr_block(block: bytes, number: int, seed: int | None) -> None:
-    """Whether a block of attributes has the checksum that it should. Linux ext4_xattr_block_csum
+    """Verify the checksum of an attribute block. Linux ext4_xattr_block_csum
 
-    `number` is its place, in blocks; `seed` is that of the file system. Raises FormatError.
+    `number` is its block number; `seed` is that of the file system. Raises FormatError.
     """
     if seed is None:
         return
     begin = crc32c(number.to_bytes(8, "little"), seed)
     expected = int.from_bytes(block[_BLOCK_SUM : _BLOCK_SUM + 4], "little")
     if not checksum.matches_ext4(block[:_BLOCK_SUM] + bytes(4) + block[_BLOCK_SUM + 4 :], expected, begin):
-        raise FormatError("its block of attributes is damaged: the checksum is wrong")
+        raise FormatError("its attribute block is damaged: wrong checksum")
 
 
 def parse_xattr_block(block: bytes, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """The attributes of a block of them, which inodes may share. Raises FormatError."""
+    """The attributes in an attribute block, which inodes may share. Raises FormatError."""
     if block[:4] != _XATTR_MAGIC:
-        raise FormatError("its block of attributes is damaged")
+        raise FormatError("its attribute block is damaged")
     yield from _parse_xattrs(block, _BLOCK_HEADER, large)
 
 
 def _parse_xattrs(data: bytes, at: int, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Names and values; `at` is where the entries begin, and values are found from the start of the data."""
+    """Names and values; `at` is the offset of the entries, and values are relative to the start of the data."""
     while data[at : at + 4] not in {b"\0\0\0\0", b""}:
         name_size, prefix, place, inode, size, entry_hash = _ENTRY.unpack_from(data, at)
         name = data[at + _ENTRY.size : at + _ENTRY.size + name_size]

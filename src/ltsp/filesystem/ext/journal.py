@@ -1,7 +1,7 @@
-"""The journal of ext3 and ext4: what it holds is laid over the volume in memory, as a mount would write it there.
+"""Replay the journal of ext3 and ext4 in memory, as an overlay over the volume.
 
 Linux fs/jbd2/recovery.c; Documentation/filesystems/ext4/journal.rst. A journal that cannot be replayed to its end is
-refused: what comes before it would be an older state of the file system, or a mixed one.
+refused: the result would be an older or inconsistent state of the file system.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ _TAIL = 4
 _COMMIT_CHECKSUM = 16
 _FAST_HEAD = 9
 _FAST_DEFAULT = 256
-"""Blocks for fast commits where the journal's superblock does not tell."""
+"""Blocks for fast commits if the journal's superblock has no number."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalOverlay:
-    """A volume of which some blocks are read from elsewhere in it."""
+    """A volume with some blocks replaced by others of it."""
 
     blocks: Blocks
     block_size: int
     moved: dict[int, tuple[int, bool]]
-    """By block: where in the volume its content lies, in bytes, and whether its first four bytes are the magic number
-    that journals escape."""
+    """By block: the offset of its content in the volume, in bytes, and whether its first four bytes are an escaped
+    journal magic number."""
     order: Sequence[int]
     """The moved blocks, sorted."""
 
@@ -73,9 +73,9 @@ class JournalOverlay:
 
 
 def replay_journal(blocks: Blocks, block_size: int, block_count: int, runs: Sequence[DataRun], size: int) -> Blocks:
-    """The volume as it is after the journal, a file of `size` bytes in these runs, was replayed.
+    """The volume after replaying the journal, a file of `size` bytes in these runs.
 
-    Raises FormatError where it is damaged, SourceError where it is of a kind that is not replayed here.
+    Raises FormatError if the journal is damaged, SourceError if it is of an unsupported kind.
     """
     journal = _Journal.open(blocks, block_size, runs, size)
     if journal is None:
@@ -92,10 +92,10 @@ class _Journal:
     first: int
     """The first block of the log."""
     end: int
-    """Behind its last one: there it goes on at the first."""
+    """The block after the last one; the log wraps around there."""
     start: int
     sequence: int
-    """Of the first transaction."""
+    """Sequence number of the first transaction."""
     features: int
     fast: range
     seed: int
@@ -103,10 +103,10 @@ class _Journal:
 
     @classmethod
     def open(cls, blocks: Blocks, block_size: int, runs: Sequence[DataRun], size: int) -> _Journal | None:
-        """None where nothing is left to be replayed."""
+        """None if there is nothing to replay."""
         raw = read_whole(blocks, min(size, block_size), runs)
         if len(raw) < 1024:
-            raise _damage_error("it is cut off")
+            raise _damage_error("it is truncated")
         magic, kind, _ = _HEADER.unpack_from(raw)
         own_size, length, first, sequence, start = struct.unpack_from(">IIIII", raw, 12)
         if magic != _MAGIC or kind not in {_SUPERBLOCK_1, _SUPERBLOCK_2}:
@@ -117,24 +117,22 @@ class _Journal:
         if features & ~_KNOWN:
             raise SourceError(f"the journal of the file system has unknown features: 0x{features & ~_KNOWN:x}", REMEDY)
         if features & _ASYNC and not features & (_CSUM_2 | _CSUM_3):
-            raise SourceError(
-                "the journal of the file system was written without waiting (journal_async_commit)", REMEDY
-            )
+            raise SourceError("the journal of the file system uses journal_async_commit", REMEDY)
         seed = 0
         if features & (_CSUM_2 | _CSUM_3):
             if crc32c(raw[:0xFC] + bytes(4) + raw[0x100:1024]) != int.from_bytes(raw[0xFC:0x100], "big"):
-                raise _damage_error("the checksum of its superblock is wrong")
+                raise _damage_error("wrong checksum of its superblock")
             seed = crc32c(raw[0x30:0x40])
         end = length
         if features & _FAST:
             end -= int.from_bytes(raw[0x54:0x58], "big") or _FAST_DEFAULT
         if own_size != block_size or length * block_size > size or not 0 < first <= start < end:
-            raise _damage_error(f"it has {length} blocks, the log begins at {start}")
+            raise _damage_error(f"it has {length} blocks, but the log starts at {start}")
         fast = range(end + 1, length)
         return cls(blocks, block_size, runs, first, end, start, sequence, features, fast, seed)
 
     def replay(self, block_count: int) -> dict[int, tuple[int, bool]]:
-        """By block of the file system: what `Overlay.moved` tells."""
+        """The replaced blocks of the file system, as in `JournalOverlay.moved`."""
         revoked: dict[int, int] = {}
         last = self.sequence
         for transaction, kind, _, data in self._read_log():
@@ -152,14 +150,14 @@ class _Journal:
                 if block in revoked and transaction <= revoked[block]:
                     continue
                 if block >= block_count:
-                    raise _damage_error(f"it has block {block} of {block_count}")
+                    raise _damage_error(f"it refers to block {block} of {block_count}")
                 place = self._locate_block(self._wrap(at + number))
                 self._check_data_block(place, transaction, checksum)
                 moved[block] = (place, bool(flags & _ESCAPED))
         return moved
 
     def _read_log(self) -> Iterator[tuple[int, int, int, bytes]]:
-        """Transaction, kind, block of the journal and content of each of its own blocks, to the end of the log."""
+        """Transaction, kind, number and content of each control block, to the end of the log."""
         at, sequence = self.start, self.sequence
         passed = 0
         while passed < self.end - self.first:
@@ -199,7 +197,7 @@ class _Journal:
         used = int.from_bytes(data[12:16], "big")
         size = 8 if self.features & _BITS_64 else 4
         if used > self.block_size - (_TAIL if self._has_checksums else 0):
-            raise _damage_error(f"a list of revoked blocks has {used} bytes")
+            raise _damage_error(f"a revoke block has {used} bytes")
         for at in range(16, used - size + 1, size):
             yield int.from_bytes(data[at : at + size], "big")
 
@@ -217,7 +215,7 @@ class _Journal:
             at = self.block_size - _TAIL
             blanked = data[:at] + bytes(4)
         if crc32c(blanked, self.seed) != int.from_bytes(data[at : at + 4], "big"):
-            raise _damage_error("a checksum in it is wrong")
+            raise _damage_error("wrong checksum of a block")
 
     def _check_data_block(self, place: int, transaction: int, checksum: int) -> None:
         if not self._has_checksums:
@@ -225,10 +223,10 @@ class _Journal:
         seed = crc32c((transaction & 0xFFFFFFFF).to_bytes(4, "big"), self.seed)
         found = crc32c(self.blocks.read_at(place, self.block_size), seed)
         if checksum != (found if self.features & _CSUM_3 else found & 0xFFFF):
-            raise _damage_error("the checksum of a block in it is wrong")
+            raise _damage_error("wrong checksum of a data block")
 
     def _check_fast_commits(self, following: int) -> None:
-        """A fast commit tells of the changes since the last transaction in a form of its own."""
+        """Raises SourceError for fast commits, which record changes since the last transaction in another form."""
         if self.fast:
             data = self._read_block(self.fast.start)
             tag, _, _, transaction = struct.unpack_from("<HHII", data)
@@ -239,17 +237,17 @@ class _Journal:
         return at if at < self.end else at - (self.end - self.first)
 
     def _read_block(self, number: int) -> bytes:
-        return read_exactly(self.blocks, self._locate_block(number), self.block_size, "a block of the journal")
+        return read_exactly(self.blocks, self._locate_block(number), self.block_size, "a journal block")
 
     def _locate_block(self, number: int) -> int:
-        """Where a block of the journal lies in the volume, in bytes."""
+        """The offset of a journal block in the volume, in bytes."""
         if not self.places:
             for start, place, length in self.runs:
                 for passed in range(0, length, self.block_size):
                     self.places[(start + passed) // self.block_size] = place + passed
         place = self.places.get(number, -1)
         if place < 0:
-            raise _damage_error(f"its block {number} lies nowhere")
+            raise _damage_error(f"its block {number} is not mapped")
         return place
 
 

@@ -1,4 +1,4 @@
-"""Where the blocks of a file lie: extents, or the direct and indirect blocks of before.
+"""Map the blocks of a file: extents, or the older direct and indirect blocks.
 
 Linux fs/ext4/extents.c, indirect.c; Documentation/filesystems/ext4/ifork.rst
 """
@@ -21,7 +21,7 @@ _INDEX = struct.Struct("<IIHH")
 _MAGIC = 0xF30A
 _DEEPEST = 5
 _LONGEST = 32768
-"""Blocks of an extent; a larger number means one that was allocated and never written, which reads as a hole."""
+"""Blocks of an extent; a larger number marks an unwritten extent, which reads as a hole."""
 _DIRECT = 12
 
 
@@ -32,13 +32,13 @@ class ExtBlockMap:
     """Bytes."""
     first: int
     end: int
-    """Blocks of the file system that may hold data."""
+    """First and last block of the file system that may hold data."""
 
     def read_extents(self, root: bytes, seed: int | None = None) -> list[DataRun]:
-        """The runs that a tree of extents names; `root` is what lies in the inode.
+        """The runs of an extent tree; `root` is the node in the inode.
 
-        `seed` is what the checksums of the nodes begin with; None where there are none. Raises FormatError. Each leaf
-        must go on behind the one before it, so that no tree is read for ever.
+        `seed` is that of the node checksums; None without checksums. Raises FormatError. Each leaf must follow the
+        previous one, so that a looping tree ends.
         """
         runs: list[DataRun] = []
         following = total = 0
@@ -48,9 +48,9 @@ class ExtBlockMap:
             node = self._read_node(block) if depth >= 0 else root
             magic, count, _, height, _ = _HEADER.unpack_from(node)
             if magic != _MAGIC or height > _DEEPEST or (depth >= 0 and height != depth):
-                raise FormatError("its tree of extents is damaged")
+                raise FormatError("its extent tree is damaged")
             if _HEADER.size + 12 * count > len(node) or (not count and depth >= 0):
-                raise FormatError(f"its tree of extents is damaged: a node with {count} entries")
+                raise FormatError(f"its extent tree is damaged: a node with {count} entries")
             if depth >= 0 and seed is not None:
                 _check_tail(node, seed)
             if height:
@@ -69,11 +69,11 @@ class ExtBlockMap:
                 if written:
                     add_run(runs, logical * self.block_size, place * self.block_size, blocks * self.block_size)
         if total > self.end:
-            raise FormatError("its extents are damaged: more blocks than there are")
+            raise FormatError("its extents are damaged: too many blocks")
         return runs
 
     def read_pointers(self, words: bytes, size: int) -> list[DataRun]:
-        """The runs that a map of blocks names, as far as a file of `size` bytes needs it.
+        """The runs of a block map, up to `size` bytes.
 
         Raises FormatError.
         """
@@ -95,7 +95,7 @@ class ExtBlockMap:
     def _descend(
         self, runs: list[DataRun], pointer: int, depth: int, logical: int, wanted: int, budget: _Budget
     ) -> None:
-        """The blocks below an indirect one, of which there are three levels at most."""
+        """The blocks below an indirect block, which has at most three levels."""
         if not pointer or logical >= wanted:
             return
         budget.take(1)
@@ -120,28 +120,28 @@ class ExtBlockMap:
 
     def _read_node(self, block: int) -> bytes:
         self._check_blocks(block, 1)
-        return read_exactly(self.blocks, block * self.block_size, self.block_size, "the map of a file")
+        return read_exactly(self.blocks, block * self.block_size, self.block_size, "a block map")
 
     def _check_blocks(self, block: int, count: int) -> None:
         if block <= self.first or block + count > self.end:
-            raise FormatError(f"its map is damaged: block {block} of {self.end}")
+            raise FormatError(f"its block map is damaged: block {block} of {self.end}")
 
 
 def _check_tail(node: bytes, seed: int) -> None:
-    """The checksum stands behind the room for all entries. Linux ext4_extent_block_csum"""
+    """Verify the checksum after the space for all entries. Linux ext4_extent_block_csum"""
     (room,) = struct.unpack_from("<H", node, 4)
     at = _HEADER.size + room * _EXTENT.size
     if not checksum.matches_ext4(node[:at], int.from_bytes(node[at : at + 4], "little"), seed):
-        raise FormatError("its tree of extents is damaged: the checksum is wrong")
+        raise FormatError("its extent tree is damaged: wrong checksum")
 
 
 @dataclass(slots=True)
 class _Budget:
-    """Blocks that a map may still name: none lies in a file twice."""
+    """Blocks that a map may still name: no block occurs twice in a file."""
 
     left: int
 
     def take(self, blocks: int) -> None:
         self.left -= blocks
         if self.left < 0:
-            raise FormatError("its map is damaged: more blocks than there are")
+            raise FormatError("its block map is damaged: too many blocks")

@@ -1,4 +1,4 @@
-"""The superblock of ext2, ext3 and ext4, and where their groups of inodes lie. Linux fs/ext4/ext4.h"""
+"""Parse the superblock and the group descriptors of ext2, ext3 and ext4. Linux fs/ext4/ext4.h"""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Compatible(IntFlag):
 
 
 class Incompatible(IntFlag):
-    """Features that a reader must know."""
+    """Features that a reader must support."""
 
     COMPRESSION = 0x1
     FILETYPE = 0x2
@@ -67,7 +67,7 @@ _EXT4 = (
     | Incompatible.CASEFOLD
 )
 _EXT4_READ_ONLY = 0x8 | 0x10 | 0x20 | 0x40 | 0x100 | 0x200 | 0x400
-"""huge_file, uninit_bg, dir_nlink, extra_isize, quota, bigalloc, metadata_csum: what ext3 does not know."""
+"""huge_file, uninit_bg, dir_nlink, extra_isize, quota, bigalloc, metadata_csum: not in ext3."""
 
 _CHECKSUM_AT = 0x3FC
 _GROUP_SUM = 0x1E
@@ -86,25 +86,25 @@ class ExtSuperblock:
     first_meta_group: int
     descriptor_size: int
     first_inode: int
-    """The first one that is not reserved."""
+    """The first inode that is not reserved."""
     compatible: int
     incompatible: int
     read_only: int
     journal_inode: int
     backup_groups: tuple[int, int]
     seed: int | None
-    """What checksums of inodes begin with; None where there are none."""
+    """Seed of the metadata checksums; None without checksums."""
     value_seed: int
-    """What those of attributes' values in inodes of their own begin with, which are there without the others, too."""
+    """Seed of the checksums of attribute values in their own inodes, which exist without metadata checksums, too."""
     identity: bytes
-    """The UUID as it is stored."""
+    """The stored UUID."""
     label: str
 
     @classmethod
     def parse(cls, raw: bytes) -> ExtSuperblock:
-        """Raises FormatError where it is damaged, SourceError where it has features that are not known here."""
+        """Raises FormatError if it is damaged, SourceError if it has unknown features."""
         if len(raw) < SIZE or raw[MAGIC_AT : MAGIC_AT + 2] != MAGIC:
-            raise FormatError("no ext2, ext3 or ext4 file system")
+            raise FormatError("not an ext2, ext3 or ext4 file system")
 
         def word(at: int) -> int:
             return int.from_bytes(raw[at : at + 4], "little")
@@ -117,11 +117,11 @@ class ExtSuperblock:
         if not revised:
             compatible = incompatible = read_only = 0
         if unknown := incompatible & ~_KNOWN:
-            raise SourceError(f"the ext4 file system has features that are not known here: {_feature_names(unknown)}")
+            raise SourceError(f"the ext4 file system has unknown features: {_feature_names(unknown)}")
         if read_only & ReadOnlyCompatible.METADATA_CSUM and not checksum.matches_ext4(
             raw[:_CHECKSUM_AT], word(_CHECKSUM_AT)
         ):
-            raise FormatError("the superblock of the ext4 file system is damaged: its checksum is wrong", REMEDY)
+            raise FormatError("the superblock of the ext4 file system is damaged: wrong checksum", REMEDY)
         seed = word(0x270) if incompatible & Incompatible.CSUM_SEED else crc32c(raw[0x68:0x78])
         wide = incompatible & Incompatible.BITS_64
         found = cls(
@@ -149,7 +149,7 @@ class ExtSuperblock:
         return found
 
     def _check(self) -> None:
-        """What the kernel checks before it mounts, too. Linux ext4_fill_super"""
+        """The checks of the kernel before a mount. Linux ext4_fill_super"""
         sound = (
             self.block_size <= 65536
             and 128 <= self.inode_size <= self.block_size
@@ -163,7 +163,7 @@ class ExtSuperblock:
             and 0 < self.inode_count <= self.inodes_per_group * self.groups
         )
         if not sound:
-            raise FormatError("the superblock of the ext4 file system is damaged: its numbers cannot be", REMEDY)
+            raise FormatError("the superblock of the ext4 file system is damaged: invalid numbers", REMEDY)
 
     @property
     def uuid(self) -> str:
@@ -175,7 +175,7 @@ class ExtSuperblock:
 
     @property
     def kind(self) -> str:
-        """As blkid(8) tells them apart."""
+        """Its type, by the rules of blkid(8)."""
         if self.incompatible & _EXT4 or self.read_only & _EXT4_READ_ONLY:
             return "ext4"
         return "ext3" if self.compatible & Compatible.HAS_JOURNAL else "ext2"
@@ -186,18 +186,18 @@ class ExtSuperblock:
     def read_inode_tables(self, blocks: Blocks, *, replayed: bool = True) -> list[int]:
         """The first block of each group's inodes.
 
-        `replayed` is false where the journal may have other descriptors, so that no checksum has to be right yet.
+        `replayed` is false if the journal may have newer descriptors, so checksums need not match yet.
         Raises FormatError.
         """
         per_block = self.block_size // self.descriptor_size
         groups = self.groups
-        # The count of inodes, which is checked, bounds the groups; and a volume holds a descriptor of each.
+        # The inode count, which is checked, limits the groups, and the volume holds a descriptor of each.
         if groups * self.descriptor_size > blocks.size:
-            raise FormatError(f"the ext4 file system claims {groups} groups, more than the volume can hold", REMEDY)
+            raise FormatError(f"the ext4 file system claims {groups} block groups, more than fit in the volume", REMEDY)
         tables: list[int] = []
         for number in range(-(-groups // per_block)):
             place = self._locate_descriptors(number) * self.block_size
-            data = read_exactly(blocks, place, self.block_size, "the table of groups")
+            data = read_exactly(blocks, place, self.block_size, "the group descriptors")
             for at in range(0, per_block * self.descriptor_size, self.descriptor_size):
                 if replayed and len(tables) < groups:
                     self._check_descriptor(data[at : at + self.descriptor_size], len(tables))
@@ -218,12 +218,10 @@ class ExtSuperblock:
         else:
             return
         if found != int.from_bytes(raw[_GROUP_SUM : _GROUP_SUM + 2], "little"):
-            raise FormatError(
-                f"the {self.kind} file system is damaged: the checksum of block group {group} is wrong", REMEDY
-            )
+            raise FormatError(f"the {self.kind} file system is damaged: wrong checksum of block group {group}", REMEDY)
 
     def _locate_descriptors(self, number: int) -> int:
-        """Where a block of group descriptors lies. Linux descriptor_loc"""
+        """The block of a part of the group descriptors. Linux descriptor_loc"""
         superblock = 1 if self.block_size == 1024 else 0
         if number < self.first_meta_group:
             return superblock + number + 1

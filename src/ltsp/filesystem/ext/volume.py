@@ -1,4 +1,4 @@
-"""ext2, ext3 and ext4: from a volume to a tree."""
+"""Read ext2, ext3 and ext4."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from ltsp.tree.tree import Tree
 
 _ROOT = 2
 _BLOCKS_KEPT = 64
-"""Blocks of attributes, which inodes share."""
+"""Cached attribute blocks, which inodes share."""
 _LONGEST_TARGET = 4096
-"""Bytes of a symbolic link."""
+"""Bytes of a symbolic link's target."""
 _READ_AT_ONCE = 4 << 20
 """Bytes of a directory."""
 
 
-def open(blocks: Blocks) -> Ext:  # noqa: A001 - what every kind of file system has under this name
+def open(blocks: Blocks) -> Ext:  # noqa: A001 - every file system module has a function of this name
     """The file system in these blocks, its journal replayed in memory.
 
-    Raises FormatError where it is none or is damaged, SourceError where it cannot be read here.
+    Raises FormatError if it is not ext or is damaged, SourceError if it is not supported.
     """
     with translate_damage("the ext4 file system"):
         superblock = ExtSuperblock.parse(blocks.read_at(PLACE, SIZE))
         if superblock.block_count * superblock.block_size > blocks.size:
             raise FormatError(
                 f"the {superblock.kind} file system has {superblock.block_count * superblock.block_size} bytes, "
-                f"the volume only {blocks.size}",
-                "copy it again: it was cut off, or the volume was made smaller without its file system",
+                f"but the volume only {blocks.size}",
+                "copy it again: it is truncated, or the volume was shrunk without its file system",
             )
         dirty = superblock.has_feature(Incompatible.RECOVER)
         found = Ext(blocks, superblock, superblock.read_inode_tables(blocks, replayed=not dirty))
@@ -57,7 +57,7 @@ def open(blocks: Blocks) -> Ext:  # noqa: A001 - what every kind of file system 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ExtContent:
-    """A regular file, whose blocks are looked up when it is opened."""
+    """A regular file; its blocks are looked up when it is opened."""
 
     volume: Ext
     number: int
@@ -78,7 +78,7 @@ class _ExtContent:
 
 @dataclass(slots=True)
 class Ext:
-    """A file system of this family."""
+    """An ext2, ext3 or ext4 file system."""
 
     blocks: Blocks
     superblock: ExtSuperblock
@@ -89,7 +89,7 @@ class Ext:
     _mapping: ExtBlockMap = field(init=False)
     _records: RecordReader = field(init=False)
     _directories: dict[int, ExtInode] = field(default_factory=dict)
-    """Directories whose entries are still to be read."""
+    """Directories whose entries have not been read yet."""
 
     def __post_init__(self) -> None:
         found = self.superblock
@@ -115,9 +115,9 @@ class Ext:
             raise FormatError(error.message, error.hint or REMEDY) from error
 
     def replay_journal(self) -> Blocks:
-        """The volume after its journal: what a mount would show, never what was before.
+        """The volume with its journal replayed, as a mount would show it.
 
-        Raises FormatError where that is damaged, SourceError where it is elsewhere or of an unknown kind.
+        Raises FormatError if the journal is damaged, SourceError if it is elsewhere or of an unknown kind.
         """
         found = self.superblock
         if not found.journal_inode:
@@ -167,12 +167,12 @@ class Ext:
         found = self.superblock
         typed = found.has_feature(Incompatible.FILETYPE)
         if record.flags & inode.INLINE_DATA:
-            # The first word is the parent's number, which stands for both own entries.
+            # The first word is the parent's number, in place of the entries `.` and `..`.
             for data in (record.map[4:], self._read_attributes(record).get(inode.INLINE_REST, b"")):
                 yield from directory.parse_entries(data, max(1, len(data)), typed)
             return
         if record.size > self.blocks.size:
-            raise FormatError(f"it is a directory of {record.size} bytes")
+            raise FormatError(f"its size is invalid for a directory: {record.size} bytes")
         limits.read(record.size)
         for start, place, length in self.inode_runs(record):
             end = min(length, record.size - start)
@@ -186,10 +186,10 @@ class Ext:
         if record.flags & inode.INLINE_DATA:
             data = (record.map + rest)[: record.size]
             if len(data) < record.size:
-                raise FormatError(f"inode {number} holds {len(data)} bytes of {record.size}")
+                raise FormatError(f"inode {number} has only {len(data)} of {record.size} bytes")
             return Bytes(data)
         if record.size >> 32 >= self.superblock.block_size:
-            raise FormatError(f"inode {number} is a file of {record.size} bytes")
+            raise FormatError(f"inode {number} has an invalid size: {record.size} bytes")
         stored = min(record.size, record.stored)
         return _ExtContent(self, number, record.flags, record.map, record.size, stored, record.seed)
 
@@ -197,7 +197,7 @@ class Ext:
         if record.flags & inode.ENCRYPTED:
             raise SourceError("it is encrypted (fscrypt)", "unlock and copy it on its own system, or exclude it")
         if record.size > _LONGEST_TARGET:
-            raise FormatError(f"it is a symbolic link to a path of {record.size} bytes")
+            raise FormatError(f"it is a symbolic link whose target has {record.size} bytes")
         if record.flags & inode.INLINE_DATA:
             return (record.map + rest)[: record.size]
         if record.size < len(record.map):
@@ -217,7 +217,7 @@ class Ext:
         known = self._attributes.get(block)
         if known is None:
             size = self.superblock.block_size
-            data = read_exactly(self.blocks, block * size, size, "a block of attributes")
+            data = read_exactly(self.blocks, block * size, size, "an attribute block")
             inode.check_xattr_block(data, block, self.superblock.seed)
             known = tuple(
                 collect_attributes(inode.parse_xattr_block(data, partial(self._read_large_value, record))).items()
@@ -232,13 +232,13 @@ class Ext:
         if not record.flags & inode.EA_INODE or record.size != wanted.size:
             raise FormatError(f"its attribute in inode {wanted.inode} is damaged")
         value = read_whole(self.blocks, wanted.size, self.inode_runs(record))
-        wanted.see_that_it_is(value, record, parent, self.superblock.value_seed)
+        wanted.check_value(value, record, parent, self.superblock.value_seed)
         return value
 
     def _read_inode(self, number: int) -> ExtInode:
         found = self.superblock
         if not 0 < number <= found.inode_count:
-            raise FormatError(f"inode {number} of {found.inode_count} is wanted")
+            raise FormatError(f"inode {number} does not exist: there are {found.inode_count}")
         group, index = divmod(number - 1, found.inodes_per_group)
         place = self._tables[group] * found.block_size + index * found.inode_size
         raw = self._records.read(place, found.inode_size, f"inode {number}")
@@ -250,7 +250,7 @@ def _is_visible(name: bytes) -> bool:
 
 
 def _decode_device(words: bytes) -> tuple[int, int]:
-    """Major and minor number: of before Linux 2.6, or of now. Linux include/linux/kdev_t.h"""
+    """Major and minor number, in the old or the new encoding. Linux include/linux/kdev_t.h"""
     old = int.from_bytes(words[:2], "little")
     if any(words[:4]):
         return old >> 8, old & 0xFF

@@ -1,4 +1,4 @@
-"""Records of directories of ISO 9660, and what Rock Ridge adds to them. ECMA-119, IEEE P1281 and P1282; Linux rock.c"""
+"""Parse ISO 9660 directory records with Rock Ridge. ECMA-119, IEEE P1281 and P1282; Linux rock.c"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RECORD = struct.Struct("<BBI4xI4x7sB6xB")
 _HEADER = 33
 _MOST_CONTINUATIONS = 64
 _MOST_AREA = 1 << 20
-"""Bytes of one continuation; it lies in one block or a few."""
+"""Bytes of one continuation, which fits into a few blocks."""
 _CURRENT, _PARENT, _ROOT = 0x2, 0x4, 0x8
 _LONG = 0x80
 _MODIFIED, _CREATED = 0x2, 0x1
@@ -27,10 +27,10 @@ _MOST_TARGET = 4096
 
 @dataclass(frozen=True, slots=True)
 class IsoRecord:
-    """A file as its directory tells of it."""
+    """A directory record of a file."""
 
     place: int
-    """Of the record in the volume, in bytes."""
+    """Offset of the record in the volume, in bytes."""
     extent: int
     """The first block."""
     size: int
@@ -38,7 +38,7 @@ class IsoRecord:
     name: bytes
     mtime: int
     area: bytes
-    """Behind the record: for Rock Ridge and others."""
+    """The system use area after the record, for Rock Ridge and others."""
 
     @classmethod
     def parse(cls, data: bytes, at: int, place: int) -> IsoRecord:
@@ -46,7 +46,7 @@ class IsoRecord:
         end = at + length
         name_end = at + _HEADER + name_size
         if end > len(data) or name_end > end:
-            raise FormatError(f"its record at {place} is damaged")
+            raise FormatError(f"its record at offset {place} is damaged")
         area = data[name_end + (not name_size & 1) : end]
         return cls(
             place, extent + attributes, size, flags, data[at + _HEADER : name_end], _parse_short_date(date), area
@@ -55,29 +55,29 @@ class IsoRecord:
 
 @dataclass(slots=True)
 class RockRidge:
-    """What the fields behind a record come to."""
+    """The combined Rock Ridge fields of a record."""
 
     mode: int = 0
     links: int = 1
     uid: int = 0
     gid: int = 0
     serial: int = 0
-    """The same for all names of a file; 0 where it is not told."""
+    """The same for all names of a file; 0 if it is not recorded."""
     device: tuple[int, int] = (0, 0)
     name: bytes = b""
     target: bytes = b""
     mtime: int | None = None
     child: int = 0
-    """Block of a directory that was moved elsewhere because it lies too deep."""
+    """Block of a directory that was relocated because it is too deep."""
     moved: bool = False
-    """Whether it is one that was moved: it is shown where it belongs."""
+    """Whether it is a relocated directory, which is shown at its original place."""
     compressed: bool = False
     _open: bool = False
-    """Whether the last component of the target goes on, so that no slash follows it."""
+    """Whether the last component of the target continues, so that no slash follows it."""
 
     @classmethod
     def parse(cls, blocks: Blocks, area: bytes, skipped: int) -> RockRidge:
-        """`skipped` bytes of each area belong to something else. Raises FormatError."""
+        """`skipped` is the number of bytes at the start of each area that belong to others. Raises FormatError."""
         found = cls()
         for kind, data in _read_fields(blocks, area[skipped:]):
             found._apply_field(kind, data)
@@ -90,14 +90,14 @@ class RockRidge:
                 self.serial = _read_word(data, 36) if len(data) >= 44 else 0
             case b"PN":
                 high, low = _read_word(data, 4), _read_word(data, 12)
-                # Writers of old put all into the second word; what does not fit is cut off, as Linux does.
+                # Old writers put everything into the second word; Linux drops excess bits, too.
                 major, minor = (high, low) if high or low < 1 << 8 else (low >> 8, low & 0xFF)
                 self.device = major & 0xFFF, minor & 0xFFFFF
             case b"NM":
                 if not data[4] & (_CURRENT | _PARENT):
                     self.name += data[5:]
                 if len(self.name) > 1024:
-                    raise FormatError("a name has no end")
+                    raise FormatError("a name is too long")
             case b"SL":
                 self._add_components(data)
             case b"TF":
@@ -116,7 +116,7 @@ class RockRidge:
             content = data[at + 2 : at + 2 + size]
             at += 2 + size
             if flags & _ROOT:
-                content = b"/"  # amid others it is one more slash: Linux fs/isofs/rock.c
+                content = b"/"  # in the middle it adds a slash: Linux fs/isofs/rock.c
             elif flags & _CURRENT:
                 content = b"."
             elif flags & _PARENT:
@@ -124,11 +124,11 @@ class RockRidge:
             self.target += (b"/" if self.target and not self._open else b"") + content
             self._open = bool(flags & (1 | _ROOT))
             if len(self.target) > _MOST_TARGET:
-                raise FormatError("it is a symbolic link to a path without end")
+                raise FormatError("it is a symbolic link whose target is too long")
 
 
 def _read_fields(blocks: Blocks, area: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Signature and bytes of each field, those in continuations too."""
+    """Signature and bytes of each field, including those in continuations."""
     for _ in range(_MOST_CONTINUATIONS):
         following: tuple[int, int, int] | None = None
         at = 0
@@ -148,13 +148,13 @@ def _read_fields(blocks: Blocks, area: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         block, offset, size = following
         if size > _MOST_AREA:
-            raise FormatError(f"a continuation of {size} bytes")
+            raise FormatError(f"a continuation is too large: {size} bytes")
         area = read_exactly(blocks, block * BLOCK + offset, size, "the continuation of a record")
-    raise FormatError("the continuations of a record have no end")
+    raise FormatError("a record has too many continuations")
 
 
 def _read_word(data: bytes, at: int) -> int:
-    """A number that is stored in both byte orders."""
+    """A number stored in both byte orders."""
     (number,) = struct.unpack_from("<I", data, at)
     return int(number)
 
@@ -170,7 +170,7 @@ def _parse_mtime(data: bytes) -> int | None:
 
 
 def _parse_short_date(date: bytes) -> int:
-    """Seconds since 1970 of the seven bytes of a date; 0 where it is none."""
+    """Seconds since 1970 of a seven-byte date; 0 if it is invalid."""
     if len(date) < 7 or not 1 <= date[1] <= 12:
         return 0
     zone = date[6] - 256 if date[6] > 127 else date[6]

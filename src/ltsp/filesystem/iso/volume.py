@@ -1,6 +1,6 @@
-"""ISO 9660 with Rock Ridge: from a volume to a tree.
+"""Read ISO 9660 with Rock Ridge.
 
-Without Rock Ridge there are no owners, modes and links, and no names as they were: Joliet has the names alone.
+Without Rock Ridge there are no owners, modes, links and original names; Joliet adds only names.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ MAGIC = b"CD001"
 _PRIMARY, _END = 1, 255
 _MOST_DESCRIPTORS = 64
 _READ_AT_ONCE = 1 << 20
-"""Bytes of a directory."""
+"""Bytes of a directory to read at a time."""
 _AT_BLOCK, _OF_SERIAL = 1 << 64, 1 << 65
-"""What keeps the numbers of directories, of names of one file, and of records apart."""
+"""Flags that keep the numbers of directories, of files with several names, and of records apart."""
 REMEDY = "copy it again, and compare its checksum with the publisher's"
 
 
-def open(blocks: Blocks) -> Iso:  # noqa: A001 - what every kind of file system has under this name
+def open(blocks: Blocks) -> Iso:  # noqa: A001 - every file system module has a function of this name
     """The file system in these blocks.
 
-    Raises FormatError where it is none or is damaged, SourceError where it has no Rock Ridge.
+    Raises FormatError if it is not ISO 9660 or is damaged, SourceError if it has no Rock Ridge.
     """
     with translate_damage("the ISO 9660 file system"):
         for number in range(_MOST_DESCRIPTORS):
@@ -46,21 +46,21 @@ def open(blocks: Blocks) -> Iso:  # noqa: A001 - what every kind of file system 
                 break
             if descriptor[0] == _PRIMARY:
                 return _open_primary(blocks, descriptor)
-        raise FormatError("no ISO 9660 file system")
+        raise FormatError("not an ISO 9660 file system")
 
 
 def _open_primary(blocks: Blocks, descriptor: bytes) -> Iso:
     if int.from_bytes(descriptor[128:130], "little") != BLOCK:
-        raise SourceError("the ISO 9660 file system has blocks of another size than 2048 bytes")
+        raise SourceError("the block size of the ISO 9660 file system is not 2048 bytes")
     root = IsoRecord.parse(descriptor, 156, 0)
     first = read_exactly(blocks, root.extent * BLOCK, BLOCK, "the root directory")
     own = IsoRecord.parse(first, 0, root.extent * BLOCK)
-    # The field that announces extensions stands first, behind what a boot loader may have left there.
+    # The field that announces extensions comes first, after bytes that a boot loader may have left there.
     skipped = own.area[6] if own.area[:2] == b"SP" and own.area[4:6] == b"\xbe\xef" else 0
     if own.area[:2] != b"SP" or not RockRidge.parse(blocks, own.area, 0).mode:
         raise SourceError(
-            "the ISO 9660 file system has no Rock Ridge, so that owners, modes and links are lost",
-            "make it with xorriso or with mkisofs -R",
+            "the ISO 9660 file system has no Rock Ridge: owners, modes and links are missing",
+            "create it with xorriso or mkisofs -R",
         )
     return Iso(blocks, descriptor, root.extent, skipped)
 
@@ -79,14 +79,14 @@ class _IsoContent:
     def open(self) -> AbstractContextManager[Stream]:
         if self.compressed:
             raise SourceError(
-                "a file of the ISO 9660 file system is compressed (zisofs)", "mount it, give the directory"
+                "a file of the ISO 9660 file system is compressed (zisofs)", "mount it, and give the directory"
             )
         return nullcontext(RunStream(self.blocks, self.size, self.runs))
 
 
 @dataclass(frozen=True, slots=True)
 class _IsoFile:
-    """A file whose node is still to be made."""
+    """A file whose node has not been created yet."""
 
     record: IsoRecord
     more: RockRidge
@@ -102,7 +102,7 @@ class Iso:
     _skipped: int
     _found: dict[int, _IsoFile] = field(default_factory=dict)
     _directories: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Block and size of directories whose entries are still to be read."""
+    """Block and size of directories whose entries have not been read yet."""
     _metadata: dict[Metadata, Metadata] = field(default_factory=dict)
 
     @property
@@ -115,7 +115,7 @@ class Iso:
 
     @property
     def uuid(self) -> str:
-        """Of the time of the last change, as blkid(8) has it."""
+        """The time of the last change, as in blkid(8)."""
         for at in (830, 813):
             digits = self.descriptor[at : at + 16]
             if digits.isdigit() and digits.strip(b"0"):
@@ -142,12 +142,12 @@ class Iso:
                 size = sum(length for _, _, length in found.runs)
                 for _, place, length in found.runs:
                     if length and place + length > self.blocks.size:
-                        raise FormatError(f"its content should lie at {place}, the volume has {self.blocks.size} bytes")
+                        raise FormatError(f"its content at {place} extends beyond the end ({self.blocks.size} bytes)")
                 return make_node(
                     more.mode, metadata, content=_IsoContent(self.blocks, size, found.runs, more.compressed)
                 )
             case stat.S_IFDIR:
-                raise FormatError("it is a directory that is stored as a file")
+                raise FormatError("it is a directory stored as a file")
         return make_node(more.mode, metadata, target=more.target, device=more.device)
 
     def entries(self, number: int, limits: FilesystemLimits) -> Iterator[tuple[bytes, int]]:
@@ -164,7 +164,7 @@ class Iso:
             pending = []
 
     def _add_file(self, records: list[IsoRecord]) -> Iterator[tuple[bytes, int]]:
-        """Of the records of one file: those before the last are the parts of one of more than 4 GiB."""
+        """Add a file from its records; files of more than 4 GiB have several."""
         record = records[-1]
         more = RockRidge.parse(self.blocks, record.area, self._skipped)
         if more.moved:
@@ -185,7 +185,7 @@ class Iso:
         yield name, number
 
     def _read_directory(self, number: int) -> Node:
-        """As its own first record tells of it."""
+        """Read a directory from its own first record."""
         block = number & ~_AT_BLOCK
         data = read_exactly(self.blocks, block * BLOCK, BLOCK, "a directory")
         own = IsoRecord.parse(data, 0, block * BLOCK)
@@ -196,7 +196,7 @@ class Iso:
         return make_node(stat.S_IFDIR | more.mode & 0o7777, self._make_metadata(own, more))
 
     def _read_records(self, block: int, size: int) -> Iterator[IsoRecord]:
-        """None lies in two blocks; zeros fill the rest of a block."""
+        """Records do not cross blocks; zeros fill the rest of a block."""
         start = block * BLOCK
         for passed in range(0, size, _READ_AT_ONCE):
             data = read_exactly(self.blocks, start + passed, min(_READ_AT_ONCE, size - passed), "a directory")

@@ -1,4 +1,4 @@
-"""The boot sector of FAT, and where everything lies according to it. Linux fs/fat/inode.c, fat_read_bpb"""
+"""Parse the boot sector of FAT, which locates everything else. Linux fs/fat/inode.c, fat_read_bpb"""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ _UNNAMED = frozenset({"", "NO NAME"})
 
 @dataclass(frozen=True, slots=True)
 class BootSector:
-    """All places and sizes are in bytes of the volume."""
+    """All offsets and sizes are in bytes of the volume."""
 
     bits: int
-    """Of an entry of the table: 12, 16 or 32."""
+    """Bits of a table entry: 12, 16 or 32."""
     cluster_size: int
     clusters: int
     table: int
     root_place: int
     root_size: int
-    """Of the root directory where it has a place of its own."""
+    """Size of the root directory, if it is outside of the clusters."""
     root_cluster: int
-    """Where it has none; else 0."""
+    """First cluster of the root directory, if it is in clusters; else 0."""
     data: int
-    """Of the first cluster, whose number is 2."""
+    """Offset of the first cluster, which has the number 2."""
     label: str
     uuid: str
 
     @property
     def last(self) -> int:
-        """From that number on, an entry of the table ends a chain."""
+        """Table entries from this number on end a chain."""
         return {12: 0xFF8, 16: 0xFFF8, 32: 0x0FFFFFF8}[self.bits]
 
     @classmethod
     def parse(cls, raw: bytes, volume: int) -> BootSector:
-        """Raises FormatError where there is none, or it cannot be that of a volume of so many bytes."""
+        """Raises FormatError if it is not a boot sector, or does not fit a volume of `volume` bytes."""
         if len(raw) < 512 or raw[510:512] != b"\x55\xaa" or raw[0] not in {0xEB, 0xE9}:
-            raise FormatError("no vfat file system")
+            raise FormatError("not a vfat file system")
         sector, per_cluster, reserved, tables, entries, total, media, length, large = _PARAMETERS.unpack_from(raw, 11)
         total = total or large
         wide = not length
@@ -56,7 +56,7 @@ class BootSector:
             and (media >= 0xF8 or media == 0xF0)
         )
         if not sound:
-            raise FormatError("no vfat file system")
+            raise FormatError("not a vfat file system")
         root = reserved + tables * length
         root_sectors = -(-entries * 32 // sector)
         data = root + root_sectors
@@ -67,8 +67,8 @@ class BootSector:
             raise FormatError("the boot sector of the vfat file system is damaged")
         if total * sector > volume:
             raise FormatError(
-                f"the vfat file system has {total * sector} bytes, the volume only {volume}",
-                "copy it again: it was cut off",
+                f"the vfat file system has {total * sector} bytes, but the volume only {volume}",
+                "copy it again: it is truncated",
             )
         extended = 66 if wide else 38
         named = raw[extended] in {0x28, 0x29}

@@ -1,4 +1,4 @@
-"""Names of FAT: short ones, and long ones in entries of their own. Linux fs/fat/dir.c, namei_vfat.c"""
+"""Decode the short and long names of FAT. Linux fs/fat/dir.c, namei_vfat.c"""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MOST_PARTS = 20
 
 @dataclass(slots=True)
 class LongName:
-    """The entries of a long name, the last part first, gathered until the entry that it belongs to."""
+    """Collects the entries of a long name, last part first, until the entry to which it belongs."""
 
     parts: list[bytes] = field(default_factory=list)
     expected: int = 0
     checksum: int = 0
 
     def add(self, entry: bytes) -> None:
-        """One that does not follow the one before it begins anew, as the kernel has it."""
+        """Add an entry; one out of sequence starts over, as in the kernel."""
         order = entry[0] & ~_LAST
         if entry[0] & _LAST:
             self.parts, self.expected, self.checksum = [], order, entry[13]
@@ -30,7 +30,7 @@ class LongName:
         self.expected -= 1
 
     def of(self, short: bytes) -> bytes:
-        """The name, if it is whole and belongs to that short one; else nothing."""
+        """The name, if it is complete and belongs to this short name; else empty."""
         if not self.parts or self.expected or _checksum(short) != self.checksum:
             return b""
         characters = b"".join(self.parts).decode("utf-16-le", "replace")
@@ -38,7 +38,7 @@ class LongName:
 
 
 def short_name(raw: bytes, case: int) -> bytes:
-    """`BOOTX64 EFI` as `BOOTX64.EFI`, in lower case where the entry says so."""
+    """`BOOTX64 EFI` as `BOOTX64.EFI`, in lower case if the entry says so."""
     if raw[0] == 0x05:
         raw = b"\xe5" + raw[1:]
     base, suffix = raw[:8].decode("cp437").rstrip(" "), raw[8:].decode("cp437").rstrip(" ")

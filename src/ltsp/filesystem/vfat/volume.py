@@ -1,6 +1,6 @@
-"""FAT12, FAT16 and FAT32 with long names, as a mount of the EFI system partition shows them. Linux fs/fat
+"""Read FAT12, FAT16 and FAT32 with long names, as a mount of the EFI system partition shows them. Linux fs/fat
 
-It has no owners, modes and links: root owns all, and a mask of the mount decides on modes.
+FAT has no owners, modes and links: root owns everything, and the mask of the mount determines the modes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ltsp.tree.tree import Tree
 
 REMEDY = "run fsck.vfat on it, or on a copy"
 _MASK = 0o022
-"""Of a mount without options, by root."""
+"""The mask of a mount by root without options."""
 _ENTRY = struct.Struct("<11sBBB6xHHHHI")
 _READ_ONLY, _LABEL, _DIRECTORY = 0x1, 0x8, 0x10
 _LONG, _LONG_MASK = 0x0F, 0x3F
@@ -37,10 +37,10 @@ _MOST_DIRECTORY = 2 << 20
 _ROOT = -1
 
 
-def open(blocks: Blocks, mask: int = _MASK) -> Vfat:  # noqa: A001 - what every kind of file system has under this name
-    """The file system in these blocks; `mask` has the bits that no mode shall have.
+def open(blocks: Blocks, mask: int = _MASK) -> Vfat:  # noqa: A001 - every file system module has a function of this name
+    """The file system in these blocks; `mask` has the mode bits to clear.
 
-    Raises FormatError where it is none or is damaged.
+    Raises FormatError if it is not vfat or is damaged.
     """
     with translate_damage("the vfat file system"):
         return Vfat(blocks, BootSector.parse(blocks.read_at(0, 512), blocks.size), mask)
@@ -48,7 +48,7 @@ def open(blocks: Blocks, mask: int = _MASK) -> Vfat:  # noqa: A001 - what every 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _VfatContent:
-    """A file, whose clusters are looked up when it is opened."""
+    """A file; its clusters are looked up when it is opened."""
 
     volume: Vfat
     cluster: int
@@ -65,7 +65,7 @@ class _VfatContent:
 
 @dataclass(frozen=True, slots=True)
 class _FatEntry:
-    """An entry whose node is still to be made."""
+    """An entry whose node has not been created yet."""
 
     attributes: int
     cluster: int
@@ -146,13 +146,13 @@ class Vfat:
                 continue
             place = _locate_entry(runs, at)
             target = low | (high << 16 if boot.bits == 32 else 0)
-            # A directory is known by where it lies, so that two entries for one are told.
+            # A directory is identified by its cluster, so that a second entry for it is detected.
             key = target << 64 if attributes & _DIRECTORY else place
             self._found[key] = _FatEntry(attributes, target, size, _decode_time(date, time))
             yield shown, key
 
     def runs(self, cluster: int, size: int | None) -> list[DataRun]:
-        """Where a chain of clusters lies: as far as `size` bytes need it, or to its end.
+        """The runs of a chain of clusters, up to `size` bytes or to its end.
 
         Raises FormatError.
         """
@@ -164,9 +164,11 @@ class Vfat:
             if not 2 <= cluster < boot.clusters + 2:
                 if wanted is None and count and cluster >= boot.last:
                     break
-                raise FormatError(f"a chain of clusters is damaged: it leads to {cluster} of {boot.clusters}", REMEDY)
+                raise FormatError(
+                    f"a cluster chain is damaged: it leads to cluster {cluster} of {boot.clusters}", REMEDY
+                )
             if count >= boot.clusters or (wanted is None and count * boot.cluster_size >= _MOST_DIRECTORY):
-                raise FormatError("a chain of clusters has no end", REMEDY)
+                raise FormatError("a cluster chain does not end", REMEDY)
             place = boot.data + (cluster - 2) * boot.cluster_size
             add_run(runs, count * boot.cluster_size, place, boot.cluster_size)
             cluster = self._next_cluster(cluster)
@@ -177,19 +179,19 @@ class Vfat:
         boot = self.boot
         place = boot.table + cluster * boot.bits // 8
         size = 4 if boot.bits == 32 else 2
-        found = int.from_bytes(self._table.read(place, size, "the table of clusters"), "little")
+        found = int.from_bytes(self._table.read(place, size, "the cluster table"), "little")
         if boot.bits == 12:
             return found >> 4 if cluster & 1 else found & 0xFFF
         return found & 0x0FFFFFFF if boot.bits == 32 else found
 
 
 def _locate_entry(runs: list[DataRun], at: int) -> int:
-    """Where in the volume a byte of a directory lies."""
+    """The offset in the volume of a byte of a directory."""
     return next(place + at - start for start, place, length in runs if start <= at < start + length)
 
 
 def _decode_time(date: int, time: int) -> int:
-    """Since 1970. The zone is not told; that of a server is taken: UTC."""
+    """Seconds since 1970. FAT records no time zone; UTC is assumed."""
     year, month, day = 1980 + (date >> 9), date >> 5 & 15, max(1, date & 31)
     if not 1 <= month <= 12:
         return 0

@@ -1,4 +1,4 @@
-"""Extended attributes of xfs, in all their forms. Linux fs/xfs/libxfs/xfs_attr_leaf.c, xfs_attr_remote.c, xfs_acl.c"""
+"""Read the extended attributes of xfs. Linux fs/xfs/libxfs/xfs_attr_leaf.c, xfs_attr_remote.c, xfs_acl.c"""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ltsp.storage.blocks import Blocks, read_exactly
 
 _LOCAL, _ROOT, _SECURE, _PARENT, _INCOMPLETE = 0x1, 0x2, 0x4, 0x8, 0x80
 _LEAVES = {0xFBEE: (12, 32), 0x3BEE: (56, 80)}
-"""By magic number: where the count stands, and where the entries begin."""
+"""By magic number: the offsets of the count and of the entries."""
 _NODES = {0xFEBE: 16, 0x3EBE: 64}
-"""Where the entries of an inner node begin."""
+"""Offset of the entries of an inner node."""
 _ENTRY = struct.Struct(">IHBB")
 _CHECKSUM_AT = 12
-"""Of each kind of block, since version 5."""
+"""Magic numbers of the blocks in version 5."""
 _REMOTE_HEADER = 56
 _REMOTE_MAGIC = b"XARM"
 _MOST_VALUE = 65536
 _MOST_BLOCKS = 4096
-"""Leaves of one inode that are read: far more than 64 KiB of names need."""
+"""Leaves to read for one inode: far more than 64 KiB of names need."""
 _ACLS = {b"SGI_ACL_FILE": b"system.posix_acl_access", b"SGI_ACL_DEFAULT": b"system.posix_acl_default"}
 
 
 def read_attributes(blocks: Blocks, superblock: XfsSuperblock, fork: Fork) -> dict[bytes, bytes]:
-    """Full names and values, with those that the kernel shows for an access control list.
+    """Full names and values, with ACLs as the kernel shows them.
 
     Raises FormatError.
     """
@@ -87,7 +87,7 @@ class _AttributeLeaves:
     runs: list[DataRun]
 
     def read_all(self) -> Iterator[tuple[int, bytes, bytes]]:
-        """From the first leaf along the chain of them."""
+        """Attributes of all leaves, from the first along the chain."""
         block = self._read_block(0)
         seen = 0
         while (start := _NODES.get(_read_magic(block))) is not None:
@@ -102,13 +102,13 @@ class _AttributeLeaves:
             if not following:
                 return
             if seen > _MOST_BLOCKS:
-                raise FormatError("its attributes are damaged: the list of their blocks has no end")
+                raise FormatError("its attributes are damaged: the chain of their blocks does not end")
             block = self._read_block(following)
 
     def _parse_leaf(self, block: bytes) -> Iterator[tuple[int, bytes, bytes]]:
         known = _LEAVES.get(_read_magic(block))
         if known is None:
-            raise FormatError("a block of its attributes is damaged")
+            raise FormatError("an attribute block is damaged")
         count_at, start = known
         count = int.from_bytes(block[count_at : count_at + 2], "big")
         for at in range(start, start + 8 * count, 8):
@@ -126,14 +126,14 @@ class _AttributeLeaves:
                 yield flags, block[place + 9 : place + 9 + name_size], self._read_remote_value(first, value_size)
 
     def _read_remote_value(self, first: int, size: int) -> bytes:
-        """A value in blocks of its own, each of which has a header since version 5."""
+        """A value in blocks of its own, each with a header in version 5."""
         header = _REMOTE_HEADER if self.superblock.version == 5 else 0
         pieces = []
         number = first
         while size > 0:
             block = self._read_block(number)
             if header and block[:4] != _REMOTE_MAGIC:
-                raise FormatError("a value of its attributes is damaged")
+                raise FormatError("an attribute value is damaged")
             piece = block[header : header + size]
             pieces.append(piece)
             size -= len(piece)
@@ -145,11 +145,11 @@ class _AttributeLeaves:
         at = number * size
         for start, place, length in self.runs:
             if start <= at < start + length:
-                block = read_exactly(self.blocks, place + at - start, size, "a block of attributes")
+                block = read_exactly(self.blocks, place + at - start, size, "an attribute block")
                 if self.superblock.version == 5 and not checksum.matches_xfs(block, _CHECKSUM_AT):
-                    raise FormatError(f"block {number} of its attributes is damaged: the checksum is wrong")
+                    raise FormatError(f"block {number} of its attributes is damaged: wrong checksum")
                 return block
-        raise FormatError(f"block {number} of its attributes lies nowhere")
+        raise FormatError(f"block {number} of its attributes is not mapped")
 
 
 def _read_magic(block: bytes) -> int:

@@ -1,6 +1,6 @@
-"""The entries of a directory of xfs. Linux fs/xfs/libxfs/xfs_da_format.h
+"""Read the entries of an xfs directory. Linux fs/xfs/libxfs/xfs_da_format.h
 
-They lie in the inode, or in blocks below 32 GiB of the directory; what lies above only helps to find them.
+They are in the inode, or in the first 32 GiB of the directory; what follows is only an index.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from ltsp.filesystem.runs import DataRun, RunStream
 from ltsp.storage.blocks import Blocks
 
 _INDEX = 1 << 35
-"""Bytes: where the index begins."""
+"""Offset of the index in bytes."""
 _HEADER_SIZE = {b"XD2B": 16, b"XD2D": 16, b"XDB3": 64, b"XDD3": 64}
 _CHECKED = 64
-"""Size of the headers with a checksum."""
+"""Size of the header, by magic number: larger with a checksum."""
 _WITH_TAIL = frozenset({b"XD2B", b"XDB3"})
-"""Directories of one block, at whose end lies the index."""
+"""Magic numbers of single-block directories, which end with the index."""
 _FREE = b"\xff\xff"
 _OWN = frozenset({b".", b".."})
 
 
 def parse_shortform_entries(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
-    """Of a directory that lies in its inode; it does not name itself nor its parent. Raises FormatError."""
+    """The entries of a directory in its inode, which has none for itself and its parent. Raises FormatError."""
     count, wide = data[0], data[1]
     size = 8 if wide else 4
     at = 2 + size
@@ -39,7 +39,7 @@ def parse_shortform_entries(data: bytes, typed: bool) -> Iterator[tuple[bytes, i
 
 
 def read_entries(blocks: Blocks, runs: list[DataRun], block_size: int, typed: bool) -> Iterator[tuple[bytes, int]]:
-    """Of a directory in blocks.
+    """The entries of a directory in blocks.
 
     Raises FormatError.
     """
@@ -73,5 +73,5 @@ def _parse_block(data: bytes, typed: bool) -> Iterator[tuple[bytes, int]]:
                 if name not in _OWN:
                     yield name, int.from_bytes(data[at : at + 8], "big")
         if length < 8 or length & 7 or at + length > end:
-            raise FormatError(f"its entry at {at} of a block is damaged")
+            raise FormatError(f"its entry at offset {at} of a block is damaged")
         at += length

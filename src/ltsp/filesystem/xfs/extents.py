@@ -1,4 +1,4 @@
-"""Where a fork lies: a list of extents in the inode, or a tree of them. Linux fs/xfs/libxfs/xfs_bmap_btree.c"""
+"""Read the extents of a fork, from a list in the inode or a tree. Linux fs/xfs/libxfs/xfs_bmap_btree.c"""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _UNWRITTEN = 1 << 63
 
 
 def runs(blocks: Blocks, superblock: XfsSuperblock, fork: Fork) -> list[DataRun]:
-    """The written extents of a fork, one run each, in their order.
+    """The written extents of a fork, in order, one run each.
 
-    Raises FormatError. Each extent must go on behind the one before it, so that no tree is read for ever.
+    Raises FormatError. Each extent must follow the previous one, so that a looping tree ends.
     """
     found: list[DataRun] = []
     following = 0
@@ -46,37 +46,37 @@ def _read_records(blocks: Blocks, superblock: XfsSuperblock, fork: Fork) -> Iter
     if fork.format == ForkFormat.EXTENTS:
         size = fork.extents * _RECORD.size
         if size > len(fork.data):
-            raise FormatError(f"it claims {fork.extents} extents in its inode")
+            raise FormatError(f"its inode claims {fork.extents} extents")
         yield from _RECORD.iter_unpack(fork.data[:size])
         return
     if fork.format != ForkFormat.TREE:
-        raise FormatError(f"it is stored in the form {fork.format}, in which it cannot be")
+        raise FormatError(f"its fork format {fork.format} is invalid")
     level, count = struct.unpack_from(">HH", fork.data)
     if not 0 < level <= _DEEPEST:
-        raise FormatError(f"its tree of extents has {level} levels")
+        raise FormatError(f"its extent tree has {level} levels")
     pending = [(block, level - 1) for block in _parse_pointers(fork.data, 4, count)]
     header = _HEADER_SIZE[superblock.version]
     while pending:
         block, level = pending.pop()
-        node = read_exactly(blocks, superblock.locate_blocks(block), superblock.block_size, "the map of a file")
+        node = read_exactly(blocks, superblock.locate_blocks(block), superblock.block_size, "a block map")
         magic, height, count = _HEADER.unpack_from(node)
         if magic != _MAGIC[superblock.version] or height != level or not count:
-            raise FormatError(f"its tree of extents is damaged at block {block}")
+            raise FormatError(f"its extent tree is damaged at block {block}")
         if superblock.version == 5 and not checksum.matches_xfs(node, _CHECKSUM_AT):
-            raise FormatError(f"its tree of extents is damaged at block {block}: the checksum is wrong")
+            raise FormatError(f"its extent tree is damaged at block {block}: wrong checksum")
         if level:
             pending.extend((below, level - 1) for below in _parse_pointers(node, header, count))
             continue
         records = node[header : header + count * _RECORD.size]
         if len(records) < count * _RECORD.size:
-            raise FormatError(f"its tree of extents is damaged at block {block}")
+            raise FormatError(f"its extent tree is damaged at block {block}")
         yield from _RECORD.iter_unpack(records)
 
 
 def _parse_pointers(node: bytes, header: int, count: int) -> list[int]:
-    """The blocks below a node, the last first; they stand behind the room for all keys."""
+    """The child blocks of a node, last first; the pointers follow the space for all keys."""
     most = (len(node) - header) // 16
     if count > most:
-        raise FormatError(f"its tree of extents is damaged: a node with {count} entries")
+        raise FormatError(f"its extent tree is damaged: a node with {count} entries")
     start = header + 8 * most
     return [int.from_bytes(node[at : at + 8], "big") for at in range(start + 8 * (count - 1), start - 8, -8)]

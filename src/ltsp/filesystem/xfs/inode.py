@@ -1,4 +1,4 @@
-"""An inode of xfs as it lies on disk. Linux fs/xfs/libxfs/xfs_format.h, struct xfs_dinode"""
+"""Parse an xfs inode. Linux fs/xfs/libxfs/xfs_format.h, struct xfs_dinode"""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _BIGTIME = 1 << 3
 _LARGE_COUNTS = 1 << 4
 _SECOND = 1_000_000_000
 _BIGTIME_EPOCH = -(1 << 31)
-"""Seconds: what its nanoseconds count from."""
+"""Seconds before 1970 at which big timestamps start."""
 
 
 class ForkFormat(IntEnum):
-    """Of a fork: what lies in the inode."""
+    """The content of a fork in the inode."""
 
     DEVICE = 0
     LOCAL = 1
@@ -32,12 +32,12 @@ class ForkFormat(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """What an inode says of its content, or of its attributes."""
+    """The data or attribute fork of an inode."""
 
     format: int
     data: bytes
     extents: int
-    """How many there are."""
+    """Number of extents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +52,33 @@ class XfsInode:
     size: int
     blocks: int
     realtime: bool
-    """Whether its content lies on another device."""
+    """Whether its content is on the realtime device."""
     content: Fork
     attributes: Fork | None
 
     @classmethod
     def parse(cls, raw: bytes, number: int) -> XfsInode:
-        """Raises FormatError where there is none, or another one."""
+        """Raises FormatError if it is not an inode, or has another number."""
         (
             magic, mode, version, form, old_links, uid, gid, links, _, _, large_count, _, mtime, _, size, blocks,
             _, count, attribute_count, offset, attribute_form, _, _, flags, _, _,
         ) = _CORE.unpack_from(raw)  # fmt: skip
         if magic != b"IN" or version not in {1, 2, 3}:
-            raise FormatError(f"inode {number} is none")
+            raise FormatError(f"inode {number} has no valid magic number")
         flags2, start = 0, _CORE_SIZE
         if version == 3:
             flags2, start = int.from_bytes(raw[120:128], "big"), _CORE_3_SIZE
             if not checksum.matches_xfs(raw, _CHECKSUM_AT):
-                raise FormatError(f"inode {number} is damaged: its checksum is wrong")
+                raise FormatError(f"inode {number} is damaged: wrong checksum")
             if int.from_bytes(raw[152:160], "big") != number:
-                raise FormatError(f"inode {number} is damaged: it has the number of another one")
+                raise FormatError(f"inode {number} is damaged: it records another number")
         if flags2 & _LARGE_COUNTS:
             count, attribute_count = large_count, count
         unsigned = mtime & (1 << 64) - 1
         seconds = unsigned // _SECOND + _BIGTIME_EPOCH if flags2 & _BIGTIME else mtime >> 32
         border = start + 8 * offset if offset else len(raw)
         if border > len(raw):
-            raise FormatError(f"inode {number} is damaged: its attributes lie outside of it")
+            raise FormatError(f"inode {number} is damaged: its attributes are outside of it")
         return cls(
             number=number,
             mode=mode,

@@ -1,6 +1,6 @@
-"""Whether the log of xfs holds changes that are nowhere else. Linux fs/xfs/xfs_log_recover.c
+"""Check whether the log of xfs has unwritten changes. Linux fs/xfs/xfs_log_recover.c
 
-It does unless its last record, found by where the numbers of its cycles step down, is the one that an unmount writes.
+It has unless its last record is an unmount record; the last record is found where the cycle numbers step down.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from ltsp.filesystem.xfs.superblock import XfsSuperblock
 from ltsp.storage.blocks import Blocks, read_exactly
 
 _BLOCK = 512
-"""Bytes: what a log counts in, whatever its file system's blocks are."""
+"""Bytes: the unit of a log, regardless of the block size of the file system."""
 _MAGIC = 0xFEEDBABE
 _HEADER_DATA = 32 << 10
-"""Bytes of data that one block of a record's header describes."""
+"""Bytes of data described by one block of a record header."""
 _UNMOUNT = 0x20
 _MOST_RECORD = 2 * (256 << 10) // _BLOCK + 16
-"""Blocks: of the largest record and its header, twice."""
+"""Blocks: twice the largest record with its header."""
 
 
 def check_clean(blocks: Blocks, superblock: XfsSuperblock) -> None:
-    """Raises SourceError where a mount would change what is read here, FormatError where there is no telling."""
+    """Raises SourceError if the log has to be replayed or is elsewhere, FormatError if it is damaged."""
     if not superblock.log_start:
         raise SourceError(
-            "the log of the xfs file system is on another device, so that nobody can tell whether it was unmounted",
-            "mount it with its log and give the directory",
+            "cannot check whether the xfs file system was unmounted: its log is on another device",
+            "mount it with its log, and give the directory",
         )
     start = superblock.locate_blocks(superblock.log_start, superblock.log_blocks)
     log = _XfsLog(blocks, start, superblock.log_blocks * superblock.block_size // _BLOCK)
     if not log.is_clean():
         raise SourceError(
-            "the xfs file system was not unmounted: its log holds changes that are not in place yet",
-            "shut its machine down, or mount and unmount it once (a copy will do)",
+            "the xfs file system was not unmounted: its log has changes that are not written back yet",
+            "shut down its machine, or mount and unmount it (or a copy) once",
         )
 
 
@@ -63,11 +63,11 @@ class _XfsLog:
         return bool(self._read((at + blocks) % self.size)[9] & _UNMOUNT)
 
     def _find_head(self) -> int:
-        """Where the next record would be written."""
+        """The block where the next record would be written."""
         first, last = self._read_cycle(0), self._read_cycle(self.size - 1)
         if first == last:
             return 0
-        # From some block on, all are of the cycle before, or were never written.
+        # From some block on, all blocks are of the previous cycle, or were never written.
         return self._find_first_cycle(lambda cycle: cycle != first)
 
     def _find_first_cycle(self, wanted: Callable[[int], bool]) -> int:

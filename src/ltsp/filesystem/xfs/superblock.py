@@ -1,6 +1,6 @@
-"""The superblock of xfs, versions 4 and 5. Linux fs/xfs/libxfs/xfs_format.h
+"""Parse the superblock of xfs, versions 4 and 5. Linux fs/xfs/libxfs/xfs_format.h
 
-All numbers of xfs are big-endian, but for checksums.
+All numbers in xfs are big-endian, except checksums.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class XfsSuperblock:
     """Bytes."""
     block_count: int
     group_blocks: int
-    """Blocks of an allocation group."""
+    """Blocks in an allocation group."""
     group_log: int
     """Bits of a block's number in its group."""
     groups: int
@@ -42,10 +42,10 @@ class XfsSuperblock:
     """Bytes of a block of a directory."""
     root: int
     log_start: int
-    """The log's first block, as numbers of blocks are written; 0 where it is on another device."""
+    """The log's first block as an xfs block number; 0 if it is on another device."""
     log_blocks: int
     typed: bool
-    """Whether entries of directories tell the types of files."""
+    """Whether directory entries record file types."""
     uuid: str
     label: str
 
@@ -53,10 +53,10 @@ class XfsSuperblock:
     def parse(cls, raw: bytes, sector: bytes) -> XfsSuperblock:
         """`sector` is the superblock's whole sector, which the checksum covers.
 
-        Raises FormatError where it is damaged, SourceError where it has features that are not known here.
+        Raises FormatError if it is damaged, SourceError if it has unknown features.
         """
         if len(raw) < SIZE or raw[:4] != MAGIC:
-            raise FormatError("no xfs file system")
+            raise FormatError("not an xfs file system")
 
         def number(at: int, size: int = 4) -> int:
             return int.from_bytes(raw[at : at + size], "big")
@@ -64,15 +64,15 @@ class XfsSuperblock:
         version_bits = number(100, 2)
         version = version_bits & 0xF
         if version not in {4, 5} or not version_bits & _DIRECTORIES_2:
-            raise SourceError(f"the xfs file system is of version {version}; 4 and 5 are read here")
+            raise SourceError(f"xfs version {version} is not supported; 4 and 5 are")
         features2 = number(200) if version_bits & _MORE_BITS else 0
         features = number(216) if version == 5 else 0
         if unknown := features & ~_KNOWN:
-            raise SourceError(f"the xfs file system has features that are not known here: 0x{unknown:x}")
+            raise SourceError(f"the xfs file system has unknown features: 0x{unknown:x}")
         if features & _NEEDS_REPAIR:
             raise SourceError("the xfs file system is marked as damaged", REMEDY)
         if version == 5 and not checksum.matches_xfs(sector, _CHECKSUM_AT):
-            raise FormatError("the superblock of the xfs file system is damaged: its checksum is wrong", REMEDY)
+            raise FormatError("the superblock of the xfs file system is damaged: wrong checksum", REMEDY)
         found = cls(
             version=version,
             block_size=number(4),
@@ -105,20 +105,20 @@ class XfsSuperblock:
             and self.group_blocks * (self.groups - 1) < self.block_count <= self.group_blocks * self.groups
         )
         if not sound:
-            raise FormatError("the superblock of the xfs file system is damaged: its numbers cannot be", REMEDY)
+            raise FormatError("the superblock of the xfs file system is damaged: invalid numbers", REMEDY)
 
     def locate_blocks(self, block: int, count: int = 1) -> int:
-        """Where blocks of one group lie in the volume, in bytes.
+        """The offset in bytes of blocks of one group.
 
-        Raises FormatError where they do not.
+        Raises FormatError if they are outside of the file system.
         """
         group, inside = block >> self.group_log, block & ((1 << self.group_log) - 1)
         first = group * self.group_blocks + inside
         if group >= self.groups or inside + count > self.group_blocks or first + count > self.block_count:
-            raise FormatError(f"block {block} lies outside of the file system")
+            raise FormatError(f"block {block} is outside of the file system")
         return first * self.block_size
 
     def locate_inode(self, number: int) -> int:
-        """Raises FormatError where no inode can have that number."""
+        """The offset of an inode in bytes. Raises FormatError if its number is invalid."""
         index = number & ((1 << self.inodes_log) - 1)
         return self.locate_blocks(number >> self.inodes_log) + index * self.inode_size

@@ -1,4 +1,4 @@
-"""xfs, versions 4 and 5: from a volume to a tree."""
+"""Read xfs, versions 4 and 5."""
 
 from __future__ import annotations
 
@@ -26,18 +26,17 @@ from ltsp.tree.selection import Selection, select_all
 from ltsp.tree.tree import Tree
 
 _LONGEST_TARGET = 1024
-"""Bytes of a symbolic link. Linux XFS_SYMLINK_MAXLEN"""
+"""Bytes of a symbolic link's target. Linux XFS_SYMLINK_MAXLEN"""
 _TARGET_HEADER = 56
-"""Bytes at the start of each extent of a link, since version 5."""
+"""Bytes of the header of each extent of a link in version 5."""
 _TARGET_CHECKSUM = 12
 _LARGEST_FILE = 1 << 63
 
 
-def open(blocks: Blocks) -> Xfs:  # noqa: A001 - what every kind of file system has under this name
+def open(blocks: Blocks) -> Xfs:  # noqa: A001 - every file system module has a function of this name
     """The file system in these blocks.
 
-    Raises FormatError where it is none or is damaged, SourceError where it cannot be read here: its log is dirty, or
-    it has features that are not known.
+    Raises FormatError if it is not xfs or is damaged, SourceError if its log is dirty or it has unknown features.
     """
     with translate_damage("the xfs file system"):
         raw = blocks.read_at(0, SIZE)
@@ -48,8 +47,8 @@ def open(blocks: Blocks) -> Xfs:  # noqa: A001 - what every kind of file system 
         size = superblock.block_count * superblock.block_size
         if size > blocks.size:
             raise FormatError(
-                f"the xfs file system has {size} bytes, the volume only {blocks.size}",
-                "copy it again: it was cut off",
+                f"the xfs file system has {size} bytes, but the volume only {blocks.size}",
+                "copy it again: it is truncated",
             )
         log.check_clean(blocks, superblock)
         return Xfs(blocks, superblock)
@@ -57,7 +56,7 @@ def open(blocks: Blocks) -> Xfs:  # noqa: A001 - what every kind of file system 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _XfsContent:
-    """A regular file, whose extents are looked up when it is opened."""
+    """A regular file; its extents are looked up when it is opened."""
 
     volume: Xfs
     number: int
@@ -82,7 +81,7 @@ class Xfs:
     _records: RecordReader = field(init=False)
     _metadata: dict[tuple[int, int, int, int, Xattrs], Metadata] = field(default_factory=dict)
     _directories: dict[int, XfsInode] = field(default_factory=dict)
-    """Directories whose entries are still to be read."""
+    """Directories whose entries have not been read yet."""
 
     def __post_init__(self) -> None:
         self._records = RecordReader(self.blocks)
@@ -137,18 +136,18 @@ class Xfs:
         if record.content.format == ForkFormat.LOCAL:
             return directory.parse_shortform_entries(record.content.data[: record.size], found.typed)
         mapped = runs(self.blocks, found, record.content)
-        # Extents may be shared, but no directory's are.
+        # Files may share extents, directories may not.
         limits.read(sum(length for _, _, length in mapped))
         return directory.read_entries(self.blocks, mapped, found.directory_block, found.typed)
 
     def _make_content(self, record: XfsInode) -> Content:
         if record.realtime and record.size:
             raise SourceError(
-                f"inode {record.number} lies on the realtime device of the xfs file system",
-                "mount it with that device and give the directory",
+                f"inode {record.number} is on the realtime device of the xfs file system",
+                "mount it with that device, and give the directory",
             )
         if record.size >= _LARGEST_FILE:
-            raise FormatError(f"inode {record.number} is a file of {record.size} bytes")
+            raise FormatError(f"inode {record.number} has an invalid size: {record.size} bytes")
         if record.content.format == ForkFormat.LOCAL:
             return Bytes(record.content.data[: record.size])
         stored = min(record.size, record.blocks * self.superblock.block_size)
@@ -156,7 +155,7 @@ class Xfs:
 
     def _read_target(self, record: XfsInode) -> bytes:
         if record.size > _LONGEST_TARGET:
-            raise FormatError(f"it is a symbolic link to a path of {record.size} bytes")
+            raise FormatError(f"it is a symbolic link whose target has {record.size} bytes")
         if record.content.format == ForkFormat.LOCAL:
             return record.content.data[: record.size]
         header = _TARGET_HEADER if self.superblock.version == 5 else 0
@@ -164,8 +163,8 @@ class Xfs:
         for _, place, length in runs(self.blocks, self.superblock, record.content):
             data = read_exactly(self.blocks, place, length, "a symbolic link")
             if header and not checksum.matches_xfs(data, _TARGET_CHECKSUM):
-                raise FormatError("it is a symbolic link that is damaged: the checksum is wrong")
+                raise FormatError("it is a damaged symbolic link: wrong checksum")
             target += data[header : header + record.size - len(target)]
             if len(target) == record.size:
                 return target
-        raise FormatError("it is a symbolic link that is cut off")
+        raise FormatError("it is a truncated symbolic link")
