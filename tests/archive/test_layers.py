@@ -137,7 +137,7 @@ def test_a_link_never_leads_out_of_the_tree(laid, target):
 def test_a_link_in_place_of_a_directory_leads_what_comes_after_it(laid):
     """CVE-2021-30465 and its kin: first a directory, then a link in its place, then files through it."""
     members = [directory(b"a"), file(b"a/one", b"1"), symlink(b"a", b"/etc"), file(b"a/two", b"2"), directory(b"etc")]
-    with pytest.raises(FormatError, match="has files below /a, where etc is nothing"):
+    with pytest.raises(FormatError, match="has files below /a, but etc is missing"):
         laid(members)
     members = [directory(b"etc"), *members[:-1]]
     assert shown(laid(members)) == {"a": "-> /etc", "etc/": "", "etc/two": "2"}
@@ -169,33 +169,33 @@ def test_whiteouts_are_names_like_others_outside_of_layers(read):
 @pytest.mark.parametrize(
     ("members", "said"),
     {
-        "upwards": ([file(b"../a")], "leads upwards"),
-        "upwards inside": ([file(b"a/../b")], "leads upwards"),
-        "a link upwards": ([link(b"a", b"../../etc/shadow")], "leads upwards"),
+        "upwards": ([file(b"../a")], r"a path with \.\."),
+        "upwards inside": ([file(b"a/../b")], r"a path with \.\."),
+        "a link upwards": ([link(b"a", b"../../etc/shadow")], r"a path with \.\."),
         "a link to nothing": (
             [link(b"a", b"etc/shadow")],
-            "hard link to nothing that comes before it: a to etc/shadow",
+            "hard link to a missing file: a to etc/shadow",
         ),
-        "a link to itself": ([link(b"a", b"a")], "hard link to nothing"),
+        "a link to itself": ([link(b"a", b"a")], "hard link to a missing file"),
         "a link to a directory": ([directory(b"a"), link(b"b", b"a")], "hard link to a directory"),
         "a link to the root": ([link(b"b", b"/")], "hard link to a directory"),
         "a link through a loop": ([symlink(b"l", b"l"), link(b"b", b"l/x")], "more than 40 links"),
         "a loop": ([symlink(b"l", b"m"), symlink(b"m", b"l"), file(b"l/x")], "more than 40 links: l"),
-        "below a file": ([file(b"a"), file(b"a/b")], "has files below /a, where a is no directory"),
-        "below a dangling link": ([symlink(b"a", b"b"), file(b"a/c")], "where b is nothing"),
+        "below a file": ([file(b"a"), file(b"a/b")], "has files below /a, but a is not a directory"),
+        "below a dangling link": ([symlink(b"a", b"b"), file(b"a/c")], "but b is missing"),
         "a file as the root": ([extended((b"path", b".")), file(b"x")], "in place of its root"),
         "a link as the root": ([symlink(b"/", b"etc")], "in place of its root"),
-        "a NUL": ([extended((b"path", b"a\0b")), file(b"x")], "a path that Linux cannot have"),
+        "a NUL": ([extended((b"path", b"a\0b")), file(b"x")], "not valid on Linux"),
         "a long name": (
             [file(b"n" * 100, prefix=b"p" * 155), extended((b"path", b"n" * 256)), file(b"x")],
-            "longer name",
+            "too long",
         ),
-        "a long path": ([extended((b"path", b"n/" * 2100)), file(b"x")], "a path that Linux cannot have"),
-        "a link to no name": ([symlink(b"a", b"")], "can be no target"),
-        "a long link": ([extended((b"linkpath", b"t" * 5000)), symlink(b"a", b"t")], "can be no target"),
-        "a device of no kernel": ([extended((b"SCHILY.devmajor", b"4096")), header(b"a", b"3")], "does not have"),
-        "a whiteout of nothing": ([file(b".wh.")], "a whiteout of no name"),
-        "a whiteout of above": ([file(b"etc/.wh...")], "a whiteout of no name"),
+        "a long path": ([extended((b"path", b"n/" * 2100)), file(b"x")], "not valid on Linux"),
+        "a link to no name": ([symlink(b"a", b"")], "invalid target"),
+        "a long link": ([extended((b"linkpath", b"t" * 5000)), symlink(b"a", b"t")], "invalid target"),
+        "a device of no kernel": ([extended((b"SCHILY.devmajor", b"4096")), header(b"a", b"3")], "invalid number"),
+        "a whiteout of nothing": ([file(b".wh.")], "a whiteout without a name"),
+        "a whiteout of above": ([file(b"etc/.wh...")], "a whiteout without a name"),
     }.values(),
 )
 def test_what_has_no_place_in_a_tree_is_refused(laid, members, said):
@@ -210,11 +210,11 @@ def test_docker_archives_by_content_and_by_name(read):
         assert "etc/a" not in shown(read(data, form))
     assert shown(read(data, ArchiveFormat.DOCKER, "lab"))["etc/b"] == "base b"
     assert shown(read(packed(data)))["etc/b"] == "base b"
-    with pytest.raises(SourceError, match="holds no image of a container"):
+    with pytest.raises(SourceError, match="has no container image"):
         read(data, ArchiveFormat.OCI)
-    with pytest.raises(SourceError, match="holds no image other") as caught:
+    with pytest.raises(SourceError, match="has no image other") as caught:
         read(data, ArchiveFormat.DOCKER, "other")
-    assert caught.value.hint == "there is lab:latest"
+    assert caught.value.hint == "available: lab:latest"
 
 
 @pytest.mark.parametrize("full", ["docker.io/library/lab:latest", "localhost/lab:latest", "docker.io/lab"])
@@ -222,7 +222,7 @@ def test_a_name_is_found_as_its_user_gave_it_to_skopeo_or_podman(read, full):
     data = docker(tar(*BASE), tags=[full])
     for tag in ("lab", "lab:latest", full) if full.endswith("latest") else ("lab", full):
         assert shown(read(data, ArchiveFormat.DOCKER, tag))["etc/b"] == "base b"
-    with pytest.raises(SourceError, match="holds no image la"):
+    with pytest.raises(SourceError, match="has no image la"):
         read(data, ArchiveFormat.DOCKER, "la")
 
 
@@ -266,7 +266,7 @@ def test_a_layer_of_a_docker_archive_may_be_a_link_to_another(read):
 
 def test_a_layer_that_is_not_what_its_digest_says_is_refused(read):
     for data in (docker(tar(file(b"a", b"good"))), layout(tar(file(b"a", b"good"))).archive()):
-        with pytest.raises(FormatError, match=r"is damaged: sha256:.{12} is not what is stored"):
+        with pytest.raises(FormatError, match=r"does not match its digest sha256:.{12}"):
             read(data.replace(b"good", b"evil"))
 
 
@@ -274,7 +274,7 @@ def test_a_packed_layer_that_is_not_what_its_digest_says_is_refused(read):
     made = layout(packed(tar(file(b"a", b"good"))))
     name = next(name for name, data in made.files.items() if data.startswith(b"\x1f\x8b"))
     made.files[name] = packed(tar(file(b"a", b"evil")))
-    with pytest.raises(FormatError, match=r"is not what is stored|bytes and not"):
+    with pytest.raises(FormatError, match=r"does not match its digest|bytes, not"):
         read(made.archive())
 
 
@@ -310,7 +310,7 @@ def test_the_machine_chooses():
     chosen = {machine: oci.read_layers(parts, "", machine)[0].path for machine in ("x86_64", "aarch64")}
     assert made.files[chosen["x86_64"]].startswith(b"amd64")
     assert made.files[chosen["aarch64"]].startswith(b"arm64")
-    with pytest.raises(SourceError, match="holds nothing for linux/riscv64, but linux/amd64, linux/arm64"):
+    with pytest.raises(SourceError, match="has no image for linux/riscv64, only for linux/amd64, linux/arm64"):
         oci.read_layers(parts, "", "riscv64")
 
 
@@ -325,12 +325,12 @@ def test_of_several_images_one_must_be_named(read):
     made = Layout()
     made.of(*(made.image(tar(file(tag.encode())), tag=tag) for tag in ("one", "two")))
     assert shown(read(made.archive(), ArchiveFormat.OCI, "two")) == {"two": ""}
-    with pytest.raises(SourceError, match="holds 2 images: one, two") as caught:
+    with pytest.raises(SourceError, match="has 2 images: one, two") as caught:
         read(made.archive())
     assert "after a colon" in caught.value.hint
-    with pytest.raises(SourceError, match="holds no image three") as caught:
+    with pytest.raises(SourceError, match="has no image three") as caught:
         read(made.archive(), ArchiveFormat.OCI, "three")
-    assert caught.value.hint == "there is one, two"
+    assert caught.value.hint == "available: one, two"
 
 
 def _changed(made, **changes):
@@ -345,13 +345,16 @@ def _changed(made, **changes):
         "encrypted": ({"layers": [{"mediaType": "x.tar+gzip+encrypted", "digest": "sha256:" + "0" * 64}]}, "encrypted"),
         "a chart": ({"artifactType": "application/vnd.cncf.helm"}, "but application/vnd.cncf.helm"),
         "of wasm": ({"layers": [{"mediaType": "wasm", "digest": "sha256:" + "0" * 64}]}, "a layer is wasm"),
-        "of schema 1": ({"layers": {}}, "the list of layers is not"),
+        "of schema 1": ({"layers": {}}, "the list of layers has the wrong type"),
         "no layer": ({"layers": []}, "has 0 layers"),
         "too many": ({"layers": [{"mediaType": "tar", "digest": "sha256:" + "0" * 64}] * 1001}, "has 1001 layers"),
         "md5": ({"layers": [{"mediaType": "tar", "digest": "md5:" + "0" * 32}]}, "neither sha256 nor sha512"),
         "a path": ({"layers": [{"mediaType": "tar", "digest": "sha256:../../../etc/shadow"}]}, "neither sha256"),
-        "missing": ({"layers": [{"mediaType": "tar", "digest": "sha256:" + "0" * 64}]}, "there is no blobs/sha256/000"),
-        "sizes": ({"layers": [{"mediaType": "tar", "digest": "sha256:" + "0" * 64, "size": 5}]}, "there is no blobs"),
+        "missing": ({"layers": [{"mediaType": "tar", "digest": "sha256:" + "0" * 64}]}, "blobs/sha256/0+ is missing"),
+        "sizes": (
+            {"layers": [{"mediaType": "tar", "digest": "sha256:" + "0" * 64, "size": 5}]},
+            "blobs/sha256/0+ is missing",
+        ),
     }.values(),
 )
 def test_manifests_of_other_things_are_named(read, changes, said):
@@ -363,19 +366,19 @@ def test_a_part_of_another_size_is_refused(read):
     made = layout(tar(file(b"a")))
     index = made.files["index.json"].replace(b'"size": ', b'"size": 1')
     made.files["index.json"] = index
-    with pytest.raises(FormatError, match="bytes and not 1"):
+    with pytest.raises(FormatError, match="bytes, not 1"):
         read(made.archive())
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"{", "is no JSON"),
-        (b"[" * 100_000, "is no JSON"),
-        (b"\xff", "is no JSON"),
-        (b"[]", "not what it should be"),
+        (b"{", "is not valid JSON"),
+        (b"[" * 100_000, "is not valid JSON"),
+        (b"\xff", "is not valid JSON"),
+        (b"[]", "has the wrong type"),
         (b'{"manifests": 1}', "an index"),
-        (b'{"manifests": []}', "holds no image"),
+        (b'{"manifests": []}', "has no container image"),
         (b'{"manifests": [{"digest": 5}]}', "a digest"),
     ],
 )
@@ -391,5 +394,5 @@ def test_indexes_that_lead_to_each_other_end(read):
     inner = made.image(tar())
     for _ in range(6):
         inner = made.index(inner)
-    with pytest.raises(FormatError, match="more than 4 indexes"):
+    with pytest.raises(FormatError, match="nested more than 4 levels"):
         read(made.of(inner).archive())

@@ -113,7 +113,7 @@ def test_a_mksquashfs_that_reads_no_tar_is_refused_before_it_is_fed(tmp_path, mo
     (tmp_path / "mksquashfs").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert engine.read_version() == version
-    with pytest.raises(LtspError, match=r"mksquashfs (4\.4 cannot be fed a tree|failed)"):
+    with pytest.raises(LtspError, match=r"mksquashfs (4\.4 cannot read a tar stream|failed)"):
         written(SMALL, tmp_path)
 
 
@@ -150,7 +150,7 @@ def test_files_with_a_priority_lie_first_in_the_image(tmp_path):
 
 
 def test_a_parameter_that_nobody_knows_is_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match=r"mksquashfs does not know all of these: -option-of-tomorrow x"):
+    with pytest.raises(UsageError, match=r"mksquashfs does not support all of these options: -option-of-tomorrow x"):
         written(SMALL, tmp_path, ["-option-of-tomorrow", "x"])
 
 

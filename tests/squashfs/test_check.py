@@ -112,7 +112,7 @@ def test_what_is_no_image_is_called_so():
 
 SUPERBLOCKS = {
     "version 3.1 is not 4.0": {"major": 3, "minor": 1},
-    "there is no compressor 7": {"compressor": 7},
+    "unknown compressor 7": {"compressor": 7},
     "block size 131073": {"block_size": 131073},
     "with logarithm 16": {"block_log": 16},
     "with logarithm 65535": {"block_log": 65535},
@@ -123,10 +123,10 @@ SUPERBLOCKS = {
     "no user and group ids": {"id_count": 0},
     "the inode table at 5 lies before": {"inode_table": 5},
     "the directory table at 0 lies before": {"directory_table": 0},
-    "the end of the image at 144 lies before the id table": {"id_table": 2**63},
+    "the end of the image at 144 is before the id table": {"id_table": 2**63},
     "the xattr table at 7 lies before": {"xattr_table": 7},
     "the export table at 97 lies before": {"export_table": 97},
-    "the root's inode lies outside the inode table": {"root": 100 << 16},
+    "the root inode is outside of the inode table": {"root": 100 << 16},
     "outside the inode table, at 0:8192": {"root": 8192},
 }
 

@@ -44,7 +44,7 @@ def test_fields_lie_in_the_order_of_the_annotations_little_endian_and_without_pa
 
 @pytest.mark.parametrize("data", [b"", bytes(7)])
 def test_a_record_that_is_cut_off_is_damage(data):
-    with pytest.raises(FormatError, match=f"Derived record is cut off: {len(data)} of 8 bytes"):
+    with pytest.raises(FormatError, match=f"Derived record is truncated: {len(data)} of 8 bytes"):
         Derived.unpack(data)
 
 

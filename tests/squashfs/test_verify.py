@@ -79,8 +79,8 @@ OTHERS = {
     "/symlink: target is file, not fifo": {"symlink": Symlink(PLAIN, "fifo")},
     "/block: kind of device is b, not c": {"block": Device(PLAIN, DeviceKind.CHARACTER, 8, 1)},
     "/block: device number is 8:1, not 8:2": {"block": Device(PLAIN, DeviceKind.BLOCK, 8, 2)},
-    "/directory/link is not linked to the same names": {"linked": File(PLAIN, Bytes(b"linked"))},
-    "/linked is not linked to the same names": {"early": LINKED},
+    "/directory/link has different hard links": {"linked": File(PLAIN, Bytes(b"linked"))},
+    "/linked has different hard links": {"early": LINKED},
     "/inner is missing": {"inner": Fifo(PLAIN)},
     "/block is not in the source": {"block": None},
     "/directory/inner: content differs": {

@@ -1,7 +1,7 @@
-"""Archives and images of containers as trees: a tar of a root file system, of an image's parts, or a layout of those.
+"""Read archives and container images as trees: a tar of a root file system, a tar of image parts, or an OCI layout.
 
-Contents stay where they are and are read when they are asked for; only what is compressed, or comes through a pipe, is
-kept unpacked beside, once. Works within what anybody may: owners and devices are those that the archive says.
+Contents are read in place, on demand; only compressed data and data from a pipe is stored unpacked, once. Needs no
+privileges: owners and devices are those recorded in the archive.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ from ltsp.tree.tree import Tree
 
 _MOST_TIMES = 8
 _SMALL = 64 << 10
-"""Bytes of a layer that may come more often than that: builders write empty ones for steps that change no file."""
+"""Bytes of a layer that may be repeated more often: builders write empty layers for steps that change no file."""
 
 
 class ArchiveFormat(Enum):
-    """What a file is taken for."""
+    """How to interpret a file."""
 
     ANY = "any"
-    """What its content says."""
+    """Detected from the content."""
     OCI = "oci-archive"
     DOCKER = "docker-archive"
 
 
 @dataclass(slots=True)
 class ArchiveReader:
-    """One reading; trees and their contents can be used until it is closed. Messages begin with a verb."""
+    """Reads archives; trees and their contents are usable until it is closed. Messages begin with a verb."""
 
     scratch: str
-    """The directory where what is unpacked is kept."""
+    """The directory for unpacked data."""
     make: Callable[[str], BinaryIO] = open_unnamed_file
-    """A file in that directory which is gone with its descriptor."""
+    """Creates an unnamed file in that directory."""
     working: Callable[[], None] = lambda: None
-    """Called now and then."""
+    """Called regularly during the work."""
     _limits: ArchiveLimits = field(default_factory=ArchiveLimits)
     _spool: Spool = field(init=False)
 
@@ -61,9 +61,9 @@ class ArchiveReader:
         self._spool = Spool(self.scratch, self.make, self.working)
 
     def file(self, stored: Blocks, form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
-        """The tree of an archive that lies still.
+        """The tree of an archive in a seekable file.
 
-        Raises FormatError where it is damaged, SourceError where it is not clear what of it is meant.
+        Raises FormatError if it is damaged, SourceError if the wanted image is ambiguous or does not exist.
         """
         if compressed.detect_compression(stored.read_at(0, compressed.LONGEST_MAGIC)):
             return self.stream(read_pieces(stored), form, tag)
@@ -71,11 +71,11 @@ class ArchiveReader:
         return self._read_archive(SeekableInput(stored), form, tag)
 
     def stream(self, data: Iterator[bytes], form: ArchiveFormat = ArchiveFormat.ANY, tag: str = "") -> Tree:
-        """The tree of an archive that comes through a pipe. Raises as `file` does."""
+        """The tree of an archive from a pipe. Raises like `file`."""
         return self._read_archive(PipeInput(self._unpack(data), self._spool), form, tag)
 
     def layout(self, parts: OpenPart, tag: str = "") -> Tree:
-        """The tree of an image in an OCI layout. Raises as `file` does."""
+        """The tree of an image in an OCI layout. Raises like `file`."""
 
         def counted(path: str) -> Blocks:
             part = parts(path)
@@ -107,7 +107,7 @@ class ArchiveReader:
             parts = _find_parts(tree)
             return self._read_layers(parts, docker.read_layers(parts, tag))
         if form is not ArchiveFormat.ANY or tag:
-            raise SourceError("holds no image of a container", "is it a root file system? give its name alone")
+            raise SourceError("has no container image", "is it a root file system? give only its name")
         return tree
 
     def _read_layers(self, parts: OpenPart, layers: Sequence[ImageLayer]) -> Tree:
@@ -117,15 +117,15 @@ class ArchiveReader:
             builder.next_layer()
             stored = parts(layer.path)
             if times[layer.path] > _MOST_TIMES and stored.size > _SMALL:
-                raise FormatError(f"has one layer {times[layer.path]} times, which is more than makes sense")
+                raise FormatError(f"repeats one layer {times[layer.path]} times")
             for member in read_members(self._open_layer(stored, layer), self._limits, must_end=False):
                 builder.add(member)
         return builder.tree()
 
     def _open_layer(self, stored: Blocks, layer: ImageLayer) -> ArchiveInput:
-        """The tar of a layer. What lies still is checked before, what has to be unpacked while it is."""
+        """The tar of a layer. Data read in place is verified first, compressed data while it is unpacked."""
         if layer.size is not None and stored.size != layer.size:
-            raise FormatError(f"is damaged: {layer.packed} has {stored.size} bytes and not {layer.size}")
+            raise FormatError(f"is damaged: {layer.packed} has {stored.size} bytes, not {layer.size}")
         packed = compressed.detect_compression(stored.read_at(0, compressed.LONGEST_MAGIC))
         data = read_pieces(stored)
         if layer.packed is not None:
@@ -154,9 +154,9 @@ class ArchiveReader:
 
 
 def is_archive(stored: Blocks) -> bool:
-    """Whether a file holds a tar, compressed or not; no more than its first block is unpacked.
+    """Whether a file is a tar archive, compressed or not; only its first block is decompressed.
 
-    A disk may be compressed as well.
+    A disk may be compressed, too.
     """
     start = stored.read_at(0, BLOCK)
     if compressed.detect_compression(start):
@@ -181,12 +181,12 @@ def _has(tree: Tree, path: str) -> bool:
 
 
 def _find_parts(tree: Tree) -> OpenPart:
-    """The parts of an image by their path in an archive, links inside it followed."""
+    """Opens the parts of an image by their path in an archive, following links inside it."""
 
     def part(path: str) -> Blocks:
         node = tree.follow(path)
         if not isinstance(node, File):
-            raise FormatError(f"is damaged: there is no {printable(path)} in it")
+            raise FormatError(f"is damaged: {printable(path)} is missing")
         assert isinstance(node.content, ContiguousContent | SparseContent)
         return node.content
 

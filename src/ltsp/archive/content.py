@@ -1,6 +1,6 @@
-"""Open files, and the contents of files that lie in archives.
+"""The contents of files in archives, as ranges of the archive.
 
-What lies in an archive is itself such bytes: a layer in a tar of layers is read as the tar was.
+A member can itself be read as an archive: a layer in a tar of layers is read like that tar.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ltsp.tree.content import Stream
 
 @dataclass(frozen=True, slots=True)
 class DescriptorBlocks:
-    """A file that its owner keeps open."""
+    """An open file; the caller closes it."""
 
     descriptor: int
     size: int
-    """Bytes; what is written behind them meanwhile is not seen."""
+    """Size in bytes; data appended later is ignored."""
 
     @classmethod
     def of(cls, descriptor: int) -> DescriptorBlocks:
@@ -47,7 +47,7 @@ class DescriptorBlocks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContiguousContent:
-    """A file whose bytes lie one behind the other."""
+    """A file whose bytes are contiguous."""
 
     base: Blocks
     place: int
@@ -72,15 +72,15 @@ class ContiguousContent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseContent:
-    """A file with holes: its runs of data lie one behind the other."""
+    """A file with holes, whose runs of data are contiguous."""
 
     base: Blocks
     place: int
     size: int
     offsets: tuple[int, ...]
-    """Where each run begins in the file; in order, none touching the one before."""
+    """Start of each run in the file; in order, no run touching the previous one."""
     starts: tuple[int, ...]
-    """Where each run begins among the data, and the data's end."""
+    """Start of each run in the data, and the end of the data."""
 
     @property
     def stored(self) -> int:
@@ -105,7 +105,7 @@ class SparseContent:
         return b"".join(found)
 
     def hole_at(self, place: int) -> int:
-        """How many bytes from a place on lie in a hole."""
+        """The number of bytes from an offset on that are in a hole."""
         run = bisect_right(self.offsets, place) - 1
         if run >= 0 and place < self.offsets[run] + self.starts[run + 1] - self.starts[run]:
             return 0
@@ -140,10 +140,10 @@ class _ContentStream:
         return self.content.size
 
     def read(self, size: int) -> bytes:
-        """Raises FormatError where the archive was cut off since it was looked through."""
+        """Raises FormatError if the archive was truncated since it was scanned."""
         piece = self.content.read_at(self.at, size)
         if len(piece) < min(size, self.size - self.at):
-            raise FormatError("the archive became shorter while it was read", "try again when nothing writes to it")
+            raise FormatError("the archive was truncated while it was read", "try again when nothing writes to it")
         self.at += len(piece)
         return piece
 

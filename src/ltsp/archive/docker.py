@@ -1,7 +1,7 @@
-"""An image as `docker save` and `skopeo copy … docker-archive:` write it: from `manifest.json` to layers.
+"""Find the layers of an image written by `docker save` or `skopeo copy … docker-archive:`, from `manifest.json`.
 
-moby: image/spec/spec.md, "Combined Image JSON + Filesystem Changeset Format". The digests of the layers stand in the
-image's configuration, whose own digest is its file's name.
+moby: image/spec/spec.md, "Combined Image JSON + Filesystem Changeset Format". The digests of the layers are in the
+image's configuration, whose own digest is its file name.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ MANIFEST: Final = "manifest.json"
 _MOST_LAYERS: Final = 1000
 _MOST_SHOWN: Final = 8
 _IMPLIED: Final = ("", "docker.io/library/", "docker.io/", "localhost/")
-"""What skopeo and podman put before a name in the file, and their users leave away."""
+"""Prefix that skopeo and podman put before a name in the file, but users do not type."""
 _NAMED_BY_DIGEST: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
 
 
 @dataclass(frozen=True, slots=True)
 class _DockerImage:
     configuration: str
-    """Its path."""
+    """Path of the configuration."""
     tags: Sequence[str]
     layer_paths: Sequence[str]
-    """Their paths, from the lowest on."""
+    """Paths of the layers, lowest first."""
 
     @classmethod
     def of(cls, value: object) -> _DockerImage:
@@ -47,7 +47,7 @@ class _DockerImage:
 def read_layers(parts: OpenPart, tag: str) -> Sequence[ImageLayer]:
     """The layers of the image with this tag, or of the only one.
 
-    Raises SourceError where it is not clear which, FormatError for what is damaged.
+    Raises SourceError if the image is ambiguous or does not exist, FormatError if it is damaged.
     """
     values = document.items(document.read(parts(MANIFEST), MANIFEST), MANIFEST)
     image = _choose_image([_DockerImage.of(value) for value in values], tag)
@@ -58,7 +58,7 @@ def read_layers(parts: OpenPart, tag: str) -> Sequence[ImageLayer]:
     root = document.mapping(configuration.get("rootfs"), "the configuration")
     digests = [document.text(text, "a digest") for text in document.items(root.get("diff_ids"), "the configuration")]
     if len(digests) != len(image.layer_paths) or not 0 < len(digests) <= _MOST_LAYERS:
-        raise FormatError(f"is damaged: it has {len(image.layer_paths)} layers, and digests of {len(digests)}")
+        raise FormatError(f"is damaged: it has {len(image.layer_paths)} layers, but {len(digests)} digests")
     return [
         ImageLayer(path, unpacked=Digest.parse(digest)) for path, digest in zip(image.layer_paths, digests, strict=True)
     ]
@@ -71,7 +71,7 @@ def _choose_image(images: Sequence[_DockerImage], tag: str) -> _DockerImage:
         image for image in images if not tag or meant.intersection(image.tags)
     ]
     if not fitting:
-        raise SourceError(f"holds no image {printable(tag) or 'at all'}", f"there is {listed}" if listed else "")
+        raise SourceError(f"has no image {printable(tag) or 'at all'}", f"available: {listed}" if listed else "")
     if len(fitting) > 1:
-        raise SourceError(f"holds {len(fitting)} images: {listed}", "write one of them behind the name, after a colon")
+        raise SourceError(f"has {len(fitting)} images: {listed}", "append one of them to the name, after a colon")
     return fitting[0]

@@ -1,4 +1,4 @@
-"""The JSON documents of a container image, and the digests that name its parts."""
+"""Read the JSON documents of a container image, and verify the digests of its parts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ltsp.storage.blocks import Blocks, read_pieces
 from ltsp.tree.name import printable
 
 _LARGEST: Final = 8 << 20
-"""Bytes of a document; registries take manifests of up to 4 MiB."""
+"""Bytes of a document; registries accept manifests of up to 4 MiB."""
 _DIGEST: Final = re.compile(r"(sha256):([0-9a-f]{64})|(sha512):([0-9a-f]{128})")
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """What names bytes by what they are. image-spec: descriptor.md, under Digests"""
+    """The digest of some content. image-spec: descriptor.md, under Digests"""
 
     algorithm: str
     hexadecimal: str
@@ -30,67 +30,67 @@ class Digest:
         """Raises FormatError."""
         match = _DIGEST.fullmatch(text)
         if match is None:
-            raise FormatError(f"names a part by {printable(text[:100])}, which is neither sha256 nor sha512")
+            raise FormatError(f"uses the digest {printable(text[:100])}, which is neither sha256 nor sha512")
         return cls(match[1] or match[3], match[2] or match[4])
 
     @property
     def path(self) -> str:
-        """Of the part in a layout."""
+        """Path of the part in a layout."""
         return f"blobs/{self.algorithm}/{self.hexadecimal}"
 
     def verify(self, data: Iterator[bytes]) -> Iterator[bytes]:
-        """The pieces, as they come.
+        """Pass the pieces through.
 
-        Raises FormatError after the last one, where they were not what the digest says.
+        Raises FormatError after the last one if they do not match the digest.
         """
         digest = hashlib.new(self.algorithm)
         for piece in data:
             digest.update(piece)
             yield piece
         if digest.hexdigest() != self.hexadecimal:
-            raise FormatError(f"is damaged: {self} is not what is stored under that name", "copy it again")
+            raise FormatError(f"is damaged: the content does not match its digest {self}", "copy it again")
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hexadecimal[:12]}"
 
 
 def read(stored: Blocks, what: str, digest: Digest | None = None) -> Any:
-    """What a document says.
+    """The value of a document.
 
-    Raises FormatError where it is none, or not what its digest says.
+    Raises FormatError if it is not JSON, or does not match its digest.
     """
     if stored.size > _LARGEST:
-        raise FormatError(f"is damaged: {what} has {stored.size >> 20} MiB, which is no document")
+        raise FormatError(f"is damaged: {what} is too large: {stored.size >> 20} MiB")
     data = b"".join(read_pieces(stored) if digest is None else digest.verify(read_pieces(stored)))
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise FormatError(f"is damaged: {what} is no JSON") from None
+        raise FormatError(f"is damaged: {what} is not valid JSON") from None
 
 
 def mapping(value: object, what: str) -> Mapping[str, Any]:
-    """Raises FormatError where it is none."""
+    """Raises FormatError if it has another type."""
     if not isinstance(value, dict):
-        raise FormatError(f"is damaged: {what} is not what it should be")
+        raise FormatError(f"is damaged: {what} has the wrong type")
     return value
 
 
 def items(value: object, what: str) -> Sequence[Any]:
-    """Raises FormatError where it is no list."""
+    """Raises FormatError if it is not a list."""
     if not isinstance(value, list):
-        raise FormatError(f"is damaged: {what} is not what it should be")
+        raise FormatError(f"is damaged: {what} has the wrong type")
     return value
 
 
 def text(value: object, what: str) -> str:
-    """Raises FormatError where it is none."""
+    """Raises FormatError if it has another type."""
     if not isinstance(value, str):
-        raise FormatError(f"is damaged: {what} is not what it should be")
+        raise FormatError(f"is damaged: {what} has the wrong type")
     return value
 
 
 def texts(value: object) -> Mapping[str, str]:
-    """Those of the pairs that are text: annotations, platforms."""
+    """The pairs with text values: annotations, platforms."""
     if not isinstance(value, dict):
         return {}
     return {key: said for key, said in value.items() if isinstance(said, str)}

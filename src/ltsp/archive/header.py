@@ -1,4 +1,4 @@
-"""The header block of a tar member: ustar, its dialects of GNU and star, and the one of Unix v7 before them.
+"""Parse the header block of a tar member: ustar, its GNU and star dialects, and that of Unix v7.
 
 POSIX.1-2017 pax(1), "ustar Interchange Format"; GNU tar manual, "Basic Tar Format"; tar(5) of libarchive.
 """
@@ -20,11 +20,11 @@ class TarHeader:
     """The type flag, one byte."""
     path: bytes
     mode: int
-    """With whatever bits the writer put above the permissions."""
+    """Mode with any type bits that the writer added."""
     uid: int
     gid: int
     size: int
-    """Bytes of data that follow, rounded up to blocks, where the type has any."""
+    """Bytes of the data that follows, padded to blocks, if the type has any."""
     mtime: int
     target: bytes
     major: int
@@ -32,14 +32,14 @@ class TarHeader:
 
     @classmethod
     def parse(cls, block: bytes, place: int) -> TarHeader | None:
-        """The header in a block; None where that is all zeros, which ends an archive.
+        """The header in a block; None if that is all zeros, which ends an archive.
 
         `place` is for messages. Raises FormatError.
         """
         if not block.strip(b"\0"):
             return None
         if not _has_valid_checksum(block):
-            what = f"is damaged: what lies at {place} is no header of a member" if place else "is no tar archive"
+            what = f"is damaged: there is no valid header at {place}" if place else "is not a tar archive"
             raise FormatError(what)
         flag = block[156:157]
         numbers = flag in b"34" and block[257:262] == b"ustar"
@@ -58,12 +58,12 @@ class TarHeader:
 
 
 def is_header(block: bytes) -> bool:
-    """Whether this can be where an archive begins."""
+    """Whether this may be the first block of an archive."""
     return len(block) == BLOCK and any(block) and _has_valid_checksum(block)
 
 
 def parse_number(field: bytes) -> int | None:
-    """A number as octal digits, or as base 256 where the first bit is set (GNU, star); None where it is neither."""
+    """A number in octal digits, or in base 256 if the first bit is set (GNU, star); None if it is invalid."""
     if field[0] & 0x80:
         bits = 8 * len(field) - 1
         value = int.from_bytes(field, "big") - (1 << bits)
@@ -75,7 +75,7 @@ def parse_number(field: bytes) -> int | None:
 
 
 def _has_valid_checksum(block: bytes) -> bool:
-    """Whether the checksum is right: of the bytes as they are, or of signed ones, as some old writers had it."""
+    """Whether the checksum is right: of unsigned bytes, or of signed ones, as some old writers computed it."""
     told = parse_number(block[_SUM])
     plain = sum(block) - sum(block[_SUM]) + 8 * ord(" ")
     if told == plain:
@@ -87,7 +87,7 @@ def _has_valid_checksum(block: bytes) -> bool:
 def _parse_path(block: bytes) -> bytes:
     name = _parse_text(block[:100])
     if block[257:263] != b"ustar\0":
-        return name  # GNU keeps other things where the prefix would be
+        return name  # GNU uses the prefix field for other data
     prefix = _parse_text(block[345 : 476 if block[508:512] == b"tar\0" else 500])
     return prefix + b"/" + name if prefix else name
 
@@ -99,5 +99,5 @@ def _parse_text(field: bytes) -> bytes:
 def _require_number(field: bytes, what: str, place: int, *, negative: bool = False) -> int:
     value = parse_number(field)
     if value is None or not (-(1 << 63) if negative else 0) <= value < 1 << 63:
-        raise FormatError(f"is damaged: the {what} in the header at {place} is no number that can be")
+        raise FormatError(f"is damaged: the {what} in the header at {place} is invalid")
     return value

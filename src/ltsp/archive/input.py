@@ -1,6 +1,6 @@
-"""An archive as its reader sees it: from start to end, where the data of members are left for later.
+"""Read an archive from start to end, keeping the data of members for later.
 
-Bytes that lie still are only passed over; of those that come once, what is data goes into the spool.
+In a seekable file, data is skipped; from a pipe, it is copied into the spool.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks
 
 _MOST_BEHIND = 64 << 20
-"""Bytes behind the end of an archive: some writers fill up whole records."""
+"""Bytes after the end of an archive: some writers pad to whole records."""
 
 
 class ArchiveInput(Protocol):
     @property
     def at(self) -> int:
-        """Bytes passed."""
+        """Current position in bytes."""
         ...
 
     def read(self, size: int) -> bytes:
@@ -27,19 +27,19 @@ class ArchiveInput(Protocol):
         ...
 
     def keep(self, size: int) -> tuple[Blocks, int]:
-        """Pass over `size` bytes; where they can be read again.
+        """Skip `size` bytes; return blocks and offset where they can be read later.
 
-        Raises FormatError where there are not so many.
+        Raises FormatError if there are fewer.
         """
         ...
 
     def drain(self) -> None:
-        """Pass over the rest."""
+        """Skip the rest."""
         ...
 
 
 class SeekableInput:
-    """Bytes that lie still."""
+    """Input from bytes that can be read at any offset."""
 
     def __init__(self, stored: Blocks) -> None:
         self._stored = stored
@@ -58,11 +58,11 @@ class SeekableInput:
         return self._stored, place
 
     def drain(self) -> None:
-        """There is nobody who waits for it to be read."""
+        """Nothing to do: no writer waits for the rest to be read."""
 
 
 class PipeInput:
-    """Bytes that come once, in pieces."""
+    """Input from a pipe, in pieces."""
 
     def __init__(self, pieces: Iterator[bytes], spool: Spool) -> None:
         self._pieces = pieces
@@ -87,16 +87,16 @@ class PipeInput:
         return self._spool, place
 
     def drain(self) -> None:
-        """Whoever writes them waits for that, and checksums come last.
+        """Read the rest: the writer waits for that, and checksums come last.
 
-        Raises FormatError where there is no end of it.
+        Raises FormatError if there is too much.
         """
         self._piece = memoryview(b"")
         left = _MOST_BEHIND
         for piece in self._pieces:
             left -= len(piece)
             if left < 0:
-                raise FormatError(f"has more than {_MOST_BEHIND >> 20} MiB behind its end")
+                raise FormatError(f"has more than {_MOST_BEHIND >> 20} MiB of trailing data")
 
     def _read_some(self, most: int) -> memoryview:
         while not self._piece:
@@ -110,4 +110,4 @@ class PipeInput:
 
 
 def truncated_error() -> FormatError:
-    return FormatError("is cut off: it ends within a file", "copy or make it again")
+    return FormatError("is truncated: it ends within a file", "copy it again, or recreate it")

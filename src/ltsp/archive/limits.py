@@ -1,4 +1,4 @@
-"""How much an archive may make of little: what small hostile ones would exhaust, memory and disk."""
+"""Limits on what a small hostile archive can consume: memory, disk space and time."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from ltsp.errors import FormatError
 
 _MEMORY = 256 << 20
 _MEMORY_PER_BYTE = 8
-"""Bytes that a tree may take: for any archive, and for each byte of it as stored. A header has 512, a node some 400."""
+"""Bytes of memory for a tree: for any archive, and per stored byte. A header has 512 bytes, a node takes about 400."""
 _UNPACKED = 256 << 20
 _UNPACKED_PER_BYTE = 200
-"""Bytes that may come out of compressed ones. Systems come to three to five times their size, and gzip cannot do more
-than 1030 times."""
+"""Limits of decompressed bytes. Systems grow three to five times, and gzip at most 1030 times."""
 _STEPS = 1 << 20
 _STEPS_PER_BYTE = 1
-"""Names on the ways of symbolic links in front of members: a chain of long links costs time at each of them."""
+"""Path components to follow through symbolic links before members: chains of long links take time."""
 
 
 @dataclass(slots=True)
 class ArchiveLimits:
-    """Of one source: for all layers and members in it."""
+    """The limits of one source, with all its layers and members."""
 
     packed: int = 0
-    """Bytes that were read of the source, as it is stored."""
+    """Stored bytes of the source that were read."""
     unpacked: int = 0
-    """Bytes that came out of compressed ones."""
+    """Decompressed bytes."""
     memory: int = 0
     steps: int = 0
 
@@ -35,18 +34,18 @@ class ArchiveLimits:
         self.unpacked += unpacked
         if self.unpacked > _UNPACKED + _UNPACKED_PER_BYTE * self.packed:
             raise FormatError(
-                f"unpacks to more than {self.unpacked >> 20} MiB, {_UNPACKED_PER_BYTE} times what it is",
-                "if that is no mistake, unpack it yourself and give the result",
+                f"unpacks to more than {self.unpacked >> 20} MiB, {_UNPACKED_PER_BYTE} times its size",
+                "if that is correct, unpack it yourself, and give the result",
             )
 
     def take_memory(self, memory: int) -> None:
         """Raises FormatError."""
         self.memory += memory
         if self.memory > _MEMORY + _MEMORY_PER_BYTE * self.packed:
-            raise FormatError("holds far more files and names than its size allows")
+            raise FormatError("has far more files and names than its size allows")
 
     def count_steps(self, names: int) -> None:
         """Raises FormatError."""
         self.steps += names
         if self.steps > _STEPS + _STEPS_PER_BYTE * self.packed:
-            raise FormatError("leads through far more symbolic links than its size allows")
+            raise FormatError("has far more symbolic links than its size allows")

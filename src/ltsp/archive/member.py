@@ -1,8 +1,8 @@
-"""The members of a tar archive, one after the other, whatever wrote it: v7, ustar, pax, GNU, star.
+"""Read the members of a tar archive in any dialect: v7, ustar, pax, GNU, star.
 
-Python's tarfile would do it too, but not within what is promised for hostile input: an extended header of 128 KiB of
-digits takes it 18 s (Python 3.11.7), a negative size hides the members that follow, times come as floating point
-numbers that round a fraction up to the next second, and what an attribute's value looks like can be taken for a record.
+Python's tarfile is not safe enough for hostile input: an extended header of 128 KiB of digits takes it 18 s (Python
+3.11.7), a negative size hides the members that follow, times are floating point numbers, which may round up to the next
+second, and the value of an attribute can be taken for a record.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _LARGEST_EXTENSION: Final = 1 << 20
 _LARGEST_ID: Final = (1 << 32) - 2
 """The last number means `leave it` to chown(2)."""
 _MOST_EXTENSIONS: Final = 8
-"""In front of one member: a name, a link, a pax header; twice each is more than any writer makes."""
+"""Extended headers of one member: a name, a link, a pax header; twice each is more than any writer creates."""
 _DISK_HEAD: Final = 68 << 10
-"""Bytes in which a file system on a disk shows itself: zeros at the beginning are no sign of an archive alone."""
+"""Bytes that would show a file system: zeros at the start alone do not mean an empty archive."""
 _MOST_GLOBAL: Final = 64
-"""Records of global headers, which are looked through for each member."""
+"""Records of global headers, which are searched for each member."""
 _MEMORY: Final = 400
-"""Bytes that a member takes in a tree, about."""
+"""Approximate bytes of a member in a tree."""
 
 _RUN: Final = 100
-"""Bytes that a run of data in a sparse file takes, about."""
+"""Approximate bytes of a run of data in a sparse file."""
 
 
 class MemberKind(Enum):
@@ -63,17 +63,17 @@ _KINDS: Final[Mapping[bytes, MemberKind]] = {
     b"6": MemberKind.FIFO,
 }
 """`7` is a contiguous file, `S` one with holes, `D` a directory with the list of its entries (GNU, incremental)."""
-_UNSUPPORTED: Final[Mapping[bytes, str]] = {b"M": "a part of an archive of several volumes", b"N": "an old long name"}
+_UNSUPPORTED: Final[Mapping[bytes, str]] = {b"M": "a part of a multi-volume archive", b"N": "an old long name"}
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMember:
     kind: MemberKind
     path: bytes
-    """As it is written, and so not to be trusted: it may be absolute or lead upwards."""
+    """The stored path, not to be trusted: it may be absolute or contain `..`."""
     metadata: Metadata
     target: bytes = b""
-    """Of a link, as it is written."""
+    """The stored target of a link."""
     content: ContiguousContent | SparseContent | None = None
     """Of a file."""
     major: int = 0
@@ -82,7 +82,7 @@ class ArchiveMember:
 
 @dataclass(slots=True)
 class _Extensions:
-    """What stands before a member's own header."""
+    """The extended headers before a member's own header."""
 
     records: Sequence[PaxRecord] = ()
     path: bytes | None = None
@@ -93,8 +93,8 @@ class _Extensions:
 def read_members(source: ArchiveInput, limits: ArchiveLimits, *, must_end: bool = True) -> Iterator[ArchiveMember]:
     """Each member, in order.
 
-    `must_end`: an archive without the zeros that end it was cut off, as nothing else vouches for it. Raises
-    FormatError, LtspError where there is no room for data.
+    With `must_end`, an archive without the final zeros counts as truncated, as nothing else proves it complete. Raises
+    FormatError, and LtspError if there is not enough space for data.
     """
     everywhere: dict[bytes, bytes] = {}
     before = _Extensions()
@@ -104,17 +104,17 @@ def read_members(source: ArchiveInput, limits: ArchiveLimits, *, must_end: bool 
         header = TarHeader.parse(block, place) if len(block) == BLOCK else None
         if header is None:
             if not (place or block) and must_end:
-                raise FormatError("is empty", "see whether what should have written it failed")
+                raise FormatError("is empty", "check whether the program that writes it failed")
             if before.count or (block and len(block) < BLOCK) or (not block and must_end):
                 raise truncated_error()
             if not place and block and any(source.read(_DISK_HEAD - BLOCK)):
-                raise FormatError("is no tar archive, though it begins like an empty one: with zeros")
+                raise FormatError("is not a tar archive: it starts with zeros, but is not empty")
             source.drain()
             return
         if header.flag in b"xXgLK":
             before.count += 1
             if before.count > _MOST_EXTENSIONS:
-                raise FormatError(f"is damaged: {before.count} extended headers at {place} are for one member")
+                raise FormatError(f"is damaged: a member at {place} has {before.count} extended headers")
             _read_extension(before, everywhere, header, source, limits)
         elif header.flag in b"AV":
             _skip_data(source, header.size)  # access control lists of Solaris, the label of a tape
@@ -127,7 +127,7 @@ def _read_extension(
     before: _Extensions, everywhere: dict[bytes, bytes], header: TarHeader, source: ArchiveInput, limits: ArchiveLimits
 ) -> None:
     if header.size > _LARGEST_EXTENSION:
-        raise FormatError(f"is damaged: an extended header of {header.size} bytes is larger than any member needs")
+        raise FormatError(f"is damaged: an extended header of {header.size} bytes is too large")
     data = _read_padded(source, header.size)
     limits.take_memory(len(data))
     match header.flag:
@@ -138,7 +138,7 @@ def _read_extension(
         case b"g":
             latest = pax.merge_records(pax.parse_records(data), everywhere)
             if len(latest) > _MOST_GLOBAL:
-                raise FormatError(f"is damaged: {len(latest)} records are said to hold for all members")
+                raise FormatError(f"is damaged: too many global records: {len(latest)}")
             everywhere.clear()
             everywhere.update(latest)
         case _:
@@ -158,7 +158,7 @@ def _read_member(
     kind = _KINDS.get(header.flag)
     if kind is None:
         what = _UNSUPPORTED.get(header.flag, f"a member of type {decode(header.flag)!a}")
-        raise FormatError(f"holds {what}, which is not supported: {printable(decode(path))}")
+        raise FormatError(f"has {what}, which is not supported: {printable(decode(path))}")
     if header.flag in b"0\0" and path.endswith(b"/"):
         kind = MemberKind.DIRECTORY  # as Unix v7 wrote them
     limits.take_memory(_MEMORY + len(path))
@@ -212,7 +212,7 @@ def _read_content(
 def _make_metadata(header: TarHeader, values: Mapping[bytes, bytes]) -> Metadata:
     uid, gid = pax.get_number(values, b"uid", header.uid), pax.get_number(values, b"gid", header.gid)
     if max(uid, gid) > _LARGEST_ID:
-        raise FormatError(f"is damaged: {max(uid, gid)} is nobody's number")
+        raise FormatError(f"is damaged: {max(uid, gid)} is not a valid user or group id")
     return Metadata(
         header.mode & 0o7777,
         uid,
@@ -223,7 +223,7 @@ def _make_metadata(header: TarHeader, values: Mapping[bytes, bytes]) -> Metadata
 
 
 def _read_padded(source: ArchiveInput, size: int) -> bytes:
-    """Data of an extended header, which fill whole blocks."""
+    """The data of an extended header, which is padded to whole blocks."""
     data = source.read(size + -size % BLOCK)
     if len(data) < size:
         raise truncated_error()
@@ -231,7 +231,7 @@ def _read_padded(source: ArchiveInput, size: int) -> bytes:
 
 
 def _skip_padding(source: ArchiveInput, size: int) -> None:
-    """What follows data up to the next block. At the end it may lack: the next header will say so."""
+    """Skip the padding after data. It may be missing at the end: reading the next header detects that."""
     source.read(-size % BLOCK)
 
 

@@ -1,7 +1,7 @@
-"""An image in an OCI layout: from `index.json` by way of a manifest to layers.
+"""Find the layers of an image in an OCI layout, from `index.json` through a manifest.
 
-image-spec 1.1: image-layout.md, image-index.md, manifest.md. What podman, buildah, skopeo, umoci, buildkit and
-`docker save` since 25 write.
+image-spec 1.1: image-layout.md, image-index.md, manifest.md. Written by podman, buildah, skopeo, umoci, buildkit and
+`docker save` since version 25.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ltsp.tree.name import printable
 
 INDEX: Final = "index.json"
 _MOST_LAYERS: Final = 1000
-"""Overlays take 500 at most. Kernel: fs/overlayfs/params.c, OVL_MAX_STACK"""
+"""Layers; an overlay can have at most 500. Kernel: fs/overlayfs/params.c, OVL_MAX_STACK"""
 _DEEPEST: Final = 4
-"""Indexes in each other."""
+"""Levels of nested indexes."""
 _MOST_SHOWN: Final = 8
 _INDEXES: Final = frozenset(
     {
@@ -30,7 +30,7 @@ _INDEXES: Final = frozenset(
     }
 )
 _NAMES: Final = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
-"""Annotations under which an image has its name: the tag alone, or all of it."""
+"""Annotations with the name of an image: only the tag, or the full name."""
 _ARCHITECTURES: Final[Mapping[str, str]] = {
     "x86_64": "amd64",
     "i686": "386",
@@ -39,7 +39,7 @@ _ARCHITECTURES: Final[Mapping[str, str]] = {
     "armv7l": "arm",
     "armv6l": "arm",
 }
-"""Go's names for those of uname(2), where they differ."""
+"""Machine names of uname(2) and of Go, if they differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +67,25 @@ class _OciDescriptor:
     def read(self, parts: OpenPart, what: str) -> Mapping[str, Any]:
         stored = parts(self.digest.path)
         if self.size is not None and stored.size != self.size:
-            raise FormatError(f"is damaged: {self.digest} has {stored.size} bytes and not {self.size}", "copy it again")
+            raise FormatError(f"is damaged: {self.digest} has {stored.size} bytes, not {self.size}", "copy it again")
         return document.mapping(document.read(stored, what, self.digest), what)
 
     @property
     def is_image(self) -> bool:
-        """Whether it may be a system: buildkit's statements on how it was made are of no platform."""
+        """Whether it may be a system: buildkit's attestations have no platform."""
         return self.platform.get("architecture") != "unknown"
 
     @property
     def platform_name(self) -> str:
-        """The platform, as `docker --platform` has it."""
+        """The platform in the notation of `docker --platform`."""
         parts = (self.platform.get(key, "") for key in ("os", "architecture", "variant"))
         return "/".join(filter(None, parts)) or str(self.digest)
 
 
 def read_layers(parts: OpenPart, tag: str, machine: str = "") -> Sequence[ImageLayer]:
-    """The layers of the image with this tag, or of the only one; for this machine where there are several.
+    """The layers of the image with this tag, or of the only one; the one for this machine if there are several.
 
-    Raises SourceError where it is not clear which, FormatError for what is damaged.
+    Raises SourceError if the image is ambiguous or does not exist, FormatError if it is damaged.
     """
     index = document.mapping(document.read(parts(INDEX), INDEX), INDEX)
     chosen = _select_tag(_image_descriptors(index), tag)
@@ -95,14 +95,14 @@ def read_layers(parts: OpenPart, tag: str, machine: str = "") -> Sequence[ImageL
         if descriptor.media_type not in _INDEXES and "manifests" not in record:
             return _manifest_layers(record)
         chosen = _image_descriptors(record)
-    raise FormatError(f"is damaged: more than {_DEEPEST} indexes lead to each other")
+    raise FormatError(f"is damaged: indexes are nested more than {_DEEPEST} levels deep")
 
 
 def _image_descriptors(index: Mapping[str, Any]) -> Sequence[_OciDescriptor]:
     found = [_OciDescriptor.of(value) for value in document.items(index.get("manifests"), "an index")]
     images = [descriptor for descriptor in found if descriptor.is_image]
     if not images:
-        raise SourceError("holds no image of a container")
+        raise SourceError("has no container image")
     return images
 
 
@@ -112,13 +112,11 @@ def _select_tag(found: Sequence[_OciDescriptor], tag: str) -> Sequence[_OciDescr
     if tag:
         fitting = [descriptor for descriptor in found if tag in descriptor.names]
         if not fitting:
-            raise SourceError(
-                f"holds no image {printable(tag)}", f"there is {listed}" if listed else "leave the tag out"
-            )
+            raise SourceError(f"has no image {printable(tag)}", f"available: {listed}" if listed else "omit the tag")
         return fitting
     firsts = {descriptor.names[0] for descriptor in found if descriptor.names}
     if len(firsts) > 1:
-        raise SourceError(f"holds {len(firsts)} images: {listed}", "write one of them behind the name, after a colon")
+        raise SourceError(f"has {len(firsts)} images: {listed}", "append one of them to the name, after a colon")
     return found
 
 
@@ -132,22 +130,22 @@ def _select_platform(found: Sequence[_OciDescriptor], machine: str) -> _OciDescr
             return descriptor
     there = ", ".join(printable(descriptor.platform_name) for descriptor in found[:_MOST_SHOWN])
     raise SourceError(
-        f"holds nothing for linux/{wanted}, but {there}",
-        "copy the one that is meant: skopeo copy --override-arch ARCH SOURCE oci:DIR",
+        f"has no image for linux/{wanted}, only for {there}",
+        "copy the right one: skopeo copy --override-arch ARCH SOURCE oci:DIR",
     )
 
 
 def _manifest_layers(manifest: Mapping[str, Any]) -> Sequence[ImageLayer]:
     kind = document.texts(manifest).get("artifactType", "")
     if kind or "layers" not in manifest:
-        raise SourceError(f"holds no image of a container, but {printable(kind) or 'something else'}")
+        raise SourceError(f"has no container image, but {printable(kind) or 'something else'}")
     found = []
     for value in document.items(manifest["layers"], "the list of layers"):
         descriptor = _OciDescriptor.of(value)
         if descriptor.media_type.endswith("+encrypted"):
-            raise SourceError("has encrypted layers", "decrypt it: skopeo copy --decryption-key KEY SOURCE oci:DIR")
+            raise SourceError("has encrypted layers", "decrypt them: skopeo copy --decryption-key KEY SOURCE oci:DIR")
         if "tar" not in descriptor.media_type:
-            raise SourceError(f"holds no image of a container: a layer is {printable(descriptor.media_type)}")
+            raise SourceError(f"has no container image: a layer is {printable(descriptor.media_type)}")
         found.append(ImageLayer(descriptor.digest.path, packed=descriptor.digest, size=descriptor.size))
     if not 0 < len(found) <= _MOST_LAYERS:
         raise FormatError(f"has {len(found)} layers")

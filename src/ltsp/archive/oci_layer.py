@@ -1,4 +1,4 @@
-"""The parts of an image of containers, by where they lie: layers, each a tar that is compressed or not."""
+"""The layers of a container image: each is a tar archive, compressed or not."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ltsp.archive.document import Digest
 from ltsp.storage.blocks import Blocks
 
 OpenPart = Callable[[str], Blocks]
-"""The part at a path, relative to the layout; raises FormatError where there is none."""
+"""Opens the part at a path relative to the layout; raises FormatError if it does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLayer:
     path: str
     packed: Digest | None = None
-    """Of the bytes as they are stored."""
+    """Digest of the stored bytes."""
     unpacked: Digest | None = None
-    """Of the tar in them."""
+    """Digest of the tar archive in them."""
     size: int | None = None
-    """Bytes as stored."""
+    """Size of the stored bytes."""

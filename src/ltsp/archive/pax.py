@@ -1,10 +1,10 @@
-"""The records of a pax extended header, `LENGTH KEYWORD=VALUE`, and what they say of a member.
+"""Parse the records of a pax extended header, `LENGTH KEYWORD=VALUE`.
 
-POSIX.1-2017 pax(1), "pax Extended Header". Attributes are records `SCHILY.xattr.NAME` with their bytes as they are
-(star; GNU tar and container tools write them); libarchive writes them in base64 too, and long wrote only that.
+POSIX.1-2017 pax(1), "pax Extended Header". Attributes are records `SCHILY.xattr.NAME` with raw bytes (star, GNU
+tar, container tools); libarchive also writes them in base64, and older versions only that.
 
-Access control lists as text (`SCHILY.acl.*`, which `tar --acls` writes) are passed over: they name users of the machine
-that wrote them, and squashfs has no room for any. Those among the attributes are kept like the others.
+Access control lists as text (`SCHILY.acl.*`, which `tar --acls` writes) are ignored: they name users of the machine
+that wrote them, and squashfs cannot store them. Those stored as attributes are kept like the others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Xattrs = tuple[tuple[str, bytes], ...]
 
 
 def parse_records(data: bytes) -> list[PaxRecord]:
-    """Keywords and values in their order: those of sparse files may come again and again.
+    """Keywords and values in order; those of sparse files may be repeated.
 
     Raises FormatError.
     """
@@ -44,14 +44,14 @@ def parse_records(data: bytes) -> list[PaxRecord]:
         end = at + (length or 0)
         equals = data.find(b"=", space, end)
         if length is None or not space < equals < end <= len(data) or data[end - 1] != ord("\n"):
-            raise FormatError("is damaged: an extended header is no list of records")
+            raise FormatError("is damaged: an extended header has an invalid record")
         found.append((data[space + 1 : equals], data[equals + 1 : end - 1]))
         at = end
     return found
 
 
 def parse_decimal(digits: bytes) -> int | None:
-    """A number of 63 bits; None for anything else. (What `int` takes besides: blanks, signs, underscores.)"""
+    """A number of 63 bits; None for anything else. (`int` also accepts spaces, signs and underscores.)"""
     if not 0 < len(digits) <= _LONGEST_LENGTH or not digits.isdigit():
         return None
     value = int(digits)
@@ -67,12 +67,12 @@ def get_number(values: Mapping[bytes, bytes], keyword: bytes, otherwise: int) ->
         return otherwise
     value = parse_decimal(values[keyword])
     if value is None:
-        raise FormatError(f"is damaged: an extended header has no number for {keyword.decode('ascii')}")
+        raise FormatError(f"is damaged: an extended header has an invalid number for {keyword.decode('ascii')}")
     return value
 
 
 def get_mtime(values: Mapping[bytes, bytes], otherwise: int) -> int:
-    """The time, rounded down: the fraction may have more digits than a floating point number.
+    """The time, rounded down; the fraction may have more digits than a floating point number.
 
     Raises FormatError.
     """
@@ -80,7 +80,7 @@ def get_mtime(values: Mapping[bytes, bytes], otherwise: int) -> int:
         return otherwise
     match = _TIME.fullmatch(values[b"mtime"])
     if match is None:
-        raise FormatError("is damaged: an extended header has no time for mtime")
+        raise FormatError("is damaged: an extended header has an invalid mtime")
     sign, digits, fraction = match.groups()
     if not sign:
         return int(digits)
@@ -88,7 +88,7 @@ def get_mtime(values: Mapping[bytes, bytes], otherwise: int) -> int:
 
 
 def get_xattrs(values: Mapping[bytes, bytes]) -> Xattrs:
-    """In the order of the names' bytes.
+    """The attributes, in the order of the names' bytes.
 
     Raises FormatError.
     """
@@ -96,23 +96,23 @@ def get_xattrs(values: Mapping[bytes, bytes]) -> Xattrs:
     encoded: dict[bytes, bytes] = {}
     for keyword, value in values.items():
         if keyword.startswith(_STAR_XATTR):
-            # GNU tar writes the two characters so that would end the keyword, or look as if they were written so.
+            # GNU tar escapes `=`, which would end the keyword, and `%`, which starts an escape.
             name = keyword.removeprefix(_STAR_XATTR).replace(b"%3D", b"=").replace(b"%25", b"%")
             found[name] = value
         elif keyword.startswith(_LIBARCHIVE_XATTR):
             try:
                 decoded = base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
             except binascii.Error:
-                raise FormatError("is damaged: an extended header has an attribute that is no base64") from None
+                raise FormatError("is damaged: an extended header has an attribute with invalid base64") from None
             encoded[keyword.removeprefix(_LIBARCHIVE_XATTR)] = decoded
         elif keyword == _SELINUX:
-            found[b"security.selinux"] = value.rstrip(b"\0") + b"\0"  # as the kernel keeps it
+            found[b"security.selinux"] = value.rstrip(b"\0") + b"\0"  # the kernel stores it with a NUL
     for name, value in encoded.items():
-        found.pop(name, None)  # which stands for the same, as libarchive writes names alike in both forms
+        found.pop(name, None)  # the same attribute: libarchive writes it in both forms
         found[unquote_to_bytes(name)] = value
     for name, value in found.items():
         if not name or len(name) > 255 or b"\0" in name or len(value) > _LARGEST_XATTR:
-            raise FormatError("is damaged: an extended header has an attribute that no file can have")
+            raise FormatError("is damaged: an extended header has an invalid attribute")
     if not found:
         return ()
     return tuple(
@@ -121,9 +121,9 @@ def get_xattrs(values: Mapping[bytes, bytes]) -> Xattrs:
 
 
 def merge_records(found: Sequence[PaxRecord], everywhere: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """What holds of a member: its own records, the last of each keyword, over those of global headers.
+    """The records of a member: its own, the last of each keyword, over those of global headers.
 
-    An empty value takes a keyword away, but an attribute may be empty.
+    An empty value removes a keyword, but an attribute may be empty.
     """
     values = dict(everywhere)
     for keyword, value in found:

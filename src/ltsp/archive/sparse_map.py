@@ -1,6 +1,6 @@
-"""The maps of sparse files: where the data of a member go. GNU tar manual, "Storing Sparse Files".
+"""Parse the maps of sparse members in tar archives. GNU tar manual, "Storing Sparse Files".
 
-Four forms: of GNU's own header (type S, with further blocks), and of pax as 0.0 (pairs of records), 0.1 (a record)
+There are four forms: GNU's own header (type S, with extension blocks), and pax 0.0 (pairs of records), 0.1 (one record)
 and 1.0 (decimal lines before the data).
 """
 
@@ -14,28 +14,30 @@ from ltsp.archive.pax import PaxRecord, get_number, parse_decimal
 from ltsp.errors import FormatError
 
 _LARGEST = 16 << 40
-"""Bytes of a file with holes, as ext4 has it: a few bytes must not become a file that nobody can write."""
+"""Largest sparse file in bytes, as in ext4: a few bytes must not become a file that cannot be written."""
 _MOST_RUNS = 1 << 20
 
 Pair = tuple[int, int]
 Read = Callable[[int], bytes]
-"""Gives exactly so many bytes of what follows the header."""
+"""Reads exactly this many bytes after the header."""
 
 
 @dataclass(frozen=True, slots=True)
 class SparseMap:
     size: int
-    """Bytes of the file."""
+    """Size of the file in bytes."""
     pairs: Sequence[Pair]
     """Offset and length of the runs of data."""
 
     def check_runs(self, stored: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The offsets of the runs, and where each begins among the data, with their end.
+        """The offsets of the runs, and their positions in the stored data, with its end.
 
-        Raises FormatError where they overlap, leave the file, or are not what is stored.
+        Raises FormatError if they overlap, exceed the file, or do not match the stored data.
         """
         if self.size > _LARGEST:
-            raise FormatError(f"is damaged: a sparse file of {self.size >> 40} TiB is larger than any file system's")
+            raise FormatError(
+                f"is damaged: a sparse file of {self.size >> 40} TiB is larger than any file system allows"
+            )
         runs: list[Pair] = []
         end = total = 0
         for offset, length in self.pairs:
@@ -49,7 +51,7 @@ class SparseMap:
             total += length
         if total != stored:
             raise FormatError(
-                f"is damaged: the map of a sparse file is for {total} bytes of data, and there are {stored}"
+                f"is damaged: the map of a sparse file describes {total} bytes of data, but {stored} are stored"
             )
         starts = [0]
         for _, length in runs:
@@ -58,7 +60,7 @@ class SparseMap:
 
 
 def parse_gnu_map(block: bytes, read: Read) -> SparseMap:
-    """GNU's own form: four pairs in the header, and 21 in each further block.
+    """Parse GNU's own form: four pairs in the header, and 21 in each extension block.
 
     Raises FormatError.
     """
@@ -79,14 +81,14 @@ def parse_gnu_map(block: bytes, read: Read) -> SparseMap:
 def parse_pax_map(
     records: Sequence[PaxRecord], values: Mapping[bytes, bytes], read: Read
 ) -> tuple[SparseMap, int] | None:
-    """What the records of a member say, and how many bytes before its data the map took; None for a usual file.
+    """The map in a member's records, and the bytes that it takes before the data; None for a file that is not sparse.
 
     Raises FormatError.
     """
     if b"GNU.sparse.major" in values:
         version = values[b"GNU.sparse.major"], values.get(b"GNU.sparse.minor", b"0")
         if version != (b"1", b"0"):
-            raise FormatError("has a sparse file of a format that is not known", "make the archive without --sparse")
+            raise FormatError("has a sparse file in an unknown format", "create the archive without --sparse")
         size = get_number(values, b"GNU.sparse.realsize", -1)
         pairs, taken = _read_decimal_lines(read)
         return _make_map(size, pairs), taken
@@ -104,8 +106,8 @@ def parse_pax_map(
     return None
 
 
-_TOO_MANY = "is damaged: a sparse file has more runs than can be"
-_NO_PAIRS = "is damaged: the map of a sparse file is not one of pairs"
+_TOO_MANY = "is damaged: a sparse file has too many runs"
+_NO_PAIRS = "is damaged: the map of a sparse file has an odd number of values"
 
 
 def _make_map(size: int, pairs: Sequence[Pair]) -> SparseMap:
@@ -121,13 +123,13 @@ def _parse_pairs(data: bytes) -> list[Pair]:
             break
         offset, length = parse_number(data[at : at + 12]), parse_number(data[at + 12 : at + 24])
         if offset is None or length is None or offset < 0 or length < 0:
-            raise FormatError("is damaged: the map of a sparse file holds no numbers")
+            raise FormatError("is damaged: the map of a sparse file has invalid numbers")
         pairs.append((offset, length))
     return pairs
 
 
 def _read_decimal_lines(read: Read) -> tuple[list[Pair], int]:
-    """How many pairs there are, then offset and length of each, a line a number, filled up to a block."""
+    """Read the number of pairs, then offset and length of each, one number a line, padded to a block."""
     rest = b""
     taken = 0
     wanted = 1
@@ -136,7 +138,7 @@ def _read_decimal_lines(read: Read) -> tuple[list[Pair], int]:
         line, newline, after = rest.partition(b"\n")
         if not newline:
             if len(rest) >= BLOCK:
-                raise FormatError("is damaged: the map of a sparse file holds no numbers")
+                raise FormatError("is damaged: the map of a sparse file has invalid numbers")
             rest += read(BLOCK)
             taken += BLOCK
             continue
@@ -158,5 +160,5 @@ def _pair_numbers(numbers: Sequence[int]) -> list[Pair]:
 def _require_decimal(digits: bytes) -> int:
     value = parse_decimal(digits)
     if value is None:
-        raise FormatError("is damaged: the map of a sparse file holds no numbers")
+        raise FormatError("is damaged: the map of a sparse file has invalid numbers")
     return value

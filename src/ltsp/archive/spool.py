@@ -1,6 +1,6 @@
-"""Where bytes that can be read only once are kept while the tree is: a file without a name.
+"""Keep bytes that can be read only once in an unnamed temporary file, as long as the tree is used.
 
-Nothing of it is left when we are killed. Runs of zeros take no room.
+It vanishes even if the process is killed. Runs of zeros take no space.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ltsp.storage.sparse import free_bytes, write_sparse
 from ltsp.tree.name import printable
 
 _RESERVE = 64 << 20
-"""Bytes that stay free for others."""
+"""Bytes to leave free on the file system."""
 _BETWEEN_LOOKS = 32 << 20
-"""Bytes written between two looks at how much is free."""
+"""Bytes written between two checks of the free space."""
 
 
 def open_unnamed_file(directory: str) -> BinaryIO:
@@ -28,7 +28,7 @@ def open_unnamed_file(directory: str) -> BinaryIO:
 
 
 class Spool:
-    """Made when the first bytes come."""
+    """The temporary file; created when the first bytes arrive."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Spool:
         make: Callable[[str], BinaryIO] = open_unnamed_file,
         working: Callable[[], None] = lambda: None,
     ) -> None:
-        """`make` gives a file for that directory; `working` is called for each piece that is written or read."""
+        """`make` creates a file in that directory; `working` is called for each piece that is written or read."""
         self._directory = directory
         self._make = make
         self._working = working
@@ -45,7 +45,7 @@ class Spool:
         self.size = 0
 
     def append(self, data: bytes | memoryview) -> None:
-        """Raises LtspError where there is no room."""
+        """Raises LtspError if there is not enough space."""
         self._working()
         try:
             if self._file is None:
@@ -56,24 +56,24 @@ class Spool:
             if self.size - self._looked > _BETWEEN_LOOKS:
                 self._check_free_space(self._file.fileno())
         except OSError as error:
-            reason = "there is no room" if error.errno == errno.ENOSPC else error.strerror
+            reason = "not enough free space" if error.errno == errno.ENOSPC else error.strerror
             raise LtspError(
-                f"cannot keep what is unpacked in {printable(self._directory)}: {reason}",
-                "make room there, or set TMPDIR to a directory that has it",
+                f"cannot store the unpacked data in {printable(self._directory)}: {reason}",
+                "free some space, or set TMPDIR to a directory with enough",
             ) from error
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """As many bytes as there are, at most `size`."""
+        """At most `size` bytes, fewer at the end."""
         self._working()
         size = max(0, min(size, self.size - offset))
         if not size or self._file is None:
             return b""
         data = os.pread(self._file.fileno(), size, offset)
-        # Zeros at the end were never written.
+        # Zeros at the end were not written.
         return data if len(data) == size else data + bytes(size - len(data))
 
     def extents(self, offset: int, size: int) -> Iterator[Extent]:
-        """Where these bytes lie; asked when all are here."""
+        """The extents of these bytes; called when everything has been written."""
         if size and self._file is not None:
             if os.fstat(self._file.fileno()).st_size < self.size:
                 os.truncate(self._file.fileno(), self.size)

@@ -1,12 +1,11 @@
-"""The tree that members of archives grow into: those of one, or of the layers of a container image.
+"""Build a tree from the members of an archive, or of the layers of a container image.
 
 Nothing is ever resolved outside the tree. A name with `..` in it is refused; a leading slash means the root of the
-tree. A directory on the way to a member that is a symbolic link leads where it would in a chroot, as when
-containers/storage or umoci unpack; a member itself takes the place of a link. A hard link is another name of the node
-that stands at its target, from whatever layer.
+tree. A symbolic link in the directories of a member's path is followed as in a chroot, like containers/storage and
+umoci do; a member itself replaces a link. A hard link is another name of the node at its target, from any layer.
 
 Whiteouts are those of the OCI image specification, layer.md: `.wh.NAME` hides NAME of the layers below, `.wh..wh..opq`
-all that they have in the directory, and neither hides what its own layer brings.
+everything that they have in the directory; neither hides anything of its own layer.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, 
 from ltsp.tree.tree import Tree
 
 _DEFAULT_METADATA: Final = Metadata(0o755)
-"""Of directories that no member describes."""
+"""Metadata of directories that no member describes."""
 _WHITEOUT: Final = ".wh."
 _OPAQUE: Final = ".wh..wh..opq"
 _RESERVED: Final = ".wh..wh."
-"""What aufs kept for itself."""
+"""Prefix of names that aufs reserves."""
 _LONGEST_NAME: Final = 255
 _LONGEST_PATH: Final = 4096
 """Bytes. NAME_MAX and PATH_MAX of linux/limits.h"""
@@ -36,21 +35,21 @@ _LARGEST_MAJOR: Final = 0xFFF
 _LARGEST_MINOR: Final = 0xFFFFF
 """linux/kdev_t.h"""
 _MEMORY: Final = 600
-"""Bytes that a directory takes, about."""
+"""Approximate bytes of a directory."""
 
 
 @dataclass(slots=True, eq=False)
 class _DirectoryBuilder:
-    """A directory that still grows."""
+    """A directory under construction."""
 
     metadata: Metadata
     entries: dict[str, _DirectoryBuilder | Node] = field(default_factory=dict)
     layer: int = -1
-    """The last one that put something here or below."""
+    """The last layer that added something here or below."""
     fresh: set[str] = field(default_factory=set)
-    """What that layer put here, directories apart."""
+    """Names that this layer added here, except directories."""
     cleared: int = -1
-    """The last layer that hid what was here before it."""
+    """The last layer that hid the earlier content."""
 
 
 class ArchiveTreeBuilder:
@@ -60,18 +59,18 @@ class ArchiveTreeBuilder:
         self._layer = 0
         self._layered = False
         self._parents: dict[bytes, _DirectoryBuilder] = {}
-        """Where directories of members were found: the next member mostly lies beside the last."""
+        """Directories by path: the next member is mostly in the directory of the last."""
         self._metadata: dict[Metadata, Metadata] = {}
-        """Most files of a system share theirs with others."""
+        """Shared metadata: most files of a system have the same as others."""
 
     def next_layer(self) -> None:
-        """What follows is laid over what is there, and may hide it."""
+        """Start a new layer: members that follow are added over the earlier ones, and may hide them."""
         self._layered = True
         self._layer += 1
         self._parents.clear()
 
     def add(self, member: ArchiveMember) -> None:
-        """Raises FormatError where it has no place in the tree, or is nothing that Linux has."""
+        """Raises FormatError if it has no place in the tree, or Linux does not support it."""
         names = _split_path(member.path)
         if not names:
             if member.kind is not MemberKind.DIRECTORY:
@@ -121,7 +120,7 @@ class ArchiveTreeBuilder:
             parent.fresh.add(name)
 
     def _forget(self, entry: _DirectoryBuilder | Node | None) -> None:
-        """Directories that were found through what goes now are found anew."""
+        """Forget directories that were found through an entry that is now removed."""
         if isinstance(entry, _DirectoryBuilder | Symlink):
             self._parents.clear()
 
@@ -135,11 +134,11 @@ class ArchiveTreeBuilder:
             case MemberKind.SYMLINK:
                 target = decode(member.target)
                 if not target or "\0" in target or len(member.target) >= _LONGEST_PATH:
-                    raise FormatError(f"has a symbolic link to what can be no target: {shown}")
+                    raise FormatError(f"has a symbolic link with an invalid target: {shown}")
                 return Symlink(metadata, target)
             case MemberKind.CHARACTER | MemberKind.BLOCK:
                 if member.major > _LARGEST_MAJOR or member.minor > _LARGEST_MINOR:
-                    raise FormatError(f"has a device with numbers that Linux does not have: {shown}")
+                    raise FormatError(f"has a device with an invalid number: {shown}")
                 kind = DeviceKind.BLOCK if member.kind is MemberKind.BLOCK else DeviceKind.CHARACTER
                 return Device(metadata, kind, member.major, member.minor)
             case MemberKind.FIFO:
@@ -156,14 +155,14 @@ class ArchiveTreeBuilder:
         folder = self._find_directory(names[:-1]) if names else None
         node = folder.entries.get(names[-1]) if folder is not None else None
         if node is None or isinstance(node, _DirectoryBuilder):
-            what = "a directory" if isinstance(node, _DirectoryBuilder) or not names else "nothing that comes before it"
+            what = "a directory" if isinstance(node, _DirectoryBuilder) or not names else "a missing file"
             raise FormatError(
                 f"has a hard link to {what}: {printable(decode(member.path))} to {printable(decode(member.target))}"
             )
         return node
 
     def _find_parent(self, path: bytes, names: Sequence[str]) -> _DirectoryBuilder:
-        """The directory that a member goes to, made where it is missing."""
+        """The directory of a member, created if it is missing."""
         key = path.rstrip(b"/").rpartition(b"/")[0]
         found = self._parents.get(key)
         if found is None:
@@ -181,12 +180,12 @@ class ArchiveTreeBuilder:
     def _walk(self, names: Sequence[str], *, make: bool) -> _DirectoryBuilder | None:
         """The directory at a path, symbolic links followed inside the tree.
 
-        Where to `make` it, what is missing of the path itself is made, and what is passed counts as touched by this
-        layer; but what a link leads to has to be there. Raises FormatError where something is in the way.
+        With `make`, missing parts of the path itself are created, and its directories count as changed by this layer;
+        but the target of a link must exist. Raises FormatError if something else is in the way.
         """
         rest = list(reversed(names))
         own = len(rest)
-        """How many of the rest are names of the path and not of a link's target."""
+        """How many of the rest belong to the path, not to a link's target."""
         way = [self._root]
         links = 0
         while rest:
@@ -218,8 +217,8 @@ class ArchiveTreeBuilder:
                     way[-1].entries[name] = made
                     way.append(made)
                 case _ if make:
-                    what = "nothing" if entry is None else "no directory"
-                    raise FormatError(f"has files below /{_printable_path(names)}, where {printable(name)} is {what}")
+                    what = "missing" if entry is None else "not a directory"
+                    raise FormatError(f"has files below /{_printable_path(names)}, but {printable(name)} is {what}")
                 case _:
                     return None
         if make:
@@ -235,13 +234,13 @@ class ArchiveTreeBuilder:
     def _apply_whiteout(self, names: Sequence[str]) -> None:
         last = names[-1]
         if last != _OPAQUE and (last.startswith(_RESERVED) or not last.startswith(_WHITEOUT)):
-            return  # of aufs, or below what is
+            return  # reserved by aufs, or below such a name
         hidden = last.removeprefix(_WHITEOUT)
         if hidden in ("", ".", ".."):
-            raise FormatError(f"has a whiteout of no name: {_printable_path(names)}")
+            raise FormatError(f"has a whiteout without a name: {_printable_path(names)}")
         folder = self._find_directory(names[:-1])
         if folder is None:
-            return  # there is nothing to hide
+            return  # nothing to hide
         if last == _OPAQUE:
             self._clear(folder)
         else:
@@ -256,7 +255,7 @@ class ArchiveTreeBuilder:
             del folder.entries[name]
 
     def _clear(self, folder: _DirectoryBuilder) -> None:
-        """Hide all that layers below have in a directory, once a layer: what comes later is of this one."""
+        """Hide the content of a directory from the layers below, once a layer: later members belong to this one."""
         pending = [folder]
         while pending:
             folder = pending.pop()
@@ -280,15 +279,15 @@ class ArchiveTreeBuilder:
 def _split_path(path: bytes) -> list[str]:
     """The names of a path.
 
-    Raises FormatError where it leads upwards, or Linux could not have it.
+    Raises FormatError if it contains `..`, or is not valid on Linux.
     """
     if len(path) >= _LONGEST_PATH or b"\0" in path:
-        raise FormatError(f"has a path that Linux cannot have: {_printable_path([decode(path[:200])])}")
+        raise FormatError(f"has a path that is not valid on Linux: {_printable_path([decode(path[:200])])}")
     names = [name for name in path.split(b"/") if name and name != b"."]
     if b".." in names:
-        raise FormatError(f"has a path that leads upwards: {_printable_path([decode(path)])}")
+        raise FormatError(f"has a path with ..: {_printable_path([decode(path)])}")
     if any(len(name) > _LONGEST_NAME for name in names):
-        raise FormatError(f"has a longer name than Linux can: {_printable_path([decode(path)])}")
+        raise FormatError(f"has a name that is too long: {_printable_path([decode(path)])}")
     return [decode(name) for name in names]
 
 

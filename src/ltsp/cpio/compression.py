@@ -42,7 +42,7 @@ def compress(archive: bytes, codec: str) -> bytes:
         case "none":
             return archive
         case _:
-            raise UsageError(f"an initrd is not compressed with {codec!r}", f"choose one of {', '.join(CODECS)}")
+            raise UsageError(f"unsupported initrd compression {codec!r}", f"choose one of {', '.join(CODECS)}")
 
 
 def matches_archive(packed: bytes, codec: str, archive: bytes) -> bool:

@@ -81,10 +81,10 @@ def _count_names(tree: Tree) -> dict[int, int]:
         names[id(node)] = names.get(id(node), 0) + 1
         if len(encode(path)) > LONGEST_PATH:
             raise LtspError(
-                f"/{printable(path[:60])}… has a path of more than {LONGEST_PATH} bytes, the most that an initrd holds"
+                f"/{printable(path[:60])}… has a path of more than {LONGEST_PATH} bytes, the limit of an initrd"
             )
         if isinstance(node, Symlink) and len(encode(node.target)) > LONGEST_PATH:
-            raise LtspError(f"the link /{printable(path)} leads to a path of more than {LONGEST_PATH} bytes")
+            raise LtspError(f"the target of the link /{printable(path)} has more than {LONGEST_PATH} bytes")
         if isinstance(node, File):
             _check_size(path, node.content.size)
     return names
@@ -93,8 +93,8 @@ def _count_names(tree: Tree) -> dict[int, int]:
 def _check_size(path: str, size: int) -> None:
     if size > LARGEST:
         raise LtspError(
-            f"/{printable(path)} has {size >> 30} GiB; the files of an initrd are smaller than 4 GiB",
-            "leave it out, or lay it where clients can fetch it",
+            f"/{printable(path)} has {size >> 30} GiB; files in an initrd must be smaller than 4 GiB",
+            "exclude it, or put it where clients can download it",
         )
 
 
@@ -226,7 +226,7 @@ def _read_pieces(path: str, stream: Stream, size: int) -> Iterator[bytes]:
 
 
 def _changed_error(path: str) -> FileChanged:
-    return FileChanged(f"/{printable(path)} changed while it was read", "try again when nobody writes to it")
+    return FileChanged(f"/{printable(path)} changed while it was read", "try again when nothing writes to it")
 
 
 def _unreadable_error(path: str, error: OSError) -> FileUnreadable:

@@ -56,7 +56,9 @@ def write_image(
     """
     known = read_version()
     if known < _READS_TAR:
-        raise LtspError(f"mksquashfs {known[0]}.{known[1]} cannot be fed a tree", "install squashfs-tools 4.5 or later")
+        raise LtspError(
+            f"mksquashfs {known[0]}.{known[1]} cannot read a tar stream", "install squashfs-tools 4.5 or later"
+        )
     descriptor = output.fileno()
     time = Prescan.of(tree).newest if options.time is None else options.time
     words = build_arguments(f"/proc/self/fd/{descriptor}", options, parameters, tree.root.metadata, time)
@@ -71,7 +73,7 @@ def write_image(
         except (BrokenPipeError, LtspError) as error:
             if b"nvalid option" in running.output():
                 raise UsageError(
-                    f"mksquashfs does not know all of these: {printable(' '.join(parameters.unknown))}",
+                    f"mksquashfs does not support all of these options: {printable(' '.join(parameters.unknown))}",
                     "see mksquashfs -help",
                 ) from error
             raise

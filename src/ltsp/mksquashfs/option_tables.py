@@ -80,10 +80,10 @@ TUNING: Final = _split_options(
 )
 """Options with a number that change how mksquashfs works, but not what it writes."""
 
-_SOURCE: Final = "the source is what is named on the command line of ltsp image"
-_WHOLE: Final = "an image that clients boot is one new squashfs, and begins with it"
-_STREAM: Final = "mksquashfs cannot do that for a tar stream, which is how ltsp hands it the tree"
-_HELP: Final = "run mksquashfs itself for that"
+_SOURCE: Final = "the source is given on the command line of ltsp image"
+_WHOLE: Final = "an image for clients is a single new squashfs without anything before it"
+_STREAM: Final = "mksquashfs cannot do that with a tar stream, in which ltsp passes it the tree"
+_HELP: Final = "run mksquashfs directly for that"
 _REASONS: Final = {
     _SOURCE: _split_options(
         "tar zip cpiostyle cpiostyle0 no-strip tarstyle keep-as-directory one-file-system one-file-system-x "

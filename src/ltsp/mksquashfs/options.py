@@ -129,7 +129,7 @@ def parse(
     parser.read(iter(words))
     parser.check()
     if parser.faults:
-        raise UsageError("in the parameters of mksquashfs: " + "; ".join(parser.faults), "see mksquashfs(1)")
+        raise UsageError("mksquashfs parameters: " + "; ".join(parser.faults), "see mksquashfs(1)")
     return parser.parameters()
 
 
@@ -156,9 +156,9 @@ def _find_compressor(words: Sequence[str], faults: list[str]) -> str | None:
         if word == "-comp" and argument is not None and argument not in chosen:
             chosen.append(argument)
     if len(chosen) > 1:
-        faults.append("-comp names several compressors: " + ", ".join(map(printable, chosen)))
+        faults.append("-comp selects several compressors: " + ", ".join(map(printable, chosen)))
     faults += [
-        f"-comp {printable(name)} is no compressor; there are {', '.join(COMPRESSORS)}"
+        f"-comp {printable(name)} is not a compressor; choose one of {', '.join(COMPRESSORS)}"
         for name in chosen
         if name not in COMPRESSORS
     ]
@@ -193,17 +193,17 @@ class _Parser:
             if word == "-e":
                 self.patterns.extend(words)
                 if not self.patterns:
-                    self.faults.append("-e names nothing to leave out")
+                    self.faults.append("-e has nothing to exclude")
             elif not word.startswith("-") or word == "-":
-                self.faults.append(f"{printable(word) or 'an empty word'} belongs to no option")
+                self.faults.append(f"{printable(word) or 'an empty word'} does not belong to an option")
             elif word not in ARGUMENTS:
                 pending = self._read_switch(word, words)
             elif (argument := next(words, None)) is None:
-                self.faults.append(f"{word} lacks its argument")
+                self.faults.append(f"{word} needs an argument")
             elif word in REFUSED:
                 self.faults.append(f"{word}: {REFUSED[word]}")
             elif self._belongs_to_other_compressor(word):
-                self.faults.append(f"{word} is no option of {self.compressor}; -comp names the compressor")
+                self.faults.append(f"{word} is not an option of {self.compressor}; select the compressor with -comp")
             else:
                 self._read_argument(ALIASES.get(word, word), argument)
 
@@ -222,7 +222,7 @@ class _Parser:
         elif name == "-all-root":
             self.override.update(uid=0, gid=0)
         elif self._belongs_to_other_compressor(name):
-            self.faults.append(f"{name} is no option of {self.compressor}; -comp names the compressor")
+            self.faults.append(f"{name} is not an option of {self.compressor}; select the compressor with -comp")
         elif name == "-Xhc":
             self.high = True
         elif name == "-single-reader":
@@ -257,7 +257,7 @@ class _Parser:
                     self.changes["threads"] = threads
             case "-mem":
                 if _parse_size(argument) < _LEAST_MEMORY:
-                    self.faults.append(f"-mem {printable(argument)} is no size of 16M or more")
+                    self.faults.append(f"-mem {printable(argument)} is not a size of 16M or more")
                 self.tuning += [word, argument]
             case "-mkfs-time" | "-all-time" | "-root-time":
                 self._time(word, argument)
@@ -282,14 +282,14 @@ class _Parser:
     def _block_size(self, argument: str) -> None:
         size = _parse_size(argument)
         if size.bit_count() != 1 or not SMALLEST_BLOCK <= size <= LARGEST_BLOCK:
-            self.faults.append(f"-b {printable(argument)} is no power of two from 4K to 1M")
+            self.faults.append(f"-b {printable(argument)} is not a power of two from 4K to 1M")
         self.changes["block_size"] = size
 
     def _level(self, argument: str) -> None:
         if self.compressor not in {"gzip", "zstd"} or (self.compressor == "zstd" and argument.startswith("-")):
             self.unknown += ["-Xcompression-level", argument]  # lz4's, and zstd's below 0, are since 4.7
         elif not re.fullmatch(r"[0-9]{1,9}", argument):
-            self.faults.append(f"-Xcompression-level {printable(argument)} is no number")
+            self.faults.append(f"-Xcompression-level {printable(argument)} is not a number")
         else:
             try:
                 self.level = Compression(self.compressor, int(argument)).level
@@ -314,19 +314,19 @@ class _Parser:
         elif re.search("[=+-]", argument):
             self.unknown += ["-root-mode", argument]  # since 4.6: chmod(1)'s symbolic modes
         else:
-            self.faults.append(f"-root-mode {printable(argument)} is no octal mode up to 7777")
+            self.faults.append(f"-root-mode {printable(argument)} is not an octal mode up to 7777")
 
     def _id(self, word: str, argument: str, find: Callable[[str], int | None], kind: str) -> None:
         number = int(argument) if re.fullmatch(r"[0-9]{1,10}", argument) else find(argument)
         if number is None or number > _LARGEST:
-            self.faults.append(f"{word} {printable(argument)} is neither a {kind} of this machine nor an id")
+            self.faults.append(f"{word} {printable(argument)} is neither a {kind} on this machine nor an id")
         else:
             self.override[word.removeprefix("-").removeprefix("force-").replace("-", "_")] = number
 
     def _number(self, word: str, argument: str, least: int, most: int) -> int | None:
         if re.fullmatch(r"[0-9]{1,20}", argument) and least <= int(argument) <= most:
             return int(argument)
-        self.faults.append(f"{word} {printable(argument)} is no number from {least} to {most}")
+        self.faults.append(f"{word} {printable(argument)} is not a number from {least} to {most}")
         return None
 
     def check(self) -> None:
@@ -341,7 +341,7 @@ class _Parser:
         else:
             size = _parse_size(argument)
         if not _SMALLEST_DICTIONARY <= size <= block:
-            self.faults.append(f"-Xdict-size {printable(argument)} is no size from 8K to that of the block")
+            self.faults.append(f"-Xdict-size {printable(argument)} is not a size from 8K to the block size")
         elif size != block:
             self.unknown += ["-Xdict-size", argument]
 

@@ -43,11 +43,11 @@ def parse(text: bytes, name: str) -> Mapping[str, int]:
         priority = int(found[2]) if found is not None else None
         path = _parse_path(found[1]) if found is not None else ""
         if priority is None:
-            faults.append(f"{name}:{number}: a path and a priority are expected")
+            faults.append(f"{name}:{number}: expected a path and a priority")
         elif not _LOWEST <= priority <= _HIGHEST:
-            faults.append(f"{name}:{number}: the priority {priority} is not from {_LOWEST} to {_HIGHEST}")
+            faults.append(f"{name}:{number}: the priority {priority} is not between {_LOWEST} and {_HIGHEST}")
         elif ".." in path.split("/"):
-            faults.append(f"{name}:{number}: {printable(path)} leads out of the image")
+            faults.append(f"{name}:{number}: {printable(path)} is outside of the image")
         else:
             entries.setdefault(path, priority)
     if faults:

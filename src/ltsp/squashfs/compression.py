@@ -79,12 +79,12 @@ class Compression:
 
     def __post_init__(self) -> None:
         if self.name not in _IDS:
-            raise UsageError(f"there is no compressor {self.name!r}", f"choose one of {', '.join(WRITABLE)}")
+            raise UsageError(f"unknown compressor {self.name!r}", f"choose one of {', '.join(WRITABLE)}")
         levels = _LEVELS.get(self.name, range(0))
         if self.level is None:
             object.__setattr__(self, "level", _PRESETS["balanced"].get(self.name))
         elif self.level not in levels:
-            allowed = f"choose {levels[0]} to {levels[-1]}" if levels else "give none"
+            allowed = f"choose {levels[0]} to {levels[-1]}" if levels else "omit it"
             raise UsageError(f"{self.name} has no compression level {self.level}", allowed)
         if self.high and self.name != "lz4":
             raise UsageError(f"{self.name} has no high compression mode", "give a compression level")
@@ -93,7 +93,7 @@ class Compression:
     def preset(cls, name: str, preset: str) -> Compression:
         """What `fast`, `balanced` or `small` means for a codec."""
         if preset not in _PRESETS:
-            raise UsageError(f"there is no preset {preset!r}", f"choose one of {', '.join(PRESETS)}")
+            raise UsageError(f"unknown preset {preset!r}", f"choose one of {', '.join(PRESETS)}")
         return cls(name, _PRESETS[preset].get(name), high=name == "lz4" and preset == "small")
 
     @classmethod
@@ -112,7 +112,7 @@ class Compression:
                 case CompressorId.LZ4:
                     version, flags = struct.unpack("<ii", options)
                     if version != _LZ4_VERSION:
-                        raise FormatError(f"lz4 of version {version}, which Linux does not read")
+                        raise FormatError(f"lz4 version {version}, which Linux does not support")
                     return cls(name, high=bool(flags & _LZ4_HIGH))
                 case _:
                     return cls(name)
@@ -164,7 +164,7 @@ class Compression:
 
 
 def _damage_error(name: str, error: Exception) -> FormatError:
-    return FormatError(f"a block is damaged: {name} cannot unfold it: {error}")
+    return FormatError(f"a block is damaged: {name} cannot decompress it: {error}")
 
 
 def _gzip_codec(level: int) -> Codec:
@@ -197,7 +197,7 @@ def _zstd_codec(level: int) -> Codec:
             raise _damage_error("zstd", error) from error
         # A frame that unfolds to exactly `most` bytes may be at its end without having said so.
         if not decompressor.eof and (len(unfolded) < most or decompressor.decompress(b"", 1)):
-            raise FormatError("a block is damaged: its zstd frame is cut off or too long")
+            raise FormatError("a block is damaged: its zstd frame is truncated or too long")
         return unfolded
 
     return Codec(compress, decompress)
@@ -229,7 +229,7 @@ def _decompress_xz(data: bytes, most: int, kind: int) -> bytes:
     except (lzma.LZMAError, MemoryError) as error:
         raise _damage_error(name, error) from error
     if beyond or (not decompressor.eof and len(unfolded) < most):
-        raise FormatError(f"a block is damaged: its {name} stream is cut off or too long")
+        raise FormatError(f"a block is damaged: its {name} stream is truncated or too long")
     return unfolded
 
 
@@ -269,7 +269,7 @@ def _import_library(name: str, module: str) -> ModuleType:
 
 def _refuse_to_compress(name: str) -> Callable[[bytes], bytes]:
     def compress(_data: bytes) -> bytes:
-        raise UsageError(f"images are not written with {name} here", f"choose one of {', '.join(WRITABLE)}")
+        raise UsageError(f"{name} images can be read, but not written", f"choose one of {', '.join(WRITABLE)}")
 
     return compress
 

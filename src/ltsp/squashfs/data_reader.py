@@ -72,7 +72,7 @@ class DataReader:
 
     def _read_fragment(self, index: int) -> bytes:
         if self.fragments is None:
-            raise self.damage_error(0, "it ends in a fragment block, of which the image has none")
+            raise self.damage_error(0, "its end is in a fragment block, but the image has none")
         entry = FragmentEntry.unpack(*self.fragments.at(index))
         return self.read(entry.start, entry.stored)
 
@@ -175,4 +175,4 @@ class _FileStream:
                 self.data = content.blocks.read(self.place, word)
             self.place += word & ~BLOCK_STORED
         if wanted and len(self.data) != length:
-            raise content.blocks.damage_error(self.place, f"it unfolds to {len(self.data)} bytes, not {length}")
+            raise content.blocks.damage_error(self.place, f"it decompresses to {len(self.data)} bytes, not {length}")

@@ -62,7 +62,7 @@ def _read_runs(pieces: Iterable[bytes]) -> Iterator[list[ListingEntry]]:
 def _parse_run(listing: bytes, at: int) -> tuple[list[ListingEntry], int]:
     """The entries below the header at an offset, and where the next header is."""
     if at + _HEADER.size > len(listing):
-        raise _damage_error("it is cut off")
+        raise _damage_error("it is truncated")
     count, block, number = _HEADER.unpack_from(listing, at)
     if count >= MOST_RUN:
         raise _damage_error(f"{count + 1} entries below one header")
@@ -71,14 +71,14 @@ def _parse_run(listing: bytes, at: int) -> tuple[list[ListingEntry], int]:
     for _ in range(count + 1):
         name = at + _ENTRY.size
         if name > len(listing):
-            raise _damage_error("it is cut off")
+            raise _damage_error("it is truncated")
         offset, difference, kind, size = _ENTRY.unpack_from(listing, at)
         at = name + size + 1
         if size >= MOST_NAME:
             raise _damage_error(f"a name of more than {MOST_NAME} bytes")
         run.append(ListingEntry(listing[name:at], block, offset, number + difference, kind))
     if at > len(listing):
-        raise _damage_error("it is cut off")
+        raise _damage_error("it is truncated")
     return run, at
 
 
@@ -88,7 +88,7 @@ def _check_names(names: list[bytes], last: bytes) -> None:
         raise _damage_error("its names are not in order")
     joined = b"\0".join(names)
     if b"/" in joined or joined.count(b"\0") >= len(names) or not {b".", b".."}.isdisjoint(names):
-        raise _damage_error("a name that is `.` or `..` or holds a slash or NUL")
+        raise _damage_error("a name that is `.` or `..` or contains a slash or NUL")
 
 
 def _damage_error(fault: str) -> FormatError:

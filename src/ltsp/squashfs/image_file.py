@@ -33,7 +33,7 @@ class ImageFile:
         data = self.read_up_to(place, size)
         if len(data) < size:
             raise FormatError(
-                f"{self.name} is cut off: {size} bytes at {place} are wanted, it ends at {place + len(data)}"
+                f"{self.name} is truncated: {size} bytes expected at {place}, but it ends at {place + len(data)}"
             )
         return data
 

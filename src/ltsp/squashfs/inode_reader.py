@@ -130,7 +130,7 @@ class InodeReader:
                 return 4 * self._block_count(inode)
             case SymlinkInode():
                 if not 0 < inode.target_size <= MOST_TARGET:
-                    raise _InodeFault(f"a symbolic link to a path of {inode.target_size} bytes")
+                    raise _InodeFault(f"a symbolic link whose target has {inode.target_size} bytes")
                 return inode.target_size + 4 * extended
             case DeviceInode() | SpecialInode():
                 return 4 * extended
@@ -163,7 +163,7 @@ class InodeReader:
             case SymlinkInode():
                 target = rest[: inode.target_size]
                 if b"\0" in target:
-                    raise _InodeFault("a symbolic link to a path with a NUL")
+                    raise _InodeFault("a symbolic link with a NUL in its target")
                 return SquashfsInode(inode.number, Symlink(metadata, decode(target)))
             case DeviceInode():
                 major, minor = decode_device(inode.device)
@@ -206,7 +206,7 @@ class InodeReader:
         if number == NO_XATTRS:
             return ()
         if self.xattrs is None:
-            raise _InodeFault("it has attributes, the image has no table of them")
+            raise _InodeFault("it has attributes, but the image has no xattr table")
         return self.xattrs.read(number, self.budget)
 
 

@@ -32,7 +32,7 @@ class MemoryBudget:
     def take(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
-            raise FormatError("image unfolds to far more files and names than its size allows")
+            raise FormatError("the image has far more files and names than its size allows")
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class MetadataTable:
         if offset + size <= len(data):
             return data, offset
         if offset >= len(data):
-            raise self.damage_error(place, f"offset {offset} lies beyond its {len(data)} bytes")
+            raise self.damage_error(place, f"offset {offset} is beyond its {len(data)} bytes")
         pieces = [data[offset:]]
         missing = size - len(pieces[0])
         while missing > 0:
@@ -142,13 +142,13 @@ class LookupTable:
         """Where it begins in the image, in bytes."""
         outside = [place for place in self._places if not limits.start <= place < index]
         if outside:
-            raise FormatError(f"{name} is damaged: block at {outside[0]} lies outside {limits.start} to {index}")
+            raise FormatError(f"{name} is damaged: block at {outside[0]} is outside of {limits.start} to {index}")
         self._table = MetadataTable(file, decompress, name, 0, index)
 
     def at(self, number: int) -> tuple[bytes, int]:
         """Bytes and the offset in them where the record lies."""
         if number >= self.count:
-            raise FormatError(f"{self.name} is damaged: it has {self.count} entries, number {number} is wanted")
+            raise FormatError(f"{self.name} is damaged: it has {self.count} entries, but number {number} is referenced")
         block, offset = divmod(number * self._entry, METADATA_SIZE)
         return self._table.view(self._places[block], offset, self._entry)
 

@@ -57,7 +57,9 @@ class SealedImage:
             crc = crc32(memoryview(piece)[max(self.begin - at, 0) :], crc)
             at += len(piece)
         if at != self.size or crc != self.crc:
-            raise LtspError("the image read back differs from what was written", "check the disk and the memory")
+            raise LtspError(
+                "the image read back differs from what was written", "check the disk and memory of this machine"
+            )
         return digest.hexdigest()
 
 

@@ -86,7 +86,7 @@ class Prescan:
 def _check_ids(ids: set[int]) -> None:
     if len(ids) > MOST_IDS:
         raise LtspError(
-            f"the files have {len(ids)} different user and group ids, squashfs holds {MOST_IDS}",
+            f"the files have {len(ids)} different user and group ids, but squashfs can store only {MOST_IDS}",
             "exclude some of the files, or give them one owner with -m -all-root",
         )
     if not 0 <= min(ids) <= max(ids) <= _LARGEST_ID:
@@ -100,9 +100,11 @@ def _check_name(name: str) -> None:
 
 def _check_target(name: str, target: str) -> None:
     if not 1 <= len(encode(target)) <= MOST_TARGET:
-        raise LtspError(f"the target of the symbolic link {printable(name)} has not 1 to {MOST_TARGET} bytes")
+        raise LtspError(f"the target of the symbolic link {printable(name)} does not have 1 to {MOST_TARGET} bytes")
 
 
 def _check_device(name: str, device: Device) -> None:
     if not (0 <= device.major <= _LARGEST_MAJOR and 0 <= device.minor <= _LARGEST_MINOR):
-        raise LtspError(f"the device {printable(name)} has number {device.major}:{device.minor}, out of Linux's range")
+        raise LtspError(
+            f"the device {printable(name)} has the number {device.major}:{device.minor}, which is out of range"
+        )

@@ -56,4 +56,4 @@ class BinaryRecord:
             return cls(*cls.layout.unpack_from(data, at))
         except struct.error:
             there = max(len(data) - at, 0)
-            raise FormatError(f"{cls.__name__} record is cut off: {there} of {cls.layout.size} bytes") from None
+            raise FormatError(f"{cls.__name__} record is truncated: {there} of {cls.layout.size} bytes") from None

@@ -95,7 +95,7 @@ class SquashfsSuperblock(BinaryRecord):
         Raises FormatError where it contradicts itself or the file, as squashfs_fill_super of Linux does.
         """
         if len(raw) < cls.layout.size or raw[:4] != MAGIC.to_bytes(4, "little"):
-            raise FormatError("not a squashfs image: it does not begin with a superblock")
+            raise FormatError("not a squashfs image: it has no superblock")
         superblock = cls.unpack(raw)
         for fault in _faults(superblock, file_size):
             raise FormatError(f"superblock is damaged: {fault}")
@@ -106,7 +106,7 @@ def _faults(superblock: SquashfsSuperblock, file_size: int) -> Iterator[str]:
     if (superblock.major, superblock.minor) != (4, 0):
         yield f"version {superblock.major}.{superblock.minor} is not 4.0"
     if superblock.compressor not in CompressorId.__members__.values():
-        yield f"there is no compressor {superblock.compressor}"
+        yield f"unknown compressor {superblock.compressor}"
     size, log = superblock.block_size, superblock.block_log
     if not SMALLEST_BLOCK <= size <= LARGEST_BLOCK or log >= size.bit_length() or size != 1 << log:
         yield f"block size {size} with logarithm {log}"
@@ -122,10 +122,10 @@ def _faults(superblock: SquashfsSuperblock, file_size: int) -> Iterator[str]:
         yield "no user and group ids"
     for (before, low), (after, high) in pairwise(_table_offsets(superblock)):
         if low > high:
-            yield f"the {after} at {high} lies before the {before} at {low}"
+            yield f"the {after} at {high} is before the {before} at {low}"
     block, offset = dereference(superblock.root)
     if superblock.inode_table + block >= superblock.directory_table or offset >= METADATA_SIZE:
-        yield f"the root's inode lies outside the inode table, at {block}:{offset}"
+        yield f"the root inode is outside of the inode table, at {block}:{offset}"
 
 
 def _table_offsets(superblock: SquashfsSuperblock) -> Iterator[tuple[str, int]]:

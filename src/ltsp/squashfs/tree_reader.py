@@ -108,9 +108,9 @@ class SquashfsTreeReader:
         if node is None:
             return None
         if isinstance(node, Directory):
-            raise _damage_error(entry, "a directory that has a name already")
+            raise _damage_error(entry, "a second name of a directory")
         if entry.kind != _inode_type(node) or self.references[entry.number] != reference(entry.block, entry.offset):
-            raise _damage_error(entry, f"it is another inode {entry.number} than a name before it")
+            raise _damage_error(entry, f"it is a different inode {entry.number} than that of an earlier name")
         return node
 
     def _register_inode(self, inode: SquashfsInode, place: int) -> Node:

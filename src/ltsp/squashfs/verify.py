@@ -101,7 +101,7 @@ class _Comparison:
         known = self._pairs.get(id(want))
         if known is not None or id(have) in self._taken:
             if known is not have:
-                yield f"/{printable(path)} is not linked to the same names"
+                yield f"/{printable(path)} has different hard links"
             return
         self.nodes += 1
         if not isinstance(want, Directory):

@@ -42,7 +42,7 @@ class WriteOptions:
     def __post_init__(self) -> None:
         size = self.block_size
         if not SMALLEST_BLOCK <= size <= LARGEST_BLOCK or size & (size - 1):
-            raise UsageError(f"no image has blocks of {size} bytes", "choose a power of two from 4K to 1M")
+            raise UsageError(f"invalid block size of {size} bytes", "choose a power of two from 4K to 1M")
 
     @property
     def is_compressed(self) -> bool:

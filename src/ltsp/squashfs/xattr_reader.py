@@ -63,7 +63,9 @@ class XattrReader:
             limits=limits,
         )
         if not limits.start <= head.start <= ids.start:
-            raise FormatError(f"xattr table is damaged: it lies at {head.start}, outside {limits.start} to {ids.start}")
+            raise FormatError(
+                f"xattr table is damaged: it is at {head.start}, outside of {limits.start} to {ids.start}"
+            )
         return cls(ids, MetadataTable(file, decompress, "xattr table", head.start, min(ids.start, place)))
 
     def read(self, number: int, budget: MemoryBudget) -> Xattrs:
@@ -83,7 +85,7 @@ class XattrReader:
             namespace = key.namespace & ~XATTR_ELSEWHERE
             if namespace >= len(XATTR_PREFIXES) or not 0 < len(raw) <= MOST_NAME or b"\0" in raw:
                 raise self.table.damage_error(
-                    cursor.place, f"no attribute name: namespace {namespace}, {len(raw)} bytes"
+                    cursor.place, f"invalid attribute name: namespace {namespace}, {len(raw)} bytes"
                 )
             value = self._value(cursor, budget)
             if key.namespace & XATTR_ELSEWHERE:
@@ -93,7 +95,7 @@ class XattrReader:
                 value = self._value(elsewhere, budget)
             name = XATTR_PREFIXES[namespace] + decode(raw)
             if name in found:
-                raise self.table.damage_error(cursor.place, "an attribute is there twice")
+                raise self.table.damage_error(cursor.place, "an attribute occurs twice")
             found[name] = value
         return tuple((name, found[name]) for name in sorted(found, key=byte_sort_key))
 

@@ -54,7 +54,7 @@ class Faults:
         if isinstance(error, ReaderFailed):
             raise error
         if not self.skip_unreadable:
-            hint = error.hint or "restore it where it comes from, exclude it, or give --skip-unreadable"
+            hint = error.hint or "restore it on its own system, exclude it, or give --skip-unreadable"
             raise FormatError(f"cannot read /{printable(path)}: {error.message}", hint) from error
         self._leave_out(path, error.message)
 

@@ -38,8 +38,8 @@ def merge_layers(layers: Sequence[Tree]) -> Tree:
         for key in _ELSEWHERE:
             if _overlay_xattr(node.metadata, key) is not None:
                 raise FormatError(
-                    f"/{printable(path)} has overlay.{key}: its content lies elsewhere in the layers",
-                    "mount the layers by an overlay (mount -t overlay), and name the directory",
+                    f"/{printable(path)} has overlay.{key}: its content is elsewhere in the layers",
+                    "mount the layers as an overlay (mount -t overlay), and give the directory",
                 )
     return tree.map(_strip_overlay_xattrs)
 

@@ -31,7 +31,7 @@ def read_small_file(file: File, path: str, most: int, faults: Faults | None = No
             (faults or Faults()).note_damaged(path, error)
             return b""
         if len(data) > most:
-            raise FormatError(f"/{printable(path)} is larger than {most >> 20} MiB, too large for what it should be")
+            raise FormatError(f"/{printable(path)} is larger than {most >> 20} MiB, which is too large for this file")
         if settled:
             return data
     if faults is not None:
