@@ -64,7 +64,7 @@ def test_a_name_that_is_none_is_damage(name):
 
 
 def test_two_entries_of_one_name_are_damage():
-    with pytest.raises(FormatError, match=r"two entries with the name a\\x1b"):
+    with pytest.raises(FormatError, match=r"two entries named a\\x1b"):
         grown({1: [(b"a\x1b", 2), (b"a\x1b", 3)]})
 
 

@@ -118,7 +118,7 @@ def test_a_link_to_secrets_is_served_to_nobody(site, link, words):
     ("words", "says"),
     [
         (("--compression=brotli",), ["--compression", "brotli", "zstd"]),
-        (("-m", "-comp brotli"), ["-comp brotli is no compressor", "zstd"]),
+        (("-m", "-comp brotli"), ["-comp brotli is not a compressor", "zstd"]),
         (("-m", "-b 3"), ["-b 3"]),
         (("-m", "-comp 'zstd"), ["has an unclosed quote"]),
         (("-m", "-no-such-parameter 7"), ["-no-such-parameter"]),

@@ -121,13 +121,13 @@ SUPERBLOCKS = {
     "0 inodes in": {"inode_count": 0},
     "fragment blocks in": {"fragment_count": 2**32 - 1},
     "no user and group ids": {"id_count": 0},
-    "the inode table at 5 lies before": {"inode_table": 5},
-    "the directory table at 0 lies before": {"directory_table": 0},
+    "the inode table at 5 is before": {"inode_table": 5},
+    "the directory table at 0 is before": {"directory_table": 0},
     "the end of the image at 144 is before the id table": {"id_table": 2**63},
-    "the xattr table at 7 lies before": {"xattr_table": 7},
-    "the export table at 97 lies before": {"export_table": 97},
+    "the xattr table at 7 is before": {"xattr_table": 7},
+    "the export table at 97 is before": {"export_table": 97},
     "the root inode is outside of the inode table": {"root": 100 << 16},
-    "outside the inode table, at 0:8192": {"root": 8192},
+    "outside of the inode table, at 0:8192": {"root": 8192},
 }
 
 
@@ -148,5 +148,5 @@ def test_a_record_of_options_that_is_damaged_is_refused():
 
 def test_what_lzo_cannot_unfold_is_damage():
     data = image(root(b""), inode_table=b"\x01\x00x" * 20, compressor=CompressorId.LZO)
-    with pytest.raises(FormatError, match="lzo cannot unfold it"):
+    with pytest.raises(FormatError, match="lzo cannot decompress it"):
         check_image(io.BytesIO(data))

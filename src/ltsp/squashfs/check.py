@@ -1,6 +1,6 @@
-"""What is checked of every image before it is published: that all of its tables can be read and point into it.
+"""Check every image before it is published: all tables must be readable and point into the image.
 
-Contents are not unfolded (see verify). It takes about 1 s for a million files.
+Contents are not decompressed (see verify). It takes about 1 s for a million files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PIECE = 1 << 20
 
 
 def check_image(file: BinaryIO) -> Image:
-    """The image in a file, of which superblock and tables have been read.
+    """The image in a file, after reading its superblock and tables.
 
     Raises FormatError.
     """
@@ -40,7 +40,7 @@ def check_image(file: BinaryIO) -> Image:
 
 
 def read_all_contents(image: Image) -> None:
-    """See that each block of each file can be unfolded; what is in it is not compared with anything.
+    """Decompress each block of each file, without comparing the content.
 
     Raises FormatError.
     """

@@ -1,4 +1,4 @@
-"""How the blocks of an image are compressed: the choice, its record in the image, and the codec that does it."""
+"""Compression of image blocks: the settings, their record in the image, and the codecs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _IDS: Final[Mapping[str, CompressorId]] = {
     "lz4": CompressorId.LZ4,
     "lzma": CompressorId.LZMA,
     "lzo": CompressorId.LZO,
-    # Nothing is compressed, and then nobody asks what with; mksquashfs calls that gzip too.
+    # Nothing is compressed, so the compressor is irrelevant; mksquashfs records gzip, too.
     "none": CompressorId.GZIP,
 }
 _LEVELS: Final[Mapping[str, range]] = {"gzip": range(1, 13), "zstd": range(1, 23), "xz": range(10)}
@@ -42,34 +42,34 @@ _PRESETS: Final[Mapping[str, Mapping[str, int]]] = {
     "small": {"gzip": 12, "zstd": 19, "xz": 9},
 }
 WRITABLE: Final = ("gzip", "zstd", "xz", "lz4", "none")
-"""Names of the codecs that images are written with. Of the others Linux reads lzo, which few kernels have."""
+"""Codecs for writing images. Linux also supports lzo, but few kernels enable it."""
 PRESETS: Final = tuple(_PRESETS)
 
 _ZLIB_LEVELS: Final = range(1, 10)
-"""What unsquashfs takes for a gzip level; libdeflate's 10 to 12 are not recorded."""
+"""gzip levels that unsquashfs accepts; libdeflate's 10 to 12 are not recorded."""
 _ZLIB_WINDOW: Final = 15
-"""Base-2 logarithm of the window in bytes; the largest there is."""
+"""Base-2 logarithm of the largest window in bytes."""
 _DEFAULT_GZIP: Final = 9
 _DEFAULT_ZSTD: Final = 15
-"""Levels that a record which is absent stands for, in mksquashfs and unsquashfs."""
+"""Levels implied by a missing record, in mksquashfs and unsquashfs."""
 _LZ4_VERSION: Final = 1
 _LZ4_HIGH: Final = 1
 _LZ4_HIGH_LEVEL: Final = 12
-"""What -Xhc means. lz4_wrapper.c of squashfs-tools"""
+"""Level of -Xhc. lz4_wrapper.c of squashfs-tools"""
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """The two directions of a codec. It holds its own state: one thread may use it, not two at a time."""
+    """Compression and decompression with a codec. It has state: only one thread may use it at a time."""
 
     compress: Callable[[bytes], bytes | bytearray]
     decompress: Callable[[bytes, int], bytes | bytearray]
-    """From the compressed bytes and the most that they may unfold to. Raises FormatError when they are damaged."""
+    """Takes the compressed bytes and the maximum decompressed size. Raises FormatError if they are damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """A codec by name, and how hard it tries."""
+    """A codec by name, and its level."""
 
     name: str = "gzip"
     level: int | None = None
@@ -91,16 +91,16 @@ class Compression:
 
     @classmethod
     def preset(cls, name: str, preset: str) -> Compression:
-        """What `fast`, `balanced` or `small` means for a codec."""
+        """The preset `fast`, `balanced` or `small` of a codec."""
         if preset not in _PRESETS:
             raise UsageError(f"unknown preset {preset!r}", f"choose one of {', '.join(PRESETS)}")
         return cls(name, _PRESETS[preset].get(name), high=name == "lz4" and preset == "small")
 
     @classmethod
     def parse(cls, compressor: CompressorId, options: bytes) -> Compression:
-        """What an image says it was compressed with; `options` is empty where the superblock has no record.
+        """The compression recorded in an image; `options` is empty if the superblock has no record.
 
-        Raises FormatError when the record is damaged.
+        Raises FormatError if the record is damaged.
         """
         name = compressor.name.lower()
         try:
@@ -124,7 +124,7 @@ class Compression:
         return _IDS[self.name]
 
     def options(self) -> bytes:
-        """The record that follows the superblock; empty where readers know without."""
+        """The record that follows the superblock; empty if readers do not need it."""
         match self.name, self.level:
             case "gzip", int(level) if level in _ZLIB_LEVELS and level != _DEFAULT_GZIP:
                 return struct.pack("<ihh", level, _ZLIB_WINDOW, 0)
@@ -136,9 +136,9 @@ class Compression:
                 return b""
 
     def codec(self, block_size: int) -> Codec:
-        """A codec of its own for the thread that asks, for blocks of at most `block_size` bytes and for metadata.
+        """A new codec, for one thread, for blocks of at most `block_size` bytes and for metadata.
 
-        Raises LtspError when a library is missing.
+        Raises LtspError if a library is missing.
         """
         match self.name:
             case "gzip":
@@ -182,11 +182,11 @@ def _gzip_codec(level: int) -> Codec:
 
 def _zstd_codec(level: int) -> Codec:
     compressor = zstd.ZstdCompressor(level=level)
-    # No block has a larger window, and Linux gives it no more memory than that.
+    # No block needs a larger window, and Linux allocates no more memory than that.
     limits: dict[int, int] = {zstd.DecompressionParameter.window_log_max: LARGEST_BLOCK.bit_length() - 1}
 
     def compress(data: bytes) -> bytes:
-        # Whole frames in one call know their size, so that their window never exceeds the block.
+        # Frames written in one call record their size, so their window never exceeds the block.
         return compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
 
     def decompress(data: bytes, most: int) -> bytes:
@@ -195,7 +195,7 @@ def _zstd_codec(level: int) -> Codec:
             unfolded = decompressor.decompress(data, most)
         except zstd.ZstdError as error:
             raise _damage_error("zstd", error) from error
-        # A frame that unfolds to exactly `most` bytes may be at its end without having said so.
+        # A frame that decompresses to exactly `most` bytes may be at its end without reporting it.
         if not decompressor.eof and (len(unfolded) < most or decompressor.decompress(b"", 1)):
             raise FormatError("a block is damaged: its zstd frame is truncated or too long")
         return unfolded
@@ -207,24 +207,24 @@ def _xz_codec(preset: int, block_size: int) -> Codec:
     def filters(dictionary: int) -> list[dict[str, int]]:
         return [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": dictionary}]
 
-    # Without a record Linux makes room for a dictionary as large as a block, or as a metadata block if that is more.
+    # Without a record Linux allocates a dictionary as large as a block, or as a metadata block if that is larger.
     # A small dictionary for small blocks saves time: its tables are cleared for each.
     small, large = filters(METADATA_SIZE), filters(max(block_size, METADATA_SIZE))
 
     def compress(data: bytes) -> bytes:
         chain = small if len(data) <= METADATA_SIZE else large
-        return lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32, None, chain)  # Linux takes no other check
+        return lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_CRC32, None, chain)  # Linux supports no other check
 
     return Codec(compress, lambda data, most: _decompress_xz(data, most, lzma.FORMAT_XZ))
 
 
 def _decompress_xz(data: bytes, most: int, kind: int) -> bytes:
-    # Room for the largest dictionary that a squashfs can ask for, and liblzma's own tables.
+    # Memory for the largest dictionary that squashfs allows, and liblzma's own tables.
     decompressor = lzma.LZMADecompressor(kind, memlimit=LARGEST_BLOCK * 32)
     name = "xz" if kind == lzma.FORMAT_XZ else "lzma"
     try:
         unfolded = decompressor.decompress(data, most)
-        # A stream that unfolds to exactly `most` bytes may be at its end without having said so.
+        # A stream that decompresses to exactly `most` bytes may be at its end without reporting it.
         beyond = b"" if decompressor.eof or len(unfolded) < most else decompressor.decompress(b"", 1)
     except (lzma.LZMAError, MemoryError) as error:
         raise _damage_error(name, error) from error

@@ -1,4 +1,4 @@
-"""The contents of an image's files, read block by block when they are asked for."""
+"""Read file contents of an image on demand, block by block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltsp.squashfs.meta_reader import Decompress, LookupTable
 from ltsp.tree.content import Stream
 
 _KEPT = 16
-"""Fragment blocks kept at hand; files of one directory mostly share one. At most 16 MiB."""
+"""Cached fragment blocks; files in one directory mostly share one. At most 16 MiB."""
 _HOLE = bytes(4)
 """The size word of a block of zeros that is not stored."""
 
@@ -29,14 +29,14 @@ class DataReader:
     block_size: int
     """Bytes."""
     area: range
-    """Where blocks may lie in the image."""
+    """The range of the image that may contain blocks."""
     fragments: LookupTable | None
     _kept: OrderedDict[int, bytes | FormatError] = field(default_factory=OrderedDict)
-    """Fragment blocks by index. Damage is kept too: thousands of files may end in one block."""
+    """Fragment blocks by index. Errors are cached too: thousands of files may end in one block."""
     _lock: Lock = field(default_factory=Lock)
 
     def read(self, place: int, word: int) -> bytes:
-        """What the block with a size word, not 0, unfolds to."""
+        """Decompress the block with a nonzero size word."""
         size = word & ~BLOCK_STORED
         if not 0 < size <= self.block_size or place < self.area.start or place + size > self.area.stop:
             raise self.damage_error(place, f"it cannot have {size} bytes")
@@ -52,7 +52,7 @@ class DataReader:
         return FormatError(f"a file of {self.file.name} is damaged: block at {place}: {fault}")
 
     def fragment(self, index: int) -> bytes:
-        """What a fragment block unfolds to."""
+        """Decompress a fragment block."""
         with self._lock:
             known = self._kept.get(index)
             if known is not None:
@@ -88,9 +88,9 @@ class FileContent:
     words: bytes
     """The size words of the data blocks, as stored."""
     fragment: int
-    """Index of the fragment block that holds the end of the file, or NO_FRAGMENT."""
+    """Index of the fragment block with the end of the file, or NO_FRAGMENT."""
     offset: int
-    """Of the end of the file in the fragment block."""
+    """Offset of the end of the file in the fragment block."""
 
     @property
     def stored(self) -> int:
@@ -105,11 +105,11 @@ class FileContent:
 class _FileStream:
     content: FileContent
     place: int
-    """Of the next data block in the image."""
+    """Offset of the next data block in the image."""
     at: int = 0
     """Bytes read or skipped."""
     unfolded: int = 0
-    """Data blocks and fragment passed; the last of them is in `data`."""
+    """Number of data blocks and fragments passed; the last one is in `data`."""
     data: bytes = b""
     hole_end: int = 0
     mtime: int | None = None
@@ -142,7 +142,7 @@ class _FileStream:
         return True
 
     def _find_hole_end(self) -> int:
-        """Where the run of blocks of zeros ends, in which the stream stands; where it stands if in none."""
+        """The end of the run of zero blocks at the current position, or the position itself."""
         words, block_size = self.content.words, self.content.blocks.block_size
         first = self.at // block_size
         end = first
@@ -151,7 +151,7 @@ class _FileStream:
         return min(end * block_size, self.size) if end > first else self.at
 
     def _read_block(self, index: int) -> bytes:
-        """What the block with that number unfolds to, exactly as long as the file wants it."""
+        """Decompress the block with this number, to exactly the length in the file."""
         if index < self.unfolded - 1:
             raise ValueError("a stream is read from start to end")
         while self.unfolded <= index:
@@ -159,7 +159,7 @@ class _FileStream:
         return self.data
 
     def _next_block(self, *, wanted: bool) -> None:
-        """Pass one block; unfold it if it is wanted."""
+        """Advance one block; decompress it if `wanted`."""
         content, number = self.content, self.unfolded
         self.unfolded += 1
         length = min(content.blocks.block_size, content.size - number * content.blocks.block_size)

@@ -1,4 +1,4 @@
-"""The contents of files on their way into the image: each is read, settled, told from its duplicates and cut up."""
+"""Store file contents in the image: read them consistently, detect duplicates, and split them into blocks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ltsp.tree.content import Content, Stream
 from ltsp.tree.faults import Faults
 
 _WHOLE: Final = 2 << 20
-"""Bytes up to which a file is read whole before anything of it is queued. A larger one is queued as it is read, and
-what was written of it is taken back when it turns out to have changed."""
+"""Bytes up to which a file is read whole before any of it is queued. A larger one is queued while it is read, and
+undone if it turns out to have changed."""
 _PIECE: Final = 128 << 10
-"""Bytes that are read and handed to a worker at a time, where blocks are not larger."""
+"""Bytes to read and pass to a worker at a time, if blocks are not larger."""
 _SMALL_END: Final = 8
-"""The end of a file with whole blocks is packed where it is at most this part of a block. docs/decisions/0011"""
+"""The end of a file with whole blocks is packed if it is at most this part of a block. docs/decisions/0011"""
 _REPORT: Final = 1 << 20
 """Bytes between two reports of progress."""
 _READINGS: Final = 3
-"""Times that a file which changes is read in all."""
+"""How often a changing file is read in total."""
 _RETRIES: Final = 100
-"""Times that a reading is begun again because the kernel asked for that."""
+"""How often a read is retried at the kernel's request."""
 _RETRY_AFTER: Final = 0.001
 """Seconds."""
 _AGAIN: Final = {errno.EAGAIN, errno.EINTR}
@@ -44,17 +44,17 @@ class Hasher(Protocol):
 
 
 class StoredFile(NamedTuple):
-    """What became of a file."""
+    """A stored file."""
 
     number: int
-    """Of its content in `FileTable`."""
+    """Number of its content in `FileTable`."""
     mtime: int | None
-    """Of the version that was read, where it is not the one that the scan saw."""
+    """Time of the version that was read, if it differs from the scan."""
 
 
 @dataclass(slots=True)
 class _ContentBlocks:
-    """The data blocks of one content, told where they went."""
+    """The data blocks of one content; receives their locations."""
 
     file_table: FileTable
     number: int
@@ -69,7 +69,7 @@ class _ContentBlocks:
 
 @dataclass(slots=True)
 class DataWriter:
-    """Stores contents one after the other. A content's place depends on those that came before it alone."""
+    """Stores contents one after the other. A content's location depends only on the earlier ones."""
 
     workers: Workers
     fragments: FragmentWriter
@@ -77,13 +77,13 @@ class DataWriter:
     faults: Faults
     progress: Callable[[int], None]
     shared_sizes: Collection[int]
-    """Sizes, as the scan saw them, that several files have."""
+    """Sizes, as of the scan, shared by several files."""
     block_size: int
     share: bool
     """Whether files with the same content are stored once."""
     pack_ends: bool
     stored: bool
-    """Whether data blocks are left as they are."""
+    """Whether data blocks stay uncompressed."""
     source_bytes: int = field(init=False, default=0)
     duplicates: int = field(init=False, default=0)
     duplicate_bytes: int = field(init=False, default=0)
@@ -92,16 +92,16 @@ class DataWriter:
     _known: dict[tuple[int, bytes], int] = field(init=False, default_factory=dict)
     """Numbers by size and sha256."""
     _large_sizes: set[int] = field(init=False, default_factory=set)
-    """Of the large files in `_known`."""
+    """Sizes of the large files in `_known`."""
     _queued: _ContentBlocks | None = field(init=False, default=None)
-    """Of the large file that is being read."""
+    """Hash of the large file that is being read."""
     _unreported: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self._piece = max(_PIECE, self.block_size)
 
     def add(self, path: str, content: Content) -> StoredFile | None:
-        """Store a file. None where it had to be left out, which `faults` then knows; raises what `faults` raises."""
+        """Store a file; None if it had to be skipped, as noted in `faults`. Raises whatever `faults` raises."""
         if begins_group(path):
             self.fragments.close()
         for retries in reversed(range(_RETRIES)):
@@ -128,7 +128,7 @@ class DataWriter:
         raise AssertionError
 
     def close(self) -> None:
-        """Everything was added: close the last fragment block, and wait until all is written."""
+        """Finish: close the last fragment block, and wait until everything is written."""
         self.fragments.close()
         self.workers.drain()
         self.progress(self._unreported)
@@ -157,7 +157,7 @@ class DataWriter:
         return StoredFile(number, stream.mtime)
 
     def _find_duplicate(self, content: Content) -> StoredFile | None:
-        """A large file that may be a duplicate is read once to see; None where it is none, or was changing."""
+        """Read a large possible duplicate once to compare; None if it is not a duplicate, or was changing."""
         digest = sha256()
         size = 0
         with content.open() as stream:
@@ -178,7 +178,7 @@ class DataWriter:
         return StoredFile(number, stream.mtime)
 
     def _store_small(self, data: bytes, expected: int) -> int:
-        """The number of the content of a small file; `expected` is the size that the scan saw."""
+        """The number of the content of a small file; `expected` is its size as of the scan."""
         size = len(data)
         if not size:
             return EMPTY
@@ -206,7 +206,7 @@ class DataWriter:
         return number
 
     def _queue_large(self, stream: Stream, expected: int) -> tuple[int, bytes, bytes]:
-        """Queue the whole blocks of a large file. Returns its size, its sha256 if that matters, and its end."""
+        """Queue the whole blocks of a large file; return its size, its sha256 if needed, and its end."""
         self._queued = blocks = _ContentBlocks(self.file_table, self.file_table.begin())
         digest = sha256() if self._may_be_shared(stream.size, expected) else None
         left = stream.size
@@ -246,7 +246,7 @@ class DataWriter:
         return blocks.number
 
     def _undo_large(self) -> None:
-        """Undo what was queued of a large file."""
+        """Undo the queued blocks of a large file."""
         blocks, self._queued = self._queued, None
         if blocks is not None:
             self.workers.drain()
@@ -255,7 +255,7 @@ class DataWriter:
                 self.file_table.drop_blocks(blocks.number)
 
     def _submit(self, blocks: _ContentBlocks, piece: bytes) -> None:
-        """Whole blocks."""
+        """Submit whole blocks."""
         size = self.block_size
         cut = (piece,) if len(piece) == size else [piece[at : at + size] for at in range(0, len(piece), size)]
         self.workers.submit(blocks, cut, len(piece), sparse=True, stored=self.stored)
@@ -273,7 +273,7 @@ class DataWriter:
         self.file_table.finish(blocks.number, size)
 
     def _may_be_shared(self, size: int, expected: int) -> bool:
-        """Whether another file may have the same content: a size that nobody else has is not worth a hash."""
+        """Whether another file may have the same content: a unique size is not worth a hash."""
         return self.share and (size in self.shared_sizes or size != expected)
 
     def _hash(self, digest: Hasher, data: bytes) -> None:

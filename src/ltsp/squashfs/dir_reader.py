@@ -1,4 +1,4 @@
-"""The listing of a directory: names, and where their inodes lie."""
+"""Read directory listings: names and the locations of their inodes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class ListingEntry(NamedTuple):
 def read_entries(pieces: Iterable[bytes]) -> Iterator[ListingEntry]:
     """The entries of a listing that comes in pieces, in the order of the names' bytes.
 
-    Raises FormatError when it is cut off, or a name is none that Linux would show: empty, `.`, `..`, with a slash or
-    NUL, too long, or not behind the one before it.
+    Raises FormatError if it is truncated, or a name is invalid on Linux: empty, `.`, `..`, with a slash or NUL, too
+    long, or out of order.
     """
     last = b""
     for run in _read_runs(pieces):
@@ -42,7 +42,7 @@ def read_entries(pieces: Iterable[bytes]) -> Iterator[ListingEntry]:
 
 
 def _read_runs(pieces: Iterable[bytes]) -> Iterator[list[ListingEntry]]:
-    """The runs of entries below one header each; no more of the listing is held than two runs may take."""
+    """The runs of entries, each below one header; at most two runs of the listing are in memory."""
     rest = b""
     for piece in pieces:
         rest += piece
@@ -60,7 +60,7 @@ def _read_runs(pieces: Iterable[bytes]) -> Iterator[list[ListingEntry]]:
 
 
 def _parse_run(listing: bytes, at: int) -> tuple[list[ListingEntry], int]:
-    """The entries below the header at an offset, and where the next header is."""
+    """The entries below the header at an offset, and the offset of the next header."""
     if at + _HEADER.size > len(listing):
         raise _damage_error("it is truncated")
     count, block, number = _HEADER.unpack_from(listing, at)

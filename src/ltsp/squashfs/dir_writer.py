@@ -1,4 +1,4 @@
-"""The directory table: the sorted entries of each directory, in runs, with an index where they are many."""
+"""Write the directory table: the sorted entries of each directory in runs, with an index if there are many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ltsp.squashfs.format import (
 from ltsp.squashfs.meta_writer import MetadataWriter
 
 _MOST_DIFFERENCE = 0x7FFF
-"""Between the inode number of an entry and that of its run."""
+"""Largest difference between the inode number of an entry and that of its run."""
 _HEADER_SIZE = DirectoryHeader.layout.size
 _pack_entry = DirectoryEntry.layout.pack
 
@@ -34,30 +34,30 @@ class NewEntry(NamedTuple):
 
 
 class WrittenListing(NamedTuple):
-    """Where a directory's entries lie; what its inode says."""
+    """Location of a directory's entries, for its inode."""
 
     block: int
     offset: int
     size: int
-    """Bytes, and LISTING_EXTRA."""
+    """Bytes, plus LISTING_EXTRA."""
     directories: int
-    """Entries that are directories."""
+    """Number of entries that are directories."""
     indexes: list[bytes]
     """DirectoryIndex records with their names."""
 
 
 @dataclass(slots=True)
 class _DirectoryRun:
-    """Entries below one header, which begin in one metadata block of the directory table."""
+    """Entries below one header, which start in one metadata block of the directory table."""
 
     block: int
     """Where the inodes are."""
     number: int
-    """What entries count from."""
+    """Base of the entries' inode numbers."""
     first: bytes
     """Name."""
     end: int
-    """Bytes of the listing that precede the next metadata block of the directory table."""
+    """Bytes of the listing before the next metadata block of the directory table."""
     entries: bytearray = field(default_factory=bytearray)
     count: int = 0
 
@@ -95,7 +95,7 @@ class DirectoryWriter:
         return WrittenListing(begin >> 16, begin & 0xFFFF, position + LISTING_EXTRA, directories, index)
 
     def _write_run(self, run: _DirectoryRun, position: int, begin: int, index: list[bytes]) -> int:
-        """Write a run that lies `position` bytes into the listing, and index it. Returns its size in bytes.
+        """Write a run at `position` bytes in the listing, and index it; return its size in bytes.
 
         The first run of each metadata block is indexed, so that a lookup reads one or two of them. The runs of the
         first block need no index: lookups begin there.

@@ -1,4 +1,4 @@
-"""About how large an image will be: some of its blocks are compressed, and nothing is written."""
+"""Estimate the size of an image by compressing a sample of its blocks; nothing is written."""
 
 from __future__ import annotations
 
@@ -20,39 +20,38 @@ from ltsp.tree.node import File
 from ltsp.tree.tree import Tree
 
 _SAMPLE: int = 6 << 20
-"""Bytes that are compressed: 0.1 s by zstd at its usual level, 1 s by xz."""
+"""Bytes to compress: 0.1 s with zstd at its default level, 1 s with xz."""
 _MOST_BLOCKS = 64
 _MOST_FILES = 32
-"""Small files that are put together to fill one block, as they share one in the image."""
+"""Small files to combine into one block, as they share one in the image."""
 _FARTHEST = 16 << 20
-"""Bytes of a large file that are passed over at most: where a source cannot go to a place, they are read."""
+"""Bytes of a large file to skip at most: a source that cannot seek has to read them."""
 _ERRORS = 4
-"""Standard errors of the sample within which the truth is taken for certain: 1 in 15,000 lies outside, both sides."""
+"""Standard errors around the sample that count as certain: 1 in 15,000 is outside, on either side."""
 _NAME = 20
-"""Bytes of inode and directory entry for each name, compressed; attributes come to little more."""
+"""Compressed bytes of inode and directory entry per name; attributes add little."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     size: int
-    """Bytes; equal files are counted as often as they occur, because nobody knows of them before they are read."""
+    """Bytes; duplicates are counted each time, because they are unknown before the files are read."""
     least: int
-    """Bytes that it takes in any case: at the lower end of what the sample allows, and were all files equal that may be
-    because they have one size."""
+    """Minimum in bytes: the lower bound of the sample, assuming that all files of the same size are duplicates."""
     sampled: int
-    """Bytes that were compressed for this."""
+    """Bytes compressed for the estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SampledFiles:
-    """The regular files with something in them, each once, in the order of their paths."""
+    """The nonempty regular files, each once, in path order."""
 
     paths: Sequence[str]
     contents: Sequence[Content]
     ends: Sequence[int]
-    """Where each ends, were they one after the other without their holes."""
+    """End of each file in their concatenation without holes."""
     names: int
-    """Of all nodes of the tree."""
+    """Names of all nodes of the tree."""
 
     @classmethod
     def of(cls, tree: Tree) -> _SampledFiles:
@@ -72,15 +71,15 @@ class _SampledFiles:
 
     @property
     def repeatable(self) -> int:
-        """Bytes of files that may be equal to another one, of all but one of each size."""
+        """Bytes of possible duplicates: all but one of the files of each size."""
         count = Counter((content.size, content.stored) for content in self.contents)
         return sum((number - 1) * stored for (_, stored), number in count.items())
 
 
 def estimate_size(tree: Tree, options: WriteOptions, *, other_codec: bool = False) -> Estimate:
-    """The same for the same tree: which blocks are compressed depends on paths and sizes alone.
+    """Estimate the size; the result is the same for the same tree, as the sample depends only on paths and sizes.
 
-    `other_codec` says that another program compresses, by a codec that is not ours; ours stands for it.
+    `other_codec` means that another program compresses with a codec of its own; `options` has a substitute.
     """
     files = _SampledFiles.of(tree)
     tables = files.names * _NAME
@@ -97,9 +96,9 @@ def estimate_size(tree: Tree, options: WriteOptions, *, other_codec: bool = Fals
 
 
 def _sample_ratios(files: _SampledFiles, options: WriteOptions) -> tuple[list[float], int]:
-    """By how much each block of the sample shrinks, and the bytes of all of them.
+    """The compression ratio of each block of the sample, and the total of their bytes.
 
-    Blocks are taken at even distances, so that a file is met as often as its size deserves.
+    Blocks are taken at equal distances, so that each file is sampled in proportion to its size.
     """
     compress = options.compression.codec(options.block_size).compress
     count = min(_MOST_BLOCKS, _SAMPLE // options.block_size, math.ceil(files.bytes / options.block_size))
@@ -116,12 +115,12 @@ def _sample_ratios(files: _SampledFiles, options: WriteOptions) -> tuple[list[fl
 
 def _compression_ratio(data: bytes, compress: Callable[[bytes], bytes | bytearray]) -> float:
     if not any(data):
-        return 0.0  # a block of zeros takes no room
+        return 0.0  # a block of zeros takes no space
     return min(1.0, len(compress(data)) / len(data))
 
 
 def _read_block(files: _SampledFiles, first: int, size: int) -> bytes:
-    """A block of a file, or the beginning of it with what follows where it is smaller; empty if it cannot be read."""
+    """A block of a file, or of several small files; empty if it cannot be read."""
     pieces: list[bytes] = []
     left = size
     for index in range(first, min(first + _MOST_FILES, len(files.contents))):
@@ -137,7 +136,7 @@ def _read_block(files: _SampledFiles, first: int, size: int) -> bytes:
 
 
 def _read_piece(content: Content, path: str, size: int) -> bytes:
-    """A block that the path chooses. What cannot be read is told of when the image is written."""
+    """A block chosen by the path. Read errors are ignored here, and reported when the image is written."""
     blocks = min(content.size, _FARTHEST) // size
     begin = zlib.crc32(encode(path)) % blocks * size if blocks else 0
     try:

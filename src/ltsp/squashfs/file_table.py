@@ -1,4 +1,4 @@
-"""Where the contents of files lie in the image, in columns: a million files are a few arrays."""
+"""Record where file contents are in the image, in columns: a million files are a few arrays."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import NamedTuple
 from ltsp.squashfs.format import NO_FRAGMENT
 
 EMPTY = 0
-"""The number of the content that has no bytes."""
+"""The number of the empty content."""
 
 
 class ContentLocation(NamedTuple):
-    """Of one content."""
+    """The location of one content."""
 
     size: int
     """Bytes."""
     start: int
-    """Place of the first data block in the image; 0 where there is none."""
+    """Offset of the first data block in the image; 0 if there is none."""
     fragment: int
-    """Index of the fragment block that holds the end, or NO_FRAGMENT."""
+    """Index of the fragment block with the end, or NO_FRAGMENT."""
     offset: int
     sparse: int
     """Bytes in blocks of zeros."""
     words: bytes
-    """The size words of the data blocks, as they stand in an inode."""
+    """The size words of the data blocks, as in an inode."""
 
 
 @dataclass(slots=True)
 class FileTable:
-    """Contents are numbered in the order in which they are begun."""
+    """Numbers contents in the order in which they are begun."""
 
     block_size: int
     _sizes: array[int] = field(default_factory=lambda: array("Q", [0]))
@@ -52,18 +52,18 @@ class FileTable:
         return len(self._sizes) - 1
 
     def finish(self, number: int, size: int, fragment: int = NO_FRAGMENT, offset: int = 0) -> None:
-        """All of the content is known but for its data blocks, which may still be under way."""
+        """Record everything about a content except its data blocks, which may still be in progress."""
         self._sizes[number] = size
         self._fragments[number] = fragment
         self._offsets[number] = offset
 
     def begin_blocks(self, number: int, position: int) -> None:
-        """The first data block of the content lies there; those of contents begun before are all known."""
+        """Record the offset of the first data block; all blocks of earlier contents are known."""
         self._starts[number] = position
         self._first_words[number] = len(self._words)
 
     def add_blocks(self, words: Sequence[int]) -> None:
-        """Size words of further blocks of the content whose blocks were begun last."""
+        """Append size words to the content whose blocks were begun last."""
         self._words.extend(words)
 
     def drop_blocks(self, number: int) -> None:

@@ -17,9 +17,9 @@ METADATA_STORED = 0x8000
 BLOCK_STORED = 1 << 24
 """Bit of a data or fragment block's size word: the block is not compressed. A word of 0 is a block of zeros."""
 NO_TABLE = 0xFFFF_FFFF_FFFF_FFFF
-"""Place of a table that the image has not."""
+"""Offset of a table that the image does not have."""
 NO_FRAGMENT = 0xFFFF_FFFF
-"""Fragment index of a file whose end is a block of its own."""
+"""Fragment index of a file whose end has its own block."""
 NO_XATTRS = 0xFFFF_FFFF
 """Xattr index of an inode without attributes."""
 MOST_NAME = 255
@@ -29,13 +29,13 @@ MOST_TARGET = 4095
 MOST_RUN = 256
 """Entries below one directory header."""
 LISTING_EXTRA = 3
-"""A directory inode's listing size exceeds the bytes of its listing by this: Linux counts `.` and `..` so."""
+"""A directory inode's listing size exceeds the bytes of its listing by this, for `.` and `..`."""
 MOST_LISTING = 0xFFFF
 """Listing size, with LISTING_EXTRA, from which on a directory needs an extended inode."""
 
 
 class InodeType(IntEnum):
-    """Kind of an inode. Directory entries hold the basic kind, also of extended inodes."""
+    """Type of an inode. Directory entries always have the basic type."""
 
     DIRECTORY = 1
     FILE = 2
@@ -59,7 +59,7 @@ class InodeType(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class InodeHeader(BinaryRecord):
-    """What every inode begins with."""
+    """The common header of all inodes."""
 
     kind: U16
     """InodeType."""
@@ -247,13 +247,13 @@ class XattrValue(BinaryRecord):
 XATTR_PREFIXES = ("user.", "trusted.", "security.")
 """The namespaces that squashfs keeps, by their number."""
 XATTR_ELSEWHERE = 0x0100
-"""Bit of XattrKey.namespace: the value lies elsewhere, a reference stands in its place."""
+"""Bit of XattrKey.namespace: a reference replaces the value."""
 MOST_XATTR_VALUE = 65536
 """Bytes of a value; XATTR_SIZE_MAX of Linux."""
 
 
 def reference(block: int, offset: int) -> int:
-    """Where something lies in a table: the place of its metadata block and the offset in it before compression."""
+    """A location in a table: the offset of its metadata block, and the offset in that before compression."""
     return block << 16 | offset
 
 

@@ -1,7 +1,7 @@
-"""Fragment blocks: the ends of files and small files, packed together.
+"""Pack small files and the ends of files into fragment blocks.
 
-The packing starts afresh at marks that depend on paths alone, so that a change in one small file disturbs the blocks
-up to the next mark and not all that follow.
+Packing restarts at marks that depend only on paths, so that a change in one small file affects only the blocks up to
+the next mark.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _MARKS = 4
 
 
 def begins_group(path: str) -> bool:
-    """Whether the packing starts afresh at the file with this path, be it large, small, empty or a duplicate."""
+    """Whether packing restarts at the file with this path, be it large, small, empty or a duplicate."""
     return sha256(encode(path)).digest()[0] < _MARKS
 
 
 @dataclass(slots=True)
 class FragmentWriter:
-    """Packs what it is given in that order, and is told where the blocks went."""
+    """Packs data in the order of the calls, and receives the locations of the blocks."""
 
     workers: Workers
     block_size: int
@@ -36,12 +36,12 @@ class FragmentWriter:
     _size: int = field(init=False, default=0)
     """Bytes in the open block."""
     _closed: int = field(init=False, default=0)
-    """Blocks that were closed; the index of the open one."""
+    """Number of closed blocks, and index of the open one."""
     _starts: array[int] = field(init=False, default_factory=lambda: array("Q"))
     _words: array[int] = field(init=False, default_factory=lambda: array("I"))
 
     def add(self, end: bytes) -> tuple[int, int]:
-        """Index of the fragment block and offset in it of less than a block of data, and more than nothing."""
+        """Add a nonempty end shorter than a block; return the index of its fragment block and the offset in it."""
         if self._size + len(end) > self.block_size:
             self.close()
         offset = self._size
@@ -50,7 +50,7 @@ class FragmentWriter:
         return self._closed, offset
 
     def close(self) -> None:
-        """Begin a new block with the next addition."""
+        """Close the open block; the next addition starts a new one."""
         if self._open:
             block = b"".join(self._open)
             self.workers.submit(self, (block,), len(block), sparse=False, stored=self.stored)
@@ -72,6 +72,6 @@ class FragmentWriter:
         return sum(word & (BLOCK_STORED - 1) for word in self._words)
 
     def pack_table(self) -> bytes:
-        """The entries of all blocks, which must be closed and written."""
+        """The table entries of all blocks, which must be closed and written."""
         pack = FragmentEntry.layout.pack
         return b"".join([pack(start, word, 0) for start, word in zip(self._starts, self._words, strict=True)])

@@ -1,4 +1,4 @@
-"""The bytes of an image by their place in it; several threads may read at once."""
+"""Read an image file at any offset; several threads may read at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ImageFile:
         self._file = file
         self._lock = Lock()
         self.size = file.seek(0, io.SEEK_END)
-        """Bytes; found by seeking because a block device has no size in `stat(2)`."""
+        """Bytes; determined by seeking, because a block device has no size in `stat(2)`."""
         try:
             self._descriptor: int | None = file.fileno()
         except io.UnsupportedOperation:
@@ -28,7 +28,7 @@ class ImageFile:
     def read(self, place: int, size: int) -> bytes:
         """Exactly `size` bytes.
 
-        Raises FormatError when the file ends before, and OSError as `pread(2)` does.
+        Raises FormatError if the file is too short, and OSError like `pread(2)`.
         """
         data = self.read_up_to(place, size)
         if len(data) < size:
@@ -38,7 +38,7 @@ class ImageFile:
         return data
 
     def read_up_to(self, place: int, size: int) -> bytes:
-        """As many bytes as there are, at most `size`."""
+        """At most `size` bytes, fewer at the end."""
         if place >= self.size:
             return b""
         pieces: list[bytes] = []

@@ -1,4 +1,4 @@
-"""Reading inodes: from a place in the inode table to a node of a tree."""
+"""Read inodes: from an offset in the inode table to a node of a tree."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LARGER: dict[InodeType, type[_InodeRecord]] = {
     InodeType.DIRECTORY: ExtendedDirectoryInode,
     InodeType.FILE: ExtendedFileInode,
 }
-"""Extended inodes with a record of their own; the others have an xattr index at their end."""
+"""Extended inodes with their own record; the others have an xattr index at the end."""
 
 
 class _InodeKind(NamedTuple):
@@ -59,24 +59,24 @@ _KINDS = {
     else _InodeKind(kind.basic, _LARGER.get(kind.basic, _BASIC[kind.basic]), extended=True)
     for kind in InodeType
 }
-"""By the number in the inode."""
+"""Records by the type number in the inode."""
 _LEAST = InodeHeader.layout.size
 _COST = 400
-"""Bytes of memory that a node takes, measured, without names, targets and block lists, a byte of which may take two."""
+"""Measured bytes of memory of a node, without names, targets and block lists; a byte of those may take two."""
 _KNOWN = 1 << 16
-"""Distinct metadata kept to be shared; files of a package mostly have the same."""
+"""Cached metadata objects to share; files of a package mostly have the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListingToRead:
-    """Where a directory's listing lies in the directory table, and what it is to fill."""
+    """Location of a directory's listing in the directory table, and the entries to fill."""
 
     block: int
     offset: int
     size: int
     """Bytes."""
     entries: dict[str, Node]
-    """Of the directory's node."""
+    """The entries of the directory's node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class SquashfsInode:
     number: int
     node: Node
     listing: ListingToRead | None = None
-    """Of a directory, whose node has no entries yet."""
+    """The listing of a directory, whose node has no entries yet."""
 
 
 @dataclass(slots=True)
@@ -97,9 +97,9 @@ class InodeReader:
     _known: dict[tuple[bytes, int], Metadata] = field(default_factory=dict)
 
     def read(self, block: int, offset: int, kind: int) -> SquashfsInode:
-        """The inode at a place; it must be of that basic kind.
+        """The inode at a location; it must be of this basic type.
 
-        Raises FormatError where it is damaged.
+        Raises FormatError if it is damaged.
         """
         data, at = self.table.view(block, offset, _LEAST)
         found = data[at] | data[at + 1] << 8
@@ -122,7 +122,7 @@ class InodeReader:
         return self.table.damage_error(block, f"inode at offset {offset}: {fault}")
 
     def _rest_size(self, inode: _InodeRecord, *, extended: bool) -> int:
-        """Bytes of the inode behind its record, as far as they are needed here."""
+        """Bytes of the inode after its record, as far as they are needed here."""
         match inode:
             case DirectoryInode() | ExtendedDirectoryInode():
                 return 0
@@ -185,7 +185,7 @@ class InodeReader:
         return SquashfsInode(inode.number, File(metadata, content))
 
     def _make_metadata(self, inode: _InodeRecord, common: bytes, xattrs: int) -> Metadata:
-        """`common` is the part of the header that the metadata is made of, as stored: mode, ids and time."""
+        """`common` is the stored part of the header with the metadata: mode, ids and time."""
         metadata = self._known.get((common, xattrs))
         if metadata is None:
             if max(inode.uid, inode.gid) >= len(self.ids):
@@ -211,4 +211,4 @@ class InodeReader:
 
 
 class _InodeFault(Exception):
-    """What is wrong with an inode; the place is added where it is known."""
+    """A damaged inode; the caller adds the location."""

@@ -1,4 +1,4 @@
-"""The inode table: one record for each node, extended where the basic kind has no room for what it has."""
+"""Write the inode table: one record for each node, extended if the basic type is not sufficient."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from ltsp.tree.name import encode
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
 
 _MOST_BASIC: Final = 0xFFFF_FFFF
-"""Bytes of a file, and its place in the image, from which on it needs an extended inode."""
+"""Size of a file, and its offset in the image, from which it needs an extended inode."""
 _EXTENDED: Final = InodeType.EXTENDED_DIRECTORY - InodeType.DIRECTORY
-"""From a basic kind to its extended one."""
+"""Difference between a basic type and its extended one."""
 
 _pack_file = FileInode.layout.pack
 _pack_extended_file = ExtendedFileInode.layout.pack
@@ -61,7 +61,7 @@ class InodeWriter:
         return self.table.write(ExtendedDirectoryInode.layout.pack(*head, *extended) + b"".join(listing.indexes))
 
     def add_file(self, file: File, number: int, links: int, place: ContentLocation, mtime: int | None) -> int:
-        """`mtime` is the time of the version that was read, where it is not the one in the metadata."""
+        """`mtime` is the time of the version that was read, if it differs from the metadata."""
         metadata = file.metadata
         xattrs = self._xattrs(metadata) if metadata.xattrs else NO_XATTRS
         size, start, fragment, offset, sparse, words = place
@@ -100,7 +100,7 @@ class InodeWriter:
 
 
 def basic_inode_type(node: Node) -> InodeType:
-    """The kind that a directory entry holds."""
+    """The type for a directory entry."""
     match node:
         case File():
             return InodeType.FILE

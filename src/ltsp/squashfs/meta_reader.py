@@ -1,7 +1,7 @@
-"""Reading tables: runs of metadata blocks, and the arrays that are stored in them.
+"""Read tables: runs of metadata blocks, and the arrays stored in them.
 
-Nothing here trusts a number of the image. What a caller asks for is bounded by the table's place in the file, and
-what it keeps by a `MemoryBudget`.
+No number in the image is trusted. Requests are limited by the table's range in the file, and memory by a
+`MemoryBudget`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ltsp.squashfs.format import METADATA_SIZE, METADATA_STORED
 from ltsp.squashfs.image_file import ImageFile
 
 Decompress = Callable[[bytes, int], bytes]
-"""From stored bytes and the most bytes they may unfold to; FormatError when they are damaged or unfold to more."""
+"""Takes stored bytes and the maximum decompressed size; FormatError if they are damaged or decompress to more."""
 
 _KEPT = 4096
-"""Unfolded metadata blocks kept at hand for each table: 32 MiB."""
+"""Decompressed metadata blocks to cache for each table: 32 MiB."""
 
 
 @dataclass(slots=True)
 class MemoryBudget:
-    """How much memory the tree of an image may take: what small hostile images would exhaust."""
+    """Limits the memory of an image's tree, which a small hostile image could exhaust."""
 
     left: int
     """Bytes."""
@@ -37,7 +37,7 @@ class MemoryBudget:
 
 @dataclass(slots=True)
 class MetadataTable:
-    """Metadata blocks one after another. Places are relative to the first one."""
+    """Consecutive metadata blocks. Offsets are relative to the first one."""
 
     file: ImageFile
     decompress: Decompress
@@ -47,10 +47,10 @@ class MetadataTable:
     end: int
     """Of the table in the image, in bytes."""
     _blocks: dict[int, tuple[bytes, int]] = field(default_factory=dict)
-    """By place: what is in a block, and the place of the next one."""
+    """By offset: the content of a block, and the offset of the next one."""
 
     def block(self, place: int) -> tuple[bytes, int]:
-        """What the block at a place unfolds to, never empty, and the place of the next one."""
+        """The decompressed block at an offset, never empty, and the offset of the next one."""
         known = self._blocks.get(place)
         if known is None:
             known = self._read(place)
@@ -60,9 +60,9 @@ class MetadataTable:
         return known
 
     def view(self, place: int, offset: int, size: int) -> tuple[bytes, int]:
-        """Bytes of which `size` are at hand from the offset that is returned with them.
+        """Bytes, and the offset in them from which `size` bytes are available.
 
-        `offset` counts from the start of the block at `place`, unfolded; what is wanted may go on in the next ones.
+        `offset` counts from the start of the decompressed block at `place`; the range may extend into the next ones.
         """
         data, following = self.block(place)
         if offset + size <= len(data):
@@ -81,7 +81,7 @@ class MetadataTable:
         return b"".join(pieces), 0
 
     def pieces(self, place: int, offset: int, size: int) -> Iterator[bytes]:
-        """What `view` gives, block by block, for what may be large."""
+        """Like `view`, but block by block, for large ranges."""
         while size > 0:
             data, at = self.view(place, offset, 1)
             piece = data[at : at + size]
@@ -92,7 +92,7 @@ class MetadataTable:
             place, offset = self.block(place)[1], 0
 
     def blocks(self) -> Iterator[bytes]:
-        """What each block unfolds to, from first to last. They fill the table, and only the last may be short."""
+        """All decompressed blocks, from first to last. They fill the table, and only the last may be short."""
         place, data = 0, bytes(METADATA_SIZE)
         while place < self.end - self.start:
             if len(data) < METADATA_SIZE:
@@ -123,12 +123,12 @@ class MetadataTable:
 
 
 class LookupTable:
-    """An array of records in metadata blocks, with a list of the blocks' places after them."""
+    """An array of records in metadata blocks, followed by a list of the blocks' offsets."""
 
     def __init__(
         self, file: ImageFile, decompress: Decompress, name: str, *, index: int, count: int, entry: int, limits: range
     ) -> None:
-        """`index` is the place of the list, `entry` the size of a record in bytes, `limits` where all of it may lie."""
+        """`index` is the offset of the list, `entry` the size of a record in bytes, `limits` the allowed range."""
         self.name = name
         self.count = count
         self._entry = entry
@@ -139,21 +139,21 @@ class LookupTable:
         if sys.byteorder == "big":
             self._places.byteswap()
         self.start = self._places[0] if blocks else index
-        """Where it begins in the image, in bytes."""
+        """Start in the image, in bytes."""
         outside = [place for place in self._places if not limits.start <= place < index]
         if outside:
             raise FormatError(f"{name} is damaged: block at {outside[0]} is outside of {limits.start} to {index}")
         self._table = MetadataTable(file, decompress, name, 0, index)
 
     def at(self, number: int) -> tuple[bytes, int]:
-        """Bytes and the offset in them where the record lies."""
+        """Bytes and the offset of the record in them."""
         if number >= self.count:
             raise FormatError(f"{self.name} is damaged: it has {self.count} entries, but number {number} is referenced")
         block, offset = divmod(number * self._entry, METADATA_SIZE)
         return self._table.view(self._places[block], offset, self._entry)
 
     def blocks(self) -> Iterator[bytes]:
-        """What each block unfolds to, from first to last; all but the last are full."""
+        """All decompressed blocks, from first to last; all but the last are full."""
         left = self.count * self._entry
         for place in self._places:
             data, _ = self._table.block(place)

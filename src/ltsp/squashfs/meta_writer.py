@@ -1,4 +1,4 @@
-"""Tables of an image: records in metadata blocks, and the lists of places that lead to them."""
+"""Write tables of an image: records in metadata blocks, and the lists of their offsets."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ltsp.squashfs.format import METADATA_SIZE, METADATA_STORED
 from ltsp.squashfs.output import ImageOutput
 
 Compress = Callable[[bytes], bytes | bytearray]
-"""What metadata is compressed with; `bytes` leaves it as it is."""
+"""Compresses metadata; `bytes` leaves it uncompressed."""
 
 
 @dataclass(slots=True)
 class MetadataWriter:
-    """A stream of metadata blocks, each passed on as soon as it is full."""
+    """Writes a stream of metadata blocks, each as soon as it is full."""
 
     put: Callable[[bytes | bytearray], None]
-    """Takes header and contents of the blocks in order."""
+    """Called with header and contents of each block, in order."""
     compress: Compress
     block: int = field(init=False, default=0)
-    """Place of the open block, in bytes after the first one's."""
+    """Offset of the open block relative to the first one, in bytes."""
     _open: bytearray = field(init=False, default_factory=bytearray)
 
     @property
@@ -32,11 +32,11 @@ class MetadataWriter:
 
     @property
     def reference(self) -> int:
-        """Of what is written next."""
+        """The reference of the next write."""
         return self.block << 16 | len(self._open)
 
     def write(self, data: bytes | bytearray) -> int:
-        """Returns the reference of the data."""
+        """Append data; return its reference."""
         waiting = self._open
         reference = self.block << 16 | len(waiting)
         waiting += data
@@ -63,7 +63,7 @@ class MetadataWriter:
 
 
 def write_table(output: ImageOutput, records: bytes | bytearray, compress: Compress) -> list[int]:
-    """Write records in metadata blocks. Returns the places of the blocks in the image."""
+    """Write records in metadata blocks; return the offsets of the blocks in the image."""
     begin = output.position
     writer = MetadataWriter(output.write, compress)
     places: list[int] = []
@@ -75,7 +75,7 @@ def write_table(output: ImageOutput, records: bytes | bytearray, compress: Compr
 
 
 def write_listed_table(output: ImageOutput, records: bytes | bytearray, compress: Compress) -> int:
-    """Write records in metadata blocks, and behind them the list of the blocks' places. Returns the list's place."""
+    """Write records in metadata blocks, then the list of the blocks' offsets; return the offset of the list."""
     places = write_table(output, records, compress)
     at = output.position
     output.write(pack(f"<{len(places)}Q", *places))
@@ -83,5 +83,5 @@ def write_listed_table(output: ImageOutput, records: bytes | bytearray, compress
 
 
 def pack_little_endian(column: array[int]) -> bytes:
-    """The column as a table's records."""
+    """The column as little-endian records of a table."""
     return pack(f"<{len(column)}{column.typecode}", *column)

@@ -1,4 +1,4 @@
-"""The file that an image is written to: in order, in large pieces, with a way back and a check of what arrived."""
+"""Write an image file sequentially in large pieces, with rewinding and a final check of the written data."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ltsp.errors import LtspError
 from ltsp.host import files
 
 _PIECE = 1 << 20
-"""Bytes that are gathered before they are written, and read back at a time."""
+"""Bytes to collect before writing, and to read back at a time."""
 _MOST_PARTS = 512
-"""Parts of a piece; Linux takes 1024 in one call. writev(2), IOV_MAX"""
+"""Parts of a piece; Linux accepts 1024 in one call. writev(2), IOV_MAX"""
 _MOST_QUEUED = 8
-"""Pieces that wait to be written."""
+"""Pieces waiting to be written."""
 _FLUSHED = 8 << 20
-"""Bytes whose way to the disk is begun together, so that little is left of it when all is written."""
+"""Bytes after which writeback is started, so that little is left for the final fsync."""
 
 Part = bytes | bytearray
 
 
 class OutputMark(NamedTuple):
-    """A place that the output can be taken back to."""
+    """A position to which the output can be rewound."""
 
     position: int
     crc: int
@@ -36,19 +36,19 @@ class OutputMark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SealedImage:
-    """What a finished file holds."""
+    """A finished image file and its checksum."""
 
     size: int
     """Bytes."""
     begin: int
     crc: int
-    """Of everything from `begin` on. It finds what memory or the file system damaged on the way; a sha256 of what was
-    written would cost as much as a fast codec, this costs nothing."""
+    """Checksum of everything from `begin` on. It detects damage by memory or the file system; a sha256 of the written
+    data would cost as much as a fast codec, this costs nothing."""
 
     def read_back(self, descriptor: int) -> str:
-        """The sha256 of the file, in hexadecimal, by pread(2): its own position belongs to somebody else.
+        """The sha256 of the file, in hexadecimal, with pread(2), which leaves its position alone.
 
-        Raises LtspError when the file holds something else than what was written to it.
+        Raises LtspError if the file differs from the data written to it.
         """
         digest = hashlib.sha256()
         at = crc = 0
@@ -65,24 +65,24 @@ class SealedImage:
 
 @dataclass(slots=True)
 class ImageOutput:
-    """Appends to `file`, seekable and raw, from offset `begin` on; what lies before is written by `seal`.
+    """Appends to `file`, seekable and raw, from offset `begin` on; the bytes before that are written by `seal`.
 
-    A context: within it a thread of its own writes, since copying to the page cache takes as long as a fast codec. All
-    methods belong to the thread that opened it, and each may raise what writing raised before.
+    A context manager: a separate thread writes, since copying to the page cache takes as long as a fast codec. All
+    methods must be called by the thread that opened it, and may raise earlier write errors.
     """
 
     file: BinaryIO
     begin: int
     _descriptor: int = field(init=False)
     position: int = field(init=False)
-    """Where the next byte will lie."""
+    """Offset of the next byte."""
     _crc: int = field(init=False, default=0)
     """Of everything from `begin` on."""
     _pending_position: int = field(init=False)
-    """Place of what is pending; all before was passed on."""
+    """Offset of the pending data; everything before was handed to the writer."""
     _pending: list[Part] = field(init=False, default_factory=list)
     _queue: Queue[tuple[int, list[Part]] | None] = field(init=False, default_factory=lambda: Queue(_MOST_QUEUED))
-    """Pieces and their places."""
+    """Pieces and their offsets."""
     _error: BaseException | None = field(init=False, default=None)
     _thread: Thread = field(init=False)
 
@@ -101,7 +101,7 @@ class ImageOutput:
         self._thread.join()
 
     def write(self, data: Part) -> None:
-        """The data must not change any more."""
+        """Append data, which must not change afterwards."""
         self._pending.append(data)
         self._crc = crc32(data, self._crc)
         self.position += len(data)
@@ -112,7 +112,7 @@ class ImageOutput:
         return OutputMark(self.position, self._crc)
 
     def rewind(self, mark: OutputMark) -> None:
-        """Take back everything that was written since the mark."""
+        """Undo all writes since the mark."""
         if mark.position < self._pending_position:
             self._pending.clear()
             self._wait()
@@ -123,7 +123,7 @@ class ImageOutput:
         self.position, self._crc = mark
 
     def seal(self, head: bytes) -> SealedImage:
-        """Write what lies before `begin`, and cut off what was taken back."""
+        """Write the bytes before `begin`, and truncate rewound data."""
         assert len(head) <= self.begin
         self._queue_pending()
         self._wait()
@@ -152,13 +152,13 @@ class ImageOutput:
                     if end - flushed >= _FLUSHED:
                         files.begin_flush(self._descriptor, flushed, end - flushed)
                         flushed = end
-                except BaseException as error:  # it is raised again in the other thread
+                except BaseException as error:  # raised again in the other thread
                     self._error = error
             self._queue.task_done()
 
 
 def _write_all(descriptor: int, parts: list[Part], at: int) -> int:
-    """Write the parts one after the other. Returns the place of their end."""
+    """Write the parts one after the other; return the end offset."""
     end = at + sum(map(len, parts))
     at += os.pwritev(descriptor, parts, at)
     if at < end:  # the disk is almost full, or a signal arrived

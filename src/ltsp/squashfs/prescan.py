@@ -1,4 +1,4 @@
-"""What a tree holds in numbers, counted once before anything is written."""
+"""Count the contents of a tree once, before anything is written."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ltsp.tree.node import Device, Directory, File, Metadata, Symlink
 from ltsp.tree.tree import Tree
 
 LATEST = 0xFFFF_FFFF
-"""Squashfs has times from 1970 to 2106: whole seconds in 32 bits without a sign."""
+"""Times in squashfs are from 1970 to 2106: unsigned 32-bit seconds."""
 MOST_IDS = 0xFFFF
-"""Different user and group ids together; the superblock counts them in 16 bits."""
+"""Different user and group ids in total; the superblock counts them in 16 bits."""
 _LARGEST_ID = 0xFFFF_FFFF
 _LARGEST_MAJOR = 0xFFF
 _LARGEST_MINOR = 0xF_FFFF
 
 
 def clamp_time(mtime: int) -> int:
-    """The nearest time that squashfs can hold."""
+    """The nearest time that squashfs can store."""
     return min(max(mtime, 0), LATEST)
 
 
@@ -32,15 +32,15 @@ class Prescan:
     links: Mapping[int, int]
     """Number of names by the `id` of each node that has several."""
     shared_sizes: frozenset[int]
-    """Sizes that more than one regular file has: only these can be duplicates."""
+    """Sizes shared by several regular files: only these can be duplicates."""
     newest: int
     """Latest clamped time."""
     clamped: int
-    """Nodes whose time squashfs cannot hold."""
+    """Nodes whose time squashfs cannot store."""
 
     @classmethod
     def of(cls, tree: Tree) -> Prescan:
-        """Raises LtspError where the tree has what squashfs cannot hold at all."""
+        """Raises LtspError if squashfs cannot store the tree."""
         owners: set[tuple[int, int]] = set()
         seen: set[int] = set()
         links: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""Reading an image: from an open file to a tree whose contents are read when they are asked for."""
+"""Read an image: from an open file to a tree whose contents are read on demand."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ltsp.tree.tree import Tree
 
 _ALLOWANCE = 384 << 20
 _ALLOWANCE_PER_BYTE = 32
-"""Memory that a tree may take, in bytes: for any image, and for each byte of its tables as stored.
+"""Bytes of memory that a tree may take: for any image, and per stored byte of its tables.
 
-The tables of real images unfold to eight times their size or less."""
+The tables of real images decompress to at most eight times their size."""
 
 _ID = struct.Struct("<I")
 EXPORT = struct.Struct("<Q")
-"""The entries of the id table and of the export table, whose references are by inode number less one."""
+"""Entries of the id table and of the export table, which is indexed by inode number minus one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTables:
-    """Where everything lies in an image, and the arrays that are read at once."""
+    """The location of everything in an image, and the arrays that are read at the start."""
 
     ids: tuple[int, ...]
     inodes: MetadataTable
@@ -54,10 +54,10 @@ class Image:
 
     @classmethod
     def open(cls, file: BinaryIO, name: str = "image") -> Image:
-        """The image in a seekable file, which the caller closes when no content is read any more.
+        """The image in a seekable file, which the caller closes after the last use of a content.
 
-        The name is for messages about damaged contents, which show when nobody knows any more where they are from.
-        Raises FormatError where the file is none, or is damaged so that nothing in it can be found.
+        The name is for messages about damaged contents, which are detected later.
+        Raises FormatError if the file is not an image, or its tables are damaged.
         """
         image = ImageFile(file, name)
         superblock = SquashfsSuperblock.parse(image.read_up_to(0, SquashfsSuperblock.layout.size), image.size)
@@ -68,23 +68,23 @@ class Image:
         return cls(image, superblock, tables, blocks)
 
     def compression(self) -> Compression:
-        """What the image says it was compressed with.
+        """The compression recorded in the image.
 
-        Raises FormatError when the record of the compressor's options is damaged.
+        Raises FormatError if the record of the compressor options is damaged.
         """
         options = b""
         if self.superblock.flags & Flags.COMPRESSOR_OPTIONS:
             at = SquashfsSuperblock.layout.size
             header = int.from_bytes(self.file.read(at, 2), "little")
             if not METADATA_STORED < header <= METADATA_STORED | METADATA_SIZE:
-                raise FormatError("the compressor's options behind the superblock are damaged")
+                raise FormatError("the compressor options after the superblock are damaged")
             options = self.file.read(at + 2, header & ~METADATA_STORED)
         return Compression.parse(CompressorId(self.superblock.compressor), options)
 
     def tree(self) -> Tree:
         """The tree of the image. Names of one inode share its node.
 
-        Raises FormatError where any inode or directory is damaged; contents are not looked at.
+        Raises FormatError if any inode or directory is damaged; contents are not checked.
         """
         tables, superblock = self.tables, self.superblock
         stored = superblock.bytes_used - superblock.inode_table
@@ -110,7 +110,7 @@ def _make_decompressor(superblock: SquashfsSuperblock) -> Decompress:
 
 
 def _read_tables(file: ImageFile, decompress: Decompress, superblock: SquashfsSuperblock) -> ImageTables:
-    """The tables from last to first: each ends where the next one begins."""
+    """Read the tables from last to first: each ends where the next one begins."""
 
     def lookup(name: str, place: int, count: int, entry: int) -> LookupTable:
         limits = range(superblock.directory_table, end)

@@ -6,7 +6,7 @@
         y: U16
 
 `Point(1, 2).pack()` is four bytes, little-endian and without padding, and `Point.unpack` reads them back. A record
-may extend another one, whose fields then come first. What a number means is checked elsewhere.
+may extend another one, whose fields then come first. Values are checked elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ U32 = int
 U64 = int
 
 _CODES: Final = {"U16": "H", "I16": "h", "U32": "I", "U64": "Q"}
-"""Of `struct`, by annotation, whose text is enough: evaluating annotations would take much of the start-up time."""
+"""`struct` formats by annotation text: evaluating the annotations would take much of the start-up time."""
 
 
 class BinaryRecord:
@@ -31,7 +31,7 @@ class BinaryRecord:
     __slots__ = ()
 
     layout: ClassVar[struct.Struct] = struct.Struct("<")
-    """Its `size` is that of the record in bytes; hot loops take the bare numbers from it."""
+    """Its `size` is that of the record in bytes; hot loops use it directly for the bare numbers."""
     fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
@@ -43,14 +43,14 @@ class BinaryRecord:
         cls.fields = (*base.fields, *own)
 
     def pack(self) -> bytes:
-        """Raises struct.error when a value does not fit its field, which is a fault of whoever made the record."""
+        """Raises struct.error if a value does not fit its field, which is a bug in the caller."""
         return self.layout.pack(*[getattr(self, name) for name in self.fields])
 
     @classmethod
     def unpack(cls, data: bytes | memoryview, at: int = 0) -> Self:
         """The record that begins at an offset of `data`, which may hold more.
 
-        Raises FormatError when the data ends within it.
+        Raises FormatError if the data ends within it.
         """
         try:
             return cls(*cls.layout.unpack_from(data, at))

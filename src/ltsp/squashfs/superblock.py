@@ -1,4 +1,4 @@
-"""The superblock, the first 96 bytes of an image: what the image is made of and where its tables lie."""
+"""The superblock, the first 96 bytes of an image: its parameters and the offsets of its tables."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MAGIC = 0x73717368
 SMALLEST_BLOCK = 4096
 LARGEST_BLOCK = 1 << 20
 PADDING = 4096
-"""Images are filled with zeros to a multiple of this, in bytes, so that they can be mounted through a loop device."""
+"""Images are padded with zeros to a multiple of this many bytes, so that a loop device can mount them."""
 
 
 class CompressorId(IntEnum):
     GZIP = 1
     """A zlib stream."""
     LZMA = 2
-    """A .lzma stream; Linux never read it."""
+    """A .lzma stream; never supported by Linux."""
     LZO = 3
     XZ = 4
     LZ4 = 5
@@ -32,7 +32,7 @@ class CompressorId(IntEnum):
 
 
 class Flags(IntFlag):
-    """How the image was made. Readers need only COMPRESSOR_OPTIONS."""
+    """How the image was written. Readers need only COMPRESSOR_OPTIONS."""
 
     STORED_INODES = 0x0001
     STORED_DATA = 0x0002
@@ -46,7 +46,7 @@ class Flags(IntFlag):
     STORED_XATTRS = 0x0100
     NO_XATTRS = 0x0200
     COMPRESSOR_OPTIONS = 0x0400
-    """The superblock is followed by a metadata block, not compressed, of options of the compressor."""
+    """The superblock is followed by an uncompressed metadata block with compressor options."""
     STORED_IDS = 0x0800
 
 
@@ -72,17 +72,17 @@ class SquashfsSuperblock(BinaryRecord):
     minor: U16
     """0."""
     root: U64
-    """Reference of the root directory's inode."""
+    """Reference of the root inode."""
     bytes_used: U64
     """Size of the image in bytes, without the padding."""
     id_table: U64
-    """Place of the list of the id table's metadata blocks; as are the places of fragments and exports."""
+    """Offset of the list of the id table's metadata blocks; the same for fragments and exports."""
     xattr_table: U64
-    """Place of the XattrTable, or NO_TABLE."""
+    """Offset of the XattrTable, or NO_TABLE."""
     inode_table: U64
-    """Place of the first metadata block."""
+    """Offset of the first metadata block."""
     directory_table: U64
-    """Place of the first metadata block."""
+    """Offset of the first metadata block."""
     fragment_table: U64
     """Or NO_TABLE."""
     export_table: U64
@@ -92,7 +92,7 @@ class SquashfsSuperblock(BinaryRecord):
     def parse(cls, raw: bytes, file_size: int) -> Self:
         """The superblock at the start of a file of `file_size` bytes.
 
-        Raises FormatError where it contradicts itself or the file, as squashfs_fill_super of Linux does.
+        Raises FormatError if it is inconsistent with itself or the file. Linux squashfs_fill_super
         """
         if len(raw) < cls.layout.size or raw[:4] != MAGIC.to_bytes(4, "little"):
             raise FormatError("not a squashfs image: it has no superblock")
@@ -113,7 +113,7 @@ def _faults(superblock: SquashfsSuperblock, file_size: int) -> Iterator[str]:
     used = superblock.bytes_used
     if used > file_size:
         yield f"the image has {used} bytes, the file {file_size}"
-    # A metadata block takes three bytes or more, so no byte of an image unfolds to more than a whole one.
+    # A metadata block has at least three bytes, so no byte of an image decompresses to more than a whole block.
     if not 1 <= superblock.inode_count <= used * METADATA_SIZE // InodeHeader.layout.size:
         yield f"{superblock.inode_count} inodes in {used} bytes"
     if superblock.fragment_count > used:
@@ -129,7 +129,7 @@ def _faults(superblock: SquashfsSuperblock, file_size: int) -> Iterator[str]:
 
 
 def _table_offsets(superblock: SquashfsSuperblock) -> Iterator[tuple[str, int]]:
-    """The parts that the image has, in the order in which Linux wants them."""
+    """The parts of the image, in the order that Linux requires."""
     yield "end of the superblock", superblock.layout.size
     yield "inode table", superblock.inode_table
     yield "directory table", superblock.directory_table

@@ -1,4 +1,4 @@
-"""How the tree of an image grows: from the root's inode, one directory after another, each inode once."""
+"""Read the tree of an image from the root inode, one directory after another, each inode once."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Sock
 from ltsp.tree.tree import Tree
 
 _NAME_COST = 150
-"""Bytes of memory that an entry of a directory takes besides its node, at most, and without the name's characters."""
+"""Largest size in memory of a directory entry, without its node and the characters of its name."""
 _INODE_COST = 16
-"""Bytes of memory that an inode number takes while the tree grows."""
+"""Bytes of memory for an inode number while the tree is read."""
 _LONGEST_PATH = 16384
-"""Bytes; four times PATH_MAX of Linux. It bounds how deep directories nest, and with that what a walk costs."""
+"""Bytes; four times PATH_MAX of Linux. It limits the depth of directories, and so the cost of a walk."""
 
 
 @dataclass(frozen=True, slots=True)
 class _PendingListing:
-    """A directory whose listing is still to be read."""
+    """A directory whose listing has not been read yet."""
 
     listing: ListingToRead
     above: _PendingListing | None = None
     name: str = ""
     length: int = 0
-    """Bytes of its path."""
+    """Length of its path in bytes."""
 
     def __str__(self) -> str:
         names = []
@@ -55,7 +55,7 @@ class SquashfsTreeReader:
     nodes: list[Node | None] = field(init=False)
     """By inode number."""
     references: array[int] = field(init=False)
-    """By inode number: where the inode lies in its table."""
+    """Location of each inode in its table, by inode number."""
 
     def __post_init__(self) -> None:
         numbers = self.superblock.inode_count + 1
@@ -64,7 +64,7 @@ class SquashfsTreeReader:
         self.references = array("Q", bytes(8 * numbers))
 
     def tree(self) -> Tree:
-        """Raises FormatError that names the directory in which damage shows."""
+        """Raises FormatError, which names the damaged directory."""
         block, offset = dereference(self.superblock.root)
         inode = self.inodes.read(block, offset, InodeType.DIRECTORY)
         root = self._register_inode(inode, self.superblock.root)
@@ -103,7 +103,7 @@ class SquashfsTreeReader:
             listing.entries[name] = node
 
     def _find_hard_link(self, entry: ListingEntry) -> Node | None:
-        """The node of an inode that another name led to."""
+        """The node of an inode that was found under an earlier name."""
         node = self.nodes[entry.number] if 0 < entry.number < len(self.nodes) else None
         if node is None:
             return None
@@ -123,7 +123,7 @@ class SquashfsTreeReader:
 
 @contextmanager
 def _without_gc() -> Iterator[None]:
-    """Without garbage collection: nodes are not garbage, and looking again and again takes 40 % of the time."""
+    """Disable garbage collection: no node is garbage, and the repeated scans take 40 % of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,7 @@
-"""Inodes and directories of a tree, from its leaves to its root, and the export table that finds them by number.
+"""Write the inodes and directories of a tree from its leaves to its root, and the export table.
 
-Inodes of one directory have consecutive numbers and lie side by side, so that its entries need few headers and a
-listing with attributes reads few blocks. Nothing here recurses: a tree may nest deeper than the interpreter's stack.
+Inodes of one directory have consecutive numbers and are adjacent, so that its entries need few headers and a listing
+with attributes reads few blocks. Nothing here recurses: a tree may nest deeper than the interpreter's stack.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ltsp.tree.node import Directory, File, Node
 
 _ROOT_NUMBER = 1
 _UNWRITTEN = 0xFFFF_FFFF_FFFF_FFFF
-"""In place of the reference of an inode; no inode lies there."""
+"""Placeholder for the reference of an inode; no inode is there."""
 
 
 @dataclass(slots=True)
 class _OpenDirectory:
-    """A directory some of whose subdirectories are not written yet."""
+    """A directory with subdirectories that are not written yet."""
 
     directory: Directory
     number: int
@@ -32,7 +32,7 @@ class _OpenDirectory:
     """Name, node and inode number, in the order of the names' bytes."""
     subdirectories: Iterator[tuple[str, Node, int]]
     listings: list[WrittenListing] = field(default_factory=list)
-    """Of the subdirectories that are written, in the order of `entries`."""
+    """Results of the written subdirectories, in the order of `entries`."""
 
 
 @dataclass(slots=True)
@@ -43,18 +43,18 @@ class TreeWriter:
     directories: DirectoryWriter
     file_table: FileTable
     numbers: Mapping[int, int]
-    """Numbers of the contents in `file_table` by the `id` of the file; a file that is not in it is left out."""
+    """Numbers of the contents in `file_table` by the `id` of the file; other files are excluded."""
     mtimes: Mapping[int, int]
-    """Times by the `id` of those files of which another version was read than the scan saw."""
+    """Times by the `id` of files that changed between the scan and reading."""
     links: Mapping[int, int]
     """Number of names by the `id` of each node that has several."""
     exports: array[int] = field(init=False, default_factory=lambda: array("Q"))
-    """References of the inodes, by number, from 1 on."""
+    """References of the inodes by number, from 1."""
     _linked: dict[int, int] = field(init=False, default_factory=dict)
     """Inode number by the `id` of a node with several names."""
 
     def write(self, root: Directory) -> int:
-        """Returns the reference of the root's inode."""
+        """Write the tree; return the reference of the root inode."""
         self.exports.append(_UNWRITTEN)
         stack = [self._begin_directory(root, _ROOT_NUMBER)]
         while True:
@@ -67,7 +67,7 @@ class TreeWriter:
                 listing = self.directories.add(self._write_inodes(directory))
                 stack.pop()
                 if not stack:
-                    # Nothing lies above the root; readers expect a number that no inode has.
+                    # The root has no parent; readers expect an unused inode number.
                     beyond = len(self.exports) + 1
                     reference = self.inodes.add_directory(root, _ROOT_NUMBER, beyond, listing)
                     self.inodes.table.close()
@@ -76,7 +76,7 @@ class TreeWriter:
                 stack[-1].listings.append(listing)
 
     def _begin_directory(self, directory: Directory, number: int) -> _OpenDirectory:
-        """Give numbers to the entries that stay."""
+        """Number the entries that are kept."""
         entries = []
         for name in sort_names(list(directory.entries)):
             node = directory.entries[name]
@@ -97,7 +97,7 @@ class TreeWriter:
         return number
 
     def _write_inodes(self, directory: _OpenDirectory) -> Iterator[NewEntry]:
-        """Write the inodes of a directory's entries, all of whose subdirectories have their listings."""
+        """Write the inodes of a directory's entries, after the listings of all its subdirectories."""
         listings = iter(directory.listings)
         for name, node, number in directory.entries:
             reference = self.exports[number - 1]

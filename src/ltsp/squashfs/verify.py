@@ -1,4 +1,4 @@
-"""Reading an image back in full and comparing it with the tree that it was made from: `--verify`."""
+"""Read an image back in full and compare it with its source tree: `--verify`."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ltsp.tree.node import Device, Directory, File, Metadata, Node, Symlink
 from ltsp.tree.tree import Tree
 
 _NAMED = 5
-"""Differences that the message names."""
+"""Differences listed in the message."""
 _PIECE = 1 << 20
 """Bytes compared at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found to be equal."""
+    """The result of a verification."""
 
     nodes: int
     source_bytes: int
-    """Of contents that were compared."""
+    """Bytes of contents that were compared."""
     not_compared: tuple[str, ...]
-    """Files whose source has changed since, so that their content cannot be compared."""
+    """Files that changed in the source, so that their content cannot be compared."""
 
 
 def verify(
@@ -40,12 +40,12 @@ def verify(
     namespaces: Collection[str] = XATTR_PREFIXES,
     progress: Callable[[int], None] = lambda _size: None,
 ) -> Verification:
-    """Compare an image with the tree that it was made from.
+    """Compare an image with its source tree.
 
-    `faults` are those of the making; what they name is not expected. Attributes are expected in these namespaces, as
-    far as Linux would take them, and times as squashfs can hold them. `progress` is called with bytes compared since
+    `faults` are those of the build; files named there are not expected. Attributes are expected in these namespaces, if
+    Linux accepts them, and times as far as squashfs can store them. `progress` is called with the bytes compared since
     the last call.
-    Raises LtspError that names the first differences, and FormatError when the image cannot be read.
+    Raises LtspError, which names the first differences, and FormatError if the image cannot be read.
     """
     comparison = _Comparison(namespaces, progress)
     for path in [*faults.vanished, *(path for path, _ in faults.unreadable)]:
@@ -67,14 +67,14 @@ class _Comparison:
     namespaces: Collection[str]
     progress: Callable[[int], None]
     missing: set[int] = field(default_factory=set)
-    """Nodes of the tree, by `id`, that the image has not, rightly."""
+    """Nodes of the tree, by `id`, that are rightly missing from the image."""
     changed: set[int] = field(default_factory=set)
-    """Files whose content is that of no single moment."""
+    """Files whose stored content may be inconsistent."""
     nodes: int = 0
     source_bytes: int = 0
     not_compared: list[str] = field(default_factory=list)
     _pairs: dict[int, Node] = field(default_factory=dict)
-    """What became of each node that is no directory, by `id`."""
+    """The node in the image for each node that is not a directory, by `id`."""
     _taken: set[int] = field(default_factory=set)
     """The `id` of each node in `_pairs`."""
 
@@ -119,7 +119,7 @@ class _Comparison:
                 yield f"/{printable(path)}: {name} is {had}, not {wanted}"
 
     def _facts(self, want: Node, have: Node, mtime: int) -> Iterator[tuple[str, object, object]]:
-        """Name, expected and found, of all but contents; where the type differs, of nothing else."""
+        """Name, expected and found value of everything except contents; only the type if that differs."""
         if type(want) is not type(have):
             yield "type", type(want).__name__.lower(), type(have).__name__.lower()
             return
@@ -138,7 +138,7 @@ class _Comparison:
                 pass
 
     def _storable_xattrs(self, metadata: Metadata) -> dict[str, bytes]:
-        """The attributes that squashfs can hold."""
+        """The attributes that squashfs can store."""
         return {
             name: value
             for name, value in metadata.xattrs
@@ -146,7 +146,7 @@ class _Comparison:
         }
 
     def _compare_content(self, path: str, want: File, have: File) -> Generator[str, None, int]:
-        """Differences, and the time that the image should have: that of the version of the file that was read."""
+        """Yields differences; returns the expected time, that of the version of the file that was read."""
         if id(want) in self.changed:
             return have.metadata.mtime
         with want.content.open() as source, have.content.open() as image:

@@ -1,7 +1,7 @@
-"""Threads that compress blocks, and the order in which what they made goes to the output.
+"""Compress blocks in threads, and write the results in order.
 
-The interpreter's lock is released inside the codecs, so threads are enough. Whatever their number and luck, blocks
-reach the output in the order in which they were submitted, and a fixed number of bytes is under way.
+The codecs release the interpreter lock, so threads suffice. Regardless of their number and timing, blocks reach the
+output in the order of submission, and a fixed number of bytes is in progress.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ltsp.squashfs.format import BLOCK_STORED
 from ltsp.squashfs.output import ImageOutput, OutputMark
 
 _LEAST_UNDER_WAY = 16 << 20
-"""Bytes of source that may wait for a worker or for their turn, for few threads and small blocks: what is read ahead
-while large files are compressed keeps the threads busy while many small ones are opened."""
+"""Bytes of source that may wait for a worker or their turn, with few threads and small blocks: reading ahead during
+large files keeps the threads busy while many small ones are opened."""
 _BLOCKS_PER_THREAD = 8
-"""Blocks under way for each thread: enough that one slow block leaves the others something to do."""
+"""Blocks in progress for each thread: enough that one slow block does not stall the others."""
 
 
 class BlockSink(Protocol):
-    """Told where blocks were put."""
+    """Receives the locations of blocks."""
 
     def put(self, mark: OutputMark, words: Sequence[int]) -> None:
-        """One size word for each block, in order; the first of them lies at the mark."""
+        """One size word for each block, in order; the first block is at the mark."""
         ...
 
 
@@ -42,30 +42,30 @@ class _CompressJob:
     sink: BlockSink
     blocks: Sequence[bytes]
     size: int
-    """Bytes of the blocks together."""
+    """Total bytes of the blocks."""
     sparse: bool
     """Whether a block of zeros becomes a hole."""
     stored: bool
-    """Whether the blocks are left as they are."""
+    """Whether the blocks stay uncompressed."""
     pieces: list[bytes | bytearray] = field(default_factory=list)
     words: Sequence[int] = ()
     error: BaseException | None = None
     seconds: float = 0.0
-    """Of CPU time."""
+    """Seconds of CPU time."""
     finished: LockType = field(default_factory=allocate_lock)
-    """Held until a worker has dealt with the job."""
+    """Locked until a worker has finished the job."""
 
 
 @dataclass(slots=True)
 class Workers:
-    """A context: within it the threads run. All methods belong to the thread that opened it."""
+    """A context manager that runs the threads. All methods must be called by the thread that opened it."""
 
     output: ImageOutput
     compression: Compression
     block_size: int
     threads: int
     codec_seconds: float = field(init=False, default=0.0)
-    """Of CPU time, in all threads together."""
+    """Seconds of CPU time in all threads."""
     _jobs: SimpleQueue[_CompressJob | None] = field(init=False, default_factory=SimpleQueue)
     _in_order: deque[_CompressJob] = field(init=False, default_factory=deque)
     _under_way: int = field(init=False, default=0)
@@ -99,7 +99,7 @@ class Workers:
             thread.join()
 
     def submit(self, sink: BlockSink, blocks: Sequence[bytes], size: int, *, sparse: bool, stored: bool) -> None:
-        """Compress blocks, `size` bytes together, and write them after all that was submitted before."""
+        """Compress blocks of `size` bytes in total, and write them after everything submitted before."""
         job = _CompressJob(sink, blocks, size, sparse, stored)
         job.finished.acquire()
         self._in_order.append(job)
@@ -110,11 +110,11 @@ class Workers:
             self._write_next()
 
     def submit_holes(self, sink: BlockSink, count: int) -> None:
-        """As many holes, each as large as a block, in their turn."""
+        """Add `count` holes, each as large as a block, in order."""
         self._in_order.append(_CompressJob(sink, (), 0, sparse=True, stored=True, words=array("I", bytes(4 * count))))
 
     def drain(self) -> None:
-        """Wait until all that was submitted is written."""
+        """Wait until everything submitted is written."""
         while self._in_order:
             self._write_next()
 
@@ -135,7 +135,7 @@ class Workers:
             started = thread_time()
             try:
                 _compress(job, compress, zeros)
-            except BaseException as error:  # it is raised again where the result is taken
+            except BaseException as error:  # raised again when the result is collected
                 job.error = error
             job.blocks = ()
             job.seconds = thread_time() - started

@@ -1,4 +1,4 @@
-"""How an image is to be written."""
+"""Options for writing an image."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ltsp.squashfs.superblock import LARGEST_BLOCK, SMALLEST_BLOCK, Flags
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """What mksquashfs's options of the same meaning say."""
+    """The equivalents of mksquashfs options."""
 
     compression: Compression = field(default_factory=Compression)
     block_size: int = 131072
     """Bytes; a power of two from 4096 to 1 MiB."""
     threads: int = 0
-    """That compress; 0 is one for each processor that this process may use."""
+    """Compression threads; 0 means one for each processor that this process may use."""
     compress_inodes: bool = True
-    """Inodes and the other tables, but for attributes."""
+    """Whether inodes and the other tables, except attributes, are compressed."""
     compress_data: bool = True
     compress_fragments: bool = True
     compress_xattrs: bool = True
     fragments: bool = True
-    """Whether small files and ends of files are packed into shared blocks."""
+    """Whether small files and the ends of files are packed into shared blocks."""
     duplicates: bool = True
     """Whether files with the same content are stored once."""
     xattrs: bool = True
     xattr_namespaces: Collection[str] = XATTR_PREFIXES
-    """Which are kept, of XATTR_PREFIXES."""
+    """Namespaces to keep, a subset of XATTR_PREFIXES."""
     exports: bool = True
-    """Whether there is a table of inodes by number, which NFS servers need."""
+    """Whether to write a table of inodes by number, which NFS servers need."""
     time: int | None = None
-    """Of the image, in seconds since 1970; None is the newest time in the tree."""
+    """Time of the image in seconds since 1970; None means the newest time in the tree."""
     first: Mapping[str, int] = field(default_factory=dict)
     """Priorities of files by path: those above 0 come before all others, those below 0 after, the highest first."""
 
@@ -46,12 +46,12 @@ class WriteOptions:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether anything at all is compressed."""
+        """Whether anything is compressed."""
         return self.compression.name != "none"
 
     @property
     def stored(self) -> Flags:
-        """Which parts are left as they are."""
+        """Flags of the parts that stay uncompressed."""
         flags = Flags(0)
         for flag, compressed in (
             (Flags.STORED_INODES, self.compress_inodes),
@@ -65,6 +65,6 @@ class WriteOptions:
 
     @property
     def record(self) -> bytes:
-        """The compressor's options behind the superblock, as a metadata block; empty where there is none."""
+        """The compressor options after the superblock as a metadata block, or empty."""
         options = self.compression.options() if self.is_compressed else b""
         return (len(options) | METADATA_STORED).to_bytes(2, "little") + options if options else b""

@@ -1,4 +1,4 @@
-"""What became of a tree that was written: sizes, losses, and where the time went."""
+"""The result of writing an image: sizes, lost metadata and timing."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from ltsp.squashfs.output import SealedImage
 
 @dataclass(frozen=True, slots=True)
 class LostMetadata:
-    """How many of what squashfs cannot hold."""
+    """Counts of metadata that squashfs cannot store."""
 
     times: int
-    """Nodes whose time lies before 1970 or after 2106; it became the nearest one."""
+    """Nodes whose time was clamped to 1970 to 2106."""
     acls: int
     """POSIX ACL attributes."""
     foreign: int
-    """Attributes that are not user's, trusted's or security's."""
+    """Attributes outside of user, trusted and security."""
     too_large: int
-    """Attributes beyond what Linux takes."""
+    """Attributes that exceed the limits of Linux."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageSizes:
-    """What the parts of an image take, in bytes of the image."""
+    """Sizes of the parts of an image, in bytes."""
 
     data: int
     fragments: int
@@ -38,30 +38,30 @@ class WriteSeconds:
     """Where the time went."""
 
     codec: float
-    """CPU time of the threads that compressed blocks, all together."""
+    """Total CPU time of the threads that compress blocks."""
     hash: float
-    """Telling duplicates by their sha256."""
+    """Detecting duplicates by their sha256."""
     contents: float
-    """From the first file to the last block, by the clock; reading, `codec` and `hash` happen within."""
+    """Wall-clock time from the first file to the last block, including reading, `codec` and `hash`."""
     tables: float
-    """By the clock."""
+    """Wall-clock time."""
     cpu: float
     """CPU time of the whole process while `write` ran."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What `write` wrote."""
+    """The result of `write_squashfs`."""
 
     size: int
     """Bytes, with the padding."""
     sealed: SealedImage
-    """What the file holds; whoever wants to know that it arrived, and its sha256, reads it back."""
+    """The finished file; read it back to verify it and to get its sha256."""
     inodes: int
     source_bytes: int
-    """Of regular files, each inode counted once, duplicates too."""
+    """Bytes of regular files, each inode counted once, including duplicates."""
     duplicates: int
-    """Files that share the content of an earlier one."""
+    """Files that share their content with an earlier one."""
     duplicate_bytes: int
     fragment_blocks: int
     lost: LostMetadata
@@ -71,7 +71,7 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class MksquashfsResult:
-    """What is known of an image that mksquashfs wrote; named as in what our own writer returns."""
+    """The result of mksquashfs; fields are named as in WriteResult."""
 
     size: int
     inodes: int
@@ -80,6 +80,6 @@ class MksquashfsResult:
     sockets: int
     """Left out: tar has no type for them."""
     root_attributes: int
-    """Of the root directory, which is not in a tar stream."""
+    """Attributes of the root directory, which is not in a tar stream."""
     keeps_root: bool
     """Whether this mksquashfs gives the root directory its own owner and time."""

@@ -1,4 +1,4 @@
-"""A tree becomes a squashfs image. The image depends on the tree and the options alone, byte for byte."""
+"""Write a tree as a squashfs image, which depends only on the tree and the options, byte for byte."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def write_squashfs(
 ) -> WriteResult:
     """Write the image to a file opened "w+b" and unbuffered, from its start on.
 
-    `progress` is told how many bytes of source were taken since it was called last. Files that cannot be taken as
-    they should are told to `faults`. Raises LtspError where squashfs cannot hold the tree, and what reading or
-    writing raises.
+    `progress` is called with the bytes of source read since the last call. Files that cannot be stored as they should
+    be are recorded in `faults`. Raises LtspError if squashfs cannot store the tree, and whatever reading or writing
+    raises.
     """
     begin, cpu = perf_counter(), process_time()
     prescan = Prescan.of(tree)
@@ -90,15 +90,15 @@ def write_squashfs(
 
 @dataclass(slots=True)
 class _WrittenFiles:
-    """What became of the regular files."""
+    """The stored regular files."""
 
     file_table: FileTable
     fragments: FragmentWriter
     contents: DataWriter
     numbers: dict[int, int] = field(default_factory=dict)
-    """Numbers in `file_table` by the `id` of the file; those that were left out are not in it."""
+    """Numbers in `file_table` by the `id` of the file; excluded files are missing."""
     mtimes: dict[int, int] = field(default_factory=dict)
-    """Times by the `id` of those files of which another version was read than the scan saw."""
+    """Times by the `id` of files that changed between the scan and reading."""
 
 
 def _write_files(
@@ -159,10 +159,10 @@ def _sections(tree: Tree, first: Mapping[str, int]) -> Iterator[Iterator[tuple[s
 
 @dataclass(frozen=True, slots=True)
 class _TableOffsets:
-    """Where the tables lie: places in the image, NO_TABLE for what it has not."""
+    """Offsets of the tables in the image, or NO_TABLE."""
 
     root: int
-    """Reference of the root's inode."""
+    """Reference of the root inode."""
     inode_count: int
     inodes: int
     directories: int
@@ -177,7 +177,7 @@ class _TableOffsets:
 def _write_tables(
     tree: Tree, prescan: Prescan, options: WriteOptions, files: _WrittenFiles, image: ImageOutput
 ) -> _TableOffsets:
-    """In the order in which Linux wants them: each list of places ends where the next table begins."""
+    """Write the tables in the order that Linux requires: each list of offsets ends where the next table begins."""
     codec = options.compression.codec(options.block_size)
 
     def compress(part: Flags) -> Compress:
@@ -256,5 +256,5 @@ def _make_superblock(
 
 
 def _count_processors() -> int:
-    """That this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0))

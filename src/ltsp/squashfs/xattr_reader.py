@@ -1,4 +1,4 @@
-"""Reading extended attributes: sets of names and values, which inodes refer to by number."""
+"""Read extended attributes: sets of names and values, to which inodes refer by number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Xattrs = tuple[tuple[str, bytes], ...]
 
 @dataclass(slots=True)
 class _Cursor:
-    """Where in the table the next bytes are taken from."""
+    """The position in the table of the next bytes."""
 
     table: MetadataTable
     place: int
@@ -51,7 +51,7 @@ class XattrReader:
 
     @classmethod
     def of(cls, file: ImageFile, decompress: Decompress, place: int, limits: range) -> XattrReader:
-        """Of the table whose XattrTable record lies at a place; all of it lies within `limits`."""
+        """The reader of the table whose XattrTable record is at `place`; all of it must be within `limits`."""
         head = XattrTable.unpack(file.read(place, XattrTable.layout.size))
         ids = LookupTable(
             file,

@@ -1,4 +1,4 @@
-"""The table of extended attributes: each set once, and large values once."""
+"""Write the table of extended attributes: each set once, and large values once."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from ltsp.squashfs.output import ImageOutput
 from ltsp.tree.name import encode
 
 _LEAST_SHARED = 64
-"""Bytes of a value from which on a second copy becomes a reference to the first one. The reference takes 8, and what
-is near compresses well anyway; the values that matter are SELinux labels (short) and signatures of files (long)."""
+"""Bytes of a value from which a second copy becomes a reference to the first. A reference takes 8 bytes, and nearby
+copies compress well anyway; the relevant values are SELinux labels (short) and file signatures (long)."""
 _ACL_PREFIX = "system.posix_acl_"
 
 Xattrs = tuple[tuple[str, bytes], ...]
 
 
 class XattrFate(Enum):
-    """What becomes of an attribute."""
+    """Whether an attribute is stored, and why not."""
 
     KEPT = auto()
     UNWANTED = auto()
-    """Of a namespace that was not asked for."""
+    """In a namespace that was not selected."""
     ACL = auto()
     FOREIGN = auto()
     TOO_LARGE = auto()
 
 
 def classify_xattr(name: str, value: bytes, namespaces: Collection[str] = XATTR_PREFIXES) -> XattrFate:
-    """Whether an image of these namespaces (`user.`) holds an attribute, and why not."""
+    """Whether an image with these namespaces (`user.`) stores an attribute, and why not."""
     prefix = name[: name.find(".") + 1]
     if name.startswith(_ACL_PREFIX):
         return XattrFate.ACL
@@ -58,7 +58,7 @@ def classify_xattr(name: str, value: bytes, namespaces: Collection[str] = XATTR_
 
 
 class _XattrSet(NamedTuple):
-    """What becomes of one node's attributes."""
+    """The stored attributes of one node."""
 
     number: int
     """Index into the xattr id table, or NO_XATTRS."""
@@ -69,21 +69,21 @@ class _XattrSet(NamedTuple):
 
 @dataclass(slots=True)
 class XattrWriter:
-    """Numbers the sets of attributes in the order in which inodes have them, and writes them in the end."""
+    """Numbers the sets of attributes in the order of their inodes, and writes them at the end."""
 
     namespaces: Collection[str] = XATTR_PREFIXES
-    """Prefixes (`user.`) of what is kept, some of XATTR_PREFIXES."""
+    """Prefixes (`user.`) to keep, a subset of XATTR_PREFIXES."""
     acls: int = field(init=False, default=0)
-    """POSIX ACL attributes that squashfs cannot hold; as all these, counted once for each node."""
+    """POSIX ACL attributes, which squashfs cannot store; like the fields below, counted once per node."""
     foreign: int = field(init=False, default=0)
-    """Attributes outside of squashfs's namespaces."""
+    """Attributes outside of the namespaces of squashfs."""
     too_large: int = field(init=False, default=0)
-    """Attributes whose name or value Linux would not take."""
+    """Attributes whose name or value Linux would reject."""
     _seen: dict[Xattrs, _XattrSet] = field(init=False, default_factory=dict)
     _kept: dict[Xattrs, int] = field(init=False, default_factory=dict)
 
     def index(self, xattrs: Xattrs) -> int:
-        """The index that a node's inode holds."""
+        """The index for a node's inode."""
         if not xattrs:
             return NO_XATTRS
         known = self._seen.get(xattrs)
@@ -103,7 +103,7 @@ class XattrWriter:
         )
 
     def write(self, output: ImageOutput, compress: Compress) -> int:
-        """Write the table, the last of an image. Returns its place, NO_TABLE where no inode has attributes."""
+        """Write the table, the last of an image; return its offset, or NO_TABLE if no inode has attributes."""
         if not self._kept:
             return NO_TABLE
         begin = output.position
