@@ -117,7 +117,7 @@ def test_a_selection_is_asked_by_the_paths_of_the_root_and_nothing_else_is_looke
         return Inclusion.NOTHING if path == "etc/shadow" else Inclusion.ALL
 
     carrier = tree(*root(FIRST), f"{FIRST}/etc/shadow", f"{OS}/var/lib/x", "ostree/repo/objects/aa", *root(SECOND))
-    inside = nested_roots.at(carrier, FIRST)
+    inside = nested_roots.find_nested_root_at(carrier, FIRST)
     whole = carrier.select(inside.selection(inner))
     assert {path for path, _ in inside.tree(whole).walk()} == {
         *("etc", "etc/passwd", "usr", "usr/lib", "usr/lib/os-release", "var", "var/lib", "var/lib/x")

@@ -190,7 +190,7 @@ import os, subprocess, sys
 from ltsp.host.mounts import isolate_mounts
 from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 place, kind = sys.argv[1:]
 isolate_mounts()
 subprocess.run(["mount", "-t", "proc", "none", f"{place}/proc"], check=True)
@@ -200,7 +200,7 @@ os.chdir("/")
 os.makedirs("/srv/ltsp/images", exist_ok=True)
 source = find_source("/", "/srv/ltsp", leave_out=("/srv/ltsp",), snapshots=kind)
 faults = Faults()
-with source.open(everything, faults) as tree:
+with source.open(select_all, faults) as tree:
     with open("/etc/hostname", "w") as file:
         file.write("after")
     print([(each.path, each.kind) for each in source.plan().snapshots], source.plan().is_frozen)

@@ -88,7 +88,7 @@ def test_few_contents_in_many_pieces_are_read_from_their_places_and_the_others_a
     (tmp_path / "file").write_bytes(noise(2000))
     with (tmp_path / "file").open("rb") as file, started([file]) as process:
         tree = process.tree({"in pieces": 300})
-        places = [len(getattr(node.content, "places", ())) for _, node in tree.walk()]
+        places = [len(getattr(node.content, "extents", ())) for _, node in tree.walk()]
         assert len(places) == 300
         assert places[0] == 1000
         assert sum(places) <= 65536 + 4 * 300

@@ -23,7 +23,7 @@ from ltsp.source.directory.directory import DirectorySource
 from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 def swallow(act):
     try:
@@ -34,7 +34,7 @@ def swallow(act):
 def build(chroot):
     source = DirectorySource("lab", chroot, "chroot")
     source.plan()
-    with source.hold_packages(0, print), source.open(everything, Faults()) as tree:
+    with source.hold_packages(0, print), source.open(select_all, Faults()) as tree:
         for path, node in tree.walk():
             if isinstance(node, File):
                 with node.content.open() as stream:

@@ -29,7 +29,7 @@ from ltsp.source.spec import ImageSpec
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, File, Symlink
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 def opened(path):
     if path.endswith(".tar"):
@@ -40,7 +40,7 @@ def opened(path):
 
 counts = dict.fromkeys((File, Symlink, Device), 0)
 for path in sys.argv[1:]:
-    with opened(path).open(everything, Faults()) as tree:
+    with opened(path).open(select_all, Faults()) as tree:
         assert tree.get("sound") is not None
         for name, node in tree.walk():
             tree.follow(name)

@@ -21,7 +21,7 @@ from ltsp.host.mounts import overlay, isolate_mounts, tmpfs
 from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 lower, place, *disks = sys.argv[1:]
 raw = place.encode()
@@ -41,7 +41,7 @@ os.makedirs("/srv/ltsp/images")
 source = find_source("/", "/srv/ltsp", leave_out=("/srv/ltsp",))
 plan = source.plan()
 faults = Faults()
-with source.open(everything, faults) as tree:
+with source.open(select_all, faults) as tree:
     listed = sorted(path for path, _ in tree.walk())
     with tree.get("boot/kernel").content.open() as stream:
         kernel = stream.read(100).decode()

@@ -18,7 +18,7 @@ from ltsp.initrd.site.services import (
     units_to_keep,
 )
 
-LIST = Path(services.__file__).with_name("lists") / "client.services"
+LIST = Path(services.__file__).parent.with_name("lists") / "client.services"
 MASKED = set(default_units(ServicePolicy.MASKED))
 
 

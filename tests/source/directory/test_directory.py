@@ -149,7 +149,7 @@ def test_what_a_server_or_daemon_makes_is_not_even_looked_at(tmp_path):
     script = (
         "import sys\nfrom dataclasses import replace\nfrom ltsp.host import mount_table\n"
         "from ltsp.source.directory import directory\nfrom ltsp.tree.faults import Faults\n"
-        "from ltsp.tree.selection import everything\n"
+        "from ltsp.tree.selection import select_all\n"
         "directory.clone_mount = lambda *_: (_ for _ in ()).throw(PermissionError(1, 'no'))\n"
         "read = mount_table.read\n"
         "def table():\n"
@@ -158,7 +158,7 @@ def test_what_a_server_or_daemon_makes_is_not_even_looked_at(tmp_path):
         "    return [replace(m, kind='nfs4', source=b'server:/') if m.point == here else m for m in found]\n"
         "mount_table.read = table\n"
         "source = directory.DirectorySource('lab', sys.argv[1], 'chroot')\n"
-        "with source.open(everything, Faults()) as tree:\n    print(tree.get('opt/remote').metadata)\n"
+        "with source.open(select_all, Faults()) as tree:\n    print(tree.get('opt/remote').metadata)\n"
     )
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "none", root / "opt/remote"], check=True)
     try:

@@ -139,8 +139,8 @@ def test_the_language_of_the_machine_changes_nothing(tmp_path):
     (tmp_path / "d\xe4\udcff/f\xe4\udcff").write_text("x")
     script = (
         "import os\nfrom ltsp.host.root import RootDirectory\nfrom ltsp.source.directory.scan import Scan\n"
-        "from ltsp.tree.faults import Faults\nfrom ltsp.tree.selection import everything\nimport sys\n"
-        "tree = Scan(everything, Faults()).run(RootDirectory.open(os.fsencode(sys.argv[1])))\n"
+        "from ltsp.tree.faults import Faults\nfrom ltsp.tree.selection import select_all\nimport sys\n"
+        "tree = Scan(select_all, Faults()).run(RootDirectory.open(os.fsencode(sys.argv[1])))\n"
         "print(ascii([(p, p.endswith('f\\xe4\\udcff') and n.content.open().read(9)) for p, n in tree.walk()]))\n"
     )
     outputs = {
@@ -317,9 +317,9 @@ def test_a_skipped_directory_is_never_opened(tmp_path):
         (tmp_path / "chroot" / name / "file").touch()
     script = (
         "import os, sys\nfrom ltsp.host.root import RootDirectory\nfrom ltsp.source.directory.scan import Scan\n"
-        "from ltsp.tree.faults import Faults\nfrom ltsp.tree.selection import Take\n"
-        "takes = {'emptied': Take.EMPTIED, 'nothing': Take.NOTHING}\n"
-        "tree = Scan(lambda path, _: takes.get(path, Take.ALL), Faults())"
+        "from ltsp.tree.faults import Faults\nfrom ltsp.tree.selection import Inclusion\n"
+        "takes = {'emptied': Inclusion.EMPTIED, 'nothing': Inclusion.NOTHING}\n"
+        "tree = Scan(lambda path, _: takes.get(path, Inclusion.ALL), Faults())"
         ".run(RootDirectory.open(os.fsencode(sys.argv[1])))\n"
         "for path, node in tree.walk():\n    print(path)\n"
         "    hasattr(node, 'content') and node.content.open().read(1)\n"

@@ -322,8 +322,8 @@ def test_a_copy_for_which_there_is_no_room_is_refused_before_it_begins(tmp_path,
             from ltsp.source.disk.disk_options import DiskOptions
             from ltsp.source.find import find_source
             from ltsp.tree.faults import Faults
-            from ltsp.tree.selection import everything
-            with find_source("{disk}", "/nowhere", disks=DiskOptions(reader="kernel")).open(everything, Faults()):
+            from ltsp.tree.selection import select_all
+            with find_source("{disk}", "/nowhere", disks=DiskOptions(reader="kernel")).open(select_all, Faults()):
                 pass'
     """
     (tmp_path / "small").mkdir()
@@ -370,11 +370,11 @@ import sys
 from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
+from ltsp.tree.selection import select_all
 
 print("begin", flush=True)
 for _ in range(1000):
-    with find_source(sys.argv[1], "/nowhere", disks=DiskOptions(reader="kernel")).open(everything, Faults()) as tree:
+    with find_source(sys.argv[1], "/nowhere", disks=DiskOptions(reader="kernel")).open(select_all, Faults()) as tree:
         assert sum(1 for _ in tree.walk()) > 10
 """
 

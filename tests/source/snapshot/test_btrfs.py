@@ -264,8 +264,8 @@ KILLED = """
 import os, signal, sys
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
-from ltsp.tree.selection import everything
-with DirectorySource("lab", sys.argv[1], "", snapshots="btrfs").open(everything, Faults()):
+from ltsp.tree.selection import select_all
+with DirectorySource("lab", sys.argv[1], "", snapshots="btrfs").open(select_all, Faults()):
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
