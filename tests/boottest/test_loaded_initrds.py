@@ -33,7 +33,7 @@ SCRIPT = (
 )
 
 
-NO_IMAGE = "no /none.img in what was loaded before the kernel"
+NO_IMAGE = "/none.img not found among the loaded initrds"
 MEDIA = uuid.UUID("5568e427-68fc-4f3d-ac74-ca555231cc68")
 """By this a boot loader hands all initrds to the kernel as one. LINUX_EFI_INITRD_MEDIA_GUID, include/linux/efi.h"""
 

@@ -37,7 +37,7 @@ attach_root() { IMAGE_FILE=/image; }
 sleep() { :; }
 reboot() { exit 9; }
 """
-"""No device is taken, nobody is waited for, and the machine goes on."""
+"""No device is attached, nothing waits, and the machine keeps running."""
 _SYSTEM = """#!/bin/sh
 echo booted "$$"
 echo "hostname $(cat /proc/sys/kernel/hostname)"
@@ -58,11 +58,11 @@ SITE = {
     "common/files/etc/ltsp/pre-init/PRE_INIT_A": "echo ran >/etc/pre\n",
     "common/mask": "cron.service\n",
 }
-"""What the site says, by path below /ltsp/site."""
+"""The site's configuration, by path below /ltsp/site."""
 
 
 def make(directory: Path, busybox: Path, *, dash: bool = False, site: dict[str, str] | None = None) -> None:
-    """Initrd and image in the directory; `dash`: what busybox is asked to do by `sh` is done by that instead."""
+    """Create initrd and image in the directory; with `dash`, that is used instead of busybox sh."""
     initrd, image = directory / "initrd", directory / "image"
     for path in ("ltsp/bin", "ltsp/sh", "dev"):
         (initrd / path).mkdir(parents=True)
@@ -92,7 +92,7 @@ def make(directory: Path, busybox: Path, *, dash: bool = False, site: dict[str, 
 
 
 def _lay_dash(initrd: Path, image: Path, busybox: Path) -> None:
-    """dash and its libraries at the same place of both; instead of busybox, what starts the one or the other."""
+    """Put dash and its libraries into both, and a script that starts dash or busybox in place of busybox."""
     dash = shutil.which("dash") or "dash"
     listed = subprocess.run(["ldd", dash], capture_output=True, text=True, check=True).stdout
     for root in (initrd, image):
@@ -115,10 +115,10 @@ def _lay_dash(initrd: Path, image: Path, busybox: Path) -> None:
 
 
 def boot(directory: Path, words: str = "ltsp.root=file:/image") -> subprocess.CompletedProcess[str]:
-    """What the client says, and its exit status: that of the image's init, or of who gave up."""
+    """The client's output and exit status, which is that of the image's init, or of the client that gave up."""
     (directory / "cmdline").write_text(f"{words}\n")
     (directory / "root").mkdir(exist_ok=True)
-    # What outlives the first process is killed with it.
+    # Other processes are killed with the first one.
     command = ["unshare", "--mount", "--uts", "--net", "--pid", "--fork", "--kill-child"]
     return subprocess.run(
         [*command, "sh", "-c", _START, "start", directory / "root", directory],

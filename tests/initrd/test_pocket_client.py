@@ -72,7 +72,7 @@ def test_a_client_whose_settings_were_lost_stops_with_the_remedy(tmp_path, words
     fatal = [line for line in done.stdout.splitlines() if "FATAL" in line]
     assert len(fatal) == 1
     assert fatal[0].startswith("ltsp: FATAL: the kernel did not unpack all of ltsp.img, so this client has no accounts")
-    assert "type on the server, " not in fatal[0].split(": ")[2]
+    assert "run on the server, " not in fatal[0].split(": ")[2]
     assert "ltsp kernel" in fatal[0].split(": ", 3)[3]
     assert "attach" not in done.stdout
 
@@ -81,5 +81,5 @@ def test_a_client_that_is_given_no_settings_says_so_and_goes_on(tmp_path):
     without_server(tmp_path)
     done = pocket_client.boot(tmp_path)
     assert done.returncode == 0
-    assert "ltsp: warning: no ltsp.img was loaded, so this client has no accounts and settings" in done.stdout
+    assert "ltsp: warning: no ltsp.img was loaded, so this client has no accounts or settings" in done.stdout
     assert "booted 1" in done.stdout

@@ -1,5 +1,5 @@
-# Started inside the new root by the static busybox of the initrd: what makes this client itself. First what any
-# diskless client needs, then the site's layers, so that the site has the last word.
+# Configures this client, started inside the new root by the static busybox of the initrd. First what any diskless
+# client needs, then the site's layers, so that the site has the last word.
 set -u
 export LTSP=/run/ltsp/client PROC=/proc SYS=/sys DEV=/dev RUN=/run WORK=/run/ltsp/work PATH=/run/ltsp/client/bin
 for part in message site layers identity connection units; do
@@ -7,12 +7,12 @@ for part in message site layers identity connection units; do
     . "$LTSP/sh/$part.sh"
 done
 
-# init gives up; it has what that takes.
+# The caller gives up; only it has the means.
 give_up() {
     exit 3
 }
 
-# Prints the program that becomes the first process; nothing where there is none.
+# Prints the program that becomes the first process; nothing if there is none.
 find_init() {
     for init in ${INIT:-/sbin/init /usr/lib/systemd/systemd /lib/systemd/systemd /usr/sbin/init /bin/init}; do
         if [ -x "$init" ]; then

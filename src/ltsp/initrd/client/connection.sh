@@ -1,4 +1,4 @@
-# The connection that carries the root: whatever manages the network in the image has to leave it up.
+# Keeps the network connection of the root up, whatever manages the network in the image.
 
 keep_connection() {
     if [ -n "$INTERFACE" ]; then
@@ -8,10 +8,10 @@ keep_connection() {
     fi
 }
 
-# networkd renews the lease and keeps what it finds: systemd.network(5), KeepConfiguration=. It is started even where
-# the image leaves networks to others, which take the card for one that somebody else manages: without renewal, the
-# server may give the address to another one day. A card that is up may be renamed since Linux 6.2; its name stays.
-# It is told no name servers where write_resolver has some: those of a lease would come beside those of the site.
+# networkd renews the lease and keeps the configuration: systemd.network(5), KeepConfiguration=. It is enabled even if
+# the image uses another network manager, which then leaves the card alone: without renewal, the server may eventually
+# give the address to another client. Since Linux 6.2, a card that is up may be renamed; NamePolicy keeps its name.
+# If write_resolver has name servers, networkd uses none: those of the lease would be added to those of the site.
 keep_from_networkd() {
     use_dns=yes
     if [ -n "$DNS" ]; then use_dns=no; fi
@@ -24,7 +24,7 @@ keep_from_networkd() {
     } >"$RUN/systemd/network/00-ltsp.network"
 }
 
-# interfaces(5); a card that is configured by hand is neither taken up nor down.
+# interfaces(5); a `manual` card is neither brought up nor down.
 keep_from_ifupdown() {
     if [ -d /etc/network ]; then
         printf 'auto lo\niface lo inet loopback\niface %s inet manual\n' "$INTERFACE" >"$WORK/interfaces"
@@ -33,7 +33,7 @@ keep_from_ifupdown() {
     fi
 }
 
-# systemd-resolved is told; any other link to a file of the running system would stay dangling.
+# systemd-resolved gets a drop-in; any other link to a file of the running system would stay dangling.
 write_resolver() {
     if [ -z "$DNS" ]; then return; fi
     case $(readlink /etc/resolv.conf) in
@@ -50,7 +50,7 @@ write_resolver() {
         for address in $DNS; do printf 'nameserver %s\n' "$address"; done
         [ -z "$SEARCH$DOMAIN" ] || printf 'search %s\n' "${SEARCH:-$DOMAIN}"
     } >/etc/resolv.conf
-    # NetworkManager calls a connection that it did not make external, knows no name servers for it, and would say so.
+    # NetworkManager has no name servers for a connection that it did not make, and would overwrite resolv.conf.
     mkdir -p "$RUN/NetworkManager/conf.d"
     printf '[main]\ndns=none\n' >"$RUN/NetworkManager/conf.d/00-ltsp.conf"
 }

@@ -1,4 +1,4 @@
-# The last acts: the configuration is laid over the new root from inside it, then its own init takes over.
+# The last steps: configure the new root from inside it, then hand over to its init.
 
 # configure move|bind
 # shellcheck disable=SC2034,SC2153 # names of the other parts
@@ -8,19 +8,19 @@ configure() {
     PROC=$NEWROOT/proc SYS=$NEWROOT/sys DEV=$NEWROOT/dev RUN=$NEWROOT/run WORK=$NEWROOT/run/ltsp/work
     mkdir "$RUN/ltsp/client"
     mount -o bind "$LTSP" "$RUN/ltsp/client"
-    # Inside, links of the image lead to where they will lead, never to this initrd; the shell is our static one, which
-    # sets its own places. A PATH before this command would be where chroot itself is looked for.
+    # In the chroot, links of the image resolve as they will later, never into this initrd; the shell is the static one
+    # of the initrd. It sets PATH itself: a PATH before this command would be where chroot itself is looked up.
     INIT=$INIT chroot "$NEWROOT" /run/ltsp/client/bin/busybox sh /run/ltsp/client/sh/configure.sh
     case $? in
     0) ;;
-    3) give_up ;; # the cause has been told
-    *) fatal 'the configuration could not be laid over the image' 'read the lines above; make it again: ltsp initrd' ;;
+    3) give_up ;; # the cause has been printed
+    *) fatal 'the configuration could not be laid over the image' 'read the lines above; run on the server: ltsp initrd' ;;
     esac
     umount "$RUN/ltsp/client"
     rmdir "$RUN/ltsp/client"
 }
 
-# For configure.sh and the running system. HOST is the name that DHCP gave.
+# Facts for configure.sh and the running system. HOST is the hostname from DHCP.
 write_facts() {
     dhcp=ipv4
     if has_address; then dhcp=no; fi
@@ -29,7 +29,7 @@ write_facts() {
         HOST "${HOST-}" DHCP "$dhcp" >"$RUN/ltsp/facts"
 }
 
-# Who the menu says, else who the image comes from, else who DHCP says.
+# The server: from the menu, else from the image's URL, else from DHCP.
 server() (
     case ${SERVER:-$ROOT} in
     nfs:///* | file:*) ;;
@@ -41,12 +41,12 @@ server() (
 # read_init sets FIRST, the program that becomes the first process.
 read_init() {
     read -r FIRST <"$WORK/init" ||
-        fatal "the image has no init${INIT:+ at $INIT}" 'publish a root file system, or correct init= in the menu'
+        fatal "no init in the image${INIT:+ at $INIT}" 'publish a root file system, or correct init= in the menu'
 }
 
 hand_over() {
-    # A file /init is what tells switch_root that / is an initramfs that it may empty. There is none in client.img: laid
-    # over the distribution's initrd, it would take the place of that one's.
+    # switch_root empties / only if it has a file /init, the mark of an initramfs. client.img has none, since it would
+    # replace that of the distribution's initrd.
     : >/init
     set -- "$NEWROOT" "$FIRST"
     unset LTSP PROC SYS DEV RUN WORK NEWROOT LC_ALL # systemd would hand them to its services

@@ -1,6 +1,6 @@
-# Who this client is: name, number, machine id, keys of its own.
+# The identity of this client: hostname, host number, machine ID, keys.
 
-# expanded TEXT. As ltsp.conf(5) has them: %{IP} is the number of the host in its network, %{MAC} has no colons.
+# expanded TEXT: expands templates of ltsp.conf(5). %{IP} is the host's number in its network, %{MAC} has no colons.
 expanded() (
     text=$1
     while :; do
@@ -30,7 +30,7 @@ bare_mac() {
     printf '%s' "$MAC" | tr -d :
 }
 
-# For the running system, after the facts that the network gave.
+# Adds to the facts for the running system.
 note_name() {
     printf 'HOSTNAME=%s\nSERVER=%s\n' "$CLIENT" "$SERVER" >>"$RUN/ltsp/facts"
 }
@@ -41,7 +41,7 @@ write_hostname() {
     grep -q -s -w -F "$CLIENT" /etc/hosts || printf '127.0.1.1\t%s\n' "$CLIENT" >>/etc/hosts
 }
 
-# The same at each boot, so that logs and leases are of one machine; see machine-id(5).
+# The same at each boot, so that logs and leases belong to one machine; see machine-id(5).
 write_machine_id() {
     if [ -n "$MAC" ]; then
         rm -f /etc/machine-id
@@ -54,7 +54,7 @@ machine_id() {
     printf 'ltsp %s' "$MAC" | md5sum | cut -c 1-32
 }
 
-# A key in an image would be that of all clients, and known to all who can fetch it.
+# Keys in an image would be shared by all clients, and known to everybody who can fetch the image.
 make_keys_at_boot() {
     is_there /etc/ssh/ssh_host_*_key || [ ! -x /usr/bin/ssh-keygen ] || [ -e /usr/lib/systemd/system/sshd-keygen@.service ] ||
         make_at_boot ltsp-ssh-keys '/usr/bin/ssh-keygen -A' ssh.service sshd.service ssh@.service sshd@.service
@@ -69,7 +69,7 @@ is_there() {
     [ -e "$1" ]
 }
 
-# make_at_boot NAME COMMAND UNIT...: a unit that runs before the others, and because of them.
+# make_at_boot NAME COMMAND UNIT...: adds a unit that runs the command before these units.
 make_at_boot() {
     mkdir -p /etc/systemd/system
     made=$1.service

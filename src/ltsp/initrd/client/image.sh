@@ -1,4 +1,4 @@
-# From IMAGE_FILE to the tree below it: a file system, one inside a disk, or the squashfs inside a live medium.
+# Mounts IMAGE_FILE: a file system, a partition of a disk, or the squashfs inside a live medium.
 
 FILE_SYSTEMS='squashfs erofs ext4 xfs btrfs iso9660'
 
@@ -8,16 +8,16 @@ mount_image() {
     if [ -d "$IMAGE_FILE" ]; then
         mount -o bind,ro "$IMAGE_FILE" "$LOWER"
     elif ! mount_file_system "$IMAGE_FILE" "$LOWER" && ! mount_partition; then
-        fatal "the kernel finds no file system in $IMAGE_FILE: $error" \
-            'publish the image again; if it is whole, its kernel lacks the module for its file system'
+        fatal "cannot mount $IMAGE_FILE: $error" \
+            'publish the image again; if it is intact, its kernel lacks the module for its file system'
     fi
     mount_live_system
-    is_system "$LOWER" || fatal "no system in $IMAGE_FILE: neither sbin/init nor systemd" 'publish a root file system'
+    is_system "$LOWER" || fatal "$IMAGE_FILE is not a Linux root file system: neither sbin/init nor systemd" 'publish a root file system'
 }
 
 is_system() {
     for init in sbin/init usr/sbin/init usr/lib/systemd/systemd lib/systemd/systemd bin/init init; do
-        # A link may point to a place that only exists once the image is the root.
+        # A link may point to a path that exists only once the image is the root.
         if [ -e "$1/$init" ] || [ -L "$1/$init" ]; then return; fi
     done
     return 1
@@ -33,7 +33,7 @@ mount_file_system() {
     error=''
     for type in $FILE_SYSTEMS; do
         case $type in
-        ext4 | xfs) options=ro,norecovery ;; # a journal cannot be replayed on a medium that is only read
+        ext4 | xfs) options=ro,norecovery ;; # a journal cannot be replayed on a read-only device
         *) options=ro ;;
         esac
         failure=$(mount -t "$type" -o "$options" "$device" "$2" 2>&1) && return
@@ -43,11 +43,11 @@ mount_file_system() {
         esac
     done
     [ "$device" = "$1" ] || losetup -d "$device"
-    error=${error:-no $FILE_SYSTEMS}
+    error=${error:-found no $FILE_SYSTEMS}
     return 1
 }
 
-# The partition of a disk that holds a system.
+# Mounts the partition of a disk that contains a system.
 mount_partition() {
     if [ -f "$IMAGE_FILE" ]; then
         disk=$(losetup -f)
@@ -64,7 +64,7 @@ mount_partition() {
     return 1
 }
 
-# Live media of Ubuntu, Debian, Fedora hold their system as a file; Fedora's holds a disk image once more.
+# Live media of Ubuntu, Debian and Fedora contain their system as a file; Fedora's contains another disk image.
 mount_live_system() {
     for inner in casper/filesystem.squashfs live/filesystem.squashfs LiveOS/squashfs.img LiveOS/rootfs.img; do
         if is_system "$LOWER"; then return; fi
@@ -73,7 +73,7 @@ mount_live_system() {
             mkdir -p "$medium"
             mount -o move "$LOWER" "$medium"
             mount_file_system "$medium/$inner" "$LOWER" ||
-                fatal "the kernel cannot mount $inner of the live medium: $error" 'its file system needs a module that the kernel lacks'
+                fatal "cannot mount $inner of the live medium: $error" 'the kernel lacks the module for its file system'
         fi
     done
 }

@@ -1,16 +1,16 @@
-# The network card to boot by: the one that the firmware named (BOOTIF), else the first that has a link.
+# Finds the network card to boot from: the one that the firmware used (BOOTIF), else the first one with a link.
 
-# Seconds that a card may take to be found, and a link to come up (switches with spanning tree need up to 30).
+# Seconds for a card to appear, and for a link to come up (switches with spanning tree need up to 30).
 CARD_SECONDS=15 LINK_SECONDS=30
 
-# BOOTIF is the hardware type, then the address, as PXELINUX writes it: 01-aa-bb-cc-dd-ee-ff.
+# BOOTIF is the hardware type and the address, as in PXELINUX: 01-aa-bb-cc-dd-ee-ff.
 booted_address() (
     address=${BOOTIF#??-}
     if [ ${#address} != 17 ]; then exit 0; fi
     printf '%s' "$address" | tr 'A-F-' 'a-f:'
 )
 
-# Ethernet cards, in the order that the kernel found them. Devices that are made by software have no device link.
+# Ethernet cards, in the order in which the kernel found them. Virtual interfaces have no device link.
 cards() {
     for card in "$SYS"/class/net/*; do
         if [ -e "$card/device" ] && [ "$(cat "$card/type")" = 1 ]; then
@@ -28,7 +28,7 @@ card_with_address() {
     done
 }
 
-# While a card is down, reading its carrier is an error.
+# Reading the carrier of a card that is down is an error.
 has_link() {
     [ "$(cat "$SYS/class/net/$1/carrier" 2>/dev/null)" = 1 ]
 }
@@ -49,7 +49,7 @@ find_interface() {
     booted=''
     [ -z "$wanted" ] || booted=$(card_with_address "$wanted")
     if [ -n "$wanted" ] && [ -z "$booted" ]; then
-        warn "no card has the address that the firmware booted by, $wanted; trying the others"
+        warn "no card has the address that the firmware booted from, $wanted; trying the others"
     fi
     # shellcheck disable=SC2046 # names of interfaces have no blanks
     set -- $(cards)
@@ -58,23 +58,23 @@ find_interface() {
     while :; do
         INTERFACE=$(card_with_link ${booted:+"$booted"})
         if [ -n "$INTERFACE" ]; then return; fi
-        # Another card serves when the booted one stays dead; without BOOTIF, any card does at once.
+        # Use another card if the booted one gets no link; without BOOTIF, use any card at once.
         if [ -z "$booted" ] || [ "$waited" -ge "$LINK_SECONDS" ]; then
             INTERFACE=$(card_with_link "$@")
             if [ -n "$INTERFACE" ]; then
-                [ -z "$booted" ] || warn "$booted, which the firmware booted by, has no link; using $INTERFACE"
+                [ -z "$booted" ] || warn "$booted, which the firmware booted from, has no link; using $INTERFACE"
                 return
             fi
         fi
         [ "$waited" -lt "$LINK_SECONDS" ] ||
-            fatal "no link on $(described "$@") in $LINK_SECONDS seconds" 'check the cable and the port of the switch'
+            fatal "no link on $(described "$@") after $LINK_SECONDS seconds" 'check the cable and the switch port'
         [ $((waited % 5)) != 0 ] || say "waiting for a link on $(described "$@")"
         sleep 1
         waited=$((waited + 1))
     done
 }
 
-# USB cards appear while their bus is searched.
+# USB cards appear while their bus is being scanned.
 wait_for_cards() {
     waited=0
     while :; do
@@ -91,17 +91,17 @@ wait_for_cards() {
         waited=$((waited + 1))
     done
     if [ -z "$(cards)" ]; then
-        fatal "no network card with a driver$(undriven)" \
-            'install its driver in the image (kernel modules, firmware), then: ltsp kernel'
+        fatal "no network card has a driver$(undriven)" \
+            'install the driver in the image (kernel modules, firmware), then: ltsp kernel'
     fi
 }
 
-# The udev of a distribution's initrd renames cards, and cannot any more once they are up.
+# Waits until the udev of a distribution's initrd has renamed cards, which it cannot do once they are up.
 wait_for_names() {
     if command -v udevadm >/dev/null; then udevadm settle --timeout=10; fi
 }
 
-# Network controllers (PCI class 02) that no driver took, by vendor and device.
+# Network controllers (PCI class 02) without a driver, by vendor and device.
 undriven() {
     for device in "$SYS"/bus/pci/devices/*; do
         case $(cat "$device/class" 2>/dev/null) in

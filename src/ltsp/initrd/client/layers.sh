@@ -1,4 +1,4 @@
-# Laying the layers over the root; docs/ltsp.img.md says what each part of one means.
+# Applies the site's layers to the root; see docs/ltsp.img.md for the parts of a layer.
 
 lay_layers() {
     for layer in $LAYERS; do
@@ -28,7 +28,7 @@ remove() {
     if [ -e "/$1" ] || [ -L "/$1" ]; then rm -rf "/${1:?}"; fi
 }
 
-# Directories that the root has keep their mode and owner. Files are replaced, never written through a link.
+# Existing directories keep their mode and owner. Files are replaced, never written through a link.
 lay_files() {
     cd "$1" || return
     find . | while IFS= read -r name; do
@@ -37,7 +37,7 @@ lay_files() {
         elif [ ! -d "/$name" ]; then
             mkdir "/$name" && chown "$(stat -c %u:%g "$name")" "/$name" && chmod "$(stat -c %a "$name")" "/$name"
         fi || exit 1
-    done || fatal "the files of ${1#"$SITE"/} could not be written" 'give the overlay more room: ltsp.overlay='
+    done || fatal "cannot write the files of ${1#"$SITE"/}" 'give the overlay more space: ltsp.overlay='
     cd /
 }
 
@@ -66,7 +66,7 @@ set_hashes() {
     cat "$WORK/shadow" >/etc/shadow
 }
 
-# What is filled in are a number, hexadecimal digits and names of hosts, so sed reads no more into it.
+# The values are a number, hexadecimal digits and hostnames, without special characters of sed.
 fill_template() {
     if [ -f "/$1" ]; then
         if grep -q -F '%{HOSTNAME/' "/$1"; then fill_renamed "/$1"; fi
@@ -75,7 +75,7 @@ fill_template() {
     fi
 }
 
-# fill_renamed FILE: %{HOSTNAME/OLD/NEW} is the hostname with NEW for its first OLD, and nothing where it has none.
+# fill_renamed FILE: %{HOSTNAME/OLD/NEW} is the hostname with its first OLD replaced by NEW, and empty without OLD.
 fill_renamed() {
     awk -v name="$CLIENT" '
         {
@@ -91,7 +91,7 @@ fill_renamed() {
     cat "$WORK/filled" >"$1"
 }
 
-# PRE_INIT_x of ltsp.conf, by the shell of the image.
+# Runs PRE_INIT_x of ltsp.conf with the shell of the image.
 run_site_commands() {
     for command in /etc/ltsp/pre-init/*; do
         [ -f "$command" ] || continue

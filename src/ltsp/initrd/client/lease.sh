@@ -1,13 +1,13 @@
 #!/ltsp/bin/busybox sh
-# The script of udhcpc: gives the interface its address and routes and notes the rest for network.sh.
+# The script of udhcpc: configures the interface and writes the lease for network.sh.
 # shellcheck disable=SC2154 # udhcpc sets these in the environment
 
 if [ "$1" != bound ] && [ "$1" != renew ]; then
-    if [ "$1" = nak ]; then printf 'ltsp: the DHCP server refused: %s\n' "${message-}"; fi
+    if [ "$1" = nak ]; then printf 'ltsp: the DHCP server refused the request: %s\n' "${message-}"; fi
     exit 0
 fi
 
-# mask is the length of the prefix where busybox sets it; subnet is the dotted form.
+# mask is the prefix length, if busybox sets it; subnet is the dotted form.
 prefix() (
     if [ -n "${mask-}" ]; then
         printf '%s' "$mask"
@@ -26,7 +26,7 @@ ip address flush dev "$interface"
 ip address add "$ip/$(prefix)" ${broadcast:+broadcast "$broadcast"} dev "$interface"
 if [ -n "${mtu-}" ]; then ip link set dev "$interface" mtu "$mtu"; fi
 if [ -n "${staticroutes-}" ]; then
-    # RFC 3442: the routes of option 121 replace that of option 3.
+    # RFC 3442: the routes of option 121 replace the one of option 3.
     # shellcheck disable=SC2086 # pairs of target and gateway
     set -- $staticroutes
     while [ $# -ge 2 ]; do
@@ -38,7 +38,7 @@ if [ -n "${staticroutes-}" ]; then
     done
 else
     for gateway in ${router-}; do
-        # A gateway may lie outside the prefix, as with addresses of a single host.
+        # A gateway may be outside the prefix, as with /32 addresses.
         ip route add default via "$gateway" dev "$interface" onlink ||
             ip route add default via "$gateway" dev "$interface" # busybox before 1.34
         break

@@ -1,19 +1,19 @@
-# What the person before the screen reads; whoever boots clients by machine looks for the same lines.
+# Messages for the person at the screen; boottest/console.py parses them.
 
 say() {
     printf 'ltsp: %s\n' "$*"
-    # Level 7 is not shown on consoles; the journal of the running system has it.
+    # Level 7 is not shown on consoles, but ends up in the journal of the running system.
     { printf '<7>ltsp: %s\n' "$*" >"$DEV/kmsg"; } 2>/dev/null
 }
 
-# Text of others (a server's answer, the command line) without the control bytes that a terminal obeys.
+# Removes control characters from untrusted text (a server's answer, the command line).
 printable() {
     printf '%s' "$*" | tr '\n\t' '  ' | tr -cd ' -~'
 }
 
 stage() {
     if [ "${DEBUG-}" = "$1" ]; then
-        debug_shell "the stage $1 comes next; exit goes on"
+        debug_shell "next stage: $1; exit continues"
     fi
     say "stage $1"
 }
@@ -22,13 +22,13 @@ warn() {
     say "warning: $(printable "$1")"
 }
 
-# announce LEVEL LINE: to all consoles. printf writes to one of them; what the kernel says at level 3 or below goes to all.
+# announce LEVEL LINE: to all consoles. printf writes to only one; kernel messages of level 3 or below go to all.
 announce() {
     printf '%s\n' "$2"
     { printf '<%s>%s\n' "$1" "$2" >"$DEV/kmsg"; } 2>/dev/null
 }
 
-# fatal CAUSE REMEDY: one line, in which the remedy begins after the first `: ` behind FATAL.
+# fatal CAUSE REMEDY: one line, in which the remedy begins after the first `: ` that follows FATAL.
 fatal() {
     trap - EXIT
     announce 2 "ltsp: FATAL: $(printable "$1" | sed 's/: /, /g'): $(printable "$2")"
@@ -36,9 +36,9 @@ fatal() {
 }
 
 debug_shell() {
-    say "a shell: $1"
+    say "debug shell: $1"
     load_group keyboard
-    # shellcheck disable=SC2094 # a terminal
+    # shellcheck disable=SC2094 # it is a terminal
     setsid -c sh -i <"$DEV/console" >"$DEV/console" 2>&1
 }
 

@@ -1,6 +1,6 @@
 #!/ltsp/bin/busybox sh
-# What the kernel starts as `modprobe -q -- NAME` when it wants a module by alias or name itself: drivers of network
-# PHYs, versions of NFS, algorithms. See /proc/sys/kernel/modprobe in the kernel's admin-guide/sysctl/kernel.rst.
+# Started by the kernel as `modprobe -q -- NAME` when it needs a module by alias or name: drivers of network PHYs,
+# versions of NFS, algorithms. See /proc/sys/kernel/modprobe in the kernel's admin-guide/sysctl/kernel.rst.
 export LTSP=/ltsp PROC=/proc SYS=/sys DEV=/dev PATH=/ltsp/bin LC_ALL=C
 for part in message modules; do
     # shellcheck source=/dev/null
@@ -23,5 +23,5 @@ if [ -n "$path" ]; then
     load_with_dependencies "$path"
     exit
 fi
-# Within the distribution's initrd, its own modules are there too.
+# The distribution's initrd has its own modules too.
 [ -x /sbin/modprobe ] && exec /sbin/modprobe "$@"

@@ -1,14 +1,14 @@
-# Kernel modules: those that each client needs, and the drivers of the hardware that is here.
-# Lists are made with the image: modules.order (GROUP PATH), modules.load (PATH: PATH …), modules.alias (ALIAS PATH), and
-# modules.options (NAME OPTIONS). What the image's modprobe.d(5) says is in them. They are looked up by awk: a shell reads
-# a byte at a time, and takes seconds to compare some thousand aliases.
+# Kernel modules: those that every client needs, and the drivers of this computer's hardware.
+# The lists are made with the image: modules.order (GROUP PATH), modules.load (PATH: PATH …), modules.alias (ALIAS PATH),
+# and modules.options (NAME OPTIONS); they include the image's modprobe.d(5). awk searches them: a shell reads a byte at a
+# time, and takes seconds to compare some thousand aliases.
 
 load_group() {
     order=$(awk -v "group=$1" '$1 == group { print $2 }' "$LTSP/modules.order")
     for path in $order; do load "$path"; done
 }
 
-# load PATH, whose dependencies are there. A driver of something that this computer lacks is no fault.
+# load PATH, whose dependencies are loaded. A driver without its hardware is not an error.
 load() {
     name_module "$1"
     if [ -d "$SYS/module/$MODULE" ]; then return; fi
@@ -16,11 +16,11 @@ load() {
     if error=$(insmod "$LTSP/modules/$KERNEL/$1" ${OPTIONS:+"$OPTIONS"} 2>&1); then return; fi
     case $error in
     *'File exists'* | *'No such device'*) ;;
-    *) warn "the kernel did not take a module: $error" ;;
+    *) warn "cannot load a kernel module: $error" ;;
     esac
 }
 
-# name_module PATH sets MODULE, as the kernel writes it: without directory and suffix, with underscores.
+# name_module PATH sets MODULE to the kernel's name of it: without directory and suffix, with underscores.
 name_module() {
     MODULE=${1##*/} MODULE=${MODULE%%.ko*}
     while :; do
@@ -31,8 +31,8 @@ name_module() {
     done
 }
 
-# read_options sets OPTION_LINES (NAME OPTIONS) and BLACKLIST (,NAME,NAME,) to what the image and, after it, the kernel's
-# command line say of modules: NAME.PARAMETER=VALUE and modprobe.blacklist=NAME,NAME, as in modprobe(8).
+# read_options sets OPTION_LINES (NAME OPTIONS) and BLACKLIST (,NAME,NAME,) from the image and then the kernel's command
+# line: NAME.PARAMETER=VALUE and modprobe.blacklist=NAME,NAME, as in modprobe(8).
 read_options() {
     OPTION_LINES=$(cat "$LTSP/modules.options" 2>/dev/null) BLACKLIST=,
     module=${MODULE-} words=''
@@ -40,7 +40,7 @@ read_options() {
     set -f
     for word in $words; do
         case ${word%%.*} in
-        "$word" | *[!A-Za-z0-9_-]*) continue ;; # without a dot, or with one in its value
+        "$word" | *[!A-Za-z0-9_-]*) continue ;; # without a dot, or with one only in its value
         esac
         case $word in
         modprobe.blacklist=*) BLACKLIST=$BLACKLIST$(echo "${word#*=}" | tr - _), ;;
@@ -57,7 +57,7 @@ read_options() {
 NEWLINE='
 '
 
-# set_options sets OPTIONS to what MODULE is loaded with.
+# set_options sets OPTIONS to the options for MODULE.
 set_options() {
     [ -n "${BLACKLIST-}" ] || read_options
     OPTIONS=''
@@ -72,7 +72,7 @@ set_options() {
     IFS=$old_ifs
 }
 
-# is_blacklisted PATH: by the command line, for a device. What the image says is in the lists already.
+# is_blacklisted PATH: by the command line, for devices. The lists already respect the image's blacklist.
 is_blacklisted() {
     name_module "$1"
     [ -n "${BLACKLIST-}" ] || read_options
@@ -82,13 +82,13 @@ is_blacklisted() {
     return 1
 }
 
-# modules.load lists all that belongs to a module, and it itself.
+# modules.load lists a module's dependencies and the module itself.
 load_with_dependencies() {
     order=$(awk -v "wanted=$1:" '$1 == wanted { for (i = 2; i <= NF; i++) print $i }' "$LTSP/modules.load")
     for path in $order; do load "$path"; done
 }
 
-# Loads what drives the network cards that are here and were not driven yet.
+# Loads the drivers of this computer's network cards.
 load_network_drivers() {
     cat "$SYS"/bus/*/devices/*/modalias 2>/dev/null | modules_for net >"$WORK/drivers"
     while read -r driver; do
@@ -96,9 +96,10 @@ load_network_drivers() {
     done <"$WORK/drivers"
 }
 
-# modules_for GROUP: paths of its modules that drive one of the devices whose modaliases are read; of any where it is
-# empty, and then `-` where modprobe.d says that none shall. Aliases are patterns of the shell. Most are told from all
-# devices by what precedes their first wildcard. Those of modprobe.d stand first, have underscores, and leave no others.
+# modules_for GROUP reads modaliases of devices, and prints the paths of the group's modules that drive one of them. With
+# an empty GROUP, it considers all modules, and prints `-` if modprobe.d says to load none. Aliases are patterns of the
+# shell. Most are ruled out by the text before their first wildcard. Those of modprobe.d come first, have underscores, and
+# override all others.
 modules_for() {
     awk -v "group=$1" '
         function regular(pattern) {

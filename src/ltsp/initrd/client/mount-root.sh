@@ -1,8 +1,8 @@
 #!/ltsp/bin/busybox sh
-# mount-root.sh DIRECTORY: started by the distribution's own initrd in place of what it would mount (CLIENT_INITRD=distro).
-# The root is at DIRECTORY afterwards, and whoever started this switches to it.
+# mount-root.sh DIRECTORY: started by the distribution's own initrd instead of its own mount (CLIENT_INITRD=distro).
+# Mounts the root at DIRECTORY; the caller switches to it.
 set -u
-# udevadm is the initrd's.
+# The longer PATH is for udevadm of the initrd.
 export LTSP=/ltsp PROC=/proc SYS=/sys DEV=/dev RUN=/run WORK=/run/ltsp/work NEWROOT="$1" LC_ALL=C
 export PATH=/ltsp/bin:/usr/sbin:/usr/bin:/sbin:/bin
 umask 022

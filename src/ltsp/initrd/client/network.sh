@@ -1,7 +1,7 @@
-# An address for the client: by DHCP, or as the word ip= says. The answer is a file of KEY=value lines, which
-# lease.sh writes and which is read, not run: it comes from the network.
+# Gets an address for the client: by DHCP, or from ip=. lease.sh writes the lease as a file of KEY=value lines, which is
+# parsed, not executed, since it comes from the network.
 
-# Answers are asked for every DHCP_PAUSE seconds, DHCP_TRIES times.
+# Requests are sent every DHCP_PAUSE seconds, DHCP_TRIES times.
 DHCP_TRIES=10 DHCP_PAUSE=3
 
 needs_network() {
@@ -18,12 +18,12 @@ start_network() {
     say "network card $INTERFACE, $MAC"
     if has_address; then static_lease "$ADDRESSES"; else ask_for_lease; fi
     read_lease
-    [ -n "$IP" ] || fatal "$INTERFACE got no address" 'look at the settings of the DHCP server'
+    [ -n "$IP" ] || fatal "$INTERFACE got no address" 'check the settings of the DHCP server'
     say "address $IP/$PREFIX"
     for address in $DNS; do printf 'nameserver %s\n' "$address"; done >/etc/resolv.conf
 }
 
-# Whether ip= brings one.
+# Whether ip= contains an address.
 has_address() {
     case $ADDRESSES in
     [0-9]*:*) return 0 ;;
@@ -35,12 +35,12 @@ ask_for_lease() {
     udhcpc -f -q -n -i "$INTERFACE" -s "$LTSP/sh/lease.sh" -t "$DHCP_TRIES" -T "$DHCP_PAUSE" -O search -O staticroutes -O mtu \
         2>"$WORK/dhcp.log" || {
         tail -n 3 "$WORK/dhcp.log"
-        fatal "no answer to DHCP on $INTERFACE ($MAC) in $((DHCP_TRIES * DHCP_PAUSE)) seconds" \
-            'check the DHCP server and its range, and set the port of the switch to portfast'
+        fatal "no DHCP answer on $INTERFACE ($MAC) after $((DHCP_TRIES * DHCP_PAUSE)) seconds" \
+            'check the DHCP server and its range, and set the switch port to portfast'
     }
 }
 
-# static_lease CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:AUTOCONF:DNS:DNS, as the kernel's nfsroot.rst has it.
+# static_lease CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:AUTOCONF:DNS:DNS, as in the kernel's nfsroot.rst.
 static_lease() {
     set -f
     old_ifs=$IFS IFS=:
@@ -57,7 +57,7 @@ read_lease() {
     IP='' PREFIX='' DNS='' DOMAIN='' SEARCH='' HOST='' NEXT_SERVER='' GATEWAY=''
     while IFS='=' read -r key value; do
         case $value in
-        *[!A-Za-z0-9.:_/\ -]*) continue ;; # no address and no name has such a character
+        *[!A-Za-z0-9.:_/\ -]*) continue ;; # neither an address nor a name
         esac
         case $key in
         IP) IP=$value ;;
@@ -72,7 +72,7 @@ read_lease() {
     done <"$WORK/lease"
 }
 
-# address_of HOST prints its first IPv4 address: the kernel's NFS and NBD take no names.
+# address_of HOST prints its first IPv4 address: the kernel's NFS and NBD do not accept names.
 address_of() {
     case $1 in
     *[!0-9.]*) nslookup -type=a "$1" 2>/dev/null | awk '/^Name:/ { answer = 1 } answer && /^Address/ { print $NF; exit }' ;;

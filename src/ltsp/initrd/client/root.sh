@@ -1,5 +1,5 @@
-# The way of a client to its root: network, image, overlay, configuration. Each failure says its cause and what to do
-# about it. What starts this is the client's own init, or mount-root.sh inside the distribution's initrd.
+# The steps of a client to its root: network, image, overlay, configuration. Each failure prints its cause and a remedy.
+# Started by the client's own init, or by mount-root.sh inside the distribution's initrd.
 
 for part in message start settings loaded modules interface network attach image overlay handover; do
     # shellcheck source=/dev/null
@@ -8,7 +8,7 @@ done
 
 # make_root move|bind: how the new root gets the kernel's file systems.
 make_root() {
-    trap 'fatal "the init of the client ended unexpectedly" "boot with ltsp.debug and read the lines above"' EXIT
+    trap 'fatal "the client init ended unexpectedly" "boot with ltsp.debug and read the lines above"' EXIT
     prepare
     stage start
     read_settings

@@ -1,5 +1,5 @@
-# What the command line of the kernel says. Values are compared and passed on in quotes, never run; a key that
-# is not listed here means nothing. The last word of a key wins, as it does for the kernel.
+# Settings from the kernel's command line. Values are compared and passed on in quotes, never executed; unknown keys are
+# ignored. The last word of a key wins, as in the kernel.
 
 # shellcheck disable=SC2034 # the other parts read these
 read_settings() {
@@ -31,7 +31,7 @@ read_settings() {
     check_settings
 }
 
-# Menus written for older clients say root=/dev/nfs nfsroot=SERVER:/srv/ltsp ltsp.image=images/NAME.img.
+# Menus for older clients have root=/dev/nfs nfsroot=SERVER:/srv/ltsp ltsp.image=images/NAME.img.
 settle_root() {
     case $ROOT$kernel_root in
     /dev/nfs) ;;
@@ -48,29 +48,29 @@ settle_root() {
 
 check_settings() {
     [ -n "$ROOT" ] ||
-        fatal 'the kernel got no ltsp.root=' 'make the menu again with: ltsp ipxe'
+        fatal 'no ltsp.root= on the kernel command line' 'update the menu: ltsp ipxe'
     case $ROOT in
-    *[!A-Za-z0-9._~%+@:/\!?=\&-]*) fatal "ltsp.root has a character that no address has: $ROOT" 'correct it in the menu' ;;
+    *[!A-Za-z0-9._~%+@:/\!?=\&-]*) fatal "ltsp.root contains an invalid character: $ROOT" 'correct it in the menu' ;;
     nfs://*/* | nbd://?*/* | file:/* | http://?*/* | https://?*/*) ;;
-    *) fatal "ltsp.root is no address of a kind that is known: $ROOT" 'use nfs://, nbd://, http://, https:// or file:/' ;;
+    *) fatal "ltsp.root is not a supported URL: $ROOT" 'use nfs://, nbd://, http://, https:// or file:/' ;;
     esac
     case $SHA256 in
-    *[!0-9a-f]*) fatal "ltsp.sha256 is no checksum: $SHA256" 'give 64 lower case hexadecimal digits' ;;
+    *[!0-9a-f]*) fatal "ltsp.sha256 is not a checksum: $SHA256" 'give 64 lower case hexadecimal digits' ;;
     esac
     case ${#SHA256}:$ROOT in
-    0:https:*) fatal 'https without ltsp.sha256=' 'give the checksum: certificates are not checked here' ;;
+    0:https:*) fatal 'https needs ltsp.sha256=' 'give the checksum: certificates are not checked here' ;;
     0:* | 64:*) ;;
-    *) fatal "ltsp.sha256 has ${#SHA256} digits" 'give all 64 of them' ;;
+    *) fatal "ltsp.sha256 has ${#SHA256} digits" 'give all 64 digits' ;;
     esac
     case ${OVERLAY%[%kKmMgG]} in
-    '' | *[!0-9]*) fatal "ltsp.overlay is no size: $OVERLAY" 'give a percentage or a size, such as 80% or 512M' ;;
+    '' | *[!0-9]*) fatal "ltsp.overlay is not a size: $OVERLAY" 'give a percentage or a size, such as 80% or 512M' ;;
     esac
     case $SERVER in
-    *[!A-Za-z0-9.:-]*) fatal "ltsp.server is no address: $SERVER" 'correct it in the menu' ;;
+    *[!A-Za-z0-9.:-]*) fatal "ltsp.server is not an address: $SERVER" 'correct it in the menu' ;;
     esac
 }
 
-# The name of the image, by which its part of the site's configuration is found.
+# The name of the image, which selects its part of the site's configuration.
 image_name() (
     case $IMAGE in
     images/.versions/*) name=${IMAGE#images/.versions/} name=${name%%/*} ;;

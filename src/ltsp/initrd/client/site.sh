@@ -1,4 +1,4 @@
-# Which layers of the site's configuration are for this client, and what they call it: see docs/ltsp.img.md.
+# Finds the layers of the site's configuration for this client, and its hostname: see docs/ltsp.img.md.
 
 SITE=$LTSP/site
 
@@ -23,7 +23,7 @@ read_facts() {
     done <"$RUN/ltsp/facts"
 }
 
-# find_layers sets LAYERS and CLIENT, its name. A section may name the client that another section is then chosen by.
+# find_layers sets LAYERS, and CLIENT to the hostname. A section may set the hostname by which another one then matches.
 find_layers() {
     CLIENT=''
     for layer in "$SITE/common" "$SITE/image/$IMAGE" "$SITE"/section/*; do
@@ -35,7 +35,7 @@ find_layers() {
     CLIENT=$(expanded "${CLIENT:-${HOST:-ltsp%{IP\}}}")
     case $CLIENT in
     '' | -* | *[!A-Za-z0-9.-]*)
-        warn "no host can have the name $CLIENT; this one is now ltsp"
+        warn "$CLIENT is not a hostname; using ltsp"
         CLIENT=ltsp
         ;;
     esac
@@ -48,7 +48,7 @@ find_layers() {
     done
 }
 
-# matches LAYER WORD...: one of its globs fits one of the words, whatever their case.
+# matches LAYER WORD...: one of its globs matches one of the words, ignoring case.
 matches() (
     if [ ! -f "$1/match" ]; then exit 1; fi
     layer=$1
@@ -66,7 +66,7 @@ matches() (
     exit 1
 )
 
-# Settings of later layers win.
+# Settings of later layers override earlier ones.
 read_environments() {
     name=$CLIENT
     for layer in $LAYERS; do read_environment "$layer"; done
@@ -75,7 +75,7 @@ read_environments() {
     DNS=${DNS_SERVER:-$DNS} SEARCH=${SEARCH_DOMAIN:-$SEARCH}
 }
 
-# Lines of KEY='value'. They are read, not run, and a value with a character that no such value has is refused.
+# Lines of KEY='value'. They are parsed, not executed, and values with other characters than allowed are refused.
 read_environment() {
     [ -f "$1/env" ] || return 0
     while IFS= read -r line || [ -n "$line" ]; do
@@ -85,7 +85,7 @@ read_environment() {
         esac
         case $value in
         *[!A-Za-z0-9.:_%{}\ -]*)
-            warn "a value of $key in the site's configuration is not for a client: $value"
+            warn "ignored an invalid value of $key in the site's configuration: $value"
             continue
             ;;
         esac

@@ -1,11 +1,11 @@
-# The first things of all: the kernel's own file systems, the applets, the place of the parts.
+# The first steps: the kernel's file systems, busybox's applets, working directories.
 
 # shellcheck disable=SC2034 # the other parts read these
 prepare() {
     "$LTSP/bin/busybox" mkdir -p "$PROC" "$SYS" "$DEV" "$RUN" "$NEWROOT" /etc /tmp
-    # Applets find themselves through /proc. Inside an initrd of the distribution, all four are mounted.
+    # Applets find themselves through /proc. In the distribution's initrd, all four are already mounted.
     [ -e "$PROC/mounts" ] || "$LTSP/bin/busybox" mount -t proc -o nosuid,nodev,noexec proc "$PROC"
-    # Hard links: symbolic ones would lead nowhere inside the new root, and not every shell runs applets without files.
+    # Hard links: symbolic ones would dangle inside the new root, and not every shell runs applets without files.
     "$LTSP/bin/busybox" --install "$LTSP/bin"
     is_mounted "$SYS" || mount -t sysfs -o nosuid,nodev,noexec sysfs "$SYS"
     is_mounted "$DEV" || mount -t devtmpfs -o nosuid,mode=755 devtmpfs "$DEV"
@@ -13,7 +13,7 @@ prepare() {
     mkdir -p "$RUN/ltsp/root" "$WORK"
     read -r KERNEL <"$LTSP/version"
     if [ "$KERNEL" != "$(uname -r)" ]; then
-        fatal "the kernel is $(uname -r), the modules here are for $KERNEL" 'publish again: ltsp kernel'
+        fatal "the kernel is $(uname -r), but client.img is for $KERNEL" 'publish again: ltsp kernel'
     fi
     chmod 755 "$LTSP"/sh/*.sh
     borrow
@@ -23,8 +23,8 @@ is_mounted() {
     grep -q -F " $1 " "$PROC/mounts"
 }
 
-# What the kernel asks of user space is served from here until give_back: modules by modprobe.sh, and firmware, which
-# is not at /lib/firmware because a directory /lib would take the place of the distribution's link.
+# Until give_back, the kernel's requests to user space are served from here: modules by modprobe.sh, and firmware, which
+# is not in /lib/firmware, since a directory /lib would replace the distribution's link.
 borrow() {
     KERNELS_MODPROBE=$(cat "$PROC/sys/kernel/modprobe" 2>/dev/null)
     { echo "$LTSP/sh/modprobe.sh" >"$PROC/sys/kernel/modprobe"; } 2>/dev/null
@@ -32,7 +32,7 @@ borrow() {
     { printf '%s/firmware\0' "$LTSP" >"$SYS/module/firmware_class/parameters/path"; } 2>/dev/null
 }
 
-# Strings end with a zero byte, as the kernel would take a newline for part of a path, and an empty one for no write.
+# Strings end with a NUL: the kernel would treat a newline as part of the path, and an empty string as no write.
 give_back() {
     { printf '%s' "$KERNELS_MODPROBE" >"$PROC/sys/kernel/modprobe"; } 2>/dev/null
     { printf '%s\0' "$KERNELS_FIRMWARE" >"$SYS/module/firmware_class/parameters/path"; } 2>/dev/null

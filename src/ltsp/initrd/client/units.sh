@@ -1,8 +1,8 @@
-# Units of systemd, switched by links as systemctl(1) makes them: its program would be one of the image.
+# Enables, disables and masks systemd units by links, as systemctl(1) does: systemctl itself would be a program of the image.
 
 UNITS=/etc/systemd/system
 
-# A unit that a layer keeps is neither masked nor disabled by it and by those before it.
+# A unit that a layer keeps is neither masked nor disabled by that layer and earlier ones.
 switch_units() {
     MASKED=' ' DISABLED=' '
     for layer in $LAYERS; do
@@ -17,7 +17,7 @@ switch_units() {
     for unit in $MASKED; do mask_unit "$unit"; done
 }
 
-# Of some hundred units that no client needs an image has a few, and each link takes a program.
+# An image has only a few of the some hundred units that clients do not need, and each link takes a process.
 add_unneeded() {
     if has_unit "$1"; then add_masked "$1"; fi
 }
@@ -48,7 +48,7 @@ without() (
 
 is_unit() {
     case $1 in
-    */* | .* | '' | *[!A-Za-z0-9@:._\\-]*) warn "no unit can be named $1" && return 1 ;;
+    */* | .* | '' | *[!A-Za-z0-9@:._\\-]*) warn "$1 is not a unit name" && return 1 ;;
     esac
 }
 
@@ -59,7 +59,7 @@ has_unit() {
     [ -e "/etc/init.d/${1%.service}" ]
 }
 
-# One program for each unit, since there are many of them.
+# One process for each unit, since there are many of them.
 mask_unit() {
     ln -s -f -n /dev/null "$UNITS/$1"
 }
@@ -89,7 +89,7 @@ unit_file() (
     done
 )
 
-# enable_unit UNIT: what its [Install] section says, systemd.unit(5). SEEN keeps units that name each other apart.
+# enable_unit UNIT: follows its [Install] section, systemd.unit(5). SEEN stops units that name each other.
 SEEN=' '
 enable_unit() {
     is_unit "$1" || return 0
@@ -99,7 +99,7 @@ enable_unit() {
     SEEN="$SEEN$1 "
     file=$(unit_file "$1")
     if [ -z "$file" ]; then
-        warn "the image has no unit $1 to enable"
+        warn "cannot enable $1: no such unit in the image"
         return
     fi
     awk '
@@ -118,7 +118,7 @@ enable_unit() {
         Also) also="${also-} $target" ;;
         esac
     done <"$WORK/install.$1"
-    # shellcheck disable=SC2086 # names of units
+    # shellcheck disable=SC2086 # unit names have no spaces
     set -- ${also-}
     also=''
     for unit; do enable_unit "$unit"; done
