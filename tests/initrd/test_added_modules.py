@@ -67,14 +67,14 @@ def net(files, needs=None, order=ORDER, network=()):
         (["alias=rtnl-link-wireguard"], [*ETHERNET, "rtnl_link_register"], False),
     ],
 )
-def test_a_driver_is_known_by_what_it_is_and_not_by_where_it_is(directory, records, wants, is_in):
+def test_a_driver_is_recognized_by_its_kind_not_by_its_path(directory, records, wants, is_in):
     assert net({f"{directory}/x.ko": module(records, wants=wants)}) == (["x"] if is_in else [])
 
 
 @pytest.mark.parametrize(
     ("path", "is_in"), [("updates/dkms/igb.ko", True), ("extra/realtek.ko.xz", True), ("updates/rtl8xxxu.ko", False)]
 )
-def test_what_takes_the_place_of_the_kernels_own_is_what_that_is(path, is_in):
+def test_a_replacement_of_the_kernels_own_module_has_its_kind(path, is_in):
     """modules.dep has no other module of that name, and the file need not say it."""
     data = module(["alias=x"], wants=["vendors_core_probe"])
     assert net({path: lzma.compress(data) if path.endswith("xz") else data}) == ([module_name(path)] if is_in else [])
@@ -94,13 +94,13 @@ def test_a_wireless_driver_in_several_files_is_wireless():
     assert net(parts, {pci: [core]}) == []
 
 
-def test_a_protocol_over_a_cards_driver_is_no_card():
+def test_a_protocol_over_a_cards_driver_is_not_a_card():
     core, rdma = "extra/mlx5_core.ko", "extra/mlx5_ib.ko"
     parts = {core: module([PCI], wants=ETHERNET), rdma: module(["alias=auxiliary:x"], wants=["ib_register_device"])}
     assert net(parts, {rdma: [core]}) == ["mlx5_core"]
 
 
-def test_weak_updates_lead_to_the_modules_of_another_version():
+def test_weak_updates_link_to_modules_of_another_version():
     other = "usr/lib/modules/6.1-old"
     files = {"weak-updates/r8125.ko": "-> /lib/modules/6.1-old/extra/r8125.ko"}
     tree = system(files).edit({})
@@ -133,17 +133,15 @@ def test_a_module_elsewhere_in_the_image_is_followed_there(suffix):
         assert b"opt/cards/r8125.ko: extra/helper.ko opt/cards/r8125.ko\n" in stream.read(1 << 20)
 
 
-def test_such_a_path_leads_to_no_module_of_the_server_and_what_is_none_is_named(tmp_path):
+def test_an_absolute_path_never_reaches_the_server_and_an_unreadable_module_is_named(tmp_path):
     (tmp_path / "r8125.ko").write_bytes(module([PCI], wants=ETHERNET))
     tree = make_tree({**dict(system({}).walk()), f"{M}/modules.dep": f"{tmp_path}/r8125.ko:\n/opt/../x.ko:\n"})
     made = build_client_tree(tree, KernelModules.read(tree, "6.1"))
     assert made.modules["net"] == ()
-    assert f"cannot read these modules of the image, and leave them out: {tmp_path}/r8125.ko, /opt/../x.ko" in (
-        made.warnings
-    )
+    assert f"left out modules of the image that cannot be read: {tmp_path}/r8125.ko, /opt/../x.ko" in (made.warnings)
 
 
-def test_a_link_out_of_the_tree_is_no_module_of_the_server(tmp_path):
+def test_a_link_out_of_the_tree_never_reaches_the_server(tmp_path):
     secret = tmp_path / "r8125.ko"
     secret.write_bytes(module([PCI], wants=ETHERNET))
     modules = KernelModules.read(system({"weak-updates/r8125.ko": f"-> {secret}"}), "6.1")
@@ -151,15 +149,13 @@ def test_a_link_out_of_the_tree_is_no_module_of_the_server(tmp_path):
     assert group_modules(modules)["net"] == ()
 
 
-def test_what_is_no_module_ends_nothing_and_is_named():
+def test_a_file_that_is_not_a_module_is_left_out_and_named():
     tree = system({"updates/broken.ko": b"text", "updates/gone.ko": None})
     made = build_client_tree(tree, KernelModules.read(tree, "6.1"))
-    assert "cannot read these modules of the image, and leave them out: updates/broken.ko, updates/gone.ko" in (
-        made.warnings
-    )
+    assert "left out modules of the image that cannot be read: updates/broken.ko, updates/gone.ko" in (made.warnings)
 
 
-def test_one_that_replaces_the_kernels_own_and_is_gone_is_an_error():
+def test_a_missing_replacement_of_the_kernels_own_module_is_an_error():
     """A client with that card booted yesterday."""
     tree = system({"updates/dkms/igb.ko": None})
     with pytest.raises(FormatError, match=r"updates/dkms/igb.ko, which is not in the image: .*depmod -a 6.1"):
@@ -170,13 +166,13 @@ def test_a_module_that_depmod_has_not_seen_is_named():
     tree = make_tree({**dict(system({}).walk()), f"{M}/updates/dkms/r8125.ko": module([PCI], wants=ETHERNET)})
     warnings = build_client_tree(tree, KernelModules.read(tree, "6.1")).warnings
     assert any(
-        "clients cannot load updates/dkms/r8125.ko: modules.dep of kernel 6.1 does not list it" in text
+        "clients cannot load updates/dkms/r8125.ko: not listed in modules.dep of kernel 6.1" in text
         for text in warnings
     )
     assert any("depmod -a 6.1" in text for text in warnings)
 
 
-def test_chosen_drivers_are_found_wherever_they_are_and_usb_brings_its_ports():
+def test_chosen_drivers_are_found_anywhere_and_usb_drivers_include_host_controllers():
     files = {
         "updates/dkms/r8125.ko": module([PCI], wants=ETHERNET),
         "updates/dkms/ax-usb-nic.ko": module([USB], wants=["usbnet_probe"]),
@@ -193,7 +189,7 @@ def test_a_kernel_with_no_driver_but_one_of_dkms_can_boot():
     assert find_network_drivers(modules) == {"r8125"}
 
 
-def test_firmware_of_an_added_driver_comes_along():
+def test_firmware_of_an_added_driver_is_included():
     tree = system({"updates/r8125.ko": module([PCI, "firmware=rtl_nic/rtl8125b-2.fw"], wants=ETHERNET)})
     tree = make_tree({**dict(tree.walk()), "usr/lib/firmware/rtl_nic/rtl8125b-2.fw": "firmware"})
     made = build_client_tree(tree, KernelModules.read(tree, "6.1"), ClientOptions())
@@ -218,7 +214,7 @@ def _dependencies(directory: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.oracle
-def test_files_of_the_kernels_own_say_what_its_maintainers_directories_say(debian_root):
+def test_the_kinds_of_the_kernels_own_modules_agree_with_their_directories(debian_root):
     """The rule for modules that others add, asked about the 500 network modules of a distribution's kernel."""
     directory = _modules_of(debian_root)
     needs = _dependencies(directory)
@@ -311,7 +307,7 @@ def test_added_drivers_are_taken_as_modprobe_would_load_them(moved):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize(("search", "first"), [("updates built-in", "updates/"), ("built-in updates", "kernel/")])
-def test_of_two_of_a_name_it_is_the_one_that_depmod_found_first(moved, search, first):
+def test_of_two_modules_of_a_name_the_one_that_depmod_found_first_is_used(moved, search, first):
     there = moved / "usr/lib/modules/6.1.0-dkms"
     (own,) = there.glob("kernel/**/tg3.ko*")
     shutil.copy(own, there / "updates" / own.name)

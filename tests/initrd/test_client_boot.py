@@ -189,7 +189,7 @@ def runs(debian_root: Path, initrd: Path, words: str, record_property, *, transp
     return said
 
 
-def test_a_client_boots_by_http_and_is_what_the_site_says_of_it(debian_root, initrd, images, network, record_property):
+def test_a_client_boots_by_http_with_the_sites_configuration(debian_root, initrd, images, network, record_property):
     network.serve("busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", images, port=8080)
     digest = hashlib.sha256((images / "lab.img").read_bytes()).hexdigest()
     words = f"ltsp.root=http://10.0.2.2:8080/lab.img ltsp.sha256={digest} ltsp.image=images/lab.img"
@@ -287,9 +287,7 @@ def dkms(debian_root, site, tmp_path_factory) -> Path:
     return work / "client.img"
 
 
-def test_a_client_boots_by_a_driver_that_dkms_has_put_beside_the_kernel(
-    debian_root, dkms, images, network, record_property
-):
+def test_a_client_boots_with_a_driver_from_dkms(debian_root, dkms, images, network, record_property):
     network.serve("busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", images, port=8080)
     words = "ltsp.root=http://10.0.2.2:8080/lab.img ltsp.image=images/lab.img e1000.RxDescriptors=192"
     options = {"memory": 1024, "cards": (E1000,), "network": network.command}
@@ -324,7 +322,7 @@ def distribution(request, site, tmp_path_factory) -> tuple[Path, Path]:
     return root, work / "initrd.img"
 
 
-def test_a_client_boots_behind_the_initrd_of_its_distribution(distribution, images, network, tmp_path, record_property):
+def test_a_client_boots_after_the_initrd_of_its_distribution(distribution, images, network, tmp_path, record_property):
     serve_nfs(network, images, tmp_path, "3, 4")
     root, initrd = distribution
     words = f"ltsp.root=nfs://10.0.2.2{images}!lab.img ltsp.image=images/lab.img"
@@ -344,7 +342,7 @@ def test_a_client_boots_behind_the_initrd_of_its_distribution(distribution, imag
 
 
 @pytest.mark.parametrize("distribution", ["dracut_root"], indirect=True)
-def test_a_menu_of_older_clients_boots_behind_dracut(distribution, images, network, tmp_path, record_property):
+def test_a_menu_of_older_clients_boots_after_dracut(distribution, images, network, tmp_path, record_property):
     """dracut would mount that root itself; behind initramfs-tools, see tests/boot/test_old_menu.py."""
     serve_nfs(network, images.parent, tmp_path, "3, 4")
     root, initrd = distribution
@@ -353,7 +351,7 @@ def test_a_menu_of_older_clients_boots_behind_dracut(distribution, images, netwo
     runs(root, initrd, words, record_property, transport="nfs, old menu, dracut", **options)
 
 
-def test_a_failure_behind_the_initrd_of_a_distribution_is_told_too(distribution):
+def test_a_failure_after_the_initrd_of_a_distribution_is_reported_too(distribution):
     root, initrd = distribution
     words = f"ltsp.root=file:/none.img {BOOTIF}"
     boot = diskless.boot(
@@ -412,7 +410,7 @@ def test_a_card_without_link_is_passed_over(debian_root, initrd, images, network
         ("ltsp.root=https://10.0.2.2/lab.img", 384, "https needs ltsp.sha256", "checksum"),
     ],
 )
-def test_a_failure_says_its_cause_and_its_remedy(debian_root, initrd, images, network, words, memory, cause, remedy):
+def test_a_failure_states_its_cause_and_its_remedy(debian_root, initrd, images, network, words, memory, cause, remedy):
     (images / "text.img").write_text("no image at all\n" * 1000)
     network.serve("busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", images, port=8080)
     boot = diskless.boot(

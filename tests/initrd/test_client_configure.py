@@ -46,7 +46,7 @@ def client(tmp_path, busybox):
     return configure
 
 
-def test_it_has_a_name_an_id_and_an_init(client):
+def test_a_client_has_a_name_an_id_and_an_init(client):
     root = client()
     assert (root / "etc/hostname").read_text() == "ltsp20\n"
     assert (root / "etc/hosts").read_text() == "127.0.1.1\tltsp20\n"
@@ -55,7 +55,7 @@ def test_it_has_a_name_an_id_and_an_init(client):
     assert "HOSTNAME=ltsp20\n" in (root / "run/ltsp/facts").read_text()
 
 
-def test_networkd_renews_the_lease_where_the_image_has_it_unless_the_site_masks_it(client):
+def test_networkd_renews_the_lease_if_the_image_has_it_and_the_site_does_not_mask_it(client):
     unit = "lib/systemd/system/systemd-networkd.service"
     files = {unit: "[Install]\nWantedBy=multi-user.target\n"}
     root = client(**files)
@@ -65,7 +65,7 @@ def test_networkd_renews_the_lease_where_the_image_has_it_unless_the_site_masks_
     assert str((root / "etc/systemd/system/systemd-networkd.service").readlink()) == "/dev/null"
 
 
-def test_networkd_asks_for_no_lease_where_the_address_was_given_and_keeps_to_the_name_servers_of_the_site(client):
+def test_networkd_requests_no_lease_with_a_static_address_and_keeps_the_sites_name_servers(client):
     network = client() / "run/systemd/network/00-ltsp.network"
     assert "DHCP=ipv4\n" in network.read_text()
     assert network.read_text().count("UseDNS=no\n") == 2
@@ -88,7 +88,7 @@ def test_name_servers_of_the_lease_go_into_resolv_conf_and_networkmanager_leaves
     assert (root / "run/NetworkManager/conf.d/00-ltsp.conf").read_text() == "[main]\ndns=none\n"
 
 
-def test_systemd_resolved_is_told_of_them(client, tmp_path):
+def test_systemd_resolved_gets_the_name_servers(client, tmp_path):
     (tmp_path / "etc/resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
     root = client(**{"usr/lib/systemd/systemd-resolved": ""})
     assert (root / "etc/resolv.conf").is_symlink()
@@ -113,7 +113,7 @@ def test_host_keys_of_the_image_stay(client):
 
 
 @pytest.mark.parametrize("used", [True, False])
-def test_a_snakeoil_certificate_is_made_where_a_server_uses_it(client, used):
+def test_a_snakeoil_certificate_is_made_if_a_server_uses_it(client, used):
     setting = "SSLCertificateKeyFile /etc/ssl/private/ssl-cert-snakeoil.key\n" if used else "no key\n"
     root = client(
         **{
@@ -152,7 +152,7 @@ def test_units_are_enabled_as_their_install_section_says(client):
     assert not (units / "x.target.wants/c.service").exists()
 
 
-def test_no_link_of_the_image_leads_a_layer_out_of_the_root(client, tmp_path):
+def test_links_of_the_image_never_lead_a_layer_out_of_the_root(client, tmp_path):
     """The image's /etc/motd is a link to what would be the initrd's own shell."""
     (tmp_path / "etc/motd").symlink_to("/run/ltsp/client/sh/message.sh")
     before = (tmp_path / "run/ltsp/client/sh/message.sh").read_text()
@@ -162,7 +162,7 @@ def test_no_link_of_the_image_leads_a_layer_out_of_the_root(client, tmp_path):
     assert (tmp_path / "run/ltsp/client/sh/message.sh").read_text() == before
 
 
-def test_units_that_no_client_needs_are_masked_where_the_image_has_them(client):
+def test_units_that_no_client_needs_are_masked_if_the_image_has_them(client):
     layer = "run/ltsp/client/site/common"
     units = ["a.service", "b.socket", "c.service", "d@.service", "e.service", "absent.service", "kept.service"]
     root = client(

@@ -48,7 +48,7 @@ def text(initrd: ClientInitrd, path: str) -> list[str]:
     return (data(initrd.tree, path) or b"").decode().splitlines()
 
 
-def test_modules_lie_unpacked_with_the_lists_that_the_shell_reads():
+def test_modules_are_decompressed_next_to_the_lists_that_the_shell_reads():
     initrd = made()
     assert data(initrd.tree, f"ltsp/modules/6.1.0/{E1000}").startswith(b"\x7fELF")
     assert text(initrd, "ltsp/modules.order") == [f"base {OVERLAY}", f"net {PTP}", f"net {E1000}"]
@@ -60,12 +60,12 @@ def test_modules_lie_unpacked_with_the_lists_that_the_shell_reads():
     assert initrd.modules["net"] == (PTP, E1000)
 
 
-def test_the_last_dependency_of_depmods_line_is_the_one_to_be_loaded_first():
+def test_the_last_dependency_of_depmods_line_is_loaded_first():
     deep = {f"{MODULES}/modules.dep": f"{E1000}.xz: {PTP} {OVERLAY}\n{PTP}: {OVERLAY}\n{OVERLAY}:\n"}
     assert f"{E1000}: {OVERLAY} {PTP} {E1000}" in text(made(deep), "ltsp/modules.load")
 
 
-def test_the_shell_core_begins_with_init():
+def test_the_shell_code_starts_with_init():
     tree = made().tree
     init = tree.get("ltsp/init")
     assert isinstance(init, File)
@@ -74,7 +74,7 @@ def test_the_shell_core_begins_with_init():
     assert "ltsp/sh/message.sh" in paths(tree)
 
 
-def test_what_a_distributions_initrd_has_itself_is_not_replaced():
+def test_files_of_a_distributions_initrd_are_not_replaced():
     """It is unpacked first; its /lib is a link, and that of dracut's hooks may be one."""
     initrd = made()
     assert {"init", "bin", "lib", "lib64", "sbin"}.isdisjoint(paths(initrd.tree))
@@ -90,7 +90,7 @@ def test_what_a_distributions_initrd_has_itself_is_not_replaced():
     assert b"mountroot() {" in data(initrd.tree, "scripts/netboot")
 
 
-def test_the_places_that_the_kernel_and_the_shell_need_are_there():
+def test_paths_that_the_kernel_and_the_shell_need_exist():
     tree = made().tree
     console = tree.get("dev/console")
     assert isinstance(console, Device)
@@ -98,7 +98,7 @@ def test_the_places_that_the_kernel_and_the_shell_need_are_there():
     assert all(isinstance(tree.get(name), Directory) for name in ("proc", "sys", "run", "root", "dev"))
 
 
-def test_firmware_is_taken_along_and_nothing_else_can_be_asked_for():
+def test_firmware_is_included_and_no_other_file_can_be_requested():
     initrd = made()
     assert data(initrd.tree, "ltsp/firmware/e1000.fw") == b"firmware"
     assert initrd.absent_firmware == ()
@@ -108,10 +108,10 @@ def test_firmware_is_taken_along_and_nothing_else_can_be_asked_for():
 def test_firmware_beyond_the_limit_is_listed():
     initrd = made(options=ClientOptions(firmware_limit=3))
     assert initrd.left_out_firmware == ("e1000.fw",)
-    assert any("1 firmware files are left out" in warning for warning in initrd.warnings)
+    assert any("left out 1 firmware files beyond" in warning for warning in initrd.warnings)
 
 
-def test_all_is_roots_and_of_the_year_1970_so_that_bytes_are_the_same():
+def test_owner_and_times_are_zero_so_that_bytes_are_the_same():
     metadata = {(node.metadata.uid, node.metadata.gid, node.metadata.mtime) for _, node in made().tree.walk()}
     assert metadata == {(0, 0, 0)}
     assert archive(made()) == archive(made())
@@ -123,7 +123,7 @@ def archive(initrd: ClientInitrd) -> bytes:
     return output.getvalue()
 
 
-def test_nbd_client_of_the_server_is_lent_to_an_image_for_the_same_machine():
+def test_the_servers_nbd_client_is_used_for_an_image_of_the_same_architecture():
     def lending(target):
         tree = {"usr/sbin/nbd-client": program(target, "/lib/ld.so.1", ["libc.so"]), "lib/ld.so.1": program(target)}
         files = tree | {"usr/lib/libc.so": program(target)}
@@ -136,7 +136,7 @@ def test_nbd_client_of_the_server_is_lent_to_an_image_for_the_same_machine():
     assert made(options=ClientOptions(nbd=False), server=lending((64, 62))).nbd is None
 
 
-def test_what_only_nbd_needs_is_not_in_the_initrd_of_all_clients():
+def test_files_for_nbd_are_not_in_the_initrd_of_all_clients():
     with_nbd = made(server=ServerPrograms({"usr/sbin/nbd-client": program()}.get))
     assert paths(with_nbd.tree) == paths(made().tree)
     assert paths(with_nbd.nbd) == {"ltsp", "ltsp/bin", "ltsp/bin/nbd-client"}
@@ -146,21 +146,21 @@ def test_without_nbd_client_the_package_is_named():
     assert any("install the package nbd-client" in warning for warning in made().warnings)
 
 
-def test_a_driver_that_was_chosen_and_is_not_there_is_named():
+def test_a_chosen_driver_that_is_missing_is_named():
     (warning,) = (w for w in made(options=ClientOptions(network=("e1000", "r8169"))).warnings if "driver" in w)
-    assert warning == "the network driver r8169 is not among the modules of kernel 6.1.0"
+    assert warning == "kernel 6.1.0 has no module r8169 (network driver)"
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({f"{MODULES}/{PTP}": None}, f"modules.dep names /lib/modules/6.1.0/{PTP}, which is not in the image"),
-        ({f"{MODULES}/{PTP}": "text"}, "ptp.ko is no kernel module: it is no ELF file"),
+        ({f"{MODULES}/{PTP}": "text"}, "ptp.ko is not a kernel module: it is not an ELF file"),
         ({f"{MODULES}/{E1000}.xz": b"\xfd7zXZ\0" + b"x" * 50}, r"e1000.ko.xz is damaged"),
     ],
     ids=["missing", "no module", "damaged"],
 )
-def test_a_module_that_cannot_be_had_is_an_error_that_names_it(changes, reason):
+def test_a_missing_or_damaged_module_is_an_error_that_names_it(changes, reason):
     with pytest.raises(FormatError, match=reason):
         made(changes)
 
@@ -179,7 +179,7 @@ def test_a_module_that_cannot_be_read_is_an_error_of_the_source():
         made({f"{MODULES}/{PTP}": File(Metadata(0o644), Failing())})
 
 
-def test_an_nbd_client_that_cannot_be_read_or_is_damaged_is_none():
+def test_an_unreadable_or_damaged_nbd_client_is_ignored():
     for broken in (File(Metadata(0o755), Failing()), program(needed=["libc.so"])[:-40]):
         assert made({"usr/sbin/nbd-client": broken}).nbd is None
 
@@ -189,7 +189,7 @@ def test_records_of_a_module_are_read():
     assert (file.aliases, file.firmware) == (("a",), ("x/y.bin",))
 
 
-def test_an_image_without_busybox_takes_none_from_an_unlike_server():
+def test_an_image_without_busybox_gets_none_from_a_server_of_another_architecture():
     with pytest.raises(LtspError, match="no static busybox for x86-64"):
         made({"usr/bin/busybox": "no program"})
 
@@ -200,7 +200,7 @@ def module_name(path):
 
 
 @pytest.mark.oracle
-def test_a_debian_root_gives_an_initrd_with_all_wired_drivers(debian_root):
+def test_the_initrd_of_a_debian_root_has_all_wired_drivers(debian_root):
     (version,) = (path.name for path in (debian_root / "usr/lib/modules").iterdir())
     server = ServerPrograms(lambda path: Path("/", path).read_bytes() if Path("/", path).is_file() else None)
     with DirectorySource("d", str(debian_root), "").open(select_all, Faults()) as image:

@@ -22,29 +22,29 @@ PACKED = {"": DATA, ".gz": gzip.compress(DATA), ".xz": lzma.compress(DATA), ".zs
 
 
 @pytest.mark.parametrize("suffix", PACKED)
-def test_files_are_unpacked_whatever_they_are_compressed_with(suffix):
+def test_files_are_decompressed_with_any_codec(suffix):
     tree = make_tree({f"usr/lib/a.ko{suffix}": PACKED[suffix], "lib": "-> usr/lib"})
     assert read_decompressed(tree, "lib/a.ko", 100_000) == DATA
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
-def test_what_unfolds_to_too_much_is_refused(suffix):
-    with pytest.raises(FormatError, match=r"/a\.ko.* unfolds to more than"):
+def test_a_file_that_decompresses_to_too_much_is_refused(suffix):
+    with pytest.raises(FormatError, match=r"/a\.ko.* has more than"):
         read_decompressed(make_tree({f"a.ko{suffix}": PACKED[suffix]}), "a.ko", 99_999)
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
-def test_what_is_cut_off_or_damaged_is_refused(suffix):
+def test_a_truncated_or_damaged_file_is_refused(suffix):
     packed = PACKED[suffix]
-    with pytest.raises(FormatError, match="cut off"):
+    with pytest.raises(FormatError, match="is truncated"):
         read_decompressed(make_tree({f"a.ko{suffix}": packed[:-20]}), "a.ko", 1 << 20)
     with pytest.raises(FormatError, match="is damaged"):
         read_decompressed(make_tree({f"a.ko{suffix}": packed[:9] + b"\xff" * 30 + packed[39:]}), "a.ko", 1 << 20)
 
 
-def test_what_is_not_there_is_none():
+def test_a_missing_file_is_none():
     assert read_decompressed(make_tree({"a.ko": None}), "a.ko", 1) is None
 
 
-def test_suffixes_of_compression_are_told_from_others():
+def test_suffixes_of_compression_are_distinguished_from_others():
     assert [without_suffix(name) for name in ("a.ko.xz", "a.ko", "a.zst.bin")] == ["a.ko", "a.ko", "a.zst.bin"]

@@ -15,7 +15,7 @@ from ltsp.initrd.elf import Elf
 
 
 @pytest.mark.parametrize(("target", "text"), [(X86_64, "x86-64"), (ARM64, "arm64"), (I386, "i386")])
-def test_a_program_tells_its_loader_and_its_libraries(target, text):
+def test_a_program_names_its_loader_and_its_libraries(target, text):
     elf = Elf.parse(program(target, "/lib/ld.so.2", ["libc.so.6", "libm.so.6"]))
     assert str(elf.target) == text
     assert elf.interpreter() == "/lib/ld.so.2"
@@ -39,20 +39,20 @@ def test_sections_are_found_by_name(target):
 
 
 @pytest.mark.parametrize("target", [X86_64, I386])
-def test_the_symbols_that_a_module_wants_are_those_that_it_does_not_have(target):
+def test_undefined_symbols_are_those_that_a_module_imports(target):
     elf = Elf.parse(module(target=target, wants=["register_netdev", "usbnet_probe"]))
     assert elf.undefined_symbols() == {"register_netdev", "usbnet_probe"}
     assert elf.section(".text") == b"\xc3" * 40
     assert Elf.parse(module(target=target)).undefined_symbols() is None
 
 
-def test_a_machine_without_a_name_is_told_by_its_number():
+def test_a_machine_without_a_name_is_shown_by_its_number():
     assert str(Elf.parse(program((64, 258))).target) == "ELF machine 258"
 
 
 @pytest.mark.parametrize("data", [b"", b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF\x03\x01" + bytes(100)])
-def test_what_is_no_elf_file_is_told(data):
-    with pytest.raises(FormatError, match="no ELF file"):
+def test_other_files_are_not_elf_files(data):
+    with pytest.raises(FormatError, match="not an ELF file"):
         Elf.parse(data)
 
 
@@ -78,7 +78,7 @@ def test_damaged_files_raise_format_errors_and_nothing_else(data, draw):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("path", ["/usr/bin/cpio", "/usr/bin/busybox", "/usr/sbin/nbd-client"])
-def test_readelf_says_the_same(path):
+def test_readelf_agrees(path):
     said = subprocess.run(
         ["readelf", "-Wld", path], capture_output=True, text=True, check=True, env=os.environ | {"LC_ALL": "C"}
     ).stdout

@@ -18,7 +18,7 @@ IMAGE = make_tree(
 WANTED = ["rtl_nic/small.fw", "bnx2x/large.fw", "tigon/packed.bin", "rtl_nic/new.fw", "absent.fw", "absent.fw"]
 
 
-def test_firmware_is_found_and_unpacked_and_updates_come_first():
+def test_firmware_is_found_and_decompressed_and_updates_come_first():
     found = DriverFirmware.collect(IMAGE, "6.1", WANTED, 1 << 20)
     assert found.included == {
         "rtl_nic/new.fw": b"new",

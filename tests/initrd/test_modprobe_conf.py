@@ -52,28 +52,28 @@ def names(initrd: ClientInitrd, group: str) -> list[str]:
 
 
 @pytest.mark.parametrize("line", ["blacklist r8169", "install r8169 /bin/false", "install r816? /bin/true # no"])
-def test_a_driver_that_is_kept_from_loading_is_not_found_for_a_device_and_is_named(line):
+def test_a_blocked_driver_is_not_found_for_a_device_and_is_named(line):
     initrd = made(line)
     assert "r8169" not in names(initrd, "net")
     assert not any(alias.endswith("/r8169.ko") for alias in text(initrd, "alias"))
-    assert "clients do not load the network driver r8169: /etc/modprobe.d/x.conf of the image says so" in (
+    assert "clients do not load the network driver r8169: /etc/modprobe.d/x.conf of the image blocks it" in (
         initrd.warnings
     )
 
 
-def test_the_keyboards_driver_is_kept_from_loading_too():
+def test_the_keyboards_driver_can_be_blocked_too():
     assert "usbhid" in names(made(""), "keyboard")
     assert "usbhid" not in names(made("blacklist usbhid"), "keyboard")
 
 
 @pytest.mark.parametrize("line", ["install squashfs /bin/false", "blacklist squashfs"])
-def test_what_no_client_boots_without_is_loaded_all_the_same(line):
+def test_a_required_module_is_loaded_even_if_it_is_blocked(line):
     """Guides to hardening have that line, since nobody but snapd needs squashfs on a computer with a disk."""
     initrd = made(line)
     assert "squashfs" in names(initrd, "base")
     said = [warning for warning in initrd.warnings if "squashfs" in warning]
     assert said == (
-        ["clients load squashfs, which they cannot boot without, though /etc/modprobe.d/x.conf of the image blocks it"]
+        ["clients load squashfs, which they need to boot, although /etc/modprobe.d/x.conf of the image blocks it"]
         if line.startswith("install")
         else []
     )
@@ -83,16 +83,18 @@ def test_a_command_that_loads_the_module_itself_is_not_run_and_is_named():
     initrd = made("install mlx4_core /sbin/modprobe --ignore-install mlx4_core $CMDLINE_OPTS && /bin/setup")
     assert "mlx4_core" in names(initrd, "net")
     (warning,) = (text for text in initrd.warnings if "mlx4_core" in text)
-    assert warning.startswith("clients load mlx4_core without the command that /etc/modprobe.d/x.conf of the image has")
+    assert warning.startswith(
+        "clients load mlx4_core without its install command in /etc/modprobe.d/x.conf of the image"
+    )
     assert "mlx4_core" not in names(made("install mlx4_core /sbin/modprobe r8168"), "net")
 
 
-def test_options_go_along():
+def test_options_are_included():
     initrd = made('options r8169 aspm=0  name="a b"\noptions r8169 eee=0\noptions other x=1\noptions usb-hid x\n')
     assert text(initrd, "options") == ['r8169 aspm=0  name="a b" eee=0']
 
 
-def test_what_a_module_wants_after_it_is_loaded_after_it():
+def test_a_soft_post_dependency_is_loaded_after_the_module():
     """Debian's kmod has this line, and without it such cards have no interface."""
     initrd = made("softdep mlx4_core post: mlx4_en")
     path, other = f"{ETHERNET}/mlx4_core.ko", f"{ETHERNET}/mlx4-en.ko"
@@ -140,7 +142,7 @@ def test_hyphens_are_underscores_except_in_ranges():
     assert replace_hyphens("snd-hda-[a-c]-x") == "snd_hda_[a-c]_x"
 
 
-def test_what_cannot_be_read_is_an_error():
+def test_an_unreadable_modprobe_conf_is_an_error():
     class Failing:
         size = 100
 
@@ -152,12 +154,12 @@ def test_what_cannot_be_read_is_an_error():
 
 
 @pytest.mark.parametrize("line", ["options r8169 a\x1bb", "alias \x01 r8169", "softdep r8169", "install r8169", "x"])
-def test_lines_that_mean_nothing_are_passed_over(line):
+def test_invalid_lines_are_ignored(line):
     assert "r8169" in names(made(line), "net")
     assert text(made(line), "options") == []
 
 
-def test_a_kernel_whose_only_drivers_are_kept_from_loading_has_none():
+def test_a_kernel_whose_only_drivers_are_blocked_has_none():
     tree = system({"etc/modprobe.d/x.conf": "blacklist r8169\nblacklist r8168\nblacklist mlx4_core\n"})
     assert find_network_drivers(KernelModules.read(tree, "6.1")) == {"mlx4_en"}
 

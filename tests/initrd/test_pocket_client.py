@@ -42,7 +42,7 @@ def test_a_client_gets_to_the_init_of_its_image(tmp_path, busybox):
     booted(tmp_path)
 
 
-def test_the_shell_may_be_one_that_finds_programs_by_path_alone(tmp_path):
+def test_the_shell_may_be_one_without_builtin_applets(tmp_path):
     pocket_client.make(tmp_path, path_of("installed"), dash=True)
     booted(tmp_path)
 
@@ -77,7 +77,7 @@ def test_a_client_whose_settings_were_lost_stops_with_the_remedy(tmp_path, words
     assert "attach" not in done.stdout
 
 
-def test_a_client_that_is_given_no_settings_says_so_and_goes_on(tmp_path):
+def test_a_client_without_ltsp_img_says_so_and_continues(tmp_path):
     without_server(tmp_path)
     done = pocket_client.boot(tmp_path)
     assert done.returncode == 0

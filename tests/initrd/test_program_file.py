@@ -52,18 +52,18 @@ def test_a_library_for_another_machine_is_passed_over():
 
 
 @pytest.mark.parametrize("path", ["usr/lib64/ld-linux.so.2", "usr/lib/x86_64-linux-gnu/libc.so.6"])
-def test_a_program_that_lacks_a_loader_or_library_is_none(path):
+def test_a_program_without_its_loader_or_library_is_not_found(path):
     assert found({name: what for name, what in IMAGE.items() if name != path}) is None
 
 
-def test_the_next_path_is_tried_where_one_is_no_program():
+def test_the_next_path_is_tried_if_one_is_not_a_program():
     entries = {"usr/sbin/nbd-client": "#!/bin/sh\n", "usr/bin/nbd-client": program()}
     nbd = found(entries, ("usr/sbin/nbd-client", "usr/bin/nbd-client", "absent"))
     assert nbd is not None
     assert nbd.path == "usr/bin/nbd-client"
 
 
-def test_links_of_an_image_lead_to_no_file_of_the_server():
+def test_links_of_an_image_never_lead_to_a_file_of_the_server():
     assert image_reader(make_tree({"bin/busybox": "-> /usr/bin/env"}))("bin/busybox") is None
 
 
@@ -97,26 +97,26 @@ def test_the_images_own_may_be_for_another_machine_than_its_kernel():
     assert busybox({"bin/busybox": small}).data == small
 
 
-def test_the_servers_serves_where_the_images_is_not_static():
+def test_the_servers_busybox_is_used_if_the_images_is_not_static():
     chosen = busybox({"bin/busybox": program(needed=["libc.so.6"])}, {"usr/bin/busybox": GOOD})
     assert chosen.origin == "/usr/bin/busybox of this server"
 
 
-def test_one_that_was_given_comes_before_all():
+def test_a_given_busybox_has_precedence():
     assert busybox({"bin/busybox": program(applets=[*APPLETS, "vi"])}, given=GOOD).data == GOOD
 
 
 @pytest.mark.parametrize(
     ("image", "server", "reason"),
     [
-        ({}, {}, "no static busybox for x86-64: there is none in the image, and none on this server"),
+        ({}, {}, "no static busybox for x86-64: not found in the image or on this server"),
         ({"bin/busybox": program(needed=["libc.so.6"])}, {}, "/bin/busybox of the image is not static"),
         ({}, {"bin/busybox": program(ARM64, applets=APPLETS)}, "/bin/busybox of this server is for arm64"),
         ({"bin/busybox": program(applets=APPLETS[:-2])}, {}, "/bin/busybox of the image lacks uname, wget"),
     ],
     ids=["none", "with libraries", "another machine", "built without what is needed"],
 )
-def test_without_one_that_will_do_the_error_says_what_was_found_and_names_the_package(image, server, reason):
+def test_without_a_suitable_busybox_the_error_says_what_was_found_and_names_the_package(image, server, reason):
     with pytest.raises(LtspError, match=reason) as caught:
         busybox(image, server)
     assert "busybox-static" in caught.value.hint
@@ -126,18 +126,18 @@ def test_without_one_that_will_do_the_error_says_what_was_found_and_names_the_pa
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (b"#!/bin/sh", "names cannot be used: it is no ELF file"),
-        (program(ARM64, applets=APPLETS), "names is for arm64"),
-        (program(needed=["libc.so.6"]), "names is not static"),
+        (b"#!/bin/sh", "of --busybox cannot be used: it is not an ELF file"),
+        (program(ARM64, applets=APPLETS), "of --busybox is for arm64"),
+        (program(needed=["libc.so.6"]), "of --busybox is not static"),
     ],
 )
-def test_one_that_was_given_and_will_not_do_is_an_error(given, reason):
+def test_a_given_busybox_that_is_not_suitable_is_an_error(given, reason):
     with pytest.raises(LtspError, match=reason):
         busybox({"bin/busybox": GOOD}, given=given)
 
 
 @pytest.mark.oracle
-def test_the_busybox_of_a_distribution_has_all_that_the_shell_needs():
+def test_a_distributions_busybox_has_all_required_applets():
     data = Path("/usr/bin/busybox").read_bytes()
     listed = subprocess.run(["/usr/bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
     assert set(APPLETS) <= set(listed)

@@ -107,7 +107,7 @@ def test_settings_of_display_managers_stay_lines(value):
 
 
 @given(VALUES)
-def test_commands_stay_what_they_are(value):
+def test_commands_stay_unchanged(value):
     try:
         text = quoting.script(value)
     except ValueError:

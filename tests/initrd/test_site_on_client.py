@@ -130,7 +130,7 @@ def _unpack(tree, client):
     (scratch / "ltsp/site").rename(client / "site")
 
 
-def test_a_client_gets_what_the_layers_that_fit_it_say(root):
+def test_a_client_gets_the_layers_that_match_it(root):
     etc = root / "etc"
     assert (etc / "hostname").read_text() == "pc20\n"
     hosts = [line.split() for line in (etc / "hosts").read_text().splitlines() if not line.startswith("#")]
@@ -164,7 +164,7 @@ def test_accounts_have_the_passwords_of_their_section(root):
     assert stat.S_IMODE((root / "etc/shadow").stat().st_mode) == 0o640
 
 
-def test_who_is_logged_in_is_told_to_each_display_manager(root):
+def test_each_display_manager_gets_the_user_to_log_in(root):
     assert (root / "etc/ltsp/autologin").read_text() == "guest20\n"
     assert (root / "etc/ltsp/relogin").read_text() == "0\n"
     assert (root / "etc/gdm3/daemon.conf").read_text() == (
@@ -191,7 +191,7 @@ def entered(root, *command):
     return subprocess.run(["chroot", root, *command], env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_console_logs_in_once_where_relogin_is_off(root):
+def test_the_console_logs_in_once_if_relogin_is_off(root):
     getty = ("/bin/sh", "/usr/share/ltsp/getty", "tty1", "linux")
     assert entered(root, *getty).stdout == "agetty --autologin guest20 --noclear tty1 linux\n"
     assert entered(root, *getty).stdout == "agetty --noclear tty1 linux\n"
@@ -201,7 +201,7 @@ def test_the_console_logs_in_once_where_relogin_is_off(root):
     assert entered(root, *getty).stdout == "agetty --noclear tty1 linux\n"
 
 
-def test_commands_that_run_as_the_system_starts_go_on_after_one_that_fails(root):
+def test_commands_at_system_start_continue_after_a_failure(root):
     unit = (root / "usr/lib/systemd/system/ltsp-post-init.service").read_text().replace("\\\n", "")
     start = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
     command = start.partition("'")[2].rstrip("'").replace("$$", "$")

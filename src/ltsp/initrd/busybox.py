@@ -25,7 +25,7 @@ APPLETS: Final = (
     *("ash", "awk", "cat", "grep", "insmod", "ip", "losetup", "mkdir", "mount", "sed", "sha256sum", "switch_root"),
     *("timeout", "udhcpc", "umount", "uname", "wget"),
 )
-"""What the client's shell cannot do without. Busybox is built with a choice of hundreds."""
+"""Applets that the client's shell code requires. Each build of busybox has another choice of applets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Busybox:
 
 
 def find_busybox(image: ReadFile, server: ReadFile, given: bytes | None, targets: Iterable[ElfTarget]) -> Busybox:
-    """The one that was given, else the image's, else the server's if it is for one of the image's targets.
+    """The given one, else the image's, else the server's if it is for one of the image's targets.
 
-    Raises LtspError if there is none that will do.
+    Raises LtspError if none is suitable.
     """
     allowed = frozenset(targets)
     if given is not None:
@@ -55,25 +55,25 @@ def find_busybox(image: ReadFile, server: ReadFile, given: bytes | None, targets
                 return Busybox(elf.data, f"/{path} of {where}")
             faults.append(f"/{path} of {where} {fault}")
     kinds = " or ".join(sorted(map(str, allowed))) or "clients"
-    tried = "; ".join(dict.fromkeys(faults)) or "there is none in the image, and none on this server"
+    tried = "; ".join(dict.fromkeys(faults)) or "not found in the image or on this server"
     raise LtspError(
         f"no static busybox for {kinds}: {tried}",
-        "install busybox-static (Fedora: busybox) in the image or here, or give --busybox FILE",
+        "install busybox-static (Fedora: busybox) in the image or on this server, or give --busybox FILE",
     )
 
 
 def _check_given(data: bytes, allowed: frozenset[ElfTarget]) -> None:
-    """Raises LtspError if what was given will not do."""
+    """Raises LtspError if the given busybox is not suitable."""
     try:
         fault = _find_fault(Elf.parse(data), allowed, own=False)
     except FormatError as error:
         fault = f"cannot be used: {error.message}"
     if fault is not None:
-        raise LtspError(f"the busybox that --busybox names {fault}", "give a static one of the image's architecture")
+        raise LtspError(f"the busybox of --busybox {fault}", "give a static one for the image's architecture")
 
 
 def _find_fault(elf: Elf, allowed: frozenset[ElfTarget], *, own: bool) -> str | None:
-    """Why a busybox will not do. The image's own runs on the image's kernel, whatever that is made for."""
+    """Why a busybox is not suitable. The image's own always runs on the image's kernel."""
     try:
         if not elf.is_static:
             return "is not static"
@@ -81,6 +81,6 @@ def _find_fault(elf: Elf, allowed: frozenset[ElfTarget], *, own: bool) -> str | 
         return f"is damaged: {error.message}"
     if not own and allowed and elf.target not in allowed:
         return f"is for {elf.target}"
-    # The names of applets are one run of texts, each ended by a NUL. include/applet_tables.h
+    # The names of applets are consecutive NUL-terminated strings. include/applet_tables.h
     lacking = [name for name in APPLETS if b"\0" + name.encode() + b"\0" not in elf.data]
     return f"lacks {', '.join(lacking)}" if lacking else None

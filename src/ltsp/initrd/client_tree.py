@@ -1,32 +1,32 @@
-"""The client's own initrd as a tree, made for one kernel of one image out of what that image holds.
+"""The client's own initrd as a tree, built for one kernel of one image from the files of that image.
 
-    /ltsp/init                 the shell core's first file
-    /ltsp/sh/*.sh              the rest of it
-    /ltsp/bin/busybox          what it runs on
-    /ltsp/modules/VERSION/…    kernel modules, unpacked
-    /ltsp/modules.order        `GROUP PATH`, in the order in which they can be loaded
-    /ltsp/modules.load         `PATH: OTHER …`, all that is to be loaded for one, itself too, in this order
+    /ltsp/init                 the first file of the client's shell code
+    /ltsp/sh/*.sh              the rest of the shell code
+    /ltsp/bin/busybox          the shell and its applets
+    /ltsp/modules/VERSION/…    kernel modules, decompressed
+    /ltsp/modules.order        `GROUP PATH`, in loading order
+    /ltsp/modules.load         `PATH: OTHER …`, all that must be loaded for a module, including itself, in this order
     /ltsp/modules.alias        `PATTERN PATH`; before those, `PATTERN PATH conf`, aliases of the image's modprobe.d,
-                               which come first, with `-` where no module here is meant
+                               which have precedence, with `-` for a module that is not included
     /ltsp/modules.options      `NAME OPTIONS`, of the image's modprobe.d
-    /ltsp/firmware/…           where the shell has the kernel look for it
+    /ltsp/firmware/…           the kernel's firmware search path is set to this directory
     /ltsp/version              of the kernel
     /dev/console, /dev/null    without a console the kernel starts init with no output at all
 
-It is also unpacked over the distribution's initrd, and joins that one where the kernel's command line is for us, by
+It can also be unpacked over the distribution's initrd, and takes over if the kernel's command line has ltsp.*, by
 
-    /scripts/netboot           of initramfs-tools, chosen by /conf/conf.d/zz-ltsp
+    /scripts/netboot           of initramfs-tools, selected by /conf/conf.d/zz-ltsp
     /usr/lib/dracut/hooks/…    of dracut; since dracut 102 in /var/lib, until 109 with a link in the old place
 
-so nothing in it may have the name of what such an initrd begins with: no /init, and no /lib, /bin or /sbin, which are
-links there and would become directories. `ClientInitrd.present` are the directories in which the hooks lie.
+so it must not contain the top-level names of such an initrd: no /init, and no /lib, /bin or /sbin, which are links
+there and would become directories. `ClientInitrd.present` are the directories that contain the hooks.
 
-What only clients need that boot by NBD is a tree of its own, loaded behind the other:
+Files needed only to boot by NBD form a separate tree, loaded after the other:
 
     /ltsp/bin/nbd-client
     /ltsp/lib/…                its loader and libraries
 
-All times are 0 and all owners root, so that the same image gives the same bytes.
+All times are 0 and all owners root, so that the same image always results in the same bytes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 FIRMWARE_LIMIT: Final = 8 << 20
-"""Bytes of firmware that a client's initrd carries unless told otherwise."""
+"""Default limit for the bytes of firmware in a client's initrd."""
 _NBD_CLIENT: Final = ("usr/sbin/nbd-client", "sbin/nbd-client", "usr/bin/nbd-client", "bin/nbd-client")
 _HOOKS: Final = {
     "conf/conf.d/zz-ltsp": "initramfs-tools-conf.sh",
@@ -64,50 +64,50 @@ _HOOKS: Final = {
         for hook in ("cmdline", "mount")
     },
 }
-"""What the distribution's initrds start, by path, as the files beside this module are named."""
+"""The hooks for distributions' initrds, by path: names of files in client/."""
 _IMAGE_PROGRAMS: Final = ("bin/sh", "usr/bin/env", "sbin/init")
-"""Programs that tell the architecture of an image's own programs."""
+"""Programs that show the architecture of an image's programs."""
 _DIRECTORY, _TEXT, _PROGRAM = Metadata(0o755), Metadata(0o644), Metadata(0o755)
 
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
     network: tuple[str, ...] = ()
-    """Names of network drivers; none means all that drive a card with a wire."""
+    """Names of network drivers; empty for all drivers of wired cards."""
     firmware_limit: int = FIRMWARE_LIMIT
     """Bytes."""
     file_systems: tuple[str, ...] = ()
-    """Modules of file systems that the image has, beside squashfs, erofs, ext4 and isofs: `xfs`, `btrfs`."""
+    """Modules for the image's file systems, besides squashfs, erofs, ext4 and isofs: `xfs`, `btrfs`."""
     nbd: bool = True
-    """Whether nbd-client is looked for. With the libraries that Debian's wants it is 3 MB, compressed."""
+    """Whether to search for nbd-client. With its libraries, Debian's has 3 MB, compressed."""
     busybox: bytes | None = None
-    """A static one that was given."""
+    """A static busybox given by the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientInitrd:
     tree: Tree
     present: frozenset[str]
-    """Directories of the tree that get no entries of their own in its archive: see `ltsp.cpio.newc.write_archive`."""
+    """Directories that get no entries in the archive: see `ltsp.cpio.newc.write_archive`."""
     nbd: Tree | None
-    """What is loaded behind it by clients of NBD; None without an nbd-client."""
+    """The tree for clients that boot by NBD; None without an nbd-client."""
     modules: Mapping[str, tuple[str, ...]]
-    """Paths of the modules of each group, in the order in which they can be loaded."""
+    """Paths of the modules of each group, in loading order."""
     left_out_firmware: tuple[str, ...]
-    """What is in the image and went beyond the limit."""
+    """Firmware of the image beyond the limit."""
     absent_firmware: tuple[str, ...]
-    """What modules may ask for and the image has not."""
+    """Firmware that modules may request, but that is not in the image."""
     busybox: str
-    """Where it comes from."""
+    """Where busybox comes from."""
     warnings: tuple[str, ...]
 
 
 def build_client_tree(
     image: Tree, modules: KernelModules, options: ClientOptions | None = None, server: ServerPrograms | None = None
 ) -> ClientInitrd:
-    """The initrd of clients that boot the kernel of an image to which these modules belong.
+    """The initrd for clients that boot the image's kernel with these modules.
 
-    Raises LtspError if nobody has a busybox, FormatError if a file of the image is damaged, FileUnreadable where
+    Raises LtspError if there is no suitable busybox, FormatError if a file of the image is damaged, FileUnreadable if
     one cannot be read.
     """
     options, server = options or ClientOptions(), server or ServerPrograms()
@@ -150,9 +150,9 @@ def build_client_tree(
 def _read_module_files(
     image: Tree, modules: KernelModules, groups: Mapping[str, Iterable[str]]
 ) -> dict[str, ModuleFile]:
-    """By their paths in the lists.
+    """The modules by their paths in the lists.
 
-    Raises FormatError if one is missing or damaged, OSError as reading does.
+    Raises FormatError if one is missing or damaged, and OSError.
     """
     found: dict[str, ModuleFile] = {}
     for path in dict.fromkeys(path for paths in groups.values() for path in paths):
@@ -169,12 +169,12 @@ def _read_module_files(
 
 
 def _listed(path: str) -> str:
-    """As the client's lists have a path of modules.dep: unpacked, and all in one directory."""
+    """A path of modules.dep as in the client's lists: decompressed, and all in one directory."""
     return without_suffix(path).removeprefix("/")
 
 
 def _find_targets(own: ReadFile, files: Iterable[ModuleFile]) -> frozenset[ElfTarget]:
-    """What programs for this image may be made for: what its modules are for, and what its own programs are for."""
+    """The targets that programs for this image may have: those of its modules and of its programs."""
     programs = (parse_elf(own(path)) for path in _IMAGE_PROGRAMS)
     return frozenset([file.target for file in files] + [elf.target for elf in programs if elf is not None])
 
@@ -192,7 +192,7 @@ def _program_nodes(program: Program) -> dict[str, Node]:
 def _lists(
     modules: KernelModules, groups: Mapping[str, Iterable[str]], files: Mapping[str, ModuleFile]
 ) -> dict[str, Node]:
-    """The lists by which the client's shell loads modules."""
+    """The lists from which the client's shell code loads modules."""
     packed = {_listed(path): path for paths in groups.values() for path in paths}
     order = [f"{name} {_listed(path)}" for name, paths in groups.items() for path in paths]
     load = {path: map(_listed, modules.load_order([packed[path]])) for path in files}
@@ -209,7 +209,7 @@ def _lists(
 
 
 def _aliases(conf: ModprobeConf, files: Mapping[str, ModuleFile]) -> Iterator[str]:
-    """By which modules are found for devices, and for needs of the kernel; those that are kept from it have none."""
+    """Lines that map devices and requests of the kernel to modules; blocked modules have none."""
     found = {module_name(path): path for path in files if conf.blocking_file(module_name(path)) is None}
     for rule in conf.aliases:
         yield f"{rule.pattern} {found.get(rule.text, '-')} conf"
@@ -220,7 +220,7 @@ def _aliases(conf: ModprobeConf, files: Mapping[str, ModuleFile]) -> Iterator[st
 
 
 def _read_shell_core() -> dict[str, Node]:
-    """The shell's files, as they lie beside this module, and what starts them in other initrds."""
+    """The client's shell code, and the hooks that start it in other initrds."""
     files = {}
     with os.scandir(os.path.join(os.path.dirname(__file__), "client")) as listing:
         for entry in filter(os.DirEntry.is_file, listing):
@@ -256,44 +256,44 @@ def _warnings(
 ) -> Iterable[str]:
     for name in options.network:
         if name.replace("-", "_") not in modules.names:
-            yield f"the network driver {printable(name)} is not among the modules of kernel {modules.version}"
+            yield f"kernel {modules.version} has no module {printable(name)} (network driver)"
     yield from _modprobe_warnings(modules, groups, options)
     if modules.unlisted:
         yield (
-            f"clients cannot load {_few(modules.unlisted)}: modules.dep of kernel {modules.version} does not list it; "
-            f"run in the source: depmod -a {modules.version}"
+            f"clients cannot load {_abbreviate(modules.unlisted)}: not listed in modules.dep of kernel "
+            f"{modules.version}; run in the source: depmod -a {modules.version}"
         )
     if modules.unreadable:
-        yield f"cannot read these modules of the image, and leave them out: {_few(modules.unreadable)}"
+        yield f"left out modules of the image that cannot be read: {_abbreviate(modules.unreadable)}"
     if firmware.left_out:
         yield (
-            f"{len(firmware.left_out)} firmware files are left out, beyond {options.firmware_limit >> 20} MiB: "
-            f"{_few(firmware.left_out)}"
+            f"left out {len(firmware.left_out)} firmware files beyond the limit of {options.firmware_limit >> 20} MiB: "
+            f"{_abbreviate(firmware.left_out)}"
         )
     if nbd is None and options.nbd:
-        yield "clients cannot boot by NBD: no nbd-client in the image or here; install the package nbd-client (or nbd)"
+        yield "clients cannot boot by NBD: nbd-client not found; install the package nbd-client (or nbd)"
 
 
 def _modprobe_warnings(
     modules: KernelModules, groups: Mapping[str, Iterable[str]], options: ClientOptions
 ) -> Iterator[str]:
-    """What the image's modprobe.d(5) makes the client do otherwise, or does not."""
+    """Warnings about the image's modprobe.d(5): what clients do because of it, or in spite of it."""
     chosen = {name.replace("-", "_") for name in options.network}
     for name, file in find_blocked_drivers(modules).items():
         if not chosen or name in chosen:
-            yield f"clients do not load the network driver {name}: /{printable(file)} of the image says so"
+            yield f"clients do not load the network driver {name}: /{printable(file)} of the image blocks it"
     for name, file in find_blocked_requirements(modules, groups).items():
-        yield f"clients load {name}, which they cannot boot without, though /{printable(file)} of the image blocks it"
+        yield f"clients load {name}, which they need to boot, although /{printable(file)} of the image blocks it"
     for name in dict.fromkeys(module_name(path) for paths in groups.values() for path in paths):
         rule = modules.conf.install_rule(name)
         if rule is not None and modules.conf.disabling_rule(name) is None:
             yield (
-                f"clients load {name} without the command that /{printable(rule.path)} of the image has for it: "
+                f"clients load {name} without its install command in /{printable(rule.path)} of the image: "
                 f"{printable(rule.text)}"
             )
 
 
-def _few(paths: Sequence[str]) -> str:
+def _abbreviate(paths: Sequence[str]) -> str:
     return ", ".join(map(printable, paths[:4])) + ("…" if len(paths) > 4 else "")
 
 
@@ -306,7 +306,7 @@ def _lines(lines: Iterable[str]) -> File:
 
 
 def _build_tree(nodes: Mapping[str, Node]) -> Tree:
-    """The tree with these nodes at these paths, and the directories above them."""
+    """The tree with these nodes at these paths, including parent directories."""
     root: dict[str, Node] = {}
     entries: dict[str, dict[str, Node]] = {"": root}
     for path in sort_names(list(nodes)):

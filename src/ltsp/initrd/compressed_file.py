@@ -1,4 +1,4 @@
-"""Files that a distribution may have compressed one by one, kernel modules and firmware, unpacked."""
+"""Reading files that a distribution may have compressed individually: kernel modules and firmware."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ else:
     from backports import zstd
 
 SUFFIXES: Final = (".zst", ".xz", ".gz")
-"""As kmod and the kernel's firmware loader know them."""
+"""The suffixes known to kmod and the kernel's firmware loader."""
 _MEMORY: Final = 128 << 20
-"""Bytes that liblzma may take: for a dictionary of 64 MiB, as `xz -9` makes them."""
+"""Maximum bytes of memory for liblzma: enough for a dictionary of 64 MiB, as of `xz -9`."""
 
 
 def read_decompressed(tree: Tree, path: str, most: int) -> bytes | None:
-    """What the file at a path, or of one compressed beside it, unfolds to; None if there is none.
+    """The content of the file at a path, or of a compressed one next to it; None if there is none.
 
-    Raises FormatError if that is damaged or more than `most` bytes, OSError as reading does.
+    Raises FormatError if it is damaged or has more than `most` bytes, and OSError.
     """
     for suffix in ("", *SUFFIXES):
         file = tree.follow(path + suffix)
@@ -43,18 +43,18 @@ def without_suffix(path: str) -> str:
 
 
 def decompress(data: bytes, path: str, most: int) -> bytes:
-    """Raises FormatError."""
+    """Decompress according to the suffix of the path. Raises FormatError."""
     try:
         decompressed, whole = _decompress(data, path, most)
     except (zlib.error, lzma.LZMAError, zstd.ZstdError, MemoryError) as error:
-        raise FormatError(f"/{printable(path)} is damaged: {error}", "install its package again") from error
+        raise FormatError(f"/{printable(path)} is damaged: {error}", "reinstall its package in the source") from error
     if not whole:
-        raise FormatError(f"/{printable(path)} is cut off, or unfolds to more than {most >> 20} MiB")
+        raise FormatError(f"/{printable(path)} is truncated, or has more than {most >> 20} MiB decompressed")
     return decompressed
 
 
 def _decompress(data: bytes, path: str, most: int) -> tuple[bytes, bool]:
-    """The bytes, and whether they are all."""
+    """The bytes, and whether they are complete."""
     decompressor: zstd.ZstdDecompressor | lzma.LZMADecompressor
     if path.endswith(".gz"):
         inflate = zlib.decompressobj(31)
@@ -66,10 +66,10 @@ def _decompress(data: bytes, path: str, most: int) -> tuple[bytes, bool]:
         decompressor = lzma.LZMADecompressor(memlimit=_MEMORY)
     else:
         return data, True
-    # One byte more than allowed, so that the end is met where exactly as many are there.
+    # One byte more than allowed, so that the end is reached if the size is exactly the limit.
     decompressed = decompressor.decompress(data, most + 1)
     return decompressed, decompressor.eof and len(decompressed) <= most
 
 
 _WINDOW: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 27}
-"""128 MiB, as much as the zstd program takes without being told."""
+"""128 MiB, the default limit of the zstd program."""

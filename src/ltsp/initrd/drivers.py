@@ -1,4 +1,4 @@
-"""Which modules a client may need before it has its root, in groups that are loaded one at a time."""
+"""The modules that a client may need before it has its root, in groups that are loaded separately."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ltsp.initrd.module_kind import is_for_wired_cards
 
 @dataclass(frozen=True, slots=True)
 class ModuleGroup:
-    """Modules by name, as the kernel has it, and by directory."""
+    """Modules by the kernel's names, and by directory."""
 
     names: frozenset[str] = frozenset()
     directories: tuple[str, ...] = ()
@@ -37,10 +37,10 @@ _CARDS = ModuleGroup(
     ),
     ("kernel/drivers/net/ethernet/",),
 )
-"""What of the kernel's own drives a network card with a wire."""
+"""The kernel's own drivers of wired network cards."""
 
 GROUPS: Mapping[str, ModuleGroup] = {
-    # Loaded on each client. af_packet: openSUSE has it as a module, and DHCP needs it.
+    # Loaded on every client. af_packet: a module on openSUSE, needed for DHCP.
     "base": ModuleGroup(_names("overlay loop squashfs virtio_pci af_packet")),
     "net": ModuleGroup(
         _CARDS.names | _names(f"{_USB_HOSTS} {_VIRTUAL_BUSES}"),
@@ -48,7 +48,7 @@ GROUPS: Mapping[str, ModuleGroup] = {
     ),
     "nfs": ModuleGroup(_names("nfs nfsv3 nfsv4")),
     "nbd": ModuleGroup(_names("nbd")),
-    # Disks for a local cache, and the file systems of those; others, which are large, only where an image has them.
+    # Disks for a local cache, and their file systems; others, which are large, only if an image uses them.
     "storage": ModuleGroup(
         _names(
             f"ahci ahci_platform ata_piix sd_mod sr_mod nvme vmd virtio_blk virtio_scsi usb_storage uas mmc_block "
@@ -56,31 +56,31 @@ GROUPS: Mapping[str, ModuleGroup] = {
             "erofs ext4 isofs vfat exfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8 crc32c_generic"
         )
     ),
-    # For a person at the console of a client that does not boot. All are loaded, so that none is of one machine alone.
+    # For a person at the console of a client that does not boot. All are loaded, so none is for a single machine.
     "keyboard": ModuleGroup(_names(f"{_USB_HOSTS} usbhid hid_generic i8042 atkbd")),
 }
 
 
 _FOR_DEVICES = frozenset({"net", "storage", "keyboard"})
-"""Groups whose modules are loaded for devices, as udev does it: what the image's modprobe.d(5) keeps from that is left
-out. The others are what the client itself consists of, and loads by name whatever is said of them.
+"""Groups whose modules are loaded for devices, as by udev, except those that the image's modprobe.d(5) blocks. Modules
+of the other groups are essential and loaded by name, even if they are blocked.
 """
 
 
 def find_network_drivers(modules: KernelModules) -> frozenset[str]:
-    """Names of the drivers of wired network cards that the kernel can have, loaded or within itself."""
+    """Names of the drivers of wired network cards, loadable or built in, that are not blocked."""
     builtin = (path for path in modules.builtin if _CARDS.has(path))
     return frozenset(map(module_name, (*builtin, *_network_modules(modules)))) - find_blocked_drivers(modules).keys()
 
 
 def find_blocked_drivers(modules: KernelModules) -> dict[str, str]:
-    """Of drivers of wired network cards that the image's modprobe.d(5) keeps from being loaded: the file that does."""
+    """The drivers of wired network cards that the image's modprobe.d(5) blocks: by name, the file that does."""
     files = {module_name(path): modules.conf.blocking_file(module_name(path)) for path in _network_modules(modules)}
     return {name: file for name, file in files.items() if file is not None}
 
 
 def find_blocked_requirements(modules: KernelModules, groups: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """Of modules that modprobe.d(5) keeps from being loaded at all, and without which no client boots: the file."""
+    """The modules that no client boots without and that modprobe.d(5) disables: by name, the file that does."""
     own = {module_name(path) for name, paths in groups.items() if name not in _FOR_DEVICES for path in paths}
     rules = {name: modules.conf.disabling_rule(name) for name in sorted(own)}
     return {name: rule.path for name, rule in rules.items() if rule is not None}
@@ -89,12 +89,12 @@ def find_blocked_requirements(modules: KernelModules, groups: Mapping[str, Itera
 def group_modules(
     modules: KernelModules, network: Collection[str] = (), file_systems: Collection[str] = ()
 ) -> dict[str, tuple[str, ...]]:
-    """Paths of the modules of each group with all that they need, in an order in which they can be loaded.
+    """Paths of the modules of each group and their dependencies, in loading order.
 
-    What base has is in no other group, since that one is always loaded. What the image's modprobe.d(5) keeps from being
-    loaded for a device is in none of devices, unless another module needs it. `network`: names of drivers to take
-    instead of all; those of USB bring the drivers of its ports. `file_systems`: modules of those that images have,
-    beside the usual ones.
+    Modules of base, which is always loaded, are in no other group. Modules that the image's modprobe.d(5) blocks are
+    not in groups for devices, unless another module needs them. `network`: names of drivers to include instead of all;
+    USB drivers also include those of USB host controllers. `file_systems`: modules of the images' file systems, besides
+    the usual ones.
     """
     groups = dict(GROUPS)
     groups["storage"] = ModuleGroup(GROUPS["storage"].names | _names(" ".join(file_systems)))
@@ -123,7 +123,7 @@ def _modules_of_group(modules: KernelModules, group: ModuleGroup) -> list[str]:
 
 
 def _added_network_modules(modules: KernelModules) -> list[str]:
-    """Of modules that did not come with the kernel, those that say that they drive a card with a wire."""
+    """The modules that did not come with the kernel and drive wired network cards."""
     return [path for path in modules.added if is_for_wired_cards(path, modules.added, modules.dependencies[path])]
 
 

@@ -1,7 +1,7 @@
-"""What the header tables of an ELF file say: for which machine it is, what starts it, which libraries it wants.
+"""The header tables of an ELF file: its machine, its loader, the libraries it needs.
 
-System V ABI, "Object Files" and "Program Loading and Dynamic Linking"; elf(5). Files are read, never run. They come
-from images, so that every offset is checked.
+System V ABI, "Object Files" and "Program Loading and Dynamic Linking"; elf(5). Files are read, never executed. They
+come from images, so every offset is checked.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Final
 from ltsp.errors import FormatError
 
 MACHINES: Final = {3: "i386", 8: "mips", 21: "ppc64", 22: "s390x", 40: "arm", 62: "x86-64", 183: "arm64", 243: "riscv"}
-"""e_machine of what Linux runs on, by the names that people use."""
+"""Common names of machines that Linux runs on, by e_machine."""
 
 _PT_DYNAMIC, _PT_INTERP, _PT_LOAD = 2, 3, 1
 _DT_NEEDED, _DT_STRTAB = 1, 5
 _SHT_SYMTAB, _SHT_NOBITS = 2, 8
 _MOST_HEADERS: Final = 4096
-"""Sections or segments; a kernel module has some 60."""
+"""Maximum number of sections; a kernel module has some 60."""
 _LONGEST_NAME: Final = 4096
 _LONGEST_SYMBOL: Final = 512
 """KSYM_NAME_LEN of Linux, include/linux/kallsyms.h."""
 _MOST_SYMBOLS: Final = 4 << 20
-"""Bytes of a table of symbols; the largest modules of distributions have some 1 MiB."""
+"""Maximum bytes of a symbol table; the largest modules of distributions have some 1 MiB."""
 _SHN_UNDEF: Final = 0
-"""The section of symbols that another file has."""
+"""The section number of symbols that are defined in another file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ElfTarget:
-    """What a program or module is made for."""
+    """The architecture that a program or module is built for."""
 
     bits: int
     little_endian: bool
@@ -54,13 +54,13 @@ class ElfSegment:
 @dataclass(frozen=True, slots=True)
 class _SectionHeader:
     name: int
-    """Its place among the names."""
+    """Its offset in the table of names."""
     kind: int
     offset: int
     size: int
     """Bytes in the file."""
     link: int
-    """Number of the section that belongs to it: of a table of symbols, that with their names."""
+    """Number of a related section; for a symbol table, the section with its names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ class Elf:
 
     @classmethod
     def parse(cls, data: bytes) -> Elf:
-        """Raises FormatError if it is none, or damaged."""
+        """Raises FormatError if the file is not ELF, or damaged."""
         if data[:4] != b"\x7fELF" or len(data) < 52 or data[4] not in {1, 2} or data[5] not in {1, 2}:
-            raise FormatError("it is no ELF file")
+            raise FormatError("it is not an ELF file")
         order = "<" if data[5] == 1 else ">"
         target = ElfTarget(32 * data[4], data[5] == 1, _unpack(data, 18, order + "H")[0])
         layout = "Q" if target.bits == 64 else "I"
@@ -87,18 +87,18 @@ class Elf:
 
     @property
     def is_static(self) -> bool:
-        """Whether it runs without a loader and libraries; position-independent or not."""
+        """Whether it runs without a loader and libraries, position-independent or not."""
         return self.interpreter() is None and not self.needed_libraries()
 
     def interpreter(self) -> str | None:
-        """The path of the loader that the kernel starts in its stead."""
+        """The path of the loader that the kernel starts instead."""
         for segment in self.segments:
             if segment.kind == _PT_INTERP:
                 return _read_string(self.data, segment.offset)
         return None
 
     def needed_libraries(self) -> tuple[str, ...]:
-        """Names of the libraries that the loader is to find."""
+        """Names of the libraries that the loader must find."""
         order = "<" if self.target.little_endian else ">"
         layout, step = (order + "qQ", 16) if self.target.bits == 64 else (order + "iI", 8)
         dynamic: list[tuple[int, int]] = []
@@ -125,7 +125,7 @@ class Elf:
         return None
 
     def undefined_symbols(self) -> frozenset[str] | None:
-        """Names that a relocatable file wants from others; None if it has no table of symbols. Raises FormatError.
+        """Names that a relocatable file imports; None if it has no symbol table. Raises FormatError.
 
         System V ABI, "Symbol Table"; elf(5).
         """
@@ -145,7 +145,7 @@ class Elf:
         )
 
     def _sections(self) -> tuple[list[_SectionHeader], int]:
-        """The headers of all sections, and where their names begin in the file; none if it has too many of them."""
+        """The headers of all sections, and the offset of their names in the file; empty if there are too many."""
         order = "<" if self.target.little_endian else ">"
         wide = self.target.bits == 64
         (start,) = _unpack(self.data, 40 if wide else 32, order + ("Q" if wide else "I"))
@@ -157,15 +157,15 @@ class Elf:
 
     def _bytes(self, header: _SectionHeader) -> bytes:
         if header.offset + header.size > len(self.data):
-            raise FormatError("a section of it lies beyond its end")
+            raise FormatError("a section extends beyond the end of the file")
         return self.data[header.offset : header.offset + header.size]
 
     def _offset(self, address: int) -> int:
-        """The place in the file of what is loaded at an address."""
+        """The offset in the file of a virtual address."""
         for segment in self.segments:
             if segment.kind == _PT_LOAD and segment.address <= address < segment.address + segment.size:
                 return address - segment.address + segment.offset
-        raise FormatError("its dynamic section points nowhere")
+        raise FormatError("an address in the dynamic section is in no segment")
 
 
 def _parse_segment(data: bytes, at: int, order: str, bits: int) -> ElfSegment:
@@ -186,12 +186,12 @@ def _parse_section_header(data: bytes, at: int, order: str, *, wide: bool) -> _S
 
 def _unpack(data: bytes, at: int, layout: str) -> tuple[int, ...]:
     if at + struct.calcsize(layout) > len(data):
-        raise FormatError("it is cut off")
+        raise FormatError("it is truncated")
     return struct.unpack_from(layout, data, at)
 
 
 def _read_string(data: bytes, at: int, most: int = _LONGEST_NAME) -> str:
     end = data.find(b"\0", at, at + most)
     if not 0 <= at < len(data) or end < 0:
-        raise FormatError("a name in it lies beyond its end")
+        raise FormatError("a name extends beyond the end of the file")
     return data[at:end].decode("utf-8", "surrogateescape")

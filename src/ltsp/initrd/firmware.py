@@ -1,6 +1,6 @@
-"""The firmware that modules ask for, out of the image: as much as fits, the smallest files first.
+"""The firmware of the image that modules may request: as much as fits, smallest files first.
 
-Many small files are those of many cards; the large ones are of cards for data centres.
+Small files are for many common cards; large ones are for data centre cards.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from ltsp.tree.tree import Tree
 
 _DIRECTORY: Final = "lib/firmware"
 _MOST: Final = 64 << 20
-"""Bytes of one file."""
+"""Maximum bytes of one file."""
 
 
 @dataclass(frozen=True, slots=True)
 class DriverFirmware:
     included: Mapping[str, bytes]
-    """By path below lib/firmware, unpacked."""
+    """By path below lib/firmware, decompressed."""
     left_out: tuple[str, ...]
-    """In the image, and too much."""
+    """In the image, but beyond the limit."""
     missing: tuple[str, ...]
     """Not in the image."""
 
     @classmethod
     def collect(cls, tree: Tree, version: str, wanted: Iterable[str], most: int) -> DriverFirmware:
-        """`most`: bytes of all files together.
+        """Collect the wanted files; `most` is the limit in bytes for all files together.
 
-        Raises FormatError if one is damaged, OSError as reading does.
+        Raises FormatError if one is damaged, and OSError.
         """
         found: dict[str, bytes] = {}
         missing = []
@@ -52,7 +52,7 @@ class DriverFirmware:
 
 
 def _read_firmware(tree: Tree, version: str, path: str) -> bytes | None:
-    """From the places where the kernel looks, in its order. drivers/base/firmware_loader/main.c"""
+    """The file from the kernel's search path, in its order. drivers/base/firmware_loader/main.c"""
     for place in (f"updates/{version}", "updates", version, ""):
         data = read_decompressed(tree, "/".join(filter(None, (_DIRECTORY, place, path))), _MOST)
         if data is not None:

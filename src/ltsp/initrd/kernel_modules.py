@@ -1,4 +1,4 @@
-"""The modules of one kernel, by the tables that depmod(8) wrote and what the image's modprobe.d(5) says of them."""
+"""The modules of one kernel, from the tables written by depmod(8) and the image's modprobe.d(5)."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST: Final = 64 << 20
-"""Bytes of a table; modules.dep of a distribution has some 700 KiB."""
+"""Maximum bytes of a table; modules.dep of a distribution has some 700 KiB."""
 _PATH: Final = re.compile(r"/?(?!.*(?:\.\.|//))[A-Za-z0-9_][A-Za-z0-9_./+,@=-]{0,250}\.ko(\.gz|\.xz|\.zst)?")
-"""Paths that may stand in a list for a shell; no kernel has others."""
+"""Paths that may appear in a list for a shell; kernels have no others."""
 _KERNEL_DIRECTORIES: Final = frozenset({"kernel", "build", "source"})
-"""What a kernel's installation puts below lib/modules/VERSION; other directories are of those who add to it."""
+"""Entries that a kernel's installation creates in lib/modules/VERSION; other directories contain added modules."""
 _OPEN_TO_OTHERS: Final = ("kernel/drivers/net/", "kernel/drivers/staging/")
-"""Where vendors put modules among the kernel's own. Those are known by modules.order, which has none but its own."""
+"""Where vendors put modules among the kernel's own, which are recognized by modules.order."""
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,100}")
 
 
 @dataclass(frozen=True, slots=True)
 class KernelModules:
-    """Paths are relative to lib/modules/VERSION, as they stand in modules.dep; of modules that lie elsewhere in the
-    image, as `external` of depmod.d(5) has them, they are absolute.
+    """Paths are relative to lib/modules/VERSION, as in modules.dep; those of modules elsewhere in the image, as with
+    `external` of depmod.d(5), are absolute.
     """
 
     version: str
     dependencies: Mapping[str, tuple[str, ...]]
-    """Of each module: all that it needs, those that others of them need last."""
+    """The dependencies of each module, those that others depend on last."""
     builtin: frozenset[str]
-    """Paths of what the kernel has within itself."""
+    """Paths of built-in modules."""
     order: Mapping[str, int]
-    """Where each stands in the kernel's own order, by which a device gets its driver; paths without a suffix."""
+    """Positions in the kernel's own order, which decides about a device's driver; paths without a suffix."""
     before: Mapping[str, tuple[str, ...]]
-    """Of a module's name: modules that it wants loaded before, though it does not need them to be loaded itself."""
+    """By module name: modules to load before it, although it can be loaded without them."""
     after: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Likewise, those that it wants loaded after itself."""
+    """By module name: modules to load after it."""
     conf: ModprobeConf = field(default_factory=ModprobeConf)
     added: Mapping[str, ModuleKind] = field(default_factory=dict)
-    """Of the path of each module that did not come with the kernel: what its file says."""
+    """By path, the kind of each module that did not come with the kernel."""
     replaced: Mapping[str, str] = field(default_factory=dict)
-    """Of such a path: that of the kernel's own module whose place it takes. depmod(8) lists one module of a name, by
+    """By path of an added module: the kernel's own module that it replaces. depmod(8) lists one module of a name, by
     the order of the directories in depmod.d(5).
     """
     unreadable: tuple[str, ...] = ()
-    """Paths of such modules whose files say nothing, and what stands for one in modules.dep without being any."""
+    """Paths of added modules whose kind is unknown, and entries of modules.dep that are not paths of modules."""
     unlisted: tuple[str, ...] = ()
-    """Paths of such modules that modules.dep does not have, so that nothing finds them."""
+    """Paths of added modules that are not in modules.dep, so that nothing finds them."""
 
     @classmethod
     def read(cls, tree: Tree, version: str) -> KernelModules:
         """Raises LtspError if the image has no tables for this kernel."""
         if not _VERSION.fullmatch(version):
-            raise LtspError(f"{printable(version)} is no version of a kernel", "give the image's kernel its own name")
+            raise LtspError(f"{printable(version)} is not a kernel version", "restore the name of the image's kernel")
         directory = f"lib/modules/{version}"
         listed = _read_lines(tree, f"{directory}/modules.dep")
         if listed is None and tree.follow(directory) is None:
             raise LtspError(
-                f"/{directory} is not in the image: its kernel has no modules",
+                f"no modules for the image's kernel: /{directory} is not in the image",
                 f"install the modules of {version} in the source, or choose another kernel with --kernel-initrd",
             )
         if listed is None:
@@ -77,7 +77,7 @@ class KernelModules:
         builtin = frozenset(_read_lines(tree, f"{directory}/modules.builtin") or ())
         aliases = _parse_exact_aliases(_read_lines(tree, f"{directory}/modules.alias") or ())
         conf = ModprobeConf.read(tree)
-        # modprobe takes the first line about a module. All of them are taken here: one too many harms nobody.
+        # modprobe uses the first line about a module. Here all are used: an extra module does no harm.
         soft = [*conf.softdeps, *_parse_soft_dependencies(_read_lines(tree, f"{directory}/modules.softdep") or ())]
         find = _ModuleFinder({module_name(path): path for path in dependencies}, aliases)
         before = find.find_paths((each.name, each.before) for each in soft)
@@ -103,15 +103,15 @@ class KernelModules:
 
     @property
     def names(self) -> frozenset[str]:
-        """Of all that the kernel can have, loaded or within itself."""
+        """Names of all modules, loadable or built in."""
         return frozenset(map(module_name, (*self.builtin, *self.dependencies)))
 
     def classification_path(self, path: str) -> str:
-        """The path by whose directory the module at a path is classified: the kernel's own of that name, if any."""
+        """The path whose directory classifies the module: that of the kernel's own module of its name, if any."""
         return self.replaced.get(path, path)
 
     def load_order(self, wanted: Iterable[str]) -> list[str]:
-        """The modules at these paths with all that they need or want, in an order in which they can be loaded."""
+        """The modules at these paths with all hard and soft dependencies, in loading order."""
         found: dict[str, None] = {}
         pending = [(path, False) for path in sorted(wanted, key=self._rank, reverse=True)]
         met: set[str] = set()
@@ -127,7 +127,7 @@ class KernelModules:
         return list(found)
 
     def needs(self, path: str) -> tuple[str, ...]:
-        """What a module needs and what it wants loaded before; what is to be loaded first comes last."""
+        """The modules to load before a module; the first to load comes last."""
         needed = tuple(other for other in self.dependencies.get(path, ()) if other in self.dependencies)
         return (*needed, *(other for other in self.before.get(module_name(path), ()) if other != path))
 
@@ -136,24 +136,24 @@ class KernelModules:
 
 
 def module_name(path: str) -> str:
-    """The name of the module at a path, as the kernel has it: `kernel/net/8021q/8021q.ko.xz` is `8021q`."""
+    """The kernel's name of the module at a path: `8021q` for `kernel/net/8021q/8021q.ko.xz`."""
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
 def place_of(path: str, version: str) -> str:
-    """Where in the image the module at a path of modules.dep lies."""
+    """The path in the image of a module in modules.dep."""
     return path[1:] if path.startswith("/") else f"lib/modules/{version}/{path}"
 
 
 def _is_added(path: str, order: Mapping[str, int]) -> bool:
-    """Whether a module did not come with the kernel: by DKMS in updates/, by vendors in extra/ or among its own."""
+    """Whether a module did not come with the kernel: from DKMS in updates/, from vendors in extra/ or among its own."""
     if not path.startswith("kernel/"):
         return True
     return bool(order) and path.startswith(_OPEN_TO_OTHERS) and without_suffix(path) not in order
 
 
 def _find_unlisted(tree: Tree, directory: str, listed: Iterable[str]) -> Iterator[str]:
-    """Modules in directories of others whose names modules.dep does not have."""
+    """Modules in directories for added modules whose names are not in modules.dep."""
     top = tree.follow(directory)
     names = frozenset(map(module_name, listed))
     for name in top.entries if isinstance(top, Directory) else ():
@@ -175,7 +175,7 @@ def _read_lines(tree: Tree, path: str) -> list[str] | None:
 
 
 def _parse_dependencies(lines: Iterable[str], version: str) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """By the modules' paths; and what stands there for a path without being one that a list for a shell may have."""
+    """Dependencies by the modules' paths; and entries that are not allowed in a list for a shell."""
     found: dict[str, tuple[str, ...]] = {}
     refused: dict[str, None] = {}
     for line in lines:
@@ -188,14 +188,14 @@ def _parse_dependencies(lines: Iterable[str], version: str) -> tuple[dict[str, t
 
 
 def _relative(path: str, version: str) -> str:
-    """depmod(8) of before kmod wrote all paths from `/` on."""
+    """The path relative to lib/modules/VERSION; depmod(8) before kmod wrote absolute paths."""
     for top in ("/lib/modules", "/usr/lib/modules"):
         path = path.removeprefix(f"{top}/{version}/")
     return path
 
 
 def _parse_exact_aliases(lines: Iterable[str]) -> dict[str, list[str]]:
-    """The names of modules by those of their aliases that are no patterns: `crypto-crc32c`, `fs-ext4`."""
+    """The names of modules by their aliases that are not patterns: `crypto-crc32c`, `fs-ext4`."""
     found: dict[str, list[str]] = {}
     for line in lines:
         match line.split():
@@ -219,7 +219,7 @@ class _ModuleFinder:
     aliases: Mapping[str, list[str]]
 
     def find_paths(self, wanted: Iterable[tuple[str, Iterable[str]]]) -> dict[str, tuple[str, ...]]:
-        """Of each module's name, the paths of those that are wanted by name or alias and that there are."""
+        """For each module's name, the paths of the existing modules that are wanted by name or alias."""
         found: dict[str, dict[str, None]] = {}
         for name, others in wanted:
             names = (known for other in others for known in (other, *self.aliases.get(other, ())))

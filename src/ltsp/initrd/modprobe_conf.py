@@ -1,7 +1,7 @@
-"""What an image's modprobe.d(5) says of its kernel's modules, and what of that holds before the image is there.
+"""An image's modprobe.d(5), as far as it applies before the image is mounted.
 
-Read as kmod does it (libkmod/libkmod-config.c): one file of a name, from the first directory that has it, whatever that
-one is; then all files by their names. Commands of `install` are not run: their programs are in the image.
+Files are read as by kmod (libkmod/libkmod-config.c): for each name, the file of the first directory that has it; then
+all files in the order of their names. `install` commands are not run: their programs are in the image.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ DIRECTORIES: Final = (
     "usr/lib/modprobe.d",
     "lib/modprobe.d",
 )
-"""In the order of their precedence. modprobe.d(5)"""
+"""In order of precedence. modprobe.d(5)"""
 _SUFFIXES: Final = (".conf", ".alias")
 _MOST: Final = 1 << 20
-"""Bytes of a file."""
+"""Maximum bytes of a file."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 _PATTERN: Final = re.compile(r"[!-~]{1,1024}")
 _OPTIONS: Final = re.compile(r"[ -~]{1,4096}")
@@ -37,17 +37,17 @@ _LOADER: Final = re.compile(r"(?:^|[\s/;&|(])(?:modprobe|insmod)\s")
 
 @dataclass(frozen=True, slots=True)
 class ModprobeRule:
-    """A line about modules whose names fit a pattern of the shell."""
+    """A line about modules whose names match a shell pattern."""
 
     pattern: str
     text: str
     path: str
-    """Of the file that says it."""
+    """Of the file that contains the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class SoftDependency:
-    """What is to be loaded before and after a module, by names or aliases, though it works without."""
+    """Modules, by name or alias, to load before and after a module, although it works without them."""
 
     name: str
     before: tuple[str, ...]
@@ -59,12 +59,12 @@ class ModprobeConf:
     """Names of modules have underscores."""
 
     blacklist: Mapping[str, str] = field(default_factory=dict)
-    """Modules that are not loaded for a device or a need of the kernel, only by name: the file that says it."""
+    """Modules that are loaded only by name, not for a device or a request of the kernel; and the file that says so."""
     commands: Sequence[ModprobeRule] = ()
-    """What is run instead of loading a module; the first that fits counts."""
+    """Commands that are run instead of loading a module; the first match counts."""
     options: Mapping[str, str] = field(default_factory=dict)
     aliases: Sequence[ModprobeRule] = ()
-    """Patterns of aliases that come before what modules say of themselves, and names of modules."""
+    """Patterns of aliases that have precedence over those in the modules, and names of modules."""
     softdeps: Sequence[SoftDependency] = ()
 
     @classmethod
@@ -90,22 +90,22 @@ class ModprobeConf:
         return cls(blacklist, commands, options, aliases, softdeps)
 
     def blocking_file(self, name: str) -> str | None:
-        """The file that keeps a module from being loaded for a device; None if no file does."""
+        """The file that blocks loading a module for a device; None if no file does."""
         rule = self.disabling_rule(name)
         return rule.path if rule is not None else self.blacklist.get(name)
 
     def disabling_rule(self, name: str) -> ModprobeRule | None:
-        """The command that is run instead of loading a module and does not load it, as `/bin/false`."""
+        """The command that is run instead of loading a module and does not load it, such as `/bin/false`."""
         rule = self.install_rule(name)
         return None if rule is None or _is_loaded_by(rule.text, name) else rule
 
     def install_rule(self, name: str) -> ModprobeRule | None:
-        """What is run instead of loading this module."""
+        """The command that is run instead of loading this module."""
         return next((rule for rule in self.commands if fnmatchcase(name, rule.pattern)), None)
 
 
 def parse_soft_dependency(name: str, text: str) -> SoftDependency:
-    """Of a line `softdep NAME pre: OTHER … post: OTHER …`; names before the first of these words say nothing."""
+    """Parse a line `softdep NAME pre: OTHER … post: OTHER …`; names before `pre:` and `post:` are ignored."""
     found: dict[str, list[str]] = {"pre:": [], "post:": [], "": []}
     part = ""
     for word in text.split():
@@ -117,17 +117,17 @@ def parse_soft_dependency(name: str, text: str) -> SoftDependency:
 
 
 def replace_hyphens(text: str) -> str:
-    """Hyphens are underscores, but between brackets, where they are ranges."""
+    """Replace hyphens by underscores, except between brackets, where they are ranges."""
     return "".join(part if part.startswith("[") else part.replace("-", "_") for part in re.split(r"(\[[^]]*\])", text))
 
 
 def _is_loaded_by(command: str, name: str) -> bool:
-    """Whether it loads the module itself after all, as in `modprobe --ignore-install NAME && …`."""
+    """Whether the command loads the module itself, as in `modprobe --ignore-install NAME && …`."""
     return bool(_LOADER.search(command)) and name in _NAME.findall(replace_hyphens(command))
 
 
 def _list_files(tree: Tree) -> list[str]:
-    """A link to /dev/null, or one that leads nowhere, takes the place of a file of its name, too."""
+    """The files to read. A link to /dev/null, or a dangling one, also hides files of its name."""
     found: dict[str, str] = {}
     for directory in DIRECTORIES:
         place = tree.follow(directory)
@@ -139,7 +139,7 @@ def _list_files(tree: Tree) -> list[str]:
 
 
 def _read_lines(tree: Tree, path: str) -> Iterator[list[str]]:
-    """A line's command, its first argument and the rest; a backslash at its end joins it with the next."""
+    """The command of each line, its first argument and the rest; a backslash at the end of a line continues it."""
     file = tree.follow(path)
     if not isinstance(file, File):
         return

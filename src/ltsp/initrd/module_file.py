@@ -1,4 +1,4 @@
-"""One kernel module: its bytes, and what its `.modinfo` section says. include/linux/module.h of Linux"""
+"""A kernel module: its bytes, and the facts in its `.modinfo` section. include/linux/module.h of Linux"""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ltsp.initrd.elf import Elf, ElfTarget
 from ltsp.tree.name import printable
 
 MAX_MODULE_SIZE: Final = 64 << 20
-"""Bytes of a module, unpacked; the largest of distributions have some 10 MiB."""
+"""Maximum bytes of a module, decompressed; the largest of distributions have some 10 MiB."""
 _ALIAS: Final = re.compile(r"[!-~]+")
 _FIRMWARE: Final = re.compile(r"(?!.*\.\.)[A-Za-z0-9_][\w./+,@=-]{0,250}", re.ASCII)
 
@@ -21,18 +21,18 @@ class ModuleFile:
     data: bytes
     target: ElfTarget
     aliases: tuple[str, ...]
-    """Patterns, as a shell's, of the devices that it drives, and other names of it."""
+    """Shell patterns of the devices that it drives, and other names of it."""
     firmware: tuple[str, ...]
-    """Paths below lib/firmware that it may ask for."""
+    """Paths below lib/firmware that it may request."""
 
     @classmethod
     def parse(cls, data: bytes, path: str) -> ModuleFile:
-        """Raises FormatError if it is no kernel module."""
+        """Raises FormatError if the file is not a kernel module."""
         try:
             elf = Elf.parse(data)
             section = elf.section(".modinfo")
         except FormatError as error:
-            raise FormatError(f"/{printable(path)} is no kernel module: {error.message}") from error
+            raise FormatError(f"/{printable(path)} is not a kernel module: {error.message}") from error
         records = [record.partition(b"=") for record in (section or b"").split(b"\0")]
         values = [(key, value.decode("utf-8", "surrogateescape")) for key, _, value in records]
         return cls(

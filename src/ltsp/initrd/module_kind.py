@@ -1,7 +1,7 @@
-"""What kind of a driver a kernel module is, by what its file says of itself: the rows of lists/network.modules.
+"""The kind of a kernel module, judged from its file by the rows of lists/network.modules.
 
-It is asked about modules that did not come with the kernel, for which no directory of its maintainers speaks. A module
-is judged with those of its like that it needs, since vendors cut one driver into several files.
+This is for modules that did not come with the kernel, whose directory says nothing. A module is judged together with
+the added modules that it needs, since vendors split drivers into several files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ltsp.tree.tree import Tree
 
 
 class DriverKind(Enum):
-    """What lists/network.modules tells apart."""
+    """The kinds in lists/network.modules."""
 
     HARDWARE = "hardware"
     WIRED = "wired"
@@ -37,26 +37,26 @@ class DriverKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ModuleKind:
-    """What one file shows."""
+    """The kinds that one file matches."""
 
     kinds: frozenset[DriverKind]
     is_usb: bool
-    """Whether it drives something that is plugged into USB, whose host controllers then need drivers as well."""
+    """Whether it drives USB devices, so that drivers for USB host controllers are needed too."""
 
     @classmethod
     def of(cls, file: ModuleFile) -> ModuleKind:
-        """Raises FormatError if its tables are damaged."""
+        """Raises FormatError if the file's tables are damaged."""
         symbols = Elf.parse(file.data).undefined_symbols()
         shown = {"symbol": symbols or (), "alias": file.aliases}
         kinds = {row.kind for row in _read_rows() if any(fnmatchcase(text, row.pattern) for text in shown[row.by])}
         if symbols is None and DriverKind.HARDWARE in kinds and DriverKind.CLASS not in kinds:
-            # Nobody can say what it calls. One driver too many costs some KiB, one too few costs the client.
+            # Its imports are unknown. One driver too many costs some KiB, one too few the client.
             kinds.add(DriverKind.WIRED)
         return cls(frozenset(kinds), any(alias.startswith("usb:") for alias in file.aliases))
 
 
 def read_kinds(tree: Tree, places: Mapping[str, str]) -> tuple[dict[str, ModuleKind], tuple[str, ...]]:
-    """Of modules, by their paths, of which each has a place in the tree; and the paths that cannot be judged."""
+    """The kinds of modules by path, given their places in the tree; and the paths of unreadable ones."""
     found: dict[str, ModuleKind] = {}
     unknown = []
     for path, place in places.items():
@@ -77,9 +77,9 @@ def _read_kind(tree: Tree, path: str) -> ModuleKind:
 
 
 def is_for_wired_cards(path: str, kinds: Mapping[str, ModuleKind], needed: Iterable[str]) -> bool:
-    """Whether the module at a path drives wired network cards, or the transceivers behind them.
+    """Whether the module at a path drives wired network cards, or their transceivers.
 
-    `needed` are the paths of what it needs, of which those count whose kinds are known.
+    `needed` are the paths of its dependencies; those of known kind are judged together with it.
     """
     own = kinds[path].kinds
     joined = own.union(*(kinds[other].kinds for other in needed if other in kinds))

@@ -1,4 +1,4 @@
-"""Programs that a client needs before it has its root, found in the image or on the server: read, never run."""
+"""Finding programs that a client needs before it has its root, in the image or on the server: read, never executed."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 MAX_PROGRAM_SIZE: Final = 64 << 20
-"""Bytes of a program or library."""
+"""Maximum bytes of a program or library."""
 ReadFile = Callable[[str], bytes | None]
-"""The bytes of the regular file at a path relative to the root, links followed; None if there is none to be read."""
+"""The bytes of the regular file at a path relative to the root, following links; None if it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerPrograms:
-    """What the server can lend to clients of the same architecture: nothing, unless it is told otherwise."""
+    """Programs of the server for clients of the same architecture; none by default."""
 
     read: ReadFile = lambda _path: None
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program with the loader and libraries that it is started with."""
+    """A program with its loader and libraries."""
 
     path: str
     """Where it was found."""
     data: bytes
     target: ElfTarget
     libraries: dict[str, bytes]
-    """By file name, the loader too; empty if it is static."""
+    """By file name, including the loader; empty if it is static."""
 
 
 def image_reader(tree: Tree) -> ReadFile:
-    """What an image has."""
+    """A function that reads files of an image."""
 
     def read(path: str) -> bytes | None:
         file = tree.follow(path)
@@ -53,7 +53,7 @@ def image_reader(tree: Tree) -> ReadFile:
 
 
 def parse_elf(data: bytes | None) -> Elf | None:
-    """None if it is no program that Linux could load."""
+    """None if it is not an ELF file."""
     try:
         return None if data is None else Elf.parse(data)
     except FormatError:
@@ -61,7 +61,7 @@ def parse_elf(data: bytes | None) -> Elf | None:
 
 
 def find_program(read: ReadFile, paths: tuple[str, ...]) -> Program | None:
-    """The first of the paths that leads to a program whose libraries are all there; None if none does."""
+    """The program at the first of the paths whose libraries are all found; None if there is none."""
     for path in paths:
         elf = parse_elf(read(path))
         if elf is None:
@@ -76,7 +76,7 @@ def find_program(read: ReadFile, paths: tuple[str, ...]) -> Program | None:
 
 
 def _find_libraries(read: ReadFile, program: Elf) -> dict[str, bytes] | None:
-    """The loader and all libraries that the headers name, theirs too; None if one is not to be found.
+    """The loader and all libraries, including indirect ones; None if one is not found.
 
     Raises FormatError if one is damaged.
     """
@@ -101,7 +101,7 @@ def _find_libraries(read: ReadFile, program: Elf) -> dict[str, bytes] | None:
 
 
 def _find_library(read: ReadFile, name: str, target: ElfTarget) -> Elf | None:
-    """A library for that target, from where loaders look without being told. ld.so(8)"""
+    """A library for the target from the loader's default directories. ld.so(8)"""
     if "/" in name:
         return None
     for directory in _library_directories(target):

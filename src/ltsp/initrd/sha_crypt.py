@@ -1,7 +1,7 @@
 """SHA-512 hashes of passwords, as crypt(5) has them: `$6$SALT$HASH`.
 
 The algorithm is that of "Unix crypt using SHA-256 and SHA-512" by Ulrich Drepper, version 0.6; steps are numbered as
-there. Python's own module went with 3.13.
+there. Python 3.13 removed its own module.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 
 ROUNDS = 5000
-"""The default, which is not written into the hash."""
+"""The default, which is not part of the hash."""
 SALT_LENGTH = 16
-"""The most characters of a salt that count."""
+"""Maximum number of significant characters of a salt."""
 ALPHABET = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def sha512_crypt(password: bytes, salt: str) -> str:
-    """`salt` is up to 16 characters of the alphabet."""
+    """The hash of a password; `salt` is up to 16 characters of the alphabet."""
     raw_salt = salt.encode("ascii")
     other = hashlib.sha512(password + raw_salt + password).digest()  # 4-8
     length = len(password)
@@ -40,7 +40,7 @@ def sha512_crypt(password: bytes, salt: str) -> str:
 
 
 def salt(key: bytes) -> str:
-    """A salt that is always the same for a key, and tells nothing of it."""
+    """A salt derived from a key, which reveals nothing about it."""
     digest = hashlib.sha256(key).digest()
     return "".join(ALPHABET[byte & 63] for byte in digest[:SALT_LENGTH])
 
@@ -50,7 +50,7 @@ def _repeat_to_length(digest: bytes, length: int) -> bytes:
 
 
 def _encode(digest: bytes) -> str:
-    """Step 22: three bytes at a time, in an order of its own, the lowest six bits first."""
+    """Step 22: three bytes at a time, in a special order, lowest six bits first."""
     groups = [(number, 21 + number, 42 + number) for number in range(21)]
     # Each group is rotated by one against the one before: (0,21,42), (22,43,1), (44,2,23), …
     text = ""

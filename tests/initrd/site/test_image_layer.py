@@ -37,7 +37,7 @@ def test_the_desktop_is_that_of_kde_or_the_first():
     assert ImageAccountFacts.of(build_tree({"usr/share/xsessions/x\n[General].desktop": text_file("")})).session == ""
 
 
-def test_a_file_too_large_to_be_what_it_should_be_is_refused():
+def test_a_file_that_is_too_large_is_refused():
     tree = build_tree({"etc/gdm3/daemon.conf": File(Metadata(0o644), Bytes(bytes(2 << 20)))})
     with pytest.raises(FormatError, match="too large"):
         ImageAccountFacts.of(tree)
@@ -51,7 +51,7 @@ def test_account_files_keep_mode_and_owner_and_lose_their_time():
     assert made.shadow == {"bob": "!"}
 
 
-def test_settings_of_the_image_come_before_ours():
+def test_settings_of_the_image_come_before_those_of_ltsp():
     facts = ImageAccountFacts({"etc/gdm3/custom.conf": b"[daemon]\nA=b"}, {}, "gnome.desktop")
     made = build_image_layer(facts, {}, (), logs_in=True)
     assert made.parts == {"etc/gdm3/custom.conf": {"00-image": "[daemon]\nA=b\n"}}

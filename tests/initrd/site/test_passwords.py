@@ -66,13 +66,13 @@ def test_accounts_of_the_system_have_to_be_named():
     assert set(given_by("root/YWJj daemon/YWJj")) == {"root", "daemon"}
 
 
-def test_a_name_with_a_dot_is_a_name_where_there_is_such_an_account():
+def test_a_name_with_a_dot_is_a_name_if_there_is_such_an_account():
     accounts = Accounts(frozenset({"a.b", "axb"}))
     assert set(given_by("a.b/", accounts)) == {"a.b"}
     assert set(given_by("a./", Accounts(frozenset({"ab", "abc"})))) == {"ab"}
 
 
-def test_a_hash_is_taken_as_it_is():
+def test_a_hash_is_used_as_it_is():
     assert given_by(f"root/{GOOD}") == {"root": GOOD}
 
 
@@ -86,7 +86,7 @@ def test_a_hash_is_taken_as_it_is():
         "$1$saltstri$YMyguxXMBpd2TEZ.vS/3q1",
     ],
 )
-def test_hashes_of_all_usual_methods_are_known(hashed):
+def test_hashes_of_all_common_methods_are_accepted(hashed):
     assert given_by(f"root/{hashed}") == {"root": hashed}
 
 
@@ -96,24 +96,24 @@ def test_hashes_of_all_usual_methods_are_known(hashed):
         ("teacher", "word 1 is not USER/PASSWORD"),
         ("/YWJj", "word 1 is not USER/PASSWORD"),
         ("alice/YWJj root/qwer1234!", "word 2 has neither a hash nor base64"),
-        ("root/$6$VRfFL349App5$BfxBbLE.tY", "word 1 has a damaged hash"),
-        ("root/$9$a$b", "word 1 has a damaged hash"),
-        (f"root/{GOOD}:x", "word 1 has a damaged hash"),
-        ("root/Cgo=", "nobody can type"),
-        ("root/AA==", "nobody can type"),
-        ("[a-z/YWJj", "no regular expression"),
-        ("al{ice}/YWJj", "no regular expression"),
-        ("[[:nonsense:]]/YWJj", "no regular expression"),
+        ("root/$6$VRfFL349App5$BfxBbLE.tY", "word 1 has an invalid hash"),
+        ("root/$9$a$b", "word 1 has an invalid hash"),
+        (f"root/{GOOD}:x", "word 1 has an invalid hash"),
+        ("root/Cgo=", "has a password with control characters"),
+        ("root/AA==", "has a password with control characters"),
+        ("[a-z/YWJj", "is not a regular expression"),
+        ("al{ice}/YWJj", "is not a regular expression"),
+        ("[[:nonsense:]]/YWJj", "is not a regular expression"),
     ],
 )
-def test_a_bad_word_is_told_by_its_number_and_never_repeated(word, says):
+def test_an_invalid_word_is_reported_by_its_number_and_never_repeated(word, says):
     with pytest.raises(ValueError, match=re.escape(says)) as caught:
         given_by(word)
     assert "qwer" not in str(caught.value)
     assert "BfxBb" not in str(caught.value)
 
 
-def test_an_account_that_nobody_has_is_warned_of():
+def test_an_unknown_account_causes_a_warning():
     warnings = []
     assert set(given_by("tacher/YWJj nobody[0-9]/YWJj", warnings=warnings)) == {"tacher"}
     assert [warning.rpartition(" ")[2] for warning in warnings] == ["'tacher'", "'nobody[0-9]'"]

@@ -44,7 +44,7 @@ def test_popular_servers_are_masked(unit):
         *("avahi-daemon.service", "polkit.service", "veyon.service", "rpcbind.service", "docker-desktop.service"),
     ],
 )
-def test_what_people_at_a_client_want_runs(unit):
+def test_services_for_users_run(unit):
     assert unit not in MASKED
     assert unit not in default_units(ServicePolicy.DISABLED)
 
@@ -68,7 +68,7 @@ def test_a_socket_goes_with_what_it_starts():
 
 
 @pytest.mark.parametrize("word", ["mysql", "mariadb", "mysqld.service", "mariadb.socket"])
-def test_one_name_of_a_service_keeps_all_that_belongs_to_it(word):
+def test_one_name_of_a_service_keeps_all_of_its_units(word):
     units = set(units_to_keep([word]))
     assert {"mysql.service", "mariadb.service", "mysql@.service", "mariadb.socket", "mariadb@.service"} <= units
     assert "postgresql.service" not in units
@@ -88,7 +88,7 @@ def test_a_name_that_is_on_no_row_means_the_units_of_that_name():
 
 
 @pytest.mark.parametrize("word", ["ssh", "sshd.service"])
-def test_a_service_is_taken_away_with_the_socket_that_starts_it(word):
+def test_a_service_is_masked_with_the_socket_that_starts_it(word):
     assert {"ssh.service", "ssh.socket", "sshd.service", "sshd.socket"} <= set(units_to_disable([word]))
 
 
@@ -106,5 +106,5 @@ def test_a_service_is_taken_away_with_the_socket_that_starts_it(word):
         ({"usr/lib/systemd/user/x.service": ""}, False),
     ],
 )
-def test_a_unit_is_in_an_image_where_systemd_would_find_it(entries, there):
+def test_a_unit_is_in_an_image_if_systemd_would_find_it(entries, there):
     assert has_unit(make_tree(entries), "x.service") is there

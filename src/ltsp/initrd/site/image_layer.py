@@ -1,4 +1,4 @@
-"""What ltsp.img lays over one image: its accounts with the server's people in them, and what logging in needs there."""
+"""The layer of ltsp.img for one image: its accounts merged with those of the server, and settings for login."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from ltsp.tree.tree import Tree
 ACCOUNT_FILES = ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow")
 LIMIT_FILES = ("usr/etc/login.defs", "etc/login.defs")
 INSPECTED_PATHS = (*ACCOUNT_FILES, *LIMIT_FILES, *GDM_FILES, *SESSIONS)
-"""All that is looked at."""
+"""All paths that are read from an image."""
 SESSION_DIRECTORIES = tuple(f"{path}/" for path in SESSIONS)
 _MOST = 16 << 20
-"""Bytes of the largest file that is looked at."""
+"""Maximum bytes of a file."""
 _LARGEST_SETTINGS = 1 << 20
 _PREFERRED = "plasma.desktop"
-"""sddm is KDE's."""
+"""The preferred session; sddm is KDE's display manager."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageAccountFacts:
-    """What is looked at in an image; paths are those that were asked for, wherever links lead inside it."""
+    """Facts about an image's accounts, by path before links in the image are resolved."""
 
     texts: Mapping[str, bytes] = field(default_factory=dict)
     owners: Mapping[str, Metadata] = field(default_factory=dict)
     session: str = ""
-    """The desktop that sddm starts, as the name of a file below SESSIONS."""
+    """The desktop that sddm starts: the name of a file below SESSIONS."""
 
     @classmethod
     def of(cls, tree: Tree) -> ImageAccountFacts:
-        """Raises FormatError if a file is too large to be what it should be, or damaged."""
+        """Raises FormatError if a file is too large or damaged."""
         texts: dict[str, bytes] = {}
         owners: dict[str, Metadata] = {}
         for path in (*ACCOUNT_FILES, *LIMIT_FILES, *GDM_FILES):
@@ -59,7 +59,7 @@ def _find_session(tree: Tree) -> str:
 def build_image_layer(
     facts: ImageAccountFacts, merged: Mapping[str, bytes], locked: Iterable[str], *, logs_in: bool
 ) -> SiteLayer:
-    """`merged` are the account files that differ from the image's own; `logs_in`: whether a section has AUTOLOGIN."""
+    """`merged`: the account files that differ from the image's own; `logs_in`: whether a section has AUTOLOGIN."""
     files = {
         path: File(_access(facts.owners[path]), Bytes(data)) for path, data in merged.items() if path in facts.owners
     }
@@ -75,7 +75,7 @@ def build_image_layer(
 
 
 def _access(metadata: Metadata) -> Metadata:
-    """Mode and owner, without setuid and the like; a time would tell when the image was made, and change the bytes."""
+    """Mode and owner, without setuid and the like; without times, so that the bytes do not change with each build."""
     return replace(Metadata(stat.S_IMODE(metadata.mode) & 0o777), uid=metadata.uid, gid=metadata.gid)
 
 

@@ -1,4 +1,4 @@
-"""A layer of ltsp.img, as docs/ltsp.img.md describes it: what one kind of client gets laid over its root."""
+"""A layer of ltsp.img, see docs/ltsp.img.md: the files and settings that a group of clients gets over its root."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ LISTS = ("remove", "unneeded", "mask", "disable", "enable", "keep")
 
 @dataclass(frozen=True, slots=True)
 class SiteLayer:
-    """Lists are in the order in which they were said, each entry once. All times are 0: settings alone decide."""
+    """Lists keep the order of the settings, each entry once. All times are 0, so only settings change the bytes."""
 
     match: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Node] = field(default_factory=dict)
-    """By path in the client's root. Directories above are made; one that is named itself keeps its mode."""
+    """By path in the client's root. Parent directories are created; an explicit directory keeps its mode."""
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Pieces by the file's path and the piece's name."""
     templates: frozenset[str] = frozenset()
     remove: tuple[str, ...] = ()
     unneeded: tuple[str, ...] = ()
-    """Units that are masked where the image has them."""
+    """Units that are masked if the image has them."""
     mask: tuple[str, ...] = ()
     disable: tuple[str, ...] = ()
     enable: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ def make_symlink(target: str) -> Symlink:
 
 
 def build_tree(nodes: Mapping[str, Node]) -> Tree:
-    """The tree with nodes at paths, and directories above them where none is given."""
+    """The tree with these nodes at these paths, including missing parent directories."""
     root: dict[str, Node] = {}
     for path, node in sorted(nodes.items()):
         *above, name = path.split("/")
@@ -83,7 +83,7 @@ def build_tree(nodes: Mapping[str, Node]) -> Tree:
 
 
 def build_site_tree(layers: Mapping[str, SiteLayer], server: Mapping[str, str]) -> Tree:
-    """The whole of ltsp.img, given the layers by their names in it: `common`, `image/lab`, `section/0001`."""
+    """The tree of ltsp.img, given its layers by name: `common`, `image/lab`, `section/0001`."""
     nodes: dict[str, Node] = {f"ltsp/site/{name}": layer.to_directory() for name, layer in layers.items()}
     facts = "".join(f"{key}='{value}'\n" for key, value in sorted(server.items()))
     return build_tree(nodes | {"ltsp/site/server": text_file(facts)})

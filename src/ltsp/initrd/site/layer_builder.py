@@ -1,4 +1,4 @@
-"""A layer of ltsp.img that is being put together, setting by setting."""
+"""Building a layer of ltsp.img, setting by setting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ltsp.tree.node import Node
 @dataclass(slots=True)
 class LayerBuilder:
     shared: Mapping[str, Setting]
-    """The settings of all clients, for keys that go together."""
+    """The settings of all clients, for keys that depend on each other."""
     accounts: Accounts
     warnings: list[str]
     files: dict[str, Node] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class LayerBuilder:
                 self.add_piece(path, name, text)
 
     def value(self, key: str) -> str:
-        """What a key is for who gets this layer; empty if nobody sets it."""
+        """The value of a key for clients of this layer; empty if it is not set."""
         setting = self.own.get(key, self.shared.get(key))
         return "" if setting is None or setting.fault else setting.value
 

@@ -1,7 +1,7 @@
-"""AUTOLOGIN and RELOGIN: who is logged in without being asked, in the words of each display manager and of agetty.
+"""AUTOLOGIN and RELOGIN: automatic login in the configuration of each display manager and of agetty.
 
-Each of the two keys has files or pieces of its own, so that a section may set one and leave the other as it is.
-gdm has one file for all of its settings, the image's own piece of which comes first (`00-image`).
+Each of the two keys has its own files or pieces, so that a section can set one and leave the other as it is.
+gdm has one file for all of its settings; the image's own piece of it comes first (`00-image`).
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from ltsp.initrd.site import quoting
 from ltsp.initrd.site.client_texts import HEAD
 
 GDM_FILES = ("etc/gdm3/daemon.conf", "etc/gdm3/custom.conf", "etc/gdm/custom.conf")
-"""Of Debian, Ubuntu, and others; a client reads one of them."""
+"""On Debian, Ubuntu, and others; a client reads one of them."""
 SESSION_FILE = "etc/sddm.conf.d/80-ltsp-session.conf"
 SESSIONS = ("usr/share/xsessions", "usr/share/wayland-sessions")
 _DELAY = 2
-"""Seconds after which display managers log in again; shorter, lightdm shows no greeter to who wants another account."""
+"""Seconds until display managers log in again; if shorter, lightdm shows no greeter to users of another account."""
 _PLAIN = re.compile(r"[A-Za-z0-9-]+")
 _ACCOUNT = re.compile(r"[A-Za-z0-9_.-]{0,31}")
-"""A part of its name."""
+"""A part of an account's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoginFiles:
-    """What goes into a layer."""
+    """Files and pieces of files for a layer."""
 
     files: Mapping[str, str] = field(default_factory=dict)
     parts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def autologin_files(user: str) -> LoginFiles:
-    """Nobody for an empty name."""
+    """Log in this user automatically; an empty name for nobody."""
     gdm = f"[daemon]\nAutomaticLoginEnable={_boolean(user)}\nAutomaticLogin={user}\nTimedLogin={user}\n"
     return LoginFiles(
         {
@@ -46,7 +46,7 @@ def autologin_files(user: str) -> LoginFiles:
 
 
 def relogin_files(again: bool) -> LoginFiles:
-    """Whether who logs out is logged in again."""
+    """Whether a user who logs out is logged in again."""
     gdm = f"[daemon]\nTimedLoginEnable={_boolean(again)}\nTimedLoginDelay={_DELAY}\n"
     lightdm = f"{HEAD}[Seat:*]\nautologin-user-timeout={_DELAY if again else 0}\n"
     return LoginFiles(
@@ -60,7 +60,7 @@ def relogin_files(again: bool) -> LoginFiles:
 
 
 def display_manager_files(key: str, text: str) -> LoginFiles:
-    """GDM3_CONF, LIGHTDM_CONF and SDDM_CONF: lines that follow what we write."""
+    """GDM3_CONF, LIGHTDM_CONF and SDDM_CONF: lines that follow those of LTSP."""
     match key:
         case "GDM3_CONF":
             return LoginFiles({}, {path: {"70-more": f"[daemon]\n{text}"} for path in GDM_FILES})
@@ -71,7 +71,7 @@ def display_manager_files(key: str, text: str) -> LoginFiles:
 
 
 def parse_account(value: str) -> str:
-    """The account that AUTOLOGIN means: for `pc/guest` what each client makes of its own name, guest01 of pc01.
+    """The account of AUTOLOGIN; for `pc/guest`, a template that each client expands: guest01 on pc01.
 
     Raises ValueError.
     """
@@ -79,7 +79,7 @@ def parse_account(value: str) -> str:
     if not slash:
         return quoting.user(value)
     if not _PLAIN.fullmatch(old) or not _ACCOUNT.fullmatch(new):
-        raise ValueError("is neither an account nor OLD/NEW, which makes an account of the hostname")
+        raise ValueError("is neither an account nor OLD/NEW, which derives an account from the hostname")
     return f"%{{HOSTNAME/{old}/{new}}}"
 
 

@@ -1,7 +1,7 @@
-"""PASSWORDS_x: which accounts of a client get which password, as hashes that its /etc/shadow takes.
+"""PASSWORDS_x: passwords of a client's accounts, as hashes for its /etc/shadow.
 
-A word is `USER/SECRET`. USER is a name, or a regular expression for whole names. SECRET is a hash of crypt(5), or as
-LTSP has it the password in base64, often with the line end that base64(1) was given; nothing is an empty password.
+A word is `USER/SECRET`. USER is a name, or a regular expression for whole names. SECRET is a hash of crypt(5), or the
+password in base64, often with the newline that was passed to base64(1); an empty SECRET is an empty password.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HASH = re.compile(
     r"|\$2[aby]\$[0-9]{2}\$[./0-9A-Za-z]{53}"
     r"|\$1\$[./0-9A-Za-z]{1,8}\$[./0-9A-Za-z]{22}"
 )
-"""The methods of libxcrypt that are of use for passwords. crypt(5)"""
+"""The methods of libxcrypt that are suitable for passwords. crypt(5)"""
 _CLASS = re.compile(r"\[:(\w+):\]")
 _CLASSES = {
     "alnum": "0-9A-Za-z",
@@ -36,31 +36,31 @@ _CLASSES = {
 }
 _EXPRESSION = re.compile(r"[A-Za-z0-9_.$^*+?|()\[\]\\:-]+")
 _LONGEST = 256
-"""Characters of an expression, and bytes of a password."""
+"""Maximum characters of an expression, and bytes of a password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Who may be meant, and what makes salts differ from server to server."""
+    """The accounts that may get passwords, and a key for the salts."""
 
     people: frozenset[str] = frozenset()
-    """Whom expressions mean: people of the server and of the images, and nobody who runs a service."""
+    """Accounts that expressions match: people of the server and of the images, no service accounts."""
     others: frozenset[str] = frozenset({"root"})
-    """Who has to be named to be meant."""
+    """Accounts that must be named explicitly."""
     key: bytes = b""
-    """What only this server has; a salt is the same each time, so that the same settings give the same bytes."""
+    """A secret of this server. Salts are derived from it, so that the same settings always give the same bytes."""
 
 
 def hash_passwords(setting: Setting, accounts: Accounts, warnings: list[str]) -> Mapping[str, str]:
-    """The hash of each account that a setting names; a later word wins.
+    """The hash of each account that a setting names; later words override earlier ones.
 
-    Raises ValueError if a word is wrong, which is never repeated in the message.
+    Raises ValueError if a word is invalid; the message never repeats the word.
     """
     found: dict[str, str] = {}
     for number, word in enumerate(setting.value.split(), 1):
         name, slash, secret = word.partition("/")
         if not slash or not name:
-            raise ValueError(f"word {number} is not USER/PASSWORD, with the password in base64 or hashed")
+            raise ValueError(f"word {number} is not USER/PASSWORD (password in base64 or hashed)")
         names = _match_accounts(name, accounts)
         if not names or (names == [name] and name not in accounts.people | accounts.others):
             warnings.append(f"{setting.where}: {setting.key}: neither the server nor an image has an account {name!a}")
@@ -74,11 +74,11 @@ def _match_accounts(expression: str, accounts: Accounts) -> list[str]:
     if is_plain or expression in accounts.people | accounts.others:
         return [expression]
     if len(expression) > _LONGEST or not _EXPRESSION.fullmatch(_CLASS.sub("", expression)):
-        raise ValueError(f"{expression[:_LONGEST]!a} is no regular expression for names")
+        raise ValueError(f"{expression[:_LONGEST]!a} is not a regular expression for names")
     try:
         pattern = re.compile(_CLASS.sub(lambda match: _CLASSES.get(match[1], ""), expression))
     except re.error as error:
-        raise ValueError(f"{expression!a} is no regular expression for names: {error}") from None
+        raise ValueError(f"{expression!a} is not a regular expression for names: {error}") from None
     return sorted(name for name in accounts.people if pattern.fullmatch(name))
 
 
@@ -87,18 +87,20 @@ def _hash_secret(name: str, secret: str, key: bytes, number: int) -> str:
         return ""
     if secret.startswith("$"):
         if not _HASH.fullmatch(secret):
-            raise ValueError(f"word {number} has a damaged hash; `openssl passwd -6` makes one, in single quotes here")
+            raise ValueError(
+                f"word {number} has an invalid hash; create one with `openssl passwd -6`, in single quotes"
+            )
         return secret
     return sha512_crypt(_decode_password(secret, number), salt(key + b"\0" + name.encode("ascii")))
 
 
 def _decode_password(secret: str, number: int) -> bytes:
-    """The password, without the line end that was typed after it."""
+    """The password, without a newline at its end."""
     try:
         password = base64.b64decode(secret, validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(f"word {number} has neither a hash nor base64 after the slash") from None
     password = password.removesuffix(b"\n").removesuffix(b"\r")
     if len(password) > _LONGEST or any(byte < 32 or byte == 127 for byte in password):
-        raise ValueError(f"word {number} has a password that nobody can type, or longer than {_LONGEST} bytes")
+        raise ValueError(f"word {number} has a password with control characters, or with more than {_LONGEST} bytes")
     return password

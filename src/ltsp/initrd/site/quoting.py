@@ -1,6 +1,6 @@
-"""Text of ltsp.conf on its way into files that others parse: what would mean more there than it says is refused.
+"""Checking values of ltsp.conf for files that other programs parse: values with a special meaning there are refused.
 
-Each function gives the text as it goes in, and raises ValueError with the reason, which follows the name of the key.
+Each function returns the text to write, and raises ValueError with a reason that follows the name of the key.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import string
 
 TEMPLATES = frozenset({"IP", "MAC", "HOSTNAME", "SERVER"})
-"""What a client fills in for `%{NAME}`."""
+"""Names that a client expands in `%{NAME}`."""
 
 _TEMPLATE = re.compile(r"%\{([^}]*)\}?")
 _FIELD = re.compile(r"[^\s#]\S*")
@@ -18,7 +18,7 @@ _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _DOMAIN = re.compile(rf"{_HOSTNAME.pattern}(?:\.{_HOSTNAME.pattern})*\.?")
 _ALIAS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,253}")
-"""More than a hostname may be: hosts have had names with underscores."""
+"""Wider than a hostname: names in hosts(5) may have underscores."""
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,254}")
 _UNIT_KINDS = (
     ".service",
@@ -40,22 +40,22 @@ _SCHEDULE = re.compile(r"@(?:reboot|yearly|annually|monthly|weekly|daily|midnigh
 def one_line(value: str) -> str:
     """A line of text without control characters, in UTF-8."""
     if "\n" in value:
-        raise ValueError("goes over two lines")
+        raise ValueError("has more than one line")
     for character in value:
         if 0xDC80 <= ord(character) <= 0xDCFF:
             raise ValueError("is not UTF-8")
         if not character.isprintable() and character != "\t":
-            raise ValueError(f"holds the character {character!a}")
+            raise ValueError(f"contains the character {character!a}")
     return value
 
 
 def template(value: str) -> str:
-    """A line in which the client fills in what it knows."""
+    """A line with templates that the client expands."""
     one_line(value)
     for match in _TEMPLATE.finditer(value):
         if not match[0].endswith("}") or match[1] not in TEMPLATES:
             known = ", ".join(f"%{{{name}}}" for name in sorted(TEMPLATES))
-            raise ValueError(f"holds {match[0]}; clients fill in {known}")
+            raise ValueError(f"contains {match[0]}; clients expand only {known}")
     return value
 
 
@@ -66,20 +66,20 @@ def flag(value: str) -> bool:
 
 
 def hostname(value: str) -> str:
-    """A name of one label, in which the client may fill in numbers."""
+    """A hostname of one label, possibly with numbers that the client expands."""
     if not _HOSTNAME.fullmatch(_fill_templates(value, {"IP", "MAC"})):
-        raise ValueError("is no hostname: letters, digits and hyphens, at most 63, and %{IP} or %{MAC}")
+        raise ValueError("is not a hostname: use at most 63 letters, digits and hyphens, and %{IP} or %{MAC}")
     return value
 
 
 def machine(value: str) -> str:
     if not is_address(value) and not _DOMAIN.fullmatch(value):
-        raise ValueError("is neither an address nor the name of a machine")
+        raise ValueError("is neither an address nor a hostname")
     return value
 
 
 def machine_or_server(value: str) -> str:
-    """Also what the client takes for its server."""
+    """Like `machine`, or the client's server."""
     return value if value == "%{SERVER}" else machine(value)
 
 
@@ -93,11 +93,11 @@ def is_address(value: str) -> bool:
 
 
 def addresses(value: str) -> str:
-    """Addresses, with one blank between them."""
+    """Addresses, separated by single spaces."""
     words = value.split()
     for word in words:
         if not is_address(word):
-            raise ValueError(f"{word!a} is no address")
+            raise ValueError(f"{word!a} is not an address")
     return " ".join(words)
 
 
@@ -106,7 +106,7 @@ def domains(value: str) -> str:
     words = value.split()
     for word in words:
         if not _DOMAIN.fullmatch(word):
-            raise ValueError(f"{word!a} is no domain")
+            raise ValueError(f"{word!a} is not a domain")
     return " ".join(words)
 
 
@@ -116,9 +116,9 @@ def hosts_line(value: str) -> str:
     first, *names = line.partition("#")[0].split() or [""]
     if line and not line.startswith("#"):
         if first != "%{SERVER}" and not is_address(first):
-            raise ValueError("is no address and names, as in 192.168.67.10 nfs-server")
+            raise ValueError("is not an address with names, such as 192.168.67.10 nfs-server")
         if not names or not all(_ALIAS.fullmatch(_fill_templates(name, TEMPLATES)) for name in names):
-            raise ValueError("has no names of machines after the address")
+            raise ValueError("has no hostnames after the address")
     return line
 
 
@@ -128,11 +128,11 @@ def fstab_line(value: str) -> str:
     if line and not line.startswith("#"):
         fields = line.split()
         if not 3 <= len(fields) <= 6 or not all(map(_FIELD.fullmatch, fields)):
-            raise ValueError("is no line of fstab: what, where, type, options, 0, 0")
+            raise ValueError("is not an fstab line: device, mount point, type, options, 0, 0")
         if not all(field.isdecimal() for field in fields[4:]):
-            raise ValueError("has something else than numbers after the options; write \\040 for a blank")
+            raise ValueError("must have only numbers after the options; write \\040 for a space")
         if fields[1] != "none" and not fields[1].startswith("/") and fields[2] != "swap":
-            raise ValueError(f"mounts at {fields[1]!a}, which is no absolute path")
+            raise ValueError(f"mounts at {fields[1]!a}, which is not an absolute path")
     return line
 
 
@@ -143,14 +143,16 @@ def crontab_line(value: str) -> str:
         times = 1 if line.startswith("@") else 5
         fields = line.split(None, times + 1)
         if len(fields) < times + 2 or not all(map(_SCHEDULE.fullmatch, fields[:times])):
-            raise ValueError("is no line of crontab: five times, a user and a command, as in 30 15 * * * root poweroff")
+            raise ValueError(
+                "is not a crontab line: five time fields, a user and a command, such as 30 15 * * * root poweroff"
+            )
         if not _USER.fullmatch(fields[times]):
-            raise ValueError(f"has {fields[times]!a} where the user stands")
+            raise ValueError(f"has {fields[times]!a} in place of the user")
     return line
 
 
 def units(value: str) -> tuple[str, ...]:
-    """Names of units; one without a kind is a service. systemd.unit(5)"""
+    """Names of units; one without a suffix is a service. systemd.unit(5)"""
     return tuple(word if word.endswith(_UNIT_KINDS) else f"{word}.service" for word in unit_words(value))
 
 
@@ -158,7 +160,7 @@ def unit_words(value: str) -> tuple[str, ...]:
     words = value.split()
     for word in words:
         if not _UNIT.fullmatch(word):
-            raise ValueError(f"{word!a} is no name of a service")
+            raise ValueError(f"{word!a} is not a service name")
     return tuple(words)
 
 
@@ -167,28 +169,28 @@ def has_kind(unit: str) -> bool:
 
 
 def user(value: str) -> str:
-    """The name of an account, in which the client may fill in numbers."""
+    """The name of an account, possibly with numbers that the client expands."""
     if value and not _USER.fullmatch(_fill_templates(value, {"IP", "MAC"})):
-        raise ValueError("is no name of an account")
+        raise ValueError("is not an account name")
     return value
 
 
 def zone(value: str) -> str:
     """The name of a file below /usr/share/zoneinfo. tzfile(5)"""
     if not _ZONE.fullmatch(value):
-        raise ValueError("is no time zone such as Europe/Athens")
+        raise ValueError("is not a time zone such as Europe/Athens")
     return value
 
 
 def size(value: str) -> str:
     """journald.conf(5)"""
     if not _SIZE.fullmatch(value):
-        raise ValueError("is no size such as 16M")
+        raise ValueError("is not a size such as 16M")
     return value
 
 
 def ini_lines(value: str) -> str:
-    """Lines for a file of sections and keys; what they mean is between their author and the program."""
+    """Lines for a file of sections and keys; their meaning is not checked."""
     lines = value.strip().split("\n")
     for line in lines:
         template(line)
@@ -198,17 +200,17 @@ def ini_lines(value: str) -> str:
 
 
 def script(value: str) -> str:
-    """Commands for a shell, any of them; NUL ends a file for no shell, and what is not UTF-8 stays as it is."""
+    """Any commands for a shell, without control characters; bytes that are not UTF-8 are kept."""
     for character in value:
         if (
             character not in string.whitespace
             and not character.isprintable()
             and not 0xDC80 <= ord(character) <= 0xDCFF
         ):
-            raise ValueError(f"holds the character {character!a}")
+            raise ValueError(f"contains the character {character!a}")
     return value.rstrip("\n") + "\n"
 
 
 def _fill_templates(value: str, names: frozenset[str] | set[str]) -> str:
-    """The value with a digit for each template, for a check of what else is in it."""
+    """The value with a digit in place of each template, to check the rest."""
     return _TEMPLATE.sub(lambda match: "0" if match[0].endswith("}") and match[1] in names else match[0], value)

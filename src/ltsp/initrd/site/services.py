@@ -1,7 +1,7 @@
-"""Which services clients do not run, and why: the rows of lists/client.services, and what an image has of them.
+"""The services that clients do not run: the rows of lists/client.services.
 
-Units that an image does not have are no fault. A masked unit cannot be started at all; a disabled one is not started
-by itself. Timers and sockets go with their services: one whose service is masked is a failed unit.
+It is fine if an image lacks a unit. A masked unit cannot be started at all; a disabled one is not started at boot.
+Timers and sockets go with their services: they would fail if only the service were masked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ltsp.tree.node import Directory, Symlink
 from ltsp.tree.tree import Tree
 
 UNIT_DIRECTORIES: Final = ("etc", "usr/local/lib", "usr/lib", "lib")
-"""Above `systemd/system`, in the order of their precedence. systemd.unit(5)"""
+"""Parents of `systemd/system`, in order of precedence. systemd.unit(5)"""
 
 
 class ServicePolicy(Enum):
@@ -36,8 +36,8 @@ class ServiceRow:
     policy: ServicePolicy
     reason: str
     units: tuple[str, ...]
-    """All that belong to one service, and start it: one that is kept without the others would fail. Of a session, names
-    without a kind; of cron, paths.
+    """All units of one service, including those that start it: keeping only some of them would fail. For sessions,
+    names without a suffix; for cron, paths.
     """
 
 
@@ -46,13 +46,13 @@ def default_units(fate: ServicePolicy) -> tuple[str, ...]:
 
 
 def find_service(word: str) -> ServiceRow | None:
-    """The row that has this unit, or one of that name."""
+    """The row with this unit, or with a unit of this name without its suffix."""
     return _index_by_unit().get(word)
 
 
 def units_to_keep(words: Iterable[str]) -> tuple[str, ...]:
-    """What KEEP_SYSTEM_SERVICES means: the whole row that a word belongs to; of another name without a kind also
-    the timer, socket and path, and instances.
+    """The units of KEEP_SYSTEM_SERVICES: the whole row of a word; for another name without a suffix, its service,
+    timer, socket, path and instances.
     """
     kinds = (".service", ".timer", ".socket", ".path", "@.service")
     return tuple(
@@ -61,8 +61,8 @@ def units_to_keep(words: Iterable[str]) -> tuple[str, ...]:
 
 
 def units_to_disable(words: Iterable[str]) -> tuple[str, ...]:
-    """What MASK_SYSTEM_SERVICES and DISABLE_SYSTEM_SERVICES mean: the whole row, else a unit, which is a service if it
-    has no kind.
+    """The units of MASK_SYSTEM_SERVICES and DISABLE_SYSTEM_SERVICES: the whole row of a word, else that unit; without a
+    suffix it is a service.
     """
     return tuple(unit for word in words for unit in _units_of(word, [word if has_kind(word) else f"{word}.service"]))
 
@@ -73,7 +73,7 @@ def _units_of(word: str, otherwise: Iterable[str]) -> Iterable[str]:
 
 
 def has_unit(tree: Tree, unit: str) -> bool:
-    """Whether an image has a unit that clients could run: a file, or a script of init.d for which systemd makes one.
+    """Whether an image has a unit that clients could run: a file, or an init.d script for which systemd generates one.
 
     systemd.unit(5), systemd-sysv-generator(8)
     """

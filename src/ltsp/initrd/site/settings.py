@@ -1,7 +1,7 @@
 """The settings of a section, or of all clients, as a layer of ltsp.img. ltsp.conf(5)
 
-What a section says goes into its own layer and nothing else does: pieces, drop-ins and lists are laid so that several
-sections may add to one file, and a later one may take back what an earlier one said.
+A section's layer contains only that section's settings. Thanks to pieces, drop-ins and lists, several sections can add
+to one file, and a later section can override an earlier one.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ltsp.initrd.site.services import ServicePolicy
 from ltsp.settings.resolve import Setting
 
 JOURNAL_SIZE = "16M"
-"""By default; journald itself would take a tenth of the memory."""
+"""The default; journald's own would be a tenth of the memory."""
 _JOURNAL = "etc/systemd/journald.conf.d/ltsp.conf"
 
 
 Handler = Callable[[LayerBuilder, Setting], None]
-"""Puts what a setting says into the draft; raises ValueError with the reason if it must not go there."""
+"""Applies a setting to the layer; raises ValueError with the reason if it is invalid."""
 
 
 def build_section_layer(
@@ -33,7 +33,7 @@ def build_section_layer(
     faults: list[str],
     warnings: list[str],
 ) -> SiteLayer:
-    """The layer of a section. Faults have file and line; a setting that has one is not in the layer."""
+    """The layer of a section. Invalid settings are reported in `faults` with file and line, and left out."""
     builder = LayerBuilder(shared, accounts, warnings, own=own)
     _apply_settings(builder, faults)
     return builder.build(match)
@@ -42,7 +42,7 @@ def build_section_layer(
 def build_common_layer(
     own: Mapping[str, Setting], accounts: Accounts, faults: list[str], warnings: list[str], *, logs_in: bool
 ) -> SiteLayer:
-    """The layer of every client: what one without disks needs, and what ltsp.conf says to all. `logs_in`: whether any
+    """The layer of every client: defaults for diskless clients, and the settings for all. `logs_in`: whether any
     section has AUTOLOGIN.
     """
     builder = LayerBuilder(own, accounts, warnings, own=own)
@@ -70,7 +70,7 @@ def build_common_layer(
 
 
 def server_facts(shared: Mapping[str, Setting]) -> dict[str, str]:
-    """What `/ltsp/site/server` says; a wrong SERVER is a fault of the common layer."""
+    """The content of `/ltsp/site/server`; an invalid SERVER is reported by the common layer."""
     setting = shared.get("SERVER")
     try:
         return {"SERVER": quoting.machine(setting.value)} if setting and not setting.fault else {}
@@ -138,7 +138,7 @@ def _piece_handler(path: str, check: Callable[[str], str]) -> Handler:
 def _fstab(builder: LayerBuilder, setting: Setting) -> None:
     line = quoting.fstab_line(setting.value)
     if re.search(r"\bpass(word)?=", line):
-        builder.warnings.append(f"{setting.where}: {setting.key} holds a password, and whoever can boot can read it")
+        builder.warnings.append(f"{setting.where}: {setting.key} contains a password that every client can read")
     builder.add_piece("etc/fstab", setting.key, line and line + "\n")
 
 
@@ -165,7 +165,7 @@ def _journal_size(builder: LayerBuilder, setting: Setting) -> None:
 
 
 def _journal(size: str) -> str:
-    """In memory, and nothing passed on to a daemon that would write it there once more. journald.conf(5)"""
+    """Keep the journal in memory, and forward nothing to a daemon that would write it again. journald.conf(5)"""
     return f"{client_texts.HEAD}[Journal]\nStorage=volatile\nRuntimeMaxUse={size}\nForwardToSyslog=no\n"
 
 
@@ -202,7 +202,7 @@ def _mask_session(builder: LayerBuilder, word: str) -> None:
 
 
 def _keep_session_services(builder: LayerBuilder, setting: Setting) -> None:
-    """A section cannot bring back an entry of autostart, but can a unit."""
+    """A section can restore a unit, but not an autostart entry."""
     words = quoting.unit_words(setting.value)
     if builder.own is not builder.shared:
         builder.add("remove", [f"etc/systemd/user/{unit}" for unit in quoting.units(" ".join(words))])
@@ -272,4 +272,4 @@ _FAMILIES: Mapping[str, Handler] = {
     "POST_INIT_": _script_handler(client_texts.POST_INIT),
 }
 HANDLED_KEYS = (*_HANDLERS, *(f"{stem}*" for stem in _FAMILIES), "PWMERGE_SUR", "PWMERGE_SGR")
-"""Keys of clients, and globs of keys, that come to something."""
+"""Client keys, and globs of keys, that have an effect."""
