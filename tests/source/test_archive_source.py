@@ -423,5 +423,5 @@ def test_a_disk_on_standard_input_is_to_be_written_to_a_file(tmp_path, pack):
     command = [sys.executable, "-m", "ltsp", f"--base-dir={tmp_path}", "image", "-", "--name=lab"]
     done = subprocess.run(command, input=disk, capture_output=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert b"standard input is no tar archive" in done.stderr
+    assert b"standard input is not a tar archive" in done.stderr
     assert b"write a disk to a file, and name that" in done.stderr
