@@ -1,7 +1,7 @@
-"""`make bench`: time, size and memory beside the mksquashfs that is installed here, as markdown or JSON.
+"""`make bench`: time, size and memory compared with the installed mksquashfs, as markdown or JSON.
 
-All runs read the same warm cache on the same machine, in turn. All of it takes about twenty minutes; `--pairs zstd
-gzip` runs those pairs alone, `--files 10000` makes that one tree, `--files` none.
+All runs alternate on the same machine with a warm cache. Everything takes about twenty minutes; `--pairs zstd gzip`
+runs only those pairs, `--files 10000` only that tree of many files, `--files` none.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ SCRATCH = CHECKOUT / "build" / "bench"
 
 
 def tell(text: str) -> None:
-    """Say what is going on, apart from the results."""
+    """Report progress on standard error."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def cleaned(root: Path) -> Path:
-    """The root as `ltsp image` leaves it in an image, on disk: both programs are to pack the same files."""
-    tell(f"unpacking what ltsp image makes of {root.relative_to(CHECKOUT)}")
+    """The root after the clean-up of `ltsp image`, unpacked, so that both programs pack the same files."""
+    tell(f"unpacking the image of {root.relative_to(CHECKOUT)}")
     ltsp_image(root, SCRATCH / "ours", codec_pairs.PAIRS[1].ours.split())
     source = SCRATCH / "source" / root.name
     source.parent.mkdir()
     image = SCRATCH / "ours" / "images" / "lab.img"
     subprocess.run(["unsquashfs", "-quiet", "-no-progress", "-dest", source, image], check=True)
-    os.sync()  # what is still to be written would slow the first runs down
+    os.sync()  # pending writes would slow down the first runs
     return source
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--pairs", nargs="*", default=[], metavar="CODEC", help="only the pairs that begin so")
+    parser.add_argument(
+        "--pairs", nargs="*", default=[], metavar="CODEC", help="only the pairs whose name starts with CODEC"
+    )
     parser.add_argument("--files", nargs="*", type=int, metavar="N", help="sizes of the trees of many files")
     options = parser.parse_args()
     counts = scale.COUNTS if options.files is None else options.files

@@ -1,8 +1,8 @@
 """`make bench-boot`: seconds and bytes from power-on to a login prompt, as a markdown table or JSON.
 
-One Debian root is published as a person would do it, and a virtual machine without KVM boots it by each transport with
-our initrd, and by NFS through the initrd of its distribution with ours behind it. What says how it went is
-`ltsp boottest`. A boot takes a minute on two slow processors; all of it takes five, and each further round as long.
+One Debian root is published as a user would do it, and a virtual machine without KVM boots it with each transport and
+our initrd, and with NFS and its distribution's initrd followed by ours. `ltsp boottest` reports the times. A boot takes
+a minute on two slow processors; one round takes five minutes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from tools.debian_root import CHECKOUT, shared
 SCRATCH = CHECKOUT / "build" / "bench-boot"
 NAME = "lab"
 STAGES = ("kernel", "initrd", "attach", "root", "systemd", "login")
-"""Of `ltsp boottest`, those that the table has: where one ends, another program takes over."""
+"""The stages of `ltsp boottest` in the table: at the end of each, another program takes over."""
 SHARE = 0.75
-"""Most of the time of the distribution's initrd that ours may take to login, both by NFS."""
+"""Limit for the time to login with our initrd, relative to the distribution's, both with NFS."""
 RECEIVED = 31_000_000
-"""Most bytes that the kernel may receive by NFS until the system is up."""
+"""Limit for the bytes that the kernel receives through NFS until the system is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Way:
     memory: int
     """MiB."""
     initrd: str = "ltsp"
-    """As CLIENT_INITRD of ltsp.conf says it."""
+    """The value of CLIENT_INITRD in ltsp.conf."""
 
     @property
     def name(self) -> str:
@@ -64,15 +64,15 @@ class Boot:
 
     way: str
     seconds: dict[str, float]
-    """From power-on to each stage."""
+    """Seconds from power-on to each stage."""
     processor: float
-    """Seconds of this machine's processors, servers included, which other load changes less than those of the clock."""
+    """CPU seconds of this machine, including servers, which are less affected by other load than wall-clock time."""
     loaded: int
-    """Bytes that the firmware fetched: kernel and initrds."""
+    """Bytes loaded by the firmware: kernel and initrds."""
     received: int
-    """Bytes that the kernel received until the system was up."""
+    """Bytes received by the kernel until the system was up."""
     available: int
-    """Bytes of memory that programs could have then."""
+    """Bytes of available memory at that time."""
 
     @classmethod
     def median(cls, boots: Sequence[Boot]) -> Boot:
@@ -89,12 +89,12 @@ class Boot:
 
 
 def tell(text: str) -> None:
-    """Say what is going on, apart from the results."""
+    """Report progress on standard error."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def published(root: Path) -> Site:
-    """A server of its own with the root as an image."""
+    """A separate server with the root as an image."""
     site = Site.make(SCRATCH)
     tell(f"publishing {root.relative_to(CHECKOUT)}")
     site.ltsp("image", f"--name={NAME}", "--ionice=", str(root))
@@ -103,7 +103,7 @@ def published(root: Path) -> Site:
 
 
 def boots(site: Site, ways: Sequence[Way], rounds: int, fetch: str) -> Iterator[Boot]:
-    """Each way in turn, `rounds` times; the medians of each."""
+    """Boot each way `rounds` times; return the medians of each."""
     found: dict[Way, list[Boot]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way in ways:
@@ -113,7 +113,7 @@ def boots(site: Site, ways: Sequence[Way], rounds: int, fetch: str) -> Iterator[
 
 
 def _boot(site: Site, way: Way, fetch: str) -> Boot:
-    """Raises SystemExit where it failed: a failed boot is no figure."""
+    """Raises SystemExit if the boot fails: there is nothing to measure."""
     site.conf.write_text(f"[clients]\nCLIENT_INITRD={way.initrd}\n")
     site.conf.chmod(0o644)
     site.ltsp("ipxe")
@@ -142,16 +142,16 @@ def _boot(site: Site, way: Way, fetch: str) -> Boot:
 
 
 def _processor() -> float:
-    """Seconds that programs took which this one has started and waited for."""
+    """CPU seconds of finished child processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def _loaded(site: Site, way: Way) -> Iterator[Path]:
-    """The files that the menu's script loads for it."""
+    """The files that the menu script loads."""
     version = site.tftp / "ltsp" / NAME / "current"
     yield version / "vmlinuz"
-    yield version / ("client.img" if way.initrd == "ltsp" else "initrd.img")  # which has ours behind it
+    yield version / ("client.img" if way.initrd == "ltsp" else "initrd.img")  # which includes ours
     yield site.tftp / "ltsp/ltsp.img"
     if way.transport == "nbd":
         yield version / "nbd.img"
@@ -161,7 +161,7 @@ def _loaded(site: Site, way: Way) -> Iterator[Path]:
 
 def rows(found: Sequence[Boot]) -> str:
     return table(
-        ["boots by", *(f"{stage} s" for stage in STAGES), "processor s", "loaded MB", "received MB", "memory left MB"],
+        ["transport", *(f"{stage} s" for stage in STAGES), "CPU s", "loaded MB", "received MB", "memory available MB"],
         [
             [
                 boot.way,
@@ -175,13 +175,13 @@ def rows(found: Sequence[Boot]) -> str:
 
 
 def goals(found: Sequence[Boot]) -> Iterator[str]:
-    """Whether they are reached, one a line."""
+    """The goals and whether they are reached, one a line."""
     by_name = {boot.way: boot for boot in found}
     ours = by_name.get(WAYS[0].name)
     theirs = by_name.get(WAYS[-1].name)
     if ours:
         reached = _reached(ours.received <= RECEIVED)
-        yield f"{reached}: {ours.received / 1e6:.1f} MB received by NFS, ≤ {RECEIVED / 1e6:.0f} MB"
+        yield f"{reached}: {ours.received / 1e6:.1f} MB received through NFS, ≤ {RECEIVED / 1e6:.0f} MB"
     if ours and theirs:
         share = ours.seconds["login"] / theirs.seconds["login"]
         yield f"{_reached(share <= SHARE)}: {share:.2f} of the time of the distribution's initrd, ≤ {SHARE}"
@@ -194,9 +194,7 @@ def _reached(reached: bool) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-boot", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    parser.add_argument(
-        "--rounds", type=int, default=1, metavar="N", help="boots of each way, of which medians are taken"
-    )
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="boots of each way to take medians of")
     parser.add_argument("--ways", nargs="*", default=[], metavar="TRANSPORT", help="only these transports")
     parser.add_argument(
         "--fetch",
@@ -224,7 +222,7 @@ def main() -> None:
         return
     where = f"QEMU without KVM on {os.cpu_count()} processors ({platform.machine()})"
     print(
-        f"Seconds from power-on, in {where}; iPXE loads by {options.fetch.upper()}. "
+        f"Seconds from power-on, in {where}; iPXE loads with {options.fetch.upper()}. "
         f"The image has {image / 1e6:.0f} MB; medians of {options.rounds}.\n"
     )
     print(rows(found))

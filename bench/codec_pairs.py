@@ -1,4 +1,4 @@
-"""Codec by codec: the same files packed by mksquashfs and by `ltsp image`, in turn, and the goals for each pair."""
+"""Compare codecs: the same files packed alternately by mksquashfs and `ltsp image`, with goals for each pair."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bench.programs import ltsp_image, mksquashfs
 
 ROUNDS = 3
 ENOUGH = 60.0
-"""Seconds that the runs of one pair may have taken when another round begins: a slow pair is run once."""
+"""Seconds of runs of one pair after which no further round starts: a slow pair runs once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What is compared, and what is to be reached."""
+    """A comparison and its goals."""
 
     name: str
     theirs: str
@@ -24,9 +24,9 @@ class Pair:
     ours: str
     """Value of --mksquashfs-params."""
     speed: float = 1.0
-    """How many times as fast as mksquashfs ltsp is to be."""
+    """Goal for the speed relative to mksquashfs."""
     growth: float = 1.003
-    """How large ltsp's image may be beside the other."""
+    """Limit for the image size relative to mksquashfs."""
 
 
 PAIRS = (
@@ -40,7 +40,7 @@ PAIRS = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Both runs of a pair, as medians."""
+    """The medians of the runs of a pair."""
 
     pair: Pair
     theirs: Run
@@ -57,7 +57,7 @@ class Result:
 
     @property
     def misses(self) -> list[str]:
-        """The goals that were not reached, in words."""
+        """The missed goals, in words."""
         found = []
         if self.speed < self.pair.speed:
             found.append("speed")
@@ -69,7 +69,7 @@ class Result:
 
 
 def compared(source: Path, scratch: Path, tell: Callable[[str], None], names: list[str]) -> Iterator[Result]:
-    """Each pair whose name begins with one of these, or all of them."""
+    """The results of each pair whose name starts with one of `names`, or of all pairs."""
     for pair in PAIRS:
         if names and not pair.name.startswith(tuple(names)):
             continue

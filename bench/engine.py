@@ -1,4 +1,4 @@
-"""What the stages of a build cost: the same work as in `ltsp image`, in a process of its own, timed from inside."""
+"""Measure the stages of a build: the same work as in `ltsp image`, in its own process, timed from inside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import ltsp.cli.main  # noqa: F401 -- for its part of the start-up time
+import ltsp.cli.main  # noqa: F401 -- for its share of the start-up time
 from ltsp.build.prepare import prepare
 from ltsp.build.request import make_request
 from ltsp.commands.image import image as applet  # noqa: F401 -- likewise: all modules that a build needs
@@ -32,34 +32,34 @@ ALWAYS = (
     "-comp zstd -Xcompression-level 9",
     "-comp lz4",
 )
-"""The default of each codec that kernels read, and the fast ones, of which the rest is the larger part."""
+"""The default of each codec that kernels support, and fast ones, for which everything else matters more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Seconds, by the clock where nothing else is said."""
+    """Seconds of wall-clock time, unless stated otherwise."""
 
     name: str
     start: float
     """Until all modules are imported."""
     scan: float
     prepare: float
-    """Clean-up, kernel, codec and the count of what there is."""
+    """Clean-up, kernel, codec and prescan."""
     contents: float
-    """Reading, telling duplicates, compressing and writing the files."""
+    """Reading, deduplicating, compressing and writing the files."""
     tables: float
     check: float
     """The superblock, and every block of the tables, before an image is published."""
     sha256: float
-    """Reading the finished image back; in `ltsp image` beside `check` and `fsync`."""
+    """Reading the finished image back; `ltsp image` does it in parallel with `check` and `fsync`."""
     fsync: float
-    """What is left of it when all is written: the way to the disk begins before."""
+    """The rest of the writeback, most of which happens during writing."""
     processor: float
-    """Of the whole process, user and system."""
+    """CPU time of the whole process, user and system."""
     codecs: float
-    """Of `processor`, inside the codec."""
+    """Part of `processor` in the codec."""
     hashes: float
-    """Of `contents`, in telling duplicates by their sha256."""
+    """Part of `contents` for detecting duplicates by sha256."""
 
 
 def costs(source: Path, scratch: Path, tell: Callable[[str], None], calls: Sequence[str]) -> Iterator[Costs]:
@@ -73,7 +73,7 @@ def costs(source: Path, scratch: Path, tell: Callable[[str], None], calls: Seque
 
 
 def measured(started: float, source: str, image: str, call: str) -> Costs:
-    """Scan, prepare, write, check, fsync and hash, one after the other. `started` is of the monotonic clock."""
+    """Scan, prepare, write, check, fsync and hash, one after the other. `started` is a time of the monotonic clock."""
     laps = [started, time.monotonic()]
 
     def lap() -> None:
@@ -121,5 +121,5 @@ def main() -> None:
 if __name__ == "__main__":
     import gc
 
-    gc.disable()  # as the program does
+    gc.disable()  # like the program
     main()

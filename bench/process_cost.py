@@ -1,4 +1,4 @@
-"""A program's run from start to end: seconds, processor time and memory, as the kernel counted them."""
+"""Measure a program from start to end: time, CPU time and memory, as counted by the kernel."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run, its children included."""
+    """One run, including child processes."""
 
     seconds: float
     processor: float
-    """Seconds of all processors, user and system."""
+    """CPU seconds, user and system."""
     peak: int
     """Bytes of the largest process. getrusage(2), ru_maxrss"""
     size: int = 0
-    """Bytes of the image that it made."""
+    """Size of the image in bytes."""
 
     @classmethod
     def median(cls, runs: Sequence[Run]) -> Run:
-        """The median of each figure; of the memory the largest, of the size the last."""
+        """The median of each value; the largest memory and the last size."""
         return cls(
             statistics.median(run.seconds for run in runs),
             statistics.median(run.processor for run in runs),
@@ -39,7 +39,7 @@ class Run:
 def run(command: Sequence[str]) -> Run:
     """Run a command and measure it.
 
-    Raises SystemExit with the last lines of its output when it fails: a failed run is no figure.
+    Raises SystemExit with the last lines of its output if it fails: there is nothing to measure.
     """
     with tempfile.TemporaryFile("w+", errors="backslashreplace") as output:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The two programs that are compared, each as it is run by people: a process with its cold start."""
+"""Run the two programs to compare like a user: each as a new process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bench.process_cost import Run, run
 
 
 def mksquashfs(source: Path, image: Path, parameters: Sequence[str]) -> Run:
-    """The installed mksquashfs, from a directory to a new image."""
+    """Run the installed mksquashfs on a directory, with a new image."""
     image.unlink(missing_ok=True)
     measured = run(["mksquashfs", str(source), str(image), "-noappend", "-no-progress", "-quiet", *parameters])
     return replace(measured, size=image.stat().st_size)
 
 
 def ltsp_image(source: Path | str, base: Path, parameters: Sequence[str], options: Sequence[str] = ()) -> Run:
-    """`ltsp image` from a directory, or what else it takes, to a published version with its kernel, into a base
-    directory that was empty; without `parameters` as it is called without any.
+    """Run `ltsp image` on a directory or another source, and publish a version with its kernel in an empty base
+    directory; without `parameters`, --mksquashfs-params is omitted.
 
-    All that it does for people it does here: clean-up, hashes, checks, fsync and publishing.
+    Nothing is left out: clean-up, hashes, checks, fsync and publishing.
     """
     shutil.rmtree(base, ignore_errors=True)
     base.mkdir(parents=True)

@@ -22,7 +22,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def of_pairs(results: Sequence[codec_pairs.Result]) -> str:
     head = ["codec", "runs", "mksquashfs s", "ltsp s", "speed", "mksquashfs bytes", "ltsp bytes", "size"]
-    head += ["processor s", "work", "memory MB", "goals", "reached"]
+    head += ["CPU s", "CPU ratio", "memory MB", "goals", "reached"]
     return table(
         head,
         [
@@ -48,7 +48,7 @@ def of_pairs(results: Sequence[codec_pairs.Result]) -> str:
 
 def of_costs(results: Sequence[engine.Costs]) -> str:
     head = ["codec", "start s", "scan s", "prepare s", "contents s", "tables s", "check s", "sha256 of the image s"]
-    head += ["fsync s", "processor s", "in codecs", "in hashes"]
+    head += ["fsync s", "CPU s", "in codecs", "in hashes"]
     rows = []
     for row in results:
         stages = (row.start, row.scan, row.prepare, row.contents, row.tables, row.check, row.sha256, row.fsync)
@@ -58,17 +58,17 @@ def of_costs(results: Sequence[engine.Costs]) -> str:
 
 
 def of_misses(results: Sequence[codec_pairs.Result]) -> str:
-    """The goals of pairs that were not reached, one a line; the stages above show where the time goes."""
+    """The missed goals of pairs, one a line; the stages show where the time goes."""
     return "\n".join(
-        f"Missed: {row.pair.name}, {', '.join(row.misses)}: {row.speed:.2f} times as fast for {row.pair.speed:g}, "
-        f"{(row.growth - 1) * 100:+.2f} % for {(row.pair.growth - 1) * 100:+.1f} %."
+        f"Missed: {row.pair.name}, {', '.join(row.misses)}: {row.speed:.2f} times as fast (goal {row.pair.speed:g}), "
+        f"{(row.growth - 1) * 100:+.2f} % larger (goal {(row.pair.growth - 1) * 100:+.1f} %)."
         for row in results
         if row.misses
     )
 
 
 def of_scale(results: Sequence[scale.Result]) -> str:
-    head = ["files", "mksquashfs s", "ltsp s", "µs a file", "mksquashfs MB", "ltsp MB", "goals", "reached"]
+    head = ["files", "mksquashfs s", "ltsp s", "µs per file", "mksquashfs MB", "ltsp MB", "goals", "reached"]
     rows = []
     before = 0.0
     for row in results:

@@ -1,4 +1,4 @@
-"""Trees of many small files: how time and memory grow with their number."""
+"""Measure how time and memory grow with the number of small files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARAMETERS = ["-comp", "zstd", "-Xcompression-level", "3"]
 MOST_MEMORY = 1_500_000_000
 """Bytes, for a million files."""
 LINEAR = 1.5
-"""How many times as long a file may take in the largest tree as in the one before."""
+"""Limit for the time per file in the largest tree, relative to the previous tree."""
 _LINES = "".join(f"{number} {number * 2654435761 % 2**32:x}\n" for number in range(400)).encode()
 
 
@@ -47,12 +47,12 @@ def build(root: Path, files: int) -> None:
 
 
 def grown(counts: Sequence[int], scratch: Path, tell: Callable[[str], None]) -> Iterator[Result]:
-    """Each tree, made, packed by both programs and removed."""
+    """Create each tree, pack it with both programs, and remove it."""
     for files in counts:
         tell(f"{files:,} files")
         root = scratch / "many"
         build(root, files)
-        os.sync()  # what is still to be written would slow the runs down
+        os.sync()  # pending writes would slow down the runs
         try:
             theirs = mksquashfs(root, scratch / "theirs.img", PARAMETERS)
             ours = ltsp_image(root, scratch / "ours", PARAMETERS)

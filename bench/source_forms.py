@@ -1,4 +1,4 @@
-"""One root file system in every form that `ltsp image` reads, made by the tools that people have for it."""
+"""Create one root file system in every form that `ltsp image` reads, with the usual tools."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from filesystem.mkfs import filled, make_file_system
 
 MIB = 1 << 20
 _ROOM = 3
-"""How many times the size of the files a volume has: as much as is free on a disk that is in use."""
+"""Size of a volume relative to its files: a disk in use has about that much free space."""
 
 
 @dataclass(slots=True)
 class Workshop:
-    """Makes forms in a directory of its own; those that others are made of are kept until all are done."""
+    """Creates forms in a directory of its own; those from which others are made are kept until all are done."""
 
     root: Path
     directory: Path
     size: int
-    """Bytes of a volume that holds the root."""
+    """Size in bytes of a volume with the root."""
 
     @classmethod
     def of(cls, root: Path, directory: Path) -> Workshop:
@@ -33,14 +33,14 @@ class Workshop:
         return cls(root, directory, -(-taken * _ROOM // (64 * MIB)) * 64 * MIB)
 
     def make(self, form: str) -> str:
-        """What is said to `ltsp image` for it."""
+        """Create a form; return its argument for `ltsp image`."""
         return FORMS[form](self)
 
     def path(self, name: str) -> Path:
         return self.directory / name
 
     def ext4(self) -> Path:
-        """On a disk as `mkfs.ext4 -d` lays it out."""
+        """A disk with ext4, created with `mkfs.ext4 -d`."""
         image = self.path("ext4.raw")
         if not image.exists():
             call: list[str | Path] = [
@@ -79,7 +79,7 @@ class Workshop:
         return image
 
     def mounted(self, name: str, *command: str, options: str = "") -> Path:
-        """A file system that is filled as a system is: through the kernel."""
+        """A file system that was filled through the kernel, like that of an installed system."""
         image = make_file_system(self.path(name), self.size, *command)
         filled(image, self.root, options)
         return image
@@ -166,7 +166,7 @@ FORMS: dict[str, Callable[[Workshop], str]] = {
 
 
 def prepared(root: Path, directory: Path, forms: list[str]) -> Iterator[tuple[str, str]]:
-    """Name, and what is said to `ltsp image`, of each of the forms."""
+    """Name and argument for `ltsp image` of each form."""
     shop = Workshop.of(root, directory)
     for form in forms:
         yield form, shop.make(form)

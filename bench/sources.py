@@ -35,12 +35,12 @@ from tools.debian_root import CHECKOUT, shared
 
 SCRATCH = CHECKOUT / "build" / "bench-sources"
 MOST = 1.5
-"""Times the directory's seconds that a build from the forms of GOALS may take."""
+"""Limit for the time of a build from the forms in GOALS, relative to the directory."""
 GOALS = frozenset({"raw", "qcow2"})
 BY_KERNEL = "raw-kernel"
-"""The form that is not read by the default reader."""
+"""The form that is read with the kernel instead of the default reader."""
 _PIECE = 1 << 17
-"""Bytes that a build reads at once: a block of squashfs."""
+"""Bytes that a build reads at a time: a squashfs block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ class Row:
     peak: int
     """Bytes of the largest process."""
     ratio: float
-    """Of the seconds, to those of the directory's build that came before."""
+    """Ratio of the seconds to those of the preceding build from the directory."""
     work: float
-    """The same of processor time, which other load of the machine changes less."""
+    """The same ratio for CPU time, which is less affected by other load."""
     reading: float
     """Seconds for the tree and all contents without a build."""
     reading_processor: float
@@ -69,12 +69,12 @@ class Row:
 
 
 def tell(text: str) -> None:
-    """Say what is going on, apart from the results."""
+    """Report progress on standard error."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 def rows(root: Path, forms: list[str], rounds: int) -> Iterator[Row]:
-    """The directory first; each form is removed when it was measured, but for those that others are made of."""
+    """Measure the directory first; each form is removed afterwards, unless others are made from it."""
     yield _row("directory", str(root), root, 1)
     for form, argument in prepared(root, SCRATCH / "forms", forms):
         yield _row(form, argument, root, rounds)
@@ -82,14 +82,14 @@ def rows(root: Path, forms: list[str], rounds: int) -> Iterator[Row]:
 
 def _row(form: str, argument: str, root: Path, rounds: int) -> Row:
     reader = "kernel" if form == BY_KERNEL else "auto"
-    taken = [_reading(argument, reader) for _ in range(rounds + 1)][1:]  # the first one fills the cache
+    taken = [_reading(argument, reader) for _ in range(rounds + 1)][1:]  # the first run fills the cache
     pairs: list[tuple[Run, Run]] = []
     for number in range(rounds):
         base = ltsp_image(str(root), SCRATCH / "ours", [])
         ours = base if argument == str(root) else ltsp_image(argument, SCRATCH / "ours", [], [f"--reader={reader}"])
         pairs.append((base, ours))
         ratio, work = ours.seconds / base.seconds, ours.processor / base.processor
-        tell(f"{form}, round {number + 1}: {ratio:.2f} of the directory's time, {work:.2f} of its processor time")
+        tell(f"{form}, round {number + 1}: {ratio:.2f} of the directory's time, {work:.2f} of its CPU time")
     middle = Run.median([ours for _, ours in pairs])
     return Row(
         form,
@@ -106,14 +106,14 @@ def _row(form: str, argument: str, root: Path, rounds: int) -> Row:
 
 
 def _reading(argument: str, reader: str) -> Run:
-    """In a process of its own, from when all modules are there."""
+    """Read in a separate process, timed after all imports."""
     command = [sys.executable, "-m", "bench.sources", "--read", argument, reader]
     return Run(**json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
 
 
 def read(argument: str, reader: str) -> Run:
-    """All that a source holds, through its reader, as `ltsp image` calls it but without its threads."""
-    gc.disable()  # as the program does
+    """Read everything in a source like `ltsp image`, but in one thread."""
+    gc.disable()  # like the program
     total = 0
     began, before = time.perf_counter(), _processor()
     source = find_source(argument, str(SCRATCH), name="lab", disks=DiskOptions(reader=reader))
@@ -127,7 +127,7 @@ def read(argument: str, reader: str) -> Run:
 
 
 def _processor() -> float:
-    """Seconds of this process and of the readers that it started."""
+    """CPU seconds of this process and its child processes."""
     every = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(used.ru_utime + used.ru_stime for used in every)
 
@@ -141,15 +141,15 @@ def printed(found: list[Row]) -> str:
             row.form, f"{row.seconds:.2f}", f"{row.processor:.2f}", f"{row.ratio:.2f}", f"{row.work:.2f}",
             f"{row.peak / 1e6:.0f}", f"{rate:.0f}", f"{row.reading_processor:.2f}", goal,
         ])  # fmt: skip
-    head = ["source", "build s", "processor s", "time / directory's", "work / directory's", "memory MB"]
-    return table([*head, "reading MB/s", "processor s of reading", "goal"], lines)
+    head = ["source", "build s", "CPU s", "time / directory", "CPU / directory", "memory MB"]
+    return table([*head, "reading MB/s", "CPU s of reading", "goal"], lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench-sources", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--forms", nargs="*", choices=[*FORMS], default=[*FORMS], metavar="FORM", help=", ".join(FORMS))
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="pairs of builds, for medians")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="pairs of builds to take medians of")
     parser.add_argument("--read", nargs=2, metavar="SOURCE", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:

@@ -1,7 +1,6 @@
-"""Busyboxes of several releases of distributions: what the tests try the client's shell on.
+"""Download busybox of several releases, to test the client's shell scripts with.
 
-Each is fetched once, by mmdebstrap from the distribution's archive, to build/busybox/SUITE/busybox. Needs root, as that
-does.
+Each is downloaded once, with mmdebstrap from the distribution's archive, to build/busybox/SUITE/busybox. Needs root.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from tempfile import TemporaryDirectory
 from tools.debian_root import CHECKOUT, apt_settings
 
 SUITES = ("bookworm", "noble", "trixie", "sid")
-"""Of Debian and Ubuntu. They bring busybox 1.35, 1.36, 1.37, and the newest there is, 1.38 or later."""
+"""Suites of Debian and Ubuntu, with busybox 1.35, 1.36, 1.37, and the newest, 1.38 or later."""
 _UBUNTU = ("noble",)
 _DEBIAN_KEYS = "usr/share/keyrings/debian-archive-keyring.gpg"
 _UBUNTU_KEYS = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
@@ -26,9 +25,9 @@ _SHARED = CHECKOUT / "build" / "busybox"
 
 
 def busybox_of(suite: str) -> Path:
-    """The static busybox of a suite. All that are not here yet are fetched.
+    """The static busybox of a suite. Downloads all that are missing.
 
-    Raises SystemExit with what went wrong.
+    Raises SystemExit with the reason.
     """
     _SHARED.mkdir(parents=True, exist_ok=True)
     with (_SHARED / ".lock").open("w") as lock:
@@ -43,7 +42,7 @@ def _place(suite: str) -> Path:
 
 
 def _fetch(suites: list[str]) -> None:
-    """Older machines do not know the keys of newer releases, and Debian not those of Ubuntu: both are packages."""
+    """Older machines lack the keys of newer releases, and Debian those of Ubuntu: both are in packages."""
     with ExitStack() as stack:
         first = stack.enter_context(_extracted("bookworm", "debian-archive-keyring", Path("/", _DEBIAN_KEYS)))
         debian = first / _DEBIAN_KEYS
@@ -57,7 +56,7 @@ def _fetch(suites: list[str]) -> None:
 
 @contextmanager
 def _extracted(suite: str, package: str, keyring: Path) -> Iterator[Path]:
-    """A directory with the files of a package, which is gone at the end."""
+    """A temporary directory with the files of a package."""
     with TemporaryDirectory(prefix=".fetch-", dir=_SHARED) as directory:
         root = Path(directory, "root")
         done = subprocess.run(
@@ -69,12 +68,14 @@ def _extracted(suite: str, package: str, keyring: Path) -> Iterator[Path]:
         )
         if done.returncode != 0:
             tail = "\n".join(done.stderr.splitlines()[-15:])
-            sys.exit(f"{tail}\ncannot fetch {package} of {suite}: mmdebstrap failed with status {done.returncode}")
+            sys.exit(
+                f"{tail}\ncannot download {package} of {suite}: mmdebstrap failed with exit status {done.returncode}"
+            )
         yield root
 
 
 def command(suite: str, package: str, target: Path, settings: list[str], keyring: Path) -> list[str]:
-    """The call of mmdebstrap, which knows from distro-info-data whose suite it is, and where that has its archive."""
+    """The mmdebstrap command; distro-info-data tells it the distribution and archive of a suite."""
     return [
         "mmdebstrap",
         "--mode=root",

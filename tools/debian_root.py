@@ -1,6 +1,6 @@
-"""A small root file system of this machine's own release, with kernel: what the demo, tests and benchmarks read.
+"""Create a small root file system of this machine's release, with a kernel, for the demo, tests and benchmarks.
 
-It comes by mmdebstrap from the machine's own apt sources, and only from those that serve the distribution itself.
+mmdebstrap creates it from the machine's own apt sources, and only from those that serve the distribution itself.
 Debian 12 and later, Ubuntu 24.04 and later. Needs root.
 """
 
@@ -20,13 +20,13 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
 _PACKAGES = ["systemd-sysv", "udev", "kmod", "login", "passwd", "dbus", "iproute2"]
-"""With the kernel and a program that makes initrds: the least that boots to a login."""
+"""The minimum to boot to a login, besides the kernel and an initrd generator."""
 INITRDS = ("initramfs-tools", "dracut")
-"""Packages that make the initrd; the first one is Debian's own choice."""
+"""Initrd generators; the first one is Debian's default."""
 _POCKETS = ("", "-updates", "-security")
 _KEYRING = re.compile(r"/usr/share/keyrings/(debian|ubuntu)-archive-keyring\.(gpg|pgp)")
 _SETTINGS = re.compile(r"(Acquire::(https?::(Proxy|CAInfo|Verify-Peer)|Retries|Check-Valid-Until)\b.*);")
-"""What of the machine's apt configuration must hold for the download too."""
+"""Settings of the machine's apt configuration that the download needs, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Release:
 
     @property
     def kernel(self) -> str:
-        """The package that brings the current kernel of this machine's processor."""
+        """The package with the current kernel for this machine's processor."""
         machine = platform.machine()
         if self.id == "ubuntu":
             return "linux-image-virtual"
@@ -53,7 +53,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of apt's sources. sources.list(5)"""
+    """An entry of apt's sources. sources.list(5)"""
 
     types: tuple[str, ...]
     uris: tuple[str, ...]
@@ -62,7 +62,7 @@ class Entry:
     signed_by: str = ""
 
     def serves(self, codename: str) -> bool:
-        """Whether this is the distribution's own archive of the release, and not another's of a like name."""
+        """Whether this is the distribution's own archive of the release, not another one with a similar name."""
         return (
             "deb" in self.types
             and "main" in self.components
@@ -71,7 +71,7 @@ class Entry:
         )
 
     def lines(self, codename: str) -> Iterator[str]:
-        """The entry in one-line style, of the wanted suites alone."""
+        """The entry in one-line style, only for the wanted suites."""
         options = f" [signed-by={self.signed_by}]" if self.signed_by else ""
         for uri in self.uris:
             for suite in self.suites:
@@ -94,7 +94,7 @@ def one_line_entries(text: str) -> Iterator[Entry]:
 
 
 def deb822_entries(text: str) -> Iterator[Entry]:
-    """The entries of a `.sources` file; those that are switched off are left out."""
+    """The entries of a `.sources` file, without disabled ones."""
     text = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     for stanza in re.split(r"\n\s*\n", text):
         fields: dict[str, str] = {}
@@ -120,14 +120,14 @@ def sources(release: Release, etc_apt: Path = Path("/etc/apt")) -> list[str]:
 
 
 def command(release: Release, target: Path, settings: Iterable[str], initrd: str = INITRDS[0]) -> list[str]:
-    """The call of mmdebstrap, which reads the sources from its standard input."""
+    """The mmdebstrap command, which reads the sources from its standard input."""
     return [
         "mmdebstrap",
         "--mode=root",
         "--variant=minbase",
         f"--include={','.join([*_PACKAGES, initrd, release.kernel])}",
         *(f"--aptopt={setting}" for setting in settings),
-        # An account and a home: something for the clean-up of an image to leave out.
+        # An account and a home directory, for the clean-up of an image to remove.
         '--customize-hook=chroot "$1" useradd --create-home --shell=/bin/bash teacher',
         '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"',
         release.codename,
@@ -137,15 +137,15 @@ def command(release: Release, target: Path, settings: Iterable[str], initrd: str
 
 
 def apt_settings() -> list[str]:
-    """What of the machine's apt configuration must hold for what mmdebstrap downloads."""
+    """The settings of the machine's apt configuration that mmdebstrap needs."""
     dump = subprocess.run(["apt-config", "dump"], stdout=subprocess.PIPE, text=True, check=True).stdout
     return [match[1] for line in dump.splitlines() if (match := _SETTINGS.fullmatch(line))]
 
 
 def make(target: Path, initrd: str = INITRDS[0]) -> bool:
-    """Make the root at `target` unless it is there; whether it was made now. `initrd`: one of INITRDS.
+    """Create the root at `target` unless it exists; return whether it was created. `initrd`: one of INITRDS.
 
-    Only a complete root bears the name. Raises SystemExit with what is missing.
+    The name appears only when the root is complete. Raises SystemExit with the reason.
     """
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -156,11 +156,9 @@ def make(target: Path, initrd: str = INITRDS[0]) -> bool:
         release = this_release()
         lines = sources(release)
         if not lines:
-            sys.exit(
-                f"no entry below /etc/apt serves {release.id} {release.codename} itself: add the distribution's own"
-            )
+            sys.exit(f"no entry below /etc/apt serves {release.id} {release.codename} itself: add its own archive")
         if os.geteuid() != 0:
-            sys.exit(f"only root can make the root file system {target}: run make as root")
+            sys.exit(f"cannot create the root file system {target}: run make as root")
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         log = target.with_name(f".{target.name}.log")
@@ -181,7 +179,7 @@ def make(target: Path, initrd: str = INITRDS[0]) -> bool:
 
 
 def this_release() -> Release:
-    """The release that this machine runs."""
+    """The release of this machine."""
     release = Release.parse(Path("/etc/os-release").read_text())
     if release.id not in {"debian", "ubuntu"} or not release.codename:
         sys.exit(f"this machine runs {release.id or 'an unknown system'}: a root is made only on Debian or Ubuntu")
@@ -189,18 +187,18 @@ def this_release() -> Release:
 
 
 def shared(initrd: str = INITRDS[0]) -> Path:
-    """Where the root that tests and benchmarks read is, or is to be."""
+    """The path of the root for tests and benchmarks, which may not exist yet."""
     codename = this_release().codename
     return CHECKOUT / "build" / "root" / (codename if initrd == INITRDS[0] else f"{codename}-{initrd}")
 
 
 def main() -> None:
     if os.geteuid() != 0:
-        print("root: not root, so no root file system is made; tests that read one are left out")
+        print("root: skipped, since only root can create it; tests that need it are skipped")
         return
     target = shared()
     if not target.is_dir():
-        print(f"root: making {target.relative_to(CHECKOUT)} with mmdebstrap; this takes a minute or two", flush=True)
+        print(f"root: creating {target.relative_to(CHECKOUT)} with mmdebstrap; this takes a minute or two", flush=True)
     make(target)
 
 

@@ -1,7 +1,7 @@
-"""The demonstration: from an empty folder to a published image that other programs read back without a difference, and
-that a diskless machine boots to its login prompt.
+"""The demonstration: from an empty directory to a published image that other programs read back without differences,
+and that a diskless machine boots to its login prompt.
 
-All that it makes lies below ./demo, and a second run starts from the root file system of the first. Needs root.
+All files are in ./demo, and a second run reuses the root file system of the first. Needs root.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from tools.debian_root import CHECKOUT, make, this_release
 
 DEMO = Path("demo")
 MOST_SHOWN = 12
-"""Lines of a list that a newcomer still reads."""
+"""Lines of a list to show."""
 
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """A heading, and below what was done how long it took."""
+    """Print a heading, and at the end the duration."""
     print(f"\n== {title}", flush=True)
     began = time.monotonic()
     yield
@@ -36,13 +36,13 @@ def step(title: str) -> Iterator[None]:
 
 
 def shown(*words: str) -> None:
-    """Run a command, shown as it would be typed, with its output as it comes."""
+    """Print a command as typed, and run it with its output shown."""
     print(f"$ {shlex.join(words)}", flush=True)
     subprocess.run(words, check=True)
 
 
 def said(*words: str) -> str:
-    """Run a command, shown as it would be typed, and give what it printed."""
+    """Print a command as typed, run it, and return its output."""
     print(f"$ {shlex.join(words)}", flush=True)
     return subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout.decode("utf-8", "backslashreplace")
 
@@ -55,7 +55,7 @@ def excerpt(lines: list[str], most: int = MOST_SHOWN) -> None:
 
 
 def left_out(source: tree_snapshot.Snapshot, found: tree_snapshot.Snapshot) -> list[str]:
-    """How many names are missing from the image, by the directory that stayed."""
+    """How many names are missing from the image, by the closest directory that was kept."""
     places: Counter[bytes] = Counter()
     for path in source.keys() - found.keys():
         above = path.rpartition(b"/")[0]
@@ -68,10 +68,10 @@ def left_out(source: tree_snapshot.Snapshot, found: tree_snapshot.Snapshot) -> l
 
 
 def prove(root: Path, image: Path) -> None:
-    """Compare the source with what the kernel shows of the image.
+    """Compare the source with the mounted image.
 
-    Raises SystemExit when the image has something that the source has not, or lost something outside of the
-    directories that hold accounts, secrets, logs and caches.
+    Raises SystemExit if the image has something that the source does not, or lacks something outside of the
+    directories with accounts, secrets, logs and caches.
     """
     source = tree_snapshot.directory(root)
     with tempfile.TemporaryDirectory() as scratch:
@@ -90,14 +90,14 @@ def prove(root: Path, image: Path) -> None:
     excerpt(["/" + path.decode("utf-8", "backslashreplace") for path in changed])
     surprising = [path for path in changed if not path.startswith((b"etc/", b"var/"))]
     if added or surprising:
-        sys.exit(f"demo: the image differs where it should not: {[*added, *surprising][:MOST_SHOWN]}")
+        sys.exit(f"demo: unexpected differences in the image: {[*added, *surprising][:MOST_SHOWN]}")
     print("   Nothing else differs.")
 
 
 def check_kernel(root: Path, boot: Path) -> None:
-    """Show the files that clients fetch.
+    """Show the files that clients download.
 
-    Raises SystemExit when kernel or initrd do not begin with what the source has, byte for byte.
+    Raises SystemExit if kernel or initrd do not start with those of the source, byte for byte.
     """
     for name in ("vmlinuz", "initrd.img"):
         served = (boot / name).read_bytes()
@@ -114,7 +114,7 @@ def check_kernel(root: Path, boot: Path) -> None:
 
 
 def boot(ltsp: list[str], name: str, log: Path) -> None:
-    """Boot the image as a diskless PC does, and show how its console ends."""
+    """Boot the image like a diskless PC, and show the end of its console output."""
     shown(*ltsp, "boottest", f"--console={log}", name)
     lines = log.read_bytes().decode("utf-8", "backslashreplace").replace("\r", "").splitlines()
     at = max((number for number, line in enumerate(lines) if "login:" in line), default=len(lines) - 1)
@@ -126,7 +126,7 @@ def main() -> None:
     try:
         demonstrate()
     except subprocess.CalledProcessError as error:
-        sys.exit(f"demo: `{shlex.join(error.cmd)}` failed with exit status {error.returncode}, for the reason above")
+        sys.exit(f"demo: `{shlex.join(error.cmd)}` failed with exit status {error.returncode}; see above")
     except OSError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
@@ -134,10 +134,10 @@ def main() -> None:
 
 
 def demonstrate() -> None:
-    """Raises SystemExit, or CalledProcessError of a command that has printed why."""
+    """Run all steps. Raises SystemExit, or CalledProcessError of a command that has printed the reason."""
     os.chdir(CHECKOUT)
     if os.geteuid() != 0:
-        sys.exit("demo: run it as root: a root file system has owners and devices that only root can make")
+        sys.exit("demo: run it as root: only root can create the owners and devices of a root file system")
     os.environ["PATH"] = f"{CHECKOUT}/.venv/bin:{os.environ['PATH']}"
     release = this_release()
     name = release.codename
@@ -154,9 +154,9 @@ def demonstrate() -> None:
         excerpt(said("unsquashfs", "-lls", str(image)).splitlines(), most=6)
     with step("Proof: the kernel mounts the image, and each file is compared with the source"):
         prove(root, image)
-    with step("The kernel and initrd that clients fetch"):
+    with step("The kernel and initrd that clients download"):
         check_kernel(root, tftp / "ltsp" / name)
-    with step("What clients need besides: the site's configuration and the menu"):
+    with step("What else clients need: the site's configuration and the menu"):
         shown(*ltsp, "initrd")
         shown(*ltsp, "ipxe")
     with step("A PC without a disk, in QEMU: iPXE, menu, kernel, our initrd, the image by NFS, login"):

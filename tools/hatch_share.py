@@ -11,15 +11,15 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
-    """Hatchling looks for a class of this kind in the file that pyproject.toml names."""
+    """Hatchling loads this class from the file named in pyproject.toml."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
-            return  # a checkout; `make man` writes them
+            return  # in a checkout, `make man` writes them
         sys.path.insert(0, str(Path(self.root, "src")))
         from ltsp.cli import share  # noqa: PLC0415 -- importable from here on
 
-        # The wheel is packed after this returns, so the directory outlives it; the interpreter's end removes it.
+        # The wheel is packed after this returns, so the directory is removed when the interpreter exits.
         self._share = tempfile.TemporaryDirectory()
         share.write(self._share.name)
         build_data["shared_data"] |= {str(Path(self._share.name, name)): f"share/{name}" for name in share.files()}

@@ -1,7 +1,7 @@
-"""Write requirements/{runtime,dev}.txt: exact versions and hashes of what pyproject.toml asks for, by pip-tools.
+"""Write requirements/{runtime,dev}.txt with pip-tools: exact versions and hashes of the requirements in pyproject.toml.
 
-`runtime.txt` is what a user needs, `dev.txt` adds what the tests and an editable install need. The hashes are those of
-every file of a release, so one lock serves Python 3.11 to 3.13 on x86-64 and arm64.
+`runtime.txt` is for users, `dev.txt` adds the requirements of the tests and of an editable install. The hashes cover
+every file of a release, so one lock works for Python 3.11 to 3.13 on x86-64 and arm64.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def wanted() -> dict[str, list[str]]:
     build = [
         *pyproject["build-system"]["requires"],
         "editables>=0.5",
-    ]  # hatchling asks for editables in `pip install -e`
+    ]  # hatchling needs editables for `pip install -e`
     return {"runtime": runtime, "dev": [*runtime, *pyproject["dependency-groups"]["dev"], *build]}
 
 
 def compiled(requirements: list[str], upgrade: list[str]) -> str:
-    """What pip-compile makes of the requirements. Only the default index is asked, whatever pip is configured to."""
+    """The output of pip-compile. Only the default index is used, regardless of pip's configuration."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     environment |= {name: os.environ[name] for name in ("PIP_CERT", "PIP_PROXY") if name in os.environ}
     options = ["--generate-hashes", "--allow-unsafe", "--strip-extras", "--no-header", "--annotation-style=line"]

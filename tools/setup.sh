@@ -1,14 +1,14 @@
 #!/bin/sh
 # Make this checkout ready for its tests, demo and benchmarks: Debian packages, then a virtual environment in .venv.
 #
-# Run by make before anything else. What is there already is left alone; a second run takes well below a second.
-# As root with apt, what is missing is installed; otherwise it is named, and nothing is changed.
+# Run by make before anything else. Existing parts are left alone; a second run takes well under a second.
+# As root with apt, missing packages are installed; otherwise they are listed, and nothing is changed.
 set -eu
 cd "$(dirname "$0")/.."
 
-# Package, and what proves that it is there: a program of it, by whatever means that came; a module of Python's; or, where
-# nothing of it is run by name, a dash for the state of the package itself. Where the files of a package lie differs
-# between releases. One a line. distro-info-data says to mmdebstrap which suites are Ubuntu's.
+# Package, and the proof that it is installed: a program, however it was installed; a Python module; or, if no program
+# of it is run by name, a dash for the state of the package itself. File paths of packages differ between releases.
+# One a line. distro-info-data tells mmdebstrap which suites are Ubuntu's.
 needed() {
     cat <<'LIST'
 python3-venv         python:ensurepip
@@ -89,12 +89,12 @@ missing_packages() {
     done
 }
 
-# apt with nobody at the keyboard.
+# apt without questions.
 apt() {
     DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300 "$@" >>"$LOG" 2>&1
 }
 
-# Servers that tests start for themselves are not to run on this machine: neither now nor when it boots.
+# Servers that tests start themselves must not run on this machine: neither now nor at boot.
 SERVERS='nfs-ganesha rpcbind'
 
 keep_servers_down() {
@@ -118,8 +118,8 @@ disable_servers() {
     esac
 }
 
-# A mirror that is being updated, or a lock of another apt, is worth a second try. Lists that cannot be fetched may be
-# those of a vendor, and the packages may lie in apt's cache: what counts is whether they can be installed.
+# Try again after a failure: a mirror may be updating, or another apt may hold a lock. Lists that cannot be downloaded may
+# be those of a vendor, and the packages may be in apt's cache: what counts is whether they can be installed.
 install_packages() {
     keep_servers_down
     mkdir -p "$(dirname "$LOG")"
@@ -132,7 +132,7 @@ install_packages() {
             return 0
         fi
     done
-    fail "apt-get cannot install the packages: $(grep -m 1 '^[EW]: ' "$LOG" || tail -n 1 "$LOG"); the rest is in $LOG"
+    fail "apt-get cannot install the packages: $(grep -m 1 '^[EW]: ' "$LOG" || tail -n 1 "$LOG"); see $LOG"
 }
 
 require_python() {
@@ -148,15 +148,15 @@ require_packages() {
         fail "packages are missing; install them as root: apt-get install $missing"
     fi
     # shellcheck disable=SC2086  # a list of package names
-    say "installing $(printf '%s\n' $missing | wc -l) packages with what they need; what apt-get says goes to $LOG"
+    say "installing $(printf '%s\n' $missing | wc -l) packages and their dependencies; the output of apt-get goes to $LOG"
     install_packages "$missing"
     missing=$(missing_packages | tr '\n' ' ')
     if [ -n "$missing" ]; then
-        fail "still missing after apt-get install: $missing(what apt-get said is in $LOG)"
+        fail "still missing after apt-get install: $missing(see $LOG)"
     fi
 }
 
-# What the environment is made from; it is made anew when any of it changes.
+# The inputs of the environment, which is created again when any of them changes.
 fingerprint() {
     { python3 -c 'import sys; print(sys.version, sys.base_prefix)'; pwd; cat requirements/dev.txt; } | sha256sum
 }
@@ -166,12 +166,12 @@ require_environment() {
     project=.venv/project-stamp
     wanted=$(fingerprint)
     if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
-        say "making the virtual environment .venv"
+        say "creating the virtual environment .venv"
         [ ! -e "$stamp" ] || rm -rf .venv
         python3 -m venv .venv
         .venv/bin/pip install --quiet --disable-pip-version-check --retries 5 \
             --require-hashes --requirement requirements/dev.txt ||
-            fail "pip cannot install requirements/dev.txt, for the reason above"
+            fail "pip cannot install requirements/dev.txt; see above"
         rm -f "$project"
         printf '%s\n' "$wanted" >"$stamp"
     fi

@@ -1,6 +1,6 @@
-"""An archive as one compressed piece that the kernel unpacks: usr/Kconfig of Linux, CONFIG_RD_*.
+"""Compress an archive in a format that the kernel unpacks: usr/Kconfig of Linux, CONFIG_RD_*.
 
-It is one frame or member: init/initramfs.c takes what follows it for the next archive.
+The result is a single frame or member: init/initramfs.c takes anything after it for the next archive.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ else:
 
 CODECS: Final = ("zstd", "gzip", "none")
 _ZSTD_LEVEL: Final = 9
-"""Windows of 4 MiB: memory that the client must have to unpack it. The next levels take longer and are hardly smaller,
-as kernel modules go; the last ones take twenty times as long to save a tenth."""
+"""Windows of 4 MiB, which the client needs as memory for unpacking. For kernel modules, the next levels take longer for
+little gain; the last ones take twenty times as long to save a tenth."""
 _GZIP_LEVEL: Final = 6
 _GZIP_WINDOW: Final = 31
-"""zlib's name for a gzip member. zlib.h, inflateInit2"""
+"""Window bits for a gzip member. zlib.h, inflateInit2"""
 _ZSTD_THREADS: Final = 2
-"""The bytes do not depend on how many threads there are, only on whether there are any."""
+"""The result does not depend on the number of threads, only on whether there are any."""
 
 
 def compress(archive: bytes, codec: str) -> bytes:
-    """The archive compressed with `zstd` or `gzip`, or as it is for `none`.
+    """The archive compressed with `zstd` or `gzip`, or unchanged for `none`.
 
-    Raises UsageError where there is no such codec.
+    Raises UsageError for another codec.
     """
     match codec:
         case "zstd":
@@ -46,7 +46,7 @@ def compress(archive: bytes, codec: str) -> bytes:
 
 
 def matches_archive(packed: bytes, codec: str, archive: bytes) -> bool:
-    """Whether this is the archive, compressed so: then it need not be compressed again, which takes far longer."""
+    """Whether `packed` is the archive compressed with this codec; compressing it again would take far longer."""
     match codec:
         case "zstd":
             try:

@@ -8,9 +8,9 @@ from typing import Final
 TRAILER: Final = b"TRAILER!!!"
 """The name of the entry that ends an archive."""
 LONGEST_PATH: Final = 4095
-"""Bytes of a name or a link's target; init/initramfs.c passes over what has more, its NUL included, than PATH_MAX."""
+"""Bytes of a name or a link's target; init/initramfs.c ignores those longer than PATH_MAX, including the NUL."""
 LARGEST: Final = 2**32 - 1
-"""The bytes of a file, and the seconds since 1970, that eight digits hold."""
+"""The largest file in bytes, and the latest time in seconds since 1970, that fit into eight digits."""
 
 _MAGIC: Final = b"070701"
 
@@ -21,16 +21,16 @@ class NewcHeader:
     """Relative, or `.` for the root."""
     inode: int = 0
     mode: int = 0
-    """With the bits of the type."""
+    """Mode, including the type bits."""
     uid: int = 0
     gid: int = 0
     links: int = 1
-    """Entries of the archive with this inode; the kernel looks for an earlier one only where there are 2 or more."""
+    """Entries with this inode in the archive; the kernel looks for an earlier one only if there are 2 or more."""
     mtime: int = 0
     size: int = 0
-    """Bytes that follow."""
+    """Bytes of the data that follows."""
     major: int = 0
-    """Of the device that the entry is."""
+    """Number of a device node."""
     minor: int = 0
 
     def pack(self) -> bytes:
@@ -43,17 +43,17 @@ class NewcHeader:
             self.links,
             self.mtime,
             self.size,
-            0,  # major and minor number of the device that the file lay on
+            0,  # major and minor number of the file's device
             0,
             self.major,
             self.minor,
             len(self.name) + 1,
-            0,  # the sum of the data, of magic 070702 alone
+            0,  # checksum of the data, only with magic 070702
         )
         packed = _MAGIC + b"".join(b"%08X" % number for number in numbers) + self.name + b"\0"
         return packed + padding(len(packed))
 
 
 def padding(size: int) -> bytes:
-    """What follows so many bytes up to a multiple of 4, counted from the start of the archive or of the data."""
+    """The padding to a multiple of 4 bytes, counted from the start of the archive or of the data."""
     return bytes(-size % 4)

@@ -1,9 +1,9 @@
-"""A tree as a newc archive, which the kernel unpacks into its initramfs.
+"""Write a tree as a newc archive, which the kernel unpacks into its initramfs.
 
-Documentation/driver-api/early-userspace/buffer-format.rst of Linux describes the format; what its reader does with it
-stands in init/initramfs.c. The order is that of the names' bytes, and inodes are numbered in it, so that one tree gives
-one archive. A file's data come with the first of its names: the kernel links the others to it as it meets them, GNU
-cpio and busybox when they are through.
+Documentation/driver-api/early-userspace/buffer-format.rst of Linux describes the format; its reader is in
+init/initramfs.c. Entries are sorted by the bytes of their names and numbered in that order, so that one tree gives one
+archive. A file's data is stored with its first name: the kernel links the other names immediately, GNU cpio and busybox
+at the end.
 """
 
 from __future__ import annotations
@@ -27,35 +27,34 @@ _PIECE: Final = 1 << 20
 
 class CpioOutput(Protocol):
     def write(self, data: bytes, /) -> object:
-        """Take all of the bytes, as buffered files do."""
+        """Write all bytes, like a buffered file."""
         ...
 
 
 @dataclass(slots=True)
 class CpioResult:
-    """What went into an archive, and how many things could not."""
+    """Counts of what was written to an archive and what could not be."""
 
     entries: int = 0
     size: int = 0
-    """Bytes of the archive."""
+    """Size of the archive in bytes."""
     xattrs: int = 0
-    """Extended attributes that are lost: newc has no place for them."""
+    """Lost extended attributes, which newc cannot store."""
     clamped_times: int = 0
-    """Times before 1970 or after 2106, which newc cannot hold."""
+    """Times before 1970 or after 2106, which newc cannot store."""
     split_symlinks: int = 0
-    """Further names of symbolic links, which became links of their own: the kernel does not link those."""
+    """Additional names of symbolic links, which became separate links: the kernel does not hard-link those."""
 
 
 def write_archive(tree: Tree, output: CpioOutput, present: Collection[str] = ()) -> CpioResult:
     """Write the tree, its root as `.`, and the trailer: a multiple of 4 bytes.
 
-    `present` are paths of directories that are not written, for an archive that is unpacked over others: where one of
-    those has a link of that name, the kernel would put a directory in its place. It passes over files for which there
-    is no directory.
+    `present` are paths of directories that are not written, for an archive that is unpacked over others: if one of
+    those has a link of that name, the kernel would replace it by a directory. It ignores files without a directory.
 
-    Raises LtspError for what the kernel would pass over in silence or newc cannot hold (files of 4 GiB, paths and
-    targets longer than 4095 bytes), before anything is written; FileUnreadable and FileChanged where a file cannot be
-    read as it was seen; and what `output.write` raises.
+    Raises LtspError, before anything is written, for nodes that the kernel would silently ignore or newc cannot store
+    (files of 4 GiB, paths and targets longer than 4095 bytes); FileUnreadable and FileChanged if a file cannot be read
+    as it was scanned; and whatever `output.write` raises.
     """
     names = _count_names(tree)
     archive = _ArchiveWriter(output, names)
@@ -72,9 +71,9 @@ def _nodes(tree: Tree) -> Iterator[tuple[str, Node]]:
 
 
 def _count_names(tree: Tree) -> dict[int, int]:
-    """The number of names of each node, by its identity.
+    """The number of names of each node, by its id.
 
-    Raises LtspError where one does not fit.
+    Raises LtspError if a node does not fit.
     """
     names: dict[int, int] = {}
     for path, node in _nodes(tree):
@@ -172,12 +171,12 @@ class _ArchiveWriter:
 
 def _encode_name(path: str) -> bytes:
     name = encode(path) or b"."
-    # A file of this name at the top would end the archive for every reader; another spelling of it does not.
+    # A file with this name at the top would end the archive for every reader; another spelling does not.
     return b"./" + name if name == TRAILER else name
 
 
 def _count_links(node: Node, names: int) -> int:
-    """As usr/gen_init_cpio.c of Linux counts, but for hard links."""
+    """The link count as in usr/gen_init_cpio.c of Linux, except for hard links."""
     match node:
         case Directory():
             return 2
@@ -212,7 +211,7 @@ def _file_type(node: Node) -> int:
 def _read_pieces(path: str, stream: Stream, size: int) -> Iterator[bytes]:
     """Exactly `size` bytes.
 
-    Raises FileChanged where there are fewer, FileUnreadable where they cannot be read.
+    Raises FileChanged if there are fewer, FileUnreadable if they cannot be read.
     """
     while size:
         try:

@@ -1,9 +1,9 @@
-"""The real mksquashfs as a writer of images, for parameters that our own does not know: it is fed the tree as tar.
+"""Write images with the real mksquashfs, for parameters that our own writer does not support, through a tar stream.
 
-What mksquashfs 4.5.1 does with a tar stream was measured and read: it takes times from 1970 on only; sockets and the
-root's attributes are lost; the root's mode is 0777 unless it is told, its owner is who runs it and its time is now
-(those can be told from 4.6 on); `-sort` is refused, so the stream has that order; and unless it is told, too, it goes
-on after an error with an empty file in place of the one that it could not read.
+Behaviour of mksquashfs 4.5.1 with a tar stream, from tests and its source: only times from 1970 on; sockets and the
+root's attributes are lost; by default the root's mode is 0777, its owner is the user and its time is now (owner and
+time can be set from 4.6 on); `-sort` is refused, so the stream is sorted instead; and by default it continues after an
+error with an empty file in place of the unreadable one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ltsp.tree.node import Directory, Metadata
 from ltsp.tree.tree import Tree
 
 _PIPE_BYTES = 1 << 20
-"""As large as Linux lets a pipe be without privilege."""
+"""The largest pipe that Linux allows without privileges."""
 _HIGHEST_ZLIB_LEVEL = 9
 _READS_TAR = (4, 5)
 _KEEPS_ROOT = (4, 6)
@@ -47,12 +47,12 @@ def write_image(
     faults: Faults,
     progress: Callable[[int], None] = lambda _amount: None,
 ) -> MksquashfsResult:
-    """Write the image of a tree to a regular file, from its start on; the file may be one without a name.
+    """Write the image of a tree to a regular file, which may be unnamed, from its start on.
 
-    `tree` is as it shall be in the image, with what `parameters` say of it done. `progress` gets the bytes of source
+    `tree` is the final tree, with the changes of `parameters` applied. `progress` is called with the bytes of source
     since its last call.
-    Raises UsageError where mksquashfs does not know a parameter, LtspError where it fails, with its own last lines,
-    and what reading the tree raises.
+    Raises UsageError if mksquashfs does not support a parameter, LtspError with its last lines if it fails, and
+    whatever reading the tree raises.
     """
     known = read_version()
     if known < _READS_TAR:
@@ -62,10 +62,10 @@ def write_image(
     descriptor = output.fileno()
     time = Prescan.of(tree).newest if options.time is None else options.time
     words = build_arguments(f"/proc/self/fd/{descriptor}", options, parameters, tree.root.metadata, time)
-    # mksquashfs takes no time from us where this is set.
+    # With this variable, mksquashfs ignores our time options.
     environment = {"SOURCE_DATE_EPOCH": None}
     with command.feed(words, environment=environment, descriptors=(descriptor,), package="squashfs-tools") as running:
-        with suppress(OSError):  # a user may have no room left for larger pipes; this one is then slower
+        with suppress(OSError):  # the user's limit for larger pipes may be reached; this one is then slower
             fcntl.fcntl(running.input, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         try:
             done = write_tar(tree, running.input, faults, progress, options.first)
@@ -81,9 +81,9 @@ def write_image(
 
 
 def check_parameters(parameters: Parameters) -> None:
-    """Have mksquashfs make an image of nothing with them.
+    """Test the parameters by writing an empty image with mksquashfs.
 
-    Raises UsageError with what it says against them, LtspError where it cannot be had.
+    Raises UsageError with its message if it rejects them, LtspError if mksquashfs is missing.
     """
     read_version()
     nothing = Tree(Directory(Metadata(0o755)))
@@ -98,9 +98,9 @@ def check_parameters(parameters: Parameters) -> None:
 
 
 def read_version() -> tuple[int, int]:
-    """Of the mksquashfs that is installed; the newest there may be where it does not say.
+    """The version of the installed mksquashfs; a very high one if it does not report any.
 
-    Raises LtspError where there is none.
+    Raises LtspError if it is not installed.
     """
     said = command.run(["mksquashfs", "-version"], accepted=range(256), package="squashfs-tools").stdout
     found = re.match(rb"mksquashfs version (\d+)\.(\d+)", said)
@@ -110,7 +110,7 @@ def read_version() -> tuple[int, int]:
 def build_arguments(
     image: str, options: WriteOptions, parameters: Parameters, root: Metadata, time: int
 ) -> Sequence[str]:
-    """The command line, with what our writer would follow in mksquashfs's words, and the unknown ones last."""
+    """The command line, with the options of our writer in mksquashfs's notation, then the unknown ones."""
     switches = {
         "-noI": options.compress_inodes and options.is_compressed,
         "-noD": options.compress_data and options.is_compressed,

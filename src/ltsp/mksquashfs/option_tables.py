@@ -1,6 +1,6 @@
-"""The options of mksquashfs as tables: which are followed here, which are left to the real one, which are refused.
+"""The options of mksquashfs in tables: supported by our writer, passed to the real mksquashfs, or refused.
 
-Those of squashfs-tools 4.5.1 to 4.7.5. An option in no table is left to the real mksquashfs, which may be newer.
+Covers squashfs-tools 4.5.1 to 4.7.5. An option in no table is passed to the real mksquashfs, which may be newer.
 """
 
 from __future__ import annotations
@@ -61,24 +61,24 @@ OUTPUT_SWITCHES: Final[Mapping[str, Mapping[str, bool]]] = {
     "-percentage": {"percentage": True},
     "-info": {"info": True},
 }
-"""Likewise, of Output."""
+"""The same for OutputOptions."""
 ALWAYS_DONE: Final = frozenset(
     {
-        "-tailends",  # our writer packs ends of files wherever it packs small files
-        "-reproducible",  # our images always are,
-        "-not-reproducible",  # which this allows,
-        "-repro",  # and their time is the newest of the tree
+        "-tailends",  # our writer packs the ends of files whenever it packs small files
+        "-reproducible",  # our images always are
+        "-not-reproducible",  # reproducible images are allowed
+        "-repro",  # the time of our images is the newest of the tree
         "-noappend",  # an image is always a new file
         "-no-recovery",
-        "-exit-on-error",  # no error is ever passed over
+        "-exit-on-error",  # errors are never ignored
         "-numeric-owner",
     }
 )
-"""Options without an argument that ask for what is done anyway."""
+"""Options without an argument for what our writer always does."""
 TUNING: Final = _split_options(
     "read-queue write-queue fragment-queue mem-percent small-readers block-readers overcommit"
 )
-"""Options with a number that change how mksquashfs works, but not what it writes."""
+"""Options with a number that affect how mksquashfs works, but not its output."""
 
 _SOURCE: Final = "the source is given on the command line of ltsp image"
 _WHOLE: Final = "an image for clients is a single new squashfs without anything before it"
@@ -99,7 +99,7 @@ _REASONS: Final = {
     ),
 }
 REFUSED: Final[Mapping[str, str]] = {word: reason for reason, words in _REASONS.items() for word in words}
-"""Options that contradict what ltsp image is, and why."""
+"""Options that are incompatible with ltsp image, and why."""
 
 ARGUMENTS: Final = TUNING | _split_options(
     "comp b mkfs-time fstime all-time inode-time root-mode root-uid root-gid root-time force-uid force-gid processors "
@@ -111,4 +111,4 @@ ARGUMENTS: Final = TUNING | _split_options(
     "action-file log-action-file true-action-file false-action-file af vaf taf faf max-depth help-option ho "
     "help-section hs help-comp cols"
 )
-"""Options that take the next word, whatever it is. `option_table` in mksquashfs.c"""
+"""Options whose argument is the next word. `option_table` in mksquashfs.c"""

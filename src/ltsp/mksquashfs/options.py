@@ -1,7 +1,7 @@
-"""Parameters in the words of mksquashfs(1), as `ltsp image -m` takes them: what they ask of our own writer, of the
-tree and of the output, and which of them only the real mksquashfs can follow.
+"""Parse mksquashfs(1) options, as given to `ltsp image -m`: for our own writer, the tree and the output, and those that
+only the real mksquashfs supports.
 
-An option is followed here when the image then has all that it asks for; see `parameter_words`.
+An option counts as supported if the image then fully complies with it; see `parameter_words`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ltsp.tree.name import printable
 
 
 class ExcludeStyle(Enum):
-    """How the patterns of -e and -ef are read."""
+    """How the patterns of -e and -ef are interpreted."""
 
     EXACT = "exact"
     """Each is a path below the root."""
@@ -47,9 +47,9 @@ class ExcludeStyle(Enum):
 class Excludes:
     style: ExcludeStyle = ExcludeStyle.EXACT
     patterns: tuple[str, ...] = ()
-    """Of -e; relative to the root, or with `... ` before one that holds in every directory."""
+    """Patterns of -e; relative to the root, or after `... ` for every directory."""
     files: tuple[str, ...] = ()
-    """Of -ef: files on this machine with one pattern a line."""
+    """Files of -ef on this machine, with one pattern a line."""
 
     def __bool__(self) -> bool:
         return bool(self.patterns or self.files)
@@ -57,14 +57,14 @@ class Excludes:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Metadata that nodes get in place of their own; None keeps it."""
+    """Metadata that replaces that of nodes; None keeps it."""
 
     uid: int | None = None
     gid: int | None = None
     time: int | None = None
     """Seconds since 1970, 0 to 2^32-1."""
     root_mode: int | None = None
-    """Permission bits of the root directory alone, likewise the three below; the three above win over those."""
+    """Permission bits of the root directory only, like the three fields below; the three above take precedence."""
     root_uid: int | None = None
     root_gid: int | None = None
     root_time: int | None = None
@@ -72,16 +72,16 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class OutputOptions:
-    """What is to be shown meanwhile."""
+    """What to print during the build."""
 
     quiet: bool = False
     progress: bool | None = None
-    """None where neither -progress nor -no-progress was given."""
+    """None if neither -progress nor -no-progress was given."""
     percentage: bool = False
     info: bool = False
-    """The path of each file is printed."""
+    """Whether to print the path of each file."""
     info_file: str | None = None
-    """The same, into a file on this machine."""
+    """The file on this machine for the same paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Parameters:
     compressor: str | None = None
     """None leaves the choice to the settings."""
     foreign_compressor: str | None = None
-    """The one asked for, where only the real mksquashfs has it."""
+    """The requested compressor, if only the real mksquashfs supports it."""
     level: int | None = None
     high: bool = False
     """lz4's -Xhc."""
@@ -100,16 +100,16 @@ class Parameters:
     sort_file: str | None = None
     output: OutputOptions = OutputOptions()
     tuning: tuple[str, ...] = ()
-    """Words that change how mksquashfs works but not what it writes; only it is told them."""
+    """Words that affect how mksquashfs works, but not its output; used only with mksquashfs."""
     unknown: tuple[str, ...] = ()
-    """Words for the real mksquashfs; where there are any, our own writer cannot do what was asked."""
+    """Words for the real mksquashfs; if there are any, our own writer cannot be used."""
 
     def compression(self) -> Compression | None:
-        """The codec asked for; None where the settings choose it, or where only the real mksquashfs has it."""
+        """The requested codec; None if the settings choose it, or only the real mksquashfs supports it."""
         return None if self.compressor is None else Compression(self.compressor, self.level, high=self.high)
 
     def apply_to(self, options: WriteOptions) -> WriteOptions:
-        """The options with what was asked for in place of their own."""
+        """The options, with the requested values replaced."""
         compression = self.compression() or options.compression
         return replace(options, compression=compression, **self.changes)
 
@@ -120,9 +120,9 @@ def parse(
     uid_of: Callable[[str], int | None] | None = None,
     gid_of: Callable[[str], int | None] | None = None,
 ) -> Parameters:
-    """The parameters of a list of words; users and groups are looked up on this machine.
+    """The parameters in a list of words; users and groups are looked up on this machine.
 
-    Raises UsageError that names every fault.
+    Raises UsageError, which lists every error.
     """
     parser = _Parser(uid_of or _look_up_uid, gid_of or _look_up_gid)
     parser.compressor = _find_compressor(words, parser.faults)
@@ -141,9 +141,9 @@ _OURS: Final = frozenset(WRITABLE) & frozenset(COMPRESSORS)
 
 
 def _find_compressor(words: Sequence[str], faults: list[str]) -> str | None:
-    """The argument of -comp, wherever it stands: the -X options before it are its own too.
+    """The argument of -comp at any position, as -X options before it belong to it, too.
 
-    gzip where there are only such options.
+    gzip if there are only such options.
     """
     chosen: list[str] = []
     special = False
@@ -167,7 +167,7 @@ def _find_compressor(words: Sequence[str], faults: list[str]) -> str | None:
 
 @dataclass(slots=True)
 class _Parser:
-    """What has been read so far."""
+    """The state of the parser."""
 
     uid_of: Callable[[str], int | None]
     gid_of: Callable[[str], int | None]
@@ -208,9 +208,9 @@ class _Parser:
                 self._read_argument(ALIASES.get(word, word), argument)
 
     def _read_switch(self, word: str, words: Iterator[str]) -> str | None:
-        """An option without an argument, or one that nobody here knows: that takes the words up to the next option.
+        """Read an option without an argument, or an unknown one, which takes all words up to the next option.
 
-        Returns the word that was read too far.
+        Returns the next option, if it was already read.
         """
         name = ALIASES.get(word, word)
         if name in SWITCHES:
@@ -238,14 +238,14 @@ class _Parser:
         return None
 
     def _belongs_to_other_compressor(self, word: str) -> bool:
-        """Whether an option is one of another compressor than the chosen one."""
+        """Whether an option belongs to another compressor than the selected one."""
         own = COMPRESSOR_OPTIONS.get(self.compressor or "")
         return own is not None and word not in own and any(word in others for others in COMPRESSOR_OPTIONS.values())
 
     def _read_argument(self, word: str, argument: str) -> None:
         match word:
             case "-comp" | "-recovery-path":
-                pass  # read before; for appending alone
+                pass  # handled before; only for appending
             case "-b":
                 self._block_size(argument)
             case "-Xcompression-level":
@@ -298,9 +298,9 @@ class _Parser:
 
     def _time(self, word: str, argument: str) -> None:
         if argument == "inode" and word == "-mkfs-time":
-            return  # since 4.6: the newest time of the tree, which is what our images have
+            return  # since 4.6: the newest time of the tree, like our images
         if not argument.isdecimal() and re.search(r"[A-Za-z/@]", argument):
-            self.unknown += [word, argument]  # since 4.6: a date in words
+            self.unknown += [word, argument]  # since 4.6: a date as text
             return
         time = self._number(word, argument, 0, _LARGEST)
         if time is not None and word == "-mkfs-time":
@@ -330,12 +330,12 @@ class _Parser:
         return None
 
     def check(self) -> None:
-        """What can be told only when all words were read."""
+        """Checks after all words were read."""
         if self.dictionary is not None:
             self._check_dictionary(self.dictionary, self.changes.get("block_size", 128 << 10))
 
     def _check_dictionary(self, argument: str, block: int) -> None:
-        """Our writer's dictionary is as large as the block; another one is left to the real mksquashfs."""
+        """Our writer's dictionary is as large as the block; other sizes are left to the real mksquashfs."""
         if percentage := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", argument):
             size = int(block * float(percentage[1]) / 100)
         else:
@@ -364,7 +364,7 @@ class _Parser:
 
 
 def _parse_size(argument: str) -> int:
-    """Bytes, of a number with a suffix as mksquashfs takes it; 0 if it is none."""
+    """Bytes of a number with a mksquashfs suffix; 0 if it is invalid."""
     found = re.fullmatch(r"([0-9]{1,18})([kmg]?)(?:(?<=[kKmMgG])(?:B|bytes))?", argument, re.IGNORECASE)
     return 0 if found is None else int(found[1]) * _SUFFIXES[found[2].lower()]
 

@@ -1,4 +1,4 @@
-"""Metadata that nodes get in place of their own: -all-root, -force-uid, -all-time and their like of mksquashfs."""
+"""Override the metadata of nodes, for mksquashfs options such as -all-root, -force-uid and -all-time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ltsp.tree.tree import Tree
 
 
 def override_metadata(tree: Tree, changes: Override) -> Tree:
-    """The tree with the changes made to every node, and those for the root directory to that.
+    """The tree with the changes for every node, and those for the root directory, applied.
 
-    Where both are given, what is for every node holds for the root too, as in mksquashfs.
+    If both are given, those for every node win at the root, as in mksquashfs.
     """
     if changes == Override():
         return tree

@@ -1,8 +1,8 @@
-"""The file of `-sort`: which files come first in an image, by path and priority, as mksquashfs(1) reads it.
+"""Parse the `-sort` file of mksquashfs(1), which sets the order of files in an image by path and priority.
 
-One path a line and a priority from -32768 to 32767 after it, higher ones first, 0 for what is not listed. A directory
-gives its priority to all below it that has none of its own. A backslash protects the character after it, white space
-above all; `#` begins a comment line.
+Each line has a path and a priority from -32768 to 32767; higher ones come first, and unlisted files have 0. The
+priority of a directory applies to everything below it without its own. A backslash escapes the next character, such as
+white space; `#` starts a comment line.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _LOWEST, _HIGHEST = -32768, 32767
 @dataclass(frozen=True, slots=True)
 class Priorities:
     files: Mapping[str, int]
-    """Of each file below a listed path, that with the priority 0 too."""
+    """Priority of each file below a listed path, including priority 0."""
     missing: tuple[str, ...]
-    """Listed paths that are not in the tree; mksquashfs passes over them."""
+    """Listed paths that are not in the tree; mksquashfs ignores them."""
 
 
 def parse(text: bytes, name: str) -> Mapping[str, int]:
-    """The priorities of paths relative to the root of the image; `name` is what errors call the file.
+    """The priorities of paths relative to the root of the image; `name` is the file's name in messages.
 
-    Raises UsageError that names every bad line.
+    Raises UsageError, which lists every bad line.
     """
     entries: dict[str, int] = {}
     faults: list[str] = []
@@ -56,7 +56,7 @@ def parse(text: bytes, name: str) -> Mapping[str, int]:
 
 
 def find_priorities(entries: Mapping[str, int], tree: Tree) -> Priorities:
-    """What a sort file says about the files of a tree."""
+    """The priorities of the files in a tree."""
     missing = tuple(path for path in entries if path and tree.get(path) is None)
     directories = {"": entries.get("")}
     files: dict[str, int] = {}
@@ -70,6 +70,6 @@ def find_priorities(entries: Mapping[str, int], tree: Tree) -> Priorities:
 
 
 def _parse_path(raw: bytes) -> str:
-    """A path of a line, as the tree has it; `/*` at its end is for readers who know mkisofs."""
+    """The path of a line, as in the tree; a final `/*` is accepted for users of mkisofs."""
     text = re.sub(rb"\\(.)", rb"\1", raw, flags=re.DOTALL)
     return "/".join(part for part in decode(text).removesuffix("/*").split("/") if part not in ("", "."))

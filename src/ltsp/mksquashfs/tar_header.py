@@ -1,8 +1,8 @@
-"""The header of one entry of a tar stream: POSIX pax records before a ustar block. pax(1), tar(5) of libarchive
+"""Write the header of a tar entry: POSIX pax records before a ustar block. pax(1), tar(5) of libarchive
 
-What a number or name is too large for goes into a pax record, with two departures that mksquashfs 4.5.1 needs:
-the target of a link goes into a GNU `K` record, because that reader cuts a leading `/` or `../` off a pax `linkpath`;
-and times are never in a record, because it takes none without a fraction.
+Numbers and names that do not fit go into pax records, with two exceptions for mksquashfs 4.5.1: the target of a link
+goes into a GNU `K` record, because mksquashfs strips a leading `/` or `../` from a pax `linkpath`; and times are never
+in a record, because it accepts only those with a fraction.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import Enum
 BLOCK = 512
 END = bytes(2 * BLOCK)
 LATEST = (1 << 32) - 1
-"""The newest time that squashfs can hold, and well within what 11 octal digits can."""
+"""The latest time that squashfs can store; it fits into 11 octal digits."""
 
 _NAME_BYTES = 100
 _LARGEST_ID = 0o7777777
@@ -47,14 +47,14 @@ class TarEntry:
     size: int = 0
     """Bytes of a file's data."""
     target: bytes = b""
-    """Of a symbolic link; of a hard link, the path where the node came first."""
+    """Target of a symbolic link; for a hard link, the first path of the node."""
     major: int = 0
     minor: int = 0
     xattrs: Sequence[tuple[bytes, bytes]] = ()
-    """Full names, none with `=` in it, and values."""
+    """Full names, without `=`, and values."""
 
     def pack(self) -> bytes:
-        """The blocks that stand before the entry's data."""
+        """The blocks before the entry's data."""
         records = []
         if len(self.path) > _NAME_BYTES:
             records.append(_pack_record(b"path", self.path))
@@ -65,7 +65,7 @@ class TarEntry:
         if self.size > _LARGEST_SIZE:
             records.append(_pack_record(b"size", b"%d" % self.size))
         records.extend(_pack_record(b"SCHILY.xattr." + name, value) for name, value in self.xattrs)
-        # The GNU record comes first: once mksquashfs has a size from pax, it takes that for the record's own.
+        # The GNU record comes first: after a pax size, mksquashfs would use that as the size of this record.
         blocks = (
             [_pack_extension(b"K", b"././@LongLink", self.target + b"\0")] if len(self.target) > _NAME_BYTES else []
         )
@@ -89,12 +89,12 @@ class TarEntry:
 
 
 def padding(size: int) -> bytes:
-    """What follows data of this size up to the next block."""
+    """The padding after data of this size, up to the next block."""
     return bytes(-size % BLOCK)
 
 
 def _pack_record(keyword: bytes, value: bytes) -> bytes:
-    """`LENGTH KEYWORD=VALUE`, where the length counts its own digits."""
+    """`LENGTH KEYWORD=VALUE`; the length includes its own digits."""
     rest = len(keyword) + len(value) + 3
     length = rest + len(str(rest))
     length = rest + len(str(length))
@@ -118,7 +118,7 @@ def _pack_header(
     major: int = 0,
     minor: int = 0,
 ) -> bytes:
-    """A ustar header. User and group have no names: mksquashfs would look those up on this machine."""
+    """A ustar header, without user and group names: mksquashfs would look them up on this machine."""
     block = bytearray(BLOCK)
     block[0:100] = path[:_NAME_BYTES].ljust(100, b"\0")
     block[100:148] = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)

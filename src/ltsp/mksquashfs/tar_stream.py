@@ -1,9 +1,9 @@
-"""A tree as a tar stream, for programs that read one: mksquashfs, GNU tar, bsdtar.
+"""Write a tree as a tar stream, for programs that read one: mksquashfs, GNU tar, bsdtar.
 
-The root directory is not in it, since a tar reader has a root of its own. A header tells a file's size before its
-data come. So a file up to 4 MiB is read whole first, and again if it changed meanwhile; a larger one is streamed,
-cut or filled with zeros to the size that was promised, and named in the faults if it was not one consistent version.
-Holes are sent as zeros: squashfs leaves out whole blocks of zeros wherever they come from.
+The root directory is not included, since a tar reader has its own. A header records a file's size before its data. So a
+file up to 4 MiB is read whole first, and again if it changed meanwhile; a larger one is streamed, truncated or padded
+with zeros to the announced size, and recorded in the faults if it was not one consistent version. Holes are sent as
+zeros: squashfs does not store whole blocks of zeros in any case.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _WHOLE = 4 << 20
 """Bytes up to which a file is read before its header is written."""
 _PIECE = 1 << 20
 _ATTEMPTS = 4
-"""Readings of a file that changes each time; after them it is taken as it is, and named."""
+"""How often a changing file is read; after that it is stored as it is, and reported."""
 _ZEROS = bytes(_PIECE)
 _KEPT_NAMESPACES = ("user.", "trusted.", "security.")
-"""Those of attributes that squashfs has numbers for."""
+"""The namespaces of attributes that squashfs supports."""
 
 
 class TarOutput(Protocol):
@@ -37,16 +37,16 @@ class TarOutput(Protocol):
 
 @dataclass(slots=True)
 class TarResult:
-    """What went into a stream, and how many things could not."""
+    """Counts of what was written to a stream and what could not be."""
 
     entries: int = 0
     source_bytes: int = 0
     sockets: int = 0
-    """Left out: tar has no type for them."""
+    """Omitted sockets: tar has no type for them."""
     clamped_times: int = 0
-    """Times before 1970 or after 2106, which squashfs cannot hold."""
+    """Times before 1970 or after 2106, which squashfs cannot store."""
     posix_acls: int = 0
-    """Attributes with access control lists, which squashfs cannot hold."""
+    """Attributes with access control lists, which squashfs cannot store."""
     foreign_attributes: int = 0
     """Attributes outside user., trusted. and security., and those with `=` in their name."""
 
@@ -60,16 +60,16 @@ def write_tar(
 ) -> TarResult:
     """Write the tree.
 
-    `progress` gets the bytes of source since its last call. `first` gives priorities to files by path: a higher one
-    comes earlier, and 0 is everybody else's.
-    Raises FileUnreadable where a file cannot be read, unless `faults` lets it be left out and its header is not yet
-    written, and what `output.write` raises.
+    `progress` is called with the bytes of source since its last call. `first` has priorities of files by path: higher
+    ones come earlier, and all others have 0.
+    Raises FileUnreadable if a file cannot be read, unless `faults` allows skipping it and its header is not written
+    yet, and whatever `output.write` raises.
     """
     return _TarWriter(output, faults, progress, _find_shared(tree)).write_all(_order_nodes(tree, first or {}))
 
 
 def _find_shared(tree: Tree) -> set[int]:
-    """The identities of nodes with several names."""
+    """The ids of nodes with several names."""
     seen: set[int] = set()
     shared: set[int] = set()
     for _, node in tree.walk():
@@ -78,7 +78,7 @@ def _find_shared(tree: Tree) -> set[int]:
 
 
 def _order_nodes(tree: Tree, first: Mapping[str, int]) -> Iterator[tuple[str, Node]]:
-    """In order of paths; with priorities, all directories before all else."""
+    """Nodes in path order; with priorities, all directories first."""
     if not first:
         yield from tree.walk()
         return
@@ -94,7 +94,7 @@ class _TarWriter:
         self._progress = progress
         self._shared = shared
         self._places: dict[int, str] = {}
-        """Where a node with several names came first."""
+        """First path of each node with several names."""
         self._done = TarResult()
 
     def write_all(self, nodes: Iterator[tuple[str, Node]]) -> TarResult:
@@ -108,7 +108,7 @@ class _TarWriter:
         return self._done
 
     def _write_node(self, path: str, node: Node) -> bool:
-        """Write a node; False if it is left out."""
+        """Write a node; False if it is omitted."""
         metadata = node.metadata
         match node:
             case Directory():
@@ -232,7 +232,7 @@ class _WholeFile:
 
 
 def _read_whole(content: Content) -> _WholeFile | None:
-    """A file that was read at once; None if it is too large for that."""
+    """A file read in one go; None if it is too large for that."""
     for _attempt in range(_ATTEMPTS):
         with content.open() as opened:
             if opened.size > _WHOLE:
@@ -244,7 +244,7 @@ def _read_whole(content: Content) -> _WholeFile | None:
 
 
 class _ReadingFailed(Exception):
-    """Tells a failure to read from one to write."""
+    """Distinguishes a read error from a write error."""
 
     def __init__(self, error: OSError | FormatError) -> None:
         self.error = error

@@ -1,4 +1,4 @@
-"""Contents one behind the other, as one."""
+"""Concatenate contents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a regular file holds, as a small protocol: how large it is and how to read it from start to end."""
+"""The protocol of file contents: their size, and reading them from start to end."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from typing import Protocol
 
 
 class Stream(Protocol):
-    """A file that was opened for one reading from start to end."""
+    """A file opened for reading once, from start to end."""
 
     @property
     def size(self) -> int:
-        """Bytes there are, as of the opening; it may differ from what the scan saw."""
+        """Size in bytes when it was opened, which may differ from the scan."""
         ...
 
     @property
     def mtime(self) -> int | None:
-        """Seconds since 1970 as of the opening, where the file is not the one that the scan saw; else None."""
+        """Seconds since 1970 when it was opened, if the file changed since the scan; else None."""
         ...
 
     def read(self, size: int) -> bytes:
-        """The next bytes, exactly `size` of them unless the file ends before.
+        """The next bytes, exactly `size` of them unless the file ends.
 
-        Raises OSError as `read(2)` does, and FormatError where an image holds the file.
+        Raises OSError like `read(2)`, and FormatError if the file is in an image.
         """
         ...
 
     def hole_size(self) -> int:
-        """How many bytes from here on are known to lie in a hole; 0 in data. Nothing is read."""
+        """The number of bytes from the current position that are known to be in a hole; 0 in data. Reads nothing."""
         ...
 
     def skip(self, size: int) -> None:
-        """Pass over `size` bytes, which lie in a hole."""
+        """Skip `size` bytes, which are in a hole."""
         ...
 
     def is_consistent(self) -> bool:
-        """Whether what was read is one consistent version of the file. Asked after the reading."""
+        """Whether the bytes read are one consistent version of the file. Called after reading."""
         ...
 
 
@@ -45,18 +45,18 @@ class Content(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes, as the scan saw them."""
+        """Size in bytes as of the scan."""
         ...
 
     @property
     def stored(self) -> int:
-        """Bytes that take room where the file lies: those in holes do not."""
+        """Bytes stored in the source, without holes."""
         ...
 
     def open(self) -> AbstractContextManager[Stream]:
-        """Open for one reading.
+        """Open for reading once.
 
-        Raises FileVanished when the file is gone, OSError as `open(2)` does.
+        Raises FileVanished if the file is gone, OSError like `open(2)`.
         """
         ...
 
@@ -88,7 +88,7 @@ class _BytesStream:
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """Content that is at hand: what a transform rewrote, and test data."""
+    """Content in memory: rewritten by a transform, or test data."""
 
     data: bytes
 

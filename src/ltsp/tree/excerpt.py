@@ -1,4 +1,4 @@
-"""A stretch of a content, as a content: a section of a file that holds others."""
+"""A part of a content as a content: a section of a file that contains others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ltsp.tree.content import Content, Stream
 
 _PIECE = 1 << 20
-"""Bytes read at a time of what comes before."""
+"""Bytes to read at a time before the part."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Excerpt:
     offset: int
     """Bytes from the start."""
     size: int
-    """Bytes; they are all there, as of the scan."""
+    """Size in bytes; completely available as of the scan."""
 
     @property
     def stored(self) -> int:

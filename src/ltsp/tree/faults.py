@@ -1,6 +1,6 @@
-"""What went wrong with single files while a source was read, and whether to go on.
+"""Collect errors of single files while a source is read, and decide whether to continue.
 
-A live system changes under the reader. What a rule cannot decide is gathered here and named at the end: exit status 3.
+A live system changes while it is read. Such files are collected here and listed at the end: exit status 3.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from ltsp.errors import FileUnreadable, FormatError, ReaderFailed
 from ltsp.tree.name import printable
 
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Next time, with more of it, the file can be read."""
+"""Errors of a resource limit: the file may be readable next time."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """Paths, relative to the root of the tree, by what happened to them."""
+    """Paths relative to the root of the tree, by error."""
 
     skip_unreadable: bool = False
     changed: list[str] = field(default_factory=list)
-    """In the image, but maybe not one consistent version."""
+    """Stored, but possibly not one consistent version."""
     vanished: list[str] = field(default_factory=list)
-    """Left out of the image."""
+    """Gone, and so not in the image."""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Left out of the image on demand: path and reason."""
+    """Skipped on request: path and reason."""
 
     def note_changed(self, path: str) -> None:
         self.changed.append(path)
@@ -34,9 +34,9 @@ class Faults:
         self.vanished.append(path)
 
     def note_unreadable(self, path: str, error: OSError) -> None:
-        """Leave the file out, if that was asked for.
+        """Skip the file, if requested.
 
-        Raises FileUnreadable if not, and where a limit of ours and not the file is why.
+        Raises FileUnreadable if not, or if a resource limit is the reason.
         """
         reason = error.strerror or str(error)
         if not self.skip_unreadable or error.errno in _OURS:
@@ -47,9 +47,9 @@ class Faults:
         self._leave_out(path, reason)
 
     def note_damaged(self, path: str, error: FormatError) -> None:
-        """Leave out a file whose contents an image or disk does not hold whole, if that was asked for.
+        """Skip a file that is damaged in an image or disk, if requested.
 
-        Raises FormatError with the path if not, and ReaderFailed always: that is no fault of the file.
+        Raises FormatError with the path if not, and always ReaderFailed, which is not an error of the file.
         """
         if isinstance(error, ReaderFailed):
             raise error

@@ -18,17 +18,17 @@ def encode(name: str) -> bytes:
 
 
 def decode(raw: bytes) -> str:
-    """The name or path of these bytes; `encode` gives them back."""
+    """The name or path of these bytes; `encode` is the inverse."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 def from_os(name: str) -> str:
-    """A name as `os` functions give it, in our form."""
+    """A name as returned by `os` functions, in our form."""
     return name if _NATIVE else decode(os.fsencode(name))
 
 
 def to_os(name: str) -> str | bytes:
-    """A name in our form, as `os` functions take it."""
+    """A name in our form, as accepted by `os` functions."""
     return name if _NATIVE else encode(name)
 
 
@@ -40,7 +40,7 @@ def byte_sort_key(name: str) -> bytes:
 def sort_names(names: list[str]) -> list[str]:
     """Names sorted as their bytes sort.
 
-    Code points sort as their UTF-8 bytes do, but for the surrogates of names that are not UTF-8.
+    Code points sort like their UTF-8 bytes, except the surrogates of names that are not UTF-8.
     """
     if all(map(str.isascii, names)):
         return sorted(names)

@@ -1,6 +1,6 @@
-"""The nodes of a tree: a union of frozen values that are compared by identity.
+"""The nodes of a tree: a union of frozen values, compared by identity.
 
-Two entries that hold the same node are hard links to it.
+Two entries with the same node are hard links.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ltsp.tree.content import Content
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What every node has. inode(7)"""
+    """The metadata of every node. inode(7)"""
 
     mode: int
     """Permission bits, 0 to 0o7777; the type is the node's class."""
@@ -30,7 +30,7 @@ class Metadata:
 class Directory:
     metadata: Metadata
     entries: Mapping[str, Node] = field(default_factory=dict)
-    """In no order; whoever writes sorts by the names' bytes."""
+    """In no particular order; writers sort by the names' bytes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,8 +1,7 @@
-"""Trees over each other, as the kernel's overlayfs shows them. Documentation/filesystems/overlayfs.rst
+"""Merge trees like the kernel's overlayfs. Documentation/filesystems/overlayfs.rst
 
-A directory over a directory shows the entries of both and its own metadata; anything else hides what is below it. Of
-what layers say to overlayfs, whiteouts and opaque directories are followed, and what takes contents from elsewhere in
-the layers is refused.
+A directory over a directory shows the entries of both and its own metadata; anything else hides what is below it.
+Whiteouts and opaque directories are supported; files whose content is elsewhere in the layers are refused.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ from ltsp.tree.node import Device, DeviceKind, Directory, File, Metadata, Node
 from ltsp.tree.tree import Tree
 
 _OWN = ("trusted.overlay.", "user.overlay.")
-"""Extended attributes that overlayfs keeps for itself; the second of mounts with `userxattr`."""
+"""Extended attributes reserved by overlayfs; the second for mounts with `userxattr`."""
 _ELSEWHERE = ("redirect", "metacopy")
 _ESCAPED = "overlay."
-"""Of a layer that is an overlay's itself: `trusted.overlay.overlay.x` stands for `trusted.overlay.x`."""
+"""In a layer that was stored through an overlay, `trusted.overlay.overlay.x` means `trusted.overlay.x`."""
 _HAS_WHITEOUTS = b"x"
 """Value of `opaque`: empty files in the directory may be whiteouts."""
 
 
 def merge_layers(layers: Sequence[Tree]) -> Tree:
-    """What is seen of layers, the lowest first; at least one.
+    """The merged tree of layers, lowest first; at least one.
 
-    Raises FormatError where a layer takes contents from elsewhere.
+    Raises FormatError if the content of a file is elsewhere in the layers.
     """
     below: Directory | None = None
     for layer in layers:
@@ -45,7 +44,7 @@ def merge_layers(layers: Sequence[Tree]) -> Tree:
 
 
 def _merge(lower: Directory | None, upper: Directory) -> Directory:
-    """Without recursion: a layer may nest deeper than the interpreter's stack."""
+    """Merge without recursion: a layer may nest deeper than the interpreter's stack."""
     pending = [_begin_directory("", lower, upper)]
     while True:
         name, directory, rest, entries = pending[-1]
@@ -85,12 +84,12 @@ def _is_whiteout(node: Node, directory: Directory) -> bool:
 
 
 def _overlay_xattr(metadata: Metadata, key: str) -> bytes | None:
-    """What a layer says to overlayfs of a file."""
+    """An overlayfs attribute of a node, or None."""
     return next((value for name, value in metadata.xattrs if name in {own + key for own in _OWN}), None)
 
 
 def _strip_overlay_xattrs(node: Node) -> Node:
-    """Without what is overlayfs's own."""
+    """The node without attributes reserved by overlayfs."""
     if not any(name.startswith(_OWN) for name, _ in node.metadata.xattrs):
         return node
     kept = [(shown, value) for name, value in node.metadata.xattrs if (shown := _unescape_xattr_name(name))]
@@ -98,7 +97,7 @@ def _strip_overlay_xattrs(node: Node) -> Node:
 
 
 def _unescape_xattr_name(name: str) -> str:
-    """Empty where it is not shown."""
+    """The visible name of an attribute; empty if it is hidden."""
     for own in _OWN:
         if name.startswith(own):
             rest = name.removeprefix(own)

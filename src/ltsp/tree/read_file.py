@@ -1,4 +1,4 @@
-"""Files that are read as a whole because a rule needs to see what is in them: settings, accounts, headers."""
+"""Read small files as a whole, for rules that need their contents: settings, accounts, headers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _TRIES = 4
 
 
 def read_small_file(file: File, path: str, most: int, faults: Faults | None = None) -> bytes:
-    """All bytes of a file, read again where it changed meanwhile, and noted if it never holds still.
+    """All bytes of a file, read again if it changed meanwhile, and recorded in `faults` if it keeps changing.
 
-    An unreadable file is empty if `faults` lets it be skipped. Raises FormatError where it is damaged or larger than
-    `most` bytes, OSError (FileUnreadable, with faults) and FileVanished as reading does.
+    An unreadable file counts as empty if `faults` allows skipping it. Raises FormatError if it is damaged or larger
+    than `most` bytes, OSError (FileUnreadable, with faults) and FileVanished like reading.
     """
     data = b""
     for _ in range(_TRIES):

@@ -1,4 +1,4 @@
-"""Which parts of a source are taken in. Asked before anything is opened."""
+"""Select the parts of a source to include, before anything is opened."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from ltsp.tree.node import Node
 
 
 class Inclusion(Enum):
-    """What becomes of a path."""
+    """How a path is included."""
 
     ALL = "all"
-    """It is in the image; a directory's entries are asked about one by one."""
+    """Included; the selection decides about each entry of a directory."""
     EMPTIED = "emptied"
-    """The directory is in the image with its own metadata and nothing in it, and is never opened."""
+    """The directory is included with its metadata, but empty, and is never opened."""
     NOTHING = "nothing"
-    """It is not in the image, and neither is what lies below it; a directory is never opened."""
+    """Excluded with everything below it; a directory is never opened."""
 
 
 Selection = Callable[[str, bool], Inclusion]
 """From a path relative to the root, without a leading slash (`etc/passwd`), and whether it is a directory.
 
-The root itself is never asked about. EMPTIED is an answer for directories only.
+The selection is not called for the root itself. EMPTIED is valid only for directories.
 """
 
 
 DirectoryFilter = Callable[[Sequence[str]], Sequence[bool]]
-"""Of directories, by their paths, which are looked into. For who reads and does not select: what is looked into is
-selected from afterwards, and to ask once for many spares the way.
+"""Which of these directories, by path, to read. For readers in another process: the selection is applied to the result
+afterwards, and asking once for many saves round trips.
 """
 
 
 @dataclass(slots=True)
 class ObservedSelection:
-    """A selection that is shown what it leaves out, where a tree is there as a whole (`Tree.select`)."""
+    """A selection that observes what it excludes, when a complete tree is available (`Tree.select`)."""
 
     selection: Selection
     left_out: Callable[[str, Node], None]
-    """Told the topmost paths, and what lies there."""
+    """Called with the topmost excluded paths and their nodes."""
 
     def __call__(self, path: str, directory: bool) -> Inclusion:
         return self.selection(path, directory)

@@ -1,4 +1,4 @@
-"""A tree: the value that sources give, transforms map and writers write."""
+"""The tree of files, which sources create, transforms change and writers write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ltsp.tree.node import Directory, File, Node, Symlink
 from ltsp.tree.selection import Inclusion, ObservedSelection, Selection
 
 _MOST_LINKS = 40
-"""As many symbolic links as Linux follows in one path. path_resolution(7)"""
+"""Symbolic links that Linux follows in one path. path_resolution(7)"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +20,7 @@ class Tree:
     root: Directory
 
     def walk(self) -> Iterator[tuple[str, Node]]:
-        """Every node but the root, depth first, the names of a directory in the order of their bytes."""
+        """Every node except the root, depth first, the names of a directory in the order of their bytes."""
         pending = [_sorted_entries("", self.root)]
         while pending:
             for path, node in pending[-1]:
@@ -32,7 +32,7 @@ class Tree:
                 pending.pop()
 
     def get(self, path: str) -> Node | None:
-        """The node at a path; no symbolic link is followed, not on the way either."""
+        """The node at a path; symbolic links are not followed, not even in its directories."""
         node: Node = self.root
         for name in filter(None, path.split("/")):
             if not isinstance(node, Directory) or name not in node.entries:
@@ -41,11 +41,10 @@ class Tree:
         return node
 
     def resolve(self, path: str, *, beyond: bool = False) -> str | None:
-        """The path where a path leads with every symbolic link followed inside the tree; None if nowhere.
+        """The path after following all symbolic links inside the tree; None if it does not exist.
 
         `..` of the root is the root, and an absolute target begins at the root of the tree, as in a chroot. With
-        `beyond`, what comes after a name that is missing stands in the answer as it is written: for a tree that is
-        only a part of what is there.
+        `beyond`, everything after a missing name is kept as written: for a tree that is only a part of a system.
         """
         rest = path.split("/")[::-1]
         names: list[str] = []
@@ -80,15 +79,15 @@ class Tree:
         return "/".join(names)
 
     def follow(self, path: str) -> Node | None:
-        """The node where a path leads with every symbolic link followed inside the tree."""
+        """The node of a path after following all symbolic links inside the tree."""
         resolved = self.resolve(path)
         return None if resolved is None else self.get(resolved)
 
     def edit(self, changes: Mapping[str, Node | None]) -> Tree:
-        """The tree with nodes put at paths, or removed where the node is None.
+        """The tree with nodes replaced or added at paths, or removed if the node is None.
 
-        A file that is rewritten is rewritten under each of its names; a removal takes away the one name. A change
-        whose directory is not in the tree is passed over.
+        A rewritten file changes under each of its names; a removal removes only the one name. A change whose
+        directory is not in the tree is ignored.
         """
         rewritten = {
             id(old): new for path, new in changes.items() if new is not None and isinstance(old := self.get(path), File)
@@ -105,10 +104,10 @@ class Tree:
         return Tree(_apply_changes(self.root, "", branch, touched))
 
     def map(self, function: Callable[[Node], Node]) -> Tree:
-        """The tree with each node, the root too, replaced by what the function makes of it, from the root down.
+        """The tree with each node, including the root, replaced by the result of the function, from the root down.
 
-        A node with several names is mapped once, so that hard links stay. Of a directory the function changes the
-        metadata; its entries are mapped after it.
+        A node with several names is mapped once, so that hard links stay. For a directory the function changes only
+        the metadata; its entries are mapped after it.
         """
         mapped: dict[int, Node] = {}
 
@@ -123,9 +122,9 @@ class Tree:
         return Tree(_rebuild(root, once))
 
     def select(self, selection: Selection, concerns: Callable[[str], bool] = lambda _directory: True) -> Tree:
-        """What a scan with this selection would have taken in.
+        """The tree that a scan with this selection would have returned.
 
-        `concerns`: whether the selection says anything but ALL below a directory; where not, that stays the same node.
+        `concerns`: whether the selection returns anything but ALL below a directory; if not, its node is reused.
         """
         gone = selection.left_out if isinstance(selection, ObservedSelection) else _ignore
 
@@ -155,7 +154,7 @@ def _sorted_entries(prefix: str, directory: Directory) -> Iterator[tuple[str, No
 
 
 def _ancestors(path: str) -> Iterator[str]:
-    """The path and all above it, without the root: `a/b` gives `a` and `a/b`."""
+    """The path and its parents, without the root: `a/b` gives `a` and `a/b`."""
     at = path.find("/")
     while at >= 0:
         yield path[:at]
@@ -166,7 +165,7 @@ def _ancestors(path: str) -> Iterator[str]:
 def _apply_changes(
     directory: Directory, prefix: str, branch: Mapping[str, Mapping[str, Node | None]], touched: set[str]
 ) -> Directory:
-    """The directory with the branch's changes in it; as deep as the deepest change, not as the tree."""
+    """The directory with the changes of a branch; recursion is as deep as the deepest change, not the tree."""
     entries = dict(directory.entries)
     for name, new in branch.get(prefix.removesuffix("/"), {}).items():
         if new is None:
@@ -184,7 +183,7 @@ def _rebuild(
     function: Callable[[str, Node], Node | None],
     concerns: Callable[[str], bool] = lambda _directory: True,
 ) -> Directory:
-    """The directory with the nodes below it replaced, or dropped where the function gives None.
+    """The directory with the nodes below it replaced, or removed if the function returns None.
 
     Without recursion: a source may nest deeper than the interpreter's stack.
     """
