@@ -23,14 +23,14 @@ from tools.debian_root import CHECKOUT, shared
 SCRATCH = CHECKOUT / "build" / "bench"
 
 
-def tell(text: str) -> None:
+def report_progress(text: str) -> None:
     """Report progress on standard error."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def cleaned(root: Path) -> Path:
+def unpack_cleaned_root(root: Path) -> Path:
     """The root after the clean-up of `ltsp image`, unpacked, so that both programs pack the same files."""
-    tell(f"unpacking the image of {root.relative_to(CHECKOUT)}")
+    report_progress(f"unpacking the image of {root.relative_to(CHECKOUT)}")
     ltsp_image(root, SCRATCH / "ours", codec_pairs.PAIRS[1].ours.split())
     source = SCRATCH / "source" / root.name
     source.parent.mkdir()
@@ -53,11 +53,13 @@ def main() -> None:
     shutil.rmtree(SCRATCH, ignore_errors=True)
     SCRATCH.mkdir(parents=True)
     try:
-        source = cleaned(shared())
-        compared = list(codec_pairs.compared(source, SCRATCH, tell, options.pairs))
+        source = unpack_cleaned_root(shared())
+        compared = list(codec_pairs.compare_codecs(source, SCRATCH, report_progress, options.pairs))
         missed = [row.pair.ours for row in compared if row.misses]
-        costs = list(engine.costs(source, SCRATCH, tell, list(dict.fromkeys([*engine.ALWAYS, *missed]))))
-        grown = list(scale.grown(counts, SCRATCH, tell))
+        costs = list(
+            engine.measure_stages(source, SCRATCH, report_progress, list(dict.fromkeys([*engine.ALWAYS, *missed])))
+        )
+        grown = list(scale.measure_growth(counts, SCRATCH, report_progress))
         version = subprocess.run(["mksquashfs", "-version"], stdout=subprocess.PIPE, text=True, check=False).stdout
         about = {
             "mksquashfs": version.split()[2],

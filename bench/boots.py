@@ -88,15 +88,15 @@ class Boot:
         )
 
 
-def tell(text: str) -> None:
+def report_progress(text: str) -> None:
     """Report progress on standard error."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def published(root: Path) -> Site:
+def publish_root(root: Path) -> Site:
     """A separate server with the root as an image."""
     site = Site.make(SCRATCH)
-    tell(f"publishing {root.relative_to(CHECKOUT)}")
+    report_progress(f"publishing {root.relative_to(CHECKOUT)}")
     site.ltsp("image", f"--name={NAME}", "--ionice=", str(root))
     site.ltsp("initrd")
     return site
@@ -108,7 +108,7 @@ def boots(site: Site, ways: Sequence[Way], rounds: int, fetch: str) -> Iterator[
     for _ in range(rounds):
         for way in ways:
             found[way].append(_boot(site, way, fetch))
-            tell(f"{way.name}: login after {found[way][-1].seconds['login']:.1f} s")
+            report_progress(f"{way.name}: login after {found[way][-1].seconds['login']:.1f} s")
     yield from map(Boot.median, found.values())
 
 
@@ -207,7 +207,7 @@ def main() -> None:
 
     shutil.rmtree(SCRATCH, ignore_errors=True)
     try:
-        site = published(shared())
+        site = publish_root(shared())
         image = os.stat(site.base / "images" / f"{NAME}.img").st_size
         found = list(boots(site, ways, options.rounds, options.fetch))
     finally:

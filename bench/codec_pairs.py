@@ -68,7 +68,9 @@ class Result:
         return found
 
 
-def compared(source: Path, scratch: Path, tell: Callable[[str], None], names: list[str]) -> Iterator[Result]:
+def compare_codecs(
+    source: Path, scratch: Path, report_progress: Callable[[str], None], names: list[str]
+) -> Iterator[Result]:
     """The results of each pair whose name starts with one of `names`, or of all pairs."""
     for pair in PAIRS:
         if names and not pair.name.startswith(tuple(names)):
@@ -76,7 +78,7 @@ def compared(source: Path, scratch: Path, tell: Callable[[str], None], names: li
         theirs: list[Run] = []
         ours: list[Run] = []
         while len(ours) < ROUNDS and sum(run.seconds for run in [*theirs, *ours]) < ENOUGH:
-            tell(f"{pair.name}, round {len(ours) + 1}")
+            report_progress(f"{pair.name}, round {len(ours) + 1}")
             theirs.append(mksquashfs(source, scratch / "theirs.img", pair.theirs.split()))
             ours.append(ltsp_image(source, scratch / "ours", pair.ours.split()))
         yield Result(pair, Run.median(theirs), Run.median(ours), len(ours))

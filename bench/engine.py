@@ -62,17 +62,19 @@ class Costs:
     """Part of `contents` for detecting duplicates by sha256."""
 
 
-def costs(source: Path, scratch: Path, tell: Callable[[str], None], calls: Sequence[str]) -> Iterator[Costs]:
+def measure_stages(
+    source: Path, scratch: Path, report_progress: Callable[[str], None], calls: Sequence[str]
+) -> Iterator[Costs]:
     """One row for each value of --mksquashfs-params."""
     for call in calls:
-        tell(f"stages of {call}")
+        report_progress(f"stages of {call}")
         began = str(time.monotonic())
         command = [sys.executable, "-m", "bench.engine", began, str(source), str(scratch / "stages.img"), call]
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         yield Costs(**json.loads(done.stdout))
 
 
-def measured(started: float, source: str, image: str, call: str) -> Costs:
+def measure_run(started: float, source: str, image: str, call: str) -> Costs:
     """Scan, prepare, write, check, fsync and hash, one after the other. `started` is a time of the monotonic clock."""
     laps = [started, time.monotonic()]
 
@@ -115,7 +117,7 @@ def measured(started: float, source: str, image: str, call: str) -> Costs:
 
 def main() -> None:
     started, source, image, call = sys.argv[1:]
-    print(json.dumps(asdict(measured(float(started), source, image, call))))
+    print(json.dumps(asdict(measure_run(float(started), source, image, call))))
 
 
 if __name__ == "__main__":

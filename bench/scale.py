@@ -46,10 +46,10 @@ def build(root: Path, files: int) -> None:
             file.write(b"%d\n" % number + _LINES[: number * 7919 % 4000])
 
 
-def grown(counts: Sequence[int], scratch: Path, tell: Callable[[str], None]) -> Iterator[Result]:
+def measure_growth(counts: Sequence[int], scratch: Path, report_progress: Callable[[str], None]) -> Iterator[Result]:
     """Create each tree, pack it with both programs, and remove it."""
     for files in counts:
-        tell(f"{files:,} files")
+        report_progress(f"{files:,} files")
         root = scratch / "many"
         build(root, files)
         os.sync()  # pending writes would slow down the runs

@@ -165,7 +165,7 @@ FORMS: dict[str, Callable[[Workshop], str]] = {
 }
 
 
-def prepared(root: Path, directory: Path, forms: list[str]) -> Iterator[tuple[str, str]]:
+def prepare_forms(root: Path, directory: Path, forms: list[str]) -> Iterator[tuple[str, str]]:
     """Name and argument for `ltsp image` of each form."""
     shop = Workshop.of(root, directory)
     for form in forms:

@@ -25,7 +25,7 @@ from pathlib import Path
 from bench.process_cost import Run
 from bench.programs import ltsp_image
 from bench.report import table
-from bench.source_forms import FORMS, prepared
+from bench.source_forms import FORMS, prepare_forms
 from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
@@ -68,7 +68,7 @@ class Row:
         return self.form in GOALS and self.ratio > MOST
 
 
-def tell(text: str) -> None:
+def report_progress(text: str) -> None:
     """Report progress on standard error."""
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
@@ -76,7 +76,7 @@ def tell(text: str) -> None:
 def rows(root: Path, forms: list[str], rounds: int) -> Iterator[Row]:
     """Measure the directory first; each form is removed afterwards, unless others are made from it."""
     yield _row("directory", str(root), root, 1)
-    for form, argument in prepared(root, SCRATCH / "forms", forms):
+    for form, argument in prepare_forms(root, SCRATCH / "forms", forms):
         yield _row(form, argument, root, rounds)
 
 
@@ -89,7 +89,7 @@ def _row(form: str, argument: str, root: Path, rounds: int) -> Row:
         ours = base if argument == str(root) else ltsp_image(argument, SCRATCH / "ours", [], [f"--reader={reader}"])
         pairs.append((base, ours))
         ratio, work = ours.seconds / base.seconds, ours.processor / base.processor
-        tell(f"{form}, round {number + 1}: {ratio:.2f} of the directory's time, {work:.2f} of its CPU time")
+        report_progress(f"{form}, round {number + 1}: {ratio:.2f} of the directory's time, {work:.2f} of its CPU time")
     middle = Run.median([ours for _, ours in pairs])
     return Row(
         form,
@@ -163,7 +163,7 @@ def main() -> None:
         found = list(rows(shared(), options.forms, options.rounds))
     finally:
         shutil.rmtree(SCRATCH)
-    tell(f"{time.monotonic() - began:.0f} s")
+    report_progress(f"{time.monotonic() - began:.0f} s")
     if options.json:
         print(json.dumps([asdict(row) for row in found], indent=1))
         return

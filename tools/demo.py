@@ -35,13 +35,13 @@ def step(title: str) -> Iterator[None]:
     print(f"   ({time.monotonic() - began:.1f} s)", flush=True)
 
 
-def shown(*words: str) -> None:
+def run_shown(*words: str) -> None:
     """Print a command as typed, and run it with its output shown."""
     print(f"$ {shlex.join(words)}", flush=True)
     subprocess.run(words, check=True)
 
 
-def said(*words: str) -> str:
+def capture_shown(*words: str) -> str:
     """Print a command as typed, run it, and return its output."""
     print(f"$ {shlex.join(words)}", flush=True)
     return subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout.decode("utf-8", "backslashreplace")
@@ -115,7 +115,7 @@ def check_kernel(root: Path, boot: Path) -> None:
 
 def boot(ltsp: list[str], name: str, log: Path) -> None:
     """Boot the image like a diskless PC, and show the end of its console output."""
-    shown(*ltsp, "boottest", f"--console={log}", name)
+    run_shown(*ltsp, "boottest", f"--console={log}", name)
     lines = log.read_bytes().decode("utf-8", "backslashreplace").replace("\r", "").splitlines()
     at = max((number for number, line in enumerate(lines) if "login:" in line), default=len(lines) - 1)
     print(f"   The end of the PC's console; all of it is in {log}:")
@@ -148,21 +148,21 @@ def demonstrate() -> None:
     with step(f"A small {release.id} {name} with a kernel, made by mmdebstrap in {root}"):
         print("   made now" if make(root) else "   kept from an earlier run; remove it to make it again")
     with step("The image: what an administrator types"):
-        shown(*ltsp, "image", name)
+        run_shown(*ltsp, "image", name)
     with step("What squashfs-tools report"):
-        excerpt(said("unsquashfs", "-stat", str(image)).splitlines(), most=9)
-        excerpt(said("unsquashfs", "-lls", str(image)).splitlines(), most=6)
+        excerpt(capture_shown("unsquashfs", "-stat", str(image)).splitlines(), most=9)
+        excerpt(capture_shown("unsquashfs", "-lls", str(image)).splitlines(), most=6)
     with step("Proof: the kernel mounts the image, and each file is compared with the source"):
         prove(root, image)
     with step("The kernel and initrd that clients download"):
         check_kernel(root, tftp / "ltsp" / name)
     with step("What else clients need: the site's configuration and the menu"):
-        shown(*ltsp, "initrd")
-        shown(*ltsp, "ipxe")
+        run_shown(*ltsp, "initrd")
+        run_shown(*ltsp, "ipxe")
     with step("A PC without a disk, in QEMU: iPXE, menu, kernel, our initrd, the image by NFS, login"):
         boot(ltsp, name, DEMO / "console.log")
     with step("The versions now; `ltsp image --revert` goes back to the previous one"):
-        shown(*ltsp, "versions", name)
+        run_shown(*ltsp, "versions", name)
     free = shutil.disk_usage(DEMO).free
     print(f"\nAll of it is in ./{DEMO}; `rm -r {DEMO}` removes it. {free / 1e9:,.0f} GB are free there.")
 

@@ -19,7 +19,7 @@ HEADER = """\
 """
 
 
-def wanted() -> dict[str, list[str]]:
+def read_requirements() -> dict[str, list[str]]:
     """The requirements of each lock file, as pyproject.toml states them."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = pyproject["project"]
@@ -34,7 +34,7 @@ def wanted() -> dict[str, list[str]]:
     return {"runtime": runtime, "dev": [*runtime, *pyproject["dependency-groups"]["dev"], *build]}
 
 
-def compiled(requirements: list[str], upgrade: list[str]) -> str:
+def compile_lock(requirements: list[str], upgrade: list[str]) -> str:
     """The output of pip-compile. Only the default index is used, regardless of pip's configuration."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     environment |= {name: os.environ[name] for name in ("PIP_CERT", "PIP_PROXY") if name in os.environ}
@@ -58,8 +58,8 @@ def main() -> None:
         "runtime": "what ltsp needs to run",
         "dev": "what ltsp needs to run, to be tested and to be installed in place",
     }
-    for name, requirements in wanted().items():
-        text = compiled(requirements, sys.argv[1:])
+    for name, requirements in read_requirements().items():
+        text = compile_lock(requirements, sys.argv[1:])
         (ROOT / "requirements" / f"{name}.txt").write_text(HEADER.format(what=what[name]) + text)
 
 

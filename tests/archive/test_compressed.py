@@ -85,7 +85,7 @@ def test_what_is_read_once_takes_no_room_for_its_zeros(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_room_is_said_with_the_place(tmp_path, monkeypatch):
+def test_missing_space_is_reported_with_the_directory(tmp_path, monkeypatch):
     class Full:
         f_bavail, f_frsize = 1, 4096
 
@@ -95,7 +95,7 @@ def test_no_room_is_said_with_the_place(tmp_path, monkeypatch):
     assert "TMPDIR" in caught.value.hint
 
 
-def test_nothing_lies_beside_what_lies_still(read):
+def test_seekable_data_is_not_copied(read):
     read(tar(file(b"a", b"x" * 100_000)))
     read(layout(tar(file(b"a", b"x" * 100_000))).archive())
     assert read.reader._spool.size == 0

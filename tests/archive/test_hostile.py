@@ -161,7 +161,7 @@ def test_directories_within_directories_take_no_stack_and_no_time(read):
     assert sum(1 for _ in tree.walk()) == 30 * 2002
 
 
-def test_names_that_unfold_to_far_too_many_are_refused(tmp_path):
+def test_names_that_decompress_to_far_too_many_are_refused(tmp_path):
     def piece(number):
         return packed(
             b"".join(extended((b"path", b"%d.%d/" % (number, n) + b"d/" * 2000)) + directory(b"f") for n in range(50))

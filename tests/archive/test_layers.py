@@ -80,7 +80,7 @@ def test_a_whiteout_hides_nothing_of_its_own_layer(laid):
         assert shown(laid(BASE, members))["etc/a"] == "own a"
 
 
-def test_a_directory_that_is_made_anew_in_the_layer_that_hides_it(laid):
+def test_a_directory_can_be_created_again_in_the_layer_that_hides_it(laid):
     for members in (
         [file(b"etc/.wh.deep"), directory(b"etc/deep/"), file(b"etc/deep/d", b"d")],
         [directory(b"etc/deep/"), file(b"etc/deep/d", b"d"), file(b"etc/.wh.deep")],
@@ -282,7 +282,7 @@ def test_layers_may_be_cut_where_their_digest_says_so(read):
     assert shown(read(layout(file(b"a", b"x")).archive())) == {"a": "x"}
 
 
-def test_the_image_of_this_machine_is_taken_of_several(read):
+def test_the_image_for_this_machine_is_chosen(read):
     made = Layout()
     images = [
         made.image(tar(file(name.encode())), platform={"os": "linux", "architecture": name})
@@ -314,14 +314,14 @@ def test_the_machine_chooses():
         oci.read_layers(parts, "", "riscv64")
 
 
-def test_a_single_image_is_taken_whatever_its_machine(read):
+def test_a_single_image_is_used_for_any_machine(read):
     made = Layout()
     assert shown(
         read(made.of(made.image(tar(file(b"a")), platform={"os": "linux", "architecture": "s390x"})).archive())
     )
 
 
-def test_of_several_images_one_must_be_named(read):
+def test_one_of_several_images_must_be_named(read):
     made = Layout()
     made.of(*(made.image(tar(file(tag.encode())), tag=tag) for tag in ("one", "two")))
     assert shown(read(made.archive(), ArchiveFormat.OCI, "two")) == {"two": ""}
@@ -382,7 +382,7 @@ def test_a_part_of_another_size_is_refused(read):
         (b'{"manifests": [{"digest": 5}]}', "a digest"),
     ],
 )
-def test_documents_that_are_none(read, text, said):
+def test_invalid_documents_are_refused(read, text, said):
     made = layout(tar())
     made.files["index.json"] = text
     with pytest.raises((FormatError, SourceError), match=said):

@@ -36,13 +36,13 @@ def laid(size, *runs):
     return MappedBlocks(size, run)
 
 
-def test_a_window_of_a_file_is_one_piece(sparse):
+def test_a_window_of_a_file_is_contiguous(sparse):
     inner = BlockRange(BlockRange(sparse, PAGE, 60 * PAGE), 3 * PAGE, 5 * PAGE)
     assert block_map.find_contiguous_extent(inner) == (sparse.descriptor, 4 * PAGE, 5 * PAGE)
     assert block_map.find_contiguous_extent(sparse) == (sparse.descriptor, 0, 64 * PAGE)
 
 
-def test_a_linear_volume_is_one_piece_and_one_of_two_segments_is_none(sparse):
+def test_a_linear_volume_is_contiguous_and_one_of_two_segments_is_not(sparse):
     linear = laid(8 * PAGE, (0, 8 * PAGE, BlockRange(sparse, PAGE, 60 * PAGE), 2 * PAGE))
     assert block_map.find_contiguous_extent(linear) == (sparse.descriptor, 3 * PAGE, 8 * PAGE)
     assert block_map.find_contiguous_extent(BlockRange(linear, PAGE, PAGE)) == (sparse.descriptor, 4 * PAGE, PAGE)
@@ -52,7 +52,7 @@ def test_a_linear_volume_is_one_piece_and_one_of_two_segments_is_none(sparse):
 
 
 @pytest.mark.parametrize("what", ["hole", "memory", "beyond", "nothing"])
-def test_what_is_no_range_of_a_file_is_no_piece(sparse, what):
+def test_bytes_outside_of_files_are_not_contiguous(sparse, what):
     blocks = {
         "hole": laid(PAGE, (0, PAGE, None, 0)),
         "memory": MemoryBlocks(b"x" * PAGE),
@@ -62,7 +62,7 @@ def test_what_is_no_range_of_a_file_is_no_piece(sparse, what):
     assert block_map.find_contiguous_extent(blocks) is None
 
 
-def test_holes_of_files_and_runs_of_zeros_are_passed_over(sparse):
+def test_holes_of_files_and_runs_of_zeros_are_skipped(sparse):
     assert list(block_map.data_ranges(sparse)) == [(PAGE, PAGE), (9 * PAGE, 3 * PAGE)]
     assert list(block_map.data_ranges(BlockRange(sparse, 10 * PAGE, 50 * PAGE))) == [(0, 2 * PAGE)]
     assert list(block_map.data_ranges(BlockRange(sparse, 20 * PAGE, 4 * PAGE))) == []
@@ -77,11 +77,11 @@ def test_holes_of_files_and_runs_of_zeros_are_passed_over(sparse):
     assert list(block_map.data_ranges(MemoryBlocks(b"xyz"))) == [(0, 3)]
 
 
-def test_a_run_that_ends_behind_its_file_has_zeros_there():
+def test_a_run_beyond_the_end_of_its_file_reads_as_zeros():
     assert list(block_map.data_ranges(laid(4 * PAGE, (0, 4 * PAGE, MemoryBlocks(b"x" * PAGE), 0)))) == [(0, PAGE)]
 
 
-def test_beside_what_is_stored_there_is_nothing(tmp_path, chance):
+def test_everything_outside_of_the_data_ranges_is_zero(tmp_path, chance):
     def some(blocks, size):
         return laid(
             size * PAGE,

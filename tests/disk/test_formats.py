@@ -153,13 +153,13 @@ def test_a_compressed_disk_is_unpacked_into_a_sparse_file(kind, by, raw, tmp_pat
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, partial(lzma.compress, preset=0), zstd.compress])
-def test_a_compressed_disk_that_ends_too_early_is_damaged(compress, raw):
+def test_a_truncated_compressed_disk_is_damaged(compress, raw):
     data = compress(raw.read_bytes())
     with pytest.raises(FormatError, match="it is truncated"):
         open_disk(io.BytesIO(data[: len(data) // 2]))
 
 
-def test_a_compressed_file_that_unfolds_to_too_much_is_refused_in_time(monkeypatch):
+def test_a_compressed_file_that_decompresses_to_too_much_is_refused_in_time(monkeypatch):
     monkeypatch.setattr("ltsp.disk.image._ALWAYS_UNPACKED", 64 * MIB)
     monkeypatch.setattr("ltsp.disk.image._RATIO", 10)
     with pytest.raises(FormatError, match="decompresses to more"):
@@ -227,7 +227,7 @@ def test_a_chain_that_is_too_long_is_refused():
 
 
 @pytest.mark.parametrize("name", ["json:{}", "nbd://host/disk", "ssh://host/disk", "rbd:pool/disk", "https://host/"])
-def test_a_backing_file_that_is_no_file_is_named(name, siblings):
+def test_a_backing_file_that_is_not_a_file_is_named(name, siblings):
     with pytest.raises(SourceError, match="not a local file") as caught:
         open_disk(io.BytesIO(disk_patterns.qcow2(backing=name.encode())), open_sibling=siblings)
     assert name in caught.value.message
@@ -260,14 +260,14 @@ def test_a_qcow2_that_cannot_be_read_says_why(what):
         open_disk(io.BytesIO(disk_patterns.qcow2(**fields)))
 
 
-def test_a_disk_that_was_not_closed_is_read_and_said_so():
+def test_a_disk_that_was_not_closed_is_read_with_a_warning():
     disk = open_disk(io.BytesIO(disk_patterns.qcow2(incompatible=1)))
     assert disk.warnings == ("it was not closed cleanly",)
     assert disk.blocks.read_at(0, MIB) == bytes(MIB)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in {"raw", "VHD of fixed size"}])
-def test_a_disk_that_was_cut_off_is_damaged(kind, raw, tmp_path, siblings):
+def test_a_truncated_disk_is_damaged(kind, raw, tmp_path, siblings):
     made = tmp_path / "disk"
     qemu_img("convert", "-f", "raw", *KINDS[kind], raw, made)
     biggest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_size)
@@ -312,7 +312,7 @@ def test_a_vmdk_of_pieces_and_zeros_is_put_together(tmp_path, siblings):
 
 
 @pytest.mark.parametrize(("kind", "at"), [("VDI that grows", 0x4C), ("VHD that grows", None)])
-def test_a_snapshots_difference_is_no_whole_disk(kind, at, raw, tmp_path):
+def test_a_snapshot_is_not_a_whole_disk(kind, at, raw, tmp_path):
     made = tmp_path / "disk"
     qemu_img("convert", "-f", "raw", *KINDS[kind], raw, made)
     content = bytearray(made.read_bytes())
@@ -334,6 +334,6 @@ def test_a_vhd_without_its_footer_is_read_by_the_copy(raw, tmp_path):
 
 
 @pytest.mark.parametrize("magic", [b"QED\0", b"WithoutFreeSpace", b"COWD"])
-def test_formats_that_nobody_reads_here_are_named(magic):
+def test_unsupported_formats_are_named(magic):
     with pytest.raises(SourceError, match=r"it is an? .*(disk|ESXi)"):
         open_disk(io.BytesIO(magic + bytes(4096)))

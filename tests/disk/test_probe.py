@@ -13,24 +13,24 @@ READ = frozenset(_READERS)
 KINDS = {kind for _, _, kind in (*probe._MAGICS, *probe._FAR, *probe.FILE_MAGICS)}
 
 
-def test_each_format_that_is_told_has_a_name_of_its_own():
+def test_each_detected_format_has_its_own_name():
     assert probe.FORMATS.keys() >= KINDS
     names = [each.name for each in probe.FORMATS.values()]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("kind", sorted(probe.FORMATS.keys() - READ))
-def test_each_format_that_is_not_read_has_a_remedy(kind):
+def test_each_unsupported_format_has_a_remedy(kind):
     assert probe.get_remedy(kind)
 
 
 @pytest.mark.parametrize("kind", sorted(READ))
-def test_what_is_always_read_needs_none(kind):
+def test_supported_formats_need_no_remedy(kind):
     assert not probe.get_remedy(kind)
 
 
 @pytest.mark.parametrize(("place", "magic", "kind"), [*probe._MAGICS, *probe._FAR])
-def test_each_magic_number_tells_its_format(place, magic, kind):
+def test_each_magic_number_identifies_its_format(place, magic, kind):
     data = bytearray(3 << 20)
     data[place : place + len(magic)] = magic
     assert probe.detect_kind(MemoryBlocks(bytes(data))) == kind

@@ -140,7 +140,7 @@ DAMAGES = {
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("what", DAMAGES)
-def test_the_backup_is_taken_where_the_primary_gpt_is_damaged(what, disk):
+def test_the_backup_is_used_if_the_primary_gpt_is_damaged(what, disk):
     tables.sfdisk(disk, TABLES["a GPT"])
     expected = [(each.number, each.offset, each.size) for each in look(disk).volumes]
     tables.put(disk, *DAMAGES[what])
@@ -215,7 +215,7 @@ def test_a_file_system_on_the_whole_disk_is_a_volume(kind):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_a_partition_holds_is_told(kind, disk):
+def test_the_content_of_a_partition_is_identified(kind, disk):
     tables.sfdisk(disk, TABLES["primary partitions"])
     tables.put(disk, look(disk).volumes[1].offset, marked(kind))
     assert [each.kind for each in look(disk).volumes] == ["nothing", kind, "nothing"]
@@ -235,7 +235,7 @@ def test_what_a_partition_holds_is_told(kind, disk):
         (["cryptsetup", "-q", "luksFormat", *luks.FAST, "--key-file", __file__], "luks"),
     ],
 )
-def test_what_mkfs_makes_is_told(command, kind, disk):
+def test_what_mkfs_creates_is_identified(command, kind, disk):
     """Of those that this machine has; a FAT file system has the signature of a table of partitions too."""
     os.truncate(disk, 320 * MIB)
     try:
@@ -247,7 +247,7 @@ def test_what_mkfs_makes_is_told(command, kind, disk):
     assert (found.name, found.kind) == ("whole disk", kind)
 
 
-def test_an_ext4_of_any_size_is_no_other_file_system():
+def test_an_ext4_of_any_size_is_not_taken_for_another_file_system():
     """The number of its blocks, here 3.3 TiB of 4 KiB, lies where nilfs2 has its magic."""
     head = bytearray(4096)
     head[0x404:0x408] = struct.pack("<I", 0x34341234)
@@ -451,7 +451,7 @@ def test_a_damaged_volume_is_named_and_the_others_are_read(what, chance):
     assert content(one(found, "vg-one/root")) == parts[3]
 
 
-def test_damaged_metadata_of_a_group_is_told_and_other_volumes_are_read(disk, chance):
+def test_damaged_metadata_of_a_group_is_reported_and_other_volumes_are_read(disk, chance):
     tables.sfdisk(disk, "label: dos\nsize=4M,type=83\nsize=12M,type=8e\n")
     tables.put(disk, MIB, marked("ext"))
     tables.put(disk, 5 * MIB, physical_volume(tables.UUIDS[0], "vg {", extents(chance)))
@@ -465,7 +465,7 @@ TEXTS = ["a {", "a = [1", "}", "a = {", "a = = 1", 'a = "open', "a b", "[", "a {
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_text_that_is_no_metadata_is_refused(text):
+def test_text_that_is_not_metadata_is_refused(text):
     with pytest.raises(FormatError, match="LVM metadata"):
         lvm_text.parse(text.encode())
 
@@ -547,13 +547,13 @@ def test_what_lvm_makes_is_read(tmp_path, chance):
     assert [disk for disk, _ in wide] == [0, 1] * 48
 
 
-def test_kinds_have_names_for_people():
+def test_kinds_have_names_for_messages():
     assert describe_kind("ext") == "an ext2, ext3 or ext4 file system"
     assert describe_kind("btrfs") == "a btrfs file system"
     assert describe_kind("xfs") == "an xfs file system"
 
 
-def test_several_disks_are_told_apart(disk):
+def test_volumes_of_several_disks_are_distinguished(disk):
     tables.sfdisk(disk, TABLES["primary partitions"])
     found = look(disk, marked("ext"))
     assert names(found) == [*(f"disk 1, partition {number}" for number in (1, 2, 3)), "disk 2"]

@@ -64,7 +64,7 @@ def test_many_and_large_attributes_are_read(blocks, tmp_path):
 
 @pytest.mark.root
 @pytest.mark.oracle
-def test_what_lzo_compressed_is_unpacked_without_the_library(nasty_root, blocks, tmp_path, monkeypatch):
+def test_lzo_is_decompressed_without_the_library(nasty_root, blocks, tmp_path, monkeypatch):
     monkeypatch.setattr(lzo, "load_native", lambda: None)
     image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     expected = filled(image, nasty_root, "compress-force=lzo")
@@ -255,7 +255,7 @@ def test_several_devices_are_named(blocks, tmp_path):
 
 
 @pytest.mark.oracle
-def test_what_is_no_sound_superblock_is_told(blocks, tmp_path):
+def test_an_invalid_superblock_is_refused(blocks, tmp_path):
     image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     with image.open("r+b") as file:
         file.truncate(100 * MIB)

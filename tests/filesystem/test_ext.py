@@ -147,7 +147,7 @@ def test_several_streams_of_one_file_are_read_at_once(blocks, tmp_path):
 
 
 @pytest.mark.oracle
-def test_a_volume_that_was_cut_off_is_named(blocks, tmp_path):
+def test_a_truncated_volume_is_refused(blocks, tmp_path):
     image = plain(tmp_path)
     with image.open("r+b") as file:
         file.truncate(8 * MIB)
@@ -186,7 +186,7 @@ FAULTS = {
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("fault", FAULTS)
-def test_forged_inodes_are_told_with_their_place(fault, blocks, tmp_path):
+def test_forged_inodes_are_reported_with_their_place(fault, blocks, tmp_path):
     command, words = FAULTS[fault]
     image = plain(tmp_path, "-O", "^metadata_csum")
     subprocess.run(["debugfs", "-w", "-R", command, image], check=True, capture_output=True)
@@ -346,7 +346,7 @@ def test_a_wrong_checksum_of_a_group_is_refused_as_by_the_checker(features, bloc
 
 @pytest.mark.root
 @pytest.mark.oracle
-def test_a_group_without_checksums_is_taken_as_it_is(blocks, tmp_path):
+def test_a_group_without_checksums_is_accepted(blocks, tmp_path):
     image = make_file_system(tmp_path / "image", 96 * MIB, "mke2fs", "-q", "-t", "ext2", "-b", "4096")
     flip(image, 4096 + 0x0C)
     assert ext.open(blocks(image)).tree() is not None

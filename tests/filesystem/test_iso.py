@@ -58,7 +58,7 @@ def test_all_that_rock_ridge_holds_is_in_the_tree(options, root, blocks, tmp_pat
 
 
 @pytest.mark.oracle
-def test_directories_that_lie_too_deep_are_where_they_belong(blocks, tmp_path):
+def test_relocated_directories_are_at_their_original_place(blocks, tmp_path):
     """mkisofs moves what is deeper than eight levels, and Rock Ridge leads back."""
     source = tmp_path / "source"
     deep = source / "/".join("abcdefghijklm")
@@ -110,7 +110,7 @@ def test_an_image_without_rock_ridge_is_refused(blocks, tmp_path):
 
 
 @pytest.mark.oracle
-def test_an_image_that_was_cut_off_is_told(blocks, tmp_path):
+def test_a_truncated_image_is_refused(blocks, tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     (source / "file").write_bytes(bytes(1 << 20))

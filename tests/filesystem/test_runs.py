@@ -64,7 +64,7 @@ def test_runs_that_go_on_from_each_other_are_joined():
     assert runs == [(0, 100, 20), (20, 200, 10), (40, 210, 10)]
 
 
-def test_data_behind_the_end_of_the_volume_is_damage():
+def test_data_beyond_the_end_of_the_volume_is_damage():
     stream = RunStream(VOLUME, 100, [(0, VOLUME.size - 50, 100)])
     with pytest.raises(FormatError, match="beyond the end of the volume"):
         stream.read(100)
@@ -72,7 +72,7 @@ def test_data_behind_the_end_of_the_volume_is_damage():
         read_exactly(VOLUME, 1990, 20, "the map")
 
 
-def test_a_record_on_the_border_of_two_pieces_is_whole():
+def test_a_record_across_two_chunks_is_complete():
     volume = Memory(bytes(range(256)) * 1024)
     records = RecordReader(volume)
     for place in (0, (64 << 10) - 3, (128 << 10) - 8, volume.size - 8):

@@ -58,7 +58,7 @@ def test_a_directory_has_one_name(entries):
 
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"a\0", b"x" * 256])
-def test_a_name_that_is_none_is_damage(name):
+def test_an_invalid_name_is_damage(name):
     with pytest.raises(FormatError, match="directory /d: it has an entry with the invalid name"):
         grown({1: [(b"d", 2)], 2: [(name, 3)]})
 
@@ -103,13 +103,13 @@ def test_what_is_left_out_is_not_looked_into():
     assert -1 not in made_up.asked
 
 
-def test_what_cannot_be_read_is_told_with_its_directory_and_the_remedy():
+def test_read_errors_name_the_directory_and_the_remedy():
     with pytest.raises(SourceError, match="directory /d: it is encrypted") as raised:
         grown({1: [(b"d", 2)], 2: [(b"x", -1)]})
     assert raised.value.hint == "do this"
 
 
-def test_what_is_entered_is_asked_once_for_all_directories_that_lie_equally_deep():
+def test_the_filter_is_called_once_for_all_directories_of_a_level():
     class Asking:
         def __init__(self):
             self.asked = []

@@ -80,7 +80,7 @@ def test_a_mask_and_a_file_that_is_read_only_show_in_modes(source, blocks, tmp_p
 
 
 @pytest.mark.oracle
-def test_damage_is_told(source, blocks, tmp_path):
+def test_damage_is_reported(source, blocks, tmp_path):
     image = made(tmp_path / "image", source, "FAT32")
     boot = vfat.open(blocks(image)).boot
     whole = image.read_bytes()

@@ -52,7 +52,7 @@ def log_cycle(image):
 @pytest.mark.root
 @pytest.mark.oracle
 @pytest.mark.parametrize("then", ["cloned", "log-turned-over", "many-attributes"])
-def test_shared_extents_a_log_that_began_anew_and_many_attributes_are_read(then, blocks, tmp_path):
+def test_shared_extents_a_wrapped_log_and_many_attributes_are_read(then, blocks, tmp_path):
     (tmp_path / "source").mkdir()
     # A little more than the least that mkfs.xfs takes.
     image = make_file_system(tmp_path / "image", 128 * MIB, *MKFS, "-l", "size=13m")
@@ -124,7 +124,7 @@ def patch(image, at, data):
 
 
 @pytest.mark.oracle
-def test_what_is_no_sound_superblock_is_told(blocks, tmp_path):
+def test_an_invalid_superblock_is_refused(blocks, tmp_path):
     image = make_file_system(tmp_path / "image", 64 * MIB, *MKFS)
     with image.open("r+b") as file:
         file.truncate(32 * MIB)

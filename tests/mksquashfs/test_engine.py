@@ -141,7 +141,7 @@ def test_every_compressor_of_the_real_one_can_be_had(tmp_path, name):
     assert subprocess.run(["unsquashfs", "-cat", image, "a"], check=True, capture_output=True).stdout == b"content"
 
 
-def test_files_with_a_priority_lie_first_in_the_image(tmp_path):
+def test_files_with_a_priority_come_first_in_the_image(tmp_path):
     noise = {name: os.urandom(200_000) for name in ("a", "b", "c")}
     tree = Tree(Directory(ROOT, {name: File(Metadata(0o644), Bytes(data)) for name, data in noise.items()}))
     image, _ = written(tree, tmp_path, ["-no-sparse"], replace(ZSTD, first={"c": 1, "a": -1}))
@@ -149,12 +149,12 @@ def test_files_with_a_priority_lie_first_in_the_image(tmp_path):
     assert data.index(noise["c"][:1000]) < data.index(noise["b"][:1000]) < data.index(noise["a"][:1000])
 
 
-def test_a_parameter_that_nobody_knows_is_a_usage_error(tmp_path):
+def test_an_unknown_parameter_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match=r"mksquashfs does not support all of these options: -option-of-tomorrow x"):
         written(SMALL, tmp_path, ["-option-of-tomorrow", "x"])
 
 
-def test_a_failure_says_what_mksquashfs_said_last(tmp_path):
+def test_a_failure_shows_the_last_output_of_mksquashfs(tmp_path):
     with pytest.raises(LtspError, match=r"^mksquashfs failed with exit status 1: .*Xbcj unrecognised filter"):
         written(SMALL, tmp_path, ["-comp", "xz", "-Xbcj", "none-such"])
 
@@ -175,7 +175,7 @@ def test_no_room_is_named_as_what_it_is(tmp_path, monkeypatch):
         written(tree, tmp_path)
 
 
-def test_where_there_is_no_mksquashfs_its_package_is_named(tmp_path, monkeypatch):
+def test_a_missing_mksquashfs_names_its_package(tmp_path, monkeypatch):
     monkeypatch.setattr(command, "find", lambda _program: None)
     with pytest.raises(LtspError, match="install the package squashfs-tools"):
         written(SMALL, tmp_path)

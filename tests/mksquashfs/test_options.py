@@ -102,7 +102,7 @@ def test_the_style_of_exclusions_holds_for_those_before_it_too(style):
     assert parameters.excludes == Excludes(style, ("a",), ("/etc/list",))
 
 
-def test_wishes_for_the_output():
+def test_options_for_the_output():
     assert of("-quiet -no-progress -info -info-file /x -percentage -progress").output == OutputOptions(
         quiet=True, progress=True, percentage=True, info=True, info_file="/x"
     )
@@ -187,7 +187,7 @@ def test_what_only_tunes_mksquashfs_is_kept_for_it():
         "-help": "-help: run mksquashfs directly for that",
     }.items(),
 )
-def test_what_is_wrong_is_one_clear_line(line, fault):
+def test_an_error_is_one_clear_line(line, fault):
     with pytest.raises(UsageError, match=re.escape(fault)):
         of(line)
 

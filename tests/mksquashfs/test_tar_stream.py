@@ -116,7 +116,7 @@ def test_what_a_stream_cannot_hold_is_counted():
     assert set(archive.getmember("old").pax_headers) == {"SCHILY.xattr.user.kept"}
 
 
-def test_a_file_that_settles_when_it_is_read_again_is_no_fault():
+def test_a_file_that_is_stable_when_read_again_is_not_a_fault():
     live = Live([LiveStream(3, b"on", is_settled=False), LiveStream(4, b"then", mtime=77)])
     faults = Faults()
     archive, _ = streamed(tree({"a": File(PLAIN, live)}), faults)
@@ -125,7 +125,7 @@ def test_a_file_that_settles_when_it_is_read_again_is_no_fault():
     assert not faults
 
 
-def test_a_file_that_never_settles_is_taken_and_named():
+def test_a_file_that_keeps_changing_is_stored_and_reported():
     live = Live([LiveStream(4, b"then", is_settled=False)])
     faults = Faults()
     archive, _ = streamed(tree({"a": File(PLAIN, live)}), faults)
@@ -185,7 +185,7 @@ class Full:
 
 
 @pytest.mark.parametrize("size", [1, LARGE])
-def test_a_failure_to_write_is_not_taken_for_one_to_read(size):
+def test_a_write_error_is_not_reported_as_a_read_error(size):
     faults = Faults(skip_unreadable=True)
     with pytest.raises(OSError, match="No space left"):
         write_tar(tree({"a": File(PLAIN, Bytes(bytes(size)))}), Full(), faults)

@@ -61,7 +61,7 @@ def test_the_export_table_leads_to_the_inode_of_each_number(tree):
 
 @settings(max_examples=20)
 @given(trees())
-def test_holes_are_told_and_reads_of_any_size_fit_together(tree):
+def test_holes_are_reported_and_reads_of_any_size_fit_together(tree):
     image = Image.open(written(tree)).tree()
     assert differences(of_tree(image), snapshot(image)) == []
 
@@ -97,14 +97,14 @@ def test_an_image_tells_what_it_was_compressed_with(compression):
 
 
 @pytest.mark.parametrize("length", [0, 1, 95, 96, 100, 140])
-def test_an_image_that_is_cut_off_is_refused(length):
+def test_a_truncated_image_file_is_refused(length):
     data = image(root(b""))
     assert length < len(data)
     with pytest.raises(FormatError):
         check_image(io.BytesIO(data[:length]))
 
 
-def test_what_is_no_image_is_called_so():
+def test_a_file_that_is_not_an_image_is_refused():
     for data in (b"", b"x" * 200, b"sqsh" + bytes(200)):
         with pytest.raises(FormatError, match="not a squashfs image"):
             check_image(io.BytesIO(data))
@@ -146,7 +146,7 @@ def test_a_record_of_options_that_is_damaged_is_refused():
         check_image(io.BytesIO(data))
 
 
-def test_what_lzo_cannot_unfold_is_damage():
+def test_what_lzo_cannot_decompress_is_damage():
     data = image(root(b""), inode_table=b"\x01\x00x" * 20, compressor=CompressorId.LZO)
     with pytest.raises(FormatError, match="lzo cannot decompress it"):
         check_image(io.BytesIO(data))

@@ -35,7 +35,7 @@ def test_what_is_compressed_comes_back(compression, data):
 
 
 @pytest.mark.parametrize("compression", EVERY, ids=str)
-def test_nothing_unfolds_to_more_than_was_allowed(compression):
+def test_nothing_decompresses_to_more_than_is_allowed(compression):
     codec = compression.codec(1 << 20)
     packed = bytes(codec.compress(text(BLOCK)))
     with pytest.raises(FormatError):

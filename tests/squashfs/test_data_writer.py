@@ -217,7 +217,7 @@ def test_duplicates_are_stored_again_when_that_is_asked_for(tmp_path):
     assert done.sizes.data + done.sizes.fragments >= 18_000
 
 
-def test_a_large_file_whose_size_nobody_shares_is_read_once(tmp_path):
+def test_a_large_file_with_a_unique_size_is_read_once(tmp_path):
     live = Live([noise(LARGE)], [True])
     written(tmp_path, a=file(live), b=noise(LARGE + 1))
     assert live.readings == 1

@@ -37,18 +37,18 @@ class Derived(Base):
     c: I16 = -1
 
 
-def test_fields_lie_in_the_order_of_the_annotations_little_endian_and_without_padding():
+def test_fields_are_in_the_order_of_the_annotations_little_endian_and_without_padding():
     assert Derived(0x0102, 3).pack() == b"\x02\x01\x03\0\0\0\xff\xff"
     assert Derived.unpack(b"..\x02\x01\x03\0\0\0\xff\xff..", 2) == Derived(0x0102, 3)
 
 
 @pytest.mark.parametrize("data", [b"", bytes(7)])
-def test_a_record_that_is_cut_off_is_damage(data):
+def test_a_truncated_record_is_damage(data):
     with pytest.raises(FormatError, match=f"Derived record is truncated: {len(data)} of 8 bytes"):
         Derived.unpack(data)
 
 
-def test_a_number_that_does_not_fit_is_a_fault_of_ours():
+def test_a_number_that_does_not_fit_is_an_internal_error():
     with pytest.raises(struct.error):
         Base(1 << 16).pack()
 

@@ -90,7 +90,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("told", OTHERS)
-def test_every_difference_is_told_by_path_and_kind(image, told):
+def test_every_difference_is_reported_with_its_path_and_kind(image, told):
     with pytest.raises(LtspError) as found:
         verify(image, tree(**OTHERS[told]), Faults())
     assert told in found.value.message
@@ -108,7 +108,7 @@ def test_of_many_differences_the_first_are_named_and_the_others_counted(image):
         verify(image, tree(**more), Faults())
 
 
-def test_damage_of_a_block_is_told():
+def test_a_damaged_block_is_reported():
     raw = bytearray(in_memory(tree(), WriteOptions(Compression("gzip"))).getvalue())
     raw[120] ^= 0xFF
     with pytest.raises(FormatError, match="block at 106"):

@@ -65,7 +65,7 @@ def fail(output):
         workers.drain()
 
 
-def test_what_a_worker_raises_is_raised_where_the_result_is_taken(output):
+def test_an_error_in_a_worker_is_raised_when_the_result_is_collected(output):
     with pytest.raises(MemoryError, match="no room"):
         fail(output)
 

@@ -16,7 +16,7 @@ class Shrunk:
         return bytes(min(size, 50 - offset))
 
 
-def test_what_does_not_lie_there_is_named():
+def test_a_range_beyond_the_end_is_named():
     assert read_exactly(MemoryBlocks(b"abc"), 1, 2, "the map") == b"bc"
     for offset, size in ((2, 2), (-1, 2), (4, 0), (1, -1)):
         with pytest.raises(FormatError, match=rf"the map at {offset} extends beyond the end \(3 bytes\)"):

@@ -38,7 +38,7 @@ def test_who_counts_may_end_it():
         list(decompress_stream(iter([gzip.compress(b"x")]), counted))
 
 
-def test_kinds_are_told_by_how_they_begin():
+def test_kinds_are_detected_by_their_first_bytes():
     assert detect_compression(gzip.compress(b"")) == "gzip"
     assert detect_compression((0x184D2A5F).to_bytes(4, "little")) == "zstd"
     assert detect_compression(b"B") == detect_compression(b"") == ""

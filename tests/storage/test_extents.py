@@ -29,7 +29,7 @@ def test_windows_and_runs_lead_to_places_in_the_file(file):
     ]
 
 
-def test_what_is_made_or_lies_beyond_the_end_lies_in_no_file(file):
+def test_generated_bytes_and_those_beyond_the_end_are_in_no_file(file):
     def never():
         raise AssertionError
 

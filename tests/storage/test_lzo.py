@@ -31,6 +31,6 @@ def test_whatever_the_bytes_are_ends_in_bounds(chance: random.Random):
 
 
 @pytest.mark.parametrize("packed", [b"", b"\0", b"\x15abc", b"\x15abcd", b"\x12a\x20" + bytes(100)])
-def test_a_piece_that_is_cut_off_is_damage(packed):
+def test_a_truncated_piece_is_damage(packed):
     with pytest.raises(FormatError, match="truncated"):
         lzo.decompress_in_python(packed, 1 << 20)

@@ -65,7 +65,7 @@ def test_options_other_than_the_key_do_not_confuse_a_one_line_entry():
     assert list(entry.lines("noble")) == [f"deb [signed-by={KEYRING}] http://mirror.example/u noble main universe"]
 
 
-def test_entries_of_several_files_are_taken_once(etc_apt):
+def test_entries_of_several_files_are_used_once(etc_apt):
     line = "deb http://mirror.example/debian bookworm main\n"
     (etc_apt / "sources.list").write_text(line)
     (etc_apt / "sources.list.d" / "again.list").write_text(line)

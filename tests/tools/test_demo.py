@@ -14,7 +14,7 @@ from tools import demo
     [
         (
             subprocess.CalledProcessError(7, ["ltsp", "image", "a b"]),
-            "demo: `ltsp image 'a b'` failed with exit status 7, for the reason above",
+            "demo: `ltsp image 'a b'` failed with exit status 7; see above",
         ),
         (FileNotFoundError(2, "No such file or directory", "unsquashfs"), "demo: [Errno 2] No such file or directory"),
         (KeyboardInterrupt(), "demo: interrupted"),

@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.lock import ROOT, wanted
+from tools.lock import ROOT, read_requirements
 
 
 def locked(name: str) -> dict[str, tuple[str, int]]:
@@ -28,7 +28,7 @@ def locked(name: str) -> dict[str, tuple[str, int]]:
 @pytest.mark.parametrize("name", ["runtime", "dev"])
 def test_every_requirement_of_pyproject_is_locked_at_a_version_that_it_allows(name):
     versions = locked(name)
-    for line in wanted()[name]:
+    for line in read_requirements()[name]:
         requirement = Requirement(line)
         version, _ = versions[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), line

@@ -105,7 +105,7 @@ def test_a_failure_is_tried_twice_and_ends_with_one_line(machine):
     done, calls = set_up(machine)
     assert (done.returncode, calls) == (1, ["update", "install"] * 2)
     assert done.stderr == (
-        "setup: apt-get cannot install the packages: E: Unable to locate package ovmf; the rest is in build/apt.log\n"
+        "setup: apt-get cannot install the packages: E: Unable to locate package ovmf; see build/apt.log\n"
     )
 
 
@@ -115,4 +115,4 @@ def test_what_is_still_missing_afterwards_is_named(machine):
     script.write_text(re.sub(r"(?m)^zsh +zsh$", "zsh zsh-is-not-here", script.read_text()))
     done, _ = set_up(machine)
     assert done.returncode == 1
-    assert done.stderr == "setup: still missing after apt-get install: zsh (what apt-get said is in build/apt.log)\n"
+    assert done.stderr == "setup: still missing after apt-get install: zsh (see build/apt.log)\n"

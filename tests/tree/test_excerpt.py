@@ -7,7 +7,7 @@ WHOLE = bytes(range(256)) * 9000  # more than is read at a time
 
 
 @pytest.mark.parametrize(("offset", "size"), [(0, 10), (7, 300), ((1 << 20) + 5, 1 << 20), (len(WHOLE) - 3, 3)])
-def test_an_excerpt_is_a_stretch_of_the_whole(offset, size):
+def test_an_excerpt_is_a_part_of_the_whole(offset, size):
     excerpt = Excerpt(Bytes(WHOLE), offset, size)
     assert (excerpt.size, excerpt.stored) == (size, size)
     for _ in range(2):

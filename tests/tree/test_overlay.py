@@ -58,7 +58,7 @@ def test_an_opaque_directory_hides_what_is_below_it_and_the_mark_is_not_seen(own
     assert tree.get("d").metadata.xattrs == (("user.kept", b"1"),)
 
 
-def test_what_is_no_directory_hides_one_for_the_layers_above_too():
+def test_a_file_over_a_directory_hides_it_for_the_layers_above_too():
     layers = {"d": directory({"x": file()})}, {"d": Symlink(Metadata(0o777), "e")}, {"d": directory({"n": file()})}
     assert shown(*layers) == {"d", "d/n"}
 
@@ -78,7 +78,7 @@ def test_a_layer_may_be_deeper_than_the_interpreter_s_stack():
 
 
 @pytest.mark.parametrize("key", ["trusted.overlay.redirect", "user.overlay.metacopy"])
-def test_what_lies_elsewhere_in_the_layers_is_refused_by_name(key):
+def test_content_elsewhere_in_the_layers_is_refused_by_name(key):
     node = directory({}, (key, b"x")) if key.endswith("redirect") else file("", (key, b""))
     with pytest.raises(FormatError, match=r"/usr/x.*overlay\.") as caught:
         merge_layers([Tree(directory({})), Tree(directory({"usr": directory({"x": node})}))])

@@ -128,7 +128,7 @@ def test_a_selection_prunes_empties_and_keeps():
 
 
 @given(st.binary())
-def test_printed_names_have_no_control_characters_and_are_told_apart(raw):
+def test_printed_names_have_no_control_characters_and_stay_distinct(raw):
     text = printable(decode(raw))
     assert text.isprintable()
     text.encode("utf-8")

@@ -76,12 +76,12 @@ def parse_number(field: bytes) -> int | None:
 
 def _has_valid_checksum(block: bytes) -> bool:
     """Whether the checksum is right: of unsigned bytes, or of signed ones, as some old writers computed it."""
-    told = parse_number(block[_SUM])
+    stored = parse_number(block[_SUM])
     plain = sum(block) - sum(block[_SUM]) + 8 * ord(" ")
-    if told == plain:
+    if stored == plain:
         return True
     high = sum(byte > 127 for byte in block) - sum(byte > 127 for byte in block[_SUM])
-    return told == plain - 256 * high
+    return stored == plain - 256 * high
 
 
 def _parse_path(block: bytes) -> bytes:

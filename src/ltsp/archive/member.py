@@ -196,9 +196,9 @@ def _read_content(
     if header.flag == b"S":
         found = sparse_map.parse_gnu_map(block, read)
     elif values:
-        told = sparse_map.parse_pax_map(records, values, read)
-        if told is not None:
-            found, taken = told
+        pax_map = sparse_map.parse_pax_map(records, values, read)
+        if pax_map is not None:
+            found, taken = pax_map
     if taken > size:
         raise FormatError("is damaged: the map of a sparse file is larger than its data")
     limits.take_memory(_RUN * len(found.pairs) if found else 0)

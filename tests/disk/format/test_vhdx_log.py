@@ -69,14 +69,14 @@ def test_a_log_is_replayed_as_qemu_replays_it(start, disk, chance, tmp_path):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("before_its_end", [1, 2, 3, 4, 5, 6])
-def test_a_log_that_goes_round_its_end_is_the_same(before_its_end, disk, chance):
+def test_a_log_that_wraps_around_is_the_same(before_its_end, disk, chance):
     """QEMU 7.2 loses sectors of it."""
     written = entries(disk, chance)
     assert whole(logged(disk, written, MIB - before_its_end * PAGE)) == whole(logged(disk, written))
 
 
 @pytest.mark.oracle
-def test_a_log_without_a_whole_sequence_changes_nothing(disk, chance):
+def test_a_log_without_a_complete_sequence_changes_nothing(disk, chance):
     broken = entries(disk, chance)
     broken[1].sequence = 20
     broken[2].sequence = 40
@@ -87,20 +87,20 @@ def test_a_log_without_a_whole_sequence_changes_nothing(disk, chance):
 
 
 @pytest.mark.oracle
-def test_a_log_of_another_identity_is_none(disk, chance, monkeypatch):
+def test_a_log_of_another_identity_is_ignored(disk, chance, monkeypatch):
     monkeypatch.setattr(vhdx_logs, "IDENTITY", bytes(16))
     assert whole(logged(disk, entries(disk, chance))) == whole(disk)
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("zeros", [(1 << 50, PAGE), (0, 1 << 50), (PAGE, 1 << 62)])
-def test_a_log_that_empties_more_than_there_is_is_refused(zeros, disk):
+def test_a_log_that_zeroes_more_than_the_file_is_refused(zeros, disk):
     with pytest.raises(FormatError, match="zeroes more"):
         whole(logged(disk, [Entry(7, zeros=[zeros])]))
 
 
 @pytest.mark.oracle
-def test_a_log_that_knows_a_longer_file_is_refused(disk, chance):
+def test_a_log_of_a_longer_file_is_refused(disk, chance):
     open_one = logged(disk + bytes(MIB), entries(disk, chance))
     with pytest.raises(FormatError, match="truncated"):
         whole(open_one[:-MIB])

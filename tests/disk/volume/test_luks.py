@@ -41,7 +41,7 @@ def described(segment=None, **config):
     return {"config": config, "segments": {"0": segment or SEGMENT}}
 
 
-def test_a_header_says_where_the_bytes_lie():
+def test_a_header_locates_the_encrypted_data():
     found = LuksHeader.parse(volume(described({**SEGMENT, "iv_tweak": "8", "sector_size": 4096, "size": "8192"})))
     assert found == LuksHeader("0123-45", "aes-xts-plain64", 32768, 8192, 4096, 8)
     assert found.open_decrypted(volume(described()), KEY).size == 8192
@@ -74,7 +74,7 @@ def test_the_newer_one_of_two_copies_counts():
         "unfinished": (described(requirements={"mandatory": ["online-reencrypt-v2"]}), "unfinished"),
     }.values(),
 )
-def test_what_makes_no_sense_or_is_not_for_us_is_refused(document, reason):
+def test_invalid_and_unsupported_headers_are_refused(document, reason):
     with pytest.raises(LtspError, match=reason):
         LuksHeader.parse(volume(document))
 
@@ -95,7 +95,7 @@ def test_old_and_new_versions_are_refused_by_name():
 
 @pytest.mark.parametrize("sector", [512, 4096])
 @pytest.mark.parametrize(("cipher", "size"), [("aes-xts-plain64", 64), ("aes-xts-plain64", 32), ("aes-xts-plain", 64)])
-def test_xts_is_that_of_the_library(cipher, size, sector, chance):
+def test_xts_equals_that_of_the_library(cipher, size, sector, chance):
     data = chance.randbytes(8 * 4096)
     first = (1 << 32) - 8 if cipher.endswith("64") else 8
     expected = b"".join(
@@ -109,7 +109,7 @@ def test_xts_is_that_of_the_library(cipher, size, sector, chance):
 
 @pytest.mark.parametrize("sector", [512, 4096])
 @pytest.mark.parametrize("size", [16, 24, 32])
-def test_cbc_is_that_of_the_library(size, sector, chance):
+def test_cbc_equals_that_of_the_library(size, sector, chance):
     data = chance.randbytes(4 * 4096)
     key = KEY[:size]
     salt = Cipher(algorithms.AES(hashlib.sha256(key).digest()), modes.ECB())
