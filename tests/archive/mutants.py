@@ -1,4 +1,4 @@
-"""Hostile archives: seeds with a few bytes, fields or blocks changed, and what our reader makes of each.
+"""Hostile archives: seeds with a few bytes, fields or blocks changed, and how our reader handles each.
 
 Run as a program, `python mutants.py SEED COUNT ARCHIVE...` puts a reader that may take 512 MiB and 5 s for each through
 COUNT mutants, and writes how many were refused and read; the first that breaks the promise ends it with status 1.
@@ -155,7 +155,7 @@ class Held:
 
 
 def fate(data: bytes, *, piped: bool = False) -> str:
-    """What becomes of an archive when all is done with it that a build does; anything else breaks the promise."""
+    """The result of everything that a build does with an archive; any other error breaks the promise."""
     stored: Blocks = Held(data)
     with ArchiveReader("/var/tmp") as reader:
         try:
@@ -196,7 +196,7 @@ def _save_mutant(seed: int, number: int, data: bytes) -> str:
 
 
 def fates(seed: int, count: int, archives: list[bytes]) -> Counter[str]:
-    """Of mutants that depend on the seed alone. Says which one breaks the promise."""
+    """Results of mutants that depend only on the seed. Names the one that breaks the promise."""
     found: Counter[str] = Counter()
     for number in range(count):
         chance = random.Random(f"{seed} {number}")

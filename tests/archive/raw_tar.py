@@ -1,4 +1,4 @@
-"""Tar archives and images of containers byte by byte, right ones and wrong ones."""
+"""Tar archives and container images built byte by byte, valid and invalid."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def shown(tree: Tree) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Bytes at hand, read as those of a file are."""
+    """Bytes in memory, read like those of a file."""
 
     data: bytes
 
@@ -193,7 +193,7 @@ class Held:
 
 
 class Opened:
-    """Reads archives from files below a directory, and keeps all open until the test is over."""
+    """Reads archives from files below a directory, and keeps them open until the end of the test."""
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch

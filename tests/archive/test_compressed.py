@@ -1,4 +1,4 @@
-"""Compressed archives, whatever they are called, and those that unpack to far too much."""
+"""Compressed archives with any name, and those that unpack to far too much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How layers lie over each other: whiteouts, links within and across them, and links that a layer puts in the way."""
+"""Merging layers: whiteouts, links within and across layers, and links that replace directories."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read(tmp_path):
 
 @pytest.fixture
 def laid(read):
-    """What layers come to, each given by its members."""
+    """The merged tree of layers, each given by its members."""
 
     def tree(*layers):
         return read(layout(*(tar(*members) for members in layers)).archive())

@@ -1,4 +1,4 @@
-"""What stands in the headers of tar archives, whoever wrote them."""
+"""The headers of tar archives in all dialects."""
 
 from __future__ import annotations
 

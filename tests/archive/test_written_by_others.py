@@ -1,4 +1,4 @@
-"""Archives and images that other programs write, compared with the directory that they were made of."""
+"""Archives and images written by other programs, compared with their source directory."""
 
 from __future__ import annotations
 

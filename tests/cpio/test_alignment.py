@@ -1,4 +1,4 @@
-"""Initrds end where another one may begin."""
+"""Initrds are padded so that another one may follow."""
 
 from __future__ import annotations
 

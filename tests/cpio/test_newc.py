@@ -1,4 +1,4 @@
-"""Archives read back by a reader of ours, which follows init/initramfs.c and nothing else."""
+"""Archives are read back by a test reader that follows init/initramfs.c."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_file_of_4_gib_is_refused_before_anything_is_written():
 
 @dataclass
 class Live:
-    """A file that is not what it was."""
+    """A file that changed since the scan."""
 
     size: int = 9
     data: bytes = b"nine byte"

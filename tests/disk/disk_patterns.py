@@ -1,4 +1,4 @@
-"""Content that shows when a reader mistakes one place for another, and headers that qemu-img does not make."""
+"""Disk contents that reveal misplaced reads, and headers that qemu-img does not write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of headers made right again, so that a mutant is looked into and not only refused for its sum."""
+"""Fix the checksums of headers, so that a mutant is parsed and not just refused for its checksum."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ltsp.storage.crc32c import crc32c_inverted
 
 
 def fix_checksums(disk: bytearray) -> None:
-    """All that are found where they belong."""
+    """Fix all checksums found at their usual offsets."""
     for each in (_vhd, _vhdx, _gpt, _lvm, _md, _luks):
-        with suppress(struct.error):  # what is cut off within a header stays as it is
+        with suppress(struct.error):  # a truncated header stays as it is
             each(disk)
 
 

@@ -1,4 +1,4 @@
-"""Hostile disks: seeds with a few bytes, numbers or sectors changed, and what our readers make of each.
+"""Hostile disks: seeds with a few bytes, numbers or sectors changed, and how our readers handle each.
 
 Run as a program, `python mutants.py SEED COUNT DIRECTORY...` puts readers that may take 512 MiB and 5 s for each
 through COUNT mutants, and writes how many were refused and read; the first that breaks the promise ends it with
@@ -105,7 +105,7 @@ def _number(disk: bytearray, sectors: Sectors, chance: random.Random) -> None:
 
 
 def _nudge(disk: bytearray, sectors: Sectors, chance: random.Random) -> None:
-    """A number that is nearly right."""
+    """An almost correct number."""
     at = _anywhere(disk, sectors, chance)
     disk[at] = (disk[at] + chance.randint(-16, 16)) % 256
 
@@ -134,7 +134,7 @@ _MUTATIONS: tuple[Callable[[bytearray, Sectors, random.Random], None], ...] = (
 
 
 def fate(files: dict[str, bytes]) -> str:
-    """What becomes of disks when all is done with them that a source does; anything else breaks the promise."""
+    """The result of everything that a source does with disks; any other error breaks the promise."""
 
     def sibling(name: str) -> BinaryIO:
         if name not in files:
@@ -196,7 +196,7 @@ def _save_mutant(seed: int, number: int, files: Mapping[str, bytes]) -> str:
 
 
 def fates(seed: int, count: int, seeds: list[Seed]) -> Counter[str]:
-    """Of mutants that depend on the seed alone. Says which one breaks the promise."""
+    """Results of mutants that depend only on the seed. Names the one that breaks the promise."""
     found: Counter[str] = Counter()
     for number in range(count):
         chance = random.Random(f"{seed} {number}")

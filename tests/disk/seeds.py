@@ -1,4 +1,4 @@
-"""Small disks of every kind and with every table, of which mutants are made: a directory each, with its files.
+"""Small disks of every format and with every table, as seeds for mutants: one directory each.
 
 The disk itself is `disk`, other files are those that it names; `disk1` is another disk of the same system.
 """

@@ -1,4 +1,4 @@
-"""Small disks with tables: by sfdisk where it can, and by hand where only a kernel with the driver could make them."""
+"""Small disks with tables: by sfdisk if possible, or by hand if only a kernel with the driver could create them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the bytes of a volume lie, by which the kernel is given them or a copy is made."""
+"""The map of a volume, which decides whether the kernel reads it in place or from a copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of disk that qemu-img makes is read as qemu-img itself reads it."""
+"""Every disk format that qemu-img writes is read like qemu-img reads it."""
 
 from __future__ import annotations
 

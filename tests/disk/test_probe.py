@@ -1,4 +1,4 @@
-"""What a volume or file holds, by its magic numbers, and what is said where it is not read."""
+"""The kind of a volume or file by its magic numbers, and the messages for unsupported kinds."""
 
 from __future__ import annotations
 

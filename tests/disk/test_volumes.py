@@ -1,4 +1,4 @@
-"""Tables of partitions, RAID members and LVM give the volumes that their own tools see."""
+"""Partition tables, RAID members and LVM give the same volumes as their own tools."""
 
 from __future__ import annotations
 

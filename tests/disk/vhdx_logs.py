@@ -1,4 +1,4 @@
-"""Logs that a VHDX has when its writer was killed. [MS-VHDX] 2.3"""
+"""The logs of a VHDX whose writer was killed. [MS-VHDX] 2.3"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Entry:
     sequence: int
     sectors: dict[int, bytes] = field(default_factory=dict)
     zeros: list[tuple[int, int]] = field(default_factory=list)
-    """Place and size."""
+    """Offset and size."""
 
     def pack(self, tail: int, file_size: int) -> bytes:
         descriptors = b"".join(

@@ -8,7 +8,7 @@ from filesystem.mkfs import FileBlocks
 
 @pytest.fixture(scope="session")
 def nasty_root(tmp_path_factory):
-    """Everything that ever went wrong, as a directory to copy into file systems."""
+    """A directory with everything that ever went wrong, to copy into file systems."""
     return kitchen_sink.build(
         tmp_path_factory.mktemp("nasty") / "root", kitchen_sink.KitchenSinkSize(entries=1500, owners=30)
     )

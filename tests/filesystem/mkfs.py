@@ -1,4 +1,4 @@
-"""File systems for the tests: made by their own tools, filled through the kernel, and shown as the kernel shows them.
+"""File systems for the tests: created with their own tools, and filled and listed through the kernel.
 
 What needs a mount runs as a program in a mount namespace of its own, so that a kill leaves nothing behind.
 """

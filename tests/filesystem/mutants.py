@@ -1,4 +1,4 @@
-"""Hostile file systems: seeds with a few bytes, numbers or blocks changed, and what our readers make of each.
+"""Hostile file systems: seeds with a few bytes, numbers or blocks changed, and how our readers handle each.
 
 Run as a program, `python damaged.py SEED COUNT CHECKS KIND:IMAGE...` puts a reader that may take 512 MiB and 5 s for
 each through COUNT mutants, and writes how many were refused and read; the first that breaks the promise ends it with
@@ -77,7 +77,7 @@ class _Watched:
 
 @dataclass
 class Mutant:
-    """A seed with some places changed, and perhaps its end cut off."""
+    """A seed with some places changed, and possibly truncated."""
 
     seed: Seed
     size: int
@@ -134,7 +134,7 @@ def _number(made: Mutant, chance: random.Random) -> None:
 
 
 def _nudge(made: Mutant, chance: random.Random) -> None:
-    """A number that is nearly right."""
+    """An almost correct number."""
     at = _anywhere(made, chance) // 2 * 2
     order = chance.choice(("little", "big"))
     value = int.from_bytes(made.read_at(at, 2), order) + chance.randint(-16, 16)
@@ -240,7 +240,7 @@ def _save_mutant(number: int, index: int, made: Mutant) -> str:
 
 
 def fates(number: int, count: int, seeds: list[Seed]) -> Counter[str]:
-    """Of mutants that depend on the number alone. Says which one breaks the promise."""
+    """Results of mutants that depend only on the number. Names the one that breaks the promise."""
     found: Counter[str] = Counter()
     for index in range(count):
         chance = random.Random(f"{number} {index}")

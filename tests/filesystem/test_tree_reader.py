@@ -1,4 +1,4 @@
-"""The tree of a file system that is made up: what no mkfs would write."""
+"""The tree of an artificial file system, with content that no mkfs would write."""
 
 from __future__ import annotations
 

@@ -38,14 +38,14 @@ ZSTD = WriteOptions(Compression("zstd", 1))
 
 @contextmanager
 def nameless(directory: Path):
-    """A file without a name, as publishing stages an image."""
+    """An unnamed file, like the staged image of a version."""
     descriptor = os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
     with open(descriptor, "w+b", buffering=0) as file:
         yield file
 
 
 def written(tree: Tree, directory: Path, words=(), options=ZSTD, faults=None, progress=lambda _amount: None):
-    """The image, under a name, and what was said of it."""
+    """The named image, and the messages about it."""
     parameters = parse(words)
     with nameless(directory) as file:
         faults = Faults() if faults is None else faults

@@ -204,7 +204,7 @@ def test_users_and_groups_are_looked_up_on_this_machine():
 
 @pytest.mark.oracle
 def test_each_option_of_the_real_mksquashfs_is_in_a_table_or_left_to_it():
-    """Of those that it lists with an argument, none is taken for one without."""
+    """No option that it lists with an argument is parsed as one without."""
     listed = subprocess.run(["mksquashfs", "-help"], capture_output=True, text=True, check=False).stdout
     with_argument = set(re.findall(r"^\s*(-[A-Za-z-]+) (?:<|strategy|filter)", listed, re.MULTILINE))
     without = set(re.findall(r"^\s*(-[A-Za-z-]+)(?:\t|\n)", listed, re.MULTILINE))

@@ -34,7 +34,7 @@ def streamed(source: Tree, faults: Faults | None = None, **options) -> tuple[tar
 
 @dataclass(slots=True)
 class LiveStream:
-    """A file that someone changes: each reading gives what is then there."""
+    """A file that changes: each reading gives the current version."""
 
     size: int
     data: bytes
@@ -173,7 +173,7 @@ def test_an_unreadable_file_ends_the_stream_or_is_left_out_on_demand():
 
 
 def test_a_file_that_fails_after_its_header_ends_the_stream_always():
-    """What is promised cannot be taken back, and zeros in place of data would be a lie."""
+    """The announced size cannot be changed, and zeros in place of data would be wrong."""
     source = tree({"a": File(PLAIN, Live([LiveStream(LARGE, bytes(LARGE), fails_at=1 << 20)]))})
     with pytest.raises(FileUnreadable, match="cannot read /a to its end: Input/output error"):
         streamed(source, Faults(skip_unreadable=True))

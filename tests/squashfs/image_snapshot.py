@@ -1,4 +1,4 @@
-"""What a tree holds, as the snapshots of `corpus.compare`, read by way of holes and of reads of every size."""
+"""Snapshots of trees like those of `corpus.compare`, read through holes and with reads of every size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile images: seeds with a few bytes, numbers or blocks changed, and what our reader makes of each.
+"""Hostile images: seeds with a few bytes, numbers or blocks changed, and how our reader handles each.
 
 Run as a program, `python mutants.py SEED COUNT IMAGE...` puts a reader that may take 512 MiB and 5 s for each through
 COUNT mutants, and writes how many were refused and read; the first that breaks the promise ends it with status 1.
@@ -64,7 +64,7 @@ def _number(image: bytearray, chance: random.Random) -> None:
 
 
 def _nudge(image: bytearray, chance: random.Random) -> None:
-    """A number that is nearly right."""
+    """An almost correct number."""
     at = _anywhere(image, chance) // 2 * 2
     value = int.from_bytes(image[at : at + 2], "little") + chance.randint(-16, 16)
     piece = (value % (1 << 16)).to_bytes(2, "little")[: len(image) - at]
@@ -99,7 +99,7 @@ _MUTATIONS: tuple[Callable[[bytearray, random.Random], None], ...] = (
 
 
 def fate(data: bytes) -> str:
-    """What becomes of an image when all is done with it that a build does; anything raised breaks the promise."""
+    """The result of everything that a build does with an image; any other error breaks the promise."""
     refused = False
     try:
         check_image(io.BytesIO(data))
@@ -144,7 +144,7 @@ def _save_mutant(seed: int, number: int, data: bytes) -> str:
 
 
 def fates(seed: int, count: int, images: list[bytes]) -> Counter[str]:
-    """Of mutants that depend on the seed alone. Says which one breaks the promise."""
+    """Results of mutants that depend only on the seed. Names the one that breaks the promise."""
     found: Counter[str] = Counter()
     for number in range(count):
         chance = random.Random(f"{seed} {number}")

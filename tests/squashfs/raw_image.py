@@ -1,4 +1,4 @@
-"""Images put together from parts that no writer would write: nothing is compressed, nothing is checked."""
+"""Images assembled from parts that no writer would write: uncompressed and unchecked."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def metadata(data: bytes) -> bytes:
 
 
 def packed(data: bytes) -> bytes:
-    """One metadata block that unfolds to the data, which may be too long for it."""
+    """One metadata block with the data, which may be too long for it."""
     block = zlib.compress(data, 9)
     return len(block).to_bytes(2, "little") + block
 

@@ -1,4 +1,4 @@
-"""Small images of every codec and shape, mksquashfs's and ours, to be damaged."""
+"""Small images with every codec and option, from mksquashfs and our writer, to be damaged."""
 
 from __future__ import annotations
 

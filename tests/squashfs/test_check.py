@@ -1,4 +1,4 @@
-"""What publishing always checks takes what our writer and mksquashfs make, and refuses what is damaged or cut off."""
+"""The check before publishing accepts images from our writer and mksquashfs, and refuses damaged or truncated ones."""
 
 from __future__ import annotations
 

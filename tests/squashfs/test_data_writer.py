@@ -1,4 +1,4 @@
-"""Live files: what changes, vanishes or cannot be read while the image is written."""
+"""Live files: those that change, vanish or cannot be read while the image is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large an image will be, by a sample of its blocks."""
+"""Estimating the size of an image from a sample of its blocks."""
 
 from __future__ import annotations
 

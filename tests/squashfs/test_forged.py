@@ -1,4 +1,4 @@
-"""Images that somebody made to harm: each is refused in one line that names the kind of damage, at once."""
+"""Malicious images: each is refused at once, in one line that names the kind of damage."""
 
 from __future__ import annotations
 

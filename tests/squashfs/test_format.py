@@ -1,4 +1,4 @@
-"""Records are what their annotations say, and device numbers are those of Linux."""
+"""Records follow their annotations, and device numbers are those of Linux."""
 
 from __future__ import annotations
 

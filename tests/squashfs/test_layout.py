@@ -1,4 +1,4 @@
-"""An image is a function of the tree and the options alone."""
+"""An image depends only on the tree and the options."""
 
 from __future__ import annotations
 

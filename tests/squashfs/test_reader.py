@@ -1,4 +1,4 @@
-"""Images that mksquashfs made, read by us, are the directory that it read."""
+"""Images written by mksquashfs, read by us, equal their source directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `--verify` finds: nothing in a good image, and every kind of difference in another one."""
+"""`--verify` finds nothing in a good image, and every kind of difference in another one."""
 
 from __future__ import annotations
 

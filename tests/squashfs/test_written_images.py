@@ -1,4 +1,4 @@
-"""What is written comes back through unsquashfs, the kernel and our own reader without a difference."""
+"""Written images are read back by unsquashfs, the kernel and our own reader without differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes trees to image files for the tests of the writer."""
+"""Write trees to image files for the tests of the writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces of what may be shorter than its own tables say."""
+"""Reading from files that may be shorter than their tables claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compressed streams: what the programs write, and a kind of which several lie one behind the other."""
+"""Compressed streams as the programs write them, and concatenated ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written with holes is read as it was given."""
+"""Data written with holes reads back unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The busyboxes that the client's shell is tried on are of the releases that distributions have."""
+"""The busyboxes used to test the client's shell scripts come from current distribution releases."""
 
 from __future__ import annotations
 

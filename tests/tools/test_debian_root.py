@@ -1,4 +1,4 @@
-"""The root comes from the distribution's own archive, and from no other entry of apt's sources."""
+"""The root comes only from the distribution's own archive, not from other entries of apt's sources."""
 
 from __future__ import annotations
 

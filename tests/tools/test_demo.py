@@ -1,4 +1,4 @@
-"""`make demo` ends a failure with one line, whatever failed."""
+"""`make demo` reports any failure in one line."""
 
 from __future__ import annotations
 

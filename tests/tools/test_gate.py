@@ -1,4 +1,4 @@
-"""What `make test` runs is the same whatever environment it is called from."""
+"""`make test` runs the same tests regardless of the environment."""
 
 from __future__ import annotations
 

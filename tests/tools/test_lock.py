@@ -1,4 +1,4 @@
-"""The lock files hold what pyproject.toml asks for, each with hashes, and name no place where it comes from."""
+"""The lock files have the requirements of pyproject.toml with hashes, and name no index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The set-up of a fresh machine, with a false apt: what it installs, in which order, and what a newcomer sees of it."""
+"""The setup of a fresh machine with a fake apt: what it installs, in which order, and what it prints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several contents as one."""
+"""Concatenating contents."""
 
 from __future__ import annotations
 

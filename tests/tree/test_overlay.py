@@ -1,4 +1,4 @@
-"""Layers over each other, and the kernel's overlayfs as the oracle."""
+"""Merging layers, compared with the kernel's overlayfs."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_content_elsewhere_in_the_layers_is_refused_by_name(key):
 
 
 def layers_on(tmp_path):
-    """Three, with each thing that one can say of those below it."""
+    """Three layers, with everything that a layer can express about those below it."""
     low, middle, high = (tmp_path / name for name in ("low", "middle", "high"))
     for at, names in (
         (low, ("etc/a", "etc/b", "opt/x/one", "opt/y", "srv/f", "var/lib/old", "turned", "kept/f")),

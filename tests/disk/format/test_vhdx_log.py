@@ -36,7 +36,7 @@ def whole(disk: bytes) -> bytes:
 
 
 def data_at(disk: bytes) -> int:
-    """Where some payload lies in the file."""
+    """The offset of some payload in the file."""
     content = whole(disk)
     return disk.index(content[SIZE : SIZE + PAGE])
 
@@ -53,7 +53,7 @@ def entries(disk: bytes, chance: random.Random) -> list[Entry]:
 @pytest.mark.oracle
 @pytest.mark.parametrize("start", [0, 40 * PAGE, MIB - 8 * PAGE])
 def test_a_log_is_replayed_as_qemu_replays_it(start, disk, chance, tmp_path):
-    """Later entries go over earlier ones."""
+    """Later entries override earlier ones."""
     open_one = logged(disk, entries(disk, chance), start)
     (tmp_path / "disk").write_bytes(open_one)
     qemu_img("check", "-r", "all", tmp_path / "disk")

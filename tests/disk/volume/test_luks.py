@@ -1,4 +1,4 @@
-"""Headers of LUKS, and ciphers beside those of the library."""
+"""LUKS headers, and our cipher modes compared with those of the library."""
 
 from __future__ import annotations
 
