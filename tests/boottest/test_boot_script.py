@@ -15,7 +15,7 @@ SCRIPT = BootScript(
 )
 
 
-def test_the_menu_is_told_what_a_person_would_choose():
+def test_the_menu_gets_the_choices_of_a_person():
     assert SCRIPT.through_menu() == (
         "#!ipxe\n"
         "set ltsp-server 10.0.2.2\n"
@@ -27,7 +27,7 @@ def test_the_menu_is_told_what_a_person_would_choose():
     )
 
 
-def test_a_menu_that_came_by_http_goes_on_by_http():
+def test_a_menu_fetched_by_http_continues_by_http():
     by_http = replace(SCRIPT, base="http://10.0.2.2/", http="http://10.0.2.2", extra="ltsp.debug")
     text = by_http.through_menu()
     assert "set ltsp-http http://10.0.2.2\n" in text

@@ -15,7 +15,7 @@ RECORDED = Path(__file__).parent / "consoles"
 
 NO_BOOTFILE = BootProblem(
     "no bootable device: the network boot gave up",
-    "check that the boot file exists in TFTP_DIR/ltsp: type ltsp ipxe",
+    "check that the boot file exists in TFTP_DIR/ltsp: run ltsp ipxe",
 )
 IPXE_SHELL = BootProblem(
     "iPXE opened its shell", "a script ended with `shell`, or what it chained to could not be fetched"
@@ -45,7 +45,7 @@ def in_pieces(data, size):
             BootStage.KERNEL,
             BootProblem(
                 "the kernel panicked: VFS: Unable to mount root fs on unknown-block(0,0)",
-                "the kernel got no initrd that it could unpack, or no rdinit=; see the lines of iPXE above it",
+                "the kernel got no usable initrd, or no rdinit=; see the lines of iPXE above",
             ),
         ),
         (
@@ -58,7 +58,7 @@ def in_pieces(data, size):
         ),
     ],
 )
-def test_a_recorded_boot_is_told_by_its_last_stage_and_trouble(name, stage, trouble, size):
+def test_a_recorded_boot_has_its_last_stage_and_problem(name, stage, trouble, size):
     console = fed(*in_pieces((RECORDED / f"{name}.bin").read_bytes(), size))
     assert (console.stage, console.trouble) == (stage, trouble)
     assert list(console.seconds) == [each for each in BootStage if each in console.seconds]
@@ -71,7 +71,7 @@ def test_a_line_that_the_firmware_broke_is_read_whole():
     assert console.clue.cause.endswith("20200101T000000Z-00000000/vmlinuz: No such file or directory")
 
 
-def test_what_ipxe_could_not_fetch_explains_a_boot_that_gave_up():
+def test_a_failed_fetch_of_ipxe_explains_a_boot_that_gave_up():
     console = fed((RECORDED / "no_bootfile.bin").read_bytes())
     assert console.clue is not None
     assert console.clue.cause == "iPXE could not fetch tftp://10.0.2.2/missing.ipxe: No such file or directory"
@@ -118,17 +118,17 @@ def test_the_login_prompt_may_come_after_the_report():
     assert console.seconds[BootStage.LOGIN] == 3.0
 
 
-def test_a_report_that_others_wrote_into_is_waited_for_again():
+def test_an_interrupted_report_is_read_from_its_repetition():
     console = fed(REPORT_PREFIX.encode() + b'{"a":\n', REPORT_PREFIX.encode() + b'{"a":1}\n')
     assert console.report == '{"a":1}'
 
 
 @pytest.mark.parametrize("line", [b"lab7 login: [  OK  ] Finished x.\n", b"lab7 login: root (automatic login)\n"])
-def test_a_login_prompt_is_one_whatever_is_written_behind_it(line):
+def test_a_login_prompt_is_recognized_with_text_after_it(line):
     assert fed(line).stage is BootStage.LOGIN
 
 
-def test_our_inits_last_words_are_cause_and_remedy():
+def test_the_last_line_of_the_clients_init_is_cause_and_remedy():
     console = fed(b"ltsp: FATAL: no answer from 10.0.2.2: check the cable, then the server\n")
     assert console.trouble == BootProblem("no answer from 10.0.2.2", "check the cable, then the server")
     assert fed(b"[    3.1] ltsp: FATAL: out of ideas\n").trouble == BootProblem("out of ideas", "")
@@ -186,7 +186,7 @@ def said_at(label, script):
         ("no-image", "cannot fetch the image of lab", "run ltsp ipxe --http=1 on the server"),
     ],
 )
-def test_what_pointer_and_menu_tell_people_is_cause_and_remedy_and_the_end(label, cause, remedy):
+def test_messages_of_pointer_and_menu_are_cause_and_remedy_and_the_end(label, cause, remedy):
     files = ("vmlinuz", "client.img")
     pointer = Pointer("lab", "20260101T000000Z-12345678", None, "images/.versions/lab/V/image.img", files, "12")
     menu = said_at("_failed", Menu("/srv/ltsp").text()).replace("${ltsp-name}", "lab")
@@ -215,7 +215,7 @@ BROKEN = b"ltsp: FATAL: htt[    7.012345] random: crng init done\np://a/b cannot
         b"ltsp: FATAL: httltsp: FATAL: http://a/b cannot be fetched: run ltsp http\np://a/b cannot\n",
     ],
 )
-def test_last_words_are_read_from_a_line_that_is_whole(lines):
+def test_a_fatal_message_is_read_from_a_complete_line(lines):
     assert fed(lines).trouble == BootProblem("http://a/b cannot be fetched", "run ltsp http")
 
 
@@ -229,7 +229,7 @@ def test_last_words_are_read_from_a_line_that_is_whole(lines):
         (b"Kernel panic - not syncing: Attempted to kill init!\n", "the kernel panicked: Attempted to kill init!"),
     ],
 )
-def test_marks_after_which_nothing_good_comes(line, cause):
+def test_marks_that_end_the_boot(line, cause):
     trouble = fed(line).trouble
     assert trouble is not None
     assert trouble.cause == cause

@@ -79,7 +79,7 @@ def booted(debian_root: Path, directory: Path, client: bytes):
 
 
 @pytest.mark.parametrize("remainder", range(4))
-def test_a_published_initrd_of_any_size_has_the_settings_behind_it(debian_root, packed, tmp_path, remainder):
+def test_a_published_initrd_of_any_size_is_followed_by_the_settings(debian_root, packed, tmp_path, remainder):
     client = of_remainder(packed, remainder)
     for name in ("srv", "tftp"):
         (tmp_path / name).mkdir()
@@ -96,7 +96,7 @@ def test_a_published_initrd_of_any_size_has_the_settings_behind_it(debian_root, 
 
 
 @pytest.mark.parametrize("remainder", [1, 2, 3])
-def test_what_the_kernel_lost_fails_the_boot_test_at_once(debian_root, packed, tmp_path, remainder):
+def test_an_initrd_that_the_kernel_lost_fails_the_boot_test_at_once(debian_root, packed, tmp_path, remainder):
     """As it was before initrds were padded."""
     verdict = booted(debian_root, tmp_path, of_remainder(packed, remainder))
     if joins_by_itself(tmp_path / "disk/EFI/BOOT/BOOTX64.EFI"):

@@ -44,6 +44,6 @@ def test_the_arguments_of_qemu(case):
     assert machine.arguments(7, 8) == golden.split()
 
 
-def test_a_comma_in_a_path_ends_no_option_of_qemu():
+def test_a_comma_in_a_path_does_not_end_an_option_of_qemu():
     machine = VirtualMachine(NetworkBoot("a,b", "/srv/x,hostfwd=tcp::1-:2"), Bios())
     assert "user,id=net,tftp=/srv/x,,hostfwd=tcp::1-:2,bootfile=a,,b" in machine.arguments(7, 8)

@@ -27,7 +27,7 @@ def test_pixels_that_look_like_blanks_are_pixels():
 
 
 @pytest.mark.parametrize("pixmap", [b"", b"P5\n1 1\n255\nx", b"P6\n1 1\n255\nxx", b"P6\n1 1\n65535\nxxxxxx"])
-def test_what_is_no_pixmap_is_refused(pixmap):
+def test_another_file_is_not_a_pixmap(pixmap):
     with pytest.raises(FormatError):
         to_png(pixmap)
 
@@ -60,15 +60,15 @@ def test_events_between_the_answers_are_passed_over():
     ]
 
 
-def test_a_monitor_that_ends_is_said():
+def test_a_monitor_that_ends_is_reported():
     ours, _, thread = conversation([b'{"return": {}}\n{"ret'])
     with ours:
-        with pytest.raises(LtspError, match="gave no picture"):
+        with pytest.raises(LtspError, match="cannot take a screenshot"):
             QemuMonitor(ours).screenshot("/tmp/x.ppm")
         thread.join()
 
 
-def test_a_refusal_says_why():
+def test_a_refusal_gives_the_reason():
     ours, _, thread = conversation(
         [b'{"return": {}}\n', b'{"error": {"class": "GenericError", "desc": "no screen"}}\n']
     )

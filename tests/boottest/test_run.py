@@ -73,7 +73,7 @@ def test_the_initrd_of_the_distribution_without_a_root(debian_root):
 def test_a_machine_that_restarts(tmp_path):
     (tmp_path / "again.ipxe").write_text("#!ipxe\nreboot\n")
     seen = verdict(NetworkBoot("again.ipxe", str(tmp_path)))
-    assert seen.cause == "the machine restarted or switched itself off; it got as far as: iPXE"
+    assert seen.cause == "the machine restarted or switched itself off; last stage: iPXE"
 
 
 def test_arguments_that_qemu_refuses_are_its_own_failure():

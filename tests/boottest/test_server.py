@@ -30,7 +30,7 @@ sys.exit(3)
 """
 
 
-def test_ganesha_s_log_is_cut_to_its_complaints():
+def test_ganeshas_log_is_reduced_to_its_errors():
     assert filter_complaints(GANESHA) == b"FATAL: Failed to PR_SET_IO_FLUSHER with EPERM.\n"
 
 
@@ -42,15 +42,15 @@ def test_a_file_system_that_nfs_cannot_serve_is_named(tmp_path):
     with enter_private_network():
         subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", tmp_path / "images"], check=True)
         with (
-            pytest.raises(LtspError, match="gives no file handles") as raised,
+            pytest.raises(LtspError, match="has no file handles") as raised,
             nfs_server.serve_directory(str(tmp_path / "images"), str(tmp_path)),
         ):
             pytest.fail("it is served")
-    assert raised.value.hint.startswith("give --transport=http")
+    assert raised.value.hint.startswith("use --transport=http")
 
 
 @pytest.mark.root
-def test_a_server_that_ends_at_once_is_named_with_its_last_words():
+def test_a_server_that_ends_at_once_is_named_with_its_last_lines():
     program = (sys.executable, "-c", "import sys; sys.exit('no such export')")
     with (
         enter_private_network(),
@@ -61,12 +61,12 @@ def test_a_server_that_ends_at_once_is_named_with_its_last_words():
 
 
 @pytest.mark.root
-def test_a_server_that_never_listens_is_named_with_its_last_words(monkeypatch):
+def test_a_server_that_never_listens_is_named_with_its_last_lines(monkeypatch):
     monkeypatch.setattr(server, "_SECONDS_TO_START", 1.0)
     program = ("sh", "-c", "echo waiting for a disk; exec sleep 100")
     with (
         enter_private_network(),
-        pytest.raises(LtspError, match=r"^server does not listen on port 2049 after 1 seconds: waiting for a disk"),
+        pytest.raises(LtspError, match=r"^server is not listening on port 2049 after 1 seconds: waiting for a disk"),
         start_server(program, 2049, package="", name="server"),
     ):
         pytest.fail("it does not listen")

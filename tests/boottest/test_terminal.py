@@ -19,15 +19,15 @@ def test_colours_titles_and_charsets_are_dropped():
     assert lines(b"\x1b[0;1;31mred\x1b[0m \x1b]0;title\x07a\x1b(Bb\x1b]2;x\x1b\\c\x1b7d") == ["red abcd"]
 
 
-def test_going_elsewhere_on_the_screen_begins_a_line():
+def test_moving_on_the_screen_starts_a_line():
     assert lines(b"one\x1b[2;1Htwo\x1b[2J\x1b[01;01Hthree") == ["one", "two", "three"]
 
 
-def test_what_is_written_over_is_not_kept():
+def test_overwritten_text_is_not_kept():
     assert lines(b"fetching 10 %\rfetching 20 %\r\nPress\b \b\b \bX") == ["fetching 20 %", "PreX"]
 
 
-def test_what_a_terminal_would_obey_is_escaped():
+def test_control_characters_are_escaped():
     assert lines("a\x9bb\u202ec".encode() + b"\xff\x00\x07d") == [r"a\x9bb\u202ec\xffd"]
 
 
@@ -41,7 +41,7 @@ def test_a_line_without_end_is_not_kept_whole():
 
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from([b"\x1b[2", b";1H", b"\x1b]", b"\r", b"\n", b"\x1b"])))
-def test_the_pieces_in_which_bytes_come_change_nothing(pieces):
+def test_the_pieces_in_which_bytes_arrive_do_not_matter(pieces):
     whole, parts = Terminal(), Terminal()
     expected = list(whole.feed(b"".join(pieces)))
     assert [line for piece in pieces for line in parts.feed(piece)] == expected

@@ -67,7 +67,7 @@ def test_a_system_that_came_up_badly_does_not_pass(changes, cause):
     assert seen.remedy
 
 
-def test_another_image_than_the_one_that_was_meant_does_not_pass():
+def test_another_image_than_expected_does_not_pass():
     console = Console()
     console.feed(
         REPORT_PREFIX.encode() + json.dumps({**GOOD, "cmdline": "ltsp.image=images/old.img"}).encode() + b"\n", 20.0
@@ -76,16 +76,16 @@ def test_another_image_than_the_one_that_was_meant_does_not_pass():
     assert Verdict.of(console, "", "images/old").cause == "another image than images/old was booted"
 
 
-def test_a_boot_that_stands_still_is_told_by_where():
-    seen = verdict("it was not through after 180 seconds")
-    assert seen.cause == "it was not through after 180 seconds; it got as far as: kernel"
+def test_a_boot_that_hangs_is_reported_with_its_last_stage():
+    seen = verdict("not finished after 180 seconds")
+    assert seen.cause == "not finished after 180 seconds; last stage: kernel"
     assert seen.stage is BootStage.KERNEL
 
 
-def test_what_went_wrong_first_comes_first():
+def test_the_first_problem_comes_first():
     seen = verdict(lines=b"tftp://10.0.2.2/x... No such file (https://ipxe.org/1)\nKernel panic - not syncing: x\n")
     assert seen.cause == "iPXE could not fetch tftp://10.0.2.2/x: No such file (the kernel panicked: x)"
-    assert seen.remedy == "check the name and the server"
+    assert seen.remedy == "check the path and the server"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_went_wrong_first_comes_first():
         "[" * 100000,
     ],
 )
-def test_a_report_that_is_not_whole_is_none(text):
+def test_an_invalid_report_is_refused(text):
     with pytest.raises(FormatError, match="report"):
         GuestReport.parse(text)
 

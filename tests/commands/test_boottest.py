@@ -232,7 +232,7 @@ def test_an_initrd_without_squashfs_names_the_missing_module(lab, tftp, debian_r
 @boot
 def test_a_boot_that_times_out_reports_the_last_stage(lab):
     seen = verdict(BootRoute(subject(lab), False, "nfs", "tftp"), seconds=4)
-    assert seen.cause == "it was not through after 4 seconds; it got as far as: iPXE"
+    assert seen.cause == "not finished after 4 seconds; last stage: iPXE"
 
 
 @boot

@@ -21,7 +21,7 @@ def lines(*interfaces, **wishes):
     return DnsmasqConfig(interfaces or (ROOM, OWN), **{"tftp_dir": "/srv/tftp", **wishes}).text().splitlines()
 
 
-def test_a_router_keeps_its_network_and_our_own_gets_addresses():
+def test_a_router_keeps_its_network_and_ltsps_gets_addresses():
     ranges = [line for line in lines() if line.startswith("dhcp-range")]
     assert ranges == [
         "dhcp-range=10.77.0.0,proxy,255.255.255.0",
@@ -29,7 +29,7 @@ def test_a_router_keeps_its_network_and_our_own_gets_addresses():
     ]
 
 
-def test_without_real_dhcp_our_own_network_is_another_routers():
+def test_without_real_dhcp_ltsps_network_gets_proxy_dhcp_too():
     ranges = [line for line in lines(real_dhcp=False) if line.startswith("dhcp-range")]
     assert ranges == [f"dhcp-range={network},proxy,255.255.255.0" for network in ("10.77.0.0", "192.168.67.0")]
 
@@ -59,7 +59,7 @@ def test_a_directory_that_would_break_out_is_refused():
 
 
 @pytest.mark.oracle
-def test_dnsmasq_takes_every_combination(tmp_path):
+def test_dnsmasq_accepts_every_combination(tmp_path):
     for dns, proxy, real, tftp, servers in product([False, True], repeat=5):
         path = tmp_path / "conf"
         wishes = {"dns": dns, "proxy_dhcp": proxy, "real_dhcp": real, "tftp": tftp}
@@ -133,7 +133,7 @@ def test_every_kind_of_client_is_answered_in_every_configuration(tmp_path, dns, 
 
 @pytest.mark.oracle
 @pytest.mark.root
-def test_each_network_is_given_the_server_s_address_there(tmp_path):
+def test_each_network_gets_the_servers_address_there(tmp_path):
     rooms = [Interface(f"card{number}", ip_interface(f"10.{77 + number}.0.1/24")) for number in range(3)]
     for given, room in zip(answers(tmp_path, *rooms), rooms, strict=True):
         all_are_led_here_by_proxy(given, str(room.address.ip))

@@ -45,7 +45,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("target", "expected"), SERVED.items())
-def test_what_is_served_and_where_it_lies(target, expected):
+def test_served_targets_and_their_paths(target, expected):
     assert find_served_path(target) == expected
 
 

@@ -98,7 +98,7 @@ def test_nothing_else_is_found(served, target):
     assert ask(served, target)[0] == 404
 
 
-def test_an_image_that_is_not_for_everyone_is_not_served_by_root_either(served, site):
+def test_a_private_image_is_not_served_by_root_either(served, site):
     assert ask(served, "/images/closed.img")[:2] == (403, b"")
     with open_http_files(str(site / "srv"), str(site / "tftp"), public_only=False) as files:
         os.close(files.open("/images/closed.img"))
@@ -112,7 +112,7 @@ def test_parts_of_a_file_are_served(served):
     assert ask(served, f"/{VERSION}/image.img", Range="bytes=30000000-")[0] == 416
 
 
-def test_head_tells_the_size_alone(served):
+def test_head_returns_only_the_size(served):
     status, body, headers = ask(served, f"/{VERSION}/image.img", "HEAD")
     assert (status, body, headers["Content-Length"]) == (200, b"", "30000000")
 
@@ -129,7 +129,7 @@ def test_each_request_is_a_line(served):
     assert served[1][1].startswith("127.0.0.1 HEAD /images/a%1b%5b2J 404 0 bytes 0.")
 
 
-def test_a_client_that_goes_away_is_told_of_and_is_no_fault(served, caplog):
+def test_a_client_that_goes_away_is_logged_and_is_not_an_error(served, caplog):
     with socket.create_connection(("127.0.0.1", served[0])) as gone:
         gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         gone.sendall(f"GET /{VERSION}/image.img HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -138,7 +138,7 @@ def test_a_client_that_goes_away_is_told_of_and_is_no_fault(served, caplog):
     end = time.monotonic() + 10
     while len(served[1]) < 2 and time.monotonic() < end:
         time.sleep(0.01)
-    assert any(f"/{VERSION}/image.img broken off after 0." in line for line in served[1])
+    assert any(f"/{VERSION}/image.img aborted by the client after 0." in line for line in served[1])
     assert caplog.records == []
 
 
@@ -171,7 +171,7 @@ def test_nothing_runs_or_listens_after_the_block(site):
         socket.create_connection(("127.0.0.1", port))
 
 
-def test_a_port_that_is_taken_is_said():
+def test_a_port_in_use_is_reported():
     with (
         http_server.open_listener("127.0.0.1", 0) as taken,
         pytest.raises(LtspError, match=r"cannot listen on 127\.0\.0\.1 port") as told,
@@ -182,12 +182,12 @@ def test_a_port_that_is_taken_is_said():
 
 
 @pytest.mark.parametrize("address", ["192.0.2.99", "no address"])
-def test_an_address_of_another_computer_is_told_as_such(address):
+def test_an_address_of_another_computer_is_reported(address):
     with pytest.raises(LtspError, match="cannot listen on") as told:
         http_server.open_listener(address, 0)
     assert "--http-address" in told.value.hint
 
 
-def test_a_site_without_images_is_told_what_to_type(tmp_path):
+def test_the_error_for_a_site_without_images_says_what_to_type(tmp_path):
     with pytest.raises(LtspError, match="ltsp image"), open_http_files(str(tmp_path), str(tmp_path)):
         pass

@@ -24,13 +24,13 @@ def test_each_names_the_server_and_the_first_file_of_bios_and_uefi(kind):
 
 
 @pytest.mark.parametrize("kind", ["dnsmasq", "isc", "kea", "windows", "mikrotik"])
-def test_where_ipxe_can_be_told_apart_it_gets_the_menu(kind):
+def test_if_ipxe_can_be_distinguished_it_gets_the_menu(kind):
     assert "ltsp/ltsp.ipxe" in text(kind)
     assert all(f"ltsp/{firmware.file}" in text(kind) for firmware in FIRMWARES)
 
 
 @pytest.mark.parametrize("kind", ["pfsense", "unifi"])
-def test_where_it_cannot_proxy_dhcp_is_the_advice(kind):
+def test_if_it_cannot_proxy_dhcp_is_recommended(kind):
     assert "ltsp dnsmasq --proxy-dhcp=1" in text(kind)
 
 
@@ -47,7 +47,7 @@ def test_braces_of_iscs_are_balanced():
 
 
 @pytest.mark.oracle
-def test_dnsmasq_takes_its_own(tmp_path):
+def test_dnsmasq_accepts_its_own(tmp_path):
     path = tmp_path / "conf"
     path.write_text(text("dnsmasq"))
     subprocess.run(["/usr/sbin/dnsmasq", "--test", "-C", path], check=True, capture_output=True)

@@ -1,6 +1,6 @@
-"""Whether KVM works here: not whether /dev/kvm is there, but whether a processor of its runs an instruction.
+"""Checking whether KVM works: not only whether /dev/kvm exists, but whether a virtual processor runs an instruction.
 
-In some containers and virtual machines KVM can be opened and then hangs, or refuses the processor's registers.
+In some containers and virtual machines, KVM can be opened and then hangs, or refuses the processor's registers.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from ltsp.host import command
 _SECONDS = 2.0
 _FIRMWARE_SIZE = 1 << 16
 _RESET_VECTOR = 0xFFF0
-"""Where a PC's processor begins, in the last 64 KiB below 4 GiB."""
+"""Where a PC's processor starts, in the last 64 KiB below 4 GiB."""
 _ANSWER = 0x2A
 _EXIT_STATUS = _ANSWER << 1 | 1
-"""As QEMU's isa-debug-exit makes it of what is written to its port."""
+"""The exit status that QEMU's isa-debug-exit derives from the value written to its port."""
 
 
 def make_exit_rom() -> bytes:
-    """A ROM that ends the machine with its first instructions."""
+    """A ROM that exits with its first instructions."""
     # mov dx, 0x501; mov al, ANSWER; out dx, al; hlt
     code = bytes((0xBA, 0x01, 0x05, 0xB0, _ANSWER, 0xEE, 0xF4))
     return code.rjust(_RESET_VECTOR + len(code), b"\xf4").ljust(_FIRMWARE_SIZE, b"\xf4")
 
 
 def choose_accelerator() -> Accelerator:
-    """KVM where it works, else TCG, which emulates."""
+    """KVM if it works, else TCG, which emulates."""
     return (
         Accelerator.KVM if os.access("/dev/kvm", os.R_OK | os.W_OK) and is_working(Accelerator.KVM) else Accelerator.TCG
     )

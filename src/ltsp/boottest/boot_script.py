@@ -1,4 +1,4 @@
-"""The iPXE script that the client of a boot test begins with: it says what a person would choose, then hands on."""
+"""The iPXE script with which the client of a boot test starts: it makes the choices of a person, then continues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ltsp.boot.ipxe import check_word, check_words
 from ltsp.boottest.machine import HOST
 
 CONSOLE = "console=tty0 console=ttyS0"
-"""The last one is /dev/console, where init and the report write."""
+"""The last one is /dev/console, to which init and the report write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class BootScript:
     """Of the image."""
     transport: str
     base: str
-    """URL, with a slash at its end, below which `ltsp/` is served."""
+    """URL with a trailing slash, below which `ltsp/` is served."""
     http: str
     """URL of the HTTP server, without a slash; empty if there is none."""
     report: str
@@ -28,7 +28,7 @@ class BootScript:
 
     def through_menu(self) -> str:
         """Chain to the site's own menu, with the choice made."""
-        # Where an HTTP server is named, the menu looks for no other one.
+        # If an HTTP server is given, the menu does not look for another one.
         http = [f"set ltsp-http {check_word(self.http)}"] if self.http else []
         return _text(
             "#!ipxe",
@@ -42,10 +42,10 @@ class BootScript:
         )
 
     def direct(self, version: str, image: str, root: str, sha256: str, initrds: Sequence[str]) -> str:
-        """Boot one version, whether or not it is the one that the menu boots.
+        """Boot a version, whether or not it is the current one.
 
         `image` is its path below BASE_DIR and `root` its URL for the client's initrd; `initrds` are names in the
-        version's directory, or `ltsp.img` above it. The sum is checked where it is not empty.
+        version's directory, or `ltsp.img` above it. A checksum that is not empty is verified.
         """
         home = f"{check_word(self.base)}ltsp/"
         names = [*initrds, "report.img"]
@@ -67,7 +67,7 @@ class BootScript:
                 for name in initrds
             ),
             f"initrd --name report.img {check_word(self.report)}",
-            # With a path after it, iPXE makes a file of the initramfs of what it loads.
+            # Given a path, iPXE adds what it loads to the initramfs as a file.
             *([f"initrd {check_word(self.http)}/{check_word(image)} /image.img"] if self.transport == "file" else []),
             "boot",
         )

@@ -1,6 +1,6 @@
-"""What a client's serial console says of its boot: how far it came and when, and what ended it.
+"""Parsing a client's serial console: which stages the boot reached and when, and what ended it.
 
-A state machine that is fed with bytes and the seconds since power-on; it neither waits nor reads.
+A state machine that is fed bytes and the seconds since power-on; it neither waits nor reads.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from enum import Enum
 from ltsp.boottest.terminal import Terminal
 
 _TAIL = 40
-"""Lines of the console's end that are kept."""
+"""Number of last lines that are kept."""
 _WIDEST = 500
-"""Characters of a line that are kept in the tail."""
+"""Maximum characters of a line in the tail."""
 
 _COLUMNS = 80
-"""Where the firmware's console breaks a line, iPXE's too. SeaBIOS, sercon.c"""
+"""The column at which the firmware's console, and iPXE's, wraps lines. SeaBIOS, sercon.c"""
 
 REPORT_PREFIX = "ltsp-boottest: "
-"""Begins the line in which the booted system itself tells how it is; JSON follows."""
+"""Prefix of the booted system's report; JSON follows."""
 
 
 class BootStage(Enum):
-    """How far a boot comes, in this order. The value is for people."""
+    """The stages of a boot, in this order. The value is for people."""
 
     POWER = "power on"
     FIRMWARE = "firmware"
@@ -75,7 +75,7 @@ class BootProblem:
 
 @dataclass(frozen=True, slots=True)
 class _ProblemPattern:
-    """A line that tells of trouble; groups of the pattern stand in the texts as {0}, {1}."""
+    """A line that shows a problem; {0}, {1} in the texts are groups of the pattern."""
 
     pattern: re.Pattern[str]
     cause: str
@@ -94,29 +94,29 @@ def _compile_patterns(*rows: tuple[str, str, str]) -> tuple[_ProblemPattern, ...
 
 
 _UNBROKEN = r"(?:(?!\[ *\d+\.\d{6}\] ).)+"
-"""Text into which the kernel did not write a message, which begins with the time. Kernel: printk.c, print_time"""
+"""Text that is not interrupted by a kernel message, which begins with the time. Kernel: printk.c, print_time"""
 
 _ENDS = _compile_patterns(
-    # Our init says it to the console and by the kernel's log, and so one of them may stand within the other.
+    # The client's init prints it to the console and to the kernel's log, so one may interrupt the other.
     (rf"^.*ltsp: FATAL: ({_UNBROKEN}?): ({_UNBROKEN})$", "{0}", "{1}"),
     (rf"^.*ltsp: FATAL: ({_UNBROKEN})$", "{0}", ""),
     (
-        # It goes on without what comes behind, and a client may even get to its login. init/initramfs.c; the second is
-        # what kernels say that can take it for a disk
+        # The kernel continues without the rest, and a client may even reach its login. init/initramfs.c; the second
+        # message is that of kernels with support for RAM disks.
         r"Initramfs unpacking failed: (.*)$|rootfs image is not initramfs \((.*)\); looks like an initrd",
         "the kernel could not unpack the initrds: {0}{1}",
-        "publish them again: ltsp kernel, ltsp initrd; else the kernel lacks their codec, or the client memory",
+        "publish them again: ltsp kernel, ltsp initrd; otherwise the kernel lacks their codec, or the client memory",
     ),
     (
         # drivers/firmware/efi/libstub; init/initramfs.c, reserve_initrd_mem
         r"EFI stub: ERROR: (Failed to (?:load initrd|open file|read file).*)$|\b(INITRD: .* - disabling initrd)",
         "the kernel did not get its initrds: {0}{1}",
-        "see that the menu loads each one that `initrd=` names: ltsp ipxe; or give the client more memory",
+        "check that the menu loads each initrd named in `initrd=`: ltsp ipxe; or give the client more memory",
     ),
     (
         r"Kernel panic - not syncing: (VFS: Unable to mount root fs.*)$",
         "the kernel panicked: {0}",
-        "the kernel got no initrd that it could unpack, or no rdinit=; see the lines of iPXE above it",
+        "the kernel got no usable initrd, or no rdinit=; see the lines of iPXE above",
     ),
     (
         r"Kernel panic - not syncing: (System is deadlocked on memory|Out of memory.*)$",
@@ -143,16 +143,16 @@ _ENDS = _compile_patterns(
     (
         r"^No bootable device|^UEFI Interactive Shell|BdsDxe: No bootable option",
         "no bootable device: the network boot gave up",
-        "check that the boot file exists in TFTP_DIR/ltsp: type ltsp ipxe",
+        "check that the boot file exists in TFTP_DIR/ltsp: run ltsp ipxe",
     ),
 )
-"""Nothing good comes after these."""
+"""Lines that end the boot."""
 
 _CLUES = _compile_patterns(
     (
         r"^(.*\S)\.\.\. ?(\S.*\S) \(https?://ipxe\.org/",
         "iPXE could not fetch {0}: {1}",
-        "check the name and the server",
+        "check the path and the server",
     ),
     (
         r"^Version (\S+) of (\S+) could not be fetched",
@@ -160,9 +160,9 @@ _CLUES = _compile_patterns(
         "ltsp versions {1} shows whether it exists, and ltsp kernel {1} publishes it again",
     ),
     (r"^(.+?): run (ltsp \S+(?: \S+)?) on the server\b", "{0}", "run {1} on the server"),
-    (r"^(.+): command not found$", "iPXE has no command {0}", "its build lacks it; take iPXE of the distribution"),
+    (r"^(.+): command not found$", "iPXE has no command {0}", "its build lacks it; use iPXE of the distribution"),
 )
-"""What explains a boot that ends badly or not at all; by themselves they end nothing."""
+"""Lines that explain why a boot fails or hangs, but do not end it."""
 
 
 @dataclass(slots=True)
@@ -170,18 +170,18 @@ class Console:
     seconds: dict[BootStage, float] = field(default_factory=lambda: {BootStage.POWER: 0.0})
     """When each stage was reached, since power-on."""
     trouble: BootProblem | None = None
-    """What ended the boot; nothing is read after it."""
+    """The problem that ended the boot; nothing is parsed after it."""
     clue: BootProblem | None = None
-    """The last thing that was wrong and ended nothing."""
+    """The last problem that did not end the boot."""
     report: str | None = None
-    """The JSON with which the booted system told how it is."""
+    """The JSON of the booted system's report."""
     _terminal: Terminal = field(default_factory=Terminal)
     _broken: str = ""
-    """What stood on the lines before that the firmware broke."""
+    """The beginning of a line that the firmware wrapped."""
     _tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
 
     def feed(self, data: bytes, now: float) -> None:
-        """Take what the console printed until `now`, seconds since power-on."""
+        """Parse what the console printed until `now`, in seconds since power-on."""
         for line in self._terminal.feed(data):
             whole = self._broken + line
             self._broken = whole if len(line) == _COLUMNS and BootStage.KERNEL not in self.seconds else ""
@@ -192,17 +192,17 @@ class Console:
 
     @property
     def stage(self) -> BootStage:
-        """The furthest one that was reached."""
+        """The last stage that was reached."""
         return max(self.seconds, key=_ORDER.__getitem__)
 
     @property
     def is_over(self) -> bool:
-        """Whether there is nothing more to wait for."""
+        """Whether the boot ended or reported."""
         return self.trouble is not None or self.report is not None
 
     @property
     def tail(self) -> tuple[str, ...]:
-        """The last lines, safe to print, the one that has not ended among them."""
+        """The last lines, safe to print, including an unfinished one."""
         last = self._terminal.line
         return (*self._tail, last[:_WIDEST]) if last else tuple(self._tail)
 
@@ -217,14 +217,14 @@ class Console:
                 self.report = report
             else:
                 # The reporter repeats it.
-                self.clue = BootProblem("something wrote into the booted system's report", "try again")
+                self.clue = BootProblem("other output interrupted the booted system's report", "try again")
             return
         self._reach(line, now)
         self.trouble = _find_problem(_ENDS, line)
         self.clue = _find_problem(_CLUES, line) or self.clue
 
     def _read_prompt(self, line: str, now: float) -> None:
-        """A prompt waits on a line that does not end; what else stands there may not be whole yet."""
+        """Parse a prompt, which waits on an unfinished line; other text there may be incomplete."""
         if self.is_over:
             self._await_login(line, now)
         elif line.endswith((":", ">", ")", "#")):
@@ -234,12 +234,12 @@ class Console:
             )
 
     def _await_login(self, line: str, now: float) -> None:
-        """The prompt is all that may still come: getty gives it when nothing else is started any more."""
+        """Wait for the login prompt, which getty may show after the report, when all services are started."""
         if self.trouble is None:
             self._reach(line, now)
 
     def _reach(self, line: str, now: float) -> None:
-        """Later marks are looked for first; a stage that was passed is not reached again."""
+        """Record the stage of a line. Later stages are tried first, and earlier ones are never recorded again."""
         furthest = _ORDER[self.stage]
         for stage, pattern in reversed(_MARKS):
             if _ORDER[stage] <= furthest:

@@ -1,8 +1,8 @@
-"""What the booted system is asked: a layer of site configuration with a unit that reports on the console.
+"""The report of the booted system: a layer of site configuration with a unit that reports on the console.
 
-It travels as one more initrd behind the others, so nothing changes in the image that is tested. The unit waits until
-systemd is through, prints a line of JSON (thrice, since others write to consoles too), and switches the machine off a
-while later, if nobody else did.
+It is an additional initrd after the others, so the tested image does not change. The unit waits until systemd has
+started everything, prints a line of JSON (three times, since other programs write to consoles too), and powers the
+machine off after a while, if it is still running.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ltsp.tree.node import Directory, File, Metadata
 from ltsp.tree.tree import Tree
 
 LAYER = "ltsp/site/section/9999"
-"""After all sections of a site, so that nothing of theirs is laid over it."""
+"""After all sections of a site, so that none of them overrides it."""
 UNIT = "ltsp-boottest.service"
 _SCRIPT = "etc/ltsp/boottest"
 _SECONDS_LEFT = 60
-"""From the report to the end: time for the login prompt, which getty delays until nothing else is started."""
+"""Seconds from the report to power-off: time for the login prompt, which getty shows when all services are started."""
 
-_REPORTER = rf"""# Tells the boot test how this system is. Only sh, systemd, util-linux, sed and tr are asked for help.
+_REPORTER = rf"""# Reports the state of this system to the boot test. Needs only sh, systemd, util-linux, sed and tr.
 
-# In JSON, quotes and backslashes are escaped; control characters are dropped.
+# A JSON string: quotes and backslashes are escaped; control characters are dropped.
 text() {{ printf '"%s"' "$(printf '%s' "$1" | tr '\t\n' '  ' | tr -d '\000-\037\177' | sed 's/[\\"]/\\&/g')"; }}
 
-# Commas between the words that a command printed.
+# The words as JSON strings with commas in between.
 list() {{
     separator=''
     for word in "$@"; do
@@ -50,7 +50,7 @@ received() {{
 fact() {{ sed -n "s/^$1=//p" /run/ltsp/facts 2>/dev/null; }}
 available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB$/\1/p' /proc/meminfo)
 
-# Neither the kernel nor systemd may write into the line.
+# Keep the kernel and systemd from writing into the line.
 echo 1 >/proc/sys/kernel/printk
 kill -s RTMIN+21 1
 line=$(
@@ -58,7 +58,7 @@ line=$(
     printf '"fstype":%s,' "$(text "$(findmnt -n -o FSTYPE /)")"
     printf '"root":%s,' "$(text "$(fact ROOT)")"
     printf '"state":%s,' "$(text "$state")"
-    # shellcheck disable=SC2086 # units have no blanks in their names
+    # shellcheck disable=SC2086 # unit names have no spaces
     printf '"failed":[%s],' "$(list $failed)"
     printf '"cmdline":%s,' "$(text "$(cat /proc/cmdline)")"
     printf '"received":{{%s}},' "$(received)"
@@ -85,7 +85,7 @@ WantedBy=multi-user.target
 
 
 def build_report_tree() -> Tree:
-    """The layer in its place."""
+    """The layer at its path in the initrd."""
     files = {
         f"{LAYER}/match": "*\n",
         f"{LAYER}/enable": f"{UNIT}\n",

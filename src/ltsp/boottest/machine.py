@@ -1,8 +1,8 @@
-"""The virtual machine that stands for a client, and the arguments of QEMU that make it.
+"""The virtual machine that acts as a client, and its QEMU arguments.
 
-The machine has one virtio network card in QEMU's user network, where this machine's loopback is 10.0.2.2. With BIOS
-firmware the iPXE of QEMU's own option ROM boots it. A UEFI firmware cannot start a script, which is what the boot file
-is: there iPXE lies on a small disk and asks for the boot file by DHCP as a network card's firmware would.
+The machine has one virtio network card in QEMU's user network, where this machine's loopback is 10.0.2.2. With BIOS,
+iPXE in QEMU's option ROM boots it. UEFI firmware cannot start a script, which the boot file is, so iPXE is on a small
+disk and requests the boot file by DHCP, as a network card's firmware would.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DISK = "ipxe"
 
 
 class Accelerator(Enum):
-    """What runs the guest's instructions: the processor, or QEMU, which emulates one."""
+    """How the guest's instructions run: on the processor, or emulated by QEMU."""
 
     KVM = "kvm"
     TCG = "tcg"
@@ -33,7 +33,7 @@ class Accelerator(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bios:
-    """SeaBIOS, which QEMU brings along."""
+    """SeaBIOS, which is part of QEMU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,14 @@ class Uefi:
     code: str
     """Path of the firmware, `OVMF_CODE.fd`."""
     variables: str
-    """Path of its empty variables, `OVMF_VARS.fd`; never written."""
+    """Path of its empty variables, `OVMF_VARS.fd`; never modified."""
     disk: str
     """A directory with EFI/BOOT/BOOTX64.EFI, which is iPXE; the guest sees it as a disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkBoot:
-    """The firmware asks for an address, and fetches an iPXE script."""
+    """The firmware gets an address, and fetches an iPXE script."""
 
     bootfile: str
     """A name below `tftp`, or a URL."""
@@ -58,7 +58,7 @@ class NetworkBoot:
 
 @dataclass(frozen=True, slots=True)
 class DirectBoot:
-    """QEMU itself loads the kernel: no firmware's network, no iPXE."""
+    """QEMU loads the kernel itself, without network boot and iPXE."""
 
     kernel: str
     arguments: str
@@ -137,5 +137,5 @@ class VirtualMachine:
 
 
 def _value(text: str) -> str:
-    """A value in a list of QEMU's, where a comma ends it unless doubled."""
+    """A value in a QEMU option list, with commas doubled."""
     return text.replace(",", ",,")

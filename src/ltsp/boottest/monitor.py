@@ -1,4 +1,4 @@
-"""QEMU's monitor (QMP): a picture of the guest's screen."""
+"""QEMU's monitor (QMP): screenshots of the guest."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 from ltsp.errors import FormatError, LtspError
 
 _SECONDS = 20.0
-"""A busy QEMU may take its time; one that is stuck must not keep us."""
+"""A busy QEMU may be slow, but one that hangs must not block the run."""
 _LONGEST = 1 << 20
-"""Bytes of an answer."""
+"""Maximum bytes of an answer."""
 _HEAD = re.compile(rb"P6\s+(\d{1,5})\s+(\d{1,5})\s+255\s")
 """ppm(5). QEMU writes no comments."""
 
 
 class QemuMonitor:
-    """The conversation over a connected socket. docs/interop/qmp-spec.txt of QEMU"""
+    """A QMP session on a connected socket. docs/interop/qmp-spec.txt of QEMU"""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -28,9 +28,9 @@ class QemuMonitor:
         self._rest = b""
 
     def screenshot(self, path: str) -> None:
-        """Write what the screen shows into a file, as a portable pixmap: the one format that every QEMU writes.
+        """Write a screenshot to a file, as a portable pixmap: the only format that every QEMU supports.
 
-        Raises LtspError if QEMU does not do it.
+        Raises LtspError if QEMU fails to.
         """
         self._connection.settimeout(_SECONDS)
         try:
@@ -40,22 +40,22 @@ class QemuMonitor:
                 self._greeted = True
             self._execute("screendump", {"filename": path})
         except (OSError, ValueError) as error:
-            raise LtspError(f"QEMU's monitor gave no picture: {error}") from error
+            raise LtspError(f"cannot take a screenshot: QEMU's monitor failed: {error}") from error
 
     def _execute(self, command: str, arguments: dict[str, str]) -> None:
         self._connection.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         answer = self._receive("return", "error")
         if "error" in answer:
-            raise LtspError(f"QEMU refuses {command}: {answer['error'].get('desc', '')}")
+            raise LtspError(f"QEMU refused {command}: {answer['error'].get('desc', '')}")
 
     def _receive(self, *keys: str) -> dict[str, Any]:
-        """The next object with one of the keys; events come in between."""
+        """The next object with one of the keys; events in between are skipped."""
         while True:
             line, newline, rest = self._rest.partition(b"\n")
             if not newline:
                 piece = self._connection.recv(1 << 16)
                 if not piece or len(self._rest) > _LONGEST:
-                    raise OSError("it ended")
+                    raise OSError("connection closed")
                 self._rest += piece
                 continue
             self._rest = rest
@@ -67,13 +67,13 @@ class QemuMonitor:
 def to_png(pixmap: bytes) -> bytes:
     """A binary portable pixmap (ppm(5), P6, 8 bits) as PNG.
 
-    Raises FormatError if it is none.
+    Raises FormatError if it is not one.
     """
     head = _HEAD.match(pixmap)
     columns, rows = (int(head[1]), int(head[2])) if head else (0, 0)
     pixels = pixmap[head.end() :] if head else b""
     if head is None or len(pixels) != 3 * columns * rows:
-        raise FormatError("the picture of the screen is no pixmap")
+        raise FormatError("the screenshot is not a pixmap")
     # Filter type 0 before each row. PNG specification, 9.2
     filtered = b"".join(b"\0" + pixels[3 * columns * row : 3 * columns * (row + 1)] for row in range(rows))
     return b"".join(

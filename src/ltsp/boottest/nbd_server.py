@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from ltsp.boottest.server import ServerProcess, start_server
 
 PORT = 10809
-"""IANA's, and the one that clients take where no other is named."""
+"""The port assigned by IANA, and the default of clients."""
 
 
 def arguments(image: str) -> list[str]:
-    """The command line of nbdkit(1), whose file plugin gives the file under whatever name is asked for."""
+    """The command line of nbdkit(1), whose file plugin serves the file under any export name."""
     return [
         "nbdkit",
         "--foreground",
@@ -20,16 +20,16 @@ def arguments(image: str) -> list[str]:
         *("--ipaddr", "127.0.0.1"),
         *("--port", str(PORT)),
         "file",
-        # With the key, a path may hold anything. nbdkit(1), "Magic parameters"
+        # With the key, a path may contain any character. nbdkit(1), "Magic parameters"
         f"file={image}",
     ]
 
 
 @contextmanager
 def serve_image(image: str) -> Iterator[ServerProcess]:
-    """Serve an image on the loopback of the private network that this thread visits.
+    """Serve an image on the loopback of this thread's private network.
 
-    Raises LtspError if nbdkit is missing or does not begin to serve.
+    Raises LtspError if nbdkit is missing or does not start to serve.
     """
     with start_server(arguments(image), PORT, package="nbdkit") as server:
         yield server

@@ -1,7 +1,7 @@
 """An NFS server for a test: nfs-ganesha, which runs in user space and leaves the kernel's own server alone.
 
-It runs in a private network and with a private /run, where rpcbind has its sockets: what the machine serves otherwise
-goes on undisturbed, on the same ports.
+It runs in a private network and with a private /run, where rpcbind has its sockets, so the machine's own servers run on
+undisturbed, on the same ports.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ltsp.tree.name import encode, printable
 _PORT = 2049
 _PORTMAPPER = 111
 _PORTMAPPER_PROGRAM = ("unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "rpcbind -f; exit")
-"""rpcbind becomes another user, which makes the kernel forget that it is to die with us (PR_SET_PDEATHSIG, prctl(2)).
-It dies with the first process of its namespace instead. Not `-w`: that reads what another rpcbind left."""
+"""rpcbind changes its user, which clears PR_SET_PDEATHSIG (prctl(2)), so it would outlive this process. Instead, it
+dies with the first process of its PID namespace. Not `-w`: that reads the state of another rpcbind."""
 _INSTALL = (
-    "apt install nfs-ganesha nfs-ganesha-vfs rpcbind, then systemctl disable --now nfs-ganesha, which would take the "
+    "apt install nfs-ganesha nfs-ganesha-vfs rpcbind, then systemctl disable --now nfs-ganesha, which would use the "
     "port of this server's own NFS"
 )
 _LOG_LINE = re.compile(rb"^\d.*? : epoch .*?\[\S*\] (\w+) :([^:]*) :(\w+) :(.*)$", re.MULTILINE)
@@ -31,23 +31,23 @@ _LOG_LINE = re.compile(rb"^\d.*? : epoch .*?\[\S*\] (\w+) :([^:]*) :(\w+) :(.*)$
 _COMPLAINTS = frozenset({b"FATAL", b"MAJ", b"CRIT"})
 _NOISE = frozenset({b"SetComponentLogLevel", b"gsh_backtrace"})
 _QUOTED = frozenset('"\\\n')
-"""Characters that a string of ganesha's configuration cannot hold as they are."""
+"""Characters that a string in ganesha's configuration cannot contain."""
 
 
 def ganesha_configuration(directory: str, state: str, squash: str = "No_Root_Squash") -> str:
     """Ganesha's configuration for one directory, read-only, by NFS 3 and 4 over TCP.
 
-    `state` is a directory that it may write; `squash` says who is nobody there: `No_Root_Squash`, `Root_Squash`,
-    `All_Squash`. ganesha-config(8), ganesha-export-config(8)
+    `state` is a directory that ganesha may write to; `squash` is `No_Root_Squash`, `Root_Squash` or `All_Squash`.
+    ganesha-config(8), ganesha-export-config(8)
 
-    Raises LtspError if a path cannot be written in it.
+    Raises LtspError if ganesha cannot use a path.
     """
     for path in (directory, state):
         if _QUOTED & set(path):
-            raise LtspError(f"nfs-ganesha cannot be told of {printable(path)}", "choose a directory with a plain name")
-    # Ports of privileged programs are not what QEMU's user network connects from; a grace period would keep clients
-    # waiting for 90 seconds after the start. Since 6 it ends where the kernel refuses it PR_SET_IO_FLUSHER (prctl(2)),
-    # as it does in a container, unless that is allowed; before, it only warns of a word that it does not know.
+            raise LtspError(f"nfs-ganesha cannot serve {printable(path)}", "choose a directory with a plain name")
+    # QEMU's user network does not connect from privileged ports; a grace period would keep clients waiting for 90
+    # seconds after the start. Without Allow_Set_IO_Flusher_Fail, ganesha 6 ends if the kernel refuses
+    # PR_SET_IO_FLUSHER (prctl(2)), as in a container; earlier releases only warn of the unknown word.
     return f"""NFS_CORE_PARAM {{
     Protocols = 3, 4;
     NFS_Port = {_PORT};
@@ -81,21 +81,21 @@ EXPORT {{
 
 @contextmanager
 def serve_directory(directory: str, state: str, squash: str = "No_Root_Squash") -> Iterator[tuple[ServerProcess, ...]]:
-    """Export a directory on the loopback of the private network that this thread visits, /run being private too.
+    """Export a directory on the loopback of this thread's private network, with a private /run.
 
-    Raises LtspError if a program is missing or does not begin to serve.
+    Raises LtspError if a program is missing or does not start to serve.
     """
     if not supports_file_handles(encode(directory)):
         raise LtspError(
-            f"cannot serve {printable(directory)} by NFS: its file system gives no file handles, as the overlay of a "
-            "container",
-            "give --transport=http; to clients, no NFS server here can serve it either: put it on another file system",
+            f"cannot serve {printable(directory)} by NFS: its file system has no file handles (such as the overlay of "
+            "a container)",
+            "use --transport=http; for NFS, clients also need this directory on another file system",
         )
     config = join(state, "ganesha.conf")
     with open(config, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(ganesha_configuration(directory, state, squash))
     if any(command.find(program) is None for program in ("rpcbind", "ganesha.nfsd")):
-        raise LtspError("the NFS server of the test, nfs-ganesha, is not installed", _INSTALL)
+        raise LtspError("nfs-ganesha, the NFS server of the test, is not installed", _INSTALL)
     arguments = [
         "ganesha.nfsd",
         "-F",
@@ -112,10 +112,9 @@ def serve_directory(directory: str, state: str, squash: str = "No_Root_Squash") 
 
 
 def filter_complaints(log: bytes) -> bytes:
-    """What ganesha's log says is wrong, without the date, process and place in front of each line.
+    """The errors in ganesha's log, without the date, process and function of each line.
 
-    Left out are the levels of its log, which it lists first, the lines of a backtrace, which follow the reason of an
-    end, and that there is no D-Bus here.
+    Left out are the list of log levels at the start, backtraces, which follow the reason, and complaints about D-Bus.
     """
     return b"".join(
         b"%s: %s\n" % (level, text)

@@ -1,6 +1,6 @@
-"""A place of our own for the servers of a test: a network with a loopback alone, and an empty /run.
+"""Isolation for the servers of a test: a network with only a loopback, and an empty /run.
 
-Ports and sockets of the machine's own servers are neither in the way nor disturbed, and nobody outside reaches ours.
+Ports and sockets of the machine's own servers neither conflict nor are disturbed, and nobody outside can connect.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ltsp.host import mount_namespace, mounts, network_namespace
 
 @contextmanager
 def enter_private_network() -> Iterator[None]:
-    """Be there; threads that are started meanwhile have to be gone at the end.
+    """Enter the private network; threads that are started in the block must end with it.
 
     Raises LtspError without the privilege.
     """

@@ -1,4 +1,4 @@
-"""A machine is switched on and watched until its boot is over."""
+"""Running a boot test: a machine is switched on and watched until its boot is over."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from ltsp.host import command
 from ltsp.host.command import ServerProgram
 
 _PATIENCE = 0.5
-"""Seconds between looks at the clock."""
+"""Maximum seconds between checks."""
 _FOR_LOGIN = 30.0
-"""Seconds that the login prompt may come after the report."""
+"""Seconds to wait for the login prompt after the report."""
 _PACKAGE = "qemu-system-x86"
 
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """What is wanted of a run beside its verdict."""
+    """Limits and outputs of a run."""
 
     timeout: float
     """Seconds from power-on."""
     silence: float = math.inf
-    """Seconds without a word on the console, after which nothing more is expected of it."""
+    """Seconds without output on the console after which the run ends."""
     reached: Callable[[BootStage, float], None] = lambda _stage, _seconds: None
-    """Told of each new stage and its seconds."""
+    """Called with each new stage and its seconds."""
     printed: Callable[[bytes, float], None] = lambda _data, _seconds: None
-    """Given what the console prints, as it comes."""
+    """Called with the console's output as it arrives."""
     screenshot: str = ""
     """A PNG file to write when the boot is over; empty for none."""
 
@@ -47,11 +47,11 @@ class WatchOptions:
 def run_boot_test(
     machine: VirtualMachine, watch: WatchOptions, image: str = "", servers: Sequence[ServerProcess] = ()
 ) -> Verdict:
-    """Boot the machine; it and its QEMU are gone when this returns. `image` is what it should boot, as in ltsp.image=.
+    """Boot the machine; its QEMU has ended when this returns. `image` is what it should boot, as in ltsp.image=.
 
-    Where one of the servers ends, so does the run.
+    The run ends if one of the servers ends.
 
-    Raises LtspError if QEMU is missing or refuses its arguments, or the screenshot cannot be had.
+    Raises LtspError if QEMU is missing or refuses its arguments, or the screenshot cannot be taken.
     """
     console, console_there = socket.socketpair()
     monitor, monitor_there = socket.socketpair()
@@ -76,14 +76,14 @@ def _watch_console(
     watch: WatchOptions,
     servers: Sequence[ServerProcess] = (),
 ) -> str:
-    """Feed the console until the boot is over, and say why nothing more is read."""
+    """Feed the console until the boot is over; returns why reading stopped, or an empty text."""
     began = time.monotonic()
-    told: set[BootStage] = set()
+    reported: set[BootStage] = set()
     end = watch.timeout
     heard = 0.0
     while (now := time.monotonic() - began) < end:
         if now - heard > watch.silence:
-            return f"it said nothing for {watch.silence:.0f} seconds"
+            return f"no output for {watch.silence:.0f} seconds"
         if select.select([connection], [], [], min(_PATIENCE, end - now))[0]:
             data = b""
             with suppress(ConnectionResetError):
@@ -94,8 +94,8 @@ def _watch_console(
             watch.printed(data, now)
             console.feed(data, now)
         for stage, seconds in console.seconds.items():
-            if stage not in told:
-                told.add(stage)
+            if stage not in reported:
+                reported.add(stage)
                 watch.reached(stage, seconds)
         if console.trouble or (console.report is not None and BootStage.LOGIN in console.seconds):
             return ""
@@ -104,13 +104,13 @@ def _watch_console(
                 return failure.message
         if console.report is not None and end == watch.timeout:
             end = min(watch.timeout, now + _FOR_LOGIN)
-    return f"it was not through after {watch.timeout:.0f} seconds"
+    return f"not finished after {watch.timeout:.0f} seconds"
 
 
 def _describe_end(qemu: ServerProgram) -> str:
-    """QEMU ends where the guest switches off or restarts.
+    """Why QEMU ended: the guest switched off or restarted.
 
-    Raises LtspError if it never ran.
+    Raises LtspError if QEMU failed to start.
     """
     status = qemu.status(5)
     if status:
@@ -128,4 +128,4 @@ def _take_picture(monitor: QemuMonitor, path: str) -> None:
         with open(path, "wb") as file:
             file.write(picture)
     except OSError as error:
-        raise LtspError(f"cannot write the picture: {error.strerror}") from error
+        raise LtspError(f"cannot write the screenshot: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""A server of a boot test: a program that listens on the loopback for as long as its block, and what it logged."""
+"""A server of a boot test: a program that listens on the loopback during its block, and its log."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _SECONDS_TO_START = 20.0
 _PATIENCE = 0.05
 """Seconds between tries to connect."""
 _LOG_LINES = 12
-"""Last lines of a log that people get with a failure."""
+"""Number of last lines of a log that are shown with a failure."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
     name: str
-    """Of its program, for people."""
+    """The program's name, for people."""
     process: ServerProgram
     condense: Callable[[bytes], bytes] = bytes
-    """What matters of its standard output and error, which is where it has to log."""
+    """Reduces its standard output and error, to which it must log, to the important lines."""
 
     @property
     def log(self) -> tuple[str, ...]:
@@ -33,14 +33,14 @@ class ServerProcess:
         return tuple(command.lines(self.condense(self.process.output()))[-_LOG_LINES:])
 
     def failure(self, seconds: float = 0) -> LtspError | None:
-        """Why it has ended; None if it still runs after so many seconds."""
+        """Why it ended; None if it still runs after this many seconds."""
         status = self.process.status(seconds)
         return None if status is None else command.failure(self.name, status, self.condense(self.process.output()))
 
     def wait_for(self, port: int) -> None:
         """Wait until it accepts connections.
 
-        Raises LtspError if it ends before, or does not.
+        Raises LtspError if it ends or does not listen in time.
         """
         end = time.monotonic() + _SECONDS_TO_START
         while time.monotonic() < end:
@@ -53,9 +53,9 @@ class ServerProcess:
                 raise failure
         said = " | ".join(self.log)
         raise LtspError(
-            f"{self.name} does not listen on port {port} after {_SECONDS_TO_START:.0f} seconds"
+            f"{self.name} is not listening on port {port} after {_SECONDS_TO_START:.0f} seconds"
             + (f": {said}" if said else ""),
-            "run it again when the machine is less busy",
+            "try again when the machine is less busy",
         )
 
 
@@ -63,10 +63,10 @@ class ServerProcess:
 def start_server(
     arguments: Sequence[str], port: int, *, package: str, name: str = "", condense: Callable[[bytes], bytes] = bytes
 ) -> Iterator[ServerProcess]:
-    """Run a server on the loopback of the private network that this thread visits.
+    """Run a server on the loopback of this thread's private network.
 
-    `name` is that of the program if another one starts it. Raises LtspError if it is missing or does not begin
-    to listen.
+    `name` is that of the program if another one starts it. Raises LtspError if it is missing or does not start to
+    listen.
     """
     with command.serve(arguments, package=package) as process:
         server = ServerProcess(name or arguments[0], process, condense)

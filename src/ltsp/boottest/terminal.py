@@ -1,4 +1,4 @@
-"""The bytes of a serial console as lines of plain text: what a terminal would do is undone, and nothing is obeyed."""
+"""Turning the bytes of a serial console into lines of plain text; control sequences are dropped, never obeyed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 _LONGEST = 1 << 16
-"""Bytes of a line that are kept. A guest that writes without end must not fill our memory."""
+"""Maximum bytes of a line. A guest that writes without end must not fill the memory."""
 
 _PIECE = re.compile(
     rb"""
@@ -23,16 +23,16 @@ _PIECE = re.compile(
     """,
     re.VERBOSE,
 )
-"""Control sequences as of ECMA-48: CSI, strings that end with BEL or ST, charset choices, single functions."""
+"""Control sequences of ECMA-48: CSI, strings that end with BEL or ST, charset selections, single functions."""
 
 _MOVES = frozenset(b"HfABEFJd")
-"""Final bytes of CSI sequences that go to another line or clear the screen: what follows is a new line."""
+"""Final bytes of CSI sequences that move to another line or clear the screen: a new line follows."""
 _LONGEST_SEQUENCE = 256
-"""Bytes. An escape that has not ended after so many is noise, and dropped."""
+"""Bytes. A longer escape sequence is noise, and dropped."""
 
 
 class Terminal:
-    """Fed with bytes in any pieces; gives lines as they end, and what stands on the last one."""
+    """Fed with bytes in any pieces; yields lines as they end, and keeps the unfinished one."""
 
     __slots__ = ("_line", "_rest", "_returned")
 
@@ -58,7 +58,7 @@ class Terminal:
 
     @property
     def line(self) -> str:
-        """What stands on the line that has not ended: a prompt, mostly."""
+        """The unfinished line, usually a prompt."""
         return _to_printable(bytes(self._line))
 
     def _handle(self, match: re.Match[bytes]) -> Iterator[str]:
@@ -73,7 +73,7 @@ class Terminal:
             case "back":
                 del self._line[-1:]
             case "text" | "tab":
-                # A line that goes back to its start is written over: a progress bar.
+                # Text after a carriage return overwrites the line: a progress bar.
                 if self._returned:
                     self._line.clear()
                 self._returned = False
@@ -90,7 +90,7 @@ class Terminal:
 
 
 def _to_printable(line: bytes) -> str:
-    """Text of a line; what is not UTF-8 or not printable is escaped."""
+    """Text of a line; bytes that are not UTF-8 and unprintable characters are escaped."""
     text = line.decode("utf-8", "backslashreplace").rstrip()
     return text if text.isprintable() else "".join(map(_escape, text))
 

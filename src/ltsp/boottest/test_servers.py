@@ -1,4 +1,4 @@
-"""The servers of a test: what a client needs to boot one version by one transport, on a loopback of its own."""
+"""The servers of a test: all that a client needs to boot a version by one transport, on a private loopback."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ltsp.settings.tftp_names import ADD_ON, MENU
 _IMAGES = "images"
 _HTTP_PORT = 80
 WHOLE_IMAGE_TRANSPORTS = ("http", "file")
-"""Transports that fetch the whole image, whose sum can then be checked."""
+"""Transports that fetch the whole image, so that its checksum can be verified."""
 
 
 @dataclass(frozen=True, slots=True)
 class BootSubject:
-    """The version of an image that is to boot, and where it lies."""
+    """The version of an image to boot, and its paths."""
 
     name: str
     version: str
@@ -38,9 +38,9 @@ class BootSubject:
     sha256: str
     """Of the image."""
     client: str
-    """Name of the client's initrd beside the kernel."""
+    """Name of the client's initrd next to the kernel."""
     nbd: str = ""
-    """Name of what is loaded behind it for NBD; empty if the version has none."""
+    """Name of the additional initrd for NBD; empty if the version has none."""
 
     @property
     def has_menu(self) -> bool:
@@ -53,7 +53,7 @@ class BootRoute:
 
     subject: BootSubject
     through_menu: bool
-    """By the site's menu, which boots the current version; else by a script that names the version."""
+    """By the site's menu, which boots the current version; else by a script for this version."""
     transport: str
     """How it gets its root: `nfs`, `http`, `nbd`, `file`."""
     fetch: str
@@ -68,11 +68,11 @@ class BootSite:
     boot: NetworkBoot
     firmware: Bios | Uefi
     servers: tuple[ServerProcess, ...] = ()
-    """The programs among them."""
+    """The servers that are separate programs."""
 
 
 def check_servable(transport: str, fetch: str = "tftp") -> None:
-    """Raises LtspError if a library is missing: nobody should have waited for that in vain."""
+    """Raises LtspError if a library is missing; call this before anything that takes long."""
     if fetch == "http" or transport in WHOLE_IMAGE_TRANSPORTS:
         with optional_library.require("a boot by HTTP", "aiohttp", "http", "NFS does without"):
             import aiohttp  # noqa: F401, PLC0415 -- an extra
@@ -80,7 +80,7 @@ def check_servable(transport: str, fetch: str = "tftp") -> None:
 
 @contextmanager
 def start_servers(route: BootRoute, log: Callable[[str], None]) -> Iterator[BootSite]:
-    """Run the servers; all that was started or made for them is gone at the end.
+    """Run the servers; they and their files are removed at the end.
 
     Raises LtspError if a version cannot be booted this way, or a server is missing.
     """
@@ -88,10 +88,10 @@ def start_servers(route: BootRoute, log: Callable[[str], None]) -> Iterator[Boot
     images = join(subject.base_dir, _IMAGES)
     check_servable(route.transport, route.fetch)
     if route.transport == "file" and route.through_menu and route.fetch != "http":
-        raise LtspError("the menu loads an image as a file by HTTP alone", "add --fetch=http")
+        raise LtspError("the menu can load an image as a file only by HTTP", "add --fetch=http")
     with ExitStack() as started:
         started.enter_context(enter_private_network())
-        # In the private /run, which goes with the last process even where we are killed.
+        # In the private /run, which disappears with the last process, even after a kill.
         directory = started.enter_context(TemporaryDirectory(prefix="ltsp-boottest-", dir="/run"))
         tftp = join(directory, "tftp")
         os.mkdir(tftp)
@@ -125,7 +125,7 @@ def _script(route: BootRoute) -> str:
         transport=route.transport,
         base=f"{http}/" if route.fetch == "http" else f"tftp://{HOST}/",
         http=http if route.fetch == "http" or route.transport in WHOLE_IMAGE_TRANSPORTS else "",
-        # Script and report are the test's own: no server of a site has them.
+        # Script and report belong to the test: a site's servers do not have them.
         report=f"tftp://{HOST}/report.img",
         extra=route.extra,
     )
@@ -142,7 +142,7 @@ def _script(route: BootRoute) -> str:
 
 
 def _root_url(route: BootRoute) -> str:
-    """What the menu makes of transport and image."""
+    """The root's URL, as the menu builds it from transport and image."""
     subject = route.subject
     below = subject.image.removeprefix(f"{_IMAGES}/")
     match route.transport:

@@ -1,4 +1,4 @@
-"""UEFI firmware and the iPXE for it, where distributions put them."""
+"""Finding UEFI firmware and iPXE for it in the paths of distributions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OVMF = (
     # openSUSE
     ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
 )
-"""Firmware and its empty variables, without Secure Boot, which no iPXE of a distribution passes."""
+"""Firmware and its empty variables, without Secure Boot, since distributions' iPXE is not signed."""
 
 _IPXE = (
     # Debian and Ubuntu
@@ -35,18 +35,18 @@ _IPXE = (
 
 
 def prepare_uefi(directory: str) -> Uefi:
-    """A firmware that starts iPXE from a disk, whose files are put into the directory.
+    """Firmware that starts iPXE from a disk, whose files are written to the directory.
 
     Raises LtspError if one of them is not installed.
     """
     code, variables = next((pair for pair in _OVMF if all(map(os.path.isfile, pair))), ("", ""))
     if not code:
-        raise LtspError("no UEFI firmware for QEMU is there", "install the package ovmf (edk2-ovmf on Fedora and Arch)")
+        raise LtspError("UEFI firmware for QEMU not found", "install the package ovmf (edk2-ovmf on Fedora and Arch)")
     ipxe = next(filter(os.path.isfile, _IPXE), "")
     if not ipxe:
-        raise LtspError("no iPXE for UEFI is there", "install the package ipxe (ipxe-bootimgs on Fedora and openSUSE)")
+        raise LtspError("iPXE for UEFI not found", "install the package ipxe (ipxe-bootimgs on Fedora and openSUSE)")
     place = join(directory, "EFI", "BOOT")
     os.makedirs(place)
-    # What a firmware starts from a disk that it does not know. UEFI specification, 3.5.1.1
+    # The default boot file of removable media. UEFI specification, 3.5.1.1
     shutil.copyfile(ipxe, join(place, "BOOTX64.EFI"))
     return Uefi(code, variables, directory)

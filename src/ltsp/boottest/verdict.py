@@ -1,4 +1,4 @@
-"""What a boot test came to: whether the client booted, how far and how fast, and why not."""
+"""The result of a boot test: whether the client booted, how far and how fast, and why not."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _OVERLAY = ("ltsp", "overlay")
 
 @dataclass(frozen=True, slots=True)
 class GuestReport:
-    """What the booted system said of itself."""
+    """The booted system's report."""
 
     source: str
     fstype: str
-    """Of what is mounted at `/`."""
+    """Source and type of the mount at `/`."""
     root: str
-    """The URL that the client's initrd took the image from."""
+    """The URL from which the client's initrd got the image."""
     state: str
     """`running`, `degraded` and so on. systemctl(1), is-system-running"""
     failed: tuple[str, ...]
     """Units."""
     cmdline: str
     received: Mapping[str, int]
-    """Bytes by network interface since its driver was loaded: not those that the firmware fetched."""
+    """Bytes by network interface since its driver was loaded, without those that the firmware fetched."""
     available: int
-    """KiB of memory that programs could have. proc(5), MemAvailable"""
+    """KiB of memory available to programs. proc(5), MemAvailable"""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises FormatError if the line is not whole or not the reporter's."""
+        """Raises FormatError if the line is incomplete or not a report."""
         try:
             record = json.loads(text)
             # A name that is missing or unknown is a KeyError.
@@ -44,7 +44,7 @@ class GuestReport:
             failed = tuple(str(_check_type(unit, str)) for unit in fields["failed"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FormatError(
-                "the booted system's report is damaged", "something else wrote to the console meanwhile; try again"
+                "the booted system's report is damaged", "other output interrupted it on the console; try again"
             ) from error
         return cls(**{**fields, "received": received, "failed": failed})
 
@@ -72,10 +72,10 @@ def _check_type(value: Any, kind: type) -> Any:
 class Verdict:
     passed: bool
     cause: str
-    """Why it did not pass, in a line; empty if it did."""
+    """Why it did not pass, in one line; empty if it passed."""
     remedy: str
     stage: BootStage
-    """The furthest one that was reached."""
+    """The last stage that was reached."""
     seconds: Mapping[BootStage, float]
     """From power-on to each stage that was reached."""
     guest: GuestReport | None
@@ -88,9 +88,9 @@ class Verdict:
     def of(
         cls, console: Console, ending: str, image: str = "", servers: Mapping[str, tuple[str, ...]] | None = None
     ) -> Self:
-        """`ending` says why nothing more is read: `it was not through after 180 seconds`.
+        """The verdict on a console. `ending` says why reading stopped: `not finished after 180 seconds`.
 
-        `image` is what the client should have booted, as in ltsp.image=; empty if any will do.
+        `image` is what the client should have booted, as in ltsp.image=; empty for any.
         """
         guest = None
         try:
@@ -110,7 +110,7 @@ class Verdict:
         )
 
     def to_json(self) -> dict[str, object]:
-        """For readers of JSON. Stages are named as in `BootStage`, in small letters."""
+        """The verdict as JSON. Stages are named as in `BootStage`, in lower case."""
         guest = self.guest
         return {
             "passed": self.passed,
@@ -133,7 +133,7 @@ class Verdict:
 
 
 def server_lines(verdict: Verdict) -> Iterator[str]:
-    """What the servers wrote to their logs, for people."""
+    """The logs of the servers, for people."""
     for name, lines in verdict.servers.items():
         if lines:
             yield f"log of {name}:"
@@ -144,10 +144,10 @@ def _find_guest_problem(guest: GuestReport, image: str) -> BootProblem | None:
     if (guest.source, guest.fstype) != _OVERLAY:
         return BootProblem(
             f"the root is {guest.fstype} from {guest.source}, not the client's overlay",
-            "boot it with rdinit=/ltsp/init, or see what its own initrd did",
+            "boot with rdinit=/ltsp/init, or check what the image's own initrd did",
         )
     if image and f"ltsp.image={image}" not in guest.cmdline.split():
-        return BootProblem(f"another image than {image} was booted", "the menu is older than the image: type ltsp ipxe")
+        return BootProblem(f"another image than {image} was booted", "the menu is older than the image: run ltsp ipxe")
     if guest.failed:
         return BootProblem(
             f"units failed: {', '.join(guest.failed)}",
@@ -161,8 +161,8 @@ def _find_guest_problem(guest: GuestReport, image: str) -> BootProblem | None:
 def _find_console_problem(console: Console, ending: str) -> BootProblem:
     found = console.trouble
     if found is None:
-        cause = f"{ending}; it got as far as: {console.stage.value}"
-        found = BootProblem(cause, "see the console's last lines, or give it longer with --timeout")
+        cause = f"{ending}; last stage: {console.stage.value}"
+        found = BootProblem(cause, "see the console's last lines, or allow more time with --timeout")
     if console.clue:
         # What went wrong first explains the rest.
         return BootProblem(f"{console.clue.cause} ({found.cause})", console.clue.remedy or found.remedy)

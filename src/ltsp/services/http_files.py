@@ -1,4 +1,4 @@
-"""The files that are served by HTTP, opened so that no link leads out of the directories that are served."""
+"""Opening the files that are served by HTTP; no link leads out of the served directories."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ltsp.tree.name import encode, printable
 class HttpFiles:
     roots: Mapping[ServedArea, RootDirectory]
     public_only: bool
-    """Whether a file has to be readable for everyone, as it has to be for servers that are not root."""
+    """Whether a file must be readable by everyone, as it must be for servers that do not run as root."""
 
     def open(self, target: str) -> int:
-        """A descriptor of the regular file that the target of a request names.
+        """A descriptor of the regular file for the target of a request.
 
-        Raises FileNotFoundError if nothing is served there, PermissionError if it is not for everyone, and
+        Raises FileNotFoundError if nothing is served there, PermissionError if it is not readable by everyone, and
         OSError as open(2) does.
         """
         wanted = find_served_path(target)
@@ -34,7 +34,7 @@ class HttpFiles:
         descriptor = self.roots[wanted.area].follow_file(encode(wanted.path))
         if self.public_only and not os.fstat(descriptor).st_mode & stat.S_IROTH:
             os.close(descriptor)
-            raise PermissionError(errno.EACCES, "not readable for everyone")
+            raise PermissionError(errno.EACCES, "not readable by everyone")
         return descriptor
 
 

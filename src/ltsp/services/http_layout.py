@@ -1,7 +1,7 @@
-"""What is served by HTTP, and under which paths: `/ltsp/…` is TFTP_DIR/ltsp, `/images/…` is BASE_DIR/images.
+"""Which files are served by HTTP, and their paths: `/ltsp/…` is TFTP_DIR/ltsp, `/images/…` is BASE_DIR/images.
 
-The boot files are served as TFTP serves them. Of the images, those with a name and those of versions: not the locks,
-manifests and indexes beside them. Nothing is listed.
+Boot files have the same paths as by TFTP. Named images and those of versions are served, but not the locks, manifests
+and indexes next to them. There are no directory listings.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from urllib.parse import unquote_to_bytes
 from ltsp.tree.name import decode
 
 _LONGEST = 4096
-"""Bytes of a path. limits.h, PATH_MAX"""
+"""Maximum bytes of a path. limits.h, PATH_MAX"""
 
 
 class ServedArea(Enum):
-    """The first part of a path."""
+    """The first component of a path."""
 
     LTSP = "ltsp"
     IMAGES = "images"
 
 
-# Backslashes and blanks are no part of our names; a name that begins with a dot is hidden.
+# Names have no backslashes or spaces; a name that begins with a dot is hidden.
 _NAME = r"[^/.\\\s\x00-\x1f\x7f][^/\\\s\x00-\x1f\x7f]*"
 
 SERVED = {
     ServedArea.LTSP: rf"(?:{_NAME}/)*{_NAME}",
     ServedArea.IMAGES: rf"{_NAME}|\.versions/{_NAME}/{_NAME}/image\.img",
 }
-"""Regular expressions of the paths in each area that are served, in the language of Python and of PCRE alike."""
+"""Regular expressions of the served paths in each area, valid in both Python and PCRE."""
 
 _PATTERNS = {area: re.compile(pattern) for area, pattern in SERVED.items()}
 
@@ -44,9 +44,9 @@ class ServedPath:
 
 
 def find_served_path(target: str) -> ServedPath | None:
-    """Where the target of a request lies; None if nothing is served under it.
+    """The path for the target of a request; None if nothing is served there.
 
-    The target is as it stands in the request: `/images/lab.img?x`, percent-encoded. RFC 9112, 3.2.1
+    The target is as in the request: `/images/lab.img?x`, percent-encoded. RFC 9112, 3.2.1
     """
     path = decode(unquote_to_bytes(target.partition("?")[0].partition("#")[0]))
     first, _, rest = path.removeprefix("/").partition("/")

@@ -1,6 +1,6 @@
-"""A server of files by HTTP/1.1, on aiohttp: GET and HEAD, ranges, and bytes that the kernel sends by itself.
+"""An HTTP/1.1 file server on aiohttp: GET and HEAD, ranges, and sendfile(2).
 
-It runs in a thread with an event loop of its own, for as long as its block does.
+It runs in a thread with its own event loop, as long as its block.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from ltsp.errors import LtspError
 from ltsp.tree.name import printable
 
 _BACKLOG = 512
-"""Connections that wait to be accepted: a room full of PCs is switched on at once."""
+"""Connections waiting to be accepted: a room full of PCs is switched on at once."""
 _SECONDS_TO_END = 2.0
-"""What transfers that are under way get when the server ends."""
+"""How long the server waits for running transfers when it ends."""
 
 OpenFile = Callable[[str], int]
 """From a request's target to a descriptor of a regular file; raises OSError, FileNotFoundError if there is none."""
 Log = Callable[[str], None]
-"""Takes a line, safe to print."""
+"""Takes a line that is safe to print."""
 
 
 def open_listener(address: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 is any that is free.
+    """A listening socket; port 0 means any free port.
 
-    Raises LtspError if the port is taken or not allowed, or the address is another computer's.
+    Raises LtspError if the port is in use or not allowed, or the address is not local.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -51,7 +51,7 @@ def open_listener(address: str, port: int) -> socket.socket:
 
 
 def _reason(error: OSError) -> str:
-    """Without the address, which Python puts behind it. A name that leads nowhere has a number of its own."""
+    """The reason without the address that Python appends; errors of name resolution have other numbers."""
     number = error.errno or 0
     return os.strerror(number) if number in errno.errorcode else str(error.strerror)
 
@@ -59,11 +59,11 @@ def _reason(error: OSError) -> str:
 def _remedy(error: OSError) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return "another server is there; choose another port with --http-port"
+            return "another server uses this port; choose another one with --http-port"
         case errno.EACCES:
-            return "run it as root, or choose a port above 1023 with --http-port"
+            return "run as root, or choose a port above 1023 with --http-port"
         case _:
-            return "give an address of this server with --http-address, or leave that out for all of them"
+            return "give an address of this server with --http-address, or omit that for all addresses"
 
 
 @contextmanager
@@ -104,8 +104,8 @@ class _Handler:
         try:
             response = await self._answer(request)
         except ConnectionError:
-            # No fault of ours: a client that only wanted the size, or was switched off.
-            self._log(f"{what} broken off after {time.monotonic() - began:.2f} s")
+            # Not an error of the server: a client that only wanted the size, or was switched off.
+            self._log(f"{what} aborted by the client after {time.monotonic() - began:.2f} s")
             if request.transport is not None:
                 request.transport.close()
             return web.Response()
@@ -131,11 +131,11 @@ class _Handler:
 
 
 class _DescriptorResponse(web.FileResponse):
-    """By its descriptor: what was checked is what is sent, whatever happens to the name meanwhile."""
+    """A response from a descriptor: the checked file is sent even if its name changes meanwhile."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(f"/proc/self/fd/{descriptor}", headers={"Content-Type": "application/octet-stream"})
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send it once: aiohttp calls this again after the handler, and the number is another file's then."""
+        """Send it once: aiohttp calls this again after the handler, when the descriptor may be another file's."""
         return None if self.prepared else await super().prepare(request)

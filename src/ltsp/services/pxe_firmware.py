@@ -1,4 +1,4 @@
-"""What a PC's firmware says of itself in DHCP, and the iPXE that it is given."""
+"""The architectures that PC firmware reports by DHCP, and the iPXE for each."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class PxeFirmware:
 
 BIOS = PxeFirmware("bios", 0, tftp_names.IPXE_BIOS, "PC with BIOS")
 UEFI = PxeFirmware("uefi-x64", 7, tftp_names.IPXE_UEFI, "PC with UEFI")
-"""RFC 4578 has 7 for EFI byte code, and nearly every PC with 64-bit UEFI says 7; few say 9, as the RFC's errata do."""
+"""RFC 4578 has 7 for EFI byte code, but nearly all PCs with 64-bit UEFI report 7; few report 9, as in its errata."""
 UEFI_BY_ERRATA = PxeFirmware("uefi-x64-9", 9, tftp_names.IPXE_UEFI, "PC with UEFI, other number")
 ARM = PxeFirmware("uefi-arm64", 11, tftp_names.IPXE_ARM, "ARM with UEFI")
 FIRMWARES = (BIOS, UEFI, UEFI_BY_ERRATA, ARM)
 MENU = tftp_names.MENU
-"""What iPXE itself is given, below TFTP_DIR/ltsp."""
+"""The boot file for iPXE itself, below TFTP_DIR/ltsp."""
 IPXE_OPTION = 175
-"""DHCP option by which iPXE is told from the firmware that started it. iPXE, net/udp/dhcp.c"""
+"""DHCP option that distinguishes iPXE from the firmware that started it. iPXE, net/udp/dhcp.c"""

@@ -1,4 +1,4 @@
-"""Words that mean themselves in every configuration that we write: nothing in them needs quotes anywhere."""
+"""Checking words for configuration files: only words that need no quoting in any of them are accepted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _WORD = re.compile(r"[A-Za-z0-9._@-]+")
 def check_path(text: str, what: str) -> str:
     """The absolute path itself.
 
-    Raises LtspError if it holds what a configuration could take for something else.
+    Raises LtspError if it contains characters that may have a special meaning in a configuration.
     """
     if not _PLAIN.fullmatch(text):
         raise LtspError(
-            f"{what} {printable(text)!r} cannot be written into the configuration of a service",
-            "letters, digits and . _ / + @ = ~ - can; a bind mount gives a directory such a name",
+            f"{what} {printable(text)!r} cannot be used in the configuration of a service",
+            "use letters, digits and . _ / + @ = ~ - only; a bind mount can give a directory such a name",
         )
     return text
 
@@ -31,7 +31,7 @@ def check_word(text: str, what: str) -> str:
     """
     if not _WORD.fullmatch(text):
         raise LtspError(
-            f"the name of {what} {printable(text)!r} cannot be written into the configuration of a service",
-            "letters, digits and . _ @ - can",
+            f"the name of {what} {printable(text)!r} cannot be used in the configuration of a service",
+            "use letters, digits and . _ @ - only",
         )
     return text

@@ -1,7 +1,7 @@
-"""Settings for the DHCP server that a site has already, so that it sends PCs to this server.
+"""Settings for a site's existing DHCP server, so that it sends PCs to this server.
 
-Each of them gives firmware the iPXE that fits it and, where the product can tell iPXE from firmware, gives iPXE the
-menu. Where it cannot, iPXE would be given iPXE again: there proxyDHCP is the way, and the text says so.
+Each of them gives firmware the right iPXE and, if the product can distinguish iPXE from firmware, gives iPXE the menu.
+If it cannot, iPXE would get iPXE again; the text then recommends proxyDHCP.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ltsp.services.pxe_firmware import ARM, BIOS, FIRMWARES, IPXE_OPTION, MENU, 
 
 _MENU = f"ltsp/{MENU}"
 _BY_PROXY = (
-    "It cannot tell iPXE from the firmware that started it, so that iPXE would be given itself",
-    "again and again. Leave its network boot settings off and let this server answer beside it:",
+    "It cannot distinguish iPXE from the firmware that started it, so iPXE would load itself again",
+    "and again. Leave its network boot settings off and let this server answer as well:",
     "    ltsp dnsmasq --proxy-dhcp=1",
-    "That needs no setting there. The two must be in one network, or the router's DHCP relay must",
-    "know both. Where PCs have an iPXE with a script of its own, these are the settings:",
+    "That needs no settings there. Both must be in one network, or the router's DHCP relay must",
+    "forward to both. If PCs have an iPXE with an embedded script, use these settings:",
 )
 
 
@@ -54,8 +54,8 @@ def kea(server: IPv4Address) -> Iterator[str]:
 
 
 def windows(server: IPv4Address) -> Iterator[str]:
-    """Of policies that fit one client, the one that is processed first gives the options."""
-    yield "# PowerShell on the DHCP server, as administrator. For one scope alone, give -ScopeId with each policy"
+    """Of several policies that match a client, the one that is processed first sets the options."""
+    yield "# PowerShell on the DHCP server, as administrator. For one scope only, give -ScopeId with each policy"
     yield "# and each of its values."
     yield 'Add-DhcpServerv4Class -Name "LTSP iPXE" -Type User -Data "iPXE"'
     yield from _windows_policy("LTSP iPXE", '-UserClass EQ,"LTSP iPXE"', _MENU, 1, server)
@@ -76,7 +76,7 @@ def pfsense(server: IPv4Address) -> Iterator[str]:
 
 
 def mikrotik(server: IPv4Address) -> Iterator[str]:
-    yield "# RouterOS 7 terminal; dhcp1 is the DHCP server of the clients' network, and the rules stand in this order."
+    yield "# RouterOS 7 terminal; dhcp1 is the DHCP server of the clients' network; keep the order of the rules."
     yield f"/ip/dhcp-server/option add name=ltsp-server code=66 value=\"s'{server}'\""
     names = {"ipxe": _MENU, **{firmware.tag: f"ltsp/{firmware.file}" for firmware in FIRMWARES}}
     for name, file in names.items():
