@@ -170,7 +170,7 @@ def test_an_initrd_that_the_kernel_lost_ends_the_boot_at_once(line, cause):
 
 
 def said_at(label, script):
-    """What a script tells people between a label and the next one."""
+    """The lines that a script prints between a label and the next one."""
     lines = iter(script.splitlines())
     behind = itertools.dropwhile(lambda line: line != f":{label}", lines)
     next(behind)

@@ -15,10 +15,10 @@ from corpus.format_limits import Loss
 @dataclass(frozen=True, slots=True)
 class ArchiveKind:
     make: Callable[[Path, Path], str]
-    """From a tree, in a directory of its own, what is typed behind `ltsp image`."""
+    """Makes the archive of a tree in a new directory; returns the argument of `ltsp image`."""
     losses: tuple[Loss, ...] = ()
     piped: bool = False
-    """Whether what is made is a path, of which the content comes on standard input."""
+    """Whether the argument is a path whose content is passed on standard input."""
 
 
 _SOCKETS = format_limits.kinds("tar has no type for sockets", "s")

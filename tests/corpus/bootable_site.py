@@ -36,7 +36,7 @@ class Bootable:
 
 
 def published(root: Path, shared: Path) -> Bootable:
-    """The site, whose image is that of the root; `shared` is a directory of all workers."""
+    """The site with an image of the root; `shared` is a directory of all workers."""
     directory = shared / "bootable"
     with (shared / "bootable.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

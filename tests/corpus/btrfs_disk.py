@@ -1,4 +1,4 @@
-"""A btrfs of its own for a test, on a loop device."""
+"""A new btrfs for a test, on a loop device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def btrfs_disk(place: Path, *options: str) -> Iterator[Path]:
-    """Where a new btrfs is mounted, with all of it below."""
+    """The mount point of a new btrfs, at its top level."""
     disk, point = place / "btrfs.img", place / "btrfs"
     with disk.open("wb") as file:
         file.truncate(256 << 20)

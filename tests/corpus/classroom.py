@@ -24,7 +24,7 @@ KERNEL_PARAMETERS="console=tty0 console=ttyS0 quiet"
 """
 """Settings for clients that are typed at from here."""
 _EDITION = "usr/local/share"
-"""Where an image has what tells one edition from another."""
+"""The path in an image that distinguishes its editions."""
 LARGE = f"/{_EDITION}/large"
 _LARGE_SIZE = 16 << 20
 
@@ -33,7 +33,7 @@ _LARGE_SIZE = 16 << 20
 class Classroom:
     site: Site
     root: Path
-    """Of what is installed on clients; never changed."""
+    """The root of the system that is installed on clients; never changed."""
 
     @classmethod
     def make(cls, directory: Path, root: Path) -> Classroom:
@@ -67,7 +67,7 @@ class Classroom:
 
     @contextmanager
     def open(self, squash: str = "No_Root_Squash", below: str = "images") -> Iterator[None]:
-        """Be where the server serves this directory of its by NFS, and where machines may be switched on."""
+        """Enter the network in which the server exports this directory by NFS and machines can boot."""
         with ExitStack() as started:
             started.enter_context(one_at_a_time())
             started.enter_context(enter_private_network())

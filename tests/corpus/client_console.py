@@ -27,10 +27,10 @@ _TAIL = 4000
 class ClientConsole:
     _console: fdspawn[bytes]
     said: bytearray
-    """All that the console has printed."""
+    """Everything that the console has printed."""
 
     def wait(self, pattern: str, seconds: float = _ANSWER_SECONDS) -> str:
-        """What comes before the text, from where was read last."""
+        """Wait for the text; returns the output before it."""
         try:
             self._console.expect(pattern.encode(), timeout=seconds)
         except (pexpect.TIMEOUT, pexpect.EOF) as error:
@@ -43,18 +43,18 @@ class ClientConsole:
         self._console.send(text.encode())
 
     def log_in(self, user: str, password: str) -> None:
-        """At the prompt of a getty, up to a shell that shows neither prompts nor what is typed."""
+        """Log in at the prompt of a getty, up to a shell without prompts and echo."""
         self.wait("login: ", BOOT_SECONDS)
         self.type(f"{user}\n")
         self.wait("Password: ")
         self.type(f"{password}\n")
         self.wait("[$#] $")
-        # Taken apart, so that the echo of the line is not taken for its answer.
+        # Split, so that the echo of the line is not mistaken for its answer.
         self.type("stty -echo; exec env PS1= PS2= sh -c 'echo =rea''dy=; exec sh'\n")
         self.wait("=ready=\r\n")
 
     def run(self, line: str, seconds: float = _ANSWER_SECONDS) -> str:
-        """What a command prints, without line ends around it; it has to end with status 0."""
+        """The stripped output of a command, which must exit with status 0."""
         self.type(f"{{ {line}\n}} 2>&1; echo =$?=\n")
         text = self.wait("=[0-9]+=\r\n", seconds).replace("\r\n", "\n").strip()
         assert isinstance(self._console.after, bytes)
@@ -64,7 +64,7 @@ class ClientConsole:
 
 @contextmanager
 def start_client(tftp: Path, mac: str = MAC, memory: int = 768) -> Iterator[ClientConsole]:
-    """Boot the site's own menu; whoever calls holds the lock of the machines, and is where the servers are."""
+    """Boot the site's own menu; the caller holds the lock of the machines, and is in the servers' network."""
     machine = VirtualMachine(NetworkBoot(MENU, str(tftp)), memory=memory, mac=mac)
     console, console_there = socket.socketpair()
     monitor, monitor_there = socket.socketpair()
@@ -80,7 +80,7 @@ def start_client(tftp: Path, mac: str = MAC, memory: int = 768) -> Iterator[Clie
 
 
 class _Recorder:
-    """What pexpect takes for a file to log into."""
+    """A file-like object into which pexpect logs."""
 
     def __init__(self) -> None:
         self.text = bytearray()
@@ -89,4 +89,4 @@ class _Recorder:
         self.text += data
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""

@@ -36,7 +36,7 @@ def paths(tree: Tree) -> set[str]:
 
 
 def data(tree: Tree, path: str) -> bytes | None:
-    """The bytes of the file where a path leads; None if it leads to no file."""
+    """The bytes of the file at a path, following links; None if it is not a file."""
     node = tree.follow(path)
     if not isinstance(node, File):
         return None

@@ -132,7 +132,7 @@ def _nbd_client(ltsp: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """What the console said, and when: seconds since power-on of each line."""
+    """The console's lines, each with its seconds since power-on."""
 
     lines: list[tuple[float, str]]
 

@@ -11,7 +11,7 @@ MEGABYTE = 1 << 20
 
 
 def ext4(path: Path, content: Path, megabytes: int = 16, *options: str) -> Path:
-    """A file system in a file, with what a directory holds."""
+    """A file system in a file, with the content of a directory."""
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", *options, "-d", content, path, f"{megabytes}M"], check=True)
     return path
 
@@ -51,7 +51,7 @@ def moved(system: Path, directory: str, target: Path) -> Path:
 
 
 def fstab(system: Path, lines: Mapping[str, str]) -> None:
-    """Mount points by what is mounted there."""
+    """Mount points by their sources."""
     text = "".join(f"{spec} /{path} auto defaults 0 0\n" for path, spec in lines.items())
     (system / "etc/fstab").write_text(text)
 

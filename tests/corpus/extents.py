@@ -1,4 +1,4 @@
-"""The bytes of extents in open files, to compare with what a reader gives."""
+"""The bytes of extents in open files, to compare with the output of a reader."""
 
 from __future__ import annotations
 

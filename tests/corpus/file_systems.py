@@ -42,7 +42,7 @@ class Shape:
     least: int = 32
     """MiB, below which it cannot be."""
     inside: str = ""
-    """The directory that the tree is copied to, and `ltsp image` is told of."""
+    """The directory that the tree is copied to, and that `ltsp image` gets."""
     before: str = ""
     """Of the shell, before the copy; `$at` is where that goes, `$2` the mount point."""
     after: str = ""

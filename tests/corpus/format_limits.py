@@ -79,7 +79,7 @@ def entries(reason: str, is_lost: Callable[[bytes, Entry], bool]) -> Loss:
 
 
 def paths(reason: str, *gone: str) -> Loss:
-    """These paths are not there, nor what lies below them."""
+    """Remove these paths and everything below them."""
     encoded = tuple(path.encode() for path in gone)
 
     def kept(path: bytes) -> bool:

@@ -48,7 +48,7 @@ Trap = Callable[[Path, Path, random.Random], None]
 
 
 def plant_canaries(host: Path) -> Path:
-    """A directory beside the chroots that looks like a system, every file of it a canary."""
+    """A directory next to the chroots that looks like a system; each of its files is a canary."""
     for name in TOUCHED:
         path = host / name
         if any(other.startswith(f"{name}/") for other in TOUCHED) or name in {"home", "proc", "tmp", "lib/modules"}:

@@ -1,4 +1,4 @@
-"""The part of iPXE that our scripts use: how a line is split into commands, and what a script does.
+"""The part of iPXE that the scripts use: how a line is split into commands, and what a script does.
 
 Modelled on core/exec.c, image/script.c and core/settings.c of iPXE, and compared with the real one in QEMU: a line is
 split at blanks, settings are expanded in each word by itself, from the innermost on, again and again; a word that

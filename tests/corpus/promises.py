@@ -10,7 +10,7 @@ _ROW = re.compile(r"^\| (R\d+) \| ([^|]+) \| ([^|]+) \|", re.MULTILINE)
 _ROWS = _ROW.findall((CHECKOUT / "docs" / "reliability.md").read_text())
 
 PROMISES: dict[str, str] = {number: text.strip() for number, text, _ in _ROWS}
-"""What is promised, by its number."""
+"""The promises by number."""
 TESTS: dict[str, list[str]] = {number: re.findall(r"`(tests/[^`]+)`", tests) for number, _, tests in _ROWS}
 """The tests of a promise: a file, or `file::test`."""
 

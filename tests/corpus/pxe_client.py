@@ -126,7 +126,7 @@ class Room:
         return {name: PxeClient(kind, number) for number, (name, kind) in enumerate(CLIENTS.items())}
 
     def address(self, client: PxeClient) -> bytes:
-        """What a router has given it."""
+        """The address that a router gave it."""
         return self.server.network[100 + client.number].packed
 
     def connect(self) -> None:

@@ -15,7 +15,7 @@ from corpus.site import Site
 def mounted(site: Site, script: str) -> Iterator[Site]:
     """The site in a mount namespace of its own, which a shell script with `$base` and `$tftp` has prepared.
 
-    It is gone at the end of the block, and when we are killed: its holder waits for the end of its input.
+    It is removed at the end of the block, and if the test is killed: its holder waits for the end of its input.
     """
     holding = ["unshare", "--mount", "--propagation=private", "sh", "-ec", f"{script}\necho ready\nexec cat"]
     with subprocess.Popen(

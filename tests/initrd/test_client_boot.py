@@ -1,4 +1,4 @@
-"""The shell core on a real kernel: from power-on to a login prompt by each transport, and each failure told.
+"""The client's shell code on a real kernel: from power-on to a login prompt by each transport, and each failure.
 
 These machines are QEMU without KVM; the servers are those of the distribution, in a network namespace of their own.
 """
@@ -131,7 +131,7 @@ def images(debian_root, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """What the site says of its clients; each layer has something that is seen on the client."""
+    """The site's configuration; each layer has a visible effect on the client."""
     site = tmp_path_factory.mktemp("site")
     texts = {
         "server": "",
@@ -379,7 +379,7 @@ def test_a_driver_finds_its_firmware_in_the_initrd(debian_root, tmp_path):
 
 @pytest.mark.parametrize("bootif", ["", "BOOTIF=01-52-54-00-00-00-02"])
 def test_a_card_without_link_is_passed_over(debian_root, initrd, images, network, bootif):
-    """Even when the firmware says that it booted by it, but that takes the time that a switch may need."""
+    """Even if the firmware booted from it, but only after the time that a switch may need."""
     network.serve("busybox", "httpd", "-f", "-p", "127.0.0.1:8080", "-h", images, port=8080)
     boot = diskless.boot(
         debian_root,

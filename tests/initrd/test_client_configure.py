@@ -1,4 +1,4 @@
-"""What a client becomes without any word of the site, seen in a directory that is entered with chroot(2)."""
+"""The configuration of a client without site settings, in a directory entered with chroot(2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shell core by its functions, under dash and every busybox, with a false /proc and /sys."""
+"""The functions of the client's shell code, under dash and every busybox, with a fake /proc and /sys."""
 
 from __future__ import annotations
 

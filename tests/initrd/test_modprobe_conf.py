@@ -1,4 +1,4 @@
-"""What an image's modprobe.d says holds on its clients before they have the image, as kmod reads it."""
+"""An image's modprobe.d applies to its clients before they have the image, as read by kmod."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No text of ltsp.conf gets out of the file, the line or the quotes that it is meant for."""
+"""Text of ltsp.conf never breaks out of its file, line or quotes."""
 
 from __future__ import annotations
 

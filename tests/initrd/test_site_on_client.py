@@ -1,4 +1,4 @@
-"""ltsp.img as the shell of a client lays it over its root, in a directory that is entered with chroot(2)."""
+"""ltsp.img applied by the client's shell code to a root, in a directory entered with chroot(2)."""
 
 from __future__ import annotations
 

@@ -345,7 +345,7 @@ def test_a_place_that_the_user_may_not_write_is_told(site, place):
     refused(
         replace(site, through=UNPRIVILEGED),
         *("--ionice=", "lab"),
-        says=["cannot write to", str(getattr(site, place)), "run it as root", f"--{place}-dir"],
+        says=["is not writable", str(getattr(site, place)), "run as root", f"--{place}-dir"],
     )
 
 

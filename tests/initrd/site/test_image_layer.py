@@ -1,4 +1,4 @@
-"""What is looked at in an image, and what is laid over it."""
+"""The facts that are read from an image, and the layer for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PASSWORDS_x as hashes: who is meant, and what is refused."""
+"""PASSWORDS_x as hashes: matching accounts, and refused values."""
 
 from __future__ import annotations
 

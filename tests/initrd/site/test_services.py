@@ -1,4 +1,4 @@
-"""Which services clients do not run: the list, what the words of ltsp.conf mean by it, and what an image has of it."""
+"""The services that clients do not run: the list, words of ltsp.conf, and units of images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of settings in a layer of ltsp.img."""
+"""Settings as a layer of ltsp.img."""
 
 from __future__ import annotations
 
