@@ -83,8 +83,8 @@ def test_a_title_is_text_whatever_it_holds(site):
 @pytest.mark.parametrize(
     ("section", "right"),
     [
-        ("52:54:00:12:34", "a MAC address is six pairs as in [52:54:00:12:34:56]"),
-        ("52:54:00:12:34:5g", "a MAC address is six pairs as in [52:54:00:12:34:56]"),
+        ("52:54:00:12:34", "a MAC address has six pairs, as in [52:54:00:12:34:56]"),
+        ("52:54:00:12:34:5g", "a MAC address has six pairs, as in [52:54:00:12:34:56]"),
         ("52-54-00-12-34-56", "write the MAC address as [52:54:00:12:34:56]"),
         ("5254.0012.3456", "write the MAC address as [52:54:00:12:34:56]"),
         ("192.168.67.256", "256 is too large for an IPv4 address"),

@@ -11,8 +11,8 @@ from ltsp.boot import ipxe
 from ltsp.boot.menu import HIDDEN_TIMEOUT, INITRDS, TRANSPORTS, ClientSection, MenuOptions
 from ltsp.errors import ConfError
 from ltsp.settings.client_sections import ClientLayer, client_settings
+from ltsp.settings.closest_name import closest_name
 from ltsp.settings.conf_text import REMEDY, Conf
-from ltsp.settings.likely import likely
 from ltsp.settings.resolve import Setting
 from ltsp.tree.name import printable
 
@@ -64,7 +64,7 @@ def _find_unused_titles(server: Mapping[str, Setting], labels: Sequence[str]) ->
     keys = [title_key(label) for label in labels]
     for key, setting in server.items():
         if _TITLE.fullmatch(key) and key not in keys:
-            meant = f"; did you mean {near}?" if (near := likely(key, keys)) else ""
+            meant = f"; did you mean {near}?" if (near := closest_name(key, keys)) else ""
             yield f"{setting.where}: {key}: the menu has no such entry{meant}"
 
 

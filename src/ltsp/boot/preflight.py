@@ -10,7 +10,7 @@ from typing import Final
 
 from ltsp.boot.distribution import NBD_CLIENT, Distribution, kernel_package
 from ltsp.errors import LtspError
-from ltsp.settings.likely import likely
+from ltsp.settings.closest_name import closest_name
 from ltsp.tree.name import printable
 
 
@@ -140,7 +140,7 @@ def _find_warnings(facts: PreflightFacts) -> Iterator[PreflightProblem]:
     unknown = {name: name.replace("-", "_") for name in facts.chosen if name.replace("-", "_") not in facts.modules}
     if len(unknown) < len(set(facts.chosen)):  # else it is an error
         for name, module in unknown.items():
-            near = likely(module, facts.modules)
+            near = closest_name(module, facts.modules)
             hint = f"did you mean {near}?" if near else "correct CLIENT_DRIVERS, which names it"
             yield PreflightProblem(Severity.WARNING, f"kernel {facts.version} has no module {name}", hint)
     if "nfs" not in facts.modules or not facts.modules & {"nfsv3", "nfsv4"}:

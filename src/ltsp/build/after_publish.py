@@ -22,7 +22,7 @@ def refresh_add_on_and_menu(ltsp: LtspOptions, conf: Conf, options: VersionedOpt
     clean_up_deleted_images(ltsp, Retention.of(options), report)
     place = join(ltsp.tftp_dir, "ltsp")
     if os.path.exists(join(place, ADD_ON)):
-        from ltsp.build.add_on import refresh_add_on  # noqa: PLC0415 -- accounts and archives: only where there is an add-on
+        from ltsp.build.add_on import refresh_add_on  # noqa: PLC0415 -- accounts and archives: only if there is an add-on
 
         refresh_add_on(ltsp, conf, report)
     if os.path.exists(join(place, MENU)):

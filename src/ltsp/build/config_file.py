@@ -37,7 +37,7 @@ def write(path: str, text: str, report: Report, *, overwrite: bool, dry_run: boo
         files.make_directories(os.path.dirname(path), _DIRECTORY_MODE)
         files.replace(path, text.encode(), _FILE_MODE)
     except OSError as error:
-        raise LtspError(f"cannot write {shown}: {error.strerror}", "run it as root") from error
+        raise LtspError(f"cannot write {shown}: {error.strerror}", "run as root") from error
     report.say(f"wrote {shown}" if old is None else f"replaced {shown}")
     return True
 

@@ -113,7 +113,7 @@ def _copy(source: str, path: str) -> bool:
         files.make_directories(os.path.dirname(path), _DIRECTORY_MODE)
         files.replace(path, data, _MODE)
     except OSError as error:
-        raise LtspError(f"cannot copy {source} to {printable(path)}: {error.strerror}", "run it as root") from error
+        raise LtspError(f"cannot copy {source} to {printable(path)}: {error.strerror}", "run as root") from error
     return True
 
 

@@ -29,7 +29,7 @@ from ltsp.publish.version import Version
 from ltsp.publish.version_contents import PublishedVersion, StagedVersion, Unchanged, VersionContents
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions, KernelOptions
-from ltsp.settings.likely import likely
+from ltsp.settings.closest_name import closest_name
 from ltsp.source.names import in_base_dir
 from ltsp.source.source import Plan, Source
 from ltsp.squashfs.check import check_image, read_all_contents
@@ -279,7 +279,7 @@ def check_rpi_image(name: str, of_run: Iterable[str], store: Store) -> None:
     """
     known = {*of_run, *store.names(), *in_base_dir(store.base_dir)}
     if name and name not in known:
-        near = likely(name, known)
+        near = closest_name(name, known)
         raise UsageError(
             f"RPI_IMAGE: no image {name!a}; known images: {', '.join(map(printable, sorted(known))) or 'none'}",
             (f"did you mean --rpi-image={printable(near)}? " if near else "")

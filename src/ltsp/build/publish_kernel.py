@@ -73,7 +73,7 @@ def publish_source_kernel(
             return locked.publish_kernel(contents, of=of, keep=keep), found
         made = locked.publish_kernel_later(contents, of=of)
     if isinstance(made, StagedVersion):
-        from ltsp.build.boot_gate import boot_and_publish  # noqa: PLC0415 -- machines and servers, seldom asked for
+        from ltsp.build.boot_gate import boot_and_publish  # noqa: PLC0415 -- virtual machines and servers, rarely used
 
         return boot_and_publish(locked, made, boot_test, report, keep=keep), found
     return made, found

@@ -204,7 +204,7 @@ def bash() -> str:
 
 
 def _bash_values(option: Option) -> str:
-    """The command that prints what may follow an option; empty where nothing can be proposed."""
+    """The command that prints what may follow an option; empty if nothing can be proposed."""
     if option.values:
         return f"compgen -W '{' '.join(option.values)}' -- \"$2\""
     match option.kind:

@@ -20,7 +20,7 @@ def text(applet: str = "") -> str:
 
 def _ltsp_lines() -> Iterator[str]:
     yield "Usage: ltsp [LTSP-OPTIONS] APPLET [OPTIONS] [ARGUMENT]..."
-    yield "Turn a Linux system into one image that diskless PCs boot over the network."
+    yield "Turn a Linux system into an image that diskless PCs boot over the network."
     yield ""
     yield "Applets:"
     for applet in APPLETS.values():

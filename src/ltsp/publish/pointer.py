@@ -86,7 +86,7 @@ class Pointer:
             yield from _failure_block(
                 "no-image",
                 f"cannot fetch the image of {self.name}: run ltsp ipxe --http=1 on the server.",
-                "Images are not served by TFTP; ltsp http serves them by HTTP.",
+                "Images are not served by TFTP: ltsp http serves them by HTTP.",
             )
         yield ":start"
         yield from self._arguments()

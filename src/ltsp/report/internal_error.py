@@ -16,8 +16,8 @@ _REMEDIES = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some space there, or have the quota increased",
     errno.EROFS: "remount it read-write, or choose other directories with ltsp --base-dir and --tftp-dir",
-    errno.EACCES: "run it as root",
-    errno.EPERM: "run it as root",
+    errno.EACCES: "run as root",
+    errno.EPERM: "run as root",
     errno.EIO: "check the kernel log (dmesg) for a failing disk",
 }
 _LIMITS = {

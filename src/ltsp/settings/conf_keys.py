@@ -13,9 +13,9 @@ from operator import or_
 
 from ltsp.host.identity import Identity
 from ltsp.settings.applets import APPLETS, LtspOptions
+from ltsp.settings.closest_name import closest_name
 from ltsp.settings.conf_sections import SPECIAL, find_included, included_names, matches
 from ltsp.settings.conf_text import Assignment, Conf, ConfSection, Variable
-from ltsp.settings.likely import likely
 from ltsp.settings.option import Reach, declared_options
 
 
@@ -109,9 +109,9 @@ def _suggestion(key: str) -> str:
     names = [name for name in known_keys() if not name.endswith("*")]
     stems = [name[:-1] for name in known_keys() if name.endswith("*")]
     head, _, tail = key.upper().rpartition("_")
-    if near := likely(key.upper(), names):
+    if near := closest_name(key.upper(), names):
         return f"; did you mean {near}?"
-    if tail and (near := likely(f"{head}_", stems)):
+    if tail and (near := closest_name(f"{head}_", stems)):
         return f"; did you mean {near}{tail}?"
     return ""
 

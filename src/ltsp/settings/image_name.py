@@ -55,10 +55,10 @@ def check_name(name: str) -> str:
     Raises UsageError if it is not valid for an image.
     """
     if reason := fault(name):
-        likely = suggest_name(name)
+        suggested = suggest_name(name)
         raise UsageError(
             f"image name {name!a} {reason}",
             "use letters, digits and . _ + -, with a letter or digit first"
-            + (f", as in {likely}" if likely != _NONE_LEFT else ""),
+            + (f", as in {suggested}" if suggested != _NONE_LEFT else ""),
         )
     return name

@@ -111,8 +111,8 @@ class ImageName:
 
     def parse(self, text: str) -> str:
         if fault := image_name.fault(text):
-            likely = image_name.suggest_name(text)
-            raise ValueError(fault if likely == self.metavar else f"{fault}; {likely} is valid")
+            suggested = image_name.suggest_name(text)
+            raise ValueError(fault if suggested == self.metavar else f"{fault}; {suggested} is valid")
         return text
 
 

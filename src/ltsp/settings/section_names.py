@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Iterator
 
 from ltsp.host.identity import Identity
+from ltsp.settings.closest_name import closest_name
 from ltsp.settings.conf_keys import CLIENT_APPLETS, SERVER_APPLETS
 from ltsp.settings.conf_sections import SPECIAL, included_names
 from ltsp.settings.conf_text import Conf, ConfSection
-from ltsp.settings.likely import likely
 
 _WORD = re.compile(r"[a-z-]+")
 """Names with digits, dots or wildcards are meant for computers: `[client01]`, `[server*]`."""
@@ -35,9 +35,9 @@ def _faults(section: ConfSection, not_hosts: Collection[str]) -> Iterator[str]:
         if not _WORD.fullmatch(word) or pattern in not_hosts or section.name in not_hosts:
             continue
         if slash and word not in _APPLETS:
-            near = likely(word, _APPLETS)
+            near = closest_name(word, _APPLETS)
             yield f"has no effect: no applet {head}" + (f"; did you mean [{near}/{tail}]?" if near else "")
         elif not slash and word in _ROLES and len(section.patterns) > 1:
             yield f"matches a computer named {head}: write [{word}] as a section of its own"
-        elif not slash and (near := word if word in _ROLES else likely(word, _ROLES, 0.8)):
+        elif not slash and (near := word if word in _ROLES else closest_name(word, _ROLES, 0.8)):
             yield f"matches a computer named {head}; did you mean [{near}]?"

@@ -68,7 +68,7 @@ class SourceOptions(VersionedOptions):
         "not end with a newline (`printf %s PASSPHRASE`).",
     )
     force: bool = switch(
-        "read a disk although another program has it open for writing",
+        "read a disk even if another program has it open for writing",
         reach=Reach.ONCE,
         group=OptionGroup.CONTENT,
         details="The result may be corrupt. Without this option it is an error that names the program, such as a "
