@@ -335,7 +335,7 @@ def test_a_place_that_is_read_only_is_told(tmp_path, place):
     with mounted(here, f'mount --bind "${place}" "${place}"') as site:
         site.ltsp("image", "lab")
         subprocess.run([*site.through, "mount", "-o", "remount,ro,bind", getattr(here, place)], check=True)
-        refused(site, "lab", says=[f"{getattr(site, place)}, where lab", "read-only", f"--{place}-dir"])
+        refused(site, "lab", says=[f"{getattr(site, place)} is mounted read-only", f"--{place}-dir"])
 
 
 @pytest.mark.root
