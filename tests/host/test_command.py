@@ -67,7 +67,7 @@ def test_what_a_program_prints_cannot_move_the_cursor():
 def test_a_missing_program_names_the_package_to_install():
     with pytest.raises(LtspError) as caught:
         command.run(["no-such-program"], package="no-such-package")
-    assert caught.value.message == "the program no-such-program is not there"
+    assert caught.value.message == "no-such-program not found"
     assert caught.value.hint == "install the package no-such-package"
 
 

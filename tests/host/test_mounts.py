@@ -115,7 +115,9 @@ def test_without_the_privilege_it_is_an_error_with_a_way_out(monkeypatch):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(system_call, "unshare_mounts", forbidden)
-    with pytest.raises(LtspError, match="cannot make private mounts: Operation not permitted: run as root"):
+    with pytest.raises(
+        LtspError, match="cannot create a private mount namespace: Operation not permitted: run as root"
+    ):
         isolate_mounts()
 
 

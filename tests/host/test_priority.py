@@ -76,13 +76,13 @@ def test_a_prefix_that_is_no_command_is_one_clear_error(prefix):
 @pytest.mark.parametrize(
     ("prefix", "reason"),
     [
-        (("false",), "status 1 and ran nothing"),
-        (("true",), "status 0 and ran nothing"),
-        (("echo",), "status 0 and ran nothing"),
+        (("false",), "status 1 without running the program"),
+        (("true",), "status 0 without running the program"),
+        (("echo",), "status 0 without running the program"),
         (("nice", "-n", "much"), "much"),
         (("sh", "-c", "kill -9 $$"), "ended by signal 9"),
         (("env", "-i"), "does not pass the environment on"),
-        (("yes",), "ran nothing"),
+        (("yes",), "without running the program"),
     ],
 )
 def test_a_prefix_that_does_not_run_what_follows_it_is_one_clear_error(prefix, reason):
@@ -141,14 +141,14 @@ def test_a_prefix_that_stays_beside_the_build_ends_as_that_does(tmp_path, prefix
         ),
         (("sh", "-c", '"$@"; exit 5', "x"), END.format(3), 5, "with status 5, and the build ended with status 3"),
         (("sh", "-c", '"$@"; exit 0', "x"), END.format(3), 1, "with status 0, and the build ended with status 3"),
-        (("sh", "-c", '"$@"; exit 0', "x"), KILL, 1, "with status 0, and the build did not come to its own end"),
+        (("sh", "-c", '"$@"; exit 0', "x"), KILL, 1, "with status 0, and the build did not finish"),
     ],
 )
 def test_a_prefix_that_ends_otherwise_than_the_build_is_one_line(tmp_path, prefix, build, status, said):
     code, lines = beside(tmp_path, prefix, build)
     assert (code, len(lines)) == (status, 1)
     assert said in lines[0]
-    assert 'give --ionice="" for none' in lines[0]
+    assert 'to run without it, give --ionice=""' in lines[0]
 
 
 def test_a_pipe_that_the_prefix_closed_is_not_written_to(tmp_path):

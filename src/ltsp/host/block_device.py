@@ -1,4 +1,4 @@
-"""What a file system lies on, as sysfs tells: a removable medium, a file, or neither."""
+"""The device under a file system, from sysfs: a removable medium, a file, or neither."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ltsp.host.mount_table import Mount
 @dataclass(frozen=True, slots=True)
 class BlockDevice:
     removable: bool = False
-    """A stick, a card or a disc: the kernel says that the medium can be taken out of the drive."""
+    """A USB stick, a card or a disc: a medium that can be taken out of its drive."""
     loop: bool = False
-    """A file of another file system."""
+    """A file in another file system, through a loop device."""
 
 
 def find_block_device(mount: Mount, sysfs: str = "/sys") -> BlockDevice:
-    """The medium of a mount; of a volume made of several, removable if one of them is."""
+    """The device of a mount; a volume on several devices is removable if one of them is."""
     removable = loop = False
     pending = [_device_number(mount)]
     while pending:
@@ -31,7 +31,7 @@ def find_block_device(mount: Mount, sysfs: str = "/sys") -> BlockDevice:
 
 
 def _device_number(mount: Mount) -> str:
-    """`major:minor`; btrfs gives an anonymous number, so that its source has to tell."""
+    """`major:minor`; for btrfs, whose number is anonymous, that of the mount source."""
     major, minor = mount.device
     if major == 0 and mount.source.startswith(b"/dev/"):
         try:

@@ -1,7 +1,7 @@
-"""Subvolumes of btrfs, by the calls of the kernel itself: what a directory lies in, what is nested, and snapshots.
+"""Subvolumes of btrfs through ioctls: the one of a directory, those nested in it, and snapshots.
 
-Numbers of subvolumes are those of their trees. Structures and numbers of calls: linux/btrfs.h. OSError as the kernel
-gives it; all but `create_snapshot` and `remove_subvolume` change nothing.
+Subvolume numbers are those of their trees. Structures and ioctl numbers: linux/btrfs.h. Raises OSError as the kernel
+does; only `create_snapshot` and `remove_subvolume` change anything.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from fcntl import ioctl
 
 TOP = 5
-"""The subvolume that every other one lies in. BTRFS_FS_TREE_OBJECTID"""
+"""The top-level subvolume. BTRFS_FS_TREE_OBJECTID"""
 _ROOT_INODE = 256
-"""Of the first directory in each subvolume. BTRFS_FIRST_FREE_OBJECTID"""
+"""The inode of the root directory in each subvolume. BTRFS_FIRST_FREE_OBJECTID"""
 
 _SNAP_DESTROY = 0x5000940F
 _INO_LOOKUP = 0xD0009412
@@ -39,31 +39,31 @@ _DEV_INFO_ARGS = struct.Struct("=Q16s3048x1024s")
 
 @dataclass(frozen=True, slots=True)
 class SubvolumePath:
-    """Where a directory lies."""
+    """The location of a directory."""
 
     subvolume: int
     path: bytes
-    """From the subvolume's own root, without slashes around it."""
+    """Relative to the subvolume's root, without leading or trailing slashes."""
 
 
 @dataclass(frozen=True, slots=True)
 class NestedSubvolume:
-    """A subvolume in another one."""
+    """A nested subvolume."""
 
     subvolume: int
     path: bytes
-    """From the root of the one that it is nested in."""
+    """Relative to the root of the subvolume that contains it."""
 
 
 def find_subvolume(directory: int) -> SubvolumePath:
-    """The subvolume of a directory that is open. Only root may ask: EPERM."""
+    """The subvolume of an open directory. EPERM unless root."""
     inode = os.fstat(directory).st_ino
     tree, _, path = _INO_LOOKUP_ARGS.unpack(_call_ioctl(directory, _INO_LOOKUP, _INO_LOOKUP_ARGS.pack(0, inode, b"")))
     return SubvolumePath(tree, b"" if inode == _ROOT_INODE else _c_string(path).strip(b"/"))
 
 
 def list_nested(root: int) -> Iterator[NestedSubvolume]:
-    """The subvolumes directly in the one whose root is open, in the order of their numbers. ENOTTY before Linux 4.18"""
+    """The subvolumes directly in the one whose root is open, sorted by number. ENOTTY before Linux 4.18"""
     least, more = 0, True
     while more:
         answer = bytearray(_ROOTREF_ARGS.pack(least, b"", 0))
@@ -71,28 +71,28 @@ def list_nested(root: int) -> Iterator[NestedSubvolume]:
             ioctl(root, _GET_SUBVOL_ROOTREF, answer)
             more = False
         except OSError as error:
-            if error.errno != errno.EOVERFLOW:  # that is as many as there is room for, and there are more
+            if error.errno != errno.EOVERFLOW:  # the buffer is full, and there are more
                 raise
         least, found, count = _ROOTREF_ARGS.unpack(answer)
         for number, directory in _ROOTREF.iter_unpack(found[: count * _ROOTREF.size]):
             try:
                 place = _call_ioctl(root, _INO_LOOKUP_USER, _LOOKUP_USER_ARGS.pack(directory, number, b"", b""))
-            except FileNotFoundError:  # removed since
+            except FileNotFoundError:  # removed in the meantime
                 continue
             _, _, name, path = _LOOKUP_USER_ARGS.unpack(place)
             yield NestedSubvolume(number, _c_string(path) + _c_string(name))
 
 
 def create_snapshot(root: int, directory: int, name: bytes) -> None:
-    """Make a snapshot that cannot be written to, of the subvolume whose root is open, in a directory of the same btrfs.
+    """Create a read-only snapshot of the subvolume whose root is open, in a directory of the same btrfs.
 
-    ETXTBSY: it holds a swap file that is in use.
+    ETXTBSY: it contains an active swap file.
     """
     _call_ioctl(directory, _SNAP_CREATE_V2, _VOL_ARGS_V2.pack(root, 0, _SUBVOL_RDONLY, name))
 
 
 def remove_subvolume(directory: int, name: bytes) -> None:
-    """Remove a subvolume. What of it is open can still be read; its blocks are freed in the background."""
+    """Remove a subvolume. Open files can still be read; its blocks are freed in the background."""
     _call_ioctl(directory, _SNAP_DESTROY, _VOL_ARGS.pack(0, name))
 
 
@@ -103,12 +103,12 @@ def read_uuid(directory: int) -> bytes:
 
 
 def list_devices(directory: int) -> Iterator[bytes]:
-    """The paths of the devices that the file system lies on, as the kernel was told them."""
+    """The paths of the file system's devices, as known to the kernel."""
     most = _FS_INFO_ARGS.unpack(_call_ioctl(directory, _FS_INFO, bytes(_FS_INFO_ARGS.size)))[0]
     for number in range(1, most + 1):
         try:
             answer = _call_ioctl(directory, _DEV_INFO, _DEV_INFO_ARGS.pack(number, b"", b""))
-        except FileNotFoundError:  # numbers of devices that were removed are not given again
+        except FileNotFoundError:  # numbers of removed devices are not reused
             continue
         yield _c_string(_DEV_INFO_ARGS.unpack(answer)[2])
 

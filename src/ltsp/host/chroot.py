@@ -1,4 +1,4 @@
-"""Whether a directory is meant as a root file system: looked at from within, as its own programs would see it."""
+"""Checks if a directory is a root file system; links are resolved inside it, as its own programs would."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final
 from ltsp.host.root import RootDirectory
 
 MARKS: Final = (b"usr", b"proc")
-"""Directories of which there has to be one: copies come without those that are empty, and the smallest without /usr."""
+"""Directories of which one has to exist: copies may lack empty ones, and minimal systems lack /usr."""
 
 
 def is_chroot(path: bytes) -> bool:
-    """Whether it has one of the marks. One that is not whole is refused later, by what it lacks."""
+    """Whether it has one of the marks. An incomplete system is refused later, with what is missing."""
     return any(leads_to(path, mark, stat.S_ISDIR) for mark in MARKS)
 
 
 def leads_to(path: bytes, inner: bytes, is_kind: Callable[[int], bool]) -> bool:
-    """Whether there is something of this kind in a directory, links resolved inside it."""
+    """Whether the path leads to something of this kind, with links resolved inside the directory."""
     try:
         with RootDirectory.open(path) as root:
             handle = root.follow(inner)

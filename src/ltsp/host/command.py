@@ -1,9 +1,9 @@
-"""Other programs: how they are started, fed, watched and ended, and the one place that says why one failed.
+"""Starts other programs, feeds, watches and ends them, and explains why one failed.
 
 A program gets closed standard input unless it is fed, the C.UTF-8 locale, and a session of its own, so that a key
-typed at the terminal reaches us alone and whatever it started can be ended with it. None outlives us: leaving the
-block kills the group, and where we are killed ourselves the kernel kills the program (PR_SET_PDEATHSIG, set by
-setpriv(1): no code of ours may run between fork and exec, since other threads may hold locks then).
+typed at the terminal reaches only us and everything that it started can be ended with it. None outlives us: leaving the
+block kills the group, and if we are killed, the kernel kills the program (PR_SET_PDEATHSIG, set by setpriv(1): Python
+code must not run between fork and exec, since other threads may hold locks).
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from ltsp.host.privilege import may_become
 from ltsp.host.users import NOBODY
 
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
-"""Looked in after PATH: that of `su` and of cron lacks the directories where an administrator's programs are."""
+"""Searched after PATH, which in `su` and cron lacks the directories of administration programs."""
 _GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 _NO_RIGHTS = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs")
 _NO_CAPABILITIES = ("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs")
-"""For root of a container that has no nobody: what such a root starts then gets none back. capabilities(7)"""
+"""For root in a container without the user nobody: its programs then regain no capabilities. capabilities(7)"""
 _MOST_LINES = 5
-"""Last lines of a program's output that an error repeats."""
+"""The number of last output lines that an error quotes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a program that has ended left."""
+    """The result of a program that has ended."""
 
     status: int
-    """As of wait(2): negative is the number of the signal that ended it."""
+    """Its exit status; if negative, the number of the signal that ended it."""
     stdout: bytes
     stderr: bytes
 
 
 @dataclass(slots=True)
 class FedProgram:
-    """A program that runs and is fed; what it prints is kept for the message if it fails."""
+    """A running program with input from us; its output is kept for the error message."""
 
     arguments: Sequence[str]
     input: IO[bytes]
@@ -55,7 +55,7 @@ class FedProgram:
     def finish(self) -> None:
         """Close its input and wait for its end.
 
-        Raises LtspError when it failed; the message holds its own last lines.
+        Raises LtspError if it failed; the message contains its last output lines.
         """
         with suppress(BrokenPipeError):
             self.input.close()
@@ -70,14 +70,14 @@ class FedProgram:
 
 @dataclass(slots=True)
 class ServerProgram:
-    """A program that runs beside us until its block ends, such as a server."""
+    """A program that runs in the background until its block ends, such as a server."""
 
     arguments: Sequence[str]
     _process: subprocess.Popen[bytes]
     _output: IO[bytes]
 
     def status(self, seconds: float = 0) -> int | None:
-        """Its exit status as of wait(2); None where it still runs after so many seconds."""
+        """Its exit status, negative for a signal; None if it is still running after so many seconds."""
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -101,9 +101,9 @@ def run(
 ) -> Result:
     """Run a program to its end and return what it printed.
 
-    `accepted` are the statuses that are no failure; `package` is what to install where the program is missing;
-    `as_nobody` takes root's rights from it; `memory` is how many bytes it may have. Raises LtspError when it is missing
-    or failed, and ProgramTimeout after `seconds`.
+    `accepted` are the statuses that are not a failure; `package` is what to install if the program is missing;
+    `as_nobody` drops root's privileges; `memory` limits its address space in bytes. Raises LtspError if it is
+    missing or failed, and ProgramTimeout after `seconds`.
     """
     with _start(
         arguments,
@@ -118,7 +118,9 @@ def run(
         try:
             stdout, stderr = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired as error:
-            raise ProgramTimeout(f"{_program_name(arguments[0])} had not ended after {seconds:.0f} seconds") from error
+            raise ProgramTimeout(
+                f"{_program_name(arguments[0])} did not finish within {seconds:.0f} seconds"
+            ) from error
     if process.returncode not in accepted:
         raise failure(arguments[0], process.returncode, stderr or stdout)
     return Result(process.returncode, stdout, stderr)
@@ -132,9 +134,9 @@ def feed(
     descriptors: Collection[int] = (),
     package: str = "",
 ) -> Iterator[FedProgram]:
-    """Start a program whose standard input the block writes; the block calls `finish`, else the program is killed.
+    """Start a program whose standard input the block writes; if the block does not call `finish`, it is killed.
 
-    A BrokenPipeError that leaves the block is the program's own failure, and raised as that.
+    A BrokenPipeError in the block is reported as the program's failure.
     """
     with _start_with_output(
         arguments, environment=environment, descriptors=descriptors, package=package, stdin=subprocess.PIPE
@@ -156,7 +158,7 @@ def serve(
     descriptors: Collection[int] = (),
     package: str = "",
 ) -> Iterator[ServerProgram]:
-    """Start a program that runs while the block does, and is ended with it."""
+    """Start a program that is ended with the block."""
     with _start_with_output(
         arguments, environment=environment, descriptors=descriptors, package=package, stdin=subprocess.DEVNULL
     ) as (process, output):
@@ -172,7 +174,7 @@ def _start_with_output(
     package: str,
     stdin: int,
 ) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
-    """A started program, and the file without a name that all its output goes to."""
+    """A started program, and the unnamed file for its output."""
     with (
         open(os.memfd_create("output"), "r+b", buffering=0) as output,
         _start(
@@ -196,7 +198,7 @@ def run_and_show(
 ) -> int:
     """Run a program and hand each line that it prints to `show`, safe to print; return its status.
 
-    The end of the program ends it, not the end of its output: a service that it started may keep that open.
+    It returns when the program ends, not its output: a service that it started may keep that open.
     """
     with (
         _start(
@@ -242,12 +244,12 @@ def failure(program: str, status: int, output: bytes) -> LtspError:
 
 
 def lines(output: bytes) -> list[str]:
-    """The lines of a program's output that are not blank, safe to print."""
+    """The non-blank lines of a program's output, safe to print."""
     return [line for line in map(_printable, output.replace(b"\r", b"\n").splitlines()) if line.strip()]
 
 
 def find(program: str) -> str | None:
-    """The path of a program, as it would be started; None where there is none."""
+    """The path of a program, as it would be started; None if it is not found."""
     return shutil.which(program, path=_path())
 
 
@@ -269,11 +271,11 @@ def _start(
     as_nobody: bool = False,
     memory: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`environment` adds to ours, and takes away where it has None; `descriptors` stay open in the program."""
+    """`environment` changes ours, and None removes a variable; `descriptors` stay open in the program."""
     program = find(arguments[0])
     if program is None:
         name = _program_name(arguments[0])
-        raise LtspError(f"the program {name} is not there", f"install the package {package}" if package else "")
+        raise LtspError(f"{name} not found", f"install the package {package}" if package else "")
     line = [program, *arguments[1:]]
     if memory is not None and (prlimit := find("prlimit")):
         line = [prlimit, f"--as={memory}", "--", *line]
@@ -309,7 +311,7 @@ def _unprivileged_options() -> Sequence[str]:
 
 @contextmanager
 def _empty_input(stdin: int) -> Iterator[int]:
-    """What ends at once in the place of DEVNULL, also where there is no /dev."""
+    """An empty input in place of DEVNULL, which works without /dev."""
     if stdin != subprocess.DEVNULL:
         yield stdin
         return
@@ -324,9 +326,9 @@ def _empty_input(stdin: int) -> Iterator[int]:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End the program and all that it started and that stayed in its session's group.
+    """End the program and all processes in its group.
 
-    The program is reaped last: until then its number, which is the group's, cannot be another's.
+    The program is reaped last: until then its PID, which is that of the group, cannot be reused.
     """
     if process.stdin is not None:
         with suppress(BrokenPipeError):

@@ -1,8 +1,8 @@
-"""Files that others read: they appear whole or not at all, and are on the disk before anybody is told of them.
+"""Writes files that others read: they appear complete or not at all, and are on the disk before they are announced.
 
-A large file has no name until it is complete (O_TMPFILE, then a link): a kill leaves nothing. A small one that
-replaces another is written beside it under `.NAME.new` and renamed over it; whoever holds the lock of the place may
-remove what a kill left there under such a name.
+A large file has no name until it is complete (O_TMPFILE, then a link): a kill leaves nothing behind. A small one that
+replaces another is written next to it as `.NAME.new` and renamed over it; the holder of the directory's lock may
+remove such files after a kill.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from enum import Enum
 from ltsp.host import system_call
 
 _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
-"""What file systems (NFS, older overlayfs) and kernels without O_TMPFILE answer. open(2)"""
+"""Errors of file systems (NFS, older overlayfs) and kernels without O_TMPFILE. open(2)"""
 
 _TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class UnnamedFile:
-    """A file that is being written and has no name yet, or where the file system lacks that, a private one."""
+    """A file that is being written and has no name yet, or a private one if the file system does not support that."""
 
     file: io.FileIO
     """Open for reading and writing; mode 0600 until it is linked."""
@@ -36,7 +36,7 @@ class UnnamedFile:
     def link(self, path: str, mode: int, group: int | None = None) -> None:
         """Give the finished file its name; data, attributes and link count are on the disk, the name itself is not.
 
-        Raises FileExistsError where there is one already.
+        Raises FileExistsError if the name exists.
         """
         descriptor = self.file.fileno()
         set_access(descriptor, mode, group)
@@ -54,7 +54,7 @@ class UnnamedFile:
 
 @contextmanager
 def create_unnamed(directory: str) -> Iterator[UnnamedFile]:
-    """A new file for this directory; gone at the end, but for the names it was given."""
+    """A new file for this directory, which vanishes at the end of the block unless it was given a name."""
     temporary = None
     try:
         descriptor = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -74,20 +74,20 @@ def create_unnamed(directory: str) -> Iterator[UnnamedFile]:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """All of the data: `write(2)` may take less."""
+    """Write all of the data: write(2) may write less."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def begin_flush(descriptor: int, at: int, size: int) -> None:
-    """Let the kernel begin to write `size` bytes to the disk. It promises nothing: fsync does, and is shorter then."""
+    """Let the kernel start writing `size` bytes to the disk, so that a later fsync takes less time."""
     with suppress(OSError):
         system_call.begin_flush(descriptor, at, size)
 
 
 def create(path: str, data: bytes, mode: int) -> None:
-    """A new file, whole from the moment it has its name; its directory is not yet on the disk."""
+    """A new file, complete as soon as it has its name; its directory is not yet synced."""
     with create_unnamed(os.path.dirname(path)) as new:
         write_all(new.file.fileno(), data)
         os.fsync(new.file.fileno())
@@ -96,7 +96,7 @@ def create(path: str, data: bytes, mode: int) -> None:
 
 @dataclass(slots=True)
 class Replacement:
-    """What a name is going to be, prepared beside it: all that is left to do is one rename."""
+    """A prepared replacement of a name: only a rename is left to do."""
 
     path: str
     new: str
@@ -107,7 +107,7 @@ class Replacement:
         self.committed = True
 
     def discard(self) -> None:
-        """Nothing of it stays, unless it was committed. For a way out that has an error to report already."""
+        """Remove it unless it was committed, ignoring errors: for use when an error is already being reported."""
         if not self.committed:
             with suppress(OSError):
                 os.unlink(self.new)
@@ -130,7 +130,7 @@ def prepare_file(path: str, data: bytes, mode: int) -> Replacement:
 
 
 def prepare_symlink(path: str, target: str) -> Replacement | None:
-    """None where the path is a symbolic link to this target already."""
+    """None if the path is already a symbolic link to this target."""
     with suppress(OSError):
         if os.readlink(path) == target:
             return None
@@ -140,9 +140,9 @@ def prepare_symlink(path: str, target: str) -> Replacement | None:
 
 
 def prepare_hard_link(path: str, source: str) -> Replacement | None:
-    """None where the path names this file already; a source that is a symbolic link is not followed.
+    """None if the path already names this file; a source that is a symbolic link is not followed.
 
-    rename(2) of two names of one file does nothing and leaves both, so those are told apart first.
+    rename(2) of two names of one file does nothing and leaves both, so this case is checked first.
     """
     if same_file(path, source):
         return None
@@ -152,13 +152,13 @@ def prepare_hard_link(path: str, source: str) -> Replacement | None:
 
 
 def replace(path: str, data: bytes, mode: int) -> None:
-    """Put a small file in the place of another, in one step, durably."""
+    """Replace a file with a small one, atomically and durably."""
     _commit(prepare_file(path, data, mode))
     sync_directory(os.path.dirname(path))
 
 
 def replace_by_symlink(path: str, target: str) -> None:
-    """Make the path a symbolic link in one step; a link that is right already is left alone."""
+    """Make the path a symbolic link, atomically; a correct link is left alone."""
     _commit(prepare_symlink(path, target))
 
 
@@ -180,7 +180,7 @@ class Obstacle(Enum):
 
 
 def find_obstacle(path: str) -> Obstacle | None:
-    """What keeps the path from being replaced or removed; None where nothing does, or nothing has that name."""
+    """What prevents the path from being replaced or removed; None if nothing does, or it does not exist."""
     try:
         record = system_call.statx(system_call.AT_FDCWD, os.fsencode(path))
     except OSError:
@@ -191,7 +191,7 @@ def find_obstacle(path: str) -> Obstacle | None:
 
 
 def find_protection(directory: str) -> Obstacle | None:
-    """What keeps the names in a directory from being changed: IMMUTABLE, APPEND_ONLY. ioctl_iflags(2)"""
+    """The flags that prevent changes to the names in a directory: IMMUTABLE, APPEND_ONLY. ioctl_iflags(2)"""
     try:
         return _protection(system_call.statx(system_call.AT_FDCWD, os.fsencode(directory)))
     except OSError:
@@ -205,15 +205,15 @@ def _protection(record: system_call.Statx) -> Obstacle | None:
 
 
 def exchange(first: str, second: str) -> None:
-    """Swap two names in one step.
+    """Swap two names atomically.
 
-    Raises OSError with EINVAL or ENOSYS where file system or kernel cannot. rename(2)
+    Raises OSError with EINVAL or ENOSYS if the file system or kernel does not support it. rename(2)
     """
     system_call.exchange(os.fsencode(first), os.fsencode(second))
 
 
 def clear_temporary_name(path: str) -> str:
-    """Where the replacement of a path is prepared, with nothing there any more."""
+    """The path at which a replacement is prepared, after removing leftovers."""
     directory, name = os.path.split(path)
     new = os.path.join(directory, f".{name}.new")
     with suppress(FileNotFoundError):
@@ -227,7 +227,7 @@ def is_leftover(name: str) -> bool:
 
 
 def file_id(path: str) -> tuple[int, int] | None:
-    """Device and inode of what bears the name, symbolic links not followed; None if nothing does."""
+    """Device and inode of a name, symbolic links not followed; None if it does not exist."""
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -242,11 +242,11 @@ def same_file(first: str, second: str) -> bool:
 
 
 def make_directories(path: str, mode: int) -> None:
-    """The directory and those above it, durably; the mode is that of the ones that are new, whatever the umask."""
+    """Create the directory and its parents, durably; new ones get this mode regardless of the umask."""
     for _ in range(_TRIES):
         if os.path.isdir(path):
             return
-        # Another run that made a directory above, and has no use for it, may take it away at any time.
+        # Another run that created a directory above may remove it again at any time.
         with suppress(FileNotFoundError):
             _make_directory(path, mode)
             return
@@ -270,7 +270,7 @@ def set_access(descriptor: int, mode: int, group: int | None) -> None:
 
 
 def sync_directory(path: str) -> None:
-    """Names that were made, changed or removed in the directory are on the disk after this."""
+    """Sync names that were created, changed or removed in the directory."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -279,13 +279,13 @@ def sync_directory(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory of ours and all in it; nothing there is no fault."""
+    """Remove one of our directories with its contents; it may be missing."""
     with suppress(FileNotFoundError):
         shutil.rmtree(path)
 
 
 def list_names(directory: str) -> list[str]:
-    """The names in a directory, sorted; none where there is no directory."""
+    """The names in a directory, sorted; none if it does not exist."""
     try:
         return sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
@@ -293,7 +293,7 @@ def list_names(directory: str) -> list[str]:
 
 
 def list_files_below(directory: str) -> list[str]:
-    """The paths of all that is no directory, at any depth; none where there is no directory."""
+    """The paths of everything except directories, at any depth; none if the directory does not exist."""
     return [os.path.join(place, name) for place, _, names in os.walk(directory) for name in names]
 
 
@@ -306,7 +306,7 @@ def is_regular(path: str) -> bool:
 
 
 def size(path: str) -> int | None:
-    """Bytes of what lies or leads there; None where nothing does."""
+    """The size in bytes, links followed; None if it does not exist."""
     try:
         return os.stat(path).st_size
     except OSError:
@@ -314,30 +314,30 @@ def size(path: str) -> int | None:
 
 
 def on_same_disk(first: str, second: str) -> bool:
-    """Whether two directories share their free space, where they are or would be made."""
+    """Whether two directories, which may not exist yet, share their free space."""
     return os.stat(existing_directory(first)).st_dev == os.stat(existing_directory(second)).st_dev
 
 
 def free_bytes(directory: str) -> int:
-    """What an unprivileged writer may still use where a directory is, or would be made. statvfs(3)"""
+    """Free bytes for an unprivileged writer at a directory, which may not exist yet. statvfs(3)"""
     status = os.statvfs(existing_directory(directory))
     return status.f_bavail * status.f_frsize
 
 
 def disk_bytes(directory: str) -> int:
-    """How large the file system is that a directory is on, or would be. statvfs(3)"""
+    """Size in bytes of the file system of a directory, which may not exist yet. statvfs(3)"""
     status = os.statvfs(existing_directory(directory))
     return status.f_blocks * status.f_frsize
 
 
 def free_inodes(directory: str) -> int | None:
-    """How many files may still be made there; None where the file system makes inodes as it needs them. statvfs(3)"""
+    """How many more files can be created there; None if inodes are allocated on demand. statvfs(3)"""
     status = os.statvfs(existing_directory(directory))
     return status.f_favail if status.f_files else None
 
 
 def existing_directory(path: str) -> str:
-    """The path itself, or the first directory above it that is there."""
+    """The path itself, or the nearest existing directory above it."""
     while not os.path.isdir(path):
         path = os.path.dirname(path) or "."
     return path

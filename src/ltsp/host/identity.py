@@ -1,4 +1,4 @@
-"""Who this machine is, as the sections of ltsp.conf name machines: by MAC address, IP address and hostname."""
+"""The identifiers of this machine that sections of ltsp.conf use: MAC addresses, IP addresses and hostname."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Identity:
 
 
 def read_identity(system: str = "/") -> Identity:
-    """The machine we run on; `system` is where its /sys and /proc are found."""
+    """The identity of this machine; `system` is the directory with its /sys and /proc."""
     networks = os.path.join(system, "sys/class/net")
     interfaces = sorted(os.listdir(networks)) if os.path.isdir(networks) else []
     macs = {_read_text(os.path.join(networks, name, "address")).strip().lower(): None for name in interfaces}
@@ -54,5 +54,5 @@ def _read_text(path: str) -> str:
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             return file.read()
-    except OSError:  # an interface may be gone, and a container may lack either file
+    except OSError:  # an interface may vanish, and a container may lack either file
         return ""

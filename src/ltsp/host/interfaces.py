@@ -1,4 +1,4 @@
-"""The networks that this machine is in, as iproute2 lists them."""
+"""The networks of this machine, as listed by iproute2."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ltsp.host import command
 class Interface:
     name: str
     address: IPv4Interface
-    """With the length of its network's prefix."""
+    """With the prefix length of its network."""
 
 
 def list_interfaces() -> tuple[Interface, ...]:
-    """Those with an IPv4 address that others may reach; PXE, TFTP and NFSv3 mounts of clients know no other.
+    """Interfaces with a reachable IPv4 address; PXE, TFTP and NFSv3 mounts of clients use no other.
 
-    Raises LtspError where iproute2 is missing or failed.
+    Raises LtspError if iproute2 is missing or failed.
     """
     return parse_interfaces(command.run(["ip", "-j", "-4", "address", "show"], package="iproute2").stdout)
 
 
 def parse_interfaces(output: bytes) -> tuple[Interface, ...]:
-    """The interfaces in what `ip -j -4 address show` prints; a network of one address has no clients."""
+    """The interfaces in the output of `ip -j -4 address show`; a network of one address has no clients."""
     return tuple(
         Interface(str(link["ifname"]), IPv4Interface(f"{address['local']}/{address['prefixlen']}"))
         for link in json.loads(output or b"[]")

@@ -1,4 +1,4 @@
-"""A lock that dies with its holder, and that can say who holds it."""
+"""A file lock that ends with its holder, and whose holder can be named."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from contextlib import contextmanager, suppress
 from ltsp.host.process import Process
 
 _LONGEST_PAUSE = 0.5
-"""Seconds between two tries; the first ones follow faster."""
+"""Seconds between attempts; the first ones follow faster."""
 
 
 class LockBusy(Exception):
-    """Another process holds the lock: `holder`, or None where it cannot be told."""
+    """Another process holds the lock: `holder`, or None if unknown."""
 
     def __init__(self, holder: Process | None) -> None:
         super().__init__(holder)
@@ -24,12 +24,12 @@ class LockBusy(Exception):
 
 @contextmanager
 def hold_exclusive(path: str, wait: float = 0.0) -> Iterator[None]:
-    """Hold flock(2) on a file that is made if need be. Only who holds it may remove it.
+    """Hold flock(2) on a file, which is created if missing. Only the holder may remove it.
 
-    `wait` is the seconds to try, `math.inf` for ever. The file is 0600: who may not change the place can not hold its
-    lock either.
+    `wait` is the seconds to try, `math.inf` for no limit. The file has mode 0600, so that unprivileged users cannot
+    hold the lock.
 
-    Raises LockBusy, and FileNotFoundError where its directory is missing.
+    Raises LockBusy, and FileNotFoundError if its directory is missing.
     """
     descriptor = _open_locked(path, time.monotonic() + wait)
     try:
@@ -39,7 +39,7 @@ def hold_exclusive(path: str, wait: float = 0.0) -> Iterator[None]:
 
 
 def _open_locked(path: str, until: float) -> int:
-    """A descriptor of the file that has the lock and still bears the name: its holder may have removed it."""
+    """A locked descriptor of the file that still has this name: a previous holder may have removed it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
@@ -69,9 +69,9 @@ def _acquire(descriptor: int, until: float) -> None:
 
 
 def holder(descriptor: int) -> Process | None:
-    """Who holds flock on this file. proc_locks(5)
+    """The process that holds flock on this file. proc_locks(5)
 
-    The inode decides, and the device only between several: btrfs shows another one there than stat(2) does.
+    Matched by inode, and by device only if ambiguous: for btrfs it differs from that of stat(2).
     """
     status = os.fstat(descriptor)
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
@@ -79,7 +79,7 @@ def holder(descriptor: int) -> Process | None:
     with open("/proc/locks", encoding="ascii", errors="replace") as table:
         for line in table:
             fields = line.split()
-            # 1: FLOCK ADVISORY WRITE 123 fd:00:4711 0 EOF; a process that waits has `->` after the number.
+            # 1: FLOCK ADVISORY WRITE 123 fd:00:4711 0 EOF; a waiting process has `->` after the number.
             if fields[1:4] != ["FLOCK", "ADVISORY", "WRITE"]:
                 continue
             where, _, inode = fields[5].rpartition(":")

@@ -1,7 +1,7 @@
 """A range of an open file as a block device. Linux include/uapi/linux/loop.h
 
-The device is the kernel's to give back (LO_FLAGS_AUTOCLEAR): it goes when nobody has it open or mounted any more, so
-that a kill leaves none.
+The kernel frees the device (LO_FLAGS_AUTOCLEAR) when it is no longer open or mounted, so that a kill leaves none
+behind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _GET_FREE = 0x4C82
 _CONFIGURE = 0x4C0A
 _READ_ONLY, _AUTOCLEAR = 1, 4
 _TRIES = 64
-"""Others may take the device that was free a moment ago; that often in a row is no accident."""
+"""Another process may take the free device; so many times in a row is not a coincidence."""
 
 _INFO = struct.Struct("=5Q4I64s64s32s2Q")
 """struct loop_info64: among others offset and size limit in bytes (the fourth and fifth), and flags (the ninth)."""
@@ -28,10 +28,10 @@ _CONFIG = struct.Struct(f"=II{_INFO.size}s64x")
 
 @contextmanager
 def attach(descriptor: int, offset: int, size: int, *, writable: bool = False) -> Iterator[str]:
-    """The path of a device that shows so many bytes of the file, from `offset` on, a multiple of 512.
+    """The path of a device for `size` bytes of the file from `offset`, a multiple of 512.
 
-    Once something of it is mounted, the block may end. Raises OSError: EPERM or EACCES without the privilege, ENOENT
-    where the machine has no such devices.
+    The block may end once the device is mounted. Raises OSError: EPERM or EACCES without the privilege, ENOENT if the
+    machine has no loop devices.
     """
     flags = _AUTOCLEAR if writable else _AUTOCLEAR | _READ_ONLY
     info = _INFO.pack(0, 0, 0, offset, size, 0, 0, 0, flags, b"", b"", b"", 0, 0)

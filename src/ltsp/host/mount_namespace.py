@@ -1,4 +1,4 @@
-"""A mount namespace that this thread visits: what is mounted there goes when the visit ends, or with the process."""
+"""A temporary mount namespace for this thread: its mounts vanish at the end of the block, or with the process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ltsp.host.mounts import isolate_mounts
 
 @contextmanager
 def enter() -> Iterator[None]:
-    """Be in a mount namespace of our own; programs that are started meanwhile are in it too.
+    """Enter a private mount namespace; programs started in the block are in it too.
 
-    Threads that are started meanwhile have to be gone at the end. Where one is not, we stay until the process ends.
+    Threads started in the block have to end before it. If one has not, the thread stays until the process ends.
     Raises LtspError without the privilege.
     """
     with ExitStack() as opened:
@@ -30,7 +30,7 @@ def enter() -> Iterator[None]:
         try:
             yield
         finally:
-            # The call leads to the root of the namespace, which is not ours where we run in a chroot. setns(2)
+            # The call also changes to the root of the namespace, which differs from ours in a chroot. setns(2)
             entered = False
             with suppress(OSError):
                 system_call.enter_mounts(before)

@@ -1,6 +1,6 @@
-"""Mounts that nobody else sees: in a mount namespace of our own, which takes them with it when it ends.
+"""Private mounts, in a mount namespace that removes them when it ends.
 
-Nothing here is undone by hand: when the last process in it is gone, even by a kill, the kernel unmounts everything.
+Nothing has to be unmounted: when the last process in it ends, even by a kill, the kernel unmounts everything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LONGEST_OPTIONS = 4095
 
 
 def isolate_mounts() -> None:
-    """Move this thread into a mount namespace of its own, where nothing that is mounted reaches others.
+    """Move this thread into a private mount namespace, whose mounts are not visible elsewhere.
 
     What others unmount is unmounted here too: a copy that stayed would keep their disk or loop device busy, unseen,
     until we end. mount_namespaces(7), MS_SLAVE
@@ -28,7 +28,7 @@ def isolate_mounts() -> None:
         system_call.unshare_mounts()
         system_call.mount(b"none", b"/", b"", MS_REC | MS_SLAVE, b"")
     except OSError as error:
-        raise LtspError(f"cannot make private mounts: {error.strerror}", "run as root") from error
+        raise LtspError(f"cannot create a private mount namespace: {error.strerror}", "run as root") from error
 
 
 def bind(source: bytes, target: bytes) -> None:
@@ -40,14 +40,14 @@ def tmpfs(target: bytes) -> None:
 
 
 def overlay(lower: Sequence[bytes], upper: bytes, work: bytes, target: bytes) -> None:
-    """Lay a writable directory over others, the topmost of them first; `work` is empty and beside `upper`.
+    """Mount a writable directory over others, the topmost first; `work` is empty and next to `upper`.
 
-    Raises OSError: EINVAL where the kernel cannot take one of the file systems.
+    Raises OSError: EINVAL if overlayfs does not support one of the file systems.
     """
     layers = b":".join(_escape(path, b"\\:,") for path in lower)
     options = b"lowerdir=%s,upperdir=%s,workdir=%s" % (layers, _escape(upper, b"\\,"), _escape(work, b"\\,"))
     if len(options) > _LONGEST_OPTIONS:
-        raise LtspError(f"{len(lower)} layers have more path than mount options hold")
+        raise LtspError(f"{len(lower)} layers have paths too long for the mount options")
     system_call.mount(b"overlay", target, b"overlay", 0, options)
 
 

@@ -20,7 +20,7 @@ _IFREQ_FLAGS = struct.Struct("=16sh 14x")
 
 @contextmanager
 def enter() -> Iterator[None]:
-    """Be in a network of our own; programs that are started and sockets that are made meanwhile are in it too.
+    """Enter a private network namespace; programs started and sockets created in the block are in it too.
 
     Raises LtspError without the privilege.
     """
@@ -29,7 +29,7 @@ def enter() -> Iterator[None]:
         try:
             system_call.unshare_network()
         except OSError as error:
-            raise LtspError(f"cannot make a private network: {error.strerror}", "run as root") from error
+            raise LtspError(f"cannot create a private network namespace: {error.strerror}", "run as root") from error
         try:
             _raise_loopback()
             yield

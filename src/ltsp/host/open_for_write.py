@@ -1,7 +1,7 @@
-"""Who writes to a file just now: a virtual machine that runs from the disk, above all.
+"""Finds the process that is writing to a file, such as a running virtual machine.
 
-QEMU says so by locks (block/file-posix.c), other hypervisors only by having the file open. What this process may not
-see (other users' descriptors, or processes outside of its container) is not found, but for the locks.
+QEMU holds locks (block/file-posix.c), other hypervisors only have the file open. Except for locks, what this process
+cannot see is not found: other users' descriptors, or processes outside its container.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ltsp.host.process import FileUser, KernelObject, Process, list_loop_files
 _FLOCK = struct.Struct("@hhqqi0q")
 """struct flock with 64-bit offsets: type, whence, start, length, pid. fcntl(2)"""
 _QEMU_WRITES = (101, 103)
-"""Bytes that QEMU locks, shared, as long as it may write to a disk or change its size. (100 stands for reading.)"""
+"""Bytes with a shared lock by QEMU while it may write to a disk or resize it. (100 stands for reading.)"""
 _NO_LOCKS = frozenset({errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 _DELETED = " (deleted)"
 
@@ -26,15 +26,15 @@ _DELETED = " (deleted)"
 @dataclass(frozen=True, slots=True)
 class Writer:
     user: FileUser | None
-    """None where a lock is all that can be seen of it."""
+    """None if only its lock is visible."""
     locked: bool
-    """Whether it has a lock that says so; else it has the file open for writing."""
+    """Whether it holds a lock; otherwise it has the file open for writing."""
 
 
 def find_writer(descriptor: int) -> Writer | None:
-    """Who writes to an open file, other than this process; one of them.
+    """One of the processes, other than this one, that write to an open file.
 
-    Raises OSError where the file is no file any more.
+    Raises OSError if the file can no longer be examined.
     """
     opened = next(_find_writers(descriptor), None)
     locked, pid = _find_record_lock(descriptor)
@@ -44,7 +44,7 @@ def find_writer(descriptor: int) -> Writer | None:
 
 
 def _find_record_lock(descriptor: int) -> tuple[bool, int]:
-    """Whether a lock of fcntl(2) keeps us out, and whose it is; -1 and 0 stand for what cannot be told."""
+    """Whether a lock of fcntl(2) conflicts, and its PID; -1 and 0 mean unknown."""
     for kind, start, length in (*((fcntl.F_WRLCK, byte, 1) for byte in _QEMU_WRITES), (fcntl.F_RDLCK, 0, 0)):
         try:
             asked = _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
@@ -59,7 +59,7 @@ def _find_record_lock(descriptor: int) -> tuple[bool, int]:
 
 
 def _is_flocked(descriptor: int) -> bool:
-    """By an open file of its own, so that a lock of ours on this one is not lost."""
+    """Open the file again, so that a lock of ours on this descriptor is not lost."""
     try:
         other = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -77,7 +77,7 @@ def _is_flocked(descriptor: int) -> bool:
 
 
 def _find_writers(descriptor: int) -> Iterator[FileUser]:
-    """Only files of the same name are looked at: a look at an unrelated one could hang on a server that is gone."""
+    """Only files with the same name are examined: a stat of an unrelated one could hang on a dead server."""
     status = os.fstat(descriptor)
     name = _open_file_name(f"/proc/self/fd/{descriptor}")
     own = os.getpid()
@@ -114,7 +114,7 @@ def _open_file_name(path: str) -> str:
 
 
 def _is_open_for_write(pid: int, descriptor: str) -> bool:
-    """By the flags that proc(5) shows, in octal."""
+    """From the octal flags in proc(5)."""
     with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii", errors="replace") as file:
         for line in file:
             key, _, value = line.partition(":")

@@ -1,7 +1,7 @@
 """openat2(2) in user space, for kernels before 5.6 and behind filters that forbid it: one component at a time.
 
-Every step opens one name with O_PATH|O_NOFOLLOW, which acts on nothing and follows nothing; links are read and walked
-here, and `..` goes back along the descriptors that led down. So no rename can lead out of the root.
+Each step opens one name with O_PATH|O_NOFOLLOW, which has no effects and follows no links; links are resolved here, and
+`..` goes back along the descriptors that led down. So no rename can lead out of the root.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ltsp.host.system_call import RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, mount_id
 _HANDLE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _MOST_LINKS = 40
-"""As many symbolic links as Linux follows in one path. path_resolution(7)"""
+"""The limit of Linux on symbolic links in one path. path_resolution(7)"""
 
 
 def open_stepwise(directory: int, path: bytes, flags: int, resolve: int) -> int:
     """A descriptor of what the path leads to below the directory, which is the root of absolute links and of `..`.
 
-    Unlike openat2, a magic link of /proc is taken as the text it shows, which stays inside as any other.
+    Unlike with openat2, a magic link of /proc is resolved by its text, inside the root like any other.
     """
     with ExitStack() as opened:
         stack = [directory]
@@ -66,6 +66,6 @@ def _check_directory(handle: int) -> None:
 
 
 def _mount_identity(descriptor: int) -> tuple[int | None, int]:
-    """What tells mounts apart; where the kernel has no mount ids, file systems stand in for them."""
+    """An identifier of the mount; that of the file system if the kernel has no mount IDs."""
     identity = mount_id(descriptor)
     return (identity, 0) if identity is not None else (None, os.fstat(descriptor).st_dev)

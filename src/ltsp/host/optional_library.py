@@ -1,4 +1,4 @@
-"""Libraries that not every installation has, the extras of pyproject.toml: asked for by name where one is needed."""
+"""Reports missing optional libraries, the extras of pyproject.toml, with how to install them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ltsp.errors import LtspError
 
 @contextmanager
 def require(purpose: str, library: str, extra: str, otherwise: str = "") -> Iterator[None]:
-    """For a block that imports an extra's library; `purpose` is what cannot be done without it.
+    """Wraps the import of an extra's library; `purpose` is what needs it.
 
-    Raises LtspError where it is not installed; the hint is how to install it, or what else can be done.
+    Raises LtspError if it is not installed; the hint says how to install it, or what else to do.
     """
     try:
         yield

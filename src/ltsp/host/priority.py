@@ -1,9 +1,9 @@
 """Lower priority for a build: this program starts itself again, once, through a prefix command.
 
-Most of these (nice, ionice, chrt, systemd-run --scope) give their place to what they run, and so they get ours: no
-parent waits, and signals, the terminal and the exit status are those of the build. Others, such as timeout(1), stay
-beside the build and may end it: for those we wait, and say what became of them. Called before the heavy imports, since
-what was imported until then is imported twice.
+Most of these (nice, ionice, chrt, systemd-run --scope) exec what they run, so this process execs them: no parent waits,
+and signals, the terminal and the exit status are those of the build. Others, such as timeout(1), stay as parents of the
+build and may end it: for those this process waits, and reports how they ended. Call this before the heavy imports,
+which would otherwise happen twice.
 """
 
 from __future__ import annotations
@@ -15,27 +15,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ltsp.errors import LtspError, UsageError
 
 _MARK = "LTSP_PRIORITY_LOWERED"
-"""In the environment of the second start alone; it ends the loop. It names the pipe to who waits, if anybody does."""
+"""Set in the environment of the second start only, to end the loop; names the pipe to a waiting parent, if any."""
 _SYSTEMD = "/run/systemd/private"
 """The socket where the first process takes root's orders, if it is systemd."""
 _WEIGHT = 20
-"""Of CPU and disk, in a systemd scope; everyone else has 100. systemd.resource-control(5)"""
+"""CPU and disk weight in a systemd scope; the default is 100. systemd.resource-control(5)"""
 _OF_KERNEL = 0x80
 """SI_KERNEL: the terminal sends signals to a whole group. sigaction(2)"""
 _MOST_SAID = 1 << 12
-"""Bytes that are read of what a prefix prints when it is tried."""
+"""Limit in bytes on the output that is read in the trial of a prefix."""
 
 
 _witness: int | None = None
-"""The writing end of the pipe on which the second start says how it ended."""
+"""The write end of the pipe on which the second start reports how it ended."""
 
 
 def lower(prefix: Sequence[str] | None) -> int | None:
-    """Go on at the priority that a prefix command gives; None is the default one, no words none.
+    """Continue at the priority that a prefix command sets; None means the default one, an empty list none.
 
-    Returns None where the build is to be done here, else the exit status of the one that was done. Raises UsageError
-    when the prefix is no program, or one that does not run what follows it, and LtspError when it ended otherwise than
-    the build.
+    Returns None if the build is to be done in this process, otherwise the exit status of the build. Raises UsageError
+    if the prefix is not a program, or does not run its arguments, and LtspError if it ended differently from the build.
     """
     mark = os.environ.pop(_MARK, None)
     if mark is not None:
@@ -53,18 +52,18 @@ def lower(prefix: Sequence[str] | None) -> int | None:
 
 
 def ended_with(status: int) -> None:
-    """Tell who waits, if anybody does, that the build had its own end."""
+    """Report to the waiting parent, if any, that the build ended by itself."""
     if _witness is not None:
         try:
             os.write(_witness, bytes([status]))
         except OSError:
-            return  # it is gone, and nobody asks any more
+            return  # the parent is gone
 
 
 def default_prefixes(*, systemd: bool) -> Iterator[Sequence[str]]:
-    """A transient scope with low weights where systemd runs; else what is there of nice(1) and ionice(1).
+    """A transient scope with low weights if systemd is running; otherwise nice(1) and ionice(1), if installed.
 
-    `-t` lets ionice pass where the kernel or a container does not grant the idle class; that of busybox lacks it.
+    With `-t`, ionice continues if the kernel or container refuses the idle class; busybox lacks that option.
     """
     if systemd and _is_installed("systemd-run"):
         weights = (f"-pCPUWeight={_WEIGHT}", f"-pIOWeight={_WEIGHT}")
@@ -86,7 +85,7 @@ def _find_working(prefixes: Iterable[Sequence[str]]) -> Sequence[str]:
 
 
 class _Trial:
-    """What a prefix did with a small program: why it would not do, empty if it would, and whether it gave its place."""
+    """The trial of a prefix with a small program: why it is unusable, or empty, and whether it used exec."""
 
     __slots__ = ("in_place", "reason")
 
@@ -96,7 +95,7 @@ class _Trial:
 
 
 def _tried(words: Sequence[str]) -> _Trial:
-    """Raises UsageError where it cannot be started."""
+    """Raises UsageError if it cannot be started."""
     said = b""
     reader, writer = os.pipe()
     program = ["/bin/sh", "-c", f'echo "$((6 * 7)) $$ ${_MARK}"']
@@ -104,7 +103,7 @@ def _tried(words: Sequence[str]) -> _Trial:
         output = [(os.POSIX_SPAWN_DUP2, writer, number) for number in (1, 2)]
         environ = {**os.environ, _MARK: "1"}
         child = os.posix_spawnp(words[0], [*words, *program], environ, file_actions=output)
-    except (OSError, ValueError) as error:  # ValueError: a word with a zero byte
+    except (OSError, ValueError) as error:  # ValueError: a word with a NUL byte
         os.close(reader)
         raise _cannot_run(words, getattr(error, "strerror", "") or str(error)) from error
     finally:
@@ -116,21 +115,21 @@ def _tried(words: Sequence[str]) -> _Trial:
     ran = next((line.split() for line in said.split(b"\n") if line.startswith(b"42 ")), None)
     if ran is None:
         last = said.strip().rpartition(b"\n")[2].decode("utf-8", "backslashreplace")
-        return _Trial(f"it ended {_how(status)} and ran nothing{f': {last}' if last else ''}")
+        return _Trial(f"it ended {_how(status)} without running the program{f': {last}' if last else ''}")
     if ran[2:] != [b"1"]:
-        return _Trial("it does not pass the environment on")  # and so we would start it again and again
+        return _Trial("it does not pass the environment on")  # so it would restart endlessly
     return _Trial(in_place=ran[1] == str(child).encode())
 
 
 def _how(status: int) -> str:
-    """How a program ended, by its status as of waitstatus_to_exitcode."""
+    """How a program ended, from its waitstatus_to_exitcode."""
     return f"with status {status}" if status >= 0 else f"by signal {-status}"
 
 
 def _waited_for(words: Sequence[str]) -> int:
-    """The exit status of a build below a prefix that stays beside it.
+    """The exit status of a build whose prefix stays as its parent.
 
-    Raises LtspError where that ended otherwise than the build, which has said why it ended itself.
+    Raises LtspError if the prefix ended differently from the build, which reports its own errors.
     """
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
@@ -139,21 +138,21 @@ def _waited_for(words: Sequence[str]) -> int:
     os.set_blocking(reader, False)
     try:
         said = os.read(reader, 1)
-    except BlockingIOError:  # what it started goes on without it
+    except BlockingIOError:  # the build outlives the prefix
         said = b""
     os.close(reader)
     if said == bytes([status & 0xFF]) and status >= 0:
         return status
-    build = f"the build ended with status {said[0]}" if said else "the build did not come to its own end"
-    error = LtspError(f"{' '.join(words)!a} of --ionice ended {_how(status)}, and {build}", 'give --ionice="" for none')
+    build = f"the build ended with status {said[0]}" if said else "the build did not finish"
+    error = LtspError(
+        f"{' '.join(words)!a} of --ionice ended {_how(status)}, and {build}", 'to run without it, give --ionice=""'
+    )
     error.exit_status = status or 1 if status >= 0 else 128 - status
     raise error
 
 
 def _run_beside(words: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Signals that are meant for the build reach it by the prefix; those of the terminal do so themselves, where the
-    prefix is of the group that they go to.
-    """
+    """Pass signals on to the prefix; those of the terminal already reach it if it is in the foreground group."""
     import signal  # noqa: PLC0415 -- most builds have nobody who waits
 
     passed_on = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -173,7 +172,7 @@ def _run_beside(words: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _find_witness(mark: str) -> None:
-    """A prefix may have closed it, and its number may be another file's by now."""
+    """A prefix may have closed it, and its number may have been reused."""
     global _witness  # noqa: PLW0603 -- there is one second start in a process
     number, _, inode = mark.partition(":")
     try:
@@ -197,4 +196,4 @@ def _restart(words: Sequence[str]) -> None:
 
 
 def _cannot_run(words: Sequence[str], reason: str) -> UsageError:
-    return UsageError(f"cannot run {' '.join(words)!a} of --ionice: {reason}", 'give --ionice="" for none')
+    return UsageError(f"cannot run {' '.join(words)!a} of --ionice: {reason}", 'to run without it, give --ionice=""')

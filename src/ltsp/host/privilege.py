@@ -1,4 +1,4 @@
-"""What this process may do. capabilities(7)"""
+"""The privileges of this process. capabilities(7)"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def may_mount() -> bool:
 
 
 def may_become(number: int) -> bool:
-    """Whether it may take that user and group and drop all others: not in a container that has no such user.
+    """Whether it may switch to that user and group: not in a container without that user.
 
     user_namespaces(7)
     """

@@ -1,4 +1,4 @@
-"""Other processes of this machine, as /proc shows them: their command, and which files they hold open."""
+"""Other processes of this machine, from /proc: their commands and open files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FileId = tuple[int, int]
 class Process:
     pid: int
     command: str
-    """Its arguments joined by spaces, or its name in brackets where it has none; not safe to print."""
+    """Its arguments joined by spaces, or its name in brackets if it has none; not safe to print."""
 
     @classmethod
     def of(cls, pid: int) -> Process:
@@ -34,7 +34,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class KernelObject:
-    """A kernel object that holds a file: a loop device, a client of the NFS server."""
+    """A kernel user of a file: a loop device, or a client of the NFS server."""
 
     name: str
 
@@ -43,10 +43,10 @@ FileUser = Process | KernelObject
 
 
 def find_file_users(files: Collection[FileId], may_be: Callable[[str], bool]) -> dict[FileId, FileUser]:
-    """Who uses a file now, one of them for each file in use: a process, a loop device, or an NFS 4 client.
+    """One user of each file in use: a process, a loop device, or an NFS 4 client.
 
-    `may_be` is asked with the last part of a file's path as it was opened, before the file itself is: a look at an
-    unrelated file could hang on a server that is gone. What this process may not see is not found.
+    `may_be` is called with the name of an open file before the file itself is examined: a stat of an unrelated file
+    could hang on a dead server. What this process may not see is not found.
     """
     if not files:
         return {}
@@ -86,9 +86,9 @@ def _list_process_files(may_be: Callable[[str], bool]) -> Iterator[tuple[FileId,
 
 
 def list_loop_files() -> Iterator[tuple[FileId, KernelObject]]:
-    """The files that loop devices hold.
+    """The files behind loop devices.
 
-    By ioctl, not by the path in sysfs: that one no longer leads to a file that was replaced under its name.
+    From an ioctl, not the path in sysfs, which no longer leads to the file if it was replaced.
     """
     for name in _list_names("/sys/block"):
         if not name.startswith("loop") or not os.path.exists(f"/sys/block/{name}/loop/backing_file"):
@@ -108,7 +108,7 @@ def list_loop_files() -> Iterator[tuple[FileId, KernelObject]]:
 
 
 def _list_nfs_files(files: Collection[FileId]) -> Iterator[tuple[FileId, FileUser]]:
-    """An inode that fits is enough, because btrfs shows NFS another device than stat(2): a doubt keeps a file."""
+    """A matching inode is enough, since for btrfs the device of NFS differs from that of stat(2): if in doubt, keep."""
     by_inode = {inode: (device, inode) for device, inode in files}
     clients = "/proc/fs/nfsd/clients"
     for client in _list_names(clients):
@@ -123,7 +123,7 @@ def _list_nfs_files(files: Collection[FileId]) -> Iterator[tuple[FileId, FileUse
 
 
 def parse_nfs_states(text: str) -> list[FileId]:
-    """The files that a client of nfsd has open, from its `states` file."""
+    """The open files of an nfsd client, from its `states` file."""
     return [(os.makedev(int(match[1], 16), int(match[2], 16)), int(match[3])) for match in _NFS_OPEN.finditer(text)]
 
 

@@ -1,8 +1,8 @@
-"""One descriptor of a source's root, below which everything is opened: no path in the source leads out of it.
+"""Opens everything below a descriptor of a source's root: no path in the source leads out of it.
 
-A path string of the source is never handed to an ordinary system call: openat2(2) resolves it inside the root. Only
-regular files and directories are ever opened for reading, because opening anything else can act: a device may reset,
-a FIFO may block or wake a program.
+A path string of the source is never passed to an ordinary system call: openat2(2) resolves it inside the root. Only
+regular files and directories are opened for reading, because opening anything else can have effects: a device may
+reset, a FIFO may block or wake a program.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _STRICT = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLV
 _INSIDE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 
 _PATH_MAX = 4096
-"""Bytes of a path in one call, the final NUL among them. limits.h"""
+"""Bytes of a path in one call, including the final NUL. limits.h"""
 _CACHED = 32
 """Directories kept open: files come in the order of their paths, so a few recent ones and their ancestors suffice."""
 _TRIES = 256
-"""openat2 gives EAGAIN when something was renamed or mounted meanwhile; that many in a row are no accident."""
+"""openat2 fails with EAGAIN after a concurrent rename or mount; so many in a row are not a coincidence."""
 
 
 class NotRegularFile(OSError):
-    """What stands under the name is no regular file."""
+    """The name does not belong to a regular file."""
 
 
 class FileDescriptor:
-    """A file descriptor that closes when nobody holds it any more, so that a cache may drop it while it is in use."""
+    """A file descriptor that closes with its last reference, so that a cache can drop it while it is in use."""
 
     __slots__ = ("number",)
 
@@ -60,15 +60,15 @@ class FileDescriptor:
 
 
 class RootDirectory:
-    """The root of a source, and the way to everything below it. Paths are bytes and relative to it.
+    """The root of a source. Paths are bytes and relative to it.
 
-    Directories are opened without following any link and without crossing to what is mounted below.
+    Directories are opened without following links or crossing mounts.
     """
 
     __slots__ = ("_directories", "_handle", "_openat", "_turn")
 
     def __init__(self, descriptor: int) -> None:
-        """Take over a descriptor of a directory; O_PATH will do."""
+        """Take ownership of a directory descriptor, which may be O_PATH."""
         self._handle = FileDescriptor(descriptor)
         self._directories: dict[bytes, FileDescriptor] = {}
         self._turn = Lock()
@@ -76,22 +76,22 @@ class RootDirectory:
 
     @classmethod
     def open(cls, path: bytes) -> Self:
-        """The directory at a path of the host, which is the caller's own: its links are followed."""
+        """The directory at a trusted path of the host, with links followed."""
         return cls(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
 
     @property
     def descriptor(self) -> int:
-        """O_PATH; it stays this object's."""
+        """O_PATH; owned by this object."""
         return self._handle.number
 
     def path(self) -> bytes:
-        """Where the root lies, as the kernel names it: for people and for the mount table."""
+        """The path of the root according to the kernel, for people and for the mount table."""
         return os.readlink(b"/proc/self/fd/%d" % self.descriptor)
 
     def directory(self, path: bytes) -> FileDescriptor:
         """A directory, open for listing; kept open for a while. No link is followed and no mount crossed.
 
-        Raises OSError: EXDEV where the path is a mount point or leads through one, ELOOP or ENOTDIR where it is no
+        Raises OSError: EXDEV if the path is a mount point or leads through one, ELOOP or ENOTDIR if it is not a
         directory, ENOENT, EACCES.
         """
         found = self._directories.get(path)
@@ -116,11 +116,11 @@ class RootDirectory:
             os.close(handle)
 
     def mount_point(self, path: bytes) -> int:
-        """An O_PATH descriptor of what is mounted at a path; no link is followed, but mounts are crossed."""
+        """An O_PATH descriptor of the mount at a path; links are not followed, but mounts are crossed."""
         return self._openat(self.descriptor, path, _HANDLE | os.O_DIRECTORY, _STRICT & ~RESOLVE_NO_XDEV)
 
     def follow(self, path: bytes) -> int:
-        """An O_PATH descriptor of what a path leads to, with links resolved inside the root, as in a chroot."""
+        """An O_PATH descriptor of a path, with links resolved inside the root, as in a chroot."""
         if len(path) >= _PATH_MAX:
             return open_stepwise(self.descriptor, path, os.O_PATH | os.O_CLOEXEC, _INSIDE)
         return self._openat(self.descriptor, path or b".", os.O_PATH | os.O_CLOEXEC, _INSIDE)
@@ -163,7 +163,7 @@ class RootDirectory:
         try:
             return self._openat(directory, path, _LISTING | os.O_NOATIME, _STRICT)
         except PermissionError as error:
-            # Only the owner of a directory and root may read it without a trace. open(2), O_NOATIME
+            # Only the owner and root may use O_NOATIME. open(2)
             if error.errno != errno.EPERM:
                 raise
             return self._openat(directory, path, _LISTING, _STRICT)

@@ -1,4 +1,4 @@
-"""Regular files of the server as a whole: programs and libraries that it lends to clients."""
+"""Reads whole files of the server: programs and libraries that it provides to clients."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _MOST: Final = 64 << 20
 
 
 def read_server_file(path: str) -> bytes | None:
-    """The bytes of the file at a path relative to `/`, links followed; None where there is none that can be read.
+    """The bytes of the file at a path relative to `/`, links followed; None if it is missing or unreadable.
 
-    What is no regular file is not waited for and not read.
+    Only regular files are read, so that it never blocks.
     """
     name = b"/" + path.encode("utf-8", "surrogateescape")
     try:
@@ -25,7 +25,7 @@ def read_server_file(path: str) -> bytes | None:
 
 
 def _open_regular(name: str, _flags: int) -> int:
-    """Raises OSError for what is no regular file or too large, which is left as it is."""
+    """Raises OSError if it is not a regular file, or too large."""
     descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST:

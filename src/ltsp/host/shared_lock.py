@@ -1,6 +1,6 @@
 """Shared locks on files that are open for reading: they keep writers out, and change nothing.
 
-The record locks of fcntl(2) and those of flock(2) do not see each other: one takes the kind that the writer takes.
+The record locks of fcntl(2) and the locks of flock(2) are independent: use the kind that the writer uses.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _WHOLE = (os.SEEK_SET, 0, 0, 0)
 
 
 def try_record_lock(descriptor: int) -> bool:
-    """Keep record locks for writing out until the descriptor is closed; False if somebody has one.
+    """Keep out record locks for writing until the descriptor is closed; False if another process holds one.
 
-    It is a lock of the open file, not of this process, which would lose it when any descriptor of the file closes.
+    It is a lock of the open file, not of the process, which would lose it when any descriptor of the file closes.
 
-    Raises OSError where the file system has no locks.
+    Raises OSError if the file system does not support locks.
     """
     try:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK, *_WHOLE))
@@ -31,7 +31,7 @@ def try_record_lock(descriptor: int) -> bool:
 
 
 def try_flock(descriptor: int) -> bool:
-    """Keep exclusive flock(2) out until the descriptor is closed; False if somebody has it."""
+    """Keep out exclusive flock(2) until the descriptor is closed; False if another process holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -40,7 +40,7 @@ def try_flock(descriptor: int) -> bool:
 
 
 def record_holder(descriptor: int) -> Process | None:
-    """Who has a record lock for writing, as far as it can be told."""
+    """The holder of a record lock for writing; None if unknown."""
     found = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_RDLCK, *_WHOLE)))
     # -1 stands for a lock of an open file, 0 for a process of another PID namespace.
     return Process.of(found[4]) if found[0] != fcntl.F_UNLCK and found[4] > 0 else None

@@ -1,4 +1,4 @@
-"""The swap files in use: what is in them is what was in memory. /proc/swaps, proc_pid_swaps(5)"""
+"""The active swap files, which hold contents of memory. /proc/swaps, proc_pid_swaps(5)"""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 
 def list_active() -> tuple[bytes, ...]:
-    """Paths of swap files, absolute as the kernel names them; none where /proc does not say."""
+    """Absolute paths of swap files, as named by the kernel; none without /proc."""
     try:
         with open("/proc/swaps", "rb") as file:
             return parse(file.read())

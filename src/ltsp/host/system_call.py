@@ -1,7 +1,7 @@
-"""The system calls that Python has no name for: to open, to mount, to exchange names, to begin a flush.
+"""System calls that Python does not provide: to open, to mount, to exchange names, to start writeback.
 
-Thin: numbers and records in, a descriptor or a number out, OSError as the kernel gives it. Whether a call is allowed
-here (old kernels, seccomp filters of containers) is the caller's question.
+Thin wrappers: numbers and records in, a descriptor or number out, OSError from the kernel. The caller handles calls
+that are unavailable (old kernels, seccomp filters of containers).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 _syscall = _libc.syscall
 
-# The same on every architecture: calls from 424 on are numbered alike. arch/x86/entry/syscalls/syscall_64.tbl
+# The same on every architecture, from number 424. arch/x86/entry/syscalls/syscall_64.tbl
 _OPEN_TREE = ctypes.c_long(428)
 _FSOPEN = ctypes.c_long(430)
 _FSCONFIG = ctypes.c_long(431)
@@ -29,7 +29,7 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
-# What a mount allows, of whatever the file system does. linux/mount.h
+# Attributes of a mount. linux/mount.h
 MOUNT_ATTR_RDONLY = 0x01
 MOUNT_ATTR_NOSUID = 0x02
 MOUNT_ATTR_NODEV = 0x04
@@ -64,9 +64,9 @@ _CAPABILITIES_VERSION = 0x20080522
 _LANDLOCK_CREATE_RULESET = ctypes.c_long(444)
 _LANDLOCK_RESTRICT_SELF = ctypes.c_long(446)
 _LANDLOCK_VERSION = ctypes.c_uint32(1)
-"""LANDLOCK_CREATE_RULESET_VERSION: asks which version there is."""
+"""LANDLOCK_CREATE_RULESET_VERSION: queries the version."""
 _LANDLOCK_FILES = (0, (1 << 13) - 1, (1 << 14) - 1, (1 << 15) - 1, (1 << 15) - 1, (1 << 16) - 1)
-"""Rights to act on files that each version knows, from 1 on; the last holds for later ones. linux/landlock.h"""
+"""File access rights of each version, from 1; the last also applies to later ones. linux/landlock.h"""
 _LANDLOCK_TCP, _LANDLOCK_SCOPES = 0x3, 0x3
 """To bind and connect, since version 4; abstract sockets and signals to others, since version 6."""
 
@@ -89,9 +89,9 @@ def openat2(directory: int, path: bytes, how: OpenHow) -> int:
 
 
 def clone_mount(directory: int, path: bytes = b"") -> int:
-    """An O_PATH descriptor of a private copy of the mount that holds the path, without what is mounted below it.
+    """An O_PATH descriptor of a private copy of the mount that contains the path, without the mounts below it.
 
-    The path is the copy's root. The copy is in no mount namespace and goes when its descriptor is closed.
+    The path is the copy's root. The copy is in no mount namespace and vanishes when its descriptor is closed.
     """
     flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
     descriptor: int = _syscall(_OPEN_TREE, ctypes.c_int(directory), path, ctypes.c_uint(flags))
@@ -101,10 +101,10 @@ def clone_mount(directory: int, path: bytes = b"") -> int:
 
 
 def create_mount(kind: bytes, source: bytes, options: Mapping[bytes, bytes | None], attributes: int) -> int:
-    """An O_PATH descriptor of the root of a file system, mounted for it alone: in no mount namespace, gone with it.
+    """An O_PATH descriptor of the root of a new mount, which is in no mount namespace and vanishes with it.
 
-    An option without a value is a flag. Linux 5.2; for file systems that know only mount(2), the kernel puts the
-    options together.
+    An option without a value is a flag. Linux 5.2; for file systems that support only mount(2), the kernel joins the
+    options.
     """
     context: int = _syscall(_FSOPEN, kind, ctypes.c_uint(_FSOPEN_CLOEXEC))
     if context < 0:
@@ -174,9 +174,9 @@ class Statx(ctypes.Structure):
 
 
 def statx(directory: int, name: bytes) -> Statx:
-    """The attributes of the name, or of the directory itself where the name is empty, as far as they are known here.
+    """The cached attributes of the name, or of the directory itself if the name is empty.
 
-    No server is asked for newer ones, nothing is mounted on demand, and no symbolic link is followed.
+    No server is contacted, nothing is mounted on demand, and symbolic links are not followed.
     """
     record = Statx()
     flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT | _AT_STATX_DONT_SYNC | _AT_EMPTY_PATH
@@ -187,7 +187,7 @@ def statx(directory: int, name: bytes) -> Statx:
 
 
 def mount_id(descriptor: int) -> int | None:
-    """The id of the descriptor's mount, as in mountinfo; None where the kernel does not tell (before 5.8)."""
+    """The ID of the descriptor's mount, as in mountinfo; None before Linux 5.8."""
     try:
         record = statx(descriptor, b"")
     except OSError as error:
@@ -203,7 +203,7 @@ def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) ->
 
 
 def supports_file_handles(path: bytes) -> bool:
-    """Whether files below are found again by handles, which NFS is made of. name_to_handle_at(2)"""
+    """Whether the file system supports file handles, which NFS needs. name_to_handle_at(2)"""
     room, mount = ctypes.c_uint(0), ctypes.c_int()  # a struct file_handle without room for the handle
     if _libc.name_to_handle_at(AT_FDCWD, path, ctypes.byref(room), ctypes.byref(mount), 0) >= 0:
         return True
@@ -214,7 +214,7 @@ def supports_file_handles(path: bytes) -> bool:
 
 
 def unshare_mounts() -> None:
-    """Give this process (and the threads and children that it starts from now on) a mount namespace of its own."""
+    """Give this process (and its future threads and children) a private mount namespace."""
     if _libc.unshare(_CLONE_NEWNS) < 0:
         raise _failure()
 
@@ -226,7 +226,7 @@ def enter_mounts(namespace: int) -> None:
 
 
 def unshare_network() -> None:
-    """Give this thread (and the threads and children that it starts from now on) a network of its own."""
+    """Give this thread (and its future threads and children) a private network namespace."""
     if _libc.unshare(_CLONE_NEWNET) < 0:
         raise _failure()
 
@@ -238,34 +238,34 @@ def enter_network(namespace: int) -> None:
 
 
 def set_no_new_privs() -> None:
-    """Programs that this process starts from now on get no rights by setuid or capabilities of their files. prctl(2)"""
+    """Future programs of this process gain no privileges by setuid or file capabilities. prctl(2)"""
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))) < 0:
         raise _failure()
 
 
 def unshare_network_and_ipc(*, with_user: bool = False) -> None:
-    """As `unshare_network`, and no IPC with others. A user namespace of its own wants a process of one thread."""
+    """Like `unshare_network`, plus an IPC namespace. A user namespace requires a single-threaded process."""
     if _libc.unshare(_CLONE_NEWNET | _CLONE_NEWIPC | (_CLONE_NEWUSER if with_user else 0)) < 0:
         raise _failure()
 
 
 def drop_capabilities() -> None:
-    """Leave this thread none. capset(2)"""
+    """Drop all capabilities of this thread. capset(2)"""
     header, nothing = (ctypes.c_uint32 * 2)(_CAPABILITIES_VERSION, 0), (ctypes.c_uint32 * 6)()
     if _libc.capset(header, nothing) < 0:
         raise _failure()
 
 
 def die_with_parent(number: int) -> None:
-    """Have this signal come when the thread that started us ends. prctl(2)"""
+    """Request this signal for when the thread that started us ends. prctl(2)"""
     if _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(number)) < 0:
         raise _failure()
 
 
 def restrict_with_landlock() -> None:
-    """Let this thread open no file, connect nowhere and signal nobody, as far as Landlock here knows. landlock(7)
+    """Deny this thread opening files, connecting and sending signals, as far as Landlock supports it. landlock(7)
 
-    It must not be able to gain rights (`set_no_new_privs`). Descriptors that are open already keep theirs.
+    Requires `set_no_new_privs`. Open descriptors keep their rights.
     """
     version = _syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
     if version < 1:
@@ -283,7 +283,7 @@ def restrict_with_landlock() -> None:
 
 
 def exchange(first: bytes, second: bytes) -> None:
-    """Swap two names in one step; EINVAL or ENOSYS where file system or kernel cannot. renameat2(2)"""
+    """Swap two names atomically; EINVAL or ENOSYS if the file system or kernel does not support it. renameat2(2)"""
     here = ctypes.c_int(AT_FDCWD)
     if _libc.renameat2(here, first, here, second, ctypes.c_uint(_RENAME_EXCHANGE)) < 0:
         number = ctypes.get_errno()
@@ -291,7 +291,7 @@ def exchange(first: bytes, second: bytes) -> None:
 
 
 def begin_flush(descriptor: int, at: int, size: int) -> None:
-    """Begin to write `size` bytes to the disk, and wait for nothing. sync_file_range(2)"""
+    """Start writing `size` bytes to the disk, without waiting. sync_file_range(2)"""
     place, length = ctypes.c_int64(at), ctypes.c_int64(size)
     if _libc.sync_file_range(descriptor, place, length, ctypes.c_uint(_SYNC_FILE_RANGE_WRITE)) < 0:
         raise _failure()
@@ -304,5 +304,5 @@ def _failure(path: bytes = b"") -> OSError:
 
 
 def is_missing(error: OSError) -> bool:
-    """Whether the kernel lacks the call, or a filter (seccomp) forbids it: such filters answer EPERM or ENOSYS."""
+    """Whether the kernel lacks the call, or a seccomp filter denies it, with EPERM or ENOSYS."""
     return error.errno in (errno.ENOSYS, errno.EPERM)

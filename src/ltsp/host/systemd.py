@@ -1,4 +1,4 @@
-"""systemd, where it is the init of this machine. sd_booted(3)"""
+"""Controls systemd, if it is the init of this machine. sd_booted(3)"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def is_running() -> bool:
 
 
 def enable_and_start(unit: str, *, restart: bool) -> None:
-    """Now and with each start of the machine; `restart` is for a unit whose file is another one now.
+    """Start a unit now and at each boot; `restart` is for a unit whose file has changed.
 
     Raises LtspError as `restart` does.
     """
@@ -22,5 +22,5 @@ def enable_and_start(unit: str, *, restart: bool) -> None:
 
 
 def restart(unit: str) -> None:
-    """Raises LtspError where the unit does not exist or does not start; its message holds what systemctl said."""
+    """Raises LtspError, with the output of systemctl, if the unit does not exist or does not start."""
     command.run(["systemctl", "restart", unit])

@@ -1,7 +1,7 @@
-"""Files of the administrator: believed only when nobody else can have written them.
+"""Reads the administrator's files only if no other user could have written them.
 
-Every directory on the way is opened below the one before it and asked through its descriptor, symbolic links
-included, so that what was checked is what is read.
+Each directory on the path is opened below the previous one and checked through its descriptor, including those behind
+symbolic links, so that what is checked is what is read.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ltsp.errors import ConfError
 from ltsp.host import users
 
 _TRUSTED_GROUPS = ("root", "sudo", "wheel", "admin")
-"""Those whose members may become root anyway. LTSP's manual has ltsp.conf 0660 root:sudo."""
+"""Groups whose members can become root anyway. LTSP's manual has ltsp.conf 0660 root:sudo."""
 _MOST_LINKS = 40
 _BELOW = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """What of a stat result tells who may change a file or directory."""
+    """The part of a stat result that determines who may change a file or directory."""
 
     path: str
     mode: int
@@ -34,10 +34,10 @@ class Owner:
 
 
 def permission_fault(owners: Iterable[Owner], trusted_uids: frozenset[int], trusted_gids: frozenset[int]) -> str:
-    """Why a file must not be believed, as in `/etc/ltsp is writable by everyone`; empty if it may be.
+    """Why a file must not be trusted, as in `/etc/ltsp is writable by everyone`; empty if it may be.
 
-    `owners` are the file and all directories above it. A directory with the sticky bit may be writable: nobody
-    removes or renames there what belongs to somebody else.
+    `owners` are the file and all directories above it. A directory with the sticky bit may be writable, since users
+    cannot remove or rename the files of others there.
     """
     for owner in owners:
         sticky = stat.S_ISDIR(owner.mode) and owner.mode & stat.S_ISVTX
@@ -51,16 +51,16 @@ def permission_fault(owners: Iterable[Owner], trusted_uids: frozenset[int], trus
 
 
 def read(path: str, largest: int) -> bytes:
-    """What the file holds, which may be `largest` bytes.
+    """The content of the file, at most `largest` bytes.
 
-    Raises ConfError when others than root and the user we run as could have written it, and when it is larger; OSError.
+    Raises ConfError if users other than root and the current one could have written it, or it is larger; OSError.
     """
-    # Where the working directory was removed, a file that an absolute path names is there all the same.
+    # If the working directory was removed, an absolute path still works.
     raw, owners = _read_bytes(path if path.startswith("/") else os.path.join(os.getcwd(), path), largest)
     if fault := permission_fault(owners, _trusted_uids(), _trusted_gids()):
         raise ConfError(
             f"{path} is not trusted: {fault}",
-            "it must be root's, and writable by nobody but root and administrators",
+            "it must belong to root and be writable only by root and administrators",
         )
     if len(raw) > largest:
         raise ConfError(f"{path} is larger than {largest >> 10} KiB")
@@ -68,7 +68,7 @@ def read(path: str, largest: int) -> bytes:
 
 
 def _read_bytes(path: str, largest: int) -> tuple[bytes, list[Owner]]:
-    """What the file holds, and whom it and all directories on the way belong to."""
+    """The content of the file, and the owners of it and all directories on the path."""
     owners: list[Owner] = []
     rest = [name for name in reversed(path.split("/")) if name not in ("", ".")]
     directories = [os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
@@ -116,7 +116,7 @@ def _stat_owner(descriptor: int, path: str) -> Owner:
 
 
 def _trusted_uids() -> frozenset[int]:
-    """In a container, whoever stands for the server's root is as good: nobody in it is that user."""
+    """In a container, the user that the server's root is mapped to is trusted too: no one inside is that user."""
     overflow_uid = users.find_overflow_uid()
     return frozenset({0, os.geteuid()} if overflow_uid is None else {0, os.geteuid(), overflow_uid})
 

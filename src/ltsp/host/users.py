@@ -1,22 +1,22 @@
-"""Who we are: root of the whole machine, of a container, or nobody special. user_namespaces(7)"""
+"""The current user: root of the machine, root of a container, or an ordinary user. user_namespaces(7)"""
 
 from __future__ import annotations
 
 import os
 
 _ALL = 0xFFFFFFFF
-"""As many users as a namespace that lacks none maps."""
+"""Number of users in a namespace that maps all of them."""
 
 
 def is_root() -> bool:
-    """Whether we are root, and not only called so in a container that lacks other users."""
+    """Whether we are root, and not just root in a container without other users."""
     return os.geteuid() == 0 and find_overflow_uid() is None
 
 
 def find_overflow_uid() -> int | None:
-    """In a container that maps only some users, the one that stands for all others: the server's root among them.
+    """In a container that maps only some users, the UID shown for all others, including the server's root.
 
-    None where there is no such user, or somebody in the container is that one.
+    None if there is no such user, or it is also a user of the container.
     """
     try:
         with open("/proc/self/uid_map", "rb") as file:

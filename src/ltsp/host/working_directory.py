@@ -1,4 +1,4 @@
-"""The directory that relative paths count from, which may have been removed since."""
+"""The working directory, which may have been removed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def is_removed() -> bool:
-    """Whether no relative path leads anywhere. getcwd(2), ENOENT"""
+    """Whether the working directory was removed, so that relative paths do not work. getcwd(2), ENOENT"""
     try:
         os.getcwd()
     except FileNotFoundError:
