@@ -83,6 +83,6 @@ def test_kernels_on_such_a_partition_are_the_systems(tmp_path, reader):
     disk = partitioned(tmp_path / "vm.img", "gpt", parts)
     source = find_source(str(disk), "/nowhere", disks=DiskOptions(reader=reader))
     taken = {part.path: part.reason for part in source.plan().included}
-    assert taken["boot"] == "an extended boot loader partition, by its type"
+    assert taken["boot"] == "an extended boot loader partition, according to its type"
     with source.open(select_all, Faults()) as tree:
         assert isinstance(tree.get(f"boot/vmlinuz-{VERSION}"), File)

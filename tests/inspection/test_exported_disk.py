@@ -99,7 +99,7 @@ def test_a_disk_in_pieces_is_said_to_be_joined_by_what_joins_it(tmp_path, disk):
     for piece, part in zip(pieces, (data[:half], data[half:]), strict=True):
         piece.write_bytes(part)
     path = archive(tmp_path, "lab.ova", tmp_path / "lab.ovf", *pieces)
-    with pytest.raises(SourceError, match="holds the disk of a virtual machine in pieces") as caught:
+    with pytest.raises(SourceError, match="holds the disk of a virtual machine in several pieces") as caught:
         read(path)
     commands, _, typed = caught.value.hint.partition("name the disk: ")[2].rpartition("; ltsp image ")
     for file in (inner, *pieces):
@@ -116,7 +116,7 @@ def test_of_several_disks_one_is_named(tmp_path, disk):
     with pytest.raises(SourceError, match=r"holds several disks .*: disk\.raw, second\.vmdk") as caught:
         read(path)
     assert caught.value.hint == (
-        f"name that of the system: {path},,disk.raw, or unpack it, and name the disk: tar -xf {path} disk.raw"
+        f"name the system disk: {path},,disk.raw, or unpack it, and name the disk: tar -xf {path} disk.raw"
     )
     with find_source(f"{path},,disk.raw", "/nowhere").open(select_all, Faults()) as tree:
         assert isinstance(tree.get(TOOL), File)

@@ -95,13 +95,13 @@ def test_layers_lie_over_what_their_names_say():
     assert find_layer_chain(tree, whole[1]) == whole
     assert find_layer_chain(casper("my.system"), "casper/my.system.squashfs") == ["casper/my.system.squashfs"]
     assert find_layer_chain(tree, "live/a.b.squashfs") == ["live/a.b.squashfs"]
-    with pytest.raises(SourceError, match=r"lies over casper/a\.b\.squashfs, which is not"):
+    with pytest.raises(SourceError, match=r"needs casper/a\.b\.squashfs, not found"):
         find_layer_chain(casper("a", "a.b.c"), "casper/a.b.c.squashfs")
     assert find_other_layers(tree, whole)[:2] == [
         "casper/minimal.standard.live.squashfs",
         "casper/minimal.standard.de.squashfs",
     ]
-    with pytest.raises(SourceError, match="would lie over 99 layers"):
+    with pytest.raises(SourceError, match="needs 99 layers below it"):
         find_layer_chain(tree, f"casper/{'.'.join('a' * 100)}.squashfs")
 
 
@@ -216,7 +216,7 @@ def test_several_systems_and_no_default_are_listed(medium, pack):
         contents(iso)
     assert "casper/minimal.squashfs, casper/minimal.standard.squashfs" in caught.value.message
     assert caught.value.hint == f"name one: {iso},,casper/minimal.squashfs"
-    with pytest.raises(SourceError, match=r"no casper/other\.squashfs in .*; it has casper/minimal\.squashfs"):
+    with pytest.raises(SourceError, match=r"casper/other\.squashfs not found in .*; it has casper/minimal\.squashfs"):
         contents(f"{iso},,casper/other.squashfs")
     assert "opt/new" in contents(f"{iso},,casper/minimal.standard.squashfs")[0]
 

@@ -91,14 +91,14 @@ def test_a_server_keeps_what_holds_its_system():
     [
         ("home", "home directories"),
         ("srv", "data that this machine serves"),
-        ("data", "no directory of the system"),
-        ("proc", "exists only while this machine runs"),
-        ("tmp", "exists only while this machine runs"),
+        ("data", "not a system directory"),
+        ("proc", "exists only while this machine is running"),
+        ("tmp", "exists only while this machine is running"),
         ("snap/core/1", "an image"),
-        ("opt/shared", "comes over the network"),
-        ("opt/remote", "made by a program (FUSE)"),
+        ("opt/shared", "a network file system"),
+        ("opt/remote", "a FUSE file system"),
         ("opt/stick", "on a removable medium"),
-        ("usr/local", "a part of another place (/data/local), bound here"),
+        ("usr/local", "a bind mount of /data/local"),
         ("var/lib/docker/overlay2/abc/merged", "containers"),
         ("var/lib/thing/disk", "an image file"),
         ("var/cache/auto", "mounted on demand"),
@@ -119,7 +119,7 @@ def test_subvolumes_are_file_systems_and_binds_of_their_directories_are_not():
     assert plan(BTRFS) == {
         ".snapshots": "snapshots",
         "home": "home directories",
-        "opt": "a part of another place (/@/data/opt), bound here",
+        "opt": "a bind mount of /@/data/opt",
         "usr/local": "",
         "var": "",
     }
@@ -131,8 +131,8 @@ def test_data_sets_of_zfs_are_local():
 
 def test_a_container_with_extensions_keeps_its_usr():
     assert plan(CONTAINER) == {
-        "etc/hosts": "a part of another place (/var/lib/docker/containers/1/hosts), bound here",
-        "proc": "exists only while this machine runs",
+        "etc/hosts": "a bind mount of /var/lib/docker/containers/1/hosts",
+        "proc": "exists only while this machine is running",
         "usr": "",
     }
 
@@ -144,7 +144,7 @@ def test_a_loop_device_may_hold_a_directory_that_installers_name():
 
 def test_a_part_of_a_system_is_judged_by_its_place_there():
     text = ROOT + "30 22 8:3 / /mnt/parts/local rw - ext4 /dev/sda3 rw\n"
-    assert plan(text, b"/mnt/parts") == {"local": "no directory of the system"}
+    assert plan(text, b"/mnt/parts") == {"local": "not a system directory"}
     assert plan(text, b"/mnt/parts", at="usr") == {"local": ""}
 
 
@@ -156,7 +156,7 @@ def test_names_are_those_of_the_tree():
     )
     assert (
         decide_mounts(mounts_below(parse(text.encode("utf-8", "surrogateescape")), b"/", 22), media)[0].description
-        == "ext4 of /dev/sda3"
+        == "ext4 on /dev/sda3"
     )
 
 

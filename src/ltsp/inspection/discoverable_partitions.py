@@ -1,7 +1,7 @@
-"""Partitions that say by their type where they are mounted, for what fstab(5) leaves out.
+"""Partitions whose type determines their mount point, for those that fstab(5) does not list.
 
 UAPI.2, the Discoverable Partitions Specification; systemd-gpt-auto-generator(8). The root itself is found by its
-content, never by a type: a disk may have several. Home directories and data of servers are no part of an image.
+content, never by a type: a disk may have several. Home directories and server data are not part of an image.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _TYPES: Final[tuple[tuple[str, str, str], ...]] = (
     ("b0e01050-ee5f-4390-949a-9101b17104e9", "usr", "a partition for /usr of ARM-64"),
     ("beaec34b-8442-439b-a40b-984381ed097d", "usr", "a partition for /usr of RISC-V-64"),
 )
-"""Type, place and what it is, in the order in which they are mounted; what is taken once is not taken again."""
+"""Type, mount point and description, in mount order; each partition is used once."""
 MOUNT_POINTS: Final = frozenset(place for _, place, _ in _TYPES)
-"""Directories that are looked into: what holds something is not mounted over."""
+"""Directories to check: one with entries is not mounted over."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredPartition:
     path: str
     number: int
-    """Of the volume, among all."""
+    """Index of the volume among all."""
     reason: str
 
 
 def discover_partitions(
     volumes: Sequence[Volume], root: Volume, tree: Tree, listed: Collection[str]
 ) -> Iterator[DiscoveredPartition]:
-    """What belongs to a root file system beside what its fstab lists, parents first: partitions of the same disk.
+    """Partitions of the same disk that belong to a root file system but are not in its fstab, parents first.
 
     `tree` has at least the names in the directories of `MOUNT_POINTS`.
     """
@@ -57,5 +57,5 @@ def discover_partitions(
             if is_other and volume.number and volume.type == kind:
                 taken.add(number)
                 places.add(place)
-                yield DiscoveredPartition(place, number, f"{what}, by its type")
+                yield DiscoveredPartition(place, number, f"{what}, according to its type")
                 break

@@ -1,4 +1,4 @@
-"""The disk of a virtual machine in an archive that it was exported in: an OVA, a box of Vagrant, a cloud's `disk.raw`.
+"""Finds the disk of a virtual machine in its exported archive: an OVA, a Vagrant box, a cloud's `disk.raw`.
 
 DSP0243 (OVF); Vagrant, docs/boxes/format; `incus export` of a virtual machine.
 """
@@ -19,19 +19,19 @@ from ltsp.tree.tree import Tree
 
 _SUFFIXES: Final = frozenset({".img", ".qcow2", ".raw", ".vdi", ".vhd", ".vhdx", ".vmdk"})
 _PACKED: Final = (".bz2", ".gz", ".xz", ".zst")
-"""What may follow one of those: a descriptor's `ovf:compression`, and what people do to save room."""
+"""Suffixes that may follow one of those: a descriptor's `ovf:compression`, and manual compression."""
 _PIECE: Final = re.compile(r"(.+)\.\d{9}")
-"""A part of a disk that a descriptor's `ovf:chunkSize` had split. DSP0243, 7.1"""
+"""A part of a disk split by a descriptor's `ovf:chunkSize`. DSP0243, 7.1"""
 _COPY: Final = re.compile(r"/proc/self/fd/\d+:? ?")
-"""How a message calls the nameless file that the disk was copied to."""
+"""The name, in messages, of the unnamed file that the disk was copied to."""
 _DESCRIPTIONS: Final = (".ovf", "metadata.json", "vagrantfile")
-"""How the names of descriptors end: of an OVA, and of a box."""
+"""Suffixes of the descriptors of an OVA and of a box."""
 _BOOT_FILES: Final = ("init", "boot.", "efi", "grub")
-"""How the names of other files with these suffixes begin: initrds and boot sectors."""
+"""Prefixes of other files with these suffixes: initrds and boot sectors."""
 
 
 def find_disks(tree: Tree) -> tuple[str, ...]:
-    """The paths of the files in an archive that are disks, by their names."""
+    """The paths of the files in an archive that are disks, judging by their names."""
     every = (path for path, node in tree.walk() if isinstance(node, File))
     return tuple(path for path in every if _is_disk(path.rpartition("/")[2].lower()))
 
@@ -41,8 +41,8 @@ def _is_disk(name: str) -> bool:
     return os.path.splitext(stem if suffix in _PACKED else name)[1] in _SUFFIXES and not name.startswith(_BOOT_FILES)
 
 
-def see_that_it_holds_one(tree: Tree, archive: str) -> None:
-    """Raises SourceError for the description of a virtual machine without a disk that is known here."""
+def check_holds_disk(tree: Tree, archive: str) -> None:
+    """Raises SourceError for an exported virtual machine without a disk in a known format."""
     names = sort_names(list(tree.root.entries))
     if not any(name.lower().endswith(_DESCRIPTIONS) for name in names):
         return
@@ -50,7 +50,7 @@ def see_that_it_holds_one(tree: Tree, archive: str) -> None:
     if pieces := [name for name in names if _PIECE.fullmatch(name)]:
         disk = _quote(pieces[0].rpartition(".")[0])
         raise SourceError(
-            f"{shown_archive} holds the disk of a virtual machine in pieces: {found}",
+            f"{shown_archive} holds the disk of a virtual machine in several pieces: {found}",
             f"unpack and join it, and name the disk: tar -xf {_quote(archive)}; cat {disk}.* >{disk}; "
             f"ltsp image ./{disk}",
         )
@@ -61,23 +61,23 @@ def see_that_it_holds_one(tree: Tree, archive: str) -> None:
 
 
 def require_single_disk(every: Sequence[str], archive: str) -> str:
-    """The one that is meant. Raises SourceError where there are several."""
+    """The only disk. Raises SourceError if there are several."""
     if len(every) > 1:
         raise SourceError(
             f"{printable(archive)} holds several disks of a virtual machine: {format_paths(every)}",
-            f"name that of the system: {_quote(f'{archive},,{every[0]}')}, or {suggest_unpacking(archive, every[0])}",
+            f"name the system disk: {_quote(f'{archive},,{every[0]}')}, or {suggest_unpacking(archive, every[0])}",
         )
     return every[0]
 
 
 def suggest_command(directory: str, every: Sequence[str]) -> str:
-    """What to type for the directory of a virtual machine, of which these are the disks."""
+    """What to type for the directory of a virtual machine with these disks."""
     disk = f"{directory.rstrip('/')}/{every[0]}"
     return f"name the disk in it: ltsp image {_quote(disk)}"
 
 
 def unreadable_error(error: LtspError, archive: str, disk: str) -> LtspError:
-    """What is said where the disk of an archive cannot be read."""
+    """The error for a disk of an archive that cannot be read."""
     return type(error)(
         f"the disk {printable(disk)} in {printable(archive)}: {_COPY.sub('', error.message)}",
         f"{error.hint}; or {suggest_unpacking(archive, disk)}" if error.hint else suggest_unpacking(archive, disk),
@@ -85,7 +85,7 @@ def unreadable_error(error: LtspError, archive: str, disk: str) -> LtspError:
 
 
 def suggest_unpacking(archive: str, disk: str) -> str:
-    """What to type, to have it apart."""
+    """What to type to unpack the archive first."""
     return f"unpack it, and name the disk: tar -xf {_quote(archive)} {_quote(disk)}"
 
 

@@ -12,15 +12,15 @@ _NOT_LOCAL = frozenset(
     {"swap", "none", "ignore", "tmpfs", "ramfs", "proc", "sysfs", "devpts", "devtmpfs", "efivarfs", "overlay", "autofs"}
 )
 _DISKS = re.compile(r"(?:sd|vd|xvd|hd)([a-z])(\d+)|(?:nvme(\d+)n1|mmcblk(\d+))p(\d+)")
-"""Names that the kernel gives to partitions of the first, second, third disk of a kind."""
+"""Kernel names of partitions, numbered by disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class FstabEntry:
     spec: str
-    """What is mounted: `UUID=…`, `/dev/sda2`."""
+    """The device: `UUID=…`, `/dev/sda2`."""
     path: str
-    """Where, relative to the root; the root itself is the empty path."""
+    """The mount point, relative to the root; the root itself is the empty path."""
     kind: str
     options: tuple[str, ...]
 
@@ -37,16 +37,16 @@ class FstabEntry:
 
 @dataclass(frozen=True, slots=True)
 class FstabDevice:
-    """What a spec means, in a form that can be compared."""
+    """A device spec in a form that can be compared."""
 
     key: str
     """`uuid`, `label`, `partuuid`, `partlabel`, `volume` (GROUP/NAME), `partition` (DISK/NUMBER, from 0 and from 1 on),
-    `md`, or `path` for a name that means nothing without the machine."""
+    `md`, or `path` for a name that cannot be resolved without the machine."""
     value: str
 
 
 def parse_entries(text: str) -> list[FstabEntry]:
-    """The entries; lines that are none are passed over, as mount(8) does."""
+    """The entries; invalid lines are skipped, as by mount(8)."""
     found = []
     for line in text.splitlines():
         fields = line.split()
@@ -61,13 +61,13 @@ def parse_entries(text: str) -> list[FstabEntry]:
 
 
 def parse_crypttab(text: str) -> dict[str, str]:
-    """Encrypted volumes, by the paths in /dev/mapper of what is in them."""
+    """Encrypted volumes, keyed by the /dev/mapper path of their unlocked content."""
     lines = (line.split() for line in text.splitlines())
     return {f"/dev/mapper/{line[0]}": line[1] for line in lines if len(line) > 1 and not line[0].startswith("#")}
 
 
 def parse_system_entries(text: str) -> list[FstabEntry]:
-    """Those that hold a part of the system, parents first; not the root."""
+    """The entries that are part of the system, parents first, without the root."""
     found: dict[str, FstabEntry] = {}
     for entry in parse_entries(text):
         is_local = entry.kind not in _NOT_LOCAL and "bind" not in entry.options and not entry.kind.startswith("nfs")
@@ -77,7 +77,7 @@ def parse_system_entries(text: str) -> list[FstabEntry]:
 
 
 def parse_device(spec: str) -> FstabDevice:
-    """What a spec names. fstab(5), udev's 60-persistent-storage.rules"""
+    """The device that a spec names. fstab(5), udev's 60-persistent-storage.rules"""
     tag, equals, value = spec.partition("=")
     if equals and tag.lower() in {"uuid", "label", "partuuid", "partlabel"}:
         text = value.strip("\"'")
@@ -101,7 +101,7 @@ def parse_device(spec: str) -> FstabDevice:
 
 
 def _split_mapper_name(name: str) -> tuple[str, str, str]:
-    """Group and volume of a name of device-mapper, where a hyphen of theirs is doubled. lvm(8)"""
+    """The group and volume in a device-mapper name, in which their hyphens are doubled. lvm(8)"""
     match = re.fullmatch(r"((?:[^-]|--)+)-((?:[^-]|--)+)", name)
     return (match[1].replace("--", "-"), "-", match[2].replace("--", "-")) if match else (name, "", "")
 
@@ -111,5 +111,5 @@ def _unescape_octal(match: re.Match[str]) -> str:
 
 
 def _unescape_udev(text: str) -> str:
-    r"""Names of udev's links have \x20 for a blank."""
+    r"""Decode the name of a udev link, which has \x20 for a blank."""
     return re.sub(r"\\x([0-9a-fA-F]{2})", lambda match: chr(int(match[1], 16)), text)

@@ -1,4 +1,4 @@
-"""File systems that the kernel mounts from a device, and with what options; whether this kernel does is its to say."""
+"""File systems that Linux can mount from a device, and the options for it; the running kernel may support fewer."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _NAMED_ALIKE: Final = (
     *("bcachefs", "f2fs", "jfs", "nilfs2", "reiserfs", "udf"),
 )
 _DRIVERS: Final[Mapping[str, Driver]] = {
-    # A superblock may say that the machine is to panic when something is damaged. ext4(5), errors
+    # A superblock may request a kernel panic on damage. ext4(5), errors
     probe.EXT: Driver("ext4", {"errors": "continue"}),
-    # One with the same UUID may be mounted: that of the machine which this disk is a copy of. xfs(5), nouuid
+    # A file system with the same UUID may be mounted, if the disk is a copy of this machine's. xfs(5), nouuid
     probe.XFS: Driver("xfs", {"nouuid": None}),
     **{name: Driver(name) for name in _NAMED_ALIKE},
 }
-"""By what a volume holds, as `ltsp.disk.probe` calls it. Nobody has a Linux system on ntfs or exfat, and what is not
-mounted does no harm.
+"""By the kind of a volume in `ltsp.disk.probe`. Not ntfs or exfat: Linux is not installed on them, and what is not
+mounted can do no harm.
 """
 NAMES: Final = {"ext2": probe.EXT, "ext3": probe.EXT, "ext4": probe.EXT}
-"""As fstype= says it."""
+"""Values of fstype= that differ from the kind in `ltsp.disk.probe`."""
 
 
 def find_driver(kind: str, fstype: str = "") -> Driver | None:
-    """Of what is in a volume, or of what the user says; None for no file system."""
+    """The driver for the kind of a volume, or for the user's fstype; None if there is none."""
     return _DRIVERS.get(kind if fstype in ("", "auto") else NAMES.get(fstype, fstype))

@@ -1,7 +1,7 @@
-"""What live media carry, found by what is on them: the file with the system, or several that lie over each other.
+"""Finds the systems on live media: the file that holds a system, or a stack of several.
 
-Ubuntu's have layers, named by what they lie over: `a.b.squashfs` lies over `a.squashfs`, as casper and its installer
-mount them. `install-sources.yaml` says which of them make systems that are installed.
+Ubuntu's media have layers whose names tell their order: `a.b.squashfs` goes on top of `a.squashfs`, as casper and the
+installer mount them. `install-sources.yaml` lists the layers that make up installable systems.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 SINGLE = ("casper/filesystem.squashfs", "live/filesystem.squashfs", "LiveOS/squashfs.img", "LiveOS/rootfs.img")
-"""Where the system itself is one file: Ubuntu, Debian, Fedora, which has an ext4 in a squashfs."""
+"""Paths at which the system is a single file: Ubuntu, Debian, Fedora (an ext4 in a squashfs)."""
 _LAYERS, _SUFFIX = "casper", ".squashfs"
 _INSTALLABLE = f"{_LAYERS}/install-sources.yaml"
 TOPS = frozenset({"casper", "live", "LiveOS"})
-"""Directories that tell a live medium."""
+"""Directories that identify a live medium."""
 _MOST_TEXT = 1 << 20
 _SHOWN = 6
 _MOST_LAYERS = 16
 _LIVE_WORDS = frozenset({"live", "installer"})
 _NOT_INSTALLED = re.compile(r"live|installer|enhanced-secureboot|no-languages|[a-z]{2,3}([_-][A-Za-z]{2,4})?")
-"""Names of layers beside those of an installed system: of the live session, of the installer, of single languages."""
+"""Names of layers that are not part of an installed system: for the live session, the installer, single languages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class LiveMedium:
 
     systems: tuple[str, ...]
     chosen: str
-    """The one that is meant where none is named; empty where that cannot be told."""
+    """The default; empty if there is none."""
 
     @classmethod
     def of(cls, tree: Tree) -> LiveMedium | None:
-        """None for a tree that is no live medium's."""
+        """None if the tree is not a live medium."""
         single = next((path for path in SINGLE if isinstance(tree.follow(path), File)), "")
         if single:
             return cls((single,), single)
@@ -59,7 +59,7 @@ class LiveMedium:
 
     @classmethod
     def from_json(cls, value: object) -> LiveMedium | None:
-        """What another process found. Raises ValueError."""
+        """Decode the result of another process. Raises ValueError."""
         match value:
             case None:
                 return None
@@ -74,7 +74,7 @@ class LiveMedium:
     def ambiguous_error(self, medium: str) -> SourceError:
         """`medium` is how the user names it, safe to print."""
         return SourceError(
-            f"it is a live medium with several systems, and none is its default: {format_paths(self.systems)}",
+            f"it is a live medium with several systems and no default: {format_paths(self.systems)}",
             f"name one: {medium},,{printable(self.systems[0])}",
         )
 
@@ -84,27 +84,27 @@ def format_paths(paths: Sequence[str]) -> str:
 
 
 def find_layer_chain(tree: Tree, path: str) -> list[str]:
-    """The files to lay over each other for the system of one of them, the lowest first.
+    """The layers of the system whose uppermost layer is `path`, the lowest first.
 
-    Raises SourceError where some are not there, or too many are.
+    Raises SourceError if some are missing, or there are too many.
     """
     parent, slash, name = path.rpartition("/")
     if parent.rpartition("/")[2] != _LAYERS or not name.endswith(_SUFFIX):
         return [path]
     words = name.removesuffix(_SUFFIX).split(".")
     if len(words) > _MOST_LAYERS:
-        raise SourceError(f"{printable(path)} would lie over {len(words) - 1} layers, which no live medium has")
+        raise SourceError(f"{printable(path)} needs {len(words) - 1} layers below it, more than any live medium has")
     every = [f"{parent}{slash}{'.'.join(words[:end])}{_SUFFIX}" for end in range(1, len(words) + 1)]
     missing = [each for each in every[:-1] if not isinstance(tree.follow(each), File)]
     if len(missing) == len(every) - 1:
         return [path]
     if missing:
-        raise SourceError(f"{printable(path)} lies over {format_paths(missing)}, which is not on the live medium")
+        raise SourceError(f"{printable(path)} needs {format_paths(missing)}, not found on the live medium")
     return every
 
 
 def find_other_layers(tree: Tree, taken: Sequence[str]) -> list[str]:
-    """Layers beside those that are taken; first those over them, of these those that run live, the lowest before."""
+    """The other layers: first those on top of the given ones, of these the live session's first, lower ones before."""
     over = taken[-1].removesuffix(_SUFFIX) + "."
 
     def order(path: str) -> tuple[bool, bool, int]:
@@ -114,7 +114,7 @@ def find_other_layers(tree: Tree, taken: Sequence[str]) -> list[str]:
 
 
 def _list_layers(tree: Tree) -> list[str]:
-    """Their names, without what all of them end with."""
+    """The names of the layers, without their suffix."""
     directory = tree.follow(_LAYERS)
     names = sort_names(list(directory.entries)) if isinstance(directory, Directory) else []
     files = [name for name in names if name.endswith(_SUFFIX) and isinstance(tree.follow(f"{_LAYERS}/{name}"), File)]
@@ -142,10 +142,10 @@ class _Installable:
 
 
 def _read_installable(tree: Tree) -> list[_Installable]:
-    """Those that the installer offers; none where the file does not say it as Ubuntu's do.
+    """The systems that the installer offers; none if the file does not look like Ubuntu's.
 
-    Of YAML this reads what the file needs: a list of maps, at the top or below `sources:`, of which two keys with plain
-    or quoted words matter.
+    This reads only a subset of YAML: a list of maps, at the top or below `sources:`, in which two keys with plain or
+    quoted words matter.
     """
     file = tree.follow(_INSTALLABLE)
     if not isinstance(file, File):
@@ -166,7 +166,7 @@ def _read_installable(tree: Tree) -> list[_Installable]:
 
 
 def _parse_pairs(text: str) -> Iterator[tuple[bool, str, str]]:
-    """Keys and values of the list's maps, and whether an entry begins with them: those of maps in these are passed."""
+    """Keys and values of the list's maps, and whether they start an entry; nested maps are skipped."""
     margin = inner = -1
     for line in text.splitlines():
         match = re.fullmatch(r"( *)(- +)?([A-Za-z_]+):(?: +(.*?))?\s*", line)

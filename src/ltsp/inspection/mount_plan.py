@@ -1,7 +1,7 @@
-"""Which of the file systems that are mounted in a source belong to the image: a decision from the mount table alone.
+"""Decides which file systems mounted in a source belong to the image, from the mount table alone.
 
-Local file systems that hold a part of the system are taken in. What is somebody's data, comes from elsewhere or exists
-only while the machine runs stays out, and is never looked at.
+Local file systems that are part of the system are included. User data, network file systems and those that exist only
+while the machine is running are left out, and never accessed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _NETWORK = frozenset(
 _IMAGES = frozenset({"cramfs", "erofs", "iso9660", "romfs", "squashfs", "udf"})
 _OVERLAYS = frozenset({"aufs", "overlay", "unionfs"})
 _POOLS = frozenset({"bcachefs", "btrfs", "zfs"})
-"""Local file systems of several disks, which have no device number of their own."""
+"""Local file systems that can span several disks, and so have an anonymous device number."""
 
 _SYSTEM = frozenset(
     {"bin", "boot", "efi", "etc", "gnu", "lib", "lib32", "lib64", "libx32", "nix", "opt", "sbin", "usr", "var"}
 )
-"""First parts of paths that hold the system. hier(7)"""
+"""Top-level directories that hold the system. hier(7)"""
 _VITAL = _SYSTEM - {"efi", "opt"}
 _STANDARD = _SYSTEM | {"boot/efi", "boot/firmware", "usr/local", "var/cache", "var/lib", "var/log", "var/spool"}
 """Mount points that a distribution's installer or manual names."""
@@ -46,22 +46,22 @@ _DATA = {
     "var/lib/lxc": "containers",
     "var/lib/lxd": "containers",
     "var/lib/machines": "containers",
-    "var/lib/snapd": "snaps, which are images of their own",
+    "var/lib/snapd": "snaps, which are separate images",
 }
 
 _OF_OSTREE = re.compile(rb"(/[^/]+)*/ostree/deploy/[^/]+/(var|deploy/[^/]+/(usr|etc))")
-"""What a running deployment of ostree has bound at /var, /usr and /etc. ostree, src/switchroot/ostree-prepare-root.c"""
+"""Bind mounts of a running ostree deployment at /var, /usr and /etc. ostree, src/switchroot/ostree-prepare-root.c"""
 
 _ASKS_OTHERS = ("autofs", "fuse")
-"""Beginnings of the types whose answers come from a daemon; those of `_NETWORK` come from a server."""
+"""Prefixes of file system types that are served by a daemon; those in `_NETWORK` are served over the network."""
 
 
 @dataclass(frozen=True, slots=True)
 class MountDecision:
-    """What becomes of one mount."""
+    """Whether one mount is included, and why."""
 
     path: str
-    """Of its mount point, relative to the root of the source."""
+    """The mount point, relative to the root of the source."""
     mount: Mount
     included: bool
     reason: str
@@ -72,27 +72,27 @@ class MountDecision:
 
     @property
     def may_hang(self) -> bool:
-        """Whether even to look at the mount point asks somebody who may not answer."""
+        """Whether even a stat of the mount point contacts a server or daemon that may not respond."""
         return self.mount.kind in _NETWORK or self.mount.kind.startswith(_ASKS_OTHERS)
 
     @property
     def is_vital(self) -> bool:
-        """Whether the system is not whole without it."""
+        """Whether the system is incomplete without it."""
         return is_vital(self.path)
 
 
 def describe_mount(mount: Mount) -> str:
-    """The file system and what it lies on, for people; not safe to print."""
+    """The file system and its device, for people; not safe to print."""
     source = decode(mount.source)
-    return mount.kind if source in ("", "none", mount.kind) else f"{mount.kind} of {source}"
+    return mount.kind if source in ("", "none", mount.kind) else f"{mount.kind} on {source}"
 
 
 def decide_mounts(
     met: Mapping[bytes, Mount], medium_of: Callable[[Mount], BlockDevice], at: str = ""
 ) -> list[MountDecision]:
-    """A decision for each mount that one meets on the way down, parents first.
+    """A decision for each mount, parents first; mounts below one that is left out have none.
 
-    What lies below a mount that is left out is not met, and has none. `at` is where the source lies in the system.
+    `at` is the path of the source in the system.
     """
     decisions: list[MountDecision] = []
     left_out: set[str] = set()
@@ -103,21 +103,19 @@ def decide_mounts(
         against = _find_objection(f"{at}/{path}" if at else path, mount, medium_of)
         if against:
             left_out.add(path)
-        decisions.append(
-            MountDecision(path, mount, included=not against, reason=against or "holds a part of the system")
-        )
+        decisions.append(MountDecision(path, mount, included=not against, reason=against or "part of the system"))
     return decisions
 
 
 def _find_objection(path: str, mount: Mount, medium_of: Callable[[Mount], BlockDevice]) -> str:
-    """Why the mount is left out; empty if it is taken in."""
+    """Why the mount is left out; empty if it is included."""
     if reason := _find_foreign_reason(mount) or find_data_reason(path):
         return reason
     if mount.kind in _OVERLAYS:
-        # systemd-sysext and overlayroot lay one over a directory of the system; containers have theirs elsewhere.
+        # systemd-sysext and overlayroot mount one over a system directory; containers have theirs elsewhere.
         return "" if path in _STANDARD else "an overlay"
     if mount.root != _full_root(mount) and not _OF_OSTREE.fullmatch(mount.root):
-        return f"a part of another place ({decode(mount.root)}), bound here"
+        return f"a bind mount of {decode(mount.root)}"
     medium = medium_of(mount)
     if medium.removable:
         return "on a removable medium"
@@ -129,37 +127,37 @@ def _find_objection(path: str, mount: Mount, medium_of: Callable[[Mount], BlockD
 def _find_foreign_reason(mount: Mount) -> str:
     kind = mount.kind
     if kind in _NETWORK:
-        return "comes over the network"
+        return "a network file system"
     if kind == "autofs":
         return "mounted on demand"
     if kind.startswith("fuse"):
-        return "made by a program (FUSE)"
+        return "a FUSE file system"
     if kind in _IMAGES:
         return "an image"
     if mount.device[0] == 0 and kind not in _POOLS | _OVERLAYS:
-        return "exists only while this machine runs"
+        return "exists only while this machine is running"
     return ""
 
 
 def find_data_reason(path: str) -> str:
-    """Why what is mounted at a path is no part of the system; empty if it is one."""
+    """Why a mount at this path is not part of the system; empty if it is."""
     for above in (*_list_parents(path), path):
         if above in _DATA:
             return _DATA[above]
     if path.rpartition("/")[2] == ".snapshots":
         return "snapshots"
     if path.partition("/")[0] not in _SYSTEM:
-        return "no directory of the system"
+        return "not a system directory"
     return ""
 
 
 def is_vital(path: str) -> bool:
-    """Whether a system is not whole without what is mounted there."""
+    """Whether a system is incomplete without what is mounted there."""
     return path in _VITAL
 
 
 def _full_root(mount: Mount) -> bytes:
-    """The root that the mount would have if nothing less than the file system, or subvolume, were mounted."""
+    """The root that a mount of the whole file system, or subvolume, would have."""
     if mount.kind == "btrfs":
         for option in mount.options:
             if option.startswith(b"subvol="):

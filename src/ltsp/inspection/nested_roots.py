@@ -1,6 +1,6 @@
-"""Root file systems that lie in a directory of what carries them: exports of containers, and ostree's deployments.
+"""Finds root file systems in a directory of a carrier: container exports and ostree deployments.
 
-Where they lie is the carriers' own convention: lxc.container.conf(5); Incus, doc/image-handling.md and backups;
+Their paths follow the conventions of the tools: lxc.container.conf(5); Incus, doc/image-handling.md and backups;
 ostree, docs/deployment.md and atomic-upgrades.md; UAPI.1, the Boot Loader Specification.
 """
 
@@ -21,15 +21,15 @@ from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
 _OF_CONTAINERS: Final = ("rootfs", "backup/container/rootfs")
-"""LXC, Incus and LXD: of a container's directory, image or volume, and of what `incus export` writes."""
+"""LXC, Incus and LXD: in a container's directory, image or volume, and in the output of `incus export`."""
 _OPTIMIZED: Final = ("backup/container.bin", "backup/virtual-machine.bin")
-"""What `incus export --optimized-storage` writes: a stream of btrfs or ZFS."""
+"""The output of `incus export --optimized-storage`: a stream of btrfs or ZFS."""
 _DEPLOYMENTS: Final = "ostree/deploy"
 _OSTREE: Final = re.compile(r"ostree/deploy/([^/]+)/deploy/[^/]+")
 _ENTRIES: Final = ("boot/loader/entries", "loader/entries")
 _MOST_TEXT: Final = 64 << 10
 _MOST: Final = 64
-"""Deployments, and entries of a boot loader, that are looked into; ostree keeps two or three."""
+"""Limit on the deployments and boot loader entries that are examined; ostree keeps two or three."""
 _SHOWN: Final = 6
 
 _ROOT: Final = r"(rootfs|backup/container/rootfs|ostree/deploy/[^/]+/deploy/[^/]+)"
@@ -43,32 +43,32 @@ _SEEN: Final = re.compile(rf"{_ROOT}/(usr|proc|var)|ostree/deploy/[^/]+/var")
 @dataclass(frozen=True, slots=True)
 class NestedRoot:
     path: str
-    """Of the root, in the carrier's tree."""
+    """The root's path in the carrier's tree."""
     overlays: tuple[tuple[str, str], ...] = ()
-    """Other directories of the carrier by where they are laid, as `var`."""
+    """Mount points in the root, such as `var`, and the directories of the carrier that go there."""
 
     def tree(self, carrier: Tree) -> Tree:
-        """Raises SourceError where it is not there."""
+        """Raises SourceError if the directory does not exist."""
         root = carrier.get(self.path)
         if not isinstance(root, Directory):
-            raise SourceError(f"there is no directory {printable(self.path)} in it")
+            raise SourceError(f"directory {printable(self.path)} not found in it")
         return Tree(root).edit(
             {at: node for at, path in self.overlays if isinstance(node := carrier.get(path), Directory)}
         )
 
     def selection(self, inner: Selection) -> Selection:
-        """For the carrier's tree, what a selection takes in of the root."""
+        """A selection of the root, translated to the carrier's tree."""
         return _NestedSelection(self, inner)
 
     def outer_path(self, path: str) -> str:
-        """A path of the root's, in the carrier's tree."""
+        """The path in the carrier's tree of a path in the root."""
         for at, place in self.overlays:
             if path == at or path.startswith(f"{at}/"):
                 return place + path[len(at) :]
         return f"{self.path}/{path}"
 
     def inner_path(self, path: str) -> str | None:
-        """A path in the carrier's tree, as the root's; None where it is not in it."""
+        """The path in the root of a path in the carrier's tree; None if it is outside the root."""
         for at, place in (*self.overlays, ("", self.path)):
             if path == place or path.startswith(f"{place}/"):
                 return f"{at}{path[len(place) :]}".lstrip("/")
@@ -98,7 +98,7 @@ class _NestedSelection:
 
 
 def select_markers(path: str, directory: bool) -> Inclusion:
-    """A selection that takes in what tells of root file systems that lie in a tree, and which of them boots."""
+    """Selects the files that identify nested root file systems, and the one that boots."""
     if _LOOKED_INTO.fullmatch(path if directory else path.rpartition("/")[0]):
         return Inclusion.ALL
     if directory and _SEEN.fullmatch(path):
@@ -107,7 +107,7 @@ def select_markers(path: str, directory: bool) -> Inclusion:
 
 
 def find_nested_roots(carrier: Tree) -> list[NestedRoot]:
-    """The root file systems that lie in a tree; none where it is one itself."""
+    """The root file systems nested in a tree; none if it is one itself."""
     if is_system(carrier):
         return []
     plain = [NestedRoot(path) for path in _OF_CONTAINERS if _is_root(carrier, path)]
@@ -115,25 +115,25 @@ def find_nested_roots(carrier: Tree) -> list[NestedRoot]:
 
 
 def suggest_remedy(carrier: Tree) -> str:
-    """What to do about a tree that is no root file system, and in which none lies."""
+    """The hint for a tree that neither is nor contains a root file system."""
     if any(carrier.get(path) is not None for path in _OPTIMIZED):
         return "export the container again without --optimized-storage"
     return ROOTFS_HINT
 
 
 def enter_nested_root(carrier: Tree) -> Tree:
-    """The root file system that lies in a tree, or the tree itself where there is none.
+    """The root file system nested in a tree, or the tree itself if there is none.
 
-    Raises SourceError where it cannot be told which is meant.
+    Raises SourceError if there are several and none is the default.
     """
     every = find_nested_roots(carrier)
     return choose_bootable(carrier, every).tree(carrier) if every else carrier
 
 
 def choose_bootable(carrier: Tree, every: Sequence[NestedRoot], others: Sequence[Tree] = ()) -> NestedRoot:
-    """The one that boots: the only one, or what the newest entry of a boot loader says. `others` may have entries.
+    """The one that boots: the only one, or the one in the newest boot loader entry. `others` may have entries.
 
-    Raises SourceError where that is not said.
+    Raises SourceError if no entry selects one.
     """
     if len(every) == 1:
         return every[0]
@@ -149,13 +149,13 @@ def choose_bootable(carrier: Tree, every: Sequence[NestedRoot], others: Sequence
 def ambiguous_error(every: Sequence[NestedRoot]) -> SourceError:
     shown = ", ".join(printable(each.path) for each in every[:_SHOWN]) + (", …" if len(every) > _SHOWN else "")
     return SourceError(
-        f"it is an ostree system with several deployments, and no boot loader's entry says which one boots: {shown}",
+        f"it is an ostree system with several deployments, and no boot loader entry selects one: {shown}",
         f"choose one: FILE,subvol={printable(every[0].path)}, or name the directory",
     )
 
 
 def find_nested_root_at(carrier: Tree, path: str) -> NestedRoot | None:
-    """The root file system in a directory; None where there is none."""
+    """The root file system in a directory; None if it is not one."""
     path = path.strip("/")
     if not path or not _is_root(carrier, path):
         return None
@@ -174,7 +174,7 @@ def _list_deployments(carrier: Tree) -> Iterator[NestedRoot]:
 
 
 def _make_deployment(carrier: Tree, path: str, system: str) -> NestedRoot:
-    """Ostree mounts the /var that all deployments share, and /boot from its own root."""
+    """Ostree mounts /var, shared by all deployments, and /boot from the carrier's root."""
     overlays = [("var", f"{_DEPLOYMENTS}/{system}/var")]
     if not _list_names(carrier, f"{path}/boot"):
         overlays.append(("boot", "boot"))
@@ -194,7 +194,7 @@ def _list_names(tree: Tree, path: str) -> list[str]:
 
 
 def _read_boot_entries(trees: Sequence[Tree]) -> list[str]:
-    """The texts of boot loaders' entries, the one that boots first."""
+    """The texts of boot loader entries, in boot order."""
     texts = []
     for tree in trees:
         for place in _ENTRIES:
@@ -213,12 +213,12 @@ def _read_text(file: File, name: str) -> str:
 
 
 def _find_value(text: str, key: str) -> str:
-    """What stands behind a key of an entry."""
+    """The value of a key in an entry."""
     lines = (line.split(None, 1) for line in text.splitlines())
     return next((words[1].strip() for words in lines if len(words) == 2 and words[0] == key), "")
 
 
 def _find_kernel_option(text: str, name: str) -> str:
-    """The value of a parameter of the kernel in an entry."""
+    """The value of a kernel parameter in an entry."""
     words = _find_value(text, "options").split()
     return next((word.removeprefix(f"{name}=") for word in words if word.startswith(f"{name}=")), "")

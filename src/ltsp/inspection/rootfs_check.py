@@ -1,6 +1,6 @@
-"""What tells a Linux root file system: /etc/passwd and /usr, whether it is a tree or a directory of the host.
+"""Checks for a Linux root file system, by /etc/passwd and /usr, in a tree or a directory of the host.
 
-A directory of the host is looked at from within, as its own programs would see it.
+Links in a directory of the host are resolved inside it, as its own programs would.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from ltsp.tree.tree import Tree
 _FILE: Final = "etc/passwd"
 _MARKS: Final = tuple(map(decode, MARKS))
 _SHOWN = 6
-"""Names of what was found instead of a system."""
+"""How many of the entries that were found instead are listed."""
 ROOTFS_HINT = "a root file system has /etc/passwd and /usr"
 
 
 def is_system(tree: Tree) -> bool:
-    """Whether there is what no root file system is without."""
+    """Whether it has the marks of a root file system."""
     return not find_missing_in_tree(tree)
 
 
 def find_missing_in_tree(tree: Tree) -> str:
-    """Why a tree is no root file system, and what it seems to be; empty if it is one."""
+    """Why a tree is not a root file system, and what it contains; empty if it is one."""
     directory = any(isinstance(tree.follow(each), Directory) for each in _MARKS)
     return _describe_missing(isinstance(tree.follow(_FILE), File), directory, tree.root.entries)
 
 
 def find_missing(path: str) -> str:
-    """Why a directory is no root file system, and what it seems to be; empty if it is one.
+    """Why a directory is not a root file system, and what it contains; empty if it is one.
 
-    Raises SourceError where it cannot be told.
+    Raises SourceError if it cannot be read.
     """
     try:
         entries = [decode(name) for name in os.listdir(encode(path))]
@@ -54,11 +54,11 @@ def _describe_missing(accounts: bool, directory: bool, entries: Iterable[str]) -
     shown = ", ".join(map(printable, found[:_SHOWN])) + (", …" if len(found) > _SHOWN else "")
     absent = " and ".join(f"/{path}" for path in missing)
     verb = "is" if len(missing) == 1 else "are"
-    return f"it is not a Linux root file system: {absent} {verb} missing; found {shown or 'nothing at all'}"
+    return f"it is not a Linux root file system: {absent} {verb} missing; found {shown or 'nothing'}"
 
 
 def list_entries(directory: str) -> list[str]:
-    """The names in a directory; none where it cannot be read."""
+    """The names in a directory; none if it cannot be read."""
     try:
         return [decode(name) for name in os.listdir(encode(directory))]
     except OSError:

@@ -1,4 +1,4 @@
-"""The systems on disks: found by what is in them, then put together as their own fstab says."""
+"""Finds the systems on disks by their contents, then assembles them according to their fstab."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, enter_all
 from ltsp.tree.tree import Tree
 
-_OTHER_DISKS = "name the others behind it: FILE,disk=SECOND,disk=THIRD"
+_OTHER_DISKS = "name the others after it: FILE,disk=SECOND,disk=THIRD"
 _INSTALLED = "name the disk that the system is installed on"
 _INSTALLER = f"name a live medium, or install the system in a virtual machine and {_INSTALLED}"
-"""What to do about a medium that only installs."""
+"""The hint for installation media without a live system."""
 _USUAL = frozenset({"@", "@rootfs", "root"})
-"""Subvolumes in which the installers of Ubuntu, Debian and Fedora put the system; others are its snapshots."""
+"""Subvolumes that the installers of Ubuntu, Debian and Fedora use for the system; others are its snapshots."""
 _FOR_SYSTEMS = frozenset({probe.EXT, probe.XFS, probe.BTRFS, probe.EROFS, "bcachefs", "f2fs", probe.LUKS})
-"""What Linux is installed on."""
+"""Kinds of volumes that Linux is installed on."""
 _NO_SYSTEMS = frozenset({probe.SWAP, probe.BITLOCKER, "apfs", "exfat", "hfsplus", "ntfs", "refs", "ufs"})
-"""What Linux is never installed on."""
+"""Kinds of volumes that Linux is never installed on."""
 _MOST_TEXT = 1 << 20
 _SHOWN = 8
 _PEEKED = frozenset({"etc", "proc", "usr/lib", "lib", *discoverable_partitions.MOUNT_POINTS, *live_medium.TOPS})
-"""Directories that tell a system."""
+"""Directories that identify a system."""
 
 _MEDIA = frozenset({probe.ISO9660, probe.VFAT})
-"""What live media and sticks are."""
+"""File systems of live media and USB sticks."""
 _PACKED = re.compile(r".*\.(squashfs|sqfs|sfs|erofs)|linuxfs", re.IGNORECASE)
-"""Names of the files on them that systems lie in: of Arch and SystemRescue, Gentoo, Manjaro, antiX."""
+"""Names of the files on them that hold systems: Arch and SystemRescue, Gentoo, Manjaro, antiX."""
 _DEPTH_OF_PACKED = 3
 
 OpenVolume = Callable[[Volume], FileSystem]
@@ -50,13 +50,13 @@ OpenVolume = Callable[[Volume], FileSystem]
 
 @dataclass(frozen=True, slots=True)
 class SystemChoice:
-    """What the user has said of it; nothing where it is to be found out."""
+    """The user's choice of a system; empty strings mean to search for one."""
 
     partition: str = ""
-    """A number, with several disks behind the disk's and a colon, or the name of a volume: `2`, `2:1`, `vg/root`."""
+    """A partition number, optionally after the disk's number and a colon, or a volume name: `2`, `2:1`, `vg/root`."""
     subvolume: str = ""
     holding: str = ""
-    """A path that leads somewhere: what holds it need not be a system."""
+    """A path that has to exist: the file system with it need not be a system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ class FileSystemLocation:
     volume: Volume
     system: FileSystem
     subvolume: str | None = None
-    """None for what the file system itself shows."""
+    """None for the default subvolume."""
     nested: NestedRoot | None = None
-    """Where the root lies in a directory of it."""
+    """Set if the root is in a directory of it."""
 
     def tree(self, selection: Selection) -> Tree:
         if self.nested is not None:
@@ -84,27 +84,27 @@ class FileSystemLocation:
     def description(self) -> str:
         below = f", subvolume {self.subvolume}" if self.subvolume is not None else ""
         inside = f", directory {self.nested.path}" if self.nested is not None else ""
-        return f"{self.system.kind} of {self.volume.name}{below}{inside}"
+        return f"{self.system.kind} on {self.volume.name}{below}{inside}"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSystem:
-    """A system, and what belongs to it."""
+    """A system and its parts."""
 
     place: FileSystemLocation
     title: str
-    """Of os-release(5); not safe to print."""
+    """PRETTY_NAME of os-release(5); not safe to print."""
     parts: tuple[tuple[str, FileSystemLocation, str], ...] = ()
-    """Other file systems: where they are laid, parents first, and why."""
+    """Other file systems: mount point, location and reason, parents first."""
     left_out: tuple[tuple[str, str, str], ...] = ()
-    """Of the fstab: path, device, and why it is not taken in."""
+    """Entries of the fstab that are left out: path, device and reason."""
     live: LiveMedium | None = None
-    """Where this is a medium that carries systems in files."""
+    """Set for a medium that carries systems in files."""
     skipped: tuple[str, ...] = ()
-    """A line for each volume that could not be looked into, and may hold another system; safe to print."""
+    """A line for each volume that could not be searched and may hold another system; safe to print."""
 
     def to_json(self, formats: Sequence[str], warnings: Sequence[str]) -> dict[str, object]:
-        """What `ltsp.source.disk.disk` shows of it; JSON."""
+        """JSON for `ltsp.source.disk.disk`."""
         return {
             "title": self.title,
             "root": self.place.description,
@@ -128,13 +128,13 @@ class FoundSystem:
 
 @dataclass(frozen=True, slots=True)
 class _UncoveredSelection:
-    """A selection: what is mounted over is not looked into, nor what is not entered."""
+    """A selection that skips directories that are mounted over or not entered."""
 
     covered: frozenset[str]
     above: str
-    """What stands in front of the paths of a part in its fstab."""
+    """Prefix of the part's paths in the fstab."""
     at: str
-    """And in the whole tree, where links lead elsewhere."""
+    """Prefix in the whole tree, which differs if links are involved."""
     asked: DirectoryFilter
 
     def __call__(self, path: str, directory: bool) -> Inclusion:
@@ -150,12 +150,12 @@ class SystemSearch:
     open_volume: OpenVolume
     opened: dict[int, FileSystem] = field(default_factory=dict)
     faults: dict[int, LtspError] = field(default_factory=dict)
-    """Why a volume could not be read, by its place."""
+    """Why a volume could not be read, by its index."""
 
     def find_system(self, choice: SystemChoice, *, whole: bool) -> FoundSystem:
-        """The system that is meant; with `whole`, what is there may also be a part of one: any file system.
+        """The chosen or only system; with `whole` unset, any single file system.
 
-        Raises SourceError where there is none, or several and no choice among them, and FormatError.
+        Raises SourceError if there is none, or several without a choice, and FormatError.
         """
         places = list(self._find_locations(choice))
         if choice.subvolume and not places:
@@ -182,14 +182,14 @@ class SystemSearch:
         for number, fault in self.faults.items():
             volume = self.volumes.volumes[number]
             if volume.kind in _FOR_SYSTEMS:
-                yield f"{printable(volume.name)} was not looked into, and may hold another system: {fault}"
+                yield f"{printable(volume.name)} was not searched, and may hold another system: {fault}"
 
     def _find_locations(self, choice: SystemChoice) -> Iterator[FileSystemLocation]:
         chosen = [
             number for number, volume in enumerate(self.volumes.volumes) if _matches_partition(volume, choice.partition)
         ]
         if choice.partition and not chosen:
-            raise SourceError(f"there is no partition {printable(choice.partition)}; there are {self._list_volumes()}")
+            raise SourceError(f"no partition {printable(choice.partition)}; it has {self._list_volumes()}")
         for number in chosen:
             system = self._open(number)
             if system is None:
@@ -228,16 +228,16 @@ class SystemSearch:
         return self.opened[number]
 
     def _find_nested_root(self, places: Sequence[FileSystemLocation]) -> Iterator[FileSystemLocation]:
-        """Root file systems in directories of file systems. Raises SourceError where one boots, and none says which."""
+        """Root file systems in directories. Raises SourceError if there are several without a default."""
         carriers = [place.tree(nested_roots.select_markers) for place in places]
         for place, carrier in zip(places, carriers, strict=True):
             if every := nested_roots.find_nested_roots(carrier):
                 others = [each for each in carriers if each is not carrier]
                 yield replace(place, nested=nested_roots.choose_bootable(carrier, every, others))
-                return  # other subvolumes may show the same once more
+                return  # other subvolumes may contain the same system
 
     def _assemble(self, place: FileSystemLocation) -> FoundSystem:
-        """With what the fstab of the system mounts, and what partitions say by their types beside it."""
+        """The system with the parts in its fstab, and those that partition types add."""
         tree = _peek(place)
         encrypted = fstab.parse_crypttab(_read_text(tree, "etc/crypttab"))
         parts: list[tuple[str, FileSystemLocation, str]] = []
@@ -250,7 +250,7 @@ class SystemSearch:
                 )
             except LtspError as error:
                 if is_vital(entry.path) and not entry.is_optional:
-                    what = f"its fstab has {printable(entry.spec)} at /{printable(entry.path)}"
+                    what = f"its fstab mounts {printable(entry.spec)} at /{printable(entry.path)}"
                     raise type(error)(f"{what}: {error.message}", error.hint) from error
                 left_out.append((entry.path, entry.spec, error.message))
         paths = {entry.path for entry in listed}
@@ -263,9 +263,9 @@ class SystemSearch:
         return FoundSystem(place, _read_title(tree), tuple(sorted(parts, key=lambda part: part[0])), tuple(left_out))
 
     def _find_part(self, entry: FstabEntry, root: FileSystemLocation, encrypted: str) -> FileSystemLocation:
-        """`encrypted` is the volume that it is in, where crypttab(5) says so.
+        """`encrypted` is the encrypted volume that contains it according to crypttab(5), or empty.
 
-        Raises SourceError where it is not here, or cannot be read.
+        Raises SourceError if it is not found or cannot be read.
         """
         meant, around = parse_device(entry.spec), parse_device(encrypted)
         for number, volume in enumerate(self.volumes.volumes):
@@ -285,9 +285,9 @@ class SystemSearch:
             if meant.value and meant in own:
                 return self._locate_subvolume(entry, volume, system)
         unread = [f"{printable(self.volumes.volumes[each].name)}: {why}" for each, why in self.faults.items()]
-        because = f"; what cannot be read: {'; '.join(unread[:_SHOWN])}" if unread else ""
+        because = f"; cannot read {'; '.join(unread[:_SHOWN])}" if unread else ""
         raise SourceError(
-            f"it is on none of these volumes{because}",
+            f"not found on any of these volumes{because}",
             f"{printable(root.volume.name)} alone is not the whole system: {_OTHER_DISKS}",
         )
 
@@ -303,7 +303,7 @@ class SystemSearch:
             for one in each.subvolume_paths()
         ]
         there = ", ".join(map(printable, filter(None, every[: _SHOWN + 1]))) or "none"
-        return SourceError(f"there is no subvolume {printable(name)}; there are {there}")
+        return SourceError(f"no subvolume {printable(name)}; it has {there}")
 
     def _not_found_error(self, places: Sequence[FileSystemLocation], choice: SystemChoice, *, whole: bool) -> LtspError:
         if places and not whole and not choice.partition:
@@ -313,7 +313,7 @@ class SystemSearch:
         locked = [number for number, each in enumerate(self.volumes.volumes) if each.kind == probe.LUKS]
         if locked and not choice.partition:
             faults = "; ".join(f"{printable(self.volumes.volumes[each].name)}: {self.faults[each]}" for each in locked)
-            return SourceError(f"there is no system on it but for what is encrypted: {faults}")
+            return SourceError(f"no system found outside its encrypted volumes: {faults}")
         if not places and len(self.faults) == 1:
             [(number, fault)] = self.faults.items()
             name = self.volumes.volumes[number].name
@@ -323,14 +323,14 @@ class SystemSearch:
             every = self.volumes.missing
             absent = ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")
             return SourceError(f"it is one of several disks: {absent} is on another one", _OTHER_DISKS)
-        what = f"there is no Linux root file system on it; there are {self._list_volumes()}"
+        what = f"no Linux root file system found on it; it has {self._list_volumes()}"
         packed = next(filter(None, map(_find_packed_system, places)), "")
         if packed:
             return SourceError(f"{what}, which holds {printable(packed)}", f"name that: FILE,,{printable(packed)}")
         return SourceError(what, self._hint())
 
     def _hint(self) -> str:
-        """What can be done about the volume that most likely holds a system."""
+        """The hint for the volume that most likely holds a system."""
         kinds = [volume.kind for volume in self.volumes.volumes]
         hints = [(kinds[number] in _NO_SYSTEMS, each.hint) for number, each in self.faults.items()]
         default = _INSTALLER if probe.ISO9660 in kinds else _INSTALLED
@@ -344,11 +344,11 @@ class SystemSearch:
             what = self.opened[number].kind if number in self.opened else fault and fault.message
             listed.append(f"{printable(volume.name)} ({what or probe.describe_kind(volume.kind)})")
         more = len(self.volumes.volumes) - _SHOWN
-        return ", ".join(listed) + (f", and {more} more" if more > 0 else "") or "no volumes at all"
+        return ", ".join(listed) + (f", and {more} more" if more > 0 else "") or "no volumes"
 
 
 def _find_chosen(volume: Volume, system: FileSystem, names: Sequence[str], chosen: str) -> Iterator[FileSystemLocation]:
-    """The subvolume of that path, or the root file system that lies in that directory of one."""
+    """The subvolume with that path, or the root file system in that directory of a subvolume."""
     if chosen in names:
         yield FileSystemLocation(volume, system, chosen)
         return
@@ -376,18 +376,18 @@ def _ambiguous_error(systems: Sequence[FileSystemLocation]) -> SourceError:
     volume = place.volume
     first = f"{volume.disk + 1}:{volume.number}" if volume.disk else printable(str(volume.number or volume.name))
     how = f"FILE,subvol={printable(place.subvolume)}" if place.subvolume is not None else f"FILE,partition={first}"
-    return SourceError(f"there are several systems on it: {_describe_locations(systems)}", f"choose one, such as {how}")
+    return SourceError(f"it has several systems: {_describe_locations(systems)}", f"choose one, such as {how}")
 
 
 def _describe_locations(places: Sequence[FileSystemLocation]) -> str:
-    named = [f"{_read_title(_peek(place)) or 'a file system'} on {place.description}" for place in places[:_SHOWN]]
+    named = [f"{_read_title(_peek(place)) or 'a file system'} ({place.description})" for place in places[:_SHOWN]]
     return "; ".join(map(printable, named)) + ("; and more" if len(places) > _SHOWN else "")
 
 
 def _peek(place: FileSystemLocation) -> Tree:
-    """Just enough of it to tell what it is.
+    """Just enough of the tree to identify it.
 
-    Raises FormatError where it is damaged.
+    Raises FormatError if it is damaged.
     """
 
     def select(path: str, directory: bool) -> Inclusion:
@@ -400,7 +400,7 @@ def _peek(place: FileSystemLocation) -> Tree:
 
 
 def _find_packed_system(place: FileSystemLocation) -> str:
-    """The largest file of a medium that is called as those are in which systems lie; empty where there is none."""
+    """The largest file of a medium whose name indicates a packed system; empty if there is none."""
     if place.volume.kind not in _MEDIA:
         return ""
 
@@ -416,7 +416,7 @@ def _find_packed_system(place: FileSystemLocation) -> str:
 
 
 def _select_path(path: str) -> Selection:
-    """The path and the directories above it, if no link is on the way."""
+    """Selects the path and the directories above it; links are not followed."""
     names = path.strip("/").split("/")
     above = {"/".join(names[:end]) for end in range(1, len(names))}
 
