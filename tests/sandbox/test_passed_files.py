@@ -43,5 +43,5 @@ def test_what_lies_in_no_file_is_refused(given):
 def test_a_disk_that_became_shorter_is_told(given, tmp_path):
     content = given.content(10, ((0, 0, 10),))
     (tmp_path / "one").write_bytes(b"01234")
-    with content.open() as stream, pytest.raises(FileChanged, match="became shorter"):
+    with content.open() as stream, pytest.raises(FileChanged, match="was truncated"):
         stream.read(10)

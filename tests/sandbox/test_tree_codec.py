@@ -98,7 +98,7 @@ def test_a_tree_may_be_deeper_than_the_interpreters_stack():
     ],
 )
 def test_what_is_no_tree_is_refused(forged):
-    with pytest.raises(FormatError, match="no tree"):
+    with pytest.raises(FormatError, match="invalid tree"):
         decode_tree(forged, lambda *_: File)
 
 

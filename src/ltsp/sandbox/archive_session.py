@@ -1,4 +1,4 @@
-"""What the process that reads archives does: from an open file, or the parts of a layout, to a tree."""
+"""The sandboxed process for archives: from an open file, or the parts of a layout, to a tree."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ltsp.tree.selection import DirectoryFilter
 from ltsp.tree.tree import Tree
 
 SCRATCH = ""
-"""Asked for in the place of a layout's part: a file without a name, to unpack into."""
+"""Requested in place of a part of the layout: an unnamed file to unpack into."""
 _PIECE = 1 << 20
 _WAIT = 3_000
-"""Milliseconds between two signs of life while nothing comes through a pipe."""
+"""Milliseconds between heartbeats while waiting for data from a pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ArchiveSession:
     reader: ArchiveReader
     caller: Caller
     files: list[BinaryIO]
-    """The archive, which stays open. Of a layout, each part that was asked for."""
+    """The archive, or for a layout, each part that was requested; they stay open."""
     form: ArchiveFormat
     tag: str
     is_layout: bool
@@ -39,11 +39,11 @@ class ArchiveSession:
         return is_archive(DescriptorBlocks.of(self.files[0].fileno()))
 
     def tree(self, _question: dict[str, object], _entered: DirectoryFilter) -> Tree:
-        """All of it: what comes through a pipe comes once."""
+        """The whole tree: a pipe can be read only once."""
         if self.is_layout:
             return self.reader.layout(self._open_part, self.tag)
         descriptor = self.files[0].fileno()
-        # What comes through a pipe comes once.
+        # A pipe can be read only once.
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and not os.lseek(descriptor, 0, os.SEEK_CUR):
             return self.reader.file(self._with_heartbeat(descriptor), self.form, self.tag)
         return self.reader.stream(_read_pipe(descriptor, self.caller.working), self.form, self.tag)
@@ -58,7 +58,7 @@ class ArchiveSession:
 
 @dataclass(frozen=True, slots=True)
 class _HeartbeatFile:
-    """A file of which each reading is a sign of life."""
+    """A file that sends a heartbeat on each read."""
 
     file: DescriptorBlocks
     working: Callable[[], None]
@@ -76,7 +76,7 @@ class _HeartbeatFile:
 
 
 def _read_pipe(descriptor: int, working: Callable[[], None]) -> Iterator[bytes]:
-    """What comes through a pipe; who writes to it may take any time."""
+    """The data from a pipe, whose writer may take any time."""
     ready = select.poll()
     ready.register(descriptor, select.POLLIN)
     while True:
@@ -90,7 +90,7 @@ def _read_pipe(descriptor: int, working: Callable[[], None]) -> Iterator[bytes]:
 
 
 def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> ArchiveSession:
-    """`options`: `form`, `tag`, `layout` where there is no file, and `scratch`, the directory of what is unpacked."""
+    """`options`: `form`, `tag`, `layout` if there is no file, and `scratch`, the directory to unpack in."""
     reader = ArchiveReader(str(options["scratch"]), lambda _directory: caller(SCRATCH), caller.working)
     form, tag = ArchiveFormat(options.get("form", ArchiveFormat.ANY.value)), str(options.get("tag", ""))
     return ArchiveSession(reader, caller, files, form, tag, bool(options.get("layout")))

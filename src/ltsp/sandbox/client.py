@@ -1,4 +1,4 @@
-"""Trees that another process reads for us, from files that we have opened for it."""
+"""Reads trees in a sandboxed process, from files opened here."""
 
 from __future__ import annotations
 
@@ -32,48 +32,48 @@ from ltsp.tree.selection import Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree
 
 _REPLY_TIMEOUT = 300.0
-"""Seconds without a word from the reader; a disk that is slow answers something now and then."""
+"""Seconds to wait for a frame; a process that reads a slow disk sends heartbeats."""
 _MEMORY_FLOOR = 2 << 30
 _SHARE = 2
-"""It may have memory of 1/_SHARE of the machine's, and _MEMORY_FLOOR at least: address space, most of it never used."""
+"""The process may use 1/_SHARE of the machine's memory, and at least _MEMORY_FLOOR; address space, mostly unused."""
 
 _MOST_UNPACKED = 1 << 40
 
 OpenSibling = Callable[[str], BinaryIO]
 FindKey = Callable[[bytes], bytes]
-"""The key of an encrypted volume, from what stands before its encrypted bytes. Raises LtspError."""
+"""Finds the key of an encrypted volume from its header. Raises LtspError."""
 
 
 def refuse_key(_header: bytes) -> bytes:
-    """Of one who has none."""
+    """For a source without a key."""
     raise SourceError("it is an encrypted volume")
 
 
 @dataclass(slots=True)
 class SandboxReader:
-    """Questions to the process, one at a time; contents come over channels of their own, several at once."""
+    """Sends queries to the process, one at a time; contents are read over separate channels, several at once."""
 
     control: socket.socket
     open_sibling: OpenSibling
     explain_exit: Callable[[], str]
-    """Why the process is gone."""
+    """Returns why the process ended."""
     files: PassedFiles
     find_key: FindKey = refuse_key
     idle: list[socket.socket] = field(default_factory=list)
-    """Channels that nobody reads from just now."""
+    """Channels not in use."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def query(self, question: dict[str, object]) -> object:
-        """What there is, as the session in the process says it.
+        """The session's reply to a query.
 
-        Raises LtspError, of which the text is safe to print.
+        Raises LtspError, whose text is safe to print.
         """
         with self.lock:
             send_json(self.control, FrameKind.ASK, question)
             return self._receive_answer().json()
 
     def tree(self, question: dict[str, object], selection: Selection = select_all) -> Tree:
-        """What the selection leaves out is not there, and as far as it is in directories, it is not read.
+        """The tree that the selection includes; excluded directories are not read.
 
         Raises LtspError.
         """
@@ -84,7 +84,7 @@ class SandboxReader:
         return found if selection is select_all else found.select(selection)
 
     def _make_content(self, number: int, size: int, stored: int, extents: FileExtents) -> Content:
-        """Raises ValueError where the places are none."""
+        """Raises ValueError for invalid extents."""
         if extents:
             return self.files.content(stored, extents)
         return _SandboxedContent(self, number, size, stored)
@@ -95,7 +95,7 @@ class SandboxReader:
                 case list(batch):
                     yield from batch
                 case _:
-                    raise ReaderFailed("what the reader of the source sent is no tree")
+                    raise ReaderFailed("invalid tree from the reader process")
 
     def _receive_answer(self, selection: Selection = select_all) -> Frame:
         while True:
@@ -125,7 +125,7 @@ class SandboxReader:
                 try:
                     self.files.add(file)
                 except OSError as error:
-                    raise SourceError(f"needs more open files than may be here: {error.strerror}") from error
+                    raise SourceError(f"cannot open another file: {error.strerror}") from error
                 send_json(self.control, FrameKind.ANSWER, None, [file.fileno()])
         except LtspError as error:
             send_failure(self.control, error)
@@ -152,13 +152,13 @@ class SandboxReader:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Raises ReaderFailed where the process is gone or says nothing any more."""
+        """Raises ReaderFailed if the process ended or does not answer."""
         try:
             yield
         except PeerClosed as error:
             raise ReaderFailed(self.explain_exit()) from error
         except TimeoutError as error:
-            raise ReaderFailed(f"its reader has said nothing for {_REPLY_TIMEOUT:.0f} seconds") from error
+            raise ReaderFailed(f"its reader process has not answered for {_REPLY_TIMEOUT:.0f} seconds") from error
 
     def receive(self, channel: socket.socket) -> Frame:
         with self._translate_errors():
@@ -177,7 +177,7 @@ class _SandboxedContent:
 
 
 class _SandboxedStream:
-    """One reading of a content. What was not fetched to its end leaves its channel unusable, and that is closed."""
+    """One reading of a content. If it is not read to its end, its channel is unusable, and closed."""
 
     __slots__ = ("_at", "_channel", "_data", "_ended", "_hole", "_reader", "mtime", "size")
 
@@ -211,7 +211,7 @@ class _SandboxedStream:
             size -= count
 
     def is_consistent(self) -> bool:
-        """The file that is read is watched as a whole, by the source."""
+        """Always: the source checks the underlying file as a whole."""
         return True
 
     def _advance(self, count: int) -> None:
@@ -222,9 +222,9 @@ class _SandboxedStream:
         self._at += count
 
     def _fetch(self) -> bool:
-        """Whether there is more.
+        """Whether there is more data.
 
-        Raises FormatError where the file is shorter or longer than its size.
+        Raises FormatError if the file is shorter or longer than its size.
         """
         while not self._data and not self._hole and not self._ended:
             frame = self._reader.receive(self._channel)
@@ -239,10 +239,10 @@ class _SandboxedStream:
                     self._ended = True
                     raise parse_failure(frame)
                 case _:
-                    raise ReaderFailed("the reader of the source broke off in the middle")
+                    raise ReaderFailed("invalid reply from the reader process")
             left = self.size - self._at
             if len(self._data) + self._hole > left or (self._ended and left):
-                raise FormatError("a file in the source has not the size that its inode says")
+                raise FormatError("a file in the source does not have the size recorded in its inode")
         return not self._ended
 
     def __enter__(self) -> Self:
@@ -265,12 +265,12 @@ def _parse_paths(frame: Frame) -> list[str]:
         case list(paths) if all(isinstance(path, str) for path in paths):
             return paths
         case _:
-            raise FormatError("the reader of the source broke off in the middle")
+            raise FormatError("invalid reply from the reader process")
 
 
 def _parse_length(value: object) -> int:
     if type(value) is not int or value <= 0:
-        raise ReaderFailed("the reader of the source broke off in the middle")
+        raise ReaderFailed("invalid reply from the reader process")
     return value
 
 
@@ -286,7 +286,7 @@ def start_reader(
 ) -> Iterator[SandboxReader]:
     """Start the process, a module that calls `worker.main`, with these files; it ends with the block.
 
-    `unpacks`: whether it may write to a file that it is given.
+    `unpacks`: whether it may write to files that are passed to it.
 
     Raises LtspError.
     """
@@ -295,7 +295,7 @@ def start_reader(
         opened.enter_context(ours)
         with theirs:
             limits = (_memory_limit(), _MOST_UNPACKED if unpacks else 0)
-            # Without -P, modules of the working directory would be taken for ours, and run with our rights.
+            # Without -P, modules in the working directory could shadow ours and run with our privileges.
             arguments = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *map(str, limits)]
             process = opened.enter_context(command.serve(arguments, descriptors=[theirs.fileno()]))
         ours.settimeout(_REPLY_TIMEOUT)
@@ -320,4 +320,4 @@ def _memory_limit() -> int:
 
 def _explain_exit(process: ServerProgram) -> str:
     status = process.status(5)
-    return f"its reader ended: {command.failure('the reader', status or 0, process.output()).message}"
+    return command.failure("its reader process", status or 0, process.output()).message

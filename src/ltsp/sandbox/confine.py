@@ -1,7 +1,7 @@
-"""What a process gives up before it reads bytes that somebody may have made to harm it.
+"""Drops the privileges of a process before it reads data that may be hostile.
 
-Root becomes nobody. Whoever is no root, or root of a container only, cannot become another, and so files, network and
-other processes are closed to the process itself, as far as the kernel does that for everybody: what is open stays open.
+Root becomes nobody. Other users, and root in a container, cannot change to another user, so the process also denies
+itself files, network and other processes, as far as the kernel permits this to all users. Open files stay open.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from ltsp.host import system_call
 from ltsp.host.users import NOBODY
 
 _LAST_WORDS = 1 << 20
-"""Bytes that it may say of why it ends."""
+"""Bytes that it may write to report why it ends."""
 _FILES = 4096
-"""Descriptors that may be open."""
+"""Limit on open descriptors."""
 
 
 def confine(memory: int, file_size: int = 0) -> None:
-    """For good: no more memory than so many bytes, no file that grows beyond `file_size`, and as few rights as can be.
+    """Permanently limit memory and the size of written files, in bytes, and drop all possible privileges.
 
-    What is open already stays so; what is to be imported has to be before. There is one thread. Raises OSError where
-    the kernel refuses what every kernel can.
+    Open files stay open; modules have to be imported before. Must be called with a single thread. Raises OSError if the
+    kernel refuses a step that every supported kernel allows.
     """
     _limit(resource.RLIMIT_AS, memory)
     _limit(resource.RLIMIT_FSIZE, max(file_size, _LAST_WORDS))
@@ -34,16 +34,16 @@ def confine(memory: int, file_size: int = 0) -> None:
     if os.geteuid() == 0:
         _become_nobody()
     if not alone:
-        _leave_network(with_user=True)  # in which nobody could not have become nobody
+        _leave_network(with_user=True)  # not before: in a user namespace the change to nobody would fail
     system_call.drop_capabilities()
     system_call.set_no_new_privs()
-    with suppress(OSError):  # Linux before 5.13, or built or started without it
+    with suppress(OSError):  # Linux before 5.13, or Landlock is disabled
         system_call.restrict_with_landlock()
-    system_call.die_with_parent(signal.SIGKILL)  # said again: becoming another took it back
+    system_call.die_with_parent(signal.SIGKILL)  # again: changing the user reset it
 
 
 def _leave_network(*, with_user: bool = False) -> bool:
-    """Whether this is a network without a way out now; in a user namespace that needs no privilege in most places."""
+    """Enter an empty network namespace; with a user namespace, most systems require no privilege. Returns success."""
     try:
         system_call.unshare_network_and_ipc(with_user=with_user)
     except OSError:
@@ -52,7 +52,7 @@ def _leave_network(*, with_user: bool = False) -> bool:
 
 
 def _become_nobody() -> None:
-    """Does nothing where that is not given: in a container with one user, or without the capabilities."""
+    """Does nothing if not permitted: in a container with one user, or without the capabilities."""
     with suppress(OSError):
         os.setgroups([])
     with suppress(OSError):
@@ -62,7 +62,7 @@ def _become_nobody() -> None:
 
 
 def _limit(what: int, most: int) -> None:
-    """As low as that, or as it is already."""
+    """Set a limit, unless it is already lower."""
     _, hard = resource.getrlimit(what)
     lowest = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(what, (lowest, lowest))

@@ -1,4 +1,4 @@
-"""What the process that reads disks does: from open files to a system and its tree."""
+"""The sandboxed process for disks: from open files to a system and its tree."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from ltsp.tree.selection import DirectoryFilter
 from ltsp.tree.tree import Tree
 
 SCRATCH = ""
-"""Asked for in the place of a sibling: a file without a name, to unpack into."""
-lzo.load_native()  # a library that may not be read any more when it is first needed
+"""Requested in place of a sibling: an unnamed file to unpack into."""
+lzo.load_native()  # load the library now: after confinement it cannot be read
 with suppress(LtspError):
     sector_cipher.load_library()  # likewise
 with suppress(ImportError):
@@ -50,10 +50,10 @@ class DiskSession:
     formats: tuple[str, ...]
     warnings: tuple[str, ...]
     unread: bool
-    """Whether a file system was not read that the kernel may read."""
+    """Whether there is an unread file system that the kernel may be able to read."""
 
     def query(self, _question: dict[str, object]) -> object:
-        """What is there, as `ltsp.source.disk.disk` shows it."""
+        """The system found, for `ltsp.source.disk.disk`."""
         return {**self.found.to_json(self.formats, self.warnings), "unread": self.unread}
 
     def tree(self, _question: dict[str, object], entered: DirectoryFilter) -> Tree:
@@ -61,8 +61,8 @@ class DiskSession:
 
 
 def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> DiskSession:
-    """`options`: `partition`, `subvolume`, `fstype`, `whole` where it has to be a system, `holding` a path for what
-    need not be one, `unlock` with a key.
+    """`options`: `partition`, `subvolume`, `fstype`, `whole` if it has to be a system, `holding` a path that has to
+    exist instead, `unlock` if there is a key.
 
     Raises FormatError and SourceError.
     """
@@ -80,12 +80,12 @@ def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> 
 
 
 def format_sibling(number: int, name: str) -> str:
-    """How a file that a disk names is asked for."""
+    """The name for requesting a file that a disk refers to."""
     return f"{number}/{name}"
 
 
 def open_numbered_disk(number: int, file: BinaryIO, caller: Caller) -> Disk:
-    """One of several, counted from 0. Raises FormatError and SourceError."""
+    """Open a disk by its number, from 0. Raises FormatError and SourceError."""
     try:
         return open_disk(
             file,
@@ -100,24 +100,24 @@ def open_numbered_disk(number: int, file: BinaryIO, caller: Caller) -> Disk:
 
 
 def open_volume(volume: Volume, fstype: str) -> FileSystem:
-    """Raises SourceError for what no reader here knows, and what the reader raises."""
+    """Raises SourceError for an unsupported file system, and the errors of its reader."""
     kind = volume.kind if fstype in ("", "auto") else kernel_drivers.NAMES.get(fstype, fstype)
     reader = _READERS.get(kind)
     if reader is None:
         own = kind == volume.kind
-        what = f"it holds {probe.describe_kind(kind)}" if own else f"fstype={printable(fstype)} is given"
+        what = f"it holds {probe.describe_kind(kind)}" if own else f"fstype={printable(fstype)}"
         if kernel_drivers.find_driver(kind) is not None:
-            what += ", which only the kernel reads"
+            what += ", which only the kernel can read"
         elif not own:
             what += ", which cannot be read"
-        raise SourceError(what, probe.get_remedy(kind) or "leave fstype= out")
+        raise SourceError(what, probe.get_remedy(kind) or "omit fstype=")
     try:
         return reader(volume.blocks)
     except FormatError as error:
         if kind == volume.kind:
             raise
-        what = f"fstype={printable(fstype)} is given, and it holds {probe.describe_kind(volume.kind)}"
-        raise SourceError(what, "leave fstype= out") from error
+        what = f"fstype={printable(fstype)} is wrong: it holds {probe.describe_kind(volume.kind)}"
+        raise SourceError(what, "omit fstype=") from error
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The files that the reading process was given, as far as we read them ourselves.
+"""Reads contents directly from the files that were passed to the sandboxed process.
 
-It says where a file of the source lies in them, and we take the bytes from there: that spares both processes the way
-through a socket. A process that says wrong places gets other bytes of those same files into the image, which it could
-have sent as well.
+The process reports the extents of a file in them, and we read the bytes from there, which is faster than sending them
+through a socket. With wrong extents, a compromised process can only put other bytes of the same files into the image,
+which it could send just as well.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ltsp.tree.content import Content, Stream
 
 @dataclass(slots=True)
 class PassedFiles:
-    """By their numbers, in the order in which they were given; open until the block ends."""
+    """The files, numbered in the order in which they were passed; open until the block ends."""
 
     descriptors: list[int] = field(default_factory=list)
     _opened: ExitStack = field(default_factory=ExitStack)
@@ -34,7 +34,7 @@ class PassedFiles:
         self.descriptors.append(descriptor)
 
     def content(self, stored: int, extents: FileExtents) -> Content:
-        """Raises ValueError where a place lies in none of them."""
+        """Raises ValueError if an extent is outside the files."""
         for number, offset, size in extents:
             if number != HOLE and offset + size > self._size(number):
                 raise ValueError(extents)
@@ -45,7 +45,7 @@ class PassedFiles:
             raise ValueError(number)
         try:
             return os.lseek(self.descriptors[number], 0, io.SEEK_END)
-        except OSError as error:  # what comes through a pipe lies nowhere
+        except OSError as error:  # a pipe has no extents
             raise ValueError(number) from error
 
     def __enter__(self) -> Self:
@@ -78,11 +78,11 @@ class _PassedStream:
     size: int
     index: int = 0
     passed: int = 0
-    """Bytes of the place at `index`."""
+    """Bytes already read of the extent at `index`."""
     mtime: int | None = None
 
     def read(self, size: int) -> bytes:
-        """Raises FileChanged where a file became shorter, and SourceError where it cannot be read."""
+        """Raises FileChanged if a file was truncated, and SourceError if it cannot be read."""
         pieces = []
         while size and self.index < len(self.extents):
             number, offset, length = self.extents[self.index]
@@ -104,7 +104,7 @@ class _PassedStream:
             size -= count
 
     def is_consistent(self) -> bool:
-        """The files are watched as a whole, by the source."""
+        """Always: the source checks the files as a whole."""
         return True
 
     def _read_piece(self, number: int, offset: int, size: int) -> bytes:
@@ -113,10 +113,12 @@ class _PassedStream:
             while len(piece) < size:
                 more = os.pread(self.descriptors[number], size - len(piece), offset + len(piece))
                 if not more:
-                    raise FileChanged("the source became shorter while it was read", "try again when nothing uses it")
+                    raise FileChanged(
+                        "the source was truncated while it was read", "try again when it is no longer in use"
+                    )
                 piece += more
         except OSError as error:
-            raise SourceError(f"the source cannot be read at byte {offset}: {error.strerror}") from error
+            raise SourceError(f"cannot read the source at byte {offset}: {error.strerror}") from error
         return piece
 
     def _advance(self, count: int) -> None:

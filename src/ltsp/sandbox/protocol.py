@@ -1,4 +1,4 @@
-"""What passes between us and the process that reads a source: frames over a socket, some with open files."""
+"""The protocol with the sandboxed process: frames over a socket, some with open files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ltsp.tree.name import printable
 
 _HEAD = struct.Struct("<cQ")
 _MOST = 1 << 30
-"""Bytes of a frame: a directory of some ten million entries."""
+"""Limit on the size of a frame in bytes: enough for a directory of about ten million entries."""
 MOST_FILES = 64
-"""In a frame."""
+"""Per frame."""
 SELECTED = "selected"
-"""Of the tree that is asked for: not all directories are to be looked into."""
+"""Requests a tree of which some directories are not to be read."""
 _ERRORS: dict[str, type[LtspError]] = {
     each.__name__: each
     for each in (LtspError, LockHeld, FormatError, ReaderFailed, SourceError, FileUnreadable, FileChanged)
@@ -27,33 +27,33 @@ _ERRORS: dict[str, type[LtspError]] = {
 
 
 class FrameKind(Enum):
-    """What a frame is."""
+    """The type of a frame."""
 
     ASK = b"?"
-    """Do this: JSON."""
+    """A request, as JSON."""
     ANSWER = b"!"
     """JSON; the last frame of an answer."""
     MORE = b"+"
-    """JSON; an answer goes on."""
+    """JSON; the answer continues."""
     FAILURE = b"-"
-    """Error: kind, message and hint as JSON. The last frame of an answer, too."""
+    """An error: kind, message and hint as JSON. It also ends an answer."""
     SIBLING = b"s"
-    """The name of another file beside the one that is read; it comes back with the file, or as FAILURE."""
+    """Requests another file by name; answered with the file, or FAILURE."""
     ENTER = b"i"
-    """Paths of directories; the answer says of each whether it is to be looked into."""
+    """Paths of directories; the answer says for each whether to read it."""
     WORKING = b"w"
-    """The answer takes its time."""
+    """A heartbeat while an answer is being prepared."""
     KEY = b"k"
-    """What stands before the bytes of an encrypted volume; its key comes back as JSON in hexadecimal, or as FAILURE."""
+    """The header of an encrypted volume; answered with its key in hexadecimal, as JSON, or FAILURE."""
     CHANNEL = b"c"
-    """With a socket, over which contents are asked for from now on."""
+    """Passes a socket over which contents can be requested."""
     CONTENT = b"r"
-    """The number of a content, as JSON."""
+    """Requests a content by number, as JSON."""
     DATA = b"d"
     HOLE = b"h"
-    """So many zero bytes."""
+    """A number of zero bytes, as JSON."""
     END = b"e"
-    """Of a content."""
+    """The end of a content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,10 @@ class Frame:
     kind: FrameKind
     payload: bytes
     files: tuple[int, ...] = ()
-    """Descriptors, which are the receiver's to close."""
+    """Descriptors, which the receiver has to close."""
 
     def json(self) -> Any:
-        """Raises ReaderFailed where it is none."""
+        """Raises ReaderFailed for invalid JSON."""
         try:
             return json.loads(self.payload)
         except (ValueError, RecursionError) as error:
@@ -72,11 +72,11 @@ class Frame:
 
 
 class PeerClosed(Exception):
-    """The other side is gone."""
+    """The other side closed the connection."""
 
 
 def send_frame(to: socket.socket, kind: FrameKind, payload: bytes = b"", files: Sequence[int] = ()) -> None:
-    """Raises Ended, or TimeoutError as the socket does."""
+    """Raises PeerClosed, or TimeoutError as the socket does."""
     head = _HEAD.pack(kind.value, len(payload))
     try:
         if files:
@@ -100,9 +100,9 @@ def send_failure(to: socket.socket, error: LtspError) -> None:
 
 
 def receive_frame(source: socket.socket, files: int = 0) -> Frame:
-    """With so many open files at most; others are closed.
+    """Receive a frame with at most `files` open files; others are closed.
 
-    Raises Ended, ReaderFailed where the other side does not keep to the form, TimeoutError as the socket does.
+    Raises PeerClosed, ReaderFailed if the other side violates the protocol, TimeoutError as the socket does.
     """
     try:
         head, given, _, _ = socket.recv_fds(source, _HEAD.size, files)
@@ -137,7 +137,7 @@ def _receive_exactly(source: socket.socket, size: int) -> bytes:
 
 
 def parse_failure(frame: Frame) -> LtspError:
-    """The error that a FAILURE tells, safe to print whoever made it."""
+    """The error in a FAILURE frame, made safe to print."""
     match frame.json():
         case [str(kind), str(message), str(hint)]:
             return _ERRORS.get(kind, FormatError)(_make_printable(message), _make_printable(hint))
@@ -146,9 +146,9 @@ def parse_failure(frame: Frame) -> LtspError:
 
 
 def _make_printable(text: str) -> str:
-    """Names in it were made printable before; a backslash of theirs is to stay single."""
+    """Escape the text only if needed: printable text was escaped before, and would get double backslashes."""
     return text if text.isprintable() else printable(text)
 
 
 def _protocol_error() -> ReaderFailed:
-    return ReaderFailed("the reader of the source broke off in the middle")
+    return ReaderFailed("invalid reply from the reader process")

@@ -1,7 +1,7 @@
-"""A tree as records of JSON, for another process that may not be trusted: what reads hostile disks runs by itself.
+"""Encodes trees as JSON records, and decodes them from the sandboxed process, which is not trusted.
 
-A record comes after all that it names, and its number is its place, counted from 0; the last one is the root. Files are
-records without contents, which are asked for by their numbers.
+A record follows all that it refers to, and its number is its position, from 0; the last one is the root. Files are
+records without contents, which are requested by number.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from ltsp.tree.tree import Tree
 
 NodeRecord = list[Any]
 FileExtents = tuple[tuple[int, int, int], ...]
-"""Where the bytes of a file lie: number of an open file, or -1 for zeros, offset and size of each part. What the
-numbers mean is between those who send and take them; nothing where the content has to be asked for.
+"""The extents of a file: for each the number of an open file (or -1 for zeros), offset and size. Both sides number the
+files in the same way. Empty if the content has to be requested.
 """
 FindExtents = Callable[[Content], FileExtents]
 MakeContent = Callable[[int, int, int, FileExtents], Content]
-"""From number, size, stored bytes and places of a file."""
+"""Makes a content from the number, size, stored bytes and extents of a file."""
 
 _MOST_BYTES: Final = (1 << 63) - 1
 _LONGEST_NAME: Final = 255
 """Bytes. limits.h, NAME_MAX"""
 _LONGEST_TARGET: Final = 65535
-"""Bytes, as squashfs can hold; Linux itself takes 4,095."""
+"""Bytes; the limit of squashfs. That of Linux is 4,095."""
 _NOT_NAMES: Final = frozenset({"", ".", ".."})
 
 
@@ -75,9 +75,9 @@ def _encode_node(node: Node, numbers: dict[int, int], found: list[Content], find
 
 
 def decode_tree(given: Iterable[NodeRecord], make_content: MakeContent) -> Tree:
-    """The tree that records make.
+    """The tree of these records.
 
-    Raises ReaderFailed where they make none.
+    Raises ReaderFailed if they are invalid.
     """
     nodes: list[Node] = []
     placed: set[int] = set()
@@ -85,14 +85,14 @@ def decode_tree(given: Iterable[NodeRecord], make_content: MakeContent) -> Tree:
         try:
             nodes.append(_decode_node(record, nodes, placed, make_content))
         except (ValueError, TypeError, IndexError, binascii.Error) as error:
-            raise ReaderFailed("what the reader of the source sent is no tree") from error
+            raise ReaderFailed("invalid tree from the reader process") from error
     if not nodes or not isinstance(nodes[-1], Directory):
-        raise ReaderFailed("what the reader of the source sent is no tree")
+        raise ReaderFailed("invalid tree from the reader process")
     return Tree(nodes[-1])
 
 
 def _decode_node(record: NodeRecord, nodes: list[Node], placed: set[int], make_content: MakeContent) -> Node:
-    """Raises ValueError, TypeError or IndexError where the record is none."""
+    """Raises ValueError, TypeError or IndexError for an invalid record."""
     kind, mode, uid, gid, mtime, xattrs, *rest = record
     metadata = Metadata(
         _check_number(mode, 0o7777),
@@ -126,7 +126,7 @@ def _decode_node(record: NodeRecord, nodes: list[Node], placed: set[int], make_c
 def _decode_entries(
     names: list[Any], numbers: list[Any], nodes: list[Node], placed: set[int]
 ) -> Iterator[tuple[str, Node]]:
-    """A directory has one name, so that there is no way around in a circle."""
+    """Each directory may appear only once, so that there are no cycles."""
     if len(set(names)) != len(names):
         raise ValueError
     for name, number in zip(names, numbers, strict=True):
@@ -153,7 +153,7 @@ def _check_number(value: object, most: int = _MOST_BYTES, least: int = 0) -> int
 
 
 def _check_text(value: object, most: int) -> str:
-    """A name or target; UnicodeEncodeError, which is a ValueError, where its surrogates stand for no bytes."""
+    """A name or target. Surrogates that do not stand for bytes raise UnicodeEncodeError, a ValueError."""
     if type(value) is not str or "\0" in value or len(value.encode("utf-8", "surrogateescape")) > most:
         raise ValueError(value)
     return value

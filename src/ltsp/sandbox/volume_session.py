@@ -1,6 +1,7 @@
-"""What the process that reads disks does where the kernel reads file systems: it tells of volumes, and unpacks them.
+"""The sandboxed process for disks whose file systems the kernel reads: it lists the volumes, and unpacks them.
 
-Formats, tables, LVM and RAID are read here all the same, without rights; so are the file systems that need no kernel.
+Disk formats, partition tables, LVM and RAID are still parsed here, without privileges, and so are the file systems
+that do not need the kernel.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ltsp.tree.tree import Tree
 _SECTOR = 512
 _PIECE = 1 << 20
 _ROOM_LEFT = 64 << 20
-"""Bytes that are left free."""
+"""Bytes to leave free."""
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class VolumeSession:
                 return self._measure(self._volume(number))
             case {"do": "copy", "volume": int(number)}:
                 return self._copy(self._volume(number))
-        raise FormatError("that cannot be asked")
+        raise FormatError("invalid request")
 
     def tree(self, question: dict[str, object], _entered: DirectoryFilter) -> Tree:
         match question:
@@ -67,7 +68,7 @@ class VolumeSession:
                 )
             case {"volume": int(number)}:
                 return self._open_file_system(number).tree()
-        raise FormatError("that cannot be asked")
+        raise FormatError("invalid request")
 
     def _list_volumes(self) -> object:
         return {
@@ -99,7 +100,7 @@ class VolumeSession:
         return self.opened[number]
 
     def _measure(self, volume: Volume) -> int:
-        """Bytes that a copy of it takes at most."""
+        """The most bytes that a copy of it takes."""
         needs = 0
         for _, length in block_map.data_ranges(volume.blocks):
             needs += length
@@ -107,9 +108,9 @@ class VolumeSession:
         return needs
 
     def _copy(self, volume: Volume) -> object:
-        """The file that it is copied to, with holes where there are only zeros.
+        """Copy the volume, with holes for ranges of zeros, and return the identity of the copy.
 
-        Raises FormatError, and SourceError where there is no room for it.
+        Raises FormatError, and SourceError if there is no room for it.
         """
         needs = self._measure(volume)
         with self.caller(SCRATCH) as file:
@@ -127,8 +128,8 @@ def _check_room(volume: Volume, needs: int, descriptor: int) -> None:
     free = free_bytes(descriptor)
     if needs + _ROOM_LEFT > free:
         raise SourceError(
-            f"a copy of {printable(volume.name)} may take {needs >> 20} MiB, and {free >> 20} MiB are free for it",
-            "make room in /var/tmp, or set TMPDIR to a directory that has it",
+            f"a copy of {printable(volume.name)} may take {needs >> 20} MiB, but only {free >> 20} MiB are free",
+            "free up space in /var/tmp, or set TMPDIR to another directory",
         )
 
 
@@ -137,7 +138,7 @@ def _write(descriptor: int, data: bytes, offset: int) -> None:
     try:
         write_sparse(descriptor, data, offset)
     except OSError as error:
-        raise SourceError(f"the volume cannot be copied: {error.strerror}", "make room, or set TMPDIR") from error
+        raise SourceError(f"cannot copy the volume: {error.strerror}", "free up space, or set TMPDIR") from error
 
 
 def _identity(descriptor: int) -> list[int]:
@@ -150,7 +151,7 @@ def _list_subvolumes(system: FileSystem) -> list[str] | None:
 
 
 def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> VolumeSession:
-    """`options`: `fstype`, and `unlock` with a key. Raises FormatError and SourceError."""
+    """`options`: `fstype`, and `unlock` if there is a key. Raises FormatError and SourceError."""
     disks = tuple(open_numbered_disk(number, file, caller) for number, file in enumerate(files))
     volumes = Volumes.of(disks, caller.find_key if options.get("unlock") else None)
     return VolumeSession(disks, volumes, caller, str(options.get("fstype", "")))

@@ -1,6 +1,6 @@
-"""The process that reads disks, file systems and archives which somebody may have made to harm the reader.
+"""The process that parses disks, file systems and archives, which may be hostile.
 
-It gets open files, gives up its rights (`ltsp.sandbox.confine`), and answers questions over a socket until that is
+It receives open files, drops its privileges (`ltsp.sandbox.confine`), and answers requests over a socket until that is
 closed.
 """
 
@@ -38,32 +38,32 @@ from ltsp.tree.selection import DirectoryFilter, enter_all
 from ltsp.tree.tree import Tree
 
 _BATCH = 512
-"""Records in a frame."""
+"""Records per frame."""
 _MOST_PATHS = 8192
-"""In a question."""
+"""Paths per request."""
 _CODECS = ("ascii", "latin-1", "unicode_escape", "utf-16", "utf-16-le", "utf-16-be", "cp437", "cp850")
-"""Of names on disks, and in messages: nobody may read the files of a Python that is root's own."""
+"""Codecs for names on disks and in messages, loaded in advance: later Python's files may be unreadable."""
 _PIECE = 1 << 20
-"""Bytes of content in a frame."""
+"""Bytes of content per frame."""
 _MOST_EXTENTS = 1024
-"""Of a content; one in more pieces is asked for."""
+"""Extents of one content; one with more has to be requested."""
 _EXTENTS_OF_ALL = 1 << 16
 _EXTENTS_PER_CONTENT = 4
-"""Of all contents, and as many more for each. Those of a system lie in one or two on average; but files of a hostile
-disk may share theirs, so that a few megabytes would name billions.
+"""Extents of all contents, plus this many for each. Files of a system have one or two on average, but those of a
+hostile disk may share extents, so that a few megabytes could list billions.
 """
 _SIGN_OF_LIFE = 3.0
-"""Seconds between two of them."""
+"""Seconds between heartbeats."""
 
 
 OpenSibling = Callable[[str], BinaryIO]
 
 
 class Session(Protocol):
-    """What is read: questions and answers are JSON."""
+    """Answers requests about a source; requests and answers are JSON."""
 
     def query(self, question: dict[str, object]) -> object:
-        """What there is. Raises LtspError."""
+        """The reply to a query. Raises LtspError."""
         ...
 
     def tree(self, question: dict[str, object], entered: DirectoryFilter) -> Tree:
@@ -72,7 +72,7 @@ class Session(Protocol):
 
 
 class Caller:
-    """Whoever waits for an answer: opens other files, and has to hear something now and then."""
+    """The other side: opens further files on request, and expects heartbeats."""
 
     def __init__(self, control: socket.socket, locator: _ContentLocator) -> None:
         self._control = control
@@ -81,7 +81,7 @@ class Caller:
         self._last = monotonic()
 
     def __call__(self, name: str) -> BinaryIO:
-        """Raises LtspError where we do not get that file."""
+        """Request a file by name. Raises LtspError if it is refused."""
         send_json(self._control, FrameKind.SIBLING, name)
         frame = receive_frame(self._control, 1)
         if frame.kind is FrameKind.FAILURE:
@@ -89,7 +89,7 @@ class Caller:
         return self._locator.add_files(frame)[0]
 
     def find_key(self, header: bytes) -> bytes:
-        """The key of an encrypted volume, from what stands before its encrypted bytes. Raises LtspError."""
+        """The key of an encrypted volume, from its header. Raises LtspError."""
         send_frame(self._control, FrameKind.KEY, header)
         frame = receive_frame(self._control)
         if frame.kind is FrameKind.FAILURE:
@@ -97,18 +97,18 @@ class Caller:
         return bytes.fromhex(frame.json())
 
     def working(self) -> None:
-        """Say that it goes on, from whatever does; only where a question is being answered does that matter."""
+        """Send a heartbeat if one is due; does nothing in threads that serve contents."""
         if threading.get_ident() == self._thread and monotonic() - self._last > _SIGN_OF_LIFE:
             self._last = monotonic()
             send_frame(self._control, FrameKind.WORKING)
 
 
 Begin = Callable[[list[BinaryIO], Caller, dict[str, object]], Session]
-"""From the open files, what asks for others beside them, and options."""
+"""Starts a session with open files, the other side to request more from, and options."""
 
 
 def serve(control: socket.socket, begin: Begin) -> None:
-    """Answer until the other side is gone."""
+    """Answer requests until the other side closes the socket."""
     contents: list[Content] = []
     locator = _ContentLocator()
     session: Session | None = None
@@ -144,7 +144,7 @@ def serve(control: socket.socket, begin: Begin) -> None:
             except LtspError as error:
                 send_failure(control, error)
             except MemoryError:
-                send_failure(control, ReaderFailed("it asks for more memory than any sound one needs"))
+                send_failure(control, ReaderFailed("it needs more memory than any valid one"))
 
 
 def _batches(every: Iterator[object]) -> Iterator[list[object]]:
@@ -153,7 +153,7 @@ def _batches(every: Iterator[object]) -> Iterator[list[object]]:
 
 
 class _ContentLocator:
-    """Where contents lie in the files that we were given, which the other side numbers as they come."""
+    """Finds the extents of contents in the files passed to this process, which both sides number in order."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -168,9 +168,9 @@ class _ContentLocator:
         return [open(descriptor, "rb", buffering=0) for descriptor in frame.files]
 
     def locate(self, content: Content) -> FileExtents:
-        """Nothing where it does not lie in them as it is, or cannot be read: that is told when it is asked for.
+        """The extents; empty if it is not stored verbatim in the files, or cannot be read (reported on request).
 
-        Nor are there any while the contents before had too many, as even to look for them takes its time.
+        Also empty while earlier contents had too many extents, since even listing them takes time.
         """
         self._extents_left += _EXTENTS_PER_CONTENT
         if self._extents_left < _MOST_EXTENTS:
@@ -200,7 +200,7 @@ def _serve_contents(channel: socket.socket, contents: list[Content]) -> None:
             except LtspError as error:
                 send_failure(channel, error)
             except OSError as error:
-                send_failure(channel, FormatError(f"a file cannot be read: {error.strerror or error}"))
+                send_failure(channel, FormatError(f"cannot read a file: {error.strerror or error}"))
 
 
 def _send_content(channel: socket.socket, content: Content) -> None:
@@ -221,7 +221,7 @@ def _send_content(channel: socket.socket, content: Content) -> None:
 
 
 def main(begin: Begin) -> None:
-    """`argv`: the descriptor of the socket, bytes of memory, and bytes of a file that it writes."""
+    """`argv`: the descriptor of the socket, and the limits in bytes on memory and on files that it writes."""
     descriptor, memory, file_size = map(int, sys.argv[1:])
     for name in _CODECS:
         codecs.lookup(name)
