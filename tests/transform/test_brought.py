@@ -64,36 +64,36 @@ def test_what_package_tools_brought_is_in_no_warning(entries):
     ],
 )
 def test_what_lies_beside_it_is_named(entries, shown):
-    assert said(entries) == [f"{shown}: no package brought it; it may hold a licence or passwords"]
+    assert said(entries) == [f"{shown}: not from any package; may hold a licence or passwords"]
 
 
 COPIES = [
-    ("backup/etc/shadow", HASH, "password hashes, in a copy of a system's file", "backup/*"),
-    ("backup/2024/etc/shadow-", HASH, "password hashes, in a copy of a system's file", "backup/2024/*"),
+    ("backup/etc/shadow", HASH, "password hashes in a copy of a system file", "backup/*"),
+    ("backup/2024/etc/shadow-", HASH, "password hashes in a copy of a system file", "backup/2024/*"),
     (
         "var/old system/etc/gshadow",
         "adm:$6$a$b::\n",
-        "password hashes, in a copy of a system's file",
+        "password hashes in a copy of a system file",
         "var/old system/*",
     ),
-    ("data/shadow.bak", HASH, "password hashes, in a copy of a system's file", "data/shadow.bak"),
-    ("etc/old/shadow", HASH, "password hashes, in a copy of a system's file", "etc/old/shadow"),
+    ("data/shadow.bak", HASH, "password hashes in a copy of a system file", "data/shadow.bak"),
+    ("etc/old/shadow", HASH, "password hashes in a copy of a system file", "etc/old/shadow"),
     (
         "data/passwd",
         "anna:ab0123456789.:1000:1000::/:\n",
-        "password hashes, in a copy of a system's file",
+        "password hashes in a copy of a system file",
         "data/passwd",
     ),
-    ("data/shadow", "anna:!$6$a$b:1::::::\n", "password hashes, in a copy of a system's file", "data/shadow"),
-    ("b/etc/ssh/ssh_host_rsa_key", KEY, "the key of a host, in a copy of its file", "b/*"),
-    ("data/id_ed25519", KEY, "the key of a person", "data/id_ed25519"),
-    ("b/etc/krb5.keytab", b"\5\2\0\0", "keys of a host, in a copy of its file", "b/*"),
+    ("data/shadow", "anna:!$6$a$b:1::::::\n", "password hashes in a copy of a system file", "data/shadow"),
+    ("b/etc/ssh/ssh_host_rsa_key", KEY, "a copy of a host key", "b/*"),
+    ("data/id_ed25519", KEY, "a user's private key", "data/id_ed25519"),
+    ("b/etc/krb5.keytab", b"\5\2\0\0", "a copy of a host's keytab", "b/*"),
 ]
 
 
 @pytest.mark.parametrize(("path", "text", "reason", "remedy"), COPIES, ids=[row[0] for row in COPIES])
 def test_a_copy_of_a_system_s_secrets_is_named_with_the_line_that_leaves_it_out(path, text, reason, remedy):
-    assert said({path: text}) == [f"/{path}: {reason}; to leave out what lies there: ADD_IMAGE_EXCLUDES='{remedy}'"]
+    assert said({path: text}) == [f"/{path}: {reason}; to exclude it: ADD_IMAGE_EXCLUDES='{remedy}'"]
 
 
 def test_many_copies_are_one_line():

@@ -242,4 +242,4 @@ def test_a_row_with_a_test_names_only_what_it_finds():
 def test_a_directory_is_named_with_the_number_of_its_files():
     (finding,) = cleaned({"opt/app/a": "1", "opt/app/b/c": "2", "opt/empty/x": None}).findings
     assert (finding.path, finding.files) == ("opt/app", 2)
-    assert str(finding).startswith("/opt/app (2 files, such as /opt/app/a): no package brought it")
+    assert str(finding).startswith("/opt/app (2 files, such as /opt/app/a): not from any package")

@@ -228,7 +228,7 @@ def test_more_links_than_can_be_followed_are_an_error_whose_remedy_helps(monkeyp
     monkeypatch.setattr(links, "MOST", 50)
     with pytest.raises(SourceError, match="cannot follow more than 50 links") as raised:
         image(many_links(80))
-    assert raised.value.hint == "leave out all that they lead to: ADD_IMAGE_EXCLUDES='data/*' in ltsp.conf"
+    assert raised.value.hint == "exclude everything that they lead to: ADD_IMAGE_EXCLUDES='data/*' in ltsp.conf"
     left, _ = image(many_links(80), rules(excludes="data/*\n"))
     assert secret(left) == set()
 
@@ -294,8 +294,8 @@ def test_no_bind_mount_takes_away_what_the_system_needs():
     left, followed = image({"etc/fstab": "/usr /srv/usr none bind\n/ /srv/all none rbind\n"})
     assert "usr/bin/tool" in paths(left)
     assert followed.notes == (
-        "/srv/usr is a bind mount of /usr, and the system needs /usr: its contents are in the image",
-        "/srv/all is a bind mount of /, and the system needs /: its contents are in the image",
+        "/srv/usr is a bind mount of /usr, but the system needs /usr: its contents stay in the image",
+        "/srv/all is a bind mount of /, but the system needs /: its contents stay in the image",
     )
 
 

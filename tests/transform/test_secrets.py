@@ -304,7 +304,7 @@ def test_a_home_where_programs_lie_stays_and_is_named():
     cleaned = clean_tree(tree.select(secrets.take), secrets)
     assert data(cleaned.tree, "var/lib/a/x") == b"x"
     (finding,) = cleaned.findings
-    reason = "the home of a user with a person's number, whose account is not in the image"
+    reason = "home of a user with an ordinary UID whose account is not in the image"
     assert str(finding) == f"/var/lib/a: {reason}"
 
 
@@ -442,4 +442,4 @@ def test_a_file_with_a_control_character_in_its_name_is_shown_safely():
     secrets = built_in()
     tree = make_tree({"etc/passwd": PASSWD, "opt/a\n\x1b[31m": File(Metadata(0o644), Bytes(b"x"))})
     (finding,) = clean_tree(tree, secrets).findings
-    assert str(finding) == "/opt/a\\n\\x1b[31m: no package brought it; it may hold a licence or passwords"
+    assert str(finding) == "/opt/a\\n\\x1b[31m: not from any package; may hold a licence or passwords"

@@ -1,4 +1,4 @@
-"""Lines of account files: fields with colons between them, among comments and lines for NIS.
+"""Lines of account files: fields separated by colons, among comments and NIS lines.
 
 Lines are bytes: old GECOS fields are often not UTF-8. passwd(5), group(5), shadow(5), gshadow(5)
 """
@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 NAME = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.@-]*\$?")
-"""An account or group that we add; what an image already has may have any name."""
+"""Valid names of accounts and groups to add; existing ones in an image may have any name."""
 _LOCKED = re.compile(rb"(?:x|\*|!|!!|!\*|\*LK\*|\*NP\*)?")
-"""What may stand in field 2 of shadow and gshadow without being anybody's password."""
+"""Values of field 2 of shadow and gshadow that are not password hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def list_names(text: bytes) -> frozenset[bytes]:
 
 
 def append_lines(text: bytes, lines: list[bytes]) -> bytes:
-    """New lines come before those of NIS (`+`), which have to be the last ones. nsswitch.conf(5), compat"""
+    """Insert new lines before NIS lines (`+`), which have to come last. nsswitch.conf(5), compat"""
     if not lines:
         return text
     own = text.split(b"\n")
@@ -55,7 +55,7 @@ def parse_entries(text: bytes) -> Iterator[list[bytes]]:
 
 
 def parse_entry(line: bytes) -> list[bytes] | None:
-    """The fields of an account; None where the line is none."""
+    """The fields of an account; None if the line is not an account."""
     return None if not line.strip() or line.lstrip()[:1] in (b"#", b"+", b"-") else line.split(b":")
 
 

@@ -1,7 +1,7 @@
-"""The server's people in the account files of an image: names, numbers and groups, never a hash.
+"""Merges the server's users into the account files of an image: names, IDs and groups, never a hash.
 
-What the image has of its own stays: accounts of its packages, and people of its own unless one of the server's has the
-name or the number. passwd(5), group(5), shadow(5), gshadow(5)
+Accounts of the image stay: those of its packages, and its own users unless one of the server's has the same name or
+ID. passwd(5), group(5), shadow(5), gshadow(5)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ltsp.transform.accounts import IdRanges
 
 @dataclass(frozen=True, slots=True)
 class AccountFiles:
-    """The text of each file; None where there is none."""
+    """The text of each file; None if it does not exist."""
 
     passwd: bytes
     group: bytes
@@ -29,23 +29,23 @@ class AccountFiles:
 
 @dataclass(frozen=True, slots=True)
 class PeopleChoice:
-    """Which of the server's people clients know; without either, all of them."""
+    """Which of the server's users clients get; without either setting, all of them."""
 
     users: str = ""
     """A regular expression for whole names of accounts (PWMERGE_SUR)."""
     groups: str = ""
-    """Likewise of groups, whose members are meant (PWMERGE_SGR); with `:` before it, of groups of the system, too."""
+    """The same for groups whose members are chosen (PWMERGE_SGR); with a leading `:`, for system groups too."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergedAccounts:
     files: dict[str, bytes]
-    """By path, those that are not as before."""
+    """The changed files, by path."""
     locked: tuple[str, ...]
-    """Accounts to lock in a shadow that is not in `files`, because it holds hashes."""
+    """Accounts to lock in shadow, which is not in `files` because it holds hashes."""
     conflicts: tuple[str, ...]
     people: tuple[str, ...]
-    """The names of the server's that are in."""
+    """The names of the server's users that were merged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class _Person:
 
 
 def merge_accounts(server: AccountFiles, image: AccountFiles, choice: PeopleChoice | None = None) -> MergedAccounts:
-    """The image's files with the server's people in them.
+    """The image's files with the server's users merged.
 
-    Raises ConfError where an expression of the choice is none.
+    Raises ConfError for an invalid expression in the choice.
     """
     conflicts: list[str] = []
     people = _find_compatible(_choose_people(server, choice or PeopleChoice()), image, conflicts)
@@ -97,7 +97,7 @@ def merge_accounts(server: AccountFiles, image: AccountFiles, choice: PeopleChoi
 
 
 def list_people(files: AccountFiles) -> frozenset[str]:
-    """The names of all accounts that are people's."""
+    """The names of all user accounts, without system accounts."""
     return frozenset(person.name.decode("ascii") for person in _parse_people(files))
 
 
@@ -139,18 +139,18 @@ def _compile_expression(text: str, key: str) -> re.Pattern[str] | None:
     try:
         return re.compile(text) if text else None
     except re.error as error:
-        raise ConfError(f"{key}: {text!a} is no regular expression: {error}") from None
+        raise ConfError(f"{key}: {text!a} is not a valid regular expression: {error}") from None
 
 
 def _find_compatible(people: Iterable[_Person], image: AccountFiles, conflicts: list[str]) -> list[_Person]:
-    """Those whose name and number no account of the image's system has."""
+    """The users whose name and UID no system account of the image has."""
     by_name: dict[bytes, int] = {}
     by_uid: dict[int, bytes] = {}
     numbered = [
         (fields[0], account_lines.parse_number(fields, 2)) for fields in account_lines.parse_entries(image.passwd)
     ]
     known = [(name, uid) for name, uid in numbered if uid is not None]
-    # Of several lines for one name, that of the system counts.
+    # Of several lines for one name, that of the system account counts.
     for name, uid in sorted(known, key=lambda account: image.limits.is_person(account[1])):
         by_name.setdefault(name, uid)
         by_uid.setdefault(uid, name)
@@ -161,21 +161,19 @@ def _find_compatible(people: Iterable[_Person], image: AccountFiles, conflicts: 
         theirs = by_name.get(person.name)
         other = by_uid.get(person.uid, person.name)
         if theirs is not None and not image.limits.is_person(theirs):
-            conflicts.append(f"{shown} is left out: the image's own {shown} has the number {theirs}")
+            conflicts.append(f"{shown} is left out: the image already has {shown}, with UID {theirs}")
         elif other != person.name and not image.limits.is_person(person.uid):
-            conflicts.append(
-                f"{shown} is left out: the image's {account_lines.render(other)} has its number {person.uid}"
-            )
+            conflicts.append(f"{shown} is left out: the image's {account_lines.render(other)} has its UID {person.uid}")
         elif person.uid in taken:
             conflicts.append(
-                f"{shown} is left out: {account_lines.render(taken[person.uid])} has its number {person.uid}, too"
+                f"{shown} is left out: {account_lines.render(taken[person.uid])} also has its UID {person.uid}"
             )
         else:
             if theirs not in (None, person.uid):
-                conflicts.append(f"{shown} has the number {person.uid}; in the image it was {theirs}")
+                conflicts.append(f"{shown} has UID {person.uid}; in the image it was {theirs}")
             if other != person.name:
                 conflicts.append(
-                    f"the image's {account_lines.render(other)} gives way to {shown}, both have the number {person.uid}"
+                    f"the image's {account_lines.render(other)} gives way to {shown}: both have UID {person.uid}"
                 )
             taken[person.uid] = person.name
             kept.append(person)
@@ -199,7 +197,7 @@ def _merge_passwd(image: AccountFiles, people: list[_Person]) -> bytes:
 def _choose_groups(
     server: AccountFiles, image: AccountFiles, people: list[_Person], conflicts: list[str]
 ) -> list[GroupEntry]:
-    """The server's groups that the image gets: those of people, and the own groups of those who are in."""
+    """The server's groups to add: user groups, and the primary groups of the merged users."""
     names = frozenset(person.name for person in people)
     primary = {person.gid for person in people}
     by_name = {group.name: group.gid for group in account_lines.parse_groups(image.group)}
@@ -213,25 +211,23 @@ def _choose_groups(
         theirs = by_name.get(group.name)
         other = by_gid.get(group.gid, group.name)
         if theirs == group.gid and not image.limits.is_of_people(group.gid):
-            continue  # the same group of the system; memberships are another matter
+            continue  # the same system group; its members are merged separately
         if theirs is not None and theirs != group.gid and not image.limits.is_of_people(theirs):
-            conflicts.append(f"group {name} is left out: the image's own {name} has the number {theirs}")
+            conflicts.append(f"group {name} is left out: the image already has it, with GID {theirs}")
         elif other != group.name and not image.limits.is_of_people(group.gid):
             conflicts.append(
-                f"group {name} is left out: the image's {account_lines.render(other)} has its number {group.gid}"
+                f"group {name} is left out: the image's {account_lines.render(other)} has its GID {group.gid}"
             )
         elif NAME.fullmatch(group.name):
             if other != group.name:
                 theirs_shown = account_lines.render(other)
-                conflicts.append(
-                    f"the image's group {theirs_shown} gives way to {name}, both have the number {group.gid}"
-                )
+                conflicts.append(f"the image's group {theirs_shown} gives way to {name}: both have GID {group.gid}")
             kept.append(GroupEntry(group.name, group.gid, members))
     return kept
 
 
 def _find_memberships(server: AccountFiles, names: frozenset[bytes]) -> dict[bytes, list[bytes]]:
-    """Who of those that are in belongs to which group of the server's system: audio, video, plugdev."""
+    """The merged users' memberships in system groups of the server: audio, video, plugdev."""
     return {
         group.name: members
         for group in account_lines.parse_groups(server.group)
@@ -260,7 +256,7 @@ def _merge_group(
 
 
 def _merge_gshadow(text: bytes, group: bytes) -> bytes:
-    """A line for each group, with the members that it has; administrators of groups stay."""
+    """A gshadow line for each group, with its members; group administrators stay."""
     members = {each.name: b",".join(each.members) for each in account_lines.parse_groups(group)}
     lines: list[bytes] = []
     for line in text.split(b"\n"):

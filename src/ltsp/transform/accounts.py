@@ -1,7 +1,7 @@
-"""Account files without the people: what stays are the accounts that the system itself needs, all of them locked.
+"""Removes users from account files: only the accounts that the system itself needs stay, all of them locked.
 
-Each function takes the bytes of a file and gives the bytes of its image. Lines are bytes too: old GECOS fields are
-often not UTF-8. Comments, blank lines, and those of NIS (`+`, `-`) stay as they are, but for hashes in them.
+Each function takes and returns the bytes of a file. Lines are bytes too: old GECOS fields are often not UTF-8.
+Comments, blank lines and NIS lines (`+`, `-`) stay as they are, except for hashes in them.
 passwd(5), group(5), shadow(5), gshadow(5), subuid(5), login.defs(5).
 """
 
@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 LOGIN_DEFS = ("usr/etc/login.defs", "etc/login.defs")
-"""Where a system says which numbers people have, in the order in which it is read; the first is openSUSE's."""
+"""Files that set the UID and GID ranges of users, in the order in which they are read; the first is openSUSE's."""
 _HASH = re.compile(rb"\$(?:1|2[abxy]?|3|5|6|7|y|gy|md5|sha1|argon2[a-z]*)[$,][^:\s]*")
-"""A password as crypt(5) writes it, where nobody expects one."""
+"""A password hash of crypt(5) in an unexpected place."""
 _SETTING = re.compile(rb"^[ \t]*([UG]ID_M(?:IN|AX))[ \t]+(0[xX][0-9a-fA-F]+|[0-9]+)[ \t]*(?:#.*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class IdRanges:
-    """Which numbers belong to people; both ends do."""
+    """The ID ranges of users, inclusive."""
 
     uid_min: int = 1000
     uid_max: int = 60000
@@ -29,7 +29,7 @@ class IdRanges:
 
     @classmethod
     def parse(cls, login_defs: Iterable[bytes]) -> IdRanges:
-        """The limits of an image, by its files in the order in which they are read; the last word counts."""
+        """The ranges in an image's files, given in the order in which they are read; the last setting wins."""
         found: dict[str, int] = {}
         for text in login_defs:
             for key, value in _SETTING.findall(text):
@@ -44,7 +44,7 @@ class IdRanges:
 
 
 def _parse_number(text: bytes) -> int:
-    """A number as strtoul(3) reads it with base 0: `0x` and a leading zero count."""
+    """A number as read by strtoul(3) with base 0: `0x` and a leading zero select the base."""
     try:
         return int(text, 8 if text[:1] == b"0" and text[1:2] not in (b"x", b"X") and len(text) > 1 else 0)
     except ValueError:
@@ -53,13 +53,13 @@ def _parse_number(text: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Who stays and who goes, by passwd."""
+    """Which accounts of passwd stay and which are removed."""
 
     kept: frozenset[bytes]
     """Names."""
     removed: frozenset[bytes]
     primary: frozenset[int]
-    """The groups that accounts which stay have as their own."""
+    """The primary groups of the accounts that stay."""
 
     @classmethod
     def parse(cls, passwd: bytes, limits: IdRanges) -> People:
@@ -88,7 +88,7 @@ def clean_passwd(text: bytes, limits: IdRanges) -> bytes:
 
 
 def clean_group(text: bytes, people: People, limits: IdRanges) -> bytes:
-    """Groups outside the range stay; those of people do only if an account that stays is in them."""
+    """Groups outside the range stay; user groups only if they have a member that stays."""
 
     def line(fields: list[bytes]) -> list[bytes] | None:
         if not _is_kept(fields, people, limits):
@@ -110,19 +110,19 @@ def clean_shadow(text: bytes, people: People) -> bytes:
 
 
 def make_shadow(passwd: bytes) -> bytes:
-    """A shadow with the accounts of a passwd, as pwconv(8) makes it, but without what only the real one says."""
+    """A shadow with the accounts of a passwd, as created by pwconv(8), without hashes and dates."""
     accounts = filter(None, map(_split_account, passwd.split(b"\n")))
     return b"".join(fields[0] + b":x:::::::\n" for fields in accounts)
 
 
 def make_gshadow(group: bytes) -> bytes:
-    """A gshadow with the groups and members of a group, likewise."""
+    """A gshadow with the groups and members of a group file, in the same way."""
     groups = filter(None, map(_split_account, group.split(b"\n")))
     return b"".join(b":".join([fields[0], b"x", b"", *fields[3:4]]) + b"\n" for fields in groups)
 
 
 def clean_gshadow(text: bytes, people: People, groups: frozenset[bytes]) -> bytes:
-    """No group that stays has a password or administrators."""
+    """Groups that stay lose their password and administrators."""
 
     def line(fields: list[bytes]) -> list[bytes] | None:
         return [fields[0], b"*", b"", _kept_members(fields, people)] if fields[0] in groups else None
@@ -131,7 +131,7 @@ def clean_gshadow(text: bytes, people: People, groups: frozenset[bytes]) -> byte
 
 
 def clean_subordinate_ids(text: bytes, people: People, limits: IdRanges) -> bytes:
-    """Of subuid or subgid, whose lines begin with a user's name or number. Unknown names stay (`containers`)."""
+    """Clean subuid or subgid, whose lines begin with a user name or UID. Unknown names stay (`containers`)."""
 
     def line(fields: list[bytes]) -> list[bytes] | None:
         uid = _parse_id(fields, 0)
@@ -152,14 +152,14 @@ def _kept_members(fields: list[bytes], people: People) -> bytes:
 
 
 def _strip_hash(fields: list[bytes]) -> list[bytes]:
-    """Without what stands in field 2, unless that says that the account is locked or its password elsewhere."""
+    """The fields without the password in field 2, unless it only marks the account as locked or shadowed."""
     if len(fields) < 2 or fields[1] in (b"x", b"*", b"!", b"!!", b"!*", b"*LK*", b"*NP*"):
         return fields
     return [fields[0], b"x", *fields[2:]]
 
 
 def _map_accounts(text: bytes, function: Callable[[list[bytes]], list[bytes] | None]) -> bytes:
-    """The text with each account's fields replaced, or its line dropped where the function gives None."""
+    """The text with each account's fields replaced, or its line dropped if the function returns None."""
     kept: list[bytes] = []
     for line in text.split(b"\n"):
         fields = _split_account(line)
@@ -171,13 +171,13 @@ def _map_accounts(text: bytes, function: Callable[[list[bytes]], list[bytes] | N
 
 
 def _split_account(line: bytes) -> list[bytes] | None:
-    """The fields of an account; None where the line is none."""
+    """The fields of an account; None if the line is not an account."""
     if not line.strip() or line.lstrip()[:1] in (b"#", b"+", b"-"):
         return None
     return line.split(b":")
 
 
 def _parse_id(fields: list[bytes], index: int) -> int | None:
-    """The number in a field; None where there is none."""
+    """The number in a field; None if it is not a number."""
     text = fields[index].strip() if index < len(fields) else b""
     return int(text) if text.isdigit() and len(text) < 20 else None

@@ -1,7 +1,7 @@
-"""Which files package tools brought into a tree. Those are public: nobody keeps a secret in them.
+"""Finds the files that package tools installed in a tree. Those are public, so they contain no secrets.
 
-What a tool keeps in a directory of its own is known by a mark in that directory (`lists/package.marks`); other files by
-the lists of dpkg, pacman and rpm. No program of the tree is run.
+The directories of some tools are identified by a file in them (`lists/package.marks`); other files are found in the
+file lists of dpkg, pacman and rpm. No program of the tree is run.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _LISTS = ("var/lib/dpkg/info/*.list", "var/lib/pacman/local/*/files")
-"""Files of packages, a path a line. dpkg-query(1), --listfiles; pacman's lib/libalpm/be_local.c"""
+"""File lists of packages, one path a line. dpkg-query(1), --listfiles; pacman's lib/libalpm/be_local.c"""
 _MOST = 64 << 20
-"""Bytes of the largest list that is read."""
+"""Limit on the size of a list in bytes."""
 
 
 def added(tree: Tree, paths: Iterable[str]) -> Mapping[str, list[str]]:
-    """By each of these paths, the files there and below that no package tool brought, in the order of their paths."""
+    """For each of these paths, the files at or below it that no package tool installed, sorted by path."""
     found = {path: [*_unmarked(tree, path)] for path in paths}
     wanted = {file for files in found.values() for file in files}
     listed = _listed(tree, wanted) if wanted else frozenset()
@@ -35,7 +35,7 @@ def added(tree: Tree, paths: Iterable[str]) -> Mapping[str, list[str]]:
 
 
 def _unmarked(tree: Tree, path: str) -> Iterator[str]:
-    """The files at or below a path, but those that package tools keep in directories of theirs."""
+    """The files at or below a path, without those in the directories of package tools."""
     at = ""
     for name in path.split("/"):
         above = tree.get(at)
@@ -58,7 +58,7 @@ def _is_kept(name: str, kept: Iterable[str]) -> bool:
 
 
 def _kept_in(directory: Directory) -> list[str]:
-    """Patterns of the entries that a package tool has there for itself."""
+    """Patterns of the entries that belong to a package tool."""
     return [each for mark, names in _marks() if any(_matching("", directory, mark)) for each in names]
 
 
@@ -78,13 +78,13 @@ def _matching(prefix: str, directory: Directory, components: tuple[str, ...]) ->
 
 @cache
 def _marks() -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
-    """The components of each mark, and what the tool keeps beside it."""
+    """The components of each mark, and the tool's entries next to it."""
     rows = (line.text.split() for line in read_built_in("package.marks"))
     return tuple((tuple(mark.split("/")), tuple(names)) for mark, *names in rows)
 
 
 def _listed(tree: Tree, wanted: set[str]) -> frozenset[str]:
-    """Those paths that packages list, wherever links lead theirs."""
+    """The paths that packages list, with links resolved."""
     names = {path.rpartition("/")[2] for path in wanted}
     listed = (line for line in chain(_lines(tree), rpm_files(tree)) if line.rpartition("/")[2] in names)
     return frozenset(filter(None, map(tree.resolve, listed))) & wanted
@@ -100,4 +100,4 @@ def _read(path: str, file: File) -> bytes:
     try:
         return read_small_file(file, path, _MOST, Faults(skip_unreadable=True))
     except FormatError:
-        return b""  # a list that cannot be read is no list; there are more warnings then
+        return b""  # an unreadable list is ignored, which only causes more warnings

@@ -1,7 +1,7 @@
-"""The tree of a system without its people, passwords and identity: what `--cleanup` does to what was taken in.
+"""Removes users, passwords and machine identity from a tree, for `--cleanup`.
 
-What the secrets leave out altogether was left out by the scan already; here files are emptied and rewritten, and what
-stays but may hold a secret is found.
+The scan has already left out the paths that the list of secrets excludes; here files are truncated and rewritten, and
+files that may hold a secret are found.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST_TESTED = 16 << 20
-"""Bytes of the largest file that a test of a row W looks into; settings are smaller."""
+"""Limit in bytes on the files that tests of rows W read; settings are smaller."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanupStep:
-    """What one row, or the rows of one rewriter, did."""
+    """The changes by one row, or by the rows of one rewriter."""
 
     rule: str
     paths: tuple[str, ...]
     bytes: int
-    """By how much the files are smaller."""
+    """Bytes saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class CleanedTree:
     tree: Tree
     steps: tuple[CleanupStep, ...]
     findings: tuple[SecretFinding, ...]
-    """What stays and may hold a secret."""
+    """Files that stay and may hold a secret."""
     let_in: tuple[SecretFinding, ...]
-    """What a row would leave out, had OMIT_IMAGE_EXCLUDES not let it in."""
+    """Files that a row would leave out, if OMIT_IMAGE_EXCLUDES did not let them in."""
 
 
 def clean_tree(tree: Tree, secrets: Secrets, faults: Faults | None = None) -> CleanedTree:
-    """The tree after the rows T and F, and what rows W find in it.
+    """The tree after the rows T and F, and the findings of rows W.
 
     Files that a row leaves as they are stay the same nodes. Raises LtspError where the accounts make no sense,
-    FormatError where a file is too large to be what it should be, and FileUnreadable.
+    FormatError if a file is too large to be valid, and FileUnreadable.
     """
     faults = Faults() if faults is None else faults
     changes: dict[str, Node | None] = {}
@@ -68,7 +68,7 @@ def clean_tree(tree: Tree, secrets: Secrets, faults: Faults | None = None) -> Cl
 
 
 def find_suspects(tree: Tree, secrets: Secrets, faults: Faults) -> list[SecretFinding]:
-    """What rows W name in the tree, those with a test only where it says so; `--cleanup=0` prints them too."""
+    """The findings of rows W in the tree, with their tests applied; `--cleanup=0` prints them too."""
     found = [each for each in secrets.findings(tree) if _passes_test(tree, each, faults)]
     asked = {each.path for each in found if each.row.name == ADDED or each.row.is_anywhere}
     files = added(tree, asked)
@@ -77,7 +77,7 @@ def find_suspects(tree: Tree, secrets: Secrets, faults: Faults) -> list[SecretFi
 
 
 def _with_files(finding: SecretFinding, files: list[str]) -> SecretFinding | None:
-    """The finding with the files that it is about; None where there are none."""
+    """The finding with its files; None if there are none."""
     return replace(finding, files=len(files), example=files[0]) if files else None
 
 
@@ -95,7 +95,7 @@ def _one_for_each_copy(found: Iterable[SecretFinding]) -> list[SecretFinding]:
 
 
 def _list_changes(tree: Tree, secrets: Secrets, faults: Faults) -> list[tuple[str, Changes]]:
-    """What each rule changes."""
+    """The changes of each rule."""
     made: list[tuple[str, Changes]] = []
     rewritten: dict[str, list[str]] = {}
     for row, paths in secrets.find_edited(tree, (Action.EMPTIED, Action.REWRITTEN)).items():
@@ -109,7 +109,7 @@ def _list_changes(tree: Tree, secrets: Secrets, faults: Faults) -> list[tuple[st
 
 
 def _empty_files(tree: Tree, row: SecretRow, paths: list[str]) -> Mapping[str, Node | None]:
-    """Links are followed only from a path that the row spells out: a log may be a link to a program's documentation."""
+    """Links are followed only from a path that the row spells out: a log might be a link to other files."""
     resolved = [tree.resolve(path) for path in paths] if row.is_plain else paths
     return {
         path: replace_bytes(file, b"")

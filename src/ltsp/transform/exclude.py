@@ -1,6 +1,6 @@
-"""Which paths are left out of an image because a list of exclusions says so.
+"""Applies a list of exclusions to the paths of an image.
 
-Asked while a source is scanned: what is left out is never opened.
+It is consulted while a source is scanned: what it excludes is never opened.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Exclusions:
     def __init__(
         self, patterns: Iterable[str], syntax: PatternSyntax = LIST_SYNTAX, behind: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """`behind`: patterns of places behind links, each with the one of the list that leads there."""
+        """`behind`: patterns of places behind links, each with the pattern of the list that leads there."""
         self._syntax = syntax
         self._patterns = tuple((pattern, pattern) for pattern in patterns)
         self._behind = tuple(behind)
         self._rules = PathRules((*self._patterns, *self._behind), syntax)
 
     def follow_links(self, tree: Tree, paths: Paths) -> tuple[Exclusions, LinkedRules[str]]:
-        """The exclusions as they hold in a tree with links in it; see `links.follow`."""
+        """The exclusions as they apply to a tree with its links; see `links.follow`."""
         every = (*self._patterns, *self._behind)
         gone = replace(paths, gone=lambda path: bool(self._rules.matches(path)))
         led = follow_links(every, tree, self._syntax, LinkPolicy(), gone)
@@ -47,7 +47,7 @@ class Exclusions:
         return Exclusions((pattern for pattern, _ in self._patterns), self._syntax, behind), led
 
     def take(self, path: str, directory: bool) -> Inclusion:
-        """What becomes of a path; a `Selection`."""
+        """Whether a path is included; a `Selection`."""
         parent, _, name = path.rpartition("/")
         level = self._rules.level(parent)
         if level.is_free:
@@ -57,15 +57,15 @@ class Exclusions:
         return Inclusion.EMPTIED if directory and self._rules.level(path).every else Inclusion.ALL
 
     def rule(self, path: str) -> str | None:
-        """The line that leaves a path out, itself or with what it lies in."""
+        """The line that leaves out a path, or a directory above it."""
         return next(iter(self._rules.matches(path)), None)
 
     def leads_below(self, directory: str) -> bool:
-        """Whether some line is about what lies in a directory."""
+        """Whether some line matches entries of a directory."""
         return self._rules.level(directory).leads_on
 
     def concerns(self, directory: str) -> bool:
-        """Whether anything is said about what lies in a directory, also by a line for what that lies in."""
+        """Whether some line matches entries of a directory, or a directory above."""
         return not self._rules.level(directory).is_free
 
 
@@ -88,11 +88,11 @@ def find_fault(pattern: str) -> str | None:
     if pattern.startswith(("/", "./", "../")):
         return f"{printable(pattern)} begins with {pattern.partition('/')[0]}/"
     if any(component in (".", "..") for component in components):
-        return f"{printable(pattern)} has a component that no file is named: . or .."
+        return f"{printable(pattern)} has a component . or .., which matches nothing"
     if not any(components):
-        return f"{printable(pattern)} names nothing"
+        return f"{printable(pattern)} matches nothing"
     if "\0" in pattern:
-        return "a zero byte"
+        return "a NUL byte"
     if any(_ends_escaping(component) for component in components):
         return f"{printable(pattern)} ends a component with a backslash, so it matches nothing"
     return None
@@ -109,7 +109,7 @@ def parse_exclude_file(text: str) -> list[str]:
 
 
 def exclude_wildcards(patterns: Iterable[str]) -> Selection:
-    """What `mksquashfs -wildcards` leaves out with these patterns.
+    """The exclusions of `mksquashfs -wildcards` with these patterns.
 
     Raises UsageError where mksquashfs refuses one.
     """
@@ -117,9 +117,9 @@ def exclude_wildcards(patterns: Iterable[str]) -> Selection:
 
 
 def exclude_regexes(patterns: Iterable[str]) -> Selection:
-    """What `mksquashfs -regex` leaves out with these patterns.
+    """The exclusions of `mksquashfs -regex` with these patterns.
 
-    Raises UsageError where mksquashfs refuses one, or it is no regular expression.
+    Raises UsageError if mksquashfs refuses one, or it is not a regular expression.
     """
     return Exclusions(_check_relative(patterns), REGEX_SYNTAX).take
 
@@ -135,7 +135,7 @@ def _check_relative(patterns: Iterable[str]) -> Iterator[str]:
 
 
 def exclude_paths(tree: Tree, paths: Iterable[str]) -> Selection:
-    """What mksquashfs leaves out with these paths when neither `-wildcards` nor `-regex` is given.
+    """The exclusions of mksquashfs with these paths if neither `-wildcards` nor `-regex` is given.
 
     It goes by inode: links on the way are followed, and other names of the same file are left out too. Paths are
     relative to the root; one that leads nowhere is passed over, as there.
@@ -148,7 +148,7 @@ def exclude_paths(tree: Tree, paths: Iterable[str]) -> Selection:
 
 
 def _find_node(tree: Tree, path: str) -> Node | None:
-    """The node that lstat(2) of a path finds: a link at its end is not followed, unless a slash comes after it."""
+    """The node that lstat(2) of a path finds: a final link is not followed, unless a slash comes after it."""
     parent, _, name = path.rstrip("/").rpartition("/")
     directory = tree.resolve(parent)
     if directory is None or name in ("", ".", ".."):

@@ -1,9 +1,9 @@
-"""Where rules lead in a tree whose own symbolic links stand on their way: `home/*` where /home is a link to var/home.
+"""Follows rules through the symbolic links of a tree: `home/*` if /home is a link to var/home.
 
-A rule holds for what its path leads to. For each link that stands where a rule goes, the rest of the rule is said again
-of the place behind it, as a pattern of its own. No rule cuts away what the system needs because of a link
-(`lists/system.places`), nor by a link that anybody could have made. A bind mount is such a link, too: where a system
-has /data/mysql over /var/lib/mysql when it runs, a tree of it has the database in data/mysql.
+A rule applies to the place its path leads to. For each link on the path of a rule, the rest of the rule is applied to
+the target of the link, as a separate pattern. A link never makes a rule remove what the system needs
+(`lists/system.places`), and a link that any user could have created is ignored. A bind mount counts as a link: if a
+running system has /data/mysql mounted on /var/lib/mysql, its tree has the database in data/mysql.
 """
 
 from __future__ import annotations
@@ -26,53 +26,53 @@ from ltsp.tree.tree import Tree
 V = TypeVar("V")
 
 MOST = 100_000
-"""Places behind links that rules are followed to; a school has a link in /home for each pupil."""
+"""Limit on places behind links; a school may have a link in /home for each pupil."""
 _MOST_ROUNDS = 40
-"""Links one behind the other; bind mounts may lie in each other without an end. As many as in path_resolution(7)"""
+"""Limit on links in a chain, since bind mounts may be nested endlessly. The same as in path_resolution(7)"""
 _BY_ANYBODY = 0o002
-"""Of a directory: all may make links in it, and must not get rid of parts of an image by that. inode(7)"""
+"""Mode of a directory in which any user can create links; these must not remove parts of an image. inode(7)"""
 _AT_RUN_TIME = frozenset({"dev", "proc", "run", "sys"})
-"""What lies here is there when a system runs; that a link leads nowhere before is no news."""
+"""Directories filled at run time; a dangling link into them is not reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkedRules(Generic[V]):
-    """What links do to rules."""
+    """The effect of links on rules."""
 
     patterns: tuple[tuple[str, V], ...] = ()
-    """Of the places behind links, and what the rules stand for that lead there."""
+    """Patterns of places behind links, with the values of the rules that lead there."""
     kept: frozenset[str] = frozenset()
     """Links that a rule names and that lead to a directory."""
     looked_into: frozenset[str] = frozenset()
-    """Directories behind links whose entries may be links to follow, too."""
+    """Directories behind links whose entries may also be links to follow."""
     notes: tuple[str, ...] = ()
-    """A line for each link that leads nowhere, or where no rule follows; safe to print."""
+    """A line for each dangling link, and each that no rule follows; safe to print."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinkPolicy(Generic[V]):
-    """What links need to know of what rules stand for."""
+    """How rules with a value behave at links."""
 
     ends: Callable[[V], bool] = lambda _value: True
-    """Whether the rule follows a link that it names itself."""
+    """Whether the rule follows a link that its pattern ends at."""
     cuts: Callable[[V], bool] = lambda _value: True
-    """Whether something is lost where it holds."""
+    """Whether the rule removes data."""
     kind: Callable[[V], object] = lambda _value: None
-    """What it does; one rule of a kind is enough for a place."""
+    """The kind of the rule; one rule of a kind is enough for a place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """How paths go through a tree."""
+    """How paths are resolved in a tree."""
 
     looked_into: Collection[str] = ()
     """The directories in which `*` at a rule's end follows each entry."""
     binds: tuple[Bind, ...] = ()
-    """Places of the tree that are another one when the system runs."""
+    """Bind mounts of the running system."""
     gone: Callable[[str], bool] = lambda _path: False
-    """Whether a place is left out anyway, so that no rule has to go there."""
+    """Whether a place is left out anyway, so that no rule is needed."""
     beyond: bool = False
-    """The tree is only a part of what there is, and paths go on behind it as they are written."""
+    """The tree is incomplete; paths that leave it are taken as written."""
 
 
 def follow_links(
@@ -96,9 +96,9 @@ def follow_links(
         fresh = walk.follow_once(fresh)
     if fresh:
         raise SourceError(
-            f"cannot follow more than {_MOST_ROUNDS} links and bind mounts one behind the other: rules lead to "
-            f"/{printable(fresh[0][0])} by them",
-            "see which bind mounts in etc/fstab of the source lie in each other, and take one of them out",
+            f"cannot follow more than {_MOST_ROUNDS} links and bind mounts in a chain: rules lead to "
+            f"/{printable(fresh[0][0])} through them",
+            "check which bind mounts in the source's etc/fstab are nested in each other, and remove one",
         )
     return LinkedRules(tuple(walk.found), frozenset(walk.kept), frozenset(walk.looked_into), tuple(walk.notes))
 
@@ -118,7 +118,7 @@ class _Walk(Generic[V]):
     notes: dict[str, None] = field(default_factory=dict)
 
     def follow_once(self, patterns: list[tuple[str, V]]) -> list[tuple[str, V]]:
-        """Patterns for the places behind the links that these meet, those alone that were not found before."""
+        """New patterns for the places behind the links that these rules meet."""
         fresh: list[tuple[str, V]] = []
         rules = PathRules(patterns, self.syntax)
         for path, link, edge in _find_links(rules, self.tree):
@@ -144,7 +144,7 @@ class _Walk(Generic[V]):
         return fresh
 
     def _mounted(self, rules: PathRules[V]) -> Iterator[tuple[str, str, PatternEdge[V]]]:
-        """The bind mounts that stand where patterns go: where, what is mounted there, and where the patterns are."""
+        """The bind mounts on the path of patterns: mount point, mounted place, and position in the patterns."""
         for bind in self.paths.binds:
             target = self.tree.resolve(bind.target, beyond=True)
             place = self.tree.resolve(bind.source, beyond=True)
@@ -154,14 +154,14 @@ class _Walk(Generic[V]):
                     yield target, place, edge
 
     def _of_mounted(self, place: str, edge: PatternEdge[V]) -> list[tuple[str, V]]:
-        """What is left of patterns in what is mounted. A directory stays that is mounted where a rule ends."""
+        """The rest of the patterns in what is mounted. A directory mounted at the end of a rule stays."""
         rests = [pair for pair in edge.rests() if pair[0] or self.policy.ends(pair[1])]
         if not isinstance(self.tree.get(place), Directory | None):
             return [pair for pair in rests if not pair[0]]
         return [(rest or "*", value) for rest, value in rests]
 
     def _led(self, how: str, place: str, rests: list[tuple[str, V]]) -> Iterator[tuple[str, V]]:
-        """The patterns for a place that no others were found for. `how`: what leads there, to be shown."""
+        """The new patterns for a place. `how`: what leads there, for messages."""
         for rest, value in rests:
             pattern = f"{literal(place)}/{rest}".strip("/")
             key = (pattern, self.policy.kind(value))
@@ -180,14 +180,14 @@ class _Walk(Generic[V]):
             self.kept.add(path)
 
     def _may_hold(self, how: str, place: str, rest: str, value: V) -> bool:
-        """Whether the rest of a rule may hold where a link leads: unless it would cut away what the system needs."""
+        """Whether the rest of a rule may apply behind a link: not if it would remove what the system needs."""
         if not self.policy.cuts(value):
             return True
         lost = _find_lost(place, rest)
         if lost is None or not is_needed(lost):
             return True
         shown = f"{how} /{printable(place)}"
-        self.notes[f"{shown}, and the system needs /{printable(lost)}: its contents are in the image"] = None
+        self.notes[f"{shown}, but the system needs /{printable(lost)}: its contents stay in the image"] = None
         return False
 
     def _note_dangling(self, path: str, link: Symlink, rests: list[tuple[str, V]]) -> None:
@@ -197,7 +197,7 @@ class _Walk(Generic[V]):
 
 
 def _find_links(rules: PathRules[V], tree: Tree) -> Iterator[tuple[str, Symlink, PatternEdge[V]]]:
-    """The links that stand where patterns go, each with where the patterns are there."""
+    """The links on the path of patterns, each with the position in the patterns."""
     pending = [("", tree.root)]
     while pending:
         above, directory = pending.pop()
@@ -216,16 +216,16 @@ def _too_many(how: str, place: str) -> SourceError:
     above = place.rpartition("/")[0]
     usable = above and not is_needed(above)
     return SourceError(
-        f"cannot follow more than {MOST} links of the source, so that rules would not hold behind the others: "
+        f"cannot follow more than {MOST} links in the source, and rules would not apply behind the rest: "
         f"{how} /{printable(place)}",
-        f"leave out all that they lead to: ADD_IMAGE_EXCLUDES='{printable(literal(above))}/*' in ltsp.conf"
+        f"exclude everything that they lead to: ADD_IMAGE_EXCLUDES='{printable(literal(above))}/*' in ltsp.conf"
         if usable
-        else "see what these links are for, and take them out of the source",
+        else "check what these links are for, and remove them from the source",
     )
 
 
 def _find_lost(place: str, rest: str) -> str | None:
-    """What is lost where the rest of a rule holds at a place; None where that is only what some names match."""
+    """The path that the rest of a rule removes at a place; None if it only removes matching names."""
     names = [place] if place else []
     for component in filter(None, rest.split("/")):
         if component == "**":
@@ -246,7 +246,7 @@ def is_needed(place: str) -> bool:
 
 @cache
 def _read_system_places() -> tuple[frozenset[str], tuple[str, ...]]:
-    """Those places and what they lie in; and those which are needed with all below."""
+    """The needed places and their parents, and those needed with everything below."""
     lines = [line.text for line in read_built_in("system.places")]
     exact = {""}
     for line in lines:

@@ -1,6 +1,6 @@
-"""Places that settings files of a system name: swap files, keys and passwords, and where a tool keeps its store.
+"""Finds paths in settings files of a system: swap files, keys and passwords, and data directories of tools.
 
-Each reader is given the text of a file and gives the absolute paths in it.
+Each parser takes the text of a file and returns the absolute paths in it.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST = 1 << 20
-"""Bytes of the largest settings file that is asked for what it names."""
+"""Limit on the size of a settings file in bytes."""
 
 
 class PlaceKind(Enum):
-    """What lies there; of anything else, the setting is no reason to leave it out."""
+    """The kind of thing that a setting refers to; anything else at the path is not left out."""
 
     FILE = "file"
     DIRECTORY = "directory"
-    DOUBTFUL = "directory, of which nobody knows whether clients need it"
-    """That stays, and is in a warning."""
+    DOUBTFUL = "directory that clients may need"
+    """It stays, with a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ class Bind:
     """A bind mount of a system; both paths are relative to the root."""
 
     source: str
-    """Where the bytes lie in a tree of the system."""
+    """The path of the data in a tree of the system."""
     target: str
-    """Where they are when it runs."""
+    """The mount point in the running system."""
 
 
 def settings_text(tree: Tree, path: str) -> bytes:
-    """A settings file; nothing where there is none, or it may not be read."""
+    """The text of a settings file; empty if it does not exist or cannot be read."""
     file = tree.follow(path)
     if not isinstance(file, File) or file.content.size > _MOST:
         return b""
@@ -52,7 +52,7 @@ def settings_text(tree: Tree, path: str) -> bytes:
 
 
 def find_places(name: str, text: bytes, limits: IdRanges) -> Iterator[str]:
-    """The places that a settings file names, relative to the root, by the reader of that name.
+    """The places that a settings file refers to, relative to the root, found by the parser of that name.
 
     `limits`: which numbers are people's in that system.
     """
@@ -63,7 +63,7 @@ def find_places(name: str, text: bytes, limits: IdRanges) -> Iterator[str]:
 
 
 def binds(tree: Tree) -> tuple[Bind, ...]:
-    """The bind mounts that fstab and systemd's units tell of, but those that show other disks and what is temporary.
+    """The bind mounts in fstab and systemd units, without those of other disks and temporary files.
 
     fstab(5); `bind` in mount(8); systemd.mount(5), whose units systemd looks for in these directories: systemd.unit(5)
     """
@@ -109,7 +109,7 @@ def _fstab(text: bytes) -> Iterator[str]:
 
 
 def _credentials(text: bytes) -> Iterator[str]:
-    """Files with the passwords and keys of mounts: options in fstab(5)."""
+    """Files with passwords and keys of mounts, from options in fstab(5)."""
     for fields in _fields(text):
         for option in fields[3].split(b",") if len(fields) > 3 else ():
             name, _, value = option.partition(b"=")
@@ -118,7 +118,7 @@ def _credentials(text: bytes) -> Iterator[str]:
 
 
 def _crypttab(text: bytes) -> Iterator[str]:
-    """Keys of disks; crypttab(5): `/KEY`, or `/KEY:DEVICE` where it lies on another disk."""
+    """Disk encryption keys. crypttab(5): `/KEY`, or `/KEY:DEVICE` if it is on another disk"""
     for fields in _fields(text):
         if len(fields) > 2 and not fields[2].startswith(b"/dev/") and b":" not in fields[2]:
             yield _unescape(fields[2])
@@ -192,7 +192,7 @@ def _slapd(text: bytes) -> Iterator[str]:
 
 
 def _redis(text: bytes) -> Iterator[str]:
-    """redis.conf and valkey.conf, dir; names of settings have no case"""
+    """redis.conf and valkey.conf, dir; setting names are case-insensitive"""
     yield from _path_values(rb"(?i:dir)[ \t]", text)
 
 
@@ -202,14 +202,14 @@ def _elasticsearch(text: bytes) -> Iterator[str]:
 
 
 def _libvirt_pool(text: bytes) -> Iterator[str]:
-    """Pools of libvirt's formatstorage, target/path; of those of devices it is a place in /dev."""
+    """Libvirt's formatstorage, target/path; for pools of devices a path in /dev."""
     for target in re.findall(rb"<target>(.*?)</target>", text, re.DOTALL):
         paths = map(_from_xml, re.findall(rb"<path>\s*(.*?)\s*</path>", target, re.DOTALL))
         yield from (path for path in paths if not f"{path}/".startswith("/dev/"))
 
 
 def _libvirt_machine(text: bytes) -> Iterator[str]:
-    """Disks in files by libvirt's formatdomain, source/@file."""
+    """Libvirt's formatdomain, source/@file."""
     for _, path in re.findall(rb"""<source\s[^>]*?\bfile\s*=\s*(["'])(.*?)\1""", text, re.DOTALL):
         yield _from_xml(path)
 
@@ -219,17 +219,17 @@ def _from_xml(text: bytes) -> str:
 
 
 def _path_values(key: bytes, text: bytes) -> Iterator[str]:
-    """A path, in quotes or not, with a comment behind it or not."""
+    """A path, optionally quoted, and followed by an optional comment."""
     yield from _values(rb"[ \t]*" + key + rb"""[ \t]*["']?([^"'#]*?)["']?[ \t]*(?:#.*)?""", text)
 
 
 def _homes(text: bytes, limits: IdRanges) -> Iterator[str]:
-    """Homes of people, but for those of `_homes_of_programs`."""
+    """Home directories of users, without those of `_homes_of_programs`."""
     return (home for home in _of_people(text, limits) if not _is_of_a_program(home))
 
 
 def _homes_of_programs(text: bytes, limits: IdRanges) -> Iterator[str]:
-    """Homes where programs lie, some of which run as a user with a person's number."""
+    """Home directories that hold programs; some services run as a user with an ordinary UID."""
     return (home for home in _of_people(text, limits) if _is_of_a_program(home))
 
 
@@ -249,7 +249,7 @@ def _is_of_a_program(home: str) -> bool:
 
 
 def _toml_values(key: bytes, text: bytes) -> Iterator[str]:
-    """A string of a setting; tables do not matter, since no other one has the name."""
+    """A string setting; TOML tables can be ignored, since the name is unique."""
     yield from _values(rb"[ \t]*" + key + rb"""[ \t]*=[ \t]*["']([^"']*)["'][ \t]*(?:#.*)?""", text)
 
 
@@ -261,16 +261,16 @@ def _values(pattern: bytes, text: bytes) -> Iterator[str]:
 
 _OF_PASSWD = 7
 _OUTSIDE = ("/home/", "/nonexistent/")
-"""The exclusion `home/*` is about the first, and nothing is at the second. base-passwd's users-and-groups"""
+"""The first is covered by the exclusion `home/*`, and the second does not exist. base-passwd's users-and-groups"""
 _PROGRAMS = ("/opt/", "/usr/", "/var/")
 _HOMES = frozenset({"home", "homes"})
-"""Names of directories of homes: /usr/home of BSD, /var/home of ostree."""
+"""Names of directories with homes: /usr/home of BSD, /var/home of ostree."""
 _BIND = frozenset({b"bind", b"rbind"})
 _PASSING = frozenset({"dev", "media", "mnt", "proc", "run", "sys", "tmp"})
-"""What is mounted here is to be seen here as well; it is not moved. hier(7)"""
+"""Mount points at which a bind mount adds a second view, rather than moving data. hier(7)"""
 _UNIT_DIRECTORIES = ("etc/systemd/system", "usr/lib/systemd/system")
 _OF_CREDENTIALS = frozenset({b"cred", b"credentials", b"secretfile", b"IdentityFile"})
-"""mount.cifs(8); mount.ceph(8); sshfs(1), which hands options of ssh_config(5) on"""
+"""mount.cifs(8); mount.ceph(8); sshfs(1), which passes on options of ssh_config(5)"""
 
 _OF_TEXT: Mapping[str, tuple[PlaceKind, Callable[[bytes], Iterator[str]]]] = {
     "containerd": (PlaceKind.DIRECTORY, _containerd),
@@ -304,4 +304,4 @@ READERS: Mapping[str, tuple[PlaceKind, Reader]] = {
     "homes-of-programs": (PlaceKind.DOUBTFUL, _homes_of_programs),
     **{name: (kind, _of_text(read)) for name, (kind, read) in _OF_TEXT.items()},
 }
-"""By the name in a row `N=NAME`."""
+"""Parsers by the name in a row `N=NAME`."""

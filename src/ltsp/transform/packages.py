@@ -1,4 +1,4 @@
-"""Which packages a tree has, by the databases of dpkg and rpm in it. No program of the tree is run."""
+"""Lists the packages of a tree from its dpkg and rpm databases. No program of the tree is run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST = 512 << 20
-"""Bytes of the largest database that is read."""
+"""Limit on the size of a database in bytes."""
 _RPM_PLACES = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
 
 
 def list_packages(tree: Tree) -> Mapping[str, str] | None:
-    """Versions by name; the same name of a second architecture has it behind a colon. None where nobody says.
+    """Versions by name; for a second architecture, the name has a suffix `:ARCH`. None if there is no database.
 
     The older databases of rpm (Berkeley DB, ndb) are not read.
     """
@@ -27,7 +27,7 @@ def list_packages(tree: Tree) -> Mapping[str, str] | None:
 
 
 def _read_dpkg(tree: Tree) -> dict[str, str]:
-    """Of var/lib/dpkg/status, and of status.d, where minimal images have one file a package."""
+    """Packages in var/lib/dpkg/status, and in status.d, where minimal images have a file for each package."""
     texts = [_read_file(tree, "var/lib/dpkg/status")]
     parts = tree.follow("var/lib/dpkg/status.d")
     if isinstance(parts, Directory):
@@ -43,7 +43,7 @@ def _read_dpkg(tree: Tree) -> dict[str, str]:
 
 
 def _parse_fields(paragraph: str) -> Iterator[tuple[str, str]]:
-    """The fields of one line that matter here. deb-control(5)"""
+    """The single-line fields that are needed here. deb-control(5)"""
     for line in paragraph.split("\n"):
         name, colon, value = line.partition(":")
         if colon and name in ("Package", "Version", "Status", "Architecture"):
@@ -55,7 +55,7 @@ def _read_file(tree: Tree, path: str) -> bytes | None:
     try:
         return read_small_file(file, path, _MOST) if isinstance(file, File) else None
     except (OSError, FormatError):
-        return None  # a list that cannot be read is no list; the image is none the worse
+        return None  # an unreadable list is ignored; it does not affect the image
 
 
 # rpm: a table of header blobs, each an index of 16-byte entries and a store. rpm's docs/manual/hregions.md
@@ -84,13 +84,13 @@ def _read_rpm(tree: Tree) -> dict[str, str] | None:
 
 
 def rpm_files(tree: Tree) -> Iterator[str]:
-    """The absolute paths of what rpm installed; no more where its database is damaged."""
+    """The absolute paths of files installed by rpm, up to the first damaged record."""
     database = _rpm_database(tree)
     try:
         for blob in _blobs(database) if database is not None else ():
             yield from _files(blob)
     except FormatError:
-        return  # a list that cannot be read is no list
+        return  # an unreadable list is ignored
 
 
 def _rpm_database(tree: Tree) -> bytes | None:
@@ -98,24 +98,24 @@ def _rpm_database(tree: Tree) -> bytes | None:
 
 
 def _blobs(database: bytes) -> Iterator[bytes]:
-    """The header of each package. Raises FormatError where the database is damaged."""
+    """The header of each package. Raises FormatError if the database is damaged."""
     import sqlite3  # noqa: PLC0415 -- seldom needed, and large
 
     connection = sqlite3.connect(":memory:")
     try:
-        # A database in WAL mode, which a memory database cannot have: say that it is in the other.
+        # An in-memory database cannot be in WAL mode: change the mode in its header.
         connection.deserialize(database[:18] + b"\1\1" + database[20:])
         for (blob,) in connection.execute("SELECT blob FROM Packages ORDER BY hnum"):
             if isinstance(blob, bytes):
                 yield blob
     except sqlite3.Error as error:
-        raise FormatError(f"the database of rpm is damaged: {error}") from error
+        raise FormatError(f"the rpm database is damaged: {error}") from error
     finally:
         connection.close()
 
 
 def _index(blob: bytes, wanted: Collection[int]) -> Iterator[tuple[int, int, int, int]]:
-    """Of the tags that matter: which, its type, where its values begin, and how many there are said to be."""
+    """The needed entries of the index: tag, type, offset of the values and their stated count."""
     if len(blob) < 8:
         return
     count, _size = struct.unpack_from(">II", blob)
@@ -129,7 +129,7 @@ def _index(blob: bytes, wanted: Collection[int]) -> Iterator[tuple[int, int, int
 
 
 def _files(blob: bytes) -> Iterator[str]:
-    """A package's files: names, each with the number of its directory; "File tags" in rpm's docs/manual/tags.md."""
+    """A package's file names, each with its directory index; "File tags" in rpm's docs/manual/tags.md."""
     numbers: tuple[int, ...] = ()
     texts: dict[int, list[str]] = {}
     for tag, kind, at, count in _index(blob, (_DIR_INDEXES, _BASE_NAMES, _DIR_NAMES)):
@@ -144,7 +144,7 @@ def _files(blob: bytes) -> Iterator[str]:
 
 
 def _parse_rpm_header(blob: bytes) -> dict[int, str]:
-    """What tells a package, as text."""
+    """The tags that identify a package, as text."""
     found: dict[int, str] = {}
     for tag, kind, at, _count in _index(blob, (_NAME, _VERSION, _RELEASE, _EPOCH, _ARCH)):
         if kind == 6:  # a string

@@ -1,14 +1,14 @@
-"""Wildcards for one component of a path, as fnmatch(3) of glibc 2.36 reads them with FNM_EXTMATCH.
+"""Wildcards for one component of a path, with the semantics of fnmatch(3) of glibc 2.36 and FNM_EXTMATCH.
 
-That is what mksquashfs gives each component of its `-wildcards` patterns to: `*`, `?`, `[…]`, `[!…]`, a backslash, and
+mksquashfs uses it for each component of its `-wildcards` patterns: `*`, `?`, `[…]`, `[!…]`, a backslash, and
 `?(…)`, `*(…)`, `+(…)`, `@(…)`, `!(…)` with `|` between the alternatives. mksquashfs never calls setlocale(3), so the
 unit is the byte: `?` matches one byte of a longer character.
 
-Not followed are some oddities of that glibc: `@(a*)@(|b)`, where a star at the end of an alternative forgets what
+Some oddities of that glibc are not reproduced: `@(a*)@(|b)`, where a star at the end of an alternative forgets what
 comes after the group; a group within a group right after a star; a range that ends in `[:`, `[=` or `[.`, or a `[.`
 that begins no name; and `*?[…]`, which takes the second character for a leading dot.
 
-Paths are not known here; see `rules`.
+This module does not handle paths; see `rules`.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ Matcher = Callable[[str], bool]
 
 
 def literal(path: str) -> str:
-    """The pattern that matches no more than this path."""
+    """The pattern that matches only this path."""
     return re.sub(r"([*?\[\\+@!])", r"\\\1", path.strip("/"))
 
 
 def is_plain(component: str) -> bool:
-    """Whether a component has no wildcard in it, so that it matches itself and nothing else."""
+    """Whether a component has no wildcard, so that it matches only itself."""
     return _WILD.search(component) is None
 
 
 def matches_everything(component: str) -> bool:
-    """Whether a component is only stars; what they do with a leading dot is another matter."""
+    """Whether a component consists only of stars, regardless of a leading dot in names."""
     return component != "" and not component.strip("*")
 
 
@@ -58,11 +58,11 @@ def compile_wildcard(component: str, *, hidden: bool) -> Matcher:
 
 @dataclass(frozen=True, slots=True)
 class _CharacterSet:
-    """`?`, `[…]`, or a character that stands for itself: one character of a set."""
+    """`?`, `[…]`, or a literal character: one character of a set."""
 
     characters: frozenset[str]
     literal: bool = False
-    """Only a character that stands for itself matches a leading dot."""
+    """Only a literal character matches a leading dot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def _parse(text: str) -> _Sequence:
         at += 1
         if group is not None:
             alternatives, at = group
-            if not (after_star and character in "?*"):  # those may be empty, and the star takes what they would
+            if not (after_star and character in "?*"):  # those may be empty, and the star matches the same
                 elements.append(_Group(character, tuple(map(_parse, alternatives)), after_star))
                 after_star = False
         elif character == "*":
@@ -145,9 +145,9 @@ def _parse(text: str) -> _Sequence:
 
 
 def _split_group(text: str, at: int) -> tuple[list[str], int] | None:
-    """The alternatives of the group whose kind stands at `at`, and where it ends; None if it is not closed.
+    """The alternatives of the group that starts at `at`, and where it ends; None if it is not closed.
 
-    As glibc does, a backslash is no escape while the end is looked for.
+    As in glibc, a backslash is not an escape while searching for the end.
     """
     alternatives: list[str] = []
     level = 0
@@ -190,7 +190,7 @@ def _parse_bracket(text: str, at: int) -> tuple[frozenset[str], int] | None:
         if named is not None:
             at = named.end()
             if named[1] not in _CLASSES:
-                # fnmatch gives up here, so only what stands before can match, and that only if the end is there.
+                # fnmatch stops here, so only the characters before can match, and only if the bracket is closed.
                 closing = text.find("]", at)
                 if closing < 0:
                     return _NONE, len(text)
@@ -225,7 +225,7 @@ def _parse_member(text: str, at: int) -> tuple[str, int]:
 
 
 def _is_cheap(sequence: _Sequence) -> bool:
-    """Whether a regular expression of it takes no more than a few times the square of the name's length."""
+    """Whether its regular expression takes time at most quadratic in the name's length."""
     stars = sum(isinstance(element, _Star) for element in sequence)
     return stars <= 2 and all(
         isinstance(element, _CharacterSet | _Star)

@@ -1,7 +1,7 @@
-"""Regular expressions for one component of a path, as mksquashfs's `-regex` has them: regcomp(3), REG_EXTENDED.
+"""Regular expressions for one component of a path, as in mksquashfs's `-regex`: regcomp(3), REG_EXTENDED.
 
-A name matches when the expression is found anywhere in it. Python's `re` is asked; what the two write differently is
-translated, and what Python cannot say is refused.
+A name matches if the expression matches anywhere in it. It is translated to Python's `re`; what that cannot express is
+refused.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _CLASSES = {
 def compile_regex(component: str) -> Matcher:
     """The matcher of a component.
 
-    Raises UsageError where it is no regular expression.
+    Raises UsageError if it is not a regular expression.
     """
     text = encode(component).decode("latin-1")
     try:
@@ -64,15 +64,15 @@ def _translate(token: re.Match[str]) -> str:
     if (other := token["other"]) == "$":
         return r"\Z"
     if other == "(":
-        # What Python reads into `(?` is no syntax here: there the question mark has nothing to repeat.
+        # `(?` is Python syntax only: in POSIX the question mark would have nothing to repeat.
         return "(" if token.string[token.end() : token.end() + 1] not in ("?", "*", "+") else "(*"
     if other == "[":
-        raise re.error("a [ is not closed")
+        raise re.error("unclosed [")
     return "\\" + other if other in "{}" else other
 
 
 def _translate_bracket(text: str) -> str:
-    """A bracket expression, in which a backslash is a backslash."""
+    """A bracket expression, in which a backslash is literal."""
     negated = text.startswith("[^")
     body = text[2:-1] if negated else text[1:-1]
 
@@ -82,6 +82,6 @@ def _translate_bracket(text: str) -> str:
         return re.escape(match[2] or match[0]) if match[0] != "-" else "-"
 
     inner = re.sub(r"\[:(\w*):\]|\[[.=](.)[.=]\]|.", part, body, flags=re.DOTALL)
-    # A hyphen at either end is itself.
+    # A hyphen at either end is literal.
     inner = re.sub(r"\A-", r"\\-", re.sub(r"(?<!\\)-\Z", r"\\-", inner))
     return f"[{'^' if negated else ''}{inner}]"

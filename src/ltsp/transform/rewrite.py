@@ -1,7 +1,7 @@
-"""The rewriters that rows `F=NAME` of the secrets name, and the tests of rows `W=NAME`.
+"""The rewriters for rows `F=NAME` of the secrets, and the tests for rows `W=NAME`.
 
-A rewriter is given the files of its rows and says what becomes of them. It sees the tree, so links lead where they
-lead inside the image.
+A rewriter takes the files of its rows and returns their new contents. It sees the tree, so links are resolved inside
+the image.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 MOST = 64 << 20
-"""Bytes of the largest file that is rewritten; an account file of a million people is as large."""
+"""Limit in bytes on files to rewrite; enough for an account file with a million users."""
 
 _WRONG_AFTERWARDS = frozenset({"security.capability", "security.ima", "security.evm"})
-"""Attributes that speak of the bytes of a file."""
+"""Attributes that depend on the content of a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class RewriteInput:
-    """What a rewriter works on."""
+    """The input of a rewriter."""
 
     tree: Tree
     paths: Sequence[str]
-    """Of its rows: a pattern without wildcards as it is, whether there is such a file or not; else what matches."""
+    """The paths of its rows: patterns without wildcards as they are, even if no such file exists; else matches."""
     faults: Faults
 
     def read(self, path: str, instead: bytes | None = None) -> bytes | None:
-        """The bytes of the regular file where a path leads; None where there is none.
+        """The content of the regular file that a path leads to; None if there is none.
 
         `instead` stands for those of a file that we may not read, where such files are passed over.
         """
@@ -68,19 +68,19 @@ def _is_unreadable(file: File) -> bool:
 
 
 Changes = Mapping[str, Node | None]
-"""As for `Tree.edit`; what would be as before is not in it."""
+"""Changes for `Tree.edit`, without unchanged files."""
 
 Rewriter = Callable[[RewriteInput], Changes]
 
 
 def replace_bytes(file: File, data: bytes) -> File:
-    """The file with other bytes: mode, owner, time and those attributes that do not speak of the bytes stay."""
+    """The file with new content; mode, owner, time and attributes that do not depend on the content stay."""
     xattrs = tuple(pair for pair in file.metadata.xattrs if pair[0] not in _WRONG_AFTERWARDS)
     return replace(file, metadata=replace(file.metadata, xattrs=xattrs), content=Bytes(data))
 
 
 def _rewrite_each(function: Callable[[bytes], bytes]) -> Rewriter:
-    """The rewriter that treats each file alone."""
+    """A rewriter that treats each file separately."""
 
     def rewrite(source: RewriteInput) -> Changes:
         changes: dict[str, Node | None] = {}
@@ -94,7 +94,7 @@ def _rewrite_each(function: Callable[[bytes], bytes]) -> Rewriter:
 
 
 def _change_file(tree: Tree, path: str, old: bytes, new: bytes) -> Changes:
-    """The change at the place where a path leads, if there is any."""
+    """The change to the file that a path leads to, if any."""
     resolved = tree.resolve(path)
     file = None if resolved is None else tree.get(resolved)
     return {resolved: replace_bytes(file, new)} if resolved and isinstance(file, File) and new != old else {}
@@ -110,12 +110,12 @@ _SUBSTITUTES: Mapping[str, Callable[[Mapping[str, bytes]], bytes]] = {
 
 
 _EXTRA = "var/lib/extrausers"
-"""Where libnss-extrausers has further accounts; nsswitch.conf's `extrausers`."""
+"""Where libnss-extrausers keeps more accounts; `extrausers` in nsswitch.conf."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SystemAccounts:
-    """Whom the account files of a system name, in all places."""
+    """The accounts in all account files of a system."""
 
     limits: IdRanges
     people: People
@@ -149,19 +149,19 @@ class _SystemAccounts:
 
 
 def _rewrite_accounts(source: RewriteInput) -> Changes:
-    """Raises LtspError where there is no passwd, or two account files are one.
+    """Raises LtspError if passwd is missing, or two account files are the same file.
 
     Of shadow and gshadow nothing stays but the names, and those are in files that anybody may read.
     """
     for name in ("passwd", "group"):
         _check_readable(source, name)
     if not isinstance(source.tree.follow("etc/passwd"), File):
-        raise LtspError("no etc/passwd in the image", "a system has one; --cleanup=0 leaves accounts as they are")
+        raise LtspError("no etc/passwd in the image", "a system needs one; --cleanup=0 leaves accounts as they are")
     return _rewrite_accounts_in("etc", source)
 
 
 def _rewrite_extra_accounts(source: RewriteInput) -> Changes:
-    """Raises LtspError where two account files are one."""
+    """Raises LtspError if two account files are the same file."""
     return _rewrite_accounts_in(_EXTRA, source)
 
 
@@ -189,11 +189,11 @@ def _rewrite_accounts_in(directory: str, source: RewriteInput) -> Changes:
 
 
 def _check_readable(source: RewriteInput, name: str) -> None:
-    """A system without its passwd or group is none, whoever may not read them. Raises FileUnreadable."""
+    """Raises FileUnreadable if passwd or group cannot be read: without them the image would not work."""
     file = source.tree.follow(f"etc/{name}")
     if name in {"passwd", "group"} and isinstance(file, File) and _is_unreadable(file):
         raise FileUnreadable(
-            f"cannot read /etc/{name}: Permission denied", f"let others read it, as it should be: chmod 644 etc/{name}"
+            f"cannot read /etc/{name}: Permission denied", f"make it readable to others: chmod 644 etc/{name}"
         )
 
 
@@ -201,7 +201,7 @@ def _check_readable(source: RewriteInput, name: str) -> None:
 
 
 def _reset_machine_id(source: RewriteInput) -> Changes:
-    """An empty file, which systemd fills at each boot; without one it would take every boot for the first.
+    """An empty file, which systemd fills at each boot; without it, systemd would treat every boot as the first.
 
     machine-id(5)
     """
@@ -237,7 +237,7 @@ def _link_machine_id(source: RewriteInput) -> Changes:
 
 
 def _empty_target(tree: Tree, path: str) -> Changes:
-    """The file where a link leads without its bytes; nothing where it leads to none."""
+    """Truncate the file that a link leads to, if there is one."""
     resolved = tree.resolve(path)
     file = None if resolved is None else tree.get(resolved)
     return {resolved: replace_bytes(file, b"")} if resolved and isinstance(file, File) and file.content.size else {}
@@ -251,7 +251,7 @@ _LOCAL_HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback
 
 
 def _keep_localhost(text: bytes) -> bytes:
-    """The lines of localhost, with only its own names; they are made where there are none. hosts(5)"""
+    """The lines of localhost with only its own names, added if missing. hosts(5)"""
     lines: list[bytes] = []
     for line in text.split(b"\n"):
         address, *names = line.partition(b"#")[0].split() or [b""]
@@ -271,7 +271,7 @@ _STUB = "../run/systemd/resolve/stub-resolv.conf"
 
 
 def _restore_stub_resolver(source: RewriteInput) -> Changes:
-    """`ltsp dnsmasq --dns` switches systemd-resolved's stub off and links resolv.conf past it: back to the stub."""
+    """Return to systemd-resolved's stub, which `ltsp dnsmasq --dns` disables and bypasses in resolv.conf."""
     changes: dict[str, Node | None] = {}
     for path in source.paths:
         file = source.tree.get(path)
@@ -290,12 +290,12 @@ _CHAP = re.compile(
 
 
 def _strip_chap(text: bytes) -> bytes:
-    """Without names and passwords of CHAP, those in comments too. iscsid.conf as open-iscsi ships it"""
+    """Remove CHAP names and passwords, also in comments. iscsid.conf of open-iscsi"""
     return _CHAP.sub(b"", text)
 
 
 def _keep_comments(text: bytes) -> bytes:
-    """The comments alone, less those that a password could stand in."""
+    """Only the comments, without those that could contain a password."""
     lines = text.split(b"\n")
     return b"".join(line + b"\n" for line in lines if line.startswith(b"#") and b"://" not in line and b"@" not in line)
 
@@ -310,13 +310,13 @@ REWRITERS: Mapping[str, Rewriter] = {
     "machine-id-link": _link_machine_id,
     "resolver": _restore_stub_resolver,
 }
-"""By the name in a row `F=NAME`."""
+"""Rewriters by the name in a row `F=NAME`."""
 
 LOSSES: Mapping[str, tuple[str, Callable[[bytes], int]]] = {
     "comments": ("printer", lambda text: len(re.findall(rb"(?m)^[ \t]*<(?:Default)?Printer[ \t]", text))),
     "hosts": ("line", _count_lost_hosts),
 }
-"""By the name of a rewriter: what goes from a file that somebody may miss, and how many of it there are."""
+"""By the name of a rewriter: counts the removed entries that clients may miss."""
 
 TESTS: Mapping[str, Callable[[bytes], bool]] = {
     "hashes": lambda text: (
@@ -327,4 +327,4 @@ TESTS: Mapping[str, Callable[[bytes], bool]] = {
     "private-key": lambda text: re.search(rb"PRIVATE KEY-----|(?m:^[ \t]*PrivateKey[ \t]*=)", text) is not None,
     "url-password": lambda text: re.search(rb"://[^/\s:@]*:[^/\s@]+@", text) is not None,
 }
-"""By the name in a row `W=NAME`: whether a file's bytes look like a secret."""
+"""Tests by the name in a row `W=NAME`: whether the content of a file looks like a secret."""

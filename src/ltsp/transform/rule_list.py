@@ -14,10 +14,10 @@ class ListLine:
     """A line that is neither blank nor a comment."""
 
     text: str
-    """Without the white space around it."""
+    """Without surrounding white space."""
     file: str
     number: int
-    """From 1 on."""
+    """From 1."""
 
     def __str__(self) -> str:
         return f"{printable(self.file)}, line {self.number}"
@@ -29,7 +29,7 @@ class TunedList:
 
     lines: tuple[ListLine, ...]
     omitted: tuple[ListLine, ...]
-    """The lines that were in the list and are not any more."""
+    """The lines that OMIT removed."""
     warnings: tuple[str, ...]
 
 
@@ -40,7 +40,7 @@ def read_built_in(name: str) -> Iterator[ListLine]:
 
 
 def parse_lines(text: str, file: str) -> Iterator[ListLine]:
-    """The lines of a list, less blank ones and those that begin with `#`.
+    """The lines of a list, without blank ones and comments (`#`).
 
     White space at either end is dropped, also the carriage return that some editors leave. To begin a name with a
     blank, `#` or a backslash, put a backslash before it; to end it with a blank, write `[ ]`.
@@ -54,7 +54,7 @@ def parse_lines(text: str, file: str) -> Iterator[ListLine]:
 def tune_list(
     base: Iterator[ListLine], add: Iterator[ListLine], omit: Iterator[ListLine], key: Callable[[str], str] = str
 ) -> TunedList:
-    """The base with lines added, each in the place of one that is the same, and lines taken out.
+    """The base with lines added, each replacing an equal one, and lines removed.
 
     `key`: by which part of a line it is the same as another.
     """

@@ -1,7 +1,7 @@
-"""Rules for paths: patterns of several components, each with what it stands for, matched a directory at a time.
+"""Rules for paths: patterns of several components, each with a value, matched a directory at a time.
 
-As in mksquashfs, a pattern is taken apart at its slashes first, a component matches one name, and what matches a
-directory covers all below it. Of a tree only those directories cost anything that some pattern leads into.
+As in mksquashfs, a pattern is split at its slashes first, a component matches one name, and a match of a directory
+covers everything below it. Only directories that some pattern leads into cost time.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class PatternSyntax:
-    """What the components of a pattern mean."""
+    """How the components of a pattern are interpreted."""
 
     component: Callable[[str], Matcher]
     plain: Callable[[str], bool] = is_plain
-    """Whether a component is no more than a name."""
+    """Whether a component is a plain name."""
     everything: Callable[[str], bool] = lambda _component: False
-    """Whether a component matches every name there is."""
+    """Whether a component matches every name."""
     deep: bool = False
     """Whether `**` stands for any number of directories."""
 
@@ -37,16 +37,16 @@ MKSQUASHFS_SYNTAX = PatternSyntax(lambda component: compile_wildcard(component, 
 
 @dataclass(slots=True, eq=False)
 class _PatternNode(Generic[V]):
-    """What may follow in one directory: a node of the tree of patterns, with its edges."""
+    """A node of the tree of patterns: the components that may follow in one directory."""
 
     stays: bool
-    """It holds in the directories below too (`**`, `... name`)."""
+    """Whether it also applies in the directories below (`**`, `... name`)."""
     edges: dict[str, PatternEdge[V]] = field(default_factory=dict)
     deep: _PatternNode[V] | None = None
-    """What follows `**` here."""
+    """The node after `**`."""
 
     def rests(self) -> Iterator[tuple[str, V]]:
-        """The patterns from here on, and what they stand for."""
+        """The rest of the patterns from here, with their values."""
         for text, edge in self.edges.items():
             for rest, value in edge.rests():
                 yield f"{text}/{rest}".rstrip("/"), value
@@ -56,16 +56,16 @@ class _PatternNode(Generic[V]):
 
 @dataclass(slots=True, eq=False)
 class PatternEdge(Generic[V]):
-    """A component of patterns: what ends with it, and what goes on below."""
+    """A component of patterns, with the values of those that end here and the node for the others."""
 
     matches: Matcher | None
-    """None where it matches no more than its own text."""
+    """None if it matches only its own text."""
     everything: bool
     values: list[V] = field(default_factory=list)
     below: _PatternNode[V] | None = None
 
     def rests(self) -> Iterator[tuple[str, V]]:
-        """What is left of each pattern that comes through here, and its value; empty text where a pattern ends."""
+        """The rest of each pattern through this component, and its value; the rest is empty where a pattern ends."""
         for value in self.values:
             yield "", value
         if self.below is not None:
@@ -74,13 +74,13 @@ class PatternEdge(Generic[V]):
 
 @dataclass(slots=True, eq=False)
 class RuleLevel(Generic[V]):
-    """What the rules say about the entries of one directory."""
+    """The rules for the entries of one directory."""
 
     _states: tuple[_PatternNode[V], ...]
     covered: tuple[V, ...]
-    """What rules for this directory, or one above it, say of all that lies below."""
+    """Values of rules that match this directory or one above it, and so everything below."""
     every: tuple[V, ...] = field(init=False)
-    """What rules for every entry say."""
+    """Values of rules that match every entry."""
     _plain: dict[str, list[PatternEdge[V]]] = field(init=False)
     _wild: list[tuple[Matcher, PatternEdge[V]]] = field(init=False)
 
@@ -95,23 +95,23 @@ class RuleLevel(Generic[V]):
 
     @property
     def is_free(self) -> bool:
-        """Whether nothing is said about this directory's entries, nor about anything below."""
+        """Whether no rule matches this directory's entries or anything below."""
         return not self._states and not self.covered
 
     @property
     def leads_on(self) -> bool:
-        """Whether some rule is about an entry of this directory or one below it."""
+        """Whether some rule may match an entry of this directory or one below it."""
         return bool(self._states)
 
     def edges(self, name: str) -> list[PatternEdge[V]]:
-        """Where the patterns are that lead to this entry, or through it."""
+        """The edges of the patterns that lead to or through this entry."""
         found = self._plain.get(name, [])
         if self._wild:
             found = found + [edge for matches, edge in self._wild if matches(name)]
         return found
 
     def values(self, name: str) -> tuple[V, ...]:
-        """What the rules for this entry itself stand for."""
+        """The values of the rules that match this entry itself."""
         return tuple(value for edge in self.edges(name) for value in edge.values)
 
     def descend(self, name: str) -> _State[V]:
@@ -127,11 +127,11 @@ class RuleLevel(Generic[V]):
 
 
 _State = tuple[tuple[_PatternNode[V], ...], tuple[V, ...]]
-"""What holds in a directory: where in the patterns it is, and what covers it."""
+"""The state of a directory: its position in the patterns, and the values that cover it."""
 
 
 class PathRules(Generic[V]):
-    """Patterns and what they stand for.
+    """Patterns and their values.
 
     A `... ` before a pattern makes it hold in every directory, as in mksquashfs; of several components
     (`... cache/tmp`) as its versions from 4.6 on read it.
@@ -174,12 +174,12 @@ class PathRules(Generic[V]):
             edge.values.append(value)
 
     def level(self, directory: str) -> RuleLevel[V]:
-        """What the rules say about the entries of a directory; "" is the root."""
+        """The rules for the entries of a directory; "" is the root."""
         found = self._levels.get(directory)
         return self._add_level(directory) if found is None else found
 
     def _add_level(self, directory: str) -> RuleLevel[V]:
-        """The level of a directory that was not asked about before; it may lie deeper than the interpreter's stack."""
+        """The level of a new directory, without recursion: it may be deeper than the interpreter's stack."""
         unknown: list[str] = []
         above = directory
         while above not in self._levels:
@@ -194,7 +194,7 @@ class PathRules(Generic[V]):
         return level
 
     def matches(self, path: str) -> tuple[V, ...]:
-        """What the rules for a path, and then those for what it lies in, stand for."""
+        """The values of the rules for a path, then of those for the directories above it."""
         parent, _, name = path.rpartition("/")
         level = self.level(parent)
         return level.values(name) + level.covered

@@ -1,7 +1,7 @@
-"""Secrets and the identity of one machine: which paths they lie at, and what becomes of each.
+"""The list of secrets and of the identity of a machine: their paths, and how an image treats each.
 
-The list is data (`lists/image.secrets`). Rows that leave a path out are asked while a source is scanned (`take`); rows
-that change a file, and those that only warn, are looked up in the tree by `cleanup`.
+The list is data (`lists/image.secrets`). Rows that leave out a path are applied while a source is scanned (`take`);
+rows that change a file, and those that only warn, are applied to the tree by `cleanup`.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from ltsp.tree.tree import Tree
 
 
 class Action(Enum):
-    """What becomes of what a row names."""
+    """What a row does with the paths that it matches."""
 
     LEFT_OUT = "X"
     MADE_BY_CLIENT = "R"
-    """Left out, and the client makes its own when it boots."""
+    """Left out, and the client generates its own when it boots."""
     EMPTIED = "T"
     REWRITTEN = "F"
     NAMED = "N"
-    """Stays; what it names is left out, or warned of."""
+    """Stays; the paths in it are left out, or reported."""
     WARNED_OF = "W"
     KEPT = "K"
-    """Stays, whatever other rows say of it or of what it lies in."""
+    """Stays, whatever other rows say about it or a directory above it."""
 
 
 ACTIVE_SWAP = "active swap"
 ADDED = "added"
-"""Of a row W: only of files that no package tool brought."""
+"""For a row W: only files that no package tool installed."""
 _ANYWHERE = "**/"
 _REMOVES = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
 _SYNTAX = replace(LIST_SYNTAX, deep=True)
@@ -56,7 +56,7 @@ _NAMES = {
     Action.NAMED: READERS.keys(),
     Action.WARNED_OF: TESTS.keys() | {"", ADDED},
 }
-"""The names that a row of an action may give; other actions have none."""
+"""The names that an action accepts; other actions have none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +64,26 @@ class SecretRow:
     action: Action
     pattern: str
     name: str = ""
-    """Of a rewriter (F), a reader (N) or a test (W)."""
+    """The name of a rewriter (F), a parser (N) or a test (W)."""
     reason: str = ""
     consequence: str = ""
-    """What clients do without it, where somebody may miss it; that is said in every run."""
+    """What clients lack because of it, printed in every run; empty if nobody would miss it."""
     derived_from: str = ""
-    """Of a row that no list has: the row N of the file that names this place, or ACTIVE_SWAP."""
+    """For a row that is not in a list: the row N of the file with this place, or ACTIVE_SWAP."""
 
     def __str__(self) -> str:
         return self.derived_from or f"{self.action.value}{'=' + self.name if self.name else ''} {self.pattern}"
 
     @property
     def keep_setting(self) -> str:
-        """The setting that lets in what it leaves out."""
+        """The setting that keeps what it leaves out."""
         if self.derived_from == ACTIVE_SWAP:
             return f"ADD_IMAGE_SECRETS='K {self.pattern}'"
         return f"OMIT_IMAGE_SECRETS='{self.derived_from or self.pattern}'"
 
     @property
     def is_anywhere(self) -> bool:
-        """Whether it warns of a name wherever that is. Such a row leads nowhere, and is asked of the tree."""
+        """Whether it warns about a name in any directory. Such a row is applied to the tree only."""
         name = self.pattern.removeprefix(_ANYWHERE)
         return self.action is Action.WARNED_OF and name != self.pattern and "/" not in name
 
@@ -93,7 +93,7 @@ class SecretRow:
 
     @classmethod
     def parse(cls, text: str) -> SecretRow:
-        """Raises ValueError, which says what is wrong."""
+        """Raises ValueError with the reason."""
         match = _ROW.fullmatch(text)
         if match is None:
             raise ValueError("a row is an action (X R T F=NAME N=NAME W K), a pattern and a reason")
@@ -108,23 +108,23 @@ class SecretRow:
 
 
 _HARMLESS = frozenset({Action.KEPT, Action.WARNED_OF, Action.NAMED})
-"""What they name stays as it is."""
+"""Actions whose paths stay as they are."""
 _LINK_POLICY: LinkPolicy[SecretRow] = LinkPolicy(
     ends=lambda row: row.action in _REMOVES or row.action is Action.KEPT,
     cuts=lambda row: row.action not in _HARMLESS,
     kind=lambda row: (row.action, row.name),
 )
-"""Rows T and F look for themselves where a link leads that they name; a link that a row W names is told as it is."""
+"""Rows T and F resolve a link that they match themselves; a row W reports the link itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretRows:
-    """The list after it was tuned."""
+    """The list after ADD and OMIT."""
 
     rows: tuple[SecretRow, ...]
     warnings: tuple[str, ...] = ()
     omitted: tuple[str, ...] = ()
-    """The patterns of rows that were taken out."""
+    """The patterns of removed rows."""
 
 
 def image_secrets(
@@ -148,7 +148,7 @@ def image_secrets(
         except ValueError as error:
             faults.append(f"{line}: {error}")
     if faults:
-        raise ConfError("; ".join(faults), "a row is like this: X etc/app.key  the key of app")
+        raise ConfError("; ".join(faults), "a row looks like this: X etc/app.key  the key of app")
     rows += (
         SecretRow(Action.LEFT_OUT, literal(path), reason="contents of memory", derived_from=ACTIVE_SWAP)
         for path in swaps
@@ -158,7 +158,7 @@ def image_secrets(
 
 
 def _row_key(text: str) -> str:
-    """What tells a row from others: its pattern, and rows N are beside the one that says what becomes of that file."""
+    """The identity of a row: its pattern; a file may have rows N in addition to another row."""
     match = _ROW.fullmatch(text)
     if match is None:
         return text
@@ -172,11 +172,11 @@ class SecretFinding:
     path: str
     row: SecretRow
     files: int = 1
-    """How many files a directory holds."""
+    """Number of files in a directory."""
     example: str = ""
     """One of them."""
     others: tuple[str, ...] = ()
-    """Files of the same kind, of which one line is enough."""
+    """Files of the same kind, reported in one line."""
 
     def __str__(self) -> str:
         example = f", such as /{printable(self.example)}" if self.example not in {"", self.path} else ""
@@ -184,13 +184,13 @@ class SecretFinding:
             f" ({amount} file{'s' if amount > 1 else ''}{example})" if (amount := self.files) > 1 or example else ""
         )
         more = f" and {len(self.others)} more" if self.others else ""
-        remedy = f"; to leave out what lies there: ADD_IMAGE_EXCLUDES='{printable(self._exclude_pattern)}'"
+        remedy = f"; to exclude it: ADD_IMAGE_EXCLUDES='{printable(self._exclude_pattern)}'"
         reason = self.row.reason or "may hold a secret"
         return f"/{printable(self.path)}{inside}{more}: {reason}{remedy if self.row.is_anywhere else ''}"
 
     @property
     def _exclude_pattern(self) -> str:
-        """The exclusion of a copy: all of a system that has etc in it, of several what they all lie in."""
+        """The exclusion for a copy of a system: the directory that contains its etc, or the parent of several."""
         roots = [path.rpartition("/etc/")[0] for path in (self.path, *self.others)]
         if not roots[0]:
             return literal(self.path)
@@ -226,11 +226,11 @@ class Secrets:
         self._let_in = Exclusions(()) if let_in is None else let_in
 
     def _every(self) -> list[tuple[str, SecretRow]]:
-        """What leads somewhere."""
+        """The rows to follow through links."""
         return [*((row.pattern, row) for row in self.rows if not row.is_anywhere), *self._behind]
 
     def follow_links(self, tree: Tree, paths: Paths) -> tuple[Secrets, LinkedRules[SecretRow]]:
-        """The rows as they hold in a tree with links in it; see `links.follow`."""
+        """The rows as they apply to a tree with its links; see `links.follow`."""
         every = self._every()
         gone = replace(paths, gone=lambda path: paths.gone(path) or self.row(path) is not None)
         led = follow_links(every, tree, _SYNTAX, _LINK_POLICY, gone)
@@ -242,7 +242,7 @@ class Secrets:
         return Secrets(self.rows, let_in, behind, kept, self._omitted), led
 
     def add_named_places(self, tree: Tree, *, beyond: bool = False) -> Secrets:
-        """The rows, and those for what settings files in this tree name; see rows N.
+        """The rows, with added ones for the paths in settings files of this tree; see rows N.
 
         What the system needs is not left out, whatever they say. `beyond`: the tree is an outline, and what it does not
         have may still be there.
@@ -265,7 +265,7 @@ class Secrets:
         return self if fresh == self.rows else Secrets(fresh, self._let_in, self._behind, self._kept, self._omitted)
 
     def settings_left_out(self) -> frozenset[str]:
-        """Directories that are emptied, and in which rows N read settings before: redis.conf has a password, too."""
+        """Directories that are emptied after rows N have read settings in them: redis.conf contains a password, too."""
         naming = (row.pattern.rpartition("/")[0] for row in self.rows if row.action is Action.NAMED)
         return frozenset(
             path
@@ -274,15 +274,15 @@ class Secrets:
         )
 
     def leads_below(self, directory: str) -> bool:
-        """Whether some row is about what lies in a directory."""
+        """Whether some row matches entries of a directory."""
         return self._rules.level(directory).leads_on
 
     def concerns(self, directory: str) -> bool:
-        """Whether anything is said about what lies in a directory, also by a row for what that lies in."""
+        """Whether some row matches entries of a directory, or a directory above."""
         return not self._rules.level(directory).is_free
 
     def take(self, path: str, directory: bool) -> Inclusion:
-        """What becomes of a path; a `Selection`."""
+        """Whether a path is included; a `Selection`."""
         parent, _, name = path.rpartition("/")
         level = self._rules.level(parent)
         if level.is_free:
@@ -298,7 +298,7 @@ class Secrets:
         return Inclusion.EMPTIED if directory and not above else Inclusion.NOTHING
 
     def row(self, path: str) -> SecretRow | None:
-        """The row that leaves a path out, itself or with what it lies in."""
+        """The row that leaves out a path, or a directory above it."""
         going = _removing_rows(self._rules.matches(path))
         return going[0] if going and not self._is_kept(path) else None
 
@@ -308,15 +308,15 @@ class Secrets:
         return None if row is None else str(row)
 
     def consequence(self, path: str) -> str:
-        """What clients do without where a path is left out, if that is worth a word."""
+        """What clients lack because a path is left out, if worth a note."""
         return next((row.consequence for row in _removing_rows(self._rules.matches(path)) if row.consequence), "")
 
     def is_private(self, path: str) -> bool:
-        """Whether a file is not to be seen by others as it is: left out, emptied or rewritten."""
+        """Whether the content of a file must not be published: it is left out, truncated or rewritten."""
         return any(row.action not in _HARMLESS for row in self._rules.matches(path))
 
     def find_edited(self, tree: Tree, actions: Iterable[Action]) -> dict[SecretRow, list[str]]:
-        """The paths that each row of these actions is about, in the order of the rows.
+        """The paths that each row with these actions matches, in the order of the rows.
 
         A pattern without wildcards is given as it is, whether there is such a path or not.
         """
@@ -333,7 +333,7 @@ class Secrets:
         return paths
 
     def findings(self, tree: Tree) -> list[SecretFinding]:
-        """What rows W name in the tree, in the order of paths; their tests are not asked here."""
+        """The paths in the tree that rows W match, sorted; their tests are not applied here."""
         named = [
             SecretFinding(path, row, files)
             for path, node, rows in self._find_matches(tree)
@@ -343,7 +343,7 @@ class Secrets:
         return sorted([*named, *self._anywhere(tree)], key=lambda finding: encode(finding.path))
 
     def _anywhere(self, tree: Tree) -> Iterator[SecretFinding]:
-        """What rows for a name wherever it is find, but where another row says what becomes of that file."""
+        """The matches of rows for a name in any directory, without files that another row matches."""
         rows = [(row.pattern.removeprefix(_ANYWHERE), row) for row in self.rows if row.is_anywhere]
         level = PathRules(rows, _SYNTAX).level("")
         for path, node in tree.walk() if rows else ():
@@ -352,7 +352,7 @@ class Secrets:
                 yield from (SecretFinding(path, row) for row in found)
 
     def let_in(self, tree: Tree) -> list[SecretFinding]:
-        """What is in the tree although a row leaves it out, because OMIT_IMAGE_EXCLUDES let it in."""
+        """Paths in the tree that a row would leave out, but OMIT_IMAGE_EXCLUDES keeps."""
         return [
             SecretFinding(path, row, max(1, _count_files(node, row)))
             for path, node, rows in self._find_matches(tree)
@@ -367,7 +367,7 @@ class Secrets:
         return self._keep.leads_below(directory) or self._let_in.leads_below(directory)
 
     def _find_matches(self, tree: Tree) -> Iterator[tuple[str, Node, tuple[SecretRow, ...]]]:
-        """What rows name themselves, in the order of paths; only directories that a row leads into are looked at."""
+        """The paths that rows match directly, sorted; only directories that a row leads into are visited."""
         pending: list[Iterator[tuple[str, Node, RuleLevel[SecretRow]]]] = [
             _list_entries("", tree.root, self._rules.level(""))
         ]
@@ -391,12 +391,12 @@ def _list_entries(
 
 
 def _removing_rows(rows: tuple[SecretRow, ...]) -> tuple[SecretRow, ...]:
-    """Those rows that leave a path out."""
+    """The rows that leave out a path."""
     return tuple(row for row in rows if row.action in _REMOVES)
 
 
 def _count_files(node: Node, row: SecretRow) -> int:
-    """How many files a row is about here. A link counts where the row spells it out, as what it leads to does."""
+    """How many files a row matches here. A link counts if the row spells it out, like its target."""
     match node:
         case Directory():
             return sum(isinstance(below, File) for _, below in Tree(node).walk())

@@ -1,4 +1,4 @@
-"""Several selections as one."""
+"""Combines selections."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ltsp.tree.selection import Inclusion, Selection, select_all
 
 
 def combine_selections(*selections: Selection) -> Selection:
-    """The selection that takes in what all of these take in: the strongest answer wins."""
+    """The selection that includes what all of these include: the most restrictive answer wins."""
     chosen = tuple(selection for selection in selections if selection is not select_all)
     if not chosen:
         return select_all
@@ -29,12 +29,12 @@ def combine_selections(*selections: Selection) -> Selection:
 
 
 def leave_out(paths: Iterable[str]) -> Selection:
-    """The selection that leaves out these very paths and what lies below them."""
+    """The selection that leaves out exactly these paths and everything below them."""
     gone = frozenset(path.strip("/") for path in paths)
     return lambda path, _directory: Inclusion.NOTHING if path in gone else Inclusion.ALL
 
 
 def keep_empty(paths: Iterable[str]) -> Selection:
-    """The selection that keeps these very directories, and nothing in them."""
+    """The selection that keeps exactly these directories, but nothing in them."""
     emptied = frozenset(path.strip("/") for path in paths)
     return lambda path, directory: Inclusion.EMPTIED if directory and path in emptied else Inclusion.ALL

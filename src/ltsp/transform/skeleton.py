@@ -1,7 +1,7 @@
-"""What every root file system has, whatever its source was kept in: `/` itself, and the places for mounts.
+"""Adds what every root file system needs, regardless of its source: a proper `/`, and the mount points.
 
-The top directory of a source is a folder on somebody's disk: its mode, owner and lists of access say who may look into
-that folder. As `/` of a client they would keep its services, which run as other users, from all files.
+The mode, owner and ACL of a source's top directory say who may access that directory on the server. As `/` of a
+client, they would deny its services, which run as other users, access to all files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ltsp.tree.tree import Tree
 
 _ROOT_MODE: Final = 0o755
 _KEPT: Final = "security."
-"""Attributes that `/` keeps: the label of SELinux is the system's, as are those of all that lies below."""
+"""Attributes that `/` keeps: the SELinux label belongs to the system, like those of everything below."""
 
 DIRECTORIES: Final = {
     "dev": 0o755,
@@ -30,13 +30,13 @@ DIRECTORIES: Final = {
     "tmp": 0o1777,
     "var/tmp": 0o1777,
 }
-"""Directories of hier(7) and file-hierarchy(7) that are empty in an image, so that whoever copies a system leaves them
+"""Directories of hier(7) and file-hierarchy(7) that are empty in an image, so that copies of a system often lack them
 out; modes as of Debian's base-files.
 """
 
 
 def add_skeleton(tree: Tree, selection: Selection) -> Tree:
-    """The tree with `/` of mode 0755 and of root's, its time as it was, and with the places that it lacks.
+    """The tree with `/` of mode 0755 and owned by root, with its time unchanged, and the missing mount points.
 
     Whatever stands at such a place stays as it is, a link that leads nowhere too; and what the selection leaves out
     altogether is not made.

@@ -1,4 +1,4 @@
-"""What a tree consists of, for people: where its bytes are, which files give rights, what rules would take away."""
+"""Statistics of a tree, for people: its largest directories, privileged files, and what each rule would leave out."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _SETUID, _SETGID = 0o4000, 0o2000
 @dataclass(frozen=True, slots=True)
 class Survey:
     files: int
-    """Regular files, one with several names once."""
+    """Regular files; hard links count once."""
     bytes: int
-    """In them."""
+    """Bytes in them."""
     stored: int
-    """Of those, the ones that are in no hole."""
+    """Those bytes that are not in holes."""
     largest: tuple[tuple[str, int], ...]
-    """Directories and the bytes in and below them, the largest first; none that is nearly all of another one."""
+    """Directories and the bytes in and below them, the largest first; none that makes up nearly all of another."""
     privileged: tuple[str, ...]
-    """Files that run with other rights than those of who starts them: setuid, setgid, capabilities."""
+    """Files that run with extra privileges: setuid, setgid, capabilities."""
 
 
 def survey(tree: Tree, directories: int = 10) -> Survey:
-    """A look at each node; `directories`: how many of the largest are named."""
+    """Visits each node; `directories`: how many of the largest are listed."""
     sizes: dict[str, int] = {}
     privileged: list[str] = []
     seen: set[int] = set()
@@ -48,13 +48,13 @@ def survey(tree: Tree, directories: int = 10) -> Survey:
 
 def _is_privileged(file: File) -> bool:
     mode = file.metadata.mode
-    # setgid without the group's execute bit was once the mark of mandatory locks, and gives no rights.
+    # setgid without group execute once marked mandatory locking, and gives no privileges.
     by_mode = mode & _SETUID or (mode & _SETGID and mode & 0o010)
     return bool(by_mode) or any(name == "security.capability" for name, _ in file.metadata.xattrs)
 
 
 def _sum_sizes(own: dict[str, int]) -> dict[str, int]:
-    """The bytes below each directory, by those of the files in it."""
+    """The bytes below each directory, from those of its own files."""
     sums: dict[str, int] = {}
     for path, size in own.items():
         while path:
@@ -64,7 +64,7 @@ def _sum_sizes(own: dict[str, int]) -> dict[str, int]:
 
 
 def _find_largest(sums: dict[str, int], count: int) -> tuple[tuple[str, int], ...]:
-    """The largest ones, without those that hold little more than one of their own directories (`usr/share/fonts`)."""
+    """The largest ones, without those that hold little more than one of their subdirectories (`usr/share/fonts`)."""
     nearly: set[str] = set()
     for path, size in sums.items():
         parent = path.rpartition("/")[0]
@@ -78,28 +78,28 @@ def _find_largest(sums: dict[str, int], count: int) -> tuple[tuple[str, int], ..
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What one rule leaves out of a tree that was taken in whole."""
+    """What one rule leaves out of a complete tree."""
 
     rule: str
     paths: tuple[str, ...]
-    """The topmost ones."""
+    """The topmost paths."""
     files: int
     bytes: int
 
 
 @dataclass(slots=True)
 class RemovedPaths:
-    """What rules leave out, gathered path by path."""
+    """Collects what rules leave out, path by path."""
 
     _paths: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Files and bytes."""
 
     def add(self, path: str, node: Node) -> None:
-        """A topmost path, and what lies there."""
+        """Add a topmost path and its node."""
         self._paths[path] = _measure_node(node)
 
     def removals(self, rule: Callable[[str], str | None]) -> list[Removal]:
-        """By the rules that do it, in the order of the first path of each.
+        """The results by rule, in the order of the first path of each.
 
         `rule` names the one for a path that is left out; what it knows nothing of is put down to the empty rule.
         """

@@ -1,6 +1,6 @@
-"""The table of tools that keep other systems, machines and databases: all places of each (`lists/image.tools`).
+"""The table of tools that store other systems, machines and databases, with all their paths (`lists/image.tools`).
 
-Its rows belong to the lists of exclusions and of secrets, which are made of them.
+Its rows extend the lists of exclusions and of secrets.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _EXCLUDED = re.compile(r"E\s+(?P<pattern>\S+)(?P<reason>.*)")
 class Tool:
     name: str
     source: str
-    """Where its places are documented."""
+    """The documentation of its paths."""
     rows: tuple[ListLine, ...]
-    """As in the table of secrets, but for E."""
+    """As in the list of secrets, plus E."""
 
 
 def read_tools() -> Iterator[Tool]:
@@ -53,7 +53,7 @@ def read_exclusions() -> Iterator[ListLine]:
 
 
 def read_secret_rows() -> Iterator[ListLine]:
-    """All rows as those of the table of secrets."""
+    """All rows in the format of the list of secrets."""
     for tool in read_tools():
         for line in tool.rows:
             match = _EXCLUDED.fullmatch(line.text)
