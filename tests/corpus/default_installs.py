@@ -233,7 +233,7 @@ INSTALLS: dict[str, Install] = {
     "Debian, guided, BIOS": Install(
         _release("Debian GNU/Linux 12 (bookworm)", "debian"),
         _debian_plain,
-        "ext4 of partition 1",
+        "ext4 on partition 1",
         (),
         f"{_DEBIAN_HEADER}{_DEBIAN_ROOT}{_SWAP}/dev/sr0        /media/cdrom0   udf,iso9660 user,noauto 0 0\n",
         empty=(),
@@ -241,7 +241,7 @@ INSTALLS: dict[str, Install] = {
     "Debian, guided, UEFI": Install(
         _release("Debian GNU/Linux 12 (bookworm)", "debian"),
         _debian_plain_uefi,
-        "ext4 of partition 2",
+        "ext4 on partition 2",
         ("boot/efi",),
         _DEBIAN_HEADER + _DEBIAN_ROOT + _EFI_OF_DEBIAN + _SWAP,
         empty=(),
@@ -249,7 +249,7 @@ INSTALLS: dict[str, Install] = {
     "Debian, guided with LVM, BIOS": Install(
         _release("Debian GNU/Linux 12 (bookworm)", "debian"),
         _debian_lvm,
-        "ext4 of debian-vg/root",
+        "ext4 on debian-vg/root",
         ("boot",),
         _DEBIAN_HEADER
         + "/dev/mapper/debian--vg-root /               ext4    errors=remount-ro 0       1\n"
@@ -261,7 +261,7 @@ INSTALLS: dict[str, Install] = {
     "Debian 13, guided with LVM and /var, UEFI": Install(
         _release("Debian GNU/Linux 13 (trixie)", "debian"),
         _debian_lvm_uefi,
-        "ext4 of lab-vg/root",
+        "ext4 on lab-vg/root",
         ("boot", "boot/efi", "var"),
         _DEBIAN_HEADER
         + "/dev/mapper/lab--vg-root /               ext4    errors=remount-ro 0       1\n"
@@ -273,7 +273,7 @@ INSTALLS: dict[str, Install] = {
     "Debian 13 with btrfs": Install(
         _release("Debian GNU/Linux 13 (trixie)", "debian"),
         _debian_btrfs,
-        "btrfs of partition 2, subvolume @rootfs",
+        "btrfs on partition 2, subvolume @rootfs",
         ("boot/efi",),
         f"{_DEBIAN_HEADER}UUID={ROOT} / btrfs defaults,subvol=@rootfs 0 0\n{_EFI_OF_DEBIAN}{_SWAP}",
         empty=(),
@@ -281,7 +281,7 @@ INSTALLS: dict[str, Install] = {
     "Ubuntu Server": Install(
         _release("Ubuntu 24.04.1 LTS", "ubuntu"),
         _ubuntu_server(_DEBIAN_12),
-        "ext4 of ubuntu-vg/ubuntu-lv",
+        "ext4 on ubuntu-vg/ubuntu-lv",
         ("boot",),
         _DEBIAN_HEADER
         + f"/dev/disk/by-id/dm-uuid-LVM-{'x' * 64} / ext4 defaults 0 1\n"
@@ -293,7 +293,7 @@ INSTALLS: dict[str, Install] = {
     "Ubuntu Server with xfs": Install(
         _release("Ubuntu 24.04.1 LTS", "ubuntu"),
         _ubuntu_server(_XFS),
-        "xfs of ubuntu-vg/ubuntu-lv",
+        "xfs on ubuntu-vg/ubuntu-lv",
         ("boot",),
         f"/dev/ubuntu-vg/ubuntu-lv / xfs defaults 0 1\n/dev/disk/by-uuid/{BOOT} /boot ext4 defaults 0 1\n",
         empty=(),
@@ -301,7 +301,7 @@ INSTALLS: dict[str, Install] = {
     "Ubuntu Desktop": Install(
         _release("Ubuntu 24.04.1 LTS", "ubuntu"),
         _debian_plain_uefi,
-        "ext4 of partition 2",
+        "ext4 on partition 2",
         ("boot/efi",),
         f"{_DEBIAN_HEADER}/dev/disk/by-uuid/{ROOT} / ext4 defaults 0 1\n"
         f"/dev/disk/by-uuid/{ESP} /boot/efi vfat defaults 0 1\n/swap.img\tnone\tswap\tsw\t0\t0\n",
@@ -310,7 +310,7 @@ INSTALLS: dict[str, Install] = {
     "Fedora Workstation": Install(
         _release("Fedora Linux 41 (Workstation Edition)", "fedora"),
         _fedora,
-        "btrfs of partition 3, subvolume root",
+        "btrfs on partition 3, subvolume root",
         ("boot", "boot/efi"),
         f"UUID={ROOT} /                       btrfs   subvol=root,compress=zstd:1 0 0\n"
         f"UUID={BOOT} /boot                   ext4    defaults        1 2\n"
@@ -321,7 +321,7 @@ INSTALLS: dict[str, Install] = {
     "Rocky Linux": Install(
         _release("Rocky Linux 9.5 (Blue Onyx)", "rocky") + 'ID_LIKE="rhel centos fedora"\n',
         _rhel,
-        "xfs of rl/root",
+        "xfs on rl/root",
         ("boot", "boot/efi"),
         "/dev/mapper/rl-root     /                       xfs     defaults        0 0\n"
         f"UUID={BOOT} /boot                   xfs     defaults        0 0\n"
@@ -332,7 +332,7 @@ INSTALLS: dict[str, Install] = {
     "openSUSE": Install(
         _release("openSUSE Tumbleweed", "opensuse-tumbleweed"),
         _suse,
-        "btrfs of partition 2",
+        "btrfs on partition 2",
         ("boot/efi", "boot/grub2/i386-pc", "boot/grub2/x86_64-efi", "opt", "usr/local", "var"),
         f"UUID={ROOT}  /                       btrfs  defaults                      0  0\n"
         + "".join(

@@ -66,12 +66,12 @@ def test_a_bad_name_for_the_image_is_told(site, name):
     ("argument", "says"),
     [
         ("nothing", ['no source "nothing"', "looked for", "a path, which begins with / or ."]),
-        ("./nothing", ["there is no ./nothing", "name a chroot"]),
+        ("./nothing", ["./nothing not found", "name a chroot"]),
         ("lab/etc", ["is not a Linux root file system", "found fstab, group"]),
         (".", ["is not a Linux root file system", "found nothing at all"]),
-        ("/dev/null", ["is no file, disk or directory", "name a chroot"]),
+        ("/dev/null", ["is not a file, disk or directory", "name a chroot"]),
         ("lab/etc/passwd", ["holds text", "not supported as a source"]),
-        ("lab,,/nowhere", ["there is no /nowhere", "absolute paths"]),
+        ("lab,,/nowhere", ["/nowhere not found", "absolute paths"]),
     ],
 )
 def test_a_source_that_is_none_is_told_with_what_was_found(site, argument, says):
@@ -380,7 +380,7 @@ def test_a_package_manager_at_work_is_waited_for_and_then_named(site, file):
             site,
             *("--lock-timeout=1", "lab"),
             status=75,
-            says=["the package manager is at work", f"(process {holder.pid})", f"/var/lib/dpkg/{file}", "try again"],
+            says=["the package manager is running", f"(process {holder.pid})", f"/var/lib/dpkg/{file}", "try again"],
         )
         holder.stdin.close()
     site.ltsp("image", "--lock-timeout=1", "lab")

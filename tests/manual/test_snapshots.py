@@ -126,7 +126,7 @@ def test_the_image_is_the_same_with_and_without(site, chroot):
 @pytest.mark.parametrize("kind", ["lvm", "zfs"])
 def test_a_kind_that_is_not_possible_is_refused_before_any_work(site, chroot, kind):
     site.conf.write_text(f'PRE_IMAGE_WORK="touch {site.home}/work"\n')
-    says = [f"there is no {kind} snapshot", str(chroot), "lies on btrfs of /dev/loop", "--snapshot=auto"]
+    says = [f"cannot snapshot {chroot} with {kind}: its file system is btrfs on /dev/loop", "--snapshot=auto"]
     refused(site, "--name=lab", f"--snapshot={kind}", str(chroot), says=says)
     assert not (site.home / "work").exists()
 
@@ -140,7 +140,7 @@ def test_elsewhere_auto_is_silent_and_btrfs_is_refused(site, tmp_path):
         lab = make_system(point / "lab")
         said = site.ltsp("image", *FAST, str(lab))
         assert "snapshot" not in said.stdout + said.stderr
-        says = ["there is no btrfs snapshot", "lies on ext4 of /dev/loop", "--snapshot=auto"]
+        says = ["with btrfs: its file system is ext4 on /dev/loop", "--snapshot=auto"]
         done = site.ltsp("image", "--quiet", "--snapshot=btrfs", str(lab), status=1)
         assert all(text in done.stderr for text in says), done.stderr
     finally:

@@ -48,5 +48,5 @@ def test_an_archive_on_a_device_and_a_device_that_is_no_disk_are_named(tmp_path)
     subprocess.run(["tar", "cf", tmp_path / "some.tar", "/etc/passwd"], check=True, stderr=subprocess.DEVNULL)
     with attached(tmp_path / "some.tar") as device, pytest.raises(SourceError, match="it holds a tar archive"):
         find_source(device, "/nowhere")
-    with pytest.raises(LtspError, match="no file, disk or directory"):
+    with pytest.raises(LtspError, match="not a file, disk or directory"):
         find_source("/dev/zero", "/nowhere")

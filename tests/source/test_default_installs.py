@@ -83,7 +83,7 @@ def test_the_system_is_put_together_as_it_is_when_it_runs(name, reader, tmp_path
     whole, disk = laid_out(install, tmp_path)
     source = find_source(str(disk), "/nowhere", disks=DiskOptions(reader=reader))
     plan = source.plan()
-    lost = {part.path for part in plan.left_out if reader == "kernel" and "does not know vfat" in part.reason}
+    lost = {part.path for part in plan.left_out if reader == "kernel" and "does not support vfat" in part.reason}
     assert {part.path for part in plan.included} == {"", *install.parts} - lost
     assert f"{install.root} in raw disk" in source.description
     with source.open(select_all, Faults()) as tree:

@@ -87,7 +87,7 @@ def test_the_system_in_it_is_read(tmp_path, system, key, options, first_version)
     disk = ext4(tmp_path / "root.img", system, 16, "-b", "4096")
     encrypted(disk, key, *options, first_version=first_version)
     source = opened(disk, key)
-    assert "ext4 of whole disk, unlocked" in source.description
+    assert "ext4 on whole disk, unlocked" in source.description
     with source.open(select_all, Faults()) as tree:
         for path in (TOOL, KERNEL):
             with tree.get(path).content.open() as stream:
@@ -136,17 +136,17 @@ def test_the_kernel_reads_what_was_unlocked(tmp_path, system, key):
 def test_a_key_that_does_not_fit_is_told(tmp_path, system, key):
     disk = encrypted(ext4(tmp_path / "root.img", system), key)
     (tmp_path / "other").write_bytes(b"sesame\n")
-    assert f"the key in {tmp_path}/other fits none of its key slots" in told(disk, tmp_path / "other")
+    assert f"the key in {tmp_path}/other matches none of its key slots" in told(disk, tmp_path / "other")
     assert "cannot read the key file" in told(disk, tmp_path / "none")
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     {
-        "a directory": (Path.mkdir, "is no regular file"),
-        "a pipe": (os.mkfifo, "is no regular file"),
+        "a directory": (Path.mkdir, "is not a regular file"),
+        "a pipe": (os.mkfifo, "is not a regular file"),
         "an empty file": (Path.touch, "is empty"),
-        "a disk": (lambda path: path.write_bytes(bytes((8 << 20) + 1)), "has more than 8 MiB"),
+        "a disk": (lambda path: path.write_bytes(bytes((8 << 20) + 1)), "is larger than 8 MiB"),
     }.values(),
 )
 def test_what_is_no_key_file_is_told_at_once(tmp_path, system, key, make, said):
@@ -158,7 +158,10 @@ def test_what_is_no_key_file_is_told_at_once(tmp_path, system, key, make, said):
 @pytest.mark.parametrize(
     ("work", "said"),
     [
-        ({"type": "pbkdf2", "hash": "sha256", "iterations": 2**32 - 1}, "were not tried after 1 seconds"),
+        (
+            {"type": "pbkdf2", "hash": "sha256", "iterations": 2**32 - 1},
+            "did not finish trying its key slots within 1 seconds",
+        ),
         ({"type": "argon2id", "time": 4, "memory": 1 << 20, "cpus": 1}, "cryptsetup failed with exit status"),
     ],
 )
@@ -205,7 +208,7 @@ def test_cryptsetup_that_is_missing_is_told_with_its_package(tmp_path, system, k
     monkeypatch.setattr("ltsp.host.command._SYSTEM_PATH", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     said = told(disk, key)
-    assert "cryptsetup is not there" in said
+    assert "cryptsetup not found" in said
     assert "cryptsetup-bin" in said
 
 
@@ -250,7 +253,7 @@ def test_what_is_no_key_file_is_refused_where_no_volume_is_encrypted_too(tmp_pat
     site = Site.make(tmp_path / "site")
     site.system("lab")
     before = site.everything()
-    for path, why in ((tmp_path / "none", "cannot read the key file"), (tmp_path, "is no regular file")):
+    for path, why in ((tmp_path / "none", "cannot read the key file"), (tmp_path, "is not a regular file")):
         assert why in site.ltsp(applet, f"--key-file={path}", "lab", status=1).stderr
     assert site.everything() == before
 

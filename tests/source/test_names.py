@@ -85,9 +85,9 @@ def test_bad_names_are_passed_over_with_a_warning(base):
     good, warnings = list_names(str(base))
     assert good == ["lab"]
     assert [warning.removeprefix(f"{base}/") for warning in warnings] == [
-        "a,b: name holds a comma; passed over: rename it, or give its path with --name=a-b",
-        "my lab: name holds a space; passed over: rename it, or give its path with --name=my-lab",
-        "new\\nline: name holds a line break; passed over: rename it, or give its path with --name=new-line",
+        "a,b: name holds a comma; skipped: rename it, or give its path with --name=a-b",
+        "my lab: name holds a space; skipped: rename it, or give its path with --name=my-lab",
+        "new\\nline: name holds a line break; skipped: rename it, or give its path with --name=new-line",
     ]
 
 
@@ -101,8 +101,8 @@ def test_more_than_three_are_made_only_on_demand(base):
 
 
 def test_nothing_there_is_an_error_with_a_way_out(base):
-    with pytest.raises(LtspError, match="no chroot and no VM disk") as caught:
+    with pytest.raises(LtspError, match="contains no chroot or VM disk") as caught:
         list_names(str(base))
-    assert caught.value.hint == "write ltsp image / for the running system"
+    assert caught.value.hint == "for the running system, type ltsp image /"
     with pytest.raises(LtspError):
         list_names(f"{base}/missing")

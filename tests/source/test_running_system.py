@@ -92,11 +92,11 @@ def test_what_is_missing_is_what_the_plan_leaves_out(lower, tmp_path):
     assert shown["name"] == os.uname().machine
     assert shown["description"] == "the running system"
     assert list(shown["taken"]) == ["", "boot", "usr"]
-    assert shown["taken"]["boot"].startswith("ext4 of /dev/loop")
+    assert shown["taken"]["boot"].startswith("ext4 on /dev/loop")
     assert shown["left_out"] == {
         "home": "home directories",
-        "proc": "exists only while this machine runs",
-        "srv/ltsp": "the image does not pack itself",
+        "proc": "exists only while this machine is running",
+        "srv/ltsp": "an image does not include itself",
     }
     assert shown["missing"] == ["srv/ltsp"]
     assert shown["more"] == []

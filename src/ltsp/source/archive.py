@@ -1,6 +1,6 @@
-"""Archives and images of containers as sources: files, standard input, OCI layouts, and registries by way of skopeo.
+"""Archives and container images as sources: files, standard input, OCI layouts, and registries through skopeo.
 
-What is in them is read in a process of its own, as what is on disks: it gets open files, and has no rights.
+They are parsed in a sandboxed process, as disks are: it receives open files and has no privileges.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from ltsp.tree.tree import Tree
 
 _SESSION_MODULE: Final = "ltsp.sandbox.archive_session"
 _MOST_PARTS: Final = 4000
-"""Of a layout, that are opened: 1000 layers, and what leads to them."""
-_NO_DISKS: Final = "only archives come this way: write a disk to a file, and name that"
+"""Limit on the files of a layout that are opened: 1000 layers, and the manifests that lead to them."""
+_NO_DISKS: Final = "standard input takes only archives: save the disk image to a file, and name that"
 _COPY_PREFIX: Final = "ltsp-registry-"
-"""How directories begin that skopeo copies to."""
+"""Prefix of the directories that skopeo copies to."""
 _ORPHAN_AGE: Final = 60.0
-"""Seconds after which such a directory that nobody holds is one of a run that was killed."""
+"""Age in seconds after which such a directory, if nobody has locked it, belongs to a run that was killed."""
 
 
 def archive_source(reference: ImageReference, name: str) -> ArchiveSource | LayoutSource | RegistrySource:
-    """What a notation names. Raises LtspError where it cannot be."""
+    """The source that a reference names. Raises LtspError if there is none."""
     if reference.prefix == REGISTRY:
         return RegistrySource(name, reference.path)
     if reference.path != STANDARD_INPUT and not os.path.lexists(encode(reference.path)):
         raise LtspError(
-            f"there is no {printable(reference.path)}", f"write {reference.prefix}PATH, or {reference.prefix}PATH:TAG"
+            f"{printable(reference.path)} not found", f"write {reference.prefix}PATH, or {reference.prefix}PATH:TAG"
         )
     if reference.prefix == LAYOUT:
         return LayoutSource(name, reference.path, reference.tag)
@@ -58,7 +58,7 @@ def archive_source(reference: ImageReference, name: str) -> ArchiveSource | Layo
 
 
 class _NoPackageManager:
-    """What such sources have in common: nothing works in them."""
+    """A source in which no package manager runs."""
 
     __slots__ = ()
 
@@ -67,7 +67,7 @@ class _NoPackageManager:
 
     def hold_packages(
         self,
-        timeout: float,  # noqa: ARG002 - no package manager works in an archive
+        timeout: float,  # noqa: ARG002 - no package manager runs in an archive
         waiting: Callable[[str], None],  # noqa: ARG002 - likewise
     ) -> AbstractContextManager[list[str]]:
         return nullcontext([])
@@ -75,14 +75,14 @@ class _NoPackageManager:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSource(_NoPackageManager):
-    """A tar, compressed or not: of a root file system, or of the parts of a container image."""
+    """A tar archive, compressed or not, of a root file system or of a container image."""
 
     name: str
     path: str
     """As the user gave it; `-` is standard input."""
     form: ArchiveFormat = ArchiveFormat.ANY
     tag: str = ""
-    """Of the image that is meant, in an archive of several."""
+    """Which image to take, if the archive holds several."""
 
     @property
     def description(self) -> str:
@@ -97,7 +97,7 @@ class ArchiveSource(_NoPackageManager):
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - it is whole or damaged
-        """Raises FormatError for a damaged archive, and Changed when the file was written to while it was read."""
+        """Raises FormatError for a damaged archive, and FileChanged if the file was written to while it was read."""
         shown = "standard input" if self.path == STANDARD_INPUT else printable(self.path)
         with ExitStack() as opened:
             descriptor = _open_input(self.path, shown, opened)
@@ -107,12 +107,12 @@ class ArchiveSource(_NoPackageManager):
                 tree = opened.enter_context(_read_tree([file], _refuse_part, form=self.form.value, tag=self.tag))
             yield enter_nested_root(_strip_top_directory(tree)).select(selection)
             if _state(descriptor) != before:
-                raise FileChanged(f"{shown} was written to while it was read", "try again when nothing uses it")
+                raise FileChanged(f"{shown} was written to while it was read", "try again when it is no longer in use")
 
 
 @dataclass(frozen=True, slots=True)
 class LayoutSource(_NoPackageManager):
-    """An image in a directory that is an OCI layout."""
+    """An image in an OCI layout directory."""
 
     name: str
     path: str
@@ -138,7 +138,7 @@ class LayoutSource(_NoPackageManager):
 
 @dataclass(frozen=True, slots=True)
 class RegistrySource(_NoPackageManager):
-    """An image in a registry, which skopeo copies, with whatever logins and mirrors it is set up for."""
+    """An image in a registry, copied by skopeo with the logins and mirrors that it is configured with."""
 
     name: str
     reference: str
@@ -157,7 +157,7 @@ class RegistrySource(_NoPackageManager):
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - it is whole or damaged
-        """Raises LtspError where skopeo is not there, or cannot copy it."""
+        """Raises LtspError if skopeo is not installed or cannot copy the image."""
         with _make_copy_directory(_scratch_directory()) as directory:
             layout = f"{directory}/layout"
             command.run(
@@ -178,7 +178,7 @@ def _open_layout(path: str, tag: str, shown: str) -> Iterator[Tree]:
         def part(path: str) -> BinaryIO:
             if path not in parts:
                 if len(parts) == _MOST_PARTS:
-                    raise FormatError(f"is damaged: it names more than {_MOST_PARTS} parts")
+                    raise FormatError(f"is damaged: it refers to more than {_MOST_PARTS} files")
                 file = opened.enter_context(_open_part(root, path))
                 parts[path] = file, _state(file.fileno())
             return os.fdopen(os.dup(parts[path][0].fileno()), "rb", buffering=0)
@@ -187,28 +187,28 @@ def _open_layout(path: str, tag: str, shown: str) -> Iterator[Tree]:
             tree = opened.enter_context(_read_tree([], part, layout=True, tag=tag))
         yield tree
         if any(_state(file.fileno()) != state for file, state in parts.values()):
-            raise FileChanged(f"{shown} was written to while it was read", "try again when nothing uses it")
+            raise FileChanged(f"{shown} was written to while it was read", "try again when it is no longer in use")
 
 
 def _open_part(root: RootDirectory, path: str) -> BinaryIO:
-    """Raises FormatError where there is none, SourceError where it cannot be read."""
+    """Raises FormatError if it does not exist, SourceError if it cannot be read."""
     try:
         return os.fdopen(root.follow_file(encode(path)), "rb", buffering=0)
     except FileNotFoundError:
-        raise FormatError(f"is no OCI layout, or is damaged: there is no {printable(path)} in it") from None
+        raise FormatError(f"is not a valid OCI layout: {printable(path)} is missing") from None
     except OSError as error:
         raise SourceError(f"cannot be read: {printable(path)}: {error.strerror}") from error
 
 
 def _refuse_part(path: str) -> BinaryIO:
-    raise FormatError(f"is damaged: it asks for {printable(path)}")
+    raise FormatError(f"is damaged: it refers to {printable(path)}")
 
 
 @contextmanager
 def _read_tree(files: Sequence[BinaryIO], part: Callable[[str], BinaryIO], **options: object) -> Iterator[Tree]:
-    """The tree, as the process reads it, which ends with the block.
+    """The tree, read by a process that ends with the block.
 
-    Raises LtspError, of which the message begins with a verb.
+    Raises LtspError; its message begins with a verb, and the caller prepends the name.
     """
     scratch = _scratch_directory()
 
@@ -220,9 +220,9 @@ def _read_tree(files: Sequence[BinaryIO], part: Callable[[str], BinaryIO], **opt
 
 
 def holds_archive(file: BinaryIO, shown: str) -> bool:
-    """Whether it is a tar, compressed or not; the first block of a compressed one is unpacked by the process, too.
+    """Whether it is a tar archive; the first block of a compressed one is unpacked in the sandbox, too.
 
-    Raises ReaderFailed where that comes to nothing.
+    Raises ReaderFailed if the sandboxed process fails.
     """
     start = os.pread(file.fileno(), BLOCK, 0)
     if not compressed.detect_compression(start):
@@ -233,14 +233,14 @@ def holds_archive(file: BinaryIO, shown: str) -> bool:
 
 @contextmanager
 def _translate_errors(shown: str, remedy: str = "") -> Iterator[None]:
-    """Say of what it is that something is said, and what to do where that does not say it."""
+    """Add the name of the source to errors, and a remedy to those that have none."""
     try:
         yield
     except ReaderFailed as error:
         raise ReaderFailed(f"{shown}: {error.message}", error.hint) from error
     except FormatError as error:
         raise FormatError(
-            f"{shown} {error.message}", error.hint or remedy or "copy it again, or make it anew"
+            f"{shown} {error.message}", error.hint or remedy or "copy it again, or recreate it"
         ) from error
     except SourceError as error:
         raise SourceError(f"{shown} {error.message}", error.hint) from error
@@ -257,12 +257,12 @@ def _open_input(path: str, shown: str, opened: ExitStack) -> int:
         descriptor = os.open(encode(path), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     opened.callback(os.close, descriptor)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise SourceError(f"{shown} is no file", "a directory that is an OCI layout is written oci:DIR")
+        raise SourceError(f"{shown} is not a regular file", "for a directory that is an OCI layout, write oci:DIR")
     return descriptor
 
 
 def _strip_top_directory(tree: Tree) -> Tree:
-    """The tree of a system that lies in a directory of its own, as `tar c lab` makes it."""
+    """The tree without the single top directory that holds the system, as in the output of `tar c lab`."""
     if len(tree.root.entries) == 1:
         (only,) = tree.root.entries.values()
         if isinstance(only, Directory) and "etc" in only.entries:
@@ -271,34 +271,34 @@ def _strip_top_directory(tree: Tree) -> Tree:
 
 
 def _state(descriptor: int) -> tuple[int, int]:
-    """What a write changes; of a pipe nothing is."""
+    """What a write to the file changes; constant for a pipe."""
     status = os.fstat(descriptor)
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (0, 0)
 
 
 def _scratch_directory() -> str:
-    return os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - what is made there has no name, or is locked
+    return os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - files there have no name, or are locked
 
 
 def _make_scratch_file(scratch: str) -> BinaryIO:
-    """A file without a name. Raises LtspError."""
+    """An unnamed temporary file. Raises LtspError."""
     try:
         return TemporaryFile(dir=scratch, buffering=0)
     except OSError as error:
         raise LtspError(
-            f"cannot keep what is unpacked in {printable(scratch)}: {error.strerror}",
-            "set TMPDIR to a directory that has room",
+            f"cannot unpack in {printable(scratch)}: {error.strerror}",
+            "set TMPDIR to a directory with enough free space",
         ) from error
 
 
 @contextmanager
 def _make_copy_directory(scratch: str) -> Iterator[str]:
-    """A directory for a copy; those of runs that were killed are removed first. A lock tells that it is in use."""
+    """A directory for a copy, locked while in use; those of runs that were killed are removed first."""
     _remove_orphans(scratch)
     try:
         directory = mkdtemp(prefix=_COPY_PREFIX, dir=scratch)
     except OSError as error:
-        raise LtspError(f"cannot make a directory in {printable(scratch)}: {error.strerror}", "set TMPDIR") from error
+        raise LtspError(f"cannot create a directory in {printable(scratch)}: {error.strerror}", "set TMPDIR") from error
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""What has to be removed at the end of a block, whatever ends it."""
+"""Cleanup that runs at the end of a block, even if a signal interrupts it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ltsp.errors import LtspError, SourceError
 
 @contextmanager
 def remove_at_exit(remove: Callable[[], None]) -> Iterator[None]:
-    """Call `remove` when the block ends. It is called twice, and does nothing where there is nothing to remove.
+    """Call `remove` when the block ends. It is called twice, and must do nothing if there is nothing to remove.
 
-    A signal may come in the middle of the first call, and ends the program in the second.
+    A signal may interrupt the first call; the second one then completes it.
 
-    Raises SourceError where it failed, and the block had not.
+    Raises SourceError if the removal failed and the block did not.
     """
 
     def end(_kind: type[BaseException] | None, failure: BaseException | None, _trace: TracebackType | None) -> None:
@@ -24,9 +24,7 @@ def remove_at_exit(remove: Callable[[], None]) -> Iterator[None]:
         except (OSError, LtspError) as error:
             if failure is None:
                 reason = error.message if isinstance(error, LtspError) else str(error.strerror).lower()
-                raise SourceError(
-                    f"the snapshot cannot be removed: {reason}", "the next run will try it again"
-                ) from error
+                raise SourceError(f"cannot remove the snapshot: {reason}", "the next run will try again") from error
 
     with ExitStack() as ended:
         ended.push(end)

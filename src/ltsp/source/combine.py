@@ -1,4 +1,4 @@
-"""A source of several parts: trees laid over directories of the first, as mounts would be, without any mount."""
+"""A source of several parts: trees placed over directories of the first, like mounts but without mounting anything."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
 OpenImage = Callable[[str], Source]
-"""The source of an image file of the host, by path."""
+"""Opens an image file of the host, by path."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverlayEntry:
-    """A part and where it comes from."""
+    """A part and its source."""
 
     image_spec: ImageSpec
     source: Source | None
-    """None where the part lies in the tree so far and cannot be found before the work."""
+    """None if the part is inside the parts before it, and so is found only when those are open."""
 
     @property
     def description(self) -> str:
@@ -65,7 +65,7 @@ class CombinedSource:
         for entry in self.overlays:
             at = entry.image_spec.subdir
             if entry.source is None:
-                taken.append(SourcePart(at, entry.description, "a part of the source itself"))
+                taken.append(SourcePart(at, entry.description, "part of the source itself"))
                 continue
             below = entry.source.plan()
             taken += (_move_part(at, part) for part in below.included)
@@ -81,13 +81,13 @@ class CombinedSource:
             plan.reader,
             tuple(snapshots),
             tuple(read_live),
-            is_frozen=plan.is_frozen,  # the locks of packages are those of the first part
+            is_frozen=plan.is_frozen,  # package locks are those of the first part
             invalid_reason=next(filter(None, (each.invalid_reason for each in (plan, *others))), ""),
         )
 
     @contextmanager
     def outline(self, selection: Selection) -> Iterator[Tree | None]:
-        """Of all parts, or none."""
+        """The outline of all parts, or None."""
         with ExitStack() as opened:
             tree = opened.enter_context(self.base.outline(_without_covered(selection, self._covered)))
             for entry in self.overlays:
@@ -133,14 +133,14 @@ class CombinedSource:
                     yield part
             case _:
                 raise SourceError(
-                    f"there is no {printable(entry.image_spec.image)} in {printable(self.base.description)}",
-                    "parts after the first are absolute paths, or paths in the tree so far",
+                    f"{printable(entry.image_spec.image)} not found in {printable(self.base.description)}",
+                    "parts after the first are absolute paths, or paths inside the parts before them",
                 )
 
 
 @dataclass(slots=True)
 class _FaultsBelow(Faults):
-    """Passes on what happens in a part, under the path that it has in the whole."""
+    """Passes faults of a part on, under their path in the whole tree."""
 
     outer: Faults = field(default_factory=Faults)
     at: str = ""
@@ -164,7 +164,7 @@ def _join_path(above: str, path: str) -> str:
 
 
 def _without_covered(selection: Selection, covered: frozenset[str]) -> Selection:
-    """The selection for the first part: what another one covers is not read."""
+    """The selection for the first part: directories that another part covers are not read."""
 
     def select(path: str, directory: bool) -> Inclusion:
         take = selection(path, directory)
@@ -174,7 +174,7 @@ def _without_covered(selection: Selection, covered: frozenset[str]) -> Selection
 
 
 def _selection_below(selection: Selection, at: str) -> Selection:
-    """The selection for a part, in its own paths."""
+    """The selection for a part, with paths relative to that part."""
     if not at:
         return selection
     if selection(at, True) is not Inclusion.ALL:
@@ -183,9 +183,9 @@ def _selection_below(selection: Selection, at: str) -> Selection:
 
 
 def _resolve_subdir(tree: Tree, subdir: str, selection: Selection) -> str | None:
-    """Where a part is laid, links followed inside the tree; None where the selection leaves that place out.
+    """The directory that a part covers, links followed inside the tree; None if the selection leaves it out.
 
-    Raises SourceError where there is no such directory.
+    Raises SourceError if there is no such directory.
     """
     at = tree.resolve(subdir)
     if at is not None and isinstance(tree.get(at), Directory):
@@ -193,4 +193,4 @@ def _resolve_subdir(tree: Tree, subdir: str, selection: Selection) -> str | None
     names = subdir.split("/")
     if any(selection("/".join(names[:end]), True) is not Inclusion.ALL for end in range(1, len(names) + 1)):
         return None
-    raise SourceError(f"there is no directory /{printable(subdir)} to lay a part over", "make it, or correct subdir=")
+    raise SourceError(f"cannot overlay /{printable(subdir)}: no such directory", "create it, or correct subdir=")

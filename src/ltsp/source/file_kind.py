@@ -1,4 +1,4 @@
-"""What a file holds, told by its content: a squashfs, a disk, or what nobody would look for a system in."""
+"""Detects from its content whether a file is a squashfs, a disk, or something that holds no system."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ltsp.disk.format import vmdk_descriptor
 
 SQUASHFS: Final = "a squashfs"
 DISK: Final = "a disk"
-"""Or what is taken for one: who reads it says what it finds."""
+"""Also anything unrecognized: its reader reports what it finds."""
 
 _HEAD: Final = 1024
 _DMG_TRAILER_SIZE, _DMG_MAGIC = 512, b"koly"
-"""What a disk image of macOS ends with. dmg2img, dmg2img.h"""
+"""The trailer of a macOS disk image. dmg2img, dmg2img.h"""
 _NAMES: Final = {
     ".qcow2": image.QCOW2,
     ".vdi": image.VDI,
@@ -23,20 +23,20 @@ _NAMES: Final = {
     ".vhdx": image.VHDX,
     ".vmdk": image.VMDK,
 }
-"""Suffixes that say one format."""
+"""File name suffixes that stand for exactly one format."""
 _FLAT: Final = "-flat.vmdk"
-"""The raw disk that a descriptor beside it names."""
+"""Suffix of the raw disk that a VMDK descriptor next to it refers to."""
 
 
 def detect_file_kind(file: BinaryIO) -> str:
-    """SQUASHFS or DISK, or the kind of what else it holds, in a word of `content.FORMATS`. Raises SourceError."""
+    """SQUASHFS, DISK, or another kind, in a word of `probe.FORMATS`. Raises SourceError."""
     blocks = FileBlocks.of(file)
     volume = probe.detect_kind(blocks)
     if volume == probe.SQUASHFS:
         return SQUASHFS
     head = blocks.read_at(0, _HEAD)
     if volume not in {probe.NOTHING, probe.UNKNOWN} or head.startswith(vmdk_descriptor.MAGIC):
-        return DISK  # whatever stands before its file system: an ISO may begin with a boot loader
+        return DISK  # whatever precedes its file system: an ISO may begin with a boot loader
     if not head:
         return probe.NOTHING
     if blocks.read_at(max(blocks.size - _DMG_TRAILER_SIZE, 0), len(_DMG_MAGIC)) == _DMG_MAGIC:
@@ -46,7 +46,7 @@ def detect_file_kind(file: BinaryIO) -> str:
 
 
 def find_misnamed_format(path: str, file: BinaryIO) -> str:
-    """The format that a file's name says, where its content is of none; else empty. Raises SourceError."""
+    """The format that a file's name claims, if its content is of no known format; else empty. Raises SourceError."""
     said = _NAMES.get(os.path.splitext(path)[1].lower(), "")
     if not said or path.lower().endswith(_FLAT) or image.detect_format(FileBlocks.of(file)) != image.RAW:
         return ""

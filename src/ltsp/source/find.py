@@ -1,4 +1,4 @@
-"""From what the user wrote to a source: where chroots, disks and images are looked for, and what is no source."""
+"""Finds the source that the user named: a chroot, disk, image, archive or live medium."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def find_source(
     snapshots: str = NONE,
     own_rule: str = "",
 ) -> Source:
-    """The source that an argument of the command line stands for.
+    """The source that a command line argument stands for.
 
-    `name` is the image's, if not the one that the argument gives. `leave_out` are directories of the host that no tree
-    may contain. `recorded` gives the source that an exported image was made from, by its name, or nothing;
-    `recompress` allows such an image to be its own source. `snapshots` is the kind from which directories are read.
-    `own_rule` is the user's for kernels, which may lead to that of a live medium.
+    `name` overrides the image name that the argument implies. `leave_out` are directories of the host that no tree
+    may contain. `recorded` maps the name of an exported image to the source that it was made from, or to nothing;
+    `recompress` allows such an image to be its own source. `snapshots` is the kind of snapshot to read directories
+    from. `own_rule` is the user's rule for finding a kernel, which may match that of a live medium.
 
-    Raises UsageError for a bad name or notation, LtspError where nothing is found, SourceError for what is no system.
+    Raises UsageError for a bad name or notation, LtspError if nothing is found, SourceError if it is not a system.
     """
     first, *others = spec.parse(argument)
     finder = _SourceFinder(base_dir, leave_out, recorded, recompress, disks, snapshots, own_rule)
@@ -85,7 +85,7 @@ class _SourceFinder:
     own_rule: str
 
     def find_base(self, image_spec: ImageSpec, name: str, inner: str = "") -> Source:
-        """The first part, which gives the image its name and has to be a system, unless what is `inner` is one."""
+        """The first part, which names the image and has to be a system, unless its file `inner` is one."""
         reference = ImageReference.parse(image_spec.image)
         if reference is not None:
             return _source_from_reference(reference, name, image_spec)
@@ -127,7 +127,7 @@ class _SourceFinder:
         return image
 
     def _source_from_nested_root(self, carrier: DirectorySource, inside: NestedRoot, notes: tuple[str, ...]) -> Source:
-        """The root file system in a directory, with what its carrier lays into it."""
+        """The root file system in a directory, with the directories that its carrier mounts into it."""
 
         def directory(path: str, at: str = "") -> DirectorySource:
             whole = f"{carrier.path.rstrip('/')}/{path}"
@@ -138,7 +138,7 @@ class _SourceFinder:
         return CombinedSource(base, overlays, self.open_image) if overlays else base
 
     def find_inner(self, base: Source, written: str, image_spec: ImageSpec) -> LiveSource:
-        """What lies in the first part and takes its place."""
+        """A file or directory of the first part, taken in its place."""
         notes = tuple(filter(None, (_warn_of_ignored_options(image_spec),)))
         if isinstance(base, LiveSource):
             return replace(base, inner_path=image_spec.image, warnings=(*base.warnings, *notes))
@@ -152,22 +152,22 @@ class _SourceFinder:
     def find_part(self, image_spec: ImageSpec) -> Source:
         """Another part: a directory or image of the host."""
         if not os.path.exists(encode(image_spec.image)):
-            raise LtspError(f"there is no {printable(image_spec.image)}", "parts after the first are absolute paths")
+            raise LtspError(f"{printable(image_spec.image)} not found", "parts after the first are absolute paths")
         if os.path.isdir(encode(image_spec.image)):
             return self._source_from_directory(image_spec.image, derive_name(image_spec.image), image_spec)
         return _source_from_image(image_spec.image, derive_name(image_spec.image), image_spec, self.disks)
 
     def open_image(self, path: str) -> Source:
-        """One that lies in a source: what the user allows for disks of his own does not hold for it."""
+        """An image inside a source: what the user allows for disks on the command line does not apply to it."""
         return _source_from_image(path, "", ImageSpec(path), DiskOptions(reader=self.disks.reader))
 
     def _find_recorded_source(self, path: str, name: str) -> Source:
-        """The source of an exported image, of which nothing but itself was found."""
+        """The source that an exported image was made from, if the argument named only the image itself."""
         argument = self.recorded(name)
         if argument in ("", name, STANDARD_INPUT) or _is_same_file(argument, path):
             raise LtspError(
-                f"{printable(path)} is an exported image, and what it was made from is not known",
-                f"give --recompress to make it from itself, or its path with --name for another image than {name}",
+                f"{printable(path)} is an exported image, and its source is unknown",
+                f"give --recompress to rebuild it from itself, or its path with --name for an image other than {name}",
             )
         return find_source(
             argument,
@@ -187,7 +187,9 @@ class _SourceFinder:
         )
         for option, value in options:
             if value:
-                raise UsageError(f"{option}={printable(value)} is given for the directory {printable(path)}")
+                raise UsageError(
+                    f"{option}={printable(value)} does not apply to {printable(path)}, which is a directory"
+                )
         real = decode(os.path.realpath(encode(path)))
         kind = "chroot" if is_chroot(encode(path)) else "directory"
         description = "the running system" if real == "/" else f"{kind} {path}"
@@ -199,20 +201,20 @@ class _SourceFinder:
 
 
 def _check_image_name(name: str) -> str:
-    """Raises UsageError for one that cannot be an image's, with another to choose."""
+    """Raises UsageError, with a suggestion, for an invalid image name."""
     if fault := image_name.fault(name):
         raise UsageError(f"image name {name!a} {fault}", f"choose another: --name={image_name.suggest_name(name)}")
     return name
 
 
 def _check_is_name(text: str, base_dir: str) -> None:
-    """Raises UsageError for what can be neither a name nor, without / or . before it, a path."""
+    """Raises UsageError for text that is neither a valid name nor a path (which starts with / or .)."""
     if fault := image_name.fault(text):
         raise UsageError(f"image name {text!a} {fault}", _typed_instead(text, base_dir))
 
 
 def _typed_instead(text: str, base_dir: str) -> str:
-    """What to type for what is no name: where there is one of that name, or an image of the name most like it."""
+    """What to type in place of an invalid name: the path of that name, or the closest valid name."""
     likely = image_name.suggest_name(derive_name(text))
     if typed := suggest_local_path(text):
         return f"for the one in this directory, type {typed} --name={likely}"
@@ -220,11 +222,11 @@ def _typed_instead(text: str, base_dir: str) -> str:
         return f"type {shlex.quote(printable(path))} --name={likely}"
     if path := _path(likely, base_dir):
         return f"for {printable(path)}, type {likely}"
-    return f"give its path, which begins with / or ., and --name={likely}"
+    return f"give its path (starting with / or .) and --name={likely}"
 
 
 def _path(name: str, base_dir: str) -> str:
-    """Where there is one of that name in the base directory; else empty."""
+    """The path of that name in the base directory; empty if there is none."""
     try:
         return locate(name, base_dir)[0]
     except LtspError:
@@ -232,13 +234,13 @@ def _path(name: str, base_dir: str) -> str:
 
 
 def _source_from_reference(reference: ImageReference, name: str, image_spec: ImageSpec) -> Source:
-    """What a notation stands for.
+    """The source that a reference stands for.
 
-    Raises UsageError where the image has no name, LtspError where there is nothing.
+    Raises UsageError if the image has no name, LtspError if it does not exist.
     """
     if not name and not reference.name_path:
         raise UsageError(
-            "what comes from standard input has no name", "podman export CONTAINER | ltsp image - --name NAME"
+            "an image from standard input needs a name", "podman export CONTAINER | ltsp image - --name NAME"
         )
     check_no_disk_options(reference.path, image_spec)
     from ltsp.source.archive import archive_source  # noqa: PLC0415 -- as in _source_from_image
@@ -249,9 +251,9 @@ def _source_from_reference(reference: ImageReference, name: str, image_spec: Ima
 def _source_from_image(
     path: str, name: str, image_spec: ImageSpec, disks: DiskOptions, *, system: bool = False, holding: str = ""
 ) -> Source:
-    """A file as a source; with `system`, one has to be in it, or the path of something that is `holding`.
+    """A file as a source; with `system`, it has to contain a system, or the path `holding`.
 
-    Raises LtspError where its content is none that can be read.
+    Raises LtspError if its content is not supported.
     """
     from ltsp.disk import probe  # noqa: PLC0415 -- directories do without, as below
     from ltsp.source.file_kind import DISK, SQUASHFS, detect_file_kind, find_misnamed_format  # noqa: PLC0415
@@ -260,13 +262,13 @@ def _source_from_image(
     try:
         mode = os.stat(encode(path)).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-            raise LtspError(f"{shown} is no file, disk or directory", "name a chroot, a VM disk or an image")
+            raise LtspError(f"{shown} is not a file, disk or directory", "name a chroot, a VM disk or an image")
         with open(encode(path), "rb") as file:
             kind, said = detect_file_kind(file), find_misnamed_format(path, file)
             archive = _source_from_archive(path, name, file, shown) if stat.S_ISREG(mode) and kind != SQUASHFS else None
     except OSError as error:
         target = (
-            f", which leads to {printable(decode(os.readlink(encode(path))))}" if os.path.islink(encode(path)) else ""
+            f", which links to {printable(decode(os.readlink(encode(path))))}" if os.path.islink(encode(path)) else ""
         )
         raise SourceError(f"cannot read {shown}{target}: {error.strerror}") from error
     if archive is not None:
@@ -284,10 +286,10 @@ def _source_from_image(
             return disk_source(path, name, image_spec, disks, system=system, holding=holding)
         except SourceError as error:
             if said:
-                raise SourceError(error.message, f"it is named as a {said} disk and is none: {_FETCH}") from error
+                raise SourceError(error.message, f"it is named like a {said} disk but is not one: {_FETCH}") from error
             raise
     if image_spec.fstype not in ("", "auto", "squashfs"):
-        raise UsageError(f"fstype={printable(image_spec.fstype)} is given for {shown}, which is a squashfs")
+        raise UsageError(f"fstype={printable(image_spec.fstype)} does not apply to {shown}, which is a squashfs")
     return SquashfsSource(name, path)
 
 
@@ -298,14 +300,14 @@ def _source_from_archive(path: str, name: str, file: BinaryIO, shown: str) -> So
 
 
 def _warn_of_ignored_options(image_spec: ImageSpec) -> str:
-    """The warning for options of mount(8), of which nothing is left to do: nothing is mounted."""
+    """The warning for options of mount(8), which have no effect: nothing is mounted."""
     if not image_spec.options:
         return ""
     return f"{printable(image_spec.image)} is not mounted: {printable(','.join(image_spec.options))} has no effect"
 
 
 def _select_markers(path: str, directory: bool) -> Inclusion:
-    """What tells a live medium, the files in these directories, and a root file system in a directory of another."""
+    """Selects the files that identify a live medium or a nested root file system."""
     top, _, below = path.partition("/")
     return (
         Inclusion.ALL

@@ -1,7 +1,7 @@
-"""How archives and images of containers are named: what something is where its content alone does not tell.
+"""References to archives and container images, whose kind cannot be detected from their content alone.
 
 `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]` and `docker://REFERENCE`, as
-containers-transports(5) has them, and `-`.
+in containers-transports(5), and `-`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ARCHIVES: Final = ("oci-archive:", "docker-archive:")
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """What an argument of the command line names."""
+    """A parsed command line argument."""
 
     prefix: str
     """With its colon; empty for standard input."""
@@ -30,9 +30,9 @@ class ImageReference:
 
     @classmethod
     def parse(cls, text: str) -> ImageReference | None:
-        """None for the name or path of something else.
+        """None if the text is an ordinary name or path.
 
-        A colon divides the path from the tag; one that belongs to the path does not, where there is such a file.
+        A colon separates the path from the tag, unless a file exists whose name contains it.
         """
         if text == STANDARD_INPUT:
             return cls("", text)
@@ -48,7 +48,7 @@ class ImageReference:
 
     @property
     def name_path(self) -> str:
-        """The path whose last part names the image; empty where nothing does."""
+        """The path whose last part names the image; empty if there is none."""
         if self.path == STANDARD_INPUT:
             return ""
         if self.prefix != REGISTRY:
@@ -57,6 +57,6 @@ class ImageReference:
         return last.partition(":")[0]
 
     def make_absolute(self) -> str:
-        """The same, in a form that means the same from any directory."""
+        """The reference in a form that does not depend on the working directory."""
         path = self.path if self.prefix in ("", REGISTRY) else os.path.abspath(self.path)
         return f"{self.prefix}{path}{':' if self.tag else ''}{self.tag}"

@@ -1,4 +1,4 @@
-"""Where a source lies that is given by a name or a path, and how that is written down to be found again."""
+"""Locates a source by name or path, and records it in a form that finds it again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ltsp.tree.name import decode, encode, printable
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://")
 _DISK = re.compile(r",disk=([/.][^,]*)")
-"""Another disk by its path; with any other name it lies beside the first one, wherever that is."""
+"""Another disk, given by path; a plain name would be relative to the first disk instead."""
 
 
 def is_path(text: str) -> bool:
@@ -22,26 +22,27 @@ def is_path(text: str) -> bool:
 
 
 def locate(text: str, base_dir: str) -> tuple[str, str]:
-    """The path of the chroot, disk or image that is meant, and a note on the choice where there was one.
+    """The path of the chroot, disk or image, and a note if there was a choice.
 
-    A name is looked up in the base directory alone: in the working directory, anybody's could become everyone's image.
+    A name is looked up in the base directory only: otherwise a file in the working directory, which others may
+    control, could become the image of all clients.
 
-    Raises LtspError where there is none.
+    Raises LtspError if nothing is found.
     """
     if _ADDRESS.match(text):
         raise LtspError(
             f"{printable(text)} is not on this machine",
-            "fetch it by curl, scp or rsync, and name the file; of addresses, only docker:// is known",
+            "download it with curl, scp or rsync, and name the file; docker:// is the only URL supported",
         )
     if is_path(text):
         if os.path.lexists(encode(text)):
             return text, ""
-        raise LtspError(f"there is no {printable(text)}", "name a chroot, a VM disk, an image, or their path")
+        raise LtspError(f"{printable(text)} not found", "name a chroot, a VM disk or an image, or give its path")
     chroot, disk = f"{base_dir}/{text}", f"{base_dir}/{text}.img"
     exported = f"{base_dir}/images/{text}.img"
     if is_chroot(encode(chroot)):
         both = os.path.lexists(encode(disk))
-        return chroot, f"took the chroot {printable(chroot)}, not the VM disk {printable(disk)}" if both else ""
+        return chroot, f"using the chroot {printable(chroot)}, not the VM disk {printable(disk)}" if both else ""
     for path in (disk, exported, chroot):
         if os.path.lexists(encode(path)):
             return path, ""
@@ -50,18 +51,18 @@ def locate(text: str, base_dir: str) -> tuple[str, str]:
 
 
 def suggest_local_path(text: str) -> str:
-    """How to type what has this name in the working directory; empty where nothing has."""
+    """What to type for a file of this name in the working directory; empty if there is none."""
     return shlex.quote(f"./{printable(text)}") if text and os.path.lexists(encode(text)) else ""
 
 
 def _suggest_remedy(text: str, chroot: str) -> str:
     if typed := suggest_local_path(text):
         return f"for the one in this directory, type {typed}"
-    return f"create a system in {printable(chroot)}, or give a path, which begins with / or ."
+    return f"create a system in {printable(chroot)}, or give a path (starting with / or .)"
 
 
 def make_source_absolute(argument: str, base_dir: str) -> str:
-    """An argument of the command line in a form that means the same from any directory, and names one place only."""
+    """A command line argument in a form that does not depend on the working directory and is unambiguous."""
     first, comma, rest = argument.partition(",,")
     image, option, options = first.partition(",")
     reference = ImageReference.parse(image)
@@ -73,12 +74,12 @@ def make_source_absolute(argument: str, base_dir: str) -> str:
 def _locate_absolute(image: str, base_dir: str) -> str:
     try:
         return make_path_absolute(locate(image, base_dir)[0])
-    except LtspError:  # what was recorded may be gone
+    except LtspError:  # a recorded source may no longer exist
         return make_path_absolute(image) if is_path(image) else image
 
 
 def make_path_absolute(path: str) -> str:
-    """The path from `/` on. A link that it ends with stays; with `..` in it, links before that are followed."""
+    """The absolute path. A final link is kept; if the path contains `..`, links before it are followed."""
     if ".." not in path.split("/"):
         return os.path.abspath(path)
     parent, _, last = path.rstrip("/").rpartition("/")

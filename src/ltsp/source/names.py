@@ -1,4 +1,4 @@
-"""The names of images: of those that lie in the base directory, and of a source at a path."""
+"""Image names: those of the sources in the base directory, and the one that a path implies."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _SUFFIXES = (
     *(".oci", ".tar", ".tbz2", ".tgz", ".txz", ".tzst"),
 )
 _COMPRESSED = (".bz2", ".gz", ".xz", ".zst")
-"""What may follow one of those."""
+"""Suffixes that may follow one of those."""
 _MOST_UNNAMED = 3
-"""So many images are made without their names or ALL_IMAGES=1: more are rarely what was meant."""
+"""The most images that are built without being named and without ALL_IMAGES=1: more is rarely intended."""
 
 
 def list_names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], list[str]]:
-    """What there is to make images of when no name is given, and warnings: a line for each name that cannot be one.
+    """The sources to build when no name is given, and a warning for each invalid name.
 
-    Chroots and VM disks; exported images too with `all_images`. Raises UsageError where there are more than three
-    without it, and LtspError where there is nothing.
+    These are chroots and VM disks, and with `all_images` exported images too. Raises UsageError if there are more
+    than three without it, and LtspError if there are none.
     """
     found = in_base_dir(base_dir)
     if all_images:
@@ -34,42 +34,42 @@ def list_names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], l
     good = sort_names([entry for entry in found if not image_name.fault(entry)])
     bad = sort_names([entry for entry in found if image_name.fault(entry)])
     warnings = [
-        f"{printable(base_dir)}/{printable(entry)}: name {image_name.fault(entry)}; passed over: rename it, or give "
+        f"{printable(base_dir)}/{printable(entry)}: name {image_name.fault(entry)}; skipped: rename it, or give "
         f"its path with --name={image_name.suggest_name(entry)}"
         for entry in bad
     ]
     if not good:
         raise LtspError(
-            f"no image is named, and {printable(base_dir)} has no chroot and no VM disk",
-            "write ltsp image / for the running system",
+            f"no image given, and {printable(base_dir)} contains no chroot or VM disk",
+            "for the running system, type ltsp image /",
         )
     return check_at_most_three(good, all_images=all_images), warnings
 
 
 def in_base_dir(base_dir: str) -> set[str]:
-    """Of chroots and VM disks, also such as cannot be the name of an image."""
+    """The names of chroots and VM disks, including invalid image names."""
     return {entry for entry in list_entries(base_dir) if is_chroot(encode(f"{base_dir}/{entry}"))} | _list_images(
         base_dir
     )
 
 
 def check_at_most_three(found: list[str], *, all_images: bool) -> list[str]:
-    """The names, if they are not so many that they must have been written.
+    """The names, unless there are too many to build without being named.
 
     Raises UsageError.
     """
     if len(found) > _MOST_UNNAMED and not all_images:
         raise UsageError(
-            f"no image is named, and there are {len(found)}: {', '.join(found)}", "name them, or set ALL_IMAGES=1"
+            f"no image given, and there are {len(found)}: {', '.join(found)}", "name them, or set ALL_IMAGES=1"
         )
     return found
 
 
 def derive_name(path: str) -> str:
-    """The image's name for a source at a path: its last part, without what tells the kind of a file.
+    """The image's name for a source at a path: its last part, without file type suffixes.
 
-    `/` is the running system, which is named for the machine. A link's own name counts; `.`, `..` and `a/..` have the
-    name of the directory that they lead to.
+    `/` is the running system, named after the machine's architecture. For a link, its own name counts; `.`, `..` and
+    `a/..` take the name of the directory that they lead to.
     """
     last = path.rstrip("/").rpartition("/")[2]
     if last in ("", ".", ".."):
@@ -95,7 +95,7 @@ def _list_images(directory: str) -> set[str]:
 
 
 def _is_disk(path: str) -> bool:
-    """Whether it is a file, or the device of one: a logical volume that a virtual machine has for its disk."""
+    """Whether it is a file or a block device, such as a logical volume used as a virtual machine's disk."""
     try:
         mode = os.stat(encode(path)).st_mode
     except OSError:

@@ -1,4 +1,4 @@
-"""What a place where trees come from offers: a name, a plan that can be shown before any work, and the tree."""
+"""The interface of a source: a name, a plan that can be shown before any work, and the tree."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ltsp.tree.tree import Tree
 
 @dataclass(frozen=True, slots=True)
 class SourcePart:
-    """A part of a source and what becomes of it. Texts hold names as they are: not safe to print."""
+    """A part of a source and what happens to it. Texts contain raw names: not safe to print."""
 
     path: str
     """Relative to the root of the tree; the root itself is the empty path."""
     description: str
-    """What lies there: `ext4 of /dev/sda2`, `/srv/ltsp/lab`."""
+    """What is there: `ext4 on /dev/sda2`, `/srv/ltsp/lab`."""
     reason: str = ""
-    """Why it is left out, or taken in though it is apart."""
+    """Why it is left out, or included although it is a separate file system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Snapshot:
     """A part that is read from a snapshot."""
 
     path: str
-    """Relative to the root of the tree, as that of a part; also of what is nested in one."""
+    """Relative to the root of the tree; a nested subvolume has its own."""
     kind: str
     """`btrfs`, `lvm` or `zfs`."""
     of: str
@@ -38,28 +38,28 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a source consists of. The root is always taken."""
+    """What a source consists of. The root is always included."""
 
     included: tuple[SourcePart, ...]
     left_out: tuple[SourcePart, ...] = ()
-    """Directories that stay empty in the tree, and files and output directories that are not in it."""
+    """Directories that are empty in the tree, and files and output directories that are excluded from it."""
     warnings: tuple[str, ...] = ()
-    """One line each, safe to print: what the user should know before the work."""
+    """One line each, safe to print."""
     reader: str = ""
-    """What reads the file systems of a disk: `user` for our own code, `kernel` for that and the kernel, `auto` where
-    that is not known before; empty where there is nothing to be chosen."""
+    """What reads the file systems of a disk: `user` for our own code, `kernel` for that and the kernel, `auto` if not
+    known yet; empty if there is no choice."""
     snapshots: tuple[Snapshot, ...] = ()
-    """Those that the opened source is, or was, read from."""
+    """The snapshots that the opened source is, or was, read from."""
     read_live: tuple[SourcePart, ...] = ()
-    """Parts that could have been read from a snapshot and are not, with the reason."""
+    """Parts that could have been read from a snapshot but are not, with the reason."""
     is_frozen: bool = False
-    """Nothing that is taken in changes while the opened source is read."""
+    """Nothing that is included can change while the opened source is read."""
     invalid_reason: str = ""
-    """Why what was read of a snapshot makes no whole, asked when the plan is; empty where it does."""
+    """Why data read from a snapshot is invalid, as of this call of plan(); empty if it is valid."""
 
 
 class Source(Protocol):
-    """Where a tree comes from."""
+    """Something that provides a tree."""
 
     @property
     def name(self) -> str:
@@ -68,21 +68,21 @@ class Source(Protocol):
 
     @property
     def description(self) -> str:
-        """What it is, for people: `chroot /srv/ltsp/lab`. The path is as it was given: not safe to print."""
+        """For people: `chroot /srv/ltsp/lab`. The path is as the user gave it: not safe to print."""
         ...
 
     @property
     def kind(self) -> str:
-        """What its first part is, in a word that scripts may rely on: `directory`, `squashfs`."""
+        """The kind of its first part, in a word that scripts may rely on: `directory`, `squashfs`."""
         ...
 
     def plan(self) -> Plan:
-        """What would be taken in. Nothing below the source is opened for it."""
+        """What would be included. Opens nothing below the source."""
         ...
 
     def outline(self, selection: Selection) -> AbstractContextManager[Tree | None]:
-        """What a selection takes in, looked at before the source is opened; what may not be read is missing. None where
-        to look is as much work as to open it.
+        """The tree that a selection includes, without opening the source; unreadable entries are missing. None if that
+        would be as much work as opening it.
         """
         ...
 
@@ -94,9 +94,9 @@ class Source(Protocol):
         ...
 
     def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
-        """Keep the source's package manager from changing it meanwhile; yields notes, a line each.
+        """Keep the source's package manager from changing it until the block ends; yields notes, a line each.
 
-        `waiting` is called once, with the holder, when another process has the lock. Raises LockHeld after `timeout`
-        seconds.
+        `waiting` is called once, with a line that names the holder, if another process has the lock. Raises LockHeld
+        after `timeout` seconds.
         """
         ...

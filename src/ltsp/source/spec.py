@@ -1,4 +1,4 @@
-"""The notation for a source of several parts: `img1,options,,img2,options,,…`, taken apart. ltsp-ipxe(8)"""
+"""Parser for the notation of a source of several parts: `img1,options,,img2,options,,…`. ltsp-ipxe(8)"""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ltsp.errors import UsageError
 from ltsp.tree.name import printable
 
 _OWN_OPTIONS = ("disk", "fstype", "partition", "subdir")
-"""Options that are not the mount's, wherever they stand among those that are."""
+"""Options that are not for mount(8); they may appear anywhere among those that are."""
 SUBVOLUME = "subvol="
-"""How the one option for mount(8) begins that chooses among files."""
+"""The one option for mount(8) that affects which files are read."""
 _NO_EFFECT = frozenset({"ro", "loop", "defaults", "noload", "norecovery", "nodev", "nosuid", "noexec"})
-"""Options for mount(8) which say what is so anyway: nothing is mounted, and nothing is written."""
+"""Options for mount(8) that change nothing: nothing is mounted, and nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +20,15 @@ class ImageSpec:
     """One part."""
 
     image: str
-    """A simple name, only of the first; a path; or a path relative to the tree so far, only of the others."""
+    """A path; for the first part also a simple name, for others also a path relative to the parts before."""
     subdir: str = ""
-    """Where it is laid, relative to the root of the tree."""
+    """The directory that it covers, relative to the root of the tree."""
     fstype: str = ""
     partition: str = ""
     disks: tuple[str, ...] = ()
-    """Other disks of the same system, in the order of the machine's; a name without a slash lies beside the first."""
+    """Other disks of the same system, in the machine's order; a plain name is relative to the first disk."""
     options: tuple[str, ...] = ()
-    """For mount(8), without those that say what is so anyway."""
+    """For mount(8), without those that change nothing."""
 
     @classmethod
     def parse(cls, text: str) -> ImageSpec:
@@ -46,10 +46,10 @@ class ImageSpec:
                     options.append(word)
             elif key == "disk":
                 if not value:
-                    raise UsageError(f"disk= of {printable(image)} names no file", f"write {image},disk=FILE")
+                    raise UsageError(f"disk= for {printable(image)} names no file", f"write {image},disk=FILE")
                 disks.append(value)
             elif key in own:
-                raise UsageError(f"{key}= is there twice for {printable(image)}")
+                raise UsageError(f"{key}= is given twice for {printable(image)}")
             else:
                 own[key] = value
         return cls(
@@ -70,14 +70,14 @@ def parse(text: str) -> list[ImageSpec]:
     image_specs = [ImageSpec.parse(part) for part in text.split(",,")]
     if image_specs[0].subdir:
         raise UsageError(
-            f"subdir={printable(image_specs[0].subdir)} stands at the first part of the source",
-            "that one is the root; the parts after it are laid over its directories",
+            f"subdir={printable(image_specs[0].subdir)} is given for the first part of the source",
+            "the first part is the root; only later parts are placed in its directories",
         )
     return image_specs
 
 
 def is_same(text: str, other: str) -> bool:
-    """Whether two sources are the same but for options that say only how they are read, or nothing.
+    """Whether two sources are the same, ignoring options that do not affect which files are read.
 
     Raises UsageError.
     """
@@ -92,19 +92,19 @@ def _normalize(text: str) -> list[ImageSpec]:
 
 
 def check_no_disk_options(path: str, image_spec: ImageSpec) -> None:
-    """Raises UsageError where options of disks are given for an archive."""
+    """Raises UsageError if disk options are given for an archive."""
     for option, value in (
         ("fstype", image_spec.fstype),
         ("partition", image_spec.partition),
         ("disk", ",".join(image_spec.disks)),
     ):
         if value:
-            raise UsageError(f"{option}={printable(value)} is given for {printable(path)}, which is no disk")
+            raise UsageError(f"{option}={printable(value)} does not apply to {printable(path)}, which is not a disk")
 
 
 def _parse_subdir(subdir: str) -> str:
-    """The path without empty and dot parts; `..` is refused: what it means would depend on links."""
+    """The path without empty and dot parts; `..` is refused, since its meaning would depend on links."""
     names = [name for name in subdir.split("/") if name not in ("", ".")]
     if ".." in names:
-        raise UsageError(f"subdir={printable(subdir)} leads upwards", "name a directory of the source")
+        raise UsageError(f"subdir={printable(subdir)} contains ..", "name a directory of the source")
     return "/".join(names)

@@ -1,4 +1,4 @@
-"""Images that lie in a source, as files of the host: those who read images read them here and there."""
+"""Makes images that are inside a source available as files of the host, for random access."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PIECE = 1 << 20
 
 @contextmanager
 def spill_to_host(content: Content) -> Iterator[str]:
-    """A path for the content: of the file itself, or of a nameless copy. Raises SourceError where there is no room."""
+    """A path for the content: that of the file itself, or of an unnamed copy. Raises SourceError if it does not fit."""
     if isinstance(content, HostFile):
         with content.open() as stream:
             yield stream.path
@@ -28,13 +28,13 @@ def spill_to_host(content: Content) -> Iterator[str]:
             _copy(content, copy.fileno())
         except OSError as error:
             raise SourceError(
-                f"a file in it cannot be copied: {error.strerror}", "set TMPDIR to where room is"
+                f"cannot copy a file in it: {error.strerror}", "set TMPDIR to a directory with enough free space"
             ) from error
         yield f"/proc/self/fd/{copy.fileno()}"
 
 
 def _copy(content: Content, target: int) -> None:
-    """With holes where there are only zeros."""
+    """Copy the content, with holes for ranges of zeros."""
     with content.open() as stream:
         at = 0
         while at < stream.size:

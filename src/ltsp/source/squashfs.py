@@ -42,9 +42,9 @@ class SquashfsSource:
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - an image is whole or damaged
-        """Raises FormatError for a damaged image, and Changed when the file was written to while it was read.
+        """Raises FormatError for a damaged image, and FileChanged if the file was written to while it was read.
 
-        An image that another one replaces meanwhile is no matter: the file that was opened stays.
+        Replacing the image meanwhile does no harm: the opened file stays.
         """
         shown = printable(self.path)
         with ExitStack() as opened:
@@ -55,20 +55,20 @@ class SquashfsSource:
             except OSError as error:
                 raise SourceError(f"cannot read {shown}: {error.strerror}") from error
             except FormatError as error:
-                raise FormatError(f"{shown}: {error.message}", "copy it again, or make it anew") from error
+                raise FormatError(f"{shown}: {error.message}", "copy it again, or recreate it") from error
             yield tree.select(selection)
             if _state(file) != before:
-                raise FileChanged(f"{shown} was written to while it was read", "try again when nothing uses it")
+                raise FileChanged(f"{shown} was written to while it was read", "try again when it is no longer in use")
 
     def hold_packages(
         self,
-        timeout: float,  # noqa: ARG002 - no package manager works in an image
+        timeout: float,  # noqa: ARG002 - no package manager runs in an image
         waiting: Callable[[str], None],  # noqa: ARG002 - likewise
     ) -> AbstractContextManager[list[str]]:
         return nullcontext([])
 
 
 def _state(file: BinaryIO) -> tuple[int, int]:
-    """What a write changes. (Links to the file, which publishing makes, change its ctime.)"""
+    """What a write changes. Not ctime: publishing creates hard links to the file, which change it."""
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns

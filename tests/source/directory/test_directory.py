@@ -88,12 +88,12 @@ def mounted(tmp_path):
 @pytest.mark.root
 def test_the_plan_names_what_is_taken_in_and_what_is_not(mounted):
     plan = source(mounted).plan()
-    reason = "holds a part of the system"
+    reason = "part of the system"
     assert shown(plan.included) == {"": "", "boot": reason, "usr": reason}
     left_out = shown(plan.left_out)
-    assert left_out.pop("etc/hostname").endswith("/elsewhere/file), bound here")
-    assert left_out.pop("opt/bound").endswith("/elsewhere), bound here")
-    assert left_out == {"home": "home directories", "run": "exists only while this machine runs"}
+    assert left_out.pop("etc/hostname").endswith("/elsewhere/file")
+    assert left_out.pop("opt/bound").endswith("/elsewhere")
+    assert left_out == {"home": "home directories", "run": "exists only while this machine is running"}
     assert plan.warnings == ()
 
 
@@ -218,7 +218,7 @@ def test_a_mount_that_was_replaced_a_moment_ago_is_an_error(mounted, monkeypatch
         ],
     )
     with (
-        pytest.raises(SourceError, match="/boot was mounted or unmounted a moment ago"),
+        pytest.raises(SourceError, match="/boot was just mounted or unmounted"),
         source(mounted).open(select_all, Faults()),
     ):
         pass
@@ -254,7 +254,7 @@ def test_a_vital_mount_that_stays_out_is_warned_of(tmp_path):
     root = make_system(tmp_path / "chroot")
     subprocess.run(["mount", "-t", "tmpfs", "none", root / "var"], check=True)
     try:
-        assert source(root).plan().warnings == ("/var is left out: exists only while this machine runs",)
+        assert source(root).plan().warnings == ("/var is left out: exists only while this machine is running",)
     finally:
         subprocess.run(["umount", root / "var"], check=True)
 
@@ -265,7 +265,7 @@ def test_output_directories_are_not_in_the_tree(tmp_path):
     outputs = (f"{root}/srv/ltsp", f"{tmp_path}/link", f"{tmp_path}", str(root), f"{root}/srv/missing")
     plan = source(root, leave_out=outputs).plan()
     assert shown(plan.left_out) == dict.fromkeys(
-        ("srv/ltsp", "srv/missing", "srv/tftp"), "the image does not pack itself"
+        ("srv/ltsp", "srv/missing", "srv/tftp"), "an image does not include itself"
     )
     with source(root, leave_out=outputs).open(select_all, Faults()) as tree:
         assert sorted(tree.get("srv").entries) == ["own"]

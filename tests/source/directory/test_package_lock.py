@@ -85,7 +85,7 @@ def test_a_package_manager_at_work_is_waited_for_and_named(tmp_path, root, way, 
         with pytest.raises(LockHeld) as caught, hold(root, 0.3, told.append):
             pass
         name = f"apt-get (process {process.pid}) holds /{path}"
-    assert caught.value.message.startswith("the package manager is at work on the source: ")
+    assert caught.value.message.startswith("the package manager is running in the source: ")
     assert caught.value.message.endswith(name)
     assert caught.value.exit_status == 75
     assert len(told) == 1
@@ -105,8 +105,8 @@ def test_a_lock_file_that_is_not_there_is_told_and_not_made(tmp_path, root):
     lay(tmp_path, "var/lib/dpkg/status")
     with hold(root, 0, none_waits) as notes:
         assert notes == [
-            "/var/lib/dpkg/lock-frontend is not held: no such file or directory",
-            "/var/lib/dpkg/lock is not held: no such file or directory",
+            "cannot lock /var/lib/dpkg/lock-frontend against package managers: no such file or directory",
+            "cannot lock /var/lib/dpkg/lock against package managers: no such file or directory",
         ]
     assert os.listdir(tmp_path / "var/lib/dpkg") == ["status"]
 
@@ -126,7 +126,7 @@ def test_a_lock_file_that_may_not_be_read_is_told(tmp_path, root):
     try:
         with hold(root, 0, none_waits) as notes:
             assert len(notes) == 2
-            assert all(note.endswith("is not held: permission denied") for note in notes)
+            assert all(note.endswith("against package managers: permission denied") for note in notes)
     finally:
         os.seteuid(0)
 
@@ -139,8 +139,8 @@ def test_a_lock_that_leads_out_of_the_source_is_not_taken(tmp_path):
     os.mkfifo(tmp_path / "chroot/var/lib/dpkg/lock-frontend")
     with RootDirectory.open(os.fsencode(tmp_path / "chroot")) as root, hold(root, 0, none_waits) as notes:
         assert notes == [
-            "/var/lib/dpkg/lock-frontend is not held: not a regular file",
-            "/var/lib/dpkg/lock is not held: no such file or directory",
+            "cannot lock /var/lib/dpkg/lock-frontend against package managers: not a regular file",
+            "cannot lock /var/lib/dpkg/lock against package managers: no such file or directory",
         ]
         assert can_write("record", outside)
 
@@ -149,9 +149,9 @@ def test_where_the_file_itself_is_the_lock_it_is_watched(tmp_path, root):
     lay(tmp_path, "var/lib/pacman/db.lck")
     with pytest.raises(LockHeld, match=r"another process holds /var/lib/pacman/db.lck") as caught, hold(root, 0, print):
         pass
-    assert caught.value.hint.endswith("if none runs, remove that file")
+    assert caught.value.hint.endswith("if none is running, remove that file")
     with hold(root, 30, lambda _message: (tmp_path / "var/lib/pacman/db.lck").unlink()) as notes:
-        assert notes == ["/var/lib/pacman/db.lck is not held: it can only be watched"]
+        assert notes == ["cannot lock /var/lib/pacman/db.lck against package managers: it can only be watched"]
 
 
 def test_a_file_system_without_locks_is_told(tmp_path, root, monkeypatch):
@@ -162,4 +162,4 @@ def test_a_file_system_without_locks_is_told(tmp_path, root, monkeypatch):
 
     monkeypatch.setattr(fcntl, "fcntl", no_locks)
     with hold(root, 0, none_waits) as notes:
-        assert notes == ["/var/lib/rpm/.rpm.lock is not held: no locks available"]
+        assert notes == ["cannot lock /var/lib/rpm/.rpm.lock against package managers: no locks available"]

@@ -169,7 +169,7 @@ def test_a_kernel_without_overlays_is_named(tmp_path, monkeypatch):
         raise OSError(errno.ENODEV, "No such device")
 
     monkeypatch.setattr(mounts, "overlay", refuse)
-    with pytest.raises(SourceError, match=r"cannot lay a writable view over chroot .*: No such device"):
+    with pytest.raises(SourceError, match=r"cannot mount a writable view of chroot .*: No such device"):
         taken(make_writable(directory(make_system(tmp_path / "chroot")), nothing, "a test"))
 
 
@@ -210,7 +210,7 @@ def test_who_may_not_mount_is_told_so(tmp_path):
     root = make_system(tmp_path / "chroot")
     os.seteuid(65534)
     try:
-        with pytest.raises(LtspError, match="cannot make private mounts: Operation not permitted"):
+        with pytest.raises(LtspError, match="cannot create a private mount namespace: Operation not permitted"):
             taken(make_writable(directory(root), nothing, "a test"))
     finally:
         os.seteuid(0)

@@ -158,9 +158,7 @@ def test_a_nested_subvolume_with_a_swap_file_in_use_is_read_as_it_is(chroot, mon
     with reading.open(select_all, Faults()) as tree:
         plan = reading.plan()
         assert [each.path for each in plan.snapshots] == [""]
-        assert [(part.path, part.reason) for part in plan.read_live] == [
-            ("swap", "it holds a swap file that is in use")
-        ]
+        assert [(part.path, part.reason) for part in plan.read_live] == [("swap", "it contains an active swap file")]
         assert not plan.is_frozen
         assert content(tree, "swap/swapfile") == "swap"
 
@@ -181,7 +179,7 @@ def test_a_nested_subvolume_that_is_removed_meanwhile_is_not_an_empty_directory(
     with reading.open(select_all, Faults()) as tree:
         assert tree.get("opt").entries == {}
         (part,) = reading.plan().read_live
-        assert part.reason == "its subvolume /opt/nested was removed a moment ago"
+        assert part.reason == "its subvolume /opt/nested was just removed"
 
 
 def test_a_mount_over_a_nested_subvolume_hides_it(chroot, tmp_path):
@@ -306,7 +304,7 @@ def test_an_error_while_it_is_read_removes_it(chroot, disk):
 def test_a_place_that_is_no_directory_is_named_and_stays(chroot, disk, make):
     make(disk / SNAPSHOT_DIR)
     with (
-        pytest.raises(SourceError, match=r"no btrfs snapshot .* could be taken: \.ltsp-snapshots .* no directory"),
+        pytest.raises(SourceError, match=r"cannot snapshot .* with btrfs: \.ltsp-snapshots .* not a directory"),
         source(chroot).open(select_all, Faults()),
     ):
         pass
@@ -317,7 +315,7 @@ def test_a_place_that_others_can_write_to_is_not_used(chroot, disk):
     (disk / SNAPSHOT_DIR).mkdir(mode=0o777)
     (disk / SNAPSHOT_DIR).chmod(0o777)
     with (
-        pytest.raises(SourceError, match=r"no btrfs snapshot .* could be taken: \.ltsp-snapshots .* not ours"),
+        pytest.raises(SourceError, match=r"cannot snapshot .* with btrfs: \.ltsp-snapshots .* not private"),
         source(chroot).open(select_all, Faults()),
     ):
         pass
@@ -336,7 +334,7 @@ def test_a_swap_file_in_use_forbids_it_and_auto_reads_the_live_directory(chroot,
     with reading.open(select_all, Faults()) as tree:
         assert content(tree, "etc/hostname") == "server\n"
         (part,) = reading.plan().read_live
-        assert (part.path, part.reason) == ("", "it holds a swap file that is in use")
+        assert (part.path, part.reason) == ("", "it contains an active swap file")
         assert not reading.plan().is_frozen
     assert os.listdir(disk) == ["@"]
 
@@ -395,6 +393,8 @@ def test_a_writable_view_lies_over_the_live_directory(chroot, disk):
 
 @pytest.mark.parametrize("asked", ["lvm", "zfs"])
 def test_a_kind_that_the_file_system_has_not_is_refused_before_anything_is_done(chroot, disk, asked):
-    with pytest.raises(SourceError, match=rf"no {asked} snapshot of .*: it lies on btrfs of {device(disk)}: .*auto"):
+    with pytest.raises(
+        SourceError, match=rf"cannot snapshot .* with {asked}: its file system is btrfs on {device(disk)}: .*auto"
+    ):
         source(chroot, snapshots=asked).check_snapshots()
     source(chroot, snapshots="btrfs").check_snapshots()

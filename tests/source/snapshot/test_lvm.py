@@ -109,7 +109,7 @@ def test_a_volume_is_what_lvs_tells_of_it():
     "text", [b"", b"{}", b'{"report":[]}', b'{"report":[{"lv":[{"vg_name":"a"}]}]}', b"[1]", b"null"]
 )
 def test_a_report_that_makes_no_sense_is_an_error(text):
-    with pytest.raises(LtspError, match="lvs told something"):
+    with pytest.raises(LtspError, match="cannot parse the output of lvs"):
         LvsVolume.parse(text)
 
 
@@ -145,7 +145,9 @@ def test_a_thick_snapshot_gets_a_fifth_of_its_origin_or_what_is_free(size, free,
 @pytest.mark.parametrize("free", [0, 3 << 20, 400 << 20])
 def test_too_little_room_is_told_with_the_group(free):
     (volume,) = LvsVolume.parse(report(row(vg_free=str(free))).encode())
-    with pytest.raises(SourceError, match=rf"group vg-0 has {free >> 20} MiB free, .* vg-0/root takes 409 MiB"):
+    with pytest.raises(
+        SourceError, match=rf"group vg-0 has {free >> 20} MiB free, .* vg-0/root needs at least 409 MiB"
+    ):
         volume.snapshot_command("ltsp-1")
 
 
@@ -202,7 +204,7 @@ def test_it_is_made_mounted_read_checked_and_removed(lvm, tmp_path, monkeypatch,
         assert mounts[0][2] == {b"ro": None, **({b"nouuid": None} if kind == b"xfs" else {})}
         assert not lvm.calls("lvremove")
         lvm.tell(f"vg-0/{name}", row(lv_name=name, lv_attr="swi-Ios---", snap_percent="100.00"))
-        assert still.invalid_reason() == "more of vg-0/root changed than its snapshot could keep"
+        assert still.invalid_reason() == "more of vg-0/root changed than its snapshot could hold"
     assert lvm.calls("lvremove")[0] == ["--yes", f"vg-0/{name}"]
     assert os.listdir(naming.LOCKS) == []
 
@@ -245,7 +247,7 @@ def test_a_group_without_room_says_so_where_lvm_was_asked_for(lvm, tmp_path, mon
     with (
         live(tmp_path) as one,
         ExitStack() as opened,
-        pytest.raises(SourceError, match=r"no lvm snapshot of the source .* Insufficient free space: .*none"),
+        pytest.raises(SourceError, match=r"cannot snapshot the source with lvm.* Insufficient free space: .*none"),
     ):
         snapshot.take_snapshots([one], "lvm", lambda *_: Inclusion.ALL, opened)
     assert lvm.calls("lvremove") == []
@@ -256,5 +258,5 @@ def test_a_group_without_room_says_so_where_lvm_was_asked_for(lvm, tmp_path, mon
 def test_a_missing_program_is_named_with_its_package(monkeypatch, missing):
     true = lvm_snapshot.command.find
     monkeypatch.setattr(lvm_snapshot.command, "find", lambda name: None if name == missing else true(name))
-    with pytest.raises(LtspError, match=f"takes the program {missing}, which is not there: install lvm2"):
+    with pytest.raises(LtspError, match=f"{missing} not found, which an LVM snapshot needs: install lvm2"):
         lvm_snapshot.check_programs()

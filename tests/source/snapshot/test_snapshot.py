@@ -86,11 +86,11 @@ def refusal(monkeypatch, line, asked):
 @pytest.mark.parametrize(
     ("line", "asked", "says"),
     [
-        (PLAIN, "lvm", "no lvm snapshot of /srv/lab: it lies on ext4 of /dev/sda1"),
-        (PLAIN, "zfs", "no zfs snapshot of /srv/lab: it lies on ext4 of /dev/sda1"),
-        (BTRFS, "lvm", "no lvm snapshot of /srv/lab: it lies on btrfs of /dev/sda2"),
-        (OVERLAY, "btrfs", "no btrfs snapshot of /srv/lab: it lies on overlay: "),
-        (b"", "btrfs", "no btrfs snapshot of /srv/lab: it cannot be told what it lies on"),
+        (PLAIN, "lvm", "cannot snapshot /srv/lab with lvm: its file system is ext4 on /dev/sda1"),
+        (PLAIN, "zfs", "cannot snapshot /srv/lab with zfs: its file system is ext4 on /dev/sda1"),
+        (BTRFS, "lvm", "cannot snapshot /srv/lab with lvm: its file system is btrfs on /dev/sda2"),
+        (OVERLAY, "btrfs", "cannot snapshot /srv/lab with btrfs: its file system is overlay: "),
+        (b"", "btrfs", "cannot snapshot /srv/lab with btrfs: cannot determine its file system"),
     ],
 )
 def test_what_the_source_lies_on_is_told(server, line, asked, says):
@@ -109,7 +109,7 @@ def test_what_is_possible_is_not_refused(server, line, asked):
 def test_who_is_not_root_is_told(server):
     server.setattr(snapshot.os, "geteuid", lambda: 1000)
     assert refusal(server, BTRFS, "btrfs") == (
-        "a snapshot of /srv/lab takes root's rights: run as root, or give --snapshot=none"
+        "a snapshot of /srv/lab requires root: run as root, or give --snapshot=none"
     )
     assert refusal(server, BTRFS, "auto") == ""
 
@@ -143,7 +143,7 @@ def test_an_error_of_a_kind_that_was_asked_for_is_raised_and_one_of_auto_is_told
         live = snapshot.find_base("", Mount.parse(BTRFS), root)
         stills, (part,) = snapshot.take_snapshots([live], "auto", lambda *_: None, opened)
         assert (list(stills), part.reason) == ([], "no space left on device")
-        with pytest.raises(SourceError, match=r"no btrfs snapshot of the source could be taken: no space left"):
+        with pytest.raises(SourceError, match=r"cannot snapshot the source with btrfs: no space left"):
             snapshot.take_snapshots([live], "btrfs", lambda *_: None, opened)
 
 

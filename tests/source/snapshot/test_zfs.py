@@ -93,5 +93,5 @@ def test_what_killed_runs_have_left_is_destroyed_and_nothing_else(pool, monkeypa
 def test_a_missing_program_is_named_with_its_package(monkeypatch):
     monkeypatch.setattr(zfs_snapshot.command, "find", lambda _name: None)
     assert not zfs_snapshot.is_installed()
-    with pytest.raises(LtspError, match="takes the program zfs, which is not there: install zfsutils-linux"):
+    with pytest.raises(LtspError, match="zfs not found, which a ZFS snapshot needs: install zfsutils-linux"):
         zfs_snapshot.check_programs()

@@ -1,8 +1,8 @@
 """A directory of the host as a source: a chroot, or `/` itself, with the file systems mounted in it that belong to it.
 
 With the privilege to do so, each file system is read through a private copy of its mount, in which nothing else is
-mounted: the directories below mount points show themselves, and no server or daemon can be met. The copies are in no
-mount namespace and go with their descriptors. Without the privilege the mounts are told by openat2(2) as they are met.
+mounted: the directories under mount points are visible, and no server or daemon is contacted. The copies are in no
+mount namespace and vanish with their descriptors. Without the privilege, openat2(2) detects mounts as they are met.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
 _DEFAULT_METADATA = Metadata(mode=0o755)
-"""For the mount point of a server's or daemon's file system that cannot be looked below: as mkdir makes it."""
+"""For the mount point of a network or FUSE file system that hides the directory below it: as mkdir creates it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class DirectorySource:
     """As the user gave it."""
     description: str
     leave_out: tuple[str, ...] = ()
-    """Directories of the host that are never part of the tree: where the images go."""
+    """Directories of the host that are never part of the tree: the output directories."""
     at: str = ""
-    """Where it lies in the system that it is a part of; empty for a whole system."""
+    """Its path in the system that it is a part of; empty for a whole system."""
     warnings: tuple[str, ...] = ()
     snapshots: str = snapshot.NONE
-    """Which kind of them to read it from: one of `snapshot.KINDS`."""
+    """The kind of snapshot to read it from: one of `snapshot.KINDS`."""
     outcome: snapshot.SnapshotOutcome = field(default_factory=snapshot.SnapshotOutcome, compare=False, repr=False)
 
     @property
@@ -68,7 +68,7 @@ class DirectorySource:
         return Plan(
             included=taken + tuple(_make_part(decision) for decision in decisions if decision.included),
             left_out=tuple(_make_part(decision) for decision in decisions if not decision.included)
-            + tuple(SourcePart(path, "output directory", "the image does not pack itself") for path in outputs),
+            + tuple(SourcePart(path, "output directory", "an image does not include itself") for path in outputs),
             warnings=self.warnings + missing,
             snapshots=self.outcome.snapshots,
             read_live=self.outcome.refused,
@@ -110,7 +110,7 @@ class DirectorySource:
         frozen_mounts: Sequence[Frozen],
         opened: ExitStack,
     ) -> Tree:
-        """The tree of these roots, by what stands still of them, which can be read until `opened` closes."""
+        """The tree of these roots, from snapshots as far as there are some, readable until `opened` closes."""
         frozen = {each.path: each.root for each in frozen_mounts}
         others = {path: live for path, live in roots.items() if path not in frozen}
         copies = _clone_mounts(others, opened)
@@ -127,7 +127,7 @@ class DirectorySource:
         return Scan(selection, faults, mounts=mounts, bare=bare, outputs=outputs).run(read[""])
 
     def check_snapshots(self) -> None:
-        """Raises LtspError where a kind is asked for that this directory cannot have. Nothing is done yet."""
+        """Raises LtspError if the requested kind is not possible for this directory. Changes nothing."""
         with self._open_root() as root:
             snapshot.check_can_snapshot(self.snapshots, root, printable(self.path))
 
@@ -155,11 +155,11 @@ def _make_part(decision: MountDecision) -> SourcePart:
 def _open_mounts(
     root: RootDirectory, decisions: Sequence[MountDecision], opened: ExitStack
 ) -> dict[str, RootDirectory]:
-    """The roots of the mounts that are taken in, by path.
+    """The roots of the included mounts, by path.
 
-    One that may not be reached is none of them: the scan meets the directory that forbids it, and says so.
+    Those that cannot be reached are missing: the scan reports the directory that denies access.
 
-    Raises SourceError where a mount is not what the table said: it was replaced a moment ago.
+    Raises SourceError if a mount differs from the mount table: it was just replaced.
     """
     roots = {}
     for decision in decisions:
@@ -178,11 +178,11 @@ def _open_mounts(
 
 
 def _replaced_error(decision: MountDecision) -> SourceError:
-    return SourceError(f"/{printable(decision.path)} was mounted or unmounted a moment ago", "try again")
+    return SourceError(f"/{printable(decision.path)} was just mounted or unmounted", "try again")
 
 
 def _clone_mounts(roots: Mapping[str, RootDirectory], opened: ExitStack) -> dict[str, RootDirectory]:
-    """A private copy of each mount; none where that is not allowed (no root, a user namespace, Linux before 5.2)."""
+    """A private copy of each mount; none if that is not permitted (not root, a user namespace, Linux before 5.2)."""
     copies = {}
     for path, root in roots.items():
         try:
@@ -193,7 +193,7 @@ def _clone_mounts(roots: Mapping[str, RootDirectory], opened: ExitStack) -> dict
 
 
 def _find_bases(roots: Mapping[str, RootDirectory], decisions: Sequence[MountDecision]) -> list[SnapshotBase]:
-    """The mounts that are read, the source's own one first."""
+    """The mounts that are read, the one of the source itself first."""
     mounts = {decision.path: decision.mount for decision in decisions}
     own = snapshot.find_mount(roots[""])
     if own is not None:
@@ -203,14 +203,14 @@ def _find_bases(roots: Mapping[str, RootDirectory], decisions: Sequence[MountDec
 
 
 def _exclude_directories(selection: Selection, left_out: Collection[str]) -> Selection:
-    """The selection without these directories, which are ours."""
+    """The selection without these directories, which belong to LTSP."""
     if not left_out:
         return selection
     return lambda path, directory: Inclusion.NOTHING if path in left_out else selection(path, directory)
 
 
 def _select_in_mounts(selection: Selection, decisions: Sequence[MountDecision]) -> MountSelection:
-    """What the selection makes of a directory of a mount, unless another mount hides it."""
+    """The selection by path and mount: a directory hidden by another mount is not included."""
     mounted = {decision.path for decision in decisions}
 
     def wanted(path: str, mount: str) -> Inclusion:
@@ -225,7 +225,7 @@ def _select_in_mounts(selection: Selection, decisions: Sequence[MountDecision]) 
 
 
 def _find_inside(root: RootDirectory, directories: Sequence[str]) -> list[str]:
-    """The paths below the root, relative to it, of those directories that lie there."""
+    """The paths, relative to the root, of the directories that are below it."""
     prefix = root.path().rstrip(b"/") + b"/"
     paths = (os.path.realpath(encode(directory)) for directory in directories)
     return sorted({decode(path.removeprefix(prefix)) for path in paths if path.startswith(prefix) and path != prefix})
@@ -234,9 +234,9 @@ def _find_inside(root: RootDirectory, directories: Sequence[str]) -> list[str]:
 def _find_identities(
     directories: Sequence[str], root: RootDirectory, frozen_mounts: Sequence[Frozen]
 ) -> frozenset[tuple[int, int]]:
-    """Device and inode of the directories that are there: so they are known under any path, bound ones too.
+    """Device and inode of the existing directories, which identify them under any path, including bind mounts.
 
-    In a snapshot, the device is another one.
+    In a snapshot, the device differs.
     """
     identities = set()
     for directory in directories:

@@ -1,4 +1,4 @@
-"""A regular file of a directory source: found again below the root when it is read, and watched while it is."""
+"""A regular file of a directory source: reopened below the root when it is read, and checked for changes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ltsp.host.root import NotRegularFile, RootDirectory
 from ltsp.tree.name import decode, printable, to_os
 
 _TICK = 20_000_000
-"""Nanoseconds that a file system's clock may stand still: kernels before 6.13 step it by 1 to 4 ms, with a margin."""
+"""Granularity of a file system's clock, in nanoseconds: kernels before 6.13 step it by 1 to 4 ms; with a margin."""
 _LARGE = 1 << 20
-"""Bytes from which the kernel is told to read ahead further."""
+"""Size in bytes from which the kernel is asked to read ahead further."""
 
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ESTALE})
-"""Another thing, or nothing, stands at the path: a file for a directory, a link, a new mount."""
+"""The path is gone or now leads to something else: a file instead of a directory, a link, a new mount."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostDirectory:
-    """A directory, which its files share."""
+    """A directory, shared by its files."""
 
     root: RootDirectory
     path: bytes
@@ -33,7 +33,7 @@ class HostDirectory:
 
 @dataclass(frozen=True, slots=True)
 class HostFile:
-    """Content of a file of the host, as the scan saw it."""
+    """The content of a host file, with its state at the time of the scan."""
 
     place: HostDirectory
     name: str
@@ -47,10 +47,10 @@ class HostFile:
         try:
             descriptor, status = self.place.root.file(self.place.path, to_os(self.name))
         except NotRegularFile as error:
-            raise FileVanished(f"{self._display_path()} is no regular file any more") from error
+            raise FileVanished(f"{self._display_path()} is no longer a regular file") from error
         except OSError as error:
             if error.errno in GONE:
-                raise FileVanished(f"{self._display_path()} is gone since the scan") from error
+                raise FileVanished(f"{self._display_path()} has disappeared since the scan") from error
             raise
         return HostStream(self, descriptor, status)
 
@@ -59,11 +59,11 @@ class HostFile:
 
 
 class HostStream:
-    """One reading of a file. It is consistent when the state is the same after it as before.
+    """One reading of a file. It is consistent if the state after it is the same as before.
 
-    A write leaves its time in ctime, but only to the tick of the file system's clock, which for a local one follows
-    the kernel's. So the state counts only if its ctime lies more than a tick outside the reading (the fault is known
-    as "racy git" otherwise); a file that was changed just now is waited for, once.
+    A write updates ctime, but only with the granularity of the file system's clock, which for a local one follows the
+    kernel's. So the state counts only if its ctime is more than a tick outside the reading (otherwise the "racy git"
+    problem arises); for a file that was changed just now, the reading waits once.
     """
 
     __slots__ = ("_at", "_before", "_data_until", "_descriptor", "_sparse", "_start", "mtime", "size")
@@ -87,7 +87,7 @@ class HostStream:
 
     @property
     def path(self) -> str:
-        """Leads to this open file, whatever becomes of its name."""
+        """A path to this open file that stays valid if the file is renamed or removed."""
         return f"/proc/self/fd/{self._descriptor}"
 
     def read(self, size: int) -> bytes:
@@ -112,7 +112,7 @@ class HostStream:
             if error.errno == errno.ENXIO:
                 # No data from here to the end, which may have moved.
                 return max(0, self.size - self._at)
-            # A file system that does not tell: all of it is data. lseek(2)
+            # Not supported by the file system: treat all of it as data. lseek(2)
             self._sparse = False
             return 0
         if data > self._at:
@@ -134,7 +134,7 @@ class HostStream:
             return False
         if ctime < self._start - _TICK:
             return True
-        # A time in the future (the clock went back) cannot be given to a write of today either.
+        # A ctime in the future (the clock was set back) cannot come from a write during the reading either.
         return ctime > time.time_ns() + _TICK
 
     def __enter__(self) -> Self:

@@ -1,8 +1,7 @@
 """The locks of the source's package manager, held while the source is read.
 
-They are taken for reading, on read-only descriptors that were opened inside the root: that keeps the package manager's
-write lock out and changes nothing in the source. No lock file is made: where there is none, or none that can be read,
-that is said in a line.
+They are shared locks on read-only descriptors opened inside the root: that keeps out the package manager's write lock
+and changes nothing in the source. No lock file is created: a missing or unreadable one is reported in a line.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from ltsp.host.root import RootDirectory
 from ltsp.tree.name import encode, printable
 
 _PAUSE = 0.2
-"""Seconds between two tries: no lock waits with a timeout."""
+"""Seconds between attempts: the kernel offers no lock call with a timeout."""
 
 
 class _LockMethod(Enum):
-    """How a package manager locks."""
+    """How a package manager locks its database."""
 
     RECORD = "fcntl(2)"
     FLOCK = "flock(2)"
-    EXISTENCE = "the file is there while it works"
+    EXISTENCE = "the file exists while it runs"
 
 
 @dataclass(frozen=True, slots=True)
 class _PackageLock:
     directory: str
-    """Is there where the package manager is."""
+    """Exists if the package manager is installed."""
     file: str
     method: _LockMethod
 
@@ -46,7 +45,7 @@ class _PackageLock:
 
 
 _LOCKS = (
-    # apt and its like hold the first over several runs of dpkg: the same order as theirs.
+    # apt and similar tools hold the first across several runs of dpkg: this is their order.
     _PackageLock("var/lib/dpkg", "lock-frontend", _LockMethod.RECORD),
     _PackageLock("var/lib/dpkg", "lock", _LockMethod.RECORD),
     _PackageLock("var/lib/rpm", ".rpm.lock", _LockMethod.RECORD),
@@ -58,9 +57,10 @@ _LOCKS = (
 
 @contextmanager
 def hold(root: RootDirectory, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
-    """Hold every lock of the package managers found below the root; yields a line for each that cannot be held.
+    """Hold the locks of all package managers found below the root; yields a line for each that cannot be held.
 
-    `waiting` is called once for each lock that somebody has, with the holder. Raises LockHeld after `timeout` seconds.
+    `waiting` is called once for each lock that another process holds, with a line that names it.
+    Raises LockHeld after `timeout` seconds.
     """
     until = time.monotonic() + timeout
     notes: list[str] = []
@@ -69,14 +69,14 @@ def hold(root: RootDirectory, timeout: float, waiting: Callable[[str], None]) ->
             if _exists(root, lock.directory):
                 reason = _take_lock(root, lock, until, waiting, held)
                 if reason:
-                    notes.append(f"/{lock.path} is not held: {reason}")
+                    notes.append(f"cannot lock /{lock.path} against package managers: {reason}")
         yield notes
 
 
 def _take_lock(
     root: RootDirectory, lock: _PackageLock, until: float, waiting: Callable[[str], None], held: ExitStack
 ) -> str:
-    """Why the lock cannot be held; empty if it is."""
+    """Take the lock until `held` closes; returns why that is not possible, or empty."""
     if lock.method is _LockMethod.EXISTENCE:
         _wait_for_lock(lambda: not _exists(root, lock.path), lambda: None, lock, until, waiting)
         return "it can only be watched"
@@ -107,10 +107,10 @@ def _wait_for_lock(
     while not try_lock():
         name = _describe_holder(holder())
         if time.monotonic() >= until:
-            hint = "try again when it has ended"
+            hint = "try again when it has finished"
             if lock.method is _LockMethod.EXISTENCE:
-                hint += "; if none runs, remove that file"
-            raise LockHeld(f"the package manager is at work on the source: {name} holds /{lock.path}", hint)
+                hint += "; if none is running, remove that file"
+            raise LockHeld(f"the package manager is running in the source: {name} holds /{lock.path}", hint)
         if not announced:
             waiting(f"waiting for the package manager: {name} holds /{lock.path}")
             announced = True
@@ -122,7 +122,7 @@ def _describe_holder(process: Process | None) -> str:
 
 
 def _exists(root: RootDirectory, path: str) -> bool:
-    """Whether there is something, or it cannot be told."""
+    """Whether the path exists, or may exist."""
     try:
         os.close(root.follow(encode(path)))
     except OSError as error:

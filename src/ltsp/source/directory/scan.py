@@ -1,6 +1,6 @@
-"""The tree of a directory of the host: one pass over its entries, each seen relative to its directory's descriptor.
+"""The tree of a directory of the host: one pass over its entries, each examined relative to its directory's descriptor.
 
-A directory that the selection empties or leaves out is never opened, and nothing but directories is opened at all:
+A directory that the selection empties or leaves out is never opened, and only directories are opened at all:
 contents are read later (see host_file).
 """
 
@@ -22,24 +22,24 @@ from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
 _SECOND = 1_000_000_000
-"""Nanoseconds; a division that rounds down, as squashfs and stat(1) do before 1970 too."""
+"""In nanoseconds; the division rounds down, as squashfs and stat(1) do for times before 1970."""
 
 Xattrs = tuple[tuple[str, bytes], ...]
 
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.ENODATA, errno.ENOSYS})
-"""The file system has none, or the attribute was removed meanwhile."""
+"""The file system does not support them, or the attribute was just removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class MountPoint:
-    """What becomes of a directory on which something is mounted."""
+    """How the scan treats a directory on which something is mounted."""
 
     root: RootDirectory | None = None
-    """What is mounted there, if it belongs to the tree; else the directory stays empty."""
+    """The root of the mount, if it belongs to the tree; otherwise the directory stays empty."""
     metadata: Metadata | None = None
-    """The directory's own, where looking at it would ask a server or a daemon that may not answer."""
+    """Metadata to use if examining the directory would contact a server or daemon that may not respond."""
     use_root_metadata: bool = False
-    """The directory is the root, also where it stays empty: what stands in its place has made-up attributes."""
+    """Take the metadata from the root even if the directory stays empty: that in a snapshot is synthetic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +51,26 @@ class _ScanJob:
     """In the tree."""
     name: str
     siblings: dict[str, Node]
-    """The entries that it joins."""
+    """The entries of its parent, which it is added to."""
 
 
 @dataclass(slots=True)
 class Scan:
-    """One scan. Without recursion: a source may nest deeper than the interpreter's stack and than descriptors go."""
+    """One scan, without recursion: a source may nest deeper than the interpreter's stack or the descriptor limit."""
 
     selection: Selection
     faults: Faults
     mounts: Mapping[str, MountPoint] = field(default_factory=dict)
     """By path in the tree."""
     bare: bool = False
-    """The roots are copies of single mounts: a file on which something is mounted shows itself."""
+    """The roots are copies of single mounts, so a file on which something is mounted is visible itself."""
     outputs: Collection[tuple[int, int]] = ()
     """Directories that are left out wherever they appear, by device and inode."""
     _jobs: list[_ScanJob] = field(default_factory=list)
     _links: dict[tuple[int, int, int], Node] = field(default_factory=dict)
-    """Nodes with several names, by device, inode and type."""
+    """Nodes with several hard links, by device, inode and type."""
     _metadata: dict[tuple[int, int, int, int, Xattrs], Metadata] = field(default_factory=dict)
-    """Most files of a system share theirs with others."""
+    """Shared, since most files of a system have the same metadata as others."""
     _mount_names: frozenset[str] = frozenset()
 
     def run(self, root: RootDirectory) -> Tree:
@@ -127,7 +127,7 @@ class Scan:
     ) -> Node | None:
         """The node of an entry; None if it is left out, or a directory that will join the entries later."""
         mounted = self.mounts.get(path) if name in self._mount_names else None
-        # A file system that does not keep types in directories makes is_dir() look at the entry itself.
+        # On a file system that does not store types in directories, is_dir() has to stat the entry.
         is_directory = (mounted is not None and mounted.metadata is not None) or entry.is_dir(follow_symlinks=False)
         take = self.selection(path, is_directory)
         if take is Inclusion.NOTHING:
@@ -197,9 +197,9 @@ def _make_node(
 
 
 def _read_xattrs(file: int | str) -> Xattrs:
-    """All extended attributes, in the order of their names' bytes; of a path's last part, not of where it leads.
+    """All extended attributes, sorted by the bytes of their names; of a link itself, not its target.
 
-    Raises OSError where they cannot be read: an image without a file's capabilities is another one.
+    Raises OSError if they cannot be read: an image without the capabilities of its files would be wrong.
     """
     try:
         names = os.listxattr(file, follow_symlinks=isinstance(file, int))

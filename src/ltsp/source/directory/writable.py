@@ -1,7 +1,7 @@
-"""A source that commands may change before it is read: they see a writable view, and the source itself stays as it is.
+"""A source that commands may change before it is read: they see a writable view, and the source itself is unchanged.
 
-The view is made of overlays in a mount namespace of our own, their upper layers in memory. So the kernel has to be
-able to mount the source; and what overlays keep their own notes in is not seen in the view: devices 0:0, and attributes
+The view consists of overlays in a private mount namespace, with their upper layers in memory. So the kernel has to be
+able to mount the source, and what overlayfs uses for itself is not visible in the view: devices 0:0, and attributes
 trusted.overlay.*. Kernel: overlayfs.rst
 """
 
@@ -28,17 +28,17 @@ from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
 _VIEW_DIRECTORY = b"/run/ltsp"
-"""Where the view is mounted; in every other mount namespace it stays an empty directory."""
+"""Where the view is mounted; in other mount namespaces it remains an empty directory."""
 _VIEW_ROOT = _VIEW_DIRECTORY + b"/root"
 
 
 @dataclass(frozen=True, slots=True)
 class WritableSource:
-    """A source and what is to be done to its view each time it is opened."""
+    """A source, and a change that is applied to its view each time it is opened."""
 
     base: DirectorySource | SquashfsSource
     change: Callable[[str], None]
-    """Called with the path of the view. What it raises ends the opening."""
+    """Called with the path of the view. An exception aborts the opening."""
 
     @property
     def name(self) -> str:
@@ -56,10 +56,10 @@ class WritableSource:
         return self.base.plan()
 
     def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
-        """Those of the source itself: locks in the view are others, so that commands may install there."""
+        """Holds the locks of the source itself; those in the view are different, so commands may install packages."""
         return self.base.hold_packages(timeout, waiting)
 
-    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the view is made when it is opened
+    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the view is created when it is opened
         return nullcontext()
 
     @contextmanager
@@ -72,25 +72,25 @@ class WritableSource:
 
 
 def make_writable(source: Source, change: Callable[[str], None], wanted_by: str) -> WritableSource:
-    """The source as `change` leaves its view.
+    """The source with `change` applied to its view.
 
-    Raises SourceError, before anything is done, where the kernel cannot mount the source; it names who wants that.
+    Raises SourceError, before anything is done, if the kernel cannot mount the source; it names `wanted_by`.
     """
     if isinstance(source, DirectorySource) and source.snapshots not in (AUTO, NONE):
         raise SourceError(
-            f"{wanted_by} uses LTSP_ROOT, and a writable view is not made of a {source.snapshots} snapshot",
+            f"{wanted_by} uses LTSP_ROOT, which cannot be a writable view of a {source.snapshots} snapshot",
             "give --snapshot=none",
         )
     if isinstance(source, DirectorySource | SquashfsSource):
         return WritableSource(source, change)
     raise SourceError(
         f"{wanted_by} uses LTSP_ROOT, but {printable(source.description)} cannot be mounted as one writable tree",
-        "make it one directory or image first, or do without LTSP_ROOT",
+        "convert it to one directory or image first, or do not use LTSP_ROOT",
     )
 
 
 def _mount_view(source: DirectorySource | SquashfsSource) -> DirectorySource:
-    """The view as a source. Raises SourceError where the kernel cannot mount it."""
+    """The view as a source. Raises SourceError if the kernel cannot mount it."""
     os.makedirs(_VIEW_DIRECTORY, mode=0o700, exist_ok=True)
     try:
         mounts.tmpfs(_VIEW_DIRECTORY)
@@ -100,15 +100,15 @@ def _mount_view(source: DirectorySource | SquashfsSource) -> DirectorySource:
         return _mount_view_of_directory(source)
     except OSError as error:
         raise SourceError(
-            f"cannot lay a writable view over {printable(source.description)}: {error.strerror}",
-            "the kernel needs overlayfs, and a file system that it can lie over",
+            f"cannot mount a writable view of {printable(source.description)}: {error.strerror}",
+            "the kernel needs overlayfs, and a file system that can be its lower layer",
         ) from error
 
 
 def _mount_view_of_image(source: SquashfsSource) -> DirectorySource:
     lower = _VIEW_DIRECTORY + b"/image"
     os.mkdir(lower)
-    # mount(8) finds a loop device that is freed with its last user.
+    # mount(8) sets up a loop device that is freed with its last user.
     image = decode(os.path.realpath(encode(source.path)))
     command.run(["mount", "-t", "squashfs", "-o", "loop,ro", "--", image, decode(lower)], package="mount")
     _mount_overlay(lower, _VIEW_ROOT, b"0")
@@ -143,13 +143,13 @@ def _mount_view_of_directory(source: DirectorySource) -> DirectorySource:
     if missing := set(taken) - {part.path for part in view.plan().included}:
         raise SourceError(
             f"/{printable(min(missing))} of {printable(source.description)} cannot be part of a writable view",
-            "do without LTSP_ROOT in commands",
+            "do not use LTSP_ROOT in commands",
         )
     return view
 
 
 def _path_below(base: bytes, directory: str) -> bytes:
-    """The path of a directory relative to the base; empty where it does not lie below."""
+    """The path of a directory relative to the base; empty if it is not below it."""
     path = os.path.realpath(encode(directory))
     prefix = base.rstrip(b"/") + b"/"
     return path.removeprefix(prefix) if path.startswith(prefix) else b""
@@ -159,7 +159,7 @@ def _mount_overlay(lower: bytes, at: bytes, number: bytes) -> None:
     upper, work = _VIEW_DIRECTORY + b"/upper" + number, _VIEW_DIRECTORY + b"/work" + number
     os.mkdir(upper)
     os.mkdir(work)
-    # The root of an overlay is its upper directory, which therefore takes the looks of the lower one.
+    # The root of an overlay shows the metadata of its upper directory, so copy it from the lower one.
     status = os.stat(lower)
     os.chown(upper, status.st_uid, status.st_gid)
     os.chmod(upper, S_IMODE(status.st_mode))
@@ -170,7 +170,7 @@ def _mount_overlay(lower: bytes, at: bytes, number: bytes) -> None:
 
 
 def _list_xattrs(path: bytes) -> list[str]:
-    """Names; none where the file system has none at all, as a squashfs may."""
+    """Names; none if the file system does not support attributes, as a squashfs may not."""
     try:
         return os.listxattr(path)
     except OSError as error:
@@ -180,7 +180,7 @@ def _list_xattrs(path: bytes) -> list[str]:
 
 
 def _cover(at: bytes) -> None:
-    """Put something empty where a file system is mounted that the image does not take in."""
+    """Mount something empty over a file system that the image does not include."""
     if os.path.isdir(at):
         mounts.tmpfs(at)
     elif os.path.lexists(at):

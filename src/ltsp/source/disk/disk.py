@@ -1,6 +1,6 @@
 """Disks of virtual machines, and file systems in files, as sources.
 
-They are read in a process of their own, without a mount; where that cannot read a file system, the kernel mounts it.
+They are read in a sandboxed process, without a mount; a file system that it cannot read is mounted by the kernel.
 """
 
 from __future__ import annotations
@@ -36,38 +36,38 @@ _DISK_SESSION, _VOLUME_SESSION = "ltsp.sandbox.disk_session", "ltsp.sandbox.volu
 
 @dataclass(frozen=True, slots=True)
 class _ReaderProcess:
-    """A process that reads some disks."""
+    """A running sandboxed process, and the files that it reads."""
 
     reader: SandboxReader
     files: DiskFiles
     scratch: Sequence[BinaryIO]
-    """What it was given to write to."""
+    """Temporary files that it may write to."""
     unpacks: bool
     """Whether a disk is compressed."""
     opened: ExitStack
-    """What closes before it ends."""
+    """Closed before the process ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiskSource:
-    """A disk, of which one system is taken, or with `whole` unset any file system."""
+    """A disk, from which one system is taken, or with `whole` unset any file system."""
 
     name: str
     path: str
     """As the user gave it."""
     others: tuple[str, ...] = ()
-    """Disks of the same system; a name that begins with neither / nor . lies beside the first one."""
+    """Disks of the same system; a name that starts with neither / nor . is relative to the first disk."""
     choice: dict[str, object] = field(default_factory=dict)
     options: DiskOptions = DEFAULT_OPTIONS
     seen: Plan | None = None
-    """What was found when it was looked into."""
+    """What inspecting it found."""
     live: LiveMedium | None = None
-    """What is on it, where it is a live medium."""
+    """Set if it is a live medium."""
     reader: str = ""
-    """Who reads it, as far as that is settled."""
+    """Which reader it needs, if known."""
     warnings: tuple[str, ...] = ()
     key_errors: dict[bytes, LtspError] = field(default_factory=dict, compare=False, repr=False)
-    """Why no key is known of the volumes with these headers: a slot may take seconds, and is tried once."""
+    """Why the volumes with these headers could not be unlocked: a key slot may take seconds, so it is tried once."""
 
     @property
     def description(self) -> str:
@@ -82,14 +82,14 @@ class DiskSource:
         return replace(plan, warnings=(*plan.warnings, *self.warnings), reader=self.reader or self.options.reader)
 
     def inspect(self) -> Self:
-        """With what there is; a disk that has to be unpacked or copied for that stays as it is.
+        """The source with the result of an inspection, unless the disk would have to be unpacked or copied for it.
 
         Raises LtspError.
         """
         if self.options.reader == "kernel":
             if not may_mount():
-                what = f"--reader=kernel has {printable(self.path)} mounted, which only root may"
-                raise SourceError(what, f"{BY_ROOT}, or leave --reader=kernel out")
+                what = f"--reader=kernel mounts {printable(self.path)}, which only root can"
+                raise SourceError(what, f"{BY_ROOT}, or omit --reader=kernel")
             return self._inspect_by_kernel()
         try:
             with self._start_reader() as started:
@@ -106,7 +106,7 @@ class DiskSource:
         return found
 
     def _complete(self, found: Self) -> Self:
-        """With the parts that were left out and that the kernel reads, where it can without copies."""
+        """The source with the parts that only the kernel can read, if it can without copies."""
         left_out = len(found.plan().left_out)
         if left_out and may_mount():
             with suppress(LtspError):
@@ -124,15 +124,15 @@ class DiskSource:
                     self._with_reply(found.to_json(volumes.formats, volumes.volumes.warnings)), reader="kernel"
                 )
         copied = (f"{printable(name)} (up to {-(-size >> 20)} MiB)" for name, size in volumes.pending_copies.items())
-        note = f"the kernel reads copies in TMPDIR or /var/tmp, of what of this it needs: {', '.join(copied)}"
+        note = f"volumes that the kernel needs are copied to TMPDIR or /var/tmp first: {', '.join(copied)}"
         return replace(self, reader="kernel", warnings=(*self.warnings, note))
 
-    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - a process would have to be started for it
+    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - it would take a process
         return nullcontext()
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
-        """Raises LtspError, of which Changed when the file was written to while it was read."""
+        """Raises LtspError, including FileChanged if the file was written to while it was read."""
         with ExitStack() as opened:
             yield self._tree(selection, faults, opened)
 
@@ -156,7 +156,7 @@ class DiskSource:
         return found.tree(lambda paths: [selection(path, True) is Inclusion.ALL for path in paths]).select(selection)
 
     def _may_try_kernel(self, error: LtspError) -> bool:
-        """Whether the kernel is asked where the first reader gave this error: not for what is damaged, or in use."""
+        """Whether to try the kernel after this error of the first reader: not if the disk is damaged or in use."""
         return self.options.reader == "auto" and type(error) in {LtspError, SourceError}
 
     def _choice(self) -> tuple[SystemChoice, bool]:
@@ -165,14 +165,14 @@ class DiskSource:
 
     def hold_packages(
         self,
-        timeout: float,  # noqa: ARG002 - no package manager works in a disk that lies there
+        timeout: float,  # noqa: ARG002 - no package manager runs in a disk image
         waiting: Callable[[str], None],  # noqa: ARG002 - likewise
     ) -> AbstractContextManager[list[str]]:
         return nullcontext([])
 
     @contextmanager
     def _start_reader(self, module: str = _DISK_SESSION) -> Iterator[_ReaderProcess]:
-        """The process, with the disks."""
+        """Start the process, with the disks open."""
         with DiskFiles(self.options.backing, self.options.force) as files:
             paths = [self.path, *(_path_beside(self.path, other) for other in self.others)]
             disks = [files.open(path) for path in paths]
@@ -210,7 +210,7 @@ class DiskSource:
 
     @contextmanager
     def _open_volumes(self) -> Iterator[KernelVolumes]:
-        """What is on it, for the kernel."""
+        """The volumes of the disk, for the kernel to mount."""
         with self._start_reader(_VOLUME_SESSION) as started:
             with self._name_in_errors():
                 volumes = KernelVolumes(
@@ -225,14 +225,14 @@ class DiskSource:
 
     @contextmanager
     def _name_in_errors(self) -> Iterator[None]:
-        """Names the file in what goes wrong."""
+        """Prefix errors with the path of the disk."""
         try:
             yield
         except (FormatError, SourceError) as error:
             raise type(error)(f"{printable(self.path)}: {error.message}", error.hint) from error
 
     def _with_reply(self, seen: object) -> Self:
-        """Raises FormatError where the answer is none."""
+        """The source with the reply of an inspection. Raises FormatError for an invalid one."""
         try:
             match seen:
                 case {"root": str(root), "parts": list(parts), "left_out": list(left_out), "live": live, **rest}:
@@ -248,7 +248,7 @@ class DiskSource:
                     return replace(self, seen=plan, live=LiveMedium.from_json(live))
         except (ValueError, TypeError):
             pass
-        raise FormatError(f"{printable(self.path)}: what its reader says makes no sense")
+        raise FormatError(f"{printable(self.path)}: invalid reply from the disk reader process")
 
 
 def _path_beside(path: str, other: str) -> str:
@@ -256,7 +256,7 @@ def _path_beside(path: str, other: str) -> str:
 
 
 def _check_distinct(paths: Sequence[str], disks: Sequence[BinaryIO]) -> None:
-    """Raises SourceError where one is given twice: everything on it would be there twice."""
+    """Raises SourceError if a disk is given twice: everything on it would appear twice."""
     seen: set[tuple[int, int]] = set()
     for path, file in zip(paths, disks, strict=True):
         status = os.fstat(file.fileno())
@@ -276,7 +276,7 @@ def _as_list(value: object) -> list[object]:
 def disk_source(
     path: str, name: str, image_spec: ImageSpec, options: DiskOptions, *, system: bool, holding: str = ""
 ) -> DiskSource:
-    """The disk that a part of the notation names; with `system`, there has to be a system on it, or what is `holding`.
+    """The disk that a part of the source names; with `system`, it has to contain a system, or the path `holding`.
 
     Raises FormatError and SourceError.
     """

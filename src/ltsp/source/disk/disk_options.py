@@ -1,4 +1,4 @@
-"""What the options of a run allow with disks."""
+"""The options of a run that concern disks."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ltsp.tree.name import encode, printable
 
 @dataclass(frozen=True, slots=True)
 class DiskOptions:
-    """What the user allows."""
+    """How disks may be read."""
 
     backing: tuple[str, ...] = ()
-    """Directories, below which a disk may name other files too."""
+    """Directories below which a disk may also refer to files."""
     force: bool = False
-    """Whether disks that others write to are taken."""
+    """Whether to read disks that others write to."""
     reader: str = "auto"
-    """Who reads file systems: `user`, `kernel`, or `auto`, the one and, what that cannot read, the other."""
+    """What reads file systems: `user`, `kernel`, or `auto`, which tries the former first."""
     key_file: str = ""
-    """What opens encrypted volumes; empty where they stay closed."""
+    """The key file for encrypted volumes; empty if they stay locked."""
 
     @classmethod
     def of(cls, options: SourceOptions) -> Self:
-        """Raises UsageError for a directory that is not there, or would be another one in another working directory,
+        """Raises UsageError for a directory that does not exist, or is not given as a path,
         and SourceError for a file that cannot be a key.
         """
         for directory in options.allow_backing:
             if not is_path(directory):
                 raise UsageError(f"--allow-backing: {printable(directory)} is not a path", "a path begins with / or .")
             if not os.path.isdir(encode(directory)):
-                raise UsageError(f"--allow-backing: there is no directory {printable(directory)}")
+                raise UsageError(f"--allow-backing: no such directory: {printable(directory)}")
         if options.key_file:
             from ltsp.source.disk.volume_key import check_key_file  # noqa: PLC0415 -- few sources are encrypted
 
@@ -43,4 +43,4 @@ class DiskOptions:
 
 
 DEFAULT_OPTIONS = DiskOptions()
-"""Nothing beyond the ordinary."""
+"""The defaults, which allow nothing special."""

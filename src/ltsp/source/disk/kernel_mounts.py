@@ -1,4 +1,4 @@
-"""What the kernel mounts for us alone: from a range of an open file to the trees of a file system."""
+"""Private kernel mounts: from a range of an open file to the trees of a file system."""
 
 from __future__ import annotations
 
@@ -29,44 +29,44 @@ from ltsp.tree.name import decode, encode
 from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree
 
-BY_ROOT: Final = "run the command as root, on the machine itself where this is a container"
+BY_ROOT: Final = "run the command as root, outside any container"
 SECTOR: Final = 512
-"""Bytes: devices begin and end with one."""
+"""Bytes; the size of a device is a multiple."""
 _MODULES: Final = {"iso9660": "isofs"}
-"""Where they are not called like the file system."""
-_ROOT_ONLY: Final = "only root may have the kernel mount it"
+"""Kernel modules whose name differs from that of the file system."""
+_ROOT_ONLY: Final = "only root can have the kernel mount it"
 _ATTRIBUTES: Final = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _NOT_ALLOWED: Final = frozenset({errno.EPERM, errno.EACCES})
 _HAS_A_LOG: Final = {probe.BTRFS: frozenset({errno.EROFS, errno.EIO})}
-"""What a mount of a device that cannot be written to fails with where there is a log to be replayed; elsewhere it is
-EROFS. Nobody is shown what was before the log. Linux btrfs_replay_log; ext4_load_journal, xlog_recover"""
+"""Errors of mounting a read-only device whose log has to be replayed; for other file systems it is EROFS. The state
+before the replay is never used. Linux btrfs_replay_log; ext4_load_journal, xlog_recover"""
 _FOUND_NOTHING: Final = (2, 8)
 """Exit statuses of blkid(8)."""
 _MOST_SUBVOLUMES: Final = 100_000
 
 
 def check_may_mount() -> None:
-    """Raises SourceError without the privilege."""
+    """Raises SourceError if the process may not mount."""
     if not may_mount():
         raise SourceError(_ROOT_ONLY, BY_ROOT)
 
 
 class LogToReplay(Exception):
-    """It cannot be mounted from what must not be written to."""
+    """The file system cannot be mounted read-only: its log has to be replayed."""
 
 
 @dataclass(slots=True)
 class KernelMounts:
-    """All that is mounted of a source, until `opened` closes."""
+    """The mounts of a source, until `opened` closes."""
 
     opened: ExitStack
     faults: Faults
-    """Where files that cannot be read are noted."""
+    """Records files that cannot be read."""
 
     def mount(
         self, file: BinaryIO, offset: int, size: int, driver: kernel_drivers.Driver, *, writable: bool = False
     ) -> FileSystem:
-        """The file system in a range of the file, which is changed only where it is `writable`: by replaying its log.
+        """The file system in a range of the file, which is changed only if `writable`, by replaying its log.
 
         Raises SourceError, and LogToReplay.
         """
@@ -122,7 +122,7 @@ class _MountedBtrfs(_MountedFileSystem):
             try:
                 self.paths = sorted(map(decode, _list_subvolumes(self._root(""))), key=encode)
             except OSError as error:
-                raise SourceError(f"its subvolumes cannot be listed: {error.strerror}") from error
+                raise SourceError(f"cannot list its subvolumes: {error.strerror}") from error
         return self.paths
 
     def subvolume_tree(self, path: str, selection: Selection) -> Tree:
@@ -136,7 +136,7 @@ class _MountedBtrfs(_MountedFileSystem):
 
 
 def _skip_not_entered(selection: Selection) -> Selection:
-    """A selection that empties, too, what a method `entered` of it says is not looked into."""
+    """A selection that also empties the directories that its method `entered` excludes."""
     entered: DirectoryFilter | None = getattr(selection, "entered", None)
     if entered is None:
         return selection
@@ -162,14 +162,14 @@ def _list_subvolumes(top: RootDirectory) -> Iterator[bytes]:
 
 
 def _mount(driver: kernel_drivers.Driver, device: str, more: kernel_drivers.Options | None = None) -> int:
-    """The root of the file system on a device; a log is replayed where the device lets it. Raises OSError."""
+    """The root of the file system on a device; its log is replayed if the device is writable. Raises OSError."""
     options = {"ro": None, **driver.options, **(more or {})}
     as_bytes = {key.encode(): None if value is None else encode(value) for key, value in options.items()}
     return create_mount(driver.name.encode(), device.encode(), as_bytes, _ATTRIBUTES)
 
 
 def _probe_superblock(device: str) -> dict[str, str]:
-    """Type, label and UUID, as blkid(8) tells them; nothing where it cannot."""
+    """Type, label and UUID from blkid(8); empty if it fails."""
     try:
         found = command.run(["blkid", "-p", "-o", "udev", device], accepted=(0, *_FOUND_NOTHING))
     except LtspError:
@@ -187,9 +187,11 @@ def _mount_error(kind: str, error: OSError) -> LtspError:
         return SourceError(_ROOT_ONLY, BY_ROOT)
     if error.errno == errno.ENODEV:
         module = _MODULES.get(kind, kind)
-        return SourceError(f"this kernel does not know {kind}", f"install the module {module} for this kernel")
+        return SourceError(f"this kernel does not support {kind}", f"install the kernel module {module}")
     if error.errno == errno.EEXIST:
-        return SourceError(f"{kind} with the same UUID is mounted on this machine", "unmount that for as long")
+        return SourceError(f"a {kind} file system with the same UUID is mounted on this machine", "unmount that first")
     if error.filename:
-        return SourceError(f"it needs a loop device, and {error.filename} gives none: {error.strerror}", BY_ROOT)
-    return SourceError(f"the kernel cannot mount it as {kind}: {error.strerror}", "the last lines of dmesg say why")
+        return SourceError(f"cannot get a loop device from {error.filename}: {error.strerror}", BY_ROOT)
+    return SourceError(
+        f"the kernel cannot mount it as {kind}: {error.strerror}", "for the reason, see the last lines of dmesg"
+    )

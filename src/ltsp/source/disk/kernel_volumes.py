@@ -1,8 +1,8 @@
 """The second reader of file systems: the kernel, which mounts what the first cannot read.
 
-Where volumes lie is found without it, by the process that has no rights (`volume_session`). A volume that is one piece
-of a file becomes a loop device, read-only; any other is copied to a nameless file first. The mounts are in no mount
-namespace: mounts, devices and files go with their descriptors, also where this process is killed.
+The sandboxed process (`volume_session`) finds the volumes. A volume that is contiguous in a file becomes a read-only
+loop device; any other is copied to an unnamed file first. The mounts are in no mount namespace: mounts, devices and
+files vanish with their descriptors, even if this process is killed.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from ltsp.tree.name import printable
 
 @dataclass(slots=True)
 class KernelVolumes:
-    """The volumes of some disks, each opened by the reader that can."""
+    """The volumes of some disks, each opened by a reader that supports it."""
 
     reader: SandboxReader
     """Of a `volume_session`."""
     files: Callable[[], Iterable[BinaryIO]]
-    """What the process has of others: the disk, and what lies beside it."""
+    """The files of the source that the process reads: the disk, and the files that it refers to."""
     scratch: Sequence[BinaryIO]
-    """What it has to write to, which is ours alone."""
+    """The private temporary files that it may write to."""
     fstype: str
     kernel_only: bool
-    """Whether the kernel reads all, and not only what cannot be read without it."""
+    """Whether the kernel reads everything, and not only what cannot be read without it."""
     mounts: KernelMounts
     may_copy: bool = False
-    """Whether volumes may be copied just now."""
+    """Whether volumes may be copied."""
     pending_copies: dict[str, int] = field(default_factory=dict)
-    """Volumes that were not read because they had to be copied, and the bytes that this takes at most."""
+    """Volumes that were not read because they would have to be copied, and the most bytes that this takes."""
     systems: dict[int, FileSystem] = field(default_factory=dict)
     volumes: Volumes = field(init=False)
     formats: tuple[str, ...] = field(init=False)
@@ -56,9 +56,9 @@ class KernelVolumes:
             self.formats = tuple(_as_strings(listed["formats"]))
 
     def find_system(self, choice: SystemChoice, whole: bool) -> FoundSystem:
-        """The system that is meant, as `SystemSearch` finds it.
+        """The chosen system, as `SystemSearch` finds it.
 
-        What can be read without copies is looked into first: nobody's data is copied to look for a system in it.
+        Volumes that can be read without copies are searched first, so that data is not copied needlessly.
         Raises LtspError.
         """
         found = self.find_system_without_copies(choice, whole)
@@ -68,7 +68,7 @@ class KernelVolumes:
         return found
 
     def find_system_without_copies(self, choice: SystemChoice, whole: bool) -> FoundSystem | None:
-        """None where volumes had to be copied. Raises LtspError."""
+        """None if volumes would have to be copied. Raises LtspError."""
         try:
             found = SystemSearch(self.volumes, self._open_cached).find_system(choice, whole=whole)
         except LtspError:
@@ -100,7 +100,7 @@ class KernelVolumes:
                 raise _combine_errors(error, second) from second
 
     def _open_sandboxed(self, number: int) -> FileSystem:
-        """By the process, which needs no kernel for it."""
+        """Open the volume in the sandboxed process."""
         with _reject_invalid_replies():
             found = _as_mapping(self.reader.query({"do": "open", "volume": number}))
             kind, label, uuid = (str(found[key]) for key in ("kind", "label", "uuid"))
@@ -114,21 +114,21 @@ class KernelVolumes:
         driver = kernel_drivers.find_driver(volume.kind, self.fstype)
         if driver is None:
             given = self.fstype not in ("", "auto")
-            what = f"fstype={printable(self.fstype)}, which the kernel does not mount here" if given else ""
+            what = f"the kernel cannot mount fstype={printable(self.fstype)}" if given else ""
             hint = "" if what else probe.get_remedy(volume.kind)
             raise SourceError(what or f"it holds {probe.describe_kind(volume.kind)}", hint)
         check_may_mount()
         place = self._locate(number, volume)
         if place is not None:
             file, offset = place
-            try:  # what was unpacked is ours, and a log may be replayed in it
+            try:  # unpacked files are private, so a log may be replayed in them
                 return self.mounts.mount(file, offset, volume.size, driver, writable=file in self.scratch)
             except LogToReplay:
                 pass
         return self.mounts.mount(self._copy(number, volume), 0, volume.size, driver, writable=True)
 
     def _locate(self, number: int, volume: Volume) -> tuple[BinaryIO, int] | None:
-        """The file that it is a range of, and where it begins; None where it is none that can be a device."""
+        """The file that contains it, and its offset; None if it is not a range that can be a device."""
         with _reject_invalid_replies():
             answer = self.reader.query({"do": "place", "volume": number})
             if answer is None:
@@ -140,7 +140,7 @@ class KernelVolumes:
         return None if offset % SECTOR else (file, offset)
 
     def _find_file(self, identity: object) -> BinaryIO:
-        """One of ours, by what the process calls it. Raises ValueError."""
+        """The open file with this device and inode number. Raises ValueError."""
         for file in (*self.files(), *self.scratch):
             status = os.fstat(file.fileno())
             if [status.st_dev, status.st_ino] == identity:
@@ -148,7 +148,7 @@ class KernelVolumes:
         raise ValueError(identity)
 
     def _copy(self, number: int, volume: Volume) -> BinaryIO:
-        """Raises SourceError where there is no room, or where no copies are wanted now."""
+        """Raises SourceError if there is no room, or if copies are not allowed."""
         with _reject_invalid_replies():
             if not self.may_copy:
                 self.pending_copies[volume.name] = _as_number(self.reader.query({"do": "measure", "volume": number}))
@@ -160,7 +160,7 @@ class KernelVolumes:
 
 
 def _combine_errors(first: LtspError, second: LtspError) -> SourceError:
-    """The first reader says why it is not read, the second one what can be done."""
+    """The errors of both readers: the first says why it cannot read the volume, the second what to do."""
     hints = dict.fromkeys(filter(None, (first.hint, second.hint)))
     return SourceError(f"{first.message}; {second.message}", ", or ".join(hints))
 
@@ -175,7 +175,7 @@ def _parse_volume(record: Mapping[str, object]) -> Volume:
 
 @dataclass(frozen=True, slots=True)
 class _SandboxedBytes:
-    """Bytes that the process has."""
+    """A volume whose bytes only the sandboxed process can read."""
 
     size: int
 
@@ -185,11 +185,11 @@ class _SandboxedBytes:
 
 @contextmanager
 def _reject_invalid_replies() -> Iterator[None]:
-    """Raises FormatError where an answer is none that a sound process gives."""
+    """Raises FormatError for an invalid reply."""
     try:
         yield
     except (KeyError, ValueError, TypeError) as error:
-        raise FormatError("what its reader says makes no sense") from error
+        raise FormatError("invalid reply from the disk reader process") from error
 
 
 def _as_mapping(value: object) -> Mapping[str, object]:

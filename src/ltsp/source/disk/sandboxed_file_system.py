@@ -1,4 +1,4 @@
-"""File systems that the process without rights reads, where the search for a system is ours: beside what is mounted."""
+"""File systems that the sandboxed process reads, for a search that also covers mounted ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ltsp.tree.tree import Tree
 
 @dataclass(slots=True)
 class SandboxedFileSystem:
-    """Read by the process."""
+    """A file system that the sandboxed process reads."""
 
     reader: SandboxReader
     number: int

@@ -1,7 +1,7 @@
-"""The key of an encrypted volume: cryptsetup finds it, by a key file of the user's, from the volume's header alone.
+"""The key of an encrypted volume, which cryptsetup derives from the volume's header and the user's key file.
 
-What it reads is what somebody may have made to harm it, so that it gets no rights; and the key is a secret, so that
-it passes through pipes and nothing else.
+The header may be hostile, so cryptsetup runs without privileges; and the key is secret, so it passes only through
+pipes.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from ltsp.tree.name import encode, printable
 
 _MOST_HEADER: Final = 160 << 20
 _SPARE: Final = 1 << 20
-"""Bytes behind the header: a volume has some."""
+"""Bytes added after the header, since a volume must not be empty."""
 _MOST_KEY: Final = 8 << 20
-"""Bytes of a key file, as cryptsetup is built."""
+"""Limit on the size of a key file in bytes, as in cryptsetup."""
 _SECONDS: Final = 60
-"""A key slot is made to take two, on the machine where it was made; a header may ask for years."""
+"""A key slot is tuned to take two, on the machine where it was created; a header may demand years."""
 _LEAST_MEMORY: Final = 2 << 30
-"""Bytes of address space; a key slot takes 1 GiB where it is made by cryptsetup's defaults, and at most 4."""
+"""Bytes of address space; a key slot takes 1 GiB by cryptsetup's defaults, and at most 4."""
 _NO_KEY: Final = 2
-"""The exit status of cryptsetup(8) for a key that fits no slot."""
+"""The exit status of cryptsetup(8) for a key that matches no slot."""
 _BY_HAND: Final = "unlock and mount it, and name the directory"
 _DUMPED_KEY: Final = re.compile(rb"^MK dump:((?:\s+[0-9a-f]{2})+)\s*$", re.MULTILINE)
 
 
 def find_volume_key(header: bytes, key_file: str) -> bytes:
-    """Of the volume that begins with the header.
+    """The key of the volume that starts with the header.
 
-    Raises SourceError where the key file cannot be read or does not fit, FormatError for what cryptsetup refuses, and
-    LtspError where it is missing.
+    Raises SourceError if the key file cannot be read or does not match, FormatError for a header that cryptsetup
+    refuses, and LtspError if cryptsetup is not installed.
     """
     if len(header) > _MOST_HEADER:
-        raise FormatError("the header of LUKS is larger than any can be")
+        raise FormatError("the LUKS header is larger than the format allows")
     with _open_key_file(key_file) as key_input, open(os.memfd_create("header"), "w+b", buffering=0) as file:
         view = memoryview(header)
         while view:
@@ -56,28 +56,32 @@ def find_volume_key(header: bytes, key_file: str) -> bytes:
                 memory=max(_LEAST_MEMORY, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2),
             )
         except ProgramTimeout as error:
-            raise FormatError(f"its key slots were not tried after {_SECONDS} seconds", _BY_HAND) from error
+            raise FormatError(
+                f"cryptsetup did not finish trying its key slots within {_SECONDS} seconds", _BY_HAND
+            ) from error
     if done.status == _NO_KEY:
-        raise SourceError(f"the key in {printable(key_file)} fits none of its key slots", "give --key-file another one")
+        raise SourceError(
+            f"the key in {printable(key_file)} matches none of its key slots", "choose another file with --key-file"
+        )
     if done.status:
-        # Such as a key slot that takes more memory, which not every release says.
+        # For example a key slot that needs more memory, which not every release reports.
         raise FormatError(command.failure("cryptsetup", done.status, done.stderr).message, _BY_HAND)
     match = _DUMPED_KEY.search(done.stdout)
     if match is None:
-        raise LtspError("cryptsetup said no key")
+        raise LtspError("cryptsetup returned no volume key")
     return bytes.fromhex(match[1].decode("ascii"))
 
 
 def check_key_file(path: str) -> None:
-    """Raises SourceError for what is no key file, also where it turns out that no volume is encrypted."""
+    """Raises SourceError for an invalid key file, even if no volume turns out to be encrypted."""
     _open_key_file(path).close()
 
 
 def _open_key_file(key_file: str) -> BinaryIO:
-    """Raises SourceError for what is no key file: the key is read once for each time that the volume is opened."""
+    """Open the key file, which happens each time that a volume is opened. Raises SourceError if it is invalid."""
     shown = f"the key file {printable(key_file)}"
     try:
-        # Without waiting for somebody who writes to a pipe.
+        # O_NONBLOCK: do not wait for a writer if it is a pipe.
         key = os.open(encode(key_file), os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError as error:
         raise SourceError(f"cannot read {shown}: {error.strerror}") from error
@@ -86,9 +90,10 @@ def _open_key_file(key_file: str) -> BinaryIO:
         return open(key, "rb", buffering=0)
     os.close(key)
     if not stat.S_ISREG(status.st_mode):
-        raise SourceError(f"{shown} is no regular file", "write the key to a file that only you can read")
+        raise SourceError(f"{shown} is not a regular file", "write the key to a file that only you can read")
     if status.st_size:
         raise SourceError(
-            f"{shown} has more than {_MOST_KEY >> 20} MiB, which no key has", "give --key-file another one"
+            f"{shown} is larger than {_MOST_KEY >> 20} MiB, the limit for a key file",
+            "choose another file with --key-file",
         )
-    raise SourceError(f"{shown} is empty", "give --key-file another one")
+    raise SourceError(f"{shown} is empty", "choose another file with --key-file")

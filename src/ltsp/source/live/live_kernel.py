@@ -1,4 +1,4 @@
-"""The kernel of a live medium, for the system on it that has none: Ubuntu's installer would add it from a package."""
+"""Adds the kernel of a live medium to its system if that has none; Ubuntu's installer would install a package."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ltsp.tree.node import Directory, File, Node
 from ltsp.tree.tree import Tree
 
 TOPS = frozenset({"boot", "casper", "images", "isolinux", "live"})
-"""Where live media have kernels; an installer's own, in other directories, does not boot the system."""
+"""Where live media keep kernels; an installer's kernel, in other directories, does not boot the system."""
 _MODULES, _FIRMWARE = "lib/modules", "lib/firmware"
 _MERGED = "usr"
-"""Where a layer has `lib` whose link to it is in a layer below."""
+"""Where a layer has `lib` if the link to it is in a layer below."""
 _MOST_LOOKED_INTO = 8
 _KERNEL = re.compile(r"(vmlinuz|linux|bzimage|kernel|gentoo)([-_.\d].*)?", re.IGNORECASE)
-"""What kernels are called on media of other layouts: of Arch, antiX, Slax, Porteus, Gentoo, SystemRescue."""
+"""Names of kernels on media of other layouts: Arch, antiX, Slax, Porteus, Gentoo, SystemRescue."""
 _NOT_KERNEL = (".c32", ".cfg", ".deb", ".lst", ".rpm", ".sig", ".sfs", ".squashfs", ".txt", ".udeb")
 _MOST_ASKED = 32
-"""Kernels of which one may be of such a medium's system. Each is read for its version."""
+"""Limit on the kernels of such a medium that are read for their version."""
 
 
 def add_kernel(system: Tree, medium: Tree, others: Iterable[Tree], own_rule: str = "") -> Tree:
-    """The system, with the kernel of the medium where it has none and the modules for it are there.
+    """The system, with a kernel of the medium added if it has none and there are modules for it.
 
-    These may be the system's, or those of one of `others`, which are looked into only then: Ubuntu has them, with the
-    firmware, in the layer of the live session. A kernel to which `own_rule` leads, that of the user, is the system's
-    or else the medium's, whatever else there is. Where none fits, the medium's come without modules or initrds: then
-    nothing is published, and the kernels are named.
+    The modules may be the system's, or those of one of `others`, which are searched only then: Ubuntu has them, with
+    the firmware, in the layer of the live session. A kernel that matches the user's `own_rule` has precedence, in the
+    system and then in the medium. If no kernel fits, those of the medium are added without modules or initrds: then
+    nothing is published, and the error names them.
     """
     look = _find_by_table(medium)
     if (
@@ -57,24 +57,24 @@ def add_kernel(system: Tree, medium: Tree, others: Iterable[Tree], own_rule: str
     modules = _find_directory(system, _MODULES)
     if modules is None or not modules.entries:
         return system
-    # Who looks for a kernel there says of the medium's what keeps it from being booted.
+    # The later search for a kernel reports why these cannot be booted.
     misfits = _misfits(medium, own_rule)
     return _add_files(system, {}, {path: file for path, file in misfits.items() if system.resolve(path) is None})
 
 
 def _misfits(medium: Tree, own_rule: str) -> Mapping[str, Node]:
-    """Kernels of which the system has no modules, or that are none, by where they go in the system."""
+    """Kernels without modules in the system, and files that are not kernels, by their path in the system."""
     own = [KernelRule.parse(own_rule)] if own_rule else []
     found = [(medium, own), (_kernels(medium), [rule for rule in KERNEL_RULES if rule.live])]
     paths = (path for tree, rules in found for rule in rules for path in kernel_paths(tree, rule))
     files = {path: node for path in islice(paths, _MOST_ASKED) if isinstance(node := medium.follow(path), File)}
     if files:
-        return {path: file for path, file in files.items() if _says_what_it_is(file)}
+        return {path: file for path, file in files.items() if _is_conclusive(file)}
     return {f"boot/vmlinuz-{version}": file for version, file in _find_anywhere(medium)}
 
 
-def _says_what_it_is(file: File) -> bool:
-    """Whether it is none, or a kernel of a version; another would be taken for that of whatever modules there are."""
+def _is_conclusive(file: File) -> bool:
+    """Whether it is a kernel that states its version, or not a kernel; others would match any modules."""
     try:
         return read_stated_version(file.content) is not None or not has_header(file.content)
     except OSError:
@@ -99,12 +99,12 @@ def _has_kernel(tree: Tree) -> bool:
 @dataclass(frozen=True, slots=True)
 class _KernelFiles:
     files: Mapping[str, Node]
-    """By where they go in the system."""
+    """By their path in the system."""
     version: str
 
 
 _KernelFinder = Callable[[Directory], _KernelFiles | None]
-"""A kernel for the modules of a directory."""
+"""Finds a kernel for the modules in a directory."""
 
 
 def _find_by_table(medium: Tree) -> _KernelFinder:
@@ -126,7 +126,7 @@ def _find_by_table(medium: Tree) -> _KernelFinder:
 
 
 def _kernels(medium: Tree) -> Tree:
-    """What may hold one that boots the system."""
+    """The directories of the medium that may hold a kernel of the system."""
     return Tree(
         replace(medium.root, entries={name: node for name, node in medium.root.entries.items() if name in TOPS})
     )
@@ -137,7 +137,7 @@ def _find_by_rule(medium: Tree, own_rule: str) -> _KernelFinder:
 
 
 def _find_in_layout(medium: Tree, modules: Directory, own_rule: str = "") -> _KernelFiles | None:
-    """Kernel and initrd where systems have theirs."""
+    """The kernel and initrd at the paths where systems have theirs."""
     library = replace(modules, entries={"modules": modules})
     tree = Tree(replace(medium.root, entries={**medium.root.entries, "lib": library}))
     try:
@@ -151,7 +151,7 @@ def _find_in_layout(medium: Tree, modules: Directory, own_rule: str = "") -> _Ke
 
 
 def _find_anywhere(medium: Tree) -> Iterator[tuple[str, File]]:
-    """Files that are called as kernels are, each with the version that it states."""
+    """Files named like kernels, each with the version that it states."""
     named = (
         node
         for path, node in medium.walk()
@@ -165,7 +165,7 @@ def _find_anywhere(medium: Tree) -> Iterator[tuple[str, File]]:
 
 
 def _add_files(system: Tree, directories: Mapping[str, Node], files: Mapping[str, Node]) -> Tree:
-    """Directories are added where there are none."""
+    """The system with these files, and those of the directories that it lacks."""
     for path, directory in directories.items():
         if not isinstance(system.follow(path), Directory):
             system = _put(system, path, directory)
@@ -175,7 +175,7 @@ def _add_files(system: Tree, directories: Mapping[str, Node], files: Mapping[str
 
 
 def _put(tree: Tree, path: str, node: Node) -> Tree:
-    """With directories above it as there are, links followed, or new ones; as it was where something is in the way."""
+    """The tree with the node, creating missing directories above it; unchanged if something is in the way."""
     parent, _, name = path.rpartition("/")
     if tree.resolve(parent) is None:
         plain = replace(tree.root.metadata, mode=0o755, xattrs=())

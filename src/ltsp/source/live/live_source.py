@@ -1,5 +1,5 @@
-"""The system in what carries it as a source: on a live medium a file, or layers over each other, with the medium's
-kernel; in an archive the disk of a virtual machine.
+"""A system inside a carrier, as a source: on a live medium a file or a stack of layers, with the medium's kernel; in an
+archive the disk of a virtual machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ltsp.tree.selection import Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree
 
 _DEEPEST = 3
-"""Files in each other: a file system in a squashfs in a disc."""
+"""Nesting depth of files: a file system in a squashfs in a disc."""
 _LOOKED_INTO = live_medium.TOPS | live_kernel.TOPS
 
 
@@ -34,18 +34,18 @@ _LOOKED_INTO = live_medium.TOPS | live_kernel.TOPS
 class LiveSource:
     medium: Source
     open_image: Callable[[str], Source]
-    """The source of an image file of the host, by path."""
+    """Opens an image file of the host, by path."""
     written: str
-    """How the user names the medium."""
+    """The medium as the user named it."""
     live: LiveMedium | None
-    """None where that is not known before the work: then it may be no live medium, but a system."""
+    """None if not known before the work; then it may also be an ordinary system."""
     inner_path: str = ""
-    """The path of the system's file, or of its uppermost layer, where the user says it; or of a directory."""
+    """The path of the system's file or uppermost layer, or of a directory, if the user gave it."""
     archive: bool = False
-    """Whether what carries it is one, in which a disk may lie anywhere."""
+    """Whether the carrier is an archive, in which a disk may be anywhere."""
     warnings: tuple[str, ...] = ()
     own_rule: str = ""
-    """Of the user, which may lead to the medium's kernel."""
+    """The user's rule for finding a kernel, which may match that of the medium."""
 
     @property
     def name(self) -> str:
@@ -65,10 +65,12 @@ class LiveSource:
         if self.live and len(self.live.systems) > 1 and not self.inner_path:
             every = [each for each in self.live.systems if each != self._chosen_path]
             other = f"{printable(self.written)},,{printable(every[0])}"
-            chosen = f"took {printable(self._chosen_path)}, the default of the live medium"
-            warnings.append(f"{chosen}; of {live_medium.format_paths(every)}, name the one that you want: {other}")
+            chosen = f"using {printable(self._chosen_path)}, the default of the live medium"
+            warnings.append(
+                f"{chosen}; it also has {live_medium.format_paths(every)}: to choose one, name it as {other}"
+            )
         taken = (
-            (*plan.included, SourcePart("", self._chosen_path, "a part of the source itself"))
+            (*plan.included, SourcePart("", self._chosen_path, "part of the source itself"))
             if self._chosen_path
             else plan.included
         )
@@ -78,15 +80,15 @@ class LiveSource:
         return self.medium.hold_packages(timeout, waiting)
 
     def check_chosen(self) -> None:
-        """Raises SourceError."""
+        """Raises SourceError if the user has to choose a system."""
         if self.live and not self._chosen_path:
             raise self.live.ambiguous_error(printable(self.written))
 
     def check_clients_find_system(self) -> None:
-        """Raises SourceError where a client that gets the medium as it is does not find the system in it."""
+        """Raises SourceError if a client that boots the unmodified medium cannot find the system in it."""
         if self.live and self.live.chosen not in live_medium.SINGLE:
             raise SourceError(
-                f"{printable(self._chosen_path)} of {printable(self.written)} is a layer, which clients do not find",
+                f"{printable(self._chosen_path)} of {printable(self.written)} is a layer, which clients cannot find",
                 f"make an image of it: ltsp image {printable(self.written)} --name NAME",
             )
 
@@ -94,7 +96,7 @@ class LiveSource:
     def _chosen_path(self) -> str:
         return self.inner_path or (self.live.chosen if self.live else "")
 
-    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the system lies in a file
+    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the system is inside a file
         return nullcontext()
 
     @contextmanager
@@ -102,7 +104,7 @@ class LiveSource:
         """Raises SourceError and FormatError."""
         with ExitStack() as opened:
             tops = _LOOKED_INTO | (KernelRule.parse(self.own_rule).top_directories if self.own_rule else set())
-            # Who selects means what is in it.
+            # The selection applies to the system inside, not to the medium.
             wanted = select_all if self.inner_path or self.archive else _include_medium(selection, tops)
             medium = opened.enter_context(self.medium.open(wanted, faults))
             yield self._open_system(medium, faults, opened).select(selection)
@@ -122,7 +124,7 @@ class LiveSource:
     def _open_disk(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
         every = exported_disk.find_disks(medium)
         if not every:
-            exported_disk.see_that_it_holds_one(medium, self.written)
+            exported_disk.check_holds_disk(medium, self.written)
             return medium
         disk = exported_disk.require_single_disk(every, self.written)
         try:
@@ -154,13 +156,13 @@ class LiveSource:
                 there = LiveMedium.of(medium)
                 systems = f"; it has {live_medium.format_paths(there.systems)}" if there else ""
                 raise SourceError(
-                    f"there is no {printable(path)} in {printable(self.medium.description)}{systems}",
-                    "parts after the first are absolute paths, or paths in the tree so far",
+                    f"{printable(path)} not found in {printable(self.medium.description)}{systems}",
+                    "parts after the first are absolute paths, or paths inside the parts before them",
                 )
 
 
 def _include_medium(selection: Selection, tops: Collection[str]) -> Selection:
-    """The selection, and what tells a live medium and is needed of it. `top_directories` are globs."""
+    """The selection, plus the directories that identify a live medium and hold its system. `tops` are globs."""
 
     def select(path: str, directory: bool) -> Inclusion:
         first = path.partition("/")[0]

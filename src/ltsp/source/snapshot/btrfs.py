@@ -1,8 +1,8 @@
-"""Snapshots of btrfs: of the subvolume that a source lies in, and of each one nested in it that is taken in.
+"""Snapshots of btrfs: of the subvolume that contains a source, and of each included subvolume nested in it.
 
-They lie in the topmost subvolume, below `.ltsp-snapshots`, in a directory for each run, whose lock (flock(2)) dies with
-the run: what is not locked was forgotten, and goes with the next run. All of it is reached through mounts that are in
-no mount namespace.
+They are in the top-level subvolume, below `.ltsp-snapshots`, in a directory for each run, whose lock (flock(2)) ends
+with the run: the next run removes directories that are not locked. All of it is reached through mounts that are in no
+mount namespace.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ SNAPSHOT_DIR = ".ltsp-snapshots"
 _SNAPSHOT_DIR = SNAPSHOT_DIR.encode()
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIES = 16
-"""Another run may remove the empty place before ours is in it, or take a new directory for a forgotten one."""
+"""Another run may remove the empty parent before our directory is in it, or mistake a new directory for an orphan."""
 
 
 @contextmanager
 def take_snapshot(base: SnapshotBase, wanted: MountSelection) -> Iterator[Sequence[Frozen]]:
-    """Roots to read instead of a mount, and instead of each subvolume nested in it.
+    """Roots to read in place of a mount, and of each subvolume nested in it.
 
     Raises OSError and SourceError.
     """
@@ -53,8 +53,8 @@ def take_snapshot(base: SnapshotBase, wanted: MountSelection) -> Iterator[Sequen
                 found = _snapshot_subvolume(disk, place, b"%d" % len(frozen_mounts), part, take)
                 mounted = disk.mount(found.subvolume, READ_ONLY)
             except FileNotFoundError as error:
-                # Between the snapshot of the outer one, where it may be an empty directory, and its turn.
-                raise SourceError(f"its subvolume /{printable(part.path)} was removed a moment ago") from error
+                # Between the snapshot of the outer subvolume, where it is an empty directory, and its own.
+                raise SourceError(f"its subvolume /{printable(part.path)} was just removed") from error
             if found.live_reason and not frozen_mounts:
                 os.close(mounted)
                 raise SourceError(found.live_reason)
@@ -69,7 +69,7 @@ def take_snapshot(base: SnapshotBase, wanted: MountSelection) -> Iterator[Sequen
 
 
 def find_own_snapshot_dir(base: SnapshotBase) -> str:
-    """Where a live source would show the snapshots: only where it is the topmost subvolume itself; else empty."""
+    """The path of the snapshots in a live source that is the top-level subvolume itself; else empty."""
     if base.mount.kind != "btrfs" or base.inner:
         return ""
     return f"{base.path}/{SNAPSHOT_DIR}" if base.path else SNAPSHOT_DIR
@@ -77,27 +77,27 @@ def find_own_snapshot_dir(base: SnapshotBase) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Subvolume:
-    """A subvolume to be taken."""
+    """A subvolume to snapshot."""
 
     path: str
-    """In the tree, of the directory that is taken in."""
+    """In the tree, of the included directory."""
     subvolume: int
     inner: bytes
-    """That directory in the subvolume."""
+    """The path of that directory in the subvolume."""
 
 
 @dataclass(frozen=True, slots=True)
 class _BtrfsFileSystem:
-    """A btrfs, of which each subvolume can be mounted."""
+    """A btrfs file system whose subvolumes can be mounted."""
 
     device: bytes
 
     @classmethod
     def of(cls, base: SnapshotBase) -> _BtrfsFileSystem:
-        """Raises OSError where none of the names of its devices leads to it here."""
+        """Raises OSError if none of its device names leads to it, as in a container."""
         directory = base.root.directory(b"").number
         identity = btrfs.read_uuid(directory)
-        failure = OSError(errno.ENODEV, "its device is not found here")
+        failure = OSError(errno.ENODEV, "its device was not found")
         for device in dict.fromkeys((base.mount.source, *btrfs.list_devices(directory))):
             disk = cls(device)
             try:
@@ -120,7 +120,7 @@ class _BtrfsFileSystem:
 
 @dataclass(frozen=True, slots=True)
 class _SnapshotResult:
-    """What is read instead of a subvolume."""
+    """What is read in place of a subvolume."""
 
     subvolume: int
     device: int
@@ -133,19 +133,19 @@ class _SnapshotResult:
 def _snapshot_subvolume(
     disk: _BtrfsFileSystem, place: int, name: bytes, part: _Subvolume, take: Inclusion
 ) -> _SnapshotResult:
-    """The snapshot, or the subvolume itself where it stays empty in the tree or can have no snapshot."""
+    """The snapshot, or the subvolume itself if it stays empty in the tree or cannot have a snapshot."""
     with disk.open_subvolume(part.subvolume) as origin:
         device = os.fstat(origin).st_dev
         if take is Inclusion.EMPTIED:
             return _SnapshotResult(part.subvolume, device, "")
-        # Nested ones are asked for twice: one that comes or goes at this moment is in one of the answers.
+        # Nested ones are listed twice, so that one created or removed at this moment is in one of the lists.
         nested = {each.path: each.subvolume for each in btrfs.list_nested(origin)}
         try:
             btrfs.create_snapshot(origin, place, name)
         except OSError as error:
             if error.errno != errno.ETXTBSY:
                 raise
-            subvolume, kind, against = part.subvolume, "", "it holds a swap file that is in use"
+            subvolume, kind, against = part.subvolume, "", "it contains an active swap file"
         else:
             subvolume, kind, against = _find_subvolume_id(name, place), "btrfs", ""
         nested |= {each.path: each.subvolume for each in btrfs.list_nested(origin)}
@@ -166,7 +166,7 @@ def _find_subvolume_id(name: bytes, directory: int) -> int:
 
 @contextmanager
 def _make_run_directory(top: int) -> Iterator[int]:
-    """A new directory for the snapshots of this run, which goes with all that is in it."""
+    """A new directory for the snapshots of this run, removed with its contents at the end of the block."""
     for _ in range(_TRIES):
         with _keep_mtime(top), suppress(FileExistsError):
             os.mkdir(_SNAPSHOT_DIR, 0o700, dir_fd=top)
@@ -185,21 +185,21 @@ def _make_run_directory(top: int) -> Iterator[int]:
                 continue
             yield own
             return
-    raise OSError(errno.EAGAIN, "other runs make and remove snapshots there all the time")
+    raise OSError(errno.EAGAIN, "other runs keep creating and removing snapshots there")
 
 
 def _remove_orphans(above: int) -> None:
     """Remove the snapshots of runs that were killed: nobody has the lock of their directory."""
     for name in map(os.fsencode, os.listdir(above)):
-        with ExitStack() as opened, suppress(OSError):  # another run removes it just now, or has it
+        with ExitStack() as opened, suppress(OSError):  # another run is removing it, or is using it
             fcntl.flock(_open_directory(name, above, opened), fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove_run_directory(above, name)
 
 
 def _remove_run(top: int, above: int, name: bytes) -> None:
-    """Remove the place of a run, and that of all runs where it was the last one."""
+    """Remove the directory of a run, and their parent if it was the last one."""
     _remove_run_directory(above, name)
-    with _keep_mtime(top), suppress(OSError):  # other runs may have theirs in it
+    with _keep_mtime(top), suppress(OSError):  # other runs may still use it
         os.rmdir(_SNAPSHOT_DIR, dir_fd=top)
 
 
@@ -225,18 +225,18 @@ def _open_snapshot_dir(top: int, opened: ExitStack) -> int:
     try:
         return _open_directory(_SNAPSHOT_DIR, top, opened)
     except NotADirectoryError as error:
-        raise SourceError(f"{SNAPSHOT_DIR} at the top of its btrfs is no directory") from error
+        raise SourceError(f"{SNAPSHOT_DIR} at the top of its btrfs is not a directory") from error
 
 
 def _check_owner(place: int) -> None:
     status = os.fstat(place)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-        raise SourceError(f"{SNAPSHOT_DIR} at the top of its btrfs is not ours: others may write or read there")
+        raise SourceError(f"{SNAPSHOT_DIR} at the top of its btrfs is not private: other users can read or write it")
 
 
 @contextmanager
 def _keep_mtime(directory: int) -> Iterator[None]:
-    """The directory's time of change stays as it was: a source that is the top itself is not changed by being read."""
+    """Restore the directory's mtime: reading a source that is the top-level subvolume must not change it."""
     before = os.fstat(directory)
     yield
     if os.fstat(directory).st_mtime_ns != before.st_mtime_ns:

@@ -1,4 +1,4 @@
-"""What all kinds of snapshots have in common: a mount before, and what is read instead of it."""
+"""Types common to all kinds of snapshots: the mount, and what is read in its place."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from ltsp.tree.name import printable
 from ltsp.tree.selection import Inclusion
 
 PRIVATE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOATIME
-"""What a mount of ours does not do: nothing in a source is to be run, or used as a device."""
+"""Flags of our private mounts: nothing in a source may be executed, or used as a device."""
 READ_ONLY = PRIVATE | MOUNT_ATTR_RDONLY
 
 MountSelection = Callable[[str, str], Inclusion]
-"""What becomes of a directory, by its path in the tree and that of the mount which it lies in."""
+"""The inclusion of a directory, by its path in the tree and the path of its mount."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotBase:
-    """A mount that is taken in, as it is read without a snapshot."""
+    """An included mount, as it is read without a snapshot."""
 
     path: str
     """In the tree."""
     mount: Mount
     root: RootDirectory
-    """What is taken of it, which may be a directory below its mount point."""
+    """The included directory, which may be below the mount point."""
     inner: bytes
-    """That directory in the file system; for btrfs, from its topmost subvolume on."""
+    """The path of that directory in the file system; for btrfs, from its top-level subvolume."""
 
 
 def _never_invalid() -> str:
@@ -47,27 +47,27 @@ def _never_invalid() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What is read from a snapshot, or belongs to one and is read as it is."""
+    """A root that is read from a snapshot, or belongs to one and is read live."""
 
     path: str
     """In the tree."""
     kind: str
-    """Empty where it is no snapshot: of a directory that stays empty, its own attributes are all that is read."""
+    """Empty if it is not a snapshot: only the attributes of a directory that stays empty are read."""
     origin: str
-    """What it is a snapshot of; not safe to print."""
+    """The device, volume or dataset of the snapshot; not safe to print."""
     root: RootDirectory
     device: int
-    """Of the live files; those of the snapshot have another number, and the same inodes."""
+    """Device number of the live files; those of the snapshot have a different one, and the same inodes."""
     live_reason: str = ""
-    """Why it is no snapshot, where it is read all the same."""
+    """Why it is read live; empty for a snapshot."""
     invalid_reason: Callable[[], str] = _never_invalid
-    """Why it cannot be trusted any more; empty while it can."""
+    """Why it can no longer be trusted; empty while it can."""
 
 
 def open_snapshot_root(mounted: int, inner: bytes, base: RootDirectory) -> RootDirectory:
-    """The directory of a snapshot that a live one has become. `mounted` becomes the root's, or is closed.
+    """The directory of a snapshot that corresponds to a live one. Takes ownership of `mounted`.
 
-    Raises SourceError where it was moved just before.
+    Raises SourceError if the directory was moved just before.
     """
     try:
         with RootDirectory(mounted) as whole:
@@ -85,4 +85,4 @@ def open_snapshot_root(mounted: int, inner: bytes, base: RootDirectory) -> RootD
 
 
 def _moved_error(base: RootDirectory) -> SourceError:
-    return SourceError(f"{printable(os.fsdecode(base.path()))} was moved a moment ago", "try again")
+    return SourceError(f"{printable(os.fsdecode(base.path()))} was just moved", "try again")

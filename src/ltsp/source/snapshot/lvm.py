@@ -1,9 +1,10 @@
-"""Snapshots of logical volumes: thin ones, which are free, and thick ones, which are given a share of the group.
+"""Snapshots of logical volumes: thin ones, which need no space, and thick ones, which get some of the volume group.
 
-A thick one keeps what changes on its origin meanwhile. Where that is more than it holds, the kernel gives it up
-("Invalid"), and each read of it fails: it is never torn, and the build ends. lvs(8), lvcreate(8), lvmthin(7)
+A thick snapshot stores the original of what changes on its origin. If that is more than it can hold, the kernel
+invalidates it, and each read of it fails: so data is never inconsistent, and the build ends. lvs(8), lvcreate(8),
+lvmthin(7)
 
-Written after the manual pages; tested with programs that answer as they say, not with device-mapper.
+Written from the manual pages; tested with fake programs that behave as documented, not with device-mapper.
 """
 
 from __future__ import annotations
@@ -29,40 +30,40 @@ DEVICES = "/dev/mapper"
 _PACKAGE = "lvm2"
 _COLUMNS = ("vg_name", "lv_name", "lv_attr", "lv_size", "vg_free", "vg_extent_size", "snap_percent")
 _OPTIONS: Mapping[str, Mapping[bytes, bytes | None]] = {
-    # A snapshot has the log or journal of a running file system, which is replayed into the snapshot: it is writable.
+    # The log of the running file system is replayed into the snapshot, which is therefore writable.
     "ext2": {b"ro": None},
     "ext3": {b"ro": None},
     "ext4": {b"ro": None},
-    # Two file systems of one UUID are refused otherwise. xfs(5)
+    # XFS otherwise refuses a second file system with the same UUID. xfs(5)
     "xfs": {b"ro": None, b"nouuid": None},
 }
-"""How the snapshot of a file system is mounted. Those of btrfs have snapshots of their own, and two that have one
-UUID harm each other."""
+"""Mount options for the snapshot of a file system. Not btrfs: it has its own snapshots, and is damaged by a second
+file system with the same UUID."""
 
 _SHARE = 5
-"""A thick snapshot gets a fifth of its origin: what may change there while an image is made."""
+"""A thick snapshot gets a fifth of its origin's size, for what changes during a build."""
 _LEAST_SHARE = 50
-"""Below a fiftieth, it is not worth the try."""
+"""With less than a fiftieth, it is not worth trying."""
 
 
 @dataclass(frozen=True, slots=True)
 class LvsVolume:
-    """A logical volume, as lvs tells of it. Sizes are bytes."""
+    """A logical volume, as reported by lvs. Sizes are bytes."""
 
     group: str
     name: str
     attributes: str
-    """Its type and state in letters: lvs(8), "Attr"."""
+    """Its type and state flags: lvs(8), "Attr"."""
     size: int
     free: int
-    """In the group."""
+    """Free space in the group."""
     extent: int
     used: float
-    """Percent of a thick snapshot."""
+    """Percentage of a thick snapshot."""
 
     @classmethod
     def parse(cls, report: bytes) -> list[LvsVolume]:
-        """Raises LtspError for what is no such report."""
+        """Raises LtspError for an invalid report."""
         try:
             return [
                 cls(
@@ -77,7 +78,7 @@ class LvsVolume:
                 for row in json.loads(report)["report"][0]["lv"]
             ]
         except (ValueError, LookupError, TypeError) as error:
-            raise LtspError("lvs told something that cannot be understood") from error
+            raise LtspError("cannot parse the output of lvs") from error
 
     @property
     def full_name(self) -> str:
@@ -89,22 +90,22 @@ class LvsVolume:
 
     @property
     def is_invalid(self) -> bool:
-        """Whether a snapshot took more changes than it holds."""
+        """Whether more of the origin changed than the snapshot can hold."""
         return self.attributes[4:5] in ("I", "S") or self.used >= 100
 
     def snapshot_command(self, name: str) -> Sequence[str]:
-        """The command that makes one.
+        """The command that creates a snapshot.
 
-        Raises SourceError where the group has no room for it.
+        Raises SourceError if the group has no room for it.
         """
         words = ["lvcreate", "--yes", "--snapshot", "--name", name, "--addtag", TAG, "--permission", "rw"]
-        if self.is_thin:  # they are not activated otherwise. lvmthin(7)
+        if self.is_thin:  # thin snapshots are not activated otherwise. lvmthin(7)
             return [*words, "--setactivationskip", "n", self.full_name]
         extents = min(self.size // _SHARE, self.free) // self.extent
         if extents * self.extent < self.size // _LEAST_SHARE or not extents:
             raise SourceError(
-                f"its group {self.group} has {self.free >> 20} MiB free, and a snapshot of {self.full_name} takes "
-                f"{max(self.size // _LEAST_SHARE, self.extent) >> 20} MiB or more"
+                f"its group {self.group} has {self.free >> 20} MiB free, but a snapshot of {self.full_name} needs "
+                f"at least {max(self.size // _LEAST_SHARE, self.extent) >> 20} MiB"
             )
         return [*words, "--extents", str(extents), self.full_name]
 
@@ -115,7 +116,7 @@ def can_snapshot(mount: Mount) -> bool:
 
 
 def has_thin_volume(mount: Mount) -> bool:
-    """Whether a snapshot of it takes no room of its own: a thin one, where the programs are there."""
+    """Whether a snapshot needs no space of its own: the volume is thin, and the LVM programs are installed."""
     if not can_snapshot(mount) or command.find("lvs") is None:
         return False
     try:
@@ -125,15 +126,15 @@ def has_thin_volume(mount: Mount) -> bool:
 
 
 def check_programs() -> None:
-    """Raises LtspError, which names the package."""
+    """Raises LtspError, naming the package, if a program is missing."""
     for program in ("lvs", "lvcreate", "lvremove"):
         if command.find(program) is None:
-            raise LtspError(f"a snapshot by LVM takes the program {program}, which is not there", f"install {_PACKAGE}")
+            raise LtspError(f"{program} not found, which an LVM snapshot needs", f"install {_PACKAGE}")
 
 
 @contextmanager
 def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Sequence[Frozen]]:
-    """A root to read instead of a mount.
+    """A root to read in place of a mount.
 
     Raises OSError and LtspError.
     """
@@ -147,7 +148,7 @@ def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Seque
             def invalid_reason() -> str:
                 if not _find_volume(snapshot).is_invalid:
                     return ""
-                return f"more of {origin.full_name} changed than its snapshot could keep"
+                return f"more of {origin.full_name} changed than its snapshot could hold"
 
             mounted = create_mount(
                 base.mount.kind.encode(), _device_path(origin.group, name), _OPTIONS[base.mount.kind], READ_ONLY
@@ -158,13 +159,13 @@ def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Seque
 
 
 def _device_path(group: str, name: str) -> bytes:
-    """Where device-mapper has a volume: hyphens of its names are doubled there."""
+    """The device-mapper path of a volume: hyphens in its names are doubled."""
     doubled = (part.replace("-", "--") for part in (group, name))
     return encode(f"{DEVICES}/{'-'.join(doubled)}")
 
 
 def _mapper_name(mount: Mount) -> str:
-    """The name that device-mapper has for a mount's logical volume; empty where it lies on none."""
+    """The device-mapper name of a mount's logical volume; empty if it is not on one."""
     entry = f"{SYSFS}/dev/block/{mount.device[0]}:{mount.device[1]}/dm"
     try:
         with open(f"{entry}/uuid", encoding="ascii") as uuid, open(f"{entry}/name", encoding="ascii") as name:
@@ -186,11 +187,11 @@ def _find_volume(path: str) -> LvsVolume:
 
 
 def _remove_orphans() -> None:
-    """Remove what killed runs have left in any group: it fills up, and slows down writing to its origin."""
+    """Remove snapshots left by killed runs in any group: they fill up, and slow down writes to their origin."""
     for volume in _list_volumes(f"@{TAG}"):
         with naming.claim_orphan(volume.name) as is_orphan:
             if is_orphan:
-                with suppress(LtspError):  # one that is in use is not in our way
+                with suppress(LtspError):  # one that is in use can stay
                     command.run(["lvremove", "--yes", volume.full_name])
 
 

@@ -1,6 +1,6 @@
-"""Names for snapshots that have no directory of their own, and locks that tell those in use from forgotten ones.
+"""Names for LVM and ZFS snapshots, and locks that distinguish those in use from orphans.
 
-The lock is a file of that name below /run, which is empty after a start of the machine, as are the locks after a kill.
+The lock is on a file of that name below /run, which is empty after a reboot; the kernel drops it if the run is killed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NAME = re.compile(r"ltsp-[0-9a-f]{16}")
 
 @contextmanager
 def reserve_name() -> Iterator[str]:
-    """A new name that is ours until the block ends."""
+    """A new name, reserved until the block ends."""
     os.makedirs(LOCKS, mode=0o700, exist_ok=True)
     name = f"ltsp-{secrets.token_hex(8)}"
     with locks.hold_exclusive(f"{LOCKS}/{name}"):
@@ -32,7 +32,7 @@ def reserve_name() -> Iterator[str]:
 
 @contextmanager
 def claim_orphan(name: str) -> Iterator[bool]:
-    """Whether a snapshot has a name of ours whose run is gone; nobody else takes it for that within the block."""
+    """Whether the snapshot was left by an LTSP run that is gone; no other process claims it within the block."""
     if not _NAME.fullmatch(name):
         yield False
         return

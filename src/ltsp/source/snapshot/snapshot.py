@@ -1,7 +1,7 @@
-"""Mounts that stand still while they are read: which of them can, by what, and for how long.
+"""Reads mounts from snapshots: chooses the kind for each mount, takes them, and reports the outcome.
 
-Each kind of snapshot (btrfs_snapshot, lvm_snapshot, zfs_snapshot) takes one mount and gives roots to read instead of
-it. They are taken one after the other: each is a moment of its mount, not of all of them.
+Each kind of snapshot (btrfs_snapshot, lvm_snapshot, zfs_snapshot) takes one mount and gives roots to read in its
+place. They are taken one after another, so each is consistent in itself, but not with the others.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _TAKE_SNAPSHOT: Mapping[str, Callable[[SnapshotBase, MountSelection], AbstractCo
 
 @dataclass(slots=True)
 class SnapshotOutcome:
-    """What the last opening of a source came to; a plan that is shown after it tells what was done."""
+    """The result of the last time a source was opened, for the plan that is shown after it."""
 
     snapshots: tuple[Snapshot, ...] = ()
     refused: tuple[SourcePart, ...] = ()
-    """What was to be read from a snapshot and is not, with the reason."""
+    """Parts that should have been read from a snapshot but were not, with the reason."""
     whole: bool = False
-    """All that is taken in is read from snapshots."""
+    """Everything that is included is read from snapshots."""
     _frozen_mounts: list[Frozen] = field(default_factory=list)
 
     def invalid_reason(self) -> str:
-        """Why what was read of a snapshot is not to be trusted, asked now; empty where it is."""
+        """Why data read from a snapshot cannot be trusted, as of now; empty if it can."""
         return next(filter(None, (frozen.invalid_reason() for frozen in self._frozen_mounts)), "")
 
     @contextmanager
@@ -64,12 +64,12 @@ class SnapshotOutcome:
 
 
 def find_mount(root: RootDirectory) -> Mount | None:
-    """The mount that a directory lies in; None where the table does not show it, as for a process in a chroot."""
+    """The mount that contains a directory; None if the table does not show it, as for a process in a chroot."""
     return mount_table.find_mount(mount_table.read(), root.path(), mount_id(root.descriptor))
 
 
 def find_base(path: str, mount: Mount, root: RootDirectory) -> SnapshotBase | None:
-    """A mount as it is read without a snapshot; None where it cannot be told which directory of it that is."""
+    """A mount as it is read without a snapshot; None if its directory in the file system is unknown."""
     at, point = root.path().rstrip(b"/") + b"/", mount.point.rstrip(b"/") + b"/"
     if not at.startswith(point):
         return None
@@ -77,21 +77,21 @@ def find_base(path: str, mount: Mount, root: RootDirectory) -> SnapshotBase | No
 
 
 def check_can_snapshot(asked: str, root: RootDirectory, shown: str) -> None:
-    """Nothing is done yet. Raises SourceError where a kind is asked for that the source cannot have."""
+    """Changes nothing. Raises SourceError if the requested kind is not possible for the source."""
     if asked in (AUTO, NONE):
         return
     mount = find_mount(root)
     if mount is None or find_base("", mount, root) is None:
-        against = "it cannot be told what it lies on"
+        against = "cannot determine its file system"
     else:
         fits = lvm_snapshot.can_snapshot(mount) if asked == "lvm" else mount.kind == asked
-        against = "" if fits else f"it lies on {printable(describe_mount(mount))}"
+        against = "" if fits else f"its file system is {printable(describe_mount(mount))}"
     if not against and os.geteuid() != 0:
-        raise SourceError(f"a snapshot of {shown} takes root's rights", "run as root, or give --snapshot=none")
+        raise SourceError(f"a snapshot of {shown} requires root", "run as root, or give --snapshot=none")
     if against:
         raise SourceError(
-            f"there is no {asked} snapshot of {shown}: {against}",
-            "--snapshot=auto takes one where it can, and none reads the source as it is",
+            f"cannot snapshot {shown} with {asked}: {against}",
+            "--snapshot=auto takes one if possible; --snapshot=none reads the source as it is",
         )
     if asked == "lvm":
         lvm_snapshot.check_programs()
@@ -102,9 +102,9 @@ def check_can_snapshot(asked: str, root: RootDirectory, shown: str) -> None:
 def take_snapshots(
     bases: Sequence[SnapshotBase], asked: str, wanted: MountSelection, opened: ExitStack
 ) -> tuple[Sequence[Frozen], Sequence[SourcePart]]:
-    """What is read from snapshots until `opened` is closed, and what could not be, with the reason.
+    """Snapshots that can be read until `opened` is closed, and parts without one, with the reason.
 
-    Raises SourceError where the kind that was asked for is not possible.
+    Raises SourceError if the requested kind is not possible.
     """
     frozen_mounts: list[Frozen] = []
     refused: list[SourcePart] = []
@@ -122,7 +122,7 @@ def take_snapshots(
                 if asked != AUTO:
                     shown = f"/{printable(each.path)} of the source" if each.path else "the source"
                     raise SourceError(
-                        f"no {kind} snapshot of {shown} could be taken: {reason}", "--snapshot=none reads it as it is"
+                        f"cannot snapshot {shown} with {kind}: {reason}", "--snapshot=none reads it as it is"
                     ) from error
                 refused.append(SourcePart(each.path, f"no {kind} snapshot could be taken", reason))
             else:
@@ -136,7 +136,7 @@ def take_snapshots(
 
 
 def _choose_kind(mount: Mount, asked: str) -> str:
-    """The kind of snapshot to take of a mount; empty for none. What is mounted read-only stands still by itself."""
+    """The kind of snapshot to take of a mount; empty for none. A read-only mount does not need one."""
     if asked == NONE or b"rw" not in mount.options or os.geteuid() != 0:
         return ""
     if asked in (AUTO, mount.kind) and mount.kind == "btrfs":

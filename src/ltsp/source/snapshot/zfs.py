@@ -1,6 +1,6 @@
 """Snapshots of ZFS: of the dataset that is mounted. zfs-snapshot(8), zfs-destroy(8), mount.zfs(8)
 
-Written after the manual pages; tested with a program that answers as they say, not with a pool.
+Written from the manual pages; tested with a fake program that behaves as documented, not with a pool.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def is_installed() -> bool:
 
 
 def check_programs() -> None:
-    """Raises LtspError, which names the package."""
+    """Raises LtspError, naming the package, if zfs is missing."""
     if not is_installed():
-        raise LtspError("a snapshot of ZFS takes the program zfs, which is not there", f"install {_PACKAGE}")
+        raise LtspError("zfs not found, which a ZFS snapshot needs", f"install {_PACKAGE}")
 
 
 @contextmanager
 def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Sequence[Frozen]]:
-    """A root to read instead of a mount. Datasets below it are mounts of their own.
+    """A root to read in place of a mount. Datasets below it are separate mounts.
 
     Raises OSError and LtspError.
     """
@@ -48,13 +48,13 @@ def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Seque
 
 
 def _remove_orphans(dataset: str) -> None:
-    """Remove the snapshots of this dataset that killed runs have left."""
+    """Remove the snapshots of this dataset that killed runs left behind."""
     columns = ["-H", "-p", "-t", "snapshot", "-o", "name", "-d", "1"]
     for line in command.run(["zfs", "list", *columns, dataset], package=_PACKAGE).stdout.splitlines():
         name = decode(line).rpartition("@")[2]
         with naming.claim_orphan(name) as is_orphan:
             if is_orphan:
-                with suppress(LtspError):  # one that is in use or held is not in our way
+                with suppress(LtspError):  # one that is in use or held can stay
                     command.run(["zfs", "destroy", f"{dataset}@{name}"])
 
 
