@@ -101,13 +101,13 @@ def test_a_link_to_the_running_system_is_the_running_system(base, tmp_path):
 def test_the_name_can_be_chosen(base):
     chroot(base / "lab")
     assert find_source("lab", str(base), name="room1").name == "room1"
-    with pytest.raises(UsageError, match="holds a comma"):
+    with pytest.raises(UsageError, match="contains a comma"):
         find_source("lab", str(base), name="a,b")
 
 
 def test_a_bad_name_is_refused_unless_another_is_chosen(base, tmp_path):
     chroot(tmp_path / "my lab")
-    with pytest.raises(UsageError, match="image name 'my lab' holds a space") as caught:
+    with pytest.raises(UsageError, match="image name 'my lab' contains a space") as caught:
         find_source(f"{tmp_path}/my lab", str(base))
     assert caught.value.hint == "choose another: --name=my-lab"
     assert find_source(f"{tmp_path}/my lab", str(base), name="lab").name == "lab"
@@ -126,7 +126,7 @@ def test_a_name_with_a_blank_says_how_the_file_of_that_name_is_given(base, tmp_p
 
 def test_a_name_with_a_blank_says_what_there_is_in_the_base_directory(base):
     def hint():
-        with pytest.raises(UsageError, match="image name 'my lab' holds a space") as caught:
+        with pytest.raises(UsageError, match="image name 'my lab' contains a space") as caught:
             find_source("my lab", str(base), recompress=True)
         return caught.value.hint
 
