@@ -22,14 +22,28 @@ NAMES = {
     "unforeseen": "internal error",
     "parcel": "layer",
     "frames": "protocol",
+    "see_that": "check_… or require_…",
     "whoever": "a noun",
 }
 """By a part of a name, as between underscores: what to write in its place."""
 
 MESSAGES = {
-    "what makes no sense": "invalid",
+    "a fault of this program": "internal error",
+    "anew": "again",
+    "(is|are) at work": "is running",
+    "beside": "next to, besides",
+    "lies": "is",
+    "makes? no sense": "invalid",
+    "mends?": "fix",
+    "nobody can tell": "cannot determine",
+    "of ours": "our",
+    "(?<!there )is no(?! longer)": "is not a",
+    "(is|are) not there": "not found, missing",
+    "that there (is|are)": "existing",
+    "told": "reported, named",
+    "whoever": "anyone who",
 }
-"""By words of a text: what to write in their place."""
+"""By a regular expression for words of a text: what to write in their place."""
 
 
 def parse(path: Path) -> ast.Module:
@@ -55,11 +69,12 @@ def messages(path: Path) -> list[tuple[int, str]]:
 
 
 def find_words(texts: list[tuple[int, str]], words: dict[str, str], pattern: str) -> list[str]:
+    """A line for each word that is there; `pattern` puts a word in its place between others."""
     return [
-        f"line {line}: {text.strip()[:80]!r} has {word!r}: write {better}"
+        f"line {line}: {found[0]!r} in {text.strip()[:80]!r}: write {better!r}"
         for line, text in texts
         for word, better in words.items()
-        if re.search(pattern.format(re.escape(word)), text, re.IGNORECASE)
+        if (found := re.search(pattern.format(word), text, re.IGNORECASE))
     ]
 
 
