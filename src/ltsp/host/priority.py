@@ -133,7 +133,7 @@ def _waited_for(words: Sequence[str]) -> int:
     """
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    status = _run_beside(words, {**os.environ, _MARK: f"{writer}:{os.fstat(writer).st_ino}"})
+    status = _run_and_wait(words, {**os.environ, _MARK: f"{writer}:{os.fstat(writer).st_ino}"})
     os.close(writer)
     os.set_blocking(reader, False)
     try:
@@ -151,7 +151,7 @@ def _waited_for(words: Sequence[str]) -> int:
     raise error
 
 
-def _run_beside(words: Sequence[str], environ: Mapping[str, str]) -> int:
+def _run_and_wait(words: Sequence[str], environ: Mapping[str, str]) -> int:
     """Pass signals on to the prefix; those of the terminal already reach it if it is in the foreground group."""
     import signal  # noqa: PLC0415 -- most builds have nobody who waits
 

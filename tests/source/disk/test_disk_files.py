@@ -26,7 +26,7 @@ def home(tmp_path):
 def read(home, name: str, *allowed: str) -> str:
     with DiskFiles([str(home / each) for each in allowed]) as files:
         files.open(str(home / "here/disk"))
-        with files.open_beside(str(home / "here/disk"), name) as file:
+        with files.open_sibling(str(home / "here/disk"), name) as file:
             return file.read().decode()
 
 
@@ -41,7 +41,7 @@ def test_a_path_of_the_same_directory_is_opened(home):
 
 def test_beside_is_where_a_link_to_the_disk_leads(home):
     (home / "link").symlink_to("here/disk")
-    with DiskFiles() as files, files.open_beside(str(home / "link"), "base") as file:
+    with DiskFiles() as files, files.open_sibling(str(home / "link"), "base") as file:
         assert file.read() == b"here/base"
 
 
@@ -113,7 +113,7 @@ def test_a_fifo_is_no_disk(home):
 def test_a_change_of_any_of_its_files_is_found(home, which):
     with DiskFiles() as files:
         files.open(str(home / "here/disk"))
-        files.open_beside(str(home / "here/disk"), "base").close()
+        files.open_sibling(str(home / "here/disk"), "base").close()
         files.check_unchanged()
         os.utime(home / which, (1, 1))
         with pytest.raises(FileChanged, match=which):

@@ -174,7 +174,7 @@ class DiskSource:
     def _start_reader(self, module: str = _DISK_SESSION) -> Iterator[_ReaderProcess]:
         """Start the process, with the disks open."""
         with DiskFiles(self.options.backing, self.options.force) as files:
-            paths = [self.path, *(_path_beside(self.path, other) for other in self.others)]
+            paths = [self.path, *(_sibling_path(self.path, other) for other in self.others)]
             disks = [files.open(path) for path in paths]
             _check_distinct(paths, disks)
             unpacks = any(map(_is_compressed, disks))
@@ -184,7 +184,7 @@ class DiskSource:
                 def open_other(name: str) -> BinaryIO:
                     if name:
                         number, _, own = name.partition("/")
-                        return files.open_beside(paths[int(number)], own)
+                        return files.open_sibling(paths[int(number)], own)
                     scratch.append(opened.enter_context(make_scratch_file()))
                     return os.fdopen(os.dup(scratch[-1].fileno()), "r+b", buffering=0)
 
@@ -251,7 +251,7 @@ class DiskSource:
         raise FormatError(f"{printable(self.path)}: invalid reply from the disk reader process")
 
 
-def _path_beside(path: str, other: str) -> str:
+def _sibling_path(path: str, other: str) -> str:
     return other if other.startswith(("/", ".")) else os.path.join(os.path.dirname(path), other)
 
 

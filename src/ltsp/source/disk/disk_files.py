@@ -45,7 +45,7 @@ class DiskFiles:
             raise SourceError(f"cannot read {printable(path)}: {error.strerror}") from error
         return self._add(path, descriptor, (stat.S_ISREG, stat.S_ISBLK))
 
-    def open_beside(self, path: str, name: str) -> BinaryIO:
+    def open_sibling(self, path: str, name: str) -> BinaryIO:
         """A file that the disk at `path` refers to; the caller closes it.
 
         Raises SourceError if it is missing or may not be read, LockHeld if another process writes to it.
