@@ -126,7 +126,7 @@ def test_an_image_deleted_by_hand_is_reported_by_every_list_of_images(places, st
 def test_versions_removed_by_retention_are_reported_with_the_reason(places, store):
     first, second, third = listed(store)
     report = run(places, NAME, use=second, keep_share=0)
-    assert report.lines[1].startswith(f"lab: removed   version {first}, 49 KiB: what KEEP_DAYS keeps would take more")
+    assert report.lines[1].startswith(f"lab: removed   version {first}, 49 KiB: versions kept by KEEP_DAYS")
     assert listed(store) == [second, third]
 
 
