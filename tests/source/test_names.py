@@ -87,7 +87,7 @@ def test_bad_names_are_passed_over_with_a_warning(base):
     assert [warning.removeprefix(f"{base}/") for warning in warnings] == [
         "a,b: name contains a comma; skipped: rename it, or give its path with --name=a-b",
         "my lab: name contains a space; skipped: rename it, or give its path with --name=my-lab",
-        "new\\nline: name holds a line break; skipped: rename it, or give its path with --name=new-line",
+        "new\\nline: name contains a line break; skipped: rename it, or give its path with --name=new-line",
     ]
 
 
