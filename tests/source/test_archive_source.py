@@ -267,7 +267,7 @@ class TestProcess:
         with pytest.raises(ReaderFailed, match=r"layout: its reader process was killed"):
             read(LayoutSource("lab", f"{base}/layout"))
         (base / "lab.img").write_bytes(packed(SYSTEM))
-        with pytest.raises(ReaderFailed, match=r"lab\.img: its reader ended"):
+        with pytest.raises(ReaderFailed, match=r"lab\.img: its reader process was killed by SIGSEGV"):
             find_source("lab", str(base))
 
     def test_one_that_asks_for_parts_of_a_tar_gets_none(self, lab, monkeypatch):
