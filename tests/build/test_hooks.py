@@ -8,7 +8,7 @@ import pytest
 
 from corpus.system import make_system
 from ltsp.build import hooks
-from ltsp.cli.console import OutputOptions, make_report
+from ltsp.cli.console import ConsoleOptions, make_report
 from ltsp.errors import ConfError, LtspError, SourceError, UsageError
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.hooks import Hook, Hooks
@@ -36,7 +36,7 @@ def said():
 
 @pytest.fixture
 def to(said):
-    return make_report(OutputOptions("plain"), io.StringIO(), said, {})
+    return make_report(ConsoleOptions("plain"), io.StringIO(), said, {})
 
 
 @pytest.fixture

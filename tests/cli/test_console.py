@@ -17,7 +17,7 @@ import pytest
 from corpus.hostile_names import NASTY
 from ltsp import errors
 from ltsp.cli.command_line import Invocation, parse_command_line
-from ltsp.cli.console import JsonReport, OutputOptions, TextReport, make_report, open_report
+from ltsp.cli.console import ConsoleOptions, JsonReport, TextReport, make_report, open_report
 from ltsp.cli.progress import Counter, NoProgress, ProgressLines, duration
 from ltsp.cli.screen import Screen, format_table
 from ltsp.tree.name import printable
@@ -51,7 +51,7 @@ class Pair:
     err: io.StringIO = field(default_factory=io.StringIO)
 
     def report(self, environ=NOBODY, **wishes):
-        return make_report(OutputOptions(**wishes), self.out, self.err, environ)
+        return make_report(ConsoleOptions(**wishes), self.out, self.err, environ)
 
     def text(self) -> tuple[str, str]:
         return self.out.getvalue(), self.err.getvalue()
@@ -113,7 +113,7 @@ def test_no_name_prints_a_control_character_or_breaks_a_line(progress, encoding)
 
     def seen(text: str) -> None:
         streams = {name: io.TextIOWrapper(io.BytesIO(), encoding, errors="strict", newline="") for name in raw}
-        everything(make_report(OutputOptions(progress), streams["out"], streams["err"], NOBODY), text)
+        everything(make_report(ConsoleOptions(progress), streams["out"], streams["err"], NOBODY), text)
         for name, stream in streams.items():
             stream.flush()
             raw[name].append(stream.buffer.getvalue())
@@ -148,7 +148,7 @@ def test_a_name_that_was_made_printable_is_not_escaped_again():
 
 def test_markup_is_text():
     err = Terminal()
-    to = make_report(OutputOptions("bar"), io.StringIO(), err, {"TERM": "xterm"})
+    to = make_report(ConsoleOptions("bar"), io.StringIO(), err, {"TERM": "xterm"})
     with to.step("[red]a[/red] {task.id}", 5) as step:
         step.advance(5)
     assert "[red]a[/red] {task.id}" in err.getvalue()
@@ -159,7 +159,7 @@ def test_markup_is_text():
 )
 def test_colour_is_used_on_terminals_unless_disabled(environ, coloured):
     err = Terminal()
-    to = make_report(OutputOptions("plain"), io.StringIO(), err, environ)
+    to = make_report(ConsoleOptions("plain"), io.StringIO(), err, environ)
     to.warn("text")
     assert ("\x1b[33m" in err.getvalue()) == coloured
     plain = Pair()
@@ -169,7 +169,7 @@ def test_colour_is_used_on_terminals_unless_disabled(environ, coloured):
 
 def test_no_colour_also_applies_to_the_bar():
     err = Terminal()
-    to = make_report(OutputOptions(), io.StringIO(), err, {"TERM": "xterm", "NO_COLOR": "1"})
+    to = make_report(ConsoleOptions(), io.StringIO(), err, {"TERM": "xterm", "NO_COLOR": "1"})
     with to.step("step", 5) as step:
         step.advance(5)
     assert "\x1b[3" not in err.getvalue()
@@ -298,20 +298,20 @@ def asked(tmp_path):
 @pytest.mark.parametrize(
     ("words", "wishes"),
     {
-        ("image",): OutputOptions(),
-        ("image", "--progress=json"): OutputOptions("json"),
-        ("image", "-q", "--json"): OutputOptions("auto", quiet=True, json=True),
-        ("image", "-m", "-quiet"): OutputOptions("auto", quiet=True),
-        ("image", "-m", "-no-progress"): OutputOptions("none"),
-        ("image", "-m", "-percentage"): OutputOptions("percentage"),
-        ("image", "-m", "-percentage", "--progress=bar"): OutputOptions("bar"),
-        ("image", "-m", "-e -quiet"): OutputOptions(),
-        ("info",): OutputOptions(),
-        ("versions", "--json"): OutputOptions(json=True),
+        ("image",): ConsoleOptions(),
+        ("image", "--progress=json"): ConsoleOptions("json"),
+        ("image", "-q", "--json"): ConsoleOptions("auto", quiet=True, json=True),
+        ("image", "-m", "-quiet"): ConsoleOptions("auto", quiet=True),
+        ("image", "-m", "-no-progress"): ConsoleOptions("none"),
+        ("image", "-m", "-percentage"): ConsoleOptions("percentage"),
+        ("image", "-m", "-percentage", "--progress=bar"): ConsoleOptions("bar"),
+        ("image", "-m", "-e -quiet"): ConsoleOptions(),
+        ("info",): ConsoleOptions(),
+        ("versions", "--json"): ConsoleOptions(json=True),
     }.items(),
 )
 def test_options_and_mksquashfs_parameters_select_the_output(asked, words, wishes):
-    assert OutputOptions.of(asked(*words)) == wishes
+    assert ConsoleOptions.of(asked(*words)) == wishes
 
 
 def test_the_console_is_on_standard_output_and_error(asked, capsys):
@@ -325,9 +325,9 @@ def test_the_console_is_on_standard_output_and_error(asked, capsys):
 DEMO = f"""
 import sys, time
 sys.path.insert(0, {PACKAGES!r})
-from ltsp.cli.console import OutputOptions, make_report
+from ltsp.cli.console import ConsoleOptions, make_report
 import os
-to = make_report(OutputOptions(), sys.stdout, sys.stderr, os.environ)
+to = make_report(ConsoleOptions(), sys.stdout, sys.stderr, os.environ)
 with to.step("writing the image", 100 << 20) as step:
     for _ in range(30):
         time.sleep(0.02)

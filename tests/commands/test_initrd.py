@@ -382,7 +382,7 @@ def test_conflicting_accounts_are_reported(place):
     place.site.system("lab", {"etc/passwd": "root:x:0:0::/root:/bin/sh\nalice:x:120:120::/:/bin/sh\n"})
     place.site.ltsp("image", "lab")
     report = place.run("")
-    assert report.warnings == ["accounts in lab: alice is left out: the image's own alice has the number 120"]
+    assert report.warnings == ["accounts in lab: alice is left out: the image already has alice, with UID 120"]
 
 
 def test_a_run_waits_for_another_one_and_then_fails(place, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from corpus.ipxe_script import IpxeClient
 from corpus.site import Site
 from ltsp.build.ipxe_binaries import Binary
-from ltsp.cli.console import OutputOptions, make_report
+from ltsp.cli.console import ConsoleOptions, make_report
 from ltsp.commands.ipxe import ipxe
 from ltsp.errors import ConfError, LtspError
 from ltsp.host.identity import Identity
@@ -59,7 +59,7 @@ class Server:
             ltsp,
             parse_conf(conf.encode(), "ltsp.conf"),
             Identity(),
-            make_report(OutputOptions(), out, out, {}),
+            make_report(ConsoleOptions(), out, out, {}),
             self.binaries,
         )
         return out.getvalue()

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from ltsp.cli.console import OutputOptions, make_report
+from ltsp.cli.console import ConsoleOptions, make_report
 from ltsp.commands.dhcp_snippet import dhcp_snippet
 from ltsp.commands.dnsmasq import dnsmasq, parse_nameservers
 from ltsp.commands.http import http
@@ -43,7 +43,7 @@ class Server:
 
     def run(self, applet, *arguments, **keywords):
         out, err = io.StringIO(), io.StringIO()
-        applet(*arguments, make_report(OutputOptions(), out, err, {}), **keywords)
+        applet(*arguments, make_report(ConsoleOptions(), out, err, {}), **keywords)
         return out.getvalue() + err.getvalue()
 
     def started(self):

@@ -65,21 +65,21 @@ def test_a_bad_name_for_the_image_is_told(site, name):
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
-        ("nothing", ['no source "nothing"', "looked for", "a path, which begins with / or ."]),
+        ("nothing", ['no source "nothing"', "looked for", "give a path (starting with / or .)"]),
         ("./nothing", ["./nothing not found", "name a chroot"]),
         ("lab/etc", ["is not a Linux root file system", "found fstab, group"]),
-        (".", ["is not a Linux root file system", "found nothing at all"]),
+        (".", ["is not a Linux root file system", "found nothing: "]),
         ("/dev/null", ["is not a file, disk or directory", "name a chroot"]),
         ("lab/etc/passwd", ["holds text", "not supported as a source"]),
         ("lab,,/nowhere", ["/nowhere not found", "absolute paths"]),
     ],
 )
-def test_a_source_that_is_none_is_told_with_what_was_found(site, argument, says):
+def test_a_source_that_is_not_one_is_refused_with_what_was_found(site, argument, says):
     refused(site, argument, says=says)
 
 
 @pytest.mark.parametrize("argument", ["", "lab,,", "lab,subdir=../..", "lab,fstype=ext4", "lab,partition=7"])
-def test_a_notation_that_makes_no_sense_is_a_usage_error(site, argument):
+def test_an_invalid_notation_is_a_usage_error(site, argument):
     refused(site, argument, status=2, says=["usage: "])
 
 

@@ -29,11 +29,11 @@ _JSON_SECONDS = 1.0
 @contextmanager
 def open_report(invocation: Invocation, environ: Mapping[str, str] = os.environ) -> Iterator[Report]:
     """The report that a command line asks for, on this process's standard output and standard error."""
-    yield make_report(OutputOptions.of(invocation), sys.stdout, sys.stderr, environ)
+    yield make_report(ConsoleOptions.of(invocation), sys.stdout, sys.stderr, environ)
 
 
 @dataclass(frozen=True, slots=True)
-class OutputOptions:
+class ConsoleOptions:
     """How to report a run."""
 
     progress: str = "auto"
@@ -43,7 +43,7 @@ class OutputOptions:
     """Print the result as JSON, and nothing else, to standard output."""
 
     @classmethod
-    def of(cls, invocation: Invocation) -> OutputOptions:
+    def of(cls, invocation: Invocation) -> ConsoleOptions:
         """From the options; mksquashfs's parameters decide if --progress is auto."""
         options = invocation.options
         output_options = cls(
@@ -60,7 +60,7 @@ class OutputOptions:
         return cls(progress, output_options.quiet or output.quiet, output_options.json)
 
 
-def make_report(output_options: OutputOptions, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> Report:
+def make_report(output_options: ConsoleOptions, out: TextIO, err: TextIO, environ: Mapping[str, str]) -> Report:
     if output_options.progress == "json":
         return JsonReport(out, quiet=output_options.quiet)
     screen = Screen(out, err, may_colour(err, environ))
@@ -72,7 +72,7 @@ def make_report(output_options: OutputOptions, out: TextIO, err: TextIO, environ
     )
 
 
-def _choose_display(output_options: OutputOptions, screen: Screen, environ: Mapping[str, str]) -> ProgressDisplay:
+def _choose_display(output_options: ConsoleOptions, screen: Screen, environ: Mapping[str, str]) -> ProgressDisplay:
     progress = output_options.progress
     if progress == "auto":
         progress = "bar" if screen.err.isatty() and environ.get("TERM", "dumb") != "dumb" else "plain"
