@@ -44,21 +44,21 @@ def said(site, *arguments):
 
 SAID = [
     (
-        "/etc/cups/printers.conf: 2 printers: clients have no printers of their own; CUPS_SERVER in ltsp.conf names a "
-        "server of them; to keep it: OMIT_IMAGE_SECRETS='etc/cups/printers.conf'"
+        "/etc/cups/printers.conf: 2 printers: clients have no local printers; set CUPS_SERVER in ltsp.conf to a "
+        "print server; to keep it: OMIT_IMAGE_SECRETS='etc/cups/printers.conf'"
     ),
     (
-        "/etc/hosts: 2 lines: clients do not know these names; HOSTS_x in ltsp.conf gives them lines; to keep it: "
+        "/etc/hosts: 2 lines: clients do not know these names; add them with HOSTS_x in ltsp.conf; to keep it: "
         "OMIT_IMAGE_SECRETS='etc/hosts'"
     ),
-    f"/etc/krb5.keytab: logins and mounts by Kerberos need one; to keep it: {KEYTAB}",
+    f"/etc/krb5.keytab: Kerberos logins and mounts need one; to keep it: {KEYTAB}",
     "/var/lib/docker/overlay2 (150 MiB); to keep it: OMIT_IMAGE_SECRETS='var/lib/docker'",
     (
-        "/var/lib/samba/private: clients are no members of its domain: logins by winbind fail; to keep it: "
+        "/var/lib/samba/private: clients are not members of its domain: logins with winbind fail; to keep it: "
         "OMIT_IMAGE_SECRETS='var/lib/samba/*'"
     ),
     (
-        "/var/lib/sss/db/cache_x.ldb: SSSD knows nobody until its domain answers; to keep it: "
+        "/var/lib/sss/db/cache_x.ldb: SSSD knows no users until its domain responds; to keep it: "
         "OMIT_IMAGE_SECRETS='var/lib/sss/db'"
     ),
 ]

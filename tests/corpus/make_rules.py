@@ -5,7 +5,8 @@ from __future__ import annotations
 from ltsp.build.exclusions import ExclusionRules
 from ltsp.transform.exclude import Exclusions, image_excludes
 from ltsp.transform.rule_list import parse_lines
-from ltsp.transform.secrets import Secrets, image_secrets
+from ltsp.transform.secret_rows import image_secrets
+from ltsp.transform.secrets import Secrets
 from ltsp.tree.selection import select_all
 
 

@@ -5,7 +5,8 @@ import pytest
 from corpus.dict_tree import make_tree
 from ltsp.transform.brought import added
 from ltsp.transform.cleanup import clean_tree
-from ltsp.transform.secrets import Secrets, image_secrets
+from ltsp.transform.secret_rows import image_secrets
+from ltsp.transform.secrets import Secrets
 
 HASH = "root:$y$j9T$abc$def:19000:0:99999:7:::\n"
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\n"

@@ -8,7 +8,8 @@ from corpus.dict_tree import data, make_tree, paths
 from ltsp.errors import FileUnreadable, FormatError, LtspError
 from ltsp.transform.cleanup import clean_tree, find_suspects
 from ltsp.transform.rewrite import MOST
-from ltsp.transform.secrets import Secrets, image_secrets
+from ltsp.transform.secret_rows import image_secrets
+from ltsp.transform.secrets import Secrets
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, Fifo, File, Metadata, Symlink

@@ -10,7 +10,8 @@ from ltsp.errors import ConfError
 from ltsp.transform.cleanup import clean_tree
 from ltsp.transform.exclude import Exclusions, image_excludes
 from ltsp.transform.rule_list import parse_lines
-from ltsp.transform.secrets import Action, Secrets, image_secrets
+from ltsp.transform.secret_rows import Action, image_secrets
+from ltsp.transform.secrets import Secrets
 from ltsp.transform.selection import combine_selections
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import File, Metadata

@@ -13,13 +13,12 @@ from ltsp.boot.kernel_header import has_header, is_kernel_version, read_stated_s
 from ltsp.boot.kernel_rules import (
     INITRD_NAME,
     INITRD_PATHS,
-    KERNEL_NAME,
     KERNEL_RULES,
     VERSION_PLACEHOLDER,
     KernelRank,
     KernelRule,
 )
-from ltsp.boot.kernel_version import version_key
+from ltsp.boot.kernel_version import version_in_name, version_key
 from ltsp.boot.no_kernel import MODULES, Refused, has_modules, no_kernel_error
 from ltsp.boot.unified_kernel import UnifiedKernel
 from ltsp.errors import FileUnreadable, FormatError
@@ -202,7 +201,7 @@ class _KernelSearch:
     def _make_candidate(self, rule: KernelRule, path: str, found: str) -> _Candidate:
         resolved = self.tree.resolve(path)
         node = None if resolved is None else self.tree.get(resolved)
-        names = (name for each in (path, resolved or "") if (name := _version_in_name(each)))
+        names = (name for each in (path, resolved or "") if (name := version_in_name(each)))
         named = found if is_kernel_version(found) else next(names, None)
         file = node if isinstance(node, File) else None
         return _Candidate(rule, path, found, named, file, _find_fault(node, _MOST_KERNEL))
@@ -396,9 +395,3 @@ def _find_wrong_type(kernel: Content) -> str:
         return "" if has_header(kernel) else "not a kernel: no known header"
     except OSError:
         return ""  # copying the kernel will say so
-
-
-def _version_in_name(path: str) -> str | None:
-    """The version at the end of a kernel's name."""
-    match = KERNEL_NAME.fullmatch(path.rpartition("/")[2])
-    return None if match is None else match[1]

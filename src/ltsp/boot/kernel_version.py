@@ -1,4 +1,4 @@
-"""The order of kernel versions: 6.10 comes after 6.9, and a release after its candidates.
+"""Versions in the names of kernels, and their order: 6.10 comes after 6.9, and a release after its candidates.
 
 Of the kernels of one release, the one for ordinary computers comes last.
 """
@@ -6,6 +6,8 @@ Of the kernels of one release, the one for ordinary computers comes last.
 from __future__ import annotations
 
 import re
+
+from ltsp.boot.kernel_rules import KERNEL_NAME
 
 CLOUD_FLAVOURS = ("kvm", "virtual", "aws", "azure", "gcp", "gke", "oracle", "ibm")
 """Suffixes of Ubuntu's kernels for virtual machines. linux-meta"""
@@ -44,3 +46,9 @@ def _rank(run: str) -> tuple[int, int]:
     if run.isdigit():
         return 4, int(run[:30])
     return (2, ord(run)) if run.isalpha() else (3, ord(run))
+
+
+def version_in_name(path: str) -> str | None:
+    """The version at the end of a kernel's name."""
+    match = KERNEL_NAME.fullmatch(path.rpartition("/")[2])
+    return None if match is None else match[1]

@@ -18,7 +18,8 @@ from ltsp.transform.links import Paths
 from ltsp.transform.named_places import binds
 from ltsp.transform.pattern import literal
 from ltsp.transform.rule_list import ListLine, parse_lines
-from ltsp.transform.secrets import Secrets, image_secrets
+from ltsp.transform.secret_rows import image_secrets
+from ltsp.transform.secrets import Secrets
 from ltsp.transform.selection import combine_selections
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.selection import Inclusion, Selection, select_all

@@ -9,7 +9,7 @@ from ltsp.build.exclusions import ExclusionRules
 from ltsp.report import units
 from ltsp.transform.cleanup import CleanedTree
 from ltsp.transform.rewrite import LOSSES, MOST
-from ltsp.transform.secrets import Action
+from ltsp.transform.secret_rows import Action
 from ltsp.transform.survey import Removal
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable

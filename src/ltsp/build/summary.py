@@ -106,8 +106,10 @@ def warnings(built: BuildResult) -> Iterator[str]:
     yield from _losses(built.written.lost)
     if isinstance(built.written, MksquashfsResult):
         yield from losses_of_mksquashfs(built.written)
+    missing = {*faults.vanished, *(path for path, _ in faults.unreadable)}
     for finding in cleaned.findings:
-        yield f"in the image: {finding}"
+        if finding.path not in missing:
+            yield f"in the image: {finding}"
     for finding in cleaned.let_in:
         yield f"in the image because of OMIT_IMAGE_EXCLUDES: {finding}"
 

@@ -12,15 +12,15 @@ from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import FileSystem, SubvolumeFileSystem
 from ltsp.inspection import discoverable_partitions, fstab, live_medium, nested_roots
+from ltsp.inspection.found_system import FileSystemLocation, FoundSystem, SystemChoice
 from ltsp.inspection.fstab import FstabEntry, parse_device
 from ltsp.inspection.live_medium import LiveMedium
 from ltsp.inspection.mount_plan import is_vital
-from ltsp.inspection.nested_roots import NestedRoot
 from ltsp.inspection.rootfs_check import is_system
 from ltsp.tree.name import decode, printable
-from ltsp.tree.node import Directory, File
+from ltsp.tree.node import File
 from ltsp.tree.read_file import read_small_file
-from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, enter_all
+from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
 _OTHER_DISKS = "name the others after it: FILE,disk=SECOND,disk=THIRD"
@@ -46,102 +46,6 @@ _DEPTH_OF_PACKED = 3
 
 OpenVolume = Callable[[Volume], FileSystem]
 """Raises FormatError and SourceError."""
-
-
-@dataclass(frozen=True, slots=True)
-class SystemChoice:
-    """The user's choice of a system; empty strings mean to search for one."""
-
-    partition: str = ""
-    """A partition number, optionally after the disk's number and a colon, or a volume name: `2`, `2:1`, `vg/root`."""
-    subvolume: str = ""
-    holding: str = ""
-    """A path that has to exist: the file system with it need not be a system."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileSystemLocation:
-    """A file system, or a subvolume of one."""
-
-    volume: Volume
-    system: FileSystem
-    subvolume: str | None = None
-    """None for the default subvolume."""
-    nested: NestedRoot | None = None
-    """Set if the root is in a directory of it."""
-
-    def tree(self, selection: Selection) -> Tree:
-        if self.nested is not None:
-            return self.nested.tree(self._whole(self.nested.selection(selection)))
-        return self._whole(selection)
-
-    def _whole(self, selection: Selection) -> Tree:
-        if self.subvolume is not None and isinstance(self.system, SubvolumeFileSystem):
-            return self.system.subvolume_tree(self.subvolume, selection)
-        return self.system.tree(selection)
-
-    @property
-    def description(self) -> str:
-        below = f", subvolume {self.subvolume}" if self.subvolume is not None else ""
-        inside = f", directory {self.nested.path}" if self.nested is not None else ""
-        return f"{self.system.kind} on {self.volume.name}{below}{inside}"
-
-
-@dataclass(frozen=True, slots=True)
-class FoundSystem:
-    """A system and its parts."""
-
-    place: FileSystemLocation
-    title: str
-    """PRETTY_NAME of os-release(5); not safe to print."""
-    parts: tuple[tuple[str, FileSystemLocation, str], ...] = ()
-    """Other file systems: mount point, location and reason, parents first."""
-    left_out: tuple[tuple[str, str, str], ...] = ()
-    """Entries of the fstab that are left out: path, device and reason."""
-    live: LiveMedium | None = None
-    """Set for a medium that carries systems in files."""
-    skipped: tuple[str, ...] = ()
-    """A line for each volume that could not be searched and may hold another system; safe to print."""
-
-    def to_json(self, formats: Sequence[str], warnings: Sequence[str]) -> dict[str, object]:
-        """JSON for `ltsp.source.disk.disk`."""
-        return {
-            "title": self.title,
-            "root": self.place.description,
-            "parts": [[path, place.description, reason] for path, place, reason in self.parts],
-            "left_out": [list(each) for each in self.left_out],
-            "live": self.live and self.live.to_json(),
-            "formats": list(formats),
-            "warnings": [*warnings, *self.skipped],
-        }
-
-    def tree(self, entered: DirectoryFilter = enter_all) -> Tree:
-        covered = frozenset(path for path, _, _ in self.parts)
-        tree = self.place.tree(_UncoveredSelection(covered, "", "", entered))
-        for path, place, _ in self.parts:
-            at = tree.resolve(path)
-            if at is not None and isinstance(tree.get(at), Directory) and all(entered([at])):
-                below = place.tree(_UncoveredSelection(covered, f"{path}/", f"{at}/", entered))
-                tree = tree.edit({at: below.root})
-        return tree
-
-
-@dataclass(frozen=True, slots=True)
-class _UncoveredSelection:
-    """A selection that skips directories that are mounted over or not entered."""
-
-    covered: frozenset[str]
-    above: str
-    """Prefix of the part's paths in the fstab."""
-    at: str
-    """Prefix in the whole tree, which differs if links are involved."""
-    asked: DirectoryFilter
-
-    def __call__(self, path: str, directory: bool) -> Inclusion:
-        return Inclusion.EMPTIED if directory and self.above + path in self.covered else Inclusion.ALL
-
-    def entered(self, paths: Sequence[str]) -> Sequence[bool]:
-        return self.asked([self.at + path for path in paths])
 
 
 @dataclass(slots=True)

@@ -19,7 +19,8 @@ from ltsp.filesystem.iso import volume as iso
 from ltsp.filesystem.vfat import volume as vfat
 from ltsp.filesystem.xfs import volume as xfs
 from ltsp.inspection import kernel_drivers
-from ltsp.inspection.search import FoundSystem, SystemChoice, SystemSearch
+from ltsp.inspection.found_system import FoundSystem, SystemChoice
+from ltsp.inspection.search import SystemSearch
 from ltsp.sandbox.worker import Caller, main
 from ltsp.storage import lzo
 from ltsp.storage.blocks import Blocks

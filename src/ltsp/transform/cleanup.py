@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from ltsp.transform.brought import added
 from ltsp.transform.rewrite import REWRITERS, TESTS, Changes, RewriteInput, replace_bytes
-from ltsp.transform.secrets import ADDED, Action, SecretFinding, SecretRow, Secrets
+from ltsp.transform.secret_rows import ADDED, Action, SecretRow
+from ltsp.transform.secrets import SecretFinding, Secrets
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File, Node
 from ltsp.tree.read_file import read_small_file

@@ -1,168 +1,28 @@
-"""The list of secrets and of the identity of a machine: their paths, and how an image treats each.
+"""The table of secrets, applied to a source and to its tree.
 
-The list is data (`lists/image.secrets`). Rows that leave out a path are applied while a source is scanned (`take`);
-rows that change a file, and those that only warn, are applied to the tree by `cleanup`.
+Rows that leave out a path are applied while a source is scanned (`take`); rows that change a file, and those that only
+warn, are applied to the tree by `cleanup`.
 """
 
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
-from itertools import chain
 
-from ltsp.errors import ConfError
-from ltsp.transform import tool_table
 from ltsp.transform.accounts import LOGIN_DEFS, IdRanges
-from ltsp.transform.exclude import Exclusions, find_fault
-from ltsp.transform.links import LinkedRules, LinkPolicy, Paths, follow_links, is_needed
+from ltsp.transform.exclude import Exclusions
+from ltsp.transform.links import LinkedRules, Paths, follow_links, is_needed
 from ltsp.transform.named_places import READERS, PlaceKind, find_places, settings_text
 from ltsp.transform.pattern import is_plain, literal
-from ltsp.transform.rewrite import REWRITERS, TESTS
-from ltsp.transform.rule_list import ListLine, TunedList, read_built_in, tune_list
 from ltsp.transform.rules import LIST_SYNTAX, PathRules, RuleLevel
+from ltsp.transform.secret_rows import ANYWHERE, HARMLESS, LINK_POLICY, Action, SecretRow, select_removing_rows
 from ltsp.tree.name import encode, printable, sort_names
 from ltsp.tree.node import Directory, File, Node, Symlink
 from ltsp.tree.selection import Inclusion
 from ltsp.tree.tree import Tree
 
-
-class Action(Enum):
-    """What a row does with the paths that it matches."""
-
-    LEFT_OUT = "X"
-    MADE_BY_CLIENT = "R"
-    """Left out, and the client generates its own when it boots."""
-    EMPTIED = "T"
-    REWRITTEN = "F"
-    NAMED = "N"
-    """Stays; the paths in it are left out, or reported."""
-    WARNED_OF = "W"
-    KEPT = "K"
-    """Stays, whatever other rows say about it or a directory above it."""
-
-
-ACTIVE_SWAP = "active swap"
-ADDED = "added"
-"""For a row W: only files that no package tool installed."""
-_ANYWHERE = "**/"
-_REMOVES = frozenset({Action.LEFT_OUT, Action.MADE_BY_CLIENT})
 _SYNTAX = replace(LIST_SYNTAX, deep=True)
-_ROW = re.compile(r"(?P<action>[XRTFNWK])(?:=(?P<name>[\w-]+))?\s+(?P<pattern>\S+)(?:\s+(?P<reason>.*))?")
-_NAMES = {
-    Action.REWRITTEN: REWRITERS.keys(),
-    Action.NAMED: READERS.keys(),
-    Action.WARNED_OF: TESTS.keys() | {"", ADDED},
-}
-"""The names that an action accepts; other actions have none."""
-
-
-@dataclass(frozen=True, slots=True)
-class SecretRow:
-    action: Action
-    pattern: str
-    name: str = ""
-    """The name of a rewriter (F), a parser (N) or a test (W)."""
-    reason: str = ""
-    consequence: str = ""
-    """What clients lack because of it, printed in every run; empty if nobody would miss it."""
-    derived_from: str = ""
-    """For a row that is not in a list: the row N of the file with this place, or ACTIVE_SWAP."""
-
-    def __str__(self) -> str:
-        return self.derived_from or f"{self.action.value}{'=' + self.name if self.name else ''} {self.pattern}"
-
-    @property
-    def keep_setting(self) -> str:
-        """The setting that keeps what it leaves out."""
-        if self.derived_from == ACTIVE_SWAP:
-            return f"ADD_IMAGE_SECRETS='K {self.pattern}'"
-        return f"OMIT_IMAGE_SECRETS='{self.derived_from or self.pattern}'"
-
-    @property
-    def is_anywhere(self) -> bool:
-        """Whether it warns about a name in any directory. Such a row is applied to the tree only."""
-        name = self.pattern.removeprefix(_ANYWHERE)
-        return self.action is Action.WARNED_OF and name != self.pattern and "/" not in name
-
-    @property
-    def is_plain(self) -> bool:
-        return all(map(is_plain, self.pattern.split("/")))
-
-    @classmethod
-    def parse(cls, text: str) -> SecretRow:
-        """Raises ValueError with the reason."""
-        match = _ROW.fullmatch(text)
-        if match is None:
-            raise ValueError("a row is an action (X R T F=NAME N=NAME W K), a pattern and a reason")
-        action, name, pattern = Action(match["action"]), match["name"] or "", match["pattern"]
-        names = _NAMES.get(action, {""})
-        if name not in names:
-            raise ValueError(f"{action.value}=NAME is one of {', '.join(sorted(names - {''})) or 'none'}")
-        if (wrong := find_fault(pattern)) is not None:
-            raise ValueError(wrong)
-        reason, _, consequence = (match["reason"] or "").partition(" | ")
-        return cls(action, pattern, name, reason.strip(), consequence.strip())
-
-
-_HARMLESS = frozenset({Action.KEPT, Action.WARNED_OF, Action.NAMED})
-"""Actions whose paths stay as they are."""
-_LINK_POLICY: LinkPolicy[SecretRow] = LinkPolicy(
-    ends=lambda row: row.action in _REMOVES or row.action is Action.KEPT,
-    cuts=lambda row: row.action not in _HARMLESS,
-    kind=lambda row: (row.action, row.name),
-)
-"""Rows T and F resolve a link that they match themselves; a row W reports the link itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class SecretRows:
-    """The list after ADD and OMIT."""
-
-    rows: tuple[SecretRow, ...]
-    warnings: tuple[str, ...] = ()
-    omitted: tuple[str, ...] = ()
-    """The patterns of removed rows."""
-
-
-def image_secrets(
-    site: Iterator[ListLine] | None = None,
-    add: Iterable[ListLine] = (),
-    omit: Iterable[ListLine] = (),
-    swaps: Iterable[str] = (),
-) -> SecretRows:
-    """The rows for an image: the site's own, as of /etc/ltsp/image.secrets, or the built-in ones, tuned.
-
-    A row is added in place of one with the same pattern. To omit one, its pattern is enough, but for rows N. `swaps`:
-    the paths of active swap files, relative to the root. Raises ConfError, which names every bad line.
-    """
-    base = chain(read_built_in("image.secrets"), tool_table.read_secret_rows()) if site is None else site
-    result: TunedList = tune_list(base, iter(add), iter(omit), _row_key)
-    rows: list[SecretRow] = []
-    faults: list[str] = []
-    for line in result.lines:
-        try:
-            rows.append(SecretRow.parse(line.text))
-        except ValueError as error:
-            faults.append(f"{line}: {error}")
-    if faults:
-        raise ConfError("; ".join(faults), "a row looks like this: X etc/app.key  the key of app")
-    rows += (
-        SecretRow(Action.LEFT_OUT, literal(path), reason="contents of memory", derived_from=ACTIVE_SWAP)
-        for path in swaps
-    )
-    omitted = tuple(match["pattern"] for line in result.omitted if (match := _ROW.fullmatch(line.text)))
-    return SecretRows(tuple(rows), result.warnings, omitted)
-
-
-def _row_key(text: str) -> str:
-    """The identity of a row: its pattern; a file may have rows N in addition to another row."""
-    match = _ROW.fullmatch(text)
-    if match is None:
-        return text
-    return f"N={match['name']} {match['pattern']}" if match["action"] == Action.NAMED.value else match["pattern"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +93,7 @@ class Secrets:
         """The rows as they apply to a tree with its links; see `links.follow`."""
         every = self._every()
         gone = replace(paths, gone=lambda path: paths.gone(path) or self.row(path) is not None)
-        led = follow_links(every, tree, _SYNTAX, _LINK_POLICY, gone)
+        led = follow_links(every, tree, _SYNTAX, LINK_POLICY, gone)
         let_in, _ = self._let_in.follow_links(tree, paths)
         behind = tuple(dict.fromkeys((*self._behind, *led.patterns)))
         kept = self._kept if paths.beyond else self._kept | led.kept
@@ -287,9 +147,9 @@ class Secrets:
         level = self._rules.level(parent)
         if level.is_free:
             return Inclusion.ALL
-        own = _removing_rows(level.values(name))
-        above = _removing_rows(level.covered)
-        if not own and not above and not (directory and _removing_rows(self._rules.level(path).every)):
+        own = select_removing_rows(level.values(name))
+        above = select_removing_rows(level.covered)
+        if not own and not above and not (directory and select_removing_rows(self._rules.level(path).every)):
             return Inclusion.ALL
         if self._is_kept(path) or (directory and self._contains_kept(path)):
             return Inclusion.ALL
@@ -299,7 +159,7 @@ class Secrets:
 
     def row(self, path: str) -> SecretRow | None:
         """The row that leaves out a path, or a directory above it."""
-        going = _removing_rows(self._rules.matches(path))
+        going = select_removing_rows(self._rules.matches(path))
         return going[0] if going and not self._is_kept(path) else None
 
     def rule(self, path: str) -> str | None:
@@ -309,11 +169,11 @@ class Secrets:
 
     def consequence(self, path: str) -> str:
         """What clients lack because a path is left out, if worth a note."""
-        return next((row.consequence for row in _removing_rows(self._rules.matches(path)) if row.consequence), "")
+        return next((row.consequence for row in select_removing_rows(self._rules.matches(path)) if row.consequence), "")
 
     def is_private(self, path: str) -> bool:
         """Whether the content of a file must not be published: it is left out, truncated or rewritten."""
-        return any(row.action not in _HARMLESS for row in self._rules.matches(path))
+        return any(row.action not in HARMLESS for row in self._rules.matches(path))
 
     def find_edited(self, tree: Tree, actions: Iterable[Action]) -> dict[SecretRow, list[str]]:
         """The paths that each row with these actions matches, in the order of the rows.
@@ -344,7 +204,7 @@ class Secrets:
 
     def _anywhere(self, tree: Tree) -> Iterator[SecretFinding]:
         """The matches of rows for a name in any directory, without files that another row matches."""
-        rows = [(row.pattern.removeprefix(_ANYWHERE), row) for row in self.rows if row.is_anywhere]
+        rows = [(row.pattern.removeprefix(ANYWHERE), row) for row in self.rows if row.is_anywhere]
         level = PathRules(rows, _SYNTAX).level("")
         for path, node in tree.walk() if rows else ():
             found = level.values(path.rpartition("/")[2])
@@ -356,7 +216,7 @@ class Secrets:
         return [
             SecretFinding(path, row, max(1, _count_files(node, row)))
             for path, node, rows in self._find_matches(tree)
-            for row in _removing_rows(rows)[:1]
+            for row in select_removing_rows(rows)[:1]
             if self._let_in.rule(path) is not None
         ]
 
@@ -388,11 +248,6 @@ def _list_entries(
 ) -> Iterator[tuple[str, Node, RuleLevel[SecretRow]]]:
     for name in sort_names(list(directory.entries)):
         yield prefix + name, directory.entries[name], level
-
-
-def _removing_rows(rows: tuple[SecretRow, ...]) -> tuple[SecretRow, ...]:
-    """The rows that leave out a path."""
-    return tuple(row for row in rows if row.action in _REMOVES)
 
 
 def _count_files(node: Node, row: SecretRow) -> int:

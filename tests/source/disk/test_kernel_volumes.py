@@ -23,7 +23,7 @@ from corpus.site import Site
 from corpus.system import make_system
 from filesystem import mkfs
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.inspection.search import SystemChoice
+from ltsp.inspection.found_system import SystemChoice
 from ltsp.source.disk.disk import disk_source
 from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.disk.kernel_mounts import KernelMounts

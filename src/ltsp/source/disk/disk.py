@@ -15,8 +15,8 @@ from typing import BinaryIO, Self
 from ltsp.disk.image import make_scratch_file
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.host.privilege import may_mount
+from ltsp.inspection.found_system import SystemChoice
 from ltsp.inspection.live_medium import LiveMedium
-from ltsp.inspection.search import SystemChoice
 from ltsp.sandbox.client import SandboxReader, refuse_key, start_reader
 from ltsp.source.disk.disk_files import DiskFiles
 from ltsp.source.disk.disk_options import DEFAULT_OPTIONS, DiskOptions

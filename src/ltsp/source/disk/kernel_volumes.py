@@ -18,7 +18,8 @@ from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import FileSystem
 from ltsp.inspection import kernel_drivers
-from ltsp.inspection.search import FoundSystem, SystemChoice, SystemSearch
+from ltsp.inspection.found_system import FoundSystem, SystemChoice
+from ltsp.inspection.search import SystemSearch
 from ltsp.sandbox.client import SandboxReader
 from ltsp.source.disk.kernel_mounts import SECTOR, KernelMounts, LogToReplay, check_may_mount
 from ltsp.source.disk.sandboxed_file_system import SandboxedDividedFileSystem, SandboxedFileSystem
