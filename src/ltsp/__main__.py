@@ -1,4 +1,4 @@
-"""The program as it is started: `ltsp`, and `python -m ltsp`.
+"""The entry point of `ltsp` and `python -m ltsp`.
 
 Until it listens to signals they end it as they end any program, with no traceback from the middle of an import.
 """

@@ -9,7 +9,7 @@ LtspError                 1   the request could not be carried out
 │   └── ReaderFailed          the reader process died, or its reply is invalid
 └── SourceError           1   the source cannot be read properly
     ├── FileUnreadable        a file or directory that no rule excludes cannot be read
-    ├── FileChanged           a file changed while it was read
+    ├── FileChanged           a file changed while it was being read
     └── FileVanished          a file or directory vanished after the scan
 
 The number is the exit status. Only `ltsp.cli.main` exits.
@@ -75,7 +75,7 @@ class FileUnreadable(SourceError):
 
 
 class FileChanged(SourceError):
-    """A file changed while it was read."""
+    """A file changed while it was being read."""
 
 
 class FileVanished(SourceError):

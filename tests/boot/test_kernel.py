@@ -292,9 +292,9 @@ PASSED_OVER = {
     "it is absurdly large": ({"boot/vmlinuz-6.9": File(Metadata(0o644), Huge())}, "larger than 1024 MiB"),
     "it is a link to the server": (
         {"boot/vmlinuz-6.9": "-> /srv/secret"},
-        "a link that is broken inside the image",
+        "a dangling symbolic link",
     ),
-    "it is a link to itself": ({"boot/vmlinuz-6.9": "-> vmlinuz-6.9"}, "a link that is broken inside the image"),
+    "it is a link to itself": ({"boot/vmlinuz-6.9": "-> vmlinuz-6.9"}, "a dangling symbolic link"),
 }
 
 
@@ -311,7 +311,7 @@ def test_a_kernel_is_passed_over_with_a_warning_when(why):
 def test_no_kernel_is_an_error_that_lists_the_places_searched():
     with pytest.raises(LtspError, match=r"^no kernel in lab: looked for vmlinuz, vmlinuz-\*, kernel-\*, .*") as caught:
         find_kernel(make_tree({"etc/passwd": "-> /etc/shadow", "vmlinuz": "-> /etc/shadow"} | modules("6.1")), "lab")
-    assert "passed over: /vmlinuz (a link that is broken inside the image)" in caught.value.message
+    assert "passed over: /vmlinuz (a dangling symbolic link)" in caught.value.message
     assert "modules of 6.1 have no kernel" in caught.value.message
     assert caught.value.hint.startswith("install one, ")
     assert "--kernel-initrd=none" in caught.value.hint

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ltsp.boottest import nfs_server, server
-from ltsp.boottest.nfs_server import filter_complaints
+from ltsp.boottest.nfs_server import extract_log_errors
 from ltsp.boottest.private_network import enter_private_network
 from ltsp.boottest.server import start_server
 from ltsp.errors import LtspError
@@ -31,7 +31,7 @@ sys.exit(3)
 
 
 def test_ganeshas_log_is_reduced_to_its_errors():
-    assert filter_complaints(GANESHA) == b"FATAL: Failed to PR_SET_IO_FLUSHER with EPERM.\n"
+    assert extract_log_errors(GANESHA) == b"FATAL: Failed to PR_SET_IO_FLUSHER with EPERM.\n"
 
 
 @pytest.mark.root

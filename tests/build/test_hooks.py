@@ -45,7 +45,7 @@ def source(tmp_path):
 
 
 def opened(source) -> set[str]:
-    with source.hold_packages(0, str), source.open(select_all, Faults()) as tree:
+    with source.lock_package_manager(0, str), source.open(select_all, Faults()) as tree:
         return {path for path, _ in tree.walk()}
 
 

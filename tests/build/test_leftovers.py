@@ -9,7 +9,7 @@ import pytest
 from commands.test_ipxe import Server
 from commands.test_versions import RecordingReport
 from ltsp.boot.menu import Menu, MenuEntry, remove_entries
-from ltsp.build.after_publish import refresh_add_on_and_menu
+from ltsp.build.after_publish import update_after_publish
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions, VersionsOptions
 from ltsp.settings.conf_text import parse_conf
@@ -35,7 +35,7 @@ def store(server):
 def followed(server, **options):
     report = RecordingReport()
     ltsp = LtspOptions(base_dir=str(server.base), tftp_dir=str(server.tftp))
-    refresh_add_on_and_menu(ltsp, parse_conf(b"", "ltsp.conf"), VersionsOptions(**options), report)
+    update_after_publish(ltsp, parse_conf(b"", "ltsp.conf"), VersionsOptions(**options), report)
     return report.lines
 
 
@@ -63,7 +63,7 @@ def test_an_image_deleted_by_hand_is_removed_from_clients_and_then_from_disk(ser
     assert len(store.versions("lab")) == 1
     assert any("deleted by hand" in line for line in followed(server)), "as long as there is something left"
     last = followed(server, keep_days=0)
-    assert "lab.img was deleted by hand: nothing is left of lab" in last
+    assert "lab.img was deleted by hand; its remaining files have been removed" in last
     assert not os.path.exists(store.paths("lab").versions)
     assert followed(server) == []
     assert store.names() == ["office"]

@@ -12,7 +12,7 @@ from ltsp.cli import main
 from ltsp.source.snapshot import snapshot
 from ltsp.source.snapshot.frozen import Frozen
 
-LOST = "more of vg0/root changed than its snapshot could hold"
+LOST = "the snapshot of vg0/root overflowed: too much changed while it was being read"
 
 
 @pytest.fixture

@@ -201,8 +201,8 @@ class Live:
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (Live(is_settled=False), FileChanged("/a changed while it was read")),
-        (Live(data=b"less"), FileChanged("/a changed while it was read")),
+        (Live(is_settled=False), FileChanged("/a changed while it was being read")),
+        (Live(data=b"less"), FileChanged("/a changed while it was being read")),
         (Live(error=OSError(5, "Input/output error")), FileUnreadable("cannot read /a: Input/output error")),
         (Live(size=0, error=OSError(13, "Permission denied")), FileUnreadable("cannot read /a: Permission denied")),
     ],

@@ -391,8 +391,10 @@ def test_a_volume_on_another_disk_is_named_and_the_others_are_read(chance):
     text = group(volume("here", striped(0, 1, ("pv0", 0))) + volume("there", striped(0, 1, ("pv1", 0))), count=2)
     found = look(physical_volume(tables.UUIDS[0], text, parts))
     assert content(one(found, "vg-one/here")) == parts[0]
-    assert re.search(r"another disk .*, once /dev/sdb2", one(found, "vg-one/there").fault)
-    assert found.missing == (f"the physical volume {tables.UUIDS[1]}, once /dev/sdb2, in the volume group vg-one",)
+    assert re.search(r"another disk .*, last seen as /dev/sdb2", one(found, "vg-one/there").fault)
+    assert found.missing == (
+        f"the physical volume {tables.UUIDS[1]}, last seen as /dev/sdb2, in the volume group vg-one",
+    )
 
 
 def test_the_newest_text_of_a_group_counts(chance):

@@ -11,7 +11,7 @@ import pytest
 
 from ltsp.errors import LtspError
 from ltsp.host import system_call
-from ltsp.host.mounts import isolate_mounts, overlay
+from ltsp.host.mounts import isolate_mounts, mount_overlay
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
 
@@ -123,4 +123,4 @@ def test_without_the_privilege_it_is_an_error_with_a_way_out(monkeypatch):
 
 def test_more_layers_than_one_call_takes_are_an_error():
     with pytest.raises(LtspError, match="30 layers"):
-        overlay([b"/" + b"x" * 200] * 30, b"/u", b"/w", b"/t")
+        mount_overlay([b"/" + b"x" * 200] * 30, b"/u", b"/w", b"/t")

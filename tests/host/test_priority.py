@@ -70,7 +70,7 @@ def test_a_default_that_does_not_work_here_is_passed_over(tmp_path, monkeypatch,
 @pytest.mark.parametrize("prefix", [("no-such-program", "-x"), ("",), ("/etc/passwd",)])
 def test_a_prefix_that_is_no_command_is_one_clear_error(prefix):
     with pytest.raises(UsageError, match="--ionice"):
-        priority.lower(prefix)
+        priority.rerun_at_lower_priority(prefix)
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_a_prefix_that_is_no_command_is_one_clear_error(prefix):
 )
 def test_a_prefix_that_does_not_run_what_follows_it_is_one_clear_error(prefix, reason):
     """Else it would take our place, and end in silence, with status 0 even."""
-    with pytest.raises(UsageError, match=f"of --ionice: .*{reason}"):
-        priority.lower(prefix)
+    with pytest.raises(UsageError, match=f"from --ionice.: .*{reason}"):
+        priority.rerun_at_lower_priority(prefix)
 
 
 BESIDE = """

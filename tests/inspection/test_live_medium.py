@@ -354,7 +354,7 @@ def test_the_kernel_of_any_layout_is_found_by_the_version_that_it_states(tmp_pat
     iso = burnt(medium)
     with pytest.raises(SourceError) as caught:
         find_source(str(iso), "/nowhere")
-    assert caught.value.hint == f"name that: FILE,,{file}"
+    assert caught.value.hint == f"specify it: FILE,,{file}"
     with find_source(f"{iso},,{file}", "/nowhere").open(select_all, Faults()) as tree:
         found = find_kernel(tree, "live")
         assert (tree.resolve(found.path), found.version) == (f"boot/vmlinuz-{VERSION}", VERSION)

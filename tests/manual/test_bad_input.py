@@ -146,7 +146,7 @@ def test_a_prefix_that_ends_otherwise_than_the_build_is_named_with_its_status(si
     """As `timeout 60` does, of which nobody would know why nothing came of the build."""
     prefix = "sh -c '\"$@\"; exit 7' x"
     done = site.ltsp("image", "--quiet", f"--ionice={prefix}", "lab", status=7)
-    assert "of --ionice ended with status 7, and the build ended with status 0" in done.stderr
+    assert "(from --ionice) ended with status 7, and the build ended with status 0" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

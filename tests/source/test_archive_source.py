@@ -37,7 +37,7 @@ def base(tmp_path):
 
 
 def read(source, selection=select_all):
-    with source.hold_packages(0, print) as notes, source.open(selection, Faults()) as tree:
+    with source.lock_package_manager(0, print) as notes, source.open(selection, Faults()) as tree:
         assert notes == []
         return shown(tree)
 
@@ -163,7 +163,7 @@ def test_what_is_recorded_means_the_same_from_any_directory(tmp_path, monkeypatc
 def test_what_is_not_there_says_how_it_is_written(base):
     with pytest.raises(LtspError, match="/nowhere not found") as caught:
         find_source("oci:/nowhere:tag", str(base))
-    assert caught.value.hint == "write oci:PATH, or oci:PATH:TAG"
+    assert caught.value.hint == "use oci:PATH or oci:PATH:TAG"
 
 
 def test_standard_input_needs_a_name(base):

@@ -57,7 +57,7 @@ def test_the_plan_shows_parts_of_the_tree_itself(place):
 
 def test_the_locks_are_those_of_the_first_part(place):
     source = find_source(f"{place}/lab,,{place}/boot,subdir=boot", str(place))
-    with source.hold_packages(0, print) as notes:
+    with source.lock_package_manager(0, print) as notes:
         assert len(notes) == 2
         assert all("var/lib/dpkg/lock" in note for note in notes)
 

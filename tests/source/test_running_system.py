@@ -17,7 +17,7 @@ SOURCE = TESTS.parent / "src"
 
 VIEW = """
 import json, os, subprocess, sys
-from ltsp.host.mounts import overlay, isolate_mounts, tmpfs
+from ltsp.host.mounts import mount_overlay, isolate_mounts, mount_tmpfs
 from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File
@@ -26,10 +26,10 @@ from ltsp.tree.selection import select_all
 lower, place, *disks = sys.argv[1:]
 raw = place.encode()
 isolate_mounts()
-tmpfs(raw)
+mount_tmpfs(raw)
 for name in ("upper", "work", "view"):
     os.mkdir(f"{place}/{name}")
-overlay([lower.encode()], raw + b"/upper", raw + b"/work", raw + b"/view")
+mount_overlay([lower.encode()], raw + b"/upper", raw + b"/work", raw + b"/view")
 for disk in disks:
     name = os.path.basename(disk).partition(".")[0]
     subprocess.run(["mount", "-o", "loop", disk, f"{place}/view/{name}"], check=True)

@@ -36,7 +36,7 @@ def test_an_image_gives_its_tree_as_the_selection_takes_it(image):
     source = SquashfsSource("lab", str(image))
     assert (source.name, source.description) == ("lab", f"squashfs image {image}")
     assert source.plan().included[0].description == source.description
-    with source.hold_packages(0, print) as notes, source.open(select, Faults()) as tree:
+    with source.lock_package_manager(0, print) as notes, source.open(select, Faults()) as tree:
         assert notes == []
         assert [path for path, _ in tree.walk()] == ["etc", "etc/passwd", "home"]
         with tree.get("etc/passwd").content.open() as stream:

@@ -18,9 +18,9 @@ from ltsp.squashfs.format import (
     InodeType,
     XattrValue,
     decode_device,
-    dereference,
     encode_device,
-    reference,
+    pack_reference,
+    unpack_reference,
 )
 from ltsp.squashfs.record import I16, U16, U32, BinaryRecord
 from ltsp.squashfs.superblock import SquashfsSuperblock
@@ -73,4 +73,4 @@ def test_device_numbers_are_those_that_linux_has_in_32_bits():
 
 
 def test_references_come_back():
-    assert dereference(reference(0xABCDEF, 8191)) == (0xABCDEF, 8191)
+    assert unpack_reference(pack_reference(0xABCDEF, 8191)) == (0xABCDEF, 8191)

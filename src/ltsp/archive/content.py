@@ -143,7 +143,9 @@ class _ContentStream:
         """Raises FormatError if the archive was truncated since it was scanned."""
         piece = self.content.read_at(self.at, size)
         if len(piece) < min(size, self.size - self.at):
-            raise FormatError("the archive was truncated while it was read", "try again when nothing writes to it")
+            raise FormatError(
+                "the archive was truncated while it was being read", "try again when nothing writes to it"
+            )
         self.at += len(piece)
         return piece
 

@@ -148,5 +148,5 @@ def _manifest_layers(manifest: Mapping[str, Any]) -> Sequence[ImageLayer]:
             raise SourceError(f"has no container image: a layer is {printable(descriptor.media_type)}")
         found.append(ImageLayer(descriptor.digest.path, packed=descriptor.digest, size=descriptor.size))
     if not 0 < len(found) <= _MOST_LAYERS:
-        raise FormatError(f"has {len(found)} layers")
+        raise FormatError(f"has {len(found)} layers; between 1 and {_MOST_LAYERS} are supported")
     return found

@@ -1,4 +1,4 @@
-"""Keep bytes that can be read only once in an unnamed temporary file, as long as the tree is used.
+"""Spool a stream that can be read only once to an unnamed temporary file, for as long as its tree is in use.
 
 It vanishes even if the process is killed. Runs of zeros take no space.
 """

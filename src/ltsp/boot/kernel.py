@@ -372,7 +372,7 @@ def _expand_rule(tree: Tree, rule: KernelRule, place: str) -> list[tuple[str, st
 def _find_fault(node: Node | None, most: int) -> str:
     """Why this is not a file to boot; empty if it may be one."""
     if node is None:
-        return "a link that is broken inside the image"
+        return "a dangling symbolic link"
     if not isinstance(node, File):
         return "not a regular file"
     if node.content.size == 0:

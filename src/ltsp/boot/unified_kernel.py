@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from ltsp.errors import FormatError
 from ltsp.tree.content import Content
-from ltsp.tree.excerpt import Excerpt
+from ltsp.tree.content_slice import ContentSlice
 
 _MOST_HEADERS: Final = 64 << 10
 """Bytes from the start that contain all headers; those of a stub end below 4 KiB."""
@@ -74,7 +74,7 @@ def _parse_sections(head: bytes) -> Iterator[tuple[str, tuple[int, int]]]:
 def _open_section(file: Content, name: str, offset: int, size: int) -> Content:
     if not size or offset + size > file.size:
         raise FormatError(f"section {name} extends beyond the end of the file")
-    return Excerpt(file, offset, size)
+    return ContentSlice(file, offset, size)
 
 
 def _read_text(part: Content | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The report of the booted system: a layer of site configuration with a unit that reports on the console.
+"""A configuration layer whose systemd unit makes the booted guest report on its console.
 
 It is an additional initrd after the others, so the tested image does not change. The unit waits until systemd has
 started everything, prints a line of JSON (three times, since other programs write to consoles too), and powers the
@@ -92,7 +92,7 @@ def build_report_tree() -> Tree:
         f"{LAYER}/files/etc/systemd/system/{UNIT}": _UNIT_TEXT,
         f"{LAYER}/files/{_SCRIPT}": _REPORTER,
     }
-    return Tree(_directory({tuple(path.split("/")): text for path, text in files.items()}))
+    return Tree(_build_directory({tuple(path.split("/")): text for path, text in files.items()}))
 
 
 def build_report_initrd() -> bytes:
@@ -102,10 +102,10 @@ def build_report_initrd() -> bytes:
     return output.getvalue()
 
 
-def _directory(files: dict[tuple[str, ...], str]) -> Directory:
+def _build_directory(files: dict[tuple[str, ...], str]) -> Directory:
     here = {path[0]: File(Metadata(0o644), Bytes(encode(text))) for path, text in files.items() if len(path) == 1}
     below = {
-        name: _directory({path[1:]: text for path, text in files.items() if path[0] == name and len(path) > 1})
+        name: _build_directory({path[1:]: text for path, text in files.items() if path[0] == name and len(path) > 1})
         for name in {path[0] for path in files if len(path) > 1}
     }
     return Directory(Metadata(0o755), {**here, **below})

@@ -44,7 +44,10 @@ def ganesha_configuration(directory: str, state: str, squash: str = "No_Root_Squ
     """
     for path in (directory, state):
         if _QUOTED & set(path):
-            raise LtspError(f"nfs-ganesha cannot serve {printable(path)}", "choose a directory with a plain name")
+            raise LtspError(
+                f"nfs-ganesha cannot serve {printable(path)}",
+                "choose a directory whose path has only letters, digits and ._+,:@%=/-",
+            )
     # QEMU's user network does not connect from privileged ports; a grace period would keep clients waiting for 90
     # seconds after the start. Without Allow_Set_IO_Flusher_Fail, ganesha 6 ends if the kernel refuses
     # PR_SET_IO_FLUSHER (prctl(2)), as in a container; earlier releases only warn of the unknown word.
@@ -106,12 +109,12 @@ def serve_directory(directory: str, state: str, squash: str = "No_Root_Squash") 
     ]
     with (
         start_server(_PORTMAPPER_PROGRAM, _PORTMAPPER, name="rpcbind", package="util-linux") as portmapper,
-        start_server(arguments, _PORT, package="nfs-ganesha", condense=filter_complaints) as ganesha,
+        start_server(arguments, _PORT, package="nfs-ganesha", condense=extract_log_errors) as ganesha,
     ):
         yield portmapper, ganesha
 
 
-def filter_complaints(log: bytes) -> bytes:
+def extract_log_errors(log: bytes) -> bytes:
     """The errors in ganesha's log, without the date, process and function of each line.
 
     Left out are the list of log levels at the start, backtraces, which follow the reason, and complaints about D-Bus.

@@ -18,5 +18,5 @@ def enter_private_network() -> Iterator[None]:
     Raises LtspError without the privilege.
     """
     with network_namespace.enter(), mount_namespace.enter():
-        mounts.tmpfs(b"/run")
+        mounts.mount_tmpfs(b"/run")
         yield

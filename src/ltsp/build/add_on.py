@@ -9,7 +9,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from os.path import dirname, join
 
-from ltsp.build.add_on_sources import ServerFacts, Warn, account_files, read_images, read_server, read_site_files
+from ltsp.build.add_on_sources import (
+    ServerFacts,
+    Warn,
+    account_files,
+    read_image_accounts,
+    read_server,
+    read_site_files,
+)
 from ltsp.cpio import newc
 from ltsp.errors import ConfError, LockHeld, LtspError
 from ltsp.host import files, locks
@@ -94,7 +101,7 @@ def make_add_on(ltsp: LtspOptions, conf: Conf, warn: Warn, system: str) -> tuple
         if any(hashed != "!" for hashed in each.layer.shadow.values()):
             warn(
                 f"{each.where}: PASSWORDS of {each.title} are in ltsp.img as hashes, which anyone on the network can "
-                "read; use these passwords for nothing else"
+                "read; do not use these passwords anywhere else"
             )
     output = io.BytesIO()
     newc.write_archive(
@@ -113,7 +120,7 @@ def _make_layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: 
     shared = settings.common.settings
     faults = list(settings.faults)
     choice = _account_choice(settings, faults, warn)
-    found = read_images(Store(ltsp.base_dir, ltsp.tftp_dir), ltsp.base_dir, warn)
+    found = read_image_accounts(Store(ltsp.base_dir, ltsp.tftp_dir), ltsp.base_dir, warn)
     merged = list(_merge_accounts(here.accounts, choice, found, warn))
     accounts = _collect_accounts(here, [facts for _, facts, _ in merged])
     logs_in = any("AUTOLOGIN" in each.settings for each in (settings.common, *settings.sections))
@@ -164,7 +171,7 @@ def _merge_accounts(
         for conflict in merged.conflicts:
             warn(f"accounts in {name}: {printable(conflict)}")
         if merged.locked:
-            warn(f"{name} has passwords of its own, which stay in it; the server's users are locked in this image")
+            warn(f"{name} keeps its own passwords; accounts added from the server are locked there")
         yield name, facts, merged
 
 
@@ -198,7 +205,7 @@ def lock_add_on(path: str, tftp_dir: str) -> Iterator[None]:
     """Held from reading accounts and images until writing; else an older state could be written last."""
     if not os.path.isdir(tftp_dir):
         raise LtspError(
-            f"directory {printable(tftp_dir)}, from which clients fetch ltsp.img, not found",
+            f"directory {printable(tftp_dir)} not found; clients fetch ltsp.img from it",
             "create or mount it, or choose another one with ltsp --tftp-dir",
         )
     with ExitStack() as locked:

@@ -1,4 +1,4 @@
-"""The inputs of the add-on ltsp.img besides ltsp.conf: files next to it, the server's accounts, published images."""
+"""Read what goes into the add-on ltsp.img besides ltsp.conf: files next to it, the server's accounts, the images."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def _normalize_node(node: Node, path: str) -> Node:
             raise AssertionError(path)
 
 
-def read_images(store: Store, base_dir: str, warn: Warn) -> Iterator[tuple[str, ImageAccountFacts]]:
+def read_image_accounts(store: Store, base_dir: str, warn: Warn) -> Iterator[tuple[str, ImageAccountFacts]]:
     """The images and chroots that clients boot, by name; a warning names those that cannot be read."""
     for name in store.names():
         try:
@@ -208,11 +208,11 @@ def _find_root(state: ImageState, base_dir: str) -> tuple[Source | None, Selecti
     if isinstance(state.image, ForeignImage):
         return find_source(state.image.path, base_dir, name=name, recompress=True), select_all
     if current is not None and os.path.isdir(chroot):
-        return DirectorySource(name, chroot, chroot), _select_facts
+        return DirectorySource(name, chroot, chroot), _select_inspected_files
     return None, select_all
 
 
-def _select_facts(path: str, _directory: bool) -> Inclusion:
+def _select_inspected_files(path: str, _directory: bool) -> Inclusion:
     """Only a few of a chroot's hundred thousand files are needed."""
     inside = f"{path}/"
     wanted = any(f"{each}/".startswith(inside) for each in INSPECTED_PATHS)

@@ -1,4 +1,4 @@
-"""Updates after clients were given another version: deleted images, the site's add-on, the menu."""
+"""What follows publishing: clean up deleted images, and refresh the add-on and the menu."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ltsp.settings.source_options import VersionedOptions
 from ltsp.settings.tftp_names import ADD_ON, MENU
 
 
-def refresh_add_on_and_menu(ltsp: LtspOptions, conf: Conf, options: VersionedOptions, report: Report) -> None:
+def update_after_publish(ltsp: LtspOptions, conf: Conf, options: VersionedOptions, report: Report) -> None:
     """Clean up after images that were deleted by hand, and update the site's add-on and the menu if they exist."""
     clean_up_deleted_images(ltsp, Retention.of(options), report)
     place = join(ltsp.tftp_dir, "ltsp")

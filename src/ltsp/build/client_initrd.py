@@ -1,4 +1,4 @@
-"""The clients' initrd of a version, and the check that clients can boot it, made before the image is written."""
+"""Make a version's client initrd and check that clients can boot it, before the image is written."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class ClientBootFiles:
     notes: tuple[str, ...] = ()
     """What the initrd lacks."""
 
-    def boot_files(self, kernel: Kernel | None) -> dict[str, Content]:
+    def with_kernel(self, kernel: Kernel | None) -> dict[str, Content]:
         """All files that the clients of a version load, by name."""
         if kernel is None:
             return dict(self.files)
@@ -156,13 +156,13 @@ def _make_initrds(
     options = ClientOptions(wanted.drivers, file_systems=wanted.file_systems, busybox=wanted.busybox)
     made = build_client_tree(tree, modules, options, ServerPrograms(read_server_file))
     packing = initrd_codec(tree, version)
-    files = {CLIENT: _pack(made.tree, packing, _previous_archive(before, CLIENT), made.present)}
+    files = {CLIENT: _compress_archive(made.tree, packing, _previous_archive(before, CLIENT), made.present)}
     if made.nbd is not None:
-        files[NBD] = _pack(made.nbd, packing, _previous_archive(before, NBD))
+        files[NBD] = _compress_archive(made.nbd, packing, _previous_archive(before, NBD))
     return ClientBootFiles(files, tuple(_preflight_warnings(lacks)), made.warnings)
 
 
-def _pack(tree: Tree, codec: str, known: bytes | None, present: Collection[str] = ()) -> Content:
+def _compress_archive(tree: Tree, codec: str, known: bytes | None, present: Collection[str] = ()) -> Content:
     file = io.BytesIO()
     newc.write_archive(tree, file, present)
     archive = file.getvalue()

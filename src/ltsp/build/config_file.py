@@ -28,7 +28,7 @@ def write(path: str, text: str, report: Report, *, overwrite: bool, dry_run: boo
         report.say(f"unchanged {shown}")
         return False
     if old is not None and not overwrite:
-        report.say(f"kept {shown}, which differs from what would be written: --overwrite=0")
+        report.say(f"kept {shown} because of --overwrite=0; the generated file would differ")
         return False
     if dry_run:
         _show(shown, old, text, report)

@@ -138,17 +138,17 @@ class _SourceWithCommands:
     def plan(self) -> Plan:
         return self.base.plan()
 
-    def outline(self, selection: Selection) -> AbstractContextManager[Tree | None]:
-        return self.base.outline(selection)
+    def peek_tree(self, selection: Selection) -> AbstractContextManager[Tree | None]:
+        return self.base.peek_tree(selection)
 
     def open(self, selection: Selection, faults: Faults) -> AbstractContextManager[Tree]:
         return self.base.open(selection, faults)
 
     @contextmanager
-    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
+    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
         """The commands run before: they may install packages."""
         self.run_commands()
-        with self.base.hold_packages(timeout, waiting) as notes:
+        with self.base.lock_package_manager(timeout, waiting) as notes:
             yield notes
 
 

@@ -53,4 +53,4 @@ def clean_up_deleted_images(ltsp: LtspOptions, keep: Retention, report: Report) 
         if left.versions:
             report.warn(deleted_image_warning(left))
         else:
-            report.note(f"{name}.img was deleted by hand: nothing is left of {name}")
+            report.note(f"{name}.img was deleted by hand; its remaining files have been removed")

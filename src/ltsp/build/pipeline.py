@@ -108,7 +108,7 @@ def _make_version(
         firmware = raspberry_firmware(request.options, request.store.base_dir, source.name, tree)
         client = make_initrd(prepared, source.name, request.client, current, report)
         with report.step("estimating the space"):
-            needed = disk_space.estimate_space(prepared, {**client.boot_files(prepared.kernel), **firmware})
+            needed = disk_space.estimate_space(prepared, {**client.with_kernel(prepared.kernel), **firmware})
         plan.show(source, request.rules, prepared, needed, request.store, report)
         client.report_to(report)
         _list_files(prepared.tree, request.parameters.output, report)
@@ -248,7 +248,7 @@ def _contents(requested: RequestedImage, prepared: Prepared, client: ClientBootF
     return VersionContents(
         source=manifest.SourceFacts(requested.argument, requested.source.kind),
         kernel=manifest_kernel(kernel) if kernel else None,
-        files=client.boot_files(kernel),
+        files=client.with_kernel(kernel),
         codec=prepared.codec,
         packages=list_packages(prepared.tree),
         setuid=prepared.survey.privileged,

@@ -100,7 +100,7 @@ def _check_boot_files_public(tree: Tree, kernel: Kernel, secrets: Secrets) -> No
         if target is not None and secrets.is_private(target):
             raise SourceError(
                 f"/{printable(path)} leads to /{printable(target)}, which is secret, but clients fetch it",
-                "link it to a kernel or initrd, or choose others with --kernel-initrd",
+                "point the link at a kernel or initrd, or choose other files with --kernel-initrd",
             )
 
 

@@ -66,7 +66,7 @@ def publish_source_kernel(
         contents = VersionContents(
             manifest.SourceFacts(make_source_absolute(argument, locked.paths.base_dir), source.kind),
             manifest_kernel(found),
-            {**client.boot_files(found), **firmware},
+            {**client.with_kernel(found), **firmware},
             warnings=(*found.warnings, *client.warnings),
         )
         if not boot_test:

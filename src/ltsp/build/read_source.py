@@ -42,7 +42,7 @@ def open_selected_tree(
     def read_selection() -> Selection:
         nonlocal rules, outlined
         for _ in range(_MOST_OUTLINES):
-            with source.outline(rules.outline_selection) as outline:
+            with source.peek_tree(rules.outline_selection) as outline:
                 if outline is None:
                     return ObservedSelection(rules.read_selection(outlined=False), gone.add)
                 before, rules = rules, rules.follow_links(outline, beyond=True)
@@ -61,7 +61,7 @@ def open_selected_tree(
 def _measure_omissions(source: Source, rules: ExclusionRules, gone: RemovedPaths) -> Iterable[str]:
     """Measure what was not read, up to a limit; the places that have more."""
     measuring = OmissionSelection(rules)
-    with source.outline(measuring) as outline:
+    with source.peek_tree(measuring) as outline:
         if outline is not None:
             outline.select(ObservedSelection(rules.selection, gone.add))
     return measuring.full
@@ -76,7 +76,7 @@ def open_tree(
     If all is read from snapshots, the lock is released as soon as the tree is read.
     """
     with ExitStack() as opened, ExitStack() as locked:
-        for note in locked.enter_context(source.hold_packages(lock_timeout, report.note)):
+        for note in locked.enter_context(source.lock_package_manager(lock_timeout, report.note)):
             report.note(note)
         with report.step("reading the tree"):
             tree = opened.enter_context(source.open(choose(), faults))

@@ -96,7 +96,7 @@ def warnings(built: BuildResult) -> Iterator[str]:
     """Files that are missing, inconsistent, or in the image although they may be secret."""
     faults, cleaned = built.faults, built.prepared.cleaned
     for path in faults.changed:
-        yield f"/{printable(path)} changed while it was read; the image may have a mix of old and new contents"
+        yield f"/{printable(path)} changed while it was being read; the image may have a mix of old and new contents"
     for path in faults.vanished:
         yield f"/{printable(path)} vanished while the source was read; it is not in the image"
     for path, reason in faults.unreadable:

@@ -173,7 +173,7 @@ _ltsp "$$@"
 """)
 
 
-def _scopes() -> list[tuple[str, tuple[Option, ...]]]:
+def _options_by_applet() -> list[tuple[str, tuple[Option, ...]]]:
     """The options before the applet under an empty name, and those of each applet."""
     return [
         ("", declared_options(LtspOptions)),
@@ -184,7 +184,7 @@ def _scopes() -> list[tuple[str, tuple[Option, ...]]]:
 def bash() -> str:
     """For /usr/share/bash-completion/completions/ltsp."""
     options, required, values = [], [], []
-    for scope, every in _scopes():
+    for scope, every in _options_by_applet():
         names = " ".join(f"--{each.long}{'=' if each.argument is Argument.REQUIRED else ''}" for each in every)
         options.append(f"        '{scope}') printf '%s\\n' '{names}' ;;")
         for each in every:

@@ -31,7 +31,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run a command line, and return the exit status."""
     status = _run_and_report(arguments, environ)
     if priority := sys.modules.get("ltsp.host.priority"):  # imported only if it may have been lowered
-        priority.ended_with(status)
+        priority.report_exit_status(status)
     return status
 
 
@@ -76,7 +76,7 @@ def _run_applet(invocation: Invocation) -> int:
     from ltsp.settings.applets import ImageOptions  # noqa: PLC0415 -- likewise
 
     if isinstance(invocation.options, ImageOptions) and not (invocation.options.revert or invocation.options.dry_run):
-        done = priority.lower(invocation.options.ionice)
+        done = priority.rerun_at_lower_priority(invocation.options.ionice)
         if done is not None:
             return done
     from ltsp.cli.console import open_report  # noqa: PLC0415 -- after the priority was lowered

@@ -51,8 +51,8 @@ UNFINISHED = Item(
 )
 CHANGED = Item(
     "3",
-    "Published, but a file changed or vanished while it was read, or was skipped; each is reported. Or published, but "
-    "a step after that failed, such as updating NAME.img or removing an old version; the message says which.",
+    "Published, but a file changed or vanished while it was being read, or was skipped; each is named. Or published, "
+    "but a step after that failed, such as updating NAME.img or removing an old version; the message says which.",
 )
 LOCKED = Item(
     "75",

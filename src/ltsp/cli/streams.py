@@ -1,4 +1,4 @@
-"""Standard streams that are always open, and writes to them that report errors."""
+"""Make sure that the standard streams are open, and that writes to them report errors."""
 
 from __future__ import annotations
 

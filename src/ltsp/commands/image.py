@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ltsp.build import disk_space, dry_run, plan, summary
-from ltsp.build.after_publish import refresh_add_on_and_menu
+from ltsp.build.after_publish import update_after_publish
 from ltsp.build.batch import run_each
 from ltsp.build.origin import other_origin
 from ltsp.build.pipeline import RequestedImage, build, check_rpi_image, finish_build, make_initrd, raspberry_firmware
@@ -69,7 +69,7 @@ def image(
     status = run_each(list(found), report, make)
     report.result({"images": results})
     if not options.dry_run:
-        refresh_add_on_and_menu(ltsp, conf, options, report)
+        update_after_publish(ltsp, conf, options, report)
     return status
 
 
@@ -170,7 +170,7 @@ def _dry_run(request: BuildRequest, source: Source, conf: Conf, report: Report) 
         current = request.store.current(source.name)
         client = make_initrd(prepared, source.name, replace(request.client, must_boot=False), current, report)
         with report.step("estimating the space"):
-            needed = disk_space.estimate_space(prepared, {**client.boot_files(prepared.kernel), **firmware})
+            needed = disk_space.estimate_space(prepared, {**client.with_kernel(prepared.kernel), **firmware})
         plan.show(source, request.rules, prepared, needed, request.store, report)
         client.report_to(report)
         for line in disk_space.shortages(needed, request.store):

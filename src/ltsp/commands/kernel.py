@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ltsp.boot.kernel_rules import KernelRule
-from ltsp.build.after_publish import refresh_add_on_and_menu
+from ltsp.build.after_publish import update_after_publish
 from ltsp.build.batch import run_each
 from ltsp.build.client_initrd import ClientInitrdRequest
 from ltsp.build.leftovers import removed_version_lines
@@ -49,7 +49,7 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, c
 
     status = run_each(arguments, report, publish)
     report.result({"kernels": results})
-    refresh_add_on_and_menu(ltsp, conf, options, report)
+    update_after_publish(ltsp, conf, options, report)
     return status
 
 

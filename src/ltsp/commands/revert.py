@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ltsp.build.after_publish import refresh_add_on_and_menu
+from ltsp.build.after_publish import update_after_publish
 from ltsp.build.batch import run_each
 from ltsp.build.client_initrd import ClientInitrdRequest
 from ltsp.build.leftovers import removed_version_lines
@@ -46,7 +46,7 @@ def revert(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions, co
     status = run_each(_images_to_revert(operands, options, store), report, exchange)
     report.result({"images": results})
     if not options.dry_run:
-        refresh_add_on_and_menu(ltsp, conf, options, report)
+        update_after_publish(ltsp, conf, options, report)
     return status
 
 

@@ -46,9 +46,9 @@ def versions(names: Sequence[str], options: VersionsOptions, ltsp: LtspOptions, 
                     report.say(line)
     _show([state for state in map(store.state, every) if state.exists], options, ltsp, report)
     if options.use is not None or options.removes:
-        from ltsp.build.after_publish import refresh_add_on_and_menu  # noqa: PLC0415 -- a list needs neither menu nor add-on
+        from ltsp.build.after_publish import update_after_publish  # noqa: PLC0415 -- a list needs neither menu nor add-on
 
-        refresh_add_on_and_menu(ltsp, conf, options, report)
+        update_after_publish(ltsp, conf, options, report)
 
 
 def _show(states: Sequence[ImageState], options: VersionsOptions, ltsp: LtspOptions, report: Report) -> None:

@@ -56,7 +56,7 @@ def write_archive(tree: Tree, output: CpioOutput, present: Collection[str] = ())
     (files of 4 GiB, paths and targets longer than 4095 bytes); FileUnreadable and FileChanged if a file cannot be read
     as it was scanned; and whatever `output.write` raises.
     """
-    names = _count_names(tree)
+    names = _check_and_count_links(tree)
     archive = _ArchiveWriter(output, names)
     for path, node in _nodes(tree):
         if path not in present:
@@ -70,7 +70,7 @@ def _nodes(tree: Tree) -> Iterator[tuple[str, Node]]:
     yield from tree.walk()
 
 
-def _count_names(tree: Tree) -> dict[int, int]:
+def _check_and_count_links(tree: Tree) -> dict[int, int]:
     """The number of names of each node, by its id.
 
     Raises LtspError if a node does not fit.
@@ -83,7 +83,7 @@ def _count_names(tree: Tree) -> dict[int, int]:
                 f"/{printable(path[:60])}… has a path of more than {LONGEST_PATH} bytes, the limit of an initrd"
             )
         if isinstance(node, Symlink) and len(encode(node.target)) > LONGEST_PATH:
-            raise LtspError(f"the target of the link /{printable(path)} has more than {LONGEST_PATH} bytes")
+            raise LtspError(f"the target of the link /{printable(path)} is longer than {LONGEST_PATH} bytes")
         if isinstance(node, File):
             _check_size(path, node.content.size)
     return names
@@ -108,7 +108,7 @@ class _ArchiveWriter:
     def add(self, path: str, node: Node) -> None:
         known = self._inodes.get(id(node))
         if known is not None and not isinstance(node, Symlink):
-            self._put(path, node, inode=known)
+            self._write_header(path, node, inode=known)
             return
         self.done.split_symlinks += known is not None
         self.done.xattrs += len(node.metadata.xattrs)
@@ -119,10 +119,10 @@ class _ArchiveWriter:
                 self._add_file(path, node, inode)
             case Symlink():
                 target = encode(node.target)
-                self._put(path, node, inode=inode, size=len(target))
+                self._write_header(path, node, inode=inode, size=len(target))
                 self._write(target + padding(len(target)))
             case Directory() | Device() | Fifo() | Socket():
-                self._put(path, node, inode=inode)
+                self._write_header(path, node, inode=inode)
             case _:
                 assert_never(node)
         self.done.clamped_times += node.metadata.mtime != _clamp_time(node.metadata.mtime)
@@ -138,14 +138,14 @@ class _ArchiveWriter:
                 raise _unreadable_error(path, error) from error
             size = stream.size
             _check_size(path, size)
-            self._put(path, file, inode=inode, size=size, mtime=stream.mtime)
+            self._write_header(path, file, inode=inode, size=size, mtime=stream.mtime)
             for piece in _read_pieces(path, stream, size):
                 self._write(piece)
             if not stream.is_consistent():
                 raise _changed_error(path)
         self._write(padding(size))
 
-    def _put(self, path: str, node: Node, *, inode: int, size: int = 0, mtime: int | None = None) -> None:
+    def _write_header(self, path: str, node: Node, *, inode: int, size: int = 0, mtime: int | None = None) -> None:
         metadata = node.metadata
         kind = _file_type(node)
         self.done.entries += 1
@@ -225,7 +225,7 @@ def _read_pieces(path: str, stream: Stream, size: int) -> Iterator[bytes]:
 
 
 def _changed_error(path: str) -> FileChanged:
-    return FileChanged(f"/{printable(path)} changed while it was read", "try again when nothing writes to it")
+    return FileChanged(f"/{printable(path)} changed while it was being read", "try again when nothing writes to it")
 
 
 def _unreadable_error(path: str, error: OSError) -> FileUnreadable:

@@ -1,4 +1,4 @@
-"""Map a volume to files: whether it is one contiguous extent, and which of its ranges hold data."""
+"""Find where a volume's data is in its files: one contiguous extent, or ranges with holes between them."""
 
 from __future__ import annotations
 

@@ -185,7 +185,7 @@ class _BackingChain:
 
     def _open_backing(self, name: str, kind: str) -> Blocks:
         if len(self.names) == _LONGEST_CHAIN:
-            raise FormatError(f"its chain of backing files is longer than {_LONGEST_CHAIN}")
+            raise FormatError(f"its backing chain has more files than {_LONGEST_CHAIN}")
         name = self._locate_sibling(_parse_backing_path(name))
         file = FileBlocks.of(self.open_sibling(name))
         self.names.append(name)

@@ -197,7 +197,7 @@ class _VolumeSearch:
     def assemble_logical_volumes(self) -> None:
         groups = lvm.assemble_groups(self.physical)
         self.physical = []
-        self.warnings += dict.fromkeys(groups.damages)
+        self.warnings += dict.fromkeys(groups.faults)
         self.missing += groups.missing
         for volume in groups.volumes:
             if len(self.found) >= _MOST:

@@ -60,7 +60,7 @@ class FilesystemLimits:
     def read(self, size: int) -> None:
         self.unread -= size
         if self.unread < 0:
-            raise FormatError("the directories are larger than the file system: they overlap")
+            raise FormatError("the directories add up to more than the file system holds: some overlap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class FilesystemTreeReader:
         path = f"{above.path}/{name}" if above.path else name
         length = above.length + 1 + size
         if length > _LONGEST_PATH:
-            raise FormatError(f"the path of its entry {printable(name)} has more than {_LONGEST_PATH} bytes")
+            raise FormatError(f"the path of its entry {printable(name)} is longer than {_LONGEST_PATH} bytes")
         take = self.selection(path, True)
         if take is Inclusion.NOTHING:
             return None

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from ltsp.errors import LtspError, ProgramTimeout
-from ltsp.host.privilege import may_become
+from ltsp.host.privilege import may_switch_to
 from ltsp.host.users import NOBODY
 
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
@@ -306,7 +306,7 @@ def _unprivileged_options() -> Sequence[str]:
     """Options of setpriv(1)."""
     if os.geteuid() != 0:
         return ("--no-new-privs",)
-    return _NO_RIGHTS if may_become(NOBODY) else _NO_CAPABILITIES
+    return _NO_RIGHTS if may_switch_to(NOBODY) else _NO_CAPABILITIES
 
 
 @contextmanager

@@ -35,11 +35,11 @@ def bind(source: bytes, target: bytes) -> None:
     system_call.mount(source, target, b"", MS_BIND, b"")
 
 
-def tmpfs(target: bytes) -> None:
+def mount_tmpfs(target: bytes) -> None:
     system_call.mount(b"tmpfs", target, b"tmpfs", MS_NOSUID | MS_NODEV, b"mode=0700")
 
 
-def overlay(lower: Sequence[bytes], upper: bytes, work: bytes, target: bytes) -> None:
+def mount_overlay(lower: Sequence[bytes], upper: bytes, work: bytes, target: bytes) -> None:
     """Mount a writable directory over others, the topmost first; `work` is empty and next to `upper`.
 
     Raises OSError: EINVAL if overlayfs does not support one of the file systems.

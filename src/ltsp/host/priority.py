@@ -30,7 +30,7 @@ _witness: int | None = None
 """The write end of the pipe on which the second start reports how it ended."""
 
 
-def lower(prefix: Sequence[str] | None) -> int | None:
+def rerun_at_lower_priority(prefix: Sequence[str] | None) -> int | None:
     """Continue at the priority that a prefix command sets; None means the default one, an empty list none.
 
     Returns None if the build is to be done in this process, otherwise the exit status of the build. Raises UsageError
@@ -38,20 +38,20 @@ def lower(prefix: Sequence[str] | None) -> int | None:
     """
     mark = os.environ.pop(_MARK, None)
     if mark is not None:
-        _find_witness(mark)
+        _adopt_status_pipe(mark)
     elif prefix is None:
         _restart(_find_working(default_prefixes(systemd=os.geteuid() == 0 and os.path.exists(_SYSTEMD))))
     elif prefix:
-        trial = _tried(prefix)
+        trial = _try_prefix(prefix)
         if trial.reason:
-            raise _cannot_run(prefix, trial.reason)
+            raise _cannot_run_error(prefix, trial.reason)
         if not trial.in_place:
-            return _waited_for(prefix)
+            return _run_under_prefix(prefix)
         _restart(prefix)
     return None
 
 
-def ended_with(status: int) -> None:
+def report_exit_status(status: int) -> None:
     """Report to the waiting parent, if any, that the build ended by itself."""
     if _witness is not None:
         try:
@@ -81,7 +81,7 @@ def _is_installed(program: str) -> bool:
 
 def _find_working(prefixes: Iterable[Sequence[str]]) -> Sequence[str]:
     """A systemd that does not answer, or a container's limits, are no reason not to build."""
-    return next((words for words in prefixes if not _tried(words).reason), ())
+    return next((words for words in prefixes if not _try_prefix(words).reason), ())
 
 
 class _Trial:
@@ -94,7 +94,7 @@ class _Trial:
         self.in_place = in_place
 
 
-def _tried(words: Sequence[str]) -> _Trial:
+def _try_prefix(words: Sequence[str]) -> _Trial:
     """Raises UsageError if it cannot be started."""
     said = b""
     reader, writer = os.pipe()
@@ -105,7 +105,7 @@ def _tried(words: Sequence[str]) -> _Trial:
         child = os.posix_spawnp(words[0], [*words, *program], environ, file_actions=output)
     except (OSError, ValueError) as error:  # ValueError: a word with a NUL byte
         os.close(reader)
-        raise _cannot_run(words, getattr(error, "strerror", "") or str(error)) from error
+        raise _cannot_run_error(words, getattr(error, "strerror", "") or str(error)) from error
     finally:
         os.close(writer)
     with open(reader, "rb", buffering=0) as lines:
@@ -115,18 +115,18 @@ def _tried(words: Sequence[str]) -> _Trial:
     ran = next((line.split() for line in said.split(b"\n") if line.startswith(b"42 ")), None)
     if ran is None:
         last = said.strip().rpartition(b"\n")[2].decode("utf-8", "backslashreplace")
-        return _Trial(f"it ended {_how(status)} without running the program{f': {last}' if last else ''}")
+        return _Trial(f"it ended {_describe_exit(status)} without running the program{f': {last}' if last else ''}")
     if ran[2:] != [b"1"]:
         return _Trial("it does not pass the environment on")  # so it would restart endlessly
     return _Trial(in_place=ran[1] == str(child).encode())
 
 
-def _how(status: int) -> str:
+def _describe_exit(status: int) -> str:
     """How a program ended, from its waitstatus_to_exitcode."""
     return f"with status {status}" if status >= 0 else f"by signal {-status}"
 
 
-def _waited_for(words: Sequence[str]) -> int:
+def _run_under_prefix(words: Sequence[str]) -> int:
     """The exit status of a build whose prefix stays as its parent.
 
     Raises LtspError if the prefix ended differently from the build, which reports its own errors.
@@ -145,7 +145,8 @@ def _waited_for(words: Sequence[str]) -> int:
         return status
     build = f"the build ended with status {said[0]}" if said else "the build did not finish"
     error = LtspError(
-        f"{' '.join(words)!a} of --ionice ended {_how(status)}, and {build}", 'to run without it, give --ionice=""'
+        f"{' '.join(words)!a} (from --ionice) ended {_describe_exit(status)}, and {build}",
+        'to run without it, give --ionice=""',
     )
     error.exit_status = status or 1 if status >= 0 else 128 - status
     raise error
@@ -171,7 +172,7 @@ def _run_and_wait(words: Sequence[str], environ: Mapping[str, str]) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _find_witness(mark: str) -> None:
+def _adopt_status_pipe(mark: str) -> None:
     """A prefix may have closed it, and its number may have been reused."""
     global _witness  # noqa: PLW0603 -- there is one second start in a process
     number, _, inode = mark.partition(":")
@@ -192,8 +193,10 @@ def _restart(words: Sequence[str]) -> None:
     try:
         os.execvpe(words[0], again, {**os.environ, _MARK: "1"})  # noqa: S606 -- the administrator names it, and no shell reads it
     except OSError as error:
-        raise _cannot_run(words, error.strerror or str(error)) from error
+        raise _cannot_run_error(words, error.strerror or str(error)) from error
 
 
-def _cannot_run(words: Sequence[str], reason: str) -> UsageError:
-    return UsageError(f"cannot run {' '.join(words)!a} of --ionice: {reason}", 'to run without it, give --ionice=""')
+def _cannot_run_error(words: Sequence[str], reason: str) -> UsageError:
+    return UsageError(
+        f"cannot run {' '.join(words)!a} (from --ionice): {reason}", 'to run without it, give --ionice=""'
+    )

@@ -13,7 +13,7 @@ def may_mount() -> bool:
     return _has_capability(_MAY_MOUNT)
 
 
-def may_become(number: int) -> bool:
+def may_switch_to(number: int) -> bool:
     """Whether it may switch to that user and group: not in a container without that user.
 
     user_namespaces(7)

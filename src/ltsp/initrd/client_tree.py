@@ -42,7 +42,7 @@ from ltsp.initrd.compressed_file import decompress, without_suffix
 from ltsp.initrd.drivers import find_blocked_drivers, find_blocked_requirements, group_modules
 from ltsp.initrd.elf import ElfTarget
 from ltsp.initrd.firmware import DriverFirmware
-from ltsp.initrd.kernel_modules import KernelModules, module_name, place_of
+from ltsp.initrd.kernel_modules import KernelModules, module_name, path_in_image
 from ltsp.initrd.modprobe_conf import ModprobeConf
 from ltsp.initrd.module_file import MAX_MODULE_SIZE, ModuleFile
 from ltsp.initrd.program_file import Program, ReadFile, ServerPrograms, find_program, image_reader, parse_elf
@@ -156,7 +156,7 @@ def _read_module_files(
     """
     found: dict[str, ModuleFile] = {}
     for path in dict.fromkeys(path for paths in groups.values() for path in paths):
-        full = place_of(path, modules.version)
+        full = path_in_image(path, modules.version)
         file = image.follow(full)
         if not isinstance(file, File):
             raise FormatError(

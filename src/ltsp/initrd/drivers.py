@@ -119,7 +119,7 @@ def _network_modules(modules: KernelModules) -> list[str]:
 
 
 def _modules_of_group(modules: KernelModules, group: ModuleGroup) -> list[str]:
-    return [path for path in modules.dependencies if group.has(modules.classification_path(path))]
+    return [path for path in modules.dependencies if group.has(modules.in_tree_equivalent(path))]
 
 
 def _added_network_modules(modules: KernelModules) -> list[str]:
@@ -129,4 +129,4 @@ def _added_network_modules(modules: KernelModules) -> list[str]:
 
 def _is_usb(modules: KernelModules, path: str) -> bool:
     kind = modules.added.get(path)
-    return modules.classification_path(path).startswith(_USB_CARDS) or (kind is not None and kind.is_usb)
+    return modules.in_tree_equivalent(path).startswith(_USB_CARDS) or (kind is not None and kind.is_usb)

@@ -82,8 +82,8 @@ class KernelModules:
         find = _ModuleFinder({module_name(path): path for path in dependencies}, aliases)
         before = find.find_paths((each.name, each.before) for each in soft)
         after = find.find_paths((each.name, each.after) for each in soft)
-        others = [path for path in dependencies if _is_added(path, order)]
-        added, unreadable = read_kinds(tree, {path: place_of(path, version) for path in others})
+        others = [path for path in dependencies if _is_out_of_tree(path, order)]
+        added, unreadable = read_kinds(tree, {path: path_in_image(path, version) for path in others})
         own = {module_name(path): path for path in order}
         replaced = {path: own[module_name(path)] for path in others if module_name(path) in own}
         unlisted = tuple(_find_unlisted(tree, directory, dependencies))
@@ -106,7 +106,7 @@ class KernelModules:
         """Names of all modules, loadable or built in."""
         return frozenset(map(module_name, (*self.builtin, *self.dependencies)))
 
-    def classification_path(self, path: str) -> str:
+    def in_tree_equivalent(self, path: str) -> str:
         """The path whose directory classifies the module: that of the kernel's own module of its name, if any."""
         return self.replaced.get(path, path)
 
@@ -132,7 +132,7 @@ class KernelModules:
         return (*needed, *(other for other in self.before.get(module_name(path), ()) if other != path))
 
     def _rank(self, path: str) -> tuple[int, str]:
-        return self.order.get(without_suffix(self.classification_path(path)), len(self.order)), path
+        return self.order.get(without_suffix(self.in_tree_equivalent(path)), len(self.order)), path
 
 
 def module_name(path: str) -> str:
@@ -140,12 +140,12 @@ def module_name(path: str) -> str:
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
-def place_of(path: str, version: str) -> str:
+def path_in_image(path: str, version: str) -> str:
     """The path in the image of a module in modules.dep."""
     return path[1:] if path.startswith("/") else f"lib/modules/{version}/{path}"
 
 
-def _is_added(path: str, order: Mapping[str, int]) -> bool:
+def _is_out_of_tree(path: str, order: Mapping[str, int]) -> bool:
     """Whether a module did not come with the kernel: from DKMS in updates/, from vendors in extra/ or among its own."""
     if not path.startswith("kernel/"):
         return True

@@ -64,7 +64,7 @@ def require_single_disk(every: Sequence[str], archive: str) -> str:
     """The only disk. Raises SourceError if there are several."""
     if len(every) > 1:
         raise SourceError(
-            f"{printable(archive)} holds several disks of a virtual machine: {format_paths(every)}",
+            f"{printable(archive)} contains several virtual machine disks: {format_paths(every)}",
             f"name the system disk: {_quote(f'{archive},,{every[0]}')}, or {suggest_unpacking(archive, every[0])}",
         )
     return every[0]

@@ -230,7 +230,7 @@ class SystemSearch:
         what = f"no Linux root file system found on it; it has {self._list_volumes()}"
         packed = next(filter(None, map(_find_packed_system, places)), "")
         if packed:
-            return SourceError(f"{what}, which holds {printable(packed)}", f"name that: FILE,,{printable(packed)}")
+            return SourceError(f"{what}, which holds {printable(packed)}", f"specify it: FILE,,{printable(packed)}")
         return SourceError(what, self._hint())
 
     def _hint(self) -> str:

@@ -114,7 +114,7 @@ class _PassedStream:
                 more = os.pread(self.descriptors[number], size - len(piece), offset + len(piece))
                 if not more:
                     raise FileChanged(
-                        "the source was truncated while it was read", "try again when it is no longer in use"
+                        "the source was truncated while it was being read", "try again when it is no longer in use"
                     )
                 piece += more
         except OSError as error:

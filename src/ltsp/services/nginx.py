@@ -23,7 +23,7 @@ def nginx_configuration(base_dir: str, tftp_dir: str, port: int) -> str:
         if not _PLAIN.fullmatch(directory):
             raise LtspError(
                 f"nginx cannot use the directory {printable(directory)}",
-                "choose a directory with a plain name, or use ltsp http",
+                "choose a directory whose path has only letters, digits and ._+,:@%=/-, or use ltsp http",
             )
     locations = "".join(_location(area, directory) for area, directory in directories.items())
     return (

@@ -53,6 +53,9 @@ def _quote(word: str) -> str:
     Raises LtspError.
     """
     if not word.isprintable() or not word.isascii():
-        raise LtspError(f"a systemd unit cannot contain {printable(word)}", "choose a directory with a plain name")
+        raise LtspError(
+            f"a systemd unit cannot contain {printable(word)}",
+            "choose a directory whose path has only letters, digits and ._+,:@%=/-",
+        )
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'

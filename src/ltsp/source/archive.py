@@ -62,10 +62,10 @@ class _NoPackageManager:
 
     __slots__ = ()
 
-    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - an archive is read as a whole
+    def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - an archive is read as a whole
         return nullcontext()
 
-    def hold_packages(
+    def lock_package_manager(
         self,
         timeout: float,  # noqa: ARG002 - no package manager runs in an archive
         waiting: Callable[[str], None],  # noqa: ARG002 - likewise
@@ -97,7 +97,7 @@ class ArchiveSource(_NoPackageManager):
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - it is whole or damaged
-        """Raises FormatError for a damaged archive, and FileChanged if the file was written to while it was read."""
+        """Raises FormatError for a damaged archive, and FileChanged if the file was written to meanwhile."""
         shown = "standard input" if self.path == STANDARD_INPUT else printable(self.path)
         with ExitStack() as opened:
             descriptor = _open_input(self.path, shown, opened)
@@ -107,7 +107,9 @@ class ArchiveSource(_NoPackageManager):
                 tree = opened.enter_context(_read_tree([file], _refuse_part, form=self.form.value, tag=self.tag))
             yield enter_nested_root(_strip_top_directory(tree)).select(selection)
             if _state(descriptor) != before:
-                raise FileChanged(f"{shown} was written to while it was read", "try again when it is no longer in use")
+                raise FileChanged(
+                    f"{shown} was written to while it was being read", "try again when it is no longer in use"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,9 @@ def _open_layout(path: str, tag: str, shown: str) -> Iterator[Tree]:
             tree = opened.enter_context(_read_tree([], part, layout=True, tag=tag))
         yield tree
         if any(_state(file.fileno()) != state for file, state in parts.values()):
-            raise FileChanged(f"{shown} was written to while it was read", "try again when it is no longer in use")
+            raise FileChanged(
+                f"{shown} was written to while it was being read", "try again when it is no longer in use"
+            )
 
 
 def _open_part(root: RootDirectory, path: str) -> BinaryIO:

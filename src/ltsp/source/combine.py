@@ -86,16 +86,16 @@ class CombinedSource:
         )
 
     @contextmanager
-    def outline(self, selection: Selection) -> Iterator[Tree | None]:
+    def peek_tree(self, selection: Selection) -> Iterator[Tree | None]:
         """The outline of all parts, or None."""
         with ExitStack() as opened:
-            tree = opened.enter_context(self.base.outline(_without_covered(selection, self._covered)))
+            tree = opened.enter_context(self.base.peek_tree(_without_covered(selection, self._covered)))
             for entry in self.overlays:
                 at = None if tree is None else tree.resolve(entry.image_spec.subdir)
                 if tree is None or entry.source is None or at is None or not isinstance(tree.get(at), Directory):
                     tree = None
                     break
-                part = opened.enter_context(entry.source.outline(_selection_below(selection, at)))
+                part = opened.enter_context(entry.source.peek_tree(_selection_below(selection, at)))
                 tree = tree.edit({at: part.root}) if at and part else part
             yield tree
 
@@ -116,8 +116,8 @@ class CombinedSource:
                 tree = tree.edit({at: part.root}) if at else part
             yield tree
 
-    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
-        return self.base.hold_packages(timeout, waiting)
+    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
+        return self.base.lock_package_manager(timeout, waiting)
 
     @contextmanager
     def _open_part(self, entry: OverlayEntry, tree: Tree, selection: Selection, faults: Faults) -> Iterator[Tree]:

@@ -80,7 +80,7 @@ class Source(Protocol):
         """What would be included. Opens nothing below the source."""
         ...
 
-    def outline(self, selection: Selection) -> AbstractContextManager[Tree | None]:
+    def peek_tree(self, selection: Selection) -> AbstractContextManager[Tree | None]:
         """The tree that a selection includes, without opening the source; unreadable entries are missing. None if that
         would be as much work as opening it.
         """
@@ -93,7 +93,7 @@ class Source(Protocol):
         """
         ...
 
-    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
+    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
         """Keep the source's package manager from changing it until the block ends; yields notes, a line each.
 
         `waiting` is called once, with a line that names the holder, if another process has the lock. Raises LockHeld

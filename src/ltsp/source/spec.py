@@ -70,7 +70,7 @@ def parse(text: str) -> list[ImageSpec]:
     image_specs = [ImageSpec.parse(part) for part in text.split(",,")]
     if image_specs[0].subdir:
         raise UsageError(
-            f"subdir={printable(image_specs[0].subdir)} is given for the first part of the source",
+            f"subdir={printable(image_specs[0].subdir)} is not allowed on the first part of the source",
             "the first part is the root; only later parts are placed in its directories",
         )
     return image_specs

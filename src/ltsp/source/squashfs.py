@@ -37,12 +37,12 @@ class SquashfsSource:
     def plan(self) -> Plan:
         return Plan(included=(SourcePart("", self.description),))
 
-    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - an image is read as a whole
+    def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - an image is read as a whole
         return nullcontext()
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - an image is whole or damaged
-        """Raises FormatError for a damaged image, and FileChanged if the file was written to while it was read.
+        """Raises FormatError for a damaged image, and FileChanged if the file was written to while it was being read.
 
         Replacing the image meanwhile does no harm: the opened file stays.
         """
@@ -50,17 +50,19 @@ class SquashfsSource:
         with ExitStack() as opened:
             try:
                 file = opened.enter_context(open(encode(self.path), "rb", buffering=0))
-                before = _state(file)
+                before = _change_stamp(file)
                 tree = enter_nested_root(Image.open(file, shown).tree())
             except OSError as error:
                 raise SourceError(f"cannot read {shown}: {error.strerror}") from error
             except FormatError as error:
                 raise FormatError(f"{shown}: {error.message}", "copy it again, or recreate it") from error
             yield tree.select(selection)
-            if _state(file) != before:
-                raise FileChanged(f"{shown} was written to while it was read", "try again when it is no longer in use")
+            if _change_stamp(file) != before:
+                raise FileChanged(
+                    f"{shown} was written to while it was being read", "try again when it is no longer in use"
+                )
 
-    def hold_packages(
+    def lock_package_manager(
         self,
         timeout: float,  # noqa: ARG002 - no package manager runs in an image
         waiting: Callable[[str], None],  # noqa: ARG002 - likewise
@@ -68,7 +70,7 @@ class SquashfsSource:
         return nullcontext([])
 
 
-def _state(file: BinaryIO) -> tuple[int, int]:
+def _change_stamp(file: BinaryIO) -> tuple[int, int]:
     """What a write changes. Not ctime: publishing creates hard links to the file, which change it."""
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns

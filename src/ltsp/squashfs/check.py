@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from ltsp.errors import FormatError
-from ltsp.squashfs.format import BLOCK_STORED, FragmentEntry, XattrId, dereference
+from ltsp.squashfs.format import BLOCK_STORED, FragmentEntry, XattrId, unpack_reference
 from ltsp.squashfs.meta_reader import LookupTable, MetadataTable
 from ltsp.squashfs.reader import EXPORT, Image
 from ltsp.tree.node import File
@@ -69,13 +69,15 @@ def _check_exports(table: LookupTable, inodes: MetadataTable) -> None:
     length = inodes.end - inodes.start
     for data in table.blocks():
         for (reference,) in EXPORT.iter_unpack(data):
-            if dereference(reference)[0] >= length:
-                raise FormatError(f"export table is damaged: an inode at {dereference(reference)[0]} of {length}")
+            if unpack_reference(reference)[0] >= length:
+                raise FormatError(f"export table is damaged: an inode at {unpack_reference(reference)[0]} of {length}")
 
 
 def _check_xattrs(ids: LookupTable, table: MetadataTable) -> None:
     length = table.end - table.start
     for data in ids.blocks():
         for reference, count, _size in XattrId.layout.iter_unpack(data):
-            if count and dereference(reference)[0] >= length:
-                raise FormatError(f"xattr id table is damaged: attributes at {dereference(reference)[0]} of {length}")
+            if count and unpack_reference(reference)[0] >= length:
+                raise FormatError(
+                    f"xattr id table is damaged: attributes at {unpack_reference(reference)[0]} of {length}"
+                )

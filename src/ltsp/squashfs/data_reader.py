@@ -39,7 +39,7 @@ class DataReader:
         """Decompress the block with a nonzero size word."""
         size = word & ~BLOCK_STORED
         if not 0 < size <= self.block_size or place < self.area.start or place + size > self.area.stop:
-            raise self.damage_error(place, f"it cannot have {size} bytes")
+            raise self.damage_error(place, f"invalid size: {size} bytes")
         stored = self.file.read(place, size)
         if word & BLOCK_STORED:
             return stored

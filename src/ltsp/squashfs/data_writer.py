@@ -81,7 +81,7 @@ class DataWriter:
     block_size: int
     share: bool
     """Whether files with the same content are stored once."""
-    pack_ends: bool
+    pack_tails: bool
     stored: bool
     """Whether data blocks stay uncompressed."""
     source_bytes: int = field(init=False, default=0)
@@ -94,7 +94,7 @@ class DataWriter:
     _large_sizes: set[int] = field(init=False, default_factory=set)
     """Sizes of the large files in `_known`."""
     _queued: _ContentBlocks | None = field(init=False, default=None)
-    """Hash of the large file that is being read."""
+    """The blocks of the large file that is being written."""
     _unreported: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -194,7 +194,7 @@ class DataWriter:
         number = self.file_table.begin()
         if key is not None:
             self._known[key] = number
-        if size < self.block_size and self.pack_ends:
+        if size < self.block_size and self.pack_tails:
             self.file_table.finish(number, size, *self.fragments.add(data))
         else:
             blocks = _ContentBlocks(self.file_table, number)
@@ -265,7 +265,7 @@ class DataWriter:
 
         The end of a hole is a hole.
         """
-        if end and self.pack_ends and len(end) <= self.block_size // _SMALL_END and any(end):
+        if end and self.pack_tails and len(end) <= self.block_size // _SMALL_END and any(end):
             self.file_table.finish(blocks.number, size, *self.fragments.add(end))
             return
         if end:

@@ -252,12 +252,12 @@ MOST_XATTR_VALUE = 65536
 """Bytes of a value; XATTR_SIZE_MAX of Linux."""
 
 
-def reference(block: int, offset: int) -> int:
+def pack_reference(block: int, offset: int) -> int:
     """A location in a table: the offset of its metadata block, and the offset in that before compression."""
     return block << 16 | offset
 
 
-def dereference(value: int) -> tuple[int, int]:
+def unpack_reference(value: int) -> tuple[int, int]:
     """Block and offset of a reference."""
     return value >> 16, value & 0xFFFF
 

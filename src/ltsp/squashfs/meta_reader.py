@@ -112,7 +112,7 @@ class MetadataTable:
         size = header & ~METADATA_STORED
         stored = raw[2 : 2 + size]
         if not 0 < size <= METADATA_SIZE or len(stored) < size:
-            raise self.damage_error(place, f"it cannot have {size} bytes")
+            raise self.damage_error(place, f"invalid size: {size} bytes")
         try:
             data = stored if header & METADATA_STORED else self.decompress(stored, METADATA_SIZE)
         except FormatError as error:

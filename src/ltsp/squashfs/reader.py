@@ -93,7 +93,7 @@ class Image:
         return SquashfsTreeReader(superblock, tables.directories, inodes, budget).tree()
 
 
-class _Codecs(local):
+class _ThreadLocalCodec(local):
     """A codec for each thread that reads."""
 
     def __init__(self, name: str, block_size: int) -> None:
@@ -101,7 +101,7 @@ class _Codecs(local):
 
 
 def _make_decompressor(superblock: SquashfsSuperblock) -> Decompress:
-    codecs = _Codecs(CompressorId(superblock.compressor).name.lower(), superblock.block_size)
+    codecs = _ThreadLocalCodec(CompressorId(superblock.compressor).name.lower(), superblock.block_size)
 
     def decompress(stored: bytes, most: int) -> bytes:
         return bytes(codecs.codec.decompress(stored, most))

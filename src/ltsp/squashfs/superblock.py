@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Self
 
 from ltsp.errors import FormatError
-from ltsp.squashfs.format import METADATA_SIZE, NO_TABLE, InodeHeader, dereference
+from ltsp.squashfs.format import METADATA_SIZE, NO_TABLE, InodeHeader, unpack_reference
 from ltsp.squashfs.record import U16, U32, U64, BinaryRecord
 
 MAGIC = 0x73717368
@@ -123,7 +123,7 @@ def _faults(superblock: SquashfsSuperblock, file_size: int) -> Iterator[str]:
     for (before, low), (after, high) in pairwise(_table_offsets(superblock)):
         if low > high:
             yield f"the {after} at {high} is before the {before} at {low}"
-    block, offset = dereference(superblock.root)
+    block, offset = unpack_reference(superblock.root)
     if superblock.inode_table + block >= superblock.directory_table or offset >= METADATA_SIZE:
         yield f"the root inode is outside of the inode table, at {block}:{offset}"
 

@@ -11,7 +11,7 @@ from typing import assert_never
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.dir_reader import ListingEntry, read_entries
-from ltsp.squashfs.format import InodeType, dereference, reference
+from ltsp.squashfs.format import InodeType, pack_reference, unpack_reference
 from ltsp.squashfs.inode_reader import InodeReader, ListingToRead, SquashfsInode
 from ltsp.squashfs.meta_reader import MemoryBudget, MetadataTable
 from ltsp.squashfs.superblock import SquashfsSuperblock
@@ -65,7 +65,7 @@ class SquashfsTreeReader:
 
     def tree(self) -> Tree:
         """Raises FormatError, which names the damaged directory."""
-        block, offset = dereference(self.superblock.root)
+        block, offset = unpack_reference(self.superblock.root)
         inode = self.inodes.read(block, offset, InodeType.DIRECTORY)
         root = self._register_inode(inode, self.superblock.root)
         assert isinstance(root, Directory)
@@ -94,11 +94,11 @@ class SquashfsTreeReader:
                 inode = self.inodes.read(entry.block, entry.offset, entry.kind)
                 if inode.number != entry.number:
                     raise _damage_error(entry, f"it has inode {inode.number}, not {entry.number}")
-                node = self._register_inode(inode, reference(entry.block, entry.offset))
+                node = self._register_inode(inode, pack_reference(entry.block, entry.offset))
                 if inode.listing is not None:
                     length = branch.length + 1 + len(entry.name)
                     if length > _LONGEST_PATH:
-                        raise _damage_error(entry, f"its path has more than {_LONGEST_PATH} bytes")
+                        raise _damage_error(entry, f"its path is longer than {_LONGEST_PATH} bytes")
                     pending.append(_PendingListing(inode.listing, branch, name, length))
             listing.entries[name] = node
 
@@ -109,7 +109,9 @@ class SquashfsTreeReader:
             return None
         if isinstance(node, Directory):
             raise _damage_error(entry, "a second name of a directory")
-        if entry.kind != _inode_type(node) or self.references[entry.number] != reference(entry.block, entry.offset):
+        if entry.kind != _inode_type(node) or self.references[entry.number] != pack_reference(
+            entry.block, entry.offset
+        ):
             raise _damage_error(entry, f"it is a different inode {entry.number} than that of an earlier name")
         return node
 

@@ -121,12 +121,12 @@ def _write_files(
         prescan.shared_sizes,
         options.block_size,
         share=options.duplicates,
-        pack_ends=options.fragments,
+        pack_tails=options.fragments,
         stored=Flags.STORED_DATA in options.stored,
     )
     files = _WrittenFiles(file_table, fragments, contents)
     left_out: set[int] = set()
-    for section in _sections(tree, options.first):
+    for section in _priority_groups(tree, options.first):
         fragments.close()
         for path, file in section:
             key = id(file)
@@ -143,7 +143,7 @@ def _write_files(
     return files
 
 
-def _sections(tree: Tree, first: Mapping[str, int]) -> Iterator[Iterator[tuple[str, File]]]:
+def _priority_groups(tree: Tree, first: Mapping[str, int]) -> Iterator[Iterator[tuple[str, File]]]:
     """The regular files in the order of writing; a section's fragment blocks hold nothing of another one."""
     files = ((path, node) for path, node in tree.walk() if isinstance(node, File))
     if not first:

@@ -15,7 +15,7 @@ from ltsp.squashfs.format import (
     XattrKey,
     XattrTable,
     XattrValue,
-    dereference,
+    unpack_reference,
 )
 from ltsp.squashfs.image_file import ImageFile
 from ltsp.squashfs.meta_reader import Decompress, LookupTable, MemoryBudget, MetadataTable
@@ -76,7 +76,7 @@ class XattrReader:
         return known
 
     def _read(self, head: XattrId, budget: MemoryBudget) -> Xattrs:
-        cursor = _Cursor(self.table, *dereference(head.reference))
+        cursor = _Cursor(self.table, *unpack_reference(head.reference))
         found: dict[str, bytes] = {}
         for _ in range(head.count):
             key = XattrKey.unpack(cursor.take(XattrKey.layout.size))
@@ -91,7 +91,7 @@ class XattrReader:
             if key.namespace & XATTR_ELSEWHERE:
                 if len(value) != 8:
                     raise self.table.damage_error(cursor.place, f"a reference to a value has {len(value)} bytes")
-                elsewhere = _Cursor(self.table, *dereference(int.from_bytes(value, "little")))
+                elsewhere = _Cursor(self.table, *unpack_reference(int.from_bytes(value, "little")))
                 value = self._value(elsewhere, budget)
             name = XATTR_PREFIXES[namespace] + decode(raw)
             if name in found:

@@ -38,7 +38,7 @@ def merge_layers(layers: Sequence[Tree]) -> Tree:
             if _overlay_xattr(node.metadata, key) is not None:
                 raise FormatError(
                     f"/{printable(path)} has overlay.{key}: its content is elsewhere in the layers",
-                    "mount the layers as an overlay (mount -t overlay), and give the directory",
+                    "mount the layers as an overlay (mount -t overlay), and pass the mount point",
                 )
     return tree.map(_strip_overlay_xattrs)
 

@@ -275,7 +275,7 @@ def test_a_source_that_is_gone_is_an_error(tmp_path):
     gone = source(tmp_path / "none")
     with pytest.raises(SourceError, match=r"cannot open .*/none: No such file"):
         gone.plan()
-    with pytest.raises(SourceError), gone.hold_packages(0, print):
+    with pytest.raises(SourceError), gone.lock_package_manager(0, print):
         pass
 
 

@@ -168,7 +168,7 @@ def test_a_kernel_without_overlays_is_named(tmp_path, monkeypatch):
     def refuse(*_arguments) -> None:
         raise OSError(errno.ENODEV, "No such device")
 
-    monkeypatch.setattr(mounts, "overlay", refuse)
+    monkeypatch.setattr(mounts, "mount_overlay", refuse)
     with pytest.raises(SourceError, match=r"cannot mount a writable view of chroot .*: No such device"):
         taken(make_writable(directory(make_system(tmp_path / "chroot")), nothing, "a test"))
 

@@ -243,7 +243,7 @@ def test_a_disk_that_somebody_writes_to_is_refused_by_his_name(tmp_path, system)
 def test_a_disk_that_is_written_to_meanwhile_is_told(tmp_path, system):
     disk = ext4(tmp_path / "root.img", system)
     source = find_source(str(disk), "/nowhere")
-    with pytest.raises(FileChanged, match="written to while it was read"), source.open(select_all, Faults()):
+    with pytest.raises(FileChanged, match="written to while it was being read"), source.open(select_all, Faults()):
         os.utime(disk, ns=(1, 1))
 
 

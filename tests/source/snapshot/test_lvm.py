@@ -204,7 +204,9 @@ def test_it_is_made_mounted_read_checked_and_removed(lvm, tmp_path, monkeypatch,
         assert mounts[0][2] == {b"ro": None, **({b"nouuid": None} if kind == b"xfs" else {})}
         assert not lvm.calls("lvremove")
         lvm.tell(f"vg-0/{name}", row(lv_name=name, lv_attr="swi-Ios---", snap_percent="100.00"))
-        assert still.invalid_reason() == "more of vg-0/root changed than its snapshot could hold"
+        assert (
+            still.invalid_reason() == "the snapshot of vg-0/root overflowed: too much changed while it was being read"
+        )
     assert lvm.calls("lvremove")[0] == ["--yes", f"vg-0/{name}"]
     assert os.listdir(naming.LOCKS) == []
 

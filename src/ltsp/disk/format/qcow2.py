@@ -145,9 +145,7 @@ def _check_features(incompatible: int, compression: int, names: bytes) -> None:
     unknown = incompatible & ~(_DIRTY | _COMPRESSION | _EXTENDED)
     lacking = [named.get(bit, f"feature {bit}") for bit in range(64) if unknown >> bit & 1]
     if lacking:
-        raise SourceError(
-            f"it requires unsupported features: {', '.join(lacking)}", "make a plain copy with qemu-img convert"
-        )
+        raise SourceError(f"it requires unsupported features: {', '.join(lacking)}", "convert it with qemu-img convert")
 
 
 def open_qcow2(file: Blocks, header: Qcow2Header, open_backing: OpenBacking) -> Blocks:

@@ -89,7 +89,7 @@ def _find_active_sequence(log: bytes, identity: UUID) -> list[_LogEntry]:
             continue
         summed += min(_ENTRY.unpack_from(log, at)[2], len(log))
         if summed > _MOST_SUMMED:
-            raise FormatError("the entries of its log overlap")
+            raise FormatError("its log entries overlap")
         entry = _parse_entry(log, at, identity)
         if entry:
             heads[at] = entry

@@ -120,7 +120,7 @@ class VolumeGroups:
 
     volumes: tuple[LogicalVolume, ...]
     """The visible ones."""
-    damages: tuple[str, ...]
+    faults: tuple[str, ...]
     missing: tuple[str, ...]
     """Physical volumes that were not found, for messages."""
 
@@ -129,19 +129,19 @@ def assemble_groups(volumes: Sequence[PhysicalVolume]) -> VolumeGroups:
     """All groups to which these belong."""
     newest: dict[str, tuple[int, str, Section]] = {}
     texts = dict.fromkeys(text for volume in volumes for text in volume.texts)
-    damages: list[str] = []
+    faults: list[str] = []
     for text in texts:
         try:
             name, group = _parse_group(lvm_text.parse(text))
             sequence, uuid = lvm_text.number(group, "seqno"), lvm_text.text(group, "id")
         except FormatError as error:
-            damages.append(error.message)
+            faults.append(error.message)
             continue
         if uuid not in newest or newest[uuid][0] < sequence:
             newest[uuid] = (sequence, name, group)
     missing: list[str] = []
     if volumes and not newest:
-        damages.append("no physical volume names its volume group: the LVM metadata is damaged, or on another disk")
+        faults.append("no physical volume names its volume group: the LVM metadata is damaged, or on another disk")
         missing.append("the LVM metadata of its volume group")
     present = {volume.uuid: volume.blocks for volume in volumes}
     found: list[LogicalVolume] = []
@@ -154,13 +154,13 @@ def assemble_groups(volumes: Sequence[PhysicalVolume]) -> VolumeGroups:
             )
             found += _visible_volumes(name, group, pvs)
         except FormatError as error:
-            damages.append(error.message)
-    return VolumeGroups(tuple(found), tuple(damages), tuple(missing))
+            faults.append(error.message)
+    return VolumeGroups(tuple(found), tuple(faults), tuple(missing))
 
 
 def _visible_volumes(name: str, group: Section, pvs: _PhysicalVolumes) -> list[LogicalVolume]:
     members = lvm_text.section(group, "logical_volumes")
-    snapshots = _find_snapshots(members)
+    snapshots = _find_unreadable_volumes(members)
     identity = lvm_text.text(group, "id")
     return [
         _make_logical_volume(name, identity, key, value, pvs, snapshots.get(key, ""))
@@ -169,7 +169,7 @@ def _visible_volumes(name: str, group: Section, pvs: _PhysicalVolumes) -> list[L
     ]
 
 
-def _find_snapshots(volumes: Section) -> dict[str, str]:
+def _find_unreadable_volumes(volumes: Section) -> dict[str, str]:
     """Volumes whose own data is incomplete, with the reason; a hidden volume names them."""
     found = {}
     for volume in volumes.values():
@@ -301,5 +301,5 @@ def _locate_stripe(name: int | str, extent: int | str, count: int, pvs: _Physica
         raise FormatError(f"it is on {printable(name)}, which is not in its volume group")
     start = pvs.starts[name] + extent * pvs.extent
     if start + count * pvs.extent > pvs.blocks[name].size:
-        raise FormatError("it extends beyond the end of its disk")
+        raise FormatError("it extends past the end of its physical volume")
     return pvs.blocks[name], start

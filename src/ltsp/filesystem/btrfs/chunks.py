@@ -60,7 +60,7 @@ class ChunkMap:
             if kind >> bit & 1:
                 raise SourceError(
                     f"the btrfs profile {name} is not supported",
-                    "mount it, and give the directory",
+                    "mount it, and pass the mount point",
                 )
         if count != (2 if kind & _DUPLICATE else 1) or not length:
             raise FormatError(f"the chunk at {start} is damaged: {count} stripes")

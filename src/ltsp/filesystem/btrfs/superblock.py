@@ -116,6 +116,6 @@ class BtrfsSuperblock:
         if found.devices != 1:
             raise SourceError(
                 f"the btrfs file system spans {found.devices} devices, but only one can be read",
-                "mount all of them, and give the directory",
+                "mount all of them, and pass the mount point",
             )
         return found

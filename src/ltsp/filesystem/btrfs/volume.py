@@ -70,7 +70,7 @@ def open(blocks: Blocks) -> Btrfs:  # noqa: A001 - every file system module has 
             )
         if superblock.log_root:
             raise SourceError(
-                "the btrfs file system was not unmounted: its log has changes that are not written back yet",
+                "the btrfs file system was not cleanly unmounted: its log has changes that have not been replayed",
                 "shut down its machine, or mount and unmount it (or a copy) once",
             )
         chunks = ChunkMap(superblock.device, blocks.size)
@@ -180,7 +180,7 @@ class Btrfs:
         if record is None or not record.links or not record.mode:
             raise FormatError(f"inode {inode} of subvolume {tree} is not in use")
         if any(b"\0" in name or not name for name in found):
-            raise FormatError(f"the attributes of inode {inode} are damaged")
+            raise FormatError(f"the extended attributes of inode {inode} are damaged")
         new = Metadata(record.mode & 0o7777, record.uid, record.gid, record.mtime, sort_attributes(found))
         metadata = self._metadata.setdefault(new, new)
         extent_data = ExtentDataReader(self.nodes, self._checksums if record.checksums else None)

@@ -179,13 +179,13 @@ def check_xattr_block(block: bytes, number: int, seed: int | None) -> None:
     begin = crc32c(number.to_bytes(8, "little"), seed)
     expected = int.from_bytes(block[_BLOCK_SUM : _BLOCK_SUM + 4], "little")
     if not checksum.matches_ext4(block[:_BLOCK_SUM] + bytes(4) + block[_BLOCK_SUM + 4 :], expected, begin):
-        raise FormatError("its attribute block is damaged: wrong checksum")
+        raise FormatError("its extended attribute block is damaged: wrong checksum")
 
 
 def parse_xattr_block(block: bytes, large: Callable[[LargeValue], bytes]) -> Iterator[tuple[bytes, bytes]]:
     """The attributes in an attribute block, which inodes may share. Raises FormatError."""
     if block[:4] != _XATTR_MAGIC:
-        raise FormatError("its attribute block is damaged")
+        raise FormatError("its extended attribute block is damaged")
     yield from _parse_xattrs(block, _BLOCK_HEADER, large)
 
 

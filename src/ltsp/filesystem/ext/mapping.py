@@ -50,7 +50,7 @@ class ExtBlockMap:
             if magic != _MAGIC or height > _DEEPEST or (depth >= 0 and height != depth):
                 raise FormatError("its extent tree is damaged")
             if _HEADER.size + 12 * count > len(node) or (not count and depth >= 0):
-                raise FormatError(f"its extent tree is damaged: a node with {count} entries")
+                raise FormatError(f"its extent tree is damaged: a node claims {count} entries")
             if depth >= 0 and seed is not None:
                 _check_tail(node, seed)
             if height:

@@ -163,7 +163,9 @@ class Ext:
     def entries(self, number: int, limits: FilesystemLimits) -> Iterator[tuple[bytes, int]]:
         record = self._directories.pop(number)
         if record.flags & inode.ENCRYPTED:
-            raise SourceError("it is encrypted (fscrypt)", "unlock and copy it on its own system, or exclude it")
+            raise SourceError(
+                "it is encrypted (fscrypt)", "unlock it on its own system and copy it from there, or exclude it"
+            )
         found = self.superblock
         typed = found.has_feature(Incompatible.FILETYPE)
         if record.flags & inode.INLINE_DATA:
@@ -182,7 +184,9 @@ class Ext:
 
     def _make_content(self, number: int, record: ExtInode, rest: bytes) -> Content:
         if record.flags & inode.ENCRYPTED:
-            raise SourceError("it is encrypted (fscrypt)", "unlock and copy it on its own system, or exclude it")
+            raise SourceError(
+                "it is encrypted (fscrypt)", "unlock it on its own system and copy it from there, or exclude it"
+            )
         if record.flags & inode.INLINE_DATA:
             data = (record.map + rest)[: record.size]
             if len(data) < record.size:
@@ -195,7 +199,9 @@ class Ext:
 
     def _read_target(self, record: ExtInode, rest: bytes) -> bytes:
         if record.flags & inode.ENCRYPTED:
-            raise SourceError("it is encrypted (fscrypt)", "unlock and copy it on its own system, or exclude it")
+            raise SourceError(
+                "it is encrypted (fscrypt)", "unlock it on its own system and copy it from there, or exclude it"
+            )
         if record.size > _LONGEST_TARGET:
             raise FormatError(f"it is a symbolic link whose target has {record.size} bytes")
         if record.flags & inode.INLINE_DATA:
@@ -238,7 +244,7 @@ class Ext:
     def _read_inode(self, number: int) -> ExtInode:
         found = self.superblock
         if not 0 < number <= found.inode_count:
-            raise FormatError(f"inode {number} does not exist: there are {found.inode_count}")
+            raise FormatError(f"inode {number} is out of range: the file system has {found.inode_count} inodes")
         group, index = divmod(number - 1, found.inodes_per_group)
         place = self._tables[group] * found.block_size + index * found.inode_size
         raw = self._records.read(place, found.inode_size, f"inode {number}")

@@ -79,7 +79,7 @@ class _IsoContent:
     def open(self) -> AbstractContextManager[Stream]:
         if self.compressed:
             raise SourceError(
-                "a file of the ISO 9660 file system is compressed (zisofs)", "mount it, and give the directory"
+                "a file of the ISO 9660 file system is compressed (zisofs)", "mount it, and pass the mount point"
             )
         return nullcontext(RunStream(self.blocks, self.size, self.runs))
 

@@ -102,7 +102,7 @@ class _AttributeLeaves:
             if not following:
                 return
             if seen > _MOST_BLOCKS:
-                raise FormatError("its attributes are damaged: the chain of their blocks does not end")
+                raise FormatError("its extended attributes are damaged: the chain of blocks is too long")
             block = self._read_block(following)
 
     def _parse_leaf(self, block: bytes) -> Iterator[tuple[int, bytes, bytes]]:

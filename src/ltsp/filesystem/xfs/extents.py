@@ -77,6 +77,6 @@ def _parse_pointers(node: bytes, header: int, count: int) -> list[int]:
     """The child blocks of a node, last first; the pointers follow the space for all keys."""
     most = (len(node) - header) // 16
     if count > most:
-        raise FormatError(f"its extent tree is damaged: a node with {count} entries")
+        raise FormatError(f"its extent tree is damaged: a node claims {count} entries")
     start = header + 8 * most
     return [int.from_bytes(node[at : at + 8], "big") for at in range(start + 8 * (count - 1), start - 8, -8)]

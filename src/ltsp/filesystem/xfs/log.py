@@ -27,13 +27,13 @@ def check_clean(blocks: Blocks, superblock: XfsSuperblock) -> None:
     if not superblock.log_start:
         raise SourceError(
             "cannot check whether the xfs file system was unmounted: its log is on another device",
-            "mount it with its log, and give the directory",
+            "mount it with its log, and pass the mount point",
         )
     start = superblock.locate_blocks(superblock.log_start, superblock.log_blocks)
     log = _XfsLog(blocks, start, superblock.log_blocks * superblock.block_size // _BLOCK)
     if not log.is_clean():
         raise SourceError(
-            "the xfs file system was not unmounted: its log has changes that are not written back yet",
+            "the xfs file system was not cleanly unmounted: its log has changes that have not been replayed",
             "shut down its machine, or mount and unmount it (or a copy) once",
         )
 

@@ -144,7 +144,7 @@ class Xfs:
         if record.realtime and record.size:
             raise SourceError(
                 f"inode {record.number} is on the realtime device of the xfs file system",
-                "mount it with that device, and give the directory",
+                "mount it with that device, and pass the mount point",
             )
         if record.size >= _LARGEST_FILE:
             raise FormatError(f"inode {record.number} has an invalid size: {record.size} bytes")

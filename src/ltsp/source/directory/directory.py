@@ -77,7 +77,7 @@ class DirectorySource:
         )
 
     @contextmanager
-    def outline(self, selection: Selection) -> Iterator[Tree]:
+    def peek_tree(self, selection: Selection) -> Iterator[Tree]:
         with ExitStack() as opened:
             root = opened.enter_context(self._open_root())
             decisions = _decide_mounts(root, self.at)
@@ -132,7 +132,7 @@ class DirectorySource:
             snapshot.check_can_snapshot(self.snapshots, root, printable(self.path))
 
     @contextmanager
-    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
+    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:
         with self._open_root() as root, package_lock.hold(root, timeout, waiting) as notes:
             yield notes
 

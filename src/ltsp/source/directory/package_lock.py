@@ -66,7 +66,7 @@ def hold(root: RootDirectory, timeout: float, waiting: Callable[[str], None]) ->
     notes: list[str] = []
     with ExitStack() as held:
         for lock in _LOCKS:
-            if _exists(root, lock.directory):
+            if _may_exist(root, lock.directory):
                 reason = _take_lock(root, lock, until, waiting, held)
                 if reason:
                     notes.append(f"cannot lock /{lock.path} against package managers: {reason}")
@@ -78,7 +78,7 @@ def _take_lock(
 ) -> str:
     """Take the lock until `held` closes; returns why that is not possible, or empty."""
     if lock.method is _LockMethod.EXISTENCE:
-        _wait_for_lock(lambda: not _exists(root, lock.path), lambda: None, lock, until, waiting)
+        _wait_for_lock(lambda: not _may_exist(root, lock.path), lambda: None, lock, until, waiting)
         return "it can only be watched"
     try:
         descriptor = root.follow_file(encode(lock.path))
@@ -121,7 +121,7 @@ def _describe_holder(process: Process | None) -> str:
     return "another process" if process is None else f"{printable(process.command)} (process {process.pid})"
 
 
-def _exists(root: RootDirectory, path: str) -> bool:
+def _may_exist(root: RootDirectory, path: str) -> bool:
     """Whether the path exists, or may exist."""
     try:
         os.close(root.follow(encode(path)))

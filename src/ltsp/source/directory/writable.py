@@ -55,11 +55,11 @@ class WritableSource:
     def plan(self) -> Plan:
         return self.base.plan()
 
-    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
+    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
         """Holds the locks of the source itself; those in the view are different, so commands may install packages."""
-        return self.base.hold_packages(timeout, waiting)
+        return self.base.lock_package_manager(timeout, waiting)
 
-    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the view is created when it is opened
+    def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the view is created when it is opened
         return nullcontext()
 
     @contextmanager
@@ -93,7 +93,7 @@ def _mount_view(source: DirectorySource | SquashfsSource) -> DirectorySource:
     """The view as a source. Raises SourceError if the kernel cannot mount it."""
     os.makedirs(_VIEW_DIRECTORY, mode=0o700, exist_ok=True)
     try:
-        mounts.tmpfs(_VIEW_DIRECTORY)
+        mounts.mount_tmpfs(_VIEW_DIRECTORY)
         os.mkdir(_VIEW_ROOT)
         if isinstance(source, SquashfsSource):
             return _mount_view_of_image(source)
@@ -166,7 +166,7 @@ def _mount_overlay(lower: bytes, at: bytes, number: bytes) -> None:
     for name in _list_xattrs(lower):
         os.setxattr(upper, name, os.getxattr(lower, name))
     os.utime(upper, ns=(status.st_atime_ns, status.st_mtime_ns))
-    mounts.overlay([lower], upper, work, at)
+    mounts.mount_overlay([lower], upper, work, at)
 
 
 def _list_xattrs(path: bytes) -> list[str]:
@@ -182,7 +182,7 @@ def _list_xattrs(path: bytes) -> list[str]:
 def _cover(at: bytes) -> None:
     """Mount something empty over a file system that the image does not include."""
     if os.path.isdir(at):
-        mounts.tmpfs(at)
+        mounts.mount_tmpfs(at)
     elif os.path.lexists(at):
         empty = _VIEW_DIRECTORY + b"/empty"
         with open(empty, "ab"):

@@ -127,12 +127,12 @@ class DiskSource:
         note = f"volumes that the kernel needs are copied to TMPDIR or /var/tmp first: {', '.join(copied)}"
         return replace(self, reader="kernel", warnings=(*self.warnings, note))
 
-    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - it would take a process
+    def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - it would take a process
         return nullcontext()
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
-        """Raises LtspError, including FileChanged if the file was written to while it was read."""
+        """Raises LtspError, including FileChanged if the file was written to while it was being read."""
         with ExitStack() as opened:
             yield self._tree(selection, faults, opened)
 
@@ -163,7 +163,7 @@ class DiskSource:
         words = (str(self.choice.get(key, "")) for key in ("partition", "subvolume", "holding"))
         return SystemChoice(*words), bool(self.choice.get("whole", True))
 
-    def hold_packages(
+    def lock_package_manager(
         self,
         timeout: float,  # noqa: ARG002 - no package manager runs in a disk image
         waiting: Callable[[str], None],  # noqa: ARG002 - likewise

@@ -52,7 +52,7 @@ class DiskFiles:
         """
         home = os.path.dirname(os.path.realpath(encode(path)))
         wanted = os.path.normpath(os.path.join(home, encode(name)))
-        self._check(name, wanted, home)
+        self._check_allowed(name, wanted, home)
         try:
             found = os.open(wanted, os.O_PATH | os.O_CLOEXEC)
         except OSError as error:
@@ -62,7 +62,7 @@ class DiskFiles:
             ) from error
         try:
             # Check the target of a link before opening it for reading, which can have effects on a device.
-            self._check(name, os.readlink(f"/proc/self/fd/{found}".encode()), home)
+            self._check_allowed(name, os.readlink(f"/proc/self/fd/{found}".encode()), home)
             if not stat.S_ISREG(os.fstat(found).st_mode):
                 raise SourceError(f"it needs {printable(name)}, which is not a regular file")
             descriptor = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
@@ -73,7 +73,7 @@ class DiskFiles:
         file = self._add(decode(wanted), descriptor, (stat.S_ISREG,))
         return os.fdopen(os.dup(file.fileno()), "rb", buffering=0)
 
-    def _check(self, name: str, path: bytes, home: bytes) -> None:
+    def _check_allowed(self, name: str, path: bytes, home: bytes) -> None:
         """Raises SourceError for a file that is neither in the disk's directory nor below an allowed one."""
         where = os.path.dirname(path)
         roots = [os.path.realpath(encode(each)) for each in self.allowed]
@@ -91,18 +91,18 @@ class DiskFiles:
             )
         if not self.force:
             user = find_writer(descriptor)
-            use = describe_writer(user) if user is not None else _describe_claim(descriptor)
+            use = describe_writer(user) if user is not None else _describe_kernel_use(descriptor)
             if use:
                 raise LockHeld(f"{printable(path)} is in use: {use}", "stop it first, or give --force")
-        self.opened.append((path, file, _state(file)))
+        self.opened.append((path, file, _change_stamp(file)))
         return file
 
     def check_unchanged(self) -> None:
         """Raises FileChanged if a file was written to since it was opened; not with `force`."""
         for path, file, before in () if self.force else self.opened:
-            if _state(file) != before:
+            if _change_stamp(file) != before:
                 raise FileChanged(
-                    f"{printable(path)} was written to while it was read", "try again when it is no longer in use"
+                    f"{printable(path)} was written to while it was being read", "try again when it is no longer in use"
                 )
 
     def __enter__(self) -> Self:
@@ -114,7 +114,7 @@ class DiskFiles:
         self.stack.close()
 
 
-def _describe_claim(descriptor: int) -> str:
+def _describe_kernel_use(descriptor: int) -> str:
     """What the kernel uses a block device for; empty if it is free, or a file. open(2), O_EXCL"""
     if not stat.S_ISBLK(os.fstat(descriptor).st_mode):
         return ""
@@ -138,6 +138,6 @@ def describe_writer(user: Writer) -> str:
     return f"{who} has locked it" if user.locked else f"{who} has it open for writing"
 
 
-def _state(file: BinaryIO) -> _State:
+def _change_stamp(file: BinaryIO) -> _State:
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,4 +1,4 @@
-"""The second reader of file systems: the kernel, which mounts what the first cannot read.
+"""Read the volumes of a disk with the kernel where the sandboxed readers cannot.
 
 The sandboxed process (`volume_session`) finds the volumes. A volume that is contiguous in a file becomes a read-only
 loop device; any other is copied to an unnamed file first. The mounts are in no mount namespace: mounts, devices and
@@ -170,18 +170,18 @@ def _parse_volume(record: Mapping[str, object]) -> Volume:
     size, disk, number = (_as_number(record[key]) for key in ("size", "disk", "number"))
     name, kind, fault, type_ = (str(record[key]) for key in ("name", "kind", "fault", "type"))
     devices, encrypted = (tuple(_as_strings(record[key])) for key in ("devices", "encrypted"))
-    blocks = _SandboxedBytes(size)
+    blocks = _UnreadableBlocks(size)
     return Volume(name, blocks, kind, disk, number, type=type_, devices=devices, encrypted=encrypted, fault=fault)
 
 
 @dataclass(frozen=True, slots=True)
-class _SandboxedBytes:
+class _UnreadableBlocks:
     """A volume whose bytes only the sandboxed process can read."""
 
     size: int
 
     def read_at(self, offset: int, size: int) -> bytes:
-        raise SourceError(f"bytes {offset} to {offset + size} are not here")
+        raise SourceError(f"bytes {offset} to {offset + size} can only be read by the sandboxed reader")
 
 
 @contextmanager

@@ -76,8 +76,8 @@ class LiveSource:
         )
         return replace(plan, included=taken, warnings=tuple(warnings))
 
-    def hold_packages(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
-        return self.medium.hold_packages(timeout, waiting)
+    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
+        return self.medium.lock_package_manager(timeout, waiting)
 
     def check_chosen(self) -> None:
         """Raises SourceError if the user has to choose a system."""
@@ -96,7 +96,7 @@ class LiveSource:
     def _chosen_path(self) -> str:
         return self.inner_path or (self.live.chosen if self.live else "")
 
-    def outline(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the system is inside a file
+    def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the system is inside a file
         return nullcontext()
 
     @contextmanager

@@ -148,7 +148,7 @@ def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Seque
             def invalid_reason() -> str:
                 if not _find_volume(snapshot).is_invalid:
                     return ""
-                return f"more of {origin.full_name} changed than its snapshot could hold"
+                return f"the snapshot of {origin.full_name} overflowed: too much changed while it was being read"
 
             mounted = create_mount(
                 base.mount.kind.encode(), _device_path(origin.group, name), _OPTIONS[base.mount.kind], READ_ONLY

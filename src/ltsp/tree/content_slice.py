@@ -1,4 +1,4 @@
-"""A part of a content as a content: a section of a file that contains others."""
+"""A byte range of a file's content, as a content of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _ExcerptStream:
 
 
 @dataclass(frozen=True, slots=True)
-class Excerpt:
+class ContentSlice:
     whole: Content
     offset: int
     """Bytes from the start."""
