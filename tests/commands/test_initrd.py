@@ -373,7 +373,7 @@ def test_hashes_in_a_published_image_are_kept(place):
     place.site.ltsp("image", "lab", "--cleanup=0", SECRETS="warn")
     place.file("etc/passwd", "bob:x:1001:1001::/home/bob:/bin/sh\n")
     report = place.run("")
-    assert any("has passwords of its own" in warning for warning in report.warnings)
+    assert any("keeps its own passwords" in warning for warning in report.warnings)
     assert b"$6$salt$hash" not in place.add_on.read_bytes()
     assert b"bob:!\n" in place.add_on.read_bytes()
 

@@ -124,7 +124,7 @@ def test_a_log_of_trees_is_refused_until_it_was_mounted(blocks, tmp_path):
     image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     filled(image, tmp_path / "source", then="synced-file")
     cut = tmp_path / "image.cut"
-    with pytest.raises(SourceError, match="was not unmounted") as raised:
+    with pytest.raises(SourceError, match="was not cleanly unmounted") as raised:
         btrfs.open(blocks(cut))
     assert "mount and unmount it (or a copy) once" in raised.value.hint
     expected = shown(cut)

@@ -67,7 +67,7 @@ def test_a_log_with_changes_is_refused_until_it_was_mounted(nasty_root, blocks, 
     image = make_file_system(tmp_path / "image", 128 * MIB, *MKFS)
     filled(image, nasty_root, then="pull-the-plug")
     cut = tmp_path / "image.cut"
-    with pytest.raises(SourceError, match="was not unmounted") as raised:
+    with pytest.raises(SourceError, match="was not cleanly unmounted") as raised:
         xfs.open(blocks(cut))
     assert "mount and unmount it (or a copy) once" in raised.value.hint
     expected = shown(cut)

@@ -33,7 +33,7 @@ def test_nobody_else_sees_them_and_they_go_with_their_process(tmp_path):
     shown = run(
         [
             "isolate_mounts()",
-            "tmpfs(place)",
+            "mount_tmpfs(place)",
             "open(place + b'/file', 'w').close()",
             "print(os.listdir(sys.argv[1]))",
             "print(len(os.listdir('/proc/%d/root' % os.getppid() + sys.argv[1])))",
@@ -53,7 +53,7 @@ def test_what_the_server_unmounts_meanwhile_is_gone_and_its_loop_device_is_free(
         file.truncate(1 << 20)
     subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", disk], check=True)
     visit = (
-        "import sys; from ltsp.host.mounts import *; isolate_mounts(); tmpfs(sys.argv[1].encode() + b'/ours');"
+        "import sys; from ltsp.host.mounts import *; isolate_mounts(); mount_tmpfs(sys.argv[1].encode() + b'/ours');"
         "print('there', flush=True); sys.stdin.read()"
     )
     script = """
@@ -93,9 +93,9 @@ def test_an_overlay_is_writable_and_leaves_what_is_below_as_it_was(tmp_path):
         [
             "low, above, place = (argument.encode() for argument in sys.argv[1:])",
             "isolate_mounts()",
-            "tmpfs(place)",
+            "mount_tmpfs(place)",
             "for name in (b'/upper', b'/work', b'/target'): os.mkdir(place + name)",
-            "overlay([above, low], place + b'/upper', place + b'/work', place + b'/target')",
+            "mount_overlay([above, low], place + b'/upper', place + b'/work', place + b'/target')",
             "print(sorted(os.listdir(place + b'/target')))",
             "open(place + b'/target/file', 'w').write('changed')",
             "os.rmdir(place + b'/target/sub')",

@@ -16,7 +16,7 @@ import os, sys
 sys.path.insert(0, {path!r})
 from ltsp.host import priority
 print("start", os.getpid(), flush=True)
-priority.lower({prefix!r})
+priority.rerun_at_lower_priority({prefix!r})
 print("going on", os.getpid(), os.nice(0), [name for name in os.environ if "PRIORITY" in name], sys.argv[1:])
 """
 
@@ -97,7 +97,7 @@ sys.path.insert(0, {path!r})
 from ltsp.errors import LtspError
 from ltsp.host import priority
 try:
-    done = priority.lower({prefix!r})
+    done = priority.rerun_at_lower_priority({prefix!r})
 except LtspError as error:
     print("said", error)
     sys.exit(error.exit_status)
@@ -116,7 +116,7 @@ def beside(tmp_path, prefix, build):
     return done.returncode, [line for line in done.stdout.splitlines() if line != "building"]
 
 
-END = "priority.ended_with({0}); sys.exit({0})"
+END = "priority.report_exit_status({0}); sys.exit({0})"
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 
@@ -130,7 +130,12 @@ def test_a_prefix_that_stays_beside_the_build_ends_as_that_does(tmp_path, prefix
 @pytest.mark.parametrize(
     ("prefix", "build", "status", "said"),
     [
-        (("timeout", "1"), "time.sleep(50)", 124, "'timeout 1' of --ionice ended with status 124, and the build did"),
+        (
+            ("timeout", "1"),
+            "time.sleep(50)",
+            124,
+            "'timeout 1' (from --ionice) ended with status 124, and the build",
+        ),
         (("timeout", "-s", "KILL", "1"), "time.sleep(50)", 137, "ended by signal 9, and the build did not"),
         (("timeout", "50"), KILL, 137, ", and the build did not"),
         (
@@ -162,7 +167,7 @@ def test_a_pipe_that_the_prefix_closed_is_not_written_to(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_for_us_reaches_the_build(tmp_path, prefix, number):
     build = (
-        f"signal.signal({number:d}, lambda *_: (priority.ended_with(9), os._exit(9)))\n"
+        f"signal.signal({number:d}, lambda *_: (priority.report_exit_status(9), os._exit(9)))\n"
         "print('listening', flush=True)\ntime.sleep(50)"
     )
     program = tmp_path / "program.py"

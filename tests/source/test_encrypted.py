@@ -249,13 +249,16 @@ def test_a_damaged_copy_of_the_header_is_no_matter(tmp_path, system, key):
 
 
 @pytest.mark.parametrize("applet", ["image", "kernel"])
-def test_what_is_no_key_file_is_refused_where_no_volume_is_encrypted_too(tmp_path, applet):
+def test_an_invalid_key_file_is_refused_for_each_disk_and_does_not_concern_chroots(tmp_path, applet, system):
     site = Site.make(tmp_path / "site")
-    site.system("lab")
+    disk = ext4(tmp_path / "plain.img", system)
     before = site.everything()
     for path, why in ((tmp_path / "none", "cannot read the key file"), (tmp_path, "is not a regular file")):
-        assert why in site.ltsp(applet, f"--key-file={path}", "lab", status=1).stderr
+        assert why in site.ltsp(applet, f"--key-file={path}", str(disk), status=1).stderr
     assert site.everything() == before
+    site.system("lab")
+    site.conf.write_text(f"[server]\nKEY_FILE={tmp_path}/none\n")
+    site.ltsp("image", "lab")
 
 
 def test_the_command_takes_a_key_file_and_never_tells_it(tmp_path, system, key):

@@ -272,19 +272,19 @@ def _image_mode(options: ImageOptions) -> int:
     return PUBLIC_MODE if options.cleanup else PRIVATE_MODE
 
 
-def check_rpi_image(name: str, of_run: Iterable[str], store: Store) -> None:
-    """Check the image `name` of RPI_IMAGE; `of_run` are the images that this run will publish.
+def missing_rpi_image_warning(name: str, of_run: Iterable[str], store: Store) -> str:
+    """A warning if there is neither an image nor a source with the name of RPI_IMAGE; else empty.
 
-    Raises UsageError if there is neither such an image nor a source of that name.
+    It may be an image to come, so it is not an error. `of_run` are the images that this run will publish.
     """
     known = {*of_run, *store.names(), *in_base_dir(store.base_dir)}
-    if name and name not in known:
-        near = closest_name(name, known)
-        raise UsageError(
-            f"RPI_IMAGE: no image {name!a}; known images: {', '.join(map(printable, sorted(known))) or 'none'}",
-            (f"did you mean --rpi-image={printable(near)}? " if near else "")
-            + "choose one of these with --rpi-image, or remove RPI_IMAGE",
-        )
+    if not name or name in known:
+        return ""
+    near = closest_name(name, known)
+    return (
+        f"no image {name!a} for Raspberry Pis yet (RPI_IMAGE or --rpi-image); known images: "
+        f"{', '.join(map(printable, sorted(known))) or 'none'}{f'; did you mean {printable(near)}?' if near else ''}"
+    )
 
 
 def raspberry_firmware(

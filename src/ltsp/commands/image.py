@@ -10,7 +10,14 @@ from ltsp.build import disk_space, dry_run, plan, summary
 from ltsp.build.after_publish import update_after_publish
 from ltsp.build.batch import run_each
 from ltsp.build.origin import other_origin
-from ltsp.build.pipeline import RequestedImage, build, check_rpi_image, finish_build, make_initrd, raspberry_firmware
+from ltsp.build.pipeline import (
+    RequestedImage,
+    build,
+    finish_build,
+    make_initrd,
+    missing_rpi_image_warning,
+    raspberry_firmware,
+)
 from ltsp.build.prepare import prepare
 from ltsp.build.read_source import open_tree
 from ltsp.build.request import NO_KERNEL, BuildRequest, make_request
@@ -48,7 +55,8 @@ def image(
     for warning in request.rules.warnings:
         report.warn(warning)
     found = _find_sources(_arguments(operands, options, ltsp, report), options, ltsp, store, report)
-    check_rpi_image(options.rpi_image, _names(found), store)
+    if missing := missing_rpi_image_warning(options.rpi_image, _names(found), store):
+        report.warn(missing)
     results: list[Mapping[str, object]] = []
 
     def make(argument: str) -> int:

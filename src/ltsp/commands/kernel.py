@@ -11,7 +11,7 @@ from ltsp.build.batch import run_each
 from ltsp.build.client_initrd import ClientInitrdRequest
 from ltsp.build.leftovers import removed_version_lines
 from ltsp.build.origin import other_origin
-from ltsp.build.pipeline import check_rpi_image, link_raspberry_files
+from ltsp.build.pipeline import link_raspberry_files, missing_rpi_image_warning
 from ltsp.build.publish_kernel import publish_source_kernel
 from ltsp.build.request import NO_KERNEL
 from ltsp.errors import UsageError
@@ -40,7 +40,9 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, c
     if options.kernel_initrd:
         KernelRule.parse(options.kernel_initrd)
     arguments = list(dict.fromkeys(operands)) or _default_arguments(store, options, report)
-    check_rpi_image(options.rpi_image, [options.name] if options.name else map(_name_of, arguments), store)
+    names_of_run = [options.name] if options.name else map(_name_of, arguments)
+    if missing := missing_rpi_image_warning(options.rpi_image, names_of_run, store):
+        report.warn(missing)
     results: list[Mapping[str, object]] = []
 
     def publish(argument: str) -> int:

@@ -210,10 +210,14 @@ _DIGITS_OF_NO_IMAGE = "0" * 8
 def _check_space(paths: ImagePaths, image_bytes: int, boot_bytes: int) -> None:
     if files.on_same_disk(paths.versions, paths.boot):
         image_bytes += boot_bytes
-    for directory, needed in ((paths.versions, image_bytes), (paths.boot, boot_bytes)):
+    # The directories of the image itself are removed again if this is its first version.
+    for directory, place, needed in (
+        (paths.versions, paths.base_dir, image_bytes),
+        (paths.boot, paths.tftp_dir, boot_bytes),
+    ):
         inodes = files.free_inodes(directory)
         if inodes is not None and inodes < _INODES:
-            where = printable(files.existing_directory(directory))
+            where = printable(place)
             raise LtspError(
                 f"not enough inodes for {paths.name} in {where}: a version needs about {_INODES}, {inodes} are left",
                 f"remove files there (df -i {where} counts inodes){disk_errors.by_pruning(paths)}",
@@ -221,7 +225,7 @@ def _check_space(paths: ImagePaths, image_bytes: int, boot_bytes: int) -> None:
         free = files.free_bytes(directory)
         if free < needed:
             raise LtspError(
-                f"not enough space for {paths.name} in {printable(directory)}: "
+                f"not enough space for {paths.name} in {printable(place)}: "
                 f"at least {needed >> 20} MiB needed, {free >> 20} MiB free",
                 f"free some space there{disk_errors.by_pruning(paths)}",
             )

@@ -192,7 +192,7 @@ def test_what_cannot_be_read_otherwise_is_read_by_the_kernel_and_the_rest_is_not
             ("type=linux", root.with_name("root.img.cut")),
         ],
     )
-    assert "not unmounted" in told(disk, "user")
+    assert "not cleanly unmounted" in told(disk, "user")
     tree, plan = found(disk)
     assert plan.reader == "kernel"
     assert {b"usr/bin/tool", b"new-1", b"boot/efi"} < set(tree)

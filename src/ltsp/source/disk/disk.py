@@ -22,7 +22,7 @@ from ltsp.source.disk.disk_files import DiskFiles
 from ltsp.source.disk.disk_options import DEFAULT_OPTIONS, DiskOptions
 from ltsp.source.disk.kernel_mounts import BY_ROOT, KernelMounts
 from ltsp.source.disk.kernel_volumes import KernelVolumes
-from ltsp.source.disk.volume_key import find_volume_key
+from ltsp.source.disk.volume_key import check_key_file, find_volume_key
 from ltsp.source.source import Plan, SourcePart
 from ltsp.source.spec import SUBVOLUME, ImageSpec
 from ltsp.storage import compressed
@@ -278,8 +278,10 @@ def disk_source(
 ) -> DiskSource:
     """The disk that a part of the source names; with `system`, it has to contain a system, or the path `holding`.
 
-    Raises FormatError and SourceError.
+    Raises FormatError, and SourceError, also for an invalid key file that no volume turns out to need.
     """
+    if options.key_file:
+        check_key_file(options.key_file)
     subvolume = next((each.removeprefix(SUBVOLUME) for each in image_spec.options if each.startswith(SUBVOLUME)), "")
     others = [each for each in image_spec.options if not each.startswith(SUBVOLUME)]
     choice = {"partition": image_spec.partition, "subvolume": subvolume, "fstype": image_spec.fstype, "whole": system}

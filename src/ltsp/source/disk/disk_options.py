@@ -27,18 +27,12 @@ class DiskOptions:
 
     @classmethod
     def of(cls, options: SourceOptions) -> Self:
-        """Raises UsageError for a directory that does not exist, or is not given as a path,
-        and SourceError for a file that cannot be a key.
-        """
+        """Raises UsageError for a directory that does not exist, or is not given as a path."""
         for directory in options.allow_backing:
             if not is_path(directory):
                 raise UsageError(f"--allow-backing: {printable(directory)} is not a path", "a path begins with / or .")
             if not os.path.isdir(encode(directory)):
                 raise UsageError(f"--allow-backing: no such directory: {printable(directory)}")
-        if options.key_file:
-            from ltsp.source.disk.volume_key import check_key_file  # noqa: PLC0415 -- few sources are encrypted
-
-            check_key_file(options.key_file)
         return cls(options.allow_backing, options.force, options.reader, options.key_file or "")
 
 
