@@ -222,7 +222,7 @@ def test_a_chain_that_is_too_long_is_refused():
         return io.BytesIO(image)
 
     image = disk_patterns.qcow2(backing=b"again")
-    with pytest.raises(FormatError, match="chain of backing files is longer than 64"):
+    with pytest.raises(FormatError, match="backing chain has more files than 64"):
         open_disk(io.BytesIO(image), open_sibling=disk)
 
 

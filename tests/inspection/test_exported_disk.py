@@ -113,7 +113,7 @@ def test_of_several_disks_one_is_named(tmp_path, disk):
     second = tmp_path / "second.vmdk"
     second.write_bytes(b"no disk")
     path = archive(tmp_path, "lab.ova", disk, second)
-    with pytest.raises(SourceError, match=r"holds several disks .*: disk\.raw, second\.vmdk") as caught:
+    with pytest.raises(SourceError, match=r"contains several virtual machine disks: disk\.raw, second\.vmdk") as caught:
         read(path)
     assert caught.value.hint == (
         f"name the system disk: {path},,disk.raw, or unpack it, and name the disk: tar -xf {path} disk.raw"

@@ -34,7 +34,7 @@ def swallow(act):
 def build(chroot):
     source = DirectorySource("lab", chroot, "chroot")
     source.plan()
-    with source.hold_packages(0, print), source.open(select_all, Faults()) as tree:
+    with source.lock_package_manager(0, print), source.open(select_all, Faults()) as tree:
         for path, node in tree.walk():
             if isinstance(node, File):
                 with node.content.open() as stream:

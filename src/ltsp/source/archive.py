@@ -49,7 +49,7 @@ def archive_source(reference: ImageReference, name: str) -> ArchiveSource | Layo
         return RegistrySource(name, reference.path)
     if reference.path != STANDARD_INPUT and not os.path.lexists(encode(reference.path)):
         raise LtspError(
-            f"{printable(reference.path)} not found", f"write {reference.prefix}PATH, or {reference.prefix}PATH:TAG"
+            f"{printable(reference.path)} not found", f"use {reference.prefix}PATH or {reference.prefix}PATH:TAG"
         )
     if reference.prefix == LAYOUT:
         return LayoutSource(name, reference.path, reference.tag)

@@ -215,7 +215,7 @@ class _PhysicalVolumes:
             blocks = present.get(uuid.replace("-", ""))
             if blocks is None:
                 device = lvm_text.text(value, "device")
-                pvs.missing[key] = f"{uuid}{f', once {device}' if device else ''}"
+                pvs.missing[key] = f"{uuid}{f', last seen as {device}' if device else ''}"
             else:
                 pvs.blocks[key] = blocks
         return pvs
