@@ -113,6 +113,17 @@ class BlockRun:
     offset: int = 0
 
 
+def join_runs(run_at: Callable[[int], BlockRun], offset: int, size: int) -> BlockRun:
+    """The run at an offset, joined with those that follow it without a gap, up to a size."""
+    run = run_at(offset)
+    while run.size < size and not isinstance(run.blocks, LazyBlocks):
+        more = run_at(offset + run.size)
+        if more.blocks is not run.blocks or (run.blocks and more.offset != run.offset + run.size):
+            break
+        run = BlockRun(run.size + more.size, run.blocks, run.offset)
+    return BlockRun(min(run.size, size), run.blocks, run.offset)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MappedBlocks:
     """An image whose bytes are in runs.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ltsp.disk.blocks import BlockRun, LazyBlocks, MappedBlocks, unpack_integers
+from ltsp.disk.blocks import BlockRun, LazyBlocks, MappedBlocks, join_runs, unpack_integers
 from ltsp.disk.cache import LruCache
 from ltsp.disk.codecs import decompress_cluster
 from ltsp.errors import FormatError, SourceError
@@ -172,13 +172,7 @@ class _ClusterMap:
         self._unpacked = LruCache(self._decompress_cluster, _CACHED // self._cluster // 4)
 
     def run(self, offset: int, size: int) -> BlockRun:
-        run = self._subcluster_run(offset)
-        while run.size < size and not isinstance(run.blocks, LazyBlocks):
-            more = self._subcluster_run(offset + run.size)
-            if more.blocks is not run.blocks or (run.blocks and more.offset != run.offset + run.size):
-                break
-            run = BlockRun(run.size + more.size, run.blocks, run.offset)
-        return BlockRun(min(run.size, size), run.blocks, run.offset)
+        return join_runs(self._subcluster_run, offset, size)
 
     def _subcluster_run(self, offset: int) -> BlockRun:
         """The rest of the cluster or subcluster at an offset."""

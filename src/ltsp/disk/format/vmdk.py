@@ -14,7 +14,16 @@ from functools import partial
 from itertools import accumulate
 from typing import Final
 
-from ltsp.disk.blocks import SECTOR, BlockRun, FileBlocks, LazyBlocks, MappedBlocks, OpenSibling, unpack_integers
+from ltsp.disk.blocks import (
+    SECTOR,
+    BlockRun,
+    FileBlocks,
+    LazyBlocks,
+    MappedBlocks,
+    OpenSibling,
+    join_runs,
+    unpack_integers,
+)
 from ltsp.disk.cache import LruCache
 from ltsp.disk.codecs import decompress_cluster
 from ltsp.disk.format import vmdk_descriptor
@@ -156,13 +165,7 @@ class _GrainMap:
         self._unpacked = LruCache(self._decompress_grain, _CACHED // self._grain)
 
     def run(self, offset: int, size: int) -> BlockRun:
-        run = self._grain_run(offset)
-        while run.size < size and not isinstance(run.blocks, LazyBlocks):
-            more = self._grain_run(offset + run.size)
-            if more.blocks is not run.blocks or (run.blocks and more.offset != run.offset + run.size):
-                break
-            run = BlockRun(run.size + more.size, run.blocks, run.offset)
-        return BlockRun(min(run.size, size), run.blocks, run.offset)
+        return join_runs(self._grain_run, offset, size)
 
     def _grain_run(self, offset: int) -> BlockRun:
         """The rest of the grain at an offset."""
