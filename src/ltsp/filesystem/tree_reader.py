@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -13,7 +11,7 @@ from ltsp.filesystem.record_reader import translate_damage
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, Metadata, Node
 from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, select_all
-from ltsp.tree.tree import Tree
+from ltsp.tree.tree import Tree, without_gc
 
 _ALLOWANCE = 96 << 20
 _ALLOWANCE_PER_BYTE = 16
@@ -88,7 +86,7 @@ class FilesystemTreeReader:
 
         Raises FormatError and SourceError, which name the directory.
         """
-        with _without_gc():
+        with without_gc():
             node = self._read_node(root)
             if not isinstance(node, Directory):
                 raise FormatError("the root of the file system is not a directory")
@@ -182,15 +180,3 @@ class FilesystemTreeReader:
 
 def _xattr_memory(metadata: Metadata) -> int:
     return sum(len(value) + 200 for _, value in metadata.xattrs)
-
-
-@contextmanager
-def _without_gc() -> Iterator[None]:
-    """Disable garbage collection: no node is garbage, and the repeated scans take 40 % of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

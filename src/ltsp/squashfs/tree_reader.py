@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -17,7 +14,7 @@ from ltsp.squashfs.meta_reader import MemoryBudget, MetadataTable
 from ltsp.squashfs.superblock import SquashfsSuperblock
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink
-from ltsp.tree.tree import Tree
+from ltsp.tree.tree import Tree, without_gc
 
 _NAME_COST = 150
 """Largest size in memory of a directory entry, without its node and the characters of its name."""
@@ -70,7 +67,7 @@ class SquashfsTreeReader:
         root = self._register_inode(inode, self.superblock.root)
         assert isinstance(root, Directory)
         assert inode.listing is not None
-        with _without_gc():
+        with without_gc():
             self._fill_all(_PendingListing(inode.listing))
         return Tree(root)
 
@@ -121,18 +118,6 @@ class SquashfsTreeReader:
         self.nodes[inode.number] = inode.node
         self.references[inode.number] = place
         return inode.node
-
-
-@contextmanager
-def _without_gc() -> Iterator[None]:
-    """Disable garbage collection: no node is garbage, and the repeated scans take 40 % of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _inode_type(node: Node) -> InodeType:

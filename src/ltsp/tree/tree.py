@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from ltsp.tree.name import sort_names
@@ -205,3 +207,15 @@ def _rebuild(
             if not open_directories:
                 return built
             open_directories[-1][4][name] = built
+
+
+@contextmanager
+def without_gc() -> Iterator[None]:
+    """Disable garbage collection: no node is garbage, and the repeated scans take 40 % of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
