@@ -11,16 +11,16 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
-from ltsp.host.process import FileUser, KernelObject, Process, list_loop_files
+from ltsp.host.process import FileUser, KernelObject, Process, list_loop_files, list_open_files, open_file_name
 
 _FLOCK = struct.Struct("@hhqqi0q")
 """struct flock with 64-bit offsets: type, whence, start, length, pid. fcntl(2)"""
 _QEMU_WRITES = (101, 103)
 """Bytes with a shared lock by QEMU while it may write to a disk or resize it. (100 stands for reading.)"""
 _NO_LOCKS = frozenset({errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
-_DELETED = " (deleted)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,38 +79,20 @@ def _is_flocked(descriptor: int) -> bool:
 def _find_writers(descriptor: int) -> Iterator[FileUser]:
     """Only files with the same name are examined: a stat of an unrelated one could hang on a dead server."""
     status = os.fstat(descriptor)
-    name = _open_file_name(f"/proc/self/fd/{descriptor}")
-    own = os.getpid()
-    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
-        if pid == own:
-            continue
-        try:
-            descriptors = os.listdir(f"/proc/{pid}/fd")
-        except OSError:
-            continue
-        for each in descriptors:
-            path = f"/proc/{pid}/fd/{each}"
-            try:
-                if (
-                    _open_file_name(path) == name
-                    and os.path.samestat(os.stat(path), status)
-                    and _is_open_for_write(pid, each)
-                ):
-                    yield Process.of(pid)
-            except OSError:
-                continue
+    name = open_file_name(f"/proc/self/fd/{descriptor}")
+    own_file = (status.st_dev, status.st_ino)
+    for pid, opened, file in list_open_files(lambda other: other == name):
+        with suppress(OSError):  # it may be closed by now
+            if file == own_file and _is_open_for_write(pid, opened):
+                yield Process.of(pid)
     for file, device in list_loop_files():
-        if file == (status.st_dev, status.st_ino) and not _is_read_only(device):
+        if file == own_file and not _is_read_only(device):
             yield device
 
 
 def _is_read_only(device: KernelObject) -> bool:
     with open(f"/sys/block/{device.name.rpartition('/')[2]}/ro", encoding="ascii") as file:
         return file.read().strip() == "1"
-
-
-def _open_file_name(path: str) -> str:
-    return os.path.basename(os.readlink(path).removesuffix(_DELETED))
 
 
 def _is_open_for_write(pid: int, descriptor: str) -> bool:

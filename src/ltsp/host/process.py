@@ -50,7 +50,8 @@ def find_file_users(files: Collection[FileId], may_be: Callable[[str], bool]) ->
     """
     if not files:
         return {}
-    everywhere = (*_list_nfs_files(files), *list_loop_files(), *_list_process_files(may_be))
+    processes = ((file, Process.of(pid)) for pid, _, file in list_open_files(may_be))
+    everywhere = (*_list_nfs_files(files), *list_loop_files(), *processes)
     return {file: user for file, user in everywhere if file in files}
 
 
@@ -66,7 +67,8 @@ def _command(pid: int) -> str:
         return "[gone]"
 
 
-def _list_process_files(may_be: Callable[[str], bool]) -> Iterator[tuple[FileId, FileUser]]:
+def list_open_files(may_be: Callable[[str], bool]) -> Iterator[tuple[int, str, FileId]]:
+    """Process, descriptor and file of what other processes have open; `may_be` as in `find_file_users`."""
     own = os.getpid()
     for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
         if pid == own:
@@ -78,11 +80,17 @@ def _list_process_files(may_be: Callable[[str], bool]) -> Iterator[tuple[FileId,
         for descriptor in descriptors:
             path = f"/proc/{pid}/fd/{descriptor}"
             try:
-                if may_be(os.path.basename(os.readlink(path).removesuffix(_DELETED))):
-                    status = os.stat(path)
-                    yield (status.st_dev, status.st_ino), Process.of(pid)
+                if not may_be(open_file_name(path)):
+                    continue
+                status = os.stat(path)
             except OSError:
                 continue
+            yield pid, descriptor, (status.st_dev, status.st_ino)
+
+
+def open_file_name(path: str) -> str:
+    """The name of the file that a link in /proc/PID/fd leads to. Raises OSError."""
+    return os.path.basename(os.readlink(path).removesuffix(_DELETED))
 
 
 def list_loop_files() -> Iterator[tuple[FileId, KernelObject]]:
