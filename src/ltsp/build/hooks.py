@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ltsp.errors import LtspError, UsageError
@@ -18,11 +18,8 @@ from ltsp.host import command, trusted
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.hooks import Hooks
-from ltsp.source.source import Plan, Source
-from ltsp.tree.faults import Faults
+from ltsp.source.source import Source, SourceWrapper
 from ltsp.tree.name import decode, encode, printable, sort_names
-from ltsp.tree.selection import Selection
-from ltsp.tree.tree import Tree
 
 ROOT_VARIABLE = "LTSP_ROOT"
 _NO_IMAGE = "the image was not made"
@@ -117,32 +114,10 @@ def attach_commands(
 
 
 @dataclass(frozen=True, slots=True)
-class _SourceWithCommands:
+class _SourceWithCommands(SourceWrapper):
     """A source with commands that run before it is read and do not change its view."""
 
-    base: Source
     run_commands: Callable[[], None]
-
-    @property
-    def name(self) -> str:
-        return self.base.name
-
-    @property
-    def kind(self) -> str:
-        return self.base.kind
-
-    @property
-    def description(self) -> str:
-        return self.base.description
-
-    def plan(self) -> Plan:
-        return self.base.plan()
-
-    def peek_tree(self, selection: Selection) -> AbstractContextManager[Tree | None]:
-        return self.base.peek_tree(selection)
-
-    def open(self, selection: Selection, faults: Faults) -> AbstractContextManager[Tree]:
-        return self.base.open(selection, faults)
 
     @contextmanager
     def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> Iterator[list[str]]:

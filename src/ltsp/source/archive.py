@@ -12,7 +12,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from tempfile import TemporaryFile, mkdtemp
 from typing import BinaryIO, Final
@@ -25,7 +25,7 @@ from ltsp.host.root import RootDirectory
 from ltsp.inspection.nested_roots import enter_nested_root
 from ltsp.sandbox.client import start_reader
 from ltsp.source.image_reference import LAYOUT, REGISTRY, STANDARD_INPUT, ImageReference
-from ltsp.source.source import Plan, SourcePart
+from ltsp.source.source import ClosedSource, Plan, SourcePart
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
@@ -57,24 +57,8 @@ def archive_source(reference: ImageReference, name: str) -> ArchiveSource | Layo
     return ArchiveSource(name, reference.path, form, reference.tag)
 
 
-class _NoPackageManager:
-    """A source in which no package manager runs."""
-
-    __slots__ = ()
-
-    def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - an archive is read as a whole
-        return nullcontext()
-
-    def lock_package_manager(
-        self,
-        timeout: float,  # noqa: ARG002 - no package manager runs in an archive
-        waiting: Callable[[str], None],  # noqa: ARG002 - likewise
-    ) -> AbstractContextManager[list[str]]:
-        return nullcontext([])
-
-
 @dataclass(frozen=True, slots=True)
-class ArchiveSource(_NoPackageManager):
+class ArchiveSource(ClosedSource):
     """A tar archive, compressed or not, of a root file system or of a container image."""
 
     name: str
@@ -113,7 +97,7 @@ class ArchiveSource(_NoPackageManager):
 
 
 @dataclass(frozen=True, slots=True)
-class LayoutSource(_NoPackageManager):
+class LayoutSource(ClosedSource):
     """An image in an OCI layout directory."""
 
     name: str
@@ -139,7 +123,7 @@ class LayoutSource(_NoPackageManager):
 
 
 @dataclass(frozen=True, slots=True)
-class RegistrySource(_NoPackageManager):
+class RegistrySource(ClosedSource):
     """An image in a registry, copied by skopeo with the logins and mirrors that it is configured with."""
 
     name: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from ltsp.errors import SourceError
-from ltsp.source.source import Plan, Source, SourcePart
+from ltsp.source.source import Plan, Source, SourcePart, SourceWrapper
 from ltsp.source.spec import ImageSpec
 from ltsp.source.spill import spill_to_host
 from ltsp.tree.faults import Faults
@@ -34,19 +34,10 @@ class OverlayEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class CombinedSource:
-    base: Source
+class CombinedSource(SourceWrapper):
     overlays: tuple[OverlayEntry, ...]
     open_image: OpenImage
     warnings: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return self.base.name
-
-    @property
-    def kind(self) -> str:
-        return self.base.kind
 
     @property
     def description(self) -> str:
@@ -115,9 +106,6 @@ class CombinedSource:
                 part = opened.enter_context(self._open_part(entry, tree, _selection_below(selection, at), below))
                 tree = tree.edit({at: part.root}) if at else part
             yield tree
-
-    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
-        return self.base.lock_package_manager(timeout, waiting)
 
     @contextmanager
     def _open_part(self, entry: OverlayEntry, tree: Tree, selection: Selection, faults: Faults) -> Iterator[Tree]:

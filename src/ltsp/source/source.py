@@ -1,9 +1,9 @@
-"""The interface of a source: a name, a plan that can be shown before any work, and the tree."""
+"""The interface of a source: a name, a plan that can be shown before any work, and the tree; and what sources share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,3 +100,52 @@ class Source(Protocol):
         after `timeout` seconds.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class SourceWrapper:
+    """A source that is as another one, but for the methods that a subclass has of its own."""
+
+    base: Source
+
+    @property
+    def name(self) -> str:
+        return self.base.name
+
+    @property
+    def description(self) -> str:
+        return self.base.description
+
+    @property
+    def kind(self) -> str:
+        return self.base.kind
+
+    def plan(self) -> Plan:
+        return self.base.plan()
+
+    def peek_tree(self, selection: Selection) -> AbstractContextManager[Tree | None]:
+        return self.base.peek_tree(selection)
+
+    def open(self, selection: Selection, faults: Faults) -> AbstractContextManager[Tree]:
+        return self.base.open(selection, faults)
+
+    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
+        return self.base.lock_package_manager(timeout, waiting)
+
+
+class ClosedSource:
+    """What sources in a file have in common: no package manager runs in them, and their tree takes as much work as
+    opening them.
+    """
+
+    __slots__ = ()
+
+    def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - of the interface
+        return nullcontext()
+
+    def lock_package_manager(
+        self,
+        timeout: float,  # noqa: ARG002 - of the interface
+        waiting: Callable[[str], None],  # noqa: ARG002 - likewise
+    ) -> AbstractContextManager[list[str]]:
+        return nullcontext([])

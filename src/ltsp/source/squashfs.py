@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from ltsp.errors import FileChanged, FormatError, SourceError
 from ltsp.inspection.nested_roots import enter_nested_root
-from ltsp.source.source import Plan, SourcePart
+from ltsp.source.source import ClosedSource, Plan, SourcePart
 from ltsp.squashfs.reader import Image
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
@@ -19,7 +19,7 @@ from ltsp.tree.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
-class SquashfsSource:
+class SquashfsSource(ClosedSource):
     """An image in a file of the host."""
 
     name: str
@@ -36,9 +36,6 @@ class SquashfsSource:
 
     def plan(self) -> Plan:
         return Plan(included=(SourcePart("", self.description),))
-
-    def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - an image is read as a whole
-        return nullcontext()
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:  # noqa: ARG002 - an image is whole or damaged
@@ -61,13 +58,6 @@ class SquashfsSource:
                 raise FileChanged(
                     f"{shown} was written to while it was being read", "try again when it is no longer in use"
                 )
-
-    def lock_package_manager(
-        self,
-        timeout: float,  # noqa: ARG002 - no package manager runs in an image
-        waiting: Callable[[str], None],  # noqa: ARG002 - likewise
-    ) -> AbstractContextManager[list[str]]:
-        return nullcontext([])
 
 
 def _change_stamp(file: BinaryIO) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from ltsp.host.mount_namespace import enter
 from ltsp.inspection import nested_roots
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.source.snapshot.snapshot import AUTO, NONE
-from ltsp.source.source import Plan, Source
+from ltsp.source.source import Source, SourceWrapper
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable, sort_names
@@ -33,31 +33,15 @@ _VIEW_ROOT = _VIEW_DIRECTORY + b"/root"
 
 
 @dataclass(frozen=True, slots=True)
-class WritableSource:
-    """A source, and a change that is applied to its view each time it is opened."""
+class WritableSource(SourceWrapper):
+    """A source, and a change that is applied to its view each time it is opened.
+
+    The locks are those of the source itself; the view has others, so commands may install packages.
+    """
 
     base: DirectorySource | SquashfsSource
     change: Callable[[str], None]
     """Called with the path of the view. An exception aborts the opening."""
-
-    @property
-    def name(self) -> str:
-        return self.base.name
-
-    @property
-    def kind(self) -> str:
-        return self.base.kind
-
-    @property
-    def description(self) -> str:
-        return self.base.description
-
-    def plan(self) -> Plan:
-        return self.base.plan()
-
-    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
-        """Holds the locks of the source itself; those in the view are different, so commands may install packages."""
-        return self.base.lock_package_manager(timeout, waiting)
 
     def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - the view is created when it is opened
         return nullcontext()

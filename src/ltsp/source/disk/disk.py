@@ -6,8 +6,8 @@ They are read in a sandboxed process, without a mount; a file system that it can
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import BinaryIO, Self
@@ -23,7 +23,7 @@ from ltsp.source.disk.disk_options import DEFAULT_OPTIONS, DiskOptions
 from ltsp.source.disk.kernel_mounts import BY_ROOT, KernelMounts
 from ltsp.source.disk.kernel_volumes import KernelVolumes
 from ltsp.source.disk.volume_key import check_key_file, find_volume_key
-from ltsp.source.source import Plan, SourcePart
+from ltsp.source.source import ClosedSource, Plan, SourcePart
 from ltsp.source.spec import SUBVOLUME, ImageSpec
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
@@ -49,7 +49,7 @@ class _ReaderProcess:
 
 
 @dataclass(frozen=True, slots=True)
-class DiskSource:
+class DiskSource(ClosedSource):
     """A disk, from which one system is taken, or with `whole` unset any file system."""
 
     name: str
@@ -127,9 +127,6 @@ class DiskSource:
         note = f"volumes that the kernel needs are copied to TMPDIR or /var/tmp first: {', '.join(copied)}"
         return replace(self, reader="kernel", warnings=(*self.warnings, note))
 
-    def peek_tree(self, selection: Selection) -> AbstractContextManager[None]:  # noqa: ARG002 - it would take a process
-        return nullcontext()
-
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         """Raises LtspError, including FileChanged if the file was written to while it was being read."""
@@ -162,13 +159,6 @@ class DiskSource:
     def _choice(self) -> tuple[SystemChoice, bool]:
         words = (str(self.choice.get(key, "")) for key in ("partition", "subvolume", "holding"))
         return SystemChoice(*words), bool(self.choice.get("whole", True))
-
-    def lock_package_manager(
-        self,
-        timeout: float,  # noqa: ARG002 - no package manager runs in a disk image
-        waiting: Callable[[str], None],  # noqa: ARG002 - likewise
-    ) -> AbstractContextManager[list[str]]:
-        return nullcontext([])
 
     @contextmanager
     def _start_reader(self, module: str = _DISK_SESSION) -> Iterator[_ReaderProcess]:

@@ -16,7 +16,7 @@ from ltsp.inspection.live_medium import LiveMedium
 from ltsp.inspection.rootfs_check import is_system
 from ltsp.source.live import live_kernel
 from ltsp.source.live.live_kernel import add_kernel
-from ltsp.source.source import Plan, Source, SourcePart
+from ltsp.source.source import Plan, Source, SourcePart, SourceWrapper
 from ltsp.source.spill import spill_to_host
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
@@ -31,8 +31,7 @@ _LOOKED_INTO = live_medium.TOPS | live_kernel.TOPS
 
 
 @dataclass(frozen=True, slots=True)
-class LiveSource:
-    medium: Source
+class LiveSource(SourceWrapper):
     open_image: Callable[[str], Source]
     """Opens an image file of the host, by path."""
     written: str
@@ -48,19 +47,11 @@ class LiveSource:
     """The user's rule for finding a kernel, which may match that of the medium."""
 
     @property
-    def name(self) -> str:
-        return self.medium.name
-
-    @property
-    def kind(self) -> str:
-        return self.medium.kind
-
-    @property
     def description(self) -> str:
-        return f"{self._chosen_path} in {self.medium.description}" if self._chosen_path else self.medium.description
+        return f"{self._chosen_path} in {self.base.description}" if self._chosen_path else self.base.description
 
     def plan(self) -> Plan:
-        plan = self.medium.plan()
+        plan = self.base.plan()
         warnings = [*self.warnings, *plan.warnings]
         if self.live and len(self.live.systems) > 1 and not self.inner_path:
             every = [each for each in self.live.systems if each != self._chosen_path]
@@ -75,9 +66,6 @@ class LiveSource:
             else plan.included
         )
         return replace(plan, included=taken, warnings=tuple(warnings))
-
-    def lock_package_manager(self, timeout: float, waiting: Callable[[str], None]) -> AbstractContextManager[list[str]]:
-        return self.medium.lock_package_manager(timeout, waiting)
 
     def check_chosen(self) -> None:
         """Raises SourceError if the user has to choose a system."""
@@ -106,7 +94,7 @@ class LiveSource:
             tops = _LOOKED_INTO | (KernelRule.parse(self.own_rule).top_directories if self.own_rule else set())
             # The selection applies to the system inside, not to the medium.
             wanted = select_all if self.inner_path or self.archive else _include_medium(selection, tops)
-            medium = opened.enter_context(self.medium.open(wanted, faults))
+            medium = opened.enter_context(self.base.open(wanted, faults))
             yield self._open_system(medium, faults, opened).select(selection)
 
     def _open_system(self, medium: Tree, faults: Faults, opened: ExitStack) -> Tree:
@@ -156,7 +144,7 @@ class LiveSource:
                 there = LiveMedium.of(medium)
                 systems = f"; it has {live_medium.format_paths(there.systems)}" if there else ""
                 raise SourceError(
-                    f"{printable(path)} not found in {printable(self.medium.description)}{systems}",
+                    f"{printable(path)} not found in {printable(self.base.description)}{systems}",
                     "parts after the first are absolute paths, or paths inside the parts before them",
                 )
 
