@@ -91,7 +91,8 @@ class SourceOptions(VersionedOptions):
         group=OptionGroup.CONTENT,
         details="Later changes do not get into the image, and packages may be installed as soon as the tree is read. "
         "auto takes a snapshot if that costs nothing (btrfs, thin LVM volumes, ZFS) and root runs it; lvm also takes "
-        "one of thick volumes. It is removed at the end, or by the next run if this one is killed.",
+        "one of thick volumes. It is removed at the end, or by the next run if this one is killed. "
+        "Snapshots of LVM and ZFS are experimental: they have not been tested on real volumes and pools yet.",
     )
     lock_timeout: int = option(
         Integer("SECONDS"),

@@ -8,11 +8,16 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from ltsp.errors import LtspError, SourceError
+from ltsp.host import mount_table
 from ltsp.host.mount_table import Mount
 from ltsp.host.root import RootDirectory
 from ltsp.settings.applets import ImageOptions
 from ltsp.settings.option import declared_options
+from ltsp.source.directory import directory
 from ltsp.source.snapshot import snapshot
+from ltsp.source.snapshot.frozen import Frozen, SnapshotBase
+from ltsp.tree.faults import Faults
+from ltsp.tree.selection import select_all
 
 BTRFS = b"29 1 0:24 /@ / rw,relatime shared:1 - btrfs /dev/sda2 rw,subvol=/@"
 ZFS = b"29 1 0:24 / / rw,relatime shared:1 - zfs rpool/ROOT/debian rw,xattr,posixacl"
@@ -159,3 +164,30 @@ def test_root_of_a_container_reads_the_live_directory_without_a_word(server):
         assert snapshot.take_snapshots([live], "auto", lambda *_: None, opened) == ([], [])
         with pytest.raises(SourceError, match="operation not permitted"):
             snapshot.take_snapshots([live], "btrfs", lambda *_: None, opened)
+
+
+@pytest.mark.parametrize(("line", "shown"), [(BTRFS, ""), (ZFS, "ZFS"), (EXT4, "LVM")])
+def test_a_snapshot_of_a_kind_that_has_not_met_a_real_pool_is_called_experimental(server, tmp_path, line, shown):
+    """One line of the plan, however many of them there are."""
+
+    @contextmanager
+    def taken(base, _wanted):
+        with RootDirectory.open(os.fsencode(tmp_path)) as root:
+            yield [Frozen(path, taken_kind, "vg0/root", root, 0) for path in (base.path, "nested")]
+
+    taken_kind = kind(line, "auto")
+    server.setattr(snapshot, "_TAKE_SNAPSHOT", dict.fromkeys(snapshot.KINDS, taken))
+    server.setattr(mount_table, "find_mount", lambda *_: Mount.parse(line))
+    server.setattr(directory, "_find_bases", lambda roots, _: [SnapshotBase("", Mount.parse(line), roots[""], b"")])
+    source = directory.DirectorySource("lab", str(tmp_path), "chroot", snapshots="auto")
+    assert source.plan().warnings == ()
+    with source.open(select_all, Faults()):
+        assert len(source.plan().snapshots) == 2
+        warnings = source.plan().warnings
+    assert len(warnings) == bool(shown)
+    assert all(f"{shown} snapshots are experimental" in warning for warning in warnings)
+
+
+def test_the_manual_calls_them_experimental():
+    (option,) = (each for each in declared_options(ImageOptions) if each.name == "snapshot")
+    assert "LVM and ZFS are experimental" in option.details

@@ -69,7 +69,7 @@ class DirectorySource:
             included=taken + tuple(_make_part(decision) for decision in decisions if decision.included),
             left_out=tuple(_make_part(decision) for decision in decisions if not decision.included)
             + tuple(SourcePart(path, "output directory", "an image does not include itself") for path in outputs),
-            warnings=self.warnings + missing,
+            warnings=self.warnings + missing + self.outcome.warnings,
             snapshots=self.outcome.snapshots,
             read_live=self.outcome.refused,
             is_frozen=self.outcome.whole,

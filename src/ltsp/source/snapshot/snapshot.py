@@ -27,6 +27,9 @@ from ltsp.tree.name import printable
 AUTO, NONE = "auto", "none"
 KINDS = (AUTO, "btrfs", "lvm", "zfs", NONE)
 
+_EXPERIMENTAL = {"lvm": "LVM", "zfs": "ZFS"}
+"""Kinds whose code follows the manual pages and has not run against a real volume group or pool."""
+
 _TAKE_SNAPSHOT: Mapping[str, Callable[[SnapshotBase, MountSelection], AbstractContextManager[Sequence[Frozen]]]] = {
     "btrfs": btrfs_snapshot.take_snapshot,
     "lvm": lvm_snapshot.take_snapshot,
@@ -48,6 +51,16 @@ class SnapshotOutcome:
     def invalid_reason(self) -> str:
         """Why data read from a snapshot cannot be trusted, as of now; empty if it can."""
         return next(filter(None, (frozen.invalid_reason() for frozen in self._frozen_mounts)), "")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """That a kind of snapshot is experimental, if one was taken. Safe to print."""
+        kinds = dict.fromkeys(_EXPERIMENTAL[each.kind] for each in self.snapshots if each.kind in _EXPERIMENTAL)
+        return tuple(
+            f"{kind} snapshots are experimental: they have not been tested on a real {kind} system yet; "
+            "--snapshot=none reads the source as it is"
+            for kind in kinds
+        )
 
     @contextmanager
     def hold(self, frozen_mounts: Sequence[Frozen], refused: Sequence[SourcePart], *, whole: bool) -> Iterator[None]:
