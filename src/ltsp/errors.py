@@ -17,6 +17,9 @@ The number is the exit status. Only `ltsp.cli.main` exits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class LtspError(Exception):
     """A failure: its cause in one line, and a hint that says what to type or do."""
@@ -80,3 +83,18 @@ class FileChanged(SourceError):
 
 class FileVanished(SourceError):
     """A file or directory vanished after the scan."""
+
+
+@contextmanager
+def require_library(purpose: str, library: str, extra: str, otherwise: str = "") -> Iterator[None]:
+    """Wraps the import of an extra's library; `purpose` is what needs it.
+
+    Raises LtspError if it is not installed; the hint says how to install it, or what else to do.
+    """
+    try:
+        yield
+    except ImportError as error:
+        hint = f"pipx inject ltsp {library}, or pip install 'ltsp[{extra}]'"
+        raise LtspError(
+            f"{purpose} needs the Python package {library}: {error}", f"{hint}; {otherwise}" if otherwise else hint
+        ) from error

@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from ltsp.boot.kernel_version import version_key
+from ltsp.boot.kernel_header import version_key
 
 OLD_TO_NEW = [
     [

@@ -6,8 +6,7 @@ import pytest
 
 from corpus.dict_tree import make_tree
 from ltsp.boot.distribution import Distribution, detect_distribution, kernel_install_command, kernel_package
-from ltsp.boot.kernel_codecs import initrd_codec, readable_codecs
-from ltsp.boot.kernel_config import kernel_options
+from ltsp.boot.kernel_codecs import initrd_codec, kernel_options, readable_codecs
 from ltsp.boot.preflight import PreflightFacts, Severity, check_no_errors, find_problems
 from ltsp.errors import LtspError
 from ltsp.initrd.drivers import find_network_drivers

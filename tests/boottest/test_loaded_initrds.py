@@ -12,9 +12,9 @@ import pytest
 
 from corpus import diskless
 from corpus.tree_strategies import noise
-from ltsp.boottest import run, uefi_firmware
+from ltsp.boottest import run
 from ltsp.boottest.console import BootStage
-from ltsp.boottest.machine import NetworkBoot, VirtualMachine
+from ltsp.boottest.machine import NetworkBoot, VirtualMachine, prepare_uefi
 from ltsp.cpio import compression, newc
 from ltsp.initrd.site.layer import SiteLayer, build_site_tree, build_tree, text_file
 from ltsp.publish.manifest import SourceFacts
@@ -73,7 +73,7 @@ def booted(debian_root: Path, directory: Path, client: bytes):
     (directory / "ltsp.img").write_bytes(archive(build_site_tree({"common": SiteLayer(env={"HOSTNAME": "pc"})}, {})))
     (directory / "boot.ipxe").write_text(SCRIPT)
     with diskless.one_at_a_time():
-        uefi = uefi_firmware.prepare_uefi(str(directory / "disk"))
+        uefi = prepare_uefi(str(directory / "disk"))
         machine = VirtualMachine(NetworkBoot("boot.ipxe", str(directory)), uefi, memory=1024)
         return run.run_boot_test(machine, run.WatchOptions(600))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from corpus import diskless
-from ltsp.boottest import acceleration, run
+from ltsp.boottest import machine, run
 from ltsp.boottest.console import BootStage
 from ltsp.boottest.machine import Accelerator, DirectBoot, NetworkBoot, VirtualMachine
 from ltsp.errors import LtspError
@@ -82,7 +82,7 @@ def test_arguments_that_qemu_refuses_are_its_own_failure():
 
 
 def test_emulation_runs_instructions_everywhere():
-    assert acceleration.is_working(Accelerator.TCG, 20.0)
+    assert machine.is_working(Accelerator.TCG, 20.0)
 
 
 def test_a_trial_that_hangs_is_ended(tmp_path, monkeypatch):
@@ -91,4 +91,4 @@ def test_a_trial_that_hangs_is_ended(tmp_path, monkeypatch):
     program.write_text("#!/bin/sh\ntrap '' TERM\nsleep 60 & wait; sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert not acceleration.is_working(Accelerator.KVM, 0.2)
+    assert not machine.is_working(Accelerator.KVM, 0.2)

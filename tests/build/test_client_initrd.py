@@ -9,7 +9,7 @@ from corpus.elf_files import module, program
 from ltsp.boot.kernel import Kernel
 from ltsp.build.client_initrd import ClientBootFiles, ClientInitrdRequest, make_client_initrd
 from ltsp.errors import LtspError
-from ltsp.initrd.busybox import APPLETS
+from ltsp.initrd.program_file import APPLETS
 from ltsp.tree.content import Bytes
 
 M = "usr/lib/modules/6.1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltsp.host.block_device import BlockDevice, find_block_device
-from ltsp.host.mount_table import Mount
+from ltsp.host.mounts import Mount
 
 
 def mount(major, minor):

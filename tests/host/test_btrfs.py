@@ -12,7 +12,7 @@ import pytest
 from corpus.btrfs_disk import btrfs_disk, subvolume, subvolumes
 from ltsp.host import btrfs
 from ltsp.host.btrfs import NestedSubvolume, SubvolumePath
-from ltsp.host.mount_table import read
+from ltsp.host.mounts import read_mounts
 from ltsp.host.system_call import MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, create_mount
 
 pytestmark = pytest.mark.root
@@ -98,7 +98,7 @@ def test_another_file_system_has_no_subvolumes():
 def test_a_subvolume_is_mounted_by_its_number_where_nobody_sees_it(disk):
     root = subvolume(disk / "@")
     (root / "file").write_text("there")
-    before = read()
+    before = read_mounts()
     device = next(mount.source for mount in before if mount.point == os.fsencode(disk))
     options = {b"subvolid": b"%d" % number(root)}
     mounted = create_mount(b"btrfs", device, options, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID)
@@ -109,7 +109,7 @@ def test_a_subvolume_is_mounted_by_its_number_where_nobody_sees_it(disk):
             assert list(btrfs.list_devices(same)) == [device]
         with pytest.raises(OSError, match="Read-only"):
             os.mkdir("new", dir_fd=mounted)
-        assert read() == before
+        assert read_mounts() == before
     finally:
         os.close(mounted)
     with pytest.raises(FileNotFoundError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ltsp.host import loop
+from ltsp.host.block_device import attach_loop_device
 from ltsp.host.privilege import may_mount
 
 pytestmark = pytest.mark.root
@@ -22,7 +22,7 @@ def file(tmp_path):
 
 
 def test_a_device_shows_a_range_of_the_file_and_is_gone_after_the_block(file):
-    with loop.attach(file.fileno(), 1024, 1536) as device:
+    with attach_loop_device(file.fileno(), 1024, 1536) as device:
         assert Path(device).read_bytes() == b"\2" * 512 + b"\3" * 512 + b"\4" * 512
         backing = Path(f"/sys/block/{Path(device).name}/loop/backing_file")
         assert backing.read_text().strip() == file.name
@@ -30,12 +30,12 @@ def test_a_device_shows_a_range_of_the_file_and_is_gone_after_the_block(file):
 
 
 def test_what_is_not_to_be_written_to_is_not(file):
-    with loop.attach(file.fileno(), 0, 4096) as device:
+    with attach_loop_device(file.fileno(), 0, 4096) as device:
         opened = os.open(device, os.O_WRONLY | os.O_SYNC)
         with pytest.raises(PermissionError):
             os.write(opened, b"x" * 512)
         os.close(opened)
-    with loop.attach(file.fileno(), 512, 512, writable=True) as device:
+    with attach_loop_device(file.fileno(), 512, 512, writable=True) as device:
         opened = os.open(device, os.O_WRONLY)
         os.write(opened, b"x" * 512)
         os.fsync(opened)
@@ -44,7 +44,10 @@ def test_what_is_not_to_be_written_to_is_not(file):
 
 
 def test_several_at_once_are_different_ones(file):
-    with loop.attach(file.fileno(), 0, 512) as one, loop.attach(file.fileno(), 512, 512) as other:
+    with (
+        attach_loop_device(file.fileno(), 0, 512) as one,
+        attach_loop_device(file.fileno(), 512, 512) as other,
+    ):
         assert one != other
         assert [Path(each).read_bytes()[:1] for each in (one, other)] == [b"\0", b"\1"]
 

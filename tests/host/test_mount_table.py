@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from ltsp.host.mount_table import Mount, find_mount, mounts_below, parse, read
+from ltsp.host.mounts import Mount, find_mount, mounts_below, parse_mounts, read_mounts
 
 ROOT = b"22 1 8:2 / / rw,relatime shared:1 - ext4 /dev/sda2 rw,errors=remount-ro\n"
 
 
 def points(text, path=b"/", mount_id=22):
-    return {point: mount.id for point, mount in mounts_below(parse(text), path, mount_id).items()}
+    return {point: mount.id for point, mount in mounts_below(parse_mounts(text), path, mount_id).items()}
 
 
 def test_a_line_becomes_a_mount():
     text = (
         b"36 35 0:32 /@/with\\040space /mnt\\011tab rw,noatime master:1 shared:2 - btrfs /dev/sda\\0401 rw,subvol=/@\n"
     )
-    assert parse(text) == [
+    assert parse_mounts(text) == [
         Mount(
             id=36,
             parent=35,
@@ -30,7 +30,7 @@ def test_a_line_becomes_a_mount():
 
 
 def test_the_table_of_this_process_is_understood():
-    assert any(mount.point == b"/" for mount in read())
+    assert any(mount.point == b"/" for mount in read_mounts())
 
 
 def test_mounts_are_met_in_the_order_of_their_paths_and_relative_to_the_directory():
@@ -81,7 +81,7 @@ def test_a_root_that_is_its_own_parent_ends():
 
 
 def test_the_mount_of_a_directory_is_found_by_its_number_or_by_its_path():
-    mounts = parse(ROOT + b"30 22 8:3 / /usr rw - ext4 /dev/sda3 rw\n31 30 8:4 / /usr rw - ext4 /dev/sda4 rw\n")
+    mounts = parse_mounts(ROOT + b"30 22 8:3 / /usr rw - ext4 /dev/sda3 rw\n31 30 8:4 / /usr rw - ext4 /dev/sda4 rw\n")
     assert find_mount(mounts, b"/usr/lib", 31).source == b"/dev/sda4"
     assert find_mount(mounts, b"/usr/lib", None).source == b"/dev/sda4"
     assert find_mount(mounts, b"/usrlib", None).source == b"/dev/sda2"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 
-from ltsp.host.server_file import read_server_file
+from ltsp.host.files import read_server_file
 
 
 def relative(path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ltsp.host.swaps import list_active, parse
+from ltsp.host.mounts import list_swap_files, parse_swaps
 
 
 def test_swap_files_are_named_and_partitions_are_not():
@@ -12,8 +12,8 @@ def test_swap_files_are_named_and_partitions_are_not():
         b"/swap\\040file                          file\t\t2097148\t\t0\t\t-3\n"
         b"/deleted                                file\t\t1\t\t0\t\t-3\n"
     )
-    assert parse(table) == (b"/swap file", b"/deleted")
+    assert parse_swaps(table) == (b"/swap file", b"/deleted")
 
 
 def test_this_machines_table_is_read():
-    assert all(path.startswith(b"/") for path in list_active())
+    assert all(path.startswith(b"/") for path in list_swap_files())

@@ -12,13 +12,12 @@ import pytest
 from corpus.dict_tree import make_tree
 from corpus.elf_files import module, program
 from ltsp.errors import FormatError
-from ltsp.initrd.busybox import APPLETS
 from ltsp.initrd.client_tree import ClientOptions, build_client_tree
 from ltsp.initrd.compressed_file import decompress
 from ltsp.initrd.drivers import find_network_drivers, group_modules
 from ltsp.initrd.kernel_modules import KernelModules, module_name
-from ltsp.initrd.module_file import MAX_MODULE_SIZE, ModuleFile
-from ltsp.initrd.module_kind import DriverKind, ModuleKind, is_for_wired_cards
+from ltsp.initrd.module_file import MAX_MODULE_SIZE, DriverKind, ModuleFile, ModuleKind, is_for_wired_cards
+from ltsp.initrd.program_file import APPLETS
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import select_all

@@ -21,7 +21,7 @@ import pytest
 
 from corpus import diskless
 from ltsp.cpio import compression, newc
-from ltsp.host.server_file import read_server_file
+from ltsp.host.files import read_server_file
 from ltsp.initrd.client_tree import build_client_tree
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms

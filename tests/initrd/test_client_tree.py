@@ -12,11 +12,10 @@ from corpus.elf_files import ARM64, module, program
 from ltsp.cpio.compression import compress
 from ltsp.cpio.newc import write_archive
 from ltsp.errors import FileUnreadable, FormatError, LtspError
-from ltsp.initrd.busybox import APPLETS
 from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, build_client_tree
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.module_file import ModuleFile
-from ltsp.initrd.program_file import ServerPrograms
+from ltsp.initrd.program_file import APPLETS, ServerPrograms
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, Directory, File, Metadata

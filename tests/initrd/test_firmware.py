@@ -3,7 +3,7 @@ from __future__ import annotations
 import lzma
 
 from corpus.dict_tree import make_tree
-from ltsp.initrd.firmware import DriverFirmware
+from ltsp.initrd.drivers import DriverFirmware
 
 IMAGE = make_tree(
     {

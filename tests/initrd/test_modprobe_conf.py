@@ -9,11 +9,11 @@ import pytest
 from corpus.dict_tree import data, make_tree
 from corpus.elf_files import module, program
 from ltsp.errors import LtspError
-from ltsp.initrd.busybox import APPLETS
 from ltsp.initrd.client_tree import ClientInitrd, ClientOptions, build_client_tree
 from ltsp.initrd.drivers import find_network_drivers
 from ltsp.initrd.kernel_modules import KernelModules, module_name
 from ltsp.initrd.modprobe_conf import ModprobeConf, replace_hyphens
+from ltsp.initrd.program_file import APPLETS
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Device, DeviceKind, File, Metadata

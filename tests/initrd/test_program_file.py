@@ -9,9 +9,8 @@ import pytest
 from corpus.dict_tree import make_tree
 from corpus.elf_files import ARM64, I386, X86_64, program
 from ltsp.errors import LtspError
-from ltsp.initrd.busybox import APPLETS, find_busybox
 from ltsp.initrd.elf import Elf
-from ltsp.initrd.program_file import find_program, image_reader
+from ltsp.initrd.program_file import APPLETS, find_busybox, find_program, image_reader
 
 LIBC = program(needed=["ld-linux.so.2"])
 LOADER = program()

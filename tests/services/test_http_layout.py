@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltsp.services.http_layout import ServedArea, ServedPath, find_served_path
+from ltsp.services.http_files import ServedArea, ServedPath, find_served_path
 
 SERVED = {
     "/ltsp/ltsp.ipxe": ServedPath(ServedArea.LTSP, "ltsp.ipxe"),

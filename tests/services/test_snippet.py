@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ltsp.services.pxe_firmware import FIRMWARES
+from ltsp.services.dnsmasq import FIRMWARES
 from ltsp.services.snippet import SNIPPETS
 
 SERVER = ip_address("192.168.1.10")

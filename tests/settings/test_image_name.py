@@ -6,7 +6,7 @@ import pytest
 
 from ltsp.build.ipxe_binaries import BINARIES
 from ltsp.errors import UsageError
-from ltsp.services.pxe_firmware import FIRMWARES
+from ltsp.services.dnsmasq import FIRMWARES
 from ltsp.settings.image_name import check_name, fault, suggest_name
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from ltsp.boot.kernel_version import CLOUD_FLAVOURS
+from ltsp.boot.kernel_header import CLOUD_FLAVOURS
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode
 from ltsp.tree.node import File

@@ -9,7 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ltsp.boot.kernel_header import has_header, is_kernel_version, read_stated_size, read_stated_version
+from ltsp.boot.kernel_header import (
+    has_header,
+    is_kernel_version,
+    read_stated_size,
+    read_stated_version,
+    version_in_name,
+    version_key,
+)
 from ltsp.boot.kernel_rules import (
     INITRD_NAME,
     INITRD_PATHS,
@@ -18,7 +25,6 @@ from ltsp.boot.kernel_rules import (
     KernelRank,
     KernelRule,
 )
-from ltsp.boot.kernel_version import version_in_name, version_key
 from ltsp.boot.no_kernel import MODULES, Refused, has_modules, no_kernel_error
 from ltsp.boot.unified_kernel import UnifiedKernel
 from ltsp.errors import FileUnreadable, FormatError

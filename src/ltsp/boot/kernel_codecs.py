@@ -1,13 +1,15 @@
-"""The compressions that an image's own kernel supports, for squashfs and for initrds."""
+"""What a kernel was built with, as far as the image says: its options, and the compressions of squashfs and of initrds
+that it supports.
+"""
 
 from __future__ import annotations
 
 import lzma
+import re
 import sys
 import zlib
 from collections.abc import Mapping
 
-from ltsp.boot.kernel_config import kernel_options
 from ltsp.errors import FormatError
 from ltsp.tree.node import File
 from ltsp.tree.read_file import read_small_file
@@ -36,7 +38,7 @@ _NEEDS: Mapping[str, bytes] = {
 """A symbol that the module imports for each; older kernels have ZSTD_decompressStream."""
 _MODULE = "kernel/fs/squashfs/squashfs.ko"
 _MOST = 16 << 20
-"""Maximum bytes of the module; squashfs.ko has some 100 KiB."""
+"""Maximum bytes of a file; squashfs.ko has some 100 KiB, and the configuration of a distribution's kernel 300 KiB."""
 
 
 def readable_codecs(tree: Tree, version: str | None) -> frozenset[str] | None:
@@ -104,3 +106,11 @@ def _decompress(data: bytes, suffix: str) -> bytes | None:
                 return data
     except (zlib.error, lzma.LZMAError, zstd.ZstdError):
         return None
+
+
+def kernel_options(tree: Tree, version: str) -> frozenset[str] | None:
+    """The options, `CONFIG_…`, that are `y` or `m`; None if the image does not say."""
+    for path in (f"boot/config-{version}", f"lib/modules/{version}/config", f"lib/modules/{version}/build/.config"):
+        if text := _read_file(tree, path):
+            return frozenset(name.decode("ascii") for name in re.findall(rb"^(CONFIG_\w+)=[ym]$", text, re.MULTILINE))
+    return None

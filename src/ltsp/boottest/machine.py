@@ -1,14 +1,23 @@
-"""The virtual machine that acts as a client, and its QEMU arguments.
+"""The virtual machine that acts as a client: its QEMU arguments, its firmware, and whether KVM works here.
 
 The machine has one virtio network card in QEMU's user network, where this machine's loopback is 10.0.2.2. With BIOS,
 iPXE in QEMU's option ROM boots it. UEFI firmware cannot start a script, which the boot file is, so iPXE is on a small
 disk and requests the boot file by DHCP, as a network card's firmware would.
+
+In some containers and virtual machines, KVM can be opened and then hangs, or refuses the processor's registers: so a
+virtual processor runs one instruction before it is used.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from enum import Enum
+from os.path import join
+
+from ltsp.errors import LtspError
+from ltsp.host import command
 
 HOST = "10.0.2.2"
 """This machine's loopback as the guest sees it. QEMU, "Network emulation", user network"""
@@ -139,3 +148,84 @@ class VirtualMachine:
 def _value(text: str) -> str:
     """A value in a QEMU option list, with commas doubled."""
     return text.replace(",", ",,")
+
+
+_SECONDS = 2.0
+_FIRMWARE_SIZE = 1 << 16
+_RESET_VECTOR = 0xFFF0
+"""Where a PC's processor starts, in the last 64 KiB below 4 GiB."""
+_ANSWER = 0x2A
+_EXIT_STATUS = _ANSWER << 1 | 1
+"""The exit status that QEMU's isa-debug-exit derives from the value written to its port."""
+
+
+def make_exit_rom() -> bytes:
+    """A ROM that exits with its first instructions."""
+    # mov dx, 0x501; mov al, ANSWER; out dx, al; hlt
+    code = bytes((0xBA, 0x01, 0x05, 0xB0, _ANSWER, 0xEE, 0xF4))
+    return code.rjust(_RESET_VECTOR + len(code), b"\xf4").ljust(_FIRMWARE_SIZE, b"\xf4")
+
+
+def choose_accelerator() -> Accelerator:
+    """KVM if it works, else TCG, which emulates."""
+    return (
+        Accelerator.KVM if os.access("/dev/kvm", os.R_OK | os.W_OK) and is_working(Accelerator.KVM) else Accelerator.TCG
+    )
+
+
+def is_working(accel: Accelerator, seconds: float = _SECONDS) -> bool:
+    with open(os.memfd_create("firmware"), "wb", buffering=0) as rom:
+        rom.write(make_exit_rom())
+        arguments = [
+            "qemu-system-x86_64",
+            *("-no-user-config", "-nodefaults", "-display", "none", "-no-reboot"),
+            *("-machine", "pc", "-m", "16"),
+            *accel.arguments,
+            *("-bios", f"/proc/self/fd/{rom.fileno()}"),
+            *("-device", "isa-debug-exit,iobase=0x501,iosize=1"),
+        ]
+        with command.serve(arguments, descriptors=[rom.fileno()], package="qemu-system-x86") as trial:
+            return trial.status(seconds) == _EXIT_STATUS
+
+
+_OVMF = (
+    # Debian and Ubuntu
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+    # Fedora
+    ("/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+    # Arch
+    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+    # openSUSE
+    ("/usr/share/qemu/ovmf-x86_64-code.bin", "/usr/share/qemu/ovmf-x86_64-vars.bin"),
+)
+"""Firmware and its empty variables, without Secure Boot, since distributions' iPXE is not signed."""
+
+_IPXE = (
+    # Debian and Ubuntu
+    "/usr/lib/ipxe/ipxe.efi",
+    # Fedora
+    "/usr/share/ipxe/ipxe-x86_64.efi",
+    # Arch
+    "/usr/share/ipxe/x86_64/ipxe.efi",
+    # openSUSE
+    "/usr/share/ipxe/ipxe-x86_64.efi",
+)
+
+
+def prepare_uefi(directory: str) -> Uefi:
+    """Firmware that starts iPXE from a disk, whose files are written to the directory.
+
+    Raises LtspError if one of them is not installed.
+    """
+    code, variables = next((pair for pair in _OVMF if all(map(os.path.isfile, pair))), ("", ""))
+    if not code:
+        raise LtspError("UEFI firmware for QEMU not found", "install the package ovmf (edk2-ovmf on Fedora and Arch)")
+    ipxe = next(filter(os.path.isfile, _IPXE), "")
+    if not ipxe:
+        raise LtspError("iPXE for UEFI not found", "install the package ipxe (ipxe-bootimgs on Fedora and openSUSE)")
+    place = join(directory, "EFI", "BOOT")
+    os.makedirs(place)
+    # The default boot file of removable media. UEFI specification, 3.5.1.1
+    shutil.copyfile(ipxe, join(place, "BOOTX64.EFI"))
+    return Uefi(code, variables, directory)

@@ -1,4 +1,8 @@
-"""The servers of a test: all that a client needs to boot a version by one transport, on a private loopback."""
+"""The servers of a test: all that a client needs to boot a version by one transport, on a private loopback.
+
+They run in a network and with a /run of their own: ports and sockets of the machine's own servers neither conflict nor
+are disturbed, and nobody outside can connect.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,13 @@ from dataclasses import dataclass
 from os.path import join
 from tempfile import TemporaryDirectory
 
-from ltsp.boottest import guest_report, nbd_server, nfs_server, uefi_firmware
+from ltsp import errors
+from ltsp.boottest import guest_report, machine, nfs_server
 from ltsp.boottest.boot_script import BootScript
 from ltsp.boottest.machine import HOST, Bios, NetworkBoot, Uefi
-from ltsp.boottest.private_network import enter_private_network
-from ltsp.boottest.server import ServerProcess
+from ltsp.boottest.server import ServerProcess, start_server
 from ltsp.errors import LtspError
-from ltsp.host import optional_library
+from ltsp.host import mounts, namespaces
 from ltsp.services.http_files import open_http_files
 from ltsp.settings.tftp_names import ADD_ON, MENU
 
@@ -74,7 +78,7 @@ class BootSite:
 def check_servable(transport: str, fetch: str = "tftp") -> None:
     """Raises LtspError if a library is missing; call this before anything that takes long."""
     if fetch == "http" or transport in WHOLE_IMAGE_TRANSPORTS:
-        with optional_library.require("a boot by HTTP", "aiohttp", "http", "NFS does without"):
+        with errors.require_library("a boot by HTTP", "aiohttp", "http", "NFS does without"):
             import aiohttp  # noqa: F401, PLC0415 -- an extra
 
 
@@ -104,7 +108,7 @@ def start_servers(route: BootRoute, log: Callable[[str], None]) -> Iterator[Boot
             os.mkdir(state)
             servers = started.enter_context(nfs_server.serve_directory(images, state))
         elif route.transport == "nbd":
-            servers = (started.enter_context(nbd_server.serve_image(join(subject.base_dir, subject.image))),)
+            servers = (started.enter_context(serve_nbd(join(subject.base_dir, subject.image))),)
         if route.fetch == "http" or route.transport in WHOLE_IMAGE_TRANSPORTS:
             from ltsp.services import http_server  # noqa: PLC0415 -- it imports an extra
 
@@ -113,7 +117,7 @@ def start_servers(route: BootRoute, log: Callable[[str], None]) -> Iterator[Boot
             started.enter_context(http_server.serve_files(listener, files.open, log))
         with open(join(tftp, "boottest.ipxe"), "w", encoding="ascii") as file:
             file.write(_script(route))
-        chosen = uefi_firmware.prepare_uefi(join(directory, "disk")) if route.uefi else Bios()
+        chosen = machine.prepare_uefi(join(directory, "disk")) if route.uefi else Bios()
         yield BootSite(NetworkBoot("boottest.ipxe", tftp), chosen, servers)
 
 
@@ -154,3 +158,42 @@ def _root_url(route: BootRoute) -> str:
             return f"http://{HOST}/{subject.image}"
         case _:
             return "file:/image.img"
+
+
+@contextmanager
+def enter_private_network() -> Iterator[None]:
+    """Enter the private network; threads that are started in the block must end with it.
+
+    Raises LtspError without the privilege.
+    """
+    with namespaces.enter_network_namespace(), namespaces.enter_mount_namespace():
+        mounts.mount_tmpfs(b"/run")
+        yield
+
+
+PORT = 10809
+"""The port assigned by IANA, and the default of clients."""
+
+
+def nbdkit_arguments(image: str) -> list[str]:
+    """The command line of nbdkit(1), whose file plugin serves the file under any export name."""
+    return [
+        "nbdkit",
+        "--foreground",
+        "--read-only",
+        *("--ipaddr", "127.0.0.1"),
+        *("--port", str(PORT)),
+        "file",
+        # With the key, a path may contain any character. nbdkit(1), "Magic parameters"
+        f"file={image}",
+    ]
+
+
+@contextmanager
+def serve_nbd(image: str) -> Iterator[ServerProcess]:
+    """Serve an image on the loopback of this thread's private network.
+
+    Raises LtspError if nbdkit is missing or does not start to serve.
+    """
+    with start_server(nbdkit_arguments(image), PORT, package="nbdkit") as server:
+        yield server

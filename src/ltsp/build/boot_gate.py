@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from ltsp.boottest import acceleration, run, test_servers
+from ltsp.boottest import run, test_servers
 from ltsp.boottest.console import BootStage
-from ltsp.boottest.machine import VirtualMachine
+from ltsp.boottest.machine import VirtualMachine, choose_accelerator
 from ltsp.boottest.test_servers import BootRoute, BootSubject
 from ltsp.boottest.verdict import Verdict, server_lines
 from ltsp.errors import LtspError
@@ -68,7 +68,7 @@ def _boot_staged(version: Version, transport: str, report: Report) -> Verdict:
     # The menu boots the current version, which this is not yet.
     route = BootRoute(subject, through_menu=False, transport=transport, fetch="tftp")
     with test_servers.start_servers(route, report.note) as where:
-        machine = VirtualMachine(where.boot, where.firmware, acceleration.choose_accelerator(), _MEMORY + whole)
+        machine = VirtualMachine(where.boot, where.firmware, choose_accelerator(), _MEMORY + whole)
         return run.run_boot_test(
             machine, run.WatchOptions(_SECONDS, _SILENCE, stage_reporter(report)), subject.image, where.servers
         )

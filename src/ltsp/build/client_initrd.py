@@ -10,12 +10,11 @@ from typing import Self
 
 from ltsp.boot.distribution import detect_distribution
 from ltsp.boot.kernel import Kernel
-from ltsp.boot.kernel_codecs import initrd_codec, readable_codecs
-from ltsp.boot.kernel_config import kernel_options
+from ltsp.boot.kernel_codecs import initrd_codec, kernel_options, readable_codecs
 from ltsp.boot.preflight import PreflightFacts, PreflightProblem, Severity, check_no_errors, find_problems
 from ltsp.cpio import compression, newc
 from ltsp.errors import LtspError, UsageError
-from ltsp.host.server_file import read_server_file
+from ltsp.host.files import read_server_file
 from ltsp.initrd.client_tree import ClientOptions, build_client_tree
 from ltsp.initrd.drivers import find_blocked_drivers, find_network_drivers
 from ltsp.initrd.kernel_modules import KernelModules

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from ltsp.errors import ConfError, UsageError
-from ltsp.host import swaps, trusted
+from ltsp.host import mounts, trusted
 from ltsp.mksquashfs.options import Excludes, ExcludeStyle
 from ltsp.settings.applets import ImageOptions
 from ltsp.transform import exclude
@@ -151,7 +151,7 @@ def load_rules(options: ImageOptions, excludes: Excludes, conf_directory: str, h
         _read_site_list(conf_directory, "image.secrets"),
         _setting_lines(options.add_image_secrets, "ADD_IMAGE_SECRETS"),
         _setting_lines(options.omit_image_secrets, "OMIT_IMAGE_SECRETS"),
-        map(decode, swaps.list_active()),
+        map(decode, mounts.list_swap_files()),
     )
     patterns = [*excludes.patterns, *(line for name in excludes.files for line in _read_exclude_file(name))]
     return ExclusionRules(

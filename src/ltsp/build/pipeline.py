@@ -16,7 +16,7 @@ from ltsp.build.prepare import Prepared, prepare
 from ltsp.build.read_source import open_selected_tree
 from ltsp.build.request import BuildRequest
 from ltsp.errors import FormatError, SourceError, UsageError
-from ltsp.host.server_file import read_server_file
+from ltsp.host.files import read_server_file
 from ltsp.mksquashfs.options import OutputOptions
 from ltsp.publish import disk_errors, manifest
 from ltsp.publish.locked_image import LockedImage

@@ -10,7 +10,7 @@ from ltsp.boot.kernel_rules import KERNEL_RULES, KernelRule
 from ltsp.build.client_initrd import ClientInitrdRequest, make_client_initrd
 from ltsp.build.pipeline import manifest_kernel, raspberry_firmware
 from ltsp.build.read_source import open_tree
-from ltsp.host import users
+from ltsp.host import privilege
 from ltsp.publish import manifest
 from ltsp.publish.locked_image import LockedImage
 from ltsp.publish.retention import Retention
@@ -51,7 +51,7 @@ def publish_source_kernel(
     own_rule = options.kernel_initrd or None
     state = locked.state()
     shown = of or state.image
-    faults = Faults(skip_unreadable=not users.is_root())  # missing kernels and modules are errors anyway
+    faults = Faults(skip_unreadable=not privilege.is_root())  # missing kernels and modules are errors anyway
     if isinstance(shown, ForeignImage):
         wanted = replace(wanted, file_systems=_DISK_FILE_SYSTEMS)
     with open_tree(source, lambda: _kernel_selection(own_rule), options.lock_timeout, faults, report) as tree:

@@ -12,7 +12,7 @@ from ltsp.build import hooks
 from ltsp.build.client_initrd import ClientInitrdRequest
 from ltsp.build.exclusions import ExclusionRules, load_rules
 from ltsp.errors import UsageError
-from ltsp.host import users
+from ltsp.host import privilege
 from ltsp.mksquashfs import options as mksquashfs_options
 from ltsp.mksquashfs import sort_file
 from ltsp.mksquashfs.options import Parameters
@@ -50,7 +50,7 @@ class BuildRequest:
     def skips_unreadable(self) -> bool:
         """By default, root must be able to read everything; other users skip what they cannot read."""
         wanted = self.options.skip_unreadable
-        return not users.is_root() if wanted is None else wanted
+        return not privilege.is_root() if wanted is None else wanted
 
     @property
     def own_engine(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ltsp.cli.getopt import ParsedArguments, getopt
 from ltsp.errors import UsageError
-from ltsp.host import working_directory
+from ltsp.host import files
 from ltsp.host.identity import Identity, read_identity
 from ltsp.settings import conf_file, conf_keys, conf_sections, section_names
 from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
@@ -107,7 +107,7 @@ def parse_command_line(
 
 
 def _working_directory_warnings() -> Iterator[str]:
-    if working_directory.is_removed():
+    if files.is_working_directory_removed():
         yield "the working directory has been removed, so relative paths do not work: cd to another one"
 
 

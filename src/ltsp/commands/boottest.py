@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ltsp.boot.ipxe import UnwritableText, check_words
-from ltsp.boottest import acceleration, run, test_servers
+from ltsp.boottest import run, test_servers
 from ltsp.boottest.console import BootStage
-from ltsp.boottest.machine import Accelerator, VirtualMachine
+from ltsp.boottest.machine import Accelerator, VirtualMachine, choose_accelerator
 from ltsp.boottest.test_servers import BootRoute
 from ltsp.boottest.verdict import Verdict, server_lines
 from ltsp.build.boot_gate import boot_test_subject, stage_reporter
@@ -48,7 +48,7 @@ def boottest(name: str, options: BootTestOptions, ltsp: LtspOptions, report: Rep
         uefi=options.firmware == "uefi",
         extra=words,
     )
-    accel = acceleration.choose_accelerator() if options.accel == "auto" else Accelerator(options.accel)
+    accel = choose_accelerator() if options.accel == "auto" else Accelerator(options.accel)
     with _open_log(options.console) as printed, test_servers.start_servers(route, report.note) as where:
         machine = VirtualMachine(where.boot, where.firmware, accel, options.memory)
         watch = run.WatchOptions(

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 import threading
 
+from ltsp import errors
 from ltsp.build import config_file
 from ltsp.errors import UsageError
-from ltsp.host import optional_library, systemd
+from ltsp.host import systemd
 from ltsp.report.report import Report
-from ltsp.services import nginx, systemd_unit
+from ltsp.services import http_config
 from ltsp.services.http_files import open_http_files
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.network_options import HttpOptions
 from ltsp.tree.name import printable
 
-_UNIT = f"/etc/systemd/system/{systemd_unit.NAME}"
+_UNIT = f"/etc/systemd/system/{http_config.NAME}"
 
 
 def http(options: HttpOptions, ltsp: LtspOptions, report: Report, path: str = _UNIT) -> None:
@@ -26,10 +27,10 @@ def http(options: HttpOptions, ltsp: LtspOptions, report: Report, path: str = _U
     if options.dry_run and not options.service:
         raise UsageError("option --dry-run requires --service", "ltsp http --service --dry-run")
     if options.nginx:
-        for line in nginx.nginx_configuration(ltsp.base_dir, ltsp.tftp_dir, options.http_port).splitlines():
+        for line in http_config.nginx_configuration(ltsp.base_dir, ltsp.tftp_dir, options.http_port).splitlines():
             report.say(line)
         return
-    with optional_library.require("ltsp http", "aiohttp", "http", "or use nginx: ltsp http --nginx"):
+    with errors.require_library("ltsp http", "aiohttp", "http", "or use nginx: ltsp http --nginx"):
         from ltsp.services import http_server  # noqa: PLC0415 -- it imports an extra
     if options.service:
         _install_service(options, ltsp, report, path)
@@ -50,12 +51,12 @@ def _install_service(options: HttpOptions, ltsp: LtspOptions, report: Report, pa
         *(f"--base-dir={ltsp.base_dir}", f"--tftp-dir={ltsp.tftp_dir}", "http"),
         *(f"--http-address={options.http_address}", f"--http-port={options.http_port}"),
     ]
-    text = systemd_unit.http_unit(command)
+    text = http_config.http_unit(command)
     changed = config_file.write(path, text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if options.dry_run:
         return
     if not systemd.is_running():
         report.warn("systemd is not running, so the service was not started")
         return
-    systemd.enable_and_start(systemd_unit.NAME, restart=changed)
-    report.say(f"running: systemctl status {systemd_unit.NAME}")
+    systemd.enable_and_start(http_config.NAME, restart=changed)
+    report.say(f"running: systemctl status {http_config.NAME}")

@@ -9,7 +9,7 @@ from os.path import join
 
 from ltsp.build.leftovers import deleted_image_warning
 from ltsp.build.version_facts import state_facts
-from ltsp.host.chroot import is_chroot
+from ltsp.host.root import is_chroot
 from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.store import Store
 from ltsp.report import units

@@ -14,8 +14,8 @@ from ltsp.build.ipxe_binaries import BINARIES, MEMTESTS, Binary, check_missing_b
 from ltsp.build.leftovers import deleted_image_warning
 from ltsp.errors import LtspError
 from ltsp.host import files
-from ltsp.host.chroot import is_chroot
 from ltsp.host.identity import Identity
+from ltsp.host.root import is_chroot
 from ltsp.publish.state import ForeignImage
 from ltsp.publish.store import Store
 from ltsp.report.report import Report

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from ltsp.errors import LtspError, ProgramTimeout
-from ltsp.host.privilege import may_switch_to
-from ltsp.host.users import NOBODY
+from ltsp.host.privilege import NOBODY, may_switch_to
 
 _SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 """Searched after PATH, which in `su` and cron lacks the directories of administration programs."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 from ltsp.host import system_call
 
@@ -341,3 +342,39 @@ def existing_directory(path: str) -> str:
     while not os.path.isdir(path):
         path = os.path.dirname(path) or "."
     return path
+
+
+def is_working_directory_removed() -> bool:
+    """Whether the working directory was removed, so that relative paths do not work. getcwd(2), ENOENT"""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
+
+
+_MOST: Final = 64 << 20
+"""Bytes."""
+
+
+def read_server_file(path: str) -> bytes | None:
+    """The bytes of the file at a path relative to `/`, links followed; None if it is missing or unreadable.
+
+    Only regular files are read, so that it never blocks.
+    """
+    name = b"/" + path.encode("utf-8", "surrogateescape")
+    try:
+        with open(name, "rb", buffering=0, opener=_open_regular) as file:
+            return file.read(_MOST)
+    except OSError:
+        return None
+
+
+def _open_regular(name: str, _flags: int) -> int:
+    """Raises OSError if it is not a regular file, or too large."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    return descriptor

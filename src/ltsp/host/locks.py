@@ -1,9 +1,14 @@
-"""A file lock that ends with its holder, and whose holder can be named."""
+"""File locks: exclusive ones that end with their holder, who can be named, and shared ones on files being read.
+
+A shared lock keeps writers out, and changes nothing. The record locks of fcntl(2) and the locks of flock(2) are
+independent: use the kind that the writer uses.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -87,3 +92,38 @@ def holder(descriptor: int) -> Process | None:
                 found[where] = int(fields[4])
     pid = found.get(device, next(iter(found.values()), 0))
     return Process.of(pid) if pid > 0 else None
+
+
+_FLOCK = struct.Struct("@hhqqi0q")
+"""struct flock with 64-bit offsets: type, whence, start, length, pid. fcntl(2)"""
+_WHOLE = (os.SEEK_SET, 0, 0, 0)
+
+
+def try_record_lock(descriptor: int) -> bool:
+    """Keep out record locks for writing until the descriptor is closed; False if another process holds one.
+
+    It is a lock of the open file, not of the process, which would lose it when any descriptor of the file closes.
+
+    Raises OSError if the file system does not support locks.
+    """
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_RDLCK, *_WHOLE))
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def try_flock(descriptor: int) -> bool:
+    """Keep out exclusive flock(2) until the descriptor is closed; False if another process holds it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def record_holder(descriptor: int) -> Process | None:
+    """The holder of a record lock for writing; None if unknown."""
+    found = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_RDLCK, *_WHOLE)))
+    # -1 stands for a lock of an open file, 0 for a process of another PID namespace.
+    return Process.of(found[4]) if found[0] != fcntl.F_UNLCK and found[4] > 0 else None

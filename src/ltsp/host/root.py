@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
 from threading import Lock
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from ltsp.host import system_call
 from ltsp.host.openat2_fallback import open_stepwise
@@ -203,3 +204,25 @@ def _has_openat2(directory: int) -> bool:
     except OSError as error:
         return not system_call.is_missing(error)
     return True
+
+
+CHROOT_MARKS: Final = (b"usr", b"proc")
+"""Directories of which one has to exist: copies may lack empty ones, and minimal systems lack /usr."""
+
+
+def is_chroot(path: bytes) -> bool:
+    """Whether it has one of the marks. An incomplete system is refused later, with what is missing."""
+    return any(leads_to(path, mark, stat.S_ISDIR) for mark in CHROOT_MARKS)
+
+
+def leads_to(path: bytes, inner: bytes, is_kind: Callable[[int], bool]) -> bool:
+    """Whether the path leads to something of this kind, with links resolved inside the directory."""
+    try:
+        with RootDirectory.open(path) as root:
+            handle = root.follow(inner)
+            try:
+                return is_kind(os.fstat(handle).st_mode)
+            finally:
+                os.close(handle)
+    except OSError:
+        return False

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ltsp.errors import ConfError
-from ltsp.host import users
+from ltsp.host import privilege
 
 _TRUSTED_GROUPS = ("root", "sudo", "wheel", "admin")
 """Groups whose members can become root anyway. LTSP's manual has ltsp.conf 0660 root:sudo."""
@@ -117,7 +117,7 @@ def _stat_owner(descriptor: int, path: str) -> Owner:
 
 def _trusted_uids() -> frozenset[int]:
     """In a container, the user that the server's root is mapped to is trusted too: no one inside is that user."""
-    overflow_uid = users.find_overflow_uid()
+    overflow_uid = privilege.find_overflow_uid()
     return frozenset({0, os.geteuid()} if overflow_uid is None else {0, os.geteuid(), overflow_uid})
 
 

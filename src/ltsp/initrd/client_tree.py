@@ -37,15 +37,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltsp.errors import FileUnreadable, FormatError
-from ltsp.initrd.busybox import find_busybox
 from ltsp.initrd.compressed_file import decompress, without_suffix
-from ltsp.initrd.drivers import find_blocked_drivers, find_blocked_requirements, group_modules
+from ltsp.initrd.drivers import DriverFirmware, find_blocked_drivers, find_blocked_requirements, group_modules
 from ltsp.initrd.elf import ElfTarget
-from ltsp.initrd.firmware import DriverFirmware
 from ltsp.initrd.kernel_modules import KernelModules, module_name, path_in_image
 from ltsp.initrd.modprobe_conf import ModprobeConf
 from ltsp.initrd.module_file import MAX_MODULE_SIZE, ModuleFile
-from ltsp.initrd.program_file import Program, ReadFile, ServerPrograms, find_program, image_reader, parse_elf
+from ltsp.initrd.program_file import (
+    Program,
+    ReadFile,
+    ServerPrograms,
+    find_busybox,
+    find_program,
+    image_reader,
+    parse_elf,
+)
 from ltsp.tree.content import Bytes
 from ltsp.tree.name import encode, printable, sort_names
 from ltsp.tree.node import Device, DeviceKind, Directory, File, Metadata, Node

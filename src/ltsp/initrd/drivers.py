@@ -1,13 +1,20 @@
-"""The modules that a client may need before it has its root, in groups that are loaded separately."""
+"""The modules that a client may need before it has its root, in groups that are loaded separately, and their firmware.
+
+Of the firmware, as much goes in as fits, smallest files first: small files are for many common cards; large ones are
+for data centre cards.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from ltsp.initrd.compressed_file import without_suffix
+from ltsp.initrd.compressed_file import read_decompressed, without_suffix
 from ltsp.initrd.kernel_modules import KernelModules, module_name
-from ltsp.initrd.module_kind import is_for_wired_cards
+from ltsp.initrd.module_file import is_for_wired_cards
+from ltsp.tree.name import sort_names
+from ltsp.tree.tree import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +137,50 @@ def _added_network_modules(modules: KernelModules) -> list[str]:
 def _is_usb(modules: KernelModules, path: str) -> bool:
     kind = modules.added.get(path)
     return modules.in_tree_equivalent(path).startswith(_USB_CARDS) or (kind is not None and kind.is_usb)
+
+
+_DIRECTORY: Final = "lib/firmware"
+_MOST: Final = 64 << 20
+"""Maximum bytes of one file."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriverFirmware:
+    included: Mapping[str, bytes]
+    """By path below lib/firmware, decompressed."""
+    left_out: tuple[str, ...]
+    """In the image, but beyond the limit."""
+    missing: tuple[str, ...]
+    """Not in the image."""
+
+    @classmethod
+    def collect(cls, tree: Tree, version: str, wanted: Iterable[str], most: int) -> DriverFirmware:
+        """Collect the wanted files; `most` is the limit in bytes for all files together.
+
+        Raises FormatError if one is damaged, and OSError.
+        """
+        found: dict[str, bytes] = {}
+        missing = []
+        for path in sort_names(list(set(wanted))):
+            data = _read_firmware(tree, version, path)
+            if data is None:
+                missing.append(path)
+            else:
+                found[path] = data
+        included: dict[str, bytes] = {}
+        size = 0
+        for path in sorted(found, key=lambda path: (len(found[path]), path)):
+            size += len(found[path])
+            if size > most:
+                break
+            included[path] = found[path]
+        return cls(included, tuple(path for path in found if path not in included), tuple(missing))
+
+
+def _read_firmware(tree: Tree, version: str, path: str) -> bytes | None:
+    """The file from the kernel's search path, in its order. drivers/base/firmware_loader/main.c"""
+    for place in (f"updates/{version}", "updates", version, ""):
+        data = read_decompressed(tree, "/".join(filter(None, (_DIRECTORY, place, path))), _MOST)
+        if data is not None:
+            return data
+    return None

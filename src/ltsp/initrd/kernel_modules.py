@@ -10,7 +10,7 @@ from typing import Final
 from ltsp.errors import LtspError
 from ltsp.initrd.compressed_file import without_suffix
 from ltsp.initrd.modprobe_conf import ModprobeConf, SoftDependency, parse_soft_dependency, replace_hyphens
-from ltsp.initrd.module_kind import ModuleKind, read_kinds
+from ltsp.initrd.module_file import ModuleKind, read_kinds
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
 from ltsp.tree.read_file import read_small_file

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ltsp.host.block_device import BlockDevice
-from ltsp.host.mount_table import Mount
+from ltsp.host.mounts import Mount
 from ltsp.tree.name import decode
 
 _NETWORK = frozenset(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ltsp.boot.kernel_version import version_key
+from ltsp.boot.kernel_header import version_key
 from ltsp.errors import FormatError, SourceError
 from ltsp.inspection.rootfs_check import ROOTFS_HINT, is_system
 from ltsp.tree.name import decode, printable, sort_names

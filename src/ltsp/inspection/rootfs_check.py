@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from ltsp.errors import SourceError
-from ltsp.host.chroot import MARKS, is_chroot, leads_to
+from ltsp.host.root import CHROOT_MARKS, is_chroot, leads_to
 from ltsp.tree.name import decode, encode, printable, sort_names
 from ltsp.tree.node import Directory, File
 from ltsp.tree.tree import Tree
 
 _FILE: Final = "etc/passwd"
-_MARKS: Final = tuple(map(decode, MARKS))
+_MARKS: Final = tuple(map(decode, CHROOT_MARKS))
 _SHOWN = 6
 """How many of the entries that were found instead are listed."""
 ROOTFS_HINT = "a root file system has /etc/passwd and /usr"

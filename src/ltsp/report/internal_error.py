@@ -7,7 +7,7 @@ import os
 import sys
 
 from ltsp.errors import LtspError
-from ltsp.host import working_directory
+from ltsp.host import files
 from ltsp.tree.name import printable
 
 TRACEBACK_VARIABLE = "LTSP_TRACEBACK"
@@ -38,7 +38,7 @@ def to_ltsp_error(error: Exception) -> LtspError:
         import traceback  # noqa: PLC0415 -- rarely needed
 
         traceback.print_exception(error, file=sys.stderr)
-    if isinstance(error, FileNotFoundError) and error.filename is None and working_directory.is_removed():
+    if isinstance(error, FileNotFoundError) and error.filename is None and files.is_working_directory_removed():
         return LtspError("the working directory has been removed", "cd to another one, or give absolute paths")
     if isinstance(error, OSError):
         named = error.filename if isinstance(error.filename, str | bytes) else ""

@@ -12,7 +12,7 @@ import signal
 from contextlib import suppress
 
 from ltsp.host import system_call
-from ltsp.host.users import NOBODY
+from ltsp.host.privilege import NOBODY
 
 _LAST_WORDS = 1 << 20
 """Bytes that it may write to report why it ends."""

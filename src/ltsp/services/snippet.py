@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address
 
-from ltsp.services.pxe_firmware import ARM, BIOS, FIRMWARES, IPXE_OPTION, MENU, UEFI
+from ltsp.services.dnsmasq import ARM, BIOS, FIRMWARES, IPXE_OPTION, MENU, UEFI
 
 _MENU = f"ltsp/{MENU}"
 _BY_PROXY = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from ltsp.errors import LtspError, SourceError, UsageError
-from ltsp.host.chroot import is_chroot
+from ltsp.host.root import is_chroot
 from ltsp.inspection import exported_disk, live_medium, nested_roots, rootfs_check
 from ltsp.inspection.live_medium import LiveMedium
 from ltsp.inspection.nested_roots import NestedRoot

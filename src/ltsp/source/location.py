@@ -7,7 +7,7 @@ import re
 import shlex
 
 from ltsp.errors import LtspError
-from ltsp.host.chroot import is_chroot
+from ltsp.host.root import is_chroot
 from ltsp.source.image_reference import ImageReference
 from ltsp.tree.name import decode, encode, printable
 

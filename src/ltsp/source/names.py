@@ -7,7 +7,7 @@ import re
 import stat
 
 from ltsp.errors import LtspError, UsageError
-from ltsp.host.chroot import is_chroot
+from ltsp.host.root import is_chroot
 from ltsp.inspection.rootfs_check import list_entries
 from ltsp.settings import image_name
 from ltsp.tree.name import decode, encode, printable, sort_names

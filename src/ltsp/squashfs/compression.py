@@ -13,8 +13,8 @@ from typing import Final
 
 import deflate
 
+from ltsp import errors
 from ltsp.errors import FormatError, UsageError
-from ltsp.host import optional_library
 from ltsp.squashfs.format import METADATA_SIZE
 from ltsp.squashfs.superblock import LARGEST_BLOCK, CompressorId
 from ltsp.storage import lzo
@@ -263,7 +263,7 @@ def _decompress_lzo(data: bytes, most: int) -> bytes:
 
 
 def _import_library(name: str, module: str) -> ModuleType:
-    with optional_library.require(f"compression by {name}", name, name):
+    with errors.require_library(f"compression by {name}", name, name):
         return importlib.import_module(module)
 
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltsp.initrd.sha_crypt import salt, sha512_crypt
-from ltsp.initrd.site.passwords import Accounts, hash_passwords
+from ltsp.initrd.site.passwords import Accounts, hash_passwords, salt, sha512_crypt
 from ltsp.settings.resolve import Setting
 
 ACCOUNTS = Accounts(

@@ -13,7 +13,7 @@ import pytest
 
 from corpus.system import KERNEL, make_system
 from ltsp.errors import SourceError
-from ltsp.host import mount_table
+from ltsp.host import mounts
 from ltsp.source.directory import directory
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
@@ -33,7 +33,7 @@ def shown(parts):
 
 def mounts_below(path):
     """Of these only: tests beside this one mount too."""
-    return [mount for mount in mount_table.read() if mount.point.startswith(os.fsencode(path))]
+    return [mount for mount in mounts.read_mounts() if mount.point.startswith(os.fsencode(path))]
 
 
 @pytest.fixture(params=["copied mounts", "mounts as they are"])
@@ -147,16 +147,16 @@ def test_what_a_server_or_daemon_makes_is_not_even_looked_at(tmp_path):
     root = make_system(tmp_path / "chroot")
     (root / "opt/remote").mkdir()
     script = (
-        "import sys\nfrom dataclasses import replace\nfrom ltsp.host import mount_table\n"
+        "import sys\nfrom dataclasses import replace\nfrom ltsp.host import mounts\n"
         "from ltsp.source.directory import directory\nfrom ltsp.tree.faults import Faults\n"
         "from ltsp.tree.selection import select_all\n"
         "directory.clone_mount = lambda *_: (_ for _ in ()).throw(PermissionError(1, 'no'))\n"
-        "read = mount_table.read\n"
+        "read = mounts.read_mounts\n"
         "def table():\n"
         "    found = read()\n"
         "    here = sys.argv[1].encode() + b'/opt/remote'\n"
         "    return [replace(m, kind='nfs4', source=b'server:/') if m.point == here else m for m in found]\n"
-        "mount_table.read = table\n"
+        "mounts.read_mounts = table\n"
         "source = directory.DirectorySource('lab', sys.argv[1], 'chroot')\n"
         "with source.open(select_all, Faults()) as tree:\n    print(tree.get('opt/remote').metadata)\n"
     )
@@ -209,10 +209,10 @@ def test_without_mount_ids_the_plan_is_the_same(mounted, monkeypatch):
 
 @pytest.mark.root
 def test_a_mount_that_was_replaced_a_moment_ago_is_an_error(mounted, monkeypatch):
-    true = mount_table.read
+    true = mounts.read_mounts
     monkeypatch.setattr(
-        mount_table,
-        "read",
+        mounts,
+        "read_mounts",
         lambda: [
             replace(mount, id=mount.id + 100_000) if mount.point.endswith(b"/boot") else mount for mount in true()
         ],

@@ -12,7 +12,7 @@ import pytest
 from corpus import kitchen_sink, tree_snapshot
 from corpus.system import make_system
 from ltsp.errors import LtspError, SourceError
-from ltsp.host import mount_namespace, mounts
+from ltsp.host import mounts, namespaces
 from ltsp.source.combine import CombinedSource
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.source.directory.writable import make_writable
@@ -194,12 +194,12 @@ def test_a_mount_that_the_view_cannot_have_is_named(tmp_path, monkeypatch):
 def test_a_thread_that_stays_keeps_us_in_the_namespace_and_breaks_nothing():
     """In a process of its own: it cannot come back."""
     script = (
-        "import os, threading\nfrom ltsp.host.mount_namespace import enter\n"
+        "import os, threading\nfrom ltsp.host.namespaces import enter_mount_namespace\n"
         "end = threading.Event()\nbefore = os.readlink('/proc/self/ns/mnt')\n"
-        "with enter():\n    thread = threading.Thread(target=end.wait)\n    thread.start()\n"
+        "with enter_mount_namespace():\n    thread = threading.Thread(target=end.wait)\n    thread.start()\n"
         "print(os.readlink('/proc/self/ns/mnt') != before)\nend.set()\n"
     )
-    path = str(Path(mount_namespace.__file__).parents[2])
+    path = str(Path(namespaces.__file__).parents[2])
     done = subprocess.run(
         ["python3", "-c", script], env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=True
     )

@@ -14,7 +14,7 @@ import pytest
 from corpus.btrfs_disk import btrfs_disk, subvolume, subvolumes
 from corpus.system import make_system
 from ltsp.errors import SourceError
-from ltsp.host import btrfs, mount_table
+from ltsp.host import btrfs, mounts
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.source.directory.writable import make_writable
 from ltsp.source.snapshot.btrfs import SNAPSHOT_DIR
@@ -43,7 +43,7 @@ def source(path, **options):
 
 
 def device(point):
-    return next(os.fsdecode(mount.source) for mount in mount_table.read() if mount.point == os.fsencode(point))
+    return next(os.fsdecode(mount.source) for mount in mounts.read_mounts() if mount.point == os.fsencode(point))
 
 
 def content(tree, path):
@@ -88,10 +88,10 @@ def test_the_tree_is_that_of_the_live_directory(chroot):
 
 
 def test_nothing_of_it_is_seen_by_others_and_nothing_is_left(chroot, disk):
-    mounts, there = mount_table.read(), sorted(chroot.rglob("*"))
+    before, there = mounts.read_mounts(), sorted(chroot.rglob("*"))
     times = [path.lstat().st_mtime_ns for path in (disk, chroot, disk / "@")]
     with source(chroot).open(select_all, Faults()):
-        assert mount_table.read() == mounts
+        assert mounts.read_mounts() == before
         assert sorted(chroot.rglob("*")) == there
         assert len(subvolumes(disk)) == 2
         assert (disk / SNAPSHOT_DIR).stat().st_mode & 0o777 == 0o700
@@ -369,8 +369,8 @@ def test_what_is_mounted_read_only_stands_still_by_itself(chroot, disk):
 
 
 def test_a_device_that_goes_by_another_name_is_found(chroot, monkeypatch):
-    true = mount_table.read
-    monkeypatch.setattr(mount_table, "read", lambda: [replace(mount, source=b"/dev/root") for mount in true()])
+    true = mounts.read_mounts
+    monkeypatch.setattr(mounts, "read_mounts", lambda: [replace(mount, source=b"/dev/root") for mount in true()])
     with source(chroot).open(select_all, Faults()) as tree:
         assert content(tree, "etc/hostname") == "server\n"
 

@@ -11,7 +11,7 @@ import pytest
 
 from ltsp.errors import LtspError, SourceError
 from ltsp.host import locks
-from ltsp.host.mount_table import Mount
+from ltsp.host.mounts import Mount
 from ltsp.host.root import RootDirectory
 from ltsp.source.snapshot import lvm as lvm_snapshot
 from ltsp.source.snapshot import naming, snapshot

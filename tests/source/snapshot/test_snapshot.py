@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from ltsp.errors import LtspError, SourceError
-from ltsp.host import mount_table
-from ltsp.host.mount_table import Mount
+from ltsp.host import mounts
+from ltsp.host.mounts import Mount
 from ltsp.host.root import RootDirectory
 from ltsp.settings.applets import ImageOptions
 from ltsp.settings.option import declared_options
@@ -177,7 +177,7 @@ def test_a_snapshot_of_a_kind_that_has_not_met_a_real_pool_is_called_experimenta
 
     taken_kind = kind(line, "auto")
     server.setattr(snapshot, "_TAKE_SNAPSHOT", dict.fromkeys(snapshot.KINDS, taken))
-    server.setattr(mount_table, "find_mount", lambda *_: Mount.parse(line))
+    server.setattr(mounts, "find_mount", lambda *_: Mount.parse(line))
     server.setattr(directory, "_find_bases", lambda roots, _: [SnapshotBase("", Mount.parse(line), roots[""], b"")])
     source = directory.DirectorySource("lab", str(tmp_path), "chroot", snapshots="auto")
     assert source.plan().warnings == ()

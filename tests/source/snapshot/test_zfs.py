@@ -9,7 +9,7 @@ import pytest
 
 from ltsp.errors import LtspError
 from ltsp.host import locks
-from ltsp.host.mount_table import Mount
+from ltsp.host.mounts import Mount
 from ltsp.host.root import RootDirectory
 from ltsp.source.snapshot import naming
 from ltsp.source.snapshot import zfs as zfs_snapshot

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Final
 
+from ltsp import errors
 from ltsp.errors import SourceError
-from ltsp.host import optional_library
 
 _BLOCK: Final = 16
 _POLYNOMIAL: Final = 0x87
@@ -59,7 +59,7 @@ def load_library() -> None:
 
 @cache
 def _library() -> tuple[Any, Any, Any]:
-    with optional_library.require("decryption", "cryptography", "disk"):
+    with errors.require_library("decryption", "cryptography", "disk"):
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415 - an extra
     return Cipher, algorithms.AES, modes.ECB  # the bare block cipher; the modes are built on it here
 

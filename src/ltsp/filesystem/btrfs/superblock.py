@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from ltsp import errors
 from ltsp.errors import FormatError, SourceError
-from ltsp.host import optional_library
 from ltsp.storage.crc32c import crc32c_inverted
 from ltsp.tree.name import decode
 
@@ -35,7 +35,7 @@ def _crc32c(data: bytes) -> bytes:
 
 
 def _xxhash(data: bytes) -> bytes:
-    with optional_library.require("a btrfs with xxhash checksums", "xxhash", "disk"):
+    with errors.require_library("a btrfs with xxhash checksums", "xxhash", "disk"):
         import xxhash  # noqa: PLC0415 - an extra
     return xxhash.xxh64_intdigest(data).to_bytes(8, "little")
 

@@ -10,8 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from ltsp.initrd.site import client_texts, login, quoting, services
-from ltsp.initrd.site.layer import SiteLayer, make_symlink, text_file
-from ltsp.initrd.site.layer_builder import LayerBuilder
+from ltsp.initrd.site.layer import LayerBuilder, SiteLayer, make_symlink, text_file
 from ltsp.initrd.site.passwords import Accounts, hash_passwords
 from ltsp.initrd.site.services import ServicePolicy
 from ltsp.settings.resolve import Setting

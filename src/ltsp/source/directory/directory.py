@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from ltsp.errors import SourceError
-from ltsp.host import mount_table
+from ltsp.host import mounts
 from ltsp.host.block_device import find_block_device
 from ltsp.host.root import RootDirectory
 from ltsp.host.system_call import clone_mount, mount_id
@@ -116,7 +116,7 @@ class DirectorySource:
         copies = _clone_mounts(others, opened)
         bare = len(copies) == len(others)
         read = {**others, **copies, **frozen}
-        mounts = {path: MountPoint(root, use_root_metadata=True) for path, root in frozen.items()} | {
+        points = {path: MountPoint(root, use_root_metadata=True) for path, root in frozen.items()} | {
             decision.path: MountPoint(
                 root=read.get(decision.path),
                 metadata=_DEFAULT_METADATA if decision.may_hang and not bare else None,
@@ -124,7 +124,7 @@ class DirectorySource:
             for decision in decisions
         }
         outputs = _find_identities(self.leave_out, roots[""], frozen_mounts)
-        return Scan(selection, faults, mounts=mounts, bare=bare, outputs=outputs).run(read[""])
+        return Scan(selection, faults, mounts=points, bare=bare, outputs=outputs).run(read[""])
 
     def check_snapshots(self) -> None:
         """Raises LtspError if the requested kind is not possible for this directory. Changes nothing."""
@@ -144,7 +144,7 @@ class DirectorySource:
 
 
 def _decide_mounts(root: RootDirectory, at: str) -> list[MountDecision]:
-    met = mount_table.mounts_below(mount_table.read(), root.path(), mount_id(root.descriptor))
+    met = mounts.mounts_below(mounts.read_mounts(), root.path(), mount_id(root.descriptor))
     return decide_mounts(met, find_block_device, at)
 
 
@@ -194,11 +194,11 @@ def _clone_mounts(roots: Mapping[str, RootDirectory], opened: ExitStack) -> dict
 
 def _find_bases(roots: Mapping[str, RootDirectory], decisions: Sequence[MountDecision]) -> list[SnapshotBase]:
     """The mounts that are read, the one of the source itself first."""
-    mounts = {decision.path: decision.mount for decision in decisions}
+    included = {decision.path: decision.mount for decision in decisions}
     own = snapshot.find_mount(roots[""])
     if own is not None:
-        mounts[""] = own
-    bases = (snapshot.find_base(path, mounts[path], root) for path, root in roots.items() if path in mounts)
+        included[""] = own
+    bases = (snapshot.find_base(path, included[path], root) for path, root in roots.items() if path in included)
     return [live for live in bases if live is not None]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ltsp.errors import LockHeld
-from ltsp.host import locks, shared_lock
+from ltsp.host import locks
 from ltsp.host.process import Process
 from ltsp.host.root import RootDirectory
 from ltsp.tree.name import encode, printable
@@ -87,9 +87,9 @@ def _take_lock(
     held.callback(os.close, descriptor)
     try:
         if lock.method is _LockMethod.RECORD:
-            attempt, holder = shared_lock.try_record_lock, shared_lock.record_holder
+            attempt, holder = locks.try_record_lock, locks.record_holder
         else:
-            attempt, holder = shared_lock.try_flock, locks.holder
+            attempt, holder = locks.try_flock, locks.holder
         _wait_for_lock(lambda: attempt(descriptor), lambda: holder(descriptor), lock, until, waiting)
     except OSError as error:
         return (error.strerror or str(error)).lower()

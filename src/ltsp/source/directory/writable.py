@@ -16,7 +16,7 @@ from stat import S_IMODE
 
 from ltsp.errors import SourceError
 from ltsp.host import command, mounts
-from ltsp.host.mount_namespace import enter
+from ltsp.host.namespaces import enter_mount_namespace
 from ltsp.inspection import nested_roots
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.source.snapshot.snapshot import AUTO, NONE
@@ -48,7 +48,7 @@ class WritableSource(SourceWrapper):
 
     @contextmanager
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
-        with enter():
+        with enter_mount_namespace():
             view = _mount_view(self.base)
             self.change(view.path)
             with view.open(selection, faults) as tree:

@@ -12,7 +12,8 @@ from typing import BinaryIO, Final
 from ltsp.disk import probe
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import FileSystem
-from ltsp.host import btrfs, command, loop
+from ltsp.host import btrfs, command
+from ltsp.host.block_device import attach_loop_device
 from ltsp.host.privilege import may_mount
 from ltsp.host.root import RootDirectory
 from ltsp.host.system_call import (
@@ -73,7 +74,7 @@ class KernelMounts:
         with ExitStack() as opened:
             try:
                 size = size // SECTOR * SECTOR
-                device = opened.enter_context(loop.attach(file.fileno(), offset, size, writable=writable))
+                device = opened.enter_context(attach_loop_device(file.fileno(), offset, size, writable=writable))
                 root = opened.enter_context(RootDirectory(_mount(driver, device)))
             except OSError as error:
                 if not writable and error.errno in _HAS_A_LOG.get(driver.name, {errno.EROFS}):

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 
 from ltsp.boot.kernel import find_kernel, kernel_paths
-from ltsp.boot.kernel_header import has_header, read_stated_version
+from ltsp.boot.kernel_header import has_header, read_stated_version, version_key
 from ltsp.boot.kernel_rules import KERNEL_RULES, KernelRule
-from ltsp.boot.kernel_version import version_key
 from ltsp.errors import FileUnreadable, LtspError
 from ltsp.tree.node import Directory, File, Node
 from ltsp.tree.tree import Tree

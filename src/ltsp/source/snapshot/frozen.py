@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ltsp.errors import SourceError
-from ltsp.host.mount_table import Mount
+from ltsp.host.mounts import Mount
 from ltsp.host.root import RootDirectory
 from ltsp.host.system_call import (
     MOUNT_ATTR_NOATIME,

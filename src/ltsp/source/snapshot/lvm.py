@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from ltsp.errors import LtspError, SourceError
 from ltsp.host import command
-from ltsp.host.mount_table import Mount
+from ltsp.host.mounts import Mount
 from ltsp.host.system_call import create_mount
 from ltsp.source.cleanup import remove_at_exit
 from ltsp.source.snapshot import naming

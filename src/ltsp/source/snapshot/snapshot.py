@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from ltsp.errors import LtspError, SourceError
-from ltsp.host import mount_table
-from ltsp.host.mount_table import Mount
+from ltsp.host import mounts
+from ltsp.host.mounts import Mount
 from ltsp.host.root import RootDirectory
 from ltsp.host.system_call import mount_id
 from ltsp.inspection.mount_plan import describe_mount
@@ -78,7 +78,7 @@ class SnapshotOutcome:
 
 def find_mount(root: RootDirectory) -> Mount | None:
     """The mount that contains a directory; None if the table does not show it, as for a process in a chroot."""
-    return mount_table.find_mount(mount_table.read(), root.path(), mount_id(root.descriptor))
+    return mounts.find_mount(mounts.read_mounts(), root.path(), mount_id(root.descriptor))
 
 
 def find_base(path: str, mount: Mount, root: RootDirectory) -> SnapshotBase | None:

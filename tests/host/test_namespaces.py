@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from ltsp.host import command, network_namespace
+from ltsp.host import command, namespaces
 
 pytestmark = pytest.mark.root
 
@@ -15,7 +15,7 @@ def namespace():
 
 
 def test_a_visited_network_has_a_loopback_where_every_port_is_free():
-    with network_namespace.enter():
+    with namespaces.enter_network_namespace():
         assert [name for _, name in socket.if_nameindex()] == ["lo"]
         with socket.create_server(("127.0.0.1", 80)) as server, socket.create_connection(("127.0.0.1", 80)):
             server.accept()[0].close()
@@ -23,7 +23,7 @@ def test_a_visited_network_has_a_loopback_where_every_port_is_free():
 
 def test_programs_of_the_visit_are_in_it_and_the_visitor_goes_home():
     before = namespace()
-    with network_namespace.enter():
+    with namespaces.enter_network_namespace():
         there = namespace()
         assert command.run(["readlink", "/proc/self/ns/net"]).stdout.decode().strip() == there != before
     assert namespace() == before
@@ -31,6 +31,6 @@ def test_programs_of_the_visit_are_in_it_and_the_visitor_goes_home():
 
 def test_the_visitor_goes_home_after_a_failure_too():
     before = namespace()
-    with pytest.raises(RuntimeError), network_namespace.enter():
+    with pytest.raises(RuntimeError), namespaces.enter_network_namespace():
         raise RuntimeError
     assert namespace() == before

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from ltsp.errors import LtspError
-from ltsp.services.systemd_unit import NAME, http_unit
+from ltsp.services.http_config import NAME, http_unit
 
 
 @pytest.mark.oracle

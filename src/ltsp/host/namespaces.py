@@ -1,0 +1,80 @@
+"""Temporary namespaces for this thread: what was mounted in one vanishes at the end of the block, or with the process.
+
+The network namespace has a loopback interface and nothing else: every port is free, and nobody else hears.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from ltsp.errors import LtspError
+from ltsp.host import system_call
+from ltsp.host.mounts import isolate_mounts
+
+
+@contextmanager
+def enter_mount_namespace() -> Iterator[None]:
+    """Enter a private mount namespace; programs started in the block are in it too.
+
+    Threads started in the block have to end before it. If one has not, the thread stays until the process ends.
+    Raises LtspError without the privilege.
+    """
+    with ExitStack() as opened:
+
+        def kept(path: str, flags: int = 0) -> int:
+            descriptor = os.open(path, flags | os.O_RDONLY | os.O_CLOEXEC)
+            opened.callback(os.close, descriptor)
+            return descriptor
+
+        before = kept("/proc/thread-self/ns/mnt")
+        root, here = kept("/", os.O_PATH), kept(".", os.O_PATH)
+        isolate_mounts()
+        try:
+            yield
+        finally:
+            # The call also changes to the root of the namespace, which differs from ours in a chroot. setns(2)
+            entered = False
+            with suppress(OSError):
+                system_call.enter_mounts(before)
+                entered = True
+            if entered:
+                os.fchdir(root)
+                os.chroot(".")
+                os.fchdir(here)
+
+
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 0x1
+_IFREQ_FLAGS = struct.Struct("=16sh 14x")
+"""struct ifreq with ifr_flags. netdevice(7)"""
+
+
+@contextmanager
+def enter_network_namespace() -> Iterator[None]:
+    """Enter a private network namespace; programs started and sockets created in the block are in it too.
+
+    Raises LtspError without the privilege.
+    """
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            system_call.unshare_network()
+        except OSError as error:
+            raise LtspError(f"cannot create a private network namespace: {error.strerror}", "run as root") from error
+        try:
+            _raise_loopback()
+            yield
+        finally:
+            system_call.enter_network(before)
+    finally:
+        os.close(before)
+
+
+def _raise_loopback() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, _IFREQ_FLAGS.pack(b"lo", _IFF_UP))
