@@ -80,8 +80,8 @@ def test_directories_are_opened_through_no_link(chroot):
     with RootDirectory.open(os.fsencode(chroot)) as root:
         for path in (b"link", b"link/below"):
             assert failure(root.directory, path) in {errno.ELOOP, errno.ENOTDIR}
-        assert os.listdir(root.directory(b"real").number) == ["below"]
-        assert os.listdir(root.directory(b"").number) is not None
+        assert os.listdir(root.open_directory(b"real").number) == ["below"]
+        assert os.listdir(root.open_directory(b"").number) is not None
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK, stat.S_IFLNK, stat.S_IFDIR])
@@ -96,7 +96,7 @@ def test_only_regular_files_are_opened_for_reading(chroot, kind):
             os.mknod(chroot / "x", kind | 0o666, os.makedev(1, 5))
     with RootDirectory.open(os.fsencode(chroot)) as root:
         with pytest.raises(NotRegularFile):
-            root.file(b"", b"x")
+            root.open_file(b"", b"x")
         if kind != stat.S_IFLNK:
             with pytest.raises(NotRegularFile):
                 root.follow_file(b"x")
@@ -116,8 +116,8 @@ def test_paths_longer_than_the_kernel_takes_are_opened_in_pieces(chroot):
     path = "/".join(names).encode()
     assert len(path) > 3 * 4096 - 300
     with RootDirectory.open(os.fsencode(chroot)) as root:
-        assert os.listdir(root.directory(path).number) == ["file"]
-        descriptor, status = root.file(path, b"file")
+        assert os.listdir(root.open_directory(path).number) == ["file"]
+        descriptor, status = root.open_file(path, b"file")
         os.close(descriptor)
         assert status.st_size == 4
         assert read(root, path + b"/file") == b"deep"
@@ -129,7 +129,7 @@ def test_a_few_directories_stay_open_not_all(chroot):
     before = len(os.listdir("/proc/self/fd"))
     with RootDirectory.open(os.fsencode(chroot)) as root:
         for number in range(200):
-            root.directory(b"%d" % number)
+            root.open_directory(b"%d" % number)
         assert len(os.listdir("/proc/self/fd")) - before < 50
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -139,9 +139,9 @@ def test_a_directory_may_leave_the_cache_while_it_is_in_use(chroot):
         (chroot / str(number)).mkdir()
     (chroot / "0/file").touch()
     with RootDirectory.open(os.fsencode(chroot)) as root:
-        held = root.directory(b"0")
+        held = root.open_directory(b"0")
         for number in range(100):
-            root.directory(b"%d" % number)
+            root.open_directory(b"%d" % number)
         assert os.listdir(held.number) == ["file"]
 
 
@@ -153,9 +153,9 @@ def test_reading_leaves_no_access_time(chroot):
     for path in ("sub/file", "sub"):
         os.utime(chroot / path, (past, past))
     with RootDirectory.open(os.fsencode(chroot)) as root:
-        os.listdir(root.directory(b"sub").number)
+        os.listdir(root.open_directory(b"sub").number)
         assert read(root, b"sub/file") == b"x"
-        descriptor, _ = root.file(b"sub", "file")
+        descriptor, _ = root.open_file(b"sub", "file")
         assert os.read(descriptor, 1) == b"x"
         os.close(descriptor)
     assert (chroot / "sub/file").stat().st_atime == pytest.approx(past)
@@ -177,7 +177,7 @@ def test_a_rename_elsewhere_only_delays(tmp_path, monkeypatch):
         assert read(root, b"file") == b"x"
         monkeypatch.setattr(root_module, "_TRIES", 2)
         with pytest.raises(BlockingIOError):
-            root.follow(b"file")
+            root.open_handle(b"file")
 
 
 @pytest.mark.root
@@ -189,9 +189,9 @@ def test_what_is_mounted_below_is_not_entered(chroot):
         with RootDirectory.open(os.fsencode(chroot)) as root:
             for path in (b"mounted", b"mounted/sub"):
                 assert failure(root.directory, path) == errno.EXDEV
-            inside = root.mount_point(b"mounted")
+            inside = root.open_mount_point(b"mounted")
             with RootDirectory(inside) as other:
-                assert os.listdir(other.directory(b"").number) == ["sub"]
+                assert os.listdir(other.open_directory(b"").number) == ["sub"]
     finally:
         subprocess.run(["umount", chroot / "mounted"], check=True)
 
@@ -209,7 +209,7 @@ def test_without_mount_ids_file_systems_tell_mounts_apart(tmp_path, monkeypatch)
     try:
         with RootDirectory.open(os.fsencode(tmp_path)) as root:
             assert failure(root.directory, b"mounted") == errno.EXDEV
-            assert os.listdir(root.directory(b"sub").number) == []
+            assert os.listdir(root.open_directory(b"sub").number) == []
     finally:
         subprocess.run(["umount", tmp_path / "mounted"], check=True)
 
@@ -235,7 +235,7 @@ def attack(root):
         directory, _, last = path.rpartition(b"/")
         for attempt in (
             lambda path=path: root.follow_file(path),
-            lambda directory=directory, last=last: root.file(directory, last)[0],
+            lambda directory=directory, last=last: root.open_file(directory, last)[0],
         ):
             try:
                 descriptor = attempt()
@@ -244,7 +244,7 @@ def attack(root):
             with open(descriptor, "rb") as file:
                 yield file.read()
         try:
-            yield " ".join(os.listdir(root.directory(path).number)).encode()
+            yield " ".join(os.listdir(root.open_directory(path).number)).encode()
         except OSError:
             continue
 
@@ -289,7 +289,7 @@ def test_both_ways_come_to_the_same(tmp_path, monkeypatch, chance):
 
     def outcome(root, path):
         try:
-            handle = root.follow(path)
+            handle = root.open_handle(path)
         except OSError as error:
             return error.errno
         try:

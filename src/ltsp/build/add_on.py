@@ -115,8 +115,8 @@ def _make_layers(settings: ClientSettings, conf: Conf, ltsp: LtspOptions, warn: 
 
     Raises ConfError with all faults of ltsp.conf.
     """
-    beside = dirname(conf.path) or "."
-    here = read_server(system, beside)
+    conf_dir = dirname(conf.path) or "."
+    here = read_server(system, conf_dir)
     shared = settings.common.settings
     faults = list(settings.faults)
     choice = _account_choice(settings, faults, warn)

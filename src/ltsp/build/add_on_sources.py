@@ -53,12 +53,12 @@ class ServerFacts:
     """Unique to the server: its machine-id(5)."""
 
 
-def read_server(system: str, beside: str) -> ServerFacts:
-    """`system` is the root directory of the server; `beside` the directory of ltsp.conf.
+def read_server(system: str, conf_dir: str) -> ServerFacts:
+    """`system` is the root directory of the server; `conf_dir` the directory of ltsp.conf.
 
     Raises LtspError if its accounts cannot be read.
     """
-    texts = {name: _read_bytes(join(beside, name)) or _read_bytes(join(system, "etc", name)) for name in _ACCOUNTS}
+    texts = {name: _read_bytes(join(conf_dir, name)) or _read_bytes(join(system, "etc", name)) for name in _ACCOUNTS}
     limits = IdRanges.parse(_read_bytes(join(system, path)) for path in LIMIT_FILES)
     return ServerFacts(
         AccountFiles(texts["passwd"], texts["group"], limits=limits), _read_bytes(join(system, "etc/machine-id"))

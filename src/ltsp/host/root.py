@@ -89,7 +89,7 @@ class RootDirectory:
         """The path of the root according to the kernel, for people and for the mount table."""
         return os.readlink(b"/proc/self/fd/%d" % self.descriptor)
 
-    def directory(self, path: bytes) -> FileDescriptor:
+    def open_directory(self, path: bytes) -> FileDescriptor:
         """A directory, open for listing; kept open for a while. No link is followed and no mount crossed.
 
         Raises OSError: EXDEV if the path is a mount point or leads through one, ELOOP or ENOTDIR if it is not a
@@ -97,30 +97,30 @@ class RootDirectory:
         """
         found = self._directories.get(path)
         if found is None:
-            found = FileDescriptor(self._open_directory(path))
+            found = FileDescriptor(self._open_uncached(path))
             with self._turn:
                 if len(self._directories) >= _CACHED:
                     del self._directories[next(iter(self._directories))]
                 self._directories[path] = found
         return found
 
-    def file(self, directory: bytes, name: str | bytes) -> tuple[int, os.stat_result]:
+    def open_file(self, directory: bytes, name: str | bytes) -> tuple[int, os.stat_result]:
         """A regular file, open for reading, and its state just before. No link is followed.
 
-        Raises NotRegularFile, or OSError as `directory` and open(2) do.
+        Raises NotRegularFile, or OSError as `open_directory` and open(2) do.
         """
-        handle = os.open(name, _HANDLE, dir_fd=self.directory(directory).number)
+        handle = os.open(name, _HANDLE, dir_fd=self.open_directory(directory).number)
         try:
             status = os.fstat(handle)
             return _reopen(handle, status), status
         finally:
             os.close(handle)
 
-    def mount_point(self, path: bytes) -> int:
+    def open_mount_point(self, path: bytes) -> int:
         """An O_PATH descriptor of the mount at a path; links are not followed, but mounts are crossed."""
         return self._openat(self.descriptor, path, _HANDLE | os.O_DIRECTORY, _STRICT & ~RESOLVE_NO_XDEV)
 
-    def follow(self, path: bytes) -> int:
+    def open_handle(self, path: bytes) -> int:
         """An O_PATH descriptor of a path, with links resolved inside the root, as in a chroot."""
         if len(path) >= _PATH_MAX:
             return open_stepwise(self.descriptor, path, os.O_PATH | os.O_CLOEXEC, _INSIDE)
@@ -128,7 +128,7 @@ class RootDirectory:
 
     def follow_file(self, path: bytes) -> int:
         """The regular file that a path leads to, with links resolved inside the root; open for reading."""
-        handle = self.follow(path)
+        handle = self.open_handle(path)
         try:
             return _reopen(handle, os.fstat(handle))
         finally:
@@ -146,7 +146,7 @@ class RootDirectory:
     ) -> None:
         self.close()
 
-    def _open_directory(self, path: bytes) -> int:
+    def _open_uncached(self, path: bytes) -> int:
         parent, _, name = path.rpartition(b"/")
         near = self._directories.get(parent)
         if near is not None and name:
@@ -219,7 +219,7 @@ def leads_to(path: bytes, inner: bytes, is_kind: Callable[[int], bool]) -> bool:
     """Whether the path leads to something of this kind, with links resolved inside the directory."""
     try:
         with RootDirectory.open(path) as root:
-            handle = root.follow(inner)
+            handle = root.open_handle(inner)
             try:
                 return is_kind(os.fstat(handle).st_mode)
             finally:

@@ -166,7 +166,7 @@ def _open_mounts(
         if not decision.included:
             continue
         try:
-            descriptor = root.mount_point(encode(decision.path))
+            descriptor = root.open_mount_point(encode(decision.path))
         except PermissionError:
             continue
         except OSError as error:

@@ -45,7 +45,7 @@ class HostFile:
 
     def open(self) -> HostStream:
         try:
-            descriptor, status = self.place.root.file(self.place.path, to_os(self.name))
+            descriptor, status = self.place.root.open_file(self.place.path, to_os(self.name))
         except NotRegularFile as error:
             raise FileVanished(f"{self._display_path()} is no longer a regular file") from error
         except OSError as error:

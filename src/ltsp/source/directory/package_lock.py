@@ -124,7 +124,7 @@ def _describe_holder(process: Process | None) -> str:
 def _may_exist(root: RootDirectory, path: str) -> bool:
     """Whether the path exists, or may exist."""
     try:
-        os.close(root.follow(encode(path)))
+        os.close(root.open_handle(encode(path)))
     except OSError as error:
         return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
     return True

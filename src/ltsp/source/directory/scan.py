@@ -95,7 +95,7 @@ class Scan:
         return Tree(directory)
 
     def _scan(self, job: _ScanJob) -> None:
-        descriptor = job.place.root.directory(job.place.path)
+        descriptor = job.place.root.open_directory(job.place.path)
         number = descriptor.number
         status = os.fstat(number)
         if (status.st_dev, status.st_ino) in self.outputs and job.path:
@@ -139,7 +139,7 @@ class Scan:
                 self._jobs.append(_ScanJob(HostDirectory(mounted.root, b""), path, name, entries))
                 return None
             if mounted is not None and mounted.root is not None and mounted.use_root_metadata:
-                number = mounted.root.directory(b"").number
+                number = mounted.root.open_directory(b"").number
                 return Directory(self._metadata_of(os.fstat(number), _read_xattrs(number)))
             if mounted is None and take is Inclusion.ALL:
                 raw = encode(name)

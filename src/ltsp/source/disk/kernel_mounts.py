@@ -155,7 +155,7 @@ def _list_subvolumes(top: RootDirectory) -> Iterator[bytes]:
     while pending:
         path = pending.pop()
         yield path
-        for one in btrfs.list_nested(top.directory(path).number):
+        for one in btrfs.list_nested(top.open_directory(path).number):
             pending.append(path + b"/" + one.path if path else one.path)
             count += 1
             if count > _MOST_SUBVOLUMES:

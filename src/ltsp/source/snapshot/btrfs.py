@@ -38,7 +38,7 @@ def take_snapshot(base: SnapshotBase, wanted: MountSelection) -> Iterator[Sequen
 
     Raises OSError and SourceError.
     """
-    where = btrfs.find_subvolume(base.root.directory(b"").number)
+    where = btrfs.find_subvolume(base.root.open_directory(b"").number)
     disk = _BtrfsFileSystem.of(base)
     with ExitStack() as opened:
         place = opened.enter_context(_make_run_directory(opened.enter_context(disk.open_subvolume(btrfs.TOP))))
@@ -95,7 +95,7 @@ class _BtrfsFileSystem:
     @classmethod
     def of(cls, base: SnapshotBase) -> _BtrfsFileSystem:
         """Raises OSError if none of its device names leads to it, as in a container."""
-        directory = base.root.directory(b"").number
+        directory = base.root.open_directory(b"").number
         identity = btrfs.read_uuid(directory)
         failure = OSError(errno.ENODEV, "its device was not found")
         for device in dict.fromkeys((base.mount.source, *btrfs.list_devices(directory))):
@@ -115,7 +115,7 @@ class _BtrfsFileSystem:
     def open_subvolume(self, subvolume: int) -> Iterator[int]:
         """Its root directory, in which snapshots can be made."""
         with RootDirectory(self.mount(subvolume, PRIVATE)) as root:
-            yield root.directory(b"").number
+            yield root.open_directory(b"").number
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ def open_snapshot_root(mounted: int, inner: bytes, base: RootDirectory) -> RootD
     try:
         with RootDirectory(mounted) as whole:
             found = RootDirectory(
-                os.open(b"/proc/self/fd/%d" % whole.directory(inner).number, os.O_PATH | os.O_CLOEXEC)
+                os.open(b"/proc/self/fd/%d" % whole.open_directory(inner).number, os.O_PATH | os.O_CLOEXEC)
             )
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
