@@ -71,7 +71,7 @@ def test_a_loop_of_links_ends_in_an_error(chroot):
     (chroot / "a").symlink_to("b")
     (chroot / "b").symlink_to("a")
     with RootDirectory.open(os.fsencode(chroot)) as root:
-        assert failure(root.follow, b"a") == errno.ELOOP
+        assert failure(root.open_handle, b"a") == errno.ELOOP
 
 
 def test_directories_are_opened_through_no_link(chroot):
@@ -79,7 +79,7 @@ def test_directories_are_opened_through_no_link(chroot):
     (chroot / "link").symlink_to("real")
     with RootDirectory.open(os.fsencode(chroot)) as root:
         for path in (b"link", b"link/below"):
-            assert failure(root.directory, path) in {errno.ELOOP, errno.ENOTDIR}
+            assert failure(root.open_directory, path) in {errno.ELOOP, errno.ENOTDIR}
         assert os.listdir(root.open_directory(b"real").number) == ["below"]
         assert os.listdir(root.open_directory(b"").number) is not None
 
@@ -188,7 +188,7 @@ def test_what_is_mounted_below_is_not_entered(chroot):
         (chroot / "mounted/sub").mkdir()
         with RootDirectory.open(os.fsencode(chroot)) as root:
             for path in (b"mounted", b"mounted/sub"):
-                assert failure(root.directory, path) == errno.EXDEV
+                assert failure(root.open_directory, path) == errno.EXDEV
             inside = root.open_mount_point(b"mounted")
             with RootDirectory(inside) as other:
                 assert os.listdir(other.open_directory(b"").number) == ["sub"]
@@ -208,7 +208,7 @@ def test_without_mount_ids_file_systems_tell_mounts_apart(tmp_path, monkeypatch)
     subprocess.run(["mount", "-t", "tmpfs", "none", tmp_path / "mounted"], check=True)
     try:
         with RootDirectory.open(os.fsencode(tmp_path)) as root:
-            assert failure(root.directory, b"mounted") == errno.EXDEV
+            assert failure(root.open_directory, b"mounted") == errno.EXDEV
             assert os.listdir(root.open_directory(b"sub").number) == []
     finally:
         subprocess.run(["umount", tmp_path / "mounted"], check=True)
