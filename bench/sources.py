@@ -26,8 +26,8 @@ from bench.process_cost import Run
 from bench.programs import ltsp_image
 from bench.report import table
 from bench.source_forms import FORMS, prepare_forms
-from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.find import find_source
+from ltsp.source.spec import DiskOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
 from ltsp.tree.selection import select_all

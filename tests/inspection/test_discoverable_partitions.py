@@ -11,7 +11,7 @@ from corpus.disks import ext4, partitioned
 from corpus.system import VERSION, make_system
 from ltsp.disk.blocks import MemoryBlocks
 from ltsp.disk.volumes import Volume
-from ltsp.inspection.discoverable_partitions import _TYPES, discover_partitions
+from ltsp.inspection.fstab import _TYPES, discover_partitions
 from ltsp.source.disk.disk import DiskOptions
 from ltsp.source.find import find_source
 from ltsp.tree.content import Bytes

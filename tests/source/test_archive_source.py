@@ -20,8 +20,7 @@ from ltsp.archive.content import DescriptorBlocks
 from ltsp.errors import FileChanged, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.source.archive import ArchiveSource, LayoutSource, RegistrySource, archive_source
 from ltsp.source.find import find_source
-from ltsp.source.image_reference import ImageReference
-from ltsp.source.location import make_source_absolute
+from ltsp.source.location import ImageReference, make_source_absolute
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
 from ltsp.tree.selection import Inclusion, select_all

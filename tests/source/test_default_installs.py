@@ -13,8 +13,8 @@ from corpus import format_limits, tree_snapshot
 from corpus.default_installs import INSTALLS
 from corpus.site import Site
 from corpus.system import KERNEL, VERSION, make_system
-from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.find import find_source
+from ltsp.source.spec import DiskOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import select_all
 

@@ -20,9 +20,9 @@ from corpus.system import VERSION, make_system
 from disk.tables import EXTENT, UUIDS, group, physical_volume, striped, volume
 from ltsp.errors import FormatError, SourceError
 from ltsp.host import command
-from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.disk.volume_key import find_volume_key
 from ltsp.source.find import find_source
+from ltsp.source.spec import DiskOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import select_all
 

@@ -20,8 +20,8 @@ from _pytest.mark.structures import ParameterSet
 from corpus import archive_kinds, disk_formats, disk_layouts, file_systems, format_limits, kitchen_sink, tree_snapshot
 from corpus.format_limits import Loss
 from ltsp.errors import SourceError
-from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.find import find_source
+from ltsp.source.spec import DiskOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
 from ltsp.tree.selection import select_all

@@ -24,7 +24,7 @@ READ = f"""
 import sys
 from ltsp.source.archive import ArchiveSource
 from ltsp.source.disk.disk import disk_source
-from ltsp.source.disk.disk_options import DEFAULT_OPTIONS
+from ltsp.source.spec import DEFAULT_OPTIONS
 from ltsp.source.spec import ImageSpec
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults

@@ -10,7 +10,7 @@ from ltsp.boot.kernel_codecs import readable_codecs
 from ltsp.build.omissions import Omission, find_omissions
 from ltsp.build.request import NO_KERNEL, BuildRequest
 from ltsp.errors import SourceError
-from ltsp.inspection import nested_roots, rootfs_check
+from ltsp.inspection import root_file_systems
 from ltsp.mksquashfs import sort_file
 from ltsp.mksquashfs.options import Parameters
 from ltsp.mksquashfs.override import override_metadata
@@ -106,8 +106,8 @@ def _check_boot_files_public(tree: Tree, kernel: Kernel, secrets: Secrets) -> No
 
 def _check_rootfs(tree: Tree, name: str) -> None:
     """Check that it is a root file system; images were not opened before. Raises SourceError."""
-    if lack := rootfs_check.find_missing_in_tree(tree):
-        raise SourceError(f"{name}: {lack}", nested_roots.suggest_remedy(tree))
+    if lack := root_file_systems.find_missing_in_tree(tree):
+        raise SourceError(f"{name}: {lack}", root_file_systems.suggest_remedy(tree))
 
 
 def _compression(

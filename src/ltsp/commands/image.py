@@ -28,11 +28,11 @@ from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.conf_text import Conf
 from ltsp.settings.hooks import Hooks
-from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.find import find_source
 from ltsp.source.location import make_source_absolute
 from ltsp.source.names import derive_name, list_names
 from ltsp.source.source import Source
+from ltsp.source.spec import DiskOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.selection import select_all

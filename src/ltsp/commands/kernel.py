@@ -21,11 +21,11 @@ from ltsp.publish.version_contents import PublishedVersion, Unchanged
 from ltsp.report.report import Report
 from ltsp.settings.applets import KernelOptions, LtspOptions
 from ltsp.settings.conf_text import Conf
-from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.find import find_source
 from ltsp.source.live.live_source import LiveSource
 from ltsp.source.location import make_source_absolute
 from ltsp.source.names import check_at_most_three, derive_name, list_names
+from ltsp.source.spec import DiskOptions
 from ltsp.tree.name import printable
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ltsp.disk.volumes import Volume
 from ltsp.filesystem.file_system import FileSystem, SubvolumeFileSystem
 from ltsp.inspection.live_medium import LiveMedium
-from ltsp.inspection.nested_roots import NestedRoot
+from ltsp.inspection.root_file_systems import NestedRoot
 from ltsp.tree.node import Directory
 from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, enter_all
 from ltsp.tree.tree import Tree

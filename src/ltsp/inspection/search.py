@@ -11,12 +11,12 @@ from ltsp.disk import probe
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.file_system import FileSystem, SubvolumeFileSystem
-from ltsp.inspection import discoverable_partitions, fstab, live_medium, nested_roots
+from ltsp.inspection import fstab, live_medium, root_file_systems
 from ltsp.inspection.found_system import FileSystemLocation, FoundSystem, SystemChoice
 from ltsp.inspection.fstab import FstabEntry, parse_device
 from ltsp.inspection.live_medium import LiveMedium
 from ltsp.inspection.mount_plan import is_vital
-from ltsp.inspection.rootfs_check import is_system
+from ltsp.inspection.root_file_systems import is_system
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import File
 from ltsp.tree.read_file import read_small_file
@@ -35,7 +35,7 @@ _NO_SYSTEMS = frozenset({probe.SWAP, probe.BITLOCKER, "apfs", "exfat", "hfsplus"
 """Kinds of volumes that Linux is never installed on."""
 _MOST_TEXT = 1 << 20
 _SHOWN = 8
-_PEEKED = frozenset({"etc", "proc", "usr/lib", "lib", *discoverable_partitions.MOUNT_POINTS, *live_medium.TOPS})
+_PEEKED = frozenset({"etc", "proc", "usr/lib", "lib", *fstab.MOUNT_POINTS, *live_medium.TOPS})
 """Directories that identify a system."""
 
 _MEDIA = frozenset({probe.ISO9660, probe.VFAT})
@@ -133,11 +133,11 @@ class SystemSearch:
 
     def _find_nested_root(self, places: Sequence[FileSystemLocation]) -> Iterator[FileSystemLocation]:
         """Root file systems in directories. Raises SourceError if there are several without a default."""
-        carriers = [place.tree(nested_roots.select_markers) for place in places]
+        carriers = [place.tree(root_file_systems.select_markers) for place in places]
         for place, carrier in zip(places, carriers, strict=True):
-            if every := nested_roots.find_nested_roots(carrier):
+            if every := root_file_systems.find_nested_roots(carrier):
                 others = [each for each in carriers if each is not carrier]
-                yield replace(place, nested=nested_roots.choose_bootable(carrier, every, others))
+                yield replace(place, nested=root_file_systems.choose_bootable(carrier, every, others))
                 return  # other subvolumes may contain the same system
 
     def _assemble(self, place: FileSystemLocation) -> FoundSystem:
@@ -158,7 +158,7 @@ class SystemSearch:
                     raise type(error)(f"{what}: {error.message}", error.hint) from error
                 left_out.append((entry.path, entry.spec, error.message))
         paths = {entry.path for entry in listed}
-        for each in discoverable_partitions.discover_partitions(self.volumes.volumes, place.volume, tree, paths):
+        for each in fstab.discover_partitions(self.volumes.volumes, place.volume, tree, paths):
             volume, system = self.volumes.volumes[each.number], self._open(each.number)
             if system is None:
                 left_out.append((each.path, volume.name, str(self.faults[each.number])))
@@ -260,7 +260,7 @@ def _find_chosen(volume: Volume, system: FileSystem, names: Sequence[str], chose
         FileSystemLocation(volume, system),
         *(FileSystemLocation(volume, system, name) for name in names if name),
     ):
-        if inside := nested_roots.find_nested_root_at(place.tree(nested_roots.select_markers), chosen):
+        if inside := root_file_systems.find_nested_root_at(place.tree(root_file_systems.select_markers), chosen):
             yield replace(place, nested=inside)
 
 
@@ -298,7 +298,7 @@ def _peek(place: FileSystemLocation) -> Tree:
         if not directory or path in _PEEKED:
             return Inclusion.ALL
         parent, slash, _ = path.rpartition("/")
-        return Inclusion.EMPTIED if not slash or parent in discoverable_partitions.MOUNT_POINTS else Inclusion.NOTHING
+        return Inclusion.EMPTIED if not slash or parent in fstab.MOUNT_POINTS else Inclusion.NOTHING
 
     return place.tree(select)
 

@@ -22,9 +22,9 @@ from ltsp.archive.header import BLOCK, is_header
 from ltsp.errors import FileChanged, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.host import command
 from ltsp.host.root import RootDirectory
-from ltsp.inspection.nested_roots import enter_nested_root
+from ltsp.inspection.root_file_systems import enter_nested_root
 from ltsp.sandbox.client import start_reader
-from ltsp.source.image_reference import LAYOUT, REGISTRY, STANDARD_INPUT, ImageReference
+from ltsp.source.location import LAYOUT, REGISTRY, STANDARD_INPUT, ImageReference
 from ltsp.source.source import ClosedSource, Plan, SourcePart
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults

@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from ltsp.errors import SourceError
+from ltsp.source.directory.host_file import spill_to_host
 from ltsp.source.source import Plan, Source, SourcePart, SourceWrapper
 from ltsp.source.spec import ImageSpec
-from ltsp.source.spill import spill_to_host
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File

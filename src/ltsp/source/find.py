@@ -11,21 +11,19 @@ from typing import BinaryIO
 
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.host.root import is_chroot
-from ltsp.inspection import exported_disk, live_medium, nested_roots, rootfs_check
+from ltsp.inspection import exported_disk, live_medium, root_file_systems
 from ltsp.inspection.live_medium import LiveMedium
-from ltsp.inspection.nested_roots import NestedRoot
+from ltsp.inspection.root_file_systems import NestedRoot
 from ltsp.settings import image_name
 from ltsp.source import spec
 from ltsp.source.combine import CombinedSource, OverlayEntry
 from ltsp.source.directory.directory import DirectorySource
-from ltsp.source.disk.disk_options import DEFAULT_OPTIONS, DiskOptions
-from ltsp.source.image_reference import STANDARD_INPUT, ImageReference
 from ltsp.source.live.live_source import LiveSource
-from ltsp.source.location import is_path, locate, suggest_local_path
+from ltsp.source.location import STANDARD_INPUT, ImageReference, is_path, locate, suggest_local_path
 from ltsp.source.names import derive_name
 from ltsp.source.snapshot.snapshot import NONE
 from ltsp.source.source import Source
-from ltsp.source.spec import ImageSpec, check_no_disk_options
+from ltsp.source.spec import DEFAULT_OPTIONS, DiskOptions, ImageSpec, check_no_disk_options
 from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable
@@ -99,15 +97,15 @@ class _SourceFinder:
         if not os.path.isdir(encode(path)):
             return self._source_from_file(path, own, image_spec, notes, inner)
         source = self._source_from_directory(path, own, image_spec)
-        missing = rootfs_check.find_missing(path)
+        missing = root_file_systems.find_missing(path)
         if not missing:
             return replace(source, warnings=notes)
         with replace(source, snapshots=NONE).open(_select_markers, Faults()) as tree:
-            carried, inside = LiveMedium.of(tree), nested_roots.find_nested_roots(tree)
+            carried, inside = LiveMedium.of(tree), root_file_systems.find_nested_roots(tree)
             if inside and not inner:
-                return self._source_from_nested_root(source, nested_roots.choose_bootable(tree, inside), notes)
+                return self._source_from_nested_root(source, root_file_systems.choose_bootable(tree, inside), notes)
             disks = exported_disk.find_disks(tree)
-            remedy = exported_disk.suggest_command(path, disks) if disks else nested_roots.suggest_remedy(tree)
+            remedy = exported_disk.suggest_command(path, disks) if disks else root_file_systems.suggest_remedy(tree)
         if carried is not None or inner:
             return self._make_live_source(source, image_spec.image, carried, notes)
         raise SourceError(f"{printable(path)}: {missing}", remedy)
@@ -312,7 +310,7 @@ def _select_markers(path: str, directory: bool) -> Inclusion:
     return (
         Inclusion.ALL
         if top in live_medium.TOPS and not (directory and below)
-        else nested_roots.select_markers(path, directory)
+        else root_file_systems.select_markers(path, directory)
     )
 
 

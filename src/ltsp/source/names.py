@@ -8,7 +8,6 @@ import stat
 
 from ltsp.errors import LtspError, UsageError
 from ltsp.host.root import is_chroot
-from ltsp.inspection.rootfs_check import list_entries
 from ltsp.settings import image_name
 from ltsp.tree.name import decode, encode, printable, sort_names
 
@@ -101,3 +100,11 @@ def _is_disk(path: str) -> bool:
     except OSError:
         return False
     return stat.S_ISREG(mode) or stat.S_ISBLK(mode)
+
+
+def list_entries(directory: str) -> list[str]:
+    """The names in a directory; none if it cannot be read."""
+    try:
+        return [decode(name) for name in os.listdir(encode(directory))]
+    except OSError:
+        return []

@@ -1,11 +1,18 @@
-"""Parser for the notation of a source of several parts: `img1,options,,img2,options,,…`. ltsp-ipxe(8)"""
+"""What a source is asked to be: the notation for one of several parts, and the options for disks.
+
+The notation is `img1,options,,img2,options,,…`. ltsp-ipxe(8)
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from typing import Self
 
 from ltsp.errors import UsageError
-from ltsp.tree.name import printable
+from ltsp.settings.source_options import SourceOptions
+from ltsp.source.location import is_path
+from ltsp.tree.name import encode, printable
 
 _OWN_OPTIONS = ("disk", "fstype", "partition", "subdir")
 """Options that are not for mount(8); they may appear anywhere among those that are."""
@@ -108,3 +115,31 @@ def _parse_subdir(subdir: str) -> str:
     if ".." in names:
         raise UsageError(f"subdir={printable(subdir)} contains ..", "name a directory of the source")
     return "/".join(names)
+
+
+@dataclass(frozen=True, slots=True)
+class DiskOptions:
+    """How disks may be read."""
+
+    backing: tuple[str, ...] = ()
+    """Directories below which a disk may also refer to files."""
+    force: bool = False
+    """Whether to read disks that others write to."""
+    reader: str = "auto"
+    """What reads file systems: `user`, `kernel`, or `auto`, which tries the former first."""
+    key_file: str = ""
+    """The key file for encrypted volumes; empty if they stay locked."""
+
+    @classmethod
+    def of(cls, options: SourceOptions) -> Self:
+        """Raises UsageError for a directory that does not exist, or is not given as a path."""
+        for directory in options.allow_backing:
+            if not is_path(directory):
+                raise UsageError(f"--allow-backing: {printable(directory)} is not a path", "a path begins with / or .")
+            if not os.path.isdir(encode(directory)):
+                raise UsageError(f"--allow-backing: no such directory: {printable(directory)}")
+        return cls(options.allow_backing, options.force, options.reader, options.key_file or "")
+
+
+DEFAULT_OPTIONS = DiskOptions()
+"""The defaults, which allow nothing special."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ltsp.errors import FileChanged, FormatError, SourceError
-from ltsp.inspection.nested_roots import enter_nested_root
+from ltsp.inspection.root_file_systems import enter_nested_root
 from ltsp.source.source import ClosedSource, Plan, SourcePart
 from ltsp.squashfs.reader import Image
 from ltsp.tree.faults import Faults

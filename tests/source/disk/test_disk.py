@@ -12,8 +12,8 @@ from corpus.disks import converted, ext4, fstab, moved, partitioned
 from corpus.system import VERSION, make_system
 from ltsp.errors import FileChanged, FormatError, LockHeld, SourceError
 from ltsp.source.disk.disk import DiskSource
-from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.find import find_source
+from ltsp.source.spec import DiskOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
 from ltsp.tree.selection import Inclusion, select_all

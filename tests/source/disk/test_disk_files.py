@@ -12,7 +12,7 @@ from ltsp.host.open_for_write import Writer
 from ltsp.host.process import KernelObject, Process
 from ltsp.settings.applets import ImageOptions
 from ltsp.source.disk.disk_files import DiskFiles, describe_writer
-from ltsp.source.disk.disk_options import DiskOptions
+from ltsp.source.spec import DiskOptions
 
 
 @pytest.fixture

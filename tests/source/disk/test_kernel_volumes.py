@@ -25,11 +25,10 @@ from filesystem import mkfs
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.inspection.found_system import SystemChoice
 from ltsp.source.disk.disk import disk_source
-from ltsp.source.disk.disk_options import DiskOptions
 from ltsp.source.disk.kernel_mounts import KernelMounts
 from ltsp.source.disk.kernel_volumes import KernelVolumes
 from ltsp.source.find import find_source
-from ltsp.source.spec import ImageSpec
+from ltsp.source.spec import DiskOptions, ImageSpec
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import select_all
 
@@ -317,7 +316,7 @@ def test_a_copy_for_which_there_is_no_room_is_refused_before_it_begins(tmp_path,
         mount -t tmpfs -o size=66m none {tmp_path / "small"}
         export TMPDIR={tmp_path / "small"}
         exec {sys.executable} -c 'if True:
-            from ltsp.source.disk.disk_options import DiskOptions
+            from ltsp.source.spec import DiskOptions
             from ltsp.source.find import find_source
             from ltsp.tree.faults import Faults
             from ltsp.tree.selection import select_all
@@ -365,7 +364,7 @@ def test_an_image_is_made_through_either_reader_to_the_byte_and_tells_which(tmp_
 
 KILLED = """
 import sys
-from ltsp.source.disk.disk_options import DiskOptions
+from ltsp.source.spec import DiskOptions
 from ltsp.source.find import find_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import select_all

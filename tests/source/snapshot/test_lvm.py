@@ -13,8 +13,8 @@ from ltsp.errors import LtspError, SourceError
 from ltsp.host import locks
 from ltsp.host.mounts import Mount
 from ltsp.host.root import RootDirectory
+from ltsp.source.snapshot import frozen, snapshot
 from ltsp.source.snapshot import lvm as lvm_snapshot
-from ltsp.source.snapshot import naming, snapshot
 from ltsp.source.snapshot.frozen import SnapshotBase
 from ltsp.source.snapshot.lvm import LvsVolume
 from ltsp.tree.selection import Inclusion
@@ -82,7 +82,7 @@ def lvm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     monkeypatch.setattr(lvm_snapshot, "SYSFS", str(tmp_path / "sys"))
     monkeypatch.setattr(lvm_snapshot, "DEVICES", str(made.devices))
-    monkeypatch.setattr(naming, "LOCKS", str(tmp_path / "locks"))
+    monkeypatch.setattr(frozen, "LOCKS", str(tmp_path / "locks"))
     made.tell(f"{made.devices}/vg--0-root", row())
     return made
 
@@ -208,7 +208,7 @@ def test_it_is_made_mounted_read_checked_and_removed(lvm, tmp_path, monkeypatch,
             still.invalid_reason() == "the snapshot of vg-0/root overflowed: too much changed while it was being read"
         )
     assert lvm.calls("lvremove")[0] == ["--yes", f"vg-0/{name}"]
-    assert os.listdir(naming.LOCKS) == []
+    assert os.listdir(frozen.LOCKS) == []
 
 
 def test_where_it_cannot_be_mounted_it_is_removed_all_the_same(lvm, tmp_path):
@@ -234,9 +234,9 @@ def test_what_killed_runs_have_left_is_removed_and_nothing_else(lvm, tmp_path, m
     monkeypatch.setattr(lvm_snapshot, "create_mount", lambda *_: os.open(tmp_path, os.O_PATH))
     forgotten, living = "ltsp-0123456789abcdef", "ltsp-fedcba9876543210"
     lvm.tell("@ltsp", row(lv_name=forgotten), row(lv_name=living), row(lv_name="swap"), row(lv_name="ltsp-mine"))
-    os.makedirs(naming.LOCKS)
+    os.makedirs(frozen.LOCKS)
     with (
-        locks.hold_exclusive(f"{naming.LOCKS}/{living}"),
+        locks.hold_exclusive(f"{frozen.LOCKS}/{living}"),
         live(tmp_path) as one,
         lvm_snapshot.take_snapshot(one, lambda *_: Inclusion.ALL),
     ):

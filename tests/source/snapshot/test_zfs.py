@@ -11,7 +11,7 @@ from ltsp.errors import LtspError
 from ltsp.host import locks
 from ltsp.host.mounts import Mount
 from ltsp.host.root import RootDirectory
-from ltsp.source.snapshot import naming
+from ltsp.source.snapshot import frozen
 from ltsp.source.snapshot import zfs as zfs_snapshot
 from ltsp.source.snapshot.frozen import READ_ONLY, SnapshotBase
 from ltsp.tree.selection import Inclusion
@@ -41,7 +41,7 @@ def pool(tmp_path, monkeypatch):
     for name in ("log", "snapshots"):
         (tmp_path / name).touch()
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    monkeypatch.setattr(naming, "LOCKS", str(tmp_path / "locks"))
+    monkeypatch.setattr(frozen, "LOCKS", str(tmp_path / "locks"))
     return tmp_path
 
 
@@ -83,11 +83,11 @@ def test_what_killed_runs_have_left_is_destroyed_and_nothing_else(pool, monkeypa
     forgotten, living = "rpool/ROOT/debian@ltsp-0123456789abcdef", "rpool/ROOT/debian@ltsp-fedcba9876543210"
     others = ["rpool/ROOT/debian@daily", "rpool/ROOT/debian@ltsp-mine"]
     (pool / "snapshots").write_text("\n".join([forgotten, living, *others]) + "\n")
-    os.makedirs(naming.LOCKS)
-    with locks.hold_exclusive(f"{naming.LOCKS}/{living.partition('@')[2]}"), taken(pool):
+    os.makedirs(frozen.LOCKS)
+    with locks.hold_exclusive(f"{frozen.LOCKS}/{living.partition('@')[2]}"), taken(pool):
         pass
     assert (pool / "snapshots").read_text().split() == [living, *others]
-    assert os.listdir(naming.LOCKS) == [living.partition("@")[2]]
+    assert os.listdir(frozen.LOCKS) == [living.partition("@")[2]]
 
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch):

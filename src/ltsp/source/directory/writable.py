@@ -17,7 +17,7 @@ from stat import S_IMODE
 from ltsp.errors import SourceError
 from ltsp.host import command, mounts
 from ltsp.host.namespaces import enter_mount_namespace
-from ltsp.inspection import nested_roots
+from ltsp.inspection import root_file_systems
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.source.snapshot.snapshot import AUTO, NONE
 from ltsp.source.source import Source, SourceWrapper
@@ -97,9 +97,13 @@ def _mount_view_of_image(source: SquashfsSource) -> DirectorySource:
     command.run(["mount", "-t", "squashfs", "-o", "loop,ro", "--", image, decode(lower)], package="mount")
     _mount_overlay(lower, _VIEW_ROOT, b"0")
     view = DirectorySource(source.name, decode(_VIEW_ROOT), source.description)
-    with view.open(nested_roots.select_markers, Faults()) as tree:
-        inside = nested_roots.find_nested_roots(tree)
-        return replace(view, path=f"{view.path}/{nested_roots.choose_bootable(tree, inside).path}") if inside else view
+    with view.open(root_file_systems.select_markers, Faults()) as tree:
+        inside = root_file_systems.find_nested_roots(tree)
+        return (
+            replace(view, path=f"{view.path}/{root_file_systems.choose_bootable(tree, inside).path}")
+            if inside
+            else view
+        )
 
 
 def _mount_view_of_directory(source: DirectorySource) -> DirectorySource:

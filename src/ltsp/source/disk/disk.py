@@ -19,12 +19,11 @@ from ltsp.inspection.found_system import SystemChoice
 from ltsp.inspection.live_medium import LiveMedium
 from ltsp.sandbox.client import SandboxReader, refuse_key, start_reader
 from ltsp.source.disk.disk_files import DiskFiles
-from ltsp.source.disk.disk_options import DEFAULT_OPTIONS, DiskOptions
 from ltsp.source.disk.kernel_mounts import BY_ROOT, KernelMounts
 from ltsp.source.disk.kernel_volumes import KernelVolumes
 from ltsp.source.disk.volume_key import check_key_file, find_volume_key
 from ltsp.source.source import ClosedSource, Plan, SourcePart
-from ltsp.source.spec import SUBVOLUME, ImageSpec
+from ltsp.source.spec import DEFAULT_OPTIONS, SUBVOLUME, DiskOptions, ImageSpec
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable

@@ -13,11 +13,11 @@ from ltsp.boot.kernel_rules import KernelRule
 from ltsp.errors import LtspError, SourceError
 from ltsp.inspection import exported_disk, live_medium
 from ltsp.inspection.live_medium import LiveMedium
-from ltsp.inspection.rootfs_check import is_system
+from ltsp.inspection.root_file_systems import is_system
+from ltsp.source.directory.host_file import spill_to_host
 from ltsp.source.live import live_kernel
 from ltsp.source.live.live_kernel import add_kernel
 from ltsp.source.source import Plan, Source, SourcePart, SourceWrapper
-from ltsp.source.spill import spill_to_host
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File

@@ -20,8 +20,15 @@ from ltsp.errors import SourceError
 from ltsp.host import btrfs
 from ltsp.host.root import RootDirectory
 from ltsp.host.system_call import create_mount
-from ltsp.source.cleanup import remove_at_exit
-from ltsp.source.snapshot.frozen import PRIVATE, READ_ONLY, Frozen, MountSelection, SnapshotBase, open_snapshot_root
+from ltsp.source.snapshot.frozen import (
+    PRIVATE,
+    READ_ONLY,
+    Frozen,
+    MountSelection,
+    SnapshotBase,
+    open_snapshot_root,
+    remove_at_exit,
+)
 from ltsp.tree.name import decode, printable
 from ltsp.tree.selection import Inclusion
 

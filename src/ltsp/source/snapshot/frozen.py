@@ -1,13 +1,22 @@
-"""Types common to all kinds of snapshots: the mount, and what is read in its place."""
+"""What all kinds of snapshots share: the mount, what is read in its place, and names, locks and removal of snapshots.
+
+LVM and ZFS snapshots have a name that is locked while they are in use, which distinguishes them from orphans: the lock
+is on a file of that name below /run, which is empty after a reboot; the kernel drops it if the run is killed.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from types import TracebackType
 
-from ltsp.errors import SourceError
+from ltsp.errors import LtspError, SourceError
+from ltsp.host import locks
 from ltsp.host.mounts import Mount
 from ltsp.host.root import RootDirectory
 from ltsp.host.system_call import (
@@ -86,3 +95,59 @@ def open_snapshot_root(mounted: int, inner: bytes, base: RootDirectory) -> RootD
 
 def _moved_error(base: RootDirectory) -> SourceError:
     return SourceError(f"{printable(os.fsdecode(base.path()))} was just moved", "try again")
+
+
+@contextmanager
+def remove_at_exit(remove: Callable[[], None]) -> Iterator[None]:
+    """Call `remove` when the block ends. It is called twice, and must do nothing if there is nothing to remove.
+
+    A signal may interrupt the first call; the second one then completes it.
+
+    Raises SourceError if the removal failed and the block did not.
+    """
+
+    def end(_kind: type[BaseException] | None, failure: BaseException | None, _trace: TracebackType | None) -> None:
+        try:
+            remove()
+        except (OSError, LtspError) as error:
+            if failure is None:
+                reason = error.message if isinstance(error, LtspError) else str(error.strerror).lower()
+                raise SourceError(f"cannot remove the snapshot: {reason}", "the next run will try again") from error
+
+    with ExitStack() as ended:
+        ended.push(end)
+        ended.push(end)
+        yield
+
+
+LOCKS = "/run/ltsp/snapshots"
+_NAME = re.compile(r"ltsp-[0-9a-f]{16}")
+
+
+@contextmanager
+def reserve_name() -> Iterator[str]:
+    """A new name, reserved until the block ends."""
+    os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+    name = f"ltsp-{secrets.token_hex(8)}"
+    with locks.hold_exclusive(f"{LOCKS}/{name}"):
+        try:
+            yield name
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{LOCKS}/{name}")
+
+
+@contextmanager
+def claim_orphan(name: str) -> Iterator[bool]:
+    """Whether the snapshot was left by an LTSP run that is gone; no other process claims it within the block."""
+    if not _NAME.fullmatch(name):
+        yield False
+        return
+    os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+    try:
+        with locks.hold_exclusive(f"{LOCKS}/{name}"):
+            yield True
+            with suppress(FileNotFoundError):
+                os.unlink(f"{LOCKS}/{name}")
+    except locks.LockBusy:
+        yield False

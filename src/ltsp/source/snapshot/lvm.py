@@ -19,9 +19,15 @@ from ltsp.errors import LtspError, SourceError
 from ltsp.host import command
 from ltsp.host.mounts import Mount
 from ltsp.host.system_call import create_mount
-from ltsp.source.cleanup import remove_at_exit
-from ltsp.source.snapshot import naming
-from ltsp.source.snapshot.frozen import READ_ONLY, Frozen, MountSelection, SnapshotBase, open_snapshot_root
+from ltsp.source.snapshot import frozen
+from ltsp.source.snapshot.frozen import (
+    READ_ONLY,
+    Frozen,
+    MountSelection,
+    SnapshotBase,
+    open_snapshot_root,
+    remove_at_exit,
+)
 from ltsp.tree.name import encode
 
 TAG = "ltsp"
@@ -140,7 +146,7 @@ def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Seque
     """
     _remove_orphans()
     origin = _find_volume(f"{DEVICES}/{_mapper_name(base.mount)}")
-    with naming.reserve_name() as name:
+    with frozen.reserve_name() as name:
         snapshot = f"{origin.group}/{name}"
         with remove_at_exit(lambda: _remove(origin.group, name)):
             command.run(origin.snapshot_command(name), package=_PACKAGE)
@@ -189,7 +195,7 @@ def _find_volume(path: str) -> LvsVolume:
 def _remove_orphans() -> None:
     """Remove snapshots left by killed runs in any group: they fill up, and slow down writes to their origin."""
     for volume in _list_volumes(f"@{TAG}"):
-        with naming.claim_orphan(volume.name) as is_orphan:
+        with frozen.claim_orphan(volume.name) as is_orphan:
             if is_orphan:
                 with suppress(LtspError):  # one that is in use can stay
                     command.run(["lvremove", "--yes", volume.full_name])

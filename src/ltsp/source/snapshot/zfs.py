@@ -12,9 +12,15 @@ from contextlib import contextmanager, suppress
 from ltsp.errors import LtspError
 from ltsp.host import command
 from ltsp.host.system_call import create_mount
-from ltsp.source.cleanup import remove_at_exit
-from ltsp.source.snapshot import naming
-from ltsp.source.snapshot.frozen import READ_ONLY, Frozen, MountSelection, SnapshotBase, open_snapshot_root
+from ltsp.source.snapshot import frozen
+from ltsp.source.snapshot.frozen import (
+    READ_ONLY,
+    Frozen,
+    MountSelection,
+    SnapshotBase,
+    open_snapshot_root,
+    remove_at_exit,
+)
 from ltsp.tree.name import decode, encode
 
 _PACKAGE = "zfsutils-linux"
@@ -38,7 +44,7 @@ def take_snapshot(base: SnapshotBase, _wanted: MountSelection) -> Iterator[Seque
     """
     dataset = decode(base.mount.source)
     _remove_orphans(dataset)
-    with naming.reserve_name() as name:
+    with frozen.reserve_name() as name:
         snapshot = f"{dataset}@{name}"
         with remove_at_exit(lambda: _destroy(snapshot)):
             command.run(["zfs", "snapshot", snapshot], package=_PACKAGE)
@@ -52,7 +58,7 @@ def _remove_orphans(dataset: str) -> None:
     columns = ["-H", "-p", "-t", "snapshot", "-o", "name", "-d", "1"]
     for line in command.run(["zfs", "list", *columns, dataset], package=_PACKAGE).stdout.splitlines():
         name = decode(line).rpartition("@")[2]
-        with naming.claim_orphan(name) as is_orphan:
+        with frozen.claim_orphan(name) as is_orphan:
             if is_orphan:
                 with suppress(LtspError):  # one that is in use or held can stay
                     command.run(["zfs", "destroy", f"{dataset}@{name}"])

@@ -10,7 +10,7 @@ import pytest
 from corpus.disks import ext4
 from corpus.system import make_system
 from ltsp.errors import SourceError
-from ltsp.inspection import nested_roots
+from ltsp.inspection import root_file_systems
 from ltsp.source.find import find_source
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
@@ -61,27 +61,27 @@ def two_deployments(newest: str) -> Tree:
 
 
 def test_a_system_carries_none():
-    assert nested_roots.find_nested_roots(tree("etc/passwd", "usr/", *root("rootfs"))) == []
+    assert root_file_systems.find_nested_roots(tree("etc/passwd", "usr/", *root("rootfs"))) == []
 
 
 @pytest.mark.parametrize("path", ["rootfs", "backup/container/rootfs"])
 def test_the_export_of_a_container_has_its_root_in_a_directory(path):
     carrier = tree("metadata.yaml", "templates/hostname.tpl", *root(path))
-    assert [each.path for each in nested_roots.find_nested_roots(carrier)] == [path]
-    assert sorted(nested_roots.enter_nested_root(carrier).root.entries) == ["etc", "usr"]
+    assert [each.path for each in root_file_systems.find_nested_roots(carrier)] == [path]
+    assert sorted(root_file_systems.enter_nested_root(carrier).root.entries) == ["etc", "usr"]
 
 
 @pytest.mark.parametrize("path", ["backup/container.bin", "backup/virtual-machine.bin"])
 def test_a_stream_of_snapshots_is_to_be_exported_otherwise(path):
-    assert "without --optimized-storage" in nested_roots.suggest_remedy(tree("backup/index.yaml", path))
-    assert "--optimized-storage" not in nested_roots.suggest_remedy(tree("backup/index.yaml"))
+    assert "without --optimized-storage" in root_file_systems.suggest_remedy(tree("backup/index.yaml", path))
+    assert "--optimized-storage" not in root_file_systems.suggest_remedy(tree("backup/index.yaml"))
 
 
 def test_a_deployment_has_the_var_of_its_system_and_the_boot_of_the_disk():
     carrier = tree(
         *root(FIRST), f"{FIRST}/var/", f"{FIRST}/boot/", f"{OS}/var/lib/x", "boot/vmlinuz", "ostree/repo/objects/"
     )
-    deployed = nested_roots.enter_nested_root(carrier)
+    deployed = root_file_systems.enter_nested_root(carrier)
     assert deployed.get("var/lib/x") is carrier.get(f"{OS}/var/lib/x")
     assert deployed.get("boot/vmlinuz") is carrier.get("boot/vmlinuz")
     assert deployed.get("ostree") is None
@@ -91,7 +91,8 @@ def test_a_deployment_has_the_var_of_its_system_and_the_boot_of_the_disk():
 def test_of_several_deployments_the_one_that_boots_is_meant(newest):
     carrier = two_deployments(newest)
     assert (
-        nested_roots.choose_bootable(carrier, nested_roots.find_nested_roots(carrier)).path == f"{OS}/deploy/{newest}"
+        root_file_systems.choose_bootable(carrier, root_file_systems.find_nested_roots(carrier)).path
+        == f"{OS}/deploy/{newest}"
     )
 
 
@@ -99,13 +100,15 @@ def test_the_entries_of_the_boot_loader_may_lie_on_another_partition():
     carrier = two_deployments("bbbb.0")
     boot = Tree(carrier.get("boot"))
     carrier = carrier.edit({"boot": Directory(PLAIN)})
-    assert nested_roots.choose_bootable(carrier, nested_roots.find_nested_roots(carrier), [boot]).path == SECOND
+    assert (
+        root_file_systems.choose_bootable(carrier, root_file_systems.find_nested_roots(carrier), [boot]).path == SECOND
+    )
 
 
 def test_where_nothing_says_which_deployment_boots_they_are_listed():
     carrier = two_deployments("none")
     with pytest.raises(SourceError, match=f"ostree system with several deployments.*: {FIRST}, {SECOND}") as caught:
-        nested_roots.enter_nested_root(carrier)
+        root_file_systems.enter_nested_root(carrier)
     assert caught.value.hint == f"choose one: FILE,subvol={FIRST}, or name the directory"
 
 
@@ -117,7 +120,7 @@ def test_a_selection_is_asked_by_the_paths_of_the_root_and_nothing_else_is_looke
         return Inclusion.NOTHING if path == "etc/shadow" else Inclusion.ALL
 
     carrier = tree(*root(FIRST), f"{FIRST}/etc/shadow", f"{OS}/var/lib/x", "ostree/repo/objects/aa", *root(SECOND))
-    inside = nested_roots.find_nested_root_at(carrier, FIRST)
+    inside = root_file_systems.find_nested_root_at(carrier, FIRST)
     whole = carrier.select(inside.selection(inner))
     assert {path for path, _ in inside.tree(whole).walk()} == {
         *("etc", "etc/passwd", "usr", "usr/lib", "usr/lib/os-release", "var", "var/lib", "var/lib/x")
@@ -128,7 +131,7 @@ def test_a_selection_is_asked_by_the_paths_of_the_root_and_nothing_else_is_looke
 
 def test_what_is_taken_in_to_tell_them_is_little():
     carrier = two_deployments("aaaa.0").edit({f"{FIRST}/usr/bin": Directory(PLAIN), "home": Directory(PLAIN)})
-    seen = {path for path, _ in carrier.select(nested_roots.select_markers).walk()}
+    seen = {path for path, _ in carrier.select(root_file_systems.select_markers).walk()}
     assert {f"{FIRST}/etc/passwd", f"{FIRST}/usr", "boot/loader.1/entries/ostree-2.conf", "ostree/boot.1"} <= seen
     assert not seen & {f"{FIRST}/usr/bin", f"{OS}/var/lib", "home"}
 
