@@ -79,7 +79,7 @@ def test_a_snapshot_stays_as_the_subvolume_was_and_is_removed_while_it_is_open(d
             btrfs.remove_subvolume(place, b"still")
 
 
-def test_a_directory_is_no_subvolume(disk):
+def test_a_directory_is_not_a_subvolume(disk):
     (disk / "directory").mkdir()
     with opened(disk / "directory") as directory, opened(disk) as place:
         with pytest.raises(OSError, match="Invalid argument"):
@@ -95,7 +95,7 @@ def test_another_file_system_has_no_subvolumes():
     assert raised.value.errno == errno.ENOTTY
 
 
-def test_a_subvolume_is_mounted_by_its_number_where_nobody_sees_it(disk):
+def test_a_subvolume_is_mounted_by_its_number_in_private(disk):
     root = subvolume(disk / "@")
     (root / "file").write_text("there")
     before = read_mounts()

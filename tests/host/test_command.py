@@ -49,7 +49,7 @@ def test_a_failure_names_the_program_its_status_and_its_last_lines():
         command.run(["sh", "-c", "echo one >&2; echo >&2; echo two >&2; exit 7"])
 
 
-def test_a_status_that_is_expected_is_no_failure():
+def test_an_expected_status_is_not_a_failure():
     assert command.run(["sh", "-c", "exit 7"], accepted=(0, 7)).status == 7
 
 

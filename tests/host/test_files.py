@@ -55,7 +55,7 @@ class TestReplacing:
         assert (tmp_path / "file").read_bytes() == b"two"
         assert os.listdir(tmp_path) == ["file"]
 
-    def test_what_a_killed_run_left_is_no_obstacle(self, tmp_path):
+    def test_leftovers_of_a_killed_run_are_not_in_the_way(self, tmp_path):
         (tmp_path / ".file.new").write_bytes(b"half")
         files.replace(str(tmp_path / "file"), b"whole", 0o644)
         assert os.listdir(tmp_path) == ["file"]
@@ -113,7 +113,7 @@ def test_a_directory_that_is_there_keeps_its_mode(tmp_path):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
 
 
-def test_the_names_of_what_is_no_directory_are_none(tmp_path):
+def test_a_file_that_is_not_a_directory_has_no_names(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     assert files.list_names(str(tmp_path / "missing")) == []
     assert files.list_names(str(tmp_path / "file")) == []

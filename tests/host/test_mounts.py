@@ -29,7 +29,7 @@ def run(script, *arguments):
 
 
 @pytest.mark.root
-def test_nobody_else_sees_them_and_they_go_with_their_process(tmp_path):
+def test_they_are_private_and_end_with_their_process(tmp_path):
     shown = run(
         [
             "isolate_mounts()",

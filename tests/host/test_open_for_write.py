@@ -68,7 +68,7 @@ def test_qemu_that_writes_is_found_by_its_locks(disk):
 
 
 @pytest.mark.oracle
-def test_qemu_that_only_reads_is_no_writer(disk):
+def test_qemu_that_only_reads_is_not_a_writer(disk):
     with running("qemu-io", "-r", "-f", "raw", disk) as process:
         for _ in range(100):
             if any(os.path.samefile(f"/proc/{process.pid}/fd/{each}", disk) for each in descriptors(process.pid)):
@@ -96,12 +96,12 @@ def test_a_process_that_has_it_open_for_writing_is_found(disk):
     assert found(disk) is None
 
 
-def test_a_process_that_reads_is_no_writer(disk):
+def test_a_process_that_reads_is_not_a_writer(disk):
     with holding("f = open('{disk}', 'rb')", disk):
         assert found(disk) is None
 
 
-def test_a_process_with_another_file_of_the_name_is_no_writer(disk, tmp_path):
+def test_a_process_with_another_file_of_the_name_is_not_a_writer(disk, tmp_path):
     (tmp_path / "other").mkdir()
     other = tmp_path / "other" / disk.name
     other.write_bytes(b"")
@@ -123,7 +123,7 @@ def test_a_lock_of_another_kind_counts(disk, lock):
         assert now.locked
 
 
-def test_a_shared_lock_is_no_writer(disk):
+def test_a_shared_lock_is_not_a_writer(disk):
     with holding("import fcntl; f = open('{disk}', 'rb'); fcntl.flock(f, fcntl.LOCK_SH)", disk):
         assert found(disk) is None
 

@@ -68,7 +68,7 @@ def test_a_default_that_does_not_work_here_is_passed_over(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("prefix", [("no-such-program", "-x"), ("",), ("/etc/passwd",)])
-def test_a_prefix_that_is_no_command_is_one_clear_error(prefix):
+def test_a_prefix_that_is_not_a_command_is_one_clear_error(prefix):
     with pytest.raises(UsageError, match="--ionice"):
         priority.rerun_at_lower_priority(prefix)
 
@@ -122,7 +122,7 @@ KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 
 @pytest.mark.parametrize("status", [0, 1, 3, 143])
 @pytest.mark.parametrize("prefix", [("timeout", "50"), ("sh", "-c", '"$@"; exit $?', "x")])
-def test_a_prefix_that_stays_beside_the_build_ends_as_that_does(tmp_path, prefix, status):
+def test_a_prefix_that_keeps_running_ends_with_the_build(tmp_path, prefix, status):
     """The build has said why it failed: nothing is added."""
     assert beside(tmp_path, prefix, END.format(status)) == (status, [f"done {status}"])
 

@@ -25,7 +25,7 @@ def test_a_process_is_known_by_its_command():
         process.communicate(b"\n")
 
 
-def test_a_process_that_is_gone_is_said_to_be():
+def test_an_ended_process_is_reported_as_ended():
     assert Process.of(2**22 + 1).command == "[gone]"
 
 

@@ -15,7 +15,7 @@ def test_files_are_read_through_links(tmp_path):
     assert read_server_file(relative(tmp_path / "link")) == b"\x7fELF"
 
 
-def test_what_is_no_regular_file_or_too_large_is_none(tmp_path):
+def test_a_file_that_is_not_regular_or_too_large_is_none(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with (tmp_path / "large").open("wb") as file:
         file.truncate((64 << 20) + 1)

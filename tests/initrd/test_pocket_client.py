@@ -77,7 +77,7 @@ def test_a_client_whose_settings_were_lost_stops_with_the_remedy(tmp_path, words
     assert "attach" not in done.stdout
 
 
-def test_a_client_without_ltsp_img_says_so_and_continues(tmp_path):
+def test_a_client_without_ltsp_img_warns_and_continues(tmp_path):
     without_server(tmp_path)
     done = pocket_client.boot(tmp_path)
     assert done.returncode == 0

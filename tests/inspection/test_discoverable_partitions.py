@@ -53,7 +53,7 @@ def found(every, tree, listed=()):
         "the root is no part of itself": ([USR], root("usr"), (), []),
     }.values(),
 )
-def test_what_belongs_to_a_root_beside_its_fstab(types, tree, listed, wanted):
+def test_what_belongs_to_a_root_besides_its_fstab(types, tree, listed, wanted):
     assert found(volumes(*types), tree, listed) == wanted
 
 

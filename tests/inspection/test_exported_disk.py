@@ -20,7 +20,7 @@ from ltsp.tree.tree import Tree
 TOOL = "usr/bin/tool"
 
 
-def test_disks_are_told_by_their_names():
+def test_disks_are_identified_by_their_names():
     plain = Metadata(0o644)
     names = ("lab.ovf", "lab-disk001.vmdk", "box.img", "disk.raw", "x.VHDX", "initrd.img", "initramfs.img", "boot.img")
     names += ("lab-disk2.vmdk.gz", "initrd.img.gz", "core.gz")
@@ -81,7 +81,7 @@ def test_the_disk_in_an_archive_may_be_compressed_itself(tmp_path, disk, program
 
 
 @pytest.mark.oracle
-def test_a_virtual_machine_without_a_disk_is_said_to_be_one(tmp_path):
+def test_a_virtual_machine_without_a_disk_is_recognized(tmp_path):
     path = archive(tmp_path, "lab.ova", tmp_path / "lab.ovf", tmp_path / "lab.mf")
     with pytest.raises(
         SourceError, match=r"lab\.ova is a virtual machine without a disk: found lab\.mf, lab\.ovf"
@@ -91,7 +91,7 @@ def test_a_virtual_machine_without_a_disk_is_said_to_be_one(tmp_path):
 
 
 @pytest.mark.oracle
-def test_a_disk_in_pieces_is_said_to_be_joined_by_what_joins_it(tmp_path, disk):
+def test_the_error_for_a_split_disk_says_how_to_join_it(tmp_path, disk):
     inner = converted(disk, "vmdk")
     data = inner.read_bytes()
     half = len(data) // 2

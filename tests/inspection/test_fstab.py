@@ -46,7 +46,7 @@ def test_the_parts_of_a_system_come_parents_first_and_data_not_at_all():
         "\0\x1b[2J /\xff",
     ],
 )
-def test_what_is_no_part_of_the_system_is_left_out(line):
+def test_what_is_not_part_of_the_system_is_left_out(line):
     assert parse_system_entries(f"{line}\n") == []
 
 

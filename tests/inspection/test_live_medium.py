@@ -89,7 +89,7 @@ def test_without_word_of_the_installer_the_longest_chain_of_an_installed_system_
     assert carried("a.live", sources=sources) == ("a.live", ["a.live"])
 
 
-def test_layers_lie_over_what_their_names_say():
+def test_layers_are_over_what_their_names_say():
     tree = casper(*NAMES)
     whole = ["casper/minimal.squashfs", "casper/minimal.standard.squashfs"]
     assert find_layer_chain(tree, whole[1]) == whole
@@ -291,7 +291,7 @@ def test_a_file_of_the_medium_that_is_not_a_kernel_is_named(tmp_path):
 
 
 @pytest.mark.oracle
-def test_a_kernel_whose_modules_are_not_there_comes_without_an_initrd_and_is_refused(tmp_path):
+def test_a_kernel_without_its_modules_comes_without_an_initrd_and_is_refused(tmp_path):
     system = without_kernel(make_system(tmp_path / "system"), modules=True)
     medium = tmp_path / "medium"
     squashed(system, medium / "live/filesystem.squashfs")
@@ -324,7 +324,7 @@ def test_a_file_of_the_medium_may_be_named_where_it_is_found_anyway(tmp_path):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("version", ["../../etc", "..", "linked", "9" * 200])
-def test_a_kernel_that_lies_about_its_version_brings_nothing(tmp_path, version):
+def test_a_kernel_with_a_forged_version_brings_nothing(tmp_path, version):
     system = without_kernel(make_system(tmp_path / "system"), modules=True)
     (system / "lib/modules/linked").symlink_to("/etc")
     medium = tmp_path / "medium"

@@ -111,7 +111,7 @@ def test_what_stays_out_has_a_reason(path, reason):
     )
 
 
-def test_what_lies_below_a_mount_that_stays_out_is_not_spoken_of():
+def test_mounts_below_an_excluded_mount_are_not_reported():
     assert not {"dev/pts", "run/lock", "proc/sys/fs/binfmt_misc"} & plan(SERVER).keys()
 
 

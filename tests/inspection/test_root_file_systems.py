@@ -96,7 +96,7 @@ def test_of_several_deployments_the_one_that_boots_is_meant(newest):
     )
 
 
-def test_the_entries_of_the_boot_loader_may_lie_on_another_partition():
+def test_boot_loader_entries_may_be_on_another_partition():
     carrier = two_deployments("bbbb.0")
     boot = Tree(carrier.get("boot"))
     carrier = carrier.edit({"boot": Directory(PLAIN)})

@@ -34,14 +34,14 @@ def test_the_manifest_has_a_path_that_means_the_same_from_anywhere(site):
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
-def test_another_source_of_an_image_is_said_before_it_is_made(site, dry):
+def test_another_source_of_an_image_is_reported_before_the_build(site, dry):
     make_system(site.home / "lab", {"etc/motd": "another\n"})
     said = site.ltsp("image", "--quiet", *dry, "./lab").stderr
     assert f"the image lab was made from {site.base}/lab before, and is now made from {site.home}/lab" in said
     assert "--name=OTHER" in said
 
 
-def test_a_source_that_moved_is_said_once(site):
+def test_a_moved_source_is_reported_once(site):
     before = site.image("lab").stat().st_ino
     (site.base / "lab").rename(site.home / "lab")
     assert "was made from" in site.ltsp("image", "--quiet", "./lab").stderr
@@ -53,7 +53,7 @@ def test_a_source_that_moved_is_said_once(site):
     )
 
 
-def test_a_kernel_of_another_source_is_said(site):
+def test_a_kernel_from_another_source_is_reported(site):
     """Clients would boot it with an image that lacks its modules."""
     make_system(site.home / "lab", {"etc/motd": "another\n"})
     said = site.ltsp("kernel", "./lab").stderr
@@ -67,7 +67,7 @@ def test_the_same_source_is_the_same_however_it_is_written(site, argument):
     assert site.ltsp("image", "--quiet", argument.format(base=site.base)).stderr == ""
 
 
-def test_the_disk_beside_another_is_no_build_of_it(site):
+def test_the_disk_next_to_another_is_not_a_build_of_it(site):
     """What `ltsp image ./lab-flat.vmdk` replaced was the image of another machine."""
     disk = site.home / "lab-flat.vmdk"
     subprocess.run(["truncate", "-s", "16M", disk], check=True)
@@ -79,7 +79,7 @@ def test_the_disk_beside_another_is_no_build_of_it(site):
 
 
 @pytest.mark.parametrize("options", ["loop,ro,fstype=ext4", "fstype=ext4,ro,loop", "ro"])
-def test_options_in_another_order_are_no_other_source(site, options):
+def test_options_in_another_order_are_the_same_source(site, options):
     disk = site.home / "room.img"
     subprocess.run(["truncate", "-s", "16M", disk], check=True)
     subprocess.run(["mkfs.ext4", "-q", "-d", site.base / "lab", disk], check=True)

@@ -53,12 +53,12 @@ def site(tmp_path):
         ("x" * 65, "has 65 characters; the limit is 64", "--name="),
     ],
 )
-def test_a_bad_name_is_told_before_it_is_looked_for(site, name, fault, remedy):
+def test_a_bad_name_is_an_error_before_it_is_looked_up(site, name, fault, remedy):
     refused(site, "--", name, status=2, says=["image name", fault, remedy])
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../lab", "a,b"])
-def test_a_bad_name_for_the_image_is_told(site, name):
+def test_a_bad_name_for_the_image_is_an_error(site, name):
     refused(site, f"--name={name}", "lab", status=2, says=["--name"])
 
 
@@ -103,7 +103,7 @@ def test_a_link_for_a_kernel_that_leads_to_secrets_is_passed_over(site, words):
 @pytest.mark.parametrize(
     ("link", "words"), [("initrd.img", ()), ("initrd.img", ("--cleanup=0",)), ("vmlinuz", ("--cleanup=0",))]
 )
-def test_a_link_to_secrets_is_served_to_nobody(site, link, words):
+def test_a_link_to_secrets_is_never_served(site, link, words):
     with (site.base / "lab/etc/shadow").open("r+") as file:
         file.write(KERNEL[:4])  # what begins as a kernel does
     (site.base / "lab" / link).unlink()
@@ -153,14 +153,14 @@ def test_a_prefix_that_ends_otherwise_than_the_build_is_named_with_its_status(si
 @pytest.mark.parametrize(
     "words", [("--sort-file=/nowhere",), ("-m", "-no-such"), ("-m", "-p x"), ("--image-group=nobody?",)]
 )
-def test_a_wrong_option_is_told_before_the_source_is_read(site, words):
+def test_a_wrong_option_is_an_error_before_the_source_is_read(site, words):
     shutil.rmtree(site.base / "lab/etc")
     refused(site, *words, "lab", status=2)
     refused(site, "lab", says=["not a Linux root file system"])
 
 
 @pytest.mark.parametrize("setting", [{"COMPRESSION": "brotli"}, {"SOURCE_DATE_EPOCH": "x"}, {"IMAGE_GROUP": "nobody?"}])
-def test_a_wrong_setting_is_told_by_its_name(site, setting):
+def test_a_wrong_setting_is_named(site, setting):
     refused(site, "lab", status=2, says=list(setting), **setting)
 
 
@@ -199,18 +199,18 @@ def test_a_list_of_the_site_that_anybody_may_write_is_not_trusted(site):
         path.unlink()
 
 
-def test_a_value_of_ltsp_conf_is_told_by_file_and_line(site):
+def test_a_value_of_ltsp_conf_is_located_by_file_and_line(site):
     site.conf.write_text("\nLOCK_TIMEOUT=soon\n")
     refused(site, "lab", status=2, says=[f"{site.conf}:2", "LOCK_TIMEOUT", "soon"])
 
 
-def test_an_ltsp_conf_that_is_no_file_is_refused(site):
+def test_an_ltsp_conf_that_is_not_a_file_is_refused(site):
     os.mkfifo(site.home / "fifo")
     for path in (site.home / "fifo", "/dev/zero", "/etc", "/nowhere"):
         refused(site, "lab", LTSP_CONF=str(path), says=[f"cannot read '{path}'"])
 
 
-def test_a_list_of_the_site_that_cannot_be_read_is_told(site):
+def test_an_unreadable_list_of_the_site_is_an_error(site):
     for name, text in (("image.excludes", None), ("image.secrets", "no row at all\n")):
         path = site.conf.parent / name
         path.mkdir() if text is None else path.write_text(text)
@@ -237,7 +237,7 @@ def test_a_damaged_byte_of_a_btrfs_is_not_published(site, tmp_path, chance, word
 
 
 @pytest.mark.root
-def test_a_base_directory_without_space_is_told_before_anything_is_written(tmp_path):
+def test_a_base_directory_without_space_is_an_error_before_anything_is_written(tmp_path):
     lab = make_system(tmp_path / "lab", {f"boot/config-{VERSION}": configuration("LZ4", "ZLIB")})
     with mounted(Site.make(tmp_path), 'mount -t tmpfs -o size=2m tmpfs "$base"') as site:
         site.ltsp("image", str(lab))
@@ -274,7 +274,7 @@ def test_a_base_directory_that_fills_up_keeps_the_image_before(tmp_path, words, 
 
 
 @pytest.mark.root
-def test_a_base_directory_without_inodes_is_told_before_the_build(tmp_path):
+def test_a_base_directory_without_inodes_is_an_error_before_the_build(tmp_path):
     """Thousands of small files use them up, and df without -i shows a disk that is nearly empty."""
     lab = make_system(tmp_path / "lab")
     disk = tmp_path / "disk"
@@ -329,7 +329,7 @@ def test_a_tftp_directory_without_space_keeps_image_and_kernel_before(tmp_path):
 
 @pytest.mark.root
 @pytest.mark.parametrize("place", ["base", "tftp"])
-def test_a_place_that_is_read_only_is_told(tmp_path, place):
+def test_a_read_only_directory_is_an_error(tmp_path, place):
     here = Site.make(tmp_path)
     here.system("lab")
     with mounted(here, f'mount --bind "${place}" "${place}"') as site:
@@ -340,7 +340,7 @@ def test_a_place_that_is_read_only_is_told(tmp_path, place):
 
 @pytest.mark.root
 @pytest.mark.parametrize("place", ["base", "tftp"])
-def test_a_place_that_the_user_may_not_write_is_told(site, place):
+def test_a_directory_that_the_user_may_not_write_is_an_error(site, place):
     os.chown(getattr(site, place), 65534, 65534)
     refused(
         replace(site, through=UNPRIVILEGED),
@@ -350,7 +350,7 @@ def test_a_place_that_the_user_may_not_write_is_told(site, place):
 
 
 @pytest.mark.parametrize("place", ["BASE_DIR", "TFTP_DIR"])
-def test_a_place_that_is_not_there_or_no_directory_is_told(site, place):
+def test_a_path_that_is_missing_or_not_a_directory_is_an_error(site, place):
     lab = site.base / "lab"
     for path in ("/nowhere/at/all", "/etc/passwd", "/dev/null"):
         command_refused(site, "image", "--quiet", str(lab), status=1, says=[path], **{place: path})
@@ -368,7 +368,7 @@ with open(sys.argv[1], "w") as lock:
 
 
 @pytest.mark.parametrize("file", ["lock", "lock-frontend"])
-def test_a_package_manager_at_work_is_waited_for_and_then_named(site, file):
+def test_a_running_package_manager_is_waited_for_and_then_named(site, file):
     lock = site.base / "lab/var/lib/dpkg" / file
     for name in ("lock-frontend", "lock"):
         (lock.parent / name).touch()
@@ -505,7 +505,7 @@ def test_chroots_full_of_traps_put_nothing_of_the_host_before_clients(tmp_path, 
 # What nobody foresaw
 
 
-def test_an_output_that_takes_no_more_is_told_and_nothing_is_published(site):
+def test_a_full_output_is_reported_and_nothing_is_published(site):
     for words in (
         ("image", "lab"),
         ("info",),
@@ -572,7 +572,7 @@ def _limited(site, *words, limits, **environment):
 
 
 @pytest.mark.parametrize("megabytes", [60, 100, 150, 250])
-def test_too_little_memory_is_told(site, megabytes):
+def test_too_little_memory_is_an_error(site, megabytes):
     before = site.everything()
     done = _limited(site, "image", "--quiet", "lab", limits={resource.RLIMIT_AS: megabytes << 20})
     assert done.returncode in {0, 1}
@@ -582,7 +582,7 @@ def test_too_little_memory_is_told(site, megabytes):
 
 
 @pytest.mark.parametrize("words", [["image", "--quiet", "lab"], ["image", "--quiet", "--skip-unreadable", "lab"]])
-def test_too_few_descriptors_are_told_with_the_right_remedy(site, words):
+def test_too_few_descriptors_are_reported_with_the_right_remedy(site, words):
     """No file is left out for that, and none is at fault."""
     for number in (8, 12, 16, 24):
         before = site.everything()
@@ -633,14 +633,14 @@ def test_what_needs_no_working_directory_does_without(gone, words):
 
 
 @pytest.mark.parametrize("words", ["--help", "--version", "image --help"])
-def test_what_asks_for_help_is_not_told_of_it(gone, words):
+def test_help_is_printed_in_a_removed_directory(gone, words):
     assert gone.ltsp(*words.split()).stderr == ""
 
 
 @pytest.mark.parametrize(
     "words", ["image ./x", "image ../x", "image .", "image lab,,./x", "-b x info", "image oci:x", "boottest ./x"]
 )
-def test_a_relative_path_from_nowhere_is_told(gone, words):
+def test_a_relative_path_from_a_removed_directory_is_an_error(gone, words):
     done = gone.ltsp(*words.split(), status=None)
     assert done.returncode in {1, 2}
     assert "the working directory has been removed" in done.stderr

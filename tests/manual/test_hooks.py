@@ -38,7 +38,7 @@ def test_a_command_that_fails_ends_the_build_before_anything_is_published(site):
     assert site.everything() == before
 
 
-def test_a_command_that_fails_afterwards_leaves_the_image_published_and_told_of(site):
+def test_a_command_that_fails_afterwards_leaves_the_image_published_and_reported(site):
     site.conf.write_text("[server]\nPOST_IMAGE_X='exit 4'\n")
     done = site.ltsp("image", "lab", status=1)
     assert "published lab" in done.stdout

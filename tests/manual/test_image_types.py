@@ -41,7 +41,7 @@ def test_the_working_directory_gives_its_own_name(site):
     assert site.image("root").exists()
 
 
-def test_a_chroot_goes_before_a_disk_of_the_same_name_and_that_is_said(site):
+def test_a_chroot_has_precedence_over_a_disk_of_its_name_with_a_note(site):
     site.system("lab")
     (site.base / "lab.img").write_bytes(bytes(1 << 20))
     done = site.ltsp("image", "lab")

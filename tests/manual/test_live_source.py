@@ -189,7 +189,7 @@ case $count in 0) exit 0 ;; esac # whether it knows the parameters
 
 
 @pytest.mark.parametrize(("times", "status"), [(1, 0), (9, 1)])
-def test_an_image_that_mksquashfs_left_damaged_is_made_again_or_told(site, tmp_path, times, status):
+def test_an_image_that_mksquashfs_left_damaged_is_rebuilt_or_reported(site, tmp_path, times, status):
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin/mksquashfs"
     program.write_text(DAMAGING.format(real=shutil.which("mksquashfs"), count=tmp_path / "count", times=times))

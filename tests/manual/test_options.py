@@ -177,7 +177,7 @@ def test_revert_exchanges_current_and_old_with_their_kernels_and_needs_no_source
     assert (site.image("lab").read_bytes(), site.kernel("lab").read_text()) == (second, second_kernel)
 
 
-def test_revert_brings_old_back_where_there_is_no_image(site):
+def test_revert_restores_the_old_image_if_there_is_none(site):
     site.ltsp("image", "lab")
     first = site.image("lab").read_bytes()
     change(site)

@@ -87,7 +87,7 @@ def test_a_kernel_without_modules_names_the_remedy(site):
     assert "client.img" not in current(site)["files"]
 
 
-def test_that_no_client_can_boot_is_said_where_the_image_has_no_initrd_either(site):
+def test_an_image_without_an_initrd_is_reported_as_unbootable(site):
     shutil.rmtree(site.base / f"lab/lib/modules/{VERSION}")
     for path in ("initrd.img", f"boot/initrd.img-{VERSION}"):
         (site.base / "lab" / path).unlink()
@@ -136,7 +136,7 @@ def test_a_busybox_that_will_not_do_is_refused(site, path, status):
     refused(site, f"--busybox={site.base / path}", "lab", status=status, says=["busybox"])
 
 
-def test_an_initrd_that_was_damaged_on_the_disk_is_made_anew(site):
+def test_an_initrd_that_was_damaged_on_disk_is_rebuilt(site):
     before = current(site)["files"]["client.img"]
     path = site.tftp / "ltsp/lab/current/client.img"
     path.write_bytes(path.read_bytes()[:-100] + bytes(100))

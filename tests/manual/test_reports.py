@@ -47,7 +47,7 @@ def test_json_is_one_document_on_standard_output_and_people_read_on(site):
     assert (again["published"], again["version"]) == (False, image["version"])
 
 
-def test_json_of_a_failure_is_no_half_document(site):
+def test_json_of_a_failure_is_not_cut_off(site):
     done = site.ltsp("image", "--json", "--quiet", "nothing", status=1)
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -182,7 +182,7 @@ def test_versions_are_listed_used_pinned_removed_and_pruned(site, three):
     assert versions(site) == [first]
 
 
-def test_what_makes_no_sense_for_versions_is_refused(site, three):
+def test_options_that_do_not_apply_to_versions_are_refused(site, three):
     with unharmed(site):
         assert "no version" in site.ltsp("versions", "--use=20000101T000000Z-00000000", "lab", status=1).stderr
         assert "no image none" in site.ltsp("versions", "none", status=1).stderr
@@ -200,7 +200,7 @@ def test_info_tells_of_sources_images_and_places(site, three):
     assert facts["directories"]["tftp_dir"]["path"] == str(site.tftp)
 
 
-def test_info_of_a_place_that_is_not_there_is_no_failure(site):
+def test_info_of_a_missing_directory_is_not_a_failure(site):
     assert "missing" in site.ltsp("-b", "/nowhere/at/all", "info").stdout
 
 
@@ -215,7 +215,7 @@ def test_kernel_publishes_another_kernel_of_the_exported_image_with_it(site):
     assert site.image("lab").read_bytes() == image
 
 
-def test_a_rule_of_ones_own_that_leads_nowhere_is_told(site):
+def test_a_custom_rule_that_matches_nothing_is_reported(site):
     for rule in ("live/vmlinuz-* s|vmlinuz|initrd|", f"boot/vmlinuz-{VERSION} s|vmlinuz|nothing|"):
         assert "--kernel-initrd=" in site.ltsp("image", "--quiet", "-k", rule, "lab").stderr
 

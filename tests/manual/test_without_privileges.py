@@ -151,7 +151,7 @@ def test_what_a_user_may_not_read_is_named_and_counted(tmp_path, chroot):
     refused(site, "--skip-unreadable=0", str(chroot), says=["cannot read /opt/"])
 
 
-def test_what_is_vital_and_may_not_be_read_is_told_in_a_line(tmp_path, chroot):
+def test_an_unreadable_vital_file_is_reported_in_one_line(tmp_path, chroot):
     site = of_user(tmp_path, chroot)
     for path in (f"boot/vmlinuz-{VERSION}", f"boot/initrd.img-{VERSION}", "etc/passwd", "etc/group"):
         (chroot / path).chmod(0o600)
@@ -164,7 +164,7 @@ def test_what_is_vital_and_may_not_be_read_is_told_in_a_line(tmp_path, chroot):
         (chroot / path).chmod(0o644)
 
 
-def test_files_of_whoever_made_the_tree_are_roots_with_all_root(tmp_path, chroot):
+def test_files_of_any_owner_are_roots_with_all_root(tmp_path, chroot):
     unprivileged.given(chroot)
     site = of_user(tmp_path, chroot)
     for words, owner in (((), unprivileged.USER), (("--all-root",), 0), (("--all-root", "-m", "-force-uid 7"), 7)):

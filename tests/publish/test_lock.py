@@ -77,7 +77,7 @@ def test_reading_needs_no_lock(store):
 
 
 @pytest.mark.parametrize("builders", [8, pytest.param(50, marks=pytest.mark.torture)])
-def test_of_many_builders_one_wins_and_the_others_say_so(builders, store, record_property):
+def test_of_many_builders_one_wins_and_the_others_report_it(builders, store, record_property):
     with ExitStack() as stack:
         every = [stack.enter_context(builder(store, "hold", "0")) for _ in range(builders)]
         first_lines = [process.stdout.readline() for process in every]

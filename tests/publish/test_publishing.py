@@ -556,7 +556,7 @@ class TestCollection:
 
 
 class TestPlaces:
-    def test_boot_files_may_lie_on_another_file_system(self, tmp_path):
+    def test_boot_files_may_be_on_another_file_system(self, tmp_path):
         other = f"/dev/shm/{tmp_path.name}-{os.getpid()}"
         os.mkdir(other)
         try:

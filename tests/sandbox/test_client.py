@@ -137,26 +137,26 @@ def test_errors_come_with_their_kind_and_are_safe_to_print():
     assert caught.value.message.isprintable()
 
 
-def test_a_process_that_eats_memory_is_told_and_goes_on():
+def test_a_process_out_of_memory_reports_it_and_continues():
     with started() as process:
         with pytest.raises(FormatError, match="more memory than any valid one"):
             process.query({"do": "eat"})
         assert process.query({"still": "there"}) == {"still": "there"}
 
 
-def test_a_process_that_dies_is_told():
+def test_a_process_that_dies_is_reported():
     with started() as process, pytest.raises(FormatError, match=r"its reader process .* exit status 3"):
         process.query({"do": "die"})
 
 
-def test_a_process_that_hangs_is_told_and_ended():
+def test_a_process_that_hangs_is_reported_and_ended():
     with started() as process:
         process.control.settimeout(0.5)
         with pytest.raises(FormatError, match="has not answered"):
             process.query({"do": "hang"})
 
 
-def test_a_file_that_is_shorter_than_it_should_be_is_told():
+def test_a_file_that_is_too_short_is_an_error():
     with started() as process:
         tree = process.tree({"lie": True})
         with pytest.raises(FormatError, match="does not have the size"):
@@ -184,7 +184,7 @@ with socket.create_server(("127.0.0.1", 0)) as server:
 
 @pytest.mark.root
 @pytest.mark.parametrize("who", ["root", "user", "container"])
-def test_the_process_reaches_nothing_whoever_starts_it(tmp_path, who):
+def test_the_process_reaches_nothing_for_any_user(tmp_path, who):
     """An ordinary user's own files, too, which becoming nobody would keep from it."""
     tmp_path.chmod(0o755)
     (tmp_path / "file").write_text("anybody's")
@@ -199,6 +199,6 @@ def test_the_process_reaches_nothing_whoever_starts_it(tmp_path, who):
 
 
 @pytest.mark.parametrize("payload", [b"[1", b"[" * 100_000, b"\xff", b"{}", b"[1,2]"])
-def test_what_is_no_error_is_told_as_one(payload):
+def test_an_invalid_failure_is_an_invalid_reply(payload):
     with pytest.raises(FormatError, match="invalid reply"):
         raise parse_failure(Frame(FrameKind.FAILURE, payload))

@@ -34,13 +34,13 @@ def test_pieces_of_several_files_and_holes_are_one_content(given):
         assert stream.is_consistent()
 
 
-def test_what_lies_in_no_file_is_refused(given):
+def test_a_range_outside_the_files_is_refused(given):
     for places in (((0, 5, 6),), ((1, 6, 1),), ((2, 0, 1),)):
         with pytest.raises(ValueError, match=r"\d"):
             given.content(0, places)
 
 
-def test_a_disk_that_became_shorter_is_told(given, tmp_path):
+def test_a_disk_that_shrank_is_an_error(given, tmp_path):
     content = given.content(10, ((0, 0, 10),))
     (tmp_path / "one").write_bytes(b"01234")
     with content.open() as stream, pytest.raises(FileChanged, match="was truncated"):

@@ -97,7 +97,7 @@ def test_a_tree_may_be_deeper_than_the_interpreters_stack():
         [["x", *COMMON], ["d", *COMMON, [], []]],
     ],
 )
-def test_what_is_no_tree_is_refused(forged):
+def test_an_invalid_tree_is_refused(forged):
     with pytest.raises(FormatError, match="invalid tree"):
         decode_tree(forged, lambda *_: File)
 

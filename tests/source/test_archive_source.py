@@ -76,7 +76,7 @@ def test_an_archive_is_known_by_its_content_and_names_the_image(tmp_path, base, 
         ("ID=void", "install one, or give --kernel-initrd="),
     ],
 )
-def test_a_container_without_a_kernel_is_told_what_brings_one(tmp_path, release, command):
+def test_the_error_for_a_container_without_a_kernel_names_a_package(tmp_path, release, command):
     site = Site.make(tmp_path)
     passwd = file(b"etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
     system = tar(directory(b"proc/"), directory(b"etc/"), passwd, file(b"etc/os-release", release.encode()))
@@ -159,7 +159,7 @@ def test_what_is_recorded_means_the_same_from_any_directory(tmp_path, monkeypatc
     assert make_source_absolute(argument, f"{tmp_path}/base") == meant.format(here=tmp_path)
 
 
-def test_what_is_not_there_says_how_it_is_written(base):
+def test_the_hint_for_a_missing_archive_shows_the_notation(base):
     with pytest.raises(LtspError, match="/nowhere not found") as caught:
         find_source("oci:/nowhere:tag", str(base))
     assert caught.value.hint == "use oci:PATH or oci:PATH:TAG"
@@ -188,13 +188,13 @@ def test_standard_input_is_read_to_its_end(base, tmp_path, through):
     assert through == "file" or process.returncode == 0
 
 
-def test_a_terminal_is_no_archive(base, monkeypatch):
+def test_a_terminal_is_not_an_archive(base, monkeypatch):
     monkeypatch.setattr(os, "isatty", lambda _descriptor: True)
     with pytest.raises(UsageError, match="standard input is a terminal"):
         read(find_source("-", str(base), name="lab"))
 
 
-def test_an_image_from_standard_input_cannot_be_made_anew(base):
+def test_an_image_from_standard_input_cannot_be_rebuilt(base):
     (base / "images/lab.img").write_bytes(b"hsqs" + bytes(92))
     with pytest.raises(LtspError, match="its source is unknown"):
         find_source("lab", str(base), recorded={"lab": "-"}.get)
@@ -221,7 +221,7 @@ def test_an_archive_that_is_written_to_while_it_is_read_is_an_error(base):
         os.utime(base / "layout/index.json", (0, 0))
 
 
-def test_damage_is_told_with_the_path(base):
+def test_damage_is_reported_with_the_path(base):
     (base / "lab.img").write_bytes(SYSTEM[:-1200])
     with pytest.raises(FormatError, match=r"lab\.img is truncated") as caught:
         read(find_source("lab", str(base)))
@@ -258,7 +258,7 @@ class TestProcess:
         (base / "lab.img").write_bytes(SYSTEM)
         return find_source("lab", str(base))
 
-    def test_one_that_is_killed_is_told(self, base, lab, monkeypatch):
+    def test_a_killed_process_is_reported(self, base, lab, monkeypatch):
         monkeypatch.setattr("ltsp.source.archive._SESSION_MODULE", "corpus.dying_session")
         with pytest.raises(ReaderFailed, match=r"lab\.img: its reader process was killed by SIGSEGV"):
             read(lab)
@@ -283,7 +283,7 @@ class TestProcess:
         with pytest.raises(FormatError, match=r"\.\./secret is missing"):
             read(LayoutSource("lab", f"{base}/layout"))
 
-    def test_what_is_unpacked_lies_where_tmpdir_says(self, base, tmp_path, monkeypatch):
+    def test_unpacked_files_are_in_tmpdir(self, base, tmp_path, monkeypatch):
         (base / "lab.img").write_bytes(packed(SYSTEM))
         monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
         with pytest.raises(LtspError, match=r"cannot unpack in .*/none: No such file") as caught:
@@ -339,7 +339,7 @@ class TestProcess:
             read(find_source("lab", str(base)))
 
 
-def test_what_is_no_layout_is_said(base, tmp_path):
+def test_an_unknown_layout_is_an_error(base, tmp_path):
     (tmp_path / "lab").mkdir()
     with pytest.raises(FormatError, match=r"lab is not a valid OCI layout: index\.json is missing"):
         read(find_source(f"oci:{tmp_path}/lab", str(base)))
@@ -378,7 +378,7 @@ class TestRegistry:
         assert called[2:4] == ["copy", f"docker://{reference}"]
         assert list((skopeo / "scratch").iterdir()) == []
 
-    def test_a_failure_is_told_in_its_words(self, base, skopeo):
+    def test_a_failure_is_reported_in_its_own_words(self, base, skopeo):
         (skopeo / "bin/skopeo").write_text("#!/bin/sh\necho 'manifest unknown' >&2\nexit 1\n")
         with pytest.raises(LtspError, match="skopeo failed with exit status 1: manifest unknown"):
             read(find_source("docker://example.org/lab", str(base)))

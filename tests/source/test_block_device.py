@@ -44,7 +44,7 @@ def test_a_device_that_is_mounted_is_refused(tmp_path, disk):
             subprocess.run(["umount", tmp_path / "system"], check=True)
 
 
-def test_an_archive_on_a_device_and_a_device_that_is_no_disk_are_named(tmp_path):
+def test_an_archive_on_a_device_and_a_device_without_a_disk_are_named(tmp_path):
     subprocess.run(["tar", "cf", tmp_path / "some.tar", "/etc/passwd"], check=True, stderr=subprocess.DEVNULL)
     with attached(tmp_path / "some.tar") as device, pytest.raises(SourceError, match="it holds a tar archive"):
         find_source(device, "/nowhere")

@@ -91,7 +91,7 @@ def test_a_part_below_what_is_left_out_is_left_out(place, take):
         assert not any(path.startswith("var/") for path, _ in tree.walk())
 
 
-def test_a_place_that_is_not_there_is_an_error(place):
+def test_a_missing_path_is_an_error(place):
     with (
         pytest.raises(SourceError, match="cannot overlay /opt/none: no such directory"),
         opened(f"{place}/lab,,{place}/boot,subdir=opt/none", place),
@@ -108,7 +108,7 @@ def test_links_lead_to_places_in_the_tree_only(place):
         assert sorted(tree.get("etc").entries) == ["sub", "vmlinuz-2"]
 
 
-def test_a_part_that_is_not_there_is_an_error_before_any_work(place):
+def test_a_missing_part_is_an_error_before_any_work(place):
     with pytest.raises(LtspError, match="/nowhere not found"):
         find_source(f"{place}/lab,,/nowhere,subdir=opt", str(place))
 
@@ -133,7 +133,7 @@ def test_faults_have_the_paths_of_the_whole(place):
 
 @pytest.mark.root
 @pytest.mark.oracle
-def test_images_lie_over_directories_and_in_trees(place):
+def test_images_may_be_over_directories_and_in_trees(place):
     def image(directory, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["mksquashfs", directory, path, "-quiet", "-no-progress"], check=True, capture_output=True)

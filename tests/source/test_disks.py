@@ -51,7 +51,7 @@ def told(argument, kind=SourceError):
     return str(caught.value)
 
 
-def test_a_volume_group_lies_on_several_disks(spanned, tmp_path):
+def test_a_volume_group_spans_several_disks(spanned, tmp_path):
     first, second = spanned
     assert {TOOL, KERNEL} <= paths(f"{first},disk={second.name}")
     assert {TOOL, KERNEL} <= paths(f"{second},disk={first}")
@@ -93,7 +93,7 @@ def test_a_disk_that_is_missing_is_named_with_what_to_type(spanned):
     assert UUIDS[0] in told(second)
 
 
-def test_a_disk_that_is_not_there_or_given_twice_is_told(spanned):
+def test_a_disk_that_is_missing_or_given_twice_is_an_error(spanned):
     first, second = spanned
     assert "cannot read" in told(f"{first},disk=lab-7.img")
     assert "lab-7.img" in told(f"{first},disk={second.name},disk=lab-7.img")
@@ -113,7 +113,7 @@ def test_an_fstab_names_partitions_of_the_second_disk(tmp_path, system, spec):
     assert "FILE,disk=SECOND" in told(first)
 
 
-def test_systems_on_several_disks_are_told_apart(tmp_path, system):
+def test_systems_on_several_disks_are_distinguished(tmp_path, system):
     root = ext4(tmp_path / "root.ext4", system)
     (system / "only-second").touch()
     first = partitioned(tmp_path / "a.img", "gpt", [("type=linux", root)])
@@ -124,5 +124,5 @@ def test_systems_on_several_disks_are_told_apart(tmp_path, system):
     assert "only-second" not in paths(f"{both},partition=1:1")
 
 
-def test_what_is_no_disk_has_no_others(system):
+def test_a_file_that_is_not_a_disk_has_no_other_disks(system):
     assert "disk=b.img" in told(f"{system},disk=b.img", UsageError)

@@ -133,7 +133,7 @@ def test_the_kernel_reads_what_was_unlocked(tmp_path, system, key):
         find_source(str(disk), "/nowhere", disks=DiskOptions(reader="kernel"))
 
 
-def test_a_key_that_does_not_fit_is_told(tmp_path, system, key):
+def test_a_wrong_key_is_an_error(tmp_path, system, key):
     disk = encrypted(ext4(tmp_path / "root.img", system), key)
     (tmp_path / "other").write_bytes(b"sesame\n")
     assert f"the key in {tmp_path}/other matches none of its key slots" in told(disk, tmp_path / "other")
@@ -149,7 +149,7 @@ def test_a_key_that_does_not_fit_is_told(tmp_path, system, key):
         "a disk": (lambda path: path.write_bytes(bytes((8 << 20) + 1)), "is larger than 8 MiB"),
     }.values(),
 )
-def test_what_is_no_key_file_is_told_at_once(tmp_path, system, key, make, said):
+def test_an_invalid_key_file_is_an_error_at_once(tmp_path, system, key, make, said):
     disk = encrypted(ext4(tmp_path / "root.img", system), key)
     make(tmp_path / "other")
     assert f"the key file {tmp_path}/other {said}" in told(disk, tmp_path / "other")
@@ -203,7 +203,7 @@ def test_it_is_opened_in_a_container_with_one_user(tmp_path, system, key):
     assert TOOL in listing(site.image("lab"))
 
 
-def test_cryptsetup_that_is_missing_is_told_with_its_package(tmp_path, system, key, monkeypatch):
+def test_a_missing_cryptsetup_is_reported_with_its_package(tmp_path, system, key, monkeypatch):
     disk = encrypted(ext4(tmp_path / "root.img", system), key)
     monkeypatch.setattr("ltsp.host.command._SYSTEM_PATH", ())
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -231,12 +231,12 @@ def test_an_encryption_that_is_not_finished_is_refused(tmp_path, system, key):
     assert "re-encryption is unfinished" in told(disk, key)
 
 
-def test_a_header_that_is_no_header_is_refused_by_cryptsetup_without_rights(key):
+def test_an_invalid_header_is_refused_by_cryptsetup_without_privileges(key):
     with pytest.raises(FormatError, match="cryptsetup failed"):
         find_volume_key(b"LUKS\xba\xbe\0\2" + bytes(100000), str(key))
 
 
-def test_a_damaged_copy_of_the_header_is_no_matter(tmp_path, system, key):
+def test_a_damaged_copy_of_the_header_does_not_matter(tmp_path, system, key):
     disk = encrypted(ext4(tmp_path / "root.img", system), key)
     with disk.open("r+b") as file:
         file.seek(5000)

@@ -64,7 +64,7 @@ def test_a_name_is_never_looked_up_in_the_working_directory(base, monkeypatch, t
     assert caught.value.hint.startswith(f"for the one in this directory, type ./{name}")
 
 
-def test_of_a_chroot_and_a_disk_of_one_name_it_is_said_which_is_taken(base):
+def test_the_choice_between_a_chroot_and_a_disk_of_one_name_is_reported(base):
     chroot(base / "lab")
     assert find_source("lab", str(base)).plan().warnings == ()
     (base / "lab.img").touch()
@@ -147,7 +147,7 @@ def test_nothing_found_says_where_was_looked(base):
         find_source("/nowhere", str(base))
 
 
-def test_a_directory_that_is_no_system_says_what_is_there(tmp_path, base):
+def test_the_error_for_a_directory_without_a_system_says_what_it_contains(tmp_path, base):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError) as caught:
         find_source(f"{tmp_path}/empty", str(base))
@@ -242,7 +242,7 @@ def test_options_of_disks_make_no_sense_for_directories(base, option):
         find_source(f"lab,{option}", str(base))
 
 
-def test_options_of_mounts_are_said_to_have_no_effect(base):
+def test_mount_options_are_reported_as_without_effect(base):
     chroot(base / "lab")
     assert find_source("lab,noatime,ro", str(base)).plan().warnings == ("lab is not mounted: noatime has no effect",)
     assert find_source("lab,ro,loop", str(base)).plan().warnings == ()
@@ -292,7 +292,7 @@ def test_what_has_to_be_unpacked_first_says_by_what(tmp_path, base, name, data, 
     assert typed.format(path=path) in caught.value.hint
 
 
-def test_a_disk_that_is_not_what_its_name_says_is_told_of(tmp_path, base):
+def test_a_disk_of_another_format_than_its_name_says_is_reported(tmp_path, base):
     path = tmp_path / "lab.vdi"
     path.write_bytes(b"\x01\x02\x03" * 400)
     with pytest.raises(SourceError, match="it holds no known format") as caught:

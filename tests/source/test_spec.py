@@ -53,7 +53,7 @@ def test_taken_apart(text, layers):
         ("vm.img,disk=", "names no file"),
     ],
 )
-def test_what_makes_no_sense_is_refused(text, reason):
+def test_an_invalid_specification_is_refused(text, reason):
     with pytest.raises(UsageError, match=reason):
         parse(text)
 

@@ -57,12 +57,12 @@ def test_an_image_that_is_written_to_while_it_is_read_is_an_error(image):
         os.utime(image, (0, 0))
 
 
-def test_a_second_link_to_an_image_is_no_change_of_it(image):
+def test_a_second_link_to_an_image_does_not_change_it(image):
     with SquashfsSource("lab", str(image)).open(select_all, Faults()):
         os.link(image, image.with_name("version"))
 
 
-def test_damage_is_told_with_the_path_of_the_image(image):
+def test_damage_is_reported_with_the_path_of_the_image(image):
     image.write_bytes(image.read_bytes()[:150])
     with (
         pytest.raises(FormatError, match=r"lab\.img: superblock is damaged"),
@@ -71,7 +71,7 @@ def test_damage_is_told_with_the_path_of_the_image(image):
         pass
 
 
-def test_an_image_that_cannot_be_opened_is_told_with_the_reason(tmp_path):
+def test_an_image_that_cannot_be_opened_is_reported_with_the_reason(tmp_path):
     with (
         pytest.raises(SourceError, match="no-such: No such file"),
         SquashfsSource("x", f"{tmp_path}/no-such").open(select_all, Faults()),

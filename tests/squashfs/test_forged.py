@@ -129,7 +129,7 @@ def test_listings_that_end_elsewhere_than_they_say_are_refused():
     assert "4294967296 entries below one header" in refusal(image(root(many) + FILE.pack(), many))
 
 
-def test_a_listing_of_4_gib_that_is_not_there_is_refused():
+def test_a_missing_listing_of_4_gib_is_refused():
     inode = ExtendedDirectoryInode(InodeType.EXTENDED_DIRECTORY, 0, 0, 0, 0, 1, 2, 2**32 - 1, 0, 3, 0, 0, 2**32 - 1)
     one = run((b"a", AFTER_ROOT, 2, F))
     assert "bytes are missing" in refusal(image(inode.pack(), one))

@@ -226,7 +226,7 @@ def test_namespaces_of_attributes_can_be_chosen(tmp_path):
         ({"fragments": False}, Flags.NO_FRAGMENTS),
     ],
 )
-def test_an_option_stores_what_it_names_and_says_so(tmp_path, options, flag):
+def test_an_option_stores_what_it_names_and_reports_it(tmp_path, options, flag):
     nodes = tree(a=file(text(9000), xattrs=(("user.a", text(500)),)), b=text(1000, 1), c=text(1000, 2))
     plain = write_image(nodes, tmp_path / "plain")
     done = write_image(nodes, tmp_path / "image", **options)

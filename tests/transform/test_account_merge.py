@@ -79,7 +79,7 @@ def test_expressions_choose_who_comes(choice, people):
     assert merge_accounts(SERVER, IMAGE, choice).people == people
 
 
-def test_what_is_no_expression_is_refused():
+def test_an_invalid_expression_is_refused():
     with pytest.raises(ConfError, match="PWMERGE_SUR"):
         merge_accounts(SERVER, IMAGE, PeopleChoice(users="("))
 
@@ -115,7 +115,7 @@ def test_two_people_of_one_number_cannot_both_come():
     assert merged.conflicts == ("bob is left out: alice also has its UID 1000",)
 
 
-def test_groups_that_collide_with_those_of_the_image_s_system_are_told():
+def test_groups_that_collide_with_the_images_system_groups_are_reported():
     image = replace(IMAGE, group=IMAGE.group + b"class:x:110:\nkvm:x:1000:\n", limits=IdRanges(gid_min=1050))
     assert merge_accounts(SERVER, image).conflicts == (
         "group alice is left out: the image's kvm has its GID 1000",
@@ -131,7 +131,7 @@ def test_hashes_of_the_image_stay_in_the_image():
     assert not any(b"$" in text for text in merged.files.values())
 
 
-def test_names_are_told():
+def test_names_of_accounts_are_listed():
     assert list_people(SERVER) == {"alice", "bob"}
     assert list_accounts(IMAGE.passwd) == {"root", "daemon"}
 

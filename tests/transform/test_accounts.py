@@ -88,7 +88,7 @@ def test_root_stays_whatever_the_limits_say():
     assert clean_passwd(b"root:x:0:0::/:\n", IdRanges(0, 10, 0, 10)) == b"root:x:0:0::/:\n"
 
 
-def test_a_number_of_thousands_of_digits_is_no_number():
+def test_a_number_of_thousands_of_digits_is_invalid():
     line = b"a:x:" + b"9" * 5000 + b":0::/:\n"
     assert clean_passwd(line, LIMITS) == line
 

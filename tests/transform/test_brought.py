@@ -64,7 +64,7 @@ def test_what_package_tools_brought_is_in_no_warning(entries):
         ({"opt/key": "a", "var/lib/dpkg/info/a.list": "/opt/other/key\n"}, "/opt/key"),
     ],
 )
-def test_what_lies_beside_it_is_named(entries, shown):
+def test_files_of_no_package_are_named(entries, shown):
     assert said(entries) == [f"{shown}: not from any package; may hold a licence or passwords"]
 
 

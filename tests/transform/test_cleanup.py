@@ -102,7 +102,7 @@ class Broken:
         raise OSError(errno.EIO, "Input/output error")
 
 
-def test_an_account_file_that_cannot_be_read_is_no_empty_one():
+def test_an_unreadable_account_file_is_not_taken_as_empty():
     with pytest.raises(FileUnreadable, match="cannot read /etc/shadow: Input/output error"):
         cleaned({"etc/shadow": File(Metadata(0o640), Broken())})
 
@@ -153,7 +153,7 @@ def test_a_file_that_changes_is_read_again_and_named_if_it_never_settles():
     assert faults.changed == ["etc/hosts"]
 
 
-def test_machine_id_is_an_empty_file_that_nobody_writes_to():
+def test_machine_id_is_an_empty_file_that_is_never_written_to():
     for old in ("0" * 32, "-> /var/lib/dbus/machine-id", "", b""):
         new = cleaned({"etc/machine-id": old}).tree.get("etc/machine-id")
         assert isinstance(new, File)

@@ -299,7 +299,7 @@ def test_no_bind_mount_takes_away_what_the_system_needs():
     )
 
 
-def test_bind_mounts_that_lie_in_each_other_without_an_end_are_an_error():
+def test_endlessly_nested_bind_mounts_are_an_error():
     fstab = "/b/c /a none bind\n/a/d /b none bind\n"
     with pytest.raises(SourceError, match="cannot follow more than 40 links and bind mounts"):
         image({"etc/fstab": fstab, "b/c/d": None, "a/d/c": None}, rules(excludes="a/x/y\n"))
@@ -321,7 +321,7 @@ def test_an_outline_goes_on_behind_what_it_knows():
     assert followed.notes == ()
 
 
-def test_an_outline_is_no_more_than_where_rules_lead():
+def test_an_outline_has_only_what_rules_lead_through():
     outlined = rules().outline_selection
     asked = {path: outlined(path, True) for path in ("etc", "etc/ssh", "home", "etc/ssl/private", "usr/share", "tmp")}
     assert [path for path, take in asked.items() if take is Inclusion.ALL] == [

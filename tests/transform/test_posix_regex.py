@@ -61,6 +61,6 @@ def test_an_expression_is_found_where_grep_finds_it(expression):
 
 
 @pytest.mark.parametrize("expression", ["(", "[", "a(?:b)", "(?i)a", "[[:bogus:]]", "a{3,1}"])
-def test_what_is_no_expression_is_refused(expression):
+def test_an_invalid_expression_is_refused(expression):
     with pytest.raises(UsageError, match="invalid regular expression"):
         compile_regex(expression)

@@ -298,7 +298,7 @@ def test_people_are_those_of_the_image_s_own_login_defs(login_defs, gone):
     assert {row.pattern for row in rows if row.derived_from and row.action is Action.LEFT_OUT} == gone
 
 
-def test_a_home_where_programs_lie_stays_and_is_named():
+def test_a_home_that_contains_programs_stays_and_is_named():
     accounts = "root:x:0:0::/root:\na:x:1000:1::/var/lib/a/:\nb:x:999:1::/var/lib/b:\nc:x:1001:1::/usr/lib:\n"
     tree = make_tree({"etc/passwd": accounts, "var/lib/a/x": "x", "var/lib/b/x": "x", "usr/lib/x": "x"})
     secrets = Secrets(image_secrets().rows).add_named_places(tree)
@@ -355,7 +355,7 @@ def test_each_canary_that_stays_is_named():
 
 
 @pytest.mark.parametrize("path", GONE)
-def test_each_path_that_goes_has_a_row_that_says_so(path):
+def test_each_path_that_is_left_out_has_a_row(path):
     assert built_in().rule(path) is not None
 
 
@@ -375,7 +375,7 @@ def test_directories_that_are_left_out_stay_empty():
     assert secrets.take("home", True) is Inclusion.EMPTIED
 
 
-def test_what_clients_make_for_themselves_is_told():
+def test_what_clients_create_for_themselves_is_reported():
     rows = image_secrets().rows
     assert {row.pattern for row in rows if row.action is Action.MADE_BY_CLIENT} >= {
         "etc/ssh/ssh_host_*",

@@ -16,7 +16,7 @@ def test_sizes_are_summed_up_the_tree_and_a_file_with_two_names_counts_once():
     assert survey(tree, directories=1).largest == (("usr", 90),)
 
 
-def test_holes_are_told_apart():
+def test_holes_are_distinguished():
     tree = make_tree({"disk": File(Metadata(0o644), Sparse(1 << 40, ((4096, 5),)))})
     assert (survey(tree).bytes, survey(tree).stored) == (1 << 40, 5)
 
@@ -41,7 +41,7 @@ def test_files_that_give_rights_are_listed():
     assert survey(tree).privileged == ("ping", "su", "wall")
 
 
-def test_each_rule_is_told_with_what_it_takes_away():
+def test_each_rule_is_reported_with_what_it_leaves_out():
     tree = make_tree({"home/a/b": b"123", "home/.c": b"4", "opt/ltsp5": b"56", "usr/x": b"7", "swapfile": b"8" * 9})
     exclusions = Exclusions(["home/*", "opt/ltsp*", "swapfile", "never"])
     gone = RemovedPaths()

@@ -129,7 +129,7 @@ def test_a_file_that_is_another_one_than_the_scan_saw_says_its_time(seen):
     ],
     ids=["removed", "a link", "a pipe", "a directory", "its directory renamed", "its directory a link"],
 )
-def test_a_file_that_is_no_more_has_vanished(seen, change):
+def test_a_removed_file_has_vanished(seen, change):
     content, path = seen(b"x", "sub/file")
     content.place.root._directories.clear()  # a directory that is still open keeps its files
     change(path)
@@ -214,7 +214,7 @@ def test_a_sparse_file_on_a_mounted_squashfs_is_read_to_its_end(tmp_path):
         subprocess.run(["umount", point], check=True)
 
 
-def test_holes_are_told_and_not_read(seen, tmp_path):
+def test_holes_are_reported_and_not_read(seen, tmp_path):
     with open(tmp_path / "file", "wb") as file:
         file.truncate(1 << 20)
         file.seek(512 << 10)
@@ -347,11 +347,11 @@ def storm(tmp_path, chance, runs, readings):
     return settled
 
 
-def test_2_storms_of_writers_are_told(tmp_path, chance):
+def test_2_storms_of_writers_are_detected(tmp_path, chance):
     assert storm(tmp_path, chance, runs=2, readings=60) > 0
 
 
 @pytest.mark.torture
-def test_50_storms_of_writers_are_told(tmp_path, chance, record_property):
+def test_50_storms_of_writers_are_detected(tmp_path, chance, record_property):
     settled = storm(tmp_path, chance, runs=50, readings=200)
     record_property("R18", f"50 runs, 10,000 readings, {settled} of them one version and the others told, 0 mixed")

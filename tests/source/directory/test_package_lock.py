@@ -78,7 +78,7 @@ def test_each_package_manager_waits_while_the_source_is_read(tmp_path, root, way
 
 
 @pytest.mark.parametrize(("way", "path"), [("record", "var/lib/dpkg/lock"), ("flock", "lib/apk/db/lock")])
-def test_a_package_manager_at_work_is_waited_for_and_named(tmp_path, root, way, path):
+def test_a_running_package_manager_is_waited_for_and_named(tmp_path, root, way, path):
     lay(tmp_path, path)
     told = []
     with other_process(way, tmp_path / path) as process:
@@ -101,7 +101,7 @@ def test_the_wait_ends_when_the_package_manager_does(tmp_path, root):
         assert process.wait() == 0
 
 
-def test_a_lock_file_that_is_not_there_is_told_and_not_made(tmp_path, root):
+def test_a_missing_lock_file_is_reported_and_not_created(tmp_path, root):
     lay(tmp_path, "var/lib/dpkg/status")
     with hold(root, 0, none_waits) as notes:
         assert notes == [
@@ -117,7 +117,7 @@ def test_without_a_package_manager_there_is_nothing_to_tell(root):
 
 
 @pytest.mark.root
-def test_a_lock_file_that_may_not_be_read_is_told(tmp_path, root):
+def test_an_unreadable_lock_file_is_reported(tmp_path, root):
     lay(tmp_path, "var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock")
     for path in (tmp_path / "var/lib/dpkg").iterdir():
         path.chmod(0o600)
@@ -154,7 +154,7 @@ def test_where_the_file_itself_is_the_lock_it_is_watched(tmp_path, root):
         assert notes == ["cannot lock /var/lib/pacman/db.lck against package managers: it can only be watched"]
 
 
-def test_a_file_system_without_locks_is_told(tmp_path, root, monkeypatch):
+def test_a_file_system_without_locks_is_reported(tmp_path, root, monkeypatch):
     lay(tmp_path, "var/lib/rpm/.rpm.lock")
 
     def no_locks(*_arguments):

@@ -216,7 +216,7 @@ def deep(tmp_path):
         subprocess.run(["rm", "-rf", top], check=True)
 
 
-def test_depth_is_no_limit(deep, scan):
+def test_depth_is_unlimited(deep, scan):
     tree = scan(deep)
     *_, (path, node) = tree.walk()
     assert path == "d/" * 1500 + "file"

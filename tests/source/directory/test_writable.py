@@ -47,7 +47,7 @@ def without_places(snapshot: tree_snapshot.Snapshot) -> tree_snapshot.Snapshot:
     return {path: replace(entry, links=1) for path, entry in snapshot.items()}
 
 
-def test_a_view_that_nobody_changed_is_the_source(tmp_path):
+def test_an_unchanged_view_is_the_source(tmp_path):
     """But for what an overlay takes for its own notes: a device 0:0, attributes trusted.overlay.*."""
     root = kitchen_sink.build(tmp_path / "source", replace(kitchen_sink.QUICK, entries=200, owners=50, large=20 << 20))
     os.setxattr(root, "user.of-the-root", b"kept")
@@ -206,7 +206,7 @@ def test_a_thread_that_stays_keeps_us_in_the_namespace_and_breaks_nothing():
     assert done.stdout == b"True\n"
 
 
-def test_who_may_not_mount_is_told_so(tmp_path):
+def test_a_user_who_may_not_mount_gets_an_error(tmp_path):
     root = make_system(tmp_path / "chroot")
     os.seteuid(65534)
     try:

@@ -151,7 +151,7 @@ def test_of_several_systems_one_is_named(tmp_path, system):
     assert "no partition 7; it has" in told(f"{disk},partition=7")
 
 
-def test_a_volume_that_may_hold_another_system_and_is_not_read_is_told_of(tmp_path, system):
+def test_an_unread_volume_that_may_hold_another_system_is_reported(tmp_path, system):
     locked = tmp_path / "luks"
     locked.write_bytes(b"LUKS\xba\xbe\0\2" + bytes((4 << 20) - 8))
     parts = [("type=linux", locked), ("type=linux", ext4(tmp_path / "root.ext4", system)), ("type=swap", 4)]
@@ -212,7 +212,7 @@ def test_parts_of_a_source_may_be_file_systems(tmp_path, system):
     assert {TOOL, KERNEL} <= paths(f"{system},,{boot},subdir=boot")
 
 
-def test_a_backing_file_lies_beside_or_is_allowed(tmp_path, system):
+def test_a_backing_file_is_next_to_its_disk_or_allowed(tmp_path, system):
     disk = ext4(tmp_path / "root.img", system)
     (tmp_path / "elsewhere").mkdir()
     beside, apart = tmp_path / "above.qcow2", tmp_path / "elsewhere/above.qcow2"
@@ -240,7 +240,7 @@ def test_a_disk_that_somebody_writes_to_is_refused_by_his_name(tmp_path, system)
             machine.kill()
 
 
-def test_a_disk_that_is_written_to_meanwhile_is_told(tmp_path, system):
+def test_a_disk_that_is_written_to_meanwhile_is_reported(tmp_path, system):
     disk = ext4(tmp_path / "root.img", system)
     source = find_source(str(disk), "/nowhere")
     with pytest.raises(FileChanged, match="written to while it was being read"), source.open(select_all, Faults()):

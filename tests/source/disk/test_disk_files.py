@@ -39,7 +39,7 @@ def test_a_path_of_the_same_directory_is_opened(home):
     assert read(home, str(home / "here/base")) == "here/base"
 
 
-def test_beside_is_where_a_link_to_the_disk_leads(home):
+def test_the_directory_of_a_disk_is_where_its_link_leads(home):
     (home / "link").symlink_to("here/disk")
     with DiskFiles() as files, files.open_sibling(str(home / "link"), "base") as file:
         assert file.read() == b"here/base"
@@ -97,13 +97,13 @@ def test_what_is_missing_is_named_with_its_place(home):
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
-def test_what_is_no_file_is_not_opened(home, make):
+def test_only_regular_files_are_opened(home, make):
     make(home / "here/odd")
     with pytest.raises(SourceError, match=r"^it needs .*, which is not a regular file"):
         read(home, "odd")
 
 
-def test_a_fifo_is_no_disk(home):
+def test_a_fifo_is_not_a_disk(home):
     os.mkfifo(home / "fifo")
     with DiskFiles() as files, pytest.raises(SourceError, match="is not a file or block device"):
         files.open(str(home / "fifo"))
@@ -156,7 +156,7 @@ def test_a_device_that_is_mounted_is_refused_but_with_force(tmp_path):
         subprocess.run(["losetup", "-d", device], check=True)
 
 
-def test_writers_are_told_so_that_it_can_be_printed():
+def test_writers_are_described_in_printable_text():
     assert describe_writer(Writer(None, locked=True)) == "a process not visible from here has locked it"
     assert (
         describe_writer(Writer(Process(7, "/usr/bin/qemu\x1b -m 1"), locked=True))
@@ -168,6 +168,6 @@ def test_writers_are_told_so_that_it_can_be_printed():
     )
 
 
-def test_a_directory_of_allow_backing_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_directory_of_allow_backing_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"--allow-backing: no such directory: .*/none"):
         DiskOptions.of(ImageOptions(allow_backing=(str(tmp_path), str(tmp_path / "none"))))

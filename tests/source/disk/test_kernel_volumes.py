@@ -308,7 +308,7 @@ def test_a_directory_that_no_copy_can_be_made_in_is_named(tmp_path, system, monk
     assert "set TMPDIR" in said
 
 
-def test_a_copy_for_which_there_is_no_room_is_refused_before_it_begins(tmp_path, trouble):
+def test_a_copy_without_enough_space_is_refused_before_it_begins(tmp_path, trouble):
     image = mkfs.make_file_system(tmp_path / "root.img", 96 * MIB, *EXT4)
     mkfs.filled(image, trouble)
     disk = converted(image, "qcow2")
@@ -466,7 +466,7 @@ def test_a_list_of_volumes_that_cannot_be_is_refused(answer):
 
 
 @pytest.mark.parametrize("place", ["other", "beyond", "negative", "text", "copy of a disk"])
-def test_a_place_that_is_none_of_our_files_is_mounted_by_nobody(tmp_path, place):
+def test_a_path_outside_our_files_is_never_mounted(tmp_path, place):
     """It may not have the kernel read another file than it was given, nor write to the disk."""
     disk = tmp_path / "disk"
     disk.write_bytes(bytes(8192))

@@ -301,7 +301,7 @@ def test_an_error_while_it_is_read_removes_it(chroot, disk):
 
 
 @pytest.mark.parametrize("make", [Path.touch, os.mkfifo, lambda path: path.symlink_to("@")])
-def test_a_place_that_is_no_directory_is_named_and_stays(chroot, disk, make):
+def test_a_path_that_is_not_a_directory_is_named_and_stays(chroot, disk, make):
     make(disk / SNAPSHOT_DIR)
     with (
         pytest.raises(SourceError, match=r"cannot snapshot .* with btrfs: \.ltsp-snapshots .* not a directory"),
@@ -375,7 +375,7 @@ def test_a_device_that_goes_by_another_name_is_found(chroot, monkeypatch):
         assert content(tree, "etc/hostname") == "server\n"
 
 
-def test_a_writable_view_lies_over_the_live_directory(chroot, disk):
+def test_a_writable_view_is_mounted_over_the_live_directory(chroot, disk):
     """What commands change in it goes into the tree, as it does elsewhere."""
 
     def change(view):

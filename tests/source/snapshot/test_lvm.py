@@ -108,7 +108,7 @@ def test_a_volume_is_what_lvs_tells_of_it():
 @pytest.mark.parametrize(
     "text", [b"", b"{}", b'{"report":[]}', b'{"report":[{"lv":[{"vg_name":"a"}]}]}', b"[1]", b"null"]
 )
-def test_a_report_that_makes_no_sense_is_an_error(text):
+def test_an_invalid_report_is_an_error(text):
     with pytest.raises(LtspError, match="cannot parse the output of lvs"):
         LvsVolume.parse(text)
 
@@ -143,7 +143,7 @@ def test_a_thick_snapshot_gets_a_fifth_of_its_origin_or_what_is_free(size, free,
 
 
 @pytest.mark.parametrize("free", [0, 3 << 20, 400 << 20])
-def test_too_little_room_is_told_with_the_group(free):
+def test_too_little_space_is_reported_with_the_group(free):
     (volume,) = LvsVolume.parse(report(row(vg_free=str(free))).encode())
     with pytest.raises(
         SourceError, match=rf"group vg-0 has {free >> 20} MiB free, .* vg-0/root needs at least 409 MiB"
@@ -167,7 +167,7 @@ def test_file_systems_that_can_be_mounted_a_second_time_fit(kind, fits):
 
 
 @pytest.mark.usefixtures("lvm")
-def test_a_disk_that_is_no_volume_does_not_fit(tmp_path):
+def test_a_disk_that_is_not_a_volume_does_not_match(tmp_path):
     (tmp_path / "sys/dev/block/253:1/dm/uuid").write_text("CRYPT-LUKS2-abc\n")
     assert not lvm_snapshot.can_snapshot(mount())
     (tmp_path / "sys/dev/block/253:1/dm/uuid").unlink()
@@ -243,7 +243,7 @@ def test_what_killed_runs_have_left_is_removed_and_nothing_else(lvm, tmp_path, m
         assert lvm.calls("lvremove") == [["--yes", f"vg-0/{forgotten}"]]
 
 
-def test_a_group_without_room_says_so_where_lvm_was_asked_for(lvm, tmp_path, monkeypatch):
+def test_a_full_volume_group_is_an_error_if_lvm_was_requested(lvm, tmp_path, monkeypatch):
     monkeypatch.setattr(snapshot.os, "geteuid", lambda: 0)
     (lvm.answers / "full").touch()
     with (

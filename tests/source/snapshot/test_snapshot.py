@@ -98,7 +98,7 @@ def refusal(monkeypatch, line, asked):
         (b"", "btrfs", "cannot snapshot /srv/lab with btrfs: cannot determine its file system"),
     ],
 )
-def test_what_the_source_lies_on_is_told(server, line, asked, says):
+def test_the_device_of_the_source_is_reported(server, line, asked, says):
     said = refusal(server, line, asked)
     assert says in said
     assert "--snapshot=auto" in said
@@ -111,7 +111,7 @@ def test_what_is_possible_is_not_refused(server, line, asked):
     assert refusal(server, line, asked) == ""
 
 
-def test_who_is_not_root_is_told(server):
+def test_a_user_who_is_not_root_is_informed(server):
     server.setattr(snapshot.os, "geteuid", lambda: 1000)
     assert refusal(server, BTRFS, "btrfs") == (
         "a snapshot of /srv/lab requires root: run as root, or give --snapshot=none"
@@ -137,7 +137,7 @@ def test_the_option_has_each_kind():
     assert option.default == "auto"
 
 
-def test_an_error_of_a_kind_that_was_asked_for_is_raised_and_one_of_auto_is_told(server):
+def test_an_error_of_a_requested_kind_is_raised_and_one_of_auto_is_reported(server):
     @contextmanager
     def failing(_live, _wanted):
         raise OSError(28, "No space left on device")
