@@ -13,7 +13,7 @@ from ltsp.build.version_facts import summarize_changes
 from ltsp.commands.info import info
 from ltsp.commands.versions import versions
 from ltsp.errors import LtspError
-from ltsp.publish.changes import VersionChanges
+from ltsp.publish.manifest import VersionChanges
 from ltsp.publish.store import Store
 from ltsp.settings.applets import InfoOptions, LtspOptions, VersionsOptions
 from ltsp.settings.conf_text import Conf

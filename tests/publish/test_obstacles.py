@@ -14,7 +14,7 @@ import pytest
 from ltsp.errors import FollowUpFailed, LtspError
 from ltsp.publish import switch
 from ltsp.publish.disk_errors import translate_os_errors
-from ltsp.publish.retention import Retention
+from ltsp.publish.gc import Retention
 from ltsp.publish.store import Store
 from publish.labelled_images import NAME, contents, image, leftovers, operate, publish, read_served_state
 

@@ -16,8 +16,8 @@ import pytest
 
 from ltsp.errors import FileChanged, LtspError
 from ltsp.publish import activation, boot_files
+from ltsp.publish.gc import Retention
 from ltsp.publish.manifest import Origin, SourceFacts
-from ltsp.publish.retention import Retention
 from ltsp.publish.state import ForeignImage
 from ltsp.publish.store import Store
 from ltsp.publish.version_contents import PublishedVersion, Unchanged, VersionContents

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from ltsp.errors import LtspError
-from ltsp.publish.retention import RemovalReason, Retention
+from ltsp.publish.gc import RemovalReason, Retention
 from ltsp.publish.store import Store
 from publish import strace_faults
 from publish.labelled_images import NAME, contents, image, leftovers, operate, publish, read_served_state

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ltsp.errors import LtspError
-from ltsp.publish.retention import Retention
+from ltsp.publish.gc import Retention
 from ltsp.publish.store import Store
 from ltsp.publish.version_contents import PublishedVersion, StagedVersion, Unchanged
 from publish.labelled_images import (

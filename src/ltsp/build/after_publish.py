@@ -8,7 +8,7 @@ from os.path import join
 from ltsp.boot.menu import remove_entries
 from ltsp.build import config_file
 from ltsp.build.leftovers import clean_up_deleted_images
-from ltsp.publish.retention import Retention
+from ltsp.publish.gc import Retention
 from ltsp.publish.store import Store
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions

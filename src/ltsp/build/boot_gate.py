@@ -11,9 +11,9 @@ from ltsp.boottest.machine import VirtualMachine, choose_accelerator
 from ltsp.boottest.test_servers import BootRoute, BootSubject
 from ltsp.boottest.verdict import Verdict, server_lines
 from ltsp.errors import LtspError
+from ltsp.publish.gc import Retention
 from ltsp.publish.locked_image import LockedImage
 from ltsp.publish.paths import CLIENT, NBD
-from ltsp.publish.retention import Retention
 from ltsp.publish.state import ForeignImage
 from ltsp.publish.version import Version
 from ltsp.publish.version_contents import PublishedVersion, StagedVersion

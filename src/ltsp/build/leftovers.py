@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ltsp.errors import LockHeld, LtspError
-from ltsp.publish.retention import RemovedVersion, Retention
+from ltsp.publish.gc import RemovedVersion, Retention
 from ltsp.publish.state import ImageState
 from ltsp.publish.store import Store
 from ltsp.report import units

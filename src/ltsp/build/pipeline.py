@@ -19,10 +19,10 @@ from ltsp.errors import FormatError, SourceError, UsageError
 from ltsp.host.files import read_server_file
 from ltsp.mksquashfs.options import OutputOptions
 from ltsp.publish import disk_errors, manifest
+from ltsp.publish.gc import Retention
 from ltsp.publish.locked_image import LockedImage
 from ltsp.publish.paths import PUBLIC_MODE
 from ltsp.publish.raspberry import find_boot_directory, link_boot_files, names_in_version
-from ltsp.publish.retention import Retention
 from ltsp.publish.staged_image import StagedImage
 from ltsp.publish.store import Store
 from ltsp.publish.version import Version

@@ -12,8 +12,8 @@ from ltsp.build.pipeline import manifest_kernel, raspberry_firmware
 from ltsp.build.read_source import open_tree
 from ltsp.host import privilege
 from ltsp.publish import manifest
+from ltsp.publish.gc import Retention
 from ltsp.publish.locked_image import LockedImage
-from ltsp.publish.retention import Retention
 from ltsp.publish.state import ForeignImage
 from ltsp.publish.version import Version
 from ltsp.publish.version_contents import PublishedVersion, StagedVersion, Unchanged, VersionContents

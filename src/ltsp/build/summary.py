@@ -9,7 +9,7 @@ from ltsp.build.leftovers import removed_version_lines
 from ltsp.build.plan import codec_facts, kernel_facts, snapshot_facts
 from ltsp.build.prepare import Prepared
 from ltsp.build.version_facts import summarize_changes as change_summary
-from ltsp.publish.changes import VersionChanges
+from ltsp.publish.manifest import VersionChanges
 from ltsp.publish.version import Version
 from ltsp.publish.version_contents import PublishedVersion, Unchanged
 from ltsp.report import units

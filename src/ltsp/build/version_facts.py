@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ltsp.host.process import FileUser
-from ltsp.publish.changes import VersionChanges
 from ltsp.publish.disk_errors import describe_user
 from ltsp.publish.gc import find_users
+from ltsp.publish.manifest import VersionChanges
 from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.version import Version
 from ltsp.report import units

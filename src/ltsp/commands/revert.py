@@ -11,8 +11,8 @@ from ltsp.build.client_initrd import ClientInitrdRequest
 from ltsp.build.leftovers import removed_version_lines
 from ltsp.build.publish_kernel import publish_source_kernel
 from ltsp.errors import LtspError, UsageError
+from ltsp.publish.gc import Retention
 from ltsp.publish.manifest import Origin
-from ltsp.publish.retention import Retention
 from ltsp.publish.store import Store
 from ltsp.publish.version_contents import PublishedVersion, Unchanged
 from ltsp.report.report import Report

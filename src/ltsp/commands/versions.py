@@ -9,12 +9,10 @@ from ltsp.build.leftovers import deleted_image_warning, removed_version_lines
 from ltsp.build.version_facts import state_facts, summarize_changes
 from ltsp.errors import LtspError
 from ltsp.host.process import FileUser
-from ltsp.publish.changes import VersionChanges
 from ltsp.publish.disk_errors import describe_user
-from ltsp.publish.gc import find_users
+from ltsp.publish.gc import Retention, find_users
 from ltsp.publish.locked_image import LockedImage
-from ltsp.publish.manifest import Origin
-from ltsp.publish.retention import Retention
+from ltsp.publish.manifest import Origin, VersionChanges
 from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.store import Store
 from ltsp.publish.version import Version

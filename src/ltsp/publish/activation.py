@@ -11,10 +11,9 @@ from ltsp.publish.adopt import adopt_foreign_image
 from ltsp.publish.assembly import VersionParts, assemble_version, record_source
 from ltsp.publish.boot_files import has_intact_boot_files, has_intact_image
 from ltsp.publish.disk_errors import unfinished_error
-from ltsp.publish.gc import collect_garbage, collect_staged
+from ltsp.publish.gc import Retention, collect_garbage, collect_staged
 from ltsp.publish.paths import ImagePaths
 from ltsp.publish.pointer import FOREIGN
-from ltsp.publish.retention import Retention
 from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.switch import remove_version, switch_to
 from ltsp.publish.version import Version

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from os.path import join
 
 from ltsp.host import files
-from ltsp.publish import version_id as versions
+from ltsp.publish import version as versions
 from ltsp.publish.manifest import Manifest, SourceFacts
 from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, ImagePaths
 from ltsp.publish.switch import remove_version

@@ -11,7 +11,7 @@ from ltsp.errors import FollowUpFailed, LtspError
 from ltsp.host import files
 from ltsp.host.process import FileUser, KernelObject
 from ltsp.publish.paths import ImagePaths
-from ltsp.publish.version_id import is_version_id
+from ltsp.publish.version import is_version_id
 from ltsp.tree.name import printable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}

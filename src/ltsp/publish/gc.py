@@ -1,33 +1,56 @@
-"""Garbage collection of versions: by the retention rules after a switch, or one by name."""
+"""Garbage collection of versions: by the rules of retention after a switch, or one by name."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
 
 from ltsp.errors import LtspError
 from ltsp.host import files, process
 from ltsp.publish import state as states
 from ltsp.publish.disk_errors import describe_user
+from ltsp.publish.manifest import Origin
 from ltsp.publish.paths import ImagePaths
-from ltsp.publish.retention import RemovedVersion, Retention, find_collectable
 from ltsp.publish.state import ImageState
 from ltsp.publish.switch import remove_version
 from ltsp.publish.version import Version
+from ltsp.settings.source_options import VersionedOptions
+
+_DAY = 86400
+"""Seconds."""
 
 
-def find_users(state: ImageState) -> dict[str, process.FileUser]:
-    """The processes on this machine that have a version's image open, by version."""
-    ids = {each.image_id for each in state.versions if each.image_id}
-    users = process.find_file_users(ids, _may_be_image)
-    return {each.id: users[each.image_id] for each in state.versions if each.image_id in users}
+@dataclass(frozen=True, slots=True)
+class Retention:
+    versions: int = 2
+    """How many distinct images to keep: the current one, the previous one, then the newest."""
+    days: float = 3
+    """How long a version stays after it was last current: clients that booted from it read it until they reboot."""
+    share: float = 25
+    """Percent of the file system that images may take which are kept only for their age."""
+
+    @classmethod
+    def of(cls, options: VersionedOptions) -> Retention:
+        return cls(options.keep_versions, options.keep_days, options.keep_share)
 
 
-def find_user_of_file(path: str) -> process.FileUser | None:
-    """The process on this machine that has a file open which belongs to no version."""
-    identity = files.file_id(path)
-    return process.find_file_users({identity}, _may_be_image).get(identity) if identity else None
+class RemovalReason(Enum):
+    """Why a version was removed."""
+
+    UNWANTED = "replaced without a backup, or staged and never booted"
+    AGE = "beyond KEEP_VERSIONS and older than KEEP_DAYS"
+    SHARE = "versions kept by KEEP_DAYS would exceed KEEP_SHARE of the disk"
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedVersion:
+    id: str
+    reason: RemovalReason
+    bytes: int
+    """Of its image."""
 
 
 def collect_garbage(
@@ -82,6 +105,81 @@ def remove_unused_version(paths: ImagePaths, version_id: str) -> None:
                 f"version {version_id} of {name} is in use by {describe_user(user)}", "stop that process first"
             )
     _remove_with_old_link(paths, version_id)
+
+
+def find_collectable(
+    versions: Sequence[Version],
+    keep: Retention,
+    *,
+    current: Collection[str],
+    before: str | None,
+    waiting: str | None = None,
+    in_use: Collection[str],
+    now: float,
+    disk: int,
+    dropped: str | None = None,
+) -> list[RemovedVersion]:
+    """The versions that no rule keeps, oldest first. Pure: the versions in use and the time are arguments.
+
+    `current`, `before`, `waiting` and `in_use` name versions; `now` is in seconds since 1970; `disk` is the size in
+    bytes of the file system that holds the images. `waiting` is staged, and a person may still choose it. Other staged
+    versions, which no client ever ran, and `dropped` are not wanted any more: neither their age nor their rank keeps
+    them.
+    """
+    chosen = {*current, before, waiting}
+    wanted = [each for each in versions if each.id != dropped and (each.id in chosen or not each.staged)]
+    wanted.sort(key=lambda each: (each.id in current, each.id == before, not each.staged, each.id), reverse=True)
+    newest = list(dict.fromkeys(each.image_id for each in wanted if each.image_id))[: keep.versions]
+    kept = {each.id for each in wanted if each.image_id in newest} | {
+        each.id
+        for each in versions
+        if each.id in chosen or each.id in in_use or each.pinned or each.manifest.origin is Origin.FOREIGN
+    }
+    young = [each for each in wanted if each.id not in kept and now - each.last_current < keep.days * _DAY]
+    images = {None, *(each.image_id for each in versions if each.id in kept)}
+    excess = _find_excess(young, images, int(disk * keep.share / 100))
+    kept |= {each.id for each in young} - excess
+    reasons = dict.fromkeys((each.id for each in wanted), RemovalReason.AGE) | dict.fromkeys(
+        excess, RemovalReason.SHARE
+    )
+    return [
+        RemovedVersion(each.id, reasons.get(each.id, RemovalReason.UNWANTED), _image_size(each))
+        for each in versions
+        if each.id not in kept
+    ]
+
+
+def _find_excess(young: Sequence[Version], kept: Collection[tuple[int, int] | None], room: int) -> set[str]:
+    """The versions that would exceed KEEP_SHARE: from the latest on, once their images take more than `room` bytes.
+
+    `kept`: images that another rule keeps, which do not count.
+    """
+    latest = sorted(young, key=lambda each: (each.last_current, each.id), reverse=True)
+    counted = set(kept)
+    for index, version in enumerate(latest):
+        if version.image_id not in counted:
+            counted.add(version.image_id)
+            room -= _image_size(version)
+            if room < 0:
+                return {each.id for each in latest[index:]}
+    return set()
+
+
+def _image_size(version: Version) -> int:
+    return version.manifest.image.size if version.manifest.image else 0
+
+
+def find_users(state: ImageState) -> dict[str, process.FileUser]:
+    """The processes on this machine that have a version's image open, by version."""
+    ids = {each.image_id for each in state.versions if each.image_id}
+    users = process.find_file_users(ids, _may_be_image)
+    return {each.id: users[each.image_id] for each in state.versions if each.image_id in users}
+
+
+def find_user_of_file(path: str) -> process.FileUser | None:
+    """The process on this machine that has a file open which belongs to no version."""
+    identity = files.file_id(path)
+    return process.find_file_users({identity}, _may_be_image).get(identity) if identity else None
 
 
 def _remove_versions(paths: ImagePaths, versions: Sequence[str]) -> None:

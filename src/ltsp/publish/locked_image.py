@@ -22,10 +22,10 @@ from ltsp.publish.adopt import adopt_foreign_image
 from ltsp.publish.assembly import VersionParts, hard_link_to, record_source
 from ltsp.publish.boot_files import boot_file_links, facts, has_intact_boot_files, stage_boot_files
 from ltsp.publish.disk_errors import translate_os_errors
+from ltsp.publish.gc import RemovedVersion, Retention
 from ltsp.publish.manifest import Origin
 from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, ImagePaths
 from ltsp.publish.removal import RemovedImage
-from ltsp.publish.retention import RemovedVersion, Retention
 from ltsp.publish.staged_file import open_staged_file
 from ltsp.publish.staged_image import StagedImage
 from ltsp.publish.state import ForeignImage, ImageState

@@ -1,4 +1,7 @@
-"""manifest.json: what a version is and what it was built from. It is public, and says only what is in the image."""
+"""manifest.json: what a version is and what it was built from, and how two versions differ.
+
+It is public, and says only what is in the image.
+"""
 
 from __future__ import annotations
 
@@ -145,3 +148,50 @@ def _parse_manifest(record: Mapping[str, Any]) -> Manifest:
 def _parse_kernel(record: Mapping[str, Any]) -> KernelFacts:
     passed_over = {str(path): str(reason) for path, reason in record.get("passed_over", {}).items()}
     return KernelFacts(str(record["path"]), str(record["version"]), str(record.get("reason", "")), passed_over)
+
+
+@dataclass(frozen=True, slots=True)
+class VersionChanges:
+    bytes: int | None
+    """By how much the image grew; None if one of the versions has no image."""
+    added: dict[str, str]
+    """New packages with their versions."""
+    removed: dict[str, str]
+    updated: dict[str, tuple[str, str]]
+    """Packages whose version changed: before and after."""
+    packages_known: bool
+    """Whether both manifests list packages; if not, the three fields above are empty."""
+    setuid_added: tuple[str, ...]
+    setuid_removed: tuple[str, ...]
+    kernel: tuple[str, str] | None
+    """The kernel's versions before and after, if they differ."""
+    same_image: bool
+    """Identical to the byte, unless it is a foreign image, which is never read."""
+    boot_files: tuple[str, ...]
+    """Names of boot files that were added, removed or changed."""
+
+    @classmethod
+    def between(cls, before: Manifest, after: Manifest) -> VersionChanges:
+        old, new = before.packages or {}, after.packages or {}
+        known = before.packages is not None and after.packages is not None
+        if not known:
+            old = new = {}
+        kernels = tuple(each.kernel.version if each.kernel else "" for each in (before, after))
+        return cls(
+            bytes=after.image.size - before.image.size if before.image and after.image else None,
+            added={name: new[name] for name in sorted(new.keys() - old.keys())},
+            removed={name: old[name] for name in sorted(old.keys() - new.keys())},
+            updated={
+                name: (old[name], new[name]) for name in sorted(old.keys() & new.keys()) if old[name] != new[name]
+            },
+            packages_known=known,
+            setuid_added=tuple(sorted(set(after.setuid) - set(before.setuid))),
+            setuid_removed=tuple(sorted(set(before.setuid) - set(after.setuid))),
+            kernel=(kernels[0], kernels[1]) if kernels[0] != kernels[1] else None,
+            same_image=before.image == after.image,
+            boot_files=tuple(
+                name
+                for name in sorted({*before.files, *after.files})
+                if before.files.get(name) != after.files.get(name)
+            ),
+        )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ltsp.publish.paths import CLIENT, INITRD, KERNEL, NBD, is_initrd
-from ltsp.publish.version_id import is_version_id
+from ltsp.publish.version import is_version_id
 from ltsp.settings.tftp_names import ADD_ON
 
 FOREIGN = "foreign"

@@ -14,9 +14,9 @@ from ltsp.publish.activation import DEFAULT_RETENTION, PreparedVersion, SwitchOp
 from ltsp.publish.assembly import VersionParts, record_source
 from ltsp.publish.boot_files import boot_file_links, facts, has_intact_boot_files, has_intact_image, stage_boot_files
 from ltsp.publish.disk_errors import translate_os_errors
+from ltsp.publish.gc import Retention
 from ltsp.publish.manifest import ImageFacts, Origin
 from ltsp.publish.paths import PUBLIC_MODE, ImagePaths
-from ltsp.publish.retention import Retention
 from ltsp.publish.staged_file import StagedFile, compute_sha256
 from ltsp.publish.version_contents import PublishedVersion, StagedVersion, Unchanged, VersionContents
 

@@ -10,8 +10,7 @@ from ltsp.host import files
 from ltsp.publish.manifest import Origin
 from ltsp.publish.paths import ImagePaths
 from ltsp.publish.pointer import Pointer
-from ltsp.publish.version import Version
-from ltsp.publish.version_id import is_version_id
+from ltsp.publish.version import Version, is_version_id
 from ltsp.tree.name import printable
 
 

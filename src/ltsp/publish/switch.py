@@ -18,8 +18,7 @@ from ltsp.host import files
 from ltsp.publish import disk_errors, state
 from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, ImagePaths
 from ltsp.publish.pointer import FOREIGN, Pointer
-from ltsp.publish.version import Version
-from ltsp.publish.version_id import is_version_id
+from ltsp.publish.version import Version, is_version_id
 
 
 def switch_to(version: Version, before: str | None) -> None:

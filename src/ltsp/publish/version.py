@@ -1,13 +1,18 @@
 """One version on disk: complete, since its manifest exists, and immutable in what clients get.
 
 Of its manifest only the source may be updated, if that moved: `assembly.record_source`.
+
+Its ID is when it was created, and the first digits of its image's sha256: `20260131T174512Z-1a2b3c4d` sorts by time as
+text, is unique within its image, and needs quoting nowhere.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from os.path import join
 
 from ltsp.errors import FormatError
@@ -15,6 +20,9 @@ from ltsp.host import files
 from ltsp.publish.manifest import FileFacts, ImageFacts, Manifest
 from ltsp.publish.paths import KERNEL, ImagePaths
 from ltsp.tree.name import printable
+
+_FORM = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +92,24 @@ class Version:
         pinned = os.path.lexists(paths.pin(version_id))
         staged = os.path.lexists(paths.staged(version_id))
         return cls(paths, manifest, image_id, pinned, last_current, staged)
+
+
+def is_version_id(name: str) -> bool:
+    if not _FORM.fullmatch(name):
+        return False
+    try:
+        parse_time(name)
+    except ValueError:
+        return False
+    return True
+
+
+def new_version_id(now: datetime, sha256: str, existing: Iterable[str]) -> str:
+    """A name that sorts after all existing ones, even if the clock went back or two are created in one second."""
+    moment = max([now, *(parse_time(version) + timedelta(seconds=1) for version in existing)])
+    return f"{moment.astimezone(UTC).strftime(_STAMP)}-{sha256[:8]}"
+
+
+def parse_time(version: str) -> datetime:
+    """When the version was created, to the second."""
+    return datetime.strptime(version.partition("-")[0], _STAMP).replace(tzinfo=UTC)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ltsp.publish.gc import RemovedVersion
 from ltsp.publish.manifest import FileFacts, ImageFacts, KernelFacts, Manifest, Origin, SourceFacts
-from ltsp.publish.retention import RemovedVersion
 from ltsp.publish.version import Version
 from ltsp.tree.content import Content
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from ltsp.publish.gc import RemovalReason, Retention, find_collectable
 from ltsp.publish.manifest import ImageFacts, Manifest, Origin, SourceFacts
 from ltsp.publish.paths import ImagePaths
-from ltsp.publish.retention import RemovalReason, Retention, find_collectable
 from ltsp.publish.version import Version
 
 PLACES = ImagePaths("lab", "/srv/ltsp", "/srv/tftp")
