@@ -24,6 +24,7 @@ from ltsp.boot.kernel_rules import (
     VERSION_PLACEHOLDER,
     KernelRank,
     KernelRule,
+    expand_rule,
 )
 from ltsp.boot.no_kernel import MODULES, Refused, has_modules, no_kernel_error
 from ltsp.boot.unified_kernel import UnifiedKernel
@@ -108,11 +109,6 @@ def find_kernel(tree: Tree, name: str, own_rule: str | None = None) -> Kernel:
         if content is not None:
             _check_readable(path, content)
     return kernel
-
-
-def kernel_paths(tree: Tree, rule: KernelRule) -> list[str]:
-    """All paths that match the rule, in no order."""
-    return [path for place in rule.places for path, _ in _expand_rule(tree, rule, place)]
 
 
 def _check_readable(path: str, content: Content) -> None:
@@ -200,7 +196,7 @@ class _KernelSearch:
             for rule in self.rules
             if rule.rank is rank
             for place in rule.places
-            for path, version in sorted(_expand_rule(self.tree, rule, place), reverse=True)
+            for path, version in sorted(expand_rule(self.tree, rule, place), reverse=True)
         ]
         return sorted(found, key=lambda candidate: version_key(self._version_of(candidate) or ""), reverse=True)
 
@@ -353,26 +349,6 @@ def _describe_choice(kernel: Kernel, rank: KernelRank, *, doubtful: bool, for_in
     if rank is KernelRank.DEFAULT:
         return "the system's default"
     return "newest with modules and an initrd" if for_initrd else "newest with modules"
-
-
-def _expand_rule(tree: Tree, rule: KernelRule, place: str) -> list[tuple[str, str]]:
-    """The paths below a place that match a rule, each with the text that `<version>` matches, or nothing.
-
-    As in a shell, a wildcard does not match a leading dot.
-    """
-    found = [("", "")]
-    components = [component for component in (place + rule.kernel).split("/") if component]
-    for number, component in enumerate(components):
-        of_directory = VERSION_PLACEHOLDER in component and number < len(components) - 1
-        found = [
-            (f"{parent}/{name}".lstrip("/"), matched or version)
-            for parent, version in found
-            if isinstance(directory := tree.follow(parent), Directory)
-            for name in directory.entries
-            if component.startswith(".") or not name.startswith(".")
-            if (matched := rule.match(component, name)) is not None and (not of_directory or is_kernel_version(matched))
-        ]
-    return found
 
 
 def _find_fault(node: Node | None, most: int) -> str:

@@ -12,8 +12,13 @@ from enum import IntEnum
 from fnmatch import fnmatchcase
 from typing import Final
 
+from ltsp.boot.kernel_header import (
+    is_kernel_version,
+)
 from ltsp.boot.substitution import Substitution, substitutions
 from ltsp.errors import UsageError
+from ltsp.tree.node import Directory
+from ltsp.tree.tree import Tree
 
 VERSION_PLACEHOLDER: Final = "<version>"
 
@@ -227,3 +232,28 @@ KERNEL_NAME: Final = re.compile(r"(?:vmlinu[xz]|z?Image|kernel)-(\d[^/]*)")
 """The name of a kernel with its version, for targets of links and files found by the user's rule."""
 INITRD_NAME: Final = re.compile(r"init(?:rd|ramfs)(?:\.img)?-(\d[^/]*?)(?:\.img)?")
 """The same for an initrd."""
+
+
+def list_kernel_paths(tree: Tree, rule: KernelRule) -> list[str]:
+    """All paths that match the rule, in no order."""
+    return [path for place in rule.places for path, _ in expand_rule(tree, rule, place)]
+
+
+def expand_rule(tree: Tree, rule: KernelRule, place: str) -> list[tuple[str, str]]:
+    """The paths below a place that match a rule, each with the text that `<version>` matches, or nothing.
+
+    As in a shell, a wildcard does not match a leading dot.
+    """
+    found = [("", "")]
+    components = [component for component in (place + rule.kernel).split("/") if component]
+    for number, component in enumerate(components):
+        of_directory = VERSION_PLACEHOLDER in component and number < len(components) - 1
+        found = [
+            (f"{parent}/{name}".lstrip("/"), matched or version)
+            for parent, version in found
+            if isinstance(directory := tree.follow(parent), Directory)
+            for name in directory.entries
+            if component.startswith(".") or not name.startswith(".")
+            if (matched := rule.match(component, name)) is not None and (not of_directory or is_kernel_version(matched))
+        ]
+    return found

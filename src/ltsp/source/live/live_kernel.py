@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 
-from ltsp.boot.kernel import find_kernel, kernel_paths
+from ltsp.boot.kernel import find_kernel
 from ltsp.boot.kernel_header import has_header, read_stated_version, version_key
-from ltsp.boot.kernel_rules import KERNEL_RULES, KernelRule
+from ltsp.boot.kernel_rules import KERNEL_RULES, KernelRule, list_kernel_paths
 from ltsp.errors import FileUnreadable, LtspError
 from ltsp.tree.node import Directory, File, Node
 from ltsp.tree.tree import Tree
@@ -39,8 +39,8 @@ def add_kernel(system: Tree, medium: Tree, others: Iterable[Tree], own_rule: str
     look = _find_by_table(medium)
     if (
         own_rule
-        and not kernel_paths(system, KernelRule.parse(own_rule))
-        and kernel_paths(medium, KernelRule.parse(own_rule))
+        and not list_kernel_paths(system, KernelRule.parse(own_rule))
+        and list_kernel_paths(medium, KernelRule.parse(own_rule))
     ):
         look = _find_by_rule(medium, own_rule)
     elif _has_kernel(system):
@@ -65,7 +65,7 @@ def _misfits(medium: Tree, own_rule: str) -> Mapping[str, Node]:
     """Kernels without modules in the system, and files that are not kernels, by their path in the system."""
     own = [KernelRule.parse(own_rule)] if own_rule else []
     found = [(medium, own), (_kernels(medium), [rule for rule in KERNEL_RULES if rule.live])]
-    paths = (path for tree, rules in found for rule in rules for path in kernel_paths(tree, rule))
+    paths = (path for tree, rules in found for rule in rules for path in list_kernel_paths(tree, rule))
     files = {path: node for path in islice(paths, _MOST_ASKED) if isinstance(node := medium.follow(path), File)}
     if files:
         return {path: file for path, file in files.items() if _is_conclusive(file)}
