@@ -12,9 +12,7 @@ from enum import IntEnum
 from fnmatch import fnmatchcase
 from typing import Final
 
-from ltsp.boot.kernel_header import (
-    is_kernel_version,
-)
+from ltsp.boot.kernel_header import is_kernel_version
 from ltsp.boot.substitution import Substitution, substitutions
 from ltsp.errors import UsageError
 from ltsp.tree.node import Directory
