@@ -94,7 +94,7 @@ lock: setup ## resolve requirements/*.txt again from pyproject.toml
 	@$(PYTHON) -m tools.lock
 
 man: setup ## write manual pages and completions to build/share
-	@$(PYTHON) -m ltsp.cli.share build/share
+	@$(PYTHON) -m tools.share build/share
 
 clean: ## remove what these targets made, except the root file systems in demo/ and build/
 	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist

@@ -1,4 +1,4 @@
-"""What a wheel installs besides the program: manual pages and completion, written from the declared options."""
+"""What a wheel installs besides the program: the files of tools/share.py, made when it is built."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class CustomBuildHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if version == "editable":
             return  # in a checkout, `make man` writes them
-        sys.path.insert(0, str(Path(self.root, "src")))
-        from ltsp.cli import share  # noqa: PLC0415 -- importable from here on
+        sys.path[:0] = [self.root, str(Path(self.root, "src"))]
+        from tools import share  # noqa: PLC0415 -- importable from here on
 
         # The wheel is packed after this returns, so the directory is removed when the interpreter exits.
         self._share = tempfile.TemporaryDirectory()

@@ -25,6 +25,7 @@ e2fsprogs            mkfs.ext4
 util-linux           losetup
 man-db               man
 groff                groff
+mandoc               mandoc
 bash-completion      -
 zsh                  zsh
 busybox-static       -

@@ -14,13 +14,16 @@ from ltsp.errors import ConfError
 from ltsp.initrd.site import quoting
 from ltsp.initrd.site.layer import LISTS, build_site_tree
 from ltsp.initrd.site.passwords import Accounts
-from ltsp.initrd.site.settings import HANDLED_KEYS, build_common_layer, build_section_layer, server_facts
+from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
 from ltsp.settings.client_sections import client_settings
+from ltsp.settings.conf_keys import Reader, keys_of
 from ltsp.settings.conf_text import parse_conf
 from ltsp.settings.resolve import Setting
 from ltsp.tree.node import File
 
-KEYS = [key.replace("*", "X") for key in HANDLED_KEYS if not key.startswith(("PRE_INIT", "POST_INIT", "PWMERGE"))]
+KEYS = [
+    key.replace("*", "X") for key in keys_of(Reader.INITRD) if not key.startswith(("PRE_INIT", "POST_INIT", "PWMERGE"))
+]
 PIECES = [
     *(
         "'",

@@ -1,18 +1,10 @@
-"""Warnings for keys that are unknown, or have no effect in their section."""
+"""The keys of ltsp.conf and who reads them."""
 
 from __future__ import annotations
 
 import pytest
 
-from ltsp.host.identity import Identity
-from ltsp.settings.conf_keys import Side, side_of, warnings
-from ltsp.settings.conf_text import parse_conf
-
-SERVER = Identity(("52:54:00:aa:bb:cc",), (), "server01")
-
-
-def lines(text):
-    return [line.removeprefix("conf:") for line in warnings(parse_conf(text.encode(), "conf"), SERVER)]
+from ltsp.settings.conf_keys import CONF_KEYS, Reader, Side, reader_of, side_of
 
 
 @pytest.mark.parametrize(
@@ -37,42 +29,25 @@ def test_keys_have_readers(key, side):
     assert side_of(key) == side
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("[clients]\nAUTOLGIN=x", "2: unknown key AUTOLGIN; did you mean AUTOLOGIN?"),
-        ("[server]\ncompression=zstd", "2: unknown key compression; did you mean COMPRESSION?"),
-        ("PRE_IMGE_CLEAN=x", "1: unknown key PRE_IMGE_CLEAN; did you mean PRE_IMAGE_CLEAN?"),
-        ("QWERTZ=x", "1: unknown key QWERTZ"),
-        ("A_B=x", "1: unknown key A_B"),
-        ("[clients]\nBACKUP=0", "2: BACKUP has no effect in [clients], which is not for the server"),
-        ("[server]\nAUTOLOGIN=x", "2: AUTOLOGIN has no effect in [server], which is not for clients"),
-        ("[image/]\nAUTOLOGIN=x", "2: AUTOLOGIN has no effect in [image/], which is not for clients"),
-        ("[10.0.*]\nBACKUP=0", "2: BACKUP has no effect in [10.0.*], which is not for the server"),
-        ("[pc01]\nBACKUP=0", "2: BACKUP has no effect in [pc01], which is not for the server"),
-        ("[clients]\nINCLUDE=a\n[a]\nBACKUP=0", "4: BACKUP has no effect in [a], which is not for the server"),
-        ("[server]\nINCLUDE=a\n[a]\nAUTOLOGIN=x", "4: AUTOLOGIN has no effect in [a], which is not for clients"),
-    ],
-)
-def test_a_key_without_effect_causes_a_warning(text, line):
-    assert lines(text) == [line]
+def test_a_key_is_declared_once():
+    names = [name for keys in CONF_KEYS for name in keys.names]
+    assert len(names) == len(set(names))
+
+
+def test_keys_with_a_reader_are_described():
+    for keys in CONF_KEYS:
+        assert bool(keys.meaning) is bool(keys.value) is (keys.reader is not Reader.NOBODY)
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("key", "reader"),
     [
-        "BACKUP=0\nAUTOLOGIN=x",
-        "[common]\nBACKUP=0\nAUTOLOGIN=x",
-        "[server]\nBACKUP=0\nNAT=1\nDEFAULT_IMAGE=x",
-        "[clients]\nFSTAB_NFS=x\nHOSTNAME=y\nKERNEL_PARAMETERS=z",
-        "[server01]\nBACKUP=0\nAUTOLOGIN=x",
-        "[52:*]\nBACKUP=0",
-        "[init/pc*]\nAUTOLOGIN=x",
-        "[server]\nINCLUDE=a\n[a]\nINCLUDE=b\n[b]\nBACKUP=0",
-        "[pc*]\nINCLUDE=crt\n[crt]\nX_HORIZSYNC=28.0-87.0",
-        "[server]\nINCLUDE=10.*\n[10.*]\nBACKUP=0\nAUTOLOGIN=x",
-        "MINE=/data\nBASE_DIR=$MINE/ltsp",
+        ("FSTAB_NFS", Reader.INITRD),
+        ("DEFAULT_IMAGE", Reader.IPXE),
+        ("PRE_IMAGE_X", Reader.IMAGE),
+        ("X_MODES", Reader.NOBODY),
+        ("UNKNOWN", Reader.NOBODY),
     ],
 )
-def test_a_key_with_effect_causes_no_warning(text):
-    assert lines(text) == []
+def test_the_reader_of_a_key(key, reader):
+    assert reader_of(key) is reader

@@ -73,6 +73,24 @@ def test_a_wheel_has_the_lists_the_manual_pages_and_completion(wheel):
     assert {"ltsp/transform/lists/image.excludes", "ltsp/transform/lists/image.secrets"} <= set(names)
 
 
+@pytest.mark.oracle
+def test_man_and_the_shells_find_what_an_environment_has(environment):
+    share = environment / "share"
+    for name in ("ltsp", *(f"ltsp-{applet}" for applet in APPLETS), "ltsp.conf"):
+        assert Path(output("man", "-M", share / "man", "-w", name)).is_file()
+    loads = ". /usr/share/bash-completion/bash_completion; _comp_load ltsp 2>&- || _completion_loader ltsp"
+    assert (
+        output("env", f"XDG_DATA_HOME={share}", "bash", "--norc", "-c", f"{loads}; complete -p ltsp")
+        == "complete -F _ltsp ltsp"
+    )
+    loads = f"fpath=({share}/zsh/site-functions $fpath); autoload -U compinit; compinit -D -u; print $_comps[ltsp]"
+    assert output("zsh", "-fc", loads) == "_ltsp"
+
+
+def output(*command):
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
 def test_without_extras_it_brings_few_libraries(environment):
     (libraries,) = environment.glob("lib/python*/site-packages")
     names = {found.name.lower() for found in importlib.metadata.distributions(path=[str(libraries)])}

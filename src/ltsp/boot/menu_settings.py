@@ -12,11 +12,11 @@ from ltsp.boot.menu import HIDDEN_TIMEOUT, INITRDS, TRANSPORTS, ClientSection, M
 from ltsp.errors import ConfError
 from ltsp.settings.client_sections import ClientLayer, client_settings
 from ltsp.settings.closest_name import closest_name
+from ltsp.settings.conf_keys import Reader, keys_of
 from ltsp.settings.conf_text import REMEDY, Conf
 from ltsp.settings.resolve import Setting
 from ltsp.tree.name import printable
 
-KEYS = ("DEFAULT_IMAGE", "KERNEL_PARAMETERS", "MENU_TIMEOUT", "IMAGE_TRANSPORT", "CLIENT_INITRD")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _GLOB = frozenset("*?[")
 _HOSTNAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -114,7 +114,7 @@ class _MenuSettingsReader:
         )
 
     def options(self, settings: Mapping[str, Setting]) -> MenuOptions:
-        said = {key: setting for key in KEYS if (setting := settings.get(key))}
+        said = {key: setting for key in keys_of(Reader.IPXE) if (setting := settings.get(key))}
         self.faults += [f"{each.where}: {each.key}: {each.fault}" for each in said.values() if each.fault]
         sound = {key: setting for key, setting in said.items() if not setting.fault}
         return MenuOptions(

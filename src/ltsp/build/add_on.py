@@ -23,7 +23,7 @@ from ltsp.host import files, locks
 from ltsp.initrd.site.image_layer import ImageAccountFacts, build_image_layer
 from ltsp.initrd.site.layer import SiteLayer, build_site_tree
 from ltsp.initrd.site.passwords import Accounts
-from ltsp.initrd.site.settings import HANDLED_KEYS, build_common_layer, build_section_layer, server_facts
+from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
 from ltsp.publish.disk_errors import translate_os_errors
 from ltsp.publish.paths import PUBLIC_MODE
 from ltsp.publish.store import Store
@@ -94,7 +94,7 @@ def make_add_on(ltsp: LtspOptions, conf: Conf, warn: Warn, system: str) -> tuple
     """
     settings = client_settings(conf)
     layers = (settings.common, *settings.sections)
-    for warning in (*settings.warnings, *ignored_key_warnings(layers, HANDLED_KEYS)):
+    for warning in (*settings.warnings, *ignored_key_warnings(layers)):
         warn(printable(warning))
     made = _make_layers(settings, conf, ltsp, warn, system)
     for each in made:

@@ -9,9 +9,10 @@ from ltsp.cli.getopt import ParsedArguments, getopt
 from ltsp.errors import UsageError
 from ltsp.host import files
 from ltsp.host.identity import Identity, read_identity
-from ltsp.settings import conf_file, conf_keys, conf_sections, section_names
+from ltsp.settings import conf_file, conf_sections
 from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
 from ltsp.settings.conf_text import Conf
+from ltsp.settings.conf_warnings import conf_warnings
 from ltsp.settings.hooks import Hooks, find_hooks
 from ltsp.settings.network_options import (
     BootTestOptions,
@@ -100,7 +101,7 @@ def parse_command_line(
         find_hooks(values, applet, faults),
         conf,
         this,
-        (*_working_directory_warnings(), *conf_keys.warnings(conf, this), *section_names.warnings(conf, this)),
+        (*_working_directory_warnings(), *conf_warnings(conf, this)),
     )
     _raise_faults([*faults, *_contradictions(run)], applet)
     return run

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from ltsp.settings.conf_keys import CLIENT_APPLETS, Side, side_of
+from ltsp.settings.conf_keys import CLIENT_APPLETS, Reader, Side, reader_of, side_of
 from ltsp.settings.conf_sections import SPECIAL, find_included, included_names
 from ltsp.settings.conf_text import Assignment, Conf, ConfSection, ShellCode
 from ltsp.settings.machine_pattern import pattern_fault
@@ -223,17 +223,11 @@ class _ClientEvaluation:
         return Setting(each.key, "".join(texts), where, "; ".join(dict.fromkeys(faults)))
 
 
-def ignored_key_warnings(layers: Iterable[ClientLayer], acted_on: Iterable[str]) -> tuple[str, ...]:
-    """A warning for each client key that has no effect.
-
-    `acted_on` are the keys and globs of keys (`FSTAB_*`) that have one. `conf_keys.warnings` reports unknown keys.
-    """
-    known = tuple(acted_on)
-    exact = frozenset(key for key in known if not key.endswith("*"))
-    stems = tuple(key[:-1] for key in known if key.endswith("*"))
+def ignored_key_warnings(layers: Iterable[ClientLayer]) -> tuple[str, ...]:
+    """A warning for each key of LTSP that has no effect on clients here; `conf_warnings` reports unknown keys."""
     return tuple(
         f"{setting.where}: {setting.key} has no effect on clients"
         for layer in layers
         for setting in layer.settings.values()
-        if side_of(setting.key) is Side.CLIENTS and setting.key not in exact and not setting.key.startswith(stems)
+        if side_of(setting.key) is Side.CLIENTS and reader_of(setting.key) is Reader.NOBODY
     )

@@ -1,21 +1,18 @@
-"""The known keys of ltsp.conf, who reads them, and a warning for each that has no effect in its section.
+"""The keys of ltsp.conf, declared once: who reads them, what they mean, and what ltsp.conf(5) says.
 
-Keys that only clients or other applets of LTSP read are listed by name only, as in ltsp.conf(5) of LTSP 23.02 and its
-successors; other modules define their meaning.
+Options of applets are keys as well; they are declared with the applets. Keys without a reader are those of LTSP 23.02
+and its successors that have no effect here; they are known, so that they are not reported as misspelled.
 """
 
 from __future__ import annotations
 
-from enum import Flag, auto
+from dataclasses import dataclass
+from enum import Enum, Flag, auto
 from fnmatch import fnmatchcase
 from functools import cache, reduce
 from operator import or_
 
-from ltsp.host.identity import Identity
 from ltsp.settings.applets import APPLETS, LtspOptions
-from ltsp.settings.closest_name import closest_name
-from ltsp.settings.conf_sections import SPECIAL, find_included, included_names, matches
-from ltsp.settings.conf_text import Assignment, Conf, ConfSection, Variable
 from ltsp.settings.option import Reach, declared_options
 
 
@@ -28,42 +25,258 @@ class Side(Flag):
     BOTH = SERVER | CLIENTS
 
 
-SERVER_APPLETS = frozenset(APPLETS) | {"dnsmasq", "http", "initrd", "ipxe", "nfs", "service"}
+class Reader(Enum):
+    """The applet that acts on keys which are not options."""
+
+    NOBODY = ""
+    IMAGE = "image"
+    INITRD = "initrd"
+    IPXE = "ipxe"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfKeys:
+    """A key, or several that mean the same for different things."""
+
+    names: tuple[str, ...]
+    """A `*` at the end stands for any name: `FSTAB_*`."""
+    side: Side
+    reader: Reader = Reader.NOBODY
+    value: str = ""
+    """How the manual shows the value: `LINE`."""
+    meaning: str = ""
+    """What the manual says; empty for keys without a reader."""
+    default: str = ""
+    """In words; empty if there is none."""
+    shown: str = ""
+    """The names in the manual, if they are not `names` with `x` for the asterisk."""
+
+    @property
+    def label(self) -> str:
+        """As the manual shows them: `GDM3_CONF, SDDM_CONF=LINES`."""
+        return f"{self.shown or ', '.join(self.names).replace('*', 'x')}={self.value}"
+
+
+def _keys(
+    names: str, side: Side, reader: Reader, value: str, meaning: str, default: str = "", shown: str = ""
+) -> ConfKeys:
+    """A declaration that gives the names in one string."""
+    return ConfKeys(tuple(names.split()), side, reader, value, meaning, default, shown)
+
+
+SERVER_APPLETS = frozenset(APPLETS) | {"service"}
 CLIENT_APPLETS = frozenset({"initrd-bottom", "init", "login", "display", "service", "ltsp"})
 
-_SERVER_KEYS = """
-    NAT IPXE_* DNS PROXY_DHCP REAL_DHCP TFTP HTTP HTTP_IMAGE BINARIES NFS_HOME NFS_TFTP IN_PLACE
-"""
-_CLIENT_KEYS = """
-    AUTOLOGIN RELOGIN GDM3_CONF LIGHTDM_CONF SDDM_CONF CRONTAB_* CUPS_SERVER FSTAB_* HOSTS_* IMAGE_TO_RAM JOURNAL_SIZE
-    LOCAL_SWAP TIMEZONE
-    MULTISEAT UDEV_SEAT_* DISABLE_SESSION_SERVICES DISABLE_SYSTEM_SERVICES KEEP_SESSION_SERVICES KEEP_SYSTEM_SERVICES
-    MASK_SESSION_SERVICES MASK_SYSTEM_SERVICES PASSWORDS_* PWMERGE_SUR PWMERGE_SGR PWMERGE_DGR PWMERGE_DUR REMOTEAPPS
-    SEARCH_DOMAIN X_DRIVER X_HORIZSYNC X_MODELINE X_MODES X_PREFERREDMODE X_VERTREFRESH X_VIRTUAL HOSTNAME_PREFIX
-"""
-_COMMON_KEYS = """
-    INCLUDE SERVER HOSTNAME MAC_ADDRESS IP_ADDRESS DNS_SERVER DEBUG_LOG DEBUG_SHELL OMIT_FUNCTIONS
-    DEFAULT_IMAGE KERNEL_PARAMETERS MENU_TIMEOUT IMAGE_TRANSPORT CLIENT_INITRD
-"""
+CONF_KEYS = (
+    # For builds
+    _keys(
+        "PRE_IMAGE_* POST_IMAGE_*",
+        Side.SERVER,
+        Reader.IMAGE,
+        "COMMANDS",
+        "Commands that a shell runs before and after `ltsp image`, in the order of the keys. In one that uses "
+        "`LTSP_ROOT`, this is a writable view of the source, and changes there go only into the image. Exclusions and "
+        "cleanup also apply to them. Single quotes keep `$LTSP_ROOT` for that shell.",
+    ),
+    # For the menu
+    _keys(
+        "DEFAULT_IMAGE",
+        Side.BOTH,
+        Reader.IPXE,
+        "NAME",
+        "The entry that boots if no other is chosen; `r_NAME` is a chroot.",
+    ),
+    _keys(
+        "MENU_TIMEOUT",
+        Side.BOTH,
+        Reader.IPXE,
+        "MILLISECONDS",
+        "How long the menu waits for a key. 0 waits forever, and -1 shows no menu.",
+        "5000",
+    ),
+    _keys("KERNEL_PARAMETERS", Side.BOTH, Reader.IPXE, "WORDS", "Additional kernel parameters."),
+    _keys(
+        "IMAGE_TRANSPORT",
+        Side.BOTH,
+        Reader.IPXE,
+        "nfs|http|nbd|file|auto",
+        "How clients access their root file system. `http` and `file` load the whole image into memory; auto is `http` "
+        "if the menu was fetched over HTTP, else `nfs`.",
+        "nfs",
+    ),
+    _keys(
+        "CLIENT_INITRD",
+        Side.BOTH,
+        Reader.IPXE,
+        "ltsp|distro",
+        "Which initrd clients boot: only that of ltsp, or the distribution's followed by that of ltsp.",
+        "ltsp",
+    ),
+    _keys(
+        "IPXE_*",
+        Side.SERVER,
+        Reader.IPXE,
+        "TITLE",
+        "The title of the image NAME in the menu; `IPXE_R_NAME_IMG` is for the chroot. In [server] or [common]. Write "
+        "the name in capitals, with underscores for all but letters and digits: `IPXE_DEBIAN_12_IMG`.",
+        shown="IPXE_NAME_IMG",
+    ),
+    # For clients
+    _keys(
+        "HOSTNAME",
+        Side.BOTH,
+        Reader.INITRD,
+        "NAME",
+        "As in `pc%{IP}` or `pc-%{MAC}`.",
+        "from DHCP, else `ltsp%{IP}`",
+    ),
+    _keys("SERVER", Side.BOTH, Reader.INITRD, "ADDRESS", "The address of the server.", "where the client boots from"),
+    _keys("DNS_SERVER", Side.BOTH, Reader.INITRD, "ADDRESSES", "The DNS servers of clients.", "from DHCP"),
+    _keys("SEARCH_DOMAIN", Side.CLIENTS, Reader.INITRD, "DOMAINS", "Domains to search for short names.", "from DHCP"),
+    _keys("HOSTS_*", Side.CLIENTS, Reader.INITRD, "LINE", "A line for /etc/hosts."),
+    _keys("FSTAB_*", Side.CLIENTS, Reader.INITRD, "LINE", "A line for /etc/fstab, with all six fields."),
+    _keys(
+        "CRONTAB_*",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "LINE",
+        "A line for crontab(5): five time fields, a user and a command, as in `30 15 * * * root poweroff`.",
+    ),
+    _keys(
+        "PASSWORDS_*",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "USER/PASSWORD...",
+        "Passwords of accounts on clients: in base64, as a crypt(5) hash in single quotes, or nothing after the slash "
+        "for no password. USER may be a regular expression, which matches people but not services. Everyone who can "
+        "boot a client can read the hashes.",
+    ),
+    _keys(
+        "AUTOLOGIN",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "USER",
+        "The user to log in automatically, on consoles and by gdm, lightdm and sddm. `pc/guest` turns the hostname "
+        "pc01 into guest01; a client without `pc` in its hostname asks for a login.",
+    ),
+    _keys(
+        "RELOGIN",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "0|1",
+        "Whether that user is logged in again after logging out.",
+        "1",
+    ),
+    _keys(
+        "GDM3_CONF LIGHTDM_CONF SDDM_CONF",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "LINES",
+        "Additional lines for the configuration of the display manager.",
+    ),
+    _keys(
+        "MASK_SYSTEM_SERVICES DISABLE_SYSTEM_SERVICES",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "UNITS",
+        "Services that cannot be started on clients, or that do not start automatically. A name, such as `ssh` or "
+        "`mysql`, includes the service's sockets, timers and templates. Services that are useless on diskless clients "
+        "are masked by default, and so are popular servers: Apache, nginx, MySQL, MariaDB, PostgreSQL, Redis, Docker, "
+        "libvirt, LXD, Samba, Squid, BIND, OpenLDAP, mail servers and others, as well as DHCP, TFTP and NFS. The "
+        "server can run them, and its clients do not. `ltsp image --dry-run` lists those that an image has; ssh, cups "
+        "and snapd run as in the image.",
+    ),
+    _keys(
+        "KEEP_SYSTEM_SERVICES",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "UNITS",
+        'Services that clients run anyway, as in `KEEP_SYSTEM_SERVICES="docker libvirtd"`.',
+    ),
+    _keys(
+        "MASK_SESSION_SERVICES KEEP_SESSION_SERVICES",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "UNITS",
+        "The same for units and autostart entries of user sessions.",
+    ),
+    _keys("JOURNAL_SIZE", Side.CLIENTS, Reader.INITRD, "SIZE", "The memory limit of the journal.", "16M"),
+    _keys(
+        "LOCAL_SWAP",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "0|1",
+        "Whether to use swap partitions on the client's disks.",
+        "1",
+    ),
+    _keys("TIMEZONE", Side.CLIENTS, Reader.INITRD, "ZONE", "As in `Europe/Athens`.", "that of the image"),
+    _keys(
+        "CUPS_SERVER",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "MACHINE",
+        "The print server. With `localhost` the client prints itself; `ignore` keeps the image's settings.",
+    ),
+    _keys(
+        "PRE_INIT_* POST_INIT_*",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "COMMANDS",
+        "Commands that a shell runs on the client: before init starts, and early during the start of systemd.",
+    ),
+    _keys(
+        "PWMERGE_SUR PWMERGE_SGR",
+        Side.CLIENTS,
+        Reader.INITRD,
+        "EXPRESSION",
+        "Which users of the server get accounts on clients: a regular expression for their names, and one for their "
+        "groups. Only for all clients.",
+        "all users",
+    ),
+    # Of every file
+    ConfKeys(("INCLUDE",), Side.BOTH),
+    # Of LTSP
+    ConfKeys(("NAT", "HTTP_IMAGE", "IN_PLACE"), Side.SERVER),
+    ConfKeys(
+        ("MAC_ADDRESS", "IP_ADDRESS", "DEBUG_LOG", "DEBUG_SHELL", "OMIT_FUNCTIONS"),
+        Side.BOTH,
+    ),
+    ConfKeys(
+        (
+            *("IMAGE_TO_RAM", "MULTISEAT", "UDEV_SEAT_*", "DISABLE_SESSION_SERVICES", "PWMERGE_DGR", "PWMERGE_DUR"),
+            *("REMOTEAPPS", "X_DRIVER", "X_HORIZSYNC", "X_MODELINE", "X_MODES", "X_PREFERREDMODE", "X_VERTREFRESH"),
+            *("X_VIRTUAL", "HOSTNAME_PREFIX"),
+        ),
+        Side.CLIENTS,
+    ),
+)
+"""All but the options of applets, in the order of the manual."""
 
 
-def _variable(applet: str) -> str:
-    return applet.upper().replace("-", "_")
+def keys_of(reader: Reader) -> tuple[str, ...]:
+    """Keys, and globs of keys, that an applet acts on besides its options."""
+    return tuple(name for keys in CONF_KEYS if keys.reader is reader for name in keys.names)
+
+
+def reader_of(key: str) -> Reader:
+    """The applet that acts on a key besides its options."""
+    families = ((name[:-1], keys.reader) for keys in CONF_KEYS for name in keys.names if name.endswith("*"))
+    exact = (keys.reader for keys in CONF_KEYS if key in keys.names)
+    return next(exact, next((reader for stem, reader in families if key.startswith(stem)), Reader.NOBODY))
 
 
 @cache
 def known_keys() -> dict[str, Side]:
-    """Keys and globs of keys."""
-    keys = dict.fromkeys(_SERVER_KEYS.split(), Side.SERVER)
-    keys |= dict.fromkeys(_CLIENT_KEYS.split(), Side.CLIENTS)
+    """Keys and globs of keys, and who reads them."""
+    known: dict[str, Side] = {}
     for applets, side in ((SERVER_APPLETS, Side.SERVER), (CLIENT_APPLETS, Side.CLIENTS)):
         for applet in sorted(applets):
             for when in ("PRE", "POST"):
-                key = f"{when}_{_variable(applet)}_*"
-                keys[key] = keys.get(key, Side.NOBODY) | side
+                key = f"{when}_{applet.upper().replace('-', '_')}_*"
+                known[key] = known.get(key, Side.NOBODY) | side
     for options, side in ((LtspOptions, Side.BOTH), *((each.options, Side.SERVER) for each in APPLETS.values())):
-        keys |= {option.key: side for option in declared_options(options) if option.reach is Reach.EVERYWHERE}
-    return keys | dict.fromkeys(_COMMON_KEYS.split(), Side.BOTH)
+        known |= {option.key: side for option in declared_options(options) if option.reach is Reach.EVERYWHERE}
+    return known | {name: keys.side for keys in CONF_KEYS for name in keys.names}
 
 
 def side_of(key: str) -> Side:
@@ -73,91 +286,3 @@ def side_of(key: str) -> Side:
         return keys[key]
     found = (side for pattern, side in keys.items() if pattern.endswith("*") and fnmatchcase(key, pattern))
     return reduce(or_, found, Side.NOBODY)
-
-
-def warnings(conf: Conf, identity: Identity) -> tuple[str, ...]:
-    """A line for each unknown key, and for each that has no effect in its section."""
-    sides = _sides(conf, identity)
-    used = {
-        part.name
-        for section in conf.sections
-        for each in section.statements
-        if isinstance(each, Assignment)
-        for part in each.parts
-        if isinstance(part, Variable)
-    }
-    return tuple(
-        f"{conf.where(each.line)}: {fault}"
-        for section, side in zip(conf.sections, sides, strict=True)
-        for each in section.statements
-        if isinstance(each, Assignment) and each.key not in used and (fault := _fault(each.key, section, side))
-    )
-
-
-def _fault(key: str, section: ConfSection, side: Side) -> str:
-    readers = side_of(key)
-    if not readers:
-        return f"unknown key {key}{_suggestion(key)}"
-    if not readers & side:
-        who = "the server" if readers is Side.SERVER else "clients"
-        return f"{key} has no effect in [{section.name}], which is not for {who}"
-    return ""
-
-
-def _suggestion(key: str) -> str:
-    """The known key that was probably meant; for keys like FSTAB_x, with the given x."""
-    names = [name for name in known_keys() if not name.endswith("*")]
-    stems = [name[:-1] for name in known_keys() if name.endswith("*")]
-    head, _, tail = key.upper().rpartition("_")
-    if near := closest_name(key.upper(), names):
-        return f"; did you mean {near}?"
-    if tail and (near := closest_name(f"{head}_", stems)):
-        return f"; did you mean {near}{tail}?"
-    return ""
-
-
-def _sides(conf: Conf, identity: Identity) -> list[Side]:
-    """Who reads each section, by its name and by the sections that include it."""
-    sides = [_own_side(section, identity) for section in conf.sections]
-    numbers = {id(section): number for number, section in enumerate(conf.sections)}
-    includers: dict[int, set[int]] = {}
-    for number, section in enumerate(conf.sections):
-        for name in included_names(section):
-            for target in find_included(conf, name):
-                includers.setdefault(numbers[id(target)], set()).add(number)
-    for number in includers:
-        if sides[number] is Side.CLIENTS and not _is_address(conf.sections[number]):
-            sides[number] = Side.NOBODY
-    changed = True
-    while changed:
-        changed = False
-        for number, sources in includers.items():
-            side = sides[number]
-            for source in sources:
-                side |= sides[source]
-            changed |= side is not sides[number]
-            sides[number] = side
-    return sides
-
-
-def _own_side(section: ConfSection, identity: Identity) -> Side:
-    """Who reads a section by its name; any other name may be a client's."""
-    match section.name:
-        case "" | "common":
-            return Side.BOTH
-        case "server":
-            return Side.SERVER
-        case "clients":
-            return Side.CLIENTS
-    names = (*identity.macs, *identity.addresses, identity.hostname)
-    if any(matches(section, name) for name in names):
-        return Side.BOTH
-    applets = [pattern.lower().partition("/")[0] for pattern in section.patterns if "/" in pattern]
-    if any(fnmatchcase(applet, glob) for applet in SERVER_APPLETS for glob in applets):
-        return Side.SERVER
-    return Side.CLIENTS
-
-
-def _is_address(section: ConfSection) -> bool:
-    """Whether a section is certainly for machines, rather than a name for INCLUDE."""
-    return section.name in SPECIAL or any(character in section.name for character in ":.*?/")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from ltsp.initrd.site import settings
 from ltsp.initrd.site.layer import LISTS, build_site_tree
 from ltsp.initrd.site.passwords import Accounts
 from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
 from ltsp.settings.client_sections import client_settings
+from ltsp.settings.conf_keys import Reader, keys_of
 from ltsp.settings.conf_text import parse_conf
 from ltsp.tree.name import decode
 from ltsp.tree.node import File, Symlink
@@ -306,3 +308,9 @@ def test_lines_for_display_managers_follow_those_of_ltsp():
 def test_a_server_with_only_a_name_is_resolved_by_the_client():
     made, *_ = section("[pc1]\nSERVER=server.example.org\nSEARCH_DOMAIN=\n")
     assert made.parts["etc/hosts"] == {"10-name": "127.0.1.1\t%{HOSTNAME}\n"}
+
+
+def test_every_declared_key_has_a_handler():
+    """PWMERGE is read when accounts are merged."""
+    declared = {key for key in keys_of(Reader.INITRD) if not key.startswith("PWMERGE_")}
+    assert declared == {*settings._HANDLERS, *(f"{stem}*" for stem in settings._FAMILIES)}

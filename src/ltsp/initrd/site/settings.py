@@ -270,5 +270,3 @@ _FAMILIES: Mapping[str, Handler] = {
     "PRE_INIT_": _script_handler(client_texts.PRE_INIT),
     "POST_INIT_": _script_handler(client_texts.POST_INIT),
 }
-HANDLED_KEYS = (*_HANDLERS, *(f"{stem}*" for stem in _FAMILIES), "PWMERGE_SUR", "PWMERGE_SGR")
-"""Client keys, and globs of keys, that have an effect."""

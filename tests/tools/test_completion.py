@@ -9,9 +9,9 @@ import subprocess
 import pexpect
 import pytest
 
-from ltsp.cli import completion
 from ltsp.settings.applets import APPLETS, LtspOptions
 from ltsp.settings.option import declared_options
+from tools import completion
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
-"""Writes manual pages and completions for a package: `python -m ltsp.cli.share /usr/share`."""
+"""Write the manual pages and completions for a package: `python -m tools.share /usr/share`."""
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 
-from ltsp.cli import completion, manual
+from tools import completion, manual
 
 
 def files() -> dict[str, str]:
@@ -19,13 +19,12 @@ def files() -> dict[str, str]:
 
 def write(directory: str) -> None:
     for name, text in files().items():
-        path = os.path.join(directory, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+        path = Path(directory, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m ltsp.cli.share DIRECTORY")
+        sys.exit("usage: python -m tools.share DIRECTORY")
     write(sys.argv[1])
