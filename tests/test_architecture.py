@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,55 @@ def test_only_host_starts_programs_or_calls_the_kernel_by_ctypes(path):
 @pytest.mark.parametrize("path", sorted((SOURCE / "commands").glob("[a-z]*.py")), ids=lambda path: path.stem)
 def test_no_applet_imports_another(path):
     assert [name for name in imports(path) if name.startswith("ltsp.commands.")] == []
+
+
+def _imported_module(name: str, modules: Collection[str]) -> str | None:
+    return next((each for each in (name, name.rpartition(".")[0]) if each in modules), None)
+
+
+def read_module_imports() -> dict[str, set[str]]:
+    """The modules that each module imports when it is imported itself."""
+    paths = {".".join(("ltsp", *path.relative_to(SOURCE).with_suffix("").parts)): path for path in MODULES}
+    graph: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        graph[module] = {
+            name
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if (name := _imported_module(f"{node.module}.{alias.name}", paths)) is not None
+        }
+    return graph
+
+
+def test_no_module_imports_itself_through_others():
+    TopologicalSorter(read_module_imports()).prepare()
+
+
+@pytest.mark.parametrize(("folder", "limit"), [("commands", 4), ("build", 8), ("publish", 12)])
+def test_chains_of_imports_within_a_folder_are_short(folder, limit):
+    graph = {
+        module: {name for name in names if part(name) == folder}
+        for module, names in read_module_imports().items()
+        if part(module) == folder
+    }
+    levels: dict[str, int] = {}
+    for module in TopologicalSorter(graph).static_order():
+        levels[module] = 1 + max((levels[name] for name in graph[module]), default=0)
+    assert max(levels.values()) <= limit
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_modules_and_functions_are_short(path):
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    lengths = {
+        node.name: (node.end_lineno or 0) - node.lineno + 1
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, functions)
+    }
+    assert {name: length for name, length in lengths.items() if length > 50} == {}
 
 
 def test_init_files_are_empty():

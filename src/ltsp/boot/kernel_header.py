@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Final, Protocol
 
-from ltsp.boot.kernel_rules import KERNEL_NAME
 from ltsp.tree.content import Content, Stream
 
 if sys.version_info >= (3, 14):
@@ -97,6 +96,8 @@ _CODECS: Final[Mapping[bytes, Callable[[], _Decompressor]]] = {
     b"(\xb5/\xfd": zstd.ZstdDecompressor,
 }
 """By the magic number of the payload. scripts/extract-vmlinux of Linux, which also supports lz4 and lzo."""
+_KERNEL_NAME: Final = re.compile(r"(?:vmlinu[xz]|z?Image|kernel)-(\d[^/]*)")
+"""The name of a kernel with its version, for targets of links and files found by the user's rule."""
 
 
 def is_kernel_version(text: str) -> bool:
@@ -245,5 +246,5 @@ def _rank(run: str) -> tuple[int, int]:
 
 def version_in_name(path: str) -> str | None:
     """The version at the end of a kernel's name."""
-    match = KERNEL_NAME.fullmatch(path.rpartition("/")[2])
+    match = _KERNEL_NAME.fullmatch(path.rpartition("/")[2])
     return None if match is None else match[1]

@@ -226,10 +226,8 @@ INITRD_PATHS: Final = (
 """Where the initrd of a version may be if none is next to its kernel: other packages than the kernel's create it.
 The sources are those of the rules with these names; `initrd-VERSION.img` is dracut's in RHEL 5."""
 
-KERNEL_NAME: Final = re.compile(r"(?:vmlinu[xz]|z?Image|kernel)-(\d[^/]*)")
-"""The name of a kernel with its version, for targets of links and files found by the user's rule."""
 INITRD_NAME: Final = re.compile(r"init(?:rd|ramfs)(?:\.img)?-(\d[^/]*?)(?:\.img)?")
-"""The same for an initrd."""
+"""The name of an initrd with its version."""
 
 
 def list_kernel_paths(tree: Tree, rule: KernelRule) -> list[str]:
