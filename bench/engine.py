@@ -18,9 +18,9 @@ from ltsp.build.prepare import prepare
 from ltsp.build.request import make_request
 from ltsp.commands.image import image as applet  # noqa: F401 -- likewise: all modules that a build needs
 from ltsp.host.root import RootDirectory
-from ltsp.settings import conf_file
 from ltsp.settings.applets import ImageOptions, LtspOptions
-from ltsp.settings.hooks import Hooks
+from ltsp.settings.conf_text import CONF_PATH
+from ltsp.settings.resolve import Hooks
 from ltsp.source.directory.scan import Scan
 from ltsp.squashfs.check import check_image
 from ltsp.squashfs.writer import write_squashfs
@@ -82,7 +82,7 @@ def measure_run(started: float, source: str, image: str, call: str) -> Costs:
         laps.append(time.monotonic())
 
     options = ImageOptions(mksquashfs_params=tuple(call.split()))
-    asked = make_request(options, LtspOptions(), Hooks(), os.path.dirname(conf_file.PATH))
+    asked = make_request(options, LtspOptions(), Hooks(), os.path.dirname(CONF_PATH))
     faults = Faults()
     with RootDirectory.open(os.fsencode(source)) as root, open(image, "w+b", buffering=0) as output:
         tree = Scan(asked.rules.selection, faults).run(root)

@@ -11,7 +11,7 @@ from ltsp.build import hooks
 from ltsp.cli.console import ConsoleOptions, make_report
 from ltsp.errors import ConfError, LtspError, SourceError, UsageError
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.hooks import Hook, Hooks
+from ltsp.settings.resolve import Hook, Hooks
 from ltsp.source.combine import CombinedSource
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults

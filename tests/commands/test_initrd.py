@@ -16,7 +16,7 @@ from ltsp.commands.initrd import initrd
 from ltsp.errors import ConfError, LockHeld, LtspError
 from ltsp.host.locks import hold_exclusive
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.conf_file import read
+from ltsp.settings.conf_text import read_conf
 from ltsp.settings.network_options import InitrdOptions
 
 CONF = """\
@@ -75,7 +75,7 @@ class Place:
             self.site.conf.write_text(conf)
         report = RecordingReport()
         places = LtspOptions(base_dir=str(self.site.base), tftp_dir=str(self.site.tftp))
-        initrd(InitrdOptions(**options), places, read(str(self.site.conf)), report, str(self.system))
+        initrd(InitrdOptions(**options), places, read_conf(str(self.site.conf)), report, str(self.system))
         return report
 
     @property

@@ -10,7 +10,7 @@ import pytest
 from ltsp.errors import ConfError
 from ltsp.host import trusted
 from ltsp.host.trusted import Owner, permission_fault
-from ltsp.settings.conf_file import read
+from ltsp.settings.conf_text import read_conf
 
 DIRECTORY, FILE = stat.S_IFDIR, stat.S_IFREG
 SUDO = 27
@@ -61,26 +61,26 @@ def conf(tmp_path):
 
 
 def test_a_file_is_read_and_parsed(conf):
-    assert [each.key for each in read(str(conf)).sections[0].statements] == ["BACKUP"]
+    assert [each.key for each in read_conf(str(conf)).sections[0].statements] == ["BACKUP"]
 
 
 def test_a_missing_file_is_empty_unless_required(tmp_path):
     for path in (tmp_path / "none", tmp_path / "none" / "ltsp.conf"):
-        assert read(str(path)).sections == ()
+        assert read_conf(str(path)).sections == ()
         with pytest.raises(ConfError, match="No such file or directory"):
-            read(str(path), required=True)
+            read_conf(str(path), required=True)
 
 
 def test_a_file_that_everyone_can_write_is_refused(conf):
     conf.chmod(0o646)
     with pytest.raises(ConfError, match="is writable by everyone"):
-        read(str(conf))
+        read_conf(str(conf))
 
 
 def test_a_directory_that_everyone_can_write_is_refused(conf):
     conf.parent.chmod(0o777)
     with pytest.raises(ConfError, match=r"etc is writable by everyone"):
-        read(str(conf))
+        read_conf(str(conf))
 
 
 def test_links_are_followed_and_each_directory_on_the_way_counts(conf, tmp_path):
@@ -88,39 +88,39 @@ def test_links_are_followed_and_each_directory_on_the_way_counts(conf, tmp_path)
     (tmp_path / "relative").symlink_to("etc/../etc/./ltsp.conf")
     (tmp_path / "directory").symlink_to("etc")
     for path in ("absolute", "relative", "directory/ltsp.conf", "/.." * 40 + str(conf)):
-        assert read(os.path.join(tmp_path, path)).sections[0].statements
+        assert read_conf(os.path.join(tmp_path, path)).sections[0].statements
     open_ = tmp_path / "open"
     open_.mkdir()
     open_.chmod(0o777)
     (open_ / "link").symlink_to(conf)
     with pytest.raises(ConfError, match="open is writable by everyone"):
-        read(str(open_ / "link"))
+        read_conf(str(open_ / "link"))
 
 
 def test_links_in_a_circle_are_an_error(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(ConfError, match="Too many levels of symbolic links"):
-        read(str(tmp_path / "a"))
+        read_conf(str(tmp_path / "a"))
 
 
 def test_only_regular_files_are_opened_for_reading(conf, tmp_path):
     os.mkfifo(tmp_path / "fifo", 0o600)
     for path in (tmp_path / "fifo", conf.parent):
         with pytest.raises(ConfError, match="not a regular file"):
-            read(str(path))
+            read_conf(str(path))
 
 
 def test_a_file_that_is_too_large_is_refused(conf):
     conf.write_bytes(b"#" * ((1 << 20) + 1))
     with pytest.raises(ConfError, match="larger than 1024 KiB"):
-        read(str(conf))
+        read_conf(str(conf))
 
 
 def test_no_descriptor_is_left_open(conf):
     before = os.listdir("/proc/self/fd")
-    read(str(conf))
-    read(str(conf.parent / "none"))
+    read_conf(str(conf))
+    read_conf(str(conf.parent / "none"))
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -128,7 +128,7 @@ def test_no_descriptor_is_left_open(conf):
 def test_a_file_of_another_user_is_refused(conf):
     os.chown(conf, 1234, 0)
     with pytest.raises(ConfError, match="belongs to user 1234"):
-        read(str(conf))
+        read_conf(str(conf))
 
 
 def test_groups_that_a_system_lacks_are_ignored(monkeypatch):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
-from ltsp.settings.conf_sections import evaluate
 from ltsp.settings.conf_text import Assignment, ShellCode, Variable, parse_conf
+from ltsp.settings.conf_values import evaluate
 
 
 def only(text):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ltsp.settings.applets import ImageOptions, LtspOptions, VersionsOptions
-from ltsp.settings.hooks import find_hooks
 from ltsp.settings.option import declared_options
-from ltsp.settings.resolve import GivenOption, Setting, resolve
+from ltsp.settings.resolve import GivenOption, Setting, find_hooks, resolve
 
 
 def given(options, **values):

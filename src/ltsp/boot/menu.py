@@ -52,7 +52,7 @@ class MenuEntry:
     """An image or chroot that has a boot.ipxe, or may have one by the time it is chosen."""
 
     name: str
-    """Checked by `ltsp.settings.image_name`: safe as a label and in a path."""
+    """Checked by `ltsp.settings.naming`: safe as a label and in a path."""
     title: str
 
 

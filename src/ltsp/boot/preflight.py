@@ -10,7 +10,7 @@ from typing import Final
 
 from ltsp.boot.distribution import NBD_CLIENT, Distribution, kernel_package
 from ltsp.errors import LtspError
-from ltsp.settings.closest_name import closest_name
+from ltsp.settings.naming import closest_name
 from ltsp.tree.name import printable
 
 

@@ -21,7 +21,7 @@ from ltsp.boottest.server import ServerProcess, start_server
 from ltsp.errors import LtspError
 from ltsp.host import mounts, namespaces
 from ltsp.services.http_files import open_http_files
-from ltsp.settings.tftp_names import ADD_ON, MENU
+from ltsp.settings.naming import ADD_ON, MENU
 
 _IMAGES = "images"
 _HTTP_PORT = 80

@@ -13,8 +13,8 @@ from ltsp.publish.store import Store
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.conf_text import Conf
+from ltsp.settings.naming import ADD_ON, MENU
 from ltsp.settings.source_options import VersionedOptions
-from ltsp.settings.tftp_names import ADD_ON, MENU
 
 
 def update_after_publish(ltsp: LtspOptions, conf: Conf, options: VersionedOptions, report: Report) -> None:

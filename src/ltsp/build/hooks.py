@@ -17,7 +17,7 @@ from ltsp.errors import LtspError, UsageError
 from ltsp.host import command, trusted
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.hooks import Hooks
+from ltsp.settings.resolve import Hooks
 from ltsp.source.source import Source, SourceWrapper
 from ltsp.tree.name import decode, encode, printable, sort_names
 

@@ -10,7 +10,7 @@ from os.path import join
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.report.report import Report
-from ltsp.settings import tftp_names
+from ltsp.settings import naming
 from ltsp.tree.name import printable
 
 _LARGEST = 64 << 20
@@ -32,13 +32,13 @@ class Binary:
 _IPXE = "ipxe (ipxe-bootimgs-x86 on Fedora)"
 BINARIES = (
     Binary(
-        tftp_names.IPXE_BIOS,
+        naming.IPXE_BIOS,
         ("/usr/lib/ipxe/undionly.kpxe", "/usr/share/ipxe/undionly.kpxe", "/usr/share/ipxe/x86_64/undionly.kpxe"),
         _IPXE,
         needed=True,
     ),
     Binary(
-        tftp_names.IPXE_UEFI,
+        naming.IPXE_UEFI,
         (
             "/usr/lib/ipxe/snponly.efi",
             "/usr/share/ipxe/ipxe-snponly-x86_64.efi",
@@ -51,7 +51,7 @@ BINARIES = (
         needed=True,
     ),
     Binary(
-        tftp_names.IPXE_ARM,
+        naming.IPXE_ARM,
         (
             "/usr/lib/ipxe/snponly-arm64.efi",
             "/usr/share/ipxe/arm64-efi/snponly.efi",
@@ -60,12 +60,10 @@ BINARIES = (
         ),
         "ipxe (ipxe-bootimgs-aarch64 on Fedora)",
     ),
-    Binary(
-        tftp_names.MEMTEST_BIOS, ("/boot/memtest86+x64.bin", "/boot/memtest86+.bin", "/boot/memtest.bin"), "memtest86+"
-    ),
-    Binary(tftp_names.MEMTEST_UEFI, ("/boot/memtest86+x64.efi", "/boot/memtest.efi"), "memtest86+"),
+    Binary(naming.MEMTEST_BIOS, ("/boot/memtest86+x64.bin", "/boot/memtest86+.bin", "/boot/memtest.bin"), "memtest86+"),
+    Binary(naming.MEMTEST_UEFI, ("/boot/memtest86+x64.efi", "/boot/memtest.efi"), "memtest86+"),
 )
-MEMTESTS = (tftp_names.MEMTEST_BIOS, tftp_names.MEMTEST_UEFI)
+MEMTESTS = (naming.MEMTEST_BIOS, naming.MEMTEST_UEFI)
 
 
 def install_binaries(

@@ -29,7 +29,7 @@ from ltsp.publish.version import Version
 from ltsp.publish.version_contents import PublishedVersion, StagedVersion, Unchanged, VersionContents
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions, KernelOptions
-from ltsp.settings.closest_name import closest_name
+from ltsp.settings.naming import closest_name
 from ltsp.source.names import in_base_dir
 from ltsp.source.source import Plan, Source
 from ltsp.squashfs.check import check_image, read_all_contents

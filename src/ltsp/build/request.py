@@ -18,7 +18,7 @@ from ltsp.mksquashfs import sort_file
 from ltsp.mksquashfs.options import Parameters
 from ltsp.publish.store import Store
 from ltsp.settings.applets import ImageOptions, LtspOptions
-from ltsp.settings.hooks import Hooks
+from ltsp.settings.resolve import Hooks
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.superblock import LARGEST_BLOCK
 from ltsp.tree.name import encode, printable

@@ -9,11 +9,10 @@ from ltsp.cli.getopt import ParsedArguments, getopt
 from ltsp.errors import UsageError
 from ltsp.host import files
 from ltsp.host.identity import Identity, read_identity
-from ltsp.settings import conf_file, conf_sections
+from ltsp.settings import conf_values
 from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.conf_text import CONF_PATH, CONF_VARIABLE, Conf, read_conf
 from ltsp.settings.conf_warnings import conf_warnings
-from ltsp.settings.hooks import Hooks, find_hooks
 from ltsp.settings.network_options import (
     BootTestOptions,
     DhcpSnippetOptions,
@@ -24,7 +23,7 @@ from ltsp.settings.network_options import (
     NfsOptions,
 )
 from ltsp.settings.option import declared_options
-from ltsp.settings.resolve import GivenOption, resolve
+from ltsp.settings.resolve import GivenOption, Hooks, find_hooks, resolve
 
 ImageApplet = ImageOptions | InfoOptions | KernelOptions | VersionsOptions
 NetworkApplet = (
@@ -88,10 +87,10 @@ def parse_command_line(
         return HelpRequest(applet)
     _raise_faults(back.faults, applet)
 
-    chosen = conf_path or environ.get(conf_file.VARIABLE, "")
-    conf = conf_file.read(chosen or conf_file.PATH, required=bool(chosen))
+    chosen = conf_path or environ.get(CONF_VARIABLE, "")
+    conf = read_conf(chosen or CONF_PATH, required=bool(chosen))
     this = identity()
-    values = conf_sections.evaluate(conf, this, applet)
+    values = conf_values.evaluate(conf, this, applet)
     faults: list[str] = []
     run = Invocation(
         resolve(LtspOptions, given, values, environ, faults),

@@ -27,7 +27,7 @@ from ltsp.publish.store import Store
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.conf_text import Conf
-from ltsp.settings.hooks import Hooks
+from ltsp.settings.resolve import Hooks
 from ltsp.source.find import find_source
 from ltsp.source.location import make_source_absolute
 from ltsp.source.names import derive_name, list_names

@@ -14,7 +14,7 @@ from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.store import Store
 from ltsp.report import units
 from ltsp.report.report import Report
-from ltsp.settings import image_name
+from ltsp.settings import naming
 from ltsp.settings.applets import InfoOptions, LtspOptions
 from ltsp.tree.name import encode, from_os, printable, sort_names
 from ltsp.version import VERSION
@@ -102,7 +102,7 @@ def _sources(base_dir: str) -> dict[str, str]:
         elif name.endswith(".img") and os.path.isfile(path):
             found.setdefault(name.removesuffix(".img"), "virtual machine disk")
     return {
-        name: kind + (f", but its name {fault}" if (fault := image_name.fault(name)) else "")
+        name: kind + (f", but its name {fault}" if (fault := naming.fault(name)) else "")
         for name, kind in found.items()
     }
 

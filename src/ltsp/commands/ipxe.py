@@ -19,13 +19,13 @@ from ltsp.host.root import is_chroot
 from ltsp.publish.state import ForeignImage
 from ltsp.publish.store import Store
 from ltsp.report.report import Report
-from ltsp.settings import image_name
+from ltsp.settings import naming
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.conf_sections import evaluate
 from ltsp.settings.conf_text import Conf
+from ltsp.settings.conf_values import evaluate
+from ltsp.settings.naming import MENU
 from ltsp.settings.network_options import IpxeOptions
 from ltsp.settings.resolve import Setting
-from ltsp.settings.tftp_names import MENU
 from ltsp.tree.name import encode, printable
 
 _NOT_CHROOTS = frozenset({"images"})
@@ -107,7 +107,7 @@ def _list_bootable(ltsp: LtspOptions, report: Report) -> tuple[list[str], list[s
     chroots = [
         name
         for name in files.list_names(ltsp.base_dir)
-        if name not in _NOT_CHROOTS and not image_name.fault(name) and is_chroot(encode(join(ltsp.base_dir, name)))
+        if name not in _NOT_CHROOTS and not naming.fault(name) and is_chroot(encode(join(ltsp.base_dir, name)))
     ]
     for name, image in images.items():
         if name not in with_kernel:

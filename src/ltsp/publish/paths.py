@@ -26,7 +26,7 @@ def is_initrd(name: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class ImagePaths:
     name: str
-    """Checked by `ltsp.settings.image_name`: safe as a file name and as a word of an iPXE script."""
+    """Checked by `ltsp.settings.naming`: safe as a file name and as a word of an iPXE script."""
     base_dir: str
     tftp_dir: str
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ltsp.publish.paths import CLIENT, INITRD, KERNEL, NBD, is_initrd
 from ltsp.publish.version import is_version_id
-from ltsp.settings.tftp_names import ADD_ON
+from ltsp.settings.naming import ADD_ON
 
 FOREIGN = "foreign"
 """In place of a version: a NAME.img.old that ltsp did not make."""

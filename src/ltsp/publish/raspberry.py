@@ -18,7 +18,7 @@ from ltsp.host import files
 from ltsp.publish.disk_errors import translate_os_errors
 from ltsp.publish.firmware_links import FIRMWARE, find_links, image_of_link, remove_links
 from ltsp.publish.paths import DIRECTORY_MODE, ImagePaths
-from ltsp.settings import image_name
+from ltsp.settings import naming
 from ltsp.tree.content import Content
 from ltsp.tree.name import printable
 
@@ -36,7 +36,7 @@ def find_boot_directory(base_dir: str, name: str) -> str:
 
     Raises LtspError if the chroot has no boot files for a Pi.
     """
-    chroot = join(base_dir, image_name.check_name(name))
+    chroot = join(base_dir, naming.check_name(name))
     if os.path.islink(join(chroot, "boot")):
         raise LtspError(
             f"cannot serve {printable(chroot)}/boot to Raspberry Pis: it is a symbolic link",

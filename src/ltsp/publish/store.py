@@ -18,7 +18,7 @@ from ltsp.publish.paths import DIRECTORY_MODE, ImagePaths
 from ltsp.publish.state import ImageState
 from ltsp.publish.switch import repair
 from ltsp.publish.version import Version
-from ltsp.settings import image_name
+from ltsp.settings import naming
 from ltsp.tree.name import printable
 
 _PARENT_MODE = 0o755
@@ -32,7 +32,7 @@ class Store:
 
     def paths(self, name: str) -> ImagePaths:
         """Raises UsageError if the name is not a valid image name."""
-        return ImagePaths(image_name.check_name(name), self.base_dir, self.tftp_dir)
+        return ImagePaths(naming.check_name(name), self.base_dir, self.tftp_dir)
 
     def names(self) -> list[str]:
         """Every name that has an exported image, a version, or a kernel of its own."""
@@ -40,7 +40,7 @@ class Store:
         found = {name.removesuffix(".old").removesuffix(".img") for name in exported if name.endswith((".img", ".old"))}
         found.update(files.list_names(join(self.base_dir, "images", ".versions")))
         found.update(files.list_names(join(self.tftp_dir, "ltsp")))
-        return sorted(name for name in found if not image_name.fault(name) and self.state(name).exists)
+        return sorted(name for name in found if not naming.fault(name) and self.state(name).exists)
 
     def state(self, name: str) -> ImageState:
         """The state of an image, read without its lock."""

@@ -12,7 +12,7 @@ from ipaddress import IPv4Interface, IPv4Network
 
 from ltsp.host.interfaces import Interface
 from ltsp.services import quoting
-from ltsp.settings import tftp_names
+from ltsp.settings import naming
 
 LTSP_NETWORK = IPv4Network("192.168.67.0/24")
 _RASPBERRIES = ("28:cd:c1", "2c:cf:67", "b8:27:eb", "d8:3a:dd", "dc:a6:32", "e4:5f:01")
@@ -139,13 +139,13 @@ class PxeFirmware:
     title: str
 
 
-BIOS = PxeFirmware("bios", 0, tftp_names.IPXE_BIOS, "PC with BIOS")
-UEFI = PxeFirmware("uefi-x64", 7, tftp_names.IPXE_UEFI, "PC with UEFI")
+BIOS = PxeFirmware("bios", 0, naming.IPXE_BIOS, "PC with BIOS")
+UEFI = PxeFirmware("uefi-x64", 7, naming.IPXE_UEFI, "PC with UEFI")
 """RFC 4578 has 7 for EFI byte code, but nearly all PCs with 64-bit UEFI report 7; few report 9, as in its errata."""
-UEFI_BY_ERRATA = PxeFirmware("uefi-x64-9", 9, tftp_names.IPXE_UEFI, "PC with UEFI, other number")
-ARM = PxeFirmware("uefi-arm64", 11, tftp_names.IPXE_ARM, "ARM with UEFI")
+UEFI_BY_ERRATA = PxeFirmware("uefi-x64-9", 9, naming.IPXE_UEFI, "PC with UEFI, other number")
+ARM = PxeFirmware("uefi-arm64", 11, naming.IPXE_ARM, "ARM with UEFI")
 FIRMWARES = (BIOS, UEFI, UEFI_BY_ERRATA, ARM)
-MENU = tftp_names.MENU
+MENU = naming.MENU
 """The boot file for iPXE itself, below TFTP_DIR/ltsp."""
 IPXE_OPTION = 175
 """DHCP option that distinguishes iPXE from the firmware that started it. iPXE, net/udp/dhcp.c"""

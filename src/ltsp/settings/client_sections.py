@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from ltsp.settings.conf_keys import CLIENT_APPLETS, Reader, Side, reader_of, side_of
-from ltsp.settings.conf_sections import SPECIAL, find_included, included_names
-from ltsp.settings.conf_text import Assignment, Conf, ConfSection, ShellCode
-from ltsp.settings.machine_pattern import pattern_fault
+from ltsp.settings.conf_sections import SPECIAL, included_names, pattern_fault
+from ltsp.settings.conf_text import Conf, ConfSection, ShellCode
+from ltsp.settings.conf_values import Evaluation
 from ltsp.settings.resolve import Setting
 
 ROLES = ("", "common", "clients")
@@ -29,10 +29,6 @@ _CLIENT_APPLETS = frozenset({"init", "initrd-bottom"})
 _NETWORK = re.compile(r"[0-9.]+/[0-9.]+")
 """192.168.67.0/24 or /255.255.255.0; other patterns with a slash name an applet."""
 _HOOK = re.compile(r"(?:PRE|POST)_[A-Z_]+_\w+")
-_MOST_SECTIONS = 10_000
-_DEEPEST = 100
-_LONGEST_VALUE = 1 << 20
-"""Limits against exponential growth, if each section includes the previous one twice, or values repeat others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ def client_settings(conf: Conf) -> ClientSettings:
     for section in conf.sections:
         if _is_client_section(section):
             messages.refuse_code(section)
-    shared = _ClientEvaluation(conf, messages, {})
+    shared = _ClientEvaluation(conf, messages.faults)
     for role in ROLES:
         for section in conf.sections:
             if section.name == role:
@@ -76,7 +72,7 @@ def client_settings(conf: Conf) -> ClientSettings:
     for section in conf.sections:
         patterns = tuple(_client_patterns(conf, section, messages))
         if patterns:
-            own = _ClientEvaluation(conf, messages, shared.values)
+            own = _ClientEvaluation(conf, messages.faults, shared.values)
             own.run(section, (section.name,))
             layers.append(ClientLayer(f"[{section.name}]", conf.where(section.line), patterns, own.values))
     common = ClientLayer("[clients]", conf.path, (), shared.values)
@@ -151,76 +147,23 @@ class _Messages:
                 self.fault(each.line, f"{each.reason}; put commands for clients in quotes: POST_INIT_x='COMMANDS'")
 
 
-@dataclass(slots=True)
-class _ClientEvaluation:
-    conf: Conf
-    messages: _Messages
-    before: Mapping[str, Setting]
-    """Other settings that values may refer to."""
-    values: dict[str, Setting] = field(default_factory=dict)
-    runs: int = 0
+class _ClientEvaluation(Evaluation):
+    __slots__ = ()
 
-    def run(self, section: ConfSection, chain: tuple[str, ...]) -> None:
-        self.runs += 1
-        if self.runs > _MOST_SECTIONS:
-            self.messages.fault(section.line, f"more than {_MOST_SECTIONS} sections are included")
-            return
-        for each in section.statements:
-            if isinstance(each, ShellCode):
-                # Reported already; values that refer to it get the same fault.
-                self.values |= (
-                    {each.key: Setting(each.key, "", self.conf.where(each.line), each.reason)} if each.key else {}
-                )
-            elif each.key == "INCLUDE":
-                self._include(each, chain)
-            else:
-                self._assign(each)
+    def refuse_code(self, _section: ConfSection, code: ShellCode) -> None:
+        """Code was reported already; values that refer to its key get the same fault."""
+        if code.key:
+            self.values[code.key] = Setting(code.key, "", self.conf.where(code.line), code.reason)
 
-    def _assign(self, each: Assignment) -> None:
-        setting = self._setting(each)
-        self.values[each.key] = setting
-        if _HOOK.fullmatch(each.key) and setting.value.startswith("section_"):
-            self.messages.fault(
-                each.line, f"{each.key}: a section is not a command; write its commands here, in quotes"
-            )
+    def assign(self, line: int, setting: Setting) -> None:
+        super().assign(line, setting)
+        if _HOOK.fullmatch(setting.key) and setting.value.startswith("section_"):
+            self.fault(line, f"{setting.key}: a section is not a command; write its commands here, in quotes")
 
-    def _include(self, each: Assignment, chain: tuple[str, ...]) -> None:
-        setting = self._setting(each)
-        if setting.fault:
-            self.messages.fault(each.line, f"INCLUDE: {setting.fault}")
-        for name in setting.value.split():
-            sections = find_included(self.conf, name)
-            if not sections:
-                self.messages.fault(each.line, f"INCLUDE: no section [{name}]")
-            elif any(section.name in chain for section in sections):
-                self.messages.fault(each.line, f"INCLUDE: [{name}] includes itself")
-            elif len(chain) > _DEEPEST:
-                self.messages.fault(each.line, "INCLUDE: sections are nested too deeply")
-            elif self.runs <= _MOST_SECTIONS:
-                for section in sections:
-                    self.run(section, (*chain, section.name))
-
-    def _setting(self, each: Assignment) -> Setting:
-        texts: list[str] = []
-        faults: list[str] = []
-        for part in each.parts:
-            if isinstance(part, str):
-                texts.append(part)
-                continue
-            known = self.values.get(part.name, self.before.get(part.name))
-            if known is not None:
-                texts.append(known.value)
-                faults += [known.fault] if known.fault else []
-            elif _HOOK.fullmatch(each.key):
-                texts.append(f"${{{part.name}}}")
-            elif part.name in _CLIENT_FACTS:
-                texts.append(f"%{{{part.name}}}")
-            else:
-                faults.append(f"${part.name} is not set before this line; use single quotes for a literal $")
-        if sum(map(len, texts)) > _LONGEST_VALUE:
-            texts, faults = [], ["the value is too long"]
-        where = self.conf.where(each.line)
-        return Setting(each.key, "".join(texts), where, "; ".join(dict.fromkeys(faults)))
+    def expand_unset(self, key: str, variable: str) -> str | None:
+        if _HOOK.fullmatch(key):
+            return f"${{{variable}}}"
+        return f"%{{{variable}}}" if variable in _CLIENT_FACTS else None
 
 
 def ignored_key_warnings(layers: Iterable[ClientLayer]) -> tuple[str, ...]:

@@ -1,50 +1,15 @@
-"""The settings of ltsp.conf for one machine and applet: sections in order, later values win. ltsp.conf(5)"""
+"""Which machines, applets and INCLUDE lines a section of ltsp.conf is for, by its name. ltsp.conf(5)"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from ltsp.errors import ConfError
-from ltsp.host.identity import Identity
-from ltsp.settings.conf_text import REMEDY, Assignment, Conf, ConfSection, ShellCode, Variable
-from ltsp.settings.resolve import Setting
+from ltsp.settings.conf_text import Assignment, Conf, ConfSection
 
 SPECIAL = frozenset({"", "common", "server", "clients"})
 """Sections that are roles; a machine of such a name does not match them."""
-
-_MOST_SECTIONS = 10_000
-_DEEPEST = 100
-_LONGEST_VALUE = 1 << 20
-"""Limits against exponential growth, if each section includes the previous one twice, or values repeat others."""
-
-
-def evaluate(conf: Conf, identity: Identity, applet: str) -> dict[str, Setting]:
-    """The settings of a server for one applet, by key.
-
-    In this order: what precedes the first section, [common], [server], the server's MAC addresses, IP addresses and
-    hostname, then [APPLET/], [APPLET/MAC], [APPLET/IP] and [APPLET/HOSTNAME].
-
-    Raises ConfError with every line that would need a shell, and every INCLUDE of a missing section or in a loop.
-    """
-    evaluation = _ServerEvaluation(conf)
-    for role in ("", "common", "server"):
-        evaluation.run_all(section for section in conf.sections if section.name == role)
-    for name in (*identity.macs, *identity.addresses):
-        evaluation.run_all(section for section in conf.sections if matches(section, name))
-    hostname = evaluation.values["HOSTNAME"].value if "HOSTNAME" in evaluation.values else ""
-    if not hostname or "%{" in hostname:
-        hostname = identity.hostname
-    evaluation.run_all(section for section in conf.sections if matches(section, hostname))
-    for name in ("", *identity.macs, *identity.addresses, hostname):
-        evaluation.run_all(section for section in conf.sections if matches(section, name, applet))
-    if evaluation.faults:
-        raise ConfError(
-            "; ".join(dict.fromkeys(evaluation.faults)),
-            REMEDY,
-        )
-    return evaluation.values
 
 
 def matches(section: ConfSection, name: str, applet: str = "") -> bool:
@@ -76,64 +41,60 @@ def included_names(section: ConfSection) -> Iterator[str]:
                     yield from part.split()
 
 
-@dataclass(slots=True)
-class _ServerEvaluation:
-    conf: Conf
-    values: dict[str, Setting] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-    runs: int = 0
+_WILD = frozenset("*?[")
+_PAIR = re.compile(r"[0-9a-f]{2}")
+_GLOB_OF_PAIRS = re.compile(r"[0-9a-f:*?\[\]!-]+")
+_SEPARATED = re.compile(r"(?:01[-:])?([0-9a-f]{1,2}(?:[-:.][0-9a-f]{1,2}){5})")
+"""Also with a hardware type in front, as in PXELINUX's BOOTIF."""
+_DOTTED = re.compile(r"([0-9a-f]{4})\.([0-9a-f]{4})\.([0-9a-f]{4})")
+"""Cisco's notation."""
+_BARE = re.compile(r"[0-9a-f]{12}")
+_ADDRESS = re.compile(r"[0-9.*?\[\]!-]+")
+_HOSTNAME = re.compile(r"[0-9a-z.*?\[\]!_-]+")
 
-    def run_all(self, sections: Iterable[ConfSection]) -> None:
-        for section in sections:
-            self._run(section, (section.name,))
 
-    def _run(self, section: ConfSection, chain: tuple[str, ...]) -> None:
-        self.runs += 1
-        if self.runs > _MOST_SECTIONS:
-            self._fault(section.line, f"more than {_MOST_SECTIONS} sections are included")
-            return
-        code = [statement for statement in section.statements if isinstance(statement, ShellCode)]
-        if code:
-            self._fault(code[0].line, code[0].reason)
-        for statement in section.statements:
-            if isinstance(statement, Assignment):
-                if statement.key == "INCLUDE":
-                    self._include(statement, chain)
-                else:
-                    self.values[statement.key] = self._setting(statement)
+def pattern_fault(pattern: str) -> str:
+    """Why no client can match a pattern (in lower case), with the right form; empty if one can."""
+    if right := _normalized_mac(pattern):
+        return "" if right == pattern else f"write the MAC address as [{right}]"
+    if ":" in pattern:
+        return "" if _is_mac_glob(pattern) else "a MAC address has six pairs, as in [52:54:00:12:34:56] or [52:54:00:*]"
+    if _ADDRESS.fullmatch(pattern) and "." in pattern:
+        return _address_fault(pattern)
+    if not _HOSTNAME.fullmatch(pattern):
+        return "a hostname consists of letters, digits and hyphens"
+    return ""
 
-    def _include(self, statement: Assignment, chain: tuple[str, ...]) -> None:
-        setting = self._setting(statement)
-        if setting.fault:
-            self._fault(statement.line, f"INCLUDE: {setting.fault}")
-        for name in setting.value.split():
-            sections = find_included(self.conf, name)
-            if not sections:
-                self._fault(statement.line, f"INCLUDE: no section [{name}]")
-            elif any(section.name in chain for section in sections):
-                self._fault(statement.line, f"INCLUDE: [{name}] includes itself")
-            elif len(chain) > _DEEPEST:
-                self._fault(statement.line, "INCLUDE: sections are nested too deeply")
-            elif self.runs <= _MOST_SECTIONS:
-                for section in sections:
-                    self._run(section, (*chain, section.name))
 
-    def _setting(self, statement: Assignment) -> Setting:
-        texts: list[str] = []
-        faults: list[str] = []
-        for part in statement.parts:
-            if isinstance(part, Variable):
-                known = self.values.get(part.name)
-                texts.append("" if known is None else known.value)
-                if known is None:
-                    faults.append(f"${part.name} is not set before this line; use single quotes for a literal $")
-                elif known.fault:
-                    faults.append(known.fault)
-            else:
-                texts.append(part)
-        if sum(map(len, texts)) > _LONGEST_VALUE:
-            texts, faults = [], ["the value is too long"]
-        return Setting(statement.key, "".join(texts), self.conf.where(statement.line), "; ".join(dict.fromkeys(faults)))
+def _normalized_mac(pattern: str) -> str:
+    """The MAC address in a text without wildcards, in any usual notation; empty if it is not one."""
+    match = _SEPARATED.fullmatch(pattern)
+    if match and not ("." in pattern and all(map(str.isdecimal, re.split(r"[-:.]", pattern)))):
+        return ":".join(pair.zfill(2) for pair in re.split(r"[-:.]", match[1]))
+    digits = "".join(dotted.groups()) if (dotted := _DOTTED.fullmatch(pattern)) else pattern
+    if _BARE.fullmatch(digits) and (dotted or not digits.isdecimal()):
+        return ":".join(digits[at : at + 2] for at in range(0, 12, 2))
+    return ""
 
-    def _fault(self, line: int, reason: str) -> None:
-        self.faults.append(f"{self.conf.where(line)}: {reason}")
+
+def _is_mac_glob(pattern: str) -> bool:
+    """Whether an address of six pairs can match."""
+    groups = pattern.split(":")
+    if not _GLOB_OF_PAIRS.fullmatch(pattern) or not _WILD & set(pattern) or len(groups) > 6:
+        return False
+    wild = [bool(_WILD & set(group)) for group in groups]
+    if not all(is_wild or _PAIR.fullmatch(group) for group, is_wild in zip(groups, wild, strict=True)):
+        return False
+    return len(groups) == 6 or "*" in pattern
+
+
+def _address_fault(pattern: str) -> str:
+    groups = pattern.split(".")
+    if len(groups) > 4 or (len(groups) < 4 and "*" not in pattern):
+        return "an IPv4 address has four numbers, as in [192.168.67.20] or [192.168.67.*]"
+    for group in groups:
+        if group.isdecimal() and int(group) > 255:
+            return f"{group} is too large for an IPv4 address"
+        if not group:
+            return "an IPv4 address has four numbers, as in [192.168.67.20] or [192.168.67.*]"
+    return ""

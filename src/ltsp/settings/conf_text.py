@@ -1,7 +1,7 @@
-"""Parser of ltsp.conf: sections of assignments with the quoting of a shell. ltsp.conf(5)
+"""ltsp.conf as text: sections of assignments with the quoting of a shell. ltsp.conf(5)
 
-Nothing is executed or looked up here. What only a shell could execute becomes `ShellCode` with the reason: it is a
-fault only if a section with it is evaluated.
+Nothing is executed, and no variable replaced. What only a shell could execute becomes `ShellCode` with the reason: it
+is a fault only if a section with it is evaluated.
 
 Encoding: a UTF-8 byte order mark at the start is skipped, CR LF counts as LF, invalid UTF-8 is preserved in values
 (PEP 383); NUL bytes and UTF-16 are rejected.
@@ -14,6 +14,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from ltsp.errors import ConfError
+from ltsp.host import trusted
 
 REMEDY = "fix these lines; ltsp.conf is parsed, not executed: put text in single quotes"
 """The hint about code, and about values that need a shell."""
@@ -324,3 +325,25 @@ def _join_texts(parts: list[str | Variable]) -> tuple[str | Variable, ...]:
         elif part:
             joined.append(part)
     return tuple(joined)
+
+
+CONF_PATH = "/etc/ltsp/ltsp.conf"
+CONF_VARIABLE = "LTSP_CONF"
+"""The environment variable that names another file."""
+
+_LARGEST_FILE = 1 << 20
+
+
+def read_conf(path: str = CONF_PATH, *, required: bool = False) -> Conf:
+    """The parsed file; a missing file is empty, unless it is `required`.
+
+    Raises ConfError if others than root and the current user can write it, if it cannot be read, and if it is invalid.
+    """
+    try:
+        return parse_conf(trusted.read(path, _LARGEST_FILE), path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if required:
+            raise ConfError(f"cannot read {path!a}: {error.strerror}", f"{CONF_VARIABLE} names this file") from error
+        return Conf(path)
+    except OSError as error:
+        raise ConfError(f"cannot read {path!a}: {error.strerror}") from error

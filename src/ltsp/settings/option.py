@@ -13,13 +13,19 @@ import dataclasses
 import ipaddress
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
 
-from ltsp.settings import image_name, word_list
+from ltsp.settings import naming
 
 _HOSTNAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9.-]*")
+_QUOTING_FAULTS = {
+    "No closing quotation": "has an unclosed quote",
+    "No escaped character": "ends with a backslash",
+}
+"""By the messages of shlex."""
 
 
 class Argument(Enum):
@@ -110,8 +116,8 @@ class ImageName:
     takes_empty: ClassVar[bool] = False
 
     def parse(self, text: str) -> str:
-        if fault := image_name.fault(text):
-            suggested = image_name.suggest_name(text)
+        if fault := naming.fault(text):
+            suggested = naming.suggest_name(text)
             raise ValueError(fault if suggested == self.metavar else f"{fault}; {suggested} is valid")
         return text
 
@@ -171,7 +177,11 @@ class Words:
     takes_empty: ClassVar[bool] = True
 
     def parse(self, text: str) -> tuple[str, ...]:
-        return word_list.split(text)
+        """The words; `''` is an empty one, an empty text has none, and nothing is expanded."""
+        try:
+            return tuple(shlex.split(text))
+        except ValueError as error:
+            raise ValueError(_QUOTING_FAULTS.get(str(error), str(error).lower())) from None
 
 
 ValueKind = Flag | Text | HostAddress | DirectoryPath | FilePath | ImageName | Choice | Integer | Mode | Words

@@ -1,6 +1,7 @@
-"""The value of each option: command line before ltsp.conf before environment before default.
+"""The value of each option, and the commands around an applet.
 
-All faults are collected, each with its origin, so that they can be fixed in one go.
+The command line counts before ltsp.conf, that before the environment, and that before the default. All faults are
+collected, each with its origin, so that they can be fixed in one go.
 """
 
 from __future__ import annotations
@@ -101,3 +102,35 @@ def _parse(option: Option, source: _OptionText, faults: list[str]) -> object:
         faults.append(f"{source.where}: {source.text!a} {error}")
         return None
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    key: str
+    command: str
+    """For a shell."""
+    where: str
+    """File and line: `/etc/ltsp/ltsp.conf:12`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    before: tuple[Hook, ...] = ()
+    after: tuple[Hook, ...] = ()
+
+    @property
+    def writable_root(self) -> tuple[Hook, ...]:
+        """Those that mention LTSP_ROOT, and so need a writable tree."""
+        return tuple(hook for hook in (*self.before, *self.after) if "LTSP_ROOT" in hook.command)
+
+
+def find_hooks(conf: Mapping[str, Setting], applet: str, faults: list[str]) -> Hooks:
+    """The commands of an applet, each list in the order of the keys; empty ones are skipped."""
+    variable = applet.upper().replace("-", "_")
+    return Hooks(*(_commands(conf, f"{when}_{variable}_", faults) for when in ("PRE", "POST")))
+
+
+def _commands(conf: Mapping[str, Setting], prefix: str, faults: list[str]) -> tuple[Hook, ...]:
+    found = [conf[key] for key in sorted(conf) if key.startswith(prefix)]
+    faults += [f"{setting.where}: {setting.key}: {setting.fault}" for setting in found if setting.fault]
+    return tuple(Hook(each.key, each.value, each.where) for each in found if each.value and not each.fault)

@@ -14,7 +14,7 @@ from ltsp.host.root import is_chroot
 from ltsp.inspection import exported_disk, live_medium, root_file_systems
 from ltsp.inspection.live_medium import LiveMedium
 from ltsp.inspection.root_file_systems import NestedRoot
-from ltsp.settings import image_name
+from ltsp.settings import naming
 from ltsp.source import spec
 from ltsp.source.combine import CombinedSource, OverlayEntry
 from ltsp.source.directory.directory import DirectorySource
@@ -200,20 +200,20 @@ class _SourceFinder:
 
 def _check_image_name(name: str) -> str:
     """Raises UsageError, with a suggestion, for an invalid image name."""
-    if fault := image_name.fault(name):
-        raise UsageError(f"image name {name!a} {fault}", f"choose another: --name={image_name.suggest_name(name)}")
+    if fault := naming.fault(name):
+        raise UsageError(f"image name {name!a} {fault}", f"choose another: --name={naming.suggest_name(name)}")
     return name
 
 
 def _check_is_name(text: str, base_dir: str) -> None:
     """Raises UsageError for text that is neither a valid name nor a path (which starts with / or .)."""
-    if fault := image_name.fault(text):
+    if fault := naming.fault(text):
         raise UsageError(f"image name {text!a} {fault}", _typed_instead(text, base_dir))
 
 
 def _typed_instead(text: str, base_dir: str) -> str:
     """What to type in place of an invalid name: the path of that name, or the closest valid name."""
-    likely = image_name.suggest_name(derive_name(text))
+    likely = naming.suggest_name(derive_name(text))
     if typed := suggest_local_path(text):
         return f"for the one in this directory, type {typed} --name={likely}"
     if path := _path(text, base_dir):

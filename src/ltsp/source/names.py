@@ -8,7 +8,7 @@ import stat
 
 from ltsp.errors import LtspError, UsageError
 from ltsp.host.root import is_chroot
-from ltsp.settings import image_name
+from ltsp.settings import naming
 from ltsp.tree.name import decode, encode, printable, sort_names
 
 _SUFFIXES = (
@@ -30,11 +30,11 @@ def list_names(base_dir: str, *, all_images: bool = False) -> tuple[list[str], l
     found = in_base_dir(base_dir)
     if all_images:
         found |= _list_images(f"{base_dir}/images")
-    good = sort_names([entry for entry in found if not image_name.fault(entry)])
-    bad = sort_names([entry for entry in found if image_name.fault(entry)])
+    good = sort_names([entry for entry in found if not naming.fault(entry)])
+    bad = sort_names([entry for entry in found if naming.fault(entry)])
     warnings = [
-        f"{printable(base_dir)}/{printable(entry)}: name {image_name.fault(entry)}; skipped: rename it, or give "
-        f"its path with --name={image_name.suggest_name(entry)}"
+        f"{printable(base_dir)}/{printable(entry)}: name {naming.fault(entry)}; skipped: rename it, or give "
+        f"its path with --name={naming.suggest_name(entry)}"
         for entry in bad
     ]
     if not good:

@@ -1,13 +1,32 @@
-"""The name of an image: a word that is safe as a file name, in a kernel command line and in an iPXE menu."""
+"""Names: of images, of the files that images share, and the known name closest to a wrong one.
+
+The name of an image is a word that is safe as a file name, in a kernel command line and in an iPXE menu.
+"""
 
 from __future__ import annotations
 
 import re
 import string
 import unicodedata
+from collections.abc import Iterable
 
 from ltsp.errors import UsageError
-from ltsp.settings import tftp_names
+
+# Files in TFTP_DIR/ltsp
+
+MENU = "ltsp.ipxe"
+"""The iPXE menu."""
+ADD_ON = "ltsp.img"
+"""The site's configuration."""
+
+IPXE_BIOS = "undionly.kpxe"
+IPXE_UEFI = "snponly.efi"
+IPXE_ARM = "snponly-arm64.efi"
+MEMTEST_BIOS = "memtest.0"
+MEMTEST_UEFI = "memtest.efi"
+
+_SHARED_FILES = frozenset({MENU, ADD_ON, IPXE_BIOS, IPXE_UEFI, IPXE_ARM, MEMTEST_BIOS, MEMTEST_UEFI})
+
 
 _LONGEST = 64
 _FIRST = frozenset(string.ascii_letters + string.digits)
@@ -30,7 +49,7 @@ def fault(name: str) -> str:
         return f"begins with {name[0]!r}"
     if len(name) > _LONGEST:
         return f"has {len(name)} characters; the limit is {_LONGEST}"
-    if name.lower() in tftp_names.RESERVED:  # some TFTP servers ignore case
+    if name.lower() in _SHARED_FILES:  # some TFTP servers ignore case
         return "is the name of a file in TFTP_DIR/ltsp"
     return f"ends with {suffix!r}" if (suffix := _suffix(name)) else ""
 
@@ -62,3 +81,11 @@ def check_name(name: str) -> str:
             + (f", as in {suggested}" if suggested != _NONE_LEFT else ""),
         )
     return name
+
+
+def closest_name(name: str, known: Iterable[str], alike: float = 0.75) -> str:
+    """The known name closest to it; empty if none is. `alike`: the least similarity, from 0 to 1."""
+    import difflib  # noqa: PLC0415 -- rarely needed
+
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=alike)
+    return near[0] if near else ""

@@ -7,7 +7,7 @@ import pytest
 from ltsp.build.ipxe_binaries import BINARIES
 from ltsp.errors import UsageError
 from ltsp.services.dnsmasq import FIRMWARES
-from ltsp.settings.image_name import check_name, fault, suggest_name
+from ltsp.settings.naming import check_name, fault, suggest_name
 
 
 @pytest.mark.parametrize("name", ["x86_64", "a", "0", "Debian-12.5+nonfree", "a" * 64, "a.img.b", "ltsp", "snponly"])
