@@ -13,6 +13,7 @@ from ltsp.settings import conf_values
 from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
 from ltsp.settings.conf_text import CONF_PATH, CONF_VARIABLE, Conf, read_conf
 from ltsp.settings.conf_warnings import conf_warnings
+from ltsp.settings.naming import closest_name
 from ltsp.settings.network_options import (
     BootTestOptions,
     DhcpSnippetOptions,
@@ -164,10 +165,8 @@ def _check_applet(name: str, *, allow_none: bool = False) -> str:
         return name
     if not name:
         raise UsageError("no applet given", f"ltsp {'|'.join(APPLETS)} ..., or ltsp --help")
-    import difflib  # noqa: PLC0415 -- rarely needed
-
-    near = difflib.get_close_matches(name, APPLETS, n=1)
-    hint = f"did you mean ltsp {near[0]}?" if near else f"applets: {', '.join(APPLETS)}"
+    near = closest_name(name, APPLETS, 0.6)
+    hint = f"did you mean ltsp {near}?" if near else f"applets: {', '.join(APPLETS)}"
     raise UsageError(f"unknown applet {name!a}", hint)
 
 

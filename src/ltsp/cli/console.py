@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from ltsp.cli.command_line import Invocation
+from ltsp.cli.process import write_text
 from ltsp.cli.progress import Clock, Counter, NoProgress, PercentLines, ProgressBar, ProgressDisplay, ProgressLines
 from ltsp.cli.screen import Screen, format_table, may_colour
-from ltsp.cli.streams import write_text
 from ltsp.errors import LtspError
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions

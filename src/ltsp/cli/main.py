@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn, assert_never
 
-from ltsp.cli import signals, streams
+from ltsp.cli import process
 from ltsp.errors import LtspError, UsageError
 from ltsp.version import VERSION
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def main() -> NoReturn:
-    streams.open_missing_streams()
-    signals.install_handlers()
+    process.open_missing_streams()
+    process.install_handlers()
     status = run(sys.argv[1:], os.environ)
-    signals.remove_handlers()
+    process.remove_handlers()
     sys.exit(status)
 
 
@@ -38,7 +38,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 def _run_and_report(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         return _dispatch(arguments, environ)
-    except signals.SignalReceived as ended:
+    except process.SignalReceived as ended:
         return ended.exit_status
     except Exception as error:  # the edge: every error becomes one line
         from ltsp.report.internal_error import to_ltsp_error  # noqa: PLC0415 -- rarely needed
@@ -55,7 +55,7 @@ def _dispatch(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         case HelpRequest(applet=applet):
             from ltsp.cli import help  # noqa: A004, PLC0415 -- rarely needed
 
-            streams.write_text(sys.stdout, help.text(applet))
+            process.write_text(sys.stdout, help.text(applet))
             return 0
         case VersionRequest():
             return _print_version()
@@ -66,7 +66,7 @@ def _dispatch(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _print_version() -> int:
-    streams.write_text(sys.stdout, f"ltsp {VERSION}\n")
+    process.write_text(sys.stdout, f"ltsp {VERSION}\n")
     return 0
 
 
@@ -91,6 +91,6 @@ def _print_error(error: LtspError) -> int:
     from ltsp.cli.screen import sanitize  # noqa: PLC0415 -- rarely needed
 
     usage = "usage: " if isinstance(error, UsageError) else ""
-    with suppress(LtspError, signals.SignalReceived):  # then only the exit status reports the error
-        streams.write_text(sys.stderr, sanitize(f"ltsp: {usage}{error}") + "\n")
+    with suppress(LtspError, process.SignalReceived):  # then only the exit status reports the error
+        process.write_text(sys.stderr, sanitize(f"ltsp: {usage}{error}") + "\n")
     return error.exit_status

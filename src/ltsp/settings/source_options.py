@@ -1,10 +1,22 @@
-"""Options shared by several applets: by those that change versions of an image, and those that read sources."""
+"""Options shared by several applets: by those that change versions of an image, read sources, and publish versions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ltsp.settings.option import Argument, Choice, FilePath, Integer, OptionGroup, Reach, Words, option, switch
+from ltsp.settings.option import (
+    Argument,
+    Choice,
+    FilePath,
+    ImageName,
+    Integer,
+    OptionGroup,
+    Reach,
+    Text,
+    Words,
+    option,
+    switch,
+)
 
 
 def help_switch() -> bool:
@@ -101,3 +113,86 @@ class SourceOptions(VersionedOptions):
         group=OptionGroup.CONTENT,
         details="While packages are being installed, the source is in an inconsistent state.",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PublishingOptions(SourceOptions):
+    """Options of every applet that publishes versions made from sources."""
+
+    kernel_initrd: str = option(
+        Text("GLOB-REGEX"),
+        "how to find the kernel in the image, and its initrd",
+        default="",
+        default_text="the built-in rules",
+        short="k",
+        details="A glob for the kernel, a space, and a substitution that turns the kernel's path into the initrd's, as "
+        "in `live/vmlinuz-* s|vmlinuz|initrd.img|`. It is tried before the built-in rules. `none` publishes an image "
+        "without a kernel.",
+    )
+    name: str | None = option(
+        ImageName(),
+        "publish under this name",
+        default=None,
+        default_text="the source's own name",
+        reach=Reach.ONCE,
+        details="Only with a single source. Up to 64 letters, digits and . _ + -, with a letter or digit first; not "
+        "the name of a file in TFTP_DIR/ltsp, and not ending with .img, .ipxe, .old, .lock or .new.",
+    )
+    all_images: bool = switch(
+        "process all images if none is named, even more than three",
+        group=OptionGroup.CONTENT,
+        details="Exported images are also sources.",
+    )
+    rpi_image: str = option(
+        Text("NAME"),
+        "the image that Raspberry Pis boot",
+        default="",
+        group=OptionGroup.PUBLISHING,
+        details="When the kernel of this image is published, the files that their firmware fetches are linked into the "
+        "TFTP directory: from NAME/boot/firmware or NAME/boot of a chroot, else from the current version.",
+    )
+    boot_test: str = option(
+        Choice(("0", "1", "nfs", "http", "nbd", "file")),
+        "publish a version only after a virtual machine has booted it",
+        default="0",
+        argument=Argument.OPTIONAL,
+        group=OptionGroup.PUBLISHING,
+        details="1 is nfs; the others are the transports of ltsp-boottest(8). Until it has booted, and if it fails, "
+        "the version is staged: clients still boot the previous one, and `ltsp versions NAME --use=VERSION` publishes "
+        "it anyway.",
+    )
+    no_preflight: bool = switch(
+        "publish even if the preflight check fails",
+        group=OptionGroup.PUBLISHING,
+        details="The check lists features that clients need to boot and the image lacks, with the packages that "
+        "provide them, before anything is built.",
+    )
+    client_drivers: tuple[str, ...] = option(
+        Words("NAMES"),
+        "network drivers for the clients' initrd",
+        default=(),
+        default_text="all wired ones",
+        group=OptionGroup.PUBLISHING,
+        details="Names of modules, as in `r8169 e1000e`, including out-of-tree ones (DKMS, `extra/`). Fewer make a "
+        "smaller initrd. Clients do not load modules that the image's modprobe.d blacklists.",
+    )
+    busybox: str | None = option(
+        FilePath(),
+        "a static busybox for the clients' initrd",
+        default=None,
+        default_text="from the image, else from this server",
+        group=OptionGroup.PUBLISHING,
+    )
+    progress: str = option(
+        Choice(("auto", "bar", "plain", "json", "none")),
+        "how to show progress",
+        default="auto",
+        group=OptionGroup.OUTPUT,
+        details="auto is a bar on a terminal and plain lines elsewhere; json prints one object per line.",
+    )
+    quiet: bool = switch("print only warnings and errors", short="q", group=OptionGroup.OUTPUT)
+
+    @property
+    def boot_transport(self) -> str:
+        """The transport of the boot test; empty for no test. NFS needs the least memory."""
+        return {"0": "", "1": "nfs"}.get(self.boot_test, self.boot_test)

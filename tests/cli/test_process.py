@@ -10,8 +10,8 @@ import pytest
 
 PROGRAM = """
 import os, signal, sys, time
-from ltsp.cli import signals
-signals.install_handlers()
+from ltsp.cli import process
+process.install_handlers()
 
 class Doomed:
     def __del__(self):
@@ -30,7 +30,7 @@ def twice():
 try:
     {act}
     print("went on")
-except signals.SignalReceived as ended:
+except process.SignalReceived as ended:
     print("undone")
     sys.exit(ended.exit_status)
 """
@@ -59,6 +59,6 @@ def test_a_second_signal_ends_the_process_during_cleanup():
 
 
 def test_other_exceptions_in_destructors_are_reported_as_usual():
-    program = "from ltsp.cli import signals\nsignals.install_handlers()\nclass A:\n  def __del__(self): 1/0\nA()"
+    program = "from ltsp.cli import process\nprocess.install_handlers()\nclass A:\n  def __del__(self): 1/0\nA()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "ZeroDivisionError" in done.stderr
