@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from corpus import kitchen_sink, tree_snapshot
+from corpus import dict_tree, kitchen_sink, tree_snapshot
+from corpus.tree_strategies import text
 from ltsp.build.summary import losses_of_mksquashfs
 from ltsp.errors import FileUnreadable, LtspError, UsageError
 from ltsp.host import command
@@ -60,12 +61,16 @@ def superblock(image: Path) -> SquashfsSuperblock:
 
 
 @pytest.mark.root
-def test_the_tree_of_nasty_cases_comes_back_through_a_file_without_a_name(tmp_path):
-    root = kitchen_sink.build(tmp_path / "source", replace(kitchen_sink.QUICK, entries=200, owners=50, large=300 << 20))
+@pytest.mark.parametrize(
+    "words", ["", "-no-fragments", "-no-duplicates", "-no-exports", "-noI -noD -noF -noX", "-always-use-fragments"]
+)
+def test_the_tree_of_nasty_cases_comes_back_through_a_file_without_a_name(tmp_path, words):
+    large = 8 << 20 if words else 300 << 20
+    root = kitchen_sink.build(tmp_path / "source", replace(kitchen_sink.QUICK, entries=200, owners=50, large=large))
     os.setxattr(root, "user.of-the-root", b"lost")
     taken: list[int] = []
     with DirectorySource("a", str(root), "a directory").open(select_all, Faults()) as tree:
-        image, made = written(tree, tmp_path, progress=taken.append)
+        image, made = written(tree, tmp_path, words.split(), progress=taken.append)
     wanted = tree_snapshot.stated(tree_snapshot.directory(root))
     sockets = [path for path, entry in wanted.items() if entry.kind == "s"]
     assert (made.sockets, made.root_attributes) == (len(sockets), 1)
@@ -75,7 +80,7 @@ def test_the_tree_of_nasty_cases_comes_back_through_a_file_without_a_name(tmp_pa
     if not made.keeps_root:
         found[b""] = replace(found[b""], uid=wanted[b""].uid, gid=wanted[b""].gid, mtime=wanted[b""].mtime)
     assert tree_snapshot.differences(wanted, found) == []
-    assert sum(taken) == made.source_bytes > 300 << 20
+    assert sum(taken) == made.source_bytes > large
     assert made.size < 100 << 20, "holes are stored"
     assert made.lost.times == sum(not 0 <= second <= tree_snapshot.LATEST for second in kitchen_sink.TIMES) * 3
     assert made.lost.acls == 2
@@ -123,7 +128,7 @@ def test_the_time_of_the_image_is_that_of_its_newest_file_whatever_the_environme
     assert superblock(written(SMALL, tmp_path, ["-mkfs-time", "77"])[0]).mtime == 77
 
 
-def test_options_that_our_writer_follows_hold_for_the_real_one_too(tmp_path):
+def test_what_our_writer_lacks_is_done_by_the_real_one(tmp_path):
     words = "-b 64K -noI -noF -no-exports -comp gzip -Xcompression-level 12 -Xwindow-size 12"
     read = superblock(written(SMALL, tmp_path, words.split())[0])
     flags = Flags(read.flags)
@@ -131,6 +136,113 @@ def test_options_that_our_writer_follows_hold_for_the_real_one_too(tmp_path):
     assert Flags.STORED_INODES | Flags.STORED_FRAGMENTS | Flags.COMPRESSOR_OPTIONS in flags
     assert not flags & (Flags.EXPORTABLE | Flags.STORED_DATA)
     assert Flags.EXPORTABLE in Flags(superblock(written(SMALL, tmp_path)[0]).flags)
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    {
+        "-noI": Flags.STORED_INODES,
+        "-noD": Flags.STORED_DATA,
+        "-noF": Flags.STORED_FRAGMENTS,
+        "-noX": Flags.STORED_XATTRS,
+        "-no-fragments": Flags.NO_FRAGMENTS,
+    }.items(),
+)
+def test_an_option_stores_what_it_names_and_reports_it(tmp_path, words, flag):
+    nodes = dict_tree.make_tree({"a": text(131_072), "b": text(1000, 1), "c": text(1000, 2)})
+    nodes = nodes.edit({"x": File(Metadata(0o644, xattrs=(("user.a", text(500)),)), Bytes(b""))})
+    plain = superblock(written(nodes, tmp_path)[0])
+    image = superblock(written(nodes, tmp_path, [words])[0])
+    assert flag in Flags(image.flags)
+    assert flag not in Flags(plain.flags)
+    assert image.bytes_used > plain.bytes_used
+
+
+def test_without_exports_there_is_no_table_of_them(tmp_path):
+    image = superblock(written(SMALL, tmp_path, ["-no-exports"])[0])
+    assert image.export_table == 2**64 - 1
+    assert Flags.EXPORTABLE not in Flags(image.flags)
+
+
+def test_duplicates_are_stored_again_when_that_is_asked_for(tmp_path):
+    noise = os.urandom(8192)
+    tree = dict_tree.make_tree({"a": noise, "b": noise})
+    assert superblock(written(tree, tmp_path, ["-b", "4K"])[0]).bytes_used < 16_000
+    assert superblock(written(tree, tmp_path, ["-b", "4K", "-no-duplicates"])[0]).bytes_used >= 16_000
+
+
+def listed(image: Path) -> list[str]:
+    call = ["unsquashfs", "-UTC", "-lln", "-d", "", image]
+    return subprocess.run(call, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
+def test_times_of_the_image_and_of_all_files_can_be_set(tmp_path):
+    image, _ = written(SMALL, tmp_path, ["-mkfs-time", "77", "-all-time", "86400"])
+    assert superblock(image).mtime == 77
+    assert [line.split()[3:5] for line in listed(image)] == [["1970-01-02", "00:00"]] * 2
+    assert superblock(written(SMALL, tmp_path, ["-fstime", "78"])[0]).mtime == 78
+
+
+def test_the_mode_of_the_root_can_be_set_and_its_owner_and_time_from_mksquashfs_4_6_on(tmp_path):
+    assert listed(written(SMALL, tmp_path, ["-root-mode", "1777"])[0])[0].startswith("drwxrwxrwt")
+    words = ["-root-uid", "5", "-root-gid", "6", "-root-time", "86400"]
+    if engine.read_version() < (4, 6):
+        with pytest.raises(UsageError, match="ignores -root-uid -root-gid -root-time with a tar stream"):
+            engine.check_parameters(parse(words))
+        return
+    assert listed(written(SMALL, tmp_path, words)[0])[0].split()[1:5] == ["5/6", "26", "1970-01-02", "00:00"]
+
+
+NAMES = ["a", "b", ".a", ".b", "ab", "a.b", "c", "log.1", "x y", "-"]
+EXPRESSIONS = ["a", "^a$", "b", "[.]", "^[ab]$", "^.$", "^(a|c)", "1$", "a+b?", "[[:punct:]]"]
+
+
+def lay_out(chance, root: Path, depth=0) -> None:
+    root.mkdir()
+    for name in chance.sample(NAMES, chance.randint(1, 6)):
+        if depth < 3 and chance.random() < 0.5:
+            lay_out(chance, root / name, depth + 1)
+        else:
+            (root / name).touch()
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_random_expressions_leave_out_what_they_leave_out_of_a_directory(chance, tmp_path, number):
+    root = tmp_path / "root"
+    lay_out(chance, root)
+    patterns = [
+        "/".join(chance.choice(EXPRESSIONS) for _ in range(chance.choice([1, 2, 3]))) for _ in range(1 + number % 3)
+    ]
+    exclusions = ["-regex", "-e", *patterns]
+    if number % 2:
+        (tmp_path / "list").write_text("# patterns\n\n" + "".join(f"  {pattern}\n" for pattern in patterns))
+        exclusions = ["-regex", "-ef", str(tmp_path / "list")]
+    call = ["mksquashfs", root, tmp_path / "expected", "-noappend", "-quiet", "-no-progress", *exclusions]
+    subprocess.run(call, check=True, capture_output=True)
+    with DirectorySource("a", str(root), "a directory").open(select_all, Faults()) as tree:
+        image, _ = written(tree, tmp_path, exclusions)
+    shown = [
+        subprocess.run(["unsquashfs", "-l", "-d", "", each], check=True, capture_output=True).stdout
+        for each in (image, tmp_path / "expected")
+    ]
+    assert shown[0] == shown[1], patterns
+
+
+def test_a_hard_link_to_a_file_that_an_expression_leaves_out_is_not_lost_silently(tmp_path):
+    shared = File(Metadata(0o644), Bytes(b"x"))
+    tree = Tree(Directory(ROOT, {"d": Directory(ROOT), "first": shared, "second": shared}))
+    with pytest.raises(LtspError, match="mksquashfs lost /second: -regex leaves out /first, which is another name"):
+        written(tree, tmp_path, ["-regex", "-e", "^fir"])
+    assert len(listed(written(tree, tmp_path, ["-regex", "-e", "^sec"])[0])) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    {"-regex -e (a": "Unmatched", "-regex -e /a": "prefixed excludes not supported"}.items(),
+)
+def test_a_bad_expression_is_refused_before_the_build(words, message):
+    with pytest.raises(UsageError, match=message):
+        engine.check_parameters(parse(words.split()))
 
 
 @pytest.mark.parametrize("name", ["lzo", "lzma", "lz4", "xz", "none", "gzip"])

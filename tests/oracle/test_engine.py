@@ -92,18 +92,8 @@ def test_every_codec_gives_back_the_kitchen_sink(source, scratch, compression):
     [
         WriteOptions(Compression("zstd", 1), block_size=4 * KIB),
         WriteOptions(Compression("gzip", 1), block_size=1024 * KIB),
-        WriteOptions(Compression("zstd", 1), fragments=False),
-        WriteOptions(Compression("zstd", 1), duplicates=False),
-        WriteOptions(Compression("zstd", 1), exports=False),
-        WriteOptions(
-            Compression("zstd", 1),
-            compress_inodes=False,
-            compress_data=False,
-            compress_fragments=False,
-            compress_xattrs=False,
-        ),
     ],
-    ids=["blocks of 4 KiB", "blocks of 1 MiB", "no fragments", "no duplicates", "no exports", "nothing compressed"],
+    ids=["blocks of 4 KiB", "blocks of 1 MiB"],
 )
 def test_every_layout_gives_back_the_kitchen_sink(source, scratch, options):
     root, there = source

@@ -26,7 +26,6 @@ SEEDS = {
 OURS = {
     "gzip": WriteOptions(Compression("gzip")),
     "stored": WriteOptions(Compression("none"), block_size=4096),
-    "stored-tables": WriteOptions(Compression("zstd", 1), compress_inodes=False, compress_xattrs=False),
 }
 
 

@@ -211,12 +211,6 @@ def test_files_of_one_size_and_different_content_are_not_duplicates(tmp_path):
         assert written(tmp_path, **contents) == contents
 
 
-def test_duplicates_are_stored_again_when_that_is_asked_for(tmp_path):
-    done = write_image(tree(a=noise(9000), b=noise(9000)), tmp_path / "image", duplicates=False)
-    assert done.duplicates == 0
-    assert done.sizes.data + done.sizes.fragments >= 18_000
-
-
 def test_a_large_file_with_a_unique_size_is_read_once(tmp_path):
     live = Live([noise(LARGE)], [True])
     written(tmp_path, a=file(live), b=noise(LARGE + 1))

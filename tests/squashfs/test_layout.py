@@ -29,8 +29,7 @@ NONE = Compression("none")
 CHECKSUMS = {
     "layout, 4 KiB blocks": {"block_size": 4096},
     "layout, 128 KiB blocks": {"block_size": 131072},
-    "layout, no fragments": {"block_size": 4096, "fragments": False},
-    "layout, no duplicates": {"block_size": 4096, "duplicates": False, "exports": False, "xattrs": False},
+    "layout, no attributes": {"block_size": 4096, "xattrs": False},
     "layout, some first": {"block_size": 4096, "first": {"var/late": 9, "etc/b": 10, "bin/large": -1}},
 }
 

@@ -40,7 +40,7 @@ def test_blocks_reach_the_output_in_the_order_of_their_submission(output):
     with Workers(output, Compression("zstd", 1), BLOCK, 8) as workers:
         for number in range(500):
             data = noise(BLOCK, number) if number % 3 else text(BLOCK, number)
-            workers.submit(places, (data,), BLOCK, sparse=True, stored=bool(number % 2))
+            workers.submit(places, (data,), BLOCK, sparse=True)
         workers.drain()
     sizes = [word & ~(1 << 24) for word in places.words]
     assert places.marks == [96 + sum(sizes[:number]) for number in range(500)]
@@ -50,9 +50,9 @@ def test_blocks_reach_the_output_in_the_order_of_their_submission(output):
 def test_zeros_become_holes_where_holes_are_allowed(output):
     places, packed = Places(), Places()
     with Workers(output, Compression("gzip", 1), BLOCK, 1) as workers:
-        workers.submit(places, (bytes(BLOCK), b"x" * BLOCK, bytes(10)), 2 * BLOCK + 10, sparse=True, stored=False)
+        workers.submit(places, (bytes(BLOCK), b"x" * BLOCK, bytes(10)), 2 * BLOCK + 10, sparse=True)
         workers.submit_holes(places, 3)
-        workers.submit(packed, (bytes(BLOCK),), BLOCK, sparse=False, stored=False)
+        workers.submit(packed, (bytes(BLOCK),), BLOCK, sparse=False)
         workers.drain()
     assert [bool(word) for word in places.words] == [False, True, False, False, False, False]
     assert packed.words[0] > 0
@@ -61,7 +61,7 @@ def test_zeros_become_holes_where_holes_are_allowed(output):
 def fail(output):
     with Workers(output, Failing(), BLOCK, 2) as workers:
         for _ in range(100):
-            workers.submit(Places(), (b"x" * BLOCK,), BLOCK, sparse=True, stored=False)
+            workers.submit(Places(), (b"x" * BLOCK,), BLOCK, sparse=True)
         workers.drain()
 
 
@@ -77,7 +77,7 @@ def be_interrupted(path):
         Workers(output, Compression("xz", 9), 1 << 20, 4) as workers,
     ):
         for _ in range(6):
-            workers.submit(Places(), (text(1 << 20),), 1 << 20, sparse=True, stored=False)
+            workers.submit(Places(), (text(1 << 20),), 1 << 20, sparse=True)
         raise KeyboardInterrupt
 
 

@@ -216,33 +216,6 @@ def test_namespaces_of_attributes_can_be_chosen(tmp_path):
     assert Flags.NO_XATTRS in Flags(superblock(image).flags)
 
 
-@pytest.mark.parametrize(
-    ("options", "flag"),
-    [
-        ({"compress_inodes": False}, Flags.STORED_INODES),
-        ({"compress_data": False}, Flags.STORED_DATA),
-        ({"compress_fragments": False}, Flags.STORED_FRAGMENTS),
-        ({"compress_xattrs": False}, Flags.STORED_XATTRS),
-        ({"fragments": False}, Flags.NO_FRAGMENTS),
-    ],
-)
-def test_an_option_stores_what_it_names_and_reports_it(tmp_path, options, flag):
-    nodes = tree(a=file(text(9000), xattrs=(("user.a", text(500)),)), b=text(1000, 1), c=text(1000, 2))
-    plain = write_image(nodes, tmp_path / "plain")
-    done = write_image(nodes, tmp_path / "image", **options)
-    assert flag in Flags(superblock(tmp_path / "image").flags)
-    assert flag not in Flags(superblock(tmp_path / "plain").flags)
-    used = superblock(tmp_path / "image").bytes_used
-    assert used > superblock(tmp_path / "plain").bytes_used
-    assert done.source_bytes == plain.source_bytes
-
-
-def test_without_exports_there_is_no_table_of_them(tmp_path):
-    write_image(tree(a=b"x"), tmp_path / "image", exports=False)
-    assert superblock(tmp_path / "image").export_table == 2**64 - 1
-    assert Flags.EXPORTABLE not in Flags(superblock(tmp_path / "image").flags)
-
-
 @pytest.mark.parametrize("size", [0, 2048, 5000, 2 << 20])
 def test_block_sizes_are_powers_of_two_from_4_kib_to_1_mib(size):
     with pytest.raises(UsageError, match=f"invalid block size of {size} bytes"):

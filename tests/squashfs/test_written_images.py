@@ -30,15 +30,6 @@ OPTIONS = st.fixed_dictionaries(
         "block_size": st.sampled_from([4096, 8192, 131072, 1 << 20]),
         "threads": st.sampled_from([1, 2, 8]),
     },
-    optional={
-        "compress_inodes": st.just(False),
-        "compress_data": st.just(False),
-        "compress_fragments": st.just(False),
-        "compress_xattrs": st.just(False),
-        "fragments": st.just(False),
-        "duplicates": st.just(False),
-        "exports": st.just(False),
-    },
 )
 few = settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 many = settings(few, max_examples=500)

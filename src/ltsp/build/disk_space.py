@@ -37,10 +37,10 @@ class SpaceEstimate:
     """In TFTP_DIR, for the kernel and initrds, whose sizes are known."""
 
 
-def estimate_space(prepared: Prepared, boot_files: Mapping[str, Content]) -> SpaceEstimate:
+def estimate_space(prepared: Prepared, boot_files: Mapping[str, Content], *, exact: bool) -> SpaceEstimate:
+    """`exact`: our writer writes all of the tree, so that there is a lower bound."""
     boot = sum(file.size for file in boot_files.values())
-    options = prepared.write_options
-    guess = estimate_size(prepared.tree, options, other_codec=prepared.codec != options.compression.name)
+    guess = estimate_size(prepared.tree, prepared.write_options, other_codec=not exact)
     return SpaceEstimate(guess.size, guess.least, boot)
 
 

@@ -9,7 +9,7 @@ from itertools import chain
 
 from ltsp.errors import ConfError, UsageError
 from ltsp.host import mounts, trusted
-from ltsp.mksquashfs.options import Excludes, ExcludeStyle
+from ltsp.mksquashfs.options import Excludes
 from ltsp.settings.applets import ImageOptions
 from ltsp.transform import exclude
 from ltsp.transform.accounts import LOGIN_DEFS
@@ -37,7 +37,7 @@ class ExclusionRules:
     cleanup: bool
     """Whether secrets are left out; if not, they are only reported."""
     parameters: Selection
-    """What `-m -e` and `-m -ef` leave out as patterns."""
+    """What `-m -wildcards` leaves out."""
     exact: tuple[str, ...]
     """The paths that they leave out literally; mksquashfs compares inodes then, so the tree is needed."""
     warnings: tuple[str, ...]
@@ -158,21 +158,11 @@ def load_rules(options: ImageOptions, excludes: Excludes, conf_directory: str, h
         exclusions=Exclusions(line.text for line in tuned.lines),
         secrets=Secrets(secrets.rows, Exclusions(line.text for line in tuned.omitted), omitted=secrets.omitted),
         cleanup=options.cleanup,
-        parameters=_selection(excludes.style, patterns),
-        exact=tuple(patterns) if excludes.style is ExcludeStyle.EXACT else (),
+        parameters=exclude.exclude_wildcards(patterns) if excludes.wildcards else select_all,
+        exact=() if excludes.wildcards else tuple(patterns),
         warnings=(*tuned.warnings, *secrets.warnings),
         looked_into=_SEARCHED | {os.path.normpath(home_dir).strip("/")},
     )
-
-
-def _selection(style: ExcludeStyle, patterns: list[str]) -> Selection:
-    match style:
-        case ExcludeStyle.EXACT:
-            return select_all
-        case ExcludeStyle.WILDCARDS:
-            return exclude.exclude_wildcards(patterns)
-        case ExcludeStyle.REGEX:
-            return exclude.exclude_regexes(patterns)
 
 
 def _read_site_list(directory: str, name: str) -> Iterator[ListLine] | None:

@@ -108,7 +108,8 @@ def _make_version(
         firmware = raspberry_firmware(request.options, request.store.base_dir, source.name, tree)
         client = make_initrd(prepared, source.name, request.client, current, report)
         with report.step("estimating the space"):
-            needed = disk_space.estimate_space(prepared, {**client.with_kernel(prepared.kernel), **firmware})
+            boot_files = {**client.with_kernel(prepared.kernel), **firmware}
+            needed = disk_space.estimate_space(prepared, boot_files, exact=not request.parameters.unknown)
         plan.show(source, request.rules, prepared, needed, request.store, report)
         client.report_to(report)
         _list_files(prepared.tree, request.parameters.output, report)

@@ -12,8 +12,7 @@ from ltsp.build.request import NO_KERNEL, BuildRequest
 from ltsp.errors import SourceError
 from ltsp.inspection import root_file_systems
 from ltsp.mksquashfs import sort_file
-from ltsp.mksquashfs.options import Parameters
-from ltsp.mksquashfs.override import override_metadata
+from ltsp.mksquashfs.options import Parameters, override_owners
 from ltsp.settings.applets import ImageOptions
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.writer import WriteOptions
@@ -62,7 +61,7 @@ def prepare(
         cleaned = clean_tree(source_tree, rules.secrets, faults)
     else:
         cleaned = CleanedTree(source_tree, (), tuple(find_suspects(source_tree, rules.secrets, faults)), ())
-    tree = override_metadata(cleaned.tree, parameters.override)
+    tree = override_owners(cleaned.tree, parameters.override)
     kernel = None
     if options.kernel_initrd != NO_KERNEL:
         kernel = find_kernel(tree, name, options.kernel_initrd or None)

@@ -178,7 +178,8 @@ def _dry_run(request: BuildRequest, source: Source, conf: Conf, report: Report) 
         current = request.store.current(source.name)
         client = make_initrd(prepared, source.name, replace(request.client, must_boot=False), current, report)
         with report.step("estimating the space"):
-            needed = disk_space.estimate_space(prepared, {**client.with_kernel(prepared.kernel), **firmware})
+            boot_files = {**client.with_kernel(prepared.kernel), **firmware}
+            needed = disk_space.estimate_space(prepared, boot_files, exact=not request.parameters.unknown)
         plan.show(source, request.rules, prepared, needed, request.store, report)
         client.report_to(report)
         for line in disk_space.shortages(needed, request.store):

@@ -2,8 +2,8 @@
 
 Behaviour of mksquashfs 4.5.1 with a tar stream, from tests and its source: only times from 1970 on; sockets and the
 root's attributes are lost; by default the root's mode is 0777, its owner is the user and its time is now (owner and
-time can be set from 4.6 on); `-sort` is refused, so the stream is sorted instead; and by default it continues after an
-error with an empty file in place of the unreadable one.
+time can be set from 4.6 on); `-sort` is refused, so the stream is sorted instead; a hard link to a file that `-regex`
+leaves out is lost; and by default it continues after an error with an empty file in place of the unreadable one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ltsp.squashfs.superblock import SquashfsSuperblock
 from ltsp.squashfs.write_result import LostMetadata, MksquashfsResult
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import printable
+from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, Metadata
 from ltsp.tree.tree import Tree
 
@@ -37,6 +37,9 @@ _READS_TAR = (4, 5)
 _KEEPS_ROOT = (4, 6)
 _NEWEST = (99, 0)
 _OWN_TIME = ("-mkfs-time", "-fstime", "-repro-time")
+_ROOT_ONLY = ("-root-uid", "-root-gid", "-root-time")
+_STORED = ("-noI", "-noD", "-noF", "-noX")
+_LOST_LINK = re.compile(rb"Could not resolve hardlink (.*), file (.*) doesn't exist")
 
 
 def write_image(
@@ -51,13 +54,18 @@ def write_image(
 
     `tree` is the final tree, with the changes of `parameters` applied. `progress` is called with the bytes of source
     since its last call.
-    Raises UsageError if mksquashfs does not support a parameter, LtspError with its last lines if it fails, and
-    whatever reading the tree raises.
+    Raises UsageError if mksquashfs does not support a parameter or ignores it, LtspError with its last lines if it
+    fails, and whatever reading the tree raises.
     """
     known = read_version()
     if known < _READS_TAR:
         raise LtspError(
             f"mksquashfs {known[0]}.{known[1]} cannot read a tar stream", "install squashfs-tools 4.5 or later"
+        )
+    if known < _KEEPS_ROOT and (ignored := [word for word in _ROOT_ONLY if word in parameters.unknown]):
+        raise UsageError(
+            f"mksquashfs {known[0]}.{known[1]} ignores {' '.join(ignored)} with a tar stream",
+            "install squashfs-tools 4.6 or later",
         )
     descriptor = output.fileno()
     time = Prescan.of(tree).newest if options.time is None else options.time
@@ -70,6 +78,7 @@ def write_image(
         try:
             done = write_tar(tree, running.input, faults, progress, options.first)
             running.finish()
+            printed = running.output()
         except (BrokenPipeError, LtspError) as error:
             if b"nvalid option" in running.output():
                 raise UsageError(
@@ -77,6 +86,12 @@ def write_image(
                     "see mksquashfs -help",
                 ) from error
             raise
+    if (lost := _LOST_LINK.search(printed)) is not None:
+        link, gone = (printable(decode(name)) for name in lost.groups())
+        raise LtspError(
+            f"mksquashfs lost /{link}: -regex leaves out /{gone}, which is another name of that file",
+            "leave out all of its names or none, or use -wildcards",
+        )
     return _make_result(descriptor, tree, done, keeps_root=known >= _KEEPS_ROOT)
 
 
@@ -110,16 +125,7 @@ def read_version() -> tuple[int, int]:
 def build_arguments(
     image: str, options: WriteOptions, parameters: Parameters, root: Metadata, time: int
 ) -> Sequence[str]:
-    """The command line, with the options of our writer in mksquashfs's notation, then the unknown ones."""
-    switches = {
-        "-noI": options.compress_inodes and options.is_compressed,
-        "-noD": options.compress_data and options.is_compressed,
-        "-noF": options.compress_fragments and options.is_compressed,
-        "-noX": options.compress_xattrs and options.is_compressed,
-        "-no-fragments": options.fragments,
-        "-no-duplicates": options.duplicates,
-        "-no-xattrs": options.xattrs,
-    }
+    """The command line, with the options of our writer in mksquashfs's notation, then those that it lacks."""
     return [
         *("mksquashfs", "-", image, "-tar", "-noappend", "-exit-on-error", "-no-progress", "-quiet"),
         *("-root-mode", f"{root.mode:o}", "-root-uid", str(root.uid), "-root-gid", str(root.gid)),
@@ -128,8 +134,9 @@ def build_arguments(
         *(() if "-comp" in parameters.unknown else _compression_arguments(options)),
         *("-b", str(options.block_size)),
         *(("-processors", str(options.threads)) if options.threads else ()),
-        *(word for word, kept in switches.items() if not kept),
-        "-exports" if options.exports else "-no-exports",
+        *(() if options.xattrs else ("-no-xattrs",)),
+        *(() if options.is_compressed else _STORED),
+        *(() if "-no-exports" in parameters.unknown else ("-exports",)),
         *parameters.tuning,
         *parameters.unknown,
     ]

@@ -1,7 +1,7 @@
-"""Parse mksquashfs(1) options, as given to `ltsp image -m`: for our own writer, the tree and the output, and those that
-only the real mksquashfs supports.
+"""Parse mksquashfs(1) options, as given to `ltsp image -m`.
 
-An option counts as supported if the image then fully complies with it; see `parameter_words`.
+The common ones are for our own writer, the tree and the output; all others are handed to the real mksquashfs. Covers
+squashfs-tools 4.5.1 to 4.7.5. docs/decisions/0110
 """
 
 from __future__ import annotations
@@ -11,45 +11,74 @@ import pwd
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any, Final
 
 from ltsp.errors import UsageError
-from ltsp.mksquashfs.option_tables import (
-    ALIASES,
-    ALWAYS_DONE,
-    ARGUMENTS,
-    COMPRESSOR_OPTIONS,
-    COMPRESSORS,
-    OUTPUT_SWITCHES,
-    REFUSED,
-    SWITCHES,
-    TUNING,
-)
 from ltsp.squashfs.compression import WRITABLE, Compression
 from ltsp.squashfs.superblock import LARGEST_BLOCK, SMALLEST_BLOCK
-from ltsp.squashfs.writer import WriteOptions
+from ltsp.squashfs.write_options import WriteOptions
 from ltsp.tree.name import printable
+from ltsp.tree.node import Node
+from ltsp.tree.tree import Tree
 
 
-class ExcludeStyle(Enum):
-    """How the patterns of -e and -ef are interpreted."""
+def _split_options(words: str) -> frozenset[str]:
+    return frozenset(f"-{word}" for word in words.split())
 
-    EXACT = "exact"
-    """Each is a path below the root."""
-    WILDCARDS = "wildcards"
-    """`-wildcards`: fnmatch(3) for each component; `*` does not match a leading dot."""
-    REGEX = "regex"
-    """`-regex`: a POSIX extended regular expression for each component, found anywhere in the name."""
+
+COMPRESSORS: Final = ("gzip", "lzo", "lz4", "xz", "zstd", "lzma")
+ARGUMENTS: Final = _split_options(
+    "comp b Xcompression-level Xdict-size processors mem force-uid force-gid ef sort info-file"
+)
+"""Our options whose argument is the next word."""
+_COMPRESSOR_OPTIONS: Final[Mapping[str, frozenset[str]]] = {
+    "gzip": _split_options("Xcompression-level Xwindow-size Xstrategy"),
+    "lzo": _split_options("Xalgorithm Xcompression-level"),
+    "lz4": _split_options("Xhc Xacceleration Xcompression-level"),
+    "xz": _split_options("Xbcj Xdict-size"),
+    "zstd": _split_options("Xcompression-level"),
+    "lzma": frozenset(),
+}
+_OUTPUT_SWITCHES: Final[Mapping[str, Mapping[str, bool]]] = {
+    "-quiet": {"quiet": True},
+    "-progress": {"progress": True},
+    "-no-progress": {"progress": False},
+    "-percentage": {"percentage": True},
+    "-info": {"info": True},
+}
+"""Options without an argument, and the fields of OutputOptions that they set."""
+_ALWAYS_DONE: Final = _split_options("noappend no-recovery exit-on-error reproducible")
+"""Options without an argument for what our writer always does."""
+
+_REASONS: Final = {
+    "the source is given on the command line of ltsp image": _split_options(
+        "tar zip cpiostyle cpiostyle0 no-strip tarstyle keep-as-directory one-file-system one-file-system-x "
+        "dereference deref deref-path"
+    ),
+    "an image for clients is a single new squashfs without anything before it": _split_options(
+        "root-becomes recover offset o stream fix"
+    ),
+    "mksquashfs cannot do that with a tar stream, in which ltsp passes it the tree": _split_options(
+        "action log-action true-action false-action a va ta fa action-file log-action-file true-action-file "
+        "false-action-file af vaf taf faf max-depth"
+    ),
+    "run mksquashfs directly for that": _split_options(
+        "version help h help-option ho help-section hs help-comp help-all ha Xhelp mem-default no-pager cols"
+    ),
+}
+REFUSED: Final[Mapping[str, str]] = {word: reason for reason, words in _REASONS.items() for word in words}
+"""Options that are incompatible with ltsp image, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Excludes:
-    style: ExcludeStyle = ExcludeStyle.EXACT
     patterns: tuple[str, ...] = ()
-    """Patterns of -e; relative to the root, or after `... ` for every directory."""
+    """Arguments of -e; relative to the root, or after `... ` for every directory."""
     files: tuple[str, ...] = ()
     """Files of -ef on this machine, with one pattern a line."""
+    wildcards: bool = False
+    """Whether each component is a pattern for fnmatch(3), in which `*` does not match a leading dot; otherwise each is
+    a path."""
 
     def __bool__(self) -> bool:
         return bool(self.patterns or self.files)
@@ -57,17 +86,10 @@ class Excludes:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Metadata that replaces that of nodes; None keeps it."""
+    """The owner of all nodes; None keeps their own."""
 
     uid: int | None = None
     gid: int | None = None
-    time: int | None = None
-    """Seconds since 1970, 0 to 2^32-1."""
-    root_mode: int | None = None
-    """Permission bits of the root directory only, like the three fields below; the three above take precedence."""
-    root_uid: int | None = None
-    root_gid: int | None = None
-    root_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +136,20 @@ class Parameters:
         return replace(options, compression=compression, **self.changes)
 
 
+def override_owners(tree: Tree, owner: Override) -> Tree:
+    """The tree with the owners of all nodes replaced."""
+    if owner == Override():
+        return tree
+
+    def changed(node: Node) -> Node:
+        own = node.metadata
+        uid = own.uid if owner.uid is None else owner.uid
+        gid = own.gid if owner.gid is None else owner.gid
+        return replace(node, metadata=replace(own, uid=uid, gid=gid))
+
+    return tree.map(changed)
+
+
 def parse(
     words: Sequence[str],
     *,
@@ -127,13 +163,13 @@ def parse(
     parser = _Parser(uid_of or _look_up_uid, gid_of or _look_up_gid)
     parser.compressor = _find_compressor(words, parser.faults)
     parser.read(iter(words))
-    parser.check()
+    parser.check_dictionary()
     if parser.faults:
         raise UsageError("mksquashfs parameters: " + "; ".join(parser.faults), "see mksquashfs(1)")
     return parser.parameters()
 
 
-_LARGEST: Final = (1 << 32) - 1
+_LARGEST_ID: Final = (1 << 32) - 1
 _SUFFIXES: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _LEAST_MEMORY: Final = 16 << 20
 _SMALLEST_DICTIONARY: Final = 8192
@@ -179,7 +215,8 @@ class _Parser:
     changes: dict[str, Any] = field(default_factory=dict)
     override: dict[str, int] = field(default_factory=dict)
     output: dict[str, Any] = field(default_factory=dict)
-    style: ExcludeStyle = ExcludeStyle.EXACT
+    style: str = ""
+    """-wildcards or -regex, whichever came last."""
     patterns: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     sort_file: str | None = None
@@ -200,52 +237,52 @@ class _Parser:
                 pending = self._read_switch(word, words)
             elif (argument := next(words, None)) is None:
                 self.faults.append(f"{word} needs an argument")
-            elif word in REFUSED:
-                self.faults.append(f"{word}: {REFUSED[word]}")
-            elif self._belongs_to_other_compressor(word):
-                self.faults.append(f"{word} is not an option of {self.compressor}; select the compressor with -comp")
-            else:
-                self._read_argument(ALIASES.get(word, word), argument)
+            elif not self._blame_other_compressor(word):
+                self._read_argument(word, argument)
 
     def _read_switch(self, word: str, words: Iterator[str]) -> str | None:
-        """Read an option without an argument, or an unknown one, which takes all words up to the next option.
+        """Read an option without an argument, or one for the real mksquashfs, with all words up to the next option.
 
         Returns the next option, if it was already read.
         """
-        name = ALIASES.get(word, word)
-        if name in SWITCHES:
-            self.changes.update(SWITCHES[name])
-        elif name in OUTPUT_SWITCHES:
-            self.output.update(OUTPUT_SWITCHES[name])
-        elif name in {"-wildcards", "-regex"}:
-            self.style = ExcludeStyle(name[1:])
-        elif name == "-all-root":
+        if word in {"-xattrs", "-no-xattrs"}:
+            self.changes["xattrs"] = word == "-xattrs"
+        elif word in _OUTPUT_SWITCHES:
+            self.output.update(_OUTPUT_SWITCHES[word])
+        elif word in {"-wildcards", "-regex"}:
+            self.style = word
+        elif word == "-all-root":
             self.override.update(uid=0, gid=0)
-        elif self._belongs_to_other_compressor(name):
-            self.faults.append(f"{name} is not an option of {self.compressor}; select the compressor with -comp")
-        elif name == "-Xhc":
+        elif word == "-Xhc" and self.compressor == "lz4":
             self.high = True
-        elif name == "-single-reader":
-            self.tuning.append(name)
-        elif name in REFUSED:
-            self.faults.append(f"{printable(word)}: {REFUSED[name]}")
-        elif name not in ALWAYS_DONE:
-            self.unknown.append(word)
-            for argument in words:
-                if argument.startswith("-"):
-                    return argument
-                self.unknown.append(argument)
+        elif word not in _ALWAYS_DONE:
+            return self._hand_over(word, words)
         return None
 
-    def _belongs_to_other_compressor(self, word: str) -> bool:
+    def _hand_over(self, word: str, words: Iterator[str]) -> str | None:
+        handed = [word]
+        following = None
+        for argument in words:
+            if argument.startswith("-"):
+                following = argument
+                break
+            handed.append(argument)
+        if word in REFUSED:
+            self.faults.append(f"{word}: {REFUSED[word]}")
+        elif not self._blame_other_compressor(word):
+            self.unknown += handed
+        return following
+
+    def _blame_other_compressor(self, word: str) -> bool:
         """Whether an option belongs to another compressor than the selected one."""
-        own = COMPRESSOR_OPTIONS.get(self.compressor or "")
-        return own is not None and word not in own and any(word in others for others in COMPRESSOR_OPTIONS.values())
+        own = _COMPRESSOR_OPTIONS.get(self.compressor or "")
+        if own is None or word in own or not any(word in others for others in _COMPRESSOR_OPTIONS.values()):
+            return False
+        self.faults.append(f"{word} is not an option of {self.compressor}; select the compressor with -comp")
+        return True
 
     def _read_argument(self, word: str, argument: str) -> None:
         match word:
-            case "-comp" | "-recovery-path":
-                pass  # handled before; only for appending
             case "-b":
                 self._block_size(argument)
             case "-Xcompression-level":
@@ -253,19 +290,17 @@ class _Parser:
             case "-Xdict-size":
                 self.dictionary = argument
             case "-processors":
-                if threads := self._number(word, argument, 1, (1 << 31) - 1):
-                    self.changes["threads"] = threads
+                if re.fullmatch(r"[0-9]{1,20}", argument) and 1 <= int(argument) < 1 << 31:
+                    self.changes["threads"] = int(argument)
+                else:
+                    self.faults.append(f"-processors {printable(argument)} is not a number from 1 to {(1 << 31) - 1}")
             case "-mem":
                 if _parse_size(argument) < _LEAST_MEMORY:
                     self.faults.append(f"-mem {printable(argument)} is not a size of 16M or more")
                 self.tuning += [word, argument]
-            case "-mkfs-time" | "-all-time" | "-root-time":
-                self._time(word, argument)
-            case "-root-mode":
-                self._root_mode(argument)
-            case "-force-uid" | "-root-uid":
+            case "-force-uid":
                 self._id(word, argument, self.uid_of, "user")
-            case "-force-gid" | "-root-gid":
+            case "-force-gid":
                 self._id(word, argument, self.gid_of, "group")
             case "-ef":
                 self.files.append(argument)
@@ -273,11 +308,8 @@ class _Parser:
                 self.sort_file = argument
             case "-info-file":
                 self.output["info_file"] = argument
-            case _ if word in TUNING:
-                self._number(word, argument, 0, (1 << 31) - 1)
-                self.tuning += [word, argument]
             case _:
-                self.unknown += [word, argument]
+                assert word == "-comp", word  # handled before
 
     def _block_size(self, argument: str) -> None:
         size = _parse_size(argument)
@@ -296,46 +328,21 @@ class _Parser:
             except UsageError as error:
                 self.faults.append(str(error))
 
-    def _time(self, word: str, argument: str) -> None:
-        if argument == "inode" and word == "-mkfs-time":
-            return  # since 4.6: the newest time of the tree, like our images
-        if not argument.isdecimal() and re.search(r"[A-Za-z/@]", argument):
-            self.unknown += [word, argument]  # since 4.6: a date as text
-            return
-        time = self._number(word, argument, 0, _LARGEST)
-        if time is not None and word == "-mkfs-time":
-            self.changes["time"] = time
-        elif time is not None:
-            self.override["root_time" if word == "-root-time" else "time"] = time
-
-    def _root_mode(self, argument: str) -> None:
-        if re.fullmatch("[0-7]{1,6}", argument) and int(argument, 8) <= 0o7777:
-            self.override["root_mode"] = int(argument, 8)
-        elif re.search("[=+-]", argument):
-            self.unknown += ["-root-mode", argument]  # since 4.6: chmod(1)'s symbolic modes
-        else:
-            self.faults.append(f"-root-mode {printable(argument)} is not an octal mode up to 7777")
-
     def _id(self, word: str, argument: str, find: Callable[[str], int | None], kind: str) -> None:
         number = int(argument) if re.fullmatch(r"[0-9]{1,10}", argument) else find(argument)
-        if number is None or number > _LARGEST:
+        if number is None or number > _LARGEST_ID:
             self.faults.append(f"{word} {printable(argument)} is neither a {kind} on this machine nor an id")
         else:
-            self.override[word.removeprefix("-").removeprefix("force-").replace("-", "_")] = number
+            self.override[word.removeprefix("-force-")] = number
 
-    def _number(self, word: str, argument: str, least: int, most: int) -> int | None:
-        if re.fullmatch(r"[0-9]{1,20}", argument) and least <= int(argument) <= most:
-            return int(argument)
-        self.faults.append(f"{word} {printable(argument)} is not a number from {least} to {most}")
-        return None
+    def check_dictionary(self) -> None:
+        """Check the dictionary after all words were read.
 
-    def check(self) -> None:
-        """Checks after all words were read."""
-        if self.dictionary is not None:
-            self._check_dictionary(self.dictionary, self.changes.get("block_size", 128 << 10))
-
-    def _check_dictionary(self, argument: str, block: int) -> None:
-        """Our writer's dictionary is as large as the block; other sizes are left to the real mksquashfs."""
+        Our writer's is as large as the block; other sizes are left to the real mksquashfs.
+        """
+        if self.dictionary is None:
+            return
+        argument, block = self.dictionary, self.changes.get("block_size", 128 << 10)
         if percentage := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", argument):
             size = int(block * float(percentage[1]) / 100)
         else:
@@ -348,6 +355,8 @@ class _Parser:
     def parameters(self) -> Parameters:
         ours = self.compressor if self.compressor in _OURS else None
         foreign = [] if ours or self.compressor is None else ["-comp", self.compressor]
+        excludes = Excludes(tuple(self.patterns), tuple(self.files), self.style == "-wildcards")
+        regex = self.style == "-regex" and bool(excludes)
         return Parameters(
             compressor=ours,
             foreign_compressor=None if ours else self.compressor,
@@ -355,12 +364,20 @@ class _Parser:
             high=self.high,
             changes=self.changes,
             override=Override(**self.override),
-            excludes=Excludes(self.style, tuple(self.patterns), tuple(self.files)),
+            excludes=Excludes() if regex else excludes,
             sort_file=self.sort_file,
             output=OutputOptions(**self.output),
             tuning=tuple(self.tuning),
-            unknown=(*foreign, *self.unknown),
+            unknown=(*foreign, *self.unknown, *(self._regex_words() if regex else ())),
         )
+
+    def _regex_words(self) -> Iterator[str]:
+        """The exclusions by regular expressions; -e comes last, because it takes all words after it."""
+        yield "-regex"
+        for name in self.files:
+            yield from ("-ef", name)
+        if self.patterns:
+            yield from ("-e", *self.patterns)
 
 
 def _parse_size(argument: str) -> int:

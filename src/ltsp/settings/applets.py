@@ -109,8 +109,11 @@ class ImageOptions(PublishingOptions):
         "parameters of mksquashfs(1), such as -comp xz",
         default=(),
         short="m",
-        details="Split as a shell splits words. With parameters that the built-in engine does not support, the real "
-        "mksquashfs writes the image, unless --engine=own is given.",
+        details="Split as a shell splits words. The built-in engine supports -comp, -b, -Xcompression-level, -Xhc, "
+        "-Xdict-size as large as the block, -e, -ef, -wildcards, -sort, -all-root, -force-uid, -force-gid, -xattrs, "
+        "-no-xattrs, -noappend, -no-recovery, -exit-on-error, -reproducible, -processors, -mem, -quiet, -progress, "
+        "-no-progress, -percentage, -info and -info-file. With any other, such as -regex, -noD or -all-time, the real "
+        "mksquashfs writes the image, which is slower, unless --engine=own is given.",
     )
     revert: bool = switch(
         "swap the current image and NAME.img.old, including their kernels",

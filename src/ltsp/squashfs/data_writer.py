@@ -79,11 +79,6 @@ class DataWriter:
     shared_sizes: Collection[int]
     """Sizes, as of the scan, shared by several files."""
     block_size: int
-    share: bool
-    """Whether files with the same content are stored once."""
-    pack_tails: bool
-    stored: bool
-    """Whether data blocks stay uncompressed."""
     source_bytes: int = field(init=False, default=0)
     duplicates: int = field(init=False, default=0)
     duplicate_bytes: int = field(init=False, default=0)
@@ -194,7 +189,7 @@ class DataWriter:
         number = self.file_table.begin()
         if key is not None:
             self._known[key] = number
-        if size < self.block_size and self.pack_tails:
+        if size < self.block_size:
             self.file_table.finish(number, size, *self.fragments.add(data))
         else:
             blocks = _ContentBlocks(self.file_table, number)
@@ -258,23 +253,23 @@ class DataWriter:
         """Submit whole blocks."""
         size = self.block_size
         cut = (piece,) if len(piece) == size else [piece[at : at + size] for at in range(0, len(piece), size)]
-        self.workers.submit(blocks, cut, len(piece), sparse=True, stored=self.stored)
+        self.workers.submit(blocks, cut, len(piece), sparse=True)
 
     def _put_end(self, blocks: _ContentBlocks, size: int, end: bytes) -> None:
         """The last part of a content with data blocks: a short block, or part of a fragment block.
 
         The end of a hole is a hole.
         """
-        if end and self.pack_tails and len(end) <= self.block_size // _SMALL_END and any(end):
+        if end and len(end) <= self.block_size // _SMALL_END and any(end):
             self.file_table.finish(blocks.number, size, *self.fragments.add(end))
             return
         if end:
-            self.workers.submit(blocks, (end,), len(end), sparse=True, stored=self.stored)
+            self.workers.submit(blocks, (end,), len(end), sparse=True)
         self.file_table.finish(blocks.number, size)
 
     def _may_be_shared(self, size: int, expected: int) -> bool:
         """Whether another file may have the same content: a unique size is not worth a hash."""
-        return self.share and (size in self.shared_sizes or size != expected)
+        return size in self.shared_sizes or size != expected
 
     def _hash(self, digest: Hasher, data: bytes) -> None:
         started = perf_counter()

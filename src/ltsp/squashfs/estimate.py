@@ -12,7 +12,6 @@ from itertools import accumulate
 from statistics import fmean, stdev
 
 from ltsp.errors import LtspError
-from ltsp.squashfs.superblock import Flags
 from ltsp.squashfs.write_options import WriteOptions
 from ltsp.tree.content import Content
 from ltsp.tree.name import encode
@@ -79,12 +78,12 @@ class _SampledFiles:
 def estimate_size(tree: Tree, options: WriteOptions, *, other_codec: bool = False) -> Estimate:
     """Estimate the size; the result is the same for the same tree, as the sample depends only on paths and sizes.
 
-    `other_codec` means that another program compresses with a codec of its own; `options` has a substitute.
+    `other_codec` means that another program writes the image in its own way, so that there is no lower bound.
     """
     files = _SampledFiles.of(tree)
     tables = files.names * _NAME
-    unique = files.bytes - (files.repeatable if options.duplicates else 0)
-    if Flags.STORED_DATA in options.stored:
+    unique = files.bytes - files.repeatable
+    if not options.is_compressed:
         return Estimate(files.bytes + tables, unique, 0)
     ratios, sampled = _sample_ratios(files, options)
     if not ratios:

@@ -31,7 +31,6 @@ class FragmentWriter:
 
     workers: Workers
     block_size: int
-    stored: bool
     _open: list[bytes] = field(init=False, default_factory=list)
     _size: int = field(init=False, default=0)
     """Bytes in the open block."""
@@ -53,7 +52,7 @@ class FragmentWriter:
         """Close the open block; the next addition starts a new one."""
         if self._open:
             block = b"".join(self._open)
-            self.workers.submit(self, (block,), len(block), sparse=False, stored=self.stored)
+            self.workers.submit(self, (block,), len(block), sparse=False)
             self._open.clear()
             self._size = 0
             self._closed += 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from itertools import pairwise
-from typing import Self
+from typing import Final, Self
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.format import METADATA_SIZE, NO_TABLE, InodeHeader, unpack_reference
@@ -48,6 +48,10 @@ class Flags(IntFlag):
     COMPRESSOR_OPTIONS = 0x0400
     """The superblock is followed by an uncompressed metadata block with compressor options."""
     STORED_IDS = 0x0800
+
+
+STORED: Final = Flags.STORED_INODES | Flags.STORED_DATA | Flags.STORED_FRAGMENTS | Flags.STORED_XATTRS
+"""Of an image in which nothing is compressed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,6 @@ class _CompressJob:
     """Total bytes of the blocks."""
     sparse: bool
     """Whether a block of zeros becomes a hole."""
-    stored: bool
-    """Whether the blocks stay uncompressed."""
     pieces: list[bytes | bytearray] = field(default_factory=list)
     words: Sequence[int] = ()
     error: BaseException | None = None
@@ -98,9 +96,9 @@ class Workers:
         for thread in self._running:
             thread.join()
 
-    def submit(self, sink: BlockSink, blocks: Sequence[bytes], size: int, *, sparse: bool, stored: bool) -> None:
+    def submit(self, sink: BlockSink, blocks: Sequence[bytes], size: int, *, sparse: bool) -> None:
         """Compress blocks of `size` bytes in total, and write them after everything submitted before."""
-        job = _CompressJob(sink, blocks, size, sparse, stored)
+        job = _CompressJob(sink, blocks, size, sparse)
         job.finished.acquire()
         self._in_order.append(job)
         self._jobs.put(job)
@@ -111,7 +109,7 @@ class Workers:
 
     def submit_holes(self, sink: BlockSink, count: int) -> None:
         """Add `count` holes, each as large as a block, in order."""
-        self._in_order.append(_CompressJob(sink, (), 0, sparse=True, stored=True, words=array("I", bytes(4 * count))))
+        self._in_order.append(_CompressJob(sink, (), 0, sparse=True, words=array("I", bytes(4 * count))))
 
     def drain(self) -> None:
         """Wait until everything submitted is written."""
@@ -149,7 +147,7 @@ def _compress(job: _CompressJob, compress: Callable[[bytes], bytes | bytearray],
         if job.sparse and block == (zeros if size == len(zeros) else zeros[:size]):
             words.append(0)
             continue
-        piece = block if job.stored else compress(block)
+        piece = compress(block)
         if len(piece) < size:
             words.append(len(piece))
         else:

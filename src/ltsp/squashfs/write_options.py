@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ltsp.errors import UsageError
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.format import METADATA_STORED, XATTR_PREFIXES
-from ltsp.squashfs.superblock import LARGEST_BLOCK, SMALLEST_BLOCK, Flags
+from ltsp.squashfs.superblock import LARGEST_BLOCK, SMALLEST_BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +20,9 @@ class WriteOptions:
     """Bytes; a power of two from 4096 to 1 MiB."""
     threads: int = 0
     """Compression threads; 0 means one for each processor that this process may use."""
-    compress_inodes: bool = True
-    """Whether inodes and the other tables, except attributes, are compressed."""
-    compress_data: bool = True
-    compress_fragments: bool = True
-    compress_xattrs: bool = True
-    fragments: bool = True
-    """Whether small files and the ends of files are packed into shared blocks."""
-    duplicates: bool = True
-    """Whether files with the same content are stored once."""
     xattrs: bool = True
     xattr_namespaces: Collection[str] = XATTR_PREFIXES
     """Namespaces to keep, a subset of XATTR_PREFIXES."""
-    exports: bool = True
-    """Whether to write a table of inodes by number, which NFS servers need."""
     time: int | None = None
     """Time of the image in seconds since 1970; None means the newest time in the tree."""
     first: Mapping[str, int] = field(default_factory=dict)
@@ -46,22 +35,8 @@ class WriteOptions:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether anything is compressed."""
+        """Whether contents and tables are compressed."""
         return self.compression.name != "none"
-
-    @property
-    def stored(self) -> Flags:
-        """Flags of the parts that stay uncompressed."""
-        flags = Flags(0)
-        for flag, compressed in (
-            (Flags.STORED_INODES, self.compress_inodes),
-            (Flags.STORED_DATA, self.compress_data),
-            (Flags.STORED_FRAGMENTS, self.compress_fragments),
-            (Flags.STORED_XATTRS, self.compress_xattrs),
-        ):
-            if not (compressed and self.is_compressed):
-                flags |= flag
-        return flags
 
     @property
     def record(self) -> bytes:

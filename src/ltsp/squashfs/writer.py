@@ -15,10 +15,10 @@ from ltsp.squashfs.file_table import FileTable
 from ltsp.squashfs.format import NO_TABLE
 from ltsp.squashfs.fragments import FragmentWriter
 from ltsp.squashfs.inode_writer import InodeWriter
-from ltsp.squashfs.meta_writer import Compress, MetadataWriter, pack_little_endian, write_listed_table
+from ltsp.squashfs.meta_writer import MetadataWriter, pack_little_endian, write_listed_table
 from ltsp.squashfs.output import ImageOutput
 from ltsp.squashfs.prescan import Prescan, clamp_time
-from ltsp.squashfs.superblock import MAGIC, PADDING, Flags, SquashfsSuperblock
+from ltsp.squashfs.superblock import MAGIC, PADDING, STORED, Flags, SquashfsSuperblock
 from ltsp.squashfs.tree_writer import TreeWriter
 from ltsp.squashfs.workers import Workers
 from ltsp.squashfs.write_options import WriteOptions
@@ -111,7 +111,7 @@ def _write_files(
 ) -> _WrittenFiles:
     """Read all regular files and write their blocks."""
     file_table = FileTable(options.block_size)
-    fragments = FragmentWriter(workers, options.block_size, stored=Flags.STORED_FRAGMENTS in options.stored)
+    fragments = FragmentWriter(workers, options.block_size)
     contents = DataWriter(
         workers,
         fragments,
@@ -120,9 +120,6 @@ def _write_files(
         progress,
         prescan.shared_sizes,
         options.block_size,
-        share=options.duplicates,
-        pack_tails=options.fragments,
-        stored=Flags.STORED_DATA in options.stored,
     )
     files = _WrittenFiles(file_table, fragments, contents)
     left_out: set[int] = set()
@@ -178,18 +175,13 @@ def _write_tables(
     tree: Tree, prescan: Prescan, options: WriteOptions, files: _WrittenFiles, image: ImageOutput
 ) -> _TableOffsets:
     """Write the tables in the order that Linux requires: each list of offsets ends where the next table begins."""
-    codec = options.compression.codec(options.block_size)
-
-    def compress(part: Flags) -> Compress:
-        return bytes if part in options.stored else codec.compress
-
-    compress_inodes = compress(Flags.STORED_INODES)
+    compress = options.compression.codec(options.block_size).compress
     xattrs = XattrWriter(options.xattr_namespaces)
     ids = {one: index for index, one in enumerate(prescan.ids)}
     listings: list[bytes | bytearray] = []
     tree_writer = TreeWriter(
-        InodeWriter(MetadataWriter(image.write, compress_inodes), ids, xattrs if options.xattrs else None),
-        DirectoryWriter(MetadataWriter(listings.append, compress_inodes)),
+        InodeWriter(MetadataWriter(image.write, compress), ids, xattrs if options.xattrs else None),
+        DirectoryWriter(MetadataWriter(listings.append, compress)),
         files.file_table,
         files.numbers,
         files.mtimes,
@@ -208,12 +200,10 @@ def _write_tables(
         inodes=inodes,
         directories=directories,
         directories_end=directories_end,
-        fragments=write_listed_table(image, entries, compress(Flags.STORED_FRAGMENTS)) if entries else NO_TABLE,
-        exports=write_listed_table(image, pack_little_endian(exports), compress_inodes)
-        if options.exports
-        else NO_TABLE,
-        ids=write_listed_table(image, pack_little_endian(array("I", prescan.ids)), compress_inodes),
-        xattr_sets=xattrs.write(image, compress(Flags.STORED_XATTRS)),
+        fragments=write_listed_table(image, entries, compress) if entries else NO_TABLE,
+        exports=write_listed_table(image, pack_little_endian(exports), compress),
+        ids=write_listed_table(image, pack_little_endian(array("I", prescan.ids)), compress),
+        xattr_sets=xattrs.write(image, compress),
         xattrs=xattrs,
     )
 
@@ -222,11 +212,9 @@ def _make_superblock(
     prescan: Prescan, options: WriteOptions, files: _WrittenFiles, tables: _TableOffsets, used: int
 ) -> SquashfsSuperblock:
     newest = max([prescan.newest, *map(clamp_time, files.mtimes.values())])
-    flags = options.stored
+    flags = Flags.DUPLICATES | Flags.EXPORTABLE
     for flag, holds in (
-        (Flags.NO_FRAGMENTS, not options.fragments),
-        (Flags.DUPLICATES, options.duplicates),
-        (Flags.EXPORTABLE, options.exports),
+        (STORED, not options.is_compressed),
         (Flags.NO_XATTRS, tables.xattr_sets == NO_TABLE),
         (Flags.COMPRESSOR_OPTIONS, bool(options.record)),
     ):

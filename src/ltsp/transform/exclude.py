@@ -12,16 +12,12 @@ from itertools import chain
 from ltsp.errors import ConfError, UsageError
 from ltsp.transform import tool_table
 from ltsp.transform.links import LinkedRules, LinkPolicy, Paths, follow_links
-from ltsp.transform.posix_regex import compile_regex
 from ltsp.transform.rule_list import ListLine, TunedList, read_built_in, tune_list
 from ltsp.transform.rules import LIST_SYNTAX, MKSQUASHFS_SYNTAX, PathRules, PatternSyntax
 from ltsp.tree.name import printable
 from ltsp.tree.node import File, Node, Symlink
 from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
-
-REGEX_SYNTAX = PatternSyntax(compile_regex, plain=lambda _component: False)
-"""`mksquashfs -regex`"""
 
 
 class Exclusions:
@@ -116,26 +112,18 @@ def exclude_wildcards(patterns: Iterable[str]) -> Selection:
     return Exclusions(_check_relative(patterns), MKSQUASHFS_SYNTAX).take
 
 
-def exclude_regexes(patterns: Iterable[str]) -> Selection:
-    """The exclusions of `mksquashfs -regex` with these patterns.
-
-    Raises UsageError if mksquashfs refuses one, or it is not a regular expression.
-    """
-    return Exclusions(_check_relative(patterns), REGEX_SYNTAX).take
-
-
 def _check_relative(patterns: Iterable[str]) -> Iterator[str]:
     for pattern in patterns:
         if pattern.startswith(("/", "./", "../")):
             raise UsageError(
-                f"cannot exclude {printable(pattern)} with -wildcards or -regex",
+                f"cannot exclude {printable(pattern)} with -wildcards",
                 "write it relative to the root of the image, without the leading /, ./ or ../",
             )
         yield pattern
 
 
 def exclude_paths(tree: Tree, paths: Iterable[str]) -> Selection:
-    """The exclusions of mksquashfs with these paths if neither `-wildcards` nor `-regex` is given.
+    """The exclusions of mksquashfs with these paths if `-wildcards` is not given.
 
     It goes by inode: links on the way are followed, and other names of the same file are left out too. Paths are
     relative to the root; one that leads nowhere is passed over, as there.
