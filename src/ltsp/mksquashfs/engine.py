@@ -58,15 +58,7 @@ def write_image(
     fails, and whatever reading the tree raises.
     """
     known = read_version()
-    if known < _READS_TAR:
-        raise LtspError(
-            f"mksquashfs {known[0]}.{known[1]} cannot read a tar stream", "install squashfs-tools 4.5 or later"
-        )
-    if known < _KEEPS_ROOT and (ignored := [word for word in _ROOT_ONLY if word in parameters.unknown]):
-        raise UsageError(
-            f"mksquashfs {known[0]}.{known[1]} ignores {' '.join(ignored)} with a tar stream",
-            "install squashfs-tools 4.6 or later",
-        )
+    _check_version(known, parameters)
     descriptor = output.fileno()
     time = Prescan.of(tree).newest if options.time is None else options.time
     words = build_arguments(f"/proc/self/fd/{descriptor}", options, parameters, tree.root.metadata, time)
@@ -86,13 +78,31 @@ def write_image(
                     "see mksquashfs -help",
                 ) from error
             raise
+    _check_links(printed)
+    return _make_result(descriptor, tree, done, keeps_root=known >= _KEEPS_ROOT)
+
+
+def _check_version(known: tuple[int, int], parameters: Parameters) -> None:
+    """Check what this version of mksquashfs cannot do with a tar stream. Raises LtspError and UsageError."""
+    if known < _READS_TAR:
+        raise LtspError(
+            f"mksquashfs {known[0]}.{known[1]} cannot read a tar stream", "install squashfs-tools 4.5 or later"
+        )
+    if known < _KEEPS_ROOT and (ignored := [word for word in _ROOT_ONLY if word in parameters.unknown]):
+        raise UsageError(
+            f"mksquashfs {known[0]}.{known[1]} ignores {' '.join(ignored)} with a tar stream",
+            "install squashfs-tools 4.6 or later",
+        )
+
+
+def _check_links(printed: bytes) -> None:
+    """Check that no hard link was lost. Raises LtspError."""
     if (lost := _LOST_LINK.search(printed)) is not None:
         link, gone = (printable(decode(name)) for name in lost.groups())
         raise LtspError(
             f"mksquashfs lost /{link}: -regex leaves out /{gone}, which is another name of that file",
             "leave out all of its names or none, or use -wildcards",
         )
-    return _make_result(descriptor, tree, done, keeps_root=known >= _KEEPS_ROOT)
 
 
 def check_parameters(parameters: Parameters) -> None:
