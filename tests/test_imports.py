@@ -129,7 +129,7 @@ def test_no_part_imports_an_extra_before_it_is_asked_for(site):
     names = [
         ".".join(path.relative_to(source).with_suffix("").parts)
         for path in sorted(source.rglob("*.py"))
-        if path.name not in {"__init__.py", "http_server.py", "disk_session.py", "volume_session.py"}
+        if path.name not in {"__init__.py", "http_server.py", "disk_session.py"}
     ]
     modules = imported([sys.executable, "-c", f"import {', '.join(names)}"], site.environment())
     assert libraries(modules) <= CODECS | {"google_crc32c"}

@@ -6,10 +6,11 @@ import os
 import socket
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from corpus.tree_strategies import noise
 from ltsp.errors import SourceError
-from ltsp.sandbox.worker import main
+from ltsp.sandbox.session import SessionKind
 from ltsp.storage.extents import Extent
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import Directory, File, Metadata
@@ -78,49 +79,75 @@ class _InPieces:
         return (Extent(self.descriptor, 2 * number, 1) for number in range(self.size))
 
 
-def begin(files, open_sibling, options):
-    return Session(files, open_sibling, options)
+@dataclass(frozen=True, slots=True)
+class Start:
+    refuse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    do: str
+    path: str = ""
+    port: int = 0
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """A tree: of what is asked about, or of contents in pieces, or of all kinds of contents."""
+
+    ask: tuple[str, ...] = ()
+    in_pieces: int = 0
+    lie: bool = False
 
 
 class Session:
-    def __init__(self, files, open_sibling, options):
-        self.files, self.open_sibling, self.options = files, open_sibling, options
-        if options.get("refuse"):
+    def __init__(self, request, files, open_sibling):
+        self.files, self.open_sibling = files, open_sibling
+        if request.refuse:
             raise SourceError("it is refused", "ask otherwise")
 
-    def query(self, question):
-        match question:
-            case {"sibling": name}:
-                with self.open_sibling(name) as file:
-                    return file.read().decode()
-            case {"do": "read"}:
-                return self.files[0].read().decode()
-            case {"do": "escape"}:
+    def answer(self, request):
+        match request:
+            case Act("sibling", path):
+                with self.open_sibling(path) as file:
+                    return Said((file.read().decode(),))
+            case Act("read"):
+                return Said((self.files[0].read().decode(),))
+            case Act("escape"):
                 raise SourceError("a\x1b[2Jb\nc")
-            case {"do": "eat"}:
-                return len(bytearray(1 << 46))
-            case {"do": "die"}:
+            case Act("eat"):
+                return Said((str(len(bytearray(1 << 46))),))
+            case Act("die"):
                 os._exit(3)
-            case {"do": "hang"}:
+            case Act("hang"):
                 time.sleep(600)
-            case {"do": "rights"}:
-                return [os.getuid(), os.getgid(), os.getgroups(), _writes()]
-            case {"do": "reach", "path": path, "port": port, "pid": pid}:
-                return [_refused(reached) for reached in _reaching(path, port, pid)]
-        return question
+            case Act("rights"):
+                return Said((str(os.getuid()), str(os.getgid()), str(os.getgroups()), _writes()))
+            case Act("reach", path, port, pid):
+                return Said(tuple(_refused(reached) for reached in _reaching(path, port, pid)))
+            case Act("lie"):
+                return request
+        return Said((request.do,))
 
-    def tree(self, question, entered):
-        if question.get("ask"):
-            paths = question["ask"]
+    def tree(self, request, entered):
+        if request.ask:
+            paths = [1] if request.ask == ("invalid",) else request.ask
             answers = dict(zip(paths, entered(paths), strict=True))
             names = {f"{path}-{answer}": File(FILE, Bytes(b"")) for path, answer in answers.items()}
             return Tree(Directory(Metadata(0o755), names))
-        if count := question.get("in pieces"):
+        if request.in_pieces:
             content = _InPieces(self.files[0])
-            return Tree(Directory(Metadata(0o755), {f"n{number}": File(FILE, content) for number in range(count)}))
+            names = {f"n{number}": File(FILE, content) for number in range(request.in_pieces)}
+            return Tree(Directory(Metadata(0o755), names))
         data = File(FILE, Bytes(noise(3 << 20)))
         entries = {"a": data, "same": data, "sparse": File(FILE, _Sparse()), "empty": File(FILE, Bytes(b""))}
-        entries |= {"liar": File(FILE, _Liar())} if question.get("lie") else {}
+        entries |= {"liar": File(FILE, _Liar())} if request.lie else {}
         many = {f"n{number}": File(FILE, Bytes(str(number).encode())) for number in range(2000)}
         return Tree(Directory(Metadata(0o755), {**entries, "many": Directory(Metadata(0o700), many)}))
 
@@ -149,5 +176,4 @@ def _writes():
     return "written"
 
 
-if __name__ == "__main__":
-    main(begin)
+SESSION = SessionKind(Start, Session, (Act, Grow))

@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from corpus import reader_session, unprivileged
+from corpus.reader_session import Act, Grow, Said, Start
 from corpus.tree_strategies import noise
 from ltsp.errors import FormatError, SourceError
 from ltsp.sandbox.client import start_reader
@@ -26,8 +28,15 @@ def no_sibling(name):
     raise SourceError(f"there is no {name}", "put it there")
 
 
-def started(files=(), open_sibling=no_sibling, **options):
-    return start_reader("corpus.reader_session", files, open_sibling, options)
+@contextmanager
+def started(files=(), open_sibling=no_sibling, *, refuse=False):
+    with start_reader(["corpus.reader_session"], may_write=False) as reader:
+        reader.open(Start(refuse), files, open_sibling)
+        yield reader
+
+
+def said(process, *asked):
+    return process.ask(Act(*asked), Said).texts
 
 
 def content(tree, path):
@@ -37,7 +46,7 @@ def content(tree, path):
 
 def test_trees_and_contents_come_as_they_are():
     with started() as process:
-        tree = process.tree({})
+        tree = process.tree(Grow())
         file = tree.get("a")
         assert file is tree.get("same")
         assert file.metadata == reader_session.FILE
@@ -55,24 +64,25 @@ def test_which_directories_are_looked_into_is_asked_many_at_once():
 
     names = [f"d{number}" for number in range(20_000)]
     with started() as process:
-        assert "home-True" in process.tree({"ask": ["home", "usr"]}).root.entries
-        tree = process.tree({"ask": ["home", "usr", *names]}, select)
+        assert "home-True" in process.tree(Grow(ask=("home", "usr"))).root.entries
+        tree = process.tree(Grow(ask=("home", "usr", *names)), select)
         assert list(tree.root.entries)[:3] == ["home-False", "usr-True", "d0-True"]
         assert asked[0] == ("home", True)
         with pytest.raises(FormatError, match="invalid reply"):
-            process.tree({"ask": [1]}, select)
+            process.tree(Grow(ask=("invalid",)), select)
 
 
 def test_what_is_left_out_is_not_in_the_tree():
+    select = lambda path, _directory: Inclusion.NOTHING if path in {"a", "many"} else Inclusion.ALL  # noqa: E731
     with started() as process:
-        tree = process.tree({}, lambda path, _directory: Inclusion.NOTHING if path in {"a", "many"} else Inclusion.ALL)
+        tree = process.tree(Grow(), select)
     assert "same" in tree.root.entries
     assert not {"a", "many"} & set(tree.root.entries)
 
 
 def test_holes_stay_holes():
     with started() as process:
-        tree = process.tree({})
+        tree = process.tree(Grow())
         with tree.get("sparse").content.open() as stream:
             assert stream.hole_size() == 0
             assert stream.read(10) == b"x" * 10
@@ -87,7 +97,7 @@ def test_few_contents_in_many_pieces_are_read_from_their_places_and_the_others_a
     """Inodes of a disk may share their map: a few megabytes of them would make a table of billions of places here."""
     (tmp_path / "file").write_bytes(noise(2000))
     with (tmp_path / "file").open("rb") as file, started([file]) as process:
-        tree = process.tree({"in pieces": 300})
+        tree = process.tree(Grow(in_pieces=300))
         places = [len(getattr(node.content, "extents", ())) for _, node in tree.walk()]
         assert len(places) == 300
         assert places[0] == 1000
@@ -98,7 +108,7 @@ def test_few_contents_in_many_pieces_are_read_from_their_places_and_the_others_a
 
 def test_several_contents_are_read_at_once_and_some_not_to_their_end():
     with started() as process:
-        tree = process.tree({})
+        tree = process.tree(Grow())
         with tree.get("a").content.open() as one, tree.get("a").content.open() as other:
             assert one.read(100) == noise(3 << 20)[:100]
             assert other.read(3 << 20) == noise(3 << 20)
@@ -122,43 +132,48 @@ def test_other_files_are_asked_for(tmp_path):
             [file], lambda name: open(os.dup(backing.fileno()), "rb") if name == "backing" else no_sibling(name)
         ) as process,
     ):
-        assert process.query({"do": "read"}) == "main"
-        assert process.query({"sibling": "backing"}) == "behind it"
+        assert said(process, "read") == ("main",)
+        assert said(process, "sibling", "backing") == ("behind it",)
         with pytest.raises(SourceError, match="there is no other"):
-            process.query({"sibling": "other"})
-        assert process.query({"do": "read"}) == ""
+            said(process, "sibling", "other")
+        assert said(process, "read") == ("",)
 
 
 def test_errors_come_with_their_kind_and_are_safe_to_print():
     with pytest.raises(SourceError, match="it is refused: ask otherwise"), started(refuse=True):
         pass
     with started() as process, pytest.raises(SourceError) as caught:
-        process.query({"do": "escape"})
+        said(process, "escape")
     assert caught.value.message.isprintable()
 
 
 def test_a_process_out_of_memory_reports_it_and_continues():
     with started() as process:
         with pytest.raises(FormatError, match="more memory than any valid one"):
-            process.query({"do": "eat"})
-        assert process.query({"still": "there"}) == {"still": "there"}
+            said(process, "eat")
+        assert said(process, "still there") == ("still there",)
+
+
+def test_a_reply_that_is_not_the_expected_message_is_refused():
+    with started() as process, pytest.raises(FormatError, match="invalid reply from the reader process"):
+        said(process, "lie")
 
 
 def test_a_process_that_dies_is_reported():
     with started() as process, pytest.raises(FormatError, match=r"its reader process .* exit status 3"):
-        process.query({"do": "die"})
+        said(process, "die")
 
 
 def test_a_process_that_hangs_is_reported_and_ended():
     with started() as process:
         process.control.settimeout(0.5)
         with pytest.raises(FormatError, match="has not answered"):
-            process.query({"do": "hang"})
+            said(process, "hang")
 
 
 def test_a_file_that_is_too_short_is_an_error():
     with started() as process:
-        tree = process.tree({"lie": True})
+        tree = process.tree(Grow(lie=True))
         with pytest.raises(FormatError, match="does not have the size"):
             content(tree, "liar")
         assert content(tree, "many/n5") == b"5"
@@ -167,18 +182,20 @@ def test_a_file_that_is_too_short_is_an_error():
 @pytest.mark.root
 def test_the_process_has_no_rights():
     with started() as process:
-        uid, gid, groups, written = process.query({"do": "rights"})
-    assert (uid, gid, groups) == (65534, 65534, [])
+        uid, gid, groups, written = said(process, "rights")
+    assert (uid, gid, groups) == ("65534", "65534", "[]")
     assert written != "written"
 
 
 REACH = """
 import os, socket, sys
+from corpus.reader_session import Act, Said, Start
 from ltsp.sandbox.client import start_reader
 with socket.create_server(("127.0.0.1", 0)) as server:
-    question = {"do": "reach", "path": sys.argv[1], "port": server.getsockname()[1], "pid": os.getpid()}
-    with start_reader("corpus.reader_session", [], None, {}) as process:
-        print(*process.query(question), sep="\\n")
+    request = Act("reach", sys.argv[1], server.getsockname()[1], os.getpid())
+    with start_reader(["corpus.reader_session"], may_write=False) as process:
+        process.open(Start(), [])
+        print(*process.ask(request, Said).texts, sep="\\n")
 """
 
 

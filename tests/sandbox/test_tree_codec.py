@@ -19,8 +19,10 @@ FILE = ["f", *COMMON, 0, 5, 5, []]
 def through(given_tree):
     """What another process would make of it, and the numbers of the contents under their paths."""
     contents = []
-    sent = json.loads(json.dumps(list(encode_tree(given_tree, contents))))
-    return decode_tree(sent, lambda number, size, stored, _places: _checked(contents[number], size, stored))
+    return decode_tree(
+        list(encode_tree(given_tree, contents)),
+        lambda number, size, stored, _places: _checked(contents[number], size, stored),
+    )
 
 
 def _checked(content, size, stored):
@@ -60,6 +62,10 @@ def test_a_tree_may_be_deeper_than_the_interpreters_stack():
         [],
         [FILE],
         [None],
+        None,
+        3,
+        "text",
+        {"a": 1},
         [[]],
         [["d", *COMMON, ["a"], [0]]],
         [["d", *COMMON, ["a"], [1]], ["d", *COMMON, ["a"], [0]]],
@@ -99,11 +105,11 @@ def test_a_tree_may_be_deeper_than_the_interpreters_stack():
 )
 def test_an_invalid_tree_is_refused(forged):
     with pytest.raises(FormatError, match="invalid tree"):
-        decode_tree(forged, lambda *_: File)
+        decode_tree([json.dumps(forged).encode()], lambda *_: File)
 
 
 def test_places_of_contents_come_with_them():
     places = ((0, 4096, 3), (-1, 0, 7))
     given_tree = Tree(Directory(Metadata(0o755), {"a": File(Metadata(0o644), Bytes(b"x" * 10))}))
-    sent = json.loads(json.dumps(list(encode_tree(given_tree, [], lambda _content: places))))
+    sent = encode_tree(given_tree, [], lambda _content: places)
     assert decode_tree(sent, lambda *given: given).get("a").content == (0, 10, 10, places)

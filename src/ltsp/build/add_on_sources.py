@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from os.path import join
 
@@ -185,18 +186,18 @@ def read_image_accounts(store: Store, base_dir: str, warn: Warn) -> Iterator[tup
     """The images and chroots that clients boot, by name; a warning names those that cannot be read."""
     for name in store.names():
         try:
-            source, take = _find_root(store.state(name), base_dir)
-            if source is None:
-                continue
-            with source.open(take, Faults()) as tree:
-                facts = ImageAccountFacts.of(tree)
+            with ExitStack() as opened:
+                source, take = _find_root(store.state(name), base_dir, opened)
+                if source is None:
+                    continue
+                facts = ImageAccountFacts.of(opened.enter_context(source.open(take, Faults())))
         except LtspError as error:
             warn(f"the server's accounts are not merged into those of {name}: {error.message}")
             continue
         yield name, facts
 
 
-def _find_root(state: ImageState, base_dir: str) -> tuple[Source | None, Selection]:
+def _find_root(state: ImageState, base_dir: str, keep: ExitStack) -> tuple[Source | None, Selection]:
     """The root file system of clients: the image of that name, else the directory.
 
     Raises LtspError if a foreign NAME.img cannot be read.
@@ -206,7 +207,7 @@ def _find_root(state: ImageState, base_dir: str) -> tuple[Source | None, Selecti
     if current is not None and current.image_id:
         return SquashfsSource(name, current.image), select_all
     if isinstance(state.image, ForeignImage):
-        return find_source(state.image.path, base_dir, name=name, recompress=True), select_all
+        return find_source(state.image.path, base_dir, name=name, recompress=True, keep=keep), select_all
     if current is not None and os.path.isdir(chroot):
         return DirectorySource(name, chroot, chroot), _select_inspected_files
     return None, select_all

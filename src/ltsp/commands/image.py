@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from ltsp.build import disk_space, dry_run, plan, summary
@@ -37,6 +38,9 @@ from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.selection import select_all
 
+_MOST_KEPT = 4
+"""Sources whose processes wait for their turn."""
+
 
 def image(
     operands: Sequence[str],
@@ -54,7 +58,19 @@ def image(
     request = make_request(options, ltsp, commands, os.path.dirname(conf.path))
     for warning in request.rules.warnings:
         report.warn(warning)
-    found = _find_sources(_arguments(operands, options, ltsp, report), options, ltsp, store, report)
+    with ExitStack() as keep:
+        found = _find_sources(_arguments(operands, options, ltsp, report), options, ltsp, store, report, keep)
+        status = _make_images(found, request, conf, report)
+    if not options.dry_run:
+        update_after_publish(ltsp, conf, options, report)
+    return status
+
+
+def _make_images(
+    found: Mapping[str, RequestedImage | LtspError], request: BuildRequest, conf: Conf, report: Report
+) -> int:
+    """The worst exit status."""
+    options, store = request.options, request.store
     if missing := missing_rpi_image_warning(options.rpi_image, _names(found), store):
         report.warn(missing)
     results: list[Mapping[str, object]] = []
@@ -76,8 +92,6 @@ def image(
 
     status = run_each(list(found), report, make)
     report.result({"images": results})
-    if not options.dry_run:
-        update_after_publish(ltsp, conf, options, report)
     return status
 
 
@@ -91,10 +105,16 @@ def _arguments(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions
 
 
 def _find_sources(
-    arguments: Sequence[str], options: ImageOptions, ltsp: LtspOptions, store: Store, report: Report
+    arguments: Sequence[str],
+    options: ImageOptions,
+    ltsp: LtspOptions,
+    store: Store,
+    report: Report,
+    keep: ExitStack,
 ) -> dict[str, RequestedImage | LtspError]:
     """The source of each argument, or the error that finding it raised.
 
+    `keep` holds the processes that read them, unless these would be many: each takes some 50 MB.
     Raises UsageError, also if two sources would have the same name.
     """
     found: dict[str, RequestedImage | LtspError] = {}
@@ -120,6 +140,7 @@ def _find_sources(
                 disks=DiskOptions.of(options),
                 snapshots=options.snapshot,
                 own_rule="" if options.kernel_initrd == NO_KERNEL else options.kernel_initrd,
+                keep=keep if len(arguments) <= _MOST_KEPT else None,
             )
         except UsageError:
             raise

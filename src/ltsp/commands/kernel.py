@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 from ltsp.boot.kernel_rules import KernelRule
 from ltsp.build.after_publish import update_after_publish
@@ -46,7 +47,8 @@ def kernel(operands: Sequence[str], options: KernelOptions, ltsp: LtspOptions, c
     results: list[Mapping[str, object]] = []
 
     def publish(argument: str) -> int:
-        results.append(_publish(argument, options, ltsp, store, report))
+        with ExitStack() as keep:
+            results.append(_publish(argument, options, ltsp, store, report, keep))
         return 0
 
     status = run_each(arguments, report, publish)
@@ -72,7 +74,7 @@ def _default_arguments(store: Store, options: KernelOptions, report: Report) -> 
 
 
 def _publish(
-    argument: str, options: KernelOptions, ltsp: LtspOptions, store: Store, report: Report
+    argument: str, options: KernelOptions, ltsp: LtspOptions, store: Store, report: Report, keep: ExitStack
 ) -> Mapping[str, object]:
     exported = f"{ltsp.base_dir}/images/{argument}.img"
     # Clients use the modules of the image; a chroot of the same name may be newer.
@@ -88,6 +90,7 @@ def _publish(
         disks=disks,
         snapshots=options.snapshot,
         own_rule=options.kernel_initrd,
+        keep=keep,
     )
     if is_exported and isinstance(source, LiveSource):
         source.check_clients_find_system()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from ltsp.build.after_publish import update_after_publish
@@ -64,13 +65,12 @@ def _images_to_revert(operands: Sequence[str], options: ImageOptions, store: Sto
 def _revert_image(name: str, options: ImageOptions, store: Store, report: Report) -> PublishedVersion | Unchanged:
     if not store.state(name).exists:
         raise LtspError(f"no image {name} in {printable(store.base_dir)}/images", "ltsp info lists the images")
-    with store.locked(name, options.wait) as locked:
+    with store.locked(name, options.wait) as locked, ExitStack() as keep:
         before = locked.before()
         if before.has_kernel or before.manifest.origin is not Origin.FOREIGN:
             return locked.revert(Retention.of(options))
         # A NAME.img.old of another LTSP has its kernel inside. If it is a link, it resolves only under that name.
         path = locked.paths.old if before.is_image_of(locked.state().old) else before.image
         wanted = replace(ClientInitrdRequest.of(options), must_boot=False)
-        return publish_source_kernel(
-            locked, find_source(path, store.base_dir, name=name), path, options, wanted, report, of=before
-        )[0]
+        source = find_source(path, store.base_dir, name=name, keep=keep)
+        return publish_source_kernel(locked, source, path, options, wanted, report, of=before)[0]

@@ -69,18 +69,6 @@ class FoundSystem:
     skipped: tuple[str, ...] = ()
     """A line for each volume that could not be searched and may hold another system; safe to print."""
 
-    def to_json(self, formats: Sequence[str], warnings: Sequence[str]) -> dict[str, object]:
-        """JSON for `ltsp.source.disk.disk`."""
-        return {
-            "title": self.title,
-            "root": self.place.description,
-            "parts": [[path, place.description, reason] for path, place, reason in self.parts],
-            "left_out": [list(each) for each in self.left_out],
-            "live": self.live and self.live.to_json(),
-            "formats": list(formats),
-            "warnings": [*warnings, *self.skipped],
-        }
-
     def tree(self, entered: DirectoryFilter = enter_all) -> Tree:
         covered = frozenset(path for path, _, _ in self.parts)
         tree = self.place.tree(_UncoveredSelection(covered, "", "", entered))

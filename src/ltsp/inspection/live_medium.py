@@ -57,20 +57,6 @@ class LiveMedium:
         systems = tuple(name for name in usual if name.count(".") == longest)
         return cls(_layer_paths(systems), _only_path(systems))
 
-    @classmethod
-    def from_json(cls, value: object) -> LiveMedium | None:
-        """Decode the result of another process. Raises ValueError."""
-        match value:
-            case None:
-                return None
-            case [str(chosen), list(systems)] if all(isinstance(each, str) for each in systems):
-                return cls(tuple(systems), chosen)
-        raise ValueError(value)
-
-    def to_json(self) -> list[object]:
-        """JSON, for `from_json`."""
-        return [self.chosen, list(self.systems)]
-
     def ambiguous_error(self, medium: str) -> SourceError:
         """`medium` is how the user names it, safe to print."""
         return SourceError(

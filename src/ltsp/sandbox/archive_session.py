@@ -11,14 +11,13 @@ from typing import BinaryIO
 
 from ltsp.archive.archive import ArchiveFormat, ArchiveReader, is_archive
 from ltsp.archive.content import DescriptorBlocks
-from ltsp.sandbox.worker import Caller, main
+from ltsp.sandbox.messages import SCRATCH, ArchiveCheck, CheckArchive, OpenArchive, ReadArchive
+from ltsp.sandbox.session import Caller, SessionKind
 from ltsp.storage.blocks import Blocks
 from ltsp.storage.extents import Extent
 from ltsp.tree.selection import DirectoryFilter
 from ltsp.tree.tree import Tree
 
-SCRATCH = ""
-"""Requested in place of a part of the layout: an unnamed file to unpack into."""
 _PIECE = 1 << 20
 _WAIT = 3_000
 """Milliseconds between heartbeats while waiting for data from a pipe."""
@@ -34,11 +33,11 @@ class ArchiveSession:
     tag: str
     is_layout: bool
 
-    def query(self, _question: dict[str, object]) -> object:
+    def answer(self, _request: CheckArchive) -> ArchiveCheck:
         """Whether it is an archive at all."""
-        return is_archive(DescriptorBlocks.of(self.files[0].fileno()))
+        return ArchiveCheck(is_archive(DescriptorBlocks.of(self.files[0].fileno())))
 
-    def tree(self, _question: dict[str, object], _entered: DirectoryFilter) -> Tree:
+    def tree(self, _request: ReadArchive, _entered: DirectoryFilter) -> Tree:
         """The whole tree: a pipe can be read only once."""
         if self.is_layout:
             return self.reader.layout(self._open_part, self.tag)
@@ -89,12 +88,9 @@ def _read_pipe(descriptor: int, working: Callable[[], None]) -> Iterator[bytes]:
         yield piece
 
 
-def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> ArchiveSession:
-    """`options`: `form`, `tag`, `layout` if there is no file, and `scratch`, the directory to unpack in."""
-    reader = ArchiveReader(str(options["scratch"]), lambda _directory: caller(SCRATCH), caller.working)
-    form, tag = ArchiveFormat(options.get("form", ArchiveFormat.ANY.value)), str(options.get("tag", ""))
-    return ArchiveSession(reader, caller, files, form, tag, bool(options.get("layout")))
+def _begin(request: OpenArchive, files: list[BinaryIO], caller: Caller) -> ArchiveSession:
+    reader = ArchiveReader(request.scratch, lambda _directory: caller(SCRATCH), caller.working)
+    return ArchiveSession(reader, caller, files, ArchiveFormat(request.form), request.tag, request.is_layout)
 
 
-if __name__ == "__main__":
-    main(begin)
+SESSION = SessionKind(OpenArchive, _begin, (CheckArchive, ReadArchive))

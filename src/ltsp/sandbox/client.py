@@ -10,24 +10,37 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeVar
 
 from ltsp.errors import FormatError, LtspError, ReaderFailed, SourceError
 from ltsp.host import command
 from ltsp.host.command import ServerProgram
+from ltsp.sandbox.messages import (
+    ContentRequest,
+    Done,
+    EnterReply,
+    EnterRequest,
+    FileRequest,
+    Hole,
+    Message,
+    VolumeKey,
+    decode,
+    protocol_error,
+)
 from ltsp.sandbox.passed_files import PassedFiles
 from ltsp.sandbox.protocol import (
-    SELECTED,
     Frame,
     FrameKind,
     PeerClosed,
     parse_failure,
     receive_frame,
     send_failure,
-    send_json,
+    send_frame,
+    send_message,
 )
-from ltsp.sandbox.tree_codec import FileExtents, NodeRecord, decode_tree
+from ltsp.sandbox.tree_codec import FileExtents, decode_tree
 from ltsp.tree.content import Content
+from ltsp.tree.name import printable
 from ltsp.tree.selection import Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree
 
@@ -37,11 +50,19 @@ _MEMORY_FLOOR = 2 << 30
 _SHARE = 2
 """The process may use 1/_SHARE of the machine's memory, and at least _MEMORY_FLOOR; address space, mostly unused."""
 
-_MOST_UNPACKED = 1 << 40
+_MOST_WRITTEN = 1 << 40
+"""Bytes that it may write to a file."""
+_WORKER = "ltsp.sandbox.worker"
 
-OpenSibling = Callable[[str], BinaryIO]
+ARCHIVES, DISKS = "ltsp.sandbox.archive_session", "ltsp.sandbox.disk_session"
+"""Sessions: a process can have those that it was started with."""
+
+OpenFile = Callable[[str], BinaryIO]
+"""Opens a further file that the process requests. Raises LtspError to refuse it."""
 FindKey = Callable[[bytes], bytes]
 """Finds the key of an encrypted volume from its header. Raises LtspError."""
+
+_Reply = TypeVar("_Reply")
 
 
 def refuse_key(_header: bytes) -> bytes:
@@ -49,39 +70,66 @@ def refuse_key(_header: bytes) -> bytes:
     raise SourceError("it is an encrypted volume")
 
 
+def refuse_file(name: str) -> BinaryIO:
+    """For a source in one file."""
+    raise SourceError(f"it needs {printable(name)}")
+
+
 @dataclass(slots=True)
 class SandboxReader:
-    """Sends queries to the process, one at a time; contents are read over separate channels, several at once."""
+    """Sends requests to the process, one at a time; contents are read over separate channels, several at once."""
 
     control: socket.socket
-    open_sibling: OpenSibling
     explain_exit: Callable[[], str]
     """Returns why the process ended."""
     files: PassedFiles
+    open_file: OpenFile = refuse_file
     find_key: FindKey = refuse_key
     idle: list[socket.socket] = field(default_factory=list)
     """Channels not in use."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def query(self, question: dict[str, object]) -> object:
-        """The session's reply to a query.
+    def open(
+        self,
+        request: Message,
+        files: Sequence[BinaryIO],
+        open_file: OpenFile = refuse_file,
+        find_key: FindKey = refuse_key,
+    ) -> None:
+        """Begin a session for these files, in place of the one before.
 
         Raises LtspError, whose text is safe to print.
         """
         with self.lock:
-            send_json(self.control, FrameKind.ASK, question)
-            return self._receive_answer().json()
+            self.open_file, self.find_key = open_file, find_key
+            for file in files:
+                self.files.add(file)
+            self._send(FrameKind.OPEN, request, [file.fileno() for file in files])
+            decode(self._receive_answer().payload, Done)
 
-    def tree(self, question: dict[str, object], selection: Selection = select_all) -> Tree:
+    def ask(self, request: Message, reply: type[_Reply]) -> _Reply:
+        """The session's reply, of that class.
+
+        Raises LtspError, whose text is safe to print.
+        """
+        with self.lock:
+            self._send(FrameKind.ASK, request)
+            return decode(self._receive_answer().payload, reply)
+
+    def tree(self, request: Message, selection: Selection = select_all) -> Tree:
         """The tree that the selection includes; excluded directories are not read.
 
         Raises LtspError.
         """
-        wanted = "whole" if selection is select_all else SELECTED
+        is_whole = selection is select_all
         with self.lock:
-            send_json(self.control, FrameKind.ASK, {**question, "tree": wanted})
-            found = decode_tree(self._receive_records(selection), self._make_content)
-        return found if selection is select_all else found.select(selection)
+            self._send(FrameKind.TREE if is_whole else FrameKind.SELECTED_TREE, request)
+            found = decode_tree(self._receive_batches(selection), self._make_content)
+        return found if is_whole else found.select(selection)
+
+    def _send(self, kind: FrameKind, request: Message, files: Sequence[int] = ()) -> None:
+        with self._translate_errors():
+            send_message(self.control, kind, request, files)
 
     def _make_content(self, number: int, size: int, stored: int, extents: FileExtents) -> Content:
         """Raises ValueError for invalid extents."""
@@ -89,51 +137,56 @@ class SandboxReader:
             return self.files.content(stored, extents)
         return _SandboxedContent(self, number, size, stored)
 
-    def _receive_records(self, selection: Selection) -> Iterator[NodeRecord]:
+    def _receive_batches(self, selection: Selection) -> Iterator[bytes]:
         while (frame := self._receive_answer(selection)).kind is FrameKind.MORE:
-            match frame.json():
-                case list(batch):
-                    yield from batch
-                case _:
-                    raise ReaderFailed("invalid tree from the reader process")
+            yield frame.payload
+        decode(frame.payload, Done)
 
     def _receive_answer(self, selection: Selection = select_all) -> Frame:
+        """The next frame of the answer; requests of the process before it are carried out."""
         while True:
-            with self._translate_errors():
-                frame = receive_frame(self.control)
+            frame = self.receive(self.control)
             match frame.kind:
-                case FrameKind.SIBLING:
-                    self._send_sibling(str(frame.json()))
-                case FrameKind.ENTER:
-                    send_json(
-                        self.control,
-                        FrameKind.ANSWER,
-                        [selection(path, True) is Inclusion.ALL for path in _parse_paths(frame)],
-                    )
-                case FrameKind.WORKING:
-                    pass
-                case FrameKind.KEY:
-                    self._send_key(frame.payload)
+                case FrameKind.ANSWER | FrameKind.MORE:
+                    return frame
                 case FrameKind.FAILURE:
                     raise parse_failure(frame)
+                case FrameKind.WORKING:
+                    pass
+                case FrameKind.SIBLING:
+                    self._send_file(decode(frame.payload, FileRequest).name)
+                case FrameKind.ENTER:
+                    paths = decode(frame.payload, EnterRequest).paths
+                    is_entered = tuple(selection(path, True) is Inclusion.ALL for path in paths)
+                    self._send(FrameKind.ANSWER, EnterReply(is_entered))
+                case FrameKind.KEY:
+                    self._send_key(frame.payload)
                 case _:
-                    return frame
+                    raise protocol_error()
 
-    def _send_sibling(self, name: str) -> None:
+    def _send_file(self, name: str) -> None:
         try:
-            with self.open_sibling(name) as file:
+            with self.open_file(name) as file:
                 try:
                     self.files.add(file)
                 except OSError as error:
                     raise SourceError(f"cannot open another file: {error.strerror}") from error
-                send_json(self.control, FrameKind.ANSWER, None, [file.fileno()])
+                self._send(FrameKind.ANSWER, Done(), [file.fileno()])
+        except ReaderFailed:
+            raise
         except LtspError as error:
-            send_failure(self.control, error)
+            self._send_failure(error)
 
     def _send_key(self, header: bytes) -> None:
         try:
-            send_json(self.control, FrameKind.ANSWER, self.find_key(header).hex())
+            key = self.find_key(header)
         except LtspError as error:
+            self._send_failure(error)
+        else:
+            self._send(FrameKind.ANSWER, VolumeKey(key))
+
+    def _send_failure(self, error: LtspError) -> None:
+        with self._translate_errors():
             send_failure(self.control, error)
 
     def take_channel(self) -> socket.socket:
@@ -143,7 +196,7 @@ class SandboxReader:
             ours, theirs = socket.socketpair()
             ours.settimeout(_REPLY_TIMEOUT)
             with theirs, self._translate_errors():
-                send_json(self.control, FrameKind.CHANNEL, None, [theirs.fileno()])
+                send_frame(self.control, FrameKind.CHANNEL, b"", [theirs.fileno()])
             return ours
 
     def return_channel(self, channel: socket.socket) -> None:
@@ -190,7 +243,7 @@ class _SandboxedStream:
         self._ended = False
         self.mtime: int | None = None
         self.size = size
-        send_json(self._channel, FrameKind.CONTENT, number)
+        send_message(self._channel, FrameKind.CONTENT, ContentRequest(number))
 
     def read(self, size: int) -> bytes:
         pieces: list[bytes] = []
@@ -232,14 +285,14 @@ class _SandboxedStream:
                 case FrameKind.DATA:
                     self._data = memoryview(frame.payload)
                 case FrameKind.HOLE:
-                    self._hole = _parse_length(frame.json())
+                    self._hole = decode(frame.payload, Hole).size
                 case FrameKind.END:
                     self._ended = True
                 case FrameKind.FAILURE:
                     self._ended = True
                     raise parse_failure(frame)
                 case _:
-                    raise ReaderFailed("invalid reply from the reader process")
+                    raise protocol_error()
             left = self.size - self._at
             if len(self._data) + self._hole > left or (self._ended and left):
                 raise FormatError("a file in the source does not have the size recorded in its inode")
@@ -260,33 +313,11 @@ class _SandboxedStream:
             self._channel.close()
 
 
-def _parse_paths(frame: Frame) -> list[str]:
-    match frame.json():
-        case list(paths) if all(isinstance(path, str) for path in paths):
-            return paths
-        case _:
-            raise FormatError("invalid reply from the reader process")
-
-
-def _parse_length(value: object) -> int:
-    if type(value) is not int or value <= 0:
-        raise ReaderFailed("invalid reply from the reader process")
-    return value
-
-
 @contextmanager
-def start_reader(
-    module: str,
-    files: Sequence[BinaryIO],
-    open_sibling: OpenSibling,
-    options: dict[str, object],
-    *,
-    unpacks: bool = False,
-    find_key: FindKey = refuse_key,
-) -> Iterator[SandboxReader]:
-    """Start the process, a module that calls `worker.main`, with these files; it ends with the block.
+def start_reader(sessions: Sequence[str], *, may_write: bool) -> Iterator[SandboxReader]:
+    """Start the process, which can have these sessions, by module; it ends with the block.
 
-    `unpacks`: whether it may write to files that are passed to it.
+    `may_write`: whether it may write to files that are passed to it.
 
     Raises LtspError.
     """
@@ -294,19 +325,13 @@ def start_reader(
     with ExitStack() as opened:
         opened.enter_context(ours)
         with theirs:
-            limits = (_memory_limit(), _MOST_UNPACKED if unpacks else 0)
+            limits = (_memory_limit(), _MOST_WRITTEN if may_write else 0)
             # Without -P, modules in the working directory could shadow ours and run with our privileges.
-            arguments = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *map(str, limits)]
+            arguments = [sys.executable, "-P", "-m", _WORKER, str(theirs.fileno()), *map(str, limits), *sessions]
             process = opened.enter_context(command.serve(arguments, descriptors=[theirs.fileno()]))
         ours.settimeout(_REPLY_TIMEOUT)
-        given = opened.enter_context(PassedFiles())
-        for file in files:
-            given.add(file)
-        reader = SandboxReader(ours, open_sibling, lambda: _explain_exit(process), given, find_key)
-        with reader.lock:
-            with reader._translate_errors():  # noqa: SLF001 -- of this module
-                send_json(ours, FrameKind.ASK, options, [file.fileno() for file in files])
-            reader._receive_answer()  # noqa: SLF001 -- likewise
+        files = opened.enter_context(PassedFiles())
+        reader = SandboxReader(ours, lambda: _explain_exit(process), files)
         try:
             yield reader
         finally:

@@ -1,35 +1,40 @@
-"""The sandboxed process for disks: from open files to a system and its tree."""
+"""The sandboxed process for disks: from open files to volumes, to the system on them, and its tree.
+
+It reads the file systems that it has readers for. Of others it locates the volume, or copies it, for the kernel.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from ltsp.disk import probe
+from ltsp.disk import block_map, probe
 from ltsp.disk.image import Disk, open_disk
 from ltsp.disk.volume import sector_cipher
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.btrfs import volume as btrfs
 from ltsp.filesystem.ext import volume as ext
-from ltsp.filesystem.file_system import FileSystem
+from ltsp.filesystem.file_system import FileSystem, SubvolumeFileSystem
 from ltsp.filesystem.iso import volume as iso
 from ltsp.filesystem.vfat import volume as vfat
 from ltsp.filesystem.xfs import volume as xfs
 from ltsp.inspection import kernel_drivers
 from ltsp.inspection.found_system import FoundSystem, SystemChoice
 from ltsp.inspection.search import SystemSearch
-from ltsp.sandbox.worker import Caller, main
+from ltsp.sandbox import disk_messages as messages
+from ltsp.sandbox.messages import SCRATCH, Message
+from ltsp.sandbox.session import Caller, SessionKind
 from ltsp.storage import lzo
 from ltsp.storage.blocks import Blocks
+from ltsp.storage.sparse import free_bytes, write_sparse
 from ltsp.tree.name import printable
-from ltsp.tree.selection import DirectoryFilter
+from ltsp.tree.selection import DirectoryFilter, select_all
 from ltsp.tree.tree import Tree
 
-SCRATCH = ""
-"""Requested in place of a sibling: an unnamed file to unpack into."""
 lzo.load_native()  # load the library now: after confinement it cannot be read
 with suppress(LtspError):
     sector_cipher.load_library()  # likewise
@@ -42,55 +47,118 @@ _READERS: dict[str, Callable[[Blocks], FileSystem]] = {
     probe.ISO9660: iso.open,
     probe.VFAT: vfat.open,
 }
+_SECTOR = 512
+_PIECE = 1 << 20
+_ROOM_LEFT = 64 << 20
+"""Bytes to leave free."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DiskSession:
+    disks: tuple[Disk, ...]
     volumes: Volumes
-    found: FoundSystem
-    formats: tuple[str, ...]
-    warnings: tuple[str, ...]
-    unread: bool
+    caller: Caller
+    fstype: str
+    """As the user gave it."""
+    found: dict[tuple[SystemChoice, bool], FoundSystem] = field(default_factory=dict)
+    unread: bool = False
     """Whether there is an unread file system that the kernel may be able to read."""
+    opened: dict[int, FileSystem] = field(default_factory=dict)
 
-    def query(self, _question: dict[str, object]) -> object:
-        """The system found, for `ltsp.source.disk.disk`."""
-        return {**self.found.to_json(self.formats, self.warnings), "unread": self.unread}
+    def answer(self, request: Message) -> Message:
+        match request:
+            case messages.FindSystem(choice, whole):
+                found = self._find_system(choice, whole=whole)
+                return messages.SystemReport.of(found, self._formats(), self._warnings(), unread=self.unread)
+            case messages.ListVolumes():
+                reports = tuple(map(messages.VolumeReport.of, self.volumes.volumes))
+                return messages.VolumeList(reports, self._formats(), tuple(self.volumes.missing), self._warnings())
+            case messages.OpenVolume(number):
+                system = self._open_file_system(number)
+                return messages.FileSystemReport(system.kind, system.label, system.uuid, _list_subvolumes(system))
+            case messages.LocateVolume(number):
+                found_extent = block_map.find_contiguous_extent(self._volume(number).blocks)
+                if found_extent is None:
+                    return messages.VolumeLocation(None, 0)
+                return messages.VolumeLocation(_identity(found_extent.file), found_extent.offset)
+            case messages.MeasureVolume(number):
+                return messages.VolumeSize(self._measure(self._volume(number)))
+            case messages.CopyVolume(number):
+                return messages.VolumeCopy(self._copy(self._volume(number)))
+        raise FormatError("invalid request")
 
-    def tree(self, _question: dict[str, object], entered: DirectoryFilter) -> Tree:
-        return self.found.tree(entered)
+    def tree(self, request: Message, entered: DirectoryFilter) -> Tree:
+        match request:
+            case messages.ReadSystem(choice, whole):
+                return self._find_system(choice, whole=whole).tree(entered)
+            case messages.ReadVolume(number, subvolume):
+                system = self._open_file_system(number)
+                if subvolume is not None and isinstance(system, SubvolumeFileSystem):
+                    return system.subvolume_tree(subvolume, select_all)
+                return system.tree()
+        raise FormatError("invalid request")
+
+    def _find_system(self, choice: SystemChoice, *, whole: bool) -> FoundSystem:
+        if (choice, whole) not in self.found:
+            search = SystemSearch(self.volumes, lambda volume: open_volume(volume, self.fstype))
+            self.found[choice, whole] = search.find_system(choice, whole=whole)
+            unread = [self.volumes.volumes[number] for number in search.faults]
+            self.unread = any(
+                not each.fault and kernel_drivers.find_driver(each.kind, self.fstype) is not None for each in unread
+            )
+        return self.found[choice, whole]
+
+    def _formats(self) -> tuple[str, ...]:
+        return tuple(" in ".join(filter(None, (disk.format, disk.compression))) for disk in self.disks)
+
+    def _warnings(self) -> tuple[str, ...]:
+        return (*(warning for disk in self.disks for warning in disk.warnings), *self.volumes.warnings)
+
+    def _volume(self, number: int) -> Volume:
+        return self.volumes.volumes[number]
+
+    def _open_file_system(self, number: int) -> FileSystem:
+        if number not in self.opened:
+            self.opened[number] = open_volume(self._volume(number), self.fstype)
+        return self.opened[number]
+
+    def _measure(self, volume: Volume) -> int:
+        """The most bytes that a copy of it takes."""
+        needs = 0
+        for _, length in block_map.data_ranges(volume.blocks):
+            needs += length
+            self.caller.working()
+        return needs
+
+    def _copy(self, volume: Volume) -> messages.FileIdentity:
+        """Copy the volume, with holes for ranges of zeros, and return the identity of the copy.
+
+        Raises FormatError, and SourceError if there is no room for it.
+        """
+        needs = self._measure(volume)
+        with self.caller(SCRATCH) as file:
+            _check_room(volume, needs, file.fileno())
+            os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
+            for place, length in block_map.data_ranges(volume.blocks):
+                for at in range(place, place + length, _PIECE):
+                    _write(file.fileno(), volume.blocks.read_at(at, min(_PIECE, place + length - at)), at)
+                    self.caller.working()
+            return _identity(file.fileno())
 
 
-def begin(files: list[BinaryIO], caller: Caller, options: dict[str, object]) -> DiskSession:
-    """`options`: `partition`, `subvolume`, `fstype`, `whole` if it has to be a system, `holding` a path that has to
-    exist instead, `unlock` if there is a key.
-
-    Raises FormatError and SourceError.
-    """
-    disks = [open_numbered_disk(number, file, caller) for number, file in enumerate(files)]
-    volumes = Volumes.of(disks, caller.find_key if options.get("unlock") else None)
-    wanted = str(options.get("fstype", ""))
-    search = SystemSearch(volumes, lambda volume: open_volume(volume, wanted))
-    choice = SystemChoice(*(str(options.get(key, "")) for key in ("partition", "subvolume", "holding")))
-    found = search.find_system(choice, whole=bool(options.get("whole", True)))
-    formats = tuple(" in ".join(filter(None, (disk.format, disk.compression))) for disk in disks)
-    warnings = (*(warning for disk in disks for warning in disk.warnings), *volumes.warnings)
-    unread = [volumes.volumes[number] for number in search.faults]
-    mountable = any(not each.fault and kernel_drivers.find_driver(each.kind, wanted) is not None for each in unread)
-    return DiskSession(volumes, found, formats, warnings, mountable)
+def _begin(request: messages.OpenDisks, files: list[BinaryIO], caller: Caller) -> DiskSession:
+    """Raises FormatError and SourceError."""
+    disks = tuple(_open_numbered_disk(number, file, caller) for number, file in enumerate(files))
+    volumes = Volumes.of(disks, caller.find_key if request.unlock else None)
+    return DiskSession(disks, volumes, caller, request.fstype)
 
 
-def format_sibling(number: int, name: str) -> str:
-    """The name for requesting a file that a disk refers to."""
-    return f"{number}/{name}"
-
-
-def open_numbered_disk(number: int, file: BinaryIO, caller: Caller) -> Disk:
+def _open_numbered_disk(number: int, file: BinaryIO, caller: Caller) -> Disk:
     """Open a disk by its number, from 0. Raises FormatError and SourceError."""
     try:
         return open_disk(
             file,
-            open_sibling=lambda name: caller(format_sibling(number, name)),
+            open_sibling=lambda name: caller(messages.format_sibling(number, name)),
             scratch=lambda: caller(SCRATCH),
             working=caller.working,
         )
@@ -121,5 +189,38 @@ def open_volume(volume: Volume, fstype: str) -> FileSystem:
         raise SourceError(what, "omit fstype=") from error
 
 
-if __name__ == "__main__":
-    main(begin)
+def _check_room(volume: Volume, needs: int, descriptor: int) -> None:
+    """Raises SourceError."""
+    free = free_bytes(descriptor)
+    if needs + _ROOM_LEFT > free:
+        raise SourceError(
+            f"a copy of {printable(volume.name)} may take {needs >> 20} MiB, but only {free >> 20} MiB are free",
+            "free up space in /var/tmp, or set TMPDIR to another directory",
+        )
+
+
+def _write(descriptor: int, data: bytes, offset: int) -> None:
+    """Raises SourceError."""
+    try:
+        write_sparse(descriptor, data, offset)
+    except OSError as error:
+        raise SourceError(f"cannot copy the volume: {error.strerror}", "free up space, or set TMPDIR") from error
+
+
+def _identity(descriptor: int) -> messages.FileIdentity:
+    status = os.fstat(descriptor)
+    return messages.FileIdentity(status.st_dev, status.st_ino)
+
+
+def _list_subvolumes(system: FileSystem) -> tuple[str, ...] | None:
+    return tuple(system.subvolume_paths()) if isinstance(system, SubvolumeFileSystem) else None
+
+
+SESSION = SessionKind(
+    messages.OpenDisks,
+    _begin,
+    (
+        *(messages.FindSystem, messages.ReadSystem, messages.ListVolumes, messages.OpenVolume, messages.ReadVolume),
+        *(messages.LocateVolume, messages.MeasureVolume, messages.CopyVolume),
+    ),
+)

@@ -1,16 +1,19 @@
-"""The protocol with the sandboxed process: frames over a socket, some with open files."""
+"""The protocol with the sandboxed process: frames over a socket, some with open files.
+
+Most frames hold a message (`ltsp.sandbox.messages`); the others hold bytes as they are, since there may be many: trees,
+contents, the headers of volumes.
+"""
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from ltsp.errors import FileChanged, FileUnreadable, FormatError, LockHeld, LtspError, ReaderFailed, SourceError
+from ltsp.sandbox.messages import Failure, Message, decode, encode, protocol_error
 from ltsp.tree.name import printable
 
 _HEAD = struct.Struct("<cQ")
@@ -18,8 +21,6 @@ _MOST = 1 << 30
 """Limit on the size of a frame in bytes: enough for a directory of about ten million entries."""
 MOST_FILES = 64
 """Per frame."""
-SELECTED = "selected"
-"""Requests a tree of which some directories are not to be read."""
 _ERRORS: dict[str, type[LtspError]] = {
     each.__name__: each
     for each in (LtspError, LockHeld, FormatError, ReaderFailed, SourceError, FileUnreadable, FileChanged)
@@ -27,33 +28,40 @@ _ERRORS: dict[str, type[LtspError]] = {
 
 
 class FrameKind(Enum):
-    """The type of a frame."""
+    """The type of a frame, and what it holds."""
 
+    OPEN = b"o"
+    """A message that begins a session, with the files of the source; answered with `Done` or FAILURE."""
     ASK = b"?"
-    """A request, as JSON."""
+    """A message; answered with another one, or FAILURE."""
+    TREE = b"t"
+    """A message that requests a tree; answered with MORE frames, then `Done`, or FAILURE."""
+    SELECTED_TREE = b"u"
+    """Likewise, for a tree of which some directories are not to be read: ENTER says which."""
     ANSWER = b"!"
-    """JSON; the last frame of an answer."""
+    """A message; the last frame of an answer."""
     MORE = b"+"
-    """JSON; the answer continues."""
+    """Records of a tree (`ltsp.sandbox.tree_codec`); the answer continues."""
     FAILURE = b"-"
-    """An error: kind, message and hint as JSON. It also ends an answer."""
+    """`Failure`; it also ends an answer."""
     SIBLING = b"s"
-    """Requests another file by name; answered with the file, or FAILURE."""
+    """`FileRequest`; answered with `Done` and the file, or FAILURE."""
     ENTER = b"i"
-    """Paths of directories; the answer says for each whether to read it."""
+    """`EnterRequest`; answered with `EnterReply`."""
     WORKING = b"w"
-    """A heartbeat while an answer is being prepared."""
+    """A heartbeat while an answer is being prepared; empty."""
     KEY = b"k"
-    """The header of an encrypted volume; answered with its key in hexadecimal, as JSON, or FAILURE."""
+    """The header of an encrypted volume, as it is; answered with `VolumeKey`, or FAILURE."""
     CHANNEL = b"c"
-    """Passes a socket over which contents can be requested."""
+    """Passes a socket over which contents can be requested; empty."""
     CONTENT = b"r"
-    """Requests a content by number, as JSON."""
+    """`ContentRequest`; answered with DATA and HOLE frames, then END, or FAILURE."""
     DATA = b"d"
+    """Bytes of a content, as they are."""
     HOLE = b"h"
-    """A number of zero bytes, as JSON."""
+    """`Hole`."""
     END = b"e"
-    """The end of a content."""
+    """The end of a content; empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +70,6 @@ class Frame:
     payload: bytes
     files: tuple[int, ...] = ()
     """Descriptors, which the receiver has to close."""
-
-    def json(self) -> Any:
-        """Raises ReaderFailed for invalid JSON."""
-        try:
-            return json.loads(self.payload)
-        except (ValueError, RecursionError) as error:
-            raise _protocol_error() from error
 
 
 class PeerClosed(Exception):
@@ -91,12 +92,12 @@ def send_frame(to: socket.socket, kind: FrameKind, payload: bytes = b"", files: 
         raise PeerClosed from error
 
 
-def send_json(to: socket.socket, kind: FrameKind, value: object, files: Sequence[int] = ()) -> None:
-    send_frame(to, kind, json.dumps(value).encode("ascii"), files)
+def send_message(to: socket.socket, kind: FrameKind, message: Message, files: Sequence[int] = ()) -> None:
+    send_frame(to, kind, encode(message), files)
 
 
 def send_failure(to: socket.socket, error: LtspError) -> None:
-    send_json(to, FrameKind.FAILURE, [type(error).__name__, error.message, error.hint])
+    send_message(to, FrameKind.FAILURE, Failure(type(error).__name__, error.message, error.hint))
 
 
 def receive_frame(source: socket.socket, files: int = 0) -> Frame:
@@ -116,9 +117,9 @@ def receive_frame(source: socket.socket, files: int = 0) -> Frame:
     try:
         kind = FrameKind(letter)
     except ValueError:
-        raise _protocol_error() from None
+        raise protocol_error() from None
     if size > _MOST:
-        raise _protocol_error()
+        raise protocol_error()
     return Frame(kind, _receive_exactly(source, size), tuple(given))
 
 
@@ -137,18 +138,11 @@ def _receive_exactly(source: socket.socket, size: int) -> bytes:
 
 
 def parse_failure(frame: Frame) -> LtspError:
-    """The error in a FAILURE frame, made safe to print."""
-    match frame.json():
-        case [str(kind), str(message), str(hint)]:
-            return _ERRORS.get(kind, FormatError)(_make_printable(message), _make_printable(hint))
-        case _:
-            return _protocol_error()
+    """The error in a FAILURE frame, made safe to print. Raises ReaderFailed if it is invalid."""
+    failure = decode(frame.payload, Failure)
+    return _ERRORS.get(failure.kind, FormatError)(_make_printable(failure.message), _make_printable(failure.hint))
 
 
 def _make_printable(text: str) -> str:
     """Escape the text only if needed: printable text was escaped before, and would get double backslashes."""
     return text if text.isprintable() else printable(text)
-
-
-def _protocol_error() -> ReaderFailed:
-    return ReaderFailed("invalid reply from the reader process")

@@ -1,14 +1,19 @@
-"""Encodes trees as JSON records, and decodes them from the sandboxed process, which is not trusted.
+"""Encodes trees as batches of JSON records, and decodes them from the sandboxed process, which is not trusted.
 
 A record follows all that it refers to, and its number is its position, from 0; the last one is the root. Files are
 records without contents, which are requested by number.
+
+This is not the codec of messages: a tree may have millions of nodes, which would be objects twice, and each record is
+checked against those before it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 from ltsp.errors import ReaderFailed
@@ -16,7 +21,7 @@ from ltsp.tree.content import Content
 from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
 from ltsp.tree.tree import Tree
 
-NodeRecord = list[Any]
+_NodeRecord = list[Any]
 FileExtents = tuple[tuple[int, int, int], ...]
 """The extents of a file: for each the number of an open file (or -1 for zeros), offset and size. Both sides number the
 files in the same way. Empty if the content has to be requested.
@@ -25,6 +30,8 @@ FindExtents = Callable[[Content], FileExtents]
 MakeContent = Callable[[int, int, int, FileExtents], Content]
 """Makes a content from the number, size, stored bytes and extents of a file."""
 
+_BATCH: Final = 512
+"""Records per batch."""
 _MOST_BYTES: Final = (1 << 63) - 1
 _LONGEST_NAME: Final = 255
 """Bytes. limits.h, NAME_MAX"""
@@ -33,10 +40,14 @@ _LONGEST_TARGET: Final = 65535
 _NOT_NAMES: Final = frozenset({"", ".", ".."})
 
 
-def encode_tree(
-    tree: Tree, found: list[Content], find_extents: FindExtents = lambda _content: ()
-) -> Iterator[NodeRecord]:
-    """The records of a tree; contents are appended to `found`, which `["f", …]` records number."""
+def encode_tree(tree: Tree, found: list[Content], find_extents: FindExtents = lambda _content: ()) -> Iterator[bytes]:
+    """The records of a tree, in batches; contents are appended to `found`, which `["f", …]` records number."""
+    records = _encode_nodes(tree, found, find_extents)
+    while batch := list(islice(records, _BATCH)):
+        yield json.dumps(batch).encode("ascii")
+
+
+def _encode_nodes(tree: Tree, found: list[Content], find_extents: FindExtents) -> Iterator[_NodeRecord]:
     numbers: dict[int, int] = {}
     count = 0
     pending: list[tuple[Node, Iterator[Node]]] = [(tree.root, iter(tree.root.entries.values()))]
@@ -54,7 +65,7 @@ def encode_tree(
         count += 1
 
 
-def _encode_node(node: Node, numbers: dict[int, int], found: list[Content], find_extents: FindExtents) -> NodeRecord:
+def _encode_node(node: Node, numbers: dict[int, int], found: list[Content], find_extents: FindExtents) -> _NodeRecord:
     metadata = node.metadata
     xattrs = [[name, base64.b64encode(value).decode("ascii")] for name, value in metadata.xattrs]
     common = [metadata.mode, metadata.uid, metadata.gid, metadata.mtime, xattrs]
@@ -74,24 +85,25 @@ def _encode_node(node: Node, numbers: dict[int, int], found: list[Content], find
             return ["s", *common]
 
 
-def decode_tree(given: Iterable[NodeRecord], make_content: MakeContent) -> Tree:
-    """The tree of these records.
+def decode_tree(batches: Iterable[bytes], make_content: MakeContent) -> Tree:
+    """The tree of these batches of records.
 
     Raises ReaderFailed if they are invalid.
     """
     nodes: list[Node] = []
     placed: set[int] = set()
-    for record in given:
+    for batch in batches:
         try:
-            nodes.append(_decode_node(record, nodes, placed, make_content))
-        except (ValueError, TypeError, IndexError, binascii.Error) as error:
+            for record in json.loads(batch):
+                nodes.append(_decode_node(record, nodes, placed, make_content))
+        except (ValueError, TypeError, IndexError, RecursionError, binascii.Error) as error:
             raise ReaderFailed("invalid tree from the reader process") from error
     if not nodes or not isinstance(nodes[-1], Directory):
         raise ReaderFailed("invalid tree from the reader process")
     return Tree(nodes[-1])
 
 
-def _decode_node(record: NodeRecord, nodes: list[Node], placed: set[int], make_content: MakeContent) -> Node:
+def _decode_node(record: _NodeRecord, nodes: list[Node], placed: set[int], make_content: MakeContent) -> Node:
     """Raises ValueError, TypeError or IndexError for an invalid record."""
     kind, mode, uid, gid, mtime, xattrs, *rest = record
     metadata = Metadata(

@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from tempfile import TemporaryFile, mkdtemp
 from typing import BinaryIO, Final
 
@@ -23,9 +23,10 @@ from ltsp.errors import FileChanged, FormatError, LtspError, ReaderFailed, Sourc
 from ltsp.host import command
 from ltsp.host.root import RootDirectory
 from ltsp.inspection.root_file_systems import enter_nested_root
-from ltsp.sandbox.client import start_reader
+from ltsp.sandbox.client import ARCHIVES, DISKS, SandboxReader, start_reader
+from ltsp.sandbox.messages import SCRATCH, ArchiveCheck, CheckArchive, OpenArchive, ReadArchive
 from ltsp.source.location import LAYOUT, REGISTRY, STANDARD_INPUT, ImageReference
-from ltsp.source.source import ClosedSource, Plan, SourcePart
+from ltsp.source.source import ClosedSource, Kept, Plan, SourcePart
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
@@ -33,7 +34,7 @@ from ltsp.tree.node import Directory
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
 
-_SESSION_MODULE: Final = "ltsp.sandbox.archive_session"
+_SESSION_MODULE: Final = ARCHIVES
 _MOST_PARTS: Final = 4000
 """Limit on the files of a layout that are opened: 1000 layers, and the manifests that lead to them."""
 _NO_DISKS: Final = "standard input takes only archives: save the disk image to a file, and name that"
@@ -67,6 +68,8 @@ class ArchiveSource(ClosedSource):
     form: ArchiveFormat = ArchiveFormat.ANY
     tag: str = ""
     """Which image to take, if the archive holds several."""
+    kept: Kept[SandboxReader] | None = field(default=None, compare=False, repr=False)
+    """The process that looked into it, for its opening."""
 
     @property
     def description(self) -> str:
@@ -88,7 +91,8 @@ class ArchiveSource(ClosedSource):
             before = _state(descriptor)
             file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115 - it closes nothing
             with _translate_errors(shown, _NO_DISKS if self.path == STANDARD_INPUT else ""):
-                tree = opened.enter_context(_read_tree([file], _refuse_part, form=self.form.value, tag=self.tag))
+                request = OpenArchive(_scratch_directory(), self.form.value, self.tag)
+                tree = opened.enter_context(_read_tree(request, [file], _refuse_part, self.kept))
             yield enter_nested_root(_strip_top_directory(tree)).select(selection)
             if _state(descriptor) != before:
                 raise FileChanged(
@@ -170,7 +174,8 @@ def _open_layout(path: str, tag: str, shown: str) -> Iterator[Tree]:
             return os.fdopen(os.dup(parts[path][0].fileno()), "rb", buffering=0)
 
         with _translate_errors(shown):
-            tree = opened.enter_context(_read_tree([], part, layout=True, tag=tag))
+            request = OpenArchive(_scratch_directory(), ArchiveFormat.ANY.value, tag, is_layout=True)
+            tree = opened.enter_context(_read_tree(request, [], part))
         yield tree
         if any(_state(file.fileno()) != state for file, state in parts.values()):
             raise FileChanged(
@@ -193,30 +198,42 @@ def _refuse_part(path: str) -> BinaryIO:
 
 
 @contextmanager
-def _read_tree(files: Sequence[BinaryIO], part: Callable[[str], BinaryIO], **options: object) -> Iterator[Tree]:
-    """The tree, read by a process that ends with the block.
+def _read_tree(
+    request: OpenArchive,
+    files: Sequence[BinaryIO],
+    part: Callable[[str], BinaryIO],
+    kept: Kept[SandboxReader] | None = None,
+) -> Iterator[Tree]:
+    """The tree, read by a process that ends with the block: `kept`, or another one.
 
     Raises LtspError; its message begins with a verb, and the caller prepends the name.
     """
-    scratch = _scratch_directory()
 
     def other(path: str) -> BinaryIO:
-        return part(path) if path else _make_scratch_file(scratch)
+        return _make_scratch_file(request.scratch) if path == SCRATCH else part(path)
 
-    with start_reader(_SESSION_MODULE, files, other, {"scratch": scratch, **options}, unpacks=True) as reader:
-        yield reader.tree({})
+    with ExitStack() as opened:
+        reader = kept.take(opened) if kept else None
+        if reader is None:
+            reader = opened.enter_context(start_reader([_SESSION_MODULE], may_write=True))
+        reader.open(request, files, other)
+        yield reader.tree(ReadArchive())
 
 
-def holds_archive(file: BinaryIO, shown: str) -> bool:
-    """Whether it is a tar archive; the first block of a compressed one is unpacked in the sandbox, too.
+def check_archive(file: BinaryIO, shown: str, keep: ExitStack) -> tuple[bool, Kept[SandboxReader] | None]:
+    """Whether a file is a tar archive. The first block of a compressed one is unpacked in the sandbox.
 
-    Raises ReaderFailed if the sandboxed process fails.
+    The process that did so can read archives and disks, and is kept until `keep` closes.
+    Raises ReaderFailed if it fails.
     """
     start = os.pread(file.fileno(), BLOCK, 0)
     if not compressed.detect_compression(start):
-        return is_header(start)
-    with _translate_errors(shown), start_reader(_SESSION_MODULE, [file], _refuse_part, {"scratch": ""}) as reader:
-        return reader.query({}) is True
+        return is_header(start), None
+    with ExitStack() as opened, _translate_errors(shown):
+        reader = opened.enter_context(start_reader([_SESSION_MODULE, DISKS], may_write=True))
+        reader.open(OpenArchive("", ArchiveFormat.ANY.value), [file], _refuse_part)
+        is_archive = reader.ask(CheckArchive(), ArchiveCheck).is_archive
+        return is_archive, Kept(reader, opened.pop_all(), keep)
 
 
 @contextmanager

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from ltsp.errors import SourceError
 from ltsp.source.directory.host_file import spill_to_host
-from ltsp.source.source import Plan, Source, SourcePart, SourceWrapper
+from ltsp.source.source import OpenImage, Plan, Source, SourcePart, SourceWrapper
 from ltsp.source.spec import ImageSpec
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File
 from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
-
-OpenImage = Callable[[str], Source]
-"""Opens an image file of the host, by path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +114,9 @@ class CombinedSource(SourceWrapper):
             case Directory() as directory:
                 yield Tree(directory).select(selection)
             case File(content=content):
-                with spill_to_host(content) as path, self.open_image(path).open(selection, faults) as part:
-                    yield part
+                with ExitStack() as opened:
+                    image = self.open_image(opened.enter_context(spill_to_host(content)), opened)
+                    yield opened.enter_context(image.open(selection, faults))
             case _:
                 raise SourceError(
                     f"{printable(entry.image_spec.image)} not found in {printable(self.base.description)}",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import BinaryIO
 
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.host.root import is_chroot
@@ -24,12 +23,9 @@ from ltsp.source.names import derive_name
 from ltsp.source.snapshot.snapshot import NONE
 from ltsp.source.source import Source
 from ltsp.source.spec import DEFAULT_OPTIONS, DiskOptions, ImageSpec, check_no_disk_options
-from ltsp.source.squashfs import SquashfsSource
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.selection import Inclusion
-
-_FETCH = "copy or download it again, or unpack it if it is an archive"
 
 
 def find_source(
@@ -43,18 +39,21 @@ def find_source(
     disks: DiskOptions = DEFAULT_OPTIONS,
     snapshots: str = NONE,
     own_rule: str = "",
+    keep: ExitStack | None = None,
 ) -> Source:
     """The source that a command line argument stands for.
 
     `name` overrides the image name that the argument implies. `leave_out` are directories of the host that no tree
     may contain. `recorded` maps the name of an exported image to the source that it was made from, or to nothing;
     `recompress` allows such an image to be its own source. `snapshots` is the kind of snapshot to read directories
-    from. `own_rule` is the user's rule for finding a kernel, which may match that of a live medium.
+    from. `own_rule` is the user's rule for finding a kernel, which may match that of a live medium. A process that read
+    the source to find out what it is ends with this call; if `keep` is given, it waits for the source to be opened,
+    until `keep` closes.
 
     Raises UsageError for a bad name or notation, LtspError if nothing is found, SourceError if it is not a system.
     """
     first, *others = spec.parse(argument)
-    finder = _SourceFinder(base_dir, leave_out, recorded, recompress, disks, snapshots, own_rule)
+    finder = _SourceFinder(base_dir, leave_out, recorded, recompress, disks, snapshots, own_rule, keep)
     if others and not others[0].image.startswith("/") and not others[0].subdir:
         inner = others.pop(0)
         base: Source = finder.find_inner(finder.find_base(first, name, inner.image), first.image, inner)
@@ -81,6 +80,7 @@ class _SourceFinder:
     disks: DiskOptions
     snapshots: str
     own_rule: str
+    keep: ExitStack | None
 
     def find_base(self, image_spec: ImageSpec, name: str, inner: str = "") -> Source:
         """The first part, which names the image and has to be a system, unless its file `inner` is one."""
@@ -113,12 +113,14 @@ class _SourceFinder:
     def _source_from_file(
         self, path: str, name: str, image_spec: ImageSpec, notes: tuple[str, ...], inner: str
     ) -> Source:
-        image = _source_from_image(path, name, image_spec, self.disks, system=True, holding=inner)
+        from ltsp.source.image_file import source_from_file  # noqa: PLC0415 -- directories do without, as below
+
+        image = source_from_file(path, name, image_spec, self.disks, system=True, holding=inner, keep=self.keep)
         if image.kind == "archive":
             return replace(self._make_live_source(image, image_spec.image, None, notes), archive=True)
         if image.kind != "disk":
             return image
-        from ltsp.source.disk.disk import DiskSource  # noqa: PLC0415 -- as in _source_from_image
+        from ltsp.source.disk.disk import DiskSource  # noqa: PLC0415
 
         if isinstance(image, DiskSource) and (image.live or image.seen is None):
             return self._make_live_source(image, image_spec.image, image.live, notes)
@@ -153,11 +155,16 @@ class _SourceFinder:
             raise LtspError(f"{printable(image_spec.image)} not found", "parts after the first are absolute paths")
         if os.path.isdir(encode(image_spec.image)):
             return self._source_from_directory(image_spec.image, derive_name(image_spec.image), image_spec)
-        return _source_from_image(image_spec.image, derive_name(image_spec.image), image_spec, self.disks)
+        from ltsp.source.image_file import source_from_file  # noqa: PLC0415
 
-    def open_image(self, path: str) -> Source:
+        name = derive_name(image_spec.image)
+        return source_from_file(image_spec.image, name, image_spec, self.disks, keep=self.keep)
+
+    def open_image(self, path: str, keep: ExitStack) -> Source:
         """An image inside a source: what the user allows for disks on the command line does not apply to it."""
-        return _source_from_image(path, "", ImageSpec(path), DiskOptions(reader=self.disks.reader))
+        from ltsp.source.image_file import source_from_file  # noqa: PLC0415
+
+        return source_from_file(path, "", ImageSpec(path), DiskOptions(reader=self.disks.reader), keep=keep)
 
     def _find_recorded_source(self, path: str, name: str) -> Source:
         """The source that an exported image was made from, if the argument named only the image itself."""
@@ -175,6 +182,7 @@ class _SourceFinder:
             disks=self.disks,
             snapshots=self.snapshots,
             own_rule=self.own_rule,
+            keep=self.keep,
         )
 
     def _source_from_directory(self, path: str, name: str, image_spec: ImageSpec) -> DirectorySource:
@@ -241,60 +249,9 @@ def _source_from_reference(reference: ImageReference, name: str, image_spec: Ima
             "an image from standard input needs a name", "podman export CONTAINER | ltsp image - --name NAME"
         )
     check_no_disk_options(reference.path, image_spec)
-    from ltsp.source.archive import archive_source  # noqa: PLC0415 -- as in _source_from_image
+    from ltsp.source.archive import archive_source  # noqa: PLC0415 -- as for images
 
     return archive_source(reference, _check_image_name(name or derive_name(reference.name_path)))
-
-
-def _source_from_image(
-    path: str, name: str, image_spec: ImageSpec, disks: DiskOptions, *, system: bool = False, holding: str = ""
-) -> Source:
-    """A file as a source; with `system`, it has to contain a system, or the path `holding`.
-
-    Raises LtspError if its content is not supported.
-    """
-    from ltsp.disk import probe  # noqa: PLC0415 -- directories do without, as below
-    from ltsp.source.file_kind import DISK, SQUASHFS, detect_file_kind, find_misnamed_format  # noqa: PLC0415
-
-    shown = printable(path)
-    try:
-        mode = os.stat(encode(path)).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-            raise LtspError(f"{shown} is not a file, disk or directory", "name a chroot, a VM disk or an image")
-        with open(encode(path), "rb") as file:
-            kind, said = detect_file_kind(file), find_misnamed_format(path, file)
-            archive = _source_from_archive(path, name, file, shown) if stat.S_ISREG(mode) and kind != SQUASHFS else None
-    except OSError as error:
-        target = (
-            f", which links to {printable(decode(os.readlink(encode(path))))}" if os.path.islink(encode(path)) else ""
-        )
-        raise SourceError(f"cannot read {shown}{target}: {error.strerror}") from error
-    if archive is not None:
-        check_no_disk_options(path, image_spec)
-        return archive
-    if kind not in {DISK, SQUASHFS}:
-        raise SourceError(
-            f"{shown} is not supported as a source: it holds {probe.describe_kind(kind)}",
-            probe.get_remedy(kind).replace("FILE", shlex.quote(shown)),
-        )
-    if kind != SQUASHFS or image_spec.partition or image_spec.disks:
-        from ltsp.source.disk.disk import disk_source  # noqa: PLC0415
-
-        try:
-            return disk_source(path, name, image_spec, disks, system=system, holding=holding)
-        except SourceError as error:
-            if said:
-                raise SourceError(error.message, f"it is named like a {said} disk but is not one: {_FETCH}") from error
-            raise
-    if image_spec.fstype not in ("", "auto", "squashfs"):
-        raise UsageError(f"fstype={printable(image_spec.fstype)} does not apply to {shown}, which is a squashfs")
-    return SquashfsSource(name, path)
-
-
-def _source_from_archive(path: str, name: str, file: BinaryIO, shown: str) -> Source | None:
-    from ltsp.source.archive import ArchiveSource, holds_archive  # noqa: PLC0415 -- as in _source_from_image
-
-    return ArchiveSource(name, path) if holds_archive(file, shown) else None
 
 
 def _warn_of_ignored_options(image_spec: ImageSpec) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import Selection
 from ltsp.tree.tree import Tree
+
+_Kept = TypeVar("_Kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +151,34 @@ class ClosedSource:
         waiting: Callable[[str], None],  # noqa: ARG002 - likewise
     ) -> AbstractContextManager[list[str]]:
         return nullcontext([])
+
+
+OpenImage = Callable[[str, ExitStack], Source]
+"""Finds the source in an image file of the host, by path; what it keeps for its opening ends with the stack."""
+
+
+class Kept(Generic[_Kept]):
+    """What a source keeps between its plan and its opening: the process that reads it.
+
+    It ends with who takes it, or if nobody does, with the plan.
+    """
+
+    __slots__ = ("_opened", "_value")
+
+    def __init__(self, value: _Kept, opened: ExitStack, plan: ExitStack) -> None:
+        """`opened` ends it."""
+        self._value: _Kept | None = value
+        self._opened = opened
+        plan.callback(self._drop)
+
+    def take(self, opened: ExitStack) -> _Kept | None:
+        """Have it end with `opened`. None if it was taken before, or has ended."""
+        value, self._value = self._value, None
+        if value is not None:
+            opened.enter_context(self._opened)
+        return value
+
+    def _drop(self) -> None:
+        if self._value is not None:
+            self._value = None
+            self._opened.close()

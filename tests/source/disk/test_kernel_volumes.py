@@ -24,7 +24,9 @@ from corpus.system import make_system
 from filesystem import mkfs
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.inspection.found_system import SystemChoice
+from ltsp.sandbox.messages import decode
 from ltsp.source.disk.disk import disk_source
+from ltsp.source.disk.disk_files import ScratchFiles
 from ltsp.source.disk.kernel_mounts import KernelMounts
 from ltsp.source.disk.kernel_volumes import KernelVolumes
 from ltsp.source.find import find_source
@@ -433,36 +435,37 @@ def processes_of(disk):
     return there
 
 
-VOLUME = {"name": "whole disk", "size": 4096, "kind": "ext", "disk": 0, "number": 0, "fault": ""}
-VOLUME |= {"type": "", "devices": [], "encrypted": []}
-LISTED = {"volumes": [VOLUME], "formats": ["raw"], "warnings": [], "missing": []}
+VOLUME = ["VolumeReport", "whole disk", 4096, "ext", 0, 0, "", [], [], ""]
+LISTED = ["VolumeList", [VOLUME], ["raw"], [], []]
 
 
 class Lying:
-    """A process that was taken over by what it reads."""
+    """A process that was taken over by what it reads: its replies, as JSON, by the requests."""
 
-    def __init__(self, **answers):
-        self.answers = answers
+    def __init__(self, **replies):
+        self.replies = replies
 
-    def query(self, question):
-        return self.answers.get(question["do"])
+    def ask(self, request, expected):
+        return decode(json.dumps(self.replies[type(request).__name__]).encode(), expected)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "reply",
     [
         None,
         [],
         3,
         {},
-        {**LISTED, "volumes": [{}]},
-        {**LISTED, "volumes": 3},
-        {**LISTED, "volumes": [{**VOLUME, "size": -1}]},
+        LISTED[1:],
+        [*LISTED, []],
+        ["VolumeList", [[]], ["raw"], [], []],
+        ["VolumeList", 3, ["raw"], [], []],
+        ["VolumeList", [[*VOLUME[:2], -1, *VOLUME[3:]]], ["raw"], [], []],
     ],
 )
-def test_a_list_of_volumes_that_cannot_be_is_refused(answer):
-    with pytest.raises(FormatError, match="invalid reply"):
-        KernelVolumes(Lying(list=answer), list, [], "", kernel_only=True, mounts=None)
+def test_a_list_of_volumes_that_cannot_be_is_refused(reply):
+    with pytest.raises(FormatError, match="invalid reply"), ExitStack() as stack:
+        KernelVolumes(Lying(ListVolumes=reply), list, ScratchFiles(stack), "", kernel_only=True, mounts=None)
 
 
 @pytest.mark.parametrize("place", ["other", "beyond", "negative", "text", "copy of a disk"])
@@ -472,18 +475,18 @@ def test_a_path_outside_our_files_is_never_mounted(tmp_path, place):
     disk.write_bytes(bytes(8192))
     with disk.open("rb") as file, ExitStack() as stack:
         status = os.fstat(file.fileno())
-        own = [status.st_dev, status.st_ino]
-        answers = {
-            "other": {"place": {"file": [status.st_dev, 2], "offset": 0}},
-            "beyond": {"place": {"file": own, "offset": 8192}},
-            "negative": {"place": {"file": own, "offset": -512}},
-            "text": {"place": {"file": own, "offset": "0"}},
-            "copy of a disk": {"copy": {"file": own}},
+        own = ["FileIdentity", status.st_dev, status.st_ino]
+        replies = {
+            "other": {"LocateVolume": ["VolumeLocation", ["FileIdentity", status.st_dev, 2], 0]},
+            "beyond": {"LocateVolume": ["VolumeLocation", own, 8192]},
+            "negative": {"LocateVolume": ["VolumeLocation", own, -512]},
+            "text": {"LocateVolume": ["VolumeLocation", own, "0"]},
+            "copy of a disk": {"LocateVolume": ["VolumeLocation", None, 0], "CopyVolume": ["VolumeCopy", own]},
         }[place]
         volumes = KernelVolumes(
-            Lying(list=LISTED, measure=1, **answers),
+            Lying(ListVolumes=LISTED, MeasureVolume=["VolumeSize", 1], **replies),
             lambda: [file],
-            [],
+            ScratchFiles(stack),
             "",
             kernel_only=True,
             mounts=KernelMounts(stack, Faults()),

@@ -12,17 +12,18 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import BinaryIO, Self
 
-from ltsp.disk.image import make_scratch_file
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.host.privilege import may_mount
 from ltsp.inspection.found_system import SystemChoice
 from ltsp.inspection.live_medium import LiveMedium
-from ltsp.sandbox.client import SandboxReader, refuse_key, start_reader
-from ltsp.source.disk.disk_files import DiskFiles
+from ltsp.sandbox.client import DISKS, SandboxReader, refuse_key, start_reader
+from ltsp.sandbox.disk_messages import FindSystem, OpenDisks, PartReport, ReadSystem, SystemReport
+from ltsp.sandbox.messages import SCRATCH, protocol_error
+from ltsp.source.disk.disk_files import DiskFiles, ScratchFiles
 from ltsp.source.disk.kernel_mounts import BY_ROOT, KernelMounts
 from ltsp.source.disk.kernel_volumes import KernelVolumes
 from ltsp.source.disk.volume_key import check_key_file, find_volume_key
-from ltsp.source.source import ClosedSource, Plan, SourcePart
+from ltsp.source.source import ClosedSource, Kept, Plan, SourcePart
 from ltsp.source.spec import DEFAULT_OPTIONS, SUBVOLUME, DiskOptions, ImageSpec
 from ltsp.storage import compressed
 from ltsp.tree.faults import Faults
@@ -30,17 +31,14 @@ from ltsp.tree.name import printable
 from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 
-_DISK_SESSION, _VOLUME_SESSION = "ltsp.sandbox.disk_session", "ltsp.sandbox.volume_session"
-
 
 @dataclass(frozen=True, slots=True)
 class _ReaderProcess:
-    """A running sandboxed process, and the files that it reads."""
+    """A sandboxed process with a session for some disks, and the files that it reads."""
 
     reader: SandboxReader
     files: DiskFiles
-    scratch: Sequence[BinaryIO]
-    """Temporary files that it may write to."""
+    scratch: ScratchFiles
     unpacks: bool
     """Whether a disk is compressed."""
     opened: ExitStack
@@ -67,6 +65,8 @@ class DiskSource(ClosedSource):
     warnings: tuple[str, ...] = ()
     key_errors: dict[bytes, LtspError] = field(default_factory=dict, compare=False, repr=False)
     """Why the volumes with these headers could not be unlocked: a key slot may take seconds, so it is tried once."""
+    kept: Kept[_ReaderProcess] | None = field(default=None, compare=False, repr=False)
+    """The process that inspected it, for its opening."""
 
     @property
     def description(self) -> str:
@@ -80,48 +80,55 @@ class DiskSource(ClosedSource):
         plan = self.seen or Plan(included=(SourcePart("", self.description),))
         return replace(plan, warnings=(*plan.warnings, *self.warnings), reader=self.reader or self.options.reader)
 
-    def inspect(self) -> Self:
-        """The source with the result of an inspection, unless the disk would have to be unpacked or copied for it.
+    def inspect(self, keep: ExitStack | None = None, started: Kept[SandboxReader] | None = None) -> Self:
+        """The source with the result of an inspection, unless the disk had to be unpacked or copied for it.
 
+        The process is kept until the source is opened or `keep` closes; `started` is one to use.
         Raises LtspError.
         """
+        if self.options.reader == "kernel" and not may_mount():
+            what = f"--reader=kernel mounts {printable(self.path)}, which only root can"
+            raise SourceError(what, f"{BY_ROOT}, or omit --reader=kernel")
+        with ExitStack() as opened:
+            process = opened.enter_context(self._start_reader(started))
+            found = self._inspect(process)
+            process.files.check_unchanged()
+            if keep is None:
+                return found
+            return replace(found, kept=Kept(process, opened.pop_all(), keep))
+
+    def _inspect(self, process: _ReaderProcess) -> Self:
         if self.options.reader == "kernel":
-            if not may_mount():
-                what = f"--reader=kernel mounts {printable(self.path)}, which only root can"
-                raise SourceError(what, f"{BY_ROOT}, or omit --reader=kernel")
-            return self._inspect_by_kernel()
+            return self._inspect_by_kernel(process)
         try:
-            with self._start_reader() as started:
-                if started.unpacks:
-                    return self
-                seen = started.reader.query({})
+            with self._name_in_errors():
+                report = process.reader.ask(FindSystem(*self._choice()), SystemReport)
         except LtspError as error:
             if not self._may_try_kernel(error):
                 raise
-            return self._inspect_by_kernel()
-        found = replace(self._with_reply(seen), reader="user")
-        if self.options.reader == "auto" and isinstance(seen, dict) and seen.get("unread") is True:
-            return self._complete(found)
-        return found
+            return self._inspect_by_kernel(process)
+        if process.unpacks:
+            return self
+        found = replace(self._with_report(report), reader="user")
+        return self._complete(found, process) if self.options.reader == "auto" and report.unread else found
 
-    def _complete(self, found: Self) -> Self:
+    def _complete(self, found: Self, process: _ReaderProcess) -> Self:
         """The source with the parts that only the kernel can read, if it can without copies."""
         left_out = len(found.plan().left_out)
         if left_out and may_mount():
             with suppress(LtspError):
-                whole = self._inspect_by_kernel()
+                whole = self._inspect_by_kernel(process)
                 if whole.seen and len(whole.plan().left_out) < left_out:
                     return whole
         return found
 
-    def _inspect_by_kernel(self) -> Self:
-        with self._open_volumes() as volumes:
-            with self._name_in_errors():
-                found = volumes.find_system_without_copies(*self._choice())
+    def _inspect_by_kernel(self, process: _ReaderProcess) -> Self:
+        with ExitStack() as mounted, self._name_in_errors():
+            volumes = self._open_volumes(process, mounted)
+            found = volumes.find_system_without_copies(*self._choice())
             if found is not None:
-                return replace(
-                    self._with_reply(found.to_json(volumes.formats, volumes.volumes.warnings)), reader="kernel"
-                )
+                report = SystemReport.of(found, volumes.formats, volumes.volumes.warnings)
+                return replace(self._with_report(report), reader="kernel")
         copied = (f"{printable(name)} (up to {-(-size >> 20)} MiB)" for name, size in volumes.pending_copies.items())
         note = f"volumes that the kernel needs are copied to TMPDIR or /var/tmp first: {', '.join(copied)}"
         return replace(self, reader="kernel", warnings=(*self.warnings, note))
@@ -130,23 +137,31 @@ class DiskSource(ClosedSource):
     def open(self, selection: Selection, faults: Faults) -> Iterator[Tree]:
         """Raises LtspError, including FileChanged if the file was written to while it was being read."""
         with ExitStack() as opened:
-            yield self._tree(selection, faults, opened)
+            process = self._take_kept(opened) or opened.enter_context(self._start_reader())
+            yield self._tree(selection, faults, process)
+            process.files.check_unchanged()
 
-    def _tree(self, selection: Selection, faults: Faults, opened: ExitStack) -> Tree:
+    def _take_kept(self, opened: ExitStack) -> _ReaderProcess | None:
+        """The process that inspected the disk, unless the disk has changed since. Raises LockHeld if it is in use."""
+        if self.kept is None:
+            return None
+        with ExitStack() as trial:
+            process = self.kept.take(trial)
+            if process is None or not process.files.are_unchanged():
+                return None
+            opened.enter_context(trial.pop_all())
+            return process
+
+    def _tree(self, selection: Selection, faults: Faults, process: _ReaderProcess) -> Tree:
         if self.reader != "kernel" and self.options.reader != "kernel":
             try:
-                with ExitStack() as trial:
-                    started = trial.enter_context(self._start_reader())
-                    with self._name_in_errors():
-                        tree = started.reader.tree({}, selection)
-                    opened.push(trial.pop_all())
+                with self._name_in_errors():
+                    return process.reader.tree(ReadSystem(*self._choice()), selection)
             except LtspError as error:
                 if not self._may_try_kernel(error):
                     raise
-            else:
-                return tree
-        volumes = opened.enter_context(self._open_volumes())
         with self._name_in_errors():
+            volumes = self._open_volumes(process, process.opened)
             found = volumes.find_system(*self._choice())
         volumes.mounts.faults = faults
         return found.tree(lambda paths: [selection(path, True) is Inclusion.ALL for path in paths]).select(selection)
@@ -160,30 +175,30 @@ class DiskSource(ClosedSource):
         return SystemChoice(*words), bool(self.choice.get("whole", True))
 
     @contextmanager
-    def _start_reader(self, module: str = _DISK_SESSION) -> Iterator[_ReaderProcess]:
-        """Start the process, with the disks open."""
-        with DiskFiles(self.options.backing, self.options.force) as files:
+    def _start_reader(self, started: Kept[SandboxReader] | None = None) -> Iterator[_ReaderProcess]:
+        """A process with the disks open: that one, or a new one."""
+        with DiskFiles(self.options.backing, self.options.force) as files, ExitStack() as opened:
             paths = [self.path, *(_sibling_path(self.path, other) for other in self.others)]
             disks = [files.open(path) for path in paths]
             _check_distinct(paths, disks)
             unpacks = any(map(_is_compressed, disks))
-            scratch: list[BinaryIO] = []
-            with ExitStack() as opened:
+            scratch = ScratchFiles(opened, is_allowed=unpacks)
 
-                def open_other(name: str) -> BinaryIO:
-                    if name:
-                        number, _, own = name.partition("/")
-                        return files.open_sibling(paths[int(number)], own)
-                    scratch.append(opened.enter_context(make_scratch_file()))
-                    return os.fdopen(os.dup(scratch[-1].fileno()), "r+b", buffering=0)
+            def open_other(name: str) -> BinaryIO:
+                if name == SCRATCH:
+                    return scratch.make()
+                number, _, own = name.partition("/")
+                if not number.isdecimal() or int(number) >= len(paths):
+                    raise protocol_error()
+                return files.open_sibling(paths[int(number)], own)
 
-                with self._name_in_errors():
-                    writes = unpacks or module == _VOLUME_SESSION
-                    choice = dict(self.choice)
-                    started = start_reader(module, disks, open_other, choice, unpacks=writes, find_key=self._find_key)
-                    reader = opened.enter_context(started)
-                yield _ReaderProcess(reader, files, scratch, unpacks, opened)
-            files.check_unchanged()
+            with self._name_in_errors():
+                reader = started.take(opened) if started else None
+                if reader is None:
+                    reader = opened.enter_context(start_reader([DISKS], may_write=True))
+                request = OpenDisks(str(self.choice.get("fstype", "")), unlock=bool(self.options.key_file))
+                reader.open(request, disks, open_other, self._find_key)
+            yield _ReaderProcess(reader, files, scratch, unpacks, opened)
 
     def _find_key(self, header: bytes) -> bytes:
         if not self.options.key_file:
@@ -197,20 +212,16 @@ class DiskSource(ClosedSource):
             self.key_errors[digest] = error
             raise
 
-    @contextmanager
-    def _open_volumes(self) -> Iterator[KernelVolumes]:
+    def _open_volumes(self, process: _ReaderProcess, mounted: ExitStack) -> KernelVolumes:
         """The volumes of the disk, for the kernel to mount."""
-        with self._start_reader(_VOLUME_SESSION) as started:
-            with self._name_in_errors():
-                volumes = KernelVolumes(
-                    started.reader,
-                    lambda: [file for _, file, _ in started.files.opened],
-                    started.scratch,
-                    str(self.choice.get("fstype", "")),
-                    kernel_only=self.options.reader == "kernel",
-                    mounts=KernelMounts(started.opened, Faults(skip_unreadable=True)),
-                )
-            yield volumes
+        return KernelVolumes(
+            process.reader,
+            lambda: [file for _, file, _ in process.files.opened],
+            process.scratch,
+            str(self.choice.get("fstype", "")),
+            kernel_only=self.options.reader == "kernel",
+            mounts=KernelMounts(mounted, Faults(skip_unreadable=True)),
+        )
 
     @contextmanager
     def _name_in_errors(self) -> Iterator[None]:
@@ -220,24 +231,21 @@ class DiskSource(ClosedSource):
         except (FormatError, SourceError) as error:
             raise type(error)(f"{printable(self.path)}: {error.message}", error.hint) from error
 
-    def _with_reply(self, seen: object) -> Self:
-        """The source with the reply of an inspection. Raises FormatError for an invalid one."""
-        try:
-            match seen:
-                case {"root": str(root), "parts": list(parts), "left_out": list(left_out), "live": live, **rest}:
-                    formats = ", ".join(map(str, _as_list(rest.get("formats"))))
-                    title = str(rest.get("title", ""))
-                    disks = f"disks {self.path}, {', '.join(self.others)}" if self.others else f"disk {self.path}"
-                    what = f"{f'{title}, ' if title else ''}{root} in {formats} {disks}"
-                    plan = Plan(
-                        (SourcePart("", what), *(SourcePart(path, text, reason) for path, text, reason in parts)),
-                        tuple(SourcePart(path, text, reason) for path, text, reason in left_out),
-                        tuple(printable(str(each)) for each in _as_list(rest.get("warnings"))),
-                    )
-                    return replace(self, seen=plan, live=LiveMedium.from_json(live))
-        except (ValueError, TypeError):
-            pass
-        raise FormatError(f"{printable(self.path)}: invalid reply from the disk reader process")
+    def _with_report(self, report: SystemReport) -> Self:
+        """The source with the report of an inspection."""
+        disks = f"disks {self.path}, {', '.join(self.others)}" if self.others else f"disk {self.path}"
+        title = f"{report.title}, " if report.title else ""
+        what = f"{title}{report.root} in {', '.join(report.formats)} {disks}"
+        plan = Plan(
+            (SourcePart("", what), *map(_make_part, report.parts)),
+            tuple(map(_make_part, report.left_out)),
+            tuple(map(printable, report.warnings)),
+        )
+        return replace(self, seen=plan, live=report.live)
+
+
+def _make_part(part: PartReport) -> SourcePart:
+    return SourcePart(part.path, part.description, part.reason)
 
 
 def _sibling_path(path: str, other: str) -> str:
@@ -258,22 +266,27 @@ def _is_compressed(file: BinaryIO) -> bool:
     return bool(compressed.detect_compression(os.pread(file.fileno(), compressed.LONGEST_MAGIC, 0)))
 
 
-def _as_list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
 def disk_source(
-    path: str, name: str, image_spec: ImageSpec, options: DiskOptions, *, system: bool, holding: str = ""
+    path: str,
+    name: str,
+    image_spec: ImageSpec,
+    options: DiskOptions,
+    *,
+    system: bool,
+    holding: str = "",
+    keep: ExitStack | None = None,
+    started: Kept[SandboxReader] | None = None,
 ) -> DiskSource:
     """The disk that a part of the source names; with `system`, it has to contain a system, or the path `holding`.
 
-    Raises FormatError, and SourceError, also for an invalid key file that no volume turns out to need.
+    `keep` and `started` are those of `DiskSource.inspect`. Raises FormatError, and SourceError, also for an invalid key
+    file that no volume turns out to need.
     """
     if options.key_file:
         check_key_file(options.key_file)
     subvolume = next((each.removeprefix(SUBVOLUME) for each in image_spec.options if each.startswith(SUBVOLUME)), "")
     others = [each for each in image_spec.options if not each.startswith(SUBVOLUME)]
     choice = {"partition": image_spec.partition, "subvolume": subvolume, "fstype": image_spec.fstype, "whole": system}
-    choice |= {"unlock": bool(options.key_file), "holding": holding}
+    choice |= {"holding": holding}
     warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()
-    return DiskSource(name, path, image_spec.disks, choice, options, warnings=warnings).inspect()
+    return DiskSource(name, path, image_spec.disks, choice, options, warnings=warnings).inspect(keep, started)

@@ -1,4 +1,4 @@
-"""The files of a disk image: the one that the user gave, and the files that it is allowed to refer to.
+"""The files of a disk image: the one that the user gave, those that it is allowed to refer to, and temporary ones.
 
 A backing file or extent has to be in the directory of the disk, or below a directory that the user allows; an image
 cannot cause any other file to be opened. All are checked for writers, so that a disk in use is refused.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from ltsp.disk.image import make_scratch_file
 from ltsp.errors import FileChanged, LockHeld, SourceError
 from ltsp.host.open_for_write import Writer, find_writer
 from ltsp.host.process import Process
@@ -89,13 +90,26 @@ class DiskFiles:
             raise SourceError(
                 f"{printable(path)} is not a file or block device", "name a chroot, a VM disk or an image"
             )
-        if not self.force:
-            user = find_writer(descriptor)
-            use = describe_writer(user) if user is not None else _describe_kernel_use(descriptor)
-            if use:
-                raise LockHeld(f"{printable(path)} is in use: {use}", "stop it first, or give --force")
+        self._check_unused(path, descriptor)
         self.opened.append((path, file, _change_stamp(file)))
         return file
+
+    def _check_unused(self, path: str, descriptor: int) -> None:
+        if self.force:
+            return
+        user = find_writer(descriptor)
+        use = describe_writer(user) if user is not None else _describe_kernel_use(descriptor)
+        if use:
+            raise LockHeld(f"{printable(path)} is in use: {use}", "stop it first, or give --force")
+
+    def are_unchanged(self) -> bool:
+        """Whether they are as when they were opened, for a use of them that begins now.
+
+        Raises LockHeld if another process writes to one.
+        """
+        for path, file, _ in self.opened:
+            self._check_unused(path, file.fileno())
+        return all(_change_stamp(file) == before for _, file, before in self.opened)
 
     def check_unchanged(self) -> None:
         """Raises FileChanged if a file was written to since it was opened; not with `force`."""
@@ -112,6 +126,31 @@ class DiskFiles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stack.close()
+
+
+@dataclass(slots=True)
+class ScratchFiles:
+    """Unnamed temporary files that the sandboxed process may write to, until `opened` closes."""
+
+    opened: ExitStack
+    is_allowed: bool = False
+    """Whether it may have another one now: to unpack a disk, or to copy a volume."""
+    files: list[BinaryIO] = field(default_factory=list)
+
+    def make(self) -> BinaryIO:
+        """Another file, which the caller closes. Raises SourceError."""
+        if not self.is_allowed:
+            raise SourceError("its reader process requested a file to write to, which it does not need")
+        self.files.append(self.opened.enter_context(make_scratch_file()))
+        return os.fdopen(os.dup(self.files[-1].fileno()), "r+b", buffering=0)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        before, self.is_allowed = self.is_allowed, True
+        try:
+            yield
+        finally:
+            self.is_allowed = before
 
 
 def _describe_kernel_use(descriptor: int) -> str:

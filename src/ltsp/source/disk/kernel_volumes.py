@@ -1,6 +1,6 @@
 """Read the volumes of a disk with the kernel where the sandboxed readers cannot.
 
-The sandboxed process (`volume_session`) finds the volumes. A volume that is contiguous in a file becomes a read-only
+The sandboxed process finds the volumes. A volume that is contiguous in a file becomes a read-only
 loop device; any other is copied to an unnamed file first. The mounts are in no mount namespace: mounts, devices and
 files vanish with their descriptors, even if this process is killed.
 """
@@ -8,8 +8,7 @@ files vanish with their descriptors, even if this process is killed.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -21,6 +20,22 @@ from ltsp.inspection import kernel_drivers
 from ltsp.inspection.found_system import FoundSystem, SystemChoice
 from ltsp.inspection.search import SystemSearch
 from ltsp.sandbox.client import SandboxReader
+from ltsp.sandbox.disk_messages import (
+    CopyVolume,
+    FileIdentity,
+    FileSystemReport,
+    ListVolumes,
+    LocateVolume,
+    MeasureVolume,
+    OpenVolume,
+    ReadVolume,
+    VolumeCopy,
+    VolumeList,
+    VolumeLocation,
+    VolumeSize,
+)
+from ltsp.sandbox.messages import protocol_error
+from ltsp.source.disk.disk_files import ScratchFiles
 from ltsp.source.disk.kernel_mounts import SECTOR, KernelMounts, LogToReplay, check_may_mount
 from ltsp.tree.name import printable
 from ltsp.tree.selection import Selection, select_all
@@ -32,11 +47,10 @@ class KernelVolumes:
     """The volumes of some disks, each opened by a reader that supports it."""
 
     reader: SandboxReader
-    """Of a `volume_session`."""
+    """With a session for these disks."""
     files: Callable[[], Iterable[BinaryIO]]
     """The files of the source that the process reads: the disk, and the files that it refers to."""
-    scratch: Sequence[BinaryIO]
-    """The private temporary files that it may write to."""
+    scratch: ScratchFiles
     fstype: str
     kernel_only: bool
     """Whether the kernel reads everything, and not only what cannot be read without it."""
@@ -50,12 +64,8 @@ class KernelVolumes:
     formats: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        with _reject_invalid_replies():
-            listed = _as_mapping(self.reader.query({"do": "list"}))
-            volumes = tuple(_parse_volume(_as_mapping(each)) for each in _as_list(listed["volumes"]))
-            missing = tuple(_as_strings(listed["missing"]))
-            self.volumes = Volumes(volumes, (), tuple(_as_strings(listed["warnings"])), missing)
-            self.formats = tuple(_as_strings(listed["formats"]))
+        listed = self.reader.ask(ListVolumes(), VolumeList)
+        self.volumes, self.formats = listed.to_volumes(), listed.formats
 
     def find_system(self, choice: SystemChoice, whole: bool) -> FoundSystem:
         """The chosen system, as `SystemSearch` finds it.
@@ -103,14 +113,11 @@ class KernelVolumes:
 
     def _open_sandboxed(self, number: int) -> FileSystem:
         """Open the volume in the sandboxed process."""
-        with _reject_invalid_replies():
-            found = _as_mapping(self.reader.query({"do": "open", "volume": number}))
-            kind, label, uuid = (str(found[key]) for key in ("kind", "label", "uuid"))
-            if found["subvolumes"] is None:
-                return SandboxedFileSystem(self.reader, number, kind, label, uuid)
-            return SandboxedDividedFileSystem(
-                self.reader, number, kind, label, uuid, paths=_as_strings(found["subvolumes"])
-            )
+        found = self.reader.ask(OpenVolume(number), FileSystemReport)
+        common = (self.reader, number, found.kind, found.label, found.uuid)
+        if found.subvolumes is None:
+            return SandboxedFileSystem(*common)
+        return SandboxedDividedFileSystem(*common, paths=found.subvolumes)
 
     def _open_mounted(self, number: int, volume: Volume) -> FileSystem:
         driver = kernel_drivers.find_driver(volume.kind, self.fstype)
@@ -124,40 +131,38 @@ class KernelVolumes:
         if place is not None:
             file, offset = place
             try:  # unpacked files are private, so a log may be replayed in them
-                return self.mounts.mount(file, offset, volume.size, driver, writable=file in self.scratch)
+                return self.mounts.mount(file, offset, volume.size, driver, writable=file in self.scratch.files)
             except LogToReplay:
                 pass
         return self.mounts.mount(self._copy(number, volume), 0, volume.size, driver, writable=True)
 
     def _locate(self, number: int, volume: Volume) -> tuple[BinaryIO, int] | None:
         """The file that contains it, and its offset; None if it is not a range that can be a device."""
-        with _reject_invalid_replies():
-            answer = self.reader.query({"do": "place", "volume": number})
-            if answer is None:
-                return None
-            place = _as_mapping(answer)
-            file, offset = self._find_file(place["file"]), _as_number(place["offset"])
-            if offset + volume.size > os.lseek(file.fileno(), 0, os.SEEK_END):
-                raise ValueError(offset)
-        return None if offset % SECTOR else (file, offset)
+        place = self.reader.ask(LocateVolume(number), VolumeLocation)
+        if place.file is None:
+            return None
+        file = self._find_file(place.file)
+        if place.offset + volume.size > os.lseek(file.fileno(), 0, os.SEEK_END):
+            raise protocol_error()
+        return None if place.offset % SECTOR else (file, place.offset)
 
-    def _find_file(self, identity: object) -> BinaryIO:
-        """The open file with this device and inode number. Raises ValueError."""
-        for file in (*self.files(), *self.scratch):
+    def _find_file(self, identity: FileIdentity) -> BinaryIO:
+        """The open file with this device and inode number. Raises ReaderFailed if there is none."""
+        for file in (*self.files(), *self.scratch.files):
             status = os.fstat(file.fileno())
-            if [status.st_dev, status.st_ino] == identity:
+            if (status.st_dev, status.st_ino) == (identity.device, identity.inode):
                 return file
-        raise ValueError(identity)
+        raise protocol_error()
 
     def _copy(self, number: int, volume: Volume) -> BinaryIO:
         """Raises SourceError if there is no room, or if copies are not allowed."""
-        with _reject_invalid_replies():
-            if not self.may_copy:
-                self.pending_copies[volume.name] = _as_number(self.reader.query({"do": "measure", "volume": number}))
-                raise SourceError("it has to be copied before the kernel can read it")
-            file = self._find_file(_as_mapping(self.reader.query({"do": "copy", "volume": number}))["file"])
-            if file not in self.scratch:
-                raise ValueError(file)
+        if not self.may_copy:
+            self.pending_copies[volume.name] = self.reader.ask(MeasureVolume(number), VolumeSize).size
+            raise SourceError("it has to be copied before the kernel can read it")
+        with self.scratch.allowed():
+            file = self._find_file(self.reader.ask(CopyVolume(number), VolumeCopy).file)
+        if file not in self.scratch.files:
+            raise protocol_error()
         return file
 
 
@@ -165,55 +170,6 @@ def _combine_errors(first: LtspError, second: LtspError) -> SourceError:
     """The errors of both readers: the first says why it cannot read the volume, the second what to do."""
     hints = dict.fromkeys(filter(None, (first.hint, second.hint)))
     return SourceError(f"{first.message}; {second.message}", ", or ".join(hints))
-
-
-def _parse_volume(record: Mapping[str, object]) -> Volume:
-    size, disk, number = (_as_number(record[key]) for key in ("size", "disk", "number"))
-    name, kind, fault, type_ = (str(record[key]) for key in ("name", "kind", "fault", "type"))
-    devices, encrypted = (tuple(_as_strings(record[key])) for key in ("devices", "encrypted"))
-    blocks = _UnreadableBlocks(size)
-    return Volume(name, blocks, kind, disk, number, type=type_, devices=devices, encrypted=encrypted, fault=fault)
-
-
-@dataclass(frozen=True, slots=True)
-class _UnreadableBlocks:
-    """A volume whose bytes only the sandboxed process can read."""
-
-    size: int
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        raise SourceError(f"bytes {offset} to {offset + size} can only be read by the sandboxed reader")
-
-
-@contextmanager
-def _reject_invalid_replies() -> Iterator[None]:
-    """Raises FormatError for an invalid reply."""
-    try:
-        yield
-    except (KeyError, ValueError, TypeError) as error:
-        raise FormatError("invalid reply from the disk reader process") from error
-
-
-def _as_mapping(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError(value)
-    return value
-
-
-def _as_number(value: object) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(value)
-    return value
-
-
-def _as_list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise TypeError(value)
-    return value
-
-
-def _as_strings(value: object) -> list[str]:
-    return [str(each) for each in _as_list(value)]
 
 
 @dataclass(slots=True)
@@ -232,8 +188,7 @@ class SandboxedFileSystem:
 
     def _tree(self, path: str | None, selection: Selection) -> Tree:
         if path not in self.trees:
-            below = {} if path is None else {"subvolume": path}
-            self.trees[path] = self.reader.tree({"volume": self.number, **below})
+            self.trees[path] = self.reader.tree(ReadVolume(self.number, path))
         return self.trees[path].select(selection)
 
 

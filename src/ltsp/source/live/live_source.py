@@ -4,7 +4,7 @@ archive the disk of a virtual machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -17,7 +17,7 @@ from ltsp.inspection.root_file_systems import is_system
 from ltsp.source.directory.host_file import spill_to_host
 from ltsp.source.live import live_kernel
 from ltsp.source.live.live_kernel import add_kernel
-from ltsp.source.source import Plan, Source, SourcePart, SourceWrapper
+from ltsp.source.source import OpenImage, Plan, SourcePart, SourceWrapper
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File
@@ -32,8 +32,7 @@ _LOOKED_INTO = live_medium.TOPS | live_kernel.TOPS
 
 @dataclass(frozen=True, slots=True)
 class LiveSource(SourceWrapper):
-    open_image: Callable[[str], Source]
-    """Opens an image file of the host, by path."""
+    open_image: OpenImage
     written: str
     """The medium as the user named it."""
     live: LiveMedium | None
@@ -138,7 +137,7 @@ class LiveSource(SourceWrapper):
             case Directory() as directory:
                 return Tree(directory)
             case File(content=content):
-                source = self.open_image(opened.enter_context(spill_to_host(content)))
+                source = self.open_image(opened.enter_context(spill_to_host(content)), opened)
                 return opened.enter_context(source.open(select_all, faults))
             case _:
                 there = LiveMedium.of(medium)
