@@ -28,7 +28,7 @@ FOR_DISKS = {
     *(f"inspection.{name}" for name in ("found_system", "fstab", "kernel_drivers", "live_medium", "mount_plan")),
     *("inspection.root_file_systems", "inspection.search"),
     # The order of kernel versions, for boot loader entries.
-    *("boot.kernel_header", "boot.kernel_rules", "boot.substitution"),
+    "boot.kernel_header",
 }
 LIBRARIES_FOR_ARCHIVES = {"backports", "deflate"}
 LIBRARIES_FOR_DISKS = {"_cffi_backend", "_openssl", "backports", "cryptography", "deflate", "dissect", "google_crc32c"}

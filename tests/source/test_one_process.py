@@ -139,13 +139,24 @@ def test_a_source_can_be_opened_again(sources, starts):
     assert len(starts) == 3
 
 
-def test_a_disk_that_changes_between_plan_and_opening_is_read_by_a_new_process(sources, starts, tmp_path):
-    """So the image is what is on the disk by then."""
-    disk = tmp_path / "lab.raw"
-    disk.write_bytes((sources / "lab.raw").read_bytes())
+@pytest.mark.parametrize("change", ["written", "replaced", "led elsewhere"])
+def test_a_disk_that_changes_between_plan_and_opening_is_read_by_a_new_process(sources, starts, tmp_path, change):
+    """As a command before the build may do; the image is what is on the disk by then."""
+    disk, other = tmp_path / "lab.raw", tmp_path / "other.raw"
+    for each in (disk, other):
+        each.write_bytes((sources / "lab.raw").read_bytes())
+    link = tmp_path / "link.raw"
+    link.symlink_to(disk)
     with ExitStack() as keep:
-        source = find_source(str(disk), "/nowhere", keep=keep)
-        os.utime(disk, (0, 0))
+        source = find_source(str(link), "/nowhere", keep=keep)
+        match change:
+            case "written":
+                os.utime(disk, (0, 0))
+            case "replaced":
+                other.rename(disk)
+            case _:
+                link.unlink()
+                link.symlink_to(other)
         with source.open(select_all, Faults()) as tree:
             assert TOOL in {path for path, _ in tree.walk()}
     assert len(starts) == 2

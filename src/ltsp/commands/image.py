@@ -114,7 +114,7 @@ def _find_sources(
 ) -> dict[str, RequestedImage | LtspError]:
     """The source of each argument, or the error that finding it raised.
 
-    `keep` holds the processes that read them, unless these would be many: each takes some 50 MB.
+    `keep` holds the processes that read them, unless these would be many: each takes 35 MB.
     Raises UsageError, also if two sources would have the same name.
     """
     found: dict[str, RequestedImage | LtspError] = {}

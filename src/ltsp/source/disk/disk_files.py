@@ -103,13 +103,13 @@ class DiskFiles:
             raise LockHeld(f"{printable(path)} is in use: {use}", "stop it first, or give --force")
 
     def are_unchanged(self) -> bool:
-        """Whether they are as when they were opened, for a use of them that begins now.
+        """Whether they are as when they were opened, and still at their paths, for a use of them that begins now.
 
         Raises LockHeld if another process writes to one.
         """
         for path, file, _ in self.opened:
             self._check_unused(path, file.fileno())
-        return all(_change_stamp(file) == before for _, file, before in self.opened)
+        return all(_change_stamp(file) == before and _is_at(path, file) for path, file, before in self.opened)
 
     def check_unchanged(self) -> None:
         """Raises FileChanged if a file was written to since it was opened; not with `force`."""
@@ -175,6 +175,13 @@ def describe_writer(user: Writer) -> str:
         case device:
             who = device.name
     return f"{who} has locked it" if user.locked else f"{who} has it open for writing"
+
+
+def _is_at(path: str, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(os.stat(encode(path)), os.fstat(file.fileno()))
+    except OSError:
+        return False
 
 
 def _change_stamp(file: BinaryIO) -> _State:
