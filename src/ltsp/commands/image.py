@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -54,12 +54,11 @@ def image(
 
     Raises UsageError before any work, and LtspError if there is only one image.
     """
-    store = Store(ltsp.base_dir, ltsp.tftp_dir)
     request = make_request(options, ltsp, commands, os.path.dirname(conf.path))
     for warning in request.rules.warnings:
         report.warn(warning)
     with ExitStack() as keep:
-        found = _find_sources(_arguments(operands, options, ltsp, report), options, ltsp, store, report, keep)
+        found = _find_sources(_arguments(operands, options, ltsp, report), request, report, keep)
         status = _make_images(found, request, conf, report)
     if not options.dry_run:
         update_after_publish(ltsp, conf, options, report)
@@ -105,12 +104,7 @@ def _arguments(operands: Sequence[str], options: ImageOptions, ltsp: LtspOptions
 
 
 def _find_sources(
-    arguments: Sequence[str],
-    options: ImageOptions,
-    ltsp: LtspOptions,
-    store: Store,
-    report: Report,
-    keep: ExitStack,
+    arguments: Sequence[str], request: BuildRequest, report: Report, keep: ExitStack
 ) -> dict[str, RequestedImage | LtspError]:
     """The source of each argument, or the error that finding it raised.
 
@@ -122,7 +116,7 @@ def _find_sources(
     made_from: dict[str, str] = {}
 
     def recorded(name: str) -> str:
-        argument = _recorded_source(store, name)
+        argument = _recorded_source(request.store, name)
         if argument and argument != name:
             report.note(f"{name} is an exported image: rebuilding it from its original source, {printable(argument)}")
             made_from[name] = argument
@@ -130,18 +124,7 @@ def _find_sources(
 
     for argument in arguments:
         try:
-            source = find_source(
-                argument,
-                ltsp.base_dir,
-                name=options.name or "",
-                leave_out=(ltsp.base_dir, ltsp.tftp_dir),
-                recorded=recorded,
-                recompress=options.recompress,
-                disks=DiskOptions.of(options),
-                snapshots=options.snapshot,
-                own_rule="" if options.kernel_initrd == NO_KERNEL else options.kernel_initrd,
-                keep=keep if len(arguments) <= _MOST_KEPT else None,
-            )
+            source = _find_source(argument, request, recorded, keep if len(arguments) <= _MOST_KEPT else None)
         except UsageError:
             raise
         except LtspError as error:
@@ -155,9 +138,27 @@ def _find_sources(
             )
         # Recording the image's own name would make a second rebuild impossible.
         found[argument] = RequestedImage(
-            make_source_absolute(made_from.get(source.name, argument), ltsp.base_dir), source
+            make_source_absolute(made_from.get(source.name, argument), request.ltsp.base_dir), source
         )
     return found
+
+
+def _find_source(
+    argument: str, request: BuildRequest, recorded: Callable[[str], str], keep: ExitStack | None
+) -> Source:
+    options, ltsp = request.options, request.ltsp
+    return find_source(
+        argument,
+        ltsp.base_dir,
+        name=options.name or "",
+        leave_out=(ltsp.base_dir, ltsp.tftp_dir),
+        recorded=recorded,
+        recompress=options.recompress,
+        disks=DiskOptions.of(options),
+        snapshots=options.snapshot,
+        own_rule="" if options.kernel_initrd == NO_KERNEL else options.kernel_initrd,
+        keep=keep,
+    )
 
 
 def _names(found: Mapping[str, RequestedImage | LtspError]) -> Iterator[str]:
