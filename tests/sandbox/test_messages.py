@@ -74,12 +74,12 @@ def test_a_message_comes_back_as_it_was(message):
         (disk_messages.VolumeLocation, ["VolumeLocation", 1, 0]),
     ],
 )
-def test_what_is_not_the_expected_message_is_refused(kind, forged):
+def test_an_unexpected_message_is_refused(kind, forged):
     with pytest.raises(ReaderFailed, match="invalid reply from the reader process"):
         decode(json.dumps(forged).encode(), kind)
 
 
 @pytest.mark.parametrize("payload", [b"", b"[", b"\xff", b"[" * 100_000])
-def test_what_is_not_json_is_refused(payload):
+def test_invalid_json_is_refused(payload):
     with pytest.raises(ReaderFailed, match="invalid reply from the reader process"):
         decode(payload, messages.Done)

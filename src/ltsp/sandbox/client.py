@@ -80,14 +80,16 @@ class SandboxReader:
     """Sends requests to the process, one at a time; contents are read over separate channels, several at once."""
 
     control: socket.socket
-    explain_exit: Callable[[], str]
-    """Returns why the process ended."""
+    process: ServerProgram
     files: PassedFiles
     open_file: OpenFile = refuse_file
     find_key: FindKey = refuse_key
     idle: list[socket.socket] = field(default_factory=list)
     """Channels not in use."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_running(self) -> bool:
+        return self.process.status() is None
 
     def open(
         self,
@@ -209,7 +211,7 @@ class SandboxReader:
         try:
             yield
         except PeerClosed as error:
-            raise ReaderFailed(self.explain_exit()) from error
+            raise ReaderFailed(_explain_exit(self.process)) from error
         except TimeoutError as error:
             raise ReaderFailed(f"its reader process has not answered for {_REPLY_TIMEOUT:.0f} seconds") from error
 
@@ -331,7 +333,7 @@ def start_reader(sessions: Sequence[str], *, may_write: bool) -> Iterator[Sandbo
             process = opened.enter_context(command.serve(arguments, descriptors=[theirs.fileno()]))
         ours.settimeout(_REPLY_TIMEOUT)
         files = opened.enter_context(PassedFiles())
-        reader = SandboxReader(ours, lambda: _explain_exit(process), files)
+        reader = SandboxReader(ours, process, files)
         try:
             yield reader
         finally:

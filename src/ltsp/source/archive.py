@@ -214,7 +214,7 @@ def _read_tree(
 
     with ExitStack() as opened:
         reader = kept.take(opened) if kept else None
-        if reader is None:
+        if reader is None or not reader.is_running():
             reader = opened.enter_context(start_reader([_SESSION_MODULE], may_write=True))
         reader.open(request, files, other)
         yield reader.tree(ReadArchive())

@@ -147,7 +147,7 @@ class DiskSource(ClosedSource):
             return None
         with ExitStack() as trial:
             process = self.kept.take(trial)
-            if process is None or not process.files.are_unchanged():
+            if process is None or not process.reader.is_running() or not process.files.are_unchanged():
                 return None
             opened.enter_context(trial.pop_all())
             return process
@@ -194,7 +194,7 @@ class DiskSource(ClosedSource):
 
             with self._name_in_errors():
                 reader = started.take(opened) if started else None
-                if reader is None:
+                if reader is None or not reader.is_running():
                     reader = opened.enter_context(start_reader([DISKS], may_write=True))
                 request = OpenDisks(str(self.choice.get("fstype", "")), unlock=bool(self.options.key_file))
                 reader.open(request, disks, open_other, self._find_key)
