@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltsp.mksquashfs.tar_header import BLOCK, END, LATEST, TarEntry, TarType, padding
+from ltsp.mksquashfs.tar_header import BLOCK, END, TarEntry, TarType, padding
+from ltsp.tree.node import LATEST
 
 
 def read(entry: TarEntry, data: bytes = b"") -> tarfile.TarInfo:

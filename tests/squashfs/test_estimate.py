@@ -10,8 +10,7 @@ import pytest
 from corpus.dict_tree import make_tree
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.estimate import estimate_size
-from ltsp.squashfs.write_options import WriteOptions
-from ltsp.squashfs.writer import write_squashfs
+from ltsp.squashfs.writer import WriteOptions, write_squashfs
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File, Metadata
 

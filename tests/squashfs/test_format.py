@@ -12,6 +12,10 @@ from hypothesis import strategies as st
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.format import (
+    I16,
+    U16,
+    U32,
+    BinaryRecord,
     DirectoryEntry,
     ExtendedFileInode,
     FileInode,
@@ -22,7 +26,6 @@ from ltsp.squashfs.format import (
     pack_reference,
     unpack_reference,
 )
-from ltsp.squashfs.record import I16, U16, U32, BinaryRecord
 from ltsp.squashfs.superblock import SquashfsSuperblock
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from corpus.tree_strategies import noise, text, trees
 from corpus.tree_text import parse
 from ltsp.squashfs.compression import Compression
+from ltsp.squashfs.data_writer import begins_group
 from ltsp.squashfs.format import BLOCK_STORED, FragmentEntry
-from ltsp.squashfs.fragments import begins_group
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.superblock import SquashfsSuperblock
 from ltsp.tree.node import Directory, Metadata

@@ -12,10 +12,9 @@ from ltsp.transform.exclude import Exclusions, image_excludes
 from ltsp.transform.rule_list import parse_lines
 from ltsp.transform.secret_rows import Action, image_secrets
 from ltsp.transform.secrets import Secrets
-from ltsp.transform.selection import combine_selections
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import File, Metadata
-from ltsp.tree.selection import Inclusion
+from ltsp.tree.selection import Inclusion, combine_selections
 
 CANARY = "CANARY-7f3a"
 PASSWD = "root:x:0:0::/root:/bin/sh\n"

@@ -8,10 +8,9 @@ from ltsp.build.exclusions import ExclusionRules
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.transform.cleanup import CleanedTree
-from ltsp.transform.selection import combine_selections
 from ltsp.transform.survey import Removal, RemovedPaths
 from ltsp.tree.name import printable
-from ltsp.tree.selection import ObservedSelection
+from ltsp.tree.selection import ObservedSelection, combine_selections
 from ltsp.tree.tree import Tree
 
 _MOST_SHOWN = 3

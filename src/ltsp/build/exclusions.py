@@ -20,9 +20,8 @@ from ltsp.transform.pattern import literal
 from ltsp.transform.rule_list import ListLine, parse_lines
 from ltsp.transform.secret_rows import image_secrets
 from ltsp.transform.secrets import Secrets
-from ltsp.transform.selection import combine_selections
 from ltsp.tree.name import decode, encode, printable
-from ltsp.tree.selection import Inclusion, Selection, select_all
+from ltsp.tree.selection import Inclusion, Selection, combine_selections, select_all
 from ltsp.tree.tree import Tree
 
 _LARGEST_LIST = 1 << 20

@@ -1,9 +1,15 @@
-"""The header of a newc entry: a magic and thirteen numbers of eight hexadecimal digits, then the name."""
+"""The header of a newc entry: a magic and thirteen numbers of eight hexadecimal digits, then the name.
+
+Also the padding of a whole archive.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+from ltsp.tree.concat import ConcatContent
+from ltsp.tree.content import Bytes, Content
 
 TRAILER: Final = b"TRAILER!!!"
 """The name of the entry that ends an archive."""
@@ -57,3 +63,14 @@ class NewcHeader:
 def padding(size: int) -> bytes:
     """The padding to a multiple of 4 bytes, counted from the start of the archive or of the data."""
     return bytes(-size % 4)
+
+
+def pad_initrd(initrd: Content) -> Content:
+    """The initrd, padded with zeros to a multiple of 4 bytes.
+
+    The kernel recognises an uncompressed archive only at multiples of 4 (init/initramfs.c, unpack_to_rootfs), and skips
+    zeros between archives. iPXE and GRUB align what they load; the kernel's EFI stub concatenates the `initrd=` files
+    without padding (drivers/firmware/efi/libstub/file.c).
+    """
+    zeros = padding(initrd.size)
+    return ConcatContent((initrd, Bytes(zeros))) if zeros else initrd

@@ -12,23 +12,17 @@ import stat
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 from ltsp.cpio.header import LARGEST, LONGEST_PATH, TRAILER, NewcHeader, padding
 from ltsp.errors import FileChanged, FileUnreadable, LtspError
-from ltsp.tree.content import Stream
+from ltsp.tree.content import ByteOutput, Stream
 from ltsp.tree.name import encode, printable
-from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink, clamp_time
 from ltsp.tree.tree import Tree
 
 _PIECE: Final = 1 << 20
 """Bytes read at a time."""
-
-
-class CpioOutput(Protocol):
-    def write(self, data: bytes, /) -> object:
-        """Write all bytes, like a buffered file."""
-        ...
 
 
 @dataclass(slots=True)
@@ -46,7 +40,7 @@ class CpioResult:
     """Additional names of symbolic links, which became separate links: the kernel does not hard-link those."""
 
 
-def write_archive(tree: Tree, output: CpioOutput, present: Collection[str] = ()) -> CpioResult:
+def write_archive(tree: Tree, output: ByteOutput, present: Collection[str] = ()) -> CpioResult:
     """Write the tree, its root as `.`, and the trailer: a multiple of 4 bytes.
 
     `present` are paths of directories that are not written, for an archive that is unpacked over others: if one of
@@ -98,7 +92,7 @@ def _check_size(path: str, size: int) -> None:
 
 
 class _ArchiveWriter:
-    def __init__(self, output: CpioOutput, names: dict[int, int]) -> None:
+    def __init__(self, output: ByteOutput, names: dict[int, int]) -> None:
         self._output = output
         self._names = names
         self._inodes: dict[int, int] = {}
@@ -125,7 +119,7 @@ class _ArchiveWriter:
                 self._write_header(path, node, inode=inode)
             case _:
                 assert_never(node)
-        self.done.clamped_times += node.metadata.mtime != _clamp_time(node.metadata.mtime)
+        self.done.clamped_times += node.metadata.mtime != clamp_time(node.metadata.mtime)
 
     def end(self) -> None:
         self._write(NewcHeader(name=TRAILER, links=1).pack())
@@ -157,7 +151,7 @@ class _ArchiveWriter:
                 uid=metadata.uid,
                 gid=metadata.gid,
                 links=_count_links(node, self._names[id(node)]),
-                mtime=_clamp_time(metadata.mtime if mtime is None else mtime),
+                mtime=clamp_time(metadata.mtime if mtime is None else mtime),
                 size=size,
                 major=node.major if isinstance(node, Device) else 0,
                 minor=node.minor if isinstance(node, Device) else 0,
@@ -184,10 +178,6 @@ def _count_links(node: Node, names: int) -> int:
             return 1
         case _:
             return names
-
-
-def _clamp_time(mtime: int) -> int:
-    return min(max(mtime, 0), LARGEST)
 
 
 def _file_type(node: Node) -> int:

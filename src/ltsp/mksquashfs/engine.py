@@ -21,13 +21,13 @@ from ltsp.host import command
 from ltsp.mksquashfs.options import Parameters
 from ltsp.mksquashfs.tar_stream import TarResult, write_tar
 from ltsp.squashfs.compression import Compression
-from ltsp.squashfs.prescan import Prescan, clamp_time
+from ltsp.squashfs.prescan import Prescan
 from ltsp.squashfs.superblock import SquashfsSuperblock
 from ltsp.squashfs.write_result import LostMetadata, MksquashfsResult
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, printable
-from ltsp.tree.node import Directory, Metadata
+from ltsp.tree.node import Directory, Metadata, clamp_time
 from ltsp.tree.tree import Tree
 
 _PIPE_BYTES = 1 << 20

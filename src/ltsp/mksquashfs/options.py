@@ -16,7 +16,7 @@ from typing import Any, Final
 from ltsp.errors import UsageError
 from ltsp.squashfs.compression import WRITABLE, Compression
 from ltsp.squashfs.superblock import LARGEST_BLOCK, SMALLEST_BLOCK
-from ltsp.squashfs.write_options import WriteOptions
+from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.name import printable
 from ltsp.tree.node import Node
 from ltsp.tree.tree import Tree

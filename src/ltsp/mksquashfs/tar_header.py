@@ -13,8 +13,6 @@ from enum import Enum
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-LATEST = (1 << 32) - 1
-"""The latest time that squashfs can store; it fits into 11 octal digits."""
 
 _NAME_BYTES = 100
 _LARGEST_ID = 0o7777777
@@ -43,7 +41,7 @@ class TarEntry:
     uid: int
     gid: int
     mtime: int
-    """Whole seconds since 1970, 0 to LATEST."""
+    """Whole seconds since 1970, 0 to the latest that squashfs can store, which fits into 11 octal digits."""
     size: int = 0
     """Bytes of a file's data."""
     target: bytes = b""

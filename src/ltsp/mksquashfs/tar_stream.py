@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from ltsp.errors import FileUnreadable, FileVanished, FormatError
-from ltsp.mksquashfs.tar_header import END, LATEST, TarEntry, TarType, padding
-from ltsp.tree.content import Content, Stream
+from ltsp.mksquashfs.tar_header import END, TarEntry, TarType, padding
+from ltsp.tree.content import ByteOutput, Content, Stream
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable
-from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink, clamp_time
 from ltsp.tree.tree import Tree
 
 _WHOLE = 4 << 20
@@ -29,10 +29,6 @@ _ATTEMPTS = 4
 _ZEROS = bytes(_PIECE)
 _KEPT_NAMESPACES = ("user.", "trusted.", "security.")
 """The namespaces of attributes that squashfs supports."""
-
-
-class TarOutput(Protocol):
-    def write(self, data: bytes, /) -> object: ...
 
 
 @dataclass(slots=True)
@@ -53,7 +49,7 @@ class TarResult:
 
 def write_tar(
     tree: Tree,
-    output: TarOutput,
+    output: ByteOutput,
     faults: Faults,
     progress: Callable[[int], None] = lambda _amount: None,
     first: Mapping[str, int] | None = None,
@@ -88,7 +84,7 @@ def _order_nodes(tree: Tree, first: Mapping[str, int]) -> Iterator[tuple[str, No
 
 
 class _TarWriter:
-    def __init__(self, output: TarOutput, faults: Faults, progress: Callable[[int], None], shared: set[int]) -> None:
+    def __init__(self, output: ByteOutput, faults: Faults, progress: Callable[[int], None], shared: set[int]) -> None:
         self._write = output.write
         self._faults = faults
         self._progress = progress
@@ -160,7 +156,7 @@ class _TarWriter:
         )
 
     def _clamp_time(self, mtime: int, *, counted: bool) -> int:
-        clamped = min(max(mtime, 0), LATEST)
+        clamped = clamp_time(mtime)
         self._done.clamped_times += counted and clamped != mtime
         return clamped
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from ltsp.cpio.alignment import pad_initrd
+from ltsp.cpio.header import pad_initrd
 from ltsp.errors import FileChanged
 from ltsp.host import files
 from ltsp.publish.assembly import LinkFunction, hard_link_to

@@ -10,8 +10,7 @@ from threading import Lock
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.format import BLOCK_STORED, FragmentEntry
-from ltsp.squashfs.image_file import ImageFile
-from ltsp.squashfs.meta_reader import Decompress, LookupTable
+from ltsp.squashfs.meta_reader import Decompress, ImageFile, LookupTable
 from ltsp.tree.content import Stream
 
 _KEPT = 16

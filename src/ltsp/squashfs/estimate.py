@@ -12,7 +12,7 @@ from itertools import accumulate
 from statistics import fmean, stdev
 
 from ltsp.errors import LtspError
-from ltsp.squashfs.write_options import WriteOptions
+from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.content import Content
 from ltsp.tree.name import encode
 from ltsp.tree.node import File

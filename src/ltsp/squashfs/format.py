@@ -5,10 +5,65 @@ Sources: doc/format.adoc of squashfs-tools-ng; fs/squashfs/squashfs_fs.h of Linu
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import ClassVar, Final, Self, assert_never
 
-from ltsp.squashfs.record import I16, U16, U32, U64, BinaryRecord
+from ltsp.errors import FormatError
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink
+
+U16 = int
+I16 = int
+U32 = int
+U64 = int
+
+_CODES: Final = {"U16": "H", "I16": "h", "U32": "I", "U64": "Q"}
+"""`struct` formats by annotation text: evaluating the annotations would take much of the start-up time."""
+
+
+class BinaryRecord:
+    """Base of the records: frozen dataclasses whose annotations U16, I16, U32 and U64 are their layout.
+
+        @dataclass(frozen=True, slots=True)
+        class Point(BinaryRecord):
+            x: U16
+            y: U16
+
+    `Point(1, 2).pack()` is four bytes, little-endian and without padding, and `Point.unpack` reads them back. A record
+    may extend another one, whose fields then come first. Values are checked elsewhere.
+    """
+
+    __slots__ = ()
+
+    layout: ClassVar[struct.Struct] = struct.Struct("<")
+    """Its `size` is that of the record in bytes; hot loops use it directly for the bare numbers."""
+    fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        base = cls.__base__
+        assert base is not None
+        assert issubclass(base, BinaryRecord)
+        own = cls.__annotations__
+        cls.layout = struct.Struct(base.layout.format + "".join(_CODES[own[name]] for name in own))
+        cls.fields = (*base.fields, *own)
+
+    def pack(self) -> bytes:
+        """Raises struct.error if a value does not fit its field, which is a bug in the caller."""
+        return self.layout.pack(*[getattr(self, name) for name in self.fields])
+
+    @classmethod
+    def unpack(cls, data: bytes | memoryview, at: int = 0) -> Self:
+        """The record that begins at an offset of `data`, which may hold more.
+
+        Raises FormatError if the data ends within it.
+        """
+        try:
+            return cls(*cls.layout.unpack_from(data, at))
+        except struct.error:
+            there = max(len(data) - at, 0)
+            raise FormatError(f"{cls.__name__} record is truncated: {there} of {cls.layout.size} bytes") from None
+
 
 METADATA_SIZE = 8192
 """Bytes of a metadata block before compression; only the last one of a table is shorter."""
@@ -270,3 +325,24 @@ def encode_device(major: int, minor: int) -> int:
 def decode_device(device: int) -> tuple[int, int]:
     """Major and minor."""
     return device >> 8 & 0xFFF, device & 0xFF | device >> 12 & 0xFFF00
+
+
+def basic_inode_type(node: Node) -> InodeType:
+    """The type of a node in a directory entry, also if its inode is an extended one."""
+    match node:
+        case File():
+            return InodeType.FILE
+        case Directory():
+            return InodeType.DIRECTORY
+        case Symlink():
+            return InodeType.SYMLINK
+        case Device(kind=DeviceKind.BLOCK):
+            return InodeType.BLOCK_DEVICE
+        case Device():
+            return InodeType.CHARACTER_DEVICE
+        case Fifo():
+            return InodeType.FIFO
+        case Socket():
+            return InodeType.SOCKET
+        case _:
+            assert_never(node)

@@ -20,13 +20,13 @@ from ltsp.squashfs.format import (
     InodeType,
     SpecialInode,
     SymlinkInode,
+    basic_inode_type,
     encode_device,
 )
 from ltsp.squashfs.meta_writer import MetadataWriter
-from ltsp.squashfs.prescan import clamp_time
 from ltsp.squashfs.xattr_writer import XattrWriter
 from ltsp.tree.name import encode
-from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
+from ltsp.tree.node import Device, Directory, Fifo, File, Metadata, Socket, Symlink, clamp_time
 
 _MOST_BASIC: Final = 0xFFFF_FFFF
 """Size of a file, and its offset in the image, from which it needs an extended inode."""
@@ -97,24 +97,3 @@ class InodeWriter:
         ids = self.ids
         time = clamp_time(metadata.mtime if mtime is None else mtime)
         return kind, metadata.mode, ids[metadata.uid], ids[metadata.gid], time, number
-
-
-def basic_inode_type(node: Node) -> InodeType:
-    """The type for a directory entry."""
-    match node:
-        case File():
-            return InodeType.FILE
-        case Directory():
-            return InodeType.DIRECTORY
-        case Symlink():
-            return InodeType.SYMLINK
-        case Device(kind=DeviceKind.BLOCK):
-            return InodeType.BLOCK_DEVICE
-        case Device():
-            return InodeType.CHARACTER_DEVICE
-        case Fifo():
-            return InodeType.FIFO
-        case Socket():
-            return InodeType.SOCKET
-        case _:
-            assert_never(node)

@@ -1,4 +1,4 @@
-"""Read tables: runs of metadata blocks, and the arrays stored in them.
+"""Read an image file at any offset, and its tables: runs of metadata blocks, and the arrays stored in them.
 
 No number in the image is trusted. Requests are limited by the table's range in the file, and memory by a
 `MemoryBudget`.
@@ -6,14 +6,68 @@ No number in the image is trusted. Requests are limited by the table's range in 
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from threading import Lock
+from typing import BinaryIO
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.format import METADATA_SIZE, METADATA_STORED
-from ltsp.squashfs.image_file import ImageFile
+
+
+class ImageFile:
+    """A seekable file that is open for reading; several threads may read at once. The caller closes it."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.name = name
+        """For messages."""
+        self._file = file
+        self._lock = Lock()
+        self.size = file.seek(0, io.SEEK_END)
+        """Bytes; determined by seeking, because a block device has no size in `stat(2)`."""
+        try:
+            self._descriptor: int | None = file.fileno()
+        except io.UnsupportedOperation:
+            self._descriptor = None
+
+    def read(self, place: int, size: int) -> bytes:
+        """Exactly `size` bytes.
+
+        Raises FormatError if the file is too short, and OSError like `pread(2)`.
+        """
+        data = self.read_up_to(place, size)
+        if len(data) < size:
+            raise FormatError(
+                f"{self.name} is truncated: {size} bytes expected at {place}, but it ends at {place + len(data)}"
+            )
+        return data
+
+    def read_up_to(self, place: int, size: int) -> bytes:
+        """At most `size` bytes, fewer at the end."""
+        if place >= self.size:
+            return b""
+        pieces: list[bytes] = []
+        left = min(size, self.size - place)
+        while left:
+            piece = self._read_some(place, left)
+            if not piece:
+                break
+            pieces.append(piece)
+            place += len(piece)
+            left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_some(self, place: int, size: int) -> bytes:
+        if self._descriptor is not None:
+            return os.pread(self._descriptor, size, place)
+        with self._lock:
+            self._file.seek(place)
+            return self._file.read(size)
+
 
 Decompress = Callable[[bytes, int], bytes]
 """Takes stored bytes and the maximum decompressed size; FormatError if they are damaged or decompress to more."""

@@ -8,21 +8,14 @@ from dataclasses import dataclass
 from ltsp.errors import LtspError
 from ltsp.squashfs.format import MOST_NAME, MOST_TARGET
 from ltsp.tree.name import encode, printable
-from ltsp.tree.node import Device, Directory, File, Metadata, Symlink
+from ltsp.tree.node import LATEST, Device, Directory, File, Metadata, Symlink, clamp_time
 from ltsp.tree.tree import Tree
 
-LATEST = 0xFFFF_FFFF
-"""Times in squashfs are from 1970 to 2106: unsigned 32-bit seconds."""
 MOST_IDS = 0xFFFF
 """Different user and group ids in total; the superblock counts them in 16 bits."""
 _LARGEST_ID = 0xFFFF_FFFF
 _LARGEST_MAJOR = 0xFFF
 _LARGEST_MINOR = 0xF_FFFF
-
-
-def clamp_time(mtime: int) -> int:
-    """The nearest time that squashfs can store."""
-    return min(max(mtime, 0), LATEST)
 
 
 @dataclass(frozen=True, slots=True)

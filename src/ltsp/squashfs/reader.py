@@ -11,9 +11,8 @@ from ltsp.errors import FormatError
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.data_reader import DataReader
 from ltsp.squashfs.format import METADATA_SIZE, METADATA_STORED, NO_TABLE, FragmentEntry
-from ltsp.squashfs.image_file import ImageFile
 from ltsp.squashfs.inode_reader import InodeReader
-from ltsp.squashfs.meta_reader import Decompress, LookupTable, MemoryBudget, MetadataTable
+from ltsp.squashfs.meta_reader import Decompress, ImageFile, LookupTable, MemoryBudget, MetadataTable
 from ltsp.squashfs.superblock import CompressorId, Flags, SquashfsSuperblock
 from ltsp.squashfs.tree_reader import SquashfsTreeReader
 from ltsp.squashfs.xattr_reader import XattrReader

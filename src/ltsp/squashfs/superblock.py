@@ -9,8 +9,7 @@ from itertools import pairwise
 from typing import Final, Self
 
 from ltsp.errors import FormatError
-from ltsp.squashfs.format import METADATA_SIZE, NO_TABLE, InodeHeader, unpack_reference
-from ltsp.squashfs.record import U16, U32, U64, BinaryRecord
+from ltsp.squashfs.format import METADATA_SIZE, NO_TABLE, U16, U32, U64, BinaryRecord, InodeHeader, unpack_reference
 
 MAGIC = 0x73717368
 """`hsqs`."""

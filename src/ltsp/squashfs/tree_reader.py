@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
-from typing import assert_never
 
 from ltsp.errors import FormatError
 from ltsp.squashfs.dir_reader import ListingEntry, read_entries
-from ltsp.squashfs.format import InodeType, pack_reference, unpack_reference
+from ltsp.squashfs.format import InodeType, basic_inode_type, pack_reference, unpack_reference
 from ltsp.squashfs.inode_reader import InodeReader, ListingToRead, SquashfsInode
 from ltsp.squashfs.meta_reader import MemoryBudget, MetadataTable
 from ltsp.squashfs.superblock import SquashfsSuperblock
 from ltsp.tree.name import decode, printable
-from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Node, Socket, Symlink
+from ltsp.tree.node import Directory, Node
 from ltsp.tree.tree import Tree, without_gc
 
 _NAME_COST = 150
@@ -106,7 +105,7 @@ class SquashfsTreeReader:
             return None
         if isinstance(node, Directory):
             raise _damage_error(entry, "a second name of a directory")
-        if entry.kind != _inode_type(node) or self.references[entry.number] != pack_reference(
+        if entry.kind != basic_inode_type(node) or self.references[entry.number] != pack_reference(
             entry.block, entry.offset
         ):
             raise _damage_error(entry, f"it is a different inode {entry.number} than that of an earlier name")
@@ -118,24 +117,6 @@ class SquashfsTreeReader:
         self.nodes[inode.number] = inode.node
         self.references[inode.number] = place
         return inode.node
-
-
-def _inode_type(node: Node) -> InodeType:
-    match node:
-        case Directory():
-            return InodeType.DIRECTORY
-        case File():
-            return InodeType.FILE
-        case Symlink():
-            return InodeType.SYMLINK
-        case Device():
-            return InodeType.BLOCK_DEVICE if node.kind is DeviceKind.BLOCK else InodeType.CHARACTER_DEVICE
-        case Fifo():
-            return InodeType.FIFO
-        case Socket():
-            return InodeType.SOCKET
-        case _:
-            assert_never(node)
 
 
 def _damage_error(entry: ListingEntry, fault: str) -> FormatError:

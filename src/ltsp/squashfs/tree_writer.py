@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from ltsp.squashfs.dir_writer import DirectoryWriter, NewEntry, WrittenListing
 from ltsp.squashfs.file_table import FileTable
-from ltsp.squashfs.format import InodeType
-from ltsp.squashfs.inode_writer import InodeWriter, basic_inode_type
+from ltsp.squashfs.format import InodeType, basic_inode_type
+from ltsp.squashfs.inode_writer import InodeWriter
 from ltsp.tree.name import encode, sort_names
 from ltsp.tree.node import Directory, File, Node
 

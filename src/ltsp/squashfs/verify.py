@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FileVanished, LtspError
 from ltsp.squashfs.format import XATTR_PREFIXES
-from ltsp.squashfs.prescan import clamp_time
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.xattr_writer import XattrFate, classify_xattr
 from ltsp.tree.content import Stream
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable, sort_names
-from ltsp.tree.node import Device, Directory, File, Metadata, Node, Symlink
+from ltsp.tree.node import Device, Directory, File, Metadata, Node, Symlink, clamp_time
 from ltsp.tree.tree import Tree
 
 _NAMED = 5

@@ -4,32 +4,66 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from typing import BinaryIO
 
-from ltsp.squashfs.data_writer import DataWriter
+from ltsp.errors import UsageError
+from ltsp.squashfs.compression import Compression
+from ltsp.squashfs.data_writer import DataWriter, FragmentWriter
 from ltsp.squashfs.dir_writer import DirectoryWriter
 from ltsp.squashfs.file_table import FileTable
-from ltsp.squashfs.format import NO_TABLE
-from ltsp.squashfs.fragments import FragmentWriter
+from ltsp.squashfs.format import METADATA_STORED, NO_TABLE, XATTR_PREFIXES
 from ltsp.squashfs.inode_writer import InodeWriter
 from ltsp.squashfs.meta_writer import MetadataWriter, pack_little_endian, write_listed_table
 from ltsp.squashfs.output import ImageOutput
-from ltsp.squashfs.prescan import Prescan, clamp_time
-from ltsp.squashfs.superblock import MAGIC, PADDING, STORED, Flags, SquashfsSuperblock
+from ltsp.squashfs.prescan import Prescan
+from ltsp.squashfs.superblock import LARGEST_BLOCK, MAGIC, PADDING, SMALLEST_BLOCK, STORED, Flags, SquashfsSuperblock
 from ltsp.squashfs.tree_writer import TreeWriter
 from ltsp.squashfs.workers import Workers
-from ltsp.squashfs.write_options import WriteOptions
 from ltsp.squashfs.write_result import ImageSizes, LostMetadata, WriteResult, WriteSeconds
 from ltsp.squashfs.xattr_writer import XattrWriter
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import byte_sort_key
-from ltsp.tree.node import File
+from ltsp.tree.node import File, clamp_time
 from ltsp.tree.tree import Tree
 
 __all__ = ["ImageSizes", "LostMetadata", "WriteOptions", "WriteResult", "WriteSeconds", "write_squashfs"]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """The equivalents of mksquashfs options."""
+
+    compression: Compression = field(default_factory=Compression)
+    block_size: int = 131072
+    """Bytes; a power of two from 4096 to 1 MiB."""
+    threads: int = 0
+    """Compression threads; 0 means one for each processor that this process may use."""
+    xattrs: bool = True
+    xattr_namespaces: Collection[str] = XATTR_PREFIXES
+    """Namespaces to keep, a subset of XATTR_PREFIXES."""
+    time: int | None = None
+    """Time of the image in seconds since 1970; None means the newest time in the tree."""
+    first: Mapping[str, int] = field(default_factory=dict)
+    """Priorities of files by path: those above 0 come before all others, those below 0 after, the highest first."""
+
+    def __post_init__(self) -> None:
+        size = self.block_size
+        if not SMALLEST_BLOCK <= size <= LARGEST_BLOCK or size & (size - 1):
+            raise UsageError(f"invalid block size of {size} bytes", "choose a power of two from 4K to 1M")
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether contents and tables are compressed."""
+        return self.compression.name != "none"
+
+    @property
+    def record(self) -> bytes:
+        """The compressor options after the superblock as a metadata block, or empty."""
+        options = self.compression.options() if self.is_compressed else b""
+        return (len(options) | METADATA_STORED).to_bytes(2, "little") + options if options else b""
 
 
 def _no_progress(_count: int) -> None:

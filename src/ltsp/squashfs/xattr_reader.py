@@ -17,8 +17,7 @@ from ltsp.squashfs.format import (
     XattrValue,
     unpack_reference,
 )
-from ltsp.squashfs.image_file import ImageFile
-from ltsp.squashfs.meta_reader import Decompress, LookupTable, MemoryBudget, MetadataTable
+from ltsp.squashfs.meta_reader import Decompress, ImageFile, LookupTable, MemoryBudget, MetadataTable
 from ltsp.tree.name import byte_sort_key, decode
 
 Xattrs = tuple[tuple[str, bytes], ...]

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ltsp.errors import ConfError
-from ltsp.transform import account_lines
-from ltsp.transform.account_lines import NAME, GroupEntry
-from ltsp.transform.accounts import IdRanges
+from ltsp.transform import accounts
+from ltsp.transform.accounts import NAME, GroupEntry, IdRanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +74,12 @@ def merge_accounts(server: AccountFiles, image: AccountFiles, choice: PeopleChoi
     }
     locked: tuple[str, ...] = ()
     if image.shadow is not None:
-        missing = [person.name for person in people if person.name not in account_lines.list_names(image.shadow)]
-        if account_lines.holds_hashes(image.shadow):
+        missing = [person.name for person in people if person.name not in accounts.list_names(image.shadow)]
+        if accounts.holds_hashes(image.shadow):
             locked = tuple(name.decode("ascii") for name in missing)
         else:
-            files["etc/shadow"] = account_lines.append_lines(image.shadow, [name + b":!:::::::" for name in missing])
-    if image.gshadow is not None and not account_lines.holds_hashes(image.gshadow):
+            files["etc/shadow"] = accounts.append_lines(image.shadow, [name + b":!:::::::" for name in missing])
+    if image.gshadow is not None and not accounts.holds_hashes(image.gshadow):
         files["etc/gshadow"] = _merge_gshadow(image.gshadow, files["etc/group"])
     before = {
         "etc/passwd": image.passwd,
@@ -104,13 +103,13 @@ def list_people(files: AccountFiles) -> frozenset[str]:
 def list_accounts(passwd: bytes) -> frozenset[str]:
     """The names of all accounts."""
     return frozenset(
-        fields[0].decode("ascii") for fields in account_lines.parse_entries(passwd) if NAME.fullmatch(fields[0])
+        fields[0].decode("ascii") for fields in accounts.parse_entries(passwd) if NAME.fullmatch(fields[0])
     )
 
 
 def _parse_people(files: AccountFiles) -> Iterator[_Person]:
-    for fields in account_lines.parse_entries(files.passwd):
-        uid, gid = account_lines.parse_number(fields, 2), account_lines.parse_number(fields, 3)
+    for fields in accounts.parse_entries(files.passwd):
+        uid, gid = accounts.parse_number(fields, 2), accounts.parse_number(fields, 3)
         if len(fields) == 7 and uid is not None and gid is not None and NAME.fullmatch(fields[0]):
             person = _Person(fields[0], uid, gid, tuple(fields))
             if files.limits.is_person(uid) and not any(byte < 32 for byte in person.line):
@@ -126,7 +125,7 @@ def _choose_people(server: AccountFiles, choice: PeopleChoice) -> list[_Person]:
     if choice.groups:
         of_system = choice.groups.startswith(":")
         groups = _compile_expression(choice.groups.removeprefix(":"), "PWMERGE_SGR")
-        for group in account_lines.parse_groups(server.group):
+        for group in accounts.parse_groups(server.group):
             is_meant = groups is not None and groups.fullmatch(group.name.decode("utf-8", "surrogateescape"))
             if is_meant and (of_system or server.limits.is_of_people(group.gid)):
                 taken.update(group.members)
@@ -146,9 +145,7 @@ def _find_compatible(people: Iterable[_Person], image: AccountFiles, conflicts: 
     """The users whose name and UID no system account of the image has."""
     by_name: dict[bytes, int] = {}
     by_uid: dict[int, bytes] = {}
-    numbered = [
-        (fields[0], account_lines.parse_number(fields, 2)) for fields in account_lines.parse_entries(image.passwd)
-    ]
+    numbered = [(fields[0], accounts.parse_number(fields, 2)) for fields in accounts.parse_entries(image.passwd)]
     known = [(name, uid) for name, uid in numbered if uid is not None]
     # Of several lines for one name, that of the system account counts.
     for name, uid in sorted(known, key=lambda account: image.limits.is_person(account[1])):
@@ -157,23 +154,21 @@ def _find_compatible(people: Iterable[_Person], image: AccountFiles, conflicts: 
     taken: dict[int, bytes] = {}
     kept: list[_Person] = []
     for person in people:
-        shown = account_lines.render(person.name)
+        shown = accounts.render(person.name)
         theirs = by_name.get(person.name)
         other = by_uid.get(person.uid, person.name)
         if theirs is not None and not image.limits.is_person(theirs):
             conflicts.append(f"{shown} is left out: the image already has {shown}, with UID {theirs}")
         elif other != person.name and not image.limits.is_person(person.uid):
-            conflicts.append(f"{shown} is left out: the image's {account_lines.render(other)} has its UID {person.uid}")
+            conflicts.append(f"{shown} is left out: the image's {accounts.render(other)} has its UID {person.uid}")
         elif person.uid in taken:
-            conflicts.append(
-                f"{shown} is left out: {account_lines.render(taken[person.uid])} also has its UID {person.uid}"
-            )
+            conflicts.append(f"{shown} is left out: {accounts.render(taken[person.uid])} also has its UID {person.uid}")
         else:
             if theirs not in (None, person.uid):
                 conflicts.append(f"{shown} has UID {person.uid}; in the image it was {theirs}")
             if other != person.name:
                 conflicts.append(
-                    f"the image's {account_lines.render(other)} gives way to {shown}: both have UID {person.uid}"
+                    f"the image's {accounts.render(other)} gives way to {shown}: both have UID {person.uid}"
                 )
             taken[person.uid] = person.name
             kept.append(person)
@@ -187,11 +182,10 @@ def _merge_passwd(image: AccountFiles, people: list[_Person]) -> bytes:
         line
         for line in image.passwd.split(b"\n")
         if not (
-            (fields := account_lines.parse_entry(line))
-            and (fields[0] in names or account_lines.parse_number(fields, 2) in uids)
+            (fields := accounts.parse_entry(line)) and (fields[0] in names or accounts.parse_number(fields, 2) in uids)
         )
     ]
-    return account_lines.append_lines(b"\n".join(lines), [person.line for person in people])
+    return accounts.append_lines(b"\n".join(lines), [person.line for person in people])
 
 
 def _choose_groups(
@@ -200,14 +194,14 @@ def _choose_groups(
     """The server's groups to add: user groups, and the primary groups of the merged users."""
     names = frozenset(person.name for person in people)
     primary = {person.gid for person in people}
-    by_name = {group.name: group.gid for group in account_lines.parse_groups(image.group)}
-    by_gid = {group.gid: group.name for group in account_lines.parse_groups(image.group)}
+    by_name = {group.name: group.gid for group in accounts.parse_groups(image.group)}
+    by_gid = {group.gid: group.name for group in accounts.parse_groups(image.group)}
     kept: list[GroupEntry] = []
-    for group in account_lines.parse_groups(server.group):
+    for group in accounts.parse_groups(server.group):
         members = tuple(name for name in group.members if name in names)
         if group.gid not in primary and not (server.limits.is_of_people(group.gid) and members):
             continue
-        name = account_lines.render(group.name)
+        name = accounts.render(group.name)
         theirs = by_name.get(group.name)
         other = by_gid.get(group.gid, group.name)
         if theirs == group.gid and not image.limits.is_of_people(group.gid):
@@ -215,12 +209,10 @@ def _choose_groups(
         if theirs is not None and theirs != group.gid and not image.limits.is_of_people(theirs):
             conflicts.append(f"group {name} is left out: the image already has it, with GID {theirs}")
         elif other != group.name and not image.limits.is_of_people(group.gid):
-            conflicts.append(
-                f"group {name} is left out: the image's {account_lines.render(other)} has its GID {group.gid}"
-            )
+            conflicts.append(f"group {name} is left out: the image's {accounts.render(other)} has its GID {group.gid}")
         elif NAME.fullmatch(group.name):
             if other != group.name:
-                theirs_shown = account_lines.render(other)
+                theirs_shown = accounts.render(other)
                 conflicts.append(f"the image's group {theirs_shown} gives way to {name}: both have GID {group.gid}")
             kept.append(GroupEntry(group.name, group.gid, members))
     return kept
@@ -230,7 +222,7 @@ def _find_memberships(server: AccountFiles, names: frozenset[bytes]) -> dict[byt
     """The merged users' memberships in system groups of the server: audio, video, plugdev."""
     return {
         group.name: members
-        for group in account_lines.parse_groups(server.group)
+        for group in accounts.parse_groups(server.group)
         if not server.limits.is_of_people(group.gid) and (members := [name for name in group.members if name in names])
     }
 
@@ -242,30 +234,30 @@ def _merge_group(
     gids = {group.gid for group in groups}
     lines: list[bytes] = []
     for line in text.split(b"\n"):
-        fields = account_lines.parse_entry(line)
+        fields = accounts.parse_entry(line)
         if fields is None or len(fields) < 4:
             lines.append(line)
             continue
-        if fields[0] in new_names or account_lines.parse_number(fields, 2) in gids:
+        if fields[0] in new_names or accounts.parse_number(fields, 2) in gids:
             continue
         members = [name for name in fields[3].split(b",") if name and name not in names]
         members += memberships.get(fields[0], [])
         lines.append(b":".join((*fields[:3], b",".join(members), *fields[4:])))
     added = [b"%b:x:%d:%b" % (group.name, group.gid, b",".join(group.members)) for group in groups]
-    return account_lines.append_lines(b"\n".join(lines), added)
+    return accounts.append_lines(b"\n".join(lines), added)
 
 
 def _merge_gshadow(text: bytes, group: bytes) -> bytes:
     """A gshadow line for each group, with its members; group administrators stay."""
-    members = {each.name: b",".join(each.members) for each in account_lines.parse_groups(group)}
+    members = {each.name: b",".join(each.members) for each in accounts.parse_groups(group)}
     lines: list[bytes] = []
     for line in text.split(b"\n"):
-        fields = account_lines.parse_entry(line)
+        fields = accounts.parse_entry(line)
         if fields is None or len(fields) < 4:
             lines.append(line)
         elif fields[0] in members:
             lines.append(b":".join((*fields[:3], members[fields[0]])))
-    known = account_lines.list_names(text)
-    return account_lines.append_lines(
+    known = accounts.list_names(text)
+    return accounts.append_lines(
         b"\n".join(lines), [b"%b:!::%b" % pair for pair in members.items() if pair[0] not in known]
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ltsp.transform.brought import added
+from ltsp.transform.packages import find_unpackaged
 from ltsp.transform.rewrite import REWRITERS, TESTS, Changes, RewriteInput, replace_bytes
 from ltsp.transform.secret_rows import ADDED, Action, SecretRow
 from ltsp.transform.secrets import SecretFinding, Secrets
@@ -72,7 +72,7 @@ def find_suspects(tree: Tree, secrets: Secrets, faults: Faults) -> list[SecretFi
     """The findings of rows W in the tree, with their tests applied; `--cleanup=0` prints them too."""
     found = [each for each in secrets.findings(tree) if _passes_test(tree, each, faults)]
     asked = {each.path for each in found if each.row.name == ADDED or each.row.is_anywhere}
-    files = added(tree, asked)
+    files = find_unpackaged(tree, asked)
     kept = [_with_files(each, files[each.path]) if each.path in asked else each for each in found]
     return _one_for_each_copy(each for each in kept if each is not None)
 

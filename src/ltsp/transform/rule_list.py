@@ -1,10 +1,15 @@
-"""List files: one rule a line, the built-in list or the site's, tuned by ADD_ and OMIT_ settings."""
+"""List files: one rule a line, the built-in list or the site's, tuned by ADD_ and OMIT_ settings.
+
+The built-in table of tools that store other systems, machines and databases (`lists/image.tools`) extends the lists of
+exclusions and of secrets.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ltsp.tree.name import printable
 
@@ -74,3 +79,52 @@ def tune_list(
             meant = f"; did you mean {printable(close[0])}?" if close else ""
             warnings.append(f"{line}: {printable(line.text)} is not in the list{meant}")
     return TunedList(tuple(kept.values()), tuple(omitted), tuple(warnings))
+
+
+_TITLE = re.compile(r"\[(?P<name>[^\]]+)\]\s+(?P<source>\S.*)")
+_EXCLUDED = re.compile(r"E\s+(?P<pattern>\S+)(?P<reason>.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    name: str
+    source: str
+    """The documentation of its paths."""
+    rows: tuple[ListLine, ...]
+    """As in the list of secrets, plus E."""
+
+
+def read_tools() -> Iterator[Tool]:
+    """The tools in the order of the table.
+
+    Raises ValueError where a row stands before the first title.
+    """
+    tool: Tool | None = None
+    for line in read_built_in("image.tools"):
+        title = _TITLE.fullmatch(line.text)
+        if title is not None:
+            if tool is not None:
+                yield tool
+            tool = Tool(title["name"], title["source"], ())
+        elif tool is None:
+            raise ValueError(str(line))
+        else:
+            tool = replace(tool, rows=(*tool.rows, line))
+    if tool is not None:
+        yield tool
+
+
+def read_exclusions() -> Iterator[ListLine]:
+    """The rows E as lines of the list of exclusions."""
+    for tool in read_tools():
+        for line in tool.rows:
+            if match := _EXCLUDED.fullmatch(line.text):
+                yield replace(line, text=match["pattern"])
+
+
+def read_secret_rows() -> Iterator[ListLine]:
+    """All rows in the format of the list of secrets."""
+    for tool in read_tools():
+        for line in tool.rows:
+            match = _EXCLUDED.fullmatch(line.text)
+            yield line if match is None else replace(line, text=f"X {match['pattern']}{match['reason']}")

@@ -9,7 +9,7 @@ from enum import Enum
 from itertools import chain
 
 from ltsp.errors import ConfError
-from ltsp.transform import tool_table
+from ltsp.transform import rule_list
 from ltsp.transform.exclude import find_fault
 from ltsp.transform.links import LinkPolicy
 from ltsp.transform.named_places import READERS
@@ -126,7 +126,7 @@ def image_secrets(
     A row is added in place of one with the same pattern. To omit one, its pattern is enough, but for rows N. `swaps`:
     the paths of active swap files, relative to the root. Raises ConfError, which names every bad line.
     """
-    base = chain(read_built_in("image.secrets"), tool_table.read_secret_rows()) if site is None else site
+    base = chain(read_built_in("image.secrets"), rule_list.read_secret_rows()) if site is None else site
     result: TunedList = tune_list(base, iter(add), iter(omit), _row_key)
     rows: list[SecretRow] = []
     faults: list[str] = []

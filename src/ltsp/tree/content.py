@@ -7,6 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
+class ByteOutput(Protocol):
+    """What a writer of archives writes to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all bytes, like a buffered file."""
+        ...
+
+
 class Stream(Protocol):
     """A file opened for reading once, from start to end."""
 

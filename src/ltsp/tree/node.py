@@ -11,6 +11,9 @@ from enum import Enum
 
 from ltsp.tree.content import Content
 
+LATEST = 0xFFFF_FFFF
+"""The latest time that squashfs and newc can store: unsigned 32-bit seconds, from 1970 to 2106."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
@@ -69,3 +72,8 @@ class Socket:
 
 
 Node = Directory | File | Symlink | Device | Fifo | Socket
+
+
+def clamp_time(mtime: int) -> int:
+    """The nearest time from 1970 to 2106."""
+    return min(max(mtime, 0), LATEST)

@@ -2,8 +2,7 @@ import itertools
 
 import pytest
 
-from ltsp.transform.selection import combine_selections, keep_empty, leave_out
-from ltsp.tree.selection import Inclusion, select_all
+from ltsp.tree.selection import Inclusion, combine_selections, keep_empty, leave_out, select_all
 
 STRENGTH = [Inclusion.ALL, Inclusion.EMPTIED, Inclusion.NOTHING]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from corpus.tree_strategies import noise
-from ltsp.cpio.alignment import pad_initrd
 from ltsp.cpio.compression import compress, matches_archive
+from ltsp.cpio.header import pad_initrd
 from ltsp.tree.content import Bytes
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from corpus.dict_tree import make_tree
-from ltsp.transform.brought import added
 from ltsp.transform.cleanup import clean_tree
+from ltsp.transform.packages import find_unpackaged
 from ltsp.transform.secret_rows import image_secrets
 from ltsp.transform.secrets import Secrets
 
@@ -131,4 +131,7 @@ def test_rows_for_a_name_anywhere_lead_nowhere():
 
 
 def test_the_files_of_a_tree_that_has_no_such_path():
-    assert added(make_tree({"etc/passwd": ""}), ["opt/a", "etc/passwd/a"]) == {"opt/a": [], "etc/passwd/a": []}
+    assert find_unpackaged(make_tree({"etc/passwd": ""}), ["opt/a", "etc/passwd/a"]) == {
+        "opt/a": [],
+        "etc/passwd/a": [],
+    }
