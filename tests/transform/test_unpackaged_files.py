@@ -104,6 +104,15 @@ def test_many_copies_are_one_line():
     assert line.endswith("ADD_IMAGE_EXCLUDES='backup/*'")
 
 
+def test_copies_without_a_directory_of_their_own_have_a_line_each():
+    (line,) = said({"var/a/etc/shadow": HASH, "var/a/etc/shadow-": HASH, "var/b/etc/shadow": HASH, "var/c.shadow": ""})
+    assert line.endswith("; to exclude them, add these lines to ADD_IMAGE_EXCLUDES: var/a/*, var/b/*")
+    (line,) = said({f"data/{number}/id_rsa": KEY for number in range(6)})
+    assert line.endswith(": data/0/id_rsa, data/1/id_rsa, data/2/id_rsa, data/3/id_rsa and 2 more")
+    (line,) = said({"data/b/etc/shadow": HASH, "data/shadow": HASH})
+    assert line.endswith(": data/b/*, data/shadow")
+
+
 @pytest.mark.parametrize(
     "entries",
     [

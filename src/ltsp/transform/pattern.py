@@ -1,12 +1,12 @@
-"""Wildcards for one component of a path, with the semantics of fnmatch(3) of glibc 2.36 and FNM_EXTMATCH.
+"""Wildcards for one component of a path, with the semantics of fnmatch(3) of glibc and FNM_EXTMATCH.
 
 mksquashfs uses it for each component of its `-wildcards` patterns: `*`, `?`, `[…]`, `[!…]`, a backslash, and
 `?(…)`, `*(…)`, `+(…)`, `@(…)`, `!(…)` with `|` between the alternatives. mksquashfs never calls setlocale(3), so the
 unit is the byte: `?` matches one byte of a longer character.
 
-Some oddities of that glibc are not reproduced: `@(a*)@(|b)`, where a star at the end of an alternative forgets what
-comes after the group; a group within a group right after a star; a range that ends in `[:`, `[=` or `[.`, or a `[.`
-that begins no name; and `*?[…]`, which takes the second character for a leading dot.
+Oddities of glibc are not reproduced: a group right after a star is not tried at the end of the name, a star at the end
+of an alternative forgets what comes after the group, `*?[…]` takes the second character for a leading dot, and a
+bracket expression ends at an unknown class or an invalid range.
 
 This module does not handle paths; see `rules`.
 """
@@ -76,8 +76,6 @@ class _Group:
 
     kind: str
     alternatives: tuple[_Sequence, ...]
-    after_star: bool
-    """glibc does not try `@`, `+` and `!` at the end of the name when a `*` stands before them."""
 
 
 _Element = _CharacterSet | _Star | _Group
@@ -85,7 +83,6 @@ _Sequence = tuple[_Element, ...]
 
 _WILD = re.compile(r"[*?\[\\]|[+@!]\(")
 _EVERY = frozenset(map(chr, range(256)))
-_NONE: frozenset[str] = frozenset()
 _CLASSES = {
     name: frozenset(character for character in _EVERY if re.match(f"[{body}]", character))
     for name, body in {
@@ -113,7 +110,6 @@ def _to_bytes_text(name: str) -> str:
 
 def _parse(text: str) -> _Sequence:
     elements: list[_Element] = []
-    after_star = False
     at = 0
     while at < len(text):
         character = text[at]
@@ -121,26 +117,20 @@ def _parse(text: str) -> _Sequence:
         at += 1
         if group is not None:
             alternatives, at = group
-            if not (after_star and character in "?*"):  # those may be empty, and the star matches the same
-                elements.append(_Group(character, tuple(map(_parse, alternatives)), after_star))
-                after_star = False
+            elements.append(_Group(character, tuple(map(_parse, alternatives))))
         elif character == "*":
-            if not after_star:
+            if elements[-1:] != [_Star()]:
                 elements.append(_Star())
-            after_star = True
         elif character == "?":
             elements.append(_CharacterSet(_EVERY))
         elif character == "[" and (bracket := _parse_bracket(text, at)) is not None:
             characters, at = bracket
             elements.append(_CharacterSet(characters))
-            after_star = False
         elif character == "\\":
             elements.append(_CharacterSet(frozenset(text[at : at + 1]), literal=True))  # at the end: matches nothing
             at += 1
-            after_star = False
         else:
             elements.append(_CharacterSet(frozenset(character), literal=True))
-            after_star = False
     return tuple(elements)
 
 
@@ -189,13 +179,7 @@ def _parse_bracket(text: str, at: int) -> tuple[frozenset[str], int] | None:
         named = re.compile(r"\[:([a-y]*):\]").match(text, at)
         if named is not None:
             at = named.end()
-            if named[1] not in _CLASSES:
-                # fnmatch stops here, so only the characters before can match, and only if the bracket is closed.
-                closing = text.find("]", at)
-                if closing < 0:
-                    return _NONE, len(text)
-                return (_NONE if negated else frozenset(characters)), closing + 1
-            characters |= _CLASSES[named[1]]
+            characters |= _CLASSES.get(named[1], frozenset())
             continue
         equivalent = re.compile(r"\[=(.)=\]", re.DOTALL).match(text, at)
         if equivalent is not None:
@@ -230,7 +214,7 @@ def _is_cheap(sequence: _Sequence) -> bool:
     return stars <= 2 and all(
         isinstance(element, _CharacterSet | _Star)
         or (
-            (element.kind in "@?" or (element.kind == "!" and index == len(sequence) - 1 and not element.after_star))
+            (element.kind in "@?" or (element.kind == "!" and index == len(sequence) - 1))
             and all(isinstance(part, _CharacterSet) for alternative in element.alternatives for part in alternative)
         )
         for index, element in enumerate(sequence)
@@ -248,11 +232,11 @@ def _element_regex(element: _Element, guard: str) -> str:
             return f"{guard}.*"
         case _CharacterSet(characters, literal):
             return _set_regex(characters) if literal else guard + _set_regex(characters)
-        case _Group(kind, alternatives, after_star):
+        case _Group(kind, alternatives):
             either = "|".join(_sequence_regex(alternative, guard) for alternative in alternatives)
             if kind == "!":
                 return rf"(?!(?:{either})\Z).*"
-            return ("(?=.)" if after_star and kind == "@" else "") + f"(?:{either})" + ("?" if kind == "?" else "")
+            return f"(?:{either})" + ("?" if kind == "?" else "")
         case _:
             assert_never(element)
 
@@ -284,9 +268,7 @@ def _find_element_ends(element: _Element, text: str, starts: set[int], hidden: b
         case _CharacterSet(characters, literal):
             starts = starts if literal else _drop_hidden(text, starts, hidden)
             return {start + 1 for start in starts if text[start : start + 1] in characters and start < len(text)}
-        case _Group(kind, alternatives, after_star):
-            if after_star and kind in "@+!":
-                starts = starts - {len(text)}
+        case _Group(kind, alternatives):
             return _find_group_ends(kind, alternatives, text, starts, hidden)
         case _:
             assert_never(element)

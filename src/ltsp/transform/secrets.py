@@ -23,6 +23,8 @@ from ltsp.tree.selection import Inclusion
 from ltsp.tree.tree import Tree
 
 _SYNTAX = replace(LIST_SYNTAX, deep=True)
+_SHOWN = 4
+"""Exclusions in one message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +46,25 @@ class SecretFinding:
             f" ({amount} file{'s' if amount > 1 else ''}{example})" if (amount := self.files) > 1 or example else ""
         )
         more = f" and {len(self.others)} more" if self.others else ""
-        remedy = f"; to exclude it: ADD_IMAGE_EXCLUDES='{printable(self._exclude_pattern)}'"
         reason = self.row.reason or "may hold a secret"
-        return f"/{printable(self.path)}{inside}{more}: {reason}{remedy if self.row.is_anywhere else ''}"
+        return f"/{printable(self.path)}{inside}{more}: {reason}{self._remedy() if self.row.is_anywhere else ''}"
 
-    @property
-    def _exclude_pattern(self) -> str:
-        """The exclusion for a copy of a system: the directory that contains its etc, or the parent of several."""
-        roots = [path.rpartition("/etc/")[0] for path in (self.path, *self.others)]
-        if not roots[0]:
-            return literal(self.path)
-        common = posixpath.commonpath(roots)
-        return f"{literal(roots[0] if is_needed(common) else common)}/*"
+    def _remedy(self) -> str:
+        first, *rest = map(printable, self._exclude_patterns())
+        if not rest:
+            return f"; to exclude it: ADD_IMAGE_EXCLUDES='{first}'"
+        shown = ", ".join([first, *rest[: _SHOWN - 1]])
+        more = f" and {len(rest) - _SHOWN + 1} more" if len(rest) >= _SHOWN else ""
+        return f"; to exclude them, add these lines to ADD_IMAGE_EXCLUDES: {shown}{more}"
+
+    def _exclude_patterns(self) -> list[str]:
+        """The exclusions for copies of systems: the directory that contains their etc, or the parent of several."""
+        paths = (self.path, *self.others)
+        roots = [path.rpartition("/etc/")[0] for path in paths]
+        if all(roots) and not is_needed(common := posixpath.commonpath(roots)):
+            return [f"{literal(common)}/*"]
+        each = (f"{literal(root)}/*" if root else literal(path) for path, root in zip(paths, roots, strict=True))
+        return list(dict.fromkeys(each))
 
 
 class Secrets:
