@@ -14,7 +14,7 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 NAMES = {
     "told": "a verb and its object, such as describe_user",
     "generation": "version",
-    "draft": "staged file",
+    "draft": "staged image",
     "census": "prescan",
     "succession": "switch",
     "adoption": "adopt",

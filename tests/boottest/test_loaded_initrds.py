@@ -18,8 +18,9 @@ from ltsp.boottest.machine import NetworkBoot, VirtualMachine, prepare_uefi
 from ltsp.cpio import compression, newc
 from ltsp.initrd.site.layer import SiteLayer, build_site_tree, build_tree, text_file
 from ltsp.publish.manifest import SourceFacts
+from ltsp.publish.stage import VersionContents
 from ltsp.publish.store import Store
-from ltsp.publish.version_contents import PublishedVersion, VersionContents
+from ltsp.publish.switch import PublishedVersion
 from ltsp.tree.content import Bytes
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.root, pytest.mark.timeout(1800)]

@@ -8,7 +8,7 @@ import pytest
 
 from ltsp.errors import LtspError
 from ltsp.publish.store import Store
-from ltsp.publish.version_contents import PublishedVersion, Unchanged
+from ltsp.publish.switch import PublishedVersion, Unchanged
 from publish.labelled_images import NAME, ServedState, contents, image, kernel, publish, read_served_state
 
 

@@ -170,7 +170,7 @@ def test_a_foreign_image_is_where_it_was_when_the_pointer_cannot_move(store, mon
     with open(f"{paths.image}.other", "wb") as file:
         file.write(image("foreign"))
     os.rename(f"{paths.image}.other", paths.image)
-    monkeypatch.setattr("ltsp.publish.activation.adopt_foreign_image", lambda *_: None)
+    monkeypatch.setattr("ltsp.publish.switch.adopt_foreign_image", lambda *_: None)
     with replaced_by_directory(paths.pointer), pytest.raises(LtspError, match="is a directory"):
         publish(store, "three")
     assert read_served_state(store).image == "foreign"
@@ -183,7 +183,7 @@ def test_a_foreign_backup_that_cannot_be_linked_gets_a_name_of_its_own(store, mo
     os.unlink(paths.old)
     with open(paths.old, "wb") as file:
         file.write(image("foreign"))
-    monkeypatch.setattr("ltsp.publish.activation.adopt_foreign_image", lambda *_: None)
+    monkeypatch.setattr("ltsp.publish.switch.adopt_foreign_image", lambda *_: None)
     publish(store, "three")
     aside = [name for name in os.listdir(paths.images) if name.startswith("lab.img.old-")]
     assert len(aside) == 1

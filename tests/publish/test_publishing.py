@@ -15,12 +15,13 @@ from dataclasses import replace
 import pytest
 
 from ltsp.errors import FileChanged, LtspError
-from ltsp.publish import activation, boot_files
+from ltsp.publish import assembly, switch
 from ltsp.publish.gc import Retention
 from ltsp.publish.manifest import Origin, SourceFacts
+from ltsp.publish.stage import VersionContents
 from ltsp.publish.state import ForeignImage
 from ltsp.publish.store import Store
-from ltsp.publish.version_contents import PublishedVersion, Unchanged, VersionContents
+from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.tree.content import Bytes
 from publish.labelled_images import (
     NAME,
@@ -365,7 +366,7 @@ class TestKernel:
         files = {"vmlinuz": Bytes(b"kernel"), "client.img": Bytes(b"initrd")}
         made = VersionContents(SourceFacts("/", "directory"), None, files)
         with monkeypatch.context() as before:
-            before.setattr(boot_files, "pad_initrd", lambda initrd: initrd)
+            before.setattr(assembly, "pad_initrd", lambda initrd: initrd)
             old = locked.publish_kernel(made).version
         assert old.manifest.files["client.img"].size == 6
         new = locked.publish_kernel(made)
@@ -460,7 +461,7 @@ class TestForeign:
         publish_locked(locked, "two")
         os.unlink(paths.image)
         write(paths.image, image("disk"))
-        monkeypatch.setattr(activation, "adopt_foreign_image", lambda _state, _foreign: None)
+        monkeypatch.setattr(switch, "adopt_foreign_image", lambda _state, _foreign: None)
         publish_locked(locked, "three", backup=False)
         assert read_served_state(store) == all_of("three", old="disk")
 

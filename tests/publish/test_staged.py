@@ -8,8 +8,9 @@ import pytest
 
 from ltsp.errors import LtspError
 from ltsp.publish.gc import Retention
+from ltsp.publish.stage import StagedVersion
 from ltsp.publish.store import Store
-from ltsp.publish.version_contents import PublishedVersion, StagedVersion, Unchanged
+from ltsp.publish.switch import PublishedVersion, Unchanged
 from publish.labelled_images import (
     NAME,
     ServedState,

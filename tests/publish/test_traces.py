@@ -11,8 +11,8 @@ import pytest
 
 from ltsp.errors import LockHeld, LtspError
 from ltsp.publish.manifest import SourceFacts
+from ltsp.publish.stage import VersionContents
 from ltsp.publish.store import Store
-from ltsp.publish.version_contents import VersionContents
 from publish import strace_faults
 from publish.labelled_images import NAME, image, publish, read_served_state
 from publish.test_publishing import Restless

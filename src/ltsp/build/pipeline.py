@@ -20,13 +20,12 @@ from ltsp.host.files import read_server_file
 from ltsp.mksquashfs.options import OutputOptions
 from ltsp.publish import disk_errors, manifest
 from ltsp.publish.gc import Retention
-from ltsp.publish.locked_image import LockedImage
 from ltsp.publish.paths import PUBLIC_MODE
 from ltsp.publish.raspberry import find_boot_directory, link_boot_files, names_in_version
-from ltsp.publish.staged_image import StagedImage
-from ltsp.publish.store import Store
+from ltsp.publish.stage import StagedImage, StagedVersion, VersionContents
+from ltsp.publish.store import LockedImage, Store
+from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.publish.version import Version
-from ltsp.publish.version_contents import PublishedVersion, StagedVersion, Unchanged, VersionContents
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions, KernelOptions
 from ltsp.settings.naming import closest_name

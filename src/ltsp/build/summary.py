@@ -10,8 +10,8 @@ from ltsp.build.plan import codec_facts, kernel_facts, snapshot_facts
 from ltsp.build.prepare import Prepared
 from ltsp.build.version_facts import summarize_changes as change_summary
 from ltsp.publish.manifest import VersionChanges
+from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.publish.version import Version
-from ltsp.publish.version_contents import PublishedVersion, Unchanged
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.source.source import Plan, Source

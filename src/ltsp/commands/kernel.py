@@ -17,8 +17,8 @@ from ltsp.build.publish_kernel import publish_source_kernel
 from ltsp.build.request import NO_KERNEL
 from ltsp.errors import UsageError
 from ltsp.publish.store import Store
+from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.publish.version import Version
-from ltsp.publish.version_contents import PublishedVersion, Unchanged
 from ltsp.report.report import Report
 from ltsp.settings.applets import KernelOptions, LtspOptions
 from ltsp.settings.conf_text import Conf

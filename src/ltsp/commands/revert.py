@@ -15,7 +15,7 @@ from ltsp.errors import LtspError, UsageError
 from ltsp.publish.gc import Retention
 from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store
-from ltsp.publish.version_contents import PublishedVersion, Unchanged
+from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.conf_text import Conf

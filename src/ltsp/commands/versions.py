@@ -11,12 +11,11 @@ from ltsp.errors import LtspError
 from ltsp.host.process import FileUser
 from ltsp.publish.disk_errors import describe_user
 from ltsp.publish.gc import Retention, find_users
-from ltsp.publish.locked_image import LockedImage
 from ltsp.publish.manifest import Origin, VersionChanges
 from ltsp.publish.state import ForeignImage, ImageState
-from ltsp.publish.store import Store
+from ltsp.publish.store import LockedImage, Store
+from ltsp.publish.switch import PublishedVersion
 from ltsp.publish.version import Version
-from ltsp.publish.version_contents import PublishedVersion
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions, VersionsOptions

@@ -11,11 +11,11 @@ from enum import Enum
 from ltsp.errors import LtspError
 from ltsp.host import files, process
 from ltsp.publish import state as states
+from ltsp.publish.assembly import remove_version
 from ltsp.publish.disk_errors import describe_user
 from ltsp.publish.manifest import Origin
 from ltsp.publish.paths import ImagePaths
 from ltsp.publish.state import ImageState
-from ltsp.publish.switch import remove_version
 from ltsp.publish.version import Version
 from ltsp.settings.source_options import VersionedOptions
 
@@ -35,6 +35,9 @@ class Retention:
     @classmethod
     def of(cls, options: VersionedOptions) -> Retention:
         return cls(options.keep_versions, options.keep_days, options.keep_share)
+
+
+DEFAULT_RETENTION = Retention()
 
 
 class RemovalReason(Enum):

@@ -1,24 +1,160 @@
-"""Making a complete version the current one, and repairing what a killed run left unfinished.
+"""Making a version the current one, and repairing what a killed run left unfinished.
 
-The pointer is replaced first, by one rename; everything derived from it (NAME.img.old, NAME.img, the links that older
-menus use) is updated afterwards. `current` comes last: if it differs from the pointer, the switch is unfinished.
+Foreign images that would lose their names are adopted first: they become versions of their own. Then the pointer is
+replaced, by one rename; everything derived from it (NAME.img.old, NAME.img, the links that older menus use) is updated
+afterwards. `current` comes last: if it differs from the pointer, the switch is unfinished.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from os.path import basename, join
 
+from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.publish import disk_errors, state
-from ltsp.publish.paths import DIRECTORY_MODE, PUBLIC_MODE, ImagePaths
+from ltsp.publish.assembly import NewVersion, hard_link_to, record_source, remove_version
+from ltsp.publish.disk_errors import unfinished_error
+from ltsp.publish.gc import RemovedVersion, Retention, collect_garbage
+from ltsp.publish.manifest import ImageFacts, KernelFacts, Manifest, Origin, SourceFacts
+from ltsp.publish.paths import DIRECTORY_MODE, INITRD, KERNEL, PUBLIC_MODE, ImagePaths
 from ltsp.publish.pointer import FOREIGN, Pointer
-from ltsp.publish.version import Version, is_version_id
+from ltsp.publish.state import ForeignImage, ImageState
+from ltsp.publish.version import Version, is_version_id, read_file_facts
+
+_UNLINKABLE = {errno.EPERM, errno.EMLINK, errno.EXDEV, errno.EOPNOTSUPP}
+"""Another owner's file (protected_hardlinks), too many links, a mount point, or no hard links. link(2)"""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchOptions:
+    """What happens to other versions when one becomes current."""
+
+    keep: Retention
+    backup: bool = True
+    """Whether NAME.img.old keeps the replaced version; if not, that version may be removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedVersion:
+    """The result of a durable switch."""
+
+    version: Version
+    previous: Version | None
+    """The version that was current before, for a report of changes."""
+    collected: tuple[RemovedVersion, ...] = ()
+    """Versions that retention removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The same image and boot files are published already; nothing was done."""
+
+    version: Version
+
+
+def publish_version(new: NewVersion, options: SwitchOptions) -> PublishedVersion:
+    """Assemble a version, or take its twin, and switch to it; if that fails before the switch, nothing new stays."""
+    paths = new.paths
+    options = replace(options, backup=options.backup and not new.replaces_damaged)
+    if new.twin:
+        return activate_version(record_source(new.twin, new.manifest.source), options)
+    if new.image:
+        _adopt_displaced_images(paths, options)
+    version = new.assemble()
+    try:
+        return _switch(version, options)
+    except BaseException:
+        pointer = state.read_pointer(paths)
+        if pointer is None or pointer.version != version.id:
+            remove_version(paths, version.id)
+        raise
+
+
+def activate_version(version: Version, options: SwitchOptions) -> PublishedVersion:
+    """Switch to a complete version, then remove the versions that no rule keeps."""
+    if version.image_id:
+        _adopt_displaced_images(version.paths, options)
+    return _switch(version, options)
+
+
+def _switch(version: Version, options: SwitchOptions) -> PublishedVersion:
+    paths = version.paths
+    now = state.read_state(paths)
+    leaving = now.current
+    if isinstance(now.image, Version) and not (leaving and leaving.is_image_of(now.image)):
+        # Somebody put another version there by hand, and clients run on that one.
+        leaving = now.image
+    if leaving and leaving.id == version.id:
+        leaving = now.current if now.current and now.current.id != version.id else None
+    before = leaving.id if leaving else None
+    dropped = None
+    if version.image_id and isinstance(now.image, ForeignImage):
+        # This file has no other name, so it becomes NAME.img.old even if no backup is wanted.
+        before = FOREIGN
+    elif not options.backup:
+        dropped, before = before, now.pointer.before if now.pointer else None
+    if leaving:
+        # The manifest's mtime records until when the version was current; its clients may run on for days.
+        os.utime(paths.manifest(leaving.id))
+    try:
+        switch_to(version, before)
+        collected = collect_garbage(paths, options.keep, dropped=dropped)
+    except (OSError, LtspError) as error:
+        pointer = state.read_pointer(paths)
+        if pointer is None or pointer.version != version.id:
+            raise
+        raise unfinished_error(paths, version.id, error) from error
+    return PublishedVersion(version, leaving, collected)
+
+
+def _adopt_displaced_images(paths: ImagePaths, options: SwitchOptions) -> None:
+    """Make versions of the foreign images that are about to lose their names, if they can be linked."""
+    now = state.read_state(paths)
+    displaced = isinstance(now.image, ForeignImage) and adopt_foreign_image(now, now.image) is None
+    if (options.backup or displaced) and isinstance(now.old, ForeignImage):
+        adopt_foreign_image(now, now.old)
+
+
+def adopt_foreign_image(now: ImageState, foreign: ForeignImage) -> Version | None:
+    """A version with the foreign file and, if it was NAME.img, its kernel; None if it cannot be hard-linked."""
+    is_current = foreign == now.image
+    boot_files, kernel = _find_boot_files(now) if is_current else ({}, None)
+    facts = ImageFacts(foreign.size, sha256="", codec="", linked=foreign.linked)
+    manifest = Manifest(
+        now.paths.name,
+        version="",
+        created="",
+        origin=Origin.FOREIGN,
+        source=SourceFacts("", "foreign"),
+        image=facts,
+        kernel=kernel,
+        files={name: read_file_facts(path) for name, path in boot_files.items()},
+    )
+    # Do not read many gigabytes only for the digits of an ID.
+    digits = hashlib.sha256(f"{foreign.size} {foreign.mtime}".encode()).hexdigest()
+    links = {name: hard_link_to(path) for name, path in boot_files.items()}
+    try:
+        return NewVersion(now.paths, manifest, digits, hard_link_to(foreign.path), links).assemble()
+    except OSError as error:
+        if error.errno in _UNLINKABLE:
+            return None
+        raise
+
+
+def _find_boot_files(now: ImageState) -> tuple[dict[str, str], KernelFacts | None]:
+    """The boot files for NAME.img: those of a version published for it, or plain files, as on older servers."""
+    current = now.current
+    if current is not None and current.manifest.image is None:
+        return {name: current.file(name) for name in current.manifest.files}, current.manifest.kernel
+    plain = {name: join(now.paths.boot, name) for name in (KERNEL, INITRD)}
+    return {name: path for name, path in plain.items() if files.is_regular(path)}, None
 
 
 def switch_to(version: Version, before: str | None) -> None:
@@ -123,7 +259,7 @@ def _prepare_links(paths: ImagePaths, pointer: Pointer) -> Iterator[_PreparedLin
     now = state.read_state(paths)
     image = paths.version_image(pointer.version)
     has_image = files.file_id(image) is not None
-    displaces = has_image and pointer.before == FOREIGN and isinstance(now.image, state.ForeignImage)
+    displaces = has_image and pointer.before == FOREIGN and isinstance(now.image, ForeignImage)
     before = image if displaces else _image_before(paths, pointer)
     with ExitStack() as prepared:
 
@@ -137,7 +273,7 @@ def _prepare_links(paths: ImagePaths, pointer: Pointer) -> Iterator[_PreparedLin
             paths,
             pointer.version,
             displaces,
-            spares=old is not None and isinstance(now.old, state.ForeignImage),
+            spares=old is not None and isinstance(now.old, ForeignImage),
             old=old,
             image=discard_unless_committed(files.prepare_hard_link(paths.image, image)) if has_image else None,
             drops_old=has_image and pointer.before is None and files.same_file(image, paths.old),
@@ -178,31 +314,6 @@ def repair(paths: ImagePaths) -> None:
                 remove_version(paths, version_id)
     if pointer and os.path.lexists(paths.manifest(pointer.version)) and not _is_applied(paths, pointer):
         apply_pointer(paths, pointer)
-
-
-def remove_version(paths: ImagePaths, version_id: str) -> None:
-    """Remove a version, its manifest first, so that a kill leaves no version that only seems complete.
-
-    Raises LtspError if one of its files cannot be removed; then it stays complete.
-    """
-    disk_errors.check_replaceable(paths.name, list_version_files(paths, version_id))
-    with suppress(FileNotFoundError):
-        os.unlink(paths.manifest(version_id))
-        files.sync_directory(paths.version(version_id))
-    files.remove_tree(paths.version(version_id))
-    files.remove_tree(paths.boot_version(version_id))
-    for directory in (paths.versions, paths.boot):
-        if os.path.isdir(directory):
-            files.sync_directory(directory)
-
-
-def list_version_files(paths: ImagePaths, version_id: str) -> list[str]:
-    """All files of a version."""
-    return [
-        path
-        for top in (paths.version(version_id), paths.boot_version(version_id))
-        for path in files.list_files_below(top)
-    ]
 
 
 def _served_image_path(version: Version) -> str:

@@ -8,6 +8,7 @@ text, is unique within its image, and needs quoting nowhere.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -21,6 +22,8 @@ from ltsp.publish.manifest import FileFacts, ImageFacts, Manifest
 from ltsp.publish.paths import KERNEL, ImagePaths
 from ltsp.tree.name import printable
 
+_PIECE = 1 << 20
+"""Bytes read at a time."""
 _FORM = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _STAMP = "%Y%m%dT%H%M%SZ"
 
@@ -75,6 +78,17 @@ class Version:
         own = self.manifest.image
         return (own and own.sha256) == (image and image.sha256) and dict(self.manifest.files) == dict(boot_files)
 
+    @property
+    def has_intact_boot_files(self) -> bool:
+        """Whether the boot files are unchanged since the version was created. Reads them completely."""
+        return all(read_facts_if_present(self.file(name)) == facts for name, facts in self.manifest.files.items())
+
+    @property
+    def has_intact_image(self) -> bool:
+        """Whether the image is unchanged since the version was created. Reads it completely."""
+        image = self.manifest.image
+        return image is None or read_facts_if_present(self.image) == FileFacts(image.size, image.sha256)
+
     def file(self, name: str) -> str:
         """Path of a boot file: `vmlinuz`, `initrd.img`."""
         return join(self.paths.boot_version(self.id), name)
@@ -113,3 +127,29 @@ def new_version_id(now: datetime, sha256: str, existing: Iterable[str]) -> str:
 def parse_time(version: str) -> datetime:
     """When the version was created, to the second."""
     return datetime.strptime(version.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+
+
+def read_file_facts(path: str) -> FileFacts:
+    """Size and sha256 of an existing file."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return FileFacts(os.fstat(descriptor).st_size, compute_sha256(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def read_facts_if_present(path: str) -> FileFacts | None:
+    try:
+        return read_file_facts(path)
+    except FileNotFoundError:
+        return None
+
+
+def compute_sha256(descriptor: int) -> str:
+    """The sha256 of a whole file, read with pread(2), so that the descriptor's own position does not move."""
+    digest = hashlib.sha256()
+    at = 0
+    while piece := os.pread(descriptor, _PIECE, at):
+        digest.update(piece)
+        at += len(piece)
+    return digest.hexdigest()
