@@ -19,6 +19,7 @@ from ltsp.initrd.client_tree import ClientOptions, build_client_tree
 from ltsp.initrd.drivers import find_blocked_drivers, find_network_drivers
 from ltsp.initrd.kernel_modules import KernelModules
 from ltsp.initrd.program_file import ServerPrograms
+from ltsp.publish.manifest import KernelFacts
 from ltsp.publish.paths import CLIENT, INITRD, KERNEL, NBD
 from ltsp.publish.version import Version
 from ltsp.report.report import Report
@@ -29,6 +30,8 @@ from ltsp.tree.name import printable
 from ltsp.tree.node import Directory
 from ltsp.tree.tree import Tree
 
+NO_KERNEL = "none"
+"""The value of --kernel-initrd that publishes an image without a kernel."""
 _NO_PREFLIGHT = "--no-preflight"
 """The option that publishes an image although its clients' initrd could not be made."""
 
@@ -178,3 +181,9 @@ def _preflight_warnings(lacks: tuple[PreflightProblem, ...]) -> Iterator[str]:
     """Errors too: with --no-preflight they are warnings."""
     for lack in sorted(lacks, key=lambda each: each.severity is not Severity.ERROR):
         yield f"{printable(lack.message)}; {printable(lack.hint)}"
+
+
+def manifest_kernel(kernel: Kernel) -> KernelFacts:
+    """The kernel as the manifest records it."""
+    passed_over = {each.path: each.reason for each in kernel.passed_over}
+    return KernelFacts(kernel.path, kernel.version or "", kernel.reason, passed_over)

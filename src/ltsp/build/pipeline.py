@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from os.path import abspath, join
 from time import monotonic
 
-from ltsp.boot.kernel import Kernel
-from ltsp.boot.raspberry import CMDLINE, find_local_root, firmware_files, no_boot_files_error
-from ltsp.build import disk_space, hooks, plan, summary
-from ltsp.build.client_initrd import ClientBootFiles, ClientInitrdRequest, make_client_initrd
+from ltsp.build import disk_space, hooks, plan
+from ltsp.build.client_initrd import ClientBootFiles, ClientInitrdRequest, make_client_initrd, manifest_kernel
 from ltsp.build.prepare import Prepared, prepare
+from ltsp.build.raspberry import find_boot_directory, link_raspberry_files, raspberry_firmware
 from ltsp.build.read_source import open_selected_tree
 from ltsp.build.request import BuildRequest
+from ltsp.build.summary import BuildResult
 from ltsp.errors import FormatError, SourceError, UsageError
-from ltsp.host.files import read_server_file
 from ltsp.mksquashfs.options import OutputOptions
 from ltsp.publish import disk_errors, manifest
 from ltsp.publish.gc import Retention
 from ltsp.publish.paths import PUBLIC_MODE
-from ltsp.publish.raspberry import find_boot_directory, link_boot_files, names_in_version
 from ltsp.publish.stage import StagedImage, StagedVersion, VersionContents
-from ltsp.publish.store import LockedImage, Store
+from ltsp.publish.store import LockedImage
 from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.publish.version import Version
 from ltsp.report.report import Report
-from ltsp.settings.applets import ImageOptions, KernelOptions
-from ltsp.settings.naming import closest_name
-from ltsp.source.names import in_base_dir
+from ltsp.settings.applets import ImageOptions
 from ltsp.source.source import Plan, Source
 from ltsp.squashfs.check import check_image, read_all_contents
 from ltsp.squashfs.write_result import MksquashfsResult, WriteResult
 from ltsp.squashfs.writer import write_squashfs
 from ltsp.transform.packages import list_packages
-from ltsp.tree.content import Content
 from ltsp.tree.faults import Faults
-from ltsp.tree.name import decode, encode, printable
+from ltsp.tree.name import encode, printable
 from ltsp.tree.tree import Tree
 
 _TRIES = 3
@@ -55,7 +49,7 @@ class RequestedImage:
     source: Source
 
 
-def build(request: BuildRequest, requested: RequestedImage, report: Report) -> summary.BuildResult:
+def build(request: BuildRequest, requested: RequestedImage, report: Report) -> BuildResult:
     """Build and publish an image, or find that it is already published.
 
     Raises LtspError. In any case clients boot the old version or the new one, and nothing else remains, except a staged
@@ -72,33 +66,22 @@ def build(request: BuildRequest, requested: RequestedImage, report: Report) -> s
         locked.check_replaceable(backup=options.backup)
         if locked.state().is_image_deleted:
             report.note(f"{source.name}.img was deleted by hand; the version that clients booted is kept as .img.old")
-        made = _make_version(request, replace(requested, source=source), locked, faults, report)
-        outcome = made.outcome
-        if isinstance(outcome, StagedVersion):
+        built = _make_version(request, replace(requested, source=source), locked, faults, report)
+        if isinstance(built.outcome, StagedVersion):
             from ltsp.build.boot_gate import boot_and_publish  # noqa: PLC0415 -- virtual machines and servers, rarely used
 
-            keep = _retention(options)
+            keep = Retention.of(options)
             outcome = boot_and_publish(
-                locked, outcome, options.boot_transport, report, backup=options.backup, keep=keep
+                locked, built.outcome, options.boot_transport, report, backup=options.backup, keep=keep
             )
-    return summary.BuildResult(
-        source, outcome, made.plan, made.prepared, made.written, faults, _image_mode(options), monotonic() - begin
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _BuiltVersion:
-    """A version that was made, whether published, staged or unchanged."""
-
-    outcome: PublishedVersion | Unchanged | StagedVersion
-    plan: Plan
-    prepared: Prepared
-    written: WriteResult | MksquashfsResult
+            built = replace(built, outcome=outcome)
+    return replace(built, seconds=monotonic() - begin)
 
 
 def _make_version(
     request: BuildRequest, requested: RequestedImage, locked: LockedImage, faults: Faults, report: Report
-) -> _BuiltVersion:
+) -> BuildResult:
+    """The result, whether published, staged or unchanged, without its time."""
     options, source = request.options, requested.source
     with open_selected_tree(source, request.rules, options.lock_timeout, faults, report) as chosen:
         request, tree = replace(request, rules=chosen.rules), chosen.tree
@@ -120,7 +103,8 @@ def _make_version(
             was = _check_complete(source)
             contents = _contents(requested, prepared, client)
             contents = replace(contents, files={**contents.files, **firmware})
-            return _BuiltVersion(_publish(request, stage, contents, report), was, prepared, written)
+            outcome = _publish(request, stage, contents, report)
+            return BuildResult(source, outcome, was, prepared, written, faults, _image_mode(options))
 
 
 def _publish(
@@ -132,7 +116,7 @@ def _publish(
         with report.step("staging"):
             return stage.publish_later(contents, mode=mode, group=request.group)
     with report.step("publishing"):
-        keep = _retention(options)
+        keep = Retention.of(options)
         return stage.publish(contents, backup=options.backup, keep=keep, mode=mode, group=request.group)
 
 
@@ -256,62 +240,7 @@ def _contents(requested: RequestedImage, prepared: Prepared, client: ClientBootF
     )
 
 
-def manifest_kernel(kernel: Kernel) -> manifest.KernelFacts:
-    """The kernel as the manifest records it."""
-    passed_over = {each.path: each.reason for each in kernel.passed_over}
-    return manifest.KernelFacts(kernel.path, kernel.version or "", kernel.reason, passed_over)
-
-
-def _retention(options: ImageOptions) -> Retention:
-    return Retention.of(options)
-
-
 def _image_mode(options: ImageOptions) -> int:
     if options.image_mode is not None:
         return options.image_mode
     return PUBLIC_MODE if options.cleanup else PRIVATE_MODE
-
-
-def missing_rpi_image_warning(name: str, of_run: Iterable[str], store: Store) -> str:
-    """A warning if there is neither an image nor a source with the name of RPI_IMAGE; else empty.
-
-    It may be an image to come, so it is not an error. `of_run` are the images that this run will publish.
-    """
-    known = {*of_run, *store.names(), *in_base_dir(store.base_dir)}
-    if not name or name in known:
-        return ""
-    near = closest_name(name, known)
-    return (
-        f"no image {name!a} for Raspberry Pis yet (RPI_IMAGE or --rpi-image); known images: "
-        f"{', '.join(map(printable, sorted(known))) or 'none'}{f'; did you mean {printable(near)}?' if near else ''}"
-    )
-
-
-def raspberry_firmware(
-    options: ImageOptions | KernelOptions, base_dir: str, name: str, tree: Tree
-) -> Mapping[str, Content]:
-    """The boot files for Raspberry Pis, by name in the version; empty if they boot from a chroot's files.
-
-    Raises LtspError if the image is RPI_IMAGE and has no such files.
-    """
-    if options.rpi_image != name or find_boot_directory(base_dir, name):
-        return {}
-    found = firmware_files(tree)
-    if not found:
-        raise no_boot_files_error(name)
-    return names_in_version(found)
-
-
-def link_raspberry_files(store: Store, name: str, report: Report) -> None:
-    current = store.current(name)
-    published = tuple(current.manifest.files) if current else ()
-    linked = link_boot_files(store.base_dir, store.tftp_dir, name, published)
-    report.note(f"linked {len(linked.links)} boot files for Raspberry Pis into {printable(store.tftp_dir)}")
-    for path in linked.in_the_way:
-        report.warn(
-            f"{printable(store.tftp_dir)}/{printable(path)} was not made by ltsp and stays; Raspberry Pis get that file"
-        )
-    cmdline = abspath(join(store.tftp_dir, CMDLINE))
-    if root := find_local_root(decode(read_server_file(cmdline) or b"")):
-        what = f"{printable(cmdline)} has root={printable(root)}, which is on the card or disk of a Raspberry Pi"
-        report.warn(f"{what}: to boot without it, set another root, such as root=/dev/nfs")

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 from ltsp.boot.kernel import Kernel, find_kernel
 from ltsp.boot.kernel_rules import KERNEL_RULES, KernelRule
-from ltsp.build.client_initrd import ClientInitrdRequest, make_client_initrd
-from ltsp.build.pipeline import manifest_kernel, raspberry_firmware
+from ltsp.build.client_initrd import ClientInitrdRequest, make_client_initrd, manifest_kernel
+from ltsp.build.raspberry import raspberry_firmware
 from ltsp.build.read_source import open_tree
 from ltsp.host import privilege
 from ltsp.publish import manifest

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ltsp.boot.kernel_rules import KernelRule
 from ltsp.build import hooks
-from ltsp.build.client_initrd import ClientInitrdRequest
+from ltsp.build.client_initrd import NO_KERNEL, ClientInitrdRequest
 from ltsp.build.exclusions import ExclusionRules, load_rules
 from ltsp.errors import UsageError
 from ltsp.host import privilege
@@ -17,14 +17,14 @@ from ltsp.mksquashfs import options as mksquashfs_options
 from ltsp.mksquashfs import sort_file
 from ltsp.mksquashfs.options import Parameters
 from ltsp.publish.store import Store
+from ltsp.publish.version import Version
 from ltsp.settings.applets import ImageOptions, LtspOptions
 from ltsp.settings.resolve import Hooks
+from ltsp.source import spec
+from ltsp.source.location import make_source_absolute
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.superblock import LARGEST_BLOCK
 from ltsp.tree.name import encode, printable
-
-NO_KERNEL = "none"
-"""The value of --kernel-initrd that publishes an image without a kernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +137,13 @@ def _source_date_epoch() -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < 1 << 32):
         raise UsageError(f"environment: SOURCE_DATE_EPOCH: {text!a} is not a number of seconds below 2^32")
     return int(text)
+
+
+def other_origin(store: Store, name: str, argument: str) -> str:
+    """The recorded source of the image `name`; empty if it is the same as `argument` or unknown."""
+    state = store.state(name)
+    published = state.image if isinstance(state.image, Version) else state.current
+    if published is None or not (recorded := published.manifest.source.argument):
+        return ""
+    before = make_source_absolute(recorded, store.base_dir)
+    return "" if spec.is_same(before, argument) else before

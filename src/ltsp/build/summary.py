@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from ltsp.build.leftovers import removed_version_lines
 from ltsp.build.plan import codec_facts, kernel_facts, snapshot_facts
 from ltsp.build.prepare import Prepared
-from ltsp.build.version_facts import summarize_changes as change_summary
+from ltsp.build.version_facts import removed_version_lines, summarize_changes
 from ltsp.publish.manifest import VersionChanges
+from ltsp.publish.stage import StagedVersion
 from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.publish.version import Version
 from ltsp.report import units
@@ -26,14 +26,16 @@ INCOMPLETE = 3
 @dataclass(frozen=True, slots=True)
 class BuildResult:
     source: Source
-    outcome: PublishedVersion | Unchanged
+    outcome: PublishedVersion | Unchanged | StagedVersion
+    """Staged only until the boot test, whose failure is an error."""
     plan: Plan
     prepared: Prepared
     written: WriteResult | MksquashfsResult
     faults: Faults
     mode: int
     """Permissions of the image."""
-    seconds: float
+    seconds: float = 0
+    """Of the build, with its boot test."""
 
     @property
     def exit_status(self) -> int:
@@ -86,7 +88,7 @@ def facts(built: BuildResult) -> Mapping[str, object]:
     }
 
 
-def _removed_versions(outcome: PublishedVersion | Unchanged) -> list[Mapping[str, object]]:
+def _removed_versions(outcome: PublishedVersion | Unchanged | StagedVersion) -> list[Mapping[str, object]]:
     """The versions that retention removed, and why."""
     every = outcome.collected if isinstance(outcome, PublishedVersion) else ()
     return [{"version": each.id, "size": each.bytes, "reason": each.reason.name.lower()} for each in every]
@@ -156,7 +158,7 @@ def _lines(built: BuildResult) -> Iterator[str]:
     if largest:
         yield f"largest   {', '.join(largest)}"
     if (changes := _changes(built)) is not None:
-        yield f"changed   {change_summary(changes)}"
+        yield f"changed   {summarize_changes(changes)}"
     if isinstance(built.outcome, PublishedVersion):
         yield from removed_version_lines(built.outcome.collected)
 

@@ -1,10 +1,12 @@
-"""The facts about an image and its versions, as data and as a line."""
+"""The facts about an image and its versions, as data and as lines."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from ltsp.host.process import FileUser
 from ltsp.publish.disk_errors import describe_user
-from ltsp.publish.gc import find_users
+from ltsp.publish.gc import RemovedVersion, find_users
 from ltsp.publish.manifest import VersionChanges
 from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.version import Version
@@ -99,3 +101,23 @@ def summarize_changes(changes: VersionChanges) -> str:
     if changes.same_image and changes.boot_files:
         parts.append(f"the image is the same; new {', '.join(changes.boot_files)}")
     return "; ".join(parts) or "only files: same packages, setuid files and size"
+
+
+def removed_version_lines(collected: Iterable[RemovedVersion]) -> Iterator[str]:
+    """A line for each version that retention removed."""
+    for each in collected:
+        yield f"removed   version {each.id}, {units.size(each.bytes)}: {each.reason.value}"
+
+
+def deleted_image_warning(state: ImageState) -> str:
+    """The warning about an image whose NAME.img is gone; empty if it is not."""
+    if not state.is_image_deleted:
+        return ""
+    name = state.paths.name
+    images = {each.image_id: each for each in state.versions if each.image_id}.values()
+    size = sum(each.manifest.image.size for each in images if each.manifest.image)
+    return (
+        f"{name}.img was deleted by hand, but {units.plural(len(state.versions), 'version')} of {name} "
+        f"({units.size(size)}) remain: ltsp versions {name} --remove-all removes them, "
+        f"ltsp versions {name} --use={state.versions[-1].id} brings {name} back"
+    )

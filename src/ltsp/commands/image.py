@@ -8,20 +8,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from ltsp.build import disk_space, dry_run, plan, summary
-from ltsp.build.after_publish import update_after_publish
-from ltsp.build.batch import run_each
-from ltsp.build.origin import other_origin
-from ltsp.build.pipeline import (
-    RequestedImage,
-    build,
-    finish_build,
-    make_initrd,
-    missing_rpi_image_warning,
-    raspberry_firmware,
-)
+from ltsp.build.batch import run_each, update_after_publish
+from ltsp.build.client_initrd import NO_KERNEL
+from ltsp.build.pipeline import RequestedImage, build, finish_build, make_initrd
 from ltsp.build.prepare import prepare
+from ltsp.build.raspberry import missing_rpi_image_warning, raspberry_firmware
 from ltsp.build.read_source import open_tree
-from ltsp.build.request import NO_KERNEL, BuildRequest, make_request
+from ltsp.build.request import BuildRequest, make_request, other_origin
 from ltsp.errors import LtspError, UsageError
 from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store

@@ -7,8 +7,7 @@ import platform
 import shutil
 from os.path import join
 
-from ltsp.build.leftovers import deleted_image_warning
-from ltsp.build.version_facts import state_facts
+from ltsp.build.version_facts import deleted_image_warning, state_facts
 from ltsp.host.root import is_chroot
 from ltsp.publish.state import ForeignImage, ImageState
 from ltsp.publish.store import Store

@@ -11,7 +11,7 @@ from ltsp.boot.menu import Menu, MenuEntry
 from ltsp.boot.menu_settings import entry_title, menu_settings
 from ltsp.build import config_file
 from ltsp.build.ipxe_binaries import BINARIES, MEMTESTS, Binary, check_missing_binaries, install_binaries
-from ltsp.build.leftovers import deleted_image_warning
+from ltsp.build.version_facts import deleted_image_warning
 from ltsp.errors import LtspError
 from ltsp.host import files
 from ltsp.host.identity import Identity

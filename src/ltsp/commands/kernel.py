@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from ltsp.boot.kernel_rules import KernelRule
-from ltsp.build.after_publish import update_after_publish
-from ltsp.build.batch import run_each
-from ltsp.build.client_initrd import ClientInitrdRequest
-from ltsp.build.leftovers import removed_version_lines
-from ltsp.build.origin import other_origin
-from ltsp.build.pipeline import link_raspberry_files, missing_rpi_image_warning
+from ltsp.build.batch import run_each, update_after_publish
+from ltsp.build.client_initrd import NO_KERNEL, ClientInitrdRequest
 from ltsp.build.publish_kernel import publish_source_kernel
-from ltsp.build.request import NO_KERNEL
+from ltsp.build.raspberry import link_raspberry_files, missing_rpi_image_warning
+from ltsp.build.request import other_origin
+from ltsp.build.version_facts import removed_version_lines
 from ltsp.errors import UsageError
 from ltsp.publish.store import Store
 from ltsp.publish.switch import PublishedVersion, Unchanged

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from ltsp.build.after_publish import update_after_publish
-from ltsp.build.batch import run_each
+from ltsp.build.batch import run_each, update_after_publish
 from ltsp.build.client_initrd import ClientInitrdRequest
-from ltsp.build.leftovers import removed_version_lines
 from ltsp.build.publish_kernel import publish_source_kernel
+from ltsp.build.version_facts import removed_version_lines
 from ltsp.errors import LtspError, UsageError
 from ltsp.publish.gc import Retention
 from ltsp.publish.manifest import Origin

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from ltsp.build.leftovers import deleted_image_warning, removed_version_lines
-from ltsp.build.version_facts import state_facts, summarize_changes
+from ltsp.build.version_facts import deleted_image_warning, removed_version_lines, state_facts, summarize_changes
 from ltsp.errors import LtspError
 from ltsp.host.process import FileUser
 from ltsp.publish.disk_errors import describe_user
@@ -43,7 +42,7 @@ def versions(names: Sequence[str], options: VersionsOptions, ltsp: LtspOptions, 
                     report.say(line)
     _show([state for state in map(store.state, every) if state.exists], options, ltsp, report)
     if options.use is not None or options.removes:
-        from ltsp.build.after_publish import update_after_publish  # noqa: PLC0415 -- a list needs neither menu nor add-on
+        from ltsp.build.batch import update_after_publish  # noqa: PLC0415 -- a list needs neither menu nor add-on
 
         update_after_publish(ltsp, conf, options, report)
 

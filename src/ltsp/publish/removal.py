@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ltsp.errors import LtspError
 from ltsp.host import files
-from ltsp.publish import disk_errors, firmware_links
+from ltsp.publish import disk_errors, raspberry
 from ltsp.publish import state as states
 from ltsp.publish.assembly import list_version_files, remove_version
 from ltsp.publish.disk_errors import describe_user
@@ -48,7 +48,7 @@ def remove_image(paths: ImagePaths, *, force: bool) -> RemovedImage:
         *paths.links,
         paths.image,
         paths.old,
-        *firmware_links.find_links_of_image(paths),
+        *raspberry.find_links_of_image(paths),
     ]
     disk_errors.check_replaceable(
         paths.name, (*names, *(path for each in versions for path in list_version_files(paths, each)))
@@ -84,7 +84,7 @@ def _withdraw(paths: ImagePaths) -> None:
     _unlink(paths.pointer)
     if os.path.isdir(paths.boot):
         files.sync_directory(paths.boot)
-    firmware_links.remove_links(paths.tftp_dir, firmware_links.find_links_of_image(paths))
+    raspberry.remove_links(paths.tftp_dir, raspberry.find_links_of_image(paths))
     for path in (*paths.links, paths.current):
         _unlink(path)
     if os.path.isdir(paths.boot):

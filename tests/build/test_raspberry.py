@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from ltsp.build.raspberry import link_boot_files
 from ltsp.errors import LtspError
-from ltsp.publish.raspberry import link_boot_files
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from commands.test_ipxe import Server
 from commands.test_versions import RecordingReport
 from ltsp.boot.menu import Menu, MenuEntry, remove_entries
-from ltsp.build.after_publish import update_after_publish
+from ltsp.build.batch import update_after_publish
 from ltsp.publish.store import Store
 from ltsp.settings.applets import LtspOptions, VersionsOptions
 from ltsp.settings.conf_text import parse_conf
