@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
-from ltsp.build import disk_space, dry_run, plan, summary
+from ltsp.build import summary
 from ltsp.build.batch import run_each, update_after_publish
 from ltsp.build.client_initrd import NO_KERNEL
-from ltsp.build.pipeline import RequestedImage, build, finish_build, make_initrd
-from ltsp.build.prepare import prepare
-from ltsp.build.raspberry import missing_rpi_image_warning, raspberry_firmware
-from ltsp.build.read_source import open_tree
+from ltsp.build.pipeline import RequestedImage, build, finish_build
+from ltsp.build.raspberry import missing_rpi_image_warning
 from ltsp.build.request import BuildRequest, make_request, other_origin
 from ltsp.errors import LtspError, UsageError
 from ltsp.publish.manifest import Origin
@@ -27,9 +24,7 @@ from ltsp.source.location import make_source_absolute
 from ltsp.source.names import derive_name, list_names
 from ltsp.source.source import Source
 from ltsp.source.spec import DiskOptions
-from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
-from ltsp.tree.selection import select_all
 
 _MOST_KEPT = 4
 """Sources whose processes wait for their turn."""
@@ -74,7 +69,9 @@ def _make_images(
         if changed := _changed_source_warning(store, requested):
             report.warn(changed)
         if options.dry_run:
-            results.append(_dry_run(request, requested.source, conf, report))
+            from ltsp.build.dry_run import run_dry  # noqa: PLC0415 -- a build does not need it
+
+            results.append(run_dry(request, requested.source, conf, report))
             return 0
         built = build(request, requested, report)
         summary.show(built, report)
@@ -178,39 +175,3 @@ def _changed_source_warning(store: Store, requested: RequestedImage) -> str:
         f"the image {name} was made from {printable(before)} before, and is now made from "
         f"{printable(requested.argument)}: give --name=OTHER to keep both"
     )
-
-
-def _dry_run(request: BuildRequest, source: Source, conf: Conf, report: Report) -> Mapping[str, object]:
-    from ltsp.build import client_services  # noqa: PLC0415 -- a build does not need it
-
-    faults = Faults(skip_unreadable=True)
-    options = request.options
-    with open_tree(source, lambda: select_all, options.lock_timeout, faults, report) as whole:
-        request = replace(request, rules=request.rules.follow_links(whole))
-        left, gone = dry_run.apply_rules(whole, request.rules)
-        prepared = prepare(left, source.name, request, faults, gone)
-        firmware = raspberry_firmware(options, request.store.base_dir, source.name, left)
-        current = request.store.current(source.name)
-        client = make_initrd(prepared, source.name, replace(request.client, must_boot=False), current, report)
-        with report.step("estimating the space"):
-            boot_files = {**client.with_kernel(prepared.kernel), **firmware}
-            needed = disk_space.estimate_space(prepared, boot_files, exact=not request.parameters.unknown)
-        plan.show(source, request.rules, prepared, needed, request.store, report)
-        client.report_to(report)
-        for line in disk_space.shortages(needed, request.store):
-            report.warn(line)
-        for path, reason in faults.unreadable:
-            report.warn(f"cannot read /{printable(path)}: {reason}")
-        dry_run.show(gone, prepared.cleaned, report)
-        idle = client_services.idle_services(left, conf)
-        client_services.show(idle, report)
-        for command in request.before:
-            report.note(f"{printable(command.name)} is not run in a dry run, and may change the image")
-        return {
-            "name": source.name,
-            "source": source.description,
-            "space_needed": {"base_dir": needed.image, "base_dir_at_least": needed.least, "tftp_dir": needed.boot},
-            **plan.facts(source, prepared),
-            **dry_run.facts(gone, prepared.cleaned),
-            **client_services.facts(idle),
-        }
