@@ -10,7 +10,7 @@ import pytest
 from corpus.make_rules import rules
 from corpus.recording_report import RecordingReport
 from corpus.site import Site, listing
-from ltsp.build import omissions
+from ltsp.build import exclusions
 from ltsp.build.read_source import open_selected_tree
 from ltsp.source.directory import scan
 from ltsp.source.find import find_source
@@ -122,7 +122,7 @@ def test_the_dry_run_says_which_rule_leaves_out_what_is_behind_a_link(site, lab)
 @pytest.mark.root
 def test_moved_homes_are_not_walked_through(site, lab, monkeypatch):
     """Nothing below them is even listed, but for the bounded look at sizes: there may be millions of files."""
-    monkeypatch.setattr(omissions, "MOST_MEASURED", 0)
+    monkeypatch.setattr(exclusions, "MOST_MEASURED", 0)
     (lab / "var/home/anna/deep").mkdir()
     listed = []
     real = os.scandir

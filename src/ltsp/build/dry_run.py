@@ -96,7 +96,7 @@ def _show_rules(gone: Sequence[Removal], cleaned: CleanedTree, report: Report) -
             printable(one.rule),
             units.plural(one.files, "file"),
             units.size(one.bytes),
-            _list_first(one.paths, _MOST_PATHS),
+            _list_first(one.paths),
         )
         for one in gone
     ]
@@ -106,7 +106,7 @@ def _show_rules(gone: Sequence[Removal], cleaned: CleanedTree, report: Report) -
             printable(step.rule),
             units.plural(len(step.paths), "file"),
             units.size(step.bytes),
-            _list_first(step.paths, _MOST_PATHS),
+            _list_first(step.paths),
         )
         for step in cleaned.steps
     ]
@@ -124,7 +124,7 @@ def _rule_facts(gone: Sequence[Removal], cleaned: CleanedTree) -> Mapping[str, o
     }
 
 
-def _list_first(names: Sequence[str], most: int) -> str:
+def _list_first(names: Sequence[str], most: int = _MOST_PATHS) -> str:
     shown = ", ".join(map(printable, names[:most]))
     return f"{shown}, and {len(names) - most} more" if len(names) > most else shown
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ltsp.boot.kernel import Kernel, find_kernel
 from ltsp.boot.kernel_codecs import readable_codecs
 from ltsp.build.client_initrd import NO_KERNEL
-from ltsp.build.omissions import Omission, find_omissions
+from ltsp.build.exclusions import Omission, find_omissions
 from ltsp.build.request import BuildRequest
 from ltsp.errors import SourceError
 from ltsp.inspection import root_file_systems

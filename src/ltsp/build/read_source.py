@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from ltsp.build.exclusions import ExclusionRules
-from ltsp.build.omissions import OmissionSelection
+from ltsp.build.exclusions import ExclusionRules, OmissionSelection
 from ltsp.report.report import Report
 from ltsp.source.source import Source
 from ltsp.transform.survey import Removal, RemovedPaths
