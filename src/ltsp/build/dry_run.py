@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 from ltsp.build import disk_space, plan
 from ltsp.build.exclusions import ExclusionRules
-from ltsp.build.pipeline import make_initrd
-from ltsp.build.prepare import prepare
+from ltsp.build.prepare import make_initrd, prepare
 from ltsp.build.raspberry import raspberry_firmware
 from ltsp.build.read_source import open_tree
 from ltsp.build.request import BuildRequest

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from ltsp.build import disk_space, hooks, plan
-from ltsp.build.client_initrd import ClientBootFiles, ClientInitrdRequest, make_client_initrd, manifest_kernel
-from ltsp.build.prepare import Prepared, prepare
+from ltsp.build.client_initrd import ClientBootFiles, manifest_kernel
+from ltsp.build.prepare import Prepared, make_initrd, prepare
 from ltsp.build.raspberry import find_boot_directory, link_raspberry_files, raspberry_firmware
 from ltsp.build.read_source import open_selected_tree
 from ltsp.build.request import BuildRequest
@@ -22,7 +22,6 @@ from ltsp.publish.paths import PUBLIC_MODE
 from ltsp.publish.stage import StagedImage, StagedVersion, VersionContents
 from ltsp.publish.store import LockedImage
 from ltsp.publish.switch import PublishedVersion, Unchanged
-from ltsp.publish.version import Version
 from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions
 from ltsp.source.source import Plan, Source
@@ -137,18 +136,6 @@ def _check_complete(source: Source) -> Plan:
             "try again when the source is less busy, or give --snapshot=none",
         )
     return was
-
-
-def make_initrd(
-    prepared: Prepared, name: str, wanted: ClientInitrdRequest, before: Version | None, report: Report
-) -> ClientBootFiles:
-    """The clients' initrd for the kernel of a prepared tree.
-
-    Raises LtspError if no client could boot it.
-    """
-    codec = prepared.codec if prepared.write_options.is_compressed else ""
-    with report.step("making the clients' initrd"):
-        return make_client_initrd(prepared.tree, prepared.kernel, codec, name, wanted, before)
 
 
 def _list_files(tree: Tree, wanted: OutputOptions, report: Report) -> None:

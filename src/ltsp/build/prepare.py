@@ -1,4 +1,4 @@
-"""From a source's tree to the tree to be written: all rules applied, with its kernel and compression."""
+"""From a source's tree to what is written: all rules applied, with its kernel, compression and clients' initrd."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 from ltsp.boot.kernel import Kernel, find_kernel
 from ltsp.boot.kernel_codecs import readable_codecs
-from ltsp.build.client_initrd import NO_KERNEL
+from ltsp.build.client_initrd import (
+    NO_KERNEL,
+    ClientBootFiles,
+    ClientInitrdRequest,
+    make_client_initrd,
+)
 from ltsp.build.exclusions import Omission, find_omissions
 from ltsp.build.request import BuildRequest
 from ltsp.errors import SourceError
 from ltsp.inspection import root_file_systems
 from ltsp.mksquashfs import sort_file
 from ltsp.mksquashfs.options import Parameters, override_owners
+from ltsp.publish.version import Version
+from ltsp.report.report import Report
 from ltsp.settings.applets import ImageOptions
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.writer import WriteOptions
@@ -91,6 +98,18 @@ def prepare(
         warnings,
         missed,
     )
+
+
+def make_initrd(
+    prepared: Prepared, name: str, wanted: ClientInitrdRequest, before: Version | None, report: Report
+) -> ClientBootFiles:
+    """The clients' initrd for the kernel of a prepared tree.
+
+    Raises LtspError if no client could boot it.
+    """
+    codec = prepared.codec if prepared.write_options.is_compressed else ""
+    with report.step("making the clients' initrd"):
+        return make_client_initrd(prepared.tree, prepared.kernel, codec, name, wanted, before)
 
 
 def _check_boot_files_public(tree: Tree, kernel: Kernel, secrets: Secrets) -> None:
