@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.host.root import is_chroot
-from ltsp.inspection import exported_disk, live_medium, root_file_systems
+from ltsp.inspection import live_medium, root_file_systems
 from ltsp.inspection.live_medium import LiveMedium
 from ltsp.inspection.root_file_systems import NestedRoot
 from ltsp.settings import naming
 from ltsp.source import spec
 from ltsp.source.combine import CombinedSource, OverlayEntry
 from ltsp.source.directory.directory import DirectorySource
-from ltsp.source.live.live_source import LiveSource
 from ltsp.source.location import STANDARD_INPUT, ImageReference, is_path, locate, suggest_local_path
 from ltsp.source.names import derive_name
 from ltsp.source.snapshot.snapshot import NONE
@@ -59,8 +58,6 @@ def find_source(
         base: Source = finder.find_inner(finder.find_base(first, name, inner.image), first.image, inner)
     else:
         base = finder.find_base(first, name)
-    if isinstance(base, LiveSource):
-        base.check_chosen()
     if not others:
         return base
     overlays = tuple(
@@ -100,15 +97,25 @@ class _SourceFinder:
         missing = root_file_systems.find_missing(path)
         if not missing:
             return replace(source, warnings=notes)
-        with replace(source, snapshots=NONE).open(_select_markers, Faults()) as tree:
+        return self._source_from_carrier(source, image_spec.image, missing, notes, inner)
+
+    def _source_from_carrier(
+        self, carrier: DirectorySource, written: str, missing: str, notes: tuple[str, ...], inner: str
+    ) -> Source:
+        """What is in a directory that is not a root file system itself, because of what is missing."""
+        from ltsp.inspection import exported_disk  # noqa: PLC0415 -- root file systems do without, as below
+
+        with replace(carrier, snapshots=NONE).open(_select_markers, Faults()) as tree:
             carried, inside = LiveMedium.of(tree), root_file_systems.find_nested_roots(tree)
             if inside and not inner:
-                return self._source_from_nested_root(source, root_file_systems.choose_bootable(tree, inside), notes)
+                return self._source_from_nested_root(carrier, root_file_systems.choose_bootable(tree, inside), notes)
             disks = exported_disk.find_disks(tree)
-            remedy = exported_disk.suggest_command(path, disks) if disks else root_file_systems.suggest_remedy(tree)
+            remedy = (
+                exported_disk.suggest_command(carrier.path, disks) if disks else root_file_systems.suggest_remedy(tree)
+            )
         if carried is not None or inner:
-            return self._make_live_source(source, image_spec.image, carried, notes)
-        raise SourceError(f"{printable(path)}: {missing}", remedy)
+            return self._make_live_source(carrier, written, carried, notes, inner)
+        raise SourceError(f"{printable(carrier.path)}: {missing}", remedy)
 
     def _source_from_file(
         self, path: str, name: str, image_spec: ImageSpec, notes: tuple[str, ...], inner: str
@@ -117,13 +124,13 @@ class _SourceFinder:
 
         image = source_from_file(path, name, image_spec, self.disks, system=True, holding=inner, keep=self.keep)
         if image.kind == "archive":
-            return replace(self._make_live_source(image, image_spec.image, None, notes), archive=True)
+            return self._make_live_source(image, image_spec.image, None, notes, inner, is_archive=True)
         if image.kind != "disk":
             return image
         from ltsp.source.disk.disk import DiskSource  # noqa: PLC0415
 
         if isinstance(image, DiskSource) and (image.live or image.seen is None):
-            return self._make_live_source(image, image_spec.image, image.live, notes)
+            return self._make_live_source(image, image_spec.image, image.live, notes, inner)
         return image
 
     def _source_from_nested_root(self, carrier: DirectorySource, inside: NestedRoot, notes: tuple[str, ...]) -> Source:
@@ -137,17 +144,35 @@ class _SourceFinder:
         overlays = tuple(OverlayEntry(ImageSpec(path, subdir=at), directory(path, at)) for at, path in inside.overlays)
         return CombinedSource(base, overlays, self.open_image) if overlays else base
 
-    def find_inner(self, base: Source, written: str, image_spec: ImageSpec) -> LiveSource:
+    def find_inner(self, base: Source, written: str, image_spec: ImageSpec) -> Source:
         """A file or directory of the first part, taken in its place."""
+        from ltsp.source.live.live_source import LiveSource  # noqa: PLC0415
+
         notes = tuple(filter(None, (_warn_of_ignored_options(image_spec),)))
-        if isinstance(base, LiveSource):
-            return replace(base, inner_path=image_spec.image, warnings=(*base.warnings, *notes))
-        return replace(self._make_live_source(base, written, None, notes), inner_path=image_spec.image)
+        if not isinstance(base, LiveSource):
+            base = LiveSource(base, self.open_image, written, None, own_rule=self.own_rule)
+        return replace(base, inner_path=image_spec.image, warnings=(*base.warnings, *notes))
 
     def _make_live_source(
-        self, medium: Source, written: str, carried: LiveMedium | None, notes: tuple[str, ...]
-    ) -> LiveSource:
-        return LiveSource(medium, self.open_image, written, carried, warnings=notes, own_rule=self.own_rule)
+        self,
+        medium: Source,
+        written: str,
+        carried: LiveMedium | None,
+        notes: tuple[str, ...],
+        inner: str,
+        *,
+        is_archive: bool = False,
+    ) -> Source:
+        """Raises SourceError if the user has to choose a system, and `inner` is empty."""
+        from ltsp.source.live.live_source import LiveSource  # noqa: PLC0415
+
+        own_rule = self.own_rule
+        source = LiveSource(
+            medium, self.open_image, written, carried, archive=is_archive, warnings=notes, own_rule=own_rule
+        )
+        if not inner:
+            source.check_chosen()
+        return source
 
     def find_part(self, image_spec: ImageSpec) -> Source:
         """Another part: a directory or image of the host."""
