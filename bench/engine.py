@@ -18,8 +18,9 @@ from ltsp.build.prepare import prepare
 from ltsp.build.request import make_request
 from ltsp.commands.image import image as applet  # noqa: F401 -- likewise: all modules that a build needs
 from ltsp.host.root import RootDirectory
-from ltsp.settings.applets import ImageOptions, LtspOptions
-from ltsp.settings.conf_text import CONF_PATH
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf import CONF_PATH
+from ltsp.settings.image_options import ImageOptions
 from ltsp.settings.resolve import Hooks
 from ltsp.source.directory.scan import Scan
 from ltsp.squashfs.check import check_image

@@ -92,7 +92,8 @@ def _options(options: type) -> Iterator[str]:
 
 def _option_keys() -> Iterator[tuple[str, str]]:
     keys: dict[str, Option] = {}
-    for options in (LtspOptions, *(applet.options for applet in APPLETS.values())):
+    declared: list[type] = [LtspOptions, *(applet.options for applet in APPLETS.values())]
+    for options in declared:
         keys |= {each.key: each for each in declared_options(options) if each.reach is Reach.EVERYWHERE}
     for key in sorted(keys):
         yield f"`{key}={keys[key].kind.metavar}`", _option_meaning(keys[key])

@@ -8,7 +8,7 @@ from ltsp.boot.menu import ClientSection, MenuOptions
 from ltsp.boot.menu_settings import entry_title, menu_settings, title_key
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
-from ltsp.settings.conf_text import parse_conf
+from ltsp.settings.conf import parse_conf
 from ltsp.settings.conf_values import evaluate
 
 LABELS = ("lab", "lab2", "r_dev")

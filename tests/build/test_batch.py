@@ -11,8 +11,9 @@ from commands.test_versions import RecordingReport
 from ltsp.boot.menu import Menu, MenuEntry, remove_entries
 from ltsp.build.batch import update_after_publish
 from ltsp.publish.store import Store
-from ltsp.settings.applets import LtspOptions, VersionsOptions
-from ltsp.settings.conf_text import parse_conf
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf import parse_conf
+from ltsp.settings.version_options import VersionsOptions
 from publish.labelled_images import contents, image
 
 

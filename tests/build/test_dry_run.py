@@ -9,7 +9,7 @@ import pytest
 from corpus.dict_tree import make_tree
 from corpus.site import Site
 from ltsp.build.dry_run import idle_services
-from ltsp.settings.conf_text import parse_conf
+from ltsp.settings.conf import parse_conf
 
 UNITS = "usr/lib/systemd/system"
 IMAGE = make_tree(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.cli.command_line import HelpRequest, Invocation, VersionRequest, parse_command_line
+from ltsp.cli.command_line import HelpRequest, VersionRequest, parse_command_line
+from ltsp.cli.invocation import Invocation
 from ltsp.errors import ConfError, UsageError
 from ltsp.host.identity import Identity
-from ltsp.settings.applets import ImageOptions, KernelOptions, VersionsOptions
+from ltsp.settings.image_options import ImageOptions, KernelOptions
+from ltsp.settings.version_options import VersionsOptions
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ import pytest
 
 from corpus.hostile_names import NASTY
 from ltsp import errors
-from ltsp.cli.command_line import Invocation, parse_command_line
+from ltsp.cli.command_line import parse_command_line
 from ltsp.cli.console import ConsoleOptions, JsonReport, TextReport, make_report, open_report
+from ltsp.cli.invocation import Invocation
 from ltsp.cli.progress import Counter, NoProgress, ProgressLines, duration
 from ltsp.cli.screen import Screen, format_table
 from ltsp.tree.name import printable

@@ -16,7 +16,7 @@ from ltsp.commands.initrd import initrd
 from ltsp.errors import ConfError, LockHeld, LtspError
 from ltsp.host.locks import hold_exclusive
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.conf_text import read_conf
+from ltsp.settings.conf import read_conf
 from ltsp.settings.network_options import InitrdOptions
 
 CONF = """\

@@ -15,7 +15,7 @@ from ltsp.errors import ConfError, LtspError
 from ltsp.host.identity import Identity
 from ltsp.publish.pointer import Pointer
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.conf_text import parse_conf
+from ltsp.settings.conf import parse_conf
 from ltsp.settings.network_options import IpxeOptions
 
 VERSION = "20260131T174512Z-1a2b3c4d"

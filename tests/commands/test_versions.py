@@ -15,8 +15,9 @@ from ltsp.commands.versions import versions
 from ltsp.errors import LtspError
 from ltsp.publish.manifest import VersionChanges
 from ltsp.publish.store import Store
-from ltsp.settings.applets import InfoOptions, LtspOptions, VersionsOptions
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf import Conf
+from ltsp.settings.version_options import InfoOptions, VersionsOptions
 from publish.labelled_images import NAME, publish, read_served_state
 
 

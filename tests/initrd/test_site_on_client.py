@@ -16,7 +16,7 @@ from ltsp.initrd.site.layer import build_site_tree
 from ltsp.initrd.site.passwords import Accounts
 from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
 from ltsp.settings.client_sections import client_settings
-from ltsp.settings.conf_text import parse_conf
+from ltsp.settings.conf import parse_conf
 from ltsp.tree.node import Metadata
 
 pytestmark = [pytest.mark.root, pytest.mark.oracle]

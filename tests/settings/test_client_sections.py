@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltsp.settings.client_sections import client_settings, ignored_key_warnings
-from ltsp.settings.conf_text import parse_conf
+from ltsp.settings.conf import parse_conf
 
 
 def read(text):

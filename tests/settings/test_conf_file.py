@@ -10,7 +10,7 @@ import pytest
 from ltsp.errors import ConfError
 from ltsp.host import trusted
 from ltsp.host.trusted import Owner, permission_fault
-from ltsp.settings.conf_text import read_conf
+from ltsp.settings.conf import read_conf
 
 DIRECTORY, FILE = stat.S_IFDIR, stat.S_IFREG
 SUDO = 27

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
-from ltsp.settings.conf_text import Assignment, ShellCode, Variable, parse_conf
+from ltsp.settings.conf import parse_conf
+from ltsp.settings.conf_text import Assignment, ShellCode, Variable
 from ltsp.settings.conf_values import evaluate
 
 

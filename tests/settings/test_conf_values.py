@@ -6,7 +6,7 @@ import pytest
 
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
-from ltsp.settings.conf_text import parse_conf
+from ltsp.settings.conf import parse_conf
 from ltsp.settings.conf_values import evaluate
 
 SERVER = Identity(("52:54:00:aa:bb:cc",), ("192.168.67.1", "fd00::1"), "server01")

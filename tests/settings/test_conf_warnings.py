@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ltsp.host.identity import Identity
-from ltsp.settings.conf_text import parse_conf
+from ltsp.settings.conf import parse_conf
 from ltsp.settings.conf_warnings import key_warnings, section_warnings
 
 

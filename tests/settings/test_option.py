@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from ltsp.settings.applets import APPLETS, ImageOptions, LtspOptions
+from ltsp.settings.applets import APPLETS, LtspOptions
+from ltsp.settings.image_options import ImageOptions
 from ltsp.settings.option import (
     Argument,
     Choice,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.settings.applets import ImageOptions, LtspOptions, VersionsOptions
-from ltsp.settings.option import declared_options
-from ltsp.settings.resolve import GivenOption, Setting, find_hooks, resolve
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.image_options import ImageOptions
+from ltsp.settings.option import GivenOption, declared_options
+from ltsp.settings.resolve import Setting, find_hooks, resolve
+from ltsp.settings.version_options import VersionsOptions
 
 
 def given(options, **values):

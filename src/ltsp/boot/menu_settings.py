@@ -11,8 +11,9 @@ from ltsp.boot import ipxe
 from ltsp.boot.menu import HIDDEN_TIMEOUT, INITRDS, TRANSPORTS, ClientSection, MenuOptions
 from ltsp.errors import ConfError
 from ltsp.settings.client_sections import ClientLayer, client_settings
+from ltsp.settings.conf import Conf
 from ltsp.settings.conf_keys import Reader, keys_of
-from ltsp.settings.conf_text import REMEDY, Conf
+from ltsp.settings.conf_text import REMEDY
 from ltsp.settings.naming import closest_name
 from ltsp.settings.resolve import Setting
 from ltsp.tree.name import printable

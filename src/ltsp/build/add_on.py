@@ -30,7 +30,8 @@ from ltsp.publish.store import Store
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
 from ltsp.settings.client_sections import ClientSettings, client_settings, ignored_key_warnings
-from ltsp.settings.conf_text import REMEDY, Conf
+from ltsp.settings.conf import Conf
+from ltsp.settings.conf_text import REMEDY
 from ltsp.settings.naming import ADD_ON
 from ltsp.transform.account_merge import (
     AccountFiles,

@@ -15,9 +15,9 @@ from ltsp.publish.store import Store
 from ltsp.report.internal_error import to_ltsp_error
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.conf import Conf
 from ltsp.settings.naming import ADD_ON, MENU
-from ltsp.settings.source_options import VersionedOptions
+from ltsp.settings.version_options import VersionedOptions
 
 _SEVERITY = (0, 3, 75, 1, 2)
 """Exit statuses, the worst last."""

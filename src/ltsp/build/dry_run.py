@@ -17,7 +17,7 @@ from ltsp.initrd.site.settings import build_common_layer
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.settings.client_sections import client_settings
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.conf import Conf
 from ltsp.source.source import Source
 from ltsp.transform.cleanup import CleanedTree
 from ltsp.transform.survey import Removal, RemovedPaths

@@ -11,7 +11,7 @@ from ltsp.errors import ConfError, UsageError
 from ltsp.host import mounts, trusted
 from ltsp.mksquashfs.options import Excludes
 from ltsp.report import units
-from ltsp.settings.applets import ImageOptions
+from ltsp.settings.image_options import ImageOptions
 from ltsp.transform import exclude
 from ltsp.transform.accounts import LOGIN_DEFS
 from ltsp.transform.cleanup import CleanedTree

@@ -23,7 +23,7 @@ from ltsp.publish.stage import StagedImage, StagedVersion, VersionContents
 from ltsp.publish.store import LockedImage
 from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.report.report import Report
-from ltsp.settings.applets import ImageOptions
+from ltsp.settings.image_options import ImageOptions
 from ltsp.source.source import Plan, Source
 from ltsp.squashfs.check import check_image, read_all_contents
 from ltsp.squashfs.write_result import MksquashfsResult, WriteResult

@@ -21,7 +21,7 @@ from ltsp.mksquashfs import sort_file
 from ltsp.mksquashfs.options import Parameters, override_owners
 from ltsp.publish.version import Version
 from ltsp.report.report import Report
-from ltsp.settings.applets import ImageOptions
+from ltsp.settings.image_options import ImageOptions
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.transform.cleanup import CleanedTree, clean_tree, find_suspects

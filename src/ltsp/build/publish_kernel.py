@@ -19,7 +19,7 @@ from ltsp.publish.store import LockedImage
 from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.publish.version import Version
 from ltsp.report.report import Report
-from ltsp.settings.applets import ImageOptions, KernelOptions
+from ltsp.settings.image_options import ImageOptions, KernelOptions
 from ltsp.source.location import make_source_absolute
 from ltsp.source.source import Source
 from ltsp.tree.faults import Faults

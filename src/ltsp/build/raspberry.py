@@ -29,7 +29,7 @@ from ltsp.publish.raspberry import FIRMWARE, LinkedBootFiles, replace_links
 from ltsp.publish.store import Store
 from ltsp.report.report import Report
 from ltsp.settings import naming
-from ltsp.settings.applets import ImageOptions, KernelOptions
+from ltsp.settings.image_options import ImageOptions, KernelOptions
 from ltsp.settings.naming import closest_name
 from ltsp.source.names import in_base_dir
 from ltsp.tree.content import Content

@@ -18,7 +18,8 @@ from ltsp.mksquashfs import sort_file
 from ltsp.mksquashfs.options import Parameters
 from ltsp.publish.store import Store
 from ltsp.publish.version import Version
-from ltsp.settings.applets import ImageOptions, LtspOptions
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.image_options import ImageOptions
 from ltsp.settings.resolve import Hooks
 from ltsp.source import spec
 from ltsp.source.location import make_source_absolute

@@ -1,36 +1,20 @@
-"""The parsed command line, with ltsp.conf and the environment."""
+"""The parsed command line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ltsp.cli.getopt import ParsedArguments, getopt
 from ltsp.errors import UsageError
-from ltsp.host import files
-from ltsp.host.identity import Identity, read_identity
-from ltsp.settings import conf_values
-from ltsp.settings.applets import APPLETS, ImageOptions, InfoOptions, KernelOptions, LtspOptions, VersionsOptions
-from ltsp.settings.conf_text import CONF_PATH, CONF_VARIABLE, Conf, read_conf
-from ltsp.settings.conf_warnings import conf_warnings
+from ltsp.settings.applets import APPLETS, LtspOptions
 from ltsp.settings.naming import closest_name
-from ltsp.settings.network_options import (
-    BootTestOptions,
-    DhcpSnippetOptions,
-    DnsmasqOptions,
-    HttpOptions,
-    InitrdOptions,
-    IpxeOptions,
-    NfsOptions,
-)
-from ltsp.settings.option import declared_options
-from ltsp.settings.resolve import GivenOption, Hooks, find_hooks, resolve
+from ltsp.settings.option import GivenOption, declared_options
 
-ImageApplet = ImageOptions | InfoOptions | KernelOptions | VersionsOptions
-NetworkApplet = (
-    BootTestOptions | DhcpSnippetOptions | DnsmasqOptions | HttpOptions | InitrdOptions | IpxeOptions | NfsOptions
-)
-AppletOptions = ImageApplet | NetworkApplet
+if TYPE_CHECKING:
+    from ltsp.cli.invocation import Invocation
+    from ltsp.host.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +29,16 @@ class VersionRequest:
     """`--version`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """An applet, its options and operands."""
-
-    ltsp: LtspOptions
-    applet: str
-    options: AppletOptions
-    operands: tuple[str, ...]
-    hooks: Hooks
-    conf: Conf
-    identity: Identity
-    """Of this server."""
-    warnings: tuple[str, ...]
-    """Warnings, mostly about ltsp.conf, that do not keep the applet from running."""
-
-
 def parse_command_line(
     arguments: Sequence[str],
     environ: Mapping[str, str],
     *,
     conf_path: str = "",
-    identity: Callable[[], Identity] = read_identity,
+    identity: Callable[[], Identity] | None = None,
 ) -> HelpRequest | VersionRequest | Invocation:
     """Parse a command line, without the program's name.
 
-    ltsp.conf is `conf_path`, else $LTSP_CONF, else /etc/ltsp/ltsp.conf. It is not read for --help.
+    ltsp.conf is read as `make_invocation` says, but not for --help; `identity` reads that of this server.
 
     Raises UsageError with all faults of command line, ltsp.conf and environment, and ConfError.
     """
@@ -88,58 +56,12 @@ def parse_command_line(
         return HelpRequest(applet)
     _raise_faults(back.faults, applet)
 
-    chosen = conf_path or environ.get(CONF_VARIABLE, "")
-    conf = read_conf(chosen or CONF_PATH, required=bool(chosen))
-    this = identity()
-    values = conf_values.evaluate(conf, this, applet)
+    from ltsp.cli.invocation import make_invocation  # noqa: PLC0415 -- --help needs no settings
+
     faults: list[str] = []
-    run = Invocation(
-        resolve(LtspOptions, given, values, environ, faults),
-        applet,
-        resolve(options, given_to_applet, values, environ, faults),
-        back.operands,
-        find_hooks(values, applet, faults),
-        conf,
-        this,
-        (*_working_directory_warnings(), *conf_warnings(conf, this)),
-    )
-    _raise_faults([*faults, *_contradictions(run)], applet)
+    run = make_invocation(applet, given, given_to_applet, back.operands, environ, faults, conf_path, identity)
+    _raise_faults(faults, applet)
     return run
-
-
-def _working_directory_warnings() -> Iterator[str]:
-    if files.is_working_directory_removed():
-        yield "the working directory has been removed, so relative paths do not work: cd to another one"
-
-
-def _contradictions(run: Invocation) -> Iterator[str]:
-    """Options and operands that contradict each other."""
-    count = len(run.operands)
-    wanted = APPLETS[run.applet].operands
-    if not wanted and count:
-        yield f"ltsp {run.applet} takes no argument, but {run.operands[0]!a} is given"
-    if wanted and not wanted.startswith("[") and count != 1:
-        yield f"ltsp {run.applet} takes one {wanted}, but {count} are given"
-    match run.options:
-        case ImageOptions(name=name, revert=True):
-            if name and count > 1:
-                yield f"option --name: {count} images cannot share one name"
-        case ImageOptions(name=name) | KernelOptions(name=name):
-            if name and count != 1:
-                yield f"option --name: {count} images cannot share one name"
-        case VersionsOptions() as options:
-            if options.keep is not None and not options.prune:
-                yield "option --keep requires --prune"
-            if options.force and not options.remove_all:
-                yield "option --force requires --remove-all"
-            if options.remove_all and not count:
-                yield "option --remove-all requires the names of the images"
-            if options.remove_all and (options.use or options.pin or options.unpin or options.remove or options.prune):
-                yield "option --remove-all cannot be combined with --use, --pin, --unpin, --remove or --prune"
-            if (options.use or options.pin or options.unpin or options.remove) and count != 1:
-                yield f"options for a version require one image, but {count} are given"
-        case _:
-            pass
 
 
 def _parse_options(

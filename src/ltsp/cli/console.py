@@ -14,13 +14,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
-from ltsp.cli.command_line import Invocation
+from ltsp.cli.invocation import Invocation
 from ltsp.cli.process import write_text
 from ltsp.cli.progress import Clock, Counter, NoProgress, PercentLines, ProgressBar, ProgressDisplay, ProgressLines
 from ltsp.cli.screen import Screen, format_table, may_colour
 from ltsp.errors import LtspError
 from ltsp.report.report import Report
-from ltsp.settings.applets import ImageOptions
 
 _JSON_SECONDS = 1.0
 """Between two `progress` objects of a step."""
@@ -49,11 +48,12 @@ class ConsoleOptions:
         output_options = cls(
             getattr(options, "progress", "auto"), getattr(options, "quiet", False), getattr(options, "json", False)
         )
-        if not isinstance(options, ImageOptions) or not options.mksquashfs_params:
+        parameters = getattr(options, "mksquashfs_params", ())
+        if not parameters:
             return output_options
         from ltsp.mksquashfs.options import parse  # noqa: PLC0415 -- `ltsp info` needs no squashfs
 
-        output = parse(options.mksquashfs_params).output
+        output = parse(parameters).output
         progress = output_options.progress
         if progress == "auto":
             progress = "none" if output.progress is False else "percentage" if output.percentage else "auto"

@@ -1,89 +1,86 @@
-"""Calls the applet of an invocation. Applets are imported only when they are called."""
+"""Calls the applet of an invocation. An applet and its options are imported only when it is called."""
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
-from typing import assert_never
-
-from ltsp.cli.command_line import ImageApplet, Invocation, NetworkApplet
+from ltsp.cli.invocation import Invocation
 from ltsp.report.report import Report
-from ltsp.settings.applets import ImageOptions, InfoOptions, KernelOptions, VersionsOptions
-from ltsp.settings.network_options import (
-    BootTestOptions,
-    DhcpSnippetOptions,
-    DnsmasqOptions,
-    HttpOptions,
-    InitrdOptions,
-    IpxeOptions,
-    NfsOptions,
-)
 
 
 def run(invocation: Invocation, report: Report) -> int:
     """Call the applet, and return the exit status."""
-    match invocation.options:
-        case ImageOptions() | InfoOptions() | KernelOptions() | VersionsOptions() as options:
-            return _run_image_applet(options, invocation, report)
-        case options:
-            return _run_network_applet(options, invocation, report)
+    match invocation.applet:
+        case "image" | "info" | "kernel" | "versions":
+            return _run_image_applet(invocation, report)
+        case _:
+            return _run_network_applet(invocation, report)
 
 
-def _run_image_applet(options: ImageApplet, invocation: Invocation, report: Report) -> int:
-    match options:
-        case ImageOptions(revert=True):
-            from ltsp.commands.revert import revert  # noqa: PLC0415
+def _run_image_applet(run: Invocation, report: Report) -> int:
+    match run.applet:
+        case "image":
+            from ltsp.settings.image_options import ImageOptions
 
-            return revert(invocation.operands, options, invocation.ltsp, invocation.conf, report)
-        case ImageOptions():
-            from ltsp.commands.image import image  # noqa: PLC0415
+            image_options = run.options_as(ImageOptions)
+            if image_options.revert:
+                from ltsp.commands.revert import revert
 
-            return image(invocation.operands, options, invocation.ltsp, invocation.hooks, invocation.conf, report)
-        case KernelOptions():
-            from ltsp.commands.kernel import kernel  # noqa: PLC0415
+                return revert(run.operands, image_options, run.ltsp, run.conf, report)
+            from ltsp.commands.image import image
 
-            return kernel(invocation.operands, options, invocation.ltsp, invocation.conf, report)
-        case InfoOptions():
-            from ltsp.commands.info import info  # noqa: PLC0415
+            return image(run.operands, image_options, run.ltsp, run.hooks, run.conf, report)
+        case "info":
+            from ltsp.commands.info import info
+            from ltsp.settings.version_options import InfoOptions
 
-            info(options, invocation.ltsp, report)
-        case VersionsOptions():
-            from ltsp.commands.versions import versions  # noqa: PLC0415
+            info(run.options_as(InfoOptions), run.ltsp, report)
+        case "kernel":
+            from ltsp.commands.kernel import kernel
+            from ltsp.settings.image_options import KernelOptions
 
-            versions(invocation.operands, options, invocation.ltsp, invocation.conf, report)
-        case never:
-            assert_never(never)
+            return kernel(run.operands, run.options_as(KernelOptions), run.ltsp, run.conf, report)
+        case "versions":
+            from ltsp.commands.versions import versions
+            from ltsp.settings.version_options import VersionsOptions
+
+            versions(run.operands, run.options_as(VersionsOptions), run.ltsp, run.conf, report)
+        case applet:
+            raise AssertionError(applet)
     return 0
 
 
-def _run_network_applet(options: NetworkApplet, invocation: Invocation, report: Report) -> int:
-    match options:
-        case BootTestOptions():
-            from ltsp.commands.boottest import boottest  # noqa: PLC0415
+def _run_network_applet(run: Invocation, report: Report) -> int:
+    from ltsp.settings import network_options as declared
 
-            return boottest(invocation.operands[0], options, invocation.ltsp, report)
-        case DhcpSnippetOptions():
-            from ltsp.commands.dhcp_snippet import dhcp_snippet  # noqa: PLC0415
+    match run.applet:
+        case "boottest":
+            from ltsp.commands.boottest import boottest
 
-            dhcp_snippet(invocation.operands[0], options, report)
-        case DnsmasqOptions():
-            from ltsp.commands.dnsmasq import dnsmasq  # noqa: PLC0415
+            return boottest(run.operands[0], run.options_as(declared.BootTestOptions), run.ltsp, report)
+        case "dhcp-snippet":
+            from ltsp.commands.dhcp_snippet import dhcp_snippet
 
-            dnsmasq(options, invocation.ltsp, report)
-        case HttpOptions():
-            from ltsp.commands.http import http  # noqa: PLC0415
+            dhcp_snippet(run.operands[0], run.options_as(declared.DhcpSnippetOptions), report)
+        case "dnsmasq":
+            from ltsp.commands.dnsmasq import dnsmasq
 
-            http(options, invocation.ltsp, report)
-        case InitrdOptions():
-            from ltsp.commands.initrd import initrd  # noqa: PLC0415
+            dnsmasq(run.options_as(declared.DnsmasqOptions), run.ltsp, report)
+        case "http":
+            from ltsp.commands.http import http
 
-            initrd(options, invocation.ltsp, invocation.conf, report)
-        case IpxeOptions():
-            from ltsp.commands.ipxe import ipxe  # noqa: PLC0415
+            http(run.options_as(declared.HttpOptions), run.ltsp, report)
+        case "initrd":
+            from ltsp.commands.initrd import initrd
 
-            ipxe(options, invocation.ltsp, invocation.conf, invocation.identity, report)
-        case NfsOptions():
-            from ltsp.commands.nfs import nfs  # noqa: PLC0415
+            initrd(run.options_as(declared.InitrdOptions), run.ltsp, run.conf, report)
+        case "ipxe":
+            from ltsp.commands.ipxe import ipxe
 
-            nfs(options, invocation.ltsp, report)
-        case never:
-            assert_never(never)
+            ipxe(run.options_as(declared.IpxeOptions), run.ltsp, run.conf, run.identity(), report)
+        case "nfs":
+            from ltsp.commands.nfs import nfs
+
+            nfs(run.options_as(declared.NfsOptions), run.ltsp, report)
+        case applet:
+            raise AssertionError(applet)
     return 0

@@ -9,14 +9,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn, assert_never
+from typing import TYPE_CHECKING, NoReturn
 
 from ltsp.cli import process
 from ltsp.errors import LtspError, UsageError
 from ltsp.version import VERSION
 
 if TYPE_CHECKING:
-    from ltsp.cli.command_line import Invocation
+    from ltsp.cli.invocation import Invocation
 
 
 def main() -> NoReturn:
@@ -49,7 +49,7 @@ def _run_and_report(arguments: Sequence[str], environ: Mapping[str, str]) -> int
 def _dispatch(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     if list(arguments) in (["--version"], ["-V"]):  # fast path for scripts
         return _print_version()
-    from ltsp.cli.command_line import HelpRequest, Invocation, VersionRequest, parse_command_line  # noqa: PLC0415 -- see above
+    from ltsp.cli.command_line import HelpRequest, VersionRequest, parse_command_line  # noqa: PLC0415 -- see above
 
     match parse_command_line(arguments, environ):
         case HelpRequest(applet=applet):
@@ -59,10 +59,8 @@ def _dispatch(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             return 0
         case VersionRequest():
             return _print_version()
-        case Invocation() as invocation:
+        case invocation:
             return _run_applet(invocation)
-        case never:
-            assert_never(never)
 
 
 def _print_version() -> int:
@@ -72,11 +70,13 @@ def _print_version() -> int:
 
 def _run_applet(invocation: Invocation) -> int:
     from ltsp.cli import dispatch  # noqa: PLC0415 -- see above
-    from ltsp.host import priority  # noqa: PLC0415 -- likewise
-    from ltsp.settings.applets import ImageOptions  # noqa: PLC0415 -- likewise
 
-    if isinstance(invocation.options, ImageOptions) and not (invocation.options.revert or invocation.options.dry_run):
-        done = priority.rerun_at_lower_priority(invocation.options.ionice)
+    if invocation.applet == "image":
+        from ltsp.host import priority  # noqa: PLC0415 -- only builds need it
+        from ltsp.settings.image_options import ImageOptions  # noqa: PLC0415 -- likewise
+
+        options = invocation.options_as(ImageOptions)
+        done = priority.rerun_at_lower_priority(options.ionice) if options.builds else None
         if done is not None:
             return done
     from ltsp.cli.console import open_report  # noqa: PLC0415 -- after the priority was lowered

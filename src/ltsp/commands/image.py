@@ -16,8 +16,9 @@ from ltsp.errors import LtspError, UsageError
 from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store
 from ltsp.report.report import Report
-from ltsp.settings.applets import ImageOptions, LtspOptions
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf import Conf
+from ltsp.settings.image_options import ImageOptions
 from ltsp.settings.resolve import Hooks
 from ltsp.source.find import find_source
 from ltsp.source.location import make_source_absolute

@@ -14,7 +14,8 @@ from ltsp.publish.store import Store
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.settings import naming
-from ltsp.settings.applets import InfoOptions, LtspOptions
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.version_options import InfoOptions
 from ltsp.tree.name import encode, from_os, printable, sort_names
 from ltsp.version import VERSION
 

@@ -12,7 +12,7 @@ from ltsp.initrd.site.layer import LISTS, SiteLayer
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.conf import Conf
 from ltsp.settings.network_options import InitrdOptions
 from ltsp.tree.name import printable
 

@@ -21,7 +21,7 @@ from ltsp.publish.store import Store
 from ltsp.report.report import Report
 from ltsp.settings import naming
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.conf import Conf
 from ltsp.settings.conf_values import evaluate
 from ltsp.settings.naming import MENU
 from ltsp.settings.network_options import IpxeOptions

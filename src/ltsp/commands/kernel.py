@@ -18,8 +18,9 @@ from ltsp.publish.store import Store
 from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.publish.version import Version
 from ltsp.report.report import Report
-from ltsp.settings.applets import KernelOptions, LtspOptions
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf import Conf
+from ltsp.settings.image_options import KernelOptions
 from ltsp.source.find import find_source
 from ltsp.source.live.live_source import LiveSource
 from ltsp.source.location import make_source_absolute

@@ -16,8 +16,9 @@ from ltsp.publish.manifest import Origin
 from ltsp.publish.store import Store
 from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.report.report import Report
-from ltsp.settings.applets import ImageOptions, LtspOptions
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf import Conf
+from ltsp.settings.image_options import ImageOptions
 from ltsp.source.find import find_source
 from ltsp.source.names import derive_name
 from ltsp.tree.name import printable

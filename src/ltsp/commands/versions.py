@@ -17,8 +17,9 @@ from ltsp.publish.switch import PublishedVersion
 from ltsp.publish.version import Version
 from ltsp.report import units
 from ltsp.report.report import Report
-from ltsp.settings.applets import LtspOptions, VersionsOptions
-from ltsp.settings.conf_text import Conf
+from ltsp.settings.applets import LtspOptions
+from ltsp.settings.conf import Conf
+from ltsp.settings.version_options import VersionsOptions
 from ltsp.tree.name import printable
 
 

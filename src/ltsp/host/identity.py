@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 from dataclasses import dataclass
 
 _LOOPBACK = "00:00:00:00:00:00"
@@ -28,7 +27,7 @@ def read_identity(system: str = "/") -> Identity:
         tuple(mac for mac in macs if mac and mac != _LOOPBACK),
         parse_ipv4_addresses(_read_text(os.path.join(system, "proc/net/fib_trie")))
         + parse_ipv6_addresses(_read_text(os.path.join(system, "proc/net/if_inet6"))),
-        socket.gethostname().lower(),
+        os.uname().nodename.lower(),
     )
 
 

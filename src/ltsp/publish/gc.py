@@ -17,7 +17,7 @@ from ltsp.publish.manifest import Origin
 from ltsp.publish.paths import ImagePaths
 from ltsp.publish.state import ImageState
 from ltsp.publish.version import Version
-from ltsp.settings.source_options import VersionedOptions
+from ltsp.settings.version_options import VersionedOptions
 
 _DAY = 86400
 """Seconds."""

@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from ltsp.settings.conf import Conf
 from ltsp.settings.conf_keys import CLIENT_APPLETS, Reader, Side, reader_of, side_of
 from ltsp.settings.conf_sections import SPECIAL, included_names, pattern_fault
-from ltsp.settings.conf_text import Conf, ConfSection, ShellCode
+from ltsp.settings.conf_text import ConfSection, ShellCode
 from ltsp.settings.conf_values import Evaluation
 from ltsp.settings.resolve import Setting
 

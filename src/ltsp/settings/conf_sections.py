@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from ltsp.settings.conf_text import Assignment, Conf, ConfSection
+from ltsp.settings.conf import Conf
+from ltsp.settings.conf_text import Assignment, ConfSection
 
 SPECIAL = frozenset({"", "common", "server", "clients"})
 """Sections that are roles; a machine of such a name does not match them."""

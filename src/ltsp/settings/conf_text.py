@@ -1,4 +1,4 @@
-"""ltsp.conf as text: sections of assignments with the quoting of a shell. ltsp.conf(5)
+"""Parser of ltsp.conf: sections of assignments with the quoting of a shell. ltsp.conf(5)
 
 Nothing is executed, and no variable replaced. What only a shell could execute becomes `ShellCode` with the reason: it
 is a fault only if a section with it is evaluated.
@@ -14,7 +14,6 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from ltsp.errors import ConfError
-from ltsp.host import trusted
 
 REMEDY = "fix these lines; ltsp.conf is parsed, not executed: put text in single quotes"
 """The hint about code, and about values that need a shell."""
@@ -75,19 +74,8 @@ class ConfSection:
         return tuple(self.name.split("|"))
 
 
-@dataclass(frozen=True, slots=True)
-class Conf:
-    path: str
-    """For messages."""
-    sections: tuple[ConfSection, ...] = ()
-    """In the order of the file, the unnamed one first; a name may occur several times."""
-
-    def where(self, line: int) -> str:
-        return f"{self.path}:{line}"
-
-
-def parse_conf(raw: bytes, path: str) -> Conf:
-    """Parse a file.
+def parse_sections(raw: bytes, path: str) -> tuple[ConfSection, ...]:
+    """The sections of a file, the unnamed one first; `path` is for messages.
 
     Raises ConfError with every line that is not valid in a shell either.
     """
@@ -95,7 +83,7 @@ def parse_conf(raw: bytes, path: str) -> Conf:
     sections = scanner.sections()
     if scanner.faults:
         raise ConfError("; ".join(f"{path}:{line}: {reason}" for line, reason in scanner.faults))
-    return Conf(path, sections)
+    return sections
 
 
 def _decode(raw: bytes, path: str) -> str:
@@ -325,25 +313,3 @@ def _join_texts(parts: list[str | Variable]) -> tuple[str | Variable, ...]:
         elif part:
             joined.append(part)
     return tuple(joined)
-
-
-CONF_PATH = "/etc/ltsp/ltsp.conf"
-CONF_VARIABLE = "LTSP_CONF"
-"""The environment variable that names another file."""
-
-_LARGEST_FILE = 1 << 20
-
-
-def read_conf(path: str = CONF_PATH, *, required: bool = False) -> Conf:
-    """The parsed file; a missing file is empty, unless it is `required`.
-
-    Raises ConfError if others than root and the current user can write it, if it cannot be read, and if it is invalid.
-    """
-    try:
-        return parse_conf(trusted.read(path, _LARGEST_FILE), path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if required:
-            raise ConfError(f"cannot read {path!a}: {error.strerror}", f"{CONF_VARIABLE} names this file") from error
-        return Conf(path)
-    except OSError as error:
-        raise ConfError(f"cannot read {path!a}: {error.strerror}") from error

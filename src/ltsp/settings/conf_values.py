@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
+from ltsp.settings.conf import Conf
 from ltsp.settings.conf_sections import find_included, matches
-from ltsp.settings.conf_text import REMEDY, Assignment, Conf, ConfSection, ShellCode
+from ltsp.settings.conf_text import REMEDY, Assignment, ConfSection, ShellCode
 from ltsp.settings.resolve import Setting
 
 _MOST_SECTIONS = 10_000

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 
 from ltsp.host.identity import Identity
+from ltsp.settings.conf import Conf
 from ltsp.settings.conf_keys import CLIENT_APPLETS, SERVER_APPLETS, Side, known_keys, side_of
 from ltsp.settings.conf_sections import SPECIAL, find_included, included_names, matches
-from ltsp.settings.conf_text import Assignment, Conf, ConfSection, Variable
+from ltsp.settings.conf_text import Assignment, ConfSection, Variable
 from ltsp.settings.naming import closest_name
 
 _WORD = re.compile(r"[a-z-]+")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ltsp.settings.option import (
+    AppletOptions,
     Argument,
     Choice,
     FilePath,
@@ -14,13 +15,14 @@ from ltsp.settings.option import (
     Reach,
     Text,
     Words,
+    help_switch,
     option,
     switch,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class IpxeOptions:
+class IpxeOptions(AppletOptions):
     """ltsp-ipxe(8)"""
 
     binaries: str = option(
@@ -43,11 +45,11 @@ class IpxeOptions:
     menu_shell: bool = option(Flag(), "offer the iPXE shell in the menu", default=True)
     menu_configuration: bool = option(Flag(), "offer the iPXE configuration in the menu", default=True)
     dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+    help: bool = help_switch()
 
 
 @dataclass(frozen=True, slots=True)
-class DnsmasqOptions:
+class DnsmasqOptions(AppletOptions):
     """ltsp-dnsmasq(8)"""
 
     dns: bool = option(Flag(), "answer DNS requests too", default=False, short="d")
@@ -75,11 +77,11 @@ class DnsmasqOptions:
     )
     tftp: bool = option(Flag(), "serve the TFTP directory", default=True, short="t")
     dry_run: bool = switch("write nothing; show what would be written", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+    help: bool = help_switch()
 
 
 @dataclass(frozen=True, slots=True)
-class NfsOptions:
+class NfsOptions(AppletOptions):
     """ltsp-nfs(8)"""
 
     nfs_home: bool = option(
@@ -103,7 +105,7 @@ class NfsOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class DhcpSnippetOptions:
+class DhcpSnippetOptions(AppletOptions):
     """ltsp-dhcp-snippet(8)"""
 
     server: str = option(
@@ -112,20 +114,20 @@ class DhcpSnippetOptions:
         default="",
         default_text="that of its only interface",
     )
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+    help: bool = help_switch()
 
 
 @dataclass(frozen=True, slots=True)
-class InitrdOptions:
+class InitrdOptions(AppletOptions):
     """ltsp-initrd(8)"""
 
     dry_run: bool = switch("write nothing; list the layers and their contents", reach=Reach.ONCE)
     json: bool = switch("print the summary as JSON", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+    help: bool = help_switch()
 
 
 @dataclass(frozen=True, slots=True)
-class HttpOptions:
+class HttpOptions(AppletOptions):
     """ltsp-http(8)"""
 
     http_address: str = option(
@@ -144,11 +146,11 @@ class HttpOptions:
         details="This writes /etc/systemd/system/ltsp-http.service, with the options given here.",
     )
     dry_run: bool = switch("with --service: write nothing; show what would be written", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+    help: bool = help_switch()
 
 
 @dataclass(frozen=True, slots=True)
-class BootTestOptions:
+class BootTestOptions(AppletOptions):
     """ltsp-boottest(8)"""
 
     version: str | None = option(
@@ -195,4 +197,4 @@ class BootTestOptions:
         FilePath(), "write the final contents of the screen to this file, as PNG", default=None, reach=Reach.ONCE
     )
     json: bool = switch("print the verdict as JSON", reach=Reach.ONCE)
-    help: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+    help: bool = help_switch()

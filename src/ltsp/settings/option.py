@@ -10,10 +10,9 @@ class Options:
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import os
 import re
-import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, ClassVar
@@ -52,7 +51,6 @@ class Reach(Enum):
 # `takes_empty`: whether a variable that is set but empty is a value, rather than unset.
 
 
-@dataclass(frozen=True, slots=True)
 class Flag:
     metavar: ClassVar[str] = "0|1"
     takes_empty: ClassVar[bool] = False
@@ -72,7 +70,6 @@ class Text:
         return text
 
 
-@dataclass(frozen=True, slots=True)
 class HostAddress:
     """An IPv4 address, or a name that clients can look up."""
 
@@ -81,6 +78,8 @@ class HostAddress:
 
     def parse(self, text: str) -> str:
         if text and not _HOSTNAME.fullmatch(text):
+            import ipaddress  # noqa: PLC0415 -- rarely needed, as are the other modules that values import
+
             try:
                 ipaddress.IPv4Address(text)
             except ValueError:
@@ -88,7 +87,6 @@ class HostAddress:
         return text
 
 
-@dataclass(frozen=True, slots=True)
 class DirectoryPath:
     metavar: ClassVar[str] = "DIR"
     takes_empty: ClassVar[bool] = False
@@ -100,7 +98,6 @@ class DirectoryPath:
         return os.path.join(os.getcwd(), text) if not text.startswith("/") else text
 
 
-@dataclass(frozen=True, slots=True)
 class FilePath:
     metavar: ClassVar[str] = "FILE"
     takes_empty: ClassVar[bool] = False
@@ -110,7 +107,6 @@ class FilePath:
         return DirectoryPath().parse(text)
 
 
-@dataclass(frozen=True, slots=True)
 class ImageName:
     metavar: ClassVar[str] = "NAME"
     takes_empty: ClassVar[bool] = False
@@ -152,7 +148,6 @@ class Integer:
         return int(text)
 
 
-@dataclass(frozen=True, slots=True)
 class Mode:
     """Permission bits in octal; the owner must be able to read."""
 
@@ -178,6 +173,8 @@ class Words:
 
     def parse(self, text: str) -> tuple[str, ...]:
         """The words; `''` is an empty one, an empty text has none, and nothing is expanded."""
+        import shlex  # noqa: PLC0415
+
         try:
             return tuple(shlex.split(text))
         except ValueError as error:
@@ -265,6 +262,27 @@ class Option:
         return self.kind.parse(text)
 
 
+@dataclass(frozen=True, slots=True)
+class GivenOption:
+    """An option on the command line."""
+
+    option: Option
+    value: str | None
+    """None if it is given without one."""
+    spelling: str
+    """`-b` or `--backup`."""
+
+
+class AppletOptions:
+    """What the options of every applet are; they are the fields of dataclasses."""
+
+    __slots__ = ()
+
+    def contradictions(self, _operands: int) -> Iterable[str]:
+        """Faults of options that contradict each other, or the number of operands."""
+        return ()
+
+
 def option(
     kind: ValueKind,
     summary: str,
@@ -299,6 +317,11 @@ def switch(
     return option(
         Flag(), summary, default=False, short=short, details=details, argument=argument, reach=reach, group=group
     )
+
+
+def help_switch() -> bool:
+    declared: bool = switch("print this help and exit", short="h", argument=Argument.NONE, reach=Reach.ONCE)
+    return declared
 
 
 def declared_options(options: type) -> tuple[Option, ...]:

@@ -10,41 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ltsp.settings.option import Option, Reach, declared_options
+from ltsp.settings.option import GivenOption, Option, Reach, declared_options
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class GivenOption:
-    """An option on the command line."""
-
-    option: Option
-    value: str | None
-    """None if it is given without one."""
-    spelling: str
-    """`-b` or `--backup`."""
-
-
-@dataclass(frozen=True, slots=True)
 class Setting:
-    """A key of ltsp.conf and its value."""
+    """A key and its value: in ltsp.conf, in the environment, or as an option."""
 
     key: str
     value: str
     where: str
-    """File and line: `/etc/ltsp/ltsp.conf:12`."""
+    """For messages: `/etc/ltsp/ltsp.conf:12`, `option --backup`."""
     fault: str = ""
     """Why the value is invalid; reported only if the value is used."""
-
-
-@dataclass(frozen=True, slots=True)
-class _OptionText:
-    """The text of an option and its origin."""
-
-    text: str
-    where: str
-    fault: str = ""
 
 
 def resolve(
@@ -68,21 +48,21 @@ def resolve(
 
 def _option_texts(
     option: Option, given: Sequence[GivenOption], conf: Mapping[str, Setting], environ: Mapping[str, str]
-) -> list[_OptionText]:
+) -> list[Setting]:
     """The texts from the place with the highest priority; several if the option is repeated there."""
     named = [each for each in given if each.option == option]
     if named:
         return [
-            _OptionText(option.implied if each.value is None else each.value, f"option {each.spelling}")
+            Setting(option.key, option.implied if each.value is None else each.value, f"option {each.spelling}")
             for each in named
         ]
     if option.reach is Reach.ONCE:
         return []
     setting = conf.get(option.key)
     if setting is not None and (setting.fault or _is_set(option, setting.value)):
-        return [_OptionText(setting.value, f"{setting.where}: {option.key}", setting.fault)]
+        return [Setting(option.key, setting.value, f"{setting.where}: {option.key}", setting.fault)]
     if option.key in environ and _is_set(option, environ[option.key]):
-        return [_OptionText(environ[option.key], f"environment: {option.key}")]
+        return [Setting(option.key, environ[option.key], f"environment: {option.key}")]
     return []
 
 
@@ -91,15 +71,15 @@ def _is_set(option: Option, text: str) -> bool:
     return bool(text) or option.kind.takes_empty
 
 
-def _parse(option: Option, source: _OptionText, faults: list[str]) -> object:
+def _parse(option: Option, source: Setting, faults: list[str]) -> object:
     """The value, or None and an appended fault."""
     if source.fault:
         faults.append(f"{source.where}: {source.fault}")
         return None
     try:
-        value: object = option.parse(source.text)
+        value: object = option.parse(source.value)
     except ValueError as error:
-        faults.append(f"{source.where}: {source.text!a} {error}")
+        faults.append(f"{source.where}: {source.value!a} {error}")
         return None
     return value
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from ltsp.errors import UsageError
-from ltsp.settings.source_options import SourceOptions
+from ltsp.settings.image_options import SourceOptions
 from ltsp.source.location import is_path
 from ltsp.tree.name import encode, printable
 

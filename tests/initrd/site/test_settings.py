@@ -9,8 +9,8 @@ from ltsp.initrd.site.layer import LISTS, build_site_tree
 from ltsp.initrd.site.passwords import Accounts
 from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
 from ltsp.settings.client_sections import client_settings
+from ltsp.settings.conf import parse_conf
 from ltsp.settings.conf_keys import Reader, keys_of
-from ltsp.settings.conf_text import parse_conf
 from ltsp.tree.name import decode
 from ltsp.tree.node import File, Symlink
 

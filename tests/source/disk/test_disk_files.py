@@ -10,7 +10,7 @@ import pytest
 from ltsp.errors import FileChanged, LockHeld, SourceError, UsageError
 from ltsp.host.open_for_write import Writer
 from ltsp.host.process import KernelObject, Process
-from ltsp.settings.applets import ImageOptions
+from ltsp.settings.image_options import ImageOptions
 from ltsp.source.disk.disk_files import DiskFiles, describe_writer
 from ltsp.source.spec import DiskOptions
 

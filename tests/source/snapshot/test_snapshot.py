@@ -11,7 +11,7 @@ from ltsp.errors import LtspError, SourceError
 from ltsp.host import mounts
 from ltsp.host.mounts import Mount
 from ltsp.host.root import RootDirectory
-from ltsp.settings.applets import ImageOptions
+from ltsp.settings.image_options import ImageOptions
 from ltsp.settings.option import declared_options
 from ltsp.source.directory import directory
 from ltsp.source.snapshot import snapshot
