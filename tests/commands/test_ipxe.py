@@ -8,7 +8,7 @@ import pytest
 
 from corpus.ipxe_script import IpxeClient
 from corpus.site import Site
-from ltsp.build.ipxe_binaries import Binary
+from ltsp.build.server_files import Binary
 from ltsp.cli.console import ConsoleOptions, make_report
 from ltsp.commands.ipxe import ipxe
 from ltsp.errors import ConfError, LtspError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.build.ipxe_binaries import BINARIES
+from ltsp.build.server_files import BINARIES
 from ltsp.errors import UsageError
 from ltsp.services.dnsmasq import FIRMWARES
 from ltsp.settings.naming import check_name, fault, suggest_name

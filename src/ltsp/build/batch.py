@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from os.path import join
 
 from ltsp.boot.menu import remove_entries
-from ltsp.build import config_file
+from ltsp.build.server_files import write_config
 from ltsp.build.version_facts import deleted_image_warning, removed_version_lines
 from ltsp.errors import LockHeld, LtspError
 from ltsp.publish.gc import Retention
@@ -89,6 +89,6 @@ def update_menu(ltsp: LtspOptions, report: Report) -> None:
     store = Store(ltsp.base_dir, ltsp.tftp_dir)
     images = {name for name in store.names() if (state := store.state(name)).image is not None and state.pointer}
     if kept := remove_entries(text, labels - images):
-        config_file.write(path, kept, report, overwrite=ltsp.overwrite, dry_run=False)
+        write_config(path, kept, report, overwrite=ltsp.overwrite, dry_run=False)
     if missing := sorted(images - labels):
         report.note(f"the menu has no entry for {', '.join(missing)} yet: run ltsp ipxe to update it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-from ltsp.build import config_file
+from ltsp.build.server_files import write_config
 from ltsp.errors import UsageError
 from ltsp.host import command, systemd
 from ltsp.host.interfaces import list_interfaces
@@ -33,7 +33,7 @@ def dnsmasq(options: DnsmasqOptions, ltsp: LtspOptions, report: Report, path: st
     )
     if options.proxy_dhcp and not wanted.interfaces:
         report.warn("this server has no IPv4 network: run ltsp dnsmasq again when it is connected")
-    changed = config_file.write(path, wanted.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
+    changed = write_config(path, wanted.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if not changed:
         return
     if command.find("dnsmasq") is None:

@@ -6,7 +6,7 @@ import sys
 import threading
 
 from ltsp import errors
-from ltsp.build import config_file
+from ltsp.build.server_files import write_config
 from ltsp.errors import UsageError
 from ltsp.host import systemd
 from ltsp.report.report import Report
@@ -52,7 +52,7 @@ def _install_service(options: HttpOptions, ltsp: LtspOptions, report: Report, pa
         *(f"--http-address={options.http_address}", f"--http-port={options.http_port}"),
     ]
     text = http_config.http_unit(command)
-    changed = config_file.write(path, text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
+    changed = write_config(path, text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if options.dry_run:
         return
     if not systemd.is_running():

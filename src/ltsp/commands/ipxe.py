@@ -9,8 +9,7 @@ from os.path import join
 from ltsp.boot.ipxe import UnwritableText
 from ltsp.boot.menu import Menu, MenuEntry
 from ltsp.boot.menu_settings import entry_title, menu_settings
-from ltsp.build import config_file
-from ltsp.build.ipxe_binaries import BINARIES, MEMTESTS, Binary, check_missing_binaries, install_binaries
+from ltsp.build.server_files import BINARIES, MEMTESTS, Binary, check_missing_binaries, install_binaries, write_config
 from ltsp.build.version_facts import deleted_image_warning
 from ltsp.errors import LtspError
 from ltsp.host import files
@@ -57,7 +56,7 @@ def ipxe(
             f"cannot write {printable(ltsp.base_dir)} into the menu: it {fault}",
             "use a path of letters, digits and . _ ~ + @ = / - (a bind mount can provide one)",
         ) from None
-    config_file.write(join(directory, MENU), text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
+    write_config(join(directory, MENU), text, report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if not menu.labels:
         report.warn("the menu has nothing to boot: make an image with ltsp image")
     check_missing_binaries(missing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from os.path import join
 
-from ltsp.build import config_file
+from ltsp.build.server_files import write_config
 from ltsp.host import command, files
 from ltsp.host.interfaces import list_interfaces
 from ltsp.report.report import Report
@@ -27,7 +27,7 @@ def nfs(options: NfsOptions, ltsp: LtspOptions, report: Report, path: str = _PAT
         tftp_dir=ltsp.tftp_dir if options.nfs_tftp else "",
         home_dir=ltsp.home_dir if options.nfs_home else "",
     )
-    changed = config_file.write(path, exports.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
+    changed = write_config(path, exports.text(), report, overwrite=ltsp.overwrite, dry_run=options.dry_run)
     if options.export == "base":
         report.warn(f"every PC on the clients' networks can read every chroot in {printable(ltsp.base_dir)}")
     else:

@@ -1,7 +1,8 @@
-"""iPXE and memtest of the distribution's packages, copied to where clients fetch them."""
+"""What applets write for a server's programs: configuration files and iPXE binaries, replaced only if they change."""
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,9 @@ from ltsp.report.report import Report
 from ltsp.settings import naming
 from ltsp.tree.name import printable
 
-_LARGEST = 64 << 20
-_MODE = 0o644
 _DIRECTORY_MODE = 0o755
+_FILE_MODE = 0o644
+_LARGEST_BINARY = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,54 @@ BINARIES = (
 MEMTESTS = (naming.MEMTEST_BIOS, naming.MEMTEST_UEFI)
 
 
+def write_config(path: str, text: str, report: Report, *, overwrite: bool, dry_run: bool) -> bool:
+    """Write the file if its text changed; a dry run only shows the change. Returns whether it was written.
+
+    Raises LtspError if it cannot be written.
+    """
+    shown = printable(path)
+    try:
+        old = _read_text(path)
+    except OSError as error:
+        raise LtspError(f"cannot read {shown}: {error.strerror}") from error
+    if old == text:
+        report.say(f"unchanged {shown}")
+        return False
+    if old is not None and not overwrite:
+        report.say(f"kept {shown} because of --overwrite=0; the generated file would differ")
+        return False
+    if dry_run:
+        _show_change(shown, old, text, report)
+        return False
+    try:
+        files.make_directories(os.path.dirname(path), _DIRECTORY_MODE)
+        files.replace(path, text.encode(), _FILE_MODE)
+    except OSError as error:
+        raise LtspError(f"cannot write {shown}: {error.strerror}", "run as root") from error
+    report.say(f"wrote {shown}" if old is None else f"replaced {shown}")
+    return True
+
+
+def _read_text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
+def _show_change(path: str, old: str | None, text: str, report: Report) -> None:
+    """Show the text of a new file, or the changes to an existing one."""
+    if old is None:
+        report.say(f"would write {path}:")
+        lines = text.splitlines()
+    else:
+        report.say(f"would replace {path}:")
+        lines = list(difflib.unified_diff(old.splitlines(), text.splitlines(), path, path, lineterm=""))
+    for line in lines:
+        report.say(printable(line))
+
+
 def install_binaries(
     directory: str, binaries: Sequence[Binary], report: Report, *, again: bool, dry_run: bool
 ) -> tuple[Binary, ...]:
@@ -85,7 +134,7 @@ def install_binaries(
                 missing.append(binary)
         elif dry_run:
             report.say(f"would copy {source} to {printable(path)}")
-        elif _copy(source, path):
+        elif _copy_binary(source, path):
             report.say(f"copied {source} to {printable(path)}")
     return tuple(missing)
 
@@ -102,19 +151,19 @@ def check_missing_binaries(missing: Sequence[Binary]) -> None:
         )
 
 
-def _copy(source: str, path: str) -> bool:
+def _copy_binary(source: str, path: str) -> bool:
     """Whether the file changed."""
     try:
-        data = _read(source)
-        if os.path.isfile(path) and _read(path) == data:
+        data = _read_binary(source)
+        if os.path.isfile(path) and _read_binary(path) == data:
             return False
         files.make_directories(os.path.dirname(path), _DIRECTORY_MODE)
-        files.replace(path, data, _MODE)
+        files.replace(path, data, _FILE_MODE)
     except OSError as error:
         raise LtspError(f"cannot copy {source} to {printable(path)}: {error.strerror}", "run as root") from error
     return True
 
 
-def _read(path: str) -> bytes:
+def _read_binary(path: str) -> bytes:
     with open(path, "rb") as file:
-        return file.read(_LARGEST)
+        return file.read(_LARGEST_BINARY)
