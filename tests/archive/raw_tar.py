@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ltsp.archive.archive import ArchiveFormat, ArchiveReader
-from ltsp.archive.content import DescriptorBlocks
+from ltsp.storage.blocks import FileBlocks
 from ltsp.tree.node import Device, Directory, Fifo, File, Socket, Symlink
 from ltsp.tree.tree import Tree
 
@@ -204,7 +204,7 @@ class Opened:
         path = self.scratch / f"{len(self.files)}.tar"
         path.write_bytes(data)
         self.files.append(path.open("rb"))
-        return self.reader.file(DescriptorBlocks.of(self.files[-1].fileno()), form, tag)
+        return self.reader.file(FileBlocks.of(self.files[-1]), form, tag)
 
     def close(self) -> None:
         self.reader.close()

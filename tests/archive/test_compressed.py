@@ -12,9 +12,9 @@ import pytest
 
 from archive.raw_tar import Opened, file, layout, packed, shown, tar
 from ltsp.archive.archive import ArchiveReader, is_archive
-from ltsp.archive.content import DescriptorBlocks
 from ltsp.archive.spool import Spool
 from ltsp.errors import FormatError, LtspError
+from ltsp.storage.blocks import FileBlocks
 from ltsp.storage.compressed import zstd
 
 ARCHIVE = tar(file(b"a", b"text" * 1000), file(b"zeros", bytes(300_000)))
@@ -137,4 +137,4 @@ def test_what_is_an_archive(tmp_path, data, expected):
     path = tmp_path / "file"
     path.write_bytes(data)
     with path.open("rb") as opened:
-        assert is_archive(DescriptorBlocks.of(opened.fileno())) is expected
+        assert is_archive(FileBlocks.of(opened)) is expected

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from corpus.tree_strategies import noise
 from ltsp.errors import SourceError
 from ltsp.sandbox.session import SessionKind
-from ltsp.storage.extents import Extent
+from ltsp.storage.blocks import FileBlocks
+from ltsp.storage.extents import Extent, ExtentStream, chain_extents
 from ltsp.tree.content import Bytes
 from ltsp.tree.node import Directory, File, Metadata
 from ltsp.tree.tree import Tree
@@ -65,18 +66,12 @@ class _InPieces:
     """Each second byte of a file, so that there are as many pieces as bytes."""
 
     def __init__(self, file):
-        self.descriptor = file.fileno()
-        self.data = os.pread(self.descriptor, 1 << 20, 0)[::2]
-        self.size = self.stored = len(self.data)
+        blocks = FileBlocks.of(file)
+        self.map = chain_extents([Extent(1, blocks, at) for at in range(0, blocks.size, 2)])
+        self.size = self.stored = self.map.size
 
-    @contextmanager
     def open(self):
-        with Bytes(self.data).open() as stream:
-            self.read, self.hole_size = stream.read, stream.hole_size
-            yield self
-
-    def extents(self):
-        return (Extent(self.descriptor, 2 * number, 1) for number in range(self.size))
+        return nullcontext(ExtentStream(self.map))
 
 
 @dataclass(frozen=True, slots=True)

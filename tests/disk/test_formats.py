@@ -20,7 +20,7 @@ from corpus.extents import read_extents
 from disk import disk_patterns
 from ltsp.disk.image import open_disk
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.storage.extents import NotInFiles, extents, merge_extents
+from ltsp.storage.extents import NotInFiles, find_file_ranges, join_ranges
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -120,7 +120,7 @@ def test_a_disk_is_read_as_qemu_reads_it(kind, raw, tmp_path, siblings, chance):
             assert disk.blocks.read_at(at, size) == expected[at : at + size]
             size = min(size, len(expected) - at)
             try:
-                found = merge_extents(extents(disk.blocks, at, size), 1 << 20) if size > 0 else []
+                found = join_ranges(find_file_ranges(disk.blocks, at, size), 1 << 20) if size > 0 else []
             except NotInFiles:
                 assert " by z" in kind or " as a stream" in kind or at + size > SIZE & -MIB
                 continue

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ltsp.disk import probe
-from ltsp.disk.blocks import MemoryBlocks
 from ltsp.sandbox.disk_session import _READERS
+from ltsp.storage.blocks import MemoryBlocks
 
 READ = frozenset(_READERS)
 """By our own readers, in any case."""

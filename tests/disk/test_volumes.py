@@ -18,12 +18,12 @@ import pytest
 from corpus import luks
 from disk import tables
 from disk.tables import EXTENT, MIB, group, marked, physical_volume, striped, volume
-from ltsp.disk.blocks import MemoryBlocks
 from ltsp.disk.image import Disk, open_disk
 from ltsp.disk.probe import EXT, describe_kind, detect_kind
 from ltsp.disk.volume import lvm_text
 from ltsp.disk.volumes import Volume, Volumes
 from ltsp.errors import FormatError
+from ltsp.storage.blocks import MemoryBlocks
 
 HEADER = {"gpt": "GPT", "dos": "MBR"}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from corpus import kitchen_sink
-from filesystem.mkfs import FileBlocks
+from ltsp.storage.blocks import FileBlocks
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +20,8 @@ def blocks():
     opened = []
 
     def of(path):
-        opened.append(FileBlocks(path))
-        return opened[-1]
+        opened.append(path.open("rb", buffering=0))
+        return FileBlocks.of(opened[-1])
 
     yield of
     for one in opened:

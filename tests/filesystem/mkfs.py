@@ -12,31 +12,13 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from corpus import extents, tree_snapshot
-from ltsp.storage.extents import Extent
 from ltsp.tree.tree import Tree
 
 TESTS = Path(__file__).parent.parent
-
-
-class FileBlocks:
-    """A file as what a file system lies in."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
-        self.size = os.fstat(self._file.fileno()).st_size
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return os.pread(self._file.fileno(), size, offset)
-
-    def extents(self, offset: int, size: int) -> Iterator[Extent]:
-        yield Extent(self._file.fileno(), offset, size)
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def make_file_system(image: Path, size: int, *command: str) -> Path:

@@ -9,7 +9,6 @@ import pytest
 
 from corpus.disks import ext4, partitioned
 from corpus.system import VERSION, make_system
-from ltsp.disk.blocks import MemoryBlocks
 from ltsp.disk.volumes import Volume
 from ltsp.inspection.fstab import (
     _TYPES,
@@ -22,6 +21,7 @@ from ltsp.inspection.fstab import (
 )
 from ltsp.source.find import find_source
 from ltsp.source.spec import DiskOptions
+from ltsp.storage.blocks import MemoryBlocks
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import Directory, File, Metadata

@@ -16,7 +16,7 @@ COMMON = {
     "errors",
     *(f"sandbox.{name}" for name in ("confine", "messages", "protocol", "session", "tree_codec", "worker")),
     *("host.privilege", "host.system_call"),
-    *("storage.blocks", "storage.compressed", "storage.extents", "storage.sparse"),
+    *("storage.blocks", "storage.compressed", "storage.extents"),
     *("tree.content", "tree.name", "tree.node", "tree.selection", "tree.tree"),
 }
 FOR_ARCHIVES = {"sandbox.archive_session"}

@@ -16,11 +16,11 @@ from archive.raw_tar import Layout, directory, docker, file, layout, packed, sho
 from archive.test_member import OLD_SPARSE
 from corpus.site import Site
 from ltsp.archive.archive import ArchiveReader
-from ltsp.archive.content import DescriptorBlocks
 from ltsp.errors import FileChanged, FormatError, LtspError, ReaderFailed, SourceError, UsageError
 from ltsp.source.archive import ArchiveSource, LayoutSource, RegistrySource, archive_source
 from ltsp.source.find import find_source
 from ltsp.source.location import ImageReference, make_source_absolute
+from ltsp.storage.blocks import FileBlocks
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
 from ltsp.tree.selection import Inclusion, select_all
@@ -327,7 +327,7 @@ class TestProcess:
         ):
             same.write(made)
             same.flush()
-            expected = reader.file(DescriptorBlocks.of(same.fileno()))
+            expected = reader.file(FileBlocks.of(same))
             for path in (path for path, node in expected.walk() if isinstance(node, File)):
                 with tree.get(path).content.open() as ours, expected.get(path).content.open() as theirs:
                     assert ours.hole_size() == theirs.hole_size()

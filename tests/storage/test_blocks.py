@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.disk.blocks import MemoryBlocks
 from ltsp.errors import FormatError
-from ltsp.storage.blocks import read_exactly, read_pieces
+from ltsp.storage.blocks import MemoryBlocks, read_exactly, read_pieces
 
 
 class Shrunk:

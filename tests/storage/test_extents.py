@@ -2,8 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.disk.blocks import BlockRange, BlockRun, FileBlocks, LazyBlocks, MappedBlocks, MemoryBlocks
-from ltsp.storage.extents import HOLE, Extent, NotInFiles, extents, merge_extents
+from ltsp.storage.blocks import FileBlocks, LazyBlocks, MemoryBlocks
+from ltsp.storage.extents import (
+    HOLE,
+    BlockRange,
+    Extent,
+    FileRange,
+    MappedBlocks,
+    NotInFiles,
+    find_file_ranges,
+    join_ranges,
+)
 
 
 @pytest.fixture
@@ -15,17 +24,17 @@ def file(tmp_path):
 
 def test_windows_and_runs_lead_to_places_in_the_file(file):
     runs = {
-        0: BlockRun(10, file, 500),
-        10: BlockRun(10, file, 510),
-        20: BlockRun(5),
-        25: BlockRun(5),
-        30: BlockRun(10, BlockRange(file, 100, 50), 7),
+        0: Extent(10, file, 500),
+        10: Extent(10, file, 510),
+        20: Extent(5),
+        25: Extent(5),
+        30: Extent(10, BlockRange(file, 100, 50), 7),
     }
     scattered = MappedBlocks(40, lambda offset, _size: runs[offset])
-    assert merge_extents(extents(scattered, 0, 40), 9) == [
-        Extent(file.descriptor, 500, 20),
-        Extent(HOLE, 0, 10),
-        Extent(file.descriptor, 107, 10),
+    assert join_ranges(find_file_ranges(scattered, 0, 40), 9) == [
+        FileRange(file.descriptor, 500, 20),
+        FileRange(HOLE, 0, 10),
+        FileRange(file.descriptor, 107, 10),
     ]
 
 
@@ -40,13 +49,13 @@ def test_generated_bytes_and_those_beyond_the_end_are_in_no_file(file):
         BlockRange(MemoryBlocks(b""), 0, 10),
     ):
         with pytest.raises(NotInFiles):
-            list(extents(blocks, 0, 10))
+            list(find_file_ranges(blocks, 0, 10))
     with pytest.raises(NotInFiles):
-        list(extents(file, -1, 5))
+        list(find_file_ranges(file, -1, 5))
 
 
 def test_too_many_pieces_are_not_listed():
-    pieces = [Extent(5, place, 1) for place in range(0, 20, 2)]
-    assert merge_extents(iter(pieces), 10) == pieces
+    pieces = [FileRange(5, place, 1) for place in range(0, 20, 2)]
+    assert join_ranges(iter(pieces), 10) == pieces
     with pytest.raises(NotInFiles):
-        merge_extents(iter(pieces), 9)
+        join_ranges(iter(pieces), 9)

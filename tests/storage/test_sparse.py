@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ltsp.storage.sparse import write_sparse
+from ltsp.storage.blocks import write_sparse
 
 GRAIN = 64 << 10
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from ltsp.archive import docker, oci
-from ltsp.archive.content import ContiguousContent, SparseContent
+from ltsp.archive.content import ArchivedContent
 from ltsp.archive.header import BLOCK, is_header
 from ltsp.archive.input import ArchiveInput, PipeInput, SeekableInput
 from ltsp.archive.limits import ArchiveLimits
@@ -187,7 +187,7 @@ def _find_parts(tree: Tree) -> OpenPart:
         node = tree.follow(path)
         if not isinstance(node, File):
             raise FormatError(f"is damaged: {printable(path)} is missing")
-        assert isinstance(node.content, ContiguousContent | SparseContent)
-        return node.content
+        assert isinstance(node.content, ArchivedContent)
+        return node.content.map()
 
     return part

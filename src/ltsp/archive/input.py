@@ -98,13 +98,13 @@ class PipeInput:
             if left < 0:
                 raise FormatError(f"has more than {_MOST_BEHIND >> 20} MiB of trailing data")
 
-    def _read_some(self, most: int) -> memoryview:
+    def _read_some(self, limit: int) -> memoryview:
         while not self._piece:
             piece = next(self._pieces, None)
             if piece is None:
                 return memoryview(b"")
             self._piece = memoryview(piece)
-        some, self._piece = self._piece[:most], self._piece[most:]
+        some, self._piece = self._piece[:limit], self._piece[limit:]
         self.at += len(some)
         return some
 

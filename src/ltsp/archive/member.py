@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Final
 
 from ltsp.archive import pax, sparse_map
-from ltsp.archive.content import ContiguousContent, SparseContent
+from ltsp.archive.content import ArchivedContent
 from ltsp.archive.header import BLOCK, TarHeader
 from ltsp.archive.input import ArchiveInput, truncated_error
 from ltsp.archive.limits import ArchiveLimits
@@ -35,7 +35,7 @@ _MOST_GLOBAL: Final = 64
 _MEMORY: Final = 400
 """Approximate bytes of a member in a tree."""
 
-_RUN: Final = 100
+_RUN: Final = 170
 """Approximate bytes of a run of data in a sparse file."""
 
 
@@ -74,7 +74,7 @@ class ArchiveMember:
     metadata: Metadata
     target: bytes = b""
     """The stored target of a link."""
-    content: ContiguousContent | SparseContent | None = None
+    content: ArchivedContent | None = None
     """Of a file."""
     major: int = 0
     minor: int = 0
@@ -183,7 +183,7 @@ def _read_content(
     size: int,
     source: ArchiveInput,
     limits: ArchiveLimits,
-) -> ContiguousContent | SparseContent:
+) -> ArchivedContent:
     def read(wanted: int) -> bytes:
         data = source.read(wanted)
         if len(data) < wanted:
@@ -205,8 +205,8 @@ def _read_content(
     base, place = source.keep(size - taken)
     _skip_padding(source, size)
     if found is None:
-        return ContiguousContent(base, place, size)
-    return SparseContent(base, place, found.size, *found.check_runs(size - taken))
+        return ArchivedContent(base, place, size)
+    return ArchivedContent(base, place, found.size, found.list_runs(size - taken))
 
 
 def _make_metadata(header: TarHeader, values: Mapping[bytes, bytes]) -> Metadata:

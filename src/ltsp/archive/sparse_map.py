@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ltsp.archive.header import BLOCK, parse_number
 from ltsp.archive.pax import PaxRecord, get_number, parse_decimal
 from ltsp.errors import FormatError
+from ltsp.storage.extents import DataRun, add_run
 
 _LARGEST = 16 << 40
 """Largest sparse file in bytes, as in ext4: a few bytes must not become a file that cannot be written."""
@@ -29,8 +30,8 @@ class SparseMap:
     pairs: Sequence[Pair]
     """Offset and length of the runs of data."""
 
-    def check_runs(self, stored: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The offsets of the runs, and their positions in the stored data, with its end.
+    def list_runs(self, stored: int) -> tuple[DataRun, ...]:
+        """The runs of the file in `stored` bytes of data.
 
         Raises FormatError if they overlap, exceed the file, or do not match the stored data.
         """
@@ -38,25 +39,20 @@ class SparseMap:
             raise FormatError(
                 f"is damaged: a sparse file of {self.size >> 40} TiB is larger than any file system allows"
             )
-        runs: list[Pair] = []
+        runs: list[DataRun] = []
         end = total = 0
         for offset, length in self.pairs:
             if offset < end or offset + length > self.size:
                 raise FormatError("is damaged: the map of a sparse file contradicts itself")
-            if runs and length and offset == end:
-                runs[-1] = (runs[-1][0], runs[-1][1] + length)
-            elif length:
-                runs.append((offset, length))
+            if length:
+                add_run(runs, offset, total, length)
             end = offset + length
             total += length
         if total != stored:
             raise FormatError(
                 f"is damaged: the map of a sparse file describes {total} bytes of data, but {stored} are stored"
             )
-        starts = [0]
-        for _, length in runs:
-            starts.append(starts[-1] + length)
-        return tuple(offset for offset, _ in runs), tuple(starts)
+        return tuple(runs)
 
 
 def parse_gnu_map(block: bytes, read: Read) -> SparseMap:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from tempfile import TemporaryFile
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from ltsp.errors import LtspError
+from ltsp.storage.blocks import Blocks, FileBlocks, MemoryBlocks, free_bytes, write_sparse
 from ltsp.storage.extents import Extent
-from ltsp.storage.sparse import free_bytes, write_sparse
 from ltsp.tree.name import printable
 
 _RESERVE = 64 << 20
@@ -41,6 +41,7 @@ class Spool:
         self._make = make
         self._working = working
         self._file: BinaryIO | None = None
+        self._blocks: FileBlocks | None = None
         self._looked = 0
         self.size = 0
 
@@ -65,19 +66,21 @@ class Spool:
     def read_at(self, offset: int, size: int) -> bytes:
         """At most `size` bytes, fewer at the end."""
         self._working()
-        size = max(0, min(size, self.size - offset))
-        if not size or self._file is None:
-            return b""
-        data = os.pread(self._file.fileno(), size, offset)
-        # Zeros at the end were not written.
-        return data if len(data) == size else data + bytes(size - len(data))
+        return self._stored().read_at(offset, size)
 
-    def extents(self, offset: int, size: int) -> Iterator[Extent]:
-        """The extents of these bytes; called when everything has been written."""
-        if size and self._file is not None:
-            if os.fstat(self._file.fileno()).st_size < self.size:
-                os.truncate(self._file.fileno(), self.size)
-            yield Extent(self._file.fileno(), offset, size)
+    def locate(self, offset: int, size: int) -> Extent:
+        return Extent(size, self._stored(), offset)
+
+    def _stored(self) -> Blocks:
+        """The file, extended to its size: zeros at the end were not written."""
+        if self._file is None:
+            return MemoryBlocks(b"")
+        descriptor = self._file.fileno()
+        if self._blocks is None or self._blocks.size < self.size:
+            if os.fstat(descriptor).st_size < self.size:
+                os.truncate(descriptor, self.size)
+            self._blocks = FileBlocks(self._file, self.size, descriptor)
+        return self._blocks
 
     def close(self) -> None:
         file, self._file = self._file, None

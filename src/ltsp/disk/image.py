@@ -14,12 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final
 
 from ltsp.disk import probe
-from ltsp.disk.blocks import FileBlocks, OpenSibling
 from ltsp.disk.format import qcow2, vdi, vhd, vhdx, vmdk, vmdk_descriptor
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage import compressed
-from ltsp.storage.blocks import Blocks, read_pieces
-from ltsp.storage.sparse import free_bytes, write_sparse
+from ltsp.storage.blocks import Blocks, FileBlocks, OpenSibling, free_bytes, read_pieces, write_sparse
 from ltsp.tree.name import printable
 
 _LONGEST_CHAIN: Final = 64

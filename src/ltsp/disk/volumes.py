@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ltsp.disk import probe
-from ltsp.disk.blocks import BlockRange
 from ltsp.disk.image import Disk
 from ltsp.disk.partition import gpt, mbr
 from ltsp.disk.partition.partition import Partition
 from ltsp.disk.volume import luks, lvm, md
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage.blocks import Blocks
+from ltsp.storage.extents import BlockRange
 
 _MOST: Final = 4096
 """Volumes on all disks together."""

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from ltsp.archive.archive import ArchiveFormat, ArchiveReader, is_archive
-from ltsp.archive.content import DescriptorBlocks
 from ltsp.sandbox.messages import SCRATCH, ArchiveCheck, CheckArchive, OpenArchive, ReadArchive
 from ltsp.sandbox.session import Caller, SessionKind
-from ltsp.storage.blocks import Blocks
-from ltsp.storage.extents import Extent
+from ltsp.storage.blocks import Blocks, FileBlocks
+from ltsp.storage.extents import Extent, MappedBlocks
 from ltsp.tree.selection import DirectoryFilter
 from ltsp.tree.tree import Tree
 
@@ -35,7 +34,7 @@ class ArchiveSession:
 
     def answer(self, _request: CheckArchive) -> ArchiveCheck:
         """Whether it is an archive at all."""
-        return ArchiveCheck(is_archive(DescriptorBlocks.of(self.files[0].fileno())))
+        return ArchiveCheck(is_archive(FileBlocks.of(self.files[0])))
 
     def tree(self, _request: ReadArchive, _entered: DirectoryFilter) -> Tree:
         """The whole tree: a pipe can be read only once."""
@@ -44,34 +43,23 @@ class ArchiveSession:
         descriptor = self.files[0].fileno()
         # A pipe can be read only once.
         if stat.S_ISREG(os.fstat(descriptor).st_mode) and not os.lseek(descriptor, 0, os.SEEK_CUR):
-            return self.reader.file(self._with_heartbeat(descriptor), self.form, self.tag)
+            return self.reader.file(_open_with_heartbeat(self.files[0], self.caller.working), self.form, self.tag)
         return self.reader.stream(_read_pipe(descriptor, self.caller.working), self.form, self.tag)
 
     def _open_part(self, path: str) -> Blocks:
         self.files.append(self.caller(path))
-        return self._with_heartbeat(self.files[-1].fileno())
-
-    def _with_heartbeat(self, descriptor: int) -> Blocks:
-        return _HeartbeatFile(DescriptorBlocks.of(descriptor), self.caller.working)
+        return _open_with_heartbeat(self.files[-1], self.caller.working)
 
 
-@dataclass(frozen=True, slots=True)
-class _HeartbeatFile:
+def _open_with_heartbeat(file: BinaryIO, working: Callable[[], None]) -> Blocks:
     """A file that sends a heartbeat on each read."""
+    blocks = FileBlocks.of(file)
 
-    file: DescriptorBlocks
-    working: Callable[[], None]
+    def locate(offset: int, size: int) -> Extent:
+        working()
+        return Extent(size, blocks, offset)
 
-    @property
-    def size(self) -> int:
-        return self.file.size
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        self.working()
-        return self.file.read_at(offset, size)
-
-    def extents(self, offset: int, size: int) -> Iterator[Extent]:
-        return self.file.extents(offset, size)
+    return MappedBlocks(blocks.size, locate, padded=False)
 
 
 def _read_pipe(descriptor: int, working: Callable[[], None]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from ltsp.disk import block_map, probe
+from ltsp.disk import probe
 from ltsp.disk.image import Disk, open_disk
 from ltsp.disk.volume import sector_cipher
 from ltsp.disk.volumes import Volume, Volumes
@@ -29,8 +29,8 @@ from ltsp.sandbox import disk_messages as messages
 from ltsp.sandbox.messages import SCRATCH, Message
 from ltsp.sandbox.session import Caller, SessionKind
 from ltsp.storage import lzo
-from ltsp.storage.blocks import Blocks
-from ltsp.storage.sparse import free_bytes, write_sparse
+from ltsp.storage.blocks import Blocks, free_bytes, write_sparse
+from ltsp.storage.extents import data_ranges, find_contiguous_range
 from ltsp.tree.name import printable
 from ltsp.tree.selection import DirectoryFilter, select_all
 from ltsp.tree.tree import Tree
@@ -77,7 +77,7 @@ class DiskSession:
                 system = self._open_file_system(number)
                 return messages.FileSystemReport(system.kind, system.label, system.uuid, _list_subvolumes(system))
             case messages.LocateVolume(number):
-                found_extent = block_map.find_contiguous_extent(self._volume(number).blocks)
+                found_extent = find_contiguous_range(self._volume(number).blocks)
                 if found_extent is None:
                     return messages.VolumeLocation(None, 0)
                 return messages.VolumeLocation(_identity(found_extent.file), found_extent.offset)
@@ -125,7 +125,7 @@ class DiskSession:
     def _measure(self, volume: Volume) -> int:
         """The most bytes that a copy of it takes."""
         needs = 0
-        for _, length in block_map.data_ranges(volume.blocks):
+        for _, length in data_ranges(volume.blocks):
             needs += length
             self.caller.working()
         return needs
@@ -139,7 +139,7 @@ class DiskSession:
         with self.caller(SCRATCH) as file:
             _check_room(volume, needs, file.fileno())
             os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
-            for place, length in block_map.data_ranges(volume.blocks):
+            for place, length in data_ranges(volume.blocks):
                 for at in range(place, place + length, _PIECE):
                     _write(file.fileno(), volume.blocks.read_at(at, min(_PIECE, place + length - at)), at)
                     self.caller.working()

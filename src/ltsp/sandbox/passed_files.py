@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import BinaryIO, Self
 
 from ltsp.errors import FileChanged, SourceError
 from ltsp.sandbox.tree_codec import FileExtents
-from ltsp.storage.extents import HOLE
+from ltsp.storage.extents import HOLE, Extent, ExtentStream, chain_extents
 from ltsp.tree.content import Content, Stream
 
 
@@ -68,50 +69,29 @@ class _PassedContent:
         return sum(size for _, _, size in self.extents)
 
     def open(self) -> AbstractContextManager[Stream]:
-        return nullcontext(_PassedStream(self.descriptors, self.extents, self.size))
+        extents = [
+            Extent(size) if number == HOLE else Extent(size, _PassedFile(self.descriptors[number]), offset)
+            for number, offset, size in self.extents
+        ]
+        return nullcontext(ExtentStream(chain_extents(extents)))
 
 
-@dataclass(slots=True)
-class _PassedStream:
-    descriptors: Sequence[int]
-    extents: FileExtents
-    size: int
-    index: int = 0
-    passed: int = 0
-    """Bytes already read of the extent at `index`."""
-    mtime: int | None = None
+@dataclass(frozen=True, slots=True)
+class _PassedFile:
+    """A file whose size was checked when its extents were received."""
 
-    def read(self, size: int) -> bytes:
-        """Raises FileChanged if a file was truncated, and SourceError if it cannot be read."""
-        pieces = []
-        while size and self.index < len(self.extents):
-            number, offset, length = self.extents[self.index]
-            count = min(size, length - self.passed)
-            pieces.append(bytes(count) if number == HOLE else self._read_piece(number, offset + self.passed, count))
-            self._advance(count)
-            size -= count
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    descriptor: int
 
-    def hole_size(self) -> int:
-        if self.index == len(self.extents) or self.extents[self.index][0] != HOLE:
-            return 0
-        return self.extents[self.index][2] - self.passed
+    @property
+    def size(self) -> int:
+        return sys.maxsize
 
-    def skip(self, size: int) -> None:
-        while size and self.index < len(self.extents):
-            count = min(size, self.extents[self.index][2] - self.passed)
-            self._advance(count)
-            size -= count
-
-    def is_consistent(self) -> bool:
-        """Always: the source checks the files as a whole."""
-        return True
-
-    def _read_piece(self, number: int, offset: int, size: int) -> bytes:
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Raises FileChanged if the file was truncated, and SourceError if it cannot be read."""
         try:
-            piece = os.pread(self.descriptors[number], size, offset)
+            piece = os.pread(self.descriptor, size, offset)
             while len(piece) < size:
-                more = os.pread(self.descriptors[number], size - len(piece), offset + len(piece))
+                more = os.pread(self.descriptor, size - len(piece), offset + len(piece))
                 if not more:
                     raise FileChanged(
                         "the source was truncated while it was being read", "try again when it is no longer in use"
@@ -120,9 +100,3 @@ class _PassedStream:
         except OSError as error:
             raise SourceError(f"cannot read the source at byte {offset}: {error.strerror}") from error
         return piece
-
-    def _advance(self, count: int) -> None:
-        self.passed += count
-        if self.passed == self.extents[self.index][2]:
-            self.index += 1
-            self.passed = 0

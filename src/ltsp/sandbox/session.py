@@ -13,7 +13,7 @@ from ltsp.errors import LtspError
 from ltsp.sandbox.messages import FileRequest, Message, VolumeKey, decode
 from ltsp.sandbox.protocol import Frame, FrameKind, parse_failure, receive_frame, send_frame, send_message
 from ltsp.sandbox.tree_codec import FileExtents
-from ltsp.storage.extents import HOLE, Extent, NotInFiles, merge_extents
+from ltsp.storage.extents import HOLE, ExtentStream, FileRange, NotInFiles, find_file_ranges, join_ranges
 from ltsp.tree.content import Content
 from ltsp.tree.selection import DirectoryFilter
 from ltsp.tree.tree import Tree
@@ -110,15 +110,15 @@ class ContentLocator:
             return ()
         try:
             with content.open() as stream:
-                extents: Callable[[], Iterator[Extent]] | None = getattr(stream, "extents", None)
-                if extents is None:
+                if not isinstance(stream, ExtentStream):
                     return ()
-                found = merge_extents(self._count_extents(extents()), _MOST_EXTENTS)
+                ranges = find_file_ranges(stream.blocks, 0, stream.size)
+                found = join_ranges(self._count_ranges(ranges), _MOST_EXTENTS)
                 return tuple((self._numbers[file], offset, size) for file, offset, size in found)
         except (NotInFiles, LtspError):
             return ()
 
-    def _count_extents(self, every: Iterator[Extent]) -> Iterator[Extent]:
-        for extent in every:
+    def _count_ranges(self, ranges: Iterator[FileRange]) -> Iterator[FileRange]:
+        for each in ranges:
             self._extents_left -= 1
-            yield extent
+            yield each

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from ltsp.disk import image, probe
-from ltsp.disk.blocks import FileBlocks
 from ltsp.disk.format import vmdk_descriptor
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.sandbox.client import SandboxReader
 from ltsp.source.source import Kept, Source
 from ltsp.source.spec import DiskOptions, ImageSpec, check_no_disk_options
 from ltsp.source.squashfs import SquashfsSource
+from ltsp.storage.blocks import FileBlocks
 from ltsp.tree.name import decode, encode, printable
 
 _ARCHIVE: Final = "an archive"

@@ -9,10 +9,10 @@ import struct
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from ltsp.disk.blocks import MemoryBlocks
 from ltsp.disk.volume.luks import LuksHeader
 from ltsp.disk.volume.sector_cipher import make_decryptor
 from ltsp.errors import FormatError, LtspError, SourceError
+from ltsp.storage.blocks import MemoryBlocks
 
 KEY = bytes(range(64))
 SEGMENT = {

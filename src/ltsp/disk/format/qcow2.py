@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ltsp.disk.blocks import BlockRun, LazyBlocks, MappedBlocks, join_runs, unpack_integers
-from ltsp.disk.cache import LruCache
-from ltsp.disk.codecs import decompress_cluster
+from ltsp.disk.tables import LruCache, decompress_cluster, unpack_integers
 from ltsp.errors import FormatError, SourceError
-from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.blocks import Blocks, LazyBlocks, read_exactly
+from ltsp.storage.extents import Extent, MappedBlocks, join_extents
 from ltsp.tree.name import decode, printable
 
 MAGIC: Final = b"QFI\xfb"
@@ -151,7 +150,7 @@ def _check_features(incompatible: int, compression: int, names: bytes) -> None:
 def open_qcow2(file: Blocks, header: Qcow2Header, open_backing: OpenBacking) -> Blocks:
     """The disk. Raises FormatError, and what `open_backing` raises."""
     backing = open_backing(header.backing, header.backing_format) if header.backing else None
-    return MappedBlocks(header.size, _ClusterMap(file, header, backing).run)
+    return MappedBlocks(header.size, _ClusterMap(file, header, backing).locate)
 
 
 class _ClusterMap:
@@ -171,24 +170,25 @@ class _ClusterMap:
         self._l2 = LruCache(self._read_l2_table, _CACHED // self._cluster)
         self._unpacked = LruCache(self._decompress_cluster, _CACHED // self._cluster // 4)
 
-    def run(self, offset: int, size: int) -> BlockRun:
-        return join_runs(self._subcluster_run, offset, size)
+    def locate(self, offset: int, size: int) -> Extent:
+        return join_extents(self._locate_subcluster, offset, size)
 
-    def _subcluster_run(self, offset: int) -> BlockRun:
+    def _locate_subcluster(self, offset: int) -> Extent:
         """The rest of the cluster or subcluster at an offset."""
         bits = self._header.cluster_bits
         within = offset & self._part - 1
         left = self._part - within
         table = self._l1[offset >> bits + self._l2_bits] & _OFFSET
         if not table:
-            return self._backing_run(offset, (1 << bits + self._l2_bits) - (offset & (1 << bits + self._l2_bits) - 1))
+            covered = 1 << bits + self._l2_bits
+            return self._locate_in_backing(offset, covered - (offset & covered - 1))
         at = (offset >> bits & (1 << self._l2_bits) - 1) * self._words
         entries = self._l2(table)
         entry = entries[at]
         in_cluster = offset & self._cluster - 1
         if entry & _COMPRESSED:
             unpacked = LazyBlocks(self._cluster, partial(self._unpacked, entry & _COMPRESSED - 1))
-            return BlockRun(self._cluster - in_cluster, unpacked, in_cluster)
+            return Extent(self._cluster - in_cluster, unpacked, in_cluster)
         place = entry & _OFFSET
         if self._header.has_extended_l2:
             part = in_cluster // self._part
@@ -198,15 +198,15 @@ class _ClusterMap:
         else:
             allocated, zero = place, self._header.version == 3 and entry & _ZERO
         if zero:
-            return BlockRun(left)
+            return Extent(left)
         if not allocated:
-            return self._backing_run(offset, left)
+            return self._locate_in_backing(offset, left)
         if place & self._cluster - 1 or place >= self._file.size:
             raise FormatError(f"the cluster of byte {offset} is at the invalid offset {place}")
-        return BlockRun(left, self._file, place + in_cluster)
+        return Extent(left, self._file, place + in_cluster)
 
-    def _backing_run(self, offset: int, size: int) -> BlockRun:
-        return BlockRun(size, self._backing, offset) if self._backing else BlockRun(size)
+    def _locate_in_backing(self, offset: int, size: int) -> Extent:
+        return Extent(size, self._backing, offset) if self._backing else Extent(size)
 
     def _read_l2_table(self, place: int) -> array[int]:
         if place & self._cluster - 1:

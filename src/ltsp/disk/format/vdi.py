@@ -9,9 +9,10 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from ltsp.disk.blocks import BlockRun, MappedBlocks, unpack_integers
+from ltsp.disk.tables import unpack_integers
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import Extent, MappedBlocks
 
 MAGIC: Final = b"\x7f\x10\xda\xbe"
 MAGIC_AT: Final = 0x40
@@ -39,14 +40,14 @@ def open_vdi(file: Blocks) -> Blocks:
         raise FormatError(f"it has {count} blocks, too few for a disk of {size} bytes")
     places = unpack_integers("<I", read_exactly(file, map_at, -(-size // block) * 4, "the block table"))
 
-    def run(offset: int, wanted: int) -> BlockRun:
+    def locate(offset: int, wanted: int) -> Extent:
         index, within = divmod(offset, block)
         place, length = places[index], min(wanted, block - within)
         if place >= _ZERO:
-            return BlockRun(length)
+            return Extent(length)
         start = data_at + place * block
         if start >= file.size:
             raise FormatError(f"block {index} is beyond the end of the file")
-        return BlockRun(length, file, start + within)
+        return Extent(length, file, start + within)
 
-    return MappedBlocks(size, run)
+    return MappedBlocks(size, locate)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from ltsp.disk.blocks import BlockRange, BlockRun, MappedBlocks, unpack_integers
+from ltsp.disk.tables import unpack_integers
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import BlockRange, Extent, MappedBlocks
 
 MAGIC: Final = b"conectix"
 FOOTER_SIZE: Final = 512
@@ -64,14 +65,14 @@ def _open_dynamic(file: Blocks, header_at: int, size: int) -> Blocks:
     # Each block begins with a bitmap of written sectors; without a parent, the others are zero.
     bitmap = -(-block // 512 // 8 // 512) * 512
 
-    def run(offset: int, wanted: int) -> BlockRun:
+    def locate(offset: int, wanted: int) -> Extent:
         index, within = divmod(offset, block)
         length = min(wanted, block - within)
         if places[index] == _UNUSED:
-            return BlockRun(length)
+            return Extent(length)
         start = places[index] * 512 + bitmap
         if start >= file.size:
             raise FormatError(f"block {index} is beyond the end of the file")
-        return BlockRun(length, file, start + within)
+        return Extent(length, file, start + within)
 
-    return MappedBlocks(size, run)
+    return MappedBlocks(size, locate)

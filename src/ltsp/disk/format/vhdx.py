@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from ltsp.disk.blocks import BlockRun, MappedBlocks, unpack_integers
 from ltsp.disk.format.vhdx_log import replay_log
+from ltsp.disk.tables import unpack_integers
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.crc32c import crc32c_inverted
+from ltsp.storage.extents import Extent, MappedBlocks
 
 MAGIC: Final = b"vhdxfile"
 _HEADERS: Final = (64 << 10, 128 << 10)
@@ -69,7 +70,7 @@ def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
         raise FormatError(f"its block table is too small for a disk of {size} bytes")
     places = unpack_integers("<Q", read_exactly(file, bat_at, entries * 8, "the block table"))
 
-    def run(offset: int, wanted: int) -> BlockRun:
+    def locate(offset: int, wanted: int) -> Extent:
         index, within = divmod(offset, block)
         length = min(wanted, block - within)
         entry = places[index + index // ratio]
@@ -77,13 +78,13 @@ def open_vhdx(file: Blocks) -> tuple[Blocks, int]:
         if state == _PARTIAL:
             raise FormatError(f"block {index} is in a parent, but the disk has none")
         if state != _FULL:
-            return BlockRun(length)
+            return Extent(length)
         start = entry >> 20 << 20
         if not 1 << 20 <= start < file.size:
             raise FormatError(f"block {index} is at the invalid offset {start}")
-        return BlockRun(length, file, start + within)
+        return Extent(length, file, start + within)
 
-    return MappedBlocks(size, run), metadata.sector
+    return MappedBlocks(size, locate), metadata.sector
 
 
 def _find_log(file: Blocks) -> tuple[UUID, int, int]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
-from ltsp.disk.blocks import BlockRun, MappedBlocks, MemoryBlocks
 from ltsp.errors import FormatError
-from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.blocks import Blocks, MemoryBlocks, read_exactly
 from ltsp.storage.crc32c import crc32c_inverted
+from ltsp.storage.extents import Extent, MappedBlocks
 
 _SECTOR: Final = 4096
 _MOST_LOG: Final = 8 << 20
@@ -60,7 +60,7 @@ def replay_log(file: Blocks, identity: UUID, place: int, size: int) -> Blocks:
                 raise FormatError("its log zeroes more than the size of the file")
             changed.update(dict.fromkeys(range(start, start + length, _SECTOR)))
         changed.update(entry.sectors)
-    return MappedBlocks(file.size, _LogOverlay(file, changed).run)
+    return MappedBlocks(file.size, _LogOverlay(file, changed).locate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,16 @@ class _LogOverlay:
     file: Blocks
     changed: dict[int, bytes | None]
 
-    def run(self, offset: int, size: int) -> BlockRun:
+    def locate(self, offset: int, size: int) -> Extent:
         within = offset % _SECTOR
         at = offset - within
         length = min(size, _SECTOR - within)
         if at in self.changed:
             data = self.changed[at]
-            return BlockRun(length) if data is None else BlockRun(length, MemoryBlocks(data), within)
+            return Extent(length) if data is None else Extent(length, MemoryBlocks(data), within)
         while length < size and at + within + length not in self.changed:
             length = min(size, length + _SECTOR)
-        return BlockRun(length, self.file, offset)
+        return Extent(length, self.file, offset)
 
 
 def _find_active_sequence(log: bytes, identity: UUID) -> list[_LogEntry]:

@@ -8,28 +8,16 @@ from __future__ import annotations
 
 import struct
 from array import array
-from bisect import bisect_right
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from typing import Final
 
-from ltsp.disk.blocks import (
-    SECTOR,
-    BlockRun,
-    FileBlocks,
-    LazyBlocks,
-    MappedBlocks,
-    OpenSibling,
-    join_runs,
-    unpack_integers,
-)
-from ltsp.disk.cache import LruCache
-from ltsp.disk.codecs import decompress_cluster
 from ltsp.disk.format import vmdk_descriptor
 from ltsp.disk.format.vmdk_descriptor import VmdkDescriptor, VmdkExtent
+from ltsp.disk.tables import SECTOR, LruCache, decompress_cluster, unpack_integers
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.blocks import Blocks, FileBlocks, LazyBlocks, OpenSibling, read_exactly
+from ltsp.storage.extents import Extent, MappedBlocks, chain_extents, join_extents
 from ltsp.tree.name import printable
 
 SPARSE_MAGIC: Final = b"KDMV"
@@ -110,23 +98,13 @@ def open_descriptor(file: Blocks, open_sibling: OpenSibling) -> Blocks:
         raise FormatError("its descriptor has no extents")
     files: dict[str, Blocks] = {}
     parts = [_open_extent(extent, files, open_sibling) for extent in extents if extent.size]
-    ends = list(accumulate(part.size for part in parts))
-
-    def run(offset: int, size: int) -> BlockRun:
-        index = bisect_right(ends, offset)
-        return BlockRun(
-            min(size, ends[index] - offset),
-            parts[index].blocks,
-            parts[index].offset + offset + parts[index].size - ends[index],
-        )
-
-    return MappedBlocks(ends[-1] if ends else 0, run)
+    return chain_extents(parts)
 
 
-def _open_extent(extent: VmdkExtent, files: dict[str, Blocks], open_sibling: OpenSibling) -> BlockRun:
+def _open_extent(extent: VmdkExtent, files: dict[str, Blocks], open_sibling: OpenSibling) -> Extent:
     size = extent.size * SECTOR
     if extent.kind == "ZERO":
-        return BlockRun(size)
+        return Extent(size)
     if extent.name not in files:
         file = FileBlocks.of(open_sibling(extent.name))
         try:
@@ -136,7 +114,7 @@ def _open_extent(extent: VmdkExtent, files: dict[str, Blocks], open_sibling: Ope
     blocks, start = files[extent.name], extent.start * SECTOR
     if start + size > blocks.size:
         raise FormatError(f"its extent {printable(extent.name)} is truncated", "copy all files of the disk again")
-    return BlockRun(size, blocks, start)
+    return Extent(size, blocks, start)
 
 
 def _read_header(file: Blocks) -> VmdkHeader:
@@ -148,7 +126,7 @@ def _read_header(file: Blocks) -> VmdkHeader:
 
 
 def _open_sparse_extent(file: Blocks, header: VmdkHeader) -> Blocks:
-    return MappedBlocks(header.capacity * SECTOR, _GrainMap(file, header).run)
+    return MappedBlocks(header.capacity * SECTOR, _GrainMap(file, header).locate)
 
 
 class _GrainMap:
@@ -164,25 +142,25 @@ class _GrainMap:
         self._table = LruCache(self._read_table, _CACHED // 4 // header.table)
         self._unpacked = LruCache(self._decompress_grain, _CACHED // self._grain)
 
-    def run(self, offset: int, size: int) -> BlockRun:
-        return join_runs(self._grain_run, offset, size)
+    def locate(self, offset: int, size: int) -> Extent:
+        return join_extents(self._locate_grain, offset, size)
 
-    def _grain_run(self, offset: int) -> BlockRun:
+    def _locate_grain(self, offset: int) -> Extent:
         """The rest of the grain at an offset."""
         number, within = divmod(offset, self._grain)
         in_directory, in_table = divmod(number, self._header.table)
         left = self._grain - within
         table = self._directory[in_directory]
         if not table:
-            return BlockRun(left + (self._header.table - in_table - 1) * self._grain)
+            return Extent(left + (self._header.table - in_table - 1) * self._grain)
         place = self._table(table)[in_table]
         if place == 0 or (place == 1 and self._header.flags & _ZERO_GRAINS):
-            return BlockRun(left)
+            return Extent(left)
         if place * SECTOR >= self._file.size:
             raise FormatError(f"the grain of byte {offset} is beyond the end of the file")
         if self._header.flags & _COMPRESSED:
-            return BlockRun(left, LazyBlocks(self._grain, partial(self._unpacked, place)), within)
-        return BlockRun(left, self._file, place * SECTOR + within)
+            return Extent(left, LazyBlocks(self._grain, partial(self._unpacked, place)), within)
+        return Extent(left, self._file, place * SECTOR + within)
 
     def _read_table(self, sector: int) -> array[int]:
         return unpack_integers("<I", read_exactly(self._file, sector * SECTOR, self._header.table * 4, "a grain table"))

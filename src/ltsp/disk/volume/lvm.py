@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import struct
 import zlib
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from ltsp.disk import probe
-from ltsp.disk.blocks import SECTOR, BlockRun, MappedBlocks, MemoryBlocks
+from ltsp.disk.tables import SECTOR
 from ltsp.disk.volume import lvm_text
 from ltsp.disk.volume.lvm_text import Section
 from ltsp.errors import FormatError
-from ltsp.storage.blocks import Blocks
+from ltsp.storage.blocks import Blocks, MemoryBlocks
+from ltsp.storage.extents import Extent, MappedBlocks, chain_extents
 from ltsp.tree.name import decode, printable
 
 _LABEL: Final = struct.Struct("<8sQII8s")
@@ -236,43 +236,36 @@ def _make_logical_volume(
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
-    offset: int
-    size: int
-    stripe: int
-    """Bytes, like the fields above."""
-    stripes: tuple[tuple[Blocks, int], ...]
-    """Start of each segment, in bytes."""
+class _Stripes:
+    """A segment that is spread over several physical volumes."""
 
-    def run(self, offset: int, size: int) -> BlockRun:
-        """`offset` counts within the segment."""
-        number, within = divmod(offset, self.stripe)
-        row, column = divmod(number, len(self.stripes))
-        blocks, start = self.stripes[column]
-        return BlockRun(min(size, self.stripe - within), blocks, start + row * self.stripe + within)
+    size: int
+    """Bytes of a stripe."""
+    starts: tuple[tuple[Blocks, int], ...]
+    """Where the segment starts on each physical volume, in bytes."""
+
+    def locate(self, offset: int, size: int) -> Extent:
+        number, within = divmod(offset, self.size)
+        row, column = divmod(number, len(self.starts))
+        blocks, start = self.starts[column]
+        return Extent(min(size, self.size - within), blocks, start + row * self.size + within)
 
 
 def _map_segments(volume: Section, pvs: _PhysicalVolumes) -> Blocks:
     segments = sorted(
         (_parse_segment(value, pvs) for value in volume.values() if isinstance(value, dict)),
-        key=lambda segment: segment.offset,
+        key=lambda segment: segment[0],
     )
     end = 0
-    for segment in segments:
-        if segment.offset != end or not segment.size:
+    for start, extent in segments:
+        if start != end or not extent.size:
             raise FormatError("its segments are not consecutive")
-        end += segment.size
-    starts = [segment.offset for segment in segments]
-
-    def run(offset: int, size: int) -> BlockRun:
-        segment = segments[bisect_right(starts, offset) - 1]
-        within = offset - segment.offset
-        return segment.run(within, min(size, segment.size - within))
-
-    return MappedBlocks(end, run)
+        end += extent.size
+    return chain_extents([extent for _, extent in segments])
 
 
-def _parse_segment(segment: Section, pvs: _PhysicalVolumes) -> _Segment:
+def _parse_segment(segment: Section, pvs: _PhysicalVolumes) -> tuple[int, Extent]:
+    """Its offset in the logical volume in bytes, and where it is."""
     kind = lvm_text.text(segment, "type")
     if kind.partition("+")[0] not in {"striped", "linear"}:
         what = f"its type is {printable(kind)}; only linear and striped volumes can be read"
@@ -289,7 +282,10 @@ def _parse_segment(segment: Section, pvs: _PhysicalVolumes) -> _Segment:
     places = tuple(
         _locate_stripe(stripes[at], stripes[at + 1], count // width, pvs) for at in range(0, len(stripes), 2)
     )
-    return _Segment(lvm_text.number(segment, "start_extent") * pvs.extent, size, stripe, places)
+    start = lvm_text.number(segment, "start_extent") * pvs.extent
+    if width == 1:
+        return start, Extent(size, *places[0])
+    return start, Extent(size, MappedBlocks(size, _Stripes(stripe, places).locate))
 
 
 def _locate_stripe(name: int | str, extent: int | str, count: int, pvs: _PhysicalVolumes) -> tuple[Blocks, int]:

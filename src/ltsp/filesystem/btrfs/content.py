@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 from ltsp.errors import FormatError
 from ltsp.filesystem.btrfs.compression import MAX_EXTENT, decompress_extent
@@ -13,7 +13,8 @@ from ltsp.filesystem.btrfs.items import EXTENT_DATA, OFFSET_END, FileExtent
 from ltsp.filesystem.btrfs.nodes import TreeRoot
 from ltsp.filesystem.btrfs.superblock import REMEDY
 from ltsp.filesystem.record_reader import translate_damage
-from ltsp.storage import extents as storage
+from ltsp.storage.blocks import LazyBlocks, MemoryBlocks
+from ltsp.storage.extents import Extent, ExtentStream, map_extents
 from ltsp.tree.content import Stream
 
 
@@ -31,7 +32,9 @@ class BtrfsContent:
     def open(self) -> AbstractContextManager[Stream]:
         with translate_damage(f"inode {self.number}"):
             try:
-                return nullcontext(ExtentStream(self.extent_data, self.size, self._read_extents()))
+                locate = _ExtentLocator(self.extent_data).locate
+                extents = ((extent.start, locate(extent)) for extent in self._read_extents())
+                return nullcontext(ExtentStream(map_extents(self.size, extents)))
             except FormatError as error:
                 raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
 
@@ -69,89 +72,29 @@ class BtrfsContent:
 
 
 @dataclass(slots=True)
-class ExtentStream:
-    """An open file."""
+class _ExtentLocator:
+    """Says where the extents of one file are: in the volume if there is nothing to verify, else in a reader."""
 
     extent_data: ExtentDataReader
-    size: int
-    found: Sequence[FileExtent]
-    """In file order, not overlapping; between them are holes."""
-    at: int = 0
-    index: int = 0
-    """Index of the extent at the current position, or of the next one."""
-    mtime: int | None = None
-    _decompressed: tuple[int, bytes] = (-1, b"")
-    """Index and content of the last compressed extent."""
+    _decompressed: tuple[FileExtent | None, bytes] = (None, b"")
+    """The last compressed extent, and its content."""
 
-    def read(self, size: int) -> bytes:
-        left = min(size, self.size - self.at)
-        pieces = []
-        while left > 0:
-            extent = self._current_extent()
-            if extent is None:
-                piece = bytes(left)
-            elif self.at < extent.start:
-                piece = bytes(min(left, extent.start - self.at))
-            else:
-                passed = self.at - extent.start
-                piece = self._read_piece(extent, passed, min(left, extent.length - passed))
-            pieces.append(piece)
-            self.at += len(piece)
-            left -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def hole_size(self) -> int:
-        extent = self._current_extent()
-        start = self.size if extent is None else min(extent.start, self.size)
-        return max(0, start - self.at)
-
-    def skip(self, size: int) -> None:
-        self.at += size
-
-    def is_consistent(self) -> bool:
-        return True
-
-    def extents(self) -> Iterator[storage.Extent]:
-        """The extents of the rest, if there are no checksums to verify. Raises NotInFiles."""
-        nodes = self.extent_data.nodes
-        while self.at < self.size:
-            extent = self._current_extent()
-            start = self.size if extent is None else min(extent.start, self.size)
-            if extent is None or self.at < start:
-                size = start - self.at
-                yield storage.Extent(storage.HOLE, 0, size)
-            elif extent.compression or extent.inline is not None or self.extent_data.checksums is not None:
-                raise storage.NotInFiles
-            else:
-                passed = self.at - extent.start
-                size = min(extent.length - passed, self.size - self.at)
-                address = extent.address + extent.offset + passed
-                yield from storage.extents(nodes.blocks, nodes.chunks.locate_copies(address, size)[0], size)
-            self.at += size
-
-    def _current_extent(self) -> FileExtent | None:
-        extents = self.found
-        while self.index < len(extents):
-            extent = extents[self.index]
-            if self.at < extent.start + extent.length:
-                return extent
-            self.index += 1
-        return None
-
-    def _read_piece(self, extent: FileExtent, passed: int, size: int) -> bytes:
+    def locate(self, extent: FileExtent) -> Extent:
         if extent.compression:
-            if self._decompressed[0] != self.index:
-                self._decompressed = self.index, self._decompress(extent)
-            at = extent.offset + passed
-            return self._decompressed[1][at : at + size]
+            return Extent(extent.length, LazyBlocks(extent.ram_bytes, partial(self._decompress, extent)), extent.offset)
         if extent.inline is not None:
-            return extent.inline[passed : passed + size]
-        return self.extent_data.read(extent.address + extent.offset + passed, size)
+            return Extent(extent.length, MemoryBlocks(extent.inline))
+        address = extent.address + extent.offset
+        if self.extent_data.checksums is not None:
+            return Extent(extent.length, self.extent_data, address)
+        nodes = self.extent_data.nodes
+        return Extent(extent.length, nodes.blocks, nodes.chunks.locate_copies(address, extent.length)[0])
 
     def _decompress(self, extent: FileExtent) -> bytes:
-        stored = extent.inline
-        if stored is None:
-            stored = self.extent_data.read(extent.address, extent.stored)
-        return decompress_extent(
-            stored, extent.compression, extent.ram_bytes, self.extent_data.nodes.superblock.sector_size
-        )
+        if self._decompressed[0] is not extent:
+            stored = extent.inline
+            if stored is None:
+                stored = self.extent_data.read_at(extent.address, extent.stored)
+            sector = self.extent_data.nodes.superblock.sector_size
+            self._decompressed = extent, decompress_extent(stored, extent.compression, extent.ram_bytes, sector)
+        return self._decompressed[1]

@@ -15,13 +15,18 @@ _CHECKSUMS = OFFSET_END - 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExtentDataReader:
-    """Reads the data of extents. Several threads may use it."""
+    """Blocks by btrfs address, for the data of extents. Several threads may use it."""
 
     nodes: NodeReader
     checksums: TreeRoot | None
     """The checksum tree; None for files that have no checksums (nodatasum)."""
 
-    def read(self, address: int, size: int) -> bytes:
+    @property
+    def size(self) -> int:
+        """The end of all addresses."""
+        return 1 << 64
+
+    def read_at(self, address: int, size: int) -> bytes:
         """Raises FormatError if the volume is too short, or no copy has the right checksum."""
         if self.checksums is None:
             return self._read_raw(self.nodes.chunks.locate_copies(address, size)[0], size)

@@ -10,7 +10,7 @@ from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.attributes import collect_attributes, sort_attributes
 from ltsp.filesystem.btrfs import items
 from ltsp.filesystem.btrfs.chunks import ChunkMap
-from ltsp.filesystem.btrfs.content import BtrfsContent, ExtentStream
+from ltsp.filesystem.btrfs.content import BtrfsContent
 from ltsp.filesystem.btrfs.data import ExtentDataReader
 from ltsp.filesystem.btrfs.items import OFFSET_END, BtrfsInode
 from ltsp.filesystem.btrfs.nodes import NodeReader, TreeRoot
@@ -290,5 +290,4 @@ def _read_target(content: BtrfsContent) -> bytes:
     if content.size > _LONGEST_TARGET:
         raise FormatError(f"it is a symbolic link whose target has {content.size} bytes")
     with content.open() as stream:
-        assert isinstance(stream, ExtentStream)
         return stream.read(content.size)

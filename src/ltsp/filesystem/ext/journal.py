@@ -10,13 +10,13 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.ext.superblock import REMEDY
-from ltsp.filesystem.runs import DataRun, read_whole
-from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.blocks import Blocks, LazyBlocks, read_exactly
 from ltsp.storage.crc32c import crc32c
-from ltsp.storage.extents import Extent, NotInFiles, extents
+from ltsp.storage.extents import DataRun, Extent, MappedBlocks, read_runs
 
 _MAGIC = 0xC03B3998
 _HEADER = struct.Struct(">III")
@@ -33,8 +33,8 @@ _FAST_DEFAULT = 256
 
 
 @dataclass(frozen=True, slots=True)
-class JournalOverlay:
-    """A volume with some blocks replaced by others of it."""
+class _JournalOverlay:
+    """Where the blocks of a volume are, some of them in its journal."""
 
     blocks: Blocks
     block_size: int
@@ -44,32 +44,21 @@ class JournalOverlay:
     order: Sequence[int]
     """The moved blocks, sorted."""
 
-    @property
-    def size(self) -> int:
-        return self.blocks.size
+    def locate(self, offset: int, size: int) -> Extent:
+        block, within = divmod(offset, self.block_size)
+        if block not in self.moved:
+            index = bisect_left(self.order, block)
+            if index < len(self.order):
+                size = min(size, self.order[index] * self.block_size - offset)
+            return Extent(size, self.blocks, offset)
+        place, escaped = self.moved[block]
+        size = min(size, self.block_size - within)
+        if not escaped:
+            return Extent(size, self.blocks, place + within)
+        return Extent(size, LazyBlocks(self.block_size, partial(self._read_escaped, place)), within)
 
-    def read_at(self, offset: int, size: int) -> bytes:
-        data = self.blocks.read_at(offset, size)
-        first = bisect_left(self.order, offset // self.block_size)
-        last = bisect_left(self.order, -(-(offset + len(data)) // self.block_size))
-        if first == last:
-            return data
-        patched = bytearray(data)
-        for block in self.order[first:last]:
-            place, escaped = self.moved[block]
-            content = self.blocks.read_at(place, self.block_size)
-            if escaped:
-                content = _MAGIC.to_bytes(4, "big") + content[4:]
-            start = block * self.block_size - offset
-            piece = content[max(0, -start) : len(data) - start]
-            patched[max(0, start) : max(0, start) + len(piece)] = piece
-        return bytes(patched)
-
-    def extents(self, offset: int, size: int) -> Iterator[Extent]:
-        first = bisect_left(self.order, offset // self.block_size)
-        if first != bisect_left(self.order, -(-(offset + size) // self.block_size)):
-            raise NotInFiles
-        return extents(self.blocks, offset, size)
+    def _read_escaped(self, place: int) -> bytes:
+        return _MAGIC.to_bytes(4, "big") + self.blocks.read_at(place, self.block_size)[4:]
 
 
 def replay_journal(blocks: Blocks, block_size: int, block_count: int, runs: Sequence[DataRun], size: int) -> Blocks:
@@ -81,7 +70,7 @@ def replay_journal(blocks: Blocks, block_size: int, block_count: int, runs: Sequ
     if journal is None:
         return blocks
     moved = journal.replay(block_count)
-    return JournalOverlay(blocks, block_size, moved, sorted(moved))
+    return MappedBlocks(blocks.size, _JournalOverlay(blocks, block_size, moved, sorted(moved)).locate)
 
 
 @dataclass(slots=True)
@@ -104,7 +93,7 @@ class _Journal:
     @classmethod
     def open(cls, blocks: Blocks, block_size: int, runs: Sequence[DataRun], size: int) -> _Journal | None:
         """None if there is nothing to replay."""
-        raw = read_whole(blocks, min(size, block_size), runs)
+        raw = read_runs(blocks, min(size, block_size), runs)
         if len(raw) < 1024:
             raise _damage_error("it is truncated")
         magic, kind, _ = _HEADER.unpack_from(raw)
@@ -132,7 +121,7 @@ class _Journal:
         return cls(blocks, block_size, runs, first, end, start, sequence, features, fast, seed)
 
     def replay(self, block_count: int) -> dict[int, tuple[int, bool]]:
-        """The replaced blocks of the file system, as in `JournalOverlay.moved`."""
+        """The replaced blocks of the file system, as in `_JournalOverlay.moved`."""
         revoked: dict[int, int] = {}
         last = self.sequence
         for transaction, kind, _, data in self._read_log():

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.runs import DataRun, add_run
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import DataRun, add_run
 
 _HEADER = struct.Struct("<HHHHI")
 _EXTENT = struct.Struct("<IHHI")

@@ -16,9 +16,9 @@ from ltsp.filesystem.ext.mapping import ExtBlockMap
 from ltsp.filesystem.ext.superblock import PLACE, REMEDY, SIZE, ExtSuperblock, Incompatible
 from ltsp.filesystem.node_types import make_node
 from ltsp.filesystem.record_reader import RecordReader, translate_damage
-from ltsp.filesystem.runs import DataRun, RunStream, read_whole
 from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import DataRun, ExtentStream, map_runs, read_runs
 from ltsp.tree.content import Bytes, Content, Stream
 from ltsp.tree.node import Metadata, Node
 from ltsp.tree.selection import Selection, select_all
@@ -73,7 +73,7 @@ class _ExtContent:
                 runs = self.volume.runs(self.map, self.flags, self.size, self.seed)
             except FormatError as error:
                 raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
-        return nullcontext(RunStream(self.volume.blocks, self.size, runs))
+        return nullcontext(ExtentStream(map_runs(self.volume.blocks, self.size, runs)))
 
 
 @dataclass(slots=True)
@@ -208,7 +208,7 @@ class Ext:
             return (record.map + rest)[: record.size]
         if record.size < len(record.map):
             return record.map[: record.size]
-        return read_whole(self.blocks, record.size, self.inode_runs(record))
+        return read_runs(self.blocks, record.size, self.inode_runs(record))
 
     def _read_attributes(self, record: ExtInode) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
@@ -237,7 +237,7 @@ class Ext:
         record = self._read_inode(wanted.inode)
         if not record.flags & inode.EA_INODE or record.size != wanted.size:
             raise FormatError(f"its attribute in inode {wanted.inode} is damaged")
-        value = read_whole(self.blocks, wanted.size, self.inode_runs(record))
+        value = read_runs(self.blocks, wanted.size, self.inode_runs(record))
         wanted.check_value(value, record, parent, self.superblock.value_seed)
         return value
 

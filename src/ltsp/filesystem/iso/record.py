@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.runs import DataRun
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import DataRun
 
 BLOCK = 2048
 """Bytes."""

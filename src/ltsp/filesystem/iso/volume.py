@@ -14,9 +14,9 @@ from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.iso.record import ASSOCIATED, BLOCK, CONTINUED, DIRECTORY, IsoRecord, RockRidge, make_run
 from ltsp.filesystem.node_types import make_node
 from ltsp.filesystem.record_reader import translate_damage
-from ltsp.filesystem.runs import DataRun, RunStream
 from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import DataRun, ExtentStream, map_runs
 from ltsp.tree.content import Stream
 from ltsp.tree.name import decode
 from ltsp.tree.node import Metadata, Node
@@ -81,7 +81,7 @@ class _IsoContent:
             raise SourceError(
                 "a file of the ISO 9660 file system is compressed (zisofs)", "mount it, and pass the mount point"
             )
-        return nullcontext(RunStream(self.blocks, self.size, self.runs))
+        return nullcontext(ExtentStream(map_runs(self.blocks, self.size, self.runs)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from ltsp.errors import FormatError
 from ltsp.filesystem.node_types import make_node
 from ltsp.filesystem.record_reader import RecordReader, translate_damage
-from ltsp.filesystem.runs import DataRun, RunStream, add_run, read_whole
 from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
 from ltsp.filesystem.vfat.boot_sector import BootSector
 from ltsp.filesystem.vfat.name import LongName, short_name
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import DataRun, ExtentStream, add_run, map_runs, read_runs
 from ltsp.tree.content import Stream
 from ltsp.tree.node import Metadata, Node
 from ltsp.tree.selection import Selection, select_all
@@ -60,7 +60,7 @@ class _VfatContent:
 
     def open(self) -> AbstractContextManager[Stream]:
         runs = self.volume.runs(self.cluster, self.size) if self.size else []
-        return nullcontext(RunStream(self.volume.blocks, self.size, runs))
+        return nullcontext(ExtentStream(map_runs(self.volume.blocks, self.size, runs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Vfat:
         else:
             runs = self.runs(cluster, None)
             limits.read(runs[-1][0] + runs[-1][2])
-            data = read_whole(self.blocks, runs[-1][0] + runs[-1][2], runs)
+            data = read_runs(self.blocks, runs[-1][0] + runs[-1][2], runs)
         name = LongName()
         for at in range(0, len(data), 32):
             entry = data[at : at + 32]

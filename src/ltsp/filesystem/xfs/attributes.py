@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
 from ltsp.filesystem.attributes import collect_attributes, pack_acl
-from ltsp.filesystem.runs import DataRun
 from ltsp.filesystem.xfs.extents import runs
 from ltsp.filesystem.xfs.inode import Fork, ForkFormat
 from ltsp.filesystem.xfs.superblock import XfsSuperblock
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import DataRun
 
 _LOCAL, _ROOT, _SECURE, _PARENT, _INCOMPLETE = 0x1, 0x2, 0x4, 0x8, 0x80
 _LEAVES = {0xFBEE: (12, 32), 0x3BEE: (56, 80)}

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.runs import DataRun, RunStream
 from ltsp.storage.blocks import Blocks
+from ltsp.storage.extents import DataRun, map_runs
 
 _INDEX = 1 << 35
 """Offset of the index in bytes."""
@@ -43,14 +43,13 @@ def read_entries(blocks: Blocks, runs: list[DataRun], block_size: int, typed: bo
 
     Raises FormatError.
     """
-    stream = RunStream(blocks, _INDEX, runs)
+    mapped = map_runs(blocks, _INDEX, runs)
     following = 0
     for start, _, length in runs:
         if start >= _INDEX:
             break
         for number in range(max(start // block_size, following), -(-(start + length) // block_size)):
-            stream.skip(number * block_size - stream.at)
-            yield from _parse_block(stream.read(block_size), typed)
+            yield from _parse_block(mapped.read_at(number * block_size, block_size), typed)
             following = number + 1
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from ltsp.errors import FormatError
 from ltsp.filesystem import checksum
-from ltsp.filesystem.runs import DataRun
 from ltsp.filesystem.xfs.inode import Fork, ForkFormat
 from ltsp.filesystem.xfs.superblock import XfsSuperblock
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import DataRun
 
 _RECORD = struct.Struct(">QQ")
 _HEADER = struct.Struct(">4sHH")

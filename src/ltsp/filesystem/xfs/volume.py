@@ -12,7 +12,6 @@ from ltsp.filesystem import checksum
 from ltsp.filesystem.attributes import Xattrs, sort_attributes
 from ltsp.filesystem.node_types import make_node
 from ltsp.filesystem.record_reader import RecordReader, translate_damage
-from ltsp.filesystem.runs import RunStream
 from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
 from ltsp.filesystem.xfs import directory, log
 from ltsp.filesystem.xfs.attributes import read_attributes
@@ -20,6 +19,7 @@ from ltsp.filesystem.xfs.extents import runs
 from ltsp.filesystem.xfs.inode import Fork, ForkFormat, XfsInode
 from ltsp.filesystem.xfs.superblock import MAGIC, REMEDY, SIZE, XfsSuperblock
 from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.storage.extents import ExtentStream, map_runs
 from ltsp.tree.content import Bytes, Content, Stream
 from ltsp.tree.node import Metadata, Node
 from ltsp.tree.selection import Selection, select_all
@@ -71,7 +71,7 @@ class _XfsContent:
                 found = runs(volume.blocks, volume.superblock, self.fork)
             except FormatError as error:
                 raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
-        return nullcontext(RunStream(volume.blocks, self.size, found))
+        return nullcontext(ExtentStream(map_runs(volume.blocks, self.size, found)))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from typing import Self
 
 from ltsp.errors import FileVanished, SourceError
 from ltsp.host.root import NotRegularFile, RootDirectory
-from ltsp.storage.sparse import write_sparse
+from ltsp.storage.blocks import write_sparse
 from ltsp.tree.content import Content
 from ltsp.tree.name import decode, printable, to_os
 

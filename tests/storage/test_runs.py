@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ltsp.errors import FormatError
 from ltsp.filesystem.record_reader import RecordReader
-from ltsp.filesystem.runs import RunStream, add_run
 from ltsp.storage.blocks import read_exactly
+from ltsp.storage.extents import ExtentStream, add_run, map_runs, read_runs
 
 
 @dataclass
@@ -37,7 +37,7 @@ def test_reading_in_any_pieces_gives_data_and_zeros(pieces, end, reads):
         add_run(runs, len(expected), place, length)
         expected += VOLUME.read_at(place, length)
     expected += bytes(end)
-    stream = RunStream(VOLUME, len(expected), runs)
+    stream = ExtentStream(map_runs(VOLUME, len(expected), runs))
     found = b""
     for size in [*reads, len(expected)]:
         if hole := stream.hole_size():
@@ -65,9 +65,8 @@ def test_runs_that_go_on_from_each_other_are_joined():
 
 
 def test_data_beyond_the_end_of_the_volume_is_damage():
-    stream = RunStream(VOLUME, 100, [(0, VOLUME.size - 50, 100)])
     with pytest.raises(FormatError, match="beyond the end of the volume"):
-        stream.read(100)
+        read_runs(VOLUME, 100, [(0, VOLUME.size - 50, 100)])
     with pytest.raises(FormatError, match="the map at 1990 extends beyond the end"):
         read_exactly(VOLUME, 1990, 20, "the map")
 

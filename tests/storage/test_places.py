@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from ltsp.disk import block_map
-from ltsp.disk.blocks import BlockRange, BlockRun, FileBlocks, MappedBlocks, MemoryBlocks
+from ltsp.storage.blocks import FileBlocks, MemoryBlocks
+from ltsp.storage.extents import BlockRange, Extent, MappedBlocks, data_ranges, find_contiguous_range
 
 PAGE = 4096
 
@@ -30,7 +30,7 @@ def laid(size, *runs):
         for place, extent, blocks, start in runs:
             if place <= offset < place + extent:
                 within = offset - place
-                return BlockRun(min(length, extent - within), blocks, start + within)
+                return Extent(min(length, extent - within), blocks, start + within)
         raise AssertionError(offset)
 
     return MappedBlocks(size, run)
@@ -38,17 +38,17 @@ def laid(size, *runs):
 
 def test_a_window_of_a_file_is_contiguous(sparse):
     inner = BlockRange(BlockRange(sparse, PAGE, 60 * PAGE), 3 * PAGE, 5 * PAGE)
-    assert block_map.find_contiguous_extent(inner) == (sparse.descriptor, 4 * PAGE, 5 * PAGE)
-    assert block_map.find_contiguous_extent(sparse) == (sparse.descriptor, 0, 64 * PAGE)
+    assert find_contiguous_range(inner) == (sparse.descriptor, 4 * PAGE, 5 * PAGE)
+    assert find_contiguous_range(sparse) == (sparse.descriptor, 0, 64 * PAGE)
 
 
 def test_a_linear_volume_is_contiguous_and_one_of_two_segments_is_not(sparse):
     linear = laid(8 * PAGE, (0, 8 * PAGE, BlockRange(sparse, PAGE, 60 * PAGE), 2 * PAGE))
-    assert block_map.find_contiguous_extent(linear) == (sparse.descriptor, 3 * PAGE, 8 * PAGE)
-    assert block_map.find_contiguous_extent(BlockRange(linear, PAGE, PAGE)) == (sparse.descriptor, 4 * PAGE, PAGE)
+    assert find_contiguous_range(linear) == (sparse.descriptor, 3 * PAGE, 8 * PAGE)
+    assert find_contiguous_range(BlockRange(linear, PAGE, PAGE)) == (sparse.descriptor, 4 * PAGE, PAGE)
     two = laid(8 * PAGE, (0, 4 * PAGE, sparse, 0), (4 * PAGE, 4 * PAGE, sparse, 5 * PAGE))
-    assert block_map.find_contiguous_extent(two) is None
-    assert block_map.find_contiguous_extent(BlockRange(two, 0, 4 * PAGE)) == (sparse.descriptor, 0, 4 * PAGE)
+    assert find_contiguous_range(two) is None
+    assert find_contiguous_range(BlockRange(two, 0, 4 * PAGE)) == (sparse.descriptor, 0, 4 * PAGE)
 
 
 @pytest.mark.parametrize("what", ["hole", "memory", "beyond", "nothing"])
@@ -59,13 +59,13 @@ def test_bytes_outside_of_files_are_not_contiguous(sparse, what):
         "beyond": BlockRange(sparse, 60 * PAGE, 10 * PAGE),
         "nothing": laid(0),
     }[what]
-    assert block_map.find_contiguous_extent(blocks) is None
+    assert find_contiguous_range(blocks) is None
 
 
 def test_holes_of_files_and_runs_of_zeros_are_skipped(sparse):
-    assert list(block_map.data_ranges(sparse)) == [(PAGE, PAGE), (9 * PAGE, 3 * PAGE)]
-    assert list(block_map.data_ranges(BlockRange(sparse, 10 * PAGE, 50 * PAGE))) == [(0, 2 * PAGE)]
-    assert list(block_map.data_ranges(BlockRange(sparse, 20 * PAGE, 4 * PAGE))) == []
+    assert list(data_ranges(sparse)) == [(PAGE, PAGE), (9 * PAGE, 3 * PAGE)]
+    assert list(data_ranges(BlockRange(sparse, 10 * PAGE, 50 * PAGE))) == [(0, 2 * PAGE)]
+    assert list(data_ranges(BlockRange(sparse, 20 * PAGE, 4 * PAGE))) == []
     scattered = laid(
         8 * PAGE,
         (0, PAGE, None, 0),
@@ -73,12 +73,12 @@ def test_holes_of_files_and_runs_of_zeros_are_skipped(sparse):
         (2 * PAGE, PAGE, sparse, 9 * PAGE),
         (3 * PAGE, 5 * PAGE, None, 0),
     )
-    assert list(block_map.data_ranges(scattered)) == [(PAGE, 2 * PAGE)]
-    assert list(block_map.data_ranges(MemoryBlocks(b"xyz"))) == [(0, 3)]
+    assert list(data_ranges(scattered)) == [(PAGE, 2 * PAGE)]
+    assert list(data_ranges(MemoryBlocks(b"xyz"))) == [(0, 3)]
 
 
 def test_a_run_beyond_the_end_of_its_file_reads_as_zeros():
-    assert list(block_map.data_ranges(laid(4 * PAGE, (0, 4 * PAGE, MemoryBlocks(b"x" * PAGE), 0)))) == [(0, PAGE)]
+    assert list(data_ranges(laid(4 * PAGE, (0, 4 * PAGE, MemoryBlocks(b"x" * PAGE), 0)))) == [(0, PAGE)]
 
 
 def test_everything_outside_of_the_data_ranges_is_zero(tmp_path, chance):
@@ -95,6 +95,6 @@ def test_everything_outside_of_the_data_ranges_is_zero(tmp_path, chance):
         for _ in range(50):
             blocks = some(BlockRange(FileBlocks.of(file), chance.randrange(8) * PAGE, 60 * PAGE), 30)
             data = bytearray(blocks.size)
-            for place, length in block_map.data_ranges(blocks):
+            for place, length in data_ranges(blocks):
                 data[place : place + length] = blocks.read_at(place, length)
             assert bytes(data) == blocks.read_at(0, blocks.size)
