@@ -147,6 +147,13 @@ def test_nothing_found_says_where_was_looked(base):
         find_source("/nowhere", str(base))
 
 
+def test_a_name_in_the_wrong_case_is_not_found_but_suggested(base):
+    (base / "Debian12.img").write_bytes(bytes(512))
+    with pytest.raises(LtspError, match='no source "debian12"') as caught:
+        find_source("debian12", str(base))
+    assert caught.value.hint == "did you mean Debian12?"
+
+
 def test_the_error_for_a_directory_without_a_system_says_what_it_contains(tmp_path, base):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError) as caught:

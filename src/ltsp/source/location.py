@@ -15,6 +15,8 @@ from typing import Final
 
 from ltsp.errors import LtspError
 from ltsp.host.root import is_chroot
+from ltsp.settings.naming import closest_name
+from ltsp.source.names import in_base_dir
 from ltsp.tree.name import decode, encode, printable
 
 STANDARD_INPUT: Final = "-"
@@ -103,7 +105,7 @@ def locate(text: str, base_dir: str) -> tuple[str, str]:
         if os.path.lexists(encode(path)):
             return path, ""
     looked_for = f"{printable(chroot)}, {printable(disk)} and {printable(exported)}"
-    raise LtspError(f'no source "{printable(text)}": looked for {looked_for}', _suggest_remedy(text, chroot))
+    raise LtspError(f'no source "{printable(text)}": looked for {looked_for}', _suggest_remedy(text, base_dir))
 
 
 def suggest_local_path(text: str) -> str:
@@ -111,10 +113,12 @@ def suggest_local_path(text: str) -> str:
     return shlex.quote(f"./{printable(text)}") if text and os.path.lexists(encode(text)) else ""
 
 
-def _suggest_remedy(text: str, chroot: str) -> str:
+def _suggest_remedy(text: str, base_dir: str) -> str:
     if typed := suggest_local_path(text):
         return f"for the one in this directory, type {typed}"
-    return f"create a system in {printable(chroot)}, or give a path (starting with / or .)"
+    if near := closest_name(text, in_base_dir(base_dir)):
+        return f"did you mean {printable(near)}?"
+    return f"create a system in {printable(base_dir)}/{printable(text)}, or give a path (starting with / or .)"
 
 
 def make_source_absolute(argument: str, base_dir: str) -> str:
