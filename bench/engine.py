@@ -23,7 +23,7 @@ from ltsp.settings.conf import CONF_PATH
 from ltsp.settings.image_options import ImageOptions
 from ltsp.settings.resolve import Hooks
 from ltsp.source.directory.scan import Scan
-from ltsp.squashfs.check import check_image
+from ltsp.squashfs.verify import check_image
 from ltsp.squashfs.writer import write_squashfs
 from ltsp.tree.faults import Faults
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from corpus import mutant_limits
 from ltsp.errors import FormatError
-from ltsp.squashfs.check import check_image
 from ltsp.squashfs.format import METADATA_SIZE
 from ltsp.squashfs.reader import Image
+from ltsp.squashfs.verify import check_image
 from ltsp.tree.node import File
 
 MOST_READ = 8 << 20

@@ -13,14 +13,13 @@ from hypothesis import given, settings
 from corpus.tree_snapshot import differences, of_tree
 from corpus.tree_strategies import trees
 from ltsp.errors import FormatError
-from ltsp.squashfs.check import check_image
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.inode_reader import InodeReader
 from ltsp.squashfs.meta_reader import MemoryBudget
 from ltsp.squashfs.reader import Image
 from ltsp.squashfs.superblock import CompressorId, Flags, SquashfsSuperblock
 from ltsp.squashfs.tree_reader import SquashfsTreeReader
-from ltsp.squashfs.verify import verify
+from ltsp.squashfs.verify import check_image, verify
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File

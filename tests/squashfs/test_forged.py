@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 
 from ltsp.errors import FormatError
-from ltsp.squashfs.check import check_image
 from ltsp.squashfs.format import (
     LISTING_EXTRA,
     DirectoryInode,
@@ -20,6 +19,7 @@ from ltsp.squashfs.format import (
     SymlinkInode,
 )
 from ltsp.squashfs.reader import Image
+from ltsp.squashfs.verify import check_image
 from squashfs.raw_image import AFTER_ROOT, DIRECTORY, FILE, D, F, L, image, packed, root, run
 
 

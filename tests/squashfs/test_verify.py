@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from ltsp.errors import FileVanished, FormatError, LtspError
-from ltsp.squashfs.check import check_image
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.reader import Image
-from ltsp.squashfs.verify import verify
+from ltsp.squashfs.verify import check_image, verify
 from ltsp.squashfs.writer import WriteOptions
 from ltsp.tree.content import Bytes
 from ltsp.tree.faults import Faults

@@ -25,7 +25,7 @@ from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.report.report import Report
 from ltsp.settings.image_options import ImageOptions
 from ltsp.source.source import Plan, Source
-from ltsp.squashfs.check import check_image, read_all_contents
+from ltsp.squashfs.verify import check_image, read_all_contents, verify
 from ltsp.squashfs.write_result import MksquashfsResult, WriteResult
 from ltsp.squashfs.writer import write_squashfs
 from ltsp.transform.packages import list_packages
@@ -180,8 +180,6 @@ def _write_image(
         return written  # only the real mksquashfs reads this codec, and it reported no error
     image = check_image(stage.image)
     if request.options.verify:
-        from ltsp.squashfs.verify import verify  # noqa: PLC0415 -- rarely used
-
         with report.step("reading the image back", prepared.survey.bytes) as step:
             options = prepared.write_options
             namespaces = options.xattr_namespaces if options.xattrs else ()
