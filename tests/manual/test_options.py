@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+import subprocess
 
 import pytest
 
@@ -157,6 +158,17 @@ def test_mksquashfs_params_are_followed(site, words, expected):
     """The last one asks for something that only the real mksquashfs does."""
     site.ltsp("image", *words, "lab")
     assert compressor(site.image("lab")) == expected
+
+
+def test_what_the_built_in_engine_lacks_is_done_by_the_real_mksquashfs(site):
+    (site.base / "lab/etc/notes.bak").write_text("old")
+    site.ltsp("image", "-m", r"-noD -no-fragments -all-time 86400 -regex -e etc/[.]bak$", "lab")
+    site.ltsp("image", "--name=whole", "lab")
+    assert listing(site.image("whole")) - listing(site.image("lab")) == {"etc/notes.bak"}
+    shown = subprocess.run(
+        ["unsquashfs", "-UTC", "-lln", site.image("lab")], check=True, capture_output=True, text=True
+    )
+    assert {tuple(line.split()[3:5]) for line in shown.stdout.splitlines()} == {("1970-01-02", "00:00")}
 
 
 @pytest.mark.parametrize("option", ["-r", "-r1", "--revert", "--revert=1"])
