@@ -8,7 +8,7 @@ import zlib
 from contextlib import suppress
 
 from disk.tables import lvm_sum
-from ltsp.storage.crc32c import crc32c_inverted
+from ltsp.storage.checksum import crc32c_inverted
 
 
 def fix_checksums(disk: bytearray) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from ltsp.storage.crc32c import crc32c_inverted
+from ltsp.storage.checksum import crc32c_inverted
 
 IDENTITY = bytes(range(1, 17))
 PAGE = 4096

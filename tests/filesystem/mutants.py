@@ -19,7 +19,6 @@ from pathlib import Path
 
 from corpus import mutant_limits
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.filesystem import checksum
 from ltsp.filesystem.btrfs import superblock as btrfs_superblock
 from ltsp.filesystem.btrfs import volume as btrfs
 from ltsp.filesystem.btrfs.data import ExtentDataReader
@@ -28,7 +27,7 @@ from ltsp.filesystem.ext import volume as ext
 from ltsp.filesystem.iso import volume as iso
 from ltsp.filesystem.vfat import volume as vfat
 from ltsp.filesystem.xfs import volume as xfs
-from ltsp.storage import lzo
+from ltsp.storage import checksum, lzo
 from ltsp.tree.node import File
 
 MOST_READ = 1 << 20

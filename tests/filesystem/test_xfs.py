@@ -8,7 +8,7 @@ from corpus import tree_snapshot
 from corpus.bit_flip import flip
 from filesystem.mkfs import differences, filled, is_refused_by_kernel, make_file_system, shown
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem.xfs import extents
+from ltsp.filesystem.xfs import inode
 from ltsp.filesystem.xfs import volume as xfs
 from ltsp.filesystem.xfs.inode import ForkFormat, XfsInode
 
@@ -150,7 +150,7 @@ def test_a_wrong_checksum_in_the_map_of_a_file_is_refused_as_by_the_kernel(block
     found = xfs.open(blocks(image))
     fork = found.tree().get("pieces").content.fork
     assert fork.format == ForkFormat.TREE
-    (block,) = extents._parse_pointers(fork.data, 4, 1)
+    (block,) = inode._parse_pointers(fork.data, 4, 1)
     flip(image, found.superblock.locate_blocks(block) + 40)
     content = xfs.open(blocks(image)).tree().get("pieces").content
     with pytest.raises(FormatError, match="wrong checksum"):
@@ -169,7 +169,7 @@ def test_a_wrong_checksum_of_attributes_is_refused(block, blocks, tmp_path):
     found = xfs.open(blocks(image))
     number = found.tree().get("large").content.number
     raw = blocks(image).read_at(found.superblock.locate_inode(number), found.superblock.inode_size)
-    places = extents.runs(found.blocks, found.superblock, XfsInode.parse(raw, number).attributes)
+    places = inode.runs(found.blocks, found.superblock, XfsInode.parse(raw, number).attributes)
     _, place, length = places[block]
     flip(image, place + length - 1 if block else place + 3000)
     with pytest.raises(FormatError, match="of its attributes is damaged: wrong checksum"):

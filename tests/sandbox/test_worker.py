@@ -22,7 +22,7 @@ COMMON = {
 FOR_ARCHIVES = {"sandbox.archive_session"}
 FOR_DISKS = {
     *("sandbox.disk_session", "sandbox.disk_messages"),
-    *("storage.crc32c", "storage.lzo", "tree.faults", "tree.read_file"),
+    *("storage.checksum", "storage.lzo", "tree.faults"),
     # Types and tables of ltsp.inspection, which also runs outside.
     *("host.block_device", "host.mounts", "host.openat2_fallback", "host.root"),
     *(f"inspection.{name}" for name in ("found_system", "fstab", "kernel_drivers", "live_medium", "mount_plan")),

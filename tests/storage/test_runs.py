@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.record_reader import RecordReader
+from ltsp.filesystem.tree_reader import RecordReader
 from ltsp.storage.blocks import read_exactly
 from ltsp.storage.extents import ExtentStream, add_run, map_runs, read_runs
 

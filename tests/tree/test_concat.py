@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ltsp.tree.concat import ConcatContent
-from ltsp.tree.content import Bytes
+from ltsp.tree.content import Bytes, ConcatContent
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 100])

@@ -1,7 +1,6 @@
 import pytest
 
-from ltsp.tree.content import Bytes
-from ltsp.tree.content_slice import ContentSlice
+from ltsp.tree.content import Bytes, ContentSlice
 
 WHOLE = bytes(range(256)) * 9000  # more than is read at a time
 

@@ -15,12 +15,10 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from ltsp.archive import docker, oci
-from ltsp.archive.content import ArchivedContent
+from ltsp.archive.document import ImageLayer, OpenPart
 from ltsp.archive.header import BLOCK, is_header
-from ltsp.archive.input import ArchiveInput, PipeInput, SeekableInput
-from ltsp.archive.limits import ArchiveLimits
-from ltsp.archive.member import read_members
-from ltsp.archive.oci_layer import ImageLayer, OpenPart
+from ltsp.archive.input import ArchiveInput, ArchiveLimits, PipeInput, SeekableInput
+from ltsp.archive.member import ArchivedContent, read_members
 from ltsp.archive.spool import Spool, open_unnamed_file
 from ltsp.archive.tree_builder import ArchiveTreeBuilder
 from ltsp.errors import FormatError, SourceError

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ltsp.archive import document
-from ltsp.archive.document import Digest
-from ltsp.archive.oci_layer import ImageLayer, OpenPart
+from ltsp.archive.document import Digest, ImageLayer, OpenPart
 from ltsp.errors import FormatError, SourceError
 from ltsp.tree.name import printable
 

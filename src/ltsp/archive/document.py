@@ -1,11 +1,11 @@
-"""Read the JSON documents of a container image, and verify the digests of its parts."""
+"""The parts of a container image: its JSON documents, its layers, and their digests."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -94,3 +94,18 @@ def texts(value: object) -> Mapping[str, str]:
     if not isinstance(value, dict):
         return {}
     return {key: said for key, said in value.items() if isinstance(said, str)}
+
+
+OpenPart = Callable[[str], Blocks]
+"""Opens the part at a path relative to the layout; raises FormatError if it does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLayer:
+    path: str
+    packed: Digest | None = None
+    """Digest of the stored bytes."""
+    unpacked: Digest | None = None
+    """Digest of the tar archive in them."""
+    size: int | None = None
+    """Size of the stored bytes."""

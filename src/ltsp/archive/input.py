@@ -1,4 +1,4 @@
-"""Read an archive from start to end, keeping the data of members for later.
+"""Read an archive from start to end, within limits, keeping the data of members for later.
 
 In a seekable file, data is skipped; from a pipe, it is copied into the spool.
 """
@@ -6,6 +6,7 @@ In a seekable file, data is skipped; from a pipe, it is copied into the spool.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from ltsp.archive.spool import Spool
@@ -111,3 +112,48 @@ class PipeInput:
 
 def truncated_error() -> FormatError:
     return FormatError("is truncated: it ends within a file", "copy it again, or recreate it")
+
+
+_MEMORY = 256 << 20
+_MEMORY_PER_BYTE = 8
+"""Bytes of memory for a tree: for any archive, and per stored byte. A header has 512 bytes, a node takes about 400."""
+_UNPACKED = 256 << 20
+_UNPACKED_PER_BYTE = 200
+"""Limits of decompressed bytes. Systems grow three to five times, and gzip at most 1030 times."""
+_STEPS = 1 << 20
+_STEPS_PER_BYTE = 1
+"""Path components to follow through symbolic links before members: chains of long links take time."""
+
+
+@dataclass(slots=True)
+class ArchiveLimits:
+    """The limits of one source, with all its layers and members."""
+
+    packed: int = 0
+    """Stored bytes of the source that were read."""
+    unpacked: int = 0
+    """Decompressed bytes."""
+    memory: int = 0
+    steps: int = 0
+
+    def count_unpacked(self, packed: int, unpacked: int) -> None:
+        """Raises FormatError."""
+        self.packed += packed
+        self.unpacked += unpacked
+        if self.unpacked > _UNPACKED + _UNPACKED_PER_BYTE * self.packed:
+            raise FormatError(
+                f"unpacks to more than {self.unpacked >> 20} MiB, {_UNPACKED_PER_BYTE} times its size",
+                "if that is correct, unpack it yourself, and give the result",
+            )
+
+    def take_memory(self, memory: int) -> None:
+        """Raises FormatError."""
+        self.memory += memory
+        if self.memory > _MEMORY + _MEMORY_PER_BYTE * self.packed:
+            raise FormatError("has far more files and names than its size allows")
+
+    def count_steps(self, names: int) -> None:
+        """Raises FormatError."""
+        self.steps += names
+        if self.steps > _STEPS + _STEPS_PER_BYTE * self.packed:
+            raise FormatError("has far more symbolic links than its size allows")

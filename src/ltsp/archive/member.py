@@ -1,5 +1,7 @@
 """Read the members of a tar archive in any dialect: v7, ustar, pax, GNU, star.
 
+The contents of files are extents of the archive. A member can itself be read as an archive: a layer in a tar of layers.
+
 Python's tarfile is not safe enough for hostile input: an extended header of 128 KiB of digits takes it 18 s (Python
 3.11.7), a negative size hides the members that follow, times are floating point numbers, which may round up to the next
 second, and the value of an attribute can be taken for a record.
@@ -8,17 +10,19 @@ second, and the value of an attribute can be taken for a record.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from ltsp.archive import pax, sparse_map
-from ltsp.archive.content import ArchivedContent
 from ltsp.archive.header import BLOCK, TarHeader
-from ltsp.archive.input import ArchiveInput, truncated_error
-from ltsp.archive.limits import ArchiveLimits
+from ltsp.archive.input import ArchiveInput, ArchiveLimits, truncated_error
 from ltsp.archive.pax import PaxRecord
 from ltsp.errors import FormatError
+from ltsp.storage.blocks import Blocks
+from ltsp.storage.extents import BlockRange, DataRun, ExtentStream, Map, map_runs
+from ltsp.tree.content import Stream
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Metadata
 
@@ -242,3 +246,28 @@ def _skip_data(source: ArchiveInput, size: int) -> None:
             raise truncated_error()
         size -= len(data)
     _skip_padding(source, size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArchivedContent:
+    """A regular file; its map is made when it is opened, as most files are contiguous and never read at an offset."""
+
+    base: Blocks
+    place: int
+    """Offset of the stored bytes in the base."""
+    size: int
+    runs: tuple[DataRun, ...] | None = None
+    """The runs of a file with holes, in the stored bytes."""
+
+    @property
+    def stored(self) -> int:
+        return self.size if self.runs is None else sum(length for _, _, length in self.runs)
+
+    def map(self) -> Map:
+        """The file, for reading at any offset."""
+        if self.runs is None:
+            return BlockRange(self.base, self.place, self.size)
+        return map_runs(BlockRange(self.base, self.place, self.stored), self.size, self.runs)
+
+    def open(self) -> AbstractContextManager[Stream]:
+        return nullcontext(ExtentStream(self.map(), "the archive"))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-from ltsp.archive.limits import ArchiveLimits
+from ltsp.archive.input import ArchiveLimits
 from ltsp.archive.member import ArchiveMember, MemberKind
 from ltsp.errors import FormatError
 from ltsp.tree.name import decode, printable

@@ -9,9 +9,9 @@ from typing import Final
 
 from ltsp.boot.kernel_header import CLOUD_FLAVOURS
 from ltsp.errors import FormatError
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.name import decode
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST: Final = 1 << 20

@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Mapping
 
 from ltsp.errors import FormatError
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 if sys.version_info >= (3, 14):

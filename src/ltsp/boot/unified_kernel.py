@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from ltsp.errors import FormatError
-from ltsp.tree.content import Content
-from ltsp.tree.content_slice import ContentSlice
+from ltsp.tree.content import Content, ContentSlice
 
 _MOST_HEADERS: Final = 64 << 10
 """Bytes from the start that contain all headers; those of a stub end below 4 KiB."""

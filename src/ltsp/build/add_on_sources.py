@@ -20,10 +20,9 @@ from ltsp.source.squashfs import SquashfsSource
 from ltsp.transform.account_merge import AccountFiles
 from ltsp.transform.accounts import IdRanges
 from ltsp.tree.content import Bytes
-from ltsp.tree.faults import Faults
+from ltsp.tree.faults import Faults, read_small_file
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.selection import Inclusion, Selection, select_all
 
 _DIRECTORY = "etc/ltsp"

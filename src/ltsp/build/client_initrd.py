@@ -24,8 +24,7 @@ from ltsp.publish.paths import CLIENT, INITRD, KERNEL, NBD
 from ltsp.publish.version import Version
 from ltsp.report.report import Report
 from ltsp.settings.image_options import ImageOptions, KernelOptions
-from ltsp.tree.concat import ConcatContent
-from ltsp.tree.content import Bytes, Content
+from ltsp.tree.content import Bytes, ConcatContent, Content
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory
 from ltsp.tree.tree import Tree

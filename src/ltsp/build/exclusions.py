@@ -24,10 +24,9 @@ from ltsp.transform.rule_list import ListLine, parse_lines
 from ltsp.transform.secret_rows import Action, image_secrets
 from ltsp.transform.secrets import Secrets
 from ltsp.transform.survey import Removal
-from ltsp.tree.faults import Faults
+from ltsp.tree.faults import Faults, read_small_file
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.selection import Inclusion, Selection, combine_selections, select_all
 from ltsp.tree.tree import Tree
 

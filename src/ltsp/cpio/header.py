@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ltsp.tree.concat import ConcatContent
-from ltsp.tree.content import Bytes, Content
+from ltsp.tree.content import Bytes, ConcatContent, Content
 
 TRAILER: Final = b"TRAILER!!!"
 """The name of the entry that ends an archive."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO, Final
 
 from ltsp.disk import probe
-from ltsp.disk.format import qcow2, vdi, vhd, vhdx, vmdk, vmdk_descriptor
+from ltsp.disk.format import qcow2, vdi, vhd, vhdx, vmdk
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage import compressed
 from ltsp.storage.blocks import Blocks, FileBlocks, OpenSibling, free_bytes, read_pieces, write_sparse
@@ -38,7 +38,7 @@ QCOW2, VMDK, VDI, VHD, VHDX = "qcow2", "VMDK", "VDI", "VHD", "VHDX"
 _FORMATS: Final[tuple[tuple[int, bytes, str], ...]] = (
     (0, qcow2.MAGIC, QCOW2),
     (0, vmdk.SPARSE_MAGIC, VMDK),
-    (0, vmdk_descriptor.MAGIC, VMDK),
+    (0, vmdk.DESCRIPTOR_MAGIC, VMDK),
     (vdi.MAGIC_AT, vdi.MAGIC, VDI),
     (0, vhdx.MAGIC, VHDX),
     (0, vhd.MAGIC, VHD),

@@ -8,8 +8,7 @@ from typing import Final
 
 from ltsp.disk import probe
 from ltsp.disk.image import Disk
-from ltsp.disk.partition import gpt, mbr
-from ltsp.disk.partition.partition import Partition
+from ltsp.disk.partition_table import Partition, read_partition_table
 from ltsp.disk.volume import luks, lvm, md
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage.blocks import Blocks
@@ -19,8 +18,6 @@ _MOST: Final = 4096
 """Volumes on all disks together."""
 _MOST_TEXTS: Final = 4 << 20
 """Bytes of distinct LVM metadata texts; this many take two seconds to parse."""
-_DESCRIPTOR: Final = 32 << 10
-"""Offset of the first descriptor of an ISO 9660 disc."""
 _DEEPEST: Final = 3
 """Levels of nesting: a table in a RAID in a partition."""
 _MOST_UNLOCKED: Final = 16
@@ -117,7 +114,7 @@ class _VolumeSearch:
 
     def _add_table(self, where: Volume, sector: int, depth: int) -> str:
         """Add a disk or the data of a RAID, which may have a partition table; return the kind of the table."""
-        table, partitions = _read_table(where.blocks, sector, self.warnings)
+        table, partitions = read_partition_table(where.blocks, sector, self.warnings)
         if not partitions and table == "none":
             self._add_volume(where, depth)
             return table
@@ -234,37 +231,6 @@ def _probe_logical_volume(volume: lvm.LogicalVolume) -> tuple[str, str]:
         return probe.detect_kind(volume.blocks), ""
     except LtspError as error:
         return probe.UNKNOWN, error.message
-
-
-def _read_table(blocks: Blocks, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
-    """The kind of the table, and its partitions."""
-    held = probe.detect_kind(blocks)
-    if held != probe.ISO9660:
-        return _read_partitions(blocks, held, sector, warnings)
-    try:
-        table, found = _read_partitions(blocks, held, sector, [])
-    except FormatError:
-        return "none", ()
-    # A hybrid ISO has a table for the firmware only, with a partition that begins before the ISO 9660 descriptor.
-    # Without such a partition the table is newer, and the descriptor is left over from earlier content.
-    disc = any(partition.offset <= _DESCRIPTOR for partition in found)
-    return ("none", ()) if disc or not found else (table, found)
-
-
-def _read_partitions(blocks: Blocks, held: str, sector: int, warnings: list[str]) -> tuple[str, tuple[Partition, ...]]:
-    entries = mbr.read_table(blocks)
-    protected = any(entry.type == mbr.PROTECTIVE for entry in entries)
-    if protected or (not entries and held in {probe.NOTHING, probe.UNKNOWN}):
-        found = gpt.read(blocks, (sector,) if sector else gpt.SECTORS)
-        if found is not None:
-            if found.backup:
-                warnings.append("the primary partition table (GPT) is damaged: using the backup")
-            return "GPT", found.partitions
-        if protected and all(entry.type in {0, mbr.PROTECTIVE} for entry in entries):
-            raise FormatError(
-                "its partition table (GPT) is damaged or missing, and so is the backup", "repair it with gdisk"
-            )
-    return ("MBR", mbr.read_partitions(blocks, sector or 512)) if entries else ("none", ())
 
 
 def _make_partition_volume(where: Volume, partition: Partition, *, top: bool, several: bool) -> Volume:

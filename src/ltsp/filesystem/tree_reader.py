@@ -1,15 +1,22 @@
-"""Read the tree of a file system, one level of directories after another, each inode once."""
+"""What the readers of file systems share: the tree from its inodes, nodes, and small records.
+
+The tree is read one level of directories after another, each inode once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import stat
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem.record_reader import translate_damage
+from ltsp.storage.blocks import Blocks, read_exactly
+from ltsp.tree.content import Bytes, Content
 from ltsp.tree.name import decode, printable
-from ltsp.tree.node import Directory, Metadata, Node
+from ltsp.tree.node import Device, DeviceKind, Directory, Fifo, File, Metadata, Node, Socket, Symlink
 from ltsp.tree.selection import DirectoryFilter, Inclusion, Selection, select_all
 from ltsp.tree.tree import Tree, without_gc
 
@@ -180,3 +187,68 @@ class FilesystemTreeReader:
 
 def _xattr_memory(metadata: Metadata) -> int:
     return sum(len(value) + 200 for _, value in metadata.xattrs)
+
+
+_EMPTY = Bytes(b"")
+
+
+def make_node(
+    mode: int, metadata: Metadata, *, content: Content = _EMPTY, target: bytes = b"", device: tuple[int, int] = (0, 0)
+) -> Node:
+    """Raises FormatError for an unknown type, and for a symbolic link without a valid target."""
+    match stat.S_IFMT(mode):
+        case stat.S_IFREG:
+            return File(metadata, content)
+        case stat.S_IFDIR:
+            return Directory(metadata)
+        case stat.S_IFLNK:
+            if not target or b"\0" in target:
+                raise FormatError("it is a symbolic link without a target, or with a NUL in its target")
+            return Symlink(metadata, decode(target))
+        case stat.S_IFBLK:
+            return Device(metadata, DeviceKind.BLOCK, *device)
+        case stat.S_IFCHR:
+            return Device(metadata, DeviceKind.CHARACTER, *device)
+        case stat.S_IFIFO:
+            return Fifo(metadata)
+        case stat.S_IFSOCK:
+            return Socket(metadata)
+        case other:
+            raise FormatError(f"its file type 0o{other:o} is invalid")
+
+
+@contextmanager
+def translate_damage(what: str) -> Iterator[None]:
+    """Wrap a parser: numbers that lead outside of the data mean damage, not an internal error."""
+    try:
+        yield
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
+        raise FormatError(f"{what} is damaged: {error}") from error
+
+
+_CHUNK = 64 << 10
+_CHUNKS = 256
+"""Bytes to read at a time, and the number of such chunks to cache: 16 MiB."""
+
+
+@dataclass(slots=True)
+class RecordReader:
+    """Reads small records near each other, such as inodes, many at a time."""
+
+    blocks: Blocks
+    _chunks: dict[int, bytes] = field(default_factory=dict)
+
+    def read(self, place: int, size: int, what: str) -> bytes:
+        """A record; `what` names it in messages. Raises FormatError if it is outside of the volume."""
+        number, offset = divmod(place, _CHUNK)
+        if offset + size > _CHUNK or number < 0:
+            return read_exactly(self.blocks, place, size, what)
+        chunk = self._chunks.get(number)
+        if chunk is None:
+            if len(self._chunks) >= _CHUNKS:
+                self._chunks.clear()
+            chunk = self._chunks[number] = self.blocks.read_at(number * _CHUNK, _CHUNK)
+        record = chunk[offset : offset + size]
+        if len(record) < size:
+            raise FormatError(f"{what} at {place} extends beyond the end ({self.blocks.size} bytes)")
+        return record

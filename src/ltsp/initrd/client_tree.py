@@ -53,9 +53,9 @@ from ltsp.initrd.program_file import (
     parse_elf,
 )
 from ltsp.tree.content import Bytes
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.name import encode, printable, sort_names
 from ltsp.tree.node import Device, DeviceKind, Directory, File, Metadata, Node
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 FIRMWARE_LIMIT: Final = 8 << 20

@@ -8,9 +8,9 @@ import zlib
 from typing import Final
 
 from ltsp.errors import FormatError
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.name import printable
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 if sys.version_info >= (3, 14):

@@ -11,9 +11,9 @@ from ltsp.errors import LtspError
 from ltsp.initrd.compressed_file import without_suffix
 from ltsp.initrd.modprobe_conf import ModprobeConf, SoftDependency, parse_soft_dependency, replace_hyphens
 from ltsp.initrd.module_file import ModuleKind, read_kinds
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST: Final = 64 << 20

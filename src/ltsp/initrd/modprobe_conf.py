@@ -13,9 +13,9 @@ from fnmatch import fnmatchcase
 from typing import Final, Self
 
 from ltsp.errors import LtspError
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 DIRECTORIES: Final = (

@@ -18,9 +18,9 @@ from typing import Final
 from ltsp.errors import FormatError
 from ltsp.initrd.compressed_file import decompress
 from ltsp.initrd.elf import Elf, ElfTarget
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.name import printable
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 

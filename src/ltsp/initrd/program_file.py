@@ -11,8 +11,8 @@ from typing import Final
 
 from ltsp.errors import FormatError, LtspError
 from ltsp.initrd.elf import Elf, ElfTarget
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 MAX_PROGRAM_SIZE: Final = 64 << 20

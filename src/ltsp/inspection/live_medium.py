@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError, SourceError
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.name import decode, printable, sort_names
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 SINGLE = ("casper/filesystem.squashfs", "live/filesystem.squashfs", "LiveOS/squashfs.img", "LiveOS/rootfs.img")

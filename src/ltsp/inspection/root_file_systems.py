@@ -18,9 +18,9 @@ from typing import Final
 from ltsp.boot.kernel_header import version_key
 from ltsp.errors import FormatError, SourceError
 from ltsp.host.root import CHROOT_MARKS, is_chroot, leads_to
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.name import decode, encode, printable, sort_names
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 

@@ -17,9 +17,9 @@ from ltsp.inspection.fstab import FstabEntry, parse_device
 from ltsp.inspection.live_medium import LiveMedium
 from ltsp.inspection.mount_plan import is_vital
 from ltsp.inspection.root_file_systems import is_system
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.selection import Inclusion, Selection
 from ltsp.tree.tree import Tree
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from ltsp.disk import image, probe
-from ltsp.disk.format import vmdk_descriptor
+from ltsp.disk.format import vmdk
 from ltsp.errors import LtspError, SourceError, UsageError
 from ltsp.sandbox.client import SandboxReader
 from ltsp.source.source import Kept, Source
@@ -130,7 +130,7 @@ def _detect_kind(file: BinaryIO) -> str:
     if volume == probe.SQUASHFS:
         return _SQUASHFS
     head = blocks.read_at(0, _HEAD)
-    if volume not in {probe.NOTHING, probe.UNKNOWN} or head.startswith(vmdk_descriptor.MAGIC):
+    if volume not in {probe.NOTHING, probe.UNKNOWN} or head.startswith(vmdk.DESCRIPTOR_MAGIC):
         return _DISK  # whatever precedes its file system: an ISO may begin with a boot loader
     if not head:
         return probe.NOTHING

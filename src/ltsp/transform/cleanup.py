@@ -13,9 +13,8 @@ from ltsp.transform.packages import find_unpackaged
 from ltsp.transform.rewrite import REWRITERS, TESTS, Changes, RewriteInput, replace_bytes
 from ltsp.transform.secret_rows import ADDED, Action, SecretRow
 from ltsp.transform.secrets import SecretFinding, Secrets
-from ltsp.tree.faults import Faults
+from ltsp.tree.faults import Faults, read_small_file
 from ltsp.tree.node import File, Node
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST_TESTED = 16 << 20

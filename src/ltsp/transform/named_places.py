@@ -14,10 +14,9 @@ from enum import Enum
 from html import unescape
 
 from ltsp.transform.accounts import IdRanges
-from ltsp.tree.faults import Faults
+from ltsp.tree.faults import Faults, read_small_file
 from ltsp.tree.name import decode
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST = 1 << 20

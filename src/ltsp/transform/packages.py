@@ -14,10 +14,9 @@ from itertools import chain
 
 from ltsp.errors import FormatError
 from ltsp.transform.rule_list import read_built_in
-from ltsp.tree.faults import Faults
+from ltsp.tree.faults import Faults, read_small_file
 from ltsp.tree.name import decode, sort_names
 from ltsp.tree.node import Directory, File
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 _MOST = 512 << 20

@@ -25,9 +25,8 @@ from ltsp.transform.accounts import (
     make_shadow,
 )
 from ltsp.tree.content import Bytes
-from ltsp.tree.faults import Faults
+from ltsp.tree.faults import Faults, read_small_file
 from ltsp.tree.node import Directory, File, Metadata, Node, Symlink
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 MOST = 64 << 20

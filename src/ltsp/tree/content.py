@@ -1,8 +1,13 @@
-"""The protocol of file contents: their size, and reading them from start to end."""
+"""File contents: their size, and reading them from start to end; those in memory, joined ones, and parts of others.
+
+Joined contents and parts work on any content, also one that can only be read from start to end, such as a compressed
+file; extents of files, disks and archives have a reader of their own (`storage/extents.py`).
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,3 +115,98 @@ class Bytes:
 
     def open(self) -> AbstractContextManager[Stream]:
         return nullcontext(_BytesStream(self.data))
+
+
+_SKIPPED_AT_ONCE = 1 << 20
+"""Bytes to read at a time before the part."""
+
+
+@dataclass(slots=True)
+class _ExcerptStream:
+    stream: Stream
+    size: int
+    left: int
+    mtime: int | None = None
+
+    def read(self, size: int) -> bytes:
+        piece = self.stream.read(min(size, self.left))
+        self.left -= len(piece)
+        return piece
+
+    def hole_size(self) -> int:
+        return 0
+
+    def skip(self, size: int) -> None:
+        self.read(size)
+
+    def is_consistent(self) -> bool:
+        return self.stream.is_consistent()
+
+
+@dataclass(frozen=True, slots=True)
+class ContentSlice:
+    whole: Content
+    offset: int
+    """Bytes from the start."""
+    size: int
+    """Size in bytes; completely available as of the scan."""
+
+    @property
+    def stored(self) -> int:
+        return self.size
+
+    @contextmanager
+    def open(self) -> Iterator[Stream]:
+        with self.whole.open() as stream:
+            before = self.offset
+            while before and (piece := stream.read(min(before, _SKIPPED_AT_ONCE))):
+                before -= len(piece)
+            yield _ExcerptStream(stream, self.size, self.size)
+
+
+@dataclass(slots=True)
+class _ConcatStream:
+    streams: list[Stream]
+    at: int = 0
+    mtime: int | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(stream.size for stream in self.streams)
+
+    def read(self, size: int) -> bytes:
+        pieces: list[bytes] = []
+        while size and self.at < len(self.streams):
+            piece = self.streams[self.at].read(size)
+            if not piece:
+                self.at += 1
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+    def hole_size(self) -> int:
+        return 0
+
+    def skip(self, size: int) -> None:
+        self.read(size)
+
+    def is_consistent(self) -> bool:
+        return all(stream.is_consistent() for stream in self.streams)
+
+
+@dataclass(frozen=True, slots=True)
+class ConcatContent:
+    parts: tuple[Content, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+    @property
+    def stored(self) -> int:
+        return sum(part.stored for part in self.parts)
+
+    @contextmanager
+    def open(self) -> Iterator[Stream]:
+        with ExitStack() as opened:
+            yield _ConcatStream([opened.enter_context(part.open()) for part in self.parts])

@@ -1,4 +1,4 @@
-"""Collect errors of single files while a source is read, and decide whether to continue.
+"""Read files of a source, collect the errors of single files, and decide whether to continue.
 
 A live system changes while it is read. Such files are collected here and listed at the end: exit status 3.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FileUnreadable, FormatError, ReaderFailed
 from ltsp.tree.name import printable
+from ltsp.tree.node import File
 
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors of a resource limit: the file may be readable next time."""
@@ -64,3 +65,35 @@ class Faults:
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.vanished or self.unreadable)
+
+
+_TRIES = 4
+
+
+def read_small_file(file: File, path: str, most: int, faults: Faults | None = None) -> bytes:
+    """All bytes of a file, read again if it changed meanwhile, and recorded in `faults` if it keeps changing.
+
+    An unreadable file counts as empty if `faults` allows skipping it. Raises FormatError if it is damaged or larger
+    than `most` bytes, OSError (FileUnreadable, with faults) and FileVanished like reading.
+    """
+    data = b""
+    for _ in range(_TRIES):
+        try:
+            with file.content.open() as stream:
+                data = stream.read(most + 1)
+                settled = stream.is_consistent()
+        except OSError as error:
+            if faults is None:
+                raise
+            faults.note_unreadable(path, error)
+            return b""
+        except FormatError as error:
+            (faults or Faults()).note_damaged(path, error)
+            return b""
+        if len(data) > most:
+            raise FormatError(f"/{printable(path)} is larger than {most >> 20} MiB, which is too large for this file")
+        if settled:
+            return data
+    if faults is not None:
+        faults.note_changed(path)
+    return data

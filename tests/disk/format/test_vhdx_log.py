@@ -12,7 +12,7 @@ from disk import disk_patterns, vhdx_logs
 from disk.vhdx_logs import PAGE, Entry, logged
 from ltsp.disk.image import open_disk
 from ltsp.errors import FormatError
-from ltsp.storage.crc32c import crc32c_inverted
+from ltsp.storage.checksum import crc32c_inverted
 
 MIB = 1 << 20
 SIZE = 3 * MIB

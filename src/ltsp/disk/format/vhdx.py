@@ -15,7 +15,7 @@ from ltsp.disk.format.vhdx_log import replay_log
 from ltsp.disk.tables import unpack_integers
 from ltsp.errors import FormatError, SourceError
 from ltsp.storage.blocks import Blocks, read_exactly
-from ltsp.storage.crc32c import crc32c_inverted
+from ltsp.storage.checksum import crc32c_inverted
 from ltsp.storage.extents import Extent, MappedBlocks
 
 MAGIC: Final = b"vhdxfile"

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from ltsp.errors import FormatError
 from ltsp.storage.blocks import Blocks, MemoryBlocks, read_exactly
-from ltsp.storage.crc32c import crc32c_inverted
+from ltsp.storage.checksum import crc32c_inverted
 from ltsp.storage.extents import Extent, MappedBlocks
 
 _SECTOR: Final = 4096

@@ -1,24 +1,28 @@
 """Read VMDK, the disk format of VMware: flat, sparse, split and stream-optimised.
 
+A disk is one sparse file, or has a descriptor that lists its extents and their files:
+
+    RW 4192256 SPARSE "disk-s001.vmdk"
+    RW 2097152 FLAT "disk-flat.vmdk" 0
+
 Layout: VMware's Virtual Disk Format 1.1. dissect.hypervisor is not used: it opens extents itself, at any path that the
 descriptor names, drops extents of zeros, and skips lines that it cannot parse.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from ltsp.disk.format import vmdk_descriptor
-from ltsp.disk.format.vmdk_descriptor import VmdkDescriptor, VmdkExtent
 from ltsp.disk.tables import SECTOR, LruCache, decompress_cluster, unpack_integers
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.storage.blocks import Blocks, FileBlocks, LazyBlocks, OpenSibling, read_exactly
 from ltsp.storage.extents import Extent, MappedBlocks, chain_extents, join_extents
-from ltsp.tree.name import printable
+from ltsp.tree.name import decode, printable
 
 SPARSE_MAGIC: Final = b"KDMV"
 REDO_MAGICS: Final = (b"COWD", b"\xbe\xba\xfe\xca\0\0\0\0")
@@ -84,14 +88,14 @@ def open_sparse(file: Blocks) -> Blocks:
     """A disk in one sparse file. Raises FormatError, and SourceError if it is not a whole disk."""
     header = _read_header(file)
     if header.descriptor_at and header.descriptor_size:
-        size = min(header.descriptor_size * SECTOR, vmdk_descriptor.MAX_SIZE)
+        size = min(header.descriptor_size * SECTOR, _LARGEST_DESCRIPTOR)
         VmdkDescriptor.parse(read_exactly(file, header.descriptor_at * SECTOR, size, "the descriptor"))
     return _open_sparse_extent(file, header)
 
 
 def open_descriptor(file: Blocks, open_sibling: OpenSibling) -> Blocks:
     """A disk of one file or several, from its descriptor. Also raises whatever `open_sibling` raises."""
-    if file.size > vmdk_descriptor.MAX_SIZE:
+    if file.size > _LARGEST_DESCRIPTOR:
         raise FormatError(f"its descriptor has {file.size} bytes")
     extents = VmdkDescriptor.parse(file.read_at(0, file.size)).extents
     if not extents:
@@ -177,3 +181,63 @@ class _GrainMap:
         if size > 2 * self._grain + SECTOR:
             raise FormatError(f"the grain at {place} has an invalid compressed size: {size} bytes")
         return decompress_cluster("zlib", read_exactly(self._file, place, size, "a grain"), self._grain)
+
+
+DESCRIPTOR_MAGIC: Final = b"# Disk DescriptorFile"
+_LARGEST_DESCRIPTOR: Final = 1 << 20
+"""Bytes of a descriptor in a file of its own."""
+_MOST_EXTENTS: Final = 4096
+_EXTENT: Final = re.compile(
+    r"""(?:RW|RDONLY|NOACCESS)\s++(\d{1,15}+)\s++(\w++)(?:\s++"([^"]*+)"(?:\s++(\d{1,15}+))?+.*+)?+$""", re.ASCII
+)
+_SETTING: Final = re.compile(r"""([\w.]++)\s*+=\s*+"?+([^"]*+)"?+$""", re.ASCII)
+_NO_PARENT: Final = "ffffffff"
+UNSUPPORTED_KINDS: Final = {
+    "SESPARSE": "an ESXi redo log",
+    "VMFSSPARSE": "an ESXi redo log",
+    "VMFSRDM": "an ESXi raw device",
+    "VMFSRAW": "an ESXi raw device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VmdkExtent:
+    size: int
+    """Sectors."""
+    kind: str
+    """FLAT, SPARSE or ZERO; VMFS is FLAT."""
+    name: str
+    start: int
+    """Sectors in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class VmdkDescriptor:
+    kind: str
+    """The createType: monolithicSparse, twoGbMaxExtentFlat …"""
+    extents: tuple[VmdkExtent, ...]
+
+    @classmethod
+    def parse(cls, data: bytes) -> VmdkDescriptor:
+        """Raises FormatError, and SourceError if the image is not a whole disk."""
+        settings: dict[str, str] = {}
+        extents: list[VmdkExtent] = []
+        for line in map(str.strip, decode(data.partition(b"\0")[0]).splitlines()):
+            if match := _EXTENT.match(line):
+                size, kind, name, start = match.groups()
+                if kind in UNSUPPORTED_KINDS:
+                    raise SourceError(
+                        f"it contains {UNSUPPORTED_KINDS[kind]}", "merge its snapshots, or export the machine as OVF"
+                    )
+                kind = "FLAT" if kind == "VMFS" else kind
+                if kind not in {"FLAT", "SPARSE", "ZERO"} or (kind != "ZERO" and not name):
+                    raise FormatError(f"its descriptor has an invalid line: {printable(line[:80])}")
+                extents.append(VmdkExtent(int(size), kind, name or "", int(start or 0)))
+            elif match := _SETTING.match(line):
+                settings.setdefault(match[1].lower(), match[2])
+        if settings.get("parentcid", _NO_PARENT).lower() != _NO_PARENT:
+            parent = printable(settings.get("parentfilenamehint", "another disk"))
+            raise SourceError(f"it is a snapshot that depends on {parent}", "merge its snapshots, or make a full clone")
+        if len(extents) > _MOST_EXTENTS:
+            raise FormatError(f"its descriptor has {len(extents)} extents")
+        return cls(settings.get("createtype", ""), tuple(extents))

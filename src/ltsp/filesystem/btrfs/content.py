@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.btrfs.compression import MAX_EXTENT, decompress_extent
-from ltsp.filesystem.btrfs.data import ExtentDataReader
+from ltsp.filesystem.btrfs.data import MAX_EXTENT, ExtentDataReader, decompress_extent
 from ltsp.filesystem.btrfs.items import EXTENT_DATA, OFFSET_END, FileExtent
 from ltsp.filesystem.btrfs.nodes import TreeRoot
 from ltsp.filesystem.btrfs.superblock import REMEDY
-from ltsp.filesystem.record_reader import translate_damage
+from ltsp.filesystem.tree_reader import translate_damage
 from ltsp.storage.blocks import LazyBlocks, MemoryBlocks
 from ltsp.storage.extents import Extent, ExtentStream, map_extents
 from ltsp.tree.content import Stream

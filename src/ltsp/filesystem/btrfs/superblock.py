@@ -9,7 +9,7 @@ from uuid import UUID
 
 from ltsp import errors
 from ltsp.errors import FormatError, SourceError
-from ltsp.storage.crc32c import crc32c_inverted
+from ltsp.storage.checksum import crc32c_inverted
 from ltsp.tree.name import decode
 
 PLACE = 0x10000

@@ -15,9 +15,7 @@ from ltsp.filesystem.btrfs.data import ExtentDataReader
 from ltsp.filesystem.btrfs.items import OFFSET_END, BtrfsInode
 from ltsp.filesystem.btrfs.nodes import NodeReader, TreeRoot
 from ltsp.filesystem.btrfs.superblock import PLACE, REMEDY, SIZE, BtrfsSuperblock
-from ltsp.filesystem.node_types import make_node
-from ltsp.filesystem.record_reader import translate_damage
-from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
+from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader, make_node, translate_damage
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.node import Directory, Metadata, Node

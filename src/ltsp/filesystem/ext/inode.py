@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem import checksum
 from ltsp.filesystem.attributes import convert_ext_acl
-from ltsp.storage.crc32c import crc32c
+from ltsp.storage import checksum
+from ltsp.storage.checksum import crc32c
 
 _RECORD = struct.Struct("<HHIIIIIHHIII60sIIII12s")
 """From the mode to the end of the 128-byte record."""

@@ -15,7 +15,7 @@ from functools import partial
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.ext.superblock import REMEDY
 from ltsp.storage.blocks import Blocks, LazyBlocks, read_exactly
-from ltsp.storage.crc32c import crc32c
+from ltsp.storage.checksum import crc32c
 from ltsp.storage.extents import DataRun, Extent, MappedBlocks, read_runs
 
 _MAGIC = 0xC03B3998

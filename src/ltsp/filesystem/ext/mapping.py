@@ -11,7 +11,7 @@ from array import array
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem import checksum
+from ltsp.storage import checksum
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import DataRun, add_run
 

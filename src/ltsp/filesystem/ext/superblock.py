@@ -8,9 +8,9 @@ from enum import IntFlag
 from uuid import UUID
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem import checksum
+from ltsp.storage import checksum
 from ltsp.storage.blocks import Blocks, read_exactly
-from ltsp.storage.crc32c import crc32c
+from ltsp.storage.checksum import crc32c
 from ltsp.tree.name import decode
 
 PLACE = 1024

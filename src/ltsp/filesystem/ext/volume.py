@@ -1,8 +1,13 @@
-"""Read ext2, ext3 and ext4."""
+"""Read ext2, ext3 and ext4: the volume, its inodes as nodes, and its directories.
+
+The inner blocks of an indexed directory look like empty blocks, so reading all blocks in order finds each entry once.
+Linux Documentation/filesystems/ext4/directory.rst
+"""
 
 from __future__ import annotations
 
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -10,13 +15,18 @@ from functools import partial
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.attributes import Xattrs, collect_attributes, sort_attributes
-from ltsp.filesystem.ext import directory, inode, journal
+from ltsp.filesystem.ext import inode, journal
 from ltsp.filesystem.ext.inode import ExtInode, LargeValue
 from ltsp.filesystem.ext.mapping import ExtBlockMap
 from ltsp.filesystem.ext.superblock import PLACE, REMEDY, SIZE, ExtSuperblock, Incompatible
-from ltsp.filesystem.node_types import make_node
-from ltsp.filesystem.record_reader import RecordReader, translate_damage
-from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
+from ltsp.filesystem.tree_reader import (
+    FilesystemLimits,
+    FilesystemTreeReader,
+    RecordReader,
+    make_node,
+    translate_damage,
+)
+from ltsp.storage import checksum
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import DataRun, ExtentStream, map_runs, read_runs
 from ltsp.tree.content import Bytes, Content, Stream
@@ -171,7 +181,7 @@ class Ext:
         if record.flags & inode.INLINE_DATA:
             # The first word is the parent's number, in place of the entries `.` and `..`.
             for data in (record.map[4:], self._read_attributes(record).get(inode.INLINE_REST, b"")):
-                yield from directory.parse_entries(data, max(1, len(data)), typed)
+                yield from parse_entries(data, max(1, len(data)), typed)
             return
         if record.size > self.blocks.size:
             raise FormatError(f"its size is invalid for a directory: {record.size} bytes")
@@ -180,7 +190,7 @@ class Ext:
             end = min(length, record.size - start)
             for passed in range(0, end, _READ_AT_ONCE):
                 data = read_exactly(self.blocks, place + passed, min(_READ_AT_ONCE, end - passed), "a directory")
-                yield from directory.parse_entries(data, found.block_size, typed, record.seed)
+                yield from parse_entries(data, found.block_size, typed, record.seed)
 
     def _make_content(self, number: int, record: ExtInode, rest: bytes) -> Content:
         if record.flags & inode.ENCRYPTED:
@@ -262,3 +272,38 @@ def _decode_device(words: bytes) -> tuple[int, int]:
         return old >> 8, old & 0xFF
     new = int.from_bytes(words[4:8], "little")
     return (new & 0xFFF00) >> 8, (new & 0xFF) | (new >> 12 & 0xFFF00)
+
+
+_ENTRY = struct.Struct("<IHBB")
+_TAIL, _TAIL_MARK = 12, b"\0\0\0\0\x0c\0\0\xde"
+"""The checksum at the end of a block of entries, in the form of an unused entry."""
+_OWN = frozenset({b".", b".."})
+
+
+def parse_entries(data: bytes, block_size: int, typed: bool, seed: int | None = None) -> Iterator[tuple[bytes, int]]:
+    """Names and inode numbers in blocks of a directory, except itself and its parent.
+
+    `typed` says whether the byte after the name's length is a file type; without that feature it belongs to the length.
+    `seed` is that of the checksums; None without checksums. Raises FormatError.
+    """
+    unpack = _ENTRY.unpack_from
+    for block in range(0, len(data), block_size):
+        at, end = block, min(block + block_size, len(data))
+        while at < end:
+            inode, length, size, more = unpack(data, at)
+            if length in {0, 0xFFFF}:
+                length = block_size  # blocks of 64 KiB
+            elif block_size > 65535:
+                length = length & 0xFFFC | (length & 3) << 16
+            if not typed:
+                size |= more << 8
+            if length < 8 or length & 3 or at + length > end or size + 8 > length:
+                raise FormatError(f"its entry at offset {at} is damaged")
+            if seed is not None and at == end - _TAIL and data[at : at + 8] == _TAIL_MARK:
+                if not checksum.matches_ext4(data[block:at], int.from_bytes(data[at + 8 : end], "little"), seed):
+                    raise FormatError(f"its block at offset {block} is damaged: wrong checksum")
+            elif inode:
+                name = data[at + 8 : at + 8 + size]
+                if name not in _OWN:
+                    yield name, inode
+            at += length

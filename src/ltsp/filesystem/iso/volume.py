@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.iso.record import ASSOCIATED, BLOCK, CONTINUED, DIRECTORY, IsoRecord, RockRidge, make_run
-from ltsp.filesystem.node_types import make_node
-from ltsp.filesystem.record_reader import translate_damage
-from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
+from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader, make_node, translate_damage
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import DataRun, ExtentStream, map_runs
 from ltsp.tree.content import Stream

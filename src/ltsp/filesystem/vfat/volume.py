@@ -1,4 +1,6 @@
-"""Read FAT12, FAT16 and FAT32 with long names, as a mount of the EFI system partition shows them. Linux fs/fat
+"""Read FAT12, FAT16 and FAT32 with long names, as a mount of the EFI system partition shows them.
+
+Linux fs/fat/inode.c (fat_read_bpb), dir.c, namei_vfat.c
 
 FAT has no owners, modes and links: root owns everything, and the mask of the mount determines the modes.
 """
@@ -13,11 +15,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.node_types import make_node
-from ltsp.filesystem.record_reader import RecordReader, translate_damage
-from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
-from ltsp.filesystem.vfat.boot_sector import BootSector
-from ltsp.filesystem.vfat.name import LongName, short_name
+from ltsp.filesystem.tree_reader import (
+    FilesystemLimits,
+    FilesystemTreeReader,
+    RecordReader,
+    make_node,
+    translate_damage,
+)
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import DataRun, ExtentStream, add_run, map_runs, read_runs
 from ltsp.tree.content import Stream
@@ -196,3 +200,136 @@ def _decode_time(date: int, time: int) -> int:
     if not 1 <= month <= 12:
         return 0
     return calendar.timegm((year, month, day, time >> 11, time >> 5 & 63, 2 * (time & 31)))
+
+
+_PARAMETERS = struct.Struct("<HBHBHHBH8xI")
+_MOST_FAT12 = 4084
+_UNNAMED = frozenset({"", "NO NAME"})
+
+
+@dataclass(frozen=True, slots=True)
+class BootSector:
+    """All offsets and sizes are in bytes of the volume."""
+
+    bits: int
+    """Bits of a table entry: 12, 16 or 32."""
+    cluster_size: int
+    clusters: int
+    table: int
+    root_place: int
+    root_size: int
+    """Size of the root directory, if it is outside of the clusters."""
+    root_cluster: int
+    """First cluster of the root directory, if it is in clusters; else 0."""
+    data: int
+    """Offset of the first cluster, which has the number 2."""
+    label: str
+    uuid: str
+
+    @property
+    def last(self) -> int:
+        """Table entries from this number on end a chain."""
+        return {12: 0xFF8, 16: 0xFFF8, 32: 0x0FFFFFF8}[self.bits]
+
+    @classmethod
+    def parse(cls, raw: bytes, volume: int) -> BootSector:
+        """Raises FormatError if it is not a boot sector, or does not fit a volume of `volume` bytes."""
+        if len(raw) < 512 or raw[510:512] != b"\x55\xaa" or raw[0] not in {0xEB, 0xE9}:
+            raise FormatError("not a vfat file system")
+        sector, per_cluster, reserved, tables, entries, total, media, length, large = _PARAMETERS.unpack_from(raw, 11)
+        total = total or large
+        wide = not length
+        if wide:
+            (length,) = struct.unpack_from("<I", raw, 36)
+        sound = (
+            sector in {512, 1024, 2048, 4096}
+            and per_cluster
+            and not per_cluster & (per_cluster - 1)
+            and reserved
+            and 1 <= tables <= 4
+            and length
+            and (media >= 0xF8 or media == 0xF0)
+        )
+        if not sound:
+            raise FormatError("not a vfat file system")
+        root = reserved + tables * length
+        root_sectors = -(-entries * 32 // sector)
+        data = root + root_sectors
+        clusters = (total - data) // per_cluster if total > data else 0
+        bits = 32 if wide else 12 if clusters <= _MOST_FAT12 else 16
+        clusters = min(clusters, length * sector * 8 // bits - 2)
+        if clusters < 1:
+            raise FormatError("the boot sector of the vfat file system is damaged")
+        if total * sector > volume:
+            raise FormatError(
+                f"the vfat file system has {total * sector} bytes, but the volume only {volume}",
+                "copy it again: it is truncated",
+            )
+        extended = 66 if wide else 38
+        named = raw[extended] in {0x28, 0x29}
+        serial = raw[extended + 1 : extended + 5][::-1].hex().upper() if named else ""
+        label = raw[extended + 5 : extended + 16].decode("cp437").rstrip() if raw[extended] == 0x29 else ""
+        return cls(
+            bits=bits,
+            cluster_size=per_cluster * sector,
+            clusters=clusters,
+            table=reserved * sector,
+            root_place=root * sector,
+            root_size=entries * 32,
+            root_cluster=int.from_bytes(raw[44:48], "little") if wide else 0,
+            data=data * sector,
+            label="" if label in _UNNAMED else label,
+            uuid=f"{serial[:4]}-{serial[4:]}" if serial else "",
+        )
+
+
+_LAST = 0x40
+_LOWER_BASE, _LOWER_SUFFIX = 0x08, 0x10
+_PARTS = (slice(1, 11), slice(14, 26), slice(28, 32))
+_MOST_PARTS = 20
+
+
+@dataclass(slots=True)
+class LongName:
+    """Collects the entries of a long name, last part first, until the entry to which it belongs."""
+
+    parts: list[bytes] = field(default_factory=list)
+    expected: int = 0
+    checksum: int = 0
+
+    def add(self, entry: bytes) -> None:
+        """Add an entry; one out of sequence starts over, as in the kernel."""
+        order = entry[0] & ~_LAST
+        if entry[0] & _LAST:
+            self.parts, self.expected, self.checksum = [], order, entry[13]
+        if not 0 < order <= _MOST_PARTS or order != self.expected or entry[13] != self.checksum:
+            self.parts, self.expected = [], 0
+            return
+        self.parts.insert(0, b"".join(entry[part] for part in _PARTS))
+        self.expected -= 1
+
+    def of(self, short: bytes) -> bytes:
+        """The name, if it is complete and belongs to this short name; else empty."""
+        if not self.parts or self.expected or _checksum(short) != self.checksum:
+            return b""
+        characters = b"".join(self.parts).decode("utf-16-le", "replace")
+        return characters.split("\0", 1)[0].encode("utf-8", "replace")
+
+
+def short_name(raw: bytes, case: int) -> bytes:
+    """`BOOTX64 EFI` as `BOOTX64.EFI`, in lower case if the entry says so."""
+    if raw[0] == 0x05:
+        raw = b"\xe5" + raw[1:]
+    base, suffix = raw[:8].decode("cp437").rstrip(" "), raw[8:].decode("cp437").rstrip(" ")
+    if case & _LOWER_BASE:
+        base = base.lower()
+    if case & _LOWER_SUFFIX:
+        suffix = suffix.lower()
+    return (f"{base}.{suffix}" if suffix else base).encode()
+
+
+def _checksum(short: bytes) -> int:
+    total = 0
+    for byte in short:
+        total = ((total & 1) << 7) + (total >> 1) + byte & 0xFF
+    return total

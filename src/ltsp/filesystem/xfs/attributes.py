@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError
-from ltsp.filesystem import checksum
 from ltsp.filesystem.attributes import collect_attributes, pack_acl
-from ltsp.filesystem.xfs.extents import runs
-from ltsp.filesystem.xfs.inode import Fork, ForkFormat
+from ltsp.filesystem.xfs.inode import Fork, ForkFormat, runs
 from ltsp.filesystem.xfs.superblock import XfsSuperblock
+from ltsp.storage import checksum
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import DataRun
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ltsp.errors import FormatError
-from ltsp.filesystem import checksum
+from ltsp.storage import checksum
 from ltsp.storage.blocks import Blocks
 from ltsp.storage.extents import DataRun, map_runs
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem import checksum
+from ltsp.storage import checksum
 from ltsp.tree.name import decode
 
 MAGIC = b"XFSB"

@@ -8,16 +8,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
-from ltsp.filesystem import checksum
 from ltsp.filesystem.attributes import Xattrs, sort_attributes
-from ltsp.filesystem.node_types import make_node
-from ltsp.filesystem.record_reader import RecordReader, translate_damage
-from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader
+from ltsp.filesystem.tree_reader import (
+    FilesystemLimits,
+    FilesystemTreeReader,
+    RecordReader,
+    make_node,
+    translate_damage,
+)
 from ltsp.filesystem.xfs import directory, log
 from ltsp.filesystem.xfs.attributes import read_attributes
-from ltsp.filesystem.xfs.extents import runs
-from ltsp.filesystem.xfs.inode import Fork, ForkFormat, XfsInode
+from ltsp.filesystem.xfs.inode import Fork, ForkFormat, XfsInode, runs
 from ltsp.filesystem.xfs.superblock import MAGIC, REMEDY, SIZE, XfsSuperblock
+from ltsp.storage import checksum
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import ExtentStream, map_runs
 from ltsp.tree.content import Bytes, Content, Stream

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from ltsp.initrd.site.layer import SiteLayer
 from ltsp.initrd.site.login import GDM_FILES, SESSION_FILE, SESSIONS
 from ltsp.tree.content import Bytes
+from ltsp.tree.faults import read_small_file
 from ltsp.tree.name import decode
 from ltsp.tree.node import Directory, File, Metadata
-from ltsp.tree.read_file import read_small_file
 from ltsp.tree.tree import Tree
 
 ACCOUNT_FILES = ("etc/passwd", "etc/group", "etc/shadow", "etc/gshadow")

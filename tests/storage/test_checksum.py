@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from ltsp.storage.crc32c import ALL_ONES, crc32c, crc32c_inverted
+from ltsp.storage import checksum
+from ltsp.storage.checksum import ALL_ONES, crc32c, crc32c_inverted
 
 
 def bit_by_bit(data, seed):
@@ -35,3 +36,17 @@ def test_a_checksum_goes_on_from_any_seed(chance: random.Random):
     for _ in range(50):
         data, seed = chance.randbytes(chance.randrange(300)), chance.randrange(1 << 32)
         assert crc32c(data, seed) == bit_by_bit(data, seed)
+
+
+def test_only_the_lower_half_may_be_kept():
+    whole = crc32c(b"data", 5)
+    assert checksum.matches_ext4(b"data", whole, 5)
+    assert checksum.matches_ext4(b"data", whole & 0xFFFF, 5, bits=16)
+    assert not checksum.matches_ext4(b"data", whole & 0xFFFF ^ 1, 5, bits=16)
+
+
+def test_a_checksum_within_the_data_counts_as_zeros():
+    data = b"some" + bytes(4) + b"data"
+    whole = b"some" + crc32c_inverted(data).to_bytes(4, "little") + b"data"
+    assert checksum.matches_xfs(whole, 4)
+    assert not checksum.matches_xfs(whole[:-1] + b"A", 4)
