@@ -1,7 +1,7 @@
 """`make bench`: time, size and memory compared with the installed mksquashfs, as markdown or JSON.
 
-All runs alternate on the same machine with a warm cache. Everything takes about twenty minutes; `--pairs zstd gzip`
-runs only those pairs, `--files 10000` only that tree of many files, `--files` none.
+All runs alternate on the same machine with a warm cache; other work on it distorts them. Everything takes about twenty
+minutes; `--pairs zstd gzip` runs only those pairs, `--files 10000` only that tree of many files, `--files` none.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import codec_pairs, engine, report, scale
+from bench import codec_pairs, engine, report, scale, startup
 from bench.programs import ltsp_image
 from tools.debian_root import CHECKOUT, shared
 
@@ -54,6 +54,7 @@ def main() -> None:
     SCRATCH.mkdir(parents=True)
     try:
         source = unpack_cleaned_root(shared())
+        started = list(startup.measure_startup(SCRATCH / "ours", report_progress))
         compared = list(codec_pairs.compare_codecs(source, SCRATCH, report_progress, options.pairs))
         missed = [row.pair.ours for row in compared if row.misses]
         costs = list(
@@ -73,11 +74,17 @@ def main() -> None:
     finally:
         shutil.rmtree(SCRATCH)
     if options.json:
-        rows = {"pairs": [*map(asdict, compared)], "costs": [*map(asdict, costs)], "scale": [*map(asdict, grown)]}
+        rows = {
+            "pairs": [*map(asdict, compared)],
+            "costs": [*map(asdict, costs)],
+            "scale": [*map(asdict, grown)],
+            "startup": [*map(asdict, started)],
+        }
         print(json.dumps(about | rows, indent=1))
         return
     print(report.heading(about))
-    for part in (report.of_pairs(compared), report.of_costs(costs), report.of_misses(compared), report.of_scale(grown)):
+    parts = [report.of_pairs(compared), report.of_costs(costs), report.of_misses(compared), report.of_scale(grown)]
+    for part in (*parts, report.of_startup(started)):
         if part:
             print(f"\n{part}")
 

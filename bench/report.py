@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from bench import codec_pairs, engine, scale
+from bench import codec_pairs, engine, scale, startup
 
 
 def heading(about: Mapping[str, object]) -> str:
@@ -87,4 +87,20 @@ def of_scale(results: Sequence[scale.Result]) -> str:
                 f"no: {', '.join(misses)}" if misses else "yes",
             ]
         )
+    return table(head, rows)
+
+
+def of_startup(results: Sequence[startup.Result]) -> str:
+    head = ["command", "ms", "python3 -c pass ms", "ratio", "goal", "reached"]
+    rows = [
+        [
+            row.command,
+            f"{row.seconds * 1e3:.0f}",
+            f"{row.bare * 1e3:.0f}",
+            f"{row.seconds / row.bare:.1f} times",
+            f"≤ {startup.FACTOR:g} times and {startup.MARGIN * 1e3:.0f} ms, {row.goal * 1e3:.0f} ms",
+            "no" if row.misses else "yes",
+        ]
+        for row in results
+    ]
     return table(head, rows)

@@ -117,6 +117,13 @@ def test_an_applet_imports_what_it_uses(site, words, libraries_of_it, parts_of_i
     assert parts(modules) <= parts_of_it
 
 
+@pytest.mark.parametrize("words", ["versions lab", "info"])
+def test_what_only_reads_imports_nothing_that_changes_images(site, words):
+    modules = imported(site.command(*words.split()), site.environment())
+    assert not modules & {"concurrent.futures", "email", "hashlib", "logging", "rich", "socket", "ssl"}
+    assert not modules & {"ltsp.publish.locked_image", "ltsp.publish.stage", "ltsp.publish.switch"}
+
+
 def test_a_boot_test_imports_no_library(site):
     modules = imported(site.command("boottest", "nothing"), site.environment(), status=1)
     assert libraries(modules) == set()

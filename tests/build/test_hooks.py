@@ -11,15 +11,15 @@ from ltsp.build import hooks
 from ltsp.cli.console import ConsoleOptions, make_report
 from ltsp.errors import ConfError, LtspError, SourceError, UsageError
 from ltsp.settings.applets import LtspOptions
-from ltsp.settings.resolve import Hook, Hooks
+from ltsp.settings.resolve import Hooks, Setting
 from ltsp.source.combine import CombinedSource
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.tree.faults import Faults
 from ltsp.tree.selection import select_all
 
 
-def hook(key: str, command: str) -> Hook:
-    return Hook(key, command, f"/etc/ltsp/ltsp.conf:{len(key)}")
+def hook(key: str, command: str) -> Setting:
+    return Setting(key, command, f"/etc/ltsp/ltsp.conf:{len(key)}")
 
 
 def executable(path: Path, text: str, mode: int = 0o755) -> Path:

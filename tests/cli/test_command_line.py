@@ -78,7 +78,7 @@ def test_the_command_line_overrides_ltsp_conf_and_environment(run):
     conf = "[server]\nCLEANUP=0\nTFTP_DIR=/conf\nPRE_IMAGE_A='touch x'\nCOMPRESION=xz\n"
     found = run("image", "-c1", conf=conf, BACKUP="0", TFTP_DIR="/environment")
     assert (found.options.cleanup, found.options.backup, found.ltsp.tftp_dir) == (True, False, "/conf")
-    assert [hook.command for hook in found.hooks.before] == ["touch x"]
+    assert [hook.value for hook in found.hooks.before] == ["touch x"]
     assert [line.rpartition("ltsp.conf:")[2] for line in found.warnings] == [
         "5: unknown key COMPRESION; did you mean COMPRESSION?"
     ]

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from ltsp.errors import LtspError
 from ltsp.publish.disk_errors import translate_os_errors
 from ltsp.publish.gc import Retention
+from ltsp.publish.locked_image import LockedImage
 from ltsp.publish.manifest import KernelFacts, SourceFacts
 from ltsp.publish.stage import StagedVersion, VersionContents
-from ltsp.publish.store import LockedImage, Store
+from ltsp.publish.store import Store
 from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.tree.content import Bytes
 

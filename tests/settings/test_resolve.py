@@ -87,7 +87,7 @@ def test_hooks_are_in_the_order_of_their_names():
     values = conf(PRE_IMAGE_B="b $LTSP_ROOT", PRE_IMAGE_A="a", POST_IMAGE_X="x", PRE_IMAGE_NONE="", PRE_KERNEL_X="no")
     values["PRE_IMAGE_C"] = Setting("PRE_IMAGE_C", "", "ltsp.conf:9", "$X is not set")
     found = find_hooks(values, "image", faults)
-    assert [(hook.key, hook.command) for hook in found.before] == [
+    assert [(hook.key, hook.value) for hook in found.before] == [
         ("PRE_IMAGE_A", "a"),
         ("PRE_IMAGE_B", "b $LTSP_ROOT"),
     ]

@@ -12,10 +12,10 @@ from ltsp.boottest.test_servers import BootRoute, BootSubject
 from ltsp.boottest.verdict import Verdict, server_lines
 from ltsp.errors import LtspError
 from ltsp.publish.gc import Retention
+from ltsp.publish.locked_image import LockedImage
 from ltsp.publish.paths import CLIENT, NBD
 from ltsp.publish.stage import StagedVersion
 from ltsp.publish.state import ForeignImage
-from ltsp.publish.store import LockedImage
 from ltsp.publish.switch import PublishedVersion
 from ltsp.publish.version import Version
 from ltsp.report.internal_error import to_ltsp_error

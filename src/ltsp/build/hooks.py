@@ -129,7 +129,7 @@ class _SourceWithCommands(SourceWrapper):
 
 def _conf_commands(hooks: Hooks, *, after: bool) -> Iterator[HookCommand]:
     for hook in hooks.after if after else hooks.before:
-        yield HookCommand(hook.key, ("/bin/sh", "-c", hook.command), hook in hooks.writable_root, hook.where)
+        yield HookCommand(hook.key, ("/bin/sh", "-c", hook.value), hook in hooks.writable_root, hook.where)
 
 
 def _find_executables(directory: str) -> Iterator[HookCommand]:

@@ -18,9 +18,9 @@ from ltsp.errors import FormatError, SourceError, UsageError
 from ltsp.mksquashfs.options import OutputOptions
 from ltsp.publish import disk_errors, manifest
 from ltsp.publish.gc import Retention
+from ltsp.publish.locked_image import LockedImage
 from ltsp.publish.paths import PUBLIC_MODE
 from ltsp.publish.stage import StagedImage, StagedVersion, VersionContents
-from ltsp.publish.store import LockedImage
 from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.report.report import Report
 from ltsp.settings.image_options import ImageOptions

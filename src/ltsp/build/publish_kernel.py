@@ -13,9 +13,9 @@ from ltsp.build.read_source import open_tree
 from ltsp.host import privilege
 from ltsp.publish import manifest
 from ltsp.publish.gc import Retention
+from ltsp.publish.locked_image import LockedImage
 from ltsp.publish.stage import StagedVersion, VersionContents
 from ltsp.publish.state import ForeignImage
-from ltsp.publish.store import LockedImage
 from ltsp.publish.switch import PublishedVersion, Unchanged
 from ltsp.publish.version import Version
 from ltsp.report.report import Report

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from ltsp.host.process import FileUser
 from ltsp.publish.disk_errors import describe_user
-from ltsp.publish.gc import RemovedVersion, find_users
 from ltsp.publish.manifest import VersionChanges
-from ltsp.publish.state import ForeignImage, ImageState
+from ltsp.publish.state import ForeignImage, ImageState, find_users
 from ltsp.publish.version import Version
 from ltsp.report import units
 from ltsp.tree.name import printable
+
+if TYPE_CHECKING:
+    from ltsp.publish.gc import RemovedVersion
 
 _MOST_NAMED = 4
 """How many packages a line names; the JSON output lists all."""

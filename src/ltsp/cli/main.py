@@ -5,6 +5,7 @@ Applets are imported when they are called, and only after the priority was lower
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ def main() -> NoReturn:
     process.install_handlers()
     status = run(sys.argv[1:], os.environ)
     process.remove_handlers()
+    gc.freeze()  # the interpreter would look for cycles once more as it ends
     sys.exit(status)
 
 

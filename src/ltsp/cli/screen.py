@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
@@ -68,6 +67,8 @@ def _width(text: str) -> int:
     """Width in columns of a terminal."""
     if text.isascii():
         return len(text)
+    import unicodedata  # noqa: PLC0415 -- most text is ASCII
+
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
         for character in text

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ltsp.build.version_facts import deleted_image_warning, removed_version_lines, state_facts, summarize_changes
 from ltsp.errors import LtspError
 from ltsp.host.process import FileUser
 from ltsp.publish.disk_errors import describe_user
-from ltsp.publish.gc import Retention, find_users
 from ltsp.publish.manifest import Origin, VersionChanges
-from ltsp.publish.state import ForeignImage, ImageState
-from ltsp.publish.store import LockedImage, Store
-from ltsp.publish.switch import PublishedVersion
+from ltsp.publish.state import ForeignImage, ImageState, find_users
+from ltsp.publish.store import Store
 from ltsp.publish.version import Version
 from ltsp.report import units
 from ltsp.report.report import Report
@@ -21,6 +20,9 @@ from ltsp.settings.applets import LtspOptions
 from ltsp.settings.conf import Conf
 from ltsp.settings.version_options import VersionsOptions
 from ltsp.tree.name import printable
+
+if TYPE_CHECKING:
+    from ltsp.publish.locked_image import LockedImage
 
 
 def versions(names: Sequence[str], options: VersionsOptions, ltsp: LtspOptions, conf: Conf, report: Report) -> None:
@@ -65,6 +67,9 @@ def _apply_options(locked: LockedImage, options: VersionsOptions) -> list[str]:
     """Apply them and return a line for each action. Pins come first, to protect versions from later actions."""
     done: list[str] = []
     name = locked.paths.name
+    from ltsp.publish.gc import Retention  # noqa: PLC0415 -- a list changes nothing
+    from ltsp.publish.switch import PublishedVersion  # noqa: PLC0415 -- likewise
+
     keep = Retention.of(options)
     for text in options.pin:
         version = _resolve_version(locked, text)

@@ -10,15 +10,12 @@ from __future__ import annotations
 import errno
 import io
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
-
-from ltsp.host import system_call
 
 _NO_TMPFILE = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
 """Errors of file systems (NFS, older overlayfs) and kernels without O_TMPFILE. open(2)"""
@@ -83,6 +80,8 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def begin_flush(descriptor: int, at: int, size: int) -> None:
     """Let the kernel start writing `size` bytes to the disk, so that a later fsync takes less time."""
+    from ltsp.host import system_call  # noqa: PLC0415 -- loads ctypes, which those who only read do without
+
     with suppress(OSError):
         system_call.begin_flush(descriptor, at, size)
 
@@ -182,27 +181,33 @@ class Obstacle(Enum):
 
 def find_obstacle(path: str) -> Obstacle | None:
     """What prevents the path from being replaced or removed; None if nothing does, or it does not exist."""
+    from ltsp.host import system_call  # noqa: PLC0415 -- likewise
+
     try:
         record = system_call.statx(system_call.AT_FDCWD, os.fsencode(path))
     except OSError:
         return None
     if record.attributes & system_call.STATX_ATTR_MOUNT_ROOT:
         return Obstacle.MOUNT_POINT
-    return Obstacle.DIRECTORY if stat.S_ISDIR(record.mode) else _protection(record)
+    return Obstacle.DIRECTORY if stat.S_ISDIR(record.mode) else _protection(record.attributes)
 
 
 def find_protection(directory: str) -> Obstacle | None:
     """The flags that prevent changes to the names in a directory: IMMUTABLE, APPEND_ONLY. ioctl_iflags(2)"""
+    from ltsp.host import system_call  # noqa: PLC0415 -- likewise
+
     try:
-        return _protection(system_call.statx(system_call.AT_FDCWD, os.fsencode(directory)))
+        return _protection(system_call.statx(system_call.AT_FDCWD, os.fsencode(directory)).attributes)
     except OSError:
         return None
 
 
-def _protection(record: system_call.Statx) -> Obstacle | None:
-    if record.attributes & system_call.STATX_ATTR_IMMUTABLE:
+def _protection(attributes: int) -> Obstacle | None:
+    from ltsp.host import system_call  # noqa: PLC0415 -- likewise
+
+    if attributes & system_call.STATX_ATTR_IMMUTABLE:
         return Obstacle.IMMUTABLE
-    return Obstacle.APPEND_ONLY if record.attributes & system_call.STATX_ATTR_APPEND else None
+    return Obstacle.APPEND_ONLY if attributes & system_call.STATX_ATTR_APPEND else None
 
 
 def exchange(first: str, second: str) -> None:
@@ -210,6 +215,8 @@ def exchange(first: str, second: str) -> None:
 
     Raises OSError with EINVAL or ENOSYS if the file system or kernel does not support it. rename(2)
     """
+    from ltsp.host import system_call  # noqa: PLC0415 -- likewise
+
     system_call.exchange(os.fsencode(first), os.fsencode(second))
 
 
@@ -281,6 +288,8 @@ def sync_directory(path: str) -> None:
 
 def remove_tree(path: str) -> None:
     """Remove one of our directories with its contents; it may be missing."""
+    import shutil  # noqa: PLC0415 -- with it come the modules of all kinds of archives
+
     with suppress(FileNotFoundError):
         shutil.rmtree(path)
 

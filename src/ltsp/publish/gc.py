@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ltsp.errors import LtspError
-from ltsp.host import files, process
+from ltsp.host import files
 from ltsp.publish import state as states
 from ltsp.publish.assembly import remove_version
 from ltsp.publish.disk_errors import describe_user
 from ltsp.publish.manifest import Origin
 from ltsp.publish.paths import ImagePaths
-from ltsp.publish.state import ImageState
+from ltsp.publish.state import ImageState, find_users
 from ltsp.publish.version import Version
 from ltsp.settings.version_options import VersionedOptions
 
@@ -172,19 +172,6 @@ def _image_size(version: Version) -> int:
     return version.manifest.image.size if version.manifest.image else 0
 
 
-def find_users(state: ImageState) -> dict[str, process.FileUser]:
-    """The processes on this machine that have a version's image open, by version."""
-    ids = {each.image_id for each in state.versions if each.image_id}
-    users = process.find_file_users(ids, _may_be_image)
-    return {each.id: users[each.image_id] for each in state.versions if each.image_id in users}
-
-
-def find_user_of_file(path: str) -> process.FileUser | None:
-    """The process on this machine that has a file open which belongs to no version."""
-    identity = files.file_id(path)
-    return process.find_file_users({identity}, _may_be_image).get(identity) if identity else None
-
-
 def _remove_versions(paths: ImagePaths, versions: Sequence[str]) -> None:
     """Remove all of them that can be removed, then raise the first error."""
     failures: list[OSError | LtspError] = []
@@ -210,8 +197,3 @@ def _remove_with_old_link(paths: ImagePaths, version_id: str) -> None:
 def _shares_image(state: ImageState, version: Version) -> bool:
     """Whether another version holds the same image."""
     return any(each.is_image_of(version) for each in state.versions if each.id != version.id)
-
-
-def _may_be_image(name: str) -> bool:
-    """By the names that an image has, in its version and outside."""
-    return name.endswith((".img", ".img.old"))

@@ -18,10 +18,10 @@ from ltsp.publish import disk_errors, raspberry
 from ltsp.publish import state as states
 from ltsp.publish.assembly import list_version_files, remove_version
 from ltsp.publish.disk_errors import describe_user
-from ltsp.publish.gc import RemovedVersion, Retention, collect_garbage, find_user_of_file, find_users
+from ltsp.publish.gc import RemovedVersion, Retention, collect_garbage
 from ltsp.publish.manifest import Origin
 from ltsp.publish.paths import ImagePaths
-from ltsp.publish.state import ForeignImage, ImageState
+from ltsp.publish.state import ForeignImage, ImageState, find_user_of_file, find_users
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from ltsp.errors import FormatError, LtspError
-from ltsp.host import files
+from ltsp.host import files, process
 from ltsp.publish.manifest import Origin
 from ltsp.publish.paths import ImagePaths
 from ltsp.publish.pointer import Pointer
@@ -137,3 +137,21 @@ def _identify_image(path: str, versions: list[Version], likely: str | None) -> V
     except OSError:
         return ForeignImage(path, 0, 0, linked)
     return ForeignImage(path, status.st_size, status.st_mtime, linked)
+
+
+def find_users(state: ImageState) -> dict[str, process.FileUser]:
+    """The processes on this machine that have a version's image open, by version."""
+    ids = {each.image_id for each in state.versions if each.image_id}
+    users = process.find_file_users(ids, _may_be_image)
+    return {each.id: users[each.image_id] for each in state.versions if each.image_id in users}
+
+
+def find_user_of_file(path: str) -> process.FileUser | None:
+    """The process on this machine that has a file open which belongs to no version."""
+    identity = files.file_id(path)
+    return process.find_file_users({identity}, _may_be_image).get(identity) if identity else None
+
+
+def _may_be_image(name: str) -> bool:
+    """By the names that an image has, in its version and outside."""
+    return name.endswith((".img", ".img.old"))

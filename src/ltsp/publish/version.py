@@ -8,7 +8,6 @@ text, is unique within its image, and needs quoting nowhere.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -147,6 +146,8 @@ def read_facts_if_present(path: str) -> FileFacts | None:
 
 def compute_sha256(descriptor: int) -> str:
     """The sha256 of a whole file, read with pread(2), so that the descriptor's own position does not move."""
+    import hashlib  # noqa: PLC0415 -- loads OpenSSL, which readers do without
+
     digest = hashlib.sha256()
     at = 0
     while piece := os.pread(descriptor, _PIECE, at):

@@ -1,12 +1,12 @@
-"""ltsp.conf: read only if nobody but administrators can write it. The parser is imported if there is such a file."""
+"""ltsp.conf: read only if nobody but administrators can write it. Its parser is imported if there is such a file."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ltsp.errors import ConfError
-from ltsp.host import trusted
 
 if TYPE_CHECKING:
     from ltsp.settings.conf_text import ConfSection
@@ -35,6 +35,9 @@ def read_conf(path: str = CONF_PATH, *, required: bool = False) -> Conf:
     Raises ConfError if others than root and the current user can write it, if it cannot be read, and if it is invalid.
     """
     try:
+        os.lstat(path)
+        from ltsp.host import trusted  # noqa: PLC0415 -- see above
+
         return parse_conf(trusted.read(path, _LARGEST_FILE), path)
     except (FileNotFoundError, NotADirectoryError) as error:
         if required:

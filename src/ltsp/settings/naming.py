@@ -6,8 +6,6 @@ The name of an image is a word that is safe as a file name, in a kernel command 
 from __future__ import annotations
 
 import re
-import string
-import unicodedata
 from collections.abc import Iterable
 
 from ltsp.errors import UsageError
@@ -29,8 +27,8 @@ _SHARED_FILES = frozenset({MENU, ADD_ON, IPXE_BIOS, IPXE_UEFI, IPXE_ARM, MEMTEST
 
 
 _LONGEST = 64
-_FIRST = frozenset(string.ascii_letters + string.digits)
-_REST = _FIRST | frozenset("._+-")
+_MARKS = frozenset("._+-")
+"""Besides letters and digits, but not at the beginning."""
 _SUFFIXES = (".img", ".ipxe", ".old", ".lock", ".new")
 """Suffixes of files next to the images: `NAME.img.old` would be taken for another image's file."""
 _NONE_LEFT = "NAME"
@@ -42,10 +40,10 @@ def fault(name: str) -> str:
     """What is wrong with a name, as in `contains a comma`; empty if nothing is."""
     if not name:
         return "is empty"
-    wrong = next((character for character in name if character not in _REST), "")
+    wrong = next((character for character in name if not _is_plain(character) and character not in _MARKS), "")
     if wrong:
         return f"contains {_CHARACTER_NAMES.get(wrong, ascii(wrong))}"
-    if name[0] not in _FIRST:
+    if not _is_plain(name[0]):
         return f"begins with {name[0]!r}"
     if len(name) > _LONGEST:
         return f"has {len(name)} characters; the limit is {_LONGEST}"
@@ -54,12 +52,19 @@ def fault(name: str) -> str:
     return f"ends with {suffix!r}" if (suffix := _suffix(name)) else ""
 
 
+def _is_plain(character: str) -> bool:
+    """Whether it is a letter or digit of ASCII."""
+    return character.isascii() and character.isalnum()
+
+
 def _suffix(name: str) -> str:
     return next((name[-len(each) :] for each in _SUFFIXES if name.lower().endswith(each)), "")
 
 
 def suggest_name(text: str) -> str:
     """The valid name closest to a text, such as `Lubuntu-24.04` for `Lubuntu 24.04`; NAME if nothing is left."""
+    import unicodedata  # noqa: PLC0415 -- rarely needed
+
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     words = re.sub("[^A-Za-z0-9._+]+", "-", plain).lstrip("._+-")
     name = words[:_LONGEST].rstrip("._+-")

@@ -85,23 +85,16 @@ def _parse(option: Option, source: Setting, faults: list[str]) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class Hook:
-    key: str
-    command: str
-    """For a shell."""
-    where: str
-    """File and line: `/etc/ltsp/ltsp.conf:12`."""
-
-
-@dataclass(frozen=True, slots=True)
 class Hooks:
-    before: tuple[Hook, ...] = ()
-    after: tuple[Hook, ...] = ()
+    """Settings whose values are commands for a shell, to run before and after an applet."""
+
+    before: tuple[Setting, ...] = ()
+    after: tuple[Setting, ...] = ()
 
     @property
-    def writable_root(self) -> tuple[Hook, ...]:
+    def writable_root(self) -> tuple[Setting, ...]:
         """Those that mention LTSP_ROOT, and so need a writable tree."""
-        return tuple(hook for hook in (*self.before, *self.after) if "LTSP_ROOT" in hook.command)
+        return tuple(hook for hook in (*self.before, *self.after) if "LTSP_ROOT" in hook.value)
 
 
 def find_hooks(conf: Mapping[str, Setting], applet: str, faults: list[str]) -> Hooks:
@@ -110,7 +103,7 @@ def find_hooks(conf: Mapping[str, Setting], applet: str, faults: list[str]) -> H
     return Hooks(*(_commands(conf, f"{when}_{variable}_", faults) for when in ("PRE", "POST")))
 
 
-def _commands(conf: Mapping[str, Setting], prefix: str, faults: list[str]) -> tuple[Hook, ...]:
+def _commands(conf: Mapping[str, Setting], prefix: str, faults: list[str]) -> tuple[Setting, ...]:
     found = [conf[key] for key in sorted(conf) if key.startswith(prefix)]
     faults += [f"{setting.where}: {setting.key}: {setting.fault}" for setting in found if setting.fault]
-    return tuple(Hook(each.key, each.value, each.where) for each in found if each.value and not each.fault)
+    return tuple(each for each in found if each.value and not each.fault)
