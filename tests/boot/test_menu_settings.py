@@ -4,11 +4,12 @@ from ipaddress import ip_address
 
 import pytest
 
-from ltsp.boot.menu import ClientSection, MenuOptions
+from ltsp.boot.menu import DEFAULT_TIMEOUT, INITRDS, TRANSPORTS, ClientSection, MenuOptions
 from ltsp.boot.menu_settings import entry_title, menu_settings, title_key
 from ltsp.errors import ConfError
 from ltsp.host.identity import Identity
 from ltsp.settings.conf import parse_conf
+from ltsp.settings.conf_keys import CONF_KEYS
 from ltsp.settings.conf_values import evaluate
 
 LABELS = ("lab", "lab2", "r_dev")
@@ -124,3 +125,10 @@ def test_titles_are_found_by_the_name_of_the_entry():
         *("Lab, first floor", "Chroot", "x86_64", "lab2")
     ]
     assert title_key("debian-12.5") == "IPXE_DEBIAN_12_5_IMG"
+
+
+def test_the_declared_keys_have_the_choices_and_defaults_of_the_menu():
+    declared = {name: keys for keys in CONF_KEYS for name in keys.names}
+    assert declared["IMAGE_TRANSPORT"].value == "|".join(TRANSPORTS)
+    assert declared["CLIENT_INITRD"].value == "|".join(INITRDS)
+    assert declared["MENU_TIMEOUT"].default == str(DEFAULT_TIMEOUT)

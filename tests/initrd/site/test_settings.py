@@ -10,7 +10,7 @@ from ltsp.initrd.site.passwords import Accounts
 from ltsp.initrd.site.settings import build_common_layer, build_section_layer, server_facts
 from ltsp.settings.client_sections import client_settings
 from ltsp.settings.conf import parse_conf
-from ltsp.settings.conf_keys import Reader, keys_of
+from ltsp.settings.conf_keys import CONF_KEYS, Reader, keys_of
 from ltsp.tree.name import decode
 from ltsp.tree.node import File, Symlink
 
@@ -314,3 +314,8 @@ def test_every_declared_key_has_a_handler():
     """PWMERGE is read when accounts are merged."""
     declared = {key for key in keys_of(Reader.INITRD) if not key.startswith("PWMERGE_")}
     assert declared == {*settings._HANDLERS, *(f"{stem}*" for stem in settings._FAMILIES)}
+
+
+def test_the_declared_default_of_the_journal_is_the_one_that_clients_get():
+    (declared,) = (keys for keys in CONF_KEYS if "JOURNAL_SIZE" in keys.names)
+    assert declared.default == settings.JOURNAL_SIZE
