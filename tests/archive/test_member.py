@@ -180,7 +180,7 @@ PAX_10 = extended(
 @pytest.mark.parametrize("member", [OLD_SPARSE, PAX_00, PAX_01, PAX_10], ids=["gnu", "0.0", "0.1", "1.0"])
 def test_holes_of_sparse_files_stay_holes(read, member):
     content = read(tar(member, file(b"after", b"x"))).get("s").content
-    assert (content.size, content.stored) == (40, 6)
+    assert (content.size, content.stored_size) == (40, 6)
     with content.open() as stream:
         assert stream.hole_size() == 10
         stream.skip(10)

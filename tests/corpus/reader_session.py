@@ -24,7 +24,7 @@ class _Sparse:
     """10 bytes, a hole, 3 bytes."""
 
     size = 10 + (5 << 20) + 3
-    stored = 13
+    stored_size = 13
 
     def open(self):
         return self
@@ -68,7 +68,7 @@ class _InPieces:
     def __init__(self, file):
         blocks = FileBlocks.of(file)
         self.map = chain_extents([Extent(1, blocks, at) for at in range(0, blocks.size, 2)])
-        self.size = self.stored = self.map.size
+        self.size = self.stored_size = self.map.size
 
     def open(self):
         return nullcontext(ExtentStream(self.map))

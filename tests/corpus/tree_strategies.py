@@ -39,7 +39,7 @@ class Made:
     seed: int = 0
 
     @property
-    def stored(self) -> int:
+    def stored_size(self) -> int:
         return self.size
 
     def open(self) -> AbstractContextManager[Stream]:
@@ -55,7 +55,7 @@ class Sparse:
     """Place and bytes, in order, not touching each other."""
 
     @property
-    def stored(self) -> int:
+    def stored_size(self) -> int:
         return sum(size for _, size in self.data)
 
     def open(self) -> AbstractContextManager[SparseStream]:

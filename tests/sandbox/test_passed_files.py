@@ -21,7 +21,7 @@ def given(tmp_path):
 
 def test_pieces_of_several_files_and_holes_are_one_content(given):
     content = given.content(7, ((0, 2, 3), (-1, 0, 5), (1, 0, 4)))
-    assert (content.size, content.stored) == (12, 7)
+    assert (content.size, content.stored_size) == (12, 7)
     with content.open() as stream:
         assert stream.hole_size() == 0
         assert stream.read(4) == b"234\0"

@@ -26,7 +26,7 @@ def through(given_tree):
 
 
 def _checked(content, size, stored):
-    assert (content.size, content.stored) == (size, stored)
+    assert (content.size, content.stored_size) == (size, stored)
     return content
 
 

@@ -184,7 +184,7 @@ def read(row: Row, origin: Origin, at: Path, reader: str) -> tuple[list[str], se
         tree = opened.enter_context(source.open(select_all, Faults()))
         found = format_limits.differences(origin.holds, tree_snapshot.of_tree(tree), row.losses)
         files = ((path, node) for path, node in tree.walk() if isinstance(node, File))
-        return found, {path for path, node in files if node.content.stored < node.content.size}
+        return found, {path for path, node in files if node.content.stored_size < node.content.size}
 
 
 @pytest.fixture(autouse=True)

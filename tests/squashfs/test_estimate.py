@@ -79,7 +79,7 @@ def test_little_is_compressed_of_much(chance):
 
 def test_what_cannot_be_read_is_left_to_the_build():
     class Gone:
-        size = stored = 1 << 20
+        size = stored_size = 1 << 20
 
         def open(self):
             raise PermissionError(13, "Permission denied")

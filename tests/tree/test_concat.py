@@ -10,7 +10,7 @@ from ltsp.tree.content import Bytes, ConcatContent
 @pytest.mark.parametrize("piece", [1, 2, 3, 100])
 def test_it_is_read_as_if_it_were_one_file(piece):
     joined = ConcatContent((Bytes(b"ab"), Bytes(b""), Bytes(b"cde")))
-    assert (joined.size, joined.stored) == (5, 5)
+    assert (joined.size, joined.stored_size) == (5, 5)
     with joined.open() as stream:
         assert stream.size == 5
         pieces = list(iter(lambda: stream.read(piece), b""))

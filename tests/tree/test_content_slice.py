@@ -8,7 +8,7 @@ WHOLE = bytes(range(256)) * 9000  # more than is read at a time
 @pytest.mark.parametrize(("offset", "size"), [(0, 10), (7, 300), ((1 << 20) + 5, 1 << 20), (len(WHOLE) - 3, 3)])
 def test_an_excerpt_is_a_part_of_the_whole(offset, size):
     excerpt = ContentSlice(Bytes(WHOLE), offset, size)
-    assert (excerpt.size, excerpt.stored) == (size, size)
+    assert (excerpt.size, excerpt.stored_size) == (size, size)
     for _ in range(2):
         with excerpt.open() as stream:
             assert stream.size == size

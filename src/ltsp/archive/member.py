@@ -260,14 +260,14 @@ class ArchivedContent:
     """The runs of a file with holes, in the stored bytes."""
 
     @property
-    def stored(self) -> int:
+    def stored_size(self) -> int:
         return self.size if self.runs is None else sum(length for _, _, length in self.runs)
 
     def map(self) -> Map:
         """The file, for reading at any offset."""
         if self.runs is None:
             return BlockRange(self.base, self.place, self.size)
-        return map_runs(BlockRange(self.base, self.place, self.stored), self.size, self.runs)
+        return map_runs(BlockRange(self.base, self.place, self.stored_size), self.size, self.runs)
 
     def open(self) -> AbstractContextManager[Stream]:
         return nullcontext(ExtentStream(self.map(), "the archive"))

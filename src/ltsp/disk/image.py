@@ -225,14 +225,14 @@ def _unpack(blocks: Blocks, file: BinaryIO, working: Callable[[], None]) -> File
 
     Raises FormatError if the data is damaged or too large when decompressed, SourceError if there is not enough space.
     """
-    most = min(_MOST_UNPACKED, max(_ALWAYS_UNPACKED, _RATIO * blocks.size))
+    limit = min(_MOST_UNPACKED, max(_ALWAYS_UNPACKED, _RATIO * blocks.size))
     size = written = 0
     hint = "unpack it yourself on a file system with enough free space"
     try:
         for piece in _read_unpacked(blocks):
-            if size + len(piece) > most:
+            if size + len(piece) > limit:
                 raise FormatError(
-                    f"it decompresses to more than {most >> 30} GiB", "if that is correct, unpack it first"
+                    f"it decompresses to more than {limit >> 30} GiB", "if that is correct, unpack it first"
                 )
             written += write_sparse(file.fileno(), piece, size)
             size += len(piece)

@@ -225,7 +225,7 @@ class _SandboxedContent:
     reader: SandboxReader
     number: int
     size: int
-    stored: int
+    stored_size: int
 
     def open(self) -> _SandboxedStream:
         return _SandboxedStream(self.reader, self.number, self.size)

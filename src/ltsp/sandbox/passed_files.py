@@ -62,7 +62,7 @@ class PassedFiles:
 class _PassedContent:
     descriptors: Sequence[int]
     extents: FileExtents
-    stored: int
+    stored_size: int
 
     @property
     def size(self) -> int:

@@ -74,7 +74,7 @@ def _encode_node(node: Node, numbers: dict[int, int], found: list[Content], find
             return ["d", *common, list(entries), [numbers[id(each)] for each in entries.values()]]
         case File(content=content):
             found.append(content)
-            return ["f", *common, len(found) - 1, content.size, content.stored, find_extents(content)]
+            return ["f", *common, len(found) - 1, content.size, content.stored_size, find_extents(content)]
         case Symlink(target=target):
             return ["l", *common, target]
         case Device():

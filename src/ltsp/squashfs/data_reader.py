@@ -72,7 +72,7 @@ class DataReader:
     def _read_fragment(self, index: int) -> bytes:
         if self.fragments is None:
             raise self.damage_error(0, "its end is in a fragment block, but the image has none")
-        entry = FragmentEntry.unpack(*self.fragments.at(index))
+        entry = FragmentEntry.unpack(*self.fragments.record_at(index))
         return self.read(entry.start, entry.stored)
 
 
@@ -92,7 +92,7 @@ class FileContent:
     """Offset of the end of the file in the fragment block."""
 
     @property
-    def stored(self) -> int:
+    def stored_size(self) -> int:
         holes = array("I", self.words).count(0)
         return max(0, self.size - holes * self.blocks.block_size)
 

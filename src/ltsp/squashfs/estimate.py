@@ -58,10 +58,10 @@ class _SampledFiles:
         names = 0
         for path, node in tree.walk():
             names += 1
-            if isinstance(node, File) and node.content.stored:
+            if isinstance(node, File) and node.content.stored_size:
                 seen.setdefault(id(node), (path, node.content))
         contents = [content for _, content in seen.values()]
-        ends = list(accumulate(content.stored for content in contents))
+        ends = list(accumulate(content.stored_size for content in contents))
         return cls([path for path, _ in seen.values()], contents, ends, names)
 
     @property
@@ -71,7 +71,7 @@ class _SampledFiles:
     @property
     def repeatable(self) -> int:
         """Bytes of possible duplicates: all but one of the files of each size."""
-        count = Counter((content.size, content.stored) for content in self.contents)
+        count = Counter((content.size, content.stored_size) for content in self.contents)
         return sum((number - 1) * stored for (_, stored), number in count.items())
 
 

@@ -199,7 +199,7 @@ class LookupTable:
             raise FormatError(f"{name} is damaged: block at {outside[0]} is outside of {limits.start} to {index}")
         self._table = MetadataTable(file, decompress, name, 0, index)
 
-    def at(self, number: int) -> tuple[bytes, int]:
+    def record_at(self, number: int) -> tuple[bytes, int]:
         """Bytes and the offset of the record in them."""
         if number >= self.count:
             raise FormatError(f"{self.name} is damaged: it has {self.count} entries, but number {number} is referenced")

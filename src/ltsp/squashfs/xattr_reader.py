@@ -71,7 +71,7 @@ class XattrReader:
         """The set with that number, in the order of the names' bytes."""
         known = self._sets.get(number)
         if known is None:
-            known = self._sets[number] = self._read(XattrId.unpack(*self.ids.at(number)), budget)
+            known = self._sets[number] = self._read(XattrId.unpack(*self.ids.record_at(number)), budget)
         return known
 
     def _read(self, head: XattrId, budget: MemoryBudget) -> Xattrs:

@@ -15,22 +15,22 @@ _LITERALS = 4
 _FAR = 16384
 
 
-def decompress(data: bytes, most: int) -> bytes:
+def decompress(data: bytes, limit: int) -> bytes:
     """Decompress a block without a header.
 
-    Raises FormatError if it is damaged or decompresses to more than `most` bytes.
+    Raises FormatError if it is damaged or decompresses to more than `limit` bytes.
     """
     library = load_native()
     if library is None:
-        return decompress_in_python(data, most)
+        return decompress_in_python(data, limit)
     try:
-        piece = library(data, False, most)
+        piece = library(data, False, limit)
     except BaseException as error:
         # The library raises its own errors; a Rust panic is a BaseException. Interrupts and the like pass.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise FormatError("the LZO data is damaged") from error
-    if len(piece) > most:
+    if len(piece) > limit:
         raise _damage_error("it is too large")
     return piece
 
@@ -46,15 +46,15 @@ def load_native() -> Callable[[bytes, bool, int], bytes] | None:
     return found
 
 
-def decompress_in_python(data: bytes, most: int) -> bytes:
+def decompress_in_python(data: bytes, limit: int) -> bytes:
     """Like `decompress`, without a library."""
     try:
-        return _decompress_unchecked(data, most)
+        return _decompress_unchecked(data, limit)
     except IndexError:
         raise _damage_error("it is truncated") from None
 
 
-def _decompress_unchecked(data: bytes, most: int) -> bytes:
+def _decompress_unchecked(data: bytes, limit: int) -> bytes:
     found = bytearray()
     at = state = 0
     if data[0] > 17:
@@ -68,7 +68,7 @@ def _decompress_unchecked(data: bytes, most: int) -> bytes:
             count, at = _read_length(data, at, word, 15)
             found += _read_literals(data, at, count + 3)
             at, state = at + count + 3, _LITERALS
-            if len(found) > most:
+            if len(found) > limit:
                 raise _damage_error("it is too large")
             continue
         if word >= 64:
@@ -91,7 +91,7 @@ def _decompress_unchecked(data: bytes, most: int) -> bytes:
                 if distance == _FAR:
                     return bytes(found)
         start = len(found) - distance
-        if start < 0 or len(found) + length + following > most:
+        if start < 0 or len(found) + length + following > limit:
             raise _damage_error("it refers to data before its start, or is too large")
         if distance >= length:
             found += found[start : start + length]
@@ -103,14 +103,14 @@ def _decompress_unchecked(data: bytes, most: int) -> bytes:
         state = following
 
 
-def _read_length(data: bytes, at: int, count: int, most: int) -> tuple[int, int]:
+def _read_length(data: bytes, at: int, count: int, largest: int) -> tuple[int, int]:
     """A length, which continues in the next bytes if it is 0, and the offset after it."""
     if count:
         return count, at
     while not data[at]:
         count += 255
         at += 1
-    return count + most + data[at], at + 1
+    return count + largest + data[at], at + 1
 
 
 def _read_literals(data: bytes, at: int, count: int) -> bytes:

@@ -40,7 +40,7 @@ def survey(tree: Tree, directories: int = 10) -> Survey:
             continue
         seen.add(id(node))
         total += node.content.size
-        stored += node.content.stored
+        stored += node.content.stored_size
         parent = path.rpartition("/")[0]
         sizes[parent] = sizes.get(parent, 0) + node.content.size
     return Survey(len(seen), total, stored, _find_largest(_sum_sizes(sizes), directories), tuple(privileged))

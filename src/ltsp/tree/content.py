@@ -62,7 +62,7 @@ class Content(Protocol):
         ...
 
     @property
-    def stored(self) -> int:
+    def stored_size(self) -> int:
         """Bytes stored in the source, without holes."""
         ...
 
@@ -110,7 +110,7 @@ class Bytes:
         return len(self.data)
 
     @property
-    def stored(self) -> int:
+    def stored_size(self) -> int:
         return len(self.data)
 
     def open(self) -> AbstractContextManager[Stream]:
@@ -152,7 +152,7 @@ class ContentSlice:
     """Size in bytes; completely available as of the scan."""
 
     @property
-    def stored(self) -> int:
+    def stored_size(self) -> int:
         return self.size
 
     @contextmanager
@@ -203,8 +203,8 @@ class ConcatContent:
         return sum(part.size for part in self.parts)
 
     @property
-    def stored(self) -> int:
-        return sum(part.stored for part in self.parts)
+    def stored_size(self) -> int:
+        return sum(part.stored_size for part in self.parts)
 
     @contextmanager
     def open(self) -> Iterator[Stream]:

@@ -70,17 +70,17 @@ class Faults:
 _TRIES = 4
 
 
-def read_small_file(file: File, path: str, most: int, faults: Faults | None = None) -> bytes:
+def read_small_file(file: File, path: str, limit: int, faults: Faults | None = None) -> bytes:
     """All bytes of a file, read again if it changed meanwhile, and recorded in `faults` if it keeps changing.
 
     An unreadable file counts as empty if `faults` allows skipping it. Raises FormatError if it is damaged or larger
-    than `most` bytes, OSError (FileUnreadable, with faults) and FileVanished like reading.
+    than `limit` bytes, OSError (FileUnreadable, with faults) and FileVanished like reading.
     """
     data = b""
     for _ in range(_TRIES):
         try:
             with file.content.open() as stream:
-                data = stream.read(most + 1)
+                data = stream.read(limit + 1)
                 settled = stream.is_consistent()
         except OSError as error:
             if faults is None:
@@ -90,8 +90,8 @@ def read_small_file(file: File, path: str, most: int, faults: Faults | None = No
         except FormatError as error:
             (faults or Faults()).note_damaged(path, error)
             return b""
-        if len(data) > most:
-            raise FormatError(f"/{printable(path)} is larger than {most >> 20} MiB, which is too large for this file")
+        if len(data) > limit:
+            raise FormatError(f"/{printable(path)} is larger than {limit >> 20} MiB, which is too large for this file")
         if settled:
             return data
     if faults is not None:

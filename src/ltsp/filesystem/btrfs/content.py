@@ -26,7 +26,7 @@ class BtrfsContent:
     """The tree with its extents."""
     number: int
     size: int
-    stored: int
+    stored_size: int
 
     def open(self) -> AbstractContextManager[Stream]:
         with translate_damage(f"inode {self.number}"):

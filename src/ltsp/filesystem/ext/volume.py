@@ -74,7 +74,7 @@ class _ExtContent:
     flags: int
     map: bytes
     size: int
-    stored: int
+    stored_size: int
     seed: int | None
 
     def open(self) -> AbstractContextManager[Stream]:

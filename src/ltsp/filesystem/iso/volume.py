@@ -71,7 +71,7 @@ class _IsoContent:
     compressed: bool
 
     @property
-    def stored(self) -> int:
+    def stored_size(self) -> int:
         return self.size
 
     def open(self) -> AbstractContextManager[Stream]:

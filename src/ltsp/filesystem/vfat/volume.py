@@ -59,7 +59,7 @@ class _VfatContent:
     size: int
 
     @property
-    def stored(self) -> int:
+    def stored_size(self) -> int:
         return self.size
 
     def open(self) -> AbstractContextManager[Stream]:

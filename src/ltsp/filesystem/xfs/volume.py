@@ -65,7 +65,7 @@ class _XfsContent:
     number: int
     fork: Fork
     size: int
-    stored: int
+    stored_size: int
 
     def open(self) -> AbstractContextManager[Stream]:
         volume = self.volume

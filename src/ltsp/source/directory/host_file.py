@@ -45,7 +45,7 @@ class HostFile:
     size: int
     mtime_ns: int
     ctime_ns: int
-    stored: int
+    stored_size: int
 
     def open(self) -> HostStream:
         try:
