@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ltsp.build.exclusions import ExclusionRules
 from ltsp.transform.exclude import Exclusions, image_excludes
-from ltsp.transform.rule_list import parse_lines
+from ltsp.transform.rules import parse_lines
 from ltsp.transform.secret_rows import image_secrets
 from ltsp.transform.secrets import Secrets
 from ltsp.tree.selection import select_all

@@ -16,8 +16,7 @@ from ltsp.transform.exclude import (
     image_excludes,
     parse_exclude_file,
 )
-from ltsp.transform.rule_list import parse_lines
-from ltsp.transform.rules import MKSQUASHFS_SYNTAX
+from ltsp.transform.rules import MKSQUASHFS_SYNTAX, parse_lines
 from ltsp.tree.selection import Inclusion
 
 

@@ -9,7 +9,7 @@ from corpus.dict_tree import data, make_tree, paths
 from ltsp.errors import ConfError
 from ltsp.transform.cleanup import clean_tree
 from ltsp.transform.exclude import Exclusions, image_excludes
-from ltsp.transform.rule_list import parse_lines
+from ltsp.transform.rules import parse_lines
 from ltsp.transform.secret_rows import Action, image_secrets
 from ltsp.transform.secrets import Secrets
 from ltsp.tree.content import Bytes

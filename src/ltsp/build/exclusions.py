@@ -20,7 +20,7 @@ from ltsp.transform.links import Paths
 from ltsp.transform.named_places import binds
 from ltsp.transform.pattern import literal
 from ltsp.transform.rewrite import LOSSES, MOST
-from ltsp.transform.rule_list import ListLine, parse_lines
+from ltsp.transform.rules import ListLine, parse_lines
 from ltsp.transform.secret_rows import Action, image_secrets
 from ltsp.transform.secrets import Secrets
 from ltsp.transform.survey import Removal

@@ -10,10 +10,18 @@ from dataclasses import replace
 from itertools import chain
 
 from ltsp.errors import ConfError, UsageError
-from ltsp.transform import rule_list
+from ltsp.transform import rules
 from ltsp.transform.links import LinkedRules, LinkPolicy, Paths, follow_links
-from ltsp.transform.rule_list import ListLine, TunedList, read_built_in, tune_list
-from ltsp.transform.rules import LIST_SYNTAX, MKSQUASHFS_SYNTAX, PathRules, PatternSyntax
+from ltsp.transform.rules import (
+    LIST_SYNTAX,
+    MKSQUASHFS_SYNTAX,
+    ListLine,
+    PathRules,
+    PatternSyntax,
+    TunedList,
+    read_built_in,
+    tune_list,
+)
 from ltsp.tree.name import printable
 from ltsp.tree.node import File, Node, Symlink
 from ltsp.tree.selection import Inclusion, Selection
@@ -71,7 +79,7 @@ def image_excludes(site: Iterator[ListLine] | None, add: Iterator[ListLine], omi
     Raises ConfError, which names every bad line.
     """
     result = tune_list(
-        chain(read_built_in("image.excludes"), rule_list.read_exclusions()) if site is None else site, add, omit
+        chain(read_built_in("image.excludes"), rules.read_exclusions()) if site is None else site, add, omit
     )
     faults = [f"{line}: {wrong}" for line in result.lines if (wrong := find_fault(line.text)) is not None]
     if faults:

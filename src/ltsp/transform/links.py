@@ -17,8 +17,7 @@ from typing import Generic, TypeVar
 from ltsp.errors import SourceError
 from ltsp.transform.named_places import Bind
 from ltsp.transform.pattern import is_plain, literal
-from ltsp.transform.rule_list import read_built_in
-from ltsp.transform.rules import PathRules, PatternEdge, PatternSyntax
+from ltsp.transform.rules import PathRules, PatternEdge, PatternSyntax, read_built_in
 from ltsp.tree.name import printable
 from ltsp.tree.node import Directory, Symlink
 from ltsp.tree.tree import Tree

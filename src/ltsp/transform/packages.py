@@ -13,7 +13,7 @@ from functools import cache
 from itertools import chain
 
 from ltsp.errors import FormatError
-from ltsp.transform.rule_list import read_built_in
+from ltsp.transform.rules import read_built_in
 from ltsp.tree.faults import Faults, read_small_file
 from ltsp.tree.name import decode, sort_names
 from ltsp.tree.node import Directory, File

@@ -9,13 +9,13 @@ from enum import Enum
 from itertools import chain
 
 from ltsp.errors import ConfError
-from ltsp.transform import rule_list
+from ltsp.transform import rules
 from ltsp.transform.exclude import find_fault
 from ltsp.transform.links import LinkPolicy
 from ltsp.transform.named_places import READERS
 from ltsp.transform.pattern import is_plain, literal
 from ltsp.transform.rewrite import REWRITERS, TESTS
-from ltsp.transform.rule_list import ListLine, TunedList, read_built_in, tune_list
+from ltsp.transform.rules import ListLine, TunedList, read_built_in, tune_list
 
 
 class Action(Enum):
@@ -126,7 +126,7 @@ def image_secrets(
     A row is added in place of one with the same pattern. To omit one, its pattern is enough, but for rows N. `swaps`:
     the paths of active swap files, relative to the root. Raises ConfError, which names every bad line.
     """
-    base = chain(read_built_in("image.secrets"), rule_list.read_secret_rows()) if site is None else site
+    base = chain(read_built_in("image.secrets"), rules.read_secret_rows()) if site is None else site
     result: TunedList = tune_list(base, iter(add), iter(omit), _row_key)
     rows: list[SecretRow] = []
     faults: list[str] = []

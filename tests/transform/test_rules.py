@@ -5,7 +5,7 @@ import pytest
 from corpus.dict_tree import make_tree, paths
 from corpus.make_rules import rules
 from ltsp.transform.exclude import image_excludes
-from ltsp.transform.rule_list import read_exclusions, read_tools
+from ltsp.transform.rules import read_exclusions, read_tools
 from ltsp.transform.secret_rows import Action, image_secrets
 from ltsp.tree.selection import Inclusion
 
