@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -12,9 +14,10 @@ import pytest
 from corpus import reader_session, unprivileged
 from corpus.reader_session import Act, Grow, Said, Start
 from corpus.tree_strategies import noise
-from ltsp.errors import FormatError, SourceError
-from ltsp.sandbox.client import start_reader
-from ltsp.sandbox.protocol import Frame, FrameKind, parse_failure
+from ltsp.errors import FormatError, ReaderFailed, SourceError
+from ltsp.sandbox.client import SandboxReader, start_reader
+from ltsp.sandbox.passed_files import PassedFiles
+from ltsp.sandbox.protocol import Frame, FrameKind, parse_failure, send_frame
 from ltsp.tree.selection import Inclusion
 
 
@@ -219,3 +222,64 @@ def test_the_process_reaches_nothing_for_any_user(tmp_path, who):
 def test_an_invalid_failure_is_an_invalid_reply(payload):
     with pytest.raises(FormatError, match="invalid reply"):
         raise parse_failure(Frame(FrameKind.FAILURE, payload))
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (FrameKind.DATA, b"data"),
+        (FrameKind.CONTENT, b'["ContentRequest", 0]'),
+        (FrameKind.OPEN, b'["Start", false]'),
+        (FrameKind.MORE, b"[]"),
+        (FrameKind.ANSWER, b""),
+        (FrameKind.ANSWER, b'["Done"]'),
+        (FrameKind.ANSWER, b'["Said", ["text"], "unknown"]'),
+        (FrameKind.ANSWER, b'["Said", [3]]'),
+        (FrameKind.FAILURE, b'["Failure", "SystemExit", "now"]'),
+        (FrameKind.FAILURE, b'["Failure", 3, "message", "hint"]'),
+        (FrameKind.SIBLING, b'["FileRequest", 3]'),
+        (FrameKind.SIBLING, b'["FileRequest"]'),
+        (FrameKind.ENTER, b'["EnterRequest", [1]]'),
+        (FrameKind.ENTER, b'["EnterRequest", "path"]'),
+    ],
+)
+def test_a_forged_frame_is_an_invalid_reply(kind, payload):
+    ours, theirs = socket.socketpair()
+    with ours, theirs, PassedFiles() as files:
+        send_frame(theirs, kind, payload)
+        theirs.shutdown(socket.SHUT_WR)
+        reader = SandboxReader(ours, None, files, no_sibling)
+        with pytest.raises(ReaderFailed, match="invalid reply from the reader process"):
+            reader.ask(Act("read"), Said)
+
+
+@pytest.mark.parametrize("batch", [b"", b"null", b"3", b'"text"', b"{}", b"[[]]", b"[3]", b"[" * 100_000, b"\xff"])
+def test_a_forged_batch_of_records_is_an_invalid_tree(batch):
+    ours, theirs = socket.socketpair()
+    with ours, theirs, PassedFiles() as files:
+        send_frame(theirs, FrameKind.MORE, batch)
+        send_frame(theirs, FrameKind.ANSWER, b'["Done"]')
+        with pytest.raises(ReaderFailed, match="invalid tree from the reader process"):
+            SandboxReader(ours, None, files).tree(Grow())
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [(FrameKind.HOLE, b'["Hole", 0]'), (FrameKind.HOLE, b'["Hole", -5]'), (FrameKind.ANSWER, b'["Done"]')],
+)
+def test_a_forged_frame_in_place_of_a_content_is_an_invalid_reply(kind, payload):
+    ours, theirs = socket.socketpair()
+    with theirs, PassedFiles() as files:
+        reader = SandboxReader(ours, None, files, idle=[ours])
+        send_frame(theirs, kind, payload)
+        content = reader._make_content(0, 10, 10, ())
+        with pytest.raises(ReaderFailed, match="invalid reply"), content.open() as stream:
+            stream.read(10)
+
+
+def test_a_frame_past_the_limit_is_an_invalid_reply():
+    ours, theirs = socket.socketpair()
+    with theirs, PassedFiles() as files:
+        theirs.sendall(struct.pack("<cQ", b"!", (1 << 30) + 1))
+        with ours, pytest.raises(ReaderFailed, match="invalid reply"):
+            SandboxReader(ours, None, files).ask(Act("read"), Said)
