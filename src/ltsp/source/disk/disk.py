@@ -54,7 +54,11 @@ class DiskSource(ClosedSource):
     """As the user gave it."""
     others: tuple[str, ...] = ()
     """Disks of the same system; a name that starts with neither / nor . is relative to the first disk."""
-    choice: dict[str, object] = field(default_factory=dict)
+    choice: SystemChoice = field(default_factory=SystemChoice)
+    whole: bool = True
+    """Whether it has to be a system."""
+    fstype: str = ""
+    """As the user gave it."""
     options: DiskOptions = DEFAULT_OPTIONS
     seen: Plan | None = None
     """What inspecting it found."""
@@ -102,7 +106,7 @@ class DiskSource(ClosedSource):
             return self._inspect_by_kernel(process)
         try:
             with self._name_in_errors():
-                report = process.reader.ask(FindSystem(*self._choice()), SystemReport)
+                report = process.reader.ask(FindSystem(self.choice, self.whole), SystemReport)
         except LtspError as error:
             if not self._may_try_kernel(error):
                 raise
@@ -125,7 +129,7 @@ class DiskSource(ClosedSource):
     def _inspect_by_kernel(self, process: _ReaderProcess) -> Self:
         with ExitStack() as mounted, self._name_in_errors():
             volumes = self._open_volumes(process, mounted)
-            found = volumes.find_system_without_copies(*self._choice())
+            found = volumes.find_system_without_copies(self.choice, self.whole)
             if found is not None:
                 report = SystemReport.of(found, volumes.formats, volumes.volumes.warnings)
                 return replace(self._with_report(report), reader="kernel")
@@ -156,23 +160,19 @@ class DiskSource(ClosedSource):
         if self.reader != "kernel" and self.options.reader != "kernel":
             try:
                 with self._name_in_errors():
-                    return process.reader.tree(ReadSystem(*self._choice()), selection)
+                    return process.reader.tree(ReadSystem(self.choice, self.whole), selection)
             except LtspError as error:
                 if not self._may_try_kernel(error):
                     raise
         with self._name_in_errors():
             volumes = self._open_volumes(process, process.opened)
-            found = volumes.find_system(*self._choice())
+            found = volumes.find_system(self.choice, self.whole)
         volumes.mounts.faults = faults
         return found.tree(lambda paths: [selection(path, True) is Inclusion.ALL for path in paths]).select(selection)
 
     def _may_try_kernel(self, error: LtspError) -> bool:
         """Whether to try the kernel after this error of the first reader: not if the disk is damaged or in use."""
         return self.options.reader == "auto" and type(error) in {LtspError, SourceError}
-
-    def _choice(self) -> tuple[SystemChoice, bool]:
-        words = (str(self.choice.get(key, "")) for key in ("partition", "subvolume", "holding"))
-        return SystemChoice(*words), bool(self.choice.get("whole", True))
 
     @contextmanager
     def _start_reader(self, started: Kept[SandboxReader] | None = None) -> Iterator[_ReaderProcess]:
@@ -196,7 +196,7 @@ class DiskSource(ClosedSource):
                 reader = started.take(opened) if started else None
                 if reader is None or not reader.is_running():
                     reader = opened.enter_context(start_reader([DISKS], may_write=True))
-                request = OpenDisks(str(self.choice.get("fstype", "")), unlock=bool(self.options.key_file))
+                request = OpenDisks(self.fstype, unlock=bool(self.options.key_file))
                 reader.open(request, disks, open_other, self._find_key)
             yield _ReaderProcess(reader, files, scratch, unpacks, opened)
 
@@ -218,7 +218,7 @@ class DiskSource(ClosedSource):
             process.reader,
             lambda: [file for _, file, _ in process.files.opened],
             process.scratch,
-            str(self.choice.get("fstype", "")),
+            self.fstype,
             kernel_only=self.options.reader == "kernel",
             mounts=KernelMounts(mounted, Faults(skip_unreadable=True)),
         )
@@ -286,7 +286,7 @@ def disk_source(
         check_key_file(options.key_file)
     subvolume = next((each.removeprefix(SUBVOLUME) for each in image_spec.options if each.startswith(SUBVOLUME)), "")
     others = [each for each in image_spec.options if not each.startswith(SUBVOLUME)]
-    choice = {"partition": image_spec.partition, "subvolume": subvolume, "fstype": image_spec.fstype, "whole": system}
-    choice |= {"holding": holding}
+    choice = SystemChoice(image_spec.partition, subvolume, holding)
     warnings = (f"{printable(path)} is not mounted: {printable(','.join(others))} has no effect",) if others else ()
-    return DiskSource(name, path, image_spec.disks, choice, options, warnings=warnings).inspect(keep, started)
+    source = DiskSource(name, path, image_spec.disks, choice, system, image_spec.fstype, options, warnings=warnings)
+    return source.inspect(keep, started)
