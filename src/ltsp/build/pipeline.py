@@ -26,8 +26,7 @@ from ltsp.report.report import Report
 from ltsp.settings.image_options import ImageOptions
 from ltsp.source.source import Plan, Source
 from ltsp.squashfs.verify import check_image, read_all_contents, verify
-from ltsp.squashfs.write_result import MksquashfsResult, WriteResult
-from ltsp.squashfs.writer import write_squashfs
+from ltsp.squashfs.writer import MksquashfsResult, WriteResult, write_squashfs
 from ltsp.transform.packages import list_packages
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import encode, printable

@@ -15,7 +15,7 @@ from ltsp.publish.version import Version
 from ltsp.report import units
 from ltsp.report.report import Report
 from ltsp.source.source import Plan, Source
-from ltsp.squashfs.write_result import LostMetadata, MksquashfsResult, WriteResult
+from ltsp.squashfs.writer import LostMetadata, MksquashfsResult, WriteResult
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import printable
 

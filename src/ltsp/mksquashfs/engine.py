@@ -23,8 +23,7 @@ from ltsp.mksquashfs.tar_stream import TarResult, write_tar
 from ltsp.squashfs.compression import Compression
 from ltsp.squashfs.prescan import Prescan
 from ltsp.squashfs.superblock import SquashfsSuperblock
-from ltsp.squashfs.write_result import LostMetadata, MksquashfsResult
-from ltsp.squashfs.writer import WriteOptions
+from ltsp.squashfs.writer import LostMetadata, MksquashfsResult, WriteOptions
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import decode, printable
 from ltsp.tree.node import Directory, Metadata, clamp_time

@@ -17,19 +17,16 @@ from ltsp.squashfs.file_table import FileTable
 from ltsp.squashfs.format import METADATA_STORED, NO_TABLE, XATTR_PREFIXES
 from ltsp.squashfs.inode_writer import InodeWriter
 from ltsp.squashfs.meta_writer import MetadataWriter, pack_little_endian, write_listed_table
-from ltsp.squashfs.output import ImageOutput
+from ltsp.squashfs.output import ImageOutput, SealedImage
 from ltsp.squashfs.prescan import Prescan
 from ltsp.squashfs.superblock import LARGEST_BLOCK, MAGIC, PADDING, SMALLEST_BLOCK, STORED, Flags, SquashfsSuperblock
 from ltsp.squashfs.tree_writer import TreeWriter
 from ltsp.squashfs.workers import Workers
-from ltsp.squashfs.write_result import ImageSizes, LostMetadata, WriteResult, WriteSeconds
 from ltsp.squashfs.xattr_writer import XattrWriter
 from ltsp.tree.faults import Faults
 from ltsp.tree.name import byte_sort_key
 from ltsp.tree.node import File, clamp_time
 from ltsp.tree.tree import Tree
-
-__all__ = ["ImageSizes", "LostMetadata", "WriteOptions", "WriteResult", "WriteSeconds", "write_squashfs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +61,84 @@ class WriteOptions:
         """The compressor options after the superblock as a metadata block, or empty."""
         options = self.compression.options() if self.is_compressed else b""
         return (len(options) | METADATA_STORED).to_bytes(2, "little") + options if options else b""
+
+
+@dataclass(frozen=True, slots=True)
+class LostMetadata:
+    """Counts of metadata that squashfs cannot store."""
+
+    times: int
+    """Nodes whose time was clamped to 1970 to 2106."""
+    acls: int
+    """POSIX ACL attributes."""
+    foreign: int
+    """Attributes outside of user, trusted and security."""
+    too_large: int
+    """Attributes that exceed the limits of Linux."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSizes:
+    """Sizes of the parts of an image, in bytes."""
+
+    data: int
+    fragments: int
+    inodes: int
+    directories: int
+    other: int
+    """The tables that follow the directories, the superblock and the padding."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSeconds:
+    """Where the time went."""
+
+    codec: float
+    """Total CPU time of the threads that compress blocks."""
+    hash: float
+    """Detecting duplicates by their sha256."""
+    contents: float
+    """Wall-clock time from the first file to the last block, including reading, `codec` and `hash`."""
+    tables: float
+    """Wall-clock time."""
+    cpu: float
+    """CPU time of the whole process while `write` ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """The result of `write_squashfs`."""
+
+    size: int
+    """Bytes, with the padding."""
+    sealed: SealedImage
+    """The finished file; read it back to verify it and to get its sha256."""
+    inodes: int
+    source_bytes: int
+    """Bytes of regular files, each inode counted once, including duplicates."""
+    duplicates: int
+    """Files that share their content with an earlier one."""
+    duplicate_bytes: int
+    fragment_blocks: int
+    lost: LostMetadata
+    sizes: ImageSizes
+    seconds: WriteSeconds
+
+
+@dataclass(frozen=True, slots=True)
+class MksquashfsResult:
+    """The result of mksquashfs; fields are named as in WriteResult."""
+
+    size: int
+    inodes: int
+    source_bytes: int
+    lost: LostMetadata
+    sockets: int
+    """Left out: tar has no type for them."""
+    root_attributes: int
+    """Attributes of the root directory, which is not in a tar stream."""
+    keeps_root: bool
+    """Whether this mksquashfs gives the root directory its own owner and time."""
 
 
 def _no_progress(_count: int) -> None:
