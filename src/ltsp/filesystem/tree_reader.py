@@ -218,6 +218,15 @@ def make_node(
 
 
 @contextmanager
+def add_remedy(remedy: str, where: str = "") -> Iterator[None]:
+    """Wrap a parser: damage without a hint gets this one, and the name of what is damaged before its message."""
+    try:
+        yield
+    except FormatError as error:
+        raise FormatError(f"{where}: {error.message}" if where else error.message, error.hint or remedy) from error
+
+
+@contextmanager
 def translate_damage(what: str) -> Iterator[None]:
     """Wrap a parser: numbers that lead outside of the data mean damage, not an internal error."""
     try:

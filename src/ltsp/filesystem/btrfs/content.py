@@ -11,7 +11,7 @@ from ltsp.filesystem.btrfs.data import MAX_EXTENT, ExtentDataReader, decompress_
 from ltsp.filesystem.btrfs.items import EXTENT_DATA, OFFSET_END, FileExtent
 from ltsp.filesystem.btrfs.nodes import TreeRoot
 from ltsp.filesystem.btrfs.superblock import REMEDY
-from ltsp.filesystem.tree_reader import translate_damage
+from ltsp.filesystem.tree_reader import add_remedy, translate_damage
 from ltsp.storage.blocks import LazyBlocks, MemoryBlocks
 from ltsp.storage.extents import Extent, ExtentStream, map_extents
 from ltsp.tree.content import Stream
@@ -29,13 +29,11 @@ class BtrfsContent:
     stored_size: int
 
     def open(self) -> AbstractContextManager[Stream]:
-        with translate_damage(f"inode {self.number}"):
-            try:
-                locate = _ExtentLocator(self.extent_data).locate
-                extents = ((extent.start, locate(extent)) for extent in self._read_extents())
-                return nullcontext(ExtentStream(map_extents(self.size, extents)))
-            except FormatError as error:
-                raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
+        where = f"inode {self.number}"
+        locate = _ExtentLocator(self.extent_data).locate
+        with translate_damage(where), add_remedy(REMEDY, where):
+            extents = ((extent.start, locate(extent)) for extent in self._read_extents())
+            return nullcontext(ExtentStream(map_extents(self.size, extents)))
 
     def _read_extents(self) -> list[FileExtent]:
         """The extents with data, in order.

@@ -15,7 +15,7 @@ from ltsp.filesystem.btrfs.data import ExtentDataReader
 from ltsp.filesystem.btrfs.items import OFFSET_END, BtrfsInode
 from ltsp.filesystem.btrfs.nodes import NodeReader, TreeRoot
 from ltsp.filesystem.btrfs.superblock import PLACE, REMEDY, SIZE, BtrfsSuperblock
-from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader, make_node, translate_damage
+from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader, add_remedy, make_node, translate_damage
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode, encode, printable
 from ltsp.tree.node import Directory, Metadata, Node
@@ -150,12 +150,10 @@ class Btrfs:
         """The tree of a subvolume (the default one if None), including nested subvolumes."""
         number = self.default_subvolume() if subvolume is None else subvolume
         reader = FilesystemTreeReader(self, FilesystemLimits.of(self.nodes.blocks.size), selection)
-        try:
+        with add_remedy(REMEDY):
             with translate_damage("the root tree"):
                 subtree = self._require_subvolume(number)
             return reader.tree(_pack_number(number, subtree.directory))
-        except FormatError as error:
-            raise FormatError(error.message, error.hint or REMEDY) from error
 
     def subvolume_paths(self) -> list[str]:
         return [one.path for one in self.subvolumes()]

@@ -23,6 +23,7 @@ from ltsp.filesystem.tree_reader import (
     FilesystemLimits,
     FilesystemTreeReader,
     RecordReader,
+    add_remedy,
     make_node,
     translate_damage,
 )
@@ -78,11 +79,9 @@ class _ExtContent:
     seed: int | None
 
     def open(self) -> AbstractContextManager[Stream]:
-        with translate_damage(f"inode {self.number}"):
-            try:
-                runs = self.volume.runs(self.map, self.flags, self.size, self.seed)
-            except FormatError as error:
-                raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
+        where = f"inode {self.number}"
+        with translate_damage(where), add_remedy(REMEDY, where):
+            runs = self.volume.runs(self.map, self.flags, self.size, self.seed)
         return nullcontext(ExtentStream(map_runs(self.volume.blocks, self.size, runs)))
 
 
@@ -119,10 +118,8 @@ class Ext:
         return self.superblock.uuid
 
     def tree(self, selection: Selection = select_all) -> Tree:
-        try:
+        with add_remedy(REMEDY):
             return FilesystemTreeReader(self, FilesystemLimits.of(self.blocks.size), selection).tree(_ROOT)
-        except FormatError as error:
-            raise FormatError(error.message, error.hint or REMEDY) from error
 
     def replay_journal(self) -> Blocks:
         """The volume with its journal replayed, as a mount would show it.

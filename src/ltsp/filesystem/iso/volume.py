@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.iso.record import ASSOCIATED, BLOCK, CONTINUED, DIRECTORY, IsoRecord, RockRidge, make_run
-from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader, make_node, translate_damage
+from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader, add_remedy, make_node, translate_damage
 from ltsp.storage.blocks import Blocks, read_exactly
 from ltsp.storage.extents import DataRun, ExtentStream, map_runs
 from ltsp.tree.content import Stream
@@ -122,12 +122,10 @@ class Iso:
         return ""
 
     def tree(self, selection: Selection = select_all) -> Tree:
-        try:
+        with add_remedy(REMEDY):
             return FilesystemTreeReader(self, FilesystemLimits.of(self.blocks.size), selection).tree(
                 _AT_BLOCK | self._root
             )
-        except FormatError as error:
-            raise FormatError(error.message, error.hint or REMEDY) from error
 
     def node(self, number: int) -> Node:
         if number & _AT_BLOCK:

@@ -19,6 +19,7 @@ from ltsp.filesystem.tree_reader import (
     FilesystemLimits,
     FilesystemTreeReader,
     RecordReader,
+    add_remedy,
     make_node,
     translate_damage,
 )
@@ -103,10 +104,8 @@ class Vfat:
 
     def tree(self, selection: Selection = select_all) -> Tree:
         self._found[_ROOT] = _FatEntry(_DIRECTORY, self.boot.root_cluster, 0, 0)
-        try:
+        with add_remedy(REMEDY):
             return FilesystemTreeReader(self, FilesystemLimits.of(self.blocks.size), selection).tree(_ROOT)
-        except FormatError as error:
-            raise FormatError(error.message, error.hint or REMEDY) from error
 
     def node(self, number: int) -> Node:
         found = self._found[number]

@@ -13,6 +13,7 @@ from ltsp.filesystem.tree_reader import (
     FilesystemLimits,
     FilesystemTreeReader,
     RecordReader,
+    add_remedy,
     make_node,
     translate_damage,
 )
@@ -69,11 +70,9 @@ class _XfsContent:
 
     def open(self) -> AbstractContextManager[Stream]:
         volume = self.volume
-        with translate_damage(f"inode {self.number}"):
-            try:
-                found = runs(volume.blocks, volume.superblock, self.fork)
-            except FormatError as error:
-                raise FormatError(f"inode {self.number}: {error.message}", REMEDY) from error
+        where = f"inode {self.number}"
+        with translate_damage(where), add_remedy(REMEDY, where):
+            found = runs(volume.blocks, volume.superblock, self.fork)
         return nullcontext(ExtentStream(map_runs(volume.blocks, self.size, found)))
 
 
@@ -102,12 +101,10 @@ class Xfs:
         return self.superblock.uuid
 
     def tree(self, selection: Selection = select_all) -> Tree:
-        try:
+        with add_remedy(REMEDY):
             return FilesystemTreeReader(self, FilesystemLimits.of(self.blocks.size), selection).tree(
                 self.superblock.root
             )
-        except FormatError as error:
-            raise FormatError(error.message, error.hint or REMEDY) from error
 
     def node(self, number: int) -> Node:
         found = self.superblock
