@@ -18,9 +18,11 @@ BEGIN = "/the-imports-are-done"
 BUILD = f"""
 import os, sys
 from ltsp.errors import LtspError
+from ltsp.inspection import exported_disk
 from ltsp.source.directory import directory
 from ltsp.source.directory.directory import DirectorySource
 from ltsp.source.find import find_source
+from ltsp.source.live import live_source
 from ltsp.tree.faults import Faults
 from ltsp.tree.node import File
 from ltsp.tree.selection import select_all
