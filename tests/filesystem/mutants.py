@@ -21,7 +21,7 @@ from corpus import mutant_limits
 from ltsp.errors import FormatError, LtspError, SourceError
 from ltsp.filesystem.btrfs import superblock as btrfs_superblock
 from ltsp.filesystem.btrfs import volume as btrfs
-from ltsp.filesystem.btrfs.data import ExtentDataReader
+from ltsp.filesystem.btrfs.content import ExtentDataReader
 from ltsp.filesystem.ext import journal
 from ltsp.filesystem.ext import volume as ext
 from ltsp.filesystem.iso import volume as iso

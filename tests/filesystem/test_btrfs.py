@@ -8,7 +8,7 @@ import pytest
 from corpus.bit_flip import flip
 from filesystem.mkfs import differences, filled, is_refused_by_kernel, make_file_system, shown
 from ltsp.errors import FormatError, LtspError, SourceError
-from ltsp.filesystem.btrfs import data
+from ltsp.filesystem.btrfs import content
 from ltsp.filesystem.btrfs import volume as btrfs
 from ltsp.storage import lzo
 from ltsp.tree.node import Directory, File
@@ -230,7 +230,7 @@ def test_data_without_checksums_is_read_as_it_is(precious, blocks, tmp_path):
 def test_data_whose_checksums_are_missing_is_refused(precious, blocks, tmp_path, monkeypatch):
     image = make_file_system(tmp_path / "image", SIZE, *MKFS)
     filled(image, precious)
-    monkeypatch.setattr(data, "EXTENT_CSUM", 129)
+    monkeypatch.setattr(content, "EXTENT_CSUM", 129)
     with pytest.raises(FormatError, match="has no checksum"):
         read_whole(image, blocks, "precious")
 

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from ltsp.storage.blocks import FileBlocks, MemoryBlocks
-from ltsp.storage.extents import BlockRange, Extent, MappedBlocks, data_ranges, find_contiguous_range
+from ltsp.storage.extents import BlockRange, Extent, MappedBlocks, find_contiguous_range, find_data_ranges
 
 PAGE = 4096
 
@@ -63,9 +63,9 @@ def test_bytes_outside_of_files_are_not_contiguous(sparse, what):
 
 
 def test_holes_of_files_and_runs_of_zeros_are_skipped(sparse):
-    assert list(data_ranges(sparse)) == [(PAGE, PAGE), (9 * PAGE, 3 * PAGE)]
-    assert list(data_ranges(BlockRange(sparse, 10 * PAGE, 50 * PAGE))) == [(0, 2 * PAGE)]
-    assert list(data_ranges(BlockRange(sparse, 20 * PAGE, 4 * PAGE))) == []
+    assert list(find_data_ranges(sparse)) == [(PAGE, PAGE), (9 * PAGE, 3 * PAGE)]
+    assert list(find_data_ranges(BlockRange(sparse, 10 * PAGE, 50 * PAGE))) == [(0, 2 * PAGE)]
+    assert list(find_data_ranges(BlockRange(sparse, 20 * PAGE, 4 * PAGE))) == []
     scattered = laid(
         8 * PAGE,
         (0, PAGE, None, 0),
@@ -73,12 +73,12 @@ def test_holes_of_files_and_runs_of_zeros_are_skipped(sparse):
         (2 * PAGE, PAGE, sparse, 9 * PAGE),
         (3 * PAGE, 5 * PAGE, None, 0),
     )
-    assert list(data_ranges(scattered)) == [(PAGE, 2 * PAGE)]
-    assert list(data_ranges(MemoryBlocks(b"xyz"))) == [(0, 3)]
+    assert list(find_data_ranges(scattered)) == [(PAGE, 2 * PAGE)]
+    assert list(find_data_ranges(MemoryBlocks(b"xyz"))) == [(0, 3)]
 
 
 def test_a_run_beyond_the_end_of_its_file_reads_as_zeros():
-    assert list(data_ranges(laid(4 * PAGE, (0, 4 * PAGE, MemoryBlocks(b"x" * PAGE), 0)))) == [(0, PAGE)]
+    assert list(find_data_ranges(laid(4 * PAGE, (0, 4 * PAGE, MemoryBlocks(b"x" * PAGE), 0)))) == [(0, PAGE)]
 
 
 def test_everything_outside_of_the_data_ranges_is_zero(tmp_path, chance):
@@ -95,6 +95,6 @@ def test_everything_outside_of_the_data_ranges_is_zero(tmp_path, chance):
         for _ in range(50):
             blocks = some(BlockRange(FileBlocks.of(file), chance.randrange(8) * PAGE, 60 * PAGE), 30)
             data = bytearray(blocks.size)
-            for place, length in data_ranges(blocks):
+            for place, length in find_data_ranges(blocks):
                 data[place : place + length] = blocks.read_at(place, length)
             assert bytes(data) == blocks.read_at(0, blocks.size)

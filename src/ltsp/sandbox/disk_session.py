@@ -30,7 +30,7 @@ from ltsp.sandbox.messages import SCRATCH, Message
 from ltsp.sandbox.session import Caller, SessionKind
 from ltsp.storage import lzo
 from ltsp.storage.blocks import Blocks, free_bytes, write_sparse
-from ltsp.storage.extents import data_ranges, find_contiguous_range
+from ltsp.storage.extents import find_contiguous_range, find_data_ranges
 from ltsp.tree.name import printable
 from ltsp.tree.selection import DirectoryFilter, select_all
 from ltsp.tree.tree import Tree
@@ -125,7 +125,7 @@ class DiskSession:
     def _measure(self, volume: Volume) -> int:
         """The most bytes that a copy of it takes."""
         needs = 0
-        for _, length in data_ranges(volume.blocks):
+        for _, length in find_data_ranges(volume.blocks):
             needs += length
             self.caller.working()
         return needs
@@ -139,7 +139,7 @@ class DiskSession:
         with self.caller(SCRATCH) as file:
             _check_room(volume, needs, file.fileno())
             os.ftruncate(file.fileno(), -(-volume.size // _SECTOR) * _SECTOR)
-            for place, length in data_ranges(volume.blocks):
+            for place, length in find_data_ranges(volume.blocks):
                 for at in range(place, place + length, _PIECE):
                     _write(file.fileno(), volume.blocks.read_at(at, min(_PIECE, place + length - at)), at)
                     self.caller.working()

@@ -271,7 +271,7 @@ def find_contiguous_range(blocks: Blocks) -> FileRange | None:
     return None if found.file == HOLE else found
 
 
-def data_ranges(blocks: Blocks) -> Iterator[Range]:
+def find_data_ranges(blocks: Blocks) -> Iterator[Range]:
     """The ranges that may hold data, in order; everything outside of them is zero.
 
     Raises FormatError and SourceError.

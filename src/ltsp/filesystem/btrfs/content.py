@@ -1,20 +1,34 @@
-"""Read the contents of btrfs files."""
+"""Read the contents of btrfs files: their extents, verified with the checksum tree, and decompressed.
+
+Linux fs/btrfs/file-item.c, bio.c, compression.c, lzo.c
+"""
 
 from __future__ import annotations
 
+import sys
+import zlib
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.btrfs.data import MAX_EXTENT, ExtentDataReader, decompress_extent
-from ltsp.filesystem.btrfs.items import EXTENT_DATA, OFFSET_END, FileExtent
-from ltsp.filesystem.btrfs.nodes import TreeRoot
+from ltsp.filesystem.btrfs.items import EXTENT_CSUM, EXTENT_DATA, OFFSET_END, FileExtent
+from ltsp.filesystem.btrfs.nodes import NodeReader, TreeRoot
 from ltsp.filesystem.btrfs.superblock import REMEDY
 from ltsp.filesystem.tree_reader import add_remedy, translate_damage
+from ltsp.storage import lzo
 from ltsp.storage.blocks import LazyBlocks, MemoryBlocks
 from ltsp.storage.extents import Extent, ExtentStream, map_extents
 from ltsp.tree.content import Stream
+
+_DATA_REMEDY = "restore the file on its own system (btrfs scrub lists all damaged files), or exclude it"
+_CHECKSUMS = OFFSET_END - 10
+"""The object of all items in the checksum tree. Linux BTRFS_EXTENT_CSUM_OBJECTID"""
+MAX_EXTENT = 128 << 10
+"""Largest size in bytes of a compressed extent, before and after compression."""
+_WINDOW = 17
+"""Base-2 logarithm of the largest zstd window."""
+_WORD = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,3 +109,135 @@ class _ExtentLocator:
             sector = self.extent_data.nodes.superblock.sector_size
             self._decompressed = extent, decompress_extent(stored, extent.compression, extent.ram_bytes, sector)
         return self._decompressed[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExtentDataReader:
+    """Blocks by btrfs address, for the data of extents. Several threads may use it."""
+
+    nodes: NodeReader
+    checksums: TreeRoot | None
+    """The checksum tree; None for files that have no checksums (nodatasum)."""
+
+    @property
+    def size(self) -> int:
+        """The end of all addresses."""
+        return 1 << 64
+
+    def read_at(self, address: int, size: int) -> bytes:
+        """Raises FormatError if the volume is too short, or no copy has the right checksum."""
+        if self.checksums is None:
+            return self._read_raw(self.nodes.chunks.locate_copies(address, size)[0], size)
+        sector = self.nodes.superblock.sector_size
+        start = address - address % sector
+        end = address + size + -(address + size) % sector
+        data = self._read_verified(start, end - start, self._read_checksums(self.checksums, start, end))
+        return data if len(data) == size else data[address - start : address - start + size]
+
+    def _read_verified(self, address: int, size: int, expected: bytes) -> bytes:
+        """Whole sectors, each from the first valid copy."""
+        sector, checksum = self.nodes.superblock.sector_size, self.nodes.superblock.checksum
+        first, *others = self.nodes.chunks.locate_copies(address, size)
+        data = self._read_raw(first, size)
+        width = len(expected) * sector // size
+        sectors = [data[at : at + sector] for at in range(0, size, sector)]
+        found = b"".join(map(checksum, sectors))
+        if found == expected:
+            return data
+        for number in range(len(sectors)):
+            wanted = expected[number * width : (number + 1) * width]
+            if found[number * width : (number + 1) * width] == wanted:
+                continue
+            copies = (self._read_raw(other + number * sector, sector) for other in others)
+            sound = next((copy for copy in copies if checksum(copy) == wanted), None)
+            if sound is None:
+                raise FormatError(
+                    f"its data at address {address + number * sector} is damaged: wrong checksum", _DATA_REMEDY
+                )
+            sectors[number] = sound
+        return b"".join(sectors)
+
+    def _read_checksums(self, tree: TreeRoot, start: int, end: int) -> bytes:
+        """The concatenated checksums of these sectors."""
+        sector = self.nodes.superblock.sector_size
+        width = len(self.nodes.superblock.checksum(b""))
+        pieces: list[bytes] = []
+        following = start
+        first = self.nodes.find_floor(tree, (_CHECKSUMS, EXTENT_CSUM, start)) or (_CHECKSUMS, EXTENT_CSUM, start)
+        for (_, kind, at), sums in self.nodes.items(tree, first, (_CHECKSUMS, EXTENT_CSUM, end)):
+            if kind != EXTENT_CSUM or at > following:
+                break
+            piece = sums[(following - at) // sector * width : (end - at) // sector * width]
+            pieces.append(piece)
+            following += len(piece) // width * sector
+        if following < end:
+            raise FormatError(f"its data at address {following} has no checksum")
+        return b"".join(pieces)
+
+    def _read_raw(self, place: int, size: int) -> bytes:
+        data = self.nodes.blocks.read_at(place, size)
+        if len(data) < size:
+            raise FormatError(f"it has data at {place}, beyond the end of the volume")
+        return data
+
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+
+def decompress_extent(data: bytes, kind: int, size: int, sector: int) -> bytes:
+    """The `size` bytes of an extent, padded with zeros if it has fewer, as in the kernel.
+
+    Raises FormatError if it is damaged.
+    """
+    if size > MAX_EXTENT or len(data) > MAX_EXTENT:
+        raise FormatError("a compressed extent is too large")
+    match kind:
+        case 1:
+            found = _zlib(data, size)
+        case 2:
+            found = _lzo(data, size, sector)
+        case 3:
+            found = _zstd(data, size)
+        case _:
+            raise FormatError(f"an extent has an unknown compression type, {kind}")
+    return found + bytes(size - len(found))
+
+
+def _zlib(data: bytes, size: int) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(data, size)
+    except zlib.error as error:
+        raise FormatError(f"a compressed extent is damaged: {error}") from error
+
+
+def _zstd(data: bytes, size: int) -> bytes:
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _WINDOW}
+    try:
+        return zstd.ZstdDecompressor(options=options).decompress(data, size)
+    except zstd.ZstdError as error:
+        raise FormatError(f"a compressed extent is damaged: {error}") from error
+
+
+def _lzo(data: bytes, size: int, sector: int) -> bytes:
+    """Decompress sectors compressed one by one; the size of a piece never crosses the end of a sector."""
+    total = int.from_bytes(data[:_WORD], "little")
+    if total > len(data):
+        raise FormatError("a compressed extent is damaged: it is truncated")
+    pieces: list[bytes] = []
+    at, found = _WORD, 0
+    while at + _WORD <= total and found < size:
+        left = sector - at % sector
+        if left < _WORD:
+            at += left
+        length = int.from_bytes(data[at : at + _WORD], "little")
+        at += _WORD
+        if not 0 < length <= total - at:
+            raise FormatError("a compressed extent is damaged: a piece is truncated")
+        piece = lzo.decompress(data[at : at + length], sector)
+        at += length
+        pieces.append(piece)
+        found += len(piece)
+    return b"".join(pieces)[:size]

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from ltsp.errors import FormatError
-from ltsp.filesystem.btrfs.chunks import ChunkMap
-from ltsp.filesystem.btrfs.superblock import CHECKSUM_SIZE, BtrfsSuperblock
+from ltsp.filesystem.btrfs.superblock import CHECKSUM_SIZE, BtrfsSuperblock, ChunkMap
 from ltsp.storage.blocks import Blocks
 
 Key = tuple[int, int, int]

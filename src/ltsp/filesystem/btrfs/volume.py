@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from ltsp.errors import FormatError, SourceError
 from ltsp.filesystem.attributes import collect_attributes, sort_attributes
 from ltsp.filesystem.btrfs import items
-from ltsp.filesystem.btrfs.chunks import ChunkMap
-from ltsp.filesystem.btrfs.content import BtrfsContent
-from ltsp.filesystem.btrfs.data import ExtentDataReader
+from ltsp.filesystem.btrfs.content import BtrfsContent, ExtentDataReader
 from ltsp.filesystem.btrfs.items import OFFSET_END, BtrfsInode
 from ltsp.filesystem.btrfs.nodes import NodeReader, TreeRoot
-from ltsp.filesystem.btrfs.superblock import PLACE, REMEDY, SIZE, BtrfsSuperblock
+from ltsp.filesystem.btrfs.superblock import PLACE, REMEDY, SIZE, BtrfsSuperblock, ChunkMap
 from ltsp.filesystem.tree_reader import FilesystemLimits, FilesystemTreeReader, add_remedy, make_node, translate_damage
 from ltsp.storage.blocks import Blocks
 from ltsp.tree.name import decode, encode, printable
